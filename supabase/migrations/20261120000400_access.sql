@@ -1,0 +1,130 @@
+-- Who may see what. `anon` has no table at all: it reaches its smelts through the functions, by id.
+
+-- Who is calling: the user, whether the limits for anonymous callers hold, and whether it is the project's own service.
+create type smelt.caller as (user_id uuid, is_anonymous boolean, is_service boolean);
+
+-- The caller of this request. The role is the one that the session really has, not what a token claims; a service acts
+-- for nobody.
+create function smelt.current_caller() returns smelt.caller
+    language sql stable
+    set search_path = ''
+    as $$
+        select case
+            when current_setting('role', true) = 'service_role' then (null, false, true)::smelt.caller
+            else (
+                auth.uid(),
+                auth.uid() is null or coalesce((auth.jwt() ->> 'is_anonymous')::boolean, false),
+                false
+            )::smelt.caller
+        end
+    $$;
+
+-- Whether the caller may see and steer a smelt: an owned one only its owner, one without an owner whoever has its id.
+create function smelt.is_allowed(p_owner uuid) returns boolean
+    language sql stable
+    set search_path = ''
+    as $$ select p_owner is null or p_owner = (select auth.uid()) or (smelt.current_caller()).is_service $$;
+
+-- Where an anonymous request comes from, hashed; only to tell callers without an account apart, never to trust one.
+-- What a proxy in front of the platform says goes first, since a caller can write the other headers itself.
+create function smelt.current_client() returns text
+    language sql stable
+    set search_path = ''
+    as $$
+        select encode(sha256(convert_to(coalesce(
+            headers ->> 'cf-connecting-ip', headers ->> 'x-real-ip', headers ->> 'x-forwarded-for', 'unknown'
+        ), 'UTF8')), 'hex')
+        from (select coalesce(nullif(current_setting('request.headers', true), ''), '{}')::jsonb as headers) as request
+    $$;
+
+-- The limits that hold for one kind of caller.
+create type smelt.allowance as (max_files integer, max_file_bytes bigint, max_duration_s integer, max_open integer);
+
+-- Answer what a caller, or the smelt of one, may use.
+create function smelt.allowance_for(p_is_anonymous boolean) returns smelt.allowance
+    language sql stable
+    set search_path = ''
+    as $$
+        select case
+            when p_is_anonymous then (
+                l.anonymous_max_files, l.anonymous_max_file_bytes, l.anonymous_max_duration_s, l.anonymous_max_open
+            )::smelt.allowance
+            else (l.max_files, l.max_file_bytes, l.max_duration_s, l.max_open)::smelt.allowance
+        end
+        from smelt.limits as l
+    $$;
+
+-- Hold a prompt to the operator's limit, and note when it was changed.
+create function smelt.check_prompt() returns trigger
+    language plpgsql security definer
+    set search_path = ''
+    as $$
+    declare
+        v_max constant integer := (select l.max_prompt_chars from smelt.limits as l);
+    begin
+        if char_length(new.content) > v_max then
+            perform smelt.refuse('invalid_request', format('A prompt has at most %s characters.', v_max));
+        end if;
+        new.updated_at := now();
+        return new;
+    end
+    $$;
+create trigger check_prompt before insert or update on public.prompts
+    for each row execute function smelt.check_prompt();
+
+alter table public.smelts enable row level security;
+alter table public.smelt_files enable row level security;
+alter table public.smelt_segments enable row level security;
+alter table public.smelt_results enable row level security;
+alter table public.smelt_batches enable row level security;
+alter table public.prompts enable row level security;
+alter table public.notifications enable row level security;
+
+create policy "owners read their smelts" on public.smelts
+    for select to authenticated using (user_id = (select auth.uid()));
+create policy "owners read their files" on public.smelt_files
+    for select to authenticated using (user_id = (select auth.uid()));
+create policy "owners read their transcripts" on public.smelt_segments
+    for select to authenticated using (
+        exists (select from public.smelts as s where s.id = smelt_id and s.user_id = (select auth.uid()))
+    );
+create policy "owners read their results" on public.smelt_results
+    for select to authenticated using (
+        exists (select from public.smelts as s where s.id = smelt_id and s.user_id = (select auth.uid()))
+    );
+create policy "owners read their batches" on public.smelt_batches
+    for select to authenticated using (user_id = (select auth.uid()));
+create policy "owners read their prompts" on public.prompts
+    for select to authenticated using (user_id = (select auth.uid()));
+create policy "owners write prompts" on public.prompts
+    for insert to authenticated with check (user_id = (select auth.uid()));
+create policy "owners change their prompts" on public.prompts
+    for update to authenticated using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()));
+create policy "owners delete their prompts" on public.prompts
+    for delete to authenticated using (user_id = (select auth.uid()));
+create policy "owners read their notifications" on public.notifications
+    for select to authenticated using (user_id = (select auth.uid()));
+create policy "owners mark their notifications" on public.notifications
+    for update to authenticated using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()));
+
+revoke all on
+    public.smelts, public.smelt_files, public.smelt_segments, public.smelt_results, public.smelt_batches,
+    public.prompts, public.notifications
+    from public, anon, authenticated, service_role;
+revoke all on all tables in schema smelt from public, anon, authenticated, service_role;
+revoke all on all sequences in schema smelt from public, anon, authenticated, service_role;
+
+grant select on
+    public.smelts, public.smelt_files, public.smelt_segments, public.smelt_results, public.smelt_batches,
+    public.prompts, public.notifications
+    to authenticated, service_role;
+grant insert (name, content), update (name, content), delete on public.prompts to authenticated;
+grant update (seen_at, read_at) on public.notifications to authenticated;
+
+-- The functions of `public` call those in here as their caller.
+revoke all on schema smelt from public;
+grant usage on schema smelt to anon, authenticated, service_role;
+
+revoke all on function
+    smelt.current_caller, smelt.is_allowed, smelt.current_client, smelt.allowance_for, smelt.check_prompt
+    from public, anon, authenticated, service_role;

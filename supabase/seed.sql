@@ -1,0 +1,1 @@
+-- Nothing to seed: prompts and smelts are made by users, limits come with the migrations.

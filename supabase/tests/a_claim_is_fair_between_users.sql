@@ -1,0 +1,25 @@
+-- Everybody gets a turn before anybody gets a second one, what is running counted; nobody's smelts are one user's.
+do $$
+declare
+    v_busy constant uuid := pg_temp.given_user();
+    v_other constant uuid := pg_temp.given_user();
+    v_ids uuid[];
+    v_claims jsonb;
+begin
+    v_ids := array[
+        pg_temp.given_smelt(v_busy), pg_temp.given_smelt(v_busy), pg_temp.given_smelt(v_busy),
+        pg_temp.given_smelt(null), pg_temp.given_smelt(null), pg_temp.given_smelt(v_other)
+    ];
+    perform pg_temp.become('authenticated', v_other);
+    assert public.get_smelt(v_ids[6]) ->> 'queue_position' = '3', public.get_smelt(v_ids[6]);
+    perform pg_temp.become('service_role');
+    v_claims := public.claim_smelts('worker', 4) -> 'smelts';
+    assert (select array_agg((c ->> 'id')::uuid) from jsonb_array_elements(v_claims) as c)
+        = array[v_ids[1], v_ids[4], v_ids[6], v_ids[2]], v_claims;
+    -- One of the ownerless runs and two of the busy user's.
+    v_claims := public.claim_smelts('worker', 1) -> 'smelts';
+    assert (v_claims -> 0 ->> 'id')::uuid = v_ids[5], v_claims;
+    assert public.get_smelt(v_ids[3]) ->> 'queue_position' = '1';
+    assert public.get_smelt(v_ids[1]) ->> 'queue_position' is null;
+end
+$$;

@@ -1,0 +1,17 @@
+-- A heartbeat and a renewal say that a worker is there; one that has not been seen for a week is forgotten.
+do $$
+begin
+    perform pg_temp.become('service_role');
+    assert public.heartbeat_worker('one', '{"model": "demo"}') = '{}';
+    assert public.heartbeat_worker('one', '{"model": "small"}') = '{}';
+    perform public.heartbeat_worker('two', '{}');
+    perform pg_temp.become('postgres');
+    assert (select info = '{"model": "small"}' from smelt.workers where worker_id = 'one');
+    update smelt.workers set seen_at = now() - interval '8 days';
+    perform pg_temp.become('service_role');
+    perform public.renew_leases('one', '[]');
+    perform public.list_expired();
+    perform pg_temp.become('postgres');
+    assert (select array_agg(worker_id) = '{one}' from smelt.workers);
+end
+$$;

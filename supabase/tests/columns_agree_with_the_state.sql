@@ -1,0 +1,34 @@
+-- The constraints refuse rows that contradict themselves, whoever writes them.
+do $$
+declare
+    v_id constant uuid := pg_temp.given_smelt(null);
+    v_case record;
+    v_name text;
+begin
+    for v_case in
+        select * from (values
+            (
+                'status = ''completed'', percentage = 100, outcome = ''complete'', claimable_at = null',
+                'smelts_completed_at_iff_ended'
+            ),
+            ('completed_at = now()', 'smelts_completed_at_iff_ended'),
+            ('percentage = 30', 'smelts_percentage_in_stage'),
+            ('status = ''transcribing''', 'smelts_percentage_in_stage'),
+            ('error_code = ''cancelled'', error_message = ''x''', 'smelts_error_iff_failed'),
+            ('outcome = ''complete''', 'smelts_outcome_iff_completed'),
+            ('submitted_at = null, audio_state = ''expected''', 'smelts_claimable_only_open'),
+            ('audio_state = ''expected''', 'smelts_audio_stored_when_submitted'),
+            ('seq = 0', 'smelts_counters'),
+            ('started_at = now()', 'smelts_started_by_an_attempt')
+        ) as c (assignment, wanted)
+    loop
+        begin
+            execute format('update public.smelts set %s where id = %L', v_case.assignment, v_id);
+            raise exception 'accepted: %', v_case;
+        exception when check_violation then
+            get stacked diagnostics v_name = constraint_name;
+            assert v_name = v_case.wanted, format('%s: %s', v_case, v_name);
+        end;
+    end loop;
+end
+$$;

@@ -1,0 +1,102 @@
+-- What the claims in this folder start from. The runner loads it before each, in the transaction that it rolls back.
+
+-- Call as a role from here on, as PostgREST does: `postgres` is the one that may look at everything.
+create function pg_temp.become(p_role text, p_user uuid default null, p_is_anonymous boolean default false) returns void
+    language sql
+    as $$
+        select
+            set_config('request.jwt.claims', jsonb_strip_nulls(jsonb_build_object(
+                'role', p_role, 'sub', p_user, 'is_anonymous', p_is_anonymous
+            ))::text, true),
+            set_config('role', p_role, true)
+    $$;
+
+-- Somebody with an account.
+create function pg_temp.given_user() returns uuid
+    language sql security definer
+    as $$ insert into auth.users (email) values (gen_random_uuid() || '@example.com') returning id $$;
+
+-- What Storage does when the bytes of every announced file are there.
+create function pg_temp.upload(p_created jsonb, p_extra_bytes integer default 0) returns void
+    language sql security definer
+    as $$
+        insert into storage.objects (bucket_id, name, version, metadata)
+        select
+            'smelt-audio', file ->> 'upload_path', gen_random_uuid()::text,
+            jsonb_build_object('size', (file ->> 'size_bytes')::bigint + p_extra_bytes)
+        from jsonb_array_elements(p_created -> 'files') as file
+    $$;
+
+-- So many recordings to announce.
+create function pg_temp.recordings(p_count integer) returns jsonb
+    language sql
+    as $$
+        select jsonb_agg(jsonb_build_object('filename', n || '.mp3', 'size_bytes', 1000))
+        from generate_series(1, p_count) as n
+    $$;
+
+-- A submitted smelt of somebody's, or of nobody's.
+create function pg_temp.given_smelt(p_user uuid default null, p_files integer default 1, p_batch uuid default null)
+    returns uuid
+    language plpgsql
+    as $$
+    declare
+        v_created jsonb;
+    begin
+        perform pg_temp.become(case when p_user is null then 'anon' else 'authenticated' end, p_user);
+        v_created := public.create_smelt(files => pg_temp.recordings(p_files), batch_id => p_batch);
+        perform pg_temp.upload(v_created);
+        perform public.submit_smelt((v_created ->> 'id')::uuid);
+        perform pg_temp.become('postgres');
+        return (v_created ->> 'id')::uuid;
+    end
+    $$;
+
+-- Claim one smelt as a worker and answer the claim, null if none is due.
+create function pg_temp.claim(p_worker text default 'worker') returns jsonb
+    language plpgsql
+    as $$
+    declare
+        v_claim jsonb;
+    begin
+        perform pg_temp.become('service_role');
+        v_claim := public.claim_smelts(p_worker) -> 'smelts' -> 0;
+        perform pg_temp.become('postgres');
+        return v_claim;
+    end
+    $$;
+
+-- The results that a worker would store for a claim.
+create function pg_temp.results(p_claim jsonb) returns jsonb
+    language sql
+    as $$
+        select jsonb_agg(jsonb_build_object(
+            'file_id', file ->> 'id', 'filename', file ->> 'filename', 'content', '# Notes'
+        ))
+        from jsonb_array_elements(p_claim -> 'files') as file
+    $$;
+
+-- Have every lease run out, as if its worker were gone.
+create function pg_temp.expire_leases() returns void
+    language sql security definer
+    as $$ update smelt.leases set expires_at = clock_timestamp() - interval '1 s' $$;
+
+-- The row of a smelt.
+create function pg_temp.smelt(p_id uuid) returns public.smelts
+    language sql security definer
+    as $$ select s from public.smelts as s where s.id = p_id $$;
+
+-- How a statement is refused: SQLSTATE and hint, null if it goes through. What it did is undone.
+create function pg_temp.refusal(p_statement text) returns text
+    language plpgsql
+    as $$
+    declare
+        v_code text;
+    begin
+        execute p_statement;
+        raise exception using errcode = 'ZZZZZ';
+    exception when others then
+        get stacked diagnostics v_code = pg_exception_hint;
+        return case when sqlstate <> 'ZZZZZ' then concat_ws(' ', sqlstate, nullif(v_code, '')) end;
+    end
+    $$;
