@@ -1,0 +1,39 @@
+"""A batch: smelts of one user that are followed together."""
+
+from datetime import datetime
+from typing import Final, Literal
+from uuid import UUID
+
+from smelt.contract.events import Model
+
+BatchStatus = Literal["pending", "processing", "completed", "failed"]
+
+BATCH_OVER: Final[frozenset[BatchStatus]] = frozenset({"completed", "failed"})
+"""Every smelt of the batch has ended; `failed` when not one of them completed."""
+
+
+class Batch(Model):
+    """A batch as its row stands; `progress` 0 to 100 over all of its smelts, `seq` of its own."""
+
+    id: UUID
+    title: str | None
+    seq: int
+    total: int
+    completed: int
+    failed: int
+    progress: float
+    status: BatchStatus
+    created_at: datetime
+
+
+class BatchEvent(Model):
+    """The event `progress` on the channel of a batch: its whole state."""
+
+    batch_id: UUID
+    total: int
+    completed: int
+    failed: int
+    progress: float
+    status: BatchStatus
+    eta_seconds: float | None = None
+    seq: int

@@ -1,0 +1,98 @@
+"""The words of the contract: states, stages, codes and the sentences that go with them."""
+
+from typing import Final, Literal
+
+Status = Literal["pending", "validating", "decoding", "transcribing", "synthesizing", "completed", "failed"]
+FileStatus = Literal["pending", "processing", "completed", "failed"]
+Mode = Literal["separate", "combine"]
+InputType = Literal["audio", "text"]
+Outcome = Literal["complete", "partial"]
+PromptName = Literal["summarize", "action_items", "detailed_notes", "qa_format", "table_of_contents"]
+ErrorCode = Literal[
+    "file_too_large",
+    "invalid_format",
+    "duration_exceeded",
+    "corrupted_file",
+    "decoding_failed",
+    "transcription_failed",
+    "synthesis_failed",
+    "api_rate_limited",
+    "api_quota_exhausted",
+    "api_key_invalid",
+    "connection_lost",
+    "cancelled",
+    "internal_error",
+]
+RefusalCode = Literal[
+    "invalid_request",
+    "no_input",
+    "mixed_input",
+    "too_many_files",
+    "file_too_large",
+    "invalid_format",
+    "combine_requires_auth",
+    "combine_requires_multiple",
+    "prompt_not_found",
+    "missing_upload",
+    "audio_expired",
+    "idempotency_conflict",
+    "too_many_open",
+    "not_found",
+]
+
+STAGES: Final[tuple[Status, ...]] = (
+    "pending",
+    "validating",
+    "decoding",
+    "transcribing",
+    "synthesizing",
+    "completed",
+)
+"""The way of a smelt, in order; `failed` can follow any of them but `completed`."""
+
+TERMINAL: Final[frozenset[Status]] = frozenset({"completed", "failed"})
+
+PERCENT_RANGES: Final[dict[Status, tuple[float, float]]] = {
+    "pending": (0.0, 0.0),
+    "validating": (0.0, 10.0),
+    "decoding": (10.0, 20.0),
+    "transcribing": (20.0, 70.0),
+    "synthesizing": (70.0, 100.0),
+    "completed": (100.0, 100.0),
+}
+"""Where each stage lies on the way from 0 to 100; a failed smelt keeps what it had reached."""
+
+STAGE_MESSAGES: Final[dict[Status, str]] = {
+    "pending": "Waiting to process...",
+    "validating": "Validating files...",
+    "decoding": "Decoding audio...",
+    "transcribing": "Transcribing audio...",
+    "synthesizing": "Generating output...",
+    "completed": "Complete",
+    "failed": "Processing failed",
+}
+
+ERROR_SENTENCES: Final[dict[ErrorCode, str]] = {
+    "file_too_large": "The file is larger than allowed.",
+    "invalid_format": "The file is not a recording that can be read.",
+    "duration_exceeded": "The recording is longer than allowed.",
+    "corrupted_file": "The file is damaged or empty.",
+    "decoding_failed": "The audio in the file could not be decoded.",
+    "transcription_failed": "The recording could not be transcribed.",
+    "synthesis_failed": "The transcript is ready, but the output could not be generated.",
+    "api_rate_limited": "The language model is busy; try again in a moment.",
+    "api_quota_exhausted": "The quota of the language model is used up.",
+    "api_key_invalid": "The key for the language model is not accepted.",
+    "connection_lost": "The connection to a service was lost too often.",
+    "cancelled": "The smelt was cancelled.",
+    "internal_error": "Something went wrong on our side; the smelt can be retried.",
+}
+"""The one sentence for people that goes with a code; `smelt.error_sentence` in the database says the same."""
+
+DEFAULT_PROMPTS: Final[tuple[PromptName, ...]] = (
+    "summarize",
+    "action_items",
+    "detailed_notes",
+    "qa_format",
+    "table_of_contents",
+)

@@ -1,0 +1,59 @@
+"""Every error that smelt raises on purpose.
+
+    SmeltError
+    ├── Passing            the same call may succeed later; smelt itself retries these
+    │   └── Unavailable    the project, its network or a service behind it does not answer
+    └── Refused            the same call will be refused again
+        ├── SettingsError  a setting is missing or wrong; the sentence names it
+        ├── Unauthorized   the key or token is not accepted, or may not do this
+        ├── RequestRefused the database says no; `.code` is one of `RefusalCode`
+        │   └── NotFound   no such smelt, or not yours
+        └── SmeltFailed    a smelt that was waited for ended as failed; `.code`, `.smelt_id`
+
+Whether a call is worth repeating is told by the class alone.
+"""
+
+
+class SmeltError(Exception):
+    """Base of all errors of this package."""
+
+
+class Passing(SmeltError):
+    """The same call may succeed later."""
+
+
+class Unavailable(Passing):
+    """The Supabase project, or a service that smelt needs, does not answer."""
+
+
+class Refused(SmeltError):
+    """The same call will be refused again."""
+
+
+class SettingsError(Refused):
+    """A setting is missing or wrong; the sentence names it and says what it wants."""
+
+
+class Unauthorized(Refused):
+    """The key or token is not accepted, or does not allow this call."""
+
+
+class RequestRefused(Refused):
+    """The database refuses a request; `code` is stable and meant for programs, the sentence for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class NotFound(RequestRefused):
+    """There is no such smelt, or it belongs to somebody else."""
+
+
+class SmeltFailed(Refused):
+    """A smelt that was waited for ended as failed."""
+
+    def __init__(self, smelt_id: str, code: str, message: str) -> None:
+        super().__init__(f"{message} ({code})")
+        self.smelt_id = smelt_id
+        self.code = code
