@@ -1,0 +1,1 @@
+"""A Supabase project as smelt sees it: functions, recordings, Realtime."""

@@ -1,0 +1,68 @@
+"""A Supabase project as smelt sees it."""
+
+from types import TracebackType
+from typing import Final, Self
+from uuid import UUID
+
+import httpx
+
+from smelt.backend.audio import AudioStore
+from smelt.backend.auth import ProjectAuth
+from smelt.backend.realtime import Pace, RealtimeConnection
+from smelt.backend.rpc import Rpc
+from smelt.backend.tokens import TokenCallable, TokenSource, user_id
+from smelt.errors import Unauthorized
+
+MAX_CONNECTIONS: Final = 20
+
+
+class Project:
+    """One project and one caller: functions, recordings and Realtime over one pool of connections.
+
+    `key` is any key of the project, in either form. `access_token` is a user's, or an async function that answers a
+    fresh one whenever it is asked.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        access_token: str | TokenCallable | None = None,
+        timeout_s: float = 20.0,
+        pace: Pace | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.key = key
+        self._tokens = tokens = TokenSource(key, access_token)
+        self._http = httpx.AsyncClient(
+            auth=ProjectAuth(key, tokens),
+            timeout=timeout_s,
+            limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
+        )
+        self.rpc = Rpc(self.url, self._http)
+        self.audio = AudioStore(self.url, self._http)
+        self.realtime = RealtimeConnection(self.url, key, tokens, self._http, pace)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def user_id(self) -> UUID:
+        """Who is signed in; raises `Unauthorized` when nobody is, or `Unavailable` when a fresh token can't be had."""
+        token = await self._tokens.current()
+        signed_in = None if token is None else user_id(token)
+        if signed_in is None:
+            raise Unauthorized("this is for a user who is signed in: pass an access_token")
+        return signed_in
+
+    async def aclose(self) -> None:
+        """Leave Realtime and close all connections."""
+        try:
+            await self.realtime.close()
+        finally:
+            await self._http.aclose()

@@ -1,0 +1,208 @@
+"""What to do about a socket or a channel, decided without touching either."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Final, Literal, assert_never
+
+from smelt.errors import RequestRefused, SmeltError, Unauthorized
+
+_TOKEN_TURNED_DOWN: Final = re.compile(
+    r"InvalidJWTToken|JwtSignatureError|MalformedJWT|token has expired", re.IGNORECASE
+)
+_RATE_LIMITED: Final = re.compile(r"RateLimitReached|too many", re.IGNORECASE)
+_NEVER_VALID: Final = re.compile(r"TopicNameRequired|UnableToReplayMessages")
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast and how often; the defaults stay inside the limits of the hosted service."""
+
+    heartbeat_s: float = 10.0
+    answer_s: float = 10.0
+    join_timeout_s: int = 15
+    open_timeout_s: int = 10
+    stable_s: float = 60.0
+    recycle_s: float = 6 * 3600.0
+    rate_limit_wait_s: float = 30.0
+    joins_a_second: float = 50.0
+    channels_a_socket: int = 100
+    clock_jump_s: float = 15.0
+
+
+@dataclass(frozen=True)
+class JoinRefused:
+    """The server answered a join with an error."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class JoinTimedOut:
+    """The server did not answer a join."""
+
+
+@dataclass(frozen=True)
+class ClosedByServer:
+    """The server closed a channel, for a reason that it may have told before."""
+
+
+@dataclass(frozen=True)
+class ChannelFailed:
+    """The server reported an error on a joined channel."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class SocketLost:
+    """The websocket under the channel is gone."""
+
+    reason: str
+
+
+Left = JoinRefused | JoinTimedOut | ClosedByServer | ChannelFailed | SocketLost
+
+
+@dataclass(frozen=True)
+class Rejoin:
+    """Join again: `now` where dialling itself waits, `soon` after a growing wait, `rate_limit` after a long one."""
+
+    wait: Literal["now", "soon", "rate_limit"]
+
+
+@dataclass(frozen=True)
+class Renew:
+    """Ask for a fresh token, then join again."""
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """The same join will be refused again."""
+
+    error: SmeltError
+
+
+Next = Rejoin | Renew | GiveUp
+
+
+def after_leaving(left: Left, *, can_renew: bool) -> Next:
+    """What follows on the end of a stay in a channel; `can_renew` is false once a fresh token did not help."""
+    match left:
+        case JoinRefused(reason) | ChannelFailed(reason):
+            return _after_error(reason, joining=isinstance(left, JoinRefused), can_renew=can_renew)
+        case JoinTimedOut() | ClosedByServer():
+            return Rejoin("soon")
+        case SocketLost():
+            return Rejoin("now")
+        case _:
+            assert_never(left)
+
+
+def _after_error(reason: str, *, joining: bool, can_renew: bool) -> Next:
+    if _RATE_LIMITED.search(reason):
+        return Rejoin("rate_limit")
+    if _TOKEN_TURNED_DOWN.search(reason) or (joining and reason.startswith("Unauthorized")):
+        return Renew() if can_renew else GiveUp(Unauthorized(reason))
+    if joining and _NEVER_VALID.match(reason):
+        return GiveUp(RequestRefused("channel_refused", reason))
+    return Rejoin("soon")
+
+
+def may_reuse(left: Left) -> bool:
+    """True when the topic may be joined again on the same socket.
+
+    A `phx_close` that is still under way would close the next channel of the same topic: the client library routes by
+    topic alone. Only an answered join error leaves nothing under way.
+    """
+    return isinstance(left, JoinRefused)
+
+
+def dial_error(status: int | None, reason: str) -> SmeltError | None:
+    """The error to give up with after a refused handshake, None when dialling again may help."""
+    # 403 is also what stands in front of a project that is being paused or restored.
+    return Unauthorized(f"Realtime refuses the key: {reason}") if status == 401 else None
+
+
+@dataclass
+class Backoff:
+    """Counts failures in a row of a whole connection, to wait longer after each.
+
+    Sockets that break together are one failure, and a socket that lasted `stable_s` starts the count anew.
+    """
+
+    stable_s: float
+    failures: int = 0
+    waiting: bool = False
+
+    def dial_failed(self) -> None:
+        """A socket could not be opened."""
+        self.failures += 1
+        self.waiting = True
+
+    def opened(self) -> None:
+        """A socket is open."""
+        self.waiting = False
+
+    def lost(self, age_s: float) -> None:
+        """An open socket broke after `age_s` seconds."""
+        if not self.waiting:
+            self.failures = 1 if age_s >= self.stable_s else self.failures + 1
+            self.waiting = True
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """Signs of life of one socket; times in seconds of one monotonic clock, `drift_s` that the wall clock ran ahead."""
+
+    opened_at: float
+    heard_at: float
+    beat_at: float
+    drift_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Nothing to do for some seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Beat:
+    """Send a heartbeat now."""
+
+
+@dataclass(frozen=True)
+class Retire:
+    """Close the socket; its channels move to another one."""
+
+    reason: str
+
+
+Step = Rest | Beat | Retire
+
+
+def next_step(vitals: Vitals, now: float, pace: Pace) -> Step:
+    """How to look after an open socket: beat when it is time; retire it when silent, old, or after a sleep."""
+    if vitals.drift_s >= pace.clock_jump_s:
+        return Retire("the machine was asleep")
+    recycle_at = vitals.opened_at + pace.recycle_s
+    if now >= recycle_at:
+        return Retire("recycled")
+    beat_due_at = vitals.beat_at + pace.heartbeat_s
+    if vitals.heard_at >= vitals.beat_at:
+        return Beat() if now >= beat_due_at else Rest(min(beat_due_at, recycle_at) - now)
+    silent_at = vitals.beat_at + pace.answer_s
+    return Retire("no answer to a heartbeat") if now >= silent_at else Rest(min(silent_at, recycle_at) - now)
+
+
+def error_reason(text: str) -> str:
+    """The reason inside the JSON that the client library makes of an error reply or a system message."""
+    try:
+        payload = json.loads(text)
+    except ValueError:
+        return text
+    if not isinstance(payload, dict):
+        return text
+    return str(payload.get("reason") or payload.get("message") or text)

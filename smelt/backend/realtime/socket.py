@@ -1,0 +1,293 @@
+"""One websocket to Realtime, used once: opened, looked after, and closed for good.
+
+The official client is kept on a short lead, because left alone it stops reconnecting after seconds, rejoins refused
+channels for ever, lets a stale `phx_close` close a new channel, and never looks at the answers to its heartbeats.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
+
+from realtime import AsyncRealtimeChannel, AsyncRealtimeClient, ChannelStates, RealtimeSubscribeStates
+from realtime._async.push import AsyncPush  # The only way to see the answer to a heartbeat.
+from realtime.message import SuccessSystemPayload
+from realtime.types import BroadcastPayload, RealtimeAcknowledgementStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from smelt.backend.realtime.decisions import (
+    Beat,
+    ChannelFailed,
+    ClosedByServer,
+    JoinRefused,
+    JoinTimedOut,
+    Pace,
+    Rest,
+    Retire,
+    SocketLost,
+    Vitals,
+    dial_error,
+    error_reason,
+    may_reuse,
+    next_step,
+)
+from smelt.backend.realtime.seat import CHANGES_EXTENSION, ChangesOf, Ears, Seat, open_channel
+from smelt.errors import Unavailable
+
+logger = logging.getLogger(__name__)
+
+NO_BUILT_IN_HEARTBEAT_S: Final = 7 * 24 * 3600
+CLOSE_S: Final = 2.0
+
+
+class Socket:
+    """An open websocket with up to a hundred channels; `lost` is done when it is of no more use."""
+
+    def __init__(self, client: AsyncRealtimeClient, pace: Pace, recycle_s: float) -> None:
+        now = time.monotonic()
+        self.opened_at = now
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._client = client
+        self._websocket = client._ws_connection  # The client has no way to let go of a silent connection.
+        self._pace = pace
+        self._recycle_s = recycle_s
+        self._heard_at = self._beat_at = now
+        self._clock_offset = time.time() - now
+        self._seats: dict[str, Seat] = {}
+        self._spent: set[str] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._pulse = self._attach_pulse()
+
+    @classmethod
+    async def open(cls, url: str, key: str, token: str | None, pace: Pace, recycle_s: float) -> "Socket":
+        """Dial once; raises `Unauthorized` when the key is refused, `Unavailable` for all else."""
+        client = AsyncRealtimeClient(
+            url, key, auto_reconnect=False, hb_interval=NO_BUILT_IN_HEARTBEAT_S, timeout=pace.open_timeout_s
+        )
+        client.access_token = token if token is not None else key
+        try:
+            await client.connect()
+        except Exception as exc:
+            await client.close()
+            status = exc.response.status_code if isinstance(exc, InvalidStatus) else None
+            reason = f"HTTP {status}" if status is not None else f"{type(exc).__name__}: {exc}"
+            raise dial_error(status, reason) or Unavailable(f"opening a Realtime socket: {reason}") from exc
+        except BaseException:
+            await client.close()
+            raise
+        return cls(client, pace, recycle_s)
+
+    @property
+    def seat_count(self) -> int:
+        """How many channels are joined or joining."""
+        return len(self._seats)
+
+    @property
+    def token(self) -> str | None:
+        """The token that joins go out with."""
+        return self._client.access_token
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was opened."""
+        return time.monotonic() - self.opened_at
+
+    def takes(self, topic: str) -> bool:
+        """True when `topic` can be joined here."""
+        has_room = len(self._seats) < self._pace.channels_a_socket
+        return has_room and not self.lost.done() and topic not in self._spent and topic not in self._seats
+
+    def sit_down(self, topic: str, ears: Ears, changes: Sequence[ChangesOf] = ()) -> Seat:
+        """Start to join a channel for which `takes` is true."""
+        seat = open_channel(self._client, topic, ears, changes, self._pace.join_timeout_s)
+        self._seats[topic] = seat
+        seat.channel.on_broadcast("*", lambda payload: self._hear(seat, payload))
+        seat.channel.on_system(lambda payload: self._hear_system(seat, payload))
+        self._run(self._join(seat))
+        return seat
+
+    def stand_up(self, seat: Seat) -> None:
+        """Give a seat back, and tell the server unless it knows; the last one to leave closes the socket."""
+        if self._seats.get(seat.topic) is not seat:
+            return
+        del self._seats[seat.topic]
+        seat.end(ClosedByServer())
+        reusable = may_reuse(seat.left.result())
+        if not reusable:
+            self._spent.add(seat.topic)
+        if not self._seats:
+            self.retire("not needed any more")
+        elif not self.lost.done():
+            self._part_with(seat.channel, is_joined=not reusable)
+
+    async def send(self, seat: Seat, event: str, payload: dict[str, Any], timeout_s: float) -> bool:
+        """Broadcast on a joined channel; true only when the server acknowledged it."""
+        if not seat.is_joined or self.lost.done():
+            return False
+        acknowledged: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        push: AsyncPush | None = None
+        try:
+            async with asyncio.timeout(timeout_s):
+                push = await seat.channel.push("broadcast", {"type": "broadcast", "event": event, "payload": payload})
+                push.receive(RealtimeAcknowledgementStatus.Ok, lambda _: _settle(acknowledged, True))
+                push.receive(RealtimeAcknowledgementStatus.Error, lambda _: _settle(acknowledged, False))
+                outcomes: list[asyncio.Future[Any]] = [acknowledged, seat.left]
+                await asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED)
+                return acknowledged.done() and acknowledged.result()
+        except TimeoutError:
+            return False
+        finally:
+            if push is not None:
+                _forget(seat.channel, push)
+
+    async def set_auth(self, token: str) -> None:
+        """Give a fresh token to all that is joined here; a socket that does not take it is retired."""
+        self._client.access_token = token
+        try:
+            async with asyncio.timeout(self._pace.answer_s):
+                for channel in [seat.channel for seat in self._seats.values() if seat.is_joined]:
+                    push = await channel.push("access_token", {"access_token": token})
+                    _forget(channel, push)  # It is never answered.
+        except TimeoutError:
+            self.retire("took no fresh token")
+
+    def retire(self, reason: str) -> None:
+        """End its use: every channel is told, and `look_after` closes it."""
+        _settle(self.lost, reason)
+        for seat in list(self._seats.values()):
+            seat.end(SocketLost(reason))
+
+    async def look_after(self) -> str:
+        """Keep the socket alive until it is lost, close it, and answer why it was lost."""
+        try:
+            while not self.lost.done():
+                match next_step(self._vitals(), time.monotonic(), self._pace):
+                    case Beat():
+                        self._beat()
+                    case Rest(seconds):
+                        await asyncio.wait([self.lost], timeout=seconds)
+                    case Retire(reason):
+                        self.retire(reason)
+            return self.lost.result()
+        finally:
+            self.retire("closed")
+            await self._close()
+
+    def _attach_pulse(self) -> AsyncRealtimeChannel:
+        # The client routes what it receives to the channel of the topic. One on the protocol's own topic hears the
+        # answers to heartbeats, and while it counts as joined it is told first when the websocket breaks.
+        pulse = AsyncRealtimeChannel(self._client, "phoenix")
+        pulse.state = ChannelStates.JOINED
+        pulse.subscribe_callback = lambda _, error: self.retire(_close_reason(error))
+        self._client.channels[pulse.topic] = pulse
+        return pulse
+
+    def _vitals(self) -> Vitals:
+        offset = time.time() - time.monotonic()
+        drift_s, self._clock_offset = offset - self._clock_offset, offset
+        # Each socket has its own time to go, so that they do not all move at once.
+        opened_at = self.opened_at + self._recycle_s - self._pace.recycle_s
+        return Vitals(opened_at, self._heard_at, self._beat_at, drift_s)
+
+    def _beat(self) -> None:
+        self._beat_at = time.monotonic()
+        push = AsyncPush(self._pulse, "heartbeat", {}, self._pace.join_timeout_s)
+        push.receive(RealtimeAcknowledgementStatus.Ok, lambda _: self._sign_of_life())
+        self._run(push.send())
+
+    def _sign_of_life(self) -> None:
+        self._heard_at = time.monotonic()
+
+    def _hear(self, seat: Seat, payload: BroadcastPayload) -> None:
+        self._sign_of_life()
+        if not seat.left.done():
+            seat.hear(payload)
+
+    def _hear_system(self, seat: Seat, payload: SuccessSystemPayload) -> None:
+        self._sign_of_life()
+        if payload.extension == CHANGES_EXTENSION:
+            seat.resume_changes()
+
+    def _seat_changed(self, seat: Seat, state: RealtimeSubscribeStates, error: Exception | None) -> None:
+        seat.channel.rejoin_timer.reset()  # Whether and where to rejoin is decided elsewhere.
+        if state is RealtimeSubscribeStates.TIMED_OUT:
+            seat.end(JoinTimedOut())
+            return
+        self._sign_of_life()
+        if state is RealtimeSubscribeStates.SUBSCRIBED:
+            seat.accept(self._pace.join_timeout_s)
+        elif state is RealtimeSubscribeStates.CLOSED:
+            seat.end(ClosedByServer())
+        elif error is None or isinstance(error, ConnectionClosed):
+            seat.end(SocketLost(_close_reason(error)))
+        else:
+            reason = error_reason(str(error))
+            seat.end(ChannelFailed(reason) if seat.accepted else JoinRefused(reason))
+
+    def _part_with(self, channel: AsyncRealtimeChannel, *, is_joined: bool) -> None:
+        # The client forgets a channel that the server closed; an answer to its leaving would reach nobody.
+        if self._client.channels.get(channel.topic) is not channel:
+            return
+        if is_joined:
+            self._run(self._leave(channel))
+        else:
+            del self._client.channels[channel.topic]
+            channel.join_push.destroy()
+
+    async def _join(self, seat: Seat) -> None:
+        if not self.lost.done():  # Subscribing on a broken client would make it dial again.
+            await seat.channel.subscribe(lambda state, error: self._seat_changed(seat, state, error))
+
+    async def _leave(self, channel: AsyncRealtimeChannel) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._pace.answer_s):
+                await channel.unsubscribe()
+
+    async def _close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks))
+        for channel in {*self._client.channels.values(), *(seat.channel for seat in self._seats.values())}:
+            channel.rejoin_timer.reset()
+            channel.join_push.destroy()
+            for push in list(channel.messages_waiting_for_ack.values()):
+                push.destroy()
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._client.close()
+        except TimeoutError:  # Nobody answers the closing handshake.
+            if self._websocket is not None:
+                self._websocket.transport.abort()
+            await self._client.close()
+
+    def _run(self, work: Coroutine[Any, Any, object]) -> None:
+        task: asyncio.Task[object] = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.debug("a Realtime socket broke: %r", error)
+            self.retire(_close_reason(error))
+
+
+def _settle(future: asyncio.Future[Any], value: object) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _forget(channel: AsyncRealtimeChannel, push: AsyncPush) -> None:
+    push.destroy()
+    if push.ref is not None:
+        channel.messages_waiting_for_ack.pop(push.ref, None)
+
+
+def _close_reason(error: BaseException | None) -> str:
+    if isinstance(error, ConnectionClosed):
+        code = error.rcvd.code if error.rcvd is not None else 1006
+        return f"closed with {code}"
+    return "lost" if error is None else f"{type(error).__name__}: {error}"
