@@ -1,0 +1,290 @@
+"""The client without await, for code that has no event loop: Django, Celery, scripts.
+
+with smelt.blocking.connect(url, key) as client:
+    created = client.create(files=["meeting.m4a"])
+    for update in client.watch(created.id):
+        ...
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+from uuid import UUID
+
+from smelt.backend.tokens import TokenCallable
+from smelt.contract.batches import Batch
+from smelt.contract.rows import FileRow, Notification, SmeltRow
+from smelt.contract.state import Created, Snapshot
+from smelt.contract.vocabulary import Mode
+from smelt.errors import Refused
+from smelt.subscriber.client import Client as AsyncClient
+from smelt.subscriber.client import File
+from smelt.subscriber.client import connect as connect_async
+from smelt.subscriber.diagnostics import Diagnostics
+from smelt.subscriber.feed import FamilyReport
+from smelt.subscriber.feed import Feed as AsyncFeed
+from smelt.subscriber.notifications import Notifications as AsyncNotifications
+from smelt.subscriber.owned import FeedChange, Key
+from smelt.subscriber.updates import BatchProgress, Completed, Update
+
+T = TypeVar("T")
+OnInvalidate = Callable[[frozenset[Key]], None]
+
+
+class EventLoopThread:
+    """An event loop in a thread of its own; `run` may be called from any other thread, Ctrl-C interrupts it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="smelt", daemon=True)
+        self._thread.start()
+
+    @property
+    def closed(self) -> bool:
+        """True once nothing can be run any more."""
+        return not self._thread.is_alive()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine and wait for its result; it is cancelled when the wait is interrupted."""
+        if self.closed:
+            work.close()
+            raise Refused("the client is closed")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def ask(self, question: Callable[[], T]) -> T:
+        """Call a plain function where the loop runs, so that nothing changes meanwhile."""
+
+        async def answer() -> T:
+            return question()
+
+        return self.run(answer())
+
+    def close(self) -> None:
+        """End the loop and its thread."""
+        self.run(self._loop.shutdown_asyncgens())
+        self.run(self._loop.shutdown_default_executor())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class Client:
+    """Smelts of one project, as `smelt.Client` has them; a context manager, safe from several threads."""
+
+    def __init__(self, thread: EventLoopThread, client: AsyncClient) -> None:
+        self._thread = thread
+        self._client = client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all watches and close all connections; a second call does nothing."""
+        if self._thread.closed:
+            return
+        try:
+            self._thread.run(self._client.aclose())
+        finally:
+            self._thread.close()
+
+    def create(
+        self,
+        *,
+        files: Sequence[File] = (),
+        text: str | None = None,
+        prompts: Sequence[str] = (),
+        mode: Mode = "separate",
+        user_prompt_id: UUID | str | None = None,
+        batch_id: UUID | str | None = None,
+        idempotency_key: str | None = None,
+        submit: bool = True,
+    ) -> Created:
+        """Create a smelt of recordings or a text, upload the recordings, and submit it unless told not to."""
+        return self._thread.run(
+            self._client.create(
+                files=files,
+                text=text,
+                prompts=prompts,
+                mode=mode,
+                user_prompt_id=user_prompt_id,
+                batch_id=batch_id,
+                idempotency_key=idempotency_key,
+                submit=submit,
+            )
+        )
+
+    def submit(self, smelt_id: UUID | str) -> Snapshot:
+        """Hand a smelt that was created with `submit=False` over to the workers."""
+        return self._thread.run(self._client.submit(smelt_id))
+
+    def get(self, smelt_id: UUID | str) -> Snapshot:
+        """The whole state of a smelt now, with its transcript; raises `NotFound`."""
+        return self._thread.run(self._client.get(smelt_id))
+
+    def cancel(self, smelt_id: UUID | str) -> Snapshot:
+        """Cancel a smelt: it ends as failed with `cancelled`; one that has ended stays as it is."""
+        return self._thread.run(self._client.cancel(smelt_id))
+
+    def retry(self, smelt_id: UUID | str) -> Snapshot:
+        """Start a failed smelt again; finished transcripts are kept."""
+        return self._thread.run(self._client.retry(smelt_id))
+
+    def delete(self, smelt_id: UUID | str) -> None:
+        """Remove a smelt with everything that belongs to it."""
+        self._thread.run(self._client.delete(smelt_id))
+
+    def create_batch(self, title: str | None = None) -> Batch:
+        """Create a batch to put smelts into; only for those who are signed in."""
+        return self._thread.run(self._client.create_batch(title))
+
+    def watch(self, smelt_id: UUID | str) -> Iterator[Update]:
+        """Follow a smelt, from its present state to `Completed` or `Failed`, whatever the network does."""
+        return self._pull(self._client.watch(smelt_id))
+
+    def watch_batch(self, batch_id: UUID | str) -> Iterator[BatchProgress]:
+        """Follow a batch until all of its smelts have ended."""
+        return self._pull(self._client.watch_batch(batch_id))
+
+    def wait(self, smelt_id: UUID | str, *, timeout_s: float | None = None) -> Completed:
+        """Wait for the end of a smelt; raises `SmeltFailed`, or `TimeoutError` after `timeout_s` seconds."""
+        return self._thread.run(self._client.wait(smelt_id, timeout_s=timeout_s))
+
+    def diagnostics(self) -> Diagnostics:
+        """How the connection, the watches and the reads stand."""
+        return self._thread.ask(self._client.diagnostics)
+
+    def feed(self, on_invalidate: OnInvalidate | None = None) -> "Feed":
+        """Follow everything that the signed-in user owns: `with client.feed() as feed`, then iterate over it.
+
+        `on_invalidate` is called in a thread of its own, with the keys of what a cache can't hold any longer.
+        """
+        return Feed(self._thread, self._client.feed(), on_invalidate)
+
+    def notifications(self) -> "Notifications":
+        """Hear what the signed-in user is told: `with client.notifications() as told`, then iterate over it."""
+        return Notifications(self._thread, self._client.notifications())
+
+    def _pull(self, updates: AsyncGenerator[T, None]) -> Iterator[T]:
+        puller = _Puller(updates)
+        try:
+            while (update := self._thread.run(puller.next())) is not None:
+                yield update
+        finally:
+            if not self._thread.closed:
+                self._thread.run(puller.end())
+
+
+class Feed:
+    """The smelts and files of the signed-in user, as `smelt.Feed` has them; a context manager and an iterator."""
+
+    def __init__(self, thread: EventLoopThread, feed: AsyncFeed, on_invalidate: OnInvalidate | None) -> None:
+        self._thread = thread
+        self._feed = feed
+        if on_invalidate is not None:
+            self.on_invalidate(on_invalidate)
+
+    def __enter__(self) -> Self:
+        self._thread.run(self._feed.__aenter__())
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not self._thread.closed:
+            self._thread.run(self._feed.close())
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> FeedChange:
+        """The next change; waits for it."""
+        return self._thread.run(self._feed.__anext__())
+
+    @property
+    def smelts(self) -> Mapping[UUID, SmeltRow]:
+        """The smelts of the user by id, as they stand now."""
+        return self._thread.ask(lambda: dict(self._feed.smelts))
+
+    @property
+    def files(self) -> Mapping[UUID, FileRow]:
+        """The files of all of them by id, as they stand now."""
+        return self._thread.ask(lambda: dict(self._feed.files))
+
+    def on_invalidate(self, hook: OnInvalidate) -> None:
+        """Call a function, in a thread of its own, with the keys of what a cache can't hold any longer."""
+        self._feed.on_invalidate(lambda keys: asyncio.to_thread(hook, keys))
+
+    def report(self) -> tuple[FamilyReport, ...]:
+        """How fresh each family of keys is."""
+        return self._thread.ask(self._feed.report)
+
+
+class Notifications:
+    """What the signed-in user is told, as `smelt.Notifications` has it; a context manager and an iterator."""
+
+    def __init__(self, thread: EventLoopThread, notifications: AsyncNotifications) -> None:
+        self._thread = thread
+        self._notifications = notifications
+
+    def __enter__(self) -> Self:
+        self._thread.run(self._notifications.__aenter__())
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not self._thread.closed:
+            self._thread.run(self._notifications.close())
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Notification:
+        """The next notification; waits for it."""
+        return self._thread.run(self._notifications.__anext__())
+
+    def mark_seen(self, *ids: UUID | str) -> int:
+        """Mark notifications as seen (shown in a list); answers how many were not yet."""
+        return self._thread.run(self._notifications.mark_seen(*ids))
+
+    def mark_read(self, *ids: UUID | str) -> int:
+        """Mark notifications as read (opened); answers how many were not yet."""
+        return self._thread.run(self._notifications.mark_read(*ids))
+
+
+def connect(url: str, key: str, access_token: str | TokenCallable | None = None, *, polling: bool = True) -> Client:
+    """A blocking client of the Supabase project at `url`; the arguments are those of `smelt.connect`."""
+    thread = EventLoopThread()
+
+    async def open_client() -> AsyncClient:
+        return connect_async(url, key, access_token, polling=polling)
+
+    return Client(thread, thread.run(open_client()))
+
+
+class _Puller(Generic[T]):
+    """Takes updates one at a time; ending waits for an interrupted one to be over."""
+
+    def __init__(self, updates: AsyncGenerator[T, None]) -> None:
+        self._updates = updates
+        self._lock = asyncio.Lock()
+
+    async def next(self) -> T | None:
+        async with self._lock:
+            return await anext(self._updates, None)
+
+    async def end(self) -> None:
+        async with self._lock:
+            await self._updates.aclose()

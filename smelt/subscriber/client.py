@@ -1,0 +1,258 @@
+"""What an app does with smelts."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+from uuid import UUID
+from weakref import WeakSet
+
+from smelt.backend.client_calls import Announced, ClientCalls
+from smelt.backend.project import Project
+from smelt.backend.realtime import ConnectionState
+from smelt.backend.tokens import TokenCallable
+from smelt.contract.batches import Batch
+from smelt.contract.state import Created, Snapshot, Unchanged
+from smelt.contract.vocabulary import Mode, PromptName
+from smelt.errors import RequestRefused, SmeltError, SmeltFailed, Unavailable
+from smelt.subscriber.batch import BatchWatch
+from smelt.subscriber.diagnostics import Diagnostics
+from smelt.subscriber.feed import Feed, OnInvalidate
+from smelt.subscriber.notifications import Notifications
+from smelt.subscriber.reader import Reader
+from smelt.subscriber.subscription import Callbacks, Signalled, Subscription, Told
+from smelt.subscriber.updates import BatchProgress, Completed, Failed, Progress, Segments, Signal, Update
+from smelt.subscriber.watch import Watch
+
+UPLOADS_AT_ONCE: Final = 3
+
+File = str | PathLike[str]
+
+
+class Client:
+    """Smelts of one project, as one user or anonymously; an async context manager."""
+
+    def __init__(self, project: Project, *, polling: bool = True) -> None:
+        self._project = project
+        self._calls = ClientCalls(project.rpc)
+        self._reader = Reader(self._calls)
+        self._polling = polling
+        self._subscriptions: set[Subscription] = set()
+        self._followers: WeakSet[Feed | Notifications] = WeakSet()
+        project.realtime.listen(self._tell_state)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End all watches, subscriptions and feeds, and close all connections."""
+        for follower in list(self._followers):
+            await follower.close()
+        for subscription in list(self._subscriptions):
+            await subscription.close()
+        await self._reader.close()
+        await self._project.aclose()
+
+    async def create(
+        self,
+        *,
+        files: Sequence[File] = (),
+        text: str | None = None,
+        prompts: Sequence[PromptName | str] = (),
+        mode: Mode = "separate",
+        user_prompt_id: UUID | str | None = None,
+        batch_id: UUID | str | None = None,
+        idempotency_key: str | None = None,
+        submit: bool = True,
+    ) -> Created:
+        """Create a smelt of recordings or a text, upload the recordings, and submit it unless told not to.
+
+        Without any prompt it is summarized. The same `idempotency_key` answers the same smelt, and goes on where an
+        earlier call was interrupted. Raises `RequestRefused`, `Unauthorized` or `Unavailable`.
+        """
+        paths = [Path(file) for file in files]
+        sizes = await asyncio.gather(*(asyncio.to_thread(path.stat) for path in paths))
+        created = await self._calls.create_smelt(
+            files=[Announced(path.name, size.st_size) for path, size in zip(paths, sizes, strict=True)],
+            text_input=text,
+            mode=mode,
+            default_prompt_names=prompts,
+            user_prompt_id=user_prompt_id,
+            batch_id=batch_id,
+            idempotency_key=idempotency_key,
+        )
+        if idempotency_key is not None and (await self.get(created.id)).submitted_at is not None:
+            return created
+        await self._upload(created, paths, again=idempotency_key is not None)
+        if submit:
+            await self.submit(created.id)
+        return created
+
+    async def submit(self, smelt_id: UUID | str) -> Snapshot:
+        """Hand a smelt that was created with `submit=False` over to the workers."""
+        return await self._calls.submit_smelt(smelt_id)
+
+    async def get(self, smelt_id: UUID | str) -> Snapshot:
+        """The whole state of a smelt now, with its transcript; raises `NotFound`."""
+        state = await self._calls.get_smelt(smelt_id)
+        if isinstance(state, Unchanged):
+            raise Unavailable("the state was asked for without a seq and yet called unchanged")
+        return state
+
+    async def cancel(self, smelt_id: UUID | str) -> Snapshot:
+        """Cancel a smelt: it ends as failed with `cancelled`; one that has ended stays as it is."""
+        return await self._calls.cancel_smelt(smelt_id)
+
+    async def retry(self, smelt_id: UUID | str) -> Snapshot:
+        """Start a failed smelt again; finished transcripts are kept."""
+        return await self._calls.retry_smelt(smelt_id)
+
+    async def delete(self, smelt_id: UUID | str) -> None:
+        """Remove a smelt with everything that belongs to it."""
+        await self._calls.delete_smelt(smelt_id)
+
+    async def create_batch(self, title: str | None = None) -> Batch:
+        """Create a batch to put smelts into; only for those who are signed in."""
+        return await self._calls.create_batch(title)
+
+    def watch_batch(self, batch_id: UUID | str) -> AsyncGenerator[BatchProgress, None]:
+        """Follow a batch until all of its smelts have ended; raises `NotFound` or `Unauthorized`."""
+        batch = UUID(str(batch_id))
+        return BatchWatch(batch, self._project.realtime, self._calls, polling=self._polling).updates()
+
+    def feed(self, on_invalidate: OnInvalidate | None = None) -> Feed:
+        """Follow everything that the signed-in user owns: `async with client.feed() as feed`, then iterate over it.
+
+        `on_invalidate` is called with the keys of what a cache can't hold any longer.
+        """
+        hooks = () if on_invalidate is None else (on_invalidate,)
+        feed = Feed(self._project, polling=self._polling, on_invalidate=hooks)
+        self._followers.add(feed)
+        return feed
+
+    def notifications(self) -> Notifications:
+        """Hear what the signed-in user is told: `async with client.notifications() as told`, then iterate over it."""
+        notifications = Notifications(self._project, polling=self._polling)
+        self._followers.add(notifications)
+        return notifications
+
+    def watch(self, smelt_id: UUID | str) -> AsyncGenerator[Update, None]:
+        """Follow a smelt, from its present state to `Completed` or `Failed`, whatever the network does.
+
+        Raises `NotFound` or `Unauthorized` when it can't be seen (any more). A consumer that is slow gets the newest
+        progress of each stage, and all segments.
+        """
+        return self._open(smelt_id).updates()
+
+    def watch_closely(self, smelt_id: UUID | str) -> AsyncGenerator[Update | Signal, None]:
+        """As `watch`, and between the updates how the live connection stands.
+
+        `Connected`, `Disconnected` (meanwhile it polls), and `Trouble` for what is tried again or worked around.
+        """
+        return self._open(smelt_id).items()
+
+    async def wait(self, smelt_id: UUID | str, *, timeout_s: float | None = None) -> Completed:
+        """Wait for the end of a smelt; raises `SmeltFailed`, or `TimeoutError` after `timeout_s` seconds."""
+        async with asyncio.timeout(timeout_s), aclosing(self.watch(smelt_id)) as updates:
+            async for update in updates:
+                if isinstance(update, Completed):
+                    return update
+                if isinstance(update, Failed):
+                    raise SmeltFailed(str(update.smelt_id), update.error_code, update.error_message)
+        raise Unavailable("the watch ended without an end of the smelt")
+
+    async def subscribe(
+        self,
+        smelt_id: UUID | str,
+        *,
+        on_progress: Told[Progress] | None = None,
+        on_segments: Told[Segments] | None = None,
+        on_completed: Told[Completed] | None = None,
+        on_failed: Told[Failed] | None = None,
+        on_error: Told[Exception] | None = None,
+        on_connected: Signalled | None = None,
+        on_disconnected: Signalled | None = None,
+    ) -> Subscription:
+        """Follow a smelt with callbacks, plain or async, one call at a time.
+
+        `on_error` hears what goes wrong on the way and is worked around, and what ends the subscription. A callback
+        that raises is logged and told to `on_error`.
+        """
+        callbacks = Callbacks(
+            on_progress=on_progress,
+            on_segments=on_segments,
+            on_completed=on_completed,
+            on_failed=on_failed,
+            on_error=on_error,
+            on_connected=on_connected,
+            on_disconnected=on_disconnected,
+        )
+        subscription = Subscription(self._open(smelt_id), callbacks, self._subscriptions.discard)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def diagnostics(self) -> Diagnostics:
+        """How the connection, the watches and the reads stand; `str` of it is meant for people."""
+        return Diagnostics(
+            connection=self._project.realtime.report(),
+            watches=tuple(watched.report() for watched in self._reader.watches),
+            read_count=self._reader.read_count,
+            read_failures_in_a_row=self._reader.failures_in_a_row,
+        )
+
+    def _open(self, smelt_id: UUID | str) -> Watch:
+        return Watch(UUID(str(smelt_id)), self._project.realtime, self._reader, polling=self._polling)
+
+    def _tell_state(self, state: ConnectionState) -> None:
+        if state == "disconnected" and (reason := self._project.realtime.report().last_error) is not None:
+            for watched in self._reader.watches:
+                watched.take_trouble(Unavailable(reason))
+
+    async def _upload(self, created: Created, paths: Sequence[Path], *, again: bool) -> None:
+        limit = asyncio.Semaphore(UPLOADS_AT_ONCE)
+
+        async def upload(target: str, path: Path) -> None:
+            async with limit:
+                await self._upload_one(target, path, again=again)
+
+        targets = [file.upload_path for file in created.files if file.upload_path is not None]
+        uploads = [asyncio.create_task(upload(target, path)) for target, path in zip(targets, paths, strict=True)]
+        try:
+            await asyncio.gather(*uploads)
+        except Exception:
+            if not again:  # Nobody could finish it: its id was never handed out.
+                await self._abandon(created.id)
+            raise
+        finally:
+            for task in uploads:
+                task.cancel()
+            await asyncio.gather(*uploads, return_exceptions=True)
+
+    async def _upload_one(self, target: str, path: Path, *, again: bool) -> None:
+        try:
+            await self._project.audio.upload(target, path)
+        except RequestRefused as exc:
+            if not (again and exc.code == "Duplicate"):
+                raise
+
+    async def _abandon(self, smelt_id: UUID) -> None:
+        with contextlib.suppress(SmeltError):
+            await self._calls.delete_smelt(smelt_id)
+
+
+def connect(url: str, key: str, access_token: str | TokenCallable | None = None, *, polling: bool = True) -> Client:
+    """A client of the Supabase project at `url`.
+
+    `key` is the anon or publishable key; `access_token` is what signs a user in: a token, or an async function that
+    answers a fresh one. `polling=False` trusts live events alone, after the first read and after each rejoin.
+    """
+    return Client(Project(url, key, access_token=access_token), polling=polling)

@@ -1,0 +1,187 @@
+"""Everything that the signed-in user owns, as it changes."""
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self, TypeVar
+from uuid import UUID
+
+from smelt.backend.project import Project
+from smelt.backend.realtime import ChangesOf
+from smelt.backend.rpc import parse
+from smelt.contract.channels import feed_channel
+from smelt.contract.rows import FileRow, RowChange, SmeltRow
+from smelt.errors import Refused, SmeltError
+from smelt.subscriber.freshness import Freshness
+from smelt.subscriber.owned import FAMILIES, Family, FeedChange, Key, Owned, Pending, keys_of
+from smelt.subscriber.reconciling import Reconciler
+
+logger = logging.getLogger(__name__)
+
+# While all is well the live changes are enough; this finds what even a healthy connection may lose.
+LIVE_READ_S: Final = 300.0
+
+OnInvalidate = Callable[[frozenset[Key]], Awaitable[None] | None]
+R = TypeVar("R", SmeltRow, FileRow)
+
+
+@dataclass(frozen=True)
+class FamilyReport:
+    """How fresh one family of keys is; ages in seconds, None for never. `read_age_s`: since all rows were compared."""
+
+    family: Family
+    freshness: Freshness
+    changed_age_s: float | None
+    read_age_s: float | None
+
+
+class Feed:
+    """The smelts and files of the signed-in user: an async context manager, and an async iterator of changes.
+
+    What is there already comes first, as inserts. `smelts` and `files` hold the newest state at any time; a consumer
+    that is slow gets one change a row, with what it has last been told as `before`. Never ends by itself; raises
+    `Unauthorized` when the user may not read (any more).
+    """
+
+    def __init__(self, project: Project, *, polling: bool, on_invalidate: Sequence[OnInvalidate] = ()) -> None:
+        self._project = project
+        self._polling = polling
+        self._hooks = list(on_invalidate)
+        self._owned = Owned()
+        self._pending = Pending()
+        self._stale_keys: set[Key] = set()
+        self._changed_at: dict[Family, float] = {}
+        self._error: SmeltError | None = None
+        self._news = asyncio.Event()
+        self._stale = asyncio.Event()
+        self._reconciler: Reconciler | None = None
+        self._teller: asyncio.Task[None] | None = None
+        self._user_id: UUID | None = None
+
+    @property
+    def smelts(self) -> Mapping[UUID, SmeltRow]:
+        """The smelts of the user by id, as they stand now."""
+        return self._owned.smelts
+
+    @property
+    def files(self) -> Mapping[UUID, FileRow]:
+        """The files of all of them by id, as they stand now."""
+        return self._owned.files
+
+    def on_invalidate(self, hook: OnInvalidate) -> None:
+        """Call a function, plain or async, with the keys of what a cache can't hold any longer; one call at a time."""
+        self._hooks.append(hook)
+
+    def report(self) -> tuple[FamilyReport, ...]:
+        """How fresh each family of keys is."""
+        now = time.monotonic()
+        reconciler = self._reconciler
+        read_at = None if reconciler is None else reconciler.read_at
+        return tuple(
+            FamilyReport(
+                family=family,
+                freshness="stale" if reconciler is None else reconciler.freshness,
+                changed_age_s=None if family not in self._changed_at else now - self._changed_at[family],
+                read_age_s=None if read_at is None else now - read_at,
+            )
+            for family in FAMILIES
+        )
+
+    async def __aenter__(self) -> Self:
+        self._user_id = await self._project.user_id()
+        wish = f"user_id=eq.{self._user_id}"
+        self._reconciler = Reconciler(
+            feed_channel(str(self._user_id)), self._read, self._fail, polling=self._polling, live_read_s=LIVE_READ_S
+        )
+        self._teller = asyncio.create_task(self._keep_telling(), name="feed hooks")
+        await self._reconciler.start(
+            self._project.realtime,
+            changes=(ChangesOf("smelts", wish), ChangesOf("smelt_files", wish)),
+            on_change=self._hear,
+        )
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop; no hook is called afterwards, and iterating ends with an error."""
+        self._pending = Pending()
+        self._fail(Refused("the feed is closed"))
+        if self._teller is not None:
+            self._teller.cancel()
+            await asyncio.wait([self._teller])
+        if self._reconciler is not None:
+            await self._reconciler.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> FeedChange:
+        """The next change; waits for it."""
+        if self._reconciler is None:
+            raise Refused("open the feed first: async with client.feed() as feed")
+        while True:
+            if (change := self._pending.pop()) is not None:
+                return change
+            if self._error is not None:
+                raise self._error
+            self._news.clear()
+            await self._news.wait()
+
+    async def _read(self) -> None:
+        mine = ("user_id", "eq", str(self._user_id))
+        self._owned.start_read()
+        smelts, files = await asyncio.gather(
+            self._project.rpc.rows("smelts", mine), self._project.rpc.rows("smelt_files", mine)
+        )
+        self._take(self._owned.take_rows(_parsed(SmeltRow, smelts), _parsed(FileRow, files)))
+
+    def _hear(self, payload: object) -> None:
+        try:
+            change = self._owned.take_change(RowChange.model_validate(payload))
+        except ValueError as exc:  # Too large to be told whole, for one.
+            logger.info("a change of a row tells too little, reading instead: %s", exc)
+            if self._reconciler is not None:
+                self._reconciler.ask()
+            return
+        if change is not None:
+            self._take([change])
+
+    def _take(self, changes: Sequence[FeedChange]) -> None:
+        now = time.monotonic()
+        for change in changes:
+            self._pending.add(change)
+            keys = keys_of(change)
+            self._stale_keys |= keys
+            self._changed_at |= dict.fromkeys((key.family for key in keys), now)
+        if changes:
+            self._news.set()
+            self._stale.set()
+
+    def _fail(self, error: SmeltError) -> None:
+        self._error = self._error or error
+        self._news.set()
+
+    async def _keep_telling(self) -> None:
+        while True:
+            await self._stale.wait()
+            self._stale.clear()
+            keys, self._stale_keys = frozenset(self._stale_keys), set()
+            for hook in list(self._hooks):
+                try:
+                    answer = hook(keys)
+                    if inspect.isawaitable(answer):
+                        await answer
+                except Exception:
+                    logger.exception("a hook of the feed failed")
+
+
+def _parsed(shape: type[R], rows: Sequence[object]) -> list[R]:
+    return [parse(shape, row) for row in rows]

@@ -1,0 +1,137 @@
+"""The notifications of the signed-in user: those that wait to be read, then those that come."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable
+from datetime import timedelta
+from types import TracebackType
+from typing import Final, Self
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from smelt.backend.project import Project
+from smelt.backend.rpc import parse
+from smelt.contract.channels import notifications_channel
+from smelt.contract.rows import Notification
+from smelt.errors import Refused, SmeltError
+from smelt.subscriber.reconciling import Reconciler
+
+logger = logging.getLogger(__name__)
+
+EVENT: Final = "new_notification"
+# `created_at` is when a transaction began; one that began earlier may end later.
+OVERLAP: Final = timedelta(minutes=5)
+IDS_A_CALL: Final = 100
+
+
+class Notifications:
+    """What a user is told: an async context manager, and an async iterator that never ends by itself.
+
+    First all that is unread, oldest first, then what comes, each once: also what came while the connection was lost,
+    unless it was read elsewhere meanwhile. Raises `Unauthorized` when the user may not read (any more).
+    """
+
+    def __init__(self, project: Project, *, polling: bool) -> None:
+        self._project = project
+        self._polling = polling
+        self._told: set[UUID] = set()
+        self._early: list[Notification] = []
+        self._waiting: deque[Notification] = deque()
+        self._newest: Notification | None = None
+        self._has_read = False
+        self._error: SmeltError | None = None
+        self._news = asyncio.Event()
+        self._reconciler: Reconciler | None = None
+        self._user_id: UUID | None = None
+
+    async def __aenter__(self) -> Self:
+        self._user_id = await self._project.user_id()
+        topic = notifications_channel(str(self._user_id))
+        self._reconciler = Reconciler(topic, self._read, self._fail, polling=self._polling)
+        await self._reconciler.start(self._project.realtime, on_message=self._hear)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop; iterating ends with an error."""
+        self._waiting.clear()
+        self._fail(Refused("the notifications are closed"))
+        if self._reconciler is not None:
+            await self._reconciler.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Notification:
+        """The next notification; waits for it."""
+        if self._reconciler is None:
+            raise Refused("open the notifications first: async with client.notifications() as notifications")
+        while True:
+            if self._waiting:
+                return self._waiting.popleft()
+            if self._error is not None:
+                raise self._error
+            self._news.clear()
+            await self._news.wait()
+
+    async def mark_seen(self, *ids: UUID | str) -> int:
+        """Mark notifications as seen (shown in a list); answers how many were not yet."""
+        return await self._mark("seen_at", ids)
+
+    async def mark_read(self, *ids: UUID | str) -> int:
+        """Mark notifications as read (opened); answers how many were not yet."""
+        return await self._mark("read_at", ids)
+
+    async def _mark(self, column: str, ids: Iterable[UUID | str]) -> int:
+        listed = [str(UUID(str(one))) for one in ids]
+        count = 0
+        for start in range(0, len(listed), IDS_A_CALL):
+            some = ",".join(listed[start : start + IDS_A_CALL])
+            # The server's clock: its column types take the word.
+            count += await self._project.rpc.update(
+                "notifications", {column: "now"}, ("id", "in", f"({some})"), (column, "is", "null")
+            )
+        return count
+
+    async def _read(self) -> None:
+        wanted = [("user_id", "eq", str(self._user_id)), ("read_at", "is", "null")]
+        if self._newest is not None:
+            wanted.append(("created_at", "gte", (self._newest.created_at - OVERLAP).isoformat()))
+        rows = await self._project.rpc.rows("notifications", *wanted)
+        self._has_read = True
+        read = sorted((parse(Notification, row) for row in rows), key=lambda one: (one.created_at, one.id))
+        early, self._early = self._early, []
+        self._tell(*read, *early)
+
+    def _hear(self, event: str, payload: object) -> None:
+        if event != EVENT:
+            return
+        try:
+            notification = Notification.model_validate(payload)
+        except ValidationError as exc:
+            logger.warning("a malformed notification: %s", exc)
+            return
+        if self._has_read:
+            self._tell(notification)
+        else:  # The unread ones go first.
+            self._early.append(notification)
+
+    def _tell(self, *notifications: Notification) -> None:
+        for notification in notifications:
+            if notification.id in self._told:
+                continue
+            self._told.add(notification.id)
+            self._waiting.append(notification)
+            if self._newest is None or notification.created_at > self._newest.created_at:
+                self._newest = notification
+            self._news.set()
+
+    def _fail(self, error: SmeltError) -> None:
+        self._error = self._error or error
+        self._news.set()

@@ -1,0 +1,106 @@
+"""A watch for those who prefer callbacks."""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TypeVar, assert_never
+from uuid import UUID
+
+from smelt.errors import SmeltError
+from smelt.subscriber.backlog import Item
+from smelt.subscriber.updates import Completed, Connected, Disconnected, Failed, Progress, Segments, Trouble
+from smelt.subscriber.watch import Watch
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Told = Callable[[T], Awaitable[None] | None]
+Signalled = Callable[[], Awaitable[None] | None]
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """Whom a subscription calls, one at a time and in order; plain and async functions both work."""
+
+    on_progress: Told[Progress] | None = None
+    on_segments: Told[Segments] | None = None
+    on_completed: Told[Completed] | None = None
+    on_failed: Told[Failed] | None = None
+    on_error: Told[Exception] | None = None
+    on_connected: Signalled | None = None
+    on_disconnected: Signalled | None = None
+
+
+class Subscription:
+    """Calls back until the smelt ends or `close` is called; ends itself after `on_completed` or `on_failed`."""
+
+    def __init__(self, watch: Watch, callbacks: Callbacks, on_over: Callable[["Subscription"], None]) -> None:
+        self._watch = watch
+        self._callbacks = callbacks
+        self._task = asyncio.create_task(self._run(), name=f"subscription {watch.smelt_id}")
+        self._task.add_done_callback(lambda _: on_over(self))
+
+    @property
+    def smelt_id(self) -> UUID:
+        """The smelt that is followed."""
+        return self._watch.smelt_id
+
+    @property
+    def closed(self) -> bool:
+        """True once nothing will be called any more."""
+        return self._task.done()
+
+    def refresh(self) -> None:
+        """Ask for the state now; what is new comes through the callbacks."""
+        self._watch.refresh()
+
+    async def wait_closed(self) -> None:
+        """Wait until the smelt has ended, or watching it has become impossible."""
+        await asyncio.wait([self._task])
+
+    async def close(self) -> None:
+        """Stop; no callback is called afterwards."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        try:
+            async with aclosing(self._watch.items()) as items:
+                async for item in items:
+                    await self._dispatch(item)
+        except SmeltError as exc:
+            await self._call(self._callbacks.on_error, exc)
+
+    async def _dispatch(self, item: Item) -> None:
+        match item:
+            case Progress():
+                await self._call(self._callbacks.on_progress, item)
+            case Segments():
+                await self._call(self._callbacks.on_segments, item)
+            case Completed():
+                await self._call(self._callbacks.on_completed, item)
+            case Failed():
+                await self._call(self._callbacks.on_failed, item)
+            case Trouble(error):
+                await self._call(self._callbacks.on_error, error)
+            case Connected():
+                await self._call(self._callbacks.on_connected)
+            case Disconnected():
+                await self._call(self._callbacks.on_disconnected)
+            case _:
+                assert_never(item)
+
+    async def _call(self, callback: Callable[..., Awaitable[None] | None] | None, *arguments: object) -> None:
+        if callback is None:
+            return
+        try:
+            answer = callback(*arguments)
+            if inspect.isawaitable(answer):
+                await answer
+        except Exception as exc:
+            logger.exception("a callback for smelt %s failed", self.smelt_id)
+            if self._callbacks.on_error is not None and callback is not self._callbacks.on_error:
+                await self._call(self._callbacks.on_error, exc)

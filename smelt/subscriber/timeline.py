@@ -1,0 +1,206 @@
+"""Merges what is known of one smelt, from live events and snapshots in any order, into one story.
+
+Nothing here waits or reads: the same news give the same state whatever their order, however often they come and
+whichever of them get lost.
+"""
+
+from typing import assert_never
+from uuid import UUID
+
+from smelt.backend.client_calls import Known
+from smelt.contract.events import (
+    CompletedEvent,
+    FailedEvent,
+    FileProgress,
+    ProgressEvent,
+    Segment,
+    SegmentsEvent,
+    SmeltEvent,
+)
+from smelt.contract.state import Snapshot
+from smelt.contract.vocabulary import STAGES, TERMINAL, Status
+from smelt.subscriber.transcript import Transcript
+from smelt.subscriber.updates import Completed, Ending, Failed, Progress, Segments, Update
+
+
+class Timeline:
+    """The story of one smelt as far as it is known; every `take_...` answers what is new in it.
+
+    An end that was heard live is held back while `wants_read`, so that nothing that got lost before it stays lost;
+    `conclude` hands it out without.
+    """
+
+    def __init__(self, smelt_id: UUID) -> None:
+        self.smelt_id = smelt_id
+        self.progress: Progress | None = None
+        self._read_seq: int | None = None
+        self.ended: Ending | None = None
+        self._known_end: Ending | None = None
+        self._end_is_truncated = False
+        self._transcript = Transcript(run=0)
+
+    @property
+    def known(self) -> Known:
+        """What the next read need not tell again."""
+        after_seq = None if self.wants_read else self._read_seq
+        return Known(self.smelt_id, after_seq=after_seq, segments_after=self._transcript.read_seq)
+
+    @property
+    def wants_read(self) -> bool:
+        """True when a snapshot would tell something that is known to be missing."""
+        return self.ended is None and (self._known_end is not None or self._transcript.is_incomplete)
+
+    @property
+    def can_conclude(self) -> bool:
+        """True when the end is known with all of its results, though perhaps not everything before it."""
+        return self.ended is None and self._known_end is not None and not self._end_is_truncated
+
+    def take_event(self, event: SmeltEvent) -> tuple[Update, ...]:
+        """Merge a live event; answers what is new."""
+        if not self._enter(event.run):
+            return ()
+        match event:
+            case ProgressEvent():
+                return self._advance(_heard_progress(event))
+            case SegmentsEvent():
+                ready = self._transcript.hear(event.file_id, event.segments)
+                return (self._spoken(event.file_id, ready),) if ready else ()
+            case CompletedEvent() | FailedEvent():
+                self._know_end(_heard_end(event), isinstance(event, CompletedEvent) and event.results_truncated)
+                return ()
+            case _:
+                assert_never(event)
+
+    def take_snapshot(self, snapshot: Snapshot, segments_after: int) -> tuple[Update, ...]:
+        """Merge a snapshot that was asked for its segments after `segments_after`; answers what is new."""
+        if not self._enter(snapshot.run):
+            return ()
+        self._read_seq = max(snapshot.seq, self._read_seq or 0)
+        spoken = self._transcript.read(snapshot.segments, segments_after, snapshot.segments_seq)
+        segments = tuple(self._spoken(file_id, ready) for file_id, ready in spoken.items())
+        end = _read_end(snapshot)
+        if end is None:
+            return (*self._advance(_read_progress(snapshot)), *segments)
+        self._know_end(end, truncated=False)
+        return segments if self._transcript.is_incomplete else (*segments, *self.conclude())
+
+    def conclude(self) -> tuple[Update, ...]:
+        """Hand out the end as it is known; nothing unless `can_conclude`."""
+        if not self.can_conclude or self._known_end is None:
+            return ()
+        self.ended = self._known_end
+        return (self.ended,)
+
+    def _enter(self, run: int) -> bool:
+        if self.ended is not None or run < self._transcript.run:
+            return False
+        if run > self._transcript.run:
+            self._transcript = Transcript(run)
+            self._known_end = None
+        return True
+
+    def _spoken(self, file_id: UUID, ready: tuple[Segment, ...]) -> Segments:
+        return Segments(smelt_id=self.smelt_id, file_id=file_id, segments=ready, run=self._transcript.run)
+
+    def _know_end(self, end: Ending, truncated: bool) -> None:
+        if self._known_end is None or self._end_is_truncated:
+            self._known_end = end
+            self._end_is_truncated = truncated
+
+    def _advance(self, new: Progress) -> tuple[Update, ...]:
+        old = self.progress
+        if old is not None and old.run == new.run:
+            if new.seq <= old.seq:
+                return ()
+            new = _no_way_back(old, new)
+        self.progress = new
+        return (new,)
+
+
+def _no_way_back(old: Progress, new: Progress) -> Progress:
+    # The database keeps these promises; a sender in between might not.
+    status = max(old.status, new.status, key=_stage_number)
+    waiting = new.queue_position is None and status == "pending"
+    return new.model_copy(
+        update={
+            "status": status,
+            "percentage": max(old.percentage, new.percentage),
+            "queue_position": old.queue_position if waiting else new.queue_position,
+        }
+    )
+
+
+def _stage_number(status: Status) -> int:
+    return len(STAGES) if status == "failed" else STAGES.index(status)
+
+
+def _heard_progress(event: ProgressEvent) -> Progress:
+    return Progress(
+        smelt_id=event.smelt_id,
+        status=event.status,
+        percentage=event.progress.percentage,
+        message=event.progress.message,
+        files=event.files,
+        eta_seconds=event.eta_seconds,
+        queue_position=None,
+        seq=event.seq,
+        run=event.run,
+        attempt=event.attempt,
+    )
+
+
+def _read_progress(snapshot: Snapshot) -> Progress:
+    return Progress(
+        smelt_id=snapshot.id,
+        status=snapshot.status,
+        percentage=snapshot.progress.percentage,
+        message=snapshot.progress.message,
+        files=tuple(FileProgress(id=file.id, status=file.status, progress=file.progress) for file in snapshot.files),
+        eta_seconds=snapshot.eta_seconds,
+        queue_position=snapshot.queue_position,
+        seq=snapshot.seq,
+        run=snapshot.run,
+        attempt=snapshot.attempt,
+    )
+
+
+def _heard_end(event: CompletedEvent | FailedEvent) -> Ending:
+    if isinstance(event, CompletedEvent):
+        return Completed(
+            smelt_id=event.smelt_id,
+            outcome=event.outcome,
+            results=event.results,
+            completed_at=event.completed_at,
+            seq=event.seq,
+            run=event.run,
+        )
+    return Failed(
+        smelt_id=event.smelt_id,
+        error_code=event.error_code,
+        error_message=event.error_message,
+        completed_at=event.completed_at,
+        seq=event.seq,
+        run=event.run,
+    )
+
+
+def _read_end(snapshot: Snapshot) -> Ending | None:
+    if snapshot.status not in TERMINAL or snapshot.completed_at is None:
+        return None
+    if snapshot.status == "completed":
+        return Completed(
+            smelt_id=snapshot.id,
+            outcome=snapshot.outcome or "complete",
+            results=snapshot.results or (),
+            completed_at=snapshot.completed_at,
+            seq=snapshot.seq,
+            run=snapshot.run,
+        )
+    return Failed(
+        smelt_id=snapshot.id,
+        error_code=snapshot.error_code or "internal_error",
+        error_message=snapshot.error_message or snapshot.progress.message,
+        completed_at=snapshot.completed_at,
+        seq=snapshot.seq,
+        run=snapshot.run,
+    )

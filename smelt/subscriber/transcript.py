@@ -1,0 +1,54 @@
+"""The transcript of one run as it comes in: every segment once, in order, without gaps."""
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from smelt.contract.events import Segment
+from smelt.contract.state import FileSegment
+
+
+class Transcript:
+    """What was read and heard of one run.
+
+    Segments are numbered from 0 in each file; one that comes before its predecessor waits for it. `read_seq` is up to
+    where the stored transcript was read without a gap.
+    """
+
+    def __init__(self, run: int) -> None:
+        self.run = run
+        self.read_seq = 0
+        self._stored_seq = 0
+        self._next_index: dict[UUID, int] = {}
+        self._waiting: dict[UUID, dict[int, Segment]] = {}
+
+    @property
+    def is_incomplete(self) -> bool:
+        """True when segments are known to exist that were neither read nor heard."""
+        return bool(self._waiting) or self.read_seq < self._stored_seq
+
+    def hear(self, file_id: UUID, segments: Iterable[Segment]) -> tuple[Segment, ...]:
+        """Take segments of one file; answers those whose turn it is."""
+        waiting = self._waiting.get(file_id, {})
+        next_index = self._next_index.get(file_id, 0)
+        waiting |= {segment.index: segment for segment in segments if segment.index >= next_index}
+        ready: list[Segment] = []
+        while (segment := waiting.pop(next_index, None)) is not None:
+            ready.append(segment)
+            next_index += 1
+        self._next_index[file_id] = next_index
+        if waiting:
+            self._waiting[file_id] = waiting
+        else:
+            self._waiting.pop(file_id, None)
+        return tuple(ready)
+
+    def read(self, segments: Sequence[FileSegment], after_seq: int, upto_seq: int) -> dict[UUID, tuple[Segment, ...]]:
+        """Take the segments that were stored after `after_seq`, up to `upto_seq`; answers whose turn it is, by file."""
+        by_file: dict[UUID, list[Segment]] = {}
+        for segment in segments:
+            by_file.setdefault(segment.file_id, []).append(segment)
+        self._stored_seq = max(self._stored_seq, upto_seq)
+        if after_seq <= self.read_seq:
+            self.read_seq = max(self.read_seq, upto_seq)
+        heard = {file_id: self.hear(file_id, of_file) for file_id, of_file in by_file.items()}
+        return {file_id: ready for file_id, ready in heard.items() if ready}

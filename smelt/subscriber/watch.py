@@ -1,0 +1,182 @@
+"""Follows one smelt from wherever it is to its end."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Final
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from smelt.backend.client_calls import Known, State
+from smelt.backend.realtime import Channel, RealtimeConnection
+from smelt.contract.channels import smelt_channel
+from smelt.contract.events import parse_event
+from smelt.contract.state import Unchanged
+from smelt.errors import Passing, SmeltError
+from smelt.subscriber.backlog import Backlog, Item
+from smelt.subscriber.diagnostics import WatchReport
+from smelt.subscriber.freshness import Freshness, freshness, poll_in_s
+from smelt.subscriber.reader import Reader
+from smelt.subscriber.timeline import Timeline
+from smelt.subscriber.updates import Completed, Connected, Disconnected, Failed, Progress, Segments, Trouble, Update
+
+logger = logging.getLogger(__name__)
+
+# The first read waits for the channel, so that nothing falls between the two, but not for long.
+FIRST_READ_S: Final = 3.0
+# An end that was heard is handed out after this time, even if what may be missing before it can't be read.
+END_GRACE_S: Final = 5.0
+GAP_READ_S: Final = 1.0
+
+
+class Watch:
+    """One smelt, followed live and by reading; `items` may be run through once."""
+
+    def __init__(self, smelt_id: UUID, realtime: RealtimeConnection, reader: Reader, *, polling: bool) -> None:
+        self.smelt_id = smelt_id
+        self._realtime = realtime
+        self._reader = reader
+        self._polling = polling
+        self._timeline = Timeline(smelt_id)
+        self._backlog = Backlog()
+        self._news = asyncio.Event()
+        self._error: SmeltError | None = None
+        self._channel: Channel | None = None
+        self._next_poll_s: float | None = None
+        self._event_at: float | None = None
+        self._read_at: float | None = None
+        self._left_at: float | None = None
+        self._grace: asyncio.TimerHandle | None = None
+
+    async def items(self) -> AsyncGenerator[Item, None]:
+        """Everything that happens, in order, until the smelt ends; raises what makes watching impossible."""
+        self._channel = await self._realtime.join(
+            smelt_channel(str(self.smelt_id)),
+            on_message=self._hear,
+            on_joined=self._joined,
+            on_left=self._left,
+        )
+        self._reader.add(self, FIRST_READ_S if self._polling else None)
+        try:
+            while True:
+                while (item := self._backlog.pop()) is not None:
+                    yield item
+                    if isinstance(item, Completed | Failed):
+                        return
+                if self._error is not None:
+                    raise self._error
+                self._news.clear()
+                await self._news.wait()
+        finally:
+            self._reader.remove(self)
+            if self._grace is not None:
+                self._grace.cancel()
+            await self._channel.leave()
+
+    async def updates(self) -> AsyncGenerator[Update, None]:
+        """What there is to know of the smelt, without the state of the connection."""
+        async with aclosing(self.items()) as items:
+            async for item in items:
+                if isinstance(item, Progress | Segments | Completed | Failed):
+                    yield item
+
+    def refresh(self) -> None:
+        """Ask for the state now."""
+        self._reader.ask(self)
+
+    def report(self) -> WatchReport:
+        """How the watch stands now."""
+        now = time.monotonic()
+        progress, ended = self._timeline.progress, self._timeline.ended
+        last = ended or progress
+        return WatchReport(
+            smelt_id=self.smelt_id,
+            status=None if last is None else last.status,
+            seq=None if last is None else last.seq,
+            joined=self._is_joined,
+            freshness=self._freshness(),
+            last_event_age_s=None if self._event_at is None else now - self._event_at,
+            last_read_age_s=None if self._read_at is None else now - self._read_at,
+            rejoin_count=0 if self._channel is None else self._channel.rejoin_count,
+        )
+
+    @property
+    def known(self) -> Known:
+        """What need not be read again."""
+        return self._timeline.known
+
+    def take_state(self, state: State, asked: Known) -> None:
+        """Merge a state that was read."""
+        self._read_at = time.monotonic()
+        self._next_poll_s = state.next_poll_s
+        if not isinstance(state, Unchanged):
+            self._tell(*self._timeline.take_snapshot(state, asked.segments_after or 0))
+
+    def take_trouble(self, error: Passing) -> None:
+        """Tell that something does not work for now."""
+        self._tell(Trouble(error))
+
+    def fail(self, error: SmeltError) -> None:
+        """End the watch with an error, once what came before it is taken."""
+        self._error = error
+        self._news.set()
+
+    def next_read_in_s(self) -> float | None:
+        """When to read again: soon if something is missing, by freshness when polling, otherwise not until asked."""
+        if self._timeline.wants_read:
+            return GAP_READ_S
+        if not self._polling:
+            return None
+        return poll_in_s(self._freshness(), self._next_poll_s, random.random())
+
+    @property
+    def _is_joined(self) -> bool:
+        return self._channel is not None and self._channel.joined
+
+    def _freshness(self) -> Freshness:
+        return freshness(self._is_joined, None if self._left_at is None else time.monotonic() - self._left_at)
+
+    def _hear(self, event: str, payload: object) -> None:
+        try:
+            parsed = parse_event(event, payload)
+        except ValidationError as exc:
+            logger.warning("smelt %s: a malformed %s event: %s", self.smelt_id, event, exc)
+            return
+        if parsed is None or parsed.smelt_id != self.smelt_id:
+            return
+        self._event_at = time.monotonic()
+        self._tell(*self._timeline.take_event(parsed))
+        if self._timeline.wants_read:
+            self._reader.hasten(self)
+        if self._timeline.can_conclude and self._grace is None:
+            self._reader.ask(self)
+            self._grace = asyncio.get_running_loop().call_later(END_GRACE_S, self._conclude)
+
+    def _conclude(self) -> None:
+        self._grace = None
+        self._tell(*self._timeline.conclude())
+
+    def _joined(self) -> None:
+        self._tell(Connected())
+        self._reader.ask(self)
+
+    def _left(self, error: Exception | None) -> None:
+        self._left_at = time.monotonic()
+        if not isinstance(error, SmeltError):
+            self._tell(Disconnected())
+            self._reader.hasten(self)
+        elif self._polling:  # Reading may still be allowed; if not, that ends the watch.
+            self._tell(Trouble(error))
+            self._reader.ask(self)
+        else:
+            self.fail(error)
+
+    def _tell(self, *items: Item) -> None:
+        for item in items:
+            self._backlog.add(item)
+        if items:
+            self._news.set()

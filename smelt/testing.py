@@ -1,0 +1,268 @@
+"""A client without a project, for the tests of code that follows smelts.
+
+    async def test_my_view(smelt_client):            # the fixture comes with the package
+        smelt = smelt_client.add("meeting.m4a")
+        watching = asyncio.create_task(my_view(smelt_client, smelt.id))
+        smelt.progress("transcribing", 40, eta_seconds=12)
+        smelt.segments("Good morning.")
+        smelt.complete("# Notes")
+        await watching
+
+What is told goes through the same merge as live events do, so that a test sees what a real watch would tell.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+from uuid import UUID, uuid4
+
+from smelt.contract.channels import smelt_channel
+from smelt.contract.events import (
+    CompletedEvent,
+    FailedEvent,
+    FileProgress,
+    ProgressEvent,
+    Result,
+    Segment,
+    SegmentsEvent,
+    StageProgress,
+)
+from smelt.contract.state import Created, CreatedFile
+from smelt.contract.vocabulary import (
+    ERROR_SENTENCES,
+    PERCENT_RANGES,
+    STAGE_MESSAGES,
+    ErrorCode,
+    Mode,
+    Outcome,
+    Status,
+)
+from smelt.errors import NotFound, SmeltError, SmeltFailed, Unavailable
+from smelt.subscriber.timeline import Timeline
+from smelt.subscriber.updates import Completed, Failed, Update
+
+__all__ = ["FakeClient", "FakeSmelt"]
+
+SEGMENT_S: Final = 2.0
+
+
+class FakeSmelt:
+    """A smelt that a test drives by hand; it starts as pending."""
+
+    def __init__(self, *filenames: str, smelt_id: UUID | None = None) -> None:
+        self.id = smelt_id or uuid4()
+        self.filenames = filenames or ("recording.ogg",)
+        self.file_ids = tuple(uuid4() for _ in self.filenames)
+        self.updates: list[Update] = []
+        self._timeline = Timeline(self.id)
+        self._texts = [0 for _ in self.filenames]
+        self._seq = 0
+        self._percentage = 0.0
+        self._error: SmeltError | None = None
+        self._waiting: set[asyncio.Event] = set()
+        self.progress("pending")
+
+    @property
+    def ended(self) -> bool:
+        """True once it is completed or failed."""
+        return self._timeline.ended is not None
+
+    def progress(
+        self,
+        status: Status,
+        percentage: float | None = None,
+        *,
+        message: str | None = None,
+        eta_seconds: float | None = None,
+    ) -> None:
+        """Tell how far it is; without a `percentage`, it is where the stage begins."""
+        self._percentage = PERCENT_RANGES[status][0] if percentage is None else percentage
+        stage = StageProgress(percentage=self._percentage, stage=status, message=message or STAGE_MESSAGES[status])
+        state = "pending" if status == "pending" else "processing"
+        files = [{"id": file_id, "status": state, "progress": self._percentage} for file_id in self.file_ids]
+        self._take(
+            ProgressEvent(
+                **self._envelope(eta_seconds),
+                status=status,
+                progress=stage,
+                files=tuple(FileProgress.model_validate(file) for file in files),
+            )
+        )
+
+    def segments(self, *texts: str, file: int = 0) -> None:
+        """Tell more transcript of a file, a segment a text, two seconds each."""
+        first = self._texts[file]
+        self._texts[file] += len(texts)
+        spoken = tuple(
+            Segment(index=index, start=index * SEGMENT_S, end=(index + 1) * SEGMENT_S, text=text)
+            for index, text in enumerate(texts, first)
+        )
+        self._take(SegmentsEvent(**self._envelope(), file_id=self.file_ids[file], segments=spoken))
+
+    def complete(self, *contents: str, outcome: Outcome = "complete") -> None:
+        """End it well, with one content a file; those that are left out are empty."""
+        padded = [*contents, *[""] * (len(self.filenames) - len(contents))]
+        results = tuple(
+            Result(file_id=file_id, filename=filename, content=content)
+            for file_id, filename, content in zip(self.file_ids, self.filenames, padded, strict=True)
+        )
+        now = datetime.now(UTC)
+        self._end(
+            CompletedEvent(**self._envelope(), status="completed", outcome=outcome, results=results, completed_at=now)
+        )
+
+    def fail(self, error_code: ErrorCode = "internal_error") -> None:
+        """End it badly."""
+        sentence = ERROR_SENTENCES[error_code]
+        now = datetime.now(UTC)
+        self._end(
+            FailedEvent(
+                **self._envelope(), status="failed", error_code=error_code, error_message=sentence, completed_at=now
+            )
+        )
+
+    def break_off(self, error: SmeltError) -> None:
+        """End every watch with an error, as when the right to look is taken away."""
+        self._error = error
+        self._wake()
+
+    async def watch(self) -> AsyncGenerator[Update, None]:
+        """Every update from the first on, for each watcher alike."""
+        place = 0
+        news = asyncio.Event()
+        self._waiting.add(news)
+        try:
+            while True:
+                while place < len(self.updates):
+                    update = self.updates[place]
+                    place += 1
+                    yield update
+                    if isinstance(update, Completed | Failed):
+                        return
+                if self._error is not None:
+                    raise self._error
+                news.clear()
+                await news.wait()
+        finally:
+            self._waiting.discard(news)
+
+    def _envelope(self, eta_seconds: float | None = None) -> dict[str, Any]:
+        self._seq += 1
+        return {
+            "smelt_id": self.id,
+            "event_id": uuid4(),
+            "seq": self._seq,
+            "run": 1,
+            "attempt": 1,
+            "eta_seconds": eta_seconds,
+            "emitted_at": datetime.now(UTC),
+        }
+
+    def _take(self, event: ProgressEvent | SegmentsEvent | CompletedEvent | FailedEvent) -> None:
+        if self.ended:
+            raise ValueError(f"smelt {self.id} has ended: nothing follows on that")
+        self.updates += self._timeline.take_event(event)
+        self._wake()
+
+    def _end(self, event: CompletedEvent | FailedEvent) -> None:
+        self._take(event)
+        self.updates += self._timeline.conclude()
+        self._wake()
+
+    def _wake(self) -> None:
+        for news in self._waiting:
+            news.set()
+
+
+class FakeClient:
+    """Stands where a `smelt.Client` stands, for code that creates, watches, waits and cancels; nothing leaves it."""
+
+    def __init__(self) -> None:
+        self.smelts: dict[UUID, FakeSmelt] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Do nothing: there is nothing to close."""
+
+    def add(self, *filenames: str) -> FakeSmelt:
+        """A smelt that somebody else has created."""
+        smelt = FakeSmelt(*filenames)
+        self.smelts[smelt.id] = smelt
+        return smelt
+
+    async def create(
+        self,
+        *,
+        files: Sequence[str | PathLike[str]] = (),
+        text: str | None = None,
+        prompts: Sequence[str] = ("summarize",),
+        mode: Mode = "separate",
+        **_: object,
+    ) -> Created:
+        """A smelt of files that need not exist, or of a text; drive it as `smelts[created.id]`."""
+        names = [Path(file).name for file in files] or (["text"] if text is not None else [])
+        smelt = self.add(*names)
+        listed = [
+            CreatedFile(
+                id=file_id,
+                filename=name,
+                size_bytes=0,
+                input_type="text" if text is not None else "audio",
+                position=position,
+                status="pending",
+                upload_path=None if text is not None else f"{smelt.id}/{file_id}/{name}",
+            )
+            for position, (file_id, name) in enumerate(zip(smelt.file_ids, smelt.filenames, strict=True))
+        ]
+        return Created(
+            id=smelt.id,
+            status="pending",
+            mode=mode,
+            files=tuple(listed),
+            default_prompt_names=tuple(prompts),
+            user_prompt_id=None,
+            created_at=datetime.now(UTC),
+            subscription_channel=smelt_channel(str(smelt.id)),
+        )
+
+    def watch(self, smelt_id: UUID | str) -> AsyncGenerator[Update, None]:
+        """Follow a smelt to its end; raises `NotFound` for one that was never added."""
+        return self._watch(UUID(str(smelt_id)))
+
+    async def wait(self, smelt_id: UUID | str, *, timeout_s: float | None = None) -> Completed:
+        """Wait for the end; raises `SmeltFailed`, or `TimeoutError` after `timeout_s` seconds."""
+        async with asyncio.timeout(timeout_s), aclosing(self.watch(smelt_id)) as updates:
+            async for update in updates:
+                if isinstance(update, Completed):
+                    return update
+                if isinstance(update, Failed):
+                    raise SmeltFailed(str(update.smelt_id), update.error_code, update.error_message)
+        raise Unavailable("the watch ended without an end of the smelt")
+
+    async def cancel(self, smelt_id: UUID | str) -> None:
+        """End a smelt as failed with `cancelled`; one that has ended stays as it is."""
+        smelt = self._find(UUID(str(smelt_id)))
+        if not smelt.ended:
+            smelt.fail("cancelled")
+
+    async def _watch(self, smelt_id: UUID) -> AsyncGenerator[Update, None]:
+        async with aclosing(self._find(smelt_id).watch()) as updates:
+            async for update in updates:
+                yield update
+
+    def _find(self, smelt_id: UUID) -> FakeSmelt:
+        if smelt_id not in self.smelts:
+            raise NotFound("not_found", "There is no such smelt.")
+        return self.smelts[smelt_id]
