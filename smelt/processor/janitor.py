@@ -1,0 +1,53 @@
+"""Removes what nobody may keep: audio of completed smelts, and whatever else has expired."""
+
+import asyncio
+import logging
+from typing import Final
+
+from smelt.backend.project import Project
+from smelt.backend.worker_calls import WorkerCalls
+from smelt.errors import SmeltError
+
+logger = logging.getLogger(__name__)
+
+_EVERY_S: Final = 60.0
+
+
+class Janitor:
+    """Removes objects through Storage, then confirms; what fails is listed again."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._calls = WorkerCalls(project.rpc)
+        self._wanted = asyncio.Event()
+
+    def call(self) -> None:
+        """There is something to remove now."""
+        self._wanted.set()
+
+    async def keep_cleaning(self) -> None:
+        """Clean when called, and every minute, until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(_EVERY_S):
+                    await self._wanted.wait()
+            except TimeoutError:
+                pass
+            self._wanted.clear()
+            try:
+                await self.clean()
+            except SmeltError as exc:
+                logger.warning("removing what has expired: %s", exc)
+
+    async def clean(self) -> None:
+        """Remove everything that is listed; raises `SmeltError` while the project does not answer."""
+        while True:
+            expired = await self._calls.list_expired()
+            if not expired.objects and not expired.smelts:
+                return
+            paths = [found.path for found in expired.objects]
+            await self._project.audio.remove(paths)
+            purged = await self._calls.confirm_purged(paths, expired.smelts)
+            logger.info("removed %s objects, %s smelts", len(paths), len(expired.smelts))
+            if not purged:
+                return

@@ -1,0 +1,69 @@
+"""Leases of all smelts of a worker, renewed in one call by a timer that no stage can hold up."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+from uuid import UUID
+
+from smelt.backend.worker_calls import WorkerCalls
+from smelt.contract.work import Claim, Verdict
+from smelt.errors import Passing
+
+logger = logging.getLogger(__name__)
+
+# A cancelled smelt is noticed with the next renewal, so that this bounds how long its model goes on.
+_RENEW_EVERY_S: Final = 2.0
+
+OnVerdict = Callable[[Verdict], None]
+
+
+class Leases:
+    """Keeps what this worker owns, and tells each owner when its smelt was cancelled or lost."""
+
+    def __init__(self, calls: WorkerCalls, worker_id: str, lease_s: int) -> None:
+        self._calls = calls
+        self._worker_id = worker_id
+        self._lease_s = lease_s
+        self._held: dict[UUID, tuple[int, OnVerdict]] = {}
+        self._now = asyncio.Event()
+
+    def hold(self, claim: Claim, on_verdict: OnVerdict) -> None:
+        """Renew the lease of this claim from now on."""
+        self._held[claim.id] = (claim.attempt, on_verdict)
+
+    def drop(self, claim: Claim) -> None:
+        """Renew it no longer."""
+        if self._held.get(claim.id, (None,))[0] == claim.attempt:
+            del self._held[claim.id]
+
+    def renew_now(self) -> None:
+        """Ask at once: something was heard that may have ended a smelt."""
+        self._now.set()
+
+    async def keep_renewing(self) -> None:
+        """Renew until cancelled; while the database does not answer, the work goes on and the answer decides later."""
+        while True:
+            await self._wait()
+            try:
+                await self.renew()
+            except Passing as exc:
+                logger.warning("renewing leases: %s", exc)
+
+    async def renew(self) -> None:
+        """Renew everything that is held, and pass the verdicts on."""
+        if not self._held:
+            return
+        asked = {smelt_id: attempt for smelt_id, (attempt, _) in self._held.items()}
+        for answer in await self._calls.renew_leases(self._worker_id, list(asked.items()), lease_s=self._lease_s):
+            attempt, on_verdict = self._held.get(answer.smelt_id, (None, None))
+            if on_verdict is not None and attempt == answer.attempt and answer.verdict != "go_on":
+                on_verdict(answer.verdict)
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(min(_RENEW_EVERY_S, self._lease_s / 3)):
+                await self._now.wait()
+        except TimeoutError:
+            pass
+        self._now.clear()

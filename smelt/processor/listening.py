@@ -1,0 +1,96 @@
+"""Transcribing: from a recording on disk to saved segments, from the last checkpoint on."""
+
+import asyncio
+import logging
+import time
+
+from smelt.processor.faults import FileFault
+from smelt.processor.logs import SmeltLog
+from smelt.processor.media.recording import Recording
+from smelt.processor.speech.checkpoint import START, Checkpoint
+from smelt.processor.speech.transcriber import Passage, Transcriber
+from smelt.processor.speech.trust import trust_report
+from smelt.processor.state import FileWork, SmeltState
+from smelt.processor.threads import iterate
+from smelt.processor.tools import Tools
+
+logger = logging.getLogger(__name__)
+
+
+class Listener:
+    """Transcribes the files of one smelt with the shared model."""
+
+    def __init__(self, state: SmeltState, tools: Tools) -> None:
+        self._state = state
+        self._tools = tools
+        self._log = SmeltLog(logger, state.claim)
+        self._heard_at_s = time.monotonic()
+        self.prepared_left_s = 0.0
+
+    @property
+    def since_heard_s(self) -> float:
+        """Seconds since the last passage."""
+        return time.monotonic() - self._heard_at_s
+
+    async def recall_whole(self, file: FileWork) -> None:
+        """Load the transcript of a file that an earlier attempt or run has heard to its end."""
+        file.segments = list(await self._tools.calls.load_segments(self._state.claim.id, file.id))
+
+    async def transcribe(self, file: FileWork) -> None:
+        """Hear a file to its end, from its last checkpoint on; raise `FileFault` when the model can't."""
+        assert file.recording is not None
+        async with self._tools.model.borrowed() as transcriber:
+            end = await self._hear(file, file.recording, transcriber)
+        file.transcribed = True
+        file.trust = trust_report(file.segments, end) | self._tools.model.about
+        self._state.touch()
+
+    async def _hear(self, file: FileWork, recording: Recording, transcriber: Transcriber) -> Checkpoint:
+        start = await self._recall(file, transcriber.resumable(file.start))
+        while True:
+            try:
+                await self._listen(file, recording, transcriber, start)
+            except (RuntimeError, MemoryError) as exc:  # CTranslate2, also for memory that it does not get.
+                transcriber = await self._smaller(transcriber, exc)
+                start = transcriber.resumable(file.checkpoint or start)
+                del file.segments[start.segment_count :]
+            else:
+                return file.checkpoint or start
+
+    async def _smaller(self, transcriber: Transcriber, exc: Exception) -> Transcriber:
+        smaller = await self._tools.model.smaller(transcriber)
+        if smaller is None:
+            raise FileFault("transcription_failed", str(exc)) from exc
+        self._log.warning("the model failed (%s), going on with what takes less memory", exc)
+        return smaller
+
+    async def _recall(self, file: FileWork, start: Checkpoint) -> Checkpoint:
+        if start.segment_count:
+            saved = await self._tools.calls.load_segments(self._state.claim.id, file.id)
+            file.segments = [segment for segment in saved if segment.index < start.segment_count]
+        if len(file.segments) == start.segment_count:
+            return start
+        self._log.warning("file %s has gaps, it starts over", file.id)
+        file.segments = []
+        return START
+
+    async def _listen(self, file: FileWork, recording: Recording, transcriber: Transcriber, start: Checkpoint) -> None:
+        executor = self._tools.threads.model
+        if file.language is None:
+            loop = asyncio.get_running_loop()
+            detected = await loop.run_in_executor(executor, transcriber.detect_language, recording)
+            file.language, file.language_probability = detected.code, round(detected.probability, 3)
+        self._heard_at_s = time.monotonic()
+        async for passage in iterate(transcriber.listen(recording, file.language, start), executor):
+            self._measure(passage)
+            self._state.learn(file, passage.segments, passage.checkpoint, passage.position_s / recording.duration_s)
+
+    def _measure(self, passage: Passage) -> None:
+        now_s = time.monotonic()
+        took_s = now_s - self._heard_at_s
+        if passage.prepared_s:
+            self._tools.pace.prepared(passage.prepared_s, took_s)
+        elif passage.heard_s:
+            self._tools.pace.heard(passage.heard_s, took_s)
+        self._heard_at_s = now_s
+        self.prepared_left_s = passage.prepared_s or max(0.0, self.prepared_left_s - passage.heard_s)

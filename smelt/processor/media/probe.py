@@ -1,0 +1,106 @@
+"""Validation: is this a recording that can be decoded, and is it within its limits?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+
+from smelt.processor.faults import FileFault
+from smelt.processor.media.sniff import HEAD_BYTES, kind_of
+
+# Playlists and scripts (hls, concat, dash, sdp ...) would make the decoder open other files or the network.
+_OPTIONS: Final = {
+    "protocol_whitelist": "file",
+    "format_whitelist": ",".join(
+        (
+            *("aac", "ac3", "aiff", "amr", "ape", "asf", "au", "avi", "caf", "eac3", "flac", "flv", "matroska", "mov"),
+            *("mp3", "mpc", "mpc8", "mpeg", "mpegts", "oga", "ogg", "spx", "tta", "w64", "wav", "webm", "wv"),
+        )
+    ),
+}
+_XING_SEARCH_BYTES: Final = 256 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What the owner of a smelt may have processed."""
+
+    max_file_bytes: int
+    max_duration_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What the container says of itself; `declared_s` is None where it says nothing that can be relied on."""
+
+    size_bytes: int
+    declared_s: float | None
+
+
+def open_media(path: Path) -> InputContainer:
+    """Open a recording for decoding, without following references to anything outside of it."""
+    return av.open(str(path), mode="r", options=_OPTIONS, metadata_errors="replace")
+
+
+def audio_stream(container: InputContainer) -> AudioStream:
+    """The stream to decode; raise `invalid_format` where there is none."""
+    if not container.streams.audio:
+        raise FileFault("invalid_format", "no audio stream")
+    return container.streams.audio[0]
+
+
+def probe(path: Path, limits: Limits) -> Probe:
+    """Look at a file without decoding it; raise `FileFault` with the code that tells what is wrong with it."""
+    size_bytes = path.stat().st_size
+    if size_bytes == 0:
+        raise FileFault("corrupted_file", "the file is empty")
+    if size_bytes > limits.max_file_bytes:
+        raise FileFault("file_too_large", f"{size_bytes} bytes, {limits.max_file_bytes} are allowed")
+    if missing := _missing_riff_bytes(path, size_bytes):
+        raise FileFault("corrupted_file", f"{missing} bytes are missing at the end")
+    try:
+        with open_media(path) as container:
+            declared_s = _declared_seconds(container, path)
+    except av.error.FFmpegError as exc:
+        raise unreadable(path, exc) from exc
+    if declared_s is not None and declared_s > limits.max_duration_s:
+        raise FileFault("duration_exceeded", f"{declared_s:.0f} s, {limits.max_duration_s:.0f} s are allowed")
+    return Probe(size_bytes=size_bytes, declared_s=declared_s)
+
+
+def unreadable(path: Path, cause: Exception) -> FileFault:
+    """The fault of a file that no demuxer wants: `invalid_format` if it never was a recording, else damaged."""
+    with path.open("rb") as file:
+        kind = kind_of(file.read(HEAD_BYTES))
+    if kind in ("text", "foreign"):
+        return FileFault("invalid_format", f"{kind} content")
+    return FileFault("corrupted_file", str(cause))
+
+
+def _declared_seconds(container: InputContainer, path: Path) -> float | None:
+    stream = audio_stream(container)
+    if container.format.name == "mp3" and not _has_frame_count(path):
+        return None  # An estimate from the bit rate of the first frame, far off with a variable one.
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return None if container.duration is None else container.duration / av.time_base
+
+
+def _has_frame_count(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(_XING_SEARCH_BYTES)
+    return any(mark in head for mark in (b"Xing", b"Info", b"VBRI"))
+
+
+def _missing_riff_bytes(path: Path, size_bytes: int) -> int:
+    """How many bytes a WAV lacks against its own header; its demuxer takes a cut file as a shorter one."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+        return 0
+    announced = int.from_bytes(head[4:8], "little") + 8
+    # Writers that stream leave the size at its maximum, or at half of it.
+    return 0 if announced >= 0x7FFF_0000 else max(0, announced - size_bytes - 1)

@@ -1,0 +1,29 @@
+"""What an exception means for the smelt that it ended. Pure."""
+
+from dataclasses import dataclass
+
+from smelt.contract.vocabulary import ErrorCode
+from smelt.errors import Passing
+from smelt.processor.faults import FileFault, SynthesisPassing, SynthesisRefused
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How to fail a smelt; a transient one is tried again while tries are left."""
+
+    code: ErrorCode
+    transient: bool = False
+    retry_after_s: float | None = None
+
+
+def failure_of(exc: BaseException) -> Failure:
+    """The failure for an exception; what nobody foresaw is worth another try."""
+    match exc:
+        case FileFault() | SynthesisRefused():
+            return Failure(exc.code)
+        case SynthesisPassing():
+            return Failure(exc.code, transient=True, retry_after_s=exc.retry_after_s)
+        case Passing():
+            return Failure("connection_lost", transient=True)
+        case _:
+            return Failure("internal_error", transient=True)

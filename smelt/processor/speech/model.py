@@ -1,0 +1,99 @@
+"""Loading the one model that all smelts of a worker share."""
+
+import re
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Final
+
+from ctranslate2 import get_supported_compute_types
+from ctranslate2.models import Whisper
+from faster_whisper import WhisperModel
+from faster_whisper.utils import available_models
+from pydantic import BaseModel
+
+from smelt.errors import SettingsError
+
+DEMO: Final = "demo"
+_HUB_NAME: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_SMALLER_TYPES: Final = {4: ("float16", "int8_float16", "int8"), 2: ("int8_float16", "int8")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Which model, where and how precisely it computes; names and values are faster-whisper's, plus `demo`."""
+
+    name: str = DEMO
+    device: str = "auto"
+    compute_type: str = "default"
+
+    @property
+    def title(self) -> str:
+        """The model for people, who need not know where its folder is."""
+        return Path(self.name).name if Path(self.name).is_dir() else self.name
+
+
+class _Card(BaseModel):
+    notice: str
+
+
+def notice_of(name: str) -> str | None:
+    """What to tell whoever reads what this model heard; None for a model that is made for people's speech."""
+    if name != DEMO:
+        return None
+    return _Card.model_validate_json((_demo_folder() / "card.json").read_text(encoding="utf-8")).notice
+
+
+def smaller_compute_type(model: Whisper) -> str | None:
+    """A compute type of the model's device that takes fewer bytes a weight; None when there is none."""
+    supported = get_supported_compute_types(model.device)
+    return next((name for name in _SMALLER_TYPES.get(_bytes(model.compute_type), ()) if name in supported), None)
+
+
+def _bytes(compute_type: str) -> int:
+    return 1 if compute_type.startswith("int8") else 4 if compute_type == "float32" else 2
+
+
+def load_model(options: ModelOptions) -> WhisperModel:
+    """Load the model, from its folder or the model hub; raise `SettingsError` in one sentence when that fails."""
+    source = _source(options.name)
+    # The demo model is stored for a device that few have; unasked, CTranslate2 converts it and warns.
+    compute_type = "int8" if (options.name, options.compute_type) == (DEMO, "default") else options.compute_type
+    try:
+        return WhisperModel(source, device=options.device, compute_type=compute_type)
+    except OSError as exc:  # The hub is not reached, and huggingface_hub's own errors.
+        raise SettingsError(
+            f"SMELT_MODEL={options.name} could not be fetched ({_line(exc)}): check the network, "
+            f"or set SMELT_MODEL to a folder with a converted model, or to `{DEMO}`"
+        ) from exc
+    except ValueError as exc:  # CTranslate2 on a compute type that the device does not know.
+        raise SettingsError(f"SMELT_COMPUTE_TYPE or SMELT_DEVICE does not fit this machine: {_line(exc)}") from exc
+    except RuntimeError as exc:  # CTranslate2 on a folder without a model, or a device without a driver.
+        raise SettingsError(f"SMELT_MODEL={options.name} on SMELT_DEVICE={options.device}: {_line(exc)}") from exc
+
+
+def _source(name: str) -> str:
+    if name == DEMO:
+        return str(_demo_folder())
+    if Path(name).is_dir():
+        if not (Path(name) / "model.bin").is_file():
+            raise SettingsError(
+                f"SMELT_MODEL={name} has no model.bin: set it to a folder with a model in the format of CTranslate2"
+            )
+        return name
+    if _HUB_NAME.fullmatch(name) or name in available_models():
+        return name
+    raise SettingsError(
+        f"SMELT_MODEL={name} is no folder here, no name on the model hub and no size; sizes are "
+        f"{', '.join(available_models())}, and `{DEMO}`"
+    )
+
+
+def _demo_folder() -> Traversable:
+    return resources.files("smelt.processor") / "demo_model"
+
+
+def _line(exc: BaseException) -> str:
+    lines = str(exc).strip().splitlines()
+    return lines[0].rstrip(".:") if lines else type(exc).__name__

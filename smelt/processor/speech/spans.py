@@ -1,0 +1,48 @@
+"""Cut a long recording into spans of bounded length, in its quiet places. Pure.
+
+The features of a whole span are in memory at once, so the length of a span, not that of the recording, decides how
+much memory transcription takes. Where a span ends depends on nothing but its start and the audio after it: a run that
+is taken up at the start of a span cuts the rest as the first run would have.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from smelt.processor.media.recording import SAMPLE_RATE, Recording, Samples
+
+_FRAME: Final = SAMPLE_RATE // 50
+_PAUSE_FRAMES: Final = 20
+_SEARCH_SHARE: Final = 0.25
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of a recording, in samples."""
+
+    start: int
+    end: int
+
+
+def span_from(recording: Recording, start: int, max_span_s: float) -> Span:
+    """The span that begins at `start`: the rest of the recording, or up to a pause near `max_span_s`."""
+    longest = int(max_span_s * SAMPLE_RATE)
+    if recording.sample_count - start <= longest:
+        return Span(start, recording.sample_count)
+    search_from = start + int(longest * (1 - _SEARCH_SHARE))
+    return Span(start, search_from + quietest(recording.read(search_from, start + longest)))
+
+
+def quietest(samples: Samples) -> int:
+    """The middle of the quietest 0.4 s, the latest one of equals, as an offset in samples."""
+    frame_count = len(samples) // _FRAME
+    if frame_count <= _PAUSE_FRAMES:
+        return len(samples)
+    frames = samples[: frame_count * _FRAME].reshape(frame_count, _FRAME)
+    energy = np.square(frames, dtype=np.float32).mean(axis=1, dtype=np.float64)
+    # Differences of one running sum; what it can't resolve is noise below 16 bits, hence the rounding.
+    running = np.concatenate(([0.0], np.cumsum(energy)))
+    pauses = np.round(running[_PAUSE_FRAMES:] - running[:-_PAUSE_FRAMES], 12)
+    latest = len(pauses) - 1 - int(np.argmin(pauses[::-1]))
+    return (latest + _PAUSE_FRAMES // 2) * _FRAME

@@ -1,0 +1,34 @@
+"""How far a transcript can be trusted: what was left out, and which segments are doubtful. Pure."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from smelt.contract.work import SavedSegment
+from smelt.processor.speech.checkpoint import Checkpoint
+
+# The thresholds at which Whisper itself doubts a window.
+_LOW_LOGPROB: Final = -1.0
+_HIGH_COMPRESSION: Final = 2.4
+_REPEATS: Final = 3
+
+
+def trust_report(segments: Sequence[SavedSegment], end: Checkpoint) -> dict[str, Any]:
+    """Seconds left out as silence, and the indexes of segments of low confidence or with repetition."""
+    return {
+        "silence_seconds": round(end.silence_s, 2),
+        "low_confidence_segments": [s.index for s in segments if (s.avg_logprob or 0.0) < _LOW_LOGPROB],
+        "repeated_segments": repeated(segments),
+    }
+
+
+def repeated(segments: Sequence[SavedSegment]) -> list[int]:
+    """Segments that repeat themselves, or say the same as their neighbours three times in a row or more."""
+    found = {s.index for s in segments if (s.compression_ratio or 0.0) > _HIGH_COMPRESSION}
+    run: list[SavedSegment] = []
+    for segment in segments:
+        if run and segment.text.casefold() != run[-1].text.casefold():
+            run = []
+        run.append(segment)
+        if len(run) >= _REPEATS:
+            found.update(s.index for s in run)
+    return sorted(found)

@@ -1,0 +1,71 @@
+"""Which parts of a span are speech, by the Silero model that comes with faster-whisper."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# faster-whisper loads it when it first looks for speech; loading its library then would hold the event loop up.
+import onnxruntime  # noqa: F401
+from faster_whisper.vad import SpeechTimestampsMap, VadOptions, get_speech_timestamps
+
+from smelt.processor.media.recording import SAMPLE_RATE, Samples
+
+# faster-whisper's own values for its batched mode.
+_SHORT_PAUSE_MS = 160
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A part of a span that is speech, in samples from the start of the span."""
+
+    start: int
+    end: int
+
+
+class Voice:
+    """The speech of a span put together without its silence, and the way back to the times of the span."""
+
+    def __init__(self, samples: Samples, *, vad: bool) -> None:
+        clips = speech_clips(samples, VadOptions()) if vad else [Clip(0, len(samples))]
+        self._times = SpeechTimestampsMap([{"start": c.start, "end": c.end} for c in clips], SAMPLE_RATE)
+        self.samples: Samples = (
+            np.concatenate([samples[c.start : c.end] for c in clips]) if clips else np.zeros(0, dtype=np.float32)
+        )
+        self.silence_s = (len(samples) - len(self.samples)) / SAMPLE_RATE
+
+    def span_time(self, voice_s: float, *, is_end: bool = False) -> float:
+        """Seconds from the start of the span for seconds of speech."""
+        return float(self._times.get_original_time(voice_s, is_end=is_end))
+
+    def span_times(self, start_s: float, end_s: float) -> tuple[float, float]:
+        """The same for two times that belong together, such as those of a word: no silence falls between them."""
+        chunk = self._times.get_chunk_index((start_s + end_s) / 2)
+        return (
+            float(self._times.get_original_time(start_s, chunk)),
+            float(self._times.get_original_time(end_s, chunk)),
+        )
+
+
+def speech_clips(samples: Samples, options: VadOptions) -> list[Clip]:
+    """The parts of `samples` that are speech, in order, without overlap."""
+    return [Clip(found["start"], found["end"]) for found in get_speech_timestamps(samples, options)]
+
+
+def window_clips(samples: Samples, window_s: float, *, vad: bool) -> list[Clip]:
+    """Clips of at most one window of the model each, cut in pauses, for transcribing many at once."""
+    longest = int(window_s * SAMPLE_RATE)
+    if not vad:
+        return [Clip(start, min(start + longest, len(samples))) for start in range(0, len(samples), longest)]
+    options = VadOptions(max_speech_duration_s=window_s, min_silence_duration_ms=_SHORT_PAUSE_MS)
+    return merged(speech_clips(samples, options), longest)
+
+
+def merged(clips: list[Clip], longest: int) -> list[Clip]:
+    """Join neighbours as long as the joined clip, pauses included, is no longer than `longest`."""
+    joined: list[Clip] = []
+    for clip in clips:
+        if joined and clip.end - joined[-1].start <= longest:
+            joined[-1] = Clip(joined[-1].start, clip.end)
+        else:
+            joined.append(clip)
+    return joined

@@ -1,0 +1,87 @@
+"""One smelt on its way through the stages."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from smelt.contract.events import Result
+from smelt.processor.faults import FileFault
+from smelt.processor.listening import Listener
+from smelt.processor.logs import SmeltLog
+from smelt.processor.preparing import decode_file, validate
+from smelt.processor.state import FileWork, SmeltState
+from smelt.processor.tools import Tools
+from smelt.processor.writing import write
+
+logger = logging.getLogger(__name__)
+
+FileStep = Callable[[FileWork], Awaitable[None]]
+
+
+class Stages:
+    """Takes one smelt through its stages; a file that can't go on is given up, the others go on."""
+
+    def __init__(self, state: SmeltState, tools: Tools, folder: Path) -> None:
+        self._state = state
+        self._tools = tools
+        self._folder = folder
+        self._listener = Listener(state, tools)
+
+    async def run(self) -> tuple[Result, ...]:
+        """Go through all stages; raises what the synthesizer raises.
+
+        Without a file that is left there is no result, and completing fails the smelt with the code of its first file.
+        """
+        state = self._state
+        state.enter("validating")
+        await self._each(self._listener.recall_whole, [file for file in state.live_files if file.transcribed])
+        await self._hear()
+        if not state.live_files:
+            return ()
+        state.enter("synthesizing")
+        async with self._tools.outputs:
+            with self._tools.metrics.stage("synthesizing"):
+                return await write(state, self._tools)
+
+    async def _hear(self) -> None:
+        state, tools, folder = self._state, self._tools, self._folder
+        with tools.metrics.stage("validating"):
+            await self._each(lambda file: validate(file, state, tools, folder), self._unheard())
+        if self._unheard():
+            state.enter("decoding")
+            with tools.metrics.stage("decoding"):
+                await self._each(lambda file: decode_file(file, state, tools, folder), self._unheard())
+        if self._unheard():
+            async with tools.turns.turn(self.audio_left_s):
+                state.enter("transcribing")
+                with tools.metrics.stage("transcribing"):
+                    await self._each(self._listener.transcribe, self._unheard())
+
+    def audio_left_s(self) -> float:
+        """Seconds of audio that are not transcribed yet, as far as lengths are known."""
+        done = 1.0 if self._state.stage == "transcribing" else 0.0
+        return sum((file.duration_s or 0.0) * (1 - done * file.share) for file in self._unheard())
+
+    def eta_s(self) -> float | None:
+        """Seconds until this smelt is done; None as long as that can't be told."""
+        transcribing = self._state.stage == "transcribing"
+        if any(file.duration_s is None for file in self._unheard()):
+            return None
+        ahead_s = 0.0 if not self._unheard() else self._tools.turns.ahead_s(self.audio_left_s)
+        return self._tools.pace.eta_s(
+            audio_left_s=self.audio_left_s() + ahead_s,
+            prepared_s=self._listener.prepared_left_s,
+            since_heard_s=self._listener.since_heard_s if transcribing else 0.0,
+            outputs_left=len(self._state.live_files),
+        )
+
+    async def _each(self, step: FileStep, files: list[FileWork]) -> None:
+        for file in files:
+            try:
+                await step(file)
+            except FileFault as fault:
+                SmeltLog(logger, self._state.claim).info("file %s is given up: %s", file.id, fault)
+                self._state.fail(file, fault.code)
+
+    def _unheard(self) -> list[FileWork]:
+        return [f for f in self._state.live_files if f.claimed.input_type == "audio" and not f.transcribed]

@@ -1,0 +1,87 @@
+"""Find what somebody is to do, by how people say so in English. Pure."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Kind = Literal["named", "mentioned"]
+
+# These take "will" and "should" without being people.
+NOBODY: Final = frozenset(
+    (
+        *("it", "this", "that", "these", "those", "there", "here", "what", "which", "who", "he", "she", "they"),
+        *("everything", "everyone", "everybody", "nothing", "nobody", "something", "somebody", "someone", "all"),
+        *("and", "but", "so", "then", "if", "when", "maybe", "how", "where", "why", "the", "a", "an", "you"),
+    )
+)
+# "We will see" and "I will be late" promise nothing to be done.
+_NO_DEED: Final = frozenset(
+    ("be", "have", "see", "know", "need", "not", "never", "probably", "likely", "remain", "stay")
+)
+
+_WHO: Final = r"(?P<who>[^\W\d]+(?: and [^\W\d]+)?)"
+_WILL: Final = r"(?:will|must|should|shall|has to|have to|needs to|need to|is going to|am going to|are going to|to)"
+_NAMED: Final = (
+    re.compile(rf"^(?:action item|action point|todo|to do)[:,]? {_WHO} {_WILL} (?P<what>.+)$", re.IGNORECASE),
+    re.compile(r"^(?:action item|action point|todo|to do|action)(?:[:,]| -) *(?P<what>.+)$", re.IGNORECASE),
+    re.compile(r"^\[ \] *(?P<what>.+)$"),
+)
+_TIME: Final = r"(?:(?:today|tomorrow|later|next week|this week|tonight)[,]? )?"
+_MENTIONED: Final = (
+    re.compile(
+        rf"^{_TIME}{_WHO} (?:will|must|shall|has to|have to|needs to|is going to|am going to) (?P<what>.+)$",
+        re.IGNORECASE,
+    ),
+    re.compile(rf"^[^\W\d]+ (?:asked|told|reminded) {_WHO} to (?P<what>.+)$", re.IGNORECASE),
+    re.compile(r"^(?:can|could|would|will) you (?:please )?(?P<what>.+)$", re.IGNORECASE),
+    re.compile(r"^please (?P<what>.+)$", re.IGNORECASE),
+)
+_LEAD: Final = re.compile(r"^(?:and|so|ok|okay|well|then|also|but),? ", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ActionItem:
+    """What is to be done, and by whom if that was said; `named` when the speaker called it an action item."""
+
+    kind: Kind
+    owner: str | None
+    task: str
+
+
+def action_items(sentences: Iterable[str]) -> tuple[ActionItem, ...]:
+    """What is to be done, in the order of the sentences, each once."""
+    found = (_item(sentence) for sentence in sentences)
+    return tuple(dict.fromkeys(item for item in found if item is not None))
+
+
+def owners(items: Iterable[ActionItem]) -> frozenset[str]:
+    """The names among the owners, in lower case."""
+    words = (word.lower() for item in items if item.owner for word in item.owner.split())
+    return frozenset(words) - {"and", "i", "we"}
+
+
+def _item(sentence: str) -> ActionItem | None:
+    text = _LEAD.sub("", sentence.strip()).rstrip(" .!?…")
+    for pattern in _NAMED:
+        if match := pattern.match(text):
+            return _built("named", match)
+    for pattern in _MENTIONED:
+        if (match := pattern.match(text)) and _is_deed(match):
+            return _built("mentioned", match)
+    return None
+
+
+def _is_deed(match: re.Match[str]) -> bool:
+    who = (match.groupdict().get("who") or "").lower().split()
+    return not NOBODY.intersection(who) and match["what"].split()[0].lower() not in _NO_DEED
+
+
+def _built(kind: Kind, match: re.Match[str]) -> ActionItem:
+    who = match.groupdict().get("who")
+    owner = None if who is None else " ".join(word if word == "and" else _name(word) for word in who.split())
+    return ActionItem(kind, owner, match["what"].strip())
+
+
+def _name(word: str) -> str:
+    return "We" if word.lower() == "we" else word[0].upper() + word[1:]

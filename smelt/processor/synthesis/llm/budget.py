@@ -1,0 +1,42 @@
+"""How much of a transcript fits into one request. Pure."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+# Tokenizers differ; three bytes a token is on the safe side for all of them but a few scripts, which have more bytes.
+_BYTES_A_TOKEN: Final = 3
+_INSTRUCTION_TOKENS: Final = 600
+_OUTPUT_SHARE: Final = 0.25
+
+
+def transcript_bytes(context_tokens: int) -> int:
+    """How many bytes of transcript fit next to the instructions and the output."""
+    return max(400, int((context_tokens * (1 - _OUTPUT_SHARE) - _INSTRUCTION_TOKENS) * _BYTES_A_TOKEN))
+
+
+def parts(texts: Sequence[str], most_bytes: int) -> list[str]:
+    """Join texts to as few parts as fit, in order, so that nothing is left out; a longer text is cut."""
+    joined: list[str] = []
+    size = 0
+    for piece in (piece for text in texts for piece in _cut(text, most_bytes)):
+        length = len(piece.encode()) + 1
+        if joined and size + length <= most_bytes:
+            joined[-1] = f"{joined[-1]} {piece}"
+            size += length
+        else:
+            joined.append(piece)
+            size = length
+    return joined
+
+
+def typing_share(characters: int, expected_characters: int) -> float:
+    """How far an output is of which the length is not known: half way at the length expected, never at the end."""
+    return 1.0 - math.exp2(-characters / max(1, expected_characters))
+
+
+def _cut(text: str, most_bytes: int) -> list[str]:
+    if len(text.encode()) < most_bytes:
+        return [text]
+    most_characters = max(1, (most_bytes - 1) // 4)
+    return [text[start : start + most_characters] for start in range(0, len(text), most_characters)]

@@ -1,0 +1,93 @@
+"""Outputs by a language model; what does not fit into one request is noted part by part first."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from smelt.processor.faults import SynthesisRefused
+from smelt.processor.synthesis.extractive import NOTHING_SAID, render
+from smelt.processor.synthesis.llm import instructions
+from smelt.processor.synthesis.llm.budget import parts, transcript_bytes, typing_share
+from smelt.processor.synthesis.llm.endpoint import Endpoint, EndpointOptions
+from smelt.processor.synthesis.llm.instructions import Message, Task
+from smelt.processor.synthesis.markdown import heading
+from smelt.processor.synthesis.source import OnShare, Order, Source
+
+_EXPECTED_CHARACTERS: Final = 1500
+_MOST_CONTINUATIONS: Final = 8
+_MOST_ROUNDS: Final = 4
+
+
+class GenerativeSynthesizer:
+    """Asks a language model for each prompt; nothing of a transcript is left out for its length."""
+
+    def __init__(self, options: EndpointOptions) -> None:
+        self._endpoint = Endpoint(options)
+        self._most_bytes = transcript_bytes(options.context_tokens)
+
+    async def synthesize(self, source: Source, order: Order, on_share: OnShare) -> str:
+        """The output for one source; several prompts get a heading each."""
+        tasks = instructions.tasks_of(order)
+        if not source.sentences or not tasks:
+            return NOTHING_SAID if not source.sentences else render(source, order)
+        texts = [sentence.text for sentence in source.sentences]
+        outputs = [
+            await self._do(task, texts, _within(on_share, number, len(tasks))) for number, task in enumerate(tasks)
+        ]
+        if len(tasks) == 1:
+            return outputs[0]
+        return "\n\n".join(f"{heading(2, task.title)}\n\n{output}" for task, output in zip(tasks, outputs, strict=True))
+
+    async def aclose(self) -> None:
+        """Close the connections to the endpoint."""
+        await self._endpoint.aclose()
+
+    async def _do(self, task: Task, texts: Sequence[str], on_share: OnShare) -> str:
+        pieces = parts(texts, self._most_bytes)
+        if len(pieces) == 1:
+            return await self._ask(instructions.whole(task, pieces[0]), on_share)
+        steps = len(pieces) + 1
+        taken = [
+            await self._ask(instructions.notes(task, piece, number + 1, len(pieces)), _within(on_share, number, steps))
+            for number, piece in enumerate(pieces)
+        ]
+        return await self._ask(
+            instructions.from_notes(task, await self._condensed(task, taken)), _within(on_share, steps - 1, steps)
+        )
+
+    async def _condensed(self, task: Task, taken: list[str]) -> list[str]:
+        for _ in range(_MOST_ROUNDS):
+            pieces = parts(taken, self._most_bytes)
+            if len(pieces) == 1:
+                return taken
+            taken = [
+                await self._ask(instructions.notes(task, piece, number, len(pieces)), _unheard)
+                for number, piece in enumerate(pieces, start=1)
+            ]
+        raise SynthesisRefused("synthesis_failed", "the notes of all parts do not fit into the context")
+
+    async def _ask(self, messages: tuple[Message, ...], on_share: OnShare) -> str:
+        written = ""
+        for _ in range(_MOST_CONTINUATIONS):
+            cut = False
+            conversation = instructions.continued(messages, written) if written else messages
+            async for piece in self._endpoint.answer(conversation):
+                written += piece.text
+                cut = cut or piece.cut
+                on_share(typing_share(len(written), _EXPECTED_CHARACTERS))
+            if not cut:
+                break
+        else:
+            raise SynthesisRefused("synthesis_failed", "the answer has no end")
+        if not written.strip():
+            raise SynthesisRefused("synthesis_failed", "the answer is empty")
+        on_share(1.0)
+        # Postgres has no text with NUL in it.
+        return written.replace("\0", "").strip()
+
+
+def _within(on_share: OnShare, number: int, count: int) -> Callable[[float], None]:
+    return lambda share: on_share((number + share) / count)
+
+
+def _unheard(_share: float) -> None:
+    return None

@@ -1,0 +1,88 @@
+"""Which sentences carry a text, and which words mark a part of it: TF-IDF of scikit-learn, and LexRank over it."""
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+_WORD: Final = r"(?u)\b[^\W\d_]{3,}\b"
+_DAMPING: Final = 0.85
+_ROUNDS: Final = 50
+_TOO_SIMILAR: Final = 0.6
+_SHORTEST_WORDS: Final = 4
+
+# Said in every meeting, and the subject of none.
+_SMALL_TALK: Final = frozenset(
+    (
+        *("good", "morning", "hello", "thank", "thanks", "welcome", "okay", "yeah", "yes", "please", "agree", "really"),
+        *("today", "tomorrow", "yesterday", "action", "item", "asked", "going", "just", "like", "know", "think"),
+    )
+)
+
+Scores = NDArray[np.float64]
+
+
+class Ranking:
+    """The sentences of one text against each other; the same text always gives the same ranking."""
+
+    def __init__(self, texts: Sequence[str], language: str | None) -> None:
+        self._texts = texts
+        self._vectorizer = TfidfVectorizer(
+            token_pattern=_WORD, sublinear_tf=True, stop_words="english" if language in (None, "en") else None
+        )
+        try:
+            self._vectors: Any = self._vectorizer.fit_transform(texts)
+        except ValueError:  # No word is left: all are short, numbers or stop words.
+            self._vectors = None
+        self.scores = self._central()
+
+    def best(self, count: int) -> list[int]:
+        """Indexes of the `count` sentences that say most without repeating each other, in the order of the text."""
+        order = sorted(range(len(self._texts)), key=lambda i: (-self.scores[i], i))
+        long_enough = [i for i in order if len(self._texts[i].split()) >= _SHORTEST_WORDS] or order
+        chosen: list[int] = []
+        for i in long_enough:
+            if len(chosen) == count:
+                break
+            if not any(self.similarity(i, j) > _TOO_SIMILAR for j in chosen):
+                chosen.append(i)
+        return sorted(chosen)
+
+    def similarity(self, first: int, second: int) -> float:
+        """Cosine of two sentences, 0 to 1."""
+        if self._vectors is None:
+            return 0.0
+        return float(self._vectors[first].multiply(self._vectors[second]).sum())
+
+    def block_similarity(self, first: range, second: range) -> float:
+        """Cosine of two runs of sentences, 0 to 1."""
+        if self._vectors is None:
+            return 0.0
+        one, two = (np.asarray(self._vectors[block.start : block.stop].sum(axis=0)) for block in (first, second))
+        norm = float(np.linalg.norm(one) * np.linalg.norm(two))
+        return float((one * two).sum()) / norm if norm else 0.0
+
+    def terms(self, block: range, count: int) -> list[str]:
+        """The words that mark a run of sentences most; equals in alphabetical order."""
+        if self._vectors is None:
+            return []
+        weights = np.asarray(self._vectors[block.start : block.stop].sum(axis=0)).ravel()
+        names = self._vectorizer.get_feature_names_out()
+        order = sorted(np.flatnonzero(weights), key=lambda i: (-round(float(weights[i]), 9), names[i]))
+        telling = (str(names[i]) for i in order if names[i] not in _SMALL_TALK)
+        return list(islice(telling, count))
+
+    def _central(self) -> Scores:
+        count = len(self._texts)
+        if self._vectors is None or not count:
+            return np.zeros(count)
+        links = self._vectors @ self._vectors.T
+        totals = np.asarray(links.sum(axis=1)).ravel()
+        spread = np.divide(1.0, totals, out=np.zeros(count), where=totals > 0)
+        scores = np.full(count, 1.0 / count)
+        for _ in range(_ROUNDS):
+            scores = (1 - _DAMPING) / count + _DAMPING * (links.T @ (scores * spread))
+        return np.round(scores * (totals > 0), 12)

@@ -1,0 +1,38 @@
+"""What an output is made from, and the interface of what makes it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from smelt.contract.work import UserPrompt
+from smelt.processor.synthesis.sentences import Sentence
+
+OnShare = Callable[[float], None]
+"""Told how much of the work is done, 0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One transcript, or one text."""
+
+    filename: str
+    language: str | None
+    sentences: tuple[Sentence, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What to make of it."""
+
+    prompts: tuple[str, ...]
+    user_prompt: UserPrompt | None
+
+
+class Synthesizer(Protocol):
+    """Makes Markdown out of a source; raises `SynthesisRefused` or `SynthesisPassing`."""
+
+    async def synthesize(self, source: Source, order: Order, on_share: OnShare) -> str:
+        """The output for one source, every prompt of the order in it."""
+
+    async def aclose(self) -> None:
+        """Free what it holds."""

@@ -1,0 +1,48 @@
+"""Cut a text into topics where the words change. Pure."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from smelt.processor.synthesis.ranking import Ranking
+
+_SENTENCES_A_TOPIC: Final = 8
+_MOST_TOPICS: Final = 20
+_WINDOW: Final = 4
+_SHORTEST: Final = 3
+_TITLE_WORDS: Final = 3
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A run of sentences with the words that mark it."""
+
+    sentences: range
+    title: str
+
+
+def topics_of(ranking: Ranking, sentence_count: int) -> list[Topic]:
+    """The topics of a text in order, at least one; together they hold every sentence."""
+    wanted = max(1, min(_MOST_TOPICS, sentence_count // _SENTENCES_A_TOPIC))
+    edges = [0, *_boundaries(ranking, sentence_count, wanted - 1), sentence_count]
+    blocks = [range(start, end) for start, end in pairwise(edges)]
+    return [Topic(block, _title(ranking, block, number)) for number, block in enumerate(blocks, start=1)]
+
+
+def _boundaries(ranking: Ranking, count: int, wanted: int) -> list[int]:
+    def likeness(edge: int) -> float:
+        before, after = range(max(0, edge - _WINDOW), edge), range(edge, min(count, edge + _WINDOW))
+        return round(ranking.block_similarity(before, after), 9)
+
+    chosen: list[int] = []
+    for edge in sorted(range(_SHORTEST, count - _SHORTEST + 1), key=lambda edge: (likeness(edge), edge)):
+        if len(chosen) == wanted:
+            break
+        if all(abs(edge - other) >= _SHORTEST for other in chosen):
+            chosen.append(edge)
+    return sorted(chosen)
+
+
+def _title(ranking: Ranking, block: range, number: int) -> str:
+    words = ranking.terms(block, _TITLE_WORDS)
+    return ", ".join(words) if words else f"part {number}"

@@ -1,0 +1,12 @@
+"""When a change is worth a report. Pure."""
+
+from typing import Final
+
+REPORT_EVERY_S: Final = 1.0
+
+
+def wait_before_report_s(*, now_s: float, last_report_s: float | None, urgent: bool) -> float:
+    """How long a change may wait: not at all when it is a change of stage or the first one, else up to a second."""
+    if urgent or last_report_s is None:
+        return 0.0
+    return max(0.0, last_report_s + REPORT_EVERY_S - now_s)

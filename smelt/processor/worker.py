@@ -1,0 +1,194 @@
+"""A worker: claims smelts, works on several at once, and leaves nothing behind when it is told to stop."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from smelt.backend.project import Project
+from smelt.backend.worker_calls import WorkerCalls
+from smelt.errors import Passing, SmeltError
+from smelt.processor.announcing import Announcer
+from smelt.processor.claiming import Claims
+from smelt.processor.janitor import Janitor
+from smelt.processor.leases import Leases
+from smelt.processor.logs import SmeltLog
+from smelt.processor.metrics import Metrics, served
+from smelt.processor.options import WorkerOptions
+from smelt.processor.pace import Pace
+from smelt.processor.smelting import Smelting
+from smelt.processor.speech.shared import SharedModel
+from smelt.processor.synthesis.choice import choose_synthesizer
+from smelt.processor.tools import Tools
+from smelt.processor.workspace import Workspace, workspace
+
+__all__ = ["Worker", "WorkerOptions"]
+
+logger = logging.getLogger(__name__)
+
+_HEARTBEAT_S: Final = 15.0
+# What saving a checkpoint and giving a smelt back may take of the drain time.
+_RELEASE_S: Final = 3.0
+
+
+class Worker:
+    """Works for one project until told to stop; raises `SettingsError` or `Unauthorized` when it can't work at all."""
+
+    def __init__(self, project: Project, options: WorkerOptions) -> None:
+        self._project = project
+        self._options = options
+        self._calls = WorkerCalls(project.rpc)
+        self._claims = Claims(project, options)
+        self._janitor = Janitor(project)
+        self._metrics = Metrics()
+        self._running: dict[asyncio.Task[None], Smelting] = {}
+
+    async def run(self, *, once: bool = False, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then drain; with `once`, until nothing can be claimed."""
+        async with served(self._metrics, self._calls, self._options.metrics_host, self._options.metrics_port):
+            await self._run(once=once, stop=stop)
+
+    async def _run(self, *, once: bool, stop: asyncio.Event) -> None:
+        with workspace(self._options.temp_dir) as folder:
+            tools = self._tools(folder)
+            try:
+                await self._claims.listen()
+                upkeep = (
+                    tools.leases.keep_renewing(),
+                    tools.announcer.keep_sweeping(),
+                    self._janitor.keep_cleaning(),
+                    self._keep_beating(),
+                    tools.model.keep_ready(),
+                )
+                async with _kept_up(*upkeep) as failed:
+                    try:
+                        await self._claim_until(failed, stop, tools, once=once)
+                        await self._drain(failed)
+                    finally:
+                        await self._give_back()
+                    if once:
+                        await self._tidy(tools)
+            finally:
+                tools.threads.shut_down()
+                await tools.synthesizer.aclose()
+
+    def _tools(self, folder: Workspace) -> Tools:
+        options, pace = self._options, Pace()
+        self._metrics.follow(pace)
+        return Tools(
+            project=self._project,
+            calls=self._calls,
+            announcer=Announcer(self._project, options.worker_id, self._metrics),
+            leases=Leases(self._calls, options.worker_id, options.lease_s),
+            workspace=folder,
+            model=SharedModel(options.model_options, options.speech_options, options.model_idle_s),
+            synthesizer=choose_synthesizer(options),
+            options=options,
+            metrics=self._metrics,
+            pace=pace,
+        )
+
+    async def _claim_until(
+        self, failed: "asyncio.Future[None]", stop: asyncio.Event, tools: Tools, *, once: bool
+    ) -> None:
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not stopping.done() and not failed.done():
+                if not await self._take(tools, once=once) and once and not self._running:
+                    return
+                sleeping = asyncio.create_task(self._claims.sleep(has_room=self._room > 0))
+                waiting: set[asyncio.Future[Any]] = {stopping, sleeping, failed}
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                sleeping.cancel()
+        finally:
+            stopping.cancel()
+
+    async def _take(self, tools: Tools, *, once: bool) -> int:
+        if self._room <= 0:
+            return 0
+        try:
+            claims = await self._claims.claim(self._room)
+        except Passing as exc:
+            if once:
+                raise
+            logger.warning("claiming smelts: %s", exc)
+            return 0
+        self._metrics.claimed(len(claims))
+        for claim in claims:
+            smelting = Smelting(claim, tools)
+            task = asyncio.create_task(smelting.run(), name=f"smelting {claim.id}")
+            self._running[task] = smelting
+            task.add_done_callback(self._ended)
+        return len(claims)
+
+    @property
+    def _room(self) -> int:
+        return self._options.concurrency - len(self._running)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        smelting = self._running.pop(task)
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            # Its lease runs out, and whoever claims it next goes on from its last checkpoint.
+            SmeltLog(logger, smelting.claim).error("left to its lease", exc_info=exc)
+        self._janitor.call()
+        self._claims.wake()
+
+    async def _drain(self, failed: "asyncio.Future[None]") -> None:
+        if not self._running:
+            return
+        logger.info("draining %s smelts within %.0f s", len(self._running), self._options.drain_s)
+        grace_s = 0.0 if failed.done() else max(0.0, self._options.drain_s - _RELEASE_S)
+        await asyncio.wait(set(self._running), timeout=grace_s)
+
+    async def _give_back(self) -> None:
+        for smelting in self._running.values():
+            smelting.stop("draining")
+        if self._running:
+            await asyncio.wait(set(self._running), timeout=_RELEASE_S)
+
+    async def _tidy(self, tools: Tools) -> None:
+        try:
+            await tools.announcer.sweep()
+            await self._janitor.clean()
+        except SmeltError as exc:
+            logger.warning("what is left is up to the next worker: %s", exc)
+
+    async def _keep_beating(self) -> None:
+        started_s = time.monotonic()
+        while True:
+            info = {
+                "model": self._options.model,
+                "concurrency": self._options.concurrency,
+                "smelts": [str(smelting.claim.id) for smelting in self._running.values()],
+                "up_seconds": round(time.monotonic() - started_s),
+            }
+            try:
+                await self._calls.heartbeat_worker(self._options.worker_id, info)
+            except Passing as exc:
+                logger.warning("heartbeat: %s", exc)
+            await asyncio.sleep(_HEARTBEAT_S)
+
+
+@asynccontextmanager
+async def _kept_up(*upkeep: Coroutine[Any, Any, None]) -> "AsyncIterator[asyncio.Future[None]]":
+    """Run upkeep in the background; the future tells when a part of it has failed, which then is raised at the end."""
+    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def note(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and not failed.done():
+            failed.set_result(None)
+
+    tasks = [asyncio.create_task(coroutine) for coroutine in upkeep]
+    for task in tasks:
+        task.add_done_callback(note)
+    try:
+        yield failed
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)

@@ -1,0 +1,70 @@
+"""A folder of its own for each worker and each smelt, removed whatever happens."""
+
+import fcntl
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from smelt.processor.faults import NoSpace
+
+logger = logging.getLogger(__name__)
+
+_PREFIX: Final = "smelt-worker-"
+_LOCK: Final = "lock"
+_RESERVE_BYTES: Final = 64 * 1024 * 1024
+
+
+class Workspace:
+    """The folder of one worker; its lock tells others that the worker lives."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @contextmanager
+    def folder(self, name: str) -> Iterator[Path]:
+        """A folder for one smelt, gone with everything in it at the end."""
+        path = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._root))
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def require_space(self, byte_count: int) -> None:
+        """Raise `NoSpace` unless so much fits, with a reserve for others."""
+        free = shutil.disk_usage(self._root).free
+        if free < byte_count + _RESERVE_BYTES:
+            raise NoSpace(f"{byte_count} bytes are needed in {self._root}, {free} are free")
+
+
+@contextmanager
+def workspace(parent: Path | None = None) -> Iterator[Workspace]:
+    """The folder of a new worker below `parent` (default: the system's temporary folder).
+
+    What killed workers left there is removed first: a lock of the kernel's ends with its process, however that ends.
+    """
+    base = Path(tempfile.gettempdir()) if parent is None else parent
+    base.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(base)
+    root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+    with (root / _LOCK).open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield Workspace(root)
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+
+
+def _remove_leftovers(base: Path) -> None:
+    for folder in base.glob(f"{_PREFIX}*"):
+        try:
+            with (folder / _LOCK).open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+                logger.info("removed %s, left behind by a worker that was killed", folder)
+        except OSError:
+            # Its worker lives, is just being born and has no lock yet, or is another user's.
+            continue
