@@ -1,0 +1,114 @@
+"""The routes of the Auth server, and what it says to requests that fit none."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from smelt.local.auth import refusal
+from smelt.local.auth.account import Account
+from smelt.local.auth.admin import Admin
+from smelt.local.auth.refusal import AuthRefusal
+from smelt.local.auth.sessions import Sessions
+from smelt.local.auth.signing_in import SigningIn
+from smelt.local.auth.store import AuthStore
+from smelt.local.keys import Keys
+
+_NOT_SERVED: Final = {
+    "authorize": "Signing in with other providers",
+    "callback": "Signing in with other providers",
+    "sso": "Single sign-on",
+    "saml": "Single sign-on",
+    "otp": "Signing in by mail or message",
+    "magiclink": "Signing in by mail or message",
+    "verify": "Signing in by mail or message",
+    "resend": "Sending mails and messages",
+    "recover": "Recovering a password by mail",
+    "reauthenticate": "Reauthentication",
+    "invite": "Inviting users",
+    "factors": "Multi-factor authentication",
+    "passkeys": "Signing in with passkeys",
+    "oauth": "The OAuth server",
+    "admin": "This part of the admin API",
+}
+_HEALTH: Final = {
+    "version": "smelt",
+    "name": "GoTrue",
+    "description": "GoTrue is a user registration and authentication API",
+}
+_SETTINGS: Final = {
+    "external": {"anonymous_users": True, "email": True, "phone": False},
+    "disable_signup": False,
+    "mailer_autoconfirm": True,
+    "phone_autoconfirm": False,
+    "sms_provider": "",
+    "saml_enabled": False,
+}
+
+
+def create_auth(store: AuthStore, keys: Keys, *, issuer: str, lifetime_s: int) -> ASGIApp:
+    """Answer the Auth API as an ASGI application, to be mounted at `/auth/v1`."""
+    sessions = Sessions(keys, issuer, lifetime_s)
+    signing_in, account, admin = SigningIn(store, sessions), Account(store, sessions, keys), Admin(store, keys)
+    app = Starlette(
+        routes=[
+            Route("/signup", signing_in.sign_up, methods=["POST"]),
+            Route("/token", signing_in.token, methods=["POST"]),
+            Route("/user", account.show, methods=["GET"]),
+            Route("/user", account.change, methods=["PUT"]),
+            Route("/logout", account.sign_out, methods=["POST"]),
+            Route("/admin/users", admin.create, methods=["POST"]),
+            Route("/admin/users", admin.list, methods=["GET"]),
+            Route("/admin/users/{user_id}", admin.show, methods=["GET"]),
+            Route("/admin/users/{user_id}", admin.change, methods=["PUT"]),
+            Route("/admin/users/{user_id}", admin.delete, methods=["DELETE"]),
+            Route("/health", _constant(_HEALTH)),
+            Route("/settings", _constant(_SETTINGS)),
+            # Tokens are signed with a shared secret: there is no public key to publish.
+            Route("/.well-known/jwks.json", _constant({"keys": []})),
+        ],
+        exception_handlers={
+            AuthRefusal: _refuse,
+            HTTPException: _refuse_route,
+            ClientDisconnect: _let_go,
+            Exception: _fail,
+        },
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _constant(body: object) -> Callable[[Request], Awaitable[Response]]:
+    async def show(request: Request) -> Response:
+        return JSONResponse(body)
+
+    return show
+
+
+async def _refuse(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, AuthRefusal)
+    return exc.response(request)
+
+
+async def _refuse_route(request: Request, exc: Exception) -> Response:
+    """Answer a request that no route takes, and one whose method none takes."""
+    assert isinstance(exc, HTTPException)
+    first = request.url.path.removeprefix(request.scope["root_path"]).strip("/").partition("/")[0]
+    if exc.status_code == 404 and first in _NOT_SERVED:
+        return refusal.not_served(_NOT_SERVED[first]).response(request)
+    code = "not_found" if exc.status_code == 404 else "validation_failed"
+    return AuthRefusal(exc.status_code, code, f"{exc.detail}: {request.method} {request.url.path}").response(request)
+
+
+async def _let_go(request: Request, exc: Exception) -> Response:
+    # Nobody is left to read it.
+    return Response(status_code=499)
+
+
+async def _fail(request: Request, exc: Exception) -> Response:
+    return AuthRefusal(500, "unexpected_failure", "Internal Server Error").response(request)

@@ -1,0 +1,38 @@
+"""Passwords: what is accepted, and bcrypt off the event loop."""
+
+import asyncio
+from typing import Final
+
+import bcrypt
+
+from smelt.local.auth import refusal
+
+MIN_CHARACTERS: Final = 6
+# bcrypt looks at no more.
+MAX_BYTES: Final = 72
+COST: Final = 10
+
+
+def check_password(password: str) -> None:
+    """Refuse a password that is too short, or longer than what would be looked at."""
+    if len(password.encode()) > MAX_BYTES:
+        raise refusal.validation_failed("Password cannot be longer than 72 characters")
+    if len(password) < MIN_CHARACTERS:
+        raise refusal.weak_password(f"Password should be at least {MIN_CHARACTERS} characters.", "length")
+
+
+async def hash_password(password: str) -> str:
+    """Answer the bcrypt hash of an accepted password."""
+    hashed = await asyncio.to_thread(bcrypt.hashpw, password.encode(), bcrypt.gensalt(COST))
+    return hashed.decode("ascii")
+
+
+async def matches(password: str, hashed: str | None) -> bool:
+    """Whether the password is the one that was hashed."""
+    if not hashed or len(password.encode()) > MAX_BYTES:
+        return False
+    try:
+        return await asyncio.to_thread(bcrypt.checkpw, password.encode(), hashed.encode("ascii"))
+    except ValueError:
+        # A hash that somebody wrote in SQL and that is none of bcrypt's.
+        return False

@@ -1,0 +1,87 @@
+"""Bodies of requests, parsed once."""
+
+from typing import Annotated, Any, Final, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+
+from smelt.local.auth import refusal
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+
+Body = TypeVar("Body", bound="RequestBody")
+
+
+def _null_is_empty(value: object) -> object:
+    return "" if value is None else value
+
+
+Text = Annotated[str, BeforeValidator(_null_is_empty)]
+"""A string; null and absent are the empty one."""
+
+
+class RequestBody(BaseModel):
+    """A body; what it does not know is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class SignUp(RequestBody):
+    """`POST /signup`; without an address it is an anonymous user's."""
+
+    email: Text = ""
+    phone: Text = ""
+    password: Text = ""
+    data: dict[str, Any] | None = None
+
+
+class PasswordGrant(RequestBody):
+    """`POST /token?grant_type=password`."""
+
+    email: Text = ""
+    phone: Text = ""
+    password: Text = ""
+
+
+class RefreshGrant(RequestBody):
+    """`POST /token?grant_type=refresh_token`."""
+
+    refresh_token: Text = ""
+
+
+class UserChange(RequestBody):
+    """`PUT /user`."""
+
+    email: Text = ""
+    phone: Text = ""
+    password: str | None = None
+    data: dict[str, Any] | None = None
+
+
+class AdminUser(RequestBody):
+    """`POST /admin/users` and `PUT /admin/users/{id}`: what is None stays as it is."""
+
+    id: UUID | None = None
+    email: Text = ""
+    phone: Text = ""
+    password: str | None = None
+    role: Text = ""
+    email_confirm: bool = False
+    phone_confirm: bool = False
+    user_metadata: dict[str, Any] | None = None
+    app_metadata: dict[str, Any] | None = None
+    ban_duration: str | None = Field(default=None)
+
+
+async def read_body(request: Request, kind: type[Body]) -> Body:
+    """Answer the body of a request; refuse one that is no JSON, or not of this kind."""
+    received = bytearray()
+    async for chunk in request.stream():
+        received += chunk
+        if len(received) > MAX_BODY_BYTES:
+            raise refusal.AuthRefusal(413, "request_too_large", "Request body is too large")
+    try:
+        return kind.model_validate_json(bytes(received))
+    except ValidationError as exc:
+        raise refusal.invalid_body(exc.errors()[0]["msg"]) from None

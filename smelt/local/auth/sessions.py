@@ -1,0 +1,139 @@
+"""Sessions: access tokens, and refresh tokens that work once.
+
+Whoever presents a spent refresh token may have missed the answer to his own refresh: the child of that token is given
+again, and a moment of grace covers tabs that refresh at once. Else it was stolen, and the whole family ends.
+"""
+
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+from uuid import UUID
+
+from smelt.local.auth.refusal import AuthRefusal
+from smelt.local.auth.store import AuthTransaction
+from smelt.local.auth.users import Session, User, access_claims
+from smelt.local.keys import Keys
+
+REUSE_GRACE: Final = timedelta(seconds=10)
+
+_INSERT_TOKEN: Final = """
+    insert into auth.refresh_tokens (instance_id, token, user_id, session_id, parent)
+    values ('00000000-0000-0000-0000-000000000000', %(token)s, %(user_id)s, %(session_id)s, %(parent)s)
+"""
+_TOKEN_COLUMNS: Final = "id, token, session_id, coalesce(parent, '') as parent, revoked, updated_at"
+_FIND_TOKEN: Final = f"select {_TOKEN_COLUMNS} from auth.refresh_tokens where token = %(token)s"
+_LOCK_SESSION: Final = "select from auth.sessions where id = %(id)s for update"
+_ACTIVE_TOKEN: Final = f"""
+    select {_TOKEN_COLUMNS} from auth.refresh_tokens
+    where session_id = %(session_id)s and not revoked order by id desc limit 1
+"""
+_REVOKE: Final = "update auth.refresh_tokens set revoked = true, updated_at = now() where id = %(id)s"
+_REVOKE_FAMILY: Final = """
+    update auth.refresh_tokens set revoked = true, updated_at = now() where session_id = %(id)s and not revoked
+"""
+_TOUCH: Final = """
+    update auth.sessions set refreshed_at = now() at time zone 'utc', updated_at = now() where id = %(id)s
+"""
+_END: Final = {
+    "global": "delete from auth.sessions where user_id = %(user_id)s",
+    "local": "delete from auth.sessions where id = %(id)s and user_id = %(user_id)s",
+    "others": "delete from auth.sessions where id <> %(id)s and user_id = %(user_id)s",
+}
+
+Scope = Literal["global", "local", "others"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefreshToken:
+    """A row of auth.refresh_tokens."""
+
+    id: int
+    token: str
+    session_id: UUID
+    parent: str
+    revoked: bool
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Gives out tokens, and takes them back."""
+
+    keys: Keys
+    issuer: str
+    lifetime_s: int
+
+    async def open(self, transaction: AuthTransaction, user: User, method: str, agent: str | None) -> dict[str, object]:
+        """Sign a user in; answer the tokens as clients expect them."""
+        now = datetime.now(UTC)
+        user = await transaction.update_user(user.id, last_sign_in_at=now)
+        session = await transaction.insert_session(user, method, agent)
+        return await self._answer(transaction, user, session, await _add_token(transaction, session, None))
+
+    async def refresh(self, transaction: AuthTransaction, token: str) -> dict[str, object] | AuthRefusal:
+        """Spend a refresh token; answer new tokens, or why not. A refusal is answered: what it revokes must commit."""
+        presented = await transaction.one(RefreshToken, _FIND_TOKEN, token=token)
+        if presented is None:
+            return _not_found()
+        # One refresh of a session at a time: the second one sees what the first one did.
+        await transaction.execute(_LOCK_SESSION, id=presented.session_id)
+        presented = await transaction.one(RefreshToken, _FIND_TOKEN, token=token)
+        session = None if presented is None else await transaction.session(presented.session_id)
+        user = None if session is None else await transaction.user(session.user_id)
+        if presented is None or session is None or user is None:
+            return _not_found()
+        if user.is_banned(datetime.now(UTC)):
+            return AuthRefusal(400, "user_banned", "User is banned")
+        successor = await _succeed(transaction, session, presented)
+        if successor is None:
+            await transaction.execute(_REVOKE_FAMILY, id=session.id)
+            return AuthRefusal(400, "refresh_token_already_used", "Invalid Refresh Token: Already Used")
+        await transaction.execute(_TOUCH, id=session.id)
+        return await self._answer(transaction, user, session, successor)
+
+    async def end(self, transaction: AuthTransaction, session: Session, scope: Scope) -> None:
+        """End this session, the user's others, or all."""
+        await transaction.execute(_END[scope], id=session.id, user_id=session.user_id)
+
+    async def _answer(
+        self, transaction: AuthTransaction, user: User, session: Session, refresh_token: str
+    ) -> dict[str, object]:
+        issued_at = int(time.time())
+        claims = access_claims(user, session, issuer=self.issuer, issued_at=issued_at, lifetime_s=self.lifetime_s)
+        identities = await transaction.identities([user])
+        return {
+            "access_token": self.keys.sign(claims),
+            "token_type": "bearer",
+            "expires_in": self.lifetime_s,
+            "expires_at": issued_at + self.lifetime_s,
+            "refresh_token": refresh_token,
+            "user": user.as_json(identities[user.id]),
+        }
+
+
+async def _succeed(transaction: AuthTransaction, session: Session, presented: RefreshToken) -> str | None:
+    """Answer the token that follows the presented one; None if it was spent too long ago."""
+    if presented.revoked:
+        active = await transaction.one(RefreshToken, _ACTIVE_TOKEN, session_id=session.id)
+        if active is not None and active.parent == presented.token:
+            return active.token
+        # Without an active token the family has ended, and nothing in it has grace.
+        if active is None or datetime.now(UTC) > presented.updated_at + REUSE_GRACE:
+            return None
+    else:
+        await transaction.execute(_REVOKE, id=presented.id)
+    return await _add_token(transaction, session, presented.token)
+
+
+async def _add_token(transaction: AuthTransaction, session: Session, parent: str | None) -> str:
+    token = secrets.token_urlsafe(16)
+    await transaction.execute(
+        _INSERT_TOKEN, token=token, user_id=str(session.user_id), session_id=session.id, parent=parent
+    )
+    return token
+
+
+def _not_found() -> AuthRefusal:
+    return AuthRefusal(400, "refresh_token_not_found", "Invalid Refresh Token: Refresh Token Not Found")

@@ -1,0 +1,135 @@
+"""The one HTTP server of the embedded stack: PostgREST, Auth, Storage and Realtime behind one origin.
+
+It stands where the platform's gateway stands: same paths, same keys, same CORS, the same words for who has no key.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import httpx
+from psycopg_pool import AsyncConnectionPool
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from smelt.local.auth import AuthStore, create_auth
+from smelt.local.config import GatewayConfig
+from smelt.local.edge.answers import unrouted
+from smelt.local.edge.api_keys import ApiKeys
+from smelt.local.edge.guard import Guard
+from smelt.local.edge.rest_proxy import RestProxy
+from smelt.local.edge.routing import AnyPathMount
+from smelt.local.realtime import Realtime, RealtimeOptions, create_routes
+from smelt.local.storage import Database, FileStore, create_storage
+
+logger = logging.getLogger(__name__)
+
+METHODS: Final = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS", "TRACE", "CONNECT")
+EXPOSED_HEADERS: Final = (
+    # PostgREST's, then Auth's; browsers show scripts no others.
+    *("Content-Encoding", "Content-Location", "Content-Range", "Content-Type", "Date", "Location", "Server"),
+    *("Transfer-Encoding", "Range-Unit", "X-Total-Count", "Link", "X-Supabase-Api-Version"),
+)
+# Opened by links and redirects, which bring no key.
+OPEN_AUTH_PATHS: Final = (
+    "/auth/v1/.well-known/jwks.json",
+    "/auth/v1/verify",
+    "/auth/v1/callback",
+    "/auth/v1/authorize",
+)
+
+POOL_SIZE: Final = 8
+REST_TIMEOUT: Final = httpx.Timeout(120.0, connect=5.0)
+REST_LIMITS: Final = httpx.Limits(max_connections=200, max_keepalive_connections=32)
+
+
+def create_app(config: GatewayConfig) -> Starlette:
+    """Answer the gateway; it opens its pools when it starts, and needs Postgres and PostgREST to be there."""
+    services = _Services(config)
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=["*"],
+        allow_methods=METHODS,
+        allow_headers=["*"],
+        expose_headers=EXPOSED_HEADERS,
+    )
+    app = Starlette(
+        routes=services.routes(),
+        exception_handlers={HTTPException: unrouted},
+        middleware=[cors, Middleware(Guard)],
+        lifespan=services.running,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+class _Services:
+    """What stands behind the gateway, with what it holds open."""
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self._config = config
+        self._rest_client = httpx.AsyncClient(transport=_transport(), timeout=REST_TIMEOUT)
+        self._storage_pool = _pool(config.storage_dsn)
+        self._auth_pool = _pool(config.auth_dsn)
+        self._database = Database(self._storage_pool)
+        self._files = FileStore(config.storage_dir)
+        self._realtime = Realtime(
+            RealtimeOptions(keys=config.keys, admin_dsn=config.admin_dsn, authenticator_dsn=config.authenticator_dsn)
+        )
+
+    def routes(self) -> list[BaseRoute]:
+        """Answer the services at the paths that the platform's gateway gives them."""
+        config, keys = self._config, self._config.keys
+        issuer = f"{config.api_url}/auth/v1"
+        rest = RestProxy(self._rest_client, config.postgrest_url)
+        auth = create_auth(AuthStore(self._auth_pool), keys, issuer=issuer, lifetime_s=config.jwt_expiry_s)
+        storage = create_storage(self._database, self._files, keys, config.file_size_limit)
+        return [
+            AnyPathMount("/rest/v1", ApiKeys(rest, keys, required=True)),
+            AnyPathMount("/auth/v1", ApiKeys(auth, keys, required=True, open_paths=OPEN_AUTH_PATHS)),
+            # Public and signed URLs are opened by whoever has them: Storage looks at tokens itself.
+            AnyPathMount("/storage/v1", ApiKeys(storage, keys, required=False)),
+            Route("/health", _health),
+            *create_routes(self._realtime),
+        ]
+
+    @asynccontextmanager
+    async def running(self, app: Starlette) -> AsyncIterator[None]:
+        """Hold open what the services need, as long as the application lives."""
+        async with AsyncExitStack() as exits:
+            await exits.enter_async_context(self._rest_client)
+            await exits.enter_async_context(self._storage_pool)
+            await exits.enter_async_context(self._auth_pool)
+            await self._sweep()
+            await exits.enter_async_context(self._realtime.running())
+            yield
+
+    async def _sweep(self) -> None:
+        """Clear away what a crash has left: half received files, and files that no row knows."""
+        await asyncio.to_thread(self._files.prepare)
+        swept = await asyncio.to_thread(self._files.sweep, await self._database.versions())
+        if swept:
+            logger.warning("removed %s files that belong to no object", swept)
+
+
+def _transport() -> httpx.AsyncHTTPTransport:
+    # Connecting is tried again, which repeats no request.
+    return httpx.AsyncHTTPTransport(limits=REST_LIMITS, retries=2, trust_env=False)
+
+
+def _pool(dsn: str) -> AsyncConnectionPool:
+    # Checked when taken: Postgres may have been started anew since.
+    return AsyncConnectionPool(
+        dsn, min_size=1, max_size=POOL_SIZE, open=False, check=AsyncConnectionPool.check_connection
+    )
+
+
+async def _health(request: Request) -> Response:
+    return JSONResponse({"healthy": True})

@@ -1,0 +1,29 @@
+"""What the processes of a stack wrote."""
+
+from pathlib import Path
+from typing import Final
+
+TAIL_BYTES: Final = 16_384
+
+
+class LogTail:
+    """What is appended to a log file from now on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._start = path.stat().st_size if path.exists() else 0
+
+    def last_line(self) -> str:
+        """Answer the last line that tells something, for the sentence of an error."""
+        lines = self.text().splitlines()
+        telling = [line for line in lines if any(mark in line for mark in ("FATAL", "ERROR", "error", "could not"))]
+        return (telling or [line for line in lines if line.strip()] or ["it said nothing"])[-1].strip()
+
+    def text(self) -> str:
+        """Answer the newest part of what was appended."""
+        if not self._path.exists():
+            return ""
+        with self._path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(self._start, size - TAIL_BYTES))
+            return file.read().decode(errors="replace")

@@ -1,0 +1,160 @@
+"""A Supabase project folder: what it sets, its migrations, its seed; and applying them as the Supabase CLI does."""
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+
+from smelt.local.errors import LocalRefused
+
+MIGRATION_NAME: Final = re.compile(r"([0-9]+)_(.*)\.sql")
+SIZE: Final = re.compile(r"(?i)\s*([0-9]+)\s*([kmg]?)(i?)b?\s*")
+DEFAULT_FILE_SIZE_LIMIT: Final = 500 * 1024**2
+
+HISTORY: Final = """
+create schema if not exists supabase_migrations;
+create table if not exists supabase_migrations.schema_migrations (
+    version text not null primary key, statements text[], name text
+);
+"""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One file of `migrations/`; `version` is what the history knows it by."""
+
+    version: str
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """What a `supabase/` folder says, as far as the embedded stack follows it."""
+
+    migrations: tuple[Migration, ...] = ()
+    seed: str = ""
+    schemas: tuple[str, ...] = ("public", "graphql_public")
+    extra_search_path: tuple[str, ...] = ("public", "extensions")
+    max_rows: int = 1000
+    file_size_limit: int = DEFAULT_FILE_SIZE_LIMIT
+    jwt_expiry_s: int = 3600
+
+    @classmethod
+    def read(cls, folder: Path) -> "Project":
+        """Read a folder with `config.toml`, `migrations/` and `seed.sql`, each of which may be missing."""
+        if not folder.is_dir():
+            raise LocalRefused(f"there is no folder {folder} with migrations")
+        settings = _read_settings(folder / "config.toml")
+        api, storage, auth = (settings.get(section, {}) for section in ("api", "storage", "auth"))
+        return cls(
+            migrations=_read_migrations(folder / "migrations"),
+            seed=_read_seed(folder, settings),
+            schemas=tuple(api.get("schemas", cls.schemas)),
+            extra_search_path=tuple(api.get("extra_search_path", cls.extra_search_path)),
+            max_rows=int(api.get("max_rows", cls.max_rows)),
+            file_size_limit=_size_bytes(storage.get("file_size_limit", cls.file_size_limit)),
+            jwt_expiry_s=int(auth.get("jwt_expiry", cls.jwt_expiry_s)),
+        )
+
+    def fingerprint(self) -> str:
+        """Answer what changes when a migration or the seed does."""
+        digest = sha256()
+        for migration in self.migrations:
+            digest.update(f"{migration.version}\0{migration.name}\0{migration.text}\0".encode())
+        digest.update(self.seed.encode())
+        return digest.hexdigest()
+
+
+def find() -> Path:
+    """Answer the folder with smelt's own migrations: in the package when installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "supabase", package.parent / "supabase"):
+        if (folder / "migrations").is_dir():
+            return folder
+    raise LocalRefused("smelt's migrations are missing from this installation; install it again")
+
+
+async def apply(connection: psycopg.AsyncConnection[Any], migrations: Sequence[Migration]) -> int:
+    """Apply in order what the history does not know, each file and its record in one transaction; answer how many.
+
+    The history is the CLI's, so that `supabase db push` finds nothing left to do. Raises `LocalRefused` with Postgres's
+    own message for the first file that fails.
+    """
+    await connection.execute(HISTORY)
+    rows = await connection.execute("select version from supabase_migrations.schema_migrations")
+    known = {version for (version,) in await rows.fetchall()}
+    pending = [migration for migration in migrations if migration.version not in known]
+    for migration in pending:
+        try:
+            async with connection.transaction():
+                await connection.execute(migration.text.encode())
+                await connection.execute(
+                    "insert into supabase_migrations.schema_migrations (version, name, statements) values (%s, %s, %s)",
+                    (migration.version, migration.name, [migration.text]),
+                )
+        except psycopg.Error as exc:
+            raise LocalRefused(f"migration {migration.version}_{migration.name}.sql fails: {_told(exc)}") from exc
+        await _forget_session_settings(connection)
+    return len(pending)
+
+
+async def seed(connection: psycopg.AsyncConnection[Any], text: str) -> None:
+    """Run the seed in one transaction; raise `LocalRefused` if it fails."""
+    if not text.strip():
+        return
+    try:
+        async with connection.transaction():
+            await connection.execute(text.encode())
+    except psycopg.Error as exc:
+        raise LocalRefused(f"seed.sql fails: {_told(exc)}") from exc
+
+
+async def _forget_session_settings(connection: psycopg.AsyncConnection[Any]) -> None:
+    # A file that sets a role or a search_path sets it for itself.
+    await connection.execute("reset role")
+    await connection.execute("reset all")
+
+
+def _told(error: psycopg.Error) -> str:
+    return error.diag.message_primary or str(error)
+
+
+def _read_migrations(folder: Path) -> tuple[Migration, ...]:
+    found = (
+        Migration(match[1], match[2], path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("*.sql"))
+        if (match := MIGRATION_NAME.fullmatch(path.name))
+    )
+    return tuple(sorted(found, key=lambda migration: migration.version))
+
+
+def _read_seed(folder: Path, settings: dict[str, Any]) -> str:
+    declared = settings.get("db", {}).get("seed", {})
+    if not declared.get("enabled", True):
+        return ""
+    paths = (path for pattern in declared.get("sql_paths", ["./seed.sql"]) for path in sorted(folder.glob(pattern)))
+    return "\n".join(path.read_text(encoding="utf-8") for path in paths)
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as exc:
+        raise LocalRefused(f"{path} is no TOML: {exc}") from exc
+
+
+def _size_bytes(declared: str | int) -> int:
+    match = SIZE.fullmatch(str(declared))
+    if match is None:
+        raise LocalRefused(f"storage.file_size_limit in config.toml wants a size such as 50MiB, not {declared!r}")
+    base = 1024 if match[3] else 1000
+    factor: int = base ** ("", "k", "m", "g").index(match[2].lower())
+    return int(match[1]) * factor

@@ -1,0 +1,61 @@
+-- The roles of a Supabase project and what they may do by default.
+--
+-- Run all files of this folder in their order, once, as the superuser `supabase_admin` (`initdb -U supabase_admin`), in
+-- the database `postgres`. They run on PostgreSQL 15 to 18.
+--
+-- The password is the one of `supabase start`: it guards a server that listens on the loopback interface alone.
+
+create role anon nologin inherit;
+create role authenticated nologin inherit;
+create role service_role nologin inherit bypassrls;
+create role authenticator login noinherit password 'postgres';
+create role supabase_auth_admin login noinherit createrole password 'postgres';
+create role supabase_storage_admin login noinherit createrole password 'postgres';
+create role supabase_realtime_admin nologin noinherit;
+create role dashboard_user nologin createdb createrole replication;
+
+-- The role of a project's owner: much, but no superuser.
+create role postgres login nosuperuser createdb createrole replication bypassrls password 'postgres';
+
+grant anon, authenticated, service_role to authenticator;
+grant authenticator to supabase_storage_admin;
+grant anon, authenticated, service_role to supabase_realtime_admin;
+grant anon, authenticated, service_role, authenticator, pg_monitor, pg_read_all_data, pg_signal_backend
+    to postgres with admin option;
+
+alter role anon set statement_timeout = '3s';
+alter role authenticated set statement_timeout = '8s';
+alter role authenticator set statement_timeout = '8s';
+alter role authenticator set lock_timeout = '8s';
+alter role supabase_admin set search_path = "$user", public, auth, extensions;
+alter role postgres set search_path = "$user", public, extensions;
+alter role supabase_auth_admin set search_path = auth;
+alter role supabase_auth_admin set idle_in_transaction_session_timeout = '60s';
+alter role supabase_storage_admin set search_path = storage;
+
+alter database postgres owner to postgres;
+grant all on database postgres to dashboard_user;
+
+-- `public` belongs to the owner of the database. Whatever is made there is open to the API's roles until it is revoked:
+-- migrations that forget it must fail here as they would on the platform.
+grant usage on schema public to postgres, anon, authenticated, service_role;
+alter default privileges for role postgres in schema public
+    grant all on tables to postgres, anon, authenticated, service_role;
+alter default privileges for role postgres in schema public
+    grant all on functions to postgres, anon, authenticated, service_role;
+alter default privileges for role postgres in schema public
+    grant all on sequences to postgres, anon, authenticated, service_role;
+alter default privileges for role supabase_admin in schema public
+    grant all on tables to postgres, anon, authenticated, service_role;
+alter default privileges for role supabase_admin in schema public
+    grant all on functions to postgres, anon, authenticated, service_role;
+alter default privileges for role supabase_admin in schema public
+    grant all on sequences to postgres, anon, authenticated, service_role;
+
+create schema extensions authorization postgres;
+grant usage on schema extensions to anon, authenticated, service_role;
+grant all on schema extensions to dashboard_user;
+
+-- What clients follow with postgres_changes; migrations add their tables.
+create publication supabase_realtime;
+alter publication supabase_realtime owner to postgres;

@@ -1,0 +1,111 @@
+-- Messages from the database to channels, and what the policies of private channels are asked with.
+--
+-- The platform partitions realtime.messages by day to drop old ones cheaply. Here the table is plain, since a day that
+-- nobody made a partition for would refuse messages; who serves Realtime deletes what is older than 72 hours.
+
+create schema realtime authorization supabase_admin;
+grant usage, create on schema realtime to supabase_realtime_admin;
+grant usage on schema realtime to postgres, anon, authenticated, service_role;
+
+create table realtime.messages (
+    topic text not null,
+    extension text not null,
+    payload jsonb,
+    event text,
+    private boolean default false,
+    updated_at timestamp not null default now(),
+    inserted_at timestamp not null default now(),
+    id uuid not null default gen_random_uuid(),
+    binary_payload bytea,
+    constraint messages_pkey primary key (id, inserted_at)
+);
+create index messages_inserted_at_topic_idx on realtime.messages (inserted_at desc, topic)
+    where extension = 'broadcast' and private is true;
+
+alter table realtime.messages enable row level security;
+
+-- The topic that is being joined or sent to, without `realtime:`.
+create function realtime.topic() returns text
+    language sql stable
+    as $$ select nullif(current_setting('realtime.topic', true), '') $$;
+
+-- Send a message to all who are on the channel once this transaction commits; a failure is a warning, never an error.
+-- The payload gets the message's id unless it has one of its own.
+create function realtime.send(payload jsonb, event text, topic text, private boolean default true) returns void
+    language plpgsql
+    as $$
+    declare
+        message_id constant uuid := gen_random_uuid();
+        message jsonb := payload;
+    begin
+        if not message ? 'id' then
+            -- Refuses what is no object.
+            message := jsonb_set(message, '{id}', to_jsonb(message_id));
+        end if;
+
+        -- A policy for INSERT may ask for the topic.
+        perform set_config('realtime.topic', topic, true);
+        insert into realtime.messages (id, payload, event, topic, private, extension)
+        values (message_id, message, event, topic, private, 'broadcast');
+    exception when others then
+        raise warning 'ErrorSendingBroadcastMessage: %', sqlerrm;
+    end
+    $$;
+
+-- The same for bytes, which clients of protocol 2.0.0 receive as they are.
+create function realtime.send_binary(payload bytea, event text, topic text, private boolean default true) returns void
+    language plpgsql
+    as $$
+    begin
+        perform set_config('realtime.topic', topic, true);
+        insert into realtime.messages (binary_payload, event, topic, private, extension)
+        values (payload, event, topic, private, 'broadcast');
+    exception when others then
+        raise warning 'ErrorSendingBroadcastMessage: %', sqlerrm;
+    end
+    $$;
+
+-- Send the change of a row; for row triggers.
+create function realtime.broadcast_changes(
+    topic_name text, event_name text, operation text, table_name text, table_schema text,
+    new record, old record, level text default 'ROW'
+) returns void
+    language plpgsql
+    as $$
+    begin
+        if level = 'STATEMENT' then
+            raise exception 'function can only be triggered for each row, not for each statement';
+        end if;
+        perform realtime.send(
+            jsonb_build_object(
+                'table', table_name, 'schema', table_schema, 'operation', operation,
+                'record', to_jsonb(new), 'old_record', to_jsonb(old)
+            ),
+            event_name, topic_name
+        );
+    exception when others then
+        raise exception 'Failed to process the row: %', sqlerrm;
+    end
+    $$;
+
+alter table realtime.messages owner to supabase_realtime_admin;
+alter function realtime.topic() owner to supabase_realtime_admin;
+alter function realtime.send(jsonb, text, text, boolean) owner to supabase_realtime_admin;
+alter function realtime.send_binary(bytea, text, text, boolean) owner to supabase_realtime_admin;
+alter function realtime.broadcast_changes(text, text, text, text, text, record, record, text)
+    owner to supabase_realtime_admin;
+
+grant select, insert, update on realtime.messages to anon, authenticated, service_role;
+grant all on realtime.messages to postgres, dashboard_user;
+
+-- What Realtime reads back from the log; old messages go without a trace.
+create publication supabase_realtime_messages_publication for table realtime.messages with (publish = 'insert');
+
+-- Generated columns belong to what postgres_changes tells. Before PostgreSQL 18 the log does not have them.
+do $$
+    begin
+        if current_setting('server_version_num')::int >= 180000 then
+            alter publication supabase_realtime set (publish_generated_columns = stored);
+        end if;
+    end
+    $$;

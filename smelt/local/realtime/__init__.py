@@ -1,0 +1,67 @@
+"""Supabase Realtime for the embedded stack: a server that real clients can't tell from the platform's.
+
+Mount it in a Starlette application, and keep it running as long as the application lives:
+
+    realtime = Realtime(RealtimeOptions(keys=..., admin_dsn=..., authenticator_dsn=...))
+
+    @asynccontextmanager
+    async def lifespan(app):
+        async with realtime.running():
+            yield
+
+    app = Starlette(routes=[*create_routes(realtime)], lifespan=lifespan)
+
+The routes are `/realtime/v1/websocket` and `/realtime/v1/api/broadcast...`. The uvicorn around it wants the settings in
+`UVICORN_OPTIONS`. Postgres may be started later, restarted, or away for a while.
+
+From the wire inwards: `socket` and `rest` move bytes, `connection` decides what a frame leads to, `hub` knows who
+listens, `replication` follows the log, `changes` tells who may know. The rest is pure: `protocol` (frames), `join`,
+`bindings`, `conditions`, `requests`, `presence`, `pgoutput`, `rendering`, `frames`.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from smelt.local.realtime.options import UVICORN_OPTIONS, RealtimeOptions
+from smelt.local.realtime.rest import Rest
+from smelt.local.realtime.server import Realtime
+from smelt.local.realtime.socket import Socket
+
+__all__ = ["UVICORN_OPTIONS", "Realtime", "RealtimeOptions", "create_routes"]
+
+
+def create_routes(realtime: Realtime) -> list[BaseRoute]:
+    """The routes of a server, with the paths that the platform's gateway gives them."""
+    rest = Rest(realtime)
+
+    async def serve_socket(websocket: WebSocket) -> None:
+        await Socket(realtime, websocket).serve()
+
+    return [
+        WebSocketRoute("/realtime/v1/websocket", serve_socket),
+        Route("/realtime/v1/websocket", _wants_upgrade, methods=["GET"]),
+        Route("/realtime/v1/api/ping", _ping, methods=["GET"]),
+        _post("/realtime/v1/api/broadcast", rest.broadcast_batch),
+        _post("/realtime/v1/api/broadcast/{topic}/events/{event}", rest.broadcast_one),
+        Route("/realtime/v1/{rest:path}", _not_found, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
+    ]
+
+
+def _post(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+    return Route(path, endpoint, methods=["POST"])
+
+
+async def _wants_upgrade(request: Request) -> Response:
+    return PlainTextResponse("'connection' header must contain 'upgrade', got []", 400)
+
+
+async def _ping(request: Request) -> Response:
+    return JSONResponse({"message": "Success"})
+
+
+async def _not_found(request: Request) -> Response:
+    return HTMLResponse("Not Found", 404)

@@ -1,0 +1,151 @@
+"""Wishes for postgres_changes: their parameters and filters, parsed, and the words they are refused with."""
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from smelt.local.realtime.protocol import Json
+
+ACTIONS: Final = frozenset({"INSERT", "UPDATE", "DELETE"})
+OPERATORS: Final = frozenset(
+    {"eq", "neq", "lt", "lte", "gt", "gte", "in", "like", "ilike", "is", "match", "imatch", "isdistinct"}
+)
+TEXT_OPERATORS: Final = frozenset({"like", "ilike", "match", "imatch"})
+_ID_RANGE: Final = 2**27
+
+
+class BindingRefused(Exception):
+    """A wish that cannot be fulfilled; the sentence is the `message` of the system event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One condition on a column; `value` is text as the client wrote it, for `in` still with its parentheses."""
+
+    column: str
+    operator: str
+    value: str
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What one entry of `postgres_changes` asks for; `*` stands for all schemas, tables or actions."""
+
+    id: int
+    schema: str
+    table: str
+    action: str
+    filters: tuple[Filter, ...]
+    select: tuple[str, ...] | None
+
+    def covers(self, schema: str, table: str) -> bool:
+        """Whether a table is one of those asked for."""
+        return self.schema in ("*", schema) and self.table in ("*", table)
+
+    def wants(self, action: str) -> bool:
+        """Whether an action is one of those asked for."""
+        return self.action in ("*", action)
+
+    def __str__(self) -> str:
+        select = "nil" if self.select is None else inspect(list(self.select))
+        filters = ", ".join(
+            f"{{{inspect(f.column)}, {inspect(f.operator)}, {inspect(f.value)}, {inspect(f.negated)}}}"
+            for f in self.filters
+        )
+        return (
+            f"[event: {self.action}, schema: {self.schema}, table: {self.table}, "
+            f"filters: [{filters}], select: {select}]"
+        )
+
+
+def binding_id(params: Json) -> int:
+    """The id of a wish: equal ones have the same everywhere and always."""
+    return zlib.crc32(json.dumps(params, sort_keys=True).encode()) % _ID_RANGE
+
+
+def parse_binding(params: Json) -> Binding:
+    """Parse one entry of `postgres_changes`; raise BindingRefused."""
+    if not isinstance(params, dict):
+        raise _no_params(params)
+    schema, table, filters = _parse_target(params)
+    event, select = params.get("event"), params.get("select")
+    action = event.upper() if isinstance(event, str) and event.upper() in ACTIONS else "*"
+    columns = tuple(str(column) for column in select) if isinstance(select, list) else None
+    return Binding(binding_id(params), schema, table, action, parse_filters(filters), columns)
+
+
+def _parse_target(params: Mapping[str, Json]) -> tuple[str, str, str]:
+    match params:
+        case {"schema": str(schema), "table": str(table), "filter": str(filters)}:
+            return schema, table, filters
+        case {"filter": _}:
+            raise _no_params(params)
+        case {"schema": str(schema), "table": str(table)}:
+            return schema, table, ""
+        case {"schema": str(schema)} if "table" not in params:
+            return schema, "*", ""
+        case {"table": str(table)} if "schema" not in params:
+            return "public", table, ""
+        case _:
+            raise _no_params(params)
+
+
+def parse_filters(text: str) -> tuple[Filter, ...]:
+    """Parse conditions that are joined by commas, those in parentheses apart; raise BindingRefused."""
+    return tuple(_parse_filter(part) for part in _split_conditions(text)) if text else ()
+
+
+def _split_conditions(text: str) -> list[str]:
+    parts, depth, start = [], 0, 0
+    for at, char in enumerate(text):
+        depth += (char == "(") - (char == ")" and depth > 0)
+        if char == "," and depth == 0:
+            parts.append(text[start:at])
+            start = at + 1
+    return [*parts, text[start:]]
+
+
+def _parse_filter(text: str) -> Filter:
+    column, equals, condition = text.partition("=")
+    if not equals:
+        raise _no_filter([text])
+    negated = condition.startswith("not.")
+    words = condition.removeprefix("not.").split(".", 1)
+    if len(words) < 2 or words[0] not in OPERATORS:
+        raise _no_filter(words)
+    operator, value = words
+    if operator == "in" and not (value.startswith("(") and value.endswith(")")):
+        raise BindingRefused("Error parsing `filter` params: `in` filter value must be wrapped by parentheses")
+    return Filter(column, operator, value, negated)
+
+
+def split_list(value: str) -> list[str]:
+    """The members of an `in` filter."""
+    return value[1:-1].split(",")
+
+
+def _no_params(params: Json) -> BindingRefused:
+    return BindingRefused(
+        "No subscription params provided. Please provide at least a `schema` or `table` to subscribe to: "
+        + inspect(params)
+    )
+
+
+def _no_filter(words: list[str]) -> BindingRefused:
+    return BindingRefused(f"Error parsing `filter` params: {inspect(list(words))}")
+
+
+def inspect(value: Json) -> str:
+    """Write a JSON value as Elixir prints it, which is how the server quotes what it did not understand."""
+    match value:
+        case None:
+            return "nil"
+        case dict():
+            return "%{" + ", ".join(f"{inspect(key)} => {inspect(value[key])}" for key in sorted(value)) + "}"
+        case list():
+            return "[" + ", ".join(map(inspect, value)) + "]"
+        case _:
+            return json.dumps(value, ensure_ascii=False)

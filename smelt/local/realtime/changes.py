@@ -1,0 +1,202 @@
+"""postgres_changes: who asked for which changes, and the way of a changed row to those who may see it."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import psycopg
+
+from smelt.local.realtime import frames
+from smelt.local.realtime.bindings import Binding, BindingRefused, parse_binding
+from smelt.local.realtime.catalog import Catalog, PublishedTable, TableFacts
+from smelt.local.realtime.conditions import Condition, Undecided, evaluate
+from smelt.local.realtime.frames import RowChange
+from smelt.local.realtime.protocol import Json, Push
+from smelt.local.realtime.tokens import Token
+from smelt.local.realtime.visibility import Visibility
+
+logger = logging.getLogger(__name__)
+
+EXTENSION: Final = "postgres_changes"
+RETRY_S: Final = 1.0
+
+
+class Subscriber(Protocol):
+    """A channel that asked for changes."""
+
+    @property
+    def topic(self) -> str: ...
+
+    @property
+    def token(self) -> Token: ...
+
+    @property
+    def closed(self) -> bool: ...
+
+    def push(self, message: Push) -> None:
+        """Queue a message without waiting."""
+
+    def system(self, message: str, *, status: str = "error", extension: str = "system") -> None:
+        """Tell what became of a subscription."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    binding: Binding
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Subscription:
+    wishes: Sequence[Json]
+    published: tuple[PublishedTable, ...]
+    resolved: tuple[_Resolved, ...]
+
+
+@dataclass(slots=True)
+class _Match:
+    """A subscriber and those of its bindings that a change meets."""
+
+    subscriber: Subscriber
+    token: Token
+    bindings: list[Binding] = field(default_factory=list)
+
+
+class Changes:
+    """Knows who asked for what, and tells them."""
+
+    def __init__(self, catalog: Catalog, visibility: Visibility, max_bytes: int) -> None:
+        self._catalog = catalog
+        self._visibility = visibility
+        self._max_bytes = max_bytes
+        self._subscriptions: dict[Subscriber, _Subscription] = {}
+        self._known_facts: tuple[tuple[int, int, frozenset[str]], TableFacts | None] | None = None
+
+    @property
+    def subscriber_count(self) -> int:
+        """How many channels are told of changes."""
+        return len(self._subscriptions)
+
+    async def subscribe(self, subscriber: Subscriber, wishes: Sequence[Json]) -> None:
+        """Let a channel have what it asks for from now on, or nothing when one wish cannot be fulfilled, and say so."""
+        while True:
+            try:
+                subscription = await self._resolve(subscriber.token.role, wishes)
+            except BindingRefused as refused:
+                self.unsubscribe(subscriber)
+                return subscriber.system(str(refused), extension=EXTENSION)
+            except psycopg.Error as error:
+                logger.warning("subscribing %s: %s", subscriber.topic, error)
+                await asyncio.sleep(RETRY_S)
+            else:
+                if not subscriber.closed:  # It may have left meanwhile.
+                    self._subscriptions[subscriber] = subscription
+                return subscriber.system("Subscribed to PostgreSQL", status="ok", extension=EXTENSION)
+
+    async def _resolve(self, role: str, wishes: Sequence[Json]) -> _Subscription:
+        parsed = [parse_binding(wish) for wish in wishes]
+        published = await self._catalog.published()
+        resolved = [_Resolved(binding, await self._catalog.resolve(binding, role, published)) for binding in parsed]
+        return _Subscription(wishes, published, tuple(resolved))
+
+    async def renew(self) -> None:
+        """Subscribe those anew whose publication has changed since."""
+        published = await self._catalog.published()
+        for subscriber, subscription in list(self._subscriptions.items()):
+            if subscriber in self._subscriptions and subscription.published != published:
+                await self.subscribe(subscriber, subscription.wishes)
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Tell a channel no more."""
+        self._subscriptions.pop(subscriber, None)
+
+    def wanted(self, change: RowChange) -> bool:
+        """Say whether anybody asks for changes of this table; nobody does for most."""
+        relation = change.relation
+        return any(
+            each.binding.covers(relation.schema, relation.name)
+            for subscription in self._subscriptions.values()
+            for each in subscription.resolved
+        )
+
+    async def tell(self, change: RowChange) -> None:
+        """Tell a change to those who ask for it and may know."""
+        try:
+            await self._tell(change)
+        except psycopg.Error as error:
+            logger.warning("a change of %s.%s is lost: %s", change.relation.schema, change.relation.name, error)
+
+    async def _tell(self, change: RowChange) -> None:
+        matches = await self._matches(change)
+        if not matches:
+            return
+        facts = await self._facts(change, frozenset(match.token.role for match in matches))
+        if facts is None:
+            return
+        types = [await self._catalog.type_of(column.type_oid) for column in change.relation.columns]
+        matches = await self._visible(change, facts, matches)
+        bodies: dict[tuple[str, tuple[str, ...] | None], str] = {}
+        for match in matches:
+            for select, ids in _by_select(match.bindings).items():
+                key = (match.token.role, select)
+                if key not in bodies:
+                    readable = facts.readable.get(match.token.role, frozenset())
+                    bodies[key] = frames.change_body(change, types, facts, readable, select, self._max_bytes)
+                match.subscriber.push(frames.postgres_changes(match.subscriber.topic, bodies[key], ids))
+
+    async def _facts(self, change: RowChange, roles: frozenset[str]) -> TableFacts | None:
+        """What is true of the table; asked once for all rows of a transaction."""
+        key = (change.xid, change.relation.oid, roles)
+        if self._known_facts is None or self._known_facts[0] != key:
+            self._known_facts = key, await self._catalog.facts(change.relation.oid, roles)
+        return self._known_facts[1]
+
+    async def _matches(self, change: RowChange) -> list[_Match]:
+        matches = []
+        values = change.filtered_values
+        for subscriber, subscription in list(self._subscriptions.items()):
+            match = _Match(subscriber, subscriber.token)
+            for each in subscription.resolved:
+                if await self._meets(each, change, values):
+                    match.bindings.append(each.binding)
+            if match.bindings:
+                matches.append(match)
+        return matches
+
+    async def _meets(self, each: _Resolved, change: RowChange, values: Mapping[str, str | None]) -> bool:
+        relation, binding = change.relation, each.binding
+        if not binding.covers(relation.schema, relation.name) or not binding.wants(change.action):
+            return False
+        known = [condition for condition in each.conditions if condition.filter.column in values]
+        if each.conditions and not known:
+            return False
+        for condition in known:
+            value = values[condition.filter.column]
+            try:
+                met = evaluate(condition, value)
+            except Undecided:
+                met = value is not None and await self._catalog.decide(condition, value)
+            if not met:
+                return False
+        return True
+
+    async def _visible(self, change: RowChange, facts: TableFacts, matches: list[_Match]) -> list[_Match]:
+        if not facts.rls or change.action == "DELETE" or not facts.key:
+            return matches
+        key = {column: value for column in facts.key if (value := change.filtered_values.get(column)) is not None}
+        if len(key) < len(facts.key):
+            return []
+        seen = await self._visibility.seen_by(change.relation, key, {match.token for match in matches})
+        return [match for match in matches if match.token in seen]
+
+
+def _by_select(bindings: Sequence[Binding]) -> dict[tuple[str, ...] | None, list[int]]:
+    # The platform names the last of the matching wishes first.
+    grouped: dict[tuple[str, ...] | None, list[int]] = {}
+    for binding in reversed(bindings):
+        ids = grouped.setdefault(binding.select, [])
+        if binding.id not in ids:
+            ids.append(binding.id)
+    return grouped

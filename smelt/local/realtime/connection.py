@@ -1,0 +1,320 @@
+"""What a socket's frames lead to: joining, leaving, broadcasting, presence and new tokens, one frame after the other.
+
+As on the platform a join that fails holds up its whole socket for a while, in both directions.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from typing import Final
+from uuid import uuid4
+
+import psycopg
+
+from smelt.local.realtime.authorization import Caller, DatabaseUnavailable, Extension
+from smelt.local.realtime.bindings import binding_id
+from smelt.local.realtime.channel import Channel
+from smelt.local.realtime.hub import ChannelKey
+from smelt.local.realtime.join import JoinRefused, JoinRequest, parse_join
+from smelt.local.realtime.mailbox import Incoming, Mailbox
+from smelt.local.realtime.presence import CallLimit
+from smelt.local.realtime.protocol import (
+    PHOENIX,
+    TOPIC_PREFIX,
+    BinaryPush,
+    Frame,
+    GenericBroadcast,
+    Json,
+    Outgoing,
+    Push,
+    UserBroadcast,
+    Version,
+    dump,
+)
+from smelt.local.realtime.server import Realtime
+from smelt.local.realtime.tokens import Token, TokenRefused, check_token, expired, lifetime_s
+
+_ALL_READABLE: Final = frozenset({"broadcast", "presence"})
+_NO_DATABASE: Final = "UnableToConnectToProject: Realtime was unable to connect to the project database"
+
+
+class Connection:
+    """One socket's side of the server; `token` is the key it connected with."""
+
+    def __init__(
+        self, realtime: Realtime, version: Version, token: Token, headers: Mapping[str, str], mailbox: Mailbox
+    ) -> None:
+        self._realtime = realtime
+        self._options = realtime.options
+        self._hub = realtime.hub
+        self._version = version
+        self._token = token
+        self._headers = headers
+        self._mailbox = mailbox
+        self._channels: dict[str, Channel] = {}
+        self._expiries: dict[Channel, asyncio.TimerHandle] = {}
+        self._subscribing: dict[Channel, asyncio.Task[None]] = {}
+
+    async def receive(self, frame: Incoming) -> None:
+        """Do what a frame asks for."""
+        channel = self._channels.get(frame.topic)
+        match frame:
+            case Frame(topic=topic, event="heartbeat") if topic == PHOENIX:
+                self._send(_reply(frame, {}))
+            case Frame(topic=topic, event="phx_join") if topic.startswith(TOPIC_PREFIX):
+                await self._join(frame, channel)
+            case Frame(event="phx_leave") if channel is None:
+                self._send(_reply(frame, {}, join_ref=frame.join_ref))
+            case _ if channel is None:
+                self._send(_reply(frame, {"reason": "unmatched topic"}, status="error"))
+            case Frame(event="phx_leave"):
+                self._leave(channel, frame)
+            case BinaryPush():
+                await self._relay_binary(channel, frame)
+            case Frame(event="broadcast"):
+                await self._relay(channel, frame)
+            case Frame(event="presence"):
+                await self._presence(channel, frame)
+            case Frame(event="access_token", payload=dict() as payload):
+                await self._refresh(channel, payload.get("access_token"))
+            case _:
+                pass  # The platform has no answer to other events.
+
+    def close(self) -> None:
+        """Leave all channels, because the socket is gone."""
+        for channel in list(self._channels.values()):
+            self._detach(channel)
+
+    # Joining and leaving
+
+    async def _join(self, frame: Frame, before: Channel | None) -> None:
+        if before is not None:
+            self._detach(before)
+        # What others send meanwhile comes after the answer, also when that takes long.
+        channel: Channel | None = None
+        with self._mailbox.hold():
+            try:
+                channel = await self._admit(frame)
+            except JoinRefused as refused:
+                await asyncio.sleep(self._options.join_error_delay_s)
+                reply = _reply(frame, {"reason": str(refused)}, status="error", join_ref=frame.join_ref)
+            else:
+                reply = _reply(frame, {"postgres_changes": _with_ids(channel.request)}, join_ref=frame.join_ref)
+            self._mailbox.put_now(reply.encode(self._version))
+            if before is not None:
+                self._mailbox.put_now(before.closing().encode(self._version))
+        if channel is not None:
+            self._open(channel)
+
+    async def _admit(self, frame: Frame) -> Channel:
+        name = frame.topic.removeprefix(TOPIC_PREFIX)
+        if not name:
+            raise JoinRefused("TopicNameRequired: You must provide a topic name")
+        request = parse_join(name, frame.payload)
+        if len(self._channels) >= self._options.max_channels:
+            raise JoinRefused("ChannelRateLimitReached: Too many channels")
+        token = self._check(request)
+        key = ChannelKey(name, request.private)
+        readable = await self._readable(key, token)
+        if "broadcast" not in readable:
+            raise JoinRefused(f"Unauthorized: {_unreadable(name)}")
+        channel = Channel(
+            key=key,
+            version=self._version,
+            sink=self._mailbox,
+            request=request,
+            token=token,
+            join_ref=frame.join_ref,
+            reply_ref=frame.ref if frame.join_ref is None else frame.join_ref,
+            presence_key=request.presence_key or str(uuid4()),
+            presence_calls=CallLimit(self._options.max_presence_calls, self._options.presence_window_s),
+            readable=readable,
+            on_shut=self._detach,
+        )
+        if request.private:
+            await self._realtime.wait_ready()
+        await self._replay(channel)
+        return channel
+
+    def _check(self, request: JoinRequest) -> Token:
+        given = request.access_token
+        text = self._token.text if given is None or given.startswith("sb_") else given
+        try:
+            return check_token(self._options.keys, text, time.time())
+        except TokenRefused as refused:
+            raise JoinRefused(refused.on_join) from refused
+
+    async def _readable(self, key: ChannelKey, token: Token) -> frozenset[str]:
+        if not key.private:
+            return _ALL_READABLE
+        try:
+            return await self._realtime.authorization.readable(Caller(token, self._headers), key.name)
+        except DatabaseUnavailable as error:
+            raise JoinRefused(_NO_DATABASE) from error
+
+    async def _replay(self, channel: Channel) -> None:
+        """Read the older messages that were asked for; what is sent meanwhile is withheld behind them."""
+        replay = channel.request.replay
+        if replay is None:
+            return
+        channel.withheld = []
+        self._hub.add(channel.key, channel)
+        try:
+            channel.replayed = await self._realtime.replays.read(channel.key.name, replay, channel.reply_ref)
+        except BaseException as error:
+            self._hub.remove(channel.key, channel)
+            if isinstance(error, psycopg.Error):
+                raise JoinRefused("UnableToReplayMessages: Replay params are not valid") from error
+            raise
+
+    def _open(self, channel: Channel) -> None:
+        self._channels[channel.topic] = channel
+        self._hub.add(channel.key, channel)
+        self._expire_in_time(channel)
+        if channel.sees_presence:
+            state = dump(self._hub.presences(channel.key))
+            channel.push(Push(channel.topic, "presence_state", state, join_ref=channel.reply_ref))
+        if channel.request.replication_ready:
+            channel.system("Replication connection established", status="ok")
+        channel.release()
+        if channel.request.bindings:
+            self._subscribe(channel, delay_s=0.0)
+
+    def _leave(self, channel: Channel, frame: Frame) -> None:
+        if channel.join_ref is not None and channel.join_ref != frame.join_ref:
+            return  # Of an earlier join: the client knows by now that this one is over.
+        channel.reply(frame.ref, {})
+        channel.push_close()
+        self._detach(channel)
+
+    def _detach(self, channel: Channel) -> None:
+        channel.closed = True
+        self._channels.pop(channel.topic, None)
+        self._hub.remove(channel.key, channel)
+        self._realtime.changes.unsubscribe(channel)
+        if (timer := self._expiries.pop(channel, None)) is not None:
+            timer.cancel()
+        if (task := self._subscribing.pop(channel, None)) is not None:
+            task.cancel()
+
+    # Tokens
+
+    async def _refresh(self, channel: Channel, text: Json) -> None:
+        if not isinstance(text, str) or text.startswith("sb_") or text == channel.token.text:
+            return
+        try:
+            token = check_token(self._options.keys, text, time.time())
+        except TokenRefused as refused:
+            channel.shut(refused.on_refresh)
+            return
+        channel.token = token
+        channel.writable.clear()
+        self._expire_in_time(channel)
+        try:
+            channel.readable = await self._readable(channel.key, token)
+        except JoinRefused as refused:
+            channel.shut(str(refused))
+            return
+        if "broadcast" not in channel.readable:
+            channel.shut(_unreadable(channel.key.name))
+        elif channel.request.bindings:
+            self._subscribe(channel, delay_s=random.uniform(*self._options.resubscribe_delay_s))
+
+    def _expire_in_time(self, channel: Channel) -> None:
+        if (timer := self._expiries.pop(channel, None)) is not None:
+            timer.cancel()
+        delay_s = lifetime_s(channel.token, time.time())
+        self._expiries[channel] = asyncio.get_running_loop().call_later(delay_s, self._expire, channel)
+
+    def _expire(self, channel: Channel) -> None:
+        channel.shut(expired(channel.token.expires_at, time.time()).on_refresh)
+
+    # Changes
+
+    def _subscribe(self, channel: Channel, *, delay_s: float) -> None:
+        if (task := self._subscribing.pop(channel, None)) is not None:
+            task.cancel()
+        self._subscribing[channel] = asyncio.create_task(self._subscribe_after(channel, delay_s))
+
+    async def _subscribe_after(self, channel: Channel, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        await self._realtime.wait_ready()
+        await self._realtime.changes.subscribe(channel, channel.request.bindings)
+
+    # Messages
+
+    async def _relay(self, channel: Channel, frame: Frame) -> None:
+        message = Push(channel.topic, "broadcast", frame.text)
+        await self._broadcast(channel, frame.ref, message, len(frame.text.encode()))
+
+    async def _relay_binary(self, channel: Channel, push: BinaryPush) -> None:
+        message: Outgoing
+        if push.generic:
+            if push.event != "broadcast":
+                return
+            message = GenericBroadcast(channel.topic, push.event, push.payload)
+        else:
+            message = UserBroadcast(channel.topic, push.event, push.payload, push.is_json)
+        await self._broadcast(channel, push.ref, message, len(push.payload))
+
+    async def _broadcast(self, channel: Channel, ref: Json, message: Outgoing, size_bytes: int) -> None:
+        request = channel.request
+        if size_bytes > self._options.max_broadcast_bytes:
+            if request.broadcast_ack:
+                channel.reply(ref, "payload_size_exceeded", status="error")
+            return
+        if not await self._writable(channel, "broadcast"):
+            return
+        self._hub.send(channel.key, message, sender=None if request.broadcast_self else channel)
+        if request.broadcast_ack:
+            channel.reply(ref, {})
+
+    async def _writable(self, channel: Channel, extension: Extension) -> bool:
+        if not channel.key.private:
+            return True
+        if extension not in channel.writable:
+            caller = Caller(channel.token, self._headers)
+            try:
+                allowed = await self._realtime.authorization.writable(caller, channel.key.name, extension)
+            except DatabaseUnavailable:
+                return False  # Asked anew the next time.
+            channel.writable[extension] = allowed
+        return channel.writable[extension]
+
+    async def _presence(self, channel: Channel, frame: Frame) -> None:
+        if not channel.presence_calls.allows(time.monotonic()):
+            channel.shut("Client presence rate limit exceeded")
+            return
+        payload = frame.payload if isinstance(frame.payload, dict) else {}
+        match str(payload.get("event")).lower(), payload.get("payload", {}):
+            case "track", dict() as meta if await self._writable(channel, "presence"):
+                channel.reply(frame.ref, {})
+                channel.tracks = True
+                self._hub.track(channel.key, channel, channel.presence_key, meta)
+            case "track", dict():
+                channel.reply(frame.ref, {}, status="error")
+            case "track", _:
+                channel.reply(frame.ref, {"reason": "Presence track payload must be a map"}, status="error")
+            case "untrack", _:
+                channel.reply(frame.ref, {})
+                self._hub.untrack(channel.key, channel)
+            case _:
+                channel.reply(frame.ref, {}, status="error")
+
+    def _send(self, message: Push) -> None:
+        # What the socket answers itself does not queue behind what its channels say.
+        self._mailbox.put_now(message.encode(self._version))
+
+
+def _reply(frame: Incoming, response: Json, *, status: str = "ok", join_ref: Json = None) -> Push:
+    payload = dump({"status": status, "response": response})
+    return Push(frame.topic, "phx_reply", payload, ref=frame.ref, join_ref=join_ref)
+
+
+def _with_ids(request: JoinRequest) -> list[Json]:
+    return [{**wish, "id": binding_id(wish)} if isinstance(wish, dict) else wish for wish in request.bindings]
+
+
+def _unreadable(name: str) -> str:
+    return f"You do not have permissions to read from this Channel topic: {name}"

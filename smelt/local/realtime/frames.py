@@ -1,0 +1,156 @@
+"""The frames of postgres_changes and of the server's own events, as JSON text."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Final, Protocol
+
+from smelt.local.realtime.pgoutput import UNCHANGED, Action, Relation, Unchanged, Value
+from smelt.local.realtime.protocol import TOPIC_PREFIX, Json, Push, dump
+from smelt.local.realtime.rendering import PgType, render, render_record
+
+NO_KEY: Final = "Error 400: Bad Request, no primary key"
+UNAUTHORIZED: Final = "Error 401: Unauthorized"
+TOO_LARGE: Final = "Error 413: Payload Too Large"
+_KEPT_BYTES: Final = 64
+
+
+@dataclass(frozen=True)
+class RowChange:
+    """A change of a row, with the names of its columns, the time of its commit and its transaction."""
+
+    action: Action
+    relation: Relation
+    new: tuple[Value, ...] | None
+    old: tuple[Value, ...] | None
+    committed_us: int
+    xid: int = 0
+
+    @cached_property
+    def record(self) -> dict[str, str | None]:
+        """The new row; what was stored apart and has not changed is taken from the old one, or absent."""
+        return _known(self.relation, _filled(self.new, self.old)) if self.new is not None else {}
+
+    @cached_property
+    def identity(self) -> dict[str, str | None]:
+        """The old row as far as the replica identity has it."""
+        row, columns = self.old or self.new or (), self.relation.columns
+        kept = [value if column.in_identity else UNCHANGED for column, value in zip(columns, row, strict=True)]
+        return _known(self.relation, kept)
+
+    @property
+    def filtered_values(self) -> dict[str, str | None]:
+        """What filters look at."""
+        return self.identity if self.action == "DELETE" else self.record
+
+    @cached_property
+    def size_bytes(self) -> int:
+        """How much of the log the values take."""
+        values = [*(self.new or ()), *(self.old or ())]
+        return sum(len(value) for value in values if isinstance(value, str))
+
+
+class Facts(Protocol):
+    """What is true of the table."""
+
+    @property
+    def rls(self) -> bool: ...
+
+    @property
+    def key(self) -> tuple[str, ...]: ...
+
+
+def change_body(
+    change: RowChange,
+    types: Sequence[PgType],
+    facts: Facts,
+    readable: frozenset[str],
+    select: tuple[str, ...] | None,
+    max_bytes: int,
+) -> str:
+    """Write `data` of a change for those who may read these columns and selected some of them."""
+    errors = _errors(change, facts, readable)
+    if errors is not None:
+        return _data(change, {}, {}, (), errors, timestamp="null")
+    shown = readable if select is None else readable & {*select, *facts.key}
+    columns = [
+        (column.name, kind) for column, kind in zip(change.relation.columns, types, strict=True) if column.name in shown
+    ]
+    old = change.identity
+    if change.action == "DELETE" and facts.rls and facts.key:
+        old = {name: value for name, value in old.items() if name in facts.key}
+    record, old_record = _rendered(columns, change.record), _rendered(columns, old)
+    if change.size_bytes > max_bytes:
+        record, old_record, errors = _small(record), _small(old_record), TOO_LARGE
+    return _data(change, record, old_record, columns, errors, timestamp=dump(_timestamp(change.committed_us)))
+
+
+def postgres_changes(topic: str, body: str, ids: Iterable[int]) -> Push:
+    """The frame that tells a channel of a change."""
+    return Push(topic, "postgres_changes", f'{{"data":{body},"ids":{dump(list(ids))}}}')
+
+
+def system(name: str, join_ref: Json, message: str, *, status: str = "error", extension: str = "system") -> Push:
+    """The frame that tells a channel what the server did or could not do."""
+    payload = {"message": message, "status": status, "extension": extension, "channel": name}
+    return Push(TOPIC_PREFIX + name, "system", dump(payload), join_ref=join_ref)
+
+
+def _errors(change: RowChange, facts: Facts, readable: frozenset[str]) -> str | None:
+    if change.action == "DELETE":
+        return None
+    if not facts.key:
+        return NO_KEY
+    return None if readable.issuperset(facts.key) else UNAUTHORIZED
+
+
+def _data(
+    change: RowChange,
+    record: Mapping[str, str],
+    old_record: Mapping[str, str],
+    columns: Sequence[tuple[str, PgType]],
+    error: str | None,
+    *,
+    timestamp: str,
+) -> str:
+    relation, action = change.relation, change.action
+    names = ", ".join(f'{{"name": {dump(name)}, "type": {dump(kind.name)}}}' for name, kind in columns)
+    parts = [f'"table":{dump(relation.name)}', f'"type":{dump(action)}']
+    if action != "DELETE":
+        parts.append(f'"record":{render_record(record)}')
+    parts += [f'"columns":[{names}]', f'"errors":{dump(None if error is None else [error])}']
+    parts += [f'"schema":{dump(relation.schema)}', f'"commit_timestamp":{timestamp}']
+    if action != "INSERT":
+        parts.append(f'"old_record":{render_record(old_record)}')
+    return "{" + ",".join(parts) + "}"
+
+
+def _rendered(columns: Sequence[tuple[str, PgType]], values: Mapping[str, str | None]) -> dict[str, str]:
+    return {
+        name: "null" if (value := values[name]) is None else render(kind, value)
+        for name, kind in columns
+        if name in values
+    }
+
+
+def _small(record: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in record.items() if len(text.encode()) <= _KEPT_BYTES}
+
+
+def _filled(new: tuple[Value, ...], old: tuple[Value, ...] | None) -> Sequence[Value]:
+    if old is None:
+        return new
+    return [
+        before if value is UNCHANGED and before is not None else value for value, before in zip(new, old, strict=True)
+    ]
+
+
+def _known(relation: Relation, row: Sequence[Value]) -> dict[str, str | None]:
+    pairs = zip(relation.columns, row, strict=True)
+    return {column.name: value for column, value in pairs if not isinstance(value, Unchanged)}
+
+
+def _timestamp(us: int) -> str:
+    moment = datetime.fromtimestamp(us // 1_000_000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{us // 1000 % 1000:03d}Z"

@@ -1,0 +1,99 @@
+"""What a client asks for when it joins a channel: the payload of `phx_join`, parsed once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeGuard
+
+from smelt.local.realtime.bindings import inspect
+from smelt.local.realtime.protocol import Json
+
+MAX_REPLAY: Final = 25
+
+
+class JoinRefused(Exception):
+    """A join that fails; the sentence is the `reason` of the reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Messages of the database that were sent since a time, the newest `limit` of them."""
+
+    since_ms: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRequest:
+    """The settings of a channel; `bindings` are the wishes for postgres_changes as the client wrote them."""
+
+    private: bool = False
+    broadcast_self: bool = False
+    broadcast_ack: bool = False
+    replication_ready: bool = False
+    presence_key: str = ""
+    presence_enabled: bool = False
+    replay: Replay | None = None
+    bindings: tuple[Json, ...] = ()
+    access_token: str | None = None
+
+
+def parse_join(name: str, payload: Json) -> JoinRequest:
+    """Parse the payload of a join to the channel `name`; raise JoinRefused.
+
+    A payload without `config` is of the first clients ever: the name of the channel says what to subscribe to.
+    """
+    if not isinstance(payload, dict):
+        raise JoinRefused(f"UnknownErrorOnChannel: expected params to be a :map, got: `{inspect(payload)}`")
+    token = payload.get("access_token")
+    access_token = token if isinstance(token, str) else None
+    if payload.get("config") is None:
+        return JoinRequest(bindings=_legacy_bindings(name, payload), access_token=access_token)
+    config = _mapping(payload["config"])
+    broadcast, presence = _mapping(config.get("broadcast")), _mapping(config.get("presence"))
+    private = _truthy(config.get("private"))
+    key, bindings = presence.get("key"), config.get("postgres_changes")
+    return JoinRequest(
+        private=private,
+        broadcast_self=_truthy(broadcast.get("self")),
+        broadcast_ack=_truthy(broadcast.get("ack")),
+        replication_ready=_truthy(broadcast.get("replication_ready")),
+        presence_key=key if isinstance(key, str) else "",
+        presence_enabled=_truthy(presence.get("enabled")),
+        replay=_parse_replay(broadcast.get("replay"), private=private),
+        bindings=tuple(bindings) if isinstance(bindings, list) else (),
+        access_token=access_token,
+    )
+
+
+def _legacy_bindings(name: str, payload: Mapping[str, Json]) -> tuple[Json, ...]:
+    if "config" in payload:
+        return ()
+    return (dict(zip(("schema", "table", "filter"), name.split(":", 2), strict=False)),)
+
+
+def _parse_replay(replay: Json, *, private: bool) -> Replay | None:
+    if not isinstance(replay, dict):
+        return None
+    if not private:
+        raise JoinRefused("UnableToReplayMessages: Replay is not allowed for public channels")
+    since, limit = replay.get("since"), replay.get("limit", MAX_REPLAY)
+    if not _is_int(since) or not _is_int(limit):
+        raise JoinRefused("UnableToReplayMessages: Replay params are not valid")
+    return Replay(since, max(1, min(limit, MAX_REPLAY)))
+
+
+def _mapping(value: Json) -> Mapping[str, Json]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise JoinRefused("UnknownErrorOnChannel: no function clause matching in Access.get/3")
+    return value
+
+
+def _is_int(value: Json) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _truthy(value: Json) -> bool:
+    # As in Elixir, where zero and the empty string are true.
+    return value is not None and value is not False

@@ -1,0 +1,153 @@
+"""One logical replication stream: connects, follows, confirms, and starts anew when Postgres went away.
+
+The slot is temporary: it is gone with the connection, so nothing is left behind that would keep the log of a stack
+from being removed. What was committed while there was no stream is not told, as on the platform.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from secrets import token_hex
+from typing import Final
+
+import psycopg
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn
+
+from smelt.local.realtime import pgoutput
+
+logger = logging.getLogger(__name__)
+
+PUBLICATIONS: Final = ("supabase_realtime", "supabase_realtime_messages_publication")
+# A walsender that looks for news just before a commit may sleep through it until something else wakes it. A
+# confirmation does: soon after each message, when that is most likely, and every now and then.
+CONFIRM_BUSY_S: Final = 0.01
+CONFIRM_IDLE_S: Final = 0.2
+BURST: Final = 64
+BACKOFF_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
+
+Receive = Callable[[pgoutput.Message], None]
+
+
+class Replication:
+    """Follows the log of a database and hands each message of it to `receive`, in order.
+
+    `ready` is set while the stream stands. While `room` waits, the log waits with it.
+    """
+
+    def __init__(self, dsn: str, receive: Receive, room: Callable[[], Awaitable[None]]) -> None:
+        self.ready = asyncio.Event()
+        self._dsn = dsn
+        self._receive = receive
+        self._room = room
+        self._lsn = 0
+        self._taken = 0
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        failures = 0
+        while True:
+            try:
+                async with self._connected() as pgconn:
+                    failures = 0
+                    self.ready.set()
+                    await self._follow(pgconn)
+            except (psycopg.Error, OSError) as error:
+                logger.log(logging.WARNING if failures == 0 else logging.DEBUG, "replication: %s", error)
+            except Exception:
+                logger.exception("replication")
+            finally:
+                self.ready.clear()
+            await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+            failures += 1
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[PGconn]:
+        options = (
+            "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=1 -c bytea_output=hex"
+        )
+        connection = await psycopg.AsyncConnection.connect(
+            self._dsn, autocommit=True, replication="database", options=options, application_name="realtime"
+        )
+        try:
+            slot = f"supabase_realtime_{token_hex(8)}"
+            await connection.execute(f"CREATE_REPLICATION_SLOT {slot} TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT")
+            names = ",".join(PUBLICATIONS)
+            start = f"START_REPLICATION SLOT {slot} LOGICAL 0/0 (proto_version '1', publication_names '{names}')"
+            connection.pgconn.send_query(start.encode())
+            await _expect_copy(connection.pgconn)
+            yield connection.pgconn
+        finally:
+            await connection.close()
+
+    async def _follow(self, pgconn: PGconn) -> None:
+        confirming = asyncio.create_task(self._confirm_steadily(pgconn))
+        try:
+            async for data in _copy_data(pgconn):
+                await self._take(pgconn, data)
+                self._taken += 1
+                if self._taken % BURST == 0:
+                    await asyncio.sleep(0)  # A long transaction leaves room for the sockets.
+        finally:
+            confirming.cancel()
+            await asyncio.wait((confirming,))
+
+    async def _take(self, pgconn: PGconn, data: bytes) -> None:
+        match pgoutput.parse_stream(data):
+            case pgoutput.WalData(data=message):
+                parsed = pgoutput.parse_message(message)
+                if isinstance(parsed, pgoutput.Commit):
+                    self._lsn = max(self._lsn, parsed.end_lsn)
+                self._receive(parsed)
+                await self._room()
+            case pgoutput.Keepalive(wal_end, reply_requested):
+                self._lsn = max(self._lsn, wal_end)
+                if reply_requested:
+                    self._confirm(pgconn)
+            case pgoutput.Ignored(kind):
+                logger.debug("replication: unknown message %r", kind)
+
+    async def _confirm_steadily(self, pgconn: PGconn) -> None:
+        confirmed = 0
+        while True:
+            await asyncio.sleep(CONFIRM_IDLE_S if self._taken == confirmed else CONFIRM_BUSY_S)
+            confirmed = self._taken
+            self._confirm(pgconn)
+
+    def _confirm(self, pgconn: PGconn) -> None:
+        pgconn.put_copy_data(pgoutput.feedback(self._lsn, time.time_ns() // 1000))
+        pgconn.flush()
+
+
+async def _expect_copy(pgconn: PGconn) -> None:
+    while pgconn.is_busy():
+        await _readable(pgconn)
+        pgconn.consume_input()
+    result = pgconn.get_result()
+    if result is None or result.status != ExecStatus.COPY_BOTH:
+        message = result.error_message if result is not None else b"no answer"
+        raise psycopg.OperationalError(message.decode(errors="replace"))
+
+
+async def _copy_data(pgconn: PGconn) -> AsyncIterator[bytes]:
+    while True:
+        size, data = pgconn.get_copy_data(1)
+        if size > 0:
+            yield bytes(data)
+        elif size == 0:
+            await _readable(pgconn)
+            pgconn.consume_input()
+        else:
+            raise psycopg.OperationalError("the server ended the stream")
+
+
+async def _readable(pgconn: PGconn) -> None:
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(pgconn.socket, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        with suppress(psycopg.OperationalError):  # A connection that was lost has no socket.
+            loop.remove_reader(pgconn.socket)

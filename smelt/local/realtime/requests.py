@@ -1,0 +1,99 @@
+"""The bodies of REST broadcasts: parsed once, and refused as the platform words it. No I/O."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from smelt.local.realtime.hub import ChannelKey
+from smelt.local.realtime.protocol import Json, Push, UserBroadcast, dump
+
+_BLANK = "can't be blank"
+_INVALID = "is invalid"
+_TRUE = (True, "true", "1", 1)
+_FALSE = (False, "false", "0", 0, None)
+
+
+class BadJson(ValueError):
+    """A body that is no JSON."""
+
+
+class InvalidMessages(ValueError):
+    """Messages that cannot be sent; `errors` says what is wrong with each."""
+
+    def __init__(self, errors: Json) -> None:
+        super().__init__("invalid messages")
+        self.errors = errors
+
+
+@dataclass(frozen=True, slots=True)
+class BatchMessage:
+    """One message of a batch: where it goes and what it is."""
+
+    key: ChannelKey
+    message: Push
+
+
+def parse_json(body: bytes) -> Json:
+    """Parse a body; an empty one is an empty object. Raises BadJson."""
+    if not body:
+        return {}
+    try:
+        value = json.loads(body)
+        dump(value)
+    except (ValueError, RecursionError) as error:
+        raise BadJson from error
+    return value
+
+
+def parse_batch(body: Json, max_bytes: int) -> list[BatchMessage]:
+    """Parse `{"messages": [...]}`; raise InvalidMessages, and then none of them is sent."""
+    messages = body.get("messages") if isinstance(body, dict) else None
+    if messages is None or messages == []:
+        raise InvalidMessages([_BLANK])
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        raise InvalidMessages([_INVALID])
+    errors = [_check(message, max_bytes) for message in messages]
+    if any(errors):
+        raise InvalidMessages(errors)
+    return [_batch_message(message) for message in messages]
+
+
+def single_message(key: ChannelKey, event: str, body: bytes, *, is_json: bool) -> UserBroadcast:
+    """The message of the endpoint for one; what is no object comes under the key `_json`. Raises BadJson."""
+    if not is_json:
+        return UserBroadcast(key.topic, event, body, is_json=False)
+    payload = parse_json(body)
+    if not isinstance(payload, dict):
+        payload = {"_json": payload}
+    return UserBroadcast(key.topic, event, dump(payload).encode(), is_json=True)
+
+
+def _check(message: dict[str, Json], max_bytes: int) -> dict[str, Json]:
+    errors: dict[str, Json] = {}
+    for field in ("topic", "event"):
+        if message.get(field) in (None, ""):
+            errors[field] = [_BLANK]
+        elif not isinstance(message[field], str):
+            errors[field] = [_INVALID]
+    if message.get("payload") is None:
+        errors["payload"] = [_BLANK]
+    elif not isinstance(message["payload"], dict):
+        errors["payload"] = [_INVALID]
+    elif len(dump(message["payload"])) > max_bytes:
+        errors["payload"] = ["Payload size exceeds tenant limit"]
+    if message.get("private") not in (*_TRUE, *_FALSE):
+        errors["private"] = [_INVALID]
+    return errors
+
+
+def _batch_message(message: dict[str, Json]) -> BatchMessage:
+    key = ChannelKey(str(message["topic"]), private=message.get("private") in _TRUE)
+    payload: dict[str, Json] = {"event": message["event"], "payload": message["payload"], "type": "broadcast"}
+    if isinstance(message.get("id"), str):
+        payload["meta"] = {"id": message["id"]}
+    return BatchMessage(key, Push(key.topic, "broadcast", dump(payload)))
+
+
+def private_topics(messages: Sequence[BatchMessage]) -> set[str]:
+    """The private channels that a batch goes to, each of which is asked for once."""
+    return {message.key.name for message in messages if message.key.private}

@@ -1,0 +1,133 @@
+"""Broadcasts over HTTP: the endpoint for many messages and the one for a single message."""
+
+import time
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from smelt.local.realtime.authorization import Caller, DatabaseUnavailable
+from smelt.local.realtime.hub import ChannelKey
+from smelt.local.realtime.requests import (
+    BadJson,
+    BatchMessage,
+    InvalidMessages,
+    parse_batch,
+    parse_json,
+    private_topics,
+    single_message,
+)
+from smelt.local.realtime.server import Realtime
+from smelt.local.realtime.tokens import Token, TokenRefused, check_token
+
+
+class Rest:
+    """The HTTP side of the server."""
+
+    def __init__(self, realtime: Realtime) -> None:
+        self._realtime = realtime
+        self._options = realtime.options
+
+    async def broadcast_batch(self, request: Request) -> Response:
+        """Send many messages; private ones that the caller may not send are dropped without a word."""
+        try:
+            body = await self._read(request)
+            caller = self._caller(request)
+            is_json = _media_type(request) == "application/json"
+            messages = parse_batch(parse_json(body) if is_json else {}, self._options.max_broadcast_bytes)
+        except _Answer as answer:
+            return answer.response
+        except BadJson:
+            return HTMLResponse("Bad Request", 400)
+        except InvalidMessages as invalid:
+            return JSONResponse({"errors": {"messages": invalid.errors}}, 422)
+        if len(messages) > self._options.max_batch_messages:
+            return _too_many("Too many messages to broadcast, please reduce the batch size")
+        if self._realtime.hub.rate_exceeded():
+            return _too_many("You have exceeded your rate limit")
+        await self._send(caller, messages)
+        return Response(status_code=202)
+
+    async def broadcast_one(self, request: Request) -> Response:
+        """Send the body as the payload of one message; refused when the caller may not."""
+        private = request.query_params.get("private") == "true"
+        key = ChannelKey(request.path_params["topic"], private)
+        try:
+            body = await self._read(request)
+            is_json = _is_json(request)
+            caller = self._caller(request)
+            message = single_message(key, request.path_params["event"], body, is_json=is_json)
+        except _Answer as answer:
+            return answer.response
+        except BadJson:
+            return HTMLResponse("Bad Request", 400)
+        if len(message.payload) > self._options.max_broadcast_bytes:
+            return JSONResponse({"errors": {"payload": ["Payload size exceeds tenant limit"]}}, 422)
+        if self._realtime.hub.rate_exceeded():
+            return _too_many("You have exceeded your rate limit")
+        if private and not await self._may_send(caller, key.name):
+            return JSONResponse({"message": "Unauthorized"}, 403)
+        self._realtime.hub.send(key, message)
+        return Response(status_code=202)
+
+    async def _send(self, caller: Caller, messages: list[BatchMessage]) -> None:
+        allowed = {topic for topic in private_topics(messages) if await self._may_send(caller, topic)}
+        for message in messages:
+            if not message.key.private or message.key.name in allowed:
+                self._realtime.hub.send(message.key, message.message)
+
+    async def _may_send(self, caller: Caller, topic: str) -> bool:
+        try:
+            return await self._realtime.authorization.writable(caller, topic, "broadcast")
+        except DatabaseUnavailable:
+            return False
+
+    def _caller(self, request: Request) -> Caller:
+        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+        keys = self._options.keys
+        # On the platform the gateway replaces `sb_...` keys, which are no bearers.
+        text = bearer if scheme.lower() == "bearer" and not bearer.startswith("sb_") else None
+        try:
+            return Caller(self._check(text or keys.to_token(request.headers.get("apikey", ""))), dict(request.headers))
+        except TokenRefused as refused:
+            raise _Answer(JSONResponse({"message": "Unauthorized"}, 401)) from refused
+
+    def _check(self, text: str) -> Token:
+        return check_token(self._options.keys, text, time.time())
+
+    async def _read(self, request: Request) -> bytes:
+        body = bytearray()
+        try:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > self._options.max_request_bytes:
+                    raise _Answer(HTMLResponse("Request Entity Too Large", 413))
+        except ClientDisconnect as error:
+            raise _Answer(Response(status_code=400)) from error
+        return bytes(body)
+
+
+class _Answer(Exception):
+    """An answer that is given before the request was understood."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status_code)
+        self.response = response
+
+
+def _too_many(sentence: str) -> Response:
+    return JSONResponse({"message": sentence}, 429)
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _is_json(request: Request) -> bool:
+    match _media_type(request):
+        case "application/json":
+            return True
+        case "application/octet-stream":
+            return False
+        case _:
+            sentence = "Unsupported Media Type. Use application/json or application/octet-stream"
+            raise _Answer(JSONResponse({"error": sentence}, 415))

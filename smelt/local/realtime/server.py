@@ -1,0 +1,102 @@
+"""What all sockets share: the hub, the database, the stream, and the tasks that keep them going."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool
+
+from smelt.local.realtime import messages
+from smelt.local.realtime.authorization import Authorization
+from smelt.local.realtime.catalog import Catalog
+from smelt.local.realtime.changes import Changes
+from smelt.local.realtime.commits import Commits
+from smelt.local.realtime.ending import end
+from smelt.local.realtime.feed import Feed
+from smelt.local.realtime.hub import Hub
+from smelt.local.realtime.options import RealtimeOptions
+from smelt.local.realtime.rates import EventRate
+from smelt.local.realtime.replication import Replication
+from smelt.local.realtime.visibility import Visibility
+
+logger = logging.getLogger(__name__)
+
+PURGE_S: Final = 3600.0
+READY_S: Final = 2.0
+
+
+class Realtime:
+    """The server without its sockets; `running` keeps it alive."""
+
+    def __init__(self, options: RealtimeOptions) -> None:
+        self.options = options
+        self.hub = Hub(EventRate(options.max_events_per_s))
+        # Functions that policies call may rely on these schemas. Values are written as in the log.
+        settings = (
+            "-c search_path=public,auth,extensions -c statement_timeout=10000 "
+            "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=1 -c bytea_output=hex"
+        )
+        self._admin = _pool(options.admin_dsn, settings)
+        self._callers = _pool(options.authenticator_dsn, settings)
+        self.authorization = Authorization(self._admin)
+        self.replays = messages.Replays(self._admin)
+        self.changes = Changes(Catalog(self._admin), Visibility(self._callers), options.max_change_bytes)
+        self._feed = Feed(self.hub, self.changes, Commits(self._admin))
+        self._replication = Replication(options.admin_dsn, self._feed.receive, self._feed.room)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follow the database while the context lasts; it need not be up yet."""
+        await self._admin.open()
+        await self._callers.open()
+        jobs = (self._replication.run(), self._feed.run(), self._watch_publication(), self._purge())
+        tasks = [asyncio.create_task(job) for job in jobs]
+        try:
+            yield
+        finally:
+            for failure in await end(tasks):
+                logger.error("a task of Realtime ended", exc_info=failure)
+            await self._admin.close()
+            await self._callers.close()
+
+    async def wait_ready(self) -> bool:
+        """Wait a moment for the stream, so that who has joined misses nothing that is committed afterwards."""
+        if self._replication.ready.is_set():
+            return True
+        try:
+            async with asyncio.timeout(READY_S):
+                return await self._replication.ready.wait()
+        except TimeoutError:
+            return False
+
+    async def _watch_publication(self) -> None:
+        while True:
+            await asyncio.sleep(self.options.publication_check_s)
+            try:
+                await self.changes.renew()
+            except psycopg.Error as error:
+                logger.debug("reading the publication: %s", error)
+
+    async def _purge(self) -> None:
+        while True:
+            try:
+                await messages.purge(self._admin, self.options.messages_kept_h)
+            except psycopg.Error as error:
+                logger.debug("deleting old messages: %s", error)
+            await asyncio.sleep(PURGE_S)
+
+
+def _pool(dsn: str, settings: str) -> AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]:
+    return AsyncConnectionPool(
+        dsn,
+        kwargs={"autocommit": True, "options": settings, "application_name": "realtime"},
+        min_size=1,
+        max_size=4,
+        timeout=10.0,
+        open=False,
+        check=AsyncConnectionPool.check_connection,
+        reconnect_timeout=0,
+    )

@@ -1,0 +1,120 @@
+"""The websocket endpoint: lets sockets in or refuses them, and moves frames between them and their connection."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Final
+
+from starlette.responses import JSONResponse, Response
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from smelt.local.realtime.connection import Connection
+from smelt.local.realtime.ending import end
+from smelt.local.realtime.mailbox import Incoming, Mailbox
+from smelt.local.realtime.protocol import Malformed, Version, decode_binary, decode_text
+from smelt.local.realtime.server import Realtime
+from smelt.local.realtime.tokens import Token, TokenRefused, check_token
+
+logger = logging.getLogger(__name__)
+
+CANCEL_AGAIN_S: Final = 0.5
+
+
+class Socket:
+    """Serves one websocket from the first request to the last frame."""
+
+    def __init__(self, realtime: Realtime, websocket: WebSocket) -> None:
+        self._realtime = realtime
+        self._options = realtime.options
+        self._websocket = websocket
+
+    async def serve(self) -> None:
+        """Serve the socket until either side ends it."""
+        try:
+            version = Version(self._websocket.query_params.get("vsn", Version.V1))
+        except ValueError:
+            await self._websocket.send_denial_response(Response(status_code=403))
+            return
+        try:
+            token = self._check_key()
+        except _Refused as refused:
+            await asyncio.sleep(self._options.connect_error_delay_s)
+            await self._websocket.send_denial_response(JSONResponse({"error": str(refused)}, status_code=401))
+            return
+        await self._websocket.accept()
+        await self._exchange(version, token)
+
+    def _check_key(self) -> Token:
+        key = self._websocket.query_params.get("apikey", self._websocket.headers.get("x-api-key"))
+        if key is None:
+            raise _Refused("API key is missing")
+        try:
+            return check_token(self._options.keys, self._options.keys.to_token(key), time.time())
+        except TokenRefused as refused:
+            raise _Refused(refused.on_connect) from refused
+
+    async def _exchange(self, version: Version, token: Token) -> None:
+        mailbox = Mailbox(self._options.queue_frames, self._options.queue_bytes)
+        connection = Connection(self._realtime, version, token, dict(self._websocket.headers), mailbox)
+        jobs = {
+            asyncio.create_task(self._read(version, mailbox)),
+            asyncio.create_task(self._work(mailbox, connection)),
+            asyncio.create_task(self._write(mailbox)),
+            asyncio.create_task(self._watch(mailbox)),
+        }
+        try:
+            await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            failures = await end(jobs)
+            connection.close()
+            for failure in failures:
+                if not isinstance(failure, WebSocketDisconnect):
+                    logger.error("a socket ended", exc_info=failure)
+
+    async def _read(self, version: Version, mailbox: Mailbox) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._options.idle_timeout_s):
+                    message = await self._websocket.receive()
+            except TimeoutError:
+                await self._websocket.close(1000)
+                return
+            if message["type"] == "websocket.disconnect":
+                return
+            with suppress(Malformed):
+                await mailbox.receive(_decode(version, message.get("text"), message.get("bytes")))
+
+    async def _work(self, mailbox: Mailbox, connection: Connection) -> None:
+        while True:
+            await connection.receive(await mailbox.next_incoming())
+
+    async def _write(self, mailbox: Mailbox) -> None:
+        while True:
+            frame = await mailbox.next_outgoing()
+            if isinstance(frame, str):
+                await self._websocket.send_text(frame)
+            else:
+                await self._websocket.send_bytes(frame)
+
+    async def _watch(self, mailbox: Mailbox) -> None:
+        await mailbox.overflow
+        logger.warning("a socket that reads too slowly is dropped")
+
+
+async def _end(jobs: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel until it took: Python 3.11's `wait_for`, which the pool of the driver uses, may swallow a cancellation."""
+    pending = set(jobs)
+    while pending:
+        for job in pending:
+            job.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
+
+
+class _Refused(Exception):
+    """The socket is not let in; the sentence is the answer's."""
+
+
+def _decode(version: Version, text: str | None, data: bytes | None) -> Incoming:
+    return decode_text(version, text) if text is not None else decode_binary(version, data or b"")

@@ -1,0 +1,74 @@
+"""Who calls: the JWTs of sockets and channels, checked as Realtime checks them and refused in its words."""
+
+import json
+from dataclasses import dataclass
+from math import floor
+
+import jwt
+
+from smelt.local.keys import ALGORITHM, Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token that was accepted, with what policies are asked with: the role, the subject and all claims as JSON."""
+
+    text: str
+    role: str
+    subject: str
+    claims_json: str
+    expires_at: float
+
+
+class TokenRefused(Exception):
+    """A token that is not accepted; the sentence is the server's, and each occasion has its own."""
+
+    def __init__(
+        self, code: str, message: str, *, on_connect: str | None = None, on_refresh: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.on_join = f"{code}: {message}"
+        self.on_connect = on_connect or message
+        self.on_refresh = on_refresh or message
+
+
+def check_token(keys: Keys, text: str, now: float) -> Token:
+    """Answer the token; raise TokenRefused when it is malformed, not signed by this stack, incomplete or expired."""
+    try:
+        claims = jwt.decode(
+            text,
+            keys.jwt_secret,
+            algorithms=[ALGORITHM],
+            options={
+                "verify_signature": True,
+                "verify_exp": False,
+                "verify_nbf": False,
+                "verify_iat": False,
+                "verify_aud": False,
+                "verify_iss": False,
+                "verify_sub": False,
+                "verify_jti": False,
+            },
+        )
+    except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError) as error:
+        sentence = "Failed to validate JWT signature"
+        raise TokenRefused("JwtSignatureError", sentence, on_refresh=":signature_error") from error
+    except jwt.InvalidTokenError as error:
+        raise TokenRefused("MalformedJWT", "The token provided is not a valid JWT") from error
+    role, expires_at = claims.get("role"), claims.get("exp")
+    if not isinstance(role, str) or isinstance(expires_at, bool) or not isinstance(expires_at, int | float):
+        raise TokenRefused("InvalidJWTToken", "Fields `role` and `exp` are required in JWT")
+    if expires_at <= now:
+        raise expired(expires_at, now)
+    return Token(text, role, str(claims.get("sub", "")), json.dumps(claims), expires_at)
+
+
+def expired(expires_at: float, now: float) -> TokenRefused:
+    """What a token that is over is refused with."""
+    sentence = f"Token has expired {floor(now) - floor(expires_at)} seconds ago"
+    return TokenRefused("InvalidJWTToken", sentence, on_connect="Token has expired")
+
+
+def lifetime_s(token: Token, now: float) -> float:
+    """How long a channel lets this token live; counted in whole seconds, as the server does."""
+    return max(0.0, token.expires_at - floor(now))

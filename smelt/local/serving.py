@@ -1,0 +1,71 @@
+"""The gateway under uvicorn, on a socket that is already open."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+MAX_FRAME_BYTES = 5_000_000
+STOP_PATIENCE_S = 2
+
+
+class GatewayServer:
+    """Serves an app in this process, until stopped."""
+
+    name = "the gateway"
+
+    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                # Entered and left by the caller, who sees what it raises.
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                ws="websockets-sansio",
+                ws_max_size=MAX_FRAME_BYTES,
+                # The protocol has heartbeats of its own, and a real server sends no pings.
+                ws_ping_interval=None,
+                # Nor does it compress, which would be done anew for each receiver of a broadcast.
+                ws_per_message_deflate=False,
+                timeout_graceful_shutdown=STOP_PATIENCE_S,
+                server_header=False,
+            )
+        )
+        self._listener = listener
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start to serve."""
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]))
+        await self._server.ready.wait()
+
+    async def wait(self) -> None:
+        """Wait until serving ends."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def stop(self) -> None:
+        """Close the connections, then end."""
+        if self._task is not None:
+            self._server.should_exit = True
+            await asyncio.wait((self._task,))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: signals are the supervisor's."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self.ready.set()

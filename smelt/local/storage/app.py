@@ -1,0 +1,171 @@
+"""The routes of the Storage server, and what it says to requests that fit none."""
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from smelt.local.edge.routing import AnyPathRoute
+from smelt.local.keys import Keys
+from smelt.local.storage import refusal, tokens
+from smelt.local.storage.answers import answer, refuse
+from smelt.local.storage.buckets import Buckets
+from smelt.local.storage.database import Database
+from smelt.local.storage.downloads import Downloads
+from smelt.local.storage.files import FileStore
+from smelt.local.storage.listing import Listings
+from smelt.local.storage.paging import Pages
+from smelt.local.storage.removal import Removal
+from smelt.local.storage.transfers import Transfers
+from smelt.local.storage.uploads import Uploads
+
+logger = logging.getLogger(__name__)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+_BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_NOT_SERVED: Final = {
+    "/upload/resumable": "Resumable (TUS) upload",
+    "/render": "Image transformation",
+    "/s3": "The S3 protocol",
+    "/iceberg": "The Iceberg catalogue",
+    "/vector": "Vector storage",
+    "/cdn": "The CDN",
+}
+
+
+def create_storage(database: Database, files: FileStore, keys: Keys, size_limit: int) -> ASGIApp:
+    """Answer the Storage API as an ASGI application, to be mounted at `/storage/v1`."""
+    app = Starlette(
+        routes=_routes(database, files, keys, size_limit),
+        exception_handlers={
+            refusal.Refusal: _refuse,
+            HTTPException: _refuse_route,
+            ClientDisconnect: _let_go,
+            Exception: _fail,
+        },
+    )
+    app.router.redirect_slashes = False
+    return _WellFormed(app)
+
+
+def _routes(database: Database, files: FileStore, keys: Keys, size_limit: int) -> list[AnyPathRoute]:
+    uploads = Uploads(database, files, keys, size_limit)
+    downloads = Downloads(database, files, keys)
+    buckets = Buckets(database, files, keys, size_limit)
+    removal, transfers = Removal(database, files, keys), Transfers(database, files, keys)
+    listings, pages = Listings(database, keys), Pages(database, keys)
+
+    # In order: what matches no special route is an object of a bucket with that name, as on the platform.
+    return [
+        AnyPathRoute("/bucket", buckets.list, methods=["GET"]),
+        AnyPathRoute("/bucket/", buckets.list, methods=["GET"]),
+        AnyPathRoute("/bucket", buckets.create, methods=["POST"]),
+        AnyPathRoute("/bucket/{bucket}", buckets.get, methods=["GET"]),
+        AnyPathRoute("/bucket/{bucket}", buckets.update, methods=["PUT"]),
+        AnyPathRoute("/bucket/{bucket}", buckets.delete, methods=["DELETE"]),
+        AnyPathRoute("/bucket/{bucket}/empty", buckets.empty, methods=["POST"]),
+        AnyPathRoute("/object/upload/sign/{bucket}/{key:path}", uploads.sign, methods=["POST"]),
+        AnyPathRoute("/object/upload/sign/{bucket}/{key:path}", uploads.upload_signed, methods=["PUT"]),
+        AnyPathRoute("/object/sign/{bucket}/{key:path}", downloads.get_signed, methods=["GET"]),
+        AnyPathRoute("/object/sign/{bucket}/{key:path}", downloads.sign, methods=["POST"]),
+        AnyPathRoute("/object/sign/{bucket}", downloads.sign_many, methods=["POST"]),
+        AnyPathRoute("/object/authenticated/{bucket}/{key:path}", downloads.get_authenticated, methods=["GET"]),
+        AnyPathRoute("/object/public/{bucket}/{key:path}", downloads.get_public, methods=["GET"]),
+        AnyPathRoute("/object/info/authenticated/{bucket}/{key:path}", downloads.info_authenticated, methods=["GET"]),
+        AnyPathRoute("/object/info/public/{bucket}/{key:path}", downloads.info_public, methods=["GET"]),
+        AnyPathRoute("/object/info/{bucket}/{key:path}", downloads.info, methods=["GET"]),
+        AnyPathRoute("/object/list/{bucket}", listings.list, methods=["POST"]),
+        AnyPathRoute("/object/list-v2/{bucket}", pages.list, methods=["POST"]),
+        AnyPathRoute("/object/move", transfers.move, methods=["POST"]),
+        AnyPathRoute("/object/copy", transfers.copy, methods=["POST"]),
+        AnyPathRoute("/object/{bucket}", removal.remove_many, methods=["DELETE"]),
+        AnyPathRoute("/object/{bucket}/{key:path}", removal.remove, methods=["DELETE"]),
+        AnyPathRoute("/object/{bucket}/{key:path}", downloads.get, methods=["GET"]),
+        AnyPathRoute("/object/{bucket}/{key:path}", uploads.upload, methods=["POST", "PUT"]),
+        AnyPathRoute("/status", _status, methods=["GET"]),
+        AnyPathRoute("/health", _health(keys), methods=["GET"]),
+    ]
+
+
+class _WellFormed:
+    """Lets only paths through whose percent escapes are UTF-8; the server below would guess at others."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not _is_well_formed(scope["raw_path"]):
+            target = _target(Request(scope))
+            complaint = {
+                "error": "Bad Request",
+                "code": "FST_ERR_BAD_URL",
+                "message": f"'{target}' is not a valid url component",
+                "statusCode": 400,
+            }
+            await JSONResponse(complaint, 400)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def _is_well_formed(path: bytes) -> bool:
+    try:
+        unquote_to_bytes(path).decode()
+    except UnicodeDecodeError:
+        return False
+    return _BAD_ESCAPE.search(path) is None
+
+
+def _target(request: Request) -> str:
+    """Answer path and query as the Storage server sees them, without the prefix that the gateway takes off."""
+    path: str = request.scope["raw_path"].decode("latin-1").removeprefix(request.scope.get("root_path", ""))
+    return f"{path}?{request.url.query}" if request.url.query else path
+
+
+async def _refuse(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, refusal.Refusal)
+    if exc.http_status == 500:
+        logger.error("%s %s: %s", request.method, request.url.path, exc, exc_info=exc)
+    return refuse(exc)
+
+
+async def _refuse_route(request: Request, exc: Exception) -> Response:
+    """Answer a request that no route takes, and one whose method none takes."""
+    target = _target(request)
+    for prefix, what in _NOT_SERVED.items():
+        if target.startswith(prefix):
+            return refuse(refusal.not_served(what))
+    if target.startswith(("/object", "/bucket")):
+        missing = refusal.route_not_found(request.method, target)
+        return JSONResponse(missing.body(), missing.http_status)
+    message = f"Route {request.method}:{target} not found"
+    return answer({"message": message, "error": "Not Found", "statusCode": 404}, 404)
+
+
+async def _let_go(request: Request, exc: Exception) -> Response:
+    # Nobody is left to read it.
+    return Response(status_code=499)
+
+
+async def _fail(request: Request, exc: Exception) -> Response:
+    return refuse(refusal.internal_error())
+
+
+async def _status(request: Request) -> Response:
+    return Response()
+
+
+def _health(keys: Keys) -> Endpoint:
+    async def health(request: Request) -> Response:
+        """`GET /health`: whether the server is there, for whoever has a token."""
+        tokens.authenticate(request, keys, required=False)
+        return answer({"healthy": True})
+
+    return health

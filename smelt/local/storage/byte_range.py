@@ -1,0 +1,42 @@
+"""The `Range` header, as far as the platform serves it: one range of bytes."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from smelt.local.storage import refusal
+
+_RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class ByteRange:
+    """Bytes `first` to `last`, both included, of `size_bytes`."""
+
+    first: int
+    last: int
+    size_bytes: int
+
+    @property
+    def length(self) -> int:
+        """How many bytes that are."""
+        return self.last - self.first + 1
+
+    def content_range(self) -> str:
+        """Answer the value of the `Content-Range` header."""
+        return f"bytes {self.first}-{self.last}/{self.size_bytes}"
+
+
+def parse_range(header: str, size_bytes: int) -> ByteRange:
+    """Answer the range that the header names in an object of this size; refuse several, malformed and empty ones."""
+    match = _RANGE.fullmatch(header)
+    if match is None or match[0] == "bytes=-":
+        raise refusal.invalid_range()
+    start, end = match[1], match[2]
+    if not start:
+        first, last = max(0, size_bytes - int(end)), size_bytes - 1
+    else:
+        first, last = int(start), min(int(end), size_bytes - 1) if end else size_bytes - 1
+    if first > last:
+        raise refusal.invalid_range()
+    return ByteRange(first, last, size_bytes)

@@ -1,0 +1,139 @@
+"""Transactions of the Storage server: as the caller, with the claims that policies read, or as the service role."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, LiteralString, TypeVar
+
+import psycopg
+from psycopg.rows import class_row, dict_row
+from psycopg_pool import AsyncConnectionPool
+from starlette.requests import Request
+
+from smelt.local.storage import refusal
+from smelt.local.storage.tokens import SERVICE, Caller
+
+Row = TypeVar("Row")
+
+_SETTINGS: Final = """
+    select set_config('role', %(role)s, true),
+           set_config('request.jwt.claim.role', %(role)s, true),
+           set_config('request.jwt.claim.sub', %(subject)s, true),
+           set_config('request.jwt.claims', %(claims)s, true),
+           set_config('request.headers', %(headers)s, true),
+           set_config('request.method', %(method)s, true),
+           set_config('request.path', %(path)s, true),
+           set_config('storage.operation', %(operation)s, true),
+           set_config('storage.allow_delete_query', 'true', true)
+"""
+
+# What policies have no business with.
+_HIDDEN_HEADERS: Final = frozenset({"authorization", "apikey", "cookie"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """What a policy may learn about the request that it is asked for."""
+
+    name: str
+    method: str
+    path: str
+    headers: str
+
+    @classmethod
+    def of(cls, request: Request, name: str) -> "Operation":
+        """Answer the operation that this request is."""
+        headers = {key: value for key, value in request.headers.items() if key not in _HIDDEN_HEADERS}
+        # As it was sent: what is escaped there may be nothing that Postgres takes.
+        path = request.scope["raw_path"].decode("latin-1").removeprefix(request.scope["root_path"])
+        return cls(name=name, method=request.method, path=path, headers=json.dumps(headers))
+
+
+class Transaction:
+    """One transaction of one caller."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        self._connection = connection
+
+    async def execute(self, query: LiteralString, **values: object) -> int:
+        """Run a statement; answer how many rows it touched."""
+        cursor = await self._connection.execute(query, values)
+        return cursor.rowcount
+
+    async def one(self, kind: type[Row], query: LiteralString, **values: object) -> Row | None:
+        """Answer the first row of a query, None if there is none."""
+        async with self._connection.cursor(row_factory=class_row(kind)) as cursor:
+            await cursor.execute(query, values)
+            return await cursor.fetchone()
+
+    async def many(self, kind: type[Row], query: LiteralString, **values: object) -> list[Row]:
+        """Answer all rows of a query."""
+        async with self._connection.cursor(row_factory=class_row(kind)) as cursor:
+            await cursor.execute(query, values)
+            return await cursor.fetchall()
+
+    async def records(self, query: LiteralString, **values: object) -> list[dict[str, Any]]:
+        """Answer all rows of a query whose columns are its own."""
+        async with self._connection.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(query, values)
+            return await cursor.fetchall()
+
+    async def roll_back(self) -> None:
+        """Undo all that was done; nothing may follow."""
+        await self._connection.rollback()
+
+
+class Database:
+    """The tables of the schema `storage`."""
+
+    def __init__(self, pool: AsyncConnectionPool) -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def acting_as(
+        self, caller: Caller, operation: Operation, *, duplicate: str = "ResourceAlreadyExists"
+    ) -> AsyncIterator[Transaction]:
+        """Open a transaction in which the policies apply to the caller; it commits unless the block raises.
+
+        What Postgres refuses is raised as the platform's refusal; `duplicate` is its code for what exists already.
+        """
+        try:
+            async with self._pool.connection() as connection:
+                await connection.execute(
+                    _SETTINGS,
+                    {
+                        "role": caller.role,
+                        "subject": caller.subject or "",
+                        "claims": caller.claims,
+                        "headers": operation.headers,
+                        "method": operation.method,
+                        "path": operation.path,
+                        "operation": operation.name,
+                    },
+                )
+                yield Transaction(connection)
+        except psycopg.Error as exc:
+            raise _refusal_for(exc, duplicate) from exc
+
+    def as_service(self, operation: Operation) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction of the service role, which no policy binds."""
+        return self.acting_as(SERVICE, operation)
+
+    async def versions(self) -> set[str]:
+        """Answer the versions of all objects that exist."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute("select version from storage.objects where version is not null")
+            return {str(version) for (version,) in await cursor.fetchall()}
+
+
+def _refusal_for(exc: psycopg.Error, duplicate: str) -> refusal.Refusal:
+    match exc:
+        case psycopg.errors.InsufficientPrivilege():
+            return refusal.access_denied()
+        case psycopg.errors.UniqueViolation():
+            return refusal.already_exists(duplicate)
+        case psycopg.errors.ForeignKeyViolation():
+            return refusal.related_resource_missing()
+        case _:
+            return refusal.database_error(exc.sqlstate)

@@ -1,0 +1,122 @@
+"""Multipart bodies, in pieces as they arrive: bytes in, events out."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from smelt.local.storage import refusal
+
+MAX_FIELD_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Field:
+    """A part that is no file, whole."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class FileStart:
+    """The first part that is a file begins."""
+
+    content_type: str
+
+
+@dataclass(frozen=True)
+class FileData:
+    """The next bytes of the file."""
+
+    data: bytes
+
+
+Event = Field | FileStart | FileData
+
+
+class FormReader:
+    """Reads one multipart body; a second file in it is passed over."""
+
+    def __init__(self, content_type: str) -> None:
+        _, options = parse_options_header(content_type)
+        boundary = options.get(b"boundary")
+        if not boundary:
+            raise refusal.invalid_upload("Multipart: Boundary not found")
+        self._events: list[Event] = []
+        self._headers: dict[str, str] = {}
+        self._header_name = self._header_value = b""
+        self._field_name: str | None = None
+        self._field = bytearray()
+        self._in_file = self._file_seen = self._ended = False
+        try:
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._begin_part,
+                    "on_header_field": self._read_header_name,
+                    "on_header_value": self._read_header_value,
+                    "on_header_end": self._end_header,
+                    "on_headers_finished": self._end_headers,
+                    "on_part_data": self._read_data,
+                    "on_part_end": self._end_part,
+                    "on_end": self._end,
+                },
+            )
+        except FormParserError as exc:
+            raise refusal.invalid_upload(f"Multipart: {exc}") from exc
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """Take the next bytes of the body; answer what they complete."""
+        try:
+            self._parser.write(chunk)
+        except FormParserError as exc:
+            raise refusal.invalid_upload(f"Multipart: {exc}") from exc
+        events, self._events = self._events, []
+        return events
+
+    def end(self) -> None:
+        """Refuse a body that stops in the middle."""
+        if not self._ended:
+            raise refusal.invalid_upload("Unexpected end of form")
+
+    def _end(self) -> None:
+        self._ended = True
+
+    def _begin_part(self) -> None:
+        self._headers = {}
+
+    def _read_header_name(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def _read_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def _end_header(self) -> None:
+        name = self._header_name.decode("latin-1").lower()
+        self._headers[name] = self._header_value.decode("utf-8", "replace")
+        self._header_name = self._header_value = b""
+
+    def _end_headers(self) -> None:
+        _, options = parse_options_header(self._headers.get("content-disposition", ""))
+        content_type = self._headers.get("content-type", "text/plain")
+        self._field, self._field_name, self._in_file = bytearray(), None, False
+        if b"filename" not in options and content_type != "application/octet-stream":
+            self._field_name = options.get(b"name", b"").decode("utf-8", "replace")
+        elif not self._file_seen:
+            self._in_file = self._file_seen = True
+            self._events.append(FileStart(content_type))
+
+    def _read_data(self, data: bytes, start: int, end: int) -> None:
+        if self._in_file:
+            self._events.append(FileData(data[start:end]))
+        elif self._field_name is not None:
+            self._field += data[start:end]
+            if len(self._field) > MAX_FIELD_BYTES:
+                raise refusal.body_too_large()
+
+    def _end_part(self) -> None:
+        if self._field_name is not None:
+            self._events.append(Field(self._field_name, self._field.decode("utf-8", "replace")))
+        self._field_name, self._in_file = None, False

@@ -1,0 +1,181 @@
+"""Listing all objects below a prefix, page by page, with a cursor that says where the last page ended."""
+
+import base64
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from smelt.local.keys import Keys
+from smelt.local.storage import refusal, tokens
+from smelt.local.storage.answers import answer
+from smelt.local.storage.body import Fields, read_body
+from smelt.local.storage.database import Database, Operation
+from smelt.local.storage.rows import json_time
+
+MAX_LIMIT: Final = 1000
+_COLUMNS: Final = ("name", "updated_at", "created_at")
+_ORDERS: Final = ("asc", "desc")
+
+# With a delimiter, what lies deeper than the next slash behind the prefix shows as that folder.
+_ENTRIES: Final = """
+    with visible as (
+        select o.*, case when %(folds)s then position('/' in substr(o.name, length(%(prefix)s) + 1)) else 0 end as slash
+        from storage.objects as o
+        where o.bucket_id = %(bucket_id)s and starts_with(o.name, %(prefix)s)
+    ), entry as (
+        select case when slash > 0 then left(name, length(%(prefix)s) + slash) else name end collate "C" as path,
+               slash > 0 as is_folder, id, metadata, updated_at, created_at, last_accessed_at,
+               date_trunc('milliseconds', updated_at) as updated_ms,
+               date_trunc('milliseconds', created_at) as created_ms
+        from visible
+    ), listed as (
+        select distinct on (path) * from entry order by path
+    )
+"""
+_AFTER: Final = {"asc": ">", "desc": "<"}
+_MOMENTS: Final = {"updated_at": "updated_ms", "created_at": "created_ms"}
+_QUERIES: Final = {
+    f"name {order}": f"""
+    {_ENTRIES} select * from listed
+    where %(last)s = '' or path {_AFTER[order]} %(last)s
+    order by path {order} limit %(limit)s
+    """
+    for order in _ORDERS
+} | {
+    f"{column} {order}": f"""
+    {_ENTRIES} select * from listed
+    where %(last)s = '' or ({moment}, path) {_AFTER[order]} (%(last_moment)s::timestamptz, %(last)s)
+    order by {moment} {order}, path {order} limit %(limit)s
+    """
+    for order in _ORDERS
+    for column, moment in _MOMENTS.items()
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cursor:
+    """Behind which entry a page begins, and in which order; what nobody asked for stays empty."""
+
+    last: str = ""
+    order: str = ""
+    column: str = ""
+    last_moment: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "Cursor":
+        """Read a cursor that a page ended with."""
+        fields = {"l": "", "o": "asc", "c": "", "a": ""}
+        try:
+            lines = base64.b64decode(text + "==").decode().split("\n")
+        except ValueError as exc:
+            raise refusal.invalid_parameter("continuation token") from exc
+        for line in lines:
+            name, colon, value = line.partition(":")
+            if not colon or name not in fields:
+                raise refusal.invalid_parameter("continuation token")
+            fields[name] = value
+        cursor = cls(last=fields["l"], order=fields["o"], column=fields["c"], last_moment=fields["a"])
+        if not cursor.is_sound():
+            raise refusal.invalid_parameter("continuation token")
+        return cursor
+
+    def is_sound(self) -> bool:
+        """Whether it names an order that there is, with the moment that it needs."""
+        if self.order not in ("", *_ORDERS) or self.column not in ("", *_COLUMNS):
+            return False
+        if self.column not in _MOMENTS or not self.last:
+            return True
+        try:
+            datetime.fromisoformat(self.last_moment)
+        except ValueError:
+            return False
+        return True
+
+    def dump(self) -> str:
+        """Answer the cursor as text."""
+        parts = {"l": self.last, "o": self.order, "c": self.column, "a": self.last_moment}
+        lines = [f"{name}:{value}" for name, value in parts.items() if value]
+        return base64.b64encode("\n".join(lines).encode()).decode()
+
+    def behind(self, row: dict[str, Any]) -> "Cursor":
+        """Answer the cursor for the page that follows one ending with this row."""
+        moment = json_time(row[self.column]) if self.column in _MOMENTS else ""
+        return Cursor(last=row["path"], order=self.order, column=self.column, last_moment=moment or "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Which page to answer."""
+
+    prefix: str
+    folds: bool
+    limit: int
+    cursor: Cursor
+
+    @classmethod
+    def parse(cls, body: object) -> "Page":
+        """Read the body of a request for a page."""
+        fields = Fields(body)
+        prefix, text = fields.text("prefix"), fields.text("cursor")
+        limit = fields.integer("limit", MAX_LIMIT, 1)
+        folds = fields.flag("with_delimiter", default=False)
+        sort = fields.fields("sortBy")
+        fields.check()
+        cursor = Cursor()
+        if sort is not None:
+            column = sort.choice("column", "name", _COLUMNS, required=True)
+            cursor = Cursor(column=column, order=sort.choice("order", "asc", _ORDERS))
+            sort.check()
+        if text:
+            cursor = Cursor.parse(text)
+        return cls(prefix=prefix, folds=folds, limit=min(limit, MAX_LIMIT), cursor=cursor)
+
+    def show(self, rows: list[dict[str, Any]]) -> dict[str, object]:
+        """Answer the page's JSON; `rows` has one more than the page if there is a next one."""
+        has_next, rows = len(rows) > self.limit, rows[: self.limit]
+        page: dict[str, object] = {"hasNext": has_next}
+        if has_next:
+            page |= {"nextCursor": self.cursor.behind(rows[-1]).dump(), "nextCursorKey": rows[-1]["path"]}
+        page["folders"] = [self._entry(row) for row in rows if row["is_folder"]]
+        page["objects"] = [self._entry(row) for row in rows if not row["is_folder"]]
+        return page
+
+    def _entry(self, row: dict[str, Any]) -> dict[str, object]:
+        key = {"key": row["path"].rstrip("/").rpartition("/")[2]} if self.folds else {}
+        is_folder = row["is_folder"]
+        return key | {
+            "name": row["path"],
+            "id": None if is_folder else str(row["id"]),
+            "updated_at": None if is_folder else json_time(row["updated_at"]),
+            "created_at": None if is_folder else json_time(row["created_at"]),
+            "last_accessed_at": None if is_folder else json_time(row["last_accessed_at"]),
+            "metadata": None if is_folder else row["metadata"],
+        }
+
+
+@dataclass(frozen=True)
+class Pages:
+    """The endpoint that lists page by page."""
+
+    database: Database
+    keys: Keys
+
+    async def list(self, request: Request) -> Response:
+        """`POST /object/list-v2/{bucket}`: one page of objects, and of folders where a delimiter is asked for."""
+        page = Page.parse(await read_body(request))
+        caller = tokens.authenticate(request, self.keys, required=False)
+        cursor = page.cursor
+        async with self.database.acting_as(caller, Operation.of(request, "storage.object.list_v2")) as transaction:
+            rows = await transaction.records(
+                _QUERIES[f"{cursor.column or 'name'} {cursor.order or 'asc'}"],
+                bucket_id=request.path_params["bucket"],
+                prefix=page.prefix,
+                folds=page.folds,
+                last=cursor.last,
+                last_moment=cursor.last_moment or None,
+                limit=page.limit + 1,
+            )
+        return answer(page.show(rows))

@@ -1,0 +1,131 @@
+"""Who is calling, and what a signed URL allows: JWTs, refused in the words of the platform's JWT library (jose)."""
+
+import json
+import re
+import time
+from dataclasses import dataclass
+from typing import Final, Literal
+from uuid import UUID
+
+import jwt
+from starlette.requests import Request
+
+from smelt.local.keys import ALGORITHM, Claims, Keys
+from smelt.local.storage import refusal
+
+UPLOAD_URL_LIFETIME_S: Final = 7200
+
+_BEARER: Final = re.compile(r"bearer\s+", re.IGNORECASE)
+
+
+class TokenRefused(Exception):
+    """A token that is not accepted; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Whom a request speaks for in the database."""
+
+    role: str
+    subject: str | None
+    claims: str
+    """The claims as JSON, as policies read them."""
+
+    @property
+    def owner(self) -> UUID | None:
+        """The subject, if it is a user's id."""
+        try:
+            return UUID(self.subject or "")
+        except ValueError:
+            return None
+
+
+SERVICE: Final = Caller(role="service_role", subject=None, claims='{"role":"service_role"}')
+"""The server itself, where it acts after the caller's right has been proven."""
+
+
+def authenticate(request: Request, keys: Keys, *, required: bool = True) -> Caller:
+    """Answer who sent the request; refuse a token that is not valid.
+
+    A route whose schema does not require the `Authorization` header refuses its absence as an invalid token.
+    """
+    authorization = request.headers.get("authorization", "")
+    if required and not authorization:
+        raise refusal.invalid_request("headers must have required property 'authorization'")
+    token = _BEARER.sub("", authorization, count=1)
+    try:
+        claims = read_token(token, keys)
+    except TokenRefused as exc:
+        raise refusal.access_denied(str(exc)) from exc
+    subject = claims.get("sub")
+    return Caller(
+        role=str(claims.get("role") or "anon"),
+        subject=None if subject is None else str(subject),
+        claims=json.dumps(claims),
+    )
+
+
+def authenticate_or_none(request: Request, keys: Keys) -> Caller | None:
+    """Answer who sent the request, None for a request that proves nobody: it may still see what is public."""
+    try:
+        return authenticate(request, keys)
+    except refusal.Refusal:
+        return None
+
+
+def read_token(token: str, keys: Keys) -> Claims:
+    """Answer the claims of a token of this stack; raise TokenRefused with the reason."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        raise TokenRefused("Invalid Compact JWS")
+    try:
+        jwt.get_unverified_header(token)
+    except jwt.InvalidTokenError as exc:
+        raise TokenRefused("JWS Protected Header is invalid") from exc
+    try:
+        return keys.verify(token)
+    except jwt.InvalidAlgorithmError as exc:
+        raise TokenRefused('"alg" (Algorithm) Header Parameter value not allowed') from exc
+    except jwt.ExpiredSignatureError as exc:
+        raise TokenRefused('"exp" claim timestamp check failed') from exc
+    except jwt.ImmatureSignatureError as exc:
+        raise TokenRefused('"nbf" claim timestamp check failed') from exc
+    except jwt.InvalidTokenError as exc:
+        raise TokenRefused("signature verification failed") from exc
+
+
+def sign_download_url(keys: Keys, bucket_id: str, key: str, lifetime_s: int) -> str:
+    """Answer a token that lets its holder read this one object."""
+    now = int(time.time())
+    return _sign(keys, {"url": f"{bucket_id}/{key}", "scope": "download", "iat": now, "exp": now + lifetime_s})
+
+
+def sign_upload_url(keys: Keys, caller: Caller, bucket_id: str, key: str, *, upsert: bool) -> str:
+    """Answer a token that lets its holder write this one object in the caller's name."""
+    now = int(time.time())
+    claims: Claims = {} if caller.subject is None else {"owner": caller.subject}
+    claims |= {"url": f"{bucket_id}/{key}", "upsert": upsert, "scope": "upload"}
+    return _sign(keys, claims | {"iat": now, "exp": now + UPLOAD_URL_LIFETIME_S})
+
+
+def read_url_token(token: str | None, keys: Keys, scope: Literal["download", "upload"], path: str) -> Claims:
+    """Answer the claims of a signed URL's token if it was made for this path and scope.
+
+    Tokens of before there were scopes are told apart by their `upsert` claim, which only those for uploads have.
+    """
+    if token is None:
+        raise refusal.invalid_request("querystring must have required property 'token'")
+    try:
+        claims = read_token(token, keys)
+    except TokenRefused as exc:
+        raise refusal.invalid_url_token(str(exc)) from exc
+    if claims.get("scope", "upload" if "upsert" in claims else "download") != scope:
+        raise refusal.invalid_signature(f"Token is not scoped for {scope}")
+    if claims.get("url") != path:
+        raise refusal.invalid_signature()
+    return claims
+
+
+def _sign(keys: Keys, claims: Claims) -> str:
+    # Without `typ`, as the platform signs them.
+    return jwt.encode(claims, keys.jwt_secret, algorithm=ALGORITHM, headers={"typ": None})

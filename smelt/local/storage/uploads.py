@@ -1,0 +1,127 @@
+"""Uploads: the caller's right is tried before a byte is read, and the row is written when the last one is on disk."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from smelt.local.keys import Keys
+from smelt.local.storage import media, names, refusal, tokens
+from smelt.local.storage.answers import answer
+from smelt.local.storage.body import read_body
+from smelt.local.storage.buckets import find_bucket
+from smelt.local.storage.database import Database, Operation
+from smelt.local.storage.files import FileStore
+from smelt.local.storage.incoming import Upload, declared_bytes, read_upload
+from smelt.local.storage.rows import Bucket, StoredObject, json_time
+from smelt.local.storage.tokens import Caller
+from smelt.local.storage.writing import Target, try_insert, write_row
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """The endpoints that take an object's bytes, and the one that gives the right to send them later."""
+
+    database: Database
+    files: FileStore
+    keys: Keys
+    size_limit: int
+
+    async def upload(self, request: Request) -> Response:
+        """`POST /object/{bucket}/{key}`: store a new object; with `x-upsert: true`, or by PUT, replace it too."""
+        caller = tokens.authenticate(request, self.keys)
+        is_put = request.method == "PUT"
+        operation = Operation.of(request, "storage.object.upload_update" if is_put else "storage.object.upload")
+        target = Target.of(request.path_params["bucket"], request.path_params["key"], caller.subject)
+        upsert = is_put or _wants_upsert(request)
+        stored = await self._take(request, caller, operation, target, upsert=upsert)
+        return answer({"Key": f"{target.bucket_id}/{target.key}", "Id": str(stored.id)})
+
+    async def sign(self, request: Request) -> Response:
+        """`POST /object/upload/sign/{bucket}/{key}`: a URL to upload to, for whoever may insert the object now."""
+        await read_body(request)
+        caller = tokens.authenticate(request, self.keys)
+        target = Target.of(request.path_params["bucket"], request.path_params["key"], caller.subject)
+        operation = Operation.of(request, "storage.object.sign_upload_url")
+        metadata = _known_metadata(request.headers.get("content-type"), declared_bytes(request))
+        upsert = _wants_upsert(request)
+        await try_insert(self.database, caller, operation, target.row(metadata, {}), upsert=upsert)
+        token = tokens.sign_upload_url(self.keys, caller, target.bucket_id, target.key, upsert=upsert)
+        return answer({"url": f"/object/upload/sign/{target.bucket_id}/{target.key}?token={token}", "token": token})
+
+    async def upload_signed(self, request: Request) -> Response:
+        """`PUT /object/upload/sign/{bucket}/{key}?token=`: upload with a signed URL; no policy is asked again."""
+        bucket_id, key = request.path_params["bucket"], request.path_params["key"]
+        token = request.query_params.get("token")
+        claims = tokens.read_url_token(token, self.keys, "upload", f"{bucket_id}/{key}")
+        operation = Operation.of(request, "storage.object.upload_signed")
+        target = Target.of(bucket_id, key, claims.get("owner"))
+        await self._take(request, tokens.SERVICE, operation, target, upsert=bool(claims.get("upsert")))
+        return answer({"Key": f"{bucket_id}/{key}"})
+
+    async def _take(
+        self, request: Request, caller: Caller, operation: Operation, target: Target, *, upsert: bool
+    ) -> StoredObject:
+        """Check what can be known before the bytes, in the platform's order, then take them."""
+        async with self.database.as_service(operation) as transaction:
+            bucket = await find_bucket(transaction, target.bucket_id)
+        upload = await read_upload(request)
+        limit = self._limit(bucket, target.key, upload)
+        if not upload.is_form and (upload.declared_bytes or 0) > limit:
+            raise refusal.too_large()
+        names.check_key(target.key)
+        metadata = _known_metadata(upload.content_type, upload.declared_bytes)
+        row = target.row(metadata, upload.user_metadata)
+        await try_insert(self.database, caller, operation, row, upsert=upsert)
+        names.check_storable(target.bucket_id, target.key, target.version)
+        return await self._store(operation, target, upload, limit)
+
+    def _limit(self, bucket: Bucket, key: str, upload: Upload) -> int:
+        if names.is_placeholder(key):
+            return 0
+        media.check_type(upload.content_type, bucket.allowed_mime_types)
+        # The platform looks at a bucket's limit for declared lengths and forms alone: a chunked body passes it, so
+        # whoever relies on sizes has to look at the row. The server's own limit holds for every body.
+        is_measured = upload.is_form or upload.declared_bytes is not None
+        return bucket.size_limit(self.size_limit) if is_measured else self.size_limit
+
+    async def _store(self, operation: Operation, target: Target, upload: Upload, limit: int) -> StoredObject:
+        """Bring the bytes to disk, then the row; answer it."""
+        async with self.files.receive() as incoming:
+            async for chunk in upload.chunks:
+                if incoming.size_bytes + len(chunk) > limit:
+                    raise refusal.too_large()
+                await incoming.write(chunk)
+            md5 = await incoming.finish()
+            await self.files.place(incoming, target.bucket_id, target.key, target.version)
+        row = target.row(_final_metadata(upload, incoming.size_bytes, md5), upload.user_metadata)
+        # If this fails nobody knows whether it committed: the file stays, and the next start sweeps it if need be.
+        async with self.database.as_service(operation) as transaction:
+            stored, replaced = await write_row(transaction, row)
+        if replaced is not None:
+            await self.files.remove(target.bucket_id, target.key, replaced)
+        return stored
+
+
+def _wants_upsert(request: Request) -> bool:
+    return request.headers.get("x-upsert") == "true"
+
+
+def _known_metadata(content_type: str | None, length: int | None) -> dict[str, object]:
+    """Answer what policies may read about an object whose bytes have not come yet."""
+    known = {"mimetype": content_type, "contentLength": length}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _final_metadata(upload: Upload, size_bytes: int, md5: str) -> dict[str, object]:
+    metadata: dict[str, object] = {
+        "eTag": f'"{md5}"',
+        "size": size_bytes,
+        "mimetype": upload.content_type,
+        "cacheControl": upload.cache_control,
+        "lastModified": json_time(datetime.now(UTC)),
+        "contentLength": size_bytes,
+        "httpStatusCode": 200,
+    }
+    return metadata if upload.robots_tag is None else metadata | {"xRobotsTag": upload.robots_tag}
