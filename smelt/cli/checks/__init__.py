@@ -1,0 +1,1 @@
+"""What `smelt doctor` looks at: each check answers findings, and none changes anything."""

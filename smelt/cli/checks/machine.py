@@ -1,0 +1,92 @@
+"""Whether a worker could work on this machine: its model, decoding, the language model's settings, room on disk."""
+
+import asyncio
+import importlib.util
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from smelt.cli.checks.finding import Finding, found
+from smelt.cli.demo import STANDUP
+from smelt.errors import SettingsError
+from smelt.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from smelt.processor.options import WorkerOptions
+
+_INSTALL: Final = "pip install 'smelt[processor]'"
+_ROOM_BYTES: Final = 2 * 1024**3
+"""A recording of the longest and largest kind, and what it decodes to."""
+
+
+async def machine_findings(settings: WorkerSettings) -> AsyncIterator[Finding]:
+    """Look at this machine as one that a worker would run on."""
+    if any(importlib.util.find_spec(package) is None for package in ("faster_whisper", "av", "prometheus_client")):
+        yield Finding("processor", "warn", "is not installed, so that no worker can run here", _INSTALL)
+        return
+    from smelt.cli.worker import worker_options
+
+    options = worker_options(settings)
+    yield await found("model", _model(options), "see SMELT_MODEL in .env.example")
+    yield await found("decoding", _decoding(), _INSTALL)
+    yield await found("synthesis", _synthesis(options), "see SMELT_LLM_BASE_URL in .env.example")
+    yield await found("disk", _disk(settings.temp_dir), "set SMELT_TEMP_DIR")
+
+
+async def _model(options: "WorkerOptions") -> Finding:
+    from smelt.processor.speech.model import DEMO, load_model
+
+    began_s = time.monotonic()
+    model = await asyncio.to_thread(load_model, options.model_options)
+    device, precision = model.model.device, model.model.compute_type
+    seen = f"{options.model} is loaded in {time.monotonic() - began_s:.1f} s, {precision} on {device}"
+    if options.model == DEMO:
+        return Finding("model", "warn", f"{seen}; it knows the words of the demo alone", "set SMELT_MODEL=small, say")
+    return Finding("model", "ok", seen)
+
+
+async def _decoding() -> Finding:
+    return await asyncio.to_thread(_decode)
+
+
+def _decode() -> Finding:
+    from smelt.processor.faults import FileFault
+    from smelt.processor.media.decode import decode
+    from smelt.processor.media.probe import Limits, probe
+
+    limits = Limits(max_file_bytes=STANDUP.stat().st_size, max_duration_s=600)
+    began_s = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="smelt-doctor-") as folder:
+        try:
+            recording = decode(STANDUP, Path(folder) / "pcm", probe(STANDUP, limits), limits, lambda _share: True)
+        except FileFault as exc:
+            return Finding("decoding", "fail", f"{STANDUP.name}: {exc}", f"install it again: {_INSTALL}")
+    took_s = time.monotonic() - began_s
+    seen = f"{recording.duration_s:.0f} s of {STANDUP.name} in {took_s:.2f} s with PyAV, no ffmpeg needed"
+    return Finding("decoding", "ok", seen)
+
+
+async def _synthesis(options: "WorkerOptions") -> Finding:
+    from smelt.processor.synthesis.choice import choose_synthesizer
+
+    await choose_synthesizer(options).aclose()
+    if options.llm_base_url is None:
+        return Finding("synthesis", "ok", "chooses sentences; with SMELT_LLM_BASE_URL a language model writes")
+    return Finding("synthesis", "ok", f"{options.llm_model} at {options.llm_base_url}")
+
+
+async def _disk(temp_dir: Path | None) -> Finding:
+    folder = temp_dir or Path(tempfile.gettempdir())
+    try:
+        free_bytes = shutil.disk_usage(folder).free
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as exc:
+        raise SettingsError(f"{folder} can't be written to: {exc.strerror}") from exc
+    seen = f"{free_bytes / 1024**3:.1f} GiB are free in {folder}"
+    if free_bytes < _ROOM_BYTES:
+        return Finding("disk", "warn", seen, "make room, or set SMELT_TEMP_DIR to a folder with more of it")
+    return Finding("disk", "ok", seen)

@@ -1,0 +1,45 @@
+"""What a watcher on a terminal is told of the live connection: nothing while all is well."""
+
+from typing import assert_never
+
+from smelt.subscriber.updates import Connected, Disconnected, Signal, Trouble
+
+RECONNECTING = "reconnecting, meanwhile polling"
+NO_ANSWER = "the project does not answer, trying again"
+
+
+class ConnectionNote:
+    """A note of a few words, empty while events come live and reads are answered."""
+
+    def __init__(self) -> None:
+        self._is_live: bool | None = None
+        self._is_answered = True
+
+    @property
+    def text(self) -> str:
+        """The note as it stands."""
+        if self._is_live is False:
+            return RECONNECTING
+        return "" if self._is_answered else NO_ANSWER
+
+    def take_signal(self, signal: Signal) -> bool:
+        """Follow a signal; true when the note is another one now."""
+        before = self.text
+        match signal:
+            case Connected():
+                self._is_live = self._is_answered = True
+            case Disconnected():
+                self._is_live = False
+            case Trouble():
+                # Before the first join it is the channel that does not come about.
+                self._is_live = self._is_live or False
+                self._is_answered = False
+            case _:
+                assert_never(signal)
+        return self.text != before
+
+    def take_update(self) -> bool:
+        """Something came in: the project answers; true when the note is another one now."""
+        before = self.text
+        self._is_answered = True
+        return self.text != before

@@ -1,0 +1,1 @@
+"""The contract in other languages, generated from its models."""

@@ -1,0 +1,126 @@
+"""`smelt demo`: an embedded stack, a worker and a recording, from nothing to notes, with nothing left running."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID, uuid4
+
+import typer
+
+from smelt.cli.local import translated
+from smelt.cli.output import OUT, Exit, run
+from smelt.contract.transcript import WRITERS
+from smelt.errors import SmeltError
+from smelt.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from smelt.local import LocalStack
+    from smelt.subscriber.client import Client
+
+STANDUP = Path(__file__).parent / "recordings" / "standup.ogg"
+KEPT = Path(".smelt") / "demo"
+"""Where the transcripts, the notes and the worker's log of a demo are kept, below the current folder."""
+WORKER_LOG = KEPT / "worker.log"
+
+
+def demo(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Your own recordings instead of the bundled one.", exists=True, dir_okay=False),
+    ] = None,
+) -> None:
+    """Smelt a recording on an embedded Supabase stack that is started for it and stopped after it."""
+    run(translated(_demo(files or [STANDUP])))
+
+
+async def _demo(files: Sequence[Path]) -> Exit:
+    from smelt.local import LocalStack
+
+    OUT.rule("[bold]smelt demo")
+    if STANDUP not in files and WorkerSettings.read().model == "demo":
+        OUT.print("[yellow]The model in the package knows only the words of its own stand-up meeting, and makes every")
+        OUT.print("[yellow]other word into one of them. Set SMELT_MODEL=small, say, for real speech.")
+    KEPT.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    async with LocalStack.from_env() as stack:
+        OUT.print(f"Postgres, PostgREST and Realtime run at {stack.api_url} ({time.monotonic() - began:.1f} s)")
+        async with _worker(stack) as worker_ended, _signed_up(stack) as client:
+            smelting = asyncio.create_task(_smelt(client, files))
+            await asyncio.wait({smelting, worker_ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not smelting.done():
+                smelting.cancel()
+                raise SmeltError(f"The worker ended early: {_last_line(WORKER_LOG)} (its log: {WORKER_LOG})")
+            return await smelting
+
+
+async def _smelt(client: "Client", files: Sequence[Path]) -> Exit:
+    from smelt.cli.view import follow
+
+    created = await client.create(files=files, prompts=["summarize", "action_items"], submit=False)
+    names = {file.id: file.filename for file in created.files}
+    OUT.print(f"Created smelt {created.id}: {', '.join(names.values())}\n")
+    code = await follow(client, created.id, names, as_json=False, submit=True)
+    folder = await _keep(client, created.id)
+    OUT.rule()
+    OUT.print(f"Transcript, captions and notes are in [bold]{folder}[/]; the stack is stopped again.")
+    OUT.print("Next:  [bold]smelt demo YOUR_RECORDING[/] with SMELT_MODEL=small, or any other faster-whisper model")
+    OUT.print("       [bold]smelt local start[/] for a stack that stays; README.md for your own Supabase project")
+    return code
+
+
+@asynccontextmanager
+async def _signed_up(stack: "LocalStack") -> AsyncIterator["Client"]:
+    """A client of a user made for this demo: signed in, so that several files are allowed."""
+    from supabase import AsyncClientOptions, create_async_client
+
+    import smelt
+
+    options = AsyncClientOptions(auto_refresh_token=False, persist_session=False)
+    supabase = await create_async_client(stack.api_url, stack.anon_key, options)
+    answer = await supabase.auth.sign_up({"email": f"{uuid4()}@example.com", "password": str(uuid4())})
+    if answer.session is None:
+        raise SmeltError("The embedded stack did not sign up the demo's user.")
+    async with smelt.connect(stack.api_url, stack.anon_key, access_token=answer.session.access_token) as client:
+        yield client
+
+
+@asynccontextmanager
+async def _worker(stack: "LocalStack") -> AsyncIterator[asyncio.Task[int]]:
+    """A worker process of its own, as on a server; yields the task that is done when it ends."""
+    with WORKER_LOG.open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "smelt", "worker"),
+            env={**os.environ, **stack.env()},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    ended = asyncio.create_task(process.wait())
+    try:
+        yield ended
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await ended
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
+async def _keep(client: "Client", smelt_id: UUID) -> Path:
+    """Write the transcripts, captions and results of a smelt where the user can find them; answer the folder."""
+    snapshot = await client.get(smelt_id)
+    for file in snapshot.files:
+        segments = [segment for segment in snapshot.segments if segment.file_id == file.id]
+        for form, write in WRITERS.items():
+            (KEPT / file.filename).with_suffix(f".{form}").write_text(write(segments), encoding="utf-8")
+    for result in snapshot.results or ():
+        (KEPT / result.filename).with_suffix(".md").write_text(result.content + "\n", encoding="utf-8")
+    return KEPT

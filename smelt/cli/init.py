@@ -1,0 +1,83 @@
+"""`smelt init`: put smelt's migrations into somebody's own Supabase project."""
+
+import asyncio
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smelt.cli.output import OUT, Exit, run
+from smelt.cli.shipped import migration_files, version_of
+from smelt.errors import Refused
+
+
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Your project: the folder that has supabase/ in it.", file_okay=False)
+    ],
+) -> None:
+    """Add smelt's migrations to your Supabase project, for your next `supabase db push`."""
+    run(asyncio.to_thread(_add, folder))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be copied, what is there already, and what is there with another content and stays so."""
+
+    new: tuple[Path, ...]
+    same: tuple[Path, ...]
+    changed: tuple[Path, ...]
+    needs_include_all: bool
+
+
+def plan(ours: list[Path], target: Path) -> Plan:
+    """Compare smelt's migrations with those of a project; raise `Refused` where two would have the same version."""
+    theirs = sorted(target.glob("*.sql"))
+    names = {path.name for path in ours}
+    versions = {version_of(path): path.name for path in theirs if path.name not in names}
+    for path in ours:
+        if taken := versions.get(version_of(path)):
+            raise Refused(f"{target / taken} has the version of smelt's {path.name}: give yours another one")
+    new = [path for path in ours if not (target / path.name).exists()]
+    there = [path for path in ours if (target / path.name).exists()]
+    same = [path for path in there if (target / path.name).read_bytes() == path.read_bytes()]
+    return Plan(
+        tuple(new),
+        tuple(same),
+        tuple(path for path in there if path not in same),
+        # The CLI does not apply a version older than one that it has applied, unless told to.
+        needs_include_all=any(version > version_of(path) for path in new for version in versions),
+    )
+
+
+def _add(folder: Path) -> Exit:
+    if not folder.is_dir():
+        raise Refused(f"there is no folder {folder}: name the one with your Supabase project")
+    target = folder / "supabase" / "migrations"
+    planned = plan(migration_files(), target)
+    target.mkdir(parents=True, exist_ok=True)
+    for path in planned.new:
+        shutil.copyfile(path, target / path.name)
+    OUT.print(f"{len(planned.new)} migrations added in {target}, {len(planned.same)} were there.", soft_wrap=True)
+    for path in planned.changed:
+        OUT.print(f"[yellow]{path.name} is not as smelt has it; it was left as it is.[/]", soft_wrap=True)
+    _say_what_is_next(folder, planned)
+    return Exit.DONE
+
+
+def _say_what_is_next(folder: Path, planned: Plan) -> None:
+    push = "supabase db push --include-all" if planned.needs_include_all else "supabase db push"
+    steps = [f"{push}    applies them to the project that `supabase link` names"]
+    if planned.needs_include_all:
+        steps[0] += "; some of yours are newer"
+    if not (folder / "supabase" / "config.toml").exists():
+        steps.insert(0, f"supabase init    in {folder}: there is no supabase/config.toml yet")
+    steps += [
+        "smelt doctor    with SUPABASE_URL, SUPABASE_ANON_KEY and SUPABASE_SERVICE_ROLE_KEY set",
+        "smelt worker    where the recordings are to be worked on",
+    ]
+    OUT.print("Next:")
+    for number, step in enumerate(steps, start=1):
+        OUT.print(f"  {number}. {step}", soft_wrap=True)

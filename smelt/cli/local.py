@@ -1,0 +1,220 @@
+"""`smelt local`: a Supabase project on this machine, without Docker."""
+
+import asyncio
+import json
+import signal
+from collections.abc import Awaitable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from smelt.cli.output import OUT, Exit, run
+from smelt.errors import Refused, Unavailable
+
+if TYPE_CHECKING:
+    from smelt.local.places import Places
+    from smelt.local.stack import LaunchOptions
+    from smelt.local.state import StackState
+
+app = typer.Typer(name="local", help="A Supabase project on this machine, without Docker.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Option("--folder", help="Where the stack keeps its data.", file_okay=False)]
+ApiPort = Annotated[int, typer.Option(help="Port of the API; 0 for any free one.", min=0, max=65535)]
+DbPort = Annotated[int, typer.Option(help="Port of Postgres; 0 for any free one.", min=0, max=65535)]
+ProjectFolder = Annotated[
+    Path | None,
+    typer.Option("--project", help="A supabase/ folder to use instead of smelt's own.", exists=True, file_okay=False),
+]
+
+DEFAULT_FOLDER = Path(".smelt")
+DEFAULT_API_PORT = 54321
+DEFAULT_DB_PORT = 54322
+"""The ports of `supabase start`."""
+
+
+class Output(StrEnum):
+    """How `status` speaks."""
+
+    PRETTY = "pretty"
+    ENV = "env"
+    JSON = "json"
+
+
+@app.command()
+def start(
+    folder: Folder = DEFAULT_FOLDER,
+    api_port: ApiPort = DEFAULT_API_PORT,
+    db_port: DbPort = DEFAULT_DB_PORT,
+    project: ProjectFolder = None,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay in the foreground; Ctrl-C stops the stack.")
+    ] = False,
+) -> None:
+    """Start the stack, with what its migrations lack applied, and wait until it is ready."""
+    run(translated(_start(folder, api_port, db_port, project, foreground=foreground)))
+
+
+@app.command()
+def stop(folder: Folder = DEFAULT_FOLDER) -> None:
+    """Stop the stack; its data stays."""
+    run(translated(_stop(folder)))
+
+
+@app.command()
+def status(
+    folder: Folder = DEFAULT_FOLDER,
+    output: Annotated[Output, typer.Option("--output", "-o", help="env is fit for a .env file.")] = Output.PRETTY,
+) -> None:
+    """Show where the stack is reached, and its keys."""
+    run(translated(_status(folder, output)))
+
+
+@app.command()
+def reset(folder: Folder = DEFAULT_FOLDER, project: ProjectFolder = None) -> None:
+    """Throw all data away and apply the migrations and the seed again; a running stack is running again afterwards."""
+    run(translated(_reset(folder, project)))
+
+
+async def _start(folder: Path, api_port: int, db_port: int, project: Path | None, *, foreground: bool) -> Exit:
+    from smelt.local import state
+
+    places = _places(folder)
+    running = state.read(places)
+    if running is not None:
+        OUT.print("The stack is already running.")
+        _print(running, Output.PRETTY)
+        return Exit.DONE
+    options = _options(places, project, api_port, db_port, until_input_closes=foreground)
+    if foreground:
+        return await _run_in_foreground(options)
+    _print(await _start_detached(options), Output.PRETTY)
+    return Exit.DONE
+
+
+async def _stop(folder: Path) -> Exit:
+    from smelt.local import stack
+
+    was_running = await stack.stop(_places(folder))
+    OUT.print("The stack is stopped." if was_running else "No stack is running.")
+    return Exit.DONE
+
+
+async def _status(folder: Path, output: Output) -> Exit:
+    from smelt.local import state
+
+    running = state.read(_places(folder))
+    if running is None:
+        raise Unavailable(f"no stack is running in {folder}; start one with `smelt local start`")
+    _print(running, output)
+    return Exit.DONE
+
+
+async def _reset(folder: Path, project: Path | None) -> Exit:
+    from smelt.local import account, stack, state
+
+    places = _places(folder)
+    before = state.read(places)
+    await stack.stop(places)
+    for data in (places.data, places.storage):
+        await asyncio.to_thread(account.remove, data)
+    if before is None:
+        # Prepared and left alone: what was not running is not running afterwards.
+        await _start_detached(_options(places, project, 0, 0))
+        await stack.stop(places)
+    else:
+        ports = (urlsplit(url).port or 0 for url in (before.api_url, before.db_url))
+        await _start_detached(_options(places, project or Path(before.project), *ports))
+    OUT.print("The stack is as new; its migrations are applied.")
+    return Exit.DONE
+
+
+async def _start_detached(options: "LaunchOptions") -> "StackState":
+    from smelt.local import stack
+
+    process, running = await stack.launch(options)
+    # It is on its own from here; Python would warn of a child that nobody waited for.
+    process.returncode = 0
+    return running
+
+
+async def _run_in_foreground(options: "LaunchOptions") -> Exit:
+    from smelt.local import stack
+
+    process, running = await stack.launch(options)
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    waiting = asyncio.create_task(stopped.wait())
+    ended = asyncio.create_task(asyncio.to_thread(process.wait))
+    try:
+        _print(running, Output.PRETTY)
+        OUT.print("Ctrl-C stops the stack.")
+        await asyncio.wait((waiting, ended), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await stack.end(process)
+        waiting.cancel()
+    return Exit.DONE if stopped.is_set() or process.returncode == 0 else Exit.UNREACHABLE
+
+
+async def translated(command: Awaitable[Exit]) -> Exit:
+    """Run a command with the errors of the embedded stack, which knows nothing of smelt, turned into smelt's own."""
+    from smelt.local import LocalError, LocalUnavailable
+
+    try:
+        return await command
+    except LocalUnavailable as exc:
+        raise Unavailable(str(exc)) from exc
+    except LocalError as exc:
+        raise Refused(str(exc)) from exc
+
+
+def _options(
+    places: "Places", project: Path | None, api_port: int, db_port: int, *, until_input_closes: bool = False
+) -> "LaunchOptions":
+    from smelt.local.migrations import find
+    from smelt.local.stack import LaunchOptions, postgrest_from_env
+
+    return LaunchOptions(
+        folder=places.folder,
+        project=project or find(),
+        api_port=api_port,
+        db_port=db_port,
+        postgrest=postgrest_from_env(),
+        until_input_closes=until_input_closes,
+    )
+
+
+def _places(folder: Path) -> "Places":
+    from smelt.local.places import Places
+
+    return Places(folder.resolve())
+
+
+def _print(running: "StackState", output: Output) -> None:
+    from smelt.local.keys import Keys
+
+    names = running.env(Keys())
+    match output:
+        case Output.JSON:
+            print(json.dumps(names, indent=2))
+        case Output.ENV:
+            print("\n".join(f'{name}="{value}"' for name, value in names.items()))
+        case Output.PRETTY:
+            _print_table(names)
+
+
+def _print_table(names: Mapping[str, str]) -> None:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    for label, name in (
+        ("API URL", "API_URL"),
+        ("Database", "DB_URL"),
+        ("Publishable key", "PUBLISHABLE_KEY"),
+        ("Secret key", "SECRET_KEY"),
+    ):
+        table.add_row(f"[bold]{label}[/]", names[name])
+    OUT.print(table)
+    OUT.print("For a .env: [bold]smelt local status -o env[/]", soft_wrap=True)

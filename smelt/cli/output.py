@@ -1,0 +1,64 @@
+"""What every command shares: the consoles, JSON lines and exit codes."""
+
+import asyncio
+import json
+from collections.abc import Coroutine, Mapping
+from enum import IntEnum
+from typing import Any, Final, NoReturn
+
+import typer
+from rich.console import Console
+
+from smelt.errors import Refused, SmeltError, SmeltFailed, Unavailable
+
+
+class Exit(IntEnum):
+    """What the exit code of `smelt` says."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    INTERRUPTED = 130
+
+
+OUT: Final = Console(highlight=False)
+ERR: Final = Console(stderr=True, highlight=False)
+
+
+def print_json(value: Mapping[str, object]) -> None:
+    """One JSON object on a line of its own, flushed: a program may be waiting for it."""
+    print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
+
+
+def exit_code(error: SmeltError) -> Exit:
+    """The exit code that tells a script what kind of error this was."""
+    match error:
+        case SmeltFailed():
+            return Exit.FAILED
+        case Unavailable():
+            return Exit.UNREACHABLE
+        case Refused():
+            return Exit.USAGE
+        case _:
+            return Exit.FAILED
+
+
+def print_error(error: SmeltError) -> None:
+    """The sentence of an error on stderr, for people."""
+    ERR.print(f"[bold red]smelt:[/] {error}", soft_wrap=True)
+
+
+def run(command: Coroutine[Any, Any, Exit], *, as_json: bool = False) -> NoReturn:
+    """Run a command to its end and leave with its exit code; an error becomes one sentence (or one line of JSON)."""
+    try:
+        code = asyncio.run(command)
+    except SmeltError as exc:
+        code = exit_code(exc)
+        if as_json:
+            print_json({"event": "error", "code": getattr(exc, "code", code.name.lower()), "message": str(exc)})
+        else:
+            print_error(exc)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        code = Exit.INTERRUPTED
+    raise typer.Exit(code)

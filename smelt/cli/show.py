@@ -1,0 +1,60 @@
+"""`smelt show`: the results or the transcript of a smelt."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from smelt.cli.connection import connect
+from smelt.cli.output import Exit, run
+from smelt.contract.transcript import WRITERS, to_json
+from smelt.errors import RequestRefused
+
+if TYPE_CHECKING:
+    from smelt.contract.state import FileState, Snapshot
+
+
+class Format(StrEnum):
+    """What `smelt show` can print: the results in Markdown, or the transcript."""
+
+    MD = "md"
+    TXT = "txt"
+    SRT = "srt"
+    VTT = "vtt"
+    JSON = "json"
+
+
+def show(
+    smelt_id: Annotated[UUID, typer.Argument(help="Which smelt.")],
+    form: Annotated[Format, typer.Option("--format", help="md: the results; the others: the transcript.")] = Format.MD,
+    number: Annotated[int | None, typer.Option("--file", min=1, help="Which of several files, from 1.")] = None,
+) -> None:
+    """Print the results of a smelt, or its transcript as text, captions or JSON."""
+    run(_show(smelt_id, form, number))
+
+
+async def _show(smelt_id: UUID, form: Format, number: int | None) -> Exit:
+    async with connect() as client:
+        snapshot = await client.get(smelt_id)
+    if form is not Format.MD:
+        print(_written(snapshot, form, number), end="")
+    elif snapshot.results is None:
+        raise RequestRefused("not_completed", f"Smelt {smelt_id} has no results: it is {snapshot.status}.")
+    else:
+        print("\n".join(f"# {result.filename}\n\n{result.content}\n" for result in snapshot.results), end="")
+    return Exit.DONE
+
+
+def _written(snapshot: "Snapshot", form: Format, number: int | None) -> str:
+    file = _chosen(snapshot, number)
+    segments = [segment for segment in snapshot.segments if segment.file_id == file.id]
+    return to_json(segments, file) if form is Format.JSON else WRITERS[form.value](segments)
+
+
+def _chosen(snapshot: "Snapshot", number: int | None) -> "FileState":
+    if number is None and len(snapshot.files) > 1:
+        raise RequestRefused("which_file", f"Smelt {snapshot.id} has {len(snapshot.files)} files: say --file 1, 2, ...")
+    if number is not None and number > len(snapshot.files):
+        raise RequestRefused("which_file", f"Smelt {snapshot.id} has no file {number}.")
+    return snapshot.files[(number or 1) - 1]

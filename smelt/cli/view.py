@@ -1,0 +1,201 @@
+"""A smelt as it goes: bars on a terminal, lines elsewhere, JSON for programs."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self, assert_never
+from uuid import UUID
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.text import Text
+
+from smelt.cli.connection_note import ConnectionNote
+from smelt.cli.output import OUT, Exit, print_json
+from smelt.subscriber.updates import Completed, Connected, Disconnected, Failed, Segments, Signal, Trouble, Update
+from smelt.subscriber.updates import Progress as ProgressUpdate
+
+if TYPE_CHECKING:
+    from smelt.subscriber.client import Client
+
+
+class View(Protocol):
+    """Somebody who is shown every update."""
+
+    def show(self, update: Update) -> None:
+        """Show one update."""
+
+    def signal(self, signal: Signal) -> None:
+        """Show how the connection stands."""
+
+
+async def follow(
+    client: "Client", smelt_id: UUID, names: Mapping[UUID, str], *, as_json: bool, submit: bool = False
+) -> Exit:
+    """Show a smelt to its end; with `submit`, submit it once the watch has shown that it is pending."""
+    code = Exit.FAILED
+    with open_view(names, as_json=as_json) as view:
+        async for update in client.watch_closely(smelt_id):
+            if isinstance(update, Connected | Disconnected | Trouble):
+                view.signal(update)
+                continue
+            view.show(update)
+            if submit:
+                submit = False
+                await client.submit(smelt_id)
+            if isinstance(update, Completed):
+                code = Exit.DONE
+    return code
+
+
+def open_view(names: Mapping[UUID, str], *, as_json: bool) -> AbstractContextManager[View]:
+    """The view that fits where the output goes."""
+    if as_json:
+        return nullcontext(JsonView())
+    return LiveView(OUT, names) if OUT.is_terminal else nullcontext(PlainView(OUT, names))
+
+
+class JsonView:
+    """One JSON object a line; `event` is the name of the event on the channel."""
+
+    def show(self, update: Update) -> None:
+        """Print the update."""
+        print_json({"event": type(update).__name__.lower(), **update.model_dump(mode="json")})
+
+    def signal(self, signal: Signal) -> None:
+        """Print nothing: a program reads on, whatever the connection does."""
+
+
+class PlainView:
+    """A line for each stage, each piece of transcript, and the end: for logs and pipes."""
+
+    def __init__(self, console: Console, names: Mapping[UUID, str]) -> None:
+        self._console = console
+        self._names = names
+        self._stage: str | None = None
+        self._note = ConnectionNote()
+
+    def signal(self, signal: Signal) -> None:
+        """Print when the connection is lost, and when it is back."""
+        self._print_note(changed=self._note.take_signal(signal))
+
+    def show(self, update: Update) -> None:
+        """Print what is new."""
+        self._print_note(changed=self._note.take_update())
+        match update:
+            case ProgressUpdate():
+                if update.status != self._stage:
+                    self._stage = update.status
+                    self._console.print(f"{update.percentage:5.1f} %  {update.message}")
+            case Segments():
+                print_segments(self._console, update, self._names)
+            case Completed() | Failed():
+                print_end(self._console, update)
+            case _:
+                assert_never(update)
+
+    def _print_note(self, *, changed: bool) -> None:
+        if changed:
+            self._console.print(f"         [dim]{self._note.text or 'live again'}[/]")
+
+
+class LiveView:
+    """A bar for the smelt and one for each file, with the transcript scrolling above them."""
+
+    def __init__(self, console: Console, names: Mapping[UUID, str]) -> None:
+        self._console = console
+        self._names = names
+        self._note = ConnectionNote()
+        self._expectation = ""
+        self._bars = Progress(
+            SpinnerColumn(finished_text=" "),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:5.1f} %"),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=console,
+        )
+        self._whole = self._bars.add_task("Waiting to process...", total=100, note="")
+        self._files: dict[UUID, TaskID] = {
+            file_id: self._bars.add_task(f"  {name}", total=100, note="") for file_id, name in names.items()
+        }
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def signal(self, signal: Signal) -> None:
+        """Say behind the bar when the connection is lost."""
+        if self._note.take_signal(signal):
+            self._annotate()
+
+    def show(self, update: Update) -> None:
+        """Move the bars, or print above them."""
+        self._note.take_update()
+        match update:
+            case ProgressUpdate():
+                self._move(update)
+            case Segments():
+                print_segments(self._bars.console, update, self._names)
+            case Completed():
+                for task in (self._whole, *self._files.values()):
+                    self._bars.update(task, completed=100, note="")
+                self._bars.update(self._whole, description="Complete")
+                self._bars.stop()
+                print_end(self._console, update)
+            case Failed():
+                self._bars.stop()
+                print_end(self._console, update)
+            case _:
+                assert_never(update)
+
+    def _move(self, update: ProgressUpdate) -> None:
+        self._expectation = remaining(update.eta_seconds)
+        if update.queue_position:
+            self._expectation = f"number {update.queue_position} in the queue"
+        self._bars.update(self._whole, completed=update.percentage, description=update.message)
+        self._annotate()
+        for file in update.files:
+            if (task := self._files.get(file.id)) is not None:
+                self._bars.update(task, completed=file.progress, note="failed" if file.status == "failed" else "")
+
+    def _annotate(self) -> None:
+        notes = [note for note in (self._expectation, self._note.text) if note]
+        self._bars.update(self._whole, note=", ".join(notes))
+
+
+def remaining(seconds: float | None) -> str:
+    """Seconds as people say them: `8 s left`, `3 min left`, `2 h 5 min left`; nothing when unknown."""
+    if seconds is None:
+        return ""
+    if seconds < 90:
+        return f"{seconds:.0f} s left"
+    minutes = round(seconds / 60)
+    return f"{minutes} min left" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min left"
+
+
+def print_segments(console: Console, update: Segments, names: Mapping[UUID, str]) -> None:
+    """The transcript as it comes: time, text, and the file's name where there are several."""
+    name = f"{names.get(update.file_id, '')} " if len(names) > 1 else ""
+    for segment in update.segments:
+        minutes, seconds = divmod(int(segment.start), 60)
+        clock = f"{minutes:02}:{seconds:02} "
+        console.print(Text.assemble((clock, "cyan"), (name, "dim"), segment.text.strip()))
+
+
+def print_end(console: Console, update: Completed | Failed) -> None:
+    """The results in Markdown, or why there are none."""
+    if isinstance(update, Failed):
+        console.print(f"[bold red]Failed:[/] {update.error_message} [dim]({update.error_code})[/]")
+        return
+    for result in update.results:
+        console.rule(f"[bold]{result.filename}")
+        console.print(Markdown(result.content))
+    if update.outcome == "partial":
+        console.print("[yellow]Some files failed; `smelt show` has what there is.[/]")

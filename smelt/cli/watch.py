@@ -1,0 +1,25 @@
+"""`smelt watch`: follow a smelt to its end."""
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from smelt.cli.connection import connect
+from smelt.cli.output import Exit, run
+from smelt.cli.view import follow
+
+
+def watch(
+    smelt_id: Annotated[UUID, typer.Argument(help="The id that `smelt submit` printed.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Follow a smelt live to its end."""
+    run(_watch(smelt_id, as_json), as_json=as_json)
+
+
+async def _watch(smelt_id: UUID, as_json: bool) -> Exit:
+    async with connect() as client:
+        snapshot = await client.get(smelt_id)
+        names = {file.id: file.filename for file in snapshot.files}
+        return await follow(client, smelt_id, names, as_json=as_json)

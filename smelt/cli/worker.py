@@ -1,0 +1,80 @@
+"""`smelt worker`: claim smelts and work on them until told to stop."""
+
+import asyncio
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING, Annotated
+from uuid import uuid4
+
+import typer
+
+from smelt.cli.logs import write_logs
+from smelt.cli.output import Exit, run
+from smelt.settings import LogSettings, ProjectSettings, WorkerSettings
+
+if TYPE_CHECKING:
+    from smelt.processor.options import WorkerOptions
+
+
+def worker(
+    once: Annotated[bool, typer.Option("--once", help="Work on what is there, then leave.")] = False,
+) -> None:
+    """Run a worker: it claims pending smelts, transcribes them and reports how far it is."""
+    run(_worker(once))
+
+
+async def _worker(once: bool) -> Exit:
+    from smelt.backend.project import Project
+    from smelt.processor.worker import Worker
+
+    write_logs(LogSettings.read())
+    project_settings = ProjectSettings.read()
+    options = worker_options(WorkerSettings.read())
+    stop = asyncio.Event()
+    _drain_on_signals(stop)
+    async with Project(project_settings.require_url(), project_settings.require_worker_key()) as project:
+        await Worker(project, options).run(once=once, stop=stop)
+    return Exit.DONE
+
+
+def worker_options(settings: WorkerSettings) -> "WorkerOptions":
+    """The options of a worker in this process, as the environment says."""
+    from smelt.processor.options import WorkerOptions
+
+    key = settings.llm_api_key
+    return WorkerOptions(
+        # The pid tells an operator which process, the rest that it is not one of yesterday's.
+        worker_id=f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}",
+        model=settings.model,
+        device=settings.device,
+        compute_type=settings.compute_type,
+        model_idle_s=settings.model_idle_s,
+        batch_size=settings.batch_size,
+        beam_size=settings.beam_size,
+        word_times=settings.word_times,
+        concurrency=settings.concurrency,
+        lease_s=settings.lease_s,
+        drain_s=settings.drain_s,
+        temp_dir=settings.temp_dir,
+        llm_base_url=settings.llm_base_url,
+        llm_api_key=None if key is None else key.get_secret_value(),
+        llm_model=settings.llm_model,
+        llm_context_tokens=settings.llm_context_tokens,
+        metrics_host=settings.metrics_host,
+        metrics_port=settings.metrics_port,
+    )
+
+
+def _drain_on_signals(stop: asyncio.Event) -> None:
+    """The first SIGTERM or Ctrl-C drains; a second one ends at once, which still gives back what was claimed."""
+    main = asyncio.current_task()
+
+    def on_signal() -> None:
+        if stop.is_set() and main is not None:
+            main.cancel()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
