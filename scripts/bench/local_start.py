@@ -1,0 +1,75 @@
+"""How long `smelt local start` takes until the stack is ready: from nothing, from the template, and warm.
+
+Prints one line of JSON for each figure; the reference of all three is `initdb` alone, timed in the same run with the
+same binaries, since no Postgres can be had for less. PostgREST is fetched before the clock starts.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from smelt.local.places import cache_folder
+from smelt.local.postgres import binaries
+from smelt.local.postgrest import ensure_program
+from smelt.local.stack import postgrest_from_env
+
+ROUNDS = 3
+
+
+def main() -> None:
+    """Time the best of a few rounds of each."""
+    program = asyncio.run(ensure_program(cache_folder(), postgrest_from_env()))
+    with tempfile.TemporaryDirectory(prefix="smelt-bench-") as home:
+        env = {**os.environ, "XDG_CACHE_HOME": f"{home}/cache", "SMELT_POSTGREST": str(program)}
+        reference_s = min(timed(lambda: initdb(Path(home))) for _ in range(ROUNDS))
+        figures: dict[str, list[float]] = {"from nothing": [], "from the template": [], "warm": []}
+        for _ in range(ROUNDS):
+            shutil.rmtree(f"{home}/cache", ignore_errors=True)
+            for figure, folder in (("from nothing", "first"), ("from the template", "second"), ("warm", "second")):
+                figures[figure].append(timed(lambda folder=folder: smelt("start", f"{home}/{folder}", env)))
+                smelt("stop", f"{home}/{folder}", env)
+            shutil.rmtree(f"{home}/first")
+            shutil.rmtree(f"{home}/second")
+    for figure, seconds in figures.items():
+        best_s = min(seconds)
+        line = {"figure": f"local start, {figure}", "seconds": round(best_s, 2), "reference": "initdb alone"}
+        print(json.dumps({**line, "reference_seconds": round(reference_s, 2), "ratio": round(best_s / reference_s, 2)}))
+
+
+def timed(action: Callable[[], None]) -> float:
+    """Seconds that an action takes."""
+    began = time.monotonic()
+    action()
+    return time.monotonic() - began
+
+
+def smelt(verb: str, folder: str, env: dict[str, str]) -> None:
+    """`smelt local start` on free ports, or `stop`."""
+    options = ["--folder", folder, *(["--api-port", "0", "--db-port", "0"] if verb == "start" else [])]
+    command = [sys.executable, "-m", "smelt", "local", verb, *options]
+    subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
+
+
+def initdb(home: Path) -> None:
+    """Make an empty cluster; as another user where we are root, which Postgres refuses."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="initdb-"))
+    program = binaries() / "initdb"
+    user = "nobody" if os.geteuid() == 0 else None
+    try:
+        if user is not None:
+            shutil.chown(folder, user)
+        command = [str(program), "--auth=trust", "--no-sync", "-U", "postgres", "-D", str(folder / "data")]
+        subprocess.run(command, user=user, cwd=home.anchor, check=True, stdout=subprocess.DEVNULL)
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

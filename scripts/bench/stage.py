@@ -1,0 +1,60 @@
+"""What the benches share: a recording as long as wanted, an embedded project, workers as processes, and how to tell."""
+
+import json
+import os
+import subprocess
+import sys
+import wave
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+
+import smelt
+from smelt.local import LocalStack
+from smelt.processor.media.decode import decode
+from smelt.processor.media.probe import Limits, probe
+from smelt.processor.media.recording import BYTES_PER_SECOND, SAMPLE_RATE
+
+STANDUP = Path(__file__).parents[2] / "smelt" / "cli" / "recordings" / "standup.ogg"
+
+
+def tell(figure: str, value: float, unit: str, *, reference: str, reference_value: float, **more: object) -> None:
+    """Print one figure as a line of JSON, beside what it is compared with."""
+    line = {"figure": figure, unit: round(value, 3), "reference": reference, f"reference_{unit}": reference_value}
+    print(json.dumps({**line, **more}), flush=True)
+
+
+def recording(target: Path, seconds: float) -> Path:
+    """A WAV of real speech and its pauses: the demo recording again and again."""
+    limits = Limits(max_file_bytes=10**9, max_duration_s=1000)
+    once = decode(STANDUP, target.with_suffix(".pcm"), probe(STANDUP, limits), limits, lambda _: True)
+    samples = once.path.read_bytes()
+    left = int(seconds * SAMPLE_RATE) * (BYTES_PER_SECOND // SAMPLE_RATE)
+    with wave.open(str(target), "wb") as sink:
+        sink.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+        while left > 0:
+            sink.writeframes(samples[:left])
+            left -= len(samples)
+    return target
+
+
+@asynccontextmanager
+async def signed_in(stack: LocalStack) -> AsyncIterator[smelt.Client]:
+    """A client of a new user: recordings of hours are not for anonymous ones."""
+    async with httpx.AsyncClient(base_url=stack.api_url, headers={"apikey": stack.anon_key}) as http:
+        account = {"email": f"{uuid4()}@example.com", "password": str(uuid4())}
+        token = (await http.post("/auth/v1/signup", json=account)).raise_for_status().json()["access_token"]
+    async with smelt.connect(stack.api_url, stack.anon_key, access_token=token) as client:
+        yield client
+
+
+def start_worker(stack: LocalStack, folder: Path, *options: str, **settings: str) -> subprocess.Popen[bytes]:
+    """`smelt worker` with the demo model, or the one that the environment names; its log goes into the folder."""
+    env = {"SMELT_MODEL": "demo", **os.environ, **stack.env(), "SMELT_TEMP_DIR": str(folder), **settings}
+    with (folder / "worker.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "smelt", "worker", *options], env=env, cwd=folder, stdout=log, stderr=log
+        )
