@@ -1,0 +1,103 @@
+"""The command line as a user runs it: subprocesses, their lines of JSON, and signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+ROOT = Path(__file__).parents[2]
+STANDUP = ROOT / "smelt" / "cli" / "recordings" / "standup.ogg"
+STANDUP_TEXT = STANDUP.with_suffix(".txt").read_text()
+STAGES = ["pending", "validating", "decoding", "transcribing", "synthesizing"]
+RANGES = {
+    "pending": (0, 0),
+    "validating": (0, 10),
+    "decoding": (10, 20),
+    "transcribing": (20, 70),
+    "synthesizing": (70, 100),
+}
+
+Event = dict[str, Any]
+
+
+def environment(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a user who set these variables and no other of smelt's or Supabase's."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SMELT_", "SUPABASE_"))}
+    return {**inherited, "COLUMNS": "120", **env}
+
+
+def smelt(*arguments: str | Path, env: Mapping[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `smelt` with these arguments to its end."""
+    command = [sys.executable, "-m", "smelt", *map(str, arguments)]
+    return subprocess.run(
+        command, env=environment(env), cwd=cwd, capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+def submit(*arguments: str | Path, env: Mapping[str, str], cwd: Path | None = None) -> tuple[int, list[Event]]:
+    """`smelt submit --watch --json`: its exit code and its lines."""
+    done = smelt("submit", *arguments, "--watch", "--json", env=env, cwd=cwd)
+    assert done.stderr == "", done.stderr
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@contextmanager
+def submitting(*arguments: str | Path, env: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
+    """`smelt submit --watch --json` while it runs, and the lines it prints."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "smelt", "submit", *map(str, arguments), "--watch", "--json"],
+        env=environment(env),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process, process.stdout
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+@contextmanager
+def worker(env: Mapping[str, str], log: Path, *, cwd: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """`smelt worker` in the background once it listens for work, drained at the end."""
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "smelt", "worker"], env=environment(env), cwd=cwd, stdout=sink, stderr=sink
+        )
+    try:
+        wait_until(lambda: "joined channel smelt-workers" in log.read_text(), "a worker that listens")
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0, log.read_text()
+
+
+def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 30) -> None:
+    """Wait for a condition, or fail with what was waited for."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, f"waited {deadline_s:.0f} s for {what}"
+        time.sleep(0.02)
+
+
+def accuracy(heard: str, spoken: str) -> float:
+    """Share of the spoken words that were heard, in order: 1 minus the word error rate."""
+    reference, hypothesis = _words(spoken), _words(heard)
+    row = list(range(len(hypothesis) + 1))
+    for i, word in enumerate(reference, start=1):
+        previous, row[0] = row[0], i
+        for j, other in enumerate(hypothesis, start=1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (word != other))
+    return 1 - row[-1] / len(reference)
+
+
+def _words(text: str) -> list[str]:
+    return "".join(c for c in text.lower() if c.isalnum() or c.isspace()).split()

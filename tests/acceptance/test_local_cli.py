@@ -1,0 +1,220 @@
+"""`smelt local` as a user runs it: start, stop, status, reset, and what happens when things are in the way."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import psycopg
+import pytest
+from commands import environment, smelt
+from processes import as_ordinary_user, assert_free, assert_gone, family, listens, open_folder, wait_for
+
+ANY_PORTS = ("--api-port", "0", "--db-port", "0")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder to work in; what runs there in the end is stopped."""
+    yield tmp_path
+    smelt("local", "stop", env={}, cwd=tmp_path)
+
+
+def start(folder: Path, *options: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return smelt("local", "start", *options, env=env or {}, cwd=folder)
+
+
+def started(folder: Path) -> dict[str, str]:
+    """Start a stack and answer what `status` says of it."""
+    done = start(folder, *ANY_PORTS)
+    assert done.returncode == 0, done.stderr
+    return status(folder)
+
+
+def status(folder: Path) -> dict[str, str]:
+    done = smelt("local", "status", "-o", "json", env={}, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def supervisor(folder: Path) -> int:
+    return int((folder / ".smelt" / "lock").read_text())
+
+
+def add_user(names: dict[str, str]) -> None:
+    answer = httpx.post(
+        f"{names['API_URL']}/auth/v1/signup",
+        headers={"apikey": names["PUBLISHABLE_KEY"]},
+        json={"email": "someone@example.com", "password": "a long password"},
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def users(names: dict[str, str]) -> int:
+    with psycopg.connect(names["DB_URL"]) as connection:
+        return connection.execute("select count(*) from auth.users").fetchone()[0]
+
+
+def test_start_detaches_and_stop_leaves_nothing(folder: Path) -> None:
+    """The stack is ready when `start` ends, stays when it has ended, and is gone when `stop` ends; its data stays."""
+    names = started(folder)
+    add_user(names)
+    processes = family(supervisor(folder))
+    assert "already running" in start(folder).stdout
+
+    stopped = smelt("local", "stop", env={}, cwd=folder)
+    assert (stopped.returncode, stopped.stdout) == (0, "The stack is stopped.\n")
+    assert_gone(processes, within_s=0.5)
+    assert not any(listens(int(names[url].rpartition(":")[2].split("/")[0])) for url in ("API_URL", "DB_URL"))
+    assert users(started(folder)) == 1
+
+
+def test_status_speaks_to_people_and_programs(folder: Path) -> None:
+    """`-o env` has the names of `supabase status -o env`, and makes a `.env` that smelt understands."""
+    names = started(folder)
+    lines = smelt("local", "status", "-o", "env", env={}, cwd=folder).stdout.splitlines()
+    assert dict(line.split("=", 1) for line in lines) == {name: f'"{value}"' for name, value in names.items()}
+    assert names["SUPABASE_URL"] == names["API_URL"]
+    assert names["SUPABASE_ANON_KEY"] == names["ANON_KEY"]
+    assert names["SUPABASE_SERVICE_ROLE_KEY"] == names["SERVICE_ROLE_KEY"]
+    assert {"DB_URL", "JWT_SECRET", "PUBLISHABLE_KEY", "SECRET_KEY", "REST_URL"} <= names.keys()
+    assert names["API_URL"] in smelt("local", "status", env={}, cwd=folder).stdout
+
+
+def test_without_a_stack_status_says_so(folder: Path) -> None:
+    done = smelt("local", "status", env={}, cwd=folder)
+    assert done.returncode == 3
+    assert "smelt local start" in done.stderr
+    assert smelt("local", "stop", env={}, cwd=folder).returncode == 0
+
+
+def test_reset_makes_a_running_stack_as_new(folder: Path) -> None:
+    """Users and rows are gone, the migrations are there, the addresses stay."""
+    names = started(folder)
+    add_user(names)
+    assert smelt("local", "reset", env={}, cwd=folder).returncode == 0
+    assert status(folder) == names
+    assert users(names) == 0
+    with psycopg.connect(names["DB_URL"]) as connection:
+        assert connection.execute("select to_regclass('public.smelts')::text").fetchone() == ("smelts",)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
+def test_in_the_foreground_it_ends_when_told_to(folder: Path, number: signal.Signals, code: int) -> None:
+    command = [sys.executable, "-m", "smelt", "local", "start", "--foreground", *ANY_PORTS]
+    with subprocess.Popen(command, cwd=folder, env=environment({}), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while "Ctrl-C" not in process.stdout.readline():
+            assert process.poll() is None
+        processes = family(supervisor(folder))
+        process.send_signal(number)
+        assert process.wait(20) == code
+    assert_gone(processes, within_s=0.5)
+
+
+def test_a_start_that_is_interrupted_leaves_nothing(folder: Path) -> None:
+    """Ctrl-C before it is ready ends what was started so far; the next start works."""
+    command = [sys.executable, "-m", "smelt", "local", "start", *ANY_PORTS]
+    with subprocess.Popen(command, cwd=folder, env=environment({}), stdout=subprocess.DEVNULL) as process:
+        lock = folder / ".smelt" / "lock"
+        wait_for(lambda: lock.exists() and lock.read_text().endswith("\n"), 20, lambda: "nothing was started")
+        processes = family(supervisor(folder))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+    assert_gone(processes, within_s=0.5)
+    assert not [process for process in psutil.process_iter(["cmdline"]) if str(folder) in str(process.info["cmdline"])]
+    started(folder)
+
+
+def test_a_killed_supervisor_leaves_nothing_in_the_way(folder: Path) -> None:
+    """After SIGKILL no process is left, and the next start on the same ports finds the data."""
+    names = started(folder)
+    add_user(names)
+    processes = family(supervisor(folder))
+    processes[0].kill()
+    ports = [names[url].rpartition(":")[2].split("/")[0] for url in ("API_URL", "DB_URL")]
+    again = start(folder, "--api-port", ports[0], "--db-port", ports[1])
+    assert again.returncode == 0, again.stderr
+    assert_gone(processes)
+    assert users(status(folder)) == 1
+    smelt("local", "stop", env={}, cwd=folder)
+    for port in ports:
+        assert_free(int(port))
+
+
+@pytest.mark.parametrize("flag", ["--api-port", "--db-port"])
+def test_a_taken_port_is_one_sentence(folder: Path, flag: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = start(folder, *ANY_PORTS, flag, port)
+    assert done.returncode == 2
+    assert done.stderr == f"smelt: port {port} is taken; stop what listens there, or choose another one with {flag}\n"
+
+
+@pytest.mark.parametrize(
+    ("env", "code", "sentence"),
+    [
+        ({"PATH": "/nowhere"}, 2, "npm is missing"),
+        ({"npm_config_registry": "http://127.0.0.1:9"}, 3, "is there a network?"),
+        ({"SMELT_POSTGREST": "/nowhere/postgrest"}, 2, "SMELT_POSTGREST names /nowhere/postgrest"),
+    ],
+    ids=["no npm", "no network", "wrong program"],
+)
+def test_a_missing_postgrest_is_one_sentence(folder: Path, env: dict[str, str], code: int, sentence: str) -> None:
+    """On a first start, with nothing in the cache yet."""
+    done = start(folder, *ANY_PORTS, env={"XDG_CACHE_HOME": str(folder / "cache"), **env})
+    assert done.returncode == code
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_ordinary_user_runs_it() -> None:
+    """Without root, without a home."""
+    if os.geteuid() != 0:
+        pytest.skip("all the other tests are run by an ordinary user already")
+    command = as_ordinary_user("-m", "smelt", "local")
+    if command is None:
+        pytest.skip("nobody but root can run this Python: install one where all users reach it")
+    with open_folder() as home:
+        options = ("--folder", str(home / ".smelt"))
+        done = _run([*command, "start", *options, *ANY_PORTS], home)
+        try:
+            assert done.returncode == 0, done.stderr
+            assert {process.uids().real for process in family(int((home / ".smelt" / "lock").read_text()))} == {65534}
+        finally:
+            assert _run([*command, "stop", *options], home).returncode == 0
+
+
+def test_root_runs_it_in_a_folder_that_is_closed_to_others(folder: Path) -> None:
+    """Postgres runs as another user then; nobody's folders are opened for it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root starts Postgres as another user")
+    closed = folder / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "inside").mkdir()
+    try:
+        started(closed / "inside")
+        assert {process.name(): process.uids().real != 0 for process in family(supervisor(closed / "inside"))}[
+            "postgres"
+        ]
+        assert closed.stat().st_mode & 0o777 == 0o700
+    finally:
+        smelt("local", "stop", env={}, cwd=closed / "inside")
+
+
+def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment({"TMPDIR": str(folder)}),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )

@@ -1,0 +1,89 @@
+"""What the README shows works as it stands there."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commands import ROOT, environment, worker
+from stacks import Stack, running_project, sign_up
+
+README = (ROOT / "README.md").read_text()
+RECORDING = ROOT / "tests" / "recordings" / "action_item.m4a"
+JS = ROOT / "tests" / "js"
+
+
+def blocks(language: str) -> list[str]:
+    """The code of one language, in the README's order."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def working_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A project with a worker."""
+    with running_project() as stack, worker(stack.env(), tmp_path_factory.mktemp("worker") / "log"):
+        yield stack
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the reader has a recording."""
+    shutil.copy(RECORDING, tmp_path / "meeting.m4a")
+    return tmp_path
+
+
+def run(command: list[str], folder: Path, env: dict[str, str]) -> str:
+    done = subprocess.run(
+        command, cwd=folder, env=environment(env), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_python_examples(working_stack: Stack, folder: Path) -> None:
+    watching, blocking = blocks("python")
+    names = {
+        "url": working_stack.api_url,
+        "anon_key": working_stack.anon_key,
+        "token": sign_up(working_stack).access_token,
+    }
+    given = "".join(f"{name} = {value!r}\n" for name, value in names.items())
+    body = watching.replace("import smelt\n", "")
+    program = f"import asyncio, smelt\n{given}async def main():\n{textwrap.indent(body, '    ')}\nasyncio.run(main())\n"
+    printed = run([sys.executable, "-c", program], folder, {})
+    assert "% Transcribing audio..." in printed
+    assert "action item" in printed.lower()
+    blocking_program = f"import smelt\n{given}{blocking}\nprint(done.results[0].content)\n"
+    assert "Lisa" in run([sys.executable, "-c", blocking_program], folder, {})
+
+
+@pytest.mark.skipif(not (JS / "node_modules").exists(), reason="run `npm install` in tests/js")
+def test_the_javascript_example(working_stack: Stack, folder: Path) -> None:
+    (example,) = blocks("js")
+    program = f"""
+        import {{ readFile }} from 'node:fs/promises'
+        import WebSocket from 'ws'
+        globalThis.WebSocket ??= WebSocket
+        const SUPABASE_URL = {json.dumps(working_stack.api_url)}
+        const SUPABASE_ANON_KEY = {json.dumps(working_stack.anon_key)}
+        const file = new File([await readFile('{folder}/meeting.m4a')], 'meeting.m4a')
+        const addLines = (id, segments) => console.log('lines', segments.length)
+        const render = (state) => {{
+          console.log(state.status, state.seq)
+          if (state.status === 'completed') setTimeout(() => process.exit(0))
+          if (state.status === 'failed') process.exit(1)
+        }}
+    """
+    script = JS / f"readme-{folder.name}.tmp.mjs"
+    script.write_text(textwrap.dedent(program) + example)
+    try:
+        printed = run(["node", str(script)], folder, {})
+    finally:
+        script.unlink()
+    assert "lines 1" in printed
+    assert "completed" in printed

@@ -1,0 +1,104 @@
+"""A throw-away Postgres for the tests of the migrations: the embedded one, or one that the system has."""
+
+import asyncio
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psycopg
+from db_waiting import await_true
+from psycopg.conninfo import make_conninfo
+
+from smelt.local.account import Account, database_account
+from smelt.local.child import Child, Step
+from smelt.local.postgres import SETTINGS, SUPERUSER, THROW_AWAY_SETTINGS
+
+REPOSITORY: Final = Path(__file__).resolve().parents[3]
+MIGRATIONS: Final = REPOSITORY / "supabase" / "migrations"
+PLATFORM: Final = REPOSITORY / "smelt" / "local" / "platform"
+MEMORY: Final = Path("/dev/shm")
+ROOM_BYTES: Final = 1024**3
+AT_ONCE: Final = Step(signal.SIGQUIT, 5.0)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server, reached over its Unix socket; the database `postgres` holds what every test starts from."""
+
+    sockets: Path
+
+    def dsn(self, user: str, database: str = "postgres") -> str:
+        """Answer how to connect as a role."""
+        return make_conninfo(host=str(self.sockets), user=user, dbname=database, sslmode="disable")
+
+
+@contextmanager
+def running(binaries: Path) -> Iterator[Server]:
+    """Run a new, empty server for the time of the block; it does not outlive this process, however that ends."""
+    folder = Path(tempfile.mkdtemp(prefix="smelt-db-", dir=_quick_folder()))
+    server = Server(folder)
+    try:
+        account = database_account()
+        account.private_folder(folder)
+        # A loop of its own: the tests' loops come and go.
+        with asyncio.Runner() as runner:
+            child = runner.run(_start(binaries, folder, account))
+            try:
+                await_true(lambda: not child.running or _takes_connections(server))
+                yield server
+            finally:
+                runner.run(child.stop(AT_ONCE))
+    finally:
+        shutil.rmtree(folder)
+
+
+def lay_down(server: Server) -> None:
+    """Make the database `postgres` one of the platform's, and apply the migrations as its role `postgres`."""
+    with psycopg.connect(server.dsn(SUPERUSER), autocommit=True) as admin:
+        for path in sorted(PLATFORM.glob("*.sql")):
+            admin.execute(path.read_bytes())
+    with psycopg.connect(server.dsn("postgres")) as owner:
+        for path in sorted(MIGRATIONS.glob("*.sql")):
+            owner.execute(path.read_bytes())
+            owner.commit()
+
+
+async def _start(binaries: Path, folder: Path, account: Account) -> Child:
+    log = folder / "log"
+    closed = not account.may_reach((binaries / "postgres",))
+    new = (binaries / "initdb", "-U", SUPERUSER, "-D", folder / "data", "--auth=trust", "--no-sync")
+    child = await Child.spawn(
+        (*new, "--encoding=UTF8", "--locale=C"),
+        log=log,
+        death_signal=signal.SIGKILL,
+        account=account,
+        pass_closed_folders=closed,
+    )
+    assert await child.wait() == 0, log.read_text(encoding="utf-8")
+    settings = {**SETTINGS, **THROW_AWAY_SETTINGS, "listen_addresses": "", "unix_socket_directories": str(folder)}
+    words = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    return await Child.spawn(
+        (binaries / "postgres", "-D", folder / "data", *words),
+        log=log,
+        death_signal=signal.SIGQUIT,
+        account=account,
+        pass_closed_folders=closed,
+    )
+
+
+def _quick_folder() -> Path | None:
+    # Cloning a database is writing files: in memory, where there is room, it takes a quarter of the time.
+    return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES else None
+
+
+def _takes_connections(server: Server) -> bool:
+    try:
+        psycopg.connect(server.dsn(SUPERUSER)).close()
+    except psycopg.OperationalError:
+        return False
+    return True

@@ -1,0 +1,22 @@
+"""What the advisors of the Supabase CLI make of the migrations."""
+
+import json
+import subprocess
+from typing import Final
+
+import pytest
+from db_server import REPOSITORY
+from stacks import Stack
+
+CLI: Final = REPOSITORY / "tests" / "js" / "node_modules" / ".bin" / "supabase"
+
+
+@pytest.mark.skipif(not CLI.exists(), reason="the Supabase CLI is missing: run `npm install` in tests/js")
+def test_the_advisors_find_nothing_but_indexes_that_nobody_used_yet(stack: Stack) -> None:
+    command = [str(CLI), "db", "advisors", "--db-url", stack.db_url, "--level", "info", "--output-format", "json"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    findings = json.loads(done.stdout)["results"]
+    assert {finding["name"] for finding in findings} <= {"unused_index"}
+    # An empty answer would mean that nobody looked: the indexes of an idle stack are unused.
+    assert findings

@@ -1,0 +1,153 @@
+"""What the database says is what smelt.contract says, word for word and key for key."""
+
+import re
+from typing import Any, get_args
+
+import pytest
+from db_calls import Caller, Database, claimed, results_for, submitted, upload
+from db_server import MIGRATIONS
+from pydantic import BaseModel
+
+from smelt.contract import events, state, vocabulary, work
+
+
+def _whole(model: type[BaseModel], answer: dict[str, Any]) -> Any:
+    """Parse an answer that has every key of its model and no other."""
+    assert answer.keys() == set(model.model_fields)
+    return model.model_validate(answer)
+
+
+def test_the_sentences_and_messages_are_those_of_the_contract(untouched: Database) -> None:
+    for code, sentence in vocabulary.ERROR_SENTENCES.items():
+        assert untouched.value("select smelt.error_sentence(%s)", code) == sentence
+    assert untouched.value("select smelt.error_sentence('nonsense')") is None
+    for status, message in vocabulary.STAGE_MESSAGES.items():
+        assert untouched.value("select smelt.stage_message(%s)", status) == message
+
+
+def test_the_stages_lie_where_the_contract_has_them(untouched: Database) -> None:
+    for status, (floor, ceiling) in vocabulary.PERCENT_RANGES.items():
+        found = untouched.rows("select smelt.stage_floor(%s), smelt.stage_ceiling(%s)", status, status)
+        assert found == [(floor, ceiling)]
+
+
+def test_every_refusal_has_a_code_of_the_contract() -> None:
+    migrations = "".join(path.read_text(encoding="utf-8") for path in MIGRATIONS.glob("*.sql"))
+    assert set(re.findall(r"smelt\.refuse\(\s*'(\w+)'", migrations)) == set(get_args(vocabulary.RefusalCode))
+
+
+@pytest.mark.parametrize(
+    ("enum", "literal"),
+    [
+        ("smelt_status", vocabulary.Status),
+        ("smelt_file_status", vocabulary.FileStatus),
+        ("smelt_mode", vocabulary.Mode),
+        ("smelt_input_type", vocabulary.InputType),
+        ("smelt_outcome", vocabulary.Outcome),
+    ],
+)
+def test_the_states_are_those_of_the_contract(untouched: Database, enum: str, literal: Any) -> None:
+    assert tuple(untouched.value(f"select enum_range(null::public.{enum})::text[]")) == get_args(literal)
+
+
+def test_every_default_prompt_is_known(client: Caller) -> None:
+    created = client(
+        "create_smelt", text_input="notes", default_prompt_names=[*vocabulary.DEFAULT_PROMPTS, "summarize"]
+    )
+    assert tuple(created["default_prompt_names"]) == vocabulary.DEFAULT_PROMPTS
+
+
+def test_every_answer_of_a_smelts_life_has_the_shape_of_the_contract(
+    database: Database, client: Caller, worker: Caller
+) -> None:
+    files = [{"filename": "stand-up März.mp3", "size_bytes": 12}, {"filename": "second.ogg", "size_bytes": 7}]
+    created = client("create_smelt", files=files, default_prompt_names=["summarize", "action_items"])
+    parsed = _whole(state.Created, created)
+    assert [_whole(state.CreatedFile, file).filename for file in created["files"]] == [f["filename"] for f in files]
+    assert parsed.subscription_channel == f"smelt:{parsed.id}"
+    upload(database, created)
+    waiting = _whole(state.Snapshot, client("submit_smelt", smelt_id=created["id"]))
+    assert (waiting.queue_position, waiting.eta_seconds, waiting.results) == (1, None, None)
+    assert waiting.progress == events.StageProgress(percentage=0, stage="pending", message="Waiting to process...")
+
+    answer = worker("claim_smelts", worker_id="w")
+    assert _whole(work.Claims, answer).next_due_in_s > 29
+    claim = _whole(work.Claim, answer["smelts"][0])
+    assert (claim.max_file_bytes, claim.max_duration_s) == (500 * 1024**2, 6 * 3600)
+    _whole(work.ClaimedFile, answer["smelts"][0]["files"][0])
+
+    report = worker(
+        "report_progress",
+        smelt_id=created["id"],
+        attempt=claim.attempt,
+        status="transcribing",
+        percentage=33.333,
+        eta_seconds=12.5,
+        files=[
+            {
+                "id": str(claim.files[0].id),
+                "stage": "transcribing",
+                "progress": 50,
+                "language": "de",
+                "trust": {
+                    "silence_seconds": 2.5,
+                    "low_confidence_segments": [1],
+                    "repeated_segments": [],
+                    "model": "small",
+                    "notice": None,
+                },
+            }
+        ],
+        segments=[
+            {"file_id": str(claim.files[0].id), "index": i, "start": i, "end": i + 1, "text": f"word {i}"}
+            for i in range(3)
+        ],
+    )
+    _whole(work.Report, report)
+    event = _whole(events.ProgressEvent, report["event"])
+    assert event.progress == events.StageProgress(
+        percentage=33.3, stage="transcribing", message="Transcribing audio..."
+    )
+    assert (event.eta_seconds, [file.status for file in event.files]) == (12.5, ["processing", "pending"])
+    under_way = client("get_smelt", smelt_id=created["id"])
+    assert _whole(state.Snapshot, under_way).seq == event.seq
+    assert 11 < under_way["eta_seconds"] <= 12.5
+    assert _whole(state.FileState, under_way["files"][0]).language == "de"
+    assert _whole(state.Trust, under_way["files"][0]["trust"]).low_confidence_segments == (1,)
+    assert [_whole(state.FileSegment, segment).index for segment in under_way["segments"]] == [0, 1, 2]
+    _whole(state.Unchanged, client("get_smelt", smelt_id=created["id"], after_seq=event.seq))
+    _whole(work.SavedSegment, worker("load_segments", smelt_id=created["id"], file_id=str(claim.files[0].id))[0])
+
+    settled = worker(
+        "complete_smelt", smelt_id=created["id"], attempt=claim.attempt, results=results_for(answer["smelts"][0])
+    )
+    assert _whole(work.Settled, settled).outcome == "complete"
+    done = client("get_smelt", smelt_id=created["id"])
+    assert [_whole(events.Result, result).filename for result in done["results"]] == [f["filename"] for f in files]
+    assert done["next_poll_s"] is None
+    messages = worker("claim_outbox", worker_id="w", smelt_id=created["id"])
+    [completed] = [message for message in messages if message["event"] == "completed"]
+    _whole(work.OutboxMessage, completed)
+    assert _whole(events.CompletedEvent, completed["payload"]).seq == done["seq"]
+
+
+def test_a_failure_has_the_shape_of_the_contract(database: Database, client: Caller, worker: Caller) -> None:
+    submitted(database, client)
+    claim = claimed(worker)
+    worker("fail_smelt", smelt_id=claim["id"], attempt=claim["attempt"], error_code="a code that nobody knows")
+    [payload] = [
+        message["payload"]
+        for message in worker("claim_outbox", worker_id="w", smelt_id=claim["id"])
+        if message["event"] == "failed"
+    ]
+    failed = _whole(events.FailedEvent, payload)
+    assert failed.error_message == vocabulary.ERROR_SENTENCES["internal_error"]
+
+
+def test_a_combined_smelt_has_one_result_of_its_own_id(database: Database, client: Caller, worker: Caller) -> None:
+    created = submitted(database, client, 2, mode="combine")
+    claim = claimed(worker)
+    assert claim["mode"] == "combine"
+    result = {"file_id": created["id"], "filename": "combined", "content": "# Both"}
+    worker("complete_smelt", smelt_id=claim["id"], attempt=claim["attempt"], results=[result])
+    assert client("get_smelt", smelt_id=created["id"])["results"] == [result]

@@ -1,0 +1,256 @@
+"""Who may do what, checked against the catalogue for every function, table and column there is."""
+
+from typing import Final
+from uuid import uuid4
+
+import psycopg
+import pytest
+from db_calls import Caller, Database, Role, anon, refusal, service, user
+from db_server import Server
+
+CLIENT_FUNCTIONS: Final = {
+    f"public.{name}"
+    for name in (
+        "create_smelt",
+        "submit_smelt",
+        "get_smelt",
+        "get_smelts",
+        "cancel_smelt",
+        "retry_smelt",
+        "delete_smelt",
+    )
+}
+WORKER_FUNCTIONS: Final = {
+    f"public.{name}"
+    for name in (
+        "claim_smelts",
+        "report_progress",
+        "renew_leases",
+        "load_segments",
+        "complete_smelt",
+        "fail_smelt",
+        "release_smelt",
+        "claim_outbox",
+        "settle_outbox",
+        "list_expired",
+        "confirm_purged",
+        "heartbeat_worker",
+        "get_health",
+    )
+}
+POLICY_FUNCTIONS: Final = {"smelt.may_listen", "smelt.may_upload", "smelt.owns_audio"}
+READABLE: Final = {
+    f"public.{name}"
+    for name in (
+        "smelts",
+        "smelt_files",
+        "smelt_segments",
+        "smelt_results",
+        "smelt_batches",
+        "prompts",
+        "notifications",
+    )
+}
+WRITABLE_COLUMNS: Final = {
+    ("authenticated", "INSERT", "public.prompts", "name"),
+    ("authenticated", "INSERT", "public.prompts", "content"),
+    ("authenticated", "UPDATE", "public.prompts", "name"),
+    ("authenticated", "UPDATE", "public.prompts", "content"),
+    ("authenticated", "UPDATE", "public.notifications", "seen_at"),
+    ("authenticated", "UPDATE", "public.notifications", "read_at"),
+}
+ROLES: Final = ("public", "anon", "authenticated", "service_role")
+
+
+def _bodies(functions: set[str]) -> set[str]:
+    return functions | {name.replace("public.", "smelt.") for name in functions}
+
+
+def _callable_by(role: str) -> set[str]:
+    clients = _bodies(CLIENT_FUNCTIONS) | POLICY_FUNCTIONS
+    return {
+        "public": set(),
+        "anon": clients,
+        "authenticated": clients | _bodies({"public.create_batch"}),
+        "service_role": clients | _bodies(WORKER_FUNCTIONS),
+    }[role]
+
+
+def test_the_defaults_of_the_platform_are_in_force(server: Server) -> None:
+    """Without this the tests below would prove nothing: what is made in `public` is open until it is revoked."""
+    with psycopg.connect(server.dsn("postgres")) as connection:
+        connection.execute("create function public.fresh() returns void language sql as ''")
+        connection.execute("create table public.fresh_table ()")
+        row = connection.execute(
+            "select has_function_privilege('anon', 'public.fresh()', 'execute'),"
+            " has_table_privilege('anon', 'public.fresh_table', 'insert')"
+        ).fetchone()
+        connection.rollback()
+    assert row == (True, True)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_may_call_its_functions_and_no_other(untouched: Database, role: str) -> None:
+    rows = untouched.rows(
+        """
+        select p.oid::regproc::text
+        from pg_catalog.pg_proc as p
+        where p.pronamespace in ('public'::regnamespace, 'smelt'::regnamespace)
+            and has_function_privilege(%s, p.oid, 'execute')
+        """,
+        role,
+    )
+    assert {_qualified(name) for (name,) in rows} == _callable_by(role)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_reads_what_row_level_security_covers_and_writes_nothing_of_a_smelt(
+    untouched: Database, role: str
+) -> None:
+    rows = untouched.rows(
+        """
+        select k.privilege, c.oid::regclass::text
+        from pg_catalog.pg_class as c
+        cross join unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER'])
+            as k (privilege)
+        where c.relnamespace in ('public'::regnamespace, 'smelt'::regnamespace) and c.relkind in ('r', 'p', 'v', 'm')
+            and has_table_privilege(%s, c.oid, k.privilege)
+        """,
+        role,
+    )
+    wanted = {("SELECT", table) for table in READABLE} if role in ("authenticated", "service_role") else set()
+    if role == "authenticated":
+        wanted.add(("DELETE", "public.prompts"))
+    assert {(privilege, _qualified(table)) for privilege, table in rows} == wanted
+
+
+def test_no_column_is_writable_but_those_that_are_meant_to_be(untouched: Database) -> None:
+    rows = untouched.rows(
+        """
+        select r.role, k.privilege, c.oid::regclass::text, a.attname
+        from pg_catalog.pg_class as c
+        join pg_catalog.pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+        cross join unnest(array['anon', 'authenticated', 'service_role']) as r (role)
+        cross join unnest(array['INSERT', 'UPDATE']) as k (privilege)
+        where c.relnamespace in ('public'::regnamespace, 'smelt'::regnamespace) and c.relkind = 'r'
+            and has_column_privilege(r.role, c.oid, a.attnum, k.privilege)
+        """
+    )
+    assert {(role, privilege, _qualified(table), column) for role, privilege, table, column in rows} == WRITABLE_COLUMNS
+
+
+def test_no_sequence_is_open(untouched: Database) -> None:
+    rows = untouched.rows(
+        """
+        select c.oid::regclass::text, r.role
+        from pg_catalog.pg_class as c
+        cross join unnest(array['anon', 'authenticated', 'service_role']) as r (role)
+        where c.relnamespace in ('public'::regnamespace, 'smelt'::regnamespace) and c.relkind = 'S'
+            and has_sequence_privilege(r.role, c.oid, 'usage, select, update')
+        """
+    )
+    assert rows == []
+
+
+@pytest.mark.parametrize("role", ["anon", "authenticated", "service_role"])
+def test_nobody_makes_anything_in_the_schema_of_the_machine(untouched: Database, role: str) -> None:
+    [row] = untouched.rows(
+        "select has_schema_privilege(%s, 'smelt', 'usage'), has_schema_privilege(%s, 'smelt', 'create')", role, role
+    )
+    assert row == (True, False)
+
+
+def test_every_table_of_public_has_row_level_security(untouched: Database) -> None:
+    rows = untouched.rows(
+        "select oid::regclass::text from pg_catalog.pg_class"
+        " where relnamespace = 'public'::regnamespace and relkind = 'r' and relrowsecurity"
+    )
+    assert {_qualified(name) for (name,) in rows} == READABLE
+
+
+def test_every_function_fixes_its_search_path_and_definers_live_out_of_reach(untouched: Database) -> None:
+    rows = untouched.rows(
+        """
+        select p.oid::regproc::text, p.pronamespace::regnamespace::text, p.prosecdef, p.proconfig, r.rolname
+        from pg_catalog.pg_proc as p
+        join pg_catalog.pg_roles as r on r.oid = p.proowner
+        where p.pronamespace in ('public'::regnamespace, 'smelt'::regnamespace)
+        """
+    )
+    assert [name for name, *_, config, _ in rows if config != ['search_path=""']] == []
+    assert [name for name, schema, definer, *_ in rows if definer and schema == "public"] == []
+    assert {owner for *_, owner in rows} == {"postgres"}
+    assert not [name for name, *_, owner in rows if owner == "supabase_admin"]
+
+
+def test_every_definer_function_is_meant_to_be_called(untouched: Database) -> None:
+    """A body that runs as the owner is one that somebody may call, or a trigger: the rest runs as who calls it."""
+    rows = untouched.rows(
+        "select oid::regproc::text from pg_catalog.pg_proc where prosecdef and pronamespace = 'smelt'::regnamespace"
+    )
+    called = set().union(*(_callable_by(role) for role in ROLES))
+    assert {name for (name,) in rows} == {name for name in called if name.startswith("smelt.")} | {"smelt.check_prompt"}
+
+
+def test_every_foreign_key_has_an_index(untouched: Database) -> None:
+    rows = untouched.rows(
+        """
+        select c.conrelid::regclass::text, c.conname
+        from pg_catalog.pg_constraint as c
+        where c.contype = 'f' and c.connamespace in ('public'::regnamespace, 'smelt'::regnamespace)
+            and not exists (
+                select from pg_catalog.pg_index as i
+                where i.indrelid = c.conrelid and (i.indkey::int2[])[0:cardinality(c.conkey) - 1] @> c.conkey
+            )
+        """
+    )
+    assert rows == []
+
+
+@pytest.mark.parametrize("who", [anon(), user(str(uuid4()))], ids=lambda role: role.name)
+def test_a_client_calls_no_function_of_the_workers(untouched: Database, who: Role) -> None:
+    caller = untouched.caller(who)
+    for function in sorted(WORKER_FUNCTIONS):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            caller(function.removeprefix("public."), **_nulls(untouched, function))
+        body = function.replace("public.", "smelt.")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            caller.rows(f"select {body}({_placeholders(untouched, body)})")
+
+
+def test_every_role_calls_the_functions_of_clients(database: Database, owner: str) -> None:
+    for caller in map(database.caller, (anon(), user(owner), service())):
+        created = caller("create_smelt", text_input="notes")
+        assert caller("get_smelt", smelt_id=created["id"])["status"] == "pending"
+        assert len(caller("get_smelts", smelts=[{"id": created["id"]}])["smelts"]) == 1
+        assert caller("submit_smelt", smelt_id=created["id"])["status"] == "pending"
+        assert caller("cancel_smelt", smelt_id=created["id"])["error_code"] == "cancelled"
+        assert caller("retry_smelt", smelt_id=created["id"])["run"] == 2
+        assert caller("delete_smelt", smelt_id=created["id"]) == {"deleted": True}
+
+
+def test_a_token_that_claims_another_role_gains_nothing(database: Database, client: Caller) -> None:
+    """The role is the one that the session has: claims that say otherwise are claims."""
+    created = client("create_smelt", text_input="notes")
+    forged = database.caller(anon())
+    forged.role.claims["role"] = "service_role"
+    with pytest.raises(psycopg.Error) as refused:
+        forged("get_smelt", smelt_id=created["id"])
+    assert refusal(refused.value) == ("PT404", "not_found")
+
+
+def _qualified(name: str) -> str:
+    return name if "." in name else f"public.{name}"
+
+
+def _nulls(database: Database, function: str) -> dict[str, None]:
+    rows = database.rows(
+        "select unnest(proargnames[1:pronargs - pronargdefaults]) from pg_catalog.pg_proc where oid = %s::regproc",
+        function,
+    )
+    return {name: None for (name,) in rows}
+
+
+def _placeholders(database: Database, function: str) -> str:
+    count = database.value("select pronargs from pg_catalog.pg_proc where oid = %s::regproc", function)
+    return ", ".join(["null"] * count)

@@ -1,0 +1,183 @@
+"""Workers that do everything at random, and vanish: nothing is lost, nothing settled twice, nothing goes back."""
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from itertools import groupby, pairwise
+from typing import Any, Final
+
+import pytest
+from db_calls import Caller, Database, results_for, service, user
+from db_waiting import await_true
+
+SMELTS: Final = 60
+USERS: Final = 5
+WORKERS: Final = 4
+ENDS: Final = ("completed", "failed")
+
+HISTORY: Final = """
+create table public.history (
+    id bigint generated always as identity, smelt_id uuid, run integer, seq bigint, attempt bigint, status text,
+    percentage numeric, visible jsonb
+);
+create function public.remember() returns trigger language plpgsql security definer as $$
+begin
+    insert into public.history (smelt_id, run, seq, attempt, status, percentage, visible)
+    values (
+        new.id, new.run, new.seq, new.attempt, new.status, new.percentage,
+        to_jsonb(new) - '{seq,updated_at,failure_count,audio_state}'::text[]
+    );
+    return null;
+end
+$$;
+create trigger remember after insert or update on public.smelts for each row execute function public.remember();
+"""
+
+
+class Chaos:
+    """One worker; what it does with a smelt, and whether it does it at all, is chance."""
+
+    def __init__(self, caller: Caller, name: str) -> None:
+        self.caller = caller
+        self.name = name
+        self.random = random.Random(name)
+        self.settled: list[tuple[str, str]] = []
+        self.sent: list[dict[str, Any]] = []
+
+    def run(self, finished: threading.Event) -> None:
+        """Work until there is nothing left."""
+        while not finished.is_set():
+            count = self.random.randrange(1, 4)
+            claims = self.caller("claim_smelts", worker_id=self.name, max_count=count)["smelts"]
+            leases = [{"smelt_id": claim["id"], "attempt": claim["attempt"]} for claim in claims]
+            self.random.shuffle(leases)
+            self.caller("renew_leases", worker_id=self.name, leases=leases)
+            for claim in claims:
+                self.work(claim)
+            self.send()
+
+    def work(self, claim: dict[str, Any]) -> None:
+        """Report a few times, then settle somehow, or not at all."""
+        key = {"smelt_id": claim["id"], "attempt": claim["attempt"]}
+        for _ in range(self.random.randrange(3)):
+            checkpoint = {"at": self.random.random()}
+            self.caller(
+                "report_progress",
+                **key,
+                status=self.random.choice(["validating", "decoding", "transcribing", "synthesizing"]),
+                percentage=self.random.uniform(0, 100),
+                files=[{"id": claim["files"][0]["id"], "checkpoint": checkpoint}],
+            )
+        match self.random.choice(["complete", "complete", "fail", "try again", "release", "vanish"]):
+            case "complete":
+                answer = self.caller("complete_smelt", **key, results=results_for(claim))
+            case "fail":
+                answer = self.caller("fail_smelt", **key, error_code="internal_error")
+            case "try again":
+                answer = self.caller("fail_smelt", **key, error_code="connection_lost", transient=True)
+            case "release":
+                answer = self.caller("release_smelt", **key)
+            case _:
+                return
+        if answer["verdict"] == "settled":
+            self.settled.append((claim["id"], answer["completed_at"]))
+
+    def send(self) -> None:
+        """Send some of what is owed; half of it is acknowledged."""
+        messages = self.caller("claim_outbox", worker_id=self.name, max_count=5)
+        acknowledged = [message for message in messages if self.random.random() < 0.5]
+        self.sent += acknowledged
+        ids = [message["id"] for message in acknowledged]
+        self.random.shuffle(ids)
+        self.caller("settle_outbox", ids=ids)
+
+
+@pytest.fixture
+def workers(database: Database) -> list[Chaos]:
+    return [Chaos(database.caller(service()), f"worker {index}") for index in range(WORKERS)]
+
+
+def test_chaos_loses_nothing_and_settles_everything_once(database: Database, workers: list[Chaos]) -> None:
+    database.run("update smelt.limits set retry_base_s = 0")
+    database.run(HISTORY)
+    clients = [database.caller(user(database.add_user())) for _ in range(USERS)]
+    batches = [client("create_batch")["id"] for client in clients]
+    smelts = [
+        clients[n % USERS]("create_smelt", text_input=f"notes {n}", batch_id=batches[n % USERS])["id"]
+        for n in range(SMELTS)
+    ]
+    chance = random.Random("clock")
+
+    def meddle() -> None:
+        # The clocks run wild, and now and then somebody has had enough.
+        database.run("update smelt.leases set expires_at = clock_timestamp() where random() < 0.2")
+        database.run(
+            "update smelt.outbox set created_at = created_at - interval '10 s', leased_by = null, leased_until = null"
+            " where id in (select id from smelt.outbox where random() < 0.3 for update skip locked)"
+        )
+        if (n := chance.randrange(SMELTS * 10)) < SMELTS:
+            clients[n % USERS]("cancel_smelt", smelt_id=smelts[n])
+
+    _let_them_work(database, workers, meddle)
+    ends = dict(database.rows("select id::text, completed_at from public.smelts"))
+    assert set(ends) == set(smelts)
+    for worker in workers:
+        assert all(datetime.fromisoformat(completed_at) == ends[smelt] for smelt, completed_at in worker.settled)
+    _check_history(database)
+    _check_ends(database)
+    _check_what_was_told(database, workers)
+
+
+def _let_them_work(database: Database, workers: list[Chaos], meddle: Callable[[], None]) -> None:
+    finished = threading.Event()
+
+    def all_ended() -> bool:
+        meddle()
+        return not database.value("select count(*) from public.smelts where completed_at is null")
+
+    with ThreadPoolExecutor(len(workers)) as pool:
+        runs = [pool.submit(worker.run, finished) for worker in workers]
+        try:
+            await_true(all_ended)
+        finally:
+            finished.set()
+        for run in runs:
+            run.result()
+
+
+def _check_history(database: Database) -> None:
+    query = "select smelt_id, seq, attempt, percentage, status, visible from public.history order by smelt_id, id"
+    for smelt, changes in groupby(database.rows(query), key=lambda row: row[0]):
+        for before, after in pairwise(changes):
+            assert after[1] == before[1] + (after[5] != before[5]), f"{smelt}: seq grows with what is visible"
+            assert after[2] >= before[2], f"{smelt}: the attempt never goes back"
+            assert after[3] >= before[3], f"{smelt}: the percentage never goes back"
+            assert before[4] not in ENDS, f"{smelt}: an end is final"
+
+
+def _check_ends(database: Database) -> None:
+    assert database.rows("select * from smelt.leases") == []
+    assert database.rows("select smelt_id from smelt.attempts where ending is null") == []
+    completed = "select id from public.smelts where status = 'completed' order by 1"
+    assert database.rows("select smelt_id from public.smelt_results order by 1") == database.rows(completed)
+    counted = database.rows("select id, total, completed, failed, status::text from public.smelt_batches order by id")
+    found = database.rows(
+        "select batch_id, count(*), count(*) filter (where status = 'completed'),"
+        " count(*) filter (where status = 'failed'),"
+        " case when bool_or(status = 'completed') then 'completed' else 'failed' end"
+        " from public.smelts group by 1 order by 1"
+    )
+    assert counted == found
+
+
+def _check_what_was_told(database: Database, workers: list[Chaos]) -> None:
+    """Every end and every notification was sent, or is still owed, under one event id."""
+    sent = {(m["topic"], m["event"], m["event_id"]) for worker in workers for m in worker.sent}
+    owed = set(database.rows("select topic, event, event_id::text from smelt.outbox"))
+    told = Counter((topic, event) for topic, event, _ in sent | owed)
+    ends = database.rows("select 'smelt:' || id, status::text from public.smelts")
+    assert {key: count for key, count in told.items() if key[0].startswith("smelt:")} == dict.fromkeys(ends, 1)
+    assert sum(count for (_, event), count in told.items() if event == "new_notification") == SMELTS

@@ -1,0 +1,52 @@
+"""A project without anything of smelt's, and official clients for it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from uuid import uuid4
+
+import httpx
+import pytest
+from supabase import AsyncClient, AsyncClientOptions, create_async_client
+
+from smelt.local import LocalStack
+
+Connect = Callable[..., Awaitable[AsyncClient]]
+
+
+@pytest.fixture(scope="session")
+def bare_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """A stack of an empty project; tests make buckets and users of their own in it."""
+    stack = LocalStack.from_env(migrations=tmp_path_factory.mktemp("bare"))
+    with asyncio.Runner() as runner:
+        runner.run(stack.__aenter__())
+        try:
+            yield stack
+        finally:
+            runner.run(stack.__aexit__(None, None, None))
+
+
+@pytest.fixture
+async def connect(bare_stack: LocalStack) -> AsyncIterator[Connect]:
+    """Make supabase-py clients, with the anon key unless another one is given."""
+    async with AsyncExitStack() as exits:
+
+        async def make(key: str | None = None) -> AsyncClient:
+            transport = await exits.enter_async_context(httpx.AsyncClient(timeout=20))
+            options = AsyncClientOptions(httpx_client=transport, auto_refresh_token=False, persist_session=False)
+            return await create_async_client(bare_stack.api_url, key or bare_stack.anon_key, options)
+
+        yield make
+
+
+@pytest.fixture
+async def http(bare_stack: LocalStack) -> AsyncIterator[httpx.AsyncClient]:
+    """Plain HTTP to the stack, without any header of a client."""
+    async with httpx.AsyncClient(base_url=bare_stack.api_url, timeout=20) as client:
+        yield client
+
+
+@pytest.fixture
+def address() -> str:
+    """An address that nobody has."""
+    return f"{uuid4().hex}@example.com"

@@ -1,0 +1,109 @@
+"""Recordings of a real Supabase Realtime: read, made ready to be driven again, and made comparable.
+
+What differs from one run to the next is replaced on both sides: identifiers by the order in which they appear, times
+and ages by words. What remains has to be equal.
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parents[1] / "recordings" / "realtime"
+
+ABSENT = frozenset({"c_xml"})
+"""The embedded Postgres is built without XML."""
+REQUEST_MS = 200
+"""No recorded request took longer."""
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_FIXED_UUID = re.compile(r".{8}-0000-4000-8000-.{12}|11111111-1111-4111-8111-111111111111")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+_AGE = re.compile(r"expired \d+ seconds ago")
+_CUT = re.compile(r"^(a+)\.\.\.\((\d+) chars\)$")
+
+Step = dict[str, Any]
+
+
+def load(name: str) -> list[Step]:
+    """Read the steps of a recording, requests before the frames that they caused."""
+    steps: list[Step] = []
+    for step in json.loads((FOLDER / f"{name}.json").read_text())["steps"]:
+        if step["dir"] == "http":
+            # Recorded when the answer came, often later than the frames.
+            at = len(steps)
+            while at and steps[at - 1]["dir"] == "recv" and steps[at - 1]["t_ms"] > step["t_ms"] - REQUEST_MS:
+                at -= 1
+            steps.insert(at, step)
+        else:
+            steps.append(step)
+    return steps
+
+
+def restore(value: Any) -> Any:
+    """Undo the shortening of long strings."""
+    match value:
+        case dict():
+            return {key: restore(item) for key, item in value.items()}
+        case list():
+            return [restore(item) for item in value]
+        case str() if found := _CUT.match(value):
+            return "a" * int(found[2])
+        case _:
+            return value
+
+
+@dataclass
+class Comparable:
+    """Makes frames of one side comparable; identifiers are numbered as they come."""
+
+    _names: dict[Any, str] = field(default_factory=dict)
+
+    def frame(self, data: str | bytes) -> Any:
+        """A received frame."""
+        if isinstance(data, bytes):
+            return self.value(decode_binary(data))
+        return self.value(json.loads(data))
+
+    def value(self, value: Any, key: str = "") -> Any:
+        """Any part of a frame."""
+        match value:
+            case dict():
+                return {name: self.value(item, name) for name, item in value.items() if name not in ABSENT}
+            case list():
+                return [self.value(item, key) for item in value]
+            case str():
+                return self._text(value, key)
+            case int() if key in ("id", "ids") and value >= 1000 and not isinstance(value, bool):
+                return self._named(value, "binding")
+            case _:
+                return value
+
+    def _text(self, value: str, key: str) -> Any:
+        if key in ("phx_ref", "phx_ref_prev"):
+            return self._named(value, "presence")
+        if _UUID.fullmatch(value) and not _FIXED_UUID.fullmatch(value):
+            return self._named(value, "uuid")
+        if key == "commit_timestamp" and _TIME.fullmatch(value):
+            return "<time>"
+        return _AGE.sub("expired <age> seconds ago", value)
+
+    def _named(self, value: Any, kind: str) -> str:
+        return self._names.setdefault(value, f"<{kind} {len(self._names)}>")
+
+
+def decode_binary(data: bytes) -> Any:
+    """A binary frame from the server, in words."""
+    kind = data[0]
+    sizes = list(data[1:4]) if kind == 4 else list(data[1:3])
+    at = 5 if kind == 4 else 3
+    fields = []
+    for size in sizes:
+        fields.append(data[at : at + size].decode())
+        at += size
+    if kind != 4:
+        return {"kind": kind, "fields": fields, "payload": data[at:].hex()}
+    metadata = json.loads(fields[2]) if fields[2] else None
+    payload = json.loads(data[at:]) if data[4] == 1 else data[at:].hex()
+    return {"kind": kind, "topic": fields[0], "event": fields[1], "metadata": metadata, "payload": payload}

@@ -1,0 +1,83 @@
+"""A raw socket for tests that look at single frames."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any
+
+import websockets
+from realtime_server import RealtimeServer
+from websockets.asyncio.client import ClientConnection
+
+PATIENCE_S = 10.0
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], timeout_s: float = PATIENCE_S) -> None:
+    """Wait for a condition that no event tells of."""
+    async with asyncio.timeout(timeout_s):
+        while not await holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+class RawSocket:
+    """Speaks protocol 1.0.0, and remembers what it was told in between."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self._refs = count(1)
+        self._frames: list[dict[str, Any]] = []
+
+    async def send(self, topic: str, event: str, payload: Any, join_ref: str | None = None) -> str:
+        ref = str(next(self._refs))
+        frame = {"topic": topic, "event": event, "payload": payload, "ref": ref, "join_ref": join_ref or ref}
+        await self.socket.send(json.dumps(frame))
+        return ref
+
+    async def join(self, name: str, *, token: str | None = None, **config: Any) -> dict[str, Any]:
+        """Join a channel and answer the reply's payload."""
+        payload: dict[str, Any] = {"config": config}
+        if token is not None:
+            payload["access_token"] = token
+        ref = await self.send(f"realtime:{name}", "phx_join", payload)
+        reply = await self.next("phx_reply", ref=ref)
+        return dict(reply["payload"])
+
+    async def broadcast(self, name: str, event: str, payload: Any) -> str:
+        body = {"type": "broadcast", "event": event, "payload": payload}
+        return await self.send(f"realtime:{name}", "broadcast", body)
+
+    async def subscribe(self, name: str, *wishes: dict[str, Any], **more: Any) -> list[int]:
+        """Join for changes, wait until they are told, answer the ids."""
+        reply = await self.join(name, postgres_changes=list(wishes), **more)
+        told = await self.next("system")
+        assert told["payload"]["status"] == "ok", told
+        return [wish["id"] for wish in reply["response"]["postgres_changes"]]
+
+    async def next(self, event: str, *, ref: str | None = None) -> dict[str, Any]:
+        """The next frame with this event, whatever else comes before."""
+        for at, frame in enumerate(self._frames):
+            if frame["event"] == event and (ref is None or frame["ref"] == ref):
+                return self._frames.pop(at)
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                frame = json.loads(await self.socket.recv())
+                if frame["event"] == event and (ref is None or frame["ref"] == ref):
+                    return dict(frame)
+                self._frames.append(frame)
+
+    async def rest(self) -> list[dict[str, Any]]:
+        """All that was told up to now and not asked for."""
+        ref = await self.send("phoenix", "heartbeat", {})
+        await self.next("phx_reply", ref=ref)
+        rest, self._frames = self._frames, []
+        return rest
+
+
+@asynccontextmanager
+async def raw_socket(server: RealtimeServer, key: str | None = None) -> AsyncIterator[RawSocket]:
+    """Connect with a key, the anonymous one unless told."""
+    url = f"{server.socket_url}?apikey={key or server.keys.anon_key}&vsn=1.0.0"
+    async with websockets.connect(url, max_size=None, ping_interval=None) as socket:
+        yield RawSocket(socket)

@@ -1,0 +1,253 @@
+"""Channels beyond the recordings: keys, tokens, replay, presence, slow readers, limits, visible commits."""
+
+import asyncio
+import json
+import time
+from contextlib import suppress
+
+import httpx
+import psycopg
+import pytest
+import websockets
+from realtime_server import USER_A, USER_B, RealtimeServer, serving
+from sockets import eventually, raw_socket
+from websockets.asyncio.client import ClientConnection
+
+from smelt.local.postgres import Postgres
+
+POLICIES = """
+create policy all_sel on realtime.messages for select to authenticated using (true);
+create policy all_ins on realtime.messages for insert to authenticated with check (true);
+"""
+
+
+async def test_every_kind_of_key_is_let_in(realtime: RealtimeServer) -> None:
+    keys = realtime.keys
+    for key in (keys.anon_key, keys.service_role_key, keys.publishable_key, keys.secret_key):
+        async with raw_socket(realtime, key) as socket:
+            assert (await socket.join("room"))["status"] == "ok"
+
+
+async def test_the_secret_key_may_join_any_private_channel(realtime: RealtimeServer) -> None:
+    async with raw_socket(realtime, realtime.keys.secret_key) as secret:
+        assert (await secret.join("p", private=True))["status"] == "ok"
+    async with raw_socket(realtime, realtime.keys.publishable_key) as public:
+        assert (await public.join("p", private=True))["status"] == "error"
+
+
+@pytest.mark.parametrize("header", ["apikey", "Authorization"])
+async def test_rest_takes_every_kind_of_key(realtime: RealtimeServer, header: str) -> None:
+    keys, prefix = realtime.keys, "Bearer " if header == "Authorization" else ""
+    body = {"messages": [{"topic": "t", "event": "e", "payload": {}}]}
+    async with httpx.AsyncClient(base_url=realtime.http_url) as client:
+        for key in (keys.anon_key, keys.service_role_key, *(() if prefix else (keys.publishable_key, keys.secret_key))):
+            answer = await client.post("/realtime/v1/api/broadcast", json=body, headers={header: prefix + key})
+            assert answer.status_code == 202
+
+
+async def test_requests_that_are_no_sockets_are_answered_as_on_the_platform(realtime: RealtimeServer) -> None:
+    async with httpx.AsyncClient(base_url=f"{realtime.http_url}/realtime/v1") as client:
+        assert (await client.get("/api/ping")).json() == {"message": "Success"}
+        plain = await client.get("/websocket", params={"apikey": realtime.keys.anon_key})
+        assert (plain.status_code, plain.text) == (400, "'connection' header must contain 'upgrade', got []")
+        assert (await client.get("/nope")).status_code == 404
+
+
+async def test_policies_see_who_asks_for_what(realtime: RealtimeServer) -> None:
+    """Role, topic, claims and headers are there; event and payload are not."""
+    await realtime.sql("""
+        create policy see on realtime.messages for select to authenticated using (
+            realtime.topic() = 'club:7' and current_role = 'authenticated' and topic = 'club:7' and private = false
+            and auth.uid() = 'aaaaaaaa-0000-4000-8000-000000000001' and (auth.jwt() ->> 'level')::int = 3
+            and current_setting('request.jwt.claim.sub') = auth.uid()::text
+            and current_setting('request.jwt.claim.role') = 'authenticated'
+            and current_setting('request.headers')::json ->> 'x-tag' = 'tagged'
+            and event is null and payload is null and extension in ('broadcast', 'presence')
+        )
+    """)
+    url = f"{realtime.socket_url}?apikey={realtime.keys.anon_key}"
+    for tag, level, status in (("tagged", 3, "ok"), ("tagged", 2, "error"), ("other", 3, "error")):
+        async with websockets.connect(url, additional_headers={"X-Tag": tag}) as socket:
+            payload = {"config": {"private": True}, "access_token": realtime.token(USER_A, level=level)}
+            await socket.send(
+                json.dumps({"topic": "realtime:club:7", "event": "phx_join", "payload": payload, "ref": "1"})
+            )
+            assert json.loads(await socket.recv())["payload"]["status"] == status
+
+
+async def test_reading_and_writing_are_allowed_apart(realtime: RealtimeServer) -> None:
+    await realtime.sql("create policy see on realtime.messages for select to authenticated using (true)")
+    async with raw_socket(realtime) as reader, raw_socket(realtime) as other:
+        for socket, user in ((reader, USER_A), (other, USER_B)):
+            config = {"private": True, "broadcast": {"ack": True}}
+            assert (await socket.join("p", token=realtime.token(user), **config))["status"] == "ok"
+        await reader.broadcast("p", "e", {})
+        assert await reader.rest() == await other.rest() == []
+
+
+async def test_presence_may_be_forbidden_where_broadcast_is_allowed(realtime: RealtimeServer) -> None:
+    await realtime.sql("""
+        create policy see on realtime.messages for select to authenticated using (extension = 'broadcast');
+        create policy say on realtime.messages for insert to authenticated with check (extension = 'broadcast');
+    """)
+    async with raw_socket(realtime) as socket:
+        await socket.join("p", token=realtime.token(USER_A), private=True, presence={"key": "k", "enabled": True})
+        ref = await socket.send("realtime:p", "presence", {"type": "presence", "event": "track", "payload": {}})
+        assert (await socket.next("phx_reply", ref=ref))["payload"] == {"status": "error", "response": {}}
+        assert await socket.rest() == []
+
+
+async def test_who_is_there_is_told_to_who_comes(realtime: RealtimeServer) -> None:
+    async with raw_socket(realtime) as first, raw_socket(realtime) as second:
+        await first.join("p", presence={"key": "one", "enabled": True})
+        await first.send("realtime:p", "presence", {"type": "presence", "event": "track", "payload": {"n": 1}})
+        await first.next("presence_diff")
+        await second.join("p", presence={"key": "two", "enabled": True})
+        state = (await second.next("presence_state"))["payload"]
+        assert state["one"]["metas"][0]["n"] == 1
+        await first.socket.close()
+        assert list((await second.next("presence_diff"))["payload"]["leaves"]) == ["one"]
+
+
+async def test_a_message_is_told_when_its_row_can_be_read(realtime: RealtimeServer) -> None:
+    """Who hears of a commit and looks at once finds it done."""
+    async with (
+        raw_socket(realtime) as socket,
+        await psycopg.AsyncConnection.connect(realtime.dsn, autocommit=True) as connection,
+    ):
+        await socket.join("db")
+        for number in range(50):
+            await realtime.sql(f"""
+                begin;
+                insert into notes (id, body) values ({number}, 'x');
+                select realtime.send('{{"n": {number}}}', 'e', 'db', false);
+                commit
+            """)
+            told = (await socket.next("broadcast"))["payload"]["payload"]["n"]
+            found = await (await connection.execute("select from public.notes where id = %s", (told,))).fetchall()
+            assert len(found) == 1
+
+
+async def test_replay_and_what_is_sent_meanwhile_come_once(realtime: RealtimeServer) -> None:
+    await realtime.sql(POLICIES + "delete from realtime.messages")
+    since = int(time.time() * 1000) - 60_000
+
+    async def send(count: int) -> None:
+        for number in range(count):
+            await realtime.sql(f"select realtime.send('{{\"n\": {number}}}', 'e', 'p')")
+
+    async with raw_socket(realtime) as socket:
+        sending = asyncio.create_task(send(20))
+        await asyncio.sleep(0)
+        replay = {"broadcast": {"replay": {"since": since, "limit": 25}}}
+        assert (await socket.join("p", token=realtime.token(USER_A), private=True, **replay))["status"] == "ok"
+        await sending
+        told = [(await socket.next("broadcast"))["payload"]["payload"]["n"] for _ in range(20)]
+        assert told == list(range(20))
+        assert await socket.rest() == []
+
+
+async def test_a_slow_reader_is_dropped_and_delays_nobody(realtime_postgres: Postgres) -> None:
+    async with serving(realtime_postgres, queue_frames=50) as realtime:
+        url = f"{realtime.socket_url}?apikey={realtime.keys.anon_key}"
+        join = json.dumps({"topic": "realtime:flood", "event": "phx_join", "payload": {"config": {}}, "ref": "1"})
+        async with websockets.connect(url, max_queue=1, ping_interval=None) as slow, raw_socket(realtime) as quick:
+            await slow.send(join)
+            await slow.recv()
+            await quick.join("flood", broadcast={"self": True})
+            block = "x" * 100_000
+            for number in range(300):
+                await quick.broadcast("flood", "e", {"n": number, "x": block})
+                assert (await quick.next("broadcast"))["payload"]["payload"]["n"] == number
+            assert await _count(slow) < 300
+            assert (await quick.join("other"))["status"] == "ok"
+
+
+async def _count(socket: ClientConnection) -> int:
+    """How many frames come until the connection is lost."""
+    count = 0
+    with suppress(websockets.ConnectionClosedError):
+        while True:
+            await socket.recv()
+            count += 1
+    return count
+
+
+async def test_a_socket_that_says_nothing_is_closed(realtime_postgres: Postgres) -> None:
+    async with serving(realtime_postgres, idle_timeout_s=0.2) as realtime, raw_socket(realtime) as socket:
+        with pytest.raises(websockets.ConnectionClosedOK) as closed:
+            await socket.socket.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1000
+
+
+async def test_nothing_of_a_socket_remains_when_it_is_gone(realtime: RealtimeServer) -> None:
+    """No channel, no presence, no subscription and no task, however the socket ended."""
+    tasks, witness_alone = len(asyncio.all_tasks()), (1, 1, 0)
+    wishes = [{"event": "*", "schema": "public", "table": "notes"}]
+    for _ in range(5):
+        async with raw_socket(realtime) as socket:
+            await socket.join("a", presence={"key": "k", "enabled": True}, postgres_changes=wishes)
+            await socket.send("realtime:a", "presence", {"type": "presence", "event": "track", "payload": {}})
+            await socket.next("presence_diff")
+            await socket.send("realtime:p", "phx_join", {"config": {"private": True}})  # Answered after a while.
+            socket.socket.transport.abort()
+
+    async def clean() -> bool:
+        hub, changes = realtime.realtime.hub, realtime.realtime.changes
+        return (hub.listener_count, changes.subscriber_count, hub.present_topics) == witness_alone
+
+    await eventually(clean)
+
+    async def no_tasks() -> bool:
+        return len(asyncio.all_tasks()) <= tasks + 1
+
+    await eventually(no_tasks)
+
+
+async def test_frames_that_are_none_harm_nobody(realtime: RealtimeServer) -> None:
+    deep = '{"topic":"realtime:room","event":"broadcast","ref":"1","payload":' + "[" * 50_000 + "]" * 50_000 + "}"
+    async with raw_socket(realtime) as socket:
+        await socket.join("room", broadcast={"ack": True})
+        for frame in ("{bad", "[]", deep, b"\x00\x01\x02", b"", "\x00", '{"topic":"realtime:room","event":"\\ud800"}'):
+            await socket.socket.send(frame)
+        ref = await socket.broadcast("room", "e", {})
+        assert (await socket.next("phx_reply", ref=ref))["payload"]["status"] == "ok"
+
+
+async def test_too_many_messages_close_who_receives_them(realtime_postgres: Postgres) -> None:
+    async with (
+        serving(realtime_postgres, max_events_per_s=1) as realtime,
+        raw_socket(realtime) as sender,
+        raw_socket(realtime) as receiver,
+    ):
+        await sender.join("rate", broadcast={"ack": True})
+        await receiver.join("rate")
+        closing = asyncio.create_task(receiver.next("phx_close"))
+        while not closing.done():
+            ref = await sender.broadcast("rate", "e", {})
+            await sender.next("phx_reply", ref=ref)
+        assert (await receiver.next("system"))["payload"]["message"] == "Too many messages per second"
+        body = {"messages": [{"topic": "rate", "event": "e", "payload": {}}]}
+        async with httpx.AsyncClient(base_url=realtime.http_url) as client:
+            headers = {"apikey": realtime.keys.anon_key}
+            for path, content in (("broadcast", body), ("broadcast/rate/events/e", {})):
+                answer = await client.post(f"/realtime/v1/api/{path}", json=content, headers=headers)
+                assert answer.status_code == 429
+                assert answer.json() == {"message": "You have exceeded your rate limit"}
+
+
+async def test_both_protocols_may_meet_on_one_topic(realtime: RealtimeServer) -> None:
+    """Each hears changes in its own form, where the platform mixes them up."""
+    wish = {"event": "*", "schema": "public", "table": "notes"}
+    url = f"{realtime.socket_url}?apikey={realtime.keys.anon_key}&vsn=2.0.0"
+    async with raw_socket(realtime) as first, websockets.connect(url) as second:
+        await first.subscribe("mixed", wish)
+        config = {"postgres_changes": [wish]}
+        await second.send(json.dumps(["1", "1", "realtime:mixed", "phx_join", {"config": config}]))
+        for _ in range(2):
+            await second.recv()
+        await realtime.sql("insert into notes (body) values ('x')")
+        told = json.loads(await second.recv())
+        assert told[:4] == [None, None, "realtime:mixed", "postgres_changes"]
+        assert (await first.next("postgres_changes"))["payload"]["data"] == told[4]["data"]

@@ -1,0 +1,276 @@
+"""Auth with the official Python client, and by hand where a client hides what matters."""
+
+import asyncio
+import time
+from typing import Any
+
+import httpx
+import jwt
+import psycopg
+import pytest
+from supabase import AuthApiError, AuthWeakPasswordError
+
+from smelt.local import LocalStack
+
+PASSWORD = "correct horse"
+
+
+def _claims(token: str) -> dict[str, Any]:
+    return dict(jwt.decode(token, options={"verify_signature": False}))
+
+
+async def test_signing_up_signs_in(connect: Any, address: str, bare_stack: LocalStack) -> None:
+    """The session's token has the platform's claims, and Postgres knows the user by them."""
+    client = await connect()
+    signed_up = await client.auth.sign_up(
+        {"email": address.upper(), "password": PASSWORD, "options": {"data": {"nick": "x"}}}
+    )
+    assert signed_up.user.email == address
+    assert signed_up.user.user_metadata["nick"] == "x"
+    assert [identity.provider for identity in signed_up.user.identities] == ["email"]
+    claims = _claims(signed_up.session.access_token)
+    assert claims["iss"] == f"{bare_stack.api_url}/auth/v1"
+    assert claims["sub"] == signed_up.user.id
+    assert claims["aud"] == claims["role"] == "authenticated"
+    assert claims["app_metadata"] == {"provider": "email", "providers": ["email"]}
+    assert claims["amr"][0]["method"] == "password"
+    assert claims["is_anonymous"] is False
+    assert claims["exp"] - claims["iat"] == 3600
+    with psycopg.connect(bare_stack.admin_dsn) as database:
+        row = database.execute("select encrypted_password from auth.users where email = %s", [address]).fetchone()
+    assert row is not None
+    assert row[0].startswith("$2b$10$")
+
+
+async def test_an_address_is_one_user(connect: Any, address: str) -> None:
+    """A second sign-up is refused, also when both come at once."""
+    client = await connect()
+    attempts = (client.auth.sign_up({"email": address, "password": PASSWORD}) for _ in range(3))
+    results = await asyncio.gather(*attempts, return_exceptions=True)
+    refused = [result for result in results if isinstance(result, AuthApiError)]
+    assert len(refused) == 2
+    assert {error.code for error in refused} <= {"user_already_exists", "email_exists"}
+
+
+async def test_a_wrong_password_and_a_wrong_address_look_the_same(connect: Any, address: str) -> None:
+    """Nobody learns who has an account."""
+    client = await connect()
+    await client.auth.sign_up({"email": address, "password": PASSWORD})
+    for credentials in ({"email": address, "password": "wrong"}, {"email": f"x{address}", "password": PASSWORD}):
+        with pytest.raises(AuthApiError, match="Invalid login credentials") as refused:
+            await client.auth.sign_in_with_password(credentials)
+        assert (refused.value.status, refused.value.code) == (400, "invalid_credentials")
+
+
+async def test_a_weak_password_says_why(connect: Any, address: str) -> None:
+    """Clients show the reasons."""
+    client = await connect()
+    with pytest.raises(AuthWeakPasswordError) as refused:
+        await client.auth.sign_up({"email": address, "password": "short"})
+    assert refused.value.reasons == ["length"]
+
+
+async def test_an_anonymous_user_becomes_one_with_an_address(connect: Any, address: str) -> None:
+    """The id stays; from then on the password signs in."""
+    client = await connect()
+    anonymous = (await client.auth.sign_in_anonymously()).user
+    assert anonymous.is_anonymous
+    assert anonymous.app_metadata == {}
+    changed = (await client.auth.update_user({"email": address, "password": PASSWORD})).user
+    assert changed.id == anonymous.id
+    assert not changed.is_anonymous
+    again = await (await connect()).auth.sign_in_with_password({"email": address, "password": PASSWORD})
+    assert again.user.id == anonymous.id
+
+
+async def test_an_anonymous_user_gets_no_password_without_an_address(connect: Any) -> None:
+    """Nobody could sign in with it."""
+    client = await connect()
+    await client.auth.sign_in_anonymously()
+    with pytest.raises(AuthApiError, match="anonymous user without an email") as refused:
+        await client.auth.update_user({"password": PASSWORD})
+    assert refused.value.code == "validation_failed"
+
+
+async def test_a_refresh_token_works_once(connect: Any, http: httpx.AsyncClient, bare_stack: LocalStack) -> None:
+    """Its successor is given again to who missed the answer; spent longer ago, it ends the whole family."""
+    session = (await (await connect()).auth.sign_in_anonymously()).session
+
+    async def refresh(token: str) -> httpx.Response:
+        return await http.post(
+            "/auth/v1/token?grant_type=refresh_token",
+            json={"refresh_token": token},
+            headers={"apikey": bare_stack.anon_key},
+        )
+
+    first = session.refresh_token
+    second = (await refresh(first)).json()["refresh_token"]
+    assert second != first
+    assert (await refresh(first)).json()["refresh_token"] == second
+    await refresh(second)
+    # `first` is no longer the parent of the active one: within the grace it is a tab that came late.
+    third = (await refresh(first)).json()["refresh_token"]
+    fourth = (await refresh(third)).json()["refresh_token"]
+    with psycopg.connect(bare_stack.admin_dsn) as database:
+        database.execute("update auth.refresh_tokens set updated_at = now() - interval '1 hour' where revoked")
+    stolen = await refresh(first)
+    assert stolen.status_code == 400
+    assert stolen.json()["error_code"] == "refresh_token_already_used"
+    assert (await refresh(fourth)).json()["error_code"] == "refresh_token_already_used"
+    assert (await refresh("never issued")).json()["error_code"] == "refresh_token_not_found"
+
+
+async def test_tabs_that_refresh_at_once_all_go_on(
+    connect: Any, http: httpx.AsyncClient, bare_stack: LocalStack
+) -> None:
+    """None of them is signed out."""
+    token = (await (await connect()).auth.sign_in_anonymously()).session.refresh_token
+    answers = await asyncio.gather(
+        *(
+            http.post(
+                "/auth/v1/token?grant_type=refresh_token",
+                json={"refresh_token": token},
+                headers={"apikey": bare_stack.anon_key},
+            )
+            for _ in range(5)
+        )
+    )
+    assert [answer.status_code for answer in answers] == [200] * 5
+    assert len({answer.json()["refresh_token"] for answer in answers}) == 1
+
+
+async def test_the_session_survives_a_refresh(connect: Any) -> None:
+    """Same session, same way of signing in, a later expiry."""
+    client = await connect()
+    before = _claims((await client.auth.sign_in_anonymously()).session.access_token)
+    after = _claims((await client.auth.refresh_session()).session.access_token)
+    assert after["session_id"] == before["session_id"]
+    assert after["amr"] == before["amr"]
+    assert after["exp"] >= before["exp"]
+
+
+async def test_signing_out_ends_the_session(connect: Any, address: str) -> None:
+    """The token is refused at once, other devices' too; with scope `others` this one stays."""
+    one, two = await connect(), await connect()
+    await one.auth.sign_up({"email": address, "password": PASSWORD})
+    token = (await two.auth.sign_in_with_password({"email": address, "password": PASSWORD})).session.access_token
+    kept = (await one.auth.get_session()).access_token
+    await one.auth.sign_out({"scope": "others"})
+    with pytest.raises(AuthApiError) as refused:
+        await two.auth.get_user(token)
+    assert refused.value.code == "session_not_found"
+    assert (await one.auth.get_user(kept)).user.email == address
+    await one.auth.sign_out()
+    with pytest.raises(AuthApiError):
+        await one.auth.get_user(kept)
+
+
+async def test_a_new_password_ends_the_other_sessions(connect: Any, address: str) -> None:
+    """And the old one no longer signs in."""
+    one, two = await connect(), await connect()
+    await one.auth.sign_up({"email": address, "password": PASSWORD})
+    token = (await two.auth.sign_in_with_password({"email": address, "password": PASSWORD})).session.access_token
+    with pytest.raises(AuthApiError) as refused:
+        await one.auth.update_user({"password": PASSWORD})
+    assert refused.value.code == "same_password"
+    await one.auth.update_user({"password": "another one", "data": {"nick": "y"}})
+    with pytest.raises(AuthApiError):
+        await two.auth.get_user(token)
+    with pytest.raises(AuthApiError):
+        await two.auth.sign_in_with_password({"email": address, "password": PASSWORD})
+    assert (await one.auth.get_user()).user.user_metadata["nick"] == "y"
+
+
+async def test_the_service_key_manages_users(connect: Any, address: str, bare_stack: LocalStack) -> None:
+    """Created, found, listed, changed, banned and deleted."""
+    admin = (await connect(bare_stack.service_role_key)).auth.admin
+    made = await admin.create_user(
+        {"email": address, "password": PASSWORD, "email_confirm": True, "app_metadata": {"team": "a"}}
+    )
+    assert made.user.app_metadata == {"provider": "email", "providers": ["email"], "team": "a"}
+    assert (await admin.get_user_by_id(made.user.id)).user.email == address
+    assert made.user.id in {user.id for user in await admin.list_users(page=1, per_page=1000)}
+    await admin.update_user_by_id(made.user.id, {"ban_duration": "1h"})
+    client = await connect()
+    with pytest.raises(AuthApiError) as banned:
+        await client.auth.sign_in_with_password({"email": address, "password": PASSWORD})
+    assert banned.value.code == "user_banned"
+    await admin.update_user_by_id(made.user.id, {"ban_duration": "none", "user_metadata": {"k": 1}})
+    token = (await client.auth.sign_in_with_password({"email": address, "password": PASSWORD})).session.access_token
+    await admin.delete_user(made.user.id)
+    with pytest.raises(AuthApiError) as gone:
+        await client.auth.get_user(token)
+    assert gone.value.code == "user_not_found"
+    with pytest.raises(AuthApiError) as missing:
+        await admin.delete_user(made.user.id)
+    assert (missing.value.status, missing.value.code) == (404, "user_not_found")
+
+
+async def test_an_unconfirmed_user_waits(connect: Any, address: str, bare_stack: LocalStack) -> None:
+    """Until the service key says that the address is theirs."""
+    admin = (await connect(bare_stack.secret_key)).auth.admin
+    made = await admin.create_user({"email": address, "password": PASSWORD})
+    client = await connect(bare_stack.publishable_key)
+    with pytest.raises(AuthApiError) as refused:
+        await client.auth.sign_in_with_password({"email": address, "password": PASSWORD})
+    assert refused.value.code == "email_not_confirmed"
+    await admin.update_user_by_id(made.user.id, {"email_confirm": True})
+    assert (await client.auth.sign_in_with_password({"email": address, "password": PASSWORD})).user.id == made.user.id
+
+
+@pytest.mark.parametrize("who", ["anon", "user", "nobody"])
+async def test_nobody_else_manages_users(
+    who: str, connect: Any, http: httpx.AsyncClient, bare_stack: LocalStack
+) -> None:
+    """Neither the anon key nor a signed-in user, nor who brings no token."""
+    headers = {"apikey": bare_stack.anon_key}
+    if who == "user":
+        token = (await (await connect()).auth.sign_in_anonymously()).session.access_token
+        headers["authorization"] = f"Bearer {token}"
+    if who == "nobody":
+        headers["authorization"] = "Basic x"
+    answer = await http.get("/auth/v1/admin/users", headers=headers)
+    expected = (401, "no_authorization") if who == "nobody" else (403, "not_admin")
+    assert (answer.status_code, answer.json()["error_code"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("token", "code"), [("not.a.jwt", "bad_jwt"), ("forged", "bad_jwt"), ("expired", "bad_jwt"), ("anon", "bad_jwt")]
+)
+async def test_a_token_that_is_no_users(token: str, code: str, http: httpx.AsyncClient, bare_stack: LocalStack) -> None:
+    """Malformed, forged, expired, or a key's: the user can't be shown."""
+    claims = {"sub": "x", "exp": int(time.time()) + 60}
+    tokens = {
+        "forged": jwt.encode(claims, "y" * 40, algorithm="HS256"),
+        "expired": jwt.encode(claims | {"exp": 1}, bare_stack.jwt_secret, algorithm="HS256"),
+        "anon": bare_stack.anon_key,
+    }
+    headers = {"apikey": bare_stack.anon_key, "authorization": f"Bearer {tokens.get(token, token)}"}
+    answer = await http.get("/auth/v1/user", headers=headers)
+    assert (answer.status_code, answer.json()["error_code"]) == (403, code)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"email": 5}', b"\xff\xfe", b"[" * 100_000])
+async def test_a_body_that_is_no_body(body: bytes, http: httpx.AsyncClient, bare_stack: LocalStack) -> None:
+    """It is refused in the platform's shape."""
+    answer = await http.post("/auth/v1/signup", content=body, headers={"apikey": bare_stack.anon_key})
+    assert answer.status_code == 400
+    assert answer.json()["error_code"] == "bad_json"
+
+
+@pytest.mark.parametrize("path", ["/otp", "/authorize?provider=github", "/factors", "/recover", "/admin/generate_link"])
+async def test_what_is_not_served_says_where_it_is(path: str, http: httpx.AsyncClient, bare_stack: LocalStack) -> None:
+    """501 and a sentence."""
+    answer = await http.get(f"/auth/v1{path}", headers={"apikey": bare_stack.anon_key})
+    assert answer.status_code == 501
+    assert "supabase start" in answer.json()["msg"]
+
+
+async def test_what_the_server_tells_about_itself(http: httpx.AsyncClient, bare_stack: LocalStack) -> None:
+    """Health, settings, and no public keys, since tokens are signed with a secret."""
+    headers = {"apikey": bare_stack.anon_key}
+    assert (await http.get("/auth/v1/health", headers=headers)).json()["name"] == "GoTrue"
+    settings = (await http.get("/auth/v1/settings", headers=headers)).json()
+    assert settings["external"]["anonymous_users"] is True
+    assert settings["mailer_autoconfirm"] is True
+    assert (await http.get("/auth/v1/.well-known/jwks.json")).json() == {"keys": []}

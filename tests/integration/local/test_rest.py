@@ -1,0 +1,143 @@
+"""PostgREST behind the gateway: passed through as it is."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from supabase import PostgrestAPIError
+from tenacity import AsyncRetrying, stop_after_delay, wait_fixed
+
+from smelt.local import LocalStack
+
+SCHEMA = """
+create table if not exists public.things (id int primary key, owner uuid default auth.uid(), body text);
+alter table public.things enable row level security;
+drop policy if exists own on public.things;
+create policy own on public.things to authenticated using (owner = (select auth.uid()));
+create or replace function public.echo(value text) returns text language sql immutable as $$ select value $$;
+create or replace function public.who() returns jsonb language sql stable as
+    $$ select jsonb_build_object('role', current_user, 'sub', auth.uid(), 'claimed', auth.role()) $$;
+notify pgrst, 'reload schema';
+"""
+
+
+@pytest.fixture
+async def things(bare_stack: LocalStack, http: httpx.AsyncClient) -> AsyncIterator[LocalStack]:
+    """A table with rows of their owners, and functions, once PostgREST knows them."""
+    with psycopg.connect(bare_stack.db_url, autocommit=True) as database:
+        database.execute(SCHEMA)
+    async for attempt in AsyncRetrying(stop=stop_after_delay(20), wait=wait_fixed(0.05)):
+        with attempt:
+            (await _who(http, {"apikey": bare_stack.anon_key})).raise_for_status()
+    yield bare_stack
+    with psycopg.connect(bare_stack.db_url, autocommit=True) as database:
+        database.execute("truncate public.things")
+
+
+async def _who(http: httpx.AsyncClient, headers: dict[str, str]) -> httpx.Response:
+    return await http.post("/rest/v1/rpc/who", json={}, headers=headers)
+
+
+async def test_every_key_stands_for_its_role(things: LocalStack, http: httpx.AsyncClient) -> None:
+    """JWT keys and `sb_...` keys, in the header or in the URL, alone or in `Authorization` too."""
+    for key, role in (
+        (things.anon_key, "anon"),
+        (things.publishable_key, "anon"),
+        (things.service_role_key, "service_role"),
+        (things.secret_key, "service_role"),
+    ):
+        alone = await _who(http, {"apikey": key})
+        assert alone.json()["role"] == role
+        both = await _who(http, {"apikey": key, "authorization": f"Bearer {key}"})
+        assert both.json()["role"] == role
+    in_url = await http.get("/rest/v1/rpc/who", params={"apikey": things.secret_key})
+    assert in_url.json()["role"] == "service_role"
+
+
+async def test_a_users_token_goes_before_the_key(things: LocalStack, http: httpx.AsyncClient, connect: Any) -> None:
+    """The key says which project, the token who."""
+    session = (await (await connect()).auth.sign_in_anonymously()).session
+    headers = {"apikey": things.publishable_key, "authorization": f"Bearer {session.access_token}"}
+    assert (await _who(http, headers)).json() == {
+        "role": "authenticated",
+        "sub": session.user.id,
+        "claimed": "authenticated",
+    }
+
+
+@pytest.mark.parametrize(("headers", "message"), [({}, "No API key found in request"), (None, "Invalid API key")])
+async def test_without_a_key_nobody_gets_in(
+    headers: dict[str, str] | None, message: str, http: httpx.AsyncClient
+) -> None:
+    """The gateway says so in the platform's words, and so does it for a key of somebody else."""
+    answer = await http.get("/rest/v1/things", headers={"apikey": "sb_secret_wrong"} if headers is None else headers)
+    assert answer.status_code == 401
+    assert answer.json()["message"] == message
+    assert set(answer.json()) == {"message", "hint"}
+
+
+async def test_row_level_security_holds_through_the_client(things: LocalStack, connect: Any) -> None:
+    """Each user sees their own rows."""
+    alice, bob = await connect(), await connect()
+    await alice.auth.sign_in_anonymously()
+    await bob.auth.sign_in_anonymously()
+    await alice.table("things").insert({"id": 1, "body": "hers"}).execute()
+    assert (await alice.table("things").select("body").execute()).data == [{"body": "hers"}]
+    assert (await bob.table("things").select("body").execute()).data == []
+    with pytest.raises(PostgrestAPIError) as refused:
+        await bob.table("things").insert({"id": 1, "body": "his"}).execute()
+    assert refused.value.code == "23505"
+
+
+async def test_answers_come_as_postgrest_sends_them(things: LocalStack, http: httpx.AsyncClient) -> None:
+    """Ranges, counts, locations, content types, errors: the gateway adds nothing and takes nothing."""
+    headers = {"apikey": things.service_role_key, "prefer": "count=exact,return=representation"}
+    rows = [{"id": number, "body": f"ü {number}"} for number in range(5)]
+    made = await http.post("/rest/v1/things", json=rows, headers=headers)
+    assert made.status_code == 201
+    some = await http.get("/rest/v1/things?order=id&id=lt.10", headers=headers | {"range": "1-2"})
+    assert some.status_code == 206
+    assert some.headers["content-range"] == "1-2/5"
+    assert [row["body"] for row in some.json()] == ["ü 1", "ü 2"]
+    text = await http.get("/rest/v1/things?select=id,body", headers=headers | {"accept": "text/csv"})
+    assert text.headers["content-type"].startswith("text/csv")
+    head = await http.head("/rest/v1/things", headers=headers)
+    assert (head.content, head.headers["content-range"]) == (b"", "0-4/5")
+    missing = await http.get("/rest/v1/nothing", headers=headers)
+    assert missing.status_code == 404
+    gone = await http.request("DELETE", "/rest/v1/things?id=gte.0", headers=headers)
+    assert len(gone.json()) == 5
+
+
+async def test_large_bodies_pass_in_both_directions(things: LocalStack, http: httpx.AsyncClient) -> None:
+    """Megabytes, with a declared length or in chunks."""
+    value = "x" * 3_000_000
+    body = f'{{"value": "{value}"}}'.encode()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 100_000):
+            yield body[start : start + 100_000]
+
+    headers = {"apikey": things.anon_key, "content-type": "application/json"}
+    for content in (body, chunks()):
+        answer = await http.post("/rest/v1/rpc/echo", content=content, headers=headers)
+        assert answer.json() == value
+
+
+async def test_a_path_is_passed_on_as_it_was_written(things: LocalStack, http: httpx.AsyncClient) -> None:
+    """Escapes stay escapes: PostgREST sees the table's name that the client meant."""
+    answer = await http.get("/rest/v1/no%2Fthing%20%C3%BC", headers={"apikey": things.anon_key})
+    assert answer.status_code == 404
+    assert "no/thing ü" in answer.json()["message"]
+
+
+async def test_many_requests_at_once(things: LocalStack, http: httpx.AsyncClient) -> None:
+    """One connection pool serves them all."""
+    headers = {"apikey": things.anon_key}
+    answers = await asyncio.gather(
+        *(http.post("/rest/v1/rpc/echo", json={"value": str(number)}, headers=headers) for number in range(100))
+    )
+    assert [answer.json() for answer in answers] == [str(number) for number in range(100)]

@@ -1,0 +1,107 @@
+"""What an embedded stack reads from a `supabase/` folder, and the keys it hands out."""
+
+from pathlib import Path
+
+import jwt
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from stack_projects import write_project
+from stacks import running
+
+from smelt.local import LocalRefused, LocalStack
+from smelt.local.keys import Keys
+from smelt.local.migrations import Project
+
+# What `supabase start` prints on every machine.
+ANON_KEY = (
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."
+    "eyJpc3MiOiJzdXBhYmFzZS1kZW1vIiwicm9sZSI6ImFub24iLCJleHAiOjE5ODM4MTI5OTZ9."
+    "CRXP1A7WOeoJeXxjNni43kdQwgnWNReilDMblYTn_I0"
+)
+
+
+def test_the_keys_are_those_of_the_supabase_cli() -> None:
+    keys = Keys()
+    assert keys.anon_key == ANON_KEY
+    assert keys.resolve_api_key(keys.secret_key)["role"] == "service_role"
+    with pytest.raises(jwt.InvalidSignatureError):
+        Keys(jwt_secret="another secret with at least 32 characters").verify(ANON_KEY)
+    with pytest.raises(jwt.InvalidTokenError):
+        keys.resolve_api_key("sb_publishable_of_another_project")
+
+
+def test_settings_come_from_config_toml(tmp_path: Path) -> None:
+    config = """
+    [api]
+    schemas = ["public", "other"]
+    max_rows = 7
+    [storage]
+    file_size_limit = "50MiB"
+    [auth]
+    jwt_expiry = 60
+    """
+    project = Project.read(write_project(tmp_path / "supabase", config=config))
+    assert (project.schemas, project.max_rows) == (("public", "other"), 7)
+    assert (project.file_size_limit, project.jwt_expiry_s) == (50 * 1024**2, 60)
+
+
+@pytest.mark.parametrize(
+    ("declared", "size_bytes"), [('"5KB"', 5000), ('"5KiB"', 5120), ('"1 GB"', 10**9), ('"512"', 512), ("1024", 1024)]
+)
+def test_sizes_are_read_as_the_cli_reads_them(tmp_path: Path, declared: str, size_bytes: int) -> None:
+    config = f"[storage]\nfile_size_limit = {declared}"
+    assert Project.read(write_project(tmp_path / "supabase", config=config)).file_size_limit == size_bytes
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [("[api", "is no TOML"), ('[storage]\nfile_size_limit = "much"', "wants a size such as 50MiB")],
+)
+def test_a_wrong_config_is_one_sentence(tmp_path: Path, config: str, sentence: str) -> None:
+    with pytest.raises(LocalRefused, match=sentence):
+        Project.read(write_project(tmp_path / "supabase", config=config))
+
+
+def test_the_seed_follows_config_toml(tmp_path: Path) -> None:
+    """Several files, in order; or none."""
+    folder = write_project(
+        tmp_path / "several", seed="first", config='[db.seed]\nsql_paths = ["./seed.sql", "more/*.sql"]'
+    )
+    (folder / "more").mkdir()
+    (folder / "more" / "b.sql").write_text("third")
+    (folder / "more" / "a.sql").write_text("second")
+    assert Project.read(folder).seed == "first\nsecond\nthird"
+    disabled = write_project(tmp_path / "none", seed="first", config="[db.seed]\nenabled = false")
+    assert Project.read(disabled).seed == ""
+
+
+def test_files_that_are_no_migrations_are_left_alone(tmp_path: Path) -> None:
+    folder = write_project(tmp_path / "supabase", "select 1", "select 2")
+    (folder / "migrations" / "notes.sql").write_text("not mine")
+    (folder / "migrations" / "20250101000003_draft.sql.txt").write_text("not mine")
+    versions = [migration.version for migration in Project.read(folder).migrations]
+    assert versions == ["20250101000001", "20250101000002"]
+
+
+def test_data_of_another_postgres_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "stack" / "postgres").mkdir(parents=True)
+    (tmp_path / "stack" / "postgres" / "PG_VERSION").write_text("15\n")
+    stack = LocalStack(tmp_path / "stack", migrations=write_project(tmp_path / "supabase"))
+    with (
+        pytest.raises(LocalRefused, match=r"was made by Postgres 15, and this is 18; `smelt local reset`"),
+        running(stack),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "name", ["a b'c é", 'comma, "quotes" \\', "it is a long folder " * 6], ids=["odd", "odder", "long"]
+)
+def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    """Also one that shells, connection strings or Unix sockets stumble over; no socket's folder stays behind."""
+    folder = tmp_path / name
+    with running(LocalStack(folder, migrations=write_project(tmp_path / "supabase"))) as stack:
+        sockets = Path(conninfo_to_dict(stack.admin_dsn)["host"])
+        assert list(sockets.glob(".s.PGSQL.*"))
+    assert not sockets.exists()
+    assert (folder / "postgres" / "PG_VERSION").exists()

@@ -1,0 +1,53 @@
+"""What a stack that was killed leaves of its objects."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+
+from smelt.local import LocalStack
+from smelt.local.waiting import until
+
+DEADLINE_S = 20.0
+
+
+async def test_a_kill_in_the_middle_of_an_upload(tmp_path: Path) -> None:
+    """After SIGKILL what was stored is there, byte by byte, and of the rest nothing: no row, no file."""
+    project, folder = tmp_path / "project", tmp_path / "stack"
+    project.mkdir()
+    incoming = folder / "storage" / ".incoming"
+    half_written = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"x" * 3_000_000
+        await half_written.wait()
+
+    async with LocalStack.from_env(folder, migrations=project) as stack:
+        key = {"apikey": stack.secret_key}
+        async with httpx.AsyncClient(base_url=f"{stack.api_url}/storage/v1", headers=key) as http:
+            (await http.post("/bucket", json={"name": "b"})).raise_for_status()
+            (await http.post("/object/b/whole", content=b"whole")).raise_for_status()
+            uploading = asyncio.create_task(http.post("/object/b/half", content=body()))
+            assert await until(lambda: any(path.stat().st_size for path in incoming.iterdir()), DEADLINE_S)
+            os.kill(stack.state.pid, signal.SIGKILL)
+            half_written.set()
+            with suppress(httpx.TransportError):
+                await uploading
+    # As after a crash between the file and its row.
+    (folder / "storage" / "b" / "nobodys").mkdir()
+    (folder / "storage" / "b" / "nobodys" / "version").write_bytes(b"orphan")
+
+    async with (
+        LocalStack.from_env(folder, migrations=project) as stack,
+        httpx.AsyncClient(base_url=f"{stack.api_url}/storage/v1", headers={"apikey": stack.secret_key}) as http,
+    ):
+        listed = await http.post("/object/list/b", json={"prefix": ""})
+        assert [entry["name"] for entry in listed.json()] == ["whole"]
+        assert (await http.get("/object/b/whole")).content == b"whole"
+        assert (await http.post("/object/b/half", content=b"now")).status_code == 200
+        files = [path.read_bytes() for path in (folder / "storage").rglob("*") if path.is_file()]
+        assert sorted(files) == [b"now", b"whole"]

@@ -1,0 +1,177 @@
+"""What the tests of the worker share: an app that uploads and listens, and workers to be stopped and killed."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from stacks import Stack
+
+from smelt.backend.client_calls import Announced, ClientCalls
+from smelt.backend.project import Project
+from smelt.contract.channels import smelt_channel
+from smelt.contract.state import Created, Snapshot
+from smelt.contract.vocabulary import PERCENT_RANGES, STAGES
+from smelt.processor.worker import Worker, WorkerOptions
+
+ROOT = Path(__file__).parents[3]
+RECORDINGS = ROOT / "tests" / "recordings"
+STANDUP = ROOT / "smelt" / "cli" / "recordings" / "standup.ogg"
+DEADLINE_S = 60.0
+
+
+async def eventually(condition: Callable[[], object], within_s: float = DEADLINE_S) -> None:
+    """Wait until the condition holds; fail after the deadline."""
+    deadline_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline_s, f"not within {within_s:.0f} s"
+        await asyncio.sleep(0.02)
+
+
+@dataclass
+class Watched:
+    """Everything that was heard on the channel of one smelt."""
+
+    smelt_id: UUID
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def named(self, event: str) -> list[dict[str, Any]]:
+        """The payloads of one kind of event, in order."""
+        return [payload for name, payload in self.events if name == event]
+
+    @property
+    def ends(self) -> list[tuple[str, dict[str, Any]]]:
+        """The terminal events, each once."""
+        by_id = {
+            payload["event_id"]: (name, payload) for name, payload in self.events if name in ("completed", "failed")
+        }
+        return list(by_id.values())
+
+    @property
+    def segment_count(self) -> int:
+        """How many segments were heard of."""
+        return len({(s["file_id"], x["index"]) for s in self.named("segments") for x in s["segments"]})
+
+    def check_order(self) -> None:
+        """Percentages and stages never go back, and each percentage is in the range of its stage."""
+        told = [payload["progress"] for payload in self.named("progress")]
+        percentages = [progress["percentage"] for progress in told]
+        assert percentages == sorted(percentages), percentages
+        stages = [STAGES.index(progress["stage"]) for progress in told]
+        assert stages == sorted(stages), told
+        for progress in told:
+            low, high = PERCENT_RANGES[progress["stage"]]
+            assert low <= progress["percentage"] <= high, progress
+
+
+class Customer:
+    """An app's side: creates, uploads, submits, listens."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.calls = ClientCalls(project.rpc)
+
+    async def create(self, *files: Path, prompts: Sequence[str] = ("summarize",), **more: Any) -> Created:
+        """A smelt with its uploads, not submitted yet."""
+        announced = [Announced(file.name, file.stat().st_size) for file in files]
+        created = await self.calls.create_smelt(files=announced, default_prompt_names=prompts, **more)
+        for row, file in zip(created.files, files, strict=False):
+            if row.upload_path is not None:
+                await self.project.audio.upload(row.upload_path, file)
+        return created
+
+    @asynccontextmanager
+    async def watching(self, smelt_id: UUID) -> AsyncIterator[Watched]:
+        """Listen on the channel of a smelt."""
+        watched = Watched(smelt_id)
+        channel = await self.project.realtime.join(
+            smelt_channel(str(smelt_id)),
+            on_message=lambda event, payload: watched.events.append((event, payload)),  # type: ignore[arg-type]
+        )
+        assert await channel.wait_joined(20)
+        try:
+            yield watched
+        finally:
+            await channel.leave()
+
+    async def state(self, smelt_id: UUID) -> Snapshot:
+        """The whole state of a smelt."""
+        state = await self.calls.get_smelt(smelt_id)
+        assert isinstance(state, Snapshot)
+        return state
+
+    async def ended(self, smelt_id: UUID, within_s: float = DEADLINE_S) -> Snapshot:
+        """The state once the smelt has ended."""
+        deadline_s = time.monotonic() + within_s
+        while (state := await self.state(smelt_id)).status not in ("completed", "failed"):
+            assert time.monotonic() < deadline_s, f"still {state.status} after {within_s:.0f} s"
+            await asyncio.sleep(0.1)
+        return state
+
+
+def options(folder: Path, **more: Any) -> WorkerOptions:
+    """Options of a worker with a folder of its own."""
+    return WorkerOptions(worker_id=f"test-{uuid4().hex[:6]}", temp_dir=folder, **more)
+
+
+@asynccontextmanager
+async def customer(stack: Stack, access_token: str | None = None) -> AsyncIterator[Customer]:
+    """An app with the anon key."""
+    async with Project(stack.api_url, stack.anon_key, access_token=access_token) as project:
+        yield Customer(project)
+
+
+@asynccontextmanager
+async def working(stack: Stack, folder: Path, **more: Any) -> AsyncIterator[asyncio.Event]:
+    """A worker in this process; setting the event drains it, and so does the end of the block."""
+    stop = asyncio.Event()
+    async with Project(stack.api_url, stack.service_role_key) as project:
+        task = asyncio.create_task(Worker(project, options(folder, **more)).run(stop=stop))
+        try:
+            yield stop
+        finally:
+            stop.set()
+            await task
+
+
+async def work_once(stack: Stack, folder: Path, **more: Any) -> None:
+    """A worker that does what is there and ends."""
+    async with Project(stack.api_url, stack.service_role_key) as project:
+        await Worker(project, options(folder, **more)).run(once=True, stop=asyncio.Event())
+
+
+class WorkerProcess:
+    """`smelt worker` as a process of its own, to be killed."""
+
+    def __init__(self, stack: Stack, folder: Path, **settings: str) -> None:
+        env = {**os.environ, **stack.env(), "SMELT_TEMP_DIR": str(folder), "SMELT_MODEL": "demo", **settings}
+        self.log = folder / f"worker-{time.monotonic_ns()}.log"
+        self._log = self.log.open("wb")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "smelt", "worker"], env=env, cwd=folder, stdout=self._log, stderr=self._log
+        )
+
+    def end(self, number: int) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def close(self) -> None:
+        """Kill it if it still runs."""
+        self.process.kill()
+        self.process.wait()
+        self._log.close()
+
+    async def exit_code(self, within_s: float = DEADLINE_S) -> int:
+        """Wait for its end."""
+        await eventually(lambda: self.process.poll() is not None, within_s)
+        if self.process.returncode:
+            print(self.log.read_text())
+        assert self.process.returncode is not None
+        return self.process.returncode

@@ -1,0 +1,163 @@
+"""A worker takes what clients submit to its end, against a real project."""
+
+import os
+from pathlib import Path
+
+import psycopg
+import pytest
+from bench import RECORDINGS, STANDUP, customer, eventually, work_once, working
+from language_model import refused, serving
+from stacks import Stack, sign_up
+
+from smelt.errors import SettingsError
+
+SAID = [line.strip() for line in STANDUP.with_suffix(".txt").read_text().lower().splitlines()]
+
+
+def words(text: str) -> list[str]:
+    return "".join(c if c.isalnum() else " " for c in text.lower()).split()
+
+
+async def test_a_recording_becomes_a_transcript_and_notes(project: Stack, tmp_path: Path) -> None:
+    async with customer(project) as app, working(project, tmp_path):
+        created = await app.create(STANDUP, prompts=["summarize", "action_items"])
+        async with app.watching(created.id) as watched:
+            await app.calls.submit_smelt(created.id)
+            await eventually(lambda: watched.ends)
+            state = await app.ended(created.id)
+    [(event, end)] = watched.ends
+    assert event == "completed"
+    assert end["outcome"] == "complete"
+    assert end["results"] == [result.model_dump(mode="json") for result in state.results or ()]
+    assert "- [ ] Martin: send the invoice by Monday" in end["results"][0]["content"]
+    watched.check_order()
+    stages = list(dict.fromkeys(payload["status"] for payload in watched.named("progress")))
+    assert stages == ["pending", "validating", "decoding", "transcribing", "synthesizing"]
+    assert watched.segment_count == len(state.segments)
+    assert [words(segment.text) for segment in state.segments] == [words(line) for line in SAID]
+    assert state.files[0].duration_seconds == pytest.approx(67.38, abs=0.1)
+    assert state.files[0].language == "en"
+    kinds = [name for name, _ in watched.events]
+    assert kinds.index("segments") < kinds.index("completed")
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_worker_for_once_does_all_there_is_and_ends(project: Stack, tmp_path: Path) -> None:
+    async with customer(project) as app:
+        texts = [await app.create(text_input=f"Ben will send {n} reports.", prompts=["action_items"]) for n in range(2)]
+        recording = await app.create(RECORDINGS / "action_item.mp3", prompts=["action_items"])
+        await app.calls.submit_smelt(recording.id)
+        await work_once(project, tmp_path)
+        for number, created in enumerate(texts):
+            [result] = (await app.state(created.id)).results or ()
+            assert result.content == f"- [ ] Ben: send {number} reports"
+        state = await app.state(recording.id)
+        assert state.status == "completed"
+        assert words(" ".join(segment.text for segment in state.segments)) == words(
+            (RECORDINGS / "action_item.txt").read_text()
+        )
+
+
+async def test_audio_is_gone_after_the_smelt_is_completed(project: Stack, tmp_path: Path) -> None:
+    async with customer(project) as app:
+        created = await app.create(RECORDINGS / "greeting.ogg")
+        await app.calls.submit_smelt(created.id)
+        await work_once(project, tmp_path)
+    async with await psycopg.AsyncConnection.connect(project.db_url) as connection:
+        rows = await connection.execute("select count(*) from storage.objects where name like %s", [f"{created.id}/%"])
+        assert await rows.fetchone() == (0,)
+
+
+async def test_one_bad_file_does_not_spoil_the_others(project: Stack, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.mp3"
+    bad.write_bytes(b"not a recording at all\n" * 30)
+    user = sign_up(project)
+    async with customer(project, user.access_token) as app:
+        created = await app.create(RECORDINGS / "decision.ogg", bad, RECORDINGS / "budget.ogg")
+        async with app.watching(created.id) as watched:
+            await app.calls.submit_smelt(created.id)
+            await work_once(project, tmp_path / "work")
+            await eventually(lambda: watched.ends)
+        state = await app.state(created.id)
+        assert state.status == "completed"
+        assert state.outcome == "partial"
+        assert [file.status for file in state.files] == ["completed", "failed", "completed"]
+        assert state.files[1].error_code == "invalid_format"
+        assert [result.filename for result in state.results or ()] == ["decision.ogg", "budget.ogg"]
+        watched.check_order()
+
+
+async def test_a_combined_smelt_has_one_result_with_the_names_as_headings(project: Stack, tmp_path: Path) -> None:
+    user = sign_up(project)
+    async with customer(project, user.access_token) as app:
+        created = await app.create(RECORDINGS / "decision.ogg", RECORDINGS / "budget.ogg", mode="combine")
+        await app.calls.submit_smelt(created.id)
+        await work_once(project, tmp_path)
+        [result] = (await app.state(created.id)).results or ()
+        assert result.file_id == created.id
+        headings = [line for line in result.content.splitlines() if line.startswith("# ")]
+        assert headings == ["# decision.ogg", "# budget.ogg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("empty.mp3", b"", "corrupted_file"),
+        ("notes.mp3", b"These are notes.\n" * 40, "invalid_format"),
+        ("noise.wav", bytes(range(256)) * 80, "corrupted_file"),
+        ("cut.flac", (RECORDINGS / "action_item.flac").read_bytes()[:20_000], "corrupted_file"),
+    ],
+)
+async def test_a_bad_file_fails_with_its_code(
+    name: str, content: bytes, code: str, project: Stack, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    async with customer(project) as app:
+        created = await app.create(tmp_path / name)
+        async with app.watching(created.id) as watched:
+            await app.calls.submit_smelt(created.id)
+            await work_once(project, tmp_path / "work")
+            await eventually(lambda: watched.ends)
+        state = await app.state(created.id)
+        assert (state.status, state.error_code) == ("failed", code)
+        assert (state.files[0].status, state.files[0].error_code) == ("failed", code)
+        [(event, end)] = watched.ends
+        assert event == "failed"
+        assert end["error_code"] == code
+        assert end["error_message"] == state.error_message
+        watched.check_order()
+        assert watched.named("progress")[-1]["status"] in ("pending", "validating", "decoding")
+
+
+async def test_a_failed_synthesis_is_retried_without_transcribing_again(
+    project: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with customer(project) as app, serving(lambda _: refused(401, "invalid_api_key")) as model:
+        created = await app.create(RECORDINGS / "decision.ogg")
+        await app.calls.submit_smelt(created.id)
+        await work_once(project, tmp_path, llm_base_url=model.base_url, llm_model="m")
+        failed = await app.state(created.id)
+        assert (failed.status, failed.error_code) == ("failed", "api_key_invalid")
+        assert failed.segments
+        model.answer = lambda _: "It was decided."
+        # Whoever needs the model now would fail on it.
+        monkeypatch.setattr("smelt.processor.speech.transcriber.Transcriber.listen", None)
+        retried = await app.calls.retry_smelt(created.id)
+        assert (retried.status, retried.run) == ("pending", 2)
+        await work_once(project, tmp_path, llm_base_url=model.base_url, llm_model="m")
+        state = await app.state(created.id)
+        assert state.status == "completed"
+        assert [result.content for result in state.results or ()] == ["It was decided."]
+        assert [segment.text for segment in state.segments] == [segment.text for segment in failed.segments]
+
+
+async def test_a_worker_that_can_not_load_its_model_says_so_and_costs_nobody_a_try(
+    project: Stack, tmp_path: Path
+) -> None:
+    async with customer(project) as app:
+        created = await app.create(RECORDINGS / "decision.ogg")
+        await app.calls.submit_smelt(created.id)
+        with pytest.raises(SettingsError, match="SMELT_MODEL"):
+            await work_once(project, tmp_path, model=str(tmp_path))
+        await work_once(project, tmp_path)
+        assert (await app.state(created.id)).status == "completed"

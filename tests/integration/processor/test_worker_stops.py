@@ -1,0 +1,175 @@
+"""Whatever ends a worker, the smelt goes on: killed, cancelled, drained, fenced out."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+from bench import Customer, Watched, WorkerProcess, customer, eventually, working
+from stacks import Stack, sign_up
+
+from smelt.backend.project import Project
+from smelt.backend.worker_calls import WorkerCalls
+from smelt.contract.state import Created
+
+
+def folders(parent: Path, pattern: str) -> list[Path]:
+    return list(parent.glob(pattern))
+
+
+async def submitted(app: Customer, watched: Watched) -> None:
+    await app.calls.submit_smelt(watched.smelt_id)
+    await eventually(lambda: watched.segment_count >= 5)
+
+
+async def test_a_killed_worker_costs_no_text_and_no_second_end(
+    project: Stack, tmp_path: Path, long_recording: Path, undisturbed: list[str]
+) -> None:
+    workers: list[WorkerProcess] = []
+    try:
+        async with customer(project) as app:
+            created = await app.create(long_recording)
+            async with app.watching(created.id) as watched:
+                workers.append(WorkerProcess(project, tmp_path, SMELT_LEASE_S="5"))
+                await app.calls.submit_smelt(created.id)
+                for kill in range(2):
+                    heard = watched.segment_count
+                    await eventually(lambda heard=heard: watched.segment_count >= heard + 10)
+                    workers[-1].end(signal.SIGKILL)
+                    workers.append(WorkerProcess(project, tmp_path, SMELT_LEASE_S="5"))
+                    assert not watched.ends, f"too late for kill {kill}"
+                await eventually(lambda: watched.ends, 90)
+                state = await app.ended(created.id)
+                workers[-1].end(signal.SIGTERM)
+                assert await workers[-1].exit_code() == 0
+        assert state.attempt >= 3
+        assert state.run == 1
+        assert [segment.text for segment in state.segments] == undisturbed
+        assert [name for name, _ in watched.ends] == ["completed"]
+        watched.check_order()
+        assert folders(tmp_path, "smelt-worker-*") == []
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+async def test_a_cancelled_smelt_stops_the_model_and_keeps_its_text(
+    project: Stack, tmp_path: Path, long_recording: Path
+) -> None:
+    async with customer(project) as app, working(project, tmp_path):
+        created = await app.create(long_recording)
+        async with app.watching(created.id) as watched:
+            await submitted(app, watched)
+            cancelled = await app.calls.cancel_smelt(created.id)
+            assert (cancelled.status, cancelled.error_code) == ("failed", "cancelled")
+            await eventually(lambda: watched.ends, 3)
+            await eventually(lambda: not folders(tmp_path, "smelt-worker-*/*-*"), 6)
+            state = await app.state(created.id)
+            assert len(state.segments) >= 5
+            after = len(watched.named("progress"))
+            text = await app.create(text_input="Anna will call Ben.")
+            await app.ended(text.id)
+            assert len(watched.named("progress")) == after
+        assert [end["error_code"] for _, end in watched.ends] == ["cancelled"]
+
+
+async def test_a_drained_worker_gives_back_what_the_next_one_finishes(
+    project: Stack, tmp_path: Path, long_recording: Path, undisturbed: list[str]
+) -> None:
+    async with customer(project) as app:
+        created = await app.create(long_recording)
+        async with app.watching(created.id) as watched:
+            async with working(project, tmp_path, drain_s=3.0) as stop:
+                await submitted(app, watched)
+                stop.set()
+            state = await app.state(created.id)
+            assert state.status == "transcribing"
+            async with working(project, tmp_path):
+                # Given back, so that it is claimed at once and not after the lease.
+                await eventually(lambda: watched.named("progress")[-1]["attempt"] > state.attempt, 10)
+                state = await app.ended(created.id)
+    assert state.status == "completed"
+    assert [segment.text for segment in state.segments] == undisturbed
+    watched.check_order()
+
+
+async def test_a_worker_that_lost_its_smelt_says_no_more(project: Stack, tmp_path: Path, long_recording: Path) -> None:
+    async with customer(project) as app, Project(project.api_url, project.service_role_key) as rival_project:
+        calls = WorkerCalls(rival_project.rpc)
+        created = await app.create(long_recording)
+        async with app.watching(created.id) as watched, working(project, tmp_path, concurrency=1):
+            await submitted(app, watched)
+            first = await app.state(created.id)
+            # Somebody settles in its name; from then on a report of this attempt is a stranger's.
+            released = await calls.release_smelt(created.id, first.attempt)
+            assert released.verdict == "released"
+            claims = await calls.claim_smelts("a-rival", lease_s=60)
+            rival = claims.smelts[0].attempt
+            await eventually(lambda: not folders(tmp_path, "smelt-worker-*/*-*"), 6)
+            said = len(watched.events)
+            text = await app.create(text_input="Anna will call Ben.")
+            await app.ended(text.id)
+            assert {payload["attempt"] for _, payload in watched.events[said:]} <= {rival}
+            assert (await app.state(created.id)).attempt == rival
+            await app.calls.cancel_smelt(created.id)
+
+
+async def test_two_workers_share_the_work(project: Stack, tmp_path: Path) -> None:
+    async with customer(project) as app:
+        texts = [await app.create(text_input=f"Note {n}: Ben will call.") for n in range(3)]
+        async with working(project, tmp_path / "one"), working(project, tmp_path / "two"):
+            states = await asyncio.gather(*(app.ended(text.id) for text in texts))
+    assert [state.status for state in states] == ["completed"] * 3
+    assert [state.attempt for state in states] == [1] * 3
+
+
+async def test_a_second_signal_ends_a_worker_at_once_and_still_gives_back(
+    project: Stack, tmp_path: Path, long_recording: Path
+) -> None:
+    worker = WorkerProcess(project, tmp_path, SMELT_DRAIN_S="600")
+    try:
+        async with customer(project) as app:
+            created = await app.create(long_recording)
+            async with app.watching(created.id) as watched:
+                await submitted(app, watched)
+                worker.end(signal.SIGTERM)
+                heard = watched.segment_count
+                # It drains: with so much time it goes on with what it has.
+                await eventually(lambda: watched.segment_count > heard + 3)
+                worker.end(signal.SIGTERM)
+                assert await worker.exit_code(20) == 130
+            state = await app.state(created.id)
+            async with Project(project.api_url, project.service_role_key) as other:
+                claims = await WorkerCalls(other.rpc).claim_smelts("another")
+            assert [(claim.id, claim.failure_count) for claim in claims.smelts] == [(created.id, 0)]
+            assert claims.smelts[0].attempt == state.attempt + 1
+            assert claims.smelts[0].files[0].segment_count >= heard
+            await app.calls.cancel_smelt(created.id)
+        assert folders(tmp_path, "smelt-worker-*") == []
+    finally:
+        worker.close()
+
+
+async def test_rolling_deploys_lose_nothing(
+    project: Stack, tmp_path: Path, long_recording: Path, undisturbed: list[str]
+) -> None:
+    """Three generations of workers, one after the other, while smelts come in."""
+    async with customer(project) as app:
+        user = sign_up(project)
+        async with customer(project, user.access_token) as signed_in:
+            long = await app.create(long_recording)
+            await app.calls.submit_smelt(long.id)
+            shorts: list[Created] = []
+            async with app.watching(long.id) as watched:
+                for generation in range(3):
+                    last = generation == 2
+                    async with working(project, tmp_path, drain_s=600.0 if last else 3.5):
+                        shorts += [await signed_in.create(text_input=f"Ben will send {n} bills.") for n in range(2)]
+                        heard = watched.segment_count
+                        await eventually(lambda heard=heard: watched.ends or watched.segment_count > heard + 10)
+                state = await app.ended(long.id)
+            ended = [await signed_in.ended(short.id) for short in shorts]
+    assert [segment.text for segment in state.segments] == undisturbed
+    assert state.attempt == 5, "three claims and two releases"
+    assert [name for name, _ in watched.ends] == ["completed"]
+    watched.check_order()
+    assert [short.status for short in ended] == ["completed"] * 6

@@ -1,0 +1,35 @@
+"""The model that ships with smelt, and a long meeting to hear with it."""
+
+import ctypes.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from faster_whisper import BatchedInferencePipeline, WhisperModel
+from spoken import REPOSITORY
+
+from smelt.processor.speech.model import ModelOptions, load_model
+
+LONG_S = 600
+
+
+@pytest.fixture(scope="session")
+def model() -> WhisperModel:
+    return load_model(ModelOptions(name="demo", device="cpu"))
+
+
+@pytest.fixture(scope="session")
+def batches(model: WhisperModel) -> BatchedInferencePipeline:
+    return BatchedInferencePipeline(model)
+
+
+@pytest.fixture(scope="session")
+def long_meeting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten minutes of three voices, made now; their text stands beside them."""
+    if ctypes.util.find_library("espeak-ng") is None:
+        pytest.skip("espeak-ng speaks the long recording: apt-get install espeak-ng libespeak-ng1")
+    recording = tmp_path_factory.mktemp("meeting") / "meeting.wav"
+    script = REPOSITORY / "scripts" / "make_recordings.py"
+    subprocess.run([sys.executable, script, "long", recording, "--seconds", str(LONG_S)], check=True)
+    return recording

@@ -1,0 +1,42 @@
+"""The model says what it knows, and it is small."""
+
+import json
+from pathlib import Path
+
+from spoken import RECORDINGS, STANDUP, words
+
+import smelt
+
+MODEL = Path(smelt.__file__).parent / "processor" / "demo_model"
+VOCABULARY = set(json.loads((MODEL / "card.json").read_text())["vocabulary"])
+
+
+def test_every_word_of_the_recordings_is_in_the_vocabulary() -> None:
+    texts = [STANDUP.with_suffix(".txt"), *RECORDINGS.glob("*.txt")]
+
+    assert {word for path in texts for word in words(path.read_text())} <= VOCABULARY
+
+
+def test_the_documentation_lists_the_vocabulary() -> None:
+    listed = (MODEL / "README.md").read_text().partition("## Vocabulary")[2]
+
+    assert set(words(listed)) == VOCABULARY
+
+
+def test_no_more_than_one_word_in_two_hundred_was_wrong_when_the_model_was_examined() -> None:
+    report = json.loads((MODEL / "evaluation.json").read_text())
+    meetings = report["recordings of 60 to 120 s"]
+
+    assert report["made_by"]["words"] == len(VOCABULARY)
+    assert report["single utterances, unheard voices"]["word_error_rate"] <= 0.005
+    assert meetings["sequential"]["word_error_rate"] <= 0.005
+    assert meetings["batched"]["word_error_rate"] <= 0.005
+
+
+def test_the_model_is_smaller_than_three_megabytes() -> None:
+    assert sum(path.stat().st_size for path in MODEL.iterdir()) < 3_000_000
+
+
+def test_recordings_are_small_enough_to_be_committed() -> None:
+    assert sum(path.stat().st_size for path in RECORDINGS.iterdir()) < 2_000_000
+    assert STANDUP.stat().st_size < 300_000

@@ -1,0 +1,90 @@
+"""A worker's calls and broadcasts, one at a time, so that a test decides what happens when."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from smelt.backend.project import Project
+from smelt.backend.worker_calls import WorkerCalls
+from smelt.contract.channels import smelt_channel
+from smelt.contract.events import ProgressEvent, Result
+from smelt.contract.vocabulary import ErrorCode, Status
+from smelt.contract.work import Claim, Settled
+
+
+class Hand:
+    """Does what a worker does, through the same functions, with a broadcast only when it is asked for."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._calls = WorkerCalls(project.rpc)
+        self._claims: dict[UUID, Claim] = {}
+        self._claiming = asyncio.Lock()
+
+    async def claim(self, smelt_id: UUID) -> "Job":
+        """Claim a smelt that is due; whatever else is due is claimed along with it."""
+        async with self._claiming:
+            if smelt_id not in self._claims:
+                claims = await self._calls.claim_smelts("hand", max_count=100, lease_s=600)
+                self._claims |= {claim.id: claim for claim in claims.smelts}
+        return Job(self._project, self._calls, self._claims.pop(smelt_id))
+
+
+class Job:
+    """A smelt that was claimed."""
+
+    def __init__(self, project: Project, calls: WorkerCalls, claim: Claim) -> None:
+        self.claim = claim
+        self._project = project
+        self._calls = calls
+        self._topic = smelt_channel(str(claim.id))
+
+    async def report(
+        self, status: Status, percentage: float, *, words: Sequence[str] = (), first: int = 0, tell: bool = True
+    ) -> None:
+        """Write progress, and segments of the first file, one a word from the index `first`; broadcast both."""
+        file_id = self.claim.files[0].id
+        segments: list[dict[str, Any]] = [
+            {"index": first + place, "start": place, "end": place + 1, "text": word} for place, word in enumerate(words)
+        ]
+        report = await self._calls.report_progress(
+            self.claim.id,
+            self.claim.attempt,
+            status=status,
+            percentage=percentage,
+            segments=[{"file_id": str(file_id), **segment} for segment in segments],
+            lease_s=600,
+        )
+        if report.event is None or not tell:
+            return
+        await self._project.realtime.post(self._topic, "progress", report.event.model_dump(mode="json"))
+        if segments:
+            payload = {**_envelope(report.event), "file_id": str(file_id), "segments": segments}
+            await self._project.realtime.post(self._topic, "segments", payload)
+
+    async def complete(self, content: str = "notes", *, tell: bool = True) -> Settled:
+        """Settle as completed with one result for each file, and broadcast what the outbox holds."""
+        results = [Result(file_id=file.id, filename=file.filename, content=content) for file in self.claim.files]
+        settled = await self._calls.complete_smelt(self.claim.id, self.claim.attempt, results)
+        if tell:
+            await self.tell_outbox()
+        return settled
+
+    async def fail(self, error_code: ErrorCode, *, tell: bool = True) -> Settled:
+        """Settle as failed, and broadcast what the outbox holds."""
+        settled = await self._calls.fail_smelt(self.claim.id, self.claim.attempt, error_code)
+        if tell:
+            await self.tell_outbox()
+        return settled
+
+    async def tell_outbox(self) -> None:
+        """Broadcast what is owed."""
+        for message in await self._calls.claim_outbox("hand", smelt_id=self.claim.id):
+            await self._project.realtime.post(message.topic, message.event, message.payload)
+            await self._calls.settle_outbox([message.id])
+
+
+def _envelope(event: ProgressEvent) -> dict[str, Any]:
+    keys = {"smelt_id", "event_id", "seq", "run", "attempt", "eta_seconds", "emitted_at"}
+    return event.model_dump(mode="json", include=keys)

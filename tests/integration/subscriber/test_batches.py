@@ -1,0 +1,74 @@
+"""A batch is followed until its last smelt has ended."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+from hands import Hand
+from proxies import FaultyProxy
+from stacks import Stack, User, sign_up
+from waiting import until
+
+from smelt.errors import NotFound, Unauthorized
+from smelt.subscriber.client import Client, connect
+from smelt.subscriber.updates import BatchProgress
+
+
+async def watch(client: Client, batch_id: object, told: list[BatchProgress]) -> None:
+    async for update in client.watch_batch(str(batch_id)):
+        told.extend([update])
+
+
+@pytest.mark.parametrize("polling", [True, False])
+async def test_a_batch_counts_its_smelts_up_to_its_end(workshop: Stack, user: User, hand: Hand, polling: bool) -> None:
+    async with connect(workshop.api_url, workshop.anon_key, user.access_token, polling=polling) as client:
+        batch = await client.create_batch("Interviews")
+        smelts = [await client.create(text=f"Text {number}", batch_id=batch.id) for number in range(3)]
+        told: list[BatchProgress] = []
+        watching = asyncio.create_task(watch(client, batch.id, told))
+        await until(lambda: told)
+        for smelt in smelts[:2]:
+            await (await hand.claim(smelt.id)).complete()
+        await (await hand.claim(smelts[2].id)).fail("synthesis_failed")
+        await asyncio.wait_for(watching, 20)
+        assert [update.seq for update in told] == sorted({update.seq for update in told})
+        last = told[-1]
+        assert (last.total, last.completed, last.failed, last.progress) == (3, 2, 1, 100)
+        assert last.status == "completed"
+        await until(lambda: client.diagnostics().connection.socket_count == 0)
+
+
+async def test_a_batch_that_ended_without_a_broadcast_is_found_by_polling(
+    workshop: Stack, proxy: FaultyProxy, user: User, hand: Hand
+) -> None:
+    proxy.refuse("realtime")
+    async with connect(proxy.url, workshop.anon_key, user.access_token) as client:
+        batch = await client.create_batch()
+        smelt = await client.create(text="Text", batch_id=batch.id)
+        told: list[BatchProgress] = []
+        watching = asyncio.create_task(watch(client, batch.id, told))
+        await until(lambda: told)
+        proxy.refuse()
+        await (await hand.claim(smelt.id)).complete(tell=False)
+        proxy.heal()
+        await asyncio.wait_for(watching, 20)
+        assert told[-1].status == "completed"
+
+
+async def test_a_batch_of_somebody_else_is_not_there(workshop: Stack, client: Client) -> None:
+    batch = await client.create_batch()
+    other = sign_up(workshop)
+    async with connect(workshop.api_url, workshop.anon_key, other.access_token) as stranger:
+        with pytest.raises(NotFound):
+            await asyncio.wait_for(watch(stranger, batch.id, []), 20)
+    async with connect(workshop.api_url, workshop.anon_key, other.access_token, polling=False) as stranger:
+        with pytest.raises(Unauthorized):
+            await asyncio.wait_for(watch(stranger, batch.id, []), 20)
+    with pytest.raises(NotFound):
+        await asyncio.wait_for(watch(client, uuid4(), []), 20)
+
+
+async def test_nobody_has_a_batch_without_an_account(workshop: Stack) -> None:
+    async with connect(workshop.api_url, workshop.anon_key) as visitor:
+        with pytest.raises(Unauthorized):
+            await visitor.create_batch()

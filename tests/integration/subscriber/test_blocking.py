@@ -1,0 +1,132 @@
+"""The client without await does the same."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from hands import Hand
+from stacks import Stack, User
+
+import smelt
+from smelt import blocking
+from smelt.backend.project import Project
+
+GREETING = Path(__file__).parents[2] / "recordings" / "greeting.ogg"
+
+WATCHER = """
+import sys
+from smelt import blocking
+with blocking.connect(*sys.argv[1:4]) as client:
+    for update in client.watch(sys.argv[4]):
+        print(update.status, flush=True)
+"""
+
+
+@pytest.fixture
+def app(workshop: Stack, user: User) -> Iterator[blocking.Client]:
+    with blocking.connect(workshop.api_url, workshop.anon_key, user.access_token) as client:
+        yield client
+
+
+def work_on(stack: Stack, smelt_id: UUID) -> None:
+    async def work() -> None:
+        async with Project(stack.api_url, stack.service_role_key) as project:
+            job = await Hand(project).claim(smelt_id)
+            await job.report("transcribing", 40, words=["one"])
+            await job.complete()
+
+    asyncio.run(work())
+
+
+def test_a_smelt_is_created_watched_and_waited_for(workshop: Stack, app: blocking.Client) -> None:
+    created = app.create(files=[GREETING], submit=False)
+    updates = app.watch(created.id)
+    assert isinstance(next(updates), smelt.Progress)
+    app.submit(created.id)
+    with ThreadPoolExecutor() as pool:
+        working = pool.submit(work_on, workshop, created.id)
+        last = list(updates)[-1]
+        working.result()
+    assert isinstance(last, smelt.Completed)
+    assert app.wait(created.id, timeout_s=10).results == last.results
+    assert app.get(created.id).status == "completed"
+    assert app.diagnostics().watches == ()
+
+
+def test_a_smelt_can_be_cancelled_retried_and_deleted(app: blocking.Client) -> None:
+    created = app.create(text="Ship it on Monday.")
+    assert app.cancel(created.id).error_code == "cancelled"
+    assert app.retry(created.id).run == 2
+    app.delete(created.id)
+    with pytest.raises(smelt.NotFound):
+        app.get(created.id)
+
+
+def test_leaving_a_watch_early_ends_it(app: blocking.Client) -> None:
+    created = app.create(text="Ship it on Monday.")
+    updates = app.watch(created.id)
+    next(updates)
+    updates.close()
+    assert app.diagnostics().watches == ()
+
+
+def test_several_threads_share_one_client(app: blocking.Client) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        created = list(pool.map(lambda number: app.create(text=f"Text {number}"), range(16)))
+        states = list(pool.map(lambda one: app.get(one.id), created))
+    assert [state.id for state in states] == [one.id for one in created]
+
+
+def test_a_closed_client_leaves_no_thread_and_refuses(workshop: Stack) -> None:
+    before = threading.active_count()
+    client = blocking.connect(workshop.api_url, workshop.anon_key)
+    client.close()
+    client.close()
+    assert threading.active_count() == before
+    with pytest.raises(smelt.Refused):
+        client.diagnostics()
+
+
+def test_ctrl_c_interrupts_a_watch(workshop: Stack, user: User, app: blocking.Client) -> None:
+    created = app.create(text="Ship it on Monday.")
+    arguments = (workshop.api_url, workshop.anon_key, user.access_token, str(created.id))
+    watcher = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", WATCHER, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert watcher.stdout is not None
+    assert watcher.stdout.readline() == "pending\n"
+    watcher.send_signal(signal.SIGINT)
+    _, errors = watcher.communicate(timeout=20)
+    assert watcher.returncode in (-signal.SIGINT, 130)
+    assert errors.strip().endswith("KeyboardInterrupt")
+
+
+def test_what_is_owned_and_told_is_followed_without_await(workshop: Stack, app: blocking.Client) -> None:
+    heard: list[frozenset[smelt.Key]] = []
+    created = app.create(text="Ship it on Monday.")
+    with app.feed(lambda keys: heard.append(keys) if app.get(created.id) else None) as feed:
+        changes = {change.row.id: change for change in (next(feed), next(feed))}
+        assert changes.keys() == {created.id, created.files[0].id}
+        assert feed.smelts[created.id].status == "pending"
+        assert feed.files.keys() == {created.files[0].id}
+        work_on(workshop, created.id)
+        assert next(feed).kind == "update"
+        assert {family.family for family in feed.report()} == {"smelt", "smelts", "counts"}
+    assert heard
+    with app.notifications() as notifications:
+        told = next(notifications)
+        assert told.smelt_id == created.id
+        assert notifications.mark_seen(told.id) == notifications.mark_read(told.id) == 1
+    assert app.diagnostics().connection.channel_count == 0
+    with pytest.raises(smelt.Refused):
+        next(feed)

@@ -1,0 +1,103 @@
+"""A subscription calls back, in order, until the smelt ends."""
+
+import asyncio
+
+import pytest
+from hands import Hand
+from waiting import until
+
+from smelt.errors import NotFound
+from smelt.subscriber.client import Client
+
+
+async def test_every_kind_of_callback_is_called_and_the_subscription_ends_itself(client: Client, hand: Hand) -> None:
+    created = await client.create(text="Ship it on Monday.")
+    job = await hand.claim(created.id)
+    heard: list[str] = []
+
+    async def on_segments(update: object) -> None:
+        await asyncio.sleep(0)
+        heard.append("segments")
+
+    subscription = await client.subscribe(
+        created.id,
+        on_progress=lambda update: heard.append(update.status),
+        on_segments=on_segments,
+        on_completed=lambda update: heard.append("completed"),
+        on_failed=lambda update: heard.append("failed"),
+        on_connected=lambda: heard.append("connected"),
+    )
+    await until(lambda: "pending" in heard)
+    await job.report("transcribing", 40, words=["ship"])
+    await until(lambda: "segments" in heard)
+    await job.complete()
+    await asyncio.wait_for(subscription.wait_closed(), 10)
+    assert subscription.smelt_id == created.id
+    assert heard == ["connected", "pending", "transcribing", "segments", "completed"]
+    assert client.diagnostics().watches == ()
+
+
+async def test_a_failure_is_told_with_code_and_sentence(client: Client, hand: Hand) -> None:
+    created = await client.create(text="Ship it on Monday.")
+    job = await hand.claim(created.id)
+    failures = []
+    subscription = await client.subscribe(created.id, on_failed=failures.append)
+    await job.fail("synthesis_failed")
+    await asyncio.wait_for(subscription.wait_closed(), 10)
+    (failed,) = failures
+    assert failed.error_code == "synthesis_failed"
+    assert failed.error_message
+
+
+async def test_a_callback_that_raises_is_told_and_does_not_end_the_subscription(client: Client, hand: Hand) -> None:
+    created = await client.create(text="Ship it on Monday.")
+    job = await hand.claim(created.id)
+    errors: list[Exception] = []
+
+    def fall_over(_: object) -> None:
+        raise ZeroDivisionError
+
+    completed = []
+    subscription = await client.subscribe(
+        created.id, on_progress=fall_over, on_completed=completed.append, on_error=errors.append
+    )
+    await until(lambda: errors)
+    await job.complete()
+    await asyncio.wait_for(subscription.wait_closed(), 10)
+    assert completed
+    assert all(isinstance(error, ZeroDivisionError) for error in errors)
+
+
+async def test_refreshing_asks_for_what_no_event_told(client: Client, hand: Hand) -> None:
+    created = await client.create(text="Ship it on Monday.")
+    job = await hand.claim(created.id)
+    heard: list[str] = []
+    subscription = await client.subscribe(created.id, on_progress=lambda update: heard.append(update.status))
+    await until(lambda: heard)
+    await job.report("synthesizing", 80, tell=False)
+    subscription.refresh()
+    await until(lambda: heard[-1] == "synthesizing")
+    await subscription.close()
+    assert subscription.closed
+    await until(lambda: client.diagnostics().connection.socket_count == 0)
+
+
+async def test_what_makes_watching_impossible_is_told_and_ends_the_subscription(client: Client) -> None:
+    created = await client.create(text="Ship it on Monday.")
+    await client.delete(created.id)
+    errors: list[Exception] = []
+    subscription = await client.subscribe(created.id, on_error=errors.append)
+    await asyncio.wait_for(subscription.wait_closed(), 20)
+    assert isinstance(errors[-1], NotFound)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233])
+async def test_closing_in_the_middle_of_anything_leaves_nothing_behind(client: Client, steps: int) -> None:
+    created = await client.create(text="Ship it on Monday.")
+    subscription = await client.subscribe(created.id)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await subscription.close()
+    assert client.diagnostics().watches == ()
+    await until(lambda: client.diagnostics().connection.socket_count == 0)
+    assert client.diagnostics().connection.channel_count == 0

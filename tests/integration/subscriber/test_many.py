@@ -1,0 +1,57 @@
+"""Many watches of one client share its sockets and its reads."""
+
+import asyncio
+
+from hands import Hand
+from stacks import Stack, User
+from waiting import until
+
+from smelt.subscriber.client import Client, connect
+from smelt.subscriber.updates import Completed, Update
+
+COUNT = 60
+
+
+async def last(client: Client, smelt_id: object, told: list[Update]) -> Update:
+    async for update in client.watch(str(smelt_id)):
+        told += [update]
+    return told[-1]
+
+
+async def test_many_watches_need_one_socket_and_few_reads(workshop: Stack, user: User, hand: Hand) -> None:
+    async with connect(workshop.api_url, workshop.anon_key, user.access_token) as client:
+        created = [await client.create(text=f"Text {number}") for number in range(COUNT)]
+        told: list[list[Update]] = [[] for _ in created]
+        watching = [asyncio.create_task(last(client, one.id, heard)) for one, heard in zip(created, told, strict=True)]
+        await until(lambda: client.diagnostics().connection.joined_count == COUNT and all(told))
+        assert client.diagnostics().connection.socket_count == 1
+        assert client.diagnostics().read_count < COUNT
+        for one in created:
+            await client.cancel(one.id)
+        ends = await asyncio.wait_for(asyncio.gather(*watching), 30)
+        assert not any(isinstance(end, Completed) for end in ends)
+        await until(lambda: client.diagnostics().connection.socket_count == 0)
+
+
+async def test_several_watches_of_one_smelt_all_hear_its_end(client: Client, hand: Hand) -> None:
+    created = await client.create(text="Ship it on Monday.")
+    told: list[list[Update]] = [[], [], []]
+    watching = [asyncio.create_task(last(client, created.id, heard)) for heard in told]
+    await until(lambda: all(told))
+    job = await hand.claim(created.id)
+    await job.complete()
+    ends = await asyncio.wait_for(asyncio.gather(*watching), 20)
+    assert all(isinstance(end, Completed) for end in ends)
+
+
+async def test_a_watch_cancelled_at_any_moment_leaves_nothing_behind(client: Client) -> None:
+    created = await client.create(text="Ship it on Monday.")
+    for steps in [*range(30), 40, 60, 90, 140, 200, 400]:
+        watching = asyncio.create_task(last(client, created.id, []))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        watching.cancel()
+        await asyncio.wait([watching])
+        assert client.diagnostics().watches == ()
+        assert client.diagnostics().connection.channel_count == 0
+    await until(lambda: client.diagnostics().connection.socket_count == 0)

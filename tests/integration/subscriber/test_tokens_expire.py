@@ -1,0 +1,58 @@
+"""Tokens expire while a smelt is watched."""
+
+import asyncio
+import time
+
+import jwt
+import pytest
+from hands import Hand
+from stacks import Stack, User
+from waiting import until
+
+from smelt.errors import Unauthorized
+from smelt.local import LocalStack
+from smelt.subscriber.client import Client, connect
+from smelt.subscriber.updates import Completed, Progress, Update
+
+
+def short_lived(stack: Stack, user: User, lifetime_s: float) -> str:
+    """The token of a user as it would be if it expired soon."""
+    if not isinstance(stack, LocalStack):
+        pytest.skip("needs the JWT secret of the project, which a hosted one keeps to itself")
+    claims = jwt.decode(user.access_token, stack.jwt_secret, algorithms=["HS256"], options={"verify_aud": False})
+    return jwt.encode(claims | {"exp": int(time.time() + lifetime_s)}, stack.jwt_secret, algorithm="HS256")
+
+
+async def gather(client: Client, smelt_id: object, told: list[Update]) -> None:
+    async for update in client.watch(str(smelt_id)):
+        told.extend([update])
+
+
+async def test_a_watch_outlives_its_token_when_there_is_a_fresh_one(workshop: Stack, user: User, hand: Hand) -> None:
+    expires_at = time.time() + 3
+    tokens = iter([short_lived(workshop, user, 3)])
+
+    async def fresh() -> str:
+        return next(tokens, user.access_token)
+
+    async with connect(workshop.api_url, workshop.anon_key, fresh, polling=False) as client:
+        created = await client.create(text="Ship it on Monday.")
+        told: list[Update] = []
+        watching = asyncio.create_task(gather(client, created.id, told))
+        await until(lambda: told)
+        await until(lambda: time.time() > expires_at + 1, within_s=15)
+        job = await hand.claim(created.id)
+        await job.report("synthesizing", 80)
+        await until(lambda: isinstance(told[-1], Progress) and told[-1].percentage == 80)
+        await job.complete()
+        await asyncio.wait_for(watching, 20)
+        assert isinstance(told[-1], Completed)
+
+
+async def test_a_watch_ends_with_its_token_when_there_is_no_other(workshop: Stack, user: User) -> None:
+    # While polling it would end up to half a minute later: PostgREST allows for that much difference of clocks.
+    token = short_lived(workshop, user, 3)
+    async with connect(workshop.api_url, workshop.anon_key, token, polling=False) as client:
+        created = await client.create(text="Ship it on Monday.")
+        with pytest.raises(Unauthorized):
+            await asyncio.wait_for(gather(client, created.id, []), 60)

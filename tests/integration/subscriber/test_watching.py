@@ -1,0 +1,283 @@
+"""A watch tells a smelt from wherever it is to its end."""
+
+import asyncio
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from hands import Hand
+from stacks import Stack, User, sign_up
+from waiting import until
+
+from smelt.contract.state import Created
+from smelt.contract.vocabulary import STAGES
+from smelt.errors import NotFound, SmeltFailed, Unauthorized
+from smelt.subscriber.client import Client, connect
+from smelt.subscriber.updates import Completed, Failed, Progress, Segments, Update
+
+GREETING = Path(__file__).parents[2] / "recordings" / "greeting.ogg"
+
+
+async def gather(client: Client, smelt_id: UUID, told: list[Update]) -> None:
+    tell = told.append
+    async for update in client.watch(smelt_id):
+        tell(update)
+
+
+def statuses(told: list[Update]) -> list[str]:
+    return [update.status for update in told if not isinstance(update, Segments)]
+
+
+def words(told: list[Update]) -> list[str]:
+    return [segment.text for update in told if isinstance(update, Segments) for segment in update.segments]
+
+
+async def create(client: Client) -> Created:
+    return await client.create(files=[GREETING])
+
+
+@pytest.mark.parametrize("polling", [True, False])
+async def test_live_events_tell_every_stage_the_transcript_and_the_end(
+    workshop: Stack, user: User, hand: Hand, polling: bool
+) -> None:
+    async with connect(workshop.api_url, workshop.anon_key, user.access_token, polling=polling) as client:
+        created = await client.create(files=[GREETING], submit=False)
+        told: list[Update] = []
+        watching = asyncio.create_task(gather(client, created.id, told))
+        await until(lambda: told)
+        await client.submit(created.id)
+        job = await hand.claim(created.id)
+        await job.report("validating", 5)
+        await job.report("decoding", 15)
+        await job.report("transcribing", 30, words=["good", "morning"])
+        await job.report("transcribing", 50, words=["everyone"], first=2)
+        await job.report("synthesizing", 80)
+        await until(lambda: statuses(told)[-1:] == ["synthesizing"])
+        assert client.diagnostics().read_count == 1  # Once after joining; all else came live.
+        await job.complete()
+        await asyncio.wait_for(watching, 10)
+
+        assert list(dict.fromkeys(statuses(told))) == list(STAGES)
+        percentages = [update.percentage for update in told if isinstance(update, Progress)]
+        assert percentages == sorted(percentages)
+        assert words(told) == ["good", "morning", "everyone"]
+        assert isinstance(told[-1], Completed)
+        assert told[-1].results[0].content == "notes"
+        assert created.subscription_channel == f"smelt:{created.id}"
+        assert client.diagnostics().watches == ()
+        await until(lambda: client.diagnostics().connection.socket_count == 0)
+
+
+async def test_who_comes_late_gets_what_there_is(client: Client, hand: Hand) -> None:
+    created = await create(client)
+    job = await hand.claim(created.id)
+    await job.report("transcribing", 40, words=["one", "two"], tell=False)
+    told: list[Update] = []
+    watching = asyncio.create_task(gather(client, created.id, told))
+    await until(lambda: words(told) == ["one", "two"])
+    assert statuses(told) == ["transcribing"]
+    await job.complete()
+    await asyncio.wait_for(watching, 10)
+    assert isinstance(told[-1], Completed)
+
+
+async def test_who_comes_after_the_end_gets_the_end(client: Client, hand: Hand) -> None:
+    created = await create(client)
+    job = await hand.claim(created.id)
+    await job.report("transcribing", 40, words=["one"], tell=False)
+    await job.complete(tell=False)
+    done = await client.wait(created.id, timeout_s=10)
+    assert done.results[0].content == "notes"
+    told: list[Update] = []
+    await gather(client, created.id, told)
+    assert words(told) == ["one"]
+
+
+async def test_a_failed_smelt_raises_with_its_code(client: Client, hand: Hand) -> None:
+    created = await create(client)
+    job = await hand.claim(created.id)
+    waiting = asyncio.create_task(client.wait(created.id))
+    await until(lambda: client.diagnostics().connection.joined_count)
+    await job.fail("corrupted_file")
+    with pytest.raises(SmeltFailed) as failed:
+        await asyncio.wait_for(waiting, 10)
+    assert (failed.value.code, failed.value.smelt_id) == ("corrupted_file", str(created.id))
+
+
+async def test_waiting_ends_with_its_time(client: Client) -> None:
+    created = await create(client)
+    with pytest.raises(TimeoutError):
+        await client.wait(created.id, timeout_s=0.5)
+    await until(lambda: client.diagnostics().connection.socket_count == 0)
+    assert client.diagnostics().watches == ()
+
+
+async def test_a_cancelled_smelt_ends_at_once_without_any_worker(client: Client) -> None:
+    created = await create(client)
+    told: list[Update] = []
+    watching = asyncio.create_task(gather(client, created.id, told))
+    await until(lambda: client.diagnostics().connection.joined_count)
+    await client.cancel(created.id)
+    await asyncio.wait_for(watching, 10)
+    assert isinstance(told[-1], Failed)
+    assert told[-1].error_code == "cancelled"
+
+
+async def test_what_is_too_large_for_a_broadcast_is_read_before_the_end_is_told(client: Client, hand: Hand) -> None:
+    created = await create(client)
+    job = await hand.claim(created.id)
+    waiting = asyncio.create_task(client.wait(created.id))
+    await until(lambda: client.diagnostics().connection.joined_count)
+    content = "long " * 60_000
+    await job.complete(content)
+    done = await asyncio.wait_for(waiting, 10)
+    assert done.results[0].content == content
+
+
+async def test_what_was_lost_before_the_end_is_read_before_the_end_is_told(
+    workshop: Stack, user: User, hand: Hand
+) -> None:
+    async with connect(workshop.api_url, workshop.anon_key, user.access_token, polling=False) as client:
+        created = await create(client)
+        job = await hand.claim(created.id)
+        told: list[Update] = []
+        watching = asyncio.create_task(gather(client, created.id, told))
+        await until(lambda: told)
+        await job.report("transcribing", 30, words=["heard"])
+        await job.report("transcribing", 40, words=["lost"], first=1, tell=False)
+        await job.complete()
+        await asyncio.wait_for(watching, 10)
+        assert words(told) == ["heard", "lost"]
+
+
+async def test_a_gap_in_the_transcript_is_closed_by_reading(workshop: Stack, user: User, hand: Hand) -> None:
+    async with connect(workshop.api_url, workshop.anon_key, user.access_token, polling=False) as client:
+        created = await create(client)
+        job = await hand.claim(created.id)
+        told: list[Update] = []
+        watching = asyncio.create_task(gather(client, created.id, told))
+        await until(lambda: told)
+        await job.report("transcribing", 30, words=["lost"], tell=False)
+        await job.report("transcribing", 40, words=["heard"], first=1)
+        await until(lambda: words(told) == ["lost", "heard"])
+        await job.complete()
+        await asyncio.wait_for(watching, 10)
+
+
+async def test_a_retry_that_was_missed_goes_on_in_its_new_run(
+    workshop: Stack, user: User, client: Client, hand: Hand
+) -> None:
+    async with connect(workshop.api_url, workshop.anon_key, user.access_token, polling=False) as quiet:
+        created = await create(client)
+        job = await hand.claim(created.id)
+        told: list[Update] = []
+        watching = asyncio.create_task(gather(quiet, created.id, told))
+        await until(lambda: told)
+        await job.report("transcribing", 30, words=["kept"])
+        await job.fail("transcription_failed", tell=False)
+        await client.retry(created.id)
+        await until(lambda: any(isinstance(update, Progress) and update.run == 2 for update in told))
+        again = await hand.claim(created.id)
+        await again.report("transcribing", 40, words=["more"], first=1)
+        await again.complete()
+        await asyncio.wait_for(watching, 10)
+        second = [update for update in told if update.run == 2]
+        assert words(second) == ["kept", "more"]
+        assert isinstance(told[-1], Completed)
+
+
+async def test_a_smelt_that_is_not_there_is_not_found(client: Client) -> None:
+    with pytest.raises(NotFound):
+        await client.wait(uuid4(), timeout_s=20)
+    with pytest.raises(NotFound):
+        await client.get(uuid4())
+
+
+async def test_nobody_watches_the_smelt_of_somebody_else(workshop: Stack, client: Client) -> None:
+    created = await create(client)
+    other = sign_up(workshop)
+    async with connect(workshop.api_url, workshop.anon_key, other.access_token) as stranger:
+        with pytest.raises(NotFound):
+            await stranger.wait(created.id, timeout_s=20)
+    async with connect(workshop.api_url, workshop.anon_key, other.access_token, polling=False) as stranger:
+        with pytest.raises(Unauthorized):
+            await stranger.wait(created.id, timeout_s=20)
+
+
+async def test_a_key_that_is_not_accepted_ends_the_watch(workshop: Stack) -> None:
+    async with connect(workshop.api_url, "sb_publishable_nothing") as client:
+        with pytest.raises(Unauthorized):
+            await client.wait(uuid4(), timeout_s=20)
+
+
+async def test_an_anonymous_visitor_watches_their_own_smelt(workshop: Stack, hand: Hand) -> None:
+    async with connect(workshop.api_url, workshop.anon_key, polling=False) as visitor:
+        created = await create(visitor)
+        told: list[Update] = []
+        watching = asyncio.create_task(gather(visitor, created.id, told))
+        await until(lambda: told)
+        job = await hand.claim(created.id)
+        await job.report("decoding", 12)
+        await until(lambda: "decoding" in statuses(told))
+        await job.complete()
+        await asyncio.wait_for(watching, 10)
+        assert isinstance(told[-1], Completed)
+
+
+async def test_leaving_the_loop_frees_the_channel_and_the_socket(client: Client) -> None:
+    created = await create(client)
+    async for _ in client.watch(created.id):
+        break
+    await until(lambda: client.diagnostics().connection.socket_count == 0)
+    assert client.diagnostics().watches == ()
+
+
+async def test_a_consumer_that_raises_ends_only_its_own_watch(client: Client, hand: Hand) -> None:
+    created = await create(client)
+    told: list[Update] = []
+    watching = asyncio.create_task(gather(client, created.id, told))
+
+    async def fall_over() -> None:
+        async for _ in client.watch(created.id):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fall_over()
+    job = await hand.claim(created.id)
+    await job.complete()
+    await asyncio.wait_for(watching, 10)
+    assert isinstance(told[-1], Completed)
+
+
+async def test_a_slow_consumer_gets_the_newest_progress_and_every_segment(client: Client, hand: Hand) -> None:
+    created = await create(client)
+    job = await hand.claim(created.id)
+    told: list[Update] = []
+    go_on = asyncio.Event()
+
+    async def take_slowly() -> None:
+        async for update in client.watch(created.id):
+            told.append(update)
+            await go_on.wait()
+
+    watching = asyncio.create_task(take_slowly())
+    await until(lambda: told)
+    for step in range(20):
+        await job.report("transcribing", 20 + step, words=[str(step)], first=step)
+    await job.complete()
+    await until(lambda: client.diagnostics().watches == () or client.diagnostics().watches[0].status == "completed")
+    go_on.set()
+    await asyncio.wait_for(watching, 10)
+    assert words(told) == [str(step) for step in range(20)]
+    assert len(told) <= 5
+
+
+async def test_closing_the_client_ends_its_watches(workshop: Stack, user: User) -> None:
+    client = connect(workshop.api_url, workshop.anon_key, user.access_token)
+    created = await create(client)
+    told: list[Update] = []
+    watching = asyncio.create_task(gather(client, created.id, told))
+    await until(lambda: told)
+    await client.aclose()
+    (outcome,) = await asyncio.wait_for(asyncio.gather(watching, return_exceptions=True), 10)
+    assert isinstance(outcome, Exception)

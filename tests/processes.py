@@ -1,0 +1,89 @@
+"""Who is still alive, who listens, and as whom to run: for tests that kill."""
+
+import os
+import pwd
+import shutil
+import socket
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """The process and all of its descendants."""
+    parent = psutil.Process(pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+def assert_gone(processes: list[psutil.Process], within_s: float = 10.0) -> None:
+    """All of them have ended, or do in time; one that nobody has reaped yet has ended."""
+    wait_for(lambda: not _alive(processes), within_s, lambda: f"still there: {_alive(processes)}")
+
+
+def assert_free(port: int, within_s: float = 10.0) -> None:
+    """Nobody listens on the port, or stops to in time."""
+    wait_for(lambda: not listens(port), within_s, lambda: f"somebody still listens on {port}")
+
+
+def listens(port: int) -> bool:
+    """Whether somebody takes connections on a port of the loopback interface."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_for(condition: Callable[[], bool], within_s: float, complaint: Callable[[], str]) -> None:
+    """Wait until a condition holds; fail with the complaint when it does not in time."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, complaint()
+        time.sleep(0.02)
+
+
+def as_ordinary_user(*command: str) -> list[str] | None:
+    """The command with which root runs a Python command as `nobody`; None where nobody can run this Python."""
+    python = next((path for path in _interpreters() if _open_to_all(path)), None)
+    packages = [Path(entry) for entry in sys.path if entry and Path(entry).is_dir()]
+    if python is None or not all(_open_to_all(path) for path in packages if path.name == "site-packages"):
+        return None
+    path = os.pathsep.join(str(Path(entry)) for entry in (Path(__file__).parents[1], *packages) if _open_to_all(entry))
+    account = pwd.getpwnam("nobody")
+    become = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
+    return [*become, "env", "HOME=/nonexistent", f"PYTHONPATH={path}", str(python), *command]
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that belongs to `nobody`, with none above it that is closed to others."""
+    folder = Path(tempfile.mkdtemp(prefix="smelt-test-"))
+    account = pwd.getpwnam("nobody")
+    os.chown(folder, account.pw_uid, account.pw_gid)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _interpreters() -> list[Path]:
+    name = f"python3.{sys.version_info.minor}"
+    return [Path(sys.executable).resolve(), Path("/usr/local/bin") / name, Path("/usr/bin") / name]
+
+
+def _open_to_all(path: Path) -> bool:
+    return path.exists() and all(part.stat().st_mode & stat.S_IXOTH for part in (path, *path.parents))
+
+
+def _alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in processes if process.is_running() and _status(process) != psutil.STATUS_ZOMBIE]
+
+
+def _status(process: psutil.Process) -> str:
+    try:
+        return process.status()
+    except psutil.NoSuchProcess:
+        return psutil.STATUS_ZOMBIE

@@ -1,0 +1,134 @@
+"""A TCP proxy in front of a project that breaks what passes through it, as networks do."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Literal
+from urllib.parse import urlsplit
+
+Kind = Literal["realtime", "rest"]
+Fault = Literal["none", "refused", "silent"]
+
+KINDS: tuple[Kind, ...] = ("realtime", "rest")
+
+
+class FaultyProxy:
+    """Passes bytes on until told otherwise; a connection is `realtime` or `rest` by its first request."""
+
+    def __init__(self, target_url: str) -> None:
+        target = urlsplit(target_url)
+        self._target = (target.hostname or "127.0.0.1", target.port or 80)
+        self._faults: dict[Kind, Fault] = dict.fromkeys(KINDS, "none")
+        self._open: dict[asyncio.StreamWriter, Kind] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._healed = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self._port = 0
+        self.accepted = dict.fromkeys(KINDS, 0)
+
+    @property
+    def url(self) -> str:
+        """Where to connect to instead of the target."""
+        return f"http://127.0.0.1:{self._port}"
+
+    def cut(self, *kinds: Kind) -> None:
+        """Reset the connections that are open now."""
+        for writer in [writer for writer, kind in self._open.items() if kind in (kinds or KINDS)]:
+            writer.transport.abort()
+
+    def refuse(self, *kinds: Kind) -> None:
+        """Reset what is open, and every new connection as soon as it speaks."""
+        self._set("refused", kinds)
+        self.cut(*kinds)
+
+    def silence(self, *kinds: Kind) -> None:
+        """Keep connections open, and take new ones, but let no byte through any more."""
+        self._set("silent", kinds)
+
+    def heal(self) -> None:
+        """Let everything pass again; what was held back comes late, as after a stall."""
+        self._faults = dict.fromkeys(KINDS, "none")
+        self._healed.set()
+
+    async def start(self) -> None:
+        """Listen on a free port, or on the one it had."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Listen no more, and reset what is open: to the outside, the machine is gone."""
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._server.wait_closed()
+
+    def _set(self, fault: Fault, kinds: tuple[Kind, ...]) -> None:
+        self._faults |= dict.fromkeys(kinds or KINDS, fault)
+        self._healed.clear()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await self._serve(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = await reader.read(1 << 16)
+        kind: Kind = "realtime" if b" /realtime/v1/websocket" in first.split(b"\r\n", 1)[0] else "rest"
+        self.accepted[kind] += 1
+        if self._faults[kind] == "refused":
+            return
+        with self._opened(writer, kind):
+            await self._until_heard(kind)
+            far_reader, far_writer = await asyncio.open_connection(*self._target)
+            with self._opened(far_writer, kind):
+                far_writer.write(first)
+                ways = (self._pass(reader, far_writer, kind), self._pass(far_reader, writer, kind))
+                tasks = [asyncio.create_task(way) for way in ways]
+                try:
+                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Kind) -> None:
+        while piece := await reader.read(1 << 16):
+            await self._until_heard(kind)
+            writer.write(piece)
+            await writer.drain()
+
+    async def _until_heard(self, kind: Kind) -> None:
+        while self._faults[kind] == "silent":
+            self._healed.clear()
+            await self._healed.wait()
+
+    @contextlib.contextmanager
+    def _opened(self, writer: asyncio.StreamWriter, kind: Kind) -> Iterator[None]:
+        self._open[writer] = kind
+        try:
+            yield
+        finally:
+            del self._open[writer]
+            writer.transport.abort()
+
+
+@asynccontextmanager
+async def faulty_proxy(target_url: str) -> AsyncIterator[FaultyProxy]:
+    """A proxy in front of `target_url` that works until it is told not to."""
+    proxy = FaultyProxy(target_url)
+    await proxy.start()
+    try:
+        yield proxy
+    finally:
+        await proxy.stop()

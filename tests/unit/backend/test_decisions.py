@@ -1,0 +1,158 @@
+"""What the Realtime connection does about each thing that can happen to it."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smelt.backend.realtime.decisions import (
+    Backoff,
+    Beat,
+    ChannelFailed,
+    ClosedByServer,
+    GiveUp,
+    JoinRefused,
+    JoinTimedOut,
+    Left,
+    Pace,
+    Rejoin,
+    Renew,
+    Rest,
+    Retire,
+    SocketLost,
+    Vitals,
+    after_leaving,
+    dial_error,
+    error_reason,
+    may_reuse,
+    next_step,
+)
+from smelt.errors import RequestRefused, Unauthorized
+
+PACE = Pace()
+NOT_ALLOWED = "Unauthorized: You do not have permissions to read from this Channel topic: x"
+EXPIRED = "InvalidJWTToken: Token has expired 3 seconds ago"
+
+
+@pytest.mark.parametrize(
+    ("left", "wait"),
+    [
+        (JoinTimedOut(), "soon"),
+        (ClosedByServer(), "soon"),
+        (SocketLost("closed with 1006"), "now"),
+        (JoinRefused("unmatched topic"), "soon"),
+        (JoinRefused("ChannelRateLimitReached: Too many channels"), "rate_limit"),
+        (ChannelFailed("Too many messages per second"), "rate_limit"),
+        (ChannelFailed("Unauthorized by something else"), "soon"),
+        (ChannelFailed("TopicNameRequired: not while joined"), "soon"),
+    ],
+)
+def test_a_passing_end_is_followed_by_another_join(left: Left, wait: str) -> None:
+    assert after_leaving(left, can_renew=True) == Rejoin(wait)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        JoinRefused(NOT_ALLOWED),
+        JoinRefused(EXPIRED),
+        JoinRefused("JwtSignatureError: Failed to validate JWT signature"),
+        JoinRefused("MalformedJWT: The token provided is not a valid JWT"),
+        ChannelFailed("Token has expired 0 seconds ago"),
+    ],
+)
+def test_a_refused_token_is_renewed_once_and_then_surfaces(left: Left) -> None:
+    assert after_leaving(left, can_renew=True) == Renew()
+    following = after_leaving(left, can_renew=False)
+    assert isinstance(following, GiveUp)
+    assert isinstance(following.error, Unauthorized)
+
+
+def test_a_join_that_never_can_succeed_is_given_up() -> None:
+    following = after_leaving(JoinRefused("TopicNameRequired: You must provide a topic name"), can_renew=True)
+    assert isinstance(following, GiveUp)
+    assert isinstance(following.error, RequestRefused)
+
+
+def test_only_an_answered_refusal_leaves_the_topic_usable_on_its_socket() -> None:
+    assert may_reuse(JoinRefused("unmatched topic"))
+    assert not any(may_reuse(left) for left in (JoinTimedOut(), ClosedByServer(), ChannelFailed(""), SocketLost("")))
+
+
+def test_only_a_refused_key_ends_dialling() -> None:
+    assert isinstance(dial_error(401, "HTTP 401"), Unauthorized)
+    assert [dial_error(status, "") for status in (None, 403, 404, 429, 500, 502, 503)] == [None] * 7
+
+
+def test_sockets_that_break_together_are_one_failure() -> None:
+    backoff = Backoff(stable_s=60)
+    backoff.opened()
+    for _ in range(10):
+        backoff.lost(age_s=5)
+    assert (backoff.failures, backoff.waiting) == (1, True)
+
+
+def test_failures_add_up_until_a_socket_was_stable() -> None:
+    backoff = Backoff(stable_s=60)
+    for count in range(1, 5):
+        backoff.dial_failed()
+        assert backoff.failures == count
+    backoff.opened()
+    assert not backoff.waiting
+    backoff.lost(age_s=1)
+    assert backoff.failures == 5
+    backoff.opened()
+    backoff.lost(age_s=61)
+    assert backoff.failures == 1
+
+
+def test_a_quiet_socket_gets_a_heartbeat_when_it_is_time() -> None:
+    vitals = Vitals(opened_at=0, heard_at=5, beat_at=0)
+    assert next_step(vitals, 4, PACE) == Rest(6)
+    assert next_step(vitals, 10, PACE) == Beat()
+
+
+def test_a_heartbeat_without_an_answer_retires_the_socket() -> None:
+    vitals = Vitals(opened_at=0, heard_at=5, beat_at=100)
+    assert next_step(vitals, 109, PACE) == Rest(1)
+    assert isinstance(next_step(vitals, 110, PACE), Retire)
+
+
+def test_a_socket_is_recycled_long_before_the_platform_ends_it() -> None:
+    assert PACE.recycle_s <= 12 * 3600
+    old = Vitals(opened_at=0, heard_at=PACE.recycle_s, beat_at=PACE.recycle_s - 1)
+    assert next_step(old, PACE.recycle_s, PACE) == Retire("recycled")
+    assert next_step(old, PACE.recycle_s - 1, PACE) == Rest(1)
+
+
+def test_a_socket_does_not_outlive_a_sleep_of_the_machine() -> None:
+    slept = Vitals(opened_at=0, heard_at=1, beat_at=0, drift_s=60)
+    assert next_step(slept, 2, PACE) == Retire("the machine was asleep")
+
+
+@given(st.floats(0, 1e5), st.floats(0, 1e5), st.floats(0, 1e5), st.floats(0, 1e5))
+def test_silence_is_noticed_in_time_and_rest_never_oversleeps(
+    opened_at: float, heard_at: float, beat_at: float, now: float
+) -> None:
+    step = next_step(Vitals(opened_at, heard_at, beat_at), now, PACE)
+    silent_s = now - max(heard_at, beat_at)
+    if heard_at < beat_at and silent_s >= PACE.answer_s:
+        assert isinstance(step, Retire)
+    if isinstance(step, Rest):
+        assert step.seconds > 0
+        assert now + step.seconds <= opened_at + PACE.recycle_s + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (json.dumps({"reason": "TopicNameRequired: x"}), "TopicNameRequired: x"),
+        (json.dumps({"message": "Token has expired", "status": "error"}), "Token has expired"),
+        (json.dumps({}), "{}"),
+        ("[1]", "[1]"),
+        ("no JSON", "no JSON"),
+    ],
+)
+def test_the_reason_is_found_in_what_the_client_library_makes_of_it(text: str, reason: str) -> None:
+    assert error_reason(text) == reason

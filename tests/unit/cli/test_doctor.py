@@ -1,0 +1,84 @@
+"""What the doctor's findings come to."""
+
+import importlib.util
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from smelt.backend.worker_calls import Health
+from smelt.cli.checks import project
+from smelt.cli.checks.finding import Finding, Level, found
+from smelt.cli.checks.machine import machine_findings
+from smelt.cli.doctor import verdict
+from smelt.cli.output import Exit
+from smelt.cli.shipped import migration_files, version_of
+from smelt.errors import SmeltError, Unauthorized, Unavailable
+from smelt.settings import WorkerSettings
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+VERSIONS = tuple(version_of(path) for path in migration_files())
+
+
+def health(**changes: object) -> Health:
+    quiet = {"waiting": 0, "oldest_waiting_s": 0, "running": 0, "owed": 0, "oldest_owed_s": 0, "workers": 1}
+    return Health.model_validate({"now": NOW, "migrations": VERSIONS, "max_file_bytes": 1, **quiet, **changes})
+
+
+@pytest.mark.parametrize(
+    ("levels", "unreachable", "code"),
+    [
+        (["ok", "ok"], False, Exit.DONE),
+        (["ok", "warn"], False, Exit.DONE),
+        (["warn", "fail"], False, Exit.USAGE),
+        (["ok", "fail"], True, Exit.UNREACHABLE),
+        ([], False, Exit.DONE),
+    ],
+)
+def test_the_worst_finding_decides(levels: list[Level], unreachable: bool, code: Exit) -> None:
+    findings = [Finding("check", level, "seen", unreachable=unreachable) for level in levels]
+    assert verdict(findings) is code
+
+
+@pytest.mark.parametrize(("error", "unreachable"), [(Unauthorized("no"), False), (Unavailable("gone"), True)])
+async def test_an_error_is_a_finding(error: SmeltError, unreachable: bool) -> None:
+    async def looking() -> Finding:
+        raise error
+
+    finding = await found("check", looking(), "what to do")
+    assert (finding.level, finding.unreachable) == ("fail", unreachable)
+    assert finding.advice is not None
+    assert "what to do" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("migrations", "level"), [(VERSIONS, "ok"), ((*VERSIONS, "9999"), "ok"), (VERSIONS[:-1], "fail"), (None, "warn")]
+)
+def test_the_versions_are_compared_with_those_of_this_smelt(migrations: tuple[str, ...] | None, level: Level) -> None:
+    assert project.migrations_finding(health(migrations=migrations)).level == level
+
+
+@pytest.mark.parametrize(("skew_s", "level"), [(0, "ok"), (29, "ok"), (-29, "ok"), (40, "warn"), (-40, "warn")])
+def test_a_clock_that_is_off_is_a_warning(skew_s: float, level: Level) -> None:
+    began, ended = NOW - timedelta(seconds=skew_s + 1), NOW - timedelta(seconds=skew_s - 1)
+    assert project.clock_finding(health(), began, ended).level == level
+
+
+@pytest.mark.parametrize(
+    ("changes", "level"),
+    [
+        ({}, "ok"),
+        ({"waiting": 3, "oldest_waiting_s": 100}, "ok"),
+        ({"waiting": 3, "oldest_waiting_s": 100, "workers": 0}, "warn"),
+        ({"owed": 1, "oldest_owed_s": 61}, "warn"),
+    ],
+)
+def test_a_queue_without_workers_is_a_warning(changes: dict[str, object], level: Level) -> None:
+    assert project.queue_finding(health(**changes)).level == level
+
+
+async def test_a_machine_without_the_processor_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An app's machine needs none; one for workers is told what to install."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    (finding,) = [finding async for finding in machine_findings(WorkerSettings.model_construct())]
+    assert (finding.check, finding.level) == ("processor", "warn")
+    assert "smelt[processor]" in (finding.advice or "")

@@ -1,0 +1,75 @@
+"""What `smelt init` does to a project, and what it leaves alone."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from smelt.cli import app
+from smelt.cli.shipped import migration_files, version_of
+
+OURS = migration_files()
+
+
+def init(folder: Path) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["init", str(folder)])
+    return done.exit_code, " ".join(done.output.split())
+
+
+@pytest.fixture
+def migrations(tmp_path: Path) -> Path:
+    """The migrations of a project that has some of its own."""
+    folder = tmp_path / "supabase" / "migrations"
+    folder.mkdir(parents=True)
+    (tmp_path / "supabase" / "config.toml").write_text("")
+    (folder / "20200101000000_mine.sql").write_text("select 1;")
+    return folder
+
+
+def test_the_migrations_are_added_to_those_of_the_project(tmp_path: Path, migrations: Path) -> None:
+    code, said = init(tmp_path)
+    assert code == 0
+    assert "1. supabase db push applies" in said
+    assert {path.name for path in migrations.iterdir()} == {path.name for path in OURS} | {"20200101000000_mine.sql"}
+    assert all((migrations / path.name).read_bytes() == path.read_bytes() for path in OURS)
+
+
+def test_a_second_time_adds_nothing(tmp_path: Path, migrations: Path) -> None:
+    init(tmp_path)
+    code, said = init(tmp_path)
+    assert code == 0
+    assert f"0 migrations added in {migrations}, {len(OURS)} were there." in said
+
+
+def test_a_changed_migration_is_left_as_it_is(tmp_path: Path, migrations: Path) -> None:
+    changed = migrations / OURS[3].name
+    changed.write_text("-- changed by hand")
+    code, said = init(tmp_path)
+    assert code == 0
+    assert changed.read_text() == "-- changed by hand"
+    assert f"{changed.name} is not as smelt has it" in said
+    assert (migrations / OURS[4].name).exists()
+
+
+def test_a_taken_version_is_refused_before_anything_is_written(tmp_path: Path, migrations: Path) -> None:
+    taken = migrations / f"{version_of(OURS[5])}_mine.sql"
+    taken.write_text("select 2;")
+    code, _ = init(tmp_path)
+    assert code == 2
+    assert not any((migrations / path.name).exists() for path in OURS)
+
+
+def test_newer_migrations_of_the_project_need_a_flag(tmp_path: Path, migrations: Path) -> None:
+    """The CLI refuses to insert a migration before one that it has applied."""
+    (migrations / "99990101000000_mine.sql").write_text("select 3;")
+    assert "supabase db push --include-all" in init(tmp_path)[1]
+
+
+def test_a_folder_without_a_project_is_told_to_make_one(tmp_path: Path) -> None:
+    code, said = init(tmp_path)
+    assert code == 0
+    assert "1. supabase init" in said
+
+
+def test_a_missing_folder_is_a_usage_error(tmp_path: Path) -> None:
+    assert init(tmp_path / "missing")[0] == 2

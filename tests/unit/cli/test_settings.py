@@ -1,0 +1,74 @@
+"""What the environment can say, and what is said of it."""
+
+import dataclasses
+import re
+from pathlib import Path
+from types import NoneType
+from typing import get_args
+
+import pytest
+
+from smelt.cli.worker import worker_options
+from smelt.errors import SettingsError
+from smelt.processor.options import WorkerOptions
+from smelt.settings import Environment, LogSettings, ProjectSettings, WorkerSettings
+
+EXAMPLE = (Path(__file__).parents[3] / ".env.example").read_text(encoding="utf-8")
+SAID = dict(re.findall(r"^#?(SMELT_\w+)=(.*)$", EXAMPLE, re.MULTILINE))
+OURS = {
+    f"SMELT_{name}".upper(): field
+    for settings in (ProjectSettings, WorkerSettings, LogSettings)
+    for name, field in settings.model_fields.items()
+    if field.validation_alias is None
+}
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No `.env`, and none of smelt's variables but those that a test sets."""
+    monkeypatch.chdir(tmp_path)
+    for name in OURS:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_the_example_has_every_setting_with_its_default() -> None:
+    assert SAID.keys() == OURS.keys()
+    for name, field in OURS.items():
+        optional = NoneType in get_args(field.annotation)
+        assert SAID[name] == ("" if optional else str(field.default).lower().removesuffix(".0")), name
+
+
+def test_every_option_of_a_worker_can_be_set() -> None:
+    options = {field.name for field in dataclasses.fields(WorkerOptions)}
+    assert options - {"worker_id"} == set(WorkerSettings.model_fields)
+
+
+def test_the_defaults_of_the_settings_are_those_of_the_options() -> None:
+    read = worker_options(WorkerSettings.read())
+    assert read == WorkerOptions(worker_id=read.worker_id)
+
+
+def test_a_setting_reaches_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("BEAM_SIZE", "1"), ("WORD_TIMES", "true"), ("METRICS_PORT", "0"), ("LLM_API_KEY", "secret")):
+        monkeypatch.setenv(f"SMELT_{name}", value)
+    options = worker_options(WorkerSettings.read())
+    assert (options.beam_size, options.word_times, options.metrics_port) == (1, True, 0)
+    assert options.llm_api_key == "secret"
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "value"),
+    [
+        (WorkerSettings, "SMELT_BEAM_SIZE", "0"),
+        (WorkerSettings, "SMELT_METRICS_PORT", "65536"),
+        (WorkerSettings, "SMELT_LLM_CONTEXT_TOKENS", "many"),
+        (LogSettings, "SMELT_LOG_FORMAT", "xml"),
+        (LogSettings, "SMELT_LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    settings: type[Environment], name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name):
+        settings.read()

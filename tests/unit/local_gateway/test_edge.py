@@ -1,0 +1,83 @@
+"""The layers in front of the services."""
+
+import logging
+from typing import Any
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from smelt.local.edge.api_keys import ApiKeys
+from smelt.local.edge.guard import Guard
+from smelt.local.keys import Keys
+
+KEYS = Keys()
+
+
+async def _show_token(scope: Scope, receive: Receive, send: Send) -> None:
+    authorization = Request(scope).headers.getlist("authorization")
+    await JSONResponse(authorization)(scope, receive, send)
+
+
+async def _get(app: ASGIApp, url: str, headers: dict[str, str] | None = None) -> httpx.Response:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://stack") as client:
+        return await client.get(url, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("url", "headers", "status", "message"),
+    [
+        ("/", {}, 401, "No API key found in request"),
+        ("/", {"apikey": ""}, 401, "No API key found in request"),
+        ("/", {"apikey": "wrong"}, 401, "Invalid API key"),
+        ("/?apikey=wrong", {}, 401, "Invalid API key"),
+        ("/open", {}, 200, None),
+        (f"/?apikey={KEYS.publishable_key}", {}, 200, None),
+        ("/", {"apikey": KEYS.anon_key}, 200, None),
+    ],
+)
+async def test_who_comes_in(url: str, headers: dict[str, str], status: int, message: str | None) -> None:
+    """Keys of this stack, and whoever asks for an open path."""
+    app = ApiKeys(_show_token, KEYS, required=True, open_paths=("/open",))
+    answer = await _get(app, url, headers)
+    assert answer.status_code == status
+    if message is not None:
+        assert answer.json()["message"] == message
+
+
+async def test_an_unknown_key_proves_nothing() -> None:
+    """Where no key is needed it is passed over, and gives no token."""
+    app = ApiKeys(_show_token, KEYS, required=False)
+    assert (await _get(app, "/", {"apikey": KEYS.sign({"role": "service_role"})})).json() == []
+    both = {"apikey": KEYS.secret_key, "authorization": "Bearer sb_secret_x"}
+    assert (await _get(app, "/", both)).json() == [f"Bearer {KEYS.service_role_key}"]
+
+
+async def test_an_answered_failure_is_logged_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    """The connection may go on."""
+
+    async def failing(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response("sorry", 500)(scope, receive, send)
+        raise RuntimeError("why")
+
+    with caplog.at_level(logging.ERROR):
+        answer = await _get(Guard(failing), "/path")
+    assert (answer.status_code, answer.text) == (500, "sorry")
+    assert "GET /path failed" in caplog.text
+    assert "RuntimeError: why" in caplog.text
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_failure_without_an_answer_is_the_servers(begun: bool) -> None:
+    """Half an answer must end the connection."""
+
+    async def failing(scope: Scope, receive: Receive, send: Any) -> None:
+        if begun:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        raise RuntimeError("why")
+
+    with pytest.raises(RuntimeError, match="why"):
+        await _get(Guard(failing), "/")

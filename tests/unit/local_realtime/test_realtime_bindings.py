@@ -1,0 +1,107 @@
+"""Wishes for postgres_changes, and the words they are refused with."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smelt.local.realtime.bindings import (
+    OPERATORS,
+    BindingRefused,
+    Filter,
+    binding_id,
+    inspect,
+    parse_binding,
+    parse_filters,
+    split_list,
+)
+
+TODOS = {"event": "*", "schema": "public", "table": "todos"}
+
+
+def refusal(params: Any) -> str:
+    with pytest.raises(BindingRefused) as caught:
+        parse_binding(params)
+    return str(caught.value)
+
+
+def test_equal_wishes_have_equal_ids() -> None:
+    assert binding_id(TODOS) == binding_id(dict(reversed(TODOS.items()))) != binding_id({**TODOS, "event": "INSERT"})
+
+
+@pytest.mark.parametrize(
+    ("params", "schema", "table"),
+    [({"schema": "s", "table": "t"}, "s", "t"), ({"schema": "s"}, "s", "*"), ({"table": "t"}, "public", "t")],
+)
+def test_schema_or_table_may_be_left_out(params: dict[str, str], schema: str, table: str) -> None:
+    binding = parse_binding(params)
+    assert (binding.schema, binding.table, binding.action) == (schema, table, "*")
+    assert binding.covers(schema, "t")
+    assert not binding.covers("other", "t")
+
+
+@pytest.mark.parametrize(("event", "action"), [("insert", "INSERT"), ("FOO", "*"), (5, "*"), ("DELETE", "DELETE")])
+def test_unknown_events_stand_for_all(event: Any, action: str) -> None:
+    binding = parse_binding({**TODOS, "event": event})
+    assert binding.action == action
+    assert binding.wants("INSERT") is (action != "DELETE")
+
+
+@pytest.mark.parametrize(
+    ("params", "quoted"),
+    [
+        ({"event": "*"}, '%{"event" => "*"}'),
+        ({**TODOS, "filter": None}, '%{"event" => "*", "filter" => nil, "schema" => "public", "table" => "todos"}'),
+        ({"schema": 5, "table": "t"}, '%{"schema" => 5, "table" => "t"}'),
+        ({"schema": "s", "filter": "a=eq.1"}, '%{"filter" => "a=eq.1", "schema" => "s"}'),
+        ("x", '"x"'),
+        ([1, True], "[1, true]"),
+    ],
+)
+def test_a_wish_without_a_table_is_quoted(params: Any, quoted: str) -> None:
+    assert refusal(params) == (
+        f"No subscription params provided. Please provide at least a `schema` or `table` to subscribe to: {quoted}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("id=foo.1", '["foo", "1"]'),
+        ("id", '["id"]'),
+        ("id=eq", '["eq"]'),
+        ("title=in.a,b", "`in` filter value must be wrapped by parentheses"),
+    ],
+)
+def test_a_filter_that_is_none_is_quoted(text: str, sentence: str) -> None:
+    assert refusal({**TODOS, "filter": text}) == f"Error parsing `filter` params: {sentence}"
+
+
+def test_conditions_are_split_at_commas_outside_parentheses() -> None:
+    assert parse_filters("a=in.(x,y),b=not.eq.1.5,c=is.null") == (
+        Filter("a", "in", "(x,y)"),
+        Filter("b", "eq", "1.5", negated=True),
+        Filter("c", "is", "null"),
+    )
+    assert parse_filters("") == ()
+    assert parse_filters("a=eq.)")[0].value == ")"
+    assert split_list("(x,y)") == ["x", "y"]
+
+
+@given(st.from_regex(r"[a-z_]+", fullmatch=True), st.sampled_from(sorted(OPERATORS - {"in"})), st.booleans())
+def test_every_operator_may_be_negated(column: str, operator: str, negated: bool) -> None:
+    text = f"{column}={'not.' if negated else ''}{operator}.v"
+    assert parse_filters(text) == (Filter(column, operator, "v", negated),)
+
+
+def test_a_wish_is_quoted_with_all_its_parts() -> None:
+    binding = parse_binding({**TODOS, "filter": "id=eq.x", "select": ["a"]})
+    assert str(binding) == (
+        '[event: *, schema: public, table: todos, filters: [{"id", "eq", "x", false}], select: ["a"]]'
+    )
+    assert str(parse_binding(TODOS)).endswith("filters: [], select: nil]")
+
+
+def test_values_are_quoted_as_elixir_does() -> None:
+    assert inspect({"b": [None, 1.5], "a": False}) == '%{"a" => false, "b" => [nil, 1.5]}'

@@ -1,0 +1,82 @@
+"""Filters against the values of a row."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smelt.local.realtime.bindings import Filter
+from smelt.local.realtime.conditions import Condition, Undecided, evaluate
+
+
+def condition(operator: str, *values: str, base: str = "text", negated: bool = False) -> Condition:
+    return Condition(Filter("c", operator, values[0], negated), base, base, values)
+
+
+@pytest.mark.parametrize(
+    ("operator", "wanted", "value", "met"),
+    [
+        ("eq", "a", "a", True),
+        ("eq", "a", "b", False),
+        ("neq", "a", "b", True),
+        ("isdistinct", "a", "b", True),
+        ("isdistinct", "a", None, True),
+        ("isdistinct", "a", "a", False),
+        ("eq", "a", None, False),
+        ("neq", "a", None, False),
+        ("is", "null", None, True),
+        ("is", "null", "a", False),
+        ("is", "not null", "a", True),
+        ("is", "unknown", None, True),
+        ("is", "true", "t", True),
+        ("is", "TRUE", "f", False),
+        ("is", "false", None, False),
+    ],
+)
+def test_text_is_compared_as_it_is(operator: str, wanted: str, value: str | None, met: bool) -> None:
+    assert evaluate(condition(operator, wanted), value) is met
+
+
+def test_one_of_several_is_enough() -> None:
+    assert evaluate(condition("in", "a", "b"), "b")
+    assert not evaluate(condition("in", "a", "b"), "c")
+
+
+def test_a_negated_condition_is_not_met_by_null_either() -> None:
+    assert evaluate(condition("eq", "a", negated=True), "b")
+    assert not evaluate(condition("eq", "a", negated=True), "a")
+    assert not evaluate(condition("eq", "a", negated=True), None)
+    assert not evaluate(condition("is", "null", negated=True), None)
+
+
+numbers = st.decimals(allow_nan=False, allow_infinity=False, places=3)
+
+
+@given(numbers, numbers)
+def test_numbers_are_compared_as_numbers(value: Decimal, wanted: Decimal) -> None:
+    def met(operator: str) -> bool:
+        return evaluate(condition(operator, str(wanted), base="numeric"), str(value))
+
+    assert met("eq") is (value == wanted)
+    assert met("neq") is (value != wanted)
+    assert met("lt") is (value < wanted)
+    assert met("lte") is (value <= wanted)
+    assert met("gt") is (value > wanted)
+    assert met("gte") is (value >= wanted)
+
+
+@pytest.mark.parametrize(
+    ("operator", "base", "value"),
+    [
+        ("like", "text", "a"),
+        ("match", "text", "a"),
+        ("lt", "text", "a"),
+        ("eq", "jsonb", "{}"),
+        ("eq", "numeric", "NaN"),
+        ("eq", "numeric", "a"),
+    ],
+)
+def test_what_the_text_form_does_not_tell_is_left_to_postgres(operator: str, base: str, value: str) -> None:
+    with pytest.raises(Undecided):
+        evaluate(condition(operator, "1", base=base), value)

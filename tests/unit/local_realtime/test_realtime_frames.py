@@ -1,0 +1,118 @@
+"""What a change is told as."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from smelt.local.realtime.frames import RowChange, change_body, postgres_changes, system
+from smelt.local.realtime.pgoutput import UNCHANGED, Action, Column, Relation, Value
+from smelt.local.realtime.rendering import PgType
+
+INT, TEXT = PgType(23, "int4", "int4"), PgType(25, "text", "text")
+NAMES = ("id", "v", "w")
+TYPES = (INT, TEXT, TEXT)
+ALL = frozenset(NAMES)
+Row = tuple[Value, ...]
+
+
+@dataclass
+class Facts:
+    rls: bool = False
+    key: tuple[str, ...] = ("id",)
+
+
+def change(action: Action, new: Row | None, old: Row | None = None, *, full: bool = False) -> RowChange:
+    columns = tuple(Column(name, kind.oid, full or name == "id") for name, kind in zip(NAMES, TYPES, strict=True))
+    return RowChange(action, Relation(1, "public", "t", full, columns), new, old, 1_795_167_648_035_999)
+
+
+def told(
+    what: RowChange,
+    *,
+    facts: Facts | None = None,
+    readable: frozenset[str] = ALL,
+    select: tuple[str, ...] | None = None,
+    max_bytes: int = 1000,
+) -> Any:
+    return json.loads(change_body(what, TYPES, facts or Facts(), readable, select, max_bytes))
+
+
+def test_an_insert_has_the_record_alone() -> None:
+    data = told(change("INSERT", ("1", "a", None)))
+    assert data == {
+        "schema": "public",
+        "table": "t",
+        "type": "INSERT",
+        "commit_timestamp": "2026-11-20T09:40:48.035Z",
+        "columns": [{"name": "id", "type": "int4"}, {"name": "v", "type": "text"}, {"name": "w", "type": "text"}],
+        "record": {"id": 1, "v": "a", "w": None},
+        "errors": None,
+    }
+
+
+def test_an_update_has_the_key_of_before() -> None:
+    data = told(change("UPDATE", ("1", "b", UNCHANGED)))
+    assert data["record"] == {"id": 1, "v": "b"}
+    assert data["old_record"] == {"id": 1}
+    assert told(change("UPDATE", ("2", "b", None), ("1", None, None)))["old_record"] == {"id": 1}
+
+
+def test_with_replica_identity_full_an_update_has_all_of_before() -> None:
+    data = told(change("UPDATE", ("1", "b", UNCHANGED), ("1", "a", "long"), full=True), facts=Facts(rls=True))
+    assert data["record"] == {"id": 1, "v": "b", "w": "long"}
+    assert data["old_record"] == {"id": 1, "v": "a", "w": "long"}
+
+
+@pytest.mark.parametrize(("rls", "old"), [(True, {"id": 1}), (False, {"id": 1, "v": "a", "w": "c"})])
+def test_row_level_security_keeps_a_delete_to_its_key(rls: bool, old: dict[str, Any]) -> None:
+    data = told(change("DELETE", None, ("1", "a", "c"), full=True), facts=Facts(rls=rls))
+    assert data["old_record"] == old
+    assert "record" not in data
+
+
+def test_what_may_not_be_read_or_was_not_selected_is_left_out() -> None:
+    assert told(change("INSERT", ("1", "a", "b")), readable=frozenset({"id", "v"}))["record"] == {"id": 1, "v": "a"}
+    data = told(change("INSERT", ("1", "a", "b")), select=("w",))
+    assert data["record"] == {"id": 1, "w": "b"}
+    assert [column["name"] for column in data["columns"]] == ["id", "w"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "readable", "error"),
+    [
+        (Facts(key=()), ALL, "Error 400: Bad Request, no primary key"),
+        (Facts(), frozenset({"v"}), "Error 401: Unauthorized"),
+    ],
+)
+def test_without_a_key_to_look_at_there_is_only_an_error(facts: Facts, readable: frozenset[str], error: str) -> None:
+    data = told(change("UPDATE", ("1", "a", "b"), full=True), facts=facts, readable=readable)
+    assert (data["errors"], data["record"], data["old_record"], data["columns"]) == ([error], {}, {}, [])
+    assert data["commit_timestamp"] is None
+
+
+def test_a_delete_needs_no_key() -> None:
+    assert told(change("DELETE", None, ("1", "a", "b"), full=True), facts=Facts(key=()))["errors"] is None
+
+
+def test_of_a_large_row_only_small_values_are_told() -> None:
+    data = told(change("INSERT", ("1", "a" * 62, "b" * 63)), max_bytes=100)
+    assert data["errors"] == ["Error 413: Payload Too Large"]
+    assert data["record"] == {"id": 1, "v": "a" * 62}
+
+
+def test_a_deletion_is_filtered_by_what_it_was() -> None:
+    assert change("DELETE", None, ("1", None, None)).filtered_values == {"id": "1"}
+    assert change("INSERT", ("1", "a", None)).filtered_values == {"id": "1", "v": "a", "w": None}
+
+
+def test_frames_name_the_bindings_and_the_channel() -> None:
+    push = postgres_changes("realtime:t", "{}", [2, 1])
+    assert (push.event, json.loads(push.payload)) == ("postgres_changes", {"data": {}, "ids": [2, 1]})
+    assert json.loads(system("t", "1", "sentence").payload) == {
+        "message": "sentence",
+        "status": "error",
+        "extension": "system",
+        "channel": "t",
+    }

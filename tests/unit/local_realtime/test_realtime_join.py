@@ -1,0 +1,94 @@
+"""What a join asks for."""
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smelt.local.realtime.join import JoinRefused, JoinRequest, Replay, parse_join
+
+words = st.text(max_size=5)
+leaves = st.none() | st.booleans() | st.integers() | words
+values = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(words, inner), max_leaves=5)
+
+
+def test_the_settings_of_the_clients_are_understood() -> None:
+    config = {
+        "broadcast": {"ack": True, "self": False, "replication_ready": True},
+        "presence": {"key": "k", "enabled": True},
+        "postgres_changes": [{"event": "*"}],
+        "private": True,
+    }
+    assert parse_join("room", {"config": config, "access_token": "t"}) == JoinRequest(
+        private=True,
+        broadcast_ack=True,
+        replication_ready=True,
+        presence_key="k",
+        presence_enabled=True,
+        bindings=({"event": "*"},),
+        access_token="t",
+    )
+
+
+def test_settings_may_be_missing_or_null() -> None:
+    assert parse_join("room", {"config": {}}) == JoinRequest()
+    assert parse_join("room", {"config": None, "access_token": 5}) == JoinRequest()
+    config = {"broadcast": None, "presence": {"key": 5}, "postgres_changes": "x"}
+    assert parse_join("room", {"config": config}) == JoinRequest()
+
+
+@pytest.mark.parametrize(
+    ("name", "wish"),
+    [
+        ("room3", {"schema": "room3"}),
+        ("public:todos", {"schema": "public", "table": "todos"}),
+        ("public:todos:id=eq.1:2", {"schema": "public", "table": "todos", "filter": "id=eq.1:2"}),
+    ],
+)
+def test_without_settings_the_name_says_which_changes_to_tell(name: str, wish: dict[str, str]) -> None:
+    assert parse_join(name, {}).bindings == (wish,)
+
+
+@pytest.mark.parametrize("config", ["str", {"broadcast": "nope"}, {"presence": 5}])
+def test_settings_of_the_wrong_shape_are_refused(config: Any) -> None:
+    with pytest.raises(JoinRefused, match="UnknownErrorOnChannel: no function clause"):
+        parse_join("room", {"config": config})
+
+
+def test_a_payload_that_is_no_object_is_quoted() -> None:
+    with pytest.raises(JoinRefused, match=r"expected params to be a :map, got: `\[\]`"):
+        parse_join("room", [])
+
+
+@pytest.mark.parametrize(
+    ("replay", "expected"),
+    [
+        ({"since": 7, "limit": 3}, Replay(7, 3)),
+        ({"since": 7}, Replay(7, 25)),
+        ({"since": 7, "limit": 0}, Replay(7, 1)),
+        ({"since": 7, "limit": 99}, Replay(7, 25)),
+        (5, None),
+        (None, None),
+    ],
+)
+def test_replay_is_limited(replay: Any, expected: Replay | None) -> None:
+    assert parse_join("room", {"config": {"private": True, "broadcast": {"replay": replay}}}).replay == expected
+
+
+@pytest.mark.parametrize("replay", [{"since": "x"}, {"limit": 3}, {"since": 7, "limit": "x"}, {"since": True}])
+def test_replay_wants_numbers(replay: Any) -> None:
+    with pytest.raises(JoinRefused, match="Replay params are not valid"):
+        parse_join("room", {"config": {"private": True, "broadcast": {"replay": replay}}})
+
+
+def test_public_channels_have_no_replay() -> None:
+    with pytest.raises(JoinRefused, match="Replay is not allowed for public channels"):
+        parse_join("room", {"config": {"broadcast": {"replay": {}}}})
+
+
+@given(words, values)
+def test_any_payload_is_a_request_or_refused(name: str, payload: Any) -> None:
+    with suppress(JoinRefused):
+        parse_join(name, payload)

@@ -1,0 +1,75 @@
+"""The bodies of REST broadcasts."""
+
+import json
+from typing import Any
+
+import pytest
+
+from smelt.local.realtime.hub import ChannelKey
+from smelt.local.realtime.requests import (
+    BadJson,
+    InvalidMessages,
+    parse_batch,
+    parse_json,
+    private_topics,
+    single_message,
+)
+
+GOOD = {"topic": "t", "event": "e", "payload": {"n": 1}}
+BLANK = ["can't be blank"]
+
+
+def errors(body: Any) -> Any:
+    with pytest.raises(InvalidMessages) as caught:
+        parse_batch(body, 100)
+    return caught.value.errors
+
+
+@pytest.mark.parametrize("body", [b"{nope", b"\xff", b"[" * 100_000, b'"\\ud800"'])
+def test_what_is_no_json_is_told_apart(body: bytes) -> None:
+    with pytest.raises(BadJson):
+        parse_json(body)
+
+
+def test_an_empty_body_is_an_empty_object() -> None:
+    assert parse_json(b"") == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, BLANK),
+        ([], BLANK),
+        ({"messages": []}, BLANK),
+        ({"messages": "x"}, ["is invalid"]),
+        ({"messages": ["x"]}, ["is invalid"]),
+        ({"messages": [{}]}, [{"topic": BLANK, "event": BLANK, "payload": BLANK}]),
+        ({"messages": [{"topic": 5, "event": "", "payload": "x"}]},
+         [{"topic": ["is invalid"], "event": BLANK, "payload": ["is invalid"]}]),
+        ({"messages": [{**GOOD, "payload": {"x": "a" * 100}}]}, [{"payload": ["Payload size exceeds tenant limit"]}]),
+        ({"messages": [{**GOOD, "private": "maybe"}]}, [{"private": ["is invalid"]}]),
+        ({"messages": [GOOD, {"topic": "t"}]}, [{}, {"event": BLANK, "payload": BLANK}]),
+    ],
+)  # fmt: skip
+def test_each_message_is_told_what_is_wrong_with_it(body: Any, expected: Any) -> None:
+    assert errors(body) == expected
+
+
+def test_messages_become_broadcasts() -> None:
+    plain, private = parse_batch({"messages": [{**GOOD, "id": "i"}, {**GOOD, "private": "true", "id": 5}]}, 100)
+    assert (plain.key, private.key) == (ChannelKey("t", private=False), ChannelKey("t", private=True))
+    assert json.loads(plain.message.payload) == {
+        "event": "e",
+        "meta": {"id": "i"},
+        "payload": {"n": 1},
+        "type": "broadcast",
+    }
+    assert "meta" not in json.loads(private.message.payload)
+    assert private_topics([plain, private]) == {"t"}
+
+
+def test_a_single_message_is_the_body() -> None:
+    key = ChannelKey("t", private=False)
+    assert single_message(key, "e", b'{"n": 1}', is_json=True).payload == b'{"n":1}'
+    assert single_message(key, "e", b"[1, 2]", is_json=True).payload == b'{"_json":[1,2]}'
+    assert single_message(key, "e", b"\x00", is_json=False).payload == b"\x00"

@@ -1,0 +1,10 @@
+"""Where the recordings are, and limits that all of them are within."""
+
+from pathlib import Path
+
+from smelt.processor.media.probe import Limits
+
+ROOT = Path(__file__).parents[3]
+RECORDINGS = ROOT / "tests" / "recordings"
+STANDUP = ROOT / "smelt" / "cli" / "recordings" / "standup.ogg"
+LIMITS = Limits(max_file_bytes=500 * 1024 * 1024, max_duration_s=6 * 3600.0)

@@ -1,0 +1,60 @@
+"""An idle worker sleeps until it is woken or something is due, and a busy one until it has room."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from fakes import FakeProject, FakeRpc
+
+from smelt.errors import Unavailable
+from smelt.processor.claiming import Claims
+from smelt.processor.options import WorkerOptions
+
+
+def claims_with(answer: Any) -> Claims:
+    def answered(*_: Any) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return Claims(FakeProject(FakeRpc(answered)), WorkerOptions(worker_id="w"))  # type: ignore[arg-type]
+
+
+NOTHING = {"smelts": [], "next_due_at": None, "next_due_in_s": None}
+
+
+async def test_what_is_due_ends_the_sleep() -> None:
+    claims = claims_with({**NOTHING, "next_due_in_s": 0.0})
+    assert await claims.claim(1) == ()
+    async with asyncio.timeout(2):
+        await claims.sleep(has_room=True)
+
+
+async def test_a_full_worker_sleeps_on_until_something_ends() -> None:
+    claims = claims_with({**NOTHING, "next_due_in_s": 0.0})
+    await claims.claim(1)
+    sleeping = asyncio.create_task(claims.sleep(has_room=False))
+    await asyncio.sleep(0.5)
+    assert not sleeping.done()
+    claims.wake()
+    async with asyncio.timeout(1):
+        await sleeping
+
+
+async def test_being_woken_ends_one_sleep_and_not_the_next() -> None:
+    claims = claims_with(NOTHING)
+    await claims.claim(1)
+    claims.wake()
+    async with asyncio.timeout(1):
+        await claims.sleep(has_room=False)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await claims.sleep(has_room=False)
+
+
+async def test_a_claim_that_failed_is_soon_tried_again() -> None:
+    claims = claims_with(Unavailable("no"))
+    with pytest.raises(Unavailable):
+        await claims.claim(1)
+    async with asyncio.timeout(3.5):
+        await claims.sleep(has_room=True)

@@ -1,0 +1,225 @@
+"""A file is heard to its end from what was saved, with a model that may have to step down on the way."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fakes import FakeRpc, claim, file_row
+from faster_whisper import WhisperModel
+
+from smelt.backend.worker_calls import WorkerCalls
+from smelt.contract.state import Trust
+from smelt.contract.work import SavedSegment
+from smelt.errors import SettingsError
+from smelt.processor.faults import FileFault
+from smelt.processor.listening import Listener
+from smelt.processor.media.recording import Recording
+from smelt.processor.pace import Pace
+from smelt.processor.speech import sequential
+from smelt.processor.speech.batch import BatchedModel
+from smelt.processor.speech.heard import Heard
+from smelt.processor.speech.model import ModelOptions
+from smelt.processor.speech.shared import SharedModel
+from smelt.processor.speech.transcriber import SpeechOptions, Transcriber
+from smelt.processor.state import FileWork, SmeltState
+from smelt.processor.tools import Threads
+
+
+class Bench:
+    """A listener with the demo model, and a database that has what the test says."""
+
+    def __init__(
+        self,
+        recording: Recording,
+        options: SpeechOptions,
+        model: ModelOptions | None = None,
+        *,
+        idle_s: float | None = None,
+        **row: Any,
+    ) -> None:
+        self.saved: list[dict[str, Any]] = []
+        self.rpc = FakeRpc(lambda *_: self.saved)
+        self.model = SharedModel(model or ModelOptions(), options, idle_s)
+        self.pace = Pace()
+        self.threads = Threads()
+        self.tools = SimpleNamespace(
+            model=self.model,
+            calls=WorkerCalls(self.rpc),
+            threads=self.threads,
+            pace=self.pace,  # type: ignore[arg-type]
+        )
+        self.state = SmeltState(claim(file_row(**row)), lambda _: None)
+        self.state.enter("transcribing")
+        self.file.recording = recording
+        self.listener = Listener(self.state, self.tools)  # type: ignore[arg-type]
+
+    @property
+    def file(self) -> FileWork:
+        return self.state.files[0]
+
+
+def undisturbed(model: WhisperModel, recording: Recording, options: SpeechOptions) -> list[SavedSegment]:
+    passages = Transcriber(model, options).listen(recording, "en")
+    return [segment for passage in passages for segment in passage.segments]
+
+
+async def test_a_file_is_heard_and_its_speed_measured(demo_model: WhisperModel, opening: Recording) -> None:
+    options = SpeechOptions(max_span_s=15)
+    bench = Bench(opening, options)
+    await bench.listener.transcribe(bench.file)
+    assert bench.file.segments == undisturbed(demo_model, opening, options)
+    assert bench.file.transcribed
+    assert (bench.file.language, bench.file.share) == ("en", 1.0)
+    assert bench.file.trust is not None
+    assert bench.file.trust["silence_seconds"] < 5
+    assert bench.pace.eta_s(audio_left_s=60) is not None
+    assert bench.rpc.calls == []
+
+
+async def test_saved_segments_are_not_heard_again(demo_model: WhisperModel, opening: Recording) -> None:
+    options = SpeechOptions(max_span_s=15)
+    whole = undisturbed(demo_model, opening, options)
+    [*_, last] = [p for p in Transcriber(demo_model, options).listen(opening, "en") if p.checkpoint.span_start == 0]
+    checkpoint = last.checkpoint
+    bench = Bench(opening, options, checkpoint=checkpoint.model_dump(mode="json"), language="en")
+    bench.saved = [segment.model_dump() for segment in whole[: checkpoint.segment_count + 2]]
+    await bench.listener.transcribe(bench.file)
+    assert bench.file.segments == whole
+    assert bench.state.draft().segment_rows()[0]["index"] == checkpoint.segment_count > 0
+
+
+async def test_a_saved_transcript_with_gaps_is_started_over(demo_model: WhisperModel, opening: Recording) -> None:
+    options = SpeechOptions(max_span_s=15)
+    whole = undisturbed(demo_model, opening, options)
+    [*_, last] = Transcriber(demo_model, options).listen(opening, "en")
+    bench = Bench(opening, options, checkpoint=last.checkpoint.model_dump(mode="json"), language="en")
+    bench.saved = [segment.model_dump() for segment in whole[1:]]
+    await bench.listener.transcribe(bench.file)
+    assert bench.file.segments == whole
+
+
+async def test_a_model_that_gets_no_memory_goes_on_with_smaller_batches(
+    demo_model: WhisperModel, opening: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, sizes = BatchedModel.listen, []
+
+    def listen(self: BatchedModel, *arguments: Any, **more: Any) -> Iterator[Heard]:
+        sizes.append(self.batch_size)
+        for number, heard in enumerate(real(self, *arguments, **more)):
+            if self.batch_size > 1 and number == 3:
+                raise RuntimeError("CUDA failed with error out of memory")
+            yield heard
+
+    monkeypatch.setattr(BatchedModel, "listen", listen)
+    bench = Bench(opening, SpeechOptions(batch_size=4))
+    await bench.listener.transcribe(bench.file)
+    assert sizes == [4, 2, 1]
+    alone = undisturbed(demo_model, opening, SpeechOptions(batch_size=1))
+    assert [segment.text for segment in bench.file.segments] == [segment.text for segment in alone]
+    assert [segment.index for segment in bench.file.segments] == list(range(len(alone)))
+    async with bench.model.borrowed() as settled:
+        assert settled.options.batch_size == 1
+    assert bench.file.transcribed
+
+
+async def test_a_model_that_fails_in_any_size_fails_the_file(
+    opening: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def listen(*_: Any, **__: Any) -> Iterator[Heard]:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(BatchedModel, "listen", listen)
+    monkeypatch.setattr("smelt.processor.speech.sequential.listen", listen)
+    bench = Bench(opening, SpeechOptions(batch_size=2))
+    with pytest.raises(FileFault) as fault:
+        await bench.listener.transcribe(bench.file)
+    assert fault.value.code == "transcription_failed"
+    assert not bench.file.transcribed
+
+
+async def test_a_model_that_can_not_take_less_at_once_is_loaded_with_fewer_bytes_a_weight(
+    opening: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, types = sequential.listen, []
+
+    def listen(model: WhisperModel, *arguments: Any, **more: Any) -> Iterator[Heard]:
+        types.append(model.model.compute_type)
+        if model.model.compute_type == "float32":
+            raise RuntimeError("CUDA failed with error out of memory")
+        return real(model, *arguments, **more)
+
+    monkeypatch.setattr(sequential, "listen", listen)
+    bench = Bench(opening, SpeechOptions(), ModelOptions(device="cpu", compute_type="float32"))
+    await bench.listener.transcribe(bench.file)
+    assert types == ["float32", "int8_float32"]
+    assert bench.file.transcribed
+    async with bench.model.borrowed() as settled:
+        assert settled.model.model.compute_type == "int8_float32"
+
+
+async def test_an_idle_model_is_released_and_loaded_again_for_the_next_recording(opening: Recording) -> None:
+    bench = Bench(opening, SpeechOptions(), idle_s=0.01)
+    await bench.listener.transcribe(bench.file)
+    before = bench.file.segments
+    async with asyncio.timeout(5):
+        while bench.model.is_loaded:  # noqa: ASYNC110 - A timer of the model's own tells nobody.
+            await asyncio.sleep(0.005)
+    async with bench.model.borrowed():
+        assert bench.model.is_loaded
+        await asyncio.sleep(0.02)
+        assert bench.model.is_loaded
+    again = Bench(opening, SpeechOptions())
+    again.tools.model = bench.model
+    await again.listener.transcribe(again.file)
+    assert again.file.segments == before
+
+
+async def test_readers_are_told_what_heard_a_recording(opening: Recording, caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(opening, SpeechOptions())
+    await bench.listener.transcribe(bench.file)
+    trust = Trust.model_validate(bench.file.trust)
+    assert trust.model == "demo"
+    assert trust.notice is not None
+    assert "words" in trust.notice
+    assert trust.notice in caplog.text
+
+
+async def test_a_transcript_that_is_whole_says_where_it_ends(opening: Recording) -> None:
+    bench = Bench(opening, SpeechOptions())
+    await bench.listener.transcribe(bench.file)
+    [row] = bench.state.draft().files
+    assert row["segment_count"] == len(bench.file.segments) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("/nowhere", "SMELT_MODEL=/nowhere is no folder here"),
+        ("nonsense", "sizes are tiny.en"),
+        ("../a/b", "is no folder here"),
+        (str(Path(__file__).parent), "has no model.bin"),
+    ],
+)
+async def test_a_model_that_is_not_there_ends_in_one_sentence_that_names_the_setting(name: str, says: str) -> None:
+    model = SharedModel(ModelOptions(name=name), SpeechOptions())
+    with pytest.raises(SettingsError, match=re.escape(says)) as error:
+        await model.keep_ready()
+    assert str(error.value).startswith("SMELT_MODEL=")
+    assert "\n" not in str(error.value)
+    with pytest.raises(SettingsError):
+        await model.start()
+
+
+async def test_without_a_network_the_sentence_says_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # An empty cache, and a hub that nobody runs: what a machine without a network has.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    model = SharedModel(ModelOptions(name="tiny"), SpeechOptions())
+    with pytest.raises(SettingsError, match=r"SMELT_MODEL=tiny could not be fetched .*: check the network, or set"):
+        await model.keep_ready()
+    with pytest.raises(SettingsError):
+        await model.start()

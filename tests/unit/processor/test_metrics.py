@@ -1,0 +1,82 @@
+"""What a worker shows to Prometheus."""
+
+import math
+from datetime import UTC, datetime
+
+import pytest
+
+from smelt.backend.worker_calls import Health
+from smelt.contract.work import Settled
+from smelt.processor.metrics import Metrics
+from smelt.processor.pace import Pace
+
+HEALTH = Health(
+    now=datetime(2026, 1, 2, tzinfo=UTC),
+    migrations=None,
+    max_file_bytes=1,
+    waiting=3,
+    oldest_waiting_s=90,
+    running=2,
+    owed=1,
+    oldest_owed_s=7,
+    workers=4,
+)
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+@pytest.mark.parametrize(
+    ("settled", "ending"),
+    [
+        (Settled(verdict="settled", status="completed", outcome="partial"), "partial"),
+        (Settled(verdict="settled", status="failed", error_code="cancelled"), "failed"),
+        (Settled(verdict="retrying"), "retrying"),
+        (Settled(verdict="released"), "released"),
+    ],
+)
+def test_an_ending_is_counted_by_its_kind(settled: Settled, ending: str) -> None:
+    metrics = Metrics()
+    metrics.settled(settled)
+    assert value(metrics, "smelt_endings_total", ending=ending) == 1
+    assert value(metrics, "smelt_leases_lost_total") == 0
+
+
+def test_a_lost_lease_is_no_ending() -> None:
+    metrics = Metrics()
+    metrics.settled(Settled(verdict="lost"))
+    metrics.stopped("lost")
+    metrics.stopped("cancelled")
+    metrics.stopped("draining")
+    assert value(metrics, "smelt_leases_lost_total") == 2
+    assert value(metrics, "smelt_endings_total", ending="cancelled") == 1
+    assert value(metrics, "smelt_endings_total", ending="released") == 1
+
+
+def test_a_database_that_does_not_answer_leaves_no_old_numbers() -> None:
+    metrics = Metrics()
+    metrics.observe(HEALTH)
+    assert value(metrics, "smelt_queue_depth") == 3
+    assert value(metrics, "smelt_queue_age_seconds") == 90
+    assert value(metrics, "smelt_outbox_age_seconds") == 7
+    metrics.observe(None)
+    assert math.isnan(value(metrics, "smelt_queue_depth") or 0)
+
+
+def test_the_speed_is_shown_once_it_is_known() -> None:
+    metrics, pace = Metrics(), Pace()
+    metrics.follow(pace)
+    assert math.isnan(value(metrics, "smelt_realtime_factor") or 0)
+    pace.prepared(10, 1)
+    pace.heard(10, 4)
+    assert value(metrics, "smelt_realtime_factor") == pytest.approx(0.5)
+
+
+def test_two_workers_of_one_process_count_apart() -> None:
+    one, other = Metrics(), Metrics()
+    one.claimed(2)
+    one.unheard("completed")
+    assert value(one, "smelt_claims_total") == 2
+    assert value(one, "smelt_broadcast_failures_total", event="completed") == 1
+    assert value(other, "smelt_claims_total") == 0

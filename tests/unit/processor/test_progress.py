@@ -1,0 +1,110 @@
+"""Percent, throttle, polling, speed: what watchers and the queue see of the work."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smelt.contract.vocabulary import PERCENT_RANGES, STAGE_MESSAGES, STAGES, Status
+from smelt.processor.pace import Pace, Speed
+from smelt.processor.polling import poll_wait_s
+from smelt.processor.progress import RESUMING, Place, message, overall_share, percentage
+from smelt.processor.throttle import wait_before_report_s
+
+shares = st.floats(-1, 2)
+
+
+@given(st.sampled_from(STAGES), shares)
+def test_a_percentage_stays_in_the_range_of_its_stage(stage: Status, share: float) -> None:
+    low, high = PERCENT_RANGES[stage]
+    assert low <= percentage(stage, share) <= high
+
+
+@given(st.sampled_from(STAGES), shares, shares)
+def test_a_percentage_grows_with_its_share(stage: Status, one: float, other: float) -> None:
+    assert percentage(stage, min(one, other)) <= percentage(stage, max(one, other))
+
+
+def test_stages_follow_one_another_without_a_gap() -> None:
+    for before, after in pairwise(stage for stage in STAGES if stage != "pending"):
+        assert percentage(before, 1.0) == percentage(after, 0.0)
+
+
+@given(st.lists(st.builds(Place, share=shares, weight=st.floats(0, 1e9)), max_size=5))
+def test_an_overall_share_is_a_share(places: list[Place]) -> None:
+    assert 0.0 <= overall_share(places) <= 1.0
+
+
+def test_files_count_by_their_weight() -> None:
+    assert overall_share([Place(1.0, 30.0), Place(0.0, 10.0)]) == 0.75
+    assert overall_share([]) == 0.0
+
+
+def test_a_run_that_catches_up_says_so() -> None:
+    assert message("transcribing", 30.0, 50.0) == RESUMING
+    assert message("transcribing", 50.0, 50.0) == STAGE_MESSAGES["transcribing"]
+
+
+@pytest.mark.parametrize(
+    ("now_s", "last_report_s", "urgent", "wait_s"),
+    [(10.0, None, False, 0.0), (10.0, 9.9, True, 0.0), (10.0, 9.75, False, 0.75), (10.0, 3.0, False, 0.0)],
+)
+def test_only_what_is_urgent_comes_within_a_second(
+    now_s: float, last_report_s: float | None, urgent: bool, wait_s: float
+) -> None:
+    assert wait_before_report_s(now_s=now_s, last_report_s=last_report_s, urgent=urgent) == pytest.approx(wait_s)
+
+
+@pytest.mark.parametrize(
+    ("joined", "since_wake_s", "next_due_in_s", "wait_s"),
+    [
+        (False, None, None, 5.0),
+        (False, 1.0, None, 5.0),
+        (True, None, None, 12.5),
+        (True, 61.0, None, 12.5),
+        (True, 59.0, None, 30.0),
+        (True, 1.0, 3.0, 3.1),
+        (True, 1.0, 0.0, 0.2),
+        (True, 1.0, -4.0, 0.2),
+        (False, None, 3600.0, 5.0),
+    ],
+)
+def test_an_idle_worker_looks_the_more_often_the_less_it_hears(
+    joined: bool, since_wake_s: float | None, next_due_in_s: float | None, wait_s: float
+) -> None:
+    found = poll_wait_s(joined=joined, since_wake_s=since_wake_s, next_due_in_s=next_due_in_s, spread=0.5)
+    assert found == pytest.approx(wait_s)
+
+
+def test_an_estimate_needs_measured_speeds() -> None:
+    pace = Pace()
+    assert pace.eta_s(audio_left_s=60) is None
+    assert pace.eta_s(audio_left_s=0) == pace.synthesis_s
+    pace.heard(10, 5)
+    assert pace.eta_s(audio_left_s=60) is None
+    pace.prepared(100, 10)
+    assert pace.eta_s(audio_left_s=60) == pytest.approx(30 + 6 + pace.synthesis_s)
+    assert pace.eta_s(audio_left_s=60, prepared_s=60) == pytest.approx(30 + pace.synthesis_s)
+    assert pace.eta_s(audio_left_s=60, prepared_s=90, since_heard_s=4) == pytest.approx(26 + pace.synthesis_s)
+    assert pace.eta_s(audio_left_s=1, since_heard_s=400, outputs_left=2) == pytest.approx(2 * pace.synthesis_s)
+
+
+def test_a_changed_speed_is_learned() -> None:
+    pace = Pace()
+    for _ in range(100):
+        pace.heard(10, 1)
+    for _ in range(100):
+        pace.heard(10, 5)
+    assert pace.hearing.factor == pytest.approx(0.5, rel=0.05)
+    for _ in range(20):
+        pace.wrote(8)
+    assert pace.synthesis_s == pytest.approx(8, rel=0.01)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1000), st.floats(0, 1000)), max_size=30))
+def test_a_speed_is_never_negative(measurements: list[tuple[float, float]]) -> None:
+    speed = Speed()
+    for audio_s, work_s in measurements:
+        speed.measured(audio_s, work_s)
+    assert speed.factor is None or speed.factor >= 0

@@ -1,0 +1,117 @@
+"""A run that was stopped anywhere and taken up from its last saved checkpoint gives the text of one that never was."""
+
+from dataclasses import replace
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import pytest
+from faster_whisper import WhisperModel
+
+from smelt.contract.work import SavedSegment
+from smelt.processor.media.recording import SAMPLE_RATE, Recording
+from smelt.processor.speech.checkpoint import START, Checkpoint, read_checkpoint
+from smelt.processor.speech.transcriber import Passage, SpeechOptions, Transcriber
+
+WAYS = {
+    "sequential": SpeechOptions(max_span_s=15),
+    "one span": SpeechOptions(),
+    "without voice detection": SpeechOptions(vad=False, max_span_s=15),
+    "word times": SpeechOptions(word_times=True, max_span_s=15),
+    "batched": SpeechOptions(batch_size=2),
+    "batched with word times": SpeechOptions(batch_size=1, word_times=True, max_span_s=20),
+}
+
+
+def saved_after(passages: list[Passage]) -> tuple[list[SavedSegment], Checkpoint]:
+    """What the database has when the worker is killed after these passages."""
+    segments: dict[int, SavedSegment] = {}
+    for passage in passages:
+        segments.update({segment.index: segment for segment in passage.segments})
+    return list(segments.values()), passages[-1].checkpoint if passages else START
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_resumed_run_gives_the_text_of_an_undisturbed_one(
+    way: str, demo_model: WhisperModel, opening: Recording
+) -> None:
+    transcriber = Transcriber(demo_model, WAYS[way])
+    undisturbed = list(transcriber.listen(opening, "en"))
+    whole = [segment for passage in undisturbed for segment in passage.segments]
+    assert [segment.index for segment in whole] == list(range(len(whole)))
+    seen: set[Checkpoint] = set()
+    for stopped_after in range(len(undisturbed)):
+        saved, checkpoint = saved_after(undisturbed[:stopped_after])
+        if checkpoint in seen:
+            continue  # The same place was taken up before.
+        seen.add(checkpoint)
+        kept = [segment for segment in saved if segment.index < checkpoint.segment_count]
+        travelled = read_checkpoint(checkpoint.model_dump(mode="json"))
+        resumed = [s for passage in transcriber.listen(opening, "en", travelled) for s in passage.segments]
+        assert kept + resumed == whole, f"stopped after passage {stopped_after}"
+    assert len(seen) >= 2
+
+
+@pytest.mark.parametrize(("before", "after"), [("batched", "sequential"), ("sequential", "word times")])
+def test_a_worker_with_other_settings_goes_on_at_the_span(
+    before: str, after: str, demo_model: WhisperModel, opening: Recording
+) -> None:
+    first, second = (Transcriber(demo_model, replace(WAYS[way], max_span_s=15)) for way in (before, after))
+    saved, checkpoint = saved_after(list(first.listen(opening, "en"))[:-4])
+    assert checkpoint.span_start > 0
+    taken_up = second.resumable(checkpoint)
+    assert (taken_up.span_start, taken_up.seek) == (checkpoint.span_start, 0)
+    kept = [segment.text for segment in saved if segment.index < taken_up.segment_count]
+    resumed = [segment for passage in second.listen(opening, "en", taken_up) for segment in passage.segments]
+    whole = [segment.text for passage in first.listen(opening, "en") for segment in passage.segments]
+    assert resumed[0].index == len(kept) > 0
+    assert kept + [segment.text for segment in resumed] == whole
+
+
+def test_batches_shrink_to_nothing(demo_model: WhisperModel) -> None:
+    options: SpeechOptions | None = SpeechOptions(batch_size=5)
+    sizes = []
+    while (options := options.smaller) is not None:
+        sizes.append(options.batch_size)
+        last = options
+    assert sizes == [2, 1, 0]
+    assert Transcriber(demo_model, last).resumable(START).way.startswith("sequential")
+
+
+def test_a_run_killed_again_and_again_arrives(demo_model: WhisperModel, opening: Recording) -> None:
+    transcriber = Transcriber(demo_model, SpeechOptions(max_span_s=15))
+    whole, end = saved_after(list(transcriber.listen(opening, "en")))
+    segments: list[SavedSegment] = []
+    checkpoint, lives = transcriber.resumable(START), 0
+    while checkpoint != end:
+        lives += 1
+        segments = segments[: checkpoint.segment_count]
+        passages = transcriber.listen(opening, "en", checkpoint)
+        before = checkpoint
+        for passage in passages:
+            segments.extend(passage.segments)
+            checkpoint = passage.checkpoint
+            if checkpoint != before:
+                break
+    assert lives > 4
+    assert segments == whole
+
+
+def test_positions_grow_to_the_end_of_the_recording(demo_model: WhisperModel, opening: Recording) -> None:
+    positions = [p.position_s for p in Transcriber(demo_model, SpeechOptions(max_span_s=15)).listen(opening, "en")]
+    assert positions == list(accumulate(positions, max))
+    assert positions[-1] == pytest.approx(opening.duration_s)
+
+
+def test_silence_is_passed_over_and_counted(demo_model: WhisperModel, tmp_path: Path) -> None:
+    (tmp_path / "silence.pcm").write_bytes(np.zeros(SAMPLE_RATE * 70, dtype=np.int16).tobytes())
+    silence = Recording(tmp_path / "silence.pcm", SAMPLE_RATE * 70)
+    passages = list(Transcriber(demo_model, SpeechOptions(max_span_s=15)).listen(silence, "en"))
+    assert [passage.segments for passage in passages] == [()] * len(passages)
+    assert passages[-1].position_s == 70
+    assert passages[-1].checkpoint.silence_s == pytest.approx(70)
+
+
+@pytest.mark.parametrize("saved", [None, {}, {"version": 2, "span_start": 5}, {"version": 1, "span_start": 5, "x": 1}])
+def test_an_unknown_checkpoint_starts_over(saved: dict[str, int] | None) -> None:
+    assert read_checkpoint(saved) == START

@@ -1,0 +1,138 @@
+"""Folders, threads and turns: what a worker works with."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from smelt.contract.work import SavedSegment
+from smelt.processor.faults import NoSpace
+from smelt.processor.speech.checkpoint import START, Checkpoint
+from smelt.processor.speech.trust import trust_report
+from smelt.processor.threads import iterate
+from smelt.processor.turns import Turns
+from smelt.processor.workspace import workspace
+
+
+def test_a_folder_is_gone_after_its_smelt_and_after_its_worker(tmp_path: Path) -> None:
+    with workspace(tmp_path / "work") as own:
+        with own.folder("smelt") as folder:
+            (folder / "a.pcm").write_bytes(b"x")
+        assert not folder.exists()
+        with pytest.raises(KeyError), own.folder("smelt") as folder:
+            raise KeyError
+        assert not folder.exists()
+        own.require_space(1)
+        with pytest.raises(NoSpace):
+            own.require_space(10**18)
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_what_a_killed_worker_left_is_removed_and_what_a_living_one_has_is_not(tmp_path: Path) -> None:
+    program = (
+        "import os, pathlib, signal, sys\n"
+        "from smelt.processor.workspace import workspace\n"
+        "with workspace(pathlib.Path(sys.argv[1])) as own, own.folder('smelt') as folder:\n"
+        "    (folder / 'a.pcm').write_bytes(b'x')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    with workspace(tmp_path):
+        [alive] = tmp_path.iterdir()
+        killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+        assert killed.returncode == -9
+        assert len(list(tmp_path.iterdir())) == 2
+        with workspace(tmp_path):
+            assert alive in tmp_path.iterdir()
+            assert len(list(tmp_path.iterdir())) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_items_come_from_a_thread_one_by_one() -> None:
+    names: set[str] = set()
+
+    def numbers() -> Iterator[int | None]:
+        for number in (1, None, 3):
+            names.add(threading.current_thread().name)
+            yield number
+
+    with ThreadPoolExecutor(1, "model") as executor:
+        assert [item async for item in iterate(numbers(), executor)] == [1, None, 3]
+    assert names == {"model_0"}
+
+
+async def test_a_consumer_that_leaves_stops_the_work_at_its_next_item() -> None:
+    taken: list[int] = []
+    go_on = threading.Event()
+
+    def numbers() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+            go_on.wait(5)
+
+    async def consume(executor: ThreadPoolExecutor) -> None:
+        async for _ in iterate(numbers(), executor):
+            pass
+
+    with ThreadPoolExecutor(1) as executor:
+        task = asyncio.create_task(consume(executor))
+        while not taken:  # noqa: ASYNC110 - A thread can't set an event of the loop.
+            await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go_on.set()
+    assert len(taken) <= 2
+
+
+async def test_turns_come_in_order_and_tell_what_is_in_front() -> None:
+    turns = Turns()
+    order: list[str] = []
+    left = {"a": 30.0, "b": 20.0}
+    first_done = asyncio.Event()
+    estimates = {name: (lambda name=name: left[name]) for name in left}
+
+    async def take(name: str, until: asyncio.Event | None) -> None:
+        async with turns.turn(estimates[name]):
+            order.append(name)
+            if until is not None:
+                await until.wait()
+
+    tasks = [asyncio.create_task(take("a", first_done)), asyncio.create_task(take("b", None))]
+    await asyncio.sleep(0)
+    assert turns.ahead_s(estimates["a"]) == 0
+    assert turns.ahead_s(estimates["b"]) == 30
+    assert turns.ahead_s(lambda: 0.0) == 50
+    first_done.set()
+    await asyncio.wait(tasks)
+    assert order == ["a", "b"]
+    assert turns.ahead_s(lambda: 0.0) == 0
+
+
+def test_a_trust_report_names_what_is_doubtful() -> None:
+    def segment(index: int, text: str, logprob: float = -0.1, compression: float = 1.0) -> SavedSegment:
+        return SavedSegment(
+            index=index, start=index, end=index + 1, text=text, avg_logprob=logprob, compression_ratio=compression
+        )
+
+    segments = [
+        segment(0, "thank you."),
+        segment(1, "Thank you."),
+        segment(2, "thank you."),
+        segment(3, "so.", logprob=-1.5),
+        segment(4, "la la la la la", compression=3.0),
+        segment(5, "so."),
+        segment(6, "so."),
+    ]
+    report = trust_report(segments, Checkpoint(span_start=9, silence_s=12.345))
+    assert report == {
+        "silence_seconds": 12.35,
+        "low_confidence_segments": [3],
+        "repeated_segments": [0, 1, 2, 4],
+    }
+    assert trust_report([], START)["repeated_segments"] == []

@@ -1,0 +1,168 @@
+"""The rows that a user owns end up as they are, whatever comes between."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smelt.contract.rows import FileRow, RowChange, SmeltRow
+from smelt.subscriber.owned import FeedChange, FileChange, Key, Owned, Pending, SmeltChange, keys_of
+
+IDS = [UUID(int=number) for number in range(3)]
+NOW = "2026-01-01T00:00:00+00:00"
+
+
+def smelt(smelt_id: UUID, seq: int = 1, **columns: Any) -> dict[str, Any]:
+    empty = dict.fromkeys(
+        ("batch_id", "estimated_end_at", "outcome", "error_code", "error_message", "submitted_at", "started_at")
+    )
+    base = {
+        **empty,
+        "id": str(smelt_id),
+        "mode": "separate",
+        "default_prompt_names": ["summarize"],
+        "seq": seq,
+        "run": 1,
+        "status": "pending",
+        "percentage": 0,
+        "message": "Waiting to process...",
+        "created_at": NOW,
+        "completed_at": None,
+    }
+    return {**base, **columns}
+
+
+def file(file_id: UUID, smelt_id: UUID, progress: float = 0) -> dict[str, Any]:
+    return {
+        **dict.fromkeys(("duration_seconds", "language", "error_code", "error_message")),
+        "id": str(file_id),
+        "smelt_id": str(smelt_id),
+        "position": 0,
+        "filename": "a.ogg",
+        "input_type": "audio",
+        "size_bytes": 1,
+        "status": "pending",
+        "stage": "pending",
+        "progress": progress,
+        "created_at": NOW,
+    }
+
+
+def changed(kind: str, row: dict[str, Any], table: str = "smelts") -> RowChange:
+    place = "old_record" if kind == "DELETE" else "record"
+    return RowChange.model_validate({"table": table, "type": kind, place: row})
+
+
+def test_a_change_that_was_overtaken_is_dropped() -> None:
+    owned = Owned()
+    owned.take_change(changed("INSERT", smelt(IDS[0], 5)))
+    assert owned.take_change(changed("UPDATE", smelt(IDS[0], 4))) is None
+    assert owned.take_change(changed("INSERT", smelt(IDS[0], 5))) is None
+    assert owned.smelts[IDS[0]].seq == 5
+
+
+def test_columns_that_did_not_change_may_be_left_out() -> None:
+    owned = Owned()
+    owned.take_change(changed("INSERT", smelt(IDS[0])))
+    change = owned.take_change(changed("UPDATE", {"id": str(IDS[0]), "seq": 2, "percentage": 40}))
+    assert isinstance(change, SmeltChange)
+    assert (change.kind, change.row.percentage, change.row.mode) == ("update", 40, "separate")
+    assert change.before is not None
+    with pytest.raises(ValueError, match="SmeltRow"):
+        owned.take_change(changed("UPDATE", {"id": str(IDS[1]), "seq": 2}))
+    with pytest.raises(ValueError, match="badly formed"):
+        owned.take_change(changed("UPDATE", {}))
+
+
+def test_a_delete_of_somebody_else_and_a_foreign_table_are_nothing() -> None:
+    owned = Owned()
+    assert owned.take_change(changed("DELETE", {"id": str(uuid4())})) is None
+    assert owned.take_change(changed("INSERT", {"id": str(uuid4())}, "prompts")) is None
+
+
+def test_a_read_does_not_bring_back_what_changed_meanwhile() -> None:
+    owned = Owned()
+    first, second, third = (SmeltRow.model_validate(smelt(one)) for one in IDS)
+    owned.take_rows([first, second], [FileRow.model_validate(file(IDS[0], IDS[0]))])
+    owned.start_read()
+    owned.take_change(changed("DELETE", {"id": str(first.id)}))
+    owned.take_change(changed("UPDATE", file(IDS[0], IDS[0], 50), "smelt_files"))
+    owned.take_change(changed("INSERT", smelt(third.id)))
+    assert owned.take_rows([first, second], [FileRow.model_validate(file(IDS[0], IDS[0], 20))]) == []
+    assert set(owned.smelts) == {second.id, third.id}
+    assert owned.files[IDS[0]].progress == 50
+
+
+def test_a_read_tells_what_came_changed_and_went() -> None:
+    owned = Owned()
+    owned.take_rows([SmeltRow.model_validate(smelt(one)) for one in IDS[:2]], [])
+    owned.start_read()
+    told = owned.take_rows([SmeltRow.model_validate(row) for row in (smelt(IDS[1], 2), smelt(IDS[2]))], [])
+    assert [(change.kind, change.row.id) for change in told] == [
+        ("delete", IDS[0]),
+        ("update", IDS[1]),
+        ("insert", IDS[2]),
+    ]
+
+
+def test_each_change_spoils_the_keys_that_hold_it() -> None:
+    row = SmeltRow.model_validate(smelt(IDS[0]))
+    further = row.model_copy(update={"percentage": 5.0})
+    over = row.model_copy(update={"status": "failed"})
+    one, smelts, counts = Key("smelt", IDS[0]), Key("smelts"), Key("counts")
+    assert keys_of(SmeltChange(kind="insert", row=row)) == {one, smelts, counts}
+    assert keys_of(SmeltChange(kind="update", row=further, before=row)) == {one, smelts}
+    assert keys_of(SmeltChange(kind="update", row=over, before=row)) == {one, smelts, counts}
+    assert keys_of(SmeltChange(kind="delete", row=row, before=row)) == {one, smelts, counts}
+    of_file = FileRow.model_validate(file(IDS[1], IDS[0]))
+    assert keys_of(FileChange(kind="insert", row=of_file)) == {one}
+
+
+class Consumer:
+    """A copy of its own of the rows, kept by the changes alone, taken whenever it likes."""
+
+    def __init__(self) -> None:
+        self.pending = Pending()
+        self.held: dict[UUID, SmeltRow] = {}
+
+    def tell(self, *changes: FeedChange | None) -> None:
+        for change in changes:
+            if change is not None:
+                self.pending.add(change)
+
+    def take(self) -> None:
+        while (change := self.pending.pop()) is not None:
+            assert isinstance(change, SmeltChange)
+            assert change.before == self.held.get(change.row.id)
+            assert (change.kind == "insert") == (change.row.id not in self.held)
+            if change.kind == "delete":
+                del self.held[change.row.id]
+            else:
+                self.held[change.row.id] = change.row
+
+
+STEPS = st.lists(st.tuples(st.sampled_from(IDS), st.sampled_from(["put", "delete", "read", "take"])), max_size=30)
+
+
+@given(STEPS)
+def test_a_consumer_of_any_pace_ends_up_with_the_rows_as_they_are(steps: list[tuple[UUID, str]]) -> None:
+    owned, consumer = Owned(), Consumer()
+    server: dict[UUID, dict[str, Any]] = {}
+    for number, (smelt_id, step) in enumerate(steps):
+        if step == "put":
+            kind = "UPDATE" if smelt_id in server else "INSERT"
+            server[smelt_id] = smelt(smelt_id, number + 1)
+            consumer.tell(owned.take_change(changed(kind, server[smelt_id])))
+        elif step == "delete" and server.pop(smelt_id, None) is not None:
+            consumer.tell(owned.take_change(changed("DELETE", {"id": str(smelt_id)})))
+        elif step == "read":
+            owned.start_read()
+            consumer.tell(*owned.take_rows([SmeltRow.model_validate(row) for row in server.values()], []))
+        elif step == "take":
+            consumer.take()
+        assert len(consumer.pending) <= len(IDS)
+    consumer.take()
+    assert consumer.held == owned.smelts
+    assert {one: row.seq for one, row in owned.smelts.items()} == {one: row["seq"] for one, row in server.items()}

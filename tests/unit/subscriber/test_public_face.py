@@ -1,0 +1,41 @@
+"""What `import smelt` gives, and what it does not load."""
+
+import importlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+import smelt
+
+PROBE = """
+import sys, time
+began = time.perf_counter()
+import smelt
+took_s = time.perf_counter() - began
+heavy = {"faster_whisper", "av", "ctranslate2", "onnxruntime", "numpy"}
+light = {"httpx", "postgrest", "realtime", "pydantic"} & set(sys.modules)
+smelt.connect
+print(took_s, sorted(heavy & set(sys.modules)), sorted(light))
+"""
+
+
+def test_importing_is_quick_and_loads_no_speech_library() -> None:
+    began = time.monotonic()
+    answer = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True).stdout.strip()
+    took_s, loaded = answer.split(" ", 1)
+    assert float(took_s) < 0.5, time.monotonic() - began
+    assert loaded == "[] []"
+
+
+def test_every_public_name_is_there_and_they_are_sorted() -> None:
+    assert smelt.__all__ == sorted(smelt.__all__)
+    assert all(getattr(smelt, name) is not None for name in smelt.__all__)
+    assert set(smelt.__all__) <= set(dir(smelt))
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError):
+        smelt.nothing  # noqa: B018
+    assert importlib.import_module("smelt").Client is smelt.Client

@@ -1,0 +1,50 @@
+"""The layers hold, and the check that says so would notice if they did not."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+PLANTED = {
+    "errors.py": "import smelt.contract.channels",
+    "contract/channels.py": "import smelt.backend.rpc",
+    "backend/rpc.py": "import smelt.processor.worker",
+    "subscriber/freshness.py": "import smelt.processor.worker",
+    "processor/worker.py": "import smelt.subscriber.client",
+    "local/ports.py": "import smelt.errors",
+    "backend/tokens.py": "import smelt.settings",
+    "subscriber/timeline.py": "import av",
+}
+"""An import that each of these files must not have."""
+
+
+def lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]
+    return subprocess.run([*command, "--no-cache"], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the package that may be spoilt."""
+    ignored = shutil.ignore_patterns("__pycache__", "demo_model", "recordings")
+    shutil.copytree(ROOT / "smelt", tmp_path / "smelt", ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def test_the_layers_hold(checkout: Path) -> None:
+    checked = lint(checkout)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("path", PLANTED)
+def test_a_planted_violation_is_noticed(checkout: Path, path: str) -> None:
+    spoilt = checkout / "smelt" / path
+    spoilt.write_text(f"{PLANTED[path]}\n{spoilt.read_text()}")
+    checked = lint(checkout)
+    assert checked.returncode == 1
+    assert PLANTED[path].removeprefix("import ") in checked.stdout

@@ -1,0 +1,98 @@
+"""Users of the library test their own code with a smelt that they drive by hand."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+import smelt
+from smelt.testing import FakeClient, FakeSmelt
+
+pytest_plugins = ["pytester"]
+
+OF_A_USER = """
+import asyncio, smelt
+
+async def percentages(client, smelt_id):
+    return [update.percentage async for update in client.watch(smelt_id) if isinstance(update, smelt.Progress)]
+
+def test_my_view(smelt_client):
+    async def follow():
+        job = smelt_client.add("meeting.m4a")
+        watching = asyncio.create_task(percentages(smelt_client, job.id))
+        job.progress("transcribing", 40, eta_seconds=12)
+        job.complete("# Notes")
+        return await watching
+
+    assert asyncio.run(follow()) == [0, 40]
+"""
+
+HEAVY = """
+import sys
+
+def test_nothing_is_loaded_for_those_who_do_not_use_it():
+    assert not {"httpx", "pydantic", "realtime", "postgrest", "smelt.testing"} & set(sys.modules)
+"""
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[FakeClient]:
+    async with FakeClient() as opened:
+        yield opened
+
+
+async def told(client: FakeClient, smelt_id: object) -> list[smelt.Update]:
+    return [update async for update in client.watch(str(smelt_id))]
+
+
+async def test_every_watcher_is_told_the_whole_story(client: FakeClient) -> None:
+    created = await client.create(files=["a.ogg", "b.ogg"], prompts=["summarize"])
+    job = client.smelts[created.id]
+    early = asyncio.create_task(told(client, created.id))
+    job.progress("decoding")
+    await asyncio.sleep(0)
+    job.progress("transcribing", 40, message="Resuming...", eta_seconds=3)
+    job.progress("transcribing", 30)
+    job.segments("one", "two")
+    job.segments("three")
+    job.segments("other", file=1)
+    job.complete("notes", outcome="partial")
+    first, *between, last = await early
+    assert [first, *between, last] == await told(client, created.id) == job.updates
+    assert isinstance(last, smelt.Completed)
+    assert [result.content for result in last.results] == ["notes", ""]
+    assert (await client.wait(created.id)).outcome == "partial"
+    percentages = [update.percentage for update in between if isinstance(update, smelt.Progress)]
+    assert percentages == [10, 40, 40]
+    spoken = [one for update in between if isinstance(update, smelt.Segments) for one in update.segments]
+    assert [(one.index, one.text) for one in spoken] == [(0, "one"), (1, "two"), (2, "three"), (0, "other")]
+
+
+async def test_what_goes_wrong_can_be_played(client: FakeClient) -> None:
+    job = client.add()
+    job.fail("corrupted_file")
+    with pytest.raises(smelt.SmeltFailed, match="corrupted_file"):
+        await client.wait(job.id)
+    with pytest.raises(ValueError, match="has ended"):
+        job.progress("decoding")
+    created = await client.create(text="Ship it.")
+    await client.cancel(created.id)
+    await client.cancel(created.id)
+    assert isinstance((await told(client, created.id))[-1], smelt.Failed)
+    broken = client.add()
+    broken.break_off(smelt.Unauthorized("signed out"))
+    with pytest.raises(smelt.Unauthorized):
+        await client.wait(broken.id)
+    with pytest.raises(smelt.NotFound):
+        await client.wait(FakeSmelt().id)
+    with pytest.raises(TimeoutError):
+        await client.wait(client.add().id, timeout_s=0)
+
+
+def test_the_fixture_is_there_for_users_and_costs_others_nothing(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_used=OF_A_USER, test_unused=HEAVY)
+    # By its module alone, whether or not this checkout is installed with its entry points.
+    done = pytester.runpytest_subprocess(
+        "-p", "no:smelt", "-p", "smelt.pytest_plugin", "test_unused.py", "test_used.py"
+    )
+    done.assert_outcomes(passed=2)

@@ -1,0 +1,13 @@
+"""Waiting for a condition, with a deadline instead of a sleep."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+
+async def until(condition: Callable[[], object], *, within_s: float = 10.0) -> None:
+    """Return as soon as the condition holds; fail after the deadline."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never held"
+        await asyncio.sleep(0.01)
