@@ -16,6 +16,7 @@ from smelt.cli.local import translated
 from smelt.cli.output import OUT, Exit, run
 from smelt.contract.transcript import WRITERS
 from smelt.errors import SmeltError
+from smelt.processor.speech.card import DEMO, notice_of
 from smelt.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -42,9 +43,8 @@ async def _demo(files: Sequence[Path]) -> Exit:
     from smelt.local import LocalStack
 
     OUT.rule("[bold]smelt demo")
-    if STANDUP not in files and WorkerSettings.read().model == "demo":
-        OUT.print("[yellow]The model in the package knows only the words of its own stand-up meeting, and makes every")
-        OUT.print("[yellow]other word into one of them. Set SMELT_MODEL=small, say, for real speech.")
+    if STANDUP not in files and WorkerSettings.read().model == DEMO:
+        OUT.print(f"[yellow]{notice_of(DEMO)} Set SMELT_MODEL=small, say, for real speech.")
     KEPT.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     async with LocalStack.from_env() as stack:

@@ -7,7 +7,8 @@ from uuid import UUID
 import typer
 
 from smelt.cli.connection import connect
-from smelt.cli.output import Exit, run
+from smelt.cli.output import ERR, Exit, run
+from smelt.cli.view import print_notices
 from smelt.contract.transcript import WRITERS, to_json
 from smelt.errors import RequestRefused
 
@@ -37,6 +38,7 @@ def show(
 async def _show(smelt_id: UUID, form: Format, number: int | None) -> Exit:
     async with connect() as client:
         snapshot = await client.get(smelt_id)
+    print_notices(ERR, snapshot)
     if form is not Format.MD:
         print(_written(snapshot, form, number), end="")
     elif snapshot.results is None:

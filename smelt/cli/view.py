@@ -17,6 +17,7 @@ from smelt.subscriber.updates import Completed, Connected, Disconnected, Failed,
 from smelt.subscriber.updates import Progress as ProgressUpdate
 
 if TYPE_CHECKING:
+    from smelt.contract.state import Snapshot
     from smelt.subscriber.client import Client
 
 
@@ -46,6 +47,8 @@ async def follow(
                 await client.submit(smelt_id)
             if isinstance(update, Completed):
                 code = Exit.DONE
+    if code is Exit.DONE and not as_json:
+        print_notices(OUT, await client.get(smelt_id))
     return code
 
 
@@ -187,6 +190,12 @@ def print_segments(console: Console, update: Segments, names: Mapping[UUID, str]
         minutes, seconds = divmod(int(segment.start), 60)
         clock = f"{minutes:02}:{seconds:02} "
         console.print(Text.assemble((clock, "cyan"), (name, "dim"), segment.text.strip()))
+
+
+def print_notices(console: Console, snapshot: "Snapshot") -> None:
+    """What readers of a transcript should know of the model that heard it."""
+    for notice in {file.trust.notice for file in snapshot.files if file.trust is not None and file.trust.notice}:
+        console.print(f"[yellow]{notice} Set SMELT_MODEL to use another one.")
 
 
 def print_end(console: Console, update: Completed | Failed) -> None:

@@ -65,6 +65,9 @@ def test_a_recording_is_smelted_and_followed_from_pending_to_its_results(working
     content = events[-1]["results"][0]["content"]
     assert "Carla" in content
     assert "- [ ]" in content
+    shown = smelt("show", events[-1]["smelt_id"], env=working_stack.env())
+    assert content in shown.stdout
+    assert "The demo model knows only" in shown.stderr
 
 
 def test_the_commands_alone_lead_from_nothing_to_results(tmp_path: Path) -> None:

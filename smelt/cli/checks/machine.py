@@ -37,7 +37,8 @@ async def machine_findings(settings: WorkerSettings) -> AsyncIterator[Finding]:
 
 
 async def _model(options: "WorkerOptions") -> Finding:
-    from smelt.processor.speech.model import DEMO, load_model
+    from smelt.processor.speech.card import DEMO
+    from smelt.processor.speech.model import load_model
 
     began_s = time.monotonic()
     model = await asyncio.to_thread(load_model, options.model_options)

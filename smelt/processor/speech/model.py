@@ -2,8 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
@@ -11,11 +9,10 @@ from ctranslate2 import get_supported_compute_types
 from ctranslate2.models import Whisper
 from faster_whisper import WhisperModel
 from faster_whisper.utils import available_models
-from pydantic import BaseModel
 
 from smelt.errors import SettingsError
+from smelt.processor.speech.card import DEMO, demo_folder
 
-DEMO: Final = "demo"
 _HUB_NAME: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _SMALLER_TYPES: Final = {4: ("float16", "int8_float16", "int8"), 2: ("int8_float16", "int8")}
 
@@ -32,17 +29,6 @@ class ModelOptions:
     def title(self) -> str:
         """The model for people, who need not know where its folder is."""
         return Path(self.name).name if Path(self.name).is_dir() else self.name
-
-
-class _Card(BaseModel):
-    notice: str
-
-
-def notice_of(name: str) -> str | None:
-    """What to tell whoever reads what this model heard; None for a model that is made for people's speech."""
-    if name != DEMO:
-        return None
-    return _Card.model_validate_json((_demo_folder() / "card.json").read_text(encoding="utf-8")).notice
 
 
 def smaller_compute_type(model: Whisper) -> str | None:
@@ -75,7 +61,7 @@ def load_model(options: ModelOptions) -> WhisperModel:
 
 def _source(name: str) -> str:
     if name == DEMO:
-        return str(_demo_folder())
+        return str(demo_folder())
     if Path(name).is_dir():
         if not (Path(name) / "model.bin").is_file():
             raise SettingsError(
@@ -88,10 +74,6 @@ def _source(name: str) -> str:
         f"SMELT_MODEL={name} is no folder here, no name on the model hub and no size; sizes are "
         f"{', '.join(available_models())}, and `{DEMO}`"
     )
-
-
-def _demo_folder() -> Traversable:
-    return resources.files("smelt.processor") / "demo_model"
 
 
 def _line(exc: BaseException) -> str:

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from smelt.errors import SettingsError
-from smelt.processor.speech.model import ModelOptions, load_model, notice_of, smaller_compute_type
+from smelt.processor.speech.card import notice_of
+from smelt.processor.speech.model import ModelOptions, load_model, smaller_compute_type
 from smelt.processor.speech.transcriber import SpeechOptions, Transcriber
 
 logger = logging.getLogger(__name__)
