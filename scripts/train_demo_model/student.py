@@ -6,6 +6,8 @@ from network import Shape, Whisper
 from torch import Tensor, nn
 from torch.nn import functional
 
+_LEAST = 1e-5
+
 
 class Student(nn.Module):
     """A Whisper that also guesses the phoneme of each encoder position."""
@@ -25,8 +27,8 @@ class Student(nn.Module):
         return {
             "tokens": functional.cross_entropy(logits, batch.wanted[asked]),
             "phonemes": functional.cross_entropy(guesses.flatten(0, 1), batch.phonemes.flatten()),
-            # The first layer looks at the token it has, the last one at the token it is about to write.
-            "attention": _stray(attended[0], batch.heard_now) + _stray(attended[-1], batch.heard_next),
+            # The first layer looks at the token it has, the last one at all of the token it is about to write.
+            "attention": _stray(attended[0], batch.heard_now) + _uneven(attended[-1], batch.heard_next),
             "accuracy": (logits.argmax(-1) == batch.wanted[asked]).float().mean(),
         }
 
@@ -36,10 +38,25 @@ class Student(nn.Module):
 
 
 def _stray(weights: Tensor, where: Tensor) -> Tensor:
+    """How much attention misses the token: none is 0."""
     inside = (weights.float() * where[:, None]).sum(-1)
-    rows = where.any(-1)[:, None].expand_as(inside)
+    return _mean(-(inside + _LEAST).log(), where)
+
+
+def _uneven(weights: Tensor, where: Tensor) -> Tensor:
+    """The divergence from attention that lies on each moment of the token alike.
+
+    Word times come from this attention: a moment that no token looks at would go to any of them.
+    """
+    moments = where.sum(-1)[:, None].clamp(min=1)
+    surprise = -((weights.float() + _LEAST).log() * where[:, None]).sum(-1) / moments
+    return _mean(surprise - moments.log(), where)
+
+
+def _mean(losses: Tensor, where: Tensor) -> Tensor:
+    rows = where.any(-1)[:, None].expand_as(losses)
     # A part of a batch may have nothing that is heard anywhere.
-    return -(inside[rows] + 1e-5).log().sum() / rows.sum().clamp(min=1)
+    return losses[rows].sum() / rows.sum().clamp(min=1)
 
 
 def gradient(
