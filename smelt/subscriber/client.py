@@ -42,7 +42,7 @@ class Client:
         self._reader = Reader(self._calls)
         self._polling = polling
         self._subscriptions: set[Subscription] = set()
-        self._followers: WeakSet[Feed | Notifications] = WeakSet()
+        self._followers: WeakSet[Feed | Notifications | BatchWatch] = WeakSet()
         project.realtime.listen(self._tell_state)
 
     async def __aenter__(self) -> Self:
@@ -126,8 +126,9 @@ class Client:
 
     def watch_batch(self, batch_id: UUID | str) -> AsyncGenerator[BatchProgress, None]:
         """Follow a batch until all of its smelts have ended; raises `NotFound` or `Unauthorized`."""
-        batch = UUID(str(batch_id))
-        return BatchWatch(batch, self._project.realtime, self._calls, polling=self._polling).updates()
+        watch = BatchWatch(UUID(str(batch_id)), self._project.realtime, self._calls, polling=self._polling)
+        self._followers.add(watch)
+        return watch.updates()
 
     def feed(self, on_invalidate: OnInvalidate | None = None) -> Feed:
         """Follow everything that the signed-in user owns: `async with client.feed() as feed`, then iterate over it.

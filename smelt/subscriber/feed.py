@@ -15,8 +15,9 @@ from smelt.backend.realtime import ChangesOf
 from smelt.backend.rpc import parse
 from smelt.contract.channels import feed_channel
 from smelt.contract.rows import FileRow, RowChange, SmeltRow
-from smelt.errors import Refused, SmeltError
+from smelt.errors import Refused
 from smelt.subscriber.freshness import Freshness
+from smelt.subscriber.inbox import Inbox
 from smelt.subscriber.owned import FAMILIES, Family, FeedChange, Key, Owned, Pending, keys_of
 from smelt.subscriber.reconciling import Reconciler
 
@@ -55,8 +56,7 @@ class Feed:
         self._pending = Pending()
         self._stale_keys: set[Key] = set()
         self._changed_at: dict[Family, float] = {}
-        self._error: SmeltError | None = None
-        self._news = asyncio.Event()
+        self._inbox: Inbox[FeedChange] = Inbox(self._pending.pop)
         self._stale = asyncio.Event()
         self._reconciler: Reconciler | None = None
         self._teller: asyncio.Task[None] | None = None
@@ -94,8 +94,9 @@ class Feed:
     async def __aenter__(self) -> Self:
         self._user_id = await self._project.user_id()
         wish = f"user_id=eq.{self._user_id}"
+        topic = feed_channel(str(self._user_id))
         self._reconciler = Reconciler(
-            feed_channel(str(self._user_id)), self._read, self._fail, polling=self._polling, live_read_s=LIVE_READ_S
+            topic, self._read, self._inbox.fail, polling=self._polling, live_read_s=LIVE_READ_S
         )
         self._teller = asyncio.create_task(self._keep_telling(), name="feed hooks")
         await self._reconciler.start(
@@ -112,13 +113,16 @@ class Feed:
 
     async def close(self) -> None:
         """Stop; no hook is called afterwards, and iterating ends with an error."""
-        self._pending = Pending()
-        self._fail(Refused("the feed is closed"))
+        self._pending.clear()
+        self._inbox.fail(Refused("the feed is closed"))
         if self._teller is not None:
             self._teller.cancel()
-            await asyncio.wait([self._teller])
-        if self._reconciler is not None:
-            await self._reconciler.close()
+        try:
+            if self._reconciler is not None:
+                await self._reconciler.close()
+        finally:
+            if self._teller is not None:
+                await asyncio.wait([self._teller])
 
     def __aiter__(self) -> Self:
         return self
@@ -127,13 +131,7 @@ class Feed:
         """The next change; waits for it."""
         if self._reconciler is None:
             raise Refused("open the feed first: async with client.feed() as feed")
-        while True:
-            if (change := self._pending.pop()) is not None:
-                return change
-            if self._error is not None:
-                raise self._error
-            self._news.clear()
-            await self._news.wait()
+        return await self._inbox.take()
 
     async def _read(self) -> None:
         mine = ("user_id", "eq", str(self._user_id))
@@ -162,12 +160,8 @@ class Feed:
             self._stale_keys |= keys
             self._changed_at |= dict.fromkeys((key.family for key in keys), now)
         if changes:
-            self._news.set()
+            self._inbox.wake()
             self._stale.set()
-
-    def _fail(self, error: SmeltError) -> None:
-        self._error = self._error or error
-        self._news.set()
 
     async def _keep_telling(self) -> None:
         while True:

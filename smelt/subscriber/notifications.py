@@ -1,6 +1,5 @@
 """The notifications of the signed-in user: those that wait to be read, then those that come."""
 
-import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterable
@@ -15,7 +14,8 @@ from smelt.backend.project import Project
 from smelt.backend.rpc import parse
 from smelt.contract.channels import notifications_channel
 from smelt.contract.rows import Notification
-from smelt.errors import Refused, SmeltError
+from smelt.errors import Refused
+from smelt.subscriber.inbox import Inbox
 from smelt.subscriber.reconciling import Reconciler
 
 logger = logging.getLogger(__name__)
@@ -39,17 +39,16 @@ class Notifications:
         self._told: set[UUID] = set()
         self._early: list[Notification] = []
         self._waiting: deque[Notification] = deque()
+        self._inbox = Inbox(lambda: self._waiting.popleft() if self._waiting else None)
         self._newest: Notification | None = None
         self._has_read = False
-        self._error: SmeltError | None = None
-        self._news = asyncio.Event()
         self._reconciler: Reconciler | None = None
         self._user_id: UUID | None = None
 
     async def __aenter__(self) -> Self:
         self._user_id = await self._project.user_id()
         topic = notifications_channel(str(self._user_id))
-        self._reconciler = Reconciler(topic, self._read, self._fail, polling=self._polling)
+        self._reconciler = Reconciler(topic, self._read, self._inbox.fail, polling=self._polling)
         await self._reconciler.start(self._project.realtime, on_message=self._hear)
         return self
 
@@ -61,7 +60,7 @@ class Notifications:
     async def close(self) -> None:
         """Stop; iterating ends with an error."""
         self._waiting.clear()
-        self._fail(Refused("the notifications are closed"))
+        self._inbox.fail(Refused("the notifications are closed"))
         if self._reconciler is not None:
             await self._reconciler.close()
 
@@ -72,13 +71,7 @@ class Notifications:
         """The next notification; waits for it."""
         if self._reconciler is None:
             raise Refused("open the notifications first: async with client.notifications() as notifications")
-        while True:
-            if self._waiting:
-                return self._waiting.popleft()
-            if self._error is not None:
-                raise self._error
-            self._news.clear()
-            await self._news.wait()
+        return await self._inbox.take()
 
     async def mark_seen(self, *ids: UUID | str) -> int:
         """Mark notifications as seen (shown in a list); answers how many were not yet."""
@@ -130,8 +123,4 @@ class Notifications:
             self._waiting.append(notification)
             if self._newest is None or notification.created_at > self._newest.created_at:
                 self._newest = notification
-            self._news.set()
-
-    def _fail(self, error: SmeltError) -> None:
-        self._error = self._error or error
-        self._news.set()
+            self._inbox.wake()

@@ -155,6 +155,10 @@ class Pending:
         else:
             del self._changes[change.row.id]
 
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._changes.clear()
+
     def pop(self) -> FeedChange | None:
         """Take the oldest change, None when there is none."""
         return self._changes.pop(next(iter(self._changes))) if self._changes else None

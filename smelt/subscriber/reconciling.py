@@ -41,7 +41,7 @@ class Reconciler:
         self._live_read_s = live_read_s
         self._channel: Channel | None = None
         self._left_at: float | None = None
-        self._due_at = time.monotonic() + FIRST_READ_S if polling else float("inf")
+        self._due_at = float("inf")
         self._is_asked = False
         self._failures = 0
         self._changed = asyncio.Event()
@@ -62,6 +62,8 @@ class Reconciler:
         on_change: OnChange | None = None,
     ) -> None:
         """Join the channel, and read from now on."""
+        if self._polling:
+            self._due_at = time.monotonic() + FIRST_READ_S
         self._channel = await realtime.join(
             self._topic,
             on_message=on_message,
@@ -76,9 +78,12 @@ class Reconciler:
         """Leave the channel and read no more."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
-        if self._channel is not None:
-            await self._channel.leave()
+        try:
+            if self._channel is not None:
+                await self._channel.leave()
+        finally:
+            if self._task is not None:
+                await asyncio.wait([self._task])
 
     def ask(self) -> None:
         """Read as soon as possible; once more, if a read is under way."""

@@ -20,6 +20,7 @@ from smelt.errors import Passing, SmeltError
 from smelt.subscriber.backlog import Backlog, Item
 from smelt.subscriber.diagnostics import WatchReport
 from smelt.subscriber.freshness import Freshness, freshness, poll_in_s
+from smelt.subscriber.inbox import Inbox
 from smelt.subscriber.reader import Reader
 from smelt.subscriber.timeline import Timeline
 from smelt.subscriber.updates import Completed, Connected, Disconnected, Failed, Progress, Segments, Trouble, Update
@@ -43,8 +44,7 @@ class Watch:
         self._polling = polling
         self._timeline = Timeline(smelt_id)
         self._backlog = Backlog()
-        self._news = asyncio.Event()
-        self._error: SmeltError | None = None
+        self._inbox: Inbox[Item] = Inbox(self._backlog.pop)
         self._channel: Channel | None = None
         self._next_poll_s: float | None = None
         self._event_at: float | None = None
@@ -63,14 +63,10 @@ class Watch:
         self._reader.add(self, FIRST_READ_S if self._polling else None)
         try:
             while True:
-                while (item := self._backlog.pop()) is not None:
-                    yield item
-                    if isinstance(item, Completed | Failed):
-                        return
-                if self._error is not None:
-                    raise self._error
-                self._news.clear()
-                await self._news.wait()
+                item = await self._inbox.take()
+                yield item
+                if isinstance(item, Completed | Failed):
+                    return
         finally:
             self._reader.remove(self)
             if self._grace is not None:
@@ -122,8 +118,7 @@ class Watch:
 
     def fail(self, error: SmeltError) -> None:
         """End the watch with an error, once what came before it is taken."""
-        self._error = error
-        self._news.set()
+        self._inbox.fail(error)
 
     def next_read_in_s(self) -> float | None:
         """When to read again: soon if something is missing, by freshness when polling, otherwise not until asked."""
@@ -179,4 +174,4 @@ class Watch:
         for item in items:
             self._backlog.add(item)
         if items:
-            self._news.set()
+            self._inbox.wake()

@@ -48,6 +48,11 @@ async def quiet(workshop: Stack, proxy: FaultyProxy, user: User) -> AsyncIterato
         yield client
 
 
+async def drain(updates: AsyncIterator[object]) -> None:
+    async for _ in updates:
+        pass
+
+
 def is_live(feed: Feed) -> bool:
     return all(family.freshness == "live" and family.read_age_s is not None for family in feed.report())
 
@@ -167,14 +172,17 @@ async def test_a_feed_is_for_those_who_are_signed_in(workshop: Stack, user: User
         assert client.diagnostics().connection.channel_count == 0
 
 
-async def test_closing_the_client_ends_what_still_waits(workshop: Stack, user: User) -> None:
-    client = connect(workshop.api_url, workshop.anon_key, user.access_token)
+@pytest.mark.parametrize("polling", [True, False])
+async def test_closing_the_client_ends_what_still_waits(workshop: Stack, user: User, polling: bool) -> None:
+    client = connect(workshop.api_url, workshop.anon_key, user.access_token, polling=polling)
+    batch = await client.create_batch()
     async with client.feed() as feed, client.notifications() as notifications:
         waiting = [asyncio.ensure_future(anext(one)) for one in (feed, notifications)]
-        await until(lambda: client.diagnostics().connection.joined_count == 2)
+        waiting += [asyncio.create_task(drain(client.watch_batch(batch.id)))]
+        await until(lambda: client.diagnostics().connection.joined_count == 3)
         await client.aclose()
-        answers = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 5)
-        assert [type(answer) for answer in answers] == [Refused, Refused]
+        answers = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 30)
+        assert [type(answer) for answer in answers] == [Refused, Refused, Refused]
 
 
 async def test_a_feed_cancelled_at_any_moment_leaves_nothing_behind(client: Client) -> None:
