@@ -4,14 +4,16 @@ from typing import assert_never
 
 from smelt.subscriber.updates import Connected, Disconnected, Signal, Trouble
 
-RECONNECTING = "reconnecting, meanwhile polling"
+RECONNECTING = "reconnecting"
+POLLING = "reconnecting, meanwhile polling"
 NO_ANSWER = "the project does not answer, trying again"
 
 
 class ConnectionNote:
     """A note of a few words, empty while events come live and reads are answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, polling: bool) -> None:
+        self._polling = polling
         self._is_live: bool | None = None
         self._is_answered = True
 
@@ -19,7 +21,7 @@ class ConnectionNote:
     def text(self) -> str:
         """The note as it stands."""
         if self._is_live is False:
-            return RECONNECTING
+            return POLLING if self._polling else RECONNECTING
         return "" if self._is_answered else NO_ANSWER
 
     def take_signal(self, signal: Signal) -> bool:

@@ -36,7 +36,7 @@ async def follow(
 ) -> Exit:
     """Show a smelt to its end; with `submit`, submit it once the watch has shown that it is pending."""
     code = Exit.FAILED
-    with open_view(names, as_json=as_json) as view:
+    with open_view(names, as_json=as_json, polling=client.polling) as view:
         async for update in client.watch_closely(smelt_id):
             if isinstance(update, Connected | Disconnected | Trouble):
                 view.signal(update)
@@ -52,11 +52,12 @@ async def follow(
     return code
 
 
-def open_view(names: Mapping[UUID, str], *, as_json: bool) -> AbstractContextManager[View]:
+def open_view(names: Mapping[UUID, str], *, as_json: bool, polling: bool) -> AbstractContextManager[View]:
     """The view that fits where the output goes."""
     if as_json:
         return nullcontext(JsonView())
-    return LiveView(OUT, names) if OUT.is_terminal else nullcontext(PlainView(OUT, names))
+    note = ConnectionNote(polling=polling)
+    return LiveView(OUT, names, note) if OUT.is_terminal else nullcontext(PlainView(OUT, names, note))
 
 
 class JsonView:
@@ -73,11 +74,11 @@ class JsonView:
 class PlainView:
     """A line for each stage, each piece of transcript, and the end: for logs and pipes."""
 
-    def __init__(self, console: Console, names: Mapping[UUID, str]) -> None:
+    def __init__(self, console: Console, names: Mapping[UUID, str], note: ConnectionNote) -> None:
         self._console = console
         self._names = names
         self._stage: str | None = None
-        self._note = ConnectionNote()
+        self._note = note
 
     def signal(self, signal: Signal) -> None:
         """Print when the connection is lost, and when it is back."""
@@ -106,10 +107,10 @@ class PlainView:
 class LiveView:
     """A bar for the smelt and one for each file, with the transcript scrolling above them."""
 
-    def __init__(self, console: Console, names: Mapping[UUID, str]) -> None:
+    def __init__(self, console: Console, names: Mapping[UUID, str], note: ConnectionNote) -> None:
         self._console = console
         self._names = names
-        self._note = ConnectionNote()
+        self._note = note
         self._expectation = ""
         self._bars = Progress(
             SpinnerColumn(finished_text=" "),

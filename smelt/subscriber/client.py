@@ -45,6 +45,11 @@ class Client:
         self._followers: WeakSet[Feed | Notifications | BatchWatch] = WeakSet()
         project.realtime.listen(self._tell_state)
 
+    @property
+    def polling(self) -> bool:
+        """False when only live events are trusted, after the first read and after each rejoin."""
+        return self._polling
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -157,7 +162,7 @@ class Client:
     def watch_closely(self, smelt_id: UUID | str) -> AsyncGenerator[Update | Signal, None]:
         """As `watch`, and between the updates how the live connection stands.
 
-        `Connected`, `Disconnected` (meanwhile it polls), and `Trouble` for what is tried again or worked around.
+        `Connected`, `Disconnected` (meanwhile it polls, unless told not to), and `Trouble` for what is tried again or worked around.
         """
         return self._open(smelt_id).items()
 

@@ -86,7 +86,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The live channel is gone for now; it is being joined again, and meanwhile polling takes over."""
+    """The live channel is gone for now; it is being joined again."""
 
 
 @dataclass(frozen=True, slots=True)
