@@ -1,0 +1,60 @@
+"""The Realtime protocol by hand, for what the clients would not do: join what is refused, send what is forbidden."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+from websockets.sync.client import ClientConnection, connect
+
+ANSWER_S = 30
+
+
+class Socket:
+    """A connection to Realtime, protocol 1.0.0, that waits for each answer."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self._references = count(1)
+
+    def join(self, topic: str, access_token: str | None = None) -> bool:
+        """Join a private channel; answer whether the server let us."""
+        config = {"private": True, "broadcast": {"self": True, "ack": False}, "presence": {"enabled": False}}
+        payload = {"config": config} if access_token is None else {"config": config, "access_token": access_token}
+        reference = self._send(topic, "phx_join", payload)
+        while True:
+            message = self._receive()
+            if message["event"] == "phx_reply" and message["ref"] == reference:
+                return bool(message["payload"]["status"] == "ok")
+
+    def broadcast(self, topic: str, event: str) -> None:
+        """Send on a channel that was joined."""
+        self._send(topic, "broadcast", {"type": "broadcast", "event": event, "payload": {}})
+
+    def events_until(self, topic: str, last: str) -> list[str]:
+        """The names of the broadcasts of a channel up to the one named `last`."""
+        events: list[str] = []
+        while last not in events:
+            message = self._receive()
+            if message["event"] == "broadcast" and message["topic"] == f"realtime:{topic}":
+                events.append(message["payload"]["event"])
+        return events
+
+    def _send(self, topic: str, event: str, payload: dict[str, Any]) -> str:
+        reference = str(next(self._references))
+        message = {"topic": f"realtime:{topic}", "event": event, "payload": payload, "ref": reference}
+        self._connection.send(json.dumps({**message, "join_ref": reference if event == "phx_join" else None}))
+        return reference
+
+    def _receive(self) -> dict[str, Any]:
+        message: dict[str, Any] = json.loads(self._connection.recv(timeout=ANSWER_S))
+        return message
+
+
+@contextmanager
+def connected(api_url: str, key: str) -> Iterator[Socket]:
+    """A connection that closes with the block."""
+    url = f"{api_url.replace('http', 'ws', 1)}/realtime/v1/websocket?apikey={key}&vsn=1.0.0"
+    with connect(url) as connection:
+        yield Socket(connection)
