@@ -72,12 +72,12 @@ class JsonView:
 
 
 class PlainView:
-    """A line for each stage, each piece of transcript, and the end: for logs and pipes."""
+    """A line for each stage, each place in the queue, each piece of transcript, and the end: for logs and pipes."""
 
     def __init__(self, console: Console, names: Mapping[UUID, str], note: ConnectionNote) -> None:
         self._console = console
         self._names = names
-        self._stage: str | None = None
+        self._shown: tuple[str, str] | None = None
         self._note = note
 
     def signal(self, signal: Signal) -> None:
@@ -89,9 +89,11 @@ class PlainView:
         self._print_note(changed=self._note.take_update())
         match update:
             case ProgressUpdate():
-                if update.status != self._stage:
-                    self._stage = update.status
-                    self._console.print(f"{update.percentage:5.1f} %  {update.message}")
+                waiting = place(update.queue_position)
+                if (update.status, waiting) != self._shown:
+                    self._shown = (update.status, waiting)
+                    behind = f" ({waiting})" if waiting else ""
+                    self._console.print(f"{update.percentage:5.1f} %  {update.message}{behind}")
             case Segments():
                 print_segments(self._console, update, self._names)
             case Completed() | Failed():
@@ -160,9 +162,7 @@ class LiveView:
                 assert_never(update)
 
     def _move(self, update: ProgressUpdate) -> None:
-        self._expectation = remaining(update.eta_seconds)
-        if update.queue_position:
-            self._expectation = f"number {update.queue_position} in the queue"
+        self._expectation = place(update.queue_position) or remaining(update.eta_seconds)
         self._bars.update(self._whole, completed=update.percentage, description=update.message)
         self._annotate()
         for file in update.files:
@@ -172,6 +172,11 @@ class LiveView:
     def _annotate(self) -> None:
         notes = [note for note in (self._expectation, self._note.text) if note]
         self._bars.update(self._whole, note=", ".join(notes))
+
+
+def place(queue_position: int | None) -> str:
+    """What a smelt that waits behind others is told: `number 3 in the queue`; nothing for the next one."""
+    return f"number {queue_position} in the queue" if (queue_position or 0) > 1 else ""
 
 
 def remaining(seconds: float | None) -> str:

@@ -108,8 +108,12 @@ class Snapshot(Model):
 
 
 class Unchanged(Model):
-    """Nothing a watcher can see has changed since the `after_seq` of the request."""
+    """Nothing a watcher can see has changed since the `after_seq` of the request.
+
+    Only its place in the queue may have: it is told as long as the smelt waits.
+    """
 
     id: UUID
     seq: int
     next_poll_s: float | None
+    queue_position: int | None = None

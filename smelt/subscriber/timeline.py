@@ -17,7 +17,7 @@ from smelt.contract.events import (
     SegmentsEvent,
     SmeltEvent,
 )
-from smelt.contract.state import Snapshot
+from smelt.contract.state import Snapshot, Unchanged
 from smelt.contract.vocabulary import STAGES, TERMINAL, Status
 from smelt.subscriber.transcript import Transcript
 from smelt.subscriber.updates import Completed, Ending, Failed, Progress, Segments, Update
@@ -84,6 +84,14 @@ class Timeline:
         self._know_end(end, truncated=False)
         return segments if self._transcript.is_incomplete else (*segments, *self.conclude())
 
+    def take_unchanged(self, state: Unchanged) -> tuple[Update, ...]:
+        """Merge the answer that nothing changed: answers the progress anew when its place in the queue is another."""
+        if self.ended is not None or self.progress is None or state.queue_position is None:
+            return ()
+        return self._advance(
+            self.progress.model_copy(update={"seq": state.seq, "queue_position": state.queue_position})
+        )
+
     def conclude(self) -> tuple[Update, ...]:
         """Hand out the end as it is known; nothing unless `can_conclude`."""
         if not self.can_conclude or self._known_end is None:
@@ -110,7 +118,9 @@ class Timeline:
     def _advance(self, new: Progress) -> tuple[Update, ...]:
         old = self.progress
         if old is not None and old.run == new.run:
-            if new.seq <= old.seq:
+            # Others who come and go move a smelt in the queue without a change of its own.
+            has_moved = new.queue_position not in (None, old.queue_position)
+            if new.seq < old.seq or (new.seq == old.seq and not has_moved):
                 return ()
             new = _no_way_back(old, new)
         self.progress = new

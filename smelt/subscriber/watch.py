@@ -109,7 +109,9 @@ class Watch:
         """Merge a state that was read."""
         self._read_at = time.monotonic()
         self._next_poll_s = state.next_poll_s
-        if not isinstance(state, Unchanged):
+        if isinstance(state, Unchanged):
+            self._tell(*self._timeline.take_unchanged(state))
+        else:
             self._tell(*self._timeline.take_snapshot(state, asked.segments_after or 0))
 
     def take_trouble(self, error: Passing) -> None:

@@ -164,7 +164,8 @@ create function smelt.snapshot(p_smelt public.smelts, p_segments_after bigint, p
         )
     $$;
 
--- The state of a smelt for somebody who knows it as of a `seq`: only that nothing changed, if nothing did.
+-- The state of a smelt for somebody who knows it as of a `seq`: only that nothing changed, if nothing did. Its place in
+-- the queue is told all the same, because that changes when others come and go.
 create function smelt.state_since(
     p_smelt public.smelts, p_after_seq bigint, p_segments_after bigint, p_queue_position bigint
 ) returns jsonb
@@ -174,6 +175,10 @@ create function smelt.state_since(
         select case
             when p_after_seq >= p_smelt.seq then
                 jsonb_build_object('id', p_smelt.id, 'seq', p_smelt.seq, 'next_poll_s', smelt.next_poll_s(p_smelt))
+                || case
+                    when p_queue_position is null then '{}'
+                    else jsonb_build_object('queue_position', p_queue_position)
+                end
             else smelt.snapshot(p_smelt, p_segments_after, p_queue_position)
         end
     $$;

@@ -29,10 +29,7 @@ create function smelt.get_smelt(p_smelt_id uuid, p_after_seq bigint, p_segments_
     begin
         select smelt.state_since(s, p_after_seq, coalesce(p_segments_after, 0), q.place) into v_state
         from public.smelts as s
-        -- Counting the queue is worth it for a state that is told.
-        left join lateral smelt.queue_positions(
-            case when coalesce(p_after_seq, 0) < s.seq then array[s.id] else '{}' end
-        ) as q on true
+        left join lateral smelt.queue_positions(array[s.id]) as q on true
         where s.id = p_smelt_id and smelt.is_allowed(s.user_id);
         if not found then
             perform smelt.refuse('not_found', 'There is no such smelt.');
@@ -66,9 +63,7 @@ create function smelt.get_smelts(p_smelts jsonb) returns jsonb
                 join public.smelts as s on s.id = a.id and smelt.is_allowed(s.user_id)
             ), queue as materialized (
                 select q.smelt_id, q.place
-                from smelt.queue_positions(
-                    array(select f.id from found as f where coalesce(f.after_seq, 0) < (f.s).seq)
-                ) as q
+                from smelt.queue_positions(array(select f.id from found as f)) as q
             )
             select jsonb_build_object(
                 'smelts', coalesce((

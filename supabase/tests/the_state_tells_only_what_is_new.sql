@@ -1,4 +1,5 @@
--- Nothing new since the caller's `seq`: only that. Segments come after a `seq`, by default all of them.
+-- Nothing new since the caller's `seq`: only that, and the place in the queue while there is one. Segments come after a
+-- `seq`, by default all of them.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();
@@ -6,6 +7,7 @@ declare
     v_claim constant jsonb := pg_temp.claim();
     v_state jsonb;
     v_many jsonb;
+    v_next uuid;
 begin
     for i in 0..1 loop
         perform pg_temp.become('service_role');
@@ -35,6 +37,19 @@ begin
     assert v_many -> 'smelts' -> 1 -> 'segments' = '[]', v_many;
     assert v_many -> 'smelts' -> 1 -> 'segments_seq' = v_state -> 'seq', v_many;
     assert jsonb_array_length(v_many -> 'smelts' -> 2 -> 'segments') = 2, v_many;
+
+    perform pg_temp.given_smelt();
+    v_next := pg_temp.given_smelt(v_user);
+    perform pg_temp.become('authenticated', v_user);
+    v_state := public.get_smelt(v_next);
+    assert v_state ->> 'queue_position' = '2', v_state;
+    assert pg_temp.claim() is not null;
+    perform pg_temp.become('authenticated', v_user);
+    assert public.get_smelt(v_next, (v_state ->> 'seq')::bigint)
+        = jsonb_build_object('id', v_next, 'seq', v_state -> 'seq', 'next_poll_s', 5, 'queue_position', 1);
+    v_many := public.get_smelts(jsonb_build_array(jsonb_build_object('id', v_next, 'after_seq', v_state -> 'seq')));
+    assert v_many -> 'smelts' -> 0 -> 'queue_position' = '1', v_many;
+
     assert public.get_smelts('[]') = '{"smelts": [], "missing": []}';
     assert pg_temp.refusal('select public.get_smelts(''{}'')') = 'PT400 invalid_request';
 end

@@ -69,6 +69,8 @@ def test_every_answer_of_a_smelts_life_has_the_shape_of_the_contract(
     waiting = _whole(state.Snapshot, client("submit_smelt", smelt_id=created["id"]))
     assert (waiting.queue_position, waiting.eta_seconds, waiting.results) == (1, None, None)
     assert waiting.progress == events.StageProgress(percentage=0, stage="pending", message="Waiting to process...")
+    unchanged = client("get_smelt", smelt_id=created["id"], after_seq=waiting.seq)
+    assert _whole(state.Unchanged, unchanged).queue_position == 1
 
     answer = worker("claim_smelts", worker_id="w")
     assert _whole(work.Claims, answer).next_due_in_s > 29
@@ -115,7 +117,8 @@ def test_every_answer_of_a_smelts_life_has_the_shape_of_the_contract(
     assert _whole(state.FileState, under_way["files"][0]).language == "de"
     assert _whole(state.Trust, under_way["files"][0]["trust"]).low_confidence_segments == (1,)
     assert [_whole(state.FileSegment, segment).index for segment in under_way["segments"]] == [0, 1, 2]
-    _whole(state.Unchanged, client("get_smelt", smelt_id=created["id"], after_seq=event.seq))
+    unchanged = client("get_smelt", smelt_id=created["id"], after_seq=event.seq)
+    assert _whole(state.Unchanged, {"queue_position": None, **unchanged}).seq == event.seq
     _whole(work.SavedSegment, worker("load_segments", smelt_id=created["id"], file_id=str(claim.files[0].id))[0])
 
     settled = worker(

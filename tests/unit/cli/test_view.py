@@ -14,7 +14,7 @@ from smelt.subscriber.updates import Connected, Disconnected, Progress, Trouble
 TROUBLE = Trouble(Unavailable("no answer"))
 
 
-def progress(percentage: float) -> Progress:
+def progress(percentage: float, queue_position: int | None = None) -> Progress:
     return Progress(
         smelt_id=UUID(int=1),
         status="transcribing",
@@ -22,7 +22,7 @@ def progress(percentage: float) -> Progress:
         message="Transcribing audio...",
         files=(),
         eta_seconds=30,
-        queue_position=None,
+        queue_position=queue_position,
         seq=1,
         run=1,
         attempt=1,
@@ -76,6 +76,15 @@ def test_lines_tell_of_a_lost_connection_once() -> None:
         view.show(progress(30))
     lines = [line.strip() for line in written.getvalue().splitlines()]
     assert lines == ["30.0 %  Transcribing audio...", POLLING, "live again"]
+
+
+def test_lines_tell_of_each_place_in_the_queue() -> None:
+    written = io.StringIO()
+    view = PlainView(Console(file=written, width=100), {}, ConnectionNote(polling=True))
+    for queue_position in (3, 3, 2, 1, None):
+        view.show(progress(0, queue_position))
+    lines = [line.split("...")[1].strip() for line in written.getvalue().splitlines()]
+    assert lines == ["(number 3 in the queue)", "(number 2 in the queue)", ""]
 
 
 def test_the_bar_says_what_is_expected_and_that_the_connection_is_lost() -> None:

@@ -21,7 +21,7 @@ from smelt.contract.events import (
     SmeltEvent,
     StageProgress,
 )
-from smelt.contract.state import FileSegment, FileState, Snapshot
+from smelt.contract.state import FileSegment, FileState, Snapshot, Unchanged
 from smelt.contract.vocabulary import STAGES, Status
 from smelt.subscriber.timeline import Timeline
 from smelt.subscriber.updates import Completed, Failed, Progress, Segments, Update
@@ -306,6 +306,26 @@ def test_the_place_in_the_queue_stays_known_while_a_smelt_waits() -> None:
     (update,) = timeline.take_event(progress_event(Row(seq=3, status="validating")))
     assert isinstance(update, Progress)
     assert update.queue_position is None
+
+
+def test_a_smelt_moves_in_the_queue_without_a_change_of_its_own() -> None:
+    timeline = Timeline(SMELT)
+    assert timeline.take_unchanged(unchanged(seq=1, queue_position=3)) == ()
+    timeline.take_snapshot(snapshot(Row(seq=2), queue_position=3), 0)
+    assert timeline.take_unchanged(unchanged(seq=2, queue_position=3)) == ()
+    (update,) = timeline.take_unchanged(unchanged(seq=2, queue_position=1))
+    assert isinstance(update, Progress)
+    assert (update.seq, update.queue_position, update.status) == (2, 1, "pending")
+    (update,) = timeline.take_snapshot(snapshot(Row(seq=2), queue_position=2), 0)
+    assert isinstance(update, Progress)
+    assert update.queue_position == 2
+    timeline.take_event(progress_event(Row(seq=3, status="validating")))
+    assert timeline.take_unchanged(unchanged(seq=2, queue_position=1)) == ()
+    assert timeline.take_unchanged(unchanged(seq=3)) == ()
+
+
+def unchanged(seq: int, queue_position: int | None = None) -> Unchanged:
+    return Unchanged(id=SMELT, seq=seq, next_poll_s=5, queue_position=queue_position)
 
 
 def test_a_gap_asks_for_a_read_that_closes_it() -> None:
