@@ -28,6 +28,7 @@ class Pace:
     joins_a_second: float = 50.0
     channels_a_socket: int = 100
     clock_jump_s: float = 15.0
+    clock_check_s: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -190,11 +191,11 @@ def next_step(vitals: Vitals, now: float, pace: Pace) -> Step:
     recycle_at = vitals.opened_at + pace.recycle_s
     if now >= recycle_at:
         return Retire("recycled")
-    beat_due_at = vitals.beat_at + pace.heartbeat_s
-    if vitals.heard_at >= vitals.beat_at:
-        return Beat() if now >= beat_due_at else Rest(min(beat_due_at, recycle_at) - now)
-    silent_at = vitals.beat_at + pace.answer_s
-    return Retire("no answer to a heartbeat") if now >= silent_at else Rest(min(silent_at, recycle_at) - now)
+    answered = vitals.heard_at >= vitals.beat_at
+    due_at = vitals.beat_at + (pace.heartbeat_s if answered else pace.answer_s)
+    if now < due_at:
+        return Rest(min(due_at - now, recycle_at - now, pace.clock_check_s))
+    return Beat() if answered else Retire("no answer to a heartbeat")
 
 
 def error_reason(text: str) -> str:

@@ -50,7 +50,10 @@ class Socket:
         self.opened_at = now
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._client = client
-        self._websocket = client._ws_connection  # The client has no way to let go of a silent connection.
+        # The client has no way to let go of a silent connection, and none to tell that it stopped listening.
+        self._websocket = client._ws_connection
+        if client._listen_task is not None:
+            client._listen_task.add_done_callback(self._stopped_listening)
         self._pace = pace
         self._recycle_s = recycle_s
         self._heard_at = self._beat_at = now
@@ -183,6 +186,11 @@ class Socket:
         pulse.subscribe_callback = lambda _, error: self.retire(_close_reason(error))
         self._client.channels[pulse.topic] = pulse
         return pulse
+
+    def _stopped_listening(self, listening: asyncio.Task[None]) -> None:
+        error = None if listening.cancelled() else listening.exception()
+        code = None if self._websocket is None else self._websocket.close_code
+        self.retire(_close_reason(error) if code is None else f"closed with {code}")
 
     def _vitals(self) -> Vitals:
         offset = time.time() - time.monotonic()

@@ -19,6 +19,7 @@ from smelt.backend.tokens import TokenCallable
 from smelt.errors import RequestRefused, Unauthorized
 
 BRISK = Pace(heartbeat_s=0.2, answer_s=0.4, join_timeout_s=1, rate_limit_wait_s=0.2, joins_a_second=1000)
+CALM = Pace(heartbeat_s=60, joins_a_second=1000)
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def close_with(code: int) -> Any:
     ids=["1006", "1009", "1000", "1001", "1008", "1011", "1012", "1013", "4000"],
 )
 async def test_a_broken_socket_is_replaced_and_its_channels_come_back(server: ScriptedRealtime, break_it: Any) -> None:
-    async with project(server) as opened:
+    async with project(server, pace=CALM) as opened:
         ear = Ear()
         channel = await opened.realtime.join("smelt:a", **ear.callbacks)
         assert await channel.wait_joined(5)

@@ -30,7 +30,7 @@ from smelt.backend.realtime.decisions import (
 )
 from smelt.errors import RequestRefused, Unauthorized
 
-PACE = Pace()
+PACE = Pace(clock_check_s=60)
 NOT_ALLOWED = "Unauthorized: You do not have permissions to read from this Channel topic: x"
 EXPIRED = "InvalidJWTToken: Token has expired 3 seconds ago"
 
@@ -129,6 +129,13 @@ def test_a_socket_is_recycled_long_before_the_platform_ends_it() -> None:
 def test_a_socket_does_not_outlive_a_sleep_of_the_machine() -> None:
     slept = Vitals(opened_at=0, heard_at=1, beat_at=0, drift_s=60)
     assert next_step(slept, 2, PACE) == Retire("the machine was asleep")
+    set_back = Vitals(opened_at=0, heard_at=1, beat_at=0, drift_s=-60)
+    assert next_step(set_back, 2, Pace()) == Rest(2)
+
+
+def test_the_clock_is_looked_at_more_often_than_a_heartbeat_is_due() -> None:
+    quiet = Vitals(opened_at=0, heard_at=1, beat_at=0)
+    assert next_step(quiet, 2, Pace()) == Rest(Pace().clock_check_s)
 
 
 @given(st.floats(0, 1e5), st.floats(0, 1e5), st.floats(0, 1e5), st.floats(0, 1e5))
