@@ -2,25 +2,34 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Literal
 from urllib.parse import urlsplit
 
+from websockets.frames import OP_TEXT, Frame
+
 Kind = Literal["realtime", "rest"]
 Fault = Literal["none", "refused", "silent"]
 
 KINDS: tuple[Kind, ...] = ("realtime", "rest")
+PIECE_BYTES = 1 << 16
 
 
 class FaultyProxy:
-    """Passes bytes on until told otherwise; a connection is `realtime` or `rest` by its first request."""
+    """Passes bytes on until told otherwise; a connection is `realtime` or `rest` by its first request.
+
+    What Realtime says goes to its clients frame by frame, so that another frame may be put in between.
+    """
 
     def __init__(self, target_url: str) -> None:
         target = urlsplit(target_url)
         self._target = (target.hostname or "127.0.0.1", target.port or 80)
         self._faults: dict[Kind, Fault] = dict.fromkeys(KINDS, "none")
         self._open: dict[asyncio.StreamWriter, Kind] = {}
+        self._buried: set[asyncio.StreamWriter] = set()
+        self._audience: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._healed = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -45,6 +54,20 @@ class FaultyProxy:
     def silence(self, *kinds: Kind) -> None:
         """Keep connections open, and take new ones, but let no byte through any more."""
         self._set("silent", kinds)
+
+    def bury(self, *kinds: Kind) -> None:
+        """Let nothing through what is open now, ever again; new connections are not concerned."""
+        self._buried |= {writer for writer, kind in self._open.items() if kind in (kinds or KINDS)}
+
+    def inject(self, frame: Frame) -> None:
+        """Send a frame to all who are connected to Realtime, as if Realtime had."""
+        for writer in self._audience:
+            writer.write(frame.serialize(mask=False))
+
+    def tell(self, topic: str, event: str, payload: object) -> None:
+        """Send a message of protocol 1.0.0 to all who are connected to Realtime, as if Realtime had."""
+        message = {"topic": f"realtime:{topic}", "event": event, "payload": payload, "ref": None}
+        self.inject(Frame(OP_TEXT, json.dumps(message).encode()))
 
     def heal(self) -> None:
         """Let everything pass again; what was held back comes late, as after a stall."""
@@ -83,7 +106,7 @@ class FaultyProxy:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        first = await reader.read(1 << 16)
+        first = await reader.read(PIECE_BYTES)
         kind: Kind = "realtime" if b" /realtime/v1/websocket" in first.split(b"\r\n", 1)[0] else "rest"
         self.accepted[kind] += 1
         if self._faults[kind] == "refused":
@@ -93,7 +116,8 @@ class FaultyProxy:
             far_reader, far_writer = await asyncio.open_connection(*self._target)
             with self._opened(far_writer, kind):
                 far_writer.write(first)
-                ways = (self._pass(reader, far_writer, kind), self._pass(far_reader, writer, kind))
+                back = self._pass_frames if kind == "realtime" else self._pass
+                ways = (self._pass(reader, far_writer, kind), back(far_reader, writer, kind))
                 tasks = [asyncio.create_task(way) for way in ways]
                 try:
                     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -103,8 +127,22 @@ class FaultyProxy:
                     await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Kind) -> None:
-        while piece := await reader.read(1 << 16):
-            await self._until_heard(kind)
+        while piece := await reader.read(PIECE_BYTES):
+            await self._put(piece, writer, kind)
+
+    async def _pass_frames(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Kind) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        await self._put(head, writer, kind)
+        if b" 101 " not in head.split(b"\r\n", 1)[0]:
+            await self._pass(reader, writer, kind)
+            return
+        self._audience.add(writer)
+        while True:
+            await self._put(await _frame(reader), writer, kind)
+
+    async def _put(self, piece: bytes, writer: asyncio.StreamWriter, kind: Kind) -> None:
+        await self._until_heard(kind)
+        if writer not in self._buried:
             writer.write(piece)
             await writer.drain()
 
@@ -120,7 +158,17 @@ class FaultyProxy:
             yield
         finally:
             del self._open[writer]
+            self._buried.discard(writer)
+            self._audience.discard(writer)
             writer.transport.abort()
+
+
+async def _frame(reader: asyncio.StreamReader) -> bytes:
+    """One frame of a server, which masks nothing."""
+    head = await reader.readexactly(2)
+    more = await reader.readexactly({126: 2, 127: 8}.get(head[1], 0))
+    size = int.from_bytes(more) if more else head[1]
+    return head + more + await reader.readexactly(size)
 
 
 @asynccontextmanager

@@ -1,147 +1,43 @@
-"""A watch comes through whatever the network does."""
+"""A watch comes through when one of its two ways, live events and reading, is shut; and it ends when both are."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import UUID
 
+import psycopg
 import pytest
+from faults import system_error, told
 from hands import Hand
 from proxies import FaultyProxy
-from stacks import Stack, User
+from stacks import Stack, User, sign_up
+from viewer import Viewer
 from waiting import until
 
-from smelt.backend.project import Project
-from smelt.backend.realtime import Pace
+from smelt.contract.channels import smelt_channel
 from smelt.contract.state import Created
-from smelt.errors import Unavailable
+from smelt.errors import NotFound, Unauthorized, Unavailable
 from smelt.subscriber.client import Client, connect
-from smelt.subscriber.updates import Completed, Progress, Segments, Update
 
 GREETING = Path(__file__).parents[2] / "recordings" / "greeting.ogg"
-BRISK = Pace(heartbeat_s=0.3, answer_s=0.5)
 
 
 @pytest.fixture
 async def quiet(workshop: Stack, proxy: FaultyProxy, user: User) -> AsyncIterator[Client]:
     """A client behind the proxy that does not poll."""
-    async with Client(
-        Project(proxy.url, workshop.anon_key, access_token=user.access_token, pace=BRISK), polling=False
-    ) as client:
+    async with connect(proxy.url, workshop.anon_key, user.access_token, polling=False) as client:
         yield client
 
 
 @pytest.fixture
 async def polling(workshop: Stack, proxy: FaultyProxy, user: User) -> AsyncIterator[Client]:
     """A client behind the proxy that polls."""
-    async with Client(Project(proxy.url, workshop.anon_key, access_token=user.access_token, pace=BRISK)) as client:
+    async with connect(proxy.url, workshop.anon_key, user.access_token) as client:
         yield client
-
-
-class Viewer:
-    """Takes every update of a watch as it comes."""
-
-    def __init__(self, client: Client, smelt_id: UUID) -> None:
-        self.told: list[Update] = []
-        self._client = client
-        self._smelt_id = smelt_id
-        self._task = asyncio.create_task(self._watch())
-
-    @property
-    def words(self) -> list[str]:
-        return [segment.text for update in self.told if isinstance(update, Segments) for segment in update.segments]
-
-    @property
-    def percentage(self) -> float:
-        return max((update.percentage for update in self.told if isinstance(update, Progress)), default=-1)
-
-    @property
-    def joined(self) -> bool:
-        return self._client.diagnostics().connection.joined_count == 1
-
-    async def end(self, within_s: float = 20) -> Completed:
-        """The end, once the watch is over; everything before it has to be in order."""
-        await asyncio.wait_for(self._task, within_s)
-        *before, last = self.told
-        assert isinstance(last, Completed)
-        assert not any(isinstance(update, Completed) for update in before)
-        percentages = [update.percentage for update in before if isinstance(update, Progress)]
-        assert percentages == sorted(percentages)
-        return last
-
-    async def _watch(self) -> None:
-        async for update in self._client.watch(self._smelt_id):
-            self.told += [update]
 
 
 async def create(workshop: Stack, user: User) -> Created:
     async with connect(workshop.api_url, workshop.anon_key, user.access_token) as client:
         return await client.create(files=[GREETING])
-
-
-async def test_what_is_missed_while_the_socket_is_cut_is_there_after_it(
-    workshop: Stack, proxy: FaultyProxy, user: User, quiet: Client, hand: Hand
-) -> None:
-    created = await create(workshop, user)
-    job = await hand.claim(created.id)
-    viewer = Viewer(quiet, created.id)
-    await until(lambda: viewer.joined)
-    await job.report("transcribing", 30, words=["before"])
-    await until(lambda: viewer.percentage == 30)
-    proxy.refuse("realtime")
-    await until(lambda: not viewer.joined)
-    await job.report("transcribing", 40, words=["missed"], first=1)
-    proxy.heal()
-    await until(lambda: viewer.words == ["before", "missed"])
-    await job.report("transcribing", 50, words=["after"], first=2)
-    await until(lambda: viewer.percentage == 50)
-    await job.complete()
-    await viewer.end()
-    assert viewer.words == ["before", "missed", "after"]
-    assert quiet.diagnostics().connection.reconnect_count == 1
-
-
-async def test_an_end_that_came_while_the_socket_was_cut_is_told_after_it(
-    workshop: Stack, proxy: FaultyProxy, user: User, quiet: Client, hand: Hand
-) -> None:
-    created = await create(workshop, user)
-    job = await hand.claim(created.id)
-    viewer = Viewer(quiet, created.id)
-    await until(lambda: viewer.joined)
-    proxy.refuse("realtime")
-    await job.complete()
-    proxy.heal()
-    await viewer.end()
-
-
-async def test_a_socket_that_went_silent_is_noticed_and_replaced(
-    workshop: Stack, proxy: FaultyProxy, user: User, quiet: Client, hand: Hand
-) -> None:
-    created = await create(workshop, user)
-    job = await hand.claim(created.id)
-    viewer = Viewer(quiet, created.id)
-    await until(lambda: viewer.joined)
-    proxy.silence("realtime")
-    await until(lambda: not viewer.joined)
-    await job.report("decoding", 15)
-    proxy.heal()
-    await until(lambda: viewer.percentage == 15)
-    await job.complete()
-    await viewer.end()
-
-
-async def test_a_machine_that_is_gone_for_a_while_is_found_again(
-    workshop: Stack, proxy: FaultyProxy, user: User, polling: Client, hand: Hand
-) -> None:
-    created = await create(workshop, user)
-    job = await hand.claim(created.id)
-    viewer = Viewer(polling, created.id)
-    await until(lambda: viewer.joined)
-    await proxy.stop()
-    await until(lambda: polling.diagnostics().connection.failures_in_a_row >= 2)
-    await job.complete()
-    await proxy.start()
-    await viewer.end(40)
 
 
 async def test_without_realtime_polling_alone_tells_the_end(
@@ -151,11 +47,10 @@ async def test_without_realtime_polling_alone_tells_the_end(
     created = await create(workshop, user)
     job = await hand.claim(created.id)
     viewer = Viewer(polling, created.id)
-    await until(lambda: viewer.told)
     await job.report("transcribing", 33, words=["polled"])
-    await until(lambda: viewer.words == ["polled"], within_s=20)
+    await until(lambda: viewer.words == ["polled"], within_s=30)
     await job.complete()
-    await viewer.end(30)
+    await viewer.end()
     assert polling.diagnostics().connection.reconnect_count == 0
     assert polling.diagnostics().connection.last_error is not None
 
@@ -171,7 +66,7 @@ async def test_without_reading_live_events_alone_tell_the_end(
     await job.report("transcribing", 33, words=["live"])
     await until(lambda: viewer.words == ["live"])
     await job.complete("all of it")
-    done = await viewer.end(20)
+    done = await viewer.end()
     assert done.results[0].content == "all of it"
 
 
@@ -187,7 +82,7 @@ async def test_an_end_too_large_for_a_broadcast_waits_until_it_can_be_read(
     await job.complete(content)
     await until(lambda: quiet.diagnostics().read_failures_in_a_row >= 2)
     proxy.heal()
-    done = await viewer.end(30)
+    done = await viewer.end()
     assert done.results[0].content == content
 
 
@@ -217,3 +112,22 @@ async def test_a_subscription_hears_of_trouble_and_of_the_way_out(
     assert heard[-1] == "completed"
     assert all(isinstance(error, Unavailable) for error in errors)
     assert subscription.closed
+
+
+async def test_a_watch_that_is_no_longer_allowed_ends_with_a_typed_error(
+    workshop: Stack, proxy: FaultyProxy, user: User, quiet: Client, polling: Client
+) -> None:
+    created = await create(workshop, user)
+    listener, reader = Viewer(quiet, created.id), Viewer(polling, created.id)
+    await until(lambda: all(viewer.joined and viewer.told for viewer in (listener, reader)))
+    async with await psycopg.AsyncConnection.connect(workshop.db_url) as connection:
+        owner = "update public.smelts set user_id = %s where id = %s"
+        await connection.execute(owner, (sign_up(workshop).id, created.id))
+    topic = smelt_channel(str(created.id))
+    refusal = system_error(f"You do not have permissions to read from this Channel topic: {topic}")
+    async with told(refusal, ("phx_close", {}))(proxy, [topic]):
+        with pytest.raises(Unauthorized):
+            await listener.end()
+        with pytest.raises(NotFound):
+            await reader.end()
+    assert quiet.diagnostics().watches == polling.diagnostics().watches == ()

@@ -1,0 +1,154 @@
+"""What may happen to a connection between a client and Realtime, for a test or a benchmark to inject."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+from unittest.mock import patch
+
+from proxies import FaultyProxy, Kind
+from websockets.frames import OP_BINARY, OP_CLOSE, OP_TEXT, Close, Frame
+
+SLEPT_S: Final = 3600.0
+MALFORMED: Final = (
+    Frame(OP_TEXT, b"no JSON"),
+    Frame(OP_TEXT, b"[1, 2]"),
+    Frame(OP_TEXT, b'{"topic": "phoenix", "event": "phx_reply", "payload": 1, "ref": null}'),
+    Frame(OP_TEXT, b""),
+    Frame(OP_BINARY, b"\x04\xff\x00"),
+)
+
+Topics = Sequence[str]
+Inject = Callable[[FaultyProxy, Topics], AbstractAsyncContextManager[None]]
+Act = Callable[[FaultyProxy, Topics], None]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Begins with the context of `inject` and ends with it, as far as it is not over at once.
+
+    `breaks` tells whether channels have to be joined again. `lasts_s` is for a benchmark; 0 is over at once.
+    """
+
+    inject: Inject
+    breaks: bool = True
+    lasts_s: float = 0.0
+
+
+@asynccontextmanager
+async def restarting(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
+    """The server says that it restarts, is gone for a while, and comes back."""
+    proxy.inject(closing(1012))
+    await proxy.stop()
+    yield
+    await proxy.start()
+
+
+@asynccontextmanager
+async def blackholed(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
+    """Nothing comes through, new connections included; what was open or being opened stays dead afterwards."""
+    proxy.silence()
+    yield
+    proxy.bury()
+    proxy.heal()
+
+
+@asynccontextmanager
+async def stalled(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
+    """Nothing comes through for a moment that is too short to be noticed; then all of it does."""
+    proxy.silence("realtime")
+    yield
+    proxy.heal()
+
+
+@asynccontextmanager
+async def asleep(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
+    """The machine wakes up: its connections have been forgotten, and the clock on the wall has gone on."""
+    proxy.bury()
+    real = time.time
+    with patch("time.time", lambda: real() + SLEPT_S):
+        yield
+
+
+def refusing(*kinds: Kind) -> Inject:
+    """Connections are reset for a while, and new ones too."""
+
+    @asynccontextmanager
+    async def inject(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
+        proxy.refuse(*kinds)
+        yield
+        proxy.heal()
+
+    return inject
+
+
+def at_once(act: Act) -> Inject:
+    """Something happens and is over."""
+
+    @asynccontextmanager
+    async def inject(proxy: FaultyProxy, topics: Topics) -> AsyncIterator[None]:
+        act(proxy, topics)
+        yield
+
+    return inject
+
+
+def sent(frame: Frame) -> Inject:
+    """The server sends a frame."""
+    return at_once(lambda proxy, _: proxy.inject(frame))
+
+
+def told(*messages: tuple[str, object]) -> Inject:
+    """The server sends messages, events with payloads, on each channel."""
+
+    def act(proxy: FaultyProxy, topics: Topics) -> None:
+        for topic in topics:
+            for event, payload in messages:
+                proxy.tell(topic, event, payload)
+
+    return at_once(act)
+
+
+def malformed(proxy: FaultyProxy, topics: Topics) -> None:
+    """The server sends what no client can read, and events that are not as they should be."""
+    for frame in MALFORMED:
+        proxy.inject(frame)
+    for topic in topics:
+        for event in ("progress", "segments", "completed"):
+            proxy.tell(topic, "broadcast", {"type": "broadcast", "event": event, "payload": {"seq": "high"}})
+
+
+def system_error(reason: str) -> tuple[str, object]:
+    """How the server tells of trouble with a channel."""
+    return "system", {"status": "error", "message": reason, "extension": "system", "channel": "smelt"}
+
+
+def closing(code: int) -> Frame:
+    """The close frame of a server."""
+    return Frame(OP_CLOSE, Close(code, "").serialize())
+
+
+FAULTS: Final[dict[str, Fault]] = {
+    "refused": Fault(refusing("realtime"), lasts_s=10),
+    "reset": Fault(at_once(lambda proxy, _: proxy.cut())),
+    "half-open": Fault(at_once(lambda proxy, _: proxy.bury())),
+    "blackholed": Fault(blackholed, lasts_s=60),
+    "server restart": Fault(restarting, lasts_s=3),
+    "close 1000": Fault(sent(closing(1000))),
+    "close 1001": Fault(sent(closing(1001))),
+    "close 1006": Fault(at_once(lambda proxy, _: proxy.cut("realtime"))),
+    "close 1009": Fault(sent(closing(1009))),
+    "close 1011": Fault(sent(closing(1011))),
+    "close 1012": Fault(sent(closing(1012))),
+    "phx_close": Fault(told(("phx_close", {}))),
+    "phx_error": Fault(told(("phx_error", {"reason": "crashed"}))),
+    "system error": Fault(told(system_error("went wrong"))),
+    "rate limit": Fault(told(system_error("Too many messages per second"), ("phx_close", {}))),
+    "frame over 1 MiB": Fault(sent(Frame(OP_TEXT, b"x" * (1 << 21)))),
+    "malformed frames": Fault(at_once(malformed), breaks=False),
+    "no UTF-8": Fault(sent(Frame(OP_TEXT, b"\xff\xfe"))),
+    "stalled socket": Fault(stalled, breaks=False, lasts_s=3),
+    "wake from sleep": Fault(asleep),
+    "PostgREST gone": Fault(refusing("rest"), breaks=False, lasts_s=30),
+}
