@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 MAX_FRAME_BYTES = 5_000_000
 STOP_PATIENCE_S = 2
@@ -25,7 +26,7 @@ class GatewayServer:
                 lifespan="off",
                 log_config=None,
                 access_log=False,
-                ws="websockets-sansio",
+                ws=_Socket,
                 ws_max_size=MAX_FRAME_BYTES,
                 # The protocol has heartbeats of its own, and a real server sends no pings.
                 ws_ping_interval=None,
@@ -53,6 +54,16 @@ class GatewayServer:
         if self._task is not None:
             self._server.should_exit = True
             await asyncio.wait((self._task,))
+
+
+class _Socket(WebSocketsSansIOProtocol):
+    """A websocket that is gone when its app has ended, also if the client does not read what was written to it."""
+
+    async def run_asgi(self) -> None:
+        await super().run_asgi()
+        if not self.writable.is_set():
+            # Closing waits until all is written, which never happens: the buffer would stay as long as the client.
+            self.transport.abort()
 
 
 class _Server(uvicorn.Server):

@@ -11,27 +11,25 @@ Mount it in a Starlette application, and keep it running as long as the applicat
 
     app = Starlette(routes=[*create_routes(realtime)], lifespan=lifespan)
 
-The routes are `/realtime/v1/websocket` and `/realtime/v1/api/broadcast...`. The uvicorn around it wants the settings in
-`UVICORN_OPTIONS`. Postgres may be started later, restarted, or away for a while.
+The routes are `/realtime/v1/websocket` and `/realtime/v1/api/...`; the uvicorn around it is that of
+`smelt.local.serving`. Postgres may be started later, restarted, or away for a while.
 
 From the wire inwards: `socket` and `rest` move bytes, `connection` decides what a frame leads to, `hub` knows who
 listens, `replication` follows the log, `changes` tells who may know. The rest is pure: `protocol` (frames), `join`,
 `bindings`, `conditions`, `requests`, `presence`, `pgoutput`, `rendering`, `frames`.
 """
 
-from collections.abc import Awaitable, Callable
-
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from smelt.local.realtime.options import UVICORN_OPTIONS, RealtimeOptions
-from smelt.local.realtime.rest import Rest
+from smelt.local.realtime.options import RealtimeOptions
+from smelt.local.realtime.rest import Endpoint, Rest
 from smelt.local.realtime.server import Realtime
 from smelt.local.realtime.socket import Socket
 
-__all__ = ["UVICORN_OPTIONS", "Realtime", "RealtimeOptions", "create_routes"]
+__all__ = ["Realtime", "RealtimeOptions", "create_routes"]
 
 
 def create_routes(realtime: Realtime) -> list[BaseRoute]:
@@ -44,23 +42,22 @@ def create_routes(realtime: Realtime) -> list[BaseRoute]:
     return [
         WebSocketRoute("/realtime/v1/websocket", serve_socket),
         Route("/realtime/v1/websocket", _wants_upgrade, methods=["GET"]),
-        Route("/realtime/v1/api/ping", _ping, methods=["GET"]),
-        _post("/realtime/v1/api/broadcast", rest.broadcast_batch),
-        _post("/realtime/v1/api/broadcast/{topic}/events/{event}", rest.broadcast_one),
+        Route("/realtime/v1/api/ping", rest.counted(rest.ping), methods=["GET"]),
+        _post("/realtime/v1/api/broadcast", rest.counted(rest.broadcast_batch)),
+        _post("/realtime/v1/api/broadcast/{topic}/events/{event}", rest.counted(rest.broadcast_one)),
+        Route("/realtime/v1/api/tenants/{tenant}/health", rest.health, methods=["GET"]),
+        _post("/realtime/v1/api/tenants/{tenant}/reload", rest.disconnect_all),
+        _post("/realtime/v1/api/tenants/{tenant}/shutdown", rest.shut_down),
         Route("/realtime/v1/{rest:path}", _not_found, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
     ]
 
 
-def _post(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+def _post(path: str, endpoint: Endpoint) -> Route:
     return Route(path, endpoint, methods=["POST"])
 
 
 async def _wants_upgrade(request: Request) -> Response:
     return PlainTextResponse("'connection' header must contain 'upgrade', got []", 400)
-
-
-async def _ping(request: Request) -> Response:
-    return JSONResponse({"message": "Success"})
 
 
 async def _not_found(request: Request) -> Response:

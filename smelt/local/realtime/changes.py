@@ -51,7 +51,6 @@ class _Resolved:
 @dataclass(frozen=True, slots=True)
 class _Subscription:
     wishes: Sequence[Json]
-    published: tuple[PublishedTable, ...]
     resolved: tuple[_Resolved, ...]
 
 
@@ -72,6 +71,7 @@ class Changes:
         self._visibility = visibility
         self._max_bytes = max_bytes
         self._subscriptions: dict[Subscriber, _Subscription] = {}
+        self._published: tuple[PublishedTable, ...] | None = None
         self._known_facts: tuple[tuple[int, int, frozenset[str]], TableFacts | None] | None = None
 
     @property
@@ -98,14 +98,18 @@ class Changes:
     async def _resolve(self, role: str, wishes: Sequence[Json]) -> _Subscription:
         parsed = [parse_binding(wish) for wish in wishes]
         published = await self._catalog.published()
+        if self._published is None:
+            self._published = published
         resolved = [_Resolved(binding, await self._catalog.resolve(binding, role, published)) for binding in parsed]
-        return _Subscription(wishes, published, tuple(resolved))
+        return _Subscription(wishes, tuple(resolved))
 
     async def renew(self) -> None:
-        """Subscribe those anew whose publication has changed since."""
-        published = await self._catalog.published()
+        """Subscribe all anew if the publication has changed since the last look at it."""
+        before, self._published = self._published, await self._catalog.published()
+        if before in (None, self._published):
+            return
         for subscriber, subscription in list(self._subscriptions.items()):
-            if subscriber in self._subscriptions and subscription.published != published:
+            if subscriber in self._subscriptions:
                 await self.subscribe(subscriber, subscription.wishes)
 
     def unsubscribe(self, subscriber: Subscriber) -> None:

@@ -36,6 +36,7 @@ from smelt.local.realtime.server import Realtime
 from smelt.local.realtime.tokens import Token, TokenRefused, check_token, expired, lifetime_s
 
 _ALL_READABLE: Final = frozenset({"broadcast", "presence"})
+_DISCONNECTING: Final = dump({"message": "Server requested disconnect", "status": "ok", "extension": "system"})
 _NO_DATABASE: Final = "UnableToConnectToProject: Realtime was unable to connect to the project database"
 
 
@@ -55,6 +56,7 @@ class Connection:
         self._channels: dict[str, Channel] = {}
         self._expiries: dict[Channel, asyncio.TimerHandle] = {}
         self._subscribing: dict[Channel, asyncio.Task[None]] = {}
+        realtime.sockets.add(self)
 
     async def receive(self, frame: Incoming) -> None:
         """Do what a frame asks for."""
@@ -81,8 +83,15 @@ class Connection:
             case _:
                 pass  # The platform has no answer to other events.
 
+    def disconnect(self) -> None:
+        """Tell the channels that the server ends the socket, and end it."""
+        for channel in self._channels.values():
+            self._send(Push(channel.topic, "system", _DISCONNECTING))
+        self._mailbox.end()
+
     def close(self) -> None:
         """Leave all channels, because the socket is gone."""
+        self._realtime.sockets.discard(self)
         for channel in list(self._channels.values()):
             self._detach(channel)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from smelt.local.realtime.presence import Metas, Roster, references
 from smelt.local.realtime.protocol import TOPIC_PREFIX, Json, Outgoing, Push, Version, dump
-from smelt.local.realtime.rates import EventRate
+from smelt.local.realtime.rates import EventLimit
 
 Encoded = str | bytes
 
@@ -43,8 +43,8 @@ class Listener(Protocol):
 class Hub:
     """All joined channels of this server."""
 
-    def __init__(self, rate: EventRate) -> None:
-        self._rate = rate
+    def __init__(self, limit: EventLimit) -> None:
+        self._limit = limit
         self._listeners: dict[ChannelKey, dict[Listener, None]] = {}
         self._rosters: dict[ChannelKey, Roster] = {}
         self._references = references(token_urlsafe(6))
@@ -74,19 +74,21 @@ class Hub:
     def send(
         self, key: ChannelKey, message: Outgoing, *, sender: Listener | None = None, message_id: str | None = None
     ) -> None:
-        """Queue a message for all listeners but the sender, written once for each protocol."""
+        """Queue a message for all listeners but the sender, written once for each protocol.
+
+        Who receives one while too much is sent and delivered is closed after it.
+        """
         receivers = [each for each in self._listeners.get(key, ()) if each is not sender]
         now = time.monotonic()
-        self._rate.count(1 + len(receivers), now)
-        if self._rate.exceeded(now):
+        self._limit.count(1 + len(receivers), now)
+        _fan_out(message, receivers, message_id)
+        if self._limit.exceeded(now):
             for each in receivers:
                 each.shut("Too many messages per second")
-        else:
-            _fan_out(message, receivers, message_id)
 
-    def rate_exceeded(self) -> bool:
-        """Say whether too much has been sent and delivered lately."""
-        return self._rate.exceeded(time.monotonic())
+    def is_over_limit(self, more: int = 0) -> bool:
+        """Say whether what has been sent and delivered lately, and so many messages more, is too much."""
+        return self._limit.exceeded(time.monotonic(), more)
 
     def presences(self, key: ChannelKey) -> dict[str, Metas]:
         """Who is present."""

@@ -25,7 +25,7 @@ class Mailbox:
         self.overflow: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._max_frames = max_frames
         self._max_bytes = max_bytes
-        self._outgoing: deque[Encoded] = deque()
+        self._outgoing: deque[Encoded | None] = deque()
         self._sendable = asyncio.Event()
         self._pending: deque[Incoming | Encoded] = deque()
         self._workable = asyncio.Event()
@@ -72,6 +72,11 @@ class Mailbox:
         self._sendable.set()
         self._count(frame)
 
+    def end(self) -> None:
+        """Let nothing be sent after what is queued by now."""
+        self._outgoing.append(None)
+        self._sendable.set()
+
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Let what is put meanwhile wait behind what has been received."""
@@ -81,13 +86,13 @@ class Mailbox:
         finally:
             self._held = False
 
-    async def next_outgoing(self) -> Encoded:
-        """Answer the next frame for the client, waiting for it."""
+    async def next_outgoing(self) -> Encoded | None:
+        """Answer the next frame for the client, waiting for it; None is the end."""
         while not self._outgoing:
             self._sendable.clear()
             await self._sendable.wait()
         frame = self._outgoing.popleft()
-        self._bytes -= len(frame)
+        self._bytes -= len(frame or "")
         return frame
 
     def _count(self, frame: Encoded) -> None:

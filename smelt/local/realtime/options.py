@@ -1,23 +1,16 @@
 """What Realtime needs to know, and the platform's limits and delays as defaults."""
 
 from dataclasses import dataclass
-from typing import Any, Final
 
 from smelt.local.keys import Keys
-
-UVICORN_OPTIONS: Final[dict[str, Any]] = {
-    "ws_max_size": 5_000_000,
-    "ws_per_message_deflate": False,
-    "ws_ping_interval": None,
-}
-"""For the uvicorn that serves Realtime: a longer frame closes the socket with 1009, and clients do the heartbeats."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RealtimeOptions:
     """Settings of the server; tests shorten the delays, everything else is better left as the platform has it.
 
-    `max_events_per_s` is a plan's limit of messages sent and delivered, 100 on the platform's smallest; None is none.
+    `max_events_per_s` is a plan's limit of messages that are sent and delivered, a mean over a minute that is taken
+    every `event_tick_s`; 100 is that of the platform's free plan, None is none.
     `admin_dsn` is a superuser's (replication, and the probes of private channels), `authenticator_dsn` that of a role
     which may become the callers' roles.
     """
@@ -30,14 +23,14 @@ class RealtimeOptions:
     resubscribe_delay_s: tuple[float, float] = (1.0, 3.0)
     idle_timeout_s: float = 66.0
     publication_check_s: float = 60.0
-    max_events_per_s: float | None = None
+    max_events_per_s: int | None = 100
+    event_tick_s: float = 5.0
     max_channels: int = 100
     max_broadcast_bytes: int = 3_000_000
     max_request_bytes: int = 8_000_000
     max_change_bytes: int = 1_048_576
     max_presence_calls: int = 5
     presence_window_s: float = 30.0
-    max_batch_messages: int = 100
     queue_frames: int = 10_000
     queue_bytes: int = 32_000_000
     messages_kept_h: float = 72.0

@@ -4,33 +4,48 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-TICK_S: Final = 5.0
 BUCKETS: Final = 12
 
 
 @dataclass(slots=True)
-class EventRate:
-    """Counts messages that were sent and those that were delivered; `max_per_s` None is no limit."""
+class Rate:
+    """Counts events; their mean is that of the last twelve ticks, known when the current one is over."""
 
-    max_per_s: float | None
+    tick_s: float
     _ticked_at: float = 0.0
     _count: int = 0
     _buckets: deque[int] = field(default_factory=lambda: deque([0] * BUCKETS, maxlen=BUCKETS))
 
     def count(self, events: int, now: float) -> None:
-        """Count messages."""
+        """Count events."""
         self._tick(now)
         self._count += events
 
-    def exceeded(self, now: float) -> bool:
-        """Say whether the mean was over the limit when it was last taken."""
+    def per_s(self, now: float) -> float:
+        """Answer the mean as it was when it was last taken."""
         self._tick(now)
-        return self.max_per_s is not None and sum(self._buckets) > self.max_per_s * TICK_S * BUCKETS
+        return sum(self._buckets) / (self.tick_s * BUCKETS)
 
     def _tick(self, now: float) -> None:
         # After a long silence it takes no more ticks than to forget all.
-        self._ticked_at = max(self._ticked_at, now - TICK_S * (BUCKETS + 1))
-        while now - self._ticked_at >= TICK_S:
-            self._ticked_at += TICK_S
+        self._ticked_at = max(self._ticked_at, now - self.tick_s * (BUCKETS + 1))
+        while now - self._ticked_at >= self.tick_s:
+            self._ticked_at += self.tick_s
             self._buckets.append(self._count)
             self._count = 0
+
+
+@dataclass(slots=True)
+class EventLimit:
+    """A plan's limit of messages that are sent and delivered; `max_per_s` None is no limit."""
+
+    max_per_s: int | None
+    rate: Rate
+
+    def count(self, events: int, now: float) -> None:
+        """Count messages that were sent or delivered."""
+        self.rate.count(events, now)
+
+    def exceeded(self, now: float, more: int = 0) -> bool:
+        """Say whether the mean, and so many messages more, are over the limit."""
+        return self.max_per_s is not None and self.rate.per_s(now) + more > self.max_per_s

@@ -1,12 +1,15 @@
-"""Broadcasts over HTTP: the endpoint for many messages and the one for a single message."""
+"""Broadcasts over HTTP, for many messages and for a single one, and what an operator may ask for."""
 
 import time
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from smelt.local.realtime.authorization import Caller, DatabaseUnavailable
 from smelt.local.realtime.hub import ChannelKey
+from smelt.local.realtime.rates import Rate
 from smelt.local.realtime.requests import (
     BadJson,
     BatchMessage,
@@ -19,6 +22,12 @@ from smelt.local.realtime.requests import (
 from smelt.local.realtime.server import Realtime
 from smelt.local.realtime.tokens import Token, TokenRefused, check_token
 
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+_REFUSED_UNREAD: Final = frozenset({400, 404, 413, 415})
+_TICK_S: Final = 5.0
+_SERVICE_ROLE: Final = "service_role"
+
 
 class Rest:
     """The HTTP side of the server."""
@@ -26,6 +35,54 @@ class Rest:
     def __init__(self, realtime: Realtime) -> None:
         self._realtime = realtime
         self._options = realtime.options
+        self._requests = Rate(_TICK_S)
+
+    def counted(self, endpoint: Endpoint) -> Endpoint:
+        """Count the requests of an endpoint and tell their rate in headers, as the platform does."""
+
+        async def answer(request: Request) -> Response:
+            now = time.monotonic()
+            self._requests.count(1, now)
+            response = await endpoint(request)
+            limit = self._options.max_events_per_s
+            if limit is not None and response.status_code not in _REFUSED_UNREAD:
+                rolling = int(self._requests.per_s(now))
+                response.headers["x-rate-limit"] = str(limit)
+                response.headers["x-rate-rolling"] = str(rolling)
+                response.headers["x-rate-limit-remaining"] = str(limit - rolling)
+            return response
+
+        return answer
+
+    async def ping(self, request: Request) -> Response:
+        """Say that the server is there."""
+        return JSONResponse({"message": "Success"})
+
+    async def health(self, request: Request) -> Response:
+        """Tell an operator what is connected."""
+        if not self._is_operator(request):
+            return Response(status_code=403)
+        realtime = self._realtime
+        data = {
+            "node": "realtime@127.0.0.1",
+            "region": "local",
+            "replication_connected": realtime.is_replicating,
+            "healthy": True,
+            "db_connected": realtime.is_replicating,
+            "connected_cluster": len(realtime.sockets),
+        }
+        return JSONResponse({"data": data})
+
+    async def disconnect_all(self, request: Request) -> Response:
+        """Close all sockets, which clients open again; for who has the service key."""
+        if not self._is_operator(request):
+            return Response(status_code=403)
+        self._realtime.disconnect_all()
+        return Response(status_code=204)
+
+    async def shut_down(self, request: Request) -> Response:
+        """Let go of the database connections, which joined channels do not notice: here there is nothing to do."""
+        return Response(status_code=204 if self._is_operator(request) else 403)
 
     async def broadcast_batch(self, request: Request) -> Response:
         """Send many messages; private ones that the caller may not send are dropped without a word."""
@@ -40,10 +97,10 @@ class Rest:
             return HTMLResponse("Bad Request", 400)
         except InvalidMessages as invalid:
             return JSONResponse({"errors": {"messages": invalid.errors}}, 422)
-        if len(messages) > self._options.max_batch_messages:
-            return _too_many("Too many messages to broadcast, please reduce the batch size")
-        if self._realtime.hub.rate_exceeded():
+        if self._realtime.hub.is_over_limit():
             return _too_many("You have exceeded your rate limit")
+        if self._realtime.hub.is_over_limit(len(messages)):
+            return _too_many("Too many messages to broadcast, please reduce the batch size")
         await self._send(caller, messages)
         return Response(status_code=202)
 
@@ -62,7 +119,7 @@ class Rest:
             return HTMLResponse("Bad Request", 400)
         if len(message.payload) > self._options.max_broadcast_bytes:
             return JSONResponse({"errors": {"payload": ["Payload size exceeds tenant limit"]}}, 422)
-        if self._realtime.hub.rate_exceeded():
+        if self._realtime.hub.is_over_limit():
             return _too_many("You have exceeded your rate limit")
         if private and not await self._may_send(caller, key.name):
             return JSONResponse({"message": "Unauthorized"}, 403)
@@ -90,6 +147,12 @@ class Rest:
             return Caller(self._check(text or keys.to_token(request.headers.get("apikey", ""))), dict(request.headers))
         except TokenRefused as refused:
             raise _Answer(JSONResponse({"message": "Unauthorized"}, 401)) from refused
+
+    def _is_operator(self, request: Request) -> bool:
+        try:
+            return self._caller(request).token.role == _SERVICE_ROLE
+        except _Answer:
+            return False
 
     def _check(self, text: str) -> Token:
         return check_token(self._options.keys, text, time.time())

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool
@@ -18,7 +18,7 @@ from smelt.local.realtime.ending import end
 from smelt.local.realtime.feed import Feed
 from smelt.local.realtime.hub import Hub
 from smelt.local.realtime.options import RealtimeOptions
-from smelt.local.realtime.rates import EventRate
+from smelt.local.realtime.rates import EventLimit, Rate
 from smelt.local.realtime.replication import Replication
 from smelt.local.realtime.visibility import Visibility
 
@@ -28,12 +28,20 @@ PURGE_S: Final = 3600.0
 READY_S: Final = 2.0
 
 
+class Disconnectable(Protocol):
+    """A socket that the server may close."""
+
+    def disconnect(self) -> None:
+        """Tell the channels and close the socket."""
+
+
 class Realtime:
     """The server without its sockets; `running` keeps it alive."""
 
     def __init__(self, options: RealtimeOptions) -> None:
         self.options = options
-        self.hub = Hub(EventRate(options.max_events_per_s))
+        self.hub = Hub(EventLimit(options.max_events_per_s, Rate(options.event_tick_s)))
+        self.sockets: set[Disconnectable] = set()
         # Functions that policies call may rely on these schemas. Values are written as in the log.
         settings = (
             "-c search_path=public,auth,extensions -c statement_timeout=10000 "
@@ -61,6 +69,16 @@ class Realtime:
                 logger.error("a task of Realtime ended", exc_info=failure)
             await self._admin.close()
             await self._callers.close()
+
+    @property
+    def is_replicating(self) -> bool:
+        """Whether the log of the database is being followed."""
+        return self._replication.ready.is_set()
+
+    def disconnect_all(self) -> None:
+        """Close all sockets, telling their channels; clients connect again by themselves."""
+        for socket in list(self.sockets):
+            socket.disconnect()
 
     async def wait_ready(self) -> bool:
         """Wait a moment for the stream, so that who has joined misses nothing that is committed afterwards."""

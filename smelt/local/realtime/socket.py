@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
@@ -19,7 +18,7 @@ from smelt.local.realtime.tokens import Token, TokenRefused, check_token
 
 logger = logging.getLogger(__name__)
 
-CANCEL_AGAIN_S: Final = 0.5
+SERVICE_RESTART: Final = 1012
 
 
 class Socket:
@@ -91,25 +90,16 @@ class Socket:
             await connection.receive(await mailbox.next_incoming())
 
     async def _write(self, mailbox: Mailbox) -> None:
-        while True:
-            frame = await mailbox.next_outgoing()
+        while (frame := await mailbox.next_outgoing()) is not None:
             if isinstance(frame, str):
                 await self._websocket.send_text(frame)
             else:
                 await self._websocket.send_bytes(frame)
+        await self._websocket.close(SERVICE_RESTART)
 
     async def _watch(self, mailbox: Mailbox) -> None:
         await mailbox.overflow
         logger.warning("a socket that reads too slowly is dropped")
-
-
-async def _end(jobs: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel until it took: Python 3.11's `wait_for`, which the pool of the driver uses, may swallow a cancellation."""
-    pending = set(jobs)
-    while pending:
-        for job in pending:
-            job.cancel()
-        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
 
 
 class _Refused(Exception):

@@ -15,11 +15,13 @@ from smelt.local.realtime.mailbox import READ_AHEAD, Mailbox
 from smelt.local.realtime.messages import live_broadcast
 from smelt.local.realtime.presence import CallLimit
 from smelt.local.realtime.protocol import Frame, GenericBroadcast, Push, UserBroadcast, Version
-from smelt.local.realtime.rates import TICK_S, EventRate
+from smelt.local.realtime.rates import EventLimit, Rate
 from smelt.local.realtime.tokens import Token
 
 KEY = ChannelKey("room", private=False)
 TOKEN = Token("t", "anon", "", "{}", 2**33)
+TICK_S = 5.0
+UNLIMITED = EventLimit(None, Rate(TICK_S))
 
 
 @dataclass
@@ -52,7 +54,7 @@ def frames(of: Channel) -> list[Encoded]:
 
 
 def test_all_but_the_sender_hear_a_broadcast_in_their_own_protocol() -> None:
-    hub, sender, first, second = Hub(EventRate(None)), channel(), channel(), channel(Version.V2)
+    hub, sender, first, second = Hub(UNLIMITED), channel(), channel(), channel(Version.V2)
     for each in (sender, first, second):
         hub.add(KEY, each)
     hub.send(KEY, Push(KEY.topic, "broadcast", "{}"), sender=sender)
@@ -65,7 +67,7 @@ def test_all_but_the_sender_hear_a_broadcast_in_their_own_protocol() -> None:
 
 
 def test_who_leaves_is_missed_by_those_who_watch() -> None:
-    hub, watching, blind, leaving = Hub(EventRate(None)), channel(presence_enabled=True), channel(), channel()
+    hub, watching, blind, leaving = Hub(UNLIMITED), channel(presence_enabled=True), channel(), channel()
     for each in (watching, blind, leaving):
         hub.add(KEY, each)
     hub.track(KEY, leaving, "k", {"x": 1})
@@ -80,7 +82,7 @@ def test_who_leaves_is_missed_by_those_who_watch() -> None:
 
 
 def test_a_topic_is_forgotten_with_its_last_listener() -> None:
-    hub, alone = Hub(EventRate(None)), channel()
+    hub, alone = Hub(UNLIMITED), channel()
     hub.add(KEY, alone)
     hub.track(KEY, alone, "k", {})
     assert (hub.listener_count, hub.present_topics) == (1, 1)
@@ -91,7 +93,7 @@ def test_a_topic_is_forgotten_with_its_last_listener() -> None:
 
 
 def test_untracking_what_is_not_tracked_tells_nothing() -> None:
-    hub, tracked, other = Hub(EventRate(None)), channel(presence_enabled=True), channel()
+    hub, tracked, other = Hub(UNLIMITED), channel(presence_enabled=True), channel()
     hub.add(KEY, tracked)
     hub.track(KEY, tracked, "k", {})
     hub.untrack(KEY, other)
@@ -131,29 +133,30 @@ def frame(event: str) -> Frame:
 
 def test_the_rate_is_a_mean_of_the_last_minute() -> None:
     """It is taken every few seconds, so that a burst is noticed late, and forgotten after a minute."""
-    rate = EventRate(max_per_s=100)
-    rate.count(7000, now=1000.0)
-    assert not rate.exceeded(1000.0 + TICK_S / 2)
-    assert rate.exceeded(1000.0 + TICK_S)
-    assert rate.exceeded(1055.0)
-    assert not rate.exceeded(1066.0)
-    rate.count(7000, now=2000.0)
-    assert not rate.exceeded(9000.0)
-    unlimited = EventRate(max_per_s=None)
-    unlimited.count(10**9, now=0)
-    assert not unlimited.exceeded(10)
+    limit = EventLimit(100, Rate(TICK_S))
+    limit.count(7000, now=1000.0)
+    assert not limit.exceeded(1000.0 + TICK_S / 2)
+    assert limit.exceeded(1000.0 + TICK_S)
+    assert limit.exceeded(1055.0)
+    assert not limit.exceeded(1066.0)
+    assert not limit.exceeded(1066.0, more=100)
+    assert limit.exceeded(1066.0, more=101)
+    limit.count(7000, now=2000.0)
+    assert not limit.exceeded(9000.0)
+    UNLIMITED.count(10**9, now=0)
+    assert not UNLIMITED.exceeded(10, more=10**9)
 
 
-def test_receivers_of_too_much_are_closed() -> None:
-    rate = EventRate(max_per_s=0)
+def test_receivers_of_too_much_are_closed_behind_what_they_received() -> None:
+    rate = Rate(TICK_S)
     rate.count(1, now=time.monotonic() - TICK_S)
-    hub, receiver = Hub(rate), channel()
+    hub, receiver = Hub(EventLimit(0, rate)), channel()
     hub.add(KEY, receiver)
-    assert hub.rate_exceeded()
+    assert hub.is_over_limit()
     hub.send(KEY, Push(KEY.topic, "broadcast", "{}"))
     told = [json.loads(frame) for frame in frames(receiver)]
-    assert [frame["event"] for frame in told] == ["system", "phx_close"]
-    assert told[0]["payload"]["message"] == "Too many messages per second"
+    assert [frame["event"] for frame in told] == ["broadcast", "system", "phx_close"]
+    assert told[1]["payload"]["message"] == "Too many messages per second"
 
 
 async def test_under_a_hold_both_directions_keep_one_order() -> None:

@@ -2,22 +2,25 @@
 
 import asyncio
 import json
+import os
+import signal
+import socket
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
-import uvicorn
 import websockets
 from starlette.applications import Starlette
 from websockets.asyncio.client import ClientConnection
 
 from smelt.local.keys import Keys
 from smelt.local.postgres import SUPERUSER, Postgres
-from smelt.local.realtime import UVICORN_OPTIONS, Realtime, RealtimeOptions, create_routes
+from smelt.local.realtime import Realtime, RealtimeOptions, create_routes
+from smelt.local.serving import GatewayServer
 
 FIXTURES = Path(__file__).parents[1] / "recordings" / "realtime" / "fixtures.sql"
 WITNESS = """
@@ -29,15 +32,20 @@ USER_A = "aaaaaaaa-0000-4000-8000-000000000001"
 USER_B = "bbbbbbbb-0000-4000-8000-000000000002"
 
 
-@dataclass(frozen=True, kw_only=True)
-class RealtimeServer:
-    """Where the server is and how to reach what is behind it."""
+async def eventually(holds: Callable[[], Awaitable[bool]], timeout_s: float = 60.0) -> None:
+    """Wait for a condition that no event tells of."""
+    async with asyncio.timeout(timeout_s):
+        while not await holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
-    realtime: Realtime
+
+@dataclass(frozen=True, kw_only=True)
+class Reachable:
+    """Where a server is and how to reach what is behind it."""
+
     keys: Keys
     port: int
     dsn: str
-    witness: ClientConnection
 
     @property
     def socket_url(self) -> str:
@@ -58,6 +66,29 @@ class RealtimeServer:
             await connection.execute("set search_path = public")
             await connection.execute(statement.encode())
 
+    async def crash_postgres(self) -> None:
+        """Kill a backend the hard way: Postgres ends all the others and recovers."""
+        async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as connection:
+            row = await (await connection.execute("select pg_backend_pid()")).fetchone()
+            assert row is not None
+            os.kill(row[0], signal.SIGKILL)
+
+        async def up() -> bool:
+            with suppress(psycopg.OperationalError):
+                await self.sql("select 1")
+                return True
+            return False
+
+        await eventually(up)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealtimeServer(Reachable):
+    """A server in this process."""
+
+    realtime: Realtime
+    witness: ClientConnection
+
     async def settle(self) -> None:
         """Wait until all that was committed so far has been told: changes are told in order."""
         await self.sql("insert into witness.marks default values")
@@ -66,12 +97,12 @@ class RealtimeServer:
                 pass
 
 
-def options_for(postgres: Postgres, **changes: Any) -> RealtimeOptions:
+def options_for(admin_dsn: str, authenticator_dsn: str, **changes: Any) -> RealtimeOptions:
     """The platform's settings with short delays."""
     options = RealtimeOptions(
         keys=Keys(),
-        admin_dsn=postgres.dsn(SUPERUSER),
-        authenticator_dsn=postgres.dsn("authenticator"),
+        admin_dsn=admin_dsn,
+        authenticator_dsn=authenticator_dsn,
         connect_error_delay_s=0.05,
         join_error_delay_s=0.3,
         resubscribe_delay_s=(0.05, 0.1),
@@ -81,20 +112,18 @@ def options_for(postgres: Postgres, **changes: Any) -> RealtimeOptions:
 
 @asynccontextmanager
 async def serving(postgres: Postgres, **changes: Any) -> AsyncIterator[RealtimeServer]:
-    """Serve until the context ends."""
-    realtime = Realtime(options_for(postgres, **changes))
-    app = Starlette(routes=create_routes(realtime))
-    config = uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="websockets-sansio", **UVICORN_OPTIONS)
-    server = _Server(config)
+    """Serve a database that is as before the recordings, until the context ends."""
+    async with await psycopg.AsyncConnection.connect(postgres.dsn(SUPERUSER), autocommit=True) as connection:
+        await connection.execute("set search_path = public")
+        await connection.execute(FIXTURES.read_bytes())
+        await connection.execute(WITNESS)
+    realtime = Realtime(options_for(postgres.dsn(SUPERUSER), postgres.dsn("authenticator"), **changes))
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    server = GatewayServer(Starlette(routes=create_routes(realtime)), listener)
     async with realtime.running():
-        task = asyncio.create_task(server.serve())
+        await server.start()
         try:
-            await asyncio.wait_for(server.ready.wait(), 10)
-            port = server.servers[0].sockets[0].getsockname()[1]
-            async with await psycopg.AsyncConnection.connect(postgres.dsn(SUPERUSER), autocommit=True) as connection:
-                await connection.execute("set search_path = public")
-                await connection.execute(FIXTURES.read_bytes())
-                await connection.execute(WITNESS)
             async with _witness(port, realtime.options.keys) as witness:
                 yield RealtimeServer(
                     realtime=realtime,
@@ -104,8 +133,7 @@ async def serving(postgres: Postgres, **changes: Any) -> AsyncIterator[RealtimeS
                     witness=witness,
                 )
         finally:
-            server.should_exit = True
-            await task
+            await server.stop()
 
 
 @asynccontextmanager
@@ -118,17 +146,3 @@ async def _witness(port: int, keys: Keys) -> AsyncIterator[ClientConnection]:
         while json.loads(await socket.recv())["event"] != "system":
             pass
         yield socket
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = asyncio.Event()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets=sockets)
-        self.ready.set()

@@ -16,6 +16,7 @@ ABSENT = frozenset({"c_xml"})
 """The embedded Postgres is built without XML."""
 REQUEST_MS = 200
 """No recorded request took longer."""
+NORMAL_CLOSING = 1000
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _FIXED_UUID = re.compile(r".{8}-0000-4000-8000-.{12}|11111111-1111-4111-8111-111111111111")
@@ -27,18 +28,22 @@ Step = dict[str, Any]
 
 
 def load(name: str) -> list[Step]:
-    """Read the steps of a recording, requests before the frames that they caused."""
+    """Read the steps of a recording, requests before what they caused."""
     steps: list[Step] = []
     for step in json.loads((FOLDER / f"{name}.json").read_text())["steps"]:
         if step["dir"] == "http":
             # Recorded when the answer came, often later than the frames.
             at = len(steps)
-            while at and steps[at - 1]["dir"] == "recv" and steps[at - 1]["t_ms"] > step["t_ms"] - REQUEST_MS:
+            while at and _is_effect(steps[at - 1]) and steps[at - 1]["t_ms"] > step["t_ms"] - REQUEST_MS:
                 at -= 1
             steps.insert(at, step)
         else:
             steps.append(step)
     return steps
+
+
+def _is_effect(step: Step) -> bool:
+    return step["dir"] == "recv" or (step["dir"] == "closed" and step["code"] != NORMAL_CLOSING)
 
 
 def restore(value: Any) -> Any:

@@ -4,77 +4,39 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import websockets
-from realtime_server import USER_A, USER_B, RealtimeServer
-from recorded import Comparable, Step, decode_binary, restore
-from websockets.asyncio.client import ClientConnection
+from peers import Peer
+from realtime_server import Reachable
+from recorded import ABSENT, Comparable, Step, decode_binary, restore
+from stand_ins import StandIns, restore_body
 
-from smelt.local.keys import Keys
-
-PATIENCE_S = 8.0
 APART_MS = 30
-BARRIER = "barrier"
+NORMAL = 1000
 
-_PLACEHOLDER = re.compile(r"<([A-Z][A-Za-z0-9_]*)>")
-_LIFE = re.compile(r"(EXPIRED|EXPIRES_IN)_(\d+)s")
 _SINCE = re.compile(r'"since": (1\d{12})\b')
-_CUT_BODY = re.compile(r"\.\.\.\((\d+) bytes\)$")
-
-
-@dataclass
-class Peer:
-    """One recorded socket, played."""
-
-    socket: ClientConnection
-    v2: bool
-    received: asyncio.Queue[str | bytes | None] = field(default_factory=asyncio.Queue)
-    reader: asyncio.Task[None] | None = None
-
-    async def read(self) -> None:
-        with suppress(websockets.ConnectionClosed):
-            async for data in self.socket:
-                self.received.put_nowait(data)
-        self.received.put_nowait(None)
-
-    async def next(self) -> str | bytes | None:
-        async with asyncio.timeout(PATIENCE_S):
-            return await self.received.get()
-
-    def put_back(self, frames: list[str]) -> None:
-        later = [self.received.get_nowait() for _ in range(self.received.qsize())]
-        for frame in (*frames, *later):
-            self.received.put_nowait(frame)
-
-    async def rest(self) -> list[str | bytes]:
-        """What else was sent up to now: everything before the answer to a last heartbeat."""
-        beat: Any = {"topic": "phoenix", "event": "heartbeat", "payload": {}, "ref": BARRIER}
-        if self.v2:
-            beat = [None, BARRIER, "phoenix", "heartbeat", {}]
-        with suppress(websockets.ConnectionClosed):
-            await self.socket.send(json.dumps(beat))
-        rest = []
-        while (data := await self.next()) is not None:
-            if isinstance(data, str) and BARRIER in data:
-                break
-            rest.append(data)
-        return rest
 
 
 @dataclass
 class Tally:
-    """How many frames and answers were compared, and what differed."""
+    """How many frames, answers and closings were compared, and what differed, on purpose or not."""
 
     compared: int = 0
+    deliberate: int = 0
     differences: list[str] = field(default_factory=list)
 
-    def compare(self, where: str, expected: Any, found: Any) -> None:
+    @property
+    def passed(self) -> int:
+        return self.compared - self.deliberate - len(self.differences)
+
+    def compare(self, where: str, expected: Any, found: Any, *, deliberate: bool = False) -> None:
         self.compared += 1
+        self.deliberate += deliberate and expected == found
         if expected != found:
             self.differences.append(f"{where}\n  expected {_short(expected)}\n  found    {_short(found)}")
 
@@ -83,28 +45,32 @@ class Tally:
 class Replayer:
     """Plays one recording.
 
-    `noise` are the indexes of steps that belong to something else, `statements` stand for some that were recorded.
-    With `topics_apart` frames of different channels may change places.
+    Where it says that somebody did something, `acts` do it, by the beginning of the note. `statements` stand for some
+    that were recorded. With `topics_apart` frames of different channels may change places; with `server_closes` even a
+    normal closing is the server's. Steps that say `deliberate` are not as
+    recorded but as they are meant to be here; what is `unsaid` here was a frame there.
     """
 
-    server: RealtimeServer
+    server: Reachable
     steps: list[Step]
-    noise: frozenset[int] = frozenset()
-    statements: dict[str, str] = field(default_factory=dict)
-    headers: dict[str, dict[str, str]] = field(default_factory=dict)
+    statements: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, dict[str, str]] = field(default_factory=dict)
+    acts: Mapping[str, "Act"] = field(default_factory=dict)
     topics_apart: bool = False
+    server_closes: bool = False
     tally: Tally = field(default_factory=Tally)
-    _peers: dict[str, Peer] = field(default_factory=dict)
-    _tokens: dict[str, str] = field(default_factory=dict)
+    peers: dict[str, Peer] = field(default_factory=dict)
     _expected: Comparable = field(default_factory=Comparable)
     _found: Comparable = field(default_factory=Comparable)
     _started_ms: int = field(default_factory=lambda: int(time.time() * 1000))
 
+    def __post_init__(self) -> None:
+        self._stand_ins = StandIns(self.server)
+
     async def play(self) -> Tally:
         async with httpx.AsyncClient(base_url=self.server.http_url, timeout=30) as client, self._closing():
             for number, step in enumerate(self.steps):
-                if number not in self.noise:
-                    await self._step(number, step, client)
+                await self._step(number, step, client)
                 if len(self.tally.differences) > 3:
                     break
         return self.tally
@@ -114,33 +80,41 @@ class Replayer:
         try:
             yield
         finally:
-            for peer in self._peers.values():
-                await peer.socket.close()
-                if peer.reader is not None:
-                    await peer.reader
+            for peer in self.peers.values():
+                await peer.close()
 
     async def _step(self, number: int, step: Step, client: httpx.AsyncClient) -> None:
         where = f"step {number} at {step['t_ms']} ms"
         match step["dir"]:
             case "connect":
                 await self._connect(where, step, self._outcome(number, step))
-            case "send" if peer := self._peers.get(step["conn"]):
+            case "send" if peer := self.peers.get(step["conn"]):
                 await self._pace(number)
                 await self._send(peer, step)
             case "recv":
                 await self._receive(where, step)
-            case "closed" if step["conn"] in self._peers:
+            case "closed" if step["conn"] in self.peers:
                 await self._close(where, step)
             case "sql":
-                instead = [text for start, text in self.statements.items() if step["sql"].startswith(start)]
-                await self.server.sql(*instead or [step["sql"]])
-                following = (n for n in range(number + 1, len(self.steps)) if n not in self.noise)
-                if self.steps[next(following)]["dir"] != "recv":
-                    await self.server.settle()
+                await self._execute(number, step["sql"])
             case "http":
                 await self._request(where, step, client)
+            case "unsaid":
+                self.tally.compare(where, None, None, deliberate=True)
+            case "note":
+                await self._act(step["text"])
             case _:
                 pass
+
+    async def _execute(self, number: int, statement: str) -> None:
+        instead = [text for start, text in self.statements.items() if statement.startswith(start)]
+        await self.server.sql(*instead or [statement])
+        if self.steps[number + 1 :] and self.steps[number + 1]["dir"] != "recv":
+            await self.server.settle()
+
+    async def _act(self, note: str) -> None:
+        for act in (act for beginning, act in self.acts.items() if note.startswith(beginning)):
+            await act(self)
 
     async def _pace(self, number: int) -> None:
         """Keep frames that were sent one some time after the other apart: nothing but time tells that one arrived."""
@@ -150,21 +124,23 @@ class Replayer:
 
     def _outcome(self, number: int, step: Step) -> Step:
         following = (s for s in self.steps[number + 1 :] if s.get("conn") == step["conn"])
-        return next((s for s in following if s["dir"] in ("connected", "connect_rejected")), step)
+        return next((s for s in following if s["dir"] in ("connected", "connect_rejected")), {"status": "nobody there"})
 
     async def _connect(self, where: str, step: Step, outcome: Step) -> None:
         _, _, query = step["url"].partition("?")
-        headers = {name: self._fill(text) for name, text in self.headers.get(step["conn"], {}).items()}
-        url = f"{self.server.socket_url}?{self._fill(query)}"
-        expected = (outcome.get("status", 101), outcome.get("body"))
+        headers = {name: self._stand_ins.fill(text) for name, text in self.headers.get(step["conn"], {}).items()}
+        url = f"{self.server.socket_url}?{self._stand_ins.fill(query)}"
+        expected = (outcome["status"], outcome.get("body"))
         try:
             socket = await websockets.connect(url, additional_headers=headers, max_size=None, ping_interval=None)
         except websockets.InvalidStatus as refused:
             self.tally.compare(where, expected, (refused.response.status_code, refused.response.body.decode()))
             return
+        except ConnectionRefusedError:
+            self.tally.compare(where, expected, ("nobody there", None))
+            return
         self.tally.compare(where, expected, (101, None))
-        peer = self._peers[step["conn"]] = Peer(socket, v2="vsn=2" in query)
-        peer.reader = asyncio.create_task(peer.read())
+        self.peers[step["conn"]] = Peer(socket, v2="vsn=2" in query)
 
     async def _send(self, peer: Peer, step: Step) -> None:
         data: str | bytes
@@ -173,26 +149,31 @@ class Replayer:
         elif "raw" in step:
             data = step["raw"]
         else:
-            data = self._fill(json.dumps(self._shift(restore(step["frame"]))))
+            data = self._stand_ins.fill(json.dumps(self._shift(restore(step["frame"]))))
         with suppress(websockets.ConnectionClosed):  # Some frames make the server close the socket.
             await peer.socket.send(data)
 
     async def _receive(self, where: str, step: Step) -> None:
+        where, deliberate = f"{where}, {step['conn']}", step.get("deliberate", False)
+        if "raw" in step and "frame" not in step:
+            # No JSON: a bug of that server which is not copied.
+            self.tally.compare(where, None, None, deliberate=True)
+            return
         if "binary_hex" in step:
             expected = self._expected.value(decode_binary(bytes.fromhex(step["binary_hex"])))
-        elif "raw" in step and "frame" not in step:
-            return  # No JSON: a bug of that server which is not copied.
         else:
             expected = self._expected.value(restore(step["frame"]))
+            deliberate = deliberate or any(f'"{column}"' in json.dumps(step["frame"]) for column in ABSENT)
         try:
-            data = await self._next(self._peers[step["conn"]], expected)
+            data = await self._next(self.peers[step["conn"]], expected)
         except TimeoutError:
-            found: Any = "nothing"
-        else:
-            found = "closed" if data is None else self._found.frame(data)
-            if isinstance(data, str) and "raw" in step:
-                self.tally.compare(f"{where}, numbers", *_numbers(step["raw"], data))
-        self.tally.compare(f"{where}, {step['conn']}", expected, found)
+            self.tally.compare(where, expected, "nothing")
+            return
+        found = "closed" if data is None else self._found.frame(data)
+        if isinstance(data, str) and "raw" in step:
+            recorded_numbers, found_numbers = _numbers(step["raw"], data)
+            expected, found = (expected, recorded_numbers), (found, found_numbers)
+        self.tally.compare(where, expected, found, deliberate=deliberate)
 
     async def _next(self, peer: Peer, expected: Any) -> str | bytes | None:
         if not self.topics_apart:
@@ -204,27 +185,27 @@ class Replayer:
         return data
 
     async def _close(self, where: str, step: Step) -> None:
-        peer = self._peers.pop(step["conn"])
+        peer, code = self.peers.pop(step["conn"]), step["code"]
+        by_server = self.server_closes or code != NORMAL
         try:
-            rest = [self._found.frame(data) for data in await peer.rest()]
+            rest = [self._found.frame(data) for data in await (peer.until_closed() if by_server else peer.rest())]
         except TimeoutError:
             rest = ["no answer to a last heartbeat"]
-        self.tally.compare(f"{where}, {step['conn']}: nothing more", [], rest)
-        await peer.socket.close()
-        assert peer.reader is not None
-        await peer.reader
-        self.tally.compare(f"{where}, {step['conn']}: closed", step["code"], peer.socket.close_code)
+        found = (rest, await peer.close())
+        self.tally.compare(f"{where}, {step['conn']}", ([], code), found, deliberate=step.get("deliberate", False))
 
     async def _request(self, where: str, step: Step, client: httpx.AsyncClient) -> None:
-        headers = {name: self._fill(text) for name, text in step["request_headers"].items() if name != "Host"}
-        path = self._fill(step["path"]).replace("/socket/", "/")
+        headers = {name: self._stand_ins.fill(text) for name, text in step["request_headers"].items() if name != "Host"}
+        path = self._stand_ins.fill(step["path"]).replace("/socket/", "/")
         answer = await client.request(
-            step["method"], f"/realtime/v1{path}", headers=headers, content=_content(step["request_body"])
+            step["method"], f"/realtime/v1{path}", headers=headers, content=restore_body(step["request_body"])
         )
         content_type = step["response_headers"].get("content-type")
         expected = (step["status"], step["body"], content_type and content_type.partition(";")[0])
         found_type = answer.headers.get("content-type", "").partition(";")[0] or None
-        self.tally.compare(where, expected, (answer.status_code, answer.text, found_type if content_type else None))
+        found = (answer.status_code, answer.text, found_type if content_type else None)
+        expected, found = (expected, _rate(step["response_headers"])), (found, _rate(answer.headers))
+        self.tally.compare(where, expected, found, deliberate=step.get("deliberate", False))
 
     def _shift(self, value: Any, key: str = "") -> Any:
         """Move times in epoch milliseconds from the day of the recording to this run."""
@@ -239,38 +220,13 @@ class Replayer:
             case _:
                 return value
 
-    def _fill(self, text: str) -> str:
-        return _PLACEHOLDER.sub(lambda found: self._token(found[1]), text)
 
-    def _token(self, name: str) -> str:
-        if name not in self._tokens:
-            self._tokens[name] = self._mint(name)
-        return self._tokens[name]
+Act = Callable[[Replayer], Awaitable[None]]
 
-    def _mint(self, name: str) -> str:
-        server, life = self.server, _LIFE.search(name)
-        lives_s = (int(life[2]) if life[1] == "EXPIRES_IN" else -int(life[2])) if life else 3600
-        match name.split("_"):
-            case ["ANON", "KEY"]:
-                return server.keys.anon_key
-            case ["SERVICE", "KEY"]:
-                return server.keys.service_role_key
-            case ["ANON", *_]:
-                return server.token(role="anon", lives_s=lives_s)
-            case ["JWT", "BAD", *_]:
-                return Keys(jwt_secret="another secret, which is long enough to be one").sign(
-                    {"role": "anon", "exp": 2**33}
-                )
-            case ["JWT", "NO", "EXP"]:
-                return server.keys.sign({"role": "authenticated", "sub": USER_A})
-            case ["JWT", "NO", "ROLE"]:
-                return server.keys.sign({"exp": 2**33})
-            case ["JWT", "UNKNOWN" | "ROLE", *_]:
-                return server.token(role="nosuchrole")
-            case ["JWT", "USER", "B", *_]:
-                return server.token(USER_B, nonce=name)
-            case _:
-                return server.token(USER_A, lives_s=lives_s, nonce=name)
+
+def _rate(headers: Mapping[str, str]) -> tuple[str | None, bool, bool]:
+    """What tells of the rate limit; how many requests there were before is another matter."""
+    return headers.get("x-rate-limit"), "x-rate-limit-remaining" in headers, "x-rate-rolling" in headers
 
 
 def _topic(frame: Any) -> Any:
@@ -279,21 +235,6 @@ def _topic(frame: Any) -> Any:
 
 def _times(steps: list[Step]) -> list[int]:
     return [int(found) for found in _SINCE.findall(json.dumps(steps))]
-
-
-def _content(body: Any) -> bytes | None:
-    if body is None:
-        return None
-    if not isinstance(body, str):
-        return json.dumps(body).encode()
-    if cut := _CUT_BODY.search(body):
-        if "nobody" in body:
-            messages = [{"topic": "nobody", "event": "ev", "payload": {"n": n}} for n in range(150)]
-            return json.dumps({"messages": messages}).encode()
-        head = body[: body.index("aaaa")].encode()
-        tail = b'"}}]}'
-        return head + b"a" * (int(cut[1]) - len(head) - len(tail)) + tail
-    return body.encode()
 
 
 def _numbers(recorded: str, found: str) -> tuple[list[str], list[str]]:

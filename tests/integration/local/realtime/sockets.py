@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
@@ -11,14 +11,7 @@ import websockets
 from realtime_server import RealtimeServer
 from websockets.asyncio.client import ClientConnection
 
-PATIENCE_S = 10.0
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]], timeout_s: float = PATIENCE_S) -> None:
-    """Wait for a condition that no event tells of."""
-    async with asyncio.timeout(timeout_s):
-        while not await holds():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+PATIENCE_S = 30.0
 
 
 class RawSocket:

@@ -1,13 +1,9 @@
 """postgres_changes beyond the recordings: filters, callers, a publication that changes, many rows, a crash."""
 
-import os
-import signal
-from contextlib import suppress
-
 import psycopg
 import pytest
-from realtime_server import USER_A, USER_B, RealtimeServer, serving
-from sockets import eventually, raw_socket
+from realtime_server import USER_A, USER_B, RealtimeServer, eventually, serving
+from sockets import raw_socket
 
 from smelt.local.postgres import SUPERUSER, Postgres
 
@@ -156,26 +152,10 @@ async def test_a_crash_of_postgres_goes_unnoticed(realtime_postgres: Postgres) -
     async with serving(realtime_postgres) as realtime, raw_socket(realtime) as socket:
         await socket.subscribe("n", NOTES)
         await socket.join("db")
-        await _crash(realtime)
+        await realtime.crash_postgres()
         await eventually(realtime.realtime.wait_ready)
         await realtime.sql("insert into notes (body) values ('after')")
         assert (await socket.next("postgres_changes"))["payload"]["data"]["record"]["body"] == "after"
         await realtime.sql("select realtime.send('{\"after\": true}', 'e', 'db', false)")
         assert (await socket.next("broadcast"))["payload"]["payload"]["after"] is True
         assert (await socket.join("p", token=realtime.token(USER_A), private=True))["status"] == "error"
-
-
-async def _crash(realtime: RealtimeServer) -> None:
-    """Kill a backend the hard way: the server ends all the others and recovers."""
-    async with await psycopg.AsyncConnection.connect(realtime.dsn, autocommit=True) as connection:
-        row = await (await connection.execute("select pg_backend_pid()")).fetchone()
-        assert row is not None
-        os.kill(row[0], signal.SIGKILL)
-
-    async def up() -> bool:
-        with suppress(psycopg.OperationalError):
-            await realtime.sql("select 1")
-            return True
-        return False
-
-    await eventually(up)

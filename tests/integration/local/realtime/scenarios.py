@@ -1,0 +1,213 @@
+"""What each recording needs besides itself: what was set up before it, what it left out, what happens meanwhile.
+
+And what is meant to differ here: the README's table of differences has a line for each.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from realtime_server import RealtimeServer
+from recorded import FOLDER, Step, load
+from replaying import Act, Replayer
+
+POLICIES = """
+create policy all_sel on realtime.messages for select to authenticated using (true);
+create policy all_ins on realtime.messages for insert to authenticated with check (true);
+"""
+SOURCE = """
+create table public.bcast_src (id int primary key, v text);
+create or replace function public.bcast_src_changed() returns trigger language plpgsql security definer as $$
+begin
+    perform realtime.broadcast_changes('db', tg_op, tg_op, tg_table_name, tg_table_schema, new, old);
+    return null;
+end $$;
+create trigger bcast after insert or update or delete on public.bcast_src
+    for each row execute function public.bcast_src_changed();
+delete from realtime.messages;
+"""
+BEFORE = {
+    "07_access_token_v1": POLICIES,
+    "08_realtime_send_v1": POLICIES + SOURCE,
+    "08_realtime_send_v2": POLICIES + SOURCE,
+}
+TYPES = """
+insert into types_t (id, c_jsonb, c_json, c_tstz, c_ts, c_date, c_time, c_timetz, c_interval, c_enum, c_numeric,
+    c_numeric2, c_int2, c_int4, c_int8, c_float4, c_float8, c_bool, c_text, c_varchar, c_char, c_textarr, c_intarr,
+    c_uuidarr, c_jsonbarr, c_enumarr, c_bytea, c_inet, c_domain, c_money, c_tsr, c_point, c_tsv)
+values ('d0000000-0000-4000-8000-000000000001', '{"b": 1, "a": [1, 2, {"x": null}], "f": 1.50}', '{"b":1,"a":2}',
+    '2026-01-02 03:04:05.678901+02', '2026-01-02 03:04:05.5', '2026-01-02', '03:04:05', '03:04:05+02', '1 day 02:03:04',
+    'happy', 12345678901234567890.123456789, 10.50, 1, 2, 9007199254740993, 1.5, 0.1, true, 'te"xt ü', 'vc', 'c',
+    array['a', 'b c', null, 'q"x'], array[1, 2], array['d0000000-0000-4000-8000-000000000001'::uuid],
+    array['{"a": 1}'::jsonb], array['sad', 'ok']::mood[], '\\xdeadbeef', '10.0.0.1', 5, '12.34',
+    '[2026-01-01 00:00+00, 2026-02-01 00:00+00)', '(1,2)', 'a:1 b:2')
+"""
+# Recorded shortened, or without what was done to the table just before.
+STATEMENTS = {
+    "insert into types_t(id,c_jsonb": TYPES,
+    "update big set small='s2'": "alter table big replica identity full; update big set small='s2' where id=3",
+    "update big set small='s3'": "alter table big replica identity default; update big set small='s3' where id=2",
+    "insert into notes(id,body) values (9000 +": "insert into notes (id, body) values (86508, 'after restart')",
+}
+HEADERS = {
+    "x_api_key_header": {"x-api-key": "<ANON_KEY>"},
+    "apikey_header_only": {"apikey": "<ANON_KEY>"},
+    "authorization_header_only": {"Authorization": "Bearer <ANON_KEY>"},
+}
+# Tokens that expire in the same second.
+TOPICS_APART = frozenset({"07_access_token_v1"})
+SERVER_CLOSES = frozenset({"10c_idle_socket"})
+# Changes that the recording of another scenario made at the same time.
+NOISE = {
+    "06b_postgres_changes_full_and_types_v1": (40,),
+    "06g_publication_change": (19, 20, 24),
+    "07_access_token_v1": (6,),
+}
+
+
+OPTIONS: Mapping[str, dict[str, Any]] = {
+    "06g_publication_change": {"publication_check_s": 3600.0},
+    # Short enough to be over the limit soon, long enough to stay there.
+    "09b_rate_limit": {"event_tick_s": 1.0},
+    "10c_idle_socket": {"idle_timeout_s": 1.0},
+}
+
+
+def recordings() -> list[str]:
+    """The names of all recordings."""
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def steps_of(name: str) -> list[Step]:
+    """What is played of a recording and expected here."""
+    steps = [step for number, step in enumerate(load(name)) if number not in NOISE.get(name, ())]
+    return ADAPTED[name](steps) if name in ADAPTED else steps
+
+
+def _has_one_tenant(steps: list[Step]) -> list[Step]:
+    """The gateway lets nobody through to `/healthcheck`, the database is connected, and every host is the project's."""
+    adapted = []
+    for step in steps:
+        if step["dir"] == "http" and step["request_headers"]["Host"] == "unknown.localhost":
+            adapted.append({"dir": "unsaid", "t_ms": step["t_ms"]})
+        elif step.get("path") == "/healthcheck":
+            body = {"status": 404, "body": "Not Found", "response_headers": {"content-type": "text/html"}}
+            adapted.append({**step, **body, "deliberate": True})
+        elif step.get("body", "").startswith('{"data"'):
+            connected = step["body"].replace("false", "true").replace("us-east-1", "local").replace(":0}", ":1}")
+            adapted.append({**step, "body": connected, "deliberate": True})
+        else:
+            adapted.append(step)
+    return adapted
+
+
+def _tells_from_the_start(steps: list[Step]) -> list[Step]:
+    """A subscription is there at once, and what was lost is told."""
+    subscribed, told = (_first(steps, event) for event in ("system", "postgres_changes"))
+    adapted: list[Step] = []
+    for step in steps:
+        if step is subscribed:
+            continue
+        adapted.append(step)
+        if step["dir"] == "recv" and step["frame"]["event"] == "phx_reply" and step["conn"] == subscribed["conn"]:
+            adapted.append({**subscribed, "deliberate": True})
+        if step["dir"] == "sql" and step["t_ms"] < subscribed["t_ms"]:
+            adapted.append(_with_id(told, step["sql"]))
+    return adapted
+
+
+def _with_id(told: Step, statement: str) -> Step:
+    step: Step = json.loads(json.dumps({**told, "deliberate": True}))
+    number = re.search(r"values \((\d+)", statement)
+    assert number is not None
+    step["frame"]["payload"]["data"]["record"]["id"] = int(number[1])
+    return step
+
+
+def _keeps_protocols_apart(steps: list[Step]) -> list[Step]:
+    """Each socket hears changes in the form of its own protocol."""
+    return [_as_v2(step) if step.get("conn") == "B_vsn2" and _is_v1(step) else step for step in steps]
+
+
+def _is_v1(step: Step) -> bool:
+    return step["dir"] == "recv" and isinstance(step["frame"], dict)
+
+
+def _as_v2(step: Step) -> Step:
+    frame = step["frame"]
+    return {**step, "frame": [None, None, frame["topic"], frame["event"], frame["payload"]], "deliberate": True}
+
+
+def _stops_at_once(steps: list[Step]) -> list[Step]:
+    """A server that is being stopped answers nothing more, and closes sockets without a channel like the others."""
+    (begins_ms,) = (step["t_ms"] for step in steps if step.get("text") == "graceful stop begins")
+    (ends_ms,) = (step["t_ms"] for step in steps if step["dir"] == "closed" and step["conn"] == "A")
+    adapted = []
+    for step in steps:
+        if step["dir"] == "closed" and step["conn"] == "idle_no_channel":
+            adapted.append({**step, "code": 1012, "deliberate": True})
+        elif not begins_ms < step["t_ms"] < ends_ms:
+            adapted.append(step)
+        elif step["dir"] == "recv":
+            adapted.append({"dir": "unsaid", "t_ms": step["t_ms"]})
+    return adapted
+
+
+def _reads_the_publication(steps: list[Step]) -> list[Step]:
+    return _before(steps, "Subscribed to PostgreSQL", -2, "the publication is read again")
+
+
+def _floods(steps: list[Step]) -> list[Step]:
+    return _before(steps, '"type": "broadcast"', 0, "broadcasts are sent")
+
+
+def _first(steps: list[Step], event: str) -> Step:
+    return next(step for step in steps if step["dir"] == "recv" and step["frame"]["event"] == event)
+
+
+def _before(steps: list[Step], text: str, which: int, note: str) -> list[Step]:
+    at = [number for number, step in enumerate(steps) if step["dir"] == "recv" and text in json.dumps(step)][which]
+    return [*steps[:at], {"dir": "note", "text": note, "t_ms": steps[at]["t_ms"]}, *steps[at:]]
+
+
+ADAPTED: Mapping[str, Callable[[list[Step]], list[Step]]] = {
+    "01b_http_misc": _has_one_tenant,
+    "06f_postgres_changes_cold_start": _tells_from_the_start,
+    "06g_publication_change": _reads_the_publication,
+    "06h_mixed_vsn_upstream_bug": _keeps_protocols_apart,
+    "09b_rate_limit": _floods,
+    "10_server_restart": _stops_at_once,
+}
+
+
+async def _flood(replayer: Replayer) -> None:
+    """Broadcast until the receiver is closed; of what it received, only the ends were recorded."""
+    sender, receiver = replayer.peers["A"], replayer.peers["B"]
+    payload = {"type": "broadcast", "event": "e", "payload": {"n": 1}}
+    message = json.dumps({"topic": "realtime:rate", "event": "broadcast", "payload": payload, "ref": None})
+    heard: list[str | bytes] = []
+    while not any("phx_close" in str(frame) for frame in heard[-100:]):
+        for _ in range(100):
+            await sender.socket.send(message)
+        await sender.rest()
+        heard += await receiver.rest()
+    receiver.put_back([*heard[:2], *(frame for frame in heard if '"event":"broadcast"' not in str(frame))])
+
+
+async def _read_publication(replayer: Replayer) -> None:
+    assert isinstance(replayer.server, RealtimeServer)
+    await replayer.server.realtime.changes.renew()
+
+
+async def _crash_postgres(replayer: Replayer) -> None:
+    assert isinstance(replayer.server, RealtimeServer)
+    await replayer.server.crash_postgres()
+    await replayer.server.realtime.wait_ready()
+
+
+ACTS: Mapping[str, Act] = {
+    "broadcasts are sent": _flood,
+    "the publication is read again": _read_publication,
+    "Postgres restart (": _crash_postgres,
+}
