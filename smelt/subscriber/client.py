@@ -162,7 +162,7 @@ class Client:
     def watch_closely(self, smelt_id: UUID | str) -> AsyncGenerator[Update | Signal, None]:
         """As `watch`, and between the updates how the live connection stands.
 
-        `Connected`, `Disconnected` (meanwhile it polls, unless told not to), and `Trouble` for what is tried again or worked around.
+        `Connected`, `Disconnected`, and `Trouble` for what is tried again or worked around.
         """
         return self._open(smelt_id).items()
 

@@ -3,30 +3,23 @@
 import importlib
 import subprocess
 import sys
-import time
 
 import pytest
 
 import smelt
 
 PROBE = """
-import sys, time
-began = time.perf_counter()
-import smelt
-took_s = time.perf_counter() - began
+import sys, smelt
 heavy = {"faster_whisper", "av", "ctranslate2", "onnxruntime", "numpy"}
 light = {"httpx", "postgrest", "realtime", "pydantic"} & set(sys.modules)
 smelt.connect
-print(took_s, sorted(heavy & set(sys.modules)), sorted(light))
+print(sorted(heavy & set(sys.modules)), sorted(light))
 """
 
 
-def test_importing_is_quick_and_loads_no_speech_library() -> None:
-    began = time.monotonic()
-    answer = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True).stdout.strip()
-    took_s, loaded = answer.split(" ", 1)
-    assert float(took_s) < 0.5, time.monotonic() - began
-    assert loaded == "[] []"
+def test_importing_loads_nothing_and_connecting_no_speech_library() -> None:
+    answer = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True).stdout
+    assert answer == "[] []\n"
 
 
 def test_every_public_name_is_there_and_they_are_sorted() -> None:
