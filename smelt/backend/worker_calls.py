@@ -161,18 +161,26 @@ class WorkerCalls:
         """Strike acknowledged broadcasts off; answers how many."""
         return parse(_SettledCount, await self.rpc.call("settle_outbox", ids=list(ids))).settled
 
-    async def list_expired(self, *, max_count: int = 100) -> Expired:
-        """Objects and smelts whose time is over; the objects are marked so that a retry no longer counts on them."""
-        return parse(Expired, await self.rpc.call("list_expired", max_count=max_count))
+    async def list_expired(self, worker_id: str, *, max_count: int = 100, lease_s: int = 30) -> Expired:
+        """Objects and smelts whose time is over; the objects are marked so that a retry no longer counts on them.
+
+        Whoever gets a list goes on until it is empty; for other workers it is empty until then, or for `lease_s`.
+        """
+        answer = await self.rpc.call("list_expired", worker_id=worker_id, max_count=max_count, lease_s=lease_s)
+        return parse(Expired, answer)
 
     async def confirm_purged(self, paths: Sequence[str], smelt_ids: Sequence[UUID]) -> int:
-        """Tell that objects are gone from Storage; answers how much was purged."""
+        """Tell that objects are gone from Storage; answers how many of them are, and of the smelts are done with."""
         answer = await self.rpc.call("confirm_purged", paths=list(paths), smelt_ids=list(smelt_ids))
         return parse(_PurgedCount, answer).purged
 
     async def heartbeat_worker(self, worker_id: str, info: Mapping[str, Any]) -> None:
-        """Tell that a worker lives, and what it is."""
+        """Tell that a worker lives, and what it does."""
         await self.rpc.call("heartbeat_worker", worker_id=worker_id, info=dict(info))
+
+    async def dismiss_worker(self, worker_id: str) -> None:
+        """Tell that a worker leaves; asked once."""
+        await self.rpc.call_once("heartbeat_worker", worker_id=worker_id, info={}, leaving=True)
 
     async def get_health(self) -> Health:
         """How the project stands: what waits, what is owed, who is there; asked once."""

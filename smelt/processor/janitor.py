@@ -14,10 +14,11 @@ _EVERY_S: Final = 60.0
 
 
 class Janitor:
-    """Removes objects through Storage, then confirms; what fails is listed again."""
+    """Removes objects through Storage, then confirms; what fails is listed again, and to one worker at a time."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, worker_id: str) -> None:
         self._project = project
+        self._worker_id = worker_id
         self._calls = WorkerCalls(project.rpc)
         self._wanted = asyncio.Event()
 
@@ -42,7 +43,7 @@ class Janitor:
     async def clean(self) -> None:
         """Remove everything that is listed; raises `SmeltError` while the project does not answer."""
         while True:
-            expired = await self._calls.list_expired()
+            expired = await self._calls.list_expired(self._worker_id)
             if not expired.objects and not expired.smelts:
                 return
             paths = [found.path for found in expired.objects]

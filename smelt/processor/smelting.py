@@ -39,6 +39,12 @@ class Smelting:
         self._stopping: asyncio.Future[StopReason] = asyncio.get_running_loop().create_future()
         self._stages: Stages | None = None
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What an operator may know of it: the smelt, the attempt, and how far this attempt is."""
+        known = {"id": str(self.claim.id), "attempt": self.claim.attempt}
+        return known if self._stages is None else known | self._stages.about
+
     def stop(self, reason: StopReason) -> None:
         """End the work before it is done; the first reason counts."""
         if not self._stopping.done():

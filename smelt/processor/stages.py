@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from smelt.contract.events import Result
 from smelt.processor.faults import FileFault
@@ -26,6 +27,11 @@ class Stages:
         self._tools = tools
         self._folder = folder
         self._listener = Listener(state, tools)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The stage, and the percentage of all the work."""
+        return {"stage": self._state.stage, "percentage": self._state.percentage}
 
     async def run(self) -> tuple[Result, ...]:
         """Go through all stages; raises what the synthesizer raises.

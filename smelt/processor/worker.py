@@ -12,6 +12,7 @@ from smelt.backend.worker_calls import WorkerCalls
 from smelt.errors import Passing, SmeltError
 from smelt.processor.announcing import Announcer
 from smelt.processor.claiming import Claims
+from smelt.processor.heartbeat import Heartbeat
 from smelt.processor.janitor import Janitor
 from smelt.processor.leases import Leases
 from smelt.processor.logs import SmeltLog
@@ -28,7 +29,6 @@ __all__ = ["Worker", "WorkerOptions"]
 
 logger = logging.getLogger(__name__)
 
-_HEARTBEAT_S: Final = 15.0
 # What saving a checkpoint and giving a smelt back may take of the drain time.
 _RELEASE_S: Final = 3.0
 
@@ -41,8 +41,11 @@ class Worker:
         self._options = options
         self._calls = WorkerCalls(project.rpc)
         self._claims = Claims(project, options)
-        self._janitor = Janitor(project)
+        self._janitor = Janitor(project, options.worker_id)
+        self._heartbeat = Heartbeat(self._calls, options.worker_id, self._about)
         self._metrics = Metrics()
+        self._started_s = time.monotonic()
+        self._draining = False
         self._running: dict[asyncio.Task[None], Smelting] = {}
 
     async def run(self, *, once: bool = False, stop: asyncio.Event) -> None:
@@ -59,7 +62,7 @@ class Worker:
                     tools.leases.keep_renewing(),
                     tools.announcer.keep_sweeping(),
                     self._janitor.keep_cleaning(),
-                    self._keep_beating(),
+                    self._heartbeat.keep_beating(),
                     tools.model.keep_ready(),
                 )
                 async with _kept_up(*upkeep) as failed:
@@ -73,6 +76,7 @@ class Worker:
             finally:
                 tools.threads.shut_down()
                 await tools.synthesizer.aclose()
+                await self._heartbeat.leave()
 
     def _tools(self, folder: Workspace) -> Tools:
         options, pace = self._options, Pace()
@@ -121,6 +125,7 @@ class Worker:
             task = asyncio.create_task(smelting.run(), name=f"smelting {claim.id}")
             self._running[task] = smelting
             task.add_done_callback(self._ended)
+            self._heartbeat.beat()
         return len(claims)
 
     @property
@@ -134,10 +139,13 @@ class Worker:
             SmeltLog(logger, smelting.claim).error("left to its lease", exc_info=exc)
         self._janitor.call()
         self._claims.wake()
+        self._heartbeat.beat()
 
     async def _drain(self, failed: "asyncio.Future[None]") -> None:
         if not self._running:
             return
+        self._draining = True
+        self._heartbeat.beat()
         logger.info("draining %s smelts within %.0f s", len(self._running), self._options.drain_s)
         grace_s = 0.0 if failed.done() else max(0.0, self._options.drain_s - _RELEASE_S)
         await asyncio.wait(set(self._running), timeout=grace_s)
@@ -155,20 +163,14 @@ class Worker:
         except SmeltError as exc:
             logger.warning("what is left is up to the next worker: %s", exc)
 
-    async def _keep_beating(self) -> None:
-        started_s = time.monotonic()
-        while True:
-            info = {
-                "model": self._options.model,
-                "concurrency": self._options.concurrency,
-                "smelts": [str(smelting.claim.id) for smelting in self._running.values()],
-                "up_seconds": round(time.monotonic() - started_s),
-            }
-            try:
-                await self._calls.heartbeat_worker(self._options.worker_id, info)
-            except Passing as exc:
-                logger.warning("heartbeat: %s", exc)
-            await asyncio.sleep(_HEARTBEAT_S)
+    def _about(self) -> dict[str, Any]:
+        return {
+            "model": self._options.model,
+            "concurrency": self._options.concurrency,
+            "state": "draining" if self._draining else "working",
+            "smelts": [smelting.about for smelting in self._running.values()],
+            "up_seconds": round(time.monotonic() - self._started_s),
+        }
 
 
 @asynccontextmanager

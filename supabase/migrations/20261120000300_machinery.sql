@@ -110,3 +110,13 @@ create table smelt.workers (
     started_at timestamptz not null default now(),
     seen_at timestamptz not null default now()
 );
+
+-- Who removes what has expired, so that one worker at a time does. One row; a worker that dies with it is waited for.
+create table smelt.janitor (
+    id boolean primary key default true,
+    worker_id text,
+    leased_until timestamptz,
+    constraint janitor_one_row check (id),
+    constraint janitor_lease_whole check ((worker_id is not null) = (leased_until is not null))
+);
+insert into smelt.janitor default values;

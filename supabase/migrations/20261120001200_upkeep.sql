@@ -105,17 +105,31 @@ create function smelt.mark_expired(p_max_count integer) returns void
     end
     $$;
 
--- List what has to go: objects that no smelt wants any more, and smelts to confirm once their objects are gone.
-create function smelt.list_expired(p_max_count integer) returns jsonb
-    language plpgsql volatile security definer
+-- Make a worker the one that removes; answer whether it is. Nobody else is until it found nothing left, or for so long.
+create function smelt.take_janitor(p_worker_id text, p_lease_s integer) returns boolean
+    language plpgsql volatile
     set search_path = ''
     as $$
-    declare
-        v_max_count constant integer := greatest(coalesce(p_max_count, 100), 0);
     begin
-        perform smelt.mark_expired(v_max_count);
-        delete from smelt.workers as w where w.seen_at < clock_timestamp() - interval '7 days';
-        return jsonb_build_object(
+        update smelt.janitor as j
+        set worker_id = p_worker_id, leased_until = clock_timestamp() + smelt.lease_length(p_lease_s)
+        where j.worker_id is null or j.worker_id = p_worker_id or j.leased_until <= clock_timestamp();
+        return found;
+    end
+    $$;
+
+-- Let the next worker remove, if it is this one that does.
+create function smelt.leave_janitor(p_worker_id text) returns void
+    language sql volatile
+    set search_path = ''
+    as $$ update smelt.janitor as j set worker_id = null, leased_until = null where j.worker_id = p_worker_id $$;
+
+-- What has to go as things stand: objects that no smelt wants any more, and smelts to confirm once theirs are gone.
+create function smelt.expired(p_max_count integer) returns jsonb
+    language sql volatile
+    set search_path = ''
+    as $$
+        select jsonb_build_object(
             'objects', (
                 select coalesce(jsonb_agg(jsonb_build_object('path', o.name, 'smelt_id', o.smelt_id)), '[]')
                 from (
@@ -126,7 +140,7 @@ create function smelt.list_expired(p_max_count integer) returns jsonb
                     where o.bucket_id = 'smelt-audio'
                         and o.name ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/'
                         and coalesce(s.audio_state, 'removing') in ('removing', 'removed')
-                    limit v_max_count
+                    limit p_max_count
                 ) as o
             ),
             'smelts', (
@@ -136,22 +150,50 @@ create function smelt.list_expired(p_max_count integer) returns jsonb
                     from public.smelts as s
                     where s.audio_state = 'removing'
                         or (s.is_anonymous and s.completed_at is not null and smelt.is_expired(s))
-                    limit v_max_count
+                    limit p_max_count
                 ) as s
             )
-        );
+        )
+    $$;
+
+-- List what has to go, to one worker at a time: the others are told that there is nothing. It lists again after every
+-- removal, so that what others find out meanwhile is listed to it; with the empty list another one may.
+create function smelt.list_expired(p_worker_id text, p_max_count integer, p_lease_s integer) returns jsonb
+    language plpgsql volatile security definer
+    set search_path = ''
+    as $$
+    declare
+        v_max_count constant integer := greatest(coalesce(p_max_count, 100), 0);
+        v_nothing constant jsonb := '{"objects": [], "smelts": []}';
+        v_expired jsonb := v_nothing;
+    begin
+        if smelt.take_janitor(p_worker_id, p_lease_s) then
+            perform smelt.mark_expired(v_max_count);
+            delete from smelt.workers as w where w.seen_at < clock_timestamp() - interval '7 days';
+            v_expired := smelt.expired(v_max_count);
+            if v_expired = v_nothing then
+                perform smelt.leave_janitor(p_worker_id);
+            end if;
+        end if;
+        return v_expired;
     end
     $$;
 
 -- Note what was removed: of the smelts whose audio is really gone, the expired ones are deleted, and the others say so.
--- `purged` counts the paths that are gone.
+-- `purged` counts the paths that are gone, and the smelts that are done with.
 create function smelt.confirm_purged(p_paths text[], p_smelt_ids uuid[]) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
     as $$
     declare
         v_smelt public.smelts;
+        v_count bigint;
     begin
+        select count(*) into v_count
+        from unnest(p_paths) as path
+        where not exists (
+            select from storage.objects as o where o.bucket_id = 'smelt-audio' and o.name = path
+        );
         for v_smelt in
             select s.*
             from public.smelts as s
@@ -167,26 +209,27 @@ create function smelt.confirm_purged(p_paths text[], p_smelt_ids uuid[]) returns
         loop
             if smelt.is_expired(v_smelt) then
                 perform smelt.erase(v_smelt);
+                v_count := v_count + 1;
             elsif v_smelt.audio_state = 'removing' then
                 update public.smelts as s set audio_state = 'removed' where s.id = v_smelt.id;
+                v_count := v_count + 1;
             end if;
         end loop;
-        return jsonb_build_object('purged', (
-            select count(*)
-            from unnest(p_paths) as path
-            where not exists (
-                select from storage.objects as o where o.bucket_id = 'smelt-audio' and o.name = path
-            )
-        ));
+        return jsonb_build_object('purged', v_count);
     end
     $$;
 
--- Note that a worker is there, and what it says of itself.
-create function smelt.heartbeat_worker(p_worker_id text, p_info jsonb) returns jsonb
+-- Note that a worker is there, and what it says of itself; forget one that leaves.
+create function smelt.heartbeat_worker(p_worker_id text, p_info jsonb, p_leaving boolean) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
     as $$
     begin
+        if p_leaving then
+            delete from smelt.workers as w where w.worker_id = p_worker_id;
+            perform smelt.leave_janitor(p_worker_id);
+            return '{}';
+        end if;
         insert into smelt.workers as w (worker_id, info)
         values (p_worker_id, coalesce(p_info, '{}'))
         on conflict (worker_id) do update set info = excluded.info, seen_at = clock_timestamp();
@@ -212,11 +255,14 @@ create function public.settle_outbox(ids bigint[]) returns jsonb
     set search_path = ''
     as $$ select smelt.settle_outbox(settle_outbox.ids) $$;
 
--- List the objects to remove through Storage, and the smelts to confirm afterwards.
-create function public.list_expired(max_count integer default 100) returns jsonb
+-- List the objects to remove through Storage, and the smelts to confirm afterwards, to one worker at a time: whoever
+-- gets a list goes on until it is empty, or is waited for as long as its lease.
+create function public.list_expired(
+    worker_id text, max_count integer default 100, lease_s integer default 30
+) returns jsonb
     language sql volatile security invoker
     set search_path = ''
-    as $$ select smelt.list_expired(list_expired.max_count) $$;
+    as $$ select smelt.list_expired(list_expired.worker_id, list_expired.max_count, list_expired.lease_s) $$;
 
 -- Confirm what was removed through Storage.
 create function public.confirm_purged(paths text[], smelt_ids uuid[]) returns jsonb
@@ -224,15 +270,17 @@ create function public.confirm_purged(paths text[], smelt_ids uuid[]) returns js
     set search_path = ''
     as $$ select smelt.confirm_purged(confirm_purged.paths, confirm_purged.smelt_ids) $$;
 
--- Say that a worker is there.
-create function public.heartbeat_worker(worker_id text, info jsonb) returns jsonb
+-- Say that a worker is there, or that it leaves: its row goes then, so that one that stays unseen tells of a crash.
+create function public.heartbeat_worker(worker_id text, info jsonb, leaving boolean default false) returns jsonb
     language sql volatile security invoker
     set search_path = ''
-    as $$ select smelt.heartbeat_worker(heartbeat_worker.worker_id, heartbeat_worker.info) $$;
+    as $$
+        select smelt.heartbeat_worker(heartbeat_worker.worker_id, heartbeat_worker.info, heartbeat_worker.leaving)
+    $$;
 
 revoke all on function
-    smelt.claim_outbox, smelt.settle_outbox, smelt.is_expired, smelt.mark_expired, smelt.list_expired,
-    smelt.confirm_purged, smelt.heartbeat_worker,
+    smelt.claim_outbox, smelt.settle_outbox, smelt.is_expired, smelt.mark_expired, smelt.take_janitor,
+    smelt.leave_janitor, smelt.expired, smelt.list_expired, smelt.confirm_purged, smelt.heartbeat_worker,
     public.claim_outbox, public.settle_outbox, public.list_expired, public.confirm_purged, public.heartbeat_worker
     from public, anon, authenticated, service_role;
 grant execute on function

@@ -36,7 +36,7 @@ begin
     perform pg_temp.become('service_role');
     assert public.report_progress(v_id, (v_claim ->> 'attempt')::bigint) ->> 'verdict' = 'lost';
     assert public.complete_smelt(v_id, (v_claim ->> 'attempt')::bigint, '[]') = '{"verdict": "lost"}';
-    v_swept := public.list_expired();
+    v_swept := public.list_expired('janitor');
     assert jsonb_array_length(v_swept -> 'objects') = 2, v_swept;
     assert v_swept -> 'objects' -> 0 ->> 'smelt_id' = v_id::text, v_swept;
 end

@@ -17,6 +17,6 @@ begin
         + (select count(*) from public.notifications) into v_count;
     assert v_count = 0;
     perform pg_temp.become('service_role');
-    assert jsonb_array_length(public.list_expired() -> 'objects') = 1;
+    assert jsonb_array_length(public.list_expired('janitor') -> 'objects') = 1;
 end
 $$;

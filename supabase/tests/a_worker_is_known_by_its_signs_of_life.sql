@@ -1,4 +1,4 @@
--- A heartbeat and a renewal say that a worker is there; one that has not been seen for a week is forgotten.
+-- A heartbeat and a renewal say that a worker is there; one that leaves is forgotten, and one not seen for a week.
 do $$
 begin
     perform pg_temp.become('service_role');
@@ -10,8 +10,12 @@ begin
     update smelt.workers set seen_at = now() - interval '8 days';
     perform pg_temp.become('service_role');
     perform public.renew_leases('one', '[]');
-    perform public.list_expired();
+    perform public.list_expired('janitor');
     perform pg_temp.become('postgres');
     assert (select array_agg(worker_id) = '{one}' from smelt.workers);
+    perform pg_temp.become('service_role');
+    assert public.heartbeat_worker('one', '{}', leaving => true) = '{}';
+    perform pg_temp.become('postgres');
+    assert not exists (select from smelt.workers);
 end
 $$;

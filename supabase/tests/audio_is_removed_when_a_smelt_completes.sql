@@ -9,14 +9,14 @@ declare
     v_path text;
 begin
     perform pg_temp.become('service_role');
-    assert public.list_expired() = '{"objects": [], "smelts": []}', public.list_expired();
+    assert public.list_expired('janitor') = '{"objects": [], "smelts": []}', public.list_expired();
     perform public.complete_smelt(v_done, (v_claim ->> 'attempt')::bigint, pg_temp.results(v_claim));
     v_failed := pg_temp.given_smelt(v_user);
     v_claim := pg_temp.claim();
     perform pg_temp.become('service_role');
     perform public.fail_smelt(v_failed, (v_claim ->> 'attempt')::bigint, 'internal_error');
 
-    v_list := public.list_expired();
+    v_list := public.list_expired('janitor');
     v_path := v_list -> 'objects' -> 0 ->> 'path';
     assert jsonb_array_length(v_list -> 'objects') = 1 and v_list -> 'smelts' = jsonb_build_array(v_done), v_list;
     assert public.confirm_purged(array[v_path], array[v_done]) = '{"purged": 0}';
@@ -25,14 +25,14 @@ begin
     perform set_config('storage.allow_delete_query', 'true', true);
     delete from storage.objects where name = v_path;
     perform pg_temp.become('service_role');
-    assert public.confirm_purged(array[v_path], array[v_done]) = '{"purged": 1}';
+    assert public.confirm_purged(array[v_path], array[v_done]) = '{"purged": 2}';
     assert (pg_temp.smelt(v_done)).audio_state = 'removed';
-    assert public.list_expired() = '{"objects": [], "smelts": []}';
+    assert public.list_expired('janitor') = '{"objects": [], "smelts": []}';
 
     perform pg_temp.become('postgres');
     update public.smelts set completed_at = completed_at - interval '25 h' where id = v_failed;
     perform pg_temp.become('service_role');
-    assert public.list_expired() -> 'smelts' = jsonb_build_array(v_failed);
+    assert public.list_expired('janitor') -> 'smelts' = jsonb_build_array(v_failed);
     perform pg_temp.become('authenticated', v_user);
     assert pg_temp.refusal(format('select public.retry_smelt(%L)', v_failed)) = 'PT410 audio_expired';
     assert public.retry_smelt(v_done) ->> 'status' = 'completed', 'what is complete stays so';

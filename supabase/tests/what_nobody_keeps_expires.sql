@@ -14,7 +14,7 @@ begin
     update public.smelts set completed_at = now() - interval '25 h' where id = v_ended;
     update public.smelts set created_at = now() - interval '25 h' where id in (v_kept, (v_created ->> 'id')::uuid);
     perform pg_temp.become('service_role');
-    v_list := public.list_expired();
+    v_list := public.list_expired('janitor');
     assert jsonb_array_length(v_list -> 'objects') = 2 and jsonb_array_length(v_list -> 'smelts') = 2, v_list;
     assert not v_list -> 'smelts' ? v_kept::text, v_list;
     perform pg_temp.become('anon');
@@ -28,7 +28,7 @@ begin
     assert public.confirm_purged(
         array(select o ->> 'path' from jsonb_array_elements(v_list -> 'objects') as o),
         array(select id::uuid from jsonb_array_elements_text(v_list -> 'smelts') as id)
-    ) = '{"purged": 2}';
+    ) = '{"purged": 4}';
     perform pg_temp.become('postgres');
     assert (select array_agg(id) = array[v_kept] from public.smelts);
 end

@@ -80,12 +80,16 @@ class Customer:
 
     async def create(self, *files: Path, prompts: Sequence[str] = ("summarize",), **more: Any) -> Created:
         """A smelt with its uploads, not submitted yet."""
-        announced = [Announced(file.name, file.stat().st_size) for file in files]
-        created = await self.calls.create_smelt(files=announced, default_prompt_names=prompts, **more)
+        created = await self.announce(*files, prompts=prompts, **more)
         for row, file in zip(created.files, files, strict=False):
             if row.upload_path is not None:
                 await self.project.audio.upload(row.upload_path, file)
         return created
+
+    async def announce(self, *files: Path, prompts: Sequence[str] = ("summarize",), **more: Any) -> Created:
+        """A smelt without its uploads."""
+        announced = [Announced(file.name, file.stat().st_size) for file in files]
+        return await self.calls.create_smelt(files=announced, default_prompt_names=prompts, **more)
 
     @asynccontextmanager
     async def watching(self, smelt_id: UUID) -> AsyncIterator[Watched]:

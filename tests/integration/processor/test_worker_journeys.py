@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import psycopg
 import pytest
 from bench import RECORDINGS, STANDUP, customer, eventually, work_once, working
 from language_model import refused, serving
@@ -56,16 +55,6 @@ async def test_a_worker_for_once_does_all_there_is_and_ends(project: Stack, tmp_
         assert words(" ".join(segment.text for segment in state.segments)) == words(
             (RECORDINGS / "action_item.txt").read_text()
         )
-
-
-async def test_audio_is_gone_after_the_smelt_is_completed(project: Stack, tmp_path: Path) -> None:
-    async with customer(project) as app:
-        created = await app.create(RECORDINGS / "greeting.ogg")
-        await app.calls.submit_smelt(created.id)
-        await work_once(project, tmp_path)
-    async with await psycopg.AsyncConnection.connect(project.db_url) as connection:
-        rows = await connection.execute("select count(*) from storage.objects where name like %s", [f"{created.id}/%"])
-        assert await rows.fetchone() == (0,)
 
 
 async def test_one_bad_file_does_not_spoil_the_others(project: Stack, tmp_path: Path) -> None:

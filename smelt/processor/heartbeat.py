@@ -1,0 +1,52 @@
+"""The row of a worker in the database: that it is there, and what it does."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from smelt.backend.worker_calls import WorkerCalls
+from smelt.errors import Passing, SmeltError
+
+logger = logging.getLogger(__name__)
+
+_EVERY_S: Final = 15.0
+# However much happens, an operator who looks reads no faster.
+_AT_MOST_EVERY_S: Final = 2.0
+_FAREWELL_S: Final = 1.0
+
+
+class Heartbeat:
+    """Keeps the row up to date with what `about` says."""
+
+    def __init__(self, calls: WorkerCalls, worker_id: str, about: Callable[[], Mapping[str, Any]]) -> None:
+        self._calls = calls
+        self._worker_id = worker_id
+        self._about = about
+        self._changed = asyncio.Event()
+
+    def beat(self) -> None:
+        """There is something new to say."""
+        self._changed.set()
+
+    async def keep_beating(self) -> None:
+        """Say what there is every few seconds, and soon after `beat`, until cancelled."""
+        while True:
+            self._changed.clear()
+            try:
+                await self._calls.heartbeat_worker(self._worker_id, self._about())
+            except Passing as exc:
+                logger.warning("heartbeat: %s", exc)
+            await asyncio.sleep(_AT_MOST_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_EVERY_S - _AT_MOST_EVERY_S):
+                    await self._changed.wait()
+
+    async def leave(self) -> None:
+        """Take the row away; when that does not work in a second, it stays as that of a worker that died."""
+        try:
+            async with asyncio.timeout(_FAREWELL_S):
+                await self._calls.dismiss_worker(self._worker_id)
+        except (SmeltError, TimeoutError) as exc:
+            logger.warning("leaving: %s", exc or type(exc).__name__)

@@ -1,0 +1,235 @@
+"""What nobody may keep any longer is removed by any worker, one at a time, through Storage: bytes, objects, rows."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+from bench import RECORDINGS, Customer, customer, eventually, work_once, working
+from stacks import running
+
+from smelt.backend.project import Project
+from smelt.backend.worker_calls import WorkerCalls
+from smelt.contract.channels import AUDIO_BUCKET
+from smelt.contract.state import Created
+from smelt.errors import NotFound, RequestRefused
+from smelt.local import LocalStack
+
+GREETING = RECORDINGS / "greeting.ogg"
+
+
+class Kept(LocalStack):
+    """A project of which one sees the disk."""
+
+    root: Path
+
+    def bytes_of(self, file: Path = GREETING) -> int:
+        """How often the bytes of a recording lie on the disk of Storage."""
+        return sum(found.read_bytes() == file.read_bytes() for found in self.root.rglob("*") if found.is_file())
+
+    def change(self, sql: str, *values: object) -> None:
+        """Do what only time does: as the owner, in the database."""
+        with psycopg.connect(self.db_url, autocommit=True) as owner:
+            owner.execute(sql.encode(), values)
+
+    def count(self, sql: str, *values: object) -> int:
+        """The one number that a query answers."""
+        with psycopg.connect(self.db_url, autocommit=True) as owner:
+            [(found,)] = owner.execute(sql.encode(), values).fetchall()
+        assert isinstance(found, int)
+        return found
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+    """A project of these tests alone."""
+    folder = tmp_path_factory.mktemp("project")
+    stack = Kept.from_env(folder)
+    stack.root = folder / "storage"
+    with running(stack):
+        yield stack
+
+
+@pytest.fixture(autouse=True)
+def clean(kept: Kept) -> Iterator[None]:
+    """Every test removes all of its own."""
+    yield
+    assert kept.bytes_of() == 0
+    assert kept.count("select count(*) from storage.objects") == 0
+
+
+async def submitted(app: Customer, *files: Path) -> Created:
+    created = await app.create(*files)
+    await app.calls.submit_smelt(created.id)
+    return created
+
+
+def path_of(created: Created) -> str:
+    path = created.files[0].upload_path
+    assert path is not None
+    return path
+
+
+async def test_audio_goes_when_the_smelt_is_completed(kept: Kept, tmp_path: Path) -> None:
+    async with customer(kept) as app:
+        created = await submitted(app, GREETING)
+        assert kept.bytes_of() == 1
+        # While a worker runs, and not just when it leaves.
+        async with working(kept, tmp_path):
+            assert (await app.ended(created.id)).status == "completed"
+            await eventually(lambda: kept.bytes_of() == 0)
+            await eventually(lambda: kept.count("select count(*) from smelts where audio_state = 'removed'") == 1)
+        assert (await app.state(created.id)).results
+
+
+async def test_audio_of_a_failed_smelt_goes_after_a_day(kept: Kept, tmp_path: Path) -> None:
+    async with customer(kept) as app:
+        created = await submitted(app, GREETING)
+        await app.calls.cancel_smelt(created.id)
+        await work_once(kept, tmp_path)
+        assert kept.bytes_of() == 1
+        kept.change("update smelts set completed_at = completed_at - interval '23 h' where id = %s", created.id)
+        await work_once(kept, tmp_path)
+        assert kept.bytes_of() == 1
+        # Owned, so that its row outlives its audio.
+        kept.change(
+            "update smelts set is_anonymous = false, completed_at = completed_at - interval '1 h' where id = %s",
+            created.id,
+        )
+        await work_once(kept, tmp_path)
+        assert (await app.state(created.id)).status == "failed"
+        with pytest.raises(RequestRefused) as refused:
+            await app.calls.retry_smelt(created.id)
+        assert refused.value.code == "audio_expired"
+
+
+async def test_an_anonymous_result_goes_after_a_day(kept: Kept, tmp_path: Path) -> None:
+    async with customer(kept) as app:
+        recording = await submitted(app, GREETING)
+        text = await app.create(text_input="Anna will call Ben.")
+        await work_once(kept, tmp_path)
+        kept.change("update smelts set completed_at = completed_at - interval '25 h'")
+        await work_once(kept, tmp_path)
+        for created in (recording, text):
+            with pytest.raises(NotFound):
+                await app.calls.get_smelt(created.id)
+    assert kept.count("select count(*) from smelt_results") == 0
+
+
+async def test_more_than_one_list_of_results_goes_at_once(
+    kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with customer(kept) as app:
+        for _ in range(3):
+            await app.calls.cancel_smelt((await app.create(text_input="Anna will call Ben.")).id)
+    kept.change("update smelts set completed_at = completed_at - interval '25 h'")
+    listing = WorkerCalls.list_expired
+    monkeypatch.setattr(WorkerCalls, "list_expired", lambda calls, worker_id: listing(calls, worker_id, max_count=1))
+    await work_once(kept, tmp_path)
+    assert kept.count("select count(*) from smelts where is_anonymous and status = 'failed'") == 0
+
+
+async def test_what_was_never_submitted_goes_after_a_day(kept: Kept, tmp_path: Path) -> None:
+    async with customer(kept) as app:
+        created = await app.create(GREETING)
+        await work_once(kept, tmp_path)
+        assert kept.bytes_of() == 1
+        kept.change("update smelts set created_at = created_at - interval '25 h' where id = %s", created.id)
+        await work_once(kept, tmp_path)
+        with pytest.raises(NotFound):
+            await app.calls.get_smelt(created.id)
+
+
+async def test_an_object_that_nobody_announced_goes_and_the_announced_one_stays(kept: Kept, tmp_path: Path) -> None:
+    async with customer(kept) as app, Project(kept.api_url, kept.service_role_key) as owner:
+        created = await app.create(GREETING)
+        for path in (f"{uuid4()}/{uuid4()}/greeting.ogg", f"{created.id}/{uuid4()}/greeting.ogg"):
+            await owner.audio.upload(path, GREETING)
+        assert kept.bytes_of() == 3
+        await work_once(kept, tmp_path)
+        assert kept.bytes_of() == 1
+        await app.calls.submit_smelt(created.id)
+        await work_once(kept, tmp_path)
+        assert (await app.state(created.id)).status == "completed"
+
+
+@asynccontextmanager
+async def uploading(kept: Kept, path: str) -> AsyncIterator[None]:
+    """An app's upload that was allowed when it began, and arrives when the block ends."""
+    begun, ending = asyncio.Event(), asyncio.Event()
+    content = GREETING.read_bytes()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield content[:100]
+        begun.set()
+        await ending.wait()
+        yield content[100:]
+
+    async with httpx.AsyncClient(headers={"apikey": kept.anon_key}, timeout=30) as http:
+        url = f"{kept.api_url}/storage/v1/object/{AUDIO_BUCKET}/{path}"
+        headers = {"Content-Type": "audio/ogg", "Content-Length": str(len(content))}
+        sending = asyncio.create_task(http.post(url, content=pieces(), headers=headers))
+        try:
+            await begun.wait()
+            # Storage receives bytes for those alone who may upload.
+            await eventually(lambda: any((kept.root / ".incoming").iterdir()))
+            yield
+        finally:
+            ending.set()
+            response = await sending
+        assert response.is_success, response.text
+
+
+async def test_an_upload_that_comes_after_its_smelt_was_deleted_goes(kept: Kept, tmp_path: Path) -> None:
+    async with customer(kept) as app:
+        created = await app.announce(GREETING)
+        async with uploading(kept, path_of(created)):
+            await app.calls.delete_smelt(created.id)
+    assert kept.bytes_of() == 1
+    await work_once(kept, tmp_path)
+
+
+async def test_an_upload_that_comes_after_its_audio_was_removed_goes(kept: Kept, tmp_path: Path) -> None:
+    async with customer(kept) as app:
+        created = await app.announce(GREETING)
+        storage = f"{kept.api_url}/storage/v1"
+        async with httpx.AsyncClient(headers={"apikey": kept.anon_key}, timeout=30) as http:
+            signed = await http.post(f"{storage}/object/upload/sign/{AUDIO_BUCKET}/{path_of(created)}")
+            await app.project.audio.upload(path_of(created), GREETING)
+            await app.calls.submit_smelt(created.id)
+            await work_once(kept, tmp_path)
+            assert kept.bytes_of() == 0
+            late = await http.put(f"{storage}{signed.json()['url']}", content=GREETING.read_bytes())
+            assert late.is_success, late.text
+        assert kept.bytes_of() == 1
+        await work_once(kept, tmp_path)
+        assert (await app.state(created.id)).status == "completed"
+
+
+async def test_workers_that_left_or_died_are_forgotten(kept: Kept, tmp_path: Path) -> None:
+    async with Project(kept.api_url, kept.service_role_key) as owner:
+        calls = WorkerCalls(owner.rpc)
+        await calls.heartbeat_worker("dead-for-long", {})
+        await calls.heartbeat_worker("just-died", {})
+    kept.change("update smelt.workers set seen_at = now() - interval '8 days' where worker_id = 'dead-for-long'")
+    await work_once(kept, tmp_path)
+    assert kept.count("select count(*) from smelt.workers where worker_id = 'just-died'") == 1
+    assert kept.count("select count(*) from smelt.workers") == 1
+
+
+async def test_one_worker_at_a_time_removes_and_a_dead_one_is_not_waited_for_forever(
+    kept: Kept, tmp_path: Path
+) -> None:
+    async with Project(kept.api_url, kept.service_role_key) as owner:
+        await owner.audio.upload(f"{uuid4()}/{uuid4()}/greeting.ogg", GREETING)
+        listed = await WorkerCalls(owner.rpc).list_expired("another")
+        assert len(listed.objects) == 1
+        await work_once(kept, tmp_path)
+        assert kept.bytes_of() == 1
+        kept.change("update smelt.janitor set leased_until = now() - interval '1 s'")
+        await work_once(kept, tmp_path)
+    assert kept.count("select count(*) from smelt.janitor where worker_id is null") == 1
