@@ -1,9 +1,10 @@
 """What one run of the model hands out, in the time of its span."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from faster_whisper.transcribe import Segment
+from faster_whisper import WhisperModel
+from faster_whisper.transcribe import Segment, Word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,30 @@ def heard_from(segment: Segment, *, seek: int, start: float, end: float, words: 
         compression_ratio=float(segment.compression_ratio),
         words=words,
     )
+
+
+def words_of(segment: Segment, model: WhisperModel) -> list[Word] | None:
+    """The words of a segment, none beyond it: the first begins no earlier than the model says that the segment does.
+
+    What aligns words with the sound gives a pause to the word that follows it, and faster-whisper takes back only what
+    is longer than half a second.
+    """
+    words: list[Word] | None = segment.words
+    if not words:
+        return words
+    began = max(words[0].start, min(_marked_start(segment, model), words[0].end))
+    words[0] = replace(words[0], start=began)
+    words[-1] = replace(words[-1], end=max(words[-1].start, min(words[-1].end, segment.end)))
+    return words
+
+
+def _marked_start(segment: Segment, model: WhisperModel) -> float:
+    """The time that the model wrote before a segment, in seconds; that of `segment` is its first word's by now."""
+    first_mark: int = model.hf_tokenizer.token_to_id("<|notimestamps|>") + 1
+    if not segment.tokens or segment.tokens[0] < first_mark:
+        return float(segment.start)
+    ticks = segment.tokens[0] - first_mark
+    return float(segment.seek / model.frames_per_second + ticks * model.time_precision)
 
 
 def word_as_dict(text: str, start: float, end: float, probability: float) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from faster_whisper import WhisperModel
 from faster_whisper.transcribe import Segment
 
-from smelt.processor.speech.heard import Heard, heard_from, word_as_dict
+from smelt.processor.speech.heard import Heard, heard_from, word_as_dict, words_of
 from smelt.processor.speech.vad import Voice
 
 
@@ -31,12 +31,14 @@ def listen(
         temperature=0.0,
         condition_on_previous_text=False,
     )
-    return (_heard(segment, voice) for segment in segments)
+    return (_heard(segment, voice, model) for segment in segments)
 
 
-def _heard(segment: Segment, voice: Voice) -> Heard:
-    start, end = voice.span_time(segment.start), voice.span_time(segment.end, is_end=True)
-    words = None if segment.words is None else [_word(word, voice) for word in segment.words]
+def _heard(segment: Segment, voice: Voice, model: WhisperModel) -> Heard:
+    found = words_of(segment, model)
+    start = voice.span_time(found[0].start if found else segment.start)
+    end = voice.span_time(segment.end, is_end=True)
+    words = None if found is None else [_word(word, voice) for word in found]
     return heard_from(segment, seek=segment.seek, start=start, end=end, words=words)
 
 
