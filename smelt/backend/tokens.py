@@ -17,6 +17,7 @@ TokenCallable = Callable[[], Awaitable[str]]
 RENEW_BEFORE_S: Final = 60.0
 RENEW_OPAQUE_AFTER_S: Final = 300.0
 RENEW_AT_MOST_EVERY_S: Final = 5.0
+RENEW_WITHIN_S: Final = 20.0
 
 
 def is_jwt(key: str) -> bool:
@@ -57,12 +58,15 @@ def renew_in_s(token: str, now: float) -> float:
 class TokenSource:
     """Hands out the bearer token that goes with a key, fresh as long as its owner can renew it."""
 
-    def __init__(self, key: str, access_token: str | TokenCallable | None = None) -> None:
+    def __init__(
+        self, key: str, access_token: str | TokenCallable | None = None, *, within_s: float = RENEW_WITHIN_S
+    ) -> None:
         self._renew = access_token if callable(access_token) else None
         # Opaque keys stand in the `apikey` header alone; the platform turns them into tokens of its own.
         fallback = key if is_jwt(key) else None
         self._token = access_token if isinstance(access_token, str) else fallback
         self._renew_at = 0.0
+        self._within_s = within_s
         self._lock = asyncio.Lock()
 
     @property
@@ -90,7 +94,8 @@ class TokenSource:
 
     async def _ask(self, renew: TokenCallable) -> None:
         try:
-            self._token = await renew()
+            async with asyncio.timeout(self._within_s):  # All calls wait for it meanwhile.
+                self._token = await renew()
         except SmeltError:
             raise
         except PermissionError as exc:

@@ -28,7 +28,7 @@ from smelt.backend.realtime.decisions import (
     may_reuse,
     next_step,
 )
-from smelt.errors import RequestRefused, Unauthorized
+from smelt.errors import Refused, RequestRefused, Unauthorized
 
 PACE = Pace(clock_check_s=60)
 NOT_ALLOWED = "Unauthorized: You do not have permissions to read from this Channel topic: x"
@@ -149,6 +149,74 @@ def test_silence_is_noticed_in_time_and_rest_never_oversleeps(
     if isinstance(step, Rest):
         assert step.seconds > 0
         assert now + step.seconds <= opened_at + PACE.recycle_s + 1e-6
+
+
+@given(st.lists(st.floats(0, 30), max_size=20), st.floats(5, 60), st.floats(1, 60))
+def test_a_socket_lives_while_it_answers_in_time_and_not_much_longer(
+    answers_in_s: list[float], heartbeat_s: float, answer_s: float
+) -> None:
+    """Played through with a clock of its own: the n-th heartbeat is answered after so many seconds, the rest never."""
+    pace = Pace(heartbeat_s=heartbeat_s, answer_s=answer_s, recycle_s=1e9)
+    now = heard_at = beat_at = 0.0
+    answers = iter(answers_in_s)
+    answer_at = float("inf")
+    while not isinstance(step := next_step(Vitals(0, heard_at, beat_at), now, pace), Retire):
+        if isinstance(step, Beat):
+            beat_at, answer_at = now, now + next(answers, float("inf"))
+            assert beat_at - heard_at <= heartbeat_s + 1e-6
+        else:
+            now += min(step.seconds, max(0.0, answer_at - now))
+        if now >= answer_at:
+            heard_at, answer_at = now, float("inf")
+    in_time = next((n for n, answer in enumerate(answers_in_s) if answer > answer_s), len(answers_in_s))
+    assert len(answers_in_s) - len(list(answers)) >= in_time
+    assert now - heard_at <= heartbeat_s + answer_s + 1e-6
+
+
+REASONS = st.text() | st.builds(
+    "{}{}{}".format,
+    st.text(max_size=3),
+    st.sampled_from([NOT_ALLOWED, EXPIRED, "Too many messages", "TopicNameRequired: x", "UnableToReplayMessages: x"]),
+    st.text(max_size=3),
+)
+LEFT = st.one_of(
+    st.builds(JoinRefused, REASONS),
+    st.builds(ChannelFailed, REASONS),
+    st.builds(SocketLost, REASONS),
+    st.just(JoinTimedOut()),
+    st.just(ClosedByServer()),
+)
+
+
+@given(LEFT)
+def test_only_an_answer_of_the_server_ends_the_joining_and_never_before_a_fresh_token_was_tried(left: Left) -> None:
+    first, second = after_leaving(left, can_renew=True), after_leaving(left, can_renew=False)
+    if isinstance(first, Renew):
+        assert isinstance(second, GiveUp)
+        assert isinstance(second.error, Unauthorized)
+    else:
+        assert type(first) is type(second)
+    if isinstance(second, GiveUp):
+        assert isinstance(left, JoinRefused | ChannelFailed)
+        assert isinstance(second.error, Refused)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["opened", "dial failed", "lost"]), st.floats(0, 120))))
+def test_every_failure_counts_once_until_a_stable_minute(events: list[tuple[str, float]]) -> None:
+    backoff = Backoff(stable_s=60)
+    for event, age_s in events:
+        before, was_waiting = backoff.failures, backoff.waiting
+        match event:
+            case "opened":
+                backoff.opened()
+                assert (backoff.failures, backoff.waiting) == (before, False)
+            case "dial failed":
+                backoff.dial_failed()
+                assert (backoff.failures, backoff.waiting) == (before + 1, True)
+            case "lost":
+                backoff.lost(age_s)
+                counted = before if was_waiting else 1 if age_s >= 60 else before + 1
+                assert (backoff.failures, backoff.waiting) == (counted, True)
 
 
 @pytest.mark.parametrize(

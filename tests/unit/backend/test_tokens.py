@@ -90,6 +90,15 @@ async def test_what_goes_wrong_in_renewing_is_told_in_smelt_s_words(raised: Exce
         await TokenSource("sb_publishable_abc", renew).current()
 
 
+async def test_who_never_answers_with_a_fresh_token_does_not_hold_up_everything() -> None:
+    async def renew() -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    with pytest.raises(Unavailable):
+        await TokenSource("sb_publishable_abc", renew, within_s=0.01).current()
+
+
 def test_a_token_tells_for_whom_it_speaks() -> None:
     def speaking_for(claims: object) -> str:
         return f"e30.{base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip('=')}.c2ln"
