@@ -136,9 +136,8 @@ class Feed:
     async def _read(self) -> None:
         mine = ("user_id", "eq", str(self._user_id))
         self._owned.start_read()
-        smelts, files = await asyncio.gather(
-            self._project.rpc.rows("smelts", mine), self._project.rpc.rows("smelt_files", mine)
-        )
+        smelts = await self._project.rpc.rows("smelts", mine)
+        files = await self._project.rpc.rows("smelt_files", mine)
         self._take(self._owned.take_rows(_parsed(SmeltRow, smelts), _parsed(FileRow, files)))
 
     def _hear(self, payload: object) -> None:

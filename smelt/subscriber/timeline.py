@@ -27,7 +27,7 @@ class Timeline:
     """The story of one smelt as far as it is known; every `take_...` answers what is new in it.
 
     An end that was heard live is held back while `wants_read`, so that nothing that got lost before it stays lost;
-    `conclude` hands it out without.
+    `conclude` hands it out without, unless `ending_run` is None.
     """
 
     def __init__(self, smelt_id: UUID) -> None:
@@ -51,9 +51,11 @@ class Timeline:
         return self.ended is None and (self._known_end is not None or self._transcript.is_incomplete)
 
     @property
-    def can_conclude(self) -> bool:
-        """True when the end is known with all of its results, though perhaps not everything before it."""
-        return self.ended is None and self._known_end is not None and not self._end_is_truncated
+    def ending_run(self) -> int | None:
+        """The run whose end is known with all of its results, though perhaps not everything before it."""
+        if self.ended is not None or self._known_end is None or self._end_is_truncated:
+            return None
+        return self._known_end.run
 
     def take_event(self, event: SmeltEvent) -> tuple[Update, ...]:
         """Merge a live event; answers what is new."""
@@ -93,8 +95,8 @@ class Timeline:
         )
 
     def conclude(self) -> tuple[Update, ...]:
-        """Hand out the end as it is known; nothing unless `can_conclude`."""
-        if not self.can_conclude or self._known_end is None:
+        """Hand out the end as it is known; nothing while `ending_run` is None."""
+        if self.ending_run is None or self._known_end is None:
             return ()
         self.ended = self._known_end
         return (self.ended,)

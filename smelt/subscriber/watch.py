@@ -50,6 +50,7 @@ class Watch:
         self._event_at: float | None = None
         self._read_at: float | None = None
         self._left_at: float | None = None
+        self._ending_run: int | None = None
         self._grace: asyncio.TimerHandle | None = None
 
     async def items(self) -> AsyncGenerator[Item, None]:
@@ -69,8 +70,7 @@ class Watch:
                     return
         finally:
             self._reader.remove(self)
-            if self._grace is not None:
-                self._grace.cancel()
+            self._stop_grace()
             await self._channel.leave()
 
     async def updates(self) -> AsyncGenerator[Update, None]:
@@ -113,6 +113,7 @@ class Watch:
             self._tell(*self._timeline.take_unchanged(state))
         else:
             self._tell(*self._timeline.take_snapshot(state, asked.segments_after or 0))
+        self._time_end()
 
     def take_trouble(self, error: Passing) -> None:
         """Tell that something does not work for now."""
@@ -149,12 +150,24 @@ class Watch:
         self._tell(*self._timeline.take_event(parsed))
         if self._timeline.wants_read:
             self._reader.hasten(self)
-        if self._timeline.can_conclude and self._grace is None:
+        self._time_end()
+
+    def _time_end(self) -> None:
+        # The end of each run has a time of its own: one that a retry overtook takes nothing from the next.
+        run = self._timeline.ending_run
+        if run == self._ending_run:
+            return
+        self._ending_run = run
+        self._stop_grace()
+        if run is not None:
             self._reader.ask(self)
             self._grace = asyncio.get_running_loop().call_later(END_GRACE_S, self._conclude)
 
+    def _stop_grace(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+
     def _conclude(self) -> None:
-        self._grace = None
         self._tell(*self._timeline.conclude())
 
     def _joined(self) -> None:

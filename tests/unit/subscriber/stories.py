@@ -102,8 +102,8 @@ def _step(row: Row, kind: str, file: int, count: int) -> Step:
     return Step(row, None if kind == "quiet" else progress_event(row))
 
 
-def assert_told_whole(story: Story, told: list[Update]) -> None:
-    """It ended once, at last, as the run that it tells of did, with all that was spoken in that run."""
+def assert_ended(story: Story, told: list[Update]) -> Row:
+    """It ended once, at last, as the run that it tells of did; answers how."""
     ends = [update for update in told if isinstance(update, Completed | Failed)]
     assert ends == told[-1:]
     (end,) = ends
@@ -111,15 +111,24 @@ def assert_told_whole(story: Story, told: list[Update]) -> None:
     assert (end.status, end.seq) == (final.status, final.seq)
     if isinstance(end, Completed):
         assert end.results == results(final)
-    assert spoken(told, end.run) == {file: list(range(n)) for file, n in lengths(final).items()}
+    return final
+
+
+def assert_told_whole(story: Story, told: list[Update]) -> None:
+    """It ended, with all that was spoken in its last run."""
+    final = assert_ended(story, told)
+    assert spoken(told, final.run) == {file: list(range(n)) for file, n in lengths(final).items()}
 
 
 def assert_never_back(story: Story, told: list[Update]) -> None:
-    """Neither seq, run, stage nor percentage goes back, and no segment is told twice or out of its turn."""
+    """Neither seq, run, stage nor percentage goes back, and no segment is told twice or out of its turn.
+
+    Only the place in the queue may change without the rest.
+    """
     progress = [update for update in told if isinstance(update, Progress)]
     for before, after in pairwise(progress):
         is_newer = (before.run, before.seq) < (after.run, after.seq)
-        assert is_newer or before.model_copy(update={"queue_position": after.queue_position}) == after != before
+        assert is_newer or before.model_copy(update={"queue_position": after.queue_position}) == after
         if before.run == after.run:
             assert before.percentage <= after.percentage
             assert STAGES.index(before.status) <= STAGES.index(after.status)

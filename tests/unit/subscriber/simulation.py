@@ -1,0 +1,293 @@
+"""A project in memory and a clock that runs ahead: hours of a client's life in milliseconds, the same for each seed."""
+
+import asyncio
+import random
+import selectors
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
+from unittest import mock
+from uuid import UUID, uuid4
+
+from stories import NOW, Row, Story, snapshot
+
+from smelt.backend.realtime import ConnectionReport
+from smelt.contract.batches import BatchStatus
+from smelt.contract.channels import batch_channel, feed_channel, notifications_channel, smelt_channel
+from smelt.contract.state import Unchanged
+from smelt.errors import Unavailable
+
+T = TypeVar("T")
+
+USER = UUID(int=77)
+BATCH = UUID(int=88)
+SILENT_S = 20.0
+JOIN_S = 4.0
+CHANGE_LAG_S = 0.3
+
+
+class Ahead(selectors.DefaultSelector):
+    """Waits for nothing: with nothing else to do, it is already the time of the next timer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        ready = super().select(0)
+        if not ready:
+            assert timeout is not None, "everybody waits for ever"
+            self.now += timeout
+        return ready
+
+
+def simulate(work: Coroutine[Any, Any, T], seed: int) -> T:
+    """Run a coroutine in a time of its own; the same seed gives the same run."""
+    clock = Ahead()
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        with (
+            mock.patch.object(time, "monotonic", clock.monotonic),
+            asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(clock)) as runner,
+        ):
+            return runner.run(work)
+    finally:
+        random.setstate(before)
+
+
+class Server:
+    """The rows of one user and who listens to them; it is told how the network between is."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.rest: Literal["up", "refused", "silent"] = "up"
+        self.realtime_is_up = True
+        self.copies: tuple[int, ...] = (1,)
+        self.delay_s = 0.1
+        self.requests: list[float] = []
+        self.channels: list[SimulatedChannel] = []
+        self.begin([])
+
+    def begin(self, stories: list[Story]) -> None:
+        """Forget what was; these smelts have just been created, in one batch."""
+        self.states = {story.rows[0].id: story.rows[0] for story in stories}
+        self.tables: dict[str, dict[UUID, dict[str, Any]]] = {"smelts": {}, "smelt_files": {}, "notifications": {}}
+        self.batch = {"id": BATCH, "title": None, "seq": 0, "completed": 0, "failed": 0, "created_at": NOW}
+        self.batch_size = len(stories)
+
+    async def answer(self, question: Callable[[], T]) -> T:
+        """What a request gets, sooner or later; it is from some moment in between."""
+        self.requests.append(time.monotonic())
+        rest = self.rest
+        await asyncio.sleep(SILENT_S if rest == "silent" else self.chance.uniform(0, 0.5))
+        if rest != "up":
+            raise Unavailable(f"the project is {rest}")
+        answer = question()
+        await asyncio.sleep(self.chance.uniform(0, 0.5))
+        return answer
+
+    def broadcast(self, topic: str, event: str, payload: object) -> None:
+        """Tell all that are joined, late, twice or not at all as the network likes."""
+        for channel in [one for one in self.channels if one.topic == topic and one.joined]:
+            for _ in range(self.chance.choice(self.copies)):
+                later(self.chance.uniform(0, self.delay_s), channel.hear, event, payload)
+
+    def put(self, table: str, row: dict[str, Any]) -> None:
+        """Insert or update a row of the user."""
+        row_id = UUID(str(row["id"]))
+        kind = "UPDATE" if row_id in self.tables[table] else "INSERT"
+        self.tables[table][row_id] = row
+        self._change({"table": table, "type": kind, "record": row})
+
+    def delete(self, table: str, row_id: UUID) -> None:
+        """Remove a row of the user."""
+        del self.tables[table][row_id]
+        self._change({"table": table, "type": "DELETE", "old_record": {"id": str(row_id)}})
+
+    async def play(self, story: Story, pause_s: float) -> None:
+        """Let a smelt become what its story says, one step after the other."""
+        for step in story.steps:
+            await asyncio.sleep(self.chance.uniform(0, pause_s))
+            self.states[step.row.id] = step.row
+            self.put("smelts", smelt_row(step.row.id, step.row.seq, step.row.status))
+            if step.event is not None:
+                name = type(step.event).__name__.removesuffix("Event").lower()
+                self.broadcast(smelt_channel(str(step.row.id)), name, step.event)
+        self._tell_end(step.row)
+
+    def _tell_end(self, row: Row) -> None:
+        self.batch["seq"] += 1
+        self.batch["completed" if row.status == "completed" else "failed"] += 1
+        self.broadcast(batch_channel(str(BATCH)), "progress", {**self.batch_row(), "batch_id": BATCH})
+        note = notification(row.id)
+        self.tables["notifications"][UUID(note["id"])] = note
+        self.broadcast(notifications_channel(str(USER)), "new_notification", note)
+
+    def batch_row(self) -> dict[str, Any]:
+        ended = self.batch["completed"] + self.batch["failed"]
+        status: BatchStatus = "completed" if ended == self.batch_size else "processing"
+        return {**self.batch, "total": self.batch_size, "progress": 100 * ended / self.batch_size, "status": status}
+
+    def states_of(self, asked: list[dict[str, Any]]) -> dict[str, Any]:
+        """What `get_smelts` answers."""
+        return {"smelts": [self._state(**one) for one in asked], "missing": []}
+
+    def _state(self, id: UUID, after_seq: int | None, segments_after: int | None) -> object:
+        row = self.states[id]
+        place = self.chance.randint(1, 3) if row.status == "pending" else None
+        if after_seq is not None and after_seq >= row.seq:
+            return Unchanged(id=id, seq=row.seq, next_poll_s=2, queue_position=place)
+        return snapshot(row, segments_after or 0, queue_position=place)
+
+    def _change(self, change: dict[str, Any]) -> None:
+        for channel in [one for one in self.channels if one.topic == feed_channel(str(USER)) and one.joined]:
+            later(CHANGE_LAG_S, channel.hear_change, change)  # Changes come in order.
+
+
+class SimulatedProject:
+    """What a client has of a project, without a byte on any wire."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.rpc = SimulatedRpc(server)
+        self.realtime = SimulatedRealtime(server)
+
+    async def user_id(self) -> UUID:
+        return USER
+
+    async def aclose(self) -> None:
+        pass
+
+
+class SimulatedRpc:
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def call_once(self, function: str, /, *, smelts: list[dict[str, Any]]) -> object:
+        assert function == "get_smelts"
+        assert len(smelts) <= 200
+        return await self._server.answer(lambda: self._server.states_of(smelts))
+
+    async def row(self, table: str, row_id: UUID) -> object:
+        return await self._server.answer(self._server.batch_row)
+
+    async def rows(self, table: str, *filters: tuple[str, str, str]) -> list[object]:
+        since = {column: value for column, operator, value in filters if operator == "gte"}.get("created_at", "")
+        return await self._server.answer(
+            lambda: [row for row in self._server.tables[table].values() if row["created_at"] >= since]
+        )
+
+
+class SimulatedRealtime:
+    """Channels that are joined, lost and joined again as the server has it."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def listen(self, listener: Callable[[str], None]) -> None:
+        pass
+
+    def report(self) -> ConnectionReport:
+        joined = sum(channel.joined for channel in self._server.channels)
+        return ConnectionReport("connected", 1, len(self._server.channels), joined, 0, 0, None)
+
+    async def join(self, topic: str, **callbacks: Any) -> "SimulatedChannel":
+        return SimulatedChannel(self._server, topic, callbacks)
+
+
+class SimulatedChannel:
+    def __init__(self, server: Server, topic: str, callbacks: dict[str, Any]) -> None:
+        self.topic = topic
+        self.joined = False
+        self.rejoin_count = 0
+        self._server = server
+        self._callbacks = callbacks
+        server.channels.append(self)
+        self._joining = self._join_soon()
+
+    def lose(self) -> None:
+        if self.joined:
+            self.joined = False
+            self._joining = self._join_soon()
+            self._callbacks["on_left"](None)
+
+    def hear(self, event: str, payload: object) -> None:
+        if self.joined:
+            self._callbacks["on_message"](event, payload)
+
+    def hear_change(self, change: dict[str, Any]) -> None:
+        if self.joined:
+            self._callbacks["on_change"](change)
+
+    async def leave(self) -> None:
+        if self in self._server.channels:
+            self._server.channels.remove(self)
+        self._joining.cancel()
+        self.joined = False
+        await asyncio.sleep(0.01)
+
+    def _join_soon(self) -> asyncio.TimerHandle:
+        return later(self._server.chance.uniform(0, JOIN_S), self._join)
+
+    def _join(self) -> None:
+        if self._server.realtime_is_up:
+            self.joined = True
+            self._callbacks["on_joined"]()
+        else:
+            self._joining = self._join_soon()
+
+
+def later(seconds: float, call: Callable[..., object], *arguments: object) -> asyncio.TimerHandle:
+    return asyncio.get_running_loop().call_later(seconds, call, *arguments)
+
+
+def wall_clock() -> str:
+    return (NOW + timedelta(seconds=time.monotonic())).isoformat()
+
+
+async def held(condition: Callable[[], object]) -> None:
+    """Wait in simulated time until a condition holds."""
+    while not condition():  # noqa: ASYNC110 - its time costs nothing.
+        await asyncio.sleep(1)
+
+
+async def within(seconds: float, work: Awaitable[T]) -> T:
+    """Nothing may take longer than this, in simulated time."""
+    return await asyncio.wait_for(work, seconds)
+
+
+def smelt_row(smelt_id: UUID, seq: int, status: str) -> dict[str, Any]:
+    unknown = ("batch_id", "estimated_end_at", "outcome", "error_code", "error_message", "submitted_at", "started_at")
+    return {
+        **dict.fromkeys(unknown),
+        "id": str(smelt_id),
+        "mode": "separate",
+        "default_prompt_names": ["summarize"],
+        "seq": seq,
+        "run": 1,
+        "status": status,
+        "percentage": 0,
+        "message": "",
+        "created_at": NOW.isoformat(),
+        "completed_at": NOW.isoformat() if status in ("completed", "failed") else None,
+    }
+
+
+def notification(smelt_id: UUID) -> dict[str, Any]:
+    return {
+        "id": str(uuid4()),
+        "user_id": str(USER),
+        "smelt_id": str(smelt_id),
+        "type": "smelt_completed",
+        "title": "",
+        "message": "",
+        "data": {},
+        "created_at": wall_clock(),
+        "seen_at": None,
+        "read_at": None,
+    }
