@@ -1,0 +1,98 @@
+"""Polling is no stand-in for live events, and costs a project next to nothing."""
+
+import asyncio
+import random
+from itertools import pairwise
+from uuid import UUID
+
+import pytest
+from simulation import Server, SimulatedProject, held, simulate
+from stories import FILES, SMELT, Row, Step, Story, end_event, progress_event, segments_event, spoken
+
+from smelt.subscriber.client import Client
+from smelt.subscriber.reader import SMELTS_A_CALL
+from smelt.subscriber.updates import Completed, Progress, Segments, Update
+
+HOUR_S = 3600.0
+
+
+def long_story(steps: int) -> Story:
+    """A smelt that is transcribed for long, a segment and a little progress each time."""
+    told = [Step(Row(), None)]
+    segments: dict[tuple[UUID, int], int] = {}
+    for number in range(steps):
+        seq = 2 + number
+        segments |= {(FILES[0], number): seq}
+        row = Row(seq=seq, status="transcribing", percentage=20 + 50 * number / steps, segments=dict(segments))
+        told += [Step(row, progress_event(row)), Step(row, segments_event(row, FILES[0], range(number, number + 1)))]
+    end = Row(seq=3 + steps, status="completed", percentage=100, segments=segments)
+    return Story((*told, Step(end, end_event(end))))
+
+
+async def watched(server: Server, story: Story, pause_s: float = 0, *, polling: bool = True) -> list[Update]:
+    """What a consumer that takes so long for each update is told of a smelt that takes an hour."""
+    server.begin([story])
+    told: list[Update] = []
+    async with Client(SimulatedProject(server), polling=polling) as client:
+        playing = asyncio.create_task(server.play(story, 2 * HOUR_S / len(story.steps)))
+        async for update in client.watch(SMELT):
+            told += [update]
+            now = server.states[SMELT]
+            # The newest change may be on its way.
+            assert not isinstance(update, Progress) or now.is_over or update.seq >= now.seq - 1
+            await asyncio.sleep(pause_s)
+        await playing
+    return told
+
+
+def test_a_healthy_watch_polls_at_most_once_in_thirty_seconds() -> None:
+    server = Server(random.Random(0))
+    told = simulate(watched(server, long_story(600)), seed=0)
+    assert isinstance(told[-1], Completed)
+    # One read does not wait for the channel, one follows the join, and the last one makes sure that nothing was lost.
+    _, *polls, _ = server.requests
+    assert min(after - before for before, after in pairwise(polls)) >= 30
+    assert len(polls) > 80
+
+
+def test_with_polling_switched_off_live_events_alone_carry_a_watch() -> None:
+    server = Server(random.Random(0))
+    told = simulate(watched(server, long_story(600), polling=False), seed=0)
+    assert isinstance(told[-1], Completed)
+    assert len(server.requests) == 2  # After the join, and before the end is told.
+    assert len([update for update in told if isinstance(update, Progress)]) > 600
+
+
+def test_a_consumer_that_takes_ten_seconds_an_update_gets_the_newest_state_and_every_segment() -> None:
+    server = Server(random.Random(0))
+    told = simulate(watched(server, long_story(1200), pause_s=10), seed=0)
+    assert spoken(told, 1) == {FILES[0]: list(range(1200))}
+    assert len([update for update in told if isinstance(update, Progress)]) < 0.5 * 1200
+    assert max(len(update.segments) for update in told if isinstance(update, Segments)) > 1
+
+
+@pytest.mark.parametrize("count", [1, SMELTS_A_CALL, 1000])
+def test_many_watches_without_realtime_cost_at_most_one_request_a_second(count: int) -> None:
+    server = Server(random.Random(0))
+    server.realtime_is_up = False
+    server.begin([Story((Step(Row(id=UUID(int=1000 + number)), None),)) for number in range(count)])
+
+    async def follow() -> None:
+        async with Client(SimulatedProject(server)) as client:
+            watches = [client.watch(smelt_id) for smelt_id in server.states]
+            watching = [asyncio.create_task(anext(watch)) for watch in watches]
+            await asyncio.wait(watching)
+            since = len(server.requests)
+            await asyncio.sleep(60)
+            ages_s = [report.last_read_age_s for report in client.diagnostics().watches]
+            # Everybody was read for within the longest interval of polling, and what it takes to get through them all.
+            assert len(ages_s) == count
+            assert max(age for age in ages_s if age is not None) < 8 + count / SMELTS_A_CALL
+            gaps = [after - before for before, after in pairwise(server.requests[since:])]
+            assert min(gaps) >= 1
+            assert len(gaps) >= 8
+            for watch in watches:
+                await watch.aclose()
+        await held(lambda: len(asyncio.all_tasks()) == 1)
+
+    simulate(follow(), seed=0)
