@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,13 +35,22 @@ class LanguageModel:
         return made if isinstance(made, Response) else streamed(made)
 
 
-def streamed(text: str, finish_reason: str | None = "stop") -> Response:
+def streamed(text: str, finish_reason: str | None = "stop", *, piece_characters: int = 20) -> Response:
     """An answer in pieces."""
-    pieces = [text[start : start + 20] for start in range(0, len(text), 20)]
+    pieces = [text[start : start + piece_characters] for start in range(0, len(text), piece_characters)]
     choices: list[dict[str, Any]] = [{"delta": {"content": piece}, "finish_reason": None} for piece in pieces]
     choices.append({"delta": {}, "finish_reason": finish_reason})
     lines = [_line(choice) for choice in choices]
     return StreamingResponse(iter([*lines, "data: [DONE]\n\n"]), media_type="text/event-stream")
+
+
+def delayed(answer: Awaitable[str]) -> Response:
+    """An answer that comes when it is there."""
+
+    async def pieces() -> AsyncIterator[str]:
+        yield _line({"delta": {"content": await answer}, "finish_reason": "stop"})
+
+    return StreamingResponse(pieces(), media_type="text/event-stream")
 
 
 def broken(text: str) -> Response:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -70,6 +71,19 @@ class Watched:
             low, high = PERCENT_RANGES[progress["stage"]]
             assert low <= progress["percentage"] <= high, progress
 
+    def check_budget(self) -> None:
+        """Beside those of a new stage, at most one progress a second was sent by each attempt.
+
+        By the database's clock at the commits, which come a little late, each of them another little.
+        """
+        attempts = {payload["attempt"] for payload in self.named("progress")}
+        for attempt in attempts:
+            told = [payload for payload in self.named("progress") if payload["attempt"] == attempt]
+            emitted = [datetime.fromisoformat(payload["emitted_at"]) for payload in told]
+            stages = len({payload["status"] for payload in told})
+            seconds = (emitted[-1] - emitted[0]).total_seconds()
+            assert len(told) - stages <= 1.2 * seconds + 2, f"{len(told)} in {seconds:.1f} s, {stages} stages"
+
 
 class Customer:
     """An app's side: creates, uploads, submits, listens."""
@@ -92,18 +106,24 @@ class Customer:
         return await self.calls.create_smelt(files=announced, default_prompt_names=prompts, **more)
 
     @asynccontextmanager
-    async def watching(self, smelt_id: UUID) -> AsyncIterator[Watched]:
-        """Listen on the channel of a smelt."""
-        watched = Watched(smelt_id)
+    async def listening(self, topic: str) -> AsyncIterator[list[tuple[str, dict[str, Any]]]]:
+        """Everything that is heard on a channel, as it comes."""
+        heard: list[tuple[str, dict[str, Any]]] = []
         channel = await self.project.realtime.join(
-            smelt_channel(str(smelt_id)),
-            on_message=lambda event, payload: watched.events.append((event, payload)),  # type: ignore[arg-type]
+            topic,
+            on_message=lambda event, payload: heard.append((event, payload)),  # type: ignore[arg-type]
         )
         assert await channel.wait_joined(20)
         try:
-            yield watched
+            yield heard
         finally:
             await channel.leave()
+
+    @asynccontextmanager
+    async def watching(self, smelt_id: UUID) -> AsyncIterator[Watched]:
+        """Listen on the channel of a smelt."""
+        async with self.listening(smelt_channel(str(smelt_id))) as heard:
+            yield Watched(smelt_id, heard)
 
     async def state(self, smelt_id: UUID) -> Snapshot:
         """The whole state of a smelt."""

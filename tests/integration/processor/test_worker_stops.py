@@ -46,6 +46,7 @@ async def test_a_killed_worker_costs_no_text_and_no_second_end(
         assert [segment.text for segment in state.segments] == undisturbed
         assert [name for name, _ in watched.ends] == ["completed"]
         watched.check_order()
+        watched.check_budget()
         assert folders(tmp_path, "smelt-worker-*") == []
     finally:
         for worker in workers:
@@ -90,6 +91,7 @@ async def test_a_drained_worker_gives_back_what_the_next_one_finishes(
     assert state.status == "completed"
     assert [segment.text for segment in state.segments] == undisturbed
     watched.check_order()
+    watched.check_budget()
 
 
 async def test_a_worker_that_lost_its_smelt_says_no_more(project: Stack, tmp_path: Path, long_recording: Path) -> None:
@@ -172,4 +174,5 @@ async def test_rolling_deploys_lose_nothing(
     assert state.attempt == 5, "three claims and two releases"
     assert [name for name, _ in watched.ends] == ["completed"]
     watched.check_order()
+    watched.check_budget()
     assert [short.status for short in ended] == ["completed"] * 6

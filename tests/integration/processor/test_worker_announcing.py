@@ -1,0 +1,149 @@
+"""What has happened is told to those who watch, once and whole, whatever becomes of broadcasts and workers."""
+
+import logging
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+from bench import RECORDINGS, WorkerProcess, customer, eventually, work_once, working
+from intermediary import standing_between
+from language_model import serving, streamed
+from prometheus_client.parser import text_string_to_metric_families
+from stacks import Stack
+
+import smelt
+from smelt.backend.realtime import Channel
+from smelt.backend.retrying import without_waiting
+
+GREETING = RECORDINGS / "greeting.ogg"
+LARGE = "It was about tea. " * (300 * 1024 // 18 + 1)
+
+
+def owed(project: Stack, smelt_id: object) -> int:
+    """How many broadcasts of a smelt are owed."""
+    with psycopg.connect(project.db_url) as owner:
+        [(count,)] = owner.execute("select count(*) from smelt.outbox where smelt_id = %s", [smelt_id]).fetchall()
+    assert isinstance(count, int)
+    return count
+
+
+def make_due(project: Stack) -> None:
+    """Let as much time pass for what is owed as a sweep waits for."""
+    with psycopg.connect(project.db_url, autocommit=True) as owner:
+        owner.execute(
+            "update smelt.outbox set created_at = created_at - interval '1 min', leased_by = null, leased_until = null"
+        )
+
+
+async def test_an_end_of_300_kib_is_sent_without_its_results_and_the_watcher_has_them_all(
+    project: Stack, tmp_path: Path
+) -> None:
+    async with (
+        customer(project) as app,
+        serving(lambda _: streamed(LARGE, piece_characters=8192)) as model,
+        smelt.connect(project.api_url, project.anon_key) as client,
+    ):
+        created = await app.create(text_input="We spoke about tea.")
+        async with (
+            app.watching(created.id) as watched,
+            working(project, tmp_path, llm_base_url=model.base_url, llm_model="m"),
+        ):
+            done = await client.wait(created.id, timeout_s=60)
+            await eventually(lambda: watched.ends)
+    [(event, end)] = watched.ends
+    assert (event, end["results_truncated"], end["results"]) == ("completed", True, [])
+    assert [result.content for result in done.results] == [LARGE.strip()]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Workers of this process wait for nothing that a test would have to wait for."""
+    monkeypatch.setitem(Channel.send.__kwdefaults__, "timeout_s", 0.2)
+    monkeypatch.setattr("smelt.processor.announcing._SWEEP_EVERY_S", 0.1)
+    monkeypatch.setattr("smelt.processor.metrics.OBSERVE_EVERY_S", 0.1)
+    with without_waiting():
+        yield
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_end_that_nobody_acknowledges_stays_owed_until_somebody_does(
+    project: Stack, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with (
+        customer(project) as app,
+        standing_between(project) as between,
+        working(between.project, tmp_path, metrics_port=0),
+    ):
+        between.swallows = True
+        created = await app.create(GREETING)
+        async with app.watching(created.id) as watched:
+            await app.calls.submit_smelt(created.id)
+            await eventually(lambda: watched.ends)
+            watched.check_order()
+            await eventually(lambda: owed(project, created.id) == 0)
+        assert not failures(measured(caplog.text)), "what the channel does not take is taken over REST"
+
+        between.refuses = True
+        created = await app.create(GREETING)
+        async with app.watching(created.id) as watched:
+            await app.calls.submit_smelt(created.id)
+            await eventually(lambda: failures(measured(caplog.text)).get("completed"))
+            assert owed(project, created.id) == 1
+            make_due(project)
+            await eventually(lambda: measured(caplog.text)["smelt_outbox_age_seconds",] >= 60)
+            assert not watched.ends
+            between.swallows = between.refuses = False
+            await eventually(lambda: make_due(project) or watched.ends)
+            await eventually(lambda: measured(caplog.text)["smelt_outbox_depth",] == 0)
+        assert [name for name, _ in watched.events if name == "completed"] == ["completed"]
+
+
+async def test_the_end_of_a_worker_that_was_killed_before_it_told_is_told_once_by_another(
+    project: Stack, tmp_path: Path
+) -> None:
+    async with customer(project) as app, standing_between(project) as between:
+        created = await app.create(GREETING)
+        worker = WorkerProcess(between.project, tmp_path)
+
+        def kill(path: str) -> None:
+            if path.endswith("/complete_smelt"):
+                worker.end(signal.SIGKILL)
+
+        between.on_answer = kill
+        try:
+            async with app.watching(created.id) as watched:
+                await app.calls.submit_smelt(created.id)
+                assert await worker.exit_code() == -signal.SIGKILL
+                assert (await app.state(created.id)).status == "completed"
+                assert owed(project, created.id) == 1
+                assert not watched.ends
+                make_due(project)
+                await work_once(project, tmp_path)
+                await eventually(lambda: watched.ends)
+                # A second sweep finds nothing to tell.
+                await work_once(project, tmp_path)
+                assert owed(project, created.id) == 0
+        finally:
+            worker.close()
+    assert [name for name, _ in watched.events if name == "completed"] == ["completed"]
+
+
+def measured(log: str) -> dict[tuple[str, ...], float]:
+    """The metrics of the worker that says in its log where they are."""
+    url = re.search(r"http://127\.0\.0\.1:\d+/metrics", log)
+    assert url is not None
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(httpx.get(url[0]).text)
+        for sample in family.samples
+    }
+
+
+def failures(metrics: dict[tuple[str, ...], float]) -> dict[str, float]:
+    """How many broadcasts of each event nobody took."""
+    return {key[1]: value for key, value in metrics.items() if key[0] == "smelt_broadcast_failures_total"}
