@@ -54,6 +54,8 @@ class RealtimeConnection:
         self._pace = pace or Pace()
         self._sockets: list[Socket] = []
         self._memberships: dict[str, Membership] = {}
+        self._away: set[Membership] = set()
+        self._away_since = 0.0
         self._keepers: set[asyncio.Task[None]] = set()
         self._token_keeper: asyncio.Task[None] | None = None
         self._listeners: list[StateListener] = []
@@ -135,8 +137,23 @@ class RealtimeConnection:
         async with self._dialling:
             return self._room_for(topic) or await self._dial()
 
+    def lost(self, membership: Membership) -> None:
+        """The membership lost its socket and is on its way to another one."""
+        if not self._away:
+            self._away_since = time.monotonic()
+        self._away.add(membership)
+
+    def regained(self, membership: Membership) -> None:
+        """The membership is joined, for the first time or again."""
+        if membership in self._away:
+            self._away.remove(membership)
+            if not self._away:
+                away_s = time.monotonic() - self._away_since
+                logger.info("all channels are joined again after %.1f s", away_s)
+
     def forget(self, membership: Membership) -> None:
         """The membership is over."""
+        self._away.discard(membership)
         if self._memberships.get(membership.topic) is membership:
             del self._memberships[membership.topic]
 
@@ -201,7 +218,8 @@ class RealtimeConnection:
             self._reconnect_count += 1
             self._backoff.lost(socket.age_s)
             self._last_error = reason
-        logger.info("Realtime socket is gone after %.0f s: %s", socket.age_s, reason)
+        count = socket.seat_count
+        logger.info("Realtime socket with %s channels is gone after %.0f s: %s", count, socket.age_s, reason)
         self._update_state()
 
     async def _keep_token_fresh(self) -> None:

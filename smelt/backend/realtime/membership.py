@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, assert_never
 
-from smelt.backend.realtime.decisions import GiveUp, Left, Next, Pace, Rejoin, Renew, after_leaving
+from smelt.backend.realtime.decisions import GiveUp, Left, Next, Pace, Rejoin, Renew, SocketLost, after_leaving
 from smelt.backend.realtime.seat import ChangesOf, Ears, Seat
 from smelt.backend.realtime.socket import Socket
 from smelt.backend.retrying import pause, reconnect_wait_s
@@ -52,6 +52,14 @@ class Sockets(Protocol):
         """Get a token other than `stale` and give it to all sockets; raises `Unavailable` or `Unauthorized`."""
         ...
 
+    def lost(self, membership: "Membership") -> None:
+        """The membership lost its socket and is on its way to another one."""
+        ...
+
+    def regained(self, membership: "Membership") -> None:
+        """The membership is joined, for the first time or again."""
+        ...
+
     def forget(self, membership: "Membership") -> None:
         """The membership is over."""
         ...
@@ -73,6 +81,7 @@ class Membership:
         self._failures = 0
         self._token: str | None = None
         self._token_is_fresh = False
+        self._level = logging.INFO
         self._settled = asyncio.Event()
         self._task = asyncio.create_task(self._keep_joined(), name=f"channel {topic}")
         self._task.add_done_callback(lambda _: sockets.forget(self))
@@ -143,7 +152,11 @@ class Membership:
         stable = joined_at is not None and time.monotonic() - joined_at >= self._pace.stable_s
         self._failures = 1 if stable else self._failures + 1
         if joined_at is not None:
-            logger.info("left channel %s: %s", self.topic, left)
+            # What concerns all channels of a socket is told once, by whoever has the sockets.
+            self._level = logging.DEBUG if isinstance(left, SocketLost) else logging.INFO
+            if isinstance(left, SocketLost):
+                self._sockets.lost(self)
+            logger.log(self._level, "left channel %s: %s", self.topic, left)
             self._tell(lambda listener: listener.hear_left(None))
         return left
 
@@ -186,7 +199,8 @@ class Membership:
         self._token_is_fresh = False
         self.rejoin_count += 1
         self._settled.set()
-        logger.info("joined channel %s", self.topic)
+        logger.log(self._level, "joined channel %s", self.topic)
+        self._sockets.regained(self)
         self._tell(lambda listener: listener.hear_joined())
 
     def _tell_late(self, listener: Listener) -> None:

@@ -1,37 +1,26 @@
 """Changes of rows come over the same connection, which counts as joined only while the database is listened to."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from scripted_realtime import Frame, ScriptedRealtime, reply, scripted_realtime
+from connections import BRISK
+from scripted_realtime import Frame, ScriptedRealtime, reply
 from waiting import until
 from websockets.asyncio.server import ServerConnection
 
 from smelt.backend.project import Project
-from smelt.backend.realtime import ChangesOf, Pace
-from smelt.backend.retrying import without_waiting
+from smelt.backend.realtime import ChangesOf
 
-BRISK = Pace(heartbeat_s=0.2, answer_s=0.4, join_timeout_s=1, joins_a_second=1000)
 WISH = ChangesOf("smelts", "user_id=eq.1")
 TOPIC = "feed:1"
 
-
-@pytest.fixture
-async def server() -> AsyncIterator[ScriptedRealtime]:
-    async with scripted_realtime() as running:
-        running.on_frame = answer_join
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def at_once() -> Iterator[None]:
-    with without_waiting():
-        yield
+pytestmark = pytest.mark.usefixtures("at_once")
 
 
 @pytest.fixture
 async def project(server: ScriptedRealtime) -> AsyncIterator[Project]:
+    server.on_frame = answer_join
     async with Project(server.url, "sb_publishable_x", pace=BRISK) as opened:
         yield opened
 

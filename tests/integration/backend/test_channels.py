@@ -1,107 +1,16 @@
-"""The Realtime connection brings its channels back, whatever a server does to it."""
+"""The Realtime connection keeps its channels joined, or says why they can't be."""
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from http import HTTPStatus
-from typing import Any
 
 import pytest
-from scripted_realtime import Frame, ScriptedRealtime, reply, scripted_realtime, send
+from connections import Ear, project
+from scripted_realtime import Frame, ScriptedRealtime, reply, send
 from waiting import until
 from websockets.asyncio.server import ServerConnection
 
-from smelt.backend.project import Project
-from smelt.backend.realtime import Pace
-from smelt.backend.retrying import without_waiting
-from smelt.backend.tokens import TokenCallable
 from smelt.errors import RequestRefused, Unauthorized
 
-BRISK = Pace(heartbeat_s=0.2, answer_s=0.4, join_timeout_s=1, rate_limit_wait_s=0.2, joins_a_second=1000)
-CALM = Pace(heartbeat_s=60, joins_a_second=1000)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ScriptedRealtime]:
-    async with scripted_realtime() as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def at_once() -> Any:
-    with without_waiting():
-        yield
-
-
-@asynccontextmanager
-async def project(
-    server: ScriptedRealtime, *, pace: Pace = BRISK, access_token: str | TokenCallable | None = None
-) -> AsyncIterator[Project]:
-    """A project at the server, checked to leave nothing behind."""
-    before = asyncio.all_tasks()
-    threads = threading.active_count()
-    async with Project(server.url, "sb_publishable_x", access_token=access_token, pace=pace) as opened:
-        yield opened
-    await until(lambda: not server.sockets and not _left_over(before))
-    assert threading.active_count() <= threads + 1
-
-
-def _left_over(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
-    ours = ("smelt/", "realtime/_async", "websockets/asyncio/connection", "httpx")
-    return {task for task in asyncio.all_tasks() - before if any(where in repr(task) for where in ours)}
-
-
-class Ear:
-    """Hears what a channel tells."""
-
-    def __init__(self) -> None:
-        self.messages: list[tuple[str, object]] = []
-        self.joined_count = 0
-        self.left: list[Exception | None] = []
-
-    def on_message(self, event: str, payload: object) -> None:
-        self.messages.append((event, payload))
-
-    def on_joined(self) -> None:
-        self.joined_count += 1
-
-    @property
-    def callbacks(self) -> dict[str, Any]:
-        return {"on_message": self.on_message, "on_joined": self.on_joined, "on_left": self.left.append}
-
-
-async def abort(socket: ServerConnection) -> None:
-    socket.transport.abort()
-
-
-async def frame_over_a_mebibyte(socket: ServerConnection) -> None:
-    await socket.send("x" * (1 << 21))
-
-
-def close_with(code: int) -> Any:
-    async def close(socket: ServerConnection) -> None:
-        await socket.close(code)
-
-    return close
-
-
-@pytest.mark.parametrize(
-    "break_it",
-    [abort, frame_over_a_mebibyte, *(close_with(code) for code in (1000, 1001, 1008, 1011, 1012, 1013, 4000))],
-    ids=["1006", "1009", "1000", "1001", "1008", "1011", "1012", "1013", "4000"],
-)
-async def test_a_broken_socket_is_replaced_and_its_channels_come_back(server: ScriptedRealtime, break_it: Any) -> None:
-    async with project(server, pace=CALM) as opened:
-        ear = Ear()
-        channel = await opened.realtime.join("smelt:a", **ear.callbacks)
-        assert await channel.wait_joined(5)
-        await break_it(server.sockets[0])
-        await until(lambda: ear.joined_count == 2)
-        assert ear.left == [None]
-        await server.broadcast("smelt:a", "progress", {"n": 1})
-        await until(lambda: ear.messages == [("progress", {"n": 1})])
-        assert opened.realtime.report().reconnect_count == 1
+pytestmark = pytest.mark.usefixtures("at_once")
 
 
 @pytest.mark.parametrize(
@@ -128,56 +37,6 @@ async def test_a_channel_that_the_server_ends_is_joined_again_elsewhere(
         await server.broadcast("smelt:a", "progress", {})
         await until(lambda: ear.messages == [("progress", {})])
         assert (ear.joined_count, other.joined_count, other.left) == (2, 1, [])
-
-
-@pytest.mark.parametrize("text", ["no JSON", "[1, 2]", '{"topic": "realtime:smelt:a"}', '{"event": 1}', ""])
-async def test_malformed_frames_change_nothing(server: ScriptedRealtime, text: str) -> None:
-    async with project(server) as opened:
-        ear = Ear()
-        channel = await opened.realtime.join("smelt:a", **ear.callbacks)
-        assert await channel.wait_joined(5)
-        await server.sockets[0].send(text)
-        await server.broadcast("smelt:a", "progress", {})
-        await until(lambda: ear.messages)
-        assert server.opened_count == 1
-
-
-async def test_a_server_that_does_not_answer_heartbeats_is_left(server: ScriptedRealtime) -> None:
-    async def swallow(_: ServerConnection, frame: Frame) -> bool:
-        return frame["event"] == "heartbeat" and server.opened_count == 1
-
-    server.on_frame = swallow
-    async with project(server) as opened:
-        ear = Ear()
-        await opened.realtime.join("smelt:a", **ear.callbacks)
-        await until(lambda: ear.joined_count == 2)
-        assert opened.realtime.report().last_error == "no answer to a heartbeat"
-
-
-async def test_a_server_that_answers_keeps_its_socket(server: ScriptedRealtime) -> None:
-    async with project(server) as opened:
-        ear = Ear()
-        await opened.realtime.join("smelt:a", **ear.callbacks)
-        await until(lambda: sum(frame["event"] == "heartbeat" for frame in server.frames) >= 4)
-        assert server.opened_count == 1
-
-
-async def test_a_join_without_an_answer_is_tried_on_another_socket(server: ScriptedRealtime) -> None:
-    async def swallow(socket: ServerConnection, frame: Frame) -> bool:
-        return frame["event"] == "phx_join" and socket is server.sockets[0] and server.opened_count == 1
-
-    server.on_frame = swallow
-    async with project(server) as opened:
-        channel = await opened.realtime.join("smelt:a")
-        assert await channel.wait_joined(10)
-        assert server.opened_count == 2
-
-
-async def test_a_socket_is_recycled_before_it_gets_old(server: ScriptedRealtime) -> None:
-    async with project(server, pace=Pace(recycle_s=0.5, joins_a_second=1000)) as opened:
-        ear = Ear()
-        await opened.realtime.join("smelt:a", **ear.callbacks)
-        await until(lambda: ear.joined_count >= 3)
 
 
 async def test_a_refused_channel_is_given_up_with_a_typed_error(server: ScriptedRealtime) -> None:
@@ -270,22 +129,6 @@ async def test_a_token_that_stays_refused_surfaces(server: ScriptedRealtime) -> 
         assert len(server.joins()) == 2
 
 
-async def test_a_refused_key_surfaces_and_a_gateway_in_trouble_does_not(server: ScriptedRealtime) -> None:
-    server.refuse_with = HTTPStatus.SERVICE_UNAVAILABLE
-    async with project(server) as opened:
-        channel = await opened.realtime.join("smelt:a")
-        await until(lambda: opened.realtime.report().failures_in_a_row >= 3)
-        assert opened.realtime.state == "disconnected"
-        server.refuse_with = None
-        assert await channel.wait_joined(5)
-        assert opened.realtime.state == "connected"
-    server.refuse_with = HTTPStatus.UNAUTHORIZED
-    async with project(server) as opened:
-        channel = await opened.realtime.join("smelt:a")
-        assert not await channel.wait_joined(5)
-        assert isinstance(channel.error, Unauthorized)
-
-
 async def test_a_broadcast_counts_as_sent_only_when_it_was_acknowledged(server: ScriptedRealtime) -> None:
     async def swallow(socket: ServerConnection, frame: Frame) -> bool:
         if frame["event"] != "broadcast":
@@ -332,18 +175,6 @@ async def test_a_listener_that_raises_stops_nobody(server: ScriptedRealtime) -> 
         assert await broken.wait_joined(5)
 
 
-async def test_channels_are_spread_over_as_few_sockets_as_they_need(server: ScriptedRealtime) -> None:
-    async with project(server, pace=Pace(joins_a_second=10_000)) as opened:
-        channels = [await opened.realtime.join(f"smelt:{number}") for number in range(250)]
-        assert all([await channel.wait_joined(20) for channel in channels])
-        assert server.opened_count == 3
-        for channel in channels[1:]:
-            await channel.leave()
-        await until(lambda: len(server.sockets) == 1)
-        await channels[0].leave()
-        await until(lambda: not server.sockets)
-
-
 async def test_a_left_channel_can_be_joined_again_at_once(server: ScriptedRealtime) -> None:
     async with project(server) as opened:
         stays = await opened.realtime.join("smelt:stays")
@@ -388,19 +219,6 @@ async def test_who_joins_and_leaves_at_once_hears_nothing(server: ScriptedRealti
         await server.broadcast("smelt:a", "progress", {})
         await stays.leave()
         assert (ear.joined_count, ear.messages, ear.left) == (0, [], [])
-
-
-async def test_states_are_told_as_they_change(server: ScriptedRealtime) -> None:
-    async with project(server) as opened:
-        states: list[str] = []
-        stop = opened.realtime.listen(states.append)
-        channel = await opened.realtime.join("smelt:a")
-        assert await channel.wait_joined(5)
-        await channel.leave()
-        await until(lambda: opened.realtime.state == "disconnected")
-        assert states == ["connecting", "connected", "disconnected"]
-        stop()
-        stop()
 
 
 async def test_a_fresh_token_reaches_what_is_joined_before_the_old_one_expires(server: ScriptedRealtime) -> None:

@@ -1,0 +1,20 @@
+"""A Realtime server that does what a test wants, and no waiting between attempts."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from scripted_realtime import ScriptedRealtime, scripted_realtime
+
+from smelt.backend.retrying import without_waiting
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ScriptedRealtime]:
+    async with scripted_realtime() as running:
+        yield running
+
+
+@pytest.fixture
+def at_once() -> Iterator[None]:
+    with without_waiting():
+        yield

@@ -1,0 +1,54 @@
+"""A project at a scripted server, and somebody who listens."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from scripted_realtime import ScriptedRealtime
+from waiting import until
+
+from smelt.backend.project import Project
+from smelt.backend.realtime import Pace
+from smelt.backend.tokens import TokenCallable
+
+BRISK = Pace(heartbeat_s=0.2, answer_s=0.4, join_timeout_s=1, rate_limit_wait_s=0.2, joins_a_second=1000)
+CALM = Pace(heartbeat_s=60, joins_a_second=1000)
+
+
+@asynccontextmanager
+async def project(
+    server: ScriptedRealtime, *, pace: Pace = BRISK, access_token: str | TokenCallable | None = None
+) -> AsyncIterator[Project]:
+    """A project at the server, checked to leave nothing behind."""
+    before = asyncio.all_tasks()
+    threads = threading.active_count()
+    async with Project(server.url, "sb_publishable_x", access_token=access_token, pace=pace) as opened:
+        yield opened
+    await until(lambda: not server.sockets and not _left_over(before))
+    assert threading.active_count() <= threads + 1
+
+
+def _left_over(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    ours = ("smelt/", "realtime/_async", "websockets/asyncio/connection", "httpx")
+    return {task for task in asyncio.all_tasks() - before if any(where in repr(task) for where in ours)}
+
+
+class Ear:
+    """Hears what a channel tells."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, object]] = []
+        self.joined_count = 0
+        self.left: list[Exception | None] = []
+
+    def on_message(self, event: str, payload: object) -> None:
+        self.messages.append((event, payload))
+
+    def on_joined(self) -> None:
+        self.joined_count += 1
+
+    @property
+    def callbacks(self) -> dict[str, Any]:
+        return {"on_message": self.on_message, "on_joined": self.on_joined, "on_left": self.left.append}

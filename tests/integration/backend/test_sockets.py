@@ -1,0 +1,169 @@
+"""The Realtime connection replaces its sockets, whatever happens to them."""
+
+import logging
+import re
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from connections import CALM, Ear, project
+from scripted_realtime import Frame, ScriptedRealtime
+from waiting import until
+from websockets.asyncio.server import ServerConnection
+
+from smelt.backend.realtime import Pace
+from smelt.errors import Unauthorized
+
+pytestmark = pytest.mark.usefixtures("at_once")
+
+
+async def abort(socket: ServerConnection) -> None:
+    socket.transport.abort()
+
+
+async def frame_over_a_mebibyte(socket: ServerConnection) -> None:
+    await socket.send("x" * (1 << 21))
+
+
+def close_with(code: int) -> Any:
+    async def close(socket: ServerConnection) -> None:
+        await socket.close(code)
+
+    return close
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [abort, frame_over_a_mebibyte, *(close_with(code) for code in (1000, 1001, 1008, 1011, 1012, 1013, 4000))],
+    ids=["1006", "1009", "1000", "1001", "1008", "1011", "1012", "1013", "4000"],
+)
+async def test_a_broken_socket_is_replaced_and_its_channels_come_back(server: ScriptedRealtime, break_it: Any) -> None:
+    async with project(server, pace=CALM) as opened:
+        ear = Ear()
+        channel = await opened.realtime.join("smelt:a", **ear.callbacks)
+        assert await channel.wait_joined(5)
+        await break_it(server.sockets[0])
+        await until(lambda: ear.joined_count == 2)
+        assert ear.left == [None]
+        await server.broadcast("smelt:a", "progress", {"n": 1})
+        await until(lambda: ear.messages == [("progress", {"n": 1})])
+        assert opened.realtime.report().reconnect_count == 1
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[1, 2]", '{"topic": "realtime:smelt:a"}', '{"event": 1}', ""])
+async def test_malformed_frames_change_nothing(server: ScriptedRealtime, text: str) -> None:
+    async with project(server) as opened:
+        ear = Ear()
+        channel = await opened.realtime.join("smelt:a", **ear.callbacks)
+        assert await channel.wait_joined(5)
+        await server.sockets[0].send(text)
+        await server.broadcast("smelt:a", "progress", {})
+        await until(lambda: ear.messages)
+        assert server.opened_count == 1
+
+
+async def test_a_server_that_does_not_answer_heartbeats_is_left(server: ScriptedRealtime) -> None:
+    async def swallow(_: ServerConnection, frame: Frame) -> bool:
+        return frame["event"] == "heartbeat" and server.opened_count == 1
+
+    server.on_frame = swallow
+    async with project(server) as opened:
+        ear = Ear()
+        await opened.realtime.join("smelt:a", **ear.callbacks)
+        await until(lambda: ear.joined_count == 2)
+        assert opened.realtime.report().last_error == "no answer to a heartbeat"
+
+
+async def test_a_server_that_answers_keeps_its_socket(server: ScriptedRealtime) -> None:
+    async with project(server) as opened:
+        ear = Ear()
+        await opened.realtime.join("smelt:a", **ear.callbacks)
+        await until(lambda: sum(frame["event"] == "heartbeat" for frame in server.frames) >= 4)
+        assert server.opened_count == 1
+
+
+async def test_a_join_without_an_answer_is_tried_on_another_socket(server: ScriptedRealtime) -> None:
+    async def swallow(socket: ServerConnection, frame: Frame) -> bool:
+        return frame["event"] == "phx_join" and socket is server.sockets[0] and server.opened_count == 1
+
+    server.on_frame = swallow
+    async with project(server) as opened:
+        channel = await opened.realtime.join("smelt:a")
+        assert await channel.wait_joined(10)
+        assert server.opened_count == 2
+
+
+async def test_a_socket_is_recycled_before_it_gets_old(server: ScriptedRealtime) -> None:
+    async with project(server, pace=Pace(recycle_s=0.5, joins_a_second=1000)) as opened:
+        ear = Ear()
+        await opened.realtime.join("smelt:a", **ear.callbacks)
+        await until(lambda: ear.joined_count >= 3)
+
+
+async def test_a_refused_key_surfaces_and_a_gateway_in_trouble_does_not(server: ScriptedRealtime) -> None:
+    server.refuse_with = HTTPStatus.SERVICE_UNAVAILABLE
+    async with project(server) as opened:
+        channel = await opened.realtime.join("smelt:a")
+        await until(lambda: opened.realtime.report().failures_in_a_row >= 3)
+        assert opened.realtime.state == "disconnected"
+        server.refuse_with = None
+        assert await channel.wait_joined(5)
+        assert opened.realtime.state == "connected"
+    server.refuse_with = HTTPStatus.UNAUTHORIZED
+    async with project(server) as opened:
+        channel = await opened.realtime.join("smelt:a")
+        assert not await channel.wait_joined(5)
+        assert isinstance(channel.error, Unauthorized)
+
+
+async def test_channels_are_spread_over_as_few_sockets_as_they_need(server: ScriptedRealtime) -> None:
+    async with project(server, pace=Pace(joins_a_second=10_000)) as opened:
+        channels = [await opened.realtime.join(f"smelt:{number}") for number in range(250)]
+        assert all([await channel.wait_joined(20) for channel in channels])
+        assert server.opened_count == 3
+        for channel in channels[1:]:
+            await channel.leave()
+        await until(lambda: len(server.sockets) == 1)
+        await channels[0].leave()
+        await until(lambda: not server.sockets)
+
+
+async def test_states_are_told_as_they_change(server: ScriptedRealtime) -> None:
+    async with project(server) as opened:
+        states: list[str] = []
+        stop = opened.realtime.listen(states.append)
+        channel = await opened.realtime.join("smelt:a")
+        assert await channel.wait_joined(5)
+        await channel.leave()
+        await until(lambda: opened.realtime.state == "disconnected")
+        assert states == ["connecting", "connected", "disconnected"]
+        stop()
+        stop()
+
+
+async def test_the_log_tells_the_story_of_a_reconnect_in_five_lines_for_any_number_of_channels(
+    server: ScriptedRealtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with project(server, pace=CALM) as opened:
+        channels = [await opened.realtime.join(f"smelt:{number}") for number in range(40)]
+        assert all([await channel.wait_joined(10) for channel in channels])
+        caplog.set_level(logging.INFO, "smelt")
+        caplog.clear()
+        server.refuse_with = HTTPStatus.SERVICE_UNAVAILABLE
+        await server.sockets[0].close(1012)
+        await until(lambda: opened.realtime.report().failures_in_a_row >= 2)
+        server.refuse_with = None
+        await until(lambda: all(channel.rejoin_count for channel in channels))
+        story = [record.getMessage() for record in caplog.records if record.name.startswith("smelt")]
+
+    told = [re.sub(r"\d+\.\d s|attempt \d+", "...", line) for line in story]
+    assert list(dict.fromkeys(told)) == [  # The second and third again for each attempt.
+        "Realtime socket with 40 channels is gone after 0 s: closed with 1012",
+        "dialling Realtime in ..., ...",
+        "opening a Realtime socket: HTTP 503",
+        "opened Realtime socket 1",
+        "all channels are joined again after ...",
+    ]
+    attempts = [line.rsplit(" ", 1)[1] for line in story if line.startswith("dialling")]
+    assert attempts == [str(number) for number in range(1, len(attempts) + 1)]
+    assert len(story) == 3 + 2 * len(attempts) - 1
