@@ -28,11 +28,14 @@ Act = Callable[[FaultyProxy, Topics], None]
 class Fault:
     """Begins with the context of `inject` and ends with it, as far as it is not over at once.
 
-    `breaks` tells whether channels have to be joined again. `lasts_s` is for a benchmark; 0 is over at once.
+    `breaks` tells whether channels have to be joined again, `forbids` that it ends a watch with an error. One that
+    concerns the whole process is injected `alone`. `lasts_s` is for a benchmark; 0 is over at once.
     """
 
     inject: Inject
     breaks: bool = True
+    forbids: bool = False
+    alone: bool = False
     lasts_s: float = 0.0
 
 
@@ -145,10 +148,11 @@ FAULTS: Final[dict[str, Fault]] = {
     "phx_error": Fault(told(("phx_error", {"reason": "crashed"}))),
     "system error": Fault(told(system_error("went wrong"))),
     "rate limit": Fault(told(system_error("Too many messages per second"), ("phx_close", {}))),
+    "expired token": Fault(told(system_error("Token has expired 0 seconds ago"), ("phx_close", {}))),
     "frame over 1 MiB": Fault(sent(Frame(OP_TEXT, b"x" * (1 << 21)))),
     "malformed frames": Fault(at_once(malformed), breaks=False),
     "no UTF-8": Fault(sent(Frame(OP_TEXT, b"\xff\xfe"))),
     "stalled socket": Fault(stalled, breaks=False, lasts_s=3),
-    "wake from sleep": Fault(asleep),
+    "wake from sleep": Fault(asleep, alone=True),
     "PostgREST gone": Fault(refusing("rest"), breaks=False, lasts_s=30),
 }

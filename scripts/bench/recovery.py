@@ -1,219 +1,167 @@
-"""How long a watch takes to be up to date again after each fault of the network, and what it misses.
+"""How long a watch takes to be up to date again after each fault, and what it misses.
 
-Prints one line of JSON for each fault. The time runs from the end of the fault (for those that are over at once, from
-the fault) until the watch has told a state that was written meanwhile. The reference is the official client alone on
-the same channel through the same proxy: until it hears events again. `missed_ends` counts smelts whose end was never
-told.
+`scripts/bench/recovery.py [--rounds N] [FAULT...]` prints one line of JSON for each fault. One client behind a proxy
+watches two smelts: one goes on during the fault, the other ends during it. The time runs from the end of the fault (for
+those that are over at once, from the fault) until both are told, or until both watches have ended with an error where
+that is due; `rejoined` until the channel is joined again. `missed_ends` counts smelts whose end was not told within a
+minute. The reference, in the first round, is the official client alone on the channel of the first smelt through the
+same proxy: until it hears an event again, within half a minute. Null stands for what did not come.
 """
 
+import argparse
 import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from uuid import UUID
+from statistics import median
+from typing import Final
 
-from realtime import AsyncRealtimeClient
-
-from smelt.backend.project import Project
-from smelt.local import LocalStack
-from smelt.subscriber.client import Client, connect
-from smelt.subscriber.updates import Completed, Progress
+import psycopg
+from official import Official
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "integration" / "subscriber"))
 
+from faults import FAULTS, Fault, Inject, Topics, refusing, system_error, told
 from hands import Hand, Job
-from proxies import FaultyProxy, Kind, faulty_proxy
+from proxies import FaultyProxy, faulty_proxy
 from stacks import User, running, sign_up
+from viewer import Viewer
 
-ROUNDS = 3
-WITHIN_S = 30.0
-PING_S = 0.05
+from smelt.backend.project import Project
+from smelt.contract.channels import smelt_channel
+from smelt.local import LocalStack
+from smelt.subscriber.client import Client, connect
 
-Act = Callable[[FaultyProxy], Awaitable[None]]
-
-
-async def cut(proxy: FaultyProxy) -> None:
-    """Every connection is reset; new ones work."""
-    proxy.cut()
-
-
-def refused(seconds: float, *kinds: Kind) -> Act:
-    """Connections are reset for a while."""
-
-    async def act(proxy: FaultyProxy) -> None:
-        proxy.refuse(*kinds)
-        await asyncio.sleep(seconds)
-        proxy.heal()
-
-    return act
-
-
-def silent(seconds: float) -> Act:
-    """Connections stay open and let nothing through, then they are gone."""
-
-    async def act(proxy: FaultyProxy) -> None:
-        proxy.silence()
-        await asyncio.sleep(seconds)
-        proxy.refuse()
-        proxy.heal()
-
-    return act
-
-
-async def gone(proxy: FaultyProxy) -> None:
-    """The machine does not listen for three seconds."""
-    await proxy.stop()
-    await asyncio.sleep(3)
-    await proxy.start()
-
-
-FAULTS: dict[str, Act] = {
-    "reset": cut,
-    "refused for 3 s": refused(3),
-    "Realtime refused for 10 s": refused(10, "realtime"),
-    "PostgREST refused for 5 s": refused(5, "rest"),
-    "silent for 5 s, then reset": silent(5),
-    "silent for 25 s, then reset": silent(25),
-    "not listening for 3 s": gone,
-}
+ROUNDS: Final = 5
+ROUNDS_OF_LONG_ONES: Final = 3
+LONG_S: Final = 30.0
+WITHIN_S: Final = 60.0
+REFERENCE_WITHIN_S: Final = 30.0
+PING_S: Final = 0.1
 
 
 @dataclass
 class Outcome:
-    """What came of the rounds of one fault."""
+    """What came of the rounds of one fault; seconds, infinite for what did not come."""
 
-    ours_s: list[float] = field(default_factory=list)
+    told_s: list[float] = field(default_factory=list)
+    rejoined_s: list[float] = field(default_factory=list)
     official_s: list[float] = field(default_factory=list)
     missed_ends: int = 0
 
 
-@dataclass
+@dataclass(frozen=True)
 class Bench:
-    """A project behind a proxy, a user, and a worker's hand that is not behind it."""
+    """A project, a user, and a client and a worker's hand that are not behind any proxy."""
 
-    proxy: FaultyProxy
+    stack: LocalStack
+    user: User
     direct: Client
     hand: Hand
-    key: str
-    user: User
 
-    async def run(self, act: Act) -> Outcome:
-        """Several rounds of one fault."""
+    async def play(self, fault: Fault, rounds: int) -> Outcome:
+        """Several rounds of one fault, side by side unless it concerns the whole process."""
         outcome = Outcome()
-        for _ in range(ROUNDS):
-            await self._round(act, outcome)
+        games = [self._round(fault, outcome, with_reference=number == 0) for number in range(rounds)]
+        if fault.alone:
+            for game in games:
+                await game
+        else:
+            await asyncio.gather(*games)
         return outcome
 
-    async def _round(self, act: Act, outcome: Outcome) -> None:
+    async def _round(self, fault: Fault, outcome: Outcome, *, with_reference: bool) -> None:
+        created = [await self.direct.create(text="Ship it on Monday.") for _ in range(2)]
+        jobs = [await self.hand.claim(smelt.id) for smelt in created]
+        topics = [smelt_channel(str(smelt.id)) for smelt in created]
         # A client of its own a round: one that has just recovered waits longer, so as not to flap.
-        async with connect(self.proxy.url, self.key, self.user.access_token) as faulty:
-            await self._play(faulty, act, outcome)
+        async with (
+            faulty_proxy(self.stack.api_url) as proxy,
+            connect(proxy.url, self.stack.anon_key, self._token) as client,
+            AsyncExitStack() as cleaning,
+        ):
+            viewers = [Viewer(client, smelt.id) for smelt in created]
+            for viewer in viewers:
+                cleaning.push_async_callback(viewer.stop)
+            official = Official(proxy.url, self.stack.anon_key, self.user.access_token, topics[0])
+            if with_reference:
+                await official.start()
+                cleaning.push_async_callback(official.stop)
+            if not await reached(lambda: all(viewer.told and viewer.joined for viewer in viewers)):
+                raise TimeoutError("the watches did not begin")
+            lasting = await cleaning.enter_async_context(AsyncExitStack())
+            over_at = await strike(fault, lasting, proxy, topics, jobs)
+            await measure(fault, outcome, viewers, official if with_reference else None, jobs, over_at)
+            await conclude(fault, outcome, viewers, jobs)
 
-    async def _play(self, faulty: Client, act: Act, outcome: Outcome) -> None:
-        created = await self.direct.create(text="Ship it on Monday.")
-        job = await self.hand.claim(created.id)
-        ours, official = Ours(faulty, created.id), Official(self.proxy.url, self.key, self.user, created.id)
-        await official.start()
-        await until(lambda: ours.told and faulty.diagnostics().connection.joined_count == 1)
-        acting = asyncio.create_task(act(self.proxy))
-        await asyncio.sleep(0)
-        await job.report("synthesizing", 80)  # Told while nobody hears it.
-        await acting
-        healed_at = time.monotonic()
-        pinging = asyncio.create_task(ping(job))
-        official_s = asyncio.create_task(after(lambda: official.heard_since(healed_at), healed_at))
-        outcome.ours_s.append(await after(lambda: ours.percentage >= 80, healed_at))
-        outcome.official_s.append(await official_s)
-        pinging.cancel()
-        await asyncio.wait([pinging])
-        await job.complete()
-        outcome.missed_ends += not await reached(lambda: ours.ended)
-        await ours.stop()
-        await official.stop()
+    async def _token(self) -> str:
+        return self.user.access_token
 
 
-class Ours:
-    """A watch."""
-
-    def __init__(self, client: Client, smelt_id: UUID) -> None:
-        self.told = False
-        self.ended = False
-        self.percentage = 0.0
-        self._client = client
-        self._smelt_id = smelt_id
-        self._task = asyncio.create_task(self._watch())
-
-    async def stop(self) -> None:
-        """Watch no more."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
-
-    async def _watch(self) -> None:
-        async with aclosing(self._client.watch(self._smelt_id)) as updates:
-            async for update in updates:
-                self.told = True
-                if isinstance(update, Progress):
-                    self.percentage = update.percentage
-                self.ended = isinstance(update, Completed)
+async def strike(
+    fault: Fault, lasting: AsyncExitStack, proxy: FaultyProxy, topics: Topics, jobs: Sequence[Job]
+) -> float:
+    """Let a fault happen while one smelt goes on and the other ends; answers when it was over."""
+    going, ending = jobs
+    await lasting.enter_async_context(fault.inject(proxy, topics))
+    over_at = time.monotonic()
+    await going.report("synthesizing", 80)
+    await ending.complete()
+    if fault.lasts_s:
+        await asyncio.sleep(fault.lasts_s)
+        await lasting.aclose()
+        over_at = time.monotonic()
+    return over_at
 
 
-class Official:
-    """The official client as its documentation has it."""
-
-    def __init__(self, url: str, key: str, user: User, smelt_id: UUID) -> None:
-        self._client = AsyncRealtimeClient(f"{url}/realtime/v1", key)
-        self._token = user.access_token
-        self._topic = f"smelt:{smelt_id}"
-        self._heard_at = 0.0
-
-    async def start(self) -> None:
-        """Join the channel."""
-        await self._client.connect()
-        await self._client.set_auth(self._token)
-        channel = self._client.channel(self._topic, {"config": {"private": True, "broadcast": None, "presence": None}})
-        channel.on_broadcast("*", self._hear)
-        await channel.subscribe()
-
-    def heard_since(self, moment: float) -> bool:
-        """True once an event came after a moment."""
-        return self._heard_at > moment
-
-    async def stop(self) -> None:
-        """Close it, in whatever state it is."""
-        await self._client.close()
-
-    def _hear(self, _: object) -> None:
-        self._heard_at = time.monotonic()
+async def measure(
+    fault: Fault,
+    outcome: Outcome,
+    viewers: Sequence[Viewer],
+    official: Official | None,
+    jobs: Sequence[Job],
+    over_at: float,
+) -> None:
+    """Wait until all is told and joined again, while more is told all the time."""
+    going, ending = viewers
+    pinging = asyncio.create_task(ping(jobs[0]))
+    due = (
+        (lambda: going.failed and ending.failed) if fault.forbids else (lambda: going.percentage >= 80 and ending.over)
+    )
+    waits = [note(outcome.told_s, due, over_at)]
+    if fault.breaks:
+        waits.append(note(outcome.rejoined_s, lambda: going.joined and going.rejoin_count, over_at))
+    if official is not None:
+        heard = lambda: official.heard_since(over_at)  # noqa: E731
+        waits.append(note(outcome.official_s, heard, over_at, REFERENCE_WITHIN_S))
+    await asyncio.gather(*waits)
+    pinging.cancel()
+    await asyncio.wait([pinging])
 
 
-async def ping(job: Job) -> None:
-    """Broadcast a little progress again and again."""
-    percentage = 80.0
-    while True:
-        percentage = min(percentage + 0.1, 99.0)
-        await job.report("synthesizing", percentage)
-        await asyncio.sleep(PING_S)
+async def conclude(fault: Fault, outcome: Outcome, viewers: Sequence[Viewer], jobs: Sequence[Job]) -> None:
+    """End the smelt that went on, and count the ends that were not told."""
+    await jobs[0].complete()
+    await reached(lambda: all(viewer.over for viewer in viewers))
+    if not fault.forbids:
+        outcome.missed_ends += sum(not viewer.over or viewer.failed for viewer in viewers)
 
 
-async def after(condition: Callable[[], bool], moment: float) -> float:
-    """Seconds from a moment until a condition holds; infinite when it does not within half a minute."""
-    return time.monotonic() - moment if await reached(condition) else float("inf")
+async def note(
+    times_s: list[float], condition: Callable[[], object], over_at: float, within_s: float = WITHIN_S
+) -> None:
+    """Note the seconds from a moment until a condition holds."""
+    times_s.append(time.monotonic() - over_at if await reached(condition, within_s) else float("inf"))
 
 
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for what must come."""
-    if not await reached(condition):
-        raise TimeoutError("the bench is not ready")
-
-
-async def reached(condition: Callable[[], object]) -> bool:
-    """Wait for a condition; false after half a minute."""
-    deadline = time.monotonic() + WITHIN_S
+async def reached(condition: Callable[[], object], within_s: float = WITHIN_S) -> bool:
+    """Wait for a condition; false when it did not hold in time."""
+    deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
             return False
@@ -221,47 +169,78 @@ async def reached(condition: Callable[[], object]) -> bool:
     return True
 
 
-def tell(fault: str, outcome: Outcome) -> None:
+async def ping(job: Job) -> None:
+    """Broadcast a little progress again and again."""
+    percentage = 80.0
+    while True:
+        percentage = min(percentage + 0.01, 99.0)
+        await job.report("synthesizing", percentage)
+        await asyncio.sleep(PING_S)
+
+
+def revoking(db_url: str, stranger: User) -> Inject:
+    """The smelts go over to somebody else, and Realtime finds out."""
+
+    @asynccontextmanager
+    async def inject(proxy: FaultyProxy, topics: Topics) -> AsyncIterator[None]:
+        async with await psycopg.AsyncConnection.connect(db_url) as connection:
+            ids = [topic.split(":")[1] for topic in topics]
+            await connection.execute("update public.smelts set user_id = %s where id = any(%s)", (stranger.id, ids))
+        reason = "You do not have permissions to read from this Channel topic: smelt"
+        async with told(system_error(reason), ("phx_close", {}))(proxy, topics):
+            yield
+
+    return inject
+
+
+def tell(name: str, fault: Fault, outcome: Outcome) -> None:
     """Print one fault."""
     line = {
-        "fault": fault,
-        "rounds": ROUNDS,
-        "p50_s": middle(outcome.ours_s),
-        "max_s": seconds(max(outcome.ours_s)),
+        "fault": name,
+        "lasts_s": fault.lasts_s,
+        "rounds": len(outcome.told_s),
+        "p50_s": seconds(median(outcome.told_s)),
+        "max_s": seconds(max(outcome.told_s)),
+        "rejoined_p50_s": seconds(median(outcome.rejoined_s)) if outcome.rejoined_s else None,
+        "rejoined_max_s": seconds(max(outcome.rejoined_s)) if outcome.rejoined_s else None,
         "missed_ends": outcome.missed_ends,
         "reference": "official client alone, hears again",
-        "reference_p50_s": middle(outcome.official_s),
-        "reference_max_s": seconds(max(outcome.official_s)),
+        "reference_s": seconds(*outcome.official_s),
     }
     print(json.dumps(line), flush=True)
 
 
-def middle(values: list[float]) -> float | None:
-    """The median."""
-    return seconds(sorted(values)[len(values) // 2])
-
-
 def seconds(value: float) -> float | None:
-    """Null stands for what did not come within half a minute."""
+    """Rounded; None for what did not come."""
     return None if value == float("inf") else round(value, 2)
 
 
-async def measure(url: str, key: str, service_key: str, user: User) -> None:
-    """Play all faults."""
+async def run(stack: LocalStack, names: Sequence[str], rounds: int) -> None:
+    """Play the faults, one after the other."""
+    user, stranger = sign_up(stack), sign_up(stack)
+    faults = FAULTS | {
+        "Realtime gone": Fault(refusing("realtime"), breaks=False),
+        "revoked permission": Fault(revoking(stack.db_url, stranger), breaks=False, forbids=True),
+    }
     async with (
-        faulty_proxy(url) as proxy,
-        connect(url, key, user.access_token) as direct,
-        Project(url, service_key) as project,
+        connect(stack.api_url, stack.anon_key, user.access_token) as direct,
+        Project(stack.api_url, stack.service_role_key) as project,
     ):
-        bench = Bench(proxy, direct, Hand(project), key, user)
-        for fault, act in FAULTS.items():
-            tell(fault, await bench.run(act))
+        bench = Bench(stack, user, direct, Hand(project))
+        for name in names or faults:
+            fault = faults[name]
+            few = min(rounds, ROUNDS_OF_LONG_ONES)
+            tell(name, fault, await bench.play(fault, few if fault.lasts_s >= LONG_S else rounds))
 
 
 def main() -> None:
-    """Play all faults against an embedded stack."""
+    """Play all faults, or those that are named, against an embedded stack."""
+    parser = argparse.ArgumentParser(description="How long a watch takes to recover from each fault.")
+    parser.add_argument("faults", nargs="*", metavar="FAULT")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    arguments = parser.parse_args()
     with running(LocalStack.from_env()) as stack:
-        asyncio.run(measure(stack.api_url, stack.anon_key, stack.service_role_key, sign_up(stack)))
+        asyncio.run(run(stack, arguments.faults, arguments.rounds))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,11 @@ def user(workshop: Stack) -> User:
 async def client(name: str, workshop: Stack, proxy: FaultyProxy, user: User) -> AsyncIterator[Client]:
     """A client behind the proxy that does not poll, and does not wait before it tries again."""
     pace = replace(PATIENT, heartbeat_s=0.2, answer_s=0.5) if name in NOTICED_BY_SILENCE else PATIENT
-    project = Project(proxy.url, workshop.anon_key, access_token=user.access_token, timeout_s=1, pace=pace)
+
+    async def fresh() -> str:
+        return user.access_token
+
+    project = Project(proxy.url, workshop.anon_key, access_token=fresh, timeout_s=1, pace=pace)
     with without_waiting():
         async with Client(project, polling=False) as client:
             yield client

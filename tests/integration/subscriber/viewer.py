@@ -41,8 +41,13 @@ class Viewer:
 
     @property
     def over(self) -> bool:
-        """Whether the watch has ended."""
+        """Whether the watch has ended, with or without an error."""
         return self._task.done()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the watch has ended with an error."""
+        return self.over and not self._task.cancelled() and self._task.exception() is not None
 
     async def end(self, within_s: float = 30) -> Completed:
         """The end, once the watch is over; everything before it has to be in order."""
