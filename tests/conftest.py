@@ -3,7 +3,22 @@
 from collections.abc import Iterator
 
 import pytest
-from stacks import Stack, running_project
+from stacks import Stack, cluster, end_cluster, running_project
+
+from smelt.local import LocalCluster
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_cluster() -> Iterator[None]:
+    """The server that all stacks of this process are cloned on ends with its tests."""
+    yield
+    end_cluster()
+
+
+@pytest.fixture(scope="session")
+def local_cluster() -> LocalCluster:
+    """That server, for tests that clone stacks of other projects."""
+    return cluster()
 
 
 @pytest.fixture(scope="session")

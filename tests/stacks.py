@@ -3,14 +3,18 @@
 import asyncio
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cache
+from pathlib import Path
+from typing import Protocol, TypeVar
 from uuid import uuid4
 
 import httpx
 
-from smelt.local import LocalStack
+from smelt.local import LocalCluster, StackHandle
+
+Entered = TypeVar("Entered")
 
 
 class Stack(Protocol):
@@ -83,14 +87,14 @@ def sign_up(stack: Stack) -> User:
 
 
 @contextmanager
-def running(stack: LocalStack) -> Iterator[LocalStack]:
+def running(stack: AbstractAsyncContextManager[Entered]) -> Iterator[Entered]:
     """Run a stack from code without a loop, such as a fixture that outlives the loops of the tests."""
     with asyncio.Runner() as runner:
-        runner.run(stack.__aenter__())
+        entered = runner.run(_enter(stack))
         try:
-            yield stack
+            yield entered
         finally:
-            runner.run(stack.__aexit__(None, None, None))
+            runner.run(_leave(stack))
 
 
 @contextmanager
@@ -100,5 +104,34 @@ def running_project() -> Iterator[Stack]:
     if remote is not None:
         yield remote
         return
-    with running(LocalStack.from_env()) as local:
+    with running_local() as local:
         yield local
+
+
+@contextmanager
+def running_local(migrations: Path | None = None) -> Iterator[StackHandle]:
+    """A fresh embedded stack, of smelt's project or another one."""
+    with running(cluster().fresh(migrations)) as stack:
+        yield stack
+
+
+@cache
+def cluster() -> LocalCluster:
+    """The server that the stacks of this process are cloned on, started with the first of them."""
+    return _until_the_end.enter_context(running(LocalCluster.from_env()))
+
+
+_until_the_end = ExitStack()
+
+
+def end_cluster() -> None:
+    """End what `cluster` has started."""
+    _until_the_end.close()
+
+
+async def _enter(context: AbstractAsyncContextManager[Entered]) -> Entered:
+    return await context.__aenter__()
+
+
+async def _leave(context: AbstractAsyncContextManager[object]) -> None:
+    await context.__aexit__(None, None, None)

@@ -15,8 +15,8 @@ from smelt.cli.output import OUT, Exit, run
 from smelt.errors import Refused, Unavailable
 
 if TYPE_CHECKING:
+    from smelt.local.launching import LaunchOptions
     from smelt.local.places import Places
-    from smelt.local.stack import LaunchOptions
     from smelt.local.state import StackState
 
 app = typer.Typer(name="local", help="A Supabase project on this machine, without Docker.", no_args_is_help=True)
@@ -95,9 +95,9 @@ async def _start(folder: Path, api_port: int, db_port: int, project: Path | None
 
 
 async def _stop(folder: Path) -> Exit:
-    from smelt.local import stack
+    from smelt.local import launching
 
-    was_running = await stack.stop(_places(folder))
+    was_running = await launching.stop(_places(folder))
     OUT.print("The stack is stopped." if was_running else "No stack is running.")
     return Exit.DONE
 
@@ -113,17 +113,17 @@ async def _status(folder: Path, output: Output) -> Exit:
 
 
 async def _reset(folder: Path, project: Path | None) -> Exit:
-    from smelt.local import account, stack, state
+    from smelt.local import account, launching, state
 
     places = _places(folder)
     before = state.read(places)
-    await stack.stop(places)
+    await launching.stop(places)
     for data in (places.data, places.storage):
         await asyncio.to_thread(account.remove, data)
     if before is None:
         # Prepared and left alone: what was not running is not running afterwards.
         await _start_detached(_options(places, project, 0, 0))
-        await stack.stop(places)
+        await launching.stop(places)
     else:
         ports = (urlsplit(url).port or 0 for url in (before.api_url, before.db_url))
         await _start_detached(_options(places, project or Path(before.project), *ports))
@@ -132,18 +132,18 @@ async def _reset(folder: Path, project: Path | None) -> Exit:
 
 
 async def _start_detached(options: "LaunchOptions") -> "StackState":
-    from smelt.local import stack
+    from smelt.local import launching
 
-    process, running = await stack.launch(options)
+    process, running = await launching.launch(options)
     # It is on its own from here; Python would warn of a child that nobody waited for.
     process.returncode = 0
     return running
 
 
 async def _run_in_foreground(options: "LaunchOptions") -> Exit:
-    from smelt.local import stack
+    from smelt.local import launching
 
-    process, running = await stack.launch(options)
+    process, running = await launching.launch(options)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     waiting = asyncio.create_task(stopped.wait())
@@ -153,7 +153,7 @@ async def _run_in_foreground(options: "LaunchOptions") -> Exit:
         OUT.print("Ctrl-C stops the stack.")
         await asyncio.wait((waiting, ended), return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await stack.end(process)
+        await launching.end(process)
         waiting.cancel()
     return Exit.DONE if stopped.is_set() or process.returncode == 0 else Exit.UNREACHABLE
 
@@ -173,8 +173,8 @@ async def translated(command: Awaitable[Exit]) -> Exit:
 def _options(
     places: "Places", project: Path | None, api_port: int, db_port: int, *, until_input_closes: bool = False
 ) -> "LaunchOptions":
+    from smelt.local.launching import LaunchOptions, postgrest_from_env
     from smelt.local.migrations import find
-    from smelt.local.stack import LaunchOptions, postgrest_from_env
 
     return LaunchOptions(
         folder=places.folder,

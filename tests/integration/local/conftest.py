@@ -1,33 +1,28 @@
 """A project without anything of smelt's, and official clients for it."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from uuid import uuid4
 
 import httpx
 import pytest
+from stacks import running_local
 from supabase import AsyncClient, AsyncClientOptions, create_async_client
 
-from smelt.local import LocalStack
+from smelt.local import StackHandle
 
 Connect = Callable[..., Awaitable[AsyncClient]]
 
 
 @pytest.fixture(scope="session")
-def bare_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+def bare_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHandle]:
     """A stack of an empty project; tests make buckets and users of their own in it."""
-    stack = LocalStack.from_env(migrations=tmp_path_factory.mktemp("bare"))
-    with asyncio.Runner() as runner:
-        runner.run(stack.__aenter__())
-        try:
-            yield stack
-        finally:
-            runner.run(stack.__aexit__(None, None, None))
+    with running_local(tmp_path_factory.mktemp("bare")) as stack:
+        yield stack
 
 
 @pytest.fixture
-async def connect(bare_stack: LocalStack) -> AsyncIterator[Connect]:
+async def connect(bare_stack: StackHandle) -> AsyncIterator[Connect]:
     """Make supabase-py clients, with the anon key unless another one is given."""
     async with AsyncExitStack() as exits:
 
@@ -40,7 +35,7 @@ async def connect(bare_stack: LocalStack) -> AsyncIterator[Connect]:
 
 
 @pytest.fixture
-async def http(bare_stack: LocalStack) -> AsyncIterator[httpx.AsyncClient]:
+async def http(bare_stack: StackHandle) -> AsyncIterator[httpx.AsyncClient]:
     """Plain HTTP to the stack, without any header of a client."""
     async with httpx.AsyncClient(base_url=bare_stack.api_url, timeout=20) as client:
         yield client

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from supabase import AuthApiError, AuthWeakPasswordError
 
-from smelt.local import LocalStack
+from smelt.local import StackHandle
 
 PASSWORD = "correct horse"
 
@@ -19,7 +19,7 @@ def _claims(token: str) -> dict[str, Any]:
     return dict(jwt.decode(token, options={"verify_signature": False}))
 
 
-async def test_signing_up_signs_in(connect: Any, address: str, bare_stack: LocalStack) -> None:
+async def test_signing_up_signs_in(connect: Any, address: str, bare_stack: StackHandle) -> None:
     """The session's token has the platform's claims, and Postgres knows the user by them."""
     client = await connect()
     signed_up = await client.auth.sign_up(
@@ -92,7 +92,7 @@ async def test_an_anonymous_user_gets_no_password_without_an_address(connect: An
     assert refused.value.code == "validation_failed"
 
 
-async def test_a_refresh_token_works_once(connect: Any, http: httpx.AsyncClient, bare_stack: LocalStack) -> None:
+async def test_a_refresh_token_works_once(connect: Any, http: httpx.AsyncClient, bare_stack: StackHandle) -> None:
     """Its successor is given again to who missed the answer; spent longer ago, it ends the whole family."""
     session = (await (await connect()).auth.sign_in_anonymously()).session
 
@@ -121,7 +121,7 @@ async def test_a_refresh_token_works_once(connect: Any, http: httpx.AsyncClient,
 
 
 async def test_tabs_that_refresh_at_once_all_go_on(
-    connect: Any, http: httpx.AsyncClient, bare_stack: LocalStack
+    connect: Any, http: httpx.AsyncClient, bare_stack: StackHandle
 ) -> None:
     """None of them is signed out."""
     token = (await (await connect()).auth.sign_in_anonymously()).session.refresh_token
@@ -181,7 +181,7 @@ async def test_a_new_password_ends_the_other_sessions(connect: Any, address: str
     assert (await one.auth.get_user()).user.user_metadata["nick"] == "y"
 
 
-async def test_the_service_key_manages_users(connect: Any, address: str, bare_stack: LocalStack) -> None:
+async def test_the_service_key_manages_users(connect: Any, address: str, bare_stack: StackHandle) -> None:
     """Created, found, listed, changed, banned and deleted."""
     admin = (await connect(bare_stack.service_role_key)).auth.admin
     made = await admin.create_user(
@@ -206,7 +206,7 @@ async def test_the_service_key_manages_users(connect: Any, address: str, bare_st
     assert (missing.value.status, missing.value.code) == (404, "user_not_found")
 
 
-async def test_an_unconfirmed_user_waits(connect: Any, address: str, bare_stack: LocalStack) -> None:
+async def test_an_unconfirmed_user_waits(connect: Any, address: str, bare_stack: StackHandle) -> None:
     """Until the service key says that the address is theirs."""
     admin = (await connect(bare_stack.secret_key)).auth.admin
     made = await admin.create_user({"email": address, "password": PASSWORD})
@@ -220,7 +220,7 @@ async def test_an_unconfirmed_user_waits(connect: Any, address: str, bare_stack:
 
 @pytest.mark.parametrize("who", ["anon", "user", "nobody"])
 async def test_nobody_else_manages_users(
-    who: str, connect: Any, http: httpx.AsyncClient, bare_stack: LocalStack
+    who: str, connect: Any, http: httpx.AsyncClient, bare_stack: StackHandle
 ) -> None:
     """Neither the anon key nor a signed-in user, nor who brings no token."""
     headers = {"apikey": bare_stack.anon_key}
@@ -237,7 +237,9 @@ async def test_nobody_else_manages_users(
 @pytest.mark.parametrize(
     ("token", "code"), [("not.a.jwt", "bad_jwt"), ("forged", "bad_jwt"), ("expired", "bad_jwt"), ("anon", "bad_jwt")]
 )
-async def test_a_token_that_is_no_users(token: str, code: str, http: httpx.AsyncClient, bare_stack: LocalStack) -> None:
+async def test_a_token_that_is_no_users(
+    token: str, code: str, http: httpx.AsyncClient, bare_stack: StackHandle
+) -> None:
     """Malformed, forged, expired, or a key's: the user can't be shown."""
     claims = {"sub": "x", "exp": int(time.time()) + 60}
     tokens = {
@@ -251,7 +253,7 @@ async def test_a_token_that_is_no_users(token: str, code: str, http: httpx.Async
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"email": 5}', b"\xff\xfe", b"[" * 100_000])
-async def test_a_body_that_is_no_body(body: bytes, http: httpx.AsyncClient, bare_stack: LocalStack) -> None:
+async def test_a_body_that_is_no_body(body: bytes, http: httpx.AsyncClient, bare_stack: StackHandle) -> None:
     """It is refused in the platform's shape."""
     answer = await http.post("/auth/v1/signup", content=body, headers={"apikey": bare_stack.anon_key})
     assert answer.status_code == 400
@@ -259,14 +261,14 @@ async def test_a_body_that_is_no_body(body: bytes, http: httpx.AsyncClient, bare
 
 
 @pytest.mark.parametrize("path", ["/otp", "/authorize?provider=github", "/factors", "/recover", "/admin/generate_link"])
-async def test_what_is_not_served_says_where_it_is(path: str, http: httpx.AsyncClient, bare_stack: LocalStack) -> None:
+async def test_what_is_not_served_says_where_it_is(path: str, http: httpx.AsyncClient, bare_stack: StackHandle) -> None:
     """501 and a sentence."""
     answer = await http.get(f"/auth/v1{path}", headers={"apikey": bare_stack.anon_key})
     assert answer.status_code == 501
     assert "supabase start" in answer.json()["msg"]
 
 
-async def test_what_the_server_tells_about_itself(http: httpx.AsyncClient, bare_stack: LocalStack) -> None:
+async def test_what_the_server_tells_about_itself(http: httpx.AsyncClient, bare_stack: StackHandle) -> None:
     """Health, settings, and no public keys, since tokens are signed with a secret."""
     headers = {"apikey": bare_stack.anon_key}
     assert (await http.get("/auth/v1/health", headers=headers)).json()["name"] == "GoTrue"

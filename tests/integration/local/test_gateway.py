@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from smelt.local import LocalStack
+from smelt.local import StackHandle
 
 ORIGIN = "https://app.example"
 
@@ -27,7 +27,7 @@ async def test_a_browser_may_ask_from_anywhere(path: str, method: str, http: htt
     assert answer.headers["access-control-allow-headers"] == wanted
 
 
-async def test_answers_may_be_read_by_pages(http: httpx.AsyncClient, bare_stack: LocalStack) -> None:
+async def test_answers_may_be_read_by_pages(http: httpx.AsyncClient, bare_stack: StackHandle) -> None:
     """Refusals too, or a page could not show them; once only, or browsers refuse the lot."""
     for headers, status in (({}, 401), ({"apikey": bare_stack.anon_key}, 200)):
         answer = await http.get("/rest/v1/", headers={"origin": ORIGIN, **headers})

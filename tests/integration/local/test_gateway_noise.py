@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from smelt.local import LocalStack
+from smelt.local import StackHandle
 
 BYTES = st.binary(max_size=40).map(lambda noise: quote(noise, safe="/"))
 PATHS = st.one_of(
@@ -59,7 +59,7 @@ QUIET = settings(max_examples=150, deadline=None, suppress_health_check=list(Hea
 
 
 @pytest.fixture(scope="module")
-def client(bare_stack: LocalStack) -> Any:
+def client(bare_stack: StackHandle) -> Any:
     """One client for all examples: its connections live through them."""
     with httpx.Client(base_url=bare_stack.api_url, headers={"apikey": bare_stack.secret_key}, timeout=20) as http:
         yield http
@@ -81,7 +81,7 @@ def test_any_request_gets_an_answer(
 
 @QUIET
 @given(st.binary(max_size=300))
-def test_any_bytes_leave_the_others_alone(client: httpx.Client, bare_stack: LocalStack, noise: bytes) -> None:
+def test_any_bytes_leave_the_others_alone(client: httpx.Client, bare_stack: StackHandle, noise: bytes) -> None:
     """What is no HTTP is answered or dropped, on its own connection."""
     parts = urlsplit(bare_stack.api_url)
     with socket.create_connection((str(parts.hostname), parts.port), timeout=5) as connection:

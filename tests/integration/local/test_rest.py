@@ -10,7 +10,7 @@ import pytest
 from supabase import PostgrestAPIError
 from tenacity import AsyncRetrying, stop_after_delay, wait_fixed
 
-from smelt.local import LocalStack
+from smelt.local import StackHandle
 
 SCHEMA = """
 create table if not exists public.things (id int primary key, owner uuid default auth.uid(), body text);
@@ -25,7 +25,7 @@ notify pgrst, 'reload schema';
 
 
 @pytest.fixture
-async def things(bare_stack: LocalStack, http: httpx.AsyncClient) -> AsyncIterator[LocalStack]:
+async def things(bare_stack: StackHandle, http: httpx.AsyncClient) -> AsyncIterator[StackHandle]:
     """A table with rows of their owners, and functions, once PostgREST knows them."""
     with psycopg.connect(bare_stack.db_url, autocommit=True) as database:
         database.execute(SCHEMA)
@@ -41,7 +41,7 @@ async def _who(http: httpx.AsyncClient, headers: dict[str, str]) -> httpx.Respon
     return await http.post("/rest/v1/rpc/who", json={}, headers=headers)
 
 
-async def test_every_key_stands_for_its_role(things: LocalStack, http: httpx.AsyncClient) -> None:
+async def test_every_key_stands_for_its_role(things: StackHandle, http: httpx.AsyncClient) -> None:
     """JWT keys and `sb_...` keys, in the header or in the URL, alone or in `Authorization` too."""
     for key, role in (
         (things.anon_key, "anon"),
@@ -57,7 +57,7 @@ async def test_every_key_stands_for_its_role(things: LocalStack, http: httpx.Asy
     assert in_url.json()["role"] == "service_role"
 
 
-async def test_a_users_token_goes_before_the_key(things: LocalStack, http: httpx.AsyncClient, connect: Any) -> None:
+async def test_a_users_token_goes_before_the_key(things: StackHandle, http: httpx.AsyncClient, connect: Any) -> None:
     """The key says which project, the token who."""
     session = (await (await connect()).auth.sign_in_anonymously()).session
     headers = {"apikey": things.publishable_key, "authorization": f"Bearer {session.access_token}"}
@@ -79,7 +79,7 @@ async def test_without_a_key_nobody_gets_in(
     assert set(answer.json()) == {"message", "hint"}
 
 
-async def test_row_level_security_holds_through_the_client(things: LocalStack, connect: Any) -> None:
+async def test_row_level_security_holds_through_the_client(things: StackHandle, connect: Any) -> None:
     """Each user sees their own rows."""
     alice, bob = await connect(), await connect()
     await alice.auth.sign_in_anonymously()
@@ -92,7 +92,7 @@ async def test_row_level_security_holds_through_the_client(things: LocalStack, c
     assert refused.value.code == "23505"
 
 
-async def test_answers_come_as_postgrest_sends_them(things: LocalStack, http: httpx.AsyncClient) -> None:
+async def test_answers_come_as_postgrest_sends_them(things: StackHandle, http: httpx.AsyncClient) -> None:
     """Ranges, counts, locations, content types, errors: the gateway adds nothing and takes nothing."""
     headers = {"apikey": things.service_role_key, "prefer": "count=exact,return=representation"}
     rows = [{"id": number, "body": f"ü {number}"} for number in range(5)]
@@ -112,7 +112,7 @@ async def test_answers_come_as_postgrest_sends_them(things: LocalStack, http: ht
     assert len(gone.json()) == 5
 
 
-async def test_large_bodies_pass_in_both_directions(things: LocalStack, http: httpx.AsyncClient) -> None:
+async def test_large_bodies_pass_in_both_directions(things: StackHandle, http: httpx.AsyncClient) -> None:
     """Megabytes, with a declared length or in chunks."""
     value = "x" * 3_000_000
     body = f'{{"value": "{value}"}}'.encode()
@@ -127,14 +127,14 @@ async def test_large_bodies_pass_in_both_directions(things: LocalStack, http: ht
         assert answer.json() == value
 
 
-async def test_a_path_is_passed_on_as_it_was_written(things: LocalStack, http: httpx.AsyncClient) -> None:
+async def test_a_path_is_passed_on_as_it_was_written(things: StackHandle, http: httpx.AsyncClient) -> None:
     """Escapes stay escapes: PostgREST sees the table's name that the client meant."""
     answer = await http.get("/rest/v1/no%2Fthing%20%C3%BC", headers={"apikey": things.anon_key})
     assert answer.status_code == 404
     assert "no/thing ü" in answer.json()["message"]
 
 
-async def test_many_requests_at_once(things: LocalStack, http: httpx.AsyncClient) -> None:
+async def test_many_requests_at_once(things: StackHandle, http: httpx.AsyncClient) -> None:
     """One connection pool serves them all."""
     headers = {"apikey": things.anon_key}
     answers = await asyncio.gather(

@@ -8,15 +8,15 @@ import httpx
 from stack_projects import NOTES, write_project
 from supabase import AsyncClient, AsyncClientOptions, create_async_client
 
-from smelt.local import LocalStack
+from smelt.local import LocalCluster
 
 PATIENCE_S = 10
 
 
-async def test_the_official_client_signs_up_stores_and_listens(tmp_path: Path) -> None:
+async def test_the_official_client_signs_up_stores_and_listens(tmp_path: Path, local_cluster: LocalCluster) -> None:
     """Sign-up, rows, objects, a private channel and row changes all go through one URL and one key."""
     async with (
-        LocalStack.from_env(migrations=write_project(tmp_path / "supabase", NOTES)) as stack,
+        local_cluster.fresh(write_project(tmp_path / "supabase", NOTES)) as stack,
         httpx.AsyncClient() as http,
     ):
         options = AsyncClientOptions(httpx_client=http, auto_refresh_token=False)
@@ -54,11 +54,11 @@ async def _listen(client: AsyncClient, user_id: str) -> None:
     await client.remove_all_channels()
 
 
-async def test_the_keys_of_both_kinds_stand_for_the_same_roles(tmp_path: Path) -> None:
+async def test_the_keys_of_both_kinds_stand_for_the_same_roles(tmp_path: Path, local_cluster: LocalCluster) -> None:
     """`sb_...` keys do what the JWT keys do, and those of an app see nothing that is not theirs."""
     seed = "insert into public.notes (body) values ('of nobody');"
     async with (
-        LocalStack.from_env(migrations=write_project(tmp_path / "supabase", NOTES, seed=seed)) as stack,
+        local_cluster.fresh(write_project(tmp_path / "supabase", NOTES, seed=seed)) as stack,
         httpx.AsyncClient(base_url=stack.api_url) as http,
     ):
         seen = {

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from psycopg import errors
-from stack_projects import write_project
-from stacks import RemoteStack, running
+from stacks import RemoteStack, running_local
 
-from smelt.local import LocalStack
+from smelt.local import StackHandle
 
 pytestmark = pytest.mark.skipif(
     RemoteStack.from_env() is not None, reason="looks at the embedded stack: unset SUPABASE_URL to run it"
@@ -16,13 +15,13 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def bare_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    with running(LocalStack.from_env(migrations=write_project(tmp_path_factory.mktemp("bare") / "supabase"))) as stack:
+def bare_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHandle]:
+    with running_local(tmp_path_factory.mktemp("bare")) as stack:
         yield stack
 
 
 @pytest.fixture
-def owner(bare_stack: LocalStack) -> Iterator[psycopg.Connection]:
+def owner(bare_stack: StackHandle) -> Iterator[psycopg.Connection]:
     """A session of `postgres` whose work is rolled back."""
     with psycopg.connect(bare_stack.db_url) as connection:
         yield connection
@@ -129,7 +128,7 @@ def test_a_failed_send_is_a_warning(owner: psycopg.Connection) -> None:
     assert rows == [({"a": 1}, True, True)]
 
 
-def test_the_superuser_is_not_let_in_over_tcp(bare_stack: LocalStack) -> None:
+def test_the_superuser_is_not_let_in_over_tcp(bare_stack: StackHandle) -> None:
     """The well-known password opens no more than on the platform."""
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(bare_stack.db_url.replace("//postgres:", "//supabase_admin:"))

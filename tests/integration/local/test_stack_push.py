@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from stack_projects import write_project
 
-from smelt.local import LocalStack, migrations
+from smelt.local import LocalCluster, migrations
 
 CLI = Path(__file__).parents[2] / "js" / "node_modules" / ".bin" / "supabase"
 
@@ -30,16 +30,18 @@ def versions(db_url: str) -> list[str]:
         return [version for (version,) in rows]
 
 
-async def test_the_cli_applies_the_migrations_to_an_empty_stack_once(tmp_path: Path) -> None:
+async def test_the_cli_applies_the_migrations_to_an_empty_stack_once(
+    tmp_path: Path, local_cluster: LocalCluster
+) -> None:
     """`supabase db push` applies smelt's migrations unchanged, and the second time finds nothing to do."""
     expected = sorted(path.name.split("_")[0] for path in (migrations.find() / "migrations").glob("*.sql"))
-    async with LocalStack.from_env(migrations=write_project(tmp_path / "supabase")) as stack:
+    async with local_cluster.fresh(write_project(tmp_path / "supabase")) as stack:
         assert "Applying migration" in push(stack.db_url)
         assert versions(stack.db_url) == expected
         assert "up to date" in push(stack.db_url)
 
 
-async def test_the_cli_finds_nothing_to_do_where_the_stack_applied() -> None:
+async def test_the_cli_finds_nothing_to_do_where_the_stack_applied(local_cluster: LocalCluster) -> None:
     """What a stack applied itself is recorded as the CLI records it."""
-    async with LocalStack.from_env() as stack:
+    async with local_cluster.fresh() as stack:
         assert "up to date" in push(stack.db_url)

@@ -13,14 +13,14 @@ import pytest
 from storage3.exceptions import StorageApiError
 from supabase import AsyncClient
 
-from smelt.local import LocalStack
+from smelt.local import StackHandle
 
 MIB = 1024 * 1024
 BODY = bytes(range(256)) * 20
 
 
 @pytest.fixture
-def bucket(bare_stack: LocalStack) -> Iterator[str]:
+def bucket(bare_stack: StackHandle) -> Iterator[str]:
     """A private bucket where every user has a folder."""
     name = f"b{uuid4().hex}"
     with psycopg.connect(bare_stack.admin_dsn, autocommit=True) as database:
@@ -50,7 +50,7 @@ async def _folder(client: AsyncClient) -> str:
     return response.user.id
 
 
-def _service(stack: LocalStack) -> dict[str, str]:
+def _service(stack: StackHandle) -> dict[str, str]:
     return {"apikey": stack.secret_key}
 
 
@@ -86,7 +86,7 @@ async def test_a_signed_url_opens_without_a_key(alice: AsyncClient, bucket: str,
 
 
 async def test_a_signed_upload_needs_no_user(
-    alice: AsyncClient, connect: Any, bucket: str, bare_stack: LocalStack
+    alice: AsyncClient, connect: Any, bucket: str, bare_stack: StackHandle
 ) -> None:
     """The object is the signer's; a second use is refused."""
     folder = await _folder(alice)
@@ -121,7 +121,7 @@ async def test_another_users_folder_is_closed(alice: AsyncClient, connect: Any, 
     assert await alice.storage.from_(bucket).download(hers) == BODY
 
 
-async def test_an_upload_is_streamed_in_and_out(http: httpx.AsyncClient, bucket: str, bare_stack: LocalStack) -> None:
+async def test_an_upload_is_streamed_in_and_out(http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle) -> None:
     """A body that was never whole in memory arrives whole, in chunks and with its length declared."""
     block, count = hashlib.sha512(b"x").digest() * 4096, 40
 
@@ -144,7 +144,7 @@ async def test_an_upload_is_streamed_in_and_out(http: httpx.AsyncClient, bucket:
 
 
 async def test_an_upload_that_breaks_off_leaves_no_object(
-    http: httpx.AsyncClient, bucket: str, bare_stack: LocalStack
+    http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle
 ) -> None:
     """Neither a row nor bytes: the key stays free, and what was there before stays."""
     url = f"/storage/v1/object/{bucket}/a.webm"
@@ -162,7 +162,7 @@ async def test_an_upload_that_breaks_off_leaves_no_object(
     assert (await http.get(url, headers=_service(bare_stack))).content == b"old"
 
 
-async def test_a_form_over_the_limit_is_cut_off(http: httpx.AsyncClient, bucket: str, bare_stack: LocalStack) -> None:
+async def test_a_form_over_the_limit_is_cut_off(http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle) -> None:
     """Wherever in the form the file is, its own bytes count."""
     with psycopg.connect(bare_stack.admin_dsn, autocommit=True) as database:
         database.execute("update storage.buckets set file_size_limit = 1000 where id = %s", [bucket])
@@ -178,7 +178,7 @@ async def test_a_form_over_the_limit_is_cut_off(http: httpx.AsyncClient, bucket:
 
 
 async def test_two_uploads_of_one_key_leave_one_object(
-    http: httpx.AsyncClient, bucket: str, bare_stack: LocalStack
+    http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle
 ) -> None:
     """Row and bytes belong together, whoever came last."""
     bodies = [bytes([number]) * 1000 for number in range(8)]
@@ -191,7 +191,7 @@ async def test_two_uploads_of_one_key_leave_one_object(
     assert stored.headers["etag"] == f'"{hashlib.md5(stored.content, usedforsecurity=False).hexdigest()}"'
 
 
-async def test_reading_while_it_is_replaced(http: httpx.AsyncClient, bucket: str, bare_stack: LocalStack) -> None:
+async def test_reading_while_it_is_replaced(http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle) -> None:
     """Every answer is one whole version."""
     url = f"/storage/v1/object/{bucket}/busy.webm"
     bodies = [bytes([number]) * 200_000 for number in range(12)]
@@ -209,7 +209,7 @@ async def test_reading_while_it_is_replaced(http: httpx.AsyncClient, bucket: str
     await replacing
 
 
-async def test_policies_learn_who_asks_and_for_what(alice: AsyncClient, bucket: str, bare_stack: LocalStack) -> None:
+async def test_policies_learn_who_asks_and_for_what(alice: AsyncClient, bucket: str, bare_stack: StackHandle) -> None:
     """Role, claims, operation, method, path and headers are set for the transaction; keys and tokens are not."""
     seen = f"seen_{bucket}"
     with psycopg.connect(bare_stack.admin_dsn, autocommit=True) as database:
@@ -248,7 +248,7 @@ async def test_policies_learn_who_asks_and_for_what(alice: AsyncClient, bucket: 
 
 
 async def test_a_trigger_that_refuses_leaves_no_bytes(
-    http: httpx.AsyncClient, bucket: str, bare_stack: LocalStack
+    http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle
 ) -> None:
     """What a trigger raises is the server's error, and the key stays free."""
     with psycopg.connect(bare_stack.admin_dsn, autocommit=True) as database:
@@ -271,7 +271,7 @@ async def test_a_trigger_that_refuses_leaves_no_bytes(
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff\xfe", b"[" * 100_000, b"{}" + b" " * 2 * MIB])
 @pytest.mark.parametrize("route", ["list", "sign"])
 async def test_a_body_that_is_no_body(
-    route: str, body: bytes, bucket: str, http: httpx.AsyncClient, bare_stack: LocalStack
+    route: str, body: bytes, bucket: str, http: httpx.AsyncClient, bare_stack: StackHandle
 ) -> None:
     """It is refused in the platform's shape."""
     headers = _service(bare_stack) | {"content-type": "application/json"}
@@ -280,7 +280,7 @@ async def test_a_body_that_is_no_body(
     assert set(answer.json()) == {"statusCode", "error", "message", "code"}
 
 
-async def test_a_bucket_for_recordings(connect: Any, bare_stack: LocalStack) -> None:
+async def test_a_bucket_for_recordings(connect: Any, bare_stack: StackHandle) -> None:
     """Made, found, changed, emptied and removed with the service key, and with nothing less."""
     service, name = await connect(bare_stack.secret_key), f"b{uuid4().hex}"
     with pytest.raises(StorageApiError, match="row-level security"):
@@ -319,7 +319,7 @@ async def test_moving_and_copying(alice: AsyncClient, bucket: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["a%zz", "%ff%fe", "a%", "%00", "a%0Ab", "%2e%2e/%2e%2e/etc/passwd"])
-async def test_a_path_that_is_no_key(path: str, bucket: str, http: httpx.AsyncClient, bare_stack: LocalStack) -> None:
+async def test_a_path_that_is_no_key(path: str, bucket: str, http: httpx.AsyncClient, bare_stack: StackHandle) -> None:
     """It is refused, by name or as no URL at all."""
     url = httpx.URL(bare_stack.api_url).copy_with(raw_path=f"/storage/v1/object/{bucket}/{path}".encode())
     answer = await http.post(url, content=b"x", headers=_service(bare_stack))

@@ -1,32 +1,21 @@
 """A project whose smelts are worked on by the tests themselves, hand by hand."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from hands import Hand
 from proxies import FaultyProxy, faulty_proxy
-from stacks import RemoteStack, Stack, User, sign_up
+from stacks import Stack, User, running_project, sign_up
 
 from smelt.backend.project import Project
-from smelt.local import LocalStack
 from smelt.subscriber.client import Client, connect
 
 
 @pytest.fixture(scope="session")
 def workshop() -> Iterator[Stack]:
     """A stack of its own: the hands claim whatever is due."""
-    remote = RemoteStack.from_env()
-    if remote is not None:
-        yield remote
-        return
-    local = LocalStack.from_env()
-    with asyncio.Runner() as runner:
-        runner.run(local.__aenter__())
-        try:
-            yield local
-        finally:
-            runner.run(local.__aexit__(None, None, None))
+    with running_project() as project:
+        yield project
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ from stacks import Stack, User
 from waiting import until
 
 from smelt.errors import Unauthorized
-from smelt.local import LocalStack
+from smelt.local import StackHandle
 from smelt.subscriber.client import Client, connect
 from smelt.subscriber.updates import Completed, Progress, Update
 
 
 def short_lived(stack: Stack, user: User, lifetime_s: float) -> str:
     """The token of a user as it would be if it expired soon."""
-    if not isinstance(stack, LocalStack):
+    if not isinstance(stack, StackHandle):
         pytest.skip("needs the JWT secret of the project, which a hosted one keeps to itself")
     claims = jwt.decode(user.access_token, stack.jwt_secret, algorithms=["HS256"], options={"verify_aud": False})
     return jwt.encode(claims | {"exp": int(time.time() + lifetime_s)}, stack.jwt_secret, algorithm="HS256")

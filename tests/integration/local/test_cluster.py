@@ -1,0 +1,146 @@
+"""The stacks of a cluster share a server and nothing else."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import psutil
+import psycopg
+import pytest
+from processes import assert_gone, family
+from stack_projects import NOTES, write_project
+from supabase import AsyncClient, AsyncClientOptions, AuthApiError, create_async_client
+from waiting import until
+
+from smelt.local import LocalCluster, LocalRefused, StackHandle
+
+OWNER = """
+import asyncio, os
+from smelt.local import LocalCluster
+
+async def main():
+    async with LocalCluster.from_env() as cluster, cluster.fresh() as stack:
+        print(stack.state.pid, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return write_project(tmp_path / "supabase", NOTES, seed="insert into public.notes (body) values ('seeded');")
+
+
+@asynccontextmanager
+async def user_of(stack: StackHandle) -> AsyncIterator[AsyncClient]:
+    """Somebody who signed up there."""
+    async with httpx.AsyncClient(timeout=20) as http:
+        options = AsyncClientOptions(httpx_client=http, auto_refresh_token=False)
+        client = await create_async_client(stack.api_url, stack.anon_key, options)
+        await client.auth.sign_up({"email": f"{uuid4()}@example.com", "password": "correct horse"})
+        try:
+            yield client
+        finally:
+            await client.remove_all_channels()
+
+
+def notes(stack: StackHandle) -> list[str]:
+    with psycopg.connect(stack.db_url) as connection:
+        return [body for (body,) in connection.execute("select body from public.notes order by id")]
+
+
+async def test_stacks_do_not_see_each_other(project: Path, local_cluster: LocalCluster) -> None:
+    """Rows, users, objects, broadcasts and row changes of one stay there, be it open before or after the other."""
+    async with (
+        local_cluster.fresh(project) as first,
+        user_of(first) as anna,
+        local_cluster.fresh(project) as second,
+        user_of(second) as bert,
+    ):
+        heard: dict[str, list[str]] = {"anna": [], "bert": []}
+        for name, client in (("anna", anna), ("bert", bert)):
+            await _listen(client, heard[name])
+
+        await anna.table("notes").insert({"body": "hers"}).execute()
+        folder = (await anna.auth.get_user()).user.id
+        await anna.storage.from_("box").upload(f"{folder}/a.txt", b"hers")
+        await anna.get_channels()[0].send_broadcast("said", {})
+        await bert.table("notes").insert({"body": "his"}).execute()
+        await bert.get_channels()[0].send_broadcast("said", {})
+        # What came to the wrong one would have come in the order in which it was sent.
+        await until(lambda: all(len(events) == 2 for events in heard.values()))
+        assert {name: sorted(events) for name, events in heard.items()} == {
+            "anna": ["hers", "said"],
+            "bert": ["his", "said"],
+        }
+
+        assert (notes(first), notes(second)) == (["seeded", "hers"], ["seeded", "his"])
+        service = {"apikey": second.service_role_key}
+        async with httpx.AsyncClient(base_url=second.api_url, headers=service) as http:
+            assert (await http.post("/storage/v1/object/list/box", json={"prefix": ""})).json() == []
+            assert (await http.get(f"/storage/v1/object/box/{folder}/a.txt")).status_code == 400
+        with pytest.raises(AuthApiError, match="not exist"):
+            await bert.auth.get_user((await anna.auth.get_session()).access_token)
+
+
+async def _listen(client: AsyncClient, heard: list[str]) -> None:
+    joined, following = asyncio.Event(), asyncio.Event()
+    channel = client.channel("room", {"config": {"private": True, "broadcast": {"self": True}}})
+    channel.on_broadcast("said", lambda message: heard.append(message["event"]))
+    channel.on_postgres_changes(
+        "INSERT",
+        schema="public",
+        table="notes",
+        callback=lambda message: heard.append(message["data"]["record"]["body"]),
+    )
+    channel.on_system(lambda _: following.set())
+    await channel.subscribe(lambda state, _: joined.set() if state == "SUBSCRIBED" else None)
+    async with asyncio.timeout(30):
+        await joined.wait()
+        await following.wait()
+
+
+async def test_each_is_as_new(project: Path, local_cluster: LocalCluster) -> None:
+    """What one leaves behind is gone with it; the next one has what the migrations and the seed have made."""
+    async with local_cluster.fresh(project) as stack:
+        with psycopg.connect(stack.db_url) as connection:
+            connection.execute("delete from public.notes; create table public.left_behind ()")
+    async with local_cluster.fresh(project) as stack:
+        assert notes(stack) == ["seeded"]
+        with psycopg.connect(stack.db_url) as connection:
+            assert connection.execute("select to_regclass('public.left_behind')").fetchone() == (None,)
+
+
+async def test_projects_side_by_side(project: Path, tmp_path: Path, local_cluster: LocalCluster) -> None:
+    """One whose migration fails says so, and disturbs nobody; mended, it comes up."""
+    broken = write_project(tmp_path / "broken", "create table public.half (id int)", "select 1 / 0")
+    async with local_cluster.fresh(project) as stack:
+        with pytest.raises(LocalRefused, match=r"^migration 20250101000002_step_2\.sql fails: division by zero$"):
+            async with local_cluster.fresh(broken):
+                pass
+        (broken / "migrations" / "20250101000002_step_2.sql").unlink()
+        async with local_cluster.fresh(broken) as mended:
+            with psycopg.connect(mended.db_url) as connection:
+                assert connection.execute("select to_regclass('public.half')::text").fetchone() == ("half",)
+        assert notes(stack) == ["seeded"]
+
+
+def test_an_owner_that_dies_takes_its_cluster_with_it() -> None:
+    """By SIGKILL, too: no process and no file stays behind."""
+    owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True)
+    with owner:
+        assert owner.stdout is not None
+        supervisor = int(owner.stdout.readline())
+        processes = family(supervisor)
+        command = psutil.Process(supervisor).cmdline()
+        folder = Path(command[command.index("--folder") + 1])
+        assert len(processes) > 3
+        owner.kill()
+    assert_gone(processes, within_s=30)
+    assert not folder.exists()
