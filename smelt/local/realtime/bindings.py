@@ -1,6 +1,7 @@
 """Wishes for postgres_changes: their parameters and filters, parsed, and the words they are refused with."""
 
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ ACTIONS: Final = frozenset({"INSERT", "UPDATE", "DELETE"})
 OPERATORS: Final = frozenset(
     {"eq", "neq", "lt", "lte", "gt", "gte", "in", "like", "ilike", "is", "match", "imatch", "isdistinct"}
 )
-TEXT_OPERATORS: Final = frozenset({"like", "ilike", "match", "imatch"})
 _ID_RANGE: Final = 2**27
+_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_QUOTE_OPENS_AFTER: Final = frozenset(".(,")
 
 
 class BindingRefused(Exception):
@@ -22,7 +24,7 @@ class BindingRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One condition on a column; `value` is text as the client wrote it, for `in` still with its parentheses."""
+    """One condition on a column; `value` is text, for `in` an array as Postgres reads it."""
 
     column: str
     operator: str
@@ -71,10 +73,23 @@ def parse_binding(params: Json) -> Binding:
     if not isinstance(params, dict):
         raise _no_params(params)
     schema, table, filters = _parse_target(params)
-    event, select = params.get("event"), params.get("select")
+    event, select = params.get("event"), _parse_select(params.get("select"))
     action = event.upper() if isinstance(event, str) and event.upper() in ACTIONS else "*"
-    columns = tuple(str(column) for column in select) if isinstance(select, list) else None
-    return Binding(binding_id(params), schema, table, action, parse_filters(filters), columns)
+    conditions = parse_filters(filters)
+    if select is not None and "*" in (schema, table):
+        raise BindingRefused(
+            "Column selection is not supported for wildcard subscriptions. Provide an explicit schema and table name."
+        )
+    return Binding(binding_id(params), schema, table, action, conditions, select)
+
+
+def _parse_select(select: Json) -> tuple[str, ...] | None:
+    if isinstance(select, str):
+        raise BindingRefused(
+            'Error parsing `select` params: expected a list of column name strings, e.g. select: ["col1", "col2"]'
+        )
+    columns = [column for column in select if isinstance(column, str)] if isinstance(select, list) else []
+    return tuple(columns) or None
 
 
 def _parse_target(params: Mapping[str, Json]) -> tuple[str, str, str]:
@@ -94,37 +109,48 @@ def _parse_target(params: Mapping[str, Json]) -> tuple[str, str, str]:
 
 
 def parse_filters(text: str) -> tuple[Filter, ...]:
-    """Parse conditions that are joined by commas, those in parentheses apart; raise BindingRefused."""
-    return tuple(_parse_filter(part) for part in _split_conditions(text)) if text else ()
+    """Parse conditions that are joined by commas, but for those in parentheses and quotes; raise BindingRefused."""
+    return tuple(_parse_filter(part.strip()) for part in _split_conditions(text.strip())) if text.strip() else ()
 
 
 def _split_conditions(text: str) -> list[str]:
-    parts, depth, start = [], 0, 0
-    for at, char in enumerate(text):
+    parts, depth, start, at = [], 0, 0, 0
+    while at < len(text):
+        quoted = _QUOTED.match(text, at) if at > start and text[at - 1] in _QUOTE_OPENS_AFTER else None
+        if quoted is not None:
+            at = quoted.end()
+            continue
+        char = text[at]
         depth += (char == "(") - (char == ")" and depth > 0)
         if char == "," and depth == 0:
             parts.append(text[start:at])
             start = at + 1
+        at += 1
     return [*parts, text[start:]]
 
 
 def _parse_filter(text: str) -> Filter:
+    if not text:
+        raise _no_filter("filter must not contain empty segments (check for extra commas)")
     column, equals, condition = text.partition("=")
     if not equals:
-        raise _no_filter([text])
+        raise _no_filter(inspect([text]))
     negated = condition.startswith("not.")
-    words = condition.removeprefix("not.").split(".", 1)
-    if len(words) < 2 or words[0] not in OPERATORS:
-        raise _no_filter(words)
-    operator, value = words
-    if operator == "in" and not (value.startswith("(") and value.endswith(")")):
-        raise BindingRefused("Error parsing `filter` params: `in` filter value must be wrapped by parentheses")
-    return Filter(column, operator, value, negated)
+    words: list[Json] = [*condition.removeprefix("not.").split(".", 1)]
+    match words:
+        case ["in", str(value)] if len(value) > 1 and value[0] == "(" and value[-1] == ")":
+            return Filter(column, "in", f"{{{value[1:-1]}}}", negated)
+        case ["in", _]:
+            raise _no_filter("`in` filter value must be wrapped by parentheses")
+        case [str(operator), str(value)] if operator in OPERATORS:
+            return Filter(column, operator, _unquoted(value), negated)
+        case _:
+            raise _no_filter(inspect(words))
 
 
-def split_list(value: str) -> list[str]:
-    """The members of an `in` filter."""
-    return value[1:-1].split(",")
+def _unquoted(value: str) -> str:
+    quoted = _QUOTED.fullmatch(value)
+    return value if quoted is None else re.sub(r"\\(.)", r"\1", quoted[1], flags=re.DOTALL)
 
 
 def _no_params(params: Json) -> BindingRefused:
@@ -134,8 +160,8 @@ def _no_params(params: Json) -> BindingRefused:
     )
 
 
-def _no_filter(words: list[str]) -> BindingRefused:
-    return BindingRefused(f"Error parsing `filter` params: {inspect(list(words))}")
+def _no_filter(what: str) -> BindingRefused:
+    return BindingRefused(f"Error parsing `filter` params: {what}")
 
 
 def inspect(value: Json) -> str:

@@ -12,6 +12,7 @@ from smelt.local.realtime import frames
 from smelt.local.realtime.bindings import Binding, BindingRefused, parse_binding
 from smelt.local.realtime.catalog import Catalog, PublishedTable, TableFacts
 from smelt.local.realtime.conditions import Condition, Undecided, evaluate
+from smelt.local.realtime.filters import Conditions, Filters
 from smelt.local.realtime.frames import RowChange
 from smelt.local.realtime.protocol import Json, Push
 from smelt.local.realtime.tokens import Token
@@ -35,6 +36,9 @@ class Subscriber(Protocol):
     @property
     def closed(self) -> bool: ...
 
+    @property
+    def legacy(self) -> bool: ...
+
     def push(self, message: Push) -> None:
         """Queue a message without waiting."""
 
@@ -45,7 +49,7 @@ class Subscriber(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Resolved:
     binding: Binding
-    conditions: tuple[Condition, ...]
+    conditions: Conditions
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,9 @@ class _Match:
 class Changes:
     """Knows who asked for what, and tells them."""
 
-    def __init__(self, catalog: Catalog, visibility: Visibility, max_bytes: int) -> None:
+    def __init__(self, catalog: Catalog, filters: Filters, visibility: Visibility, max_bytes: int) -> None:
         self._catalog = catalog
+        self._filters = filters
         self._visibility = visibility
         self._max_bytes = max_bytes
         self._subscriptions: dict[Subscriber, _Subscription] = {}
@@ -100,7 +105,7 @@ class Changes:
         published = await self._catalog.published()
         if self._published is None:
             self._published = published
-        resolved = [_Resolved(binding, await self._catalog.resolve(binding, role, published)) for binding in parsed]
+        resolved = [_Resolved(binding, await self._filters.resolve(binding, role, published)) for binding in parsed]
         return _Subscription(wishes, tuple(resolved))
 
     async def renew(self) -> None:
@@ -118,9 +123,8 @@ class Changes:
 
     def wanted(self, change: RowChange) -> bool:
         """Say whether anybody asks for changes of this table; nobody does for most."""
-        relation = change.relation
         return any(
-            each.binding.covers(relation.schema, relation.name)
+            change.relation.oid in each.conditions
             for subscription in self._subscriptions.values()
             for each in subscription.resolved
         )
@@ -141,14 +145,15 @@ class Changes:
             return
         types = [await self._catalog.type_of(column.type_oid) for column in change.relation.columns]
         matches = await self._visible(change, facts, matches)
+        written = await self._catalog.write(frames.structured_values(change, types)) if matches else {}
         bodies: dict[tuple[str, tuple[str, ...] | None], str] = {}
         for match in matches:
             for select, ids in _by_select(match.bindings).items():
                 key = (match.token.role, select)
                 if key not in bodies:
                     readable = facts.readable.get(match.token.role, frozenset())
-                    bodies[key] = frames.change_body(change, types, facts, readable, select, self._max_bytes)
-                match.subscriber.push(frames.postgres_changes(match.subscriber.topic, bodies[key], ids))
+                    bodies[key] = frames.change_body(change, types, written, facts, readable, select, self._max_bytes)
+                match.subscriber.push(_frame(match.subscriber, change, bodies[key], ids))
 
     async def _facts(self, change: RowChange, roles: frozenset[str]) -> TableFacts | None:
         """What is true of the table; asked once for all rows of a transaction."""
@@ -170,30 +175,35 @@ class Changes:
         return matches
 
     async def _meets(self, each: _Resolved, change: RowChange, values: Mapping[str, str | None]) -> bool:
-        relation, binding = change.relation, each.binding
-        if not binding.covers(relation.schema, relation.name) or not binding.wants(change.action):
+        conditions = each.conditions.get(change.relation.oid)
+        if conditions is None or not each.binding.wants(change.action):
             return False
-        known = [condition for condition in each.conditions if condition.filter.column in values]
-        if each.conditions and not known:
-            return False
-        for condition in known:
-            value = values[condition.filter.column]
-            try:
-                met = evaluate(condition, value)
-            except Undecided:
-                met = value is not None and await self._catalog.decide(condition, value)
-            if not met:
+        for condition in conditions:
+            column = condition.filter.column
+            if column not in values or not await self._is_met(condition, values[column]):
                 return False
         return True
+
+    async def _is_met(self, condition: Condition, value: str | None) -> bool:
+        try:
+            return evaluate(condition, value)
+        except Undecided:
+            return value is not None and await self._filters.decide(condition, value)
 
     async def _visible(self, change: RowChange, facts: TableFacts, matches: list[_Match]) -> list[_Match]:
         if not facts.rls or change.action == "DELETE" or not facts.key:
             return matches
-        key = {column: value for column in facts.key if (value := change.filtered_values.get(column)) is not None}
+        key = {column: value for column in facts.key if (value := change.record.get(column)) is not None}
         if len(key) < len(facts.key):
             return []
         seen = await self._visibility.seen_by(change.relation, key, {match.token for match in matches})
         return [match for match in matches if match.token in seen]
+
+
+def _frame(subscriber: Subscriber, change: RowChange, body: str, ids: Sequence[int]) -> Push:
+    if subscriber.legacy:
+        return Push(subscriber.topic, change.action, body)
+    return frames.postgres_changes(subscriber.topic, body, ids)
 
 
 def _by_select(bindings: Sequence[Binding]) -> dict[tuple[str, ...] | None, list[int]]:

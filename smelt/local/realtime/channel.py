@@ -52,6 +52,11 @@ class Channel:
         return self.key.topic
 
     @property
+    def legacy(self) -> bool:
+        """Whether changes come as events of their own."""
+        return self.request.legacy
+
+    @property
     def sees_presence(self) -> bool:
         """Whether it hears who comes and goes."""
         return (self.request.presence_enabled or self.tracks) and "presence" in self.readable

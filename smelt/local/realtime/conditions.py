@@ -17,13 +17,14 @@ _IS: Final = {"true": "t", "false": "f"}
 class Condition:
     """A filter whose values Postgres has read as the column's type and written again.
 
-    `base` is the type's name (`enum` for all of those), `type_sql` how SQL names it, `values` has one but for `in`.
+    `base` is the type's name (`enum` for all of those), `type_sql` how SQL names it. `values` has one, for `in` any
+    number.
     """
 
     filter: Filter
     base: str
     type_sql: str
-    values: tuple[str, ...]
+    values: tuple[str | None, ...]
 
 
 class Undecided(Exception):
@@ -37,31 +38,30 @@ def evaluate(condition: Condition, value: str | None) -> bool:
 
 
 def _evaluate(condition: Condition, value: str | None) -> bool | None:
-    operator, wanted = condition.filter.operator, condition.values[0]
+    operator, base = condition.filter.operator, condition.base
+    wanted = [each for each in condition.values if each is not None]
     if operator == "is":
-        return _is(wanted, value)
+        return _is(wanted[0], value)
     if value is None:
         return True if operator == "isdistinct" else None
     if operator in ("eq", "in"):
-        return any(_compare(condition.base, value, each) == 0 for each in condition.values)
+        met = any(_compare(base, value, each) == 0 for each in wanted)
+        # Whether it equals a null among the values, nobody knows.
+        return None if not met and len(wanted) < len(condition.values) else met
     if operator in ("neq", "isdistinct"):
-        return _compare(condition.base, value, wanted) != 0
+        return _compare(base, value, wanted[0]) != 0
     if operator in ("lt", "lte", "gt", "gte"):
-        if condition.base not in _NUMERIC:
+        if base not in _NUMERIC:
             raise Undecided
-        order = _compare(condition.base, value, wanted)
+        order = _compare(base, value, wanted[0])
         return {"lt": order < 0, "lte": order <= 0, "gt": order > 0, "gte": order >= 0}[operator]
     raise Undecided
 
 
 def _is(wanted: str, value: str | None) -> bool:
-    match wanted.lower():
-        case "null" | "unknown":
-            return value is None
-        case "not null":
-            return value is not None
-        case other:
-            return value is not None and value == _IS.get(other)
+    if wanted in _IS:
+        return value == _IS[wanted]
+    return value is None  # `null`, and `unknown`, which is what a boolean null is.
 
 
 def _compare(base: str, value: str, wanted: str) -> int:

@@ -292,11 +292,14 @@ class Connection:
         return channel.writable[extension]
 
     async def _presence(self, channel: Channel, frame: Frame) -> None:
+        payload = frame.payload if isinstance(frame.payload, dict) else {}
+        if "event" not in payload:
+            channel.reply(frame.ref, {})
+            return
         if not channel.presence_calls.allows(time.monotonic()):
             channel.shut("Client presence rate limit exceeded")
             return
-        payload = frame.payload if isinstance(frame.payload, dict) else {}
-        match str(payload.get("event")).lower(), payload.get("payload", {}):
+        match str(payload["event"]).lower(), payload.get("payload", {}):
             case "track", dict() as meta if await self._writable(channel, "presence"):
                 channel.reply(frame.ref, {})
                 channel.tracks = True

@@ -8,12 +8,18 @@ from typing import Final, Protocol
 
 from smelt.local.realtime.pgoutput import UNCHANGED, Action, Relation, Unchanged, Value
 from smelt.local.realtime.protocol import TOPIC_PREFIX, Json, Push, dump
-from smelt.local.realtime.rendering import PgType, render, render_record
+from smelt.local.realtime.rendering import PgType, needs_postgres, render, render_record
 
 NO_KEY: Final = "Error 400: Bad Request, no primary key"
 UNAUTHORIZED: Final = "Error 401: Unauthorized"
 TOO_LARGE: Final = "Error 413: Payload Too Large"
 _KEPT_BYTES: Final = 64
+_COLUMN_BYTES: Final = 55
+"""What the log's own JSON says of a value besides it and the column's name."""
+
+
+Written = Mapping[tuple[PgType, str], str]
+"""Values that Postgres wrote as JSON text."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,17 @@ class RowChange:
     @property
     def filtered_values(self) -> dict[str, str | None]:
         """What filters look at."""
-        return self.identity if self.action == "DELETE" else self.record
+        return self.identity if self.action == "DELETE" else _known(self.relation, self.new or ())
 
     @cached_property
     def size_bytes(self) -> int:
-        """How much of the log the values take."""
-        values = [*(self.new or ()), *(self.old or ())]
-        return sum(len(value) for value in values if isinstance(value, str))
+        """How much of the log the row takes, as JSON."""
+        known = (_known(self.relation, row).items() for row in (self.new, self.old) if row is not None)
+        return sum(
+            _COLUMN_BYTES + len(name) + (len(dump(value).encode()) if value is not None else 0)
+            for row in known
+            for name, value in row
+        )
 
 
 class Facts(Protocol):
@@ -64,6 +74,7 @@ class Facts(Protocol):
 def change_body(
     change: RowChange,
     types: Sequence[PgType],
+    written: Written,
     facts: Facts,
     readable: frozenset[str],
     select: tuple[str, ...] | None,
@@ -72,18 +83,27 @@ def change_body(
     """Write `data` of a change for those who may read these columns and selected some of them."""
     errors = _errors(change, facts, readable)
     if errors is not None:
-        return _data(change, {}, {}, (), errors, timestamp="null")
+        return _data(change, "{}", "{}", (), errors, timestamp="null")
     shown = readable if select is None else readable & {*select, *facts.key}
     columns = [
         (column.name, kind) for column, kind in zip(change.relation.columns, types, strict=True) if column.name in shown
     ]
     old = change.identity
-    if change.action == "DELETE" and facts.rls and facts.key:
+    if change.action == "DELETE" and facts.rls:
         old = {name: value for name, value in old.items() if name in facts.key}
-    record, old_record = _rendered(columns, change.record), _rendered(columns, old)
+    max_value_bytes = None
     if change.size_bytes > max_bytes:
-        record, old_record, errors = _small(record), _small(old_record), TOO_LARGE
+        errors, max_value_bytes = TOO_LARGE, _KEPT_BYTES
+    record, old_record = (_record(columns, values, written, max_value_bytes) for values in (change.record, old))
     return _data(change, record, old_record, columns, errors, timestamp=dump(_timestamp(change.committed_us)))
+
+
+def structured_values(change: RowChange, types: Sequence[PgType]) -> list[tuple[PgType, str]]:
+    """The values of a change that only Postgres can write as JSON, each once."""
+    values = (pair for row in (change.new, change.old) if row is not None for pair in zip(types, row, strict=True))
+    return list(
+        dict.fromkeys((kind, value) for kind, value in values if isinstance(value, str) and needs_postgres(kind, value))
+    )
 
 
 def postgres_changes(topic: str, body: str, ids: Iterable[int]) -> Push:
@@ -107,8 +127,8 @@ def _errors(change: RowChange, facts: Facts, readable: frozenset[str]) -> str | 
 
 def _data(
     change: RowChange,
-    record: Mapping[str, str],
-    old_record: Mapping[str, str],
+    record: str,
+    old_record: str,
     columns: Sequence[tuple[str, PgType]],
     error: str | None,
     *,
@@ -118,24 +138,30 @@ def _data(
     names = ", ".join(f'{{"name": {dump(name)}, "type": {dump(kind.name)}}}' for name, kind in columns)
     parts = [f'"table":{dump(relation.name)}', f'"type":{dump(action)}']
     if action != "DELETE":
-        parts.append(f'"record":{render_record(record)}')
+        parts.append(f'"record":{record}')
     parts += [f'"columns":[{names}]', f'"errors":{dump(None if error is None else [error])}']
     parts += [f'"schema":{dump(relation.schema)}', f'"commit_timestamp":{timestamp}']
     if action != "INSERT":
-        parts.append(f'"old_record":{render_record(old_record)}')
+        parts.append(f'"old_record":{old_record}')
     return "{" + ",".join(parts) + "}"
 
 
-def _rendered(columns: Sequence[tuple[str, PgType]], values: Mapping[str, str | None]) -> dict[str, str]:
-    return {
-        name: "null" if (value := values[name]) is None else render(kind, value)
-        for name, kind in columns
-        if name in values
-    }
-
-
-def _small(record: Mapping[str, str]) -> dict[str, str]:
-    return {name: text for name, text in record.items() if len(text.encode()) <= _KEPT_BYTES}
+def _record(
+    columns: Sequence[tuple[str, PgType]],
+    values: Mapping[str, str | None],
+    written: Written,
+    max_value_bytes: int | None,
+) -> str:
+    """Write a record, null when there is nothing in it; with a limit, larger values and nulls are left out."""
+    rendered = {}
+    for name, kind in columns:
+        if name not in values:
+            continue
+        value = values[name]
+        text = "null" if value is None else written.get((kind, value)) or render(kind, value)
+        if max_value_bytes is None or (value is not None and len(text.encode()) <= max_value_bytes):
+            rendered[name] = text
+    return render_record(rendered) if rendered else "null"
 
 
 def _filled(new: tuple[Value, ...], old: tuple[Value, ...] | None) -> Sequence[Value]:

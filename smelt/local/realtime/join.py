@@ -24,7 +24,11 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class JoinRequest:
-    """The settings of a channel; `bindings` are the wishes for postgres_changes as the client wrote them."""
+    """The settings of a channel; `bindings` are the wishes for postgres_changes as the client wrote them.
+
+    A `legacy` one is of the first clients ever: the name of the channel says what to subscribe to, and changes come as
+    events of their own.
+    """
 
     private: bool = False
     broadcast_self: bool = False
@@ -35,19 +39,21 @@ class JoinRequest:
     replay: Replay | None = None
     bindings: tuple[Json, ...] = ()
     access_token: str | None = None
+    legacy: bool = False
 
 
 def parse_join(name: str, payload: Json) -> JoinRequest:
-    """Parse the payload of a join to the channel `name`; raise JoinRefused.
-
-    A payload without `config` is of the first clients ever: the name of the channel says what to subscribe to.
-    """
+    """Parse the payload of a join to the channel `name`; raise JoinRefused."""
     if not isinstance(payload, dict):
         raise JoinRefused(f"UnknownErrorOnChannel: expected params to be a :map, got: `{inspect(payload)}`")
-    token = payload.get("access_token")
-    access_token = token if isinstance(token, str) else None
-    if payload.get("config") is None:
-        return JoinRequest(bindings=_legacy_bindings(name, payload), access_token=access_token)
+    # The first clients named it `user_token`.
+    tokens = (payload.get("user_token"), payload.get("access_token"))
+    access_token = next((token for token in tokens if isinstance(token, str)), None)
+    if "config" not in payload:
+        wish = dict(zip(("schema", "table", "filter"), name.split(":", 2), strict=False))
+        return JoinRequest(bindings=(wish,), access_token=access_token, legacy=True)
+    if payload["config"] is None:
+        return JoinRequest(access_token=access_token)
     config = _mapping(payload["config"])
     broadcast, presence = _mapping(config.get("broadcast")), _mapping(config.get("presence"))
     private = _truthy(config.get("private"))
@@ -63,12 +69,6 @@ def parse_join(name: str, payload: Json) -> JoinRequest:
         bindings=tuple(bindings) if isinstance(bindings, list) else (),
         access_token=access_token,
     )
-
-
-def _legacy_bindings(name: str, payload: Mapping[str, Json]) -> tuple[Json, ...]:
-    if "config" in payload:
-        return ()
-    return (dict(zip(("schema", "table", "filter"), name.split(":", 2), strict=False)),)
 
 
 def _parse_replay(replay: Json, *, private: bool) -> Replay | None:

@@ -16,6 +16,7 @@ from smelt.local.realtime.changes import Changes
 from smelt.local.realtime.commits import Commits
 from smelt.local.realtime.ending import end
 from smelt.local.realtime.feed import Feed
+from smelt.local.realtime.filters import Filters
 from smelt.local.realtime.hub import Hub
 from smelt.local.realtime.options import RealtimeOptions
 from smelt.local.realtime.rates import EventLimit, Rate
@@ -51,7 +52,9 @@ class Realtime:
         self._callers = _pool(options.authenticator_dsn, settings)
         self.authorization = Authorization(self._admin)
         self.replays = messages.Replays(self._admin)
-        self.changes = Changes(Catalog(self._admin), Visibility(self._callers), options.max_change_bytes)
+        self.changes = Changes(
+            Catalog(self._admin), Filters(self._admin), Visibility(self._callers), options.max_change_bytes
+        )
         self._feed = Feed(self.hub, self.changes, Commits(self._admin))
         self._replication = Replication(options.admin_dsn, self._feed.receive, self._feed.room)
 

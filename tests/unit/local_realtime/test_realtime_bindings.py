@@ -14,7 +14,6 @@ from smelt.local.realtime.bindings import (
     inspect,
     parse_binding,
     parse_filters,
-    split_list,
 )
 
 TODOS = {"event": "*", "schema": "public", "table": "todos"}
@@ -72,21 +71,24 @@ def test_a_wish_without_a_table_is_quoted(params: Any, quoted: str) -> None:
         ("id", '["id"]'),
         ("id=eq", '["eq"]'),
         ("title=in.a,b", "`in` filter value must be wrapped by parentheses"),
+        ("title=in.(", "`in` filter value must be wrapped by parentheses"),
+        ("id=eq.1,", "filter must not contain empty segments (check for extra commas)"),
     ],
 )
 def test_a_filter_that_is_none_is_quoted(text: str, sentence: str) -> None:
     assert refusal({**TODOS, "filter": text}) == f"Error parsing `filter` params: {sentence}"
 
 
-def test_conditions_are_split_at_commas_outside_parentheses() -> None:
-    assert parse_filters("a=in.(x,y),b=not.eq.1.5,c=is.null") == (
-        Filter("a", "in", "(x,y)"),
+def test_conditions_are_split_at_commas_outside_parentheses_and_quotes() -> None:
+    assert parse_filters(' a=in.(x,"y,)"), b=not.eq.1.5,c=is.null ') == (
+        Filter("a", "in", '{x,"y,)"}'),
         Filter("b", "eq", "1.5", negated=True),
         Filter("c", "is", "null"),
     )
-    assert parse_filters("") == ()
+    assert parse_filters('a=eq."x, \\"y\\"",b=eq.it"s') == (Filter("a", "eq", 'x, "y"'), Filter("b", "eq", 'it"s'))
+    assert parse_filters("") == parse_filters("  ") == ()
     assert parse_filters("a=eq.)")[0].value == ")"
-    assert split_list("(x,y)") == ["x", "y"]
+    assert parse_filters('a=eq."x')[0].value == '"x'
 
 
 @given(st.from_regex(r"[a-z_]+", fullmatch=True), st.sampled_from(sorted(OPERATORS - {"in"})), st.booleans())
@@ -101,6 +103,16 @@ def test_a_wish_is_quoted_with_all_its_parts() -> None:
         '[event: *, schema: public, table: todos, filters: [{"id", "eq", "x", false}], select: ["a"]]'
     )
     assert str(parse_binding(TODOS)).endswith("filters: [], select: nil]")
+
+
+@pytest.mark.parametrize("select", [None, 5, [], [5]])
+def test_what_selects_no_column_selects_all(select: Any) -> None:
+    assert parse_binding({**TODOS, "select": select}).select is None
+
+
+def test_columns_are_selected_by_a_list_and_of_one_table() -> None:
+    assert refusal({**TODOS, "select": "a"}).startswith("Error parsing `select` params: expected a list of column name")
+    assert refusal({"schema": "public", "select": ["a"]}).startswith("Column selection is not supported for wildcard")
 
 
 def test_values_are_quoted_as_elixir_does() -> None:

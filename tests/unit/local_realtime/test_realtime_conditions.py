@@ -10,8 +10,8 @@ from smelt.local.realtime.bindings import Filter
 from smelt.local.realtime.conditions import Condition, Undecided, evaluate
 
 
-def condition(operator: str, *values: str, base: str = "text", negated: bool = False) -> Condition:
-    return Condition(Filter("c", operator, values[0], negated), base, base, values)
+def condition(operator: str, *values: str | None, base: str = "text", negated: bool = False) -> Condition:
+    return Condition(Filter("c", operator, str(values), negated), base, base, values)
 
 
 @pytest.mark.parametrize(
@@ -27,10 +27,9 @@ def condition(operator: str, *values: str, base: str = "text", negated: bool = F
         ("neq", "a", None, False),
         ("is", "null", None, True),
         ("is", "null", "a", False),
-        ("is", "not null", "a", True),
         ("is", "unknown", None, True),
         ("is", "true", "t", True),
-        ("is", "TRUE", "f", False),
+        ("is", "true", "f", False),
         ("is", "false", None, False),
     ],
 )
@@ -41,6 +40,14 @@ def test_text_is_compared_as_it_is(operator: str, wanted: str, value: str | None
 def test_one_of_several_is_enough() -> None:
     assert evaluate(condition("in", "a", "b"), "b")
     assert not evaluate(condition("in", "a", "b"), "c")
+    assert not evaluate(condition("in"), "c")
+    assert evaluate(condition("in", negated=True), "c")
+
+
+def test_whether_a_value_is_among_unknown_ones_is_unknown() -> None:
+    assert evaluate(condition("in", "a", None), "a")
+    assert not evaluate(condition("in", "a", None), "b")
+    assert not evaluate(condition("in", "a", None, negated=True), "b")
 
 
 def test_a_negated_condition_is_not_met_by_null_either() -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from smelt.local.realtime.frames import RowChange, change_body, postgres_changes, system
+from smelt.local.realtime.frames import RowChange, change_body, postgres_changes, structured_values, system
 from smelt.local.realtime.pgoutput import UNCHANGED, Action, Column, Relation, Value
 from smelt.local.realtime.rendering import PgType
 
-INT, TEXT = PgType(23, "int4", "int4"), PgType(25, "text", "text")
+INT, TEXT = PgType(23, "int4", "int4", "integer"), PgType(25, "text", "text", "text")
 NAMES = ("id", "v", "w")
 TYPES = (INT, TEXT, TEXT)
 ALL = frozenset(NAMES)
@@ -36,7 +36,7 @@ def told(
     select: tuple[str, ...] | None = None,
     max_bytes: int = 1000,
 ) -> Any:
-    return json.loads(change_body(what, TYPES, facts or Facts(), readable, select, max_bytes))
+    return json.loads(change_body(what, TYPES, {}, facts or Facts(), readable, select, max_bytes))
 
 
 def test_an_insert_has_the_record_alone() -> None:
@@ -72,6 +72,11 @@ def test_row_level_security_keeps_a_delete_to_its_key(rls: bool, old: dict[str, 
     assert "record" not in data
 
 
+def test_row_level_security_without_a_key_hides_all_of_a_deleted_row() -> None:
+    data = told(change("DELETE", None, ("1", "a", "c"), full=True), facts=Facts(rls=True, key=()))
+    assert data["old_record"] is None
+
+
 def test_what_may_not_be_read_or_was_not_selected_is_left_out() -> None:
     assert told(change("INSERT", ("1", "a", "b")), readable=frozenset({"id", "v"}))["record"] == {"id": 1, "v": "a"}
     data = told(change("INSERT", ("1", "a", "b")), select=("w",))
@@ -100,11 +105,27 @@ def test_of_a_large_row_only_small_values_are_told() -> None:
     data = told(change("INSERT", ("1", "a" * 62, "b" * 63)), max_bytes=100)
     assert data["errors"] == ["Error 413: Payload Too Large"]
     assert data["record"] == {"id": 1, "v": "a" * 62}
+    assert told(change("INSERT", ("1", None, "b" * 63)), max_bytes=100)["record"] == {"id": 1}
+
+
+def test_a_row_is_as_large_as_its_bytes() -> None:
+    """What a client may receive at most is counted in bytes, not in characters."""
+    assert told(change("INSERT", ("1", "a" * 500, None)), max_bytes=1000)["errors"] is None
+    assert told(change("INSERT", ("1", "ü" * 500, None)), max_bytes=1000)["errors"] is not None
+
+
+def test_what_postgres_wrote_is_told_as_it_is() -> None:
+    numbers = PgType(1007, "_int4", "_int4", "integer[]", structured=True)
+    types, row = (INT, TEXT, numbers), change("UPDATE", ("1", "a", "{1,2}"), ("1", "b", "{1,2}"), full=True)
+    assert structured_values(row, types) == [(numbers, "{1,2}")]
+    body = change_body(row, types, {(numbers, "{1,2}"): "[1, 2]"}, Facts(), ALL, None, 1000)
+    assert json.loads(body)["record"]["w"] == [1, 2]
 
 
 def test_a_deletion_is_filtered_by_what_it_was() -> None:
     assert change("DELETE", None, ("1", None, None)).filtered_values == {"id": "1"}
     assert change("INSERT", ("1", "a", None)).filtered_values == {"id": "1", "v": "a", "w": None}
+    assert change("UPDATE", ("1", "a", UNCHANGED), ("1", "a", "x"), full=True).filtered_values == {"id": "1", "v": "a"}
 
 
 def test_frames_name_the_bindings_and_the_channel() -> None:

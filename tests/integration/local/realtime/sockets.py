@@ -60,6 +60,14 @@ class RawSocket:
                     return dict(frame)
                 self._frames.append(frame)
 
+    async def next_text(self, event: str) -> str:
+        """The next frame with this event, as it was sent."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                text = str(await self.socket.recv())
+                if json.loads(text)["event"] == event:
+                    return text
+
     async def rest(self) -> list[dict[str, Any]]:
         """All that was told up to now and not asked for."""
         ref = await self.send("phoenix", "heartbeat", {})
