@@ -1,7 +1,7 @@
 """A worker's calls and broadcasts, one at a time, so that a test decides what happens when."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -41,9 +41,19 @@ class Job:
         self._topic = smelt_channel(str(claim.id))
 
     async def report(
-        self, status: Status, percentage: float, *, words: Sequence[str] = (), first: int = 0, tell: bool = True
+        self,
+        status: Status,
+        percentage: float,
+        *,
+        words: Sequence[str] = (),
+        first: int = 0,
+        files: Sequence[Mapping[str, Any]] = (),
+        tell: bool = True,
     ) -> None:
-        """Write progress, and segments of the first file, one a word from the index `first`; broadcast both."""
+        """Write progress, and segments of the first file, one a word from the index `first`; broadcast both.
+
+        `files` is what there is to say of each file, as `report_progress` takes it.
+        """
         file_id = self.claim.files[0].id
         segments: list[dict[str, Any]] = [
             {"index": first + place, "start": place, "end": place + 1, "text": word} for place, word in enumerate(words)
@@ -53,6 +63,7 @@ class Job:
             self.claim.attempt,
             status=status,
             percentage=percentage,
+            files=files,
             segments=[{"file_id": str(file_id), **segment} for segment in segments],
             lease_s=600,
         )
