@@ -7,8 +7,11 @@ import pytest
 from fakes import FakeProject, FakeRpc
 
 from smelt.errors import Unavailable
+from smelt.processor import claiming
 from smelt.processor.claiming import Claims
 from smelt.processor.options import WorkerOptions
+
+DEADLINE_S = 30
 
 
 def claims_with(answer: Any) -> Claims:
@@ -23,21 +26,36 @@ def claims_with(answer: Any) -> Claims:
 NOTHING = {"smelts": [], "next_due_at": None, "next_due_in_s": None}
 
 
-async def test_what_is_due_ends_the_sleep() -> None:
-    claims = claims_with({**NOTHING, "next_due_in_s": 0.0})
+@pytest.fixture
+def due_in_s(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+    """What each sleep was told to be due; it ends at once."""
+    told: list[float | None] = []
+
+    def poll_wait_s(*, next_due_in_s: float | None, **_: object) -> float:
+        told.append(next_due_in_s)
+        return 0.0
+
+    monkeypatch.setattr(claiming, "poll_wait_s", poll_wait_s)
+    return told
+
+
+async def test_what_is_due_ends_the_sleep(due_in_s: list[float | None]) -> None:
+    claims = claims_with({**NOTHING, "next_due_in_s": 1.5})
     assert await claims.claim(1) == ()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(DEADLINE_S):
         await claims.sleep(has_room=True)
+    assert due_in_s == [1.5]
 
 
-async def test_a_full_worker_sleeps_on_until_something_ends() -> None:
+async def test_a_full_worker_sleeps_on_until_something_ends(due_in_s: list[float | None]) -> None:
     claims = claims_with({**NOTHING, "next_due_in_s": 0.0})
     await claims.claim(1)
     sleeping = asyncio.create_task(claims.sleep(has_room=False))
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.05)
     assert not sleeping.done()
+    assert due_in_s == []
     claims.wake()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(DEADLINE_S):
         await sleeping
 
 
@@ -45,16 +63,17 @@ async def test_being_woken_ends_one_sleep_and_not_the_next() -> None:
     claims = claims_with(NOTHING)
     await claims.claim(1)
     claims.wake()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(DEADLINE_S):
         await claims.sleep(has_room=False)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await claims.sleep(has_room=False)
 
 
-async def test_a_claim_that_failed_is_soon_tried_again() -> None:
+async def test_a_claim_that_failed_is_soon_tried_again(due_in_s: list[float | None]) -> None:
     claims = claims_with(Unavailable("no"))
     with pytest.raises(Unavailable):
         await claims.claim(1)
-    async with asyncio.timeout(3.5):
+    async with asyncio.timeout(DEADLINE_S):
         await claims.sleep(has_room=True)
+    assert due_in_s == [2.0]

