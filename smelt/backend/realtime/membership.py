@@ -178,12 +178,15 @@ class Membership:
         return self._sockets.renewable and not self._token_is_fresh
 
     async def _renew(self) -> None:
-        try:
-            await self._sockets.renew_token(self._token)
-            self._token_is_fresh = True
-        except Passing as exc:
-            logger.warning("channel %s waits for a fresh token: %s", self.topic, exc)
-            await pause(reconnect_wait_s(self._failures))
+        # Joining without a fresh token would be refused again, and a refusal holds up all channels of a socket.
+        while not self._token_is_fresh:
+            try:
+                await self._sockets.renew_token(self._token)
+                self._token_is_fresh = True
+            except Passing as exc:
+                logger.warning("channel %s waits for a fresh token: %s", self.topic, exc)
+                await pause(reconnect_wait_s(self._failures))
+                self._failures += 1
 
     def _hear(self, event: str, payload: object) -> None:
         self._tell(lambda listener: listener.hear(event, payload))

@@ -109,6 +109,28 @@ async def test_an_expired_token_is_renewed_once_and_joined_with(server: Scripted
         assert [frame["payload"]["access_token"] for frame in server.joins()] == ["token 1", "token 2"]
 
 
+async def test_a_refused_token_is_not_joined_with_again_while_there_is_no_other(server: ScriptedRealtime) -> None:
+    async def refuse(socket: ServerConnection, frame: Frame) -> bool:
+        if frame["event"] != "phx_join" or frame["payload"]["access_token"] != "old":
+            return False
+        await reply(socket, frame, "error", {"reason": "InvalidJWTToken: Token has expired 3 seconds ago"})
+        return True
+
+    answers = iter(["old", OSError("offline"), OSError("offline"), "new"])
+
+    async def fresh() -> str:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    server.on_frame = refuse
+    async with project(server, access_token=fresh) as opened:
+        channel = await opened.realtime.join("smelt:a")
+        assert await channel.wait_joined(30)
+        assert [frame["payload"]["access_token"] for frame in server.joins()] == ["old", "new"]
+
+
 async def test_a_token_that_stays_refused_surfaces(server: ScriptedRealtime) -> None:
     async def refuse(socket: ServerConnection, frame: Frame) -> bool:
         if frame["event"] != "phx_join":
