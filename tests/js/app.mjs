@@ -14,32 +14,36 @@ const validators = Object.fromEntries(Object.entries(schemas).map(([event, schem
 export const recording = process.env.SMELT_RECORDING
 
 /** A client of its own session; Node before 22 has no WebSocket, so one is passed. */
-export function connect() {
-  return createClient(process.env.SUPABASE_URL, process.env.SUPABASE_ANON_KEY, {
+export function connect(key = process.env.SUPABASE_ANON_KEY) {
+  return createClient(process.env.SUPABASE_URL, key, {
     auth: { persistSession: false, autoRefreshToken: false },
     realtime: { transport: WebSocket },
   })
 }
 
+/** What a request answers, or its error thrown. */
+export async function told(request) {
+  const { data, error } = await request
+  if (error) throw error
+  return data
+}
+
 export async function signUp(supabase) {
-  const { data, error } = await supabase.auth.signUp({
+  const { user } = await told(supabase.auth.signUp({
     email: `${crypto.randomUUID()}@example.com`,
     password: crypto.randomUUID(),
-  })
-  if (error) throw error
-  return data.user
+  }))
+  return user
 }
 
 /** Create a smelt of one recording and upload it; it is not submitted yet. */
 export async function createSmelt(supabase, prompts = ['summarize']) {
   const audio = await readFile(recording)
-  const { data: smelt, error } = await supabase.rpc('create_smelt', {
+  const smelt = await told(supabase.rpc('create_smelt', {
     files: [{ filename: basename(recording), size_bytes: audio.length }],
     default_prompt_names: prompts,
-  })
-  if (error) throw error
-  const uploaded = await supabase.storage.from('smelt-audio').upload(smelt.files[0].upload_path, audio)
-  if (uploaded.error) throw uploaded.error
+  }))
+  await told(supabase.storage.from('smelt-audio').upload(smelt.files[0].upload_path, audio))
   return smelt
 }
 

@@ -1,0 +1,76 @@
+// auth-js, from sign-up to the end of the session.
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { connect, signUp, told } from './app.mjs'
+
+const PASSWORD = 'correct horse'
+const address = () => `${crypto.randomUUID()}@example.com`
+const claims = (session) => JSON.parse(Buffer.from(session.access_token.split('.')[1], 'base64url'))
+
+describe('auth-js', { concurrency: true }, () => {
+  test('who signs up is signed in, and may come back with the password', async () => {
+    const email = address()
+    const first = connect()
+    const { user, session } = await told(first.auth.signUp({ email, password: PASSWORD, options: { data: { nick: 'x' } } }))
+    assert.deepEqual([user.email, user.user_metadata.nick], [email, 'x'])
+    assert.deepEqual([claims(session).sub, claims(session).role], [user.id, 'authenticated'])
+    const second = connect()
+    const wrong = await second.auth.signInWithPassword({ email, password: 'wrong' })
+    assert.deepEqual([wrong.error.status, wrong.error.code], [400, 'invalid_credentials'])
+    await told(second.auth.signInWithPassword({ email, password: PASSWORD }))
+    assert.equal((await told(second.auth.getUser())).user.id, user.id)
+    const again = await connect().auth.signUp({ email, password: PASSWORD })
+    assert.equal(again.error.code, 'user_already_exists')
+  })
+
+  test('a refresh token is exchanged for a new one, and a stale one for nothing', async () => {
+    const client = connect()
+    await signUp(client)
+    const { session: before } = await told(client.auth.getSession())
+    const { session: after } = await told(client.auth.refreshSession())
+    assert.notEqual(after.refresh_token, before.refresh_token)
+    assert.equal(claims(after).session_id, claims(before).session_id)
+    assert.equal((await told(client.auth.getUser(after.access_token))).user.id, after.user.id)
+    const unknown = await connect().auth.refreshSession({ refresh_token: 'never-issued' })
+    assert.deepEqual([unknown.error.status, unknown.error.code], [400, 'refresh_token_not_found'])
+  })
+
+  test('an anonymous user becomes one with an address', async () => {
+    const client = connect()
+    const { user } = await told(client.auth.signInAnonymously())
+    assert.equal(user.is_anonymous, true)
+    const email = address()
+    const changed = await told(client.auth.updateUser({ email, password: PASSWORD }))
+    assert.deepEqual([changed.user.id, changed.user.is_anonymous], [user.id, false])
+    const back = await told(connect().auth.signInWithPassword({ email, password: PASSWORD }))
+    assert.equal(back.user.id, user.id)
+  })
+
+  test('signing out ends the session at once', async () => {
+    const client = connect()
+    await signUp(client)
+    const { session } = await told(client.auth.getSession())
+    assert.equal((await client.auth.signOut()).error, null)
+    const gone = await connect().auth.getUser(session.access_token)
+    // In its words: the server's `session_not_found`.
+    assert.equal(gone.error?.name, 'AuthSessionMissingError')
+    const refreshed = await connect().auth.refreshSession({ refresh_token: session.refresh_token })
+    assert.equal(refreshed.error.code, 'refresh_token_not_found')
+  })
+
+  test('the service key makes users and removes them, and nobody else does', async () => {
+    const { admin } = connect(process.env.SUPABASE_SERVICE_ROLE_KEY).auth
+    const email = address()
+    const { user } = await told(admin.createUser({ email, password: PASSWORD, email_confirm: true }))
+    const client = connect()
+    const { session } = await told(client.auth.signInWithPassword({ email, password: PASSWORD }))
+    assert.equal((await told(admin.getUserById(user.id))).user.email, email)
+    const refused = await client.auth.admin.deleteUser(user.id)
+    assert.deepEqual([refused.error.status, refused.error.code], [403, 'not_admin'])
+    await told(admin.deleteUser(user.id))
+    const gone = await client.auth.getUser(session.access_token)
+    assert.equal(gone.error.code, 'user_not_found')
+    const missing = await admin.deleteUser(user.id)
+    assert.deepEqual([missing.error.status, missing.error.code], [404, 'user_not_found'])
+  })
+})

@@ -1,0 +1,56 @@
+// A page in Chromium does the whole job with supabase-js, from an origin that is not the stack's.
+import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import { createRequire } from 'node:module'
+import { test } from 'node:test'
+import { chromium } from 'playwright-core'
+import { recording } from './app.mjs'
+
+const CHROMIUM = '/usr/bin/chromium'
+const ARGUMENTS = [
+  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync',
+]
+const DEADLINE_MS = 60_000
+const FILES = {
+  '/': ['text/html', new URL('page/index.html', import.meta.url)],
+  '/page.js': ['text/javascript', new URL('page/page.js', import.meta.url)],
+  '/supabase.js': ['text/javascript', createRequire(import.meta.url).resolve('@supabase/supabase-js/dist/umd/supabase.js')],
+  '/recording': ['audio/ogg', recording],
+}
+
+/** Serve the page on any port of the loopback interface; nothing here allows other origins. */
+async function serve() {
+  const server = createServer(async (request, response) => {
+    const [type, path] = FILES[request.url] ?? ['application/json']
+    const settings = {
+      url: process.env.SUPABASE_URL,
+      key: process.env.SUPABASE_ANON_KEY,
+      elsewhere: `http://127.0.0.1:${server.address().port}/settings`,
+    }
+    response.setHeader('content-type', type).end(path ? await readFile(path) : JSON.stringify(settings))
+  })
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return server
+}
+
+const skip = !existsSync(CHROMIUM) && 'Chromium is missing: apt-get install chromium'
+
+test('a page smelts a recording and shows what comes', { skip }, async () => {
+  const server = await serve()
+  const browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGUMENTS })
+  try {
+    const page = await browser.newPage()
+    await page.goto(`http://localhost:${server.address().port}/`)
+    await page.waitForFunction(
+      () => document.getElementById('outcome').textContent !== 'waiting', null, { timeout: DEADLINE_MS })
+    assert.equal(await page.textContent('#outcome'), 'completed')
+    assert.match(await page.textContent('#transcript'), /publish the report on friday/i)
+    assert.match(await page.textContent('#notes'), /report/i)
+  } finally {
+    await browser.close()
+    server.close()
+  }
+})
