@@ -4,20 +4,31 @@ Run as a program it serves until SIGTERM, behind the same uvicorn as the gateway
 """
 
 import asyncio
+import gc
+import json
+import logging
 import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import psutil
 from realtime_server import Reachable, options_for
 from starlette.applications import Starlette
 
 from smelt.local.keys import Keys
 from smelt.local.postgres import SUPERUSER, Postgres
 from smelt.local.realtime import Realtime, create_routes
+from smelt.local.realtime.channel import Channel
+from smelt.local.realtime.connection import Connection
+from smelt.local.realtime.mailbox import Mailbox
 from smelt.local.serving import GatewayServer
+
+KEPT_FOR_SOCKETS = (Connection, Mailbox, Channel)
 
 
 @dataclass(kw_only=True)
@@ -35,6 +46,18 @@ class ServerProcess:
         assert self.running.stdout is not None
         assert await self.running.stdout.readline() == b"ready\n"
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self.running is not None
+        self.running.send_signal(number)
+
+    async def inspect(self) -> dict[str, int]:
+        """Ask it what it holds."""
+        self.send(signal.SIGUSR1)
+        assert self.running is not None
+        assert self.running.stdout is not None
+        return dict(json.loads(await self.running.stdout.readline()))
+
     async def end(self, number: signal.Signals) -> None:
         """Send a signal and wait until it is gone."""
         assert self.running is not None
@@ -44,12 +67,12 @@ class ServerProcess:
 
 
 @asynccontextmanager
-async def in_a_process(postgres: Postgres) -> AsyncIterator[tuple[Reachable, ServerProcess]]:
+async def in_a_process(postgres: Postgres, **options: Any) -> AsyncIterator[tuple[Reachable, ServerProcess]]:
     """Serve a database from a process until the context ends."""
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
     dsns = (postgres.dsn(SUPERUSER), postgres.dsn("authenticator"))
-    process = ServerProcess(command=(sys.executable, __file__, str(port), *dsns))
+    process = ServerProcess(command=(sys.executable, __file__, str(port), *dsns, json.dumps(options)))
     await process.start()
     try:
         yield Reachable(keys=Keys(), port=port, dsn=dsns[0]), process
@@ -57,14 +80,15 @@ async def in_a_process(postgres: Postgres) -> AsyncIterator[tuple[Reachable, Ser
         await process.end(signal.SIGKILL)
 
 
-async def serve(port: int, admin_dsn: str, authenticator_dsn: str) -> None:
-    """Serve until SIGTERM, or until whoever started this is gone."""
+async def serve(port: int, admin_dsn: str, authenticator_dsn: str, options: str) -> None:
+    """Serve until SIGTERM, or until whoever started this is gone; tell on SIGUSR1 what is held."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     loop.add_reader(sys.stdin.fileno(), stopping.set)
-    realtime = Realtime(options_for(admin_dsn, authenticator_dsn))
+    realtime = Realtime(options_for(admin_dsn, authenticator_dsn, **json.loads(options)))
     server = GatewayServer(Starlette(routes=create_routes(realtime)), socket.create_server(("127.0.0.1", port)))
+    loop.add_signal_handler(signal.SIGUSR1, lambda: print(json.dumps(held(realtime, port)), flush=True))
     async with realtime.running():
         await server.start()
         print("ready", flush=True)
@@ -72,5 +96,23 @@ async def serve(port: int, admin_dsn: str, authenticator_dsn: str) -> None:
         await server.stop()
 
 
+def held(realtime: Realtime, port: int) -> dict[str, int]:
+    """What a server holds for its clients, from objects to file descriptors."""
+    gc.collect()
+    instances = Counter(type(each).__name__ for each in gc.get_objects() if isinstance(each, KEPT_FOR_SOCKETS))
+    connections = psutil.Process().net_connections("tcp")
+    return {
+        "tasks": len(asyncio.all_tasks()),
+        "sockets": len(realtime.sockets),
+        "listeners": realtime.hub.listener_count,
+        "present": realtime.hub.present_topics,
+        "subscribers": realtime.changes.subscriber_count,
+        "connections": sum(each.laddr.port == port and each.status == psutil.CONN_ESTABLISHED for each in connections),
+        **{kept.__name__: instances[kept.__name__] for kept in KEPT_FOR_SOCKETS},
+        "resident_kb": psutil.Process().memory_info().rss // 1024,
+    }
+
+
 if __name__ == "__main__":
+    logging.disable(logging.WARNING)
     asyncio.run(serve(int(sys.argv[1]), *sys.argv[2:]))

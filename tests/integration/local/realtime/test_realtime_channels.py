@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 
 import httpx
+import psutil
 import psycopg
 import pytest
 import websockets
@@ -148,6 +149,7 @@ async def test_replay_and_what_is_sent_meanwhile_come_once(realtime: RealtimeSer
 
 
 async def test_a_slow_reader_is_dropped_and_delays_nobody(realtime_postgres: Postgres) -> None:
+    """Also to the system: what it did not read is not kept for as long as it stays."""
     async with serving(realtime_postgres, queue_frames=50) as realtime:
         url = f"{realtime.socket_url}?apikey={realtime.keys.anon_key}"
         join = json.dumps({"topic": "realtime:flood", "event": "phx_join", "payload": {"config": {}}, "ref": "1"})
@@ -155,12 +157,24 @@ async def test_a_slow_reader_is_dropped_and_delays_nobody(realtime_postgres: Pos
             await slow.send(join)
             await slow.recv()
             await quick.join("flood", broadcast={"self": True})
+            assert _established(realtime.port) == len(realtime.realtime.sockets) == 3
             block = "x" * 100_000
             for number in range(300):
                 await quick.broadcast("flood", "e", {"n": number, "x": block})
                 assert (await quick.next("broadcast"))["payload"]["payload"]["n"] == number
+
+            async def gone() -> bool:
+                return _established(realtime.port) == len(realtime.realtime.sockets) == 2
+
+            await eventually(gone)
             assert await _count(slow) < 300
             assert (await quick.join("other"))["status"] == "ok"
+
+
+def _established(port: int) -> int:
+    """How many connections a server of this process has."""
+    connections = psutil.Process().net_connections("tcp")
+    return sum(each.laddr.port == port and each.status == psutil.CONN_ESTABLISHED for each in connections)
 
 
 async def _count(socket: ClientConnection) -> int:

@@ -1,0 +1,103 @@
+"""What the embedded Realtime loses and keeps while two dozen clients come and go for a minute and everything breaks.
+
+Prints one line of JSON for each figure: messages that were acknowledged, deliveries that were owed, lost and doubled,
+what was broken how often, and what the server still holds when all are gone. `--seconds` sets the length.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+TESTS = Path(__file__).parents[2] / "tests"
+sys.path.insert(0, str(TESTS))
+sys.path.insert(0, str(TESTS / "integration" / "local" / "realtime"))
+
+from churn import Record, churn
+from realtime_server import FIXTURES
+from serving_process import in_a_process
+
+from smelt.local.account import database_account
+from smelt.local.migrations import Project
+from smelt.local.postgres import Postgres, PostgresOptions
+from smelt.local.template import build
+
+CLIENTS, ROUNDS, MESSAGES = 24, 2, 6
+SETTLED_WITHIN_S = 30
+
+
+def main() -> None:
+    """Run against a server and a database of its own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    with tempfile.TemporaryDirectory(prefix="smelt-churn-") as folder:
+        Path(folder).chmod(0o755)
+        asyncio.run(run(Path(folder), parser.parse_args().seconds))
+
+
+async def run(folder: Path, seconds: float) -> None:
+    """Churn again and again until the time is over, then see what is left."""
+    postgres = await started(folder)
+    try:
+        async with in_a_process(postgres, max_events_per_s=None) as (server, process):
+            await server.sql(FIXTURES.read_text())
+            before = await process.inspect()
+            faults, lap_kb, totals = Counter[str](), [], Counter[str]()
+            ends_at = time.monotonic() + seconds
+            while time.monotonic() < ends_at:
+                record, lap_faults = await churn(server, process, clients=CLIENTS, rounds=ROUNDS, messages=MESSAGES)
+                faults += lap_faults
+                totals += counted(record)
+                lap_kb.append((await process.inspect())["resident_kb"])
+            after = await settled(process, before)
+    finally:
+        await postgres.stop()
+    for figure in ("acknowledged", "owed", "lost", "doubled"):
+        print(json.dumps({"figure": f"realtime churn, {figure}", "value": totals[figure], "seconds": seconds}))
+    print(json.dumps({"figure": "realtime churn, faults", **faults}))
+    left = {name: after[name] - value for name, value in before.items() if name != "resident_kb"}
+    print(json.dumps({"figure": "realtime churn, still held", **left}))
+    memory = {"reference": "after the first lap", "reference_kb": lap_kb[0], "ratio": round(lap_kb[-1] / lap_kb[0], 3)}
+    print(json.dumps({"figure": "realtime churn, resident memory", "kb": lap_kb[-1], **memory}))
+
+
+def counted(record: Record) -> Counter[str]:
+    """What one lap adds."""
+    return Counter(
+        acknowledged=len(record.sent), owed=len(record.owed()), lost=len(record.lost()), doubled=len(record.twice())
+    )
+
+
+async def settled(process, before) -> dict[str, int]:
+    """What is held once all that goes has gone."""
+    deadline = time.monotonic() + SETTLED_WITHIN_S
+    while True:
+        after = await process.inspect()
+        if {**after, "resident_kb": 0} == {**before, "resident_kb": 0} or time.monotonic() > deadline:
+            return after
+        await asyncio.sleep(0.1)
+
+
+async def started(folder: Path) -> Postgres:
+    """A database with the platform's schemas."""
+    options = PostgresOptions(
+        data=folder / "data",
+        sockets=folder / "sockets",
+        port=5432,
+        log=folder / "log",
+        account=database_account(),
+        tcp=False,
+        durable=False,
+    )
+    await build(Postgres(options), Project())
+    postgres = Postgres(options)
+    await postgres.start()
+    return postgres
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""Clients that come, broadcast and go at random while things break, and what each of them must have heard.
+
+A logical clock orders what the clients did and what they were told. Who had joined before a message was sent, and has
+proved to be there after it was acknowledged, must have received it; nobody may receive one twice.
+"""
+
+import asyncio
+import json
+import random
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import websockets
+from proxies import FaultyProxy
+from realtime_server import Reachable
+from serving_process import ServerProcess
+from websockets.asyncio.client import ClientConnection
+
+ROOMS = ("a", "b", "c", "d")
+PRIVATE = frozenset({"c", "d"})
+PATIENCE_S = 60.0
+FAULT_EVERY_S = 0.3
+PAUSE_S = 0.2
+CUT = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'realtime'"
+WISH = {"event": "*", "schema": "public", "table": "notes"}
+
+
+@dataclass
+class Membership:
+    """One socket in one room; until `proved_at` it is known to have been told everything."""
+
+    room: str
+    joined_at: int
+    proved_at: int = 0
+    heard: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message that was acknowledged, and the membership that sent it."""
+
+    name: str
+    sender: Membership
+    sent_at: int
+    acked_at: int
+
+
+@dataclass
+class Record:
+    """What all clients did and heard."""
+
+    memberships: list[Membership] = field(default_factory=list)
+    sent: list[Sent] = field(default_factory=list)
+    clock: Any = field(default_factory=lambda: count(1))
+
+    def lost(self) -> list[str]:
+        """Acknowledged messages that somebody who stayed did not hear."""
+        return [sent.name for sent, member in self.owed() if not member.heard[sent.name]]
+
+    def twice(self) -> list[str]:
+        """Messages that somebody heard more than once."""
+        return [name for member in self.memberships for name, times in member.heard.items() if times > 1]
+
+    def owed(self) -> list[tuple[Sent, Membership]]:
+        """Who must have heard what."""
+        return [
+            (sent, member)
+            for member in self.memberships
+            for sent in self.sent
+            if member.room == sent.sender.room
+            and member is not sent.sender
+            and member.joined_at < sent.sent_at
+            and sent.acked_at < member.proved_at
+        ]
+
+
+class Client:
+    """One client: a socket after the other."""
+
+    def __init__(self, server: Reachable, url: str, record: Record, name: int) -> None:
+        self._url = f"{url.replace('http', 'ws', 1)}/realtime/v1/websocket?apikey={server.keys.service_role_key}"
+        self._record = record
+        self._name = name
+        self._random = random.Random(name)
+        self._numbers = count()
+
+    async def live(self, rounds: int, messages: int) -> None:
+        """Connect so many times, and each time join, broadcast and leave; what breaks is tried again."""
+        for _ in range(rounds):
+            finished = False
+            while not finished:
+                with suppress(websockets.WebSocketException, OSError, _Broken):
+                    await self._round(messages)
+                    finished = True
+
+    async def _round(self, messages: int) -> None:
+        async with websockets.connect(self._url, ping_interval=None, open_timeout=PATIENCE_S) as socket:
+            link = _Link(socket, self._record)
+            async with link.reading():
+                rooms = self._random.sample(ROOMS, k=self._random.randint(1, len(ROOMS)))
+                members = [member for room in rooms if (member := await link.join(room)) is not None]
+                if members and self._random.random() < 0.5:
+                    await link.track(members[0])
+                for _ in range(messages if members else 0):
+                    await link.broadcast(self._random.choice(members), f"{self._name}-{next(self._numbers)}")
+                for member in members[::2]:
+                    await link.leave(member)
+                await link.beat()
+                if self._random.random() < 0.3:
+                    socket.transport.abort()
+
+
+class _Broken(Exception):
+    """The socket ended before an answer came."""
+
+
+class _Link:
+    """A socket with its memberships."""
+
+    def __init__(self, socket: ClientConnection, record: Record) -> None:
+        self._socket = socket
+        self._record = record
+        self._refs = count(1)
+        self._replies: dict[str, asyncio.Future[str]] = {}
+        self._joined: dict[str, Membership] = {}
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        reader = asyncio.create_task(self._read())
+        try:
+            yield
+        finally:
+            reader.cancel()
+            await asyncio.wait((reader,))
+
+    async def join(self, room: str) -> Membership | None:
+        """Join, and answer the membership; None when it is refused, as it may be while the database is away."""
+        config = {"broadcast": {"ack": True}, "private": room in PRIVATE, "presence": {"key": "", "enabled": True}}
+        if room == "a":
+            config["postgres_changes"] = [WISH]
+        member = self._joined[room] = Membership(room, joined_at=0)
+        if await self._ask(room, "phx_join", {"config": config}) != "ok":
+            del self._joined[room]
+            return None
+        member.joined_at = next(self._record.clock)
+        self._record.memberships.append(member)
+        return member
+
+    async def broadcast(self, member: Membership, name: str) -> None:
+        sent_at = next(self._record.clock)
+        payload = {"type": "broadcast", "event": "e", "payload": {"name": name}}
+        acknowledged = await self._send(member.room, "broadcast", payload)
+        # Without a database nobody can say who may broadcast, and then there is no answer.
+        await self.beat()
+        if acknowledged.done() and not acknowledged.cancelled():
+            self._record.sent.append(Sent(name, member, sent_at, next(self._record.clock)))
+
+    async def track(self, member: Membership) -> None:
+        await self._ask(member.room, "presence", {"type": "presence", "event": "track", "payload": {}})
+
+    async def leave(self, member: Membership) -> None:
+        asked_at = next(self._record.clock)
+        await self._ask(member.room, "phx_leave", {})
+        member.proved_at = asked_at
+        self._joined.pop(member.room, None)
+
+    async def beat(self) -> None:
+        """Prove that what was told so far has been heard."""
+        asked_at = next(self._record.clock)
+        await self._ask(None, "heartbeat", {})
+        for member in self._joined.values():
+            member.proved_at = asked_at
+
+    async def _ask(self, room: str | None, event: str, payload: Any) -> str:
+        reply = await self._send(room, event, payload)
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.wait((reply,))
+        if reply.cancelled():
+            raise _Broken
+        return reply.result()
+
+    async def _send(self, room: str | None, event: str, payload: Any) -> asyncio.Future[str]:
+        ref = str(next(self._refs))
+        reply = self._replies[ref] = asyncio.get_running_loop().create_future()
+        topic = "phoenix" if room is None else f"realtime:{room}"
+        await self._socket.send(json.dumps({"topic": topic, "event": event, "payload": payload, "ref": ref}))
+        return reply
+
+    async def _read(self) -> None:
+        try:
+            async for data in self._socket:
+                self._take(json.loads(data))
+        finally:
+            for reply in self._replies.values():
+                reply.cancel()
+
+    def _take(self, frame: dict[str, Any]) -> None:
+        match frame["event"]:
+            case "phx_reply":
+                self._replies.pop(frame["ref"]).set_result(frame["payload"]["status"])
+            case "phx_close":
+                self._joined.pop(_room(frame), None)
+            case "broadcast":
+                member = self._joined.get(_room(frame))
+                if member is not None:
+                    member.heard[frame["payload"]["payload"]["name"]] += 1
+
+
+def _room(frame: dict[str, Any]) -> str:
+    return str(frame["topic"]).removeprefix("realtime:")
+
+
+async def churn(
+    server: Reachable, process: ServerProcess, *, clients: int, rounds: int, messages: int
+) -> tuple[Record, Counter[str]]:
+    """Let clients live their lives while things break; answer what they did, and how often what was broken."""
+    record, faults = Record(), Counter[str]()
+    proxy = FaultyProxy(server.http_url)
+    await proxy.start()
+    lives = asyncio.gather(*(Client(server, proxy.url, record, name).live(rounds, messages) for name in range(clients)))
+    breaking = asyncio.create_task(_break(server, process, proxy, faults))
+    try:
+        await lives
+    finally:
+        breaking.cancel()
+        await asyncio.wait((breaking,))
+        process.send(signal.SIGCONT)
+        await proxy.stop()
+    return record, faults
+
+
+async def _break(server: Reachable, process: ServerProcess, proxy: FaultyProxy, faults: Counter[str]) -> None:
+    while True:
+        for fault in ("sockets reset", "gateway paused", "database connections cut"):
+            await asyncio.sleep(FAULT_EVERY_S)
+            match fault:
+                case "sockets reset":
+                    proxy.cut()
+                case "gateway paused":
+                    process.send(signal.SIGSTOP)
+                    await asyncio.sleep(PAUSE_S)
+                    process.send(signal.SIGCONT)
+                case _:
+                    await server.sql(CUT)
+            faults[fault] += 1

@@ -1,0 +1,32 @@
+"""Many clients that come and go while sockets, the gateway and the database break: nothing is lost, nothing stays."""
+
+import psycopg
+from churn import churn
+from realtime_server import FIXTURES, eventually
+from serving_process import in_a_process
+
+from smelt.local.postgres import SUPERUSER, Postgres
+
+
+async def test_nothing_acknowledged_is_lost_and_nothing_stays_behind(realtime_postgres: Postgres) -> None:
+    async with in_a_process(realtime_postgres, max_events_per_s=None) as (server, process):
+        await server.sql(FIXTURES.read_text())
+        before = await process.inspect()
+        record, faults = await churn(server, process, clients=24, rounds=2, messages=6)
+        assert len(faults) == 3, faults
+        assert len(record.owed()) > 100
+        assert record.lost() == []
+        assert record.twice() == []
+
+        async def clean() -> bool:
+            after = await process.inspect()
+            return {**after, "resident_kb": 0} == {**before, "resident_kb": 0}
+
+        await eventually(clean)
+
+        async def one_slot() -> bool:
+            async with await psycopg.AsyncConnection.connect(realtime_postgres.dsn(SUPERUSER)) as connection:
+                slots = await (await connection.execute("select active from pg_replication_slots")).fetchall()
+                return slots == [(True,)]
+
+        await eventually(one_slot)
