@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Literal
@@ -33,7 +34,11 @@ class FaultyProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._healed = asyncio.Event()
         self._server: asyncio.Server | None = None
-        self._port = 0
+        # Never listened on: it keeps the port from others while the proxy is stopped.
+        self._place = socket.socket()
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._place.bind(("127.0.0.1", 0))
+        self._port = self._place.getsockname()[1]
         self.accepted = dict.fromkeys(KINDS, 0)
 
     @property
@@ -75,9 +80,8 @@ class FaultyProxy:
         self._healed.set()
 
     async def start(self) -> None:
-        """Listen on a free port, or on the one it had."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
+        """Listen, on the same port each time."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port, reuse_port=True)
 
     async def stop(self) -> None:
         """Listen no more, and reset what is open: to the outside, the machine is gone."""
@@ -89,6 +93,11 @@ class FaultyProxy:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._server.wait_closed()
+
+    async def close(self) -> None:
+        """Stop for good."""
+        await self.stop()
+        self._place.close()
 
     def _set(self, fault: Fault, kinds: tuple[Kind, ...]) -> None:
         self._faults |= dict.fromkeys(kinds or KINDS, fault)
@@ -179,4 +188,4 @@ async def faulty_proxy(target_url: str) -> AsyncIterator[FaultyProxy]:
     try:
         yield proxy
     finally:
-        await proxy.stop()
+        await proxy.close()

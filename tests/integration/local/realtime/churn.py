@@ -230,7 +230,7 @@ async def churn(
         breaking.cancel()
         await asyncio.wait((breaking,))
         process.send(signal.SIGCONT)
-        await proxy.stop()
+        await proxy.close()
     return record, faults
 
 
