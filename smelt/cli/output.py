@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from enum import IntEnum
 from typing import Any, Final, NoReturn
 
@@ -51,14 +51,19 @@ def print_error(error: SmeltError) -> None:
 
 def run(command: Coroutine[Any, Any, Exit], *, as_json: bool = False) -> NoReturn:
     """Run a command to its end and leave with its exit code; an error becomes one sentence (or one line of JSON)."""
+    raise typer.Exit(ending(lambda: asyncio.run(command), as_json=as_json))
+
+
+def ending(command: Callable[[], Exit], *, as_json: bool = False) -> Exit:
+    """The exit code of a command that is run now, after what there is to say of its error."""
     try:
-        code = asyncio.run(command)
+        return command()
     except SmeltError as exc:
         code = exit_code(exc)
         if as_json:
             print_json({"event": "error", "code": getattr(exc, "code", code.name.lower()), "message": str(exc)})
         else:
             print_error(exc)
+        return code
     except (KeyboardInterrupt, asyncio.CancelledError):
-        code = Exit.INTERRUPTED
-    raise typer.Exit(code)
+        return Exit.INTERRUPTED

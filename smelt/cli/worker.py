@@ -1,16 +1,18 @@
 """`smelt worker`: claim smelts and work on them until told to stop."""
 
 import asyncio
+import logging
 import os
 import signal
 import socket
-from typing import TYPE_CHECKING, Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated, NoReturn
 from uuid import uuid4
 
 import typer
 
 from smelt.cli.logs import write_logs
-from smelt.cli.output import Exit, run
+from smelt.cli.output import Exit, ending
 from smelt.settings import LogSettings, ProjectSettings, WorkerSettings
 
 if TYPE_CHECKING:
@@ -21,7 +23,21 @@ def worker(
     once: Annotated[bool, typer.Option("--once", help="Work on what is there, then leave.")] = False,
 ) -> None:
     """Run a worker: it claims pending smelts, transcribes them and reports how far it is."""
-    run(_worker(once))
+    # Closing it would wait for the threads.
+    runner = asyncio.Runner()
+    _leave(ending(lambda: runner.run(_worker(once))))
+
+
+def _leave(code: Exit) -> NoReturn:
+    """End this process, whatever its threads are at.
+
+    All smelts are settled or given back by now, and nobody wants what a thread would still say: the model may be in the
+    middle of a window that takes it minutes.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 async def _worker(once: bool) -> Exit:

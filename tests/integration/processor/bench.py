@@ -172,10 +172,13 @@ async def work_once(stack: Stack, folder: Path, **more: Any) -> None:
 
 
 class WorkerProcess:
-    """`smelt worker` as a process of its own, to be killed."""
+    """`smelt worker` as a process of its own, to be killed; Python runs `before` in it, before anything else."""
 
-    def __init__(self, stack: Stack, folder: Path, **settings: str) -> None:
-        env = {**os.environ, **stack.env(), "SMELT_TEMP_DIR": str(folder), "SMELT_MODEL": "demo", **settings}
+    def __init__(self, stack: Stack, folder: Path, *, before: str = "", **settings: str) -> None:
+        (folder / "sitecustomize.py").write_text(before)
+        path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+        here = {"SMELT_TEMP_DIR": str(folder), "SMELT_MODEL": "demo", "PYTHONPATH": path}
+        env = {**os.environ, **stack.env(), **here, **settings}
         self.log = folder / f"worker-{time.monotonic_ns()}.log"
         self._log = self.log.open("wb")
         self.process = subprocess.Popen(
