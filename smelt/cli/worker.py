@@ -18,6 +18,8 @@ from smelt.settings import LogSettings, ProjectSettings, WorkerSettings
 if TYPE_CHECKING:
     from smelt.processor.options import WorkerOptions
 
+logger = logging.getLogger(__name__)
+
 
 def worker(
     once: Annotated[bool, typer.Option("--once", help="Work on what is there, then leave.")] = False,
@@ -42,13 +44,13 @@ def _leave(code: Exit) -> NoReturn:
 
 async def _worker(once: bool) -> Exit:
     from smelt.backend.project import Project
-    from smelt.processor.worker import Worker
+    from smelt.processor.worker import LEAVE_S, Worker
 
     write_logs(LogSettings.read())
     project_settings = ProjectSettings.read()
     options = worker_options(WorkerSettings.read())
     stop = asyncio.Event()
-    _drain_on_signals(stop)
+    _drain_on_signals(stop, drain_s=options.drain_s, leave_s=LEAVE_S)
     async with Project(project_settings.require_url(), project_settings.require_worker_key()) as project:
         await Worker(project, options).run(once=once, stop=stop)
     return Exit.DONE
@@ -82,15 +84,25 @@ def worker_options(settings: WorkerSettings) -> "WorkerOptions":
     )
 
 
-def _drain_on_signals(stop: asyncio.Event) -> None:
-    """The first SIGTERM or Ctrl-C drains; a second one ends at once, which still gives back what was claimed."""
+def _drain_on_signals(stop: asyncio.Event, *, drain_s: float, leave_s: float) -> None:
+    """The first SIGTERM or Ctrl-C drains; a second one ends at once, which still gives back what was claimed.
+
+    Both end in time, also when the project does not answer.
+    """
+    loop = asyncio.get_running_loop()
     main = asyncio.current_task()
 
     def on_signal() -> None:
         if stop.is_set() and main is not None:
             main.cancel()
+            loop.call_later(leave_s, give_up)
+        else:
+            loop.call_later(max(drain_s, leave_s), give_up)
         stop.set()
 
-    loop = asyncio.get_running_loop()
+    def give_up() -> None:
+        logger.warning("the project does not answer: what is not given back is claimed again when its lease runs out")
+        _leave(Exit.UNREACHABLE)
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 _EVERY_S: Final = 15.0
 # However much happens, an operator who looks reads no faster.
 _AT_MOST_EVERY_S: Final = 2.0
-_FAREWELL_S: Final = 1.0
+FAREWELL_S: Final = 1.0
 
 
 class Heartbeat:
@@ -46,7 +46,7 @@ class Heartbeat:
     async def leave(self) -> None:
         """Take the row away; when that does not work in a second, it stays as that of a worker that died."""
         try:
-            async with asyncio.timeout(_FAREWELL_S):
+            async with asyncio.timeout(FAREWELL_S):
                 await self._calls.dismiss_worker(self._worker_id)
         except (SmeltError, TimeoutError) as exc:
-            logger.warning("leaving: %s", exc or type(exc).__name__)
+            logger.warning("leaving: %s", str(exc) or "no answer")

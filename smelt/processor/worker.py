@@ -12,7 +12,7 @@ from smelt.backend.worker_calls import WorkerCalls
 from smelt.errors import Passing, SmeltError
 from smelt.processor.announcing import Announcer
 from smelt.processor.claiming import Claims
-from smelt.processor.heartbeat import Heartbeat
+from smelt.processor.heartbeat import FAREWELL_S, Heartbeat
 from smelt.processor.janitor import Janitor
 from smelt.processor.leases import Leases
 from smelt.processor.logs import SmeltLog
@@ -29,8 +29,9 @@ __all__ = ["Worker", "WorkerOptions"]
 
 logger = logging.getLogger(__name__)
 
-# What saving a checkpoint and giving a smelt back may take of the drain time.
+# What saving checkpoints and giving smelts back may take, and then the farewell: the end of the drain time.
 _RELEASE_S: Final = 3.0
+LEAVE_S: Final = _RELEASE_S + FAREWELL_S
 
 
 class Worker:
@@ -147,7 +148,7 @@ class Worker:
         self._draining = True
         self._heartbeat.beat()
         logger.info("draining %s smelts within %.0f s", len(self._running), self._options.drain_s)
-        grace_s = 0.0 if failed.done() else max(0.0, self._options.drain_s - _RELEASE_S)
+        grace_s = 0.0 if failed.done() else max(0.0, self._options.drain_s - LEAVE_S)
         await asyncio.wait(set(self._running), timeout=grace_s)
 
     async def _give_back(self) -> None:
