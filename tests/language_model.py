@@ -72,7 +72,9 @@ def refused(status: int, code: str, headers: dict[str, str] | None = None) -> Re
 async def serving(answer: Answer) -> AsyncIterator[LanguageModel]:
     """The endpoint while the block lasts."""
     model = LanguageModel(answer)
-    app = Starlette(routes=[Route("/v1/chat/completions", model.complete, methods=["POST"])])
+    app = Starlette(
+        routes=[Route("/v1/chat/completions", model.complete, methods=["POST"]), Route("/v1/models", _models)]
+    )
     config = uvicorn.Config(app, log_level="critical", lifespan="off", ws="none")
     server = uvicorn.Server(config)
     listening = socket.create_server(("127.0.0.1", 0))
@@ -83,6 +85,10 @@ async def serving(answer: Answer) -> AsyncIterator[LanguageModel]:
     finally:
         server.should_exit = True
         await task
+
+
+async def _models(_: Request) -> Response:
+    return JSONResponse({"object": "list", "data": [{"id": "m", "object": "model", "created": 0, "owned_by": "me"}]})
 
 
 def _line(choice: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Whether a worker could work on this machine: its model, decoding, the language model's settings, room on disk."""
+"""Whether a worker could work on this machine: its models, decoding, room on disk."""
 
 import asyncio
 import importlib.util
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from smelt.cli.checks.finding import Finding, found
+from smelt.cli.checks.language_model import language_model_finding
 from smelt.cli.demo import STANDUP
 from smelt.errors import SettingsError
 from smelt.settings import WorkerSettings
@@ -71,12 +72,12 @@ def _decode() -> Finding:
 
 
 async def _synthesis(options: "WorkerOptions") -> Finding:
-    from smelt.processor.synthesis.choice import choose_synthesizer
+    from smelt.processor.synthesis.choice import endpoint_options
 
-    await choose_synthesizer(options).aclose()
-    if options.llm_base_url is None:
+    endpoint = endpoint_options(options)
+    if endpoint is None:
         return Finding("synthesis", "ok", "chooses sentences; with SMELT_LLM_BASE_URL a language model writes")
-    return Finding("synthesis", "ok", f"{options.llm_model} at {options.llm_base_url}")
+    return await language_model_finding(endpoint)
 
 
 async def _disk(temp_dir: Path | None) -> Finding:

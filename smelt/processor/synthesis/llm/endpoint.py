@@ -1,6 +1,6 @@
 """The endpoint of a language model, through the `openai` client, with errors of smelt's own tree."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -41,7 +41,7 @@ class Endpoint:
             base_url=options.base_url, api_key=options.api_key or _NO_KEY, timeout=_TIMEOUT_S, max_retries=1
         )
 
-    async def answer(self, messages: Sequence[Message]) -> AsyncIterator[Written]:
+    async def answer(self, messages: Sequence[Message]) -> AsyncGenerator[Written, None]:
         """The answer to a conversation, piece by piece."""
         finished = False
         try:
@@ -54,6 +54,13 @@ class Endpoint:
             raise fault_of(exc) from exc
         if not finished:
             raise SynthesisPassing("connection_lost", "the answer ends in the middle")
+
+    async def model_names(self) -> tuple[str, ...]:
+        """The models that it says it has; not every endpoint does."""
+        try:
+            return tuple(sorted(model.id for model in (await self._client.models.list()).data))
+        except openai.OpenAIError as exc:
+            raise fault_of(exc) from exc
 
     async def aclose(self) -> None:
         """Close all connections."""
