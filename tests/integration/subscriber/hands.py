@@ -9,6 +9,7 @@ from smelt.backend.project import Project
 from smelt.backend.worker_calls import WorkerCalls
 from smelt.contract.channels import smelt_channel
 from smelt.contract.events import ProgressEvent, Result
+from smelt.contract.rows import FileRow, Notification, SmeltRow
 from smelt.contract.vocabulary import ErrorCode, Status
 from smelt.contract.work import Claim, Settled
 
@@ -29,6 +30,15 @@ class Hand:
                 claims = await self._calls.claim_smelts("hand", max_count=100, lease_s=600)
                 self._claims |= {claim.id: claim for claim in claims.smelts}
         return Job(self._project, self._calls, self._claims.pop(smelt_id))
+
+    async def owned_by(self, user_id: UUID) -> tuple[dict[UUID, SmeltRow | FileRow], list[Notification]]:
+        """The smelts and files of a user by id, and what the user is told, as the rows stand."""
+        mine = ("user_id", "eq", str(user_id))
+        rpc = self._project.rpc
+        smelts = [SmeltRow.model_validate(row) for row in await rpc.rows("smelts", mine)]
+        files = [FileRow.model_validate(row) for row in await rpc.rows("smelt_files", mine)]
+        notifications = [Notification.model_validate(row) for row in await rpc.rows("notifications", mine)]
+        return {row.id: row for row in (*smelts, *files)}, notifications
 
 
 class Job:

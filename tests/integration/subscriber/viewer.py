@@ -56,7 +56,8 @@ class Viewer:
         assert isinstance(last, Completed)
         assert not any(isinstance(update, Completed) for update in before)
         progress = [update for update in before if isinstance(update, Progress)]
-        assert [update.seq for update in progress] == sorted({update.seq for update in progress})
+        seqs = [update.seq for update in progress]
+        assert seqs == sorted(seqs)
         percentages = [update.percentage for update in progress]
         assert percentages == sorted(percentages)
         return last

@@ -11,11 +11,10 @@ from following import FOLLOWINGS, Following
 from interrupting import interrupt_everywhere
 from simulation import BATCH, Server, SimulatedProject, held, simulate, smelt_row, within
 from stories import SMELT, assert_ended, assert_never_back, assert_told_whole, tell_story
+from told import Told
 
-from smelt.contract.rows import Notification, SmeltRow
+from smelt.contract.rows import SmeltRow
 from smelt.subscriber.client import Client
-from smelt.subscriber.owned import FeedChange
-from smelt.subscriber.updates import BatchProgress, Update
 
 SCHEDULES = 1000
 AT_A_TIME = 100
@@ -36,17 +35,20 @@ async def live(seed: int) -> None:
     server = Server(chance)
     smelts = {UUID(int=100 + number): tell_story(chance, UUID(int=100 + number)) for number in range(2)}
     server.begin(list(smelts.values()))
-    told = Told(chance)
+    told = Told(lambda: chance.choice([0, 0, 10]))
     async with Client(SimulatedProject(server), polling=polling) as client:
         faults = chance.sample(FAULTS, chance.randint(1, len(FAULTS)))
         unrest = asyncio.create_task(break_things(server, chance, faults, lossy=polling))
         playing = [asyncio.create_task(server.play(story, 10)) for story in smelts.values()]
         watching = [asyncio.create_task(told.watch(client, smelt_id)) for smelt_id in smelts]
-        watching += [asyncio.create_task(told.follow_batch(client))]
+        watching += [asyncio.create_task(told.watch_batch(client, BATCH))]
         owning = [asyncio.create_task(told.follow_all(client)), asyncio.create_task(told.hear(client))]
         await within(LONG_S, asyncio.gather(*playing, clutter(server, chance), unrest))
         await within(LONG_S, asyncio.gather(*watching))
-        await within(LONG_S, held(lambda: told.rows == rows_of(server) and told.all_ids() == ids_of(server)))
+        await within(
+            LONG_S,
+            held(lambda: told.rows == rows_of(server) and {one.id for one in told.notifications} == ids_of(server)),
+        )
         for task in owning:
             task.cancel()
         await asyncio.wait(owning)
@@ -59,53 +61,6 @@ async def live(seed: int) -> None:
         assert_never_back(story, told.updates[smelt_id])
     assert [one.seq for one in told.batch] == sorted({one.seq for one in told.batch})
     assert told.batch[-1].status == "completed"
-    assert max(Counter(one.id for one in told.notifications).values()) == 1
-
-
-class Told:
-    """What consumers of any pace have been told."""
-
-    def __init__(self, chance: random.Random) -> None:
-        self._chance = chance
-        self.updates: dict[UUID, list[Update]] = {}
-        self.batch: list[BatchProgress] = []
-        self.notifications: list[Notification] = []
-        self.rows: dict[UUID, SmeltRow] = {}
-
-    def all_ids(self) -> set[UUID]:
-        return {one.id for one in self.notifications}
-
-    async def watch(self, client: Client, smelt_id: UUID) -> None:
-        told = self.updates[smelt_id] = []
-        pause_s = self._chance.choice([0, 0, 10])
-        async for update in client.watch(smelt_id):
-            told.append(update)
-            await asyncio.sleep(pause_s)
-
-    async def follow_batch(self, client: Client) -> None:
-        async for state in client.watch_batch(BATCH):
-            self.batch.append(state)
-
-    async def follow_all(self, client: Client) -> None:
-        pause_s = self._chance.choice([0, 0, 10])
-        async with client.feed() as feed:
-            async for change in feed:
-                self._take(change)
-                await asyncio.sleep(pause_s)
-
-    async def hear(self, client: Client) -> None:
-        async with client.notifications() as notifications:
-            async for one in notifications:
-                self.notifications.append(one)
-
-    def _take(self, change: FeedChange) -> None:
-        assert isinstance(change.row, SmeltRow)
-        assert change.before == self.rows.get(change.row.id)
-        assert (change.kind == "insert") == (change.row.id not in self.rows)
-        if change.kind == "delete":
-            del self.rows[change.row.id]
-        else:
-            self.rows[change.row.id] = change.row
 
 
 def rows_of(server: Server) -> dict[UUID, SmeltRow]:
