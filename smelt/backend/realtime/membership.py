@@ -178,6 +178,8 @@ class Membership:
         return self._sockets.renewable and not self._token_is_fresh
 
     async def _renew(self) -> None:
+        if self._failures > 1:  # A token that is turned down as soon as it was taken is not renewed in a circle.
+            await pause(reconnect_wait_s(self._failures))
         # Joining without a fresh token would be refused again, and a refusal holds up all channels of a socket.
         while not self._token_is_fresh:
             try:

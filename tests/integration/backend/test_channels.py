@@ -131,6 +131,35 @@ async def test_a_refused_token_is_not_joined_with_again_while_there_is_no_other(
         assert [frame["payload"]["access_token"] for frame in server.joins()] == ["old", "new"]
 
 
+async def test_tokens_that_expire_as_soon_as_they_are_taken_are_renewed_ever_more_slowly(
+    server: ScriptedRealtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def take_and_drop(socket: ServerConnection, frame: Frame) -> bool:
+        if frame["event"] == "phx_join":
+            await reply(socket, frame)
+            for event, payload in expiry:
+                await send(socket, frame["topic"], event, payload)
+        return frame["event"] == "phx_join"
+
+    expiry = [
+        ("system", {"status": "error", "message": "Token has expired", "extension": "system", "channel": "smelt:a"}),
+        ("phx_close", {}),
+    ]
+    asked_for: list[int] = []
+    waited_after: list[int] = []
+
+    async def fresh() -> str:
+        asked_for.append(1)
+        return f"token {len(asked_for)}"
+
+    monkeypatch.setattr("smelt.backend.realtime.membership.reconnect_wait_s", lambda n: waited_after.append(n) or 0.0)
+    server.on_frame = take_and_drop
+    async with project(server, access_token=fresh) as opened:
+        await opened.realtime.join("smelt:a")
+        await until(lambda: len(asked_for) >= 6)
+    assert waited_after[:4] == [2, 3, 4, 5]
+
+
 async def test_a_token_that_stays_refused_surfaces(server: ScriptedRealtime) -> None:
     async def refuse(socket: ServerConnection, frame: Frame) -> bool:
         if frame["event"] != "phx_join":
