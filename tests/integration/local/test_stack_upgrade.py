@@ -1,0 +1,72 @@
+"""A data folder of another version of smelt is brought up to date, or refused in one sentence."""
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from stack_projects import write_project
+
+from smelt.local import LocalCluster, LocalRefused, LocalStack, schemas
+
+
+@pytest.fixture
+async def database(local_cluster: LocalCluster, tmp_path: Path) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    """What this version lays down, as the superuser."""
+    (tmp_path / "supabase").mkdir()
+    async with (
+        local_cluster.fresh(tmp_path / "supabase") as stack,
+        await psycopg.AsyncConnection.connect(stack.admin_dsn, autocommit=True) as connection,
+    ):
+        yield connection
+
+
+@pytest.fixture
+def later(tmp_path: Path) -> Path:
+    """The platform of a later version, which has one file more."""
+    folder = tmp_path / "platform"
+    shutil.copytree(schemas.PLATFORM, folder)
+    (folder / "99_later.sql").write_text("create table auth.later (id int); insert into auth.later values (1);")
+    return folder
+
+
+async def test_what_a_later_version_added_is_run_once(database: psycopg.AsyncConnection[Any], later: Path) -> None:
+    for _ in range(2):
+        await schemas.bring_up_to_date(database, later)
+    rows = await database.execute("select id from auth.later")
+    assert await rows.fetchall() == [(1,)]
+
+
+async def test_a_file_that_fails_is_tried_again(database: psycopg.AsyncConnection[Any], later: Path) -> None:
+    """Its work is undone and not recorded."""
+    whole = (later / "99_later.sql").read_text()
+    (later / "99_later.sql").write_text(f"{whole} select 1 / 0;")
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        await schemas.bring_up_to_date(database, later)
+    (later / "99_later.sql").write_text(whole)
+    await schemas.bring_up_to_date(database, later)
+
+
+async def test_a_file_that_was_changed_is_refused(database: psycopg.AsyncConnection[Any], later: Path) -> None:
+    """And so is a database that is ahead of this version, or older than the record."""
+    await schemas.bring_up_to_date(database, later)
+    with pytest.raises(LocalRefused, match="another version of smelt"):
+        await schemas.bring_up_to_date(database)
+    (later / "99_later.sql").write_text("create table auth.later (id bigint)")
+    with pytest.raises(LocalRefused, match="another version of smelt"):
+        await schemas.bring_up_to_date(database, later)
+    await database.execute("drop table extensions.platform_files")
+    with pytest.raises(LocalRefused, match="another version of smelt"):
+        await schemas.bring_up_to_date(database)
+
+
+async def test_a_start_says_so(tmp_path: Path) -> None:
+    project = write_project(tmp_path / "supabase")
+    async with LocalStack.from_env(tmp_path / "stack", migrations=project) as stack:
+        with psycopg.connect(stack.admin_dsn) as connection:
+            connection.execute("update extensions.platform_files set sha256 = 'of another version'")
+    with pytest.raises(LocalRefused, match=r"made by another version of smelt.*`smelt local reset`"):
+        async with LocalStack.from_env(tmp_path / "stack", migrations=project):
+            pass
