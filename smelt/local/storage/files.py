@@ -5,6 +5,7 @@ reads sees all of a version or nothing. What a crash leaves is swept at the next
 """
 
 import asyncio
+import errno
 import hashlib
 import os
 import shutil
@@ -15,8 +16,11 @@ from typing import Final
 from urllib.parse import quote
 from uuid import uuid4
 
+from smelt.local.storage import refusal
+
 WRITE_BYTES: Final = 512 * 1024
 READ_BYTES: Final = 256 * 1024
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
 # A bucket's folder never begins with a dot.
 _INCOMING: Final = ".incoming"
@@ -92,6 +96,10 @@ class FileStore:
         incoming = await asyncio.to_thread(IncomingFile, self._incoming / str(uuid4()))
         try:
             yield incoming
+        except OSError as exc:
+            if exc.errno in NO_ROOM:
+                raise refusal.disk_full() from exc
+            raise
         finally:
             await asyncio.shield(asyncio.to_thread(incoming.discard))
 

@@ -148,6 +148,11 @@ def internal_error() -> Refusal:
     return Refusal(500, "Internal", "InternalError", "Internal Server Error", http_status=500)
 
 
+def disk_full() -> Refusal:
+    """There is no room for the bytes."""
+    return Refusal(500, "Internal", "InternalError", "The disk is full", http_status=500)
+
+
 def not_served(what: str) -> Refusal:
     """A part of the platform that the embedded stack leaves out."""
     message = f"{what} is not part of the embedded stack; `supabase start` has it."

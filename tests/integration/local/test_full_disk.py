@@ -1,0 +1,55 @@
+"""A disk without room: one sentence before the start, refused uploads after it."""
+
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from smelt.local import LocalRefused, LocalStack
+
+MIB = 1024 * 1024
+DISK_BYTES = 200 * MIB
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk of one's own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("makes a disk of its own: needs root and the right to mount")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+async def test_a_start_without_room_says_so(disk: Path, tmp_path: Path) -> None:
+    (tmp_path / "supabase").mkdir()
+    (disk / "full").write_bytes(bytes(DISK_BYTES - 10 * MIB))
+    with pytest.raises(LocalRefused, match=r"is full: a stack needs 64 MiB, and \d+ MiB are free$"):
+        async with LocalStack.from_env(disk / "stack", migrations=tmp_path / "supabase"):
+            pass
+
+
+async def test_what_does_not_fit_is_refused_and_nothing_else(disk: Path, tmp_path: Path) -> None:
+    """An upload that fills the disk leaves nothing of itself; afterwards there is room again."""
+    (tmp_path / "supabase").mkdir()
+
+    async def too_much() -> AsyncIterator[bytes]:
+        for _ in range(DISK_BYTES // MIB):
+            yield bytes(MIB)
+
+    async with LocalStack.from_env(disk / "stack", migrations=tmp_path / "supabase") as stack:
+        service = {"apikey": stack.secret_key}
+        async with httpx.AsyncClient(base_url=f"{stack.api_url}/storage/v1", headers=service, timeout=60) as http:
+            (await http.post("/bucket", json={"name": "b"})).raise_for_status()
+            refused = await http.post("/object/b/large", content=too_much())
+            assert (refused.status_code, refused.json()["statusCode"]) == (500, "500")
+            assert "disk is full" in refused.json()["message"]
+            assert (await http.get("/object/b/large")).json()["code"] == "NoSuchKey"
+            assert not list((disk / "stack" / "storage" / ".incoming").iterdir())
+            (await http.post("/object/b/small", content=b"fits")).raise_for_status()
+            assert (await http.get("/object/b/small")).content == b"fits"
