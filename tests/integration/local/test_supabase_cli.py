@@ -1,0 +1,70 @@
+"""The Supabase CLI works on an embedded stack as on any project: natively, with `--db-url`."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from stacks import running_local
+
+from smelt.local import StackHandle, migrations
+
+CLI = Path(__file__).parents[2] / "js" / "node_modules" / ".bin" / "supabase"
+VERSIONS = sorted(path.name.split("_")[0] for path in (migrations.find() / "migrations").glob("*.sql"))
+
+pytestmark = pytest.mark.skipif(not CLI.exists(), reason="the Supabase CLI is missing: run `npm install` in tests/js")
+
+
+def supabase(*arguments: str, stack: StackHandle) -> subprocess.CompletedProcess[str]:
+    """Run a command of the CLI in smelt's project."""
+    command = [str(CLI), *arguments, "--db-url", stack.db_url]
+    done = subprocess.run(
+        command, cwd=migrations.find().parent, capture_output=True, text=True, timeout=110, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def migrated() -> Iterator[StackHandle]:
+    """A stack that has applied smelt's migrations itself."""
+    with running_local() as stack:
+        yield stack
+
+
+def test_push_applies_the_migrations_to_an_empty_stack_once(tmp_path: Path) -> None:
+    """Unchanged, and the second time there is nothing to do."""
+    with running_local(tmp_path) as stack:
+        supabase("db", "push", "--yes", stack=stack)
+        with psycopg.connect(stack.db_url) as connection:
+            rows = connection.execute("select version from supabase_migrations.schema_migrations order by version")
+            assert [version for (version,) in rows] == VERSIONS
+        assert "up to date" in supabase("db", "push", "--yes", stack=stack).stdout
+
+
+def test_the_migrations_of_the_stack_are_those_of_the_project(migrated: StackHandle) -> None:
+    """What a stack applied itself is recorded as the CLI records it: side by side, nothing missing on either side."""
+    listed = supabase("migration", "list", stack=migrated).stdout
+    assert re.findall(r"`(\d{14})` *\| `(\d{14})`", listed) == [(version, version) for version in VERSIONS]
+
+
+def test_types_are_generated(migrated: StackHandle) -> None:
+    """Of the tables and the functions that apps use."""
+    types = supabase("gen", "types", "--lang", "typescript", stack=migrated).stdout
+    assert re.search(r'"smelts": \{\s*Row: \{', types)
+    assert re.search(r'"create_smelt":', types)
+    assert "smelt_id" in types
+
+
+def test_the_advisors_report_what_is_wrong(migrated: StackHandle) -> None:
+    """A table that is open to everybody and a definer function without a search path are found."""
+    with psycopg.connect(migrated.db_url) as connection:
+        connection.execute("create table public.open_to_all (id int primary key)")
+        connection.execute("create function public.as_owner() returns int language sql security definer as 'select 1'")
+    told = supabase("db", "advisors", "--level", "info", "--output-format", "json", stack=migrated).stdout
+    findings = {(finding["name"], finding["metadata"]["name"]) for finding in json.loads(told)["results"]}
+    assert ("rls_disabled_in_public", "open_to_all") in findings
+    assert ("function_search_path_mutable", "as_owner") in findings
