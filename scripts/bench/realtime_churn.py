@@ -13,18 +13,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
-TESTS = Path(__file__).parents[2] / "tests"
-sys.path.insert(0, str(TESTS))
-sys.path.insert(0, str(TESTS / "integration" / "local" / "realtime"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "integration" / "local" / "realtime"))
 
 from churn import Record, churn
-from realtime_server import FIXTURES
+from realtime_server import FIXTURES, start_postgres
 from serving_process import in_a_process
-
-from smelt.local.account import database_account
-from smelt.local.migrations import Project
-from smelt.local.postgres import Postgres, PostgresOptions
-from smelt.local.template import build
 
 CLIENTS, ROUNDS, MESSAGES = 24, 2, 6
 SETTLED_WITHIN_S = 30
@@ -35,13 +29,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     with tempfile.TemporaryDirectory(prefix="smelt-churn-") as folder:
-        Path(folder).chmod(0o755)
         asyncio.run(run(Path(folder), parser.parse_args().seconds))
 
 
 async def run(folder: Path, seconds: float) -> None:
     """Churn again and again until the time is over, then see what is left."""
-    postgres = await started(folder)
+    postgres = await start_postgres(folder)
     try:
         async with in_a_process(postgres, max_events_per_s=None) as (server, process):
             await server.sql(FIXTURES.read_text())
@@ -80,23 +73,6 @@ async def settled(process, before) -> dict[str, int]:
         if {**after, "resident_kb": 0} == {**before, "resident_kb": 0} or time.monotonic() > deadline:
             return after
         await asyncio.sleep(0.1)
-
-
-async def started(folder: Path) -> Postgres:
-    """A database with the platform's schemas."""
-    options = PostgresOptions(
-        data=folder / "data",
-        sockets=folder / "sockets",
-        port=5432,
-        log=folder / "log",
-        account=database_account(),
-        tcp=False,
-        durable=False,
-    )
-    await build(Postgres(options), Project())
-    postgres = Postgres(options)
-    await postgres.start()
-    return postgres
 
 
 if __name__ == "__main__":

@@ -7,32 +7,16 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from realtime_server import RealtimeServer, serving
+from realtime_server import RealtimeServer, serving, start_postgres
 
-from smelt.local.account import database_account
-from smelt.local.migrations import Project
-from smelt.local.postgres import Postgres, PostgresOptions
-from smelt.local.template import build
+from smelt.local.postgres import Postgres
 
 
 @pytest.fixture(scope="session")
 def realtime_postgres() -> Iterator[Postgres]:
     """A server with the platform's schemas and nothing else."""
     with tempfile.TemporaryDirectory(prefix="smelt-rt-") as name, asyncio.Runner() as runner:
-        folder, account = Path(name), database_account()
-        folder.chmod(0o755)
-        options = PostgresOptions(
-            data=folder / "data",
-            sockets=folder / "sockets",
-            port=5432,
-            log=folder / "log",
-            account=account,
-            tcp=False,
-            durable=False,
-        )
-        runner.run(build(Postgres(options), Project()))
-        postgres = Postgres(options)
-        runner.run(postgres.start())
+        postgres = runner.run(start_postgres(Path(name)))
         try:
             yield postgres
         finally:

@@ -17,10 +17,13 @@ import websockets
 from starlette.applications import Starlette
 from websockets.asyncio.client import ClientConnection
 
+from smelt.local.account import database_account
 from smelt.local.keys import Keys
-from smelt.local.postgres import SUPERUSER, Postgres
+from smelt.local.migrations import Project
+from smelt.local.postgres import SUPERUSER, Postgres, PostgresOptions
 from smelt.local.realtime import Realtime, RealtimeOptions, create_routes
 from smelt.local.serving import GatewayServer
+from smelt.local.template import build
 
 FIXTURES = Path(__file__).parents[1] / "recordings" / "realtime" / "fixtures.sql"
 WITNESS = """
@@ -108,6 +111,24 @@ def options_for(admin_dsn: str, authenticator_dsn: str, **changes: Any) -> Realt
         resubscribe_delay_s=(0.05, 0.1),
     )
     return replace(options, **changes)
+
+
+async def start_postgres(folder: Path) -> Postgres:
+    """Start a server with the platform's schemas and nothing else, in a folder that is thrown away."""
+    folder.chmod(0o755)  # noqa: ASYNC240
+    options = PostgresOptions(
+        data=folder / "data",
+        sockets=folder / "sockets",
+        port=5432,
+        log=folder / "log",
+        account=database_account(),
+        tcp=False,
+        durable=False,
+    )
+    await build(Postgres(options), Project())
+    postgres = Postgres(options)
+    await postgres.start()
+    return postgres
 
 
 @asynccontextmanager

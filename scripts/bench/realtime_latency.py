@@ -1,0 +1,187 @@
+"""How long a message takes through the embedded Realtime: p50 and p99, to 1, 50 and 500 subscribers.
+
+Three ways: a broadcast from socket to socket; a row from its INSERT to the postgres_changes frame, commit included; and
+the same with a policy that is asked for each of as many users. The reference is a bare fan-out server on `websockets`
+with the same subscribers and payload in the same run. A message is sent when all have the one before; every delivery
+counts. Prints one line of JSON for each figure.
+"""
+
+import asyncio
+import json
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import quantiles
+
+import psycopg
+import websockets
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import broadcast, serve
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "integration" / "local" / "realtime"))
+
+from realtime_server import FIXTURES, USER_A, Reachable, start_postgres
+from serving_process import in_a_process
+
+MESSAGES = {1: 400, 50: 120, 500: 30}
+WARM_UP = 5
+PATIENCE_S = 120
+REFERENCE = "bare websockets fan-out"
+TEXT = "x" * 100
+BROADCAST = json.dumps(
+    {
+        "topic": "realtime:bench",
+        "event": "broadcast",
+        "payload": {"type": "broadcast", "event": "e", "payload": {"text": TEXT}},
+        "ref": None,
+    }
+)
+
+Send = Callable[[], Awaitable[object]]
+
+
+def main() -> None:
+    """Measure all."""
+    with tempfile.TemporaryDirectory(prefix="smelt-latency-") as folder:
+        asyncio.run(run(Path(folder)))
+
+
+async def run(folder: Path) -> None:
+    """Measure against a server and a database of its own, each in a process of its own."""
+    postgres = await start_postgres(folder)
+    try:
+        async with in_a_process(postgres, max_events_per_s=None) as (server, _), fan_out() as bare_url:
+            await server.sql(FIXTURES.read_text())
+            for subscribers, messages in MESSAGES.items():
+                reference = await bare(bare_url, subscribers, messages)
+                tell("broadcast", subscribers, await broadcasts(server, subscribers, messages), reference)
+                insert = f"insert into notes (body) values ('{TEXT}')"
+                changes = await told(server, subscribers, messages, "notes", insert)
+                tell("postgres_changes", subscribers, changes, reference)
+                insert = f"insert into todos (user_id, title) values ('{USER_A}', '{TEXT}')"
+                checked = await told(server, subscribers, messages, "todos", insert)
+                tell("postgres_changes with a policy", subscribers, checked, reference)
+    finally:
+        await postgres.stop()
+
+
+def tell(way: str, subscribers: int, seconds: list[float], reference: list[float]) -> None:
+    """Print p50 and p99."""
+    for percent in (50, 99):
+        ms, bare_ms = (quantiles(each, n=100)[percent - 1] * 1000 for each in (seconds, reference))
+        line = {"figure": f"{way}, {subscribers} subscribers, p{percent}", "ms": round(ms, 2), "reference": REFERENCE}
+        print(json.dumps({**line, "reference_ms": round(bare_ms, 2), "ratio": round(ms / bare_ms, 2)}), flush=True)
+
+
+async def bare(url: str, subscribers: int, messages: int) -> list[float]:
+    """The reference."""
+    async with AsyncExitStack() as exits:
+        sockets = [await exits.enter_async_context(opened(url)) for _ in range(subscribers)]
+        sender = await exits.enter_async_context(opened(url))
+        return await deliveries(sockets, partial(sender.send, BROADCAST), messages)
+
+
+async def broadcasts(server: Reachable, subscribers: int, messages: int) -> list[float]:
+    """From socket to socket."""
+    async with AsyncExitStack() as exits:
+        sockets = [await exits.enter_async_context(joined(server, {})) for _ in range(subscribers)]
+        sender = await exits.enter_async_context(joined(server, {}))
+        return await deliveries(sockets, partial(sender.send, BROADCAST), messages)
+
+
+async def told(server: Reachable, subscribers: int, messages: int, table: str, insert: str) -> list[float]:
+    """From the INSERT of a row to the frame."""
+    config = {"postgres_changes": [{"event": "INSERT", "schema": "public", "table": table}]}
+    async with AsyncExitStack() as exits:
+        # All see the row, each with a token of their own.
+        tokens = [server.token(USER_A, nonce=number) for number in range(subscribers)]
+        sockets = [await exits.enter_async_context(joined(server, config, token)) for token in tokens]
+        database = await exits.enter_async_context(
+            await psycopg.AsyncConnection.connect(server.dsn, autocommit=True, options="-c search_path=public")
+        )
+        return await deliveries(sockets, partial(database.execute, insert.encode()), messages)
+
+
+async def deliveries(sockets: list[ClientConnection], send: Send, messages: int) -> list[float]:
+    """Seconds from before each message is sent until each subscriber has it."""
+    seconds: list[float] = []
+    for number in range(WARM_UP + messages):
+        sent_at = time.perf_counter()
+        arrivals = [asyncio.create_task(arrival(socket)) for socket in sockets]
+        await send()
+        async with asyncio.timeout(PATIENCE_S):
+            arrived = await asyncio.gather(*arrivals)
+        if number >= WARM_UP:
+            seconds += [at - sent_at for at in arrived]
+    return seconds
+
+
+async def arrival(socket: ClientConnection) -> float:
+    """When the next frame is there."""
+    await socket.recv()
+    return time.perf_counter()
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[ClientConnection]:
+    """A socket that does nothing but carry."""
+    async with connect(url, compression=None, ping_interval=None) as socket:
+        yield socket
+
+
+@asynccontextmanager
+async def joined(server: Reachable, config: dict, token: str | None = None) -> AsyncIterator[ClientConnection]:
+    """A socket on the channel that everything goes through, and subscribed if it wants changes."""
+    async with opened(f"{server.socket_url}?apikey={server.keys.anon_key}") as socket:
+        payload = {"config": config, **({"access_token": token} if token else {})}
+        await socket.send(json.dumps({"topic": "realtime:bench", "event": "phx_join", "payload": payload, "ref": "1"}))
+        expected = {"phx_reply", *(["system"] if config else [])}
+        while expected:
+            expected.discard(json.loads(await socket.recv())["event"])
+        yield socket
+
+
+@asynccontextmanager
+async def fan_out() -> AsyncIterator[str]:
+    """Run the reference in a process of its own; answer where it listens."""
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=serve_bare, args=(there,), daemon=True)
+    process.start()
+    try:
+        yield f"ws://127.0.0.1:{await asyncio.to_thread(here.recv)}"
+    finally:
+        process.terminate()
+        process.join()
+
+
+def serve_bare(ready: Connection) -> None:
+    """Send every message to all others."""
+    asyncio.run(fan(ready))
+
+
+async def fan(ready: Connection) -> None:
+    """Serve until the process ends."""
+    sockets: set[websockets.ServerConnection] = set()
+
+    async def relay(socket: websockets.ServerConnection) -> None:
+        sockets.add(socket)
+        try:
+            async for message in socket:
+                broadcast(sockets - {socket}, message)
+        finally:
+            sockets.discard(socket)
+
+    async with serve(relay, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
+        ready.send(next(iter(server.sockets)).getsockname()[1])
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
