@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-import time
 
 from smelt.processor.faults import FileFault
 from smelt.processor.logs import SmeltLog
 from smelt.processor.media.recording import Recording
+from smelt.processor.pace import Hearing
 from smelt.processor.speech.checkpoint import START, Checkpoint
-from smelt.processor.speech.transcriber import Passage, Transcriber
+from smelt.processor.speech.transcriber import Transcriber
 from smelt.processor.speech.trust import trust_report
 from smelt.processor.state import FileWork, SmeltState
 from smelt.processor.threads import iterate
@@ -24,13 +24,7 @@ class Listener:
         self._state = state
         self._tools = tools
         self._log = SmeltLog(logger, state.claim)
-        self._heard_at_s = time.monotonic()
-        self.prepared_left_s = 0.0
-
-    @property
-    def since_heard_s(self) -> float:
-        """Seconds since the last passage."""
-        return time.monotonic() - self._heard_at_s
+        self.hearing = Hearing(tools.pace)
 
     async def recall_whole(self, file: FileWork) -> None:
         """Load the transcript of a file that an earlier attempt or run has heard to its end."""
@@ -80,17 +74,7 @@ class Listener:
             loop = asyncio.get_running_loop()
             detected = await loop.run_in_executor(executor, transcriber.detect_language, recording)
             file.language, file.language_probability = detected.code, round(detected.probability, 3)
-        self._heard_at_s = time.monotonic()
+        self.hearing.begin()
         async for passage in iterate(transcriber.listen(recording, file.language, start), executor):
-            self._measure(passage)
+            self.hearing.take(passage)
             self._state.learn(file, passage.segments, passage.checkpoint, passage.position_s / recording.duration_s)
-
-    def _measure(self, passage: Passage) -> None:
-        now_s = time.monotonic()
-        took_s = now_s - self._heard_at_s
-        if passage.prepared_s:
-            self._tools.pace.prepared(passage.prepared_s, took_s)
-        elif passage.heard_s:
-            self._tools.pace.heard(passage.heard_s, took_s)
-        self._heard_at_s = now_s
-        self.prepared_left_s = passage.prepared_s or max(0.0, self.prepared_left_s - passage.heard_s)

@@ -76,8 +76,8 @@ class Stages:
         ahead_s = 0.0 if not self._unheard() else self._tools.turns.ahead_s(self.audio_left_s)
         return self._tools.pace.eta_s(
             audio_left_s=self.audio_left_s() + ahead_s,
-            prepared_s=self._listener.prepared_left_s,
-            since_heard_s=self._listener.since_heard_s if transcribing else 0.0,
+            prepared_s=self._listener.hearing.prepared_left_s,
+            since_heard_s=self._listener.hearing.since_heard_s if transcribing else 0.0,
             outputs_left=len(self._state.live_files),
         )
 

@@ -10,7 +10,7 @@ from smelt.contract.vocabulary import PERCENT_RANGES, STAGE_MESSAGES, STAGES, St
 from smelt.processor.pace import Pace, Speed
 from smelt.processor.polling import poll_wait_s
 from smelt.processor.progress import RESUMING, Place, message, overall_share, percentage
-from smelt.processor.throttle import wait_before_report_s
+from smelt.processor.throttle import GATHER_S, wait_before_report_s
 
 shares = st.floats(-1, 2)
 
@@ -48,7 +48,7 @@ def test_a_run_that_catches_up_says_so() -> None:
 
 @pytest.mark.parametrize(
     ("now_s", "last_report_s", "urgent", "wait_s"),
-    [(10.0, None, False, 0.0), (10.0, 9.9, True, 0.0), (10.0, 9.75, False, 0.75), (10.0, 3.0, False, 0.0)],
+    [(10.0, None, False, 0.0), (10.0, 9.9, True, 0.0), (10.0, 9.75, False, 0.75), (10.0, 3.0, False, GATHER_S)],
 )
 def test_only_what_is_urgent_comes_within_a_second(
     now_s: float, last_report_s: float | None, urgent: bool, wait_s: float
