@@ -11,7 +11,7 @@ from smelt.errors import Passing, SmeltError
 
 logger = logging.getLogger(__name__)
 
-_EVERY_S: Final = 15.0
+_EVERY_S: Final = 5.0
 # However much happens, an operator who looks reads no faster.
 _AT_MOST_EVERY_S: Final = 2.0
 FAREWELL_S: Final = 1.0

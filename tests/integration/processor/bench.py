@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
 from stacks import Stack
 
 from smelt.backend.client_calls import Announced, ClientCalls
@@ -143,6 +146,17 @@ class Customer:
 def options(folder: Path, **more: Any) -> WorkerOptions:
     """Options of a worker with a folder of its own."""
     return WorkerOptions(worker_id=f"test-{uuid4().hex[:6]}", temp_dir=folder, **more)
+
+
+def measured(log: str) -> dict[tuple[str, ...], float]:
+    """The metrics of the worker that says in its log where they are, by their names and labels."""
+    url = re.search(r"http://127\.0\.0\.1:\d+/metrics", log)
+    assert url is not None
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(httpx.get(url[0]).text)
+        for sample in family.samples
+    }
 
 
 @asynccontextmanager

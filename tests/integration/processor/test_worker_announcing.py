@@ -1,18 +1,15 @@
 """What has happened is told to those who watch, once and whole, whatever becomes of broadcasts and workers."""
 
 import logging
-import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import psycopg
 import pytest
-from bench import RECORDINGS, WorkerProcess, customer, eventually, work_once, working
+from bench import RECORDINGS, WorkerProcess, customer, eventually, measured, work_once, working
 from intermediary import standing_between
 from language_model import serving, streamed
-from prometheus_client.parser import text_string_to_metric_families
 from stacks import Stack
 
 import smelt
@@ -131,17 +128,6 @@ async def test_the_end_of_a_worker_that_was_killed_before_it_told_is_told_once_b
         finally:
             worker.close()
     assert [name for name, _ in watched.events if name == "completed"] == ["completed"]
-
-
-def measured(log: str) -> dict[tuple[str, ...], float]:
-    """The metrics of the worker that says in its log where they are."""
-    url = re.search(r"http://127\.0\.0\.1:\d+/metrics", log)
-    assert url is not None
-    return {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(httpx.get(url[0]).text)
-        for sample in family.samples
-    }
 
 
 def failures(metrics: dict[tuple[str, ...], float]) -> dict[str, float]:

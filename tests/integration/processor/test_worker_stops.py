@@ -1,11 +1,14 @@
 """Whatever ends a worker, the smelt goes on: killed, cancelled, drained, fenced out."""
 
 import asyncio
+import logging
 import signal
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
-from bench import Customer, Watched, WorkerProcess, customer, eventually, working
+from bench import Customer, Watched, WorkerProcess, customer, eventually, measured, working
 from stacks import Stack, sign_up
 
 from smelt.backend.project import Project
@@ -15,6 +18,13 @@ from smelt.contract.state import Created
 
 def folders(parent: Path, pattern: str) -> list[Path]:
     return list(parent.glob(pattern))
+
+
+def rows_of(stack: Stack, worker: WorkerProcess) -> list[dict[str, Any]]:
+    """What the database knows of a worker: its row, or nothing."""
+    with psycopg.connect(stack.db_url) as owner:
+        found = owner.execute("select info from smelt.workers where worker_id like %s", [f"%-{worker.process.pid}-%"])
+        return [info for (info,) in found]
 
 
 async def submitted(app: Customer, watched: Watched) -> None:
@@ -99,10 +109,15 @@ async def test_a_worker_leaves_in_time_in_the_middle_of_a_window_and_gives_back_
             async with app.watching(created.id) as watched:
                 await submitted(app, watched)
                 heard = watched.segment_count
-                for _ in range(signals):
+                for _ in range(signals - 1):
                     worker.end(signal.SIGTERM)
-                    await eventually(lambda: "draining 1 smelts" in worker.log.read_text())
+                    await eventually(lambda: [row["state"] for row in rows_of(project, worker)] == ["draining"])
+                    [doing] = rows_of(project, worker)[0]["smelts"]
+                    assert (doing["id"], doing["stage"]) == (str(created.id), "transcribing")
+                    assert 20 < doing["percentage"] < 70
+                worker.end(signal.SIGTERM)
                 assert await worker.exit_code() == code
+            assert rows_of(project, worker) == []
             state = await app.state(created.id)
             async with Project(project.api_url, project.service_role_key) as other:
                 claims = await WorkerCalls(other.rpc).claim_smelts("another")
@@ -115,11 +130,14 @@ async def test_a_worker_leaves_in_time_in_the_middle_of_a_window_and_gives_back_
         worker.close()
 
 
-async def test_a_worker_that_lost_its_smelt_says_no_more(project: Stack, tmp_path: Path, long_recording: Path) -> None:
+async def test_a_worker_that_lost_its_smelt_says_no_more(
+    project: Stack, tmp_path: Path, long_recording: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     async with customer(project) as app, Project(project.api_url, project.service_role_key) as rival_project:
         calls = WorkerCalls(rival_project.rpc)
         created = await app.create(long_recording)
-        async with app.watching(created.id) as watched, working(project, tmp_path, concurrency=1):
+        async with app.watching(created.id) as watched, working(project, tmp_path, concurrency=1, metrics_port=0):
             await submitted(app, watched)
             first = await app.state(created.id)
             # Somebody settles in its name; from then on a report of this attempt is a stranger's.
@@ -133,6 +151,7 @@ async def test_a_worker_that_lost_its_smelt_says_no_more(project: Stack, tmp_pat
             await app.ended(text.id)
             assert {payload["attempt"] for _, payload in watched.events[said:]} <= {rival}
             assert (await app.state(created.id)).attempt == rival
+            assert measured(caplog.text)["smelt_leases_lost_total",] == 1
             await app.calls.cancel_smelt(created.id)
 
 
