@@ -2,6 +2,7 @@
 
 import json
 import socket
+from contextlib import ExitStack, suppress
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -83,9 +84,73 @@ def test_any_request_gets_an_answer(
 @given(st.binary(max_size=300))
 def test_any_bytes_leave_the_others_alone(client: httpx.Client, bare_stack: StackHandle, noise: bytes) -> None:
     """What is no HTTP is answered or dropped, on its own connection."""
-    parts = urlsplit(bare_stack.api_url)
-    with socket.create_connection((str(parts.hostname), parts.port), timeout=5) as connection:
+    with _connected(bare_stack) as connection:
         connection.sendall(noise + b"\r\n\r\n")
         connection.shutdown(socket.SHUT_WR)
         connection.recv(1000)
     assert client.get("/health").status_code == 200
+
+
+NEST = b"[" * 200_000
+HUGE = {
+    "target": b"GET /" + b"x" * 2_000_000,
+    "header": b"GET /health HTTP/1.1\r\nhost: x\r\nx: " + b"x" * 2_000_000,
+    "headers": b"GET /health HTTP/1.1\r\nhost: x\r\n" + b"x: y\r\n" * 100_000,
+    "length": b"POST /auth/v1/signup HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999999999999\r\n\r\nx",
+    "chunk": b"POST /auth/v1/signup HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\nx",
+}
+
+
+@pytest.mark.parametrize("what", HUGE)
+def test_huge_requests_leave_the_others_alone(client: httpx.Client, bare_stack: StackHandle, what: str) -> None:
+    """They are refused, or dropped with their connection."""
+    # Whoever is refused in the middle may find the line cut.
+    with _connected(bare_stack) as connection, suppress(ConnectionError):
+        connection.sendall(HUGE[what] + b"\r\n\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.recv(1000)
+        assert not answer or answer.split()[1] in (b"200", b"400", b"401", b"404", b"413", b"414", b"431")
+    assert client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/auth/v1/signup", "/auth/v1/admin/users", "/rest/v1/rpc/nothing", "/storage/v1/bucket"),
+        *("/storage/v1/object/list/b", "/realtime/v1/api/broadcast"),
+    ],
+)
+@pytest.mark.parametrize(
+    "body", [NEST, b'{"a":' * 100_000, b'"\xff\xfe"', b'"\\ud800"'], ids=["deep", "deeper", "bytes", "half"]
+)
+def test_bodies_that_nobody_can_read(client: httpx.Client, path: str, body: bytes) -> None:
+    """Deep ones and such that are no text: the service says so, each in its own words."""
+    answer = client.post(path, content=body, headers={"content-type": "application/json"})
+    assert 400 <= answer.status_code < 500
+
+
+def test_slow_requests_hold_up_nobody(client: httpx.Client, bare_stack: StackHandle) -> None:
+    """A hundred that stop in the middle, of the head or of the body, and others are answered; then they go on."""
+    heads = (
+        b"GET /health HTTP/1.1\r\nhost: x\r\n",
+        f"POST /storage/v1/object/b/k HTTP/1.1\r\nhost: x\r\napikey: {bare_stack.secret_key}\r\n"
+        "content-length: 4\r\n\r\nab".encode(),
+        f"POST /rest/v1/rpc/nothing HTTP/1.1\r\nhost: x\r\napikey: {bare_stack.secret_key}\r\n"
+        "content-length: 4\r\n\r\n{}".encode(),
+    )
+    rests = ((b"\r\n", b"200"), (b"cd", b"400"), (b"  ", b"404"))
+    with ExitStack() as connections:
+        slow = [(connections.enter_context(_connected(bare_stack)), number % 3) for number in range(100)]
+        for connection, kind in slow:
+            connection.sendall(heads[kind])
+        for path in ("/health", "/auth/v1/health", "/storage/v1/bucket", "/rest/v1/"):
+            assert client.get(path).status_code == 200
+        for connection, kind in slow:
+            rest, status = rests[kind]
+            connection.sendall(rest)
+            assert connection.recv(1000).split()[1] == status
+
+
+def _connected(stack: StackHandle) -> socket.socket:
+    parts = urlsplit(stack.api_url)
+    return socket.create_connection((str(parts.hostname), parts.port), timeout=60)

@@ -2,13 +2,16 @@
 
 import asyncio
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
+import pytest
 from stack_projects import NOTES, write_project
 from supabase import AsyncClient, AsyncClientOptions, create_async_client
 
-from smelt.local import LocalCluster
+from smelt.local import LocalCluster, LocalStack
+from smelt.local.launching import postgrest_from_env
 
 PATIENCE_S = 10
 
@@ -66,3 +69,32 @@ async def test_the_keys_of_both_kinds_stand_for_the_same_roles(tmp_path: Path, l
             for key in (stack.anon_key, stack.publishable_key, stack.service_role_key, stack.secret_key)
         }
     assert list(seen.values()) == [[], [], [{"body": "of nobody"}], [{"body": "of nobody"}]]
+
+
+async def test_clients_go_on_when_the_stack_was_started_again(tmp_path: Path) -> None:
+    """On the same port, with the session, the connections and the signed URL of before."""
+    project = write_project(tmp_path / "supabase", NOTES)
+
+    def started(port: int = 0) -> LocalStack:
+        return LocalStack(tmp_path / "stack", migrations=project, api_port=port, postgrest=postgrest_from_env())
+
+    async with httpx.AsyncClient(timeout=30) as http:
+        async with started() as stack:
+            options = AsyncClientOptions(httpx_client=http, auto_refresh_token=False)
+            client = await create_async_client(stack.api_url, stack.anon_key, options)
+            signed_up = await client.auth.sign_up({"email": f"{uuid4()}@example.com", "password": str(uuid4())})
+            assert signed_up.user is not None
+            box, path = client.storage.from_("box"), f"{signed_up.user.id}/a.txt"
+            await box.upload(path, b"before")
+            signed_url = (await box.create_signed_url(path, 600))["signedURL"]
+        with pytest.raises(httpx.ConnectError):
+            await box.download(path)
+        async with started(urlsplit(stack.api_url).port or 0):
+            current = await client.auth.get_user()
+            assert current is not None
+            assert current.user.id == signed_up.user.id
+            assert (await http.get(signed_url)).content == b"before"
+            await client.auth.refresh_session()
+            await client.table("notes").insert({"body": "after"}).execute()
+            await box.upload(path, b"after", {"upsert": "true"})
+            assert await box.download(path) == b"after"
