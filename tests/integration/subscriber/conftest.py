@@ -8,7 +8,10 @@ from proxies import FaultyProxy, faulty_proxy
 from stacks import Stack, User, running_project, sign_up
 
 from smelt.backend.project import Project
+from smelt.backend.realtime import Pace
 from smelt.subscriber.client import Client, connect
+
+BRISK = Pace(heartbeat_s=0.3, answer_s=0.5)
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +35,14 @@ async def proxy(workshop: Stack) -> AsyncIterator[FaultyProxy]:
 @pytest.fixture
 async def client(workshop: Stack, user: User) -> AsyncIterator[Client]:
     async with connect(workshop.api_url, workshop.anon_key, user.access_token) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def quiet(workshop: Stack, proxy: FaultyProxy, user: User) -> AsyncIterator[Client]:
+    """A client behind the proxy that does not poll, and soon notices a silent socket."""
+    project = Project(proxy.url, workshop.anon_key, access_token=user.access_token, pace=BRISK)
+    async with Client(project, polling=False) as connected:
         yield connected
 
 

@@ -42,16 +42,3 @@ async def test_several_watches_of_one_smelt_all_hear_its_end(client: Client, han
     await job.complete()
     ends = await asyncio.wait_for(asyncio.gather(*watching), 20)
     assert all(isinstance(end, Completed) for end in ends)
-
-
-async def test_a_watch_cancelled_at_any_moment_leaves_nothing_behind(client: Client) -> None:
-    created = await client.create(text="Ship it on Monday.")
-    for steps in [*range(30), 40, 60, 90, 140, 200, 400]:
-        watching = asyncio.create_task(last(client, created.id, []))
-        for _ in range(steps):
-            await asyncio.sleep(0)
-        watching.cancel()
-        await asyncio.wait([watching])
-        assert client.diagnostics().watches == ()
-        assert client.diagnostics().connection.channel_count == 0
-    await until(lambda: client.diagnostics().connection.socket_count == 0)
