@@ -17,6 +17,36 @@ README = (ROOT / "README.md").read_text()
 RECORDING = ROOT / "tests" / "recordings" / "action_item.m4a"
 JS = ROOT / "tests" / "js"
 
+# Ends once the examples have told of a smelt that came, of its changes, and of its end.
+FOLLOWER = """
+import asyncio, smelt
+
+said, dropped = asyncio.Queue(), set()
+print = lambda *words: said.put_nowait(words[0])
+
+class Cache:
+    def drop(self, keys):
+        dropped.update(family for family, _ in keys)
+
+async def main():
+    async with smelt.connect(url, anon_key, access_token=token) as client:
+        following = [asyncio.create_task(follow(client, Cache())), asyncio.create_task(hear(client))]
+        await client.create(text="Ship it on Monday.")
+        heard = set()
+        while not heard > {"insert", "update"}:
+            heard.add(await said.get())
+        assert dropped == {"smelt", "smelts", "counts"}
+        for task in following:
+            task.cancel()
+
+asyncio.run(main())
+"""
+MY_VIEW = """
+async def my_view(client, smelt_id):
+    updates = [update async for update in client.watch(smelt_id)]
+    assert updates[-1].results[0].content == "# Notes"
+"""
+
 
 def blocks(language: str) -> list[str]:
     """The code of one language, in the README's order."""
@@ -46,13 +76,8 @@ def run(command: list[str], folder: Path, env: dict[str, str]) -> str:
 
 
 def test_the_python_examples(working_stack: Stack, folder: Path) -> None:
-    watching, blocking = blocks("python")
-    names = {
-        "url": working_stack.api_url,
-        "anon_key": working_stack.anon_key,
-        "token": sign_up(working_stack).access_token,
-    }
-    given = "".join(f"{name} = {value!r}\n" for name, value in names.items())
+    watching, blocking, *_ = blocks("python")
+    given = names_in(working_stack)
     body = watching.replace("import smelt\n", "")
     program = f"import asyncio, smelt\n{given}async def main():\n{textwrap.indent(body, '    ')}\nasyncio.run(main())\n"
     printed = run([sys.executable, "-c", program], folder, {})
@@ -60,6 +85,25 @@ def test_the_python_examples(working_stack: Stack, folder: Path) -> None:
     assert "action item" in printed.lower()
     blocking_program = f"import smelt\n{given}{blocking}\nprint(done.results[0].content)\n"
     assert "Lisa" in run([sys.executable, "-c", blocking_program], folder, {})
+
+
+def test_what_a_user_owns_and_is_told_is_followed(working_stack: Stack, folder: Path) -> None:
+    following = blocks("python")[2]
+    run([sys.executable, "-c", f"{names_in(working_stack)}{following}{FOLLOWER}"], folder, {})
+
+
+def test_users_test_their_own_code(folder: Path) -> None:
+    testing = blocks("python")[3]
+    (folder / "test_mine.py").write_text(f"import asyncio\n{MY_VIEW}\n{testing}")
+    # By its module, whether or not this checkout is installed with its entry points.
+    plugin = ["-p", "no:smelt", "-p", "smelt.pytest_plugin", "-o", "asyncio_mode=auto"]
+    assert "1 passed" in run([sys.executable, "-m", "pytest", *plugin, "test_mine.py"], folder, {})
+
+
+def names_in(stack: Stack) -> str:
+    """What the examples take as given."""
+    names = {"url": stack.api_url, "anon_key": stack.anon_key, "token": sign_up(stack).access_token}
+    return "".join(f"{name} = {value!r}\n" for name, value in names.items())
 
 
 @pytest.mark.skipif(not (JS / "node_modules").exists(), reason="run `npm install` in tests/js")
