@@ -4,11 +4,13 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from language_model import Answer, LanguageModel, broken, refused, serving, streamed
+from starlette.responses import Response
 
 from smelt.contract.work import UserPrompt
 from smelt.errors import SettingsError
@@ -17,9 +19,12 @@ from smelt.processor.options import WorkerOptions
 from smelt.processor.synthesis.choice import choose_synthesizer
 from smelt.processor.synthesis.extractive import NOTHING_SAID, ExtractiveSynthesizer
 from smelt.processor.synthesis.llm.budget import parts, transcript_bytes, typing_share
+from smelt.processor.synthesis.llm.endpoint import retry_after_s
 from smelt.processor.synthesis.sentences import sentences_of_text
 from smelt.processor.synthesis.source import Order, Source, Synthesizer
 
+# The client asks once more by itself.
+AT_ONCE = {"retry-after": "0"}
 SUMMARY = Order(prompts=("summarize",), user_prompt=None)
 
 
@@ -41,6 +46,11 @@ async def synthesizer(answer: Answer, **more: Any) -> AsyncIterator[tuple[Synthe
             await made.aclose()
 
 
+def told_in_between(error: dict[str, Any]) -> Response:
+    """An answer in the middle of which the endpoint tells of an error."""
+    return Response(f"data: {json.dumps({'error': error})}\n\n", media_type="text/event-stream")
+
+
 def data_of(messages: list[dict[str, str]]) -> dict[str, Any]:
     found = json.loads(messages[-1]["content"])
     assert isinstance(found, dict)
@@ -59,7 +69,7 @@ async def test_an_answer_is_streamed_into_progress() -> None:
 
 
 async def test_several_prompts_are_asked_one_by_one() -> None:
-    prompt = UserPrompt(id="00000000-0000-4000-8000-000000000001", name="Poem", content="Write a poem.")  # type: ignore[arg-type]
+    prompt = UserPrompt(id=uuid4(), name="Poem", content="Write a poem.")
     async with synthesizer(lambda messages: messages[1]["content"][:5]) as (made, model):
         order = Order(prompts=("action_items", "summarize"), user_prompt=prompt)
         content = await made.synthesize(source("Tea."), order, lambda _: None)
@@ -108,12 +118,20 @@ async def test_an_answer_that_was_cut_goes_on() -> None:
         (lambda: refused(401, "invalid_api_key"), SynthesisRefused, "api_key_invalid"),
         (lambda: refused(403, "forbidden"), SynthesisRefused, "api_key_invalid"),
         (lambda: refused(429, "insufficient_quota"), SynthesisRefused, "api_quota_exhausted"),
-        (lambda: refused(429, "rate_limit_exceeded"), SynthesisPassing, "api_rate_limited"),
-        (lambda: refused(503, "overloaded"), SynthesisPassing, "connection_lost"),
+        (lambda: refused(429, "billing_not_active"), SynthesisRefused, "api_quota_exhausted"),
+        (lambda: refused(402, "payment_required"), SynthesisRefused, "api_quota_exhausted"),
+        (lambda: refused(429, "rate_limit_exceeded", AT_ONCE), SynthesisPassing, "api_rate_limited"),
+        (lambda: refused(503, "overloaded", AT_ONCE), SynthesisPassing, "connection_lost"),
+        (lambda: refused(408, "timeout", AT_ONCE), SynthesisPassing, "connection_lost"),
         (lambda: refused(404, "model_not_found"), SynthesisRefused, "synthesis_failed"),
         (lambda: refused(400, "context_length_exceeded"), SynthesisRefused, "synthesis_failed"),
         (lambda: broken("half a sen"), SynthesisPassing, "connection_lost"),
         (lambda: streamed("half a sen", None), SynthesisPassing, "connection_lost"),
+        (lambda: told_in_between({"code": 502, "message": "gone"}), SynthesisPassing, "connection_lost"),
+        (lambda: told_in_between({"code": 429, "message": "slow down"}), SynthesisPassing, "api_rate_limited"),
+        (lambda: told_in_between({"code": 400, "message": "too long"}), SynthesisRefused, "synthesis_failed"),
+        (lambda: streamed("not all of it", "content_filter"), SynthesisRefused, "synthesis_failed"),
+        (lambda: Response("data: hello\n\n", media_type="text/event-stream"), SynthesisRefused, "synthesis_failed"),
         (lambda: streamed("  "), SynthesisRefused, "synthesis_failed"),
         (lambda: streamed("x", "length"), SynthesisRefused, "synthesis_failed"),
     ],
@@ -126,11 +144,27 @@ async def test_an_error_has_its_code(answer: Any, error: type[Exception], code: 
     assert raised.value.code == code
 
 
-async def test_a_rate_limit_says_how_long_to_wait() -> None:
-    async with synthesizer(lambda _: refused(429, "rate_limit_exceeded", {"retry-after": "1"})) as (made, _):
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        ({"retry-after": "90"}, 90),
+        ({"retry-after-ms": "61500"}, 61.5),
+        ({"date": "Sat, 21 Nov 2026 11:00:00 GMT", "retry-after": "Sat, 21 Nov 2026 11:02:00 GMT"}, 120),
+        ({"date": "Sat, 21 Nov 2026 11:00:00 GMT", "retry-after": "Sat, 21 Nov 2026 10:00:00 GMT"}, 0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "inf"}, None),
+        ({}, None),
+    ],
+)
+def test_a_service_says_how_long_to_wait(headers: dict[str, str], wait_s: float | None) -> None:
+    assert retry_after_s(headers) == wait_s
+
+
+async def test_a_rate_limit_that_does_not_say_how_long_waits_for_half_a_minute() -> None:
+    async with synthesizer(lambda _: refused(429, "rate_limit_exceeded", {"x-should-retry": "false"})) as (made, _):
         with pytest.raises(SynthesisPassing) as raised:
             await made.synthesize(source("Tea."), SUMMARY, lambda _: None)
-    assert raised.value.retry_after_s == 1
+    assert raised.value.retry_after_s == 30
 
 
 async def test_an_endpoint_that_is_not_there_is_a_lost_connection() -> None:
@@ -180,5 +214,14 @@ def test_typing_gets_nearer_to_the_end(one: int, other: int) -> None:
 
 
 def test_even_a_tiny_context_takes_something() -> None:
-    assert transcript_bytes(0) > 0
-    assert transcript_bytes(16_384) > 30_000
+    assert transcript_bytes(0, "Summarize.") > 0
+    assert transcript_bytes(16_384, "Summarize.") > 30_000
+
+
+async def test_a_long_prompt_leaves_less_room_for_the_transcript() -> None:
+    context_tokens, prompt = 4000, "Write a poem. " * 280
+    order = Order(prompts=(), user_prompt=UserPrompt(id=uuid4(), name="Poem", content=prompt))
+    async with synthesizer(lambda _: "ok", llm_context_tokens=context_tokens) as (made, model):
+        await made.synthesize(source("Tea is fine. " * 900), order, lambda _: None)
+    largest = max(sum(len(message["content"]) for message in messages) for messages in model.conversations)
+    assert largest / 3 < 0.75 * context_tokens

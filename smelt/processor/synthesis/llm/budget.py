@@ -6,13 +6,14 @@ from typing import Final
 
 # Tokenizers differ; three bytes a token is on the safe side for all of them but a few scripts, which have more bytes.
 _BYTES_A_TOKEN: Final = 3
-_INSTRUCTION_TOKENS: Final = 600
+_RULES_TOKENS: Final = 500
 _OUTPUT_SHARE: Final = 0.25
 
 
-def transcript_bytes(context_tokens: int) -> int:
-    """How many bytes of transcript fit next to the instructions and the output."""
-    return max(400, int((context_tokens * (1 - _OUTPUT_SHARE) - _INSTRUCTION_TOKENS) * _BYTES_A_TOKEN))
+def transcript_bytes(context_tokens: int, instruction: str) -> int:
+    """How many bytes of transcript fit next to the rules, the instruction and the output."""
+    room = (context_tokens * (1 - _OUTPUT_SHARE) - _RULES_TOKENS) * _BYTES_A_TOKEN
+    return max(400, int(room - len(instruction.encode())))
 
 
 def parts(texts: Sequence[str], most_bytes: int) -> list[str]:

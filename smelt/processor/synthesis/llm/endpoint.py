@@ -1,7 +1,10 @@
 """The endpoint of a language model, through the `openai` client, with errors of smelt's own tree."""
 
+import json
+import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, cast
 
 import openai
@@ -11,6 +14,15 @@ from smelt.processor.synthesis.llm.instructions import Message
 
 _TIMEOUT_S: Final = 120.0
 _NO_KEY: Final = "none"
+
+_QUOTA_CODES: Final = frozenset(("insufficient_quota", "billing_hard_limit_reached", "billing_not_active"))
+_RATE_LIMIT_CODES: Final = frozenset(("429", "rate_limit_exceeded"))
+# Limits are mostly by the minute; the tries of a run shall reach into the next one.
+_RATE_LIMIT_S: Final = 30.0
+_PAYMENT_REQUIRED: Final = 402
+# A timeout, a conflict, too early.
+_PASSING_STATUSES: Final = frozenset((408, 409, 425))
+_SERVER_ERROR: Final = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +59,15 @@ class Endpoint:
         try:
             async with await self._open(messages) as stream:
                 async for chunk in stream:
-                    for choice in chunk.choices:
+                    for choice in chunk.choices or ():
+                        if choice.finish_reason == "content_filter":
+                            raise SynthesisRefused("synthesis_failed", "the endpoint's filter ended the answer")
                         finished = finished or choice.finish_reason is not None
                         yield Written(choice.delta.content or "", cut=choice.finish_reason == "length")
         except openai.OpenAIError as exc:
             raise fault_of(exc) from exc
+        except json.JSONDecodeError as exc:
+            raise SynthesisRefused("synthesis_failed", "the answer is no stream of JSON") from exc
         if not finished:
             raise SynthesisPassing("connection_lost", "the answer ends in the middle")
 
@@ -83,25 +99,46 @@ def fault_of(exc: openai.OpenAIError) -> SynthesisRefused | SynthesisPassing:
     match exc:
         case openai.AuthenticationError() | openai.PermissionDeniedError():
             return SynthesisRefused("api_key_invalid", exc.message)
-        case openai.RateLimitError():
-            if _is_quota(exc):
-                return SynthesisRefused("api_quota_exhausted", exc.message)
-            return SynthesisPassing("api_rate_limited", exc.message, retry_after_s(exc.response.headers))
+        case openai.APIError() if _is_quota(exc):
+            return SynthesisRefused("api_quota_exhausted", exc.message)
+        case openai.APIError() if _is_rate_limit(exc):
+            asked_s = retry_after_s(exc.response.headers) if isinstance(exc, openai.APIStatusError) else None
+            return SynthesisPassing("api_rate_limited", exc.message, _RATE_LIMIT_S if asked_s is None else asked_s)
         case openai.APIConnectionError():
             return SynthesisPassing("connection_lost", exc.message)
-        case openai.InternalServerError():
+        case openai.APIStatusError() if exc.status_code in _PASSING_STATUSES or exc.status_code >= _SERVER_ERROR:
             return SynthesisPassing("connection_lost", exc.message, retry_after_s(exc.response.headers))
+        case openai.APIStatusError() | openai.APIResponseValidationError():
+            return SynthesisRefused("synthesis_failed", exc.message)
+        case openai.APIError() if not str(exc.code).startswith("4"):
+            # Told in the middle of an answer, mostly by what stands in front of a model that has gone.
+            return SynthesisPassing("connection_lost", exc.message)
         case _:
             return SynthesisRefused("synthesis_failed", str(exc))
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """The seconds of a `Retry-After`; None without one, or when it names a date."""
+    """The seconds of a `Retry-After`, which may be a date; None without one that can be read."""
+    asked = headers.get("retry-after", "")
     try:
-        return max(0.0, float(headers["retry-after"]))
-    except (KeyError, ValueError):
-        return None
+        seconds = float(headers["retry-after-ms"]) / 1000 if "retry-after-ms" in headers else float(asked)
+    except ValueError:
+        seconds = _seconds_until(asked, headers.get("date", ""))
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-def _is_quota(exc: openai.RateLimitError) -> bool:
-    return "insufficient_quota" in (exc.code, exc.type)
+def _seconds_until(moment: str, now: str) -> float:
+    try:
+        # By the clock of whoever sent both.
+        return (parsedate_to_datetime(moment) - parsedate_to_datetime(now)).total_seconds()
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _is_quota(exc: openai.APIError) -> bool:
+    unpaid = isinstance(exc, openai.APIStatusError) and exc.status_code == _PAYMENT_REQUIRED
+    return unpaid or not _QUOTA_CODES.isdisjoint((exc.code, exc.type))
+
+
+def _is_rate_limit(exc: openai.APIError) -> bool:
+    return isinstance(exc, openai.RateLimitError) or str(exc.code) in _RATE_LIMIT_CODES

@@ -22,7 +22,7 @@ class GenerativeSynthesizer:
 
     def __init__(self, options: EndpointOptions) -> None:
         self._endpoint = Endpoint(options)
-        self._most_bytes = transcript_bytes(options.context_tokens)
+        self._context_tokens = options.context_tokens
 
     async def synthesize(self, source: Source, order: Order, on_share: OnShare) -> str:
         """The output for one source; several prompts get a heading each."""
@@ -42,7 +42,7 @@ class GenerativeSynthesizer:
         await self._endpoint.aclose()
 
     async def _do(self, task: Task, texts: Sequence[str], on_share: OnShare) -> str:
-        pieces = parts(texts, self._most_bytes)
+        pieces = self._parts(task, texts)
         if len(pieces) == 1:
             return await self._ask(instructions.whole(task, pieces[0]), on_share)
         steps = len(pieces) + 1
@@ -56,7 +56,7 @@ class GenerativeSynthesizer:
 
     async def _condensed(self, task: Task, taken: list[str]) -> list[str]:
         for _ in range(_MOST_ROUNDS):
-            pieces = parts(taken, self._most_bytes)
+            pieces = self._parts(task, taken)
             if len(pieces) == 1:
                 return taken
             taken = [
@@ -64,6 +64,9 @@ class GenerativeSynthesizer:
                 for number, piece in enumerate(pieces, start=1)
             ]
         raise SynthesisRefused("synthesis_failed", "the notes of all parts do not fit into the context")
+
+    def _parts(self, task: Task, texts: Sequence[str]) -> list[str]:
+        return parts(texts, transcript_bytes(self._context_tokens, task.instruction))
 
     async def _ask(self, messages: tuple[Message, ...], on_share: OnShare) -> str:
         written = ""
