@@ -14,9 +14,10 @@ Mount it in a Starlette application, and keep it running as long as the applicat
 The routes are `/realtime/v1/websocket` and `/realtime/v1/api/...`; the uvicorn around it is that of
 `smelt.local.serving`. Postgres may be started later, restarted, or away for a while.
 
-From the wire inwards: `socket` and `rest` move bytes, `connection` decides what a frame leads to, `hub` knows who
-listens, `replication` follows the log, `changes` tells who may know. The rest is pure: `protocol` (frames), `join`,
-`bindings`, `conditions`, `requests`, `presence`, `pgoutput`, `rendering`, `frames`.
+From the wire inwards: `socket` and `rest` move bytes, `connection` decides what a frame leads to and `admission` who
+may join, `hub` knows who listens, `replication` follows the log, `changes` tells who may know. The rest is pure:
+`protocol` (frames), `join`, `bindings`, `conditions`, `requests`, `presence`, `rates`, `pgoutput`, `rendering` and
+`frames`.
 """
 
 from starlette.requests import Request

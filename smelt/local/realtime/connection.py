@@ -8,17 +8,13 @@ import random
 import time
 from collections.abc import Mapping
 from typing import Final
-from uuid import uuid4
 
-import psycopg
-
+from smelt.local.realtime.admission import Admission, TooManyJoins, unreadable
 from smelt.local.realtime.authorization import Caller, DatabaseUnavailable, Extension
 from smelt.local.realtime.bindings import binding_id
 from smelt.local.realtime.channel import Channel
-from smelt.local.realtime.hub import ChannelKey
-from smelt.local.realtime.join import JoinRefused, JoinRequest, parse_join
+from smelt.local.realtime.join import JoinRefused, JoinRequest
 from smelt.local.realtime.mailbox import Incoming, Mailbox
-from smelt.local.realtime.presence import CallLimit
 from smelt.local.realtime.protocol import (
     PHOENIX,
     TOPIC_PREFIX,
@@ -35,9 +31,7 @@ from smelt.local.realtime.protocol import (
 from smelt.local.realtime.server import Realtime
 from smelt.local.realtime.tokens import Token, TokenRefused, check_token, expired, lifetime_s
 
-_ALL_READABLE: Final = frozenset({"broadcast", "presence"})
 _DISCONNECTING: Final = dump({"message": "Server requested disconnect", "status": "ok", "extension": "system"})
-_NO_DATABASE: Final = "UnableToConnectToProject: Realtime was unable to connect to the project database"
 
 
 class Connection:
@@ -50,9 +44,9 @@ class Connection:
         self._options = realtime.options
         self._hub = realtime.hub
         self._version = version
-        self._token = token
         self._headers = headers
         self._mailbox = mailbox
+        self._admission = Admission(realtime, version, token, headers, mailbox)
         self._channels: dict[str, Channel] = {}
         self._expiries: dict[Channel, asyncio.TimerHandle] = {}
         self._subscribing: dict[Channel, asyncio.Task[None]] = {}
@@ -104,7 +98,10 @@ class Connection:
         channel: Channel | None = None
         with self._mailbox.hold():
             try:
-                channel = await self._admit(frame)
+                channel = await self._admission.admit(frame, len(self._channels), on_shut=self._detach)
+            except TooManyJoins:
+                self._mailbox.end()
+                return
             except JoinRefused as refused:
                 await asyncio.sleep(self._options.join_error_delay_s)
                 reply = _reply(frame, {"reason": str(refused)}, status="error", join_ref=frame.join_ref)
@@ -115,67 +112,6 @@ class Connection:
                 self._mailbox.put_now(before.closing().encode(self._version))
         if channel is not None:
             self._open(channel)
-
-    async def _admit(self, frame: Frame) -> Channel:
-        name = frame.topic.removeprefix(TOPIC_PREFIX)
-        if not name:
-            raise JoinRefused("TopicNameRequired: You must provide a topic name")
-        request = parse_join(name, frame.payload)
-        if len(self._channels) >= self._options.max_channels:
-            raise JoinRefused("ChannelRateLimitReached: Too many channels")
-        token = self._check(request)
-        key = ChannelKey(name, request.private)
-        readable = await self._readable(key, token)
-        if "broadcast" not in readable:
-            raise JoinRefused(f"Unauthorized: {_unreadable(name)}")
-        channel = Channel(
-            key=key,
-            version=self._version,
-            sink=self._mailbox,
-            request=request,
-            token=token,
-            join_ref=frame.join_ref,
-            reply_ref=frame.ref if frame.join_ref is None else frame.join_ref,
-            presence_key=request.presence_key or str(uuid4()),
-            presence_calls=CallLimit(self._options.max_presence_calls, self._options.presence_window_s),
-            readable=readable,
-            on_shut=self._detach,
-        )
-        if request.private:
-            await self._realtime.wait_ready()
-        await self._replay(channel)
-        return channel
-
-    def _check(self, request: JoinRequest) -> Token:
-        given = request.access_token
-        text = self._token.text if given is None or given.startswith("sb_") else given
-        try:
-            return check_token(self._options.keys, text, time.time())
-        except TokenRefused as refused:
-            raise JoinRefused(refused.on_join) from refused
-
-    async def _readable(self, key: ChannelKey, token: Token) -> frozenset[str]:
-        if not key.private:
-            return _ALL_READABLE
-        try:
-            return await self._realtime.authorization.readable(Caller(token, self._headers), key.name)
-        except DatabaseUnavailable as error:
-            raise JoinRefused(_NO_DATABASE) from error
-
-    async def _replay(self, channel: Channel) -> None:
-        """Read the older messages that were asked for; what is sent meanwhile is withheld behind them."""
-        replay = channel.request.replay
-        if replay is None:
-            return
-        channel.withheld = []
-        self._hub.add(channel.key, channel)
-        try:
-            channel.replayed = await self._realtime.replays.read(channel.key.name, replay, channel.reply_ref)
-        except BaseException as error:
-            self._hub.remove(channel.key, channel)
-            if isinstance(error, psycopg.Error):
-                raise JoinRefused("UnableToReplayMessages: Replay params are not valid") from error
-            raise
 
     def _open(self, channel: Channel) -> None:
         self._channels[channel.topic] = channel
@@ -221,12 +157,12 @@ class Connection:
         channel.writable.clear()
         self._expire_in_time(channel)
         try:
-            channel.readable = await self._readable(channel.key, token)
+            channel.readable = await self._admission.readable(channel.key, token)
         except JoinRefused as refused:
             channel.shut(str(refused))
             return
         if "broadcast" not in channel.readable:
-            channel.shut(_unreadable(channel.key.name))
+            channel.shut(unreadable(channel.key.name))
         elif channel.request.bindings:
             self._subscribe(channel, delay_s=random.uniform(*self._options.resubscribe_delay_s))
 
@@ -326,7 +262,3 @@ def _reply(frame: Incoming, response: Json, *, status: str = "ok", join_ref: Jso
 
 def _with_ids(request: JoinRequest) -> list[Json]:
     return [{**wish, "id": binding_id(wish)} if isinstance(wish, dict) else wish for wish in request.bindings]
-
-
-def _unreadable(name: str) -> str:
-    return f"You do not have permissions to read from this Channel topic: {name}"

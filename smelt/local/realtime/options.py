@@ -9,8 +9,8 @@ from smelt.local.keys import Keys
 class RealtimeOptions:
     """Settings of the server; tests shorten the delays, everything else is better left as the platform has it.
 
-    `max_events_per_s` is a plan's limit of messages that are sent and delivered, a mean over a minute that is taken
-    every `event_tick_s`; 100 is that of the platform's free plan, None is none.
+    `max_events_per_s` and `max_joins_per_s` are a plan's limits, of messages that are sent and delivered and of joins:
+    means over a minute that are taken every `event_tick_s`; 100 is that of the platform's free plan, None is none.
     `admin_dsn` is a superuser's (replication, and the probes of private channels), `authenticator_dsn` that of a role
     which may become the callers' roles.
     """
@@ -24,6 +24,7 @@ class RealtimeOptions:
     idle_timeout_s: float = 66.0
     publication_check_s: float = 60.0
     max_events_per_s: int | None = 100
+    max_joins_per_s: int | None = 100
     event_tick_s: float = 5.0
     max_channels: int = 100
     max_broadcast_bytes: int = 3_000_000

@@ -1,4 +1,4 @@
-"""How many messages a project may send and receive: a mean over a minute, taken anew every few seconds. No I/O."""
+"""How often something happens in a project: a mean over a minute, taken anew every few seconds. No I/O."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -37,15 +37,15 @@ class Rate:
 
 @dataclass(slots=True)
 class EventLimit:
-    """A plan's limit of messages that are sent and delivered; `max_per_s` None is no limit."""
+    """A plan's limit of how often something happens; `max_per_s` None is no limit."""
 
     max_per_s: int | None
     rate: Rate
 
     def count(self, events: int, now: float) -> None:
-        """Count messages that were sent or delivered."""
+        """Count what happened."""
         self.rate.count(events, now)
 
     def exceeded(self, now: float, more: int = 0) -> bool:
-        """Say whether the mean, and so many messages more, are over the limit."""
+        """Say whether the mean, and so many events more, are over the limit."""
         return self.max_per_s is not None and self.rate.per_s(now) + more > self.max_per_s

@@ -42,6 +42,7 @@ class Realtime:
     def __init__(self, options: RealtimeOptions) -> None:
         self.options = options
         self.hub = Hub(EventLimit(options.max_events_per_s, Rate(options.event_tick_s)))
+        self.joins = EventLimit(options.max_joins_per_s, Rate(options.event_tick_s))
         self.sockets: set[Disconnectable] = set()
         # Functions that policies call may rely on these schemas. Values are written as in the log.
         settings = (

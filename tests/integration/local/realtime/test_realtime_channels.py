@@ -233,3 +233,11 @@ async def test_both_ways_over_http_keep_to_the_rate(realtime_postgres: Postgres)
                 answer = await client.post(path, json=content)
                 assert answer.status_code == 429
                 assert answer.json() == {"message": "You have exceeded your rate limit"}
+
+
+async def test_too_many_joins_end_the_socket(realtime_postgres: Postgres) -> None:
+    async with serving(realtime_postgres, max_joins_per_s=1, event_tick_s=1.0) as realtime, raw_socket(realtime) as it:
+        with suppress(websockets.ConnectionClosed):
+            while True:
+                await it.join("again")
+        assert it.socket.close_code == 1012
