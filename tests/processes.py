@@ -21,12 +21,12 @@ def family(pid: int) -> list[psutil.Process]:
     return [parent, *parent.children(recursive=True)]
 
 
-def assert_gone(processes: list[psutil.Process], within_s: float = 10.0) -> None:
+def assert_gone(processes: list[psutil.Process], within_s: float = 30.0) -> None:
     """All of them have ended, or do in time; one that nobody has reaped yet has ended."""
     wait_for(lambda: not _alive(processes), within_s, lambda: f"still there: {_alive(processes)}")
 
 
-def assert_free(port: int, within_s: float = 10.0) -> None:
+def assert_free(port: int, within_s: float = 30.0) -> None:
     """Nobody listens on the port, or stops to in time."""
     wait_for(lambda: not listens(port), within_s, lambda: f"somebody still listens on {port}")
 

@@ -79,7 +79,7 @@ def sign_up(stack: Stack) -> User:
         f"{stack.api_url}/auth/v1/signup",
         headers={"apikey": stack.anon_key},
         json={"email": email, "password": password},
-        timeout=20,
+        timeout=60,
     )
     response.raise_for_status()
     session = response.json()

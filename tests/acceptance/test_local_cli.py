@@ -52,6 +52,7 @@ def add_user(names: dict[str, str]) -> None:
         f"{names['API_URL']}/auth/v1/signup",
         headers={"apikey": names["PUBLISHABLE_KEY"]},
         json={"email": "someone@example.com", "password": "a long password"},
+        timeout=60,
     )
     assert answer.status_code == 200, answer.text
 
@@ -70,7 +71,7 @@ def test_start_detaches_and_stop_leaves_nothing(folder: Path) -> None:
 
     stopped = smelt("local", "stop", env={}, cwd=folder)
     assert (stopped.returncode, stopped.stdout) == (0, "The stack is stopped.\n")
-    assert_gone(processes, within_s=0.5)
+    assert_gone(processes)
     assert not any(listens(int(names[url].rpartition(":")[2].split("/")[0])) for url in ("API_URL", "DB_URL"))
     assert users(started(folder)) == 1
 
@@ -114,8 +115,8 @@ def test_in_the_foreground_it_ends_when_told_to(folder: Path, number: signal.Sig
             assert process.poll() is None
         processes = family(supervisor(folder))
         process.send_signal(number)
-        assert process.wait(20) == code
-    assert_gone(processes, within_s=0.5)
+        assert process.wait(60) == code
+    assert_gone(processes)
 
 
 def test_a_start_that_is_interrupted_leaves_nothing(folder: Path) -> None:
@@ -126,8 +127,8 @@ def test_a_start_that_is_interrupted_leaves_nothing(folder: Path) -> None:
         wait_for(lambda: lock.exists() and lock.read_text().endswith("\n"), 20, lambda: "nothing was started")
         processes = family(supervisor(folder))
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
-    assert_gone(processes, within_s=0.5)
+        assert process.wait(60) == 130
+    assert_gone(processes)
     assert not [process for process in psutil.process_iter(["cmdline"]) if str(folder) in str(process.info["cmdline"])]
     started(folder)
 

@@ -27,7 +27,7 @@ async def connect(bare_stack: StackHandle) -> AsyncIterator[Connect]:
     async with AsyncExitStack() as exits:
 
         async def make(key: str | None = None) -> AsyncClient:
-            transport = await exits.enter_async_context(httpx.AsyncClient(timeout=20))
+            transport = await exits.enter_async_context(httpx.AsyncClient(timeout=60))
             options = AsyncClientOptions(httpx_client=transport, auto_refresh_token=False, persist_session=False)
             return await create_async_client(bare_stack.api_url, key or bare_stack.anon_key, options)
 
@@ -37,7 +37,7 @@ async def connect(bare_stack: StackHandle) -> AsyncIterator[Connect]:
 @pytest.fixture
 async def http(bare_stack: StackHandle) -> AsyncIterator[httpx.AsyncClient]:
     """Plain HTTP to the stack, without any header of a client."""
-    async with httpx.AsyncClient(base_url=bare_stack.api_url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=bare_stack.api_url, timeout=60) as client:
         yield client
 
 

@@ -62,7 +62,7 @@ QUIET = settings(max_examples=150, deadline=None, suppress_health_check=list(Hea
 @pytest.fixture(scope="module")
 def client(bare_stack: StackHandle) -> Any:
     """One client for all examples: its connections live through them."""
-    with httpx.Client(base_url=bare_stack.api_url, headers={"apikey": bare_stack.secret_key}, timeout=20) as http:
+    with httpx.Client(base_url=bare_stack.api_url, headers={"apikey": bare_stack.secret_key}, timeout=60) as http:
         yield http
 
 

@@ -13,14 +13,14 @@ from supabase import AsyncClient, AsyncClientOptions, create_async_client
 from smelt.local import LocalCluster, LocalStack
 from smelt.local.launching import postgrest_from_env
 
-PATIENCE_S = 10
+PATIENCE_S = 30
 
 
 async def test_the_official_client_signs_up_stores_and_listens(tmp_path: Path, local_cluster: LocalCluster) -> None:
     """Sign-up, rows, objects, a private channel and row changes all go through one URL and one key."""
     async with (
         local_cluster.fresh(write_project(tmp_path / "supabase", NOTES)) as stack,
-        httpx.AsyncClient() as http,
+        httpx.AsyncClient(timeout=60) as http,
     ):
         options = AsyncClientOptions(httpx_client=http, auto_refresh_token=False)
         client = await create_async_client(stack.api_url, stack.anon_key, options)
@@ -62,7 +62,7 @@ async def test_the_keys_of_both_kinds_stand_for_the_same_roles(tmp_path: Path, l
     seed = "insert into public.notes (body) values ('of nobody');"
     async with (
         local_cluster.fresh(write_project(tmp_path / "supabase", NOTES, seed=seed)) as stack,
-        httpx.AsyncClient(base_url=stack.api_url) as http,
+        httpx.AsyncClient(base_url=stack.api_url, timeout=60) as http,
     ):
         seen = {
             key: (await http.get("/rest/v1/notes?select=body", headers={"apikey": key})).json()

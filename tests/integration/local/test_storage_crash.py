@@ -12,7 +12,7 @@ import httpx
 from smelt.local import LocalStack
 from smelt.local.waiting import until
 
-DEADLINE_S = 20.0
+DEADLINE_S = 30.0
 
 
 async def test_a_kill_in_the_middle_of_an_upload(tmp_path: Path) -> None:
