@@ -90,96 +90,6 @@ async def test_a_passing_refusal_is_joined_again_on_the_same_socket(server: Scri
         assert server.opened_count == 1
 
 
-async def test_an_expired_token_is_renewed_once_and_joined_with(server: ScriptedRealtime) -> None:
-    async def refuse(socket: ServerConnection, frame: Frame) -> bool:
-        if frame["event"] != "phx_join" or frame["payload"]["access_token"] != "token 1":
-            return False
-        await reply(socket, frame, "error", {"reason": "InvalidJWTToken: Token has expired 3 seconds ago"})
-        return True
-
-    asked = iter(range(1, 100))
-
-    async def fresh() -> str:
-        return f"token {next(asked)}"
-
-    server.on_frame = refuse
-    async with project(server, access_token=fresh) as opened:
-        channel = await opened.realtime.join("smelt:a")
-        assert await channel.wait_joined(5)
-        assert [frame["payload"]["access_token"] for frame in server.joins()] == ["token 1", "token 2"]
-
-
-async def test_a_refused_token_is_not_joined_with_again_while_there_is_no_other(server: ScriptedRealtime) -> None:
-    async def refuse(socket: ServerConnection, frame: Frame) -> bool:
-        if frame["event"] != "phx_join" or frame["payload"]["access_token"] != "old":
-            return False
-        await reply(socket, frame, "error", {"reason": "InvalidJWTToken: Token has expired 3 seconds ago"})
-        return True
-
-    answers = iter(["old", OSError("offline"), OSError("offline"), "new"])
-
-    async def fresh() -> str:
-        answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    server.on_frame = refuse
-    async with project(server, access_token=fresh) as opened:
-        channel = await opened.realtime.join("smelt:a")
-        assert await channel.wait_joined(30)
-        assert [frame["payload"]["access_token"] for frame in server.joins()] == ["old", "new"]
-
-
-async def test_tokens_that_expire_as_soon_as_they_are_taken_are_renewed_ever_more_slowly(
-    server: ScriptedRealtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def take_and_drop(socket: ServerConnection, frame: Frame) -> bool:
-        if frame["event"] == "phx_join":
-            await reply(socket, frame)
-            for event, payload in expiry:
-                await send(socket, frame["topic"], event, payload)
-        return frame["event"] == "phx_join"
-
-    expiry = [
-        ("system", {"status": "error", "message": "Token has expired", "extension": "system", "channel": "smelt:a"}),
-        ("phx_close", {}),
-    ]
-    asked_for: list[int] = []
-    waited_after: list[int] = []
-
-    async def fresh() -> str:
-        asked_for.append(1)
-        return f"token {len(asked_for)}"
-
-    monkeypatch.setattr("smelt.backend.realtime.membership.reconnect_wait_s", lambda n: waited_after.append(n) or 0.0)
-    server.on_frame = take_and_drop
-    async with project(server, access_token=fresh) as opened:
-        await opened.realtime.join("smelt:a")
-        await until(lambda: len(asked_for) >= 6)
-    assert waited_after[:4] == [2, 3, 4, 5]
-
-
-async def test_a_token_that_stays_refused_surfaces(server: ScriptedRealtime) -> None:
-    async def refuse(socket: ServerConnection, frame: Frame) -> bool:
-        if frame["event"] != "phx_join":
-            return False
-        await reply(socket, frame, "error", {"reason": "InvalidJWTToken: Token has expired 3 seconds ago"})
-        return True
-
-    asked = iter(range(100))
-
-    async def fresh() -> str:
-        return f"token {next(asked)}"
-
-    server.on_frame = refuse
-    async with project(server, access_token=fresh) as opened:
-        channel = await opened.realtime.join("smelt:a")
-        assert not await channel.wait_joined(5)
-        assert isinstance(channel.error, Unauthorized)
-        assert len(server.joins()) == 2
-
-
 async def test_a_broadcast_counts_as_sent_only_when_it_was_acknowledged(server: ScriptedRealtime) -> None:
     async def swallow(socket: ServerConnection, frame: Frame) -> bool:
         if frame["event"] != "broadcast":
@@ -270,23 +180,6 @@ async def test_who_joins_and_leaves_at_once_hears_nothing(server: ScriptedRealti
         await server.broadcast("smelt:a", "progress", {})
         await stays.leave()
         assert (ear.joined_count, ear.messages, ear.left) == (0, [], [])
-
-
-async def test_a_fresh_token_reaches_what_is_joined_before_the_old_one_expires(server: ScriptedRealtime) -> None:
-    asked: list[int] = []
-
-    async def fresh() -> str:
-        asked.append(1)
-        return f"opaque {len(asked)}"
-
-    async with project(server, access_token=fresh) as opened:
-        channel = await opened.realtime.join("smelt:a")
-        assert await channel.wait_joined(5)
-        await opened.realtime.renew_token("opaque 1")
-        await until(lambda: any(frame["event"] == "access_token" for frame in server.frames))
-        pushed = next(frame for frame in server.frames if frame["event"] == "access_token")
-        assert pushed["payload"] == {"access_token": "opaque 2"}
-        assert channel.joined
 
 
 @pytest.mark.parametrize("steps", range(40))
