@@ -20,13 +20,21 @@ from smelt.backend.project import Project
 
 GREETING = Path(__file__).parents[2] / "recordings" / "greeting.ogg"
 
-WATCHER = """
+FOLLOWER = """
 import sys
 from smelt import blocking
 with blocking.connect(*sys.argv[1:4]) as client:
-    for update in client.watch(sys.argv[4]):
-        print(update.status, flush=True)
+    next(client.watch(sys.argv[4]))
+    print("joined", flush=True)
+    {following}
 """
+FOLLOWINGS = {
+    "watch": "list(client.watch(sys.argv[4]))",
+    "wait": "client.wait(sys.argv[4])",
+    "batch": "list(client.watch_batch(client.create_batch().id))",
+    "feed": "with client.feed() as feed: list(feed)",
+    "notifications": "with client.notifications() as notifications: next(notifications)",
+}
 
 
 @pytest.fixture
@@ -94,21 +102,39 @@ def test_a_closed_client_leaves_no_thread_and_refuses(workshop: Stack) -> None:
         client.diagnostics()
 
 
-def test_ctrl_c_interrupts_a_watch(workshop: Stack, user: User, app: blocking.Client) -> None:
+def test_several_threads_watch_at_once(app: blocking.Client) -> None:
+    created = [app.create(text=f"Text {number}") for number in range(8)]
+    watches = [app.watch(one.id) for one in created]
+    with ThreadPoolExecutor(len(watches)) as pool:
+        assert all(pool.map(next, watches))
+        endings = [pool.submit(list, watch) for watch in watches]
+        for one in created:
+            app.cancel(one.id)
+        assert all(isinstance(ending.result()[-1], smelt.Failed) for ending in endings)
+    assert app.diagnostics().watches == ()
+
+
+def test_ctrl_c_interrupts_whatever_waits(workshop: Stack, user: User, app: blocking.Client) -> None:
     created = app.create(text="Ship it on Monday.")
     arguments = (workshop.api_url, workshop.anon_key, user.access_token, str(created.id))
-    watcher = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", WATCHER, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert watcher.stdout is not None
-    assert watcher.stdout.readline() == "pending\n"
-    watcher.send_signal(signal.SIGINT)
-    _, errors = watcher.communicate(timeout=20)
-    assert watcher.returncode in (-signal.SIGINT, 130)
-    assert errors.strip().endswith("KeyboardInterrupt")
+    followers = {
+        name: subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", FOLLOWER.format(following=following), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name, following in FOLLOWINGS.items()
+    }
+    for name, follower in followers.items():
+        assert follower.stdout is not None
+        assert follower.stdout.readline() == "joined\n"
+        follower.send_signal(signal.SIGINT)
+        _, errors = follower.communicate(timeout=60)
+        assert follower.returncode in (-signal.SIGINT, 130), (name, errors)
+        assert errors.strip().endswith("KeyboardInterrupt"), (name, errors)
+        assert "never" not in errors, (name, errors)
+        assert "ignored" not in errors, (name, errors)
 
 
 def test_what_is_owned_and_told_is_followed_without_await(workshop: Stack, app: blocking.Client) -> None:
