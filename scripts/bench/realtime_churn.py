@@ -36,7 +36,7 @@ async def run(folder: Path, seconds: float) -> None:
     """Churn again and again until the time is over, then see what is left."""
     postgres = await start_postgres(folder)
     try:
-        async with in_a_process(postgres, max_events_per_s=None) as (server, process):
+        async with in_a_process(postgres, max_events_per_s=None, max_joins_per_s=None) as (server, process):
             await server.sql(FIXTURES.read_text())
             before = await process.inspect()
             faults, lap_kb, totals = Counter[str](), [], Counter[str]()

@@ -33,6 +33,8 @@ from serving_process import in_a_process
 MESSAGES = {1: 400, 50: 120, 500: 30}
 WARM_UP = 5
 PATIENCE_S = 120
+# Nobody sends heartbeats here.
+UNLIMITED = {"max_events_per_s": None, "max_joins_per_s": None, "idle_timeout_s": 3600.0}
 REFERENCE = "bare websockets fan-out"
 TEXT = "x" * 100
 BROADCAST = json.dumps(
@@ -57,7 +59,7 @@ async def run(folder: Path) -> None:
     """Measure against a server and a database of its own, each in a process of its own."""
     postgres = await start_postgres(folder)
     try:
-        async with in_a_process(postgres, max_events_per_s=None) as (server, _), fan_out() as bare_url:
+        async with in_a_process(postgres, **UNLIMITED) as (server, _), fan_out() as bare_url:
             await server.sql(FIXTURES.read_text())
             for subscribers, messages in MESSAGES.items():
                 reference = await bare(bare_url, subscribers, messages)
