@@ -1,7 +1,10 @@
-"""What a thousand watches of one client cost: memory a watch, sockets, seconds until all are joined.
+"""What a thousand watches of one client cost: memory a watch, sockets, seconds until all are joined, and how many
+requests a second there are without Realtime.
 
 Prints one line of JSON for each figure. The reference is the official client alone, which joins the same channels, a
-hundred a socket, and keeps no state; each is measured in a process of its own against the same embedded stack.
+hundred a socket, and keeps no state; each is measured in a process of its own against the same embedded stack. Joins
+follow one another at the client's pace, half of what the platform's smallest plan takes from all clients of a project:
+that alone is most of the time until all are joined.
 """
 
 import asyncio
@@ -20,17 +23,20 @@ import psutil
 import psycopg
 from realtime import AsyncRealtimeClient
 
+from smelt.backend.realtime import Pace
 from smelt.local import LocalStack
 from smelt.subscriber.client import connect
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
+from proxies import faulty_proxy
 from stacks import running, sign_up
 
 WATCHES = 1000
 CREATED_AT_ONCE = 8
 CHANNELS_A_SOCKET = 100
 WITHIN_S = 180
+POLLED_S = 60
 
 
 @dataclass(frozen=True)
@@ -51,14 +57,18 @@ def main() -> None:
         ids = in_a_process_of_its_own(create_all, *access)
         ours = in_a_process_of_its_own(watch_all, *access, ids)
         bare = in_a_process_of_its_own(join_all, *access, ids)
+        requests = in_a_process_of_its_own(poll_all, *access, ids)
     tell("KB a watch", ours.kilobytes_each, bare.kilobytes_each)
     tell("sockets", ours.sockets, bare.sockets)
     tell("seconds until all are joined", ours.joined_s, bare.joined_s)
+    pace = Pace().joins_a_second  # What is joined within the first second may go at once.
+    tell("seconds until all are joined", ours.joined_s, (WATCHES - pace) / pace, "the pace of joins")
+    tell("requests a second without Realtime", requests / POLLED_S, 1.0, "one request a second")
 
 
-def tell(figure: str, value: float, reference: float) -> None:
+def tell(figure: str, value: float, reference: float, name: str = "official client alone") -> None:
     """Print one figure."""
-    line = {"figure": f"{WATCHES} watches, {figure}", "value": round(value, 1), "reference": "official client alone"}
+    line = {"figure": f"{WATCHES} watches, {figure}", "value": round(value, 2), "reference": name}
     print(
         json.dumps({**line, "reference_value": round(reference, 1), "ratio": round(value / reference, 2)}), flush=True
     )
@@ -102,6 +112,20 @@ async def watch_all(url: str, key: str, token: str, ids: Sequence[str]) -> Cost:
         for watch in watches:
             await watch.aclose()
         return cost
+
+
+async def poll_all(url: str, key: str, token: str, ids: Sequence[str]) -> int:
+    """Watch all of them where Realtime can't be reached, and count the requests."""
+    async with faulty_proxy(url) as proxy, connect(proxy.url, key, token) as client:
+        proxy.refuse("realtime")
+        watches = [client.watch(one) for one in ids]
+        await asyncio.gather(*(anext(watch) for watch in watches))
+        before = client.diagnostics().read_count
+        await asyncio.sleep(POLLED_S)
+        requests = client.diagnostics().read_count - before
+        for watch in watches:
+            await watch.aclose()
+        return requests
 
 
 async def join_all(url: str, key: str, token: str, ids: Sequence[str]) -> Cost:
