@@ -16,6 +16,7 @@ Fault = Literal["none", "refused", "silent"]
 
 KINDS: tuple[Kind, ...] = ("realtime", "rest")
 PIECE_BYTES = 1 << 16
+ACCEPT_TURNS = 3
 
 
 class FaultyProxy:
@@ -86,6 +87,10 @@ class FaultyProxy:
     async def stop(self) -> None:
         """Listen no more, and reset what is open: to the outside, the machine is gone."""
         assert self._server is not None
+        for listening in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        for _ in range(ACCEPT_TURNS):  # A server that closes loses what it has just accepted, and leaves it open.
+            await asyncio.sleep(0)
         self._server.close()
         self.cut()
         for task in list(self._tasks):
