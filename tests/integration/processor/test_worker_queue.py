@@ -1,39 +1,11 @@
-"""Who waits for whom: turns between users, and ends that need no worker."""
+"""Ends that need no worker, and what a worker refuses to hear."""
 
-import asyncio
 from pathlib import Path
 
 from bench import RECORDINGS, customer, eventually, work_once
-from stacks import Stack, sign_up
+from stacks import Stack
 
 from smelt.backend.project import Project
-from smelt.backend.worker_calls import WorkerCalls
-
-# As many as one user may have open.
-MANY = 95
-
-
-async def test_one_users_crowd_does_not_delay_anothers_first(project: Stack) -> None:
-    """Of two users, the one with the crowd is not served before the other, beyond what runs already."""
-    busy, other = sign_up(project), sign_up(project)
-    async with (
-        customer(project, busy.access_token) as crowd,
-        customer(project, other.access_token) as single,
-        Project(project.api_url, project.service_role_key) as workers,
-    ):
-        calls = WorkerCalls(workers.rpc)
-        many = await asyncio.gather(*(crowd.create(text_input=f"Note {n}.") for n in range(MANY)))
-        running = (await calls.claim_smelts("first", max_count=3)).smelts
-        first = await single.create(text_input="The only one.")
-        assert (await single.state(first.id)).queue_position == 1
-        claimed = (await calls.claim_smelts("second", max_count=2)).smelts
-        assert claimed[0].id == first.id
-        assert {claim.id for claim in (*running, claimed[1])} <= {created.id for created in many}
-        places = [state.queue_position for state in [await crowd.state(created.id) for created in many]]
-        assert sorted(place for place in places if place) == list(range(1, MANY - 3))
-        await asyncio.gather(
-            *(crowd.calls.delete_smelt(created.id) for created in many), single.calls.delete_smelt(first.id)
-        )
 
 
 async def test_a_cancel_is_heard_without_a_worker(project: Stack) -> None:
