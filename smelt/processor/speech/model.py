@@ -1,17 +1,21 @@
 """Loading the one model that all smelts of a worker share."""
 
+import contextlib
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ctranslate2 import get_supported_compute_types
+from ctranslate2 import get_cuda_device_count, get_supported_compute_types
 from ctranslate2.models import Whisper
 from faster_whisper import WhisperModel
 from faster_whisper.utils import available_models
 
 from smelt.errors import SettingsError
 from smelt.processor.speech.card import DEMO, demo_folder
+
+logger = logging.getLogger(__name__)
 
 _HUB_NAME: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _SMALLER_TYPES: Final = {4: ("float16", "int8_float16", "int8"), 2: ("int8_float16", "int8")}
@@ -33,8 +37,17 @@ class ModelOptions:
 
 def smaller_compute_type(model: Whisper) -> str | None:
     """A compute type of the model's device that takes fewer bytes a weight; None when there is none."""
-    supported = get_supported_compute_types(model.device)
-    return next((name for name in _SMALLER_TYPES.get(_bytes(model.compute_type), ()) if name in supported), None)
+    return next(iter(_smaller_types(model.compute_type, model.device)), None)
+
+
+def _smaller_types(compute_type: str, device: str) -> list[str]:
+    if device == "auto":
+        device = "cuda" if get_cuda_device_count() else "cpu"
+    try:
+        supported = get_supported_compute_types(device)
+    except (ValueError, RuntimeError):  # There is no such device.
+        return []
+    return [name for name in _SMALLER_TYPES.get(_bytes(compute_type), ()) if name in supported]
 
 
 def _bytes(compute_type: str) -> int:
@@ -42,12 +55,15 @@ def _bytes(compute_type: str) -> int:
 
 
 def load_model(options: ModelOptions) -> WhisperModel:
-    """Load the model, from its folder or the model hub; raise `SettingsError` in one sentence when that fails."""
+    """Load the model, from its folder or the model hub; raise `SettingsError` in one sentence when that fails.
+
+    Where it does not fit into memory as it was asked for, it is loaded with fewer bytes a weight.
+    """
     source = _source(options.name)
     # The demo model is stored for a device that few have; unasked, CTranslate2 converts it and warns.
     compute_type = "int8" if (options.name, options.compute_type) == (DEMO, "default") else options.compute_type
     try:
-        return WhisperModel(source, device=options.device, compute_type=compute_type)
+        return _load(source, options.device, compute_type)
     except OSError as exc:  # The hub is not reached, and huggingface_hub's own errors.
         raise SettingsError(
             f"SMELT_MODEL={options.name} could not be fetched ({_line(exc)}): check the network, "
@@ -55,8 +71,21 @@ def load_model(options: ModelOptions) -> WhisperModel:
         ) from exc
     except ValueError as exc:  # CTranslate2 on a compute type that the device does not know.
         raise SettingsError(f"SMELT_COMPUTE_TYPE or SMELT_DEVICE does not fit this machine: {_line(exc)}") from exc
-    except RuntimeError as exc:  # CTranslate2 on a folder without a model, or a device without a driver.
+    except (RuntimeError, MemoryError) as exc:  # CTranslate2 on a folder without a model, or a device without a driver.
         raise SettingsError(f"SMELT_MODEL={options.name} on SMELT_DEVICE={options.device}: {_line(exc)}") from exc
+
+
+def _load(source: str, device: str, compute_type: str) -> WhisperModel:
+    try:
+        return WhisperModel(source, device=device, compute_type=compute_type)
+    except (RuntimeError, MemoryError) as exc:
+        # Also for memory that CTranslate2 does not get. What else is wrong is as wrong with fewer bytes.
+        for smaller in _smaller_types(compute_type, device):
+            with contextlib.suppress(RuntimeError, MemoryError):
+                model = WhisperModel(source, device=device, compute_type=smaller)
+                logger.warning("the model does not load as %s (%s), but as %s", compute_type, _line(exc), smaller)
+                return model
+        raise
 
 
 def _source(name: str) -> str:

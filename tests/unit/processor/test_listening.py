@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import ctranslate2
 import pytest
 from fakes import FakeRpc, claim, file_row
 from faster_whisper import WhisperModel
@@ -22,7 +23,7 @@ from smelt.processor.pace import Pace
 from smelt.processor.speech import sequential
 from smelt.processor.speech.batch import BatchedModel
 from smelt.processor.speech.heard import Heard
-from smelt.processor.speech.model import ModelOptions
+from smelt.processor.speech.model import ModelOptions, load_model
 from smelt.processor.speech.shared import SharedModel
 from smelt.processor.speech.transcriber import SpeechOptions, Transcriber
 from smelt.processor.state import FileWork, SmeltState
@@ -159,6 +160,37 @@ async def test_a_model_that_can_not_take_less_at_once_is_loaded_with_fewer_bytes
     assert bench.file.transcribed
     async with bench.model.borrowed() as settled:
         assert settled.model.model.compute_type == "int8_float32"
+
+
+def full_above(compute_type: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A device with memory for no more than this type; answers what was tried on it."""
+    real, tried = ctranslate2.models.Whisper, list[str]()
+
+    def whisper(*arguments: Any, **more: Any) -> ctranslate2.models.Whisper:
+        tried.append(more["compute_type"])
+        if more["compute_type"] != compute_type:
+            raise RuntimeError("CUDA failed with error out of memory")
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(ctranslate2.models, "Whisper", whisper)
+    return tried
+
+
+async def test_a_model_that_finds_no_memory_while_it_loads_is_loaded_with_fewer_bytes_a_weight(
+    opening: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = full_above("int8", monkeypatch)
+    bench = Bench(opening, SpeechOptions(beam_size=1), ModelOptions(device="cpu", compute_type="float32"))
+    await bench.listener.transcribe(bench.file)
+    assert bench.file.transcribed
+    assert tried == ["float32", "int8"]
+
+
+def test_a_model_that_fits_in_no_way_is_the_fault_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = full_above("none", monkeypatch)
+    with pytest.raises(SettingsError, match=r"SMELT_MODEL=demo .*out of memory"):
+        load_model(ModelOptions(device="cpu", compute_type="float32"))
+    assert tried == ["float32", "int8"]
 
 
 async def test_an_idle_model_is_released_and_loaded_again_for_the_next_recording(opening: Recording) -> None:
