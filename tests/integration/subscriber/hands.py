@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from smelt.backend.project import Project
+from smelt.backend.retrying import passing_retries
 from smelt.backend.worker_calls import WorkerCalls
 from smelt.contract.channels import smelt_channel
 from smelt.contract.events import ProgressEvent, Result
@@ -33,12 +34,16 @@ class Hand:
 
     async def owned_by(self, user_id: UUID) -> tuple[dict[UUID, SmeltRow | FileRow], list[Notification]]:
         """The smelts and files of a user by id, and what the user is told, as the rows stand."""
-        mine = ("user_id", "eq", str(user_id))
-        rpc = self._project.rpc
-        smelts = [SmeltRow.model_validate(row) for row in await rpc.rows("smelts", mine)]
-        files = [FileRow.model_validate(row) for row in await rpc.rows("smelt_files", mine)]
-        notifications = [Notification.model_validate(row) for row in await rpc.rows("notifications", mine)]
+        smelts = [SmeltRow.model_validate(row) for row in await self._rows("smelts", user_id)]
+        files = [FileRow.model_validate(row) for row in await self._rows("smelt_files", user_id)]
+        notifications = [Notification.model_validate(row) for row in await self._rows("notifications", user_id)]
         return {row.id: row for row in (*smelts, *files)}, notifications
+
+    async def _rows(self, table: str, user_id: UUID) -> list[object]:
+        async for attempt in passing_retries():
+            with attempt:
+                return await self._project.rpc.rows(table, ("user_id", "eq", str(user_id)))
+        raise AssertionError("the last error comes through")
 
 
 class Job:

@@ -10,9 +10,11 @@ from hands import Hand
 from leaks import nothing_left_behind
 from proxies import KINDS, FaultyProxy, faulty_proxy
 from stacks import Stack
+from tenacity import wait_random_exponential
 from told import Told
 from waiting import until
 
+from smelt.backend import retrying
 from smelt.backend.project import Project
 from smelt.backend.realtime import Pace
 from smelt.contract.state import Created
@@ -27,10 +29,13 @@ PACE = Pace(heartbeat_s=1.0, answer_s=2.0)
 
 
 @pytest.mark.timeout(300)
-async def test_random_faults_lose_nothing(workshop: Stack) -> None:
+async def test_random_faults_lose_nothing(workshop: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nobody has to wait half a minute after the last fault, none of which lasts that long.
+    monkeypatch.setattr(retrying, "_RECONNECT_WAIT", wait_random_exponential(multiplier=0.5, max=3))
     async with (
         nothing_left_behind(),
-        httpx.AsyncClient(headers={"apikey": workshop.anon_key}, timeout=60) as auth,
+        # A connection that was idle may be closed by the time it is used again.
+        httpx.AsyncClient(headers={"apikey": workshop.anon_key, "connection": "close"}, timeout=60) as auth,
         Project(workshop.api_url, workshop.service_role_key) as project,
         asyncio.TaskGroup() as schedules,
     ):
