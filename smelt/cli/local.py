@@ -148,14 +148,25 @@ async def _run_in_foreground(options: "LaunchOptions") -> Exit:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     waiting = asyncio.create_task(stopped.wait())
     ended = asyncio.create_task(asyncio.to_thread(process.wait))
+    _print(running, Output.PRETTY)
+    OUT.print("Ctrl-C stops the stack.")
+    logging = asyncio.create_task(_print_logs(options.folder))
     try:
-        _print(running, Output.PRETTY)
-        OUT.print("Ctrl-C stops the stack.")
         await asyncio.wait((waiting, ended), return_when=asyncio.FIRST_COMPLETED)
     finally:
         await launching.end(process)
         waiting.cancel()
+        logging.cancel()
     return Exit.DONE if stopped.is_set() or process.returncode == 0 else Exit.UNREACHABLE
+
+
+async def _print_logs(folder: Path) -> None:
+    """Show what the processes write while they run, each line with its process."""
+    from smelt.local.logs import follow
+
+    places = _places(folder)
+    async for path, line in follow([places.log(process) for process in ("supervisor", "postgres", "postgrest")]):
+        OUT.print(f"{path.stem:10} | {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 async def translated(command: Awaitable[Exit]) -> Exit:

@@ -1,9 +1,12 @@
 """What the processes of a stack wrote."""
 
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
 TAIL_BYTES: Final = 16_384
+PAUSE_S: Final = 0.2
 
 
 class LogTail:
@@ -27,3 +30,22 @@ class LogTail:
             size = file.seek(0, 2)
             file.seek(max(self._start, size - TAIL_BYTES))
             return file.read().decode(errors="replace")
+
+
+async def follow(paths: Sequence[Path]) -> AsyncIterator[tuple[Path, str]]:
+    """Answer each line that is appended to one of these files from now on, and never end."""
+    offsets = {path: path.stat().st_size if path.exists() else 0 for path in paths}
+    while True:
+        for path in paths:
+            for line in _whole_lines(path, offsets[path]):
+                offsets[path] += len(line)
+                yield path, line.decode(errors="replace").rstrip()
+        await asyncio.sleep(PAUSE_S)
+
+
+def _whole_lines(path: Path, offset: int) -> list[bytes]:
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        file.seek(offset)
+        return [line for line in file if line.endswith(b"\n")]

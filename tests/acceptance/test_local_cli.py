@@ -108,12 +108,17 @@ def test_reset_makes_a_running_stack_as_new(folder: Path) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
 def test_in_the_foreground_it_ends_when_told_to(folder: Path, number: signal.Signals, code: int) -> None:
+    """Until then it shows what its processes write."""
     command = [sys.executable, "-m", "smelt", "local", "start", "--foreground", *ANY_PORTS]
     with subprocess.Popen(command, cwd=folder, env=environment({}), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         while "Ctrl-C" not in process.stdout.readline():
             assert process.poll() is None
         processes = family(supervisor(folder))
+        with psycopg.connect(status(folder)["DB_URL"]) as connection, pytest.raises(psycopg.errors.UndefinedTable):
+            connection.execute("select from shown_in_the_log")
+        while not ((line := process.stdout.readline()).startswith("postgres ") and "shown_in_the_log" in line):
+            assert process.poll() is None
         process.send_signal(number)
         assert process.wait(60) == code
     assert_gone(processes)
