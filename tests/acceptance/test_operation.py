@@ -14,13 +14,12 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from commands import ROOT, environment, smelt, submit, wait_until
+from commands import STANDUP, environment, smelt, submit, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 from stacks import Stack, running_local, sign_up
 
 from smelt.local import StackHandle
 
-RECORDING = ROOT / "tests" / "recordings" / "action_item.m4a"
 CHECKS = [
     *("settings", "project", "service key", "migrations", "clock", "queue", "bucket", "broadcast", "wake-up channel"),
     *("anon key", "forbidden broadcast", "foreign rows", "foreign channel"),
@@ -183,7 +182,7 @@ def observed(
         )
     try:
         wait_until(lambda: "joined channel smelt-workers" in log.read_text(), "a worker that listens")
-        code, _ = submit(RECORDING, env=own_stack.env())
+        code, _ = submit(STANDUP, env=own_stack.env())
         assert code == 0
         wait_until(lambda: "settled: complete" in log.read_text(), "the end in the log")
         url = re.search(r"http://127\.0\.0\.1:\d+/metrics", log.read_text())
