@@ -19,7 +19,7 @@ from smelt.local.state import StackState
 
 
 class LocalCluster:
-    """One Postgres server for stacks that come and go, each a fifth of a second after it is asked for.
+    """One Postgres server for stacks that come and go, each a quarter of a second after it is asked for.
 
         async with LocalCluster() as cluster:        # once for all tests
             async with cluster.fresh() as stack:     # for each test
