@@ -136,6 +136,24 @@ async def test_truncating_tells_nothing(realtime: RealtimeServer) -> None:
         assert ids == [1, 2]
 
 
+async def test_an_index_may_be_what_identifies_a_row(realtime: RealtimeServer) -> None:
+    """Its columns are what is told of the old row; under row level security, only as far as they are the key."""
+    await realtime.sql("""
+        alter table notes alter body set not null;
+        create unique index notes_body on notes (body);
+        alter table notes replica identity using index notes_body
+    """)
+    async with raw_socket(realtime) as socket:
+        await socket.subscribe("n", NOTES)
+        await realtime.sql("insert into notes (id, body) values (1, 'a')")
+        await realtime.sql("update notes set body = 'b'")
+        await realtime.settle()
+        await realtime.sql("alter table notes enable row level security; delete from notes")
+        told = [(await socket.next("postgres_changes"))["payload"]["data"] for _ in range(3)]
+        assert [change.get("old_record") for change in told] == [None, {"body": "a"}, None]
+        assert "old_record" in told[2]
+
+
 async def test_row_level_security_without_a_key_hides_what_was_deleted(realtime: RealtimeServer) -> None:
     await realtime.sql("alter table nopk enable row level security; insert into nopk values (1, 'secret')")
     async with raw_socket(realtime) as socket:
