@@ -1,8 +1,10 @@
 """A worker takes what clients submit to its end, against a real project."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 from bench import RECORDINGS, STANDUP, customer, eventually, work_once, working
 from language_model import refused, serving
@@ -138,6 +140,20 @@ async def test_a_failed_synthesis_is_retried_without_transcribing_again(
         assert state.status == "completed"
         assert [result.content for result in state.results or ()] == ["It was decided."]
         assert [segment.text for segment in state.segments] == [segment.text for segment in failed.segments]
+
+
+async def test_a_rate_limit_is_waited_out_for_as_long_as_the_endpoint_asks(project: Stack, tmp_path: Path) -> None:
+    slow_down = refused(429, "rate_limit_exceeded", {"retry-after": "90"})
+    async with customer(project) as app, serving(lambda _: slow_down) as model:
+        created = await app.create(text_input="Anna will call Ben.")
+        await work_once(project, tmp_path, llm_base_url=model.base_url, llm_model="m")
+        state = await app.state(created.id)
+        assert (state.status, state.progress.message) == ("synthesizing", "Retrying...")
+        with psycopg.connect(project.db_url) as owner:
+            rows = owner.execute("select claimable_at - updated_at from smelts where id = %s", [created.id]).fetchall()
+        assert rows == [(timedelta(seconds=90),)]
+        await app.calls.delete_smelt(created.id)
+    assert len(model.conversations) == 1
 
 
 async def test_a_worker_that_can_not_load_its_model_says_so_and_costs_nobody_a_try(

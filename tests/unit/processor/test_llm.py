@@ -23,7 +23,7 @@ from smelt.processor.synthesis.llm.endpoint import retry_after_s
 from smelt.processor.synthesis.sentences import sentences_of_text
 from smelt.processor.synthesis.source import Order, Source, Synthesizer
 
-# The client asks once more by itself.
+# What passes soon is asked once more.
 AT_ONCE = {"retry-after": "0"}
 SUMMARY = Order(prompts=("summarize",), user_prompt=None)
 
@@ -161,10 +161,17 @@ def test_a_service_says_how_long_to_wait(headers: dict[str, str], wait_s: float 
 
 
 async def test_a_rate_limit_that_does_not_say_how_long_waits_for_half_a_minute() -> None:
-    async with synthesizer(lambda _: refused(429, "rate_limit_exceeded", {"x-should-retry": "false"})) as (made, _):
+    async with synthesizer(lambda _: refused(429, "rate_limit_exceeded")) as (made, model):
         with pytest.raises(SynthesisPassing) as raised:
             await made.synthesize(source("Tea."), SUMMARY, lambda _: None)
     assert raised.value.retry_after_s == 30
+    assert len(model.conversations) == 1, "the smelt is given back meanwhile"
+
+
+async def test_what_passes_soon_is_asked_again_at_once() -> None:
+    answers = iter([refused(503, "overloaded", AT_ONCE), streamed("It was about tea.")])
+    async with synthesizer(lambda _: next(answers)) as (made, _):
+        assert await made.synthesize(source("Tea."), SUMMARY, lambda _: None) == "It was about tea."
 
 
 async def test_an_endpoint_that_is_not_there_is_a_lost_connection() -> None:

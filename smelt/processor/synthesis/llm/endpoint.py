@@ -1,5 +1,6 @@
 """The endpoint of a language model, through the `openai` client, with errors of smelt's own tree."""
 
+import asyncio
 import json
 import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -14,6 +15,8 @@ from smelt.processor.synthesis.llm.instructions import Message
 
 _TIMEOUT_S: Final = 120.0
 _NO_KEY: Final = "none"
+_AGAIN_AFTER_S: Final = 0.5
+_PATIENCE_S: Final = 10.0
 
 _QUOTA_CODES: Final = frozenset(("insufficient_quota", "billing_hard_limit_reached", "billing_not_active"))
 _RATE_LIMIT_CODES: Final = frozenset(("429", "rate_limit_exceeded"))
@@ -48,9 +51,9 @@ class Endpoint:
 
     def __init__(self, options: EndpointOptions) -> None:
         self._options = options
-        # Nothing is retried here for long: a smelt that has to wait is given back, and keeps its transcript.
+        # The client would sleep for minutes, if it is asked to.
         self._client = openai.AsyncOpenAI(
-            base_url=options.base_url, api_key=options.api_key or _NO_KEY, timeout=_TIMEOUT_S, max_retries=1
+            base_url=options.base_url, api_key=options.api_key or _NO_KEY, timeout=_TIMEOUT_S, max_retries=0
         )
 
     async def answer(self, messages: Sequence[Message]) -> AsyncGenerator[Written, None]:
@@ -83,6 +86,20 @@ class Endpoint:
         await self._client.close()
 
     async def _open(self, messages: Sequence[Message]) -> "openai.AsyncStream[Any]":
+        try:
+            return await self._ask(messages)
+        except openai.OpenAIError as exc:
+            fault = fault_of(exc)
+            if isinstance(fault, SynthesisRefused):
+                raise
+            wait_s = _AGAIN_AFTER_S if fault.retry_after_s is None else fault.retry_after_s
+            # A smelt that has to wait for longer is given back, and keeps its transcript.
+            if wait_s > _PATIENCE_S:
+                raise
+        await asyncio.sleep(wait_s)
+        return await self._ask(messages)
+
+    async def _ask(self, messages: Sequence[Message]) -> "openai.AsyncStream[Any]":
         return cast(
             "openai.AsyncStream[Any]",
             await self._client.chat.completions.create(
