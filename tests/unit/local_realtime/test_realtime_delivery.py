@@ -118,6 +118,11 @@ def test_older_messages_come_first_and_none_comes_twice() -> None:
     ]
 
 
+def test_a_channel_knows_how_it_hears_changes() -> None:
+    assert channel(legacy=True).legacy
+    assert not channel().legacy
+
+
 def test_a_closed_channel_is_told_nothing_more() -> None:
     joined = channel(Version.V2)
     joined.reply("2", {})
@@ -177,6 +182,13 @@ async def test_under_a_hold_both_directions_keep_one_order() -> None:
     assert await mailbox.next_outgoing() == "free"
     await mailbox.receive(frame("late"))
     assert await working == frame("late")
+
+
+async def test_the_end_comes_behind_what_is_queued() -> None:
+    mailbox = Mailbox(10, 1000)
+    mailbox.put("last")
+    mailbox.end()
+    assert [await mailbox.next_outgoing() for _ in range(2)] == ["last", None]
 
 
 async def test_a_client_that_sends_faster_than_it_is_served_waits() -> None:
