@@ -8,6 +8,7 @@ from smelt.processor.logs import SmeltLog
 from smelt.processor.media.recording import Recording
 from smelt.processor.pace import Hearing
 from smelt.processor.speech.checkpoint import START, Checkpoint
+from smelt.processor.speech.seam import Seam
 from smelt.processor.speech.transcriber import Transcriber
 from smelt.processor.speech.trust import trust_report
 from smelt.processor.state import FileWork, SmeltState
@@ -47,7 +48,6 @@ class Listener:
             except (RuntimeError, MemoryError) as exc:  # CTranslate2, also for memory that it does not get.
                 transcriber = await self._smaller(transcriber, exc)
                 start = transcriber.resumable(file.checkpoint or start)
-                del file.segments[start.segment_count :]
             else:
                 return file.checkpoint or start
 
@@ -59,10 +59,10 @@ class Listener:
         return smaller
 
     async def _recall(self, file: FileWork, start: Checkpoint) -> Checkpoint:
-        if start.segment_count:
-            saved = await self._tools.calls.load_segments(self._state.claim.id, file.id)
-            file.segments = [segment for segment in saved if segment.index < start.segment_count]
-        if len(file.segments) == start.segment_count:
+        if start.segment_count or file.claimed.segment_count:
+            file.segments = list(await self._tools.calls.load_segments(self._state.claim.id, file.id))
+        count = len(file.segments)
+        if count >= start.segment_count and [segment.index for segment in file.segments] == list(range(count)):
             return start
         self._log.warning("file %s has gaps, it starts over", file.id)
         file.segments = []
@@ -75,6 +75,11 @@ class Listener:
             detected = await loop.run_in_executor(executor, transcriber.detect_language, recording)
             file.language, file.language_probability = detected.code, round(detected.probability, 3)
         self.hearing.begin()
+        seam = Seam(file.segments)
         async for passage in iterate(transcriber.listen(recording, file.language, start), executor):
             self.hearing.take(passage)
-            self._state.learn(file, passage.segments, passage.checkpoint, passage.position_s / recording.duration_s)
+            count = len(file.segments)
+            new = [s.model_copy(update={"index": count + n}) for n, s in enumerate(seam.new(passage.segments))]
+            # Where what is saved is in other pieces than what is heard again, the end of the one is that of the other.
+            checkpoint = passage.checkpoint.limited_to(count + len(new))
+            self._state.learn(file, tuple(new), checkpoint, passage.position_s / recording.duration_s)

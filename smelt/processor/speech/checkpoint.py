@@ -44,6 +44,13 @@ class Checkpoint(Model):
             silence_s=self.silence_s,
         )
 
+    def limited_to(self, segment_count: int) -> "Checkpoint":
+        """The same place in a transcript that has no more segments than these."""
+        if self.segment_count <= segment_count:
+            return self
+        spans = min(self.span_segments, segment_count)
+        return self.model_copy(update={"segment_count": segment_count, "span_segments": spans})
+
 
 START = Checkpoint(span_start=0)
 

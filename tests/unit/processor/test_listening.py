@@ -90,7 +90,25 @@ async def test_saved_segments_are_not_heard_again(demo_model: WhisperModel, open
     bench.saved = [segment.model_dump() for segment in whole[: checkpoint.segment_count + 2]]
     await bench.listener.transcribe(bench.file)
     assert bench.file.segments == whole
-    assert bench.state.draft().segment_rows()[0]["index"] == checkpoint.segment_count > 0
+    # The window after the checkpoint is heard again, and what was saved of it stays.
+    assert bench.state.draft().segment_rows()[0]["index"] == checkpoint.segment_count + 2
+
+
+async def test_what_was_saved_stays_though_it_is_heard_in_other_pieces(
+    demo_model: WhisperModel, opening: Recording
+) -> None:
+    options = SpeechOptions(max_span_s=15)
+    whole = undisturbed(demo_model, opening, options)
+    merged = whole[0].model_copy(update={"end": whole[1].end, "text": "Heard by another model."})
+    bench = Bench(opening, options, segment_count=1)
+    bench.saved = [merged.model_dump()]
+    await bench.listener.transcribe(bench.file)
+    assert bench.file.segments[0] == merged
+    assert [s.text for s in bench.file.segments[1:]] == [s.text for s in whole[2:]]
+    assert [s.index for s in bench.file.segments] == list(range(len(whole) - 1))
+    assert [row["index"] for row in bench.state.draft().segment_rows()] == list(range(1, len(whole) - 1))
+    assert bench.file.checkpoint is not None
+    assert bench.file.checkpoint.segment_count <= len(bench.file.segments)
 
 
 async def test_a_saved_transcript_with_gaps_is_started_over(demo_model: WhisperModel, opening: Recording) -> None:
