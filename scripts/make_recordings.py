@@ -58,7 +58,7 @@ STANDUP = (
 )
 
 UTTERANCES = {
-    "agreement": (CARLA, "I agree with Robert."),
+    "agreement": (CARLA, "I agree with Martin."),
     "budget": (DAVID, "The budget for the survey is seventy thousand dollars."),
     "deadline": (ANNA, "The deadline for the manual is Wednesday."),
     "decision": (CARLA, "We decided to publish the report on Friday."),
