@@ -93,6 +93,13 @@ class WorkerSettings(Environment):
     metrics_port: Annotated[int | None, Field(ge=0, le=65535)] = None
 
 
+class CaptionSettings(Environment):
+    """How `smelt show` lays out captions."""
+
+    caption_line_chars: Annotated[int, Field(ge=8)] = 42
+    caption_lines: Annotated[int, Field(ge=1)] = 2
+
+
 class LogSettings(Environment):
     """How a worker tells what it does; the level is that of smelt's own lines."""
 

@@ -9,8 +9,9 @@ import typer
 from smelt.cli.connection import connect
 from smelt.cli.output import ERR, Exit, run
 from smelt.cli.view import print_notices
-from smelt.contract.transcript import WRITERS, to_json
+from smelt.contract.transcript import CaptionLayout, to_json, to_srt, to_txt, to_vtt
 from smelt.errors import RequestRefused
+from smelt.settings import CaptionSettings
 
 if TYPE_CHECKING:
     from smelt.contract.state import FileState, Snapshot
@@ -36,11 +37,13 @@ def show(
 
 
 async def _show(smelt_id: UUID, form: Format, number: int | None) -> Exit:
+    captions = CaptionSettings.read()
+    layout = CaptionLayout(line_chars=captions.caption_line_chars, lines=captions.caption_lines)
     async with connect() as client:
         snapshot = await client.get(smelt_id)
     print_notices(ERR, snapshot)
     if form is not Format.MD:
-        print(_written(snapshot, form, number), end="")
+        print(_written(snapshot, form, number, layout), end="")
     elif snapshot.results is None:
         raise RequestRefused("not_completed", f"Smelt {smelt_id} has no results: it is {snapshot.status}.")
     else:
@@ -48,10 +51,18 @@ async def _show(smelt_id: UUID, form: Format, number: int | None) -> Exit:
     return Exit.DONE
 
 
-def _written(snapshot: "Snapshot", form: Format, number: int | None) -> str:
+def _written(snapshot: "Snapshot", form: Format, number: int | None, layout: CaptionLayout) -> str:
     file = _chosen(snapshot, number)
     segments = [segment for segment in snapshot.segments if segment.file_id == file.id]
-    return to_json(segments, file) if form is Format.JSON else WRITERS[form.value](segments)
+    match form:
+        case Format.JSON:
+            return to_json(segments, file)
+        case Format.SRT:
+            return to_srt(segments, layout)
+        case Format.VTT:
+            return to_vtt(segments, layout)
+        case _:
+            return to_txt(segments)
 
 
 def _chosen(snapshot: "Snapshot", number: int | None) -> "FileState":

@@ -1,7 +1,9 @@
 """A transcript as text, captions or JSON, made from its segments."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from smelt.contract.events import Segment
@@ -10,20 +12,31 @@ from smelt.contract.state import FileState
 _ABOUT: Final = {"filename", "language", "language_probability", "duration_seconds", "trust"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class CaptionLayout:
+    """How much text a cue shows at a time; the defaults are what broadcasters ask for."""
+
+    line_chars: int = 42
+    lines: int = 2
+
+
+_USUAL: Final = CaptionLayout()
+
+
 def to_txt(segments: Sequence[Segment]) -> str:
     """The words alone, one segment a line."""
     return "".join(f"{segment.text.strip()}\n" for segment in segments)
 
 
-def to_srt(segments: Sequence[Segment]) -> str:
+def to_srt(segments: Sequence[Segment], layout: CaptionLayout = _USUAL) -> str:
     """SubRip captions; a cue ends where the next one starts at the latest."""
-    cues = enumerate(_cues(segments), start=1)
+    cues = enumerate(_cues(segments, layout), start=1)
     return "\n".join(f"{n}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{text}\n" for n, (start, end, text) in cues)
 
 
-def to_vtt(segments: Sequence[Segment]) -> str:
+def to_vtt(segments: Sequence[Segment], layout: CaptionLayout = _USUAL) -> str:
     """WebVTT captions; a cue ends where the next one starts at the latest."""
-    cues = (f"\n{_clock(start, '.')} --> {_clock(end, '.')}\n{text}\n" for start, end, text in _cues(segments))
+    cues = (f"\n{_clock(start, '.')} --> {_clock(end, '.')}\n{text}\n" for start, end, text in _cues(segments, layout))
     return "WEBVTT\n" + "".join(cues)
 
 
@@ -44,12 +57,24 @@ WRITERS: Final[Mapping[str, Callable[[Sequence[Segment]], str]]] = {
 """By the name of the format."""
 
 
-def _cues(segments: Sequence[Segment]) -> list[tuple[float, float, str]]:
+def _cues(segments: Sequence[Segment], layout: CaptionLayout) -> Iterator[tuple[float, float, str]]:
     starts = [segment.start for segment in segments[1:]] + [float("inf")]
-    return [
-        (segment.start, max(segment.start, min(segment.end, next_start)), segment.text.strip().replace("-->", "→"))
-        for segment, next_start in zip(segments, starts, strict=True)
-    ]
+    for segment, next_start in zip(segments, starts, strict=True):
+        end = max(segment.start, min(segment.end, next_start))
+        yield from _shown(segment.text.replace("-->", "→"), segment.start, end, layout)
+
+
+def _shown(text: str, start: float, end: float, layout: CaptionLayout) -> Iterator[tuple[float, float, str]]:
+    """The cues of one segment, each for the share of its time that it has of its text."""
+    # An empty line would end the cue, and so would some of what counts as space.
+    lines = textwrap.wrap(" ".join(text.split()), layout.line_chars, break_on_hyphens=False)
+    total = sum(map(len, lines))
+    said = 0
+    for first in range(0, len(lines), layout.lines):
+        shown = lines[first : first + layout.lines]
+        from_s = start + (end - start) * said / total
+        said += sum(map(len, shown))
+        yield from_s, start + (end - start) * said / total, "\n".join(shown)
 
 
 def _clock(seconds: float, fraction_mark: str) -> str:

@@ -11,13 +11,13 @@ import pytest
 from smelt.cli.worker import worker_options
 from smelt.errors import SettingsError
 from smelt.processor.options import WorkerOptions
-from smelt.settings import Environment, LogSettings, ProjectSettings, WorkerSettings
+from smelt.settings import CaptionSettings, Environment, LogSettings, ProjectSettings, WorkerSettings
 
 EXAMPLE = (Path(__file__).parents[3] / ".env.example").read_text(encoding="utf-8")
 SAID = dict(re.findall(r"^#?(SMELT_\w+)=(.*)$", EXAMPLE, re.MULTILINE))
 OURS = {
     f"SMELT_{name}".upper(): field
-    for settings in (ProjectSettings, WorkerSettings, LogSettings)
+    for settings in (ProjectSettings, CaptionSettings, WorkerSettings, LogSettings)
     for name, field in settings.model_fields.items()
     if field.validation_alias is None
 }
@@ -62,6 +62,7 @@ def test_a_setting_reaches_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
         (WorkerSettings, "SMELT_BEAM_SIZE", "0"),
         (WorkerSettings, "SMELT_METRICS_PORT", "65536"),
         (WorkerSettings, "SMELT_LLM_CONTEXT_TOKENS", "many"),
+        (CaptionSettings, "SMELT_CAPTION_LINES", "0"),
         (LogSettings, "SMELT_LOG_FORMAT", "xml"),
         (LogSettings, "SMELT_LOG_LEVEL", "loud"),
     ],

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from smelt.contract.events import Segment
 from smelt.contract.state import FileState, Trust
-from smelt.contract.transcript import to_json, to_srt, to_txt, to_vtt
+from smelt.contract.transcript import CaptionLayout, to_json, to_srt, to_txt, to_vtt
 
 SEGMENTS = (
     Segment(index=0, start=0.0, end=2.5, text=" good morning anna."),
@@ -71,6 +71,25 @@ def test_no_cue_ends_before_it_starts_or_after_the_next_one(times: list[float]) 
     assert clocks == sorted(clocks)
 
 
-@given(st.text())
-def test_text_cannot_pass_for_a_cue_line(text: str) -> None:
-    assert to_vtt([Segment(index=0, start=0, end=1, text=text)]).count("-->") == 1
+def test_a_long_segment_is_shown_in_several_cues_for_their_share_of_its_time() -> None:
+    segment = Segment(index=0, start=10, end=16, text="one two six ten " * 3)
+    assert to_vtt([segment], CaptionLayout(line_chars=8, lines=2)) == (
+        "WEBVTT\n"
+        "\n00:00:10.000 --> 00:00:12.000\none two\nsix ten\n"
+        "\n00:00:12.000 --> 00:00:14.000\none two\nsix ten\n"
+        "\n00:00:14.000 --> 00:00:16.000\none two\nsix ten\n"
+    )
+
+
+@given(st.text(max_size=300), st.integers(8, 50), st.integers(1, 3))
+def test_every_cue_fits_its_layout_and_no_text_passes_for_a_cue_line(text: str, line_chars: int, lines: int) -> None:
+    layout = CaptionLayout(line_chars=line_chars, lines=lines)
+    captions = to_vtt([Segment(index=0, start=0, end=60, text=text)], layout)
+    cues = [cue.split("\n") for cue in captions.removeprefix("WEBVTT\n").split("\n\n") if cue.strip("\n")]
+    shown = [line for cue in cues for line in "\n".join(cue).strip("\n").split("\n")[1:]]
+    assert captions.count("-->") == len(cues)
+    assert all(len(line) <= line_chars for line in shown)
+    assert len(shown) <= lines * len(cues)
+    assert "".join("".join(shown).split()) == "".join(text.replace("-->", "→").split())
+    clocks = re.findall(r"[0-9:.]{12,}(?= -->|$)", captions, re.MULTILINE)
+    assert clocks == sorted(clocks)
