@@ -50,6 +50,8 @@ class SharedModel:
         """Begin to load; the task fails with `SettingsError` when the model can't be had."""
         if self._loading is None:
             self._loading = asyncio.create_task(self._load(), name="load the model")
+            # Whoever keeps it ready is told of the error; nobody else may be there to ask for it.
+            self._loading.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._loading
 
     @asynccontextmanager
