@@ -1,6 +1,7 @@
 """What a client may leave behind: tasks, sockets and other open files, threads."""
 
 import asyncio
+import gc
 import os
 import threading
 import time
@@ -18,6 +19,7 @@ async def nothing_left_behind(within_s: float = 30.0) -> AsyncIterator[None]:
     yield
     deadline = time.monotonic() + within_s
     while left := _held() - before:
+        gc.collect()
         assert time.monotonic() < deadline, f"still there: {left}"
         await asyncio.sleep(0.05)
 
