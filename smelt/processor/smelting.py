@@ -38,6 +38,7 @@ class Smelting:
         self._log = SmeltLog(logger, claim)
         self._stopping: asyncio.Future[StopReason] = asyncio.get_running_loop().create_future()
         self._stages: Stages | None = None
+        self._settling = False
 
     @property
     def about(self) -> dict[str, Any]:
@@ -102,6 +103,7 @@ class Smelting:
         await self._insist(reporter.flush)
         # The end comes after everything that was said before it.
         await voice.finish(_LAST_WORDS_S)
+        self._settling = True
         exc = work.exception()
         if exc is None:
             results = work.result()
@@ -163,11 +165,9 @@ class Smelting:
         )
 
     def _on_verdict(self, verdict: Verdict) -> None:
-        match verdict:
-            case "cancelled" | "lost":
-                self.stop(verdict)
-            case "go_on":
-                pass
+        # A renewal finds no lease any more once the smelt is settled: from then on the answer to that counts.
+        if verdict != "go_on" and not self._settling:
+            self.stop(verdict)
 
     def _hear(self, event: str, _payload: object) -> None:
         # The database says so itself when somebody cancels; the answer to a renewal is what counts.

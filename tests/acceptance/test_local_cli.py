@@ -144,6 +144,7 @@ def test_a_killed_supervisor_leaves_nothing_in_the_way(folder: Path) -> None:
     add_user(names)
     processes = family(supervisor(folder))
     processes[0].kill()
+    processes[0].wait()
     ports = [names[url].rpartition(":")[2].split("/")[0] for url in ("API_URL", "DB_URL")]
     again = start(folder, "--api-port", ports[0], "--db-port", ports[1])
     assert again.returncode == 0, again.stderr
