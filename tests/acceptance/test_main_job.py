@@ -21,6 +21,7 @@ from commands import (
     worker,
 )
 from stacks import Stack, running_project, sign_up
+from stuck import ENDLESS_WINDOW
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 
@@ -98,9 +99,10 @@ def test_live_events_alone_carry_a_watch(working_stack: Stack) -> None:
 def test_a_killed_worker_costs_nothing_but_time(fresh_stack: Stack, tmp_path: Path) -> None:
     """SIGKILL while transcribing; the next worker goes on, and the text is that of an undisturbed run."""
     env = {**fresh_stack.env(), "SMELT_LEASE_S": "5"}
+    (tmp_path / "sitecustomize.py").write_text(ENDLESS_WINDOW)
     lines: list[str] = []
     with submitting(STANDUP, env=env) as (watching, printed):
-        with worker(env, tmp_path / "first.log") as first:
+        with worker({**env, "PYTHONPATH": str(tmp_path)}, tmp_path / "first.log") as first:
             for line in printed:
                 lines.append(line)
                 if '"event": "segments"' in line:
