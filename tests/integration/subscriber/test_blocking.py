@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import UUID
 
@@ -126,14 +127,18 @@ def test_ctrl_c_interrupts_whatever_waits(workshop: Stack, user: User, app: bloc
         )
         for name, following in FOLLOWINGS.items()
     }
-    for name, follower in followers.items():
-        assert follower.stdout is not None
-        assert follower.stdout.readline() == "joined\n"
-        follower.send_signal(signal.SIGINT)
-        _, errors = follower.communicate(timeout=60)
-        assert follower.returncode in (-signal.SIGINT, 130), (name, errors)
-        # Python warns of a coroutine, after that, if the signal comes between making it and handing it over.
-        assert "KeyboardInterrupt\n" in errors, (name, errors)
+    with ExitStack() as ending:
+        for follower in followers.values():
+            ending.enter_context(follower)
+            ending.callback(follower.kill)
+        for name, follower in followers.items():
+            assert follower.stdout is not None
+            assert follower.stdout.readline() == "joined\n"
+            follower.send_signal(signal.SIGINT)
+            _, errors = follower.communicate(timeout=60)
+            assert follower.returncode in (-signal.SIGINT, 130), (name, errors)
+            # Python warns of a coroutine, after that, if the signal comes between making it and handing it over.
+            assert "KeyboardInterrupt\n" in errors, (name, errors)
 
 
 def test_what_is_owned_and_told_is_followed_without_await(workshop: Stack, app: blocking.Client) -> None:
