@@ -1,5 +1,6 @@
 """A Supabase project as smelt sees it."""
 
+import asyncio
 from types import TracebackType
 from typing import Final, Self
 from uuid import UUID
@@ -61,8 +62,8 @@ class Project:
         return signed_in
 
     async def aclose(self) -> None:
-        """Leave Realtime and close all connections."""
+        """Leave Realtime and close all connections; whoever is cancelled meanwhile leaves it to end by itself."""
         try:
             await self.realtime.close()
         finally:
-            await self._http.aclose()
+            await asyncio.shield(self._http.aclose())

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -59,13 +59,15 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End all watches, subscriptions and feeds, and close all connections."""
-        for follower in list(self._followers):
-            await follower.close()
-        for subscription in list(self._subscriptions):
-            await subscription.close()
-        await self._reader.close()
-        await self._project.aclose()
+        """End all watches, subscriptions and feeds, and close all connections.
+
+        Whoever is cancelled meanwhile leaves nothing open: each of them is told before it is waited for.
+        """
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(self._project.aclose)
+            closing.push_async_callback(self._reader.close)
+            for follower in (*self._subscriptions, *self._followers):
+                closing.push_async_callback(follower.close)
 
     async def create(
         self,

@@ -116,17 +116,18 @@ class RealtimeConnection:
         await post(self._http, self._url, topic, event, payload)
 
     async def close(self) -> None:
-        """Leave all channels and close all sockets."""
+        """Leave all channels and close all sockets; whoever is cancelled meanwhile leaves it to end by itself."""
+        ending = []
         for membership in list(self._memberships.values()):
             self.forget(membership)
-            await membership.end()
-        for socket in list(self._sockets):
-            socket.retire("not needed any more")
+            ending.append(membership.end())
         if self._token_keeper is not None:
             self._token_keeper.cancel()
-            await asyncio.wait([self._token_keeper])
-            self._token_keeper = None
-        if self._keepers:
+            ending.append(self._token_keeper)
+        if ending:
+            await asyncio.wait(ending)
+        self._token_keeper = None
+        if self._keepers:  # A socket whose last channel is left goes by itself.
             await asyncio.wait(list(self._keepers))
 
     async def socket_for(self, topic: str) -> Socket:
@@ -167,7 +168,7 @@ class RealtimeConnection:
     async def _leave(self, membership: Membership, listener: Listener) -> None:
         if membership.remove(listener):
             self.forget(membership)
-            await membership.end()
+            await asyncio.wait([membership.end()])
 
     async def _dial(self) -> Socket:
         while True:

@@ -116,10 +116,10 @@ class Membership:
             self._listeners.remove(listener)
         return not self._listeners
 
-    async def end(self) -> None:
-        """Leave the channel and free its place."""
+    def end(self) -> asyncio.Task[None]:
+        """Leave the channel and free its place; answers what is done when that is so."""
         self._task.cancel()
-        await asyncio.wait([self._task])
+        return self._task
 
     async def _keep_joined(self) -> None:
         while self.error is None:

@@ -256,20 +256,30 @@ class Socket:
     async def _close(self) -> None:
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(list(self._tasks))
+        try:
+            if self._tasks:
+                await asyncio.wait(list(self._tasks))
+        finally:
+            self._stop_timers()
+            await self._hang_up()
+
+    def _stop_timers(self) -> None:
         for channel in {*self._client.channels.values(), *(seat.channel for seat in self._seats.values())}:
             channel.rejoin_timer.reset()
             channel.join_push.destroy()
             for push in list(channel.messages_waiting_for_ack.values()):
                 push.destroy()
+
+    async def _hang_up(self) -> None:
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._client.close()
-        except TimeoutError:  # Nobody answers the closing handshake.
+        except (TimeoutError, asyncio.CancelledError) as exc:  # Nobody answers the closing handshake, or waits for it.
             if self._websocket is not None:
                 self._websocket.transport.abort()
             await self._client.close()
+            if isinstance(exc, asyncio.CancelledError):
+                raise
 
     def _run(self, work: Coroutine[Any, Any, object]) -> None:
         task: asyncio.Task[object] = asyncio.create_task(work)

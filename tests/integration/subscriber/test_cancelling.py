@@ -1,4 +1,4 @@
-"""Whoever follows something may be cancelled wherever they wait, or at any moment, and leave nothing behind."""
+"""Whoever follows or closes may be cancelled wherever they wait, or at any moment, and leave nothing behind."""
 
 import asyncio
 from uuid import UUID
@@ -53,3 +53,31 @@ async def test_cancelling_leaves_nothing_behind(workshop: Stack, user: User, han
             await asyncio.wait([task])
             await check()
         await until(lambda: client.diagnostics().connection.socket_count == 0, within_s=30)
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+async def test_a_client_closes_to_the_end(workshop: Stack, user: User, stubborn: bool) -> None:
+    """Also while it follows something of every kind, and has several connections to PostgREST."""
+
+    async def opened() -> Client:
+        client = connect(workshop.api_url, workshop.anon_key, user.access_token)
+        batch = await client.create_batch()
+        created = await asyncio.gather(*(client.create(text="Ship it on Monday.", batch_id=batch.id) for _ in range(3)))
+        tasks.extend(asyncio.ensure_future(following(client, created[0].id, batch.id)) for following in FOLLOWINGS)
+        await until(lambda: client.diagnostics().connection.joined_count == 4)
+        return client
+
+    async with nothing_left_behind():
+        tasks: list[asyncio.Future[None]] = []
+        client = await opened()
+
+        async def check() -> None:
+            nonlocal client
+            await asyncio.wait(tasks, timeout=30)
+            assert all(task.done() for task in tasks)
+            await until(lambda: client.diagnostics().connection.socket_count == 0)
+            client = await opened()
+
+        assert await interrupt_everywhere(lambda: client.aclose(), check, stubborn=stubborn)
+        await client.aclose()
+        await asyncio.gather(*tasks, return_exceptions=True)
