@@ -129,9 +129,9 @@ class Client:
         """Hand a smelt that was created with `submit=False` over to the workers."""
         return self._thread.run(self._client.submit(smelt_id))
 
-    def get(self, smelt_id: UUID | str) -> Snapshot:
+    def get(self, smelt_id: UUID | str, *, with_words: bool = False) -> Snapshot:
         """The whole state of a smelt now, with its transcript; raises `NotFound`."""
-        return self._thread.run(self._client.get(smelt_id))
+        return self._thread.run(self._client.get(smelt_id, with_words=with_words))
 
     def cancel(self, smelt_id: UUID | str) -> Snapshot:
         """Cancel a smelt: it ends as failed with `cancelled`; one that has ended stays as it is."""

@@ -106,10 +106,21 @@ class ClientCalls:
         return parse(Snapshot, await self.rpc.call("submit_smelt", smelt_id=smelt_id))
 
     async def get_smelt(
-        self, smelt_id: UUID | str, *, after_seq: int | None = None, segments_after: int | None = None
+        self,
+        smelt_id: UUID | str,
+        *,
+        after_seq: int | None = None,
+        segments_after: int | None = None,
+        with_words: bool = False,
     ) -> State:
         """The whole state of a smelt; `Unchanged` when it is no newer than `after_seq`."""
-        answer = await self.rpc.call("get_smelt", smelt_id=smelt_id, after_seq=after_seq, segments_after=segments_after)
+        answer = await self.rpc.call(
+            "get_smelt",
+            smelt_id=smelt_id,
+            after_seq=after_seq,
+            segments_after=segments_after,
+            with_words=with_words,
+        )
         return parse(_State, answer).root
 
     async def get_smelts(self, smelts: Sequence[Known]) -> States:

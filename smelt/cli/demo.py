@@ -12,9 +12,10 @@ from uuid import UUID, uuid4
 
 import typer
 
+from smelt.cli.captions import caption_layout
 from smelt.cli.local import translated
 from smelt.cli.output import OUT, Exit, run
-from smelt.contract.transcript import WRITERS
+from smelt.contract.transcript import CaptionLayout, TranscriptFormat, transcript
 from smelt.errors import SmeltError
 from smelt.processor.speech.card import DEMO, notice_of
 from smelt.settings import WorkerSettings
@@ -42,6 +43,7 @@ def demo(
 async def _demo(files: Sequence[Path]) -> Exit:
     from smelt.local import LocalStack
 
+    layout = caption_layout()
     OUT.rule("[bold]smelt demo")
     if STANDUP not in files and WorkerSettings.read().model == DEMO:
         OUT.print(f"[yellow]{notice_of(DEMO)} Set SMELT_MODEL=small, say, for real speech.")
@@ -50,7 +52,7 @@ async def _demo(files: Sequence[Path]) -> Exit:
     async with LocalStack.from_env() as stack:
         OUT.print(f"Postgres, PostgREST and Realtime run at {stack.api_url} ({time.monotonic() - began:.1f} s)")
         async with _worker(stack) as worker_ended, _signed_up(stack) as client:
-            smelting = asyncio.create_task(_smelt(client, files))
+            smelting = asyncio.create_task(_smelt(client, files, layout))
             await asyncio.wait({smelting, worker_ended}, return_when=asyncio.FIRST_COMPLETED)
             if not smelting.done():
                 smelting.cancel()
@@ -58,14 +60,14 @@ async def _demo(files: Sequence[Path]) -> Exit:
             return await smelting
 
 
-async def _smelt(client: "Client", files: Sequence[Path]) -> Exit:
+async def _smelt(client: "Client", files: Sequence[Path], layout: CaptionLayout) -> Exit:
     from smelt.cli.view import follow
 
     created = await client.create(files=files, prompts=["summarize", "action_items"], submit=False)
     names = {file.id: file.filename for file in created.files}
     OUT.print(f"Created smelt {created.id}: {', '.join(names.values())}\n")
     code = await follow(client, created.id, names, as_json=False, submit=True)
-    folder = await _keep(client, created.id)
+    folder = await _keep(client, created.id, layout)
     OUT.rule()
     OUT.print(f"Transcript, captions and notes are in [bold]{folder}[/]; the stack is stopped again.")
     OUT.print("Next:  [bold]smelt demo YOUR_RECORDING[/] with SMELT_MODEL=small, or any other faster-whisper model")
@@ -114,13 +116,13 @@ def _last_line(log: Path) -> str:
     return lines[-1] if lines else "it said nothing"
 
 
-async def _keep(client: "Client", smelt_id: UUID) -> Path:
+async def _keep(client: "Client", smelt_id: UUID, layout: CaptionLayout) -> Path:
     """Write the transcripts, captions and results of a smelt where the user can find them; answer the folder."""
-    snapshot = await client.get(smelt_id)
+    snapshot = await client.get(smelt_id, with_words=True)
     for file in snapshot.files:
-        segments = [segment for segment in snapshot.segments if segment.file_id == file.id]
-        for form, write in WRITERS.items():
-            (KEPT / file.filename).with_suffix(f".{form}").write_text(write(segments), encoding="utf-8")
+        for form in TranscriptFormat:
+            text = transcript(form, snapshot.segments_of(file.id), file, layout)
+            (KEPT / file.filename).with_suffix(f".{form}").write_text(text, encoding="utf-8")
     for result in snapshot.results or ():
         (KEPT / result.filename).with_suffix(".md").write_text(result.content + "\n", encoding="utf-8")
     return KEPT

@@ -6,12 +6,12 @@ from uuid import UUID
 
 import typer
 
+from smelt.cli.captions import caption_layout
 from smelt.cli.connection import connect
 from smelt.cli.output import ERR, Exit, run
 from smelt.cli.view import print_notices
-from smelt.contract.transcript import CaptionLayout, to_json, to_srt, to_txt, to_vtt
+from smelt.contract.transcript import TranscriptFormat, transcript
 from smelt.errors import RequestRefused
-from smelt.settings import CaptionSettings
 
 if TYPE_CHECKING:
     from smelt.contract.state import FileState, Snapshot
@@ -37,32 +37,18 @@ def show(
 
 
 async def _show(smelt_id: UUID, form: Format, number: int | None) -> Exit:
-    captions = CaptionSettings.read()
-    layout = CaptionLayout(line_chars=captions.caption_line_chars, lines=captions.caption_lines)
+    layout = caption_layout()
     async with connect() as client:
-        snapshot = await client.get(smelt_id)
+        snapshot = await client.get(smelt_id, with_words=form is not Format.MD)
     print_notices(ERR, snapshot)
     if form is not Format.MD:
-        print(_written(snapshot, form, number, layout), end="")
+        file = _chosen(snapshot, number)
+        print(transcript(TranscriptFormat(form), snapshot.segments_of(file.id), file, layout), end="")
     elif snapshot.results is None:
         raise RequestRefused("not_completed", f"Smelt {smelt_id} has no results: it is {snapshot.status}.")
     else:
         print("\n".join(f"# {result.filename}\n\n{result.content}\n" for result in snapshot.results), end="")
     return Exit.DONE
-
-
-def _written(snapshot: "Snapshot", form: Format, number: int | None, layout: CaptionLayout) -> str:
-    file = _chosen(snapshot, number)
-    segments = [segment for segment in snapshot.segments if segment.file_id == file.id]
-    match form:
-        case Format.JSON:
-            return to_json(segments, file)
-        case Format.SRT:
-            return to_srt(segments, layout)
-        case Format.VTT:
-            return to_vtt(segments, layout)
-        case _:
-            return to_txt(segments)
 
 
 def _chosen(snapshot: "Snapshot", number: int | None) -> "FileState":

@@ -67,10 +67,24 @@ class FileState(Model):
     error_message: str | None = None
 
 
+class Word(Model):
+    """A word of a segment: `start` and `end` in seconds from the start of the recording, `probability` 0 to 1.
+
+    It has the space before it that it is written with, so that the words of a segment put together are its text, also
+    in languages that write without spaces.
+    """
+
+    word: str
+    start: float
+    end: float
+    probability: float
+
+
 class FileSegment(Segment):
-    """A segment with the file it belongs to."""
+    """A segment with the file it belongs to; `words` only where they were asked for and the worker saved them."""
 
     file_id: UUID
+    words: tuple[Word, ...] | None = None
 
 
 class Snapshot(Model):
@@ -105,6 +119,10 @@ class Snapshot(Model):
     completed_at: datetime | None
     subscription_channel: str
     next_poll_s: float | None
+
+    def segments_of(self, file_id: UUID) -> tuple[FileSegment, ...]:
+        """Those of one file, in order."""
+        return tuple(segment for segment in self.segments if segment.file_id == file_id)
 
 
 class Unchanged(Model):

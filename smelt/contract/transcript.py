@@ -1,15 +1,28 @@
 """A transcript as text, captions or JSON, made from its segments."""
 
+import html
 import json
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from enum import StrEnum
+from itertools import pairwise, zip_longest
+from typing import Final, assert_never
 
 from smelt.contract.events import Segment
-from smelt.contract.state import FileState
+from smelt.contract.state import FileSegment, FileState
 
 _ABOUT: Final = {"filename", "language", "language_probability", "duration_seconds", "trust"}
+_HEARD: Final = {"index", "start", "end", "text", "words"}
+
+
+class TranscriptFormat(StrEnum):
+    """How a transcript can be written."""
+
+    TXT = "txt"
+    SRT = "srt"
+    VTT = "vtt"
+    JSON = "json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,58 +36,95 @@ class CaptionLayout:
 _USUAL: Final = CaptionLayout()
 
 
+def transcript(
+    form: TranscriptFormat, segments: Sequence[FileSegment], file: FileState, layout: CaptionLayout = _USUAL
+) -> str:
+    """The transcript of a file in a format; captions are laid out as asked."""
+    match form:
+        case TranscriptFormat.TXT:
+            return to_txt(segments)
+        case TranscriptFormat.SRT:
+            return to_srt(segments, layout)
+        case TranscriptFormat.VTT:
+            return to_vtt(segments, layout)
+        case TranscriptFormat.JSON:
+            return to_json(segments, file)
+        case _:
+            assert_never(form)
+
+
 def to_txt(segments: Sequence[Segment]) -> str:
     """The words alone, one segment a line."""
     return "".join(f"{segment.text.strip()}\n" for segment in segments)
 
 
-def to_srt(segments: Sequence[Segment], layout: CaptionLayout = _USUAL) -> str:
+def to_srt(segments: Sequence[FileSegment], layout: CaptionLayout = _USUAL) -> str:
     """SubRip captions; a cue ends where the next one starts at the latest."""
     cues = enumerate(_cues(segments, layout), start=1)
     return "\n".join(f"{n}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{text}\n" for n, (start, end, text) in cues)
 
 
-def to_vtt(segments: Sequence[Segment], layout: CaptionLayout = _USUAL) -> str:
+def to_vtt(segments: Sequence[FileSegment], layout: CaptionLayout = _USUAL) -> str:
     """WebVTT captions; a cue ends where the next one starts at the latest."""
-    cues = (f"\n{_clock(start, '.')} --> {_clock(end, '.')}\n{text}\n" for start, end, text in _cues(segments, layout))
-    return "WEBVTT\n" + "".join(cues)
+    # What looks like a tag or an entity would be taken for one.
+    cues = ((start, end, html.escape(text, quote=False)) for start, end, text in _cues(segments, layout))
+    return "WEBVTT\n" + "".join(f"\n{_clock(start, '.')} --> {_clock(end, '.')}\n{text}\n" for start, end, text in cues)
 
 
-def to_json(segments: Sequence[Segment], file: FileState | None = None) -> str:
-    """The text and its segments with times in seconds; of a file also what is known of it, such as its `trust`."""
+def to_json(segments: Sequence[FileSegment], file: FileState) -> str:
+    """What is known of a file, such as its `trust`; its text, and the segments with times in seconds.
+
+    A segment has its `words` where they are there.
+    """
     text = " ".join(segment.text.strip() for segment in segments)
-    listed = [segment.model_dump(include={"index", "start", "end", "text"}) for segment in segments]
-    about = {} if file is None else file.model_dump(mode="json", include=_ABOUT)
+    listed = [segment.model_dump(include=_HEARD, exclude_none=True) for segment in segments]
+    about = file.model_dump(mode="json", include=_ABOUT)
     return json.dumps({"text": text, **about, "segments": listed}, ensure_ascii=False, indent=2) + "\n"
 
 
-WRITERS: Final[Mapping[str, Callable[[Sequence[Segment]], str]]] = {
-    "txt": to_txt,
-    "srt": to_srt,
-    "vtt": to_vtt,
-    "json": to_json,
-}
-"""By the name of the format."""
+def _cues(segments: Sequence[FileSegment], layout: CaptionLayout) -> Iterator[tuple[float, float, str]]:
+    reached = 0.0
+    for segment, following in zip_longest(segments, segments[1:]):
+        start = max(reached, segment.start)
+        reached = max(start, segment.end)
+        # The next one waits only where nothing would be left of this one.
+        if following is not None and start < following.start < reached:
+            reached = following.start
+        yield from _shown(segment, start, reached, layout)
 
 
-def _cues(segments: Sequence[Segment], layout: CaptionLayout) -> Iterator[tuple[float, float, str]]:
-    starts = [segment.start for segment in segments[1:]] + [float("inf")]
-    for segment, next_start in zip(segments, starts, strict=True):
-        end = max(segment.start, min(segment.end, next_start))
-        yield from _shown(segment.text.replace("-->", "→"), segment.start, end, layout)
-
-
-def _shown(text: str, start: float, end: float, layout: CaptionLayout) -> Iterator[tuple[float, float, str]]:
-    """The cues of one segment, each for the share of its time that it has of its text."""
+def _shown(segment: FileSegment, start: float, end: float, layout: CaptionLayout) -> Iterator[tuple[float, float, str]]:
+    """The cues of one segment, each from its first letter to its last."""
     # An empty line would end the cue, and so would some of what counts as space.
-    lines = textwrap.wrap(" ".join(text.split()), layout.line_chars, break_on_hyphens=False)
-    total = sum(map(len, lines))
+    text = " ".join(segment.text.replace("-->", "→").split())
+    if not text:
+        return
+    lines = textwrap.wrap(text, layout.line_chars, break_on_hyphens=False)
+    times = _letter_times(segment, _letters(text), start, end)
     said = 0
     for first in range(0, len(lines), layout.lines):
         shown = lines[first : first + layout.lines]
-        from_s = start + (end - start) * said / total
-        said += sum(map(len, shown))
-        yield from_s, start + (end - start) * said / total, "\n".join(shown)
+        first_letter, said = said, said + len(_letters("".join(shown)))
+        yield times[first_letter][0], times[said - 1][1], "\n".join(shown)
+
+
+def _letter_times(segment: FileSegment, letters: str, start: float, end: float) -> list[tuple[float, float]]:
+    """When each letter is said: for its share of the time of its word, or of all there is where no words are known."""
+    pieces = [(_letters(word.word), word.start, word.end) for word in segment.words or () if word.word.strip()]
+    if "".join(piece for piece, _, _ in pieces) != letters:
+        pieces = [(letters, start, end)]
+    times: list[tuple[float, float]] = []
+    reached = start
+    for piece, word_start, word_end in pieces:
+        from_s = min(max(reached, word_start), end)
+        reached = min(max(from_s, word_end), end)
+        shares = [n / len(piece) for n in range(len(piece) + 1)]
+        times += pairwise(from_s * (1 - share) + reached * share for share in shares)
+    return times
+
+
+def _letters(text: str) -> str:
+    return "".join(text.split())
 
 
 def _clock(seconds: float, fraction_mark: str) -> str:

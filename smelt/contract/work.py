@@ -5,6 +5,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from smelt.contract.events import Model, ProgressEvent, Segment
+from smelt.contract.state import Word
 from smelt.contract.vocabulary import FileStatus, InputType, Mode, Outcome, Status
 
 Verdict = Literal["go_on", "cancelled", "lost"]
@@ -78,7 +79,7 @@ class SavedSegment(Segment):
     avg_logprob: float | None = None
     no_speech_prob: float | None = None
     compression_ratio: float | None = None
-    words: list[dict[str, Any]] | None = None
+    words: tuple[Word, ...] | None = None
 
 
 class Report(Model):

@@ -108,9 +108,12 @@ class Client:
         """Hand a smelt that was created with `submit=False` over to the workers."""
         return await self._calls.submit_smelt(smelt_id)
 
-    async def get(self, smelt_id: UUID | str) -> Snapshot:
-        """The whole state of a smelt now, with its transcript; raises `NotFound`."""
-        state = await self._calls.get_smelt(smelt_id)
+    async def get(self, smelt_id: UUID | str, *, with_words: bool = False) -> Snapshot:
+        """The whole state of a smelt now, with its transcript; raises `NotFound`.
+
+        `with_words` asks for the times of the words, too; a worker saves them when it is set to `SMELT_WORD_TIMES`.
+        """
+        state = await self._calls.get_smelt(smelt_id, with_words=with_words)
         if isinstance(state, Unchanged):
             raise Unavailable("the state was asked for without a seq and yet called unchanged")
         return state

@@ -124,8 +124,9 @@ create function smelt.files_of(p_smelt_id uuid) returns jsonb
         where f.smelt_id = p_smelt_id
     $$;
 
--- The segments of a smelt that were written after a `seq`, in the order of the transcript.
-create function smelt.segments_of(p_smelt_id uuid, p_after bigint) returns jsonb
+-- The segments of a smelt that were written after a `seq`, in the order of the transcript; if asked for, with the words
+-- of those that have them.
+create function smelt.segments_of(p_smelt_id uuid, p_after bigint, p_with_words boolean) returns jsonb
     language sql stable
     set search_path = ''
     as $$
@@ -134,6 +135,7 @@ create function smelt.segments_of(p_smelt_id uuid, p_after bigint) returns jsonb
                 jsonb_build_object(
                     'file_id', g.file_id, 'index', g.index, 'start', g.start_s, 'end', g.end_s, 'text', g.text
                 )
+                || case when p_with_words and g.words is not null then jsonb_build_object('words', g.words) else '{}' end
                 order by f.position, g.index
             ),
             '[]'
@@ -144,7 +146,9 @@ create function smelt.segments_of(p_smelt_id uuid, p_after bigint) returns jsonb
     $$;
 
 -- The whole state of a smelt as its row stands; without segments if `p_segments_after` is null.
-create function smelt.snapshot(p_smelt public.smelts, p_segments_after bigint, p_queue_position bigint) returns jsonb
+create function smelt.snapshot(
+    p_smelt public.smelts, p_segments_after bigint, p_queue_position bigint, p_with_words boolean default false
+) returns jsonb
     language sql stable
     set search_path = ''
     as $$
@@ -154,7 +158,7 @@ create function smelt.snapshot(p_smelt public.smelts, p_segments_after bigint, p
             'eta_seconds', smelt.seconds_until(p_smelt.estimated_end_at, now()),
             'queue_position', p_queue_position,
             'files', smelt.files_of(p_smelt.id),
-            'segments', smelt.segments_of(p_smelt.id, p_segments_after),
+            'segments', smelt.segments_of(p_smelt.id, p_segments_after, p_with_words),
             'segments_seq', case when p_segments_after is null then 0 else p_smelt.seq end,
             'outcome', p_smelt.outcome, 'results', smelt.results_of(p_smelt),
             'error_code', p_smelt.error_code, 'error_message', p_smelt.error_message,
@@ -169,7 +173,8 @@ create function smelt.snapshot(p_smelt public.smelts, p_segments_after bigint, p
 -- The state of a smelt for somebody who knows it as of a `seq`: only that nothing changed, if nothing did. Its place in
 -- the queue is told all the same, because that changes when others come and go.
 create function smelt.state_since(
-    p_smelt public.smelts, p_after_seq bigint, p_segments_after bigint, p_queue_position bigint
+    p_smelt public.smelts, p_after_seq bigint, p_segments_after bigint, p_queue_position bigint,
+    p_with_words boolean default false
 ) returns jsonb
     language sql stable
     set search_path = ''
@@ -181,7 +186,7 @@ create function smelt.state_since(
                     when p_queue_position is null then '{}'
                     else jsonb_build_object('queue_position', p_queue_position)
                 end
-            else smelt.snapshot(p_smelt, p_segments_after, p_queue_position)
+            else smelt.snapshot(p_smelt, p_segments_after, p_queue_position, p_with_words)
         end
     $$;
 

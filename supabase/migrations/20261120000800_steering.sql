@@ -20,14 +20,16 @@ create function smelt.lock_own(p_smelt_id uuid) returns public.smelts
     $$;
 
 -- The state of one smelt, read in one snapshot of the database.
-create function smelt.get_smelt(p_smelt_id uuid, p_after_seq bigint, p_segments_after bigint) returns jsonb
+create function smelt.get_smelt(
+    p_smelt_id uuid, p_after_seq bigint, p_segments_after bigint, p_with_words boolean
+) returns jsonb
     language plpgsql stable security definer
     set search_path = ''
     as $$
     declare
         v_state jsonb;
     begin
-        select smelt.state_since(s, p_after_seq, coalesce(p_segments_after, 0), q.place) into v_state
+        select smelt.state_since(s, p_after_seq, coalesce(p_segments_after, 0), q.place, p_with_words) into v_state
         from public.smelts as s
         left join lateral smelt.queue_positions(array[s.id]) as q on true
         where s.id = p_smelt_id and smelt.is_allowed(s.user_id);
@@ -254,15 +256,17 @@ create function smelt.delete_smelt(p_smelt_id uuid) returns jsonb
     $$;
 
 -- Read the whole state of a smelt, with the segments written after `segments_after`; or only that nothing has changed
--- since `after_seq`.
+-- since `after_seq`. Words are several times what they make up, so that they come only to those who ask.
 create function public.get_smelt(
-    smelt_id uuid, after_seq bigint default null, segments_after bigint default null
+    smelt_id uuid, after_seq bigint default null, segments_after bigint default null, with_words boolean default false
 ) returns jsonb
     language sql stable security invoker
     set search_path = ''
-    as $$ select smelt.get_smelt(get_smelt.smelt_id, get_smelt.after_seq, get_smelt.segments_after) $$;
+    as $$
+        select smelt.get_smelt(get_smelt.smelt_id, get_smelt.after_seq, get_smelt.segments_after, get_smelt.with_words)
+    $$;
 
--- Read the states of many smelts at once, each as `get_smelt` would answer it.
+-- Read the states of many smelts at once, each as `get_smelt` would answer it without words.
 create function public.get_smelts(smelts jsonb) returns jsonb
     language sql stable security invoker
     set search_path = ''

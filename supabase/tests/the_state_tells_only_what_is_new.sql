@@ -1,10 +1,11 @@
 -- Nothing new since the caller's `seq`: only that, and the place in the queue while there is one. Segments come after a
--- `seq`, by default all of them.
+-- `seq`, by default all of them; their words to who asks, where there are any.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();
     v_id constant uuid := pg_temp.given_smelt(v_user, 2);
     v_claim constant jsonb := pg_temp.claim();
+    v_words constant jsonb := '[{"word": " hello", "start": 0, "end": 1, "probability": 0.9}]';
     v_state jsonb;
     v_many jsonb;
     v_next uuid;
@@ -13,7 +14,8 @@ begin
         perform pg_temp.become('service_role');
         perform public.report_progress(v_id, (v_claim ->> 'attempt')::bigint, segments => jsonb_build_array(
             jsonb_build_object(
-                'file_id', v_claim -> 'files' -> i ->> 'id', 'index', 0, 'start', 0, 'end', 1, 'text', 'hello'
+                'file_id', v_claim -> 'files' -> i ->> 'id', 'index', 0, 'start', 0, 'end', 1, 'text', 'hello',
+                'words', case when i = 0 then v_words end
             )
         ));
         perform pg_temp.become('authenticated', v_user);
@@ -24,6 +26,9 @@ begin
     assert public.get_smelt(v_id, (v_state ->> 'seq')::bigint)
         = jsonb_build_object('id', v_id, 'seq', v_state -> 'seq', 'next_poll_s', 2);
     assert jsonb_array_length(public.get_smelt(v_id) -> 'segments') = 2;
+    assert not public.get_smelt(v_id) -> 'segments' -> 0 ? 'words';
+    assert public.get_smelt(v_id, with_words => true) -> 'segments'
+        = jsonb_set(public.get_smelt(v_id) -> 'segments', '{0,words}', v_words);
     assert public.get_smelt(v_id, segments_after => (v_state ->> 'seq')::bigint) -> 'segments' = '[]';
 
     v_many := public.get_smelts(jsonb_build_array(

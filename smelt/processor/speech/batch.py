@@ -8,7 +8,7 @@ from faster_whisper import BatchedInferencePipeline, WhisperModel
 from faster_whisper.transcribe import Segment
 
 from smelt.processor.media.recording import SAMPLE_RATE, Samples
-from smelt.processor.speech.heard import Heard, heard_from, word_as_dict, words_of
+from smelt.processor.speech.heard import Heard, heard_from, word_from, words_of
 from smelt.processor.speech.vad import Clip
 
 # A clip ends 0.4 s after its last speech; where the text ends earlier than this, some of it is missing.
@@ -76,9 +76,7 @@ class BatchedModel:
 
     def _heard(self, segment: Segment, seek: int, offset_s: float) -> Heard:
         found = words_of(segment, self.model) or []
-        words = [
-            word_as_dict(word.word, word.start + offset_s, word.end + offset_s, word.probability) for word in found
-        ]
+        words = [word_from(word, word.start + offset_s, word.end + offset_s) for word in found]
         return heard_from(
             segment,
             seek=seek,

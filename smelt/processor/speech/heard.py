@@ -1,10 +1,13 @@
 """What one run of the model hands out, in the time of its span."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from faster_whisper import WhisperModel
-from faster_whisper.transcribe import Segment, Word
+from faster_whisper.transcribe import Segment
+from faster_whisper.transcribe import Word as FoundWord
+
+from smelt.contract.state import Word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,10 +21,10 @@ class Heard:
     avg_logprob: float
     no_speech_prob: float
     compression_ratio: float
-    words: list[dict[str, Any]] | None
+    words: tuple[Word, ...] | None
 
 
-def heard_from(segment: Segment, *, seek: int, start: float, end: float, words: list[dict[str, Any]] | None) -> Heard:
+def heard_from(segment: Segment, *, seek: int, start: float, end: float, words: Sequence[Word] | None) -> Heard:
     """A segment of faster-whisper with its times put right."""
     return Heard(
         seek=seek,
@@ -31,17 +34,17 @@ def heard_from(segment: Segment, *, seek: int, start: float, end: float, words: 
         avg_logprob=float(segment.avg_logprob),
         no_speech_prob=float(segment.no_speech_prob),
         compression_ratio=float(segment.compression_ratio),
-        words=words,
+        words=None if words is None else tuple(words),
     )
 
 
-def words_of(segment: Segment, model: WhisperModel) -> list[Word] | None:
+def words_of(segment: Segment, model: WhisperModel) -> list[FoundWord] | None:
     """The words of a segment, none beyond it: the first begins no earlier than the model says that the segment does.
 
     What aligns words with the sound gives a pause to the word that follows it, and faster-whisper takes back only what
     is longer than half a second.
     """
-    words: list[Word] | None = segment.words
+    words: list[FoundWord] | None = segment.words
     if not words:
         return words
     began = max(words[0].start, min(_marked_start(segment, model), words[0].end))
@@ -59,6 +62,8 @@ def _marked_start(segment: Segment, model: WhisperModel) -> float:
     return float(segment.seek / model.frames_per_second + ticks * model.time_precision)
 
 
-def word_as_dict(text: str, start: float, end: float, probability: float) -> dict[str, Any]:
-    """A word as it is stored with its segment."""
-    return {"word": text, "start": round(start, 2), "end": round(end, 2), "probability": round(float(probability), 3)}
+def word_from(found: FoundWord, start: float, end: float) -> Word:
+    """A word of faster-whisper with its times put right."""
+    return Word(
+        word=found.word, start=round(start, 2), end=round(end, 2), probability=round(float(found.probability), 3)
+    )

@@ -1,12 +1,11 @@
 """One window of the model after the other: where each ends decides where the next begins."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from faster_whisper import WhisperModel
 from faster_whisper.transcribe import Segment
 
-from smelt.processor.speech.heard import Heard, heard_from, word_as_dict, words_of
+from smelt.processor.speech.heard import Heard, heard_from, word_from, words_of
 from smelt.processor.speech.vad import Voice
 
 
@@ -38,10 +37,5 @@ def _heard(segment: Segment, voice: Voice, model: WhisperModel) -> Heard:
     found = words_of(segment, model)
     start = voice.span_time(found[0].start if found else segment.start)
     end = voice.span_time(segment.end, is_end=True)
-    words = None if found is None else [_word(word, voice) for word in found]
+    words = None if found is None else [word_from(word, *voice.span_times(word.start, word.end)) for word in found]
     return heard_from(segment, seek=segment.seek, start=start, end=end, words=words)
-
-
-def _word(word: Any, voice: Voice) -> dict[str, Any]:
-    start, end = voice.span_times(word.start, word.end)
-    return word_as_dict(word.word, start, end, word.probability)

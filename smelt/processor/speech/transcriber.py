@@ -2,10 +2,10 @@
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from faster_whisper import WhisperModel
 
+from smelt.contract.state import Word
 from smelt.contract.work import SavedSegment
 from smelt.processor.media.recording import SAMPLE_RATE, Recording, Samples
 from smelt.processor.speech import sequential
@@ -167,9 +167,10 @@ def _saved(heard: Heard, index: int, offset_s: float) -> SavedSegment:
         avg_logprob=heard.avg_logprob,
         no_speech_prob=heard.no_speech_prob,
         compression_ratio=heard.compression_ratio,
-        words=None if heard.words is None else [_moved(word, offset_s) for word in heard.words],
+        words=None if heard.words is None else tuple(_moved(word, offset_s) for word in heard.words),
     )
 
 
-def _moved(word: dict[str, Any], offset_s: float) -> dict[str, Any]:
-    return {**word, "start": round(word["start"] + offset_s, 2), "end": round(word["end"] + offset_s, 2)}
+def _moved(word: Word, offset_s: float) -> Word:
+    times = {"start": round(word.start + offset_s, 2), "end": round(word.end + offset_s, 2)}
+    return word.model_copy(update=times)

@@ -101,7 +101,14 @@ def test_every_answer_of_a_smelts_life_has_the_shape_of_the_contract(
             }
         ],
         segments=[
-            {"file_id": str(claim.files[0].id), "index": i, "start": i, "end": i + 1, "text": f"word {i}"}
+            {
+                "file_id": str(claim.files[0].id),
+                "index": i,
+                "start": i,
+                "end": i + 1,
+                "text": f"word {i}",
+                "words": [{"word": " word", "start": i, "end": i + 0.5, "probability": 0.9}],
+            }
             for i in range(3)
         ],
     )
@@ -111,12 +118,13 @@ def test_every_answer_of_a_smelts_life_has_the_shape_of_the_contract(
         percentage=33.3, stage="transcribing", message="Transcribing audio..."
     )
     assert (event.eta_seconds, [file.status for file in event.files]) == (12.5, ["processing", "pending"])
-    under_way = client("get_smelt", smelt_id=created["id"])
+    under_way = client("get_smelt", smelt_id=created["id"], with_words=True)
     assert _whole(state.Snapshot, under_way).seq == event.seq
     assert 11 < under_way["eta_seconds"] <= 12.5
     assert _whole(state.FileState, under_way["files"][0]).language == "de"
     assert _whole(state.Trust, under_way["files"][0]["trust"]).low_confidence_segments == (1,)
     assert [_whole(state.FileSegment, segment).index for segment in under_way["segments"]] == [0, 1, 2]
+    assert _whole(state.Word, under_way["segments"][2]["words"][0]).end == 2.5
     unchanged = client("get_smelt", smelt_id=created["id"], after_seq=event.seq)
     assert _whole(state.Unchanged, {"queue_position": None, **unchanged}).seq == event.seq
     _whole(work.SavedSegment, worker("load_segments", smelt_id=created["id"], file_id=str(claim.files[0].id))[0])

@@ -45,12 +45,12 @@ def test_every_word_has_the_time_at_which_it_is_spoken(
     heard = [word for segment in segments for word in segment.words or ()]
     spoken = words_of(RECORDINGS / "standup.json")
 
-    assert [word["word"].strip() for word in heard] == [word.word for word in spoken]
+    assert [word.word.strip() for word in heard] == [word.word for word in spoken]
     for word, said in zip(heard, spoken, strict=True):
-        assert word["start"] == pytest.approx(said.start, abs=TIME_TOLERANCE_S), said
-        assert word["end"] == pytest.approx(said.end, abs=TIME_TOLERANCE_S), said
+        assert word.start == pytest.approx(said.start, abs=TIME_TOLERANCE_S), said
+        assert word.end == pytest.approx(said.end, abs=TIME_TOLERANCE_S), said
     for segment in segments:
-        times = [time for word in segment.words or () for time in (word["start"], word["end"])]
+        times = [time for word in segment.words or () for time in (word.start, word.end)]
         assert [segment.start, *times, segment.end] == sorted([segment.start, *times, segment.end])
 
 

@@ -1,20 +1,49 @@
 """A transcript keeps its words and times in every format."""
 
-import itertools
+import html
 import json
 import re
-from uuid import uuid4
+from uuid import UUID
 
-from hypothesis import given
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from smelt.contract.events import Segment
-from smelt.contract.state import FileState, Trust
-from smelt.contract.transcript import CaptionLayout, to_json, to_srt, to_txt, to_vtt
+from smelt.contract.state import FileSegment, FileState, Trust, Word
+from smelt.contract.transcript import CaptionLayout, TranscriptFormat, to_srt, to_txt, to_vtt, transcript
+
+FILE = FileState(
+    id=UUID(int=1),
+    filename="a.mp3",
+    position=0,
+    input_type="audio",
+    size_bytes=5,
+    status="completed",
+    stage="completed",
+    progress=100,
+    language="de",
+    trust=Trust(silence_seconds=3.5, low_confidence_segments=(1,), repeated_segments=(), model="small"),
+)
+SHORT = CaptionLayout(line_chars=8, lines=2)
+
+
+def segment(start: float, end: float, text: str, words: tuple[Word, ...] | None = None, index: int = 0) -> FileSegment:
+    return FileSegment(file_id=FILE.id, index=index, start=start, end=end, text=text, words=words)
+
+
+def word(text: str, start: float, end: float) -> Word:
+    return Word(word=text, start=start, end=end, probability=0.9)
+
 
 SEGMENTS = (
-    Segment(index=0, start=0.0, end=2.5, text=" good morning anna."),
-    Segment(index=1, start=2.4, end=3661.0049, text=" the report is late."),
+    segment(0.0, 2.5, " good morning anna."),
+    segment(2.4, 3661.0049, " the report is late.", index=1),
+)
+SPOKEN = segment(
+    10,
+    20,
+    "one two six ten",
+    (word(" one", 10, 11), word(" two", 11.5, 12), word(" six", 15, 16), word(" ten", 18, 19)),
 )
 
 
@@ -33,47 +62,28 @@ def test_vtt_starts_with_its_header() -> None:
     assert to_vtt(SEGMENTS[:1]) == "WEBVTT\n\n00:00:00.000 --> 00:00:02.500\ngood morning anna.\n"
 
 
-def test_json_has_the_text_and_the_times() -> None:
-    parsed = json.loads(to_json(SEGMENTS))
+def test_json_has_what_is_known_of_the_file_its_text_and_the_times() -> None:
+    parsed = json.loads(transcript(TranscriptFormat.JSON, SEGMENTS, FILE))
     assert parsed["text"] == "good morning anna. the report is late."
     assert parsed["segments"][0] == {"index": 0, "start": 0.0, "end": 2.5, "text": " good morning anna."}
-
-
-def test_json_of_a_file_tells_how_far_to_trust_it() -> None:
-    trust = Trust(silence_seconds=3.5, low_confidence_segments=(1,), repeated_segments=(), model="small")
-    file = FileState.model_validate(
-        {
-            "id": uuid4(),
-            "filename": "a.mp3",
-            "position": 0,
-            "input_type": "audio",
-            "size_bytes": 5,
-            "status": "completed",
-            "stage": "completed",
-            "progress": 100,
-            "language": "de",
-            "trust": trust,
-        }
-    )
-    parsed = json.loads(to_json(SEGMENTS, file))
-    assert Trust.model_validate(parsed["trust"]) == trust
+    assert Trust.model_validate(parsed["trust"]) == FILE.trust
     assert (parsed["filename"], parsed["language"]) == ("a.mp3", "de")
 
 
-@given(st.lists(st.floats(0, 100_000), min_size=2, max_size=20))
-def test_no_cue_ends_before_it_starts_or_after_the_next_one(times: list[float]) -> None:
-    segments = [
-        Segment(index=i, start=start, end=end + 1, text="so be it")
-        for i, (start, end) in enumerate(itertools.pairwise(sorted(times)))
-    ]
-    clocks = re.findall(r"[0-9:.]{12,}", to_vtt(segments))
-    assert len(clocks) == 2 * len(segments)
-    assert clocks == sorted(clocks)
+def test_json_has_the_words_that_are_known() -> None:
+    plain, spoken = json.loads(transcript(TranscriptFormat.JSON, (SEGMENTS[0], SPOKEN), FILE))["segments"]
+    assert "words" not in plain
+    assert spoken["words"][1] == {"word": " two", "start": 11.5, "end": 12, "probability": 0.9}
+
+
+@pytest.mark.parametrize("form", [TranscriptFormat.SRT, TranscriptFormat.VTT])
+def test_captions_are_laid_out_as_asked(form: TranscriptFormat) -> None:
+    assert "one two\nsix ten" in transcript(form, [SPOKEN], FILE, SHORT)
+    assert "one two six ten" in transcript(form, [SPOKEN], FILE)
 
 
 def test_a_long_segment_is_shown_in_several_cues_for_their_share_of_its_time() -> None:
-    segment = Segment(index=0, start=10, end=16, text="one two six ten " * 3)
-    assert to_vtt([segment], CaptionLayout(line_chars=8, lines=2)) == (
+    assert to_vtt([segment(10, 16, "one two six ten " * 3)], SHORT) == (
         "WEBVTT\n"
         "\n00:00:10.000 --> 00:00:12.000\none two\nsix ten\n"
         "\n00:00:12.000 --> 00:00:14.000\none two\nsix ten\n"
@@ -81,15 +91,85 @@ def test_a_long_segment_is_shown_in_several_cues_for_their_share_of_its_time() -
     )
 
 
-@given(st.text(max_size=300), st.integers(8, 50), st.integers(1, 3))
-def test_every_cue_fits_its_layout_and_no_text_passes_for_a_cue_line(text: str, line_chars: int, lines: int) -> None:
-    layout = CaptionLayout(line_chars=line_chars, lines=lines)
-    captions = to_vtt([Segment(index=0, start=0, end=60, text=text)], layout)
-    cues = [cue.split("\n") for cue in captions.removeprefix("WEBVTT\n").split("\n\n") if cue.strip("\n")]
-    shown = [line for cue in cues for line in "\n".join(cue).strip("\n").split("\n")[1:]]
+def test_cues_begin_and_end_with_their_words() -> None:
+    assert to_vtt([SPOKEN], CaptionLayout(line_chars=8, lines=1)) == (
+        "WEBVTT\n"
+        "\n00:00:10.000 --> 00:00:12.000\none two\n"
+        "\n00:00:15.000 --> 00:00:19.000\nsix ten\n"
+    )  # fmt: skip
+
+
+def test_words_of_a_language_without_spaces_give_their_times_to_their_letters() -> None:
+    spoken = segment(0, 9, "今日は良い天気です", (word("今日は", 0, 1), word("良い", 4, 6), word("天気です", 6, 8)))
+    assert to_vtt([spoken], CaptionLayout(line_chars=4, lines=1)) == (
+        "WEBVTT\n"
+        "\n00:00:00.000 --> 00:00:05.000\n今日は良\n"
+        "\n00:00:05.000 --> 00:00:07.500\nい天気で\n"
+        "\n00:00:07.500 --> 00:00:08.000\nす\n"
+    )
+
+
+def test_what_looks_like_a_tag_is_shown_as_it_is_written() -> None:
+    assert "1 &lt;b&gt; 2 &amp;lt; 3" in to_vtt([segment(0, 1, "1 <b> 2 &lt; 3")])
+
+
+def test_words_that_are_not_those_of_the_text_give_no_times() -> None:
+    other = SPOKEN.model_copy(update={"text": "one two six nine"})
+    assert to_vtt([other]) == to_vtt([other.model_copy(update={"words": None})])
+
+
+def test_what_begins_no_later_than_the_one_before_it_waits_for_its_end() -> None:
+    assert clocks(to_vtt([segment(10, 12, "one"), segment(9, 15, "two", index=1)])) == [
+        ("00:00:10.000", "00:00:12.000"),
+        ("00:00:12.000", "00:00:15.000"),
+    ]
+
+
+times = st.floats(0, 100_000)
+texts = st.text(st.one_of(st.characters(), st.sampled_from(" <>-&\n")), max_size=60)
+
+
+@st.composite
+def heard(draw: st.DrawFn) -> list[FileSegment]:
+    """Segments as a model may hear them: their words anywhere, and perhaps not those of the text."""
+    segments = []
+    for index, start in enumerate(sorted(draw(st.lists(times, max_size=5)))):
+        spoken = draw(st.lists(st.builds(word, texts, times, times), max_size=8))
+        text = draw(texts) if not spoken or draw(st.booleans()) else "".join(one.word for one in spoken)
+        end = draw(st.floats(start, 100_000))
+        segments.append(segment(start, end, text, tuple(spoken) or None, index))
+    return segments
+
+
+@example([], 42, 2)
+@given(heard(), st.integers(8, 50), st.integers(1, 3))
+def test_captions_have_all_of_the_text_in_their_layout_and_never_overlap(
+    segments: list[FileSegment], line_chars: int, lines: int
+) -> None:
+    captions = to_vtt(segments, CaptionLayout(line_chars=line_chars, lines=lines))
+    cues = [cue.strip("\n").split("\n") for cue in captions.removeprefix("WEBVTT\n").split("\n\n") if cue.strip("\n")]
+    shown = [html.unescape(line) for _, *of_cue in cues for line in of_cue]
     assert captions.count("-->") == len(cues)
+    assert all(1 <= len(of_cue) <= lines for _, *of_cue in cues)
     assert all(len(line) <= line_chars for line in shown)
-    assert len(shown) <= lines * len(cues)
-    assert "".join("".join(shown).split()) == "".join(text.replace("-->", "→").split())
-    clocks = re.findall(r"[0-9:.]{12,}(?= -->|$)", captions, re.MULTILINE)
-    assert clocks == sorted(clocks)
+    assert letters(shown) == letters([one.text.replace("-->", "→") for one in segments])
+    shown_at = [clock for of_cue in clocks(captions) for clock in of_cue]
+    assert len(shown_at) == 2 * len(cues)
+    assert shown_at == sorted(shown_at)
+
+
+@given(heard(), st.integers(8, 50))
+def test_every_cue_is_within_its_segment(segments: list[FileSegment], line_chars: int) -> None:
+    for one in segments:
+        [(earliest, latest)] = clocks(to_srt([segment(one.start, one.end, "x")]))
+        cues = clocks(to_srt([one], CaptionLayout(line_chars=line_chars, lines=1)))
+        assert all(earliest <= start <= end <= latest for start, end in cues)
+
+
+def clocks(captions: str) -> list[tuple[str, str]]:
+    """From when to when each cue is shown."""
+    return re.findall(r"^([0-9:,.]{12}) --> ([0-9:,.]{12})$", captions, re.MULTILINE)
+
+
+def letters(lines: list[str]) -> str:
+    return "".join("".join(lines).split())

@@ -59,7 +59,7 @@ def test_the_meeting_is_heard(options: SpeechOptions, demo_model: WhisperModel, 
         assert 0 <= segment.start <= segment.end <= standup.duration_s + 0.5
         assert (segment.words is not None) == options.word_times
         for word in segment.words or ():
-            assert segment.start - 0.5 <= word["start"] <= word["end"] <= segment.end + 0.5
+            assert segment.start - 0.5 <= word.start <= word.end <= segment.end + 0.5
 
 
 def test_a_sentence_that_a_batch_left_out_is_heard_after_all(demo_model: WhisperModel, standup: Recording) -> None:
