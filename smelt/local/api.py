@@ -93,5 +93,5 @@ def _config(options: ApiOptions, url: str, postgrest_url: str) -> GatewayConfig:
         keys=Keys(),
         storage_dir=options.storage,
         file_size_limit=options.project.file_size_limit,
-        jwt_expiry_s=options.project.jwt_expiry_s,
+        auth=options.project.auth,
     )

@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from smelt.local.keys import Keys
-
-MIB: Final = 1024 * 1024
+from smelt.local.migrations import AuthRules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +24,8 @@ class GatewayConfig:
     storage_dsn: str
     keys: Keys
     storage_dir: Path
-    file_size_limit: int = 500 * MIB
-    jwt_expiry_s: int = 3600
+    file_size_limit: int
+    auth: AuthRules
 
     @property
     def jwt_secret(self) -> str:

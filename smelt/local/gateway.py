@@ -89,7 +89,7 @@ class _Services:
         config, keys = self._config, self._config.keys
         issuer = f"{config.api_url}/auth/v1"
         rest = RestProxy(self._rest_client, config.postgrest_url)
-        auth = create_auth(AuthStore(self._auth_pool), keys, issuer=issuer, lifetime_s=config.jwt_expiry_s)
+        auth = create_auth(AuthStore(self._auth_pool), keys, issuer=issuer, rules=config.auth)
         storage = create_storage(self._database, self._files, keys, config.file_size_limit)
         return [
             AnyPathMount("/rest/v1", ApiKeys(rest, keys, required=True)),

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -34,6 +34,26 @@ class Migration:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuthRules:
+    """What `[auth]` sets: who may sign up, how long a password has to be, and how long an access token lives."""
+
+    allows_sign_up: bool = True
+    allows_anonymous: bool = True
+    password_min_characters: int = 6
+    token_lifetime_s: int = 3600
+
+    @classmethod
+    def read(cls, auth: Mapping[str, Any]) -> "AuthRules":
+        """Read the section of `config.toml`."""
+        return cls(
+            allows_sign_up=bool(auth.get("enable_signup", cls.allows_sign_up)),
+            allows_anonymous=bool(auth.get("enable_anonymous_sign_ins", cls.allows_anonymous)),
+            password_min_characters=int(auth.get("minimum_password_length", cls.password_min_characters)),
+            token_lifetime_s=int(auth.get("jwt_expiry", cls.token_lifetime_s)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Project:
     """What a `supabase/` folder says, as far as the embedded stack follows it."""
 
@@ -43,7 +63,7 @@ class Project:
     extra_search_path: tuple[str, ...] = ("public", "extensions")
     max_rows: int = 1000
     file_size_limit: int = DEFAULT_FILE_SIZE_LIMIT
-    jwt_expiry_s: int = 3600
+    auth: AuthRules = AuthRules()
 
     @classmethod
     def read(cls, folder: Path) -> "Project":
@@ -59,7 +79,7 @@ class Project:
             extra_search_path=tuple(api.get("extra_search_path", cls.extra_search_path)),
             max_rows=int(api.get("max_rows", cls.max_rows)),
             file_size_limit=_size_bytes(storage.get("file_size_limit", cls.file_size_limit)),
-            jwt_expiry_s=int(auth.get("jwt_expiry", cls.jwt_expiry_s)),
+            auth=AuthRules.read(auth),
         )
 
     def fingerprint(self) -> str:

@@ -14,8 +14,9 @@ from smelt.local.auth.requests import UserChange, read_body
 from smelt.local.auth.sessions import Scope, Sessions
 from smelt.local.auth.signing_in import EMAIL_METADATA
 from smelt.local.auth.store import AuthStore, AuthTransaction
-from smelt.local.auth.users import User
+from smelt.local.auth.users import User, merge
 from smelt.local.keys import Keys
+from smelt.local.migrations import AuthRules
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Account:
     store: AuthStore
     sessions: Sessions
     keys: Keys
+    rules: AuthRules
 
     async def show(self, request: Request) -> Response:
         """`GET /user`."""
@@ -34,14 +36,14 @@ class Account:
             return await show_user(transaction, user)
 
     async def change(self, request: Request) -> Response:
-        """`PUT /user`: another address, password or metadata; a new password ends the other sessions."""
+        """`PUT /user`: a password, metadata, an anonymous user's address; a new password ends the other sessions."""
         claims = read_bearer(request, self.keys)
         body = await read_body(request, UserChange)
         if body.phone:
             raise AuthRefusal(400, "phone_provider_disabled", "Phone signups are disabled")
         async with self.store.transaction() as transaction:
             user, session = await find_caller(transaction, claims)
-        values = await _changes(user, body)
+        values = await self._changes(user, body)
         async with self.store.transaction() as transaction:
             if values:
                 user = await transaction.update_user(user.id, **values)
@@ -58,6 +60,35 @@ class Account:
             await self.sessions.end(transaction, session, scope)
         return Response(status_code=204)
 
+    async def _changes(self, user: User, body: UserChange) -> dict[str, object]:
+        """Answer the columns that a change of the own account sets, or refuse it."""
+        values: dict[str, object] = {}
+        email = normalize_email(body.email) if body.email else user.email
+        if body.password is not None:
+            passwords.check_password(body.password, self.rules.password_min_characters)
+        if body.app_metadata is not None:
+            raise AuthRefusal(403, "not_admin", "Updating app_metadata requires admin privileges")
+        if body.password is not None and not email:
+            message = "Updating password of an anonymous user without an email or phone is not allowed"
+            raise refusal.validation_failed(message, 422)
+        if body.password is not None:
+            values["encrypted_password"] = await _new_password(user, body.password)
+        metadata = merge(user.raw_user_meta_data, body.data or {})
+        if email != user.email:
+            if not user.is_anonymous:
+                # Whoever has an address confirms another one from a mail, whatever the project sets.
+                raise refusal.not_served("Confirming a new address by mail")
+            metadata |= {"sub": str(user.id), "email": email, "email_verified": True, "phone_verified": False}
+            values |= {
+                "email": email,
+                "email_confirmed_at": datetime.now(UTC),
+                "is_anonymous": False,
+                "raw_app_meta_data": {**user.raw_app_meta_data, **EMAIL_METADATA},
+            }
+        if metadata != user.raw_user_meta_data:
+            values["raw_user_meta_data"] = metadata
+        return values
+
 
 async def show_user(transaction: AuthTransaction, user: User) -> Response:
     """Answer a user as JSON."""
@@ -65,34 +96,7 @@ async def show_user(transaction: AuthTransaction, user: User) -> Response:
     return JSONResponse(user.as_json(identities[user.id]))
 
 
-async def _changes(user: User, body: UserChange) -> dict[str, object]:
-    """Answer the columns that a change of the own account sets."""
-    values: dict[str, object] = {}
-    metadata = dict(user.raw_user_meta_data)
-    email = normalize_email(body.email) if body.email else user.email
-    if email != user.email:
-        metadata |= {"sub": str(user.id), "email": email, "email_verified": True, "phone_verified": False}
-        values |= {
-            "email": email,
-            "email_confirmed_at": datetime.now(UTC),
-            "is_anonymous": False,
-            "raw_app_meta_data": {**user.raw_app_meta_data, **EMAIL_METADATA},
-        }
-    if body.password is not None:
-        if not email:
-            message = "Updating password of an anonymous user without an email or phone is not allowed"
-            raise refusal.validation_failed(message, 422)
-        values["encrypted_password"] = await _new_password(user, body.password)
-    if body.data is not None:
-        # Null takes a key out.
-        metadata = {name: value for name, value in {**metadata, **body.data}.items() if value is not None}
-    if metadata != user.raw_user_meta_data:
-        values["raw_user_meta_data"] = metadata
-    return values
-
-
 async def _new_password(user: User, password: str) -> str:
-    passwords.check_password(password)
     if await passwords.matches(password, user.encrypted_password):
         message = "New password should be different from the old password."
         raise AuthRefusal(422, "same_password", message)

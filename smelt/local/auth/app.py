@@ -1,5 +1,6 @@
 """The routes of the Auth server, and what it says to requests that fit none."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -18,6 +19,9 @@ from smelt.local.auth.sessions import Sessions
 from smelt.local.auth.signing_in import SigningIn
 from smelt.local.auth.store import AuthStore
 from smelt.local.keys import Keys
+from smelt.local.migrations import AuthRules
+
+logger = logging.getLogger(__name__)
 
 _NOT_SERVED: Final = {
     "authorize": "Signing in with other providers",
@@ -35,26 +39,20 @@ _NOT_SERVED: Final = {
     "passkeys": "Signing in with passkeys",
     "oauth": "The OAuth server",
     "admin": "This part of the admin API",
+    "user": "Linking identities",
 }
 _HEALTH: Final = {
     "version": "smelt",
     "name": "GoTrue",
     "description": "GoTrue is a user registration and authentication API",
 }
-_SETTINGS: Final = {
-    "external": {"anonymous_users": True, "email": True, "phone": False},
-    "disable_signup": False,
-    "mailer_autoconfirm": True,
-    "phone_autoconfirm": False,
-    "sms_provider": "",
-    "saml_enabled": False,
-}
 
 
-def create_auth(store: AuthStore, keys: Keys, *, issuer: str, lifetime_s: int) -> ASGIApp:
+def create_auth(store: AuthStore, keys: Keys, *, issuer: str, rules: AuthRules) -> ASGIApp:
     """Answer the Auth API as an ASGI application, to be mounted at `/auth/v1`."""
-    sessions = Sessions(keys, issuer, lifetime_s)
-    signing_in, account, admin = SigningIn(store, sessions), Account(store, sessions, keys), Admin(store, keys)
+    sessions = Sessions(keys, issuer, rules.token_lifetime_s)
+    signing_in = SigningIn(store, sessions, rules)
+    account, admin = Account(store, sessions, keys, rules), Admin(store, keys, rules)
     app = Starlette(
         routes=[
             Route("/signup", signing_in.sign_up, methods=["POST"]),
@@ -68,7 +66,7 @@ def create_auth(store: AuthStore, keys: Keys, *, issuer: str, lifetime_s: int) -
             Route("/admin/users/{user_id}", admin.change, methods=["PUT"]),
             Route("/admin/users/{user_id}", admin.delete, methods=["DELETE"]),
             Route("/health", _constant(_HEALTH)),
-            Route("/settings", _constant(_SETTINGS)),
+            Route("/settings", _constant(_settings(rules))),
             # Tokens are signed with a shared secret: there is no public key to publish.
             Route("/.well-known/jwks.json", _constant({"keys": []})),
         ],
@@ -83,6 +81,17 @@ def create_auth(store: AuthStore, keys: Keys, *, issuer: str, lifetime_s: int) -
     return app
 
 
+def _settings(rules: AuthRules) -> dict[str, object]:
+    return {
+        "external": {"anonymous_users": rules.allows_anonymous, "email": True, "phone": False},
+        "disable_signup": not rules.allows_sign_up,
+        "mailer_autoconfirm": True,
+        "phone_autoconfirm": False,
+        "sms_provider": "",
+        "saml_enabled": False,
+    }
+
+
 def _constant(body: object) -> Callable[[Request], Awaitable[Response]]:
     async def show(request: Request) -> Response:
         return JSONResponse(body)
@@ -92,6 +101,8 @@ def _constant(body: object) -> Callable[[Request], Awaitable[Response]]:
 
 async def _refuse(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, AuthRefusal)
+    if exc.status == 500:
+        logger.error("%s %s: %s", request.method, request.url.path, exc, exc_info=exc)
     return exc.response(request)
 
 

@@ -67,6 +67,16 @@ def email_exists() -> AuthRefusal:
     return AuthRefusal(422, "email_exists", "A user with this email address has already been registered")
 
 
+def signup_disabled() -> AuthRefusal:
+    """The project takes no new users."""
+    return AuthRefusal(422, "signup_disabled", "Signups not allowed for this instance")
+
+
+def refused_by_database(what: str) -> AuthRefusal:
+    """A trigger or a foreign key of the project's own; why, is in the log."""
+    return AuthRefusal(500, "unexpected_failure", f"Database error {what}")
+
+
 def bad_jwt(message: str) -> AuthRefusal:
     """The bearer token is not accepted."""
     return AuthRefusal(403, "bad_jwt", message)

@@ -57,6 +57,13 @@ class UserChange(RequestBody):
     phone: Text = ""
     password: str | None = None
     data: dict[str, Any] | None = None
+    app_metadata: dict[str, Any] | None = None
+
+
+class UserDeletion(RequestBody):
+    """`DELETE /admin/users/{id}`."""
+
+    should_soft_delete: bool = False
 
 
 class AdminUser(RequestBody):

@@ -15,6 +15,7 @@ from smelt.local.auth.requests import PasswordGrant, RefreshGrant, SignUp, read_
 from smelt.local.auth.sessions import Sessions
 from smelt.local.auth.store import AuthStore, AuthTransaction
 from smelt.local.auth.users import User
+from smelt.local.migrations import AuthRules
 
 EMAIL_METADATA: Mapping[str, Any] = {"provider": "email", "providers": ["email"]}
 
@@ -25,18 +26,25 @@ class SigningIn:
 
     store: AuthStore
     sessions: Sessions
+    rules: AuthRules
 
     async def sign_up(self, request: Request) -> Response:
         """`POST /signup`: a user by address and password, or an anonymous one; either is signed in at once."""
         body = await read_body(request, SignUp)
-        if body.phone:
-            raise AuthRefusal(400, "phone_provider_disabled", "Phone signups are disabled")
-        if not body.email:
+        is_anonymous = not body.email and not body.phone
+        if is_anonymous and not self.rules.allows_anonymous:
+            raise AuthRefusal(422, "anonymous_provider_disabled", "Anonymous sign-ins are disabled")
+        if not self.rules.allows_sign_up:
+            raise refusal.signup_disabled()
+        if is_anonymous:
             return await self._sign_up_anonymously(request, body)
         if not body.password:
             raise refusal.validation_failed("Signup requires a valid password")
+        passwords.check_password(body.password, self.rules.password_min_characters)
+        _check_way(body, "signup")
+        if body.phone:
+            raise AuthRefusal(400, "phone_provider_disabled", "Phone signups are disabled")
         email = normalize_email(body.email)
-        passwords.check_password(body.password)
         hashed = await passwords.hash_password(body.password)
         async with self.store.transaction() as transaction:
             if await transaction.user_by_email(email) is not None:
@@ -64,16 +72,19 @@ class SigningIn:
             return JSONResponse(await self.sessions.open(transaction, user, "anonymous", _agent(request)))
 
     async def _sign_in(self, request: Request, body: PasswordGrant) -> Response:
+        _check_way(body, "login")
         if body.phone:
             raise AuthRefusal(422, "phone_provider_disabled", "Phone logins are disabled")
         if not body.email:
             raise refusal.validation_failed("missing email or phone")
         async with self.store.transaction() as transaction:
             user = await transaction.user_by_email(body.email.strip().lower())
-        if user is None or not await passwords.matches(body.password, user.encrypted_password):
+        if user is None or not user.encrypted_password:
             raise refusal.invalid_credentials()
         if user.is_banned(datetime.now(UTC)):
             raise AuthRefusal(400, "user_banned", "User is banned")
+        if not await passwords.matches(body.password, user.encrypted_password):
+            raise refusal.invalid_credentials()
         if user.email_confirmed_at is None:
             raise AuthRefusal(400, "email_not_confirmed", "Email not confirmed")
         async with self.store.transaction() as transaction:
@@ -89,6 +100,11 @@ class SigningIn:
         return JSONResponse(outcome)
 
 
+def _check_way(body: SignUp | PasswordGrant, to: str) -> None:
+    if body.email and body.phone:
+        raise refusal.validation_failed(f"Only an email address or phone number should be provided on {to}.")
+
+
 async def _insert_by_email(transaction: AuthTransaction, email: str, hashed: str, data: Mapping[str, Any]) -> User:
     user = await transaction.insert_user(
         None,
@@ -97,6 +113,7 @@ async def _insert_by_email(transaction: AuthTransaction, email: str, hashed: str
         # No mail leaves this stack: an address counts as confirmed, as with `enable_confirmations = false`.
         email_confirmed_at=datetime.now(UTC),
         raw_app_meta_data=EMAIL_METADATA,
+        raw_user_meta_data=data,
     )
     about = {"sub": str(user.id), "email": email, "email_verified": True, "phone_verified": False}
     return await transaction.update_user(user.id, raw_user_meta_data={**data, **about})

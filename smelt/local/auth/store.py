@@ -1,7 +1,7 @@
 """The tables of the schema `auth`."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, LiteralString, TypeVar
 from uuid import UUID, uuid4
 
@@ -23,10 +23,14 @@ _COLUMNS: Final = """
     created_at, updated_at, banned_until, is_anonymous
 """
 _SELECT: Final = f"select {_COLUMNS} from auth.users where deleted_at is null"
-_INSERT: Final = f"""
-    insert into auth.users (id, instance_id, aud, role)
-    values (%(id)s, '00000000-0000-0000-0000-000000000000', 'authenticated', 'authenticated') returning {_COLUMNS}
-"""
+_INSERT: Final = sql.SQL("insert into auth.users ({}) values ({})")
+_RETURNING: Final = sql.SQL(f" returning {_COLUMNS}")
+_FIXED: Final = {
+    "instance_id": "00000000-0000-0000-0000-000000000000",
+    "aud": "authenticated",
+    "role": "authenticated",
+}
+_CONFIRMATIONS: Final = ("email_confirmed_at", "phone_confirmed_at")
 _UPDATED: Final = f", updated_at = now() where id = %(id)s returning {_COLUMNS}"
 _PAGE: Final = f"{_SELECT} order by created_at desc, id limit %(limit)s offset %(offset)s"
 
@@ -93,19 +97,29 @@ class AuthTransaction:
         return 0 if row is None else int(row[0])
 
     async def insert_user(self, user_id: UUID | None, **values: object) -> User:
-        """Make a user with these columns; those of an address get an identity."""
-        user = await self.one(User, _INSERT, id=user_id or uuid4())
+        """Make a user with these columns; those of an address get an identity.
+
+        Triggers on auth.users see the row as on the platform: whole, but for what is confirmed, which comes after it.
+        """
+        later = {name: values.pop(name) for name in _CONFIRMATIONS if name in values}
+        row = _adapt({"id": user_id or uuid4(), **_FIXED, **values})
+        insert = _INSERT.format(
+            sql.SQL(", ").join(map(sql.Identifier, row)), sql.SQL(", ").join(map(sql.Placeholder, row))
+        )
+        with _saying("saving new user"):
+            user = await self.one(User, insert + _RETURNING, **row)
         assert user is not None
-        return await self.update_user(user.id, **values)
+        if user.email:
+            await self._write_identity(user)
+        return await self.update_user(user.id, **later) if later else user
 
     async def update_user(self, user_id: UUID, **values: object) -> User:
         """Set columns of a user and answer the row; mappings become JSON."""
         assignments = sql.SQL(", ").join(
             sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in values
         )
-        adapted = {name: Jsonb(value) if isinstance(value, Mapping) else value for name, value in values.items()}
         update = sql.SQL("update auth.users set ") + assignments + sql.SQL(_UPDATED)
-        user = await self.one(User, update, id=user_id, **adapted)
+        user = await self.one(User, update, id=user_id, **_adapt(values))
         if user is None:
             raise refusal.user_not_found()
         if "email" in values and user.email:
@@ -114,7 +128,8 @@ class AuthTransaction:
 
     async def delete_user(self, user_id: UUID) -> bool:
         """Remove a user with all sessions; answer whether there was one."""
-        return bool(await self.execute("delete from auth.users where id = %(id)s", id=user_id))
+        with _saying("deleting user"):
+            return bool(await self.execute("delete from auth.users where id = %(id)s", id=user_id))
 
     async def identities(self, users: list[User]) -> dict[UUID, list[Identity]]:
         """Answer the identities of users, by the user's id."""
@@ -139,6 +154,21 @@ class AuthTransaction:
     async def _write_identity(self, user: User) -> None:
         data = {"sub": str(user.id), "email": user.email, "email_verified": False, "phone_verified": False}
         await self.execute(_UPSERT_IDENTITY, user_id=user.id, data=Jsonb(data))
+
+
+def _adapt(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: Jsonb(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+
+
+@contextmanager
+def _saying(what: str) -> Iterator[None]:
+    """Turn what a trigger or a foreign key of the project's own refuses into the platform's one sentence for it."""
+    try:
+        yield
+    except psycopg.Error as exc:
+        if exc.diag.context is None and not isinstance(exc, psycopg.errors.ForeignKeyViolation):
+            raise
+        raise refusal.refused_by_database(what) from exc
 
 
 class AuthStore:

@@ -106,6 +106,11 @@ class Session:
     signed_in_at: datetime
 
 
+def merge(metadata: Json, changes: Json) -> dict[str, Any]:
+    """Answer metadata with the changes in it; null takes a key out."""
+    return {name: value for name, value in {**metadata, **changes}.items() if value is not None}
+
+
 def access_claims(user: User, session: Session, *, issuer: str, issued_at: int, lifetime_s: int) -> Claims:
     """Answer the claims of an access token, as the platform's clients and policies know them."""
     return {

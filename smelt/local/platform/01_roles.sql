@@ -33,6 +33,11 @@ alter role supabase_auth_admin set search_path = auth;
 alter role supabase_auth_admin set idle_in_transaction_session_timeout = '60s';
 alter role supabase_storage_admin set search_path = storage;
 
+-- Dumps of data begin with the first; the others set up PostgREST, by `alter role authenticator set pgrst...`.
+grant set on parameter session_replication_role, pgrst.db_aggregates_enabled, pgrst.db_extra_search_path,
+    pgrst.db_max_rows, pgrst.db_plan_enabled, pgrst.db_pre_request, pgrst.db_schemas, pgrst.openapi_mode,
+    pgrst.server_timing_enabled to postgres;
+
 alter database postgres owner to postgres;
 grant all on database postgres to dashboard_user;
 

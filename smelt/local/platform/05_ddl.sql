@@ -11,10 +11,11 @@ create function extensions.pgrst_ddl_watch() returns event_trigger
 create event trigger pgrst_ddl_watch on ddl_command_end execute function extensions.pgrst_ddl_watch();
 create event trigger pgrst_drop_watch on sql_drop execute function extensions.pgrst_ddl_watch();
 
--- On the platform an extension of the server lets `postgres` write policies on tables that it does not own, and nothing
--- else. Plain Postgres wants ownership for that: `postgres` becomes a member of the owners for the one command, within
--- its transaction. A command that fails takes the membership with it. All tables of these two roles are ones that the
--- platform allows policies on, and creating a trigger needs no more than the privilege on the table.
+-- On the platform an extension of the server lets `postgres` write policies on tables that it does not own and drop
+-- triggers there, and nothing else. Plain Postgres wants ownership for that: `postgres` becomes a member of the owners
+-- for the one command, within its transaction. A command that fails takes the membership with it. All tables of these
+-- three roles are ones that the platform allows it on, and creating a trigger needs no more than the privilege on the
+-- table.
 --
 -- What differs: on PostgreSQL 15 `createrole` lets `postgres` make itself a member for good, where the platform refuses.
 create function extensions.open_policies() returns event_trigger
@@ -22,7 +23,7 @@ create function extensions.open_policies() returns event_trigger
     as $$
     begin
         if coalesce(nullif(current_setting('role'), 'none'), session_user) = 'postgres' then
-            grant supabase_storage_admin, supabase_realtime_admin to postgres;
+            grant supabase_auth_admin, supabase_storage_admin, supabase_realtime_admin to postgres;
         end if;
     end
     $$;
@@ -32,7 +33,7 @@ create function extensions.close_policies() returns event_trigger
     as $$
     begin
         if coalesce(nullif(current_setting('role'), 'none'), session_user) = 'postgres' then
-            revoke supabase_storage_admin, supabase_realtime_admin from postgres;
+            revoke supabase_auth_admin, supabase_storage_admin, supabase_realtime_admin from postgres;
         end if;
     end
     $$;

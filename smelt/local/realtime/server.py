@@ -79,6 +79,12 @@ class Realtime:
         """Whether the log of the database is being followed."""
         return self._replication.ready.is_set()
 
+    @property
+    def lent_connections(self) -> int:
+        """How many connections to the database are in use."""
+        pools = (pool.get_stats() for pool in (self._admin, self._callers))
+        return sum(stats["pool_size"] - stats["pool_available"] for stats in pools)
+
     def disconnect_all(self) -> None:
         """Close all sockets, telling their channels; clients connect again by themselves."""
         for socket in list(self.sockets):
@@ -120,5 +126,12 @@ def _pool(dsn: str, settings: str) -> AsyncConnectionPool[psycopg.AsyncConnectio
         timeout=10.0,
         open=False,
         check=AsyncConnectionPool.check_connection,
+        reset=_leave_as_it_is,
         reconnect_timeout=0,
     )
+
+
+async def _leave_as_it_is(connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
+    # With a reset, however little it does, the pool takes connections back in a task of its own. Else the task of a
+    # socket does it, and one that is cancelled in the middle loses the connection for good.
+    pass

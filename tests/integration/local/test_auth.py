@@ -190,11 +190,13 @@ async def test_the_service_key_manages_users(connect: Any, address: str, bare_st
     assert made.user.app_metadata == {"provider": "email", "providers": ["email"], "team": "a"}
     assert (await admin.get_user_by_id(made.user.id)).user.email == address
     assert made.user.id in {user.id for user in await admin.list_users(page=1, per_page=1000)}
-    await admin.update_user_by_id(made.user.id, {"ban_duration": "1h"})
+    changed = await admin.update_user_by_id(made.user.id, {"ban_duration": "1h", "app_metadata": {"team": None}})
+    assert changed.user.app_metadata == {"provider": "email", "providers": ["email"]}
     client = await connect()
-    with pytest.raises(AuthApiError) as banned:
-        await client.auth.sign_in_with_password({"email": address, "password": PASSWORD})
-    assert banned.value.code == "user_banned"
+    for password in (PASSWORD, "wrong"):
+        with pytest.raises(AuthApiError) as banned:
+            await client.auth.sign_in_with_password({"email": address, "password": password})
+        assert banned.value.code == "user_banned"
     await admin.update_user_by_id(made.user.id, {"ban_duration": "none", "user_metadata": {"k": 1}})
     token = (await client.auth.sign_in_with_password({"email": address, "password": PASSWORD})).session.access_token
     await admin.delete_user(made.user.id)
@@ -260,7 +262,23 @@ async def test_a_body_that_is_no_body(body: bytes, http: httpx.AsyncClient, bare
     assert answer.json()["error_code"] == "bad_json"
 
 
-@pytest.mark.parametrize("path", ["/otp", "/authorize?provider=github", "/factors", "/recover", "/admin/generate_link"])
+async def test_what_needs_a_mail_or_an_admin_stays(connect: Any, address: str, bare_stack: StackHandle) -> None:
+    """Nobody changes a confirmed address or their own app metadata; a user is deleted for good or not at all."""
+    client = await connect()
+    user = (await client.auth.sign_up({"email": address, "password": PASSWORD})).user
+    for change, status in (({"email": f"x{address}"}, 501), ({"app_metadata": {"role": "admin"}}, 403)):
+        with pytest.raises(AuthApiError) as refused:
+            await client.auth.update_user(change)
+        assert refused.value.status == status
+    admin = (await connect(bare_stack.secret_key)).auth.admin
+    with pytest.raises(AuthApiError, match="supabase start"):
+        await admin.delete_user(user.id, should_soft_delete=True)
+    assert (await admin.get_user_by_id(user.id)).user.email == address
+
+
+@pytest.mark.parametrize(
+    "path", ["/otp", "/authorize?provider=github", "/factors", "/recover", "/admin/generate_link", "/user/identities/x"]
+)
 async def test_what_is_not_served_says_where_it_is(path: str, http: httpx.AsyncClient, bare_stack: StackHandle) -> None:
     """501 and a sentence."""
     answer = await http.get(f"/auth/v1{path}", headers={"apikey": bare_stack.anon_key})

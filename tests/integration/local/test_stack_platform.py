@@ -42,8 +42,14 @@ def test_postgres_is_no_superuser(owner: psycopg.Connection) -> None:
         "create policy p on storage.objects for select to anon using (true)",
         "create policy p on storage.buckets for select to anon using (true)",
         "create policy p on realtime.messages for select to anon using (true)",
-        "create trigger t after insert on storage.objects for each row execute function public.note()",
-        "create trigger t after insert on auth.users for each row execute function public.note()",
+        "create policy p on auth.users for select to anon using (true)",
+        *(
+            f"create trigger t after insert on {table} for each row execute function public.note(); "
+            f"drop trigger t on {table}"
+            for table in ("storage.objects", "realtime.messages", "auth.users")
+        ),
+        "set session_replication_role = replica",
+        "alter role authenticator set pgrst.db_schemas = 'public, internal'",
         "create table public.owned (id uuid primary key references auth.users on delete cascade)",
         "insert into storage.buckets (id, name) values ('b', 'b')",
         "create schema internal",
@@ -67,14 +73,15 @@ def test_postgres_may(owner: psycopg.Connection, statement: str) -> None:
         "create table auth.mine (id int)",
         "create function storage.mine() returns int language sql as 'select 1'",
         "alter table storage.objects add column mine int",
+        "alter table auth.users add column mine int",
         "alter table storage.objects disable row level security",
         "alter table realtime.messages disable row level security",
         "create index on realtime.messages (topic)",
         "drop table realtime.messages",
-        "create policy p on auth.users for select using (true)",
         "delete from storage.objects",
         "set role supabase_storage_admin",
         "grant supabase_realtime_admin to postgres",
+        "grant supabase_auth_admin to postgres",
         "create role another superuser",
         "alter role supabase_admin password 'mine'",
         "copy (select 1) to program 'true'",

@@ -10,7 +10,7 @@ from stacks import running
 
 from smelt.local import LocalRefused, LocalStack
 from smelt.local.keys import Keys
-from smelt.local.migrations import Project
+from smelt.local.migrations import AuthRules, Project
 
 # What `supabase start` prints on every machine.
 ANON_KEY = (
@@ -39,10 +39,17 @@ def test_settings_come_from_config_toml(tmp_path: Path) -> None:
     file_size_limit = "50MiB"
     [auth]
     jwt_expiry = 60
+    enable_signup = false
+    enable_anonymous_sign_ins = false
+    minimum_password_length = 8
     """
     project = Project.read(write_project(tmp_path / "supabase", config=config))
     assert (project.schemas, project.max_rows) == (("public", "other"), 7)
-    assert (project.file_size_limit, project.jwt_expiry_s) == (50 * 1024**2, 60)
+    assert project.file_size_limit == 50 * 1024**2
+    assert project.auth == AuthRules(
+        allows_sign_up=False, allows_anonymous=False, password_min_characters=8, token_lifetime_s=60
+    )
+    assert Project.read(write_project(tmp_path / "default")).auth == AuthRules()
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,8 @@ async def serve(port: int, admin_dsn: str, authenticator_dsn: str, options: str)
     loop.add_signal_handler(signal.SIGUSR1, lambda: print(json.dumps(held(realtime, port)), flush=True))
     async with realtime.running():
         await server.start()
+        while not await realtime.wait_ready():
+            pass
         print("ready", flush=True)
         await stopping.wait()
         await server.stop()
@@ -107,6 +109,7 @@ def held(realtime: Realtime, port: int) -> dict[str, int]:
         "listeners": realtime.hub.listener_count,
         "present": realtime.hub.present_topics,
         "subscribers": realtime.changes.subscriber_count,
+        "lent": realtime.lent_connections,
         "connections": sum(each.laddr.port == port and each.status == psutil.CONN_ESTABLISHED for each in connections),
         **{kept.__name__: instances[kept.__name__] for kept in KEPT_FOR_SOCKETS},
         "resident_kb": psutil.Process().memory_info().rss // 1024,
