@@ -38,7 +38,7 @@ async def run(folder: Path, seconds: float) -> None:
     try:
         async with in_a_process(postgres, max_events_per_s=None, max_joins_per_s=None) as (server, process):
             await server.sql(FIXTURES.read_text())
-            before = await process.inspect()
+            before = {**await process.inspect(), "lent": 0}
             faults, lap_kb, totals = Counter[str](), [], Counter[str]()
             ends_at = time.monotonic() + seconds
             while time.monotonic() < ends_at:
