@@ -142,7 +142,10 @@ async def _forget_session_settings(connection: psycopg.AsyncConnection[Any]) -> 
 
 
 def _told(error: psycopg.Error) -> str:
-    return error.diag.message_primary or str(error)
+    told = error.diag.message_primary or str(error)
+    if error.diag.source_file == "extension.c":
+        return f"{told}; the embedded stack has no extensions, `supabase start` has them"
+    return told
 
 
 def _read_migrations(folder: Path) -> tuple[Migration, ...]:

@@ -117,6 +117,15 @@ async def test_each_is_as_new(project: Path, local_cluster: LocalCluster) -> Non
             assert connection.execute("select to_regclass('public.left_behind')").fetchone() == (None,)
 
 
+@pytest.mark.parametrize("name", ["pgcrypto", "vector"])
+async def test_an_extension_says_where_it_is(name: str, tmp_path: Path, local_cluster: LocalCluster) -> None:
+    """Whether Postgres misses it, or would let only a superuser have it."""
+    project = write_project(tmp_path / "supabase", f"create extension if not exists {name} with schema extensions")
+    with pytest.raises(LocalRefused, match="supabase start"):
+        async with local_cluster.fresh(project):
+            pass
+
+
 async def test_projects_side_by_side(project: Path, tmp_path: Path, local_cluster: LocalCluster) -> None:
     """One whose migration fails says so, and disturbs nobody; mended, it comes up."""
     broken = write_project(tmp_path / "broken", "create table public.half (id int)", "select 1 / 0")
