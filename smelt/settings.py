@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -52,8 +53,11 @@ class ProjectSettings(Environment):
                 "SUPABASE_URL is not set: put your project's URL there, or run `smelt local start` "
                 "and `smelt local status -o env > .env`"
             )
-        if not self.url.startswith(("http://", "https://")):
-            raise SettingsError(f"SUPABASE_URL wants http:// or https://, not {self.url!r}")
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise SettingsError(f"SUPABASE_URL wants http:// or https:// and a host, not {self.url!r}")
+        if parts.path.startswith("/rest/"):
+            raise SettingsError(f"SUPABASE_URL wants the project's URL alone, without {parts.path}")
         return self.url.rstrip("/")
 
     def require_client_key(self) -> str:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from storage3 import AsyncStorageClient
 from storage3.exceptions import StorageApiError
 
-from smelt.backend.refusals import http_refusal, storage_refusal
+from smelt.backend.refusals import http_refusal, storage_refusal, unanswered
 from smelt.backend.retrying import passing_retries
 from smelt.contract.channels import AUDIO_BUCKET
 from smelt.contract.events import Model
@@ -144,4 +144,4 @@ async def _mapped(doing: str, call: Callable[[], Awaitable[T]]) -> T:
     except StorageApiError as exc:
         raise storage_refusal(exc.status, exc.code, exc.message) from exc
     except httpx.TransportError as exc:
-        raise Unavailable(f"{doing}: {type(exc).__name__}") from exc
+        raise unanswered(doing, exc) from exc

@@ -34,6 +34,6 @@ class ProjectAuth(httpx.Auth):
 
 def _reason(response: httpx.Response) -> str:
     try:
-        return str(response.json()["message"])
+        return f"the key or token is not accepted: {response.json()['message']}"
     except (ValueError, KeyError, TypeError):
         return "the key or token is not accepted"

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import httpx
+
 from smelt.errors import NotFound, RequestRefused, SmeltError, Unauthorized, Unavailable
 
 # SQLSTATE classes that speak of the server's state and not of the request: connections, serialization and deadlocks,
@@ -20,11 +22,20 @@ def refusal(code: str | None, message: str, hint: str | None = None) -> SmeltErr
         return Unavailable(message)
     if code.startswith("PT"):
         return requested(hint or code, message)
+    if code == "PGRST202":
+        lacks = "the project lacks smelt's functions, or the newest of them: `smelt init`, then `supabase db push`"
+        return RequestRefused(code, f"{lacks} ({message})")
     if code in _UNAUTHORIZED_CODES:
         return Unauthorized(message)
     if _is_passing(code):
         return Unavailable(f"{message} ({code})")
     return RequestRefused(code, message)
+
+
+def unanswered(doing: str, error: httpx.TransportError) -> Unavailable:
+    """The error for a request that got no answer, naming whom it went to."""
+    url = error.request.url
+    return Unavailable(f"{doing}: {url.scheme}://{url.netloc.decode()} does not answer ({type(error).__name__})")
 
 
 def requested(code: str, message: str) -> RequestRefused:

@@ -9,9 +9,9 @@ from postgrest import APIError, APIResponse, AsyncPostgrestClient
 from postgrest.types import ReturnMethod
 from pydantic import BaseModel, ValidationError
 
-from smelt.backend.refusals import refusal
+from smelt.backend.refusals import refusal, unanswered
 from smelt.backend.retrying import passing_retries
-from smelt.errors import RequestRefused, Unavailable
+from smelt.errors import RequestRefused
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -97,7 +97,7 @@ async def _answer(doing: str, executing: Awaitable[APIResponse]) -> object:
     except APIError as exc:
         raise refusal(exc.code, exc.message or f"{doing} is refused", exc.hint) from exc
     except httpx.TransportError as exc:
-        raise Unavailable(f"{doing}: {type(exc).__name__}") from exc
+        raise unanswered(doing, exc) from exc
 
 
 def _given(arguments: Mapping[str, object]) -> dict[str, object]:

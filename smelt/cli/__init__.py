@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from smelt.cli import cancel, contract, demo, doctor, init, list, local, retry, show, submit, watch, worker
+from smelt.cli import cancel, contract, demo, doctor, init, list, local, retry, serve, show, submit, watch, worker
 
 app = typer.Typer(
     name="smelt",
@@ -25,18 +25,24 @@ app.command()(retry.retry)
 app.command()(doctor.doctor)
 app.command()(contract.contract)
 app.command()(init.init)
+app.command(hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve.serve)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("smelt"))
+        raise typer.Exit
 
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
 ) -> None:
     """Transcription jobs on Supabase: submit recordings, watch them live, run the workers."""
-    if version:
-        from importlib.metadata import version as installed
-
-        typer.echo(installed("smelt"))
-        raise typer.Exit
 
 
 def main() -> None:

@@ -6,16 +6,22 @@ from uuid import UUID
 import typer
 
 from smelt.cli.connection import connect
-from smelt.cli.output import OUT, Exit, run
+from smelt.cli.output import OUT, Exit, print_json, run
 
 
-def cancel(smelt_id: Annotated[UUID, typer.Argument(help="Which smelt.")]) -> None:
+def cancel(
+    smelt_id: Annotated[UUID, typer.Argument(metavar="ID", help="Which smelt.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
     """Cancel a smelt; what was transcribed so far stays readable."""
-    run(_cancel(smelt_id))
+    run(_cancel(smelt_id, as_json), as_json=as_json)
 
 
-async def _cancel(smelt_id: UUID) -> Exit:
+async def _cancel(smelt_id: UUID, as_json: bool) -> Exit:
     async with connect() as client:
         snapshot = await client.cancel(smelt_id)
-    OUT.print(f"{snapshot.id} is {snapshot.status} ({snapshot.error_code or snapshot.outcome})")
+    if as_json:
+        print_json({"event": "smelt", **snapshot.model_dump(mode="json", exclude={"segments", "results"})})
+    else:
+        OUT.print(f"{snapshot.id} is {snapshot.status} ({snapshot.error_code or snapshot.outcome})")
     return Exit.DONE

@@ -26,7 +26,7 @@ ApiPort = Annotated[int, typer.Option(help="Port of the API; 0 for any free one.
 DbPort = Annotated[int, typer.Option(help="Port of Postgres; 0 for any free one.", min=0, max=65535)]
 ProjectFolder = Annotated[
     Path | None,
-    typer.Option("--project", help="A supabase/ folder to use instead of smelt's own.", exists=True, file_okay=False),
+    typer.Option("--project", help="Your Supabase project, instead of smelt's own.", exists=True, file_okay=False),
 ]
 
 DEFAULT_FOLDER = Path(".smelt")
@@ -85,12 +85,12 @@ async def _start(folder: Path, api_port: int, db_port: int, project: Path | None
     running = state.read(places)
     if running is not None:
         OUT.print("The stack is already running.")
-        _print(running, Output.PRETTY)
+        _print(running, Output.PRETTY, folder)
         return Exit.DONE
     options = _options(places, project, api_port, db_port, until_input_closes=foreground)
     if foreground:
-        return await _run_in_foreground(options)
-    _print(await _start_detached(options), Output.PRETTY)
+        return await _run_in_foreground(options, folder)
+    _print(await _start_detached(options), Output.PRETTY, folder)
     return Exit.DONE
 
 
@@ -108,7 +108,7 @@ async def _status(folder: Path, output: Output) -> Exit:
     running = state.read(_places(folder))
     if running is None:
         raise Unavailable(f"no stack is running in {folder}; start one with `smelt local start`")
-    _print(running, output)
+    _print(running, output, folder)
     return Exit.DONE
 
 
@@ -140,7 +140,7 @@ async def _start_detached(options: "LaunchOptions") -> "StackState":
     return running
 
 
-async def _run_in_foreground(options: "LaunchOptions") -> Exit:
+async def _run_in_foreground(options: "LaunchOptions", folder: Path) -> Exit:
     from smelt.local import launching
 
     process, running = await launching.launch(options)
@@ -148,7 +148,7 @@ async def _run_in_foreground(options: "LaunchOptions") -> Exit:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     waiting = asyncio.create_task(stopped.wait())
     ended = asyncio.create_task(asyncio.to_thread(process.wait))
-    _print(running, Output.PRETTY)
+    _print(running, Output.PRETTY, folder)
     OUT.print("Ctrl-C stops the stack.")
     logging = asyncio.create_task(_print_logs(options.folder))
     try:
@@ -189,12 +189,20 @@ def _options(
 
     return LaunchOptions(
         folder=places.folder,
-        project=project or find(),
+        project=find() if project is None else _supabase_folder(project),
         api_port=api_port,
         db_port=db_port,
         postgrest=postgrest_from_env(),
         until_input_closes=until_input_closes,
     )
+
+
+def _supabase_folder(project: Path) -> Path:
+    """The folder of the migrations, whether it is named itself or the one that has it."""
+    for folder in (project / "supabase", project):
+        if (folder / "config.toml").exists() or (folder / "migrations").is_dir():
+            return folder
+    raise Refused(f"{project} is no Supabase project: there is neither a config.toml nor a migrations/ in it")
 
 
 def _places(folder: Path) -> "Places":
@@ -203,7 +211,7 @@ def _places(folder: Path) -> "Places":
     return Places(folder.resolve())
 
 
-def _print(running: "StackState", output: Output) -> None:
+def _print(running: "StackState", output: Output, folder: Path) -> None:
     from smelt.local.keys import Keys
 
     names = running.env(Keys())
@@ -214,6 +222,8 @@ def _print(running: "StackState", output: Output) -> None:
             print("\n".join(f'{name}="{value}"' for name, value in names.items()))
         case Output.PRETTY:
             _print_table(names)
+            chosen = "" if folder == DEFAULT_FOLDER else f" --folder {folder}"
+            OUT.print(f"For a .env: [bold]smelt local status -o env{chosen}[/]", soft_wrap=True)
 
 
 def _print_table(names: Mapping[str, str]) -> None:
@@ -228,4 +238,3 @@ def _print_table(names: Mapping[str, str]) -> None:
     ):
         table.add_row(f"[bold]{label}[/]", names[name])
     OUT.print(table)
-    OUT.print("For a .env: [bold]smelt local status -o env[/]", soft_wrap=True)

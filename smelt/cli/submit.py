@@ -1,14 +1,16 @@
 """`smelt submit`: create a smelt from files or a text, and watch it if asked to."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from smelt.cli.connection import connect
 from smelt.cli.output import OUT, Exit, print_json, run
 from smelt.cli.view import follow
-from smelt.contract.vocabulary import Mode
+from smelt.contract.vocabulary import DEFAULT_PROMPTS, Mode
+
+_PROMPTS: Final = f"What to make of it: {', '.join(DEFAULT_PROMPTS)}; may be given again. Without any: summarize."
 
 
 def submit(
@@ -16,7 +18,7 @@ def submit(
         list[Path] | None, typer.Argument(help="Recordings, up to five.", exists=True, dir_okay=False, readable=True)
     ] = None,
     text: Annotated[str | None, typer.Option(help="A text instead of recordings.")] = None,
-    prompt: Annotated[list[str] | None, typer.Option(help="What to make of it; may be given again.")] = None,
+    prompt: Annotated[list[str] | None, typer.Option(metavar="NAME", help=_PROMPTS)] = None,
     mode: Annotated[Mode, typer.Option(help="separate: a result for each file; combine: one for all.")] = "separate",
     watch: Annotated[bool, typer.Option("--watch", help="Stay and show how it goes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,

@@ -11,7 +11,7 @@ from smelt.cli.view import follow
 
 
 def watch(
-    smelt_id: Annotated[UUID, typer.Argument(help="The id that `smelt submit` printed.")],
+    smelt_id: Annotated[UUID, typer.Argument(metavar="ID", help="The id that `smelt submit` printed.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Follow a smelt live to its end."""

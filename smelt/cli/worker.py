@@ -13,6 +13,7 @@ import typer
 
 from smelt.cli.logs import write_logs
 from smelt.cli.output import Exit, ending
+from smelt.errors import SettingsError, Unauthorized
 from smelt.settings import LogSettings, ProjectSettings, WorkerSettings
 
 if TYPE_CHECKING:
@@ -52,7 +53,10 @@ async def _worker(once: bool) -> Exit:
     stop = asyncio.Event()
     _drain_on_signals(stop, drain_s=options.drain_s, leave_s=LEAVE_S)
     async with Project(project_settings.require_url(), project_settings.require_worker_key()) as project:
-        await Worker(project, options).run(once=once, stop=stop)
+        try:
+            await Worker(project, options).run(once=once, stop=stop)
+        except Unauthorized as exc:
+            raise SettingsError(f"SUPABASE_SERVICE_ROLE_KEY is not a worker's: {exc}") from exc
     return Exit.DONE
 
 

@@ -33,7 +33,10 @@ create function smelt.check_input(p_files jsonb, p_text text, p_mode text, p_cal
         elsif p_mode = 'combine' and p_caller.is_anonymous then
             perform smelt.refuse('combine_requires_auth', 'Sign in to combine several files.');
         elsif v_file_count > v_allowance.max_files then
-            perform smelt.refuse('too_many_files', format('At most %s files at a time.', v_allowance.max_files));
+            perform smelt.refuse(
+                'too_many_files',
+                format('%s files are more than the %s that are allowed.', v_file_count, v_allowance.max_files)
+            );
         elsif p_mode = 'combine' and v_file_count < 2 then
             perform smelt.refuse('combine_requires_multiple', 'It takes at least two files to combine.');
         elsif char_length(p_text) > v_limits.max_text_chars then
@@ -82,6 +85,7 @@ create function smelt.check_prompt_names(p_names text[], p_user_prompt_id uuid) 
     set search_path = ''
     as $$
     declare
+        v_known constant text[] := '{summarize,action_items,detailed_notes,qa_format,table_of_contents}';
         v_names text[];
         v_unknown text;
     begin
@@ -91,10 +95,12 @@ create function smelt.check_prompt_names(p_names text[], p_user_prompt_id uuid) 
         ) as once;
         select name into v_unknown
         from unnest(v_names) as name
-        where name is null
-            or name not in ('summarize', 'action_items', 'detailed_notes', 'qa_format', 'table_of_contents');
+        where name is null or name <> all (v_known);
         if found then
-            perform smelt.refuse('prompt_not_found', format('There is no default prompt "%s".', v_unknown));
+            perform smelt.refuse(
+                'prompt_not_found',
+                format('There is no default prompt "%s"; there are %s.', v_unknown, array_to_string(v_known, ', '))
+            );
         end if;
         return coalesce(v_names, case when p_user_prompt_id is null then '{summarize}' else '{}' end::text[]);
     end

@@ -73,3 +73,18 @@ def test_a_wrong_setting_is_named(
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=name):
         settings.read()
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:54321", "ftp://example.com", "https://", "https://ref.supabase.co/rest/v1", "http:///rest"]
+)
+def test_a_url_that_is_no_project_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPABASE_URL", url)
+    with pytest.raises(SettingsError, match="SUPABASE_URL"):
+        ProjectSettings.read().require_url()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:54321", "https://ref.supabase.co/", "https://example.com/supabase"])
+def test_a_url_loses_no_more_than_its_last_slash(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPABASE_URL", url)
+    assert ProjectSettings.read().require_url() == url.rstrip("/")

@@ -1,18 +1,43 @@
-"""The command line starts with what every command needs, and no more."""
+"""The command line starts with what every command needs, and no more, and says what it lacks."""
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 HEAVY = ("av", "faster_whisper", "httpx", "numpy", "prometheus_client", "psycopg", "realtime", "supabase")
 
 
-def test_help_loads_nothing_heavy() -> None:
+def smelt(*arguments: str, before: str = "", after: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command line in a Python of its own, and code before and after it."""
     program = (
-        "import sys\nsys.argv = ['smelt', '--help']\nfrom smelt.cli import main\n"
-        f"try:\n    main()\nfinally:\n    print(*sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)"
+        f"import sys\nsys.argv = {['smelt', *arguments]!r}\n{before}\nfrom smelt.cli import main\n"
+        f"try:\n    main()\nfinally:\n    {after or 'pass'}"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    done = smelt("--help", after=f"print(*sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)")
     assert done.returncode == 0, done.stderr
     assert done.stderr.split() == []
     for command in ("doctor", "list", "contract", "init", "worker"):
         assert command in done.stdout
+
+
+def test_the_version_is_told_without_a_command() -> None:
+    done = smelt("--version")
+    assert (done.returncode, done.stdout.strip()) == (0, version("smelt"))
+
+
+def test_a_missing_extra_is_told_in_a_sentence() -> None:
+    done = smelt("worker", "--once", before="sys.modules['av'] = None")
+    assert done.returncode == 2
+    assert "av is not installed" in done.stderr
+    assert "pip install" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_gateway_is_said_to_be_missing() -> None:
+    done = smelt("serve", "--port", "8000")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,15 @@
+"""`smelt serve`: kept for the HTTP gateway."""
+
+import asyncio
+
+from smelt.cli.output import Exit, run
+from smelt.errors import Refused
+
+
+def serve() -> None:
+    """Not there yet: an HTTP gateway for clients that can't use Supabase's own."""
+    run(asyncio.to_thread(_refuse))
+
+
+def _refuse() -> Exit:
+    raise Refused("there is no HTTP gateway yet; apps and services talk to the Supabase project itself")
