@@ -98,7 +98,7 @@ class WorkerSettings(Environment):
 
 
 class CaptionSettings(Environment):
-    """How `smelt show` lays out captions."""
+    """How `smelt show` and `smelt demo` lay out captions."""
 
     caption_line_chars: Annotated[int, Field(ge=8)] = 42
     caption_lines: Annotated[int, Field(ge=1)] = 2

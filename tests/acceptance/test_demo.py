@@ -1,5 +1,6 @@
 """The first thing that a newcomer runs, from a checkout and from an installed wheel."""
 
+import json
 import subprocess
 import sys
 from contextlib import suppress
@@ -8,6 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 from commands import ROOT, STANDUP_TEXT, accuracy, environment
+
+SETTINGS = {"SMELT_CAPTION_LINE_CHARS": "20", "SMELT_WORD_TIMES": "true"}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,7 @@ def test_the_demo_prints_transcript_and_action_items_and_leaves_nothing_running(
     home = str(tmp_path / "home")
     done = subprocess.run(
         [sys.executable, "-m", "smelt", "demo"],
-        env=environment({"PYTHONPATH": str(path), "HOME": home}),
+        env=environment({"PYTHONPATH": str(path), "HOME": home, **SETTINGS}),
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -40,7 +43,11 @@ def test_the_demo_prints_transcript_and_action_items_and_leaves_nothing_running(
     assert "[ ] Carla: finish the proposal by Thursday" in done.stdout
     kept = tmp_path / ".smelt" / "demo"
     assert accuracy((kept / "standup.txt").read_text(), STANDUP_TEXT) >= 0.95
-    assert (kept / "standup.srt").read_text().startswith("1\n00:00:0")
+    captions = (kept / "standup.srt").read_text()
+    assert captions.startswith("1\n00:00:0")
+    assert max(len(line) for line in captions.splitlines() if "-->" not in line) <= 20
+    for segment in json.loads((kept / "standup.json").read_text())["segments"]:
+        assert "".join(word["word"] for word in segment["words"]).strip() == segment["text"]
     assert at_home(home) == []
 
 
