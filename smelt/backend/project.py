@@ -2,19 +2,16 @@
 
 import asyncio
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 from uuid import UUID
-
-import httpx
 
 from smelt.backend.audio import AudioStore
 from smelt.backend.auth import ProjectAuth
+from smelt.backend.pool import open_pool
 from smelt.backend.realtime import Pace, RealtimeConnection
 from smelt.backend.rpc import Rpc
 from smelt.backend.tokens import TokenCallable, TokenSource, user_id
 from smelt.errors import Unauthorized
-
-MAX_CONNECTIONS: Final = 20
 
 
 class Project:
@@ -36,11 +33,7 @@ class Project:
         self.url = url.rstrip("/")
         self.key = key
         self._tokens = tokens = TokenSource(key, access_token)
-        self._http = httpx.AsyncClient(
-            auth=ProjectAuth(key, tokens),
-            timeout=timeout_s,
-            limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
-        )
+        self._http = open_pool(ProjectAuth(key, tokens), timeout_s)
         self.rpc = Rpc(self.url, self._http)
         self.audio = AudioStore(self.url, self._http)
         self.realtime = RealtimeConnection(self.url, key, tokens, self._http, pace)

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal, assert_never
 
+from smelt.backend.clock import SLEPT_S
 from smelt.errors import RequestRefused, SmeltError, Unauthorized
 
 _TOKEN_TURNED_DOWN: Final = re.compile(
@@ -27,7 +28,6 @@ class Pace:
     rate_limit_wait_s: float = 30.0
     joins_a_second: float = 50.0
     channels_a_socket: int = 100
-    clock_jump_s: float = 15.0
     clock_check_s: float = 2.0
 
 
@@ -186,7 +186,7 @@ Step = Rest | Beat | Retire
 
 def next_step(vitals: Vitals, now: float, pace: Pace) -> Step:
     """How to look after an open socket: beat when it is time; retire it when silent, old, or after a sleep."""
-    if vitals.drift_s >= pace.clock_jump_s:
+    if vitals.drift_s >= SLEPT_S:
         return Retire("the machine was asleep")
     recycle_at = vitals.opened_at + pace.recycle_s
     if now >= recycle_at:

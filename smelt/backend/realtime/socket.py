@@ -17,6 +17,7 @@ from realtime.message import SuccessSystemPayload
 from realtime.types import BroadcastPayload, RealtimeAcknowledgementStatus
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from smelt.backend.clock import WallClock
 from smelt.backend.realtime.decisions import (
     Beat,
     ChannelFailed,
@@ -57,7 +58,7 @@ class Socket:
         self._pace = pace
         self._recycle_s = recycle_s
         self._heard_at = self._beat_at = now
-        self._clock_offset = time.time() - now
+        self._clock = WallClock()
         self._seats: dict[str, Seat] = {}
         self._spent: set[str] = set()
         self._tasks: set[asyncio.Task[object]] = set()
@@ -193,11 +194,9 @@ class Socket:
         self.retire(_close_reason(error) if code is None else f"closed with {code}")
 
     def _vitals(self) -> Vitals:
-        offset = time.time() - time.monotonic()
-        drift_s, self._clock_offset = offset - self._clock_offset, offset
         # Each socket has its own time to go, so that they do not all move at once.
         opened_at = self.opened_at + self._recycle_s - self._pace.recycle_s
-        return Vitals(opened_at, self._heard_at, self._beat_at, drift_s)
+        return Vitals(opened_at, self._heard_at, self._beat_at, self._clock.ran_ahead_s())
 
     def _beat(self) -> None:
         self._beat_at = time.monotonic()
