@@ -18,6 +18,7 @@ from smelt.local.account import remove
 from smelt.local.api import ApiOptions, load_gateway, serve
 from smelt.local.errors import LocalError, LocalUnavailable
 from smelt.local.keeping import keep
+from smelt.local.leftovers import throw_away
 from smelt.local.migrations import Project
 from smelt.local.places import Places
 from smelt.local.postgres import DATABASE, SUPERUSER, Postgres
@@ -57,7 +58,7 @@ async def run(options: ClusterOptions, requests: AsyncIterator[Any], ready: Read
     places = Places(options.folder).make()
     async with AsyncExitStack() as exits:
         exits.enter_context(lock.hold(places.lock))
-        exits.callback(remove, places.folder)
+        throw_away(places, exits)
         exits.callback(remove, places.sockets)
         loading = asyncio.create_task(asyncio.to_thread(load_gateway))
         program = await ensure_program(options.cache, options.postgrest)

@@ -12,6 +12,7 @@ from smelt.local.account import remove
 from smelt.local.api import Api, ApiOptions, load_gateway, serve
 from smelt.local.errors import LocalUnavailable
 from smelt.local.keeping import keep
+from smelt.local.leftovers import throw_away
 from smelt.local.migrations import Project
 from smelt.local.places import Places
 from smelt.local.postgres import SUPERUSER, Postgres
@@ -38,7 +39,7 @@ async def run(options: StackOptions, announce: Callable[[state.StackState], None
     async with AsyncExitStack() as exits:
         exits.enter_context(lock.hold(places.lock))
         if options.throw_away:
-            exits.callback(remove, places.folder)
+            throw_away(places, exits)
         exits.callback(state.forget, places)
         exits.callback(remove, places.sockets)
         project = Project.read(options.project)

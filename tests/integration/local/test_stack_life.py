@@ -16,7 +16,7 @@ import pytest
 from processes import assert_free, assert_gone, family, wait_for
 from stack_projects import NOTES, add_migration, write_project
 
-from smelt.local import LocalCluster, LocalRefused, LocalStack
+from smelt.local import LocalCluster, LocalRefused, LocalStack, leftovers
 
 OWNER = """
 import asyncio, sys
@@ -151,6 +151,20 @@ async def test_a_killed_supervisor_leaves_no_process_and_keeps_the_data(tmp_path
         async with LocalStack(tmp_path / "stack", migrations=project) as second:
             assert bodies(second.db_url) == ["committed"]
             assert_gone(processes)
+
+
+async def test_a_killed_supervisor_of_a_throw_away_stack_is_cleaned_up_after(project: Path) -> None:
+    """Its folder is removed by a later start, which leaves those alone that are in use."""
+    async with LocalStack.from_env(migrations=project) as stack:
+        folder = _folder(stack.state.pid)
+        processes = family(stack.state.pid)
+        processes[0].kill()
+        assert_gone(processes)
+        assert (folder / "postgres").exists()
+        async with LocalStack.from_env(migrations=project) as second:
+            wait_for(lambda: not folder.exists(), 30, lambda: f"{folder} is still there")
+            leftovers.sweep(folder.parent)
+            assert bodies(second.db_url) == []
 
 
 async def test_a_crash_of_everything_keeps_the_data(tmp_path: Path, project: Path) -> None:
