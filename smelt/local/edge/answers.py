@@ -20,6 +20,6 @@ async def unrouted(request: Request, exc: Exception) -> Response:
     path = request.url.path
     for prefix, what in _NOT_SERVED.items():
         if path == prefix or path.startswith(f"{prefix}/"):
-            message = f"{what} not part of the embedded stack; `supabase start` has it."
+            message = f"{what} not part of the embedded stack, but of `supabase start`."
             return JSONResponse({"message": message}, 501)
     return JSONResponse({"message": "no Route matched with those values"}, 404)

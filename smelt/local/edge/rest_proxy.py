@@ -26,6 +26,8 @@ _HOP_BY_HOP: Final = frozenset(
 )
 # The key has done its work; policies and functions have no business with it, and PostgREST would filter by it.
 _WITHHELD: Final = _HOP_BY_HOP | {"apikey"}
+# The server in front writes a date of its own.
+_REPLACED: Final = _HOP_BY_HOP | {"date"}
 _UNAVAILABLE: Final = {"message": "The upstream server is not answering; `smelt local status` tells how it is."}
 
 
@@ -73,6 +75,6 @@ def _response(incoming: httpx.Response) -> Response:
     response.raw_headers = [
         (name.lower(), value)
         for name, value in incoming.headers.raw
-        if name.lower().decode("latin-1") not in _HOP_BY_HOP
+        if name.lower().decode("latin-1") not in _REPLACED
     ]
     return response
