@@ -34,7 +34,10 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What one entry of `postgres_changes` asks for; `*` stands for all schemas, tables or actions."""
+    """What one entry of `postgres_changes` asks for; `*` stands for all schemas, tables or actions.
+
+    Names are patterns of SQL's `like`, in which `%` and `_` stand for others.
+    """
 
     id: int
     schema: str
@@ -45,7 +48,7 @@ class Binding:
 
     def covers(self, schema: str, table: str) -> bool:
         """Whether a table is one of those asked for."""
-        return self.schema in ("*", schema) and self.table in ("*", table)
+        return _is_like(schema, self.schema) and _is_like(table, self.table)
 
     def wants(self, action: str) -> bool:
         """Whether an action is one of those asked for."""
@@ -61,6 +64,13 @@ class Binding:
             f"[event: {self.action}, schema: {self.schema}, table: {self.table}, "
             f"filters: [{filters}], select: {select}]"
         )
+
+
+def _is_like(name: str, pattern: str) -> bool:
+    wild = {"%": ".*", "_": "."}
+    return (
+        pattern == "*" or re.fullmatch("".join(wild.get(c, re.escape(c)) for c in pattern), name, re.DOTALL) is not None
+    )
 
 
 def binding_id(params: Json) -> int:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import psycopg
@@ -58,13 +58,13 @@ class _Subscription:
     resolved: tuple[_Resolved, ...]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Match:
-    """A subscriber and those of its bindings that a change meets."""
+    """A subscriber and those of its wishes that are for the table and the action of a change, or that it meets, too."""
 
     subscriber: Subscriber
     token: Token
-    bindings: list[Binding] = field(default_factory=list)
+    wishes: Sequence[_Resolved]
 
 
 class Changes:
@@ -137,18 +137,16 @@ class Changes:
             logger.warning("a change of %s.%s is lost: %s", change.relation.schema, change.relation.name, error)
 
     async def _tell(self, change: RowChange) -> None:
-        matches = await self._matches(change)
-        if not matches:
-            return
-        facts = await self._facts(change, frozenset(match.token.role for match in matches))
+        asked = self._asked(change)
+        facts = await self._facts(change, frozenset(match.token.role for match in asked)) if asked else None
         if facts is None:
             return
         types = [await self._catalog.type_of(column.type_oid) for column in change.relation.columns]
-        matches = await self._visible(change, facts, matches)
+        matches = await self._met(change, facts, asked)
         written = await self._catalog.write(frames.structured_values(change, types)) if matches else {}
         bodies: dict[tuple[str, tuple[str, ...] | None], str] = {}
         for match in matches:
-            for select, ids in _by_select(match.bindings).items():
+            for select, ids in _by_select(match.wishes).items():
                 key = (match.token.role, select)
                 if key not in bodies:
                     readable = facts.readable.get(match.token.role, frozenset())
@@ -162,23 +160,32 @@ class Changes:
             self._known_facts = key, await self._catalog.facts(change.relation.oid, roles)
         return self._known_facts[1]
 
-    async def _matches(self, change: RowChange) -> list[_Match]:
-        matches = []
+    def _asked(self, change: RowChange) -> list[_Match]:
+        """Who asks for changes like this one, whatever their filters say."""
+        oid, action = change.relation.oid, change.action
+        matches = [
+            _Match(
+                subscriber,
+                subscriber.token,
+                [each for each in subscription.resolved if oid in each.conditions and each.binding.wants(action)],
+            )
+            for subscriber, subscription in self._subscriptions.items()
+        ]
+        return [match for match in matches if match.wishes]
+
+    async def _met(self, change: RowChange, facts: TableFacts, asked: Sequence[_Match]) -> list[_Match]:
+        """Those who are told: who sees the row and has a filter that it meets, or is refused, which needs neither."""
+        refused, filtered = [], []
         values = change.filtered_values
-        for subscriber, subscription in list(self._subscriptions.items()):
-            match = _Match(subscriber, subscriber.token)
-            for each in subscription.resolved:
-                if await self._meets(each, change, values):
-                    match.bindings.append(each.binding)
-            if match.bindings:
-                matches.append(match)
-        return matches
+        for match in asked:
+            if frames.refusal(change, facts, facts.readable.get(match.token.role, frozenset())) is not None:
+                refused.append(match)
+            elif wishes := [each for each in match.wishes if await self._meets(each, change, values)]:
+                filtered.append(_Match(match.subscriber, match.token, wishes))
+        return refused + await self._visible(change, facts, filtered)
 
     async def _meets(self, each: _Resolved, change: RowChange, values: Mapping[str, str | None]) -> bool:
-        conditions = each.conditions.get(change.relation.oid)
-        if conditions is None or not each.binding.wants(change.action):
-            return False
-        for condition in conditions:
+        for condition in each.conditions[change.relation.oid]:
             column = condition.filter.column
             if column not in values or not await self._is_met(condition, values[column]):
                 return False
@@ -206,11 +213,11 @@ def _frame(subscriber: Subscriber, change: RowChange, body: str, ids: Sequence[i
     return frames.postgres_changes(subscriber.topic, body, ids)
 
 
-def _by_select(bindings: Sequence[Binding]) -> dict[tuple[str, ...] | None, list[int]]:
-    # The platform names the last of the matching wishes first.
+def _by_select(wishes: Sequence[_Resolved]) -> dict[tuple[str, ...] | None, list[int]]:
+    """The ids of wishes by the columns that they select, in whatever order: a frame for each."""
     grouped: dict[tuple[str, ...] | None, list[int]] = {}
-    for binding in reversed(bindings):
-        ids = grouped.setdefault(binding.select, [])
-        if binding.id not in ids:
-            ids.append(binding.id)
-    return grouped
+    # The platform names the last of the matching wishes first.
+    for binding in (each.binding for each in reversed(wishes)):
+        select = None if binding.select is None else tuple(sorted(binding.select))
+        grouped.setdefault(select, []).append(binding.id)
+    return dict(sorted(grouped.items(), key=lambda group: ",".join(group[0] or ())))

@@ -25,7 +25,7 @@ class Channel:
     """The state of a joined channel; `readable` and `writable` are what policies allowed, until a new token comes.
 
     `join_ref` is the client's, which closing refers to; `reply_ref`, which replies carry, is the join's own reference
-    where the client gave none.
+    where the client gave none. `tracked` is what it says of itself, as JSON text with sorted keys.
     """
 
     key: ChannelKey
@@ -41,6 +41,7 @@ class Channel:
     on_shut: Callable[["Channel"], None]
     writable: dict[Extension, bool] = field(default_factory=dict)
     tracks: bool = False
+    tracked: str | None = None
     replayed: list[tuple[str, Push | UserBroadcast]] = field(default_factory=list)
     replayed_ids: frozenset[str] = frozenset()
     withheld: list[tuple[Encoded, str | None]] | None = None

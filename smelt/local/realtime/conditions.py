@@ -5,6 +5,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from smelt.local.realtime.bindings import Filter
+from smelt.local.realtime.rendering import NO_NUMBERS, NUMBERS
 
 _NUMERIC: Final = frozenset({"int2", "int4", "int8", "oid", "numeric"})
 _EQUAL_AS_TEXT: Final = frozenset(
@@ -32,8 +33,11 @@ class Undecided(Exception):
 
 
 def evaluate(condition: Condition, value: str | None) -> bool:
-    """Say whether a value meets a condition; raise Undecided. Null meets nothing but `is` and `isdistinct`."""
-    verdict = _evaluate(condition, value)
+    """Say whether a value meets a condition; raise Undecided. Null meets nothing but `is` and `isdistinct`.
+
+    What is no number counts as null, which is what clients are told of it.
+    """
+    verdict = _evaluate(condition, None if value in NO_NUMBERS and condition.base in NUMBERS else value)
     return verdict is not None and verdict is not condition.filter.negated
 
 

@@ -4,6 +4,7 @@ As on the platform a join that fails holds up its whole socket for a while, in b
 """
 
 import asyncio
+import json
 import random
 import time
 from collections.abc import Mapping
@@ -205,11 +206,11 @@ class Connection:
 
     async def _broadcast(self, channel: Channel, ref: Json, message: Outgoing, size_bytes: int) -> None:
         request = channel.request
+        if not await self._writable(channel, "broadcast"):
+            return
         if size_bytes > self._options.max_broadcast_bytes:
             if request.broadcast_ack:
                 channel.reply(ref, "payload_size_exceeded", status="error")
-            return
-        if not await self._writable(channel, "broadcast"):
             return
         self._hub.send(channel.key, message, sender=None if request.broadcast_self else channel)
         if request.broadcast_ack:
@@ -235,20 +236,30 @@ class Connection:
         if not channel.presence_calls.allows(time.monotonic()):
             channel.shut("Client presence rate limit exceeded")
             return
-        match str(payload["event"]).lower(), payload.get("payload", {}):
-            case "track", dict() as meta if await self._writable(channel, "presence"):
+        match str(payload["event"]).lower():
+            case "track":
+                await self._track(channel, frame.ref, payload.get("payload", {}))
+            case "untrack":
                 channel.reply(frame.ref, {})
-                channel.tracks = True
-                self._hub.track(channel.key, channel, channel.presence_key, meta)
-            case "track", dict():
-                channel.reply(frame.ref, {}, status="error")
-            case "track", _:
-                channel.reply(frame.ref, {"reason": "Presence track payload must be a map"}, status="error")
-            case "untrack", _:
-                channel.reply(frame.ref, {})
+                channel.tracked = None
                 self._hub.untrack(channel.key, channel)
             case _:
                 channel.reply(frame.ref, {}, status="error")
+
+    async def _track(self, channel: Channel, ref: Json, meta: Json) -> None:
+        if not await self._writable(channel, "presence"):
+            channel.reply(ref, {}, status="error")
+        elif not isinstance(meta, dict):
+            channel.reply(ref, {"reason": "Presence track payload must be a map"}, status="error")
+        elif len(dump(meta).encode()) > self._options.max_broadcast_bytes:
+            channel.shut("Track message size exceeded")
+        else:
+            channel.reply(ref, {})
+            channel.tracks = True
+            # Who says the same again tells nobody.
+            if (text := json.dumps(meta, sort_keys=True)) != channel.tracked:
+                channel.tracked = text
+                self._hub.track(channel.key, channel, channel.presence_key, meta)
 
     def _send(self, message: Push) -> None:
         # What the socket answers itself does not queue behind what its channels say.

@@ -29,6 +29,8 @@ left join pg_type b on b.oid = t.typbasetype
 where a.attrelid = %(oid)s and a.attname = %(column)s and a.attnum > 0 and not a.attisdropped
   and has_column_privilege(%(role)s, a.attrelid, a.attnum, 'SELECT')
 """
+# Fails for a role that is not there.
+_ROLE: Final = "select has_table_privilege(%s, 'pg_catalog.pg_class', 'SELECT')"
 _READABLE: Final = """
 select a.attname::text from pg_attribute a
 where a.attrelid = %(oid)s and a.attnum > 0 and not a.attisdropped
@@ -67,6 +69,7 @@ class Filters:
             )
         try:
             async with self._pool.connection() as connection:
+                await connection.execute(_ROLE, (role,))
                 return {oid: await _resolve_table(connection, oid, binding, role) for oid in tables}
         except psycopg.Error as error:
             raise _exception(binding, error.sqlstate or "XX000", _message(error)) from error

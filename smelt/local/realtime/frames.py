@@ -81,9 +81,9 @@ def change_body(
     max_bytes: int,
 ) -> str:
     """Write `data` of a change for those who may read these columns and selected some of them."""
-    errors = _errors(change, facts, readable)
+    errors = refusal(change, facts, readable)
     if errors is not None:
-        return _data(change, "{}", "{}", (), errors, timestamp="null")
+        return _data(change, "{}", "{}", "[]", errors, timestamp="null")
     shown = readable if select is None else readable & {*select, *facts.key}
     columns = [
         (column.name, kind) for column, kind in zip(change.relation.columns, types, strict=True) if column.name in shown
@@ -95,7 +95,9 @@ def change_body(
     if change.size_bytes > max_bytes:
         errors, max_value_bytes = TOO_LARGE, _KEPT_BYTES
     record, old_record = (_record(columns, values, written, max_value_bytes) for values in (change.record, old))
-    return _data(change, record, old_record, columns, errors, timestamp=dump(_timestamp(change.committed_us)))
+    names = ", ".join(f'{{"name": {dump(name)}, "type": {dump(kind.name)}}}' for name, kind in columns)
+    listed = f"[{names}]" if columns else "null"
+    return _data(change, record, old_record, listed, errors, timestamp=dump(_timestamp(change.committed_us)))
 
 
 def structured_values(change: RowChange, types: Sequence[PgType]) -> list[tuple[PgType, str]]:
@@ -117,7 +119,8 @@ def system(name: str, join_ref: Json, message: str, *, status: str = "error", ex
     return Push(TOPIC_PREFIX + name, "system", dump(payload), join_ref=join_ref)
 
 
-def _errors(change: RowChange, facts: Facts, readable: frozenset[str]) -> str | None:
+def refusal(change: RowChange, facts: Facts, readable: frozenset[str]) -> str | None:
+    """Why those who may read these columns are told no more of a change than that it was; None when they are."""
     if change.action == "DELETE":
         return None
     if not facts.key:
@@ -129,17 +132,16 @@ def _data(
     change: RowChange,
     record: str,
     old_record: str,
-    columns: Sequence[tuple[str, PgType]],
+    columns: str,
     error: str | None,
     *,
     timestamp: str,
 ) -> str:
     relation, action = change.relation, change.action
-    names = ", ".join(f'{{"name": {dump(name)}, "type": {dump(kind.name)}}}' for name, kind in columns)
     parts = [f'"table":{dump(relation.name)}', f'"type":{dump(action)}']
     if action != "DELETE":
         parts.append(f'"record":{record}')
-    parts += [f'"columns":[{names}]', f'"errors":{dump(None if error is None else [error])}']
+    parts += [f'"columns":{columns}', f'"errors":{dump(None if error is None else [error])}']
     parts += [f'"schema":{dump(relation.schema)}', f'"commit_timestamp":{timestamp}']
     if action != "INSERT":
         parts.append(f'"old_record":{old_record}')

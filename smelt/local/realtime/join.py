@@ -65,18 +65,28 @@ def parse_join(name: str, payload: Json) -> JoinRequest:
         replication_ready=_truthy(broadcast.get("replication_ready")),
         presence_key=key if isinstance(key, str) else "",
         presence_enabled=_truthy(presence.get("enabled")),
-        replay=_parse_replay(broadcast.get("replay"), private=private),
-        bindings=tuple(bindings) if isinstance(bindings, list) else (),
+        replay=_parse_replay(broadcast, private=private),
+        bindings=_parse_bindings(bindings) if isinstance(bindings, list) else (),
         access_token=access_token,
     )
 
 
-def _parse_replay(replay: Json, *, private: bool) -> Replay | None:
+def _parse_bindings(wishes: list[Json]) -> tuple[Json, ...]:
+    for wish in wishes:
+        if wish is not None and not isinstance(wish, dict):
+            raise JoinRefused(f"UnknownErrorOnChannel: expected a map, got:\n\n    {inspect(wish)}\n")
+    return tuple(wish for wish in wishes if wish is not None)
+
+
+def _parse_replay(broadcast: Mapping[str, Json], *, private: bool) -> Replay | None:
+    replay = broadcast.get("replay")
+    if "replay" in broadcast and not private:
+        raise JoinRefused("UnableToReplayMessages: Replay is not allowed for public channels")
     if not isinstance(replay, dict):
         return None
-    if not private:
-        raise JoinRefused("UnableToReplayMessages: Replay is not allowed for public channels")
-    since, limit = replay.get("since"), replay.get("limit", MAX_REPLAY)
+    since, limit = replay.get("since"), replay.get("limit")
+    if not _truthy(limit):
+        limit = MAX_REPLAY
     if not _is_int(since) or not _is_int(limit):
         raise JoinRefused("UnableToReplayMessages: Replay params are not valid")
     return Replay(since, max(1, min(limit, MAX_REPLAY)))

@@ -1,9 +1,9 @@
 """Who is on a channel and what they say of themselves: joins, updates and leaves as differences. No I/O."""
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from math import inf
 
 from smelt.local.realtime.protocol import Json
 
@@ -63,15 +63,16 @@ def _side(entry: _Entry | None) -> Json:
 
 @dataclass(slots=True)
 class CallLimit:
-    """At most so many calls in a sliding window."""
+    """At most so many calls in a window; the first one that comes after it opens the next."""
 
     max_calls: int
     window_s: float
-    _calls: deque[float] = field(default_factory=deque)
+    _calls: int = 0
+    _ends_at: float = -inf
 
     def allows(self, now: float) -> bool:
         """Count a call and say whether it is within the limit."""
-        while self._calls and self._calls[0] <= now - self.window_s:
-            self._calls.popleft()
-        self._calls.append(now)
-        return len(self._calls) <= self.max_calls
+        if now > self._ends_at:
+            self._calls, self._ends_at = 0, now + self.window_s
+        self._calls += 1
+        return self._calls <= self.max_calls

@@ -16,8 +16,9 @@ PHOENIX: Final = "phoenix"
 TOPIC_PREFIX: Final = "realtime:"
 
 _PUSH, _BROADCAST, _USER_PUSH, _USER_BROADCAST = 0, 2, 3, 4
+_FRAME_FIELDS: Final = 5
 _MAX_FIELD_BYTES: Final = 255
-_JSON_ENCODING: Final = 1
+_BYTES_ENCODING: Final = 0
 
 
 class Version(StrEnum):
@@ -74,7 +75,7 @@ def decode_binary(version: Version, data: bytes) -> BinaryPush:
         raise Malformed("protocol 1.0.0 has no binary frames")
     try:
         return _binary_push(data)
-    except (IndexError, ValueError) as error:
+    except (IndexError, ValueError, RecursionError) as error:
         raise Malformed("no binary frame of this protocol") from error
 
 
@@ -173,9 +174,9 @@ def _from_object(value: Json) -> Frame:
 
 
 def _from_array(value: Json) -> Frame:
-    if not isinstance(value, list) or len(value) != 5:
+    if not isinstance(value, list) or len(value) < _FRAME_FIELDS:
         raise Malformed("no array of five")
-    return _frame(*value)
+    return _frame(*value[:_FRAME_FIELDS])
 
 
 def _frame(join_ref: Json, ref: Json, topic: Json, event: Json, payload: Json) -> Frame:
@@ -189,8 +190,9 @@ def _binary_push(data: bytes) -> BinaryPush:
     kind = data[0]
     if kind == _USER_PUSH:
         *sizes, encoding = data[1:7]
-        (join_ref, ref, topic, event, _metadata), payload = _fields(data[7:], sizes)
-        return BinaryPush(join_ref, ref, topic, event, payload, is_json=encoding == _JSON_ENCODING)
+        (join_ref, ref, topic, event, metadata), payload = _fields(data[7:], sizes)
+        json.loads(metadata or "{}")  # Nothing is done with it, but it has to be JSON.
+        return BinaryPush(join_ref, ref, topic, event, payload, is_json=encoding != _BYTES_ENCODING)
     if kind == _PUSH:
         (join_ref, ref, topic, event), payload = _fields(data[5:], [data[1], data[2], data[3], data[4]])
         return BinaryPush(join_ref, ref, topic, event, payload, generic=True)

@@ -9,9 +9,9 @@ from typing import Final
 
 from smelt.local.realtime.protocol import dump
 
-_PLAIN_NUMBERS: Final = frozenset({"int2", "int4", "int8", "numeric"})
 _FLOATS: Final = frozenset({"float4", "float8"})
-_NO_NUMBERS: Final = frozenset({"NaN", "Infinity", "-Infinity"})
+NUMBERS: Final = frozenset({"int2", "int4", "int8", "numeric"}) | _FLOATS
+NO_NUMBERS: Final = frozenset({"NaN", "Infinity", "-Infinity"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,13 @@ WRITTEN: Final = "jsonb"
 
 def needs_postgres(pg_type: PgType, text: str) -> bool:
     """Say whether only Postgres can write this value as JSON; for floats, it writes their exponents out."""
-    return pg_type.structured or (pg_type.base in _FLOATS and text not in _NO_NUMBERS)
+    return pg_type.structured or (pg_type.base in _FLOATS and text not in NO_NUMBERS)
 
 
 def render(pg_type: PgType, text: str) -> str:
     """Write one value, given in Postgres' text form, as JSON text."""
-    if pg_type.base in _PLAIN_NUMBERS or pg_type.base in _FLOATS:
-        return "null" if text in _NO_NUMBERS else text
+    if pg_type.base in NUMBERS:
+        return "null" if text in NO_NUMBERS else text
     convert = _CONVERSIONS.get(pg_type.base)
     return dump(text) if convert is None else convert(text)
 

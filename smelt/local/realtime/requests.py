@@ -9,8 +9,6 @@ from smelt.local.realtime.protocol import Json, Push, UserBroadcast, dump
 
 _BLANK = "can't be blank"
 _INVALID = "is invalid"
-_TRUE = (True, "true", "1", 1)
-_FALSE = (False, "false", "0", 0, None)
 
 
 class BadJson(ValueError):
@@ -71,9 +69,10 @@ def single_message(key: ChannelKey, event: str, body: bytes, *, is_json: bool) -
 def _check(message: dict[str, Json], max_bytes: int) -> dict[str, Json]:
     errors: dict[str, Json] = {}
     for field in ("topic", "event"):
-        if message.get(field) in (None, ""):
+        text = message.get(field)
+        if text is None or (isinstance(text, str) and not text.strip()):
             errors[field] = [_BLANK]
-        elif not isinstance(message[field], str):
+        elif not isinstance(text, str):
             errors[field] = [_INVALID]
     if message.get("payload") is None:
         errors["payload"] = [_BLANK]
@@ -81,15 +80,27 @@ def _check(message: dict[str, Json], max_bytes: int) -> dict[str, Json]:
         errors["payload"] = [_INVALID]
     elif len(dump(message["payload"])) > max_bytes:
         errors["payload"] = ["Payload size exceeds tenant limit"]
-    if message.get("private") not in (*_TRUE, *_FALSE):
+    if _boolean(message.get("private")) is None:
         errors["private"] = [_INVALID]
+    if not isinstance(message.get("id"), str | None):
+        errors["id"] = [_INVALID]
     return errors
 
 
+def _boolean(value: Json) -> bool | None:
+    match value:
+        case True | "true" | "1":
+            return True
+        case False | "false" | "0" | None:
+            return False
+        case _:
+            return None
+
+
 def _batch_message(message: dict[str, Json]) -> BatchMessage:
-    key = ChannelKey(str(message["topic"]), private=message.get("private") in _TRUE)
+    key = ChannelKey(str(message["topic"]), private=_boolean(message.get("private")) is True)
     payload: dict[str, Json] = {"event": message["event"], "payload": message["payload"], "type": "broadcast"}
-    if isinstance(message.get("id"), str):
+    if message.get("id"):
         payload["meta"] = {"id": message["id"]}
     return BatchMessage(key, Push(key.topic, "broadcast", dump(payload)))
 

@@ -46,7 +46,7 @@ class Socket:
         await self._exchange(version, token)
 
     def _check_key(self) -> Token:
-        key = self._websocket.query_params.get("apikey", self._websocket.headers.get("x-api-key"))
+        key = self._websocket.headers.get("x-api-key", self._websocket.query_params.get("apikey"))
         if key is None:
             raise _Refused("API key is missing")
         try:

@@ -67,6 +67,7 @@ def test_a_payload_that_is_no_object_is_quoted() -> None:
     [
         ({"since": 7, "limit": 3}, Replay(7, 3)),
         ({"since": 7}, Replay(7, 25)),
+        ({"since": 7, "limit": None}, Replay(7, 25)),
         ({"since": 7, "limit": 0}, Replay(7, 1)),
         ({"since": 7, "limit": 99}, Replay(7, 25)),
         (5, None),
@@ -83,9 +84,17 @@ def test_replay_wants_numbers(replay: Any) -> None:
         parse_join("room", {"config": {"private": True, "broadcast": {"replay": replay}}})
 
 
-def test_public_channels_have_no_replay() -> None:
+@pytest.mark.parametrize("replay", [{}, {"since": 7}, 5, None])
+def test_public_channels_have_no_replay(replay: Any) -> None:
     with pytest.raises(JoinRefused, match="Replay is not allowed for public channels"):
-        parse_join("room", {"config": {"broadcast": {"replay": {}}}})
+        parse_join("room", {"config": {"broadcast": {"replay": replay}}})
+
+
+def test_a_wish_for_changes_is_an_object_or_nothing() -> None:
+    wishes = [{"event": "*"}, None, {}]
+    assert parse_join("room", {"config": {"postgres_changes": wishes}}).bindings == ({"event": "*"}, {})
+    with pytest.raises(JoinRefused, match='expected a map, got:\n\n    "x"'):
+        parse_join("room", {"config": {"postgres_changes": [{}, "x"]}})
 
 
 @given(words, values)

@@ -52,7 +52,7 @@ def test_the_differences_add_up_to_the_state(steps: list[tuple[int, str, bool]])
     assert known == {meta["phx_ref"]: name for name, entry in state.items() for meta in entry["metas"]}
 
 
-def test_calls_are_counted_in_a_sliding_window() -> None:
+def test_calls_are_counted_in_windows_that_the_first_call_opens() -> None:
     limit = CallLimit(max_calls=2, window_s=30)
-    assert [limit.allows(now) for now in (0, 1, 2)] == [True, True, False]
-    assert limit.allows(33)
+    assert [limit.allows(now) for now in (0, 29, 30)] == [True, True, False]
+    assert [limit.allows(now) for now in (31, 32, 33)] == [True, True, False]

@@ -100,6 +100,15 @@ def test_frames_of_the_other_protocol_are_malformed() -> None:
         decode_binary(V1, bytes.fromhex("0301020b0800013135307265616c74696d653a626362696e5f6a736f6e7b7d"))
 
 
+def test_what_follows_the_five_fields_of_an_array_is_left_alone() -> None:
+    assert decode_text(V2, '["1","2","t","e",{},7]') == decode_text(V2, '["1","2","t","e",{}]')
+
+
+@pytest.mark.parametrize(("encoding", "is_json"), [(0, False), (1, True), (2, True)])
+def test_what_is_not_encoded_as_bytes_is_json(encoding: int, is_json: bool) -> None:
+    assert decode_binary(V2, bytes((3, 0, 0, 1, 1, 0, encoding)) + b"te{}").is_json is is_json
+
+
 def test_a_recorded_binary_push_is_read() -> None:
     data = bytes.fromhex(
         "0301020b080f013135327265616c74696d653a626362696e5f6d6574617b227265706c6179223a747275657d7b226e223a357d"
@@ -109,7 +118,9 @@ def test_a_recorded_binary_push_is_read() -> None:
     assert decode_binary(V2, data) == BinaryPush("1", "53", "realtime:bc", "broadcast", b"raw-bytes", generic=True)
 
 
-@pytest.mark.parametrize("data", ["", "03", "000102", "030102", "09aa", "0301020b08000131", "0302000000000180ff"])
+@pytest.mark.parametrize(
+    "data", ["", "03", "000102", "030102", "09aa", "0301020b08000131", "0302000000000180ff", "030000010102017465787b"]
+)
 def test_a_truncated_binary_push_is_malformed(data: str) -> None:
     with pytest.raises(Malformed):
         decode_binary(V2, bytes.fromhex(data))

@@ -48,6 +48,9 @@ def test_an_empty_body_is_an_empty_object() -> None:
          [{"topic": ["is invalid"], "event": BLANK, "payload": ["is invalid"]}]),
         ({"messages": [{**GOOD, "payload": {"x": "a" * 100}}]}, [{"payload": ["Payload size exceeds tenant limit"]}]),
         ({"messages": [{**GOOD, "private": "maybe"}]}, [{"private": ["is invalid"]}]),
+        ({"messages": [{**GOOD, "private": 1}]}, [{"private": ["is invalid"]}]),
+        ({"messages": [{**GOOD, "id": 5}]}, [{"id": ["is invalid"]}]),
+        ({"messages": [{**GOOD, "topic": " \n"}]}, [{"topic": BLANK}]),
         ({"messages": [GOOD, {"topic": "t"}]}, [{}, {"event": BLANK, "payload": BLANK}]),
     ],
 )  # fmt: skip
@@ -56,7 +59,7 @@ def test_each_message_is_told_what_is_wrong_with_it(body: Any, expected: Any) ->
 
 
 def test_messages_become_broadcasts() -> None:
-    plain, private = parse_batch({"messages": [{**GOOD, "id": "i"}, {**GOOD, "private": "true", "id": 5}]}, 100)
+    plain, private = parse_batch({"messages": [{**GOOD, "id": "i"}, {**GOOD, "private": "true", "id": ""}]}, 100)
     assert (plain.key, private.key) == (ChannelKey("t", private=False), ChannelKey("t", private=True))
     assert json.loads(plain.message.payload) == {
         "event": "e",

@@ -110,6 +110,30 @@ async def test_who_is_there_is_told_to_who_comes(realtime: RealtimeServer) -> No
         assert list((await second.next("presence_diff"))["payload"]["leaves"]) == ["one"]
 
 
+async def test_who_says_the_same_again_tells_nobody(realtime: RealtimeServer) -> None:
+    async def track(meta: dict[str, int]) -> list[str]:
+        await socket.send("realtime:p", "presence", {"type": "presence", "event": "track", "payload": meta})
+        return [frame["event"] for frame in await socket.rest()]
+
+    async with raw_socket(realtime) as socket:
+        await socket.join("p", presence={"key": "one", "enabled": True})
+        await socket.rest()
+        assert await track({"a": 1, "b": 2}) == ["phx_reply", "presence_diff"]
+        assert await track({"b": 2, "a": 1}) == ["phx_reply"]
+        await socket.send("realtime:p", "presence", {"type": "presence", "event": "untrack"})
+        await socket.rest()
+        assert await track({"a": 1, "b": 2}) == ["phx_reply", "presence_diff"]
+
+
+async def test_a_presence_that_is_too_large_closes_the_channel(realtime: RealtimeServer) -> None:
+    async with raw_socket(realtime) as socket:
+        await socket.join("p", presence={"key": "one", "enabled": True})
+        meta = {"x": "x" * 3_000_000}
+        await socket.send("realtime:p", "presence", {"type": "presence", "event": "track", "payload": meta})
+        assert (await socket.next("system"))["payload"]["message"] == "Track message size exceeded"
+        await socket.next("phx_close")
+
+
 async def test_a_message_is_told_when_its_row_can_be_read(realtime: RealtimeServer) -> None:
     """Who hears of a commit and looks at once finds it done."""
     async with (
