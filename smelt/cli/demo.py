@@ -37,7 +37,7 @@ def demo(
     ] = None,
 ) -> None:
     """Smelt a recording on an embedded Supabase stack that is started for it and stopped after it."""
-    run(translated(_demo(files or [STANDUP])))
+    run(translated(lambda: _demo(files or [STANDUP])))
 
 
 async def _demo(files: Sequence[Path]) -> Exit:
@@ -65,7 +65,7 @@ async def _smelt(client: "Client", files: Sequence[Path], layout: CaptionLayout)
 
     created = await client.create(files=files, prompts=["summarize", "action_items"], submit=False)
     names = {file.id: file.filename for file in created.files}
-    OUT.print(f"Created smelt {created.id}: {', '.join(names.values())}\n")
+    OUT.print(f"Created smelt {created.id}: {', '.join(names.values())}\n", markup=False)
     code = await follow(client, created.id, names, as_json=False, submit=True)
     folder = await _keep(client, created.id, layout)
     OUT.rule()

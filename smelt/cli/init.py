@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from smelt.cli.output import OUT, Exit, run
 from smelt.cli.shipped import migration_files, version_of
@@ -60,9 +61,11 @@ def _add(folder: Path) -> Exit:
     target.mkdir(parents=True, exist_ok=True)
     for path in planned.new:
         shutil.copyfile(path, target / path.name)
-    OUT.print(f"{len(planned.new)} migrations added in {target}, {len(planned.same)} were there.", soft_wrap=True)
+    OUT.print(
+        f"{len(planned.new)} migrations added in {escape(str(target))}, {len(planned.same)} were there.", soft_wrap=True
+    )
     for path in planned.changed:
-        OUT.print(f"[yellow]{path.name} is not as smelt has it; it was left as it is.[/]", soft_wrap=True)
+        OUT.print(f"[yellow]{escape(path.name)} is not as smelt has it; it was left as it is.[/]", soft_wrap=True)
     _say_what_is_next(folder, planned)
     return Exit.DONE
 
@@ -80,4 +83,4 @@ def _say_what_is_next(folder: Path, planned: Plan) -> None:
     ]
     OUT.print("Next:")
     for number, step in enumerate(steps, start=1):
-        OUT.print(f"  {number}. {step}", soft_wrap=True)
+        OUT.print(f"  {number}. {step}", markup=False, soft_wrap=True)

@@ -3,13 +3,14 @@
 import asyncio
 import json
 import signal
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
+from rich.markup import escape
 
 from smelt.cli.output import OUT, Exit, run
 from smelt.errors import Refused, Unavailable
@@ -54,13 +55,13 @@ def start(
     ] = False,
 ) -> None:
     """Start the stack, with what its migrations lack applied, and wait until it is ready."""
-    run(translated(_start(folder, api_port, db_port, project, foreground=foreground)))
+    run(translated(lambda: _start(folder, api_port, db_port, project, foreground=foreground)))
 
 
 @app.command()
 def stop(folder: Folder = DEFAULT_FOLDER) -> None:
     """Stop the stack; its data stays."""
-    run(translated(_stop(folder)))
+    run(translated(lambda: _stop(folder)))
 
 
 @app.command()
@@ -69,13 +70,13 @@ def status(
     output: Annotated[Output, typer.Option("--output", "-o", help="env is fit for a .env file.")] = Output.PRETTY,
 ) -> None:
     """Show where the stack is reached, and its keys."""
-    run(translated(_status(folder, output)))
+    run(translated(lambda: _status(folder, output)))
 
 
 @app.command()
 def reset(folder: Folder = DEFAULT_FOLDER, project: ProjectFolder = None) -> None:
     """Throw all data away and apply the migrations and the seed again; a running stack is running again afterwards."""
-    run(translated(_reset(folder, project)))
+    run(translated(lambda: _reset(folder, project)))
 
 
 async def _start(folder: Path, api_port: int, db_port: int, project: Path | None, *, foreground: bool) -> Exit:
@@ -169,12 +170,12 @@ async def _print_logs(folder: Path) -> None:
         OUT.print(f"{path.stem:10} | {line}", markup=False, highlight=False, soft_wrap=True)
 
 
-async def translated(command: Awaitable[Exit]) -> Exit:
+async def translated(command: Callable[[], Awaitable[Exit]]) -> Exit:
     """Run a command with the errors of the embedded stack, which knows nothing of smelt, turned into smelt's own."""
     from smelt.local import LocalError, LocalUnavailable
 
     try:
-        return await command
+        return await command()
     except LocalUnavailable as exc:
         raise Unavailable(str(exc)) from exc
     except LocalError as exc:
@@ -222,7 +223,7 @@ def _print(running: "StackState", output: Output, folder: Path) -> None:
             print("\n".join(f'{name}="{value}"' for name, value in names.items()))
         case Output.PRETTY:
             _print_table(names)
-            chosen = "" if folder == DEFAULT_FOLDER else f" --folder {folder}"
+            chosen = "" if folder == DEFAULT_FOLDER else f" --folder {escape(str(folder))}"
             OUT.print(f"For a .env: [bold]smelt local status -o env{chosen}[/]", soft_wrap=True)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final, NoReturn
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from smelt.errors import Refused, SmeltError, SmeltFailed, Unavailable
 
@@ -46,7 +47,7 @@ def exit_code(error: SmeltError) -> Exit:
 
 def print_error(error: SmeltError) -> None:
     """The sentence of an error on stderr, for people."""
-    ERR.print(f"[bold red]smelt:[/] {error}", soft_wrap=True)
+    ERR.print(Text.assemble(("smelt:", "bold red"), f" {error}"), soft_wrap=True)
 
 
 def run(command: Coroutine[Any, Any, Exit], *, as_json: bool = False) -> NoReturn:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from rich.console import Console
 from rich.markdown import Markdown
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
@@ -124,7 +125,7 @@ class LiveView:
         )
         self._whole = self._bars.add_task("Waiting to process...", total=100, note="")
         self._files: dict[UUID, TaskID] = {
-            file_id: self._bars.add_task(f"  {name}", total=100, note="") for file_id, name in names.items()
+            file_id: self._bars.add_task(f"  {escape(name)}", total=100, note="") for file_id, name in names.items()
         }
 
     def __enter__(self) -> Self:
@@ -210,7 +211,7 @@ def print_end(console: Console, update: Completed | Failed) -> None:
         console.print(f"[bold red]Failed:[/] {update.error_message} [dim]({update.error_code})[/]")
         return
     for result in update.results:
-        console.rule(f"[bold]{result.filename}")
+        console.rule(Text(result.filename, style="bold"))
         console.print(Markdown(result.content))
     if update.outcome == "partial":
         console.print("[yellow]Some files failed; `smelt show` has what there is.[/]")
