@@ -11,10 +11,12 @@ import pytest
 from bench import Customer, Watched, WorkerProcess, customer, eventually, measured, working
 from stacks import Stack, sign_up
 from stuck import ENDLESS_WINDOW
+from told import Told
 
+import smelt
 from smelt.backend.project import Project
 from smelt.backend.worker_calls import WorkerCalls
-from smelt.contract.state import Created
+from smelt.contract.state import Created, Snapshot
 
 
 def folders(parent: Path, pattern: str) -> list[Path]:
@@ -33,13 +35,32 @@ async def submitted(app: Customer, watched: Watched) -> None:
     await eventually(lambda: watched.segment_count >= 5)
 
 
+def assert_told_as_stored(updates: list[smelt.Update], state: Snapshot) -> None:
+    """A watcher has the transcript that is stored, percentages and attempts that never went back, and one end."""
+    spoken = [segment for update in updates if isinstance(update, smelt.Segments) for segment in update.segments]
+    assert [segment.model_dump(include={"index", "start", "end", "text"}) for segment in spoken] == [
+        segment.model_dump(include={"index", "start", "end", "text"}) for segment in state.segments
+    ]
+    progress = [update for update in updates if isinstance(update, smelt.Progress)]
+    percentages = [update.percentage for update in progress]
+    assert percentages == sorted(percentages)
+    attempts = [update.attempt for update in progress]
+    assert attempts == sorted(attempts)
+    assert attempts[-1] == state.attempt
+    ends = [update for update in updates if isinstance(update, smelt.Completed | smelt.Failed)]
+    assert ends == updates[-1:]
+    assert isinstance(ends[0], smelt.Completed)
+
+
 async def test_a_killed_worker_costs_no_text_and_no_second_end(
     project: Stack, tmp_path: Path, long_recording: Path, undisturbed: list[str]
 ) -> None:
     workers: list[WorkerProcess] = []
+    told = Told()
     try:
-        async with customer(project) as app:
+        async with customer(project) as app, smelt.connect(project.api_url, project.anon_key) as client:
             created = await app.create(long_recording)
+            following = asyncio.create_task(told.watch(client, created.id))
             async with app.watching(created.id) as watched:
                 await app.calls.submit_smelt(created.id)
                 for before in (ENDLESS_WINDOW, ENDLESS_WINDOW, ""):
@@ -50,6 +71,7 @@ async def test_a_killed_worker_costs_no_text_and_no_second_end(
                         workers[-1].end(signal.SIGKILL)
                 await eventually(lambda: watched.ends, 90)
                 state = await app.ended(created.id)
+                await following
                 workers[-1].end(signal.SIGTERM)
                 assert await workers[-1].exit_code() == 0
         assert state.attempt >= 3
@@ -58,6 +80,7 @@ async def test_a_killed_worker_costs_no_text_and_no_second_end(
         assert [name for name, _ in watched.ends] == ["completed"]
         watched.check_order()
         watched.check_budget()
+        assert_told_as_stored(told.updates[created.id], state)
         assert folders(tmp_path, "smelt-worker-*") == []
     finally:
         for worker in workers:
