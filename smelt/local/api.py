@@ -94,4 +94,5 @@ def _config(options: ApiOptions, url: str, postgrest_url: str) -> GatewayConfig:
         storage_dir=options.storage,
         file_size_limit=options.project.file_size_limit,
         auth=options.project.auth,
+        realtime=options.project.realtime,
     )

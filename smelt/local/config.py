@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smelt.local.keys import Keys
-from smelt.local.migrations import AuthRules
+from smelt.local.migrations import AuthRules, RealtimeLimits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,7 @@ class GatewayConfig:
     storage_dir: Path
     file_size_limit: int
     auth: AuthRules
+    realtime: RealtimeLimits
 
     @property
     def jwt_secret(self) -> str:

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import httpx
+import psycopg
 from psycopg_pool import AsyncConnectionPool
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -46,6 +47,7 @@ OPEN_AUTH_PATHS: Final = (
 )
 
 POOL_SIZE: Final = 8
+HEALTH_PATIENCE_S: Final = 3.0
 REST_TIMEOUT: Final = httpx.Timeout(120.0, connect=5.0)
 REST_LIMITS: Final = httpx.Limits(max_connections=200, max_keepalive_connections=32)
 
@@ -81,7 +83,13 @@ class _Services:
         self._database = Database(self._storage_pool)
         self._files = FileStore(config.storage_dir)
         self._realtime = Realtime(
-            RealtimeOptions(keys=config.keys, admin_dsn=config.admin_dsn, authenticator_dsn=config.authenticator_dsn)
+            RealtimeOptions(
+                keys=config.keys,
+                admin_dsn=config.admin_dsn,
+                authenticator_dsn=config.authenticator_dsn,
+                max_events_per_s=config.realtime.max_events_per_s,
+                max_joins_per_s=config.realtime.max_joins_per_s,
+            )
         )
 
     def routes(self) -> list[BaseRoute]:
@@ -96,7 +104,7 @@ class _Services:
             AnyPathMount("/auth/v1", ApiKeys(auth, keys, required=True, open_paths=OPEN_AUTH_PATHS)),
             # Public and signed URLs are opened by whoever has them: Storage looks at tokens itself.
             AnyPathMount("/storage/v1", ApiKeys(storage, keys, required=False)),
-            Route("/health", _health),
+            Route("/health", self._health),
             *create_routes(self._realtime),
         ]
 
@@ -110,6 +118,16 @@ class _Services:
             await self._sweep()
             await exits.enter_async_context(self._realtime.running())
             yield
+
+    async def _health(self, request: Request) -> Response:
+        """Answer whether Postgres and PostgREST do; it takes no key, for whoever waits for a stack."""
+        try:
+            async with asyncio.timeout(HEALTH_PATIENCE_S), self._storage_pool.connection() as connection:
+                await connection.execute("select 1")
+                (await self._rest_client.head(self._config.postgrest_url)).raise_for_status()
+        except (TimeoutError, psycopg.Error, httpx.HTTPError):
+            return JSONResponse({"healthy": False}, 503)
+        return JSONResponse({"healthy": True})
 
     async def _sweep(self) -> None:
         """Clear away what a crash has left: half received files, and files that no row knows."""
@@ -130,6 +148,3 @@ def _pool(dsn: str) -> AsyncConnectionPool:
         dsn, min_size=1, max_size=POOL_SIZE, open=False, check=AsyncConnectionPool.check_connection
     )
 
-
-async def _health(request: Request) -> Response:
-    return JSONResponse({"healthy": True})

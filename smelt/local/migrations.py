@@ -54,6 +54,24 @@ class AuthRules:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RealtimeLimits:
+    """What `[realtime]` sets, by the platform's names, since the CLI has none for it: messages that are sent and
+    delivered, and joins, of all clients in a second. The defaults are the free plan's.
+    """
+
+    max_events_per_s: int = 100
+    max_joins_per_s: int = 100
+
+    @classmethod
+    def read(cls, realtime: Mapping[str, Any]) -> "RealtimeLimits":
+        """Read the section of `config.toml`."""
+        return cls(
+            max_events_per_s=int(realtime.get("max_events_per_second", cls.max_events_per_s)),
+            max_joins_per_s=int(realtime.get("max_joins_per_second", cls.max_joins_per_s)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Project:
     """What a `supabase/` folder says, as far as the embedded stack follows it."""
 
@@ -64,6 +82,7 @@ class Project:
     max_rows: int = 1000
     file_size_limit: int = DEFAULT_FILE_SIZE_LIMIT
     auth: AuthRules = AuthRules()
+    realtime: RealtimeLimits = RealtimeLimits()
 
     @classmethod
     def read(cls, folder: Path) -> "Project":
@@ -71,7 +90,8 @@ class Project:
         if not folder.is_dir():
             raise LocalRefused(f"there is no folder {folder} with migrations")
         settings = _read_settings(folder / "config.toml")
-        api, storage, auth = (settings.get(section, {}) for section in ("api", "storage", "auth"))
+        sections = ("api", "storage", "auth", "realtime")
+        api, storage, auth, realtime = (settings.get(section, {}) for section in sections)
         return cls(
             migrations=_read_migrations(folder / "migrations"),
             seed=_read_seed(folder, settings),
@@ -80,6 +100,7 @@ class Project:
             max_rows=int(api.get("max_rows", cls.max_rows)),
             file_size_limit=_size_bytes(storage.get("file_size_limit", cls.file_size_limit)),
             auth=AuthRules.read(auth),
+            realtime=RealtimeLimits.read(realtime),
         )
 
     def fingerprint(self) -> str:

@@ -55,6 +55,14 @@ def notes(stack: StackHandle) -> list[str]:
         return [body for (body,) in connection.execute("select body from public.notes order by id")]
 
 
+async def test_a_stack_keeps_to_the_limits_of_its_project(tmp_path: Path, local_cluster: LocalCluster) -> None:
+    """Whoever tests with much load sets the limits of a paid plan."""
+    project = write_project(tmp_path / "supabase", config="[realtime]\nmax_events_per_second = 2500")
+    async with local_cluster.fresh(migrations=project) as stack, httpx.AsyncClient(base_url=stack.api_url) as http:
+        answer = await http.get("/realtime/v1/api/ping")
+        assert answer.headers["x-rate-limit"] == "2500"
+
+
 async def test_stacks_do_not_see_each_other(project: Path, local_cluster: LocalCluster) -> None:
     """Rows, users, objects, broadcasts and row changes of one stay there, be it open before or after the other."""
     async with (

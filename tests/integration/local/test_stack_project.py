@@ -10,7 +10,7 @@ from stacks import running
 
 from smelt.local import LocalRefused, LocalStack
 from smelt.local.keys import Keys
-from smelt.local.migrations import AuthRules, Project
+from smelt.local.migrations import AuthRules, Project, RealtimeLimits
 
 # What `supabase start` prints on every machine.
 ANON_KEY = (
@@ -42,6 +42,8 @@ def test_settings_come_from_config_toml(tmp_path: Path) -> None:
     enable_signup = false
     enable_anonymous_sign_ins = false
     minimum_password_length = 8
+    [realtime]
+    max_events_per_second = 2500
     """
     project = Project.read(write_project(tmp_path / "supabase", config=config))
     assert (project.schemas, project.max_rows) == (("public", "other"), 7)
@@ -49,7 +51,8 @@ def test_settings_come_from_config_toml(tmp_path: Path) -> None:
     assert project.auth == AuthRules(
         allows_sign_up=False, allows_anonymous=False, password_min_characters=8, token_lifetime_s=60
     )
-    assert Project.read(write_project(tmp_path / "default")).auth == AuthRules()
+    assert project.realtime == RealtimeLimits(max_events_per_s=2500, max_joins_per_s=100)
+    assert Project.read(write_project(tmp_path / "default")) == Project()
 
 
 @pytest.mark.parametrize(
