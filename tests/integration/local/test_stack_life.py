@@ -16,7 +16,7 @@ import pytest
 from processes import assert_free, assert_gone, family, wait_for
 from stack_projects import NOTES, add_migration, write_project
 
-from smelt.local import LocalCluster, LocalRefused, LocalStack, leftovers
+from smelt.local import LocalCluster, LocalRefused, LocalStack, StackHandle, leftovers
 
 OWNER = """
 import asyncio, sys
@@ -45,6 +45,11 @@ def bodies(url: str) -> list[str]:
 def insert(url: str, body: str) -> None:
     with psycopg.connect(url) as connection:
         connection.execute("insert into public.notes (body) values (%s)", (body,))
+
+
+def health(stack: StackHandle) -> tuple[int, object]:
+    answer = httpx.get(f"{stack.api_url}/health", timeout=30)
+    return answer.status_code, answer.json()
 
 
 def named(processes: list[psutil.Process], name: str) -> psutil.Process:
@@ -92,6 +97,10 @@ async def test_what_crashes_is_started_again(project: Path, program: str) -> Non
     async with LocalStack.from_env(migrations=project) as stack:
         insert(stack.db_url, "before")
         crashed = named(family(stack.state.pid), program)
+        assert health(stack) == (200, {"healthy": True})
+        if program == "postgrest":
+            crashed.suspend()
+            assert health(stack) == (503, {"healthy": False})
         crashed.kill()
         crashed.wait()
 
