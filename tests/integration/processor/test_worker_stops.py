@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from bench import Customer, Watched, WorkerProcess, customer, eventually, measured, working
+from bench import DEADLINE_S, Customer, Watched, WorkerProcess, customer, eventually, measured, working
+from proxies import faulty_proxy
 from stacks import Stack, sign_up
 from stuck import ENDLESS_WINDOW
 from told import Told
@@ -17,6 +19,7 @@ import smelt
 from smelt.backend.project import Project
 from smelt.backend.worker_calls import WorkerCalls
 from smelt.contract.state import Created, Snapshot
+from smelt.contract.work import Claim
 
 
 def folders(parent: Path, pattern: str) -> list[Path]:
@@ -28,6 +31,15 @@ def rows_of(stack: Stack, worker: WorkerProcess) -> list[dict[str, Any]]:
     with psycopg.connect(stack.db_url) as owner:
         found = owner.execute("select info from smelt.workers where worker_id like %s", [f"%-{worker.process.pid}-%"])
         return [info for (info,) in found]
+
+
+async def claimed_by(calls: WorkerCalls) -> Claim:
+    """What another worker gets as soon as there is something to be had."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not (claims := await calls.claim_smelts("another")).smelts:
+        assert time.monotonic() < deadline_s
+        await asyncio.sleep(claims.next_due_in_s or 0.1)
+    return claims.smelts[0]
 
 
 async def submitted(app: Customer, watched: Watched) -> None:
@@ -137,6 +149,29 @@ async def test_a_worker_leaves_in_time_in_the_middle_of_a_window_and_gives_back_
         assert folders(tmp_path, "smelt-worker-*") == []
     finally:
         worker.close()
+
+
+async def test_a_worker_leaves_a_project_that_answers_nothing_and_another_one_goes_on_after_the_lease(
+    project: Stack, tmp_path: Path, long_recording: Path
+) -> None:
+    async with customer(project) as app, faulty_proxy(project.api_url) as proxy:
+        settings = {"SUPABASE_URL": proxy.url, "SMELT_DRAIN_S": "0", "SMELT_LEASE_S": "5"}
+        worker = WorkerProcess(project, tmp_path, before=ENDLESS_WINDOW, **settings)
+        try:
+            created = await app.create(long_recording)
+            async with app.watching(created.id) as watched:
+                await submitted(app, watched)
+                proxy.silence()
+                worker.end(signal.SIGTERM)
+                assert await worker.exit_code() == 3
+            assert "the project does not answer" in worker.log.read_text()
+            async with Project(project.api_url, project.service_role_key) as other:
+                claim = await claimed_by(WorkerCalls(other.rpc))
+            assert (claim.id, claim.attempt) == (created.id, 2)
+            assert claim.files[0].segment_count >= 5
+            await app.calls.cancel_smelt(created.id)
+        finally:
+            worker.close()
 
 
 async def test_a_worker_that_lost_its_smelt_says_no_more(
