@@ -7,10 +7,9 @@ with smelt.blocking.connect(url, key) as client:
 """
 
 import asyncio
-import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 from uuid import UUID
 
 from smelt.backend.tokens import TokenCallable
@@ -18,7 +17,7 @@ from smelt.contract.batches import Batch
 from smelt.contract.rows import FileRow, Notification, SmeltRow
 from smelt.contract.state import Created, Snapshot
 from smelt.contract.vocabulary import Mode
-from smelt.errors import Refused
+from smelt.loop_thread import EventLoopThread
 from smelt.subscriber.client import Client as AsyncClient
 from smelt.subscriber.client import File
 from smelt.subscriber.client import connect as connect_async
@@ -31,48 +30,6 @@ from smelt.subscriber.updates import BatchProgress, Completed, Update
 
 T = TypeVar("T")
 OnInvalidate = Callable[[frozenset[Key]], None]
-
-
-class EventLoopThread:
-    """An event loop in a thread of its own; `run` may be called from any other thread, Ctrl-C interrupts it."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="smelt", daemon=True)
-        self._thread.start()
-
-    @property
-    def closed(self) -> bool:
-        """True once nothing can be run any more."""
-        return not self._thread.is_alive()
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine and wait for its result; it is cancelled when the wait is interrupted."""
-        if self.closed:
-            work.close()
-            raise Refused("the client is closed")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def ask(self, question: Callable[[], T]) -> T:
-        """Call a plain function where the loop runs, so that nothing changes meanwhile."""
-
-        async def answer() -> T:
-            return question()
-
-        return self.run(answer())
-
-    def close(self) -> None:
-        """End the loop and its thread."""
-        self.run(self._loop.shutdown_asyncgens())
-        self.run(self._loop.shutdown_default_executor())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
 
 class Client:
@@ -95,7 +52,7 @@ class Client:
         if self._thread.closed:
             return
         try:
-            self._thread.run(self._client.aclose())
+            self._thread.run(self._client.aclose)
         finally:
             self._thread.close()
 
@@ -113,41 +70,40 @@ class Client:
     ) -> Created:
         """Create a smelt of recordings or a text, upload the recordings, and submit it unless told not to."""
         return self._thread.run(
-            self._client.create(
-                files=files,
-                text=text,
-                prompts=prompts,
-                mode=mode,
-                user_prompt_id=user_prompt_id,
-                batch_id=batch_id,
-                idempotency_key=idempotency_key,
-                submit=submit,
-            )
+            self._client.create,
+            files=files,
+            text=text,
+            prompts=prompts,
+            mode=mode,
+            user_prompt_id=user_prompt_id,
+            batch_id=batch_id,
+            idempotency_key=idempotency_key,
+            submit=submit,
         )
 
     def submit(self, smelt_id: UUID | str) -> Snapshot:
         """Hand a smelt that was created with `submit=False` over to the workers."""
-        return self._thread.run(self._client.submit(smelt_id))
+        return self._thread.run(self._client.submit, smelt_id)
 
     def get(self, smelt_id: UUID | str, *, with_words: bool = False) -> Snapshot:
         """The whole state of a smelt now, with its transcript; raises `NotFound`."""
-        return self._thread.run(self._client.get(smelt_id, with_words=with_words))
+        return self._thread.run(self._client.get, smelt_id, with_words=with_words)
 
     def cancel(self, smelt_id: UUID | str) -> Snapshot:
         """Cancel a smelt: it ends as failed with `cancelled`; one that has ended stays as it is."""
-        return self._thread.run(self._client.cancel(smelt_id))
+        return self._thread.run(self._client.cancel, smelt_id)
 
     def retry(self, smelt_id: UUID | str) -> Snapshot:
         """Start a failed smelt again; finished transcripts are kept."""
-        return self._thread.run(self._client.retry(smelt_id))
+        return self._thread.run(self._client.retry, smelt_id)
 
     def delete(self, smelt_id: UUID | str) -> None:
         """Remove a smelt with everything that belongs to it."""
-        self._thread.run(self._client.delete(smelt_id))
+        self._thread.run(self._client.delete, smelt_id)
 
     def create_batch(self, title: str | None = None) -> Batch:
         """Create a batch to put smelts into; only for those who are signed in."""
-        return self._thread.run(self._client.create_batch(title))
+        return self._thread.run(self._client.create_batch, title)
 
     def watch(self, smelt_id: UUID | str) -> Iterator[Update]:
         """Follow a smelt, from its present state to `Completed` or `Failed`, whatever the network does."""
@@ -159,7 +115,7 @@ class Client:
 
     def wait(self, smelt_id: UUID | str, *, timeout_s: float | None = None) -> Completed:
         """Wait for the end of a smelt; raises `SmeltFailed`, or `TimeoutError` after `timeout_s` seconds."""
-        return self._thread.run(self._client.wait(smelt_id, timeout_s=timeout_s))
+        return self._thread.run(self._client.wait, smelt_id, timeout_s=timeout_s)
 
     def diagnostics(self) -> Diagnostics:
         """How the connection, the watches and the reads stand."""
@@ -179,11 +135,11 @@ class Client:
     def _pull(self, updates: AsyncGenerator[T, None]) -> Iterator[T]:
         puller = _Puller(updates)
         try:
-            while (update := self._thread.run(puller.next())) is not None:
+            while (update := self._thread.run(puller.next)) is not None:
                 yield update
         finally:
             if not self._thread.closed:
-                self._thread.run(puller.end())
+                self._thread.run(puller.end)
 
 
 class Feed:
@@ -196,21 +152,21 @@ class Feed:
             self.on_invalidate(on_invalidate)
 
     def __enter__(self) -> Self:
-        self._thread.run(self._feed.__aenter__())
+        self._thread.run(self._feed.__aenter__)
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if not self._thread.closed:
-            self._thread.run(self._feed.close())
+            self._thread.run(self._feed.close)
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> FeedChange:
         """The next change; waits for it."""
-        return self._thread.run(self._feed.__anext__())
+        return self._thread.run(self._feed.__anext__)
 
     @property
     def smelts(self) -> Mapping[UUID, SmeltRow]:
@@ -239,29 +195,29 @@ class Notifications:
         self._notifications = notifications
 
     def __enter__(self) -> Self:
-        self._thread.run(self._notifications.__aenter__())
+        self._thread.run(self._notifications.__aenter__)
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if not self._thread.closed:
-            self._thread.run(self._notifications.close())
+            self._thread.run(self._notifications.close)
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Notification:
         """The next notification; waits for it."""
-        return self._thread.run(self._notifications.__anext__())
+        return self._thread.run(self._notifications.__anext__)
 
     def mark_seen(self, *ids: UUID | str) -> int:
         """Mark notifications as seen (shown in a list); answers how many were not yet."""
-        return self._thread.run(self._notifications.mark_seen(*ids))
+        return self._thread.run(self._notifications.mark_seen, *ids)
 
     def mark_read(self, *ids: UUID | str) -> int:
         """Mark notifications as read (opened); answers how many were not yet."""
-        return self._thread.run(self._notifications.mark_read(*ids))
+        return self._thread.run(self._notifications.mark_read, *ids)
 
 
 def connect(url: str, key: str, access_token: str | TokenCallable | None = None, *, polling: bool = True) -> Client:
@@ -271,7 +227,7 @@ def connect(url: str, key: str, access_token: str | TokenCallable | None = None,
     async def open_client() -> AsyncClient:
         return connect_async(url, key, access_token, polling=polling)
 
-    return Client(thread, thread.run(open_client()))
+    return Client(thread, thread.run(open_client))
 
 
 class _Puller(Generic[T]):

@@ -1,0 +1,97 @@
+"""Code without an event loop runs async functions, and may be interrupted wherever it is."""
+
+import asyncio
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from itertools import count
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from smelt.errors import Refused
+from smelt.loop_thread import EventLoopThread
+
+
+async def double(number: int) -> int:
+    await asyncio.sleep(0)
+    if number < 0:
+        raise ValueError(number)
+    return 2 * number
+
+
+async def running() -> int:
+    return len(asyncio.all_tasks())
+
+
+def is_interrupted(work: Callable[[], object], at: int) -> bool:
+    """Raise `KeyboardInterrupt` as a signal would, before the n-th instruction of `work` and of `run`."""
+    codes = {work.__code__, EventLoopThread.run.__code__}
+    left = at
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        if frame.f_code not in codes:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_an_interrupt_leaves_nothing_that_runs_on_or_was_never_awaited() -> None:
+    """Of a coroutine that was never awaited Python warns, and a warning is an error here."""
+    thread = EventLoopThread()
+
+    def work() -> None:
+        thread.run(double, 21)
+
+    for at in count(1):
+        if not is_interrupted(work, at):
+            break
+        while thread.run(running) > 1:
+            pass
+    assert at > 10
+    thread.close()
+
+
+def test_an_interrupt_cancels_what_is_waited_for() -> None:
+    thread = EventLoopThread()
+    cancelled = threading.Event()
+
+    async def wait() -> None:
+        try:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        thread.run(wait)
+    assert cancelled.wait(30)
+    thread.close()
+
+
+def test_results_and_errors_come_through_and_a_closed_thread_refuses() -> None:
+    thread = EventLoopThread()
+    assert thread.run(double, 21) == 42
+    with pytest.raises(ValueError, match="-1"):
+        thread.run(double, -1)
+    assert thread.ask(threading.current_thread).name == "smelt"
+    thread.close()
+    with pytest.raises(Refused):
+        thread.run(double, 1)
