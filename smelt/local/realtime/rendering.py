@@ -63,8 +63,8 @@ def _render_timestamp(text: str) -> str:
     if text.endswith("infinity"):
         return dump(text)
     date, _, time = text.partition(" ")
-    # The log is read in UTC, which Postgres writes as `+00`.
-    return dump(f"{date}T{time}:00" if time.endswith("+00") else f"{date}T{time}")
+    # The log is read in UTC, which Postgres writes as `+00`; ` BC` may follow.
+    return dump(f"{date}T{time.replace('+00', '+00:00')}")
 
 
 _CONVERSIONS: Final[dict[str, Callable[[str], str]]] = {
