@@ -105,10 +105,10 @@ class WorkerCalls:
         return parse(Report, answer)
 
     async def renew_leases(
-        self, worker_id: str, leases: Sequence[tuple[UUID, int]], *, lease_s: int = 30
+        self, worker_id: str, leases: Sequence[tuple[UUID, int, bool]], *, lease_s: int = 30
     ) -> tuple[LeaseAnswer, ...]:
-        """Renew the leases of many smelts, given as `(smelt_id, attempt)`, in one call."""
-        listed = [{"smelt_id": smelt_id, "attempt": attempt} for smelt_id, attempt in leases]
+        """Renew the leases of many smelts, given as `(smelt_id, attempt, waits)`, in one call."""
+        listed = [{"smelt_id": smelt_id, "attempt": attempt, "waits": waits} for smelt_id, attempt, waits in leases]
         answer = await self.rpc.call("renew_leases", worker_id=worker_id, leases=listed, lease_s=lease_s)
         return parse(_LeaseAnswers, answer).leases
 

@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 _RENEW_EVERY_S: Final = 2.0
 
 OnVerdict = Callable[[Verdict], None]
+Waits = Callable[[], bool]
 
 
 class Leases:
@@ -25,12 +26,12 @@ class Leases:
         self._calls = calls
         self._worker_id = worker_id
         self._lease_s = lease_s
-        self._held: dict[UUID, tuple[int, OnVerdict]] = {}
+        self._held: dict[UUID, tuple[int, OnVerdict, Waits]] = {}
         self._now = asyncio.Event()
 
-    def hold(self, claim: Claim, on_verdict: OnVerdict) -> None:
-        """Renew the lease of this claim from now on."""
-        self._held[claim.id] = (claim.attempt, on_verdict)
+    def hold(self, claim: Claim, on_verdict: OnVerdict, waits: Waits = lambda: False) -> None:
+        """Renew the lease of this claim from now on; while it `waits`, the death of this worker counts no failure."""
+        self._held[claim.id] = (claim.attempt, on_verdict, waits)
 
     def drop(self, claim: Claim) -> None:
         """Renew it no longer."""
@@ -54,9 +55,9 @@ class Leases:
         """Renew everything that is held, and pass the verdicts on."""
         if not self._held:
             return
-        asked = {smelt_id: attempt for smelt_id, (attempt, _) in self._held.items()}
-        for answer in await self._calls.renew_leases(self._worker_id, list(asked.items()), lease_s=self._lease_s):
-            attempt, on_verdict = self._held.get(answer.smelt_id, (None, None))
+        asked = [(smelt_id, attempt, waits()) for smelt_id, (attempt, _, waits) in self._held.items()]
+        for answer in await self._calls.renew_leases(self._worker_id, asked, lease_s=self._lease_s):
+            attempt, on_verdict, _ = self._held.get(answer.smelt_id, (None, None, None))
             if on_verdict is not None and attempt == answer.attempt and answer.verdict != "go_on":
                 on_verdict(answer.verdict)
 

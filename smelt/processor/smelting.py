@@ -16,6 +16,7 @@ from smelt.processor.logs import SmeltLog
 from smelt.processor.outcome import failure_of
 from smelt.processor.reporting import Reporter
 from smelt.processor.stages import Stages
+from smelt.processor.state import SmeltState
 from smelt.processor.tools import Tools
 from smelt.processor.voice import Voice
 
@@ -37,6 +38,7 @@ class Smelting:
         self._tools = tools
         self._log = SmeltLog(logger, claim)
         self._stopping: asyncio.Future[StopReason] = asyncio.get_running_loop().create_future()
+        self._state: SmeltState | None = None
         self._stages: Stages | None = None
         self._settling = False
 
@@ -55,7 +57,7 @@ class Smelting:
     async def run(self) -> None:
         """Work until the smelt is settled, given back, or somebody else's."""
         self._log.info("claimed, run %s at %s %.0f %%", self.claim.run, self.claim.status, self.claim.percentage)
-        self._tools.leases.hold(self.claim, self._on_verdict)
+        self._tools.leases.hold(self.claim, self._on_verdict, self._waits)
         channel = await self._tools.project.realtime.join(smelt_channel(str(self.claim.id)), on_message=self._hear)
         try:
             await channel.wait_joined(_JOIN_WAIT_S)
@@ -69,6 +71,7 @@ class Smelting:
         reporter = self._reporter(voice)
         async with _in_background(voice.keep_sending(), reporter.keep_reporting()) as background:
             with self._tools.workspace.folder(str(self.claim.id)) as folder:
+                self._state = reporter.state
                 self._stages = Stages(reporter.state, self._tools, folder)
                 work = asyncio.create_task(self._stages.run(), name=f"smelt {self.claim.id}")
                 try:
@@ -163,6 +166,11 @@ class Smelting:
             on_verdict=self._on_verdict,
             eta_s=lambda: None if self._stages is None else self._stages.eta_s(),
         )
+
+    def _waits(self) -> bool:
+        # Until its turn at the model comes, when all of it is decoded.
+        state = self._state
+        return state is not None and state.stage == "decoding" and all(file.share >= 1 for file in state.live_files)
 
     def _on_verdict(self, verdict: Verdict) -> None:
         # A renewal finds no lease any more once the smelt is settled: from then on the answer to that counts.

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from smelt.backend.project import Project
 from smelt.backend.worker_calls import WorkerCalls
@@ -46,7 +46,7 @@ class Worker:
         self._heartbeat = Heartbeat(self._calls, options.worker_id, self._about)
         self._metrics = Metrics()
         self._started_s = time.monotonic()
-        self._draining = False
+        self._state: Literal["loading", "working", "draining"] = "loading"
         self._running: dict[asyncio.Task[None], Smelting] = {}
 
     async def run(self, *, once: bool = False, stop: asyncio.Event) -> None:
@@ -100,6 +100,7 @@ class Worker:
     ) -> None:
         stopping = asyncio.create_task(stop.wait())
         try:
+            await self._until_ready(failed, stopping, tools)
             while not stopping.done() and not failed.done():
                 if not await self._take(tools, once=once) and once and not self._running:
                     return
@@ -109,6 +110,16 @@ class Worker:
                 sleeping.cancel()
         finally:
             stopping.cancel()
+
+    async def _until_ready(self, failed: "asyncio.Future[None]", stopping: asyncio.Future[Any], tools: Tools) -> None:
+        # Whoever can't load a model, or dies of it over and over, takes nothing from those who can.
+        loading = tools.model.start()
+        waiting: set[asyncio.Future[Any]] = {loading, stopping, failed}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            if loading.exception() is not None:
+                await failed
+            self._state = "working"
 
     async def _take(self, tools: Tools, *, once: bool) -> int:
         if self._room <= 0:
@@ -145,7 +156,7 @@ class Worker:
     async def _drain(self, failed: "asyncio.Future[None]") -> None:
         if not self._running:
             return
-        self._draining = True
+        self._state = "draining"
         self._heartbeat.beat()
         logger.info("draining %s smelts within %.0f s", len(self._running), self._options.drain_s)
         grace_s = 0.0 if failed.done() else max(0.0, self._options.drain_s - LEAVE_S)
@@ -168,7 +179,7 @@ class Worker:
         return {
             "model": self._options.model,
             "concurrency": self._options.concurrency,
-            "state": "draining" if self._draining else "working",
+            "state": self._state,
             "smelts": [smelting.about for smelting in self._running.values()],
             "up_seconds": round(time.monotonic() - self._started_s),
         }

@@ -53,12 +53,14 @@ create unique index requests_idempotency_key on smelt.requests (user_id, idempot
 create index requests_client_idx on smelt.requests (client) where client is not null;
 
 -- Who works on what, and until when that holds. Unpublished: renewing is no change that anybody sees. As many rows as
--- smelts are under way, each renewed every few seconds: an index on `expires_at` would cost more than it finds.
+-- smelts are under way, each renewed every few seconds: an index on `expires_at` would cost more than it finds. One that
+-- `waits` is ready for the model and not at it yet: what ends its worker meanwhile is none of its doing.
 create table smelt.leases (
     smelt_id uuid primary key references public.smelts (id) on delete cascade,
     attempt bigint not null,
     worker_id text not null,
-    expires_at timestamptz not null
+    expires_at timestamptz not null,
+    waits boolean not null default false
 );
 
 -- Every time a worker took a smelt, how that ended, and what the worker was answered: a repeat is answered the same.

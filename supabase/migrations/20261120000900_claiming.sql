@@ -80,8 +80,8 @@ create function smelt.lock_due(p_now timestamptz, p_max_count integer) returns u
     end
     $$;
 
--- Count the failure of every attempt whose lease ran out, and end the smelts that have no try left. In the order of
--- their batches, so that two claims which have to lock several of them can't wait for each other.
+-- Count the failure of every attempt that was at work when its lease ran out, and end the smelts that have no try left.
+-- In the order of their batches, so that two claims which have to lock several of them can't wait for each other.
 create function smelt.count_expired(p_smelt_ids uuid[]) returns void
     language plpgsql volatile
     set search_path = ''
@@ -99,7 +99,7 @@ create function smelt.count_expired(p_smelt_ids uuid[]) returns void
         update public.smelts as s
         set failure_count = s.failure_count + 1
         from smelt.leases as l
-        where l.smelt_id = any (p_smelt_ids) and s.id = l.smelt_id;
+        where l.smelt_id = any (p_smelt_ids) and s.id = l.smelt_id and not l.waits;
 
         for v_smelt in
             select s.id
@@ -131,7 +131,8 @@ create function smelt.lease_to(p_worker_id text, p_smelt_ids uuid[], p_now times
         from public.smelts as s
         where s.id = any (p_smelt_ids)
         on conflict (smelt_id) do update
-        set attempt = excluded.attempt, worker_id = excluded.worker_id, expires_at = excluded.expires_at;
+        set attempt = excluded.attempt, worker_id = excluded.worker_id, expires_at = excluded.expires_at,
+            waits = excluded.waits;
 
         insert into smelt.attempts (smelt_id, attempt, run, worker_id, claimed_at)
         select s.id, s.attempt, s.run, p_worker_id, p_now

@@ -236,7 +236,9 @@ create function smelt.report_progress(
             return jsonb_build_object('verdict', v_verdict, 'event', null);
         end if;
         v_now := clock_timestamp();
-        update smelt.leases as l set expires_at = v_now + smelt.lease_length(p_lease_s) where l.smelt_id = p_smelt_id;
+        update smelt.leases as l
+        set expires_at = v_now + smelt.lease_length(p_lease_s), waits = l.waits and p_status = 'decoding'
+        where l.smelt_id = p_smelt_id;
 
         v_files := smelt.apply_files(p_smelt_id, p_files);
         v_segments := smelt.apply_segments(v_smelt, v_smelt.seq + 1, p_segments);
@@ -264,7 +266,8 @@ create function smelt.report_progress(
     end
     $$;
 
--- Renew the leases that a worker has, and tell it for each whether to go on. A sign of life of the worker, too.
+-- Renew the leases that a worker has, note which of them wait, and tell it for each whether to go on. A sign of life of
+-- the worker, too.
 create function smelt.renew_leases(p_worker_id text, p_leases jsonb, p_lease_s integer) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -272,14 +275,14 @@ create function smelt.renew_leases(p_worker_id text, p_leases jsonb, p_lease_s i
     begin
         -- Locked in one order, so that two calls of one worker can't wait for each other.
         with held as materialized (
-            select l.smelt_id
-            from jsonb_to_recordset(p_leases) as r (smelt_id uuid, attempt bigint)
+            select l.smelt_id, coalesce(r.waits, false) as waits
+            from jsonb_to_recordset(p_leases) as r (smelt_id uuid, attempt bigint, waits boolean)
             join smelt.leases as l on l.smelt_id = r.smelt_id and l.attempt = r.attempt
             order by l.smelt_id
             for update of l
         )
         update smelt.leases as l
-        set expires_at = clock_timestamp() + smelt.lease_length(p_lease_s)
+        set expires_at = clock_timestamp() + smelt.lease_length(p_lease_s), waits = h.waits
         from held as h
         where l.smelt_id = h.smelt_id;
         update smelt.workers as w set seen_at = clock_timestamp() where w.worker_id = p_worker_id;
@@ -342,7 +345,8 @@ create function public.report_progress(
         )
     $$;
 
--- Renew many leases in one call: `[{smelt_id, attempt}]`.
+-- Renew many leases in one call: `[{smelt_id, attempt, waits}]`. A smelt that waits for its turn at the model counts no
+-- failure if its worker dies.
 create function public.renew_leases(worker_id text, leases jsonb, lease_s integer default 30) returns jsonb
     language sql volatile security invoker
     set search_path = ''

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from bench import RECORDINGS, customer, eventually, work_once
+import psycopg
+from bench import RECORDINGS, customer, eventually, work_once, working
 from stacks import Stack
 
 from smelt.backend.project import Project
@@ -31,3 +32,22 @@ async def test_what_was_put_in_the_place_of_a_submitted_recording_is_not_heard(p
         state = await app.state(created.id)
     assert (state.status, state.error_code) == ("failed", "corrupted_file")
     assert state.segments == ()
+
+
+async def test_a_smelt_that_waits_for_its_turn_is_not_blamed_for_the_death_of_its_worker(
+    project: Stack, tmp_path: Path, long_recording: Path
+) -> None:
+    def waiting() -> list[str]:
+        with psycopg.connect(project.db_url) as owner:
+            return [str(row[0]) for row in owner.execute("select smelt_id from smelt.leases where waits")]
+
+    async with customer(project) as app:
+        long, short = await app.create(long_recording), await app.create(RECORDINGS / "greeting.ogg")
+        await app.calls.submit_smelt(long.id)
+        async with app.watching(long.id) as watched, working(project, tmp_path):
+            await eventually(lambda: watched.segment_count)
+            await app.calls.submit_smelt(short.id)
+            await eventually(lambda: waiting() == [str(short.id)])
+            assert (await app.state(short.id)).status == "decoding"
+            await app.calls.cancel_smelt(long.id)
+            assert (await app.ended(short.id)).status == "completed"
