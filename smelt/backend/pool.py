@@ -3,35 +3,45 @@
 import asyncio
 import ssl
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
 from smelt.backend.clock import SLEPT_S, WallClock
+from smelt.errors import Refused
 
 MAX_CONNECTIONS: Final = 20
 
 
-def open_pool(auth: httpx.Auth, timeout_s: float) -> httpx.AsyncClient:
-    """A pool that, once the machine was asleep, begins with new connections.
+class Pool(httpx.AsyncClient):
+    """Connections that are all new once the machine was asleep.
 
     Nobody may be at the other end of the old ones any more, and without a word from there a request would wait for
     its whole time to find out.
     """
-    clock = WallClock()
 
-    async def leave_the_dead(_: httpx.Request) -> None:
-        if clock.ran_ahead_s() >= SLEPT_S:
-            await _close_idle(pool)
+    def __init__(self, auth: httpx.Auth, timeout_s: float) -> None:
+        super().__init__(
+            auth=auth, timeout=timeout_s, verify=_tls(), limits=httpx.Limits(max_connections=MAX_CONNECTIONS)
+        )
+        self._clock = WallClock()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
-    pool = httpx.AsyncClient(
-        auth=auth,
-        timeout=timeout_s,
-        verify=_tls(),
-        limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
-        event_hooks={"request": [leave_the_dead]},
-    )
-    return pool
+    def check(self) -> None:
+        """Raise `Refused` when it is closed, or was used in another event loop."""
+        if self.is_closed:
+            raise Refused("the client is closed")
+        loop = asyncio.get_running_loop()
+        self._loop = self._loop or loop
+        if self._loop is not loop:
+            raise Refused("the client was used in another event loop: connect once in each")
+
+    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        """Send a request, over a new connection after a sleep."""
+        self.check()
+        if self._clock.ran_ahead_s() >= SLEPT_S:
+            await _close_idle(self)
+        return await super().send(request, **options)
 
 
 @cache
@@ -40,7 +50,7 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-async def _close_idle(pool: httpx.AsyncClient) -> None:
+async def _close_idle(pool: Pool) -> None:
     # The client has no way to let go of what it keeps alive; those in use end with their own requests.
     transports = [pool._transport, *pool._mounts.values()]
     pools = [transport._pool for transport in transports if isinstance(transport, httpx.AsyncHTTPTransport)]

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from smelt.backend.audio import AudioStore
 from smelt.backend.auth import ProjectAuth
-from smelt.backend.pool import open_pool
+from smelt.backend.pool import Pool
 from smelt.backend.realtime import Pace, RealtimeConnection
 from smelt.backend.rpc import Rpc
 from smelt.backend.tokens import TokenCallable, TokenSource, user_id
@@ -33,7 +33,7 @@ class Project:
         self.url = url.rstrip("/")
         self.key = key
         self._tokens = tokens = TokenSource(key, access_token)
-        self._http = open_pool(ProjectAuth(key, tokens), timeout_s)
+        self._http = Pool(ProjectAuth(key, tokens), timeout_s)
         self.rpc = Rpc(self.url, self._http)
         self.audio = AudioStore(self.url, self._http)
         self.realtime = RealtimeConnection(self.url, key, tokens, self._http, pace)

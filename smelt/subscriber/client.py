@@ -86,6 +86,8 @@ class Client:
         Without any prompt it is summarized. The same `idempotency_key` answers the same smelt, and goes on where an
         earlier call was interrupted. Raises `RequestRefused`, `Unauthorized` or `Unavailable`.
         """
+        if isinstance(files, str | PathLike) or isinstance(prompts, str):
+            raise TypeError("files and prompts are lists, also of one")
         paths = [Path(file) for file in files]
         sizes = await asyncio.gather(*(asyncio.to_thread(path.stat) for path in paths))
         created = await self._calls.create_smelt(

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import httpx
-
+from smelt.backend.pool import Pool
 from smelt.backend.realtime.channel import Callbacks, Channel, OnChange, OnJoined, OnLeft, OnMessage
 from smelt.backend.realtime.decisions import Backoff, Pace
 from smelt.backend.realtime.membership import Listener, Membership
@@ -45,7 +44,7 @@ class RealtimeConnection:
     `state` is `connected` while a socket is open, `disconnected` while dialling fails, otherwise `connecting`.
     """
 
-    def __init__(self, url: str, key: str, tokens: TokenSource, http: httpx.AsyncClient, pace: Pace | None = None):
+    def __init__(self, url: str, key: str, tokens: TokenSource, http: Pool, pace: Pace | None = None):
         self.state: ConnectionState = "disconnected"
         self._url = f"{url}/realtime/v1"
         self._key = key
@@ -104,6 +103,7 @@ class RealtimeConnection:
         join the topic, it counts as joined while the database is listened to; `on_joined` is also called when a change
         may have got lost in between, and `on_change` gets each changed row. All four have to return at once.
         """
+        self._http.check()
         membership = self._memberships.get(topic)
         if membership is None or membership.error is not None:
             membership = self._memberships[topic] = Membership(topic, self, self._pace, changes)
