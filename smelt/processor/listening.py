@@ -5,7 +5,7 @@ import logging
 
 from smelt.processor.faults import FileFault
 from smelt.processor.logs import SmeltLog
-from smelt.processor.media.recording import Recording
+from smelt.processor.media.recording import SAMPLE_RATE, Recording
 from smelt.processor.pace import Hearing
 from smelt.processor.speech.checkpoint import START, Checkpoint
 from smelt.processor.speech.seam import Seam
@@ -25,7 +25,14 @@ class Listener:
         self._state = state
         self._tools = tools
         self._log = SmeltLog(logger, state.claim)
-        self.hearing = Hearing(tools.pace)
+
+    def left_s(self, file: FileWork) -> float | None:
+        """Seconds until the model has heard a file, once it is its turn; None while that can't be told."""
+        if file.hearing is not None:
+            return file.hearing.left_s
+        if file.duration_s is None:
+            return None
+        return self._tools.pace.hearing_s(audio_s=file.duration_s - _start_s(file.start))
 
     async def recall_whole(self, file: FileWork) -> None:
         """Load the transcript of a file that an earlier attempt or run has heard to its end."""
@@ -74,12 +81,16 @@ class Listener:
             loop = asyncio.get_running_loop()
             detected = await loop.run_in_executor(executor, transcriber.detect_language, recording)
             file.language, file.language_probability = detected.code, round(detected.probability, 3)
-        self.hearing.begin()
+        file.hearing = Hearing(self._tools.pace, recording.duration_s, _start_s(start))
         seam = Seam(file.segments)
         async for passage in iterate(transcriber.listen(recording, file.language, start), executor):
-            self.hearing.take(passage)
+            file.hearing.take(passage)
             count = len(file.segments)
             new = [s.model_copy(update={"index": count + n}) for n, s in enumerate(seam.new(passage.segments))]
             # Where what is saved is in other pieces than what is heard again, the end of the one is that of the other.
             checkpoint = passage.checkpoint.limited_to(count + len(new))
             self._state.learn(file, tuple(new), checkpoint, passage.position_s / recording.duration_s)
+
+
+def _start_s(start: Checkpoint) -> float:
+    return start.span_start / SAMPLE_RATE

@@ -144,5 +144,5 @@ async def served(metrics: Metrics, calls: WorkerCalls, host: str, port: int | No
 
 
 def _realtime_factor(pace: Pace) -> float:
-    preparing, hearing = pace.preparing.factor, pace.hearing.factor
-    return math.nan if preparing is None or hearing is None else preparing + hearing
+    factor = pace.hearing_s(audio_s=1.0)
+    return math.nan if factor is None else factor

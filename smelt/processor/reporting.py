@@ -13,7 +13,7 @@ from smelt.errors import Passing
 from smelt.processor.logs import SmeltLog
 from smelt.processor.segment_events import segment_events
 from smelt.processor.state import Draft, SmeltState
-from smelt.processor.throttle import wait_before_report_s
+from smelt.processor.throttle import RECONSIDER_EVERY_S, has_moved, wait_before_report_s
 from smelt.processor.voice import Voice
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,10 @@ _RETRY_AFTER_S: Final = 1.0
 
 
 class Reporter:
-    """Reports one smelt: a change of stage at once, others at most every second, and nothing without a change."""
+    """Reports one smelt: a change of stage at once, others at most every second, and nothing without a change.
+
+    An estimate that is another one than a few seconds ago is a change, too.
+    """
 
     def __init__(
         self,
@@ -45,12 +48,13 @@ class Reporter:
         self._changed = asyncio.Event()
         self._urgent = asyncio.Event()
         self._last_report_s: float | None = None
+        self._told_s: float | None = None
         self._reporting = asyncio.Lock()
 
     async def keep_reporting(self) -> None:
         """Report changes as they come, until cancelled."""
         while True:
-            await self._changed.wait()
+            await self._wait_for_change()
             wait_s = wait_before_report_s(
                 now_s=time.monotonic(), last_report_s=self._last_report_s, urgent=self._urgent.is_set()
             )
@@ -65,13 +69,23 @@ class Reporter:
                 self._changed.set()
                 await asyncio.sleep(_RETRY_AFTER_S)
 
+    async def _wait_for_change(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RECONSIDER_EVERY_S):
+                    await self._changed.wait()
+                    return
+            since_told_s = time.monotonic() - (self._last_report_s or 0.0)
+            if has_moved(told_s=self._told_s, since_told_s=since_told_s, eta_s=self._eta_s()):
+                return
+
     async def flush(self) -> None:
         """Report now, whatever is new; what a watcher can see of it is broadcast after the commit."""
         async with self._reporting:
             self._changed.clear()
             self._urgent.clear()
             self._last_report_s = time.monotonic()
-            draft = self.state.draft()
+            draft, self._told_s = self.state.draft(), self._eta_s()
             report = await self._send(draft)
             self.state.confirm(draft)
             if report.verdict != "go_on":
@@ -86,7 +100,7 @@ class Reporter:
             status=draft.status,
             percentage=draft.percentage,
             message=draft.message,
-            eta_seconds=self._eta_s(),
+            eta_seconds=self._told_s,
             files=[file for file in draft.files if len(file) > 1],
             segments=draft.segment_rows(),
             lease_s=self._lease_s,

@@ -1,7 +1,7 @@
 """One smelt on its way through the stages."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from smelt.processor.logs import SmeltLog
 from smelt.processor.preparing import decode_file, validate
 from smelt.processor.state import FileWork, SmeltState
 from smelt.processor.tools import Tools
-from smelt.processor.writing import write
+from smelt.processor.writing import output_count, write
 
 logger = logging.getLogger(__name__)
 
@@ -58,28 +58,24 @@ class Stages:
             with tools.metrics.stage("decoding"):
                 await self._each(lambda file: decode_file(file, state, tools, folder), self._unheard())
         if self._unheard():
-            async with tools.turns.turn(self.audio_left_s):
+            async with tools.turns.turn(self._hearing_s):
                 state.enter("transcribing")
                 with tools.metrics.stage("transcribing"):
                     await self._each(self._listener.transcribe, self._unheard())
 
-    def audio_left_s(self) -> float:
-        """Seconds of audio that are not transcribed yet, as far as lengths are known."""
-        done = 1.0 if self._state.stage == "transcribing" else 0.0
-        return sum((file.duration_s or 0.0) * (1 - done * file.share) for file in self._unheard())
-
     def eta_s(self) -> float | None:
         """Seconds until this smelt is done; None as long as that can't be told."""
-        transcribing = self._state.stage == "transcribing"
-        if any(file.duration_s is None for file in self._unheard()):
-            return None
-        ahead_s = 0.0 if not self._unheard() else self._tools.turns.ahead_s(self.audio_left_s)
-        return self._tools.pace.eta_s(
-            audio_left_s=self.audio_left_s() + ahead_s,
-            prepared_s=self._listener.hearing.prepared_left_s,
-            since_heard_s=self._listener.hearing.since_heard_s if transcribing else 0.0,
-            outputs_left=len(self._state.live_files),
-        )
+        in_front = self._tools.turns.in_front_of(self._hearing_s) if self._unheard() else ()
+        hearing_s = _total([*(left_s() for left_s in in_front), self._hearing_s()])
+        return None if hearing_s is None else hearing_s + self._tools.pace.output_s * self._outputs_left
+
+    def _hearing_s(self) -> float | None:
+        return _total([self._listener.left_s(file) for file in self._unheard()])
+
+    @property
+    def _outputs_left(self) -> float:
+        files, writing = self._state.live_files, self._state.stage == "synthesizing"
+        return output_count(self._state.claim) * sum(1 - file.share if writing else 1 for file in files)
 
     async def _each(self, step: FileStep, files: list[FileWork]) -> None:
         for file in files:
@@ -91,3 +87,12 @@ class Stages:
 
     def _unheard(self) -> list[FileWork]:
         return [f for f in self._state.live_files if f.claimed.input_type == "audio" and not f.transcribed]
+
+
+def _total(seconds: Iterable[float | None]) -> float | None:
+    total_s = 0.0
+    for part_s in seconds:
+        if part_s is None:
+            return None
+        total_s += part_s
+    return total_s

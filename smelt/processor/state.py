@@ -10,6 +10,7 @@ from smelt.contract.vocabulary import ErrorCode, FileStatus, Status
 from smelt.contract.work import Claim, ClaimedFile, SavedSegment
 from smelt.processor.media.probe import Limits, Probe
 from smelt.processor.media.recording import Recording
+from smelt.processor.pace import Hearing
 from smelt.processor.progress import Place, message, overall_share, percentage
 from smelt.processor.speech.checkpoint import Checkpoint, read_checkpoint
 
@@ -32,6 +33,7 @@ class FileWork:
     source: Path | None = None
     probed: Probe | None = None
     recording: Recording | None = None
+    hearing: Hearing | None = None
 
     @property
     def id(self) -> UUID:

@@ -1,14 +1,12 @@
-"""Whose turn it is at the model, first come, first served; and how much is in front of whom."""
+"""Whose turn it is at the model, first come, first served; and what is in front of whom."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from itertools import takewhile
 
-
-@dataclass(frozen=True, eq=False)
-class _Waiting:
-    audio_left_s: Callable[[], float]
+LeftS = Callable[[], float | None]
+"""Seconds until the turn of somebody ends, once it has begun; None while that can't be told."""
 
 
 class Turns:
@@ -16,24 +14,18 @@ class Turns:
 
     def __init__(self, places: int = 1) -> None:
         self._slots = asyncio.Semaphore(places)
-        self._line: list[_Waiting] = []
+        self._line: list[LeftS] = []
 
     @asynccontextmanager
-    async def turn(self, audio_left_s: Callable[[], float]) -> AsyncIterator[None]:
+    async def turn(self, left_s: LeftS) -> AsyncIterator[None]:
         """Wait for a turn and hold it."""
-        entry = _Waiting(audio_left_s)
-        self._line.append(entry)
+        self._line.append(left_s)
         try:
             async with self._slots:
                 yield
         finally:
-            self._line.remove(entry)
+            self._line.remove(left_s)
 
-    def ahead_s(self, audio_left_s: Callable[[], float]) -> float:
-        """Seconds of audio in front of whoever waits with this; of all that wait, for one who does not yet."""
-        ahead = 0.0
-        for entry in self._line:
-            if entry.audio_left_s == audio_left_s:
-                break
-            ahead += entry.audio_left_s()
-        return ahead
+    def in_front_of(self, left_s: LeftS) -> list[LeftS]:
+        """All in front of whoever waits with this, those whose turn it is included; all there are for a newcomer."""
+        return list(takewhile(lambda other: other != left_s, self._line))

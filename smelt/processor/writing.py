@@ -4,6 +4,7 @@ import logging
 import time
 
 from smelt.contract.events import Result
+from smelt.contract.work import Claim
 from smelt.processor.state import FileWork, SmeltState
 from smelt.processor.synthesis.markdown import heading
 from smelt.processor.synthesis.sentences import sentences_of_segments, sentences_of_text
@@ -26,11 +27,16 @@ async def write(state: SmeltState, tools: Tools) -> tuple[Result, ...]:
     return (Result(file_id=claim.id, filename=COMBINED_NAME, content=content),)
 
 
+def output_count(claim: Claim) -> int:
+    """How many outputs each file of a smelt gets."""
+    return max(1, len(claim.default_prompt_names) + (claim.user_prompt is not None))
+
+
 async def _result(file: FileWork, order: Order, state: SmeltState, tools: Tools) -> Result:
     began_s = time.monotonic()
     content = await tools.synthesizer.synthesize(_source(file, state), order, lambda share: state.advance(file, share))
     state.advance(file, 1.0)
-    tools.pace.wrote(time.monotonic() - began_s)
+    tools.pace.wrote(output_count(state.claim), time.monotonic() - began_s)
     return Result(file_id=file.id, filename=file.claimed.filename, content=content)
 
 

@@ -1,6 +1,6 @@
 """Transcription of a recording, span by span and window by window."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from faster_whisper import WhisperModel
@@ -13,7 +13,7 @@ from smelt.processor.speech.batch import BatchedModel
 from smelt.processor.speech.checkpoint import START, Checkpoint
 from smelt.processor.speech.heard import Heard
 from smelt.processor.speech.spans import Span, span_from
-from smelt.processor.speech.vad import Voice, window_clips
+from smelt.processor.speech.vad import Clip, Voice, speech_s, window_clips
 
 _LANGUAGE_WINDOWS = 4
 
@@ -38,15 +38,15 @@ class SpeechOptions:
 class Passage:
     """What was heard up to `position_s` of the recording, and where to take up if nothing follows.
 
-    The first passage of a span comes when the model is about to hear it: `prepared_s` tells how much that is. Of the
-    others, `heard_s` tells how much audio they cover; 0 where a run was taken up and that is not known.
+    The first passage of a span comes when the model is about to hear it, and tells in `prepared_s` how long the span
+    is. Each tells how much speech of its span is still to be heard.
     """
 
     segments: tuple[SavedSegment, ...]
     position_s: float
     checkpoint: Checkpoint
     prepared_s: float = 0.0
-    heard_s: float = 0.0
+    speech_left_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,8 @@ class Transcriber:
     ) -> Generator[Passage, None, Checkpoint]:
         offset_s, end_s = span.start / SAMPLE_RATE, span.end / SAMPLE_RATE
         count, window = start.segment_count, start
-        pieces, silence_s = self._pieces(recording.read(span.start, span.end), language, start)
-        yield Passage((), offset_s, start, prepared_s=end_s - offset_s)
-        position_s = offset_s if start.seek == 0 else None
+        pieces, clips, from_s = self._pieces(recording.read(span.start, span.end), language, start)
+        yield Passage((), offset_s, start, prepared_s=end_s - offset_s, speech_left_s=speech_s(clips, from_s))
         for heard in pieces:
             if heard.seek < start.seek:
                 continue
@@ -115,28 +114,30 @@ class Transcriber:
                 window = window.model_copy(update={"seek": heard.seek, "warm_seek": warm_seek, "segment_count": count})
             segment = _saved(heard, count, offset_s)
             count += 1
-            yield Passage((segment,), segment.end, window, heard_s=_since(position_s, segment.end))
-            position_s = segment.end
+            yield Passage((segment,), segment.end, window, speech_left_s=speech_s(clips, heard.end))
         end = Checkpoint(
             span_start=span.end,
             way=self._way,
             segment_count=count,
             span_segments=count,
-            silence_s=start.silence_s + silence_s,
+            silence_s=start.silence_s + end_s - offset_s - speech_s(clips),
         )
-        yield Passage((), end_s, end, heard_s=_since(position_s, end_s))
+        yield Passage((), end_s, end)
         return end
 
-    def _pieces(self, samples: Samples, language: str, start: Checkpoint) -> tuple[Iterator[Heard], float]:
+    def _pieces(
+        self, samples: Samples, language: str, start: Checkpoint
+    ) -> tuple[Iterator[Heard], Sequence[Clip], float]:
+        # What is heard of a span, which parts of it are speech, and from which second on the model hears them.
         options = self.options
         seek = start.seek if start.warm_seek is None else start.warm_seek
         if not options.batch_size:
             voice = Voice(samples, vad=options.vad)
-            return sequential.listen(
+            pieces = sequential.listen(
                 self.model, voice, language, seek=seek, beam_size=options.beam_size, word_times=options.word_times
-            ), voice.silence_s
+            )
+            return pieces, voice.clips, voice.span_time(seek / self.model.frames_per_second) if voice.clips else 0.0
         clips = window_clips(samples, self.model.feature_extractor.chunk_length, vad=options.vad)
-        voiced = sum(clip.end - clip.start for clip in clips)
         batched = BatchedModel(
             model=self.model,
             language=language,
@@ -144,7 +145,8 @@ class Transcriber:
             beam_size=options.beam_size,
             word_times=options.word_times,
         )
-        return batched.listen(samples, clips, seek=start.seek), (len(samples) - voiced) / SAMPLE_RATE
+        left = clips[start.seek :]
+        return batched.listen(samples, clips, seek=start.seek), clips, left[0].start / SAMPLE_RATE if left else 0.0
 
     def _language_of(self, samples: Samples) -> Language:
         longest = _LANGUAGE_WINDOWS * self.model.feature_extractor.n_samples
@@ -152,10 +154,6 @@ class Transcriber:
             samples[:longest], language_detection_segments=_LANGUAGE_WINDOWS
         )
         return Language(code, float(probability))
-
-
-def _since(before_s: float | None, now_s: float) -> float:
-    return 0.0 if before_s is None else max(0.0, now_s - before_s)
 
 
 def _saved(heard: Heard, index: int, offset_s: float) -> SavedSegment:

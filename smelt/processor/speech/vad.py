@@ -1,5 +1,6 @@
 """Which parts of a span are speech, by the Silero model that comes with faster-whisper."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,12 +27,11 @@ class Voice:
     """The speech of a span put together without its silence, and the way back to the times of the span."""
 
     def __init__(self, samples: Samples, *, vad: bool) -> None:
-        clips = speech_clips(samples, VadOptions()) if vad else [Clip(0, len(samples))]
+        self.clips = clips = speech_clips(samples, VadOptions()) if vad else [Clip(0, len(samples))]
         self._times = SpeechTimestampsMap([{"start": c.start, "end": c.end} for c in clips], SAMPLE_RATE)
         self.samples: Samples = (
             np.concatenate([samples[c.start : c.end] for c in clips]) if clips else np.zeros(0, dtype=np.float32)
         )
-        self.silence_s = (len(samples) - len(self.samples)) / SAMPLE_RATE
 
     def span_time(self, voice_s: float, *, is_end: bool = False) -> float:
         """Seconds from the start of the span for seconds of speech."""
@@ -49,6 +49,12 @@ class Voice:
 def speech_clips(samples: Samples, options: VadOptions) -> list[Clip]:
     """The parts of `samples` that are speech, in order, without overlap."""
     return [Clip(found["start"], found["end"]) for found in get_speech_timestamps(samples, options)]
+
+
+def speech_s(clips: Sequence[Clip], from_s: float = 0.0) -> float:
+    """Seconds of speech in a span, from a time in it on."""
+    start = from_s * SAMPLE_RATE
+    return sum(max(0.0, clip.end - max(clip.start, start)) for clip in clips) / SAMPLE_RATE
 
 
 def window_clips(samples: Samples, window_s: float, *, vad: bool) -> list[Clip]:

@@ -77,7 +77,8 @@ async def test_a_file_is_heard_and_its_speed_measured(demo_model: WhisperModel, 
     assert (bench.file.language, bench.file.share) == ("en", 1.0)
     assert bench.file.trust is not None
     assert bench.file.trust["silence_seconds"] < 5
-    assert bench.pace.eta_s(audio_left_s=60) is not None
+    assert bench.pace.hearing_s(audio_s=60) is not None
+    assert bench.listener.left_s(bench.file) is not None
     assert bench.rpc.calls == []
 
 

@@ -68,8 +68,8 @@ def test_the_speed_is_shown_once_it_is_known() -> None:
     metrics, pace = Metrics(), Pace()
     metrics.follow(pace)
     assert math.isnan(value(metrics, "smelt_realtime_factor") or 0)
-    pace.prepared(10, 1)
-    pace.heard(10, 4)
+    pace.prepared(10, 5, 1)
+    pace.heard(5, 4)
     assert value(metrics, "smelt_realtime_factor") == pytest.approx(0.5)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smelt.contract.vocabulary import PERCENT_RANGES, STAGE_MESSAGES, STAGES, Status
-from smelt.processor.pace import Pace, Speed
+from smelt.processor.pace import Pace, Rate
 from smelt.processor.polling import poll_wait_s
 from smelt.processor.progress import RESUMING, Place, message, overall_share, percentage
 from smelt.processor.throttle import GATHER_S, wait_before_report_s
@@ -79,15 +79,14 @@ def test_an_idle_worker_looks_the_more_often_the_less_it_hears(
 
 def test_an_estimate_needs_measured_speeds() -> None:
     pace = Pace()
-    assert pace.eta_s(audio_left_s=60) is None
-    assert pace.eta_s(audio_left_s=0) == pace.synthesis_s
+    assert pace.hearing_s(audio_s=60) is None
     pace.heard(10, 5)
-    assert pace.eta_s(audio_left_s=60) is None
-    pace.prepared(100, 10)
-    assert pace.eta_s(audio_left_s=60) == pytest.approx(30 + 6 + pace.synthesis_s)
-    assert pace.eta_s(audio_left_s=60, prepared_s=60) == pytest.approx(30 + pace.synthesis_s)
-    assert pace.eta_s(audio_left_s=60, prepared_s=90, since_heard_s=4) == pytest.approx(26 + pace.synthesis_s)
-    assert pace.eta_s(audio_left_s=1, since_heard_s=400, outputs_left=2) == pytest.approx(2 * pace.synthesis_s)
+    assert pace.hearing_s(audio_s=60) is None
+    pace.prepared(100, 80, 10)
+    assert pace.hearing_s(audio_s=0) == 0
+    assert pace.hearing_s(audio_s=0, speech_s=60) == pytest.approx(30)
+    assert pace.hearing_s(audio_s=60) == pytest.approx(6 + 0.8 * 30)
+    assert pace.hearing_s(audio_s=60, speech_s=60) == pytest.approx(6 + 0.8 * 30 + 30)
 
 
 def test_a_changed_speed_is_learned() -> None:
@@ -98,13 +97,13 @@ def test_a_changed_speed_is_learned() -> None:
         pace.heard(10, 5)
     assert pace.hearing.factor == pytest.approx(0.5, rel=0.05)
     for _ in range(20):
-        pace.wrote(8)
-    assert pace.synthesis_s == pytest.approx(8, rel=0.01)
+        pace.wrote(2, 16)
+    assert pace.output_s == pytest.approx(8, rel=0.01)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1000), st.floats(0, 1000)), max_size=30))
 def test_a_speed_is_never_negative(measurements: list[tuple[float, float]]) -> None:
-    speed = Speed()
-    for audio_s, work_s in measurements:
-        speed.measured(audio_s, work_s)
-    assert speed.factor is None or speed.factor >= 0
+    rate = Rate()
+    for base_s, found_s in measurements:
+        rate.measured(base_s, found_s)
+    assert rate.factor is None or rate.factor >= 0

@@ -47,6 +47,8 @@ class Bench:
         self.verdict: Verdict = "go_on"
         self.failures = 0
         self.silent = False
+        self.eta_s: float | None = 12.5
+        self.considered = 0
         self.verdicts: list[Verdict] = []
         self.rpc = FakeRpc(self._answer)
         self.project = FakeProject(self.rpc)
@@ -59,13 +61,17 @@ class Bench:
             self.voice,
             lease_s=30,
             on_verdict=self.verdicts.append,
-            eta_s=lambda: 12.5,
+            eta_s=self._estimate,
         )
         self.state = self.reporter.state
 
     @property
     def reports(self) -> list[dict[str, Any]]:
         return self.rpc.named("report_progress")
+
+    def _estimate(self) -> float | None:
+        self.considered += 1
+        return self.eta_s
 
     def _answer(self, function: str, arguments: dict[str, Any]) -> Any:
         assert function == "report_progress"
@@ -103,6 +109,21 @@ async def test_a_change_of_stage_is_reported_at_once_and_the_rest_within_a_secon
         await until(lambda: len(bench.channel.sent) == 3)
     assert [report["percentage"] for report in bench.reports] == [0.0, 10.0, 14.9]
     assert [event for event, _ in bench.channel.sent] == ["progress"] * 3
+
+
+async def test_who_waits_is_told_when_it_will_be_longer_or_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smelt.processor.reporting.RECONSIDER_EVERY_S", 0.01)
+    bench = Bench()
+    bench.eta_s = 10_000.0
+    async with bench.running():
+        bench.state.enter("decoding")
+        for count, eta_s in enumerate((20_000.0, 5_000.0), start=1):
+            await until(lambda count=count: len(bench.reports) == count)
+            bench.eta_s = eta_s
+        await until(lambda: len(bench.reports) == 3)
+        considered = bench.considered
+        await until(lambda: bench.considered > considered + 5)
+    assert [report["eta_seconds"] for report in bench.reports] == [10_000.0, 20_000.0, 5_000.0]
 
 
 def test_without_a_change_nothing_is_said() -> None:

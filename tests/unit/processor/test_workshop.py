@@ -93,9 +93,8 @@ async def test_a_consumer_that_leaves_stops_the_work_at_its_next_item() -> None:
 async def test_turns_come_in_order_and_tell_what_is_in_front() -> None:
     turns = Turns()
     order: list[str] = []
-    left = {"a": 30.0, "b": 20.0}
     first_done = asyncio.Event()
-    estimates = {name: (lambda name=name: left[name]) for name in left}
+    estimates = {"a": lambda: 30.0, "b": lambda: 20.0}
 
     async def take(name: str, until: asyncio.Event | None) -> None:
         async with turns.turn(estimates[name]):
@@ -105,13 +104,13 @@ async def test_turns_come_in_order_and_tell_what_is_in_front() -> None:
 
     tasks = [asyncio.create_task(take("a", first_done)), asyncio.create_task(take("b", None))]
     await asyncio.sleep(0)
-    assert turns.ahead_s(estimates["a"]) == 0
-    assert turns.ahead_s(estimates["b"]) == 30
-    assert turns.ahead_s(lambda: 0.0) == 50
+    assert turns.in_front_of(estimates["a"]) == []
+    assert turns.in_front_of(estimates["b"]) == [estimates["a"]]
+    assert turns.in_front_of(lambda: 0.0) == [estimates["a"], estimates["b"]]
     first_done.set()
     await asyncio.wait(tasks)
     assert order == ["a", "b"]
-    assert turns.ahead_s(lambda: 0.0) == 0
+    assert turns.in_front_of(lambda: 0.0) == []
 
 
 def test_a_trust_report_names_what_is_doubtful() -> None:
