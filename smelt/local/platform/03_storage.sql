@@ -1,6 +1,8 @@
 -- Buckets and objects. The rows are the truth about what exists; the bytes lie with the Storage API.
 
-create schema storage authorization supabase_storage_admin;
+-- Of all schemas the superuser's own are the ones that `supabase db reset` leaves alone.
+create schema storage authorization supabase_admin;
+grant all on schema storage to supabase_storage_admin;
 grant usage on schema storage to postgres with grant option;
 grant usage on schema storage to anon, authenticated, service_role, dashboard_user;
 

@@ -45,6 +45,22 @@ def test_push_applies_the_migrations_to_an_empty_stack_once(tmp_path: Path) -> N
         assert "up to date" in supabase("db", "push", "--yes", stack=stack).stdout
 
 
+def test_a_reset_makes_the_database_anew() -> None:
+    """What was made beside the migrations is gone, and they are applied again; the platform's own schemas stay."""
+    with running_local() as stack:
+        with psycopg.connect(stack.db_url) as connection:
+            connection.execute("create table public.made_by_hand (); create schema mine")
+        supabase("db", "reset", "--yes", stack=stack)
+        with psycopg.connect(stack.db_url) as connection:
+            gone = "select to_regclass('public.made_by_hand'), to_regnamespace('mine')"
+            assert connection.execute(gone).fetchone() == (None, None)
+            assert connection.execute("select count(*) from storage.buckets where id = 'smelt-audio'").fetchone() == (
+                1,
+            )
+            rows = connection.execute("select version from supabase_migrations.schema_migrations order by version")
+            assert [version for (version,) in rows] == VERSIONS
+
+
 def test_the_migrations_of_the_stack_are_those_of_the_project(migrated: StackHandle) -> None:
     """What a stack applied itself is recorded as the CLI records it: side by side, nothing missing on either side."""
     listed = supabase("migration", "list", stack=migrated).stdout
