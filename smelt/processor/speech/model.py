@@ -92,10 +92,13 @@ def _source(name: str) -> str:
     if name == DEMO:
         return str(demo_folder())
     if Path(name).is_dir():
-        if not (Path(name) / "model.bin").is_file():
-            raise SettingsError(
-                f"SMELT_MODEL={name} has no model.bin: set it to a folder with a model in the format of CTranslate2"
-            )
+        # Without a tokenizer faster-whisper fetches one, which for the newest models is the wrong one.
+        for needed in ("model.bin", "tokenizer.json"):
+            if not (Path(name) / needed).is_file():
+                raise SettingsError(
+                    f"SMELT_MODEL={name} has no {needed}: set it to a folder with a model in the format of CTranslate2 "
+                    "and its tokenizer.json"
+                )
         return name
     if _HUB_NAME.fullmatch(name) or name in available_models():
         return name

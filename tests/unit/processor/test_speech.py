@@ -1,5 +1,7 @@
 """What is said is heard: in every way of listening, within the recording, without a word lost."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from audio_samples import STANDUP
@@ -121,3 +123,9 @@ def test_a_model_that_can_not_be_had_is_one_sentence(options: ModelOptions, sent
     with pytest.raises(SettingsError, match=sentence) as raised:
         load_model(options)
     assert "\n" not in str(raised.value)
+
+
+def test_a_folder_without_a_tokenizer_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").touch()
+    with pytest.raises(SettingsError, match=r"SMELT_MODEL=.* has no tokenizer\.json"):
+        load_model(ModelOptions(name=str(tmp_path)))
