@@ -7,9 +7,10 @@ with smelt.blocking.connect(url, key) as client:
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, ParamSpec, Self, TypeVar
 from uuid import UUID
 
 from smelt.backend.tokens import TokenCallable
@@ -26,8 +27,10 @@ from smelt.subscriber.feed import FamilyReport
 from smelt.subscriber.feed import Feed as AsyncFeed
 from smelt.subscriber.notifications import Notifications as AsyncNotifications
 from smelt.subscriber.owned import FeedChange, Key
-from smelt.subscriber.updates import BatchProgress, Completed, Update
+from smelt.subscriber.subscription import Subscription as AsyncSubscription
+from smelt.subscriber.updates import BatchProgress, Completed, Failed, Progress, Segments, Signal, Update
 
+P = ParamSpec("P")
 T = TypeVar("T")
 OnInvalidate = Callable[[frozenset[Key]], None]
 
@@ -109,6 +112,36 @@ class Client:
         """Follow a smelt, from its present state to `Completed` or `Failed`, whatever the network does."""
         return self._pull(self._client.watch(smelt_id))
 
+    def watch_closely(self, smelt_id: UUID | str) -> Iterator[Update | Signal]:
+        """As `watch`, and between the updates how the live connection stands."""
+        return self._pull(self._client.watch_closely(smelt_id))
+
+    def subscribe(
+        self,
+        smelt_id: UUID | str,
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_segments: Callable[[Segments], None] | None = None,
+        on_completed: Callable[[Completed], None] | None = None,
+        on_failed: Callable[[Failed], None] | None = None,
+        on_error: Callable[[Exception], None] | None = None,
+        on_connected: Callable[[], None] | None = None,
+        on_disconnected: Callable[[], None] | None = None,
+    ) -> "Subscription":
+        """Follow a smelt with functions, which are called one at a time and in a thread of their own."""
+        subscription = self._thread.run(
+            self._client.subscribe,
+            smelt_id,
+            on_progress=_aside(on_progress),
+            on_segments=_aside(on_segments),
+            on_completed=_aside(on_completed),
+            on_failed=_aside(on_failed),
+            on_error=_aside(on_error),
+            on_connected=_aside(on_connected),
+            on_disconnected=_aside(on_disconnected),
+        )
+        return Subscription(self._thread, subscription)
+
     def watch_batch(self, batch_id: UUID | str) -> Iterator[BatchProgress]:
         """Follow a batch until all of its smelts have ended."""
         return self._pull(self._client.watch_batch(batch_id))
@@ -140,6 +173,38 @@ class Client:
         finally:
             if not self._thread.closed:
                 self._thread.run(puller.end)
+
+
+class Subscription:
+    """Calls back until the smelt ends or `close` is called, as `smelt.Subscription` does."""
+
+    def __init__(self, thread: EventLoopThread, subscription: AsyncSubscription) -> None:
+        self._thread = thread
+        self._subscription = subscription
+
+    @property
+    def smelt_id(self) -> UUID:
+        """The smelt that is followed."""
+        return self._subscription.smelt_id
+
+    @property
+    def closed(self) -> bool:
+        """True once nothing will be called any more."""
+        return self._thread.closed or self._subscription.closed
+
+    def refresh(self) -> None:
+        """Ask for the state now; what is new comes through the callbacks."""
+        self._thread.ask(self._subscription.refresh)
+
+    def wait_closed(self) -> None:
+        """Wait until the smelt has ended, or watching it has become impossible."""
+        if not self.closed:
+            self._thread.run(self._subscription.wait_closed)
+
+    def close(self) -> None:
+        """Stop; no callback is called afterwards."""
+        if not self.closed:
+            self._thread.run(self._subscription.close)
 
 
 class Feed:
@@ -228,6 +293,11 @@ def connect(url: str, key: str, access_token: str | TokenCallable | None = None,
         return connect_async(url, key, access_token, polling=polling)
 
     return Client(thread, thread.run(open_client))
+
+
+def _aside(callback: Callable[P, None] | None) -> Callable[P, Awaitable[None]] | None:
+    # The loop goes on meanwhile, and the callback may use the client itself.
+    return None if callback is None else partial(asyncio.to_thread, callback)
 
 
 class _Puller(Generic[T]):

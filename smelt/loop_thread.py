@@ -1,6 +1,7 @@
 """An event loop for code that has none."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -20,6 +21,7 @@ class EventLoopThread:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="smelt", daemon=True)
         self._thread.start()
+        self._pid = os.getpid()
 
     @property
     def closed(self) -> bool:
@@ -28,6 +30,8 @@ class EventLoopThread:
 
     def run(self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call an async function and wait for its result; it is cancelled when the wait is interrupted."""
+        if self._pid != os.getpid():
+            raise Refused("the client was made in another process: connect after the fork")
         if self.closed:
             raise Refused("the client is closed")
         outcome: Future[T] = Future()

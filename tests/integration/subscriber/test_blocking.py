@@ -1,15 +1,17 @@
 """The client without await does the same."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from hands import Hand
@@ -67,6 +69,55 @@ def test_a_smelt_is_created_watched_and_waited_for(workshop: Stack, app: blockin
     assert app.wait(created.id, timeout_s=10).results == last.results
     assert app.get(created.id).status == "completed"
     assert app.diagnostics().watches == ()
+
+
+def test_callbacks_are_called_in_order_and_may_use_the_client(app: blocking.Client) -> None:
+    created = app.create(text="Ship it on Monday.")
+    told: list[object] = []
+
+    def cancel(update: smelt.Progress) -> None:
+        told.append(update.status)
+        app.cancel(created.id)
+
+    def fail(update: smelt.Failed) -> None:
+        told.append(update.error_code)
+        raise RuntimeError("a callback's own")
+
+    subscription = app.subscribe(
+        created.id,
+        on_progress=cancel,
+        on_failed=fail,
+        on_error=lambda error: told.append(str(error)),
+    )
+    subscription.refresh()
+    subscription.wait_closed()
+    assert subscription.closed
+    assert told == ["pending", "cancelled", "a callback's own"]
+
+
+def test_a_subscription_that_is_closed_calls_nobody(app: blocking.Client) -> None:
+    created = app.create(text="Ship it on Monday.")
+    told: list[object] = []
+    subscription = app.subscribe(created.id, on_failed=told.append)
+    subscription.close()
+    app.cancel(created.id)
+    assert isinstance(list(app.watch(created.id))[-1], smelt.Failed)
+    assert told == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_client_of_another_process_is_refused(app: blocking.Client) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Of threads and forks, which is what this is about.
+        child = os.fork()
+    if child == 0:
+        try:
+            app.get(uuid4())
+        except smelt.Refused as refused:
+            os._exit(0 if "process" in str(refused) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_smelt_can_be_cancelled_retried_and_deleted(app: blocking.Client) -> None:

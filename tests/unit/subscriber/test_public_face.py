@@ -1,6 +1,7 @@
 """What `import smelt` gives, and what it does not load."""
 
 import importlib
+import inspect
 import subprocess
 import sys
 
@@ -26,6 +27,17 @@ def test_every_public_name_is_there_and_they_are_sorted() -> None:
     assert smelt.__all__ == sorted(smelt.__all__)
     assert all(getattr(smelt, name) is not None for name in smelt.__all__)
     assert set(smelt.__all__) <= set(dir(smelt))
+
+
+def test_the_blocking_client_has_all_that_the_other_has() -> None:
+    def names(client: type) -> set[str]:
+        return {name for name in dir(client) if not name.startswith("_")}
+
+    shared = names(smelt.Client) - {"aclose", "polling"}
+    assert shared == names(smelt.blocking.Client) - {"close"}
+    for name in shared:
+        ours, theirs = (inspect.signature(getattr(c, name)).parameters for c in (smelt.blocking.Client, smelt.Client))
+        assert [*ours] == [*theirs], name
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
