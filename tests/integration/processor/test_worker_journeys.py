@@ -5,9 +5,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
 
+import ctranslate2
 import psycopg
 import pytest
 from bench import RECORDINGS, STANDUP, customer, eventually, work_once, working
+from faster_whisper import WhisperModel
 from language_model import refused, serving
 from stacks import Stack, sign_up
 
@@ -172,6 +174,39 @@ async def test_a_worker_that_can_not_load_its_model_says_so_and_costs_nobody_a_t
             await work_once(project, tmp_path, model=str(tmp_path))
         await work_once(project, tmp_path)
         assert (await app.state(created.id)).status == "completed"
+
+
+@pytest.mark.parametrize("full", ["while it loads", "in the middle of a recording"])
+async def test_a_model_that_gets_no_memory_steps_down_and_costs_nobody_a_try(
+    full: str, project: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, encode, windows = ctranslate2.models.Whisper, WhisperModel.encode, list[str]()
+
+    def loaded(*arguments: Any, **more: Any) -> ctranslate2.models.Whisper:
+        if full == "while it loads" and more["compute_type"] == "float32":
+            raise RuntimeError("CUDA failed with error out of memory")
+        return load(*arguments, **more)
+
+    def encoded(model: WhisperModel, features: Any) -> Any:
+        windows.append(model.model.compute_type)
+        if windows == ["float32"] * 3:
+            raise RuntimeError("CUDA failed with error out of memory")
+        return encode(model, features)
+
+    monkeypatch.setattr(ctranslate2.models, "Whisper", loaded)
+    monkeypatch.setattr(WhisperModel, "encode", encoded)
+    async with customer(project) as app:
+        created = await app.create(STANDUP)
+        await app.calls.submit_smelt(created.id)
+        await work_once(project, tmp_path, device="cpu", compute_type="float32", beam_size=1)
+        state = await app.state(created.id)
+    assert state.status == "completed"
+    assert [words(segment.text) for segment in state.segments] == [words(line) for line in SAID]
+    assert windows.count("float32") == (0 if full == "while it loads" else 3)
+    assert "int8_float32" in windows
+    with psycopg.connect(project.db_url) as owner:
+        tries = owner.execute("select run, attempt, failure_count from smelts where id = %s", [created.id]).fetchall()
+    assert tries == [(1, 1, 0)]
 
 
 async def test_a_renewal_that_overtakes_the_answer_to_the_end_changes_nothing(
