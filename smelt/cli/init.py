@@ -56,7 +56,8 @@ def plan(ours: list[Path], target: Path) -> Plan:
 def _add(folder: Path) -> Exit:
     if not folder.is_dir():
         raise Refused(f"there is no folder {folder}: name the one with your Supabase project")
-    target = folder / "supabase" / "migrations"
+    project = _supabase_folder(folder)
+    target = project / "migrations"
     planned = plan(migration_files(), target)
     target.mkdir(parents=True, exist_ok=True)
     for path in planned.new:
@@ -66,16 +67,22 @@ def _add(folder: Path) -> Exit:
     )
     for path in planned.changed:
         OUT.print(f"[yellow]{escape(path.name)} is not as smelt has it; it was left as it is.[/]", soft_wrap=True)
-    _say_what_is_next(folder, planned)
+    _say_what_is_next(folder, planned, is_new=not (project / "config.toml").exists())
     return Exit.DONE
 
 
-def _say_what_is_next(folder: Path, planned: Plan) -> None:
+def _supabase_folder(folder: Path) -> Path:
+    """`DIR/supabase`, or DIR itself where that is the folder meant."""
+    is_itself = folder.resolve().name == "supabase" and (folder / "config.toml").exists()
+    return folder if is_itself else folder / "supabase"
+
+
+def _say_what_is_next(folder: Path, planned: Plan, *, is_new: bool) -> None:
     push = "supabase db push --include-all" if planned.needs_include_all else "supabase db push"
     steps = [f"{push}    applies them to the project that `supabase link` names"]
     if planned.needs_include_all:
         steps[0] += "; some of yours are newer"
-    if not (folder / "supabase" / "config.toml").exists():
+    if is_new:
         steps.insert(0, f"supabase init    in {folder}: there is no supabase/config.toml yet")
     steps += [
         "smelt doctor    with SUPABASE_URL, SUPABASE_ANON_KEY and SUPABASE_SERVICE_ROLE_KEY set",

@@ -34,6 +34,14 @@ def test_the_migrations_are_added_to_those_of_the_project(tmp_path: Path, migrat
     assert all((migrations / path.name).read_bytes() == path.read_bytes() for path in OURS)
 
 
+def test_the_supabase_folder_itself_may_be_named(tmp_path: Path, migrations: Path) -> None:
+    code, said = init(migrations.parent)
+    assert code == 0
+    assert "1. supabase db push applies" in said
+    assert len([*migrations.iterdir()]) == len(OURS) + 1
+    assert not (migrations.parent / "supabase").exists()
+
+
 def test_a_second_time_adds_nothing(tmp_path: Path, migrations: Path) -> None:
     init(tmp_path)
     code, said = init(tmp_path)
