@@ -6,9 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from pydantic import RootModel
-
-from smelt.backend.rpc import Rpc, parse
+from smelt.backend.rpc import Answer, Rpc, parse
 from smelt.contract.batches import Batch
 from smelt.contract.events import Model
 from smelt.contract.state import Created, Snapshot, Unchanged
@@ -62,11 +60,11 @@ class ListedSmelt(Model):
     files: tuple[ListedFile, ...]
 
 
-class _ListedSmelts(RootModel[tuple[ListedSmelt, ...]]):
+class _ListedSmelts(Answer[tuple[ListedSmelt, ...]]):
     pass
 
 
-class _State(RootModel[State]):
+class _State(Answer[State]):
     pass
 
 

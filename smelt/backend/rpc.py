@@ -7,15 +7,23 @@ from uuid import UUID
 import httpx
 from postgrest import APIError, APIResponse, AsyncPostgrestClient
 from postgrest.types import ReturnMethod
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from smelt.backend.refusals import refusal, unanswered
 from smelt.backend.retrying import passing_retries
+from smelt.backend.storable import storable
 from smelt.errors import RequestRefused
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 ROWS_A_PAGE: Final = 500
+
+
+class Answer(RootModel[T]):
+    """An answer that is no object; as with other models, what is wrong with it is told without it."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
 
 class Rpc:
@@ -102,4 +110,4 @@ async def _answer(doing: str, executing: Awaitable[APIResponse]) -> object:
 
 def _given(arguments: Mapping[str, object]) -> dict[str, object]:
     # What is left out takes the default of the SQL function, which is also what null means to all of them.
-    return {name: value for name, value in arguments.items() if value is not None}
+    return {name: storable(value) for name, value in arguments.items() if value is not None}

@@ -6,9 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import RootModel
-
-from smelt.backend.rpc import Rpc, parse
+from smelt.backend.rpc import Answer, Rpc, parse
 from smelt.contract.events import Model, Result
 from smelt.contract.vocabulary import ErrorCode, Status
 from smelt.contract.work import Claims, LeaseAnswer, OutboxMessage, Report, SavedSegment, Settled
@@ -57,11 +55,11 @@ class _PurgedCount(Model):
     purged: int
 
 
-class _SavedSegments(RootModel[tuple[SavedSegment, ...]]):
+class _SavedSegments(Answer[tuple[SavedSegment, ...]]):
     pass
 
 
-class _Outbox(RootModel[tuple[OutboxMessage, ...]]):
+class _Outbox(Answer[tuple[OutboxMessage, ...]]):
     pass
 
 

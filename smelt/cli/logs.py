@@ -38,6 +38,4 @@ def write_logs(settings: LogSettings) -> None:
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.captureWarnings(capture=True)
-    # The connection tells itself what becomes of a socket; the client under it calls every lost one an error.
-    logging.getLogger("realtime").setLevel(logging.CRITICAL)
     logging.getLogger("smelt").setLevel(settings.log_level.upper())

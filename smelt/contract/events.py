@@ -5,18 +5,21 @@ older than this reader.
 """
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from smelt.contract.vocabulary import FileStatus, Outcome, Status
 
 
 class Model(BaseModel):
-    """A value that crossed a border: parsed once, frozen, tolerant of keys it does not know."""
+    """A value that crossed a border: parsed once, frozen, tolerant of keys it does not know.
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    What is wrong with a value is told without the value, which may be somebody's words.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class Envelope(Model):
@@ -115,5 +118,6 @@ def parse_event(event: str, payload: object) -> SmeltEvent | None:
     return None if model is None else model.model_validate(payload)
 
 
-Percentage = Annotated[float, Field(ge=0, le=100)]
-SegmentList = TypeAdapter(tuple[Segment, ...])
+def faults(error: ValidationError) -> str:
+    """What is wrong with a value, where and how: `seq: int_parsing, run: missing`; nothing of the value itself."""
+    return ", ".join(f"{'.'.join(map(str, one['loc']))}: {one['type']}" for one in error.errors(include_input=False))

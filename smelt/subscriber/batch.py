@@ -10,6 +10,7 @@ from smelt.backend.client_calls import ClientCalls
 from smelt.backend.realtime import RealtimeConnection
 from smelt.contract.batches import BATCH_OVER, Batch, BatchEvent
 from smelt.contract.channels import batch_channel
+from smelt.contract.events import faults
 from smelt.errors import Refused
 from smelt.subscriber.inbox import Inbox
 from smelt.subscriber.reconciling import Reconciler
@@ -68,7 +69,7 @@ class BatchWatch:
         try:
             heard = BatchEvent.model_validate(payload)
         except ValidationError as exc:
-            logger.warning("batch %s: a malformed event: %s", self._batch_id, exc)
+            logger.warning("batch %s: a malformed event: %s", self._batch_id, faults(exc))
             return
         if heard.batch_id == self._batch_id:
             self._take(_of_event(heard))

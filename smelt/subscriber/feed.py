@@ -143,8 +143,8 @@ class Feed:
     def _hear(self, payload: object) -> None:
         try:
             change = self._owned.take_change(RowChange.model_validate(payload))
-        except ValueError as exc:  # Too large to be told whole, for one.
-            logger.info("a change of a row tells too little, reading instead: %s", exc)
+        except ValueError:  # Too large to be told whole, for one.
+            logger.info("a change of a row tells too little, reading instead")
             if self._reconciler is not None:
                 self._reconciler.ask()
             return

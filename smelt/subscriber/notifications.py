@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from smelt.backend.project import Project
 from smelt.backend.rpc import parse
 from smelt.contract.channels import notifications_channel
+from smelt.contract.events import faults
 from smelt.contract.rows import Notification
 from smelt.errors import Refused
 from smelt.subscriber.inbox import Inbox
@@ -108,7 +109,7 @@ class Notifications:
         try:
             notification = Notification.model_validate(payload)
         except ValidationError as exc:
-            logger.warning("a malformed notification: %s", exc)
+            logger.warning("a malformed notification: %s", faults(exc))
             return
         if self._has_read:
             self._tell(notification)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from smelt.backend.client_calls import Known, State
 from smelt.backend.realtime import Channel, RealtimeConnection
 from smelt.contract.channels import smelt_channel
-from smelt.contract.events import parse_event
+from smelt.contract.events import faults, parse_event
 from smelt.contract.state import Unchanged
 from smelt.errors import Passing, SmeltError
 from smelt.subscriber.backlog import Backlog, Item
@@ -142,7 +142,7 @@ class Watch:
         try:
             parsed = parse_event(event, payload)
         except ValidationError as exc:
-            logger.warning("smelt %s: a malformed %s event: %s", self.smelt_id, event, exc)
+            logger.warning("smelt %s: a malformed %s event: %s", self.smelt_id, event, faults(exc))
             return
         if parsed is None or parsed.smelt_id != self.smelt_id:
             return

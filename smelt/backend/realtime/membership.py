@@ -10,6 +10,7 @@ from typing import Any, Protocol, assert_never
 from smelt.backend.realtime.decisions import GiveUp, Left, Next, Pace, Rejoin, Renew, SocketLost, after_leaving
 from smelt.backend.realtime.seat import ChangesOf, Ears, Seat
 from smelt.backend.realtime.socket import Socket
+from smelt.backend.realtime.unlogged import unlogged
 from smelt.backend.retrying import pause, reconnect_wait_s
 from smelt.errors import Passing, SmeltError
 
@@ -102,7 +103,8 @@ class Membership:
         """Broadcast; true only when the server acknowledged it, false at once when not joined."""
         if self._socket is None or self._seat is None:
             return False
-        return await self._socket.send(self._seat, event, payload, timeout_s)
+        with unlogged():
+            return await self._socket.send(self._seat, event, payload, timeout_s)
 
     def add(self, listener: Listener) -> None:
         """Tell a listener from now on; one that comes late hears of the join at once."""
@@ -122,16 +124,20 @@ class Membership:
         return self._task
 
     async def _keep_joined(self) -> None:
-        while self.error is None:
-            try:
-                left = await self._stay_once()
-                await self._recover(after_leaving(left, can_renew=self._can_renew()))
-            except SmeltError as exc:
-                self._give_up(exc)
-            except Exception:  # A surprise, of the client library perhaps, must not end it without a word.
-                logger.exception("channel %s broke; joining again", self.topic)
-                self._failures += 1
-                await pause(reconnect_wait_s(self._failures))
+        with unlogged():
+            while self.error is None:
+                await self._join_again()
+
+    async def _join_again(self) -> None:
+        try:
+            left = await self._stay_once()
+            await self._recover(after_leaving(left, can_renew=self._can_renew()))
+        except SmeltError as exc:
+            self._give_up(exc)
+        except Exception:  # A surprise, of the client library perhaps, must not end it without a word.
+            logger.exception("channel %s broke; joining again", self.topic)
+            self._failures += 1
+            await pause(reconnect_wait_s(self._failures))
 
     async def _stay_once(self) -> Left:
         socket = await self._sockets.socket_for(self.topic)

@@ -62,6 +62,32 @@ async def test_malformed_frames_change_nothing(server: ScriptedRealtime, text: s
         assert server.opened_count == 1
 
 
+@pytest.mark.parametrize("break_it", [abort, close_with(1000), close_with(1012)], ids=["1006", "1000", "1012"])
+async def test_nothing_secret_is_logged(
+    server: ScriptedRealtime, caplog: pytest.LogCaptureFixture, break_it: Any
+) -> None:
+    """Neither tokens nor anybody's words, however closely a log is kept; nor is what is dealt with called an error."""
+
+    async def token() -> str:
+        return "a-token"
+
+    caplog.set_level(logging.DEBUG)
+    async with project(server, pace=CALM, access_token=token) as opened:
+        ear = Ear()
+        channel = await opened.realtime.join("smelt:a", **ear.callbacks)
+        assert await channel.wait_joined(30)
+        await server.broadcast("smelt:a", "segments", {"text": "my-words"})
+        await server.sockets[0].send('{"event": "segments", "text": "my-words"}')
+        await until(lambda: ear.messages)
+        await channel.send("progress", {"text": "my-words"})
+        await break_it(server.sockets[0])
+        await until(lambda: ear.joined_count == 2)
+        await channel.leave()
+    ours = [record for record in caplog.records if not record.name.startswith("websockets.server")]
+    assert not [record for record in ours if "my-words" in record.getMessage() or "a-token" in record.getMessage()]
+    assert not [record for record in ours if record.levelno > logging.INFO]
+
+
 async def test_a_server_that_does_not_answer_heartbeats_is_left(server: ScriptedRealtime) -> None:
     async def swallow(_: ServerConnection, frame: Frame) -> bool:
         return frame["event"] == "heartbeat" and server.opened_count == 1

@@ -63,12 +63,12 @@ def test_an_exception_is_a_field(written: io.StringIO) -> None:
 
 def test_debugging_smelt_leaves_the_libraries_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Below their warnings, they would log keys and signed links."""
-    root, ours, client = logging.RootLogger(logging.WARNING), logging.Logger("smelt"), logging.Logger("realtime")
+    root, ours = logging.RootLogger(logging.WARNING), logging.Logger("smelt")
     monkeypatch.setattr(logging, "root", root)
     monkeypatch.setattr(logging, "captureWarnings", lambda capture: None)
-    found = {None: root, "smelt": ours, "realtime": client}
+    found = {None: root, "smelt": ours}
     monkeypatch.setattr(logging, "getLogger", lambda name=None: found[name])
     write_logs(LogSettings(log_format="json", log_level="debug"))
-    assert (root.level, ours.level, client.level) == (logging.WARNING, logging.DEBUG, logging.CRITICAL)
+    assert (root.level, ours.level) == (logging.WARNING, logging.DEBUG)
     (handler,) = root.handlers
     assert isinstance(handler.formatter, JsonFormatter)
