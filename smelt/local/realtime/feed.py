@@ -19,6 +19,7 @@ from smelt.local.realtime.pgoutput import Begin, Change, Commit, Ignored, Messag
 logger = logging.getLogger(__name__)
 
 WAITING_ROWS: Final = 10_000
+WAITING_CHARACTERS: Final = 32_000_000
 
 
 class Feed:
@@ -77,10 +78,12 @@ class _Line:
         self._commits = commits
         self._tell = tell
         self._waiting: asyncio.Queue[RowChange] = asyncio.Queue()
+        self._characters = 0
 
     def put(self, change: RowChange) -> None:
         self._waiting.put_nowait(change)
-        if self._waiting.qsize() >= WAITING_ROWS:
+        self._characters += change.characters
+        if self._waiting.qsize() >= WAITING_ROWS or self._characters >= WAITING_CHARACTERS:
             self.room.clear()
 
     async def run(self) -> None:
@@ -92,5 +95,6 @@ class _Line:
             except Exception:
                 # One row that cannot be told must not keep the next ones back.
                 logger.exception("a row of %s.%s is not told of", change.relation.schema, change.relation.name)
+            self._characters -= change.characters
             if self._waiting.empty():
                 self.room.set()

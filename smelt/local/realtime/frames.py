@@ -50,6 +50,11 @@ class RowChange:
         """What filters look at."""
         return self.identity if self.action == "DELETE" else _known(self.relation, self.new or ())
 
+    @property
+    def characters(self) -> int:
+        """How much text its values are, more or less how much memory it takes."""
+        return sum(len(value) for row in (self.new, self.old) for value in row or () if isinstance(value, str))
+
     @cached_property
     def size_bytes(self) -> int:
         """How much of the log the row takes, as JSON."""

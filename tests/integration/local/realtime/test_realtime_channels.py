@@ -1,4 +1,4 @@
-"""Channels beyond the recordings: keys, tokens, replay, presence, slow readers, limits, visible commits."""
+"""Channels beyond the recordings: keys, tokens, replay, presence, limits, visible commits."""
 
 import asyncio
 import json
@@ -6,13 +6,11 @@ import time
 from contextlib import suppress
 
 import httpx
-import psutil
 import psycopg
 import pytest
 import websockets
 from realtime_server import USER_A, USER_B, RealtimeServer, eventually, serving
 from sockets import raw_socket
-from websockets.asyncio.client import ClientConnection
 
 from smelt.local.postgres import Postgres
 
@@ -170,45 +168,6 @@ async def test_replay_and_what_is_sent_meanwhile_come_once(realtime: RealtimeSer
         told = [(await socket.next("broadcast"))["payload"]["payload"]["n"] for _ in range(20)]
         assert told == list(range(20))
         assert await socket.rest() == []
-
-
-async def test_a_slow_reader_is_dropped_and_delays_nobody(realtime_postgres: Postgres) -> None:
-    """Also to the system: what it did not read is not kept for as long as it stays."""
-    async with serving(realtime_postgres, queue_frames=50) as realtime:
-        url = f"{realtime.socket_url}?apikey={realtime.keys.anon_key}"
-        join = json.dumps({"topic": "realtime:flood", "event": "phx_join", "payload": {"config": {}}, "ref": "1"})
-        async with websockets.connect(url, max_queue=1, ping_interval=None) as slow, raw_socket(realtime) as quick:
-            await slow.send(join)
-            await slow.recv()
-            await quick.join("flood", broadcast={"self": True})
-            assert _established(realtime.port) == len(realtime.realtime.sockets) == 3
-            block = "x" * 100_000
-            for number in range(300):
-                await quick.broadcast("flood", "e", {"n": number, "x": block})
-                assert (await quick.next("broadcast"))["payload"]["payload"]["n"] == number
-
-            async def gone() -> bool:
-                return _established(realtime.port) == len(realtime.realtime.sockets) == 2
-
-            await eventually(gone)
-            assert await _count(slow) < 300
-            assert (await quick.join("other"))["status"] == "ok"
-
-
-def _established(port: int) -> int:
-    """How many connections a server of this process has."""
-    connections = psutil.Process().net_connections("tcp")
-    return sum(each.laddr.port == port and each.status == psutil.CONN_ESTABLISHED for each in connections)
-
-
-async def _count(socket: ClientConnection) -> int:
-    """How many frames come until the connection is lost."""
-    count = 0
-    with suppress(websockets.ConnectionClosedError):
-        while True:
-            await socket.recv()
-            count += 1
-    return count
 
 
 async def test_nothing_of_a_socket_remains_when_it_is_gone(realtime: RealtimeServer) -> None:
