@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from smelt.contract.vocabulary import ErrorCode, FileStatus, Status
@@ -13,6 +13,9 @@ from smelt.processor.media.recording import Recording
 from smelt.processor.pace import Hearing
 from smelt.processor.progress import Place, message, overall_share, percentage
 from smelt.processor.speech.checkpoint import Checkpoint, read_checkpoint
+
+# Where in a checkpoint they are saved.
+_OUTPUTS: Final = "outputs"
 
 
 @dataclass
@@ -30,6 +33,7 @@ class FileWork:
     trust: dict[str, Any] | None = None
     checkpoint: Checkpoint | None = None
     segments: list[SavedSegment] = field(default_factory=list)
+    outputs: dict[str, str] = field(default_factory=dict)
     source: Path | None = None
     probed: Probe | None = None
     recording: Recording | None = None
@@ -48,7 +52,15 @@ class FileWork:
     @property
     def start(self) -> Checkpoint:
         """Where transcription takes up what an earlier attempt saved."""
-        return read_checkpoint(self.claimed.checkpoint)
+        return read_checkpoint({k: v for k, v in (self.claimed.checkpoint or {}).items() if k != _OUTPUTS})
+
+    @property
+    def saved(self) -> dict[str, Any] | None:
+        """What an attempt after this one goes on from; None when that is the beginning."""
+        if self.checkpoint is None and not self.outputs:
+            return None
+        place = (self.checkpoint or self.start).model_dump(mode="json")
+        return place | {_OUTPUTS: dict(self.outputs)} if self.outputs else place
 
 
 @dataclass(frozen=True)
@@ -154,7 +166,7 @@ class SmeltState:
             "transcribed": file.transcribed or None,
             # What an earlier attempt heard beyond this is none of the transcript.
             "segment_count": len(file.segments) if file.transcribed and file.recording is not None else None,
-            "checkpoint": None if file.checkpoint is None else file.checkpoint.model_dump(mode="json"),
+            "checkpoint": file.saved,
             "trust": file.trust,
         }
         if file.failed:
@@ -170,6 +182,7 @@ def _file_work(claimed: ClaimedFile) -> FileWork:
         duration_s=claimed.duration_seconds,
         language=claimed.language,
         transcribed=claimed.transcribed,
+        outputs=dict((claimed.checkpoint or {}).get(_OUTPUTS, {})),
     )
 
 

@@ -33,14 +33,15 @@ def output_count(claim: Claim) -> int:
 
 
 async def _result(file: FileWork, order: Order, state: SmeltState, tools: Tools) -> Result:
-    began_s = time.monotonic()
+    began_s, count = time.monotonic(), output_count(state.claim) - len(file.outputs)
     content = await tools.synthesizer.synthesize(_source(file, state), order, lambda share: state.advance(file, share))
     state.advance(file, 1.0)
-    tools.pace.wrote(output_count(state.claim), time.monotonic() - began_s)
+    if count > 0:
+        tools.pace.wrote(count, time.monotonic() - began_s)
     return Result(file_id=file.id, filename=file.claimed.filename, content=content)
 
 
 def _source(file: FileWork, state: SmeltState) -> Source:
     is_text = file.claimed.input_type == "text"
     sentences = sentences_of_text(state.claim.text_input or "") if is_text else sentences_of_segments(file.segments)
-    return Source(filename=file.claimed.filename, language=file.language, sentences=sentences)
+    return Source(filename=file.claimed.filename, language=file.language, sentences=sentences, written=file.outputs)

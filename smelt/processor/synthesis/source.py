@@ -1,7 +1,7 @@
 """What an output is made from, and the interface of what makes it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from smelt.contract.work import UserPrompt
@@ -13,11 +13,16 @@ OnShare = Callable[[float], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One transcript, or one text."""
+    """One transcript, or one text.
+
+    `written` are outputs of it that an earlier attempt paid for, by a key of their synthesizer's; it adds to them, and
+    they are saved with the next report.
+    """
 
     filename: str
     language: str | None
     sentences: tuple[Sentence, ...]
+    written: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

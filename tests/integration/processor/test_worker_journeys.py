@@ -153,15 +153,21 @@ async def test_a_failed_synthesis_is_retried_without_transcribing_again(
 async def test_a_rate_limit_is_waited_out_for_as_long_as_the_endpoint_asks(project: Stack, tmp_path: Path) -> None:
     slow_down = refused(429, "rate_limit_exceeded", {"retry-after": "90"})
     async with customer(project) as app, serving(lambda _: slow_down) as model:
-        created = await app.create(text_input="Anna will call Ben.")
+        model.answer = lambda _: "Anna will." if len(model.conversations) == 1 else slow_down
+        created = await app.create(text_input="Anna will call Ben.", prompts=["summarize", "qa_format"])
         await work_once(project, tmp_path, llm_base_url=model.base_url, llm_model="m")
         state = await app.state(created.id)
         assert (state.status, state.progress.message) == ("synthesizing", "Retrying...")
         with psycopg.connect(project.db_url) as owner:
             rows = owner.execute("select claimable_at - updated_at from smelts where id = %s", [created.id]).fetchall()
-        assert rows == [(timedelta(seconds=90),)]
-        await app.calls.delete_smelt(created.id)
-    assert len(model.conversations) == 1
+            assert rows == [(timedelta(seconds=90),)]
+            owner.execute("update smelts set claimable_at = now() where id = %s", [created.id])
+        # What was written before the limit was reached is not asked for again.
+        model.answer = lambda _: "Who? Anna."
+        await work_once(project, tmp_path, llm_base_url=model.base_url, llm_model="m")
+        [result] = (await app.state(created.id)).results or ()
+    assert result.content == "## Summary\n\nAnna will.\n\n## Questions and answers\n\nWho? Anna."
+    assert len(model.conversations) == 3
 
 
 async def test_a_worker_that_can_not_load_its_model_says_so_and_costs_nobody_a_try(

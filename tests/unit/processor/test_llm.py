@@ -1,8 +1,10 @@
 """Outputs by a language model: whole transcripts, data that stays data, errors with their codes."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -75,6 +77,27 @@ async def test_several_prompts_are_asked_one_by_one() -> None:
         content = await made.synthesize(source("Tea."), order, lambda _: None)
     assert content == "## Summary\n\nSumma\n\n## Action items\n\nList\n\n## Poem\n\nWrite"
     assert [messages[1]["content"] for messages in model.conversations][-1] == "Write a poem."
+
+
+async def test_what_was_written_before_a_fault_is_not_asked_for_again() -> None:
+    def answer(messages: list[dict[str, str]]) -> Any:
+        limited = "questions" in messages[1]["content"] and len(model.conversations) < 4
+        return refused(429, "rate_limit_exceeded", {"retry-after": "90"}) if limited else f"{len(model.conversations)}"
+
+    prompt = UserPrompt(id=uuid4(), name="Poem", content="Write a poem.")
+    order = Order(prompts=("summarize", "action_items", "qa_format"), user_prompt=prompt)
+    said = source("Tea.")
+    async with synthesizer(answer) as (made, model):
+        with pytest.raises(SynthesisPassing):
+            await made.synthesize(said, order, lambda _: None)
+        assert len(model.conversations) == 3
+        assert list(said.written.values()) == ["1", "2"]
+        again = replace(said, written=dict(said.written))
+        content = await made.synthesize(again, order, lambda _: None)
+        assert re.findall(r"^\d$", content, re.MULTILINE) == ["1", "2", "4", "5"]
+        changed = Order(prompts=order.prompts, user_prompt=prompt.model_copy(update={"content": "Write a song."}))
+        content = await made.synthesize(again, changed, lambda _: None)
+        assert re.findall(r"^\d$", content, re.MULTILINE) == ["1", "2", "4", "6"]
 
 
 async def test_a_transcript_cannot_leave_its_place() -> None:

@@ -332,6 +332,24 @@ def test_transcribed_files_count_as_done_until_synthesis() -> None:
     assert state.percentage == 70.0
 
 
+def test_what_is_written_is_saved_with_the_place_where_the_transcript_ends() -> None:
+    place = CHECKPOINT.model_dump(mode="json")
+    row = file_row(transcribed=True, duration_seconds=30.0, checkpoint=place | {"outputs": {"a": "Anna."}})
+    state = SmeltState(claim(row), lambda _: None)
+    [file] = state.files
+    assert (file.start, file.outputs) == (CHECKPOINT, {"a": "Anna."})
+    state.enter("synthesizing")
+    state.confirm(state.draft())
+    assert "checkpoint" not in state.draft().files[0]
+    file.outputs["b"] = "Ben."
+    assert state.draft().files[0]["checkpoint"] == place | {"outputs": {"a": "Anna.", "b": "Ben."}}
+    # A text is nowhere in a recording.
+    text = SmeltState(claim(file_row(input_type="text", checkpoint=None)), lambda _: None)
+    assert "checkpoint" not in text.draft().files[0]
+    text.files[0].outputs["a"] = "Anna."
+    assert text.draft().files[0]["checkpoint"]["outputs"] == {"a": "Anna."}
+
+
 def test_what_failed_before_stays_failed() -> None:
     state = SmeltState(claim(file_row(status="failed"), file_row(position=1)), lambda _: None)
     assert [file.failed for file in state.files] == [True, False]

@@ -29,10 +29,12 @@ class GenerativeSynthesizer:
         tasks = instructions.tasks_of(order)
         if not source.sentences or not tasks:
             return NOTHING_SAID if not source.sentences else render(source, order)
-        texts = [sentence.text for sentence in source.sentences]
-        outputs = [
-            await self._do(task, texts, _within(on_share, number, len(tasks))) for number, task in enumerate(tasks)
-        ]
+        texts, outputs = [sentence.text for sentence in source.sentences], list[str]()
+        for number, task in enumerate(tasks):
+            if task.key not in source.written:
+                source.written[task.key] = await self._do(task, texts, _within(on_share, number, len(tasks)))
+            outputs.append(source.written[task.key])
+            on_share((number + 1) / len(tasks))
         if len(tasks) == 1:
             return outputs[0]
         return "\n\n".join(f"{heading(2, task.title)}\n\n{output}" for task, output in zip(tasks, outputs, strict=True))
@@ -83,7 +85,6 @@ class GenerativeSynthesizer:
             raise SynthesisRefused("synthesis_failed", "the answer has no end")
         if not written.strip():
             raise SynthesisRefused("synthesis_failed", "the answer is empty")
-        on_share(1.0)
         # Postgres has no text with NUL in it.
         return written.replace("\0", "").strip()
 

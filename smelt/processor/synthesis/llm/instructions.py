@@ -4,6 +4,7 @@ A transcript is data. It travels alone in a message of its own, as a JSON string
 the string, and no instruction stands after it.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,11 @@ class Task:
 
     title: str
     instruction: str
+
+    @property
+    def key(self) -> str:
+        """Tells a task from those that ask for anything else, as a prompt does that was changed since."""
+        return hashlib.sha256(self.instruction.encode()).hexdigest()[:16]
 
 
 _RULES: Final = (
