@@ -53,8 +53,12 @@ class ProjectSettings(Environment):
                 "SUPABASE_URL is not set: put your project's URL there, or run `smelt local start` "
                 "and `smelt local status -o env > .env`"
             )
-        parts = urlsplit(self.url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        try:
+            parts = urlsplit(self.url)
+            known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        except ValueError as exc:  # Brackets around no address, or a port beyond all ports.
+            raise SettingsError(f"SUPABASE_URL is no URL: {exc}") from exc
+        if not known:
             raise SettingsError(f"SUPABASE_URL wants http:// or https:// and a host, not {self.url!r}")
         if parts.path.startswith("/rest/"):
             raise SettingsError(f"SUPABASE_URL wants the project's URL alone, without {parts.path}")

@@ -76,7 +76,11 @@ def test_a_wrong_setting_is_named(
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:54321", "ftp://example.com", "https://", "https://ref.supabase.co/rest/v1", "http:///rest"]
+    "url",
+    [
+        *("localhost:54321", "ftp://example.com", "https://", "https://ref.supabase.co/rest/v1", "http:///rest"),
+        *("http://[ref]", "http://127.0.0.1:543210"),
+    ],
 )
 def test_a_url_that_is_no_project_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPABASE_URL", url)
