@@ -25,7 +25,7 @@ from smelt.local.config import GatewayConfig
 from smelt.local.edge.answers import unrouted
 from smelt.local.edge.api_keys import ApiKeys
 from smelt.local.edge.guard import Guard
-from smelt.local.edge.rest_proxy import RestProxy
+from smelt.local.edge.rest_proxy import RestProxy, create_client
 from smelt.local.edge.routing import AnyPathMount
 from smelt.local.realtime import Realtime, RealtimeOptions, create_routes
 from smelt.local.storage import Database, FileStore, create_storage
@@ -48,8 +48,6 @@ OPEN_AUTH_PATHS: Final = (
 
 POOL_SIZE: Final = 8
 HEALTH_PATIENCE_S: Final = 3.0
-REST_TIMEOUT: Final = httpx.Timeout(120.0, connect=5.0)
-REST_LIMITS: Final = httpx.Limits(max_connections=200, max_keepalive_connections=32)
 
 
 def create_app(config: GatewayConfig) -> Starlette:
@@ -77,7 +75,7 @@ class _Services:
 
     def __init__(self, config: GatewayConfig) -> None:
         self._config = config
-        self._rest_client = httpx.AsyncClient(transport=_transport(), timeout=REST_TIMEOUT)
+        self._rest_client = create_client()
         self._storage_pool = _pool(config.storage_dsn)
         self._auth_pool = _pool(config.auth_dsn)
         self._database = Database(self._storage_pool)
@@ -137,14 +135,8 @@ class _Services:
             logger.warning("removed %s files that belong to no object", swept)
 
 
-def _transport() -> httpx.AsyncHTTPTransport:
-    # Connecting is tried again, which repeats no request. It is a plain connection: no certificates are read.
-    return httpx.AsyncHTTPTransport(limits=REST_LIMITS, retries=2, trust_env=False, verify=False)
-
-
 def _pool(dsn: str) -> AsyncConnectionPool:
     # Checked when taken: Postgres may have been started anew since.
     return AsyncConnectionPool(
         dsn, min_size=1, max_size=POOL_SIZE, open=False, check=AsyncConnectionPool.check_connection
     )
-

@@ -1,5 +1,6 @@
 """The layers in front of the services."""
 
+import asyncio
 import logging
 from typing import Any
 
@@ -11,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smelt.local.edge.api_keys import ApiKeys
 from smelt.local.edge.guard import Guard
+from smelt.local.edge.rest_proxy import create_client
 from smelt.local.keys import Keys
 
 KEYS = Keys()
@@ -81,3 +83,27 @@ async def test_a_failure_without_an_answer_is_the_servers(begun: bool) -> None:
 
     with pytest.raises(RuntimeError, match="why"):
         await _get(Guard(failing), "/")
+
+
+async def test_nobody_follows_a_head() -> None:
+    """PostgREST closes the connection of a HEAD without saying so: the next request goes over another one."""
+    served: list[asyncio.Task[None] | None] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(asyncio.current_task())
+        request = await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\n" + (b"" if request.startswith(b"HEAD") else b"content-length: 0\r\n") + b"\r\n"
+        )
+        # What still comes on this connection is met by its end.
+        await reader.read(1)
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with create_client() as client:
+            assert (await client.head(url)).status_code == 200
+            assert (await client.get(url)).status_code == 200
+        await asyncio.gather(*filter(None, served))
+    assert len(served) == 2
