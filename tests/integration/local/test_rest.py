@@ -113,6 +113,31 @@ async def test_answers_come_as_postgrest_sends_them(things: StackHandle, http: h
     assert len(gone.json()) == 5
 
 
+@pytest.mark.parametrize(
+    ("filters", "status"),
+    [
+        ("", 400),
+        ("?select=id&order=id", 400),
+        ("?others.id=eq.1", 400),
+        ("?id=eq.1", 204),
+        ("?or=(id.eq.1,id.eq.2)", 204),
+        ("?not.and=(id.eq.1,id.eq.2)", 204),
+    ],
+)
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+async def test_nobody_changes_all_rows_by_mistake(
+    method: str, filters: str, status: int, things: StackHandle, http: httpx.AsyncClient
+) -> None:
+    """Who forgets the filter hears of it here already."""
+    body = {"json": {"body": "x"}} if method == "PATCH" else {}
+    headers = {"apikey": things.service_role_key}
+    answer = await http.request(method, f"/rest/v1/things{filters}", headers=headers, **body)
+    assert answer.status_code == status
+    if status == 400:
+        statement = {"PATCH": "UPDATE", "DELETE": "DELETE"}[method]
+        assert (answer.json()["code"], answer.json()["message"]) == ("21000", f"{statement} requires a WHERE clause")
+
+
 async def test_large_bodies_pass_in_both_directions(things: StackHandle, http: httpx.AsyncClient) -> None:
     """Megabytes, with a declared length or in chunks."""
     value = "x" * 3_000_000
