@@ -1,9 +1,11 @@
 """Find what somebody is to do, by how people say so in English. Pure."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
+
+from smelt.processor.synthesis.words import is_english
 
 Kind = Literal["named", "mentioned"]
 
@@ -49,9 +51,9 @@ class ActionItem:
     task: str
 
 
-def action_items(sentences: Iterable[str]) -> tuple[ActionItem, ...]:
-    """What is to be done, in the order of the sentences, each once."""
-    found = (_item(sentence) for sentence in sentences)
+def action_items(sentences: Iterable[str], language: str | None = "en") -> tuple[ActionItem, ...]:
+    """What is to be done, in the order of the sentences, each once; in other languages what is called so."""
+    found = (_item(sentence, _MENTIONED if is_english(language) else ()) for sentence in sentences)
     return tuple(dict.fromkeys(item for item in found if item is not None))
 
 
@@ -61,12 +63,12 @@ def owners(items: Iterable[ActionItem]) -> frozenset[str]:
     return frozenset(words) - {"and", "i", "we"}
 
 
-def _item(sentence: str) -> ActionItem | None:
+def _item(sentence: str, mentioned: Sequence[re.Pattern[str]]) -> ActionItem | None:
     text = _LEAD.sub("", sentence.strip()).rstrip(" .!?…")
     for pattern in _NAMED:
         if match := pattern.match(text):
             return _built("named", match)
-    for pattern in _MENTIONED:
+    for pattern in mentioned:
         if (match := pattern.match(text)) and _is_deed(match):
             return _built("mentioned", match)
     return None

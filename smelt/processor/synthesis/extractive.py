@@ -15,8 +15,12 @@ from smelt.processor.synthesis.questions import question_pairs
 from smelt.processor.synthesis.ranking import Ranking
 from smelt.processor.synthesis.source import OnShare, Order, Source
 from smelt.processor.synthesis.topics import Topic, topics_of
+from smelt.processor.synthesis.words import is_english
 
 NOTHING_SAID: Final = "_No speech was found._"
+_ONLY_IN_ENGLISH: Final = (
+    "_This worker runs without a language model, and finds action items in English alone. Here is the transcript._"
+)
 _OWN_PROMPT: Final = (
     "_A prompt of your own needs a language model; this worker runs without one. Here is the transcript._"
 )
@@ -60,8 +64,9 @@ class _Reading:
         self.sentences = source.sentences
         self.texts = [sentence.text for sentence in source.sentences]
         self.ranking = Ranking(self.texts, source.language)
-        self.items = action_items(self.texts)
-        self.names = owners(self.items) | names_in(self.texts)
+        self.is_english = is_english(source.language)
+        self.items = action_items(self.texts, source.language)
+        self.names = owners(self.items) | names_in(self.texts) if self.is_english else frozenset[str]()
 
     def line(self, index: int) -> str:
         return as_sentence(self.texts[index], self.names)
@@ -82,6 +87,8 @@ def _summary(reading: _Reading) -> str:
 
 
 def _action_list(reading: _Reading) -> str:
+    if not reading.items and not reading.is_english:
+        return f"{_ONLY_IN_ENGLISH}\n\n{_transcript(reading)}"
     named = [_action_line(item, reading) for item in reading.items if item.kind == "named"]
     mentioned = [_action_line(item, reading) for item in reading.items if item.kind == "mentioned"]
     if not named or not mentioned:

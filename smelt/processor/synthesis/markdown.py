@@ -6,6 +6,7 @@ from typing import Final
 
 from smelt.contract.vocabulary import PromptName
 from smelt.processor.synthesis.sentences import CLOSING
+from smelt.processor.synthesis.words import is_east_asian, is_unspaced
 
 TITLES: Final[dict[PromptName, str]] = {
     "summarize": "Summary",
@@ -22,8 +23,8 @@ _PROPER: Final = frozenset(
         "i",
     )
 )
-_SPECIAL: Final = re.compile(r"([\\*_`\[<])")
-_LINE_START: Final = re.compile(r"^([#>+-]|\d+[.)])")
+_SPECIAL: Final = re.compile(r"([\\*_`\[<~]|&(?=#?\w+;)|(?<= )#+$)")
+_LINE_START: Final = re.compile(r"^(\d*)([#>+=-]|(?<=\d)[.)])")
 _WORD: Final = re.compile(r"[^\W\d_]+")
 
 
@@ -35,7 +36,7 @@ def heading(level: int, text: str) -> str:
 def inline(text: str) -> str:
     """Text as Markdown that shows just that text on one line."""
     flat = " ".join(text.split())
-    return _LINE_START.sub(r"\\\1", _SPECIAL.sub(r"\\\1", flat))
+    return _LINE_START.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", flat))
 
 
 def clock(seconds: float) -> str:
@@ -55,5 +56,9 @@ def capitalised(text: str, names: Collection[str]) -> str:
 def as_sentence(text: str, names: Collection[str]) -> str:
     """A sentence with a capital at its start and a mark at its end."""
     spelled = capitalised(text.strip(), names)
-    closed = spelled if spelled.endswith(tuple(CLOSING)) else f"{spelled}."
+    closed = spelled if spelled.endswith(tuple(CLOSING)) else spelled + _closing_mark(spelled)
     return inline(closed[:1].upper() + closed[1:])
+
+
+def _closing_mark(text: str) -> str:
+    return "。" if is_east_asian(text[-1:]) else "" if is_unspaced(text[-1:]) else "."

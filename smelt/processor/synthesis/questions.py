@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from smelt.processor.synthesis.ranking import Ranking
-from smelt.processor.synthesis.sentences import CLOSING
+from smelt.processor.synthesis.sentences import CLOSING, QUESTIONING
+from smelt.processor.synthesis.words import is_english
 
 _ASKED: Final = re.compile(
     r"^(?:who|what|when|where|why|how|which|can|could|would|should|do|does|did|is|are|was|were|will|have|has) .+",
@@ -29,28 +30,28 @@ def question_pairs(texts: Sequence[str], ranking: Ranking) -> tuple[Pair, ...]:
     return (*_asked(texts, ranking), *_about(texts, ranking))
 
 
-def is_question(text: str) -> bool:
-    """Whether a sentence asks; a model may have heard it without its question mark."""
-    return text.rstrip("\"'”\u2019)").endswith(("?", "\uff1f")) or bool(_ASKED.match(text))
+def is_question(text: str, language: str | None = "en") -> bool:
+    """Whether a sentence asks; in English also one that a model has heard without its question mark."""
+    asks = text.rstrip("\"'”\u2019)").endswith(tuple(QUESTIONING))
+    return asks or (is_english(language) and bool(_ASKED.match(text)))
 
 
 def _asked(texts: Sequence[str], ranking: Ranking) -> Iterator[Pair]:
+    asks = [is_question(text, ranking.language) for text in texts]
     for index, text in enumerate(texts):
-        if not is_question(text):
+        if not asks[index]:
             continue
-        following = [
-            i for i in range(index + 1, min(len(texts), index + 1 + _ANSWER_REACH)) if not is_question(texts[i])
-        ]
+        following = [i for i in range(index + 1, min(len(texts), index + 1 + _ANSWER_REACH)) if not asks[i]]
         related = [i for i in following if ranking.similarity(index, i) > 0]
         stem = text.rstrip(f" {CLOSING}")
-        yield Pair(f"{stem[:1].upper()}{stem[1:]}?", tuple(related[:1]))
+        mark = text[-1] if text.endswith(tuple(QUESTIONING)) else "?"
+        yield Pair(f"{stem[:1].upper()}{stem[1:]}{mark}", tuple(related[:1]))
 
 
 def _about(texts: Sequence[str], ranking: Ranking) -> Iterator[Pair]:
     used: set[tuple[int, ...]] = set()
     for term in ranking.terms(range(len(texts)), _TERMS):
-        word = re.compile(rf"\b{re.escape(term)}\b", re.IGNORECASE)
-        answers = tuple(i for i, text in enumerate(texts) if word.search(text) and not is_question(text))
+        answers = tuple(i for i in ranking.with_term(term) if not is_question(texts[i], ranking.language))
         if answers and answers not in used:
             used.add(answers)
             yield Pair(f"What was said about “{term}”?", answers)

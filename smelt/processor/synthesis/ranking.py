@@ -1,6 +1,7 @@
 """Which sentences carry a text, and which words mark a part of it: TF-IDF of scikit-learn, and LexRank over it."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -8,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-_WORD: Final = r"(?u)\b[^\W\d_]{3,}\b"
+from smelt.processor.synthesis.words import is_english, length_in_words, telling_words
+
 _DAMPING: Final = 0.85
 _ROUNDS: Final = 50
 _TOO_SIMILAR: Final = 0.6
@@ -30,8 +32,12 @@ class Ranking:
 
     def __init__(self, texts: Sequence[str], language: str | None) -> None:
         self._texts = texts
+        self.language = language
         self._vectorizer = TfidfVectorizer(
-            token_pattern=_WORD, sublinear_tf=True, stop_words="english" if language in (None, "en") else None
+            tokenizer=partial(telling_words, language=language),
+            token_pattern=None,
+            sublinear_tf=True,
+            stop_words="english" if is_english(language) else None,
         )
         try:
             self._vectors: Any = self._vectorizer.fit_transform(texts)
@@ -41,10 +47,9 @@ class Ranking:
 
     def best(self, count: int) -> list[int]:
         """Indexes of the `count` sentences that say most without repeating each other, in the order of the text."""
-        order = sorted(range(len(self._texts)), key=lambda i: (-self.scores[i], i))
-        long_enough = [i for i in order if len(self._texts[i].split()) >= _SHORTEST_WORDS] or order
+        is_short = [length_in_words(text) < _SHORTEST_WORDS for text in self._texts]
         chosen: list[int] = []
-        for i in long_enough:
+        for i in sorted(range(len(self._texts)), key=lambda i: (is_short[i], -self.scores[i], i)):
             if len(chosen) == count:
                 break
             if not any(self.similarity(i, j) > _TOO_SIMILAR for j in chosen):
@@ -74,6 +79,10 @@ class Ranking:
         order = sorted(np.flatnonzero(weights), key=lambda i: (-round(float(weights[i]), 9), names[i]))
         telling = (str(names[i]) for i in order if names[i] not in _SMALL_TALK)
         return list(islice(telling, count))
+
+    def with_term(self, term: str) -> list[int]:
+        """Indexes of the sentences that have this one of the `terms`, in order."""
+        return [int(i) for i in np.flatnonzero(self._vectors[:, self._vectorizer.vocabulary_[term]].toarray().ravel())]
 
     def _central(self) -> Scores:
         count = len(self._texts)

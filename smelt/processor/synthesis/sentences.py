@@ -6,16 +6,22 @@ from dataclasses import dataclass
 from typing import Final
 
 from smelt.contract.events import Segment
+from smelt.processor.synthesis.words import is_east_asian, is_unspaced, length_in_words
 
 _LONGEST_WORDS: Final = 60
 _ABBREVIATIONS: Final = frozenset(
     ("mr", "mrs", "ms", "dr", "prof", "st", "vs", "etc", "e.g", "i.e", "approx", "no", "z.b", "bzw", "ca", "nr")
 )
-CLOSING: Final = ".!?…。\uff01\uff1f"
-"""What ends a sentence; the last three in scripts that are written without spaces."""
+_SPACED: Final = ".!?…\u0964\u0965\u061f\u06d4\u0589\u1362\u17d4\u104b"
+_UNSPACED: Final = "。\uff01\uff1f"
+CLOSING: Final = _SPACED + _UNSPACED
+"""What ends a sentence: marks that have a space behind them, and those of scripts without spaces."""
+QUESTIONING: Final = "?\u061f\uff1f"
+"""The marks among them that ask."""
 _QUOTES: Final = "\"'”\u2019»)\\]"
-_END: Final = re.compile(rf"(?<=[.!?…])[{_QUOTES}]*\s+|(?<=[。\uff01\uff1f])")
+_END: Final = re.compile(rf"(?<=[{_SPACED}])[{_QUOTES}]*\s+|(?<=[{_UNSPACED}])")
 _CLOSED: Final = re.compile(rf"[{CLOSING}][{_QUOTES}]*$")
+_MARKS: Final = frozenset(CLOSING)
 _BULLET: Final = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+(?!\[)")
 
 
@@ -26,30 +32,35 @@ class Sentence:
     text: str
     start_s: float | None = None
 
-    @property
-    def word_count(self) -> int:
-        """How many words, as far as spaces tell."""
-        return len(self.text.split())
-
 
 def sentences_of_segments(segments: Iterable[Segment]) -> tuple[Sentence, ...]:
-    """The sentences of a transcript; one that runs over several segments is put together."""
+    """The sentences of a transcript; one that runs over several segments is put together.
+
+    Where a model writes no marks, in a script without spaces, a segment is what there is.
+    """
+    segments = tuple(segments)
+    marked = any(not _MARKS.isdisjoint(segment.text) for segment in segments)
     sentences: list[Sentence] = []
     open_text, open_start = "", 0.0
     for segment in segments:
         if not open_text:
             open_start = segment.start
-        *whole, rest = split_sentences(f"{open_text} {segment.text}".strip())
+        *whole, rest = split_sentences(_joined(open_text, segment.text.strip()))
         for text in whole:
             sentences.append(Sentence(text, open_start))
             open_start = segment.start
-        if _CLOSED.search(rest) or len(rest.split()) > _LONGEST_WORDS:
+        is_whole = not marked and is_unspaced(rest[-1:])
+        if is_whole or _CLOSED.search(rest) or length_in_words(rest) > _LONGEST_WORDS:
             sentences.append(Sentence(rest, open_start))
             rest = ""
         open_text = rest
     if open_text:
         sentences.append(Sentence(open_text, open_start))
     return tuple(sentence for sentence in sentences if sentence.text)
+
+
+def _joined(one: str, other: str) -> str:
+    return one + other if is_east_asian(one[-1:]) and is_east_asian(other[:1]) else f"{one} {other}".strip()
 
 
 def sentences_of_text(text: str) -> tuple[Sentence, ...]:

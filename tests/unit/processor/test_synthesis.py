@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -137,6 +138,90 @@ def test_any_language_gives_something(prompt: str, text: str) -> None:
     assert made(text, prompt)
 
 
+@dataclass(frozen=True)
+class Meeting:
+    """What somebody said, segment by segment, a word of its subject, and what is asked and answered in it."""
+
+    language: str
+    segments: tuple[str, ...]
+    subject: str
+    question: str | None
+    answer: str | None
+
+
+MEETINGS = [
+    Meeting(
+        "de",
+        (
+            *("Guten Morgen.", "Die Sitzung ist kurz.", "Wann ist die Veröffentlichung?"),
+            *("Die Veröffentlichung ist am Montag.", "Anna will die Kuchen.", "Was wir heute brauchen, ist Geduld."),
+        ),
+        "veröffentlichung",
+        "Wann ist die Veröffentlichung?",
+        "Die Veröffentlichung ist am Montag.",
+    ),
+    Meeting(
+        "ja",
+        ("おはようございます。", "リリースはいつですか\uff1f", "リリースは月曜日です。", "予算は五百ドル", "です。"),
+        "リリース",
+        "リリースはいつですか\uff1f",
+        "リリースは月曜日です。",
+    ),
+    Meeting("zh", ("大家早上好", "我们今天讨论预算", "预算是五百元", "发布会在星期一"), "预算", None, "预算是五百元。"),
+    Meeting("th", ("สวัสดีครับ", "วันนี้เราคุยเรื่องงบประมาณ", "งบประมาณห้าร้อย"), "งบประมาณห้าร้อย", None, None),
+    Meeting(
+        "hi",
+        ("नमस्ते सब लोग।", "रिलीज़ कब है?", "रिलीज़ सोमवार को है।", "बजट पाँच सौ है।"),
+        "रिलीज़",
+        "रिलीज़ कब है?",
+        "रिलीज़ सोमवार को है।",
+    ),
+    Meeting(
+        "ar",
+        ("صباح الخير.", "متى الإصدار؟", "الإصدار يوم الاثنين."),
+        "الإصدار",
+        "متى الإصدار؟",
+        "الإصدار يوم الاثنين.",
+    ),
+]
+
+
+@pytest.mark.parametrize("meeting", MEETINGS, ids=lambda meeting: meeting.language)
+def test_every_language_gets_what_was_said_in_it(meeting: Meeting) -> None:
+    segments = [Segment(index=i, start=i, end=i + 1, text=text) for i, text in enumerate(meeting.segments)]
+    source = Source(filename="x", language=meeting.language, sentences=sentences_of_segments(segments))
+    outputs = {prompt: render(source, Order(prompts=(prompt,), user_prompt=None)) for prompt in DEFAULT_PROMPTS}
+    sentences = [sentence.text for sentence in source.sentences]
+    said = "".join(meeting.segments)
+    assert "".join(sentences) == said
+    assert outputs["detailed_notes"].count("\n- ") == len(sentences) > 2
+    assert outputs["summarize"] != outputs["detailed_notes"]
+    assert meeting.subject in outputs["table_of_contents"].lower()
+    # English ways of saying so are none of another language, and nobody claims that nothing was to be done.
+    assert "- [ ]" not in outputs["action_items"]
+    assert "in English alone" in outputs["action_items"]
+    assert all(sentence in outputs["action_items"] for sentence in sentences)
+    asked = re.findall(r"^\*\*Q: (.+)\*\*$", outputs["qa_format"], re.MULTILINE)
+    assert [question for question in asked if not question.startswith("What was")] == [meeting.question] * (
+        meeting.question is not None
+    )
+    assert meeting.answer is None or f"A: {meeting.answer}" in outputs["qa_format"].replace("。 ", "。\n\nA: ")
+    for text in sentences:
+        closed = as_sentence(text, ())
+        assert closed in (text, f"{text}。")
+
+
+def test_a_script_without_spaces_and_marks_is_told_apart_by_its_segments_alone() -> None:
+    texts = ["大家早上好", "我们今天讨论预算", "预算是五百元"]
+    marked = [*texts, "谢谢大家。"]
+    for said, sentences in ((texts, texts), (marked, ["".join(marked)])):
+        segments = [Segment(index=i, start=i, end=i + 1, text=text) for i, text in enumerate(said)]
+        assert [sentence.text for sentence in sentences_of_segments(segments)] == sentences
+    endless = [Segment(index=i, start=i, end=i + 1, text="我们今天讨论预算") for i in range(50)]
+    closed = [*endless, Segment(index=50, start=50, end=51, text="好。")]
+    assert max(len(sentence.text) for sentence in sentences_of_segments(closed)) < 100
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.text(max_size=400))
 def test_no_text_breaks_it(text: str) -> None:
@@ -198,6 +283,11 @@ def test_people_are_known_by_where_their_names_stand() -> None:
 def test_transcripts_stay_data_in_markdown() -> None:
     assert inline("# not a heading") == "\\# not a heading"
     assert inline("<script>\n*x* [a](b)") == "\\<script> \\*x\\* \\[a](b)"
+    assert inline("1. is no list, 2) too") == "1\\. is no list, 2) too"
+    assert inline("12) is none") == "12\\) is none"
+    assert inline("~~~ is no fence") == "\\~\\~\\~ is no fence"
+    assert inline("AT&T says &lt; and &#60;") == "AT&T says \\&lt; and \\&#60;"
+    assert inline("C# ends in #") == "C# ends in \\#"
     assert clock(59.9) == "00:59"
     assert clock(3661) == "1:01:01"
     assert is_question("could you look at it")
