@@ -14,6 +14,10 @@ logger = logging.getLogger(__name__)
 
 # A cancelled smelt is noticed with the next renewal, so that this bounds how long its model goes on.
 _RENEW_EVERY_S: Final = 2.0
+# A connection that nobody is at the other end of any more would take a request for its whole time, and the lease with
+# it: several renewals fit into a lease, each over another connection.
+_ANSWERS_A_LEASE: Final = 6
+_LEAST_ANSWER_S: Final = 2.0
 
 OnVerdict = Callable[[Verdict], None]
 Waits = Callable[[], bool]
@@ -44,12 +48,14 @@ class Leases:
 
     async def keep_renewing(self) -> None:
         """Renew until cancelled; while the database does not answer, the work goes on and the answer decides later."""
+        answer_s = max(_LEAST_ANSWER_S, self._lease_s / _ANSWERS_A_LEASE)
         while True:
             await self._wait()
             try:
-                await self.renew()
-            except Passing as exc:
-                logger.warning("renewing leases: %s", exc)
+                async with asyncio.timeout(answer_s):
+                    await self.renew()
+            except (Passing, TimeoutError) as exc:
+                logger.warning("renewing leases: %s", str(exc) or f"no answer in {answer_s:.0f} s")
 
     async def renew(self) -> None:
         """Renew everything that is held, and pass the verdicts on."""
