@@ -14,6 +14,7 @@ from smelt.processor.options import WorkerOptions
 from smelt.processor.polling import poll_wait_s
 
 _RETRY_S: Final = 2.0
+_HOLD_OFF_S: Final = 10.0
 
 
 class Claims:
@@ -37,6 +38,10 @@ class Claims:
     def wake(self) -> None:
         """There may be work, or room for it."""
         self._woken.set()
+
+    def hold_off(self) -> None:
+        """Look again in a while, unless a claim says when."""
+        self._next_due_in_s = _HOLD_OFF_S
 
     async def claim(self, room: int) -> tuple[Claim, ...]:
         """Take up to `room` smelts; raise `Unavailable` while the database does not answer."""

@@ -1,10 +1,14 @@
 """What an exception means for the smelt that it ended. Pure."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from smelt.contract.vocabulary import ErrorCode
 from smelt.errors import Passing
-from smelt.processor.faults import FileFault, SynthesisPassing, SynthesisRefused
+from smelt.processor.faults import FileFault, NoSpace, SynthesisPassing, SynthesisRefused
+
+# Time for somebody to make room, or for a worker that has it.
+_ROOM_AFTER_S: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ def failure_of(exc: BaseException) -> Failure:
             return Failure(exc.code)
         case SynthesisPassing():
             return Failure(exc.code, transient=True, retry_after_s=exc.retry_after_s)
+        case NoSpace():
+            return Failure("internal_error", transient=True, retry_after_s=_ROOM_AFTER_S)
         case Passing():
             return Failure("connection_lost", transient=True)
         case _:

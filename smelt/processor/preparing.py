@@ -32,7 +32,8 @@ async def validate(file: FileWork, state: SmeltState, tools: Tools, folder: Path
     await asyncio.to_thread(tools.workspace.require_space, size_bytes)
     # The suffix helps to tell formats apart; nothing else of a name that somebody chose comes near the disk.
     file.source = folder / f"{file.claimed.position}{_suffix(file.claimed.filename)}"
-    await _download(file, state, tools)
+    with tools.workspace.filling():
+        await _download(file, state, tools)
     file.probed = await asyncio.to_thread(probe, file.source, state.limits)
     state.advance(file, 1.0)
 
@@ -47,9 +48,10 @@ async def decode_file(file: FileWork, state: SmeltState, tools: Tools, folder: P
     on_decoded = _teller(lambda share: loop.call_soon_threadsafe(state.advance, file, share), wanted)
     target = folder / f"{file.claimed.position}.pcm"
     try:
-        file.recording = await loop.run_in_executor(
-            tools.threads.decoding, decode, file.source, target, file.probed, state.limits, on_decoded
-        )
+        with tools.workspace.filling():
+            file.recording = await loop.run_in_executor(
+                tools.threads.decoding, decode, file.source, target, file.probed, state.limits, on_decoded
+            )
     finally:
         wanted.set()
     await asyncio.to_thread(file.source.unlink)

@@ -124,7 +124,10 @@ class Worker:
     async def _take(self, tools: Tools, *, once: bool) -> int:
         if self._room <= 0:
             return 0
+        self._claims.hold_off()
         try:
+            # A worker whose disk is full would fail what others can do.
+            await asyncio.to_thread(tools.workspace.require_space)
             claims = await self._claims.claim(self._room)
         except Passing as exc:
             if once:

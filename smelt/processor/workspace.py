@@ -1,5 +1,6 @@
 """A folder of its own for each worker and each smelt, removed whatever happens."""
 
+import errno
 import fcntl
 import logging
 import shutil
@@ -7,8 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
+from smelt.errors import SettingsError
 from smelt.processor.faults import NoSpace
 
 logger = logging.getLogger(__name__)
@@ -16,6 +18,7 @@ logger = logging.getLogger(__name__)
 _PREFIX: Final = "smelt-worker-"
 _LOCK: Final = "lock"
 _RESERVE_BYTES: Final = 64 * 1024 * 1024
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Workspace:
@@ -33,8 +36,20 @@ class Workspace:
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
-    def require_space(self, byte_count: int) -> None:
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """Raise `NoSpace` when the disk turns out to be full after all, for others write to it, too."""
+        try:
+            yield
+        except OSError as exc:
+            if exc.errno not in _FULL:
+                raise
+            raise NoSpace(f"{self._root}: {exc.strerror}") from exc
+
+    def require_space(self, byte_count: int = 0) -> None:
         """Raise `NoSpace` unless so much fits, with a reserve for others."""
+        # What cleans temporary folders up takes one that nothing was written to for days.
+        self._root.mkdir(exist_ok=True)
         free = shutil.disk_usage(self._root).free
         if free < byte_count + _RESERVE_BYTES:
             raise NoSpace(f"{byte_count} bytes are needed in {self._root}, {free} are free")
@@ -45,17 +60,32 @@ def workspace(parent: Path | None = None) -> Iterator[Workspace]:
     """The folder of a new worker below `parent` (default: the system's temporary folder).
 
     What killed workers left there is removed first: a lock of the kernel's ends with its process, however that ends.
+    Raises `SettingsError` for a parent that nothing can be written to.
     """
     base = Path(tempfile.gettempdir()) if parent is None else parent
-    base.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(base)
-    root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
-    with (root / _LOCK).open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(base)
+        root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+        lock = _locked(root)
+    except OSError as exc:
+        raise SettingsError(
+            f"SMELT_TEMP_DIR wants a folder that can be written to, not {base}: {exc.strerror}"
+        ) from exc
+    with lock:
         try:
             yield Workspace(root)
         finally:
             shutil.rmtree(root, ignore_errors=True)
+
+
+def _locked(root: Path) -> BinaryIO:
+    # Under its name once it is locked: a worker that starts at the same time takes it for a leftover otherwise.
+    unnamed = root / f"{_LOCK}.new"
+    lock = unnamed.open("wb")
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    unnamed.rename(root / _LOCK)
+    return lock
 
 
 def _remove_leftovers(base: Path) -> None:

@@ -383,7 +383,7 @@ def test_an_event_of_segments_fits_into_a_broadcast() -> None:
         (SynthesisRefused("api_key_invalid", "x"), Failure("api_key_invalid")),
         (SynthesisPassing("api_rate_limited", "x", 7.0), Failure("api_rate_limited", transient=True, retry_after_s=7)),
         (Unavailable("x"), Failure("connection_lost", transient=True)),
-        (NoSpace("x"), Failure("connection_lost", transient=True)),
+        (NoSpace("x"), Failure("internal_error", transient=True, retry_after_s=60.0)),
         (ValueError("x"), Failure("internal_error", transient=True)),
     ],
 )

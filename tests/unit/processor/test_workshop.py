@@ -1,6 +1,8 @@
 """Folders, threads and turns: what a worker works with."""
 
 import asyncio
+import errno
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from smelt.contract.work import SavedSegment
+from smelt.errors import SettingsError
 from smelt.processor.faults import NoSpace
 from smelt.processor.speech.checkpoint import START, Checkpoint
 from smelt.processor.speech.trust import trust_report
@@ -30,7 +33,32 @@ def test_a_folder_is_gone_after_its_smelt_and_after_its_worker(tmp_path: Path) -
         own.require_space(1)
         with pytest.raises(NoSpace):
             own.require_space(10**18)
+        with pytest.raises(NoSpace, match="it is full"), own.filling():
+            raise OSError(errno.ENOSPC, "it is full")
+        with pytest.raises(FileNotFoundError), own.filling():
+            (tmp_path / "none").rmdir()
+        shutil.rmtree(next((tmp_path / "work").iterdir()))
+        own.require_space()
+        with own.folder("after a clean-up") as folder:
+            assert folder.is_dir()
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_folder_that_can_not_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for parent in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none")):
+        with pytest.raises(SettingsError, match=f"SMELT_TEMP_DIR .*{parent}"), workspace(parent):
+            pass
+
+
+def test_workers_that_start_together_leave_each_other_alone(tmp_path: Path) -> None:
+    def start(_: int) -> int:
+        with workspace(tmp_path) as own, own.folder("smelt"):
+            return 1
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(start, range(200))) == 200
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_killed_worker_left_is_removed_and_what_a_living_one_has_is_not(tmp_path: Path) -> None:
