@@ -6,6 +6,7 @@ from smelt.subscriber.updates import Connected, Disconnected, Signal, Trouble
 
 RECONNECTING = "reconnecting"
 POLLING = "reconnecting, meanwhile polling"
+LIVE_AGAIN = "live again"
 NO_ANSWER = "the project does not answer, trying again"
 
 
@@ -14,15 +15,17 @@ class ConnectionNote:
 
     def __init__(self, *, polling: bool) -> None:
         self._polling = polling
-        self._is_live: bool | None = None
+        self._is_live = True
         self._is_answered = True
 
     @property
     def text(self) -> str:
         """The note as it stands."""
-        if self._is_live is False:
-            return POLLING if self._polling else RECONNECTING
-        return "" if self._is_answered else NO_ANSWER
+        if not self._is_answered:
+            return NO_ANSWER
+        if self._is_live:
+            return ""
+        return POLLING if self._polling else RECONNECTING
 
     def take_signal(self, signal: Signal) -> bool:
         """Follow a signal; true when the note is another one now."""
@@ -30,11 +33,9 @@ class ConnectionNote:
         match signal:
             case Connected():
                 self._is_live = self._is_answered = True
-            case Disconnected():
+            case Disconnected() | Trouble(live=True):
                 self._is_live = False
             case Trouble():
-                # Before the first join it is the channel that does not come about.
-                self._is_live = self._is_live or False
                 self._is_answered = False
             case _:
                 assert_never(signal)

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
+from rich.table import Column
 from rich.text import Text
 
-from smelt.cli.connection_note import ConnectionNote
+from smelt.cli.connection_note import LIVE_AGAIN, ConnectionNote
 from smelt.cli.output import OUT, Exit, print_json
 from smelt.subscriber.updates import Completed, Connected, Disconnected, Failed, Segments, Signal, Trouble, Update
 from smelt.subscriber.updates import Progress as ProgressUpdate
@@ -55,21 +55,31 @@ async def follow(
 
 def open_view(names: Mapping[UUID, str], *, as_json: bool, polling: bool) -> AbstractContextManager[View]:
     """The view that fits where the output goes."""
-    if as_json:
-        return nullcontext(JsonView())
     note = ConnectionNote(polling=polling)
-    return LiveView(OUT, names, note) if OUT.is_terminal else nullcontext(PlainView(OUT, names, note))
+    if as_json:
+        return nullcontext(JsonView(note))
+    bars = OUT.is_terminal and not OUT.is_dumb_terminal
+    return LiveView(OUT, names, note) if bars else nullcontext(PlainView(OUT, names, note))
 
 
 class JsonView:
-    """One JSON object a line; `event` is the name of the event on the channel."""
+    """One JSON object a line; `event` is the name of the event on the channel, or `connection`."""
+
+    def __init__(self, note: ConnectionNote) -> None:
+        self._note = note
 
     def show(self, update: Update) -> None:
         """Print the update."""
+        self._print_note(changed=self._note.take_update())
         print_json({"event": type(update).__name__.lower(), **update.model_dump(mode="json")})
 
     def signal(self, signal: Signal) -> None:
-        """Print nothing: a program reads on, whatever the connection does."""
+        """Print when the connection is lost, and when it is back; whoever reads need not do anything about it."""
+        self._print_note(changed=self._note.take_signal(signal))
+
+    def _print_note(self, *, changed: bool) -> None:
+        if changed:
+            print_json({"event": "connection", "message": self._note.text or LIVE_AGAIN})
 
 
 class PlainView:
@@ -104,7 +114,18 @@ class PlainView:
 
     def _print_note(self, *, changed: bool) -> None:
         if changed:
-            self._console.print(f"         [dim]{self._note.text or 'live again'}[/]")
+            self._console.print(f"         [dim]{self._note.text or LIVE_AGAIN}[/]")
+
+
+class NameColumn(ProgressColumn):
+    """What a bar is about, on one line: where there is little room, it gives way to the numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(table_column=Column(no_wrap=False))  # What must not wrap is not made narrower.
+
+    def render(self, task: Task) -> Text:
+        """The description, as it is."""
+        return Text(task.description, no_wrap=True, overflow="ellipsis")
 
 
 class LiveView:
@@ -117,7 +138,7 @@ class LiveView:
         self._expectation = ""
         self._bars = Progress(
             SpinnerColumn(finished_text=" "),
-            TextColumn("{task.description}"),
+            NameColumn(),
             BarColumn(),
             TextColumn("{task.percentage:5.1f} %"),
             TextColumn("[dim]{task.fields[note]}"),
@@ -125,7 +146,7 @@ class LiveView:
         )
         self._whole = self._bars.add_task("Waiting to process...", total=100, note="")
         self._files: dict[UUID, TaskID] = {
-            file_id: self._bars.add_task(f"  {escape(name)}", total=100, note="") for file_id, name in names.items()
+            file_id: self._bars.add_task(f"  {name}", total=100, note="") for file_id, name in names.items()
         }
 
     def __enter__(self) -> Self:

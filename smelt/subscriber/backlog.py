@@ -39,7 +39,9 @@ def _merged(older: Item, newer: Item) -> Item | None:
             return newer
         case (Segments(), Segments()) if (older.run, older.file_id) == (newer.run, newer.file_id):
             return newer.model_copy(update={"segments": older.segments + newer.segments})
-        case (Connected() | Disconnected(), Connected() | Disconnected()) | (Trouble(), Trouble()):
+        case Connected() | Disconnected(), Connected() | Disconnected():
+            return newer
+        case (Trouble(), Trouble()) if older.live == newer.live:
             return newer
         case _:
             return None

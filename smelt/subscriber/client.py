@@ -228,7 +228,7 @@ class Client:
     def _tell_state(self, state: ConnectionState) -> None:
         if state == "disconnected" and (reason := self._project.realtime.report().last_error) is not None:
             for watched in self._reader.watches:
-                watched.take_trouble(Unavailable(reason))
+                watched.take_trouble(Unavailable(reason), live=True)
 
     async def _upload(self, created: Created, paths: Sequence[Path], *, again: bool) -> None:
         limit = asyncio.Semaphore(UPLOADS_AT_ONCE)

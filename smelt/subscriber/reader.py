@@ -37,8 +37,8 @@ class Watched(Protocol):
         """Hear the answer to what was asked."""
         ...
 
-    def take_trouble(self, error: Passing) -> None:
-        """Hear that reading did not work; it will be tried again."""
+    def take_trouble(self, error: Passing, *, live: bool = False) -> None:
+        """Hear that reading, or the live connection, did not work; it will be tried again."""
         ...
 
     def fail(self, error: SmeltError) -> None:

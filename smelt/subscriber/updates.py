@@ -91,9 +91,10 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something did not work and is being tried again, or worked around."""
+    """Something did not work and is being tried again, or worked around: the `live` channel, or reading the state."""
 
     error: SmeltError
+    live: bool = False
 
 
 Signal = Connected | Disconnected | Trouble

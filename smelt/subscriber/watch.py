@@ -115,9 +115,9 @@ class Watch:
             self._tell(*self._timeline.take_snapshot(state, asked.segments_after or 0))
         self._time_end()
 
-    def take_trouble(self, error: Passing) -> None:
+    def take_trouble(self, error: Passing, *, live: bool = False) -> None:
         """Tell that something does not work for now."""
-        self._tell(Trouble(error))
+        self._tell(Trouble(error, live))
 
     def fail(self, error: SmeltError) -> None:
         """End the watch with an error, once what came before it is taken."""
@@ -180,7 +180,7 @@ class Watch:
             self._tell(Disconnected())
             self._reader.hasten(self)
         elif self._polling:  # Reading may still be allowed; if not, that ends the watch.
-            self._tell(Trouble(error))
+            self._tell(Trouble(error, live=True))
             self._reader.ask(self)
         else:
             self.fail(error)

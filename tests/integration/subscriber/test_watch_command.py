@@ -1,14 +1,18 @@
-"""`smelt watch` shows that the connection is lost, goes on all the same, and shows that it is back."""
+"""`smelt watch` tells people and programs how a smelt goes, and how the connection does, to whatever end."""
 
 import asyncio
+import json
 import os
+import shlex
+import signal
 import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
+import pytest
 from hands import Hand
 from proxies import FaultyProxy
 from stacks import Stack, User
@@ -16,52 +20,156 @@ from waiting import until
 
 from smelt.subscriber.client import Client
 
+ROOT = Path(__file__).parents[3]
+NOBODY_URL = "http://127.0.0.1:9"
 
-@asynccontextmanager
-async def smelt_watch(
-    url: str, key: str, user: User, smelt_id: UUID, folder: Path
-) -> AsyncIterator[tuple[Process, Callable[[], str]]]:
-    """The command, and what it has printed so far."""
-    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "SUPABASE_URL": url, "SUPABASE_ANON_KEY": key}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "smelt", "watch", str(smelt_id)),
-        env={**env, "SMELT_ACCESS_TOKEN": user.access_token, "PYTHONPATH": str(Path(__file__).parents[3])},
-        cwd=folder,
-        stdout=PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    assert process.stdout is not None
-    printed = bytearray()
 
-    async def read(stream: asyncio.StreamReader) -> None:
+class Command:
+    """`smelt watch` in a process of its own, and what it has printed so far."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.printed = ""
+        self.errors = ""
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._reading = asyncio.gather(self._read("printed", process.stdout), self._read("errors", process.stderr))
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The JSON that was printed, an object a line."""
+        return [json.loads(line) for line in self.printed.splitlines(keepends=True) if line.endswith("\n")]
+
+    def named(self, event: str) -> list[dict[str, Any]]:
+        """The lines of one event."""
+        return [line for line in self.lines if line["event"] == event]
+
+    async def end(self) -> int:
+        """Wait until it has left; answers the exit code."""
+        await asyncio.wait_for(self._reading, 60)
+        return await self.process.wait()
+
+    async def stop(self) -> None:
+        """Leave no process behind."""
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+        self._reading.cancel()
+        await asyncio.wait([self._reading])
+
+    async def _read(self, name: str, stream: asyncio.StreamReader) -> None:
         while piece := await stream.read(1 << 16):
-            printed.extend(piece)
-
-    reading = asyncio.create_task(read(process.stdout))
-    try:
-        yield process, lambda: printed.decode()
-        await reading
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        reading.cancel()
+            setattr(self, name, getattr(self, name) + piece.decode())
 
 
-async def test_a_lost_connection_is_shown(
-    workshop: Stack, proxy: FaultyProxy, user: User, client: Client, hand: Hand, tmp_path: Path
+class Shell:
+    """Where a user starts commands."""
+
+    def __init__(self, env: dict[str, str], folder: Path) -> None:
+        self.commands: list[Command] = []
+        self._env = env
+        self._folder = folder
+
+    async def watch(self, url: str, smelt_id: UUID, *options: str, into: str | None = None) -> Command:
+        """Start `smelt watch`, piped into another command where one is given."""
+        watch = shlex.join([sys.executable, "-m", "smelt", "watch", str(smelt_id), *options])
+        pipe = "" if into is None else f" | {into}"
+        process = await asyncio.create_subprocess_exec(
+            *("bash", "-o", "pipefail", "-c", f"{watch}{pipe}" if into else f"exec {watch}"),
+            env={**self._env, "SUPABASE_URL": url},
+            cwd=self._folder,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        self.commands.append(command := Command(process))
+        return command
+
+
+@pytest.fixture
+async def shell(workshop: Stack, user: User, tmp_path: Path) -> AsyncIterator[Shell]:
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    shell = Shell({**env, "SUPABASE_ANON_KEY": workshop.anon_key, "SMELT_ACCESS_TOKEN": user.access_token}, tmp_path)
+    yield shell
+    for command in shell.commands:
+        await command.stop()
+
+
+async def test_a_lost_connection_is_shown_to_people_and_programs(
+    workshop: Stack, proxy: FaultyProxy, client: Client, hand: Hand, shell: Shell
 ) -> None:
     created = await client.create(text="Ship it on Monday.")
     job = await hand.claim(created.id)
-    async with smelt_watch(proxy.url, workshop.anon_key, user, created.id, tmp_path) as (process, printed):
-        await until(lambda: "Waiting to process" in printed() and proxy.accepted["realtime"], within_s=30)
-        await job.report("validating", 5)
-        await until(lambda: "Validating" in printed())
-        proxy.refuse("realtime")
-        await until(lambda: "reconnecting, meanwhile polling" in printed())
-        proxy.heal()
-        await until(lambda: "live again" in printed(), within_s=20)
-        await job.complete("the notes")
-        assert await asyncio.wait_for(process.wait(), 20) == 0
-    assert "the notes" in printed()
-    assert "Traceback" not in printed()
+    person = await shell.watch(proxy.url, created.id)
+    program = await shell.watch(proxy.url, created.id, "--json")
+    await until(lambda: "Waiting to process" in person.printed and program.lines and proxy.accepted["realtime"] == 2)
+    await job.report("validating", 5)
+    await until(lambda: "Validating" in person.printed and program.named("progress")[-1]["status"] == "validating")
+    proxy.refuse("realtime")
+    await until(lambda: "reconnecting, meanwhile polling" in person.printed and program.named("connection"))
+    proxy.heal()
+    await until(lambda: "live again" in person.printed and len(program.named("connection")) == 2)
+    await job.report("synthesizing", 80, words=["the", "words"])
+    await job.complete("the notes")
+    assert await person.end() == await program.end() == 0
+    assert "the notes" in person.printed
+    assert [line["message"] for line in program.named("connection")] == [
+        "reconnecting, meanwhile polling",
+        "live again",
+    ]
+    assert [segment["text"] for line in program.named("segments") for segment in line["segments"]] == ["the", "words"]
+    assert program.lines[-1]["event"] == "completed"
+    assert program.lines[-1]["results"][0]["content"] == "the notes"
+    assert person.errors == program.errors == ""
+
+
+async def test_without_realtime_a_program_reads_the_end_all_the_same(
+    proxy: FaultyProxy, client: Client, hand: Hand, shell: Shell
+) -> None:
+    created = await client.create(text="Ship it on Monday.")
+    proxy.refuse("realtime")
+    program = await shell.watch(proxy.url, created.id, "--json")
+    await until(lambda: program.named("connection"))
+    await (await hand.claim(created.id)).fail("synthesis_failed")
+    assert await program.end() == 1
+    assert program.lines[-1]["event"] == "failed"
+    assert program.lines[-1]["error_code"] == "synthesis_failed"
+    assert program.errors == ""
+
+
+async def test_the_exit_code_tells_how_it_ended(workshop: Stack, client: Client, hand: Hand, shell: Shell) -> None:
+    completed, failed = [await client.create(text="Ship it on Monday.") for _ in range(2)]
+    await (await hand.claim(completed.id)).complete(tell=False)
+    await client.cancel(failed.id)
+    commands = [
+        await shell.watch(workshop.api_url, completed.id, "--json"),
+        await shell.watch(workshop.api_url, failed.id, "--json"),
+        await shell.watch(workshop.api_url, uuid4(), "--json"),
+        await shell.watch(NOBODY_URL, completed.id, "--json"),
+    ]
+    assert [await command.end() for command in commands] == [0, 1, 2, 3]
+    assert [[line["event"] for line in command.lines] for command in commands] == [
+        ["completed"],
+        ["failed"],
+        ["error"],
+        ["error"],
+    ]
+    assert [command.lines[-1].get("code") for command in commands] == [None, None, "not_found", "unreachable"]
+    assert [command.errors for command in commands] == [""] * 4
+
+
+async def test_whoever_reads_no_more_or_presses_ctrl_c_is_left_without_a_word(
+    workshop: Stack, client: Client, hand: Hand, shell: Shell
+) -> None:
+    created = await client.create(text="Ship it on Monday.")
+    job = await hand.claim(created.id)
+    person = await shell.watch(workshop.api_url, created.id)
+    program = await shell.watch(workshop.api_url, created.id, "--json")
+    readers = [await shell.watch(workshop.api_url, created.id, *json, into="head -1") for json in ([], ["--json"])]
+    await until(lambda: all(command.printed for command in shell.commands))
+    for command in (person, program):
+        command.process.send_signal(signal.SIGINT)
+        assert await command.end() == 130
+    await job.report("validating", 5)
+    assert [await command.end() for command in readers] == [1, 1]
+    assert [command.printed.count("\n") for command in readers] == [1, 1]
+    assert [command.errors for command in shell.commands] == [""] * 4

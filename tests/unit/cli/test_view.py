@@ -1,17 +1,19 @@
-"""A watcher on a terminal sees when the connection is lost and when it is back; a program reads on."""
+"""A watcher on a terminal sees when the connection is lost and when it is back; a program reads of it."""
 
 import io
+import json
 from uuid import UUID
 
 import pytest
 from rich.console import Console
 
-from smelt.cli.connection_note import NO_ANSWER, POLLING, RECONNECTING, ConnectionNote
+from smelt.cli.connection_note import LIVE_AGAIN, NO_ANSWER, POLLING, RECONNECTING, ConnectionNote
 from smelt.cli.view import JsonView, LiveView, PlainView
 from smelt.errors import Unavailable
 from smelt.subscriber.updates import Connected, Disconnected, Progress, Trouble
 
-TROUBLE = Trouble(Unavailable("no answer"))
+NO_READ = Trouble(Unavailable("no answer"))
+NOT_LIVE = Trouble(Unavailable("closed"), live=True)
 
 
 def progress(percentage: float, queue_position: int | None = None) -> Progress:
@@ -40,7 +42,7 @@ def test_a_lost_connection_is_noted_until_it_is_back() -> None:
     note = ConnectionNote(polling=True)
     note.take_signal(Connected())
     assert note.take_signal(Disconnected())
-    assert not note.take_signal(TROUBLE)
+    assert not note.take_signal(NOT_LIVE)
     assert not note.take_update()
     assert note.text == POLLING
     assert note.take_signal(Connected())
@@ -55,27 +57,28 @@ def test_it_speaks_of_polling_only_where_that_is_done() -> None:
 
 def test_a_connection_that_never_comes_about_is_noted() -> None:
     note = ConnectionNote(polling=True)
-    assert note.take_signal(TROUBLE)
+    assert note.take_signal(NOT_LIVE)
     assert note.text == POLLING
 
 
 def test_reads_that_fail_are_noted_until_something_comes_in() -> None:
     note = ConnectionNote(polling=True)
-    note.take_signal(Connected())
-    assert note.take_signal(TROUBLE)
-    assert note.text == NO_ANSWER
-    assert note.take_update()
-    assert note.text == ""
+    for before, after in ((Connected(), ""), (Disconnected(), POLLING)):
+        note.take_signal(before)
+        assert note.take_signal(NO_READ)
+        assert note.text == NO_ANSWER
+        assert note.take_update()
+        assert note.text == after
 
 
 def test_lines_tell_of_a_lost_connection_once() -> None:
     written = io.StringIO()
     view = PlainView(Console(file=written, width=100), {}, ConnectionNote(polling=True))
-    for step in (Connected(), Disconnected(), TROUBLE, Connected()):
+    for step in (Connected(), NOT_LIVE, Disconnected(), Connected()):
         view.signal(step)
         view.show(progress(30))
     lines = [line.strip() for line in written.getvalue().splitlines()]
-    assert lines == ["30.0 %  Transcribing audio...", POLLING, "live again"]
+    assert lines == ["30.0 %  Transcribing audio...", POLLING, LIVE_AGAIN]
 
 
 def test_lines_tell_of_each_place_in_the_queue() -> None:
@@ -98,8 +101,21 @@ def test_the_bar_says_what_is_expected_and_that_the_connection_is_lost() -> None
     assert f"30 s left, {POLLING}" in written.getvalue()
 
 
-def test_a_program_reads_only_updates(capsys: pytest.CaptureFixture[str]) -> None:
-    view = JsonView()
-    view.signal(Disconnected())
-    view.show(progress(30))
-    assert capsys.readouterr().out.startswith('{"event": "progress"')
+def test_a_long_name_gives_way_to_the_numbers() -> None:
+    written = io.StringIO()
+    console = Console(file=written, width=50, force_terminal=True, color_system=None)
+    with LiveView(console, {UUID(int=2): "a [long] name " * 10}, ConnectionNote(polling=True)) as view:
+        view.show(progress(30))
+    assert "a [long]" in written.getvalue()
+    assert "30.0 % 30 s left" in written.getvalue()
+
+
+def test_a_program_reads_of_the_connection_only_when_it_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    view = JsonView(ConnectionNote(polling=True))
+    for step in (Connected(), NOT_LIVE, Disconnected(), Connected()):
+        view.signal(step)
+        view.show(progress(30))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    events = [line["event"] for line in lines]
+    assert events == ["progress", "connection", "progress", "progress", "connection", "progress"]
+    assert [line["message"] for line in lines if line["event"] == "connection"] == [POLLING, LIVE_AGAIN]
