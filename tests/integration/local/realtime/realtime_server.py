@@ -71,18 +71,23 @@ class Reachable:
 
     async def crash_postgres(self) -> None:
         """Kill a backend the hard way: Postgres ends all the others and recovers."""
-        async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as connection:
-            row = await (await connection.execute("select pg_backend_pid()")).fetchone()
-            assert row is not None
-            os.kill(row[0], signal.SIGKILL)
+        victim, bystander = [await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) for _ in range(2)]
+        os.kill(victim.info.backend_pid, signal.SIGKILL)
 
-        async def up() -> bool:
+        async def is_answered(question: Callable[[], Awaitable[object]]) -> bool:
             with suppress(psycopg.OperationalError):
-                await self.sql("select 1")
+                await question()
                 return True
             return False
 
-        await eventually(up)
+        async def down() -> bool:
+            return not await is_answered(lambda: bystander.execute("select 1"))
+
+        # For a moment the others live on, as if nothing had happened.
+        await eventually(down)
+        await eventually(lambda: is_answered(lambda: self.sql("select 1")))
+        for connection in (victim, bystander):
+            await connection.close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +112,7 @@ def options_for(admin_dsn: str, authenticator_dsn: str, **changes: Any) -> Realt
         admin_dsn=admin_dsn,
         authenticator_dsn=authenticator_dsn,
         connect_error_delay_s=0.05,
-        join_error_delay_s=0.3,
+        join_error_delay_s=0.05,
         resubscribe_delay_s=(0.05, 0.1),
     )
     return replace(options, **changes)

@@ -67,6 +67,9 @@ NOISE = {
 
 
 OPTIONS: Mapping[str, dict[str, Any]] = {
+    # Long enough to send something meanwhile.
+    "02d_misc_v1": {"join_error_delay_s": 0.3},
+    "02d_misc_v2": {"join_error_delay_s": 0.3},
     "06g_publication_change": {"publication_check_s": 3600.0},
     # Short enough to be over the limit soon, long enough to stay there.
     "09b_rate_limit": {"event_tick_s": 1.0},
