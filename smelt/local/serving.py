@@ -12,6 +12,10 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 MAX_FRAME_BYTES = 5_000_000
 STOP_PATIENCE_S = 2
 
+KEEP_ALIVE_S = 75
+"""As long as the platform's gateway. It must be longer than clients keep idle connections themselves, which is 5 s for
+httpx: what they send at the moment of the end gets no answer."""
+
 
 class GatewayServer:
     """Serves an app in this process, until stopped."""
@@ -33,6 +37,7 @@ class GatewayServer:
                 # Nor does it compress, which would be done anew for each receiver of a broadcast.
                 ws_per_message_deflate=False,
                 timeout_graceful_shutdown=STOP_PATIENCE_S,
+                timeout_keep_alive=KEEP_ALIVE_S,
                 server_header=False,
             )
         )
