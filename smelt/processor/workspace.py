@@ -50,9 +50,9 @@ class Workspace:
         """Raise `NoSpace` unless so much fits, with a reserve for others."""
         # What cleans temporary folders up takes one that nothing was written to for days.
         self._root.mkdir(exist_ok=True)
-        free = shutil.disk_usage(self._root).free
-        if free < byte_count + _RESERVE_BYTES:
-            raise NoSpace(f"{byte_count} bytes are needed in {self._root}, {free} are free")
+        wanted, free = byte_count + _RESERVE_BYTES, shutil.disk_usage(self._root).free
+        if free < wanted:
+            raise NoSpace(f"{wanted} bytes are wanted in {self._root}, {free} are free")
 
 
 @contextmanager
