@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from uuid import UUID, uuid4
 
 import typer
+from rich.markup import escape
 
 from smelt.cli.captions import caption_layout
 from smelt.cli.local import translated
@@ -70,8 +72,9 @@ async def _smelt(client: "Client", files: Sequence[Path], layout: CaptionLayout)
     folder = await _keep(client, created.id, layout)
     OUT.rule()
     OUT.print(f"Transcript, captions and notes are in [bold]{folder}[/]; the stack is stopped again.")
-    OUT.print("Next:  [bold]smelt demo YOUR_RECORDING[/] with SMELT_MODEL=small, or any other faster-whisper model")
-    OUT.print("       [bold]smelt local start[/] for a stack that stays; README.md for your own Supabase project")
+    program = escape(_program())
+    OUT.print(f"Next:  [bold]SMELT_MODEL=small {program} demo YOUR_RECORDING[/]")
+    OUT.print(f"       [bold]{program} local start[/]    a stack that stays; the README tells of your own project")
     return code
 
 
@@ -109,6 +112,11 @@ async def _worker(stack: "LocalStack") -> AsyncIterator[asyncio.Task[int]]:
         if process.returncode is None:
             process.terminate()
         await ended
+
+
+def _program() -> str:
+    """How a user calls `smelt`: from a checkout by its path."""
+    return "smelt" if shutil.which("smelt") else os.path.relpath(sys.argv[0])
 
 
 def _last_line(log: Path) -> str:
