@@ -38,4 +38,8 @@ def write_logs(settings: LogSettings) -> None:
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.captureWarnings(capture=True)
+    # The model hub would write each of its lines again, with a handler of its own that is made by this import.
+    import huggingface_hub.utils.logging  # noqa: F401
+
+    logging.getLogger("huggingface_hub").handlers.clear()
     logging.getLogger("smelt").setLevel(settings.log_level.upper())

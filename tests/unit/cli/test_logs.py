@@ -3,10 +3,13 @@
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
+import huggingface_hub.utils.logging  # noqa: F401 - So that its loggers are not made by what a test puts in their place.
 import pytest
 
 from smelt.cli.logs import JsonFormatter, write_logs
@@ -66,9 +69,20 @@ def test_debugging_smelt_leaves_the_libraries_quiet(monkeypatch: pytest.MonkeyPa
     root, ours = logging.RootLogger(logging.WARNING), logging.Logger("smelt")
     monkeypatch.setattr(logging, "root", root)
     monkeypatch.setattr(logging, "captureWarnings", lambda capture: None)
-    found = {None: root, "smelt": ours}
+    found = {None: root, "smelt": ours, "huggingface_hub": logging.Logger("huggingface_hub")}
     monkeypatch.setattr(logging, "getLogger", lambda name=None: found[name])
     write_logs(LogSettings(log_format="json", log_level="debug"))
     assert (root.level, ours.level) == (logging.WARNING, logging.DEBUG)
     (handler,) = root.handlers
     assert isinstance(handler.formatter, JsonFormatter)
+
+
+def test_nobody_writes_past_the_log() -> None:
+    """The model hub has a handler of its own when it is first used."""
+    program = (
+        "from smelt.cli.logs import write_logs; from smelt.settings import LogSettings;"
+        "write_logs(LogSettings(log_format='json'));"
+        "from huggingface_hub.utils import logging; logging.get_logger('huggingface_hub.x').warning('trying again')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert [json.loads(line)["message"] for line in done.stderr.splitlines()] == ["trying again"]
