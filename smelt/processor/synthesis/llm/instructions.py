@@ -1,16 +1,15 @@
 """What a language model is told. Pure.
 
-A transcript is data. It travels alone in a message of its own, as a JSON string: whatever was said in it, it can't end
-the string, and no instruction stands after it.
+A transcript is data. It travels alone in a message of its own, and no instruction stands after it.
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from smelt.contract.vocabulary import PromptName
+from smelt.processor.synthesis.llm.data import as_json
 from smelt.processor.synthesis.markdown import TITLES
 from smelt.processor.synthesis.source import Order
 
@@ -95,5 +94,5 @@ def _conversation(instruction: str, data: dict[str, object]) -> tuple[Message, .
     return (
         Message("system", _RULES),
         Message("user", instruction),
-        Message("user", json.dumps(data, ensure_ascii=False)),
+        Message("user", as_json(data)),
     )
