@@ -74,7 +74,7 @@ async def _smelt(client: "Client", files: Sequence[Path], layout: CaptionLayout)
     OUT.print(f"Transcript, captions and notes are in [bold]{folder}[/]; the stack is stopped again.")
     program = escape(_program())
     OUT.print(f"Next:  [bold]SMELT_MODEL=small {program} demo YOUR_RECORDING[/]")
-    OUT.print(f"       [bold]{program} local start[/]    a stack that stays; the README tells of your own project")
+    OUT.print(f"       [bold]{program} local start[/], for a stack that stays")
     return code
 
 
