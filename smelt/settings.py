@@ -24,6 +24,8 @@ class Environment(BaseSettings):
             raise SettingsError(
                 "; ".join(_sentence(cls, error["loc"], error["msg"]) for error in exc.errors())
             ) from exc
+        except (OSError, UnicodeDecodeError) as exc:
+            raise SettingsError(f".env can't be read: {exc}") from exc
 
 
 def _sentence(cls: type[Environment], location: tuple[int | str, ...], reason: str) -> str:

@@ -92,3 +92,9 @@ def test_a_url_that_is_no_project_is_named(url: str, monkeypatch: pytest.MonkeyP
 def test_a_url_loses_no_more_than_its_last_slash(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPABASE_URL", url)
     assert ProjectSettings.read().require_url() == url.rstrip("/")
+
+
+def test_a_file_of_settings_that_is_no_text_is_named() -> None:
+    Path(".env").write_text("SUPABASE_URL=http://127.0.0.1:54321", encoding="utf-16")
+    with pytest.raises(SettingsError, match=r"\.env"):
+        ProjectSettings.read()
