@@ -76,7 +76,8 @@ class _Services:
     def __init__(self, config: GatewayConfig) -> None:
         self._config = config
         self._rest_client = create_client()
-        self._storage_pool = _pool(config.storage_dsn)
+        # Triggers on storage.objects find what is in these without naming the schema, as on the platform.
+        self._storage_pool = _pool(config.storage_dsn, options="-c search_path=storage,public,extensions")
         self._auth_pool = _pool(config.auth_dsn)
         self._database = Database(self._storage_pool)
         self._files = FileStore(config.storage_dir)
@@ -135,8 +136,13 @@ class _Services:
             logger.warning("removed %s files that belong to no object", swept)
 
 
-def _pool(dsn: str) -> AsyncConnectionPool:
+def _pool(dsn: str, **parameters: str) -> AsyncConnectionPool:
     # Checked when taken: Postgres may have been started anew since.
     return AsyncConnectionPool(
-        dsn, min_size=1, max_size=POOL_SIZE, open=False, check=AsyncConnectionPool.check_connection
+        dsn,
+        kwargs=parameters,
+        min_size=1,
+        max_size=POOL_SIZE,
+        open=False,
+        check=AsyncConnectionPool.check_connection,
     )

@@ -210,7 +210,10 @@ async def test_reading_while_it_is_replaced(http: httpx.AsyncClient, bucket: str
 
 
 async def test_policies_learn_who_asks_and_for_what(alice: AsyncClient, bucket: str, bare_stack: StackHandle) -> None:
-    """Role, claims, operation, method, path and headers are set for the transaction; keys and tokens are not."""
+    """Role, claims, operation, method, path and headers are set for the transaction; keys and tokens are not.
+
+    What is in `public` goes by its bare name.
+    """
     seen = f"seen_{bucket}"
     with psycopg.connect(bare_stack.admin_dsn, autocommit=True) as database:
         database.execute(f"create sequence public.{seen}; create table public.{seen}_log (what jsonb)")
@@ -219,7 +222,7 @@ async def test_policies_learn_who_asks_and_for_what(alice: AsyncClient, bucket: 
             f"""
             create function public.{seen}_note() returns trigger language plpgsql as $$
             begin
-                insert into public.{seen}_log values (jsonb_build_object(
+                insert into {seen}_log values (jsonb_build_object(
                     'role', current_user, 'uid', auth.uid(), 'operation', storage.operation(),
                     'method', current_setting('request.method'), 'path', current_setting('request.path'),
                     'headers', current_setting('request.headers')::jsonb, 'owner', new.owner_id,
