@@ -104,6 +104,11 @@ class Channel:
         self.push_close()
         self.on_shut(self)
 
+    def crash(self) -> None:
+        """Close the channel as one that came upon what nobody expects; clients join again."""
+        self.push(Push(self.topic, "phx_error", "{}", ref=self.join_ref, join_ref=self.join_ref))
+        self.on_shut(self)
+
     def push_close(self) -> None:
         """Tell that the channel is closed, and nothing after that."""
         self.push(self.closing())

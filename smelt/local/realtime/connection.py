@@ -65,16 +65,25 @@ class Connection:
                 self._send(_reply(frame, {}, join_ref=frame.join_ref))
             case _ if channel is None:
                 self._send(_reply(frame, {"reason": "unmatched topic"}, status="error"))
+            case _:
+                await self._pass_on(channel, frame)
+
+    async def _pass_on(self, channel: Channel, frame: Incoming) -> None:
+        match frame:
             case Frame(event="phx_leave"):
                 self._leave(channel, frame)
             case BinaryPush():
                 await self._relay_binary(channel, frame)
-            case Frame(event="broadcast"):
+            case Frame(event="broadcast", payload=dict()):
                 await self._relay(channel, frame)
+            case Frame(event="presence", payload={"event": str(event), **rest}):
+                await self._presence(channel, frame.ref, event, rest.get("payload", {}))
+            case Frame(event="broadcast") | Frame(event="presence", payload={"event": _}):
+                channel.crash()
             case Frame(event="presence"):
-                await self._presence(channel, frame)
-            case Frame(event="access_token", payload=dict() as payload):
-                await self._refresh(channel, payload.get("access_token"))
+                channel.reply(frame.ref, {})
+            case Frame(event="access_token", payload={"access_token": token}):
+                await self._refresh(channel, token)
             case _:
                 pass  # The platform has no answer to other events.
 
@@ -228,23 +237,19 @@ class Connection:
             channel.writable[extension] = allowed
         return channel.writable[extension]
 
-    async def _presence(self, channel: Channel, frame: Frame) -> None:
-        payload = frame.payload if isinstance(frame.payload, dict) else {}
-        if "event" not in payload:
-            channel.reply(frame.ref, {})
-            return
+    async def _presence(self, channel: Channel, ref: Json, event: str, meta: Json) -> None:
         if not channel.presence_calls.allows(time.monotonic()):
             channel.shut("Client presence rate limit exceeded")
             return
-        match str(payload["event"]).lower():
+        match event.lower():
             case "track":
-                await self._track(channel, frame.ref, payload.get("payload", {}))
+                await self._track(channel, ref, meta)
             case "untrack":
-                channel.reply(frame.ref, {})
+                channel.reply(ref, {})
                 channel.tracked = None
                 self._hub.untrack(channel.key, channel)
             case _:
-                channel.reply(frame.ref, {}, status="error")
+                channel.reply(ref, {}, status="error")
 
     async def _track(self, channel: Channel, ref: Json, meta: Json) -> None:
         if not await self._writable(channel, "presence"):

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from contextlib import suppress
+from typing import Any
 
 import httpx
 import psycopg
@@ -202,6 +203,19 @@ async def test_frames_that_are_none_harm_nobody(realtime: RealtimeServer) -> Non
             await socket.socket.send(frame)
         ref = await socket.broadcast("room", "e", {})
         assert (await socket.next("phx_reply", ref=ref))["payload"]["status"] == "ok"
+
+
+@pytest.mark.parametrize(("event", "payload"), [("broadcast", None), ("broadcast", ["e"]), ("presence", {"event": 5})])
+async def test_what_a_channel_does_not_expect_ends_it(realtime: RealtimeServer, event: str, payload: Any) -> None:
+    """Who sent it may join again; the others hear nothing of it."""
+    async with raw_socket(realtime) as socket, raw_socket(realtime) as other:
+        for each in (socket, other):
+            await each.join("room", broadcast={"ack": True})
+        await socket.send("realtime:room", event, payload)
+        assert (await socket.next("phx_error"))["payload"] == {}
+        ref = await socket.broadcast("room", "e", {})
+        assert (await socket.next("phx_reply", ref=ref))["payload"]["response"] == {"reason": "unmatched topic"}
+        assert await other.rest() == []
 
 
 async def test_both_ways_over_http_keep_to_the_rate(realtime_postgres: Postgres) -> None:
