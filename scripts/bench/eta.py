@@ -3,7 +3,8 @@
     python scripts/bench/eta.py [--minutes 10]
 
 The error is that of the estimate which a watcher has at that moment, as a share of the time that it really took from
-then on; promised is less than 20 %.
+then on; promised is less than 20 %. `cores_before` and `cores_after` are what the machine gave the worker until
+then and from then on: where they differ, something else was running, and nobody could know of it.
 """
 
 import argparse
@@ -11,9 +12,11 @@ import asyncio
 import signal
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+import psutil
 from stage import recording, signed_in, start_worker, tell
 
 import smelt
@@ -23,7 +26,15 @@ from smelt.local import LocalStack
 SHARES = (0.25, 0.5, 0.75)
 PROMISED = 0.2
 
-Estimates = list[tuple[float, float, float]]
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a watcher was told at a moment, and how long the worker had computed until then."""
+
+    percentage: float
+    eta_s: float
+    at_s: float
+    computed_s: float
 
 
 async def main(minutes: float) -> None:
@@ -36,7 +47,8 @@ async def main(minutes: float) -> None:
             try:
                 for others in (0, 2):
                     created = [await client.create(files=[file], submit=False) for _ in range(others + 1)]
-                    watched = [asyncio.create_task(estimates(client, one.id)) for one in created]
+                    process = psutil.Process(worker.pid)
+                    watched = [asyncio.create_task(estimates(client, one.id, process)) for one in created]
                     for one in created:
                         await client.submit(one.id)
                     for place, found in enumerate(await asyncio.gather(*watched)):
@@ -46,31 +58,33 @@ async def main(minutes: float) -> None:
                 await asyncio.to_thread(worker.wait)
 
 
-async def estimates(client: smelt.Client, smelt_id: UUID) -> Estimates:
-    """Every estimate that a watcher was given: percentage, seconds promised, seconds it took."""
+async def estimates(client: smelt.Client, smelt_id: UUID, worker: psutil.Process) -> list[Estimate]:
+    """Every estimate that a watcher was given while the model was at work, and the end."""
     told = [
-        (update.percentage, update.eta_seconds, time.monotonic())
+        Estimate(update.percentage, update.eta_seconds or 0.0, time.monotonic(), sum(worker.cpu_times()[:2]))
         async for update in client.watch(smelt_id)
-        if isinstance(update, smelt.Progress) and update.eta_seconds is not None
+        if isinstance(update, smelt.Progress) and update.percentage > PERCENT_RANGES["transcribing"][0]
     ]
-    ended_s = time.monotonic()
-    return [(percentage, eta_s, ended_s - at_s) for percentage, eta_s, at_s in told]
+    return [*told, Estimate(100.0, 0.0, time.monotonic(), sum(worker.cpu_times()[:2]))]
 
 
-def report(others: int, place: int, found: Estimates) -> None:
+def report(others: int, place: int, told: list[Estimate]) -> None:
     """Tell the error at each share of the recording."""
     low, high = PERCENT_RANGES["transcribing"]
+    first, end = told[0], told[-1]
     for share in SHARES:
-        reached = [estimate for estimate in found if estimate[0] >= low + (high - low) * share]
-        _, eta_s, took_s = reached[0]
+        now = next(estimate for estimate in told if estimate.percentage >= low + (high - low) * share)
+        took_s = end.at_s - now.at_s
         tell(
             f"error of the time remaining at {share:.0%}, {others} others, number {place + 1}",
-            abs(eta_s - took_s) / took_s,
+            abs(now.eta_s - took_s) / took_s,
             "share",
             reference="promised",
             reference_value=PROMISED,
-            eta_s=round(eta_s, 1),
+            eta_s=round(now.eta_s, 1),
             took_s=round(took_s, 1),
+            cores_before=round((now.computed_s - first.computed_s) / (now.at_s - first.at_s), 2),
+            cores_after=round((end.computed_s - now.computed_s) / took_s, 2),
         )
 
 
