@@ -30,7 +30,7 @@ _WITHHELD: Final = _HOP_BY_HOP | {"apikey"}
 _REPLACED: Final = _HOP_BY_HOP | {"date"}
 _UNAVAILABLE: Final = {"message": "The upstream server is not answering; `smelt local status` tells how it is."}
 # Parameters that choose no rows of the table itself; neither do filters of embedded ones, which have a dot in them.
-_NO_FILTERS: Final = frozenset({"select", "order", "offset", "columns", "on_conflict", "apikey"})
+_NO_FILTERS: Final = frozenset({"select", "order", "limit", "offset", "columns", "on_conflict", "apikey"})
 _STATEMENTS: Final = {"PATCH": "UPDATE", "DELETE": "DELETE"}
 
 TIMEOUT: Final = httpx.Timeout(120.0, connect=5.0)
