@@ -56,7 +56,9 @@ class Socket:
 
     async def _exchange(self, version: Version, token: Token) -> None:
         mailbox = Mailbox(self._options.queue_frames, self._options.queue_bytes)
-        connection = Connection(self._realtime, version, token, dict(self._websocket.headers), mailbox)
+        # Of a socket's headers, policies see those that are nobody else's.
+        headers = {name: text for name, text in self._websocket.headers.items() if name.startswith("x-")}
+        connection = Connection(self._realtime, version, token, headers, mailbox)
         jobs = {
             asyncio.create_task(self._read(version, mailbox)),
             asyncio.create_task(self._work(mailbox, connection)),

@@ -62,6 +62,7 @@ async def test_policies_see_who_asks_for_what(realtime: RealtimeServer) -> None:
             and current_setting('request.jwt.claim.sub') = auth.uid()::text
             and current_setting('request.jwt.claim.role') = 'authenticated'
             and current_setting('request.headers')::json ->> 'x-tag' = 'tagged'
+            and current_setting('request.headers')::json ->> 'host' is null
             and event is null and payload is null and extension in ('broadcast', 'presence')
         )
     """)
