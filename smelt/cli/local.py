@@ -202,7 +202,7 @@ def _supabase_folder(project: Path) -> Path:
     """The folder of the migrations, whether it is named itself or the one that has it."""
     for folder in (project / "supabase", project):
         if (folder / "config.toml").exists() or (folder / "migrations").is_dir():
-            return folder
+            return folder.absolute()  # `reset` may be called elsewhere.
     raise Refused(f"{project} is no Supabase project: there is neither a config.toml nor a migrations/ in it")
 
 

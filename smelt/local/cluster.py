@@ -65,7 +65,7 @@ class LocalCluster:
 
         name = f"stack_{token_hex(6)}"
         try:
-            ready = await self._ask({"open": name, "project": str(migrations or find())})
+            ready = await self._ask({"open": name, "project": str((migrations or find()).absolute())})
             yield StackHandle(StackState(**ready))
         finally:
             await self._ask({"close": name})

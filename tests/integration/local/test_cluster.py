@@ -114,9 +114,10 @@ async def _listen(client: AsyncClient, heard: list[str]) -> None:
         await following.wait()
 
 
-async def test_each_is_as_new(project: Path, local_cluster: LocalCluster) -> None:
+async def test_each_is_as_new(project: Path, local_cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """What one leaves behind is gone with it; the next one has what the migrations and the seed have made."""
-    async with local_cluster.fresh(project) as stack:
+    monkeypatch.chdir(project.parent)
+    async with local_cluster.fresh(Path(project.name)) as stack:
         with psycopg.connect(stack.db_url) as connection:
             connection.execute("delete from public.notes; create table public.left_behind ()")
     async with local_cluster.fresh(project) as stack:
