@@ -85,7 +85,7 @@ class Sessions:
         if presented is None or session is None or user is None:
             return _not_found()
         if user.is_banned(datetime.now(UTC)):
-            return AuthRefusal(400, "user_banned", "User is banned")
+            return AuthRefusal(400, "user_banned", "Invalid Refresh Token: User Banned")
         successor = await _succeed(transaction, session, presented)
         if successor is None:
             await transaction.execute(_REVOKE_FAMILY, id=session.id)

@@ -199,6 +199,9 @@ async def test_the_service_key_manages_users(connect: Any, address: str, bare_st
         assert banned.value.code == "user_banned"
     await admin.update_user_by_id(made.user.id, {"ban_duration": "none", "user_metadata": {"k": 1}})
     token = (await client.auth.sign_in_with_password({"email": address, "password": PASSWORD})).session.access_token
+    await admin.update_user_by_id(made.user.id, {"ban_duration": "1h30m"})
+    with pytest.raises(AuthApiError, match="User Banned"):
+        await client.auth.refresh_session()
     await admin.delete_user(made.user.id)
     with pytest.raises(AuthApiError) as gone:
         await client.auth.get_user(token)
