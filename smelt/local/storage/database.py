@@ -28,9 +28,6 @@ _SETTINGS: Final = """
            set_config('storage.allow_delete_query', 'true', true)
 """
 
-# What policies have no business with.
-_HIDDEN_HEADERS: Final = frozenset({"authorization", "apikey", "cookie"})
-
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
@@ -44,10 +41,9 @@ class Operation:
     @classmethod
     def of(cls, request: Request, name: str) -> "Operation":
         """Answer the operation that this request is."""
-        headers = {key: value for key, value in request.headers.items() if key not in _HIDDEN_HEADERS}
         # As it was sent: what is escaped there may be nothing that Postgres takes.
         path = request.scope["raw_path"].decode("latin-1").removeprefix(request.scope["root_path"])
-        return cls(name=name, method=request.method, path=path, headers=json.dumps(headers))
+        return cls(name=name, method=request.method, path=path, headers=json.dumps(dict(request.headers)))
 
 
 class Transaction:
