@@ -69,6 +69,7 @@ class Reconciler:
             on_message=on_message,
             on_joined=self.ask,
             on_left=self._left,
+            on_doubt=self._doubt,
             changes=changes,
             on_change=on_change,
         )
@@ -127,6 +128,10 @@ class Reconciler:
             return float("inf")
         live_s = self._live_read_s if self.freshness == "live" else 0.0
         return time.monotonic() + max(live_s, rest_s, poll_in_s(self.freshness, None, random.random()))
+
+    def _doubt(self) -> None:
+        if self._polling:
+            self.ask()
 
     def _left(self, error: Exception | None) -> None:
         self._left_at = time.monotonic()

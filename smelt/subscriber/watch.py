@@ -60,6 +60,7 @@ class Watch:
             on_message=self._hear,
             on_joined=self._joined,
             on_left=self._left,
+            on_doubt=self._doubt,
         )
         self._reader.add(self, FIRST_READ_S if self._polling else None)
         try:
@@ -173,6 +174,10 @@ class Watch:
     def _joined(self) -> None:
         self._tell(Connected())
         self._reader.ask(self)
+
+    def _doubt(self) -> None:
+        if self._polling:
+            self._reader.ask(self)
 
     def _left(self, error: Exception | None) -> None:
         self._left_at = time.monotonic()

@@ -10,6 +10,7 @@ from smelt.errors import SmeltError
 OnMessage = Callable[[str, object], None]
 OnChange = Callable[[object], None]
 OnJoined = Callable[[], None]
+OnDoubt = Callable[[], None]
 OnLeft = Callable[[Exception | None], None]
 Leave = Callable[[Membership, Listener], Awaitable[None]]
 
@@ -24,6 +25,7 @@ class Callbacks:
     on_message: OnMessage | None = None
     on_joined: OnJoined | None = None
     on_left: OnLeft | None = None
+    on_doubt: OnDoubt | None = None
     on_change: OnChange | None = None
 
 
@@ -78,6 +80,11 @@ class Channel:
         """Pass on that it is joined."""
         if self._callbacks.on_joined is not None:
             self._callbacks.on_joined()
+
+    def hear_doubt(self) -> None:
+        """Pass on that nothing may come any more."""
+        if self._callbacks.on_doubt is not None:
+            self._callbacks.on_doubt()
 
     def hear_left(self, error: SmeltError | None) -> None:
         """Pass on that it is not joined (any more)."""

@@ -5,11 +5,11 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from smelt.backend.pool import Pool
-from smelt.backend.realtime.channel import Callbacks, Channel, OnChange, OnJoined, OnLeft, OnMessage
+from smelt.backend.realtime.channel import Callbacks, Channel, OnChange, OnDoubt, OnJoined, OnLeft, OnMessage
 from smelt.backend.realtime.decisions import Backoff, Pace
 from smelt.backend.realtime.membership import Listener, Membership
 from smelt.backend.realtime.posting import post
@@ -93,6 +93,7 @@ class RealtimeConnection:
         on_message: OnMessage | None = None,
         on_joined: OnJoined | None = None,
         on_left: OnLeft | None = None,
+        on_doubt: OnDoubt | None = None,
         changes: Sequence[ChangesOf] = (),
         on_change: OnChange | None = None,
     ) -> Channel:
@@ -101,7 +102,8 @@ class RealtimeConnection:
         `on_message` gets event name and payload. `on_joined` is called after every join. `on_left` is called with
         None when it is being joined again, and with an error when it never will. With `changes`, the same for all who
         join the topic, it counts as joined while the database is listened to; `on_joined` is also called when a change
-        may have got lost in between, and `on_change` gets each changed row. All four have to return at once.
+        may have got lost in between, and `on_change` gets each changed row. `on_doubt` is called while it is joined as
+        far as is known, and yet nothing may come any more. All of them have to return at once.
         """
         self._http.check()
         membership = self._memberships.get(topic)
@@ -109,7 +111,7 @@ class RealtimeConnection:
             membership = self._memberships[topic] = Membership(topic, self, self._pace, changes)
         if membership.changes != tuple(changes):
             raise ValueError(f"{topic} is joined for other changes")
-        return Channel(membership, Callbacks(on_message, on_joined, on_left, on_change), self._leave)
+        return Channel(membership, Callbacks(on_message, on_joined, on_left, on_doubt, on_change), self._leave)
 
     async def post(self, topic: str, event: str, payload: Mapping[str, Any]) -> None:
         """Broadcast on a private channel over REST; returns once the server has taken it."""
@@ -188,8 +190,9 @@ class RealtimeConnection:
         self._update_state(dialling=True)
         token = await self._tokens.current()
         try:
-            recycle_s = self._pace.recycle_s * random.uniform(0.75, 1.0)
-            socket = await Socket.open(self._url, self._key, token, self._pace, recycle_s)
+            # Each socket has its own time to go, so that they do not all move at once.
+            pace = replace(self._pace, recycle_s=self._pace.recycle_s * random.uniform(0.75, 1.0))
+            socket = await Socket.open(self._url, self._key, token, pace)
         except Unauthorized as exc:
             self._last_error = str(exc)
             self._update_state()

@@ -32,6 +32,10 @@ class Listener(Protocol):
         """Hear that the channel is joined, again or for the first time."""
         ...
 
+    def hear_doubt(self) -> None:
+        """Hear that it is joined as far as is known, and yet nothing may come any more."""
+        ...
+
     def hear_left(self, error: SmeltError | None) -> None:
         """Hear that it is not: None when it is being joined again, an error when it never will."""
         ...
@@ -141,7 +145,8 @@ class Membership:
 
     async def _stay_once(self) -> Left:
         socket = await self._sockets.socket_for(self.topic)
-        seat = socket.sit_down(self.topic, Ears(self._hear, self._hear_change, self._resumed), self.changes)
+        ears = Ears(self._hear, self._hear_change, self._resumed, self._doubted)
+        seat = socket.sit_down(self.topic, ears, self.changes)
         self._token = socket.token
         self._socket, self._seat = socket, seat
         joined_at: float | None = None
@@ -205,6 +210,9 @@ class Membership:
     def _resumed(self) -> None:
         logger.info("channel %s hears of changes again", self.topic)
         self._tell(lambda listener: listener.hear_joined())
+
+    def _doubted(self) -> None:
+        self._tell(lambda listener: listener.hear_doubt())
 
     def _tell_joined(self) -> None:
         self._token_is_fresh = False

@@ -29,11 +29,15 @@ class ChangesOf:
 
 @dataclass(frozen=True)
 class Ears:
-    """Who hears what comes in; `on_resumed` is told when changes come again after a moment in which some got lost."""
+    """Who hears what comes in; `on_resumed` is told when changes come again after a moment in which some got lost.
+
+    `on_doubt` is told when nothing may come any more.
+    """
 
     on_broadcast: OnBroadcast
     on_change: OnChange
     on_resumed: Callable[[], None]
+    on_doubt: Callable[[], None]
 
 
 class Seat:
@@ -76,6 +80,11 @@ class Seat:
             self._settle_joined()
         elif not self.left.done():
             self._tell(self._ears.on_resumed)
+
+    def doubt(self) -> None:
+        """Nothing may come any more."""
+        if self.is_joined:
+            self._tell(self._ears.on_doubt)
 
     def end(self, left: Left) -> None:
         """Tell why the stay is over; the first reason counts."""

@@ -11,29 +11,29 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
-from realtime import AsyncRealtimeChannel, AsyncRealtimeClient, ChannelStates, RealtimeSubscribeStates
-from realtime._async.push import AsyncPush  # The only way to see the answer to a heartbeat.
+from realtime import AsyncRealtimeChannel, AsyncRealtimeClient, RealtimeSubscribeStates
+from realtime._async.push import AsyncPush
 from realtime.message import SuccessSystemPayload
 from realtime.types import BroadcastPayload, RealtimeAcknowledgementStatus
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from smelt.backend.clock import WallClock
 from smelt.backend.realtime.decisions import (
     Beat,
     ChannelFailed,
     ClosedByServer,
+    Doubt,
     JoinRefused,
     JoinTimedOut,
     Pace,
     Rest,
     Retire,
     SocketLost,
-    Vitals,
     dial_error,
     error_reason,
     may_reuse,
     next_step,
 )
+from smelt.backend.realtime.pulse import Pulse
 from smelt.backend.realtime.seat import CHANGES_EXTENSION, ChangesOf, Ears, Seat, open_channel
 from smelt.errors import Unavailable
 
@@ -46,9 +46,7 @@ CLOSE_S: Final = 2.0
 class Socket:
     """An open websocket with up to a hundred channels; `lost` is done when it is of no more use."""
 
-    def __init__(self, client: AsyncRealtimeClient, pace: Pace, recycle_s: float) -> None:
-        now = time.monotonic()
-        self.opened_at = now
+    def __init__(self, client: AsyncRealtimeClient, pace: Pace) -> None:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._client = client
         # The client has no way to let go of a silent connection, and none to tell that it stopped listening.
@@ -56,16 +54,13 @@ class Socket:
         if client._listen_task is not None:
             client._listen_task.add_done_callback(self._stopped_listening)
         self._pace = pace
-        self._recycle_s = recycle_s
-        self._heard_at = self._beat_at = now
-        self._clock = WallClock()
         self._seats: dict[str, Seat] = {}
         self._spent: set[str] = set()
         self._tasks: set[asyncio.Task[object]] = set()
-        self._pulse = self._attach_pulse()
+        self._pulse = Pulse(client, lambda error: self.retire(_close_reason(error)))
 
     @classmethod
-    async def open(cls, url: str, key: str, token: str | None, pace: Pace, recycle_s: float) -> "Socket":
+    async def open(cls, url: str, key: str, token: str | None, pace: Pace) -> "Socket":
         """Dial once; raises `Unauthorized` when the key is refused, `Unavailable` for all else."""
         client = AsyncRealtimeClient(
             url, key, auto_reconnect=False, hb_interval=NO_BUILT_IN_HEARTBEAT_S, timeout=pace.open_timeout_s
@@ -81,7 +76,7 @@ class Socket:
         except BaseException:
             await client.close()
             raise
-        return cls(client, pace, recycle_s)
+        return cls(client, pace)
 
     @property
     def seat_count(self) -> int:
@@ -96,7 +91,7 @@ class Socket:
     @property
     def age_s(self) -> float:
         """Seconds since it was opened."""
-        return time.monotonic() - self.opened_at
+        return time.monotonic() - self._pulse.opened_at
 
     def takes(self, topic: str) -> bool:
         """True when `topic` can be joined here."""
@@ -167,9 +162,11 @@ class Socket:
         """Keep the socket alive until it is lost, close it, and answer why it was lost."""
         try:
             while not self.lost.done():
-                match next_step(self._vitals(), time.monotonic(), self._pace):
+                match next_step(self._pulse.vitals(), time.monotonic(), self._pace):
                     case Beat():
-                        self._beat()
+                        self._run(self._pulse.beat(self._pace.join_timeout_s))
+                    case Doubt():
+                        self._doubt()
                     case Rest(seconds):
                         await asyncio.wait([self.lost], timeout=seconds)
                     case Retire(reason):
@@ -179,41 +176,24 @@ class Socket:
             self.retire("closed")
             await self._close()
 
-    def _attach_pulse(self) -> AsyncRealtimeChannel:
-        # The client routes what it receives to the channel of the topic. One on the protocol's own topic hears the
-        # answers to heartbeats, and while it counts as joined it is told first when the websocket breaks.
-        pulse = AsyncRealtimeChannel(self._client, "phoenix")
-        pulse.state = ChannelStates.JOINED
-        pulse.subscribe_callback = lambda _, error: self.retire(_close_reason(error))
-        self._client.channels[pulse.topic] = pulse
-        return pulse
-
     def _stopped_listening(self, listening: asyncio.Task[None]) -> None:
         error = None if listening.cancelled() else listening.exception()
         code = None if self._websocket is None else self._websocket.close_code
         self.retire(_close_reason(error) if code is None else f"closed with {code}")
 
-    def _vitals(self) -> Vitals:
-        # Each socket has its own time to go, so that they do not all move at once.
-        opened_at = self.opened_at + self._recycle_s - self._pace.recycle_s
-        return Vitals(opened_at, self._heard_at, self._beat_at, self._clock.ran_ahead_s())
-
-    def _beat(self) -> None:
-        self._beat_at = time.monotonic()
-        push = AsyncPush(self._pulse, "heartbeat", {}, self._pace.join_timeout_s)
-        push.receive(RealtimeAcknowledgementStatus.Ok, lambda _: self._sign_of_life())
-        self._run(push.send())
-
-    def _sign_of_life(self) -> None:
-        self._heard_at = time.monotonic()
+    def _doubt(self) -> None:
+        logger.info("a Realtime socket with %s channels does not answer a heartbeat so far", len(self._seats))
+        self._pulse.doubt()
+        for seat in list(self._seats.values()):
+            seat.doubt()
 
     def _hear(self, seat: Seat, payload: BroadcastPayload) -> None:
-        self._sign_of_life()
+        self._pulse.feel()
         if not seat.left.done():
             seat.hear(payload)
 
     def _hear_system(self, seat: Seat, payload: SuccessSystemPayload) -> None:
-        self._sign_of_life()
+        self._pulse.feel()
         if payload.extension == CHANGES_EXTENSION:
             seat.resume_changes()
 
@@ -222,7 +202,7 @@ class Socket:
         if state is RealtimeSubscribeStates.TIMED_OUT:
             seat.end(JoinTimedOut())
             return
-        self._sign_of_life()
+        self._pulse.feel()
         if state is RealtimeSubscribeStates.SUBSCRIBED:
             seat.accept(self._pace.join_timeout_s)
         elif state is RealtimeSubscribeStates.CLOSED:

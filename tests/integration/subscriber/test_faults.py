@@ -13,6 +13,8 @@ from stacks import Stack, User, sign_up
 from viewer import Viewer
 from waiting import until
 
+from smelt.backend.project import Project
+from smelt.backend.realtime import Pace
 from smelt.contract.channels import smelt_channel
 from smelt.contract.state import Created
 from smelt.errors import NotFound, Unauthorized, Unavailable
@@ -53,6 +55,30 @@ async def test_without_realtime_polling_alone_tells_the_end(
     await viewer.end()
     assert polling.diagnostics().connection.reconnect_count == 0
     assert polling.diagnostics().connection.last_error is not None
+
+
+async def test_a_socket_that_falls_silent_is_doubted_and_read_around_before_it_is_given_up(
+    workshop: Stack, proxy: FaultyProxy, user: User, hand: Hand
+) -> None:
+    created = await create(workshop, user)
+    job = await hand.claim(created.id)
+    pace = Pace(heartbeat_s=0.4, answer_s=8)
+    async with (
+        Client(Project(proxy.url, workshop.anon_key, access_token=user.access_token, pace=pace)) as polling,
+        Client(
+            Project(proxy.url, workshop.anon_key, access_token=user.access_token, pace=pace), polling=False
+        ) as quiet,
+    ):
+        reader, listener = Viewer(polling, created.id), Viewer(quiet, created.id)
+        await until(lambda: all(viewer.joined and viewer.told for viewer in (reader, listener)))
+        assert polling.diagnostics().read_count == 1
+        proxy.bury("realtime")
+        await job.report("transcribing", 33, words=["read"])
+        await until(lambda: reader.words == ["read"])
+        assert (reader.joined, reader.rejoin_count) == (True, 0)
+        assert listener.words == []
+        for viewer in (reader, listener):
+            await viewer.stop()
 
 
 async def test_without_reading_live_events_alone_tell_the_end(

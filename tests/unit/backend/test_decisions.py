@@ -1,6 +1,7 @@
 """What the Realtime connection does about each thing that can happen to it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from smelt.backend.realtime.decisions import (
     Beat,
     ChannelFailed,
     ClosedByServer,
+    Doubt,
     GiveUp,
     JoinRefused,
     JoinTimedOut,
@@ -113,8 +115,25 @@ def test_a_quiet_socket_gets_a_heartbeat_when_it_is_time() -> None:
     assert next_step(vitals, 10, PACE) == Beat()
 
 
-def test_a_heartbeat_without_an_answer_retires_the_socket() -> None:
+def test_a_socket_that_says_nothing_is_asked_early_and_one_that_speaks_is_asked_all_the_same() -> None:
+    silent = Vitals(opened_at=0, heard_at=101, beat_at=100)
+    assert next_step(silent, 105, PACE) == Rest(1)
+    assert next_step(silent, 106, PACE) == Beat()
+    speaking = Vitals(opened_at=0, heard_at=109.9, beat_at=100)
+    assert next_step(speaking, 109, PACE) == Rest(1)
+    assert next_step(speaking, 110, PACE) == Beat()
+
+
+def test_a_late_answer_is_doubted_once() -> None:
     vitals = Vitals(opened_at=0, heard_at=5, beat_at=100)
+    assert next_step(vitals, 102, PACE) == Rest(0.5)
+    assert next_step(vitals, 102.5, PACE) == Doubt()
+    assert next_step(replace(vitals, is_doubted=True), 102.5, PACE) == Rest(7.5)
+    assert next_step(replace(vitals, is_doubted=True, heard_at=103), 104, PACE) == Rest(4)
+
+
+def test_a_heartbeat_without_an_answer_retires_the_socket() -> None:
+    vitals = Vitals(opened_at=0, heard_at=5, beat_at=100, is_doubted=True)
     assert next_step(vitals, 109, PACE) == Rest(1)
     assert isinstance(next_step(vitals, 110, PACE), Retire)
 
@@ -138,14 +157,14 @@ def test_the_clock_is_looked_at_more_often_than_a_heartbeat_is_due() -> None:
     assert next_step(quiet, 2, Pace()) == Rest(Pace().clock_check_s)
 
 
-@given(st.floats(0, 1e5), st.floats(0, 1e5), st.floats(0, 1e5), st.floats(0, 1e5))
+@given(st.floats(0, 1e5), st.floats(0, 1e5), st.floats(0, 1e5), st.booleans(), st.floats(0, 1e5))
 def test_silence_is_noticed_in_time_and_rest_never_oversleeps(
-    opened_at: float, heard_at: float, beat_at: float, now: float
+    opened_at: float, heard_at: float, beat_at: float, is_doubted: bool, now: float
 ) -> None:
-    step = next_step(Vitals(opened_at, heard_at, beat_at), now, PACE)
+    step = next_step(Vitals(opened_at, heard_at, beat_at, is_doubted), now, PACE)
     silent_s = now - max(heard_at, beat_at)
     if heard_at < beat_at and silent_s >= PACE.answer_s:
-        assert isinstance(step, Retire)
+        assert isinstance(step, Retire if is_doubted else Doubt | Retire)
     if isinstance(step, Rest):
         assert step.seconds > 0
         assert now + step.seconds <= opened_at + PACE.recycle_s + 1e-6
@@ -158,19 +177,24 @@ def test_a_socket_lives_while_it_answers_in_time_and_not_much_longer(
     """Played through with a clock of its own: the n-th heartbeat is answered after so many seconds, the rest never."""
     pace = Pace(heartbeat_s=heartbeat_s, answer_s=answer_s, recycle_s=1e9)
     now = heard_at = beat_at = 0.0
+    is_doubted = False
     answers = iter(answers_in_s)
     answer_at = float("inf")
-    while not isinstance(step := next_step(Vitals(0, heard_at, beat_at), now, pace), Retire):
+    while not isinstance(step := next_step(Vitals(0, heard_at, beat_at, is_doubted), now, pace), Retire):
         if isinstance(step, Beat):
-            beat_at, answer_at = now, now + next(answers, float("inf"))
-            assert beat_at - heard_at <= heartbeat_s + 1e-6
+            beat_at, answer_at, is_doubted = now, now + next(answers, float("inf")), False
+            assert beat_at - heard_at <= heartbeat_s / 2 + 1e-6
+        elif isinstance(step, Doubt):
+            assert not is_doubted
+            assert now - heard_at <= heartbeat_s / 2 + answer_s / 4 + 1e-6
+            is_doubted = True
         else:
             now += min(step.seconds, max(0.0, answer_at - now))
         if now >= answer_at:
             heard_at, answer_at = now, float("inf")
     in_time = next((n for n, answer in enumerate(answers_in_s) if answer > answer_s), len(answers_in_s))
     assert len(answers_in_s) - len(list(answers)) >= in_time
-    assert now - heard_at <= heartbeat_s + answer_s + 1e-6
+    assert now - heard_at <= heartbeat_s / 2 + answer_s + 1e-6
 
 
 REASONS = st.text() | st.builds(
