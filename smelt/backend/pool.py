@@ -21,9 +21,9 @@ class Pool(httpx.AsyncClient):
     """
 
     def __init__(self, auth: httpx.Auth, timeout_s: float) -> None:
-        super().__init__(
-            auth=auth, timeout=timeout_s, verify=_tls(), limits=httpx.Limits(max_connections=MAX_CONNECTIONS)
-        )
+        super().__init__(auth=auth, timeout=timeout_s, verify=_tls())
+        # A client can't let go of its connections without being closed: those that carry requests are another's.
+        self._carrier = _carrier()
         self._clock = WallClock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -36,23 +36,35 @@ class Pool(httpx.AsyncClient):
         if self._loop is not loop:
             raise Refused("the client was used in another event loop: connect once in each")
 
-    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+    async def send(
+        self,
+        request: httpx.Request,
+        *,
+        stream: bool = False,
+        auth: httpx.Auth | Any = httpx.USE_CLIENT_DEFAULT,
+        follow_redirects: bool | Any = httpx.USE_CLIENT_DEFAULT,
+    ) -> httpx.Response:
         """Send a request, over a new connection after a sleep."""
         self.check()
         if self._clock.ran_ahead_s() >= SLEPT_S:
-            await _close_idle(self)
-        return await super().send(request, **options)
+            asleep, self._carrier = self._carrier, _carrier()
+            await asleep.aclose()
+        auth = self.auth if auth is httpx.USE_CLIENT_DEFAULT else auth
+        return await self._carrier.send(request, stream=stream, auth=auth, follow_redirects=follow_redirects)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        try:
+            await super().aclose()
+        finally:
+            await self._carrier.aclose()
+
+
+def _carrier() -> httpx.AsyncClient:
+    return httpx.AsyncClient(verify=_tls(), limits=httpx.Limits(max_connections=MAX_CONNECTIONS))
 
 
 @cache
 def _tls() -> ssl.SSLContext:
     # Reading all certificates takes tens of milliseconds, in which no event loop goes on: once is enough.
     return httpx.create_ssl_context()
-
-
-async def _close_idle(pool: Pool) -> None:
-    # The client has no way to let go of what it keeps alive; those in use end with their own requests.
-    transports = [pool._transport, *pool._mounts.values()]
-    pools = [transport._pool for transport in transports if isinstance(transport, httpx.AsyncHTTPTransport)]
-    idle = [connection for each in pools for connection in each.connections if connection.is_idle()]
-    await asyncio.gather(*(connection.aclose() for connection in idle))
