@@ -1,20 +1,28 @@
 """Validating and decoding: from an object in Storage to a recording on disk."""
 
 import asyncio
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
+from smelt.backend.retrying import pause
 from smelt.contract.vocabulary import ErrorCode
-from smelt.errors import NotFound
+from smelt.errors import NotFound, Unavailable
 from smelt.processor.faults import FileFault
+from smelt.processor.logs import SmeltLog
 from smelt.processor.media.decode import bytes_needed, decode
 from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import Recording
 from smelt.processor.state import FileWork, SmeltState
 from smelt.processor.tools import Tools
 
+logger = logging.getLogger(__name__)
+
+# An outage of Storage is over by then, or it is of this object alone.
+_PATIENCE_S: Final = 180.0
+_ASK_AGAIN_S: Final = 2.0
 # How finely a decoding thread tells of its progress; each telling wakes the event loop.
 _SHARE_STEP: Final = 0.01
 # The rest of validating is the look at what was downloaded.
@@ -33,7 +41,7 @@ async def validate(file: FileWork, state: SmeltState, tools: Tools, folder: Path
     # The suffix helps to tell formats apart; nothing else of a name that somebody chose comes near the disk.
     file.source = folder / f"{file.claimed.position}{_suffix(file.claimed.filename)}"
     with tools.workspace.filling():
-        await _download(file, state, tools)
+        await _patiently(lambda: _download(file, state, tools), SmeltLog(logger, state.claim))
     file.probed = await asyncio.to_thread(probe, file.source, state.limits)
     state.advance(file, 1.0)
 
@@ -57,6 +65,20 @@ async def decode_file(file: FileWork, state: SmeltState, tools: Tools, folder: P
     await asyncio.to_thread(file.source.unlink)
     _note_length(file, file.recording)
     state.advance(file, 1.0)
+
+
+async def _patiently(call: Callable[[], Awaitable[None]], log: SmeltLog) -> None:
+    """Wait here for Storage to answer, which costs no try; raises its `Unavailable` after some minutes."""
+    loop = asyncio.get_running_loop()
+    give_up_s = loop.time() + _PATIENCE_S
+    while True:
+        try:
+            return await call()
+        except Unavailable as exc:
+            if loop.time() >= give_up_s:
+                raise
+            log.warning("waiting for Storage: %s", exc)
+        await pause(_ASK_AGAIN_S)
 
 
 async def _download(file: FileWork, state: SmeltState, tools: Tools) -> None:

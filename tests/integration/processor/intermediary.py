@@ -19,6 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 BROADCAST = "/realtime/v1/api/broadcast/"
+STORAGE = "/storage/v1/"
 HOP_BY_HOP = {"connection", "content-encoding", "content-length", "date", "host", "server", "transfer-encoding"}
 
 
@@ -27,13 +28,15 @@ class Intermediary:
     """A project as a worker reaches it.
 
     `on_answer` hears the path of a request that the project has answered, before the worker does. `swallows` lets no
-    broadcast of a socket through, so that nothing acknowledges it; `refuses` answers 503 to those over REST.
+    broadcast of a socket through, so that nothing acknowledges it; with `refuses` the answer to every path that begins
+    so is 503, and `refused_count` counts them.
     """
 
     stack: Stack
     url: str = ""
     swallows: bool = False
-    refuses: bool = False
+    refuses: str | None = None
+    refused_count: int = 0
     on_answer: Callable[[str], None] = lambda _path: None
     http: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=60))
 
@@ -44,7 +47,8 @@ class Intermediary:
         return replace(direct, api_url=self.url)
 
     async def pass_on(self, request: Request) -> Response:
-        if self.refuses and request.url.path.startswith(BROADCAST):
+        if self.refuses is not None and request.url.path.startswith(self.refuses):
+            self.refused_count += 1
             return Response(status_code=503)
         target = httpx.URL(self.stack.api_url).copy_with(
             raw_path=request.scope["raw_path"] + b"?" + request.scope["query_string"]

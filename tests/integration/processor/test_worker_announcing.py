@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from bench import RECORDINGS, WorkerProcess, customer, eventually, measured, work_once, working
-from intermediary import standing_between
+from intermediary import BROADCAST, standing_between
 from language_model import serving, streamed
 from stacks import Stack
 
@@ -85,7 +85,7 @@ async def test_an_end_that_nobody_acknowledges_stays_owed_until_somebody_does(
             await eventually(lambda: owed(project, created.id) == 0)
         assert not failures(measured(caplog.text)), "what the channel does not take is taken over REST"
 
-        between.refuses = True
+        between.refuses = BROADCAST
         created = await app.create(GREETING)
         async with app.watching(created.id) as watched:
             await app.calls.submit_smelt(created.id)
@@ -94,7 +94,7 @@ async def test_an_end_that_nobody_acknowledges_stays_owed_until_somebody_does(
             make_due(project)
             await eventually(lambda: measured(caplog.text)["smelt_outbox_age_seconds",] >= 60)
             assert not watched.ends
-            between.swallows = between.refuses = False
+            between.swallows, between.refuses = False, None
             await eventually(lambda: make_due(project) or watched.ends)
             await eventually(lambda: measured(caplog.text)["smelt_outbox_depth",] == 0)
         assert [name for name, _ in watched.events if name == "completed"] == ["completed"]

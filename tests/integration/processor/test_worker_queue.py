@@ -4,9 +4,11 @@ from pathlib import Path
 
 import psycopg
 from bench import RECORDINGS, customer, eventually, work_once, working
+from intermediary import STORAGE, standing_between
 from stacks import Stack
 
 from smelt.backend.project import Project
+from smelt.backend.retrying import ATTEMPTS, without_waiting
 
 
 async def test_a_cancel_is_heard_without_a_worker(project: Stack) -> None:
@@ -51,3 +53,16 @@ async def test_a_smelt_that_waits_for_its_turn_is_not_blamed_for_the_death_of_it
             assert (await app.state(short.id)).status == "decoding"
             await app.calls.cancel_smelt(long.id)
             assert (await app.ended(short.id)).status == "completed"
+
+
+async def test_an_outage_of_storage_costs_no_try(project: Stack, tmp_path: Path) -> None:
+    async with customer(project) as app, standing_between(project) as between:
+        created = await app.create(RECORDINGS / "greeting.ogg")
+        between.refuses = STORAGE
+        with without_waiting():
+            async with working(between.project, tmp_path):
+                await app.calls.submit_smelt(created.id)
+                await eventually(lambda: between.refused_count > 5 * ATTEMPTS)
+                between.refuses = None
+                state = await app.ended(created.id)
+    assert (state.status, state.attempt) == ("completed", 1)
