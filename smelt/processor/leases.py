@@ -7,8 +7,8 @@ from typing import Final
 from uuid import UUID
 
 from smelt.backend.worker_calls import WorkerCalls
-from smelt.contract.work import Claim, Verdict
-from smelt.errors import Passing
+from smelt.contract.work import Claim, LeaseAnswer, Verdict
+from smelt.errors import Passing, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -48,24 +48,30 @@ class Leases:
 
     async def keep_renewing(self) -> None:
         """Renew until cancelled; while the database does not answer, the work goes on and the answer decides later."""
-        answer_s = max(_LEAST_ANSWER_S, self._lease_s / _ANSWERS_A_LEASE)
         while True:
             await self._wait()
             try:
-                async with asyncio.timeout(answer_s):
-                    await self.renew()
-            except (Passing, TimeoutError) as exc:
-                logger.warning("renewing leases: %s", str(exc) or f"no answer in {answer_s:.0f} s")
+                await self.renew()
+            except Passing as exc:
+                logger.warning("renewing leases: %s", exc)
 
     async def renew(self) -> None:
-        """Renew everything that is held, and pass the verdicts on."""
+        """Renew everything that is held, and pass the verdicts on; raise `Passing` when that is not answered soon."""
         if not self._held:
             return
-        asked = [(smelt_id, attempt, waits()) for smelt_id, (attempt, _, waits) in self._held.items()]
-        for answer in await self._calls.renew_leases(self._worker_id, asked, lease_s=self._lease_s):
+        for answer in await self._answers():
             attempt, on_verdict, _ = self._held.get(answer.smelt_id, (None, None, None))
             if on_verdict is not None and attempt == answer.attempt and answer.verdict != "go_on":
                 on_verdict(answer.verdict)
+
+    async def _answers(self) -> tuple[LeaseAnswer, ...]:
+        asked = [(smelt_id, attempt, waits()) for smelt_id, (attempt, _, waits) in self._held.items()]
+        within_s = max(_LEAST_ANSWER_S, self._lease_s / _ANSWERS_A_LEASE)
+        try:
+            async with asyncio.timeout(within_s):
+                return await self._calls.renew_leases(self._worker_id, asked, lease_s=self._lease_s)
+        except TimeoutError as exc:
+            raise Unavailable(f"no answer in {within_s:.0f} s") from exc
 
     async def _wait(self) -> None:
         try:

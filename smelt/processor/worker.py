@@ -128,6 +128,8 @@ class Worker:
         try:
             # A worker whose disk is full would fail what others can do.
             await asyncio.to_thread(tools.workspace.require_space)
+            # A lease that ran out, as while the project did not answer, would be claimed like any other.
+            await tools.leases.renew()
             claims = await self._claims.claim(self._room)
         except Passing as exc:
             if once:

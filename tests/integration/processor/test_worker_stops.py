@@ -199,6 +199,20 @@ async def test_a_worker_that_lost_its_smelt_says_no_more(
             await app.calls.cancel_smelt(created.id)
 
 
+async def test_a_worker_claims_nothing_that_it_has(project: Stack, tmp_path: Path, long_recording: Path) -> None:
+    """Its lease ran out, as while the project did not answer, and nobody else was there to take over."""
+    async with customer(project) as app, working(project, tmp_path, concurrency=2):
+        created = await app.create(long_recording)
+        async with app.watching(created.id) as watched:
+            await submitted(app, watched)
+            with psycopg.connect(project.db_url) as owner:
+                owner.execute("update smelt.leases set expires_at = expires_at - interval '1 minute'")
+            text = await app.create(text_input="Anna will call Ben.")
+            await app.ended(text.id)
+            assert (await app.state(created.id)).attempt == 1
+            await app.calls.cancel_smelt(created.id)
+
+
 async def test_two_workers_share_the_work(project: Stack, tmp_path: Path) -> None:
     async with customer(project) as app:
         texts = [await app.create(text_input=f"Note {n}: Ben will call.") for n in range(3)]
