@@ -5,6 +5,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Final
 
+from smelt.cli.repeats import Repeats
 from smelt.settings import LogSettings
 
 TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -36,6 +37,7 @@ def write_logs(settings: LogSettings) -> None:
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else logging.Formatter(TEXT))
+    handler.addFilter(Repeats())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.captureWarnings(capture=True)
     # The model hub would write each of its lines again, with a handler of its own that is made by this import.

@@ -13,6 +13,7 @@ import huggingface_hub.utils.logging  # noqa: F401 - So that its loggers are not
 import pytest
 
 from smelt.cli.logs import JsonFormatter, write_logs
+from smelt.cli.repeats import EVERY_S, Repeats
 from smelt.contract.work import Claim
 from smelt.processor.logs import SmeltLog
 from smelt.settings import LogSettings
@@ -75,6 +76,29 @@ def test_debugging_smelt_leaves_the_libraries_quiet(monkeypatch: pytest.MonkeyPa
     assert (root.level, ours.level) == (logging.WARNING, logging.DEBUG)
     (handler,) = root.handlers
     assert isinstance(handler.formatter, JsonFormatter)
+    assert [type(held) for held in handler.filters] == [Repeats]
+
+
+def test_the_same_warning_is_written_once_in_a_while_with_how_often_it_was_meant(written: io.StringIO) -> None:
+    clock, logger = [0.0], logging.getLogger("smelt.test")
+    [handler] = [handler for handler in logger.handlers if isinstance(handler.formatter, JsonFormatter)]
+    handler.addFilter(Repeats(lambda: clock[0]))
+    for second in range(2 * int(EVERY_S) + 1):
+        clock[0] = float(second)
+        logger.warning("claiming smelts: %s", "100 % gone")
+        if second % 20 == 0:
+            logger.warning("something else at %s s", second)
+            logger.info("every time")
+    clock[0] = 100 * EVERY_S
+    logger.warning("claiming smelts: %s", "100 % gone")
+    said = [line["message"] for line in lines(written)]
+    assert [message for message in said if "claiming" in message] == [
+        "claiming smelts: 100 % gone",
+        "claiming smelts: 100 % gone (29 times more before)",
+        "claiming smelts: 100 % gone (29 times more before)",
+        "claiming smelts: 100 % gone",
+    ]
+    assert said.count("every time") == sum("something else" in message for message in said) == 4
 
 
 def test_nobody_writes_past_the_log() -> None:
