@@ -4,6 +4,10 @@ from typing import Final, Literal
 
 Freshness = Literal["live", "recent", "stale"]
 
+# The first read waits for the channel, so that nothing falls between the two, but not for long.
+FIRST_READ_S: Final = 3.0
+# What is known to be missing is read soon; a moment later it may have come live after all.
+GAP_READ_S: Final = 1.0
 LIVE_POLL_S: Final = 30.0
 RECENT_POLL_S: Final = 12.0
 STALE_POLL_S: Final = 5.0

@@ -12,8 +12,7 @@ from smelt.backend.realtime import ChangesOf, Channel, RealtimeConnection
 from smelt.backend.realtime.channel import OnChange, OnMessage
 from smelt.backend.retrying import reconnect_wait_s
 from smelt.errors import Passing, SmeltError
-from smelt.subscriber.freshness import LIVE_POLL_S, Freshness, freshness, poll_in_s
-from smelt.subscriber.watch import FIRST_READ_S
+from smelt.subscriber.freshness import FIRST_READ_S, LIVE_POLL_S, Freshness, freshness, poll_in_s
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from smelt.contract.state import Unchanged
 from smelt.errors import Passing, SmeltError
 from smelt.subscriber.backlog import Backlog, Item
 from smelt.subscriber.diagnostics import WatchReport
-from smelt.subscriber.freshness import Freshness, freshness, poll_in_s
+from smelt.subscriber.freshness import FIRST_READ_S, GAP_READ_S, Freshness, freshness, poll_in_s
 from smelt.subscriber.inbox import Inbox
 from smelt.subscriber.reader import Reader
 from smelt.subscriber.timeline import Timeline
@@ -27,11 +27,8 @@ from smelt.subscriber.updates import Completed, Connected, Disconnected, Failed,
 
 logger = logging.getLogger(__name__)
 
-# The first read waits for the channel, so that nothing falls between the two, but not for long.
-FIRST_READ_S: Final = 3.0
 # An end that was heard is handed out after this time, even if what may be missing before it can't be read.
 END_GRACE_S: Final = 5.0
-GAP_READ_S: Final = 1.0
 
 
 class Watch:
