@@ -49,6 +49,10 @@ def _print(listed: Sequence["ListedSmelt"]) -> None:
         OUT.print("No smelts yet; `smelt submit FILE` makes one.")
         return
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, min_width=36)  # Half an id is none.
+    table.add_column(no_wrap=True)
+    table.add_column()
     for smelt in listed:
         names = ", ".join(file.filename for file in sorted(smelt.files, key=lambda file: file.position))
         created = smelt.created_at.astimezone().strftime("%Y-%m-%d %H:%M")
@@ -60,9 +64,9 @@ def _print(listed: Sequence["ListedSmelt"]) -> None:
 def _state(smelt: "ListedSmelt") -> str:
     match smelt.status:
         case "completed":
-            return "completed" if smelt.outcome == "complete" else f"completed ({smelt.outcome})"
+            return "partial" if smelt.outcome == "partial" else "completed"
         case "failed":
-            return f"failed ({smelt.error_code})"
+            return "cancelled" if smelt.error_code == "cancelled" else "failed"
         case "pending":
             return "pending"
         case stage:

@@ -45,7 +45,8 @@ async def _show(smelt_id: UUID, form: Format, number: int | None) -> Exit:
         file = _chosen(snapshot, number)
         print(transcript(TranscriptFormat(form), snapshot.segments_of(file.id), file, layout), end="")
     elif snapshot.results is None:
-        raise RequestRefused("not_completed", f"Smelt {smelt_id} has no results: it is {snapshot.status}.")
+        why = "" if snapshot.error_message is None else f" ({snapshot.error_message})"
+        raise RequestRefused("not_completed", f"Smelt {smelt_id} has no results: it is {snapshot.status}{why}.")
     else:
         print("\n".join(f"# {result.filename}\n\n{result.content}\n" for result in snapshot.results), end="")
     return Exit.DONE

@@ -1,7 +1,7 @@
 """A smelt as it goes: bars on a terminal, lines elsewhere, JSON for programs."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, assert_never
 from uuid import UUID
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from smelt.cli.connection_note import LIVE_AGAIN, ConnectionNote
 from smelt.cli.output import OUT, Exit, print_json
+from smelt.errors import SmeltError
 from smelt.subscriber.updates import Completed, Connected, Disconnected, Failed, Segments, Signal, Trouble, Update
 from smelt.subscriber.updates import Progress as ProgressUpdate
 
@@ -48,8 +49,9 @@ async def follow(
                 await client.submit(smelt_id)
             if isinstance(update, Completed):
                 code = Exit.DONE
-    if code is Exit.DONE and not as_json:
-        print_notices(OUT, await client.get(smelt_id))
+    if not as_json and (code is Exit.DONE or len(names) > 1):
+        with suppress(SmeltError):  # It has ended as it has, whether or not more can be read of it.
+            print_notices(OUT, await client.get(smelt_id))
     return code
 
 
@@ -221,7 +223,13 @@ def print_segments(console: Console, update: Segments, names: Mapping[UUID, str]
 
 
 def print_notices(console: Console, snapshot: "Snapshot") -> None:
-    """What readers of a transcript should know of the model that heard it."""
+    """Which files failed and why, and what readers of a transcript should know of the model that heard it."""
+    for file in snapshot.files:
+        if file.error_code is not None:
+            failed = (f"{file.filename} failed: ", "yellow")
+            console.print(
+                Text.assemble(failed, f"{file.error_message} ", (f"({file.error_code})", "dim")), soft_wrap=True
+            )
     for notice in {file.trust.notice for file in snapshot.files if file.trust is not None and file.trust.notice}:
         console.print(f"[yellow]{notice} Set SMELT_MODEL to use another one.")
 
@@ -234,5 +242,3 @@ def print_end(console: Console, update: Completed | Failed) -> None:
     for result in update.results:
         console.rule(Text(result.filename, style="bold"))
         console.print(Markdown(result.content))
-    if update.outcome == "partial":
-        console.print("[yellow]Some files failed; `smelt show` has what there is.[/]")

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from smelt.cli.connection_note import LIVE_AGAIN, NO_ANSWER, POLLING, RECONNECTING, ConnectionNote
-from smelt.cli.view import JsonView, LiveView, PlainView
+from smelt.cli.view import JsonView, LiveView, PlainView, print_notices
+from smelt.contract.state import FileState, Snapshot
 from smelt.errors import Unavailable
 from smelt.subscriber.updates import Connected, Disconnected, Progress, Trouble
 
@@ -119,3 +120,15 @@ def test_a_program_reads_of_the_connection_only_when_it_changes(capsys: pytest.C
     events = [line["event"] for line in lines]
     assert events == ["progress", "connection", "progress", "progress", "connection", "progress"]
     assert [line["message"] for line in lines if line["event"] == "connection"] == [POLLING, LIVE_AGAIN]
+
+
+def test_each_file_that_failed_is_told_with_its_reason() -> None:
+    failed = {"error_code": "invalid_format", "error_message": "The file is not a recording that can be read."}
+    fine = {"error_code": None, "error_message": None}
+    files = [
+        FileState.model_construct(filename=name, trust=None, **why)
+        for name, why in (("[a].mp3", failed), ("b.ogg", fine))
+    ]
+    written = io.StringIO()
+    print_notices(Console(file=written, width=160), Snapshot.model_construct(files=tuple(files)))
+    assert written.getvalue().strip() == f"[a].mp3 failed: {failed['error_message']} (invalid_format)"
