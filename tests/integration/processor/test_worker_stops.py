@@ -119,7 +119,7 @@ async def test_a_cancelled_smelt_stops_the_model_and_keeps_its_text(
         assert [end["error_code"] for _, end in watched.ends] == ["cancelled"]
 
 
-@pytest.mark.parametrize(("drain_s", "signals", "code"), [("8", 1, 0), ("600", 2, 130)])
+@pytest.mark.parametrize(("drain_s", "signals", "code"), [("5", 1, 0), ("600", 2, 130)])
 async def test_a_worker_leaves_in_time_in_the_middle_of_a_window_and_gives_back_what_it_has(
     project: Stack, tmp_path: Path, long_recording: Path, drain_s: str, signals: int, code: int
 ) -> None:
