@@ -77,14 +77,14 @@ async def serving(answer: Answer) -> AsyncIterator[LanguageModel]:
     )
     config = uvicorn.Config(app, log_level="critical", lifespan="off", ws="none")
     server = uvicorn.Server(config)
-    listening = socket.create_server(("127.0.0.1", 0))
-    model.base_url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
-    task = asyncio.create_task(server.serve([listening]))
-    try:
-        yield model
-    finally:
-        server.should_exit = True
-        await task
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        model.base_url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        task = asyncio.create_task(server.serve([listening]))
+        try:
+            yield model
+        finally:
+            server.should_exit = True
+            await task
 
 
 async def _models(_: Request) -> Response:
