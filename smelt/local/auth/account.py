@@ -64,20 +64,11 @@ class Account:
         """Answer the columns that a change of the own account sets, or refuse it."""
         values: dict[str, object] = {}
         email = normalize_email(body.email) if body.email else user.email
-        if body.password is not None:
-            passwords.check_password(body.password, self.rules.password_min_characters)
-        if body.app_metadata is not None:
-            raise AuthRefusal(403, "not_admin", "Updating app_metadata requires admin privileges")
-        if body.password is not None and not email:
-            message = "Updating password of an anonymous user without an email or phone is not allowed"
-            raise refusal.validation_failed(message, 422)
+        self._check(user, body, email)
         if body.password is not None:
             values["encrypted_password"] = await _new_password(user, body.password)
         metadata = merge(user.raw_user_meta_data, body.data or {})
         if email != user.email:
-            if not user.is_anonymous:
-                # Whoever has an address confirms another one from a mail, whatever the project sets.
-                raise refusal.not_served("Confirming a new address by mail")
             metadata |= {"sub": str(user.id), "email": email, "email_verified": True, "phone_verified": False}
             values |= {
                 "email": email,
@@ -88,6 +79,18 @@ class Account:
         if metadata != user.raw_user_meta_data:
             values["raw_user_meta_data"] = metadata
         return values
+
+    def _check(self, user: User, body: UserChange, email: str | None) -> None:
+        if body.password is not None:
+            passwords.check_password(body.password, self.rules.password_min_characters)
+        if body.app_metadata is not None:
+            raise AuthRefusal(403, "not_admin", "Updating app_metadata requires admin privileges")
+        if body.password is not None and not email:
+            message = "Updating password of an anonymous user without an email or phone is not allowed"
+            raise refusal.validation_failed(message, 422)
+        if email != user.email and not user.is_anonymous:
+            # Whoever has an address confirms another one from a mail, whatever the project sets.
+            raise refusal.not_served("Confirming a new address by mail")
 
 
 async def show_user(transaction: AuthTransaction, user: User) -> Response:
