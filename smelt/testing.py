@@ -43,8 +43,9 @@ from smelt.contract.vocabulary import (
     Status,
 )
 from smelt.errors import NotFound, SmeltError, SmeltFailed, Unavailable
+from smelt.subscriber.subscription import Callbacks, Signalled, Subscription, Told
 from smelt.subscriber.timeline import Timeline
-from smelt.subscriber.updates import Completed, Failed, Update
+from smelt.subscriber.updates import Completed, Failed, Progress, Segments, Update
 
 __all__ = ["FakeClient", "FakeSmelt"]
 
@@ -180,7 +181,7 @@ class FakeSmelt:
 
 
 class FakeClient:
-    """Stands where a `smelt.Client` stands, for code that creates, watches, waits and cancels; nothing leaves it."""
+    """Stands where a `smelt.Client` stands, for code that creates, follows and cancels; nothing leaves it."""
 
     def __init__(self) -> None:
         self.smelts: dict[UUID, FakeSmelt] = {}
@@ -251,6 +252,24 @@ class FakeClient:
                     raise SmeltFailed(str(update.smelt_id), update.error_code, update.error_message)
         raise Unavailable("the watch ended without an end of the smelt")
 
+    async def subscribe(
+        self,
+        smelt_id: UUID | str,
+        *,
+        on_progress: Told[Progress] | None = None,
+        on_segments: Told[Segments] | None = None,
+        on_completed: Told[Completed] | None = None,
+        on_failed: Told[Failed] | None = None,
+        on_error: Told[Exception] | None = None,
+        on_connected: Signalled | None = None,
+        on_disconnected: Signalled | None = None,
+    ) -> Subscription:
+        """Follow a smelt with callbacks; nobody is told of a connection, since there is none."""
+        callbacks = Callbacks(
+            on_progress, on_segments, on_completed, on_failed, on_error, on_connected, on_disconnected
+        )
+        return Subscription(_Followed(self, UUID(str(smelt_id))), callbacks, lambda _: None)
+
     async def cancel(self, smelt_id: UUID | str) -> None:
         """End a smelt as failed with `cancelled`; one that has ended stays as it is."""
         smelt = self._find(UUID(str(smelt_id)))
@@ -266,3 +285,17 @@ class FakeClient:
         if smelt_id not in self.smelts:
             raise NotFound("not_found", "There is no such smelt.")
         return self.smelts[smelt_id]
+
+
+class _Followed:
+    """What a subscription asks of a watch."""
+
+    def __init__(self, client: FakeClient, smelt_id: UUID) -> None:
+        self.smelt_id = smelt_id
+        self._client = client
+
+    def items(self) -> AsyncGenerator[Update, None]:
+        return self._client.watch(self.smelt_id)
+
+    def refresh(self) -> None:
+        """Every update is told at once anyway."""

@@ -3,16 +3,15 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TypeVar, assert_never
+from typing import Protocol, TypeVar, assert_never
 from uuid import UUID
 
 from smelt.errors import SmeltError
 from smelt.subscriber.backlog import Item
 from smelt.subscriber.updates import Completed, Connected, Disconnected, Failed, Progress, Segments, Trouble
-from smelt.subscriber.watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +33,24 @@ class Callbacks:
     on_disconnected: Signalled | None = None
 
 
+class Followed(Protocol):
+    """What a subscription follows."""
+
+    smelt_id: UUID
+
+    def items(self) -> AsyncGenerator[Item, None]:
+        """Everything that happens, in order, until the smelt ends."""
+        ...
+
+    def refresh(self) -> None:
+        """Ask for the state now."""
+        ...
+
+
 class Subscription:
     """Calls back until the smelt ends or `close` is called; ends itself after `on_completed` or `on_failed`."""
 
-    def __init__(self, watch: Watch, callbacks: Callbacks, on_over: Callable[["Subscription"], None]) -> None:
+    def __init__(self, watch: Followed, callbacks: Callbacks, on_over: Callable[["Subscription"], None]) -> None:
         self._watch = watch
         self._callbacks = callbacks
         self._task = asyncio.create_task(self._run(), name=f"subscription {watch.smelt_id}")

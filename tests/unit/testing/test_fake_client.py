@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 import pytest
 
@@ -96,3 +97,26 @@ def test_the_fixture_is_there_for_users_and_costs_others_nothing(pytester: pytes
         "-p", "no:smelt", "-p", "smelt.pytest_plugin", "test_unused.py", "test_used.py"
     )
     done.assert_outcomes(passed=2)
+
+
+async def test_callbacks_are_called_as_by_a_client(client: FakeClient) -> None:
+    job = client.add("a.ogg")
+    heard: list[object] = []
+    subscription = await client.subscribe(
+        job.id,
+        on_progress=lambda update: heard.append(update.percentage),
+        on_segments=lambda update: heard.append(update.segments[0].text),
+        on_failed=lambda update: heard.append(update.error_code),
+    )
+    job.progress("transcribing", 40)
+    job.segments("one")
+    job.fail("transcription_failed")
+    await subscription.wait_closed()
+    assert heard == [0, 40, "one", "transcription_failed"]
+
+
+async def test_a_callback_hears_that_there_is_no_such_smelt(client: FakeClient) -> None:
+    errors: list[Exception] = []
+    subscription = await client.subscribe(UUID(int=1), on_error=errors.append)
+    await subscription.wait_closed()
+    assert [type(error) for error in errors] == [smelt.NotFound]
