@@ -25,6 +25,8 @@ ROOMS = ("a", "b", "c", "d")
 PRIVATE = frozenset({"c", "d"})
 PATIENCE_S = 60.0
 FAULT_EVERY_S = 0.3
+MESSAGES_BETWEEN_FAULTS = 48
+"""However slow the machine is, clients get on from one fault to the next."""
 PAUSE_S = 0.2
 CUT = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'realtime'"
 WISH = {"event": "*", "schema": "public", "table": "notes"}
@@ -223,7 +225,7 @@ async def churn(
     proxy = FaultyProxy(server.http_url)
     await proxy.start()
     lives = asyncio.gather(*(Client(server, proxy.url, record, name).live(rounds, messages) for name in range(clients)))
-    breaking = asyncio.create_task(_break(server, process, proxy, faults))
+    breaking = asyncio.create_task(_break(server, process, proxy, record, faults))
     try:
         await lives
     finally:
@@ -234,10 +236,15 @@ async def churn(
     return record, faults
 
 
-async def _break(server: Reachable, process: ServerProcess, proxy: FaultyProxy, faults: Counter[str]) -> None:
+async def _break(
+    server: Reachable, process: ServerProcess, proxy: FaultyProxy, record: Record, faults: Counter[str]
+) -> None:
     while True:
         for fault in ("sockets reset", "gateway paused", "database connections cut"):
+            enough = len(record.sent) + MESSAGES_BETWEEN_FAULTS
             await asyncio.sleep(FAULT_EVERY_S)
+            while len(record.sent) < enough:  # noqa: ASYNC110
+                await asyncio.sleep(FAULT_EVERY_S / 10)
             match fault:
                 case "sockets reset":
                     proxy.cut()
