@@ -80,7 +80,7 @@ create function storage.protect_delete() returns trigger
     begin
         if coalesce(current_setting('storage.allow_delete_query', true), 'false') <> 'true' then
             raise exception 'Direct deletion from storage tables is not allowed. Use the Storage API instead.'
-                using errcode = '42501';
+                using errcode = '42501', hint = 'This prevents accidental data loss from orphaned objects.';
         end if;
         return null;
     end

@@ -78,7 +78,6 @@ def test_postgres_may(owner: psycopg.Connection, statement: str) -> None:
         "alter table realtime.messages disable row level security",
         "create index on realtime.messages (topic)",
         "drop table realtime.messages",
-        "delete from storage.objects",
         "set role supabase_storage_admin",
         "grant supabase_realtime_admin to postgres",
         "grant supabase_auth_admin to postgres",
@@ -92,6 +91,15 @@ def test_postgres_may_not(owner: psycopg.Connection, statement: str) -> None:
     """What the platform refuses, is refused here."""
     with pytest.raises(errors.InsufficientPrivilege):
         owner.execute(statement)
+
+
+def test_sql_deletes_no_objects(owner: psycopg.Connection) -> None:
+    """Their bytes would stay; the words are those that were recorded."""
+    with pytest.raises(errors.InsufficientPrivilege) as refused:
+        owner.execute("delete from storage.objects")
+    told = refused.value.diag
+    assert told.message_primary == "Direct deletion from storage tables is not allowed. Use the Storage API instead."
+    assert told.message_hint == "This prevents accidental data loss from orphaned objects."
 
 
 def test_writing_a_policy_leaves_no_membership_behind(owner: psycopg.Connection) -> None:
