@@ -196,6 +196,29 @@ async def test_nothing_of_a_socket_remains_when_it_is_gone(realtime: RealtimeSer
     await eventually(no_tasks)
 
 
+async def test_who_is_cancelled_while_giving_a_connection_back_does_not_lose_it(realtime: RealtimeServer) -> None:
+    pool, lending, enough = realtime.realtime._admin, asyncio.Event(), asyncio.Event()
+
+    async def borrow() -> None:
+        async with pool.connection():
+            lending.set()
+            await enough.wait()
+
+    borrower = asyncio.create_task(borrow())
+    await lending.wait()
+    async with pool._lock:  # Giving back has to wait for this.
+        enough.set()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        borrower.cancel()
+        await asyncio.wait((borrower,))
+
+    async def is_back() -> bool:
+        return realtime.realtime.lent_connections == 0
+
+    await eventually(is_back)
+
+
 async def test_frames_that_are_none_harm_nobody(realtime: RealtimeServer) -> None:
     deep = '{"topic":"realtime:room","event":"broadcast","ref":"1","payload":' + "[" * 50_000 + "]" * 50_000 + "}"
     async with raw_socket(realtime) as socket:
