@@ -127,10 +127,20 @@ def _last_line(log: Path) -> str:
 async def _keep(client: "Client", smelt_id: UUID, layout: CaptionLayout) -> Path:
     """Write the transcripts, captions and results of a smelt where the user can find them; answer the folder."""
     snapshot = await client.get(smelt_id, with_words=True)
-    for file in snapshot.files:
+    names = kept_names([file.filename for file in snapshot.files])
+    for name, file in zip(names, snapshot.files, strict=True):
         for form in TranscriptFormat:
             text = transcript(form, snapshot.segments_of(file.id), file, layout)
-            (KEPT / file.filename).with_suffix(f".{form}").write_text(text, encoding="utf-8")
-    for result in snapshot.results or ():
-        (KEPT / result.filename).with_suffix(".md").write_text(result.content + "\n", encoding="utf-8")
+            (KEPT / f"{name}.{form}").write_text(text, encoding="utf-8")
+        for result in snapshot.results or ():
+            if result.file_id == file.id:
+                (KEPT / f"{name}.md").write_text(result.content + "\n", encoding="utf-8")
     return KEPT
+
+
+def kept_names(filenames: Sequence[str]) -> list[str]:
+    """The names without their endings; numbered where two files would have the same."""
+    stems = [Path(filename).stem for filename in filenames]
+    if len({stem.casefold() for stem in stems}) == len(stems):
+        return stems
+    return [f"{number}-{stem}" for number, stem in enumerate(stems, start=1)]
