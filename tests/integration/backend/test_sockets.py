@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from http import HTTPStatus
 from typing import Any
 
@@ -152,6 +153,15 @@ async def test_channels_are_spread_over_as_few_sockets_as_they_need(server: Scri
         await until(lambda: len(server.sockets) == 1)
         await channels[0].leave()
         await until(lambda: not server.sockets)
+
+
+async def test_joins_follow_one_another_at_a_pace(server: ScriptedRealtime) -> None:
+    """The first second's worth at once; however fast or slow the machine is, the rest never sooner than due."""
+    async with project(server, pace=Pace(joins_a_second=20)) as opened:
+        began_at = time.monotonic()
+        channels = [await opened.realtime.join(f"smelt:{number}") for number in range(30)]
+        assert all([await channel.wait_joined(30) for channel in channels])
+        assert time.monotonic() >= began_at + 10 / 20
 
 
 async def test_states_are_told_as_they_change(server: ScriptedRealtime) -> None:

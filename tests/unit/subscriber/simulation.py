@@ -69,6 +69,7 @@ class Server:
         self.realtime_is_up = True
         self.copies: tuple[int, ...] = (1,)
         self.delay_s = 0.1
+        self.next_poll_s = 2.0
         self.requests: list[float] = []
         self.channels: list[SimulatedChannel] = []
         self.begin([])
@@ -141,7 +142,7 @@ class Server:
         row = self.states[id]
         place = self.chance.randint(1, 3) if row.status == "pending" else None
         if after_seq is not None and after_seq >= row.seq:
-            return Unchanged(id=id, seq=row.seq, next_poll_s=2, queue_position=place)
+            return Unchanged(id=id, seq=row.seq, next_poll_s=self.next_poll_s, queue_position=place)
         return snapshot(row, segments_after or 0, queue_position=place)
 
     def _change(self, change: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from itertools import pairwise
+from typing import Literal
 from uuid import UUID
 
 import pytest
@@ -51,7 +52,9 @@ def test_a_healthy_watch_polls_at_most_once_in_thirty_seconds() -> None:
     assert isinstance(told[-1], Completed)
     # One read does not wait for the channel, one follows the join, and the last one makes sure that nothing was lost.
     _, *polls, _ = server.requests
-    assert min(after - before for before, after in pairwise(polls)) >= 30
+    gaps_s = [after - before for before, after in pairwise(polls)]
+    assert min(gaps_s) >= 30
+    assert max(gaps_s) > min(gaps_s) + 5  # Those who began together do not ask together for ever.
     assert len(polls) > 80
 
 
@@ -69,6 +72,28 @@ def test_a_consumer_that_takes_ten_seconds_an_update_gets_the_newest_state_and_e
     assert spoken(told, 1) == {FILES[0]: list(range(1200))}
     assert len([update for update in told if isinstance(update, Progress)]) < 0.5 * 1200
     assert max(len(update.segments) for update in told if isinstance(update, Segments)) > 1
+
+
+@pytest.mark.parametrize(("rest", "next_poll_s", "fewest", "most"), [("up", 25.0, 20, 25), ("refused", 2.0, 20, 60)])
+def test_who_can_only_poll_asks_less_often_when_the_server_says_so_or_does_not_answer(
+    rest: Literal["up", "refused"], next_poll_s: float, fewest: int, most: int
+) -> None:
+    server = Server(random.Random(0))
+    server.realtime_is_up, server.next_poll_s = False, next_poll_s
+    server.begin([Story((Step(Row(), None),))])
+
+    async def follow() -> int:
+        async with Client(SimulatedProject(server)) as client:
+            watch = client.watch(SMELT)
+            await anext(watch)
+            server.rest = rest
+            await asyncio.sleep(60)
+            since = len(server.requests)
+            await asyncio.sleep(600)
+            await watch.aclose()
+            return len(server.requests) - since
+
+    assert fewest <= simulate(follow(), seed=0) <= most
 
 
 @pytest.mark.parametrize("count", [1, SMELTS_A_CALL, 1000])

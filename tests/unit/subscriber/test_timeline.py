@@ -151,6 +151,14 @@ def test_a_gap_asks_for_a_read_that_closes_it() -> None:
     assert not timeline.wants_read
 
 
+def test_what_is_known_is_not_asked_for_again() -> None:
+    timeline = Timeline(SMELT)
+    assert timeline.known == Known(SMELT, after_seq=None, segments_after=0)
+    row = Row(seq=4, status="transcribing", segments={(FILES[0], 0): 3})
+    timeline.take_snapshot(snapshot(row), 0)
+    assert timeline.known == Known(SMELT, after_seq=4, segments_after=4)
+
+
 def test_an_answer_to_a_question_from_before_a_retry_hides_nothing() -> None:
     timeline = Timeline(SMELT)
     before = Row(seq=4, status="transcribing", segments={(FILES[0], 0): 3})
