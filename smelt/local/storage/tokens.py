@@ -4,7 +4,7 @@ import json
 import re
 import time
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import jwt
@@ -128,4 +128,11 @@ def read_url_token(token: str | None, keys: Keys, scope: Literal["download", "up
 
 def _sign(keys: Keys, claims: Claims) -> str:
     # Without `typ`, as the platform signs them.
-    return jwt.encode(claims, keys.jwt_secret, algorithm=ALGORITHM, headers={"typ": None})
+    return jwt.encode(claims, keys.jwt_secret, algorithm=ALGORITHM, headers={"typ": None}, json_encoder=_Unescaped)
+
+
+class _Unescaped(json.JSONEncoder):
+    """Writes letters as JavaScript does: as they are."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options | {"ensure_ascii": False})

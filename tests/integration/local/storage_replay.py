@@ -35,7 +35,7 @@ _JWT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+")
 # They came to the platform's schema for versioned and archived objects, which there are none of here.
 _NEWER_COLUMNS = ("versioning_status", "archived_at", "is_delete_marker", "is_versioned")
 _COMPARED_HEADERS = (
-    *("accept-ranges", "cache-control", "content-disposition", "content-range", "content-type"),
+    *("accept-ranges", "cache-control", "content-disposition", "content-length", "content-range", "content-type"),
     *("etag", "expires", "last-modified", "x-robots-tag"),
 )
 
