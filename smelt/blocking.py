@@ -7,6 +7,7 @@ with smelt.blocking.connect(url, key) as client:
 """
 
 import asyncio
+import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
@@ -286,13 +287,26 @@ class Notifications:
 
 
 def connect(url: str, key: str, access_token: str | TokenCallable | None = None, *, polling: bool = True) -> Client:
-    """A blocking client of the Supabase project at `url`; the arguments are those of `smelt.connect`."""
+    """A blocking client of the Supabase project at `url`; the arguments are those of `smelt.connect`.
+
+    A plain function as `access_token` is called in a thread of its own.
+    """
+    if callable(access_token) and not inspect.iscoroutinefunction(access_token):
+        access_token = _asked_aside(access_token)
     thread = EventLoopThread()
 
     async def open_client() -> AsyncClient:
         return connect_async(url, key, access_token, polling=polling)
 
     return Client(thread, thread.run(open_client))
+
+
+def _asked_aside(ask: TokenCallable) -> TokenCallable:
+    async def fresh() -> str:
+        answer = await asyncio.to_thread(ask)
+        return await answer if isinstance(answer, Awaitable) else answer
+
+    return fresh
 
 
 def _aside(callback: Callable[P, None] | None) -> Callable[P, Awaitable[None]] | None:

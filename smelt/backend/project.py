@@ -17,8 +17,8 @@ from smelt.errors import Unauthorized
 class Project:
     """One project and one caller: functions, recordings and Realtime over one pool of connections.
 
-    `key` is any key of the project, in either form. `access_token` is a user's, or an async function that answers a
-    fresh one whenever it is asked.
+    `key` is any key of the project, in either form. `access_token` is a user's, or a function that answers a fresh one
+    whenever it is asked.
     """
 
     def __init__(

@@ -103,7 +103,7 @@ async def _answer(doing: str, executing: Awaitable[APIResponse]) -> object:
     try:
         return (await executing).data
     except APIError as exc:
-        raise refusal(exc.code, exc.message or f"{doing} is refused", exc.hint) from exc
+        raise refusal(exc.code, exc.message or f"{doing}: what answers there is not the database", exc.hint) from exc
     except httpx.TransportError as exc:
         raise unanswered(doing, exc) from exc
 

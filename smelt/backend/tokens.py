@@ -11,7 +11,7 @@ from uuid import UUID
 
 from smelt.errors import SmeltError, Unauthorized, Unavailable
 
-TokenCallable = Callable[[], Awaitable[str]]
+TokenCallable = Callable[[], Awaitable[str] | str]
 
 # A server checks `exp` by its own clock, so a token is renewed before the last moment.
 RENEW_BEFORE_S: Final = 60.0
@@ -61,6 +61,8 @@ class TokenSource:
     def __init__(
         self, key: str, access_token: str | TokenCallable | None = None, *, within_s: float = RENEW_WITHIN_S
     ) -> None:
+        if access_token == "":
+            raise ValueError("the access token is empty; without one the caller is a visitor")
         self._renew = access_token if callable(access_token) else None
         # Opaque keys stand in the `apikey` header alone; the platform turns them into tokens of its own.
         fallback = key if is_jwt(key) else None
@@ -95,12 +97,16 @@ class TokenSource:
     async def _ask(self, renew: TokenCallable) -> None:
         try:
             async with asyncio.timeout(self._within_s):  # All calls wait for it meanwhile.
-                self._token = await renew()
+                answer = renew()
+                token = await answer if isinstance(answer, Awaitable) else answer
         except SmeltError:
             raise
         except PermissionError as exc:
             raise Unauthorized("the access token may not be renewed") from exc
         except Exception as exc:
-            raise Unavailable("asking for a fresh access token") from exc
+            raise Unavailable(f"asking for a fresh access token: {type(exc).__name__}") from exc
+        if not token:
+            raise Unauthorized("there is no fresh access token")
+        self._token = token
         now = time.time()
-        self._renew_at = now + renew_in_s(self._token, now)
+        self._renew_at = now + renew_in_s(token, now)

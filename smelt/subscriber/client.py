@@ -265,7 +265,7 @@ class Client:
 def connect(url: str, key: str, access_token: str | TokenCallable | None = None, *, polling: bool = True) -> Client:
     """A client of the Supabase project at `url`.
 
-    `key` is the anon or publishable key; `access_token` is what signs a user in: a token, or an async function that
-    answers a fresh one. `polling=False` trusts live events alone, after the first read and after each rejoin.
+    `key` is the anon or publishable key; `access_token` is what signs a user in: a token, or a function, plain or
+    async, that answers a fresh one. `polling=False` trusts live events alone, after the first read and each rejoin.
     """
     return Client(Project(url, key, access_token=access_token), polling=polling)

@@ -95,6 +95,19 @@ def test_callbacks_are_called_in_order_and_may_use_the_client(app: blocking.Clie
     assert told == ["pending", "cancelled", "a callback's own"]
 
 
+def test_a_plain_function_answers_tokens_and_does_not_hold_up_the_loop(workshop: Stack, user: User) -> None:
+    asked_in: list[str] = []
+
+    def fresh() -> str:
+        asked_in.append(threading.current_thread().name)
+        return user.access_token
+
+    with blocking.connect(workshop.api_url, workshop.anon_key, fresh) as client:
+        assert client.create_batch().total == 0
+    assert asked_in
+    assert "smelt" not in asked_in
+
+
 def test_a_subscription_that_is_closed_calls_nobody(app: blocking.Client) -> None:
     created = app.create(text="Ship it on Monday.")
     told: list[object] = []

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import time
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -63,6 +64,21 @@ async def test_a_fresh_token_is_asked_for_once_while_it_lasts() -> None:
     assert await source.current() == await source.current()
     assert len(asked) == 1
     assert 3000 < (source.renew_due_in_s() or 0) <= 3600
+
+
+async def test_a_plain_function_may_answer_it_as_well() -> None:
+    assert await TokenSource("sb_publishable_abc", lambda: "fresh").current() == "fresh"
+
+
+@pytest.mark.parametrize("nothing", ["", None])
+async def test_no_token_is_never_sent(nothing: str | None) -> None:
+    async def renew() -> Any:
+        return nothing
+
+    with pytest.raises(Unauthorized):
+        await TokenSource("sb_publishable_abc", renew).current()
+    with pytest.raises(ValueError, match="empty"):
+        TokenSource("sb_publishable_abc", "")
 
 
 async def test_callers_that_found_the_same_token_stale_share_the_next_one() -> None:
