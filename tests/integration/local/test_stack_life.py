@@ -169,7 +169,7 @@ async def test_a_killed_supervisor_of_a_throw_away_stack_is_cleaned_up_after(pro
         processes = family(stack.state.pid)
         processes[0].kill()
         assert_gone(processes)
-        assert (folder / "postgres").exists()
+        # From now on whatever starts on this machine may be the one that cleans up.
         async with LocalStack.from_env(migrations=project) as second:
             wait_for(lambda: not folder.exists(), 30, lambda: f"{folder} is still there")
             leftovers.sweep(folder.parent)
