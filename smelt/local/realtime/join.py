@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, TypeGuard
 
 from smelt.local.realtime.bindings import inspect
-from smelt.local.realtime.protocol import Json
+from smelt.local.realtime.protocol import Json, dump
 
 MAX_REPLAY: Final = 25
 
@@ -56,15 +56,15 @@ def parse_join(name: str, payload: Json) -> JoinRequest:
         return JoinRequest(access_token=access_token)
     config = _mapping(payload["config"])
     broadcast, presence = _mapping(config.get("broadcast")), _mapping(config.get("presence"))
-    private = _truthy(config.get("private"))
-    key, bindings = presence.get("key"), config.get("postgres_changes")
+    private = _is_true(config.get("private"))
+    bindings = config.get("postgres_changes")
     return JoinRequest(
         private=private,
-        broadcast_self=_truthy(broadcast.get("self")),
-        broadcast_ack=_truthy(broadcast.get("ack")),
-        replication_ready=_truthy(broadcast.get("replication_ready")),
-        presence_key=key if isinstance(key, str) else "",
-        presence_enabled=_truthy(presence.get("enabled")),
+        broadcast_self=_is_true(broadcast.get("self")),
+        broadcast_ack=_is_true(broadcast.get("ack")),
+        replication_ready=_is_true(broadcast.get("replication_ready")),
+        presence_key=_presence_key(presence.get("key")),
+        presence_enabled=_is_true(presence.get("enabled")),
         replay=_parse_replay(broadcast, private=private),
         bindings=_parse_bindings(bindings) if isinstance(bindings, list) else (),
         access_token=access_token,
@@ -85,7 +85,7 @@ def _parse_replay(broadcast: Mapping[str, Json], *, private: bool) -> Replay | N
     if not isinstance(replay, dict):
         return None
     since, limit = replay.get("since"), replay.get("limit")
-    if not _truthy(limit):
+    if limit is None or limit is False:
         limit = MAX_REPLAY
     if not _is_int(since) or not _is_int(limit):
         raise JoinRefused("UnableToReplayMessages: Replay params are not valid")
@@ -104,6 +104,16 @@ def _is_int(value: Json) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _truthy(value: Json) -> bool:
-    # As in Elixir, where zero and the empty string are true.
-    return value is not None and value is not False
+def _is_true(value: Json) -> bool:
+    # Words will do, and what is neither true nor false is false.
+    return value is True or (isinstance(value, str) and value.lower() == "true")
+
+
+def _presence_key(value: Json) -> str:
+    match value:
+        case str():
+            return value
+        case bool() | int() | float():
+            return dump(value)
+        case _:
+            return ""

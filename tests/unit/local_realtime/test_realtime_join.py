@@ -35,8 +35,24 @@ def test_the_settings_of_the_clients_are_understood() -> None:
 def test_settings_may_be_missing_or_null() -> None:
     assert parse_join("room", {"config": {}}) == JoinRequest()
     assert parse_join("room", {"config": None, "access_token": 5}) == JoinRequest()
-    config = {"broadcast": None, "presence": {"key": 5}, "postgres_changes": "x"}
+    config = {"broadcast": None, "presence": {"key": [5]}, "postgres_changes": "x"}
     assert parse_join("room", {"config": config}) == JoinRequest()
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [(True, True), ("true", True), ("True", True), *((said, False) for said in (False, "false", "maybe", "", 1, None))],
+)
+def test_what_is_true_may_be_a_word(said: Any, meant: bool) -> None:
+    config = {"private": said, "broadcast": {"ack": said, "self": said}, "presence": {"enabled": said}}
+    assert parse_join("room", {"config": config}) == JoinRequest(
+        private=meant, broadcast_ack=meant, broadcast_self=meant, presence_enabled=meant
+    )
+
+
+@pytest.mark.parametrize(("key", "name"), [("k", "k"), (5, "5"), (True, "true"), (1.5, "1.5"), (None, ""), ({}, "")])
+def test_a_presence_key_may_be_a_number(key: Any, name: str) -> None:
+    assert parse_join("room", {"config": {"presence": {"key": key}}}).presence_key == name
 
 
 @pytest.mark.parametrize(
