@@ -94,7 +94,7 @@ class RestProxy:
 def _unfiltered(request: Request) -> str | None:
     """Answer the statement that a request would run on all rows of a table, None if it does not."""
     filters = (name for name in request.query_params if name not in _NO_FILTERS)
-    if any("." not in name or name.startswith("not.") for name in filters):
+    if "/rpc/" in request.url.path or any("." not in name or name.startswith("not.") for name in filters):
         return None
     return _STATEMENTS.get(request.method)
 

@@ -107,6 +107,7 @@ async def test_answers_come_as_postgrest_sends_them(things: StackHandle, http: h
     assert text.headers["content-type"].startswith("text/csv")
     head = await http.head("/rest/v1/things", headers=headers)
     assert (head.content, head.headers["content-range"]) == (b"", "0-4/5")
+    assert (await http.patch("/rest/v1/rpc/echo", json={}, headers=headers)).status_code == 405
     missing = await http.get("/rest/v1/nothing", headers=headers)
     assert missing.status_code == 404
     gone = await http.request("DELETE", "/rest/v1/things?id=gte.0", headers=headers)
