@@ -18,7 +18,7 @@ from smelt.cli.captions import caption_layout
 from smelt.cli.local import translated
 from smelt.cli.output import OUT, Exit, run
 from smelt.contract.transcript import CaptionLayout, TranscriptFormat, transcript
-from smelt.errors import SmeltError
+from smelt.errors import Refused, SmeltError
 from smelt.processor.speech.card import DEMO, notice_of
 from smelt.settings import WorkerSettings
 
@@ -49,7 +49,10 @@ async def _demo(files: Sequence[Path]) -> Exit:
     OUT.rule("[bold]smelt demo")
     if STANDUP not in files and WorkerSettings.read().model == DEMO:
         OUT.print(f"[yellow]{notice_of(DEMO)} Set SMELT_MODEL=small, say, for real speech.")
-    KEPT.mkdir(parents=True, exist_ok=True)
+    try:
+        KEPT.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise Refused(f"{KEPT} can't be made here ({exc.strerror}): go to a folder that can be written to") from exc
     began = time.monotonic()
     async with LocalStack.from_env() as stack:
         OUT.print(f"Postgres, PostgREST and Realtime run at {stack.api_url} ({time.monotonic() - began:.1f} s)")
@@ -115,13 +118,13 @@ async def _worker(stack: "LocalStack") -> AsyncIterator[asyncio.Task[int]]:
 
 
 def _program() -> str:
-    """How a user calls `smelt`: from a checkout by its path."""
-    return "smelt" if shutil.which("smelt") else os.path.relpath(sys.argv[0])
+    """How a user calls `smelt`: in a checkout, by its path."""
+    return "smelt" if shutil.which("smelt") else sys.argv[0]
 
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1].removeprefix("smelt: ") if lines else "it said nothing"
 
 
 async def _keep(client: "Client", smelt_id: UUID, layout: CaptionLayout) -> Path:
