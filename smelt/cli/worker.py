@@ -12,8 +12,8 @@ from uuid import uuid4
 import typer
 
 from smelt.cli.logs import write_logs
-from smelt.cli.output import Exit, ending
-from smelt.errors import SettingsError, Unauthorized
+from smelt.cli.output import Exit, ending, exit_code
+from smelt.errors import SettingsError, SmeltError, Unauthorized
 from smelt.settings import LogSettings, ProjectSettings, WorkerSettings
 
 if TYPE_CHECKING:
@@ -44,10 +44,22 @@ def _leave(code: Exit) -> NoReturn:
 
 
 async def _worker(once: bool) -> Exit:
+    logs = LogSettings.read()
+    write_logs(logs)
+    try:
+        return await _work(once)
+    except SmeltError as exc:
+        if logs.log_format == "text":
+            raise
+        # Programs that read the log want nothing else in it.
+        logger.critical("%s", exc)
+        return exit_code(exc)
+
+
+async def _work(once: bool) -> Exit:
     from smelt.backend.project import Project
     from smelt.processor.worker import LEAVE_S, Worker
 
-    write_logs(LogSettings.read())
     project_settings = ProjectSettings.read()
     options = worker_options(WorkerSettings.read())
     stop = asyncio.Event()

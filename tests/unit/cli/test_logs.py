@@ -3,9 +3,11 @@
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -110,3 +112,18 @@ def test_nobody_writes_past_the_log() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert [json.loads(line)["message"] for line in done.stderr.splitlines()] == ["trying again"]
+
+
+def test_what_ends_a_worker_is_an_object_of_its_log(tmp_path: Path) -> None:
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("SUPABASE_", "SMELT_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "smelt", "worker"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=env | {"SMELT_LOG_FORMAT": "json", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    [line] = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (done.returncode, line["level"]) == (2, "critical")
+    assert line["message"].startswith("SUPABASE_URL is not set")
