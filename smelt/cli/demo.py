@@ -119,7 +119,10 @@ async def _worker(stack: "LocalStack") -> AsyncIterator[asyncio.Task[int]]:
 
 def _program() -> str:
     """How a user calls `smelt`: in a checkout, by its path."""
-    return "smelt" if shutil.which("smelt") else sys.argv[0]
+    program, here = Path(sys.argv[0]), Path.cwd()
+    if shutil.which("smelt"):
+        return "smelt"
+    return str(program.relative_to(here) if program.is_relative_to(here) else program)
 
 
 def _last_line(log: Path) -> str:
