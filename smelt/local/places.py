@@ -73,8 +73,9 @@ class Places:
         check_room(self.folder)
         for folder in (self.folder, self.logs, self.storage):
             folder.mkdir(parents=True, exist_ok=True)
-        # As Postgres keeps its own: what users upload is not for everybody who works on this machine.
-        self.storage.chmod(0o700)
+        # As Postgres keeps its own: what users upload, and ask for, is not for everybody who works on this machine.
+        for private in (self.storage, self.logs):
+            private.chmod(0o700)
         for log in self.logs.glob("*.log"):
             if log.stat().st_size > LARGEST_LOG_BYTES:
                 log.replace(log.with_suffix(".old"))

@@ -52,4 +52,5 @@ async def test_a_kill_in_the_middle_of_an_upload(tmp_path: Path) -> None:
         assert (await http.post("/object/b/half", content=b"now")).status_code == 200
         files = [path.read_bytes() for path in (folder / "storage").rglob("*") if path.is_file()]
         assert sorted(files) == [b"now", b"whole"]
-        assert stat.S_IMODE((folder / "storage").stat().st_mode) == 0o700, "anybody on this machine reads them"
+        for private in ("storage", "logs"):
+            assert stat.S_IMODE((folder / private).stat().st_mode) == 0o700, "anybody on this machine reads it"
