@@ -65,6 +65,7 @@ async def _work(once: bool) -> Exit:
     stop = asyncio.Event()
     _drain_on_signals(stop, drain_s=options.drain_s, leave_s=LEAVE_S)
     async with Project(project_settings.require_url(), project_settings.require_worker_key()) as project:
+        logger.info("worker %s works for %s", options.worker_id, project.url)
         try:
             await Worker(project, options).run(once=once, stop=stop)
         except Unauthorized as exc:
