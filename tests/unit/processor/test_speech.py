@@ -92,6 +92,25 @@ def test_times_survive_the_silence_that_was_left_out(
         assert after.start - before.start == pytest.approx(29, abs=0.4)
 
 
+@pytest.mark.parametrize(
+    "options", [SpeechOptions(), SpeechOptions(word_times=True), SpeechOptions(batch_size=1)], ids=str
+)
+def test_speech_that_is_left_goes_down_to_nothing_wherever_it_is_taken_up(
+    options: SpeechOptions, demo_model: WhisperModel, opening: Recording
+) -> None:
+    transcriber = Transcriber(demo_model, options)
+    whole = list(transcriber.listen(opening, "en"))
+    left = [passage.speech_left_s for passage in whole]
+    assert opening.duration_s - 5 < left[0] <= opening.duration_s
+    assert left == sorted(left, reverse=True)
+    assert left[-1] == 0
+    # What comes before a checkpoint is not heard again, but for the window before it where words have their times.
+    late = len(whole) * 3 // 4
+    [taken_up, *rest] = transcriber.listen(opening, "en", whole[late].checkpoint)
+    assert left[0] - 5 > taken_up.speech_left_s >= left[late]
+    assert rest[-1].speech_left_s == 0
+
+
 def test_a_model_of_one_language_needs_no_detection(demo_model: WhisperModel, standup: Recording) -> None:
     assert Transcriber(demo_model, SpeechOptions()).detect_language(standup) == Language("en", 1.0)
 
