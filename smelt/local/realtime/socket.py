@@ -40,7 +40,7 @@ class Socket:
             token = self._check_key()
         except _Refused as refused:
             await asyncio.sleep(self._options.connect_error_delay_s)
-            await self._websocket.send_denial_response(JSONResponse({"error": str(refused)}, status_code=401))
+            await self._websocket.send_denial_response(JSONResponse({"error": str(refused)}, refused.status))
             return
         await self._websocket.accept()
         await self._exchange(version, token)
@@ -50,9 +50,12 @@ class Socket:
         if key is None:
             raise _Refused("API key is missing")
         try:
-            return check_token(self._options.keys, self._options.keys.to_token(key), time.time())
+            token = check_token(self._options.keys, self._options.keys.to_token(key), time.time())
         except TokenRefused as refused:
             raise _Refused(refused.on_connect) from refused
+        if self._realtime.joins.exceeded(time.monotonic()):
+            raise _Refused("Too many joins per second", status=429)
+        return token
 
     async def _exchange(self, version: Version, token: Token) -> None:
         mailbox = Mailbox(self._options.queue_frames, self._options.queue_bytes)
@@ -106,6 +109,10 @@ class Socket:
 
 class _Refused(Exception):
     """The socket is not let in; the sentence is the answer's."""
+
+    def __init__(self, sentence: str, *, status: int = 401) -> None:
+        super().__init__(sentence)
+        self.status = status
 
 
 def _decode(version: Version, text: str | None, data: bytes | None) -> Incoming:

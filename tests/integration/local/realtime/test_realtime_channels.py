@@ -262,3 +262,6 @@ async def test_too_many_joins_end_the_socket(realtime_postgres: Postgres) -> Non
             while True:
                 await it.join("again")
         assert it.socket.close_code == 1012
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await websockets.connect(f"{realtime.socket_url}?apikey={realtime.keys.anon_key}")
+        assert refused.value.response.status_code == 429

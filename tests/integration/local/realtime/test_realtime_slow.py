@@ -16,6 +16,8 @@ from smelt.local.postgres import Postgres
 FRAMES, FRAME_BYTES = 300, 100_000
 """More than the system takes for somebody who does not read."""
 BLOCK = "x" * FRAME_BYTES
+QUEUE_FRAMES, ROWS = 50, 20
+"""As many rows at a time as may wait for who does read."""
 CONFIG: dict[str, Any] = {
     "broadcast": {"self": True},
     "presence": {"key": "k", "enabled": True},
@@ -26,7 +28,7 @@ CONFIG: dict[str, Any] = {
 @pytest.mark.parametrize("event", ["broadcast", "presence_diff", "postgres_changes"])
 async def test_a_slow_reader_is_dropped_and_delays_nobody(realtime_postgres: Postgres, event: str) -> None:
     """Also to the system: what it did not read is not kept for as long as it stays."""
-    async with serving(realtime_postgres, queue_frames=50, max_presence_calls=FRAMES) as realtime:
+    async with serving(realtime_postgres, queue_frames=QUEUE_FRAMES, max_presence_calls=FRAMES) as realtime:
         url = f"{realtime.socket_url}?apikey={realtime.keys.anon_key}"
         join = {"topic": "realtime:flood", "event": "phx_join", "payload": {"config": CONFIG}, "ref": "1"}
         async with websockets.connect(url, max_queue=1, ping_interval=None) as slow, raw_socket(realtime) as quick:
@@ -56,9 +58,9 @@ async def _cause(server: RealtimeServer, socket: RawSocket, event: str, number: 
         case "presence_diff":
             track = {"type": "presence", "event": "track", "payload": {"n": number, "x": BLOCK}}
             await socket.send("realtime:flood", "presence", track)
-        case _ if number == 0:
-            row = f"select repeat('x', {FRAME_BYTES}) from generate_series(1, {FRAMES})"
-            await server.sql(f"insert into notes (body) {row}")
+        case _ if number % ROWS == 0:
+            rows = f"select repeat('x', {FRAME_BYTES}) from generate_series(1, {ROWS})"
+            await server.sql(f"insert into notes (body) {rows}")
 
 
 def _established(port: int) -> int:
