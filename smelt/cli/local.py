@@ -23,17 +23,24 @@ if TYPE_CHECKING:
 app = typer.Typer(name="local", help="A Supabase project on this machine, without Docker.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Option("--folder", help="Where the stack keeps its data.", file_okay=False)]
-ApiPort = Annotated[int, typer.Option(help="Port of the API; 0 for any free one.", min=0, max=65535)]
-DbPort = Annotated[int, typer.Option(help="Port of Postgres; 0 for any free one.", min=0, max=65535)]
+ApiPort = Annotated[
+    int | None,
+    typer.Option(
+        help="Port of the API; 0 for any free one.", show_default="of config.toml, else 54321", min=0, max=65535
+    ),
+]
+DbPort = Annotated[
+    int | None,
+    typer.Option(
+        help="Port of Postgres; 0 for any free one.", show_default="of config.toml, else 54322", min=0, max=65535
+    ),
+]
 ProjectFolder = Annotated[
     Path | None,
     typer.Option("--project", help="Your Supabase project, instead of smelt's own.", exists=True, file_okay=False),
 ]
 
 DEFAULT_FOLDER = Path(".smelt")
-DEFAULT_API_PORT = 54321
-DEFAULT_DB_PORT = 54322
-"""The ports of `supabase start`."""
 
 
 class Output(StrEnum):
@@ -47,8 +54,8 @@ class Output(StrEnum):
 @app.command()
 def start(
     folder: Folder = DEFAULT_FOLDER,
-    api_port: ApiPort = DEFAULT_API_PORT,
-    db_port: DbPort = DEFAULT_DB_PORT,
+    api_port: ApiPort = None,
+    db_port: DbPort = None,
     project: ProjectFolder = None,
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay in the foreground; Ctrl-C stops the stack.")
@@ -79,7 +86,9 @@ def reset(folder: Folder = DEFAULT_FOLDER, project: ProjectFolder = None) -> Non
     run(translated(lambda: _reset(folder, project)))
 
 
-async def _start(folder: Path, api_port: int, db_port: int, project: Path | None, *, foreground: bool) -> Exit:
+async def _start(
+    folder: Path, api_port: int | None, db_port: int | None, project: Path | None, *, foreground: bool
+) -> Exit:
     from smelt.local import state
 
     places = _places(folder)
@@ -183,16 +192,23 @@ async def translated(command: Callable[[], Awaitable[Exit]]) -> Exit:
 
 
 def _options(
-    places: "Places", project: Path | None, api_port: int, db_port: int, *, until_input_closes: bool = False
+    places: "Places",
+    project: Path | None,
+    api_port: int | None,
+    db_port: int | None,
+    *,
+    until_input_closes: bool = False,
 ) -> "LaunchOptions":
     from smelt.local.launching import LaunchOptions, postgrest_from_env
-    from smelt.local.migrations import find
+    from smelt.local.migrations import Project, find
 
+    chosen = find() if project is None else _supabase_folder(project)
+    settings = Project.read(chosen)
     return LaunchOptions(
         folder=places.folder,
-        project=find() if project is None else _supabase_folder(project),
-        api_port=api_port,
-        db_port=db_port,
+        project=chosen,
+        api_port=settings.api_port if api_port is None else api_port,
+        db_port=settings.db_port if db_port is None else db_port,
         postgrest=postgrest_from_env(),
         until_input_closes=until_input_closes,
     )

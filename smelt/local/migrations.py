@@ -77,6 +77,8 @@ class Project:
 
     migrations: tuple[Migration, ...] = ()
     seed: str = ""
+    api_port: int = 54321
+    db_port: int = 54322
     schemas: tuple[str, ...] = ("public", "graphql_public")
     extra_search_path: tuple[str, ...] = ("public", "extensions")
     max_rows: int = 1000
@@ -95,6 +97,8 @@ class Project:
         return cls(
             migrations=_read_migrations(folder / "migrations"),
             seed=_read_seed(folder, settings),
+            api_port=int(api.get("port", cls.api_port)),
+            db_port=int(settings.get("db", {}).get("port", cls.db_port)),
             schemas=tuple(api.get("schemas", cls.schemas)),
             extra_search_path=tuple(api.get("extra_search_path", cls.extra_search_path)),
             max_rows=int(api.get("max_rows", cls.max_rows)),

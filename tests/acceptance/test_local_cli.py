@@ -164,6 +164,18 @@ def test_a_taken_port_is_one_sentence(folder: Path, flag: str) -> None:
     assert done.stderr == f"smelt: port {port} is taken; stop what listens there, or choose another one with {flag}\n"
 
 
+@pytest.mark.parametrize("section", ["api", "db"])
+def test_the_ports_are_the_projects(folder: Path, section: str) -> None:
+    """Of its config.toml, as with `supabase start`, unless others are named."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (folder / "config.toml").write_text(f"[{section}]\nport = {port}\n")
+        named = ("--api-port", "0") if section == "db" else ("--db-port", "0")
+        done = start(folder, "--project", ".", *named)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"smelt: port {port} is taken;")
+
+
 @pytest.mark.parametrize(
     ("env", "code", "sentence"),
     [
