@@ -33,11 +33,11 @@ def output_count(claim: Claim) -> int:
 
 
 async def _result(file: FileWork, order: Order, state: SmeltState, tools: Tools) -> Result:
-    began_s, count = time.monotonic(), output_count(state.claim) - len(file.outputs)
+    began_s, is_begun = time.monotonic(), bool(file.outputs)
     content = await tools.synthesizer.synthesize(_source(file, state), order, lambda share: state.advance(file, share))
     state.advance(file, 1.0)
-    if count > 0:
-        tools.pace.wrote(count, time.monotonic() - began_s)
+    if not is_begun:
+        tools.pace.wrote(output_count(state.claim), time.monotonic() - began_s)
     return Result(file_id=file.id, filename=file.claimed.filename, content=content)
 
 

@@ -15,7 +15,7 @@ OnShare = Callable[[float], None]
 class Source:
     """One transcript, or one text.
 
-    `written` are outputs of it that an earlier attempt paid for, by a key of their synthesizer's; it adds to them, and
+    `written` is what an earlier attempt has written of its outputs, by keys of the synthesizer's; it adds to them, and
     they are saved with the next report.
     """
 

@@ -32,7 +32,10 @@ class GenerativeSynthesizer:
         texts, outputs = [sentence.text for sentence in source.sentences], list[str]()
         for number, task in enumerate(tasks):
             if task.key not in source.written:
-                source.written[task.key] = await self._do(task, texts, _within(on_share, number, len(tasks)))
+                notebook = _Notebook(task, source.written)
+                output = await self._do(task, texts, notebook, _within(on_share, number, len(tasks)))
+                source.written[task.key] = output
+                notebook.throw_away()
             outputs.append(source.written[task.key])
             on_share((number + 1) / len(tasks))
         if len(tasks) == 1:
@@ -43,29 +46,34 @@ class GenerativeSynthesizer:
         """Close the connections to the endpoint."""
         await self._endpoint.aclose()
 
-    async def _do(self, task: Task, texts: Sequence[str], on_share: OnShare) -> str:
+    async def _do(self, task: Task, texts: Sequence[str], notebook: "_Notebook", on_share: OnShare) -> str:
         pieces = self._parts(task, texts)
         if len(pieces) == 1:
             return await self._ask(instructions.whole(task, pieces[0]), on_share)
         steps = len(pieces) + 1
         taken = [
-            await self._ask(instructions.notes(task, piece, number + 1, len(pieces)), _within(on_share, number, steps))
+            await self._note(notebook, piece, number + 1, len(pieces), _within(on_share, number, steps))
             for number, piece in enumerate(pieces)
         ]
-        return await self._ask(
-            instructions.from_notes(task, await self._condensed(task, taken)), _within(on_share, steps - 1, steps)
-        )
+        taken = await self._condensed(task, taken, notebook)
+        return await self._ask(instructions.from_notes(task, taken), _within(on_share, steps - 1, steps))
 
-    async def _condensed(self, task: Task, taken: list[str]) -> list[str]:
+    async def _condensed(self, task: Task, taken: list[str], notebook: "_Notebook") -> list[str]:
         for _ in range(_MOST_ROUNDS):
             pieces = self._parts(task, taken)
             if len(pieces) == 1:
                 return taken
             taken = [
-                await self._ask(instructions.notes(task, piece, number, len(pieces)), _unheard)
+                await self._note(notebook, piece, number, len(pieces), _unheard)
                 for number, piece in enumerate(pieces, start=1)
             ]
         raise SynthesisRefused("synthesis_failed", "the notes of all parts do not fit into the context")
+
+    async def _note(self, notebook: "_Notebook", piece: str, number: int, count: int, on_share: OnShare) -> str:
+        messages = instructions.notes(notebook.task, piece, number, count)
+        if (taken := notebook.find(messages)) is None:
+            taken = notebook.keep(messages, await self._ask(messages, on_share))
+        return taken
 
     def _parts(self, task: Task, texts: Sequence[str]) -> list[str]:
         return parts(texts, transcript_bytes(self._context_tokens, task.instruction))
@@ -87,6 +95,28 @@ class GenerativeSynthesizer:
             raise SynthesisRefused("synthesis_failed", "the answer is empty")
         # Postgres has no text with NUL in it.
         return written.replace("\0", "").strip()
+
+
+class _Notebook:
+    """The notes for one task among what is written; of no use once its output is there."""
+
+    def __init__(self, task: Task, written: dict[str, str]) -> None:
+        self.task = task
+        self._written = written
+
+    def find(self, messages: tuple[Message, ...]) -> str | None:
+        return self._written.get(self._key(messages))
+
+    def keep(self, messages: tuple[Message, ...], taken: str) -> str:
+        self._written[self._key(messages)] = taken
+        return taken
+
+    def throw_away(self) -> None:
+        for key in [key for key in self._written if key.startswith(f"{self.task.key}/")]:
+            del self._written[key]
+
+    def _key(self, messages: tuple[Message, ...]) -> str:
+        return f"{self.task.key}/{instructions.key_of(messages[-1].content)}"
 
 
 def _within(on_share: OnShare, number: int, count: int) -> Callable[[float], None]:

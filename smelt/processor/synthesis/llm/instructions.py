@@ -34,7 +34,7 @@ class Task:
     @property
     def key(self) -> str:
         """Tells a task from those that ask for anything else, as a prompt does that was changed since."""
-        return hashlib.sha256(self.instruction.encode()).hexdigest()[:16]
+        return key_of(self.instruction)
 
 
 _RULES: Final = (
@@ -60,6 +60,11 @@ _INSTRUCTIONS: Final[dict[PromptName, str]] = {
     "qa_format": "Write questions and answers about all that matters, each as `**Q: ...**`, an empty line, `A: ...`.",
     "table_of_contents": "Write a numbered table of contents of the topics, in order, one line each.",
 }
+
+
+def key_of(text: str) -> str:
+    """Tells a text from all others, in few letters."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def tasks_of(order: Order) -> tuple[Task, ...]:
