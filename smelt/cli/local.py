@@ -127,16 +127,18 @@ async def _reset(folder: Path, project: Path | None) -> Exit:
 
     places = _places(folder)
     before = state.read(places)
+    if before is None:
+        options = _options(places, project, 0, 0)
+    else:
+        ports = (urlsplit(url).port or 0 for url in (before.api_url, before.db_url))
+        options = _options(places, project or Path(before.project), *ports)
     await launching.stop(places)
     for data in (places.data, places.storage):
         await asyncio.to_thread(account.remove, data)
+    await _start_detached(options)
     if before is None:
         # Prepared and left alone: what was not running is not running afterwards.
-        await _start_detached(_options(places, project, 0, 0))
         await launching.stop(places)
-    else:
-        ports = (urlsplit(url).port or 0 for url in (before.api_url, before.db_url))
-        await _start_detached(_options(places, project or Path(before.project), *ports))
     OUT.print("The stack is as new; its migrations are applied.")
     return Exit.DONE
 

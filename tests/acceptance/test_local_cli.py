@@ -164,6 +164,16 @@ def test_a_taken_port_is_one_sentence(folder: Path, flag: str) -> None:
     assert done.stderr == f"smelt: port {port} is taken; stop what listens there, or choose another one with {flag}\n"
 
 
+def test_a_reset_to_a_project_that_can_not_be_read_throws_nothing_away(folder: Path) -> None:
+    data = folder / ".smelt" / "postgres"
+    data.mkdir(parents=True)
+    (folder / "config.toml").write_text("[api")
+    done = smelt("local", "reset", "--project", ".", env={}, cwd=folder)
+    assert done.returncode == 2
+    assert "is no TOML" in done.stderr
+    assert data.exists()
+
+
 @pytest.mark.parametrize("section", ["api", "db"])
 def test_the_ports_are_the_projects(folder: Path, section: str) -> None:
     """Of its config.toml, as with `supabase start`, unless others are named."""
