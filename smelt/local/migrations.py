@@ -92,13 +92,20 @@ class Project:
         if not folder.is_dir():
             raise LocalRefused(f"there is no folder {folder} with migrations")
         settings = _read_settings(folder / "config.toml")
-        sections = ("api", "storage", "auth", "realtime")
-        api, storage, auth, realtime = (settings.get(section, {}) for section in sections)
+        try:
+            return cls._parse(folder, settings)
+        except (AttributeError, TypeError, ValueError) as exc:
+            raise LocalRefused(f"{folder} can't be read as a Supabase project: {exc}") from exc
+
+    @classmethod
+    def _parse(cls, folder: Path, settings: dict[str, Any]) -> "Project":
+        sections = ("api", "db", "storage", "auth", "realtime")
+        api, db, storage, auth, realtime = (settings.get(section, {}) for section in sections)
         return cls(
             migrations=_read_migrations(folder / "migrations"),
-            seed=_read_seed(folder, settings),
+            seed=_read_seed(folder, db.get("seed", {})),
             api_port=int(api.get("port", cls.api_port)),
-            db_port=int(settings.get("db", {}).get("port", cls.db_port)),
+            db_port=int(db.get("port", cls.db_port)),
             schemas=tuple(api.get("schemas", cls.schemas)),
             extra_search_path=tuple(api.get("extra_search_path", cls.extra_search_path)),
             max_rows=int(api.get("max_rows", cls.max_rows)),
@@ -182,8 +189,7 @@ def _read_migrations(folder: Path) -> tuple[Migration, ...]:
     return tuple(sorted(found, key=lambda migration: migration.version))
 
 
-def _read_seed(folder: Path, settings: dict[str, Any]) -> str:
-    declared = settings.get("db", {}).get("seed", {})
+def _read_seed(folder: Path, declared: dict[str, Any]) -> str:
     if not declared.get("enabled", True):
         return ""
     paths = (path for pattern in declared.get("sql_paths", ["./seed.sql"]) for path in sorted(folder.glob(pattern)))

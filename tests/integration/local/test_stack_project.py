@@ -65,7 +65,13 @@ def test_sizes_are_read_as_the_cli_reads_them(tmp_path: Path, declared: str, siz
 
 @pytest.mark.parametrize(
     ("config", "sentence"),
-    [("[api", "is no TOML"), ('[storage]\nfile_size_limit = "much"', "wants a size such as 50MiB")],
+    [
+        ("[api", "is no TOML"),
+        ("api = 5", "can't be read as a Supabase project"),
+        ('[api]\nport = "env(PORT)"', r"Supabase project: .*'env\(PORT\)'"),
+        ("[api]\nschemas = 5", "can't be read as a Supabase project"),
+        ('[storage]\nfile_size_limit = "much"', "wants a size such as 50MiB"),
+    ],
 )
 def test_a_wrong_config_is_one_sentence(tmp_path: Path, config: str, sentence: str) -> None:
     with pytest.raises(LocalRefused, match=sentence):
