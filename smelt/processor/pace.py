@@ -14,7 +14,6 @@ _MEMORY_S: Final = 300.0
 # something, and count little once there is better.
 _COLD_WEIGHT: Final = 0.1
 _ENOUGH_S: Final = 0.5
-_SYNTHESIS_PRIOR_S: Final = 0.3
 
 
 @dataclass
@@ -48,7 +47,7 @@ class Pace:
     preparing: Rate = field(default_factory=Rate)
     speech: Rate = field(default_factory=Rate)
     hearing: Rate = field(default_factory=Rate)
-    output_s: float = _SYNTHESIS_PRIOR_S
+    output_s: float | None = None
     is_warm: bool = False
 
     def prepared(self, audio_s: float, speech_s: float, work_s: float) -> None:
@@ -62,7 +61,8 @@ class Pace:
 
     def wrote(self, outputs: int, work_s: float) -> None:
         """Note how long it took to write so many outputs."""
-        self.output_s += (work_s / outputs - self.output_s) / 2
+        took_s = work_s / outputs
+        self.output_s = took_s if self.output_s is None else (self.output_s + took_s) / 2
 
     def hearing_s(self, *, audio_s: float, speech_s: float = 0.0) -> float | None:
         """Seconds to hear `speech_s` that is ready and `audio_s` that is not; None while the speed is unknown."""

@@ -67,7 +67,10 @@ class Stages:
         """Seconds until this smelt is done; None as long as that can't be told."""
         in_front = self._tools.turns.in_front_of(self._hearing_s) if self._unheard() else ()
         hearing_s = _total([*(left_s() for left_s in in_front), self._hearing_s()])
-        return None if hearing_s is None else hearing_s + self._tools.pace.output_s * self._outputs_left
+        if hearing_s is None:
+            return None
+        output_s = self._tools.pace.output_s
+        return hearing_s + self._outputs_left * (self._tools.synthesizer.typical_s if output_s is None else output_s)
 
     def _hearing_s(self) -> float | None:
         return _total([self._listener.left_s(file) for file in self._unheard()])

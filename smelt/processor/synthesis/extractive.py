@@ -32,6 +32,8 @@ _NOTES_A_TOPIC: Final = 24
 class ExtractiveSynthesizer:
     """Chooses and orders sentences of the source; deterministic, offline."""
 
+    typical_s: Final = 0.3
+
     async def synthesize(self, source: Source, order: Order, on_share: OnShare) -> str:
         """The output for one source, made in a thread."""
         content = await asyncio.to_thread(render, source, order)

@@ -36,6 +36,10 @@ class Order:
 class Synthesizer(Protocol):
     """Makes Markdown out of a source; raises `SynthesisRefused` or `SynthesisPassing`."""
 
+    @property
+    def typical_s(self) -> float:
+        """Seconds to expect for an output before one was measured."""
+
     async def synthesize(self, source: Source, order: Order, on_share: OnShare) -> str:
         """The output for one source, every prompt of the order in it."""
 

@@ -224,6 +224,16 @@ def test_what_is_written_already_is_not_waited_for() -> None:
     assert stages.eta_s() == pytest.approx(8)
 
 
+def test_what_writes_says_what_to_expect_of_it_until_it_is_measured() -> None:
+    line = Line()
+    line.pace.output_s = None
+    line.tools.synthesizer = SimpleNamespace(typical_s=10)
+    _, stages = line.smelt(file_row(duration_seconds=100.0, transcribed=True))
+    assert stages.eta_s() == 10
+    line.pace.wrote(2, 60)
+    assert stages.eta_s() == 30
+
+
 def test_without_a_length_or_a_speed_nothing_is_told() -> None:
     _, stages = Line().smelt(file_row(duration_seconds=100.0), file_row(position=1))
     assert stages.eta_s() is None

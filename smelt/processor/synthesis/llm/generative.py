@@ -20,6 +20,8 @@ _MOST_ROUNDS: Final = 4
 class GenerativeSynthesizer:
     """Asks a language model for each prompt; nothing of a transcript is left out for its length."""
 
+    typical_s: Final = 10.0
+
     def __init__(self, options: EndpointOptions) -> None:
         self._endpoint = Endpoint(options)
         self._context_tokens = options.context_tokens
