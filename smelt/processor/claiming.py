@@ -15,6 +15,7 @@ from smelt.processor.polling import poll_wait_s
 
 _RETRY_S: Final = 2.0
 _HOLD_OFF_S: Final = 10.0
+_YIELD_S: Final = 0.3
 
 
 class Claims:
@@ -25,6 +26,7 @@ class Claims:
         self._calls = WorkerCalls(project.rpc)
         self._options = options
         self._woken = asyncio.Event()
+        self._heard = False
         self._woken_at_s: float | None = None
         self._channel: Channel | None = None
         self._next_due_in_s: float | None = None
@@ -50,14 +52,20 @@ class Claims:
         self._next_due_in_s = claims.next_due_in_s
         return claims.smelts
 
-    async def sleep(self, *, has_room: bool) -> None:
-        """Sleep until there may be work; without room for it until something ends, which wakes."""
+    async def sleep(self, *, has_room: bool, is_busy: bool = False) -> None:
+        """Sleep until there may be work; without room for it until something ends, which wakes.
+
+        Of new work a busy worker hears a moment later: with an idle one it is not behind a recording of hours.
+        """
         try:
             async with asyncio.timeout(self._wait_s() if has_room else None):
                 await self._woken.wait()
         except TimeoutError:
             pass
+        heard, self._heard = self._heard, False
         self._woken.clear()
+        if heard and is_busy:
+            await asyncio.sleep(_YIELD_S)
 
     def _wait_s(self) -> float:
         return poll_wait_s(
@@ -69,4 +77,5 @@ class Claims:
 
     def _hear(self) -> None:
         self._woken_at_s = time.monotonic()
+        self._heard = True
         self._woken.set()

@@ -104,7 +104,7 @@ class Worker:
             while not stopping.done() and not failed.done():
                 if not await self._take(tools, once=once) and once and not self._running:
                     return
-                sleeping = asyncio.create_task(self._claims.sleep(has_room=self._room > 0))
+                sleeping = asyncio.create_task(self._claims.sleep(has_room=self._room > 0, is_busy=bool(self._running)))
                 waiting: set[asyncio.Future[Any]] = {stopping, sleeping, failed}
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 sleeping.cancel()

@@ -170,16 +170,15 @@ async def test_a_rate_limit_is_waited_out_for_as_long_as_the_endpoint_asks(proje
     assert len(model.conversations) == 3
 
 
-async def test_a_worker_that_can_not_load_its_model_says_so_and_costs_nobody_a_try(
-    project: Stack, tmp_path: Path
-) -> None:
+async def test_a_worker_that_can_not_load_its_model_says_so_and_takes_nothing(project: Stack, tmp_path: Path) -> None:
     async with customer(project) as app:
         created = await app.create(RECORDINGS / "decision.ogg")
         await app.calls.submit_smelt(created.id)
         with pytest.raises(SettingsError, match="SMELT_MODEL"):
             await work_once(project, tmp_path, model=str(tmp_path))
         await work_once(project, tmp_path)
-        assert (await app.state(created.id)).status == "completed"
+        state = await app.state(created.id)
+    assert (state.status, state.attempt) == ("completed", 1)
 
 
 @pytest.mark.parametrize("full", ["while it loads", "in the middle of a recording"])

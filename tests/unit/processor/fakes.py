@@ -1,5 +1,6 @@
 """Claims as the database hands them out, and what stands where a project would."""
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -85,9 +86,10 @@ class FakeRpc:
 
 
 class FakeRealtime:
-    """Takes posts."""
+    """Takes posts, and says what a test says on every channel that was joined."""
 
     def __init__(self) -> None:
+        self.listeners: list[Callable[[str, object], None]] = []
         self.posted: list[tuple[str, str, dict[str, Any]]] = []
         self.error: Exception | None = None
 
@@ -95,6 +97,14 @@ class FakeRealtime:
         if self.error is not None:
             raise self.error
         self.posted.append((topic, event, payload))
+
+    async def join(self, topic: str, *, on_message: Callable[[str, object], None], **_: object) -> "FakeChannel":
+        self.listeners.append(on_message)
+        return FakeChannel(topic)
+
+    def say(self, event: str) -> None:
+        for listener in self.listeners:
+            listener(event, {})
 
 
 class FakeChannel:

@@ -77,3 +77,20 @@ async def test_a_claim_that_failed_is_soon_tried_again(due_in_s: list[float | No
     async with asyncio.timeout(DEADLINE_S):
         await claims.sleep(has_room=True)
     assert due_in_s == [2.0]
+
+
+async def test_a_busy_worker_hears_of_new_work_after_an_idle_one() -> None:
+    project, awake = FakeProject(FakeRpc(lambda *_: NOTHING)), list[str]()
+
+    async def sleep(name: str, *, is_busy: bool) -> None:
+        claims = Claims(project, WorkerOptions(worker_id=name))  # type: ignore[arg-type]
+        await claims.listen()
+        await claims.sleep(has_room=True, is_busy=is_busy)
+        awake.append(name)
+
+    async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as workers:
+        workers.create_task(sleep("busy", is_busy=True))
+        workers.create_task(sleep("idle", is_busy=False))
+        await asyncio.sleep(0)
+        project.realtime.say("smelt")
+    assert awake == ["idle", "busy"]
