@@ -31,7 +31,9 @@ class Metrics:
         self._endings = Counter(
             "smelt_endings", "Claimed smelts that this worker is done with, by how", ["ending"], registry=self.registry
         )
-        self._lost = Counter("smelt_leases_lost", "Smelts that another worker took over, or somebody deleted", registry=self.registry)
+        self._lost = Counter(
+            "smelt_leases_lost", "Smelts that another worker took over, or somebody deleted", registry=self.registry
+        )
         self._unheard = Counter(
             "smelt_broadcast_failures", "Broadcasts that nobody acknowledged", ["event"], registry=self.registry
         )
