@@ -8,6 +8,7 @@ from scripted_realtime import Frame, ScriptedRealtime, reply, send
 from waiting import until
 from websockets.asyncio.server import ServerConnection
 
+from smelt.backend.realtime import Pace, membership
 from smelt.errors import RequestRefused, Unauthorized
 
 pytestmark = pytest.mark.usefixtures("at_once")
@@ -88,6 +89,26 @@ async def test_a_passing_refusal_is_joined_again_on_the_same_socket(server: Scri
         assert await channel.wait_joined(10)
         assert len(server.joins("smelt:a")) == 3
         assert server.opened_count == 1
+
+
+async def test_a_rate_limit_is_waited_out(server: ScriptedRealtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits_s: list[float] = []
+
+    async def refuse_once(socket: ServerConnection, frame: Frame) -> bool:
+        if frame["event"] != "phx_join" or len(server.joins()) > 1:
+            return False
+        await reply(socket, frame, "error", {"reason": "ClientJoinRateLimitReached: Too many joins per second"})
+        return True
+
+    async def pause(seconds: float) -> None:
+        waits_s.append(seconds)
+
+    monkeypatch.setattr(membership, "pause", pause)
+    server.on_frame = refuse_once
+    async with project(server, pace=Pace(rate_limit_wait_s=30)) as opened:
+        channel = await opened.realtime.join("smelt:a")
+        assert await channel.wait_joined(30)
+    assert [seconds >= 30 for seconds in waits_s] == [True]
 
 
 async def test_a_broadcast_counts_as_sent_only_when_it_was_acknowledged(server: ScriptedRealtime) -> None:

@@ -54,6 +54,9 @@ async def test_live_events_tell_every_stage_the_transcript_and_the_end(
         await job.report("synthesizing", 80)
         await until(lambda: statuses(told)[-1:] == ["synthesizing"])
         assert client.diagnostics().read_count == 1  # Once after joining; all else came live.
+        (report,) = client.diagnostics().watches
+        assert (report.joined, report.freshness, report.status) == (True, "live", "synthesizing")
+        assert None not in (report.last_event_age_s, report.last_read_age_s)
         await job.complete()
         await asyncio.wait_for(watching, 10)
 

@@ -217,6 +217,10 @@ class SimulatedChannel:
             self._joining = self._join_soon()
             self._callbacks["on_left"](None)
 
+    def doubt(self) -> None:
+        if self.joined:
+            self._callbacks["on_doubt"]()
+
     def hear(self, event: str, payload: object) -> None:
         if self.joined:
             self._callbacks["on_message"](event, payload)

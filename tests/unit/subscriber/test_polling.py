@@ -121,3 +121,32 @@ def test_many_watches_without_realtime_cost_at_most_one_request_a_second(count: 
         await held(lambda: len(asyncio.all_tasks()) == 1)
 
     simulate(follow(), seed=0)
+
+
+def test_a_healthy_feed_compares_all_rows_every_five_minutes() -> None:
+    server = Server(random.Random(0))
+
+    async def follow() -> int:
+        async with Client(SimulatedProject(server)) as client, client.feed():
+            await asyncio.sleep(60)
+            since = len(server.requests)
+            await asyncio.sleep(HOUR_S)
+            return len(server.requests) - since
+
+    tables = 2
+    assert 9 * tables <= simulate(follow(), seed=0) <= 12 * tables
+
+
+@pytest.mark.parametrize("polling", [True, False])
+def test_a_feed_reads_when_its_channel_is_in_doubt_unless_it_may_not_poll(polling: bool) -> None:
+    server = Server(random.Random(0))
+
+    async def follow() -> bool:
+        async with Client(SimulatedProject(server), polling=polling) as client, client.feed():
+            await asyncio.sleep(60)
+            since = len(server.requests)
+            server.channels[0].doubt()
+            await asyncio.sleep(60)
+            return len(server.requests) > since
+
+    assert simulate(follow(), seed=0) == polling
