@@ -37,7 +37,12 @@ DbPort = Annotated[
 ]
 ProjectFolder = Annotated[
     Path | None,
-    typer.Option("--project", help="Your Supabase project, instead of smelt's own.", exists=True, file_okay=False),
+    typer.Option(
+        "--project",
+        help="A Supabase project to run; without it the one in this folder, or smelt's own.",
+        exists=True,
+        file_okay=False,
+    ),
 ]
 
 DEFAULT_FOLDER = Path(".smelt")
@@ -202,9 +207,9 @@ def _options(
     until_input_closes: bool = False,
 ) -> "LaunchOptions":
     from smelt.local.launching import LaunchOptions, postgrest_from_env
-    from smelt.local.migrations import Project, find
+    from smelt.local.migrations import Project
 
-    chosen = find() if project is None else _supabase_folder(project)
+    chosen = chosen_project(project)
     settings = Project.read(chosen)
     return LaunchOptions(
         folder=places.folder,
@@ -216,12 +221,19 @@ def _options(
     )
 
 
-def _supabase_folder(project: Path) -> Path:
-    """The folder of the migrations, whether it is named itself or the one that has it."""
-    for folder in (project / "supabase", project):
+def chosen_project(named: Path | None) -> Path:
+    """The `supabase/` folder to run, which may be named itself; raise `Refused` where there is none.
+
+    Without a name it is the one of the current folder, as for the Supabase CLI, or else smelt's own.
+    """
+    from smelt.local.migrations import find
+
+    for folder in (Path("supabase"),) if named is None else (named / "supabase", named):
         if (folder / "config.toml").exists() or (folder / "migrations").is_dir():
             return folder.absolute()  # `reset` may be called elsewhere.
-    raise Refused(f"{project} is no Supabase project: there is neither a config.toml nor a migrations/ in it")
+    if named is None:
+        return find()
+    raise Refused(f"{named} is no Supabase project: there is neither a config.toml nor a migrations/ in it")
 
 
 def _places(folder: Path) -> "Places":
