@@ -123,13 +123,15 @@ class RealtimeConnection:
         for membership in list(self._memberships.values()):
             self.forget(membership)
             ending.append(membership.end())
+        for socket in self._sockets:
+            socket.dismiss()
         if self._token_keeper is not None:
             self._token_keeper.cancel()
             ending.append(self._token_keeper)
         if ending:
             await asyncio.wait(ending)
         self._token_keeper = None
-        if self._keepers:  # A socket whose last channel is left goes by itself.
+        if self._keepers:
             await asyncio.wait(list(self._keepers))
 
     async def socket_for(self, topic: str) -> Socket:

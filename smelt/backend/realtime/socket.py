@@ -158,6 +158,14 @@ class Socket:
         for seat in list(self._seats.values()):
             seat.end(SocketLost(reason))
 
+    def dismiss(self) -> None:
+        """Nobody needs it any more: its channels are left by closing it, without a word for each."""
+        seats = list(self._seats.values())
+        self._seats.clear()
+        self.retire("not needed any more")
+        for seat in seats:
+            seat.end(ClosedByServer())
+
     async def look_after(self) -> str:
         """Keep the socket alive until it is lost, close it, and answer why it was lost."""
         try:
