@@ -88,10 +88,14 @@ class Ranking:
         count = len(self._texts)
         if self._vectors is None or not count:
             return np.zeros(count)
-        links = self._vectors @ self._vectors.T
-        totals = np.asarray(links.sum(axis=1)).ravel()
+
+        # The table of how alike any two of them are grows with their number squared: only its products are made.
+        def linked(weights: Scores) -> Scores:
+            return np.asarray(self._vectors @ (self._vectors.T @ weights))
+
+        totals = linked(np.ones(count))
         spread = np.divide(1.0, totals, out=np.zeros(count), where=totals > 0)
         scores = np.full(count, 1.0 / count)
         for _ in range(_ROUNDS):
-            scores = (1 - _DAMPING) / count + _DAMPING * (links.T @ (scores * spread))
+            scores = (1 - _DAMPING) / count + _DAMPING * linked(scores * spread)
         return np.round(scores * (totals > 0), 12)
