@@ -139,4 +139,4 @@ async def test_a_token_is_renewed_in_time_and_given_to_what_is_joined(
         assert channel.rejoin_count == 0
     pushed = [frame["payload"]["access_token"] for frame in server.frames if frame["event"] == "access_token"]
     assert len(set(pushed)) == len(pushed)
-    assert pushed[0] == ("opaque 3" if hiccup else "opaque 2")
+    assert server.joins()[0]["payload"]["access_token"] not in pushed
