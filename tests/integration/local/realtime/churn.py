@@ -243,6 +243,7 @@ async def _break(
         for fault in ("sockets reset", "gateway paused", "database connections cut"):
             enough = len(record.sent) + MESSAGES_BETWEEN_FAULTS
             await asyncio.sleep(FAULT_EVERY_S)
+            # ASYNC110 wants an `asyncio.Event`, which a list of many writers has none of.
             while len(record.sent) < enough:  # noqa: ASYNC110
                 await asyncio.sleep(FAULT_EVERY_S / 10)
             match fault:
