@@ -1,6 +1,7 @@
 """Decoding with PyAV, straight to disk, in a thread of the caller's choice."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ _TOLERATED_SHORTFALL_SHARE: Final = 0.02
 _MAX_FRAME_S: Final = 60.0
 # In all channels together: 10 s of stereo at 384 kHz.
 _MAX_FRAME_SAMPLES: Final = 8 * 1024 * 1024
+# Decoding is faster than real time for every codec; a file for which it isn't could occupy a worker for days.
+_MAX_PROCESSOR_S: Final = 60.0
 
 OnDecoded = Callable[[float], bool]
 """Told the share that is decoded, 0 to 1; answers whether to go on."""
@@ -51,12 +54,16 @@ class _Tally:
 def decode(source: Path, target: Path, probed: Probe, limits: Limits, on_decoded: OnDecoded) -> Recording:
     """Decode `source` to 16 kHz mono in `target`; raise `FileFault`, or `Stopped` when `on_decoded` says so."""
     byte_count = 0
+    started_s = time.thread_time()
     try:
         with open_media(source) as container, target.open("wb") as sink:
             for chunk, share in _decoded_chunks(container, probed):
                 byte_count += _write(sink, chunk)
-                if byte_count / BYTES_PER_SECOND > limits.max_duration_s:
+                decoded_s = byte_count / BYTES_PER_SECOND
+                if decoded_s > limits.max_duration_s:
                     raise FileFault("duration_exceeded", f"more than {limits.max_duration_s:.0f} s")
+                if time.thread_time() - started_s > _MAX_PROCESSOR_S + decoded_s:
+                    raise FileFault("decoding_failed", f"{decoded_s:.0f} s took too much processor time")
                 if not on_decoded(share):
                     raise Stopped
     except av.error.FFmpegError as exc:
@@ -81,6 +88,7 @@ def _decoded_chunks(container: InputContainer, probed: Probe) -> Iterator[tuple[
             share = max(share, _share(frame, position_bytes, probed))
             for resampled in resampler.resample(frame):
                 yield _samples(resampled), share
+        yield b"", share  # A packet without a frame takes time as well.
     for resampled in resampler.resample(None):
         yield _samples(resampled), 1.0
 

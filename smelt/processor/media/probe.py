@@ -24,6 +24,7 @@ _MAX_SAMPLE_RATE: Final = 768_000
 _MAX_CHANNELS: Final = 24
 # Bounds each block of memory that libav takes: 24 bytes of index for each packet of 12 hours take 50 MiB.
 _MAX_ALLOCATION_BYTES: Final = 64 * 1024 * 1024
+_READ_TIMEOUT_S: Final = 60.0
 _OPTIONS: Final = {
     # Playlists and scripts (hls, concat, dash, sdp ...) would make the decoder open other files or the network.
     "protocol_whitelist": "file",
@@ -58,7 +59,7 @@ class Probe:
 def open_media(path: Path) -> InputContainer:
     """Open a recording for decoding, without following references to anything outside of it."""
     _limit_allocations()
-    return av.open(str(path), mode="r", options=_OPTIONS, metadata_errors="replace")
+    return av.open(str(path), mode="r", options=_OPTIONS, metadata_errors="replace", timeout=_READ_TIMEOUT_S)
 
 
 @cache
@@ -120,6 +121,8 @@ def reason(cause: Exception) -> str:
     """Say why libav gave up on a file."""
     if isinstance(cause, MemoryError):
         return f"it needs more than {_MAX_ALLOCATION_BYTES} bytes of memory at once"
+    if isinstance(cause, av.error.ExitError):
+        return f"reading it takes more than {_READ_TIMEOUT_S:.0f} s"
     return str(cause)
 
 

@@ -10,8 +10,10 @@ import bombs
 import pytest
 from audio_samples import LIMITS, RECORDINGS
 
+import smelt.processor.media.decode as decode_module
+import smelt.processor.media.probe as probe_module
 from smelt.processor.faults import FileFault
-from smelt.processor.media.decode import decode
+from smelt.processor.media.decode import Stopped, decode
 from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import Recording
 
@@ -144,3 +146,24 @@ def test_long_packets_of_real_muxers_decode(rate: int, channels: int, packet_s: 
 def test_unknown_codec_is_refused(tmp_path: Path) -> None:
     content = bombs.matroska([SAMPLES], 48_000, codec=b"A_UNKNOWN")
     assert code_of(written(tmp_path, content)) == "invalid_format"
+
+
+def test_reading_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe_module, "_READ_TIMEOUT_S", 1e-9)
+    with pytest.raises(FileFault, match="reading it takes more than") as fault:
+        probe(RECORDINGS / "action_item.m4a", LIMITS)
+    assert fault.value.code == "corrupted_file"
+
+
+def test_decoding_has_a_time_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(decode_module, "_MAX_PROCESSOR_S", -1.0)
+    probed = probe(RECORDINGS / "action_item.m4a", LIMITS)
+    with pytest.raises(FileFault) as fault:
+        decode(RECORDINGS / "action_item.m4a", tmp_path / "pcm", probed, LIMITS, lambda _: True)
+    assert fault.value.code == "decoding_failed"
+
+
+def test_decoding_stops_at_a_packet_without_sound(tmp_path: Path) -> None:
+    source = written(tmp_path, bombs.matroska([b"x"] * 5, 48_000, codec=b"A_AAC", private=b"\x11\x88"))
+    with pytest.raises(Stopped):
+        decode(source, tmp_path / "pcm", probe(source, LIMITS), LIMITS, lambda _: False)
