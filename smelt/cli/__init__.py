@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from smelt.cli import cancel, contract, demo, doctor, init, list, local, retry, serve, show, submit, watch, worker
+from smelt.distribution import NAME
 
 app = typer.Typer(
     name="smelt",
@@ -32,7 +33,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(version("smelt"))
+        typer.echo(version(NAME))
         raise typer.Exit
 
 

