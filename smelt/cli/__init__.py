@@ -1,10 +1,12 @@
 """The command line: one file a command. Heavy imports happen inside the commands, so that `--help` is quick."""
 
+import logging
 from typing import Annotated
 
 import typer
 
 from smelt.cli import cancel, contract, demo, doctor, init, list, local, retry, serve, show, submit, watch, worker
+from smelt.cli.logs import TextFormatter
 from smelt.distribution import NAME
 
 app = typer.Typer(
@@ -44,6 +46,8 @@ def options(
     ] = False,
 ) -> None:
     """Transcription jobs on Supabase: submit recordings, watch them live, run the workers."""
+    if logging.lastResort is not None:  # It writes the warnings of libraries.
+        logging.lastResort.setFormatter(TextFormatter())
 
 
 def main() -> None:

@@ -37,6 +37,11 @@ def test_a_missing_extra_is_told_in_a_sentence() -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_warnings_of_libraries_escape_control_characters() -> None:
+    done = smelt("serve", after=r"import logging; logging.getLogger('asyncio').warning('a\x1b[2Jb')")
+    assert done.stderr.endswith("\na\\u001b[2Jb\n")
+
+
 def test_the_gateway_is_said_to_be_missing() -> None:
     done = smelt("serve", "--port", "8000")
     assert done.returncode == 2
