@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from smelt.cli.captions import caption_layout
 from smelt.cli.local import translated
-from smelt.cli.output import OUT, Exit, run, visible_controls
+from smelt.cli.output import OUT, Exit, run, visible, visible_controls
 from smelt.contract.transcript import CaptionLayout, TranscriptFormat, transcript
 from smelt.errors import Refused, SmeltError
 from smelt.processor.speech.card import DEMO, notice_of
@@ -145,8 +145,8 @@ async def _keep(client: "Client", smelt_id: UUID, layout: CaptionLayout) -> Path
 
 
 def kept_names(filenames: Sequence[str]) -> list[str]:
-    """The names without their endings; numbered where two files would have the same."""
-    stems = [Path(filename).stem for filename in filenames]
+    """The names without their endings and with visible controls; numbered where two files would have the same."""
+    stems = [visible(Path(filename).stem) for filename in filenames]
     if len({stem.casefold() for stem in stems}) == len(stems):
         return stems
     return [f"{number}-{stem}" for number, stem in enumerate(stems, start=1)]
