@@ -12,6 +12,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from smelt.pickling import PicklableError
 from smelt.processor.faults import FileFault
 from smelt.processor.media.probe import Limits, Probe, audio_stream, check_sound, open_media, reason
 from smelt.processor.media.recording import BYTES_PER_SECOND, SAMPLE_RATE, Recording
@@ -35,7 +36,7 @@ OnDecoded = Callable[[float], bool]
 """Told the share that is decoded, 0 to 1; answers whether to go on."""
 
 
-class Stopped(Exception):
+class Stopped(PicklableError):
     """Decoding was stopped by its caller."""
 
 
