@@ -225,6 +225,7 @@ create function smelt.retry_smelt(p_smelt_id uuid) returns jsonb
     $$;
 
 -- Delete a smelt whose row is locked, with all that belongs to it; what is left in Storage is found by the next sweep.
+-- Raises `foreign_key_violation` or `restrict_violation` at once where a row of the app still references it.
 create function smelt.erase(p_smelt public.smelts) returns void
     language plpgsql volatile
     set search_path = ''
@@ -232,6 +233,8 @@ create function smelt.erase(p_smelt public.smelts) returns void
     declare
         v_nobody public.smelts;
     begin
+        -- A deferred constraint would fail at the commit, where nobody can catch it.
+        set constraints all immediate;
         delete from public.smelts as s where s.id = p_smelt.id;
         if p_smelt.batch_id is not null then
             perform smelt.count_batch(p_smelt.batch_id, v_nobody, true);
@@ -239,19 +242,31 @@ create function smelt.erase(p_smelt public.smelts) returns void
     end
     $$;
 
--- Delete a smelt and everything that belongs to it. Who watches it while it is open sees it cancelled first.
+-- Delete a smelt and everything that belongs to it. Who watches it while it is open sees it cancelled first. Refused
+-- while a foreign key of the app without `on delete` references it; then nothing has changed.
 create function smelt.delete_smelt(p_smelt_id uuid) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
     as $$
     declare
         v_smelt constant public.smelts := smelt.lock_own(p_smelt_id);
+        v_schema text;
+        v_table text;
+        v_constraint text;
     begin
         if not smelt.is_terminal(v_smelt.status) then
             perform smelt.settle(p_smelt_id, 'cancelled', true);
         end if;
         perform smelt.erase(v_smelt);
         return '{"deleted": true}';
+    exception when foreign_key_violation or restrict_violation then
+        get stacked diagnostics
+            v_schema = schema_name, v_table = table_name, v_constraint = constraint_name;
+        perform smelt.refuse('still_referenced', format(
+            'The table %I.%I still references this smelt: its foreign key %I needs "on delete set null" or '
+            '"on delete cascade".',
+            v_schema, v_table, v_constraint
+        ));
     end
     $$;
 
