@@ -257,6 +257,6 @@ create function smelt.settle(p_smelt_id uuid, p_error_code text, p_send boolean)
     $$;
 
 revoke all on function
-    smelt.wake_workers, smelt.tell_progress, smelt.notify_deletion, smelt.owe, smelt.supersede, smelt.count_batch, smelt.notify_owner,
-    smelt.settled_answer, smelt.end_attempt, smelt.settle_files, smelt.owe_end, smelt.settle
+    smelt.wake_workers, smelt.tell_progress, smelt.notify_deletion, smelt.owe, smelt.supersede, smelt.count_batch,
+    smelt.notify_owner, smelt.settled_answer, smelt.end_attempt, smelt.settle_files, smelt.owe_end, smelt.settle
     from public, anon, authenticated, service_role;

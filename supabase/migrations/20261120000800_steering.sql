@@ -29,7 +29,9 @@ create function smelt.get_smelt(
     declare
         v_state jsonb;
     begin
-        select smelt.state_since(s, p_after_seq, coalesce(p_segments_after, 0), q.place, p_with_words) into v_state
+        select smelt.state_since(
+            s, p_after_seq, coalesce(p_segments_after, 0), q.place, smelt.is_worker_online(), p_with_words
+        ) into v_state
         from public.smelts as s
         left join lateral smelt.queue_positions(array[s.id]) as q on true
         where s.id = p_smelt_id and smelt.is_allowed(s.user_id);
@@ -45,6 +47,8 @@ create function smelt.get_smelts(p_smelts jsonb) returns jsonb
     language plpgsql stable security definer
     set search_path = ''
     as $$
+    declare
+        v_worker_online constant boolean := smelt.is_worker_online();
     begin
         if jsonb_typeof(p_smelts) is distinct from 'array' or jsonb_array_length(p_smelts) > 200 then
             perform smelt.refuse(
@@ -70,7 +74,8 @@ create function smelt.get_smelts(p_smelts jsonb) returns jsonb
             select jsonb_build_object(
                 'smelts', coalesce((
                     select jsonb_agg(
-                        smelt.state_since(f.s, f.after_seq, f.segments_after, q.place) order by f.place
+                        smelt.state_since(f.s, f.after_seq, f.segments_after, q.place, v_worker_online)
+                        order by f.place
                     )
                     from found as f
                     left join queue as q on q.smelt_id = f.id

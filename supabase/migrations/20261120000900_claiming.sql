@@ -82,7 +82,7 @@ create function smelt.lock_due(p_now timestamptz, p_max_count integer) returns u
 
 -- Count the failure of every attempt that was at work when its lease ran out, and end the smelts that have no try left.
 -- In the order of their batches, so that two claims which have to lock several of them can't wait for each other. Each
--- for itself: if a trigger of the app refuses one, that one is due again in a minute. Returns those that can be claimed.
+-- for itself: if a trigger of the app refuses one, that one is due again in a minute. Returns those that are claimable.
 create function smelt.count_expired(p_smelt_ids uuid[]) returns uuid[]
     language plpgsql volatile
     set search_path = ''

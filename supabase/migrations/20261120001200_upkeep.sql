@@ -90,8 +90,8 @@ create view smelt.postponed_purges as
 revoke all on smelt.postponed_purges from public, anon, authenticated, service_role;
 
 -- Mark the audio that has been kept long enough after a run that did not go all well, or that belongs to a smelt which
--- has expired as a whole. From the mark on nothing starts to work with it again. Each kind is bounded by an index of its
--- own, and each smelt is marked for itself: a trigger of the app may refuse one.
+-- has expired as a whole. From the mark on nothing starts to work with it again. Each kind is bounded by an index of
+-- its own, and each smelt is marked for itself: a trigger of the app may refuse one.
 create function smelt.mark_expired(p_max_count integer) returns void
     language plpgsql volatile
     set search_path = ''
@@ -205,8 +205,8 @@ create function smelt.smelts_to_purge(p_max_count integer) returns uuid[]
     end
     $$;
 
--- The objects without a smelt, or whose audio was removed before, among the next 2,000 of the bucket. The next call goes
--- on behind them, from the start again at the end: what a call takes does not grow with what is kept.
+-- The objects without a smelt, or whose audio was removed before, among the next 2,000 of the bucket. The next call
+-- goes on behind them, from the start again at the end: what a call takes does not grow with what is kept.
 create function smelt.sweep_objects(p_max_count integer) returns text[]
     language plpgsql volatile
     set search_path = ''
@@ -346,6 +346,7 @@ create function smelt.confirm_purged(p_paths text[], p_smelt_ids uuid[]) returns
         loop
             begin
                 if smelt.purge(v_smelt) then
+                    delete from smelt.purge_failures as f where f.smelt_id = v_smelt.id;
                     v_count := v_count + 1;
                 end if;
             exception when others then

@@ -1,4 +1,4 @@
--- A smelt without a try left that a trigger of the app keeps from ending stops no claim; a minute later it is due again.
+-- A smelt without a try left that a trigger of the app keeps from ending stops no claim; it is due again in a minute.
 do $$
 declare
     v_bad constant uuid := pg_temp.given_smelt(pg_temp.given_user());

@@ -142,7 +142,7 @@ class Server:
         row = self.states[id]
         place = self.chance.randint(1, 3) if row.status == "pending" else None
         if after_seq is not None and after_seq >= row.seq:
-            return Unchanged(id=id, seq=row.seq, next_poll_s=self.next_poll_s, queue_position=place)
+            return Unchanged(id=id, seq=row.seq, next_poll_s=self.next_poll_s, queue_position=place, worker_online=True)
         return snapshot(row, segments_after or 0, queue_position=place)
 
     def _change(self, change: dict[str, Any]) -> None:
