@@ -71,7 +71,8 @@ async def _smelt(client: "Client", files: Sequence[Path], layout: CaptionLayout)
     created = await client.create(files=files, prompts=["summarize", "action_items"], submit=False)
     names = {file.id: file.filename for file in created.files}
     OUT.print(f"Created smelt {created.id}: {', '.join(names.values())}\n", markup=False)
-    code = await follow(client, created.id, names, as_json=False, submit=True)
+    starting = "Waiting for the worker to start..."
+    code = await follow(client, created.id, names, as_json=False, submit=True, no_worker=starting)
     folder = await _keep(client, created.id, layout)
     OUT.rule()
     OUT.print(f"Transcript, captions and notes are in [bold]{folder}[/]; the stack is stopped again.")

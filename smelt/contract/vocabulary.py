@@ -36,6 +36,7 @@ RefusalCode = Literal[
     "missing_upload",
     "audio_expired",
     "idempotency_conflict",
+    "still_referenced",
     "too_many_open",
     "not_found",
 ]
