@@ -59,7 +59,7 @@ class RealtimeConnection:
         self._token_keeper: asyncio.Task[None] | None = None
         self._listeners: list[StateListener] = []
         self._dialling = asyncio.Lock()
-        self._refused_count = 0
+        self._refusal: Unauthorized | None = None
         self._next_join_at = 0.0
         self._backoff = Backoff(self._pace.stable_s)
         self._reconnect_count = 0
@@ -140,10 +140,10 @@ class RealtimeConnection:
         await self._pace_joins()
         if (socket := self._room_for(topic)) is not None:
             return socket
-        refused_count = self._refused_count
+        refusal = self._refusal
         async with self._dialling:
-            if self._refused_count > refused_count:  # One refusal is for all that waited for it.
-                raise Unauthorized(self._last_error)
+            if self._refusal is not refusal:  # All channels that waited for a dial get its answer.
+                raise Unauthorized(str(self._refusal))
             return self._room_for(topic) or await self._dial()
 
     def lost(self, membership: Membership) -> None:
@@ -200,7 +200,7 @@ class RealtimeConnection:
             pace = replace(self._pace, recycle_s=self._pace.recycle_s * random.uniform(0.75, 1.0))
             socket = await Socket.open(self._url, self._key, token, pace)
         except Unauthorized as exc:
-            self._refused_count += 1
+            self._refusal = exc
             self._last_error = str(exc)
             self._update_state()
             raise

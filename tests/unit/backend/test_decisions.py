@@ -95,9 +95,7 @@ def test_an_issued_token_expires_once_the_server_refuses_it_after_it_was_accepte
     refused_for_another_reason = SocketToken(is_issued=True)
     assert not refused_for_another_reason.refuse(JoinRefused(NOT_ALLOWED))
     assert refused_for_another_reason.refuse(left)
-    fresh = SocketToken(is_issued=True)
-    assert not fresh.refuse(left)
-    assert not fresh.refuse(left)
+    assert not SocketToken(is_issued=True).refuse(left)
 
 
 def test_a_token_of_the_caller_does_not_expire_with_its_socket() -> None:
