@@ -106,7 +106,7 @@ class PlainView:
                 if (update.status, waiting) != self._shown:
                     self._shown = (update.status, waiting)
                     behind = f" ({waiting})" if waiting else ""
-                    self._console.print(f"{update.percentage:5.1f} %  {update.message}{behind}")
+                    self._console.print(f"{update.percentage:5.1f} %  {update.message}{behind}", markup=False)
             case Segments():
                 print_segments(self._console, update, self._names)
             case Completed() | Failed():
@@ -231,14 +231,15 @@ def print_notices(console: Console, snapshot: "Snapshot") -> None:
                 Text.assemble(failed, f"{file.error_message} ", (f"({file.error_code})", "dim")), soft_wrap=True
             )
     for notice in {file.trust.notice for file in snapshot.files if file.trust is not None and file.trust.notice}:
-        console.print(f"[yellow]{notice} Set SMELT_MODEL to use another one.")
+        console.print(Text(f"{notice} Set SMELT_MODEL to use another one.", style="yellow"))
 
 
 def print_end(console: Console, update: Completed | Failed) -> None:
     """The results in Markdown, or why there are none."""
     if isinstance(update, Failed):
-        console.print(f"[bold red]Failed:[/] {update.error_message} [dim]({update.error_code})[/]")
+        message = f" {update.error_message} "
+        console.print(Text.assemble(("Failed:", "bold red"), message, (f"({update.error_code})", "dim")))
         return
     for result in update.results:
         console.rule(Text(result.filename, style="bold"))
-        console.print(Markdown(result.content))
+        console.print(Markdown(result.content, hyperlinks=False))  # A link shows its address.
