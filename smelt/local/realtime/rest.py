@@ -144,7 +144,8 @@ class Rest:
         # On the platform the gateway replaces `sb_...` keys, which are no bearers.
         text = bearer if scheme.lower() == "bearer" and not bearer.startswith("sb_") else None
         try:
-            return Caller(self._check(text or keys.to_token(request.headers.get("apikey", ""))), dict(request.headers))
+            token = self._check(text or keys.to_token(request.headers.get("apikey", "")))
+            return Caller(token, dict(request.headers.items()))
         except TokenRefused as refused:
             raise _Answer(JSONResponse({"message": "Unauthorized"}, 401)) from refused
 
