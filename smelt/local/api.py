@@ -93,6 +93,7 @@ def _config(options: ApiOptions, url: str, postgrest_url: str) -> GatewayConfig:
         keys=Keys(),
         storage_dir=options.storage,
         file_size_limit=options.project.file_size_limit,
+        max_body_bytes=options.project.max_body_bytes,
         auth=options.project.auth,
         realtime=options.project.realtime,
     )

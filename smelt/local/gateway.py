@@ -95,7 +95,7 @@ class _Services:
         """Answer the services at the paths that the platform's gateway gives them."""
         config, keys = self._config, self._config.keys
         issuer = f"{config.api_url}/auth/v1"
-        rest = RestProxy(self._rest)
+        rest = RestProxy(self._rest, config.max_body_bytes)
         auth = create_auth(AuthStore(self._auth_pool), keys, issuer=issuer, rules=config.auth)
         storage = create_storage(self._database, self._files, keys, config.file_size_limit)
         return [

@@ -1,7 +1,7 @@
 """`/rest/v1`: PostgREST, passed through in both directions as it comes."""
 
 import logging
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -30,6 +30,12 @@ _HOP_BY_HOP: Final = frozenset(
 _WITHHELD: Final = _HOP_BY_HOP | {"apikey"}
 # The server in front writes a date of its own.
 _REPLACED: Final = _HOP_BY_HOP | {"date"}
+_TOO_LARGE: Final = {
+    "code": "request_too_large",
+    "details": None,
+    "hint": "`max_body_size` in the section [api] of config.toml is the limit.",
+    "message": "The body of the request is too large",
+}
 _UNAVAILABLE: Final = {"message": "The upstream server is not answering; `smelt local status` tells how it is."}
 # Parameters that choose no rows of the table itself; neither do filters of embedded ones, which have a dot in them.
 _NO_FILTERS: Final = frozenset({"select", "order", "limit", "offset", "columns", "on_conflict", "apikey"})
@@ -81,10 +87,11 @@ class Upstream:
 
 
 class RestProxy:
-    """An ASGI application that hands every request to PostgREST and its answer back."""
+    """An ASGI application that hands every request to PostgREST and its answer back; it refuses larger bodies."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, max_body_bytes: int) -> None:
         self._upstream = upstream
+        self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -98,6 +105,9 @@ class RestProxy:
             incoming = await self._send(request)
         except ClientDisconnect:
             return
+        except _BodyTooLarge:
+            await JSONResponse(_TOO_LARGE, 413)(scope, receive, send)
+            return
         except httpx.TransportError as exc:
             logger.warning("PostgREST does not answer %s %s: %r", request.method, request.url.path, exc)
             await JSONResponse(_UNAVAILABLE, 503)(scope, receive, send)
@@ -109,6 +119,8 @@ class RestProxy:
             await incoming.aclose()
 
     async def _send(self, request: Request) -> httpx.Response:
+        if int(request.headers.get("content-length", 0)) > self._max_body_bytes:
+            raise _BodyTooLarge
         path = request.scope["raw_path"].removeprefix(request.scope["root_path"].encode()) or b"/"
         parameters = request.scope["query_string"].split(b"&")
         query = b"&".join(part for part in parameters if not part.startswith(b"apikey="))
@@ -116,8 +128,20 @@ class RestProxy:
             request.method,
             path + (b"?" + query if query else b""),
             [(name, value) for name, value in request.headers.raw if name.decode("latin-1") not in _WITHHELD],
-            request.stream() if _has_body(request) else None,
+            self._body(request) if _has_body(request) else None,
         )
+
+    async def _body(self, request: Request) -> AsyncIterator[bytes]:
+        size_bytes = 0
+        async for chunk in request.stream():
+            size_bytes += len(chunk)
+            if size_bytes > self._max_body_bytes:
+                raise _BodyTooLarge
+            yield chunk
+
+
+class _BodyTooLarge(Exception):
+    """Ends a request to PostgREST whose body passes the limit."""
 
 
 def _unfiltered(request: Request) -> str | None:

@@ -1,15 +1,22 @@
 """Requests that are larger than the gateway takes: refused early, while everybody else is served."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import httpx
 import psutil
 import pytest
+from stack_projects import write_project
 
-from smelt.local import StackHandle
+from smelt.contract.state import Word
+from smelt.contract.work import SavedSegment
+from smelt.local import LocalCluster, StackHandle
+from smelt.local.migrations import DEFAULT_MAX_BODY_BYTES
 from smelt.local.serving import MAX_HEADER_BYTES, MAX_HEADER_COUNT
 
 SERVED = ("/rest/v1/", "/auth/v1/health", "/storage/v1/bucket", "/realtime/v1/api/ping")
@@ -154,3 +161,52 @@ async def test_trailers_count_as_headers(part: bytes, bare_stack: StackHandle) -
         await flood(writer, part)
         with suppress(ConnectionError):
             await reader.read()
+
+
+@pytest.fixture
+async def narrow(tmp_path: Path, local_cluster: LocalCluster) -> AsyncIterator[httpx.AsyncClient]:
+    """The API of a project that allows 1 KiB a body."""
+    project = write_project(
+        tmp_path / "narrow",
+        "create function public.echo(value text) returns text language sql immutable as $$ select value $$;",
+        config='[api]\nmax_body_size = "1KiB"',
+    )
+    async with local_cluster.fresh(project) as stack:
+        headers = {"apikey": stack.anon_key, "content-type": "application/json"}
+        async with httpx.AsyncClient(base_url=stack.api_url, headers=headers, timeout=TIMEOUT_S) as client:
+            yield client
+
+
+async def test_413_beyond_max_body_size(narrow: httpx.AsyncClient) -> None:
+    """With a declared length or in chunks; the connection goes on."""
+
+    async def chunks(body: bytes) -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 100):
+            yield body[start : start + 100]
+
+    for length, status in ((1024, 200), (1025, 413)):
+        body = b'{"value": "%s"}' % (b"x" * (length - 13))
+        for content in (body, chunks(body)):
+            answer = await narrow.post("/rest/v1/rpc/echo", content=content)
+            assert answer.status_code == status, answer.text
+    assert answer.json()["code"] == "request_too_large"
+
+
+def test_max_body_size_holds_the_longest_report_of_a_worker_twice() -> None:
+    """All segments of six hours of quick speech in one `report_progress`, with the times of their words."""
+    count, words_each = 6 * 3600 // 4, 12
+    word = Word(word=" sechzehn", start=21_599.123456, end=21_599.987654, probability=0.9876543210)
+    segment = SavedSegment(
+        index=count,
+        start=21_599.123456,
+        end=21_599.987654,
+        text=word.word * words_each,
+        avg_logprob=-0.2345678901234,
+        no_speech_prob=0.0123456789,
+        compression_ratio=1.2345678901234,
+        words=(word,) * words_each,
+    )
+    row = {"file_id": str(uuid4()), **segment.model_dump(mode="json")}
+    assert 2 * len(json.dumps({"segments": [row] * count})) < DEFAULT_MAX_BODY_BYTES
+    # A text of 50,000 characters, each written as an escaped pair of surrogates.
+    assert 2 * len(json.dumps({"text_input": "\N{FIRE}" * 50_000})) < DEFAULT_MAX_BODY_BYTES
