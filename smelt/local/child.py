@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from smelt.local.account import Account
+from smelt.local.files import open_binary
 
 LAUNCHER: Final = Path(__file__).with_name("launch.py")
 PASSED_ON: Final = ("PATH", "HOME", "TMPDIR", "TMP", "LANG", "TZ")
@@ -55,7 +56,7 @@ class Child:
             "gid": other.gid if other else None,
             "pass_closed": pass_closed_folders,
         }
-        with log.open("ab") as output:
+        with open_binary(log, "ab") as output:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(plan)),
                 *(str(part) for part in program),

@@ -4,12 +4,14 @@ import hashlib
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import platformdirs
 
+from smelt.local.account import current_account
 from smelt.local.errors import LocalRefused
 
 LONGEST_SOCKET_FOLDER: Final = 80
@@ -69,15 +71,19 @@ class Places:
         return self.logs / f"{process}.log"
 
     def make(self) -> "Places":
-        """Make the folders that nobody else makes, and put large logs aside; raise `LocalRefused` on a full disk."""
+        """Make the folders that nobody else makes, and put large logs aside.
+
+        Raises `LocalRefused` on a full disk, and for folders of another user, who could put links in them.
+        """
         check_room(self.folder)
-        for folder in (self.folder, self.logs, self.storage):
-            folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.folder.stat().st_uid not in (os.geteuid(), 0):
+            raise LocalRefused(f"{self.folder} belongs to another user; choose another folder")
         # As Postgres keeps its own: what users upload, and ask for, is not for everybody who works on this machine.
         for private in (self.storage, self.logs):
-            private.chmod(0o700)
+            current_account().private_folder(private)
         for log in self.logs.glob("*.log"):
-            if log.stat().st_size > LARGEST_LOG_BYTES:
+            if log.lstat().st_size > LARGEST_LOG_BYTES:
                 log.replace(log.with_suffix(".old"))
         return self
 
@@ -94,11 +100,16 @@ def check_room(folder: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """Answer where fetched programs and prepared data folders are kept for all stacks of this user."""
+    """Answer where fetched programs and prepared data folders are kept for all stacks of this user.
+
+    Raises `LocalRefused` when somebody else could have put a program in there.
+    """
     preferred = platformdirs.user_cache_path("smelt")
-    try:
+    with suppress(OSError):
         preferred.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        # A user without a home.
-        return Path(tempfile.gettempdir()) / f"smelt-cache-{os.geteuid()}"
-    return preferred
+        # With `sudo`, or `su`, the home may be that of another user.
+        if preferred.stat().st_uid == os.geteuid():
+            return preferred
+    # A user without a home. Anybody may have made a folder of this name.
+    folder = Path(tempfile.gettempdir()) / f"smelt-cache-{os.geteuid()}"
+    return current_account().private_folder(folder)

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -16,6 +16,7 @@ import psutil
 import psycopg
 import pytest
 from commands import environment, smelt
+from impostors import assert_untouched, each_impostor
 from processes import as_ordinary_user, assert_free, assert_gone, family, listens, open_folder, wait_for
 
 from smelt.local.places import cache_folder
@@ -206,6 +207,22 @@ def test_a_missing_postgrest_is_one_sentence(folder: Path, env: dict[str, str], 
     assert done.returncode == code
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@each_impostor
+@pytest.mark.parametrize("name", ["lock", "logs/supervisor.log", "logs/postgres.log", "postgres/postmaster.pid"])
+def test_start_refuses_impostors_of_its_files(folder: Path, plant: Callable[[Path], None], name: str) -> None:
+    """At once, in one sentence, with what a link leads to untouched."""
+    planted = folder / ".smelt" / name
+    planted.parent.mkdir(parents=True)
+    plant(planted)
+    done = start(folder, *ANY_PORTS)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"smelt: {planted} ")
+    assert done.stderr.endswith("; remove it, or choose another folder\n")
+    assert done.stderr.count("\n") == 1
+    assert_untouched(planted)
+    planted.unlink()
 
 
 def test_a_changed_postgrest_is_not_run(folder: Path) -> None:
