@@ -8,6 +8,7 @@ from pathlib import Path
 from socket import socket
 
 from smelt.local import ports
+from smelt.local.account import database_account
 from smelt.local.config import GatewayConfig
 from smelt.local.keeping import attempts
 from smelt.local.keys import Keys
@@ -64,6 +65,7 @@ async def _start_postgrest(options: ApiOptions, exits: AsyncExitStack) -> Postgr
                 jwt_secret=Keys().jwt_secret,
                 project=options.project,
                 log=options.log,
+                account=database_account(),
             )
             postgrest = Postgrest(server)
             exits.push_async_callback(postgrest.stop)

@@ -11,7 +11,7 @@ from typing import Final
 
 import platformdirs
 
-from smelt.local.account import current_account
+from smelt.local.account import current_account, database_account
 from smelt.local.errors import LocalRefused
 
 LONGEST_SOCKET_FOLDER: Final = 80
@@ -58,10 +58,14 @@ class Places:
 
     @property
     def sockets(self) -> Path:
-        """The folder of Postgres's Unix socket; among the temporary files when this one's path is unfit for sockets."""
+        """The folder of Postgres's Unix socket; among the temporary files when this one's path is unfit for sockets.
+
+        It is unfit as well when PostgREST, which root runs as another user, can't reach it.
+        """
         inside = self.folder / "sockets"
         # Connection strings take a comma for the end of a host.
-        if len(os.fsencode(inside)) <= LONGEST_SOCKET_FOLDER and not set(str(inside)) & set(',"\\'):
+        is_short_and_plain = len(os.fsencode(inside)) <= LONGEST_SOCKET_FOLDER and not set(str(inside)) & set(',"\\')
+        if is_short_and_plain and database_account().may_reach((inside,)):
             return inside
         name = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"smelt-{os.geteuid()}-{name}"
@@ -97,6 +101,17 @@ def check_room(folder: Path) -> None:
             f"the disk that holds {folder} is full: a stack needs {SMALLEST_ROOM_BYTES // MIB} MiB, and "
             f"{free_bytes // MIB} MiB are free"
         )
+
+
+def temporary_folder() -> Path:
+    """Make a folder for a stack that is thrown away."""
+    account = database_account()
+    # The name is short, since a Unix socket goes in there.
+    folder = Path(tempfile.mkdtemp(prefix="smelt-"))
+    if account.name is not None:
+        # Its user passes this folder on the way to those of its own; what is private has a closed folder in here.
+        folder.chmod(0o711)
+    return folder
 
 
 def cache_folder() -> Path:

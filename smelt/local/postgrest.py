@@ -16,7 +16,7 @@ from typing import Final
 
 import httpx
 
-from smelt.local.account import remove
+from smelt.local.account import Account, remove
 from smelt.local.child import Child, Step
 from smelt.local.errors import LocalRefused, LocalUnavailable
 from smelt.local.logs import LogTail
@@ -59,6 +59,7 @@ class PostgrestOptions:
     jwt_secret: str
     project: Project
     log: Path
+    account: Account
 
 
 class Postgrest:
@@ -84,6 +85,8 @@ class Postgrest:
             # It holds nothing that a clean end would save.
             death_signal=signal.SIGKILL,
             environment=self._environment(),
+            account=self.options.account,
+            closed_program=not self.options.account.may_reach((self.options.program,)),
         )
         await self._wait_ready(self._child, tail)
 

@@ -278,17 +278,20 @@ def test_an_ordinary_user_runs_it() -> None:
 
 
 def test_root_runs_it_in_a_folder_that_is_closed_to_others(folder: Path) -> None:
-    """Postgres runs as another user then; nobody's folders are opened for it."""
+    """Postgres and PostgREST run as another user then; nobody's folders are opened for them."""
     if os.geteuid() != 0:
         pytest.skip("only root starts Postgres as another user")
     closed = folder / "closed"
     closed.mkdir(mode=0o700)
     (closed / "inside").mkdir()
     try:
-        started(closed / "inside")
-        assert {process.name(): process.uids().real != 0 for process in family(supervisor(closed / "inside"))}[
-            "postgres"
-        ]
+        names = started(closed / "inside")
+        add_user(names)
+        [root, *others] = family(supervisor(closed / "inside"))
+        assert root.uids().real == 0
+        assert {"postgres", "postgrest"} <= {Path(process.cmdline()[0]).name for process in others}
+        for process in others:
+            assert process.uids().real != 0
         assert closed.stat().st_mode & 0o777 == 0o700
     finally:
         smelt("local", "stop", env={}, cwd=closed / "inside")

@@ -12,7 +12,7 @@ from smelt.local import LocalRefused, leftovers, lock, state
 from smelt.local.account import Account, database_account
 from smelt.local.logs import LogTail
 from smelt.local.migrations import Project
-from smelt.local.places import Places, cache_folder
+from smelt.local.places import Places, cache_folder, temporary_folder
 from smelt.local.postgres import ACCESS, Postgres, PostgresOptions, clear_leftovers, refuse_foreign_version
 from smelt.local.state import StackState
 from smelt.local.template import Templates
@@ -225,6 +225,19 @@ def test_ownership_is_not_given_through_links(tmp_path: Path) -> None:
     Account(1, 1, "daemon").give(given)
     assert {path.lstat().st_uid for path in (given, given / "folder", given / "file")} == {1}
     assert {path.lstat().st_uid for path in (outside, outside / "file")} == {0}
+
+
+@needs_root
+def test_sockets_are_where_the_account_reaches_them(tmp_path: Path) -> None:
+    """Beside the data of a stack that is thrown away, and among the temporary files where the folder is closed."""
+    folder = temporary_folder()
+    try:
+        assert Places(folder).sockets == folder / "sockets"
+    finally:
+        folder.rmdir()
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    assert Places(closed).sockets.parent == Path(tempfile.gettempdir())
 
 
 @needs_root

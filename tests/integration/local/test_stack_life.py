@@ -13,10 +13,12 @@ import httpx
 import psutil
 import psycopg
 import pytest
-from processes import assert_free, assert_gone, family, wait_for
+from impostors import needs_root
+from processes import assert_free, assert_gone, capabilities, family, wait_for
 from stack_projects import NOTES, add_migration, write_project
 
 from smelt.local import LocalCluster, LocalRefused, LocalStack, StackHandle, leftovers
+from smelt.local.account import database_account
 
 OWNER = """
 import asyncio, sys
@@ -53,7 +55,7 @@ def health(stack: StackHandle) -> tuple[int, object]:
 
 
 def named(processes: list[psutil.Process], name: str) -> psutil.Process:
-    return next(process for process in processes if process.name() == name)
+    return next(process for process in processes if Path(process.cmdline()[0]).name == name)
 
 
 async def test_data_stays_and_new_migrations_are_applied(tmp_path: Path, project: Path) -> None:
@@ -148,6 +150,17 @@ def test_an_owner_that_dies_takes_its_stack_with_it(project: Path, number: signa
         owner.wait(60)
     assert_gone(processes)
     wait_for(lambda: not folder.exists(), 30, lambda: f"{folder} is still there")
+
+
+@needs_root
+async def test_root_runs_postgrest_as_the_account_of_postgres(project: Path) -> None:
+    """And without the capability that lets Postgres pass closed folders."""
+    async with LocalStack.from_env(migrations=project) as stack:
+        processes = family(stack.state.pid)
+        postgres, postgrest = named(processes, "postgres"), named(processes, "postgrest")
+        assert postgrest.uids() == postgres.uids()
+        assert postgrest.uids().real == database_account().uid
+        assert capabilities(postgrest) == 0
 
 
 async def test_a_killed_supervisor_leaves_no_process_and_keeps_the_data(tmp_path: Path, project: Path) -> None:
