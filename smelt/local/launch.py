@@ -19,7 +19,7 @@ PR_SET_PDEATHSIG: Final = 1
 PR_SET_SECUREBITS: Final = 28
 PR_CAP_AMBIENT: Final = 47
 PR_CAP_AMBIENT_RAISE: Final = 2
-CAP_DAC_OVERRIDE: Final = 1
+CAP_DAC_READ_SEARCH: Final = 2
 SECBIT_NO_SETUID_FIXUP: Final = 1 << 2
 CAPABILITY_VERSION_3: Final = 0x20080522
 
@@ -65,10 +65,10 @@ def _become(uid: int, gid: int, *, pass_closed: bool) -> None:
     if pass_closed:
         # Where a folder on the way is closed to everybody but root, the program passes it nevertheless: better than
         # opening root's folders to the whole machine. It keeps this one capability and no other.
-        bit = 1 << CAP_DAC_OVERRIDE
+        bit = 1 << CAP_DAC_READ_SEARCH
         sets = (_Set * 2)(_Set(bit, bit, bit), _Set(0, 0, 0))
         _check(_libc().capset(ctypes.byref(_Header(CAPABILITY_VERSION_3, 0)), ctypes.byref(sets)), "capset")
-        _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE)
+        _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_READ_SEARCH)
 
 
 def _libc() -> ctypes.CDLL:

@@ -17,11 +17,13 @@ import psycopg
 import pytest
 from commands import environment, smelt
 from impostors import assert_untouched, each_impostor
-from processes import as_ordinary_user, assert_free, assert_gone, family, listens, open_folder, wait_for
+from processes import as_ordinary_user, assert_free, assert_gone, capabilities, family, listens, open_folder, wait_for
 
 from smelt.local.places import cache_folder
 from smelt.local.postgrest import PACKAGES, VERSION
 
+OVERRIDING = 1 << 1
+"""CAP_DAC_OVERRIDE: to write wherever root can."""
 ANY_PORTS = ("--api-port", "0", "--db-port", "0")
 
 
@@ -292,6 +294,7 @@ def test_root_runs_it_in_a_folder_that_is_closed_to_others(folder: Path) -> None
         assert {"postgres", "postgrest"} <= {Path(process.cmdline()[0]).name for process in others}
         for process in others:
             assert process.uids().real != 0
+            assert not capabilities(process) & OVERRIDING
         assert closed.stat().st_mode & 0o777 == 0o700
     finally:
         smelt("local", "stop", env={}, cwd=closed / "inside")
