@@ -151,6 +151,13 @@ class _Http(HttpToolsProtocol):
 class _Socket(WebSocketsSansIOProtocol):
     """A websocket that is gone when its app has ended, also if the client does not read what was written to it."""
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.transport.is_closing():
+            # The library has lower limits of its own, and leaves a request beyond them without a response.
+            self.transport.write(_REFUSAL)
+            self.transport.close()
+
     async def run_asgi(self) -> None:
         await super().run_asgi()
         if not self.writable.is_set():

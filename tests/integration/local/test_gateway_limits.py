@@ -99,6 +99,13 @@ async def test_headers_up_to_the_maximum_are_served(path: str, status: int, bare
         assert await first_status(bare_stack, head(bare_stack, path, as_long)) == 200
 
 
+@pytest.mark.parametrize("extra", [[b"x: 1"] * 150, [b"x: " + b"a" * 10_000]], ids=["many headers", "a long header"])
+async def test_websocket_is_answered_when_its_own_limits_are_lower(extra: list[bytes], bare_stack: StackHandle) -> None:
+    """Those of the library for websockets."""
+    status = await first_status(bare_stack, head(bare_stack, "/realtime/v1/websocket", extra))
+    assert status == 431
+
+
 async def test_limits_hold_for_each_request_of_a_connection(bare_stack: StackHandle) -> None:
     """A connection that serves many small requests is not refused for their sum; the one that is too large is."""
     small = head(bare_stack, "/health", [b"x: " + b"a" * (MAX_HEADER_BYTES // 3)])
