@@ -10,11 +10,14 @@
         │   └── NotFound   no such smelt, or not yours
         └── SmeltFailed    a smelt that was waited for ended as failed; `.code`, `.smelt_id`
 
-Whether a call is worth repeating is told by the class alone.
+Whether a call is worth repeating is told by the class alone. An error survives pickle and copy, with its attributes and
+the text of its cause.
 """
 
+from smelt.pickling import PicklableError
 
-class SmeltError(Exception):
+
+class SmeltError(PicklableError):
     """Base of all errors of this package."""
 
 

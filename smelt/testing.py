@@ -32,7 +32,7 @@ from smelt.contract.events import (
     SegmentsEvent,
     StageProgress,
 )
-from smelt.contract.state import Created, CreatedFile
+from smelt.contract.state import Created, CreatedFile, Unchanged
 from smelt.contract.vocabulary import (
     ERROR_SENTENCES,
     PERCENT_RANGES,
@@ -94,6 +94,12 @@ class FakeSmelt:
                 files=tuple(FileProgress.model_validate(file) for file in files),
             )
         )
+
+    def workers(self, *, online: bool) -> None:
+        """Tell whether any worker of the project is running."""
+        unchanged = Unchanged(id=self.id, seq=self._seq, next_poll_s=None, worker_online=online)
+        self.updates += self._timeline.take_unchanged(unchanged)
+        self._wake()
 
     def segments(self, *texts: str, file: int = 0) -> None:
         """Tell more transcript of a file, a segment a text, two seconds each."""

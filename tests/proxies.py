@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+import re
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Literal
@@ -17,12 +19,14 @@ Fault = Literal["none", "refused", "silent"]
 KINDS: tuple[Kind, ...] = ("realtime", "rest")
 PIECE_BYTES = 1 << 16
 ACCEPT_TURNS = 3
+REQUEST_LINE = re.compile(rb"^(?:GET|HEAD|POST|PUT|PATCH|DELETE) ([^ ?]+)\S* HTTP/1\.1\r$", re.MULTILINE)
 
 
 class FaultyProxy:
     """Passes bytes on until told otherwise; a connection is `realtime` or `rest` by its first request.
 
-    What Realtime says goes to its clients frame by frame, so that another frame may be put in between.
+    What Realtime says goes to its clients frame by frame, so that another frame may be put in between. `requests`
+    counts the HTTP requests by path.
     """
 
     def __init__(self, target_url: str) -> None:
@@ -41,6 +45,7 @@ class FaultyProxy:
         self._place.bind(("127.0.0.1", 0))
         self._port = self._place.getsockname()[1]
         self.accepted = dict.fromkeys(KINDS, 0)
+        self.requests: Counter[str] = Counter()
 
     @property
     def url(self) -> str:
@@ -123,6 +128,7 @@ class FaultyProxy:
         first = await reader.read(PIECE_BYTES)
         kind: Kind = "realtime" if b" /realtime/v1/websocket" in first.split(b"\r\n", 1)[0] else "rest"
         self.accepted[kind] += 1
+        self._count(first)
         if self._faults[kind] == "refused":
             return
         with self._opened(writer, kind):
@@ -131,7 +137,7 @@ class FaultyProxy:
             with self._opened(far_writer, kind):
                 far_writer.write(first)
                 back = self._pass_frames if kind == "realtime" else self._pass
-                ways = (self._pass(reader, far_writer, kind), back(far_reader, writer, kind))
+                ways = (self._pass_requests(reader, far_writer, kind), back(far_reader, writer, kind))
                 tasks = [asyncio.create_task(way) for way in ways]
                 try:
                     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -143,6 +149,14 @@ class FaultyProxy:
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Kind) -> None:
         while piece := await reader.read(PIECE_BYTES):
             await self._put(piece, writer, kind)
+
+    async def _pass_requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Kind) -> None:
+        while piece := await reader.read(PIECE_BYTES):
+            self._count(piece)
+            await self._put(piece, writer, kind)
+
+    def _count(self, piece: bytes) -> None:
+        self.requests.update(match.decode() for match in REQUEST_LINE.findall(piece))
 
     async def _pass_frames(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Kind) -> None:
         head = await reader.readuntil(b"\r\n\r\n")

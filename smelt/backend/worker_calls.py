@@ -51,8 +51,18 @@ class _SettledCount(Model):
     settled: int
 
 
-class _PurgedCount(Model):
+class PurgeFailure(Model):
+    """A smelt that could not be purged; it is listed again an hour later."""
+
+    smelt_id: UUID
+    error: str
+
+
+class Purged(Model):
+    """The answer of `confirm_purged`: how many paths are gone and smelts are done with, and which smelts can't go."""
+
     purged: int
+    failed: tuple[PurgeFailure, ...]
 
 
 class _SavedSegments(Answer[tuple[SavedSegment, ...]]):
@@ -167,10 +177,10 @@ class WorkerCalls:
         answer = await self.rpc.call("list_expired", worker_id=worker_id, max_count=max_count, lease_s=lease_s)
         return parse(Expired, answer)
 
-    async def confirm_purged(self, paths: Sequence[str], smelt_ids: Sequence[UUID]) -> int:
-        """Tell that objects are gone from Storage; answers how many of them are, and of the smelts are done with."""
+    async def confirm_purged(self, paths: Sequence[str], smelt_ids: Sequence[UUID]) -> Purged:
+        """Confirm that objects are gone from Storage; the smelts that could not go are in the answer."""
         answer = await self.rpc.call("confirm_purged", paths=list(paths), smelt_ids=list(smelt_ids))
-        return parse(_PurgedCount, answer).purged
+        return parse(Purged, answer)
 
     async def heartbeat_worker(self, worker_id: str, info: Mapping[str, Any]) -> None:
         """Tell that a worker lives, and what it does."""

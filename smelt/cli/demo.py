@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from smelt.cli.captions import caption_layout
 from smelt.cli.local import translated
-from smelt.cli.output import OUT, Exit, run
+from smelt.cli.output import OUT, Exit, run, visible, visible_controls
 from smelt.contract.transcript import CaptionLayout, TranscriptFormat, transcript
 from smelt.errors import Refused, SmeltError
 from smelt.processor.speech.card import DEMO, notice_of
@@ -71,7 +71,8 @@ async def _smelt(client: "Client", files: Sequence[Path], layout: CaptionLayout)
     created = await client.create(files=files, prompts=["summarize", "action_items"], submit=False)
     names = {file.id: file.filename for file in created.files}
     OUT.print(f"Created smelt {created.id}: {', '.join(names.values())}\n", markup=False)
-    code = await follow(client, created.id, names, as_json=False, submit=True)
+    starting = "Waiting for the worker to start..."
+    code = await follow(client, created.id, names, as_json=False, submit=True, no_worker=starting)
     folder = await _keep(client, created.id, layout)
     OUT.rule()
     OUT.print(f"Transcript, captions and notes are in [bold]{folder}[/]; the stack is stopped again.")
@@ -137,16 +138,16 @@ async def _keep(client: "Client", smelt_id: UUID, layout: CaptionLayout) -> Path
     for name, file in zip(names, snapshot.files, strict=True):
         for form in TranscriptFormat:
             text = transcript(form, snapshot.segments_of(file.id), file, layout)
-            (KEPT / f"{name}.{form}").write_text(text, encoding="utf-8")
+            (KEPT / f"{name}.{form}").write_text(visible_controls(text), encoding="utf-8")
         for result in snapshot.results or ():
             if result.file_id == file.id:
-                (KEPT / f"{name}.md").write_text(result.content + "\n", encoding="utf-8")
+                (KEPT / f"{name}.md").write_text(visible_controls(result.content) + "\n", encoding="utf-8")
     return KEPT
 
 
 def kept_names(filenames: Sequence[str]) -> list[str]:
-    """The names without their endings; numbered where two files would have the same."""
-    stems = [Path(filename).stem for filename in filenames]
+    """The names without their endings and with visible controls; numbered where two files would have the same."""
+    stems = [visible(Path(filename).stem) for filename in filenames]
     if len({stem.casefold() for stem in stems}) == len(stems):
         return stems
     return [f"{number}-{stem}" for number, stem in enumerate(stems, start=1)]

@@ -8,8 +8,8 @@ import typer
 
 from smelt.cli.captions import caption_layout
 from smelt.cli.connection import connect
-from smelt.cli.output import ERR, Exit, run
-from smelt.cli.view import print_notices
+from smelt.cli.output import ERR, Exit, print_document, run
+from smelt.cli.view import print_no_worker, print_notices
 from smelt.contract.transcript import TranscriptFormat, transcript
 from smelt.errors import RequestRefused
 
@@ -41,14 +41,15 @@ async def _show(smelt_id: UUID, form: Format, number: int | None) -> Exit:
     async with connect() as client:
         snapshot = await client.get(smelt_id, with_words=form is not Format.MD)
     print_notices(ERR, snapshot)
+    print_no_worker(ERR, snapshot)
     if form is not Format.MD:
         file = _chosen(snapshot, number)
-        print(transcript(TranscriptFormat(form), snapshot.segments_of(file.id), file, layout), end="")
+        print_document(transcript(TranscriptFormat(form), snapshot.segments_of(file.id), file, layout))
     elif snapshot.results is None:
         why = "" if snapshot.error_message is None else f" ({snapshot.error_message})"
         raise RequestRefused("not_completed", f"Smelt {smelt_id} has no results: it is {snapshot.status}{why}.")
     else:
-        print("\n".join(f"# {result.filename}\n\n{result.content}\n" for result in snapshot.results), end="")
+        print_document("\n".join(f"# {result.filename}\n\n{result.content}\n" for result in snapshot.results))
     return Exit.DONE
 
 

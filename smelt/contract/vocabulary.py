@@ -1,6 +1,6 @@
 """The words of the contract: states, stages, codes and the sentences that go with them."""
 
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 Status = Literal["pending", "validating", "decoding", "transcribing", "synthesizing", "completed", "failed"]
 FileStatus = Literal["pending", "processing", "completed", "failed"]
@@ -36,6 +36,7 @@ RefusalCode = Literal[
     "missing_upload",
     "audio_expired",
     "idempotency_conflict",
+    "still_referenced",
     "too_many_open",
     "not_found",
 ]
@@ -89,10 +90,4 @@ ERROR_SENTENCES: Final[dict[ErrorCode, str]] = {
 }
 """The one sentence for people that goes with a code; `smelt.error_sentence` in the database says the same."""
 
-DEFAULT_PROMPTS: Final[tuple[PromptName, ...]] = (
-    "summarize",
-    "action_items",
-    "detailed_notes",
-    "qa_format",
-    "table_of_contents",
-)
+DEFAULT_PROMPTS: Final[tuple[PromptName, ...]] = get_args(PromptName)

@@ -92,7 +92,7 @@ def _config(options: ApiOptions, url: str, postgrest_url: str) -> GatewayConfig:
         authenticator_dsn=options.dsn("authenticator"),
         auth_dsn=options.dsn("supabase_auth_admin"),
         storage_dsn=options.dsn("supabase_storage_admin"),
-        keys=Keys(),
+        keys=Keys(opaque_key_lifetime_s=options.project.auth.opaque_key_lifetime_s),
         storage_dir=options.storage,
         file_size_limit=options.project.file_size_limit,
         max_body_bytes=options.project.max_body_bytes,

@@ -5,8 +5,10 @@ LocalError
 └── LocalUnavailable  the same start may work later: a download or a server that did not come up
 """
 
+from smelt.pickling import PicklableError
 
-class LocalError(Exception):
+
+class LocalError(PicklableError):
     """Base of all errors of the embedded stack."""
 
 

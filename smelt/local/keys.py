@@ -4,6 +4,7 @@ Whoever holds a Supabase CLI holds these keys too. They guard nothing but a serv
 interface, and being the same ones they let `smelt local` and `supabase start` stand in for each other.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -22,9 +23,14 @@ Claims = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Keys:
-    """The JWT secret of a stack and the API keys that go with it."""
+    """The JWT secret of a stack and the API keys that go with it.
+
+    With `opaque_key_lifetime_s`, an `sb_...` key is replaced by a new token each time, which expires after that many
+    seconds; without, by the token of its role that expires in years.
+    """
 
     jwt_secret: str = DEMO_JWT_SECRET
+    opaque_key_lifetime_s: int | None = None
     publishable_key: str = DEMO_PUBLISHABLE_KEY
     secret_key: str = DEMO_SECRET_KEY
     anon_key: str = field(init=False)
@@ -56,12 +62,17 @@ class Keys:
         return self.verify(self.to_token(key))
 
     def to_token(self, key: str) -> str:
-        """Answer the JWT that stands behind an `sb_...` key, as the platform's gateway does; any other key as it is."""
+        """Return the JWT that stands behind an `sb_...` key, as the platform's gateway does; any other key as it is."""
         if key == self.publishable_key:
-            return self.anon_key
+            return self._token_of("anon", self.anon_key)
         if key == self.secret_key:
-            return self.service_role_key
+            return self._token_of("service_role", self.service_role_key)
         return key
+
+    def _token_of(self, role: str, lasting: str) -> str:
+        if self.opaque_key_lifetime_s is None:
+            return lasting
+        return self.sign({**_api_key_claims(role), "exp": int(time.time()) + self.opaque_key_lifetime_s})
 
 
 def _api_key_claims(role: str) -> Claims:

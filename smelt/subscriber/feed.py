@@ -14,7 +14,7 @@ from smelt.backend.project import Project
 from smelt.backend.realtime import ChangesOf
 from smelt.backend.rpc import parse
 from smelt.contract.channels import feed_channel
-from smelt.contract.rows import FileRow, RowChange, SmeltRow
+from smelt.contract.rows import FileRow, RowChange, SmeltRow, SmeltsDeleted
 from smelt.errors import Refused
 from smelt.subscriber.freshness import Freshness
 from smelt.subscriber.inbox import Inbox
@@ -101,6 +101,7 @@ class Feed:
         self._teller = asyncio.create_task(self._keep_telling(), name="feed hooks")
         await self._reconciler.start(
             self._project.realtime,
+            on_message=self._take_message,
             changes=(ChangesOf("smelts", wish), ChangesOf("smelt_files", wish)),
             on_change=self._hear,
         )
@@ -144,12 +145,25 @@ class Feed:
         try:
             change = self._owned.take_change(RowChange.model_validate(payload))
         except ValueError:  # Too large to be told whole, for one.
-            logger.info("a change of a row tells too little, reading instead")
-            if self._reconciler is not None:
-                self._reconciler.ask()
+            self._read_instead("a change of a row")
             return
         if change is not None:
             self._take([change])
+
+    def _take_message(self, event: str, payload: object) -> None:
+        if event != "smelts_deleted":
+            return
+        try:
+            deleted = SmeltsDeleted.model_validate(payload)
+        except ValueError:
+            self._read_instead("a deletion")
+            return
+        self._take(self._owned.take_deletion(deleted.ids, time.monotonic()))
+
+    def _read_instead(self, what: str) -> None:
+        logger.info("%s tells too little, reading instead", what)
+        if self._reconciler is not None:
+            self._reconciler.ask()
 
     def _take(self, changes: Sequence[FeedChange]) -> None:
         now = time.monotonic()

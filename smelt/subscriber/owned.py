@@ -1,6 +1,6 @@
 """The rows that one user owns, kept up to date from live changes and from reading; nothing here waits or reads."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -11,6 +11,9 @@ Kind = Literal["insert", "update", "delete"]
 Family = Literal["smelt", "smelts", "counts"]
 
 FAMILIES: Final[tuple[Family, ...]] = ("smelt", "smelts", "counts")
+
+TOMBSTONE_S: Final = 60.0
+"""How long the id of a deleted smelt is kept at least, so that a change or a read from before does not restore it."""
 
 
 class SmeltChange(Model):
@@ -55,14 +58,19 @@ class Owned:
     """All smelts and files of a user, as far as they are known; every `take_...` answers what is new in them."""
 
     def __init__(self) -> None:
+        self._deleted_at: dict[UUID, float] = {}
         self._smelts = _Table(
             SmeltRow,
             lambda kind, row, before: SmeltChange(kind=kind, row=row, before=before),
             lambda row, known: row.seq < known.seq,
+            lambda row: row.id in self._deleted_at,
         )
         # The rows of files have no number; their changes come in order.
         self._files = _Table(
-            FileRow, lambda kind, row, before: FileChange(kind=kind, row=row, before=before), lambda row, known: False
+            FileRow,
+            lambda kind, row, before: FileChange(kind=kind, row=row, before=before),
+            lambda row, known: False,
+            lambda row: row.smelt_id in self._deleted_at,
         )
 
     @property
@@ -85,6 +93,12 @@ class Owned:
             case _:
                 return None
 
+    def take_deletion(self, smelt_ids: Collection[UUID], now_s: float) -> list[FeedChange]:
+        """Remove smelts with their files; what still comes of them for `TOMBSTONE_S` at least is dropped."""
+        self._deleted_at = {one: at for one, at in self._deleted_at.items() if now_s - at < TOMBSTONE_S}
+        self._deleted_at |= dict.fromkeys(smelt_ids, now_s)
+        return [*self._files.remove_gone(), *self._smelts.remove_gone()]
+
     def start_read(self) -> None:
         """A read begins: what changes live from now on is newer than its answer."""
         self._smelts.touched.clear()
@@ -101,39 +115,42 @@ class _Table(Generic[Row]):
         shape: type[Row],
         change: Callable[[Kind, Row, Row | None], FeedChange],
         is_older: Callable[[Row, Row], bool],
+        is_gone: Callable[[Row], bool],
     ) -> None:
         self.rows: dict[UUID, Row] = {}
         self.touched: set[UUID] = set()
         self._shape: type[Row] = shape
         self._change: Callable[[Kind, Row, Row | None], FeedChange] = change
         self._is_older: Callable[[Row, Row], bool] = is_older
+        self._is_gone: Callable[[Row], bool] = is_gone
 
     def take_change(self, change: RowChange) -> FeedChange | None:
         row_id = change.row_id
         self.touched.add(row_id)
-        if change.type == "DELETE":  # Those of all users are told.
-            return self._remove(row_id)
         known = self.rows.get(row_id)
         before = {} if known is None else known.model_dump()
-        return self._put(self._shape.model_validate({**before, **(change.record or {})}))
+        return self._put(self._shape.model_validate({**before, **change.record}))
 
     def take_rows(self, rows: Sequence[Row]) -> list[FeedChange]:
         read = {row.id for row in rows}
-        gone = [row_id for row_id in self.rows if row_id not in read and row_id not in self.touched]
-        changes = [self._remove(row_id) for row_id in gone]
-        changes += [self._put(row) for row in rows if row.id not in self.touched]
-        return [change for change in changes if change is not None]
+        gone = [row for row_id, row in self.rows.items() if row_id not in read and row_id not in self.touched]
+        changes = [self._remove(row) for row in gone]
+        put = [self._put(row) for row in rows if row.id not in self.touched]
+        return changes + [change for change in put if change is not None]
+
+    def remove_gone(self) -> list[FeedChange]:
+        return [self._remove(row) for row in list(self.rows.values()) if self._is_gone(row)]
 
     def _put(self, row: Row) -> FeedChange | None:
         known = self.rows.get(row.id)
-        if known is not None and (known == row or self._is_older(row, known)):
+        if self._is_gone(row) or (known is not None and (known == row or self._is_older(row, known))):
             return None
         self.rows[row.id] = row
         return self._change("insert" if known is None else "update", row, known)
 
-    def _remove(self, row_id: UUID) -> FeedChange | None:
-        known = self.rows.pop(row_id, None)
-        return None if known is None else self._change("delete", known, known)
+    def _remove(self, row: Row) -> FeedChange:
+        del self.rows[row.id]
+        return self._change("delete", row, row)
 
 
 class Pending:

@@ -61,6 +61,7 @@ class Reader:
         self.read_count = 0
         self.failures_in_a_row = 0
         self.last_read_at: float | None = None
+        self._retry_at = 0.0
         self._calls = calls
         self._due_at: dict[Watched, float] = {}
         self._urgent: set[Watched] = set()
@@ -133,8 +134,9 @@ class Reader:
     def _wait_s(self) -> float:
         now = time.monotonic()
         last_at = self.last_read_at or 0.0
-        if self._urgent and not self.failures_in_a_row:
-            return last_at + URGENT_SPACING_S - now
+        if self._urgent:
+            # The watch whose read failed may be gone: the others do not wait for it.
+            return (self._retry_at if self.failures_in_a_row else last_at + URGENT_SPACING_S) - now
         return max(min(self._due_at.values()), last_at + POLL_SPACING_S) - now
 
     def _batch(self) -> list[Watched]:
@@ -170,6 +172,7 @@ class Reader:
     def _put_off(self, batch: Sequence[Watched], error: Passing) -> None:
         self.failures_in_a_row += 1
         wait_s = POLL_SPACING_S + reconnect_wait_s(self.failures_in_a_row)
+        self._retry_at = time.monotonic() + wait_s
         logger.info("reading %s smelts again in %.1f s: %s", len(batch), wait_s, error)
         for watched in batch:
             if watched in self._due_at:

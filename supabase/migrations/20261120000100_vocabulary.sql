@@ -108,6 +108,7 @@ create function smelt.refuse(p_code text, p_sentence text) returns void
                 when 'not_found' then 'PT404'
                 when 'missing_upload' then 'PT409'
                 when 'idempotency_conflict' then 'PT409'
+                when 'still_referenced' then 'PT409'
                 when 'audio_expired' then 'PT410'
                 when 'file_too_large' then 'PT413'
                 when 'too_many_open' then 'PT429'

@@ -179,8 +179,7 @@ create index notifications_smelt_id_idx on public.notifications (smelt_id);
 alter table public.smelts set (fillfactor = 80);
 alter table public.smelt_files set (fillfactor = 80);
 
--- The feed of all that a user owns follows these two. A filter on `user_id` is asked of a deleted row's old identity,
--- so that the identity has to hold it.
-alter table public.smelts replica identity full;
-alter table public.smelt_files replica identity full;
+-- The feed of all that a user owns follows these two. Their replica identity is the default, the id alone: Realtime
+-- sends a DELETE to every subscriber, and a filter sees all columns of the identity. Owners are notified of deletions
+-- by `smelt.notify_deletion`.
 alter publication supabase_realtime add table public.smelts, public.smelt_files;

@@ -114,11 +114,20 @@ create table smelt.workers (
 );
 
 -- Who removes what has expired, so that one worker at a time does. One row; a worker that dies with it is waited for.
+-- `swept_to` is the name of the last object that was checked for a smelt, null before the first one.
 create table smelt.janitor (
     id boolean primary key default true,
     worker_id text,
     leased_until timestamptz,
+    swept_to text,
     constraint janitor_one_row check (id),
     constraint janitor_lease_whole check ((worker_id is not null) = (leased_until is not null))
 );
 insert into smelt.janitor default values;
+
+-- Smelts that could not be purged, a foreign key of the app for one; they are skipped until `retry_at`.
+create table smelt.purge_failures (
+    smelt_id uuid primary key references public.smelts (id) on delete cascade,
+    error text not null,
+    retry_at timestamptz not null
+);

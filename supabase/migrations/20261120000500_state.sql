@@ -62,6 +62,14 @@ create function smelt.queue_positions(p_smelt_ids uuid[]) returns table (smelt_i
         select q.smelt_id, q.place from queue as q join asked as a on a.id = q.smelt_id
     $$;
 
+-- Whether a worker is running: each sends a heartbeat every few seconds.
+create function smelt.is_worker_online() returns boolean
+    language sql stable
+    set search_path = ''
+    as $$
+        select exists (select from smelt.workers as w where w.seen_at > clock_timestamp() - interval '60 s')
+    $$;
+
 -- When it makes sense to ask for the state again, in seconds; null once nothing will change any more.
 create function smelt.next_poll_s(p_smelt public.smelts) returns numeric
     language sql stable
@@ -147,7 +155,8 @@ create function smelt.segments_of(p_smelt_id uuid, p_after bigint, p_with_words 
 
 -- The whole state of a smelt as its row stands; without segments if `p_segments_after` is null.
 create function smelt.snapshot(
-    p_smelt public.smelts, p_segments_after bigint, p_queue_position bigint, p_with_words boolean default false
+    p_smelt public.smelts, p_segments_after bigint, p_queue_position bigint, p_worker_online boolean,
+    p_with_words boolean default false
 ) returns jsonb
     language sql stable
     set search_path = ''
@@ -156,7 +165,7 @@ create function smelt.snapshot(
             'id', p_smelt.id, 'seq', p_smelt.seq, 'run', p_smelt.run, 'attempt', p_smelt.attempt,
             'status', p_smelt.status, 'mode', p_smelt.mode, 'progress', smelt.progress_of(p_smelt),
             'eta_seconds', smelt.seconds_until(p_smelt.estimated_end_at, now()),
-            'queue_position', p_queue_position,
+            'queue_position', p_queue_position, 'worker_online', p_worker_online,
             'files', smelt.files_of(p_smelt.id),
             'segments', smelt.segments_of(p_smelt.id, p_segments_after, p_with_words),
             'segments_seq', case when p_segments_after is null then 0 else p_smelt.seq end,
@@ -171,22 +180,25 @@ create function smelt.snapshot(
     $$;
 
 -- The state of a smelt for somebody who knows it as of a `seq`: only that nothing changed, if nothing did. Its place in
--- the queue is told all the same, because that changes when others come and go.
+-- the queue and whether a worker is running are included all the same: others change them.
 create function smelt.state_since(
     p_smelt public.smelts, p_after_seq bigint, p_segments_after bigint, p_queue_position bigint,
-    p_with_words boolean default false
+    p_worker_online boolean, p_with_words boolean default false
 ) returns jsonb
     language sql stable
     set search_path = ''
     as $$
         select case
             when p_after_seq >= p_smelt.seq then
-                jsonb_build_object('id', p_smelt.id, 'seq', p_smelt.seq, 'next_poll_s', smelt.next_poll_s(p_smelt))
+                jsonb_build_object(
+                    'id', p_smelt.id, 'seq', p_smelt.seq, 'next_poll_s', smelt.next_poll_s(p_smelt),
+                    'worker_online', p_worker_online
+                )
                 || case
                     when p_queue_position is null then '{}'
                     else jsonb_build_object('queue_position', p_queue_position)
                 end
-            else smelt.snapshot(p_smelt, p_segments_after, p_queue_position, p_with_words)
+            else smelt.snapshot(p_smelt, p_segments_after, p_queue_position, p_worker_online, p_with_words)
         end
     $$;
 
@@ -196,7 +208,7 @@ create function smelt.state_now(p_smelt_id uuid) returns jsonb
     set search_path = ''
     as $$
         select smelt.snapshot(
-            s, null, (select q.place from smelt.queue_positions(array[s.id]) as q)
+            s, null, (select q.place from smelt.queue_positions(array[s.id]) as q), smelt.is_worker_online()
         )
         from public.smelts as s
         where s.id = p_smelt_id
@@ -278,7 +290,8 @@ create function smelt.batch_state(p_batch public.smelt_batches) returns jsonb
     $$;
 
 revoke all on function
-    smelt.topic_of, smelt.seconds_until, smelt.queue, smelt.queue_positions, smelt.next_poll_s, smelt.progress_of,
-    smelt.results_of, smelt.files_of, smelt.segments_of, smelt.snapshot, smelt.state_since, smelt.state_now,
-    smelt.envelope, smelt.progress_payload, smelt.completed_payload, smelt.failed_payload, smelt.batch_state
+    smelt.topic_of, smelt.seconds_until, smelt.queue, smelt.queue_positions, smelt.is_worker_online, smelt.next_poll_s,
+    smelt.progress_of, smelt.results_of, smelt.files_of, smelt.segments_of, smelt.snapshot, smelt.state_since,
+    smelt.state_now, smelt.envelope, smelt.progress_payload, smelt.completed_payload, smelt.failed_payload,
+    smelt.batch_state
     from public, anon, authenticated, service_role;

@@ -20,6 +20,27 @@ create function smelt.tell_progress(p_smelt public.smelts) returns void
         )
     $$;
 
+-- Notify each owner that still exists of its deleted smelts, by their ids alone.
+create function smelt.notify_deletion() returns trigger
+    language plpgsql security definer
+    set search_path = ''
+    as $$
+    begin
+        perform realtime.send(
+            jsonb_build_object('ids', jsonb_agg(numbered.id)), 'smelts_deleted', 'feed:' || numbered.user_id, true
+        )
+        from (
+            select d.id, d.user_id, (row_number() over (partition by d.user_id) - 1) / 500 as part
+            from deleted as d
+            join auth.users as u on u.id = d.user_id
+        ) as numbered
+        group by numbered.user_id, numbered.part;
+        return null;
+    end
+    $$;
+create trigger notify_deletion after delete on public.smelts referencing old table as deleted
+    for each statement execute function smelt.notify_deletion();
+
 -- Owe a broadcast. What the database found out by itself is also sent at once, under the same event id.
 create function smelt.owe(
     p_smelt public.smelts, p_topic text, p_event text, p_payload jsonb, p_send boolean
@@ -236,6 +257,6 @@ create function smelt.settle(p_smelt_id uuid, p_error_code text, p_send boolean)
     $$;
 
 revoke all on function
-    smelt.wake_workers, smelt.tell_progress, smelt.owe, smelt.supersede, smelt.count_batch, smelt.notify_owner,
-    smelt.settled_answer, smelt.end_attempt, smelt.settle_files, smelt.owe_end, smelt.settle
+    smelt.wake_workers, smelt.tell_progress, smelt.notify_deletion, smelt.owe, smelt.supersede, smelt.count_batch,
+    smelt.notify_owner, smelt.settled_answer, smelt.end_attempt, smelt.settle_files, smelt.owe_end, smelt.settle
     from public, anon, authenticated, service_role;

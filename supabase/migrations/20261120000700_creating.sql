@@ -62,6 +62,9 @@ create function smelt.check_file(p_file jsonb, p_max_bytes bigint, p_extensions 
             or char_length(v_filename) > 255
         then
             perform smelt.refuse('invalid_request', 'A file wants a "filename" of 1 to 255 characters.');
+        elsif v_filename ~ '[\u0001-\u001F\u007F-\u009F]' then
+            -- C0, DEL and C1: a terminal would execute an escape sequence.
+            perform smelt.refuse('invalid_request', 'A "filename" must not contain control characters.');
         elsif jsonb_typeof(p_file -> 'size_bytes') is distinct from 'number'
             or (p_file ->> 'size_bytes') !~ '^[0-9]{1,18}$'
         then

@@ -29,7 +29,9 @@ create function smelt.get_smelt(
     declare
         v_state jsonb;
     begin
-        select smelt.state_since(s, p_after_seq, coalesce(p_segments_after, 0), q.place, p_with_words) into v_state
+        select smelt.state_since(
+            s, p_after_seq, coalesce(p_segments_after, 0), q.place, smelt.is_worker_online(), p_with_words
+        ) into v_state
         from public.smelts as s
         left join lateral smelt.queue_positions(array[s.id]) as q on true
         where s.id = p_smelt_id and smelt.is_allowed(s.user_id);
@@ -45,6 +47,8 @@ create function smelt.get_smelts(p_smelts jsonb) returns jsonb
     language plpgsql stable security definer
     set search_path = ''
     as $$
+    declare
+        v_worker_online constant boolean := smelt.is_worker_online();
     begin
         if jsonb_typeof(p_smelts) is distinct from 'array' or jsonb_array_length(p_smelts) > 200 then
             perform smelt.refuse(
@@ -70,7 +74,8 @@ create function smelt.get_smelts(p_smelts jsonb) returns jsonb
             select jsonb_build_object(
                 'smelts', coalesce((
                     select jsonb_agg(
-                        smelt.state_since(f.s, f.after_seq, f.segments_after, q.place) order by f.place
+                        smelt.state_since(f.s, f.after_seq, f.segments_after, q.place, v_worker_online)
+                        order by f.place
                     )
                     from found as f
                     left join queue as q on q.smelt_id = f.id
@@ -225,6 +230,7 @@ create function smelt.retry_smelt(p_smelt_id uuid) returns jsonb
     $$;
 
 -- Delete a smelt whose row is locked, with all that belongs to it; what is left in Storage is found by the next sweep.
+-- Raises `foreign_key_violation` or `restrict_violation` at once where a row of the app still references it.
 create function smelt.erase(p_smelt public.smelts) returns void
     language plpgsql volatile
     set search_path = ''
@@ -232,6 +238,8 @@ create function smelt.erase(p_smelt public.smelts) returns void
     declare
         v_nobody public.smelts;
     begin
+        -- A deferred constraint would fail at the commit, where nobody can catch it.
+        set constraints all immediate;
         delete from public.smelts as s where s.id = p_smelt.id;
         if p_smelt.batch_id is not null then
             perform smelt.count_batch(p_smelt.batch_id, v_nobody, true);
@@ -239,19 +247,31 @@ create function smelt.erase(p_smelt public.smelts) returns void
     end
     $$;
 
--- Delete a smelt and everything that belongs to it. Who watches it while it is open sees it cancelled first.
+-- Delete a smelt and everything that belongs to it. Who watches it while it is open sees it cancelled first. Refused
+-- while a foreign key of the app without `on delete` references it; then nothing has changed.
 create function smelt.delete_smelt(p_smelt_id uuid) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
     as $$
     declare
         v_smelt constant public.smelts := smelt.lock_own(p_smelt_id);
+        v_schema text;
+        v_table text;
+        v_constraint text;
     begin
         if not smelt.is_terminal(v_smelt.status) then
             perform smelt.settle(p_smelt_id, 'cancelled', true);
         end if;
         perform smelt.erase(v_smelt);
         return '{"deleted": true}';
+    exception when foreign_key_violation or restrict_violation then
+        get stacked diagnostics
+            v_schema = schema_name, v_table = table_name, v_constraint = constraint_name;
+        perform smelt.refuse('still_referenced', format(
+            'The table %I.%I still references this smelt: its foreign key %I needs "on delete set null" or '
+            '"on delete cascade".',
+            v_schema, v_table, v_constraint
+        ));
     end
     $$;
 

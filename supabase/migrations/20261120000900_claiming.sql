@@ -81,13 +81,15 @@ create function smelt.lock_due(p_now timestamptz, p_max_count integer) returns u
     $$;
 
 -- Count the failure of every attempt that was at work when its lease ran out, and end the smelts that have no try left.
--- In the order of their batches, so that two claims which have to lock several of them can't wait for each other.
-create function smelt.count_expired(p_smelt_ids uuid[]) returns void
+-- In the order of their batches, so that two claims which have to lock several of them can't wait for each other. Each
+-- for itself: if a trigger of the app refuses one, that one is due again in a minute. Returns those that are claimable.
+create function smelt.count_expired(p_smelt_ids uuid[]) returns uuid[]
     language plpgsql volatile
     set search_path = ''
     as $$
     declare
         v_max constant integer := (select l.max_failures from smelt.limits as l);
+        v_claimable uuid[] := p_smelt_ids;
         v_smelt record;
     begin
         update smelt.attempts as a
@@ -96,20 +98,30 @@ create function smelt.count_expired(p_smelt_ids uuid[]) returns void
         where l.smelt_id = any (p_smelt_ids)
             and a.smelt_id = l.smelt_id and a.attempt = l.attempt and a.ending is null;
 
-        update public.smelts as s
-        set failure_count = s.failure_count + 1
-        from smelt.leases as l
-        where l.smelt_id = any (p_smelt_ids) and s.id = l.smelt_id and not l.waits;
-
         for v_smelt in
-            select s.id
+            select s.id, s.failure_count + (not l.waits)::integer as failure_count
             from public.smelts as s
             join smelt.leases as l on l.smelt_id = s.id
-            where s.id = any (p_smelt_ids) and s.failure_count >= v_max
+            where s.id = any (p_smelt_ids)
             order by s.batch_id, s.id
         loop
-            perform smelt.settle(v_smelt.id, 'internal_error', true);
+            begin
+                update public.smelts as s
+                set failure_count = v_smelt.failure_count
+                where s.id = v_smelt.id and s.failure_count <> v_smelt.failure_count;
+                if v_smelt.failure_count >= v_max then
+                    perform smelt.settle(v_smelt.id, 'internal_error', true);
+                    v_claimable := array_remove(v_claimable, v_smelt.id);
+                end if;
+            exception when others then
+                raise warning 'smelt %: its expired lease could not be counted: %', v_smelt.id, sqlerrm;
+                update smelt.leases as l
+                set expires_at = clock_timestamp() + interval '1 minute'
+                where l.smelt_id = v_smelt.id;
+                v_claimable := array_remove(v_claimable, v_smelt.id);
+            end;
         end loop;
+        return v_claimable;
     end
     $$;
 
@@ -168,13 +180,8 @@ create function smelt.claim_smelts(p_worker_id text, p_max_count integer, p_leas
         v_smelts jsonb;
         v_next_due_at timestamptz;
     begin
-        v_due := smelt.lock_due(v_now, greatest(coalesce(p_max_count, 1), 0));
-        perform smelt.count_expired(v_due);
-        select array_agg(s.id order by place) into v_due
-        from unnest(v_due) with ordinality as k (id, place)
-        join public.smelts as s using (id)
-        where s.status not in ('completed', 'failed');
-        v_smelts := smelt.lease_to(p_worker_id, coalesce(v_due, '{}'), v_now, smelt.lease_length(p_lease_s));
+        v_due := smelt.count_expired(smelt.lock_due(v_now, greatest(coalesce(p_max_count, 1), 0)));
+        v_smelts := smelt.lease_to(p_worker_id, v_due, v_now, smelt.lease_length(p_lease_s));
         v_next_due_at := smelt.next_due_at();
         return jsonb_build_object(
             'smelts', v_smelts,

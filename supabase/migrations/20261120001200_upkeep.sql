@@ -74,8 +74,24 @@ create function smelt.is_expired(p_smelt public.smelts) returns boolean
         from smelt.limits as l
     $$;
 
+-- Skip a smelt that could not be purged for an hour, so that it neither stops nor delays the others.
+create function smelt.postpone_purge(p_smelt_id uuid, p_error text) returns void
+    language sql volatile
+    set search_path = ''
+    as $$
+        insert into smelt.purge_failures as f (smelt_id, error, retry_at)
+        values (p_smelt_id, p_error, clock_timestamp() + interval '1 hour')
+        on conflict (smelt_id) do update set error = excluded.error, retry_at = excluded.retry_at
+    $$;
+
+-- The smelts that are skipped for now.
+create view smelt.postponed_purges as
+    select f.smelt_id from smelt.purge_failures as f where f.retry_at > clock_timestamp();
+revoke all on smelt.postponed_purges from public, anon, authenticated, service_role;
+
 -- Mark the audio that has been kept long enough after a run that did not go all well, or that belongs to a smelt which
--- has expired as a whole. From the mark on nothing starts to work with it again.
+-- has expired as a whole. From the mark on nothing starts to work with it again. Each kind is bounded by an index of
+-- its own, and each smelt is marked for itself: a trigger of the app may refuse one.
 create function smelt.mark_expired(p_max_count integer) returns void
     language plpgsql volatile
     set search_path = ''
@@ -83,25 +99,46 @@ create function smelt.mark_expired(p_max_count integer) returns void
     declare
         v_limits smelt.limits;
         v_now constant timestamptz := clock_timestamp();
+        v_smelt_id uuid;
     begin
         select l.* into v_limits from smelt.limits as l;
-        with due as materialized (
-            select s.id
-            from public.smelts as s
-            where (
-                s.audio_state = 'stored'
-                and s.completed_at <= v_now - make_interval(secs => v_limits.audio_retention_h * 3600)
-            ) or (
-                s.is_anonymous and s.audio_state in ('expected', 'stored')
-                and s.completed_at <= v_now - make_interval(secs => v_limits.anonymous_retention_h * 3600)
-            ) or (
-                s.submitted_at is null and s.audio_state = 'expected'
-                and s.created_at <= v_now - make_interval(secs => v_limits.unsubmitted_retention_h * 3600)
+        for v_smelt_id in
+            with kept as (
+                select s.id
+                from public.smelts as s
+                where s.audio_state = 'stored'
+                    and s.completed_at <= v_now - make_interval(secs => v_limits.audio_retention_h * 3600)
+                    and s.id not in (select smelt_id from smelt.postponed_purges)
+                order by s.completed_at
+                limit p_max_count
+                for update skip locked
+            ), anonymous as (
+                select s.id
+                from public.smelts as s
+                where s.is_anonymous and s.audio_state in ('expected', 'stored')
+                    and s.completed_at <= v_now - make_interval(secs => v_limits.anonymous_retention_h * 3600)
+                    and s.id not in (select smelt_id from smelt.postponed_purges)
+                order by s.completed_at
+                limit p_max_count
+                for update skip locked
+            ), unsubmitted as (
+                select s.id
+                from public.smelts as s
+                where s.submitted_at is null and s.audio_state = 'expected'
+                    and s.created_at <= v_now - make_interval(secs => v_limits.unsubmitted_retention_h * 3600)
+                    and s.id not in (select smelt_id from smelt.postponed_purges)
+                order by s.created_at
+                limit p_max_count
+                for update skip locked
             )
-            limit p_max_count
-            for update skip locked
-        )
-        update public.smelts as s set audio_state = 'removing' from due where s.id = due.id;
+            select id from kept union select id from anonymous union select id from unsubmitted
+        loop
+            begin
+                update public.smelts as s set audio_state = 'removing' where s.id = v_smelt_id;
+            exception when others then
+                perform smelt.postpone_purge(v_smelt_id, sqlerrm);
+            end;
+        end loop;
     end
     $$;
 
@@ -124,36 +161,114 @@ create function smelt.leave_janitor(p_worker_id text) returns void
     set search_path = ''
     as $$ update smelt.janitor as j set worker_id = null, leased_until = null where j.worker_id = p_worker_id $$;
 
--- What has to go as things stand: objects that no smelt wants any more, and smelts to confirm once theirs are gone.
-create function smelt.expired(p_max_count integer) returns jsonb
-    language sql volatile
+-- The smelts to confirm once their objects are gone: those whose audio is to be removed, and those that have expired as
+-- a whole. Each kind is bounded by an index of its own.
+create function smelt.smelts_to_purge(p_max_count integer) returns uuid[]
+    language plpgsql volatile
     set search_path = ''
     as $$
-        select jsonb_build_object(
-            'objects', (
-                select coalesce(jsonb_agg(jsonb_build_object('path', o.name, 'smelt_id', o.smelt_id)), '[]')
-                from (
-                    select o.name, split_part(o.name, '/', 1)::uuid as smelt_id
-                    from storage.objects as o
-                    left join public.smelt_files as f on f.upload_path = o.name
-                    left join public.smelts as s on s.id = f.smelt_id
-                    where o.bucket_id = 'smelt-audio'
-                        and o.name ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/'
-                        and coalesce(s.audio_state, 'removing') in ('removing', 'removed')
-                    limit p_max_count
-                ) as o
-            ),
-            'smelts', (
-                select coalesce(jsonb_agg(s.id), '[]')
-                from (
-                    select s.id
-                    from public.smelts as s
-                    where s.audio_state = 'removing'
-                        or (s.is_anonymous and s.completed_at is not null and smelt.is_expired(s))
-                    limit p_max_count
-                ) as s
+    declare
+        v_limits smelt.limits;
+        v_now constant timestamptz := clock_timestamp();
+    begin
+        select l.* into v_limits from smelt.limits as l;
+        return array(
+            (
+                select s.id
+                from public.smelts as s
+                where s.audio_state = 'removing' and s.id not in (select smelt_id from smelt.postponed_purges)
+                order by s.id
+                limit p_max_count
             )
-        )
+            union
+            (
+                select s.id
+                from public.smelts as s
+                where s.is_anonymous and s.submitted_at is not null
+                    and s.completed_at <= v_now - make_interval(secs => v_limits.anonymous_retention_h * 3600)
+                    and s.id not in (select smelt_id from smelt.postponed_purges)
+                order by s.completed_at
+                limit p_max_count
+            )
+            union
+            (
+                select s.id
+                from public.smelts as s
+                where s.submitted_at is null
+                    and s.created_at <= v_now - make_interval(secs => v_limits.unsubmitted_retention_h * 3600)
+                    and s.id not in (select smelt_id from smelt.postponed_purges)
+                order by s.created_at
+                limit p_max_count
+            )
+            limit p_max_count
+        );
+    end
+    $$;
+
+-- The objects without a smelt, or whose audio was removed before, among the next 2,000 of the bucket. The next call
+-- goes on behind them, from the start again at the end: what a call takes does not grow with what is kept.
+create function smelt.sweep_objects(p_max_count integer) returns text[]
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    declare
+        v_page_size constant integer := 2000;
+        v_page text[];
+        v_strays text[];
+    begin
+        v_page := array(
+            select o.name
+            from storage.objects as o
+            where o.bucket_id = 'smelt-audio' and o.name > (select coalesce(j.swept_to, '') from smelt.janitor as j)
+            order by o.name
+            limit v_page_size
+        );
+        v_strays := array(
+            select page.name
+            from unnest(v_page) with ordinality as page (name, place)
+            where page.name ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/' and not exists (
+                select
+                from public.smelt_files as f
+                join public.smelts as s on s.id = f.smelt_id
+                where f.upload_path = page.name and s.audio_state <> 'removed'
+            )
+            order by page.place
+            limit p_max_count
+        );
+        update smelt.janitor as j
+        set swept_to = case
+            when cardinality(v_strays) = p_max_count then v_strays[p_max_count]
+            else v_page[v_page_size]
+        end;
+        return v_strays;
+    end
+    $$;
+
+-- What has to go as things stand: the objects of the smelts to confirm, and those that no smelt needs.
+create function smelt.expired(p_max_count integer) returns jsonb
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    declare
+        v_smelts constant uuid[] := smelt.smelts_to_purge(p_max_count);
+        v_objects constant text[] := smelt.sweep_objects(p_max_count) || array(
+            select o.name
+            from public.smelts as s
+            join public.smelt_files as f on f.smelt_id = s.id
+            join storage.objects as o on o.bucket_id = 'smelt-audio' and o.name = f.upload_path
+            where s.id = any (v_smelts) and s.audio_state = 'removing'
+        );
+    begin
+        return jsonb_build_object(
+            'objects', (
+                select coalesce(jsonb_agg(jsonb_build_object(
+                    'path', o.name, 'smelt_id', split_part(o.name, '/', 1)::uuid
+                )), '[]')
+                from unnest(v_objects) as o (name)
+            ),
+            'smelts', to_jsonb(v_smelts)
+        );
+    end
     $$;
 
 -- List what has to go, to one worker at a time: the others are told that there is nothing. It lists again after every
@@ -179,8 +294,35 @@ create function smelt.list_expired(p_worker_id text, p_max_count integer, p_leas
     end
     $$;
 
+-- Delete a smelt that has expired, or note that its audio is removed; returns whether there was anything to do. Raises
+-- while an object of it is still there.
+create function smelt.purge(p_smelt public.smelts) returns boolean
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    declare
+        v_path text;
+    begin
+        select o.name into v_path
+        from public.smelt_files as f
+        join storage.objects as o on o.bucket_id = 'smelt-audio' and o.name = f.upload_path
+        where f.smelt_id = p_smelt.id;
+        if found and p_smelt.audio_state = 'removing' then
+            raise exception 'the object % is still there', v_path;
+        elsif found then
+            return false;
+        elsif smelt.is_expired(p_smelt) then
+            perform smelt.erase(p_smelt);
+            return true;
+        end if;
+        update public.smelts as s set audio_state = 'removed' where s.id = p_smelt.id and s.audio_state = 'removing';
+        return found;
+    end
+    $$;
+
 -- Note what was removed: of the smelts whose audio is really gone, the expired ones are deleted, and the others say so.
--- `purged` counts the paths that are gone, and the smelts that are done with.
+-- Each for itself: one that can't go, because a row of the app references it, is skipped for an hour and is one of
+-- `failed`. `purged` counts the paths that are gone, and the smelts that are done with.
 create function smelt.confirm_purged(p_paths text[], p_smelt_ids uuid[]) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -188,6 +330,7 @@ create function smelt.confirm_purged(p_paths text[], p_smelt_ids uuid[]) returns
     declare
         v_smelt public.smelts;
         v_count bigint;
+        v_failed jsonb := '[]';
     begin
         select count(*) into v_count
         from unnest(p_paths) as path
@@ -198,24 +341,20 @@ create function smelt.confirm_purged(p_paths text[], p_smelt_ids uuid[]) returns
             select s.*
             from public.smelts as s
             where s.id = any (p_smelt_ids)
-                and not exists (
-                    select
-                    from public.smelt_files as f
-                    join storage.objects as o on o.bucket_id = 'smelt-audio' and o.name = f.upload_path
-                    where f.smelt_id = s.id
-                )
             order by s.batch_id, s.id
             for update of s skip locked
         loop
-            if smelt.is_expired(v_smelt) then
-                perform smelt.erase(v_smelt);
-                v_count := v_count + 1;
-            elsif v_smelt.audio_state = 'removing' then
-                update public.smelts as s set audio_state = 'removed' where s.id = v_smelt.id;
-                v_count := v_count + 1;
-            end if;
+            begin
+                if smelt.purge(v_smelt) then
+                    delete from smelt.purge_failures as f where f.smelt_id = v_smelt.id;
+                    v_count := v_count + 1;
+                end if;
+            exception when others then
+                perform smelt.postpone_purge(v_smelt.id, sqlerrm);
+                v_failed := v_failed || jsonb_build_object('smelt_id', v_smelt.id, 'error', sqlerrm);
+            end;
         end loop;
-        return jsonb_build_object('purged', v_count);
+        return jsonb_build_object('purged', v_count, 'failed', v_failed);
     end
     $$;
 
@@ -279,8 +418,9 @@ create function public.heartbeat_worker(worker_id text, info jsonb, leaving bool
     $$;
 
 revoke all on function
-    smelt.claim_outbox, smelt.settle_outbox, smelt.is_expired, smelt.mark_expired, smelt.take_janitor,
-    smelt.leave_janitor, smelt.expired, smelt.list_expired, smelt.confirm_purged, smelt.heartbeat_worker,
+    smelt.claim_outbox, smelt.settle_outbox, smelt.is_expired, smelt.postpone_purge, smelt.mark_expired,
+    smelt.take_janitor, smelt.leave_janitor, smelt.smelts_to_purge, smelt.sweep_objects, smelt.expired,
+    smelt.list_expired, smelt.purge, smelt.confirm_purged, smelt.heartbeat_worker,
     public.claim_outbox, public.settle_outbox, public.list_expired, public.confirm_purged, public.heartbeat_worker
     from public, anon, authenticated, service_role;
 grant execute on function

@@ -19,14 +19,24 @@ begin
     v_list := public.list_expired('janitor');
     v_path := v_list -> 'objects' -> 0 ->> 'path';
     assert jsonb_array_length(v_list -> 'objects') = 1 and v_list -> 'smelts' = jsonb_build_array(v_done), v_list;
-    assert public.confirm_purged(array[v_path], array[v_done]) = '{"purged": 0}';
+    assert public.confirm_purged(array[v_path], array[v_done]) = jsonb_build_object(
+        'purged', 0,
+        'failed', jsonb_build_array(
+            jsonb_build_object('smelt_id', v_done, 'error', format('the object %s is still there', v_path))
+        )
+    );
+    perform pg_temp.become('postgres');
+    assert exists (select from smelt.purge_failures as f where f.smelt_id = v_done);
     assert (pg_temp.smelt(v_done)).audio_state = 'removing', 'what is still there is not purged';
     perform pg_temp.become('postgres');
     perform set_config('storage.allow_delete_query', 'true', true);
     delete from storage.objects where name = v_path;
     perform pg_temp.become('service_role');
-    assert public.confirm_purged(array[v_path], array[v_done]) = '{"purged": 2}';
+    assert public.confirm_purged(array[v_path], array[v_done]) = '{"purged": 2, "failed": []}';
     assert (pg_temp.smelt(v_done)).audio_state = 'removed';
+    perform pg_temp.become('postgres');
+    assert not exists (select from smelt.purge_failures);
+    perform pg_temp.become('service_role');
     assert public.list_expired('janitor') = '{"objects": [], "smelts": []}';
 
     perform pg_temp.become('postgres');

@@ -20,6 +20,11 @@ begin
             ('files => ''[{"filename": "a.mp3"}]''', 'PT400 invalid_request'),
             ('files => ''[{"filename": "a.mp3", "size_bytes": -1}]''', 'PT400 invalid_request'),
             ('files => ''[{"filename": " ", "size_bytes": 1}]''', 'PT400 invalid_request'),
+            ('files => E''[{"filename": "a\\u001b[2J.mp3", "size_bytes": 1}]''', 'PT400 invalid_request'),
+            ('files => E''[{"filename": "a\\n.mp3", "size_bytes": 1}]''', 'PT400 invalid_request'),
+            ('files => E''[{"filename": "a\\u001f.mp3", "size_bytes": 1}]''', 'PT400 invalid_request'),
+            ('files => E''[{"filename": "a\\u007f.mp3", "size_bytes": 1}]''', 'PT400 invalid_request'),
+            ('files => E''[{"filename": "a\\u009b2J.mp3", "size_bytes": 1}]''', 'PT400 invalid_request'),
             ('files => ''["a.mp3"]''', 'PT400 invalid_request'),
             ('files => ''{}''', 'PT400 invalid_request'),
             ('text_input => ''notes'', mode => ''both''', 'PT400 invalid_request'),
@@ -29,6 +34,7 @@ begin
             ('text_input => ''notes'', idempotency_key => ''''', 'PT400 invalid_request'),
             ('files => ''[{"filename": "empty.mp3", "size_bytes": 0}]''', null),
             ('files => ''[{"filename": "no extension", "size_bytes": 1}]''', null),
+            ('files => E''[{"filename": "\\u00a0\\u00fc \\u4f1a.mp3", "size_bytes": 1}]''', null),
             ('files => ''[]'', text_input => ''notes''', null)
         ) as c (arguments, wanted)
     loop

@@ -1,4 +1,5 @@
--- Nothing new since the caller's `seq`: only that, and the place in the queue while there is one. Segments come after a
+-- Nothing new since the caller's `seq`: only that, whether a worker is running, and the place in the queue while there
+-- is one. Segments come after a
 -- `seq`, by default all of them; their words to who asks, where there are any.
 do $$
 declare
@@ -24,7 +25,7 @@ begin
         assert v_state -> 'segments' -> 0 ->> 'file_id' = v_claim -> 'files' -> i ->> 'id', v_state;
     end loop;
     assert public.get_smelt(v_id, (v_state ->> 'seq')::bigint)
-        = jsonb_build_object('id', v_id, 'seq', v_state -> 'seq', 'next_poll_s', 2);
+        = jsonb_build_object('id', v_id, 'seq', v_state -> 'seq', 'next_poll_s', 2, 'worker_online', false);
     assert jsonb_array_length(public.get_smelt(v_id) -> 'segments') = 2;
     assert not public.get_smelt(v_id) -> 'segments' -> 0 ? 'words';
     assert public.get_smelt(v_id, with_words => true) -> 'segments'
@@ -51,7 +52,9 @@ begin
     assert pg_temp.claim() is not null;
     perform pg_temp.become('authenticated', v_user);
     assert public.get_smelt(v_next, (v_state ->> 'seq')::bigint)
-        = jsonb_build_object('id', v_next, 'seq', v_state -> 'seq', 'next_poll_s', 5, 'queue_position', 1);
+        = jsonb_build_object(
+            'id', v_next, 'seq', v_state -> 'seq', 'next_poll_s', 5, 'queue_position', 1, 'worker_online', false
+        );
     v_many := public.get_smelts(jsonb_build_array(jsonb_build_object('id', v_next, 'after_seq', v_state -> 'seq')));
     assert v_many -> 'smelts' -> 0 -> 'queue_position' = '1', v_many;
 

@@ -28,7 +28,7 @@ begin
     assert public.confirm_purged(
         array(select o ->> 'path' from jsonb_array_elements(v_list -> 'objects') as o),
         array(select id::uuid from jsonb_array_elements_text(v_list -> 'smelts') as id)
-    ) = '{"purged": 4}';
+    ) = '{"purged": 4, "failed": []}';
     perform pg_temp.become('postgres');
     assert (select array_agg(id) = array[v_kept] from public.smelts);
 end

@@ -124,11 +124,12 @@ def test_in_the_foreground_it_ends_when_told_to(folder: Path, number: signal.Sig
             assert process.poll() is None
         processes = family(supervisor(folder))
         with psycopg.connect(status(folder)["DB_URL"]) as connection, pytest.raises(psycopg.errors.UndefinedTable):
-            connection.execute("select from shown_in_the_log")
+            connection.execute('select from "shown_in_the_log\x1b[2J\x9b2J"')
         while not ((line := process.stdout.readline()).startswith("postgres ") and "shown_in_the_log" in line):
             assert process.poll() is None
         process.send_signal(number)
         assert process.wait(60) == code
+    assert r"shown_in_the_log\u001b[2J\u009b2J" in line
     assert_gone(processes)
 
 

@@ -80,7 +80,7 @@ class People:
         self.api_url = project.api_url
         self._made: list[str] = []
         other, owner = sign_up(project), sign_up(project)
-        self.owner_id = owner.id
+        self.owner_id, self.other_id = owner.id, other.id
         self.by_name = {
             "visitor": Caller(project, project.anon_key),
             "another user": Caller(project, project.anon_key, other.access_token),
@@ -394,6 +394,61 @@ def test_a_channel_is_heard_by_those_who_may_listen_and_carries_what_workers_say
     assert carried == TABLE[f"broadcast on {name}"]
 
 
+def _feed_of(people: People, who: str) -> str:
+    """A private channel that this caller may join."""
+    if who == "visitor":
+        return f"smelt:{people.make('visitor')['id']}"
+    return f"feed:{people.other_id if who == 'another user' else people.owner_id}"
+
+
+def _condition_met(value: object) -> str:
+    """A condition of a filter that this value of a column meets."""
+    match value:
+        case None:
+            return "is.null"
+        case bool() | list() | dict():
+            return "not.is.null"
+        case _:
+            return f"eq.{value}"
+
+
+def _learned(people: People, who: str, table: str) -> set[str]:
+    """The columns that a caller learns of a row when its owner deletes it: from the change and from the filters met."""
+    smelt = people.make_completed()
+    query = {OWNED_ROWS[table]: f"eq.{smelt['id']}"}
+    [row] = people.worker.http.get(f"/rest/v1/{table}", params=query).json()
+    unfiltered = {"event": "DELETE", "schema": "public", "table": table}
+    filters = [f"{column}={_condition_met(value)}" for column, value in row.items()]
+    wishes = [unfiltered, *({**unfiltered, "filter": condition} for condition in filters)]
+    caller = people.by_name[who]
+    with connected(people.api_url, caller.key) as socket:
+        ids = socket.subscribe(_feed_of(people, who), caller.token, wishes)
+        if ids is None:
+            return set()
+        people.owner.call("delete_smelt", smelt_id=smelt["id"])
+        change = socket.next_change()
+    met = {column for column, wish_id in zip(row, ids[1:], strict=True) if wish_id in change["ids"]}
+    assert change["data"]["old_record"].items() <= row.items()
+    return met | change["data"]["old_record"].keys()
+
+
+DELETED: Final = {
+    f"{what} of a deleted row of {table}"
+    for what in ("learn the id", "learn any other column")
+    for table in ("smelts", "smelt_files")
+}
+
+
+@pytest.mark.parametrize("table", ["smelts", "smelt_files"])
+def test_deleted_rows_show_their_id_alone_whatever_the_filter(people: People, table: str) -> None:
+    learned = {who: _learned(people, who, table) for who in CALLERS}
+    people.clear()
+    the_id = {who: "id" in columns for who, columns in learned.items()}
+    more = {who: columns > {"id"} for who, columns in learned.items()}
+    assert the_id == TABLE[f"learn the id of a deleted row of {table}"], learned
+    assert more == TABLE[f"learn any other column of a deleted row of {table}"], learned
+
+
 def test_the_table_names_every_function_and_table_there_is(people: People) -> None:
     """What a new migration adds is open to nobody until somebody has thought about who may have it."""
     served = {path for caller in people.by_name.values() for path in caller.http.get("/rest/v1/").json()["paths"]}
@@ -404,4 +459,4 @@ def test_the_table_names_every_function_and_table_there_is(people: People) -> No
 
 def test_everything_in_the_table_is_tried() -> None:
     channels = {f"{verb} {channel}" for verb in ("listen on", "broadcast on") for channel in CHANNELS}
-    assert set(TABLE) == TRIES.keys() | channels
+    assert set(TABLE) == TRIES.keys() | channels | DELETED

@@ -59,6 +59,7 @@ class RealtimeConnection:
         self._token_keeper: asyncio.Task[None] | None = None
         self._listeners: list[StateListener] = []
         self._dialling = asyncio.Lock()
+        self._refusal: Unauthorized | None = None
         self._next_join_at = 0.0
         self._backoff = Backoff(self._pace.stable_s)
         self._reconnect_count = 0
@@ -139,7 +140,10 @@ class RealtimeConnection:
         await self._pace_joins()
         if (socket := self._room_for(topic)) is not None:
             return socket
+        refusal = self._refusal
         async with self._dialling:
+            if self._refusal is not refusal:  # All channels that waited for a dial get its answer.
+                raise Unauthorized(str(self._refusal))
             return self._room_for(topic) or await self._dial()
 
     def lost(self, membership: Membership) -> None:
@@ -190,12 +194,13 @@ class RealtimeConnection:
 
     async def _open(self) -> Socket:
         self._update_state(dialling=True)
-        token = await self._tokens.current()
         try:
+            token = await self._tokens.current()
             # Each socket has its own time to go, so that they do not all move at once.
             pace = replace(self._pace, recycle_s=self._pace.recycle_s * random.uniform(0.75, 1.0))
             socket = await Socket.open(self._url, self._key, token, pace)
         except Unauthorized as exc:
+            self._refusal = exc
             self._last_error = str(exc)
             self._update_state()
             raise
@@ -222,7 +227,7 @@ class RealtimeConnection:
         reason = socket.lost.result()
         if socket.seat_count:
             self._reconnect_count += 1
-            self._backoff.lost(socket.age_s)
+            self._backoff.lost(socket.age_s, token_expired=socket.token_expired)
             self._last_error = reason
         count = socket.seat_count
         logger.info("Realtime socket with %s channels is gone after %.0f s: %s", count, socket.age_s, reason)

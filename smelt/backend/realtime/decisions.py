@@ -14,6 +14,8 @@ _TOKEN_TURNED_DOWN: Final = re.compile(
 _RATE_LIMITED: Final = re.compile(r"RateLimitReached|too many", re.IGNORECASE)
 _NEVER_VALID: Final = re.compile(r"TopicNameRequired|UnableToReplayMessages")
 
+# A gateway issues tokens for hours; one that expired sooner than this had expired almost when it was issued.
+_MIN_TOKEN_LIFETIME_S: Final = 5.0
 
 # Who hears nothing for half of the time between heartbeats asks at once, and doubts that an answer will come after a
 # quarter of the time that it has: what the platform usually does takes a fraction of a second.
@@ -116,6 +118,31 @@ def _after_error(reason: str, *, joining: bool, can_renew: bool) -> Next:
     return Rejoin("soon")
 
 
+@dataclass
+class SocketToken:
+    """The token of one socket; `is_issued` if the gateway issued it for this connection, in place of an opaque key.
+
+    Such a token can't be renewed: a new socket brings a new one. One that was never accepted is not replaced, since the
+    next one would be refused too.
+    """
+
+    is_issued: bool
+    was_accepted: bool = False
+    is_expired: bool = False
+
+    def accept(self) -> None:
+        """The server accepted a join."""
+        self.was_accepted = True
+
+    def refuse(self, left: JoinRefused | ChannelFailed) -> bool:
+        """The server reported an error; return True if it means that the token expired."""
+        if _TOKEN_TURNED_DOWN.search(left.reason) is None:
+            self.was_accepted = True  # The server checks the token first.
+        else:
+            self.is_expired = self.is_issued and self.was_accepted
+        return self.is_expired
+
+
 def may_reuse(left: Left) -> bool:
     """True when the topic may be joined again on the same socket.
 
@@ -135,7 +162,8 @@ def dial_error(status: int | None, reason: str) -> SmeltError | None:
 class Backoff:
     """Counts failures in a row of a whole connection, to wait longer after each.
 
-    Sockets that break together are one failure, and a socket that lasted `stable_s` starts the count anew.
+    Sockets that break together are one failure, and a socket that lasted `stable_s` starts the count anew. So does one
+    whose token expired, which is not a failure, unless the token expired within seconds.
     """
 
     stable_s: float
@@ -151,9 +179,13 @@ class Backoff:
         """A socket is open."""
         self.waiting = False
 
-    def lost(self, age_s: float) -> None:
-        """An open socket broke after `age_s` seconds."""
-        if not self.waiting:
+    def lost(self, age_s: float, *, token_expired: bool = False) -> None:
+        """An open socket broke, or its token expired, after `age_s` seconds."""
+        if self.waiting:
+            return
+        if token_expired and age_s >= _MIN_TOKEN_LIFETIME_S:
+            self.failures = 0
+        else:
             self.failures = 1 if age_s >= self.stable_s else self.failures + 1
             self.waiting = True
 

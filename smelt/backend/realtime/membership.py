@@ -161,7 +161,8 @@ class Membership:
             self._settled.clear()
             socket.stand_up(seat)
         stable = joined_at is not None and time.monotonic() - joined_at >= self._pace.stable_s
-        self._failures = 1 if stable else self._failures + 1
+        if not isinstance(left, SocketLost):  # Those are failures of the connection, which waits before it dials again.
+            self._failures = 1 if stable else self._failures + 1
         if joined_at is not None:
             # What concerns all channels of a socket is told once, by whoever has the sockets.
             self._level = logging.DEBUG if isinstance(left, SocketLost) else logging.INFO

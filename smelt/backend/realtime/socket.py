@@ -28,6 +28,7 @@ from smelt.backend.realtime.decisions import (
     Rest,
     Retire,
     SocketLost,
+    SocketToken,
     dial_error,
     error_reason,
     may_reuse,
@@ -46,8 +47,9 @@ CLOSE_S: Final = 2.0
 class Socket:
     """An open websocket with up to a hundred channels; `lost` is done when it is of no more use."""
 
-    def __init__(self, client: AsyncRealtimeClient, pace: Pace) -> None:
+    def __init__(self, client: AsyncRealtimeClient, pace: Pace, token: SocketToken) -> None:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._token = token
         self._client = client
         # The client has no way to let go of a silent connection, and none to tell that it stopped listening.
         self._websocket = client._ws_connection
@@ -76,7 +78,7 @@ class Socket:
         except BaseException:
             await client.close()
             raise
-        return cls(client, pace)
+        return cls(client, pace, SocketToken(is_issued=token is None))
 
     @property
     def seat_count(self) -> int:
@@ -87,6 +89,11 @@ class Socket:
     def token(self) -> str | None:
         """The token that joins go out with."""
         return self._client.access_token
+
+    @property
+    def token_expired(self) -> bool:
+        """True if it was retired because the token that came with the connection expired."""
+        return self._token.is_expired
 
     @property
     def age_s(self) -> float:
@@ -212,6 +219,7 @@ class Socket:
             return
         self._pulse.feel()
         if state is RealtimeSubscribeStates.SUBSCRIBED:
+            self._token.accept()
             seat.accept(self._pace.join_timeout_s)
         elif state is RealtimeSubscribeStates.CLOSED:
             seat.end(ClosedByServer())
@@ -219,7 +227,12 @@ class Socket:
             seat.end(SocketLost(_close_reason(error)))
         else:
             reason = error_reason(str(error))
-            seat.end(ChannelFailed(reason) if seat.accepted else JoinRefused(reason))
+            self._refused(seat, ChannelFailed(reason) if seat.accepted else JoinRefused(reason))
+
+    def _refused(self, seat: Seat, left: ChannelFailed | JoinRefused) -> None:
+        if self._token.refuse(left):
+            self.retire(left.reason)
+        seat.end(left)
 
     def _part_with(self, channel: AsyncRealtimeChannel, *, is_joined: bool) -> None:
         # The client forgets a channel that the server closed; an answer to its leaving would reach nobody.

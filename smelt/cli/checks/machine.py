@@ -12,27 +12,28 @@ from typing import TYPE_CHECKING, Final
 from smelt.cli.checks.finding import Finding, found
 from smelt.cli.checks.language_model import language_model_finding
 from smelt.cli.demo import STANDUP
+from smelt.distribution import install_command
 from smelt.errors import SettingsError
 from smelt.settings import WorkerSettings
 
 if TYPE_CHECKING:
     from smelt.processor.options import WorkerOptions
 
-_INSTALL: Final = "pip install 'smelt[processor]'"
 _ROOM_BYTES: Final = 2 * 1024**3
 """A recording of the longest and largest kind, and what it decodes to."""
 
 
 async def machine_findings(settings: WorkerSettings) -> AsyncIterator[Finding]:
     """Look at this machine as one that a worker would run on."""
+    install = install_command("processor")
     if any(importlib.util.find_spec(package) is None for package in ("faster_whisper", "av", "prometheus_client")):
-        yield Finding("processor", "warn", "is not installed, so that no worker can run here", _INSTALL)
+        yield Finding("processor", "warn", "is not installed, so that no worker can run here", install)
         return
     from smelt.cli.worker import worker_options
 
     options = worker_options(settings)
     yield await found("model", _model(options), "see SMELT_MODEL in .env.example")
-    yield await found("decoding", _decoding(), _INSTALL)
+    yield await found("decoding", _decoding(), install)
     yield await found("synthesis", _synthesis(options), "see SMELT_LLM_BASE_URL in .env.example")
     yield await found("disk", _disk(settings.temp_dir), "set SMELT_TEMP_DIR")
 
@@ -65,7 +66,9 @@ def _decode() -> Finding:
         try:
             recording = decode(STANDUP, Path(folder) / "pcm", probe(STANDUP, limits), limits, lambda _share: True)
         except FileFault as exc:
-            return Finding("decoding", "fail", f"{STANDUP.name}: {exc}", f"install it again: {_INSTALL}")
+            return Finding(
+                "decoding", "fail", f"{STANDUP.name}: {exc}", "install PyAV again: pip install --force-reinstall av"
+            )
     took_s = time.monotonic() - began_s
     seen = f"{recording.duration_s:.0f} s of {STANDUP.name} in {took_s:.2f} s with PyAV, no ffmpeg needed"
     return Finding("decoding", "ok", seen)

@@ -6,6 +6,8 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from smelt.pickling import PicklableError
+
 VERSION_HEADER: Final = "x-supabase-api-version"
 ERROR_CODES_VERSION: Final = "2024-01-01"
 """Clients that ask for this version of the API get the error's code as `code`; older ones the HTTP status."""
@@ -13,7 +15,7 @@ ERROR_CODES_VERSION: Final = "2024-01-01"
 _VERSION: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
-class AuthRefusal(Exception):
+class AuthRefusal(PicklableError):
     """A request that is answered with an error body of the platform."""
 
     def __init__(self, status: int, error_code: str, message: str, **more: object) -> None:

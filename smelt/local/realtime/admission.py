@@ -16,12 +16,13 @@ from smelt.local.realtime.presence import CallLimit
 from smelt.local.realtime.protocol import TOPIC_PREFIX, Frame, Version
 from smelt.local.realtime.server import Realtime
 from smelt.local.realtime.tokens import Token, TokenRefused, check_token
+from smelt.pickling import PicklableError
 
 _ALL_READABLE: Final = frozenset({"broadcast", "presence"})
 _NO_DATABASE: Final = "UnableToConnectToProject: Realtime was unable to connect to the project database"
 
 
-class TooManyJoins(Exception):
+class TooManyJoins(PicklableError):
     """The project's clients join too often just now."""
 
 

@@ -15,6 +15,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool
 
 from smelt.local.realtime.tokens import Token
+from smelt.pickling import PicklableError
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ select set_config('role', %(role)s, true),
 """
 
 
-class DatabaseUnavailable(Exception):
+class DatabaseUnavailable(PicklableError):
     """Postgres cannot be asked just now."""
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from smelt.local.realtime.protocol import Json
+from smelt.pickling import PicklableError
 
 ACTIONS: Final = frozenset({"INSERT", "UPDATE", "DELETE"})
 OPERATORS: Final = frozenset(
@@ -18,7 +19,7 @@ _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _QUOTE_OPENS_AFTER: Final = frozenset(".(,")
 
 
-class BindingRefused(Exception):
+class BindingRefused(PicklableError):
     """A wish that cannot be fulfilled; the sentence is the `message` of the system event."""
 
 

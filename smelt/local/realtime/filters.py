@@ -12,6 +12,7 @@ from smelt.local.realtime.authorization import Connection, Pool
 from smelt.local.realtime.bindings import Binding, BindingRefused, Filter
 from smelt.local.realtime.catalog import PublishedTable
 from smelt.local.realtime.conditions import Condition
+from smelt.pickling import PicklableError
 
 MAX_LISTED: Final = 100
 
@@ -94,7 +95,7 @@ class Filters:
         return row is not None and row[0] is not None and row[0] is not condition.filter.negated
 
 
-class _FilterRefused(Exception):
+class _FilterRefused(PicklableError):
     pass
 
 

@@ -6,11 +6,12 @@ from typing import Final, TypeGuard
 
 from smelt.local.realtime.bindings import inspect
 from smelt.local.realtime.protocol import Json, dump
+from smelt.pickling import PicklableError
 
 MAX_REPLAY: Final = 25
 
 
-class JoinRefused(Exception):
+class JoinRefused(PicklableError):
     """A join that fails; the sentence is the `reason` of the reply."""
 
 

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 from smelt.local.realtime.hub import ChannelKey
 from smelt.local.realtime.protocol import Json, Push, UserBroadcast, dump
+from smelt.pickling import PicklableError
 
 _BLANK = "can't be blank"
 _INVALID = "is invalid"
 
 
-class BadJson(ValueError):
+class BadJson(PicklableError, ValueError):
     """A body that is no JSON."""
 
 
-class InvalidMessages(ValueError):
+class InvalidMessages(PicklableError, ValueError):
     """Messages that cannot be sent; `errors` says what is wrong with each."""
 
     def __init__(self, errors: Json) -> None:

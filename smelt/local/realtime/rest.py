@@ -21,6 +21,7 @@ from smelt.local.realtime.requests import (
 )
 from smelt.local.realtime.server import Realtime
 from smelt.local.realtime.tokens import Token, TokenRefused, check_token
+from smelt.pickling import PicklableError
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -170,7 +171,7 @@ class Rest:
         return bytes(body)
 
 
-class _Answer(Exception):
+class _Answer(PicklableError):
     """An answer that is given before the request was understood."""
 
     def __init__(self, response: Response) -> None:

@@ -15,6 +15,7 @@ from smelt.local.realtime.mailbox import Incoming, Mailbox
 from smelt.local.realtime.protocol import Malformed, Version, decode_binary, decode_text
 from smelt.local.realtime.server import Realtime
 from smelt.local.realtime.tokens import Token, TokenRefused, check_token
+from smelt.pickling import PicklableError
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class Socket:
         logger.warning("a socket that reads too slowly is dropped")
 
 
-class _Refused(Exception):
+class _Refused(PicklableError):
     """The socket is not let in; the sentence is the answer's."""
 
     def __init__(self, sentence: str, *, status: int = 401) -> None:

@@ -7,6 +7,7 @@ from math import floor
 import jwt
 
 from smelt.local.keys import ALGORITHM, Keys
+from smelt.pickling import PicklableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Token:
     expires_at: float
 
 
-class TokenRefused(Exception):
+class TokenRefused(PicklableError):
     """A token that is not accepted; the sentence is the server's, and each occasion has its own."""
 
     def __init__(

@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from smelt.local.storage import refusal
 from smelt.local.storage.media import SIZE_PATTERN, parse_size
+from smelt.pickling import PicklableError
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 
@@ -42,7 +43,7 @@ async def read_body(request: Request) -> object:
         raise refusal.unreadable_body(message) from None
 
 
-class BadJson(ValueError):
+class BadJson(PicklableError, ValueError):
     """A text that is no JSON, or more than can be held."""
 
 

@@ -3,8 +3,10 @@
 Nearly every refusal travels as HTTP 400; the status that it means is in the body, as `statusCode`.
 """
 
+from smelt.pickling import PicklableError
 
-class Refusal(Exception):
+
+class Refusal(PicklableError):
     """A request that is answered with an error body of the platform."""
 
     def __init__(self, status_code: int, error: str, code: str, message: str, *, http_status: int = 400) -> None:

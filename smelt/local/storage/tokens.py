@@ -12,13 +12,14 @@ from starlette.requests import Request
 
 from smelt.local.keys import ALGORITHM, Claims, Keys
 from smelt.local.storage import refusal
+from smelt.pickling import PicklableError
 
 UPLOAD_URL_LIFETIME_S: Final = 7200
 
 _BEARER: Final = re.compile(r"bearer\s+", re.IGNORECASE)
 
 
-class TokenRefused(Exception):
+class TokenRefused(PicklableError):
     """A token that is not accepted; the message says why."""
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 from typing import TYPE_CHECKING
 
+from smelt.distribution import install_command
 from smelt.errors import SettingsError
 from smelt.processor.options import WorkerOptions
 from smelt.processor.synthesis.extractive import ExtractiveSynthesizer
@@ -33,7 +34,7 @@ def endpoint_options(options: WorkerOptions) -> "EndpointOptions | None":
     if not options.llm_base_url.startswith(("http://", "https://")):
         raise SettingsError(f"SMELT_LLM_BASE_URL wants http:// or https://, not {options.llm_base_url!r}")
     if importlib.util.find_spec("openai") is None:
-        raise SettingsError("SMELT_LLM_BASE_URL needs the extra `llm`: pip install 'smelt[llm]'")
+        raise SettingsError(f"SMELT_LLM_BASE_URL needs the extra `llm`: {install_command('llm')}")
     from smelt.processor.synthesis.llm.endpoint import EndpointOptions
 
     return EndpointOptions(

@@ -21,6 +21,7 @@ class ScriptedRealtime:
         self.url = ""
         self.sockets: list[ServerConnection] = []
         self.opened_count = 0
+        self.dial_count = 0
         self.frames: list[Frame] = []
         self.on_frame: Answer | None = None
         self.refuse_with: HTTPStatus | None = None
@@ -56,6 +57,7 @@ class ScriptedRealtime:
     def check(self, _: ServerConnection, request: Request) -> Response | None:
         """Refuse the handshake when told to."""
         assert urlsplit(request.path).path == "/realtime/v1/websocket"
+        self.dial_count += 1
         if self.refuse_with is None:
             return None
         return Response(self.refuse_with.value, self.refuse_with.phrase, request.headers.__class__(), b"")

@@ -189,7 +189,8 @@ def test_every_definer_function_is_meant_to_be_called(untouched: Database) -> No
         "select oid::regproc::text from pg_catalog.pg_proc where prosecdef and pronamespace = 'smelt'::regnamespace"
     )
     called = set().union(*(_callable_by(role) for role in ROLES))
-    assert {name for (name,) in rows} == {name for name in called if name.startswith("smelt.")} | {"smelt.check_prompt"}
+    triggers = {"smelt.check_prompt", "smelt.notify_deletion"}
+    assert {name for (name,) in rows} == {name for name in called if name.startswith("smelt.")} | triggers
 
 
 def test_every_foreign_key_has_an_index(untouched: Database) -> None:

@@ -300,6 +300,7 @@ def test_nobody_sees_a_state_that_is_not_committed(database: Database, client: C
             "id",
             "seq",
             "next_poll_s",
+            "worker_online",
         }
     assert client("get_smelt", smelt_id=created["id"])["status"] == "completed"
 

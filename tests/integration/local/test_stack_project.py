@@ -1,5 +1,6 @@
 """What an embedded stack reads from a `supabase/` folder, and the keys it hands out."""
 
+import time
 from pathlib import Path
 
 import jwt
@@ -30,6 +31,16 @@ def test_the_keys_are_those_of_the_supabase_cli() -> None:
         keys.resolve_api_key("sb_publishable_of_another_project")
 
 
+def test_an_opaque_key_is_replaced_by_a_new_token_that_expires() -> None:
+    keys = Keys(opaque_key_lifetime_s=20)
+    before_s = int(time.time())
+    for key, role in ((keys.publishable_key, "anon"), (keys.secret_key, "service_role")):
+        claims = keys.resolve_api_key(key)
+        assert claims["role"] == role
+        assert before_s + 20 <= claims["exp"] <= time.time() + 20
+    assert keys.to_token(keys.anon_key) == keys.anon_key == ANON_KEY
+
+
 def test_settings_come_from_config_toml(tmp_path: Path) -> None:
     config = """
     [api]
@@ -40,6 +51,7 @@ def test_settings_come_from_config_toml(tmp_path: Path) -> None:
     file_size_limit = "50MiB"
     [auth]
     jwt_expiry = 60
+    opaque_key_jwt_expiry = 20
     enable_signup = false
     enable_anonymous_sign_ins = false
     minimum_password_length = 8
@@ -50,7 +62,11 @@ def test_settings_come_from_config_toml(tmp_path: Path) -> None:
     assert (project.schemas, project.max_rows) == (("public", "other"), 7)
     assert (project.file_size_limit, project.max_body_bytes) == (50 * 1024**2, 2 * 1024**2)
     assert project.auth == AuthRules(
-        allows_sign_up=False, allows_anonymous=False, password_min_characters=8, token_lifetime_s=60
+        allows_sign_up=False,
+        allows_anonymous=False,
+        password_min_characters=8,
+        token_lifetime_s=60,
+        opaque_key_lifetime_s=20,
     )
     assert project.realtime == RealtimeLimits(max_events_per_s=2500, max_joins_per_s=100)
     assert Project.read(write_project(tmp_path / "default")) == Project()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -131,6 +131,64 @@ async def test_more_than_one_list_of_results_goes_at_once(
     monkeypatch.setattr(WorkerCalls, "list_expired", lambda calls, worker_id: listing(calls, worker_id, max_count=1))
     await work_once(kept, tmp_path)
     assert kept.count("select count(*) from smelts where is_anonymous and status = 'failed'") == 0
+
+
+@contextmanager
+def referencing(kept: Kept, table: str, row_id: object) -> Iterator[None]:
+    """A row of a table of the app, whose foreign key says nothing of what happens on delete."""
+    kept.change(f"create table app (row_id uuid references {table} (id))")
+    kept.change("insert into app values (%s)", row_id)
+    try:
+        yield
+    finally:
+        kept.change("drop table app")
+
+
+async def test_purge_goes_on_past_a_smelt_that_a_row_of_the_app_references(
+    kept: Kept, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with customer(kept) as app:
+        smelts = [await app.create(text_input=text) for text in ("One", "Two", "Three")]
+        for created in smelts:
+            await app.calls.cancel_smelt(created.id)
+        kept.change("update smelts set completed_at = completed_at - interval '25 h'")
+        with referencing(kept, "smelts", smelts[0].id):
+            await work_once(kept, tmp_path)
+            assert (await app.state(smelts[0].id)).status == "failed"
+            for created in smelts[1:]:
+                with pytest.raises(NotFound):
+                    await app.calls.get_smelt(created.id)
+            with pytest.raises(RequestRefused, match="on delete set null") as refused:
+                await app.calls.delete_smelt(smelts[0].id)
+            assert refused.value.code == "still_referenced"
+    (warning,) = [line for line in caplog.messages if "could not be purged" in line]
+    assert str(smelts[0].id) in warning
+    assert "app_row_id_fkey" in warning
+    kept.change("update smelt.purge_failures set retry_at = now()")
+    await work_once(kept, tmp_path)
+    assert kept.count("select count(*) from smelts where id = %s", smelts[0].id) == 0
+
+
+async def test_purge_goes_on_past_an_object_that_a_row_of_the_app_references(
+    kept: Kept, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with customer(kept) as app:
+        stuck, free = [await submitted(app, GREETING) for _ in range(2)]
+        for created in (stuck, free):
+            await app.calls.cancel_smelt(created.id)
+        kept.change("update smelts set completed_at = completed_at - interval '25 h'")
+        with psycopg.connect(kept.db_url) as owner:
+            query = "select id from storage.objects where name = %s"
+            [(object_id,)] = owner.execute(query, (path_of(stuck),)).fetchall()
+        with referencing(kept, "storage.objects", object_id):
+            await work_once(kept, tmp_path)
+            with pytest.raises(NotFound):
+                await app.calls.get_smelt(free.id)
+            assert kept.bytes_of() == 1
+        assert any(path_of(stuck) in line for line in caplog.messages if "could not be removed" in line)
+        kept.change("update smelt.purge_failures set retry_at = now()")
+        await work_once(kept, tmp_path)
+        assert kept.count("select count(*) from smelts where id = %s", stuck.id) == 0
 
 
 async def test_what_was_never_submitted_goes_after_a_day(kept: Kept, tmp_path: Path) -> None:

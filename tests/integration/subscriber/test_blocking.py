@@ -1,6 +1,7 @@
 """The client without await does the same."""
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -116,6 +117,20 @@ def test_a_subscription_that_is_closed_calls_nobody(app: blocking.Client) -> Non
     app.cancel(created.id)
     assert isinstance(list(app.watch(created.id))[-1], smelt.Failed)
     assert told == []
+
+
+def get_unknown_smelt(url: str, anon_key: str) -> None:
+    with blocking.connect(url, anon_key) as client:
+        client.get(UUID(int=0))
+
+
+def test_pool_returns_a_refused_call_as_its_class(workshop: Stack) -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        result = pool.apply_async(get_unknown_smelt, (workshop.api_url, workshop.anon_key))
+        with pytest.raises(smelt.NotFound, match="no such smelt") as raised:
+            result.get(timeout=60)
+    assert raised.value.code == "not_found"
+    assert "get_unknown_smelt" in str(raised.value.__cause__)  # The traceback of the child.
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

@@ -23,6 +23,7 @@ from smelt.backend.realtime.decisions import (
     Rest,
     Retire,
     SocketLost,
+    SocketToken,
     Vitals,
     after_leaving,
     dial_error,
@@ -77,6 +78,39 @@ def test_a_join_that_never_can_succeed_is_given_up() -> None:
     assert isinstance(following.error, RequestRefused)
 
 
+@pytest.mark.parametrize(
+    "left",
+    [
+        ChannelFailed("Token has expired 0 seconds ago"),
+        JoinRefused(EXPIRED),
+        JoinRefused("JwtSignatureError: Failed to validate JWT signature"),
+    ],
+)
+def test_an_issued_token_expires_once_the_server_refuses_it_after_it_was_accepted(
+    left: JoinRefused | ChannelFailed,
+) -> None:
+    joined = SocketToken(is_issued=True)
+    joined.accept()
+    assert joined.refuse(left)
+    refused_for_another_reason = SocketToken(is_issued=True)
+    assert not refused_for_another_reason.refuse(JoinRefused(NOT_ALLOWED))
+    assert refused_for_another_reason.refuse(left)
+    assert not SocketToken(is_issued=True).refuse(left)
+
+
+def test_a_token_of_the_caller_does_not_expire_with_its_socket() -> None:
+    token = SocketToken(is_issued=False)
+    token.accept()
+    assert not token.refuse(ChannelFailed("Token has expired 0 seconds ago"))
+
+
+@pytest.mark.parametrize("reason", [NOT_ALLOWED, "Too many messages per second", "UnableToConnectToProject: x"])
+def test_an_error_about_something_else_does_not_expire_a_token(reason: str) -> None:
+    token = SocketToken(is_issued=True)
+    token.accept()
+    assert not token.refuse(JoinRefused(reason))
+
+
 def test_only_an_answered_refusal_leaves_the_topic_usable_on_its_socket() -> None:
     assert may_reuse(JoinRefused("unmatched topic"))
     assert not any(may_reuse(left) for left in (JoinTimedOut(), ClosedByServer(), ChannelFailed(""), SocketLost("")))
@@ -107,6 +141,18 @@ def test_failures_add_up_until_a_socket_was_stable() -> None:
     backoff.opened()
     backoff.lost(age_s=61)
     assert backoff.failures == 1
+
+
+def test_an_expired_token_is_not_a_failure_unless_it_expired_within_seconds() -> None:
+    backoff = Backoff(stable_s=60)
+    backoff.dial_failed()
+    backoff.opened()
+    backoff.lost(age_s=20, token_expired=True)
+    assert (backoff.failures, backoff.waiting) == (0, False)
+    for count in range(1, 4):
+        backoff.lost(age_s=1, token_expired=True)
+        assert (backoff.failures, backoff.waiting) == (count, True)
+        backoff.opened()
 
 
 def test_a_quiet_socket_gets_a_heartbeat_when_it_is_time() -> None:

@@ -81,4 +81,4 @@ async def test_a_machine_without_the_processor_is_no_failure(monkeypatch: pytest
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     (finding,) = [finding async for finding in machine_findings(WorkerSettings.model_construct())]
     assert (finding.check, finding.level) == ("processor", "warn")
-    assert "smelt[processor]" in (finding.advice or "")
+    assert "[processor]" in (finding.advice or "")

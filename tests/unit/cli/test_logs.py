@@ -103,6 +103,18 @@ def test_the_same_warning_is_written_once_in_a_while_with_how_often_it_was_meant
     assert said.count("every time") == sum("something else" in message for message in said) == 4
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_log_escapes_control_characters(log_format: str) -> None:
+    program = (
+        "import logging; from smelt.cli.logs import write_logs; from smelt.settings import LogSettings;"
+        f"write_logs(LogSettings(log_format='{log_format}'));"
+        r"logging.getLogger('smelt.x').warning('%s', 'a\x1b]52;c;ZQ==\x07\x9b2J\rb')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert r"a\u001b]52;c;ZQ==\u0007\u009b2J" in done.stderr
+    assert [char for char in done.stderr if not char.isprintable() and char != "\n"] == []
+
+
 def test_nobody_writes_past_the_log() -> None:
     """The model hub has a handler of its own when it is first used."""
     program = (

@@ -26,15 +26,20 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_the_version_is_told_without_a_command() -> None:
     done = smelt("--version")
-    assert (done.returncode, done.stdout.strip()) == (0, version("smelt"))
+    assert (done.returncode, done.stdout.strip()) == (0, version("supabase-smelt"))
 
 
 def test_a_missing_extra_is_told_in_a_sentence() -> None:
     done = smelt("worker", "--once", before="sys.modules['av'] = None")
     assert done.returncode == 2
     assert "av is not installed" in done.stderr
-    assert "smelt[processor" in done.stderr
+    assert "[processor,local]" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_warnings_of_libraries_escape_control_characters() -> None:
+    done = smelt("serve", after=r"import logging; logging.getLogger('asyncio').warning('a\x1b[2Jb')")
+    assert done.stderr.endswith("\na\\u001b[2Jb\n")
 
 
 def test_the_gateway_is_said_to_be_missing() -> None:

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from smelt.cli.connection_note import LIVE_AGAIN, NO_ANSWER, POLLING, RECONNECTING, ConnectionNote
-from smelt.cli.view import JsonView, LiveView, PlainView, print_notices
+from smelt.cli.view import NO_WORKER, JsonView, LiveView, PlainView, print_notices
 from smelt.contract.state import FileState, Snapshot
 from smelt.errors import Unavailable
 from smelt.subscriber.updates import Connected, Disconnected, Progress, Trouble
@@ -17,7 +17,7 @@ NO_READ = Trouble(Unavailable("no answer"))
 NOT_LIVE = Trouble(Unavailable("closed"), live=True)
 
 
-def progress(percentage: float, queue_position: int | None = None) -> Progress:
+def progress(percentage: float, queue_position: int | None = None, *, worker_online: bool | None = None) -> Progress:
     return Progress(
         smelt_id=UUID(int=1),
         status="transcribing",
@@ -26,6 +26,7 @@ def progress(percentage: float, queue_position: int | None = None) -> Progress:
         files=(),
         eta_seconds=30,
         queue_position=queue_position,
+        worker_online=worker_online,
         seq=1,
         run=1,
         attempt=1,
@@ -89,6 +90,27 @@ def test_lines_tell_of_each_place_in_the_queue() -> None:
         view.show(progress(0, queue_position))
     lines = [line.split("...")[1].strip() for line in written.getvalue().splitlines()]
     assert lines == ["(number 3 in the queue)", "(number 2 in the queue)", ""]
+
+
+def test_worker_online_false_prints_the_sentence_instead_of_activity_until_a_worker_is_there() -> None:
+    written = io.StringIO()
+    view = PlainView(Console(file=written, width=100), {}, ConnectionNote(polling=True))
+    for online in (True, False, False, True):
+        view.show(progress(30, worker_online=online))
+    activity, sentence = "30.0 %  Transcribing audio...", f"30.0 %  {NO_WORKER}"
+    assert [line.strip() for line in written.getvalue().splitlines()] == [activity, sentence, activity]
+
+
+def test_worker_online_false_prints_the_sentence_above_the_bars_and_no_activity() -> None:
+    written = io.StringIO()
+    console = Console(file=written, width=80, force_terminal=True, color_system=None)
+    with LiveView(console, {}, ConnectionNote(polling=True)) as view:
+        for _ in range(2):
+            view.show(progress(30, worker_online=False))
+    assert written.getvalue().count(NO_WORKER) == 1
+    assert "Waiting for a worker " in written.getvalue()
+    assert "Transcribing" not in written.getvalue()
+    assert "s left" not in written.getvalue()
 
 
 def test_the_bar_says_what_is_expected_and_that_the_connection_is_lost() -> None:

@@ -18,6 +18,7 @@ from smelt.processor.synthesis.action_items import ActionItem, action_items
 from smelt.processor.synthesis.extractive import NOTHING_SAID, render
 from smelt.processor.synthesis.markdown import as_sentence, capitalised, clock, inline
 from smelt.processor.synthesis.people import names_in
+from smelt.processor.synthesis.prompts import PROMPTS
 from smelt.processor.synthesis.questions import is_question
 from smelt.processor.synthesis.ranking import Ranking
 from smelt.processor.synthesis.sentences import Sentence, sentences_of_segments, sentences_of_text, split_sentences
@@ -291,3 +292,7 @@ def test_transcripts_stay_data_in_markdown() -> None:
     assert clock(59.9) == "00:59"
     assert clock(3661) == "1:01:01"
     assert is_question("could you look at it")
+
+
+def test_prompts_have_one_record_for_each_name_of_the_contract() -> None:
+    assert tuple(prompt.name for prompt in PROMPTS) == DEFAULT_PROMPTS

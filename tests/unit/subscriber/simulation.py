@@ -105,10 +105,10 @@ class Server:
         self.tables[table][row_id] = row
         self._change({"table": table, "type": kind, "record": row})
 
-    def delete(self, table: str, row_id: UUID) -> None:
-        """Remove a row of the user."""
-        del self.tables[table][row_id]
-        self._change({"table": table, "type": "DELETE", "old_record": {"id": str(row_id)}})
+    def delete(self, smelt_id: UUID) -> None:
+        """Delete a smelt of the user."""
+        del self.tables["smelts"][smelt_id]
+        self.broadcast(feed_channel(str(USER)), "smelts_deleted", {"ids": [str(smelt_id)]})
 
     async def play(self, story: Story, pause_s: float) -> None:
         """Let a smelt become what its story says, one step after the other."""
@@ -142,7 +142,7 @@ class Server:
         row = self.states[id]
         place = self.chance.randint(1, 3) if row.status == "pending" else None
         if after_seq is not None and after_seq >= row.seq:
-            return Unchanged(id=id, seq=row.seq, next_poll_s=self.next_poll_s, queue_position=place)
+            return Unchanged(id=id, seq=row.seq, next_poll_s=self.next_poll_s, queue_position=place, worker_online=True)
         return snapshot(row, segments_after or 0, queue_position=place)
 
     def _change(self, change: dict[str, Any]) -> None:

@@ -123,12 +123,13 @@ def assert_told_whole(story: Story, told: list[Update]) -> None:
 def assert_never_back(story: Story, told: list[Update]) -> None:
     """Neither seq, run, stage nor percentage goes back, and no segment is told twice or out of its turn.
 
-    Only the place in the queue may change without the rest.
+    Only what others change may change without the rest: the place in the queue, and whether a worker is online.
     """
     progress = [update for update in told if isinstance(update, Progress)]
     for before, after in pairwise(progress):
         is_newer = (before.run, before.seq) < (after.run, after.seq)
-        assert is_newer or before.model_copy(update={"queue_position": after.queue_position}) == after
+        of_others = {"queue_position": after.queue_position, "worker_online": after.worker_online}
+        assert is_newer or before.model_copy(update=of_others) == after
         if before.run == after.run:
             assert before.percentage <= after.percentage
             assert STAGES.index(before.status) <= STAGES.index(after.status)
@@ -198,7 +199,9 @@ def results(row: Row) -> tuple[Result, ...]:
     return (Result(file_id=FILES[0], filename="a.mp3", content=f"run {row.run}"),)
 
 
-def snapshot(row: Row, segments_after: int = 0, queue_position: int | None = None) -> Snapshot:
+def snapshot(
+    row: Row, segments_after: int = 0, queue_position: int | None = None, *, worker_online: bool = True
+) -> Snapshot:
     return Snapshot(
         id=row.id,
         seq=row.seq,
@@ -209,6 +212,7 @@ def snapshot(row: Row, segments_after: int = 0, queue_position: int | None = Non
         progress=StageProgress(percentage=row.percentage, stage=row.status, message=row.status),
         eta_seconds=None,
         queue_position=queue_position,
+        worker_online=worker_online,
         files=tuple(
             FileState(
                 id=file,

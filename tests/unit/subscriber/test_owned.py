@@ -51,8 +51,7 @@ def file(file_id: UUID, smelt_id: UUID, progress: float = 0) -> dict[str, Any]:
 
 
 def changed(kind: str, row: dict[str, Any], table: str = "smelts") -> RowChange:
-    place = "old_record" if kind == "DELETE" else "record"
-    return RowChange.model_validate({"table": table, "type": kind, place: row})
+    return RowChange.model_validate({"table": table, "type": kind, "record": row})
 
 
 def test_a_change_that_was_overtaken_is_dropped() -> None:
@@ -76,21 +75,57 @@ def test_columns_that_did_not_change_may_be_left_out() -> None:
         owned.take_change(changed("UPDATE", {}))
 
 
-def test_a_delete_of_somebody_else_and_a_foreign_table_are_nothing() -> None:
+def test_a_change_of_a_foreign_table_is_nothing() -> None:
+    assert Owned().take_change(changed("INSERT", {"id": str(uuid4())}, "prompts")) is None
+
+
+def test_deletion_removes_smelts_with_their_files_and_nothing_unknown() -> None:
     owned = Owned()
-    assert owned.take_change(changed("DELETE", {"id": str(uuid4())})) is None
-    assert owned.take_change(changed("INSERT", {"id": str(uuid4())}, "prompts")) is None
+    smelts = [SmeltRow.model_validate(smelt(one)) for one in IDS]
+    files = [FileRow.model_validate(file(UUID(int=10 + place), one)) for place, one in enumerate(IDS)]
+    owned.take_rows(smelts, files)
+    told = owned.take_deletion([IDS[0], IDS[2], uuid4()], 0)
+    assert {(change.kind, change.row.id) for change in told} == {
+        ("delete", row.id) for row in (smelts[0], smelts[2], files[0], files[2])
+    }
+    assert set(owned.smelts) == {IDS[1]}
+    assert set(owned.files) == {files[1].id}
+    assert owned.take_deletion([IDS[0]], 1) == []
+
+
+def test_deletion_leaves_a_tombstone_for_60_s_that_late_changes_and_reads_do_not_pass() -> None:
+    owned = Owned()
+    owned.take_deletion([IDS[0]], 0)
+    owned.take_deletion([IDS[1]], 59)
+    late, late_file = smelt(IDS[0], 9), file(IDS[2], IDS[0])
+    assert owned.take_change(changed("UPDATE", late)) is None
+    assert owned.take_change(changed("INSERT", late_file, "smelt_files")) is None
+    owned.start_read()
+    assert owned.take_rows([SmeltRow.model_validate(late)], [FileRow.model_validate(late_file)]) == []
+    owned.take_deletion([], 60)
+    assert owned.take_change(changed("UPDATE", late)) is not None
+    assert owned.take_change(changed("UPDATE", smelt(IDS[1], 9))) is None
+
+
+def test_a_lost_deletion_is_found_by_the_next_read() -> None:
+    owned = Owned()
+    rows = [SmeltRow.model_validate(smelt(one)) for one in IDS[:2]]
+    files = [FileRow.model_validate(file(UUID(int=10), IDS[0]))]
+    owned.take_rows(rows, files)
+    owned.start_read()
+    told = owned.take_rows(rows[1:], [])
+    assert [(change.kind, change.row.id) for change in told] == [("delete", IDS[0]), ("delete", files[0].id)]
 
 
 def test_a_read_does_not_bring_back_what_changed_meanwhile() -> None:
     owned = Owned()
     first, second, third = (SmeltRow.model_validate(smelt(one)) for one in IDS)
-    owned.take_rows([first, second], [FileRow.model_validate(file(IDS[0], IDS[0]))])
+    owned.take_rows([first, second], [FileRow.model_validate(file(IDS[0], IDS[1]))])
     owned.start_read()
-    owned.take_change(changed("DELETE", {"id": str(first.id)}))
-    owned.take_change(changed("UPDATE", file(IDS[0], IDS[0], 50), "smelt_files"))
+    owned.take_deletion([first.id], 0)
+    owned.take_change(changed("UPDATE", file(IDS[0], IDS[1], 50), "smelt_files"))
     owned.take_change(changed("INSERT", smelt(third.id)))
-    assert owned.take_rows([first, second], [FileRow.model_validate(file(IDS[0], IDS[0], 20))]) == []
+    assert owned.take_rows([first, second], [FileRow.model_validate(file(IDS[0], IDS[1], 20))]) == []
     assert set(owned.smelts) == {second.id, third.id}
     assert owned.files[IDS[0]].progress == 50
 
@@ -150,13 +185,17 @@ STEPS = st.lists(st.tuples(st.sampled_from(IDS), st.sampled_from(["put", "delete
 def test_a_consumer_of_any_pace_ends_up_with_the_rows_as_they_are(steps: list[tuple[UUID, str]]) -> None:
     owned, consumer = Owned(), Consumer()
     server: dict[UUID, dict[str, Any]] = {}
+    deleted: set[UUID] = set()
     for number, (smelt_id, step) in enumerate(steps):
         if step == "put":
-            kind = "UPDATE" if smelt_id in server else "INSERT"
-            server[smelt_id] = smelt(smelt_id, number + 1)
-            consumer.tell(owned.take_change(changed(kind, server[smelt_id])))
+            # A change of a smelt that is deleted already comes late; its id is never used again.
+            late = smelt(smelt_id, number + 1)
+            if smelt_id not in deleted:
+                server[smelt_id] = late
+            consumer.tell(owned.take_change(changed("UPDATE" if smelt_id in owned.smelts else "INSERT", late)))
         elif step == "delete" and server.pop(smelt_id, None) is not None:
-            consumer.tell(owned.take_change(changed("DELETE", {"id": str(smelt_id)})))
+            deleted.add(smelt_id)
+            consumer.tell(*owned.take_deletion([smelt_id], number))
         elif step == "read":
             owned.start_read()
             consumer.tell(*owned.take_rows([SmeltRow.model_validate(row) for row in server.values()], []))

@@ -96,6 +96,32 @@ def test_who_can_only_poll_asks_less_often_when_the_server_says_so_or_does_not_a
     assert fewest <= simulate(follow(), seed=0) <= most
 
 
+def test_a_failed_read_of_a_watch_that_is_gone_does_not_stop_the_reads_of_others() -> None:
+    server = Server(random.Random(0))
+    smelt_ids = [UUID(int=1000), UUID(int=1001)]
+    server.begin([Story((Step(Row(id=smelt_id), None),)) for smelt_id in smelt_ids])
+
+    async def follow() -> bool:
+        async with Client(SimulatedProject(server), polling=False) as client:
+            leaving, staying = [client.watch(smelt_id) for smelt_id in smelt_ids]
+            await anext(leaving)
+            await anext(staying)
+            await asyncio.sleep(60)
+            server.rest = "refused"
+            server.channels[0].lose()
+            since = len(server.requests)
+            await held(lambda: len(server.requests) > since)
+            await leaving.aclose()
+            server.rest = "up"
+            since = len(server.requests)
+            server.channels[0].lose()
+            await asyncio.sleep(60)
+            await staying.aclose()
+            return len(server.requests) > since
+
+    assert simulate(follow(), seed=0)
+
+
 @pytest.mark.parametrize("count", [1, SMELTS_A_CALL, 1000])
 def test_many_watches_without_realtime_cost_at_most_one_request_a_second(count: int) -> None:
     server = Server(random.Random(0))

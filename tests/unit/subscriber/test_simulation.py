@@ -108,11 +108,13 @@ async def clutter(server: Server, chance: random.Random) -> None:
     """Other smelts of the user come and go."""
     others = [UUID(int=500 + number) for number in range(3)]
     seqs: Counter[UUID] = Counter()
-    for _ in range(12):
+    for number in range(12):
         await asyncio.sleep(chance.uniform(0, 10))
-        smelt_id = chance.choice(others)
+        place = chance.randrange(len(others))
+        smelt_id = others[place]
         if smelt_id in server.tables["smelts"] and chance.random() < 0.4:
-            server.delete("smelts", smelt_id)
+            server.delete(smelt_id)
+            others[place] = UUID(int=600 + number)
         else:
             seqs[smelt_id] += 1
             server.put("smelts", smelt_row(smelt_id, seqs[smelt_id], "pending"))

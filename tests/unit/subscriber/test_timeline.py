@@ -1,5 +1,7 @@
 """Any order, duplication, loss and interleaving of what comes in tells the same story."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -135,8 +137,36 @@ def test_a_smelt_moves_in_the_queue_without_a_change_of_its_own() -> None:
     assert timeline.take_unchanged(unchanged(seq=3)) == ()
 
 
-def unchanged(seq: int, queue_position: int | None = None) -> Unchanged:
-    return Unchanged(id=SMELT, seq=seq, next_poll_s=5, queue_position=queue_position)
+def unchanged(seq: int, queue_position: int | None = None, *, worker_online: bool = True) -> Unchanged:
+    return Unchanged(id=SMELT, seq=seq, next_poll_s=5, queue_position=queue_position, worker_online=worker_online)
+
+
+def online(told: tuple[Update, ...]) -> list[bool | None]:
+    return [update.worker_online for update in told if isinstance(update, Progress)]
+
+
+def test_worker_online_follows_what_is_read_without_a_change_of_the_smelt() -> None:
+    timeline = Timeline(SMELT)
+    row = Row(seq=2, status="transcribing", percentage=40)
+    assert online(timeline.take_snapshot(snapshot(row, worker_online=False), 0)) == [False]
+    assert timeline.take_unchanged(unchanged(seq=2, worker_online=False)) == ()
+    assert online(timeline.take_unchanged(unchanged(seq=2))) == [True]
+    assert online(timeline.take_unchanged(unchanged(seq=2, worker_online=False))) == [False]
+    assert online(timeline.take_snapshot(snapshot(row), 0)) == [True]
+    timeline.take_event(progress_event(replace(row, seq=3)))
+    assert timeline.take_unchanged(unchanged(seq=2, worker_online=False)) == ()
+
+
+def test_worker_online_of_an_event_is_true_when_the_smelt_moves_and_known_only_within_an_attempt() -> None:
+    timeline = Timeline(SMELT)
+    row = Row(seq=1, status="transcribing", percentage=40)
+    assert online(timeline.take_event(progress_event(row))) == [None]
+    timeline.take_snapshot(snapshot(row, worker_online=False), 0)
+    assert online(timeline.take_event(progress_event(replace(row, seq=2)))) == [False]
+    assert online(timeline.take_event(progress_event(replace(row, seq=3, percentage=41)))) == [True]
+    released = progress_event(replace(row, seq=4)).model_copy(update={"attempt": 2})
+    assert online(timeline.take_event(released)) == [None]
+    assert online(timeline.take_unchanged(unchanged(seq=4, worker_online=False))) == [False]
 
 
 def test_a_gap_asks_for_a_read_that_closes_it() -> None:

@@ -69,6 +69,16 @@ async def test_every_watcher_is_told_the_whole_story(client: FakeClient) -> None
     assert [(one.index, one.text) for one in spoken] == [(0, "one"), (1, "two"), (2, "three"), (0, "other")]
 
 
+async def test_worker_online_can_be_played(client: FakeClient) -> None:
+    job = client.add()
+    job.workers(online=False)
+    job.workers(online=False)
+    job.workers(online=True)
+    job.progress("decoding")
+    online = [update.worker_online for update in job.updates if isinstance(update, smelt.Progress)]
+    assert online == [None, False, True, True]
+
+
 async def test_what_goes_wrong_can_be_played(client: FakeClient) -> None:
     job = client.add()
     job.fail("corrupted_file")
