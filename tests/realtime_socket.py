@@ -8,7 +8,7 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-ANSWER_S = 30
+REPLY_TIMEOUT_S = 30
 
 
 class Socket:
@@ -72,7 +72,7 @@ class Socket:
         return reference
 
     def _receive(self) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads(self._connection.recv(timeout=ANSWER_S))
+        message: dict[str, Any] = json.loads(self._connection.recv(timeout=REPLY_TIMEOUT_S))
         return message
 
 

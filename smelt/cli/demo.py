@@ -15,11 +15,11 @@ import typer
 from rich.markup import escape
 
 from smelt.cli.captions import caption_layout
-from smelt.cli.local import translated
+from smelt.cli.local import map_local_errors
 from smelt.cli.output import OUT, Exit, run, visible, visible_controls
 from smelt.contract.transcript import CaptionLayout, TranscriptFormat, transcript
-from smelt.errors import Refused, SmeltError
-from smelt.processor.speech.card import DEMO, notice_of
+from smelt.errors import PermanentError, SmeltError
+from smelt.processor.speech.demo_model_card import DEMO, notice_of
 from smelt.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def demo(
     ] = None,
 ) -> None:
     """Smelt a recording on an embedded Supabase stack that is started for it and stopped after it."""
-    run(translated(lambda: _demo(files or [STANDUP])))
+    run(map_local_errors(lambda: _demo(files or [STANDUP])))
 
 
 async def _demo(files: Sequence[Path]) -> Exit:
@@ -52,7 +52,9 @@ async def _demo(files: Sequence[Path]) -> Exit:
     try:
         KEPT.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise Refused(f"{KEPT} can't be made here ({exc.strerror}): go to a folder that can be written to") from exc
+        raise PermanentError(
+            f"{KEPT} can't be made here ({exc.strerror}): go to a folder that can be written to"
+        ) from exc
     began = time.monotonic()
     async with LocalStack.from_env() as stack:
         OUT.print(f"Postgres, PostgREST and Realtime run at {stack.api_url} ({time.monotonic() - began:.1f} s)")

@@ -5,8 +5,8 @@ import logging
 from datetime import UTC, datetime
 from typing import Final
 
+from smelt.cli.log_dedup import DuplicateLogFilter
 from smelt.cli.output import visible
-from smelt.cli.repeats import Repeats
 from smelt.settings import LogSettings
 
 TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -46,7 +46,7 @@ def write_logs(settings: LogSettings) -> None:
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter(TEXT))
-    handler.addFilter(Repeats())
+    handler.addFilter(DuplicateLogFilter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.captureWarnings(capture=True)
     # The model hub would write each of its lines again, with a handler of its own that is made by this import.

@@ -16,7 +16,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from smelt.distribution import install_command
-from smelt.errors import Refused, SmeltError, SmeltFailed, Unavailable
+from smelt.errors import PermanentError, SmeltError, SmeltFailed, Unavailable
 
 
 class Exit(IntEnum):
@@ -77,7 +77,7 @@ def exit_code(error: SmeltError) -> Exit:
             return Exit.FAILED
         case Unavailable():
             return Exit.UNREACHABLE
-        case Refused():
+        case PermanentError():
             return Exit.USAGE
         case _:
             return Exit.FAILED
@@ -101,7 +101,7 @@ def ending(command: Callable[[], Exit], *, as_json: bool = False) -> Exit:
         return _tell(exc, as_json=as_json)
     except ModuleNotFoundError as exc:  # Workers and the embedded stack are extras of the package.
         advice = f"to install everything that commands need: {install_command('processor,local')}"
-        return _tell(Refused(f"{exc.name} is not installed; {advice}"), as_json=as_json)
+        return _tell(PermanentError(f"{exc.name} is not installed; {advice}"), as_json=as_json)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return Exit.INTERRUPTED
 

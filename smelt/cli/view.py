@@ -12,11 +12,20 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Column
 from rich.text import Text
 
-from smelt.cli.connection_note import LIVE_AGAIN, ConnectionNote
+from smelt.cli.connection_status import LIVE_AGAIN, ConnectionStatus
 from smelt.cli.output import OUT, Exit, print_json
-from smelt.contract.vocabulary import TERMINAL
+from smelt.contract.vocabulary import TERMINAL_STATUSES
 from smelt.errors import SmeltError
-from smelt.subscriber.updates import Completed, Connected, Disconnected, Failed, Segments, Signal, Trouble, Update
+from smelt.subscriber.updates import (
+    Completed,
+    Connected,
+    ConnectionEvent,
+    ConnectionIssue,
+    Disconnected,
+    Failed,
+    Segments,
+    Update,
+)
 from smelt.subscriber.updates import Progress as ProgressUpdate
 
 if TYPE_CHECKING:
@@ -32,7 +41,7 @@ class View(Protocol):
     def show(self, update: Update) -> None:
         """Show one update."""
 
-    def signal(self, signal: Signal) -> None:
+    def signal(self, signal: ConnectionEvent) -> None:
         """Show how the connection stands."""
 
 
@@ -51,8 +60,8 @@ async def follow(
     """
     code = Exit.FAILED
     with open_view(names, as_json=as_json, polling=client.polling, no_worker=no_worker) as view:
-        async for update in client.watch_closely(smelt_id):
-            if isinstance(update, Connected | Disconnected | Trouble):
+        async for update in client.watch_with_connection_events(smelt_id):
+            if isinstance(update, Connected | Disconnected | ConnectionIssue):
                 view.signal(update)
                 continue
             view.show(update)
@@ -71,7 +80,7 @@ def open_view(
     names: Mapping[UUID, str], *, as_json: bool, polling: bool, no_worker: str
 ) -> AbstractContextManager[View]:
     """The view that fits where the output goes."""
-    note = ConnectionNote(polling=polling)
+    note = ConnectionStatus(polling=polling)
     if as_json:
         return nullcontext(JsonView(note))
     bars = OUT.is_terminal and not OUT.is_dumb_terminal
@@ -83,7 +92,7 @@ def open_view(
 class JsonView:
     """One JSON object a line; `event` is the name of the event on the channel, or `connection`."""
 
-    def __init__(self, note: ConnectionNote) -> None:
+    def __init__(self, note: ConnectionStatus) -> None:
         self._note = note
 
     def show(self, update: Update) -> None:
@@ -91,7 +100,7 @@ class JsonView:
         self._print_note(changed=self._note.take_update())
         print_json({"event": type(update).__name__.lower(), **update.model_dump(mode="json")})
 
-    def signal(self, signal: Signal) -> None:
+    def signal(self, signal: ConnectionEvent) -> None:
         """Print when the connection is lost, and when it is back; whoever reads need not do anything about it."""
         self._print_note(changed=self._note.take_signal(signal))
 
@@ -104,7 +113,7 @@ class PlainView:
     """A line for each stage, each place in the queue, each piece of transcript, and the end: for logs and pipes."""
 
     def __init__(
-        self, console: Console, names: Mapping[UUID, str], note: ConnectionNote, no_worker: str = NO_WORKER
+        self, console: Console, names: Mapping[UUID, str], note: ConnectionStatus, no_worker: str = NO_WORKER
     ) -> None:
         self._console = console
         self._names = names
@@ -112,7 +121,7 @@ class PlainView:
         self._note = note
         self._no_worker = no_worker
 
-    def signal(self, signal: Signal) -> None:
+    def signal(self, signal: ConnectionEvent) -> None:
         """Print when the connection is lost, and when it is back."""
         self._print_note(changed=self._note.take_signal(signal))
 
@@ -155,7 +164,7 @@ class LiveView:
     """A bar for the smelt and one for each file, with the transcript scrolling above them."""
 
     def __init__(
-        self, console: Console, names: Mapping[UUID, str], note: ConnectionNote, no_worker: str = NO_WORKER
+        self, console: Console, names: Mapping[UUID, str], note: ConnectionStatus, no_worker: str = NO_WORKER
     ) -> None:
         self._console = console
         self._names = names
@@ -185,7 +194,7 @@ class LiveView:
     ) -> None:
         self._bars.stop()
 
-    def signal(self, signal: Signal) -> None:
+    def signal(self, signal: ConnectionEvent) -> None:
         """Say behind the bar when the connection is lost."""
         if self._note.take_signal(signal):
             self._annotate()
@@ -268,7 +277,7 @@ def print_notices(console: Console, snapshot: "Snapshot") -> None:
 
 def print_no_worker(console: Console, snapshot: "Snapshot") -> None:
     """Why a smelt that has not ended will not either, if no worker is online."""
-    if snapshot.status not in TERMINAL and not snapshot.worker_online:
+    if snapshot.status not in TERMINAL_STATUSES and not snapshot.worker_online:
         console.print(NO_WORKER, soft_wrap=True)
 
 

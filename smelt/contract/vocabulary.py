@@ -23,7 +23,7 @@ ErrorCode = Literal[
     "cancelled",
     "internal_error",
 ]
-RefusalCode = Literal[
+RejectionCode = Literal[
     "invalid_request",
     "no_input",
     "mixed_input",
@@ -51,7 +51,7 @@ STAGES: Final[tuple[Status, ...]] = (
 )
 """The way of a smelt, in order; `failed` can follow any of them but `completed`."""
 
-TERMINAL: Final[frozenset[Status]] = frozenset({"completed", "failed"})
+TERMINAL_STATUSES: Final[frozenset[Status]] = frozenset({"completed", "failed"})
 
 PERCENT_RANGES: Final[dict[Status, tuple[float, float]]] = {
     "pending": (0.0, 0.0),

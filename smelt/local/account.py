@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from smelt.local.errors import LocalRefused
+from smelt.local.errors import LocalPermanentError
 
 CANDIDATES: Final = ("postgres", "nobody")
 
 
 @dataclass(frozen=True)
-class Account:
+class OsAccount:
     """The user that owns the database's files and runs its servers; `name` is None when it is who we are."""
 
     uid: int
@@ -36,7 +36,9 @@ class Account:
         with _open_folder(path) as folder:
             found = os.fstat(folder)
             if found.st_uid not in (os.geteuid(), self.uid) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                raise LocalRefused(f"{path} belongs to another user, or others may write to it; choose another folder")
+                raise LocalPermanentError(
+                    f"{path} belongs to another user, or others may write to it; choose another folder"
+                )
             os.fchmod(folder, 0o700)
             if self.name is not None:
                 os.fchown(folder, self.uid, self.gid)
@@ -47,8 +49,8 @@ class Account:
         return self.name is None or all(_open_to_others(path.resolve()) for path in paths)
 
 
-def database_account() -> Account:
-    """Answer as whom to run Postgres and PostgREST; raise `LocalRefused` if root finds nobody."""
+def database_account() -> OsAccount:
+    """Answer as whom to run Postgres and PostgREST; raise `LocalPermanentError` if root finds nobody."""
     if os.geteuid() != 0:
         return current_account()
     for name in CANDIDATES:
@@ -56,16 +58,16 @@ def database_account() -> Account:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
-        return Account(entry.pw_uid, entry.pw_gid, name)
-    raise LocalRefused(
+        return OsAccount(entry.pw_uid, entry.pw_gid, name)
+    raise LocalPermanentError(
         "Postgres does not run as root, and this system has neither a user `postgres` nor `nobody`; "
         "run smelt as an ordinary user"
     )
 
 
-def current_account() -> Account:
+def current_account() -> OsAccount:
     """Return the user that we are."""
-    return Account(os.geteuid(), os.getegid())
+    return OsAccount(os.geteuid(), os.getegid())
 
 
 def change_owner(path: Path, uid: int, gid: int) -> None:
@@ -81,7 +83,9 @@ def _open_folder(path: Path) -> Iterator[int]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as exc:
-        raise LocalRefused(f"{path} is not a folder of this user ({exc.strerror}); choose another folder") from exc
+        raise LocalPermanentError(
+            f"{path} is not a folder of this user ({exc.strerror}); choose another folder"
+        ) from exc
     try:
         yield descriptor
     finally:

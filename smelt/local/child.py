@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from smelt.local.account import Account
+from smelt.local.account import OsAccount
 from smelt.local.files import open_binary
 
 LAUNCHER: Final = Path(__file__).with_name("launch.py")
@@ -40,7 +40,7 @@ class Child:
         log: Path,
         death_signal: signal.Signals,
         environment: Mapping[str, str] | None = None,
-        account: Account | None = None,
+        account: OsAccount | None = None,
         pass_closed_folders: bool = False,
         closed_program: bool = False,
     ) -> "Child":

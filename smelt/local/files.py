@@ -1,14 +1,14 @@
 """Files of a stack, opened only where nobody else can have put something in their place.
 
-Each function takes the users whose files are trusted, by default the current one, and raises `LocalRefused` for another
-user's file, a symbolic link or a named pipe.
+Each function takes the users whose files are trusted, by default the current one. It raises `LocalPermanentError` for
+another user's file, a symbolic link or a named pipe.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Literal, TextIO
 
-from smelt.local.errors import LocalRefused
+from smelt.local.errors import LocalPermanentError
 from smelt.trusted_files import trusted_opener
 
 
@@ -35,6 +35,6 @@ def _opener(*owners: int) -> Callable[[str, int], int]:
         try:
             return open_checked(path, flags)
         except PermissionError as exc:
-            raise LocalRefused(f"{exc}; remove it, or choose another folder") from exc
+            raise LocalPermanentError(f"{exc}; remove it, or choose another folder") from exc
 
     return open_or_refuse

@@ -17,7 +17,7 @@ DEMO_PUBLISHABLE_KEY: Final = "sb_publishable_ACJWlzQHlZjBrEguHvfOxg_3BJgxAaH"
 DEMO_SECRET_KEY: Final = "sb_secret_N7UND0UgjKTVK-Uodkm0Hg_xSvEMPvz"
 DEMO_EXPIRES_AT: Final = 1983812996
 
-Claims = dict[str, Any]
+JwtClaims = dict[str, Any]
 """The body of a JWT, as it goes to Postgres in `request.jwt.claims`."""
 
 
@@ -44,7 +44,7 @@ class Keys:
         """Answer a JWT with exactly these claims."""
         return jwt.encode(dict(claims), self.jwt_secret, algorithm=ALGORITHM)
 
-    def verify(self, token: str) -> Claims:
+    def verify(self, token: str) -> JwtClaims:
         """Answer the claims of a token that this stack signed and that has not expired.
 
         Raises `jwt.ExpiredSignatureError`, `jwt.InvalidSignatureError` or another `jwt.InvalidTokenError`. The audience
@@ -57,7 +57,7 @@ class Keys:
             options={"verify_aud": False, "verify_iat": False, "verify_sub": False, "verify_jti": False},
         )
 
-    def resolve_api_key(self, key: str) -> Claims:
+    def resolve_api_key(self, key: str) -> JwtClaims:
         """Answer the claims that an `apikey` stands for, be it `sb_...` or a JWT; raise `jwt.InvalidTokenError`."""
         return self.verify(self.to_token(key))
 
@@ -75,6 +75,6 @@ class Keys:
         return self.sign({**_api_key_claims(role), "exp": int(time.time()) + self.opaque_key_lifetime_s})
 
 
-def _api_key_claims(role: str) -> Claims:
+def _api_key_claims(role: str) -> JwtClaims:
     # The order of the keys is the CLI's, so that the token is the CLI's to the letter.
     return {"iss": "supabase-demo", "role": role, "exp": DEMO_EXPIRES_AT}

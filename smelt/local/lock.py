@@ -8,18 +8,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from smelt.local.errors import LocalRefused
+from smelt.local.errors import LocalPermanentError
 from smelt.local.files import open_text
 
-PATIENCE_S: Final = 0.5
+TIMEOUT_S: Final = 0.5
 PAUSE_S: Final = 0.01
 
 
 @contextmanager
 def hold(path: Path) -> Iterator[None]:
-    """Hold the lock of a folder; raise `LocalRefused` when a stack is running there, or when it is not our file."""
+    """Hold the lock of a folder; raise `LocalPermanentError` when a stack is running there, or it is not our file."""
     with open_text(path, "a+") as file:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -27,7 +27,7 @@ def hold(path: Path) -> Iterator[None]:
             except BlockingIOError as exc:
                 # Somebody may only be looking.
                 if time.monotonic() > deadline:
-                    raise LocalRefused(f"a stack is already running in {path.parent}") from exc
+                    raise LocalPermanentError(f"a stack is already running in {path.parent}") from exc
                 time.sleep(PAUSE_S)
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
@@ -38,7 +38,7 @@ def hold(path: Path) -> Iterator[None]:
 def holder(path: Path) -> int | None:
     """Answer the process that holds the lock, None when nobody does.
 
-    Raises `LocalRefused` when the lock is neither our file nor root's.
+    Raises `LocalPermanentError` when the lock is neither our file nor root's.
     """
     with suppress(FileNotFoundError), open_text(path, "r", os.geteuid(), 0) as file:
         while True:

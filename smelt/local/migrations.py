@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import psycopg
 
-from smelt.local.errors import LocalRefused
+from smelt.local.errors import LocalPermanentError
 
 MIGRATION_NAME: Final = re.compile(r"([0-9]+)_(.*)\.sql")
 SIZE: Final = re.compile(r"(?i)\s*([0-9]+)\s*([kmg]?)(i?)b?\s*")
@@ -83,7 +83,7 @@ class RealtimeLimits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Project:
+class ProjectFiles:
     """What a `supabase/` folder says, as far as the embedded stack follows it."""
 
     migrations: tuple[Migration, ...] = ()
@@ -99,18 +99,18 @@ class Project:
     realtime: RealtimeLimits = RealtimeLimits()
 
     @classmethod
-    def read(cls, folder: Path) -> "Project":
+    def read(cls, folder: Path) -> "ProjectFiles":
         """Read a folder with `config.toml`, `migrations/` and `seed.sql`, each of which may be missing."""
         if not folder.is_dir():
-            raise LocalRefused(f"there is no folder {folder} with migrations")
+            raise LocalPermanentError(f"there is no folder {folder} with migrations")
         settings = _read_settings(folder / "config.toml")
         try:
             return cls._parse(folder, settings)
         except (AttributeError, TypeError, ValueError) as exc:
-            raise LocalRefused(f"{folder} can't be read as a Supabase project: {exc}") from exc
+            raise LocalPermanentError(f"{folder} can't be read as a Supabase project: {exc}") from exc
 
     @classmethod
-    def _parse(cls, folder: Path, settings: dict[str, Any]) -> "Project":
+    def _parse(cls, folder: Path, settings: dict[str, Any]) -> "ProjectFiles":
         sections = ("api", "db", "storage", "auth", "realtime")
         api, db, storage, auth, realtime = (settings.get(section, {}) for section in sections)
         return cls(
@@ -142,13 +142,13 @@ def find() -> Path:
     for folder in (package / "supabase", package.parent / "supabase"):
         if (folder / "migrations").is_dir():
             return folder
-    raise LocalRefused("smelt's migrations are missing from this installation; install it again")
+    raise LocalPermanentError("smelt's migrations are missing from this installation; install it again")
 
 
 async def apply(connection: psycopg.AsyncConnection[Any], migrations: Sequence[Migration]) -> int:
     """Apply in order what the history does not know, each file and its record in one transaction; answer how many.
 
-    The history is the CLI's, so that `supabase db push` finds nothing left to do. Raises `LocalRefused` with Postgres's
+    The history is the CLI's, so that `supabase db push` finds nothing left to do. Raises `LocalPermanentError` with Postgres's
     own message for the first file that fails.
     """
     await connection.execute(HISTORY)
@@ -164,20 +164,22 @@ async def apply(connection: psycopg.AsyncConnection[Any], migrations: Sequence[M
                     (migration.version, migration.name, [migration.text]),
                 )
         except psycopg.Error as exc:
-            raise LocalRefused(f"migration {migration.version}_{migration.name}.sql fails: {_told(exc)}") from exc
+            raise LocalPermanentError(
+                f"migration {migration.version}_{migration.name}.sql fails: {_told(exc)}"
+            ) from exc
         await _forget_session_settings(connection)
     return len(pending)
 
 
 async def seed(connection: psycopg.AsyncConnection[Any], text: str) -> None:
-    """Run the seed in one transaction; raise `LocalRefused` if it fails."""
+    """Run the seed in one transaction; raise `LocalPermanentError` if it fails."""
     if not text.strip():
         return
     try:
         async with connection.transaction():
             await connection.execute(text.encode())
     except psycopg.Error as exc:
-        raise LocalRefused(f"seed.sql fails: {_told(exc)}") from exc
+        raise LocalPermanentError(f"seed.sql fails: {_told(exc)}") from exc
 
 
 async def _forget_session_settings(connection: psycopg.AsyncConnection[Any]) -> None:
@@ -215,13 +217,13 @@ def _read_settings(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as exc:
-        raise LocalRefused(f"{path} is no TOML: {exc}") from exc
+        raise LocalPermanentError(f"{path} is no TOML: {exc}") from exc
 
 
 def _size_bytes(declared: str | int, setting: str) -> int:
     match = SIZE.fullmatch(str(declared))
     if match is None:
-        raise LocalRefused(f"{setting} in config.toml wants a size such as 50MiB, not {declared!r}")
+        raise LocalPermanentError(f"{setting} in config.toml wants a size such as 50MiB, not {declared!r}")
     base = 1024 if match[3] else 1000
     factor: int = base ** ("", "k", "m", "g").index(match[2].lower())
     return int(match[1]) * factor

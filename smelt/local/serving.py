@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 MAX_FRAME_BYTES = 5_000_000
-STOP_PATIENCE_S = 2
+STOP_TIMEOUT_S = 2
 
 MAX_HEADER_COUNT: Final = 200
 MAX_HEADER_BYTES: Final = 64 * 1024
@@ -53,7 +53,7 @@ class GatewayServer:
                 ws_ping_interval=None,
                 # Nor does it compress, which would be done anew for each receiver of a broadcast.
                 ws_per_message_deflate=False,
-                timeout_graceful_shutdown=STOP_PATIENCE_S,
+                timeout_graceful_shutdown=STOP_TIMEOUT_S,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 server_header=False,
             )

@@ -7,7 +7,7 @@ from typing import Self
 
 from smelt.local.handle import StackHandle
 from smelt.local.launching import LaunchOptions, end, launch, postgrest_from_env
-from smelt.local.places import temporary_folder
+from smelt.local.paths import temporary_folder
 
 
 class LocalStack(StackHandle):
@@ -50,7 +50,7 @@ class LocalStack(StackHandle):
             api_port=self._api_port,
             db_port=self._db_port,
             postgrest=self._postgrest,
-            throw_away=self._folder is None,
+            ephemeral=self._folder is None,
             until_input_closes=True,
         )
         self._process, self._state = await launch(options)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from smelt.local import files, lock
 from smelt.local.keys import Keys
-from smelt.local.places import Places
+from smelt.local.paths import StackPaths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +45,14 @@ class StackState:
         }
 
 
-def read(places: Places) -> StackState | None:
+def read(places: StackPaths) -> StackState | None:
     """Answer the stack that runs in a folder, None when none does or it is still starting."""
     if lock.holder(places.lock) is None or not places.state.exists():
         return None
     return StackState.parse(files.read_text(places.state, os.geteuid(), 0))
 
 
-def write(places: Places, state: StackState) -> None:
+def write(places: StackPaths, state: StackState) -> None:
     """Tell others where the stack is; never half of it."""
     whole = places.state.with_suffix(".new")
     with files.open_text(whole, "w") as file:
@@ -60,6 +60,6 @@ def write(places: Places, state: StackState) -> None:
     whole.replace(places.state)
 
 
-def forget(places: Places) -> None:
+def forget(places: StackPaths) -> None:
     """Tell others nothing any more."""
     places.state.unlink(missing_ok=True)

@@ -15,18 +15,18 @@ from smelt.backend.realtime import ChangesOf
 from smelt.backend.rpc import parse
 from smelt.contract.channels import feed_channel
 from smelt.contract.rows import FileRow, RowChange, SmeltRow, SmeltsDeleted
-from smelt.errors import Refused
+from smelt.errors import PermanentError
 from smelt.subscriber.freshness import Freshness
 from smelt.subscriber.inbox import Inbox
-from smelt.subscriber.owned import FAMILIES, Family, FeedChange, Key, Owned, Pending, keys_of
-from smelt.subscriber.reconciling import Reconciler
+from smelt.subscriber.mirror import FAMILIES, CacheKey, Family, FeedChange, Pending, RowMirror, cache_keys_for
+from smelt.subscriber.reconciler import Reconciler
 
 logger = logging.getLogger(__name__)
 
 # While all is well the live changes are enough; this finds what even a healthy connection may lose.
 LIVE_READ_S: Final = 300.0
 
-OnInvalidate = Callable[[frozenset[Key]], Awaitable[None] | None]
+OnInvalidate = Callable[[frozenset[CacheKey]], Awaitable[None] | None]
 R = TypeVar("R", SmeltRow, FileRow)
 
 
@@ -52,9 +52,9 @@ class Feed:
         self._project = project
         self._polling = polling
         self._hooks = list(on_invalidate)
-        self._owned = Owned()
+        self._owned = RowMirror()
         self._pending = Pending()
-        self._stale_keys: set[Key] = set()
+        self._stale_keys: set[CacheKey] = set()
         self._changed_at: dict[Family, float] = {}
         self._inbox: Inbox[FeedChange] = Inbox(self._pending.pop)
         self._stale = asyncio.Event()
@@ -115,7 +115,7 @@ class Feed:
     async def close(self) -> None:
         """Stop; no hook is called afterwards, and iterating ends with an error."""
         self._pending.clear()
-        self._inbox.fail(Refused("the feed is closed"))
+        self._inbox.fail(PermanentError("the feed is closed"))
         if self._teller is not None:
             self._teller.cancel()
         try:
@@ -131,7 +131,7 @@ class Feed:
     async def __anext__(self) -> FeedChange:
         """The next change; waits for it."""
         if self._reconciler is None:
-            raise Refused("open the feed first: async with client.feed() as feed")
+            raise PermanentError("open the feed first: async with client.feed() as feed")
         return await self._inbox.take()
 
     async def _read(self) -> None:
@@ -169,7 +169,7 @@ class Feed:
         now = time.monotonic()
         for change in changes:
             self._pending.add(change)
-            keys = keys_of(change)
+            keys = cache_keys_for(change)
             self._stale_keys |= keys
             self._changed_at |= dict.fromkeys((key.family for key in keys), now)
         if changes:

@@ -7,7 +7,7 @@ whichever of them get lost.
 from typing import assert_never
 from uuid import UUID
 
-from smelt.backend.client_calls import Known
+from smelt.backend.client_rpc import SeenState
 from smelt.contract.events import (
     CompletedEvent,
     FailedEvent,
@@ -18,7 +18,7 @@ from smelt.contract.events import (
     SmeltEvent,
 )
 from smelt.contract.state import Snapshot, Unchanged
-from smelt.contract.vocabulary import STAGES, TERMINAL, Status
+from smelt.contract.vocabulary import STAGES, TERMINAL_STATUSES, Status
 from smelt.subscriber.transcript import Transcript
 from smelt.subscriber.updates import Completed, Ending, Failed, Progress, Segments, Update
 
@@ -40,10 +40,10 @@ class Timeline:
         self._transcript = Transcript(run=0)
 
     @property
-    def known(self) -> Known:
+    def known(self) -> SeenState:
         """What the next read need not tell again."""
         after_seq = None if self.wants_read else self._read_seq
-        return Known(self.smelt_id, after_seq=after_seq, segments_after=self._transcript.read_seq)
+        return SeenState(self.smelt_id, after_seq=after_seq, segments_after=self._transcript.read_seq)
 
     @property
     def wants_read(self) -> bool:
@@ -209,7 +209,7 @@ def _heard_end(event: CompletedEvent | FailedEvent) -> Ending:
 
 
 def _read_end(snapshot: Snapshot) -> Ending | None:
-    if snapshot.status not in TERMINAL or snapshot.completed_at is None:
+    if snapshot.status not in TERMINAL_STATUSES or snapshot.completed_at is None:
         return None
     if snapshot.status == "completed":
         return Completed(

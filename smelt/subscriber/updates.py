@@ -92,11 +92,11 @@ class Disconnected:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class ConnectionIssue:
     """Something did not work and is being tried again, or worked around: the `live` channel, or reading the state."""
 
     error: SmeltError
     live: bool = False
 
 
-Signal = Connected | Disconnected | Trouble
+ConnectionEvent = Connected | Disconnected | ConnectionIssue

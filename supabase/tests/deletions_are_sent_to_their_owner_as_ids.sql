@@ -14,7 +14,7 @@ begin
     select m.topic, m.private, m.payload - 'id' as payload into strict v_sent
     from realtime.messages as m
     where m.event = 'smelts_deleted';
-    assert v_sent.topic = 'feed:' || v_user and v_sent.private, v_sent;
+    assert v_sent.topic = 'smelt-feed:' || v_user and v_sent.private, v_sent;
     assert v_sent.payload = jsonb_build_object('ids', jsonb_build_array(v_one)), v_sent;
     delete from realtime.messages;
 
@@ -24,7 +24,7 @@ begin
     assert (
         select count(*) = 6 and max(jsonb_array_length(m.payload -> 'ids')) = 500
         from realtime.messages as m
-        where m.topic in ('feed:' || v_user, 'feed:' || v_other)
+        where m.topic in ('smelt-feed:' || v_user, 'smelt-feed:' || v_other)
     );
     assert (
         select count(distinct i.id) = 2002

@@ -20,9 +20,9 @@ begin
     perform pg_temp.become('service_role');
     -- The one that can't go is listed first, and takes no place from the others.
     for i in 1..3 loop
-        v_list := public.list_expired('janitor', 1);
+        v_list := public.list_expired_smelts('janitor', 1);
         assert jsonb_array_length(v_list -> 'smelts') = 1, v_list;
-        v_confirmed := public.confirm_purged('{}', array[v_list -> 'smelts' ->> 0]::uuid[]);
+        v_confirmed := public.confirm_smelts_purged('{}', array[v_list -> 'smelts' ->> 0]::uuid[]);
         if v_list -> 'smelts' ->> 0 = v_referenced::text then
             assert v_confirmed -> 'purged' = '0' and jsonb_array_length(v_confirmed -> 'failed') = 1, v_confirmed;
             assert v_confirmed -> 'failed' -> 0 ->> 'smelt_id' = v_referenced::text, v_confirmed;
@@ -31,7 +31,7 @@ begin
             assert v_confirmed = '{"purged": 1, "failed": []}', v_confirmed;
         end if;
     end loop;
-    assert public.list_expired('janitor') = '{"objects": [], "smelts": []}';
+    assert public.list_expired_smelts('janitor') = '{"objects": [], "smelts": []}';
     perform pg_temp.become('postgres');
     assert (select array_agg(s.id) = array[v_referenced] from public.smelts as s);
     assert (select f.error ~ 'recordings' from smelt.purge_failures as f where f.smelt_id = v_referenced);
@@ -39,8 +39,8 @@ begin
     delete from public.recordings;
     update smelt.purge_failures set retry_at = now();
     perform pg_temp.become('service_role');
-    assert public.list_expired('janitor') -> 'smelts' = jsonb_build_array(v_referenced);
-    assert public.confirm_purged('{}', array[v_referenced]) = '{"purged": 1, "failed": []}';
+    assert public.list_expired_smelts('janitor') -> 'smelts' = jsonb_build_array(v_referenced);
+    assert public.confirm_smelts_purged('{}', array[v_referenced]) = '{"purged": 1, "failed": []}';
     perform pg_temp.become('postgres');
     assert not exists (select from public.smelts) and not exists (select from smelt.purge_failures);
 end
@@ -68,7 +68,7 @@ begin
     $f$;
     create trigger refuse_bad before update on public.smelts for each row execute function public.refuse_bad();
     perform pg_temp.become('service_role');
-    v_list := public.list_expired('janitor');
+    v_list := public.list_expired_smelts('janitor');
     assert v_list -> 'smelts' = jsonb_build_array(v_good) and jsonb_array_length(v_list -> 'objects') = 1, v_list;
 
     perform pg_temp.become('postgres');
@@ -77,7 +77,7 @@ begin
     perform set_config('storage.allow_delete_query', 'true', true);
     delete from storage.objects where name like v_good || '/%';
     perform pg_temp.become('service_role');
-    assert public.confirm_purged('{}', array[v_good]) = jsonb_build_object('purged', 0, 'failed', jsonb_build_array(
+    assert public.confirm_smelts_purged('{}', array[v_good]) = jsonb_build_object('purged', 0, 'failed', jsonb_build_array(
         jsonb_build_object('smelt_id', v_good, 'error', 'not this one')
     ));
 end

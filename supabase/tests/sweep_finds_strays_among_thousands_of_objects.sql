@@ -16,9 +16,9 @@ begin
     select 'smelt-audio', f.upload_path from public.smelt_files as f where f.position > 0
     union all select 'smelt-audio', v_stray;
     perform pg_temp.become('service_role');
-    assert public.list_expired('janitor') -> 'objects' = '[]';
-    assert public.list_expired('janitor') -> 'objects' -> 0 ->> 'path' = v_stray;
-    assert public.list_expired('janitor') -> 'objects' = '[]', 'from the start again';
+    assert public.list_expired_smelts('janitor') -> 'objects' = '[]';
+    assert public.list_expired_smelts('janitor') -> 'objects' -> 0 ->> 'path' = v_stray;
+    assert public.list_expired_smelts('janitor') -> 'objects' = '[]', 'from the start again';
 
     perform pg_temp.become('postgres');
     insert into storage.objects (bucket_id, name) select 'smelt-audio', v_first || n from generate_series(1, 5) as n;
@@ -26,7 +26,7 @@ begin
     perform pg_temp.become('service_role');
     for i in 1..3 loop
         v_found := v_found || array(
-            select o ->> 'path' from jsonb_array_elements(public.list_expired('janitor', 2) -> 'objects') as o
+            select o ->> 'path' from jsonb_array_elements(public.list_expired_smelts('janitor', 2) -> 'objects') as o
         );
     end loop;
     assert v_found = array(select v_first || n from generate_series(1, 5) as n), v_found;

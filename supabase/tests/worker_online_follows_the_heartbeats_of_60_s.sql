@@ -11,13 +11,13 @@ begin
     for v_step in
         select * from (values
             (1, 'select 1', false),
-            (2, 'select public.heartbeat_worker(''one'', ''{}'')', true),
+            (2, 'select public.heartbeat_smelt_worker(''one'', ''{}'')', true),
             (3, 'update smelt.workers set seen_at = now() - interval ''59 s''', true),
             (4, 'update smelt.workers set seen_at = now() - interval ''61 s''', false),
-            (5, 'select public.renew_leases(''one'', ''[]'')', true),
-            (6, 'select public.heartbeat_worker(''two'', ''{}'')', true),
-            (7, 'select public.heartbeat_worker(''one'', ''{}'', leaving => true)', true),
-            (8, 'select public.heartbeat_worker(''two'', ''{}'', leaving => true)', false)
+            (5, 'select public.renew_smelt_leases(''one'', ''[]'')', true),
+            (6, 'select public.heartbeat_smelt_worker(''two'', ''{}'')', true),
+            (7, 'select public.heartbeat_smelt_worker(''one'', ''{}'', leaving => true)', true),
+            (8, 'select public.heartbeat_smelt_worker(''two'', ''{}'', leaving => true)', false)
         ) as s (number, statement, is_online)
         order by 1
     loop

@@ -68,7 +68,7 @@ def test_wheel_names_itself_in_the_install_command_for_extras(wheel: Path, insta
 
 
 @pytest.mark.parametrize("source", ["checkout", "wheel"])
-def test_the_demo_prints_transcript_and_action_items_and_leaves_nothing_running(
+def test_demo_prints_transcript_and_action_items_and_ends_every_process(
     source: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     home = str(tmp_path / "home")
@@ -87,10 +87,10 @@ def test_the_demo_prints_transcript_and_action_items_and_leaves_nothing_running(
     assert max(len(line) for line in captions.splitlines() if "-->" not in line) <= 20
     for segment in json.loads((kept / "standup.json").read_text())["segments"]:
         assert "".join(word["word"] for word in segment["words"]).strip() == segment["text"]
-    assert at_home(home) == []
+    assert processes_with_home(home) == []
 
 
-def at_home(home: str) -> list[psutil.Process]:
+def processes_with_home(home: str) -> list[psutil.Process]:
     """Processes that have this home: it is handed down to every process of a stack."""
     found = []
     for process in psutil.process_iter():

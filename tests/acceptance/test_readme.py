@@ -18,7 +18,7 @@ RECORDING = ROOT / "tests" / "recordings" / "action_item.m4a"
 JS = ROOT / "tests" / "js"
 
 # Ends once the examples have told of a smelt that came, of its changes, and of its end.
-FOLLOWER = """
+FEED_PROGRAM = """
 import asyncio, smelt
 
 said, dropped = asyncio.Queue(), set()
@@ -75,7 +75,7 @@ def run(command: list[str], folder: Path, env: dict[str, str]) -> str:
     return done.stdout
 
 
-def test_the_python_examples(working_stack: Stack, folder: Path) -> None:
+def test_readme_python_examples_run(working_stack: Stack, folder: Path) -> None:
     watching, blocking, *_ = blocks("python")
     given = names_in(working_stack)
     body = watching.replace("import smelt\n", "")
@@ -87,12 +87,12 @@ def test_the_python_examples(working_stack: Stack, folder: Path) -> None:
     assert "Lisa" in run([sys.executable, "-c", blocking_program], folder, {})
 
 
-def test_what_a_user_owns_and_is_told_is_followed(working_stack: Stack, folder: Path) -> None:
+def test_readme_feed_and_notifications_example_runs(working_stack: Stack, folder: Path) -> None:
     following = blocks("python")[2]
-    run([sys.executable, "-c", f"{names_in(working_stack)}{following}{FOLLOWER}"], folder, {})
+    run([sys.executable, "-c", f"{names_in(working_stack)}{following}{FEED_PROGRAM}"], folder, {})
 
 
-def test_users_test_their_own_code(folder: Path) -> None:
+def test_readme_testing_example_passes_under_pytest(folder: Path) -> None:
     testing = blocks("python")[3]
     (folder / "test_mine.py").write_text(f"import asyncio\n{MY_VIEW}\n{testing}")
     # By its module, whether or not this checkout is installed with its entry points.
@@ -107,7 +107,7 @@ def names_in(stack: Stack) -> str:
 
 
 @pytest.mark.skipif(not (JS / "node_modules").exists(), reason="run `npm install` in tests/js")
-def test_the_javascript_example(working_stack: Stack, folder: Path) -> None:
+def test_readme_javascript_example_runs(working_stack: Stack, folder: Path) -> None:
     (example,) = blocks("js")
     program = f"""
         import {{ readFile }} from 'node:fs/promises'

@@ -14,13 +14,13 @@ from stacks import Stack, running_local, sign_up
 
 from smelt import blocking
 from smelt.backend.project import Project
-from smelt.backend.worker_calls import WorkerCalls
+from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.events import Result
 
 HOSTILE = "a\x1b]0;title\x07b\x1b]52;c;ZXZpbA==\x1b\\c\x1b[2Jd\x9b2Je\x9d52;c;Zg==\x9cf\rg\x08h\x7fi"
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 RICH_OWN = re.compile(r"\x1b\[[0-9;]*[mAK]|\x1b\[2K|\x1b\[\?25[lh]|\r")
-TERMINAL = {"FORCE_COLOR": "1", "TERM": "xterm"}
+TERMINAL_STATUSES = {"FORCE_COLOR": "1", "TERM": "xterm"}
 """With these, a command prints into a pipe as it does on a terminal."""
 
 
@@ -46,7 +46,7 @@ def hostile(project: Stack) -> tuple[UUID, dict[str, str]]:
 
 async def complete(project: Stack, smelt_id: UUID) -> None:
     async with Project(project.api_url, project.service_role_key) as worker_project:
-        calls = WorkerCalls(worker_project.rpc)
+        calls = WorkerRpc(worker_project.rpc)
         claims = await calls.claim_smelts("hostile", max_count=100, lease_s=600)
         (claim,) = [claim for claim in claims.smelts if claim.id == smelt_id]
         file_id = claim.files[0].id
@@ -59,7 +59,7 @@ async def complete(project: Stack, smelt_id: UUID) -> None:
         await calls.complete_smelt(smelt_id, claim.attempt, [result])
 
 
-@pytest.mark.parametrize("env", [{}, TERMINAL], ids=["pipe", "terminal"])
+@pytest.mark.parametrize("env", [{}, TERMINAL_STATUSES], ids=["pipe", "terminal"])
 @pytest.mark.parametrize(
     "command",
     ["watch ID", "watch ID --json", "show ID", "list", "list --json"]

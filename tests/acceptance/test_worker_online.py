@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from commands import STANDUP, environment, smelt, wait_until, worker
+from endless_model import ENDLESS_WINDOW
 from stacks import Stack
-from stuck import ENDLESS_WINDOW
 
 NO_WORKER = "Waiting for a worker: none is running. Start one with `smelt worker`."
 # A watch reads every 30 to 37.5 s while it is live.

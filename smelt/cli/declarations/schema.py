@@ -32,7 +32,7 @@ VOCABULARY: Final = {
     "Outcome": vocabulary.Outcome,
     "PromptName": vocabulary.PromptName,
     "ErrorCode": vocabulary.ErrorCode,
-    "RefusalCode": vocabulary.RefusalCode,
+    "RejectionCode": vocabulary.RejectionCode,
 }
 
 _MODE: Final[JsonSchemaMode] = "validation"

@@ -13,8 +13,8 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from smelt.pickling import PicklableError
-from smelt.processor.faults import FileFault
-from smelt.processor.media.probe import Limits, Probe, audio_stream, check_sound, open_media, reason
+from smelt.processor.errors import FileError
+from smelt.processor.media.probe import MediaLimits, Probe, audio_stream, check_sound, open_media, reason
 from smelt.processor.media.recording import BYTES_PER_SECOND, SAMPLE_RATE, Recording
 
 logger = logging.getLogger(__name__)
@@ -49,11 +49,11 @@ class _Tally:
         """Count a packet that can't be decoded; raise `decoding_failed` when there are too many of them."""
         self.bad_packets += 1
         if self.bad_packets > max(_TOLERATED_BAD_PACKETS, self.packets * _TOLERATED_BAD_SHARE):
-            raise FileFault("decoding_failed", f"{self.bad_packets} of {self.packets} packets are damaged") from exc
+            raise FileError("decoding_failed", f"{self.bad_packets} of {self.packets} packets are damaged") from exc
 
 
-def decode(source: Path, target: Path, probed: Probe, limits: Limits, on_decoded: OnDecoded) -> Recording:
-    """Decode `source` to 16 kHz mono in `target`; raise `FileFault`, or `Stopped` when `on_decoded` says so."""
+def decode(source: Path, target: Path, probed: Probe, limits: MediaLimits, on_decoded: OnDecoded) -> Recording:
+    """Decode `source` to 16 kHz mono in `target`; raise `FileError`, or `Stopped` when `on_decoded` says so."""
     byte_count = 0
     started_s = time.thread_time()
     try:
@@ -62,13 +62,13 @@ def decode(source: Path, target: Path, probed: Probe, limits: Limits, on_decoded
                 byte_count += _write(sink, chunk)
                 decoded_s = byte_count / BYTES_PER_SECOND
                 if decoded_s > limits.max_duration_s:
-                    raise FileFault("duration_exceeded", f"more than {limits.max_duration_s:.0f} s")
+                    raise FileError("duration_exceeded", f"more than {limits.max_duration_s:.0f} s")
                 if time.thread_time() - started_s > _MAX_PROCESSOR_S + decoded_s:
-                    raise FileFault("decoding_failed", f"{decoded_s:.0f} s took too much processor time")
+                    raise FileError("decoding_failed", f"{decoded_s:.0f} s took too much processor time")
                 if not on_decoded(share):
                     raise Stopped
     except av.error.FFmpegError as exc:
-        raise FileFault("decoding_failed" if byte_count else "corrupted_file", reason(exc)) from exc
+        raise FileError("decoding_failed" if byte_count else "corrupted_file", reason(exc)) from exc
     recording = Recording(target, byte_count // 2)
     _check_whole(recording, probed)
     return recording
@@ -119,14 +119,14 @@ def _check_sample_count(head: bytes, channels: int) -> None:
     # The demuxer puts the number of samples first. Silent ones take no room in the file, and all come at once.
     samples = int.from_bytes(head, "little") * channels
     if samples > _MAX_FRAME_SAMPLES:
-        raise FileFault("invalid_format", f"{samples} samples in one packet, {_MAX_FRAME_SAMPLES} are allowed")
+        raise FileError("invalid_format", f"{samples} samples in one packet, {_MAX_FRAME_SAMPLES} are allowed")
 
 
 def _check_frame(frame: AudioFrame) -> None:
     check_sound(frame.sample_rate, frame.layout.nb_channels)
     frame_s = frame.samples / frame.sample_rate
     if frame_s > _MAX_FRAME_S:
-        raise FileFault("invalid_format", f"{frame_s:.0f} s of sound in one frame, {_MAX_FRAME_S:.0f} s are allowed")
+        raise FileError("invalid_format", f"{frame_s:.0f} s of sound in one frame, {_MAX_FRAME_S:.0f} s are allowed")
 
 
 def _samples(frame: AudioFrame) -> bytes:
@@ -142,14 +142,14 @@ def _share(frame: AudioFrame, position_bytes: int | None, probed: Probe) -> floa
 
 def _check_whole(recording: Recording, probed: Probe) -> None:
     if recording.sample_count == 0:
-        raise FileFault("corrupted_file", "no sample could be decoded")
+        raise FileError("corrupted_file", "no sample could be decoded")
     if probed.declared_s is None:
         return
     shortfall_s = probed.declared_s - recording.duration_s
     if shortfall_s > _TOLERATED_SHORTFALL_S + probed.declared_s * _TOLERATED_SHORTFALL_SHARE:
-        raise FileFault("corrupted_file", f"{shortfall_s:.0f} of {probed.declared_s:.0f} s are missing")
+        raise FileError("corrupted_file", f"{shortfall_s:.0f} of {probed.declared_s:.0f} s are missing")
 
 
-def bytes_needed(probed: Probe, limits: Limits) -> int:
+def bytes_needed(probed: Probe, limits: MediaLimits) -> int:
     """Room on disk that the decoded recording may take at most."""
     return int((probed.declared_s or limits.max_duration_s) * BYTES_PER_SECOND)

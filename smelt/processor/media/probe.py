@@ -14,7 +14,7 @@ import av._core
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from smelt.processor.faults import FileFault
+from smelt.processor.errors import FileError
 from smelt.processor.media.sniff import HEAD_BYTES, kind_of
 
 # Telephones record at 8 kHz, the fastest converters at 768 kHz. A second at 1 Hz would become 16,000 samples.
@@ -41,7 +41,7 @@ _XING_SEARCH_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class MediaLimits:
     """What the owner of a smelt may have processed."""
 
     max_file_bytes: int
@@ -71,10 +71,10 @@ def _limit_allocations() -> None:
 def audio_stream(container: InputContainer) -> AudioStream:
     """Return the stream to decode; raise `invalid_format` where there is none that can be decoded."""
     if not container.streams.audio:
-        raise FileFault("invalid_format", "no audio stream")
+        raise FileError("invalid_format", "no audio stream")
     stream = container.streams.audio[0]
     if not stream.codec_context:
-        raise FileFault("invalid_format", "no decoder for its audio stream")
+        raise FileError("invalid_format", "no decoder for its audio stream")
     if stream.sample_rate:  # Some headers leave it to the frames.
         check_sound(stream.sample_rate, stream.channels)
     return stream
@@ -84,37 +84,37 @@ def check_sound(sample_rate: int, channels: int) -> None:
     """Raise `invalid_format` for a sample rate or a number of channels that no recording has."""
     if not _MIN_SAMPLE_RATE <= sample_rate <= _MAX_SAMPLE_RATE:
         bounds = f"{_MIN_SAMPLE_RATE} to {_MAX_SAMPLE_RATE} Hz"
-        raise FileFault("invalid_format", f"a sample rate of {sample_rate} Hz, {bounds} are allowed")
+        raise FileError("invalid_format", f"a sample rate of {sample_rate} Hz, {bounds} are allowed")
     if channels > _MAX_CHANNELS:
-        raise FileFault("invalid_format", f"{channels} channels, {_MAX_CHANNELS} are allowed")
+        raise FileError("invalid_format", f"{channels} channels, {_MAX_CHANNELS} are allowed")
 
 
-def probe(path: Path, limits: Limits) -> Probe:
-    """Look at a file without decoding it; raise `FileFault` with the code that tells what is wrong with it."""
+def probe(path: Path, limits: MediaLimits) -> Probe:
+    """Look at a file without decoding it; raise `FileError` with the code that tells what is wrong with it."""
     size_bytes = path.stat().st_size
     if size_bytes == 0:
-        raise FileFault("corrupted_file", "the file is empty")
+        raise FileError("corrupted_file", "the file is empty")
     if size_bytes > limits.max_file_bytes:
-        raise FileFault("file_too_large", f"{size_bytes} bytes, {limits.max_file_bytes} are allowed")
+        raise FileError("file_too_large", f"{size_bytes} bytes, {limits.max_file_bytes} are allowed")
     if missing := _missing_riff_bytes(path, size_bytes):
-        raise FileFault("corrupted_file", f"{missing} bytes are missing at the end")
+        raise FileError("corrupted_file", f"{missing} bytes are missing at the end")
     try:
         with open_media(path) as container:
             declared_s = _declared_seconds(container, path)
     except av.error.FFmpegError as exc:
         raise unreadable(path, exc) from exc
     if declared_s is not None and declared_s > limits.max_duration_s:
-        raise FileFault("duration_exceeded", f"{declared_s:.0f} s, {limits.max_duration_s:.0f} s are allowed")
+        raise FileError("duration_exceeded", f"{declared_s:.0f} s, {limits.max_duration_s:.0f} s are allowed")
     return Probe(size_bytes=size_bytes, declared_s=declared_s)
 
 
-def unreadable(path: Path, cause: Exception) -> FileFault:
+def unreadable(path: Path, cause: Exception) -> FileError:
     """The fault of a file that no demuxer wants: `invalid_format` if it never was a recording, else damaged."""
     with path.open("rb") as file:
         kind = kind_of(file.read(HEAD_BYTES))
     if kind in ("text", "foreign"):
-        return FileFault("invalid_format", f"{kind} content")
-    return FileFault("corrupted_file", reason(cause))
+        return FileError("invalid_format", f"{kind} content")
+    return FileError("corrupted_file", reason(cause))
 
 
 def reason(cause: Exception) -> str:

@@ -9,9 +9,9 @@ from typing import Final
 from smelt.processor.synthesis.extracts import Reading, transcript
 from smelt.processor.synthesis.markdown import heading
 from smelt.processor.synthesis.prompts import default_prompts
-from smelt.processor.synthesis.source import OnShare, Order, Source
+from smelt.processor.synthesis.request import OnShare, SynthesisInput, SynthesisRequest
 
-NOTHING_SAID: Final = "_No speech was found._"
+NO_SPEECH: Final = "_No speech was found._"
 _OWN_PROMPT: Final = (
     "_A prompt of your own needs a language model; this worker runs without one. Here is the transcript._"
 )
@@ -22,7 +22,7 @@ class ExtractiveSynthesizer:
 
     typical_s: Final = 0.3
 
-    async def synthesize(self, source: Source, order: Order, on_share: OnShare) -> str:
+    async def synthesize(self, source: SynthesisInput, order: SynthesisRequest, on_share: OnShare) -> str:
         """The output for one source, made in a thread."""
         content = await asyncio.to_thread(render, source, order)
         on_share(1.0)
@@ -32,10 +32,10 @@ class ExtractiveSynthesizer:
         """Nothing is held."""
 
 
-def render(source: Source, order: Order) -> str:
+def render(source: SynthesisInput, order: SynthesisRequest) -> str:
     """Every prompt of the order over one source; several get a heading each, none gives the transcript."""
     if not source.sentences:
-        return NOTHING_SAID
+        return NO_SPEECH
     reading = Reading(source)
     parts = [(prompt.title, prompt.extract(reading)) for prompt in default_prompts(order)]
     if order.user_prompt is not None:

@@ -7,7 +7,7 @@ from smelt.processor.synthesis.markdown import as_sentence, capitalised, clock, 
 from smelt.processor.synthesis.people import names_in
 from smelt.processor.synthesis.questions import question_pairs
 from smelt.processor.synthesis.ranking import Ranking
-from smelt.processor.synthesis.source import Source
+from smelt.processor.synthesis.request import SynthesisInput
 from smelt.processor.synthesis.topics import Topic, topics_of
 from smelt.processor.synthesis.words import is_english
 
@@ -15,14 +15,14 @@ _ONLY_IN_ENGLISH: Final = (
     "_This worker runs without a language model, and finds action items in English alone. Here is the transcript._"
 )
 _SUMMARY_SHARE: Final = 0.2
-_SUMMARY_LEAST, _SUMMARY_MOST = 3, 8
+_MIN_SUMMARY_SENTENCES, _MAX_SUMMARY_SENTENCES = 3, 8
 _NOTES_A_TOPIC: Final = 24
 
 
 class Reading:
     """A source, analyzed once for all of its prompts."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: SynthesisInput) -> None:
         self.sentences = source.sentences
         self.texts = [sentence.text for sentence in source.sentences]
         self.ranking = Ranking(self.texts, source.language)
@@ -46,7 +46,7 @@ def transcript(reading: Reading) -> str:
 
 def summary(reading: Reading) -> str:
     """The sentences that carry the text, in their order."""
-    count = min(_SUMMARY_MOST, max(_SUMMARY_LEAST, round(len(reading.texts) * _SUMMARY_SHARE)))
+    count = min(_MAX_SUMMARY_SENTENCES, max(_MIN_SUMMARY_SENTENCES, round(len(reading.texts) * _SUMMARY_SHARE)))
     return " ".join(reading.line(index) for index in reading.ranking.best(count))
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from smelt.contract.vocabulary import PromptName
 from smelt.processor.synthesis import extracts
 from smelt.processor.synthesis.extracts import Reading
-from smelt.processor.synthesis.source import Order
+from smelt.processor.synthesis.request import SynthesisRequest
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,6 @@ PROMPTS: Final[tuple[Prompt, ...]] = (
 )
 
 
-def default_prompts(order: Order) -> tuple[Prompt, ...]:
+def default_prompts(order: SynthesisRequest) -> tuple[Prompt, ...]:
     """Return the default prompts of an order, in the order of the contract."""
     return tuple(prompt for prompt in PROMPTS if prompt.name in order.prompts)

@@ -14,12 +14,12 @@ from waiting import until
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from smelt.backend.realtime import Channel, Pace
+from smelt.backend.realtime import Channel, RealtimeTimings
 from smelt.errors import Unauthorized
 
 EXPIRED = "Token has expired 0 seconds ago"
 NOT_ALLOWED = "Unauthorized: You do not have permissions to read from this Channel topic: x"
-QUICK_JOINS = Pace(heartbeat_s=60, joins_a_second=10_000)
+QUICK_JOINS = RealtimeTimings(heartbeat_s=60, joins_a_second=10_000)
 
 
 async def expire(socket: ServerConnection, channels: Sequence[Channel]) -> None:
@@ -56,7 +56,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def test_an_expired_token_retires_the_socket_and_all_channels_rejoin_on_a_new_one(
     server: ScriptedRealtime, waits: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smelt.backend.realtime.decisions._MIN_TOKEN_LIFETIME_S", 0.0)
+    monkeypatch.setattr("smelt.backend.realtime.policy._MIN_TOKEN_LIFETIME_S", 0.0)
     async with project(server, pace=CALM) as opened:
         ears = [Ear() for _ in range(5)]
         channels = [await opened.realtime.join(f"smelt:{n}", **ear.callbacks) for n, ear in enumerate(ears)]
@@ -161,7 +161,7 @@ async def test_tokens_that_expire_as_soon_as_they_are_issued_are_replaced_ever_m
 async def test_expired_tokens_do_not_count_as_failures_of_a_channel(
     server: ScriptedRealtime, waits: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smelt.backend.realtime.decisions._MIN_TOKEN_LIFETIME_S", 0.0)
+    monkeypatch.setattr("smelt.backend.realtime.policy._MIN_TOKEN_LIFETIME_S", 0.0)
     async with project(server, pace=CALM) as opened:
         channel = await opened.realtime.join("smelt:a")
         for count in range(5):

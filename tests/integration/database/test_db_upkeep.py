@@ -39,7 +39,7 @@ def test_list_expired_reads_by_index_bounds_however_many_visitors_came_today(
     for statement in ("select", "analyze"):
         database.run(statement)
         with worker.held():
-            assert worker.within("list_expired", worker_id="janitor") == {"objects": [], "smelts": []}
+            assert worker.within("list_expired_smelts", worker_id="janitor") == {"objects": [], "smelts": []}
             worker.session.execute("reset role")
             counts = worker.session.execute(
                 "select seq_scan, idx_tup_fetch from pg_stat_xact_user_tables where relname = 'smelts'"

@@ -200,7 +200,7 @@ async def test_413_beyond_max_body_size(narrow: httpx.AsyncClient) -> None:
 
 
 def test_max_body_size_holds_the_longest_report_of_a_worker_twice() -> None:
-    """All segments of six hours of quick speech in one `report_progress`, with the times of their words."""
+    """All segments of six hours of quick speech in one `report_smelt_progress`, with the times of their words."""
     count, words_each = 6 * 3600 // 4, 12
     word = Word(word=" sechzehn", start=21_599.123456, end=21_599.987654, probability=0.9876543210)
     segment = SavedSegment(

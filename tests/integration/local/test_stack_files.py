@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from impostors import assert_untouched, each_impostor, needs_root
 
-from smelt.local import LocalRefused, leftovers, lock, state
-from smelt.local.account import Account, database_account
+from smelt.local import LocalPermanentError, cleanup, lock, state
+from smelt.local.account import OsAccount, database_account
 from smelt.local.logs import LogTail
-from smelt.local.migrations import Project
-from smelt.local.places import Places, cache_folder, temporary_folder
-from smelt.local.postgres import ACCESS, Postgres, PostgresOptions, clear_leftovers, refuse_foreign_version
+from smelt.local.migrations import ProjectFiles
+from smelt.local.paths import StackPaths, cache_folder, temporary_folder
+from smelt.local.postgres import ACCESS, Postgres, PostgresOptions, check_data_version, clear_stale_postmaster
 from smelt.local.state import StackState
 from smelt.local.template import Templates
 
@@ -24,40 +24,40 @@ STATE = StackState(pid=1, project="p", api_url="http://127.0.0.1:1", db_url="pos
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
-    return Places(tmp_path / "stack").make()
+def places(tmp_path: Path) -> StackPaths:
+    return StackPaths(tmp_path / "stack").make()
 
 
 @each_impostor
-def test_lock_refuses_impostors(places: Places, plant: Plant) -> None:
+def test_lock_refuses_impostors(places: StackPaths, plant: Plant) -> None:
     plant(places.lock)
-    with pytest.raises(LocalRefused, match=REFUSED), lock.hold(places.lock):
+    with pytest.raises(LocalPermanentError, match=REFUSED), lock.hold(places.lock):
         pass
-    with pytest.raises(LocalRefused, match=REFUSED):
+    with pytest.raises(LocalPermanentError, match=REFUSED):
         lock.holder(places.lock)
     assert_untouched(places.lock)
 
 
 @each_impostor
-def test_state_refuses_impostors(places: Places, plant: Plant) -> None:
+def test_state_refuses_impostors(places: StackPaths, plant: Plant) -> None:
     """Where it is read, and where the new one is written before it takes its place."""
     plant(places.state.with_suffix(".new"))
-    with pytest.raises(LocalRefused, match=REFUSED):
+    with pytest.raises(LocalPermanentError, match=REFUSED):
         state.write(places, STATE)
     assert_untouched(places.state.with_suffix(".new"))
     with lock.hold(places.lock):
         plant(places.state)
         if places.state.exists():
-            with pytest.raises(LocalRefused, match=REFUSED):
+            with pytest.raises(LocalPermanentError, match=REFUSED):
                 state.read(places)
 
 
 @each_impostor
-def test_logs_refuse_impostors(places: Places, plant: Plant) -> None:
+def test_logs_refuse_impostors(places: StackPaths, plant: Plant) -> None:
     log = places.log("postgres")
     plant(log)
     if log.exists():
-        with pytest.raises(LocalRefused, match=REFUSED):
+        with pytest.raises(LocalPermanentError, match=REFUSED):
             LogTail(log).text()
     places.make()
 
@@ -68,10 +68,10 @@ def test_sweep_leaves_impostors_alone(tmp_path: Path, plant: Plant) -> None:
     planted, left = tmp_path / "smelt-x", tmp_path / "smelt-left"
     for folder in (planted, left):
         folder.mkdir()
-        (folder / leftovers.MARK).touch()
+        (folder / cleanup.MARK).touch()
     plant(planted / "lock")
     (left / "lock").touch()
-    leftovers.sweep(tmp_path)
+    cleanup.sweep(tmp_path)
     assert planted.exists()
     assert not left.exists()
 
@@ -80,15 +80,15 @@ def test_sweep_leaves_impostors_alone(tmp_path: Path, plant: Plant) -> None:
 def test_sweep_leaves_a_folder_of_another_user_alone(tmp_path: Path) -> None:
     planted = tmp_path / "smelt-x"
     planted.mkdir()
-    for name in ("lock", leftovers.MARK):
+    for name in ("lock", cleanup.MARK):
         (planted / name).touch()
     os.chown(planted, 1, -1)
-    leftovers.sweep(tmp_path)
+    cleanup.sweep(tmp_path)
     assert planted.exists()
 
 
 @pytest.fixture
-def data(places: Places) -> Path:
+def data(places: StackPaths) -> Path:
     """A data folder of the user that Postgres runs as."""
     return database_account().private_folder(places.data)
 
@@ -97,19 +97,19 @@ def data(places: Places) -> Path:
 async def test_leftover_lock_of_postgres_refuses_impostors(data: Path, plant: Plant) -> None:
     """Root neither reads nor writes through what the unprivileged user may have put there."""
     plant(data / "postmaster.pid")
-    with pytest.raises(LocalRefused, match=REFUSED):
-        await clear_leftovers(data, database_account())
+    with pytest.raises(LocalPermanentError, match=REFUSED):
+        await clear_stale_postmaster(data, database_account())
     assert_untouched(data / "postmaster.pid")
 
 
 async def test_leftover_lock_of_postgres_names_its_parent_afterwards(data: Path) -> None:
     """The rest of it stays, and its owner, too."""
     account, path = database_account(), data / "postmaster.pid"
-    await clear_leftovers(data, account)
+    await clear_stale_postmaster(data, account)
     assert not path.exists()
     path.write_text("1234567\n/nowhere\n5432\n")
     account.give(data)
-    await clear_leftovers(data, account)
+    await clear_stale_postmaster(data, account)
     assert path.read_text() == f"{os.getpid()}\n/nowhere\n5432\n"
     assert path.stat().st_uid == account.uid
 
@@ -119,17 +119,17 @@ def test_version_of_postgres_refuses_impostors(data: Path, plant: Plant) -> None
     """A link in its place would show its target in an error."""
     plant(data / "PG_VERSION")
     if (data / "PG_VERSION").exists():
-        with pytest.raises(LocalRefused, match=REFUSED):
-            refuse_foreign_version(data, database_account())
+        with pytest.raises(LocalPermanentError, match=REFUSED):
+            check_data_version(data, database_account())
 
 
 @each_impostor
-def test_access_rules_of_postgres_are_written_into_no_impostor(places: Places, data: Path, plant: Plant) -> None:
+def test_access_rules_of_postgres_are_written_into_no_impostor(places: StackPaths, data: Path, plant: Plant) -> None:
     options = PostgresOptions(
         data=data, sockets=places.sockets, port=1, log=places.log("postgres"), account=database_account()
     )
     plant(data / "pg_hba.conf")
-    with pytest.raises(LocalRefused, match=REFUSED):
+    with pytest.raises(LocalPermanentError, match=REFUSED):
         Postgres(options).write_access_rules()
     assert_untouched(data / "pg_hba.conf")
     (data / "pg_hba.conf").unlink()
@@ -169,15 +169,15 @@ each_unfit_folder = pytest.mark.parametrize(
 def test_private_folders_of_a_stack_refuse_impostors(tmp_path: Path, plant: Plant, name: str) -> None:
     (tmp_path / "stack").mkdir()
     plant(tmp_path / "stack" / name)
-    with pytest.raises(LocalRefused, match=rf"^{tmp_path}/stack/{name} .*; choose another folder$"):
-        Places(tmp_path / "stack").make()
+    with pytest.raises(LocalPermanentError, match=rf"^{tmp_path}/stack/{name} .*; choose another folder$"):
+        StackPaths(tmp_path / "stack").make()
 
 
 @needs_root
 def test_folder_of_another_user_is_refused_for_a_stack(tmp_path: Path) -> None:
     foreign_folder(tmp_path / "stack")
-    with pytest.raises(LocalRefused, match=rf"^{tmp_path}/stack belongs to another user"):
-        Places(tmp_path / "stack").make()
+    with pytest.raises(LocalPermanentError, match=rf"^{tmp_path}/stack belongs to another user"):
+        StackPaths(tmp_path / "stack").make()
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_cache_folder_without_a_home_is_private(without_home: Path) -> None:
 def test_cache_folder_refuses_impostors(without_home: Path, plant: Plant) -> None:
     """Programs are run from there."""
     plant(without_home)
-    with pytest.raises(LocalRefused, match=rf"^{without_home} "):
+    with pytest.raises(LocalPermanentError, match=rf"^{without_home} "):
         cache_folder()
 
 
@@ -222,7 +222,7 @@ def test_ownership_is_not_given_through_links(tmp_path: Path) -> None:
     (outside / "file").touch()
     (given / "folder").symlink_to(outside)
     (given / "file").symlink_to(outside / "file")
-    Account(1, 1, "daemon").give(given)
+    OsAccount(1, 1, "daemon").give(given)
     assert {path.lstat().st_uid for path in (given, given / "folder", given / "file")} == {1}
     assert {path.lstat().st_uid for path in (outside, outside / "file")} == {0}
 
@@ -232,19 +232,19 @@ def test_sockets_are_where_the_account_reaches_them(tmp_path: Path) -> None:
     """Beside the data of a stack that is thrown away, and among the temporary files where the folder is closed."""
     folder = temporary_folder()
     try:
-        assert Places(folder).sockets == folder / "sockets"
+        assert StackPaths(folder).sockets == folder / "sockets"
     finally:
         folder.rmdir()
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    assert Places(closed).sockets.parent == Path(tempfile.gettempdir())
+    assert StackPaths(closed).sockets.parent == Path(tempfile.gettempdir())
 
 
 @needs_root
 async def test_template_belongs_to_root_and_its_copy_to_the_account(tmp_path: Path) -> None:
     """The account, as which a project's SQL may run programs, can't change what other stacks are copied from."""
     account = database_account()
-    await Templates(folder=tmp_path / "templates", account=account).copy(Project(), tmp_path / "data")
+    await Templates(folder=tmp_path / "templates", account=account).copy(ProjectFiles(), tmp_path / "data")
     [template] = (path for path in (tmp_path / "templates").iterdir() if path.is_dir())
     assert {path.lstat().st_uid for path in (template, *template.rglob("*"))} == {0}
     assert {path.lstat().st_uid for path in (tmp_path / "data", *(tmp_path / "data").rglob("*"))} == {account.uid}

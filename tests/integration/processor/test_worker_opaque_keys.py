@@ -10,10 +10,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from bench import ROOT, STANDUP, WorkerProcess, eventually
 from following import feed, notifications, subscribe, wait, watch_batch
 from proxies import FaultyProxy, faulty_proxy
 from stacks import running_with_short_tokens, sign_up
+from worker_harness import ROOT, STANDUP, WorkerProcess, eventually
 
 from smelt.local import StackHandle
 from smelt.subscriber.client import Client, connect

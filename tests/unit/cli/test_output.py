@@ -15,10 +15,10 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from smelt.backend.client_calls import ListedSmelt
+from smelt.backend.client_rpc import ListedSmelt
 from smelt.cli import doctor, list, output
-from smelt.cli.checks.finding import Finding
-from smelt.cli.connection_note import ConnectionNote
+from smelt.cli.checks.result import CheckResult
+from smelt.cli.connection_status import ConnectionStatus
 from smelt.cli.demo import _keep
 from smelt.cli.logs import JsonFormatter, TextFormatter
 from smelt.cli.output import VisibleConsole, print_document, print_error, print_json, visible, visible_controls
@@ -26,7 +26,7 @@ from smelt.cli.view import JsonView, LiveView, PlainView, View, print_notices
 from smelt.contract.events import Result
 from smelt.contract.state import FileSegment, FileState, Snapshot, Trust
 from smelt.contract.transcript import CaptionLayout
-from smelt.errors import Refused
+from smelt.errors import PermanentError
 from smelt.subscriber.updates import Completed, Failed, Progress, Segments
 
 ID, FILE_ID = UUID(int=1), UUID(int=2)
@@ -113,7 +113,7 @@ def test_visible_console_keeps_the_controls_of_bars() -> None:
 
 def test_views_escape_control_characters() -> None:
     lines, bars = io.StringIO(), io.StringIO()
-    note = ConnectionNote(polling=True)
+    note = ConnectionStatus(polling=True)
     show_everything(PlainView(VisibleConsole(file=lines, width=400), NAMES, note))
     with LiveView(VisibleConsole(file=bars, width=400, force_terminal=True), NAMES, note) as live:
         show_everything(live)
@@ -123,7 +123,7 @@ def test_views_escape_control_characters() -> None:
 
 
 def test_json_lines_escape_control_characters_without_loss(capsys: pytest.CaptureFixture[str]) -> None:
-    view = JsonView(ConnectionNote(polling=True))
+    view = JsonView(ConnectionStatus(polling=True))
     view.show(progress())
     print_json({"name": HOSTILE})
     shown, named = capsys.readouterr().out.splitlines()
@@ -134,7 +134,7 @@ def test_json_lines_escape_control_characters_without_loss(capsys: pytest.Captur
 
 def test_notes_link_nowhere_in_secret() -> None:
     written = io.StringIO()
-    view = PlainView(VisibleConsole(file=written, width=400, force_terminal=True), {}, ConnectionNote(polling=True))
+    view = PlainView(VisibleConsole(file=written, width=400, force_terminal=True), {}, ConnectionStatus(polling=True))
     result = Result(file_id=FILE_ID, filename="a", content="[here](https://example.com/other)")
     view.show(Completed.model_construct(smelt_id=ID, results=(result,)))
     assert "\x1b]8" not in written.getvalue()
@@ -152,9 +152,9 @@ def test_list_doctor_notices_errors_and_documents_escape_control_characters(
     )
     for show in (
         lambda: list._print([listed]),
-        lambda: doctor._print(Finding("project", "fail", HOSTILE, HOSTILE)),
+        lambda: doctor._print(CheckResult("project", "fail", HOSTILE, HOSTILE)),
         lambda: print_notices(output.ERR, Snapshot.model_construct(files=(file_state(),))),
-        lambda: print_error(Refused(HOSTILE)),
+        lambda: print_error(PermanentError(HOSTILE)),
         lambda: print_document(HOSTILE.translate({0x202E: None, 0x2066: None})),
     ):
         show()

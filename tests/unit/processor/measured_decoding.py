@@ -8,7 +8,7 @@ from pathlib import Path
 
 from audio_samples import LIMITS
 
-from smelt.processor.faults import FileFault
+from smelt.processor.errors import FileError
 from smelt.processor.media.decode import decode
 from smelt.processor.media.probe import probe
 
@@ -28,7 +28,7 @@ def outcome(source: Path, target: Path) -> str:
     """Return the code of the fault, or `decoded`."""
     try:
         decode(source, target, probe(source, LIMITS), LIMITS, lambda _: True)
-    except FileFault as fault:
+    except FileError as fault:
         return fault.code
     return "decoded"
 

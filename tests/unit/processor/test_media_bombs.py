@@ -12,7 +12,7 @@ from audio_samples import LIMITS, RECORDINGS
 
 import smelt.processor.media.decode as decode_module
 import smelt.processor.media.probe as probe_module
-from smelt.processor.faults import FileFault
+from smelt.processor.errors import FileError
 from smelt.processor.media.decode import Stopped, decode
 from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import Recording
@@ -79,7 +79,7 @@ def read(source: Path) -> Recording:
 
 
 def code_of(source: Path) -> str:
-    with pytest.raises(FileFault) as fault:
+    with pytest.raises(FileError) as fault:
         read(source)
     return fault.value.code
 
@@ -150,7 +150,7 @@ def test_unknown_codec_is_refused(tmp_path: Path) -> None:
 
 def test_reading_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe_module, "_READ_TIMEOUT_S", 1e-9)
-    with pytest.raises(FileFault, match="reading it takes more than") as fault:
+    with pytest.raises(FileError, match="reading it takes more than") as fault:
         probe(RECORDINGS / "action_item.m4a", LIMITS)
     assert fault.value.code == "corrupted_file"
 
@@ -158,7 +158,7 @@ def test_reading_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_decoding_has_a_time_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(decode_module, "_MAX_PROCESSOR_S", -1.0)
     probed = probe(RECORDINGS / "action_item.m4a", LIMITS)
-    with pytest.raises(FileFault) as fault:
+    with pytest.raises(FileError) as fault:
         decode(RECORDINGS / "action_item.m4a", tmp_path / "pcm", probed, LIMITS, lambda _: True)
     assert fault.value.code == "decoding_failed"
 

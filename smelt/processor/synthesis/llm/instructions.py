@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from smelt.processor.synthesis.llm.data import as_json
+from smelt.processor.synthesis.llm.json_data import as_json
 from smelt.processor.synthesis.prompts import default_prompts
-from smelt.processor.synthesis.source import Order
+from smelt.processor.synthesis.request import SynthesisRequest
 
 Role = Literal["system", "user", "assistant"]
 
@@ -55,7 +55,7 @@ def key_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def tasks_of(order: Order) -> tuple[Task, ...]:
+def tasks_of(order: SynthesisRequest) -> tuple[Task, ...]:
     """The outputs of an order, in the order of the contract, the user's own last."""
     tasks = [Task(prompt.title, prompt.instruction) for prompt in default_prompts(order)]
     if order.user_prompt is not None:
