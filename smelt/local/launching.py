@@ -45,7 +45,7 @@ class LaunchOptions:
         words += ["--project", str(self.project)] if self.project else []
         words += ["--api-port", str(self.api_port), "--db-port", str(self.db_port)]
         words += ["--postgrest", str(self.postgrest)] if self.postgrest else []
-        words += ["--throw-away"] if self.ephemeral else []
+        words += ["--ephemeral"] if self.ephemeral else []
         words += ["--until-input-closes"] if self.until_input_closes else []
         return words
 
