@@ -133,13 +133,13 @@ class Client:
         subscription = self._thread.run(
             self._client.subscribe,
             smelt_id,
-            on_progress=_aside(on_progress),
-            on_segments=_aside(on_segments),
-            on_completed=_aside(on_completed),
-            on_failed=_aside(on_failed),
-            on_error=_aside(on_error),
-            on_connected=_aside(on_connected),
-            on_disconnected=_aside(on_disconnected),
+            on_progress=_in_thread(on_progress),
+            on_segments=_in_thread(on_segments),
+            on_completed=_in_thread(on_completed),
+            on_failed=_in_thread(on_failed),
+            on_error=_in_thread(on_error),
+            on_connected=_in_thread(on_connected),
+            on_disconnected=_in_thread(on_disconnected),
         )
         return Subscription(self._thread, subscription)
 
@@ -292,7 +292,7 @@ def connect(url: str, key: str, access_token: str | TokenCallable | None = None,
     A plain function as `access_token` is called in a thread of its own.
     """
     if callable(access_token) and not inspect.iscoroutinefunction(access_token):
-        access_token = _asked_aside(access_token)
+        access_token = _called_in_thread(access_token)
     thread = EventLoopThread()
 
     async def open_client() -> AsyncClient:
@@ -301,15 +301,15 @@ def connect(url: str, key: str, access_token: str | TokenCallable | None = None,
     return Client(thread, thread.run(open_client))
 
 
-def _asked_aside(ask: TokenCallable) -> TokenCallable:
+def _called_in_thread(ask: TokenCallable) -> TokenCallable:
     async def fresh() -> str:
-        answer = await asyncio.to_thread(ask)
-        return await answer if isinstance(answer, Awaitable) else answer
+        result = await asyncio.to_thread(ask)
+        return await result if isinstance(result, Awaitable) else result
 
     return fresh
 
 
-def _aside(callback: Callable[P, None] | None) -> Callable[P, Awaitable[None]] | None:
+def _in_thread(callback: Callable[P, None] | None) -> Callable[P, Awaitable[None]] | None:
     # The loop goes on meanwhile, and the callback may use the client itself.
     return None if callback is None else partial(asyncio.to_thread, callback)
 

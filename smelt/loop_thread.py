@@ -42,13 +42,13 @@ class EventLoopThread:
             outcome.cancel()
             raise
 
-    def ask(self, question: Callable[[], T]) -> T:
+    def ask(self, function: Callable[[], T]) -> T:
         """Call a plain function where the loop runs, so that nothing changes meanwhile."""
 
-        async def answer() -> T:
-            return question()
+        async def call() -> T:
+            return function()
 
-        return self.run(answer)
+        return self.run(call)
 
     def close(self) -> None:
         """End the loop and its thread."""

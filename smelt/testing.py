@@ -98,7 +98,7 @@ class FakeSmelt:
     def workers(self, *, online: bool) -> None:
         """Tell whether any worker of the project is running."""
         unchanged = Unchanged(id=self.id, seq=self._seq, next_poll_s=None, worker_online=online)
-        self.updates += self._timeline.take_unchanged(unchanged)
+        self.updates += self._timeline.merge_unchanged(unchanged)
         self._wake()
 
     def segments(self, *texts: str, file: int = 0) -> None:
@@ -173,7 +173,7 @@ class FakeSmelt:
     def _take(self, event: ProgressEvent | SegmentsEvent | CompletedEvent | FailedEvent) -> None:
         if self.ended:
             raise ValueError(f"smelt {self.id} has ended: nothing follows on that")
-        self.updates += self._timeline.take_event(event)
+        self.updates += self._timeline.merge_event(event)
         self._wake()
 
     def _end(self, event: CompletedEvent | FailedEvent) -> None:

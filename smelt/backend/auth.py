@@ -33,10 +33,10 @@ class ProjectAuth(httpx.Auth):
 
 
 def _reason(response: httpx.Response) -> str:
-    turned_down = "the key or token is not accepted"
+    rejected = "the key or token is not accepted"
     try:
         body = response.json()
         # The database answers 401, too, to a visitor who may not do something.
-        return str(body["message"]) if body.get("code") == "42501" else f"{turned_down}: {body['message']}"
+        return str(body["message"]) if body.get("code") == "42501" else f"{rejected}: {body['message']}"
     except (ValueError, KeyError, TypeError, AttributeError):
-        return turned_down
+        return rejected

@@ -87,7 +87,7 @@ class ClientRpc:
     ) -> Created:
         """Create a smelt; without a key of the caller's own one is made, so that a repetition creates no second one."""
         listed: list[dict[str, Any]] = [{"filename": file.filename, "size_bytes": file.size_bytes} for file in files]
-        answer = await self.rpc.call(
+        response = await self.rpc.call(
             "create_smelt",
             files=listed,
             text_input=text_input,
@@ -97,7 +97,7 @@ class ClientRpc:
             batch_id=batch_id,
             idempotency_key=idempotency_key or str(uuid4()),
         )
-        return parse(Created, answer)
+        return parse(Created, response)
 
     async def submit_smelt(self, smelt_id: UUID | str) -> Snapshot:
         """Hand a smelt with all of its uploads over to the workers."""
@@ -112,19 +112,19 @@ class ClientRpc:
         with_words: bool = False,
     ) -> State:
         """The whole state of a smelt; `Unchanged` when it is no newer than `after_seq`."""
-        answer = await self.rpc.call(
+        response = await self.rpc.call(
             "get_smelt",
             smelt_id=smelt_id,
             after_seq=after_seq,
             segments_after=segments_after,
             with_words=with_words,
         )
-        return parse(_State, answer).root
+        return parse(_State, response).root
 
     async def get_smelts(self, smelts: Sequence[SeenState]) -> States:
         """The states of many smelts in one call; asked once, since whoever polls asks again anyway."""
         listed = [
-            {"id": known.id, "after_seq": known.after_seq, "segments_after": known.segments_after} for known in smelts
+            {"id": seen.id, "after_seq": seen.after_seq, "segments_after": seen.segments_after} for seen in smelts
         ]
         return parse(States, await self.rpc.call_once("get_smelts", smelts=listed))
 

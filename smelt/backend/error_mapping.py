@@ -21,24 +21,24 @@ def map_api_error(code: str | None, message: str, hint: str | None = None) -> Sm
     if code is None:
         return Unavailable(message)
     if code.startswith("PT"):
-        return requested(hint or code, message)
+        return map_rejection(hint or code, message)
     if code == "PGRST202":
         lacks = "the project lacks smelt's functions, or the newest of them: `smelt init`, then `supabase db push`"
         return RequestRejected(code, f"{lacks} ({message})")
     if code in _UNAUTHORIZED_CODES:
         return Unauthorized(message)
-    if _is_passing(code):
+    if _is_transient(code):
         return Unavailable(f"{message} ({code})")
     return RequestRejected(code, message)
 
 
-def unanswered(doing: str, error: httpx.TransportError) -> Unavailable:
+def map_transport_error(doing: str, error: httpx.TransportError) -> Unavailable:
     """The error for a request that got no answer, naming whom it went to."""
     url = error.request.url
     return Unavailable(f"{doing}: {url.scheme}://{url.netloc.decode()} does not answer ({type(error).__name__})")
 
 
-def requested(code: str, message: str) -> RequestRejected:
+def map_rejection(code: str, message: str) -> RequestRejected:
     """The error for a request that smelt's functions refuse with a stable code."""
     return NotFound(code, message) if code == "not_found" else RequestRejected(code, message)
 
@@ -71,7 +71,7 @@ def map_http_error(status: int, message: str) -> SmeltError:
     return RequestRejected(str(status), message)
 
 
-def _is_passing(code: str) -> bool:
+def _is_transient(code: str) -> bool:
     if code.startswith("PGRST0"):  # PostgREST has lost its database, or not found it yet.
         return True
     if code.isdigit() and len(code) == 3:

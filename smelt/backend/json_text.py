@@ -11,7 +11,7 @@ def replace_unstorable(value: object) -> object:
     match value:
         case str():
             # Most texts are as they should be, and a look is cheaper than a copy.
-            return value if value.isprintable() else _mended(value)
+            return value if value.isprintable() else _replaced(value)
         case Mapping():
             return {key: replace_unstorable(item) for key, item in value.items()}
         case list() | tuple():
@@ -20,5 +20,5 @@ def replace_unstorable(value: object) -> object:
             return value
 
 
-def _mended(text: str) -> str:
+def _replaced(text: str) -> str:
     return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

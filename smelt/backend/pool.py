@@ -23,7 +23,7 @@ class Pool(httpx.AsyncClient):
     def __init__(self, auth: httpx.Auth, timeout_s: float) -> None:
         super().__init__(auth=auth, timeout=timeout_s, verify=_tls())
         # A client can't let go of its connections without being closed: those that carry requests are another's.
-        self._carrier = _carrier()
+        self._inner_client = _inner_client()
         self._clock = WallClock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -47,20 +47,20 @@ class Pool(httpx.AsyncClient):
         """Send a request, over a new connection after a sleep."""
         self.check()
         if self._clock.ran_ahead_s() >= SLEPT_S:
-            asleep, self._carrier = self._carrier, _carrier()
-            await asleep.aclose()
+            outdated, self._inner_client = self._inner_client, _inner_client()
+            await outdated.aclose()
         auth = self.auth if auth is httpx.USE_CLIENT_DEFAULT else auth
-        return await self._carrier.send(request, stream=stream, auth=auth, follow_redirects=follow_redirects)
+        return await self._inner_client.send(request, stream=stream, auth=auth, follow_redirects=follow_redirects)
 
     async def aclose(self) -> None:
         """Close all connections."""
         try:
             await super().aclose()
         finally:
-            await self._carrier.aclose()
+            await self._inner_client.aclose()
 
 
-def _carrier() -> httpx.AsyncClient:
+def _inner_client() -> httpx.AsyncClient:
     return httpx.AsyncClient(verify=_tls(), limits=httpx.Limits(max_connections=MAX_CONNECTIONS))
 
 

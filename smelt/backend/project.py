@@ -28,7 +28,7 @@ class Project:
         *,
         access_token: str | TokenCallable | None = None,
         timeout_s: float = 20.0,
-        pace: RealtimeTimings | None = None,
+        timings: RealtimeTimings | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self.key = key
@@ -36,7 +36,7 @@ class Project:
         self._http = Pool(ProjectAuth(key, tokens), timeout_s)
         self.rpc = Rpc(self.url, self._http)
         self.audio = AudioStore(self.url, self._http)
-        self.realtime = RealtimeConnection(self.url, key, tokens, self._http, pace)
+        self.realtime = RealtimeConnection(self.url, key, tokens, self._http, timings)
 
     async def __aenter__(self) -> Self:
         return self

@@ -9,7 +9,7 @@ from postgrest import APIError, APIResponse, AsyncPostgrestClient
 from postgrest.types import ReturnMethod
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
-from smelt.backend.error_mapping import map_api_error, unanswered
+from smelt.backend.error_mapping import map_api_error, map_transport_error
 from smelt.backend.json_text import replace_unstorable
 from smelt.backend.retries import transient_retries
 from smelt.errors import RequestRejected
@@ -17,7 +17,7 @@ from smelt.errors import RequestRejected
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
-ROWS_A_PAGE: Final = 500
+ROWS_PER_PAGE: Final = 500
 
 
 class RpcResponse(RootModel[T]):
@@ -42,13 +42,13 @@ class Rpc:
     async def call_once(self, function: str, /, **arguments: object) -> object:
         """Call a function exactly once."""
         # The client types parameters as strings; it sends any JSON.
-        request = self._postgrest.rpc(function, cast("dict[str, str]", _given(arguments)))
-        return await _answer(f"calling {function}", request.execute())
+        request = self._postgrest.rpc(function, cast("dict[str, str]", _defined_arguments(arguments)))
+        return await _execute(f"calling {function}", request.execute())
 
     async def row(self, table: str, row_id: UUID) -> object:
         """Read one row of a table once; None when there is none that the caller may see."""
         request = self._postgrest.from_(table).select("*").eq("id", str(row_id)).limit(1)
-        rows = await _answer(f"reading {table}", request.execute())
+        rows = await _execute(f"reading {table}", request.execute())
         return rows[0] if isinstance(rows, list) and rows else None
 
     async def newest(self, table: str, columns: str, count: int) -> object:
@@ -56,7 +56,7 @@ class Rpc:
         async for attempt in transient_retries():
             with attempt:
                 request = self._postgrest.from_(table).select(columns).order("created_at", desc=True).limit(count)
-                return await _answer(f"reading {table}", request.execute())
+                return await _execute(f"reading {table}", request.execute())
         raise AssertionError("tenacity raises the last error itself")
 
     async def rows(self, table: str, *filters: tuple[str, str, str]) -> list[object]:
@@ -75,7 +75,7 @@ class Rpc:
                 request = self._postgrest.from_(table).update(dict(values), returning=ReturnMethod.representation)
                 for column, operator, value in filters:
                     request = request.filter(column, operator, value)
-                rows = await _answer(f"updating {table}", request.execute())
+                rows = await _execute(f"updating {table}", request.execute())
                 return len(rows) if isinstance(rows, list) else 0
         raise AssertionError("tenacity raises the last error itself")
 
@@ -84,24 +84,24 @@ class Rpc:
     ) -> list[dict[str, object]]:
         # By key and not by offset, so that a row that comes or goes meanwhile hides no other. A project may answer
         # fewer rows than asked for; only an empty page is the last one.
-        request = self._postgrest.from_(table).select("*").order("id").limit(ROWS_A_PAGE)
+        request = self._postgrest.from_(table).select("*").order("id").limit(ROWS_PER_PAGE)
         for column, operator, value in filters if after_id is None else (*filters, ("id", "gt", after_id)):
             request = request.filter(column, operator, value)
-        page = await _answer(f"reading {table}", request.execute())
+        page = await _execute(f"reading {table}", request.execute())
         return [row for row in page if isinstance(row, dict)] if isinstance(page, list) else []
 
 
-def parse(shape: type[M], answer: object) -> M:
+def parse(shape: type[M], response: object) -> M:
     """An answer in its typed shape; raises `RequestRejected` when it has another, as of a database that is not ours."""
     try:
-        return shape.model_validate(answer)
+        return shape.model_validate(response)
     except ValidationError as exc:
         raise RequestRejected(
             "unexpected_answer", f"the project answers something that is no {shape.__name__}"
         ) from exc
 
 
-async def _answer(doing: str, executing: Awaitable[APIResponse]) -> object:
+async def _execute(doing: str, executing: Awaitable[APIResponse]) -> object:
     try:
         return (await executing).data
     except APIError as exc:
@@ -109,9 +109,9 @@ async def _answer(doing: str, executing: Awaitable[APIResponse]) -> object:
             exc.code, exc.message or f"{doing}: what answers there is not the database", exc.hint
         ) from exc
     except httpx.TransportError as exc:
-        raise unanswered(doing, exc) from exc
+        raise map_transport_error(doing, exc) from exc
 
 
-def _given(arguments: Mapping[str, object]) -> dict[str, object]:
+def _defined_arguments(arguments: Mapping[str, object]) -> dict[str, object]:
     # What is left out takes the default of the SQL function, which is also what null means to all of them.
     return {name: replace_unstorable(value) for name, value in arguments.items() if value is not None}

@@ -59,7 +59,7 @@ class TokenSource:
     """Hands out the bearer token that goes with a key, fresh as long as its owner can renew it."""
 
     def __init__(
-        self, key: str, access_token: str | TokenCallable | None = None, *, within_s: float = RENEW_TIMEOUT_S
+        self, key: str, access_token: str | TokenCallable | None = None, *, timeout_s: float = RENEW_TIMEOUT_S
     ) -> None:
         if access_token == "":
             raise ValueError("the access token is empty; without one the caller is a visitor")
@@ -68,7 +68,7 @@ class TokenSource:
         fallback = key if is_jwt(key) else None
         self._token = access_token if isinstance(access_token, str) else fallback
         self._renew_at = 0.0
-        self._within_s = within_s
+        self._timeout_s = timeout_s
         self._lock = asyncio.Lock()
 
     @property
@@ -80,25 +80,25 @@ class TokenSource:
         """The token to send now, None when the key alone has to do; raises `Unavailable` when renewing fails."""
         async with self._lock:
             if self._renew is not None and time.time() >= self._renew_at:
-                await self._ask(self._renew)
+                await self._fetch(self._renew)
             return self._token
 
     async def renewed(self, stale: str | None) -> str | None:
         """A token other than `stale`, asked for unless somebody else already did."""
         async with self._lock:
             if self._renew is not None and self._token == stale:
-                await self._ask(self._renew)
+                await self._fetch(self._renew)
             return self._token
 
     def renew_due_in_s(self) -> float | None:
         """Seconds until the token should be renewed, None when it never can be."""
         return None if self._renew is None else max(0.0, self._renew_at - time.time())
 
-    async def _ask(self, renew: TokenCallable) -> None:
+    async def _fetch(self, renew: TokenCallable) -> None:
         try:
-            async with asyncio.timeout(self._within_s):  # All calls wait for it meanwhile.
-                answer = renew()
-                token = await answer if isinstance(answer, Awaitable) else answer
+            async with asyncio.timeout(self._timeout_s):  # All calls wait for it meanwhile.
+                result = renew()
+                token = await result if isinstance(result, Awaitable) else result
         except SmeltError:
             raise
         except PermissionError as exc:

@@ -81,8 +81,8 @@ class WorkerRpc:
 
     async def claim_smelts(self, worker_id: str, *, max_count: int = 1, lease_s: int = 30) -> ClaimBatch:
         """Take up to `max_count` due smelts for `lease_s` seconds."""
-        answer = await self.rpc.call("claim_smelts", worker_id=worker_id, max_count=max_count, lease_s=lease_s)
-        return parse(ClaimBatch, answer)
+        response = await self.rpc.call("claim_smelts", worker_id=worker_id, max_count=max_count, lease_s=lease_s)
+        return parse(ClaimBatch, response)
 
     async def report_progress(
         self,
@@ -98,7 +98,7 @@ class WorkerRpc:
         lease_s: int = 30,
     ) -> Report:
         """Write how far a smelt is and renew its lease; `event` of the answer is what to broadcast."""
-        answer = await self.rpc.call(
+        response = await self.rpc.call(
             "report_smelt_progress",
             smelt_id=smelt_id,
             attempt=attempt,
@@ -110,21 +110,21 @@ class WorkerRpc:
             segments=list(segments),
             lease_s=lease_s,
         )
-        return parse(Report, answer)
+        return parse(Report, response)
 
     async def renew_leases(
         self, worker_id: str, leases: Sequence[tuple[UUID, int, bool]], *, lease_s: int = 30
     ) -> tuple[LeaseRenewal, ...]:
         """Renew the leases of many smelts, given as `(smelt_id, attempt, waits)`, in one call."""
         listed = [{"smelt_id": smelt_id, "attempt": attempt, "waits": waits} for smelt_id, attempt, waits in leases]
-        answer = await self.rpc.call("renew_smelt_leases", worker_id=worker_id, leases=listed, lease_s=lease_s)
-        return parse(_LeaseRenewals, answer).leases
+        response = await self.rpc.call("renew_smelt_leases", worker_id=worker_id, leases=listed, lease_s=lease_s)
+        return parse(_LeaseRenewals, response).leases
 
     async def complete_smelt(self, smelt_id: UUID, attempt: int, results: Sequence[Result]) -> Settled:
         """Settle a smelt as completed; a repeat gets the first answer."""
         listed = [result.model_dump(mode="json") for result in results]
-        answer = await self.rpc.call("complete_smelt", smelt_id=smelt_id, attempt=attempt, results=listed)
-        return parse(Settled, answer)
+        response = await self.rpc.call("complete_smelt", smelt_id=smelt_id, attempt=attempt, results=listed)
+        return parse(Settled, response)
 
     async def fail_smelt(
         self,
@@ -136,7 +136,7 @@ class WorkerRpc:
         retry_after_s: float | None = None,
     ) -> Settled:
         """Settle a smelt as failed, or give it back for another try when the failure is transient."""
-        answer = await self.rpc.call(
+        response = await self.rpc.call(
             "fail_smelt",
             smelt_id=smelt_id,
             attempt=attempt,
@@ -144,26 +144,26 @@ class WorkerRpc:
             transient=transient,
             retry_after_s=retry_after_s,
         )
-        return parse(Settled, answer)
+        return parse(Settled, response)
 
     async def release_smelt(self, smelt_id: UUID, attempt: int) -> Settled:
         """Give a smelt back unfinished; no failure is counted."""
-        answer = await self.rpc.call("release_smelt", smelt_id=smelt_id, attempt=attempt)
-        return parse(Settled, answer)
+        response = await self.rpc.call("release_smelt", smelt_id=smelt_id, attempt=attempt)
+        return parse(Settled, response)
 
     async def load_segments(self, smelt_id: UUID, file_id: UUID) -> tuple[SavedSegment, ...]:
         """What earlier attempts saved of a file, ordered by index."""
-        answer = await self.rpc.call("load_smelt_segments", smelt_id=smelt_id, file_id=file_id)
-        return parse(_SavedSegments, answer).root
+        response = await self.rpc.call("load_smelt_segments", smelt_id=smelt_id, file_id=file_id)
+        return parse(_SavedSegments, response).root
 
     async def claim_outbox(
         self, worker_id: str, *, max_count: int = 20, smelt_id: UUID | None = None, lease_s: int = 15
     ) -> tuple[OutboxMessage, ...]:
         """Lease broadcasts that are still owed: those of one smelt at once, otherwise those that others left."""
-        answer = await self.rpc.call(
+        response = await self.rpc.call(
             "claim_smelt_outbox", worker_id=worker_id, max_count=max_count, smelt_id=smelt_id, lease_s=lease_s
         )
-        return parse(_Outbox, answer).root
+        return parse(_Outbox, response).root
 
     async def settle_outbox(self, ids: Sequence[int]) -> int:
         """Strike acknowledged broadcasts off; answers how many."""
@@ -174,13 +174,13 @@ class WorkerRpc:
 
         Whoever gets a list goes on until it is empty; for other workers it is empty until then, or for `lease_s`.
         """
-        answer = await self.rpc.call("list_expired_smelts", worker_id=worker_id, max_count=max_count, lease_s=lease_s)
-        return parse(Expired, answer)
+        response = await self.rpc.call("list_expired_smelts", worker_id=worker_id, max_count=max_count, lease_s=lease_s)
+        return parse(Expired, response)
 
     async def confirm_purged(self, paths: Sequence[str], smelt_ids: Sequence[UUID]) -> Purged:
         """Confirm that objects are gone from Storage; the smelts that could not go are in the answer."""
-        answer = await self.rpc.call("confirm_smelts_purged", paths=list(paths), smelt_ids=list(smelt_ids))
-        return parse(Purged, answer)
+        response = await self.rpc.call("confirm_smelts_purged", paths=list(paths), smelt_ids=list(smelt_ids))
+        return parse(Purged, response)
 
     async def heartbeat_worker(self, worker_id: str, info: Mapping[str, Any]) -> None:
         """Tell that a worker lives, and what it does."""

@@ -28,10 +28,10 @@ class Backlog:
 
     def add(self, item: Item) -> None:
         """Put an item behind the others, and drop or merge what it replaces."""
-        for place, older in enumerate(self._items):
+        for position, older in enumerate(self._items):
             merged = _merged(older, item)
             if merged is not None:
-                del self._items[place]
+                del self._items[position]
                 item = merged
                 break
         self._items.append(item)

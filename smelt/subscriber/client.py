@@ -43,7 +43,7 @@ class Client:
         self._polling = polling
         self._subscriptions: set[Subscription] = set()
         self._followers: WeakSet[Feed | Notifications | BatchWatch] = WeakSet()
-        project.realtime.listen(self._tell_state)
+        project.realtime.add_state_listener(self._on_connection_state)
 
     @property
     def polling(self) -> bool:
@@ -225,10 +225,10 @@ class Client:
     def _open(self, smelt_id: UUID | str) -> Watch:
         return Watch(UUID(str(smelt_id)), self._project.realtime, self._reader, polling=self._polling)
 
-    def _tell_state(self, state: ConnectionState) -> None:
+    def _on_connection_state(self, state: ConnectionState) -> None:
         if state == "disconnected" and (reason := self._project.realtime.report().last_error) is not None:
             for watched in self._reader.watches:
-                watched.take_trouble(Unavailable(reason), live=True)
+                watched.report_issue(Unavailable(reason), live=True)
 
     async def _upload(self, created: Created, paths: Sequence[Path], *, again: bool) -> None:
         limit = asyncio.Semaphore(UPLOADS_AT_ONCE)

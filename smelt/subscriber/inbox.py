@@ -14,17 +14,17 @@ class Inbox(Generic[T]):
 
     def __init__(self, pop: Callable[[], T | None]) -> None:
         self._pop: Callable[[], T | None] = pop
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._error: SmeltError | None = None
 
     def wake(self) -> None:
         """There is something to pop."""
-        self._news.set()
+        self._changed.set()
 
     def fail(self, error: SmeltError) -> None:
         """Nothing will come any more; the first reason counts."""
         self._error = self._error or error
-        self._news.set()
+        self._changed.set()
 
     async def take(self) -> T:
         """The next one; waits for it."""
@@ -33,5 +33,5 @@ class Inbox(Generic[T]):
                 return item
             if self._error is not None:
                 raise self._error
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()

@@ -83,17 +83,17 @@ class RowMirror:
         """The files by id."""
         return self._files.rows
 
-    def take_change(self, change: RowChange) -> FeedChange | None:
+    def merge_change(self, change: RowChange) -> FeedChange | None:
         """Merge a live change; raises `ValueError` when it does not tell enough."""
         match change.table:
             case "smelts":
-                return self._smelts.take_change(change)
+                return self._smelts.merge_change(change)
             case "smelt_files":
-                return self._files.take_change(change)
+                return self._files.merge_change(change)
             case _:
                 return None
 
-    def take_deletion(self, smelt_ids: Collection[UUID], now_s: float) -> list[FeedChange]:
+    def merge_deletion(self, smelt_ids: Collection[UUID], now_s: float) -> list[FeedChange]:
         """Remove smelts with their files; what still comes of them for `TOMBSTONE_S` at least is dropped."""
         self._deleted_at = {one: at for one, at in self._deleted_at.items() if now_s - at < TOMBSTONE_S}
         self._deleted_at |= dict.fromkeys(smelt_ids, now_s)
@@ -104,9 +104,9 @@ class RowMirror:
         self._smelts.touched.clear()
         self._files.touched.clear()
 
-    def take_rows(self, smelts: Sequence[SmeltRow], files: Sequence[FileRow]) -> list[FeedChange]:
+    def merge_rows(self, smelts: Sequence[SmeltRow], files: Sequence[FileRow]) -> list[FeedChange]:
         """Merge the answer of a read: all rows that there are."""
-        return [*self._smelts.take_rows(smelts), *self._files.take_rows(files)]
+        return [*self._smelts.merge_rows(smelts), *self._files.merge_rows(files)]
 
 
 class _Table(Generic[Row]):
@@ -124,14 +124,14 @@ class _Table(Generic[Row]):
         self._is_older: Callable[[Row, Row], bool] = is_older
         self._is_gone: Callable[[Row], bool] = is_gone
 
-    def take_change(self, change: RowChange) -> FeedChange | None:
+    def merge_change(self, change: RowChange) -> FeedChange | None:
         row_id = change.row_id
         self.touched.add(row_id)
         known = self.rows.get(row_id)
         before = {} if known is None else known.model_dump()
         return self._put(self._shape.model_validate({**before, **change.record}))
 
-    def take_rows(self, rows: Sequence[Row]) -> list[FeedChange]:
+    def merge_rows(self, rows: Sequence[Row]) -> list[FeedChange]:
         read = {row.id for row in rows}
         gone = [row for row_id, row in self.rows.items() if row_id not in read and row_id not in self.touched]
         changes = [self._remove(row) for row in gone]

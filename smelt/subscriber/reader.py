@@ -15,7 +15,7 @@ from smelt.subscriber.diagnostics import WatchReport
 
 logger = logging.getLogger(__name__)
 
-SMELTS_A_CALL: Final = 200
+SMELTS_PER_CALL: Final = 200
 CALL_TIMEOUT_S: Final = 10.0
 # What is due soon goes along with what is due now; polls leave a second between them, urgent reads a moment.
 GATHER_S: Final = 2.0
@@ -33,11 +33,11 @@ class Watched(Protocol):
         """What need not be told again."""
         ...
 
-    def take_state(self, state: State, asked: SeenState) -> None:
+    def merge_state(self, state: State, requested: SeenState) -> None:
         """Hear the answer to what was asked."""
         ...
 
-    def take_trouble(self, error: TransientError, *, live: bool = False) -> None:
+    def report_issue(self, error: TransientError, *, live: bool = False) -> None:
         """Hear that reading, or the live connection, did not work; it will be tried again."""
         ...
 
@@ -85,13 +85,13 @@ class Reader:
         self._urgent.discard(watched)
         self._changed.set()
 
-    def ask(self, watched: Watched) -> None:
+    def request_read(self, watched: Watched) -> None:
         """Read for a watch as soon as possible."""
         if watched in self._due_at:
             self._urgent.add(watched)
             self._changed.set()
 
-    def hasten(self, watched: Watched) -> None:
+    def reschedule(self, watched: Watched) -> None:
         """Read for a watch when it says so now, if that is sooner than planned."""
         if watched in self._due_at:
             planned_at = self._due_at[watched]
@@ -143,43 +143,43 @@ class Reader:
         soon = time.monotonic() + GATHER_S
         urgent = [watched for watched in self._due_at if watched in self._urgent]
         due = [w for w, at in self._due_at.items() if at <= soon and w not in self._urgent]
-        return [*urgent, *sorted(due, key=self._due_at.__getitem__)][:SMELTS_A_CALL]
+        return [*urgent, *sorted(due, key=self._due_at.__getitem__)][:SMELTS_PER_CALL]
 
     async def _read(self, batch: Sequence[Watched]) -> None:
-        asked = {watched.smelt_id: watched.known for watched in batch}
+        requested = {watched.smelt_id: watched.known for watched in batch}
         self._urgent.difference_update(batch)
         self.last_read_at = time.monotonic()
         self.read_count += 1
         try:
-            states = await self._ask_once(list(asked.values()))
+            states = await self._get_states(list(requested.values()))
         except TransientError as exc:
-            self._put_off(batch, exc)
+            self._schedule_retry(batch, exc)
         except PermanentError as exc:
             for watched in batch:
                 watched.fail(exc)
                 self._due_at.pop(watched, None)
         else:
             self.failures_in_a_row = 0
-            self._hand_out(batch, states, asked)
+            self._distribute(batch, states, requested)
 
-    async def _ask_once(self, asked: list[SeenState]) -> States:
+    async def _get_states(self, requested: list[SeenState]) -> States:
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
-                return await self._calls.get_smelts(asked)
+                return await self._calls.get_smelts(requested)
         except TimeoutError as exc:
             raise Unavailable("the state of the smelts was not answered in time") from exc
 
-    def _put_off(self, batch: Sequence[Watched], error: TransientError) -> None:
+    def _schedule_retry(self, batch: Sequence[Watched], error: TransientError) -> None:
         self.failures_in_a_row += 1
         wait_s = POLL_SPACING_S + reconnect_wait_s(self.failures_in_a_row)
         self._retry_at = time.monotonic() + wait_s
         logger.info("reading %s smelts again in %.1f s: %s", len(batch), wait_s, error)
         for watched in batch:
             if watched in self._due_at:
-                watched.take_trouble(error)
+                watched.report_issue(error)
                 self._set_due(watched, wait_s)
 
-    def _hand_out(self, batch: Sequence[Watched], states: States, asked: dict[UUID, SeenState]) -> None:
+    def _distribute(self, batch: Sequence[Watched], states: States, requested: dict[UUID, SeenState]) -> None:
         by_id = {state.id: state for state in states.smelts}
         for watched in batch:
             if watched not in self._due_at:
@@ -189,5 +189,5 @@ class Reader:
                 self._due_at.pop(watched)
                 watched.fail(NotFound("not_found", "There is no such smelt."))
             else:
-                watched.take_state(state, asked[watched.smelt_id])
+                watched.merge_state(state, requested[watched.smelt_id])
                 self._set_due(watched, watched.next_read_in_s())

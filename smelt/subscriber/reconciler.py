@@ -17,7 +17,7 @@ from smelt.subscriber.freshness import FIRST_READ_S, LIVE_POLL_S, Freshness, fre
 logger = logging.getLogger(__name__)
 
 # A read that takes long is repeated seldom: reading is a tenth of the time at most.
-REST_FACTOR: Final = 10.0
+READ_PAUSE_FACTOR: Final = 10.0
 
 
 class Reconciler:
@@ -41,7 +41,7 @@ class Reconciler:
         self._channel: Channel | None = None
         self._left_at: float | None = None
         self._due_at = float("inf")
-        self._is_asked = False
+        self._read_requested = False
         self._failures = 0
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -66,9 +66,9 @@ class Reconciler:
         self._channel = await realtime.join(
             self._topic,
             on_message=on_message,
-            on_joined=self.ask,
-            on_left=self._left,
-            on_doubt=self._doubt,
+            on_joined=self.request_read,
+            on_left=self._on_left,
+            on_suspect=self._on_suspect,
             changes=changes,
             on_change=on_change,
         )
@@ -85,17 +85,17 @@ class Reconciler:
             if self._task is not None:
                 await asyncio.wait([self._task])
 
-    def ask(self) -> None:
+    def request_read(self) -> None:
         """Read as soon as possible; once more, if a read is under way."""
-        self._is_asked = True
+        self._read_requested = True
         self._changed.set()
 
     async def _run(self) -> None:
         try:
             while True:
                 self._changed.clear()
-                if self._is_asked or self._due_at <= time.monotonic():
-                    self._is_asked = False
+                if self._read_requested or self._due_at <= time.monotonic():
+                    self._read_requested = False
                     await self._read_once()
                     continue
                 wait_s = self._due_at - time.monotonic()
@@ -120,24 +120,24 @@ class Reconciler:
             return
         self._failures = 0
         self.read_at = time.monotonic()
-        self._due_at = self._planned_at(REST_FACTOR * (self.read_at - began_at))
+        self._due_at = self._planned_at(READ_PAUSE_FACTOR * (self.read_at - began_at))
 
-    def _planned_at(self, rest_s: float = 0.0) -> float:
+    def _planned_at(self, pause_s: float = 0.0) -> float:
         if not self._polling:
             return float("inf")
         live_s = self._live_read_s if self.freshness == "live" else 0.0
-        return time.monotonic() + max(live_s, rest_s, poll_in_s(self.freshness, None, random.random()))
+        return time.monotonic() + max(live_s, pause_s, poll_in_s(self.freshness, None, random.random()))
 
-    def _doubt(self) -> None:
+    def _on_suspect(self) -> None:
         if self._polling:
-            self.ask()
+            self.request_read()
 
-    def _left(self, error: Exception | None) -> None:
+    def _on_left(self, error: Exception | None) -> None:
         self._left_at = time.monotonic()
         if not isinstance(error, SmeltError):
             self._due_at = min(self._due_at, self._planned_at())
             self._changed.set()
         elif self._polling:  # Reading may still be allowed; if not, that ends it.
-            self.ask()
+            self.request_read()
         else:
             self._on_error(error)

@@ -110,9 +110,9 @@ class Subscription:
         if callback is None:
             return
         try:
-            answer = callback(*arguments)
-            if inspect.isawaitable(answer):
-                await answer
+            result = callback(*arguments)
+            if inspect.isawaitable(result):
+                await result
         except Exception as exc:
             logger.exception("a callback for smelt %s failed", self.smelt_id)
             if self._callbacks.on_error is not None and callback is not self._callbacks.on_error:

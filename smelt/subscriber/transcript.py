@@ -26,7 +26,7 @@ class Transcript:
         """True when segments are known to exist that were neither read nor heard."""
         return bool(self._waiting) or self.read_seq < self._stored_seq
 
-    def hear(self, file_id: UUID, segments: Iterable[Segment]) -> tuple[Segment, ...]:
+    def add(self, file_id: UUID, segments: Iterable[Segment]) -> tuple[Segment, ...]:
         """Take segments of one file; answers those whose turn it is."""
         waiting = self._waiting.get(file_id, {})
         next_index = self._next_index.get(file_id, 0)
@@ -42,7 +42,9 @@ class Transcript:
             self._waiting.pop(file_id, None)
         return tuple(ready)
 
-    def read(self, segments: Sequence[FileSegment], after_seq: int, upto_seq: int) -> dict[UUID, tuple[Segment, ...]]:
+    def add_stored(
+        self, segments: Sequence[FileSegment], after_seq: int, upto_seq: int
+    ) -> dict[UUID, tuple[Segment, ...]]:
         """Take the segments that were stored after `after_seq`, up to `upto_seq`; answers whose turn it is, by file."""
         by_file: dict[UUID, list[Segment]] = {}
         for segment in segments:
@@ -50,5 +52,5 @@ class Transcript:
         self._stored_seq = max(self._stored_seq, upto_seq)
         if after_seq <= self.read_seq:
             self.read_seq = max(self.read_seq, upto_seq)
-        heard = {file_id: self.hear(file_id, of_file) for file_id, of_file in by_file.items()}
-        return {file_id: ready for file_id, ready in heard.items() if ready}
+        ready_by_file = {file_id: self.add(file_id, of_file) for file_id, of_file in by_file.items()}
+        return {file_id: ready for file_id, ready in ready_by_file.items() if ready}

@@ -8,9 +8,7 @@ from typing import Final, Literal, assert_never
 from smelt.backend.clock import SLEPT_S
 from smelt.errors import RequestRejected, SmeltError, Unauthorized
 
-_TOKEN_TURNED_DOWN: Final = re.compile(
-    r"InvalidJWTToken|JwtSignatureError|MalformedJWT|token has expired", re.IGNORECASE
-)
+_TOKEN_REJECTED: Final = re.compile(r"InvalidJWTToken|JwtSignatureError|MalformedJWT|token has expired", re.IGNORECASE)
 _RATE_LIMITED: Final = re.compile(r"RateLimitReached|too many", re.IGNORECASE)
 _NEVER_VALID: Final = re.compile(r"TopicNameRequired|UnableToReplayMessages")
 
@@ -19,24 +17,24 @@ _MIN_TOKEN_LIFETIME_S: Final = 5.0
 
 # Who hears nothing for half of the time between heartbeats asks at once, and doubts that an answer will come after a
 # quarter of the time that it has: what the platform usually does takes a fraction of a second.
-_QUIET: Final = 1 / 2
-_DOUBTFUL: Final = 1 / 4
+_QUIET_SHARE: Final = 1 / 2
+_SUSPECT_SHARE: Final = 1 / 4
 
 
 @dataclass(frozen=True)
 class RealtimeTimings:
     """How fast and how often; the defaults stay inside the limits of the hosted service."""
 
-    heartbeat_s: float = 10.0
-    answer_s: float = 10.0
+    heartbeat_interval_s: float = 10.0
+    reply_timeout_s: float = 10.0
     join_timeout_s: int = 15
     open_timeout_s: int = 10
     stable_s: float = 60.0
     recycle_s: float = 6 * 3600.0
-    rate_limit_wait_s: float = 30.0
-    joins_a_second: float = 50.0
-    channels_a_socket: int = 100
-    clock_check_s: float = 2.0
+    rate_limit_delay_s: float = 30.0
+    joins_per_second: float = 50.0
+    channels_per_socket: int = 100
+    clock_check_interval_s: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class Rejoin:
 
 
 @dataclass(frozen=True)
-class Renew:
+class RenewToken:
     """Ask for a fresh token, then join again."""
 
 
@@ -92,10 +90,10 @@ class GiveUp:
     error: SmeltError
 
 
-Next = Rejoin | Renew | GiveUp
+NextAction = Rejoin | RenewToken | GiveUp
 
 
-def after_leaving(left: LeaveReason, *, can_renew: bool) -> Next:
+def after_leaving(left: LeaveReason, *, can_renew: bool) -> NextAction:
     """What follows on the end of a stay in a channel; `can_renew` is false once a fresh token did not help."""
     match left:
         case JoinRejected(reason) | ChannelFailed(reason):
@@ -108,11 +106,11 @@ def after_leaving(left: LeaveReason, *, can_renew: bool) -> Next:
             assert_never(left)
 
 
-def _after_error(reason: str, *, joining: bool, can_renew: bool) -> Next:
+def _after_error(reason: str, *, joining: bool, can_renew: bool) -> NextAction:
     if _RATE_LIMITED.search(reason):
         return Rejoin("rate_limit")
-    if _TOKEN_TURNED_DOWN.search(reason) or (joining and reason.startswith("Unauthorized")):
-        return Renew() if can_renew else GiveUp(Unauthorized(reason))
+    if _TOKEN_REJECTED.search(reason) or (joining and reason.startswith("Unauthorized")):
+        return RenewToken() if can_renew else GiveUp(Unauthorized(reason))
     if joining and _NEVER_VALID.match(reason):
         return GiveUp(RequestRejected("channel_refused", reason))
     return Rejoin("soon")
@@ -134,16 +132,16 @@ class SocketToken:
         """The server accepted a join."""
         self.was_accepted = True
 
-    def refuse(self, left: JoinRejected | ChannelFailed) -> bool:
+    def record_error(self, left: JoinRejected | ChannelFailed) -> bool:
         """The server reported an error; return True if it means that the token expired."""
-        if _TOKEN_TURNED_DOWN.search(left.reason) is None:
+        if _TOKEN_REJECTED.search(left.reason) is None:
             self.was_accepted = True  # The server checks the token first.
         else:
             self.is_expired = self.is_issued and self.was_accepted
         return self.is_expired
 
 
-def may_reuse(left: LeaveReason) -> bool:
+def can_reuse_socket(left: LeaveReason) -> bool:
     """True when the topic may be joined again on the same socket.
 
     A `phx_close` that is still under way would close the next channel of the same topic: the client library routes by
@@ -152,7 +150,7 @@ def may_reuse(left: LeaveReason) -> bool:
     return isinstance(left, JoinRejected)
 
 
-def dial_error(status: int | None, reason: str) -> SmeltError | None:
+def handshake_error(status: int | None, reason: str) -> SmeltError | None:
     """The error to give up with after a refused handshake, None when dialling again may help."""
     # 403 is also what stands in front of a project that is being paused or restored.
     return Unauthorized(f"Realtime refuses the key: {reason}") if status == 401 else None
@@ -170,16 +168,16 @@ class Backoff:
     failures: int = 0
     waiting: bool = False
 
-    def dial_failed(self) -> None:
+    def record_open_failed(self) -> None:
         """A socket could not be opened."""
         self.failures += 1
         self.waiting = True
 
-    def opened(self) -> None:
+    def record_opened(self) -> None:
         """A socket is open."""
         self.waiting = False
 
-    def lost(self, age_s: float, *, token_expired: bool = False) -> None:
+    def record_lost(self, age_s: float, *, token_expired: bool = False) -> None:
         """An open socket broke, or its token expired, after `age_s` seconds."""
         if self.waiting:
             return
@@ -194,13 +192,13 @@ class Backoff:
 class Liveness:
     """Signs of life of one socket; times in seconds of one monotonic clock, `drift_s` that the wall clock ran ahead.
 
-    `is_doubted` once the answer to the last heartbeat is late.
+    `is_suspect` once the answer to the last heartbeat is late.
     """
 
     opened_at: float
-    heard_at: float
-    beat_at: float
-    is_doubted: bool = False
+    received_at: float
+    heartbeat_at: float
+    is_suspect: bool = False
     drift_s: float = 0.0
 
 
@@ -231,26 +229,29 @@ class CloseSocket:
 Step = Wait | SendHeartbeat | MarkSuspect | CloseSocket
 
 
-def next_step(vitals: Liveness, now: float, pace: RealtimeTimings) -> Step:
+def next_step(liveness: Liveness, now: float, timings: RealtimeTimings) -> Step:
     """How to look after an open socket: beat when it is time or quiet; doubt it, then retire it, when it is silent.
 
     It is retired, too, when it is old, and after a sleep.
     """
-    if vitals.drift_s >= SLEPT_S:
+    if liveness.drift_s >= SLEPT_S:
         return CloseSocket("the machine was asleep")
-    recycle_at = vitals.opened_at + pace.recycle_s
+    recycle_at = liveness.opened_at + timings.recycle_s
     if now >= recycle_at:
         return CloseSocket("recycled")
-    due_at, due = _next_due(vitals, pace)
-    return due if now >= due_at else Wait(min(due_at - now, recycle_at - now, pace.clock_check_s))
+    due_at, due = _next_due(liveness, timings)
+    return due if now >= due_at else Wait(min(due_at - now, recycle_at - now, timings.clock_check_interval_s))
 
 
-def _next_due(vitals: Liveness, pace: RealtimeTimings) -> tuple[float, Step]:
-    if vitals.heard_at >= vitals.beat_at:
-        return min(vitals.beat_at + pace.heartbeat_s, vitals.heard_at + pace.heartbeat_s * _QUIET), SendHeartbeat()
-    if vitals.is_doubted:
-        return vitals.beat_at + pace.answer_s, CloseSocket("no answer to a heartbeat")
-    return vitals.beat_at + pace.answer_s * _DOUBTFUL, MarkSuspect()
+def _next_due(liveness: Liveness, timings: RealtimeTimings) -> tuple[float, Step]:
+    if liveness.received_at >= liveness.heartbeat_at:
+        return min(
+            liveness.heartbeat_at + timings.heartbeat_interval_s,
+            liveness.received_at + timings.heartbeat_interval_s * _QUIET_SHARE,
+        ), SendHeartbeat()
+    if liveness.is_suspect:
+        return liveness.heartbeat_at + timings.reply_timeout_s, CloseSocket("no answer to a heartbeat")
+    return liveness.heartbeat_at + timings.reply_timeout_s * _SUSPECT_SHARE, MarkSuspect()
 
 
 def error_reason(text: str) -> str:

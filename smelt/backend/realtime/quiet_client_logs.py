@@ -12,24 +12,24 @@ from typing import Final
 
 _LOGGERS: Final = ("realtime._async.client", "realtime._async.channel", "realtime._async.timer", "websockets.client")
 # Tasks and transports have it from whoever opens a socket, so that sockets of the app's own are logged as ever.
-_is_ours: Final = ContextVar("smelt_unlogged", default=False)
+_is_quiet: Final = ContextVar("smelt_unlogged", default=False)
 
 
-class _OfOthers(logging.Filter):
+class _NotQuiet(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        return not _is_ours.get()
+        return not _is_quiet.get()
 
 
-_of_others: Final = _OfOthers()
+_not_quiet: Final = _NotQuiet()
 for _name in _LOGGERS:
-    logging.getLogger(_name).addFilter(_of_others)
+    logging.getLogger(_name).addFilter(_not_quiet)
 
 
 @contextmanager
 def quiet_client_logs() -> Iterator[None]:
     """Whatever is done, opened and started inside is not logged by the client library."""
-    token = _is_ours.set(True)
+    token = _is_quiet.set(True)
     try:
         yield
     finally:
-        _is_ours.reset(token)
+        _is_quiet.reset(token)

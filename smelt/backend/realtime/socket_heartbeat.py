@@ -17,8 +17,8 @@ class SocketHeartbeat:
 
     def __init__(self, client: AsyncRealtimeClient, on_broken: Callable[[Exception | None], None]) -> None:
         self.opened_at = time.monotonic()
-        self._heard_at = self._beat_at = self.opened_at
-        self._is_doubted = False
+        self._received_at = self._heartbeat_at = self.opened_at
+        self._is_suspect = False
         self._clock = WallClock()
         # The client routes what it receives to the channel of the topic. One on the protocol's own topic hears the
         # answers to heartbeats, and while it counts as joined it is told first when the websocket breaks.
@@ -27,22 +27,24 @@ class SocketHeartbeat:
         self._channel.subscribe_callback = lambda _, error: on_broken(error)
         client.channels[self._channel.topic] = self._channel
 
-    def vitals(self) -> Liveness:
+    def liveness(self) -> Liveness:
         """The signs of life so far."""
-        return Liveness(self.opened_at, self._heard_at, self._beat_at, self._is_doubted, self._clock.ran_ahead_s())
+        return Liveness(
+            self.opened_at, self._received_at, self._heartbeat_at, self._is_suspect, self._clock.ran_ahead_s()
+        )
 
-    def feel(self) -> None:
+    def record_activity(self) -> None:
         """Something was heard."""
-        self._heard_at = time.monotonic()
+        self._received_at = time.monotonic()
 
-    def doubt(self) -> None:
+    def mark_suspect(self) -> None:
         """The last heartbeat should have been answered by now."""
-        self._is_doubted = True
+        self._is_suspect = True
 
-    def beat(self, timeout_s: int) -> Coroutine[Any, Any, None]:
+    def send(self, timeout_s: int) -> Coroutine[Any, Any, None]:
         """A heartbeat as of now; answers what sends it."""
         push = AsyncPush(self._channel, "heartbeat", {}, timeout_s)
-        push.receive(RealtimeAcknowledgementStatus.Ok, lambda _: self.feel())
-        self._beat_at = time.monotonic()
-        self._is_doubted = False
+        push.receive(RealtimeAcknowledgementStatus.Ok, lambda _: self.record_activity())
+        self._heartbeat_at = time.monotonic()
+        self._is_suspect = False
         return push.send()

@@ -39,7 +39,7 @@ def close_with(code: int) -> Any:
     ids=["1006", "1009", "1000", "1001", "1008", "1011", "1012", "1013", "4000"],
 )
 async def test_reconnect_rejoins_the_channels_of_a_broken_socket(server: ScriptedRealtime, break_it: Any) -> None:
-    async with project(server, pace=LONG_HEARTBEAT) as opened:
+    async with project(server, timings=LONG_HEARTBEAT) as opened:
         ear = ChannelRecorder()
         channel = await opened.realtime.join("smelt:a", **ear.callbacks)
         assert await channel.wait_joined(5)
@@ -73,7 +73,7 @@ async def test_log_of_a_reconnect_contains_no_token_payload_or_warning(
         return "a-token"
 
     caplog.set_level(logging.DEBUG)
-    async with project(server, pace=LONG_HEARTBEAT, access_token=token) as opened:
+    async with project(server, timings=LONG_HEARTBEAT, access_token=token) as opened:
         ear = ChannelRecorder()
         channel = await opened.realtime.join("smelt:a", **ear.callbacks)
         assert await channel.wait_joined(30)
@@ -121,7 +121,7 @@ async def test_join_timeout_is_retried_on_another_socket(server: ScriptedRealtim
 
 
 async def test_recycle_replaces_a_socket_after_recycle_s(server: ScriptedRealtime) -> None:
-    async with project(server, pace=RealtimeTimings(recycle_s=0.5, joins_a_second=1000)) as opened:
+    async with project(server, timings=RealtimeTimings(recycle_s=0.5, joins_per_second=1000)) as opened:
         ear = ChannelRecorder()
         await opened.realtime.join("smelt:a", **ear.callbacks)
         await until(lambda: ear.joined_count >= 3)
@@ -144,7 +144,7 @@ async def test_reconnect_retries_a_gateway_error_but_not_a_rejected_key(server: 
 
 
 async def test_channels_share_as_few_sockets_as_needed(server: ScriptedRealtime) -> None:
-    async with project(server, pace=RealtimeTimings(joins_a_second=10_000)) as opened:
+    async with project(server, timings=RealtimeTimings(joins_per_second=10_000)) as opened:
         channels = [await opened.realtime.join(f"smelt:{number}") for number in range(250)]
         assert all([await channel.wait_joined(20) for channel in channels])
         assert server.opened_count == 3
@@ -157,7 +157,7 @@ async def test_channels_share_as_few_sockets_as_needed(server: ScriptedRealtime)
 
 async def test_join_rate_is_limited_to_joins_a_second(server: ScriptedRealtime) -> None:
     """The first second's worth at once; however fast or slow the machine is, the rest never sooner than due."""
-    async with project(server, pace=RealtimeTimings(joins_a_second=20)) as opened:
+    async with project(server, timings=RealtimeTimings(joins_per_second=20)) as opened:
         began_at = time.monotonic()
         channels = [await opened.realtime.join(f"smelt:{number}") for number in range(30)]
         assert all([await channel.wait_joined(30) for channel in channels])
@@ -167,7 +167,7 @@ async def test_join_rate_is_limited_to_joins_a_second(server: ScriptedRealtime) 
 async def test_connection_state_changes_are_reported_in_order(server: ScriptedRealtime) -> None:
     async with project(server) as opened:
         states: list[str] = []
-        stop = opened.realtime.listen(states.append)
+        stop = opened.realtime.add_state_listener(states.append)
         channel = await opened.realtime.join("smelt:a")
         assert await channel.wait_joined(5)
         await channel.leave()
@@ -180,7 +180,7 @@ async def test_connection_state_changes_are_reported_in_order(server: ScriptedRe
 async def test_log_of_a_reconnect_has_five_lines_for_any_number_of_channels(
     server: ScriptedRealtime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with project(server, pace=LONG_HEARTBEAT) as opened:
+    async with project(server, timings=LONG_HEARTBEAT) as opened:
         channels = [await opened.realtime.join(f"smelt:{number}") for number in range(40)]
         assert all([await channel.wait_joined(10) for channel in channels])
         caplog.set_level(logging.INFO, "smelt")

@@ -194,7 +194,7 @@ class SimulatedRealtime:
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    def listen(self, listener: Callable[[str], None]) -> None:
+    def add_state_listener(self, listener: Callable[[str], None]) -> None:
         pass
 
     def report(self) -> ConnectionReport:
