@@ -1,4 +1,4 @@
-"""A transcript as text, captions or JSON, made from its segments."""
+"""Transcript formats: text, captions and JSON, made from segments."""
 
 import html
 import json
@@ -17,7 +17,7 @@ _SEGMENT_FIELDS: Final = {"index", "start", "end", "text", "words"}
 
 
 class TranscriptFormat(StrEnum):
-    """How a transcript can be written."""
+    """The formats of a transcript."""
 
     TXT = "txt"
     SRT = "srt"
@@ -27,7 +27,7 @@ class TranscriptFormat(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionLayout:
-    """How much text a cue shows at a time; the defaults are what broadcasters ask for."""
+    """The size of a caption cue; the defaults follow the guidelines of broadcasters."""
 
     line_chars: int = 42
     lines: int = 2
@@ -42,7 +42,7 @@ def format_transcript(
     file: FileState,
     layout: CaptionLayout = _DEFAULT_LAYOUT,
 ) -> str:
-    """The transcript of a file in a format; captions are laid out as asked."""
+    """Return the transcript of a file in a format; `layout` applies to captions."""
     match transcript_format:
         case TranscriptFormat.TXT:
             return to_txt(segments)
@@ -57,27 +57,31 @@ def format_transcript(
 
 
 def to_txt(segments: Sequence[Segment]) -> str:
-    """The words alone, one segment a line."""
+    """Return the text alone, one line per segment."""
     return "".join(f"{segment.text.strip()}\n" for segment in segments)
 
 
 def to_srt(segments: Sequence[FileSegment], layout: CaptionLayout = _DEFAULT_LAYOUT) -> str:
-    """SubRip captions; a cue ends where the next one starts at the latest."""
+    """Return SubRip captions; cues do not overlap."""
     cues = enumerate(_cues(segments, layout), start=1)
-    return "\n".join(f"{n}\n{_timestamp(start, ',')} --> {_timestamp(end, ',')}\n{text}\n" for n, (start, end, text) in cues)
+    return "\n".join(
+        f"{n}\n{_timestamp(start, ',')} --> {_timestamp(end, ',')}\n{text}\n" for n, (start, end, text) in cues
+    )
 
 
 def to_vtt(segments: Sequence[FileSegment], layout: CaptionLayout = _DEFAULT_LAYOUT) -> str:
-    """WebVTT captions; a cue ends where the next one starts at the latest."""
-    # What looks like a tag or an entity would be taken for one.
+    """Return WebVTT captions; cues do not overlap."""
+    # WebVTT interprets tags and entities.
     cues = ((start, end, html.escape(text, quote=False)) for start, end, text in _cues(segments, layout))
-    return "WEBVTT\n" + "".join(f"\n{_timestamp(start, '.')} --> {_timestamp(end, '.')}\n{text}\n" for start, end, text in cues)
+    return "WEBVTT\n" + "".join(
+        f"\n{_timestamp(start, '.')} --> {_timestamp(end, '.')}\n{text}\n" for start, end, text in cues
+    )
 
 
 def to_json(segments: Sequence[FileSegment], file: FileState) -> str:
-    """What is known of a file, such as its `trust`; its text, and the segments with times in seconds.
+    """Return a JSON object with the text, the metadata of the file, such as `trust`, and the segments.
 
-    A segment has its `words` where they are there.
+    Times are in seconds. A segment has the key `words` if words are known.
     """
     text = " ".join(segment.text.strip() for segment in segments)
     listed = [segment.model_dump(include=_SEGMENT_FIELDS, exclude_none=True) for segment in segments]
@@ -90,7 +94,7 @@ def _cues(segments: Sequence[FileSegment], layout: CaptionLayout) -> Iterator[tu
     for segment, following in zip_longest(segments, segments[1:]):
         start = max(reached, segment.start)
         reached = max(start, segment.end)
-        # The next one waits only where nothing would be left of this one.
+        # End at the start of the next segment, unless both start at the same time: then the next one is delayed.
         if following is not None and start < following.start < reached:
             reached = following.start
         yield from _segment_cues(segment, start, reached, layout)
@@ -99,8 +103,8 @@ def _cues(segments: Sequence[FileSegment], layout: CaptionLayout) -> Iterator[tu
 def _segment_cues(
     segment: FileSegment, start: float, end: float, layout: CaptionLayout
 ) -> Iterator[tuple[float, float, str]]:
-    """The cues of one segment, each from its first letter to its last."""
-    # An empty line would end the cue, and so would some of what counts as space.
+    """Yield the cues of one segment, each timed from its first letter to its last."""
+    # An empty line, and some whitespace characters, would end the cue.
     text = " ".join(segment.text.replace("-->", "→").split())
     if not text:
         return
@@ -114,7 +118,7 @@ def _segment_cues(
 
 
 def _letter_times(segment: FileSegment, letters: str, start: float, end: float) -> list[tuple[float, float]]:
-    """When each letter is said: for its share of the time of its word, or of all there is where no words are known."""
+    """Return start and end of each letter: its share of the time of its word, or of the segment without words."""
     pieces = [(_letters(word.word), word.start, word.end) for word in segment.words or () if word.word.strip()]
     if "".join(piece for piece, _, _ in pieces) != letters:
         pieces = [(letters, start, end)]

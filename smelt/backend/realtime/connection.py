@@ -1,4 +1,4 @@
-"""The supervised connection of a project to Realtime: as many sockets as its channels need, for as long as they do."""
+"""The supervised connection of a project to Realtime: opens, replaces and closes sockets as its channels need them."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ StateListener = Callable[[ConnectionState], None]
 
 @dataclass(frozen=True)
 class ConnectionReport:
-    """How the connection stands; `reconnect_count` counts sockets that had to be replaced."""
+    """The state of the connection; `reconnect_count` counts sockets with channels that were lost."""
 
     state: ConnectionState
     socket_count: int
@@ -39,9 +39,10 @@ class ConnectionReport:
 
 
 class RealtimeConnection:
-    """Keeps channels joined, whatever the network does; opens its first socket with the first channel.
+    """Keeps channels joined through failures of the network; opens its first socket with the first channel.
 
-    `state` is `connected` while a socket is open, `disconnected` while dialling fails, otherwise `connecting`.
+    `state` is `connected` while a socket is open, `connecting` during the first attempt to open one, and
+    `disconnected` otherwise.
     """
 
     def __init__(self, url: str, key: str, tokens: TokenSource, http: Pool, timings: RealtimeTimings | None = None):
@@ -67,11 +68,11 @@ class RealtimeConnection:
 
     @property
     def renewable(self) -> bool:
-        """True when a fresh token can be had."""
+        """True if the token can be renewed."""
         return self._tokens.renewable
 
     def report(self) -> ConnectionReport:
-        """How the connection stands now."""
+        """Return the current state of the connection."""
         return ConnectionReport(
             state=self.state,
             socket_count=len(self._sockets),
@@ -83,7 +84,7 @@ class RealtimeConnection:
         )
 
     def add_state_listener(self, listener: StateListener) -> Callable[[], None]:
-        """Hear of every change of `state`; answers how to stop hearing."""
+        """Call `listener` on each change of `state`; return a function that removes it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
 
@@ -98,28 +99,34 @@ class RealtimeConnection:
         changes: Sequence[ChangesOf] = (),
         on_change: OnChange | None = None,
     ) -> Channel:
-        """Join a private channel in the background and keep it joined; answers at once.
+        """Join a private channel in the background and keep it joined; return at once.
 
-        `on_message` gets event name and payload. `on_joined` is called after every join. `on_left` is called with
-        None when it is being joined again, and with an error when it never will. With `changes`, the same for all who
-        join the topic, it counts as joined while the database is listened to; `on_joined` is also called when a change
-        may have got lost in between, and `on_change` gets each changed row. `on_suspect` is called while it is joined as
-        far as is known, and yet nothing may come any more. All of them have to return at once.
+        The callbacks are called on the event loop and must return at once.
+
+        Args:
+            topic: The name of the channel, without the `realtime:` prefix of the protocol.
+            on_message: Called with the name and payload of each broadcast.
+            on_joined: Called after each join, and after an interruption in which changes may have been lost.
+            on_left: Called with None if the channel rejoins, with an error if it has given up.
+            on_suspect: Called while the channel is joined but its socket may be half-open.
+            changes: Bindings to tables, the same for all listeners of a topic. With bindings, the channel counts as
+                joined once the server listens to the database.
+            on_change: Called with each changed row.
         """
         self._http.check()
         channel = self._channels.get(topic)
         if channel is None or channel.error is not None:
             channel = self._channels[topic] = SupervisedChannel(topic, self, self._timings, changes)
         if channel.changes != tuple(changes):
-            raise ValueError(f"{topic} is joined for other changes")
+            raise ValueError(f"{topic} is already joined with other changes")
         return Channel(channel, ChannelCallbacks(on_message, on_joined, on_left, on_suspect, on_change), self._leave)
 
     async def post(self, topic: str, event: str, payload: Mapping[str, Any]) -> None:
-        """Broadcast on a private channel over REST; returns once the server has taken it."""
+        """Broadcast on a private channel over REST; return once the server has accepted the message."""
         await broadcast_over_rest(self._http, self._url, topic, event, payload)
 
     async def close(self) -> None:
-        """Leave all channels and close all sockets; whoever is cancelled meanwhile leaves it to end by itself."""
+        """Leave all channels and close all sockets; if cancelled, the closing goes on in the background."""
         ending = []
         for channel in list(self._channels.values()):
             self.forget_channel(channel)
@@ -136,24 +143,24 @@ class RealtimeConnection:
             await asyncio.wait(list(self._socket_tasks))
 
     async def socket_for(self, topic: str) -> Socket:
-        """An open socket that takes the topic; dials until there is one. Raises `Unauthorized` for a refused key."""
+        """Return a socket that can join the topic; open one with backoff. Raise `Unauthorized` for a rejected key."""
         await self._throttle_joins()
         if (socket := self._socket_with_room(topic)) is not None:
             return socket
         earlier_error = self._open_error
         async with self._open_lock:
-            if self._open_error is not earlier_error:  # All channels that waited for a dial get its answer.
+            if self._open_error is not earlier_error:  # The key was rejected while this channel waited.
                 raise Unauthorized(str(self._open_error))
             return self._socket_with_room(topic) or await self._open_with_retries()
 
     def on_channel_lost(self, channel: SupervisedChannel) -> None:
-        """The membership lost its socket and is on its way to another one."""
+        """Record that a channel lost its socket and rejoins on another one."""
         if not self._rejoining:
             self._rejoining_since = time.monotonic()
         self._rejoining.add(channel)
 
     def on_channel_joined(self, channel: SupervisedChannel) -> None:
-        """The membership is joined, for the first time or again."""
+        """Record that a channel is joined."""
         if channel in self._rejoining:
             self._rejoining.remove(channel)
             if not self._rejoining:
@@ -161,13 +168,13 @@ class RealtimeConnection:
                 logger.info("all channels are joined again after %.1f s", rejoined_after_s)
 
     def forget_channel(self, channel: SupervisedChannel) -> None:
-        """The membership is over."""
+        """Remove a channel that has ended."""
         self._rejoining.discard(channel)
         if self._channels.get(channel.topic) is channel:
             del self._channels[channel.topic]
 
     async def renew_token(self, stale: str | None) -> None:
-        """Get a token other than `stale` and give it to all sockets; raises `Unavailable` or `Unauthorized`."""
+        """Send a token other than `stale` on all sockets; raise `Unavailable` or `Unauthorized` without one."""
         await self._distribute_token(await self._tokens.renewed(stale))
 
     def _socket_with_room(self, topic: str) -> Socket | None:
@@ -182,7 +189,7 @@ class RealtimeConnection:
         while True:
             if self._backoff.waiting:
                 wait_s = reconnect_wait_s(self._backoff.failures)
-                logger.info("dialling Realtime in %.1f s, attempt %s", wait_s, self._backoff.failures)
+                logger.info("reconnecting to Realtime in %.1f s, attempt %s", wait_s, self._backoff.failures)
                 await pause(wait_s)
             try:
                 return await self._open()
@@ -196,7 +203,7 @@ class RealtimeConnection:
         self._update_state(opening=True)
         try:
             token = await self._tokens.current()
-            # Each socket has its own time to go, so that they do not all move at once.
+            # A random lifetime for each socket: their channels do not all rejoin at once.
             timings = replace(self._timings, recycle_s=self._timings.recycle_s * random.uniform(0.75, 1.0))
             socket = await Socket.open(self._url, self._key, token, timings)
         except Unauthorized as exc:
@@ -230,7 +237,7 @@ class RealtimeConnection:
             self._backoff.record_lost(socket.age_s, token_expired=socket.token_expired)
             self._last_error = reason
         count = socket.channel_count
-        logger.info("Realtime socket with %s channels is gone after %.0f s: %s", count, socket.age_s, reason)
+        logger.info("lost a Realtime socket with %s channels after %.0f s: %s", count, socket.age_s, reason)
         self._update_state()
 
     async def _renew_token_when_due(self) -> None:
@@ -239,7 +246,7 @@ class RealtimeConnection:
             await asyncio.sleep(due_in_s or 0)
             try:
                 await self._distribute_token(await self._tokens.current())
-            except SmeltError as exc:  # What can't join any more for it will tell so.
+            except SmeltError as exc:  # Channels that cannot rejoin without it report that.
                 logger.warning("the Realtime token could not be renewed: %s", exc)
                 await pause(reconnect_wait_s(5))
 
@@ -248,7 +255,7 @@ class RealtimeConnection:
             await asyncio.gather(*(socket.set_auth(token) for socket in self._sockets if socket.token != token))
 
     async def _throttle_joins(self) -> None:
-        # A second's worth may go at once; then they follow one another evenly.
+        # A burst of one second's joins is allowed; after that they are spaced evenly.
         now = time.monotonic()
         self._next_join_at = max(self._next_join_at, now - 1.0) + 1.0 / self._timings.joins_per_second
         if self._next_join_at > now:

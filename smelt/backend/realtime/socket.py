@@ -1,7 +1,7 @@
-"""One websocket to Realtime, used once: opened, looked after, and closed for good.
+"""One websocket to Realtime: opened once, supervised, and closed for good.
 
-The official client is kept on a short lead, because left alone it stops reconnecting after seconds, rejoins refused
-channels for ever, lets a stale `phx_close` close a new channel, and never looks at the answers to its heartbeats.
+The reconnects and heartbeats of the official client are switched off: it stops reconnecting after seconds, rejoins
+rejected channels forever, lets a stale `phx_close` close a new channel, and ignores the replies to its heartbeats.
 """
 
 import asyncio
@@ -45,13 +45,13 @@ CLOSE_TIMEOUT_S: Final = 2.0
 
 
 class Socket:
-    """An open websocket with up to a hundred channels; `lost` is done when it is of no more use."""
+    """An open websocket with up to `channels_per_socket` channels; the future `lost` completes with the reason."""
 
     def __init__(self, client: AsyncRealtimeClient, timings: RealtimeTimings, token: SocketToken) -> None:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._token = token
         self._client = client
-        # The client has no way to let go of a silent connection, and none to tell that it stopped listening.
+        # The client can neither abort a silent connection nor report that it stopped receiving.
         self._websocket = client._ws_connection
         if client._listen_task is not None:
             client._listen_task.add_done_callback(self._on_receiving_ended)
@@ -63,7 +63,7 @@ class Socket:
 
     @classmethod
     async def open(cls, url: str, key: str, token: str | None, timings: RealtimeTimings) -> "Socket":
-        """Dial once; raises `Unauthorized` when the key is refused, `Unavailable` for all else."""
+        """Open a websocket; raise `Unauthorized` if the key is rejected, `Unavailable` for any other failure."""
         client = AsyncRealtimeClient(
             url, key, auto_reconnect=False, hb_interval=DISABLED_HEARTBEAT_INTERVAL_S, timeout=timings.open_timeout_s
         )
@@ -82,31 +82,31 @@ class Socket:
 
     @property
     def channel_count(self) -> int:
-        """How many channels are joined or joining."""
+        """The number of channels that are joined or joining."""
         return len(self._joins)
 
     @property
     def token(self) -> str | None:
-        """The token that joins go out with."""
+        """The token that is sent with joins."""
         return self._client.access_token
 
     @property
     def token_expired(self) -> bool:
-        """True if it was retired because the token that came with the connection expired."""
+        """True if the socket was closed because the token that the gateway issued for it expired."""
         return self._token.is_expired
 
     @property
     def age_s(self) -> float:
-        """Seconds since it was opened."""
+        """Seconds since the socket was opened."""
         return time.monotonic() - self._heartbeat.opened_at
 
     def can_join(self, topic: str) -> bool:
-        """True when `topic` can be joined here."""
+        """Return True if `topic` can be joined on this socket."""
         has_room = len(self._joins) < self._timings.channels_per_socket
         return has_room and not self.lost.done() and topic not in self._used_topics and topic not in self._joins
 
     def join_channel(self, topic: str, callbacks: JoinCallbacks, changes: Sequence[ChangesOf] = ()) -> ChannelJoin:
-        """Start to join a channel for which `can_join` is true."""
+        """Start to join a channel; requires `can_join(topic)`."""
         join = open_channel(self._client, topic, callbacks, changes, self._timings.join_timeout_s)
         self._joins[topic] = join
         join.channel.on_broadcast("*", lambda payload: self._on_broadcast(join, payload))
@@ -115,7 +115,7 @@ class Socket:
         return join
 
     def leave_channel(self, join: ChannelJoin) -> None:
-        """Give a seat back, and tell the server unless it knows; the last one to leave closes the socket."""
+        """End a join and leave its channel on the server if needed; the last channel closes the socket."""
         if self._joins.get(join.topic) is not join:
             return
         del self._joins[join.topic]
@@ -124,12 +124,12 @@ class Socket:
         if not reusable:
             self._used_topics.add(join.topic)
         if not self._joins:
-            self.mark_lost("not needed any more")
+            self.mark_lost("no longer needed")
         elif not self.lost.done():
             self._drop_channel(join.channel, is_joined=not reusable)
 
     async def send(self, join: ChannelJoin, event: str, payload: dict[str, Any], timeout_s: float) -> bool:
-        """Broadcast on a joined channel; true only when the server acknowledged it."""
+        """Broadcast on a joined channel; return True if the server acknowledged it."""
         if not join.is_joined or self.lost.done():
             return False
         acknowledged: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -149,32 +149,32 @@ class Socket:
                 _forget(join.channel, push)
 
     async def set_auth(self, token: str) -> None:
-        """Give a fresh token to all that is joined here; a socket that does not take it is retired."""
+        """Send a fresh token on all joined channels; close the socket if that times out."""
         self._client.access_token = token
         try:
             async with asyncio.timeout(self._timings.reply_timeout_s):
                 for channel in [join.channel for join in self._joins.values() if join.is_joined]:
                     push = await channel.push("access_token", {"access_token": token})
-                    _forget(channel, push)  # It is never answered.
+                    _forget(channel, push)  # The server does not reply to it.
         except TimeoutError:
-            self.mark_lost("took no fresh token")
+            self.mark_lost("sending a fresh token timed out")
 
     def mark_lost(self, reason: str) -> None:
-        """End its use: every channel is told, and `supervise` closes it."""
+        """Complete `lost` and end all joins; `supervise` then closes the socket."""
         _settle(self.lost, reason)
         for join in list(self._joins.values()):
             join.end(SocketLost(reason))
 
     def leave_all(self) -> None:
-        """Nobody needs it any more: its channels are left by closing it, without a word for each."""
+        """Leave all channels by closing the socket, without a leave message for each."""
         joins = list(self._joins.values())
         self._joins.clear()
-        self.mark_lost("not needed any more")
+        self.mark_lost("no longer needed")
         for join in joins:
             join.end(ClosedByServer())
 
     async def supervise(self) -> str:
-        """Keep the socket alive until it is lost, close it, and answer why it was lost."""
+        """Keep the socket alive until it is lost, then close it; return the reason."""
         try:
             while not self.lost.done():
                 match next_step(self._heartbeat.liveness(), time.monotonic(), self._timings):
@@ -197,7 +197,7 @@ class Socket:
         self.mark_lost(_close_reason(error) if code is None else f"closed with {code}")
 
     def _mark_suspect(self) -> None:
-        logger.info("a Realtime socket with %s channels does not answer a heartbeat so far", len(self._joins))
+        logger.info("a Realtime socket with %s channels is suspect: the reply to a heartbeat is late", len(self._joins))
         self._heartbeat.mark_suspect()
         for join in list(self._joins.values()):
             join.mark_suspect()
@@ -213,13 +213,13 @@ class Socket:
             join.confirm_changes()
 
     def _on_join_state(self, join: ChannelJoin, state: RealtimeSubscribeStates, error: Exception | None) -> None:
-        join.channel.rejoin_timer.reset()  # Whether and where to rejoin is decided elsewhere.
+        join.channel.rejoin_timer.reset()  # SupervisedChannel decides about rejoining.
         if state is RealtimeSubscribeStates.TIMED_OUT:
             join.end(JoinTimedOut())
             return
         self._heartbeat.record_activity()
         if state is RealtimeSubscribeStates.SUBSCRIBED:
-            self._token.accept()
+            self._token.record_accepted()
             join.accept(self._timings.join_timeout_s)
         elif state is RealtimeSubscribeStates.CLOSED:
             join.end(ClosedByServer())
@@ -235,7 +235,7 @@ class Socket:
         join.end(left)
 
     def _drop_channel(self, channel: AsyncRealtimeChannel, *, is_joined: bool) -> None:
-        # The client forgets a channel that the server closed; an answer to its leaving would reach nobody.
+        # The client has removed a channel that the server closed; a reply to its leave message would not be routed.
         if self._client.channels.get(channel.topic) is not channel:
             return
         if is_joined:
@@ -245,7 +245,7 @@ class Socket:
             channel.join_push.destroy()
 
     async def _join(self, join: ChannelJoin) -> None:
-        if not self.lost.done():  # Subscribing on a broken client would make it dial again.
+        if not self.lost.done():  # Subscribing on a lost connection would make the client reconnect.
             await join.channel.subscribe(lambda state, error: self._on_join_state(join, state, error))
 
     async def _leave(self, channel: AsyncRealtimeChannel) -> None:
@@ -274,7 +274,7 @@ class Socket:
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._client.close()
-        except (TimeoutError, asyncio.CancelledError) as exc:  # Nobody answers the closing handshake, or waits for it.
+        except (TimeoutError, asyncio.CancelledError) as exc:  # No reply to the closing handshake.
             if self._websocket is not None:
                 self._websocket.transport.abort()
             await self._client.close()
@@ -289,7 +289,7 @@ class Socket:
     def _on_task_done(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.debug("a Realtime socket broke: %r", error)
+            logger.debug("a task of a Realtime socket failed: %r", error)
             self.mark_lost(_close_reason(error))
 
 

@@ -98,7 +98,7 @@ async def test_heartbeat_timeout_reconnects(server: ScriptedRealtime) -> None:
         ear = ChannelRecorder()
         await opened.realtime.join("smelt:a", **ear.callbacks)
         await until(lambda: ear.joined_count == 2)
-        assert opened.realtime.report().last_error == "no answer to a heartbeat"
+        assert opened.realtime.report().last_error == "no reply to a heartbeat"
 
 
 async def test_heartbeat_replies_keep_the_socket(server: ScriptedRealtime) -> None:
@@ -194,12 +194,12 @@ async def test_log_of_a_reconnect_has_five_lines_for_any_number_of_channels(
 
     told = [re.sub(r"\d+(\.\d)? s|attempt \d+", "...", line) for line in story]
     assert list(dict.fromkeys(told)) == [  # The second and third again for each attempt.
-        "Realtime socket with 40 channels is gone after ...: closed with 1012",
-        "dialling Realtime in ..., ...",
+        "lost a Realtime socket with 40 channels after ...: closed with 1012",
+        "reconnecting to Realtime in ..., ...",
         "opening a Realtime socket: HTTP 503",
         "opened Realtime socket 1",
         "all channels are joined again after ...",
     ]
-    attempts = [line.rsplit(" ", 1)[1] for line in story if line.startswith("dialling")]
+    attempts = [line.rsplit(" ", 1)[1] for line in story if line.startswith("reconnecting")]
     assert attempts == [str(number) for number in range(1, len(attempts) + 1)]
     assert len(story) == 3 + 2 * len(attempts) - 1

@@ -90,25 +90,25 @@ def test_an_issued_token_expires_once_the_server_refuses_it_after_it_was_accepte
     left: JoinRejected | ChannelFailed,
 ) -> None:
     joined = SocketToken(is_issued=True)
-    joined.accept()
-    assert joined.refuse(left)
+    joined.record_accepted()
+    assert joined.record_error(left)
     refused_for_another_reason = SocketToken(is_issued=True)
-    assert not refused_for_another_reason.refuse(JoinRejected(NOT_ALLOWED))
-    assert refused_for_another_reason.refuse(left)
-    assert not SocketToken(is_issued=True).refuse(left)
+    assert not refused_for_another_reason.record_error(JoinRejected(NOT_ALLOWED))
+    assert refused_for_another_reason.record_error(left)
+    assert not SocketToken(is_issued=True).record_error(left)
 
 
 def test_a_token_of_the_caller_does_not_expire_with_its_socket() -> None:
     token = SocketToken(is_issued=False)
-    token.accept()
-    assert not token.refuse(ChannelFailed("Token has expired 0 seconds ago"))
+    token.record_accepted()
+    assert not token.record_error(ChannelFailed("Token has expired 0 seconds ago"))
 
 
 @pytest.mark.parametrize("reason", [NOT_ALLOWED, "Too many messages per second", "UnableToConnectToProject: x"])
 def test_an_error_about_something_else_does_not_expire_a_token(reason: str) -> None:
     token = SocketToken(is_issued=True)
-    token.accept()
-    assert not token.refuse(JoinRejected(reason))
+    token.record_accepted()
+    assert not token.record_error(JoinRejected(reason))
 
 
 def test_socket_can_be_reused_only_after_a_rejected_join() -> None:

@@ -223,7 +223,7 @@ class SimulatedChannel:
 
     def suspect(self) -> None:
         if self.joined:
-            self._callbacks["on_doubt"]()
+            self._callbacks["on_suspect"]()
 
     def deliver(self, event: str, payload: object) -> None:
         if self.joined:
