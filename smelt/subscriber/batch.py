@@ -1,4 +1,4 @@
-"""Follows a batch from wherever it is to the end of its last smelt."""
+"""Watching a batch until its last smelt has ended."""
 
 import logging
 from collections.abc import AsyncGenerator
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class BatchWatch:
-    """One batch, followed live and by reading; whoever is slow gets the newest state."""
+    """Watches one batch through events and reads; a slow consumer gets the newest state only."""
 
     def __init__(self, batch_id: UUID, realtime: RealtimeConnection, calls: ClientRpc, *, polling: bool) -> None:
         self._batch_id = batch_id
@@ -32,7 +32,7 @@ class BatchWatch:
         self._reconciler = Reconciler(batch_channel(str(batch_id)), self._read, self._inbox.fail, polling=polling)
 
     async def updates(self) -> AsyncGenerator[BatchProgress, None]:
-        """Every state that is newer than the one before, until all smelts of the batch have ended."""
+        """Yield each newer state until all smelts of the batch have ended."""
         await self._reconciler.start(self._realtime, on_message=self._on_message)
         try:
             while True:
@@ -44,7 +44,7 @@ class BatchWatch:
             await self._reconciler.close()
 
     async def close(self) -> None:
-        """Stop; iterating ends with an error, once what came before it is taken."""
+        """Stop watching; the iteration raises `PermanentError` after the remaining state."""
         self._inbox.fail(PermanentError("the client is closed"))
         await self._reconciler.close()
 

@@ -1,4 +1,4 @@
-"""Everything that the signed-in user owns, as it changes."""
+"""The feed: changes of all smelts and files that the signed-in user owns."""
 
 import asyncio
 import inspect
@@ -23,7 +23,7 @@ from smelt.subscriber.reconciler import Reconciler
 
 logger = logging.getLogger(__name__)
 
-# While all is well the live changes are enough; this finds what even a healthy connection may lose.
+# While joined, live changes suffice; this read finds changes that even a healthy connection may lose.
 LIVE_READ_S: Final = 300.0
 
 OnInvalidate = Callable[[frozenset[CacheKey]], Awaitable[None] | None]
@@ -32,7 +32,10 @@ R = TypeVar("R", SmeltRow, FileRow)
 
 @dataclass(frozen=True)
 class FamilyReport:
-    """How fresh one family of keys is; ages in seconds, None for never. `read_age_s`: since all rows were compared."""
+    """The freshness of one family of cache keys; ages are in seconds, None for never.
+
+    `changed_age_s` is the time since the last change, `read_age_s` since all rows were read.
+    """
 
     family: Family
     freshness: Freshness
@@ -43,9 +46,9 @@ class FamilyReport:
 class Feed:
     """The smelts and files of the signed-in user: an async context manager, and an async iterator of changes.
 
-    What is there already comes first, as inserts. `smelts` and `files` hold the newest state at any time; a consumer
-    that is slow gets one change a row, with what it has last been told as `before`. Never ends by itself; raises
-    `Unauthorized` when the user may not read (any more).
+    Existing rows are emitted first, as inserts. `smelts` and `files` contain the newest state at any time. A slow
+    consumer gets one merged change per row, with the last state that it has received as `before`. The iteration does
+    not end by itself; it raises `Unauthorized` if the user may not, or no longer, read.
     """
 
     def __init__(self, project: Project, *, polling: bool, on_invalidate: Sequence[OnInvalidate] = ()) -> None:
@@ -64,20 +67,20 @@ class Feed:
 
     @property
     def smelts(self) -> Mapping[UUID, SmeltRow]:
-        """The smelts of the user by id, as they stand now."""
+        """The current smelts of the user by id."""
         return self._mirror.smelts
 
     @property
     def files(self) -> Mapping[UUID, FileRow]:
-        """The files of all of them by id, as they stand now."""
+        """The current files of all smelts by id."""
         return self._mirror.files
 
     def on_invalidate(self, hook: OnInvalidate) -> None:
-        """Call a function, plain or async, with the keys of what a cache can't hold any longer; one call at a time."""
+        """Add a function, plain or async, that is called with the cache keys to invalidate; one call at a time."""
         self._hooks.append(hook)
 
     def report(self) -> tuple[FamilyReport, ...]:
-        """How fresh each family of keys is."""
+        """Return the freshness of each family of cache keys."""
         now = time.monotonic()
         reconciler = self._reconciler
         read_at = None if reconciler is None else reconciler.read_at
@@ -113,7 +116,7 @@ class Feed:
         await self.close()
 
     async def close(self) -> None:
-        """Stop; no hook is called afterwards, and iterating ends with an error."""
+        """Stop; no hook is called afterwards, and the iteration raises `PermanentError`."""
         self._pending.clear()
         self._inbox.fail(PermanentError("the feed is closed"))
         if self._hook_task is not None:
@@ -129,7 +132,7 @@ class Feed:
         return self
 
     async def __anext__(self) -> FeedChange:
-        """The next change; waits for it."""
+        """Wait for the next change and return it."""
         if self._reconciler is None:
             raise PermanentError("open the feed first: async with client.feed() as feed")
         return await self._inbox.take()
@@ -144,7 +147,7 @@ class Feed:
     def _on_change(self, payload: object) -> None:
         try:
             change = self._mirror.merge_change(RowChange.model_validate(payload))
-        except ValueError:  # Too large to be told whole, for one.
+        except ValueError:  # Realtime sends rows that are too large without some columns.
             self._read_instead("a change of a row")
             return
         if change is not None:
@@ -161,7 +164,7 @@ class Feed:
         self._publish(self._mirror.merge_deletion(deleted.ids, time.monotonic()))
 
     def _read_instead(self, what: str) -> None:
-        logger.info("%s tells too little, reading instead", what)
+        logger.info("%s is incomplete, reading all rows instead", what)
         if self._reconciler is not None:
             self._reconciler.request_read()
 

@@ -1,4 +1,4 @@
-"""The notifications of the signed-in user: those that wait to be read, then those that come."""
+"""Notifications of the signed-in user: the unread ones, then new ones."""
 
 import logging
 from collections import deque
@@ -22,16 +22,17 @@ from smelt.subscriber.reconciler import Reconciler
 logger = logging.getLogger(__name__)
 
 EVENT: Final = "new_notification"
-# `created_at` is when a transaction began; one that began earlier may end later.
+# `created_at` is the start of the transaction; one that started earlier may commit later.
 OVERLAP: Final = timedelta(minutes=5)
 IDS_PER_CALL: Final = 100
 
 
 class Notifications:
-    """What a user is told: an async context manager, and an async iterator that never ends by itself.
+    """The notifications of the signed-in user: an async context manager, and an async iterator.
 
-    First all that is unread, oldest first, then what comes, each once: also what came while the connection was lost,
-    unless it was read elsewhere meanwhile. Raises `Unauthorized` when the user may not read (any more).
+    Yields all unread notifications, oldest first, then new ones, each once. Those that arrive while the connection is
+    lost are included, unless they are marked as read meanwhile. The iteration does not end by itself; it raises
+    `Unauthorized` if the user may not, or no longer, read.
     """
 
     def __init__(self, project: Project, *, polling: bool) -> None:
@@ -59,7 +60,7 @@ class Notifications:
         await self.close()
 
     async def close(self) -> None:
-        """Stop; iterating ends with an error."""
+        """Stop; the iteration raises `PermanentError`."""
         self._waiting.clear()
         self._inbox.fail(PermanentError("the notifications are closed"))
         if self._reconciler is not None:
@@ -69,17 +70,17 @@ class Notifications:
         return self
 
     async def __anext__(self) -> Notification:
-        """The next notification; waits for it."""
+        """Wait for the next notification and return it."""
         if self._reconciler is None:
             raise PermanentError("open the notifications first: async with client.notifications() as notifications")
         return await self._inbox.take()
 
     async def mark_seen(self, *ids: UUID | str) -> int:
-        """Mark notifications as seen (shown in a list); answers how many were not yet."""
+        """Mark notifications as seen (shown in a list); return how many were unseen."""
         return await self._mark("seen_at", ids)
 
     async def mark_read(self, *ids: UUID | str) -> int:
-        """Mark notifications as read (opened); answers how many were not yet."""
+        """Mark notifications as read (opened); return how many were unread."""
         return await self._mark("read_at", ids)
 
     async def _mark(self, column: str, ids: Iterable[UUID | str]) -> int:
@@ -87,7 +88,7 @@ class Notifications:
         count = 0
         for start in range(0, len(listed), IDS_PER_CALL):
             some = ",".join(listed[start : start + IDS_PER_CALL])
-            # The server's clock: its column types take the word.
+            # Postgres evaluates 'now' by the server's clock.
             count += await self._project.rpc.update(
                 "smelt_notifications", {column: "now"}, ("id", "in", f"({some})"), (column, "is", "null")
             )
@@ -113,7 +114,7 @@ class Notifications:
             return
         if self._has_read:
             self._enqueue(notification)
-        else:  # The unread ones go first.
+        else:  # The unread notifications come first.
             self._before_first_read.append(notification)
 
     def _enqueue(self, *notifications: Notification) -> None:

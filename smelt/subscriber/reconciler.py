@@ -1,4 +1,4 @@
-"""Keeps a user's channel joined and reads what it may have missed: after every join, and by freshness in between."""
+"""Reconciliation of a user's channel: reads the rows after every join, and from time to time by freshness."""
 
 import asyncio
 import contextlib
@@ -16,12 +16,15 @@ from smelt.subscriber.freshness import FIRST_READ_S, LIVE_POLL_S, Freshness, fre
 
 logger = logging.getLogger(__name__)
 
-# A read that takes long is repeated seldom: reading is a tenth of the time at most.
+# The pause after a read is at least this multiple of its duration: reading takes at most a tenth of the time.
 READ_PAUSE_FACTOR: Final = 10.0
 
 
 class Reconciler:
-    """Runs `read` whenever it is due, one at a time, until `close`; `on_error` is told what ends it before that."""
+    """Joins a channel and calls `read` whenever it is due, one call at a time, until `close`.
+
+    `on_error` is called with an error that ends it before that.
+    """
 
     def __init__(
         self,
@@ -60,7 +63,7 @@ class Reconciler:
         changes: Sequence[ChangesOf] = (),
         on_change: OnChange | None = None,
     ) -> None:
-        """Join the channel, and read from now on."""
+        """Join the channel and start to read."""
         if self._polling:
             self._due_at = time.monotonic() + FIRST_READ_S
         self._channel = await realtime.join(
@@ -75,7 +78,7 @@ class Reconciler:
         self._task = asyncio.create_task(self._run(), name=f"reconciler {self._topic}")
 
     async def close(self) -> None:
-        """Leave the channel and read no more."""
+        """Leave the channel and stop reading."""
         if self._task is not None:
             self._task.cancel()
         try:
@@ -86,7 +89,7 @@ class Reconciler:
                 await asyncio.wait([self._task])
 
     def request_read(self) -> None:
-        """Read as soon as possible; once more, if a read is under way."""
+        """Read as soon as possible; if a read is running, once more after it."""
         self._read_requested = True
         self._changed.set()
 
@@ -104,9 +107,9 @@ class Reconciler:
                         await self._changed.wait()
         except SmeltError as exc:
             self._on_error(exc)
-        except Exception as exc:  # Whatever it is, nobody shall wait for ever for what is not read any more.
-            logger.exception("reading for %s broke", self._topic)
-            self._on_error(SmeltError(f"reading for {self._topic} broke: {exc!r}"))
+        except Exception as exc:  # No consumer may wait forever for a reconciler that has stopped.
+            logger.exception("reading for %s failed", self._topic)
+            self._on_error(SmeltError(f"reading for {self._topic} failed: {exc!r}"))
 
     async def _read_once(self) -> None:
         began_at = time.monotonic()
@@ -137,7 +140,7 @@ class Reconciler:
         if not isinstance(error, SmeltError):
             self._due_at = min(self._due_at, self._planned_at())
             self._changed.set()
-        elif self._polling:  # Reading may still be allowed; if not, that ends it.
+        elif self._polling:  # Reading may still be permitted; if not, the read reports the error.
             self.request_read()
         else:
             self._on_error(error)

@@ -1,4 +1,4 @@
-"""Follows one smelt from wherever it is to its end."""
+"""Watching one smelt from its current state to its end."""
 
 import asyncio
 import logging
@@ -36,7 +36,7 @@ from smelt.subscriber.updates import (
 
 logger = logging.getLogger(__name__)
 
-# An end that was heard is handed out after this time, even if what may be missing before it can't be read.
+# A terminal event received live is emitted after this time, even if the gap before it could not be read.
 END_TIMEOUT_S: Final = 5.0
 
 
@@ -60,7 +60,7 @@ class Watch:
         self._end_timer: asyncio.TimerHandle | None = None
 
     async def items(self) -> AsyncGenerator[Item, None]:
-        """Everything that happens, in order, until the smelt ends; raises what makes watching impossible."""
+        """Yield updates and connection events in order until the smelt ends; raise a permanent error."""
         self._channel = await self._realtime.join(
             smelt_channel(str(self.smelt_id)),
             on_message=self._on_message,
@@ -81,18 +81,18 @@ class Watch:
             await self._channel.leave()
 
     async def updates(self) -> AsyncGenerator[Update, None]:
-        """What there is to know of the smelt, without the state of the connection."""
+        """Yield updates of the smelt, without connection events."""
         async with aclosing(self.items()) as items:
             async for item in items:
                 if isinstance(item, Progress | Segments | Completed | Failed):
                     yield item
 
     def refresh(self) -> None:
-        """Ask for the state now."""
+        """Read the state now."""
         self._reader.request_read(self)
 
     def report(self) -> WatchReport:
-        """How the watch stands now."""
+        """Return the current state of the watch."""
         now = time.monotonic()
         progress, ended = self._timeline.progress, self._timeline.ended
         last = ended or progress
@@ -109,7 +109,7 @@ class Watch:
 
     @property
     def known(self) -> SeenState:
-        """What need not be read again."""
+        """The state that need not be read again."""
         return self._timeline.known
 
     def merge_state(self, state: State, requested: SeenState) -> None:
@@ -123,15 +123,15 @@ class Watch:
         self._update_end_timer()
 
     def report_issue(self, error: TransientError, *, live: bool = False) -> None:
-        """Tell that something does not work for now."""
+        """Emit a transient error as `ConnectionIssue`."""
         self._emit(ConnectionIssue(error, live))
 
     def fail(self, error: SmeltError) -> None:
-        """End the watch with an error, once what came before it is taken."""
+        """End the watch with an error, after the items that are still in the backlog."""
         self._inbox.fail(error)
 
     def next_read_in_s(self) -> float | None:
-        """When to read again: soon if something is missing, by freshness when polling, otherwise not until asked."""
+        """Return the delay of the next read: short if a gap is known, by freshness if polling, otherwise None."""
         if self._timeline.needs_read:
             return GAP_READ_S
         if not self._polling:
@@ -160,7 +160,7 @@ class Watch:
         self._update_end_timer()
 
     def _update_end_timer(self) -> None:
-        # The end of each run has a time of its own: one that a retry overtook takes nothing from the next.
+        # Each run has a timer of its own: that of an earlier run does not end the run of a retry.
         run = self._timeline.ending_run
         if run == self._ending_run:
             return
@@ -190,7 +190,7 @@ class Watch:
         if not isinstance(error, SmeltError):
             self._emit(Disconnected())
             self._reader.reschedule(self)
-        elif self._polling:  # Reading may still be allowed; if not, that ends the watch.
+        elif self._polling:  # Reading may still be permitted; if not, the read ends the watch.
             self._emit(ConnectionIssue(error, live=True))
             self._reader.request_read(self)
         else:
