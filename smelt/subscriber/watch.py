@@ -41,7 +41,7 @@ END_TIMEOUT_S: Final = 5.0
 
 
 class Watch:
-    """One smelt, followed live and by reading; `items` may be run through once."""
+    """Watches one smelt through events and reads; `items` and `updates` may be iterated only once."""
 
     def __init__(self, smelt_id: UUID, realtime: RealtimeConnection, reader: Reader, *, polling: bool) -> None:
         self.smelt_id = smelt_id

@@ -155,7 +155,7 @@ async def test_channels_share_as_few_sockets_as_needed(server: ScriptedRealtime)
         await until(lambda: not server.sockets)
 
 
-async def test_join_rate_is_limited_to_joins_a_second(server: ScriptedRealtime) -> None:
+async def test_join_rate_is_limited_to_joins_per_second(server: ScriptedRealtime) -> None:
     """The first second's worth at once; however fast or slow the machine is, the rest never sooner than due."""
     async with project(server, timings=RealtimeTimings(joins_per_second=20)) as opened:
         began_at = time.monotonic()
