@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from processes import run
 
 from smelt.contract.work import SavedSegment
 from smelt.errors import SettingsError
@@ -71,7 +71,7 @@ def test_workspace_cleanup_removes_only_folders_of_dead_workers(tmp_path: Path) 
     )
     with workspace(tmp_path):
         [alive] = tmp_path.iterdir()
-        killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+        killed = run([sys.executable, "-c", program, tmp_path])
         assert killed.returncode == -9
         assert len(list(tmp_path.iterdir())) == 2
         with workspace(tmp_path):
