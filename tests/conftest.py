@@ -1,11 +1,15 @@
 """Stacks for the tests that need one."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 from stacks import Stack, cluster, end_cluster, running_project
 
 from smelt.local import LocalCluster
+
+# In the background of a script SIGINT is ignored, and every child would inherit that: what Ctrl-C does is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,12 +3,12 @@
 import json
 import re
 import shutil
-import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import processes
 import pytest
 from commands import ROOT, environment, worker
 from stacks import Stack, running_project, sign_up
@@ -68,11 +68,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(command: list[str], folder: Path, env: dict[str, str]) -> str:
-    done = subprocess.run(
-        command, cwd=folder, env=environment(env), capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return processes.run(command, cwd=folder, env=environment(env), check=True).stdout
 
 
 def test_readme_python_examples_run(working_stack: Stack, folder: Path) -> None:

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 import pytest
 from connections import LONG_HEARTBEAT, ChannelRecorder, project
-from scripted_realtime import FrameHandler, Frame, ScriptedRealtime, reply, send
+from scripted_realtime import Frame, FrameHandler, ScriptedRealtime, reply, send
 from waiting import until
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
