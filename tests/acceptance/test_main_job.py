@@ -96,6 +96,7 @@ def test_live_events_alone_carry_a_watch(working_stack: Stack) -> None:
     assert_journey(events)
 
 
+@pytest.mark.own_project("whose only workers are those of the test")
 def test_a_killed_worker_costs_nothing_but_time(fresh_stack: Stack, tmp_path: Path) -> None:
     """SIGKILL while transcribing; the next worker goes on, and the text is that of an undisturbed run."""
     env = {**fresh_stack.env(), "SMELT_LEASE_S": "5"}
@@ -180,6 +181,7 @@ def test_a_file_over_the_limit_is_refused_before_it_is_uploaded(working_stack: S
 LIMITS = {"max_file_bytes": (1000, "file_too_large"), "max_duration_s": (1, "duration_exceeded")}
 
 
+@pytest.mark.own_project("whose limits it changes")
 @pytest.mark.parametrize("limit", LIMITS)
 def test_a_file_over_a_limit_of_the_operator_fails_with_its_own_code(
     fresh_stack: Stack, tmp_path: Path, limit: str
@@ -229,6 +231,7 @@ def test_an_unreachable_backend_and_a_missing_setting_say_what_to_do(tmp_path: P
     assert "SMELT_CONCURRENCY" in wrong.stderr
 
 
+@pytest.mark.own_project("whose only workers are those of the test")
 def test_an_interrupted_watch_leaves_with_130(fresh_stack: Stack) -> None:
     with submitting(STANDUP, env=fresh_stack.env()) as (watching, printed):
         printed.readline()

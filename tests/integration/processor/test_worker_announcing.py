@@ -28,11 +28,13 @@ def owed(project: Stack, smelt_id: object) -> int:
     return count
 
 
-def make_due(project: Stack) -> None:
-    """Let as much time pass for what is owed as a sweep waits for."""
+def make_due(project: Stack, smelt_id: object) -> None:
+    """Let as much time pass for what is owed of a smelt as a sweep waits for."""
     with psycopg.connect(project.db_url, autocommit=True) as owner:
         owner.execute(
-            "update smelt.outbox set created_at = created_at - interval '1 min', leased_by = null, leased_until = null"
+            "update smelt.outbox set created_at = created_at - interval '1 min', leased_by = null, leased_until = null "
+            "where smelt_id = %s",
+            [smelt_id],
         )
 
 
@@ -91,11 +93,11 @@ async def test_an_end_that_nobody_acknowledges_stays_owed_until_somebody_does(
             await app.calls.submit_smelt(created.id)
             await eventually(lambda: failures(measured(caplog.text)).get("completed"))
             assert owed(project, created.id) == 1
-            make_due(project)
+            make_due(project, created.id)
             await eventually(lambda: measured(caplog.text)["smelt_outbox_age_seconds",] >= 60)
             assert not watched.ends
             between.swallows, between.refuses = False, None
-            await eventually(lambda: make_due(project) or watched.ends)
+            await eventually(lambda: make_due(project, created.id) or watched.ends)
             await eventually(lambda: measured(caplog.text)["smelt_outbox_depth",] == 0)
         assert [name for name, _ in watched.events if name == "completed"] == ["completed"]
 
@@ -119,7 +121,7 @@ async def test_the_end_of_a_worker_that_was_killed_before_it_told_is_told_once_b
                 assert (await app.state(created.id)).status == "completed"
                 assert owed(project, created.id) == 1
                 assert not watched.ends
-                make_due(project)
+                make_due(project, created.id)
                 await work_once(project, tmp_path)
                 await eventually(lambda: watched.ends)
                 # A second sweep finds nothing to tell.

@@ -1,0 +1,135 @@
+"""The tests leave a project that SUPABASE_URL names as it was, whatever they do and however they end."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from commands import ROOT, environment
+from shared_project import opened
+from stacks import Stack, running_local
+
+TESTS = ROOT / "tests"
+# Users, visitors, uploads, batches, notifications, workers that end and that are killed, and one that is skipped.
+REPRESENTATIVE = (
+    "integration/backend/test_project.py",
+    "integration/subscriber/test_creating.py",
+    "integration/subscriber/test_batches.py",
+    "integration/processor/test_worker_queue.py",
+    "integration/processor/test_worker_announcing.py",
+    "integration/subscriber/test_tokens_expire.py::test_a_watch_ends_with_its_token_when_there_is_no_other",
+)
+FAILING = """
+import httpx, psycopg
+from pathlib import Path
+from stacks import sign_up
+from bench import RECORDINGS, customer
+
+async def test_it_leaves_everything_behind(stack):
+    async with customer(stack) as visitor, customer(stack, sign_up(stack).access_token) as owner:
+        for app in (visitor, visitor, visitor, owner):
+            await app.create(RECORDINGS / "greeting.ogg")
+        await owner.calls.create_batch("Interviews")
+    with psycopg.connect(stack.db_url, autocommit=True) as database:
+        database.execute("insert into smelt.workers (worker_id, info) values ('killed', '{}')")
+        database.execute("update smelt.limits set anonymous_max_file_bytes = 1000")
+    assert False
+
+async def test_the_next_one_finds_the_limits_as_they_were(stack):
+    async with customer(stack) as visitor:
+        await visitor.create(RECORDINGS / "greeting.ogg")
+"""
+SPOILING = """
+import psycopg
+
+def test_it_makes_a_bucket(stack):
+    with psycopg.connect(stack.db_url, autocommit=True) as database:
+        database.execute("insert into storage.buckets (id, name) values ('mine', 'mine')")
+"""
+
+
+@pytest.fixture
+def project() -> Iterator[Stack]:
+    """A project that runs already when the tests begin, with a smelt of its own that is not theirs."""
+    with running_local() as stack, psycopg.connect(stack.db_url, autocommit=True) as database:
+        database.execute("insert into public.smelts (audio_state) values ('expected')")
+        yield stack
+
+
+def run_tests(project: Stack, *arguments: str | Path, path: str = "") -> tuple[int, str]:
+    """Run pytest with the project in its environment; return its exit code and what it printed."""
+    keys = {"SUPABASE_DB_URL": project.db_url, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, arguments)]
+    done = subprocess.run(
+        command,
+        cwd=TESTS,
+        env=environment({**project.env(), **keys}),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def run_written(project: Stack, folder: Path, source: str) -> tuple[int, str]:
+    """Run a test file that stands outside the tree, with the fixtures and helpers of the tree."""
+    (folder / "test_written.py").write_text(source)
+    path = os.pathsep.join(map(str, (TESTS, TESTS / "integration" / "processor")))
+    options = ("-c", ROOT / "pyproject.toml", "--rootdir", folder, "-p", "conftest")
+    return run_tests(project, *options, folder / "test_written.py", path=path)
+
+
+def contents(project: Stack) -> dict[str, object]:
+    with opened(project) as found:
+        return found.contents()
+
+
+@pytest.mark.timeout(420)
+def test_integration_tests_run_twice_and_leave_a_shared_project_as_it_was(project: Stack) -> None:
+    before = contents(project)
+    assert before["public.smelts"] == 1
+    for _ in range(2):
+        code, printed = run_tests(project, *REPRESENTATIVE)
+        assert code == 0, printed
+        assert re.search(r"\d\d passed, 1 skipped", printed), printed
+        assert contents(project) == before
+
+
+def test_a_failed_test_leaves_neither_rows_nor_objects_nor_limits_behind(project: Stack, tmp_path: Path) -> None:
+    before = contents(project)
+    code, printed = run_written(project, tmp_path, FAILING)
+    assert (code, "1 failed, 1 passed" in printed) == (1, True), printed
+    assert contents(project) == before
+
+
+def test_a_run_that_leaves_something_behind_fails(project: Stack, tmp_path: Path) -> None:
+    code, printed = run_written(project, tmp_path, SPOILING)
+    assert code == 1, printed
+    assert "storage.buckets: 1 before, 2 after" in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("insert into smelt.workers (worker_id, info) values ('live', '{}')", "has a worker"),
+        (
+            "update public.smelts set submitted_at = now(), claimable_at = now(), audio_state = 'stored'",
+            "has smelts that are not finished",
+        ),
+        ("select pg_advisory_lock(hashtext('smelt tests'))", "is in use by another run"),
+    ],
+)
+def test_a_project_in_use_is_refused_before_the_first_test(
+    change: str, problem: str, project: Stack, tmp_path: Path
+) -> None:
+    with psycopg.connect(project.db_url, autocommit=True) as database:
+        database.execute(change.encode())
+        code, printed = run_written(project, tmp_path, SPOILING)
+    assert code == 3, printed
+    assert problem in printed
+    assert contents(project)["storage.buckets"] == 1
