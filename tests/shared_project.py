@@ -1,7 +1,7 @@
 """Leave a project that the tests share with others as it was before them.
 
 The tests create users at example.com or without an address, and ownerless smelts. Such rows that appear while the tests
-run are taken for theirs; all other rows of a user go with that user. Messages of Realtime expire by themselves.
+run are taken for theirs; all other rows of a user go with that user.
 """
 
 from collections.abc import Iterator
@@ -26,6 +26,10 @@ CREATED_BY_TESTS: dict[str, LiteralString] = {
         select name from storage.objects as o
         where o.bucket_id = 'smelt-audio'
             and not exists (select from public.smelts as s where s.id::text = split_part(o.name, '/', 1))
+    """,
+    "messages": """
+        select id::text from realtime.messages
+        where topic ~ '^(smelt|batch|notifications|feed):' or topic = 'smelt-workers'
     """,
 }
 LIMITS: LiteralString = "select to_jsonb(l) from smelt.limits as l"
@@ -108,6 +112,8 @@ class SharedProject:
                 self._database.execute("delete from public.smelts where id::text = any(%s)", [names])
             case "workers":
                 self._database.execute("delete from smelt.workers where worker_id = any(%s)", [names])
+            case "messages":
+                self._database.execute("delete from realtime.messages where id::text = any(%s)", [names])
             case "users":
                 for name in names:
                     self._service.auth.admin.delete_user(name)

@@ -20,6 +20,7 @@ from stacks import Stack
 from waiting import until
 
 from smelt.backend.project import Project
+from smelt.contract.channels import smelt_channel
 
 JS = ROOT / "tests" / "js"
 (EXAMPLE,) = re.findall(r"```js\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -125,9 +126,14 @@ async def proxy(fresh_stack: Stack) -> AsyncIterator[FaultyProxy]:
 
 
 @pytest.fixture
-async def hand(fresh_stack: Stack) -> AsyncIterator[Hand]:
+async def service(fresh_stack: Stack) -> AsyncIterator[Project]:
     async with Project(fresh_stack.api_url, fresh_stack.service_role_key) as project:
-        yield Hand(project)
+        yield project
+
+
+@pytest.fixture
+def hand(service: Project) -> Hand:
+    return Hand(service)
 
 
 async def emit(job: Job, first: int, last: int) -> None:
@@ -157,13 +163,17 @@ async def test_a_worker_completes_the_smelt_of_the_example(fresh_stack: Stack, t
     assert page.errors == []
 
 
-async def test_an_outage_loses_no_line(fresh_stack: Stack, proxy: FaultyProxy, hand: Hand) -> None:
+async def test_an_outage_loses_no_line(fresh_stack: Stack, proxy: FaultyProxy, hand: Hand, service: Project) -> None:
     """The gateway is away until polling has failed twice, which takes five seconds, and most lines are written then."""
     async with example(proxy.url, fresh_stack) as page:
         await until(lambda: page.states)
         job = await hand.claim(page.smelt_id)
         await until(lambda: proxy.accepted["realtime"])
-        await emit(job, 0, 53)
+        await emit(job, 0, 40)
+        await until(lambda: page.lines == LINES[:40])
+        stale = {"seq": 1, "status": "pending", "progress": {"percentage": 0}}
+        await service.realtime.post(smelt_channel(str(page.smelt_id)), "progress", stale)
+        await emit(job, 40, 53)
         await until(lambda: page.lines == LINES[:53])
         await proxy.stop()
         await emit(job, 53, 200)

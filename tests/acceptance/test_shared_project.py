@@ -85,8 +85,10 @@ def run_written(project: Stack, folder: Path, source: str) -> tuple[int, str]:
 
 
 def contents(project: Stack) -> dict[str, object]:
-    with opened(project) as found:
-        return found.contents()
+    """Everything of the project that the tests have to leave as it is."""
+    with opened(project) as found, psycopg.connect(project.db_url) as database:
+        [(message_count,)] = database.execute("select count(*) from realtime.messages").fetchall()
+        return {**found.contents(), "realtime.messages": message_count}
 
 
 @pytest.mark.timeout(420)
