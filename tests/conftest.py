@@ -1,5 +1,6 @@
 """Stacks for the tests that need one."""
 
+import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 
@@ -42,6 +43,12 @@ def restored() -> Iterator[None]:
     project = shared_project()
     with project.restored() if project else nullcontext():
         yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse several processes in one project: their workers would claim each other's smelts."""
+    if "SUPABASE_URL" in os.environ and config.getoption("numprocesses", None):
+        raise pytest.UsageError("tests run one at a time in the project of SUPABASE_URL: use -n 0")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -6,7 +6,7 @@ run are taken for theirs; all other rows of a user go with that user.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, LiteralString, Protocol
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import httpx
 import psycopg
@@ -16,6 +16,9 @@ from psycopg.types.json import Jsonb
 from supabase import Client, ClientOptions, create_client
 
 from smelt.contract.channels import AUDIO_BUCKET
+
+if TYPE_CHECKING:
+    from stacks import Stack
 
 # Each as rows of one text column. An object belongs to nobody once its smelt is deleted.
 CREATED_BY_TESTS: dict[str, LiteralString] = {
@@ -41,17 +44,6 @@ OPEN_SMELT: LiteralString = (
 LIVE_WORKER: LiteralString = "select from smelt.workers where seen_at > now() - interval '1 minute'"
 
 
-class Shared(Protocol):
-    """The parts of a project that this module needs."""
-
-    @property
-    def api_url(self) -> str: ...
-    @property
-    def service_role_key(self) -> str: ...
-    @property
-    def db_url(self) -> str: ...
-
-
 class SharedProject:
     """A project as its role `postgres` sees it."""
 
@@ -71,7 +63,7 @@ class SharedProject:
         }
         for problem, query in checks.items():
             if self._database.execute(query).fetchone() is not None:
-                pytest.exit(f"The project of SUPABASE_URL {problem}: use an idle one, and run with -n 0.", 3)
+                pytest.exit(f"The project of SUPABASE_URL {problem}: use an idle one.", 3)
 
     def contents(self) -> dict[str, object]:
         """Return the limits, and the number of rows of each table."""
@@ -83,15 +75,15 @@ class SharedProject:
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        """Remove afterwards everything that tests create in the block, and restore the limits."""
+        """Afterwards restore the limits, and remove everything that tests created in the block."""
         limits, before = self._limits(), {kind: self._created(kind) for kind in CREATED_BY_TESTS}
         try:
             yield
         finally:
-            for kind in CREATED_BY_TESTS:
-                self._remove(kind, sorted(self._created(kind) - before[kind]))
             if self._limits() != limits:
                 self._restore_limits(limits)
+            for kind in CREATED_BY_TESTS:
+                self._remove(kind, sorted(self._created(kind) - before[kind]))
 
     def _limits(self) -> object:
         return self._one(LIMITS)
@@ -126,7 +118,7 @@ class SharedProject:
 
 
 @contextmanager
-def opened(project: Shared) -> Iterator[SharedProject]:
+def opened(project: "Stack") -> Iterator[SharedProject]:
     """Open a project for a while, without changing it."""
     with psycopg.connect(project.db_url, autocommit=True) as database, httpx.Client(timeout=60) as transport:
         options = ClientOptions(httpx_client=transport)
@@ -134,7 +126,7 @@ def opened(project: Shared) -> Iterator[SharedProject]:
 
 
 @contextmanager
-def shared(project: Shared) -> Iterator[SharedProject]:
+def shared(project: "Stack") -> Iterator[SharedProject]:
     """Reserve a project for the tests; fail at the end if it is not as it was."""
     with opened(project) as reserved:
         reserved.reserve()

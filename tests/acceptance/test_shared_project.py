@@ -135,3 +135,8 @@ def test_a_project_in_use_is_refused_before_the_first_test(
     assert code == 3, printed
     assert problem in printed
     assert contents(project)["storage.buckets"] == 1
+
+
+def test_several_processes_are_refused_in_a_shared_project(project: Stack) -> None:
+    code, printed = run_tests(project, "-n", "2", REPRESENTATIVE[0])
+    assert (code, "use -n 0" in printed) == (4, True), printed
