@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 from smelt.errors import (
     NotFound,
-    Passing,
-    Refused,
-    RequestRefused,
+    PermanentError,
+    RequestRejected,
     SettingsError,
     SmeltError,
     SmeltFailed,
+    TransientError,
     Unauthorized,
     Unavailable,
 )
@@ -39,20 +39,20 @@ if TYPE_CHECKING:
     from smelt.subscriber.client import connect as connect
     from smelt.subscriber.diagnostics import Diagnostics as Diagnostics
     from smelt.subscriber.feed import Feed as Feed
+    from smelt.subscriber.mirror import CacheKey as CacheKey
+    from smelt.subscriber.mirror import FeedChange as FeedChange
+    from smelt.subscriber.mirror import FileChange as FileChange
+    from smelt.subscriber.mirror import SmeltChange as SmeltChange
     from smelt.subscriber.notifications import Notifications as Notifications
-    from smelt.subscriber.owned import FeedChange as FeedChange
-    from smelt.subscriber.owned import FileChange as FileChange
-    from smelt.subscriber.owned import Key as Key
-    from smelt.subscriber.owned import SmeltChange as SmeltChange
     from smelt.subscriber.subscription import Subscription as Subscription
     from smelt.subscriber.updates import BatchProgress as BatchProgress
     from smelt.subscriber.updates import Completed as Completed
     from smelt.subscriber.updates import Connected as Connected
+    from smelt.subscriber.updates import ConnectionIssue as ConnectionIssue
     from smelt.subscriber.updates import Disconnected as Disconnected
     from smelt.subscriber.updates import Failed as Failed
     from smelt.subscriber.updates import Progress as Progress
     from smelt.subscriber.updates import Segments as Segments
-    from smelt.subscriber.updates import Trouble as Trouble
     from smelt.subscriber.updates import Update as Update
 
 __all__ = [
@@ -61,6 +61,7 @@ __all__ = [
     "Client",
     "Completed",
     "Connected",
+    "ConnectionIssue",
     "Created",
     "Diagnostics",
     "Disconnected",
@@ -74,10 +75,9 @@ __all__ = [
     "NotFound",
     "Notification",
     "Notifications",
-    "Passing",
+    "PermanentError",
     "Progress",
-    "Refused",
-    "RequestRefused",
+    "RequestRejected",
     "Result",
     "Segment",
     "Segments",
@@ -88,7 +88,7 @@ __all__ = [
     "SmeltRow",
     "Snapshot",
     "Subscription",
-    "Trouble",
+    "TransientError",
     "Unauthorized",
     "Unavailable",
     "Update",
@@ -108,22 +108,22 @@ _HOMES: Final = {
     "Disconnected": "smelt.subscriber.updates",
     "Failed": "smelt.subscriber.updates",
     "Feed": "smelt.subscriber.feed",
-    "FeedChange": "smelt.subscriber.owned",
-    "FileChange": "smelt.subscriber.owned",
+    "FeedChange": "smelt.subscriber.mirror",
+    "FileChange": "smelt.subscriber.mirror",
     "FileProgress": "smelt.contract.events",
     "FileRow": "smelt.contract.rows",
-    "Key": "smelt.subscriber.owned",
+    "Key": "smelt.subscriber.mirror",
     "Notification": "smelt.contract.rows",
     "Notifications": "smelt.subscriber.notifications",
     "Progress": "smelt.subscriber.updates",
     "Result": "smelt.contract.events",
     "Segment": "smelt.contract.events",
     "Segments": "smelt.subscriber.updates",
-    "SmeltChange": "smelt.subscriber.owned",
+    "SmeltChange": "smelt.subscriber.mirror",
     "SmeltRow": "smelt.contract.rows",
     "Snapshot": "smelt.contract.state",
     "Subscription": "smelt.subscriber.subscription",
-    "Trouble": "smelt.subscriber.updates",
+    "ConnectionIssue": "smelt.subscriber.updates",
     "Update": "smelt.subscriber.updates",
     "connect": "smelt.subscriber.client",
 }

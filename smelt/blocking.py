@@ -26,14 +26,14 @@ from smelt.subscriber.client import connect as connect_async
 from smelt.subscriber.diagnostics import Diagnostics
 from smelt.subscriber.feed import FamilyReport
 from smelt.subscriber.feed import Feed as AsyncFeed
+from smelt.subscriber.mirror import CacheKey, FeedChange
 from smelt.subscriber.notifications import Notifications as AsyncNotifications
-from smelt.subscriber.owned import FeedChange, Key
 from smelt.subscriber.subscription import Subscription as AsyncSubscription
-from smelt.subscriber.updates import BatchProgress, Completed, Failed, Progress, Segments, Signal, Update
+from smelt.subscriber.updates import BatchProgress, Completed, ConnectionEvent, Failed, Progress, Segments, Update
 
 P = ParamSpec("P")
 T = TypeVar("T")
-OnInvalidate = Callable[[frozenset[Key]], None]
+OnInvalidate = Callable[[frozenset[CacheKey]], None]
 
 
 class Client:
@@ -113,9 +113,9 @@ class Client:
         """Follow a smelt, from its present state to `Completed` or `Failed`, whatever the network does."""
         return self._pull(self._client.watch(smelt_id))
 
-    def watch_closely(self, smelt_id: UUID | str) -> Iterator[Update | Signal]:
+    def watch_with_connection_events(self, smelt_id: UUID | str) -> Iterator[Update | ConnectionEvent]:
         """As `watch`, and between the updates how the live connection stands."""
-        return self._pull(self._client.watch_closely(smelt_id))
+        return self._pull(self._client.watch_with_connection_events(smelt_id))
 
     def subscribe(
         self,

@@ -6,39 +6,42 @@
     └── Refused            the same call will be refused again
         ├── SettingsError  a setting is missing or wrong; the sentence names it
         ├── Unauthorized   the key or token is not accepted, or may not do this
-        ├── RequestRefused the database says no; `.code` is one of `RefusalCode`
+        ├── RequestRejected the database says no; `.code` is one of `RejectionCode`
         │   └── NotFound   no such smelt, or not yours
         └── SmeltFailed    a smelt that was waited for ended as failed; `.code`, `.smelt_id`
 
-Whether a call is worth repeating is told by the class alone.
+Whether a call is worth repeating is told by the class alone. An error survives pickle and copy, with its attributes and
+the text of its cause.
 """
 
+from smelt.pickling import PicklableError
 
-class SmeltError(Exception):
+
+class SmeltError(PicklableError):
     """Base of all errors of this package."""
 
 
-class Passing(SmeltError):
+class TransientError(SmeltError):
     """The same call may succeed later."""
 
 
-class Unavailable(Passing):
+class Unavailable(TransientError):
     """The Supabase project, or a service that smelt needs, does not answer."""
 
 
-class Refused(SmeltError):
+class PermanentError(SmeltError):
     """The same call will be refused again."""
 
 
-class SettingsError(Refused):
+class SettingsError(PermanentError):
     """A setting is missing or wrong; the sentence names it and says what it wants."""
 
 
-class Unauthorized(Refused):
+class Unauthorized(PermanentError):
     """The key or token is not accepted, or does not allow this call."""
 
 
-class RequestRefused(Refused):
+class RequestRejected(PermanentError):
     """The database refuses a request; `code` is stable and meant for programs, the sentence for people."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -46,11 +49,11 @@ class RequestRefused(Refused):
         self.code = code
 
 
-class NotFound(RequestRefused):
+class NotFound(RequestRejected):
     """There is no such smelt, or it belongs to somebody else."""
 
 
-class SmeltFailed(Refused):
+class SmeltFailed(PermanentError):
     """A smelt that was waited for ended as failed."""
 
     def __init__(self, smelt_id: str, code: str, message: str) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from smelt.errors import Refused
+from smelt.errors import PermanentError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,9 +31,9 @@ class EventLoopThread:
     def run(self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call an async function and wait for its result; it is cancelled when the wait is interrupted."""
         if self._pid != os.getpid():
-            raise Refused("the client was made in another process: connect after the fork")
+            raise PermanentError("the client was made in another process: connect after the fork")
         if self.closed:
-            raise Refused("the client is closed")
+            raise PermanentError("the client is closed")
         outcome: Future[T] = Future()
         try:
             self._loop.call_soon_threadsafe(self._begin, partial(work, *args, **kwargs), outcome)

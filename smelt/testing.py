@@ -32,7 +32,7 @@ from smelt.contract.events import (
     SegmentsEvent,
     StageProgress,
 )
-from smelt.contract.state import Created, CreatedFile
+from smelt.contract.state import Created, CreatedFile, Unchanged
 from smelt.contract.vocabulary import (
     ERROR_SENTENCES,
     PERCENT_RANGES,
@@ -43,7 +43,7 @@ from smelt.contract.vocabulary import (
     Status,
 )
 from smelt.errors import NotFound, SmeltError, SmeltFailed, Unavailable
-from smelt.subscriber.subscription import Callbacks, Signalled, Subscription, Told
+from smelt.subscriber.subscription import Callback, Callbacks, ConnectionCallback, Subscription
 from smelt.subscriber.timeline import Timeline
 from smelt.subscriber.updates import Completed, Failed, Progress, Segments, Update
 
@@ -95,6 +95,12 @@ class FakeSmelt:
             )
         )
 
+    def workers(self, *, online: bool) -> None:
+        """Tell whether any worker of the project is running."""
+        unchanged = Unchanged(id=self.id, seq=self._seq, next_poll_s=None, worker_online=online)
+        self.updates += self._timeline.take_unchanged(unchanged)
+        self._wake()
+
     def segments(self, *texts: str, file: int = 0) -> None:
         """Tell more transcript of a file, a segment a text, two seconds each."""
         first = self._texts[file]
@@ -127,7 +133,7 @@ class FakeSmelt:
             )
         )
 
-    def break_off(self, error: SmeltError) -> None:
+    def raise_error(self, error: SmeltError) -> None:
         """End every watch with an error, as when the right to look is taken away."""
         self._error = error
         self._wake()
@@ -256,13 +262,13 @@ class FakeClient:
         self,
         smelt_id: UUID | str,
         *,
-        on_progress: Told[Progress] | None = None,
-        on_segments: Told[Segments] | None = None,
-        on_completed: Told[Completed] | None = None,
-        on_failed: Told[Failed] | None = None,
-        on_error: Told[Exception] | None = None,
-        on_connected: Signalled | None = None,
-        on_disconnected: Signalled | None = None,
+        on_progress: Callback[Progress] | None = None,
+        on_segments: Callback[Segments] | None = None,
+        on_completed: Callback[Completed] | None = None,
+        on_failed: Callback[Failed] | None = None,
+        on_error: Callback[Exception] | None = None,
+        on_connected: ConnectionCallback | None = None,
+        on_disconnected: ConnectionCallback | None = None,
     ) -> Subscription:
         """Follow a smelt with callbacks; nobody is told of a connection, since there is none."""
         callbacks = Callbacks(

@@ -11,7 +11,7 @@ from smelt.local import LocalCluster
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_cluster() -> Iterator[None]:
+def end_cluster_after_session() -> Iterator[None]:
     """The server that all stacks of this process are cloned on ends with its tests."""
     yield
     end_cluster()

@@ -10,7 +10,7 @@ from unittest.mock import patch
 from proxies import FaultyProxy, Kind
 from websockets.frames import OP_BINARY, OP_CLOSE, OP_TEXT, Close, Frame
 
-SLEPT_S: Final = 3600.0
+SLEEP_S: Final = 3600.0
 MALFORMED: Final = (
     Frame(OP_TEXT, b"no JSON"),
     Frame(OP_TEXT, b"[1, 2]"),
@@ -34,7 +34,7 @@ class Fault:
 
     inject: Inject
     breaks: bool = True
-    forbids: bool = False
+    revokes_access: bool = False
     alone: bool = False
     lasts_s: float = 0.0
 
@@ -51,26 +51,26 @@ async def restarting(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
 @asynccontextmanager
 async def blackholed(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
     """Nothing comes through, new connections included; what was open or being opened stays dead afterwards."""
-    proxy.silence()
+    proxy.stall()
     yield
-    proxy.bury()
+    proxy.make_half_open()
     proxy.heal()
 
 
 @asynccontextmanager
 async def stalled(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
     """Nothing comes through for a moment that is too short to be noticed; then all of it does."""
-    proxy.silence("realtime")
+    proxy.stall("realtime")
     yield
     proxy.heal()
 
 
 @asynccontextmanager
-async def asleep(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
+async def waking_from_sleep(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
     """The machine wakes up: its connections have been forgotten, and the clock on the wall has gone on."""
-    proxy.bury()
+    proxy.make_half_open()
     real = time.time
-    with patch("time.time", lambda: real() + SLEPT_S):
+    with patch("time.time", lambda: real() + SLEEP_S):
         yield
 
 
@@ -86,7 +86,7 @@ def refusing(*kinds: Kind) -> Inject:
     return inject
 
 
-def at_once(act: Act) -> Inject:
+def immediate(act: Act) -> Inject:
     """Something happens and is over."""
 
     @asynccontextmanager
@@ -97,20 +97,20 @@ def at_once(act: Act) -> Inject:
     return inject
 
 
-def sent(frame: Frame) -> Inject:
+def sending_frame(frame: Frame) -> Inject:
     """The server sends a frame."""
-    return at_once(lambda proxy, _: proxy.inject(frame))
+    return immediate(lambda proxy, _: proxy.inject(frame))
 
 
-def told(*messages: tuple[str, object]) -> Inject:
+def sending_messages(*messages: tuple[str, object]) -> Inject:
     """The server sends messages, events with payloads, on each channel."""
 
     def act(proxy: FaultyProxy, topics: Topics) -> None:
         for topic in topics:
             for event, payload in messages:
-                proxy.tell(topic, event, payload)
+                proxy.send_message(topic, event, payload)
 
-    return at_once(act)
+    return immediate(act)
 
 
 def malformed(proxy: FaultyProxy, topics: Topics) -> None:
@@ -119,7 +119,7 @@ def malformed(proxy: FaultyProxy, topics: Topics) -> None:
         proxy.inject(frame)
     for topic in topics:
         for event in ("progress", "segments", "completed"):
-            proxy.tell(topic, "broadcast", {"type": "broadcast", "event": event, "payload": {"seq": "high"}})
+            proxy.send_message(topic, "broadcast", {"type": "broadcast", "event": event, "payload": {"seq": "high"}})
 
 
 def system_error(reason: str) -> tuple[str, object]:
@@ -134,25 +134,25 @@ def closing(code: int) -> Frame:
 
 FAULTS: Final[dict[str, Fault]] = {
     "refused": Fault(refusing("realtime"), lasts_s=10),
-    "reset": Fault(at_once(lambda proxy, _: proxy.cut())),
-    "half-open": Fault(at_once(lambda proxy, _: proxy.bury())),
+    "reset": Fault(immediate(lambda proxy, _: proxy.cut())),
+    "half-open": Fault(immediate(lambda proxy, _: proxy.make_half_open())),
     "blackholed": Fault(blackholed, lasts_s=60),
     "server restart": Fault(restarting, lasts_s=3),
-    "close 1000": Fault(sent(closing(1000))),
-    "close 1001": Fault(sent(closing(1001))),
-    "close 1006": Fault(at_once(lambda proxy, _: proxy.cut("realtime"))),
-    "close 1009": Fault(sent(closing(1009))),
-    "close 1011": Fault(sent(closing(1011))),
-    "close 1012": Fault(sent(closing(1012))),
-    "phx_close": Fault(told(("phx_close", {}))),
-    "phx_error": Fault(told(("phx_error", {"reason": "crashed"}))),
-    "system error": Fault(told(system_error("went wrong"))),
-    "rate limit": Fault(told(system_error("Too many messages per second"), ("phx_close", {}))),
-    "expired token": Fault(told(system_error("Token has expired 0 seconds ago"), ("phx_close", {}))),
-    "frame over 1 MiB": Fault(sent(Frame(OP_TEXT, b"x" * (1 << 21)))),
-    "malformed frames": Fault(at_once(malformed), breaks=False),
-    "no UTF-8": Fault(sent(Frame(OP_TEXT, b"\xff\xfe"))),
+    "close 1000": Fault(sending_frame(closing(1000))),
+    "close 1001": Fault(sending_frame(closing(1001))),
+    "close 1006": Fault(immediate(lambda proxy, _: proxy.cut("realtime"))),
+    "close 1009": Fault(sending_frame(closing(1009))),
+    "close 1011": Fault(sending_frame(closing(1011))),
+    "close 1012": Fault(sending_frame(closing(1012))),
+    "phx_close": Fault(sending_messages(("phx_close", {}))),
+    "phx_error": Fault(sending_messages(("phx_error", {"reason": "crashed"}))),
+    "system error": Fault(sending_messages(system_error("went wrong"))),
+    "rate limit": Fault(sending_messages(system_error("Too many messages per second"), ("phx_close", {}))),
+    "expired token": Fault(sending_messages(system_error("Token has expired 0 seconds ago"), ("phx_close", {}))),
+    "frame over 1 MiB": Fault(sending_frame(Frame(OP_TEXT, b"x" * (1 << 21)))),
+    "malformed frames": Fault(immediate(malformed), breaks=False),
+    "no UTF-8": Fault(sending_frame(Frame(OP_TEXT, b"\xff\xfe"))),
     "stalled socket": Fault(stalled, breaks=False, lasts_s=3),
-    "wake from sleep": Fault(asleep, alone=True),
+    "wake from sleep": Fault(waking_from_sleep, alone=True),
     "PostgREST gone": Fault(refusing("rest"), breaks=False, lasts_s=30),
 }

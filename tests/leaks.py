@@ -13,18 +13,18 @@ FILES = Path("/proc/self/fd")
 
 
 @asynccontextmanager
-async def nothing_left_behind(within_s: float = 30.0) -> AsyncIterator[None]:
+async def assert_no_leaks(timeout_s: float = 30.0) -> AsyncIterator[None]:
     """Whatever is opened inside is gone when it ends, or soon after."""
-    before = _held()
+    before = _open_resources()
     yield
-    deadline = time.monotonic() + within_s
-    while left := _held() - before:
+    deadline = time.monotonic() + timeout_s
+    while left := _open_resources() - before:
         gc.collect()
         assert time.monotonic() < deadline, f"still there: {left}"
         await asyncio.sleep(0.05)
 
 
-def _held() -> set[object]:
+def _open_resources() -> set[object]:
     return {*asyncio.all_tasks(), *threading.enumerate(), *_open_files()}
 
 

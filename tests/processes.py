@@ -15,37 +15,37 @@ from pathlib import Path
 import psutil
 
 
-def family(pid: int) -> list[psutil.Process]:
+def process_tree(pid: int) -> list[psutil.Process]:
     """The process and all of its descendants."""
     parent = psutil.Process(pid)
     return [parent, *parent.children(recursive=True)]
 
 
-def assert_gone(processes: list[psutil.Process], within_s: float = 30.0) -> None:
+def assert_ended(processes: list[psutil.Process], timeout_s: float = 30.0) -> None:
     """All of them have ended, or do in time; one that nobody has reaped yet has ended."""
-    wait_for(lambda: not _alive(processes), within_s, lambda: f"still there: {_alive(processes)}")
+    wait_for(lambda: not _alive(processes), timeout_s, lambda: f"still there: {_alive(processes)}")
 
 
-def assert_free(port: int, within_s: float = 30.0) -> None:
+def assert_free(port: int, timeout_s: float = 30.0) -> None:
     """Nobody listens on the port, or stops to in time."""
-    wait_for(lambda: not listens(port), within_s, lambda: f"somebody still listens on {port}")
+    wait_for(lambda: not is_listening(port), timeout_s, lambda: f"somebody still listens on {port}")
 
 
-def listens(port: int) -> bool:
+def is_listening(port: int) -> bool:
     """Whether somebody takes connections on a port of the loopback interface."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_for(condition: Callable[[], bool], within_s: float, complaint: Callable[[], str]) -> None:
+def wait_for(condition: Callable[[], bool], timeout_s: float, failure_message: Callable[[], str]) -> None:
     """Wait until a condition holds; fail with the complaint when it does not in time."""
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, complaint()
+        assert time.monotonic() < deadline, failure_message()
         time.sleep(0.02)
 
 
-def as_ordinary_user(*command: str) -> list[str] | None:
+def as_unprivileged_user(*command: str) -> list[str] | None:
     """The command with which root runs a Python command as `nobody`; None where nobody can run this Python."""
     python = next((path for path in _interpreters() if _open_to_all(path)), None)
     packages = [Path(entry) for entry in sys.path if entry and Path(entry).is_dir()]

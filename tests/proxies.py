@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+import re
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Literal
@@ -16,13 +18,15 @@ Fault = Literal["none", "refused", "silent"]
 
 KINDS: tuple[Kind, ...] = ("realtime", "rest")
 PIECE_BYTES = 1 << 16
-ACCEPT_TURNS = 3
+ACCEPT_LOOP_ITERATIONS = 3
+REQUEST_LINE = re.compile(rb"^(?:GET|HEAD|POST|PUT|PATCH|DELETE) ([^ ?]+)\S* HTTP/1\.1\r$", re.MULTILINE)
 
 
 class FaultyProxy:
     """Passes bytes on until told otherwise; a connection is `realtime` or `rest` by its first request.
 
-    What Realtime says goes to its clients frame by frame, so that another frame may be put in between.
+    What Realtime says goes to its clients frame by frame, so that another frame may be put in between. `requests`
+    counts the HTTP requests by path.
     """
 
     def __init__(self, target_url: str) -> None:
@@ -30,17 +34,18 @@ class FaultyProxy:
         self._target = (target.hostname or "127.0.0.1", target.port or 80)
         self._faults: dict[Kind, Fault] = dict.fromkeys(KINDS, "none")
         self._open: dict[asyncio.StreamWriter, Kind] = {}
-        self._buried: set[asyncio.StreamWriter] = set()
-        self._audience: set[asyncio.StreamWriter] = set()
+        self._half_open: set[asyncio.StreamWriter] = set()
+        self._realtime_clients: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._healed = asyncio.Event()
         self._server: asyncio.Server | None = None
         # Never listened on: it keeps the port from others while the proxy is stopped.
-        self._place = socket.socket()
-        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        self._place.bind(("127.0.0.1", 0))
-        self._port = self._place.getsockname()[1]
+        self._reserved_port = socket.socket()
+        self._reserved_port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._reserved_port.bind(("127.0.0.1", 0))
+        self._port = self._reserved_port.getsockname()[1]
         self.accepted = dict.fromkeys(KINDS, 0)
+        self.requests: Counter[str] = Counter()
 
     @property
     def url(self) -> str:
@@ -57,20 +62,20 @@ class FaultyProxy:
         self._set("refused", kinds)
         self.cut(*kinds)
 
-    def silence(self, *kinds: Kind) -> None:
+    def stall(self, *kinds: Kind) -> None:
         """Keep connections open, and take new ones, but let no byte through any more."""
         self._set("silent", kinds)
 
-    def bury(self, *kinds: Kind) -> None:
+    def make_half_open(self, *kinds: Kind) -> None:
         """Let nothing through what is open now, ever again; new connections are not concerned."""
-        self._buried |= {writer for writer, kind in self._open.items() if kind in (kinds or KINDS)}
+        self._half_open |= {writer for writer, kind in self._open.items() if kind in (kinds or KINDS)}
 
     def inject(self, frame: Frame) -> None:
         """Send a frame to all who are connected to Realtime, as if Realtime had."""
-        for writer in self._audience:
+        for writer in self._realtime_clients:
             writer.write(frame.serialize(mask=False))
 
-    def tell(self, topic: str, event: str, payload: object) -> None:
+    def send_message(self, topic: str, event: str, payload: object) -> None:
         """Send a message of protocol 1.0.0 to all who are connected to Realtime, as if Realtime had."""
         message = {"topic": f"realtime:{topic}", "event": event, "payload": payload, "ref": None}
         self.inject(Frame(OP_TEXT, json.dumps(message).encode()))
@@ -89,7 +94,9 @@ class FaultyProxy:
         assert self._server is not None
         for listening in self._server.sockets:
             asyncio.get_running_loop().remove_reader(listening.fileno())
-        for _ in range(ACCEPT_TURNS):  # A server that closes loses what it has just accepted, and leaves it open.
+        for _ in range(
+            ACCEPT_LOOP_ITERATIONS
+        ):  # A server that closes loses what it has just accepted, and leaves it open.
             await asyncio.sleep(0)
         self._server.close()
         self.cut()
@@ -102,7 +109,7 @@ class FaultyProxy:
     async def close(self) -> None:
         """Stop for good."""
         await self.stop()
-        self._place.close()
+        self._reserved_port.close()
 
     def _set(self, fault: Fault, kinds: tuple[Kind, ...]) -> None:
         self._faults |= dict.fromkeys(kinds or KINDS, fault)
@@ -123,15 +130,16 @@ class FaultyProxy:
         first = await reader.read(PIECE_BYTES)
         kind: Kind = "realtime" if b" /realtime/v1/websocket" in first.split(b"\r\n", 1)[0] else "rest"
         self.accepted[kind] += 1
+        self._count(first)
         if self._faults[kind] == "refused":
             return
         with self._opened(writer, kind):
-            await self._until_heard(kind)
+            await self._until_not_stalled(kind)
             far_reader, far_writer = await asyncio.open_connection(*self._target)
             with self._opened(far_writer, kind):
                 far_writer.write(first)
                 back = self._pass_frames if kind == "realtime" else self._pass
-                ways = (self._pass(reader, far_writer, kind), back(far_reader, writer, kind))
+                ways = (self._pass_requests(reader, far_writer, kind), back(far_reader, writer, kind))
                 tasks = [asyncio.create_task(way) for way in ways]
                 try:
                     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -144,23 +152,31 @@ class FaultyProxy:
         while piece := await reader.read(PIECE_BYTES):
             await self._put(piece, writer, kind)
 
+    async def _pass_requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Kind) -> None:
+        while piece := await reader.read(PIECE_BYTES):
+            self._count(piece)
+            await self._put(piece, writer, kind)
+
+    def _count(self, piece: bytes) -> None:
+        self.requests.update(match.decode() for match in REQUEST_LINE.findall(piece))
+
     async def _pass_frames(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Kind) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         await self._put(head, writer, kind)
         if b" 101 " not in head.split(b"\r\n", 1)[0]:
             await self._pass(reader, writer, kind)
             return
-        self._audience.add(writer)
+        self._realtime_clients.add(writer)
         while True:
             await self._put(await _frame(reader), writer, kind)
 
     async def _put(self, piece: bytes, writer: asyncio.StreamWriter, kind: Kind) -> None:
-        await self._until_heard(kind)
-        if writer not in self._buried:
+        await self._until_not_stalled(kind)
+        if writer not in self._half_open:
             writer.write(piece)
             await writer.drain()
 
-    async def _until_heard(self, kind: Kind) -> None:
+    async def _until_not_stalled(self, kind: Kind) -> None:
         while self._faults[kind] == "silent":
             self._healed.clear()
             await self._healed.wait()
@@ -172,8 +188,8 @@ class FaultyProxy:
             yield
         finally:
             del self._open[writer]
-            self._buried.discard(writer)
-            self._audience.discard(writer)
+            self._half_open.discard(writer)
+            self._realtime_clients.discard(writer)
             writer.transport.abort()
 
 

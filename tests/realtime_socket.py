@@ -1,14 +1,14 @@
 """The Realtime protocol by hand, for what the clients would not do: join what is refused, send what is forbidden."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-ANSWER_S = 30
+REPLY_TIMEOUT_S = 30
 
 
 class Socket:
@@ -20,13 +20,25 @@ class Socket:
 
     def join(self, topic: str, access_token: str | None = None) -> bool:
         """Join a private channel; answer whether the server let us."""
-        config = {"private": True, "broadcast": {"self": True, "ack": False}, "presence": {"enabled": False}}
-        payload = {"config": config} if access_token is None else {"config": config, "access_token": access_token}
-        reference = self._send(topic, "phx_join", payload)
+        return bool(self._join(topic, access_token)["status"] == "ok")
+
+    def subscribe(self, topic: str, access_token: str, wishes: Sequence[dict[str, str]]) -> list[int] | None:
+        """Join with postgres_changes; returns the id of each wish, None if the server does not fulfill them."""
+        answer = self._join(topic, access_token, wishes)
+        assert answer["status"] == "ok", answer
         while True:
             message = self._receive()
-            if message["event"] == "phx_reply" and message["ref"] == reference:
-                return bool(message["payload"]["status"] == "ok")
+            if message["event"] == "system" and message["payload"]["extension"] == "postgres_changes":
+                ids = [wish["id"] for wish in answer["response"]["postgres_changes"]]
+                return ids if message["payload"]["status"] == "ok" else None
+
+    def next_change(self) -> dict[str, Any]:
+        """The next change of a row."""
+        while True:
+            message = self._receive()
+            if message["event"] == "postgres_changes":
+                payload: dict[str, Any] = message["payload"]
+                return payload
 
     def broadcast(self, topic: str, event: str) -> None:
         """Send on a channel that was joined."""
@@ -41,6 +53,18 @@ class Socket:
                 events.append(message["payload"]["event"])
         return events
 
+    def _join(self, topic: str, access_token: str | None, wishes: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
+        config = {"private": True, "broadcast": {"self": True, "ack": False}, "presence": {"enabled": False}}
+        payload: dict[str, Any] = {"config": {**config, "postgres_changes": list(wishes)}}
+        reference = self._send(
+            topic, "phx_join", payload if access_token is None else {**payload, "access_token": access_token}
+        )
+        while True:
+            message = self._receive()
+            if message["event"] == "phx_reply" and message["ref"] == reference:
+                answer: dict[str, Any] = message["payload"]
+                return answer
+
     def _send(self, topic: str, event: str, payload: dict[str, Any]) -> str:
         reference = str(next(self._references))
         message = {"topic": f"realtime:{topic}", "event": event, "payload": payload, "ref": reference}
@@ -48,7 +72,7 @@ class Socket:
         return reference
 
     def _receive(self) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads(self._connection.recv(timeout=ANSWER_S))
+        message: dict[str, Any] = json.loads(self._connection.recv(timeout=REPLY_TIMEOUT_S))
         return message
 
 

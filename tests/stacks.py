@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import httpx
 from shared_project import SharedProject, shared
 
 from smelt.local import LocalCluster, StackHandle
+from smelt.local.migrations import find
 
 Entered = TypeVar("Entered")
 
@@ -114,6 +116,16 @@ def running_project() -> Iterator[Stack]:
 def running_local(migrations: Path | None = None) -> Iterator[StackHandle]:
     """A fresh embedded stack, of smelt's project or another one."""
     with running(cluster().fresh(migrations)) as stack:
+        yield stack
+
+
+@contextmanager
+def running_with_short_tokens(lifetime_s: int, folder: Path) -> Iterator[StackHandle]:
+    """A fresh embedded stack of smelt's project, where the tokens of opaque keys expire; `folder` is an empty one."""
+    project = shutil.copytree(find(), folder / "supabase")
+    config = project / "config.toml"
+    config.write_text(config.read_text().replace("[auth]\n", f"[auth]\nopaque_key_jwt_expiry = {lifetime_s}\n"))
+    with running_local(project) as stack:
         yield stack
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from smelt.local import LocalCluster, LocalStack
 from smelt.local.launching import postgrest_from_env
-from smelt.local.places import cache_folder
+from smelt.local.paths import cache_folder
 from smelt.local.postgres import binaries
 from smelt.local.postgrest import ensure_program
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "integration" / "lo
 
 from churn import Record, churn
 from realtime_server import FIXTURES, start_postgres
-from serving_process import in_a_process
+from server_process import running_in_process
 
 CLIENTS, ROUNDS, MESSAGES = 24, 2, 6
 SETTLED_WITHIN_S = 30
@@ -36,14 +36,14 @@ async def run(folder: Path, seconds: float) -> None:
     """Churn again and again until the time is over, then see what is left."""
     postgres = await start_postgres(folder)
     try:
-        async with in_a_process(postgres, max_events_per_s=None, max_joins_per_s=None) as (server, process):
+        async with running_in_process(postgres, max_events_per_s=None, max_joins_per_s=None) as (server, process):
             await server.sql(FIXTURES.read_text())
             before = {**await process.inspect(), "lent": 0}
-            faults, lap_kb, totals = Counter[str](), [], Counter[str]()
+            error_summary, lap_kb, totals = Counter[str](), [], Counter[str]()
             ends_at = time.monotonic() + seconds
             while time.monotonic() < ends_at:
                 record, lap_faults = await churn(server, process, clients=CLIENTS, rounds=ROUNDS, messages=MESSAGES)
-                faults += lap_faults
+                error_summary += lap_faults
                 totals += counted(record)
                 lap_kb.append((await process.inspect())["resident_kb"])
             after = await settled(process, before)
@@ -51,7 +51,7 @@ async def run(folder: Path, seconds: float) -> None:
         await postgres.stop()
     for figure in ("acknowledged", "owed", "lost", "doubled"):
         print(json.dumps({"figure": f"realtime churn, {figure}", "value": totals[figure], "seconds": seconds}))
-    print(json.dumps({"figure": "realtime churn, faults", **faults}))
+    print(json.dumps({"figure": "realtime churn, faults", **error_summary}))
     left = {name: after[name] - value for name, value in before.items() if name != "resident_kb"}
     print(json.dumps({"figure": "realtime churn, still held", **left}))
     memory = {"reference": "after the first lap", "reference_kb": lap_kb[0], "ratio": round(lap_kb[-1] / lap_kb[0], 3)}
@@ -61,7 +61,10 @@ async def run(folder: Path, seconds: float) -> None:
 def counted(record: Record) -> Counter[str]:
     """What one lap adds."""
     return Counter(
-        acknowledged=len(record.sent), owed=len(record.owed()), lost=len(record.lost()), doubled=len(record.twice())
+        acknowledged=len(record.sent),
+        owed=len(record.expected_deliveries()),
+        lost=len(record.lost()),
+        doubled=len(record.duplicates()),
     )
 
 

@@ -28,11 +28,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "integration" / "local" / "realtime"))
 
 from realtime_server import FIXTURES, USER_A, Reachable, start_postgres
-from serving_process import in_a_process
+from server_process import running_in_process
 
 MESSAGES = {1: 400, 50: 120, 500: 30}
 WARM_UP = 5
-PATIENCE_S = 120
+TIMEOUT_S = 120
 # Nobody sends heartbeats here.
 UNLIMITED = {"max_events_per_s": None, "max_joins_per_s": None, "idle_timeout_s": 3600.0}
 REFERENCE = "bare websockets fan-out"
@@ -59,7 +59,7 @@ async def run(folder: Path) -> None:
     """Measure against a server and a database of its own, each in a process of its own."""
     postgres = await start_postgres(folder)
     try:
-        async with in_a_process(postgres, **UNLIMITED) as (server, _), fan_out() as bare_url:
+        async with running_in_process(postgres, **UNLIMITED) as (server, _), fan_out() as bare_url:
             await server.sql(FIXTURES.read_text())
             for subscribers, messages in MESSAGES.items():
                 reference = await bare(bare_url, subscribers, messages)
@@ -118,7 +118,7 @@ async def deliveries(sockets: list[ClientConnection], send: Send, messages: int)
         sent_at = time.perf_counter()
         arrivals = [asyncio.create_task(arrival(socket)) for socket in sockets]
         await send()
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             arrived = await asyncio.gather(*arrivals)
         if number >= WARM_UP:
             seconds += [at - sent_at for at in arrived]

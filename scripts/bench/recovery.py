@@ -26,11 +26,11 @@ from official import Official
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "integration" / "subscriber"))
 
-from faults import FAULTS, Fault, Inject, Topics, refusing, system_error, told
-from hands import Hand, Job
+from faults import FAULTS, Fault, Inject, Topics, refusing, sending_messages, system_error
 from proxies import FaultyProxy, faulty_proxy
+from scripted_worker import Job, ScriptedWorker
 from stacks import User, running, sign_up
-from viewer import Viewer
+from watch_recorder import WatchRecorder
 
 from smelt.backend.project import Project
 from smelt.contract.channels import smelt_channel
@@ -62,7 +62,7 @@ class Bench:
     stack: LocalStack
     user: User
     direct: Client
-    hand: Hand
+    hand: ScriptedWorker
 
     async def play(self, fault: Fault, rounds: int) -> Outcome:
         """Several rounds of one fault, side by side unless it concerns the whole process."""
@@ -85,14 +85,14 @@ class Bench:
             connect(proxy.url, self.stack.anon_key, self._token) as client,
             AsyncExitStack() as cleaning,
         ):
-            viewers = [Viewer(client, smelt.id) for smelt in created]
+            viewers = [WatchRecorder(client, smelt.id) for smelt in created]
             for viewer in viewers:
                 cleaning.push_async_callback(viewer.stop)
             official = Official(proxy.url, self.stack.anon_key, self.user.access_token, topics[0])
             if with_reference:
                 await official.start()
                 cleaning.push_async_callback(official.stop)
-            if not await reached(lambda: all(viewer.told and viewer.joined for viewer in viewers)):
+            if not await reached(lambda: all(viewer.updates and viewer.joined for viewer in viewers)):
                 raise TimeoutError("the watches did not begin")
             lasting = await cleaning.enter_async_context(AsyncExitStack())
             over_at = await strike(fault, lasting, proxy, topics, jobs)
@@ -122,7 +122,7 @@ async def strike(
 async def measure(
     fault: Fault,
     outcome: Outcome,
-    viewers: Sequence[Viewer],
+    viewers: Sequence[WatchRecorder],
     official: Official | None,
     jobs: Sequence[Job],
     over_at: float,
@@ -131,7 +131,9 @@ async def measure(
     going, ending = viewers
     pinging = asyncio.create_task(ping(jobs[0]))
     due = (
-        (lambda: going.failed and ending.failed) if fault.forbids else (lambda: going.percentage >= 80 and ending.over)
+        (lambda: going.failed and ending.failed)
+        if fault.revokes_access
+        else (lambda: going.percentage >= 80 and ending.over)
     )
     waits = [note(outcome.told_s, due, over_at)]
     if fault.breaks:
@@ -144,11 +146,11 @@ async def measure(
     await asyncio.wait([pinging])
 
 
-async def conclude(fault: Fault, outcome: Outcome, viewers: Sequence[Viewer], jobs: Sequence[Job]) -> None:
+async def conclude(fault: Fault, outcome: Outcome, viewers: Sequence[WatchRecorder], jobs: Sequence[Job]) -> None:
     """End the smelt that went on, and count the ends that were not told."""
     await jobs[0].complete()
     await reached(lambda: all(viewer.over for viewer in viewers))
-    if not fault.forbids:
+    if not fault.revokes_access:
         outcome.missed_ends += sum(not viewer.over or viewer.failed for viewer in viewers)
 
 
@@ -187,7 +189,7 @@ def revoking(db_url: str, stranger: User) -> Inject:
             ids = [topic.split(":")[1] for topic in topics]
             await connection.execute("update public.smelts set user_id = %s where id = any(%s)", (stranger.id, ids))
         reason = "You do not have permissions to read from this Channel topic: smelt"
-        async with told(system_error(reason), ("phx_close", {}))(proxy, topics):
+        async with sending_messages(system_error(reason), ("phx_close", {}))(proxy, topics):
             yield
 
     return inject
@@ -218,17 +220,17 @@ def seconds(value: float) -> float | None:
 async def run(stack: LocalStack, names: Sequence[str], rounds: int) -> None:
     """Play the faults, one after the other."""
     user, stranger = sign_up(stack), sign_up(stack)
-    faults = FAULTS | {
+    error_summary = FAULTS | {
         "Realtime gone": Fault(refusing("realtime"), breaks=False),
-        "revoked permission": Fault(revoking(stack.db_url, stranger), breaks=False, forbids=True),
+        "revoked permission": Fault(revoking(stack.db_url, stranger), breaks=False, revokes_access=True),
     }
     async with (
         connect(stack.api_url, stack.anon_key, user.access_token) as direct,
         Project(stack.api_url, stack.service_role_key) as project,
     ):
-        bench = Bench(stack, user, direct, Hand(project))
-        for name in names or faults:
-            fault = faults[name]
+        bench = Bench(stack, user, direct, ScriptedWorker(project))
+        for name in names or error_summary:
+            fault = error_summary[name]
             few = min(rounds, ROUNDS_OF_LONG_ONES)
             tell(name, fault, await bench.play(fault, few if fault.lasts_s >= LONG_S else rounds))
 
@@ -236,11 +238,11 @@ async def run(stack: LocalStack, names: Sequence[str], rounds: int) -> None:
 def main() -> None:
     """Play all faults, or those that are named, against an embedded stack."""
     parser = argparse.ArgumentParser(description="How long a watch takes to recover from each fault.")
-    parser.add_argument("faults", nargs="*", metavar="FAULT")
+    parser.add_argument("error_summary", nargs="*", metavar="FAULT")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     arguments = parser.parse_args()
     with running(LocalStack.from_env()) as stack:
-        asyncio.run(run(stack, arguments.faults, arguments.rounds))
+        asyncio.run(run(stack, arguments.error_summary, arguments.rounds))
 
 
 if __name__ == "__main__":

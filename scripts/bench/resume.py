@@ -16,7 +16,7 @@ from stage import recording, signed_in, start_worker, tell
 
 import smelt
 from smelt.backend.project import Project
-from smelt.backend.worker_calls import WorkerCalls
+from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.state import Created
 from smelt.local import LocalStack
 from smelt.processor.speech.model import ModelOptions, load_model
@@ -67,7 +67,7 @@ async def until_heard(client: smelt.Client, created: Created, count: int) -> Non
 async def left_by(worker: "subprocess.Popen[bytes]", stack: LocalStack, created: Created) -> float:
     """Seconds between where the next worker begins and the end of what is saved."""
     async with Project(stack.api_url, stack.service_role_key) as project:
-        calls = WorkerCalls(project.rpc)
+        calls = WorkerRpc(project.rpc)
         while not (claims := await calls.claim_smelts(f"after {worker.pid}")).smelts:  # noqa: ASYNC110 - As a worker asks.
             await asyncio.sleep(claims.next_due_in_s or 0.2)
         [claim] = claims.smelts

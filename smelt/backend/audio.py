@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from storage3 import AsyncStorageClient
 from storage3.exceptions import StorageApiError
 
-from smelt.backend.refusals import http_refusal, storage_refusal, unanswered
-from smelt.backend.retrying import passing_retries
+from smelt.backend.error_mapping import map_http_error, map_storage_error, unanswered
+from smelt.backend.retries import transient_retries
 from smelt.contract.channels import AUDIO_BUCKET
 from smelt.contract.events import Model
-from smelt.errors import NotFound, RequestRefused, SmeltError, Unavailable
+from smelt.errors import NotFound, RequestRejected, SmeltError, Unavailable
 
 LINK_LIFETIME_S: Final = 3600
 CHUNK_BYTES: Final = 1 << 18
@@ -38,7 +38,7 @@ class _ObjectInfo(Model):
 
 
 class AudioStore:
-    """The bucket of recordings; raises `Unavailable`, `Unauthorized`, `RequestRefused` or `NotFound`."""
+    """The bucket of recordings; raises `Unavailable`, `Unauthorized`, `RequestRejected` or `NotFound`."""
 
     def __init__(self, url: str, http: httpx.AsyncClient) -> None:
         self._http = http
@@ -47,24 +47,24 @@ class AudioStore:
 
     async def upload(self, path: str, file: Path | str, *, on_bytes: OnBytes | None = None) -> None:
         """Upload a file as the caller; an object that is already there is refused, and never replaced."""
-        async for attempt in passing_retries():
+        async for attempt in transient_retries():
             with attempt:
                 try:
                     await _mapped(f"uploading {path}", lambda: self._send(path, Path(file), on_bytes))
-                except RequestRefused as exc:
+                except RequestRejected as exc:
                     # The answer to an earlier attempt got lost, not its bytes.
                     if exc.code != "Duplicate" or attempt.retry_state.attempt_number == 1:
                         raise
 
     async def download(self, path: str, target: Path, *, on_bytes: OnBytes | None = None) -> None:
         """Download an object into `target`; `on_bytes` hears after every piece how many bytes are there."""
-        async for attempt in passing_retries():
+        async for attempt in transient_retries():
             with attempt:
                 await _mapped(f"downloading {path}", lambda: self._fetch(path, target, on_bytes))
 
     async def version(self, path: str) -> str:
         """The version of an object as it is now; it changes with every upload in its place."""
-        async for attempt in passing_retries():
+        async for attempt in transient_retries():
             with attempt:
                 return await _mapped(f"looking at {path}", lambda: self._version(path))
         raise AssertionError("retrying ends with an answer or an error")
@@ -73,7 +73,7 @@ class AudioStore:
         """Remove objects; those that are already gone are no error."""
         if not paths:
             return
-        async for attempt in passing_retries():
+        async for attempt in transient_retries():
             with attempt:
                 await _mapped("removing recordings", lambda: self._bucket.remove(list(paths)))
 
@@ -134,14 +134,14 @@ def _storage_error(response: httpx.Response) -> SmeltError:
     try:
         error = _StorageError.model_validate_json(response.content)
     except ValidationError:
-        return http_refusal(response.status_code, response.reason_phrase)
-    return storage_refusal(error.statusCode, error.error, error.message)
+        return map_http_error(response.status_code, response.reason_phrase)
+    return map_storage_error(error.statusCode, error.error, error.message)
 
 
 async def _mapped(doing: str, call: Callable[[], Awaitable[T]]) -> T:
     try:
         return await call()
     except StorageApiError as exc:
-        raise storage_refusal(exc.status, exc.code, exc.message) from exc
+        raise map_storage_error(exc.status, exc.code, exc.message) from exc
     except httpx.TransportError as exc:
         raise unanswered(doing, exc) from exc

@@ -8,7 +8,7 @@ from typing import Any, Final
 import httpx
 
 from smelt.backend.clock import SLEPT_S, WallClock
-from smelt.errors import Refused
+from smelt.errors import PermanentError
 
 MAX_CONNECTIONS: Final = 20
 
@@ -28,13 +28,13 @@ class Pool(httpx.AsyncClient):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def check(self) -> None:
-        """Raise `Refused` when it is closed, or was used in another event loop."""
+        """Raise `PermanentError` when it is closed, or was used in another event loop."""
         if self.is_closed:
-            raise Refused("the client is closed")
+            raise PermanentError("the client is closed")
         loop = asyncio.get_running_loop()
         self._loop = self._loop or loop
         if self._loop is not loop:
-            raise Refused("the client was used in another event loop: connect once in each")
+            raise PermanentError("the client was used in another event loop: connect once in each")
 
     async def send(
         self,

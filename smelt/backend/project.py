@@ -8,7 +8,7 @@ from uuid import UUID
 from smelt.backend.audio import AudioStore
 from smelt.backend.auth import ProjectAuth
 from smelt.backend.pool import Pool
-from smelt.backend.realtime import Pace, RealtimeConnection
+from smelt.backend.realtime import RealtimeConnection, RealtimeTimings
 from smelt.backend.rpc import Rpc
 from smelt.backend.tokens import TokenCallable, TokenSource, user_id
 from smelt.errors import Unauthorized
@@ -28,7 +28,7 @@ class Project:
         *,
         access_token: str | TokenCallable | None = None,
         timeout_s: float = 20.0,
-        pace: Pace | None = None,
+        pace: RealtimeTimings | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self.key = key

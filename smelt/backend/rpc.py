@@ -9,10 +9,10 @@ from postgrest import APIError, APIResponse, AsyncPostgrestClient
 from postgrest.types import ReturnMethod
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
-from smelt.backend.refusals import refusal, unanswered
-from smelt.backend.retrying import passing_retries
-from smelt.backend.storable import storable
-from smelt.errors import RequestRefused
+from smelt.backend.error_mapping import map_api_error, unanswered
+from smelt.backend.json_text import replace_unstorable
+from smelt.backend.retries import transient_retries
+from smelt.errors import RequestRejected
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -20,21 +20,21 @@ T = TypeVar("T")
 ROWS_A_PAGE: Final = 500
 
 
-class Answer(RootModel[T]):
+class RpcResponse(RootModel[T]):
     """An answer that is no object; as with other models, what is wrong with it is told without it."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
 
 class Rpc:
-    """The functions of one project; raises `Unavailable`, `Unauthorized`, `RequestRefused` or `NotFound`."""
+    """The functions of one project; raises `Unavailable`, `Unauthorized`, `RequestRejected` or `NotFound`."""
 
     def __init__(self, url: str, http: httpx.AsyncClient) -> None:
         self._postgrest = AsyncPostgrestClient(f"{url}/rest/v1", http_client=http, retry_enabled=False)
 
     async def call(self, function: str, /, **arguments: object) -> object:
         """Call a function whose repetition does no harm; repeated while the project does not answer."""
-        async for attempt in passing_retries():
+        async for attempt in transient_retries():
             with attempt:
                 return await self.call_once(function, **arguments)
         raise AssertionError("tenacity raises the last error itself")
@@ -53,7 +53,7 @@ class Rpc:
 
     async def newest(self, table: str, columns: str, count: int) -> object:
         """Read the rows of a table that the caller may see, the newest `count` of them first."""
-        async for attempt in passing_retries():
+        async for attempt in transient_retries():
             with attempt:
                 request = self._postgrest.from_(table).select(columns).order("created_at", desc=True).limit(count)
                 return await _answer(f"reading {table}", request.execute())
@@ -70,7 +70,7 @@ class Rpc:
 
     async def update(self, table: str, values: Mapping[str, object], *filters: tuple[str, str, str]) -> int:
         """Change the rows that match, in a way that may be repeated; answers how many were changed."""
-        async for attempt in passing_retries():
+        async for attempt in transient_retries():
             with attempt:
                 request = self._postgrest.from_(table).update(dict(values), returning=ReturnMethod.representation)
                 for column, operator, value in filters:
@@ -92,22 +92,26 @@ class Rpc:
 
 
 def parse(shape: type[M], answer: object) -> M:
-    """An answer in its typed shape; raises `RequestRefused` when it has another, as of a database that is not ours."""
+    """An answer in its typed shape; raises `RequestRejected` when it has another, as of a database that is not ours."""
     try:
         return shape.model_validate(answer)
     except ValidationError as exc:
-        raise RequestRefused("unexpected_answer", f"the project answers something that is no {shape.__name__}") from exc
+        raise RequestRejected(
+            "unexpected_answer", f"the project answers something that is no {shape.__name__}"
+        ) from exc
 
 
 async def _answer(doing: str, executing: Awaitable[APIResponse]) -> object:
     try:
         return (await executing).data
     except APIError as exc:
-        raise refusal(exc.code, exc.message or f"{doing}: what answers there is not the database", exc.hint) from exc
+        raise map_api_error(
+            exc.code, exc.message or f"{doing}: what answers there is not the database", exc.hint
+        ) from exc
     except httpx.TransportError as exc:
         raise unanswered(doing, exc) from exc
 
 
 def _given(arguments: Mapping[str, object]) -> dict[str, object]:
     # What is left out takes the default of the SQL function, which is also what null means to all of them.
-    return {name: storable(value) for name, value in arguments.items() if value is not None}
+    return {name: replace_unstorable(value) for name, value in arguments.items() if value is not None}

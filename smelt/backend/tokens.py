@@ -16,8 +16,8 @@ TokenCallable = Callable[[], Awaitable[str] | str]
 # A server checks `exp` by its own clock, so a token is renewed before the last moment.
 RENEW_BEFORE_S: Final = 60.0
 RENEW_OPAQUE_AFTER_S: Final = 300.0
-RENEW_AT_MOST_EVERY_S: Final = 5.0
-RENEW_WITHIN_S: Final = 20.0
+MIN_RENEW_INTERVAL_S: Final = 5.0
+RENEW_TIMEOUT_S: Final = 20.0
 
 
 def is_jwt(key: str) -> bool:
@@ -52,14 +52,14 @@ def renew_in_s(token: str, now: float) -> float:
     if expiry is None:
         return RENEW_OPAQUE_AFTER_S
     left_s = expiry - now
-    return max(RENEW_AT_MOST_EVERY_S, left_s - min(RENEW_BEFORE_S, left_s / 4))
+    return max(MIN_RENEW_INTERVAL_S, left_s - min(RENEW_BEFORE_S, left_s / 4))
 
 
 class TokenSource:
     """Hands out the bearer token that goes with a key, fresh as long as its owner can renew it."""
 
     def __init__(
-        self, key: str, access_token: str | TokenCallable | None = None, *, within_s: float = RENEW_WITHIN_S
+        self, key: str, access_token: str | TokenCallable | None = None, *, within_s: float = RENEW_TIMEOUT_S
     ) -> None:
         if access_token == "":
             raise ValueError("the access token is empty; without one the caller is a visitor")

@@ -1,10 +1,13 @@
 """The command line: one file a command. Heavy imports happen inside the commands, so that `--help` is quick."""
 
+import logging
 from typing import Annotated
 
 import typer
 
 from smelt.cli import cancel, contract, demo, doctor, init, list, local, retry, serve, show, submit, watch, worker
+from smelt.cli.logs import TextFormatter
+from smelt.distribution import NAME
 
 app = typer.Typer(
     name="smelt",
@@ -32,7 +35,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(version("smelt"))
+        typer.echo(version(NAME))
         raise typer.Exit
 
 
@@ -43,6 +46,8 @@ def options(
     ] = False,
 ) -> None:
     """Transcription jobs on Supabase: submit recordings, watch them live, run the workers."""
+    if logging.lastResort is not None:  # It writes the warnings of libraries.
+        logging.lastResort.setFormatter(TextFormatter())
 
 
 def main() -> None:

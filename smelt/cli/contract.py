@@ -9,7 +9,7 @@ import typer
 from smelt.cli.output import Exit, run
 
 
-class Format(StrEnum):
+class ContractFormat(StrEnum):
     """How the contract is written."""
 
     TYPESCRIPT = "typescript"
@@ -17,13 +17,15 @@ class Format(StrEnum):
 
 
 def contract(
-    form: Annotated[Format, typer.Option("--format", help="Declarations, or JSON Schema 2020-12.")] = Format.TYPESCRIPT,
+    form: Annotated[
+        ContractFormat, typer.Option("--format", help="Declarations, or JSON Schema 2020-12.")
+    ] = ContractFormat.TYPESCRIPT,
 ) -> None:
     """Print the events, states and batches of smelt as TypeScript declarations or as JSON Schema."""
     run(asyncio.to_thread(_print, form))
 
 
-def _print(form: Format) -> Exit:
+def _print(form: ContractFormat) -> Exit:
     import json
 
     from smelt.cli.declarations.schema import contract_schema
@@ -31,8 +33,8 @@ def _print(form: Format) -> Exit:
 
     schema = contract_schema()
     match form:
-        case Format.TYPESCRIPT:
+        case ContractFormat.TYPESCRIPT:
             print(typescript(schema), end="")
-        case Format.JSONSCHEMA:
+        case ContractFormat.JSONSCHEMA:
             print(json.dumps(schema, indent=2, ensure_ascii=False))
     return Exit.DONE

@@ -15,11 +15,11 @@ import typer
 from rich.markup import escape
 
 from smelt.cli.captions import caption_layout
-from smelt.cli.local import translated
-from smelt.cli.output import OUT, Exit, run
+from smelt.cli.local import map_local_errors
+from smelt.cli.output import OUT, Exit, run, visible, visible_controls
 from smelt.contract.transcript import CaptionLayout, TranscriptFormat, transcript
-from smelt.errors import Refused, SmeltError
-from smelt.processor.speech.card import DEMO, notice_of
+from smelt.errors import PermanentError, SmeltError
+from smelt.processor.speech.demo_model_card import DEMO, notice_of
 from smelt.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def demo(
     ] = None,
 ) -> None:
     """Smelt a recording on an embedded Supabase stack that is started for it and stopped after it."""
-    run(translated(lambda: _demo(files or [STANDUP])))
+    run(map_local_errors(lambda: _demo(files or [STANDUP])))
 
 
 async def _demo(files: Sequence[Path]) -> Exit:
@@ -52,7 +52,9 @@ async def _demo(files: Sequence[Path]) -> Exit:
     try:
         KEPT.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise Refused(f"{KEPT} can't be made here ({exc.strerror}): go to a folder that can be written to") from exc
+        raise PermanentError(
+            f"{KEPT} can't be made here ({exc.strerror}): go to a folder that can be written to"
+        ) from exc
     began = time.monotonic()
     async with LocalStack.from_env() as stack:
         OUT.print(f"Postgres, PostgREST and Realtime run at {stack.api_url} ({time.monotonic() - began:.1f} s)")
@@ -71,7 +73,8 @@ async def _smelt(client: "Client", files: Sequence[Path], layout: CaptionLayout)
     created = await client.create(files=files, prompts=["summarize", "action_items"], submit=False)
     names = {file.id: file.filename for file in created.files}
     OUT.print(f"Created smelt {created.id}: {', '.join(names.values())}\n", markup=False)
-    code = await follow(client, created.id, names, as_json=False, submit=True)
+    starting = "Waiting for the worker to start..."
+    code = await follow(client, created.id, names, as_json=False, submit=True, no_worker=starting)
     folder = await _keep(client, created.id, layout)
     OUT.rule()
     OUT.print(f"Transcript, captions and notes are in [bold]{folder}[/]; the stack is stopped again.")
@@ -137,16 +140,16 @@ async def _keep(client: "Client", smelt_id: UUID, layout: CaptionLayout) -> Path
     for name, file in zip(names, snapshot.files, strict=True):
         for form in TranscriptFormat:
             text = transcript(form, snapshot.segments_of(file.id), file, layout)
-            (KEPT / f"{name}.{form}").write_text(text, encoding="utf-8")
+            (KEPT / f"{name}.{form}").write_text(visible_controls(text), encoding="utf-8")
         for result in snapshot.results or ():
             if result.file_id == file.id:
-                (KEPT / f"{name}.md").write_text(result.content + "\n", encoding="utf-8")
+                (KEPT / f"{name}.md").write_text(visible_controls(result.content) + "\n", encoding="utf-8")
     return KEPT
 
 
 def kept_names(filenames: Sequence[str]) -> list[str]:
-    """The names without their endings; numbered where two files would have the same."""
-    stems = [Path(filename).stem for filename in filenames]
+    """The names without their endings and with visible controls; numbered where two files would have the same."""
+    stems = [visible(Path(filename).stem) for filename in filenames]
     if len({stem.casefold() for stem in stems}) == len(stems):
         return stems
     return [f"{number}-{stem}" for number, stem in enumerate(stems, start=1)]

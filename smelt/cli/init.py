@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from smelt.cli.bundled_migrations import migration_files, version_of
 from smelt.cli.output import OUT, Exit, run
-from smelt.cli.shipped import migration_files, version_of
-from smelt.errors import Refused
+from smelt.errors import PermanentError
 
 
 def init(
@@ -34,13 +34,13 @@ class Plan:
 
 
 def plan(ours: list[Path], target: Path) -> Plan:
-    """Compare smelt's migrations with those of a project; raise `Refused` where two would have the same version."""
+    """Compare smelt's migrations with those of a project; raise `PermanentError` where two would have the same version."""
     theirs = sorted(target.glob("*.sql"))
     names = {path.name for path in ours}
     versions = {version_of(path): path.name for path in theirs if path.name not in names}
     for path in ours:
         if taken := versions.get(version_of(path)):
-            raise Refused(f"{target / taken} has the version of smelt's {path.name}: give yours another one")
+            raise PermanentError(f"{target / taken} has the version of smelt's {path.name}: give yours another one")
     new = [path for path in ours if not (target / path.name).exists()]
     there = [path for path in ours if (target / path.name).exists()]
     same = [path for path in there if (target / path.name).read_bytes() == path.read_bytes()]
@@ -55,7 +55,7 @@ def plan(ours: list[Path], target: Path) -> Plan:
 
 def _add(folder: Path) -> Exit:
     if not folder.is_dir():
-        raise Refused(f"there is no folder {folder}: name the one with your Supabase project")
+        raise PermanentError(f"there is no folder {folder}: name the one with your Supabase project")
     project = _supabase_folder(folder)
     target = project / "migrations"
     planned = plan(migration_files(), target)

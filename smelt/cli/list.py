@@ -11,7 +11,7 @@ from smelt.errors import SettingsError
 from smelt.settings import ProjectSettings
 
 if TYPE_CHECKING:
-    from smelt.backend.client_calls import ListedSmelt
+    from smelt.backend.client_rpc import ListedSmelt
 
 
 def list_smelts(
@@ -29,10 +29,10 @@ async def _list(count: int, as_json: bool) -> Exit:
             "SMELT_ACCESS_TOKEN is not set: a list is of somebody's smelts, and wants the token of a signed-in user; "
             "`smelt show ID` shows one without it"
         )
-    from smelt.backend.client_calls import ClientCalls
+    from smelt.backend.client_rpc import ClientRpc
 
     async with open_project(settings) as project:
-        listed = await ClientCalls(project.rpc).list_smelts(count)
+        listed = await ClientRpc(project.rpc).list_smelts(count)
     if as_json:
         for smelt in listed:
             print_json({"event": "smelt", **smelt.model_dump(mode="json")})

@@ -13,11 +13,11 @@ import typer
 from rich.markup import escape
 
 from smelt.cli.output import OUT, Exit, run
-from smelt.errors import Refused, Unavailable
+from smelt.errors import PermanentError, Unavailable
 
 if TYPE_CHECKING:
     from smelt.local.launching import LaunchOptions
-    from smelt.local.places import Places
+    from smelt.local.paths import StackPaths
     from smelt.local.state import StackState
 
 app = typer.Typer(name="local", help="A Supabase project on this machine, without Docker.", no_args_is_help=True)
@@ -67,13 +67,13 @@ def start(
     ] = False,
 ) -> None:
     """Start the stack, with what its migrations lack applied, and wait until it is ready."""
-    run(translated(lambda: _start(folder, api_port, db_port, project, foreground=foreground)))
+    run(map_local_errors(lambda: _start(folder, api_port, db_port, project, foreground=foreground)))
 
 
 @app.command()
 def stop(folder: Folder = DEFAULT_FOLDER) -> None:
     """Stop the stack; its data stays."""
-    run(translated(lambda: _stop(folder)))
+    run(map_local_errors(lambda: _stop(folder)))
 
 
 @app.command()
@@ -82,13 +82,13 @@ def status(
     output: Annotated[Output, typer.Option("--output", "-o", help="env is fit for a .env file.")] = Output.PRETTY,
 ) -> None:
     """Show where the stack is reached, and its keys."""
-    run(translated(lambda: _status(folder, output)))
+    run(map_local_errors(lambda: _status(folder, output)))
 
 
 @app.command()
 def reset(folder: Folder = DEFAULT_FOLDER, project: ProjectFolder = None) -> None:
     """Throw all data away and apply the migrations and the seed again; a running stack is running again afterwards."""
-    run(translated(lambda: _reset(folder, project)))
+    run(map_local_errors(lambda: _reset(folder, project)))
 
 
 async def _start(
@@ -186,20 +186,20 @@ async def _print_logs(folder: Path) -> None:
         OUT.print(f"{path.stem:10} | {line}", markup=False, highlight=False, soft_wrap=True)
 
 
-async def translated(command: Callable[[], Awaitable[Exit]]) -> Exit:
+async def map_local_errors(command: Callable[[], Awaitable[Exit]]) -> Exit:
     """Run a command with the errors of the embedded stack, which knows nothing of smelt, turned into smelt's own."""
-    from smelt.local import LocalError, LocalUnavailable
+    from smelt.local import LocalError, LocalTransientError
 
     try:
         return await command()
-    except LocalUnavailable as exc:
+    except LocalTransientError as exc:
         raise Unavailable(str(exc)) from exc
     except LocalError as exc:
-        raise Refused(str(exc)) from exc
+        raise PermanentError(str(exc)) from exc
 
 
 def _options(
-    places: "Places",
+    places: "StackPaths",
     project: Path | None,
     api_port: int | None,
     db_port: int | None,
@@ -207,10 +207,10 @@ def _options(
     until_input_closes: bool = False,
 ) -> "LaunchOptions":
     from smelt.local.launching import LaunchOptions, postgrest_from_env
-    from smelt.local.migrations import Project
+    from smelt.local.migrations import ProjectFiles
 
     chosen = chosen_project(project)
-    settings = Project.read(chosen)
+    settings = ProjectFiles.read(chosen)
     return LaunchOptions(
         folder=places.folder,
         project=chosen,
@@ -222,7 +222,7 @@ def _options(
 
 
 def chosen_project(named: Path | None) -> Path:
-    """The `supabase/` folder to run, which may be named itself; raise `Refused` where there is none.
+    """The `supabase/` folder to run, which may be named itself; raise `PermanentError` where there is none.
 
     Without a name it is the one of the current folder, as for the Supabase CLI, or else smelt's own.
     """
@@ -233,13 +233,13 @@ def chosen_project(named: Path | None) -> Path:
             return folder.absolute()  # `reset` may be called elsewhere.
     if named is None:
         return find()
-    raise Refused(f"{named} is no Supabase project: there is neither a config.toml nor a migrations/ in it")
+    raise PermanentError(f"{named} is no Supabase project: there is neither a config.toml nor a migrations/ in it")
 
 
-def _places(folder: Path) -> "Places":
-    from smelt.local.places import Places
+def _places(folder: Path) -> "StackPaths":
+    from smelt.local.paths import StackPaths
 
-    return Places(folder.resolve())
+    return StackPaths(folder.resolve())
 
 
 def _print(running: "StackState", output: Output, folder: Path) -> None:

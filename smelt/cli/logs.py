@@ -5,12 +5,21 @@ import logging
 from datetime import UTC, datetime
 from typing import Final
 
-from smelt.cli.repeats import Repeats
+from smelt.cli.log_dedup import DuplicateLogFilter
+from smelt.cli.output import visible
 from smelt.settings import LogSettings
 
 TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _FIELDS: Final = ("smelt_id", "attempt")
 """What a line about a smelt says beside its text."""
+
+
+class TextFormatter(logging.Formatter):
+    """Lines for people, with the control characters of strangers' text made visible."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as a line, with its traceback below it."""
+        return visible(super().format(record))
 
 
 class JsonFormatter(logging.Formatter):
@@ -27,7 +36,7 @@ class JsonFormatter(logging.Formatter):
         line |= {name: getattr(record, name) for name in _FIELDS if hasattr(record, name)}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return visible(json.dumps(line, ensure_ascii=False, default=str))
 
 
 def write_logs(settings: LogSettings) -> None:
@@ -36,8 +45,8 @@ def write_logs(settings: LogSettings) -> None:
     They would write keys, tokens and signed URLs at their lower levels.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else logging.Formatter(TEXT))
-    handler.addFilter(Repeats())
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter(TEXT))
+    handler.addFilter(DuplicateLogFilter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.captureWarnings(capture=True)
     # The model hub would write each of its lines again, with a handler of its own that is made by this import.

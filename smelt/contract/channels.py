@@ -15,14 +15,14 @@ def smelt_channel(smelt_id: str) -> str:
 
 def batch_channel(batch_id: str) -> str:
     """The private channel of one batch."""
-    return f"batch:{batch_id}"
+    return f"smelt-batch:{batch_id}"
 
 
 def notifications_channel(user_id: str) -> str:
     """The private channel of one user's notifications."""
-    return f"notifications:{user_id}"
+    return f"smelt-notifications:{user_id}"
 
 
 def feed_channel(user_id: str) -> str:
     """The private channel on which one user follows the changes of the rows that it owns."""
-    return f"feed:{user_id}"
+    return f"smelt-feed:{user_id}"

@@ -118,6 +118,6 @@ def parse_event(event: str, payload: object) -> SmeltEvent | None:
     return None if model is None else model.model_validate(payload)
 
 
-def faults(error: ValidationError) -> str:
+def error_summary(error: ValidationError) -> str:
     """What is wrong with a value, where and how: `seq: int_parsing, run: missing`; nothing of the value itself."""
     return ", ".join(f"{'.'.join(map(str, one['loc']))}: {one['type']}" for one in error.errors(include_input=False))

@@ -7,7 +7,7 @@ from uuid import UUID
 from smelt.contract.events import Model
 from smelt.contract.vocabulary import FileStatus, InputType, Mode, Outcome, Status
 
-RowChangeType = Literal["INSERT", "UPDATE", "DELETE"]
+RowChangeType = Literal["INSERT", "UPDATE"]
 
 
 class SmeltRow(Model):
@@ -67,15 +67,19 @@ class Notification(Model):
 
 
 class RowChange(Model):
-    """A change of a row as postgres_changes tells it; columns that did not change may be left out of `record`."""
+    """A change of a row as postgres_changes sends it; columns that did not change may be left out of `record`."""
 
     table: str
     type: RowChangeType
-    record: dict[str, Any] | None = None
-    old_record: dict[str, Any] | None = None
+    record: dict[str, Any]
 
     @property
     def row_id(self) -> UUID:
         """Whose change it is; raises `ValueError` for a table without such ids."""
-        row = self.old_record if self.type == "DELETE" else self.record
-        return UUID(str((row or {}).get("id")))
+        return UUID(str(self.record.get("id")))
+
+
+class SmeltsDeleted(Model):
+    """The event `smelts_deleted` of a user's feed: smelts of the user that were deleted, with their files."""
+
+    ids: tuple[UUID, ...]

@@ -91,7 +91,8 @@ class Snapshot(Model):
     """The whole state of a smelt, read in one statement.
 
     `segments` holds those written after the `segments_after` of the request, and `segments_seq` is what to pass there
-    next time. `results` is null until the smelt is completed.
+    next time. `results` is null until the smelt is completed. `worker_online` is true if any worker of the project has
+    sent a heartbeat within the last 60 s.
     """
 
     id: UUID
@@ -103,6 +104,7 @@ class Snapshot(Model):
     progress: StageProgress
     eta_seconds: float | None
     queue_position: int | None
+    worker_online: bool
     files: tuple[FileState, ...]
     segments: tuple[FileSegment, ...]
     segments_seq: int
@@ -128,10 +130,11 @@ class Snapshot(Model):
 class Unchanged(Model):
     """Nothing a watcher can see has changed since the `after_seq` of the request.
 
-    Only its place in the queue may have: it is told as long as the smelt waits.
+    Only its place in the queue may have, which is included while the smelt waits, and whether a worker is running.
     """
 
     id: UUID
     seq: int
     next_poll_s: float | None
     queue_position: int | None = None
+    worker_online: bool

@@ -1,6 +1,6 @@
 """The words of the contract: states, stages, codes and the sentences that go with them."""
 
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 Status = Literal["pending", "validating", "decoding", "transcribing", "synthesizing", "completed", "failed"]
 FileStatus = Literal["pending", "processing", "completed", "failed"]
@@ -23,7 +23,7 @@ ErrorCode = Literal[
     "cancelled",
     "internal_error",
 ]
-RefusalCode = Literal[
+RejectionCode = Literal[
     "invalid_request",
     "no_input",
     "mixed_input",
@@ -36,6 +36,7 @@ RefusalCode = Literal[
     "missing_upload",
     "audio_expired",
     "idempotency_conflict",
+    "still_referenced",
     "too_many_open",
     "not_found",
 ]
@@ -50,7 +51,7 @@ STAGES: Final[tuple[Status, ...]] = (
 )
 """The way of a smelt, in order; `failed` can follow any of them but `completed`."""
 
-TERMINAL: Final[frozenset[Status]] = frozenset({"completed", "failed"})
+TERMINAL_STATUSES: Final[frozenset[Status]] = frozenset({"completed", "failed"})
 
 PERCENT_RANGES: Final[dict[Status, tuple[float, float]]] = {
     "pending": (0.0, 0.0),
@@ -89,10 +90,4 @@ ERROR_SENTENCES: Final[dict[ErrorCode, str]] = {
 }
 """The one sentence for people that goes with a code; `smelt.error_sentence` in the database says the same."""
 
-DEFAULT_PROMPTS: Final[tuple[PromptName, ...]] = (
-    "summarize",
-    "action_items",
-    "detailed_notes",
-    "qa_format",
-    "table_of_contents",
-)
+DEFAULT_PROMPTS: Final[tuple[PromptName, ...]] = get_args(PromptName)

@@ -65,7 +65,7 @@ class Claim(Model):
     files: tuple[ClaimedFile, ...]
 
 
-class Claims(Model):
+class ClaimBatch(Model):
     """The answer of `claim_smelts`; `next_due_in_s` tells when to look again at the latest, null: nothing is due."""
 
     smelts: tuple[Claim, ...]
@@ -83,14 +83,14 @@ class SavedSegment(Segment):
 
 
 class Report(Model):
-    """The answer of `report_progress`; `event` is what to broadcast, null when nothing visible changed."""
+    """The answer of `report_smelt_progress`; `event` is what to broadcast, null when nothing visible changed."""
 
     verdict: Verdict
     event: ProgressEvent | None
 
 
-class LeaseAnswer(Model):
-    """The answer of `renew_leases` for one smelt."""
+class LeaseRenewal(Model):
+    """The answer of `renew_smelt_leases` for one smelt."""
 
     smelt_id: UUID
     attempt: int

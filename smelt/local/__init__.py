@@ -1,8 +1,8 @@
 """The embedded stack: a Supabase project without Docker, for first contact, tests and offline work."""
 
 from smelt.local.cluster import LocalCluster
-from smelt.local.errors import LocalError, LocalRefused, LocalUnavailable
+from smelt.local.errors import LocalError, LocalPermanentError, LocalTransientError
 from smelt.local.handle import StackHandle
 from smelt.local.stack import LocalStack
 
-__all__ = ["LocalCluster", "LocalError", "LocalRefused", "LocalStack", "LocalUnavailable", "StackHandle"]
+__all__ = ["LocalCluster", "LocalError", "LocalPermanentError", "LocalStack", "LocalTransientError", "StackHandle"]

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from smelt.local.errors import LocalRefused
+from smelt.local.errors import LocalPermanentError
 
 CANDIDATES: Final = ("postgres", "nobody")
 
 
 @dataclass(frozen=True)
-class Account:
+class OsAccount:
     """The user that owns the database's files and runs its server; `name` is None when it is who we are."""
 
     uid: int
@@ -36,7 +36,7 @@ class Account:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (os.geteuid(), self.uid):
-            raise LocalRefused(f"{path} belongs to another user; choose another folder")
+            raise LocalPermanentError(f"{path} belongs to another user; choose another folder")
         path.chmod(0o700)
         self.give(path)
         return path
@@ -46,17 +46,17 @@ class Account:
         return self.name is None or all(_open_to_others(path.resolve()) for path in paths)
 
 
-def database_account() -> Account:
-    """Answer as whom to run Postgres; raise `LocalRefused` if root finds nobody."""
+def database_account() -> OsAccount:
+    """Answer as whom to run Postgres; raise `LocalPermanentError` if root finds nobody."""
     if os.geteuid() != 0:
-        return Account(os.geteuid(), os.getegid())
+        return OsAccount(os.geteuid(), os.getegid())
     for name in CANDIDATES:
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
-        return Account(entry.pw_uid, entry.pw_gid, name)
-    raise LocalRefused(
+        return OsAccount(entry.pw_uid, entry.pw_gid, name)
+    raise LocalPermanentError(
         "Postgres does not run as root, and this system has neither a user `postgres` nor `nobody`; "
         "run smelt as an ordinary user"
     )

@@ -9,11 +9,11 @@ from socket import socket
 
 from smelt.local import ports
 from smelt.local.config import GatewayConfig
-from smelt.local.keeping import attempts
 from smelt.local.keys import Keys
-from smelt.local.migrations import Project
+from smelt.local.migrations import ProjectFiles
 from smelt.local.postgres import SUPERUSER
 from smelt.local.postgrest import Postgrest, PostgrestOptions
+from smelt.local.restart import attempts
 from smelt.local.serving import GatewayServer
 
 
@@ -21,7 +21,7 @@ from smelt.local.serving import GatewayServer
 class ApiOptions:
     """Of which project, over which database: `dsn` answers how a role connects; `program` and `log` are PostgREST's."""
 
-    project: Project
+    project: ProjectFiles
     dsn: Callable[[str], str]
     storage: Path
     program: Path
@@ -38,7 +38,7 @@ class Api:
 
 
 async def serve(options: ApiOptions, listener: socket, exits: AsyncExitStack) -> Api:
-    """Serve until `exits` are taken; raise `LocalUnavailable` if it does not come up."""
+    """Serve until `exits` are taken; raise `LocalTransientError` if it does not come up."""
     # It takes a moment to import, while others start.
     loading = asyncio.create_task(asyncio.to_thread(load_gateway))
     postgrest = await _start_postgrest(options, exits)
@@ -90,7 +90,7 @@ def _config(options: ApiOptions, url: str, postgrest_url: str) -> GatewayConfig:
         authenticator_dsn=options.dsn("authenticator"),
         auth_dsn=options.dsn("supabase_auth_admin"),
         storage_dsn=options.dsn("supabase_storage_admin"),
-        keys=Keys(),
+        keys=Keys(opaque_key_lifetime_s=options.project.auth.opaque_key_lifetime_s),
         storage_dir=options.storage,
         file_size_limit=options.project.file_size_limit,
         auth=options.project.auth,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from smelt.local.account import Account
+from smelt.local.account import OsAccount
 
 LAUNCHER: Final = Path(__file__).with_name("launch.py")
 PASSED_ON: Final = ("PATH", "HOME", "TMPDIR", "TMP", "LANG", "TZ")
@@ -39,7 +39,7 @@ class Child:
         log: Path,
         death_signal: signal.Signals,
         environment: Mapping[str, str] | None = None,
-        account: Account | None = None,
+        account: OsAccount | None = None,
         pass_closed_folders: bool = False,
     ) -> "Child":
         """Start a program with its output appended to `log`; the kernel sends it `death_signal` should we die.

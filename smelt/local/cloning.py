@@ -16,13 +16,13 @@ from psycopg import sql
 from smelt.local import lock, migrations, ports
 from smelt.local.account import remove
 from smelt.local.api import ApiOptions, load_gateway, serve
-from smelt.local.errors import LocalError, LocalUnavailable
-from smelt.local.keeping import keep
-from smelt.local.leftovers import throw_away
-from smelt.local.migrations import Project
-from smelt.local.places import Places
+from smelt.local.cleanup import remove_ephemeral
+from smelt.local.errors import LocalError, LocalTransientError
+from smelt.local.migrations import ProjectFiles
+from smelt.local.paths import StackPaths
 from smelt.local.postgres import DATABASE, SUPERUSER, Postgres
 from smelt.local.postgrest import ensure_program
+from smelt.local.restart import keep_running
 from smelt.local.server import start_postgres
 from smelt.local.state import StackState
 
@@ -55,19 +55,19 @@ async def run(options: ClusterOptions, requests: AsyncIterator[Any], ready: Read
     The first `ready` tells that it serves. Then `{"open": name, "project": folder}` and `{"close": name}` are answered
     one after the other, by `ready`, which tells where an opened stack is reached, or by `refuse`.
     """
-    places = Places(options.folder).make()
+    places = StackPaths(options.folder).make()
     async with AsyncExitStack() as exits:
         exits.enter_context(lock.hold(places.lock))
-        throw_away(places, exits)
+        remove_ephemeral(places, exits)
         exits.callback(remove, places.sockets)
         loading = asyncio.create_task(asyncio.to_thread(load_gateway))
         program = await ensure_program(options.cache, options.postgrest)
-        postgres = await start_postgres(places, Project(), options.cache, exits, db_port=0, durable=False)
+        postgres = await start_postgres(places, ProjectFiles(), options.cache, exits, db_port=0, durable=False)
         await loading
         clones = await exits.enter_async_context(Clones(postgres, program, places))
         ready({})
         serving = asyncio.create_task(_answer(clones, requests, ready, refuse))
-        keeping = asyncio.create_task(keep(postgres))
+        keeping = asyncio.create_task(keep_running(postgres))
         try:
             await asyncio.wait((serving, keeping), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -94,7 +94,7 @@ async def _answer(clones: "Clones", requests: AsyncIterator[Any], ready: Ready, 
 class Clones:
     """The stacks of a cluster, each over a database that was cloned from the template of its project."""
 
-    def __init__(self, postgres: Postgres, program: Path, places: Places) -> None:
+    def __init__(self, postgres: Postgres, program: Path, places: StackPaths) -> None:
         self._postgres = postgres
         self._program = program
         self._places = places
@@ -111,7 +111,7 @@ class Clones:
 
     async def open(self, name: str, folder: Path) -> StackState:
         """Bring a stack up that nobody has used; raise `LocalError` if its project or its API can't be."""
-        project = Project.read(folder)
+        project = ProjectFiles.read(folder)
         template = await self._template(project)
         exits = self._open[name] = AsyncExitStack()
         listener = exits.enter_context(ports.listen(0, "--api-port"))
@@ -123,7 +123,7 @@ class Clones:
             project=project, dsn=dsn, storage=storage, program=self._program, log=self._places.log(f"{name}-postgrest")
         )
         api = await serve(options, listener, exits)
-        keeping = asyncio.create_task(keep(api.postgrest))
+        keeping = asyncio.create_task(keep_running(api.postgrest))
         exits.callback(keeping.cancel)
         return StackState(
             pid=os.getpid(),
@@ -148,7 +148,7 @@ class Clones:
             # The others go on, and what is left goes with the cluster.
             logger.exception("%s is not taken down", name)
 
-    async def _template(self, project: Project) -> str:
+    async def _template(self, project: ProjectFiles) -> str:
         """Answer the database to clone for a project; made once."""
         name = f"template_{project.fingerprint()[:24]}"
         if name not in self._templates:
@@ -169,4 +169,4 @@ class Clones:
             async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
                 await connection.execute(composed)
         except psycopg.Error as exc:
-            raise LocalUnavailable(f"a database could not be cloned: {exc}") from exc
+            raise LocalTransientError(f"a database could not be cloned: {exc}") from exc

@@ -14,7 +14,7 @@ from typing import Any, Self
 from smelt.local.handle import StackHandle
 from smelt.local.launching import LaunchOptions, end, hear, postgrest_from_env, start, tell
 from smelt.local.logs import LogTail
-from smelt.local.places import Places
+from smelt.local.paths import StackPaths
 from smelt.local.state import StackState
 
 
@@ -44,7 +44,7 @@ class LocalCluster:
     async def __aenter__(self) -> Self:
         self._folder = Path(tempfile.mkdtemp(prefix="smelt-"))
         options = LaunchOptions(
-            folder=self._folder, project=None, postgrest=self._postgrest, throw_away=True, until_input_closes=True
+            folder=self._folder, project=None, postgrest=self._postgrest, ephemeral=True, until_input_closes=True
         )
         self._process, _ = await start(options)
         return self
@@ -59,7 +59,7 @@ class LocalCluster:
     async def fresh(self, migrations: Path | None = None) -> AsyncIterator[StackHandle]:
         """Run a stack that nobody has used; `migrations` is a folder like a project's `supabase/`, None smelt's own.
 
-        The first one of each project takes as long as its migrations do. Raises `LocalRefused` with the one that fails.
+        The first one of each project takes as long as its migrations do. Raises `LocalPermanentError` with the one that fails.
         """
         from smelt.local.migrations import find
 
@@ -78,7 +78,7 @@ class LocalCluster:
 
         def ask() -> Any:
             with self._line:
-                tail = LogTail(Places(folder).log("supervisor"))
+                tail = LogTail(StackPaths(folder).log("supervisor"))
                 tell(process, request)
                 return hear(process, tail)
 

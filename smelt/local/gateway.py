@@ -22,9 +22,9 @@ from starlette.routing import BaseRoute, Route
 
 from smelt.local.auth import AuthStore, create_auth
 from smelt.local.config import GatewayConfig
-from smelt.local.edge.answers import unrouted
 from smelt.local.edge.api_keys import ApiKeys
-from smelt.local.edge.guard import Guard
+from smelt.local.edge.error_logging import LogServerErrors
+from smelt.local.edge.not_found import not_found
 from smelt.local.edge.rest_proxy import RestProxy, create_client
 from smelt.local.edge.routing import AnyPathMount
 from smelt.local.realtime import Realtime, RealtimeOptions, create_routes
@@ -47,7 +47,7 @@ OPEN_AUTH_PATHS: Final = (
 )
 
 POOL_SIZE: Final = 8
-HEALTH_PATIENCE_S: Final = 3.0
+HEALTH_TIMEOUT_S: Final = 3.0
 
 
 def create_app(config: GatewayConfig) -> Starlette:
@@ -62,8 +62,8 @@ def create_app(config: GatewayConfig) -> Starlette:
     )
     app = Starlette(
         routes=services.routes(),
-        exception_handlers={HTTPException: unrouted},
-        middleware=[cors, Middleware(Guard)],
+        exception_handlers={HTTPException: not_found},
+        middleware=[cors, Middleware(LogServerErrors)],
         lifespan=services.running,
     )
     app.router.redirect_slashes = False
@@ -121,7 +121,7 @@ class _Services:
     async def _health(self, request: Request) -> Response:
         """Answer whether Postgres and PostgREST do; it takes no key, for whoever waits for a stack."""
         try:
-            async with asyncio.timeout(HEALTH_PATIENCE_S), self._storage_pool.connection() as connection:
+            async with asyncio.timeout(HEALTH_TIMEOUT_S), self._storage_pool.connection() as connection:
                 await connection.execute("select 1")
                 (await self._rest_client.head(self._config.postgrest_url)).raise_for_status()
         except (TimeoutError, psycopg.Error, httpx.HTTPError):

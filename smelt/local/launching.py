@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from smelt.local import lock
-from smelt.local.errors import LocalRefused, LocalUnavailable
+from smelt.local.errors import LocalPermanentError, LocalTransientError
 from smelt.local.logs import LogTail
-from smelt.local.places import Places, cache_folder
+from smelt.local.paths import StackPaths, cache_folder
 from smelt.local.state import StackState
 from smelt.local.waiting import until
 
-START_DEADLINE_S: Final = 240.0
+START_TIMEOUT_S: Final = 240.0
 """Long enough to fetch PostgREST over a slow line."""
 
-STOP_DEADLINE_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class LaunchOptions:
     api_port: int = 0
     db_port: int = 0
     postgrest: Path | None = None
-    throw_away: bool = False
+    ephemeral: bool = False
     until_input_closes: bool = False
 
     def command(self) -> list[str]:
@@ -44,7 +44,7 @@ class LaunchOptions:
         words += ["--project", str(self.project)] if self.project else []
         words += ["--api-port", str(self.api_port), "--db-port", str(self.db_port)]
         words += ["--postgrest", str(self.postgrest)] if self.postgrest else []
-        words += ["--throw-away"] if self.throw_away else []
+        words += ["--throw-away"] if self.ephemeral else []
         words += ["--until-input-closes"] if self.until_input_closes else []
         return words
 
@@ -57,18 +57,18 @@ async def launch(options: LaunchOptions) -> tuple[subprocess.Popen[bytes], Stack
 
 async def start(options: LaunchOptions) -> tuple[subprocess.Popen[bytes], Any]:
     """Start a supervisor and answer what it says when it is ready; raise its `LocalError` when it says one."""
-    places = Places(options.folder.resolve()).make()
+    places = StackPaths(options.folder.resolve()).make()
     tail = LogTail(places.log("supervisor"))
     process = _spawn(options, places.log("supervisor"))
     try:
         # The thread ends with the process at the latest, and that ends with a start that is given up.
-        return process, await asyncio.wait_for(asyncio.to_thread(hear, process, tail), START_DEADLINE_S)
+        return process, await asyncio.wait_for(asyncio.to_thread(hear, process, tail), START_TIMEOUT_S)
     except BaseException as exc:
         await end(process)
-        if options.throw_away:
+        if options.ephemeral:
             await asyncio.to_thread(shutil.rmtree, options.folder, ignore_errors=True)
         if isinstance(exc, TimeoutError):
-            raise LocalUnavailable(f"the stack was not ready within {START_DEADLINE_S:.0f} s") from exc
+            raise LocalTransientError(f"the stack was not ready within {START_TIMEOUT_S:.0f} s") from exc
         raise
 
 
@@ -76,28 +76,28 @@ def hear(process: subprocess.Popen[bytes], tail: LogTail) -> Any:
     """Wait for the supervisor's next line; answer what is ready, or raise the `LocalError` that it tells of."""
     line = _pipe(process.stdout).readline()
     if not line:
-        raise LocalUnavailable(f"the stack did not start: {tail.last_line()}")
+        raise LocalTransientError(f"the stack did not start: {tail.last_line()}")
     answer = json.loads(line)
     if "ready" in answer:
         return answer["ready"]
-    raise (LocalUnavailable if answer["passing"] else LocalRefused)(answer["error"])
+    raise (LocalTransientError if answer["passing"] else LocalPermanentError)(answer["error"])
 
 
 def tell(process: subprocess.Popen[bytes], request: dict[str, str]) -> None:
-    """Send the supervisor of a cluster a line; raise `LocalUnavailable` when it has ended."""
+    """Send the supervisor of a cluster a line; raise `LocalTransientError` when it has ended."""
     pipe = _pipe(process.stdin)
     try:
         pipe.write(json.dumps(request).encode() + b"\n")
         pipe.flush()
     except BrokenPipeError as exc:
-        raise LocalUnavailable("the cluster has ended") from exc
+        raise LocalTransientError("the cluster has ended") from exc
 
 
 async def end(process: subprocess.Popen[bytes]) -> None:
     """End a supervisor and wait until it has left nothing behind."""
     process.terminate()
     try:
-        await asyncio.to_thread(process.wait, STOP_DEADLINE_S)
+        await asyncio.to_thread(process.wait, STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         # The kernel ends its children.
         process.kill()
@@ -107,7 +107,7 @@ async def end(process: subprocess.Popen[bytes]) -> None:
             pipe.close()
 
 
-async def stop(places: Places) -> bool:
+async def stop(places: StackPaths) -> bool:
     """Stop the stack that runs in a folder, however it was started; answer whether one was running."""
     pid = lock.holder(places.lock)
     if pid is None:
@@ -115,9 +115,9 @@ async def stop(places: Places) -> bool:
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.kill(pid, number)
-        if await until(lambda: lock.holder(places.lock) is None, STOP_DEADLINE_S):
+        if await until(lambda: lock.holder(places.lock) is None, STOP_TIMEOUT_S):
             return True
-    raise LocalUnavailable(f"process {pid} does not end")
+    raise LocalTransientError(f"process {pid} does not end")
 
 
 def postgrest_from_env() -> Path | None:

@@ -8,17 +8,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from smelt.local.errors import LocalRefused
+from smelt.local.errors import LocalPermanentError
 
-PATIENCE_S: Final = 0.5
+TIMEOUT_S: Final = 0.5
 PAUSE_S: Final = 0.01
 
 
 @contextmanager
 def hold(path: Path) -> Iterator[None]:
-    """Hold the lock of a folder; raise `LocalRefused` when a stack is running there."""
+    """Hold the lock of a folder; raise `LocalPermanentError` when a stack is running there."""
     with path.open("a+") as file:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -26,7 +26,7 @@ def hold(path: Path) -> Iterator[None]:
             except BlockingIOError as exc:
                 # Somebody may only be looking.
                 if time.monotonic() > deadline:
-                    raise LocalRefused(f"a stack is already running in {path.parent}") from exc
+                    raise LocalPermanentError(f"a stack is already running in {path.parent}") from exc
                 time.sleep(PAUSE_S)
         file.truncate(0)
         file.write(f"{os.getpid()}\n")

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import psycopg
 
-from smelt.local.errors import LocalRefused
+from smelt.local.errors import LocalPermanentError
 
 MIGRATION_NAME: Final = re.compile(r"([0-9]+)_(.*)\.sql")
 SIZE: Final = re.compile(r"(?i)\s*([0-9]+)\s*([kmg]?)(i?)b?\s*")
@@ -35,21 +35,28 @@ class Migration:
 
 @dataclass(frozen=True, kw_only=True)
 class AuthRules:
-    """What `[auth]` sets: who may sign up, how long a password has to be, and how long an access token lives."""
+    """What `[auth]` sets: who may sign up, how long a password has to be, and how long tokens live.
+
+    `opaque_key_lifetime_s` is that of the tokens that the gateway puts in the place of `sb_...` keys, None for years.
+    It is set by `opaque_key_jwt_expiry`, since the CLI has no name for it.
+    """
 
     allows_sign_up: bool = True
     allows_anonymous: bool = True
     password_min_characters: int = 6
     token_lifetime_s: int = 3600
+    opaque_key_lifetime_s: int | None = None
 
     @classmethod
     def read(cls, auth: Mapping[str, Any]) -> "AuthRules":
         """Read the section of `config.toml`."""
+        opaque_key_expiry = auth.get("opaque_key_jwt_expiry")
         return cls(
             allows_sign_up=bool(auth.get("enable_signup", cls.allows_sign_up)),
             allows_anonymous=bool(auth.get("enable_anonymous_sign_ins", cls.allows_anonymous)),
             password_min_characters=int(auth.get("minimum_password_length", cls.password_min_characters)),
             token_lifetime_s=int(auth.get("jwt_expiry", cls.token_lifetime_s)),
+            opaque_key_lifetime_s=None if opaque_key_expiry is None else int(opaque_key_expiry),
         )
 
 
@@ -72,7 +79,7 @@ class RealtimeLimits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Project:
+class ProjectFiles:
     """What a `supabase/` folder says, as far as the embedded stack follows it."""
 
     migrations: tuple[Migration, ...] = ()
@@ -87,18 +94,18 @@ class Project:
     realtime: RealtimeLimits = RealtimeLimits()
 
     @classmethod
-    def read(cls, folder: Path) -> "Project":
+    def read(cls, folder: Path) -> "ProjectFiles":
         """Read a folder with `config.toml`, `migrations/` and `seed.sql`, each of which may be missing."""
         if not folder.is_dir():
-            raise LocalRefused(f"there is no folder {folder} with migrations")
+            raise LocalPermanentError(f"there is no folder {folder} with migrations")
         settings = _read_settings(folder / "config.toml")
         try:
             return cls._parse(folder, settings)
         except (AttributeError, TypeError, ValueError) as exc:
-            raise LocalRefused(f"{folder} can't be read as a Supabase project: {exc}") from exc
+            raise LocalPermanentError(f"{folder} can't be read as a Supabase project: {exc}") from exc
 
     @classmethod
-    def _parse(cls, folder: Path, settings: dict[str, Any]) -> "Project":
+    def _parse(cls, folder: Path, settings: dict[str, Any]) -> "ProjectFiles":
         sections = ("api", "db", "storage", "auth", "realtime")
         api, db, storage, auth, realtime = (settings.get(section, {}) for section in sections)
         return cls(
@@ -129,13 +136,13 @@ def find() -> Path:
     for folder in (package / "supabase", package.parent / "supabase"):
         if (folder / "migrations").is_dir():
             return folder
-    raise LocalRefused("smelt's migrations are missing from this installation; install it again")
+    raise LocalPermanentError("smelt's migrations are missing from this installation; install it again")
 
 
 async def apply(connection: psycopg.AsyncConnection[Any], migrations: Sequence[Migration]) -> int:
     """Apply in order what the history does not know, each file and its record in one transaction; answer how many.
 
-    The history is the CLI's, so that `supabase db push` finds nothing left to do. Raises `LocalRefused` with Postgres's
+    The history is the CLI's, so that `supabase db push` finds nothing left to do. Raises `LocalPermanentError` with Postgres's
     own message for the first file that fails.
     """
     await connection.execute(HISTORY)
@@ -151,20 +158,22 @@ async def apply(connection: psycopg.AsyncConnection[Any], migrations: Sequence[M
                     (migration.version, migration.name, [migration.text]),
                 )
         except psycopg.Error as exc:
-            raise LocalRefused(f"migration {migration.version}_{migration.name}.sql fails: {_told(exc)}") from exc
+            raise LocalPermanentError(
+                f"migration {migration.version}_{migration.name}.sql fails: {_told(exc)}"
+            ) from exc
         await _forget_session_settings(connection)
     return len(pending)
 
 
 async def seed(connection: psycopg.AsyncConnection[Any], text: str) -> None:
-    """Run the seed in one transaction; raise `LocalRefused` if it fails."""
+    """Run the seed in one transaction; raise `LocalPermanentError` if it fails."""
     if not text.strip():
         return
     try:
         async with connection.transaction():
             await connection.execute(text.encode())
     except psycopg.Error as exc:
-        raise LocalRefused(f"seed.sql fails: {_told(exc)}") from exc
+        raise LocalPermanentError(f"seed.sql fails: {_told(exc)}") from exc
 
 
 async def _forget_session_settings(connection: psycopg.AsyncConnection[Any]) -> None:
@@ -202,13 +211,15 @@ def _read_settings(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as exc:
-        raise LocalRefused(f"{path} is no TOML: {exc}") from exc
+        raise LocalPermanentError(f"{path} is no TOML: {exc}") from exc
 
 
 def _size_bytes(declared: str | int) -> int:
     match = SIZE.fullmatch(str(declared))
     if match is None:
-        raise LocalRefused(f"storage.file_size_limit in config.toml wants a size such as 50MiB, not {declared!r}")
+        raise LocalPermanentError(
+            f"storage.file_size_limit in config.toml wants a size such as 50MiB, not {declared!r}"
+        )
     base = 1024 if match[3] else 1000
     factor: int = base ** ("", "k", "m", "g").index(match[2].lower())
     return int(match[1]) * factor

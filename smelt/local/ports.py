@@ -4,13 +4,13 @@ import errno
 import socket
 from typing import Final
 
-from smelt.local.errors import LocalRefused
+from smelt.local.errors import LocalPermanentError
 
 HOST: Final = "127.0.0.1"
 
 
 def listen(port: int, flag: str) -> socket.socket:
-    """Listen on a port, 0 for any; raise `LocalRefused` naming the command's flag when it is taken."""
+    """Listen on a port, 0 for any; raise `LocalPermanentError` naming the command's flag when it is taken."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -18,13 +18,13 @@ def listen(port: int, flag: str) -> socket.socket:
         listener.listen(1024)
     except OSError as exc:
         listener.close()
-        raise LocalRefused(_sentence(port, flag, exc)) from exc
+        raise LocalPermanentError(_sentence(port, flag, exc)) from exc
     listener.setblocking(False)
     return listener
 
 
 def choose(port: int, flag: str) -> int:
-    """Answer a port that is free now: this one, or any for 0; raise `LocalRefused` when it is taken."""
+    """Answer a port that is free now: this one, or any for 0; raise `LocalPermanentError` when it is taken."""
     with listen(port, flag) as listener:
         chosen: int = listener.getsockname()[1]
         return chosen

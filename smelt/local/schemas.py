@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import psycopg
 
-from smelt.local.errors import LocalRefused
+from smelt.local.errors import LocalPermanentError
 
 PLATFORM: Final = Path(__file__).with_name("platform")
 
@@ -24,12 +24,12 @@ async def lay_down(connection: Connection) -> None:
 async def bring_up_to_date(connection: Connection, folder: Path = PLATFORM) -> None:
     """Run the files that this database has not run, each in a transaction.
 
-    Raises `LocalRefused` if it ran one that reads otherwise here: a file that was released is not edited, so that is
+    Raises `LocalPermanentError` if it ran one that reads otherwise here: a file that was released is not edited, so that is
     the work of a version from before the first release, or of a later one than this.
     """
     files, known = _files(folder), await _known(connection)
     if not known.items() <= files.items():
-        raise LocalRefused(
+        raise LocalPermanentError(
             "the data folder was made by another version of smelt, whose platform this one can't change into its own; "
             "use that version, or `smelt local reset`, which throws the data away and makes it anew"
         )

@@ -7,20 +7,20 @@ import psycopg
 
 from smelt.local import migrations, ports, schemas
 from smelt.local.account import database_account
-from smelt.local.keeping import attempts
-from smelt.local.migrations import Project
-from smelt.local.places import Places
-from smelt.local.postgres import SUPERUSER, Postgres, PostgresOptions, clear_leftovers, refuse_foreign_version
+from smelt.local.migrations import ProjectFiles
+from smelt.local.paths import StackPaths
+from smelt.local.postgres import SUPERUSER, Postgres, PostgresOptions, check_data_version, clear_stale_postmaster
+from smelt.local.restart import attempts
 from smelt.local.template import Templates
 
 
 async def start_postgres(
-    places: Places, project: Project, cache: Path, exits: AsyncExitStack, *, db_port: int, durable: bool
+    places: StackPaths, project: ProjectFiles, cache: Path, exits: AsyncExitStack, *, db_port: int, durable: bool
 ) -> Postgres:
     """Start a server with all of the project's migrations until `exits` are taken, or raise `LocalError`."""
     account = database_account()
-    refuse_foreign_version(places.data)
-    await clear_leftovers(places.data)
+    check_data_version(places.data)
+    await clear_stale_postmaster(places.data)
     fresh = not places.data.exists()
     if fresh:
         await Templates(folder=cache / "templates", account=account).copy(project, places.data)

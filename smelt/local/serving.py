@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 MAX_FRAME_BYTES = 5_000_000
-STOP_PATIENCE_S = 2
+STOP_TIMEOUT_S = 2
 
 KEEP_ALIVE_S = 75
 """As long as the platform's gateway. It must be longer than clients keep idle connections themselves, which is 5 s for
@@ -36,7 +36,7 @@ class GatewayServer:
                 ws_ping_interval=None,
                 # Nor does it compress, which would be done anew for each receiver of a broadcast.
                 ws_per_message_deflate=False,
-                timeout_graceful_shutdown=STOP_PATIENCE_S,
+                timeout_graceful_shutdown=STOP_TIMEOUT_S,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 server_header=False,
             )

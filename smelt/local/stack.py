@@ -51,7 +51,7 @@ class LocalStack(StackHandle):
             api_port=self._api_port,
             db_port=self._db_port,
             postgrest=self._postgrest,
-            throw_away=self._folder is None,
+            ephemeral=self._folder is None,
             until_input_closes=True,
         )
         self._process, self._state = await launch(options)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from smelt.local import lock
 from smelt.local.keys import Keys
-from smelt.local.places import Places
+from smelt.local.paths import StackPaths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,20 +44,20 @@ class StackState:
         }
 
 
-def read(places: Places) -> StackState | None:
+def read(places: StackPaths) -> StackState | None:
     """Answer the stack that runs in a folder, None when none does or it is still starting."""
     if lock.holder(places.lock) is None or not places.state.exists():
         return None
     return StackState.parse(places.state.read_text(encoding="utf-8"))
 
 
-def write(places: Places, state: StackState) -> None:
+def write(places: StackPaths, state: StackState) -> None:
     """Tell others where the stack is; never half of it."""
     whole = places.state.with_suffix(".new")
     whole.write_text(state.dump(), encoding="utf-8")
     whole.replace(places.state)
 
 
-def forget(places: Places) -> None:
+def forget(places: StackPaths) -> None:
     """Tell others nothing any more."""
     places.state.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from smelt.local import cloning, running
-from smelt.local.errors import LocalError, LocalUnavailable
+from smelt.local.errors import LocalError, LocalTransientError
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 FAILED: Final = 1
@@ -67,7 +67,7 @@ def _job(arguments: argparse.Namespace) -> Coroutine[Any, Any, None]:
         api_port=arguments.api_port,
         db_port=arguments.db_port,
         postgrest=postgrest,
-        throw_away=arguments.throw_away,
+        ephemeral=arguments.ephemeral,
     )
     return running.run(options, lambda state: _say_ready(asdict(state)))
 
@@ -104,7 +104,7 @@ def _say_ready(state: dict[str, Any]) -> None:
 
 
 def _say_error(error: LocalError) -> None:
-    _say({"error": str(error), "passing": isinstance(error, LocalUnavailable)})
+    _say({"error": str(error), "passing": isinstance(error, LocalTransientError)})
 
 
 def _say(message: dict[str, object]) -> None:

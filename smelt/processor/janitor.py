@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from smelt.backend.project import Project
-from smelt.backend.worker_calls import WorkerCalls
-from smelt.errors import SmeltError
+from smelt.backend.worker_rpc import WorkerRpc
+from smelt.errors import RequestRejected, SmeltError
 
 logger = logging.getLogger(__name__)
 
@@ -19,14 +20,14 @@ class Janitor:
     def __init__(self, project: Project, worker_id: str) -> None:
         self._project = project
         self._worker_id = worker_id
-        self._calls = WorkerCalls(project.rpc)
+        self._calls = WorkerRpc(project.rpc)
         self._wanted = asyncio.Event()
 
     def call(self) -> None:
         """There is something to remove now."""
         self._wanted.set()
 
-    async def keep_cleaning(self) -> None:
+    async def run_janitor(self) -> None:
         """Clean when called, and every minute, until cancelled."""
         while True:
             try:
@@ -47,8 +48,21 @@ class Janitor:
             if not expired.objects and not expired.smelts:
                 return
             paths = [found.path for found in expired.objects]
-            await self._project.audio.remove(paths)
-            purged = await self._calls.confirm_purged(paths, expired.smelts)
-            logger.info("removed %s objects, %s smelts", len(paths), len(expired.smelts))
-            if not purged:
+            await self._remove(paths)
+            confirmed = await self._calls.confirm_purged(paths, expired.smelts)
+            logger.info("removed %s objects, %s smelts", len(paths), len(expired.smelts) - len(confirmed.failed))
+            for failure in confirmed.failed:
+                logger.warning("smelt %s could not be purged: %s", failure.smelt_id, failure.error)
+            if not confirmed.purged:
                 return
+
+    async def _remove(self, paths: Sequence[str]) -> None:
+        try:
+            await self._project.audio.remove(paths)
+        except RequestRejected:
+            # Storage removes all or none: find the one that a row of the app references.
+            for path in paths:
+                try:
+                    await self._project.audio.remove([path])
+                except RequestRejected as exc:
+                    logger.warning("object %s could not be removed: %s", path, exc)

@@ -6,18 +6,18 @@ from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
-from smelt.backend.worker_calls import WorkerCalls
-from smelt.contract.work import Claim, LeaseAnswer, Verdict
-from smelt.errors import Passing, Unavailable
+from smelt.backend.worker_rpc import WorkerRpc
+from smelt.contract.work import Claim, LeaseRenewal, Verdict
+from smelt.errors import TransientError, Unavailable
 
 logger = logging.getLogger(__name__)
 
 # A cancelled smelt is noticed with the next renewal, so that this bounds how long its model goes on.
-_RENEW_EVERY_S: Final = 2.0
+_RENEW_INTERVAL_S: Final = 2.0
 # A connection that nobody is at the other end of any more would take a request for its whole time, and the lease with
 # it: several renewals fit into a lease, each over another connection.
-_ANSWERS_A_LEASE: Final = 6
-_LEAST_ANSWER_S: Final = 2.0
+_RENEWAL_ATTEMPTS_PER_LEASE: Final = 6
+_MIN_RENEWAL_TIMEOUT_S: Final = 2.0
 
 OnVerdict = Callable[[Verdict], None]
 Waits = Callable[[], bool]
@@ -26,7 +26,7 @@ Waits = Callable[[], bool]
 class Leases:
     """Keeps what this worker owns, and tells each owner when its smelt was cancelled or lost."""
 
-    def __init__(self, calls: WorkerCalls, worker_id: str, lease_s: int) -> None:
+    def __init__(self, calls: WorkerRpc, worker_id: str, lease_s: int) -> None:
         self._calls = calls
         self._worker_id = worker_id
         self._lease_s = lease_s
@@ -46,17 +46,17 @@ class Leases:
         """Ask at once: something was heard that may have ended a smelt."""
         self._now.set()
 
-    async def keep_renewing(self) -> None:
+    async def run_renewals(self) -> None:
         """Renew until cancelled; while the database does not answer, the work goes on and the answer decides later."""
         while True:
             await self._wait()
             try:
                 await self.renew()
-            except Passing as exc:
+            except TransientError as exc:
                 logger.warning("renewing leases: %s", exc)
 
     async def renew(self) -> None:
-        """Renew everything that is held, and pass the verdicts on; raise `Passing` when that is not answered soon."""
+        """Renew everything that is held, and pass the verdicts on; raise `TransientError` when that is not answered soon."""
         if not self._held:
             return
         for answer in await self._answers():
@@ -64,9 +64,9 @@ class Leases:
             if on_verdict is not None and attempt == answer.attempt and answer.verdict != "go_on":
                 on_verdict(answer.verdict)
 
-    async def _answers(self) -> tuple[LeaseAnswer, ...]:
+    async def _answers(self) -> tuple[LeaseRenewal, ...]:
         asked = [(smelt_id, attempt, waits()) for smelt_id, (attempt, _, waits) in self._held.items()]
-        within_s = max(_LEAST_ANSWER_S, self._lease_s / _ANSWERS_A_LEASE)
+        within_s = max(_MIN_RENEWAL_TIMEOUT_S, self._lease_s / _RENEWAL_ATTEMPTS_PER_LEASE)
         try:
             async with asyncio.timeout(within_s):
                 return await self._calls.renew_leases(self._worker_id, asked, lease_s=self._lease_s)
@@ -75,7 +75,7 @@ class Leases:
 
     async def _wait(self) -> None:
         try:
-            async with asyncio.timeout(min(_RENEW_EVERY_S, self._lease_s / 3)):
+            async with asyncio.timeout(min(_RENEW_INTERVAL_S, self._lease_s / 3)):
                 await self._now.wait()
         except TimeoutError:
             pass

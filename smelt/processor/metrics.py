@@ -9,15 +9,15 @@ from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 
-from smelt.backend.worker_calls import Health, WorkerCalls
+from smelt.backend.worker_rpc import Health, WorkerRpc
 from smelt.contract.vocabulary import Status
 from smelt.contract.work import Settled
 from smelt.errors import SettingsError, SmeltError
-from smelt.processor.pace import Pace
+from smelt.processor.speed import SpeedEstimate
 
 logger = logging.getLogger(__name__)
 
-OBSERVE_EVERY_S: Final = 15.0
+OBSERVE_INTERVAL_S: Final = 15.0
 _STAGE_BUCKETS_S: Final = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400)
 
 
@@ -81,7 +81,7 @@ class Metrics:
         """Time the work of a block as that of a stage."""
         return self._stages.labels(stage).time()
 
-    def follow(self, pace: Pace) -> None:
+    def follow(self, pace: SpeedEstimate) -> None:
         """Show the speed that the estimates are made from."""
         self._realtime_factor.set_function(lambda: _realtime_factor(pace))
 
@@ -108,11 +108,11 @@ class _ProjectGauges:
         self._waiting_s.set(math.nan if health is None else health.oldest_waiting_s)
         self._running.set(math.nan if health is None else health.running)
         self._owed.set(math.nan if health is None else health.owed)
-        self._owed_s.set(math.nan if health is None else health.oldest_owed_s)
+        self._owed_s.set(math.nan if health is None else health.oldest_outbox_s)
         self._workers.set(math.nan if health is None else health.workers)
 
 
-async def keep_observing(metrics: Metrics, calls: WorkerCalls) -> None:
+async def run_observer(metrics: Metrics, calls: WorkerRpc) -> None:
     """Ask how the project stands every few seconds, until cancelled."""
     while True:
         try:
@@ -120,11 +120,11 @@ async def keep_observing(metrics: Metrics, calls: WorkerCalls) -> None:
         except SmeltError as exc:
             metrics.observe(None)
             logger.warning("metrics of the project: %s", exc)
-        await asyncio.sleep(OBSERVE_EVERY_S)
+        await asyncio.sleep(OBSERVE_INTERVAL_S)
 
 
 @asynccontextmanager
-async def served(metrics: Metrics, calls: WorkerCalls, host: str, port: int | None) -> AsyncIterator[None]:
+async def served(metrics: Metrics, calls: WorkerRpc, host: str, port: int | None) -> AsyncIterator[None]:
     """Serve the metrics over HTTP for the time of a block, on any free port for 0; without a port, don't."""
     if port is None:
         yield
@@ -134,7 +134,7 @@ async def served(metrics: Metrics, calls: WorkerCalls, host: str, port: int | No
     except OSError as exc:
         raise SettingsError(f"SMELT_METRICS_HOST={host}, SMELT_METRICS_PORT={port}: {exc.strerror or exc}") from exc
     logger.info("metrics at http://%s:%s/metrics", host, server.server_port)
-    observing = asyncio.create_task(keep_observing(metrics, calls), name="metrics of the project")
+    observing = asyncio.create_task(run_observer(metrics, calls), name="metrics of the project")
     try:
         yield
     finally:
@@ -145,6 +145,6 @@ async def served(metrics: Metrics, calls: WorkerCalls, host: str, port: int | No
         await asyncio.to_thread(thread.join)
 
 
-def _realtime_factor(pace: Pace) -> float:
+def _realtime_factor(pace: SpeedEstimate) -> float:
     factor = pace.hearing_s(audio_s=1.0)
     return math.nan if factor is None else factor

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from smelt.contract.vocabulary import ErrorCode
-from smelt.errors import Passing
-from smelt.processor.faults import FileFault, NoSpace, SynthesisPassing, SynthesisRefused
+from smelt.errors import TransientError
+from smelt.processor.errors import DiskFull, FileError, SynthesisPermanentError, SynthesisTransientError
 
 # Time for somebody to make room, or for a worker that has it.
 _ROOM_AFTER_S: Final = 60.0
@@ -23,13 +23,13 @@ class Failure:
 def failure_of(exc: BaseException) -> Failure:
     """The failure for an exception; what nobody foresaw is worth another try."""
     match exc:
-        case FileFault() | SynthesisRefused():
+        case FileError() | SynthesisPermanentError():
             return Failure(exc.code)
-        case SynthesisPassing():
+        case SynthesisTransientError():
             return Failure(exc.code, transient=True, retry_after_s=exc.retry_after_s)
-        case NoSpace():
+        case DiskFull():
             return Failure("internal_error", transient=True, retry_after_s=_ROOM_AFTER_S)
-        case Passing():
+        case TransientError():
             return Failure("connection_lost", transient=True)
         case _:
             return Failure("internal_error", transient=True)

@@ -6,7 +6,7 @@ _LIVE_FOR_S: Final = 60.0
 _LIVE_S: Final = 30.0
 _JOINED_S: Final = (10.0, 15.0)
 _APART_S: Final = 5.0
-_LEAST_S: Final = 0.2
+_MIN_POLL_INTERVAL_S: Final = 0.2
 
 
 def poll_wait_s(*, joined: bool, since_wake_s: float | None, next_due_in_s: float | None, spread: float) -> float:
@@ -17,7 +17,7 @@ def poll_wait_s(*, joined: bool, since_wake_s: float | None, next_due_in_s: floa
     wait_s = _freshness_wait_s(joined=joined, since_wake_s=since_wake_s, spread=spread)
     if next_due_in_s is None:
         return wait_s
-    return min(wait_s, max(_LEAST_S, next_due_in_s + spread * _LEAST_S))
+    return min(wait_s, max(_MIN_POLL_INTERVAL_S, next_due_in_s + spread * _MIN_POLL_INTERVAL_S))
 
 
 def _freshness_wait_s(*, joined: bool, since_wake_s: float | None, spread: float) -> float:

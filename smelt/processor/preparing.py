@@ -7,22 +7,22 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from smelt.backend.retrying import pause
+from smelt.backend.retries import pause
 from smelt.contract.vocabulary import ErrorCode
 from smelt.errors import NotFound, Unavailable
-from smelt.processor.faults import FileFault
+from smelt.processor.errors import FileError
 from smelt.processor.logs import SmeltLog
 from smelt.processor.media.decode import bytes_needed, decode
 from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import Recording
+from smelt.processor.services import WorkerServices
 from smelt.processor.state import FileWork, SmeltState
-from smelt.processor.tools import Tools
 
 logger = logging.getLogger(__name__)
 
 # An outage of Storage is over by then, or it is of this object alone.
-_PATIENCE_S: Final = 180.0
-_ASK_AGAIN_S: Final = 2.0
+_TIMEOUT_S: Final = 180.0
+_RETRY_INTERVAL_S: Final = 2.0
 # How finely a decoding thread tells of its progress; each telling wakes the event loop.
 _SHARE_STEP: Final = 0.01
 # The rest of validating is the look at what was downloaded.
@@ -32,11 +32,11 @@ _GONE: Final[ErrorCode] = "internal_error"
 _REPLACED: Final[ErrorCode] = "corrupted_file"
 
 
-async def validate(file: FileWork, state: SmeltState, tools: Tools, folder: Path) -> None:
-    """Download a file and look at it; raise `FileFault` with what is wrong with it."""
+async def validate(file: FileWork, state: SmeltState, tools: WorkerServices, folder: Path) -> None:
+    """Download a file and look at it; raise `FileError` with what is wrong with it."""
     size_bytes = file.claimed.size_bytes
     if size_bytes > state.limits.max_file_bytes:
-        raise FileFault("file_too_large", f"{size_bytes} bytes, {state.limits.max_file_bytes} are allowed")
+        raise FileError("file_too_large", f"{size_bytes} bytes, {state.limits.max_file_bytes} are allowed")
     await asyncio.to_thread(tools.workspace.require_space, size_bytes)
     # The suffix helps to tell formats apart; nothing else of a name that somebody chose comes near the disk.
     file.source = folder / f"{file.claimed.position}{_suffix(file.claimed.filename)}"
@@ -46,7 +46,7 @@ async def validate(file: FileWork, state: SmeltState, tools: Tools, folder: Path
     state.advance(file, 1.0)
 
 
-async def decode_file(file: FileWork, state: SmeltState, tools: Tools, folder: Path) -> None:
+async def decode_file(file: FileWork, state: SmeltState, tools: WorkerServices, folder: Path) -> None:
     """Decode a validated file; its length is known from then on."""
     assert file.source is not None
     assert file.probed is not None
@@ -70,7 +70,7 @@ async def decode_file(file: FileWork, state: SmeltState, tools: Tools, folder: P
 async def _patiently(call: Callable[[], Awaitable[None]], log: SmeltLog) -> None:
     """Wait here for Storage to answer, which costs no try; raises its `Unavailable` after some minutes."""
     loop = asyncio.get_running_loop()
-    give_up_s = loop.time() + _PATIENCE_S
+    give_up_s = loop.time() + _TIMEOUT_S
     while True:
         try:
             return await call()
@@ -78,13 +78,13 @@ async def _patiently(call: Callable[[], Awaitable[None]], log: SmeltLog) -> None
             if loop.time() >= give_up_s:
                 raise
             log.warning("waiting for Storage: %s", exc)
-        await pause(_ASK_AGAIN_S)
+        await pause(_RETRY_INTERVAL_S)
 
 
-async def _download(file: FileWork, state: SmeltState, tools: Tools) -> None:
+async def _download(file: FileWork, state: SmeltState, tools: WorkerServices) -> None:
     assert file.source is not None
     if file.claimed.object_path is None:
-        raise FileFault(_GONE, "the file has no object")
+        raise FileError(_GONE, "the file has no object")
     size_bytes = max(1, file.claimed.size_bytes)
     try:
         await tools.project.audio.download(
@@ -95,9 +95,9 @@ async def _download(file: FileWork, state: SmeltState, tools: Tools) -> None:
         # After the download: whatever was put in its place, before or meanwhile, has another version.
         version = await tools.project.audio.version(file.claimed.object_path)
     except NotFound as exc:
-        raise FileFault(_GONE, "the object is gone") from exc
+        raise FileError(_GONE, "the object is gone") from exc
     if file.claimed.object_version not in (None, version):
-        raise FileFault(_REPLACED, f"version {file.claimed.object_version} was submitted, {version} is there")
+        raise FileError(_REPLACED, f"version {file.claimed.object_version} was submitted, {version} is there")
 
 
 def _teller(tell: Callable[[float], object], ended: threading.Event) -> Callable[[float], bool]:

@@ -9,15 +9,15 @@ from uuid import UUID, uuid4
 from smelt.contract.events import ProgressEvent, Segment
 from smelt.contract.work import SavedSegment
 
-MOST_BYTES: Final = 64 * 1024
+MAX_EVENT_BYTES: Final = 64 * 1024
 _ENVELOPE_BYTES: Final = 1024
 
 
 def segment_events(heard: Iterable[tuple[UUID, SavedSegment]], state: ProgressEvent) -> Iterator[dict[str, Any]]:
-    """The payloads for segments that were saved together with `state`; each at most `MOST_BYTES` as JSON."""
+    """The payloads for segments that were saved together with `state`; each at most `MAX_EVENT_BYTES` as JSON."""
     envelope = state.model_dump(mode="json", include={"smelt_id", "seq", "run", "attempt", "eta_seconds", "emitted_at"})
     for file_id, group in groupby(heard, key=lambda pair: pair[0]):
-        for piece in pieces([_public(segment) for _, segment in group], MOST_BYTES - _ENVELOPE_BYTES):
+        for piece in pieces([_public(segment) for _, segment in group], MAX_EVENT_BYTES - _ENVELOPE_BYTES):
             yield {**envelope, "event_id": str(uuid4()), "file_id": str(file_id), "segments": piece}
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from smelt.contract.events import Result
-from smelt.processor.faults import FileFault
-from smelt.processor.listening import Listener
+from smelt.processor.errors import FileError
 from smelt.processor.logs import SmeltLog
 from smelt.processor.preparing import decode_file, validate
+from smelt.processor.services import WorkerServices
 from smelt.processor.state import FileWork, SmeltState
-from smelt.processor.tools import Tools
-from smelt.processor.writing import output_count, write
+from smelt.processor.synthesize import output_count, synthesize
+from smelt.processor.transcribe import Transcription
 
 logger = logging.getLogger(__name__)
 
@@ -22,11 +22,11 @@ FileStep = Callable[[FileWork], Awaitable[None]]
 class Stages:
     """Takes one smelt through its stages; a file that can't go on is given up, the others go on."""
 
-    def __init__(self, state: SmeltState, tools: Tools, folder: Path) -> None:
+    def __init__(self, state: SmeltState, tools: WorkerServices, folder: Path) -> None:
         self._state = state
         self._tools = tools
         self._folder = folder
-        self._listener = Listener(state, tools)
+        self._listener = Transcription(state, tools)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -47,7 +47,7 @@ class Stages:
         state.enter("synthesizing")
         async with self._tools.outputs:
             with self._tools.metrics.stage("synthesizing"):
-                return await write(state, self._tools)
+                return await synthesize(state, self._tools)
 
     async def _hear(self) -> None:
         state, tools, folder = self._state, self._tools, self._folder
@@ -65,7 +65,7 @@ class Stages:
 
     def eta_s(self) -> float | None:
         """Seconds until this smelt is done; None as long as that can't be told."""
-        in_front = self._tools.turns.in_front_of(self._hearing_s) if self._unheard() else ()
+        in_front = self._tools.turns.ahead_of(self._hearing_s) if self._unheard() else ()
         hearing_s = _total([*(left_s() for left_s in in_front), self._hearing_s()])
         if hearing_s is None:
             return None
@@ -84,7 +84,7 @@ class Stages:
         for file in files:
             try:
                 await step(file)
-            except FileFault as fault:
+            except FileError as fault:
                 SmeltLog(logger, self._state.claim).info("file %s is given up: %s", file.id, fault)
                 self._state.fail(file, fault.code)
 

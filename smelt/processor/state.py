@@ -8,11 +8,11 @@ from uuid import UUID
 
 from smelt.contract.vocabulary import ErrorCode, FileStatus, Status
 from smelt.contract.work import Claim, ClaimedFile, SavedSegment
-from smelt.processor.media.probe import Limits, Probe
+from smelt.processor.media.probe import MediaLimits, Probe
 from smelt.processor.media.recording import Recording
-from smelt.processor.pace import Hearing
 from smelt.processor.progress import Place, message, overall_share, percentage
 from smelt.processor.speech.checkpoint import Checkpoint, read_checkpoint
+from smelt.processor.speed import TranscriptionTimer
 
 # Where in a checkpoint they are saved.
 _OUTPUTS: Final = "outputs"
@@ -37,7 +37,7 @@ class FileWork:
     source: Path | None = None
     probed: Probe | None = None
     recording: Recording | None = None
-    hearing: Hearing | None = None
+    hearing: TranscriptionTimer | None = None
 
     @property
     def id(self) -> UUID:
@@ -75,7 +75,7 @@ class Draft:
     views: dict[UUID, dict[str, Any]]
 
     def segment_rows(self) -> list[dict[str, Any]]:
-        """The segments as `report_progress` takes them."""
+        """The segments as `report_smelt_progress` takes them."""
         return [{"file_id": str(file_id), **segment.model_dump()} for file_id, segment in self.segments]
 
 
@@ -86,7 +86,7 @@ class SmeltState:
         self.claim = claim
         self.stage: Status = "validating"
         self.files = [_file_work(claimed) for claimed in claim.files]
-        self.limits = Limits(max_file_bytes=claim.max_file_bytes, max_duration_s=claim.max_duration_s)
+        self.limits = MediaLimits(max_file_bytes=claim.max_file_bytes, max_duration_s=claim.max_duration_s)
         self._on_change = on_change
         self._unsaved: list[tuple[UUID, SavedSegment]] = []
         self._reported: dict[UUID, dict[str, Any]] = {}

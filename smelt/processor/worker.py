@@ -8,21 +8,21 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, Literal
 
 from smelt.backend.project import Project
-from smelt.backend.worker_calls import WorkerCalls
-from smelt.errors import Passing, SmeltError
-from smelt.processor.announcing import Announcer
-from smelt.processor.claiming import Claims
-from smelt.processor.heartbeat import FAREWELL_S, Heartbeat
+from smelt.backend.worker_rpc import WorkerRpc
+from smelt.errors import SmeltError, TransientError
+from smelt.processor.attempt import SmeltAttempt
+from smelt.processor.broadcasts import Announcer
+from smelt.processor.claim_loop import ClaimLoop
+from smelt.processor.heartbeat import LEAVE_TIMEOUT_S, Heartbeat
 from smelt.processor.janitor import Janitor
 from smelt.processor.leases import Leases
 from smelt.processor.logs import SmeltLog
 from smelt.processor.metrics import Metrics, served
 from smelt.processor.options import WorkerOptions
-from smelt.processor.pace import Pace
-from smelt.processor.smelting import Smelting
+from smelt.processor.services import WorkerServices
 from smelt.processor.speech.shared import SharedModel
-from smelt.processor.synthesis.choice import choose_synthesizer
-from smelt.processor.tools import Tools
+from smelt.processor.speed import SpeedEstimate
+from smelt.processor.synthesis.factory import create_synthesizer
 from smelt.processor.workspace import Workspace, workspace
 
 __all__ = ["Worker", "WorkerOptions"]
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 # What saving checkpoints and giving smelts back may take, and then the farewell: the end of the drain time.
 _RELEASE_S: Final = 3.0
-LEAVE_S: Final = _RELEASE_S + FAREWELL_S
+LEAVE_S: Final = _RELEASE_S + LEAVE_TIMEOUT_S
 
 
 class Worker:
@@ -40,14 +40,14 @@ class Worker:
     def __init__(self, project: Project, options: WorkerOptions) -> None:
         self._project = project
         self._options = options
-        self._calls = WorkerCalls(project.rpc)
-        self._claims = Claims(project, options)
+        self._calls = WorkerRpc(project.rpc)
+        self._claims = ClaimLoop(project, options)
         self._janitor = Janitor(project, options.worker_id)
         self._heartbeat = Heartbeat(self._calls, options.worker_id, self._about)
         self._metrics = Metrics()
         self._started_s = time.monotonic()
         self._state: Literal["loading", "working", "draining"] = "loading"
-        self._running: dict[asyncio.Task[None], Smelting] = {}
+        self._running: dict[asyncio.Task[None], SmeltAttempt] = {}
 
     async def run(self, *, once: bool = False, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain; with `once`, until nothing can be claimed."""
@@ -60,11 +60,11 @@ class Worker:
             try:
                 await self._claims.listen()
                 upkeep = (
-                    tools.leases.keep_renewing(),
-                    tools.announcer.keep_sweeping(),
-                    self._janitor.keep_cleaning(),
-                    self._heartbeat.keep_beating(),
-                    tools.model.keep_ready(),
+                    tools.leases.run_renewals(),
+                    tools.announcer.run_sweeps(),
+                    self._janitor.run_janitor(),
+                    self._heartbeat.run_heartbeat(),
+                    tools.model.keep_loaded(),
                 )
                 async with _kept_up(*upkeep) as failed:
                     try:
@@ -79,24 +79,24 @@ class Worker:
                 await tools.synthesizer.aclose()
                 await self._heartbeat.leave()
 
-    def _tools(self, folder: Workspace) -> Tools:
-        options, pace = self._options, Pace()
+    def _tools(self, folder: Workspace) -> WorkerServices:
+        options, pace = self._options, SpeedEstimate()
         self._metrics.follow(pace)
-        return Tools(
+        return WorkerServices(
             project=self._project,
             calls=self._calls,
             announcer=Announcer(self._project, options.worker_id, self._metrics),
             leases=Leases(self._calls, options.worker_id, options.lease_s),
             workspace=folder,
             model=SharedModel(options.model_options, options.speech_options, options.model_idle_s),
-            synthesizer=choose_synthesizer(options),
+            synthesizer=create_synthesizer(options),
             options=options,
             metrics=self._metrics,
             pace=pace,
         )
 
     async def _claim_until(
-        self, failed: "asyncio.Future[None]", stop: asyncio.Event, tools: Tools, *, once: bool
+        self, failed: "asyncio.Future[None]", stop: asyncio.Event, tools: WorkerServices, *, once: bool
     ) -> None:
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -111,7 +111,9 @@ class Worker:
         finally:
             stopping.cancel()
 
-    async def _until_ready(self, failed: "asyncio.Future[None]", stopping: asyncio.Future[Any], tools: Tools) -> None:
+    async def _until_ready(
+        self, failed: "asyncio.Future[None]", stopping: asyncio.Future[Any], tools: WorkerServices
+    ) -> None:
         # Whoever can't load a model, or dies of it over and over, takes nothing from those who can.
         loading = tools.model.start()
         waiting: set[asyncio.Future[Any]] = {loading, stopping, failed}
@@ -121,7 +123,7 @@ class Worker:
                 await failed
             self._state = "working"
 
-    async def _take(self, tools: Tools, *, once: bool) -> int:
+    async def _take(self, tools: WorkerServices, *, once: bool) -> int:
         if self._room <= 0:
             return 0
         self._claims.hold_off()
@@ -131,14 +133,14 @@ class Worker:
             # A lease that ran out, as while the project did not answer, would be claimed like any other.
             await tools.leases.renew()
             claims = await self._claims.claim(self._room)
-        except Passing as exc:
+        except TransientError as exc:
             if once:
                 raise
             logger.warning("claiming smelts: %s", exc)
             return 0
         self._metrics.claimed(len(claims))
         for claim in claims:
-            smelting = Smelting(claim, tools)
+            smelting = SmeltAttempt(claim, tools)
             task = asyncio.create_task(smelting.run(), name=f"smelting {claim.id}")
             self._running[task] = smelting
             task.add_done_callback(self._ended)
@@ -173,7 +175,7 @@ class Worker:
         if self._running:
             await asyncio.wait(set(self._running), timeout=_RELEASE_S)
 
-    async def _tidy(self, tools: Tools) -> None:
+    async def _tidy(self, tools: WorkerServices) -> None:
         try:
             await tools.announcer.sweep()
             await self._janitor.clean()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from smelt.errors import SettingsError
-from smelt.processor.faults import NoSpace
+from smelt.processor.errors import DiskFull
 
 logger = logging.getLogger(__name__)
 
@@ -38,21 +38,21 @@ class Workspace:
 
     @contextmanager
     def filling(self) -> Iterator[None]:
-        """Raise `NoSpace` when the disk turns out to be full after all, for others write to it, too."""
+        """Raise `DiskFull` when the disk turns out to be full after all, for others write to it, too."""
         try:
             yield
         except OSError as exc:
             if exc.errno not in _FULL:
                 raise
-            raise NoSpace(f"{self._root}: {exc.strerror}") from exc
+            raise DiskFull(f"{self._root}: {exc.strerror}") from exc
 
     def require_space(self, byte_count: int = 0) -> None:
-        """Raise `NoSpace` unless so much fits, with a reserve for others."""
+        """Raise `DiskFull` unless so much fits, with a reserve for others."""
         # What cleans temporary folders up takes one that nothing was written to for days.
         self._root.mkdir(exist_ok=True)
         wanted, free = byte_count + _RESERVE_BYTES, shutil.disk_usage(self._root).free
         if free < wanted:
-            raise NoSpace(f"{wanted} bytes are wanted in {self._root}, {free} are free")
+            raise DiskFull(f"{wanted} bytes are wanted in {self._root}, {free} are free")
 
 
 @contextmanager

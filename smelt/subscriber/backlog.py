@@ -2,9 +2,17 @@
 
 from collections import deque
 
-from smelt.subscriber.updates import Connected, Disconnected, Progress, Segments, Signal, Trouble, Update
+from smelt.subscriber.updates import (
+    Connected,
+    ConnectionEvent,
+    ConnectionIssue,
+    Disconnected,
+    Progress,
+    Segments,
+    Update,
+)
 
-Item = Update | Signal
+Item = Update | ConnectionEvent
 
 
 class Backlog:
@@ -41,7 +49,7 @@ def _merged(older: Item, newer: Item) -> Item | None:
             return newer.model_copy(update={"segments": older.segments + newer.segments})
         case Connected() | Disconnected(), Connected() | Disconnected():
             return newer
-        case (Trouble(), Trouble()) if older.live == newer.live:
+        case (ConnectionIssue(), ConnectionIssue()) if older.live == newer.live:
             return newer
         case _:
             return None

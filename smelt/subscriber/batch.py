@@ -6,14 +6,14 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from smelt.backend.client_calls import ClientCalls
+from smelt.backend.client_rpc import ClientRpc
 from smelt.backend.realtime import RealtimeConnection
-from smelt.contract.batches import BATCH_OVER, Batch, BatchEvent
+from smelt.contract.batches import TERMINAL_BATCH_STATUSES, Batch, BatchEvent
 from smelt.contract.channels import batch_channel
-from smelt.contract.events import faults
-from smelt.errors import Refused
+from smelt.contract.events import error_summary
+from smelt.errors import PermanentError
 from smelt.subscriber.inbox import Inbox
-from smelt.subscriber.reconciling import Reconciler
+from smelt.subscriber.reconciler import Reconciler
 from smelt.subscriber.updates import BatchProgress
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 class BatchWatch:
     """One batch, followed live and by reading; whoever is slow gets the newest state."""
 
-    def __init__(self, batch_id: UUID, realtime: RealtimeConnection, calls: ClientCalls, *, polling: bool) -> None:
+    def __init__(self, batch_id: UUID, realtime: RealtimeConnection, calls: ClientRpc, *, polling: bool) -> None:
         self._batch_id = batch_id
         self._realtime = realtime
         self._calls = calls
@@ -38,14 +38,14 @@ class BatchWatch:
             while True:
                 state = await self._inbox.take()
                 yield state
-                if state.status in BATCH_OVER:
+                if state.status in TERMINAL_BATCH_STATUSES:
                     return
         finally:
             await self._reconciler.close()
 
     async def close(self) -> None:
         """Stop; iterating ends with an error, once what came before it is taken."""
-        self._inbox.fail(Refused("the client is closed"))
+        self._inbox.fail(PermanentError("the client is closed"))
         await self._reconciler.close()
 
     async def _read(self) -> None:
@@ -69,7 +69,7 @@ class BatchWatch:
         try:
             heard = BatchEvent.model_validate(payload)
         except ValidationError as exc:
-            logger.warning("batch %s: a malformed event: %s", self._batch_id, faults(exc))
+            logger.warning("batch %s: a malformed event: %s", self._batch_id, error_summary(exc))
             return
         if heard.batch_id == self._batch_id:
             self._take(_of_event(heard))

@@ -11,21 +11,21 @@ from typing import Final, Self
 from uuid import UUID
 from weakref import WeakSet
 
-from smelt.backend.client_calls import Announced, ClientCalls
+from smelt.backend.client_rpc import ClientRpc, FileSpec
 from smelt.backend.project import Project
 from smelt.backend.realtime import ConnectionState
 from smelt.backend.tokens import TokenCallable
 from smelt.contract.batches import Batch
 from smelt.contract.state import Created, Snapshot, Unchanged
 from smelt.contract.vocabulary import Mode, PromptName
-from smelt.errors import RequestRefused, SmeltError, SmeltFailed, Unavailable
+from smelt.errors import RequestRejected, SmeltError, SmeltFailed, Unavailable
 from smelt.subscriber.batch import BatchWatch
 from smelt.subscriber.diagnostics import Diagnostics
 from smelt.subscriber.feed import Feed, OnInvalidate
 from smelt.subscriber.notifications import Notifications
 from smelt.subscriber.reader import Reader
-from smelt.subscriber.subscription import Callbacks, Signalled, Subscription, Told
-from smelt.subscriber.updates import BatchProgress, Completed, Failed, Progress, Segments, Signal, Update
+from smelt.subscriber.subscription import Callback, Callbacks, ConnectionCallback, Subscription
+from smelt.subscriber.updates import BatchProgress, Completed, ConnectionEvent, Failed, Progress, Segments, Update
 from smelt.subscriber.watch import Watch
 
 UPLOADS_AT_ONCE: Final = 3
@@ -38,7 +38,7 @@ class Client:
 
     def __init__(self, project: Project, *, polling: bool = True) -> None:
         self._project = project
-        self._calls = ClientCalls(project.rpc)
+        self._calls = ClientRpc(project.rpc)
         self._reader = Reader(self._calls)
         self._polling = polling
         self._subscriptions: set[Subscription] = set()
@@ -84,14 +84,14 @@ class Client:
         """Create a smelt of recordings or a text, upload the recordings, and submit it unless told not to.
 
         Without any prompt it is summarized. The same `idempotency_key` answers the same smelt, and goes on where an
-        earlier call was interrupted. Raises `RequestRefused`, `Unauthorized` or `Unavailable`.
+        earlier call was interrupted. Raises `RequestRejected`, `Unauthorized` or `Unavailable`.
         """
         if isinstance(files, str | PathLike) or isinstance(prompts, str):
             raise TypeError("files and prompts are lists, also of one")
         paths = [Path(file) for file in files]
         sizes = await asyncio.gather(*(asyncio.to_thread(path.stat) for path in paths))
         created = await self._calls.create_smelt(
-            files=[Announced(path.name, size.st_size) for path, size in zip(paths, sizes, strict=True)],
+            files=[FileSpec(path.name, size.st_size) for path, size in zip(paths, sizes, strict=True)],
             text_input=text,
             mode=mode,
             default_prompt_names=prompts,
@@ -166,10 +166,10 @@ class Client:
         """
         return self._open(smelt_id).updates()
 
-    def watch_closely(self, smelt_id: UUID | str) -> AsyncGenerator[Update | Signal, None]:
+    def watch_with_connection_events(self, smelt_id: UUID | str) -> AsyncGenerator[Update | ConnectionEvent, None]:
         """As `watch`, and between the updates how the live connection stands.
 
-        `Connected`, `Disconnected`, and `Trouble` for what is tried again or worked around.
+        `Connected`, `Disconnected`, and `ConnectionIssue` for what is tried again or worked around.
         """
         return self._open(smelt_id).items()
 
@@ -187,13 +187,13 @@ class Client:
         self,
         smelt_id: UUID | str,
         *,
-        on_progress: Told[Progress] | None = None,
-        on_segments: Told[Segments] | None = None,
-        on_completed: Told[Completed] | None = None,
-        on_failed: Told[Failed] | None = None,
-        on_error: Told[Exception] | None = None,
-        on_connected: Signalled | None = None,
-        on_disconnected: Signalled | None = None,
+        on_progress: Callback[Progress] | None = None,
+        on_segments: Callback[Segments] | None = None,
+        on_completed: Callback[Completed] | None = None,
+        on_failed: Callback[Failed] | None = None,
+        on_error: Callback[Exception] | None = None,
+        on_connected: ConnectionCallback | None = None,
+        on_disconnected: ConnectionCallback | None = None,
     ) -> Subscription:
         """Follow a smelt with callbacks, plain or async, one call at a time.
 
@@ -253,7 +253,7 @@ class Client:
     async def _upload_one(self, target: str, path: Path, *, again: bool) -> None:
         try:
             await self._project.audio.upload(target, path)
-        except RequestRefused as exc:
+        except RequestRejected as exc:
             if not (again and exc.code == "Duplicate"):
                 raise
 

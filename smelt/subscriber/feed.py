@@ -14,19 +14,19 @@ from smelt.backend.project import Project
 from smelt.backend.realtime import ChangesOf
 from smelt.backend.rpc import parse
 from smelt.contract.channels import feed_channel
-from smelt.contract.rows import FileRow, RowChange, SmeltRow
-from smelt.errors import Refused
+from smelt.contract.rows import FileRow, RowChange, SmeltRow, SmeltsDeleted
+from smelt.errors import PermanentError
 from smelt.subscriber.freshness import Freshness
 from smelt.subscriber.inbox import Inbox
-from smelt.subscriber.owned import FAMILIES, Family, FeedChange, Key, Owned, Pending, keys_of
-from smelt.subscriber.reconciling import Reconciler
+from smelt.subscriber.mirror import FAMILIES, CacheKey, Family, FeedChange, Pending, RowMirror, cache_keys_for
+from smelt.subscriber.reconciler import Reconciler
 
 logger = logging.getLogger(__name__)
 
 # While all is well the live changes are enough; this finds what even a healthy connection may lose.
 LIVE_READ_S: Final = 300.0
 
-OnInvalidate = Callable[[frozenset[Key]], Awaitable[None] | None]
+OnInvalidate = Callable[[frozenset[CacheKey]], Awaitable[None] | None]
 R = TypeVar("R", SmeltRow, FileRow)
 
 
@@ -52,9 +52,9 @@ class Feed:
         self._project = project
         self._polling = polling
         self._hooks = list(on_invalidate)
-        self._owned = Owned()
+        self._owned = RowMirror()
         self._pending = Pending()
-        self._stale_keys: set[Key] = set()
+        self._stale_keys: set[CacheKey] = set()
         self._changed_at: dict[Family, float] = {}
         self._inbox: Inbox[FeedChange] = Inbox(self._pending.pop)
         self._stale = asyncio.Event()
@@ -101,6 +101,7 @@ class Feed:
         self._teller = asyncio.create_task(self._keep_telling(), name="feed hooks")
         await self._reconciler.start(
             self._project.realtime,
+            on_message=self._take_message,
             changes=(ChangesOf("smelts", wish), ChangesOf("smelt_files", wish)),
             on_change=self._hear,
         )
@@ -114,7 +115,7 @@ class Feed:
     async def close(self) -> None:
         """Stop; no hook is called afterwards, and iterating ends with an error."""
         self._pending.clear()
-        self._inbox.fail(Refused("the feed is closed"))
+        self._inbox.fail(PermanentError("the feed is closed"))
         if self._teller is not None:
             self._teller.cancel()
         try:
@@ -130,7 +131,7 @@ class Feed:
     async def __anext__(self) -> FeedChange:
         """The next change; waits for it."""
         if self._reconciler is None:
-            raise Refused("open the feed first: async with client.feed() as feed")
+            raise PermanentError("open the feed first: async with client.feed() as feed")
         return await self._inbox.take()
 
     async def _read(self) -> None:
@@ -144,18 +145,31 @@ class Feed:
         try:
             change = self._owned.take_change(RowChange.model_validate(payload))
         except ValueError:  # Too large to be told whole, for one.
-            logger.info("a change of a row tells too little, reading instead")
-            if self._reconciler is not None:
-                self._reconciler.ask()
+            self._read_instead("a change of a row")
             return
         if change is not None:
             self._take([change])
+
+    def _take_message(self, event: str, payload: object) -> None:
+        if event != "smelts_deleted":
+            return
+        try:
+            deleted = SmeltsDeleted.model_validate(payload)
+        except ValueError:
+            self._read_instead("a deletion")
+            return
+        self._take(self._owned.take_deletion(deleted.ids, time.monotonic()))
+
+    def _read_instead(self, what: str) -> None:
+        logger.info("%s tells too little, reading instead", what)
+        if self._reconciler is not None:
+            self._reconciler.ask()
 
     def _take(self, changes: Sequence[FeedChange]) -> None:
         now = time.monotonic()
         for change in changes:
             self._pending.add(change)
-            keys = keys_of(change)
+            keys = cache_keys_for(change)
             self._stale_keys |= keys
             self._changed_at |= dict.fromkeys((key.family for key in keys), now)
         if changes:

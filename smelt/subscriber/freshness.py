@@ -12,7 +12,7 @@ LIVE_POLL_S: Final = 30.0
 RECENT_POLL_S: Final = 12.0
 STALE_POLL_S: Final = 5.0
 RECENT_FOR_S: Final = 20.0
-LONGEST_POLL_S: Final = 30.0
+MAX_POLL_S: Final = 30.0
 
 
 def freshness(joined: bool, left_s_ago: float | None) -> Freshness:
@@ -28,5 +28,5 @@ def poll_in_s(state: Freshness, next_poll_s: float | None, jitter: float) -> flo
     `jitter` from 0 to 1 spreads the reads of many watchers over a quarter more.
     """
     base_s = {"live": LIVE_POLL_S, "recent": RECENT_POLL_S, "stale": STALE_POLL_S}[state]
-    asked_s = min(next_poll_s or 0.0, LONGEST_POLL_S)
+    asked_s = min(next_poll_s or 0.0, MAX_POLL_S)
     return max(base_s, asked_s) * (1 + jitter / 4)

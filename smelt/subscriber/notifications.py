@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from smelt.backend.project import Project
 from smelt.backend.rpc import parse
 from smelt.contract.channels import notifications_channel
-from smelt.contract.events import faults
+from smelt.contract.events import error_summary
 from smelt.contract.rows import Notification
-from smelt.errors import Refused
+from smelt.errors import PermanentError
 from smelt.subscriber.inbox import Inbox
-from smelt.subscriber.reconciling import Reconciler
+from smelt.subscriber.reconciler import Reconciler
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Notifications:
     async def close(self) -> None:
         """Stop; iterating ends with an error."""
         self._waiting.clear()
-        self._inbox.fail(Refused("the notifications are closed"))
+        self._inbox.fail(PermanentError("the notifications are closed"))
         if self._reconciler is not None:
             await self._reconciler.close()
 
@@ -71,7 +71,7 @@ class Notifications:
     async def __anext__(self) -> Notification:
         """The next notification; waits for it."""
         if self._reconciler is None:
-            raise Refused("open the notifications first: async with client.notifications() as notifications")
+            raise PermanentError("open the notifications first: async with client.notifications() as notifications")
         return await self._inbox.take()
 
     async def mark_seen(self, *ids: UUID | str) -> int:
@@ -89,7 +89,7 @@ class Notifications:
             some = ",".join(listed[start : start + IDS_A_CALL])
             # The server's clock: its column types take the word.
             count += await self._project.rpc.update(
-                "notifications", {column: "now"}, ("id", "in", f"({some})"), (column, "is", "null")
+                "smelt_notifications", {column: "now"}, ("id", "in", f"({some})"), (column, "is", "null")
             )
         return count
 
@@ -97,7 +97,7 @@ class Notifications:
         wanted = [("user_id", "eq", str(self._user_id)), ("read_at", "is", "null")]
         if self._newest is not None:
             wanted.append(("created_at", "gte", (self._newest.created_at - OVERLAP).isoformat()))
-        rows = await self._project.rpc.rows("notifications", *wanted)
+        rows = await self._project.rpc.rows("smelt_notifications", *wanted)
         self._has_read = True
         read = sorted((parse(Notification, row) for row in rows), key=lambda one: (one.created_at, one.id))
         early, self._early = self._early, []
@@ -109,7 +109,7 @@ class Notifications:
         try:
             notification = Notification.model_validate(payload)
         except ValidationError as exc:
-            logger.warning("a malformed notification: %s", faults(exc))
+            logger.warning("a malformed notification: %s", error_summary(exc))
             return
         if self._has_read:
             self._tell(notification)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 from uuid import UUID
 
-from smelt.backend.client_calls import ClientCalls, Known, State, States
-from smelt.backend.retrying import reconnect_wait_s
-from smelt.errors import NotFound, Passing, Refused, SmeltError, Unavailable
+from smelt.backend.client_rpc import ClientRpc, SeenState, State, States
+from smelt.backend.retries import reconnect_wait_s
+from smelt.errors import NotFound, PermanentError, SmeltError, TransientError, Unavailable
 from smelt.subscriber.diagnostics import WatchReport
 
 logger = logging.getLogger(__name__)
@@ -29,15 +29,15 @@ class Watched(Protocol):
     smelt_id: UUID
 
     @property
-    def known(self) -> Known:
+    def known(self) -> SeenState:
         """What need not be told again."""
         ...
 
-    def take_state(self, state: State, asked: Known) -> None:
+    def take_state(self, state: State, asked: SeenState) -> None:
         """Hear the answer to what was asked."""
         ...
 
-    def take_trouble(self, error: Passing, *, live: bool = False) -> None:
+    def take_trouble(self, error: TransientError, *, live: bool = False) -> None:
         """Hear that reading, or the live connection, did not work; it will be tried again."""
         ...
 
@@ -57,10 +57,11 @@ class Watched(Protocol):
 class Reader:
     """Reads for each watch when it is due; one call at a time."""
 
-    def __init__(self, calls: ClientCalls) -> None:
+    def __init__(self, calls: ClientRpc) -> None:
         self.read_count = 0
         self.failures_in_a_row = 0
         self.last_read_at: float | None = None
+        self._retry_at = 0.0
         self._calls = calls
         self._due_at: dict[Watched, float] = {}
         self._urgent: set[Watched] = set()
@@ -100,7 +101,7 @@ class Reader:
     async def close(self) -> None:
         """End all watches; none of them hears anything after that."""
         for watched in list(self._due_at):
-            watched.fail(Refused("the client is closed"))
+            watched.fail(PermanentError("the client is closed"))
         self._due_at.clear()
         if self._task is not None:
             self._task.cancel()
@@ -133,8 +134,9 @@ class Reader:
     def _wait_s(self) -> float:
         now = time.monotonic()
         last_at = self.last_read_at or 0.0
-        if self._urgent and not self.failures_in_a_row:
-            return last_at + URGENT_SPACING_S - now
+        if self._urgent:
+            # The watch whose read failed may be gone: the others do not wait for it.
+            return (self._retry_at if self.failures_in_a_row else last_at + URGENT_SPACING_S) - now
         return max(min(self._due_at.values()), last_at + POLL_SPACING_S) - now
 
     def _batch(self) -> list[Watched]:
@@ -150,9 +152,9 @@ class Reader:
         self.read_count += 1
         try:
             states = await self._ask_once(list(asked.values()))
-        except Passing as exc:
+        except TransientError as exc:
             self._put_off(batch, exc)
-        except Refused as exc:
+        except PermanentError as exc:
             for watched in batch:
                 watched.fail(exc)
                 self._due_at.pop(watched, None)
@@ -160,23 +162,24 @@ class Reader:
             self.failures_in_a_row = 0
             self._hand_out(batch, states, asked)
 
-    async def _ask_once(self, asked: list[Known]) -> States:
+    async def _ask_once(self, asked: list[SeenState]) -> States:
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 return await self._calls.get_smelts(asked)
         except TimeoutError as exc:
             raise Unavailable("the state of the smelts was not answered in time") from exc
 
-    def _put_off(self, batch: Sequence[Watched], error: Passing) -> None:
+    def _put_off(self, batch: Sequence[Watched], error: TransientError) -> None:
         self.failures_in_a_row += 1
         wait_s = POLL_SPACING_S + reconnect_wait_s(self.failures_in_a_row)
+        self._retry_at = time.monotonic() + wait_s
         logger.info("reading %s smelts again in %.1f s: %s", len(batch), wait_s, error)
         for watched in batch:
             if watched in self._due_at:
                 watched.take_trouble(error)
                 self._set_due(watched, wait_s)
 
-    def _hand_out(self, batch: Sequence[Watched], states: States, asked: dict[UUID, Known]) -> None:
+    def _hand_out(self, batch: Sequence[Watched], states: States, asked: dict[UUID, SeenState]) -> None:
         by_id = {state.id: state for state in states.smelts}
         for watched in batch:
             if watched not in self._due_at:

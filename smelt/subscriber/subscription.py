@@ -11,26 +11,26 @@ from uuid import UUID
 
 from smelt.errors import SmeltError
 from smelt.subscriber.backlog import Item
-from smelt.subscriber.updates import Completed, Connected, Disconnected, Failed, Progress, Segments, Trouble
+from smelt.subscriber.updates import Completed, Connected, ConnectionIssue, Disconnected, Failed, Progress, Segments
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Told = Callable[[T], Awaitable[None] | None]
-Signalled = Callable[[], Awaitable[None] | None]
+Callback = Callable[[T], Awaitable[None] | None]
+ConnectionCallback = Callable[[], Awaitable[None] | None]
 
 
 @dataclass(frozen=True)
 class Callbacks:
     """Whom a subscription calls, one at a time and in order; plain and async functions both work."""
 
-    on_progress: Told[Progress] | None = None
-    on_segments: Told[Segments] | None = None
-    on_completed: Told[Completed] | None = None
-    on_failed: Told[Failed] | None = None
-    on_error: Told[Exception] | None = None
-    on_connected: Signalled | None = None
-    on_disconnected: Signalled | None = None
+    on_progress: Callback[Progress] | None = None
+    on_segments: Callback[Segments] | None = None
+    on_completed: Callback[Completed] | None = None
+    on_failed: Callback[Failed] | None = None
+    on_error: Callback[Exception] | None = None
+    on_connected: ConnectionCallback | None = None
+    on_disconnected: ConnectionCallback | None = None
 
 
 class Followed(Protocol):
@@ -97,7 +97,7 @@ class Subscription:
                 await self._call(self._callbacks.on_completed, item)
             case Failed():
                 await self._call(self._callbacks.on_failed, item)
-            case Trouble(error):
+            case ConnectionIssue(error):
                 await self._call(self._callbacks.on_error, error)
             case Connected():
                 await self._call(self._callbacks.on_connected)

@@ -7,7 +7,7 @@ whichever of them get lost.
 from typing import assert_never
 from uuid import UUID
 
-from smelt.backend.client_calls import Known
+from smelt.backend.client_rpc import SeenState
 from smelt.contract.events import (
     CompletedEvent,
     FailedEvent,
@@ -18,7 +18,7 @@ from smelt.contract.events import (
     SmeltEvent,
 )
 from smelt.contract.state import Snapshot, Unchanged
-from smelt.contract.vocabulary import STAGES, TERMINAL, Status
+from smelt.contract.vocabulary import STAGES, TERMINAL_STATUSES, Status
 from smelt.subscriber.transcript import Transcript
 from smelt.subscriber.updates import Completed, Ending, Failed, Progress, Segments, Update
 
@@ -40,10 +40,10 @@ class Timeline:
         self._transcript = Transcript(run=0)
 
     @property
-    def known(self) -> Known:
+    def known(self) -> SeenState:
         """What the next read need not tell again."""
         after_seq = None if self.wants_read else self._read_seq
-        return Known(self.smelt_id, after_seq=after_seq, segments_after=self._transcript.read_seq)
+        return SeenState(self.smelt_id, after_seq=after_seq, segments_after=self._transcript.read_seq)
 
     @property
     def wants_read(self) -> bool:
@@ -87,12 +87,15 @@ class Timeline:
         return segments if self._transcript.is_incomplete else (*segments, *self.conclude())
 
     def take_unchanged(self, state: Unchanged) -> tuple[Update, ...]:
-        """Merge the answer that nothing changed: answers the progress anew when its place in the queue is another."""
-        if self.ended is not None or self.progress is None or state.queue_position is None:
+        """Merge the answer that nothing changed: returns the progress again if what others change did.
+
+        That is the place in the queue, and whether a worker is online.
+        """
+        if self.ended is not None or self.progress is None:
             return ()
-        return self._advance(
-            self.progress.model_copy(update={"seq": state.seq, "queue_position": state.queue_position})
-        )
+        place = self.progress.queue_position if state.queue_position is None else state.queue_position
+        update = {"seq": state.seq, "queue_position": place, "worker_online": state.worker_online}
+        return self._advance(self.progress.model_copy(update=update))
 
     def conclude(self) -> tuple[Update, ...]:
         """Hand out the end as it is known; nothing while `ending_run` is None."""
@@ -120,8 +123,9 @@ class Timeline:
     def _advance(self, new: Progress) -> tuple[Update, ...]:
         old = self.progress
         if old is not None and old.run == new.run:
-            # Others who come and go move a smelt in the queue without a change of its own.
+            # Other smelts and workers come and go without a change of this smelt.
             has_moved = new.queue_position not in (None, old.queue_position)
+            has_moved = has_moved or new.worker_online not in (None, old.worker_online)
             if new.seq < old.seq or (new.seq == old.seq and not has_moved):
                 return ()
             new = _no_way_back(old, new)
@@ -132,12 +136,19 @@ class Timeline:
 def _no_way_back(old: Progress, new: Progress) -> Progress:
     # The database keeps these promises; a sender in between might not.
     status = max(old.status, new.status, key=_stage_number)
+    percentage = max(old.percentage, new.percentage)
     waiting = new.queue_position is None and status == "pending"
+    worker_online = new.worker_online
+    if worker_online is None:
+        # No event says so, but only a worker moves a smelt, and without another attempt nobody took it or gave it back.
+        has_moved = (status, percentage) != (old.status, old.percentage)
+        worker_online = True if has_moved else old.worker_online if new.attempt == old.attempt else None
     return new.model_copy(
         update={
             "status": status,
-            "percentage": max(old.percentage, new.percentage),
+            "percentage": percentage,
             "queue_position": old.queue_position if waiting else new.queue_position,
+            "worker_online": worker_online,
         }
     )
 
@@ -170,6 +181,7 @@ def _read_progress(snapshot: Snapshot) -> Progress:
         files=tuple(FileProgress(id=file.id, status=file.status, progress=file.progress) for file in snapshot.files),
         eta_seconds=snapshot.eta_seconds,
         queue_position=snapshot.queue_position,
+        worker_online=snapshot.worker_online,
         seq=snapshot.seq,
         run=snapshot.run,
         attempt=snapshot.attempt,
@@ -197,7 +209,7 @@ def _heard_end(event: CompletedEvent | FailedEvent) -> Ending:
 
 
 def _read_end(snapshot: Snapshot) -> Ending | None:
-    if snapshot.status not in TERMINAL or snapshot.completed_at is None:
+    if snapshot.status not in TERMINAL_STATUSES or snapshot.completed_at is None:
         return None
     if snapshot.status == "completed":
         return Completed(

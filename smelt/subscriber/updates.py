@@ -14,7 +14,8 @@ from smelt.errors import SmeltError
 class Progress(Model):
     """The whole state of a smelt that is under way; `percentage` never goes back within a `run`.
 
-    `queue_position` is known while the smelt waits for a worker, `eta_seconds` once a worker can tell.
+    `queue_position` is known while the smelt waits for a worker, `eta_seconds` once a worker can tell. `worker_online`
+    is false while no worker of the project is running, so that nothing happens until one starts; None if unknown.
     """
 
     smelt_id: UUID
@@ -24,6 +25,7 @@ class Progress(Model):
     files: tuple[FileProgress, ...]
     eta_seconds: float | None
     queue_position: int | None
+    worker_online: bool | None = None
     seq: int
     run: int
     attempt: int
@@ -90,11 +92,11 @@ class Disconnected:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class ConnectionIssue:
     """Something did not work and is being tried again, or worked around: the `live` channel, or reading the state."""
 
     error: SmeltError
     live: bool = False
 
 
-Signal = Connected | Disconnected | Trouble
+ConnectionEvent = Connected | Disconnected | ConnectionIssue

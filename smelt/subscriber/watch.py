@@ -11,24 +11,33 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from smelt.backend.client_calls import Known, State
+from smelt.backend.client_rpc import SeenState, State
 from smelt.backend.realtime import Channel, RealtimeConnection
 from smelt.contract.channels import smelt_channel
-from smelt.contract.events import faults, parse_event
+from smelt.contract.events import error_summary, parse_event
 from smelt.contract.state import Unchanged
-from smelt.errors import Passing, SmeltError
+from smelt.errors import SmeltError, TransientError
 from smelt.subscriber.backlog import Backlog, Item
 from smelt.subscriber.diagnostics import WatchReport
 from smelt.subscriber.freshness import FIRST_READ_S, GAP_READ_S, Freshness, freshness, poll_in_s
 from smelt.subscriber.inbox import Inbox
 from smelt.subscriber.reader import Reader
 from smelt.subscriber.timeline import Timeline
-from smelt.subscriber.updates import Completed, Connected, Disconnected, Failed, Progress, Segments, Trouble, Update
+from smelt.subscriber.updates import (
+    Completed,
+    Connected,
+    ConnectionIssue,
+    Disconnected,
+    Failed,
+    Progress,
+    Segments,
+    Update,
+)
 
 logger = logging.getLogger(__name__)
 
 # An end that was heard is handed out after this time, even if what may be missing before it can't be read.
-END_GRACE_S: Final = 5.0
+END_TIMEOUT_S: Final = 5.0
 
 
 class Watch:
@@ -99,11 +108,11 @@ class Watch:
         )
 
     @property
-    def known(self) -> Known:
+    def known(self) -> SeenState:
         """What need not be read again."""
         return self._timeline.known
 
-    def take_state(self, state: State, asked: Known) -> None:
+    def take_state(self, state: State, asked: SeenState) -> None:
         """Merge a state that was read."""
         self._read_at = time.monotonic()
         self._next_poll_s = state.next_poll_s
@@ -113,9 +122,9 @@ class Watch:
             self._tell(*self._timeline.take_snapshot(state, asked.segments_after or 0))
         self._time_end()
 
-    def take_trouble(self, error: Passing, *, live: bool = False) -> None:
+    def take_trouble(self, error: TransientError, *, live: bool = False) -> None:
         """Tell that something does not work for now."""
-        self._tell(Trouble(error, live))
+        self._tell(ConnectionIssue(error, live))
 
     def fail(self, error: SmeltError) -> None:
         """End the watch with an error, once what came before it is taken."""
@@ -140,7 +149,7 @@ class Watch:
         try:
             parsed = parse_event(event, payload)
         except ValidationError as exc:
-            logger.warning("smelt %s: a malformed %s event: %s", self.smelt_id, event, faults(exc))
+            logger.warning("smelt %s: a malformed %s event: %s", self.smelt_id, event, error_summary(exc))
             return
         if parsed is None or parsed.smelt_id != self.smelt_id:
             return
@@ -159,7 +168,7 @@ class Watch:
         self._stop_grace()
         if run is not None:
             self._reader.ask(self)
-            self._grace = asyncio.get_running_loop().call_later(END_GRACE_S, self._conclude)
+            self._grace = asyncio.get_running_loop().call_later(END_TIMEOUT_S, self._conclude)
 
     def _stop_grace(self) -> None:
         if self._grace is not None:
@@ -182,7 +191,7 @@ class Watch:
             self._tell(Disconnected())
             self._reader.hasten(self)
         elif self._polling:  # Reading may still be allowed; if not, that ends the watch.
-            self._tell(Trouble(error, live=True))
+            self._tell(ConnectionIssue(error, live=True))
             self._reader.ask(self)
         else:
             self.fail(error)

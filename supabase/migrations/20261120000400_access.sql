@@ -20,7 +20,7 @@ create function smelt.current_caller() returns smelt.caller
     $$;
 
 -- Whether the caller may see and steer a smelt: an owned one only its owner, one without an owner whoever has its id.
-create function smelt.is_allowed(p_owner uuid) returns boolean
+create function smelt.is_owner_or_service(p_owner uuid) returns boolean
     language sql stable
     set search_path = ''
     as $$ select p_owner is null or p_owner = (select auth.uid()) or (smelt.current_caller()).is_service $$;
@@ -63,13 +63,13 @@ create function smelt.check_prompt() returns trigger
         v_max constant integer := (select l.max_prompt_chars from smelt.limits as l);
     begin
         if char_length(new.content) > v_max then
-            perform smelt.refuse('invalid_request', format('A prompt has at most %s characters.', v_max));
+            perform smelt.raise_rejection('invalid_request', format('A prompt has at most %s characters.', v_max));
         end if;
         new.updated_at := now();
         return new;
     end
     $$;
-create trigger check_prompt before insert or update on public.prompts
+create trigger check_prompt before insert or update on public.smelt_prompts
     for each row execute function smelt.check_prompt();
 
 alter table public.smelts enable row level security;
@@ -77,8 +77,8 @@ alter table public.smelt_files enable row level security;
 alter table public.smelt_segments enable row level security;
 alter table public.smelt_results enable row level security;
 alter table public.smelt_batches enable row level security;
-alter table public.prompts enable row level security;
-alter table public.notifications enable row level security;
+alter table public.smelt_prompts enable row level security;
+alter table public.smelt_notifications enable row level security;
 
 create policy "owners read their smelts" on public.smelts
     for select to authenticated using (user_id = (select auth.uid()));
@@ -94,37 +94,37 @@ create policy "owners read their results" on public.smelt_results
     );
 create policy "owners read their batches" on public.smelt_batches
     for select to authenticated using (user_id = (select auth.uid()));
-create policy "owners read their prompts" on public.prompts
+create policy "owners read their prompts" on public.smelt_prompts
     for select to authenticated using (user_id = (select auth.uid()));
-create policy "owners write prompts" on public.prompts
+create policy "owners write prompts" on public.smelt_prompts
     for insert to authenticated with check (user_id = (select auth.uid()));
-create policy "owners change their prompts" on public.prompts
+create policy "owners change their prompts" on public.smelt_prompts
     for update to authenticated using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()));
-create policy "owners delete their prompts" on public.prompts
+create policy "owners delete their prompts" on public.smelt_prompts
     for delete to authenticated using (user_id = (select auth.uid()));
-create policy "owners read their notifications" on public.notifications
+create policy "owners read their notifications" on public.smelt_notifications
     for select to authenticated using (user_id = (select auth.uid()));
-create policy "owners mark their notifications" on public.notifications
+create policy "owners mark their notifications" on public.smelt_notifications
     for update to authenticated using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()));
 
 revoke all on
     public.smelts, public.smelt_files, public.smelt_segments, public.smelt_results, public.smelt_batches,
-    public.prompts, public.notifications
+    public.smelt_prompts, public.smelt_notifications
     from public, anon, authenticated, service_role;
 revoke all on all tables in schema smelt from public, anon, authenticated, service_role;
 revoke all on all sequences in schema smelt from public, anon, authenticated, service_role;
 
 grant select on
     public.smelts, public.smelt_files, public.smelt_segments, public.smelt_results, public.smelt_batches,
-    public.prompts, public.notifications
+    public.smelt_prompts, public.smelt_notifications
     to authenticated, service_role;
-grant insert (name, content), update (name, content), delete on public.prompts to authenticated;
-grant update (seen_at, read_at) on public.notifications to authenticated;
+grant insert (name, content), update (name, content), delete on public.smelt_prompts to authenticated;
+grant update (seen_at, read_at) on public.smelt_notifications to authenticated;
 
 -- The functions of `public` call those in here as their caller.
 revoke all on schema smelt from public;
 grant usage on schema smelt to anon, authenticated, service_role;
 
 revoke all on function
-    smelt.current_caller, smelt.is_allowed, smelt.current_client, smelt.allowance_for, smelt.check_prompt
+    smelt.current_caller, smelt.is_owner_or_service, smelt.current_client, smelt.allowance_for, smelt.check_prompt
     from public, anon, authenticated, service_role;

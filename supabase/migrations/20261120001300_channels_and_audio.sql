@@ -2,7 +2,7 @@
 
 -- Whether the caller may listen on a channel: that of a smelt of its own (or without an owner, whose id it has), that
 -- of a batch of its own, that of its own notifications, or that on which it follows the changes of its own rows.
-create function smelt.may_listen(p_topic text) returns boolean
+create function smelt.can_subscribe(p_topic text) returns boolean
     language plpgsql stable security definer
     set search_path = ''
     as $$
@@ -10,7 +10,7 @@ create function smelt.may_listen(p_topic text) returns boolean
         v_kind constant text := split_part(p_topic, ':', 1);
         v_id uuid;
     begin
-        if p_topic !~ '^[a-z]+:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
+        if p_topic !~ '^[a-z-]+:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
             return false;
         end if;
         v_id := split_part(p_topic, ':', 2)::uuid;
@@ -18,18 +18,18 @@ create function smelt.may_listen(p_topic text) returns boolean
             when 'smelt' then exists (
                 select from public.smelts as s where s.id = v_id and (s.user_id is null or s.user_id = auth.uid())
             )
-            when 'batch' then exists (
+            when 'smelt-batch' then exists (
                 select from public.smelt_batches as b where b.id = v_id and b.user_id = auth.uid()
             )
-            when 'notifications' then coalesce(v_id = auth.uid(), false)
-            when 'feed' then coalesce(v_id = auth.uid(), false)
+            when 'smelt-notifications' then coalesce(v_id = auth.uid(), false)
+            when 'smelt-feed' then coalesce(v_id = auth.uid(), false)
             else false
         end;
     end
     $$;
 
 -- Whether the caller may upload this object: an announced file of a smelt of its own that is not submitted yet.
-create function smelt.may_upload(p_path text) returns boolean
+create function smelt.can_upload(p_path text) returns boolean
     language sql stable security definer
     set search_path = ''
     as $$
@@ -39,12 +39,12 @@ create function smelt.may_upload(p_path text) returns boolean
             join public.smelts as s on s.id = f.smelt_id
             where f.upload_path = p_path
                 and s.submitted_at is null and s.status = 'pending' and s.audio_state = 'expected'
-                and smelt.is_allowed(s.user_id)
+                and smelt.is_owner_or_service(s.user_id)
         )
     $$;
 
 -- Whether the caller owns the smelt that an object belongs to.
-create function smelt.owns_audio(p_path text) returns boolean
+create function smelt.can_read_audio(p_path text) returns boolean
     language sql stable security definer
     set search_path = ''
     as $$
@@ -53,14 +53,14 @@ create function smelt.owns_audio(p_path text) returns boolean
         )
     $$;
 
-revoke all on function smelt.may_listen, smelt.may_upload, smelt.owns_audio
+revoke all on function smelt.can_subscribe, smelt.can_upload, smelt.can_read_audio
     from public, anon, authenticated, service_role;
-grant execute on function smelt.may_listen, smelt.may_upload, smelt.owns_audio to anon, authenticated, service_role;
+grant execute on function smelt.can_subscribe, smelt.can_upload, smelt.can_read_audio to anon, authenticated, service_role;
 
 -- Nobody but the service may send: without a policy for INSERT, progress can't be faked.
 create policy "smelt: listen on one's own channels" on realtime.messages
     for select to anon, authenticated
-    using (extension = 'broadcast' and (select smelt.may_listen((select realtime.topic()))));
+    using (extension = 'broadcast' and (select smelt.can_subscribe((select realtime.topic()))));
 
 insert into storage.buckets (id, name, public, file_size_limit)
 values ('smelt-audio', 'smelt-audio', false, 524288000)
@@ -69,7 +69,7 @@ on conflict (id) do update set public = false, file_size_limit = excluded.file_s
 -- Without a policy for UPDATE nothing is overwritten, without one for DELETE nothing vanishes under a worker.
 create policy "smelt: upload announced files" on storage.objects
     for insert to anon, authenticated
-    with check (bucket_id = 'smelt-audio' and smelt.may_upload(name));
+    with check (bucket_id = 'smelt-audio' and smelt.can_upload(name));
 create policy "smelt: owners read their audio" on storage.objects
     for select to authenticated
-    using (bucket_id = 'smelt-audio' and smelt.owns_audio(name));
+    using (bucket_id = 'smelt-audio' and smelt.can_read_audio(name));

@@ -1,8 +1,13 @@
 """The first thing that a newcomer runs, from a checkout and from an installed wheel."""
 
+import email
 import json
+import shlex
 import subprocess
 import sys
+import sysconfig
+import venv
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,34 +15,68 @@ import psutil
 import pytest
 from commands import ROOT, STANDUP_TEXT, accuracy, environment
 
+PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 SETTINGS = {"SMELT_CAPTION_LINE_CHARS": "20", "SMELT_WORD_TIMES": "true"}
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with smelt as a wheel brings it, to be put on the path."""
-    wheels, site = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("site")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", wheels, ROOT], check=True, timeout=100)
-    subprocess.run([*pip, "install", "--no-deps", "--target", site, *wheels.iterdir()], check=True, timeout=100)
-    return site
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout."""
+    folder = tmp_path_factory.mktemp("wheels")
+    subprocess.run([*PIP, "wheel", "--no-deps", "--wheel-dir", folder, ROOT], check=True, timeout=100)
+    (wheel,) = folder.iterdir()
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` folder of a virtual environment with the wheel; its dependencies are those of the tests."""
+    home = tmp_path_factory.mktemp("venv")
+    venv.create(home, symlinks=True)
+    subprocess.run([*PIP, "--python", home / "bin" / "python", "install", "--no-deps", wheel], check=True, timeout=100)
+    (site,) = home.glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    return home / "bin"
+
+
+def run(*command: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, env=environment(env), cwd=cwd, capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+def test_wheel_has_the_name_of_the_distribution_and_the_license(wheel: Path) -> None:
+    assert wheel.name.startswith("supabase_smelt-")
+    with zipfile.ZipFile(wheel) as archive:
+        info = "-".join(wheel.name.split("-")[:2]) + ".dist-info"
+        metadata = email.message_from_bytes(archive.read(f"{info}/METADATA"))
+        license_text = archive.read(f"{info}/licenses/LICENSE").decode()
+    assert (metadata["Name"], metadata["License-Expression"]) == ("supabase-smelt", "MIT")
+    assert metadata.get_all("License-File") == ["LICENSE"]
+    assert license_text == (ROOT / "LICENSE").read_text()
+    assert license_text.startswith("MIT License")
+
+
+def test_wheel_names_itself_in_the_install_command_for_extras(wheel: Path, installed: Path, tmp_path: Path) -> None:
+    program = "import smelt.distribution as d; print(d.__file__); print(d.install_command('processor,local'))"
+    module, command = run(installed / "python", "-c", program, cwd=tmp_path).stdout.splitlines()
+    assert Path(module).is_relative_to(installed.parent)
+    assert command == f"pip install '{wheel}[processor,local]'"
+    offline = ["--python", installed / "python", "install", "--no-deps", "--no-index", *shlex.split(command)[2:]]
+    done = run(*PIP, *offline, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("source", ["checkout", "wheel"])
-def test_the_demo_prints_transcript_and_action_items_and_leaves_nothing_running(
+def test_demo_prints_transcript_and_action_items_and_ends_every_process(
     source: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    path = ROOT if source == "checkout" else request.getfixturevalue("installed")
     home = str(tmp_path / "home")
-    done = subprocess.run(
-        [sys.executable, "-m", "smelt", "demo"],
-        env=environment({"PYTHONPATH": str(path), "HOME": home, **SETTINGS}),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    env = {"HOME": home, **SETTINGS}
+    if source == "checkout":
+        done = run(sys.executable, "-m", "smelt", "demo", cwd=tmp_path, PYTHONPATH=str(ROOT), **env)
+    else:
+        done = run(request.getfixturevalue("installed") / "smelt", "demo", cwd=tmp_path, **env)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     assert "[ ] Carla: finish the proposal by Thursday" in done.stdout
@@ -48,10 +87,10 @@ def test_the_demo_prints_transcript_and_action_items_and_leaves_nothing_running(
     assert max(len(line) for line in captions.splitlines() if "-->" not in line) <= 20
     for segment in json.loads((kept / "standup.json").read_text())["segments"]:
         assert "".join(word["word"] for word in segment["words"]).strip() == segment["text"]
-    assert at_home(home) == []
+    assert processes_with_home(home) == []
 
 
-def at_home(home: str) -> list[psutil.Process]:
+def processes_with_home(home: str) -> list[psutil.Process]:
     """Processes that have this home: it is handed down to every process of a stack."""
     found = []
     for process in psutil.process_iter():

@@ -14,7 +14,7 @@ import psutil
 import psycopg
 import pytest
 from commands import environment, smelt
-from processes import as_ordinary_user, assert_free, assert_gone, family, listens, open_folder, wait_for
+from processes import as_unprivileged_user, assert_ended, assert_free, is_listening, open_folder, process_tree, wait_for
 
 ANY_PORTS = ("--api-port", "0", "--db-port", "0")
 
@@ -62,21 +62,21 @@ def users(names: dict[str, str]) -> int:
         return connection.execute("select count(*) from auth.users").fetchone()[0]
 
 
-def test_start_detaches_and_stop_leaves_nothing(folder: Path) -> None:
+def test_local_start_detaches_and_stop_ends_every_process_but_keeps_data(folder: Path) -> None:
     """The stack is ready when `start` ends, stays when it has ended, and is gone when `stop` ends; its data stays."""
     names = started(folder)
     add_user(names)
-    processes = family(supervisor(folder))
+    processes = process_tree(supervisor(folder))
     assert "already running" in start(folder).stdout
 
     stopped = smelt("local", "stop", env={}, cwd=folder)
     assert (stopped.returncode, stopped.stdout) == (0, "The stack is stopped.\n")
-    assert_gone(processes)
-    assert not any(listens(int(names[url].rpartition(":")[2].split("/")[0])) for url in ("API_URL", "DB_URL"))
+    assert_ended(processes)
+    assert not any(is_listening(int(names[url].rpartition(":")[2].split("/")[0])) for url in ("API_URL", "DB_URL"))
     assert users(started(folder)) == 1
 
 
-def test_status_speaks_to_people_and_programs(folder: Path) -> None:
+def test_local_status_env_output_uses_the_names_of_supabase_status(folder: Path) -> None:
     """`-o env` has the names of `supabase status -o env`, and makes a `.env` that smelt understands."""
     names = started(folder)
     lines = smelt("local", "status", "-o", "env", env={}, cwd=folder).stdout.splitlines()
@@ -88,14 +88,14 @@ def test_status_speaks_to_people_and_programs(folder: Path) -> None:
     assert names["API_URL"] in smelt("local", "status", env={}, cwd=folder).stdout
 
 
-def test_without_a_stack_status_says_so(folder: Path) -> None:
+def test_local_status_without_a_stack_exits_3_and_names_local_start(folder: Path) -> None:
     done = smelt("local", "status", env={}, cwd=folder)
     assert done.returncode == 3
     assert "smelt local start" in done.stderr
     assert smelt("local", "stop", env={}, cwd=folder).returncode == 0
 
 
-def test_reset_makes_a_running_stack_as_new(folder: Path) -> None:
+def test_local_reset_clears_data_and_keeps_addresses_and_migrations(folder: Path) -> None:
     """Users and rows are gone, the migrations are there, the addresses stay."""
     names = started(folder)
     add_user(names)
@@ -107,48 +107,51 @@ def test_reset_makes_a_running_stack_as_new(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
-def test_in_the_foreground_it_ends_when_told_to(folder: Path, number: signal.Signals, code: int) -> None:
+def test_local_foreground_prints_logs_and_ends_on_sigterm_and_sigint(
+    folder: Path, number: signal.Signals, code: int
+) -> None:
     """Until then it shows what its processes write."""
     command = [sys.executable, "-m", "smelt", "local", "start", "--foreground", *ANY_PORTS]
     with subprocess.Popen(command, cwd=folder, env=environment({}), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         while "Ctrl-C" not in process.stdout.readline():
             assert process.poll() is None
-        processes = family(supervisor(folder))
+        processes = process_tree(supervisor(folder))
         with psycopg.connect(status(folder)["DB_URL"]) as connection, pytest.raises(psycopg.errors.UndefinedTable):
-            connection.execute("select from shown_in_the_log")
+            connection.execute('select from "shown_in_the_log\x1b[2J\x9b2J"')
         while not ((line := process.stdout.readline()).startswith("postgres ") and "shown_in_the_log" in line):
             assert process.poll() is None
         process.send_signal(number)
         assert process.wait(60) == code
-    assert_gone(processes)
+    assert r"shown_in_the_log\u001b[2J\u009b2J" in line
+    assert_ended(processes)
 
 
-def test_a_start_that_is_interrupted_leaves_nothing(folder: Path) -> None:
+def test_local_start_interrupted_by_sigint_ends_every_process(folder: Path) -> None:
     """Ctrl-C before it is ready ends what was started so far; the next start works."""
     command = [sys.executable, "-m", "smelt", "local", "start", *ANY_PORTS]
     with subprocess.Popen(command, cwd=folder, env=environment({}), stdout=subprocess.DEVNULL) as process:
         lock = folder / ".smelt" / "lock"
         wait_for(lambda: lock.exists() and lock.read_text().endswith("\n"), 20, lambda: "nothing was started")
-        processes = family(supervisor(folder))
+        processes = process_tree(supervisor(folder))
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
-    assert_gone(processes)
+    assert_ended(processes)
     assert not [process for process in psutil.process_iter(["cmdline"]) if str(folder) in str(process.info["cmdline"])]
     started(folder)
 
 
-def test_a_killed_supervisor_leaves_nothing_in_the_way(folder: Path) -> None:
+def test_local_start_after_sigkill_reuses_ports_and_data(folder: Path) -> None:
     """After SIGKILL no process is left, and the next start on the same ports finds the data."""
     names = started(folder)
     add_user(names)
-    processes = family(supervisor(folder))
+    processes = process_tree(supervisor(folder))
     processes[0].kill()
     processes[0].wait()
     ports = [names[url].rpartition(":")[2].split("/")[0] for url in ("API_URL", "DB_URL")]
     again = start(folder, "--api-port", ports[0], "--db-port", ports[1])
     assert again.returncode == 0, again.stderr
-    assert_gone(processes)
+    assert_ended(processes)
     assert users(status(folder)) == 1
     smelt("local", "stop", env={}, cwd=folder)
     for port in ports:
@@ -156,7 +159,7 @@ def test_a_killed_supervisor_leaves_nothing_in_the_way(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--api-port", "--db-port"])
-def test_a_taken_port_is_one_sentence(folder: Path, flag: str) -> None:
+def test_local_start_with_a_taken_port_prints_one_sentence(folder: Path, flag: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = start(folder, *ANY_PORTS, flag, port)
@@ -164,7 +167,7 @@ def test_a_taken_port_is_one_sentence(folder: Path, flag: str) -> None:
     assert done.stderr == f"smelt: port {port} is taken; stop what listens there, or choose another one with {flag}\n"
 
 
-def test_a_reset_to_a_project_that_can_not_be_read_throws_nothing_away(folder: Path) -> None:
+def test_local_reset_keeps_data_when_config_toml_is_invalid(folder: Path) -> None:
     data = folder / ".smelt" / "postgres"
     data.mkdir(parents=True)
     (folder / "config.toml").write_text("[api")
@@ -175,7 +178,7 @@ def test_a_reset_to_a_project_that_can_not_be_read_throws_nothing_away(folder: P
 
 
 @pytest.mark.parametrize("section", ["api", "db"])
-def test_the_ports_are_the_projects(folder: Path, section: str) -> None:
+def test_local_start_takes_ports_from_config_toml(folder: Path, section: str) -> None:
     """Of its config.toml, as with `supabase start`, unless others are named."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -195,7 +198,9 @@ def test_the_ports_are_the_projects(folder: Path, section: str) -> None:
     ],
     ids=["no npm", "no network", "wrong program"],
 )
-def test_a_missing_postgrest_is_one_sentence(folder: Path, env: dict[str, str], code: int, sentence: str) -> None:
+def test_local_start_without_postgrest_prints_one_sentence(
+    folder: Path, env: dict[str, str], code: int, sentence: str
+) -> None:
     """On a first start, with nothing in the cache yet."""
     done = start(folder, *ANY_PORTS, env={"XDG_CACHE_HOME": str(folder / "cache"), **env})
     assert done.returncode == code
@@ -203,11 +208,11 @@ def test_a_missing_postgrest_is_one_sentence(folder: Path, env: dict[str, str], 
     assert done.stderr.count("\n") == 1
 
 
-def test_an_ordinary_user_runs_it() -> None:
+def test_local_start_works_without_root_and_without_a_home() -> None:
     """Without root, without a home."""
     if os.geteuid() != 0:
         pytest.skip("all the other tests are run by an ordinary user already")
-    command = as_ordinary_user("-m", "smelt", "local")
+    command = as_unprivileged_user("-m", "smelt", "local")
     if command is None:
         pytest.skip("nobody but root can run this Python: install one where all users reach it")
     with open_folder() as home:
@@ -215,12 +220,14 @@ def test_an_ordinary_user_runs_it() -> None:
         done = _run([*command, "start", *options, *ANY_PORTS], home)
         try:
             assert done.returncode == 0, done.stderr
-            assert {process.uids().real for process in family(int((home / ".smelt" / "lock").read_text()))} == {65534}
+            assert {process.uids().real for process in process_tree(int((home / ".smelt" / "lock").read_text()))} == {
+                65534
+            }
         finally:
             assert _run([*command, "stop", *options], home).returncode == 0
 
 
-def test_root_runs_it_in_a_folder_that_is_closed_to_others(folder: Path) -> None:
+def test_local_start_as_root_works_in_a_private_folder(folder: Path) -> None:
     """Postgres runs as another user then; nobody's folders are opened for it."""
     if os.geteuid() != 0:
         pytest.skip("only root starts Postgres as another user")
@@ -229,7 +236,7 @@ def test_root_runs_it_in_a_folder_that_is_closed_to_others(folder: Path) -> None
     (closed / "inside").mkdir()
     try:
         started(closed / "inside")
-        assert {process.name(): process.uids().real != 0 for process in family(supervisor(closed / "inside"))}[
+        assert {process.name(): process.uids().real != 0 for process in process_tree(supervisor(closed / "inside"))}[
             "postgres"
         ]
         assert closed.stat().st_mode & 0o777 == 0o700

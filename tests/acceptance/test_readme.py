@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text()
 RECORDING = ROOT / "tests" / "recordings" / "action_item.m4a"
 
 # Ends once the examples have told of a smelt that came, of its changes, and of its end.
-FOLLOWER = """
+FEED_PROGRAM = """
 import asyncio, smelt
 
 said, dropped = asyncio.Queue(), set()
@@ -73,7 +73,7 @@ def run(command: list[str], folder: Path, env: dict[str, str]) -> str:
     return done.stdout
 
 
-def test_the_python_examples(working_stack: Stack, folder: Path) -> None:
+def test_readme_python_examples_run(working_stack: Stack, folder: Path) -> None:
     watching, blocking, *_ = blocks("python")
     given = names_in(working_stack)
     body = watching.replace("import smelt\n", "")
@@ -85,12 +85,12 @@ def test_the_python_examples(working_stack: Stack, folder: Path) -> None:
     assert "Lisa" in run([sys.executable, "-c", blocking_program], folder, {})
 
 
-def test_what_a_user_owns_and_is_told_is_followed(working_stack: Stack, folder: Path) -> None:
+def test_readme_feed_and_notifications_example_runs(working_stack: Stack, folder: Path) -> None:
     following = blocks("python")[2]
-    run([sys.executable, "-c", f"{names_in(working_stack)}{following}{FOLLOWER}"], folder, {})
+    run([sys.executable, "-c", f"{names_in(working_stack)}{following}{FEED_PROGRAM}"], folder, {})
 
 
-def test_users_test_their_own_code(folder: Path) -> None:
+def test_readme_testing_example_passes_under_pytest(folder: Path) -> None:
     testing = blocks("python")[3]
     (folder / "test_mine.py").write_text(f"import asyncio\n{MY_VIEW}\n{testing}")
     # By its module, whether or not this checkout is installed with its entry points.

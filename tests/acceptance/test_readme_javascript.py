@@ -14,8 +14,8 @@ from uuid import UUID
 import psycopg
 import pytest
 from commands import ROOT, environment, worker
-from hands import Hand, Job
 from proxies import FaultyProxy, faulty_proxy
+from scripted_worker import Job, ScriptedWorker
 from stacks import Stack
 from waiting import until
 
@@ -132,8 +132,8 @@ async def service(fresh_stack: Stack) -> AsyncIterator[Project]:
 
 
 @pytest.fixture
-def hand(service: Project) -> Hand:
-    return Hand(service)
+def scripted_worker(service: Project) -> ScriptedWorker:
+    return ScriptedWorker(service)
 
 
 async def emit(job: Job, first: int, last: int) -> None:
@@ -153,7 +153,7 @@ async def assert_followed_to_the_end(page: Page) -> None:
     assert page.states[-1]["results"][0]["content"] == "notes"
 
 
-async def test_a_worker_completes_the_smelt_of_the_example(fresh_stack: Stack, tmp_path: Path) -> None:
+async def test_readme_javascript_shows_the_results_of_a_worker(fresh_stack: Stack, tmp_path: Path) -> None:
     with worker(fresh_stack.env(), tmp_path / "worker.log"):
         async with example(fresh_stack.api_url, fresh_stack) as page:
             await page.end()
@@ -163,11 +163,13 @@ async def test_a_worker_completes_the_smelt_of_the_example(fresh_stack: Stack, t
     assert page.errors == []
 
 
-async def test_an_outage_loses_no_line(fresh_stack: Stack, proxy: FaultyProxy, hand: Hand, service: Project) -> None:
+async def test_outage_loses_no_line(
+    fresh_stack: Stack, proxy: FaultyProxy, scripted_worker: ScriptedWorker, service: Project
+) -> None:
     """The gateway is away until polling has failed twice, which takes five seconds, and most lines are written then."""
     async with example(proxy.url, fresh_stack) as page:
         await until(lambda: page.states)
-        job = await hand.claim(page.smelt_id)
+        job = await scripted_worker.claim(page.smelt_id)
         await until(lambda: proxy.accepted["realtime"])
         await emit(job, 0, 40)
         await until(lambda: page.lines == LINES[:40])
@@ -186,11 +188,13 @@ async def test_an_outage_loses_no_line(fresh_stack: Stack, proxy: FaultyProxy, h
         await assert_followed_to_the_end(page)
 
 
-async def test_without_realtime_polling_brings_every_line(fresh_stack: Stack, proxy: FaultyProxy, hand: Hand) -> None:
+async def test_polling_without_realtime_brings_every_line(
+    fresh_stack: Stack, proxy: FaultyProxy, scripted_worker: ScriptedWorker
+) -> None:
     proxy.refuse("realtime")
     async with example(proxy.url, fresh_stack) as page:
         await until(lambda: page.states)
-        job = await hand.claim(page.smelt_id)
+        job = await scripted_worker.claim(page.smelt_id)
         await emit(job, 0, 200)
         await until(lambda: page.lines == LINES[:200])
         await emit(job, 200, 240)
@@ -207,7 +211,9 @@ async def test_without_realtime_polling_brings_every_line(fresh_stack: Stack, pr
     ],
     ids=["create", "upload", "submit"],
 )
-async def test_a_refusal_is_thrown(given: dict[str, Any], change: str, error: str, fresh_stack: Stack) -> None:
+async def test_rejections_of_create_upload_and_submit_are_thrown(
+    given: dict[str, Any], change: str, error: str, fresh_stack: Stack
+) -> None:
     with psycopg.connect(fresh_stack.db_url, autocommit=True) as owner:
         owner.execute(change.encode())
     async with example(fresh_stack.api_url, fresh_stack, **given) as page:
@@ -215,7 +221,9 @@ async def test_a_refusal_is_thrown(given: dict[str, Any], change: str, error: st
     assert page.states == []
 
 
-async def test_a_smelt_that_is_deleted_meanwhile_is_shown_as_an_error(fresh_stack: Stack, proxy: FaultyProxy) -> None:
+async def test_get_error_of_a_deleted_smelt_is_shown_and_ends_the_example(
+    fresh_stack: Stack, proxy: FaultyProxy
+) -> None:
     proxy.refuse("realtime")
     async with example(proxy.url, fresh_stack) as page:
         await until(lambda: page.states)

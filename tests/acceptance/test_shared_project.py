@@ -17,20 +17,20 @@ TESTS = ROOT / "tests"
 # Users, visitors, uploads, batches, notifications, workers that end and that are killed, and one that is skipped.
 REPRESENTATIVE = (
     "integration/backend/test_project.py",
-    "integration/subscriber/test_creating.py",
+    "integration/subscriber/test_create.py",
     "integration/subscriber/test_batches.py",
-    "integration/processor/test_worker_queue.py",
-    "integration/processor/test_worker_announcing.py",
-    "integration/subscriber/test_tokens_expire.py::test_a_watch_ends_with_its_token_when_there_is_no_other",
+    "integration/processor/test_worker_cancel_and_outage.py",
+    "integration/processor/test_worker_outbox.py",
+    "integration/subscriber/test_token_expiry.py::test_token_expiry_without_renewal_ends_the_watch_as_unauthorized",
 )
 FAILING = """
 import httpx, psycopg
 from pathlib import Path
 from stacks import sign_up
-from bench import RECORDINGS, customer
+from worker_harness import RECORDINGS, app_client
 
 async def test_it_leaves_everything_behind(stack):
-    async with customer(stack) as visitor, customer(stack, sign_up(stack).access_token) as owner:
+    async with app_client(stack) as visitor, app_client(stack, sign_up(stack).access_token) as owner:
         for app in (visitor, visitor, visitor, owner):
             await app.create(RECORDINGS / "greeting.ogg")
         await owner.calls.create_batch("Interviews")
@@ -40,7 +40,7 @@ async def test_it_leaves_everything_behind(stack):
     assert False
 
 async def test_the_next_one_finds_the_limits_as_they_were(stack):
-    async with customer(stack) as visitor:
+    async with app_client(stack) as visitor:
         await visitor.create(RECORDINGS / "greeting.ogg")
 """
 SPOILING = """
@@ -92,7 +92,7 @@ def contents(project: Stack) -> dict[str, object]:
 
 
 @pytest.mark.timeout(420)
-def test_integration_tests_run_twice_and_leave_a_shared_project_as_it_was(project: Stack) -> None:
+def test_shared_project_is_unchanged_after_two_runs_of_integration_tests(project: Stack) -> None:
     before = contents(project)
     assert before["public.smelts"] == 1
     for _ in range(2):
@@ -102,14 +102,14 @@ def test_integration_tests_run_twice_and_leave_a_shared_project_as_it_was(projec
         assert contents(project) == before
 
 
-def test_a_failed_test_leaves_neither_rows_nor_objects_nor_limits_behind(project: Stack, tmp_path: Path) -> None:
+def test_shared_project_is_restored_after_a_failed_test(project: Stack, tmp_path: Path) -> None:
     before = contents(project)
     code, printed = run_written(project, tmp_path, FAILING)
     assert (code, "1 failed, 1 passed" in printed) == (1, True), printed
     assert contents(project) == before
 
 
-def test_a_run_that_leaves_something_behind_fails(project: Stack, tmp_path: Path) -> None:
+def test_shared_project_check_fails_a_run_that_leaves_something_behind(project: Stack, tmp_path: Path) -> None:
     code, printed = run_written(project, tmp_path, SPOILING)
     assert code == 1, printed
     assert "storage.buckets: 1 before, 2 after" in printed
@@ -126,7 +126,7 @@ def test_a_run_that_leaves_something_behind_fails(project: Stack, tmp_path: Path
         ("select pg_advisory_lock(hashtext('smelt tests'))", "is in use by another run"),
     ],
 )
-def test_a_project_in_use_is_refused_before_the_first_test(
+def test_shared_project_in_use_is_refused_before_the_first_test(
     change: str, problem: str, project: Stack, tmp_path: Path
 ) -> None:
     with psycopg.connect(project.db_url, autocommit=True) as database:
@@ -137,6 +137,6 @@ def test_a_project_in_use_is_refused_before_the_first_test(
     assert contents(project)["storage.buckets"] == 1
 
 
-def test_several_processes_are_refused_in_a_shared_project(project: Stack) -> None:
+def test_shared_project_refuses_several_processes(project: Stack) -> None:
     code, printed = run_tests(project, "-n", "2", REPRESENTATIVE[0])
     assert (code, "use -n 0" in printed) == (4, True), printed

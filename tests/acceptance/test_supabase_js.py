@@ -34,7 +34,7 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in JS.glob("*.test.mjs")))
-def test_supabase_js(script: str, env: dict[str, str]) -> None:
+def test_supabase_js_scripts_pass(script: str, env: dict[str, str]) -> None:
     done = subprocess.run(
         ["node", "--test", "--test-reporter=spec", script],
         cwd=JS,

@@ -8,7 +8,7 @@ const address = () => `${crypto.randomUUID()}@example.com`
 const claims = (session) => JSON.parse(Buffer.from(session.access_token.split('.')[1], 'base64url'))
 
 describe('auth-js', { concurrency: true }, () => {
-  test('who signs up is signed in, and may come back with the password', async () => {
+  test('sign-up returns a session, and the password signs in again', async () => {
     const email = address()
     const first = connect()
     const { user, session } = await told(first.auth.signUp({ email, password: PASSWORD, options: { data: { nick: 'x' } } }))
@@ -23,7 +23,7 @@ describe('auth-js', { concurrency: true }, () => {
     assert.equal(again.error.code, 'user_already_exists')
   })
 
-  test('a refresh token is exchanged for a new one, and a stale one for nothing', async () => {
+  test('refresh returns a new token, and an unknown token is rejected', async () => {
     const client = connect()
     await signUp(client)
     const { session: before } = await told(client.auth.getSession())
@@ -42,7 +42,7 @@ describe('auth-js', { concurrency: true }, () => {
     await until(() => client.realtime.accessTokenValue === session.access_token, 'the new token at Realtime')
   })
 
-  test('an anonymous user becomes one with an address', async () => {
+  test('anonymous user keeps the id when adding an address', async () => {
     const client = connect()
     const { user } = await told(client.auth.signInAnonymously())
     assert.equal(user.is_anonymous, true)
@@ -53,7 +53,7 @@ describe('auth-js', { concurrency: true }, () => {
     assert.equal(back.user.id, user.id)
   })
 
-  test('signing out ends the session at once', async () => {
+  test('sign-out ends the session immediately', async () => {
     const client = connect()
     await signUp(client)
     const { session } = await told(client.auth.getSession())
@@ -65,7 +65,7 @@ describe('auth-js', { concurrency: true }, () => {
     assert.equal(refreshed.error.code, 'refresh_token_not_found')
   })
 
-  test('the service key makes users and removes them, and nobody else does', async () => {
+  test('admin API creates and deletes users with the service key only', async () => {
     const { admin } = connect(process.env.SUPABASE_SERVICE_ROLE_KEY).auth
     const email = address()
     const { user } = await told(admin.createUser({ email, password: PASSWORD, email_confirm: true }))

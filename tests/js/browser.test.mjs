@@ -38,7 +38,7 @@ async function serve() {
 
 const skip = !existsSync(CHROMIUM) && 'Chromium is missing: apt-get install chromium'
 
-test('a page smelts a recording and shows what comes', { skip }, async () => {
+test('browser page uploads a recording and shows transcript and notes', { skip }, async () => {
   const server = await serve()
   const browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGUMENTS })
   try {

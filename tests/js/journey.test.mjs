@@ -41,7 +41,7 @@ async function closing(supabase, journey) {
 }
 
 describe('supabase-js', { concurrency: true }, () => {
-  test('an anonymous visitor follows a smelt to its end', async () => {
+  test('watch by an anonymous visitor reaches completion', async () => {
     const visitor = connect()
     await closing(visitor, async () => {
       const { smelt, events } = await follow(visitor)
@@ -51,7 +51,7 @@ describe('supabase-js', { concurrency: true }, () => {
     })
   })
 
-  test('a signed-in user follows a smelt to its end', async () => {
+  test('watch by a signed-in user reaches completion', async () => {
     const owner = connect()
     await signUp(owner)
     await closing(owner, async () => {
@@ -62,7 +62,7 @@ describe('supabase-js', { concurrency: true }, () => {
     })
   })
 
-  test('another signed-in user and a visitor are refused', async () => {
+  test('RLS denies another user and a visitor', async () => {
     const [owner, other, visitor] = [connect(), connect(), connect()]
     await signUp(owner)
     await signUp(other)
@@ -81,7 +81,7 @@ describe('supabase-js', { concurrency: true }, () => {
       })))
   })
 
-  test("a client's own broadcast reaches nobody", async () => {
+  test("broadcast by a client is not delivered", async () => {
     const [owner, attacker] = [connect(), connect()]
     await signUp(owner)
     const smelt = await createSmelt(owner)

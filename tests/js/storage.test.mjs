@@ -21,7 +21,7 @@ describe('storage-js', { concurrency: true }, () => {
     assert.match(gone.error.message, /not found/i)
   })
 
-  test('a bucket is what it was made', async () => {
+  test('bucket has the options of its creation', async () => {
     const found = await told(service.storage.getBucket(name))
     assert.deepEqual([found.public, found.file_size_limit, found.allowed_mime_types], [false, 10_000, ['audio/*']])
     const again = await service.storage.createBucket(name)
@@ -30,7 +30,7 @@ describe('storage-js', { concurrency: true }, () => {
     assert.ok(listed.some(({ id }) => id === name))
   })
 
-  test('an object goes in, is told about, and comes out whole', async () => {
+  test('upload, info and download return the same object', async () => {
     const path = 'in/out, 1.webm'
     const stored = await told(bucket.upload(path, BYTES, { ...AUDIO, cacheControl: '60', metadata: { n: 1 } }))
     assert.deepEqual([stored.path, stored.fullPath], [path, `${name}/${path}`])
@@ -44,7 +44,7 @@ describe('storage-js', { concurrency: true }, () => {
     assert.deepEqual(await bytesOf(new Response(streamed)), BYTES)
   })
 
-  test('what is there is replaced by an upsert alone', async () => {
+  test('upload replaces an object only as an upsert', async () => {
     const path = 'twice.webm'
     const first = await told(bucket.upload(path, BYTES, AUDIO))
     const plain = await bucket.upload(path, BYTES.slice(1), AUDIO)
@@ -56,7 +56,7 @@ describe('storage-js', { concurrency: true }, () => {
     assert.equal((await told(bucket.info(path))).size, BYTES.length - 2)
   })
 
-  test("the bucket's limits hold", async () => {
+  test("bucket limits of size and type are enforced", async () => {
     const large = await bucket.upload('large.webm', new Uint8Array(10_001), AUDIO)
     assert.deepEqual([large.error.statusCode, large.error.message], ['413', 'The object exceeded the maximum allowed size'])
     const text = await bucket.upload('a.txt', BYTES, { contentType: 'text/plain' })
@@ -64,7 +64,7 @@ describe('storage-js', { concurrency: true }, () => {
     assert.equal((await bucket.exists('large.webm')).data, false)
   })
 
-  test('a signed upload needs no key, and works once', async () => {
+  test('signed upload works once without a key', async () => {
     const { path, token } = await told(bucket.createSignedUploadUrl('signed/up.webm'))
     const nobody = connect().storage.from(name)
     await told(nobody.uploadToSignedUrl(path, token, BYTES, AUDIO))
@@ -75,7 +75,7 @@ describe('storage-js', { concurrency: true }, () => {
     assert.deepEqual(await bytesOf(await told(bucket.download(path))), BYTES)
   })
 
-  test('a signed URL opens whole and in part, until it expires', async () => {
+  test('signed URL serves ranges until it expires', async () => {
     await told(bucket.upload('signed/down.webm', BYTES, AUDIO))
     const { signedUrl } = await told(bucket.createSignedUrl('signed/down.webm', 3600))
     const part = await fetch(signedUrl, { headers: { range: 'bytes=10-19' } })
@@ -94,7 +94,7 @@ describe('storage-js', { concurrency: true }, () => {
     assert.deepEqual([refused.statusCode, refused.error], ['400', 'InvalidJWT'])
   })
 
-  test('folders are listed, and what is removed is gone', async () => {
+  test('list shows folders, and remove deletes objects', async () => {
     for (const path of ['list/a.webm', 'list/b.webm', 'list/deeper/c.webm']) await told(bucket.upload(path, BYTES, AUDIO))
     const listed = await told(bucket.list('list', { sortBy: { column: 'name', order: 'asc' } }))
     assert.deepEqual(listed.map((entry) => [entry.name, entry.id !== null]), [
@@ -109,7 +109,7 @@ describe('storage-js', { concurrency: true }, () => {
     assert.equal(missing.error.message, 'Object not found')
   })
 
-  test('row level security decides for users', async () => {
+  test('RLS applies to users', async () => {
     const user = connect()
     await signUp(user)
     await told(bucket.upload('closed.webm', BYTES, AUDIO))

@@ -36,13 +36,13 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_layers_hold(checkout: Path) -> None:
+def test_layers_pass_import_linter(checkout: Path) -> None:
     checked = lint(checkout)
     assert checked.returncode == 0, checked.stdout
 
 
 @pytest.mark.parametrize("path", PLANTED)
-def test_a_planted_violation_is_noticed(checkout: Path, path: str) -> None:
+def test_layers_violation_is_reported_by_import_linter(checkout: Path, path: str) -> None:
     spoilt = checkout / "smelt" / path
     spoilt.write_text(f"{PLANTED[path]}\n{spoilt.read_text()}")
     checked = lint(checkout)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from smelt.errors import Refused
+from smelt.errors import PermanentError
 from smelt.loop_thread import EventLoopThread
 
 
@@ -53,7 +53,7 @@ def is_interrupted(work: Callable[[], object], at: int) -> bool:
     return False
 
 
-def test_an_interrupt_leaves_nothing_that_runs_on_or_was_never_awaited() -> None:
+def test_interrupt_at_any_instruction_ends_the_coroutine() -> None:
     """Of a coroutine that was never awaited Python warns, and a warning is an error here."""
     thread = EventLoopThread()
 
@@ -69,7 +69,7 @@ def test_an_interrupt_leaves_nothing_that_runs_on_or_was_never_awaited() -> None
     thread.close()
 
 
-def test_an_interrupt_cancels_what_is_waited_for() -> None:
+def test_interrupt_cancels_the_awaited_coroutine() -> None:
     thread = EventLoopThread()
     cancelled = threading.Event()
 
@@ -86,12 +86,12 @@ def test_an_interrupt_cancels_what_is_waited_for() -> None:
     thread.close()
 
 
-def test_results_and_errors_come_through_and_a_closed_thread_refuses() -> None:
+def test_loop_thread_returns_results_and_errors_and_rejects_when_closed() -> None:
     thread = EventLoopThread()
     assert thread.run(double, 21) == 42
     with pytest.raises(ValueError, match="-1"):
         thread.run(double, -1)
     assert thread.ask(threading.current_thread).name == "smelt"
     thread.close()
-    with pytest.raises(Refused):
+    with pytest.raises(PermanentError):
         thread.run(double, 1)

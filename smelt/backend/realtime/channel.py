@@ -4,19 +4,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from smelt.backend.realtime.membership import Listener, Membership
+from smelt.backend.realtime.supervised_channel import ChannelListener, SupervisedChannel
 from smelt.errors import SmeltError
 
 OnMessage = Callable[[str, object], None]
 OnChange = Callable[[object], None]
 OnJoined = Callable[[], None]
-OnDoubt = Callable[[], None]
+OnSuspect = Callable[[], None]
 OnLeft = Callable[[Exception | None], None]
-Leave = Callable[[Membership, Listener], Awaitable[None]]
+Leave = Callable[[SupervisedChannel, ChannelListener], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Callbacks:
+class ChannelCallbacks:
     """Called on the event loop, and expected to return at once.
 
     `on_left` hears None when the channel is being joined again, and an error when it never will.
@@ -25,14 +25,14 @@ class Callbacks:
     on_message: OnMessage | None = None
     on_joined: OnJoined | None = None
     on_left: OnLeft | None = None
-    on_doubt: OnDoubt | None = None
+    on_doubt: OnSuspect | None = None
     on_change: OnChange | None = None
 
 
 class Channel:
     """A private channel that is joined, and joined again, until `leave` or until it is refused for good."""
 
-    def __init__(self, membership: Membership, callbacks: Callbacks, leave: Leave) -> None:
+    def __init__(self, membership: SupervisedChannel, callbacks: ChannelCallbacks, leave: Leave) -> None:
         self.topic = membership.topic
         self._membership = membership
         self._callbacks = callbacks

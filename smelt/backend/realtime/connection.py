@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from smelt.backend.pool import Pool
-from smelt.backend.realtime.channel import Callbacks, Channel, OnChange, OnDoubt, OnJoined, OnLeft, OnMessage
-from smelt.backend.realtime.decisions import Backoff, Pace
-from smelt.backend.realtime.membership import Listener, Membership
-from smelt.backend.realtime.posting import post
-from smelt.backend.realtime.seat import ChangesOf
+from smelt.backend.realtime.channel import Channel, ChannelCallbacks, OnChange, OnJoined, OnLeft, OnMessage, OnSuspect
+from smelt.backend.realtime.channel_join import ChangesOf
+from smelt.backend.realtime.policy import Backoff, RealtimeTimings
+from smelt.backend.realtime.rest_broadcast import broadcast_over_rest
 from smelt.backend.realtime.socket import Socket
-from smelt.backend.retrying import pause, reconnect_wait_s
+from smelt.backend.realtime.supervised_channel import ChannelListener, SupervisedChannel
+from smelt.backend.retries import pause, reconnect_wait_s
 from smelt.backend.tokens import TokenSource
-from smelt.errors import Passing, SmeltError, Unauthorized
+from smelt.errors import SmeltError, TransientError, Unauthorized
 
 logger = logging.getLogger(__name__)
 
@@ -44,21 +44,22 @@ class RealtimeConnection:
     `state` is `connected` while a socket is open, `disconnected` while dialling fails, otherwise `connecting`.
     """
 
-    def __init__(self, url: str, key: str, tokens: TokenSource, http: Pool, pace: Pace | None = None):
+    def __init__(self, url: str, key: str, tokens: TokenSource, http: Pool, pace: RealtimeTimings | None = None):
         self.state: ConnectionState = "disconnected"
         self._url = f"{url}/realtime/v1"
         self._key = key
         self._tokens = tokens
         self._http = http
-        self._pace = pace or Pace()
+        self._pace = pace or RealtimeTimings()
         self._sockets: list[Socket] = []
-        self._memberships: dict[str, Membership] = {}
-        self._away: set[Membership] = set()
+        self._memberships: dict[str, SupervisedChannel] = {}
+        self._away: set[SupervisedChannel] = set()
         self._away_since = 0.0
         self._keepers: set[asyncio.Task[None]] = set()
         self._token_keeper: asyncio.Task[None] | None = None
         self._listeners: list[StateListener] = []
         self._dialling = asyncio.Lock()
+        self._refusal: Unauthorized | None = None
         self._next_join_at = 0.0
         self._backoff = Backoff(self._pace.stable_s)
         self._reconnect_count = 0
@@ -93,7 +94,7 @@ class RealtimeConnection:
         on_message: OnMessage | None = None,
         on_joined: OnJoined | None = None,
         on_left: OnLeft | None = None,
-        on_doubt: OnDoubt | None = None,
+        on_doubt: OnSuspect | None = None,
         changes: Sequence[ChangesOf] = (),
         on_change: OnChange | None = None,
     ) -> Channel:
@@ -108,14 +109,14 @@ class RealtimeConnection:
         self._http.check()
         membership = self._memberships.get(topic)
         if membership is None or membership.error is not None:
-            membership = self._memberships[topic] = Membership(topic, self, self._pace, changes)
+            membership = self._memberships[topic] = SupervisedChannel(topic, self, self._pace, changes)
         if membership.changes != tuple(changes):
             raise ValueError(f"{topic} is joined for other changes")
-        return Channel(membership, Callbacks(on_message, on_joined, on_left, on_doubt, on_change), self._leave)
+        return Channel(membership, ChannelCallbacks(on_message, on_joined, on_left, on_doubt, on_change), self._leave)
 
     async def post(self, topic: str, event: str, payload: Mapping[str, Any]) -> None:
         """Broadcast on a private channel over REST; returns once the server has taken it."""
-        await post(self._http, self._url, topic, event, payload)
+        await broadcast_over_rest(self._http, self._url, topic, event, payload)
 
     async def close(self) -> None:
         """Leave all channels and close all sockets; whoever is cancelled meanwhile leaves it to end by itself."""
@@ -139,16 +140,19 @@ class RealtimeConnection:
         await self._pace_joins()
         if (socket := self._room_for(topic)) is not None:
             return socket
+        refusal = self._refusal
         async with self._dialling:
+            if self._refusal is not refusal:  # All channels that waited for a dial get its answer.
+                raise Unauthorized(str(self._refusal))
             return self._room_for(topic) or await self._dial()
 
-    def lost(self, membership: Membership) -> None:
+    def lost(self, membership: SupervisedChannel) -> None:
         """The membership lost its socket and is on its way to another one."""
         if not self._away:
             self._away_since = time.monotonic()
         self._away.add(membership)
 
-    def regained(self, membership: Membership) -> None:
+    def regained(self, membership: SupervisedChannel) -> None:
         """The membership is joined, for the first time or again."""
         if membership in self._away:
             self._away.remove(membership)
@@ -156,7 +160,7 @@ class RealtimeConnection:
                 away_s = time.monotonic() - self._away_since
                 logger.info("all channels are joined again after %.1f s", away_s)
 
-    def forget(self, membership: Membership) -> None:
+    def forget(self, membership: SupervisedChannel) -> None:
         """The membership is over."""
         self._away.discard(membership)
         if self._memberships.get(membership.topic) is membership:
@@ -169,7 +173,7 @@ class RealtimeConnection:
     def _room_for(self, topic: str) -> Socket | None:
         return next((socket for socket in self._sockets if socket.takes(topic)), None)
 
-    async def _leave(self, membership: Membership, listener: Listener) -> None:
+    async def _leave(self, membership: SupervisedChannel, listener: ChannelListener) -> None:
         if membership.remove(listener):
             self.forget(membership)
             await asyncio.wait([membership.end()])
@@ -182,7 +186,7 @@ class RealtimeConnection:
                 await pause(wait_s)
             try:
                 return await self._open()
-            except Passing as exc:
+            except TransientError as exc:
                 self._backoff.dial_failed()
                 self._last_error = str(exc)
                 logger.warning("%s", exc)
@@ -190,12 +194,13 @@ class RealtimeConnection:
 
     async def _open(self) -> Socket:
         self._update_state(dialling=True)
-        token = await self._tokens.current()
         try:
+            token = await self._tokens.current()
             # Each socket has its own time to go, so that they do not all move at once.
             pace = replace(self._pace, recycle_s=self._pace.recycle_s * random.uniform(0.75, 1.0))
             socket = await Socket.open(self._url, self._key, token, pace)
         except Unauthorized as exc:
+            self._refusal = exc
             self._last_error = str(exc)
             self._update_state()
             raise
@@ -220,11 +225,11 @@ class RealtimeConnection:
     def _drop(self, socket: Socket) -> None:
         self._sockets.remove(socket)
         reason = socket.lost.result()
-        if socket.seat_count:
+        if socket.channel_count:
             self._reconnect_count += 1
-            self._backoff.lost(socket.age_s)
+            self._backoff.lost(socket.age_s, token_expired=socket.token_expired)
             self._last_error = reason
-        count = socket.seat_count
+        count = socket.channel_count
         logger.info("Realtime socket with %s channels is gone after %.0f s: %s", count, socket.age_s, reason)
         self._update_state()
 

@@ -17,24 +17,25 @@ from realtime.message import SuccessSystemPayload
 from realtime.types import BroadcastPayload, RealtimeAcknowledgementStatus
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from smelt.backend.realtime.decisions import (
-    Beat,
+from smelt.backend.realtime.channel_join import CHANGES_EXTENSION, ChangesOf, ChannelJoin, JoinCallbacks, open_channel
+from smelt.backend.realtime.policy import (
     ChannelFailed,
     ClosedByServer,
-    Doubt,
-    JoinRefused,
+    CloseSocket,
+    JoinRejected,
     JoinTimedOut,
-    Pace,
-    Rest,
-    Retire,
+    MarkSuspect,
+    RealtimeTimings,
+    SendHeartbeat,
     SocketLost,
+    SocketToken,
+    Wait,
     dial_error,
     error_reason,
     may_reuse,
     next_step,
 )
-from smelt.backend.realtime.pulse import Pulse
-from smelt.backend.realtime.seat import CHANGES_EXTENSION, ChangesOf, Ears, Seat, open_channel
+from smelt.backend.realtime.socket_heartbeat import SocketHeartbeat
 from smelt.errors import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -46,21 +47,22 @@ CLOSE_S: Final = 2.0
 class Socket:
     """An open websocket with up to a hundred channels; `lost` is done when it is of no more use."""
 
-    def __init__(self, client: AsyncRealtimeClient, pace: Pace) -> None:
+    def __init__(self, client: AsyncRealtimeClient, pace: RealtimeTimings, token: SocketToken) -> None:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._token = token
         self._client = client
         # The client has no way to let go of a silent connection, and none to tell that it stopped listening.
         self._websocket = client._ws_connection
         if client._listen_task is not None:
             client._listen_task.add_done_callback(self._stopped_listening)
         self._pace = pace
-        self._seats: dict[str, Seat] = {}
+        self._seats: dict[str, ChannelJoin] = {}
         self._spent: set[str] = set()
         self._tasks: set[asyncio.Task[object]] = set()
-        self._pulse = Pulse(client, lambda error: self.retire(_close_reason(error)))
+        self._pulse = SocketHeartbeat(client, lambda error: self.retire(_close_reason(error)))
 
     @classmethod
-    async def open(cls, url: str, key: str, token: str | None, pace: Pace) -> "Socket":
+    async def open(cls, url: str, key: str, token: str | None, pace: RealtimeTimings) -> "Socket":
         """Dial once; raises `Unauthorized` when the key is refused, `Unavailable` for all else."""
         client = AsyncRealtimeClient(
             url, key, auto_reconnect=False, hb_interval=NO_BUILT_IN_HEARTBEAT_S, timeout=pace.open_timeout_s
@@ -76,10 +78,10 @@ class Socket:
         except BaseException:
             await client.close()
             raise
-        return cls(client, pace)
+        return cls(client, pace, SocketToken(is_issued=token is None))
 
     @property
-    def seat_count(self) -> int:
+    def channel_count(self) -> int:
         """How many channels are joined or joining."""
         return len(self._seats)
 
@@ -87,6 +89,11 @@ class Socket:
     def token(self) -> str | None:
         """The token that joins go out with."""
         return self._client.access_token
+
+    @property
+    def token_expired(self) -> bool:
+        """True if it was retired because the token that came with the connection expired."""
+        return self._token.is_expired
 
     @property
     def age_s(self) -> float:
@@ -98,7 +105,7 @@ class Socket:
         has_room = len(self._seats) < self._pace.channels_a_socket
         return has_room and not self.lost.done() and topic not in self._spent and topic not in self._seats
 
-    def sit_down(self, topic: str, ears: Ears, changes: Sequence[ChangesOf] = ()) -> Seat:
+    def join_channel(self, topic: str, ears: JoinCallbacks, changes: Sequence[ChangesOf] = ()) -> ChannelJoin:
         """Start to join a channel for which `takes` is true."""
         seat = open_channel(self._client, topic, ears, changes, self._pace.join_timeout_s)
         self._seats[topic] = seat
@@ -107,7 +114,7 @@ class Socket:
         self._run(self._join(seat))
         return seat
 
-    def stand_up(self, seat: Seat) -> None:
+    def leave_channel(self, seat: ChannelJoin) -> None:
         """Give a seat back, and tell the server unless it knows; the last one to leave closes the socket."""
         if self._seats.get(seat.topic) is not seat:
             return
@@ -121,7 +128,7 @@ class Socket:
         elif not self.lost.done():
             self._part_with(seat.channel, is_joined=not reusable)
 
-    async def send(self, seat: Seat, event: str, payload: dict[str, Any], timeout_s: float) -> bool:
+    async def send(self, seat: ChannelJoin, event: str, payload: dict[str, Any], timeout_s: float) -> bool:
         """Broadcast on a joined channel; true only when the server acknowledged it."""
         if not seat.is_joined or self.lost.done():
             return False
@@ -171,13 +178,13 @@ class Socket:
         try:
             while not self.lost.done():
                 match next_step(self._pulse.vitals(), time.monotonic(), self._pace):
-                    case Beat():
+                    case SendHeartbeat():
                         self._run(self._pulse.beat(self._pace.join_timeout_s))
-                    case Doubt():
+                    case MarkSuspect():
                         self._doubt()
-                    case Rest(seconds):
+                    case Wait(seconds):
                         await asyncio.wait([self.lost], timeout=seconds)
-                    case Retire(reason):
+                    case CloseSocket(reason):
                         self.retire(reason)
             return self.lost.result()
         finally:
@@ -195,23 +202,24 @@ class Socket:
         for seat in list(self._seats.values()):
             seat.doubt()
 
-    def _hear(self, seat: Seat, payload: BroadcastPayload) -> None:
+    def _hear(self, seat: ChannelJoin, payload: BroadcastPayload) -> None:
         self._pulse.feel()
         if not seat.left.done():
             seat.hear(payload)
 
-    def _hear_system(self, seat: Seat, payload: SuccessSystemPayload) -> None:
+    def _hear_system(self, seat: ChannelJoin, payload: SuccessSystemPayload) -> None:
         self._pulse.feel()
         if payload.extension == CHANGES_EXTENSION:
             seat.resume_changes()
 
-    def _seat_changed(self, seat: Seat, state: RealtimeSubscribeStates, error: Exception | None) -> None:
+    def _seat_changed(self, seat: ChannelJoin, state: RealtimeSubscribeStates, error: Exception | None) -> None:
         seat.channel.rejoin_timer.reset()  # Whether and where to rejoin is decided elsewhere.
         if state is RealtimeSubscribeStates.TIMED_OUT:
             seat.end(JoinTimedOut())
             return
         self._pulse.feel()
         if state is RealtimeSubscribeStates.SUBSCRIBED:
+            self._token.accept()
             seat.accept(self._pace.join_timeout_s)
         elif state is RealtimeSubscribeStates.CLOSED:
             seat.end(ClosedByServer())
@@ -219,7 +227,12 @@ class Socket:
             seat.end(SocketLost(_close_reason(error)))
         else:
             reason = error_reason(str(error))
-            seat.end(ChannelFailed(reason) if seat.accepted else JoinRefused(reason))
+            self._refused(seat, ChannelFailed(reason) if seat.accepted else JoinRejected(reason))
+
+    def _refused(self, seat: ChannelJoin, left: ChannelFailed | JoinRejected) -> None:
+        if self._token.refuse(left):
+            self.retire(left.reason)
+        seat.end(left)
 
     def _part_with(self, channel: AsyncRealtimeChannel, *, is_joined: bool) -> None:
         # The client forgets a channel that the server closed; an answer to its leaving would reach nobody.
@@ -231,7 +244,7 @@ class Socket:
             del self._client.channels[channel.topic]
             channel.join_push.destroy()
 
-    async def _join(self, seat: Seat) -> None:
+    async def _join(self, seat: ChannelJoin) -> None:
         if not self.lost.done():  # Subscribing on a broken client would make it dial again.
             await seat.channel.subscribe(lambda state, error: self._seat_changed(seat, state, error))
 

@@ -5,37 +5,37 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
-from smelt.cli.checks.finding import Finding
+from smelt.cli.checks.result import CheckResult
 
 if TYPE_CHECKING:
-    from smelt.processor.faults import SynthesisPassing, SynthesisRefused
+    from smelt.processor.errors import SynthesisPermanentError, SynthesisTransientError
     from smelt.processor.synthesis.llm.endpoint import Endpoint, EndpointOptions
 
 _CHECK: Final = "synthesis"
 _QUESTION: Final = "Answer with the word yes."
 # A server of one's own may have to load the model first.
-ANSWER_WITHIN_S: Final = 60.0
-_NAMES_WITHIN_S: Final = 5.0
-_MOST_NAMES: Final = 10
+RESPONSE_TIMEOUT_S: Final = 60.0
+_NAMES_TIMEOUT_S: Final = 5.0
+_MAX_NAMES: Final = 10
 
 
-async def language_model_finding(options: "EndpointOptions") -> Finding:
+async def check_language_model(options: "EndpointOptions") -> CheckResult:
     """Ask for a word; a list of models would neither prove the key nor the quota nor that the model can be had."""
-    from smelt.processor.faults import SynthesisPassing, SynthesisRefused
+    from smelt.processor.errors import SynthesisPermanentError, SynthesisTransientError
     from smelt.processor.synthesis.llm.endpoint import Endpoint
 
     endpoint, began_s = Endpoint(options), time.monotonic()
     try:
-        async with asyncio.timeout(ANSWER_WITHIN_S):
+        async with asyncio.timeout(RESPONSE_TIMEOUT_S):
             await _first_word(endpoint)
     except TimeoutError:
-        seen = f"{_named(options)} did not begin to answer within {ANSWER_WITHIN_S:.0f} s"
-        return Finding(_CHECK, "warn", seen, "look whether it is still being loaded, and run the doctor again")
-    except (SynthesisRefused, SynthesisPassing) as fault:
+        seen = f"{_named(options)} did not begin to answer within {RESPONSE_TIMEOUT_S:.0f} s"
+        return CheckResult(_CHECK, "warn", seen, "look whether it is still being loaded, and run the doctor again")
+    except (SynthesisPermanentError, SynthesisTransientError) as fault:
         return await _diagnosis(fault, options, endpoint)
     finally:
         await endpoint.aclose()
-    return Finding(_CHECK, "ok", f"{_named(options)} begins to answer in {time.monotonic() - began_s:.1f} s")
+    return CheckResult(_CHECK, "ok", f"{_named(options)} begins to answer in {time.monotonic() - began_s:.1f} s")
 
 
 async def _first_word(endpoint: "Endpoint") -> None:
@@ -47,8 +47,8 @@ async def _first_word(endpoint: "Endpoint") -> None:
 
 
 async def _diagnosis(
-    fault: "SynthesisRefused | SynthesisPassing", options: "EndpointOptions", endpoint: "Endpoint"
-) -> Finding:
+    fault: "SynthesisPermanentError | SynthesisTransientError", options: "EndpointOptions", endpoint: "Endpoint"
+) -> CheckResult:
     seen = f"{_named(options)}: {fault}"
     match fault.code:
         case "api_key_invalid":
@@ -57,23 +57,23 @@ async def _diagnosis(
             advice = "the key has nothing left to spend: look at the plan and the billing of its account"
         case "api_rate_limited":
             advice = "too many requests for this key: smelts wait as long as the endpoint asks for, or get it more"
-            return Finding(_CHECK, "warn", seen, advice)
+            return CheckResult(_CHECK, "warn", seen, advice)
         case "connection_lost":
             advice = "look whether its server runs, and at SMELT_LLM_BASE_URL, which mostly ends in /v1"
         case _:
             advice = f"look at SMELT_LLM_MODEL{await _offered(endpoint)}, and at SMELT_LLM_BASE_URL"
-    return Finding(_CHECK, "fail", seen, advice)
+    return CheckResult(_CHECK, "fail", seen, advice)
 
 
 async def _offered(endpoint: "Endpoint") -> str:
-    from smelt.processor.faults import SynthesisPassing, SynthesisRefused
+    from smelt.processor.errors import SynthesisPermanentError, SynthesisTransientError
 
     try:
-        async with asyncio.timeout(_NAMES_WITHIN_S):
+        async with asyncio.timeout(_NAMES_TIMEOUT_S):
             names = await endpoint.model_names()
-    except (TimeoutError, SynthesisRefused, SynthesisPassing):
+    except (TimeoutError, SynthesisPermanentError, SynthesisTransientError):
         return ""
-    return f" (there is {', '.join(names[:_MOST_NAMES])}{', ...' if len(names) > _MOST_NAMES else ''})" if names else ""
+    return f" (there is {', '.join(names[:_MAX_NAMES])}{', ...' if len(names) > _MAX_NAMES else ''})" if names else ""
 
 
 def _named(options: "EndpointOptions") -> str:

@@ -6,7 +6,7 @@ from typing import Final
 from uuid import uuid4
 
 from smelt.backend.project import Project
-from smelt.cli.checks.finding import Finding, found
+from smelt.cli.checks.result import CheckResult, run_check
 from smelt.contract.channels import WORKERS_CHANNEL, notifications_channel, smelt_channel
 from smelt.errors import Unauthorized, Unavailable
 
@@ -15,66 +15,66 @@ _REALTIME: Final = "look at the Realtime settings and logs of the project"
 _JOIN_TIMEOUT_S: Final = 10.0
 
 
-async def visitor_findings(project: Project) -> AsyncIterator[Finding]:
+async def check_visitor_policies(project: Project) -> AsyncIterator[CheckResult]:
     """Try, with the key that every app has, what no app may do."""
     # Realtime takes its time to refuse.
-    joining = asyncio.create_task(found("foreign channel", _foreign_channel(project), _POLICIES))
-    yield await found("forbidden broadcast", _forbidden_broadcast(project), _POLICIES)
-    yield await found("foreign rows", _foreign_rows(project), _POLICIES)
+    joining = asyncio.create_task(run_check("foreign channel", _foreign_channel(project), _POLICIES))
+    yield await run_check("forbidden broadcast", _forbidden_broadcast(project), _POLICIES)
+    yield await run_check("foreign rows", _foreign_rows(project), _POLICIES)
     yield await joining
 
 
-async def worker_findings(project: Project) -> AsyncIterator[Finding]:
+async def check_worker_policies(project: Project) -> AsyncIterator[CheckResult]:
     """Try what a worker has to be able to do."""
-    yield await found("broadcast", _broadcast(project), _REALTIME)
-    yield await found("wake-up channel", _workers_channel(project), _REALTIME)
+    yield await run_check("broadcast", _broadcast(project), _REALTIME)
+    yield await run_check("wake-up channel", _workers_channel(project), _REALTIME)
 
 
-async def _forbidden_broadcast(project: Project) -> Finding:
+async def _forbidden_broadcast(project: Project) -> CheckResult:
     check = "forbidden broadcast"
     try:
         await project.realtime.post(smelt_channel(str(uuid4())), "progress", {})
     except Unauthorized:
-        return Finding(check, "ok", "an app can't broadcast on the channel of a smelt")
+        return CheckResult(check, "ok", "an app can't broadcast on the channel of a smelt")
     advice = "drop the policies for INSERT on realtime.messages that let anon in: anybody can fake progress"
-    return Finding(check, "fail", "an app can broadcast on the channel of a smelt", advice)
+    return CheckResult(check, "fail", "an app can broadcast on the channel of a smelt", advice)
 
 
-async def _foreign_channel(project: Project) -> Finding:
+async def _foreign_channel(project: Project) -> CheckResult:
     check = "foreign channel"
     channel = await project.realtime.join(notifications_channel(str(uuid4())))
     try:
         if await channel.wait_joined(_JOIN_TIMEOUT_S):
             advice = "drop the policies for SELECT on realtime.messages that let anon in: anybody can listen"
-            return Finding(check, "fail", "an app can join somebody else's private channel", advice)
+            return CheckResult(check, "fail", "an app can join somebody else's private channel", advice)
         if isinstance(channel.error, Unauthorized):
-            return Finding(check, "ok", "an app can't join somebody else's private channel")
+            return CheckResult(check, "ok", "an app can't join somebody else's private channel")
         raise Unavailable(f"Realtime did not answer within {_JOIN_TIMEOUT_S:.0f} s")
     finally:
         await channel.leave()
 
 
-async def _foreign_rows(project: Project) -> Finding:
+async def _foreign_rows(project: Project) -> CheckResult:
     check = "foreign rows"
     try:
         await project.rpc.row("smelts", uuid4())
     except Unauthorized:
-        return Finding(check, "ok", "without signing in, no table of smelts can be read")
+        return CheckResult(check, "ok", "without signing in, no table of smelts can be read")
     advice = "revoke all on public.smelts from anon; visitors read their smelts through get_smelt"
-    return Finding(check, "fail", "without signing in, the table of smelts can be read", advice)
+    return CheckResult(check, "fail", "without signing in, the table of smelts can be read", advice)
 
 
-async def _broadcast(project: Project) -> Finding:
+async def _broadcast(project: Project) -> CheckResult:
     await project.realtime.post(smelt_channel(str(uuid4())), "progress", {})
-    return Finding("broadcast", "ok", "a worker can broadcast on the channel of a smelt")
+    return CheckResult("broadcast", "ok", "a worker can broadcast on the channel of a smelt")
 
 
-async def _workers_channel(project: Project) -> Finding:
+async def _workers_channel(project: Project) -> CheckResult:
     check = "wake-up channel"
     channel = await project.realtime.join(WORKERS_CHANNEL)
     try:
         if await channel.wait_joined(_JOIN_TIMEOUT_S):
-            return Finding(check, "ok", "a worker hears of new work at once")
+            return CheckResult(check, "ok", "a worker hears of new work at once")
         raise channel.error or Unavailable(f"Realtime did not answer within {_JOIN_TIMEOUT_S:.0f} s")
     finally:
         await channel.leave()

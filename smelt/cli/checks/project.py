@@ -10,16 +10,16 @@ import httpx
 from pydantic import ValidationError
 
 from smelt.backend.auth import ProjectAuth
-from smelt.backend.client_calls import ClientCalls
+from smelt.backend.client_rpc import ClientRpc
 from smelt.backend.project import Project
 from smelt.backend.tokens import TokenSource
-from smelt.backend.worker_calls import Health, WorkerCalls
-from smelt.cli.checks.finding import Finding, found
-from smelt.cli.checks.policies import visitor_findings, worker_findings
-from smelt.cli.shipped import migration_files, version_of
+from smelt.backend.worker_rpc import Health, WorkerRpc
+from smelt.cli.bundled_migrations import migration_files, version_of
+from smelt.cli.checks.policies import check_visitor_policies, check_worker_policies
+from smelt.cli.checks.result import CheckResult, run_check
 from smelt.contract.channels import AUDIO_BUCKET
 from smelt.contract.events import Model
-from smelt.errors import RequestRefused, SmeltError, Unauthorized, Unavailable
+from smelt.errors import RequestRejected, SmeltError, Unauthorized, Unavailable
 
 _PUSH: Final = "`smelt init DIR` adds the migrations to your Supabase project, `supabase db push` applies them"
 _KEYS: Final = "copy it anew from the project's API keys, or from `supabase status -o env`"
@@ -27,7 +27,7 @@ _KEYS: Final = "copy it anew from the project's API keys, or from `supabase stat
 _NO_FUNCTION: Final = "PGRST202"
 _TIMEOUT_S: Final = 10.0
 _SKEW_S: Final = 30.0
-_OWED_TOO_LONG_S: Final = 60.0
+_MAX_OUTBOX_AGE_S: Final = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class _Bucket(Model):
     file_size_limit: int | None = None
 
 
-async def project_findings(access: Access) -> AsyncIterator[Finding]:
+async def check_project(access: Access) -> AsyncIterator[CheckResult]:
     """Look at a project from outside in; what can't be seen for an earlier finding is left out."""
     reached = await _reach(access)
     yield reached
@@ -60,7 +60,7 @@ async def project_findings(access: Access) -> AsyncIterator[Finding]:
             yield finding
 
 
-async def _reach(access: Access) -> Finding:
+async def _reach(access: Access) -> CheckResult:
     check, began_s = "project", time.monotonic()
     try:
         async with httpx.AsyncClient(timeout=_TIMEOUT_S) as http:
@@ -68,82 +68,86 @@ async def _reach(access: Access) -> Finding:
             response = await http.get(f"{access.url}/auth/v1/health", headers={"apikey": key})
     except (httpx.TransportError, httpx.InvalidURL) as exc:
         advice = "check SUPABASE_URL and the network; `smelt local start` starts a project on this machine"
-        return Finding(check, "fail", f"{access.url} does not answer ({exc})", advice, unreachable=True)
+        return CheckResult(check, "fail", f"{access.url} does not answer ({exc})", advice, unreachable=True)
     if response.is_server_error:
         advice = "it may be paused or starting: look at its dashboard, or at `smelt local status`"
-        return Finding(check, "fail", f"{access.url} answers HTTP {response.status_code}", advice, unreachable=True)
+        return CheckResult(check, "fail", f"{access.url} answers HTTP {response.status_code}", advice, unreachable=True)
     if response.status_code == httpx.codes.NOT_FOUND:
-        return Finding(check, "fail", f"{access.url} is no Supabase project", "check SUPABASE_URL: no path behind it")
-    return Finding(check, "ok", f"{access.url} answers in {1000 * (time.monotonic() - began_s):.0f} ms")
+        return CheckResult(
+            check, "fail", f"{access.url} is no Supabase project", "check SUPABASE_URL: no path behind it"
+        )
+    return CheckResult(check, "ok", f"{access.url} answers in {1000 * (time.monotonic() - began_s):.0f} ms")
 
 
-async def _as_worker(url: str, key: str) -> AsyncIterator[Finding]:
+async def _as_worker(url: str, key: str) -> AsyncIterator[CheckResult]:
     async with Project(url, key, timeout_s=_TIMEOUT_S) as project:
         began = datetime.now(UTC)
         try:
-            health = await WorkerCalls(project.rpc).get_health()
-        except RequestRefused as exc:
-            yield Finding("service key", "ok", "is accepted")
+            health = await WorkerRpc(project.rpc).get_health()
+        except RequestRejected as exc:
+            yield CheckResult("service key", "ok", "is accepted")
             yield _unmigrated(exc)
             return
         except SmeltError as exc:
             yield _refused_key("service key", "SUPABASE_SERVICE_ROLE_KEY", exc)
             return
         ended = datetime.now(UTC)
-        yield Finding("service key", "ok", "is accepted and may do a worker's work")
-        yield migrations_finding(health)
-        yield clock_finding(health, began, ended)
-        yield queue_finding(health)
-        yield await found("bucket", _bucket(url, key, health), _PUSH)
-        async for finding in worker_findings(project):
+        yield CheckResult("service key", "ok", "is accepted and may do a worker's work")
+        yield check_migrations(health)
+        yield check_clock(health, began, ended)
+        yield check_queue(health)
+        yield await run_check("bucket", _bucket(url, key, health), _PUSH)
+        async for finding in check_worker_policies(project):
             yield finding
 
 
-async def _as_visitor(url: str, key: str, *, migrated: bool) -> AsyncIterator[Finding]:
+async def _as_visitor(url: str, key: str, *, migrated: bool) -> AsyncIterator[CheckResult]:
     async with Project(url, key, timeout_s=_TIMEOUT_S) as project:
         try:
-            await ClientCalls(project.rpc).get_smelts([])
-        except RequestRefused as exc:
-            yield Finding("anon key", "ok", "is accepted")
+            await ClientRpc(project.rpc).get_smelts([])
+        except RequestRejected as exc:
+            yield CheckResult("anon key", "ok", "is accepted")
             if migrated or exc.code != _NO_FUNCTION:
-                yield Finding("functions", "fail", f"an app can't call get_smelts: {exc}", _PUSH)
+                yield CheckResult("functions", "fail", f"an app can't call get_smelts: {exc}", _PUSH)
             return
         except SmeltError as exc:
             yield _refused_key("anon key", "SUPABASE_ANON_KEY", exc)
             return
         yield await _powers_of_anon(project)
-        async for finding in visitor_findings(project):
+        async for finding in check_visitor_policies(project):
             yield finding
 
 
-async def _powers_of_anon(project: Project) -> Finding:
+async def _powers_of_anon(project: Project) -> CheckResult:
     try:
-        await WorkerCalls(project.rpc).get_health()
+        await WorkerRpc(project.rpc).get_health()
     except Unauthorized:
-        return Finding("anon key", "ok", "is accepted, and may not do a worker's work")
+        return CheckResult("anon key", "ok", "is accepted, and may not do a worker's work")
     except SmeltError as exc:
-        return Finding("anon key", "warn", f"is accepted; what it may do is not seen: {exc}", "run the doctor again")
+        return CheckResult(
+            "anon key", "warn", f"is accepted; what it may do is not seen: {exc}", "run the doctor again"
+        )
     advice = "put the anon or publishable key into SUPABASE_ANON_KEY, and replace the other one if apps have it"
-    return Finding("anon key", "fail", "it is the service role's key, which may do everything", advice)
+    return CheckResult("anon key", "fail", "it is the service role's key, which may do everything", advice)
 
 
-def _refused_key(check: str, variable: str, error: SmeltError) -> Finding:
+def _refused_key(check: str, variable: str, error: SmeltError) -> CheckResult:
     if isinstance(error, Unavailable):
-        return Finding(check, "fail", str(error), "try again; look at the project's logs", unreachable=True)
-    return Finding(check, "fail", f"{variable} is not accepted: {error}", _KEYS)
+        return CheckResult(check, "fail", str(error), "try again; look at the project's logs", unreachable=True)
+    return CheckResult(check, "fail", f"{variable} is not accepted: {error}", _KEYS)
 
 
-def _unmigrated(error: RequestRefused) -> Finding:
+def _unmigrated(error: RequestRejected) -> CheckResult:
     if error.code == _NO_FUNCTION:
-        return Finding("migrations", "fail", "the project lacks smelt's functions, or the newest of them", _PUSH)
-    return Finding("migrations", "fail", f"get_health answers: {error}", _PUSH)
+        return CheckResult("migrations", "fail", "the project lacks smelt's functions, or the newest of them", _PUSH)
+    return CheckResult("migrations", "fail", f"get_health answers: {error}", _PUSH)
 
 
-def migrations_finding(health: Health) -> Finding:
+def check_migrations(health: Health) -> CheckResult:
     """Compare the project's history of migrations with what this smelt brings along."""
     ours = [version_of(path) for path in migration_files()]
     if health.migrations is None:
-        return Finding(
+        return CheckResult(
             "migrations",
             "warn",
             "the project keeps no history of migrations, so that their versions can't be told",
@@ -151,35 +155,35 @@ def migrations_finding(health: Health) -> Finding:
         )
     missing = [version for version in ours if version not in health.migrations]
     if missing:
-        return Finding("migrations", "fail", f"{len(missing)} are missing, the first is {missing[0]}", _PUSH)
-    return Finding("migrations", "ok", f"all {len(ours)} are applied, up to {ours[-1]}")
+        return CheckResult("migrations", "fail", f"{len(missing)} are missing, the first is {missing[0]}", _PUSH)
+    return CheckResult("migrations", "ok", f"all {len(ours)} are applied, up to {ours[-1]}")
 
 
-def clock_finding(health: Health, began: datetime, ended: datetime) -> Finding:
+def check_clock(health: Health, began: datetime, ended: datetime) -> CheckResult:
     """Compare this machine's clock with the database's, which was read between the two times."""
     uncertain_s = (ended - began).total_seconds() / 2
     skew_s = (health.now - began).total_seconds() - uncertain_s
     seen = f"this machine is {abs(skew_s):.1f} s {'behind' if skew_s > 0 else 'ahead of'} the database"
     if abs(skew_s) - uncertain_s > _SKEW_S:
         advice = "set this machine's clock (NTP): leases go by the database's, but tokens of users seem expired or not"
-        return Finding("clock", "warn", seen, advice)
-    return Finding("clock", "ok", seen)
+        return CheckResult("clock", "warn", seen, advice)
+    return CheckResult("clock", "ok", seen)
 
 
-def queue_finding(health: Health) -> Finding:
+def check_queue(health: Health) -> CheckResult:
     """Look for what nobody takes care of."""
     seen = f"{health.waiting} waiting, {health.running} under way, {health.workers} workers seen within a minute"
     if health.waiting and not health.workers:
-        return Finding(
+        return CheckResult(
             "queue", "warn", f"{seen}; the first waits for {health.oldest_waiting_s:.0f} s", "`smelt worker`"
         )
-    if health.oldest_owed_s > _OWED_TOO_LONG_S:
+    if health.oldest_outbox_s > _MAX_OUTBOX_AGE_S:
         advice = "look for `not acknowledged` in the logs of the workers, and at the Realtime limits of your plan"
-        return Finding("queue", "warn", f"{seen}; a broadcast is owed for {health.oldest_owed_s:.0f} s", advice)
-    return Finding("queue", "ok", seen)
+        return CheckResult("queue", "warn", f"{seen}; a broadcast is owed for {health.oldest_outbox_s:.0f} s", advice)
+    return CheckResult("queue", "ok", seen)
 
 
-async def _bucket(url: str, key: str, health: Health) -> Finding:
+async def _bucket(url: str, key: str, health: Health) -> CheckResult:
     check = "bucket"
     try:
         async with httpx.AsyncClient(auth=ProjectAuth(key, TokenSource(key)), timeout=_TIMEOUT_S) as http:
@@ -188,11 +192,11 @@ async def _bucket(url: str, key: str, health: Health) -> Finding:
     except httpx.TransportError as exc:
         raise Unavailable(f"Storage does not answer: {type(exc).__name__}") from exc
     except ValidationError:
-        return Finding(check, "fail", f"there is no bucket {AUDIO_BUCKET} (HTTP {response.status_code})", _PUSH)
+        return CheckResult(check, "fail", f"there is no bucket {AUDIO_BUCKET} (HTTP {response.status_code})", _PUSH)
     if bucket.public:
         advice = "make it private in the dashboard: every recording in it can be had by its path"
-        return Finding(check, "fail", f"{AUDIO_BUCKET} is public", advice)
+        return CheckResult(check, "fail", f"{AUDIO_BUCKET} is public", advice)
     if bucket.file_size_limit is not None and bucket.file_size_limit < health.max_file_bytes:
         seen = f"{AUDIO_BUCKET} takes {bucket.file_size_limit} bytes a file, smelt.limits allow {health.max_file_bytes}"
-        return Finding(check, "warn", seen, "make the two the same: raise the bucket's, or lower max_file_bytes")
-    return Finding(check, "ok", f"{AUDIO_BUCKET} is there, and private")
+        return CheckResult(check, "warn", seen, "make the two the same: raise the bucket's, or lower max_file_bytes")
+    return CheckResult(check, "ok", f"{AUDIO_BUCKET} is there, and private")

@@ -8,7 +8,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json
 from smelt.contract import vocabulary
 from smelt.contract.batches import Batch, BatchEvent
 from smelt.contract.events import EVENT_MODELS
-from smelt.contract.rows import FileRow, Notification, SmeltRow
+from smelt.contract.rows import FileRow, Notification, SmeltRow, SmeltsDeleted
 from smelt.contract.state import Created, Snapshot, Unchanged
 
 Schema = dict[str, Any]
@@ -20,6 +20,7 @@ CHANNELS: Final[dict[str, dict[str, type[BaseModel]]]] = {
     "SmeltEvents": {**EVENT_MODELS},
     "BatchEvents": {"progress": BatchEvent},
     "NotificationEvents": {"new_notification": Notification},
+    "FeedEvents": {"smelts_deleted": SmeltsDeleted},
 }
 """The events of each kind of channel by their names."""
 
@@ -31,7 +32,7 @@ VOCABULARY: Final = {
     "Outcome": vocabulary.Outcome,
     "PromptName": vocabulary.PromptName,
     "ErrorCode": vocabulary.ErrorCode,
-    "RefusalCode": vocabulary.RefusalCode,
+    "RejectionCode": vocabulary.RejectionCode,
 }
 
 _MODE: Final[JsonSchemaMode] = "validation"

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from smelt.local.auth import passwords, refusal
+from smelt.local.auth import errors, passwords
 from smelt.local.auth.bearer import find_caller, read_bearer
 from smelt.local.auth.emails import normalize_email
-from smelt.local.auth.refusal import AuthRefusal
+from smelt.local.auth.errors import AuthError
 from smelt.local.auth.requests import UserChange, read_body
 from smelt.local.auth.sessions import Scope, Sessions
-from smelt.local.auth.signing_in import EMAIL_METADATA
+from smelt.local.auth.sign_in import EMAIL_METADATA
 from smelt.local.auth.store import AuthStore, AuthTransaction
 from smelt.local.auth.users import User, merge
 from smelt.local.keys import Keys
@@ -20,7 +20,7 @@ from smelt.local.migrations import AuthRules
 
 
 @dataclass(frozen=True)
-class Account:
+class AccountRoutes:
     """The endpoints that show and change the caller's user, and end sessions."""
 
     store: AuthStore
@@ -40,7 +40,7 @@ class Account:
         claims = read_bearer(request, self.keys)
         body = await read_body(request, UserChange)
         if body.phone:
-            raise AuthRefusal(400, "phone_provider_disabled", "Phone signups are disabled")
+            raise AuthError(400, "phone_provider_disabled", "Phone signups are disabled")
         async with self.store.transaction() as transaction:
             user, session = await find_caller(transaction, claims)
         values = await self._changes(user, body)
@@ -84,13 +84,13 @@ class Account:
         if body.password is not None:
             passwords.check_password(body.password, self.rules.password_min_characters)
         if body.app_metadata is not None:
-            raise AuthRefusal(403, "not_admin", "Updating app_metadata requires admin privileges")
+            raise AuthError(403, "not_admin", "Updating app_metadata requires admin privileges")
         if body.password is not None and not email:
             message = "Updating password of an anonymous user without an email or phone is not allowed"
-            raise refusal.validation_failed(message, 422)
+            raise errors.validation_failed(message, 422)
         if email != user.email and not user.is_anonymous:
             # Whoever has an address confirms another one from a mail, whatever the project sets.
-            raise refusal.not_served("Confirming a new address by mail")
+            raise errors.not_served("Confirming a new address by mail")
 
 
 async def show_user(transaction: AuthTransaction, user: User) -> Response:
@@ -102,7 +102,7 @@ async def show_user(transaction: AuthTransaction, user: User) -> Response:
 async def _new_password(user: User, password: str) -> str:
     if await passwords.matches(password, user.encrypted_password):
         message = "New password should be different from the old password."
-        raise AuthRefusal(422, "same_password", message)
+        raise AuthError(422, "same_password", message)
     return await passwords.hash_password(password)
 
 
@@ -111,4 +111,4 @@ def _scope(value: str) -> Scope:
         case "global" | "local" | "others":
             return value
         case _:
-            raise refusal.validation_failed(f'Unsupported logout scope "{value}"')
+            raise errors.validation_failed(f'Unsupported logout scope "{value}"')

@@ -10,12 +10,12 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from smelt.local.auth import passwords, refusal
+from smelt.local.auth import errors, passwords
 from smelt.local.auth.account import show_user
 from smelt.local.auth.bearer import require_admin
 from smelt.local.auth.emails import normalize_email
 from smelt.local.auth.requests import AdminUser, UserDeletion, read_body
-from smelt.local.auth.signing_in import EMAIL_METADATA
+from smelt.local.auth.sign_in import EMAIL_METADATA
 from smelt.local.auth.store import AuthStore
 from smelt.local.auth.users import merge
 from smelt.local.keys import Keys
@@ -41,7 +41,7 @@ class Admin:
         require_admin(request, self.keys)
         body = await read_body(request, AdminUser)
         if not body.email and not body.phone:
-            raise refusal.validation_failed("Cannot create a user without either an email or phone")
+            raise errors.validation_failed("Cannot create a user without either an email or phone")
         # On the platform, too, the service key may give a new user a short password; a change is held to the rule.
         passwords.check_length(body.password or "")
         app_metadata: Mapping[str, Any] = EMAIL_METADATA if body.email else {}
@@ -71,7 +71,7 @@ class Admin:
         async with self.store.transaction() as transaction:
             user = await transaction.user(user_id)
             if user is None:
-                raise refusal.user_not_found()
+                raise errors.user_not_found()
             return await show_user(transaction, user)
 
     async def change(self, request: Request) -> Response:
@@ -83,7 +83,7 @@ class Admin:
         async with self.store.transaction() as transaction:
             user = await transaction.user(user_id)
             if user is None:
-                raise refusal.user_not_found()
+                raise errors.user_not_found()
             values = await _columns(body, user.raw_app_meta_data, user.raw_user_meta_data)
             if values:
                 user = await transaction.update_user(user.id, **values)
@@ -95,10 +95,10 @@ class Admin:
         user_id = _user_id(request)
         has_body = request.headers.get("content-length", "0") != "0"
         if has_body and (await read_body(request, UserDeletion)).should_soft_delete:
-            raise refusal.not_served("Deleting a user softly")
+            raise errors.not_served("Deleting a user softly")
         async with self.store.transaction() as transaction:
             if not await transaction.delete_user(user_id):
-                raise refusal.user_not_found()
+                raise errors.user_not_found()
         return JSONResponse({})
 
 
@@ -135,7 +135,7 @@ def parse_ban(duration: str, now: datetime) -> datetime | None:
         return None
     parts = _DURATION_PART.findall(duration)
     if not parts or "".join(number + unit for number, unit in parts) != duration:
-        raise refusal.validation_failed(f"invalid format for ban duration: {duration}")
+        raise errors.validation_failed(f"invalid format for ban duration: {duration}")
     return now + sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta())
 
 
@@ -143,13 +143,13 @@ def _user_id(request: Request) -> UUID:
     try:
         return UUID(request.path_params["user_id"])
     except ValueError:
-        raise refusal.validation_failed("user_id must be an UUID", 404) from None
+        raise errors.validation_failed("user_id must be an UUID", 404) from None
 
 
 def _positive(request: Request, name: str, default: int) -> int:
     value = request.query_params.get(name) or str(default)
     if not (value.isascii() and value.isdigit()):
-        raise refusal.validation_failed(f"Bad Pagination Parameters: {name} must be a number")
+        raise errors.validation_failed(f"Bad Pagination Parameters: {name} must be a number")
     return max(1, int(value))
 
 

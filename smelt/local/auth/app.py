@@ -11,12 +11,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from smelt.local.auth import refusal
-from smelt.local.auth.account import Account
+from smelt.local.auth import errors
+from smelt.local.auth.account import AccountRoutes
 from smelt.local.auth.admin import Admin
-from smelt.local.auth.refusal import AuthRefusal
+from smelt.local.auth.errors import AuthError
 from smelt.local.auth.sessions import Sessions
-from smelt.local.auth.signing_in import SigningIn
+from smelt.local.auth.sign_in import SigningIn
 from smelt.local.auth.store import AuthStore
 from smelt.local.keys import Keys
 from smelt.local.migrations import AuthRules
@@ -52,7 +52,7 @@ def create_auth(store: AuthStore, keys: Keys, *, issuer: str, rules: AuthRules) 
     """Answer the Auth API as an ASGI application, to be mounted at `/auth/v1`."""
     sessions = Sessions(keys, issuer, rules.token_lifetime_s)
     signing_in = SigningIn(store, sessions, rules)
-    account, admin = Account(store, sessions, keys, rules), Admin(store, keys, rules)
+    account, admin = AccountRoutes(store, sessions, keys, rules), Admin(store, keys, rules)
     app = Starlette(
         routes=[
             Route("/signup", signing_in.sign_up, methods=["POST"]),
@@ -71,7 +71,7 @@ def create_auth(store: AuthStore, keys: Keys, *, issuer: str, rules: AuthRules) 
             Route("/.well-known/jwks.json", _constant({"keys": []})),
         ],
         exception_handlers={
-            AuthRefusal: _refuse,
+            AuthError: _refuse,
             HTTPException: _refuse_route,
             ClientDisconnect: _let_go,
             Exception: _fail,
@@ -100,7 +100,7 @@ def _constant(body: object) -> Callable[[Request], Awaitable[Response]]:
 
 
 async def _refuse(request: Request, exc: Exception) -> Response:
-    assert isinstance(exc, AuthRefusal)
+    assert isinstance(exc, AuthError)
     if exc.status == 500:
         logger.error("%s %s: %s", request.method, request.url.path, exc, exc_info=exc)
     return exc.response(request)
@@ -111,9 +111,9 @@ async def _refuse_route(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     first = request.url.path.removeprefix(request.scope["root_path"]).strip("/").partition("/")[0]
     if exc.status_code == 404 and first in _NOT_SERVED:
-        return refusal.not_served(_NOT_SERVED[first]).response(request)
+        return errors.not_served(_NOT_SERVED[first]).response(request)
     code = "not_found" if exc.status_code == 404 else "validation_failed"
-    return AuthRefusal(exc.status_code, code, f"{exc.detail}: {request.method} {request.url.path}").response(request)
+    return AuthError(exc.status_code, code, f"{exc.detail}: {request.method} {request.url.path}").response(request)
 
 
 async def _let_go(request: Request, exc: Exception) -> Response:
@@ -122,4 +122,4 @@ async def _let_go(request: Request, exc: Exception) -> Response:
 
 
 async def _fail(request: Request, exc: Exception) -> Response:
-    return AuthRefusal(500, "unexpected_failure", "Internal Server Error").response(request)
+    return AuthError(500, "unexpected_failure", "Internal Server Error").response(request)

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from smelt.local.auth import refusal
+from smelt.local.auth import errors
 
 MAX_CHARACTERS: Final = 255
 
@@ -14,5 +14,5 @@ def normalize_email(email: str) -> str:
     """Answer the address in lower case; refuse what is none."""
     address = email.strip().lower()
     if len(address) > MAX_CHARACTERS or _ADDRESS.fullmatch(address) is None:
-        raise refusal.validation_failed("Unable to validate email address: invalid format")
+        raise errors.validation_failed("Unable to validate email address: invalid format")
     return address

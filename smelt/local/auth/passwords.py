@@ -5,7 +5,7 @@ from typing import Final
 
 import bcrypt
 
-from smelt.local.auth import refusal
+from smelt.local.auth import errors
 
 # bcrypt looks at no more.
 MAX_BYTES: Final = 72
@@ -16,13 +16,13 @@ def check_password(password: str, min_characters: int) -> None:
     """Refuse a password that is too short, or longer than what would be looked at."""
     check_length(password)
     if len(password) < min_characters:
-        raise refusal.weak_password(f"Password should be at least {min_characters} characters.", "length")
+        raise errors.weak_password(f"Password should be at least {min_characters} characters.", "length")
 
 
 def check_length(password: str) -> None:
     """Refuse a password that is longer than what would be looked at."""
     if len(password.encode()) > MAX_BYTES:
-        raise refusal.validation_failed("Password cannot be longer than 72 characters")
+        raise errors.validation_failed("Password cannot be longer than 72 characters")
 
 
 async def hash_password(password: str) -> str:

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
-from smelt.local.auth import refusal
+from smelt.local.auth import errors
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 
@@ -87,8 +87,8 @@ async def read_body(request: Request, kind: type[Body]) -> Body:
     async for chunk in request.stream():
         received += chunk
         if len(received) > MAX_BODY_BYTES:
-            raise refusal.AuthRefusal(413, "request_too_large", "Request body is too large")
+            raise errors.AuthError(413, "request_too_large", "Request body is too large")
     try:
         return kind.model_validate_json(bytes(received))
     except ValidationError as exc:
-        raise refusal.invalid_body(exc.errors()[0]["msg"]) from None
+        raise errors.invalid_body(exc.errors()[0]["msg"]) from None

@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 from uuid import UUID
 
-from smelt.local.auth.refusal import AuthRefusal
+from smelt.local.auth.errors import AuthError
 from smelt.local.auth.store import AuthTransaction
 from smelt.local.auth.users import Session, User, access_claims
 from smelt.local.keys import Keys
 
-REUSE_GRACE: Final = timedelta(seconds=10)
+REUSE_INTERVAL: Final = timedelta(seconds=10)
 
 _INSERT_TOKEN: Final = """
     insert into auth.refresh_tokens (instance_id, token, user_id, session_id, parent)
@@ -72,7 +72,7 @@ class Sessions:
         session = await transaction.insert_session(user, method, agent)
         return await self._answer(transaction, user, session, await _add_token(transaction, session, None))
 
-    async def refresh(self, transaction: AuthTransaction, token: str) -> dict[str, object] | AuthRefusal:
+    async def refresh(self, transaction: AuthTransaction, token: str) -> dict[str, object] | AuthError:
         """Spend a refresh token; answer new tokens, or why not. A refusal is answered: what it revokes must commit."""
         presented = await transaction.one(RefreshToken, _FIND_TOKEN, token=token)
         if presented is None:
@@ -85,11 +85,11 @@ class Sessions:
         if presented is None or session is None or user is None:
             return _not_found()
         if user.is_banned(datetime.now(UTC)):
-            return AuthRefusal(400, "user_banned", "Invalid Refresh Token: User Banned")
+            return AuthError(400, "user_banned", "Invalid Refresh Token: User Banned")
         successor = await _succeed(transaction, session, presented)
         if successor is None:
             await transaction.execute(_REVOKE_FAMILY, id=session.id)
-            return AuthRefusal(400, "refresh_token_already_used", "Invalid Refresh Token: Already Used")
+            return AuthError(400, "refresh_token_already_used", "Invalid Refresh Token: Already Used")
         await transaction.execute(_TOUCH, id=session.id)
         return await self._answer(transaction, user, session, successor)
 
@@ -120,7 +120,7 @@ async def _succeed(transaction: AuthTransaction, session: Session, presented: Re
         if active is not None and active.parent == presented.token:
             return active.token
         # Without an active token the family has ended, and nothing in it has grace.
-        if active is None or datetime.now(UTC) > presented.updated_at + REUSE_GRACE:
+        if active is None or datetime.now(UTC) > presented.updated_at + REUSE_INTERVAL:
             return None
     else:
         await transaction.execute(_REVOKE, id=presented.id)
@@ -135,5 +135,5 @@ async def _add_token(transaction: AuthTransaction, session: Session, parent: str
     return token
 
 
-def _not_found() -> AuthRefusal:
-    return AuthRefusal(400, "refresh_token_not_found", "Invalid Refresh Token: Refresh Token Not Found")
+def _not_found() -> AuthError:
+    return AuthError(400, "refresh_token_not_found", "Invalid Refresh Token: Refresh Token Not Found")

@@ -11,7 +11,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
-from smelt.local.auth import refusal
+from smelt.local.auth import errors
 from smelt.local.auth.users import Identity, Session, User
 
 Row = TypeVar("Row")
@@ -121,7 +121,7 @@ class AuthTransaction:
         update = sql.SQL("update auth.users set ") + assignments + sql.SQL(_UPDATED)
         user = await self.one(User, update, id=user_id, **_adapt(values))
         if user is None:
-            raise refusal.user_not_found()
+            raise errors.user_not_found()
         if "email" in values and user.email:
             await self._write_identity(user)
         return user
@@ -168,7 +168,7 @@ def _saying(what: str) -> Iterator[None]:
     except psycopg.Error as exc:
         if exc.diag.context is None and not isinstance(exc, psycopg.errors.ForeignKeyViolation):
             raise
-        raise refusal.refused_by_database(what) from exc
+        raise errors.database_error(what) from exc
 
 
 class AuthStore:
@@ -184,7 +184,7 @@ class AuthStore:
             async with self._pool.connection() as connection:
                 yield AuthTransaction(connection)
         except psycopg.errors.UniqueViolation as exc:
-            raise refusal.email_exists() from exc
+            raise errors.email_exists() from exc
         except psycopg.DataError as exc:
             # A text that Postgres can't hold, as one with a zero byte.
-            raise refusal.validation_failed("Invalid text") from exc
+            raise errors.validation_failed("Invalid text") from exc

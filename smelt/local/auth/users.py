@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from smelt.local.keys import Claims
+from smelt.local.keys import JwtClaims
 
 Json = Mapping[str, Any]
 
@@ -111,7 +111,7 @@ def merge(metadata: Json, changes: Json) -> dict[str, Any]:
     return {name: value for name, value in {**metadata, **changes}.items() if value is not None}
 
 
-def access_claims(user: User, session: Session, *, issuer: str, issued_at: int, lifetime_s: int) -> Claims:
+def access_claims(user: User, session: Session, *, issuer: str, issued_at: int, lifetime_s: int) -> JwtClaims:
     """Answer the claims of an access token, as the platform's clients and policies know them."""
     return {
         "iss": issuer,

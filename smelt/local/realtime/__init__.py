@@ -26,19 +26,19 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from smelt.local.realtime.options import RealtimeOptions
-from smelt.local.realtime.rest import Endpoint, Rest
+from smelt.local.realtime.rest import BroadcastApi, Endpoint
 from smelt.local.realtime.server import Realtime
-from smelt.local.realtime.socket import Socket
+from smelt.local.realtime.socket import SocketSession
 
 __all__ = ["Realtime", "RealtimeOptions", "create_routes"]
 
 
 def create_routes(realtime: Realtime) -> list[BaseRoute]:
     """The routes of a server, with the paths that the platform's gateway gives them."""
-    rest = Rest(realtime)
+    rest = BroadcastApi(realtime)
 
     async def serve_socket(websocket: WebSocket) -> None:
-        await Socket(realtime, websocket).serve()
+        await SocketSession(realtime, websocket).serve()
 
     return [
         WebSocketRoute("/realtime/v1/websocket", serve_socket),

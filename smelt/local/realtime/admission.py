@@ -7,21 +7,22 @@ from uuid import uuid4
 
 import psycopg
 
-from smelt.local.realtime.authorization import Caller, DatabaseUnavailable
-from smelt.local.realtime.channel import Channel
+from smelt.local.realtime.authorization import DatabaseUnavailable, RealtimeCaller
+from smelt.local.realtime.channel import JoinedChannel
 from smelt.local.realtime.hub import ChannelKey
-from smelt.local.realtime.join import JoinRefused, JoinRequest, parse_join
+from smelt.local.realtime.join import InvalidJoin, JoinRequest, parse_join
 from smelt.local.realtime.mailbox import Mailbox
 from smelt.local.realtime.presence import CallLimit
 from smelt.local.realtime.protocol import TOPIC_PREFIX, Frame, Version
 from smelt.local.realtime.server import Realtime
-from smelt.local.realtime.tokens import Token, TokenRefused, check_token
+from smelt.local.realtime.tokens import InvalidRealtimeToken, Token, check_token
+from smelt.pickling import PicklableError
 
 _ALL_READABLE: Final = frozenset({"broadcast", "presence"})
 _NO_DATABASE: Final = "UnableToConnectToProject: Realtime was unable to connect to the project database"
 
 
-class TooManyJoins(Exception):
+class TooManyJoins(PicklableError):
     """The project's clients join too often just now."""
 
 
@@ -38,24 +39,26 @@ class Admission:
         self._headers = headers
         self._mailbox = mailbox
 
-    async def admit(self, frame: Frame, joined_count: int, *, on_shut: Callable[[Channel], None]) -> Channel:
-        """Answer the channel that a join asks for; raise JoinRefused, or TooManyJoins, which is the socket's end."""
+    async def admit(
+        self, frame: Frame, joined_count: int, *, on_shut: Callable[[JoinedChannel], None]
+    ) -> JoinedChannel:
+        """Answer the channel that a join asks for; raise InvalidJoin, or TooManyJoins, which is the socket's end."""
         name = frame.topic.removeprefix(TOPIC_PREFIX)
         if not name:
-            raise JoinRefused("TopicNameRequired: You must provide a topic name")
+            raise InvalidJoin("TopicNameRequired: You must provide a topic name")
         request = parse_join(name, frame.payload)
         now = time.monotonic()
         if self._realtime.joins.exceeded(now):
             raise TooManyJoins
         self._realtime.joins.count(1, now)
         if joined_count >= self._options.max_channels:
-            raise JoinRefused("ChannelRateLimitReached: Too many channels")
+            raise InvalidJoin("ChannelRateLimitReached: Too many channels")
         token = self._check(request)
         key = ChannelKey(name, request.private)
         readable = await self.readable(key, token)
         if "broadcast" not in readable:
-            raise JoinRefused(f"Unauthorized: {unreadable(name)}")
-        channel = Channel(
+            raise InvalidJoin(f"Unauthorized: {unreadable(name)}")
+        channel = JoinedChannel(
             key=key,
             version=self._version,
             sink=self._mailbox,
@@ -74,23 +77,23 @@ class Admission:
         return channel
 
     async def readable(self, key: ChannelKey, token: Token) -> frozenset[str]:
-        """Answer what of a channel a token may read; raise JoinRefused when nobody can be asked."""
+        """Answer what of a channel a token may read; raise InvalidJoin when nobody can be asked."""
         if not key.private:
             return _ALL_READABLE
         try:
-            return await self._realtime.authorization.readable(Caller(token, self._headers), key.name)
+            return await self._realtime.authorization.readable(RealtimeCaller(token, self._headers), key.name)
         except DatabaseUnavailable as error:
-            raise JoinRefused(_NO_DATABASE) from error
+            raise InvalidJoin(_NO_DATABASE) from error
 
     def _check(self, request: JoinRequest) -> Token:
         given = request.access_token
         text = self._token.text if given is None or given.startswith("sb_") else given
         try:
             return check_token(self._options.keys, text, time.time())
-        except TokenRefused as refused:
-            raise JoinRefused(refused.on_join) from refused
+        except InvalidRealtimeToken as refused:
+            raise InvalidJoin(refused.on_join) from refused
 
-    async def _replay(self, channel: Channel) -> None:
+    async def _replay(self, channel: JoinedChannel) -> None:
         """Read the older messages that were asked for; what is sent meanwhile is withheld behind them."""
         replay = channel.request.replay
         if replay is None:
@@ -103,7 +106,7 @@ class Admission:
         except BaseException as error:
             hub.remove(channel.key, channel)
             if isinstance(error, psycopg.Error):
-                raise JoinRefused("UnableToReplayMessages: Replay params are not valid") from error
+                raise InvalidJoin("UnableToReplayMessages: Replay params are not valid") from error
             raise
 
 

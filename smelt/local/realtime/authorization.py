@@ -15,6 +15,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool
 
 from smelt.local.realtime.tokens import Token
+from smelt.pickling import PicklableError
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +36,12 @@ select set_config('role', %(role)s, true),
 """
 
 
-class DatabaseUnavailable(Exception):
+class DatabaseUnavailable(PicklableError):
     """Postgres cannot be asked just now."""
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class RealtimeCaller:
     """Who asks: a token, and the headers that came with the connection or the request."""
 
     token: Token
@@ -53,7 +54,7 @@ class Authorization:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def readable(self, caller: Caller, topic: str) -> frozenset[str]:
+    async def readable(self, caller: RealtimeCaller, topic: str) -> frozenset[str]:
         """Answer the extensions of a private channel that the caller may read; a failing policy allows nothing."""
         try:
             async with self._rolled_back() as connection:
@@ -66,7 +67,7 @@ class Authorization:
             _tell_denial(error, caller, topic)
             return frozenset()
 
-    async def writable(self, caller: Caller, topic: str, extension: Extension) -> bool:
+    async def writable(self, caller: RealtimeCaller, topic: str, extension: Extension) -> bool:
         """Say whether the caller may send to a private channel; a failing policy forbids it."""
         try:
             async with self._rolled_back() as connection:
@@ -88,7 +89,7 @@ class Authorization:
             raise
 
 
-async def _become(connection: Connection, caller: Caller, topic: str) -> None:
+async def _become(connection: Connection, caller: RealtimeCaller, topic: str) -> None:
     token = caller.token
     settings = {
         "role": token.role,
@@ -100,6 +101,6 @@ async def _become(connection: Connection, caller: Caller, topic: str) -> None:
     await connection.execute(_BECOME, settings)
 
 
-def _tell_denial(error: psycopg.Error, caller: Caller, topic: str) -> None:
+def _tell_denial(error: psycopg.Error, caller: RealtimeCaller, topic: str) -> None:
     level = logging.DEBUG if isinstance(error, psycopg.errors.InsufficientPrivilege) else logging.INFO
     logger.log(level, "channel %s: %s is not allowed: %s", topic, caller.token.role, error)

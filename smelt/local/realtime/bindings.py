@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from smelt.local.realtime.protocol import Json
+from smelt.pickling import PicklableError
 
 ACTIONS: Final = frozenset({"INSERT", "UPDATE", "DELETE"})
 OPERATORS: Final = frozenset(
@@ -18,7 +19,7 @@ _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _QUOTE_OPENS_AFTER: Final = frozenset(".(,")
 
 
-class BindingRefused(Exception):
+class InvalidBinding(PicklableError):
     """A wish that cannot be fulfilled; the sentence is the `message` of the system event."""
 
 
@@ -79,7 +80,7 @@ def binding_id(params: Json) -> int:
 
 
 def parse_binding(params: Json) -> Binding:
-    """Parse one entry of `postgres_changes`; raise BindingRefused."""
+    """Parse one entry of `postgres_changes`; raise InvalidBinding."""
     if not isinstance(params, dict):
         raise _no_params(params)
     schema, table, filters = _parse_target(params)
@@ -87,7 +88,7 @@ def parse_binding(params: Json) -> Binding:
     action = event.upper() if isinstance(event, str) and event.upper() in ACTIONS else "*"
     conditions = parse_filters(filters)
     if select is not None and "*" in (schema, table):
-        raise BindingRefused(
+        raise InvalidBinding(
             "Column selection is not supported for wildcard subscriptions. Provide an explicit schema and table name."
         )
     return Binding(binding_id(params), schema, table, action, conditions, select)
@@ -95,7 +96,7 @@ def parse_binding(params: Json) -> Binding:
 
 def _parse_select(select: Json) -> tuple[str, ...] | None:
     if isinstance(select, str):
-        raise BindingRefused(
+        raise InvalidBinding(
             'Error parsing `select` params: expected a list of column name strings, e.g. select: ["col1", "col2"]'
         )
     columns = [column for column in select if isinstance(column, str)] if isinstance(select, list) else []
@@ -119,7 +120,7 @@ def _parse_target(params: Mapping[str, Json]) -> tuple[str, str, str]:
 
 
 def parse_filters(text: str) -> tuple[Filter, ...]:
-    """Parse conditions that are joined by commas, but for those in parentheses and quotes; raise BindingRefused."""
+    """Parse conditions that are joined by commas, but for those in parentheses and quotes; raise InvalidBinding."""
     return tuple(_parse_filter(part.strip()) for part in _split_conditions(text.strip())) if text.strip() else ()
 
 
@@ -163,15 +164,15 @@ def _unquoted(value: str) -> str:
     return value if quoted is None else re.sub(r"\\(.)", r"\1", quoted[1], flags=re.DOTALL)
 
 
-def _no_params(params: Json) -> BindingRefused:
-    return BindingRefused(
+def _no_params(params: Json) -> InvalidBinding:
+    return InvalidBinding(
         "No subscription params provided. Please provide at least a `schema` or `table` to subscribe to: "
         + inspect(params)
     )
 
 
-def _no_filter(what: str) -> BindingRefused:
-    return BindingRefused(f"Error parsing `filter` params: {what}")
+def _no_filter(what: str) -> InvalidBinding:
+    return InvalidBinding(f"Error parsing `filter` params: {what}")
 
 
 def inspect(value: Json) -> str:

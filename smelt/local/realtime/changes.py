@@ -9,11 +9,11 @@ from typing import Final, Protocol
 import psycopg
 
 from smelt.local.realtime import frames
-from smelt.local.realtime.bindings import Binding, BindingRefused, parse_binding
+from smelt.local.realtime.bindings import Binding, InvalidBinding, parse_binding
 from smelt.local.realtime.catalog import Catalog, PublishedTable, TableFacts
 from smelt.local.realtime.conditions import Condition, Undecided, evaluate
 from smelt.local.realtime.filters import Conditions, Filters
-from smelt.local.realtime.frames import RowChange
+from smelt.local.realtime.frames import LoggedChange
 from smelt.local.realtime.protocol import Json, Push
 from smelt.local.realtime.tokens import Token
 from smelt.local.realtime.visibility import Visibility
@@ -89,7 +89,7 @@ class Changes:
         while True:
             try:
                 subscription = await self._resolve(subscriber.token.role, wishes)
-            except BindingRefused as refused:
+            except InvalidBinding as refused:
                 self.unsubscribe(subscriber)
                 return subscriber.system(str(refused), extension=EXTENSION)
             except psycopg.Error as error:
@@ -121,7 +121,7 @@ class Changes:
         """Tell a channel no more."""
         self._subscriptions.pop(subscriber, None)
 
-    def wanted(self, change: RowChange) -> bool:
+    def wanted(self, change: LoggedChange) -> bool:
         """Say whether anybody asks for changes of this table; nobody does for most."""
         return any(
             change.relation.oid in each.conditions
@@ -129,14 +129,14 @@ class Changes:
             for each in subscription.resolved
         )
 
-    async def tell(self, change: RowChange) -> None:
+    async def tell(self, change: LoggedChange) -> None:
         """Tell a change to those who ask for it and may know."""
         try:
             await self._tell(change)
         except psycopg.Error as error:
             logger.warning("a change of %s.%s is lost: %s", change.relation.schema, change.relation.name, error)
 
-    async def _tell(self, change: RowChange) -> None:
+    async def _tell(self, change: LoggedChange) -> None:
         asked = self._asked(change)
         facts = await self._facts(change, frozenset(match.token.role for match in asked)) if asked else None
         if facts is None:
@@ -153,14 +153,14 @@ class Changes:
                     bodies[key] = frames.change_body(change, types, written, facts, readable, select, self._max_bytes)
                 match.subscriber.push(_frame(match.subscriber, change, bodies[key], ids))
 
-    async def _facts(self, change: RowChange, roles: frozenset[str]) -> TableFacts | None:
+    async def _facts(self, change: LoggedChange, roles: frozenset[str]) -> TableFacts | None:
         """What is true of the table; asked once for all rows of a transaction."""
         key = (change.xid, change.relation.oid, roles)
         if self._known_facts is None or self._known_facts[0] != key:
             self._known_facts = key, await self._catalog.facts(change.relation.oid, roles)
         return self._known_facts[1]
 
-    def _asked(self, change: RowChange) -> list[_Match]:
+    def _asked(self, change: LoggedChange) -> list[_Match]:
         """Who asks for changes like this one, whatever their filters say."""
         oid, action = change.relation.oid, change.action
         matches = [
@@ -173,7 +173,7 @@ class Changes:
         ]
         return [match for match in matches if match.wishes]
 
-    async def _met(self, change: RowChange, facts: TableFacts, asked: Sequence[_Match]) -> list[_Match]:
+    async def _met(self, change: LoggedChange, facts: TableFacts, asked: Sequence[_Match]) -> list[_Match]:
         """Those who are told: who sees the row and has a filter that it meets, or is refused, which needs neither."""
         refused, filtered = [], []
         values = change.filtered_values
@@ -184,7 +184,7 @@ class Changes:
                 filtered.append(_Match(match.subscriber, match.token, wishes))
         return refused + await self._visible(change, facts, filtered)
 
-    async def _meets(self, each: _Resolved, change: RowChange, values: Mapping[str, str | None]) -> bool:
+    async def _meets(self, each: _Resolved, change: LoggedChange, values: Mapping[str, str | None]) -> bool:
         for condition in each.conditions[change.relation.oid]:
             column = condition.filter.column
             if column not in values or not await self._is_met(condition, values[column]):
@@ -197,7 +197,7 @@ class Changes:
         except Undecided:
             return value is not None and await self._filters.decide(condition, value)
 
-    async def _visible(self, change: RowChange, facts: TableFacts, matches: list[_Match]) -> list[_Match]:
+    async def _visible(self, change: LoggedChange, facts: TableFacts, matches: list[_Match]) -> list[_Match]:
         if not facts.rls or change.action == "DELETE" or not facts.key:
             return matches
         key = {column: value for column in facts.key if (value := change.record.get(column)) is not None}
@@ -207,7 +207,7 @@ class Changes:
         return [match for match in matches if match.token in seen]
 
 
-def _frame(subscriber: Subscriber, change: RowChange, body: str, ids: Sequence[int]) -> Push:
+def _frame(subscriber: Subscriber, change: LoggedChange, body: str, ids: Sequence[int]) -> Push:
     if subscriber.legacy:
         return Push(subscriber.topic, change.action, body)
     return frames.postgres_changes(subscriber.topic, body, ids)

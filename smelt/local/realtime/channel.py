@@ -21,7 +21,7 @@ class Sink(Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class Channel:
+class JoinedChannel:
     """The state of a joined channel; `readable` and `writable` are what policies allowed, until a new token comes.
 
     `join_ref` is the client's, which closing refers to; `reply_ref`, which replies carry, is the join's own reference
@@ -38,7 +38,7 @@ class Channel:
     presence_key: str
     presence_calls: CallLimit
     readable: frozenset[str]
-    on_shut: Callable[["Channel"], None]
+    on_shut: Callable[["JoinedChannel"], None]
     writable: dict[Extension, bool] = field(default_factory=dict)
     tracks: bool = False
     tracked: str | None = None

@@ -14,7 +14,7 @@ from smelt.local.realtime.authorization import Pool
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_S: Final = 5.0
+TIMEOUT_S: Final = 5.0
 PAUSE_S: Final = 0.001
 
 # Transaction ids of the log have 32 bits: they are compared as a circle. One that is not below `xmax` of the snapshot
@@ -38,7 +38,7 @@ class Commits:
         if xid == self._visible_xid:
             return
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(TIMEOUT_S):
                 await self._wait(xid)
         except (psycopg.Error, TimeoutError) as error:
             logger.warning("transaction %s is told of without being seen: %s", xid, error)

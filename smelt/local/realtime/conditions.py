@@ -6,6 +6,7 @@ from typing import Final
 
 from smelt.local.realtime.bindings import Filter
 from smelt.local.realtime.rendering import NO_NUMBERS, NUMBERS
+from smelt.pickling import PicklableError
 
 _NUMERIC: Final = frozenset({"int2", "int4", "int8", "oid", "numeric"})
 _EQUAL_AS_TEXT: Final = frozenset(
@@ -28,7 +29,7 @@ class Condition:
     values: tuple[str | None, ...]
 
 
-class Undecided(Exception):
+class Undecided(PicklableError):
     """The text form does not tell; Postgres has to be asked."""
 
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from smelt.local.realtime.admission import Admission, TooManyJoins, unreadable
-from smelt.local.realtime.authorization import Caller, DatabaseUnavailable, Extension
+from smelt.local.realtime.authorization import DatabaseUnavailable, Extension, RealtimeCaller
 from smelt.local.realtime.bindings import binding_id
-from smelt.local.realtime.channel import Channel
-from smelt.local.realtime.join import JoinRefused, JoinRequest
+from smelt.local.realtime.channel import JoinedChannel
+from smelt.local.realtime.join import InvalidJoin, JoinRequest
 from smelt.local.realtime.mailbox import Incoming, Mailbox
 from smelt.local.realtime.protocol import (
     PHOENIX,
@@ -30,7 +30,7 @@ from smelt.local.realtime.protocol import (
     dump,
 )
 from smelt.local.realtime.server import Realtime
-from smelt.local.realtime.tokens import Token, TokenRefused, check_token, expired, lifetime_s
+from smelt.local.realtime.tokens import InvalidRealtimeToken, Token, check_token, expired, lifetime_s
 
 _DISCONNECTING: Final = dump({"message": "Server requested disconnect", "status": "ok", "extension": "system"})
 
@@ -48,9 +48,9 @@ class Connection:
         self._headers = headers
         self._mailbox = mailbox
         self._admission = Admission(realtime, version, token, headers, mailbox)
-        self._channels: dict[str, Channel] = {}
-        self._expiries: dict[Channel, asyncio.TimerHandle] = {}
-        self._subscribing: dict[Channel, asyncio.Task[None]] = {}
+        self._channels: dict[str, JoinedChannel] = {}
+        self._expiries: dict[JoinedChannel, asyncio.TimerHandle] = {}
+        self._subscribing: dict[JoinedChannel, asyncio.Task[None]] = {}
         realtime.sockets.add(self)
 
     async def receive(self, frame: Incoming) -> None:
@@ -68,7 +68,7 @@ class Connection:
             case _:
                 await self._pass_on(channel, frame)
 
-    async def _pass_on(self, channel: Channel, frame: Incoming) -> None:
+    async def _pass_on(self, channel: JoinedChannel, frame: Incoming) -> None:
         match frame:
             case Frame(event="phx_leave"):
                 self._leave(channel, frame)
@@ -101,18 +101,18 @@ class Connection:
 
     # Joining and leaving
 
-    async def _join(self, frame: Frame, before: Channel | None) -> None:
+    async def _join(self, frame: Frame, before: JoinedChannel | None) -> None:
         if before is not None:
             self._detach(before)
         # What others send meanwhile comes after the answer, also when that takes long.
-        channel: Channel | None = None
+        channel: JoinedChannel | None = None
         with self._mailbox.hold():
             try:
                 channel = await self._admission.admit(frame, len(self._channels), on_shut=self._detach)
             except TooManyJoins:
                 self._mailbox.end()
                 return
-            except JoinRefused as refused:
+            except InvalidJoin as refused:
                 await asyncio.sleep(self._options.join_error_delay_s)
                 reply = _reply(frame, {"reason": str(refused)}, status="error", join_ref=frame.join_ref)
             else:
@@ -123,7 +123,7 @@ class Connection:
         if channel is not None:
             self._open(channel)
 
-    def _open(self, channel: Channel) -> None:
+    def _open(self, channel: JoinedChannel) -> None:
         self._channels[channel.topic] = channel
         self._hub.add(channel.key, channel)
         self._expire_in_time(channel)
@@ -136,14 +136,14 @@ class Connection:
         if channel.request.bindings:
             self._subscribe(channel, delay_s=0.0)
 
-    def _leave(self, channel: Channel, frame: Frame) -> None:
+    def _leave(self, channel: JoinedChannel, frame: Frame) -> None:
         if channel.join_ref is not None and channel.join_ref != frame.join_ref:
             return  # Of an earlier join: the client knows by now that this one is over.
         channel.reply(frame.ref, {})
         channel.push_close()
         self._detach(channel)
 
-    def _detach(self, channel: Channel) -> None:
+    def _detach(self, channel: JoinedChannel) -> None:
         channel.closed = True
         self._channels.pop(channel.topic, None)
         self._hub.remove(channel.key, channel)
@@ -155,12 +155,12 @@ class Connection:
 
     # Tokens
 
-    async def _refresh(self, channel: Channel, text: Json) -> None:
+    async def _refresh(self, channel: JoinedChannel, text: Json) -> None:
         if not isinstance(text, str) or text.startswith("sb_") or text == channel.token.text:
             return
         try:
             token = check_token(self._options.keys, text, time.time())
-        except TokenRefused as refused:
+        except InvalidRealtimeToken as refused:
             channel.shut(refused.on_refresh)
             return
         channel.token = token
@@ -168,7 +168,7 @@ class Connection:
         self._expire_in_time(channel)
         try:
             channel.readable = await self._admission.readable(channel.key, token)
-        except JoinRefused as refused:
+        except InvalidJoin as refused:
             channel.shut(str(refused))
             return
         if "broadcast" not in channel.readable:
@@ -176,34 +176,34 @@ class Connection:
         elif channel.request.bindings:
             self._subscribe(channel, delay_s=random.uniform(*self._options.resubscribe_delay_s))
 
-    def _expire_in_time(self, channel: Channel) -> None:
+    def _expire_in_time(self, channel: JoinedChannel) -> None:
         if (timer := self._expiries.pop(channel, None)) is not None:
             timer.cancel()
         delay_s = lifetime_s(channel.token, time.time())
         self._expiries[channel] = asyncio.get_running_loop().call_later(delay_s, self._expire, channel)
 
-    def _expire(self, channel: Channel) -> None:
+    def _expire(self, channel: JoinedChannel) -> None:
         channel.shut(expired(channel.token.expires_at, time.time()).on_refresh)
 
     # Changes
 
-    def _subscribe(self, channel: Channel, *, delay_s: float) -> None:
+    def _subscribe(self, channel: JoinedChannel, *, delay_s: float) -> None:
         if (task := self._subscribing.pop(channel, None)) is not None:
             task.cancel()
         self._subscribing[channel] = asyncio.create_task(self._subscribe_after(channel, delay_s))
 
-    async def _subscribe_after(self, channel: Channel, delay_s: float) -> None:
+    async def _subscribe_after(self, channel: JoinedChannel, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
         await self._realtime.wait_ready()
         await self._realtime.changes.subscribe(channel, channel.request.bindings)
 
     # Messages
 
-    async def _relay(self, channel: Channel, frame: Frame) -> None:
+    async def _relay(self, channel: JoinedChannel, frame: Frame) -> None:
         message = Push(channel.topic, "broadcast", frame.text)
         await self._broadcast(channel, frame.ref, message, len(frame.text.encode()))
 
-    async def _relay_binary(self, channel: Channel, push: BinaryPush) -> None:
+    async def _relay_binary(self, channel: JoinedChannel, push: BinaryPush) -> None:
         message: Outgoing
         if push.generic:
             if push.event != "broadcast":
@@ -213,7 +213,7 @@ class Connection:
             message = UserBroadcast(channel.topic, push.event, push.payload, push.is_json)
         await self._broadcast(channel, push.ref, message, len(push.payload))
 
-    async def _broadcast(self, channel: Channel, ref: Json, message: Outgoing, size_bytes: int) -> None:
+    async def _broadcast(self, channel: JoinedChannel, ref: Json, message: Outgoing, size_bytes: int) -> None:
         request = channel.request
         if not await self._writable(channel, "broadcast"):
             return
@@ -225,11 +225,11 @@ class Connection:
         if request.broadcast_ack:
             channel.reply(ref, {})
 
-    async def _writable(self, channel: Channel, extension: Extension) -> bool:
+    async def _writable(self, channel: JoinedChannel, extension: Extension) -> bool:
         if not channel.key.private:
             return True
         if extension not in channel.writable:
-            caller = Caller(channel.token, self._headers)
+            caller = RealtimeCaller(channel.token, self._headers)
             try:
                 allowed = await self._realtime.authorization.writable(caller, channel.key.name, extension)
             except DatabaseUnavailable:
@@ -237,7 +237,7 @@ class Connection:
             channel.writable[extension] = allowed
         return channel.writable[extension]
 
-    async def _presence(self, channel: Channel, ref: Json, event: str, meta: Json) -> None:
+    async def _presence(self, channel: JoinedChannel, ref: Json, event: str, meta: Json) -> None:
         if not channel.presence_calls.allows(time.monotonic()):
             channel.shut("Client presence rate limit exceeded")
             return
@@ -251,7 +251,7 @@ class Connection:
             case _:
                 channel.reply(ref, {}, status="error")
 
-    async def _track(self, channel: Channel, ref: Json, meta: Json) -> None:
+    async def _track(self, channel: JoinedChannel, ref: Json, meta: Json) -> None:
         if not await self._writable(channel, "presence"):
             channel.reply(ref, {}, status="error")
         elif not isinstance(meta, dict):

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Collection
 from typing import Final
 
-PATIENCE_S: Final = 0.5
+TIMEOUT_S: Final = 0.5
 
 
 async def end(tasks: Collection[asyncio.Task[None]]) -> list[BaseException]:
@@ -17,6 +17,6 @@ async def end(tasks: Collection[asyncio.Task[None]]) -> list[BaseException]:
     while running:
         for task in running:
             task.cancel()
-        _, running = await asyncio.wait(running, timeout=PATIENCE_S)
+        _, running = await asyncio.wait(running, timeout=TIMEOUT_S)
     failures = (None if task.cancelled() else task.exception() for task in tasks)
     return [failure for failure in failures if failure is not None]

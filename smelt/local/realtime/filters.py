@@ -9,9 +9,10 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from smelt.local.realtime.authorization import Connection, Pool
-from smelt.local.realtime.bindings import Binding, BindingRefused, Filter
+from smelt.local.realtime.bindings import Binding, Filter, InvalidBinding
 from smelt.local.realtime.catalog import PublishedTable
 from smelt.local.realtime.conditions import Condition
+from smelt.pickling import PicklableError
 
 MAX_LISTED: Final = 100
 
@@ -60,10 +61,10 @@ class Filters:
         self._pool = pool
 
     async def resolve(self, binding: Binding, role: str, published: Collection[PublishedTable]) -> Conditions:
-        """Check a wish against the database, as this role; raise BindingRefused."""
+        """Check a wish against the database, as this role; raise InvalidBinding."""
         tables = [table.oid for table in published if binding.covers(table.schema, table.name)]
         if not tables:
-            raise BindingRefused(
+            raise InvalidBinding(
                 "Unable to subscribe to changes with given parameters. Please check Realtime is enabled for the given "
                 f"connect parameters: {binding}"
             )
@@ -73,7 +74,7 @@ class Filters:
                 return {oid: await _resolve_table(connection, oid, binding, role) for oid in tables}
         except psycopg.Error as error:
             raise _exception(binding, error.sqlstate or "XX000", _message(error)) from error
-        except _FilterRefused as error:
+        except _InvalidFilter as error:
             raise _exception(binding, "P0001", str(error)) from error
 
     async def decide(self, condition: Condition, value: str) -> bool:
@@ -94,7 +95,7 @@ class Filters:
         return row is not None and row[0] is not None and row[0] is not condition.filter.negated
 
 
-class _FilterRefused(Exception):
+class _InvalidFilter(PicklableError):
     pass
 
 
@@ -104,7 +105,7 @@ async def _resolve_table(connection: Connection, oid: int, binding: Binding, rol
         rows = await (await connection.execute(_READABLE, {"oid": oid, "role": role})).fetchall()
         for column in binding.select:
             if (column,) not in rows:
-                raise _FilterRefused(f"invalid column for select {column}")
+                raise _InvalidFilter(f"invalid column for select {column}")
     return tuple(conditions)
 
 
@@ -113,13 +114,13 @@ async def _resolve(connection: Connection, oid: int, each: Filter, role: str) ->
         await cursor.execute(_COLUMN, {"oid": oid, "column": each.column, "role": role})
         column = await cursor.fetchone()
     if column is None:
-        raise _FilterRefused(f"invalid column for filter {each.column}")
+        raise _InvalidFilter(f"invalid column for filter {each.column}")
     values: tuple[str | None, ...] = (each.value,)
     if each.operator == "is":
         _check_is(each.value, column["type_name"])
     elif each.operator in _PATTERNS:
         if not column[_PATTERNS[each.operator]]:
-            raise _FilterRefused(
+            raise _InvalidFilter(
                 f"operator {each.operator} requires a text-compatible column type, got {column['type_name']}"
             )
         if each.operator in ("match", "imatch"):
@@ -134,15 +135,15 @@ async def _read_values(connection: Connection, each: Filter, type_sql: str) -> t
     row = await (await connection.execute(query, (each.value,))).fetchone()
     values = tuple(row[0]) if row is not None else ()
     if len(values) > MAX_LISTED:
-        raise _FilterRefused(f"too many values for `in` filter. Maximum {MAX_LISTED}")
+        raise _InvalidFilter(f"too many values for `in` filter. Maximum {MAX_LISTED}")
     return values
 
 
 def _check_is(value: str, type_name: str) -> None:
     if value not in _IS:
-        raise _FilterRefused("invalid value for is filter: must be null, true, false, or unknown")
+        raise _InvalidFilter("invalid value for is filter: must be null, true, false, or unknown")
     if value != "null" and type_name != "boolean":
-        raise _FilterRefused(f"is {value} filter requires a boolean column, got {type_name}")
+        raise _InvalidFilter(f"is {value} filter requires a boolean column, got {type_name}")
 
 
 async def _check_expression(connection: Connection, each: Filter) -> None:
@@ -150,11 +151,11 @@ async def _check_expression(connection: Connection, each: Filter) -> None:
         await connection.execute("select '' ~ %s", (each.value,))
     except psycopg.DataError as error:
         sentence = f"invalid regular expression for {each.operator} filter: {_message(error)}"
-        raise _FilterRefused(sentence) from error
+        raise _InvalidFilter(sentence) from error
 
 
-def _exception(binding: Binding, sqlstate: str, message: str) -> BindingRefused:
-    return BindingRefused(
+def _exception(binding: Binding, sqlstate: str, message: str) -> InvalidBinding:
+    return InvalidBinding(
         "Unable to subscribe to changes with given parameters. An exception happened so please check your connect "
         f"parameters: {binding}. Exception: ERROR {sqlstate} ({_condition_name(sqlstate)}) {message}"
     )

@@ -6,24 +6,24 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Final, Protocol
 
-from smelt.local.realtime.pgoutput import UNCHANGED, Action, Relation, Unchanged, Value
+from smelt.local.realtime.pgoutput import UNCHANGED, Action, Relation, UnchangedValue, Value
 from smelt.local.realtime.protocol import TOPIC_PREFIX, Json, Push, dump
 from smelt.local.realtime.rendering import PgType, needs_postgres, render, render_record
 
 NO_KEY: Final = "Error 400: Bad Request, no primary key"
 UNAUTHORIZED: Final = "Error 401: Unauthorized"
 TOO_LARGE: Final = "Error 413: Payload Too Large"
-_KEPT_BYTES: Final = 64
+_MAX_VALUE_BYTES: Final = 64
 _COLUMN_BYTES: Final = 55
 """What the log's own JSON says of a value besides it and the column's name."""
 
 
-Written = Mapping[tuple[PgType, str], str]
+WrittenValue = Mapping[tuple[PgType, str], str]
 """Values that Postgres wrote as JSON text."""
 
 
 @dataclass(frozen=True)
-class RowChange:
+class LoggedChange:
     """A change of a row, with the names of its columns, the time of its commit and its transaction."""
 
     action: Action
@@ -77,9 +77,9 @@ class Facts(Protocol):
 
 
 def change_body(
-    change: RowChange,
+    change: LoggedChange,
     types: Sequence[PgType],
-    written: Written,
+    written: WrittenValue,
     facts: Facts,
     readable: frozenset[str],
     select: tuple[str, ...] | None,
@@ -98,14 +98,14 @@ def change_body(
         old = {name: value for name, value in old.items() if name in facts.key}
     max_value_bytes = None
     if change.size_bytes > max_bytes:
-        errors, max_value_bytes = TOO_LARGE, _KEPT_BYTES
+        errors, max_value_bytes = TOO_LARGE, _MAX_VALUE_BYTES
     record, old_record = (_record(columns, values, written, max_value_bytes) for values in (change.record, old))
     names = ", ".join(f'{{"name": {dump(name)}, "type": {dump(kind.name)}}}' for name, kind in columns)
     listed = f"[{names}]" if columns else "null"
     return _data(change, record, old_record, listed, errors, timestamp=dump(_timestamp(change.committed_us)))
 
 
-def structured_values(change: RowChange, types: Sequence[PgType]) -> list[tuple[PgType, str]]:
+def structured_values(change: LoggedChange, types: Sequence[PgType]) -> list[tuple[PgType, str]]:
     """The values of a change that only Postgres can write as JSON, each once."""
     values = (pair for row in (change.new, change.old) if row is not None for pair in zip(types, row, strict=True))
     return list(
@@ -124,7 +124,7 @@ def system(name: str, join_ref: Json, message: str, *, status: str = "error", ex
     return Push(TOPIC_PREFIX + name, "system", dump(payload), join_ref=join_ref)
 
 
-def refusal(change: RowChange, facts: Facts, readable: frozenset[str]) -> str | None:
+def refusal(change: LoggedChange, facts: Facts, readable: frozenset[str]) -> str | None:
     """Why those who may read these columns are told no more of a change than that it was; None when they are."""
     if change.action == "DELETE":
         return None
@@ -134,7 +134,7 @@ def refusal(change: RowChange, facts: Facts, readable: frozenset[str]) -> str | 
 
 
 def _data(
-    change: RowChange,
+    change: LoggedChange,
     record: str,
     old_record: str,
     columns: str,
@@ -156,7 +156,7 @@ def _data(
 def _record(
     columns: Sequence[tuple[str, PgType]],
     values: Mapping[str, str | None],
-    written: Written,
+    written: WrittenValue,
     max_value_bytes: int | None,
 ) -> str:
     """Write a record, null when there is nothing in it; with a limit, larger values and nulls are left out."""
@@ -181,7 +181,7 @@ def _filled(new: tuple[Value, ...], old: tuple[Value, ...] | None) -> Sequence[V
 
 def _known(relation: Relation, row: Sequence[Value]) -> dict[str, str | None]:
     pairs = zip(relation.columns, row, strict=True)
-    return {column.name: value for column, value in pairs if not isinstance(value, Unchanged)}
+    return {column.name: value for column, value in pairs if not isinstance(value, UnchangedValue)}
 
 
 def _timestamp(us: int) -> str:

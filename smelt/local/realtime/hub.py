@@ -24,7 +24,7 @@ class ChannelKey(NamedTuple):
         return TOPIC_PREFIX + self.name
 
 
-class Listener(Protocol):
+class HubMember(Protocol):
     """One joined channel of one socket."""
 
     @property
@@ -45,7 +45,7 @@ class Hub:
 
     def __init__(self, limit: EventLimit) -> None:
         self._limit = limit
-        self._listeners: dict[ChannelKey, dict[Listener, None]] = {}
+        self._listeners: dict[ChannelKey, dict[HubMember, None]] = {}
         self._rosters: dict[ChannelKey, Roster] = {}
         self._references = references(token_urlsafe(6))
 
@@ -59,11 +59,11 @@ class Hub:
         """How many topics anybody is present on."""
         return len(self._rosters)
 
-    def add(self, key: ChannelKey, listener: Listener) -> None:
+    def add(self, key: ChannelKey, listener: HubMember) -> None:
         """Let a channel hear what is sent to its key from now on."""
         self._listeners.setdefault(key, {})[listener] = None
 
-    def remove(self, key: ChannelKey, listener: Listener) -> None:
+    def remove(self, key: ChannelKey, listener: HubMember) -> None:
         """Let a channel hear no more; its presence leaves with it."""
         listeners = self._listeners.get(key, {})
         listeners.pop(listener, None)
@@ -72,7 +72,7 @@ class Hub:
         self.untrack(key, listener)
 
     def send(
-        self, key: ChannelKey, message: Outgoing, *, sender: Listener | None = None, message_id: str | None = None
+        self, key: ChannelKey, message: Outgoing, *, sender: HubMember | None = None, message_id: str | None = None
     ) -> None:
         """Queue a message for all listeners but the sender, written once for each protocol.
 
@@ -95,12 +95,12 @@ class Hub:
         roster = self._rosters.get(key)
         return {} if roster is None else roster.state()
 
-    def track(self, key: ChannelKey, listener: Listener, name: str, meta: dict[str, Json]) -> None:
+    def track(self, key: ChannelKey, listener: HubMember, name: str, meta: dict[str, Json]) -> None:
         """Tell all what a channel says of itself."""
         roster = self._rosters.setdefault(key, Roster(self._references))
         self._tell(key, roster.track(listener, name, meta))
 
-    def untrack(self, key: ChannelKey, listener: Listener) -> None:
+    def untrack(self, key: ChannelKey, listener: HubMember) -> None:
         """Tell all that a channel is not present any more."""
         roster = self._rosters.get(key)
         if roster is None:
@@ -116,7 +116,7 @@ class Hub:
         _fan_out(Push(key.topic, "presence_diff", dump(difference)), watching)
 
 
-def _fan_out(message: Outgoing, listeners: Collection[Listener], message_id: str | None = None) -> None:
+def _fan_out(message: Outgoing, listeners: Collection[HubMember], message_id: str | None = None) -> None:
     encoded: dict[Version, Encoded | None] = {}
     for listener in listeners:
         version = listener.version

@@ -6,11 +6,12 @@ from typing import Final, TypeGuard
 
 from smelt.local.realtime.bindings import inspect
 from smelt.local.realtime.protocol import Json, dump
+from smelt.pickling import PicklableError
 
 MAX_REPLAY: Final = 25
 
 
-class JoinRefused(Exception):
+class InvalidJoin(PicklableError):
     """A join that fails; the sentence is the `reason` of the reply."""
 
 
@@ -43,9 +44,9 @@ class JoinRequest:
 
 
 def parse_join(name: str, payload: Json) -> JoinRequest:
-    """Parse the payload of a join to the channel `name`; raise JoinRefused."""
+    """Parse the payload of a join to the channel `name`; raise InvalidJoin."""
     if not isinstance(payload, dict):
-        raise JoinRefused(f"UnknownErrorOnChannel: expected params to be a :map, got: `{inspect(payload)}`")
+        raise InvalidJoin(f"UnknownErrorOnChannel: expected params to be a :map, got: `{inspect(payload)}`")
     # The first clients named it `user_token`.
     tokens = (payload.get("user_token"), payload.get("access_token"))
     access_token = next((token for token in tokens if isinstance(token, str)), None)
@@ -74,21 +75,21 @@ def parse_join(name: str, payload: Json) -> JoinRequest:
 def _parse_bindings(wishes: list[Json]) -> tuple[Json, ...]:
     for wish in wishes:
         if wish is not None and not isinstance(wish, dict):
-            raise JoinRefused(f"UnknownErrorOnChannel: expected a map, got:\n\n    {inspect(wish)}\n")
+            raise InvalidJoin(f"UnknownErrorOnChannel: expected a map, got:\n\n    {inspect(wish)}\n")
     return tuple(wish for wish in wishes if wish is not None)
 
 
 def _parse_replay(broadcast: Mapping[str, Json], *, private: bool) -> Replay | None:
     replay = broadcast.get("replay")
     if "replay" in broadcast and not private:
-        raise JoinRefused("UnableToReplayMessages: Replay is not allowed for public channels")
+        raise InvalidJoin("UnableToReplayMessages: Replay is not allowed for public channels")
     if not isinstance(replay, dict):
         return None
     since, limit = replay.get("since"), replay.get("limit")
     if limit is None or limit is False:
         limit = MAX_REPLAY
     if not _is_int(since) or not _is_int(limit):
-        raise JoinRefused("UnableToReplayMessages: Replay params are not valid")
+        raise InvalidJoin("UnableToReplayMessages: Replay params are not valid")
     return Replay(since, max(1, min(limit, MAX_REPLAY)))
 
 
@@ -96,7 +97,7 @@ def _mapping(value: Json) -> Mapping[str, Json]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise JoinRefused("UnknownErrorOnChannel: no function clause matching in Access.get/3")
+        raise InvalidJoin("UnknownErrorOnChannel: no function clause matching in Access.get/3")
     return value
 
 

@@ -31,12 +31,12 @@ class WalData:
 
 
 @dataclass(frozen=True, slots=True)
-class Unchanged:
+class UnchangedValue:
     """The value of a column that was stored apart and has not changed; the log does not have it."""
 
 
-UNCHANGED: Final = Unchanged()
-Value = str | None | Unchanged
+UNCHANGED: Final = UnchangedValue()
+Value = str | None | UnchangedValue
 """A column's value in Postgres' text form."""
 
 

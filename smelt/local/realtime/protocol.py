@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NoReturn
 
+from smelt.pickling import PicklableError
+
 Json = object
 """A JSON value as `json.loads` makes it. References are such values too: a client may choose any."""
 
@@ -56,7 +58,7 @@ class BinaryPush:
     generic: bool = False
 
 
-class Malformed(ValueError):
+class Malformed(PicklableError, ValueError):
     """A frame that no reader of its protocol understands; the server ignores it."""
 
 

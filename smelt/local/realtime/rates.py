@@ -8,7 +8,7 @@ BUCKETS: Final = 12
 
 
 @dataclass(slots=True)
-class Rate:
+class EventRate:
     """Counts events; their mean is that of the last twelve ticks, known when the current one is over."""
 
     tick_s: float
@@ -40,7 +40,7 @@ class EventLimit:
     """A plan's limit of how often something happens; `max_per_s` None is no limit."""
 
     max_per_s: int | None
-    rate: Rate
+    rate: EventRate
 
     def count(self, events: int, now: float) -> None:
         """Count what happened."""

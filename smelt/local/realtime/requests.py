@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 from smelt.local.realtime.hub import ChannelKey
 from smelt.local.realtime.protocol import Json, Push, UserBroadcast, dump
+from smelt.pickling import PicklableError
 
 _BLANK = "can't be blank"
 _INVALID = "is invalid"
 
 
-class BadJson(ValueError):
+class InvalidJson(PicklableError, ValueError):
     """A body that is no JSON."""
 
 
-class InvalidMessages(ValueError):
+class InvalidMessages(PicklableError, ValueError):
     """Messages that cannot be sent; `errors` says what is wrong with each."""
 
     def __init__(self, errors: Json) -> None:
@@ -32,14 +33,14 @@ class BatchMessage:
 
 
 def parse_json(body: bytes) -> Json:
-    """Parse a body; an empty one is an empty object. Raises BadJson."""
+    """Parse a body; an empty one is an empty object. Raises InvalidJson."""
     if not body:
         return {}
     try:
         value = json.loads(body)
         dump(value)
     except (ValueError, RecursionError) as error:
-        raise BadJson from error
+        raise InvalidJson from error
     return value
 
 
@@ -57,7 +58,7 @@ def parse_batch(body: Json, max_bytes: int) -> list[BatchMessage]:
 
 
 def single_message(key: ChannelKey, event: str, body: bytes, *, is_json: bool) -> UserBroadcast:
-    """The message of the endpoint for one; what is no object comes under the key `_json`. Raises BadJson."""
+    """The message of the endpoint for one; what is no object comes under the key `_json`. Raises InvalidJson."""
     if not is_json:
         return UserBroadcast(key.topic, event, body, is_json=False)
     payload = parse_json(body)

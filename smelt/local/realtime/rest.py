@@ -7,12 +7,12 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from smelt.local.realtime.authorization import Caller, DatabaseUnavailable
+from smelt.local.realtime.authorization import DatabaseUnavailable, RealtimeCaller
 from smelt.local.realtime.hub import ChannelKey
-from smelt.local.realtime.rates import Rate
+from smelt.local.realtime.rates import EventRate
 from smelt.local.realtime.requests import (
-    BadJson,
     BatchMessage,
+    InvalidJson,
     InvalidMessages,
     parse_batch,
     parse_json,
@@ -20,7 +20,8 @@ from smelt.local.realtime.requests import (
     single_message,
 )
 from smelt.local.realtime.server import Realtime
-from smelt.local.realtime.tokens import Token, TokenRefused, check_token
+from smelt.local.realtime.tokens import InvalidRealtimeToken, Token, check_token
+from smelt.pickling import PicklableError
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -29,13 +30,13 @@ _TICK_S: Final = 5.0
 _SERVICE_ROLE: Final = "service_role"
 
 
-class Rest:
+class BroadcastApi:
     """The HTTP side of the server."""
 
     def __init__(self, realtime: Realtime) -> None:
         self._realtime = realtime
         self._options = realtime.options
-        self._requests = Rate(_TICK_S)
+        self._requests = EventRate(_TICK_S)
 
     def counted(self, endpoint: Endpoint) -> Endpoint:
         """Count the requests of an endpoint and tell their rate in headers, as the platform does."""
@@ -93,7 +94,7 @@ class Rest:
             messages = parse_batch(parse_json(body) if is_json else {}, self._options.max_broadcast_bytes)
         except _Answer as answer:
             return answer.response
-        except BadJson:
+        except InvalidJson:
             return HTMLResponse("Bad Request", 400)
         except InvalidMessages as invalid:
             return JSONResponse({"errors": {"messages": invalid.errors}}, 422)
@@ -115,7 +116,7 @@ class Rest:
             message = single_message(key, request.path_params["event"], body, is_json=is_json)
         except _Answer as answer:
             return answer.response
-        except BadJson:
+        except InvalidJson:
             return HTMLResponse("Bad Request", 400)
         if len(message.payload) > self._options.max_broadcast_bytes:
             return JSONResponse({"errors": {"payload": ["Payload size exceeds tenant limit"]}}, 422)
@@ -126,26 +127,28 @@ class Rest:
         self._realtime.hub.send(key, message)
         return Response(status_code=202)
 
-    async def _send(self, caller: Caller, messages: list[BatchMessage]) -> None:
+    async def _send(self, caller: RealtimeCaller, messages: list[BatchMessage]) -> None:
         allowed = {topic for topic in private_topics(messages) if await self._may_send(caller, topic)}
         for message in messages:
             if not message.key.private or message.key.name in allowed:
                 self._realtime.hub.send(message.key, message.message)
 
-    async def _may_send(self, caller: Caller, topic: str) -> bool:
+    async def _may_send(self, caller: RealtimeCaller, topic: str) -> bool:
         try:
             return await self._realtime.authorization.writable(caller, topic, "broadcast")
         except DatabaseUnavailable:
             return False
 
-    def _caller(self, request: Request) -> Caller:
+    def _caller(self, request: Request) -> RealtimeCaller:
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         keys = self._options.keys
         # On the platform the gateway replaces `sb_...` keys, which are no bearers.
         text = bearer if scheme.lower() == "bearer" and not bearer.startswith("sb_") else None
         try:
-            return Caller(self._check(text or keys.to_token(request.headers.get("apikey", ""))), dict(request.headers))
-        except TokenRefused as refused:
+            return RealtimeCaller(
+                self._check(text or keys.to_token(request.headers.get("apikey", ""))), dict(request.headers)
+            )
+        except InvalidRealtimeToken as refused:
             raise _Answer(JSONResponse({"message": "Unauthorized"}, 401)) from refused
 
     def _is_operator(self, request: Request) -> bool:
@@ -169,7 +172,7 @@ class Rest:
         return bytes(body)
 
 
-class _Answer(Exception):
+class _Answer(PicklableError):
     """An answer that is given before the request was understood."""
 
     def __init__(self, response: Response) -> None:

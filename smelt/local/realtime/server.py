@@ -15,11 +15,11 @@ from smelt.local.realtime.catalog import Catalog
 from smelt.local.realtime.changes import Changes
 from smelt.local.realtime.commits import Commits
 from smelt.local.realtime.ending import end
-from smelt.local.realtime.feed import Feed
 from smelt.local.realtime.filters import Filters
 from smelt.local.realtime.hub import Hub
+from smelt.local.realtime.log_dispatcher import LogDispatcher
 from smelt.local.realtime.options import RealtimeOptions
-from smelt.local.realtime.rates import EventLimit, Rate
+from smelt.local.realtime.rates import EventLimit, EventRate
 from smelt.local.realtime.replication import Replication
 from smelt.local.realtime.visibility import Visibility
 
@@ -41,8 +41,8 @@ class Realtime:
 
     def __init__(self, options: RealtimeOptions) -> None:
         self.options = options
-        self.hub = Hub(EventLimit(options.max_events_per_s, Rate(options.event_tick_s)))
-        self.joins = EventLimit(options.max_joins_per_s, Rate(options.event_tick_s))
+        self.hub = Hub(EventLimit(options.max_events_per_s, EventRate(options.event_tick_s)))
+        self.joins = EventLimit(options.max_joins_per_s, EventRate(options.event_tick_s))
         self.sockets: set[Disconnectable] = set()
         # Functions that policies call may rely on these schemas. Values are written as in the log.
         settings = (
@@ -56,7 +56,7 @@ class Realtime:
         self.changes = Changes(
             Catalog(self._admin), Filters(self._admin), Visibility(self._callers), options.max_change_bytes
         )
-        self._feed = Feed(self.hub, self.changes, Commits(self._admin))
+        self._feed = LogDispatcher(self.hub, self.changes, Commits(self._admin))
         self._replication = Replication(options.admin_dsn, self._feed.receive, self._feed.room)
 
     @asynccontextmanager
@@ -80,7 +80,7 @@ class Realtime:
         return self._replication.ready.is_set()
 
     @property
-    def lent_connections(self) -> int:
+    def borrowed_connections(self) -> int:
         """How many connections to the database are in use."""
         pools = (pool.get_stats() for pool in (self._admin, self._callers))
         return sum(stats["pool_size"] - stats["pool_available"] for stats in pools)

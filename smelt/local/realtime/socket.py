@@ -14,14 +14,15 @@ from smelt.local.realtime.ending import end
 from smelt.local.realtime.mailbox import Incoming, Mailbox
 from smelt.local.realtime.protocol import Malformed, Version, decode_binary, decode_text
 from smelt.local.realtime.server import Realtime
-from smelt.local.realtime.tokens import Token, TokenRefused, check_token
+from smelt.local.realtime.tokens import InvalidRealtimeToken, Token, check_token
+from smelt.pickling import PicklableError
 
 logger = logging.getLogger(__name__)
 
 SERVICE_RESTART: Final = 1012
 
 
-class Socket:
+class SocketSession:
     """Serves one websocket from the first request to the last frame."""
 
     def __init__(self, realtime: Realtime, websocket: WebSocket) -> None:
@@ -38,7 +39,7 @@ class Socket:
             return
         try:
             token = self._check_key()
-        except _Refused as refused:
+        except _Rejected as refused:
             await asyncio.sleep(self._options.connect_error_delay_s)
             await self._websocket.send_denial_response(JSONResponse({"error": str(refused)}, refused.status))
             return
@@ -48,13 +49,13 @@ class Socket:
     def _check_key(self) -> Token:
         key = self._websocket.headers.get("x-api-key", self._websocket.query_params.get("apikey"))
         if key is None:
-            raise _Refused("API key is missing")
+            raise _Rejected("API key is missing")
         try:
             token = check_token(self._options.keys, self._options.keys.to_token(key), time.time())
-        except TokenRefused as refused:
-            raise _Refused(refused.on_connect) from refused
+        except InvalidRealtimeToken as refused:
+            raise _Rejected(refused.on_connect) from refused
         if self._realtime.joins.exceeded(time.monotonic()):
-            raise _Refused("Too many joins per second", status=429)
+            raise _Rejected("Too many joins per second", status=429)
         return token
 
     async def _exchange(self, version: Version, token: Token) -> None:
@@ -107,7 +108,7 @@ class Socket:
         logger.warning("a socket that reads too slowly is dropped")
 
 
-class _Refused(Exception):
+class _Rejected(PicklableError):
     """The socket is not let in; the sentence is the answer's."""
 
     def __init__(self, sentence: str, *, status: int = 401) -> None:

@@ -7,6 +7,7 @@ from math import floor
 import jwt
 
 from smelt.local.keys import ALGORITHM, Keys
+from smelt.pickling import PicklableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Token:
     expires_at: float
 
 
-class TokenRefused(Exception):
+class InvalidRealtimeToken(PicklableError):
     """A token that is not accepted; the sentence is the server's, and each occasion has its own."""
 
     def __init__(
@@ -33,7 +34,7 @@ class TokenRefused(Exception):
 
 
 def check_token(keys: Keys, text: str, now: float) -> Token:
-    """Answer the token; raise TokenRefused when it is malformed, not signed by this stack, incomplete or expired."""
+    """Answer the token; raise InvalidRealtimeToken when it is malformed, not signed by this stack, incomplete or expired."""
     try:
         claims = jwt.decode(
             text,
@@ -52,21 +53,21 @@ def check_token(keys: Keys, text: str, now: float) -> Token:
         )
     except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError) as error:
         sentence = "Failed to validate JWT signature"
-        raise TokenRefused("JwtSignatureError", sentence, on_refresh=":signature_error") from error
+        raise InvalidRealtimeToken("JwtSignatureError", sentence, on_refresh=":signature_error") from error
     except jwt.InvalidTokenError as error:
-        raise TokenRefused("MalformedJWT", "The token provided is not a valid JWT") from error
+        raise InvalidRealtimeToken("MalformedJWT", "The token provided is not a valid JWT") from error
     role, expires_at = claims.get("role"), claims.get("exp")
     if not isinstance(role, str) or isinstance(expires_at, bool) or not isinstance(expires_at, int | float):
-        raise TokenRefused("InvalidJWTToken", "Fields `role` and `exp` are required in JWT")
+        raise InvalidRealtimeToken("InvalidJWTToken", "Fields `role` and `exp` are required in JWT")
     if expires_at <= now:
         raise expired(expires_at, now)
     return Token(text, role, str(claims.get("sub", "")), json.dumps(claims), expires_at)
 
 
-def expired(expires_at: float, now: float) -> TokenRefused:
+def expired(expires_at: float, now: float) -> InvalidRealtimeToken:
     """What a token that is over is refused with."""
     sentence = f"Token has expired {floor(now) - floor(expires_at)} seconds ago"
-    return TokenRefused("InvalidJWTToken", sentence, on_connect="Token has expired")
+    return InvalidRealtimeToken("InvalidJWTToken", sentence, on_connect="Token has expired")
 
 
 def lifetime_s(token: Token, now: float) -> float:

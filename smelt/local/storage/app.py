@@ -14,8 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smelt.local.edge.routing import AnyPathRoute
 from smelt.local.keys import Keys
-from smelt.local.storage import refusal, tokens
-from smelt.local.storage.answers import answer, refuse
+from smelt.local.storage import errors, tokens
 from smelt.local.storage.buckets import Buckets
 from smelt.local.storage.database import Database
 from smelt.local.storage.downloads import Downloads
@@ -23,6 +22,7 @@ from smelt.local.storage.files import FileStore
 from smelt.local.storage.listing import Listings
 from smelt.local.storage.paging import Pages
 from smelt.local.storage.removal import Removal
+from smelt.local.storage.responses import error_response, json_response
 from smelt.local.storage.transfers import Transfers
 from smelt.local.storage.uploads import Uploads
 
@@ -46,7 +46,7 @@ def create_storage(database: Database, files: FileStore, keys: Keys, size_limit:
     app = Starlette(
         routes=_routes(database, files, keys, size_limit),
         exception_handlers={
-            refusal.Refusal: _refuse,
+            errors.StorageError: _refuse,
             HTTPException: _refuse_route,
             ClientDisconnect: _let_go,
             Exception: _fail,
@@ -130,10 +130,10 @@ def _target(request: Request) -> str:
 
 
 async def _refuse(request: Request, exc: Exception) -> Response:
-    assert isinstance(exc, refusal.Refusal)
+    assert isinstance(exc, errors.StorageError)
     if exc.http_status == 500:
         logger.error("%s %s: %s", request.method, request.url.path, exc, exc_info=exc)
-    return refuse(exc)
+    return error_response(exc)
 
 
 async def _refuse_route(request: Request, exc: Exception) -> Response:
@@ -141,12 +141,12 @@ async def _refuse_route(request: Request, exc: Exception) -> Response:
     target = _target(request)
     for prefix, what in _NOT_SERVED.items():
         if target.startswith(prefix):
-            return refuse(refusal.not_served(what))
+            return error_response(errors.not_served(what))
     if target.startswith(("/object", "/bucket")):
-        missing = refusal.route_not_found(request.method, target)
+        missing = errors.route_not_found(request.method, target)
         return JSONResponse(missing.body(), missing.http_status)
     message = f"Route {request.method}:{target} not found"
-    return answer({"message": message, "error": "Not Found", "statusCode": 404}, 404)
+    return json_response({"message": message, "error": "Not Found", "statusCode": 404}, 404)
 
 
 async def _let_go(request: Request, exc: Exception) -> Response:
@@ -155,7 +155,7 @@ async def _let_go(request: Request, exc: Exception) -> Response:
 
 
 async def _fail(request: Request, exc: Exception) -> Response:
-    return refuse(refusal.internal_error())
+    return error_response(errors.internal_error())
 
 
 async def _status(request: Request) -> Response:
@@ -166,6 +166,6 @@ def _health(keys: Keys) -> Endpoint:
     async def health(request: Request) -> Response:
         """`GET /health`: whether the server is there, for whoever has a token."""
         tokens.authenticate(request, keys, required=False)
-        return answer({"healthy": True})
+        return json_response({"healthy": True})
 
     return health

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from starlette.requests import Request
 
-from smelt.local.storage import refusal
+from smelt.local.storage import errors
 from smelt.local.storage.media import SIZE_PATTERN, parse_size
+from smelt.pickling import PicklableError
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 
@@ -29,35 +30,35 @@ async def read_body(request: Request) -> object:
     if content_type is None:
         return None
     if _CONTENT_TYPE.fullmatch(content_type) is None:
-        raise refusal.invalid_content_type()
+        raise errors.invalid_content_type()
     if content_type.partition(";")[0].strip().lower() != "application/json":
         return None
     raw = await _read_bounded(request)
     if not raw:
-        raise refusal.unreadable_body("Body cannot be empty when content-type is set to 'application/json'")
+        raise errors.unreadable_body("Body cannot be empty when content-type is set to 'application/json'")
     try:
         return parse_json(raw)
-    except BadJson:
+    except InvalidJson:
         message = "Body is not valid JSON but content-type is set to 'application/json'"
-        raise refusal.unreadable_body(message) from None
+        raise errors.unreadable_body(message) from None
 
 
-class BadJson(ValueError):
+class InvalidJson(PicklableError, ValueError):
     """A text that is no JSON, or more than can be held."""
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Answer the value of a JSON text as JavaScript reads it: strictly, with half characters replaced; or BadJson."""
+    """Answer the value of a JSON text as JavaScript reads it: strictly, with half characters replaced; or InvalidJson."""
     try:
         decoded = text.decode() if isinstance(text, bytes) else text
         value = json.loads(decoded, parse_constant=_refuse_constant)
         return _mend(value) if _ESCAPED_SURROGATE.search(decoded) else value
     except (ValueError, RecursionError) as exc:
-        raise BadJson("this is no JSON") from exc
+        raise InvalidJson("this is no JSON") from exc
 
 
 def _refuse_constant(name: str) -> None:
-    raise BadJson(name)
+    raise InvalidJson(name)
 
 
 def _mend(value: Any) -> Any:
@@ -77,7 +78,7 @@ async def _read_bounded(request: Request) -> bytes:
     async for chunk in request.stream():
         received += chunk
         if len(received) > MAX_BODY_BYTES:
-            raise refusal.body_too_large()
+            raise errors.body_too_large()
     return bytes(received)
 
 
@@ -86,7 +87,7 @@ class Fields:
 
     def __init__(self, value: object, where: str = "body") -> None:
         if not isinstance(value, dict):
-            raise refusal.invalid_request(f"{where} must be object")
+            raise errors.invalid_request(f"{where} must be object")
         self._values: dict[str, object] = value
         self._where = where
         self._missing: list[str] = []
@@ -180,7 +181,7 @@ class Fields:
     def check(self) -> None:
         """Refuse the body if anything is missing or wrong."""
         if self._missing or self._wrong:
-            raise refusal.invalid_request(", ".join(self._missing + self._wrong))
+            raise errors.invalid_request(", ".join(self._missing + self._wrong))
 
     def _take(self, name: str, *, required: bool, default: object) -> object:
         if name in self._values:

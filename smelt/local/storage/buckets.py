@@ -7,12 +7,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from smelt.local.keys import Keys
-from smelt.local.storage import media, names, refusal, tokens
-from smelt.local.storage.answers import answer
+from smelt.local.storage import errors, media, names, tokens
 from smelt.local.storage.body import Fields, read_body
 from smelt.local.storage.database import Database, Operation, Transaction
 from smelt.local.storage.files import FileStore
 from smelt.local.storage.objects import RETURNING_OBJECT
+from smelt.local.storage.responses import json_response
 from smelt.local.storage.rows import Bucket, StoredObject
 
 _COLUMNS: Final = (
@@ -49,12 +49,12 @@ async def find_bucket(transaction: Transaction, bucket_id: str) -> Bucket:
     """Answer the bucket; refuse if it does not exist or the policies hide it from who asks."""
     bucket = await transaction.one(Bucket, _FIND, id=bucket_id)
     if bucket is None:
-        raise refusal.no_such_bucket()
+        raise errors.no_such_bucket()
     return bucket
 
 
 @dataclass(frozen=True)
-class Limits:
+class BucketLimits:
     """What a bucket lets in and out."""
 
     public: bool
@@ -62,7 +62,7 @@ class Limits:
     allowed_mime_types: list[str] | None
 
     @classmethod
-    def take(cls, fields: Fields) -> "Limits":
+    def take(cls, fields: Fields) -> "BucketLimits":
         """Read the limits from the body of a request."""
         return cls(
             public=fields.flag("public", default=False),
@@ -73,7 +73,7 @@ class Limits:
     def check(self, global_limit: int) -> None:
         """Refuse a limit over the server's own, and types that are none."""
         if (self.file_size_limit or 0) > global_limit:
-            raise refusal.too_large()
+            raise errors.too_large()
         media.check_allowed_types(self.allowed_mime_types or [])
 
 
@@ -91,7 +91,7 @@ class Buckets:
         fields = Fields(await read_body(request))
         name = fields.text("name", required=True)
         bucket_id = fields.text("id", name)
-        limits = Limits.take(fields)
+        limits = BucketLimits.take(fields)
         fields.check()
         caller = tokens.authenticate(request, self.keys)
         names.check_bucket_name(name)
@@ -101,7 +101,7 @@ class Buckets:
         async with self.database.acting_as(caller, operation, duplicate="BucketAlreadyExists") as transaction:
             owner = {"owner": caller.owner, "owner_id": caller.subject}
             await transaction.execute(_INSERT, id=bucket_id, name=name, **owner, **asdict(limits))
-        return answer({"name": name})
+        return json_response({"name": name})
 
     async def list(self, request: Request) -> Response:
         """`GET /bucket`: the buckets that the caller may see."""
@@ -116,22 +116,22 @@ class Buckets:
         async with self.database.acting_as(caller, Operation.of(request, "storage.bucket.list")) as transaction:
             query = _LIST + _ORDERS[f"{column} {order}"]
             buckets = await transaction.many(Bucket, query, search=search, limit=limit, offset=offset)
-        return answer([bucket.as_list_item() for bucket in buckets])
+        return json_response([bucket.as_list_item() for bucket in buckets])
 
     async def get(self, request: Request) -> Response:
         """`GET /bucket/{id}`."""
         caller = tokens.authenticate(request, self.keys)
         async with self.database.acting_as(caller, Operation.of(request, "storage.bucket.get")) as transaction:
             bucket = await find_bucket(transaction, request.path_params["bucket"])
-        return answer(bucket.as_json())
+        return json_response(bucket.as_json())
 
     async def update(self, request: Request) -> Response:
         """`PUT /bucket/{id}`: change what the body names."""
         fields = Fields(await read_body(request))
         if not any(name in fields for name in _LIMITS):
             complaints = [f"body must have required property '{name}'" for name in _LIMITS]
-            raise refusal.invalid_request(", ".join([*complaints, "body must match a schema in anyOf"]))
-        limits = Limits.take(fields)
+            raise errors.invalid_request(", ".join([*complaints, "body must match a schema in anyOf"]))
+        limits = BucketLimits.take(fields)
         fields.check()
         caller = tokens.authenticate(request, self.keys)
         limits.check(self.size_limit)
@@ -145,8 +145,8 @@ class Buckets:
                 **asdict(limits),
             )
         if not changed:
-            raise refusal.no_such_bucket()
-        return answer({"message": "Successfully updated"})
+            raise errors.no_such_bucket()
+        return json_response({"message": "Successfully updated"})
 
     async def delete(self, request: Request) -> Response:
         """`DELETE /bucket/{id}`: remove an empty bucket."""
@@ -156,20 +156,20 @@ class Buckets:
             await find_bucket(transaction, bucket_id)
         async with self.database.as_service(operation) as transaction:
             if await transaction.records(_HAS_OBJECTS, id=bucket_id):
-                raise refusal.bucket_not_empty()
+                raise errors.bucket_not_empty()
         async with self.database.acting_as(caller, operation) as transaction:
             if not await transaction.execute("delete from storage.buckets where id = %(id)s", id=bucket_id):
-                raise refusal.no_such_bucket()
-        return answer({"message": "Successfully deleted"})
+                raise errors.no_such_bucket()
+        return json_response({"message": "Successfully deleted"})
 
     async def empty(self, request: Request) -> Response:
         """`POST /bucket/{id}/empty`: remove all objects of a bucket, for the service key alone."""
         caller, bucket_id = tokens.authenticate(request, self.keys), request.path_params["bucket"]
         if caller.role != "service_role":
-            raise refusal.invalid_role()
+            raise errors.invalid_role()
         async with self.database.acting_as(caller, Operation.of(request, "storage.bucket.empty")) as transaction:
             await find_bucket(transaction, bucket_id)
             removed = await transaction.many(StoredObject, _EMPTY, id=bucket_id)
         for row in removed:
             await self.files.remove(row.bucket_id, row.name, row.version)
-        return answer({"message": "Empty bucket has been queued. Completion may take up to an hour."})
+        return json_response({"message": "Empty bucket has been queued. Completion may take up to an hour."})

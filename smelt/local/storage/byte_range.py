@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from smelt.local.storage import refusal
+from smelt.local.storage import errors
 
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
@@ -31,12 +31,12 @@ def parse_range(header: str, size_bytes: int) -> ByteRange:
     """Answer the range that the header names in an object of this size; refuse several, malformed and empty ones."""
     match = _RANGE.fullmatch(header)
     if match is None or match[0] == "bytes=-":
-        raise refusal.invalid_range()
+        raise errors.invalid_range()
     start, end = match[1], match[2]
     if not start:
         first, last = max(0, size_bytes - int(end)), size_bytes - 1
     else:
         first, last = int(start), min(int(end), size_bytes - 1) if end else size_bytes - 1
     if first > last:
-        raise refusal.invalid_range()
+        raise errors.invalid_range()
     return ByteRange(first, last, size_bytes)

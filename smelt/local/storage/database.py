@@ -11,8 +11,8 @@ from psycopg.rows import class_row, dict_row
 from psycopg_pool import AsyncConnectionPool
 from starlette.requests import Request
 
-from smelt.local.storage import refusal
-from smelt.local.storage.tokens import SERVICE, Caller
+from smelt.local.storage import errors
+from smelt.local.storage.tokens import SERVICE, StorageCaller
 
 Row = TypeVar("Row")
 
@@ -88,7 +88,7 @@ class Database:
 
     @asynccontextmanager
     async def acting_as(
-        self, caller: Caller, operation: Operation, *, duplicate: str = "ResourceAlreadyExists"
+        self, caller: StorageCaller, operation: Operation, *, duplicate: str = "ResourceAlreadyExists"
     ) -> AsyncIterator[Transaction]:
         """Open a transaction in which the policies apply to the caller; it commits unless the block raises.
 
@@ -123,13 +123,13 @@ class Database:
             return {str(version) for (version,) in await cursor.fetchall()}
 
 
-def _refusal_for(exc: psycopg.Error, duplicate: str) -> refusal.Refusal:
+def _refusal_for(exc: psycopg.Error, duplicate: str) -> errors.StorageError:
     match exc:
         case psycopg.errors.InsufficientPrivilege():
-            return refusal.access_denied()
+            return errors.access_denied()
         case psycopg.errors.UniqueViolation():
-            return refusal.already_exists(duplicate)
+            return errors.already_exists(duplicate)
         case psycopg.errors.ForeignKeyViolation():
-            return refusal.related_resource_missing()
+            return errors.related_resource_missing()
         case _:
-            return refusal.database_error(exc.sqlstate)
+            return errors.database_error(exc.sqlstate)

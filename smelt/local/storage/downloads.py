@@ -11,17 +11,17 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from smelt.local.keys import Claims, Keys
-from smelt.local.storage import names, refusal, tokens
-from smelt.local.storage.answers import answer
+from smelt.local.keys import JwtClaims, Keys
+from smelt.local.storage import errors, names, tokens
 from smelt.local.storage.body import Fields, read_body
 from smelt.local.storage.buckets import find_bucket
 from smelt.local.storage.byte_range import ByteRange, parse_range
 from smelt.local.storage.database import Database, Operation
 from smelt.local.storage.files import FileStore
 from smelt.local.storage.objects import find_object
+from smelt.local.storage.responses import json_response
 from smelt.local.storage.rows import StoredObject
-from smelt.local.storage.tokens import Caller
+from smelt.local.storage.tokens import StorageCaller
 
 _VISIBLE: Final = "select name from storage.objects where bucket_id = %(bucket_id)s and name = any(%(paths)s)"
 _HIDDEN: Final = "Either the object does not exist or you do not have access to it"
@@ -86,7 +86,7 @@ class Downloads:
         bucket_id, key = request.path_params["bucket"], request.path_params["key"]
         async with self.database.acting_as(caller, Operation.of(request, "storage.object.sign")) as transaction:
             await find_object(transaction, bucket_id, key)
-        return answer({"signedURL": self._signed_url(bucket_id, key, lifetime_s)})
+        return json_response({"signedURL": self._signed_url(bucket_id, key, lifetime_s)})
 
     async def sign_many(self, request: Request) -> Response:
         """`POST /object/sign/{bucket}`: URLs for those of the paths that the caller may see."""
@@ -98,7 +98,7 @@ class Downloads:
         async with self.database.acting_as(caller, Operation.of(request, "storage.object.sign_many")) as transaction:
             rows = await transaction.records(_VISIBLE, bucket_id=bucket_id, paths=paths)
         visible = {row["name"] for row in rows}
-        return answer(
+        return json_response(
             [
                 {
                     "error": None if path in visible else _HIDDEN,
@@ -113,7 +113,7 @@ class Downloads:
         token = tokens.sign_download_url(self.keys, bucket_id, key, lifetime_s)
         return f"/object/sign/{bucket_id}/{key}?token={token}"
 
-    async def _find(self, request: Request, caller: Caller | None, operation_name: str) -> StoredObject:
+    async def _find(self, request: Request, caller: StorageCaller | None, operation_name: str) -> StoredObject:
         """Answer the object that the path names; without a caller only from a public bucket."""
         bucket_id, key = request.path_params["bucket"], request.path_params["key"]
         names.check_key(key)
@@ -123,7 +123,7 @@ class Downloads:
             if bucket.public:
                 return await find_object(transaction, bucket_id, key)
         if caller is None:
-            raise refusal.no_such_bucket()
+            raise errors.no_such_bucket()
         async with self.database.acting_as(caller, operation) as transaction:
             return await find_object(transaction, bucket_id, key)
 
@@ -140,7 +140,7 @@ class Downloads:
             opened = await self.files.open(found.bucket_id, found.name, found.version)
         except FileNotFoundError as exc:
             if (await find()).version == found.version:
-                raise refusal.internal_error() from exc
+                raise errors.internal_error() from exc
             # Replaced since the row was read: the new bytes, then.
             return await self._send(request, find, expires)
         headers = _headers(request, found, expires) | {"content-length": str(part.length)}
@@ -188,7 +188,7 @@ def _is_unchanged(request: Request, found: StoredObject) -> bool:
     return found.last_modified <= (since if since.tzinfo else since.replace(tzinfo=UTC))
 
 
-def _expires(claims: Claims) -> str:
+def _expires(claims: JwtClaims) -> str:
     try:
         return format_datetime(datetime.fromtimestamp(claims["exp"], UTC), usegmt=True)
     except (KeyError, TypeError, ValueError, OverflowError, OSError):
@@ -197,7 +197,7 @@ def _expires(claims: Claims) -> str:
 
 
 def _describe(found: StoredObject) -> Response:
-    return answer(
+    return json_response(
         found.as_info(),
         etag=found.etag,
         last_modified=found.http_last_modified(),

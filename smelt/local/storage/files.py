@@ -16,7 +16,7 @@ from typing import Final
 from urllib.parse import quote
 from uuid import uuid4
 
-from smelt.local.storage import refusal
+from smelt.local.storage import errors
 
 WRITE_BYTES: Final = 512 * 1024
 READ_BYTES: Final = 256 * 1024
@@ -98,7 +98,7 @@ class FileStore:
             yield incoming
         except OSError as exc:
             if exc.errno in NO_ROOM:
-                raise refusal.disk_full() from exc
+                raise errors.disk_full() from exc
             raise
         finally:
             await asyncio.shield(asyncio.to_thread(incoming.discard))

@@ -6,7 +6,7 @@ from typing import Final
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from smelt.local.storage import refusal
+from smelt.local.storage import errors
 
 MAX_FIELD_BYTES: Final = 1024 * 1024
 
@@ -43,7 +43,7 @@ class FormReader:
         _, options = parse_options_header(content_type)
         boundary = options.get(b"boundary")
         if not boundary:
-            raise refusal.invalid_upload("Multipart: Boundary not found")
+            raise errors.invalid_upload("Multipart: Boundary not found")
         self._events: list[Event] = []
         self._headers: dict[str, str] = {}
         self._header_name = self._header_value = b""
@@ -65,21 +65,21 @@ class FormReader:
                 },
             )
         except FormParserError as exc:
-            raise refusal.invalid_upload(f"Multipart: {exc}") from exc
+            raise errors.invalid_upload(f"Multipart: {exc}") from exc
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Take the next bytes of the body; answer what they complete."""
         try:
             self._parser.write(chunk)
         except FormParserError as exc:
-            raise refusal.invalid_upload(f"Multipart: {exc}") from exc
+            raise errors.invalid_upload(f"Multipart: {exc}") from exc
         events, self._events = self._events, []
         return events
 
     def end(self) -> None:
         """Refuse a body that stops in the middle."""
         if not self._ended:
-            raise refusal.invalid_upload("Unexpected end of form")
+            raise errors.invalid_upload("Unexpected end of form")
 
     def _end(self) -> None:
         self._ended = True
@@ -114,7 +114,7 @@ class FormReader:
         elif self._field_name is not None:
             self._field += data[start:end]
             if len(self._field) > MAX_FIELD_BYTES:
-                raise refusal.body_too_large()
+                raise errors.body_too_large()
 
     def _end_part(self) -> None:
         if self._field_name is not None:

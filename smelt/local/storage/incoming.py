@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from starlette.requests import Request
 
-from smelt.local.storage import media, refusal
-from smelt.local.storage.body import BadJson, parse_json
+from smelt.local.storage import errors, media
+from smelt.local.storage.body import InvalidJson, parse_json
 from smelt.local.storage.forms import Event, Field, FileData, FileStart, FormReader
 
 DEFAULT_TYPE: Final = "application/octet-stream"
@@ -68,7 +68,7 @@ async def _open_form(upload: Upload) -> None:
                 return
             form_type = _apply(upload, event) or form_type
     reader.end()
-    raise refusal.invalid_upload("No content provided")
+    raise errors.invalid_upload("No content provided")
 
 
 async def _file_chunks(
@@ -116,5 +116,5 @@ def _parse_metadata(text: str) -> Any:
     # Metadata that can't be read is left out; the platform does not refuse it either.
     try:
         return parse_json(text)
-    except BadJson:
+    except InvalidJson:
         return {}

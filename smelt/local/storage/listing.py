@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from smelt.local.keys import Keys
 from smelt.local.storage import tokens
-from smelt.local.storage.answers import answer
 from smelt.local.storage.body import Fields, read_body
 from smelt.local.storage.database import Database, Operation
+from smelt.local.storage.responses import json_response
 from smelt.local.storage.rows import json_time
 
 # An entry is an object, or the folder that an object is in: its name up to the next slash behind the stem. Names are
@@ -120,7 +120,7 @@ class Listings:
                 limit=listing.limit,
                 offset=listing.offset,
             )
-        return answer(
+        return json_response(
             [
                 {
                     "name": row["name"],

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from smelt.local.storage import refusal
+from smelt.local.storage import errors
 
 _TOKEN: Final = r"[A-Za-z0-9!#$&^_.+-]+"
 _ALLOWED_TYPE: Final = re.compile(rf"{_TOKEN}/(?:{_TOKEN}|\*)(?:;.*)?")
@@ -24,14 +24,14 @@ def check_allowed_types(types: Sequence[str]) -> None:
     """Refuse a list for a bucket that has something else than `type/subtype` or `type/*` in it."""
     for mime_type in types:
         if mime_type != "*" and _ALLOWED_TYPE.fullmatch(mime_type) is None:
-            raise refusal.mime_type_not_supported(mime_type)
+            raise errors.mime_type_not_supported(mime_type)
 
 
 def check_type(mime_type: str, allowed: Sequence[str] | None) -> None:
     """Refuse a type that the bucket does not list; `audio/*` covers parameters, an exact type does not."""
     if not allowed or any(_covers(entry, mime_type) for entry in allowed):
         return
-    raise refusal.mime_type_not_supported(mime_type)
+    raise errors.mime_type_not_supported(mime_type)
 
 
 def _covers(entry: str, mime_type: str) -> bool:
@@ -52,4 +52,4 @@ def check_robots_tag(value: str) -> None:
     """Refuse an X-Robots-Tag with a rule that no crawler knows."""
     for rule in (part.strip() for part in value.split(",")):
         if rule not in _ROBOTS_RULES and not rule.startswith(_ROBOTS_RULES_WITH_VALUE):
-            raise refusal.invalid_robots_tag(f'rule: "{rule}"')
+            raise errors.invalid_robots_tag(f'rule: "{rule}"')

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from smelt.local.storage import refusal
+from smelt.local.storage import errors
 from smelt.local.storage.database import Transaction
 from smelt.local.storage.rows import StoredObject
 
@@ -21,5 +21,5 @@ async def find_object(transaction: Transaction, bucket_id: str, key: str) -> Sto
     """Answer the object; refuse if it does not exist or the policies hide it from who asks."""
     found = await transaction.one(StoredObject, _FIND, bucket_id=bucket_id, key=key)
     if found is None:
-        raise refusal.no_such_key()
+        raise errors.no_such_key()
     return found

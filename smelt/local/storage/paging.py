@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from smelt.local.keys import Keys
-from smelt.local.storage import refusal, tokens
-from smelt.local.storage.answers import answer
+from smelt.local.storage import errors, tokens
 from smelt.local.storage.body import Fields, read_body
 from smelt.local.storage.database import Database, Operation
+from smelt.local.storage.responses import json_response
 from smelt.local.storage.rows import json_time
 
 MAX_LIMIT: Final = 1000
@@ -71,15 +71,15 @@ class Cursor:
         try:
             lines = base64.b64decode(text + "==").decode().split("\n")
         except ValueError as exc:
-            raise refusal.invalid_parameter("continuation token") from exc
+            raise errors.invalid_parameter("continuation token") from exc
         for line in lines:
             name, colon, value = line.partition(":")
             if not colon or name not in fields:
-                raise refusal.invalid_parameter("continuation token")
+                raise errors.invalid_parameter("continuation token")
             fields[name] = value
         cursor = cls(last=fields["l"], order=fields["o"], column=fields["c"], last_moment=fields["a"])
         if not cursor.is_sound():
-            raise refusal.invalid_parameter("continuation token")
+            raise errors.invalid_parameter("continuation token")
         return cursor
 
     def is_sound(self) -> bool:
@@ -178,4 +178,4 @@ class Pages:
                 last_moment=cursor.last_moment or None,
                 limit=page.limit + 1,
             )
-        return answer(page.show(rows))
+        return json_response(page.show(rows))

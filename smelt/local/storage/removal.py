@@ -7,12 +7,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from smelt.local.keys import Keys
-from smelt.local.storage import refusal, tokens
-from smelt.local.storage.answers import answer
+from smelt.local.storage import errors, tokens
 from smelt.local.storage.body import Fields, read_body
 from smelt.local.storage.database import Database, Operation, Transaction
 from smelt.local.storage.files import FileStore
 from smelt.local.storage.objects import RETURNING_OBJECT, find_object
+from smelt.local.storage.responses import json_response
 from smelt.local.storage.rows import StoredObject
 
 _DELETE: Final = f"""
@@ -39,9 +39,9 @@ class Removal:
         async with self.database.acting_as(caller, operation) as transaction:
             removed = await _delete(transaction, bucket_id, [key])
         if not removed:
-            raise refusal.access_denied("Access denied")
+            raise errors.access_denied("Access denied")
         await self._remove_files(removed)
-        return answer({"message": "Successfully deleted"})
+        return json_response({"message": "Successfully deleted"})
 
     async def remove_many(self, request: Request) -> Response:
         """`DELETE /object/{bucket}` `{prefixes}`: remove what the caller may remove, and answer those rows."""
@@ -52,7 +52,7 @@ class Removal:
         async with self.database.acting_as(caller, Operation.of(request, "storage.object.delete_many")) as transaction:
             removed = await _delete(transaction, bucket_id, keys)
         await self._remove_files(removed)
-        return answer([row.as_row() for row in removed])
+        return json_response([row.as_row() for row in removed])
 
     async def _remove_files(self, removed: list[StoredObject]) -> None:
         for row in removed:

@@ -10,20 +10,21 @@ from uuid import UUID
 import jwt
 from starlette.requests import Request
 
-from smelt.local.keys import ALGORITHM, Claims, Keys
-from smelt.local.storage import refusal
+from smelt.local.keys import ALGORITHM, JwtClaims, Keys
+from smelt.local.storage import errors
+from smelt.pickling import PicklableError
 
 UPLOAD_URL_LIFETIME_S: Final = 7200
 
 _BEARER: Final = re.compile(r"bearer\s+", re.IGNORECASE)
 
 
-class TokenRefused(Exception):
+class InvalidStorageToken(PicklableError):
     """A token that is not accepted; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Caller:
+class StorageCaller:
     """Whom a request speaks for in the database."""
 
     role: str
@@ -40,58 +41,58 @@ class Caller:
             return None
 
 
-SERVICE: Final = Caller(role="service_role", subject=None, claims='{"role":"service_role"}')
+SERVICE: Final = StorageCaller(role="service_role", subject=None, claims='{"role":"service_role"}')
 """The server itself, where it acts after the caller's right has been proven."""
 
 
-def authenticate(request: Request, keys: Keys, *, required: bool = True) -> Caller:
+def authenticate(request: Request, keys: Keys, *, required: bool = True) -> StorageCaller:
     """Answer who sent the request; refuse a token that is not valid.
 
     A route whose schema does not require the `Authorization` header refuses its absence as an invalid token.
     """
     authorization = request.headers.get("authorization", "")
     if required and not authorization:
-        raise refusal.invalid_request("headers must have required property 'authorization'")
+        raise errors.invalid_request("headers must have required property 'authorization'")
     token = _BEARER.sub("", authorization, count=1)
     try:
         claims = read_token(token, keys)
-    except TokenRefused as exc:
-        raise refusal.access_denied(str(exc)) from exc
+    except InvalidStorageToken as exc:
+        raise errors.access_denied(str(exc)) from exc
     subject = claims.get("sub")
-    return Caller(
+    return StorageCaller(
         role=str(claims.get("role") or "anon"),
         subject=None if subject is None else str(subject),
         claims=json.dumps(claims),
     )
 
 
-def authenticate_or_none(request: Request, keys: Keys) -> Caller | None:
+def authenticate_or_none(request: Request, keys: Keys) -> StorageCaller | None:
     """Answer who sent the request, None for a request that proves nobody: it may still see what is public."""
     try:
         return authenticate(request, keys)
-    except refusal.Refusal:
+    except errors.StorageError:
         return None
 
 
-def read_token(token: str, keys: Keys) -> Claims:
-    """Answer the claims of a token of this stack; raise TokenRefused with the reason."""
+def read_token(token: str, keys: Keys) -> JwtClaims:
+    """Answer the claims of a token of this stack; raise InvalidStorageToken with the reason."""
     parts = token.split(".")
     if len(parts) != 3:
-        raise TokenRefused("Invalid Compact JWS")
+        raise InvalidStorageToken("Invalid Compact JWS")
     try:
         jwt.get_unverified_header(token)
     except jwt.InvalidTokenError as exc:
-        raise TokenRefused("JWS Protected Header is invalid") from exc
+        raise InvalidStorageToken("JWS Protected Header is invalid") from exc
     try:
         return keys.verify(token)
     except jwt.InvalidAlgorithmError as exc:
-        raise TokenRefused('"alg" (Algorithm) Header Parameter value not allowed') from exc
+        raise InvalidStorageToken('"alg" (Algorithm) Header Parameter value not allowed') from exc
     except jwt.ExpiredSignatureError as exc:
-        raise TokenRefused('"exp" claim timestamp check failed') from exc
+        raise InvalidStorageToken('"exp" claim timestamp check failed') from exc
     except jwt.ImmatureSignatureError as exc:
-        raise TokenRefused('"nbf" claim timestamp check failed') from exc
+        raise InvalidStorageToken('"nbf" claim timestamp check failed') from exc
     except jwt.InvalidTokenError as exc:
-        raise TokenRefused("signature verification failed") from exc
+        raise InvalidStorageToken("signature verification failed") from exc
 
 
 def sign_download_url(keys: Keys, bucket_id: str, key: str, lifetime_s: int) -> str:
@@ -100,33 +101,33 @@ def sign_download_url(keys: Keys, bucket_id: str, key: str, lifetime_s: int) -> 
     return _sign(keys, {"url": f"{bucket_id}/{key}", "scope": "download", "iat": now, "exp": now + lifetime_s})
 
 
-def sign_upload_url(keys: Keys, caller: Caller, bucket_id: str, key: str, *, upsert: bool) -> str:
+def sign_upload_url(keys: Keys, caller: StorageCaller, bucket_id: str, key: str, *, upsert: bool) -> str:
     """Answer a token that lets its holder write this one object in the caller's name."""
     now = int(time.time())
-    claims: Claims = {} if caller.subject is None else {"owner": caller.subject}
+    claims: JwtClaims = {} if caller.subject is None else {"owner": caller.subject}
     claims |= {"url": f"{bucket_id}/{key}", "upsert": upsert, "scope": "upload"}
     return _sign(keys, claims | {"iat": now, "exp": now + UPLOAD_URL_LIFETIME_S})
 
 
-def read_url_token(token: str | None, keys: Keys, scope: Literal["download", "upload"], path: str) -> Claims:
+def read_url_token(token: str | None, keys: Keys, scope: Literal["download", "upload"], path: str) -> JwtClaims:
     """Answer the claims of a signed URL's token if it was made for this path and scope.
 
     Tokens of before there were scopes are told apart by their `upsert` claim, which only those for uploads have.
     """
     if token is None:
-        raise refusal.invalid_request("querystring must have required property 'token'")
+        raise errors.invalid_request("querystring must have required property 'token'")
     try:
         claims = read_token(token, keys)
-    except TokenRefused as exc:
-        raise refusal.invalid_url_token(str(exc)) from exc
+    except InvalidStorageToken as exc:
+        raise errors.invalid_url_token(str(exc)) from exc
     if claims.get("scope", "upload" if "upsert" in claims else "download") != scope:
-        raise refusal.invalid_signature(f"Token is not scoped for {scope}")
+        raise errors.invalid_signature(f"Token is not scoped for {scope}")
     if claims.get("url") != path:
-        raise refusal.invalid_signature()
+        raise errors.invalid_signature()
     return claims
 
 
-def _sign(keys: Keys, claims: Claims) -> str:
+def _sign(keys: Keys, claims: JwtClaims) -> str:
     # Without `typ`, as the platform signs them.
     return jwt.encode(claims, keys.jwt_secret, algorithm=ALGORITHM, headers={"typ": None}, json_encoder=_Unescaped)
 

@@ -9,13 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from smelt.local.keys import Keys
-from smelt.local.storage import names, refusal, tokens
-from smelt.local.storage.answers import answer
+from smelt.local.storage import errors, names, tokens
 from smelt.local.storage.body import Fields, read_body
 from smelt.local.storage.database import Database, Operation
 from smelt.local.storage.files import FileStore
 from smelt.local.storage.incoming import decode_metadata
 from smelt.local.storage.objects import find_object
+from smelt.local.storage.responses import json_response
 from smelt.local.storage.rows import StoredObject, json_time
 from smelt.local.storage.writing import Target, try_insert, write_row
 
@@ -73,10 +73,10 @@ class Transfers:
                 metadata=Jsonb({"lastModified": json_time(datetime.now(UTC))}),
             )
             if not moved:
-                raise refusal.no_such_key()
+                raise errors.no_such_key()
             await self._link(source, target)
         await self.files.remove(source.bucket_id, source.name, source.version)
-        return answer({"message": "Successfully moved"})
+        return json_response({"message": "Successfully moved"})
 
     async def copy(self, request: Request) -> Response:
         """`POST /object/copy`: the policies for SELECT of the one and INSERT of the other decide."""
@@ -111,10 +111,10 @@ class Transfers:
         if replaced is not None:
             await self.files.remove(target.bucket_id, target.key, replaced)
         names_of_copy = {"Key": f"{target.bucket_id}/{target.key}", "Id": str(written.id)}
-        return answer(names_of_copy | written.as_row())
+        return json_response(names_of_copy | written.as_row())
 
     async def _link(self, source: StoredObject, target: Target) -> None:
-        names.check_storable(target.bucket_id, target.key, target.version)
+        names.check_unicode(target.bucket_id, target.key, target.version)
         await self.files.link(
             (source.bucket_id, source.name, source.version), (target.bucket_id, target.key, target.version)
         )

@@ -7,15 +7,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from smelt.local.keys import Keys
-from smelt.local.storage import media, names, refusal, tokens
-from smelt.local.storage.answers import answer
+from smelt.local.storage import errors, media, names, tokens
 from smelt.local.storage.body import read_body
 from smelt.local.storage.buckets import find_bucket
 from smelt.local.storage.database import Database, Operation
 from smelt.local.storage.files import FileStore
 from smelt.local.storage.incoming import Upload, declared_bytes, read_upload
+from smelt.local.storage.responses import json_response
 from smelt.local.storage.rows import Bucket, StoredObject, json_time
-from smelt.local.storage.tokens import Caller
+from smelt.local.storage.tokens import StorageCaller
 from smelt.local.storage.writing import Target, try_insert, write_row
 
 
@@ -36,7 +36,7 @@ class Uploads:
         target = Target.of(request.path_params["bucket"], request.path_params["key"], caller.subject)
         upsert = is_put or _wants_upsert(request)
         stored = await self._take(request, caller, operation, target, upsert=upsert)
-        return answer({"Key": f"{target.bucket_id}/{target.key}", "Id": str(stored.id)})
+        return json_response({"Key": f"{target.bucket_id}/{target.key}", "Id": str(stored.id)})
 
     async def sign(self, request: Request) -> Response:
         """`POST /object/upload/sign/{bucket}/{key}`: a URL to upload to, for whoever may insert the object now."""
@@ -48,7 +48,9 @@ class Uploads:
         upsert = _wants_upsert(request)
         await try_insert(self.database, caller, operation, target.row(metadata, {}), upsert=upsert)
         token = tokens.sign_upload_url(self.keys, caller, target.bucket_id, target.key, upsert=upsert)
-        return answer({"url": f"/object/upload/sign/{target.bucket_id}/{target.key}?token={token}", "token": token})
+        return json_response(
+            {"url": f"/object/upload/sign/{target.bucket_id}/{target.key}?token={token}", "token": token}
+        )
 
     async def upload_signed(self, request: Request) -> Response:
         """`PUT /object/upload/sign/{bucket}/{key}?token=`: upload with a signed URL; no policy is asked again."""
@@ -58,10 +60,10 @@ class Uploads:
         operation = Operation.of(request, "storage.object.upload_signed")
         target = Target.of(bucket_id, key, claims.get("owner"))
         await self._take(request, tokens.SERVICE, operation, target, upsert=bool(claims.get("upsert")))
-        return answer({"Key": f"{bucket_id}/{key}"})
+        return json_response({"Key": f"{bucket_id}/{key}"})
 
     async def _take(
-        self, request: Request, caller: Caller, operation: Operation, target: Target, *, upsert: bool
+        self, request: Request, caller: StorageCaller, operation: Operation, target: Target, *, upsert: bool
     ) -> StoredObject:
         """Check what can be known before the bytes, in the platform's order, then take them."""
         async with self.database.as_service(operation) as transaction:
@@ -69,12 +71,12 @@ class Uploads:
         upload = await read_upload(request)
         limit = self._limit(bucket, target.key, upload)
         if not upload.is_form and (upload.declared_bytes or 0) > limit:
-            raise refusal.too_large()
+            raise errors.too_large()
         names.check_key(target.key)
         metadata = _known_metadata(upload.content_type, upload.declared_bytes)
         row = target.row(metadata, upload.user_metadata)
         await try_insert(self.database, caller, operation, row, upsert=upsert)
-        names.check_storable(target.bucket_id, target.key, target.version)
+        names.check_unicode(target.bucket_id, target.key, target.version)
         return await self._store(operation, target, upload, limit)
 
     def _limit(self, bucket: Bucket, key: str, upload: Upload) -> int:
@@ -91,7 +93,7 @@ class Uploads:
         async with self.files.receive() as incoming:
             async for chunk in upload.chunks:
                 if incoming.size_bytes + len(chunk) > limit:
-                    raise refusal.too_large()
+                    raise errors.too_large()
                 await incoming.write(chunk)
             md5 = await incoming.finish()
             await self.files.place(incoming, target.bucket_id, target.key, target.version)

@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 from smelt.local.storage.database import Database, Operation, Transaction
 from smelt.local.storage.objects import RETURNING_OBJECT
 from smelt.local.storage.rows import StoredObject
-from smelt.local.storage.tokens import Caller
+from smelt.local.storage.tokens import StorageCaller
 
 _INSERT: Final = """
     insert into storage.objects (bucket_id, name, owner, owner_id, version, metadata, user_metadata)
@@ -38,7 +38,7 @@ class Target:
     @classmethod
     def of(cls, bucket_id: str, key: str, owner_id: str | None) -> "Target":
         """Answer a target with a version of its own."""
-        owner = Caller(role="", subject=owner_id, claims="").owner
+        owner = StorageCaller(role="", subject=owner_id, claims="").owner
         return cls(bucket_id=bucket_id, key=key, owner=owner, owner_id=owner_id, version=str(uuid4()))
 
     def row(self, metadata: object, user_metadata: object) -> dict[str, object]:
@@ -55,7 +55,7 @@ class Target:
 
 
 async def try_insert(
-    database: Database, caller: Caller, operation: Operation, row: dict[str, object], *, upsert: bool
+    database: Database, caller: StorageCaller, operation: Operation, row: dict[str, object], *, upsert: bool
 ) -> None:
     """Insert the row as the caller and take it back: what the policies refuse is refused before any byte moves."""
     async with database.acting_as(caller, operation, duplicate="KeyAlreadyExists") as transaction:

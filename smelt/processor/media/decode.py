@@ -1,6 +1,7 @@
 """Decoding with PyAV, straight to disk, in a thread of the caller's choice."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from smelt.processor.faults import FileFault
-from smelt.processor.media.probe import Limits, Probe, audio_stream, open_media
+from smelt.pickling import PicklableError
+from smelt.processor.errors import FileError
+from smelt.processor.media.probe import MediaLimits, Probe, audio_stream, check_sound, open_media, reason
 from smelt.processor.media.recording import BYTES_PER_SECOND, SAMPLE_RATE, Recording
 
 logger = logging.getLogger(__name__)
@@ -23,12 +25,18 @@ _TOLERATED_BAD_SHARE: Final = 0.05
 # Encoders pad and trim at both ends; a file that lacks more than this lost its end on the way.
 _TOLERATED_SHORTFALL_S: Final = 1.0
 _TOLERATED_SHORTFALL_SHARE: Final = 0.02
+# Muxers write up to 10 s into a packet. A frame is held in memory as a whole, before and after resampling.
+_MAX_FRAME_S: Final = 60.0
+# In all channels together: 10 s of stereo at 384 kHz.
+_MAX_FRAME_SAMPLES: Final = 8 * 1024 * 1024
+# Decoding is faster than real time for every codec; a file for which it isn't could occupy a worker for days.
+_MAX_PROCESSOR_S: Final = 60.0
 
 OnDecoded = Callable[[float], bool]
 """Told the share that is decoded, 0 to 1; answers whether to go on."""
 
 
-class Stopped(Exception):
+class Stopped(PicklableError):
     """Decoding was stopped by its caller."""
 
 
@@ -41,22 +49,26 @@ class _Tally:
         """Count a packet that can't be decoded; raise `decoding_failed` when there are too many of them."""
         self.bad_packets += 1
         if self.bad_packets > max(_TOLERATED_BAD_PACKETS, self.packets * _TOLERATED_BAD_SHARE):
-            raise FileFault("decoding_failed", f"{self.bad_packets} of {self.packets} packets are damaged") from exc
+            raise FileError("decoding_failed", f"{self.bad_packets} of {self.packets} packets are damaged") from exc
 
 
-def decode(source: Path, target: Path, probed: Probe, limits: Limits, on_decoded: OnDecoded) -> Recording:
-    """Decode `source` to 16 kHz mono in `target`; raise `FileFault`, or `Stopped` when `on_decoded` says so."""
+def decode(source: Path, target: Path, probed: Probe, limits: MediaLimits, on_decoded: OnDecoded) -> Recording:
+    """Decode `source` to 16 kHz mono in `target`; raise `FileError`, or `Stopped` when `on_decoded` says so."""
     byte_count = 0
+    started_s = time.thread_time()
     try:
         with open_media(source) as container, target.open("wb") as sink:
             for chunk, share in _decoded_chunks(container, probed):
                 byte_count += _write(sink, chunk)
-                if byte_count / BYTES_PER_SECOND > limits.max_duration_s:
-                    raise FileFault("duration_exceeded", f"more than {limits.max_duration_s:.0f} s")
+                decoded_s = byte_count / BYTES_PER_SECOND
+                if decoded_s > limits.max_duration_s:
+                    raise FileError("duration_exceeded", f"more than {limits.max_duration_s:.0f} s")
+                if time.thread_time() - started_s > _MAX_PROCESSOR_S + decoded_s:
+                    raise FileError("decoding_failed", f"{decoded_s:.0f} s took too much processor time")
                 if not on_decoded(share):
                     raise Stopped
     except av.error.FFmpegError as exc:
-        raise FileFault("decoding_failed" if byte_count else "corrupted_file", str(exc)) from exc
+        raise FileError("decoding_failed" if byte_count else "corrupted_file", reason(exc)) from exc
     recording = Recording(target, byte_count // 2)
     _check_whole(recording, probed)
     return recording
@@ -71,30 +83,50 @@ def _decoded_chunks(container: InputContainer, probed: Probe) -> Iterator[tuple[
     stream = audio_stream(container)
     resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
     share = 0.0
-    for frame, position_bytes in _frames(container, stream):
-        share = max(share, _share(frame, position_bytes, probed))
-        for resampled in resampler.resample(frame):
-            yield _samples(resampled), share
+    for frames, position_bytes in _decoded_packets(container, stream):
+        for frame in frames:
+            _check_frame(frame)
+            share = max(share, _share(frame, position_bytes, probed))
+            for resampled in resampler.resample(frame):
+                yield _samples(resampled), share
+        yield b"", share  # A packet without a frame takes time as well.
     for resampled in resampler.resample(None):
         yield _samples(resampled), 1.0
 
 
-def _frames(container: InputContainer, stream: AudioStream) -> Iterator[tuple[AudioFrame, int | None]]:
+def _decoded_packets(container: InputContainer, stream: AudioStream) -> Iterator[tuple[list[AudioFrame], int | None]]:
     tally = _Tally()
+    monkeys_audio = stream.codec_context.name == "ape"
+    if not monkeys_audio:  # Its decoder has an option of this name with another meaning.
+        stream.codec_context.options = {"max_samples": str(_MAX_FRAME_SAMPLES)}
     for packet in container.demux(stream):
         tally.packets += 1
+        if monkeys_audio:
+            _check_sample_count(bytes(packet)[:4], stream.channels)
         try:
-            frames = packet.decode()
+            frames = stream.decode(packet)
         except av.error.EOFError:
             return
         except av.error.FFmpegError as exc:
             tally.note_bad(exc)
-            continue
-        for frame in frames:
-            if isinstance(frame, AudioFrame):
-                yield frame, packet.pos
+            frames = []
+        yield frames, packet.pos
     if tally.bad_packets:
         logger.info("%s of %s packets are damaged and were left out", tally.bad_packets, tally.packets)
+
+
+def _check_sample_count(head: bytes, channels: int) -> None:
+    # The demuxer puts the number of samples first. Silent ones take no room in the file, and all come at once.
+    samples = int.from_bytes(head, "little") * channels
+    if samples > _MAX_FRAME_SAMPLES:
+        raise FileError("invalid_format", f"{samples} samples in one packet, {_MAX_FRAME_SAMPLES} are allowed")
+
+
+def _check_frame(frame: AudioFrame) -> None:
+    check_sound(frame.sample_rate, frame.layout.nb_channels)
+    frame_s = frame.samples / frame.sample_rate
+    if frame_s > _MAX_FRAME_S:
+        raise FileError("invalid_format", f"{frame_s:.0f} s of sound in one frame, {_MAX_FRAME_S:.0f} s are allowed")
 
 
 def _samples(frame: AudioFrame) -> bytes:
@@ -110,14 +142,14 @@ def _share(frame: AudioFrame, position_bytes: int | None, probed: Probe) -> floa
 
 def _check_whole(recording: Recording, probed: Probe) -> None:
     if recording.sample_count == 0:
-        raise FileFault("corrupted_file", "no sample could be decoded")
+        raise FileError("corrupted_file", "no sample could be decoded")
     if probed.declared_s is None:
         return
     shortfall_s = probed.declared_s - recording.duration_s
     if shortfall_s > _TOLERATED_SHORTFALL_S + probed.declared_s * _TOLERATED_SHORTFALL_SHARE:
-        raise FileFault("corrupted_file", f"{shortfall_s:.0f} of {probed.declared_s:.0f} s are missing")
+        raise FileError("corrupted_file", f"{shortfall_s:.0f} of {probed.declared_s:.0f} s are missing")
 
 
-def bytes_needed(probed: Probe, limits: Limits) -> int:
+def bytes_needed(probed: Probe, limits: MediaLimits) -> int:
     """Room on disk that the decoded recording may take at most."""
     return int((probed.declared_s or limits.max_duration_s) * BYTES_PER_SECOND)

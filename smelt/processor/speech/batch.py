@@ -8,7 +8,7 @@ from faster_whisper import BatchedInferencePipeline, WhisperModel
 from faster_whisper.transcribe import Segment
 
 from smelt.processor.media.recording import SAMPLE_RATE, Samples
-from smelt.processor.speech.heard import Heard, heard_from, word_from, words_of
+from smelt.processor.speech.raw_segment import RawSegment, heard_from, word_from, words_of
 from smelt.processor.speech.vad import Clip
 
 # A clip ends 0.4 s after its last speech; where the text ends earlier than this, some of it is missing.
@@ -25,8 +25,8 @@ class BatchedModel:
     beam_size: int
     word_times: bool
 
-    def listen(self, samples: Samples, clips: list[Clip], *, seek: int) -> Iterator[Heard]:
-        """Transcribe a span from its clip number `seek` on; `Heard.seek` is the clip that its batch begins with."""
+    def listen(self, samples: Samples, clips: list[Clip], *, seek: int) -> Iterator[RawSegment]:
+        """Transcribe a span from its clip number `seek` on; `RawSegment.seek` is the clip that its batch begins with."""
         for first in range(seek, len(clips), self.batch_size):
             batch = clips[first : first + self.batch_size]
             by_clip: dict[int, list[Segment]] = {self._seek_of(clip): [] for clip in batch}
@@ -53,7 +53,7 @@ class BatchedModel:
         )
         yield from segments
 
-    def _rest(self, samples: Samples, clip: Clip, seek: int, heard_to_s: float) -> Iterator[Heard]:
+    def _rest(self, samples: Samples, clip: Clip, seek: int, heard_to_s: float) -> Iterator[RawSegment]:
         # A sentence that the model began and did not end within its window is left out by faster-whisper, which in
         # its batched mode does not come back to it.
         start = int(heard_to_s * SAMPLE_RATE)
@@ -74,7 +74,7 @@ class BatchedModel:
             "temperature": 0.0,
         }
 
-    def _heard(self, segment: Segment, seek: int, offset_s: float) -> Heard:
+    def _heard(self, segment: Segment, seek: int, offset_s: float) -> RawSegment:
         found = words_of(segment, self.model) or []
         words = [word_from(word, word.start + offset_s, word.end + offset_s) for word in found]
         return heard_from(

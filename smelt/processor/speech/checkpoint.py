@@ -23,7 +23,7 @@ class Checkpoint(Model):
     """How the span is listened to; a worker that listens in another way begins the span again."""
     seek: int = 0
     """Where in the span: a feature frame of its speech, or in batched mode the number of a clip."""
-    warm_seek: int | None = None
+    replay_from_seek: int | None = None
     """With word times: the window before, which has to be heard again because its last word is an input of the next."""
     segment_count: int = 0
     """How many segments come before this window."""
@@ -32,7 +32,7 @@ class Checkpoint(Model):
     silence_s: float = 0.0
     """How much of the finished spans was left out as silence."""
 
-    def for_way(self, way: str) -> "Checkpoint":
+    def for_mode(self, way: str) -> "Checkpoint":
         """The same place for a worker that listens in this way: exactly here, or at the start of the span."""
         if way == self.way:
             return self

@@ -13,7 +13,7 @@ from faster_whisper import WhisperModel
 from faster_whisper.utils import available_models
 
 from smelt.errors import SettingsError
-from smelt.processor.speech.card import DEMO, demo_folder
+from smelt.processor.speech.demo_model_card import DEMO, demo_folder
 
 logger = logging.getLogger(__name__)
 

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from faster_whisper import WhisperModel
 from faster_whisper.transcribe import Segment
 
-from smelt.processor.speech.heard import Heard, heard_from, word_from, words_of
-from smelt.processor.speech.vad import Voice
+from smelt.processor.speech.raw_segment import RawSegment, heard_from, word_from, words_of
+from smelt.processor.speech.vad import SpeechAudio
 
 
 def listen(
-    model: WhisperModel, voice: Voice, language: str, *, seek: int, beam_size: int, word_times: bool
-) -> Iterator[Heard]:
+    model: WhisperModel, voice: SpeechAudio, language: str, *, seek: int, beam_size: int, word_times: bool
+) -> Iterator[RawSegment]:
     """Transcribe the speech of a span from the window at `seek` on; the same windows give the same text.
 
     The features are there when this returns; the model begins with the first segment that is asked for.
@@ -33,7 +33,7 @@ def listen(
     return (_heard(segment, voice, model) for segment in segments)
 
 
-def _heard(segment: Segment, voice: Voice, model: WhisperModel) -> Heard:
+def _heard(segment: Segment, voice: SpeechAudio, model: WhisperModel) -> RawSegment:
     found = words_of(segment, model)
     start = voice.span_time(found[0].start if found else segment.start)
     end = voice.span_time(segment.end, is_end=True)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from smelt.errors import SettingsError
-from smelt.processor.speech.card import notice_of
+from smelt.processor.speech.demo_model_card import notice_of
 from smelt.processor.speech.model import ModelOptions, load_model, smaller_compute_type
 from smelt.processor.speech.transcriber import SpeechOptions, Transcriber
 
@@ -41,7 +41,7 @@ class SharedModel:
         """Whether the model takes memory now."""
         return self._loading is not None and self._loading.done()
 
-    async def keep_ready(self) -> None:
+    async def keep_loaded(self) -> None:
         """Load in the background; raises the `SettingsError` of this load, or of a later one, and ends no other way."""
         self.start()
         raise await self._failed.get()

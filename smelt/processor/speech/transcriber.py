@@ -11,9 +11,9 @@ from smelt.processor.media.recording import SAMPLE_RATE, Recording, Samples
 from smelt.processor.speech import sequential
 from smelt.processor.speech.batch import BatchedModel
 from smelt.processor.speech.checkpoint import START, Checkpoint
-from smelt.processor.speech.heard import Heard
+from smelt.processor.speech.raw_segment import RawSegment
 from smelt.processor.speech.spans import Span, span_from
-from smelt.processor.speech.vad import Clip, Voice, speech_s, window_clips
+from smelt.processor.speech.vad import Clip, SpeechAudio, speech_s, window_clips
 
 _LANGUAGE_WINDOWS = 4
 
@@ -71,7 +71,7 @@ class Transcriber:
         start = 0
         while start < recording.sample_count:
             span = span_from(recording, start, self.options.max_span_s)
-            voice = Voice(recording.read(span.start, span.end), vad=self.options.vad)
+            voice = SpeechAudio(recording.read(span.start, span.end), vad=self.options.vad)
             if len(voice.samples):
                 return self._language_of(voice.samples)
             start = span.end
@@ -86,7 +86,7 @@ class Transcriber:
 
     def resumable(self, checkpoint: Checkpoint) -> Checkpoint:
         """Where this transcriber takes up what another one, perhaps with other settings, has left at a checkpoint."""
-        return checkpoint.for_way(self._way)
+        return checkpoint.for_mode(self._way)
 
     def with_options(self, options: SpeechOptions) -> "Transcriber":
         """The same model, listening in another way."""
@@ -110,8 +110,10 @@ class Transcriber:
             if heard.seek < start.seek:
                 continue
             if heard.seek != window.seek:
-                warm_seek = window.seek if self.options.word_times else None
-                window = window.model_copy(update={"seek": heard.seek, "warm_seek": warm_seek, "segment_count": count})
+                replay_from_seek = window.seek if self.options.word_times else None
+                window = window.model_copy(
+                    update={"seek": heard.seek, "replay_from_seek": replay_from_seek, "segment_count": count}
+                )
             segment = _saved(heard, count, offset_s)
             count += 1
             yield Passage((segment,), segment.end, window, speech_left_s=speech_s(clips, heard.end))
@@ -127,12 +129,12 @@ class Transcriber:
 
     def _pieces(
         self, samples: Samples, language: str, start: Checkpoint
-    ) -> tuple[Iterator[Heard], Sequence[Clip], float]:
+    ) -> tuple[Iterator[RawSegment], Sequence[Clip], float]:
         # What is heard of a span, which parts of it are speech, and from which second on the model hears them.
         options = self.options
-        seek = start.seek if start.warm_seek is None else start.warm_seek
+        seek = start.seek if start.replay_from_seek is None else start.replay_from_seek
         if not options.batch_size:
-            voice = Voice(samples, vad=options.vad)
+            voice = SpeechAudio(samples, vad=options.vad)
             pieces = sequential.listen(
                 self.model, voice, language, seek=seek, beam_size=options.beam_size, word_times=options.word_times
             )
@@ -156,7 +158,7 @@ class Transcriber:
         return Language(code, float(probability))
 
 
-def _saved(heard: Heard, index: int, offset_s: float) -> SavedSegment:
+def _saved(heard: RawSegment, index: int, offset_s: float) -> SavedSegment:
     return SavedSegment(
         index=index,
         start=round(offset_s + heard.start, 2),

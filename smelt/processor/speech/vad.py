@@ -23,7 +23,7 @@ class Clip:
     end: int
 
 
-class Voice:
+class SpeechAudio:
     """The speech of a span put together without its silence, and the way back to the times of the span."""
 
     def __init__(self, samples: Samples, *, vad: bool) -> None:

@@ -4,17 +4,8 @@ import re
 from collections.abc import Collection
 from typing import Final
 
-from smelt.contract.vocabulary import PromptName
 from smelt.processor.synthesis.sentences import CLOSING
 from smelt.processor.synthesis.words import is_east_asian, is_unspaced
-
-TITLES: Final[dict[PromptName, str]] = {
-    "summarize": "Summary",
-    "action_items": "Action items",
-    "detailed_notes": "Detailed notes",
-    "qa_format": "Questions and answers",
-    "table_of_contents": "Table of contents",
-}
 
 _PROPER: Final = frozenset(
     (

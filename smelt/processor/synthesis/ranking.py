@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from smelt.processor.synthesis.words import is_english, length_in_words, telling_words
+from smelt.processor.synthesis.words import is_english, length_in_words, significant_words
 
 _DAMPING: Final = 0.85
 _ROUNDS: Final = 50
 _TOO_SIMILAR: Final = 0.6
-_SHORTEST_WORDS: Final = 4
+_MIN_SENTENCE_WORDS: Final = 4
 
 # Said in every meeting, and the subject of none.
 _SMALL_TALK: Final = frozenset(
@@ -34,7 +34,7 @@ class Ranking:
         self._texts = texts
         self.language = language
         self._vectorizer = TfidfVectorizer(
-            tokenizer=partial(telling_words, language=language),
+            tokenizer=partial(significant_words, language=language),
             token_pattern=None,
             sublinear_tf=True,
             stop_words="english" if is_english(language) else None,
@@ -47,7 +47,7 @@ class Ranking:
 
     def best(self, count: int) -> list[int]:
         """Indexes of the `count` sentences that say most without repeating each other, in the order of the text."""
-        is_short = [length_in_words(text) < _SHORTEST_WORDS for text in self._texts]
+        is_short = [length_in_words(text) < _MIN_SENTENCE_WORDS for text in self._texts]
         chosen: list[int] = []
         for i in sorted(range(len(self._texts)), key=lambda i: (is_short[i], -self.scores[i], i)):
             if len(chosen) == count:

@@ -8,7 +8,7 @@ from typing import Final
 from smelt.contract.events import Segment
 from smelt.processor.synthesis.words import is_east_asian, is_unspaced, length_in_words
 
-_LONGEST_WORDS: Final = 60
+_MAX_SENTENCE_WORDS: Final = 60
 _ABBREVIATIONS: Final = frozenset(
     ("mr", "mrs", "ms", "dr", "prof", "st", "vs", "etc", "e.g", "i.e", "approx", "no", "z.b", "bzw", "ca", "nr")
 )
@@ -50,7 +50,7 @@ def sentences_of_segments(segments: Iterable[Segment]) -> tuple[Sentence, ...]:
             sentences.append(Sentence(text, open_start))
             open_start = segment.start
         is_whole = not marked and is_unspaced(rest[-1:])
-        if is_whole or _CLOSED.search(rest) or length_in_words(rest) > _LONGEST_WORDS:
+        if is_whole or _CLOSED.search(rest) or length_in_words(rest) > _MAX_SENTENCE_WORDS:
             sentences.append(Sentence(rest, open_start))
             rest = ""
         open_text = rest

@@ -7,9 +7,9 @@ from typing import Final
 from smelt.processor.synthesis.ranking import Ranking
 
 _SENTENCES_A_TOPIC: Final = 8
-_MOST_TOPICS: Final = 20
+_MAX_TOPICS: Final = 20
 _WINDOW: Final = 4
-_SHORTEST: Final = 3
+_MIN_TOPIC_SENTENCES: Final = 3
 _TITLE_WORDS: Final = 3
 
 
@@ -23,7 +23,7 @@ class Topic:
 
 def topics_of(ranking: Ranking, sentence_count: int) -> list[Topic]:
     """The topics of a text in order, at least one; together they hold every sentence."""
-    wanted = max(1, min(_MOST_TOPICS, sentence_count // _SENTENCES_A_TOPIC))
+    wanted = max(1, min(_MAX_TOPICS, sentence_count // _SENTENCES_A_TOPIC))
     edges = [0, *_boundaries(ranking, sentence_count, wanted - 1), sentence_count]
     blocks = [range(start, end) for start, end in pairwise(edges)]
     return [Topic(block, _title(ranking, block, number)) for number, block in enumerate(blocks, start=1)]
@@ -35,10 +35,12 @@ def _boundaries(ranking: Ranking, count: int, wanted: int) -> list[int]:
         return round(ranking.block_similarity(before, after), 9)
 
     chosen: list[int] = []
-    for edge in sorted(range(_SHORTEST, count - _SHORTEST + 1), key=lambda edge: (likeness(edge), edge)):
+    for edge in sorted(
+        range(_MIN_TOPIC_SENTENCES, count - _MIN_TOPIC_SENTENCES + 1), key=lambda edge: (likeness(edge), edge)
+    ):
         if len(chosen) == wanted:
             break
-        if all(abs(edge - other) >= _SHORTEST for other in chosen):
+        if all(abs(edge - other) >= _MIN_TOPIC_SENTENCES for other in chosen):
             chosen.append(edge)
     return sorted(chosen)
 

@@ -17,7 +17,7 @@ _UNSPACED: Final = re.compile(f"[{_HAN}{_KATAKANA}{_HIRAGANA}{_PHRASES}]")
 _BETWEEN_HIRAGANA: Final = re.compile(f"[{_HAN}]+|[{_KATAKANA}]+|[^{_HAN}{_KATAKANA}{_HIRAGANA}]+")
 # Beyond these letters an alphabet writes no vowels, or a syllable in one sign: its words are shorter.
 _LONG_WORDS: Final = "\u052f"
-_ENGLISH_LETTERS, _OTHER_LETTERS, _FEWEST_LETTERS = 3, 4, 2
+_ENGLISH_LETTERS, _OTHER_LETTERS, _MIN_LETTERS = 3, 4, 2
 
 
 def is_english(language: str | None) -> bool:
@@ -40,12 +40,12 @@ def length_in_words(text: str) -> int:
     return len(text.split()) + len(_UNSPACED.findall(text))
 
 
-def telling_words(text: str, language: str | None) -> list[str]:
+def significant_words(text: str, language: str | None) -> list[str]:
     """The words in lower case that may say what a text is about, which the shortest ones never do."""
     runs = ("".join(run) for is_word, run in groupby(text.lower(), key=_in_word) if is_word)
     least = _ENGLISH_LETTERS if is_english(language) else _OTHER_LETTERS
     words = (word for run in runs for word in _parts(run))
-    return [word for word in words if len(word) >= (_FEWEST_LETTERS if word > _LONG_WORDS else least)]
+    return [word for word in words if len(word) >= (_MIN_LETTERS if word > _LONG_WORDS else least)]
 
 
 def _in_word(letter: str) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from scripted_realtime import ScriptedRealtime, scripted_realtime
 
-from smelt.backend.retrying import without_waiting
+from smelt.backend.retries import without_waiting
 
 
 @pytest.fixture
@@ -15,6 +15,6 @@ async def server() -> AsyncIterator[ScriptedRealtime]:
 
 
 @pytest.fixture
-def at_once() -> Iterator[None]:
+def no_backoff() -> Iterator[None]:
     with without_waiting():
         yield

@@ -10,38 +10,40 @@ from scripted_realtime import ScriptedRealtime
 from waiting import until
 
 from smelt.backend.project import Project
-from smelt.backend.realtime import Pace
+from smelt.backend.realtime import RealtimeTimings
 from smelt.backend.tokens import TokenCallable
 
-BRISK = Pace(heartbeat_s=0.2, answer_s=0.4, join_timeout_s=1, rate_limit_wait_s=0.2, joins_a_second=1000)
-CALM = Pace(heartbeat_s=60, joins_a_second=1000)
+SHORT_TIMEOUTS = RealtimeTimings(
+    heartbeat_s=0.2, answer_s=0.4, join_timeout_s=1, rate_limit_wait_s=0.2, joins_a_second=1000
+)
+LONG_HEARTBEAT = RealtimeTimings(heartbeat_s=60, joins_a_second=1000)
 
 
 @asynccontextmanager
 async def project(
-    server: ScriptedRealtime, *, pace: Pace = BRISK, access_token: str | TokenCallable | None = None
+    server: ScriptedRealtime, *, pace: RealtimeTimings = SHORT_TIMEOUTS, access_token: str | TokenCallable | None = None
 ) -> AsyncIterator[Project]:
     """A project at the server, checked to leave nothing behind."""
     before = asyncio.all_tasks()
     threads = threading.active_count()
     async with Project(server.url, "sb_publishable_x", access_token=access_token, pace=pace) as opened:
         yield opened
-    await until(lambda: not server.sockets and not _left_over(before))
+    await until(lambda: not server.sockets and not _remaining_tasks(before))
     assert threading.active_count() <= threads + 1
 
 
-def _left_over(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+def _remaining_tasks(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
     ours = ("smelt/", "realtime/_async", "websockets/asyncio/connection", "httpx")
     return {task for task in asyncio.all_tasks() - before if any(where in repr(task) for where in ours)}
 
 
-class Ear:
+class ChannelRecorder:
     """Hears what a channel tells."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[str, object]] = []
         self.joined_count = 0
-        self.left: list[Exception | None] = []
+        self.leave_errors: list[Exception | None] = []
 
     def on_message(self, event: str, payload: object) -> None:
         self.messages.append((event, payload))
@@ -51,4 +53,4 @@ class Ear:
 
     @property
     def callbacks(self) -> dict[str, Any]:
-        return {"on_message": self.on_message, "on_joined": self.on_joined, "on_left": self.left.append}
+        return {"on_message": self.on_message, "on_joined": self.on_joined, "on_left": self.leave_errors.append}

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from websockets.asyncio.server import Request, Response, ServerConnection, serve
 
 Frame = dict[str, Any]
-Answer = Callable[[ServerConnection, Frame], Awaitable[bool]]
+FrameHandler = Callable[[ServerConnection, Frame], Awaitable[bool]]
 
 
 class ScriptedRealtime:
@@ -21,9 +21,10 @@ class ScriptedRealtime:
         self.url = ""
         self.sockets: list[ServerConnection] = []
         self.opened_count = 0
+        self.dial_count = 0
         self.frames: list[Frame] = []
-        self.on_frame: Answer | None = None
-        self.refuse_with: HTTPStatus | None = None
+        self.on_frame: FrameHandler | None = None
+        self.reject_with: HTTPStatus | None = None
 
     def joins(self, topic: str | None = None) -> list[Frame]:
         """The joins so far, of one topic or of all."""
@@ -31,14 +32,14 @@ class ScriptedRealtime:
         joins = [frame for frame in self.frames if frame["event"] == "phx_join"]
         return joins if wanted is None else [frame for frame in joins if frame["topic"] == wanted]
 
-    async def tell(self, topic: str, event: str, payload: Frame, ref: str | None = None) -> None:
+    async def send_to_all(self, topic: str, event: str, payload: Frame, ref: str | None = None) -> None:
         """Send a frame to every socket."""
         for socket in self.sockets:
             await send(socket, f"realtime:{topic}", event, payload, ref)
 
     async def broadcast(self, topic: str, event: str, payload: Frame) -> None:
         """Send a broadcast to every socket."""
-        await self.tell(topic, "broadcast", {"type": "broadcast", "event": event, "payload": payload})
+        await self.send_to_all(topic, "broadcast", {"type": "broadcast", "event": event, "payload": payload})
 
     async def serve_one(self, socket: ServerConnection) -> None:
         """Serve one socket to its end."""
@@ -49,16 +50,17 @@ class ScriptedRealtime:
                 frame = json.loads(text)
                 self.frames.append(frame)
                 if self.on_frame is None or not await self.on_frame(socket, frame):
-                    await answer(socket, frame)
+                    await reply_as_server(socket, frame)
         finally:
             self.sockets.remove(socket)
 
     def check(self, _: ServerConnection, request: Request) -> Response | None:
         """Refuse the handshake when told to."""
         assert urlsplit(request.path).path == "/realtime/v1/websocket"
-        if self.refuse_with is None:
+        self.dial_count += 1
+        if self.reject_with is None:
             return None
-        return Response(self.refuse_with.value, self.refuse_with.phrase, request.headers.__class__(), b"")
+        return Response(self.reject_with.value, self.reject_with.phrase, request.headers.__class__(), b"")
 
 
 async def send(socket: ServerConnection, topic: str, event: str, payload: Frame, ref: str | None = None) -> None:
@@ -71,7 +73,7 @@ async def reply(socket: ServerConnection, frame: Frame, status: str = "ok", resp
     await send(socket, frame["topic"], "phx_reply", {"status": status, "response": response or {}}, frame["ref"])
 
 
-async def answer(socket: ServerConnection, frame: Frame) -> None:
+async def reply_as_server(socket: ServerConnection, frame: Frame) -> None:
     """Answer a frame as a real server does."""
     match frame["event"]:
         case "phx_leave":

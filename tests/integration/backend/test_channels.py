@@ -3,15 +3,15 @@
 import asyncio
 
 import pytest
-from connections import Ear, project
+from connections import ChannelRecorder, project
 from scripted_realtime import Frame, ScriptedRealtime, reply, send
 from waiting import until
 from websockets.asyncio.server import ServerConnection
 
-from smelt.backend.realtime import Pace, membership
-from smelt.errors import RequestRefused, Unauthorized
+from smelt.backend.realtime import RealtimeTimings, supervised_channel
+from smelt.errors import RequestRejected, Unauthorized
 
-pytestmark = pytest.mark.usefixtures("at_once")
+pytestmark = pytest.mark.usefixtures("no_backoff")
 
 
 @pytest.mark.parametrize(
@@ -22,25 +22,25 @@ pytestmark = pytest.mark.usefixtures("at_once")
         ("system", {"status": "error", "message": "went wrong", "extension": "system", "channel": "smelt:a"}),
     ],
 )
-async def test_a_channel_that_the_server_ends_is_joined_again_elsewhere(
+async def test_rejoin_after_a_server_close_keeps_other_channels_joined(
     server: ScriptedRealtime, event: str, payload: Frame
 ) -> None:
     async with project(server) as opened:
-        ear, other = Ear(), Ear()
+        ear, other = ChannelRecorder(), ChannelRecorder()
         channel = await opened.realtime.join("smelt:a", **ear.callbacks)
         neighbour = await opened.realtime.join("smelt:b", **other.callbacks)
         assert await channel.wait_joined(5)
         assert await neighbour.wait_joined(5)
-        await server.tell("smelt:a", event, payload)
+        await server.send_to_all("smelt:a", event, payload)
         await until(lambda: ear.joined_count == 2)
         # A late `phx_close` of the first stay reaches nobody.
         await send(server.sockets[0], "realtime:smelt:a", "phx_close", {})
         await server.broadcast("smelt:a", "progress", {})
         await until(lambda: ear.messages == [("progress", {})])
-        assert (ear.joined_count, other.joined_count, other.left) == (2, 1, [])
+        assert (ear.joined_count, other.joined_count, other.leave_errors) == (2, 1, [])
 
 
-async def test_a_refused_channel_is_given_up_with_a_typed_error(server: ScriptedRealtime) -> None:
+async def test_join_rejected_as_unauthorized_ends_the_channel_with_its_error(server: ScriptedRealtime) -> None:
     async def refuse(socket: ServerConnection, frame: Frame) -> bool:
         if frame["event"] != "phx_join" or frame["topic"] != "realtime:smelt:a":
             return False
@@ -49,17 +49,17 @@ async def test_a_refused_channel_is_given_up_with_a_typed_error(server: Scripted
 
     server.on_frame = refuse
     async with project(server) as opened:
-        ear = Ear()
+        ear = ChannelRecorder()
         channel = await opened.realtime.join("smelt:a", **ear.callbacks)
         neighbour = await opened.realtime.join("smelt:b")
         assert not await channel.wait_joined(5)
         assert await neighbour.wait_joined(5)
-        assert [type(error) for error in ear.left] == [Unauthorized]
+        assert [type(error) for error in ear.leave_errors] == [Unauthorized]
         assert len(server.joins("smelt:a")) == 1
         assert isinstance(channel.error, Unauthorized)
 
 
-async def test_a_channel_that_never_can_be_joined_is_given_up(server: ScriptedRealtime) -> None:
+async def test_join_with_an_invalid_topic_ends_with_a_permanent_error(server: ScriptedRealtime) -> None:
     async def refuse(socket: ServerConnection, frame: Frame) -> bool:
         if frame["event"] != "phx_join":
             return False
@@ -70,11 +70,13 @@ async def test_a_channel_that_never_can_be_joined_is_given_up(server: ScriptedRe
     async with project(server) as opened:
         channel = await opened.realtime.join("")
         assert not await channel.wait_joined(5)
-        assert isinstance(channel.error, RequestRefused)
+        assert isinstance(channel.error, RequestRejected)
 
 
 @pytest.mark.parametrize("reason", ["ChannelRateLimitReached: Too many channels", "unmatched topic", "Unknown"])
-async def test_a_passing_refusal_is_joined_again_on_the_same_socket(server: ScriptedRealtime, reason: str) -> None:
+async def test_join_retry_after_a_transient_rejection_uses_the_same_socket(
+    server: ScriptedRealtime, reason: str
+) -> None:
     async def refuse(socket: ServerConnection, frame: Frame) -> bool:
         if frame["event"] != "phx_join" or len(server.joins()) not in (2, 3):
             return False
@@ -91,7 +93,9 @@ async def test_a_passing_refusal_is_joined_again_on_the_same_socket(server: Scri
         assert server.opened_count == 1
 
 
-async def test_a_rate_limit_is_waited_out(server: ScriptedRealtime, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rate_limit_on_a_join_delays_the_next_join(
+    server: ScriptedRealtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     waits_s: list[float] = []
 
     async def refuse_once(socket: ServerConnection, frame: Frame) -> bool:
@@ -103,15 +107,15 @@ async def test_a_rate_limit_is_waited_out(server: ScriptedRealtime, monkeypatch:
     async def pause(seconds: float) -> None:
         waits_s.append(seconds)
 
-    monkeypatch.setattr(membership, "pause", pause)
+    monkeypatch.setattr(supervised_channel, "pause", pause)
     server.on_frame = refuse_once
-    async with project(server, pace=Pace(rate_limit_wait_s=30)) as opened:
+    async with project(server, pace=RealtimeTimings(rate_limit_wait_s=30)) as opened:
         channel = await opened.realtime.join("smelt:a")
         assert await channel.wait_joined(30)
     assert [seconds >= 30 for seconds in waits_s] == [True]
 
 
-async def test_a_broadcast_counts_as_sent_only_when_it_was_acknowledged(server: ScriptedRealtime) -> None:
+async def test_broadcast_counts_as_sent_only_when_acknowledged(server: ScriptedRealtime) -> None:
     async def swallow(socket: ServerConnection, frame: Frame) -> bool:
         if frame["event"] != "broadcast":
             return False
@@ -138,12 +142,12 @@ async def test_a_broadcast_counts_as_sent_only_when_it_was_acknowledged(server: 
         assert server.joins()[0]["payload"]["config"]["private"] is True
 
 
-async def test_a_listener_that_raises_stops_nobody(server: ScriptedRealtime) -> None:
+async def test_callback_that_raises_does_not_affect_other_channels(server: ScriptedRealtime) -> None:
     def fall_over(*_: object) -> None:
         raise ZeroDivisionError
 
     async with project(server) as opened:
-        ear = Ear()
+        ear = ChannelRecorder()
         opened.realtime.listen(fall_over)
         broken = await opened.realtime.join("smelt:a", on_message=fall_over, on_joined=fall_over, on_left=fall_over)
         channel = await opened.realtime.join("smelt:b", **ear.callbacks)
@@ -157,12 +161,12 @@ async def test_a_listener_that_raises_stops_nobody(server: ScriptedRealtime) -> 
         assert await broken.wait_joined(5)
 
 
-async def test_a_left_channel_can_be_joined_again_at_once(server: ScriptedRealtime) -> None:
+async def test_rejoin_right_after_leave_works(server: ScriptedRealtime) -> None:
     async with project(server) as opened:
         stays = await opened.realtime.join("smelt:stays")
         assert await stays.wait_joined(5)
         for _ in range(3):
-            ear = Ear()
+            ear = ChannelRecorder()
             channel = await opened.realtime.join("smelt:a", **ear.callbacks)
             assert await channel.wait_joined(5)
             await server.broadcast("smelt:a", "progress", {})
@@ -172,9 +176,9 @@ async def test_a_left_channel_can_be_joined_again_at_once(server: ScriptedRealti
         assert not await channel.send("progress", {})
 
 
-async def test_all_who_join_a_topic_share_one_place(server: ScriptedRealtime) -> None:
+async def test_join_of_one_topic_is_shared_by_its_subscribers(server: ScriptedRealtime) -> None:
     async with project(server) as opened:
-        first, second = Ear(), Ear()
+        first, second = ChannelRecorder(), ChannelRecorder()
         one = await opened.realtime.join("smelt:a", **first.callbacks)
         assert await one.wait_joined(5)
         two = await opened.realtime.join("smelt:a", **second.callbacks)
@@ -191,20 +195,20 @@ async def test_all_who_join_a_topic_share_one_place(server: ScriptedRealtime) ->
         await until(lambda: not server.sockets)
 
 
-async def test_who_joins_and_leaves_at_once_hears_nothing(server: ScriptedRealtime) -> None:
+async def test_join_followed_by_leave_delivers_nothing(server: ScriptedRealtime) -> None:
     async with project(server) as opened:
         stays = await opened.realtime.join("smelt:a")
         assert await stays.wait_joined(5)
-        ear = Ear()
+        ear = ChannelRecorder()
         brief = await opened.realtime.join("smelt:a", **ear.callbacks)
         await brief.leave()
         await server.broadcast("smelt:a", "progress", {})
         await stays.leave()
-        assert (ear.joined_count, ear.messages, ear.left) == (0, [], [])
+        assert (ear.joined_count, ear.messages, ear.leave_errors) == (0, [], [])
 
 
 @pytest.mark.parametrize("steps", range(40))
-async def test_leaving_in_the_middle_of_anything_leaves_nothing_behind(server: ScriptedRealtime, steps: int) -> None:
+async def test_leave_at_any_step_of_a_join_releases_the_channel(server: ScriptedRealtime, steps: int) -> None:
     async with project(server) as opened:
         channel = await opened.realtime.join("smelt:a")
         for _ in range(steps):

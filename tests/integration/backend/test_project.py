@@ -10,13 +10,13 @@ import pytest
 from stacks import Stack, User, sign_up
 from waiting import until
 
-from smelt.backend.client_calls import Announced, ClientCalls, Known
+from smelt.backend.client_rpc import ClientRpc, FileSpec, SeenState
 from smelt.backend.project import Project
-from smelt.backend.retrying import without_waiting
+from smelt.backend.retries import without_waiting
 from smelt.backend.rpc import parse
-from smelt.backend.worker_calls import WorkerCalls
+from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.state import Created, Snapshot, Unchanged
-from smelt.errors import NotFound, RequestRefused, Unauthorized, Unavailable
+from smelt.errors import NotFound, RequestRejected, Unauthorized, Unavailable
 
 
 @pytest.fixture
@@ -37,73 +37,73 @@ async def service(stack: Stack) -> AsyncIterator[Project]:
 
 
 async def announce(app: Project, size_bytes: int) -> tuple[UUID, str]:
-    created = await ClientCalls(app.rpc).create_smelt(files=[Announced("talk.mp3", size_bytes)])
+    created = await ClientRpc(app.rpc).create_smelt(files=[FileSpec("talk.mp3", size_bytes)])
     path = created.files[0].upload_path
     assert path is not None
     return created.id, path
 
 
-async def test_the_state_of_a_smelt_is_told_once_and_then_only_that_it_is_unchanged(app: Project) -> None:
-    calls = ClientCalls(app.rpc)
+async def test_get_smelt_returns_a_snapshot_once_and_then_unchanged(app: Project) -> None:
+    calls = ClientRpc(app.rpc)
     created = await calls.create_smelt(text_input="Some words.")
     state = await calls.get_smelt(created.id)
     assert isinstance(state, Snapshot)
     assert isinstance(await calls.get_smelt(created.id, after_seq=state.seq), Unchanged)
     gone = uuid4()
-    states = await calls.get_smelts([Known(created.id, after_seq=state.seq), Known(gone)])
+    states = await calls.get_smelts([SeenState(created.id, after_seq=state.seq), SeenState(gone)])
     assert [type(one) for one in states.smelts] == [Unchanged]
     assert states.missing == (gone,)
 
 
-async def test_the_same_idempotency_key_answers_the_same_smelt(app: Project) -> None:
-    calls, key = ClientCalls(app.rpc), str(uuid4())
+async def test_idempotent_create_returns_the_same_smelt_for_a_key(app: Project) -> None:
+    calls, key = ClientRpc(app.rpc), str(uuid4())
     first = await calls.create_smelt(text_input="Some words.", idempotency_key=key)
     again = await calls.create_smelt(text_input="Some words.", idempotency_key=key)
     assert first.id == again.id
-    with pytest.raises(RequestRefused) as refused:
+    with pytest.raises(RequestRejected) as refused:
         await calls.create_smelt(text_input="Other words.", idempotency_key=key)
     assert refused.value.code == "idempotency_conflict"
 
 
-async def test_refusals_carry_their_code(app: Project) -> None:
-    calls = ClientCalls(app.rpc)
-    with pytest.raises(RequestRefused) as refused:
+async def test_rejected_requests_carry_their_error_code(app: Project) -> None:
+    calls = ClientRpc(app.rpc)
+    with pytest.raises(RequestRejected) as refused:
         await calls.create_smelt()
     assert refused.value.code == "no_input"
     with pytest.raises(NotFound):
         await calls.get_smelt(uuid4())
-    with pytest.raises(RequestRefused):
+    with pytest.raises(RequestRejected):
         await calls.get_smelt("no uuid")
 
 
-async def test_the_functions_of_workers_are_for_workers(app: Project) -> None:
+async def test_worker_functions_reject_a_client_as_unauthorized(app: Project) -> None:
     with pytest.raises(Unauthorized):
-        await WorkerCalls(app.rpc).claim_smelts("somebody")
+        await WorkerRpc(app.rpc).claim_smelts("somebody")
 
 
 @pytest.mark.parametrize("key", ["sb_publishable_wrong", "e30.e30.c2ln"])
-async def test_a_wrong_key_is_unauthorized(stack: Stack, key: str) -> None:
+async def test_wrong_key_raises_unauthorized(stack: Stack, key: str) -> None:
     async with Project(stack.api_url, key) as project:
         with pytest.raises(Unauthorized):
-            await ClientCalls(project.rpc).get_smelt(uuid4())
+            await ClientRpc(project.rpc).get_smelt(uuid4())
 
 
-async def test_a_stale_token_is_renewed_and_the_call_goes_through(stack: Stack, user: User) -> None:
+async def test_token_that_is_stale_is_renewed_and_the_call_retried(stack: Stack, user: User) -> None:
     tokens = iter(["e30.e30.c2ln", user.access_token])
 
     async def fresh() -> str:
         return next(tokens)
 
     async with Project(stack.api_url, stack.anon_key, access_token=fresh) as project:
-        created = await ClientCalls(project.rpc).create_smelt(text_input="Some words.")
+        created = await ClientRpc(project.rpc).create_smelt(text_input="Some words.")
         assert created.status == "pending"
 
 
-async def test_a_project_that_is_not_there_is_unavailable() -> None:
+async def test_unreachable_project_raises_unavailable() -> None:
     with without_waiting():
         async with Project("http://127.0.0.1:9", "key") as project:
             with pytest.raises(Unavailable) as unavailable:
-                await ClientCalls(project.rpc).get_smelt(uuid4())
+                await ClientRpc(project.rpc).get_smelt(uuid4())
             assert isinstance(unavailable.value.__cause__, httpx.TransportError)
             with pytest.raises(Unavailable):
                 await project.audio.remove(["x"])
@@ -111,15 +111,13 @@ async def test_a_project_that_is_not_there_is_unavailable() -> None:
                 await project.realtime.post("smelt:x", "progress", {})
 
 
-def test_an_answer_of_another_shape_is_refused() -> None:
-    with pytest.raises(RequestRefused) as refused:
+def test_response_of_an_unexpected_shape_is_rejected() -> None:
+    with pytest.raises(RequestRejected) as refused:
         parse(Created, {"id": "no uuid"})
     assert refused.value.code == "unexpected_answer"
 
 
-async def test_a_recording_goes_up_and_comes_down_piece_by_piece(
-    app: Project, service: Project, tmp_path: Path
-) -> None:
+async def test_upload_and_download_stream_a_recording_in_chunks(app: Project, service: Project, tmp_path: Path) -> None:
     recording = tmp_path / "talk.mp3"
     recording.write_bytes(bytes(range(256)) * 4096)
     _, path = await announce(app, recording.stat().st_size)
@@ -130,7 +128,7 @@ async def test_a_recording_goes_up_and_comes_down_piece_by_piece(
     assert (tmp_path / "copy").read_bytes() == recording.read_bytes()
     assert sent[-1] == received[-1] == recording.stat().st_size
     assert len(sent) > 1
-    with pytest.raises(RequestRefused) as refused:
+    with pytest.raises(RequestRejected) as refused:
         await app.audio.upload(path, recording)
     assert refused.value.code == "Duplicate"
     await service.audio.remove([path])
@@ -140,7 +138,7 @@ async def test_a_recording_goes_up_and_comes_down_piece_by_piece(
         await service.audio.download(path, tmp_path / "gone")
 
 
-async def test_nobody_uploads_where_nothing_was_announced(app: Project, tmp_path: Path) -> None:
+async def test_upload_of_an_unannounced_object_is_unauthorized(app: Project, tmp_path: Path) -> None:
     recording = tmp_path / "talk.mp3"
     recording.write_bytes(b"sound")
     with pytest.raises(Unauthorized):
@@ -149,10 +147,8 @@ async def test_nobody_uploads_where_nothing_was_announced(app: Project, tmp_path
         await app.audio.upload("x", tmp_path / "missing")
 
 
-async def test_a_broadcast_of_the_service_arrives_by_either_way_and_one_of_a_client_by_none(
-    app: Project, service: Project
-) -> None:
-    created = await ClientCalls(app.rpc).create_smelt(text_input="Some words.")
+async def test_broadcast_is_allowed_for_the_service_and_denied_for_a_client(app: Project, service: Project) -> None:
+    created = await ClientRpc(app.rpc).create_smelt(text_input="Some words.")
     heard: list[object] = []
     listener = await app.realtime.join(
         created.subscription_channel, on_message=lambda _, payload: heard.append(payload)
@@ -172,9 +168,9 @@ async def test_a_broadcast_of_the_service_arrives_by_either_way_and_one_of_a_cli
     assert {"by": "a client"} not in heard
 
 
-async def test_workers_are_woken_by_a_new_smelt(app: Project, service: Project) -> None:
+async def test_wake_up_broadcast_is_sent_for_a_new_smelt(app: Project, service: Project) -> None:
     woken = asyncio.Event()
     channel = await service.realtime.join("smelt-workers", on_message=lambda *_: woken.set())
     assert await channel.wait_joined(10)
-    await ClientCalls(app.rpc).create_smelt(text_input="Some words.")
+    await ClientRpc(app.rpc).create_smelt(text_input="Some words.")
     await asyncio.wait_for(woken.wait(), 10)

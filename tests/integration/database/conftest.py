@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from db_calls import Caller, Database, anon, service, user
-from db_server import Server, lay_down, running
+from db_server import Server, apply_schema, running
 
 from smelt.local.postgres import SUPERUSER, binaries
 
@@ -31,7 +31,7 @@ def _binaries(version: str) -> Path:
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server whose database `postgres` has the platform's schemas and smelt's migrations, and nothing else."""
     with running(_binaries(request.param)) as started:
-        lay_down(started)
+        apply_schema(started)
         yield started
 
 
@@ -60,7 +60,7 @@ def database(server: Server, numbers: Iterator[int]) -> Iterator[Database]:
 
 
 @pytest.fixture
-def untouched(server: Server) -> Iterator[Database]:
+def template_database(server: Server) -> Iterator[Database]:
     """The database that the others are clones of, for tests that change nothing."""
     opened = Database(lambda login: psycopg.connect(server.dsn(login)))
     yield opened

@@ -102,11 +102,11 @@ class Caller:
 
     def __call__(self, function: str, **arguments: object) -> Any:
         """Call a function and commit."""
-        with self.held():
-            return self.within(function, **arguments)
+        with self.open_transaction():
+            return self.call_in_transaction(function, **arguments)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def open_transaction(self) -> Iterator[None]:
         """Keep one transaction open for the time of the block, then commit."""
         with self.session.transaction():
             for name, value in (
@@ -117,7 +117,7 @@ class Caller:
                 self.session.execute("select set_config(%s, %s, true)", (name, value))
             yield
 
-    def within(self, function: str, **arguments: object) -> Any:
+    def call_in_transaction(self, function: str, **arguments: object) -> Any:
         """Call a function in the transaction that is held open."""
         words = [
             sql.SQL("{} => {}::" + self._types[function, name]).format(sql.Identifier(name), sql.Placeholder(name))
@@ -133,12 +133,12 @@ class Caller:
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Read or write tables as this role."""
-        with self.held():
+        with self.open_transaction():
             cursor = self.session.execute(query, values)
             return cursor.fetchall() if cursor.description else []
 
 
-def refusal(error: psycopg.Error) -> tuple[str | None, str | None]:
+def rejection(error: psycopg.Error) -> tuple[str | None, str | None]:
     """The SQLSTATE and the code with which a request was refused."""
     return error.sqlstate, error.diag.message_hint
 

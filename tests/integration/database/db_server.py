@@ -14,16 +14,16 @@ import psycopg
 from db_waiting import await_true
 from psycopg.conninfo import make_conninfo
 
-from smelt.local.account import Account, database_account
+from smelt.local.account import OsAccount, database_account
 from smelt.local.child import Child, Step
-from smelt.local.postgres import SETTINGS, SUPERUSER, THROW_AWAY_SETTINGS
+from smelt.local.postgres import EPHEMERAL_SETTINGS, SETTINGS, SUPERUSER
 
 REPOSITORY: Final = Path(__file__).resolve().parents[3]
 MIGRATIONS: Final = REPOSITORY / "supabase" / "migrations"
 PLATFORM: Final = REPOSITORY / "smelt" / "local" / "platform"
 MEMORY: Final = Path("/dev/shm")
 ROOM_BYTES: Final = 1024**3
-AT_ONCE: Final = Step(signal.SIGQUIT, 5.0)
+IMMEDIATE_SHUTDOWN: Final = Step(signal.SIGQUIT, 5.0)
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ def running(binaries: Path) -> Iterator[Server]:
                 await_true(lambda: not child.running or _takes_connections(server))
                 yield server
             finally:
-                runner.run(child.stop(AT_ONCE))
+                runner.run(child.stop(IMMEDIATE_SHUTDOWN))
     finally:
         shutil.rmtree(folder)
 
 
-def lay_down(server: Server) -> None:
+def apply_schema(server: Server) -> None:
     """Make the database `postgres` one of the platform's, and apply the migrations as its role `postgres`."""
     with psycopg.connect(server.dsn(SUPERUSER), autocommit=True) as admin:
         for path in sorted(PLATFORM.glob("*.sql")):
@@ -68,7 +68,7 @@ def lay_down(server: Server) -> None:
             owner.commit()
 
 
-async def _start(binaries: Path, folder: Path, account: Account) -> Child:
+async def _start(binaries: Path, folder: Path, account: OsAccount) -> Child:
     log = folder / "log"
     closed = not account.may_reach((binaries / "postgres",))
     new = (binaries / "initdb", "-U", SUPERUSER, "-D", folder / "data", "--auth=trust", "--no-sync")
@@ -80,7 +80,7 @@ async def _start(binaries: Path, folder: Path, account: Account) -> Child:
         pass_closed_folders=closed,
     )
     assert await child.wait() == 0, log.read_text(encoding="utf-8")
-    settings = {**SETTINGS, **THROW_AWAY_SETTINGS, "listen_addresses": "", "unix_socket_directories": str(folder)}
+    settings = {**SETTINGS, **EPHEMERAL_SETTINGS, "listen_addresses": "", "unix_socket_directories": str(folder)}
     words = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     return await Child.spawn(
         (binaries / "postgres", "-D", folder / "data", *words),

@@ -12,7 +12,7 @@ CLI: Final = REPOSITORY / "tests" / "js" / "node_modules" / ".bin" / "supabase"
 
 
 @pytest.mark.skipif(not CLI.exists(), reason="the Supabase CLI is missing: run `npm install` in tests/js")
-def test_the_advisors_find_nothing_but_indexes_that_nobody_used_yet(stack: Stack) -> None:
+def test_advisors_report_nothing_but_unused_indexes(stack: Stack) -> None:
     command = [str(CLI), "db", "advisors", "--db-url", stack.db_url, "--level", "info", "--output-format", "json"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

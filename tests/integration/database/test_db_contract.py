@@ -11,29 +11,29 @@ from pydantic import BaseModel
 from smelt.contract import events, state, vocabulary, work
 
 
-def _whole(model: type[BaseModel], answer: dict[str, Any]) -> Any:
+def _parse_exactly(model: type[BaseModel], answer: dict[str, Any]) -> Any:
     """Parse an answer that has every key of its model and no other."""
     assert answer.keys() == set(model.model_fields)
     return model.model_validate(answer)
 
 
-def test_the_sentences_and_messages_are_those_of_the_contract(untouched: Database) -> None:
+def test_error_sentences_and_stage_messages_match_the_contract(template_database: Database) -> None:
     for code, sentence in vocabulary.ERROR_SENTENCES.items():
-        assert untouched.value("select smelt.error_sentence(%s)", code) == sentence
-    assert untouched.value("select smelt.error_sentence('nonsense')") is None
+        assert template_database.value("select smelt.error_sentence(%s)", code) == sentence
+    assert template_database.value("select smelt.error_sentence('nonsense')") is None
     for status, message in vocabulary.STAGE_MESSAGES.items():
-        assert untouched.value("select smelt.stage_message(%s)", status) == message
+        assert template_database.value("select smelt.stage_message(%s)", status) == message
 
 
-def test_the_stages_lie_where_the_contract_has_them(untouched: Database) -> None:
+def test_stage_ranges_match_the_contract(template_database: Database) -> None:
     for status, (floor, ceiling) in vocabulary.PERCENT_RANGES.items():
-        found = untouched.rows("select smelt.stage_floor(%s), smelt.stage_ceiling(%s)", status, status)
+        found = template_database.rows("select smelt.stage_floor(%s), smelt.stage_ceiling(%s)", status, status)
         assert found == [(floor, ceiling)]
 
 
-def test_every_refusal_has_a_code_of_the_contract() -> None:
+def test_error_codes_of_rejections_match_the_contract() -> None:
     migrations = "".join(path.read_text(encoding="utf-8") for path in MIGRATIONS.glob("*.sql"))
-    assert set(re.findall(r"smelt\.refuse\(\s*'(\w+)'", migrations)) == set(get_args(vocabulary.RefusalCode))
+    assert set(re.findall(r"smelt\.refuse\(\s*'(\w+)'", migrations)) == set(get_args(vocabulary.RejectionCode))
 
 
 @pytest.mark.parametrize(
@@ -46,40 +46,42 @@ def test_every_refusal_has_a_code_of_the_contract() -> None:
         ("smelt_outcome", vocabulary.Outcome),
     ],
 )
-def test_the_states_are_those_of_the_contract(untouched: Database, enum: str, literal: Any) -> None:
-    assert tuple(untouched.value(f"select enum_range(null::public.{enum})::text[]")) == get_args(literal)
+def test_enum_values_match_the_contract(template_database: Database, enum: str, literal: Any) -> None:
+    assert tuple(template_database.value(f"select enum_range(null::public.{enum})::text[]")) == get_args(literal)
 
 
-def test_every_default_prompt_is_known(client: Caller) -> None:
+def test_default_prompts_are_all_accepted(client: Caller) -> None:
     created = client(
         "create_smelt", text_input="notes", default_prompt_names=[*vocabulary.DEFAULT_PROMPTS, "summarize"]
     )
     assert tuple(created["default_prompt_names"]) == vocabulary.DEFAULT_PROMPTS
 
 
-def test_every_answer_of_a_smelts_life_has_the_shape_of_the_contract(
+def test_contract_holds_for_every_response_of_a_completed_smelt(
     database: Database, client: Caller, worker: Caller
 ) -> None:
     files = [{"filename": "stand-up März.mp3", "size_bytes": 12}, {"filename": "second.ogg", "size_bytes": 7}]
     created = client("create_smelt", files=files, default_prompt_names=["summarize", "action_items"])
-    parsed = _whole(state.Created, created)
-    assert [_whole(state.CreatedFile, file).filename for file in created["files"]] == [f["filename"] for f in files]
+    parsed = _parse_exactly(state.Created, created)
+    assert [_parse_exactly(state.CreatedFile, file).filename for file in created["files"]] == [
+        f["filename"] for f in files
+    ]
     assert parsed.subscription_channel == f"smelt:{parsed.id}"
     upload(database, created)
-    waiting = _whole(state.Snapshot, client("submit_smelt", smelt_id=created["id"]))
+    waiting = _parse_exactly(state.Snapshot, client("submit_smelt", smelt_id=created["id"]))
     assert (waiting.queue_position, waiting.eta_seconds, waiting.results) == (1, None, None)
     assert waiting.progress == events.StageProgress(percentage=0, stage="pending", message="Waiting to process...")
     unchanged = client("get_smelt", smelt_id=created["id"], after_seq=waiting.seq)
-    assert _whole(state.Unchanged, unchanged).queue_position == 1
+    assert _parse_exactly(state.Unchanged, unchanged).queue_position == 1
 
     answer = worker("claim_smelts", worker_id="w")
-    assert _whole(work.Claims, answer).next_due_in_s > 29
-    claim = _whole(work.Claim, answer["smelts"][0])
+    assert _parse_exactly(work.Claims, answer).next_due_in_s > 29
+    claim = _parse_exactly(work.Claim, answer["smelts"][0])
     assert (claim.max_file_bytes, claim.max_duration_s) == (500 * 1024**2, 6 * 3600)
-    _whole(work.ClaimedFile, answer["smelts"][0]["files"][0])
+    _parse_exactly(work.ClaimedFile, answer["smelts"][0]["files"][0])
 
     report = worker(
-        "report_progress",
+        "report_smelt_progress",
         smelt_id=created["id"],
         attempt=claim.attempt,
         status="transcribing",
@@ -112,50 +114,56 @@ def test_every_answer_of_a_smelts_life_has_the_shape_of_the_contract(
             for i in range(3)
         ],
     )
-    _whole(work.Report, report)
-    event = _whole(events.ProgressEvent, report["event"])
+    _parse_exactly(work.Report, report)
+    event = _parse_exactly(events.ProgressEvent, report["event"])
     assert event.progress == events.StageProgress(
         percentage=33.3, stage="transcribing", message="Transcribing audio..."
     )
     assert (event.eta_seconds, [file.status for file in event.files]) == (12.5, ["processing", "pending"])
     under_way = client("get_smelt", smelt_id=created["id"], with_words=True)
-    assert _whole(state.Snapshot, under_way).seq == event.seq
+    assert _parse_exactly(state.Snapshot, under_way).seq == event.seq
     assert 11 < under_way["eta_seconds"] <= 12.5
-    assert _whole(state.FileState, under_way["files"][0]).language == "de"
-    assert _whole(state.Trust, under_way["files"][0]["trust"]).low_confidence_segments == (1,)
-    assert [_whole(state.FileSegment, segment).index for segment in under_way["segments"]] == [0, 1, 2]
-    assert _whole(state.Word, under_way["segments"][2]["words"][0]).end == 2.5
+    assert _parse_exactly(state.FileState, under_way["files"][0]).language == "de"
+    assert _parse_exactly(state.Trust, under_way["files"][0]["trust"]).low_confidence_segments == (1,)
+    assert [_parse_exactly(state.FileSegment, segment).index for segment in under_way["segments"]] == [0, 1, 2]
+    assert _parse_exactly(state.Word, under_way["segments"][2]["words"][0]).end == 2.5
     unchanged = client("get_smelt", smelt_id=created["id"], after_seq=event.seq)
-    assert _whole(state.Unchanged, {"queue_position": None, **unchanged}).seq == event.seq
-    _whole(work.SavedSegment, worker("load_segments", smelt_id=created["id"], file_id=str(claim.files[0].id))[0])
+    assert _parse_exactly(state.Unchanged, {"queue_position": None, **unchanged}).seq == event.seq
+    _parse_exactly(
+        work.SavedSegment, worker("load_smelt_segments", smelt_id=created["id"], file_id=str(claim.files[0].id))[0]
+    )
 
     settled = worker(
         "complete_smelt", smelt_id=created["id"], attempt=claim.attempt, results=results_for(answer["smelts"][0])
     )
-    assert _whole(work.Settled, settled).outcome == "complete"
+    assert _parse_exactly(work.Settled, settled).outcome == "complete"
     done = client("get_smelt", smelt_id=created["id"])
-    assert [_whole(events.Result, result).filename for result in done["results"]] == [f["filename"] for f in files]
+    assert [_parse_exactly(events.Result, result).filename for result in done["results"]] == [
+        f["filename"] for f in files
+    ]
     assert done["next_poll_s"] is None
-    messages = worker("claim_outbox", worker_id="w", smelt_id=created["id"])
+    messages = worker("claim_smelt_outbox", worker_id="w", smelt_id=created["id"])
     [completed] = [message for message in messages if message["event"] == "completed"]
-    _whole(work.OutboxMessage, completed)
-    assert _whole(events.CompletedEvent, completed["payload"]).seq == done["seq"]
+    _parse_exactly(work.OutboxMessage, completed)
+    assert _parse_exactly(events.CompletedEvent, completed["payload"]).seq == done["seq"]
 
 
-def test_a_failure_has_the_shape_of_the_contract(database: Database, client: Caller, worker: Caller) -> None:
+def test_failed_event_of_an_unknown_code_matches_the_contract(
+    database: Database, client: Caller, worker: Caller
+) -> None:
     submitted(database, client)
     claim = claimed(worker)
     worker("fail_smelt", smelt_id=claim["id"], attempt=claim["attempt"], error_code="a code that nobody knows")
     [payload] = [
         message["payload"]
-        for message in worker("claim_outbox", worker_id="w", smelt_id=claim["id"])
+        for message in worker("claim_smelt_outbox", worker_id="w", smelt_id=claim["id"])
         if message["event"] == "failed"
     ]
-    failed = _whole(events.FailedEvent, payload)
+    failed = _parse_exactly(events.FailedEvent, payload)
     assert failed.error_message == vocabulary.ERROR_SENTENCES["internal_error"]
 
 
-def test_a_combined_smelt_has_one_result_of_its_own_id(database: Database, client: Caller, worker: Caller) -> None:
+def test_combine_mode_returns_one_result_under_the_smelt_id(database: Database, client: Caller, worker: Caller) -> None:
     created = submitted(database, client, 2, mode="combine")
     claim = claimed(worker)
     assert claim["mode"] == "combine"

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from db_calls import Caller, Database, Role, anon, refusal, service, user
+from db_calls import Caller, Database, Role, anon, rejection, service, user
 from db_server import Server
 
 CLIENT_FUNCTIONS: Final = {
@@ -24,21 +24,21 @@ WORKER_FUNCTIONS: Final = {
     f"public.{name}"
     for name in (
         "claim_smelts",
-        "report_progress",
-        "renew_leases",
-        "load_segments",
+        "report_smelt_progress",
+        "renew_smelt_leases",
+        "load_smelt_segments",
         "complete_smelt",
         "fail_smelt",
         "release_smelt",
-        "claim_outbox",
-        "settle_outbox",
-        "list_expired",
-        "confirm_purged",
-        "heartbeat_worker",
-        "get_health",
+        "claim_smelt_outbox",
+        "settle_smelt_outbox",
+        "list_expired_smelts",
+        "confirm_smelts_purged",
+        "heartbeat_smelt_worker",
+        "get_smelt_health",
     )
 }
-POLICY_FUNCTIONS: Final = {"smelt.may_listen", "smelt.may_upload", "smelt.owns_audio"}
+POLICY_FUNCTIONS: Final = {"smelt.can_subscribe", "smelt.can_upload", "smelt.can_read_audio"}
 READABLE: Final = {
     f"public.{name}"
     for name in (
@@ -47,17 +47,17 @@ READABLE: Final = {
         "smelt_segments",
         "smelt_results",
         "smelt_batches",
-        "prompts",
-        "notifications",
+        "smelt_prompts",
+        "smelt_notifications",
     )
 }
 WRITABLE_COLUMNS: Final = {
-    ("authenticated", "INSERT", "public.prompts", "name"),
-    ("authenticated", "INSERT", "public.prompts", "content"),
-    ("authenticated", "UPDATE", "public.prompts", "name"),
-    ("authenticated", "UPDATE", "public.prompts", "content"),
-    ("authenticated", "UPDATE", "public.notifications", "seen_at"),
-    ("authenticated", "UPDATE", "public.notifications", "read_at"),
+    ("authenticated", "INSERT", "public.smelt_prompts", "name"),
+    ("authenticated", "INSERT", "public.smelt_prompts", "content"),
+    ("authenticated", "UPDATE", "public.smelt_prompts", "name"),
+    ("authenticated", "UPDATE", "public.smelt_prompts", "content"),
+    ("authenticated", "UPDATE", "public.smelt_notifications", "seen_at"),
+    ("authenticated", "UPDATE", "public.smelt_notifications", "read_at"),
 }
 ROLES: Final = ("public", "anon", "authenticated", "service_role")
 
@@ -71,12 +71,12 @@ def _callable_by(role: str) -> set[str]:
     return {
         "public": set(),
         "anon": clients,
-        "authenticated": clients | _bodies({"public.create_batch"}),
+        "authenticated": clients | _bodies({"public.create_smelt_batch"}),
         "service_role": clients | _bodies(WORKER_FUNCTIONS),
     }[role]
 
 
-def test_the_defaults_of_the_platform_are_in_force(server: Server) -> None:
+def test_default_privileges_of_the_platform_are_in_force(server: Server) -> None:
     """Without this the tests below would prove nothing: what is made in `public` is open until it is revoked."""
     with psycopg.connect(server.dsn("postgres")) as connection:
         connection.execute("create function public.fresh() returns void language sql as ''")
@@ -90,8 +90,8 @@ def test_the_defaults_of_the_platform_are_in_force(server: Server) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_may_call_its_functions_and_no_other(untouched: Database, role: str) -> None:
-    rows = untouched.rows(
+def test_execute_privileges_match_the_list_of_each_role(template_database: Database, role: str) -> None:
+    rows = template_database.rows(
         """
         select p.oid::regproc::text
         from pg_catalog.pg_proc as p
@@ -104,10 +104,8 @@ def test_a_role_may_call_its_functions_and_no_other(untouched: Database, role: s
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_reads_what_row_level_security_covers_and_writes_nothing_of_a_smelt(
-    untouched: Database, role: str
-) -> None:
-    rows = untouched.rows(
+def test_table_privileges_match_the_list_of_each_role(template_database: Database, role: str) -> None:
+    rows = template_database.rows(
         """
         select k.privilege, c.oid::regclass::text
         from pg_catalog.pg_class as c
@@ -120,12 +118,12 @@ def test_a_role_reads_what_row_level_security_covers_and_writes_nothing_of_a_sme
     )
     wanted = {("SELECT", table) for table in READABLE} if role in ("authenticated", "service_role") else set()
     if role == "authenticated":
-        wanted.add(("DELETE", "public.prompts"))
+        wanted.add(("DELETE", "public.smelt_prompts"))
     assert {(privilege, _qualified(table)) for privilege, table in rows} == wanted
 
 
-def test_no_column_is_writable_but_those_that_are_meant_to_be(untouched: Database) -> None:
-    rows = untouched.rows(
+def test_column_privileges_match_the_list_of_writable_columns(template_database: Database) -> None:
+    rows = template_database.rows(
         """
         select r.role, k.privilege, c.oid::regclass::text, a.attname
         from pg_catalog.pg_class as c
@@ -139,8 +137,8 @@ def test_no_column_is_writable_but_those_that_are_meant_to_be(untouched: Databas
     assert {(role, privilege, _qualified(table), column) for role, privilege, table, column in rows} == WRITABLE_COLUMNS
 
 
-def test_no_sequence_is_open(untouched: Database) -> None:
-    rows = untouched.rows(
+def test_sequence_privileges_are_granted_to_no_api_role(template_database: Database) -> None:
+    rows = template_database.rows(
         """
         select c.oid::regclass::text, r.role
         from pg_catalog.pg_class as c
@@ -153,23 +151,23 @@ def test_no_sequence_is_open(untouched: Database) -> None:
 
 
 @pytest.mark.parametrize("role", ["anon", "authenticated", "service_role"])
-def test_nobody_makes_anything_in_the_schema_of_the_machine(untouched: Database, role: str) -> None:
-    [row] = untouched.rows(
+def test_schema_privileges_allow_usage_but_not_create(template_database: Database, role: str) -> None:
+    [row] = template_database.rows(
         "select has_schema_privilege(%s, 'smelt', 'usage'), has_schema_privilege(%s, 'smelt', 'create')", role, role
     )
     assert row == (True, False)
 
 
-def test_every_table_of_public_has_row_level_security(untouched: Database) -> None:
-    rows = untouched.rows(
+def test_rls_is_enabled_on_every_public_table(template_database: Database) -> None:
+    rows = template_database.rows(
         "select oid::regclass::text from pg_catalog.pg_class"
         " where relnamespace = 'public'::regnamespace and relkind = 'r' and relrowsecurity"
     )
     assert {_qualified(name) for (name,) in rows} == READABLE
 
 
-def test_every_function_fixes_its_search_path_and_definers_live_out_of_reach(untouched: Database) -> None:
-    rows = untouched.rows(
+def test_search_path_is_fixed_and_definers_are_outside_public(template_database: Database) -> None:
+    rows = template_database.rows(
         """
         select p.oid::regproc::text, p.pronamespace::regnamespace::text, p.prosecdef, p.proconfig, r.rolname
         from pg_catalog.pg_proc as p
@@ -183,17 +181,18 @@ def test_every_function_fixes_its_search_path_and_definers_live_out_of_reach(unt
     assert not [name for name, *_, owner in rows if owner == "supabase_admin"]
 
 
-def test_every_definer_function_is_meant_to_be_called(untouched: Database) -> None:
+def test_security_definer_functions_are_all_granted_or_triggers(template_database: Database) -> None:
     """A body that runs as the owner is one that somebody may call, or a trigger: the rest runs as who calls it."""
-    rows = untouched.rows(
+    rows = template_database.rows(
         "select oid::regproc::text from pg_catalog.pg_proc where prosecdef and pronamespace = 'smelt'::regnamespace"
     )
     called = set().union(*(_callable_by(role) for role in ROLES))
-    assert {name for (name,) in rows} == {name for name in called if name.startswith("smelt.")} | {"smelt.check_prompt"}
+    triggers = {"smelt.check_prompt", "smelt.notify_deletion"}
+    assert {name for (name,) in rows} == {name for name in called if name.startswith("smelt.")} | triggers
 
 
-def test_every_foreign_key_has_an_index(untouched: Database) -> None:
-    rows = untouched.rows(
+def test_foreign_keys_all_have_an_index(template_database: Database) -> None:
+    rows = template_database.rows(
         """
         select c.conrelid::regclass::text, c.conname
         from pg_catalog.pg_constraint as c
@@ -208,17 +207,17 @@ def test_every_foreign_key_has_an_index(untouched: Database) -> None:
 
 
 @pytest.mark.parametrize("who", [anon(), user(str(uuid4()))], ids=lambda role: role.name)
-def test_a_client_calls_no_function_of_the_workers(untouched: Database, who: Role) -> None:
-    caller = untouched.caller(who)
+def test_worker_functions_are_denied_to_clients(template_database: Database, who: Role) -> None:
+    caller = template_database.caller(who)
     for function in sorted(WORKER_FUNCTIONS):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            caller(function.removeprefix("public."), **_nulls(untouched, function))
+            caller(function.removeprefix("public."), **_nulls(template_database, function))
         body = function.replace("public.", "smelt.")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            caller.rows(f"select {body}({_placeholders(untouched, body)})")
+            caller.rows(f"select {body}({_placeholders(template_database, body)})")
 
 
-def test_every_role_calls_the_functions_of_clients(database: Database, owner: str) -> None:
+def test_client_functions_are_granted_to_every_role(database: Database, owner: str) -> None:
     for caller in map(database.caller, (anon(), user(owner), service())):
         created = caller("create_smelt", text_input="notes")
         assert caller("get_smelt", smelt_id=created["id"])["status"] == "pending"
@@ -229,14 +228,14 @@ def test_every_role_calls_the_functions_of_clients(database: Database, owner: st
         assert caller("delete_smelt", smelt_id=created["id"]) == {"deleted": True}
 
 
-def test_a_token_that_claims_another_role_gains_nothing(database: Database, client: Caller) -> None:
+def test_token_with_a_forged_role_claim_grants_nothing(database: Database, client: Caller) -> None:
     """The role is the one that the session has: claims that say otherwise are claims."""
     created = client("create_smelt", text_input="notes")
     forged = database.caller(anon())
     forged.role.claims["role"] = "service_role"
     with pytest.raises(psycopg.Error) as refused:
         forged("get_smelt", smelt_id=created["id"])
-    assert refusal(refused.value) == ("PT404", "not_found")
+    assert rejection(refused.value) == ("PT404", "not_found")
 
 
 def _qualified(name: str) -> str:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from db_calls import Caller, Database, claimed, expire_leases, refusal, results_for, service, submitted, upload, user
+from db_calls import Caller, Database, claimed, expire_leases, rejection, results_for, service, submitted, upload, user
 
 FILES = [{"filename": "a.mp3", "size_bytes": 1000}]
 
@@ -19,19 +19,19 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture
-def second(database: Database) -> Caller:
+def second_worker(database: Database) -> Caller:
     """Another worker, calling in a session of its own."""
     return database.caller(service())
 
 
 @pytest.fixture
-def again(database: Database, owner: str) -> Caller:
+def second_client(database: Database, owner: str) -> Caller:
     """The same user in another session."""
     return database.caller(user(owner))
 
 
 @pytest.fixture
-def waiting(database: Database, pool: ThreadPoolExecutor) -> Callable[..., "Future[Any]"]:
+def blocked_call(database: Database, pool: ThreadPoolExecutor) -> Callable[..., "Future[Any]"]:
     """Start a call that has to wait for somebody's lock; answer once it does."""
 
     def start(caller: Caller, function: str, **arguments: object) -> "Future[Any]":
@@ -42,58 +42,67 @@ def waiting(database: Database, pool: ThreadPoolExecutor) -> Callable[..., "Futu
     return start
 
 
-def test_a_claim_skips_locked_rows(database: Database, client: Caller, worker: Caller, second: Caller) -> None:
+def test_claim_skips_locked_rows(database: Database, client: Caller, worker: Caller, second_worker: Caller) -> None:
     first, other = (submitted(database, client)["id"] for _ in range(2))
-    with worker.held():
-        [claim] = worker.within("claim_smelts", worker_id="one")["smelts"]
+    with worker.open_transaction():
+        [claim] = worker.call_in_transaction("claim_smelts", worker_id="one")["smelts"]
         assert claim["id"] == first
-        [claim] = second("claim_smelts", worker_id="two", max_count=5)["smelts"]
+        [claim] = second_worker("claim_smelts", worker_id="two", max_count=5)["smelts"]
         assert claim["id"] == other
-    assert second("claim_smelts", worker_id="two", max_count=5)["smelts"] == []
+    assert second_worker("claim_smelts", worker_id="two", max_count=5)["smelts"] == []
 
 
-def test_an_expired_lease_is_taken_once(database: Database, client: Caller, worker: Caller, second: Caller) -> None:
+def test_lease_that_expired_is_claimed_by_one_worker_only(
+    database: Database, client: Caller, worker: Caller, second_worker: Caller
+) -> None:
     submitted(database, client)
     old = claimed(worker, "gone")
     expire_leases(database)
-    with worker.held():
-        [new] = worker.within("claim_smelts", worker_id="one")["smelts"]
-        assert second("claim_smelts", worker_id="two")["smelts"] == []
-    assert second("claim_smelts", worker_id="two")["smelts"] == []
+    with worker.open_transaction():
+        [new] = worker.call_in_transaction("claim_smelts", worker_id="one")["smelts"]
+        assert second_worker("claim_smelts", worker_id="two")["smelts"] == []
+    assert second_worker("claim_smelts", worker_id="two")["smelts"] == []
     assert new["attempt"] > old["attempt"]
 
 
-def test_a_report_of_a_worker_that_was_late_keeps_its_smelt(
-    database: Database, client: Caller, worker: Caller, second: Caller
+def test_lease_that_expired_unclaimed_is_renewed_by_a_report(
+    database: Database, client: Caller, worker: Caller, second_worker: Caller
 ) -> None:
     """A lease that ran out and was not taken yet is renewed by the next sign of life."""
     submitted(database, client)
     claim = claimed(worker)
     expire_leases(database)
-    with worker.held():
-        report = worker.within("report_progress", smelt_id=claim["id"], attempt=claim["attempt"], status="validating")
+    with worker.open_transaction():
+        report = worker.call_in_transaction(
+            "report_smelt_progress", smelt_id=claim["id"], attempt=claim["attempt"], status="validating"
+        )
         assert report["verdict"] == "go_on"
-        assert second("claim_smelts", worker_id="two")["smelts"] == []
-    assert second("claim_smelts", worker_id="two")["smelts"] == []
+        assert second_worker("claim_smelts", worker_id="two")["smelts"] == []
+    assert second_worker("claim_smelts", worker_id="two")["smelts"] == []
 
 
-def test_a_claim_does_not_wait_for_a_lease_that_is_being_renewed(
-    database: Database, client: Caller, worker: Caller, second: Caller
+def test_claim_skips_a_lease_that_is_being_renewed(
+    database: Database, client: Caller, worker: Caller, second_worker: Caller
 ) -> None:
     submitted(database, client)
     claim = claimed(worker)
     expire_leases(database)
     leases = [{"smelt_id": claim["id"], "attempt": claim["attempt"]}]
-    with worker.held():
-        worker.within("renew_leases", worker_id="one", leases=leases)
-        assert second("claim_smelts", worker_id="two")["smelts"] == []
-    assert second("claim_smelts", worker_id="two")["smelts"] == []
-    assert worker("renew_leases", worker_id="one", leases=leases)["leases"][0]["verdict"] == "go_on"
+    with worker.open_transaction():
+        worker.call_in_transaction("renew_smelt_leases", worker_id="one", leases=leases)
+        assert second_worker("claim_smelts", worker_id="two")["smelts"] == []
+    assert second_worker("claim_smelts", worker_id="two")["smelts"] == []
+    assert worker("renew_smelt_leases", worker_id="one", leases=leases)["leases"][0]["verdict"] == "go_on"
 
 
-@pytest.mark.parametrize("call", ["report_progress", "complete_smelt", "fail_smelt", "release_smelt"])
-def test_a_call_that_waited_for_the_claim_of_another_worker_is_lost(
-    database: Database, client: Caller, worker: Caller, second: Caller, waiting: Callable[..., "Future[Any]"], call: str
+@pytest.mark.parametrize("call", ["report_smelt_progress", "complete_smelt", "fail_smelt", "release_smelt"])
+def test_fencing_returns_lost_to_a_call_that_waited_for_another_claim(
+    database: Database,
+    client: Caller,
+    worker: Caller,
+    second_worker: Caller,
+    blocked_call: Callable[..., "Future[Any]"],
+    call: str,
 ) -> None:
     submitted(database, client)
     claim = claimed(worker)
@@ -102,83 +111,101 @@ def test_a_call_that_waited_for_the_claim_of_another_worker_is_lost(
     arguments |= {"complete_smelt": {"results": results_for(claim)}, "fail_smelt": {"error_code": "cancelled"}}.get(
         call, {}
     )
-    with second.held():
-        [new] = second.within("claim_smelts", worker_id="two")["smelts"]
-        late = waiting(worker, call, **arguments)
+    with second_worker.open_transaction():
+        [new] = second_worker.call_in_transaction("claim_smelts", worker_id="two")["smelts"]
+        late = blocked_call(worker, call, **arguments)
     assert late.result()["verdict"] == "lost"
     assert database.rows("select status::text, attempt from public.smelts") == [("pending", new["attempt"])]
 
 
-def test_cancel_after_complete_answers_the_completion(
-    database: Database, client: Caller, worker: Caller, waiting: Callable[..., "Future[Any]"]
+def test_cancel_after_complete_returns_the_completion(
+    database: Database, client: Caller, worker: Caller, blocked_call: Callable[..., "Future[Any]"]
 ) -> None:
     submitted(database, client)
     claim = claimed(worker)
-    with worker.held():
-        worker.within("complete_smelt", smelt_id=claim["id"], attempt=claim["attempt"], results=results_for(claim))
-        cancel = waiting(client, "cancel_smelt", smelt_id=claim["id"])
+    with worker.open_transaction():
+        worker.call_in_transaction(
+            "complete_smelt", smelt_id=claim["id"], attempt=claim["attempt"], results=results_for(claim)
+        )
+        cancel = blocked_call(client, "cancel_smelt", smelt_id=claim["id"])
     assert (cancel.result()["status"], cancel.result()["outcome"]) == ("completed", "complete")
     assert database.value("select count(*) from smelt.outbox where topic like 'smelt:%%'") == 1
 
 
 @pytest.mark.parametrize("settle", ["complete_smelt", "fail_smelt", "release_smelt"])
-def test_a_worker_that_settles_after_a_cancel_is_answered_the_cancel(
+def test_settle_after_cancel_returns_the_cancellation(
     database: Database,
     client: Caller,
     worker: Caller,
-    waiting: Callable[..., "Future[Any]"],
+    blocked_call: Callable[..., "Future[Any]"],
     settle: str,
 ) -> None:
     submitted(database, client)
     claim = claimed(worker)
     arguments: dict[str, object] = {"smelt_id": claim["id"], "attempt": claim["attempt"]}
     arguments |= {"complete_smelt": {"results": []}, "fail_smelt": {"error_code": "internal_error"}}.get(settle, {})
-    with client.held():
-        client.within("cancel_smelt", smelt_id=claim["id"])
-        late = waiting(worker, settle, **arguments)
+    with client.open_transaction():
+        client.call_in_transaction("cancel_smelt", smelt_id=claim["id"])
+        late = blocked_call(worker, settle, **arguments)
     answer = late.result()
     assert (answer["verdict"], answer["status"], answer["error_code"]) == ("settled", "failed", "cancelled")
     assert database.value("select count(*) from smelt.outbox where topic like 'smelt:%%'") == 1
     assert database.value("select count(*) from public.smelt_results") == 0
 
 
-def test_the_same_completion_twice_at_once_is_one(
-    database: Database, client: Caller, worker: Caller, second: Caller, waiting: Callable[..., "Future[Any]"]
+def test_idempotent_complete_called_twice_at_once_settles_once(
+    database: Database,
+    client: Caller,
+    worker: Caller,
+    second_worker: Caller,
+    blocked_call: Callable[..., "Future[Any]"],
 ) -> None:
     submitted(database, client)
     claim = claimed(worker)
     arguments = {"smelt_id": claim["id"], "attempt": claim["attempt"], "results": results_for(claim)}
-    with worker.held():
-        answer = worker.within("complete_smelt", **arguments)
-        repeat = waiting(second, "complete_smelt", **arguments)
+    with worker.open_transaction():
+        answer = worker.call_in_transaction("complete_smelt", **arguments)
+        repeat = blocked_call(second_worker, "complete_smelt", **arguments)
     assert repeat.result() == answer
     assert database.value("select count(*) from public.smelt_results") == 1
 
 
-def test_a_cancel_keeps_what_was_reported_just_before(
-    database: Database, client: Caller, worker: Caller, waiting: Callable[..., "Future[Any]"]
+def test_cancel_keeps_the_progress_reported_just_before(
+    database: Database, client: Caller, worker: Caller, blocked_call: Callable[..., "Future[Any]"]
 ) -> None:
     submitted(database, client)
     claim = claimed(worker)
-    with worker.held():
-        report = worker.within(
-            "report_progress", smelt_id=claim["id"], attempt=claim["attempt"], status="transcribing", percentage=42
+    with worker.open_transaction():
+        report = worker.call_in_transaction(
+            "report_smelt_progress",
+            smelt_id=claim["id"],
+            attempt=claim["attempt"],
+            status="transcribing",
+            percentage=42,
         )
-        cancel = waiting(client, "cancel_smelt", smelt_id=claim["id"])
+        cancel = blocked_call(client, "cancel_smelt", smelt_id=claim["id"])
     assert cancel.result()["progress"]["percentage"] == 42
     assert cancel.result()["seq"] == report["event"]["seq"] + 1
 
 
-def test_two_last_smelts_of_a_batch_that_commit_together_count_right(
-    database: Database, client: Caller, worker: Caller, second: Caller, waiting: Callable[..., "Future[Any]"]
+def test_batch_counts_are_right_when_two_smelts_settle_at_once(
+    database: Database,
+    client: Caller,
+    worker: Caller,
+    second_worker: Caller,
+    blocked_call: Callable[..., "Future[Any]"],
 ) -> None:
-    batch = client("create_batch")
+    batch = client("create_smelt_batch")
     for _ in range(2):
         submitted(database, client, batch_id=batch["id"])
     one, two = worker("claim_smelts", worker_id="w", max_count=2)["smelts"]
-    with worker.held():
-        worker.within("complete_smelt", smelt_id=one["id"], attempt=one["attempt"], results=results_for(one))
-        late = waiting(second, "fail_smelt", smelt_id=two["id"], attempt=two["attempt"], error_code="internal_error")
+    with worker.open_transaction():
+        worker.call_in_transaction(
+            "complete_smelt", smelt_id=one["id"], attempt=one["attempt"], results=results_for(one)
+        )
+        late = blocked_call(
+            second_worker, "fail_smelt", smelt_id=two["id"], attempt=two["attempt"], error_code="internal_error"
+        )
     assert late.result()["verdict"] == "settled"
     [payload] = [
         payload for (payload,) in database.rows("select payload from smelt.outbox where topic like 'batch:%%'")
@@ -188,11 +215,15 @@ def test_two_last_smelts_of_a_batch_that_commit_together_count_right(
     assert payload["seq"] == database.value("select seq from public.smelt_batches")
 
 
-def test_two_claims_that_end_smelts_of_one_batch_do_not_deadlock(
-    database: Database, client: Caller, worker: Caller, second: Caller, waiting: Callable[..., "Future[Any]"]
+def test_claim_that_fails_smelts_of_shared_batches_does_not_deadlock(
+    database: Database,
+    client: Caller,
+    worker: Caller,
+    second_worker: Caller,
+    blocked_call: Callable[..., "Future[Any]"],
 ) -> None:
     database.run("update smelt.limits set max_failures = 1")
-    batches = [client("create_batch")["id"] for _ in range(2)]
+    batches = [client("create_smelt_batch")["id"] for _ in range(2)]
     for index in range(4):
         submitted(database, client, batch_id=batches[index % 2])
     worker("claim_smelts", worker_id="gone", max_count=4)
@@ -200,111 +231,116 @@ def test_two_claims_that_end_smelts_of_one_batch_do_not_deadlock(
     database.run(
         "update smelt.leases as l set expires_at = s.created_at from public.smelts as s where s.id = l.smelt_id"
     )
-    with worker.held():
-        assert worker.within("claim_smelts", worker_id="one", max_count=2)["smelts"] == []
-        late = waiting(second, "claim_smelts", worker_id="two", max_count=4)
+    with worker.open_transaction():
+        assert worker.call_in_transaction("claim_smelts", worker_id="one", max_count=2)["smelts"] == []
+        late = blocked_call(second_worker, "claim_smelts", worker_id="two", max_count=4)
     assert late.result()["smelts"] == []
     assert database.rows("select total, failed, status::text from public.smelt_batches") == [(2, 2, "failed")] * 2
 
 
-def test_a_request_that_is_sent_twice_at_once_makes_one_smelt(
-    client: Caller, again: Caller, waiting: Callable[..., "Future[Any]"]
+def test_idempotent_create_sent_twice_at_once_makes_one_smelt(
+    client: Caller, second_client: Caller, blocked_call: Callable[..., "Future[Any]"]
 ) -> None:
     arguments: dict[str, object] = {"files": FILES, "idempotency_key": "monday"}
-    with client.held():
-        created = client.within("create_smelt", **arguments)
-        repeat = waiting(again, "create_smelt", **arguments)
+    with client.open_transaction():
+        created = client.call_in_transaction("create_smelt", **arguments)
+        repeat = blocked_call(second_client, "create_smelt", **arguments)
     assert repeat.result() == created
 
 
-def test_two_requests_at_once_do_not_pass_the_limit_together(
-    database: Database, client: Caller, again: Caller, waiting: Callable[..., "Future[Any]"]
+def test_limit_of_open_smelts_holds_for_concurrent_creates(
+    database: Database, client: Caller, second_client: Caller, blocked_call: Callable[..., "Future[Any]"]
 ) -> None:
     database.run("update smelt.limits set max_open = 1")
-    with client.held():
-        client.within("create_smelt", files=FILES)
-        late = waiting(again, "create_smelt", files=FILES)
+    with client.open_transaction():
+        client.call_in_transaction("create_smelt", files=FILES)
+        late = blocked_call(second_client, "create_smelt", files=FILES)
     with pytest.raises(psycopg.Error) as refused:
         late.result()
-    assert refusal(refused.value) == ("PT429", "too_many_open")
+    assert rejection(refused.value) == ("PT429", "too_many_open")
 
 
-def test_two_submits_at_once_are_one(
-    database: Database, client: Caller, again: Caller, waiting: Callable[..., "Future[Any]"]
+def test_idempotent_submit_sent_twice_at_once_submits_once(
+    database: Database, client: Caller, second_client: Caller, blocked_call: Callable[..., "Future[Any]"]
 ) -> None:
     created = client("create_smelt", files=FILES)
     upload(database, created)
-    with client.held():
-        state = client.within("submit_smelt", smelt_id=created["id"])
-        late = waiting(again, "submit_smelt", smelt_id=created["id"])
+    with client.open_transaction():
+        state = client.call_in_transaction("submit_smelt", smelt_id=created["id"])
+        late = blocked_call(second_client, "submit_smelt", smelt_id=created["id"])
     assert late.result()["seq"] == state["seq"]
 
 
-def test_a_retry_that_waited_for_the_purge_finds_its_audio_expired(
-    database: Database, client: Caller, worker: Caller, waiting: Callable[..., "Future[Any]"]
+def test_retry_that_waited_for_the_purge_fails_with_audio_expired(
+    database: Database, client: Caller, worker: Caller, blocked_call: Callable[..., "Future[Any]"]
 ) -> None:
     smelt_id = submitted(database, client)["id"]
     client("cancel_smelt", smelt_id=smelt_id)
     database.run("update public.smelts set completed_at = now() - interval '25 h'")
-    with worker.held():
-        assert worker.within("list_expired", worker_id="w")["smelts"] == [smelt_id]
-        late = waiting(client, "retry_smelt", smelt_id=smelt_id)
+    with worker.open_transaction():
+        assert worker.call_in_transaction("list_expired_smelts", worker_id="w")["smelts"] == [smelt_id]
+        late = blocked_call(client, "retry_smelt", smelt_id=smelt_id)
     with pytest.raises(psycopg.Error) as refused:
         late.result()
-    assert refusal(refused.value) == ("PT410", "audio_expired")
+    assert rejection(refused.value) == ("PT410", "audio_expired")
 
 
-def test_the_purge_passes_by_a_smelt_that_is_being_retried(database: Database, client: Caller, worker: Caller) -> None:
+def test_purge_skips_a_smelt_that_is_being_retried(database: Database, client: Caller, worker: Caller) -> None:
     smelt_id = submitted(database, client)["id"]
     client("cancel_smelt", smelt_id=smelt_id)
     database.run("update public.smelts set completed_at = now() - interval '25 h'")
-    with client.held():
-        client.within("retry_smelt", smelt_id=smelt_id)
-        assert worker("list_expired", worker_id="w") == {"objects": [], "smelts": []}
-    assert worker("list_expired", worker_id="w") == {"objects": [], "smelts": []}
+    with client.open_transaction():
+        client.call_in_transaction("retry_smelt", smelt_id=smelt_id)
+        assert worker("list_expired_smelts", worker_id="w") == {"objects": [], "smelts": []}
+    assert worker("list_expired_smelts", worker_id="w") == {"objects": [], "smelts": []}
     assert claimed(worker)["id"] == smelt_id
 
 
-def test_a_message_is_taken_by_one_of_two_that_ask_at_once(
-    database: Database, client: Caller, worker: Caller, second: Caller
+def test_outbox_message_is_claimed_by_one_of_two_workers(
+    database: Database, client: Caller, worker: Caller, second_worker: Caller
 ) -> None:
     smelt_id = submitted(database, client)["id"]
     client("cancel_smelt", smelt_id=smelt_id)
-    with worker.held():
-        assert len(worker.within("claim_outbox", worker_id="one", smelt_id=smelt_id)) == 2
-        assert second("claim_outbox", worker_id="two", smelt_id=smelt_id) == []
+    with worker.open_transaction():
+        assert len(worker.call_in_transaction("claim_smelt_outbox", worker_id="one", smelt_id=smelt_id)) == 2
+        assert second_worker("claim_smelt_outbox", worker_id="two", smelt_id=smelt_id) == []
         # Whoever retries does not wait for what is being sent.
         assert client("retry_smelt", smelt_id=smelt_id)["run"] == 2
-    assert second("claim_outbox", worker_id="two", smelt_id=smelt_id) == []
+    assert second_worker("claim_smelt_outbox", worker_id="two", smelt_id=smelt_id) == []
 
 
-def test_a_deleted_smelt_is_lost_to_the_worker_that_waited(
-    database: Database, client: Caller, worker: Caller, waiting: Callable[..., "Future[Any]"]
+def test_delete_makes_a_waiting_report_return_lost(
+    database: Database, client: Caller, worker: Caller, blocked_call: Callable[..., "Future[Any]"]
 ) -> None:
     submitted(database, client)
     claim = claimed(worker)
-    with client.held():
-        client.within("delete_smelt", smelt_id=claim["id"])
-        late = waiting(worker, "report_progress", smelt_id=claim["id"], attempt=claim["attempt"], status="decoding")
+    with client.open_transaction():
+        client.call_in_transaction("delete_smelt", smelt_id=claim["id"])
+        late = blocked_call(
+            worker, "report_smelt_progress", smelt_id=claim["id"], attempt=claim["attempt"], status="decoding"
+        )
     assert late.result() == {"verdict": "lost", "event": None}
 
 
-def test_nobody_sees_a_state_that_is_not_committed(database: Database, client: Caller, worker: Caller) -> None:
+def test_snapshot_never_contains_uncommitted_state(database: Database, client: Caller, worker: Caller) -> None:
     created = submitted(database, client)
     claim = claimed(worker)
     before = client("get_smelt", smelt_id=created["id"])
-    with worker.held():
-        worker.within("complete_smelt", smelt_id=claim["id"], attempt=claim["attempt"], results=results_for(claim))
+    with worker.open_transaction():
+        worker.call_in_transaction(
+            "complete_smelt", smelt_id=claim["id"], attempt=claim["attempt"], results=results_for(claim)
+        )
         assert client("get_smelt", smelt_id=created["id"]) | {"eta_seconds": None} == before
         assert client("get_smelt", smelt_id=str(created["id"]), after_seq=before["seq"]).keys() == {
             "id",
             "seq",
             "next_poll_s",
+            "worker_online",
         }
     assert client("get_smelt", smelt_id=created["id"])["status"] == "completed"
 
 
-def test_an_unknown_smelt_is_lost(worker: Caller) -> None:
+def test_fencing_returns_lost_for_an_unknown_smelt(worker: Caller) -> None:
     unknown = str(uuid4())
     assert worker("release_smelt", smelt_id=unknown, attempt=1) == {"verdict": "lost"}
-    assert worker("report_progress", smelt_id=unknown, attempt=1)["verdict"] == "lost"
+    assert worker("report_smelt_progress", smelt_id=unknown, attempt=1)["verdict"] == "lost"

@@ -37,7 +37,7 @@ create trigger remember after insert or update on public.smelts for each row exe
 """
 
 
-class Chaos:
+class RandomWorker:
     """One worker; what it does with a smelt, and whether it does it at all, is chance."""
 
     def __init__(self, caller: Caller, name: str) -> None:
@@ -54,7 +54,7 @@ class Chaos:
             claims = self.caller("claim_smelts", worker_id=self.name, max_count=count)["smelts"]
             leases = [{"smelt_id": claim["id"], "attempt": claim["attempt"]} for claim in claims]
             self.random.shuffle(leases)
-            self.caller("renew_leases", worker_id=self.name, leases=leases)
+            self.caller("renew_smelt_leases", worker_id=self.name, leases=leases)
             for claim in claims:
                 self.work(claim)
             self.send()
@@ -65,7 +65,7 @@ class Chaos:
         for _ in range(self.random.randrange(3)):
             checkpoint = {"at": self.random.random()}
             self.caller(
-                "report_progress",
+                "report_smelt_progress",
                 **key,
                 status=self.random.choice(["validating", "decoding", "transcribing", "synthesizing"]),
                 percentage=self.random.uniform(0, 100),
@@ -87,24 +87,26 @@ class Chaos:
 
     def send(self) -> None:
         """Send some of what is owed; half of it is acknowledged."""
-        messages = self.caller("claim_outbox", worker_id=self.name, max_count=5)
+        messages = self.caller("claim_smelt_outbox", worker_id=self.name, max_count=5)
         acknowledged = [message for message in messages if self.random.random() < 0.5]
         self.sent += acknowledged
         ids = [message["id"] for message in acknowledged]
         self.random.shuffle(ids)
-        self.caller("settle_outbox", ids=ids)
+        self.caller("settle_smelt_outbox", ids=ids)
 
 
 @pytest.fixture
-def workers(database: Database) -> list[Chaos]:
-    return [Chaos(database.caller(service()), f"worker {index}") for index in range(WORKERS)]
+def workers(database: Database) -> list[RandomWorker]:
+    return [RandomWorker(database.caller(service()), f"worker {index}") for index in range(WORKERS)]
 
 
-def test_chaos_loses_nothing_and_settles_everything_once(database: Database, workers: list[Chaos]) -> None:
+def test_stress_with_random_workers_loses_nothing_and_settles_once(
+    database: Database, workers: list[RandomWorker]
+) -> None:
     database.run("update smelt.limits set retry_base_s = 0")
     database.run(HISTORY)
     clients = [database.caller(user(database.add_user())) for _ in range(USERS)]
-    batches = [client("create_batch")["id"] for client in clients]
+    batches = [client("create_smelt_batch")["id"] for client in clients]
     smelts = [
         clients[n % USERS]("create_smelt", text_input=f"notes {n}", batch_id=batches[n % USERS])["id"]
         for n in range(SMELTS)
@@ -121,17 +123,17 @@ def test_chaos_loses_nothing_and_settles_everything_once(database: Database, wor
         if (n := chance.randrange(SMELTS * 10)) < SMELTS:
             clients[n % USERS]("cancel_smelt", smelt_id=smelts[n])
 
-    _let_them_work(database, workers, meddle)
+    _run_workers(database, workers, meddle)
     ends = dict(database.rows("select id::text, completed_at from public.smelts"))
     assert set(ends) == set(smelts)
     for worker in workers:
         assert all(datetime.fromisoformat(completed_at) == ends[smelt] for smelt, completed_at in worker.settled)
     _check_history(database)
     _check_ends(database)
-    _check_what_was_told(database, workers)
+    _check_outbox_messages(database, workers)
 
 
-def _let_them_work(database: Database, workers: list[Chaos], meddle: Callable[[], None]) -> None:
+def _run_workers(database: Database, workers: list[RandomWorker], meddle: Callable[[], None]) -> None:
     finished = threading.Event()
 
     def all_ended() -> bool:
@@ -173,7 +175,7 @@ def _check_ends(database: Database) -> None:
     assert counted == found
 
 
-def _check_what_was_told(database: Database, workers: list[Chaos]) -> None:
+def _check_outbox_messages(database: Database, workers: list[RandomWorker]) -> None:
     """Every end and every notification was sent, or is still owed, under one event id."""
     sent = {(m["topic"], m["event"], m["event_id"]) for worker in workers for m in worker.sent}
     owed = set(database.rows("select topic, event, event_id::text from smelt.outbox"))

@@ -41,7 +41,7 @@ _COMPARED_HEADERS = (
 
 
 @dataclass
-class Answer:
+class Response:
     """What came back."""
 
     status: int
@@ -70,10 +70,10 @@ class Replay:
     _taken: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.people = _people(self.jwt_secret)
+        self.caller_tokens = _caller_tokens(self.jwt_secret)
 
     def play(
-        self, name: str, before: Mapping[str, Callable[[], object]], left_out: Mapping[str, str]
+        self, name: str, before: Mapping[str, Callable[[], object]], excluded: Mapping[str, str]
     ) -> tuple[int, list[str]]:
         """Play a recording; answer how many answers were compared, and what differs."""
         recording = json.loads((RECORDINGS / f"{name}.json").read_text())
@@ -82,10 +82,10 @@ class Replay:
         for item in recording["items"]:
             label = item["label"]
             before.get(label, lambda: None)()
-            if label in left_out:
+            if label in excluded:
                 continue
             if "request" in item:
-                found = self._compare_answer(item, recording["tokens"])
+                found = self._compare_response(item, recording["tokens"])
             elif "rows" in item:
                 found = self._compare_rows(item)
             else:
@@ -96,7 +96,7 @@ class Replay:
 
     def send(
         self, method: str, path: str, headers: Mapping[str, str], body: object, *, chunked: bool = False
-    ) -> Answer:
+    ) -> Response:
         """Send a request with its path as it is written; the usual clients would tidy it."""
         parts = urlsplit(self.url)
         connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=DEADLINE_S)
@@ -119,11 +119,11 @@ class Replay:
                 connection.send(payload)
             response = connection.getresponse()
             names = {key.lower(): value for key, value in response.getheaders()}
-            return Answer(response.status, names, response.read())
+            return Response(response.status, names, response.read())
         finally:
             connection.close()
 
-    def _compare_answer(self, item: dict[str, Any], tokens: Mapping[str, Any]) -> list[str]:
+    def _compare_response(self, item: dict[str, Any], tokens: Mapping[str, Any]) -> list[str]:
         request, expected = item["request"], item["response"]
         issued = set(_TOKEN.findall(json.dumps(expected["body"])))
         self._craft_tokens(request["path"] + json.dumps(request["headers"]), tokens, item["label"])
@@ -227,7 +227,7 @@ class Replay:
             self.tokens[name] = _sign(claims, tokens[name]["header"]["alg"], secret)
 
     def _fill(self, text: str) -> str:
-        for name, value in (self.people | self.tokens).items():
+        for name, value in (self.caller_tokens | self.tokens).items():
             text = text.replace(f"{{{{{name}}}}}", value)
         return text
 
@@ -241,7 +241,7 @@ def _sign(claims: Mapping[str, Any], algorithm: str, secret: str) -> str:
     return (signed + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
 
 
-def _people(secret: str) -> dict[str, str]:
+def _caller_tokens(secret: str) -> dict[str, str]:
     def token(key: str = secret, lifetime_s: int = 3600, **claims: object) -> str:
         now = int(time.time())
         return jwt.encode({"iat": now, "exp": now + lifetime_s, **claims}, key, algorithm="HS256")

@@ -19,7 +19,9 @@ def _claims(token: str) -> dict[str, Any]:
     return dict(jwt.decode(token, options={"verify_signature": False}))
 
 
-async def test_signing_up_signs_in(connect: Any, address: str, bare_stack: StackHandle) -> None:
+async def test_sign_up_returns_a_session_with_the_claims_of_the_platform(
+    connect: Any, address: str, bare_stack: StackHandle
+) -> None:
     """The session's token has the platform's claims, and Postgres knows the user by them."""
     client = await connect()
     signed_up = await client.auth.sign_up(
@@ -42,7 +44,7 @@ async def test_signing_up_signs_in(connect: Any, address: str, bare_stack: Stack
     assert row[0].startswith("$2b$10$")
 
 
-async def test_an_address_is_one_user(connect: Any, address: str) -> None:
+async def test_sign_up_of_a_known_address_is_rejected_even_concurrently(connect: Any, address: str) -> None:
     """A second sign-up is refused, also when both come at once."""
     client = await connect()
     attempts = (client.auth.sign_up({"email": address, "password": PASSWORD}) for _ in range(3))
@@ -52,7 +54,7 @@ async def test_an_address_is_one_user(connect: Any, address: str) -> None:
     assert {error.code for error in refused} <= {"user_already_exists", "email_exists"}
 
 
-async def test_a_wrong_password_and_a_wrong_address_look_the_same(connect: Any, address: str) -> None:
+async def test_sign_in_error_is_the_same_for_wrong_password_and_address(connect: Any, address: str) -> None:
     """Nobody learns who has an account."""
     client = await connect()
     await client.auth.sign_up({"email": address, "password": PASSWORD})
@@ -62,7 +64,7 @@ async def test_a_wrong_password_and_a_wrong_address_look_the_same(connect: Any, 
         assert (refused.value.status, refused.value.code) == (400, "invalid_credentials")
 
 
-async def test_a_weak_password_says_why(connect: Any, address: str) -> None:
+async def test_sign_up_with_a_weak_password_returns_the_reasons(connect: Any, address: str) -> None:
     """Clients show the reasons."""
     client = await connect()
     with pytest.raises(AuthWeakPasswordError) as refused:
@@ -70,7 +72,7 @@ async def test_a_weak_password_says_why(connect: Any, address: str) -> None:
     assert refused.value.reasons == ["length"]
 
 
-async def test_an_anonymous_user_becomes_one_with_an_address(connect: Any, address: str) -> None:
+async def test_anonymous_user_keeps_the_id_when_adding_an_address(connect: Any, address: str) -> None:
     """The id stays; from then on the password signs in."""
     client = await connect()
     anonymous = (await client.auth.sign_in_anonymously()).user
@@ -83,7 +85,7 @@ async def test_an_anonymous_user_becomes_one_with_an_address(connect: Any, addre
     assert again.user.id == anonymous.id
 
 
-async def test_an_anonymous_user_gets_no_password_without_an_address(connect: Any) -> None:
+async def test_anonymous_user_without_an_address_cannot_set_a_password(connect: Any) -> None:
     """Nobody could sign in with it."""
     client = await connect()
     await client.auth.sign_in_anonymously()
@@ -92,7 +94,9 @@ async def test_an_anonymous_user_gets_no_password_without_an_address(connect: An
     assert refused.value.code == "validation_failed"
 
 
-async def test_a_refresh_token_works_once(connect: Any, http: httpx.AsyncClient, bare_stack: StackHandle) -> None:
+async def test_refresh_token_reuse_after_the_interval_revokes_its_family(
+    connect: Any, http: httpx.AsyncClient, bare_stack: StackHandle
+) -> None:
     """Its successor is given again to who missed the answer; spent longer ago, it ends the whole family."""
     session = (await (await connect()).auth.sign_in_anonymously()).session
 
@@ -120,7 +124,7 @@ async def test_a_refresh_token_works_once(connect: Any, http: httpx.AsyncClient,
     assert (await refresh("never issued")).json()["error_code"] == "refresh_token_not_found"
 
 
-async def test_tabs_that_refresh_at_once_all_go_on(
+async def test_refresh_by_concurrent_tabs_returns_one_new_token(
     connect: Any, http: httpx.AsyncClient, bare_stack: StackHandle
 ) -> None:
     """None of them is signed out."""
@@ -139,7 +143,7 @@ async def test_tabs_that_refresh_at_once_all_go_on(
     assert len({answer.json()["refresh_token"] for answer in answers}) == 1
 
 
-async def test_the_session_survives_a_refresh(connect: Any) -> None:
+async def test_refresh_keeps_the_session_id(connect: Any) -> None:
     """Same session, same way of signing in, a later expiry."""
     client = await connect()
     before = _claims((await client.auth.sign_in_anonymously()).session.access_token)
@@ -149,7 +153,7 @@ async def test_the_session_survives_a_refresh(connect: Any) -> None:
     assert after["exp"] >= before["exp"]
 
 
-async def test_signing_out_ends_the_session(connect: Any, address: str) -> None:
+async def test_sign_out_revokes_the_tokens_of_its_scope(connect: Any, address: str) -> None:
     """The token is refused at once, other devices' too; with scope `others` this one stays."""
     one, two = await connect(), await connect()
     await one.auth.sign_up({"email": address, "password": PASSWORD})
@@ -165,7 +169,7 @@ async def test_signing_out_ends_the_session(connect: Any, address: str) -> None:
         await one.auth.get_user(kept)
 
 
-async def test_a_new_password_ends_the_other_sessions(connect: Any, address: str) -> None:
+async def test_password_change_revokes_the_other_sessions(connect: Any, address: str) -> None:
     """And the old one no longer signs in."""
     one, two = await connect(), await connect()
     await one.auth.sign_up({"email": address, "password": PASSWORD})
@@ -181,7 +185,9 @@ async def test_a_new_password_ends_the_other_sessions(connect: Any, address: str
     assert (await one.auth.get_user()).user.user_metadata["nick"] == "y"
 
 
-async def test_the_service_key_manages_users(connect: Any, address: str, bare_stack: StackHandle) -> None:
+async def test_admin_api_manages_users_with_the_service_key(
+    connect: Any, address: str, bare_stack: StackHandle
+) -> None:
     """Created, found, listed, changed, banned and deleted."""
     admin = (await connect(bare_stack.service_role_key)).auth.admin
     made = await admin.create_user(
@@ -211,7 +217,9 @@ async def test_the_service_key_manages_users(connect: Any, address: str, bare_st
     assert (missing.value.status, missing.value.code) == (404, "user_not_found")
 
 
-async def test_an_unconfirmed_user_waits(connect: Any, address: str, bare_stack: StackHandle) -> None:
+async def test_sign_in_of_an_unconfirmed_user_fails_until_confirmed(
+    connect: Any, address: str, bare_stack: StackHandle
+) -> None:
     """Until the service key says that the address is theirs."""
     admin = (await connect(bare_stack.secret_key)).auth.admin
     made = await admin.create_user({"email": address, "password": PASSWORD})
@@ -224,7 +232,7 @@ async def test_an_unconfirmed_user_waits(connect: Any, address: str, bare_stack:
 
 
 @pytest.mark.parametrize("who", ["anon", "user", "nobody"])
-async def test_nobody_else_manages_users(
+async def test_admin_api_rejects_every_caller_without_the_service_key(
     who: str, connect: Any, http: httpx.AsyncClient, bare_stack: StackHandle
 ) -> None:
     """Neither the anon key nor a signed-in user, nor who brings no token."""
@@ -242,7 +250,7 @@ async def test_nobody_else_manages_users(
 @pytest.mark.parametrize(
     ("token", "code"), [("not.a.jwt", "bad_jwt"), ("forged", "bad_jwt"), ("expired", "bad_jwt"), ("anon", "bad_jwt")]
 )
-async def test_a_token_that_is_no_users(
+async def test_get_user_rejects_malformed_forged_expired_and_key_tokens(
     token: str, code: str, http: httpx.AsyncClient, bare_stack: StackHandle
 ) -> None:
     """Malformed, forged, expired, or a key's: the user can't be shown."""
@@ -258,14 +266,18 @@ async def test_a_token_that_is_no_users(
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"email": 5}', b"\xff\xfe", b"[" * 100_000])
-async def test_a_body_that_is_no_body(body: bytes, http: httpx.AsyncClient, bare_stack: StackHandle) -> None:
+async def test_sign_up_rejects_a_malformed_body_with_bad_json(
+    body: bytes, http: httpx.AsyncClient, bare_stack: StackHandle
+) -> None:
     """It is refused in the platform's shape."""
     answer = await http.post("/auth/v1/signup", content=body, headers={"apikey": bare_stack.anon_key})
     assert answer.status_code == 400
     assert answer.json()["error_code"] == "bad_json"
 
 
-async def test_what_needs_a_mail_or_an_admin_stays(connect: Any, address: str, bare_stack: StackHandle) -> None:
+async def test_user_update_rejects_address_and_app_metadata_changes(
+    connect: Any, address: str, bare_stack: StackHandle
+) -> None:
     """Nobody changes a confirmed address or their own app metadata; a user is deleted for good or not at all."""
     client = await connect()
     user = (await client.auth.sign_up({"email": address, "password": PASSWORD})).user
@@ -282,14 +294,16 @@ async def test_what_needs_a_mail_or_an_admin_stays(connect: Any, address: str, b
 @pytest.mark.parametrize(
     "path", ["/otp", "/authorize?provider=github", "/factors", "/recover", "/admin/generate_link", "/user/identities/x"]
 )
-async def test_what_is_not_served_says_where_it_is(path: str, http: httpx.AsyncClient, bare_stack: StackHandle) -> None:
+async def test_auth_route_that_is_not_served_returns_501_with_a_hint(
+    path: str, http: httpx.AsyncClient, bare_stack: StackHandle
+) -> None:
     """501 and a sentence."""
     answer = await http.get(f"/auth/v1{path}", headers={"apikey": bare_stack.anon_key})
     assert answer.status_code == 501
     assert "supabase start" in answer.json()["msg"]
 
 
-async def test_what_the_server_tells_about_itself(http: httpx.AsyncClient, bare_stack: StackHandle) -> None:
+async def test_auth_health_settings_and_jwks_are_served(http: httpx.AsyncClient, bare_stack: StackHandle) -> None:
     """Health, settings, and no public keys, since tokens are signed with a secret."""
     headers = {"apikey": bare_stack.anon_key}
     assert (await http.get("/auth/v1/health", headers=headers)).json()["name"] == "GoTrue"

@@ -12,12 +12,12 @@ import httpx
 import psutil
 import psycopg
 import pytest
-from processes import assert_gone, family
+from processes import assert_ended, process_tree
 from stack_projects import NOTES, write_project
 from supabase import AsyncClient, AsyncClientOptions, AuthApiError, create_async_client
 from waiting import until
 
-from smelt.local import LocalCluster, LocalRefused, StackHandle
+from smelt.local import LocalCluster, LocalPermanentError, StackHandle
 
 OWNER = """
 import asyncio, os
@@ -55,7 +55,9 @@ def notes(stack: StackHandle) -> list[str]:
         return [body for (body,) in connection.execute("select body from public.notes order by id")]
 
 
-async def test_a_stack_keeps_to_the_limits_of_its_project(tmp_path: Path, local_cluster: LocalCluster) -> None:
+async def test_config_toml_rate_limit_is_applied_to_a_cluster_stack(
+    tmp_path: Path, local_cluster: LocalCluster
+) -> None:
     """Whoever tests with much load sets the limits of a paid plan."""
     project = write_project(tmp_path / "supabase", config="[realtime]\nmax_events_per_second = 2500")
     async with local_cluster.fresh(migrations=project) as stack, httpx.AsyncClient(base_url=stack.api_url) as http:
@@ -63,7 +65,7 @@ async def test_a_stack_keeps_to_the_limits_of_its_project(tmp_path: Path, local_
         assert answer.headers["x-rate-limit"] == "2500"
 
 
-async def test_stacks_do_not_see_each_other(project: Path, local_cluster: LocalCluster) -> None:
+async def test_stacks_of_a_cluster_are_isolated_from_each_other(project: Path, local_cluster: LocalCluster) -> None:
     """Rows, users, objects, broadcasts and row changes of one stay there, be it open before or after the other."""
     async with (
         local_cluster.fresh(project) as first,
@@ -73,7 +75,7 @@ async def test_stacks_do_not_see_each_other(project: Path, local_cluster: LocalC
     ):
         heard: dict[str, list[str]] = {"anna": [], "bert": []}
         for name, client in (("anna", anna), ("bert", bert)):
-            await _listen(client, heard[name])
+            await _subscribe(client, heard[name])
 
         await anna.table("notes").insert({"body": "hers"}).execute()
         folder = (await anna.auth.get_user()).user.id
@@ -97,7 +99,7 @@ async def test_stacks_do_not_see_each_other(project: Path, local_cluster: LocalC
             await bert.auth.get_user((await anna.auth.get_session()).access_token)
 
 
-async def _listen(client: AsyncClient, heard: list[str]) -> None:
+async def _subscribe(client: AsyncClient, heard: list[str]) -> None:
     joined, following = asyncio.Event(), asyncio.Event()
     channel = client.channel("room", {"config": {"private": True, "broadcast": {"self": True}}})
     channel.on_broadcast("said", lambda message: heard.append(message["event"]))
@@ -114,7 +116,9 @@ async def _listen(client: AsyncClient, heard: list[str]) -> None:
         await following.wait()
 
 
-async def test_each_is_as_new(project: Path, local_cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_fresh_stack_contains_only_migrations_and_seed(
+    project: Path, local_cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What one leaves behind is gone with it; the next one has what the migrations and the seed have made."""
     monkeypatch.chdir(project.parent)
     async with local_cluster.fresh(Path(project.name)) as stack:
@@ -127,19 +131,25 @@ async def test_each_is_as_new(project: Path, local_cluster: LocalCluster, monkey
 
 
 @pytest.mark.parametrize("name", ["pgcrypto", "vector"])
-async def test_an_extension_says_where_it_is(name: str, tmp_path: Path, local_cluster: LocalCluster) -> None:
+async def test_migration_with_an_unavailable_extension_fails_with_a_hint(
+    name: str, tmp_path: Path, local_cluster: LocalCluster
+) -> None:
     """Whether Postgres misses it, or would let only a superuser have it."""
     project = write_project(tmp_path / "supabase", f"create extension if not exists {name} with schema extensions")
-    with pytest.raises(LocalRefused, match="supabase start"):
+    with pytest.raises(LocalPermanentError, match="supabase start"):
         async with local_cluster.fresh(project):
             pass
 
 
-async def test_projects_side_by_side(project: Path, tmp_path: Path, local_cluster: LocalCluster) -> None:
+async def test_migration_failure_of_one_project_does_not_affect_another(
+    project: Path, tmp_path: Path, local_cluster: LocalCluster
+) -> None:
     """One whose migration fails says so, and disturbs nobody; mended, it comes up."""
     broken = write_project(tmp_path / "broken", "create table public.half (id int)", "select 1 / 0")
     async with local_cluster.fresh(project) as stack:
-        with pytest.raises(LocalRefused, match=r"^migration 20250101000002_step_2\.sql fails: division by zero$"):
+        with pytest.raises(
+            LocalPermanentError, match=r"^migration 20250101000002_step_2\.sql fails: division by zero$"
+        ):
             async with local_cluster.fresh(broken):
                 pass
         (broken / "migrations" / "20250101000002_step_2.sql").unlink()
@@ -149,16 +159,16 @@ async def test_projects_side_by_side(project: Path, tmp_path: Path, local_cluste
         assert notes(stack) == ["seeded"]
 
 
-def test_an_owner_that_dies_takes_its_cluster_with_it() -> None:
+def test_cluster_ends_with_its_owner_after_sigkill() -> None:
     """By SIGKILL, too: no process and no file stays behind."""
     owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True)
     with owner:
         assert owner.stdout is not None
         supervisor = int(owner.stdout.readline())
-        processes = family(supervisor)
+        processes = process_tree(supervisor)
         command = psutil.Process(supervisor).cmdline()
         folder = Path(command[command.index("--folder") + 1])
         assert len(processes) > 3
         owner.kill()
-    assert_gone(processes)
+    assert_ended(processes)
     assert not folder.exists()

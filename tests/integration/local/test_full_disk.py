@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from smelt.local import LocalRefused, LocalStack
+from smelt.local import LocalPermanentError, LocalStack
 
 MIB = 1024 * 1024
 DISK_BYTES = 200 * MIB
@@ -26,15 +26,15 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-async def test_a_start_without_room_says_so(disk: Path, tmp_path: Path) -> None:
+async def test_start_on_a_full_disk_is_rejected_with_one_sentence(disk: Path, tmp_path: Path) -> None:
     (tmp_path / "supabase").mkdir()
     (disk / "full").write_bytes(bytes(DISK_BYTES - 10 * MIB))
-    with pytest.raises(LocalRefused, match=r"is full: a stack needs 64 MiB, and \d+ MiB are free$"):
+    with pytest.raises(LocalPermanentError, match=r"is full: a stack needs 64 MiB, and \d+ MiB are free$"):
         async with LocalStack.from_env(disk / "stack", migrations=tmp_path / "supabase"):
             pass
 
 
-async def test_what_does_not_fit_is_refused_and_nothing_else(disk: Path, tmp_path: Path) -> None:
+async def test_upload_that_fills_the_disk_fails_and_removes_its_file(disk: Path, tmp_path: Path) -> None:
     """An upload that fills the disk leaves nothing of itself; afterwards there is room again."""
     (tmp_path / "supabase").mkdir()
 

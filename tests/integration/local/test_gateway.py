@@ -10,7 +10,7 @@ ORIGIN = "https://app.example"
 
 @pytest.mark.parametrize("path", ["/rest/v1/rpc/x", "/auth/v1/signup", "/storage/v1/object/b/k", "/functions/v1/x"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-async def test_a_browser_may_ask_from_anywhere(path: str, method: str, http: httpx.AsyncClient) -> None:
+async def test_cors_preflight_is_allowed_without_a_key(path: str, method: str, http: httpx.AsyncClient) -> None:
     """A preflight needs no key, and whatever headers a client wants to send are allowed."""
     wanted = "authorization,apikey,x-client-info,content-type,x-upsert,prefer,x-supabase-api-version"
     answer = await http.options(
@@ -27,7 +27,9 @@ async def test_a_browser_may_ask_from_anywhere(path: str, method: str, http: htt
     assert answer.headers["access-control-allow-headers"] == wanted
 
 
-async def test_answers_may_be_read_by_pages(http: httpx.AsyncClient, bare_stack: StackHandle) -> None:
+async def test_cors_headers_are_sent_once_on_errors_and_results(
+    http: httpx.AsyncClient, bare_stack: StackHandle
+) -> None:
     """Refusals too, or a page could not show them; once only, or browsers refuse the lot."""
     for headers, status in (({}, 401), ({"apikey": bare_stack.anon_key}, 200)):
         answer = await http.get("/rest/v1/", headers={"origin": ORIGIN, **headers})
@@ -36,13 +38,13 @@ async def test_answers_may_be_read_by_pages(http: httpx.AsyncClient, bare_stack:
         assert "Content-Range" in answer.headers["access-control-expose-headers"]
 
 
-async def test_the_gateway_is_there(http: httpx.AsyncClient) -> None:
+async def test_health_is_served_without_a_key(http: httpx.AsyncClient) -> None:
     """Whoever waits for a stack asks without a key."""
     assert (await http.get("/health")).json() == {"healthy": True}
 
 
 @pytest.mark.parametrize("path", ["/functions/v1/hello", "/graphql/v1", "/pg/tables", "/analytics/v1/endpoints"])
-async def test_what_is_not_served_says_where_it_is(path: str, http: httpx.AsyncClient) -> None:
+async def test_gateway_route_that_is_not_served_returns_501_with_a_hint(path: str, http: httpx.AsyncClient) -> None:
     """501 and a sentence that names the way to have it."""
     answer = await http.post(path, json={})
     assert answer.status_code == 501
@@ -50,7 +52,7 @@ async def test_what_is_not_served_says_where_it_is(path: str, http: httpx.AsyncC
 
 
 @pytest.mark.parametrize("path", ["/upload/resumable", "/upload/resumable/sign", "/render/image/public/b/k", "/s3/b"])
-async def test_what_storage_does_not_serve(path: str, http: httpx.AsyncClient) -> None:
+async def test_storage_route_that_is_not_served_returns_501_with_a_hint(path: str, http: httpx.AsyncClient) -> None:
     """501 in Storage's own shape."""
     answer = await http.post(f"/storage/v1{path}")
     assert answer.status_code == 501
@@ -59,7 +61,7 @@ async def test_what_storage_does_not_serve(path: str, http: httpx.AsyncClient) -
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/rest/v1", "/rest/v2/x"])
-async def test_a_path_that_is_nobodys(path: str, http: httpx.AsyncClient) -> None:
+async def test_unknown_path_returns_404_in_the_shape_of_the_platform(path: str, http: httpx.AsyncClient) -> None:
     """404 in the words of the platform's gateway."""
     answer = await http.get(path)
     assert answer.status_code == 404

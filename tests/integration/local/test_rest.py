@@ -31,17 +31,17 @@ async def things(bare_stack: StackHandle, http: httpx.AsyncClient) -> AsyncItera
         database.execute(SCHEMA)
     async for attempt in AsyncRetrying(stop=stop_after_delay(20), wait=wait_fixed(0.05)):
         with attempt:
-            (await _who(http, {"apikey": bare_stack.anon_key})).raise_for_status()
+            (await _call_who(http, {"apikey": bare_stack.anon_key})).raise_for_status()
     yield bare_stack
     with psycopg.connect(bare_stack.db_url, autocommit=True) as database:
         database.execute("truncate public.things")
 
 
-async def _who(http: httpx.AsyncClient, headers: dict[str, str]) -> httpx.Response:
+async def _call_who(http: httpx.AsyncClient, headers: dict[str, str]) -> httpx.Response:
     return await http.post("/rest/v1/rpc/who", json={}, headers=headers)
 
 
-async def test_every_key_stands_for_its_role(things: StackHandle, http: httpx.AsyncClient) -> None:
+async def test_api_key_of_each_kind_maps_to_its_role(things: StackHandle, http: httpx.AsyncClient) -> None:
     """JWT keys and `sb_...` keys, in the header or in the URL, alone or in `Authorization` too."""
     for key, role in (
         (things.anon_key, "anon"),
@@ -49,19 +49,21 @@ async def test_every_key_stands_for_its_role(things: StackHandle, http: httpx.As
         (things.service_role_key, "service_role"),
         (things.secret_key, "service_role"),
     ):
-        alone = await _who(http, {"apikey": key})
+        alone = await _call_who(http, {"apikey": key})
         assert alone.json()["role"] == role
-        both = await _who(http, {"apikey": key, "authorization": f"Bearer {key}"})
+        both = await _call_who(http, {"apikey": key, "authorization": f"Bearer {key}"})
         assert both.json()["role"] == role
     in_url = await http.get("/rest/v1/rpc/who", params={"apikey": things.secret_key})
     assert in_url.json()["role"] == "service_role"
 
 
-async def test_a_users_token_goes_before_the_key(things: StackHandle, http: httpx.AsyncClient, connect: Any) -> None:
+async def test_user_token_takes_precedence_over_the_api_key(
+    things: StackHandle, http: httpx.AsyncClient, connect: Any
+) -> None:
     """The key says which project, the token who."""
     session = (await (await connect()).auth.sign_in_anonymously()).session
     headers = {"apikey": things.publishable_key, "authorization": f"Bearer {session.access_token}"}
-    assert (await _who(http, headers)).json() == {
+    assert (await _call_who(http, headers)).json() == {
         "role": "authenticated",
         "sub": session.user.id,
         "claimed": "authenticated",
@@ -69,7 +71,7 @@ async def test_a_users_token_goes_before_the_key(things: StackHandle, http: http
 
 
 @pytest.mark.parametrize(("headers", "message"), [({}, "No API key found in request"), (None, "Invalid API key")])
-async def test_without_a_key_nobody_gets_in(
+async def test_missing_or_wrong_api_key_returns_401(
     headers: dict[str, str] | None, message: str, http: httpx.AsyncClient
 ) -> None:
     """The gateway says so in the platform's words, and so does it for a key of somebody else."""
@@ -79,7 +81,7 @@ async def test_without_a_key_nobody_gets_in(
     assert set(answer.json()) == {"message", "hint"}
 
 
-async def test_row_level_security_holds_through_the_client(things: StackHandle, connect: Any) -> None:
+async def test_rls_hides_rows_of_other_users_through_the_client(things: StackHandle, connect: Any) -> None:
     """Each user sees their own rows."""
     alice, bob = await connect(), await connect()
     await alice.auth.sign_in_anonymously()
@@ -92,7 +94,7 @@ async def test_row_level_security_holds_through_the_client(things: StackHandle, 
     assert refused.value.code == "23505"
 
 
-async def test_answers_come_as_postgrest_sends_them(things: StackHandle, http: httpx.AsyncClient) -> None:
+async def test_rest_responses_pass_the_gateway_unchanged(things: StackHandle, http: httpx.AsyncClient) -> None:
     """Ranges, counts, locations, content types, errors: the gateway adds nothing and takes nothing."""
     headers = {"apikey": things.service_role_key, "prefer": "count=exact,return=representation"}
     rows = [{"id": number, "body": f"ü {number}"} for number in range(5)]
@@ -126,7 +128,7 @@ async def test_answers_come_as_postgrest_sends_them(things: StackHandle, http: h
     ],
 )
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
-async def test_nobody_changes_all_rows_by_mistake(
+async def test_rest_update_or_delete_without_a_filter_is_rejected(
     method: str, filters: str, status: int, things: StackHandle, http: httpx.AsyncClient
 ) -> None:
     """Who forgets the filter hears of it here already."""
@@ -139,7 +141,7 @@ async def test_nobody_changes_all_rows_by_mistake(
         assert (answer.json()["code"], answer.json()["message"]) == ("21000", f"{statement} requires a WHERE clause")
 
 
-async def test_large_bodies_pass_in_both_directions(things: StackHandle, http: httpx.AsyncClient) -> None:
+async def test_rest_large_bodies_pass_in_both_directions(things: StackHandle, http: httpx.AsyncClient) -> None:
     """Megabytes, with a declared length or in chunks."""
     value = "x" * 3_000_000
     body = f'{{"value": "{value}"}}'.encode()
@@ -154,14 +156,14 @@ async def test_large_bodies_pass_in_both_directions(things: StackHandle, http: h
         assert answer.json() == value
 
 
-async def test_a_path_is_passed_on_as_it_was_written(things: StackHandle, http: httpx.AsyncClient) -> None:
+async def test_rest_path_escapes_are_passed_through_unchanged(things: StackHandle, http: httpx.AsyncClient) -> None:
     """Escapes stay escapes: PostgREST sees the table's name that the client meant."""
     answer = await http.get("/rest/v1/no%2Fthing%20%C3%BC", headers={"apikey": things.anon_key})
     assert answer.status_code == 404
     assert "no/thing ü" in answer.json()["message"]
 
 
-async def test_many_requests_at_once(things: StackHandle, http: httpx.AsyncClient) -> None:
+async def test_rest_serves_a_hundred_concurrent_requests(things: StackHandle, http: httpx.AsyncClient) -> None:
     """One connection pool serves them all."""
     headers = {"apikey": things.anon_key}
     answers = await asyncio.gather(

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from stack_projects import write_project
 
-from smelt.local import LocalCluster, LocalRefused, LocalStack, schemas
+from smelt.local import LocalCluster, LocalPermanentError, LocalStack, schemas
 
 
 @pytest.fixture
@@ -32,14 +32,14 @@ def later(tmp_path: Path) -> Path:
     return folder
 
 
-async def test_what_a_later_version_added_is_run_once(database: psycopg.AsyncConnection[Any], later: Path) -> None:
+async def test_platform_upgrade_runs_a_new_file_once(database: psycopg.AsyncConnection[Any], later: Path) -> None:
     for _ in range(2):
         await schemas.bring_up_to_date(database, later)
     rows = await database.execute("select id from auth.later")
     assert await rows.fetchall() == [(1,)]
 
 
-async def test_a_file_that_fails_is_tried_again(database: psycopg.AsyncConnection[Any], later: Path) -> None:
+async def test_platform_upgrade_retries_a_file_that_failed(database: psycopg.AsyncConnection[Any], later: Path) -> None:
     """Its work is undone and not recorded."""
     whole = (later / "99_later.sql").read_text()
     (later / "99_later.sql").write_text(f"{whole} select 1 / 0;")
@@ -49,24 +49,26 @@ async def test_a_file_that_fails_is_tried_again(database: psycopg.AsyncConnectio
     await schemas.bring_up_to_date(database, later)
 
 
-async def test_a_file_that_was_changed_is_refused(database: psycopg.AsyncConnection[Any], later: Path) -> None:
+async def test_platform_upgrade_rejects_changed_unknown_or_missing_records(
+    database: psycopg.AsyncConnection[Any], later: Path
+) -> None:
     """And so is a database that is ahead of this version, or older than the record."""
     await schemas.bring_up_to_date(database, later)
-    with pytest.raises(LocalRefused, match="another version of smelt"):
+    with pytest.raises(LocalPermanentError, match="another version of smelt"):
         await schemas.bring_up_to_date(database)
     (later / "99_later.sql").write_text("create table auth.later (id bigint)")
-    with pytest.raises(LocalRefused, match="another version of smelt"):
+    with pytest.raises(LocalPermanentError, match="another version of smelt"):
         await schemas.bring_up_to_date(database, later)
     await database.execute("drop table extensions.platform_files")
-    with pytest.raises(LocalRefused, match="another version of smelt"):
+    with pytest.raises(LocalPermanentError, match="another version of smelt"):
         await schemas.bring_up_to_date(database)
 
 
-async def test_a_start_says_so(tmp_path: Path) -> None:
+async def test_start_rejects_a_data_folder_of_another_smelt_version(tmp_path: Path) -> None:
     project = write_project(tmp_path / "supabase")
     async with LocalStack.from_env(tmp_path / "stack", migrations=project) as stack:
         with psycopg.connect(stack.admin_dsn) as connection:
             connection.execute("update extensions.platform_files set sha256 = 'of another version'")
-    with pytest.raises(LocalRefused, match=r"made by another version of smelt.*`smelt local reset`"):
+    with pytest.raises(LocalPermanentError, match=r"made by another version of smelt.*`smelt local reset`"):
         async with LocalStack.from_env(tmp_path / "stack", migrations=project):
             pass

@@ -54,7 +54,7 @@ def _service(stack: StackHandle) -> dict[str, str]:
     return {"apikey": stack.secret_key}
 
 
-async def test_a_recording_goes_in_and_out(alice: AsyncClient, bucket: str) -> None:
+async def test_storage_uploads_lists_downloads_and_removes_an_object(alice: AsyncClient, bucket: str) -> None:
     """Upload, info, exists, list, download, signed URL, remove."""
     storage, folder = alice.storage.from_(bucket), await _folder(alice)
     path = f"{folder}/stand-up, 20.11..webm"
@@ -71,7 +71,9 @@ async def test_a_recording_goes_in_and_out(alice: AsyncClient, bucket: str) -> N
     assert not await storage.exists(path)
 
 
-async def test_a_signed_url_opens_without_a_key(alice: AsyncClient, bucket: str, http: httpx.AsyncClient) -> None:
+async def test_signed_url_downloads_without_a_key_whole_and_in_ranges(
+    alice: AsyncClient, bucket: str, http: httpx.AsyncClient
+) -> None:
     """Whole, in part, and under another name."""
     storage, path = alice.storage.from_(bucket), f"{await _folder(alice)}/a.webm"
     await storage.upload(path, BODY)
@@ -85,7 +87,7 @@ async def test_a_signed_url_opens_without_a_key(alice: AsyncClient, bucket: str,
     assert [bool(entry["error"]) for entry in missing] == [False, True]
 
 
-async def test_a_signed_upload_needs_no_user(
+async def test_signed_upload_works_once_without_a_user(
     alice: AsyncClient, connect: Any, bucket: str, bare_stack: StackHandle
 ) -> None:
     """The object is the signer's; a second use is refused."""
@@ -100,7 +102,7 @@ async def test_a_signed_upload_needs_no_user(
     assert owner == (folder,)
 
 
-async def test_another_users_folder_is_closed(alice: AsyncClient, connect: Any, bucket: str) -> None:
+async def test_rls_denies_access_to_the_folder_of_another_user(alice: AsyncClient, connect: Any, bucket: str) -> None:
     """Reading, writing, signing, listing and removing are the policies' to allow."""
     bob = await connect()
     await bob.auth.sign_in_anonymously()
@@ -121,7 +123,9 @@ async def test_another_users_folder_is_closed(alice: AsyncClient, connect: Any, 
     assert await alice.storage.from_(bucket).download(hers) == BODY
 
 
-async def test_an_upload_is_streamed_in_and_out(http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle) -> None:
+async def test_upload_and_download_stream_large_bodies(
+    http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle
+) -> None:
     """A body that was never whole in memory arrives whole, in chunks and with its length declared."""
     block, count = hashlib.sha512(b"x").digest() * 4096, 40
 
@@ -143,7 +147,7 @@ async def test_an_upload_is_streamed_in_and_out(http: httpx.AsyncClient, bucket:
         assert answer.headers["etag"] == f'"{digest.hexdigest()}"'
 
 
-async def test_an_upload_that_breaks_off_leaves_no_object(
+async def test_upload_that_breaks_off_stores_no_object(
     http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle
 ) -> None:
     """Neither a row nor bytes: the key stays free, and what was there before stays."""
@@ -162,7 +166,9 @@ async def test_an_upload_that_breaks_off_leaves_no_object(
     assert (await http.get(url, headers=_service(bare_stack))).content == b"old"
 
 
-async def test_a_form_over_the_limit_is_cut_off(http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle) -> None:
+async def test_upload_by_form_over_the_size_limit_is_rejected(
+    http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle
+) -> None:
     """Wherever in the form the file is, its own bytes count."""
     with psycopg.connect(bare_stack.admin_dsn, autocommit=True) as database:
         database.execute("update storage.buckets set file_size_limit = 1000 where id = %s", [bucket])
@@ -177,7 +183,7 @@ async def test_a_form_over_the_limit_is_cut_off(http: httpx.AsyncClient, bucket:
         assert answer.json().get("code") == (None if status == 200 else "EntityTooLarge")
 
 
-async def test_two_uploads_of_one_key_leave_one_object(
+async def test_upload_by_concurrent_callers_of_one_key_keeps_one_object(
     http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle
 ) -> None:
     """Row and bytes belong together, whoever came last."""
@@ -191,7 +197,9 @@ async def test_two_uploads_of_one_key_leave_one_object(
     assert stored.headers["etag"] == f'"{hashlib.md5(stored.content, usedforsecurity=False).hexdigest()}"'
 
 
-async def test_reading_while_it_is_replaced(http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle) -> None:
+async def test_download_during_replacement_returns_one_whole_version(
+    http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle
+) -> None:
     """Every answer is one whole version."""
     url = f"/storage/v1/object/{bucket}/busy.webm"
     bodies = [bytes([number]) * 200_000 for number in range(12)]
@@ -209,7 +217,9 @@ async def test_reading_while_it_is_replaced(http: httpx.AsyncClient, bucket: str
     await replacing
 
 
-async def test_policies_learn_who_asks_and_for_what(alice: AsyncClient, bucket: str, bare_stack: StackHandle) -> None:
+async def test_storage_triggers_see_role_claims_operation_and_headers(
+    alice: AsyncClient, bucket: str, bare_stack: StackHandle
+) -> None:
     """Role, claims, operation, method, path and headers are set for the transaction.
 
     What is in `public` goes by its bare name.
@@ -250,7 +260,7 @@ async def test_policies_learn_who_asks_and_for_what(alice: AsyncClient, bucket: 
     assert what["headers"]["authorization"].startswith("Bearer ")
 
 
-async def test_a_trigger_that_refuses_leaves_no_bytes(
+async def test_upload_rejected_by_a_trigger_stores_no_object(
     http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle
 ) -> None:
     """What a trigger raises is the server's error, and the key stays free."""
@@ -273,7 +283,7 @@ async def test_a_trigger_that_refuses_leaves_no_bytes(
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff\xfe", b"[" * 100_000, b"{}" + b" " * 2 * MIB])
 @pytest.mark.parametrize("route", ["list", "sign"])
-async def test_a_body_that_is_no_body(
+async def test_storage_rejects_a_malformed_body_in_the_platform_shape(
     route: str, body: bytes, bucket: str, http: httpx.AsyncClient, bare_stack: StackHandle
 ) -> None:
     """It is refused in the platform's shape."""
@@ -283,7 +293,7 @@ async def test_a_body_that_is_no_body(
     assert set(answer.json()) == {"statusCode", "error", "message", "code"}
 
 
-async def test_a_bucket_for_recordings(connect: Any, bare_stack: StackHandle) -> None:
+async def test_bucket_can_be_created_changed_emptied_and_removed(connect: Any, bare_stack: StackHandle) -> None:
     """Made, found, changed, emptied and removed with the service key, and with nothing less."""
     service, name = await connect(bare_stack.secret_key), f"b{uuid4().hex}"
     with pytest.raises(StorageApiError, match="row-level security"):
@@ -307,7 +317,7 @@ async def test_a_bucket_for_recordings(connect: Any, bare_stack: StackHandle) ->
     assert name not in {bucket.id for bucket in await service.storage.list_buckets()}
 
 
-async def test_moving_and_copying(alice: AsyncClient, bucket: str) -> None:
+async def test_move_and_copy_keep_the_bytes(alice: AsyncClient, bucket: str) -> None:
     """The bytes come along; the source of a move is gone, that of a copy stays."""
     storage, folder = alice.storage.from_(bucket), await _folder(alice)
     await storage.upload(f"{folder}/a", BODY)
@@ -322,7 +332,9 @@ async def test_moving_and_copying(alice: AsyncClient, bucket: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["a%zz", "%ff%fe", "a%", "%00", "a%0Ab", "%2e%2e/%2e%2e/etc/passwd"])
-async def test_a_path_that_is_no_key(path: str, bucket: str, http: httpx.AsyncClient, bare_stack: StackHandle) -> None:
+async def test_storage_rejects_an_invalid_key(
+    path: str, bucket: str, http: httpx.AsyncClient, bare_stack: StackHandle
+) -> None:
     """It is refused, by name or as no URL at all."""
     url = httpx.URL(bare_stack.api_url).copy_with(raw_path=f"/storage/v1/object/{bucket}/{path}".encode())
     answer = await http.post(url, content=b"x", headers=_service(bare_stack))

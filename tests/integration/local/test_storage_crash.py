@@ -16,7 +16,7 @@ from smelt.local.waiting import until
 DEADLINE_S = 30.0
 
 
-async def test_a_kill_in_the_middle_of_an_upload(tmp_path: Path) -> None:
+async def test_sigkill_during_an_upload_keeps_only_whole_objects(tmp_path: Path) -> None:
     """After SIGKILL what was stored is there, byte by byte, and of the rest nothing: no row, no file."""
     project, folder = tmp_path / "project", tmp_path / "stack"
     project.mkdir()

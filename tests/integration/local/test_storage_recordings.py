@@ -67,7 +67,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_recorded_answers(scenario: str, played: Played) -> None:
+def test_storage_responses_match_the_recordings(scenario: str, played: Played) -> None:
     """Every recorded request gets the recorded answer, and leaves the recorded rows."""
     compared, differences = played.outcome(scenario)
     logger.info("%s: %s answers and rows compared", scenario, compared)

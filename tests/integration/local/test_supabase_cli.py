@@ -35,7 +35,7 @@ def migrated() -> Iterator[StackHandle]:
         yield stack
 
 
-def test_push_applies_the_migrations_to_an_empty_stack_once(tmp_path: Path) -> None:
+def test_supabase_cli_push_applies_the_migrations_once(tmp_path: Path) -> None:
     """Unchanged, and the second time there is nothing to do."""
     with running_local(tmp_path) as stack:
         supabase("db", "push", "--yes", stack=stack)
@@ -45,7 +45,7 @@ def test_push_applies_the_migrations_to_an_empty_stack_once(tmp_path: Path) -> N
         assert "up to date" in supabase("db", "push", "--yes", stack=stack).stdout
 
 
-def test_a_reset_makes_the_database_anew() -> None:
+def test_supabase_cli_reset_rebuilds_the_database() -> None:
     """What was made beside the migrations is gone, and they are applied again; the platform's own schemas stay."""
     with running_local() as stack:
         with psycopg.connect(stack.db_url) as connection:
@@ -61,13 +61,13 @@ def test_a_reset_makes_the_database_anew() -> None:
             assert [version for (version,) in rows] == VERSIONS
 
 
-def test_the_migrations_of_the_stack_are_those_of_the_project(migrated: StackHandle) -> None:
+def test_supabase_cli_lists_the_migrations_of_the_stack_as_applied(migrated: StackHandle) -> None:
     """What a stack applied itself is recorded as the CLI records it: side by side, nothing missing on either side."""
     listed = supabase("migration", "list", stack=migrated).stdout
     assert re.findall(r"`(\d{14})` *\| `(\d{14})`", listed) == [(version, version) for version in VERSIONS]
 
 
-def test_types_are_generated(migrated: StackHandle) -> None:
+def test_supabase_cli_generates_types(migrated: StackHandle) -> None:
     """Of the tables and the functions that apps use."""
     types = supabase("gen", "types", "--lang", "typescript", stack=migrated).stdout
     assert re.search(r'"smelts": \{\s*Row: \{', types)
@@ -75,7 +75,7 @@ def test_types_are_generated(migrated: StackHandle) -> None:
     assert "smelt_id" in types
 
 
-def test_the_advisors_report_what_is_wrong(migrated: StackHandle) -> None:
+def test_supabase_cli_advisors_report_open_tables_and_search_paths(migrated: StackHandle) -> None:
     """A table that is open to everybody and a definer function without a search path are found."""
     with psycopg.connect(migrated.db_url) as connection:
         connection.execute("create table public.open_to_all (id int primary key)")

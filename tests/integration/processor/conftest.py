@@ -6,18 +6,18 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from bench import STANDUP
 from stacks import Stack, running_project
+from worker_harness import STANDUP
 
 from smelt.processor.media.decode import decode
-from smelt.processor.media.probe import Limits, probe
+from smelt.processor.media.probe import MediaLimits, probe
 from smelt.processor.media.recording import SAMPLE_RATE
 from smelt.processor.speech.model import ModelOptions, load_model
 from smelt.processor.speech.transcriber import SpeechOptions, Transcriber
 
 # More than one span of the transcriber, and time enough to stop a worker in the middle twice.
 REPEATS = 4
-LIMITS = Limits(max_file_bytes=10**9, max_duration_s=36000)
+LIMITS = MediaLimits(max_file_bytes=10**9, max_duration_s=36000)
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def long_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(long_recording: Path) -> list[str]:
+def undisturbed_texts(long_recording: Path) -> list[str]:
     """Its text, heard in one go."""
     pcm = long_recording.with_suffix(".pcm")
     recording = decode(long_recording, pcm, probe(long_recording, LIMITS), LIMITS, lambda _: True)

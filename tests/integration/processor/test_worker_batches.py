@@ -4,16 +4,14 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from bench import RECORDINGS, customer, eventually, working
-from language_model import delayed, serving
+from fake_llm import delayed_response, serving
 from stacks import Stack, sign_up
+from worker_harness import RECORDINGS, app_client, eventually, running_worker
 
 from smelt.contract.channels import batch_channel, notifications_channel
 
 
-async def test_a_batch_ends_once_with_its_completed_failed_and_cancelled_members(
-    project: Stack, tmp_path: Path
-) -> None:
+async def test_batch_ends_once_with_completed_failed_and_cancelled_members(project: Stack, tmp_path: Path) -> None:
     """Two of its members end together, one fails, and one is cancelled while nobody works on it."""
     bad = tmp_path / "bad.mp3"
     bad.write_bytes(b"not a recording at all\n" * 30)
@@ -24,35 +22,40 @@ async def test_a_batch_ends_once_with_its_completed_failed_and_cancelled_members
         await together.wait()
         return "It was decided."
 
-    async with customer(project, user.access_token) as app, serving(lambda _: delayed(with_the_other())) as model:
+    async with (
+        app_client(project, user.access_token) as app,
+        serving(lambda _: delayed_response(with_the_other())) as model,
+    ):
         batch = await app.calls.create_batch("Interviews")
         good = [await app.create(RECORDINGS / name, batch_id=batch.id) for name in ("decision.ogg", "budget.ogg")]
         failing = await app.create(bad, batch_id=batch.id)
         cancelled = await app.create(RECORDINGS / "greeting.ogg", batch_id=batch.id)
         async with (
-            app.listening(batch_channel(str(batch.id))) as told,
-            app.listening(notifications_channel(user.id)) as notified,
+            app.subscribed(batch_channel(str(batch.id))) as told,
+            app.subscribed(notifications_channel(user.id)) as notified,
         ):
             for created in (cancelled, failing, *good):
                 await app.calls.submit_smelt(created.id)
             await app.calls.cancel_smelt(cancelled.id)
-            async with working(project, tmp_path / "work", concurrency=3, llm_base_url=model.base_url, llm_model="m"):
-                await eventually(lambda: any(ended(batch) for batch in once(told)))
-                await eventually(lambda: len(once(notified)) == 4)
-    counted = once(told)
+            async with running_worker(
+                project, tmp_path / "work", concurrency=3, llm_base_url=model.base_url, llm_model="m"
+            ):
+                await eventually(lambda: any(ended(batch) for batch in deduplicated(told)))
+                await eventually(lambda: len(deduplicated(notified)) == 4)
+    counted = deduplicated(told)
     assert [batch["seq"] for batch in counted] == sorted({batch["seq"] for batch in counted})
     assert [ended(batch) for batch in counted] == [False] * (len(counted) - 1) + [True]
     last = counted[-1]
     assert (last["total"], last["completed"], last["failed"], last["progress"]) == (4, 2, 2, 100)
     assert last["status"] == "completed"
-    assert {row["smelt_id"]: (row["type"], row["data"].get("error_code")) for row in once(notified)} == {
+    assert {row["smelt_id"]: (row["type"], row["data"].get("error_code")) for row in deduplicated(notified)} == {
         **{str(created.id): ("smelt_completed", None) for created in good},
         str(failing.id): ("smelt_failed", "invalid_format"),
         str(cancelled.id): ("smelt_failed", "cancelled"),
     }
 
 
-def once(heard: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+def deduplicated(heard: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
     """Each event once: what the database sent itself comes from a worker, too."""
     return list({payload["event_id"]: payload for _, payload in heard}.values())
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from faster_whisper import BatchedInferencePipeline, WhisperModel
-from spoken import REPOSITORY, STANDUP
+from reference_texts import REPOSITORY, STANDUP
 
 from smelt.processor.media.decode import decode
-from smelt.processor.media.probe import Limits, probe
+from smelt.processor.media.probe import MediaLimits, probe
 from smelt.processor.media.recording import Recording
 from smelt.processor.speech.model import ModelOptions, load_model
 
@@ -23,14 +23,14 @@ def model() -> WhisperModel:
 
 
 @pytest.fixture(scope="session")
-def batches(model: WhisperModel) -> BatchedInferencePipeline:
+def batched_model(model: WhisperModel) -> BatchedInferencePipeline:
     return BatchedInferencePipeline(model)
 
 
 @pytest.fixture(scope="session")
 def standup(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     """The recording of the demo as the processor listens to it."""
-    limits = Limits(max_file_bytes=10_000_000, max_duration_s=600)
+    limits = MediaLimits(max_file_bytes=10_000_000, max_duration_s=600)
     target = tmp_path_factory.mktemp("standup") / "standup.pcm"
     return decode(STANDUP, target, probe(STANDUP, limits), limits, lambda _: True)
 

@@ -3,50 +3,50 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from hands import Hand
 from proxies import FaultyProxy, faulty_proxy
+from scripted_worker import ScriptedWorker
 from stacks import Stack, User, running_project, sign_up
 
 from smelt.backend.project import Project
-from smelt.backend.realtime import Pace
+from smelt.backend.realtime import RealtimeTimings
 from smelt.subscriber.client import Client, connect
 
-BRISK = Pace(heartbeat_s=0.3, answer_s=0.5)
+SHORT_TIMEOUTS = RealtimeTimings(heartbeat_s=0.3, answer_s=0.5)
 
 
 @pytest.fixture(scope="session")
-def workshop() -> Iterator[Stack]:
+def shared_stack() -> Iterator[Stack]:
     """A stack of its own: the hands claim whatever is due."""
     with running_project() as project:
         yield project
 
 
 @pytest.fixture
-def user(workshop: Stack) -> User:
-    return sign_up(workshop)
+def user(shared_stack: Stack) -> User:
+    return sign_up(shared_stack)
 
 
 @pytest.fixture
-async def proxy(workshop: Stack) -> AsyncIterator[FaultyProxy]:
-    async with faulty_proxy(workshop.api_url) as running:
+async def proxy(shared_stack: Stack) -> AsyncIterator[FaultyProxy]:
+    async with faulty_proxy(shared_stack.api_url) as running:
         yield running
 
 
 @pytest.fixture
-async def client(workshop: Stack, user: User) -> AsyncIterator[Client]:
-    async with connect(workshop.api_url, workshop.anon_key, user.access_token) as connected:
+async def client(shared_stack: Stack, user: User) -> AsyncIterator[Client]:
+    async with connect(shared_stack.api_url, shared_stack.anon_key, user.access_token) as connected:
         yield connected
 
 
 @pytest.fixture
-async def quiet(workshop: Stack, proxy: FaultyProxy, user: User) -> AsyncIterator[Client]:
+async def live_only_client(shared_stack: Stack, proxy: FaultyProxy, user: User) -> AsyncIterator[Client]:
     """A client behind the proxy that does not poll, and soon notices a silent socket."""
-    project = Project(proxy.url, workshop.anon_key, access_token=user.access_token, pace=BRISK)
+    project = Project(proxy.url, shared_stack.anon_key, access_token=user.access_token, pace=SHORT_TIMEOUTS)
     async with Client(project, polling=False) as connected:
         yield connected
 
 
 @pytest.fixture
-async def hand(workshop: Stack) -> AsyncIterator[Hand]:
-    async with Project(workshop.api_url, workshop.service_role_key) as project:
-        yield Hand(project)
+async def scripted_worker(shared_stack: Stack) -> AsyncIterator[ScriptedWorker]:
+    async with Project(shared_stack.api_url, shared_stack.service_role_key) as project:
+        yield ScriptedWorker(project)

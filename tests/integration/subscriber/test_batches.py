@@ -4,8 +4,8 @@ import asyncio
 from uuid import uuid4
 
 import pytest
-from hands import Hand
 from proxies import FaultyProxy
+from scripted_worker import ScriptedWorker
 from stacks import Stack, User, sign_up
 from waiting import until
 
@@ -20,16 +20,18 @@ async def watch(client: Client, batch_id: object, told: list[BatchProgress]) -> 
 
 
 @pytest.mark.parametrize("polling", [True, False])
-async def test_a_batch_counts_its_smelts_up_to_its_end(workshop: Stack, user: User, hand: Hand, polling: bool) -> None:
-    async with connect(workshop.api_url, workshop.anon_key, user.access_token, polling=polling) as client:
+async def test_batch_counts_are_delivered_until_its_last_smelt_ends(
+    shared_stack: Stack, user: User, scripted_worker: ScriptedWorker, polling: bool
+) -> None:
+    async with connect(shared_stack.api_url, shared_stack.anon_key, user.access_token, polling=polling) as client:
         batch = await client.create_batch("Interviews")
         smelts = [await client.create(text=f"Text {number}", batch_id=batch.id) for number in range(3)]
         told: list[BatchProgress] = []
         watching = asyncio.create_task(watch(client, batch.id, told))
         await until(lambda: told)
         for smelt in smelts[:2]:
-            await (await hand.claim(smelt.id)).complete()
-        await (await hand.claim(smelts[2].id)).fail("synthesis_failed")
+            await (await scripted_worker.claim(smelt.id)).complete()
+        await (await scripted_worker.claim(smelts[2].id)).fail("synthesis_failed")
         await asyncio.wait_for(watching, 20)
         assert [update.seq for update in told] == sorted({update.seq for update in told})
         last = told[-1]
@@ -38,29 +40,29 @@ async def test_a_batch_counts_its_smelts_up_to_its_end(workshop: Stack, user: Us
         await until(lambda: client.diagnostics().connection.socket_count == 0)
 
 
-async def test_a_batch_that_ended_without_a_broadcast_is_found_by_polling(
-    workshop: Stack, proxy: FaultyProxy, user: User, hand: Hand
+async def test_batch_end_without_a_broadcast_is_found_by_polling(
+    shared_stack: Stack, proxy: FaultyProxy, user: User, scripted_worker: ScriptedWorker
 ) -> None:
     proxy.refuse("realtime")
-    async with connect(proxy.url, workshop.anon_key, user.access_token) as client:
+    async with connect(proxy.url, shared_stack.anon_key, user.access_token) as client:
         batch = await client.create_batch()
         smelt = await client.create(text="Text", batch_id=batch.id)
         told: list[BatchProgress] = []
         watching = asyncio.create_task(watch(client, batch.id, told))
         await until(lambda: told)
         proxy.refuse()
-        await (await hand.claim(smelt.id)).complete(tell=False)
+        await (await scripted_worker.claim(smelt.id)).complete(broadcast=False)
         proxy.heal()
         await asyncio.wait_for(watching, 20)
         assert told[-1].status == "completed"
 
 
-async def test_a_batch_of_somebody_else_is_not_there(workshop: Stack, client: Client) -> None:
+async def test_batch_of_another_user_raises_not_found_or_unauthorized(shared_stack: Stack, client: Client) -> None:
     batch = await client.create_batch()
-    other = sign_up(workshop)
+    other = sign_up(shared_stack)
     async with (
-        connect(workshop.api_url, workshop.anon_key, other.access_token) as stranger,
-        connect(workshop.api_url, workshop.anon_key, other.access_token, polling=False) as quiet_stranger,
+        connect(shared_stack.api_url, shared_stack.anon_key, other.access_token) as stranger,
+        connect(shared_stack.api_url, shared_stack.anon_key, other.access_token, polling=False) as quiet_stranger,
     ):
         watching = (watch(stranger, batch.id, []), watch(quiet_stranger, batch.id, []), watch(client, uuid4(), []))
         # Realtime takes five seconds to refuse.
@@ -68,7 +70,7 @@ async def test_a_batch_of_somebody_else_is_not_there(workshop: Stack, client: Cl
     assert [type(answer) for answer in answers] == [NotFound, Unauthorized, NotFound]
 
 
-async def test_nobody_has_a_batch_without_an_account(workshop: Stack) -> None:
-    async with connect(workshop.api_url, workshop.anon_key) as visitor:
+async def test_batch_creation_requires_a_signed_in_user(shared_stack: Stack) -> None:
+    async with connect(shared_stack.api_url, shared_stack.anon_key) as visitor:
         with pytest.raises(Unauthorized):
             await visitor.create_batch()

@@ -1,6 +1,7 @@
 """The client without await does the same."""
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from hands import Hand
+from scripted_worker import ScriptedWorker
 from stacks import Stack, User
 
 import smelt
@@ -41,28 +42,28 @@ FOLLOWINGS = {
 
 
 @pytest.fixture
-def app(workshop: Stack, user: User) -> Iterator[blocking.Client]:
-    with blocking.connect(workshop.api_url, workshop.anon_key, user.access_token) as client:
+def app(shared_stack: Stack, user: User) -> Iterator[blocking.Client]:
+    with blocking.connect(shared_stack.api_url, shared_stack.anon_key, user.access_token) as client:
         yield client
 
 
 def work_on(stack: Stack, smelt_id: UUID) -> None:
     async def work() -> None:
         async with Project(stack.api_url, stack.service_role_key) as project:
-            job = await Hand(project).claim(smelt_id)
+            job = await ScriptedWorker(project).claim(smelt_id)
             await job.report("transcribing", 40, words=["one"])
             await job.complete()
 
     asyncio.run(work())
 
 
-def test_a_smelt_is_created_watched_and_waited_for(workshop: Stack, app: blocking.Client) -> None:
+def test_blocking_client_creates_watches_and_waits(shared_stack: Stack, app: blocking.Client) -> None:
     created = app.create(files=[GREETING], submit=False)
     updates = app.watch(created.id)
     assert isinstance(next(updates), smelt.Progress)
     app.submit(created.id)
     with ThreadPoolExecutor() as pool:
-        working = pool.submit(work_on, workshop, created.id)
+        working = pool.submit(work_on, shared_stack, created.id)
         last = list(updates)[-1]
         working.result()
     assert isinstance(last, smelt.Completed)
@@ -71,7 +72,7 @@ def test_a_smelt_is_created_watched_and_waited_for(workshop: Stack, app: blockin
     assert app.diagnostics().watches == ()
 
 
-def test_callbacks_are_called_in_order_and_may_use_the_client(app: blocking.Client) -> None:
+def test_blocking_callbacks_run_in_order_and_may_use_the_client(app: blocking.Client) -> None:
     created = app.create(text="Ship it on Monday.")
     told: list[object] = []
 
@@ -95,20 +96,20 @@ def test_callbacks_are_called_in_order_and_may_use_the_client(app: blocking.Clie
     assert told == ["pending", "cancelled", "a callback's own"]
 
 
-def test_a_plain_function_answers_tokens_and_does_not_hold_up_the_loop(workshop: Stack, user: User) -> None:
+def test_blocking_token_function_runs_outside_the_loop_thread(shared_stack: Stack, user: User) -> None:
     asked_in: list[str] = []
 
     def fresh() -> str:
         asked_in.append(threading.current_thread().name)
         return user.access_token
 
-    with blocking.connect(workshop.api_url, workshop.anon_key, fresh) as client:
+    with blocking.connect(shared_stack.api_url, shared_stack.anon_key, fresh) as client:
         assert client.create_batch().total == 0
     assert asked_in
     assert "smelt" not in asked_in
 
 
-def test_a_subscription_that_is_closed_calls_nobody(app: blocking.Client) -> None:
+def test_blocking_subscription_closed_early_calls_no_callback(app: blocking.Client) -> None:
     created = app.create(text="Ship it on Monday.")
     told: list[object] = []
     subscription = app.subscribe(created.id, on_failed=told.append)
@@ -118,22 +119,36 @@ def test_a_subscription_that_is_closed_calls_nobody(app: blocking.Client) -> Non
     assert told == []
 
 
+def get_unknown_smelt(url: str, anon_key: str) -> None:
+    with blocking.connect(url, anon_key) as client:
+        client.get(UUID(int=0))
+
+
+def test_pool_returns_a_refused_call_as_its_class(shared_stack: Stack) -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        result = pool.apply_async(get_unknown_smelt, (shared_stack.api_url, shared_stack.anon_key))
+        with pytest.raises(smelt.NotFound, match="no such smelt") as raised:
+            result.get(timeout=60)
+    assert raised.value.code == "not_found"
+    assert "get_unknown_smelt" in str(raised.value.__cause__)  # The traceback of the child.
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_client_of_another_process_is_refused(app: blocking.Client) -> None:
+def test_blocking_client_used_after_a_fork_is_rejected(app: blocking.Client) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Of threads and forks, which is what this is about.
         child = os.fork()
     if child == 0:
         try:
             app.get(uuid4())
-        except smelt.Refused as refused:
+        except smelt.PermanentError as refused:
             os._exit(0 if "process" in str(refused) else 1)
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_a_smelt_can_be_cancelled_retried_and_deleted(app: blocking.Client) -> None:
+def test_blocking_client_cancels_retries_and_deletes(app: blocking.Client) -> None:
     created = app.create(text="Ship it on Monday.")
     assert app.cancel(created.id).error_code == "cancelled"
     assert app.retry(created.id).run == 2
@@ -142,7 +157,7 @@ def test_a_smelt_can_be_cancelled_retried_and_deleted(app: blocking.Client) -> N
         app.get(created.id)
 
 
-def test_leaving_a_watch_early_ends_it(app: blocking.Client) -> None:
+def test_blocking_watch_closed_early_ends(app: blocking.Client) -> None:
     created = app.create(text="Ship it on Monday.")
     updates = app.watch(created.id)
     next(updates)
@@ -150,24 +165,24 @@ def test_leaving_a_watch_early_ends_it(app: blocking.Client) -> None:
     assert app.diagnostics().watches == ()
 
 
-def test_several_threads_share_one_client(app: blocking.Client) -> None:
+def test_blocking_client_is_shared_by_threads(app: blocking.Client) -> None:
     with ThreadPoolExecutor(8) as pool:
         created = list(pool.map(lambda number: app.create(text=f"Text {number}"), range(16)))
         states = list(pool.map(lambda one: app.get(one.id), created))
     assert [state.id for state in states] == [one.id for one in created]
 
 
-def test_a_closed_client_leaves_no_thread_and_refuses(workshop: Stack) -> None:
+def test_blocking_client_close_ends_its_thread_and_rejects_calls(shared_stack: Stack) -> None:
     before = threading.active_count()
-    client = blocking.connect(workshop.api_url, workshop.anon_key)
+    client = blocking.connect(shared_stack.api_url, shared_stack.anon_key)
     client.close()
     client.close()
     assert threading.active_count() == before
-    with pytest.raises(smelt.Refused):
+    with pytest.raises(smelt.PermanentError):
         client.diagnostics()
 
 
-def test_several_threads_watch_at_once(app: blocking.Client) -> None:
+def test_blocking_watches_run_in_several_threads(app: blocking.Client) -> None:
     created = [app.create(text=f"Text {number}") for number in range(8)]
     watches = [app.watch(one.id) for one in created]
     with ThreadPoolExecutor(len(watches)) as pool:
@@ -179,9 +194,9 @@ def test_several_threads_watch_at_once(app: blocking.Client) -> None:
     assert app.diagnostics().watches == ()
 
 
-def test_ctrl_c_interrupts_whatever_waits(workshop: Stack, user: User, app: blocking.Client) -> None:
+def test_blocking_calls_are_interrupted_by_ctrl_c(shared_stack: Stack, user: User, app: blocking.Client) -> None:
     created = app.create(text="Ship it on Monday.")
-    arguments = (workshop.api_url, workshop.anon_key, user.access_token, str(created.id))
+    arguments = (shared_stack.api_url, shared_stack.anon_key, user.access_token, str(created.id))
     followers = {
         name: subprocess.Popen(
             [sys.executable, "-W", "error", "-c", FOLLOWER.format(following=following), *arguments],
@@ -204,7 +219,7 @@ def test_ctrl_c_interrupts_whatever_waits(workshop: Stack, user: User, app: bloc
             assert errors.endswith("KeyboardInterrupt\n"), (name, errors)
 
 
-def test_what_is_owned_and_told_is_followed_without_await(workshop: Stack, app: blocking.Client) -> None:
+def test_blocking_feed_and_notifications_deliver_changes(shared_stack: Stack, app: blocking.Client) -> None:
     heard: list[frozenset[smelt.Key]] = []
     created = app.create(text="Ship it on Monday.")
     with app.feed(lambda keys: heard.append(keys) if app.get(created.id) else None) as feed:
@@ -212,7 +227,7 @@ def test_what_is_owned_and_told_is_followed_without_await(workshop: Stack, app: 
         assert changes.keys() == {created.id, created.files[0].id}
         assert feed.smelts[created.id].status == "pending"
         assert feed.files.keys() == {created.files[0].id}
-        work_on(workshop, created.id)
+        work_on(shared_stack, created.id)
         assert next(feed).kind == "update"
         assert {family.family for family in feed.report()} == {"smelt", "smelts", "counts"}
     assert heard
@@ -221,5 +236,5 @@ def test_what_is_owned_and_told_is_followed_without_await(workshop: Stack, app: 
         assert told.smelt_id == created.id
         assert notifications.mark_seen(told.id) == notifications.mark_read(told.id) == 1
     assert app.diagnostics().connection.channel_count == 0
-    with pytest.raises(smelt.Refused):
+    with pytest.raises(smelt.PermanentError):
         next(feed)

@@ -2,16 +2,18 @@
 
 import asyncio
 
-from hands import Hand
+from scripted_worker import ScriptedWorker
 from waiting import until
 
 from smelt.errors import NotFound
 from smelt.subscriber.client import Client
 
 
-async def test_every_kind_of_callback_is_called_and_the_subscription_ends_itself(client: Client, hand: Hand) -> None:
+async def test_callbacks_of_every_kind_are_called_until_completion(
+    client: Client, scripted_worker: ScriptedWorker
+) -> None:
     created = await client.create(text="Ship it on Monday.")
-    job = await hand.claim(created.id)
+    job = await scripted_worker.claim(created.id)
     heard: list[str] = []
 
     async def on_segments(update: object) -> None:
@@ -36,9 +38,9 @@ async def test_every_kind_of_callback_is_called_and_the_subscription_ends_itself
     assert client.diagnostics().watches == ()
 
 
-async def test_a_failure_is_told_with_code_and_sentence(client: Client, hand: Hand) -> None:
+async def test_callback_on_failed_gets_error_code_and_message(client: Client, scripted_worker: ScriptedWorker) -> None:
     created = await client.create(text="Ship it on Monday.")
-    job = await hand.claim(created.id)
+    job = await scripted_worker.claim(created.id)
     failures = []
     subscription = await client.subscribe(created.id, on_failed=failures.append)
     await job.fail("synthesis_failed")
@@ -48,9 +50,11 @@ async def test_a_failure_is_told_with_code_and_sentence(client: Client, hand: Ha
     assert failed.error_message
 
 
-async def test_a_callback_that_raises_is_told_and_does_not_end_the_subscription(client: Client, hand: Hand) -> None:
+async def test_callback_that_raises_is_reported_and_the_subscription_continues(
+    client: Client, scripted_worker: ScriptedWorker
+) -> None:
     created = await client.create(text="Ship it on Monday.")
-    job = await hand.claim(created.id)
+    job = await scripted_worker.claim(created.id)
     errors: list[Exception] = []
 
     def fall_over(_: object) -> None:
@@ -67,13 +71,13 @@ async def test_a_callback_that_raises_is_told_and_does_not_end_the_subscription(
     assert all(isinstance(error, ZeroDivisionError) for error in errors)
 
 
-async def test_refreshing_asks_for_what_no_event_told(client: Client, hand: Hand) -> None:
+async def test_refresh_reads_progress_that_was_not_broadcast(client: Client, scripted_worker: ScriptedWorker) -> None:
     created = await client.create(text="Ship it on Monday.")
-    job = await hand.claim(created.id)
+    job = await scripted_worker.claim(created.id)
     heard: list[str] = []
     subscription = await client.subscribe(created.id, on_progress=lambda update: heard.append(update.status))
     await until(lambda: heard)
-    await job.report("synthesizing", 80, tell=False)
+    await job.report("synthesizing", 80, broadcast=False)
     subscription.refresh()
     await until(lambda: heard[-1] == "synthesizing")
     await subscription.close()
@@ -81,7 +85,7 @@ async def test_refreshing_asks_for_what_no_event_told(client: Client, hand: Hand
     await until(lambda: client.diagnostics().connection.socket_count == 0)
 
 
-async def test_a_smelt_that_waits_is_told_its_place_in_the_queue_as_it_moves(client: Client) -> None:
+async def test_queue_position_is_delivered_as_it_changes(client: Client) -> None:
     ahead, created = [await client.create(text=text) for text in ("One", "Two")]
     places: list[int] = []
     subscription = await client.subscribe(
@@ -95,7 +99,7 @@ async def test_a_smelt_that_waits_is_told_its_place_in_the_queue_as_it_moves(cli
     await subscription.close()
 
 
-async def test_what_makes_watching_impossible_is_told_and_ends_the_subscription(client: Client) -> None:
+async def test_subscription_of_a_deleted_smelt_reports_not_found_and_closes(client: Client) -> None:
     created = await client.create(text="Ship it on Monday.")
     await client.delete(created.id)
     errors: list[Exception] = []

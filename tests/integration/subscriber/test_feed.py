@@ -4,16 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from hands import Hand
+from collect import collect
 from proxies import FaultyProxy
+from scripted_worker import ScriptedWorker
 from stacks import Stack, User, sign_up
-from taking import taking
 from waiting import until
 
-from smelt.errors import Refused, Unauthorized
+from smelt.errors import PermanentError, Unauthorized
 from smelt.subscriber.client import Client, connect
 from smelt.subscriber.feed import Feed
-from smelt.subscriber.owned import FeedChange, Key, SmeltChange
+from smelt.subscriber.mirror import CacheKey, FeedChange, SmeltChange
 
 
 def kinds(told: list[FeedChange], row_id: object) -> list[str]:
@@ -29,17 +29,19 @@ def is_live(feed: Feed) -> bool:
     return all(family.freshness == "live" and family.read_age_s is not None for family in feed.report())
 
 
-async def test_what_is_there_comes_first_and_then_every_change(client: Client, hand: Hand) -> None:
+async def test_feed_delivers_existing_rows_first_then_every_change(
+    client: Client, scripted_worker: ScriptedWorker
+) -> None:
     there = await client.create(text="Ship it on Monday.")
-    async with client.feed() as feed, taking(feed) as told:
+    async with client.feed() as feed, collect(feed) as told:
         await until(lambda: is_live(feed))
         assert kinds(told, there.id) == kinds(told, there.files[0].id) == ["insert"]
         created = await client.create(text="Ship it on Tuesday.")
         await until(lambda: created.id in feed.smelts and created.files[0].id in feed.files)
-        job = await hand.claim(created.id)
-        await job.report("synthesizing", 80, tell=False)
+        job = await scripted_worker.claim(created.id)
+        await job.report("synthesizing", 80, broadcast=False)
         await until(lambda: feed.smelts[created.id].percentage == 80)
-        await job.complete(tell=False)
+        await job.complete(broadcast=False)
         await until(lambda: feed.smelts[created.id].status == "completed")
         await until(lambda: feed.files[created.files[0].id].status == "completed")
         await client.delete(created.id)
@@ -51,12 +53,12 @@ async def test_what_is_there_comes_first_and_then_every_change(client: Client, h
         assert there.id in feed.smelts
 
 
-async def test_a_feed_tells_nothing_of_others(workshop: Stack, client: Client) -> None:
-    other = sign_up(workshop)
+async def test_feed_contains_no_rows_of_other_users(shared_stack: Stack, client: Client) -> None:
+    other = sign_up(shared_stack)
     async with (
-        connect(workshop.api_url, workshop.anon_key, other.access_token) as stranger,
+        connect(shared_stack.api_url, shared_stack.anon_key, other.access_token) as stranger,
         client.feed() as feed,
-        taking(feed) as told,
+        collect(feed) as told,
     ):
         await until(lambda: is_live(feed))
         foreign = await stranger.create(text="Nobody else's business.")
@@ -66,11 +68,11 @@ async def test_a_feed_tells_nothing_of_others(workshop: Stack, client: Client) -
         assert {change.row.id for change in told} <= {own.id, own.files[0].id}
 
 
-async def test_what_changed_while_the_socket_was_cut_is_told_after_it(
-    client: Client, quiet: Client, proxy: FaultyProxy
+async def test_feed_after_a_reconnect_delivers_missed_changes(
+    client: Client, live_only_client: Client, proxy: FaultyProxy
 ) -> None:
     gone, kept = [await client.create(text=text) for text in ("One", "Two")]
-    async with quiet.feed() as feed, taking(feed) as told:
+    async with live_only_client.feed() as feed, collect(feed) as told:
         await until(lambda: is_live(feed) and len(feed.smelts) == 2)
         proxy.refuse("realtime")
         await until(lambda: not is_live(feed))
@@ -78,79 +80,88 @@ async def test_what_changed_while_the_socket_was_cut_is_told_after_it(
         await client.cancel(kept.id)
         new = await client.create(text="Three")
         proxy.heal()
-        await until(lambda: new.id in feed.smelts, within_s=20)
+        await until(lambda: new.id in feed.smelts, timeout_s=20)
         assert kinds(told, gone.id) == ["insert", "delete"]
         assert kinds(told, kept.id) == ["insert", "update"]
         assert feed.smelts[kept.id].error_code == "cancelled"
 
 
-async def test_without_realtime_rows_and_notifications_are_read(
-    workshop: Stack, proxy: FaultyProxy, user: User
+async def test_polling_delivers_rows_and_notifications_without_realtime(
+    shared_stack: Stack, proxy: FaultyProxy, user: User
 ) -> None:
     proxy.refuse("realtime")
     async with (
-        connect(proxy.url, workshop.anon_key, user.access_token) as client,
+        connect(proxy.url, shared_stack.anon_key, user.access_token) as client,
         client.feed() as feed,
         client.notifications() as notifications,
-        taking(notifications) as told,
+        collect(notifications) as told,
     ):
         first = await client.create(text="One")
-        await until(lambda: first.id in feed.smelts, within_s=30)
+        await until(lambda: first.id in feed.smelts, timeout_s=30)
         await client.cancel(first.id)
-        await until(lambda: feed.smelts[first.id].status == "failed", within_s=60)
-        await until(lambda: [one.smelt_id for one in told] == [first.id], within_s=60)
+        await until(lambda: feed.smelts[first.id].status == "failed", timeout_s=60)
+        await until(lambda: [one.smelt_id for one in told] == [first.id], timeout_s=60)
 
 
-async def test_hooks_hear_what_a_cache_cannot_hold_any_longer(client: Client, hand: Hand) -> None:
-    heard: list[frozenset[Key]] = []
+async def test_feed_invalidation_callbacks_get_the_cache_keys(client: Client, scripted_worker: ScriptedWorker) -> None:
+    heard: list[frozenset[CacheKey]] = []
 
-    def fail(_: frozenset[Key]) -> None:
+    def fail(_: frozenset[CacheKey]) -> None:
         raise ValueError("a hook that fails stops no other")
 
     async with client.feed(on_invalidate=fail) as feed:
         feed.on_invalidate(lambda keys: heard.append(keys))
         await until(lambda: is_live(feed))
         created = await client.create(text="Ship it on Monday.")
-        await until(lambda: heard and {Key("smelt", created.id), Key("smelts"), Key("counts")} <= heard[0] | heard[-1])
+        await until(
+            lambda: (
+                heard
+                and {CacheKey("smelt", created.id), CacheKey("smelts"), CacheKey("counts")} <= heard[0] | heard[-1]
+            )
+        )
         await until(lambda: created.files[0].id in feed.files)
         heard.clear()
-        job = await hand.claim(created.id)
+        job = await scripted_worker.claim(created.id)
         await job.report("synthesizing", 80)
-        await until(lambda: any(Key("smelt", created.id) in keys for keys in heard))
+        await until(lambda: any(CacheKey("smelt", created.id) in keys for keys in heard))
         assert all(family.changed_age_s is not None for family in feed.report())
 
 
-async def test_a_slow_consumer_gets_one_change_a_row(client: Client, hand: Hand) -> None:
+async def test_feed_coalesces_changes_of_a_row_for_a_slow_consumer(
+    client: Client, scripted_worker: ScriptedWorker
+) -> None:
     async with client.feed() as feed:
         await until(lambda: is_live(feed))
         created = await client.create(text="Ship it on Monday.")
-        job = await hand.claim(created.id)
+        job = await scripted_worker.claim(created.id)
         for percentage in (72, 80, 90):
-            await job.report("synthesizing", percentage, tell=False)
+            await job.report("synthesizing", percentage, broadcast=False)
         await until(lambda: created.id in feed.smelts and feed.smelts[created.id].percentage == 90)
-        async with taking(feed) as told:
+        async with collect(feed) as told:
             await until(lambda: kinds(told, created.id))
         assert kinds(told, created.id) == ["insert"]
 
 
-async def test_a_feed_is_for_those_who_are_signed_in(workshop: Stack, user: User) -> None:
-    async with connect(workshop.api_url, workshop.anon_key) as visitor:
+async def test_feed_requires_a_signed_in_user_and_an_open_context(shared_stack: Stack, user: User) -> None:
+    async with connect(shared_stack.api_url, shared_stack.anon_key) as visitor:
         with pytest.raises(Unauthorized):
             await visitor.feed().__aenter__()
-    async with connect(workshop.api_url, workshop.anon_key, user.access_token) as client:
+    async with connect(shared_stack.api_url, shared_stack.anon_key, user.access_token) as client:
         feed = client.feed()
-        with pytest.raises(Refused):
+        with pytest.raises(PermanentError):
             await anext(feed)
         async with feed:
             pass
-        with pytest.raises(Refused):
+        with pytest.raises(PermanentError):
             await anext(feed)
         assert client.diagnostics().connection.channel_count == 0
 
 
 @pytest.mark.parametrize("polling", [True, False])
-async def test_closing_the_client_ends_what_still_waits(workshop: Stack, user: User, polling: bool) -> None:
-    client = connect(workshop.api_url, workshop.anon_key, user.access_token, polling=polling)
+async def test_close_ends_pending_feed_notifications_and_batch_watch(
+    shared_stack: Stack, user: User, polling: bool
+) -> None:
+    client = connect(shared_stack.api_url, shared_stack.anon_key, user.access_token, polling=polling)
     batch = await client.create_batch()
     async with client.feed() as feed, client.notifications() as notifications:
         waiting = [asyncio.ensure_future(anext(one)) for one in (feed, notifications)]
@@ -158,4 +169,4 @@ async def test_closing_the_client_ends_what_still_waits(workshop: Stack, user: U
         await until(lambda: client.diagnostics().connection.joined_count == 3)
         await client.aclose()
         answers = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 30)
-        assert [type(answer) for answer in answers] == [Refused, Refused, Refused]
+        assert [type(answer) for answer in answers] == [PermanentError, PermanentError, PermanentError]

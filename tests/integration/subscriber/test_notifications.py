@@ -3,10 +3,10 @@
 from uuid import UUID
 
 import pytest
-from hands import Hand
+from collect import collect
 from proxies import FaultyProxy
+from scripted_worker import ScriptedWorker
 from stacks import Stack, sign_up
-from taking import taking
 from waiting import until
 
 from smelt.contract.rows import Notification
@@ -18,45 +18,49 @@ def smelts(told: list[Notification]) -> list[UUID | None]:
     return [one.smelt_id for one in told]
 
 
-async def ended(client: Client, hand: Hand) -> UUID:
+async def ended(client: Client, scripted_worker: ScriptedWorker) -> UUID:
     """A smelt that has ended, and whose end was told."""
     created = await client.create(text="Ship it on Monday.")
-    await (await hand.claim(created.id)).complete()
+    await (await scripted_worker.claim(created.id)).complete()
     return created.id
 
 
-async def test_unread_ones_come_first_then_live_ones_each_once(client: Client, quiet: Client, hand: Hand) -> None:
-    before = [await ended(client, hand) for _ in range(2)]
-    async with quiet.notifications() as notifications, taking(notifications) as told:
-        between = [await ended(client, hand) for _ in range(3)]
+async def test_notifications_deliver_unread_first_then_live_ones_once(
+    client: Client, live_only_client: Client, scripted_worker: ScriptedWorker
+) -> None:
+    before = [await ended(client, scripted_worker) for _ in range(2)]
+    async with live_only_client.notifications() as notifications, collect(notifications) as told:
+        between = [await ended(client, scripted_worker) for _ in range(3)]
         await until(lambda: len(told) == 5)
         assert smelts(told)[:2] == before
         assert set(smelts(told)[2:]) == set(between)
-        after = await ended(client, hand)
+        after = await ended(client, scripted_worker)
         await until(lambda: len(told) == 6)
         assert smelts(told)[-1] == after
         assert {one.type for one in told} == {"smelt_completed"}
-    assert quiet.diagnostics().connection.channel_count == 0
+    assert live_only_client.diagnostics().connection.channel_count == 0
 
 
-async def test_what_came_while_the_socket_was_cut_is_told_after_it_once(
-    client: Client, quiet: Client, proxy: FaultyProxy, hand: Hand
+async def test_notifications_after_a_reconnect_include_missed_ones_once(
+    client: Client, live_only_client: Client, proxy: FaultyProxy, scripted_worker: ScriptedWorker
 ) -> None:
-    async with quiet.notifications() as notifications, taking(notifications) as told:
-        first = await ended(client, hand)
+    async with live_only_client.notifications() as notifications, collect(notifications) as told:
+        first = await ended(client, scripted_worker)
         await until(lambda: smelts(told) == [first])
         proxy.refuse("realtime")
-        await until(lambda: quiet.diagnostics().connection.joined_count == 0)
-        missed = await ended(client, hand)
+        await until(lambda: live_only_client.diagnostics().connection.joined_count == 0)
+        missed = await ended(client, scripted_worker)
         proxy.heal()
-        await until(lambda: smelts(told) == [first, missed], within_s=20)
-        last = await ended(client, hand)
+        await until(lambda: smelts(told) == [first, missed], timeout_s=20)
+        last = await ended(client, scripted_worker)
         await until(lambda: smelts(told) == [first, missed, last])
 
 
-async def test_seen_and_read_are_marked_apart_and_what_is_read_comes_no_more(client: Client, hand: Hand) -> None:
+async def test_notifications_are_marked_as_seen_and_read_separately(
+    client: Client, scripted_worker: ScriptedWorker
+) -> None:
     for _ in range(2):
-        await ended(client, hand)
+        await ended(client, scripted_worker)
     async with client.notifications() as notifications:
         first, second = await anext(notifications), await anext(notifications)
         assert await notifications.mark_seen(first.id, second.id) == 2
@@ -70,21 +74,23 @@ async def test_seen_and_read_are_marked_apart_and_what_is_read_comes_no_more(cli
         assert again.read_at is None
 
 
-async def test_nobody_marks_or_hears_those_of_others(workshop: Stack, client: Client, hand: Hand) -> None:
-    await ended(client, hand)
-    other = sign_up(workshop)
-    async with connect(workshop.api_url, workshop.anon_key, other.access_token) as stranger:
+async def test_notifications_of_another_user_cannot_be_read_or_marked(
+    shared_stack: Stack, client: Client, scripted_worker: ScriptedWorker
+) -> None:
+    await ended(client, scripted_worker)
+    other = sign_up(shared_stack)
+    async with connect(shared_stack.api_url, shared_stack.anon_key, other.access_token) as stranger:
         async with client.notifications() as notifications:
             mine = await anext(notifications)
-        async with stranger.notifications() as notifications, taking(notifications) as told:
+        async with stranger.notifications() as notifications, collect(notifications) as told:
             assert await notifications.mark_read(mine.id) == 0
             await until(lambda: stranger.diagnostics().connection.joined_count == 1)
-            own = await ended(stranger, hand)
+            own = await ended(stranger, scripted_worker)
             await until(lambda: told)
             assert smelts(told) == [own]
 
 
-async def test_notifications_are_for_those_who_are_signed_in(workshop: Stack) -> None:
-    async with connect(workshop.api_url, workshop.anon_key) as visitor:
+async def test_notifications_require_a_signed_in_user(shared_stack: Stack) -> None:
+    async with connect(shared_stack.api_url, shared_stack.anon_key) as visitor:
         with pytest.raises(Unauthorized):
             await visitor.notifications().__aenter__()

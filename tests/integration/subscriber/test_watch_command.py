@@ -13,15 +13,15 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from hands import Hand
 from proxies import FaultyProxy
+from scripted_worker import ScriptedWorker
 from stacks import Stack, User
 from waiting import until
 
 from smelt.subscriber.client import Client
 
 ROOT = Path(__file__).parents[3]
-NOBODY_URL = "http://127.0.0.1:9"
+UNREACHABLE_URL = "http://127.0.0.1:9"
 
 
 class Command:
@@ -86,19 +86,21 @@ class Shell:
 
 
 @pytest.fixture
-async def shell(workshop: Stack, user: User, tmp_path: Path) -> AsyncIterator[Shell]:
+async def shell(shared_stack: Stack, user: User, tmp_path: Path) -> AsyncIterator[Shell]:
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    shell = Shell({**env, "SUPABASE_ANON_KEY": workshop.anon_key, "SMELT_ACCESS_TOKEN": user.access_token}, tmp_path)
+    shell = Shell(
+        {**env, "SUPABASE_ANON_KEY": shared_stack.anon_key, "SMELT_ACCESS_TOKEN": user.access_token}, tmp_path
+    )
     yield shell
     for command in shell.commands:
         await command.stop()
 
 
-async def test_a_lost_connection_is_shown_to_people_and_programs(
-    workshop: Stack, proxy: FaultyProxy, client: Client, hand: Hand, shell: Shell
+async def test_watch_command_shows_a_lost_connection_and_the_reconnect(
+    shared_stack: Stack, proxy: FaultyProxy, client: Client, scripted_worker: ScriptedWorker, shell: Shell
 ) -> None:
     created = await client.create(text="Ship it on Monday.")
-    job = await hand.claim(created.id)
+    job = await scripted_worker.claim(created.id)
     person = await shell.watch(proxy.url, created.id)
     program = await shell.watch(proxy.url, created.id, "--json")
     await until(lambda: "Waiting to process" in person.printed and program.lines and proxy.accepted["realtime"] == 2)
@@ -122,29 +124,31 @@ async def test_a_lost_connection_is_shown_to_people_and_programs(
     assert person.errors == program.errors == ""
 
 
-async def test_without_realtime_a_program_reads_the_end_all_the_same(
-    proxy: FaultyProxy, client: Client, hand: Hand, shell: Shell
+async def test_watch_command_polls_to_the_end_without_realtime(
+    proxy: FaultyProxy, client: Client, scripted_worker: ScriptedWorker, shell: Shell
 ) -> None:
     created = await client.create(text="Ship it on Monday.")
     proxy.refuse("realtime")
     program = await shell.watch(proxy.url, created.id, "--json")
     await until(lambda: program.named("connection"))
-    await (await hand.claim(created.id)).fail("synthesis_failed")
+    await (await scripted_worker.claim(created.id)).fail("synthesis_failed")
     assert await program.end() == 1
     assert program.lines[-1]["event"] == "failed"
     assert program.lines[-1]["error_code"] == "synthesis_failed"
     assert program.errors == ""
 
 
-async def test_the_exit_code_tells_how_it_ended(workshop: Stack, client: Client, hand: Hand, shell: Shell) -> None:
+async def test_watch_command_exit_code_matches_the_outcome(
+    shared_stack: Stack, client: Client, scripted_worker: ScriptedWorker, shell: Shell
+) -> None:
     completed, failed = [await client.create(text="Ship it on Monday.") for _ in range(2)]
-    await (await hand.claim(completed.id)).complete(tell=False)
+    await (await scripted_worker.claim(completed.id)).complete(broadcast=False)
     await client.cancel(failed.id)
     commands = [
-        await shell.watch(workshop.api_url, completed.id, "--json"),
-        await shell.watch(workshop.api_url, failed.id, "--json"),
-        await shell.watch(workshop.api_url, uuid4(), "--json"),
-        await shell.watch(NOBODY_URL, completed.id, "--json"),
+        await shell.watch(shared_stack.api_url, completed.id, "--json"),
+        await shell.watch(shared_stack.api_url, failed.id, "--json"),
+        await shell.watch(shared_stack.api_url, uuid4(), "--json"),
+        await shell.watch(UNREACHABLE_URL, completed.id, "--json"),
     ]
     assert [await command.end() for command in commands] == [0, 1, 2, 3]
     assert [[line["event"] for line in command.lines] for command in commands] == [
@@ -157,14 +161,14 @@ async def test_the_exit_code_tells_how_it_ended(workshop: Stack, client: Client,
     assert [command.errors for command in commands] == [""] * 4
 
 
-async def test_whoever_reads_no_more_or_presses_ctrl_c_is_left_without_a_word(
-    workshop: Stack, client: Client, hand: Hand, shell: Shell
+async def test_watch_command_ends_silently_on_sigint_and_broken_pipe(
+    shared_stack: Stack, client: Client, scripted_worker: ScriptedWorker, shell: Shell
 ) -> None:
     created = await client.create(text="Ship it on Monday.")
-    job = await hand.claim(created.id)
-    person = await shell.watch(workshop.api_url, created.id)
-    program = await shell.watch(workshop.api_url, created.id, "--json")
-    readers = [await shell.watch(workshop.api_url, created.id, *json, into="head -1") for json in ([], ["--json"])]
+    job = await scripted_worker.claim(created.id)
+    person = await shell.watch(shared_stack.api_url, created.id)
+    program = await shell.watch(shared_stack.api_url, created.id, "--json")
+    readers = [await shell.watch(shared_stack.api_url, created.id, *json, into="head -1") for json in ([], ["--json"])]
     await until(lambda: all(command.printed for command in shell.commands))
     for command in (person, program):
         command.process.send_signal(signal.SIGINT)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smelt.backend.tokens import RENEW_AT_MOST_EVERY_S, TokenSource, expires_at, is_jwt, renew_in_s, user_id
+from smelt.backend.tokens import MIN_RENEW_INTERVAL_S, TokenSource, expires_at, is_jwt, renew_in_s, user_id
 from smelt.errors import NotFound, Unauthorized, Unavailable
 
 
@@ -21,13 +21,13 @@ def token(exp: object = None, name: str = "x") -> str:
 
 
 @pytest.mark.parametrize("key", ["sb_publishable_abc", "sb_secret_a.b.c", "plain"])
-async def test_an_opaque_key_is_no_bearer_token(key: str) -> None:
+async def test_opaque_key_is_not_sent_as_a_bearer_token(key: str) -> None:
     assert not is_jwt(key)
     assert await TokenSource(key).current() is None
     assert await TokenSource(key, "user").current() == "user"
 
 
-async def test_a_jwt_key_is_its_own_bearer_token() -> None:
+async def test_jwt_key_is_its_own_bearer_token() -> None:
     key = token(2e9)
     assert await TokenSource(key).current() == key
     assert await TokenSource(key).renewed(key) == key
@@ -36,23 +36,23 @@ async def test_a_jwt_key_is_its_own_bearer_token() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a.b", "a.b.c", "e30.e30.c2ln", "e30.W10.x", token("soon")])
-def test_an_expiry_that_can_not_be_read_is_none(text: str) -> None:
+def test_token_with_an_unreadable_expiry_has_none(text: str) -> None:
     assert expires_at(text) is None
 
 
 @given(st.floats(0, 2e9), st.floats(0, 2e9))
-def test_a_token_is_renewed_before_it_expires_but_not_all_the_time(exp: float, now: float) -> None:
+def test_token_renewal_is_due_before_expiry_but_rate_limited(exp: float, now: float) -> None:
     wait_s = renew_in_s(token(exp), now)
-    assert wait_s >= RENEW_AT_MOST_EVERY_S
-    if exp - now > 2 * RENEW_AT_MOST_EVERY_S:
+    assert wait_s >= MIN_RENEW_INTERVAL_S
+    if exp - now > 2 * MIN_RENEW_INTERVAL_S:
         assert wait_s < exp - now
 
 
-def test_a_token_without_expiry_is_asked_for_now_and_then() -> None:
+def test_token_without_expiry_is_renewed_every_hour_or_sooner() -> None:
     assert 60 <= renew_in_s("opaque", 0) <= 3600
 
 
-async def test_a_fresh_token_is_asked_for_once_while_it_lasts() -> None:
+async def test_token_is_requested_once_while_it_is_valid() -> None:
     asked: list[int] = []
 
     async def renew() -> str:
@@ -66,12 +66,12 @@ async def test_a_fresh_token_is_asked_for_once_while_it_lasts() -> None:
     assert 3000 < (source.renew_due_in_s() or 0) <= 3600
 
 
-async def test_a_plain_function_may_answer_it_as_well() -> None:
+async def test_token_function_may_be_synchronous() -> None:
     assert await TokenSource("sb_publishable_abc", lambda: "fresh").current() == "fresh"
 
 
 @pytest.mark.parametrize("nothing", ["", None])
-async def test_no_token_is_never_sent(nothing: str | None) -> None:
+async def test_token_that_is_empty_is_rejected(nothing: str | None) -> None:
     async def renew() -> Any:
         return nothing
 
@@ -81,7 +81,7 @@ async def test_no_token_is_never_sent(nothing: str | None) -> None:
         TokenSource("sb_publishable_abc", "")
 
 
-async def test_callers_that_found_the_same_token_stale_share_the_next_one() -> None:
+async def test_token_renewal_is_shared_by_concurrent_callers() -> None:
     names = iter("abcdef")
 
     async def renew() -> str:
@@ -98,7 +98,7 @@ async def test_callers_that_found_the_same_token_stale_share_the_next_one() -> N
     ("raised", "kind"),
     [(OSError("offline"), Unavailable), (PermissionError("signed out"), Unauthorized), (NotFound("x", "y"), NotFound)],
 )
-async def test_what_goes_wrong_in_renewing_is_told_in_smelt_s_words(raised: Exception, kind: type[Exception]) -> None:
+async def test_token_renewal_error_is_mapped_to_a_smelt_error(raised: Exception, kind: type[Exception]) -> None:
     async def renew() -> str:
         raise raised
 
@@ -106,7 +106,7 @@ async def test_what_goes_wrong_in_renewing_is_told_in_smelt_s_words(raised: Exce
         await TokenSource("sb_publishable_abc", renew).current()
 
 
-async def test_who_never_answers_with_a_fresh_token_does_not_hold_up_everything() -> None:
+async def test_token_renewal_timeout_raises_unavailable() -> None:
     async def renew() -> str:
         await asyncio.Event().wait()
         return "never"
@@ -115,7 +115,7 @@ async def test_who_never_answers_with_a_fresh_token_does_not_hold_up_everything(
         await TokenSource("sb_publishable_abc", renew, within_s=0.01).current()
 
 
-def test_a_token_tells_for_whom_it_speaks() -> None:
+def test_token_subject_is_the_user_id() -> None:
     def speaking_for(claims: object) -> str:
         return f"e30.{base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip('=')}.c2ln"
 

@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from smelt.backend.worker_calls import Health
+from smelt.backend.worker_rpc import Health
+from smelt.cli.bundled_migrations import migration_files, version_of
 from smelt.cli.checks import project
-from smelt.cli.checks.finding import Finding, Level, found
-from smelt.cli.checks.machine import machine_findings
+from smelt.cli.checks.machine import check_machine
+from smelt.cli.checks.result import CheckResult, Level, run_check
 from smelt.cli.doctor import verdict
 from smelt.cli.output import Exit
-from smelt.cli.shipped import migration_files, version_of
 from smelt.errors import SmeltError, Unauthorized, Unavailable
 from smelt.settings import WorkerSettings
 
@@ -20,7 +20,7 @@ VERSIONS = tuple(version_of(path) for path in migration_files())
 
 
 def health(**changes: object) -> Health:
-    quiet = {"waiting": 0, "oldest_waiting_s": 0, "running": 0, "owed": 0, "oldest_owed_s": 0, "workers": 1}
+    quiet = {"waiting": 0, "oldest_waiting_s": 0, "running": 0, "owed": 0, "oldest_outbox_s": 0, "workers": 1}
     return Health.model_validate({"now": NOW, "migrations": VERSIONS, "max_file_bytes": 1, **quiet, **changes})
 
 
@@ -34,17 +34,17 @@ def health(**changes: object) -> Health:
         ([], False, Exit.DONE),
     ],
 )
-def test_the_worst_finding_decides(levels: list[Level], unreachable: bool, code: Exit) -> None:
-    findings = [Finding("check", level, "seen", unreachable=unreachable) for level in levels]
+def test_doctor_exit_code_follows_the_worst_check(levels: list[Level], unreachable: bool, code: Exit) -> None:
+    findings = [CheckResult("check", level, "seen", unreachable=unreachable) for level in levels]
     assert verdict(findings) is code
 
 
 @pytest.mark.parametrize(("error", "unreachable"), [(Unauthorized("no"), False), (Unavailable("gone"), True)])
-async def test_an_error_is_a_finding(error: SmeltError, unreachable: bool) -> None:
-    async def looking() -> Finding:
+async def test_doctor_reports_an_error_as_a_failed_check(error: SmeltError, unreachable: bool) -> None:
+    async def looking() -> CheckResult:
         raise error
 
-    finding = await found("check", looking(), "what to do")
+    finding = await run_check("check", looking(), "what to do")
     assert (finding.level, finding.unreachable) == ("fail", unreachable)
     assert finding.advice is not None
     assert "what to do" in finding.advice
@@ -53,14 +53,16 @@ async def test_an_error_is_a_finding(error: SmeltError, unreachable: bool) -> No
 @pytest.mark.parametrize(
     ("migrations", "level"), [(VERSIONS, "ok"), ((*VERSIONS, "9999"), "ok"), (VERSIONS[:-1], "fail"), (None, "warn")]
 )
-def test_the_versions_are_compared_with_those_of_this_smelt(migrations: tuple[str, ...] | None, level: Level) -> None:
-    assert project.migrations_finding(health(migrations=migrations)).level == level
+def test_doctor_compares_applied_migrations_with_the_bundled_ones(
+    migrations: tuple[str, ...] | None, level: Level
+) -> None:
+    assert project.check_migrations(health(migrations=migrations)).level == level
 
 
 @pytest.mark.parametrize(("skew_s", "level"), [(0, "ok"), (29, "ok"), (-29, "ok"), (40, "warn"), (-40, "warn")])
-def test_a_clock_that_is_off_is_a_warning(skew_s: float, level: Level) -> None:
+def test_doctor_warns_about_clock_skew(skew_s: float, level: Level) -> None:
     began, ended = NOW - timedelta(seconds=skew_s + 1), NOW - timedelta(seconds=skew_s - 1)
-    assert project.clock_finding(health(), began, ended).level == level
+    assert project.check_clock(health(), began, ended).level == level
 
 
 @pytest.mark.parametrize(
@@ -69,16 +71,16 @@ def test_a_clock_that_is_off_is_a_warning(skew_s: float, level: Level) -> None:
         ({}, "ok"),
         ({"waiting": 3, "oldest_waiting_s": 100}, "ok"),
         ({"waiting": 3, "oldest_waiting_s": 100, "workers": 0}, "warn"),
-        ({"owed": 1, "oldest_owed_s": 61}, "warn"),
+        ({"owed": 1, "oldest_outbox_s": 61}, "warn"),
     ],
 )
-def test_a_queue_without_workers_is_a_warning(changes: dict[str, object], level: Level) -> None:
-    assert project.queue_finding(health(**changes)).level == level
+def test_doctor_warns_about_a_queue_without_workers_or_an_old_outbox(changes: dict[str, object], level: Level) -> None:
+    assert project.check_queue(health(**changes)).level == level
 
 
-async def test_a_machine_without_the_processor_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_doctor_warns_when_the_processor_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """An app's machine needs none; one for workers is told what to install."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    (finding,) = [finding async for finding in machine_findings(WorkerSettings.model_construct())]
+    (finding,) = [finding async for finding in check_machine(WorkerSettings.model_construct())]
     assert (finding.check, finding.level) == ("processor", "warn")
-    assert "smelt[processor]" in (finding.advice or "")
+    assert "[processor]" in (finding.advice or "")

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from smelt.cli import app
-from smelt.cli.shipped import migration_files, version_of
+from smelt.cli.bundled_migrations import migration_files, version_of
 
 OURS = migration_files()
 
@@ -26,7 +26,7 @@ def migrations(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_migrations_are_added_to_those_of_the_project(tmp_path: Path, migrations: Path) -> None:
+def test_init_adds_the_migrations_to_the_project(tmp_path: Path, migrations: Path) -> None:
     code, said = init(tmp_path)
     assert code == 0
     assert "1. supabase db push applies" in said
@@ -34,7 +34,7 @@ def test_the_migrations_are_added_to_those_of_the_project(tmp_path: Path, migrat
     assert all((migrations / path.name).read_bytes() == path.read_bytes() for path in OURS)
 
 
-def test_the_supabase_folder_itself_may_be_named(tmp_path: Path, migrations: Path) -> None:
+def test_init_accepts_the_supabase_folder(tmp_path: Path, migrations: Path) -> None:
     code, said = init(migrations.parent)
     assert code == 0
     assert "1. supabase db push applies" in said
@@ -42,14 +42,14 @@ def test_the_supabase_folder_itself_may_be_named(tmp_path: Path, migrations: Pat
     assert not (migrations.parent / "supabase").exists()
 
 
-def test_a_second_time_adds_nothing(tmp_path: Path, migrations: Path) -> None:
+def test_init_is_idempotent(tmp_path: Path, migrations: Path) -> None:
     init(tmp_path)
     code, said = init(tmp_path)
     assert code == 0
     assert f"0 migrations added in {migrations}, {len(OURS)} were there." in said
 
 
-def test_a_changed_migration_is_left_as_it_is(tmp_path: Path, migrations: Path) -> None:
+def test_init_keeps_a_changed_migration(tmp_path: Path, migrations: Path) -> None:
     changed = migrations / OURS[3].name
     changed.write_text("-- changed by hand")
     code, said = init(tmp_path)
@@ -59,7 +59,7 @@ def test_a_changed_migration_is_left_as_it_is(tmp_path: Path, migrations: Path) 
     assert (migrations / OURS[4].name).exists()
 
 
-def test_a_taken_version_is_refused_before_anything_is_written(tmp_path: Path, migrations: Path) -> None:
+def test_init_rejects_a_taken_version_before_writing(tmp_path: Path, migrations: Path) -> None:
     taken = migrations / f"{version_of(OURS[5])}_mine.sql"
     taken.write_text("select 2;")
     code, _ = init(tmp_path)
@@ -67,17 +67,17 @@ def test_a_taken_version_is_refused_before_anything_is_written(tmp_path: Path, m
     assert not any((migrations / path.name).exists() for path in OURS)
 
 
-def test_newer_migrations_of_the_project_need_a_flag(tmp_path: Path, migrations: Path) -> None:
+def test_init_advises_include_all_for_newer_migrations(tmp_path: Path, migrations: Path) -> None:
     """The CLI refuses to insert a migration before one that it has applied."""
     (migrations / "99990101000000_mine.sql").write_text("select 3;")
     assert "supabase db push --include-all" in init(tmp_path)[1]
 
 
-def test_a_folder_without_a_project_is_told_to_make_one(tmp_path: Path) -> None:
+def test_init_advises_supabase_init_without_a_project(tmp_path: Path) -> None:
     code, said = init(tmp_path)
     assert code == 0
     assert "1. supabase init" in said
 
 
-def test_a_missing_folder_is_a_usage_error(tmp_path: Path) -> None:
+def test_init_of_a_missing_folder_is_a_usage_error(tmp_path: Path) -> None:
     assert init(tmp_path / "missing")[0] == 2

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from smelt.cli.local import chosen_project
-from smelt.errors import Refused
+from smelt.errors import PermanentError
 from smelt.local.migrations import find
 
 
@@ -16,23 +16,23 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_without_a_project_it_is_the_one_of_smelt() -> None:
+def test_local_project_defaults_to_the_one_of_smelt() -> None:
     assert chosen_project(None) == find()
 
 
-def test_without_a_name_it_is_the_project_of_the_folder(here: Path) -> None:
+def test_local_project_is_found_in_the_working_directory(here: Path) -> None:
     (here / "supabase" / "migrations").mkdir(parents=True)
     assert chosen_project(None) == here / "supabase"
 
 
-def test_a_project_may_be_named_by_either_folder(here: Path) -> None:
+def test_local_project_can_be_named_by_either_folder(here: Path) -> None:
     project = here / "app" / "supabase"
     project.mkdir(parents=True)
     (project / "config.toml").touch()
     assert chosen_project(Path("app")) == chosen_project(Path("app") / "supabase") == project
 
 
-def test_a_folder_that_is_no_project_is_refused(here: Path) -> None:
+def test_local_project_rejects_a_folder_without_a_project(here: Path) -> None:
     (here / "supabase").mkdir()
-    with pytest.raises(Refused, match="no Supabase project"):
+    with pytest.raises(PermanentError, match="no Supabase project"):
         chosen_project(here)

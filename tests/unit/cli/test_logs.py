@@ -14,8 +14,8 @@ from uuid import UUID
 import huggingface_hub.utils.logging  # noqa: F401 - So that its loggers are not made by what a test puts in their place.
 import pytest
 
+from smelt.cli.log_dedup import EVERY_S, DuplicateLogFilter
 from smelt.cli.logs import JsonFormatter, write_logs
-from smelt.cli.repeats import EVERY_S, Repeats
 from smelt.contract.work import Claim
 from smelt.processor.logs import SmeltLog
 from smelt.settings import LogSettings
@@ -24,7 +24,7 @@ ID = UUID("00000000-0000-4000-8000-000000000001")
 
 
 @pytest.fixture
-def written() -> Iterator[io.StringIO]:
+def log_stream() -> Iterator[io.StringIO]:
     """What a logger of this test writes as JSON."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
@@ -37,37 +37,37 @@ def written() -> Iterator[io.StringIO]:
     logger.removeHandler(handler)
 
 
-def lines(written: io.StringIO) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in written.getvalue().splitlines()]
+def lines(log_stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log_stream.getvalue().splitlines()]
 
 
-def test_a_line_about_a_smelt_has_its_id_and_attempt_as_fields(written: io.StringIO) -> None:
+def test_log_json_line_has_smelt_id_and_attempt(log_stream: io.StringIO) -> None:
     claim = Claim.model_construct(id=ID, attempt=3)
     SmeltLog(logging.getLogger("smelt.test"), claim).info("claimed, run %s", 1)
-    (line,) = lines(written)
+    (line,) = lines(log_stream)
     assert (line["smelt_id"], line["attempt"]) == (str(ID), 3)
     assert line["message"].endswith("claimed, run 1")
     assert (line["level"], line["logger"]) == ("info", "smelt.test")
     assert line["time"].endswith("+00:00")
 
 
-def test_a_message_of_several_lines_is_one_object(written: io.StringIO) -> None:
+def test_log_json_message_of_several_lines_is_one_object(log_stream: io.StringIO) -> None:
     logging.getLogger("smelt.test").info('first\nsecond "quoted"')
-    (line,) = lines(written)
+    (line,) = lines(log_stream)
     assert line["message"] == 'first\nsecond "quoted"'
     assert not {"smelt_id", "attempt", "exception"} & line.keys()
 
 
-def test_an_exception_is_a_field(written: io.StringIO) -> None:
+def test_log_json_exception_is_a_field(log_stream: io.StringIO) -> None:
     try:
         int("why")
     except ValueError:
         logging.getLogger("smelt.test").exception("failed")
-    (line,) = lines(written)
+    (line,) = lines(log_stream)
     assert line["exception"].endswith("'why'")
 
 
-def test_debugging_smelt_leaves_the_libraries_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_level_debug_keeps_libraries_at_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     """Below their warnings, they would log keys and signed links."""
     root, ours = logging.RootLogger(logging.WARNING), logging.Logger("smelt")
     monkeypatch.setattr(logging, "root", root)
@@ -78,13 +78,13 @@ def test_debugging_smelt_leaves_the_libraries_quiet(monkeypatch: pytest.MonkeyPa
     assert (root.level, ours.level) == (logging.WARNING, logging.DEBUG)
     (handler,) = root.handlers
     assert isinstance(handler.formatter, JsonFormatter)
-    assert [type(held) for held in handler.filters] == [Repeats]
+    assert [type(held) for held in handler.filters] == [DuplicateLogFilter]
 
 
-def test_the_same_warning_is_written_once_in_a_while_with_how_often_it_was_meant(written: io.StringIO) -> None:
+def test_log_dedup_writes_a_repeated_warning_once_per_interval(log_stream: io.StringIO) -> None:
     clock, logger = [0.0], logging.getLogger("smelt.test")
     [handler] = [handler for handler in logger.handlers if isinstance(handler.formatter, JsonFormatter)]
-    handler.addFilter(Repeats(lambda: clock[0]))
+    handler.addFilter(DuplicateLogFilter(lambda: clock[0]))
     for second in range(2 * int(EVERY_S) + 1):
         clock[0] = float(second)
         logger.warning("claiming smelts: %s", "100 % gone")
@@ -93,7 +93,7 @@ def test_the_same_warning_is_written_once_in_a_while_with_how_often_it_was_meant
             logger.info("every time")
     clock[0] = 100 * EVERY_S
     logger.warning("claiming smelts: %s", "100 % gone")
-    said = [line["message"] for line in lines(written)]
+    said = [line["message"] for line in lines(log_stream)]
     assert [message for message in said if "claiming" in message] == [
         "claiming smelts: 100 % gone",
         "claiming smelts: 100 % gone (29 times more before)",
@@ -103,7 +103,19 @@ def test_the_same_warning_is_written_once_in_a_while_with_how_often_it_was_meant
     assert said.count("every time") == sum("something else" in message for message in said) == 4
 
 
-def test_nobody_writes_past_the_log() -> None:
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_log_escapes_control_characters(log_format: str) -> None:
+    program = (
+        "import logging; from smelt.cli.logs import write_logs; from smelt.settings import LogSettings;"
+        f"write_logs(LogSettings(log_format='{log_format}'));"
+        r"logging.getLogger('smelt.x').warning('%s', 'a\x1b]52;c;ZQ==\x07\x9b2J\rb')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert r"a\u001b]52;c;ZQ==\u0007\u009b2J" in done.stderr
+    assert [char for char in done.stderr if not char.isprintable() and char != "\n"] == []
+
+
+def test_log_json_covers_the_loggers_of_libraries() -> None:
     """The model hub has a handler of its own when it is first used."""
     program = (
         "from smelt.cli.logs import write_logs; from smelt.settings import LogSettings;"
@@ -114,7 +126,7 @@ def test_nobody_writes_past_the_log() -> None:
     assert [json.loads(line)["message"] for line in done.stderr.splitlines()] == ["trying again"]
 
 
-def test_what_ends_a_worker_is_an_object_of_its_log(tmp_path: Path) -> None:
+def test_log_json_contains_the_fatal_error_of_a_worker(tmp_path: Path) -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("SUPABASE_", "SMELT_"))}
     done = subprocess.run(
         [sys.executable, "-m", "smelt", "worker"],

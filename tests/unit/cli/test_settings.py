@@ -14,7 +14,7 @@ from smelt.processor.options import WorkerOptions
 from smelt.settings import CaptionSettings, Environment, LogSettings, ProjectSettings, WorkerSettings
 
 EXAMPLE = (Path(__file__).parents[3] / ".env.example").read_text(encoding="utf-8")
-SAID = dict(re.findall(r"^#?(SMELT_\w+)=(.*)$", EXAMPLE, re.MULTILINE))
+EXAMPLE_VALUES = dict(re.findall(r"^#?(SMELT_\w+)=(.*)$", EXAMPLE, re.MULTILINE))
 OURS = {
     f"SMELT_{name}".upper(): field
     for settings in (ProjectSettings, CaptionSettings, WorkerSettings, LogSettings)
@@ -24,31 +24,31 @@ OURS = {
 
 
 @pytest.fixture(autouse=True)
-def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No `.env`, and none of smelt's variables but those that a test sets."""
     monkeypatch.chdir(tmp_path)
     for name in OURS:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_the_example_has_every_setting_with_its_default() -> None:
-    assert SAID.keys() == OURS.keys()
+def test_settings_example_lists_every_setting_with_its_default() -> None:
+    assert EXAMPLE_VALUES.keys() == OURS.keys()
     for name, field in OURS.items():
         optional = NoneType in get_args(field.annotation)
-        assert SAID[name] == ("" if optional else str(field.default).lower().removesuffix(".0")), name
+        assert EXAMPLE_VALUES[name] == ("" if optional else str(field.default).lower().removesuffix(".0")), name
 
 
-def test_every_option_of_a_worker_can_be_set() -> None:
+def test_settings_cover_every_worker_option() -> None:
     options = {field.name for field in dataclasses.fields(WorkerOptions)}
     assert options - {"worker_id"} == set(WorkerSettings.model_fields)
 
 
-def test_the_defaults_of_the_settings_are_those_of_the_options() -> None:
+def test_settings_defaults_equal_those_of_the_worker_options() -> None:
     read = worker_options(WorkerSettings.read())
     assert read == WorkerOptions(worker_id=read.worker_id)
 
 
-def test_a_setting_reaches_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_reach_the_worker_options(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("BEAM_SIZE", "1"), ("WORD_TIMES", "true"), ("METRICS_PORT", "0"), ("LLM_API_KEY", "secret")):
         monkeypatch.setenv(f"SMELT_{name}", value)
     options = worker_options(WorkerSettings.read())
@@ -67,7 +67,7 @@ def test_a_setting_reaches_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
         (LogSettings, "SMELT_LOG_LEVEL", "loud"),
     ],
 )
-def test_a_wrong_setting_is_named(
+def test_settings_error_names_the_invalid_variable(
     settings: type[Environment], name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -82,19 +82,19 @@ def test_a_wrong_setting_is_named(
         *("http://[ref]", "http://127.0.0.1:543210"),
     ],
 )
-def test_a_url_that_is_no_project_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_error_names_an_invalid_supabase_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPABASE_URL", url)
     with pytest.raises(SettingsError, match="SUPABASE_URL"):
         ProjectSettings.read().require_url()
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:54321", "https://ref.supabase.co/", "https://example.com/supabase"])
-def test_a_url_loses_no_more_than_its_last_slash(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_strip_only_the_trailing_slash_of_the_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPABASE_URL", url)
     assert ProjectSettings.read().require_url() == url.rstrip("/")
 
 
-def test_a_file_of_settings_that_is_no_text_is_named() -> None:
+def test_settings_error_names_an_unreadable_env_file() -> None:
     Path(".env").write_text("SUPABASE_URL=http://127.0.0.1:54321", encoding="utf-16")
     with pytest.raises(SettingsError, match=r"\.env"):
         ProjectSettings.read()

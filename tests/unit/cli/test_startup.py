@@ -16,7 +16,7 @@ def smelt(*arguments: str, before: str = "", after: str = "") -> subprocess.Comp
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
 
 
-def test_help_loads_nothing_heavy() -> None:
+def test_cli_help_loads_no_heavy_module() -> None:
     done = smelt("--help", after=f"print(*sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)")
     assert done.returncode == 0, done.stderr
     assert done.stderr.split() == []
@@ -24,20 +24,25 @@ def test_help_loads_nothing_heavy() -> None:
         assert command in done.stdout
 
 
-def test_the_version_is_told_without_a_command() -> None:
+def test_cli_version_needs_no_command() -> None:
     done = smelt("--version")
-    assert (done.returncode, done.stdout.strip()) == (0, version("smelt"))
+    assert (done.returncode, done.stdout.strip()) == (0, version("supabase-smelt"))
 
 
-def test_a_missing_extra_is_told_in_a_sentence() -> None:
+def test_cli_names_a_missing_extra() -> None:
     done = smelt("worker", "--once", before="sys.modules['av'] = None")
     assert done.returncode == 2
     assert "av is not installed" in done.stderr
-    assert "smelt[processor" in done.stderr
+    assert "[processor,local]" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_gateway_is_said_to_be_missing() -> None:
+def test_warnings_of_libraries_escape_control_characters() -> None:
+    done = smelt("serve", after=r"import logging; logging.getLogger('asyncio').warning('a\x1b[2Jb')")
+    assert done.stderr.endswith("\na\\u001b[2Jb\n")
+
+
+def test_cli_serve_without_the_gateway_prints_one_line() -> None:
     done = smelt("serve", "--port", "8000")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1

@@ -39,7 +39,7 @@ SEGMENTS = (
     segment(0.0, 2.5, " good morning anna."),
     segment(2.4, 3661.0049, " the report is late.", index=1),
 )
-SPOKEN = segment(
+SEGMENT_WITH_WORDS = segment(
     10,
     20,
     "one two six ten",
@@ -47,7 +47,7 @@ SPOKEN = segment(
 )
 
 
-def test_text_has_one_segment_a_line() -> None:
+def test_txt_has_one_segment_per_line() -> None:
     assert to_txt(SEGMENTS) == "good morning anna.\nthe report is late.\n"
 
 
@@ -62,7 +62,7 @@ def test_vtt_starts_with_its_header() -> None:
     assert to_vtt(SEGMENTS[:1]) == "WEBVTT\n\n00:00:00.000 --> 00:00:02.500\ngood morning anna.\n"
 
 
-def test_json_has_what_is_known_of_the_file_its_text_and_the_times() -> None:
+def test_json_transcript_has_file_text_and_times() -> None:
     parsed = json.loads(transcript(TranscriptFormat.JSON, SEGMENTS, FILE))
     assert parsed["text"] == "good morning anna. the report is late."
     assert parsed["segments"][0] == {"index": 0, "start": 0.0, "end": 2.5, "text": " good morning anna."}
@@ -70,19 +70,19 @@ def test_json_has_what_is_known_of_the_file_its_text_and_the_times() -> None:
     assert (parsed["filename"], parsed["language"]) == ("a.mp3", "de")
 
 
-def test_json_has_the_words_that_are_known() -> None:
-    plain, spoken = json.loads(transcript(TranscriptFormat.JSON, (SEGMENTS[0], SPOKEN), FILE))["segments"]
+def test_json_transcript_includes_the_words_of_a_segment() -> None:
+    plain, spoken = json.loads(transcript(TranscriptFormat.JSON, (SEGMENTS[0], SEGMENT_WITH_WORDS), FILE))["segments"]
     assert "words" not in plain
     assert spoken["words"][1] == {"word": " two", "start": 11.5, "end": 12, "probability": 0.9}
 
 
 @pytest.mark.parametrize("form", [TranscriptFormat.SRT, TranscriptFormat.VTT])
-def test_captions_are_laid_out_as_asked(form: TranscriptFormat) -> None:
-    assert "one two\nsix ten" in transcript(form, [SPOKEN], FILE, SHORT)
-    assert "one two six ten" in transcript(form, [SPOKEN], FILE)
+def test_captions_follow_the_layout(form: TranscriptFormat) -> None:
+    assert "one two\nsix ten" in transcript(form, [SEGMENT_WITH_WORDS], FILE, SHORT)
+    assert "one two six ten" in transcript(form, [SEGMENT_WITH_WORDS], FILE)
 
 
-def test_a_long_segment_is_shown_in_several_cues_for_their_share_of_its_time() -> None:
+def test_captions_split_a_long_segment_into_cues_by_its_time() -> None:
     assert to_vtt([segment(10, 16, "one two six ten " * 3)], SHORT) == (
         "WEBVTT\n"
         "\n00:00:10.000 --> 00:00:12.000\none two\nsix ten\n"
@@ -91,15 +91,15 @@ def test_a_long_segment_is_shown_in_several_cues_for_their_share_of_its_time() -
     )
 
 
-def test_cues_begin_and_end_with_their_words() -> None:
-    assert to_vtt([SPOKEN], CaptionLayout(line_chars=8, lines=1)) == (
+def test_caption_cues_start_and_end_with_their_words() -> None:
+    assert to_vtt([SEGMENT_WITH_WORDS], CaptionLayout(line_chars=8, lines=1)) == (
         "WEBVTT\n"
         "\n00:00:10.000 --> 00:00:12.000\none two\n"
         "\n00:00:15.000 --> 00:00:19.000\nsix ten\n"
     )  # fmt: skip
 
 
-def test_words_of_a_language_without_spaces_give_their_times_to_their_letters() -> None:
+def test_captions_of_a_language_without_spaces_use_word_times() -> None:
     spoken = segment(0, 9, "今日は良い天気です", (word("今日は", 0, 1), word("良い", 4, 6), word("天気です", 6, 8)))
     assert to_vtt([spoken], CaptionLayout(line_chars=4, lines=1)) == (
         "WEBVTT\n"
@@ -109,16 +109,16 @@ def test_words_of_a_language_without_spaces_give_their_times_to_their_letters() 
     )
 
 
-def test_what_looks_like_a_tag_is_shown_as_it_is_written() -> None:
+def test_captions_escape_tags() -> None:
     assert "1 &lt;b&gt; 2 &amp;lt; 3" in to_vtt([segment(0, 1, "1 <b> 2 &lt; 3")])
 
 
-def test_words_that_are_not_those_of_the_text_give_no_times() -> None:
-    other = SPOKEN.model_copy(update={"text": "one two six nine"})
+def test_captions_ignore_words_that_differ_from_the_text() -> None:
+    other = SEGMENT_WITH_WORDS.model_copy(update={"text": "one two six nine"})
     assert to_vtt([other]) == to_vtt([other.model_copy(update={"words": None})])
 
 
-def test_what_begins_no_later_than_the_one_before_it_waits_for_its_end() -> None:
+def test_captions_delay_a_segment_that_starts_out_of_order() -> None:
     assert clocks(to_vtt([segment(10, 12, "one"), segment(9, 15, "two", index=1)])) == [
         ("00:00:10.000", "00:00:12.000"),
         ("00:00:12.000", "00:00:15.000"),
@@ -130,7 +130,7 @@ texts = st.text(st.one_of(st.characters(), st.sampled_from(" <>-&\n")), max_size
 
 
 @st.composite
-def heard(draw: st.DrawFn) -> list[FileSegment]:
+def transcribed_segments(draw: st.DrawFn) -> list[FileSegment]:
     """Segments as a model may hear them: their words anywhere, and perhaps not those of the text."""
     segments = []
     for index, start in enumerate(sorted(draw(st.lists(times, max_size=5)))):
@@ -142,8 +142,8 @@ def heard(draw: st.DrawFn) -> list[FileSegment]:
 
 
 @example([], 42, 2)
-@given(heard(), st.integers(8, 50), st.integers(1, 3))
-def test_captions_have_all_of_the_text_in_their_layout_and_never_overlap(
+@given(transcribed_segments(), st.integers(8, 50), st.integers(1, 3))
+def test_captions_contain_all_text_in_the_layout_without_overlap(
     segments: list[FileSegment], line_chars: int, lines: int
 ) -> None:
     captions = to_vtt(segments, CaptionLayout(line_chars=line_chars, lines=lines))
@@ -158,8 +158,8 @@ def test_captions_have_all_of_the_text_in_their_layout_and_never_overlap(
     assert shown_at == sorted(shown_at)
 
 
-@given(heard(), st.integers(8, 50))
-def test_every_cue_is_within_its_segment(segments: list[FileSegment], line_chars: int) -> None:
+@given(transcribed_segments(), st.integers(8, 50))
+def test_caption_cues_do_not_exceed_their_segment(segments: list[FileSegment], line_chars: int) -> None:
     for one in segments:
         [(earliest, latest)] = clocks(to_srt([segment(one.start, one.end, "x")]))
         cues = clocks(to_srt([one], CaptionLayout(line_chars=line_chars, lines=1)))

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from smelt.processor.media.probe import Limits
+from smelt.processor.media.probe import MediaLimits
 
 ROOT = Path(__file__).parents[3]
 RECORDINGS = ROOT / "tests" / "recordings"
 STANDUP = ROOT / "smelt" / "cli" / "recordings" / "standup.ogg"
-LIMITS = Limits(max_file_bytes=500 * 1024 * 1024, max_duration_s=6 * 3600.0)
+LIMITS = MediaLimits(max_file_bytes=500 * 1024 * 1024, max_duration_s=6 * 3600.0)

@@ -73,12 +73,12 @@ class FakeRpc:
     """Answers calls from a function, and remembers them."""
 
     def __init__(self, answer: Any) -> None:
-        self._answer = answer
+        self._responder = answer
         self.calls: list[tuple[str, dict[str, Any]]] = []
 
     async def call(self, function: str, /, **arguments: Any) -> Any:
         self.calls.append((function, arguments))
-        return self._answer(function, arguments)
+        return self._responder(function, arguments)
 
     def named(self, function: str) -> list[dict[str, Any]]:
         """The arguments of all calls of one function."""
@@ -102,7 +102,7 @@ class FakeRealtime:
         self.listeners.append(on_message)
         return FakeChannel(topic)
 
-    def say(self, event: str) -> None:
+    def deliver(self, event: str) -> None:
         for listener in self.listeners:
             listener(event, {})
 

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from fakes import FakeRpc, claim
 
-from smelt.backend.worker_calls import WorkerCalls
+from smelt.backend.worker_rpc import WorkerRpc
 from smelt.processor import leases
 from smelt.processor.leases import Leases
 
 DEADLINE_S = 30
 
 
-class BuriedConnection(FakeRpc):
+class HalfOpenConnection(FakeRpc):
     """Nobody answers the first call."""
 
     async def call(self, function: str, /, **arguments: Any) -> object:
@@ -23,14 +23,14 @@ class BuriedConnection(FakeRpc):
         return answer
 
 
-async def test_a_renewal_that_nobody_answers_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "_LEAST_ANSWER_S", 0.05)
+async def test_lease_renewal_without_a_reply_does_not_block_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "_MIN_RENEWAL_TIMEOUT_S", 0.05)
     held = claim()
     verdict = {"smelt_id": str(held.id), "attempt": held.attempt, "verdict": "cancelled"}
     heard = asyncio.Event()
-    renewing = Leases(WorkerCalls(BuriedConnection(lambda *_: {"leases": [verdict]})), "w", 1)  # type: ignore[arg-type]
+    renewing = Leases(WorkerRpc(HalfOpenConnection(lambda *_: {"leases": [verdict]})), "w", 1)  # type: ignore[arg-type]
     renewing.hold(held, lambda _verdict: heard.set())
-    task = asyncio.create_task(renewing.keep_renewing())
+    task = asyncio.create_task(renewing.run_renewals())
     async with asyncio.timeout(DEADLINE_S):
         await heard.wait()
     task.cancel()

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from smelt.backend.worker_calls import Health
+from smelt.backend.worker_rpc import Health
 from smelt.contract.work import Settled
 from smelt.processor.metrics import Metrics
-from smelt.processor.pace import Pace
+from smelt.processor.speed import SpeedEstimate
 
 HEALTH = Health(
     now=datetime(2026, 1, 2, tzinfo=UTC),
@@ -18,7 +18,7 @@ HEALTH = Health(
     oldest_waiting_s=90,
     running=2,
     owed=1,
-    oldest_owed_s=7,
+    oldest_outbox_s=7,
     workers=4,
 )
 
@@ -36,14 +36,14 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
         (Settled(verdict="released"), "released"),
     ],
 )
-def test_an_ending_is_counted_by_its_kind(settled: Settled, ending: str) -> None:
+def test_metrics_count_settlements_by_outcome(settled: Settled, ending: str) -> None:
     metrics = Metrics()
     metrics.settled(settled)
     assert value(metrics, "smelt_endings_total", ending=ending) == 1
     assert value(metrics, "smelt_leases_lost_total") == 0
 
 
-def test_a_lost_lease_is_no_ending() -> None:
+def test_metrics_count_lost_leases_separately() -> None:
     metrics = Metrics()
     metrics.settled(Settled(verdict="lost"))
     metrics.stopped("lost")
@@ -54,7 +54,7 @@ def test_a_lost_lease_is_no_ending() -> None:
     assert value(metrics, "smelt_endings_total", ending="released") == 1
 
 
-def test_a_database_that_does_not_answer_leaves_no_old_numbers() -> None:
+def test_metrics_are_nan_without_a_database() -> None:
     metrics = Metrics()
     metrics.observe(HEALTH)
     assert value(metrics, "smelt_queue_depth") == 3
@@ -64,8 +64,8 @@ def test_a_database_that_does_not_answer_leaves_no_old_numbers() -> None:
     assert math.isnan(value(metrics, "smelt_queue_depth") or 0)
 
 
-def test_the_speed_is_shown_once_it_is_known() -> None:
-    metrics, pace = Metrics(), Pace()
+def test_metrics_show_the_realtime_factor_once_measured() -> None:
+    metrics, pace = Metrics(), SpeedEstimate()
     metrics.follow(pace)
     assert math.isnan(value(metrics, "smelt_realtime_factor") or 0)
     pace.prepared(10, 5, 1)
@@ -73,7 +73,7 @@ def test_the_speed_is_shown_once_it_is_known() -> None:
     assert value(metrics, "smelt_realtime_factor") == pytest.approx(0.5)
 
 
-def test_two_workers_of_one_process_count_apart() -> None:
+def test_metrics_of_two_workers_are_separate() -> None:
     one, other = Metrics(), Metrics()
     one.claimed(2)
     one.unheard("completed")

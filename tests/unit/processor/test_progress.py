@@ -7,41 +7,41 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smelt.contract.vocabulary import PERCENT_RANGES, STAGE_MESSAGES, STAGES, Status
-from smelt.processor.pace import Pace, Rate
 from smelt.processor.polling import poll_wait_s
 from smelt.processor.progress import RESUMING, Place, message, overall_share, percentage
+from smelt.processor.speed import SpeedEstimate, SpeedRate
 from smelt.processor.throttle import GATHER_S, wait_before_report_s
 
 shares = st.floats(-1, 2)
 
 
 @given(st.sampled_from(STAGES), shares)
-def test_a_percentage_stays_in_the_range_of_its_stage(stage: Status, share: float) -> None:
+def test_percentage_is_in_the_range_of_its_stage(stage: Status, share: float) -> None:
     low, high = PERCENT_RANGES[stage]
     assert low <= percentage(stage, share) <= high
 
 
 @given(st.sampled_from(STAGES), shares, shares)
-def test_a_percentage_grows_with_its_share(stage: Status, one: float, other: float) -> None:
+def test_percentage_grows_with_the_share(stage: Status, one: float, other: float) -> None:
     assert percentage(stage, min(one, other)) <= percentage(stage, max(one, other))
 
 
-def test_stages_follow_one_another_without_a_gap() -> None:
+def test_percentage_is_continuous_between_stages() -> None:
     for before, after in pairwise(stage for stage in STAGES if stage != "pending"):
         assert percentage(before, 1.0) == percentage(after, 0.0)
 
 
 @given(st.lists(st.builds(Place, share=shares, weight=st.floats(0, 1e9)), max_size=5))
-def test_an_overall_share_is_a_share(places: list[Place]) -> None:
+def test_overall_share_is_between_0_and_1(places: list[Place]) -> None:
     assert 0.0 <= overall_share(places) <= 1.0
 
 
-def test_files_count_by_their_weight() -> None:
+def test_overall_share_is_weighted_by_file() -> None:
     assert overall_share([Place(1.0, 30.0), Place(0.0, 10.0)]) == 0.75
     assert overall_share([]) == 0.0
 
 
-def test_a_run_that_catches_up_says_so() -> None:
+def test_message_is_resuming_below_the_saved_percentage() -> None:
     assert message("transcribing", 30.0, 50.0) == RESUMING
     assert message("transcribing", 50.0, 50.0) == STAGE_MESSAGES["transcribing"]
 
@@ -50,7 +50,7 @@ def test_a_run_that_catches_up_says_so() -> None:
     ("now_s", "last_report_s", "urgent", "wait_s"),
     [(10.0, None, False, 0.0), (10.0, 9.9, True, 0.0), (10.0, 9.75, False, 0.75), (10.0, 3.0, False, GATHER_S)],
 )
-def test_only_what_is_urgent_comes_within_a_second(
+def test_throttle_delays_reports_unless_urgent(
     now_s: float, last_report_s: float | None, urgent: bool, wait_s: float
 ) -> None:
     assert wait_before_report_s(now_s=now_s, last_report_s=last_report_s, urgent=urgent) == pytest.approx(wait_s)
@@ -70,15 +70,15 @@ def test_only_what_is_urgent_comes_within_a_second(
         (False, None, 3600.0, 5.0),
     ],
 )
-def test_an_idle_worker_looks_the_more_often_the_less_it_hears(
+def test_polling_interval_of_an_idle_worker_follows_freshness(
     joined: bool, since_wake_s: float | None, next_due_in_s: float | None, wait_s: float
 ) -> None:
     found = poll_wait_s(joined=joined, since_wake_s=since_wake_s, next_due_in_s=next_due_in_s, spread=0.5)
     assert found == pytest.approx(wait_s)
 
 
-def test_an_estimate_needs_measured_speeds() -> None:
-    pace = Pace()
+def test_speed_estimate_needs_measurements() -> None:
+    pace = SpeedEstimate()
     assert pace.hearing_s(audio_s=60) is None
     pace.heard(10, 5)
     assert pace.hearing_s(audio_s=60) is None
@@ -89,8 +89,8 @@ def test_an_estimate_needs_measured_speeds() -> None:
     assert pace.hearing_s(audio_s=60, speech_s=60) == pytest.approx(6 + 0.8 * 30 + 30)
 
 
-def test_a_changed_speed_is_learned() -> None:
-    pace = Pace()
+def test_speed_estimate_adapts_to_changes() -> None:
+    pace = SpeedEstimate()
     for _ in range(100):
         pace.heard(10, 1)
     for _ in range(100):
@@ -102,8 +102,8 @@ def test_a_changed_speed_is_learned() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 1000), st.floats(0, 1000)), max_size=30))
-def test_a_speed_is_never_negative(measurements: list[tuple[float, float]]) -> None:
-    rate = Rate()
+def test_speed_estimate_is_never_negative(measurements: list[tuple[float, float]]) -> None:
+    rate = SpeedRate()
     for base_s, found_s in measurements:
         rate.measured(base_s, found_s)
     assert rate.factor is None or rate.factor >= 0

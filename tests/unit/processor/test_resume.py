@@ -13,7 +13,7 @@ from smelt.processor.media.recording import SAMPLE_RATE, Recording
 from smelt.processor.speech.checkpoint import START, Checkpoint, read_checkpoint
 from smelt.processor.speech.transcriber import Passage, SpeechOptions, Transcriber
 
-WAYS = {
+MODES = {
     "sequential": SpeechOptions(max_span_s=15),
     "one span": SpeechOptions(),
     "without voice detection": SpeechOptions(vad=False, max_span_s=15),
@@ -31,11 +31,11 @@ def saved_after(passages: list[Passage]) -> tuple[list[SavedSegment], Checkpoint
     return list(segments.values()), passages[-1].checkpoint if passages else START
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_resumed_run_gives_the_text_of_an_undisturbed_one(
+@pytest.mark.parametrize("way", MODES)
+def test_resume_from_any_checkpoint_gives_the_undisturbed_text(
     way: str, demo_model: WhisperModel, opening: Recording
 ) -> None:
-    transcriber = Transcriber(demo_model, WAYS[way])
+    transcriber = Transcriber(demo_model, MODES[way])
     undisturbed = list(transcriber.listen(opening, "en"))
     whole = [segment for passage in undisturbed for segment in passage.segments]
     assert [segment.index for segment in whole] == list(range(len(whole)))
@@ -53,10 +53,10 @@ def test_a_resumed_run_gives_the_text_of_an_undisturbed_one(
 
 
 @pytest.mark.parametrize(("before", "after"), [("batched", "sequential"), ("sequential", "word times")])
-def test_a_worker_with_other_settings_goes_on_at_the_span(
+def test_resume_with_other_settings_restarts_at_the_span(
     before: str, after: str, demo_model: WhisperModel, opening: Recording
 ) -> None:
-    first, second = (Transcriber(demo_model, replace(WAYS[way], max_span_s=15)) for way in (before, after))
+    first, second = (Transcriber(demo_model, replace(MODES[way], max_span_s=15)) for way in (before, after))
     saved, checkpoint = saved_after(list(first.listen(opening, "en"))[:-4])
     assert checkpoint.span_start > 0
     taken_up = second.resumable(checkpoint)
@@ -68,7 +68,7 @@ def test_a_worker_with_other_settings_goes_on_at_the_span(
     assert kept + [segment.text for segment in resumed] == whole
 
 
-def test_batches_shrink_to_nothing(demo_model: WhisperModel) -> None:
+def test_batch_size_shrinks_to_sequential(demo_model: WhisperModel) -> None:
     options: SpeechOptions | None = SpeechOptions(batch_size=5)
     sizes = []
     while (options := options.smaller) is not None:
@@ -78,7 +78,7 @@ def test_batches_shrink_to_nothing(demo_model: WhisperModel) -> None:
     assert Transcriber(demo_model, last).resumable(START).way.startswith("sequential")
 
 
-def test_a_run_killed_again_and_again_arrives(demo_model: WhisperModel, opening: Recording) -> None:
+def test_resume_after_repeated_kills_reaches_the_end(demo_model: WhisperModel, opening: Recording) -> None:
     transcriber = Transcriber(demo_model, SpeechOptions(max_span_s=15))
     whole, end = saved_after(list(transcriber.listen(opening, "en")))
     segments: list[SavedSegment] = []
@@ -97,13 +97,13 @@ def test_a_run_killed_again_and_again_arrives(demo_model: WhisperModel, opening:
     assert segments == whole
 
 
-def test_positions_grow_to_the_end_of_the_recording(demo_model: WhisperModel, opening: Recording) -> None:
+def test_position_grows_to_the_end_of_the_recording(demo_model: WhisperModel, opening: Recording) -> None:
     positions = [p.position_s for p in Transcriber(demo_model, SpeechOptions(max_span_s=15)).listen(opening, "en")]
     assert positions == list(accumulate(positions, max))
     assert positions[-1] == pytest.approx(opening.duration_s)
 
 
-def test_silence_is_passed_over_and_counted(demo_model: WhisperModel, tmp_path: Path) -> None:
+def test_silence_is_skipped_and_counted(demo_model: WhisperModel, tmp_path: Path) -> None:
     (tmp_path / "silence.pcm").write_bytes(np.zeros(SAMPLE_RATE * 70, dtype=np.int16).tobytes())
     silence = Recording(tmp_path / "silence.pcm", SAMPLE_RATE * 70)
     passages = list(Transcriber(demo_model, SpeechOptions(max_span_s=15)).listen(silence, "en"))
@@ -113,5 +113,5 @@ def test_silence_is_passed_over_and_counted(demo_model: WhisperModel, tmp_path: 
 
 
 @pytest.mark.parametrize("saved", [None, {}, {"version": 2, "span_start": 5}, {"version": 1, "span_start": 5, "x": 1}])
-def test_an_unknown_checkpoint_starts_over(saved: dict[str, int] | None) -> None:
+def test_checkpoint_of_an_unknown_version_starts_over(saved: dict[str, int] | None) -> None:
     assert read_checkpoint(saved) == START

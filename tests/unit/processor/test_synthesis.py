@@ -15,25 +15,26 @@ from smelt.contract.events import Segment
 from smelt.contract.vocabulary import DEFAULT_PROMPTS
 from smelt.contract.work import UserPrompt
 from smelt.processor.synthesis.action_items import ActionItem, action_items
-from smelt.processor.synthesis.extractive import NOTHING_SAID, render
+from smelt.processor.synthesis.extractive import NO_SPEECH, render
 from smelt.processor.synthesis.markdown import as_sentence, capitalised, clock, inline
 from smelt.processor.synthesis.people import names_in
+from smelt.processor.synthesis.prompts import PROMPTS
 from smelt.processor.synthesis.questions import is_question
 from smelt.processor.synthesis.ranking import Ranking
+from smelt.processor.synthesis.request import SynthesisInput, SynthesisRequest
 from smelt.processor.synthesis.sentences import Sentence, sentences_of_segments, sentences_of_text, split_sentences
-from smelt.processor.synthesis.source import Order, Source
 
-SAID = STANDUP.with_suffix(".txt").read_text().lower()
-STANDUP_SOURCE = Source(filename="standup.ogg", language="en", sentences=sentences_of_text(SAID))
+SPOKEN_TEXT = STANDUP.with_suffix(".txt").read_text().lower()
+STANDUP_SOURCE = SynthesisInput(filename="standup.ogg", language="en", sentences=sentences_of_text(SPOKEN_TEXT))
 
 
 def made(text: str, *prompts: str) -> str:
-    source = Source(filename="x", language="en", sentences=sentences_of_text(text))
-    return render(source, Order(prompts=prompts, user_prompt=None))
+    source = SynthesisInput(filename="x", language="en", sentences=sentences_of_text(text))
+    return render(source, SynthesisRequest(prompts=prompts, user_prompt=None))
 
 
-def test_action_items_of_the_meeting_are_found() -> None:
-    content = render(STANDUP_SOURCE, Order(prompts=("action_items",), user_prompt=None))
+def test_action_items_of_the_standup_are_found() -> None:
+    content = render(STANDUP_SOURCE, SynthesisRequest(prompts=("action_items",), user_prompt=None))
     named, mentioned = content.split("Also mentioned:")
     assert named.splitlines()[:3] == [
         "- [ ] Carla: finish the proposal by Thursday",
@@ -64,33 +65,33 @@ def test_action_items_of_the_meeting_are_found() -> None:
         ("The budget is five hundred dollars.", None),
     ],
 )
-def test_a_sentence_gives_its_item(sentence: str, item: ActionItem | None) -> None:
+def test_action_item_is_extracted_from_a_sentence(sentence: str, item: ActionItem | None) -> None:
     assert action_items([sentence]) == (() if item is None else (item,))
 
 
-def test_the_same_item_counts_once() -> None:
+def test_action_item_that_is_repeated_counts_once() -> None:
     assert len(action_items(["Anna will call Ben.", "anna will call Ben."])) == 1
 
 
-def test_a_summary_says_nothing_that_was_not_said() -> None:
-    summary = made(SAID, "summarize")
-    said = {sentence.text.rstrip(".") for sentence in sentences_of_text(SAID)}
+def test_summary_contains_only_spoken_sentences() -> None:
+    summary = made(SPOKEN_TEXT, "summarize")
+    said = {sentence.text.rstrip(".") for sentence in sentences_of_text(SPOKEN_TEXT)}
     chosen = [sentence.rstrip(".").lower() for sentence in split_sentences(summary)]
     assert 3 <= len(chosen) <= 8
     assert set(chosen) <= {text.rstrip("?") for text in said} | said
 
 
 @pytest.mark.parametrize("prompt", DEFAULT_PROMPTS)
-def test_every_prompt_gives_the_same_useful_output_each_time(prompt: str) -> None:
-    order = Order(prompts=(prompt,), user_prompt=None)
+def test_synthesize_is_deterministic_for_every_prompt(prompt: str) -> None:
+    order = SynthesisRequest(prompts=(prompt,), user_prompt=None)
     first = render(STANDUP_SOURCE, order)
     assert len(first) > 40
     assert not first.startswith("#") or prompt == "detailed_notes"
     assert first == render(STANDUP_SOURCE, order)
 
 
-def test_several_prompts_come_under_headings_in_one_content() -> None:
-    content = made(SAID, *DEFAULT_PROMPTS)
+def test_synthesize_puts_several_prompts_under_headings() -> None:
+    content = made(SPOKEN_TEXT, *DEFAULT_PROMPTS)
     assert re.findall(r"^## (.+)$", content, re.MULTILINE) == [
         "Summary",
         "Action items",
@@ -100,41 +101,43 @@ def test_several_prompts_come_under_headings_in_one_content() -> None:
     ]
 
 
-def test_detailed_notes_hold_everything_of_a_short_meeting_with_its_time() -> None:
-    segments = [Segment(index=i, start=i * 61.0, end=i * 61.0 + 3, text=t) for i, t in enumerate(SAID.splitlines()[:9])]
-    source = Source(filename="x", language="en", sentences=sentences_of_segments(segments))
-    notes = render(source, Order(prompts=("detailed_notes",), user_prompt=None))
+def test_detailed_notes_contain_every_sentence_with_its_time() -> None:
+    segments = [
+        Segment(index=i, start=i * 61.0, end=i * 61.0 + 3, text=t) for i, t in enumerate(SPOKEN_TEXT.splitlines()[:9])
+    ]
+    source = SynthesisInput(filename="x", language="en", sentences=sentences_of_segments(segments))
+    notes = render(source, SynthesisRequest(prompts=("detailed_notes",), user_prompt=None))
     assert notes.count("\n- ") == 9
     assert "(00:00)" in notes
 
 
-def test_questions_get_what_was_said_in_answer() -> None:
+def test_qa_format_finds_the_reply_to_a_question() -> None:
     content = made("When is the release? The release is on Monday. Who likes coffee?", "qa_format")
     assert "**Q: When is the release?**\n\nA: The release is on Monday." in content
     assert "**Q: Who likes coffee?**\n\nA: _No answer was found._" in content
 
 
-def test_a_prompt_of_the_user_is_honest_about_the_missing_model() -> None:
+def test_user_prompt_without_a_language_model_is_explained() -> None:
     prompt = UserPrompt(id="00000000-0000-4000-8000-000000000001", name="As a *poem*", content="Write a poem.")  # type: ignore[arg-type]
-    content = render(STANDUP_SOURCE, Order(prompts=("summarize",), user_prompt=prompt))
+    content = render(STANDUP_SOURCE, SynthesisRequest(prompts=("summarize",), user_prompt=prompt))
     assert "## As a \\*poem\\*" in content
     assert "needs a language model" in content
     assert "We have twelve open tickets." in content
 
 
-def test_without_a_prompt_the_transcript_is_the_output() -> None:
+def test_synthesize_without_prompts_returns_the_transcript() -> None:
     assert made("hello there. how are you") == "Hello there. How are you."
 
 
-def test_silence_is_said_to_be_silence() -> None:
-    assert made("", *DEFAULT_PROMPTS) == NOTHING_SAID
+def test_synthesize_of_silence_reports_no_speech() -> None:
+    assert made("", *DEFAULT_PROMPTS) == NO_SPEECH
 
 
 @pytest.mark.parametrize(
     "text", ["日本語の文です。もう一つの文です。", "... !!! ???", "a. b. c.", "1 2 3", "Είναι μια μικρή πρόταση."]
 )
 @pytest.mark.parametrize("prompt", DEFAULT_PROMPTS)
-def test_any_language_gives_something(prompt: str, text: str) -> None:
+def test_synthesize_gives_output_for_any_script(prompt: str, text: str) -> None:
     assert made(text, prompt)
 
 
@@ -146,7 +149,7 @@ class Meeting:
     segments: tuple[str, ...]
     subject: str
     question: str | None
-    answer: str | None
+    reply: str | None
 
 
 MEETINGS = [
@@ -187,10 +190,12 @@ MEETINGS = [
 
 
 @pytest.mark.parametrize("meeting", MEETINGS, ids=lambda meeting: meeting.language)
-def test_every_language_gets_what_was_said_in_it(meeting: Meeting) -> None:
+def test_synthesize_covers_every_sentence_in_every_language(meeting: Meeting) -> None:
     segments = [Segment(index=i, start=i, end=i + 1, text=text) for i, text in enumerate(meeting.segments)]
-    source = Source(filename="x", language=meeting.language, sentences=sentences_of_segments(segments))
-    outputs = {prompt: render(source, Order(prompts=(prompt,), user_prompt=None)) for prompt in DEFAULT_PROMPTS}
+    source = SynthesisInput(filename="x", language=meeting.language, sentences=sentences_of_segments(segments))
+    outputs = {
+        prompt: render(source, SynthesisRequest(prompts=(prompt,), user_prompt=None)) for prompt in DEFAULT_PROMPTS
+    }
     sentences = [sentence.text for sentence in source.sentences]
     said = "".join(meeting.segments)
     assert "".join(sentences) == said
@@ -205,13 +210,13 @@ def test_every_language_gets_what_was_said_in_it(meeting: Meeting) -> None:
     assert [question for question in asked if not question.startswith("What was")] == [meeting.question] * (
         meeting.question is not None
     )
-    assert meeting.answer is None or f"A: {meeting.answer}" in outputs["qa_format"].replace("。 ", "。\n\nA: ")
+    assert meeting.reply is None or f"A: {meeting.reply}" in outputs["qa_format"].replace("。 ", "。\n\nA: ")
     for text in sentences:
         closed = as_sentence(text, ())
         assert closed in (text, f"{text}。")
 
 
-def test_a_script_without_spaces_and_marks_is_told_apart_by_its_segments_alone() -> None:
+def test_sentences_of_a_script_without_marks_follow_its_segments() -> None:
     texts = ["大家早上好", "我们今天讨论预算", "预算是五百元"]
     marked = [*texts, "谢谢大家。"]
     for said, sentences in ((texts, texts), (marked, ["".join(marked)])):
@@ -224,13 +229,13 @@ def test_a_script_without_spaces_and_marks_is_told_apart_by_its_segments_alone()
 
 @settings(max_examples=25, deadline=None)
 @given(st.text(max_size=400))
-def test_no_text_breaks_it(text: str) -> None:
+def test_synthesize_is_deterministic_for_any_text(text: str) -> None:
     assert made(text, *DEFAULT_PROMPTS) == made(text, *DEFAULT_PROMPTS)
 
 
-def test_hours_of_talk_are_compared_sentence_by_sentence_but_not_all_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranking_compares_a_bounded_number_of_sentence_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = Counter[int]()
-    lines = SAID.splitlines()
+    lines = SPOKEN_TEXT.splitlines()
 
     def counted(compare: Callable[..., float]) -> Callable[..., float]:
         def compare_counted(ranking: Ranking, *pair: Any) -> float:
@@ -243,12 +248,12 @@ def test_hours_of_talk_are_compared_sentence_by_sentence_but_not_all_with_all(mo
         monkeypatch.setattr(Ranking, compare.__name__, counted(compare))
     for count in (1000, 3000):
         sentences = tuple(Sentence(f"{lines[i % len(lines)][:-1]} {i}.", float(i)) for i in range(count))
-        source = Source(filename="x", language="en", sentences=sentences)
-        render(source, Order(prompts=DEFAULT_PROMPTS, user_prompt=None))
+        source = SynthesisInput(filename="x", language="en", sentences=sentences)
+        render(source, SynthesisRequest(prompts=DEFAULT_PROMPTS, user_prompt=None))
     assert 3000 <= compared[3000] <= 4 * compared[1000]
 
 
-def test_a_sentence_over_several_segments_is_put_together() -> None:
+def test_sentence_over_several_segments_is_joined() -> None:
     texts = ["this is the first", "half of it. and", "the next one.", "no end"]
     segments = [Segment(index=i, start=float(i), end=i + 1.0, text=text) for i, text in enumerate(texts)]
     assert sentences_of_segments(segments) == (
@@ -258,7 +263,7 @@ def test_a_sentence_over_several_segments_is_put_together() -> None:
     )
 
 
-def test_abbreviations_and_numbers_end_no_sentence() -> None:
+def test_sentence_split_ignores_abbreviations_and_numbers() -> None:
     assert split_sentences("Dr. Who paid 3.5 dollars, e.g. for tea. J. Smith left!") == [
         "Dr. Who paid 3.5 dollars, e.g. for tea.",
         "J. Smith left!",
@@ -266,21 +271,27 @@ def test_abbreviations_and_numbers_end_no_sentence() -> None:
 
 
 @given(st.text(alphabet="ab .!?", max_size=60))
-def test_splitting_loses_no_letter(text: str) -> None:
+def test_sentence_split_loses_no_character(text: str) -> None:
     assert re.sub(r"\s", "", "".join(split_sentences(text))) == re.sub(r"\s", "", text)
 
 
-def test_what_was_heard_in_lower_case_is_spelled_for_readers() -> None:
+def test_sentence_is_capitalized() -> None:
     assert as_sentence("tomorrow i meet anna on friday", {"anna"}) == "Tomorrow I meet Anna on Friday."
     assert capitalised("NASA met anna", {"anna"}) == "NASA met anna"
 
 
-def test_people_are_known_by_where_their_names_stand() -> None:
-    said = [*SAID.splitlines(), "the server will restart.", "it will rain.", "Ben asked Zoe to wait.", "thank you all."]
+def test_names_are_recognized_by_their_position() -> None:
+    said = [
+        *SPOKEN_TEXT.splitlines(),
+        "the server will restart.",
+        "it will rain.",
+        "Ben asked Zoe to wait.",
+        "thank you all.",
+    ]
     assert names_in(said) == {"anna", "carla", "emma", "henry", "martin"}
 
 
-def test_transcripts_stay_data_in_markdown() -> None:
+def test_markdown_of_a_transcript_is_escaped() -> None:
     assert inline("# not a heading") == "\\# not a heading"
     assert inline("<script>\n*x* [a](b)") == "\\<script> \\*x\\* \\[a](b)"
     assert inline("1. is no list, 2) too") == "1\\. is no list, 2) too"
@@ -291,3 +302,7 @@ def test_transcripts_stay_data_in_markdown() -> None:
     assert clock(59.9) == "00:59"
     assert clock(3661) == "1:01:01"
     assert is_question("could you look at it")
+
+
+def test_prompts_have_one_record_for_each_name_of_the_contract() -> None:
+    assert tuple(prompt.name for prompt in PROMPTS) == DEFAULT_PROMPTS

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 from unittest import mock
 from uuid import UUID, uuid4
 
-from stories import NOW, Row, Story, snapshot
+from histories import NOW, History, Row, snapshot
 
 from smelt.backend.realtime import ConnectionReport
 from smelt.contract.batches import BatchStatus
@@ -22,12 +22,12 @@ T = TypeVar("T")
 
 USER = UUID(int=77)
 BATCH = UUID(int=88)
-SILENT_S = 20.0
+STALL_S = 20.0
 JOIN_S = 4.0
 CHANGE_LAG_S = 0.3
 
 
-class Ahead(selectors.DefaultSelector):
+class SimulatedClock(selectors.DefaultSelector):
     """Waits for nothing: with nothing else to do, it is already the time of the next timer."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Ahead(selectors.DefaultSelector):
 
 def simulate(work: Coroutine[Any, Any, T], seed: int) -> T:
     """Run a coroutine in a time of its own; the same seed gives the same run."""
-    clock = Ahead()
+    clock = SimulatedClock()
     before = random.getstate()
     random.seed(seed)
     try:
@@ -74,29 +74,33 @@ class Server:
         self.channels: list[SimulatedChannel] = []
         self.begin([])
 
-    def begin(self, stories: list[Story]) -> None:
+    def begin(self, stories: list[History]) -> None:
         """Forget what was; these smelts have just been created, in one batch."""
         self.states = {story.rows[0].id: story.rows[0] for story in stories}
-        self.tables: dict[str, dict[UUID, dict[str, Any]]] = {"smelts": {}, "smelt_files": {}, "notifications": {}}
+        self.tables: dict[str, dict[UUID, dict[str, Any]]] = {
+            "smelts": {},
+            "smelt_files": {},
+            "smelt_notifications": {},
+        }
         self.batch = {"id": BATCH, "title": None, "seq": 0, "completed": 0, "failed": 0, "created_at": NOW}
         self.batch_size = len(stories)
 
-    async def answer(self, question: Callable[[], T]) -> T:
+    async def respond(self, question: Callable[[], T]) -> T:
         """What a request gets, sooner or later; it is from some moment in between."""
         self.requests.append(time.monotonic())
         rest = self.rest
-        await asyncio.sleep(SILENT_S if rest == "silent" else self.chance.uniform(0, 0.5))
+        await asyncio.sleep(STALL_S if rest == "silent" else self.chance.uniform(0, 0.5))
         if rest != "up":
             raise Unavailable(f"the project is {rest}")
-        answer = question()
+        respond = question()
         await asyncio.sleep(self.chance.uniform(0, 0.5))
-        return answer
+        return respond
 
     def broadcast(self, topic: str, event: str, payload: object) -> None:
         """Tell all that are joined, late, twice or not at all as the network likes."""
         for channel in [one for one in self.channels if one.topic == topic and one.joined]:
             for _ in range(self.chance.choice(self.copies)):
-                later(self.chance.uniform(0, self.delay_s), channel.hear, event, payload)
+                later(self.chance.uniform(0, self.delay_s), channel.deliver, event, payload)
 
     def put(self, table: str, row: dict[str, Any]) -> None:
         """Insert or update a row of the user."""
@@ -105,12 +109,12 @@ class Server:
         self.tables[table][row_id] = row
         self._change({"table": table, "type": kind, "record": row})
 
-    def delete(self, table: str, row_id: UUID) -> None:
-        """Remove a row of the user."""
-        del self.tables[table][row_id]
-        self._change({"table": table, "type": "DELETE", "old_record": {"id": str(row_id)}})
+    def delete(self, smelt_id: UUID) -> None:
+        """Delete a smelt of the user."""
+        del self.tables["smelts"][smelt_id]
+        self.broadcast(feed_channel(str(USER)), "smelts_deleted", {"ids": [str(smelt_id)]})
 
-    async def play(self, story: Story, pause_s: float) -> None:
+    async def play(self, story: History, pause_s: float) -> None:
         """Let a smelt become what its story says, one step after the other."""
         for step in story.steps:
             await asyncio.sleep(self.chance.uniform(0, pause_s))
@@ -119,14 +123,14 @@ class Server:
             if step.event is not None:
                 name = type(step.event).__name__.removesuffix("Event").lower()
                 self.broadcast(smelt_channel(str(step.row.id)), name, step.event)
-        self._tell_end(step.row)
+        self._broadcast_end(step.row)
 
-    def _tell_end(self, row: Row) -> None:
+    def _broadcast_end(self, row: Row) -> None:
         self.batch["seq"] += 1
         self.batch["completed" if row.status == "completed" else "failed"] += 1
         self.broadcast(batch_channel(str(BATCH)), "progress", {**self.batch_row(), "batch_id": BATCH})
         note = notification(row.id)
-        self.tables["notifications"][UUID(note["id"])] = note
+        self.tables["smelt_notifications"][UUID(note["id"])] = note
         self.broadcast(notifications_channel(str(USER)), "new_notification", note)
 
     def batch_row(self) -> dict[str, Any]:
@@ -142,12 +146,12 @@ class Server:
         row = self.states[id]
         place = self.chance.randint(1, 3) if row.status == "pending" else None
         if after_seq is not None and after_seq >= row.seq:
-            return Unchanged(id=id, seq=row.seq, next_poll_s=self.next_poll_s, queue_position=place)
+            return Unchanged(id=id, seq=row.seq, next_poll_s=self.next_poll_s, queue_position=place, worker_online=True)
         return snapshot(row, segments_after or 0, queue_position=place)
 
     def _change(self, change: dict[str, Any]) -> None:
         for channel in [one for one in self.channels if one.topic == feed_channel(str(USER)) and one.joined]:
-            later(CHANGE_LAG_S, channel.hear_change, change)  # Changes come in order.
+            later(CHANGE_LAG_S, channel.deliver_change, change)  # Changes come in order.
 
 
 class SimulatedProject:
@@ -172,14 +176,14 @@ class SimulatedRpc:
     async def call_once(self, function: str, /, *, smelts: list[dict[str, Any]]) -> object:
         assert function == "get_smelts"
         assert len(smelts) <= 200
-        return await self._server.answer(lambda: self._server.states_of(smelts))
+        return await self._server.respond(lambda: self._server.states_of(smelts))
 
     async def row(self, table: str, row_id: UUID) -> object:
-        return await self._server.answer(self._server.batch_row)
+        return await self._server.respond(self._server.batch_row)
 
     async def rows(self, table: str, *filters: tuple[str, str, str]) -> list[object]:
         since = {column: value for column, operator, value in filters if operator == "gte"}.get("created_at", "")
-        return await self._server.answer(
+        return await self._server.respond(
             lambda: [row for row in self._server.tables[table].values() if row["created_at"] >= since]
         )
 
@@ -211,21 +215,21 @@ class SimulatedChannel:
         server.channels.append(self)
         self._joining = self._join_soon()
 
-    def lose(self) -> None:
+    def disconnect(self) -> None:
         if self.joined:
             self.joined = False
             self._joining = self._join_soon()
             self._callbacks["on_left"](None)
 
-    def doubt(self) -> None:
+    def suspect(self) -> None:
         if self.joined:
             self._callbacks["on_doubt"]()
 
-    def hear(self, event: str, payload: object) -> None:
+    def deliver(self, event: str, payload: object) -> None:
         if self.joined:
             self._callbacks["on_message"](event, payload)
 
-    def hear_change(self, change: dict[str, Any]) -> None:
+    def deliver_change(self, change: dict[str, Any]) -> None:
         if self.joined:
             self._callbacks["on_change"](change)
 
@@ -255,13 +259,13 @@ def wall_clock() -> str:
     return (NOW + timedelta(seconds=time.monotonic())).isoformat()
 
 
-async def held(condition: Callable[[], object]) -> None:
+async def wait_until(condition: Callable[[], object]) -> None:
     """Wait in simulated time until a condition holds."""
     while not condition():  # noqa: ASYNC110 - its time costs nothing.
         await asyncio.sleep(1)
 
 
-async def within(seconds: float, work: Awaitable[T]) -> T:
+async def with_timeout(seconds: float, work: Awaitable[T]) -> T:
     """Nothing may take longer than this, in simulated time."""
     return await asyncio.wait_for(work, seconds)
 

@@ -9,7 +9,7 @@ from smelt.contract.events import Segment
 from smelt.contract.vocabulary import STAGES, Status
 from smelt.errors import Unavailable
 from smelt.subscriber.backlog import Backlog, Item
-from smelt.subscriber.updates import Connected, Disconnected, Failed, Progress, Segments, Trouble
+from smelt.subscriber.updates import Connected, ConnectionIssue, Disconnected, Failed, Progress, Segments
 
 SMELT = UUID(int=1)
 
@@ -41,7 +41,7 @@ def drain(backlog: Backlog) -> list[Item]:
     return items
 
 
-def test_who_keeps_up_gets_everything_as_it_came() -> None:
+def test_backlog_delivers_every_item_to_a_fast_consumer() -> None:
     backlog = Backlog()
     for item in (progress("decoding", 1), progress("decoding", 2), segments(1, 0), segments(1, 1)):
         backlog.add(item)
@@ -49,29 +49,29 @@ def test_who_keeps_up_gets_everything_as_it_came() -> None:
     assert backlog.pop() is None
 
 
-def test_a_newer_progress_takes_the_place_of_one_of_the_same_stage() -> None:
+def test_backlog_coalesces_progress_of_the_same_stage() -> None:
     backlog = Backlog()
     for item in (progress("decoding", 1), progress("transcribing", 2), progress("transcribing", 3)):
         backlog.add(item)
     assert drain(backlog) == [progress("decoding", 1), progress("transcribing", 3)]
 
 
-def test_the_same_stage_of_another_run_is_another_stage() -> None:
+def test_backlog_keeps_the_same_stage_of_another_run() -> None:
     backlog = Backlog()
     for item in (progress("pending", 1), progress("pending", 2, run=2)):
         backlog.add(item)
     assert len(backlog) == 2
 
 
-def test_segments_of_one_file_are_put_together() -> None:
+def test_backlog_merges_segments_of_one_file() -> None:
     backlog = Backlog()
     for item in (segments(1, 0, 2), segments(2, 0), segments(1, 2), segments(1, 0, run=2)):
         backlog.add(item)
     assert drain(backlog) == [segments(2, 0), segments(1, 0, 3), segments(1, 0, run=2)]
 
 
-def test_only_the_newest_signal_of_a_kind_is_kept() -> None:
-    first, second = Trouble(Unavailable("one")), Trouble(Unavailable("two"))
+def test_backlog_keeps_only_the_newest_signal_of_a_kind() -> None:
+    first, second = ConnectionIssue(Unavailable("one")), ConnectionIssue(Unavailable("two"))
     backlog = Backlog()
     for item in (Connected(), first, Disconnected(), second, Connected()):
         backlog.add(item)
@@ -88,7 +88,7 @@ def test_only_the_newest_signal_of_a_kind_is_kept() -> None:
         max_size=200,
     )
 )
-def test_it_stays_short_and_loses_no_stage_and_no_segment(actions: list[tuple[str, object]]) -> None:
+def test_backlog_is_bounded_and_loses_no_stage_or_segment(actions: list[tuple[str, object]]) -> None:
     backlog, taken, given_segments, given_stages = Backlog(), [], {1: 0, 2: 0}, set()
     stage = 0
     for seq, (action, which) in enumerate(actions):
@@ -111,7 +111,7 @@ def test_it_stays_short_and_loses_no_stage_and_no_segment(actions: list[tuple[st
         assert heard == list(range(count))
 
 
-def test_an_end_replaces_nothing() -> None:
+def test_backlog_keeps_progress_before_a_terminal_update() -> None:
     backlog = Backlog()
     end = Failed(
         smelt_id=SMELT, error_code="cancelled", error_message="", completed_at="2026-01-01T00:00:00Z", seq=2, run=1

@@ -32,7 +32,7 @@ WATCHES = tuple(
 )
 
 
-def test_they_print_as_a_support_engineer_wants_to_read_them() -> None:
+def test_diagnostics_text_lists_connection_reads_and_watches() -> None:
     printed = str(Diagnostics(connection=CONNECTION, watches=WATCHES, read_count=7, read_failures_in_a_row=2))
     assert printed.splitlines() == [
         "Realtime connected: 1 sockets, 1 of 2 channels joined, 3 reconnects, last error: closed with 1012",
@@ -42,6 +42,6 @@ def test_they_print_as_a_support_engineer_wants_to_read_them() -> None:
     ]
 
 
-def test_they_do_not_change_afterwards() -> None:
+def test_diagnostics_are_immutable() -> None:
     with pytest.raises(FrozenInstanceError):
         CONNECTION.state = "disconnected"  # type: ignore[misc]

@@ -7,8 +7,8 @@ from typing import Literal
 from uuid import UUID
 
 import pytest
-from simulation import Server, SimulatedProject, held, simulate
-from stories import FILES, SMELT, Row, Step, Story, end_event, progress_event, segments_event, spoken
+from histories import FILES, SMELT, History, Row, Step, end_event, progress_event, segment_indexes, segments_event
+from simulation import Server, SimulatedProject, simulate, wait_until
 
 from smelt.subscriber.client import Client
 from smelt.subscriber.reader import SMELTS_A_CALL
@@ -17,7 +17,7 @@ from smelt.subscriber.updates import Completed, Progress, Segments, Update
 HOUR_S = 3600.0
 
 
-def long_story(steps: int) -> Story:
+def long_history(steps: int) -> History:
     """A smelt that is transcribed for long, a segment and a little progress each time."""
     told = [Step(Row(), None)]
     segments: dict[tuple[UUID, int], int] = {}
@@ -27,10 +27,10 @@ def long_story(steps: int) -> Story:
         row = Row(seq=seq, status="transcribing", percentage=20 + 50 * number / steps, segments=dict(segments))
         told += [Step(row, progress_event(row)), Step(row, segments_event(row, FILES[0], range(number, number + 1)))]
     end = Row(seq=3 + steps, status="completed", percentage=100, segments=segments)
-    return Story((*told, Step(end, end_event(end))))
+    return History((*told, Step(end, end_event(end))))
 
 
-async def watched(server: Server, story: Story, pause_s: float = 0, *, polling: bool = True) -> list[Update]:
+async def updates_of(server: Server, story: History, pause_s: float = 0, *, polling: bool = True) -> list[Update]:
     """What a consumer that takes so long for each update is told of a smelt that takes an hour."""
     server.begin([story])
     told: list[Update] = []
@@ -40,15 +40,15 @@ async def watched(server: Server, story: Story, pause_s: float = 0, *, polling: 
             told += [update]
             now = server.states[SMELT]
             # The newest change may be on its way.
-            assert not isinstance(update, Progress) or now.is_over or update.seq >= now.seq - 1
+            assert not isinstance(update, Progress) or now.is_terminal or update.seq >= now.seq - 1
             await asyncio.sleep(pause_s)
         await playing
     return told
 
 
-def test_a_healthy_watch_polls_at_most_once_in_thirty_seconds() -> None:
+def test_polling_interval_of_a_healthy_watch_is_at_minimum_30_s() -> None:
     server = Server(random.Random(0))
-    told = simulate(watched(server, long_story(600)), seed=0)
+    told = simulate(updates_of(server, long_history(600)), seed=0)
     assert isinstance(told[-1], Completed)
     # One read does not wait for the channel, one follows the join, and the last one makes sure that nothing was lost.
     _, *polls, _ = server.requests
@@ -58,29 +58,29 @@ def test_a_healthy_watch_polls_at_most_once_in_thirty_seconds() -> None:
     assert len(polls) > 80
 
 
-def test_with_polling_switched_off_live_events_alone_carry_a_watch() -> None:
+def test_live_events_alone_complete_a_watch_without_polling() -> None:
     server = Server(random.Random(0))
-    told = simulate(watched(server, long_story(600), polling=False), seed=0)
+    told = simulate(updates_of(server, long_history(600), polling=False), seed=0)
     assert isinstance(told[-1], Completed)
     assert len(server.requests) == 2  # After the join, and before the end is told.
     assert len([update for update in told if isinstance(update, Progress)]) > 600
 
 
-def test_a_consumer_that_takes_ten_seconds_an_update_gets_the_newest_state_and_every_segment() -> None:
+def test_slow_consumer_gets_the_newest_progress_and_every_segment() -> None:
     server = Server(random.Random(0))
-    told = simulate(watched(server, long_story(1200), pause_s=10), seed=0)
-    assert spoken(told, 1) == {FILES[0]: list(range(1200))}
+    told = simulate(updates_of(server, long_history(1200), pause_s=10), seed=0)
+    assert segment_indexes(told, 1) == {FILES[0]: list(range(1200))}
     assert len([update for update in told if isinstance(update, Progress)]) < 0.5 * 1200
     assert max(len(update.segments) for update in told if isinstance(update, Segments)) > 1
 
 
 @pytest.mark.parametrize(("rest", "next_poll_s", "fewest", "most"), [("up", 25.0, 20, 25), ("refused", 2.0, 20, 60)])
-def test_who_can_only_poll_asks_less_often_when_the_server_says_so_or_does_not_answer(
+def test_polling_slows_down_on_server_request_and_on_errors(
     rest: Literal["up", "refused"], next_poll_s: float, fewest: int, most: int
 ) -> None:
     server = Server(random.Random(0))
     server.realtime_is_up, server.next_poll_s = False, next_poll_s
-    server.begin([Story((Step(Row(), None),))])
+    server.begin([History((Step(Row(), None),))])
 
     async def follow() -> int:
         async with Client(SimulatedProject(server)) as client:
@@ -96,11 +96,37 @@ def test_who_can_only_poll_asks_less_often_when_the_server_says_so_or_does_not_a
     assert fewest <= simulate(follow(), seed=0) <= most
 
 
+def test_a_failed_read_of_a_watch_that_is_gone_does_not_stop_the_reads_of_others() -> None:
+    server = Server(random.Random(0))
+    smelt_ids = [UUID(int=1000), UUID(int=1001)]
+    server.begin([History((Step(Row(id=smelt_id), None),)) for smelt_id in smelt_ids])
+
+    async def follow() -> bool:
+        async with Client(SimulatedProject(server), polling=False) as client:
+            leaving, staying = [client.watch(smelt_id) for smelt_id in smelt_ids]
+            await anext(leaving)
+            await anext(staying)
+            await asyncio.sleep(60)
+            server.rest = "refused"
+            server.channels[0].lose()
+            since = len(server.requests)
+            await wait_until(lambda: len(server.requests) > since)
+            await leaving.aclose()
+            server.rest = "up"
+            since = len(server.requests)
+            server.channels[0].lose()
+            await asyncio.sleep(60)
+            await staying.aclose()
+            return len(server.requests) > since
+
+    assert simulate(follow(), seed=0)
+
+
 @pytest.mark.parametrize("count", [1, SMELTS_A_CALL, 1000])
-def test_many_watches_without_realtime_cost_at_most_one_request_a_second(count: int) -> None:
+def test_polling_of_many_watches_is_limited_to_one_request_a_second(count: int) -> None:
     server = Server(random.Random(0))
     server.realtime_is_up = False
-    server.begin([Story((Step(Row(id=UUID(int=1000 + number)), None),)) for number in range(count)])
+    server.begin([History((Step(Row(id=UUID(int=1000 + number)), None),)) for number in range(count)])
 
     async def follow() -> None:
         async with Client(SimulatedProject(server)) as client:
@@ -118,12 +144,12 @@ def test_many_watches_without_realtime_cost_at_most_one_request_a_second(count: 
             assert len(gaps) >= 8
             for watch in watches:
                 await watch.aclose()
-        await held(lambda: len(asyncio.all_tasks()) == 1)
+        await wait_until(lambda: len(asyncio.all_tasks()) == 1)
 
     simulate(follow(), seed=0)
 
 
-def test_a_healthy_feed_compares_all_rows_every_five_minutes() -> None:
+def test_feed_reconciles_all_rows_every_five_minutes() -> None:
     server = Server(random.Random(0))
 
     async def follow() -> int:
@@ -138,14 +164,14 @@ def test_a_healthy_feed_compares_all_rows_every_five_minutes() -> None:
 
 
 @pytest.mark.parametrize("polling", [True, False])
-def test_a_feed_reads_when_its_channel_is_in_doubt_unless_it_may_not_poll(polling: bool) -> None:
+def test_feed_reads_when_its_channel_is_suspect_only_if_polling(polling: bool) -> None:
     server = Server(random.Random(0))
 
     async def follow() -> bool:
         async with Client(SimulatedProject(server), polling=polling) as client, client.feed():
             await asyncio.sleep(60)
             since = len(server.requests)
-            server.channels[0].doubt()
+            server.channels[0].suspect()
             await asyncio.sleep(60)
             return len(server.requests) > since
 

@@ -7,47 +7,49 @@ from contextlib import suppress
 from uuid import UUID
 
 import pytest
+from cancellation import cancel_at_every_await
 from following import FOLLOWINGS, Following
-from interrupting import interrupt_everywhere
-from simulation import BATCH, Server, SimulatedProject, held, simulate, smelt_row, within
-from stories import SMELT, assert_ended, assert_never_back, assert_told_whole, tell_story
-from told import Told
+from histories import SMELT, assert_complete, assert_ended, assert_monotonic, make_history
+from recorder import Recorder
+from simulation import BATCH, Server, SimulatedProject, simulate, smelt_row, wait_until, with_timeout
 
 from smelt.contract.rows import SmeltRow
 from smelt.subscriber.client import Client
 
 SCHEDULES = 1000
-AT_A_TIME = 100
+SCHEDULES_PER_TEST = 100
 FAULTS = ["realtime", "cut", "rest", "noise"]
-UNREST_S = 120.0
-LONG_S = 1200.0
+FAULTS_S = 120.0
+TIMEOUT_S = 1200.0
 
 
-@pytest.mark.parametrize("first", range(0, SCHEDULES, AT_A_TIME))
-def test_random_faults_lose_nothing(first: int) -> None:
-    for seed in range(first, first + AT_A_TIME):
-        simulate(live(seed), seed)
+@pytest.mark.parametrize("first", range(0, SCHEDULES, SCHEDULES_PER_TEST))
+def test_simulation_of_random_faults_loses_no_update(first: int) -> None:
+    for seed in range(first, first + SCHEDULES_PER_TEST):
+        simulate(run_schedule(seed), seed)
 
 
-async def live(seed: int) -> None:
+async def run_schedule(seed: int) -> None:
     chance = random.Random(seed)
     polling = seed % 4 != 0
     server = Server(chance)
-    smelts = {UUID(int=100 + number): tell_story(chance, UUID(int=100 + number)) for number in range(2)}
+    smelts = {UUID(int=100 + number): make_history(chance, UUID(int=100 + number)) for number in range(2)}
     server.begin(list(smelts.values()))
-    told = Told(lambda: chance.choice([0, 0, 10]))
+    told = Recorder(lambda: chance.choice([0, 0, 10]))
     async with Client(SimulatedProject(server), polling=polling) as client:
-        faults = chance.sample(FAULTS, chance.randint(1, len(FAULTS)))
-        unrest = asyncio.create_task(break_things(server, chance, faults, lossy=polling))
+        error_summary = chance.sample(FAULTS, chance.randint(1, len(FAULTS)))
+        unrest = asyncio.create_task(break_things(server, chance, error_summary, lossy=polling))
         playing = [asyncio.create_task(server.play(story, 10)) for story in smelts.values()]
         watching = [asyncio.create_task(told.watch(client, smelt_id)) for smelt_id in smelts]
         watching += [asyncio.create_task(told.watch_batch(client, BATCH))]
-        owning = [asyncio.create_task(told.follow_all(client)), asyncio.create_task(told.hear(client))]
-        await within(LONG_S, asyncio.gather(*playing, clutter(server, chance), unrest))
-        await within(LONG_S, asyncio.gather(*watching))
-        await within(
-            LONG_S,
-            held(lambda: told.rows == rows_of(server) and {one.id for one in told.notifications} == ids_of(server)),
+        owning = [asyncio.create_task(told.record_rows(client)), asyncio.create_task(told.record_notifications(client))]
+        await with_timeout(TIMEOUT_S, asyncio.gather(*playing, change_other_smelts(server, chance), unrest))
+        await with_timeout(TIMEOUT_S, asyncio.gather(*watching))
+        await with_timeout(
+            TIMEOUT_S,
+            wait_until(
+                lambda: told.rows == rows_of(server) and {one.id for one in told.notifications} == ids_of(server)
+            ),
         )
         for task in owning:
             task.cancel()
@@ -56,9 +58,9 @@ async def live(seed: int) -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
     for smelt_id, story in smelts.items():
         # An end does not wait for a transcript that can't be read.
-        check = assert_ended if "rest" in faults else assert_told_whole
+        check = assert_ended if "rest" in error_summary else assert_complete
         check(story, told.updates[smelt_id])
-        assert_never_back(story, told.updates[smelt_id])
+        assert_monotonic(story, told.updates[smelt_id])
     assert [one.seq for one in told.batch] == sorted({one.seq for one in told.batch})
     assert told.batch[-1].status == "completed"
 
@@ -71,12 +73,12 @@ def ids_of(server: Server) -> set[UUID]:
     return set(server.tables["notifications"])
 
 
-async def break_things(server: Server, chance: random.Random, faults: list[str], *, lossy: bool) -> None:
+async def break_things(server: Server, chance: random.Random, error_summary: list[str], *, lossy: bool) -> None:
     """One fault after the other, for a while; then all is well. A healthy channel loses nothing unless it is lossy."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(UNREST_S):
+        async with asyncio.timeout(FAULTS_S):
             while True:
-                match chance.choice([*faults, "heal"]):
+                match chance.choice([*error_summary, "heal"]):
                     case "realtime":
                         server.realtime_is_up = False
                         cut(server)
@@ -95,7 +97,7 @@ async def break_things(server: Server, chance: random.Random, faults: list[str],
 
 def cut(server: Server) -> None:
     for channel in list(server.channels):
-        channel.lose()
+        channel.disconnect()
 
 
 def heal(server: Server) -> None:
@@ -104,15 +106,17 @@ def heal(server: Server) -> None:
     server.copies, server.delay_s = (1,), 0.1
 
 
-async def clutter(server: Server, chance: random.Random) -> None:
+async def change_other_smelts(server: Server, chance: random.Random) -> None:
     """Other smelts of the user come and go."""
     others = [UUID(int=500 + number) for number in range(3)]
     seqs: Counter[UUID] = Counter()
-    for _ in range(12):
+    for number in range(12):
         await asyncio.sleep(chance.uniform(0, 10))
-        smelt_id = chance.choice(others)
+        place = chance.randrange(len(others))
+        smelt_id = others[place]
         if smelt_id in server.tables["smelts"] and chance.random() < 0.4:
-            server.delete("smelts", smelt_id)
+            server.delete(smelt_id)
+            others[place] = UUID(int=600 + number)
         else:
             seqs[smelt_id] += 1
             server.put("smelts", smelt_row(smelt_id, seqs[smelt_id], "pending"))
@@ -120,19 +124,19 @@ async def clutter(server: Server, chance: random.Random) -> None:
 
 @pytest.mark.parametrize("stubborn", [False, True])
 @pytest.mark.parametrize("following", FOLLOWINGS)
-def test_whoever_follows_may_be_cancelled_wherever_they_wait(following: Following, stubborn: bool) -> None:
+def test_cancel_at_any_await_releases_every_channel(following: Following, stubborn: bool) -> None:
     async def cancel() -> int:
         server = Server(random.Random(0))
         async with Client(SimulatedProject(server)) as client:
-            return await interrupt_everywhere(
-                lambda: follow(server, client, following), lambda: nothing_left(server), stubborn=stubborn
+            return await cancel_at_every_await(
+                lambda: follow(server, client, following), lambda: assert_released(server), repeatedly=stubborn
             )
 
     assert simulate(cancel(), seed=1) > 1
 
 
 @pytest.mark.parametrize("following", FOLLOWINGS)
-def test_whoever_follows_may_be_cancelled_at_any_time(following: Following) -> None:
+def test_cancel_at_any_time_releases_every_channel(following: Following) -> None:
     async def cancel() -> None:
         server = Server(random.Random(0))
         async with Client(SimulatedProject(server)) as client:
@@ -141,7 +145,7 @@ def test_whoever_follows_may_be_cancelled_at_any_time(following: Following) -> N
                 await asyncio.wait([task], timeout=step / 10)
                 task.cancel()
                 await asyncio.wait([task])
-                await nothing_left(server)
+                await assert_released(server)
             assert not task.cancelled()
 
     simulate(cancel(), seed=2)
@@ -149,7 +153,7 @@ def test_whoever_follows_may_be_cancelled_at_any_time(following: Following) -> N
 
 async def follow(server: Server, client: Client, following: Following) -> None:
     """Follow a smelt from its beginning."""
-    story = tell_story(random.Random(5))
+    story = make_history(random.Random(5))
     server.begin([story])
     playing = asyncio.create_task(server.play(story, 1))
     try:
@@ -158,6 +162,6 @@ async def follow(server: Server, client: Client, following: Following) -> None:
         playing.cancel()
 
 
-async def nothing_left(server: Server) -> None:
-    await held(lambda: len(asyncio.all_tasks()) == 1)
+async def assert_released(server: Server) -> None:
+    await wait_until(lambda: len(asyncio.all_tasks()) == 1)
     assert server.channels == []

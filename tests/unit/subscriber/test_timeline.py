@@ -1,25 +1,27 @@
 """Any order, duplication, loss and interleaving of what comes in tells the same story."""
 
+from dataclasses import replace
+
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from stories import (
+from histories import (
     FILES,
     SMELT,
+    History,
     Row,
-    Story,
-    assert_never_back,
-    assert_told_whole,
+    assert_complete,
+    assert_monotonic,
     end_event,
     lengths,
+    make_history,
     progress_event,
+    segment_indexes,
     segments_event,
     snapshot,
-    spoken,
-    tell_story,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
-from smelt.backend.client_calls import Known
+from smelt.backend.client_rpc import SeenState
 from smelt.contract.events import CompletedEvent, FailedEvent
 from smelt.contract.state import Unchanged
 from smelt.contract.vocabulary import Status
@@ -27,8 +29,8 @@ from smelt.subscriber.timeline import Timeline
 from smelt.subscriber.updates import Completed, Progress, Update
 
 
-def stories() -> st.SearchStrategy[Story]:
-    return st.randoms(use_true_random=False).map(tell_story)
+def histories() -> st.SearchStrategy[History]:
+    return st.randoms(use_true_random=False).map(make_history)
 
 
 Action = tuple[str, int, int]
@@ -37,23 +39,23 @@ ACTIONS = st.lists(
 )
 
 
-def play(story: Story, actions: list[Action]) -> tuple[Timeline, list[Update]]:
+def play(story: History, actions: list[Action]) -> tuple[Timeline, list[Update]]:
     """Deliver events and answers as told; an answer comes as many actions after its question as its lag says."""
     timeline = Timeline(SMELT)
     told: list[Update] = []
-    under_way: list[tuple[int, Known, Row]] = []
+    under_way: list[tuple[int, SeenState, Row]] = []
     for now, (action, which, lag) in enumerate(actions):
         if action == "event" and story.events:
             told += timeline.take_event(story.events[which % len(story.events)])
         elif action == "read":
             under_way.append((now + lag, timeline.known, story.rows[which % len(story.rows)]))
-        for due, known, row in [answer for answer in under_way if answer[0] <= now]:
+        for due, known, row in [read_state for read_state in under_way if read_state[0] <= now]:
             under_way.remove((due, known, row))
-            told += answer(timeline, known, row)
+            told += read_state(timeline, known, row)
     return timeline, told
 
 
-def answer(timeline: Timeline, known: Known, row: Row) -> tuple[Update, ...]:
+def read_state(timeline: Timeline, known: SeenState, row: Row) -> tuple[Update, ...]:
     """What the database says to somebody who knows that much."""
     if known.after_seq is not None and known.after_seq >= row.seq:
         return ()
@@ -64,23 +66,23 @@ def read_to_the_end(timeline: Timeline, last: Row) -> list[Update]:
     told: list[Update] = []
     for _ in range(3):
         if timeline.ended is None:
-            told += answer(timeline, timeline.known, last)
+            told += read_state(timeline, timeline.known, last)
     return told
 
 
-@given(stories(), ACTIONS)
-def test_every_story_is_told_whole_and_never_goes_back(story: Story, actions: list[Action]) -> None:
+@given(histories(), ACTIONS)
+def test_timeline_merges_events_and_snapshots_in_any_order(story: History, actions: list[Action]) -> None:
     timeline, told = play(story, actions)
     told += read_to_the_end(timeline, story.rows[-1])
-    assert_told_whole(story, told)
-    assert_never_back(story, told)
+    assert_complete(story, told)
+    assert_monotonic(story, told)
 
 
-@given(stories())
-def test_live_events_alone_tell_the_whole_story(story: Story) -> None:
+@given(histories())
+def test_timeline_of_live_events_alone_is_complete(story: History) -> None:
     timeline = Timeline(SMELT)
     first, *_ = story.rows
-    told = list(answer(timeline, timeline.known, first))
+    told = list(read_state(timeline, timeline.known, first))
     for event in story.events:
         told += timeline.take_event(event)
         if isinstance(event, CompletedEvent | FailedEvent):
@@ -89,10 +91,10 @@ def test_live_events_alone_tell_the_whole_story(story: Story) -> None:
     told += timeline.conclude()
     truncated = isinstance(event, CompletedEvent) and event.results_truncated
     assert (timeline.ended is None) == truncated
-    assert spoken(told, 1) == {file: list(range(n)) for file, n in lengths(story.end_of(1)).items()}
+    assert segment_indexes(told, 1) == {file: list(range(n)) for file, n in lengths(story.end_of(1)).items()}
 
 
-def test_a_sender_that_goes_back_is_not_followed() -> None:
+def test_timeline_ignores_a_lower_stage_with_a_newer_seq() -> None:
     timeline = Timeline(SMELT)
     timeline.take_event(progress_event(Row(seq=5, status="transcribing", percentage=40)))
     (update,) = timeline.take_event(progress_event(Row(seq=6, status="decoding", percentage=12)))
@@ -100,7 +102,7 @@ def test_a_sender_that_goes_back_is_not_followed() -> None:
     assert (update.status, update.percentage, update.seq) == ("transcribing", 40, 6)
 
 
-def test_a_failed_progress_counts_as_the_last_stage() -> None:
+def test_timeline_treats_failed_as_the_last_stage() -> None:
     timeline = Timeline(SMELT)
     timeline.take_event(progress_event(Row(seq=5, status="transcribing", percentage=40)))
     (update,) = timeline.take_event(progress_event(Row(seq=6, status="failed", percentage=40)))
@@ -108,7 +110,7 @@ def test_a_failed_progress_counts_as_the_last_stage() -> None:
     assert update.status == "failed"
 
 
-def test_the_place_in_the_queue_stays_known_while_a_smelt_waits() -> None:
+def test_timeline_keeps_the_queue_position_while_pending() -> None:
     timeline = Timeline(SMELT)
     timeline.take_snapshot(snapshot(Row(), queue_position=3), 0)
     (update,) = timeline.take_event(progress_event(Row(seq=2)))
@@ -119,7 +121,7 @@ def test_the_place_in_the_queue_stays_known_while_a_smelt_waits() -> None:
     assert update.queue_position is None
 
 
-def test_a_smelt_moves_in_the_queue_without_a_change_of_its_own() -> None:
+def test_timeline_reports_a_change_of_the_queue_position_alone() -> None:
     timeline = Timeline(SMELT)
     assert timeline.take_unchanged(unchanged(seq=1, queue_position=3)) == ()
     timeline.take_snapshot(snapshot(Row(seq=2), queue_position=3), 0)
@@ -135,31 +137,59 @@ def test_a_smelt_moves_in_the_queue_without_a_change_of_its_own() -> None:
     assert timeline.take_unchanged(unchanged(seq=3)) == ()
 
 
-def unchanged(seq: int, queue_position: int | None = None) -> Unchanged:
-    return Unchanged(id=SMELT, seq=seq, next_poll_s=5, queue_position=queue_position)
+def unchanged(seq: int, queue_position: int | None = None, *, worker_online: bool = True) -> Unchanged:
+    return Unchanged(id=SMELT, seq=seq, next_poll_s=5, queue_position=queue_position, worker_online=worker_online)
 
 
-def test_a_gap_asks_for_a_read_that_closes_it() -> None:
+def online(told: tuple[Update, ...]) -> list[bool | None]:
+    return [update.worker_online for update in told if isinstance(update, Progress)]
+
+
+def test_worker_online_follows_what_is_read_without_a_change_of_the_smelt() -> None:
+    timeline = Timeline(SMELT)
+    row = Row(seq=2, status="transcribing", percentage=40)
+    assert online(timeline.take_snapshot(snapshot(row, worker_online=False), 0)) == [False]
+    assert timeline.take_unchanged(unchanged(seq=2, worker_online=False)) == ()
+    assert online(timeline.take_unchanged(unchanged(seq=2))) == [True]
+    assert online(timeline.take_unchanged(unchanged(seq=2, worker_online=False))) == [False]
+    assert online(timeline.take_snapshot(snapshot(row), 0)) == [True]
+    timeline.take_event(progress_event(replace(row, seq=3)))
+    assert timeline.take_unchanged(unchanged(seq=2, worker_online=False)) == ()
+
+
+def test_worker_online_of_an_event_is_true_when_the_smelt_moves_and_known_only_within_an_attempt() -> None:
+    timeline = Timeline(SMELT)
+    row = Row(seq=1, status="transcribing", percentage=40)
+    assert online(timeline.take_event(progress_event(row))) == [None]
+    timeline.take_snapshot(snapshot(row, worker_online=False), 0)
+    assert online(timeline.take_event(progress_event(replace(row, seq=2)))) == [False]
+    assert online(timeline.take_event(progress_event(replace(row, seq=3, percentage=41)))) == [True]
+    released = progress_event(replace(row, seq=4)).model_copy(update={"attempt": 2})
+    assert online(timeline.take_event(released)) == [None]
+    assert online(timeline.take_unchanged(unchanged(seq=4, worker_online=False))) == [False]
+
+
+def test_timeline_gap_requests_a_read_that_fills_it() -> None:
     timeline = Timeline(SMELT)
     row = Row(seq=4, status="transcribing", segments={(FILES[0], index): 2 + index for index in range(3)})
     timeline.take_snapshot(snapshot(Row()), 0)
     assert timeline.take_event(segments_event(row, FILES[0], range(2, 3))) == ()
     assert timeline.wants_read
-    assert timeline.known == Known(SMELT, after_seq=None, segments_after=1)
-    told = answer(timeline, timeline.known, row)
-    assert spoken(list(told), 1) == {FILES[0]: [0, 1, 2]}
+    assert timeline.known == SeenState(SMELT, after_seq=None, segments_after=1)
+    told = read_state(timeline, timeline.known, row)
+    assert segment_indexes(list(told), 1) == {FILES[0]: [0, 1, 2]}
     assert not timeline.wants_read
 
 
-def test_what_is_known_is_not_asked_for_again() -> None:
+def test_timeline_requests_only_state_newer_than_the_snapshot() -> None:
     timeline = Timeline(SMELT)
-    assert timeline.known == Known(SMELT, after_seq=None, segments_after=0)
+    assert timeline.known == SeenState(SMELT, after_seq=None, segments_after=0)
     row = Row(seq=4, status="transcribing", segments={(FILES[0], 0): 3})
     timeline.take_snapshot(snapshot(row), 0)
-    assert timeline.known == Known(SMELT, after_seq=4, segments_after=4)
+    assert timeline.known == SeenState(SMELT, after_seq=4, segments_after=4)
 
 
-def test_an_answer_to_a_question_from_before_a_retry_hides_nothing() -> None:
+def test_snapshot_requested_before_a_retry_is_read_again() -> None:
     timeline = Timeline(SMELT)
     before = Row(seq=4, status="transcribing", segments={(FILES[0], 0): 3})
     timeline.take_snapshot(snapshot(before), 0)
@@ -169,13 +199,13 @@ def test_an_answer_to_a_question_from_before_a_retry_hides_nothing() -> None:
     late = snapshot(done, segments_after=6)
     assert timeline.take_snapshot(late, 6) == ()
     assert timeline.wants_read
-    told = answer(timeline, timeline.known, done)
-    assert spoken(list(told), 2) == {FILES[0]: [0]}
+    told = read_state(timeline, timeline.known, done)
+    assert segment_indexes(list(told), 2) == {FILES[0]: [0]}
     assert isinstance(told[-1], Completed)
 
 
 @pytest.mark.parametrize("status", ["completed", "failed"])
-def test_nothing_comes_after_the_end(status: Status) -> None:
+def test_timeline_emits_nothing_after_the_end(status: Status) -> None:
     timeline = Timeline(SMELT)
     assert len(timeline.take_snapshot(snapshot(Row(seq=9, status=status)), 0)) == 1
     assert timeline.take_event(progress_event(Row(run=2, seq=10))) == ()
@@ -184,5 +214,5 @@ def test_nothing_comes_after_the_end(status: Status) -> None:
     assert timeline.conclude() == ()
 
 
-def test_there_is_no_end_to_conclude_before_it_is_known() -> None:
+def test_timeline_concludes_nothing_before_the_end() -> None:
     assert Timeline(SMELT).conclude() == ()

@@ -42,14 +42,14 @@ async def client() -> AsyncIterator[FakeClient]:
         yield opened
 
 
-async def told(client: FakeClient, smelt_id: object) -> list[smelt.Update]:
+async def collect_updates(client: FakeClient, smelt_id: object) -> list[smelt.Update]:
     return [update async for update in client.watch(str(smelt_id))]
 
 
-async def test_every_watcher_is_told_the_whole_story(client: FakeClient) -> None:
+async def test_fake_client_delivers_the_same_updates_to_every_watch(client: FakeClient) -> None:
     created = await client.create(files=["a.ogg", "b.ogg"], prompts=["summarize"])
     job = client.smelts[created.id]
-    early = asyncio.create_task(told(client, created.id))
+    early = asyncio.create_task(collect_updates(client, created.id))
     job.progress("decoding")
     await asyncio.sleep(0)
     job.progress("transcribing", 40, message="Resuming...", eta_seconds=3)
@@ -59,7 +59,7 @@ async def test_every_watcher_is_told_the_whole_story(client: FakeClient) -> None
     job.segments("other", file=1)
     job.complete("notes", outcome="partial")
     first, *between, last = await early
-    assert [first, *between, last] == await told(client, created.id) == job.updates
+    assert [first, *between, last] == await collect_updates(client, created.id) == job.updates
     assert isinstance(last, smelt.Completed)
     assert [result.content for result in last.results] == ["notes", ""]
     assert (await client.wait(created.id)).outcome == "partial"
@@ -69,7 +69,17 @@ async def test_every_watcher_is_told_the_whole_story(client: FakeClient) -> None
     assert [(one.index, one.text) for one in spoken] == [(0, "one"), (1, "two"), (2, "three"), (0, "other")]
 
 
-async def test_what_goes_wrong_can_be_played(client: FakeClient) -> None:
+async def test_worker_online_can_be_played(client: FakeClient) -> None:
+    job = client.add()
+    job.workers(online=False)
+    job.workers(online=False)
+    job.workers(online=True)
+    job.progress("decoding")
+    online = [update.worker_online for update in job.updates if isinstance(update, smelt.Progress)]
+    assert online == [None, False, True, True]
+
+
+async def test_fake_client_simulates_failures_cancels_and_errors(client: FakeClient) -> None:
     job = client.add()
     job.fail("corrupted_file")
     with pytest.raises(smelt.SmeltFailed, match="corrupted_file"):
@@ -79,9 +89,9 @@ async def test_what_goes_wrong_can_be_played(client: FakeClient) -> None:
     created = await client.create(text="Ship it.")
     await client.cancel(created.id)
     await client.cancel(created.id)
-    assert isinstance((await told(client, created.id))[-1], smelt.Failed)
+    assert isinstance((await collect_updates(client, created.id))[-1], smelt.Failed)
     broken = client.add()
-    broken.break_off(smelt.Unauthorized("signed out"))
+    broken.raise_error(smelt.Unauthorized("signed out"))
     with pytest.raises(smelt.Unauthorized):
         await client.wait(broken.id)
     with pytest.raises(smelt.NotFound):
@@ -90,7 +100,7 @@ async def test_what_goes_wrong_can_be_played(client: FakeClient) -> None:
         await client.wait(client.add().id, timeout_s=0)
 
 
-def test_the_fixture_is_there_for_users_and_costs_others_nothing(pytester: pytest.Pytester) -> None:
+def test_fake_client_fixture_is_loaded_only_when_used(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_used=OF_A_USER, test_unused=HEAVY)
     # By its module alone, whether or not this checkout is installed with its entry points.
     done = pytester.runpytest_subprocess(
@@ -99,7 +109,7 @@ def test_the_fixture_is_there_for_users_and_costs_others_nothing(pytester: pytes
     done.assert_outcomes(passed=2)
 
 
-async def test_callbacks_are_called_as_by_a_client(client: FakeClient) -> None:
+async def test_fake_client_calls_callbacks_in_order(client: FakeClient) -> None:
     job = client.add("a.ogg")
     heard: list[object] = []
     subscription = await client.subscribe(
@@ -115,7 +125,7 @@ async def test_callbacks_are_called_as_by_a_client(client: FakeClient) -> None:
     assert heard == [0, 40, "one", "transcription_failed"]
 
 
-async def test_a_callback_hears_that_there_is_no_such_smelt(client: FakeClient) -> None:
+async def test_fake_client_reports_not_found_to_on_error(client: FakeClient) -> None:
     errors: list[Exception] = []
     subscription = await client.subscribe(UUID(int=1), on_error=errors.append)
     await subscription.wait_closed()

@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from smelt.processor.synthesis.llm.data import size_bytes
+from smelt.processor.synthesis.llm.json_data import size_bytes
 
 # Tokenizers differ; three bytes a token is on the safe side for all of them but a few scripts, which have more bytes.
 _BYTES_A_TOKEN: Final = 3

@@ -10,13 +10,13 @@ from typing import Any, Final, cast
 
 import openai
 
-from smelt.processor.faults import SynthesisPassing, SynthesisRefused
+from smelt.processor.errors import SynthesisPermanentError, SynthesisTransientError
 from smelt.processor.synthesis.llm.instructions import Message
 
 _TIMEOUT_S: Final = 120.0
 _NO_KEY: Final = "none"
 _AGAIN_AFTER_S: Final = 0.5
-_PATIENCE_S: Final = 10.0
+_MAX_RETRY_WAIT_S: Final = 10.0
 
 _QUOTA_CODES: Final = frozenset(("insufficient_quota", "billing_hard_limit_reached", "billing_not_active"))
 _RATE_LIMIT_CODES: Final = frozenset(("429", "rate_limit_exceeded"))
@@ -24,7 +24,7 @@ _RATE_LIMIT_CODES: Final = frozenset(("429", "rate_limit_exceeded"))
 _RATE_LIMIT_S: Final = 30.0
 _PAYMENT_REQUIRED: Final = 402
 # A timeout, a conflict, too early.
-_PASSING_STATUSES: Final = frozenset((408, 409, 425))
+_TRANSIENT_STATUSES: Final = frozenset((408, 409, 425))
 _SERVER_ERROR: Final = 500
 
 
@@ -39,7 +39,7 @@ class EndpointOptions:
 
 
 @dataclass(frozen=True)
-class Written:
+class Completion:
     """A piece of an answer; `cut` when it ends because it reached the limit of its length."""
 
     text: str
@@ -47,7 +47,7 @@ class Written:
 
 
 class Endpoint:
-    """Streams answers; raises `SynthesisRefused` or `SynthesisPassing` with the code of the contract."""
+    """Streams answers; raises `SynthesisPermanentError` or `SynthesisTransientError` with the code of the contract."""
 
     def __init__(self, options: EndpointOptions) -> None:
         self._options = options
@@ -56,7 +56,7 @@ class Endpoint:
             base_url=options.base_url, api_key=options.api_key or _NO_KEY, timeout=_TIMEOUT_S, max_retries=0
         )
 
-    async def answer(self, messages: Sequence[Message]) -> AsyncGenerator[Written, None]:
+    async def answer(self, messages: Sequence[Message]) -> AsyncGenerator[Completion, None]:
         """The answer to a conversation, piece by piece."""
         finished = False
         try:
@@ -64,15 +64,15 @@ class Endpoint:
                 async for chunk in stream:
                     for choice in chunk.choices or ():
                         if choice.finish_reason == "content_filter":
-                            raise SynthesisRefused("synthesis_failed", "the endpoint's filter ended the answer")
+                            raise SynthesisPermanentError("synthesis_failed", "the endpoint's filter ended the answer")
                         finished = finished or choice.finish_reason is not None
-                        yield Written(choice.delta.content or "", cut=choice.finish_reason == "length")
+                        yield Completion(choice.delta.content or "", cut=choice.finish_reason == "length")
         except openai.OpenAIError as exc:
             raise fault_of(exc) from exc
         except json.JSONDecodeError as exc:
-            raise SynthesisRefused("synthesis_failed", "the answer is no stream of JSON") from exc
+            raise SynthesisPermanentError("synthesis_failed", "the answer is no stream of JSON") from exc
         if not finished:
-            raise SynthesisPassing("connection_lost", "the answer ends in the middle")
+            raise SynthesisTransientError("connection_lost", "the answer ends in the middle")
 
     async def model_names(self) -> tuple[str, ...]:
         """The models that it says it has; not every endpoint does."""
@@ -90,11 +90,11 @@ class Endpoint:
             return await self._ask(messages)
         except openai.OpenAIError as exc:
             fault = fault_of(exc)
-            if isinstance(fault, SynthesisRefused):
+            if isinstance(fault, SynthesisPermanentError):
                 raise
             wait_s = _AGAIN_AFTER_S if fault.retry_after_s is None else fault.retry_after_s
             # A smelt that has to wait for longer is given back, and keeps its transcript.
-            if wait_s > _PATIENCE_S:
+            if wait_s > _MAX_RETRY_WAIT_S:
                 raise
         await asyncio.sleep(wait_s)
         return await self._ask(messages)
@@ -111,27 +111,29 @@ class Endpoint:
         )
 
 
-def fault_of(exc: openai.OpenAIError) -> SynthesisRefused | SynthesisPassing:
+def fault_of(exc: openai.OpenAIError) -> SynthesisPermanentError | SynthesisTransientError:
     """What an error of the client means for the smelt."""
     match exc:
         case openai.AuthenticationError() | openai.PermissionDeniedError():
-            return SynthesisRefused("api_key_invalid", exc.message)
+            return SynthesisPermanentError("api_key_invalid", exc.message)
         case openai.APIError() if _is_quota(exc):
-            return SynthesisRefused("api_quota_exhausted", exc.message)
+            return SynthesisPermanentError("api_quota_exhausted", exc.message)
         case openai.APIError() if _is_rate_limit(exc):
             asked_s = retry_after_s(exc.response.headers) if isinstance(exc, openai.APIStatusError) else None
-            return SynthesisPassing("api_rate_limited", exc.message, _RATE_LIMIT_S if asked_s is None else asked_s)
+            return SynthesisTransientError(
+                "api_rate_limited", exc.message, _RATE_LIMIT_S if asked_s is None else asked_s
+            )
         case openai.APIConnectionError():
-            return SynthesisPassing("connection_lost", exc.message)
-        case openai.APIStatusError() if exc.status_code in _PASSING_STATUSES or exc.status_code >= _SERVER_ERROR:
-            return SynthesisPassing("connection_lost", exc.message, retry_after_s(exc.response.headers))
+            return SynthesisTransientError("connection_lost", exc.message)
+        case openai.APIStatusError() if exc.status_code in _TRANSIENT_STATUSES or exc.status_code >= _SERVER_ERROR:
+            return SynthesisTransientError("connection_lost", exc.message, retry_after_s(exc.response.headers))
         case openai.APIStatusError() | openai.APIResponseValidationError():
-            return SynthesisRefused("synthesis_failed", exc.message)
+            return SynthesisPermanentError("synthesis_failed", exc.message)
         case openai.APIError() if not str(exc.code).startswith("4"):
             # Told in the middle of an answer, mostly by what stands in front of a model that has gone.
-            return SynthesisPassing("connection_lost", exc.message)
+            return SynthesisTransientError("connection_lost", exc.message)
         case _:
-            return SynthesisRefused("synthesis_failed", str(exc))
+            return SynthesisPermanentError("synthesis_failed", str(exc))
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

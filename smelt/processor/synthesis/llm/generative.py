@@ -3,18 +3,18 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from smelt.processor.faults import SynthesisRefused
-from smelt.processor.synthesis.extractive import NOTHING_SAID, render
+from smelt.processor.errors import SynthesisPermanentError
+from smelt.processor.synthesis.extractive import NO_SPEECH, render
 from smelt.processor.synthesis.llm import instructions
 from smelt.processor.synthesis.llm.budget import parts, transcript_bytes, typing_share
 from smelt.processor.synthesis.llm.endpoint import Endpoint, EndpointOptions
 from smelt.processor.synthesis.llm.instructions import Message, Task
 from smelt.processor.synthesis.markdown import heading
-from smelt.processor.synthesis.source import OnShare, Order, Source
+from smelt.processor.synthesis.request import OnShare, SynthesisInput, SynthesisRequest
 
 _EXPECTED_CHARACTERS: Final = 1500
-_MOST_CONTINUATIONS: Final = 8
-_MOST_ROUNDS: Final = 4
+_MAX_CONTINUATIONS: Final = 8
+_MAX_ROUNDS: Final = 4
 
 
 class GenerativeSynthesizer:
@@ -26,18 +26,18 @@ class GenerativeSynthesizer:
         self._endpoint = Endpoint(options)
         self._context_tokens = options.context_tokens
 
-    async def synthesize(self, source: Source, order: Order, on_share: OnShare) -> str:
+    async def synthesize(self, source: SynthesisInput, order: SynthesisRequest, on_share: OnShare) -> str:
         """The output for one source; several prompts get a heading each."""
         tasks = instructions.tasks_of(order)
         if not source.sentences or not tasks:
-            return NOTHING_SAID if not source.sentences else render(source, order)
+            return NO_SPEECH if not source.sentences else render(source, order)
         texts, outputs = [sentence.text for sentence in source.sentences], list[str]()
         for number, task in enumerate(tasks):
             if task.key not in source.written:
                 notebook = _Notebook(task, source.written)
                 output = await self._do(task, texts, notebook, _within(on_share, number, len(tasks)))
                 source.written[task.key] = output
-                notebook.throw_away()
+                notebook.discard()
             outputs.append(source.written[task.key])
             on_share((number + 1) / len(tasks))
         if len(tasks) == 1:
@@ -61,7 +61,7 @@ class GenerativeSynthesizer:
         return await self._ask(instructions.from_notes(task, taken), _within(on_share, steps - 1, steps))
 
     async def _condensed(self, task: Task, taken: list[str], notebook: "_Notebook") -> list[str]:
-        for _ in range(_MOST_ROUNDS):
+        for _ in range(_MAX_ROUNDS):
             pieces = self._parts(task, taken)
             if len(pieces) == 1:
                 return taken
@@ -69,7 +69,7 @@ class GenerativeSynthesizer:
                 await self._note(notebook, piece, number, len(pieces), _unheard)
                 for number, piece in enumerate(pieces, start=1)
             ]
-        raise SynthesisRefused("synthesis_failed", "the notes of all parts do not fit into the context")
+        raise SynthesisPermanentError("synthesis_failed", "the notes of all parts do not fit into the context")
 
     async def _note(self, notebook: "_Notebook", piece: str, number: int, count: int, on_share: OnShare) -> str:
         messages = instructions.notes(notebook.task, piece, number, count)
@@ -82,7 +82,7 @@ class GenerativeSynthesizer:
 
     async def _ask(self, messages: tuple[Message, ...], on_share: OnShare) -> str:
         written = ""
-        for _ in range(_MOST_CONTINUATIONS):
+        for _ in range(_MAX_CONTINUATIONS):
             cut = False
             conversation = instructions.continued(messages, written) if written else messages
             async for piece in self._endpoint.answer(conversation):
@@ -92,9 +92,9 @@ class GenerativeSynthesizer:
             if not cut:
                 break
         else:
-            raise SynthesisRefused("synthesis_failed", "the answer has no end")
+            raise SynthesisPermanentError("synthesis_failed", "the answer has no end")
         if not written.strip():
-            raise SynthesisRefused("synthesis_failed", "the answer is empty")
+            raise SynthesisPermanentError("synthesis_failed", "the answer is empty")
         # Postgres has no text with NUL in it.
         return written.replace("\0", "").strip()
 
@@ -113,7 +113,7 @@ class _Notebook:
         self._written[self._key(messages)] = taken
         return taken
 
-    def throw_away(self) -> None:
+    def discard(self) -> None:
         for key in [key for key in self._written if key.startswith(f"{self.task.key}/")]:
             del self._written[key]
 

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from smelt.contract.vocabulary import PromptName
-from smelt.processor.synthesis.llm.data import as_json
-from smelt.processor.synthesis.markdown import TITLES
-from smelt.processor.synthesis.source import Order
+from smelt.processor.synthesis.llm.json_data import as_json
+from smelt.processor.synthesis.prompts import default_prompts
+from smelt.processor.synthesis.request import SynthesisRequest
 
 Role = Literal["system", "user", "assistant"]
 
@@ -50,26 +49,15 @@ _NOTES: Final = (
 _FROM_NOTES: Final = "The data are notes of all parts of one transcript, in order.\n\n"
 _CONTINUE: Final = "Go on exactly where you stopped."
 
-_INSTRUCTIONS: Final[dict[PromptName, str]] = {
-    "summarize": "Summarize the transcript in a few short paragraphs: its subject, what was decided, what is open.",
-    "action_items": (
-        "List every action item as `- [ ] Owner: task, due date`. Leave out what was not said; if there is no action "
-        "item, say so in one sentence."
-    ),
-    "detailed_notes": "Write detailed notes: a `###` heading for each topic, in order, with bullet points under it.",
-    "qa_format": "Write questions and answers about all that matters, each as `**Q: ...**`, an empty line, `A: ...`.",
-    "table_of_contents": "Write a numbered table of contents of the topics, in order, one line each.",
-}
-
 
 def key_of(text: str) -> str:
     """Tells a text from all others, in few letters."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def tasks_of(order: Order) -> tuple[Task, ...]:
+def tasks_of(order: SynthesisRequest) -> tuple[Task, ...]:
     """The outputs of an order, in the order of the contract, the user's own last."""
-    tasks = [Task(TITLES[name], text) for name, text in _INSTRUCTIONS.items() if name in order.prompts]
+    tasks = [Task(prompt.title, prompt.instruction) for prompt in default_prompts(order)]
     if order.user_prompt is not None:
         tasks.append(Task(order.user_prompt.name, order.user_prompt.content))
     return tuple(tasks)

@@ -18,28 +18,28 @@ from typing import Any
 import websockets
 from proxies import FaultyProxy
 from realtime_server import Reachable
-from serving_process import ServerProcess
+from server_process import ServerProcess
 from websockets.asyncio.client import ClientConnection
 
 ROOMS = ("a", "b", "c", "d")
 PRIVATE = frozenset({"c", "d"})
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 FAULT_EVERY_S = 0.3
 MESSAGES_BETWEEN_FAULTS = 48
 """However slow the machine is, clients get on from one fault to the next."""
 PAUSE_S = 0.2
 CUT = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'realtime'"
-WISH = {"event": "*", "schema": "public", "table": "notes"}
+BINDING = {"event": "*", "schema": "public", "table": "notes"}
 
 
 @dataclass
-class Membership:
+class SupervisedChannel:
     """One socket in one room; until `proved_at` it is known to have been told everything."""
 
     room: str
     joined_at: int
-    proved_at: int = 0
-    heard: Counter[str] = field(default_factory=Counter)
+    confirmed_at: int = 0
+    received: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Sent:
     """A message that was acknowledged, and the membership that sent it."""
 
     name: str
-    sender: Membership
+    sender: SupervisedChannel
     sent_at: int
     acked_at: int
 
@@ -56,19 +56,19 @@ class Sent:
 class Record:
     """What all clients did and heard."""
 
-    memberships: list[Membership] = field(default_factory=list)
+    memberships: list[SupervisedChannel] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
     clock: Any = field(default_factory=lambda: count(1))
 
     def lost(self) -> list[str]:
         """Acknowledged messages that somebody who stayed did not hear."""
-        return [sent.name for sent, member in self.owed() if not member.heard[sent.name]]
+        return [sent.name for sent, member in self.expected_deliveries() if not member.received[sent.name]]
 
-    def twice(self) -> list[str]:
+    def duplicates(self) -> list[str]:
         """Messages that somebody heard more than once."""
-        return [name for member in self.memberships for name, times in member.heard.items() if times > 1]
+        return [name for member in self.memberships for name, times in member.received.items() if times > 1]
 
-    def owed(self) -> list[tuple[Sent, Membership]]:
+    def expected_deliveries(self) -> list[tuple[Sent, SupervisedChannel]]:
         """Who must have heard what."""
         return [
             (sent, member)
@@ -77,7 +77,7 @@ class Record:
             if member.room == sent.sender.room
             and member is not sent.sender
             and member.joined_at < sent.sent_at
-            and sent.acked_at < member.proved_at
+            and sent.acked_at < member.confirmed_at
         ]
 
 
@@ -91,7 +91,7 @@ class Client:
         self._random = random.Random(name)
         self._numbers = count()
 
-    async def live(self, rounds: int, messages: int) -> None:
+    async def run_rounds(self, rounds: int, messages: int) -> None:
         """Connect so many times, and each time join, broadcast and leave; what breaks is tried again."""
         for _ in range(rounds):
             finished = False
@@ -101,7 +101,7 @@ class Client:
                     finished = True
 
     async def _round(self, messages: int) -> None:
-        async with websockets.connect(self._url, ping_interval=None, open_timeout=PATIENCE_S) as socket:
+        async with websockets.connect(self._url, ping_interval=None, open_timeout=TIMEOUT_S) as socket:
             link = _Link(socket, self._record)
             async with link.reading():
                 rooms = self._random.sample(ROOMS, k=self._random.randint(1, len(ROOMS)))
@@ -112,7 +112,7 @@ class Client:
                     await link.broadcast(self._random.choice(members), f"{self._name}-{next(self._numbers)}")
                 for member in members[::2]:
                     await link.leave(member)
-                await link.beat()
+                await link.send_heartbeat()
                 if self._random.random() < 0.3:
                     socket.transport.abort()
 
@@ -129,7 +129,7 @@ class _Link:
         self._record = record
         self._refs = count(1)
         self._replies: dict[str, asyncio.Future[str]] = {}
-        self._joined: dict[str, Membership] = {}
+        self._joined: dict[str, SupervisedChannel] = {}
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[None]:
@@ -140,47 +140,47 @@ class _Link:
             reader.cancel()
             await asyncio.wait((reader,))
 
-    async def join(self, room: str) -> Membership | None:
+    async def join(self, room: str) -> SupervisedChannel | None:
         """Join, and answer the membership; None when it is refused, as it may be while the database is away."""
         config = {"broadcast": {"ack": True}, "private": room in PRIVATE, "presence": {"key": "", "enabled": True}}
         if room == "a":
-            config["postgres_changes"] = [WISH]
-        member = self._joined[room] = Membership(room, joined_at=0)
-        if await self._ask(room, "phx_join", {"config": config}) != "ok":
+            config["postgres_changes"] = [BINDING]
+        member = self._joined[room] = SupervisedChannel(room, joined_at=0)
+        if await self._request(room, "phx_join", {"config": config}) != "ok":
             del self._joined[room]
             return None
         member.joined_at = next(self._record.clock)
         self._record.memberships.append(member)
         return member
 
-    async def broadcast(self, member: Membership, name: str) -> None:
+    async def broadcast(self, member: SupervisedChannel, name: str) -> None:
         sent_at = next(self._record.clock)
         payload = {"type": "broadcast", "event": "e", "payload": {"name": name}}
         acknowledged = await self._send(member.room, "broadcast", payload)
         # Without a database nobody can say who may broadcast, and then there is no answer.
-        await self.beat()
+        await self.send_heartbeat()
         if acknowledged.done() and not acknowledged.cancelled():
             self._record.sent.append(Sent(name, member, sent_at, next(self._record.clock)))
 
-    async def track(self, member: Membership) -> None:
-        await self._ask(member.room, "presence", {"type": "presence", "event": "track", "payload": {}})
+    async def track(self, member: SupervisedChannel) -> None:
+        await self._request(member.room, "presence", {"type": "presence", "event": "track", "payload": {}})
 
-    async def leave(self, member: Membership) -> None:
+    async def leave(self, member: SupervisedChannel) -> None:
         asked_at = next(self._record.clock)
-        await self._ask(member.room, "phx_leave", {})
-        member.proved_at = asked_at
+        await self._request(member.room, "phx_leave", {})
+        member.confirmed_at = asked_at
         self._joined.pop(member.room, None)
 
-    async def beat(self) -> None:
+    async def send_heartbeat(self) -> None:
         """Prove that what was told so far has been heard."""
         asked_at = next(self._record.clock)
-        await self._ask(None, "heartbeat", {})
+        await self._request(None, "heartbeat", {})
         for member in self._joined.values():
-            member.proved_at = asked_at
+            member.confirmed_at = asked_at
 
-    async def _ask(self, room: str | None, event: str, payload: Any) -> str:
+    async def _request(self, room: str | None, event: str, payload: Any) -> str:
         reply = await self._send(room, event, payload)
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             await asyncio.wait((reply,))
         if reply.cancelled():
             raise _Broken
@@ -196,12 +196,12 @@ class _Link:
     async def _read(self) -> None:
         try:
             async for data in self._socket:
-                self._take(json.loads(data))
+                self._dispatch(json.loads(data))
         finally:
             for reply in self._replies.values():
                 reply.cancel()
 
-    def _take(self, frame: dict[str, Any]) -> None:
+    def _dispatch(self, frame: dict[str, Any]) -> None:
         match frame["event"]:
             case "phx_reply":
                 self._replies.pop(frame["ref"]).set_result(frame["payload"]["status"])
@@ -210,7 +210,7 @@ class _Link:
             case "broadcast":
                 member = self._joined.get(_room(frame))
                 if member is not None:
-                    member.heard[frame["payload"]["payload"]["name"]] += 1
+                    member.received[frame["payload"]["payload"]["name"]] += 1
 
 
 def _room(frame: dict[str, Any]) -> str:
@@ -221,11 +221,13 @@ async def churn(
     server: Reachable, process: ServerProcess, *, clients: int, rounds: int, messages: int
 ) -> tuple[Record, Counter[str]]:
     """Let clients live their lives while things break; answer what they did, and how often what was broken."""
-    record, faults = Record(), Counter[str]()
+    record, error_summary = Record(), Counter[str]()
     proxy = FaultyProxy(server.http_url)
     await proxy.start()
-    lives = asyncio.gather(*(Client(server, proxy.url, record, name).live(rounds, messages) for name in range(clients)))
-    breaking = asyncio.create_task(_break(server, process, proxy, record, faults))
+    lives = asyncio.gather(
+        *(Client(server, proxy.url, record, name).run_rounds(rounds, messages) for name in range(clients))
+    )
+    breaking = asyncio.create_task(_break(server, process, proxy, record, error_summary))
     try:
         await lives
     finally:
@@ -233,11 +235,11 @@ async def churn(
         await asyncio.wait((breaking,))
         process.send(signal.SIGCONT)
         await proxy.close()
-    return record, faults
+    return record, error_summary
 
 
 async def _break(
-    server: Reachable, process: ServerProcess, proxy: FaultyProxy, record: Record, faults: Counter[str]
+    server: Reachable, process: ServerProcess, proxy: FaultyProxy, record: Record, error_summary: Counter[str]
 ) -> None:
     while True:
         for fault in ("sockets reset", "gateway paused", "database connections cut"):
@@ -255,4 +257,4 @@ async def _break(
                     process.send(signal.SIGCONT)
                 case _:
                     await server.sql(CUT)
-            faults[fault] += 1
+            error_summary[fault] += 1

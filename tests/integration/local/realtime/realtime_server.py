@@ -19,7 +19,7 @@ from websockets.asyncio.client import ClientConnection
 
 from smelt.local.account import database_account
 from smelt.local.keys import Keys
-from smelt.local.migrations import Project
+from smelt.local.migrations import ProjectFiles
 from smelt.local.postgres import SUPERUSER, Postgres, PostgresOptions
 from smelt.local.realtime import Realtime, RealtimeOptions, create_routes
 from smelt.local.serving import GatewayServer
@@ -130,7 +130,7 @@ async def start_postgres(folder: Path) -> Postgres:
         tcp=False,
         durable=False,
     )
-    await build(Postgres(options), Project())
+    await build(Postgres(options), ProjectFiles())
     postgres = Postgres(options)
     await postgres.start()
     return postgres

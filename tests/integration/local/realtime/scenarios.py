@@ -10,7 +10,7 @@ from typing import Any
 
 from realtime_server import RealtimeServer
 from recorded import FOLDER, Step, load
-from replaying import Act, Replayer
+from replayer import Act, Replayer
 
 POLICIES = """
 create policy all_sel on realtime.messages for select to authenticated using (true);
@@ -56,7 +56,7 @@ HEADERS = {
     "authorization_header_only": {"Authorization": "Bearer <ANON_KEY>"},
 }
 # Tokens that expire in the same second.
-TOPICS_APART = frozenset({"07_access_token_v1"})
+TOPICS_MAY_SWAP = frozenset({"07_access_token_v1"})
 SERVER_CLOSES = frozenset({"10c_idle_socket"})
 # Changes that the recording of another scenario made at the same time.
 NOISE = {
@@ -105,7 +105,7 @@ def _has_one_tenant(steps: list[Step]) -> list[Step]:
     return adapted
 
 
-def _tells_from_the_start(steps: list[Step]) -> list[Step]:
+def _subscribes_immediately(steps: list[Step]) -> list[Step]:
     """A subscription is there at once, and what was lost is told."""
     subscribed, told = (_first(steps, event) for event in ("system", "postgres_changes"))
     adapted: list[Step] = []
@@ -128,7 +128,7 @@ def _with_id(told: Step, statement: str) -> Step:
     return step
 
 
-def _keeps_protocols_apart(steps: list[Step]) -> list[Step]:
+def _sends_per_protocol(steps: list[Step]) -> list[Step]:
     """Each socket hears changes in the form of its own protocol."""
     return [_as_v2(step) if step.get("conn") == "B_vsn2" and _is_v1(step) else step for step in steps]
 
@@ -142,7 +142,7 @@ def _as_v2(step: Step) -> Step:
     return {**step, "frame": [None, None, frame["topic"], frame["event"], frame["payload"]], "deliberate": True}
 
 
-def _stops_at_once(steps: list[Step]) -> list[Step]:
+def _stops_immediately(steps: list[Step]) -> list[Step]:
     """A server that is being stopped answers nothing more, and closes sockets without a channel like the others."""
     (begins_ms,) = (step["t_ms"] for step in steps if step.get("text") == "graceful stop begins")
     (ends_ms,) = (step["t_ms"] for step in steps if step["dir"] == "closed" and step["conn"] == "A")
@@ -176,17 +176,17 @@ def _before(steps: list[Step], text: str, which: int, note: str) -> list[Step]:
 
 ADAPTED: Mapping[str, Callable[[list[Step]], list[Step]]] = {
     "01b_http_misc": _has_one_tenant,
-    "06f_postgres_changes_cold_start": _tells_from_the_start,
+    "06f_postgres_changes_cold_start": _subscribes_immediately,
     "06g_publication_change": _reads_the_publication,
-    "06h_mixed_vsn_upstream_bug": _keeps_protocols_apart,
+    "06h_mixed_vsn_upstream_bug": _sends_per_protocol,
     "09b_rate_limit": _floods,
-    "10_server_restart": _stops_at_once,
+    "10_server_restart": _stops_immediately,
 }
 
 
 async def _flood(replayer: Replayer) -> None:
     """Broadcast until the receiver is closed; of what it received, only the ends were recorded."""
-    sender, receiver = replayer.peers["A"], replayer.peers["B"]
+    sender, receiver = replayer.sockets["A"], replayer.sockets["B"]
     payload = {"type": "broadcast", "event": "e", "payload": {"n": 1}}
     message = json.dumps({"topic": "realtime:rate", "event": "broadcast", "payload": payload, "ref": None})
     heard: list[str | bytes] = []

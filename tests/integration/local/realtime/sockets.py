@@ -11,7 +11,7 @@ import websockets
 from realtime_server import RealtimeServer
 from websockets.asyncio.client import ClientConnection
 
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 
 
 class RawSocket:
@@ -41,9 +41,9 @@ class RawSocket:
         body = {"type": "broadcast", "event": event, "payload": payload}
         return await self.send(f"realtime:{name}", "broadcast", body)
 
-    async def subscribe(self, name: str, *wishes: dict[str, Any], **more: Any) -> list[int]:
+    async def subscribe(self, name: str, *bindings: dict[str, Any], **more: Any) -> list[int]:
         """Join for changes, wait until they are told, answer the ids."""
-        reply = await self.join(name, postgres_changes=list(wishes), **more)
+        reply = await self.join(name, postgres_changes=list(bindings), **more)
         told = await self.next("system")
         assert told["payload"]["status"] == "ok", told
         return [wish["id"] for wish in reply["response"]["postgres_changes"]]
@@ -53,7 +53,7 @@ class RawSocket:
         for at, frame in enumerate(self._frames):
             if frame["event"] == event and (ref is None or frame["ref"] == ref):
                 return self._frames.pop(at)
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             while True:
                 frame = json.loads(await self.socket.recv())
                 if frame["event"] == event and (ref is None or frame["ref"] == ref):
@@ -62,7 +62,7 @@ class RawSocket:
 
     async def next_text(self, event: str) -> str:
         """The next frame with this event, as it was sent."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             while True:
                 text = str(await self.socket.recv())
                 if json.loads(text)["event"] == event:

@@ -21,14 +21,14 @@ create policy all_ins on realtime.messages for insert to authenticated with chec
 """
 
 
-async def test_every_kind_of_key_is_let_in(realtime: RealtimeServer) -> None:
+async def test_socket_accepts_every_kind_of_api_key(realtime: RealtimeServer) -> None:
     keys = realtime.keys
     for key in (keys.anon_key, keys.service_role_key, keys.publishable_key, keys.secret_key):
         async with raw_socket(realtime, key) as socket:
             assert (await socket.join("room"))["status"] == "ok"
 
 
-async def test_the_secret_key_may_join_any_private_channel(realtime: RealtimeServer) -> None:
+async def test_private_channel_join_is_allowed_with_the_secret_key(realtime: RealtimeServer) -> None:
     async with raw_socket(realtime, realtime.keys.secret_key) as secret:
         assert (await secret.join("p", private=True))["status"] == "ok"
     async with raw_socket(realtime, realtime.keys.publishable_key) as public:
@@ -36,7 +36,7 @@ async def test_the_secret_key_may_join_any_private_channel(realtime: RealtimeSer
 
 
 @pytest.mark.parametrize("header", ["apikey", "Authorization"])
-async def test_rest_takes_every_kind_of_key(realtime: RealtimeServer, header: str) -> None:
+async def test_broadcast_over_http_accepts_every_kind_of_api_key(realtime: RealtimeServer, header: str) -> None:
     keys, prefix = realtime.keys, "Bearer " if header == "Authorization" else ""
     body = {"messages": [{"topic": "t", "event": "e", "payload": {}}]}
     async with httpx.AsyncClient(base_url=realtime.http_url) as client:
@@ -45,7 +45,7 @@ async def test_rest_takes_every_kind_of_key(realtime: RealtimeServer, header: st
             assert answer.status_code == 202
 
 
-async def test_requests_that_are_no_sockets_are_answered_as_on_the_platform(realtime: RealtimeServer) -> None:
+async def test_http_responses_match_the_platform(realtime: RealtimeServer) -> None:
     async with httpx.AsyncClient(base_url=f"{realtime.http_url}/realtime/v1") as client:
         assert (await client.get("/api/ping")).json() == {"message": "Success"}
         plain = await client.get("/websocket", params={"apikey": realtime.keys.anon_key})
@@ -53,7 +53,7 @@ async def test_requests_that_are_no_sockets_are_answered_as_on_the_platform(real
         assert (await client.get("/nope")).status_code == 404
 
 
-async def test_policies_see_who_asks_for_what(realtime: RealtimeServer) -> None:
+async def test_rls_policies_see_role_topic_claims_and_headers(realtime: RealtimeServer) -> None:
     """Role, topic, claims and headers are there; event and payload are not."""
     await realtime.sql("""
         create policy see on realtime.messages for select to authenticated using (
@@ -76,7 +76,7 @@ async def test_policies_see_who_asks_for_what(realtime: RealtimeServer) -> None:
             assert json.loads(await socket.recv())["payload"]["status"] == status
 
 
-async def test_reading_and_writing_are_allowed_apart(realtime: RealtimeServer) -> None:
+async def test_rls_select_without_insert_allows_join_but_not_broadcast(realtime: RealtimeServer) -> None:
     await realtime.sql("create policy see on realtime.messages for select to authenticated using (true)")
     async with raw_socket(realtime) as reader, raw_socket(realtime) as other:
         for socket, user in ((reader, USER_A), (other, USER_B)):
@@ -86,7 +86,7 @@ async def test_reading_and_writing_are_allowed_apart(realtime: RealtimeServer) -
         assert await reader.rest() == await other.rest() == []
 
 
-async def test_presence_may_be_forbidden_where_broadcast_is_allowed(realtime: RealtimeServer) -> None:
+async def test_presence_can_be_denied_where_broadcast_is_allowed(realtime: RealtimeServer) -> None:
     await realtime.sql("""
         create policy see on realtime.messages for select to authenticated using (extension = 'broadcast');
         create policy say on realtime.messages for insert to authenticated with check (extension = 'broadcast');
@@ -98,7 +98,7 @@ async def test_presence_may_be_forbidden_where_broadcast_is_allowed(realtime: Re
         assert await socket.rest() == []
 
 
-async def test_who_is_there_is_told_to_who_comes(realtime: RealtimeServer) -> None:
+async def test_presence_state_is_sent_to_a_new_member(realtime: RealtimeServer) -> None:
     async with raw_socket(realtime) as first, raw_socket(realtime) as second:
         await first.join("p", presence={"key": "one", "enabled": True})
         await first.send("realtime:p", "presence", {"type": "presence", "event": "track", "payload": {"n": 1}})
@@ -110,7 +110,7 @@ async def test_who_is_there_is_told_to_who_comes(realtime: RealtimeServer) -> No
         assert list((await second.next("presence_diff"))["payload"]["leaves"]) == ["one"]
 
 
-async def test_who_says_the_same_again_tells_nobody(realtime: RealtimeServer) -> None:
+async def test_presence_track_without_a_change_sends_no_diff(realtime: RealtimeServer) -> None:
     async def track(meta: dict[str, int]) -> list[str]:
         await socket.send("realtime:p", "presence", {"type": "presence", "event": "track", "payload": meta})
         return [frame["event"] for frame in await socket.rest()]
@@ -125,7 +125,7 @@ async def test_who_says_the_same_again_tells_nobody(realtime: RealtimeServer) ->
         assert await track({"a": 1, "b": 2}) == ["phx_reply", "presence_diff"]
 
 
-async def test_a_presence_that_is_too_large_closes_the_channel(realtime: RealtimeServer) -> None:
+async def test_presence_over_the_size_limit_closes_the_channel(realtime: RealtimeServer) -> None:
     async with raw_socket(realtime) as socket:
         await socket.join("p", presence={"key": "one", "enabled": True})
         meta = {"x": "x" * 3_000_000}
@@ -134,7 +134,7 @@ async def test_a_presence_that_is_too_large_closes_the_channel(realtime: Realtim
         await socket.next("phx_close")
 
 
-async def test_a_message_is_told_when_its_row_can_be_read(realtime: RealtimeServer) -> None:
+async def test_broadcast_from_the_database_is_sent_after_the_commit(realtime: RealtimeServer) -> None:
     """Who hears of a commit and looks at once finds it done."""
     async with (
         raw_socket(realtime) as socket,
@@ -153,7 +153,7 @@ async def test_a_message_is_told_when_its_row_can_be_read(realtime: RealtimeServ
             assert len(found) == 1
 
 
-async def test_replay_and_what_is_sent_meanwhile_come_once(realtime: RealtimeServer) -> None:
+async def test_broadcast_replay_and_concurrent_sends_arrive_once(realtime: RealtimeServer) -> None:
     await realtime.sql(POLICIES + "delete from realtime.messages")
     since = int(time.time() * 1000) - 60_000
 
@@ -172,7 +172,7 @@ async def test_replay_and_what_is_sent_meanwhile_come_once(realtime: RealtimeSer
         assert await socket.rest() == []
 
 
-async def test_nothing_of_a_socket_remains_when_it_is_gone(realtime: RealtimeServer) -> None:
+async def test_socket_abort_releases_channels_presence_changes_and_tasks(realtime: RealtimeServer) -> None:
     """No channel, no presence, no subscription and no task, however the socket ended."""
     tasks, witness_alone = len(asyncio.all_tasks()), (1, 1, 0)
     wishes = [{"event": "*", "schema": "public", "table": "notes"}]
@@ -196,7 +196,7 @@ async def test_nothing_of_a_socket_remains_when_it_is_gone(realtime: RealtimeSer
     await eventually(no_tasks)
 
 
-async def test_who_is_cancelled_while_giving_a_connection_back_does_not_lose_it(realtime: RealtimeServer) -> None:
+async def test_connection_pool_gets_a_connection_back_from_a_cancelled_task(realtime: RealtimeServer) -> None:
     pool, lending, enough = realtime.realtime._admin, asyncio.Event(), asyncio.Event()
 
     async def borrow() -> None:
@@ -214,12 +214,12 @@ async def test_who_is_cancelled_while_giving_a_connection_back_does_not_lose_it(
         await asyncio.wait((borrower,))
 
     async def is_back() -> bool:
-        return realtime.realtime.lent_connections == 0
+        return realtime.realtime.borrowed_connections == 0
 
     await eventually(is_back)
 
 
-async def test_frames_that_are_none_harm_nobody(realtime: RealtimeServer) -> None:
+async def test_malformed_frames_do_not_affect_the_channel(realtime: RealtimeServer) -> None:
     deep = '{"topic":"realtime:room","event":"broadcast","ref":"1","payload":' + "[" * 50_000 + "]" * 50_000 + "}"
     async with raw_socket(realtime) as socket:
         await socket.join("room", broadcast={"ack": True})
@@ -230,7 +230,9 @@ async def test_frames_that_are_none_harm_nobody(realtime: RealtimeServer) -> Non
 
 
 @pytest.mark.parametrize(("event", "payload"), [("broadcast", None), ("broadcast", ["e"]), ("presence", {"event": 5})])
-async def test_what_a_channel_does_not_expect_ends_it(realtime: RealtimeServer, event: str, payload: Any) -> None:
+async def test_unexpected_payload_ends_only_the_senders_channel(
+    realtime: RealtimeServer, event: str, payload: Any
+) -> None:
     """Who sent it may join again; the others hear nothing of it."""
     async with raw_socket(realtime) as socket, raw_socket(realtime) as other:
         for each in (socket, other):
@@ -242,7 +244,7 @@ async def test_what_a_channel_does_not_expect_ends_it(realtime: RealtimeServer, 
         assert await other.rest() == []
 
 
-async def test_both_ways_over_http_keep_to_the_rate(realtime_postgres: Postgres) -> None:
+async def test_rate_limit_applies_to_both_http_broadcast_routes(realtime_postgres: Postgres) -> None:
     async with serving(realtime_postgres, max_events_per_s=1, event_tick_s=1.0) as realtime:
         body = {"messages": [{"topic": "rate", "event": "e", "payload": {}}]}
         headers = {"apikey": realtime.keys.anon_key}
@@ -256,7 +258,7 @@ async def test_both_ways_over_http_keep_to_the_rate(realtime_postgres: Postgres)
                 assert answer.json() == {"message": "You have exceeded your rate limit"}
 
 
-async def test_too_many_joins_end_the_socket(realtime_postgres: Postgres) -> None:
+async def test_rate_limit_of_joins_closes_the_socket(realtime_postgres: Postgres) -> None:
     async with serving(realtime_postgres, max_joins_per_s=1, event_tick_s=1.0) as realtime, raw_socket(realtime) as it:
         with suppress(websockets.ConnectionClosed):
             while True:

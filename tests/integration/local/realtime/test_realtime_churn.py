@@ -5,20 +5,20 @@ from contextlib import suppress
 import psycopg
 from churn import churn
 from realtime_server import FIXTURES, eventually
-from serving_process import in_a_process
+from server_process import running_in_process
 
 from smelt.local.postgres import SUPERUSER, Postgres
 
 
-async def test_nothing_acknowledged_is_lost_and_nothing_stays_behind(realtime_postgres: Postgres) -> None:
-    async with in_a_process(realtime_postgres, max_events_per_s=None, max_joins_per_s=None) as (server, process):
+async def test_churn_under_faults_loses_no_acknowledged_message(realtime_postgres: Postgres) -> None:
+    async with running_in_process(realtime_postgres, max_events_per_s=None, max_joins_per_s=None) as (server, process):
         await server.sql(FIXTURES.read_text())
         before = {**await process.inspect(), "lent": 0}
-        record, faults = await churn(server, process, clients=24, rounds=2, messages=6)
-        assert len(faults) == 3, faults
-        assert len(record.owed()) > 100
+        record, error_summary = await churn(server, process, clients=24, rounds=2, messages=6)
+        assert len(error_summary) == 3, error_summary
+        assert len(record.expected_deliveries()) > 100
         assert record.lost() == []
-        assert record.twice() == []
+        assert record.duplicates() == []
 
         async def clean() -> bool:
             nonlocal after

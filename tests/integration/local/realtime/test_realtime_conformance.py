@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from realtime_server import Reachable, serving
-from replaying import Act, Replayer
-from scenarios import ACTS, BEFORE, HEADERS, OPTIONS, SERVER_CLOSES, STATEMENTS, TOPICS_APART, recordings, steps_of
-from serving_process import in_a_process
+from replayer import Act, Replayer
+from scenarios import ACTS, BEFORE, HEADERS, OPTIONS, SERVER_CLOSES, STATEMENTS, TOPICS_MAY_SWAP, recordings, steps_of
+from server_process import running_in_process
 
 from smelt.local.postgres import Postgres
 
@@ -21,20 +21,16 @@ Record = Callable[[str, Any], None]
 
 
 @pytest.mark.parametrize("name", [name for name in recordings() if name != RESTARTED])
-async def test_frames_are_those_of_the_recording(
-    realtime_postgres: Postgres, name: str, record_property: Record
-) -> None:
+async def test_frames_match_the_recording(realtime_postgres: Postgres, name: str, record_property: Record) -> None:
     """Every frame and every answer equals the recorded one, but for identifiers and times."""
     async with serving(realtime_postgres, **OPTIONS.get(name, {})) as server:
         await server.sql(BEFORE.get(name, ""))
         await _replay(server, name, record_property, ACTS)
 
 
-async def test_a_server_that_is_stopped_started_and_killed(
-    realtime_postgres: Postgres, record_property: Record
-) -> None:
+async def test_restart_and_kill_match_the_recording(realtime_postgres: Postgres, record_property: Record) -> None:
     """As the recording of just that."""
-    async with in_a_process(realtime_postgres) as (server, process):
+    async with running_in_process(realtime_postgres) as (server, process):
 
         async def stop(replayer: Replayer) -> None:
             await process.end(signal.SIGTERM)
@@ -56,7 +52,7 @@ async def _replay(server: Reachable, name: str, record_property: Record, acts: d
         statements=STATEMENTS,
         headers=HEADERS,
         acts=acts,
-        topics_apart=name in TOPICS_APART,
+        topics_may_swap=name in TOPICS_MAY_SWAP,
         server_closes=name in SERVER_CLOSES,
     )
     tally = await replayer.play()

@@ -21,7 +21,7 @@ events = (
 )
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | words
 values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4))
-wishes = st.fixed_dictionaries(
+bindings = st.fixed_dictionaries(
     {}, optional={"event": values, "schema": st.just("public") | values, "table": st.just("notes") | values,
                   "filter": st.sampled_from(["id=eq.1", "id=in.(1,2)", "body=like.%"]) | values, "select": values}
 )  # fmt: skip
@@ -30,7 +30,7 @@ configs = st.fixed_dictionaries(
     optional={
         "broadcast": st.fixed_dictionaries({}, optional={"self": values, "ack": values, "replay": values}) | values,
         "presence": st.fixed_dictionaries({}, optional={"key": values, "enabled": values}) | values,
-        "postgres_changes": st.lists(wishes, max_size=3) | values,
+        "postgres_changes": st.lists(bindings, max_size=3) | values,
         "private": values,
     },
 )
@@ -44,7 +44,7 @@ many = settings(max_examples=40, deadline=None, suppress_health_check=list(Healt
 
 @many
 @given(sent=fuzz)
-async def test_no_frame_harms_the_others(
+async def test_fuzzed_frames_do_not_affect_other_sockets(
     realtime: RealtimeServer, caplog: pytest.LogCaptureFixture, sent: list[str | bytes]
 ) -> None:
     url = f"{realtime.socket_url}?apikey={realtime.keys.anon_key}&vsn=2.0.0"
@@ -67,7 +67,7 @@ bodies = st.binary(max_size=50) | st.fixed_dictionaries(
 
 @many
 @given(body=bodies, content_type=st.sampled_from(["application/json", "text/plain", "application/octet-stream"]))
-async def test_no_body_is_an_error_of_the_server(realtime: RealtimeServer, body: bytes, content_type: str) -> None:
+async def test_fuzzed_http_bodies_never_return_a_5xx(realtime: RealtimeServer, body: bytes, content_type: str) -> None:
     headers: dict[str, Any] = {"apikey": realtime.keys.anon_key, "content-type": content_type}
     async with httpx.AsyncClient(base_url=realtime.http_url, headers=headers) as client:
         for path in ("broadcast", "broadcast/room/events/e", "broadcast/room/events/e?private=true"):

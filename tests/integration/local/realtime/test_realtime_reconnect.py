@@ -15,19 +15,19 @@ import pytest
 from realtime import AsyncRealtimeClient
 from realtime.types import RealtimePostgresChangesListenEvent
 from realtime_server import FIXTURES, Reachable, eventually
-from serving_process import in_a_process
+from server_process import running_in_process
 
 from smelt.local.postgres import Postgres
 
 JS = Path(__file__).parents[3] / "js"
 WITHOUT_NODE = shutil.which("node") is None or not (JS / "node_modules").exists()
-Heard = list[tuple[str, int]]
+Received = list[tuple[str, int]]
 
 
 @asynccontextmanager
-async def realtime_py(server: Reachable) -> AsyncIterator[Heard]:
+async def realtime_py(server: Reachable) -> AsyncIterator[Received]:
     """What the Python client hears, and when it is joined."""
-    heard: Heard = []
+    heard: Received = []
     client = AsyncRealtimeClient(f"{server.http_url}/realtime/v1", server.keys.anon_key)
     await client.connect()
     channel = client.channel("room")
@@ -44,9 +44,9 @@ async def realtime_py(server: Reachable) -> AsyncIterator[Heard]:
 
 
 @asynccontextmanager
-async def supabase_js(server: Reachable) -> AsyncIterator[Heard]:
+async def supabase_js(server: Reachable) -> AsyncIterator[Received]:
     """What the JavaScript client hears."""
-    heard: Heard = []
+    heard: Received = []
     process = await asyncio.create_subprocess_exec(
         "node",
         "reconnect.mjs",
@@ -85,19 +85,19 @@ async def supabase_js(server: Reachable) -> AsyncIterator[Heard]:
         ),
     ],
 )
-async def test_a_client_comes_back(realtime_postgres: Postgres, client: Any) -> None:
+async def test_reconnect_of_official_clients_after_a_server_restart(realtime_postgres: Postgres, client: Any) -> None:
     """Broadcasts and changes alike are heard again, without the program doing anything for it."""
-    async with in_a_process(realtime_postgres) as (server, process):
+    async with running_in_process(realtime_postgres) as (server, process):
         await server.sql(FIXTURES.read_text())
         async with client(server) as heard:
-            await hears(server, heard, number=1)
+            await assert_receives(server, heard, number=1)
             for number, end in enumerate((signal.SIGTERM, signal.SIGKILL), start=2):
                 await process.end(end)
                 await process.start()
-                await hears(server, heard, number)
+                await assert_receives(server, heard, number)
 
 
-async def hears(server: Reachable, heard: Heard, number: int) -> None:
+async def assert_receives(server: Reachable, heard: Received, number: int) -> None:
     """Say something, again and again, until it is heard both ways."""
     message = {"topic": "room", "event": "e", "payload": {"n": number}}
 

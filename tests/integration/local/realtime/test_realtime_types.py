@@ -35,7 +35,7 @@ VALUES = {
 NESTED = """row(row(1, 'x')::pair, array[row(2, 'y'), null]::pair[], 'sad', '2026-01-02 03:04+02', '{"k": 1.50}')"""
 
 
-async def test_values_are_those_of_jsonb(realtime: RealtimeServer) -> None:
+async def test_postgres_changes_values_equal_jsonb_for_every_type(realtime: RealtimeServer) -> None:
     columns = ", ".join(f"c{number} {pg_type}" for number, pg_type in enumerate(VALUES))
     await realtime.sql(f"""
         drop type if exists public.pair, public.nested cascade;

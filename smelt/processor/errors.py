@@ -1,0 +1,33 @@
+"""What goes wrong with one file or one smelt, as exceptions that carry the code of the contract."""
+
+from smelt.contract.vocabulary import ErrorCode
+from smelt.errors import PermanentError, TransientError
+
+
+class FileError(PermanentError):
+    """One file can't be processed, now or later; the other files of its smelt go on."""
+
+    def __init__(self, code: ErrorCode, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code: ErrorCode = code
+
+
+class SynthesisPermanentError(PermanentError):
+    """The output can't be generated with these settings; the transcript is kept."""
+
+    def __init__(self, code: ErrorCode, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code: ErrorCode = code
+
+
+class SynthesisTransientError(TransientError):
+    """The output can't be generated right now; `retry_after_s` when the service said how long to wait."""
+
+    def __init__(self, code: ErrorCode, detail: str, retry_after_s: float | None = None) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code: ErrorCode = code
+        self.retry_after_s = retry_after_s
+
+
+class DiskFull(TransientError):
+    """The temporary folder has no room for a recording right now."""

@@ -1,0 +1,63 @@
+"""The default prompts: how each is titled, put to a language model, and made without one.
+
+`PromptName` in `smelt.contract.vocabulary` lists their names; each has one record here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from smelt.contract.vocabulary import PromptName
+from smelt.processor.synthesis import extracts
+from smelt.processor.synthesis.extracts import Reading
+from smelt.processor.synthesis.request import SynthesisRequest
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A default prompt: its heading, its instruction to a language model, and its extractive writer."""
+
+    name: PromptName
+    title: str
+    instruction: str
+    extract: Callable[[Reading], str]
+
+
+PROMPTS: Final[tuple[Prompt, ...]] = (
+    Prompt(
+        "summarize",
+        "Summary",
+        "Summarize the transcript in a few short paragraphs: its subject, what was decided, what is open.",
+        extracts.summary,
+    ),
+    Prompt(
+        "action_items",
+        "Action items",
+        "List every action item as `- [ ] Owner: task, due date`. Leave out what was not said; if there is no action "
+        "item, say so in one sentence.",
+        extracts.action_list,
+    ),
+    Prompt(
+        "detailed_notes",
+        "Detailed notes",
+        "Write detailed notes: a `###` heading for each topic, in order, with bullet points under it.",
+        extracts.detailed_notes,
+    ),
+    Prompt(
+        "qa_format",
+        "Questions and answers",
+        "Write questions and answers about all that matters, each as `**Q: ...**`, an empty line, `A: ...`.",
+        extracts.questions_and_answers,
+    ),
+    Prompt(
+        "table_of_contents",
+        "Table of contents",
+        "Write a numbered table of contents of the topics, in order, one line each.",
+        extracts.table_of_contents,
+    ),
+)
+
+
+def default_prompts(order: SynthesisRequest) -> tuple[Prompt, ...]:
+    """Return the default prompts of an order, in the order of the contract."""
+    return tuple(prompt for prompt in PROMPTS if prompt.name in order.prompts)

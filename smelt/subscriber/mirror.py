@@ -1,0 +1,193 @@
+"""The rows that one user owns, kept up to date from live changes and from reading; nothing here waits or reads."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, Generic, Literal, NamedTuple, TypeVar
+from uuid import UUID
+
+from smelt.contract.events import Model
+from smelt.contract.rows import FileRow, RowChange, SmeltRow
+
+Kind = Literal["insert", "update", "delete"]
+Family = Literal["smelt", "smelts", "counts"]
+
+FAMILIES: Final[tuple[Family, ...]] = ("smelt", "smelts", "counts")
+
+TOMBSTONE_S: Final = 60.0
+"""How long the id of a deleted smelt is kept at least, so that a change or a read from before does not restore it."""
+
+
+class SmeltChange(Model):
+    """A smelt came, changed or went; `row` is its newest state, `before` what was known, None where nothing was."""
+
+    kind: Kind
+    row: SmeltRow
+    before: SmeltRow | None = None
+
+
+class FileChange(Model):
+    """A file of a smelt came, changed or went; `row` is its newest state, `before` what was known, None for nothing."""
+
+    kind: Kind
+    row: FileRow
+    before: FileRow | None = None
+
+
+FeedChange = SmeltChange | FileChange
+
+Row = TypeVar("Row", SmeltRow, FileRow)
+
+
+class CacheKey(NamedTuple):
+    """What a cache holds: one smelt, the list of them, or how many there are of each status."""
+
+    family: Family
+    smelt_id: UUID | None = None
+
+
+def cache_keys_for(change: FeedChange) -> frozenset[CacheKey]:
+    """What a cache can't hold any longer after a change."""
+    if isinstance(change, FileChange):
+        return frozenset({CacheKey("smelt", change.row.smelt_id)})
+    keys = {CacheKey("smelt", change.row.id), CacheKey("smelts")}
+    if change.before is None or change.kind != "update" or change.before.status != change.row.status:
+        keys.add(CacheKey("counts"))
+    return frozenset(keys)
+
+
+class RowMirror:
+    """All smelts and files of a user, as far as they are known; every `take_...` answers what is new in them."""
+
+    def __init__(self) -> None:
+        self._deleted_at: dict[UUID, float] = {}
+        self._smelts = _Table(
+            SmeltRow,
+            lambda kind, row, before: SmeltChange(kind=kind, row=row, before=before),
+            lambda row, known: row.seq < known.seq,
+            lambda row: row.id in self._deleted_at,
+        )
+        # The rows of files have no number; their changes come in order.
+        self._files = _Table(
+            FileRow,
+            lambda kind, row, before: FileChange(kind=kind, row=row, before=before),
+            lambda row, known: False,
+            lambda row: row.smelt_id in self._deleted_at,
+        )
+
+    @property
+    def smelts(self) -> Mapping[UUID, SmeltRow]:
+        """The smelts by id."""
+        return self._smelts.rows
+
+    @property
+    def files(self) -> Mapping[UUID, FileRow]:
+        """The files by id."""
+        return self._files.rows
+
+    def take_change(self, change: RowChange) -> FeedChange | None:
+        """Merge a live change; raises `ValueError` when it does not tell enough."""
+        match change.table:
+            case "smelts":
+                return self._smelts.take_change(change)
+            case "smelt_files":
+                return self._files.take_change(change)
+            case _:
+                return None
+
+    def take_deletion(self, smelt_ids: Collection[UUID], now_s: float) -> list[FeedChange]:
+        """Remove smelts with their files; what still comes of them for `TOMBSTONE_S` at least is dropped."""
+        self._deleted_at = {one: at for one, at in self._deleted_at.items() if now_s - at < TOMBSTONE_S}
+        self._deleted_at |= dict.fromkeys(smelt_ids, now_s)
+        return [*self._files.remove_gone(), *self._smelts.remove_gone()]
+
+    def start_read(self) -> None:
+        """A read begins: what changes live from now on is newer than its answer."""
+        self._smelts.touched.clear()
+        self._files.touched.clear()
+
+    def take_rows(self, smelts: Sequence[SmeltRow], files: Sequence[FileRow]) -> list[FeedChange]:
+        """Merge the answer of a read: all rows that there are."""
+        return [*self._smelts.take_rows(smelts), *self._files.take_rows(files)]
+
+
+class _Table(Generic[Row]):
+    def __init__(
+        self,
+        shape: type[Row],
+        change: Callable[[Kind, Row, Row | None], FeedChange],
+        is_older: Callable[[Row, Row], bool],
+        is_gone: Callable[[Row], bool],
+    ) -> None:
+        self.rows: dict[UUID, Row] = {}
+        self.touched: set[UUID] = set()
+        self._shape: type[Row] = shape
+        self._change: Callable[[Kind, Row, Row | None], FeedChange] = change
+        self._is_older: Callable[[Row, Row], bool] = is_older
+        self._is_gone: Callable[[Row], bool] = is_gone
+
+    def take_change(self, change: RowChange) -> FeedChange | None:
+        row_id = change.row_id
+        self.touched.add(row_id)
+        known = self.rows.get(row_id)
+        before = {} if known is None else known.model_dump()
+        return self._put(self._shape.model_validate({**before, **change.record}))
+
+    def take_rows(self, rows: Sequence[Row]) -> list[FeedChange]:
+        read = {row.id for row in rows}
+        gone = [row for row_id, row in self.rows.items() if row_id not in read and row_id not in self.touched]
+        changes = [self._remove(row) for row in gone]
+        put = [self._put(row) for row in rows if row.id not in self.touched]
+        return changes + [change for change in put if change is not None]
+
+    def remove_gone(self) -> list[FeedChange]:
+        return [self._remove(row) for row in list(self.rows.values()) if self._is_gone(row)]
+
+    def _put(self, row: Row) -> FeedChange | None:
+        known = self.rows.get(row.id)
+        if self._is_gone(row) or (known is not None and (known == row or self._is_older(row, known))):
+            return None
+        self.rows[row.id] = row
+        return self._change("insert" if known is None else "update", row, known)
+
+    def _remove(self, row: Row) -> FeedChange:
+        del self.rows[row.id]
+        return self._change("delete", row, row)
+
+
+class Pending:
+    """Changes that a consumer has not taken yet: one a row at most, however long it takes."""
+
+    def __init__(self) -> None:
+        self._changes: dict[UUID, FeedChange] = {}
+
+    def __len__(self) -> int:
+        return len(self._changes)
+
+    def add(self, change: FeedChange) -> None:
+        """Put a change behind the others, or into the older one of the same row."""
+        older = self._changes.get(change.row.id)
+        if older is None:
+            self._changes[change.row.id] = change
+        elif (merged := _merged(older, change)) is not None:
+            self._changes[change.row.id] = merged
+        else:
+            del self._changes[change.row.id]
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._changes.clear()
+
+    def pop(self) -> FeedChange | None:
+        """Take the oldest change, None when there is none."""
+        return self._changes.pop(next(iter(self._changes))) if self._changes else None
+
+
+def _merged(older: FeedChange, newer: FeedChange) -> FeedChange | None:
+    match older.kind, newer.kind:
+        case "insert", "delete":
+            return None
+        case "insert", _:
+            return newer.model_copy(update={"kind": "insert", "before": None})
+        case "delete", _:
+            return newer.model_copy(update={"kind": "update", "before": older.before})
+        case _:
+            return newer.model_copy(update={"before": older.before})

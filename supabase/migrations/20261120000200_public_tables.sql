@@ -1,0 +1,185 @@
+-- What a project's users see: smelts, their files, transcripts and results, batches, prompts, notifications.
+
+create table public.smelt_batches (
+    id uuid primary key default gen_random_uuid(),
+    user_id uuid not null references auth.users (id) on delete cascade,
+    title text,
+    seq bigint not null default 1,
+    total integer not null default 0,
+    completed integer not null default 0,
+    failed integer not null default 0,
+    progress numeric(4, 1) not null default 0,
+    status public.smelt_batch_status not null default 'pending',
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    constraint smelt_batches_title_length check (char_length(title) <= 200),
+    constraint smelt_batches_counts check (completed >= 0 and failed >= 0 and completed + failed <= total),
+    constraint smelt_batches_progress_range check (progress between 0 and 100)
+);
+create index smelt_batches_user_id_idx on public.smelt_batches (user_id, created_at desc);
+
+create table public.smelt_prompts (
+    id uuid primary key default gen_random_uuid(),
+    user_id uuid not null default auth.uid() references auth.users (id) on delete cascade,
+    name text not null,
+    content text not null,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    constraint smelt_prompts_name_length check (char_length(name) between 1 and 200),
+    constraint smelt_prompts_content_not_blank check (content ~ '\S')
+);
+create index smelt_prompts_user_id_idx on public.smelt_prompts (user_id);
+
+-- One row a smelt. `claimable_at` says from when a worker may take it: null before it is submitted, while a worker has
+-- it, and once it has ended. `status` and `percentage` are high-water marks of the run.
+create table public.smelts (
+    id uuid primary key default gen_random_uuid(),
+    user_id uuid references auth.users (id) on delete cascade,
+    is_anonymous boolean not null default false,
+    batch_id uuid references public.smelt_batches (id) on delete set null,
+    mode public.smelt_mode not null default 'separate',
+    default_prompt_names text[] not null default '{}',
+    user_prompt_id uuid references public.smelt_prompts (id) on delete set null,
+    seq bigint not null default 1,
+    run integer not null default 1,
+    attempt bigint not null default 0,
+    failure_count integer not null default 0,
+    status public.smelt_status not null default 'pending',
+    percentage numeric(4, 1) not null default 0,
+    message text not null default 'Waiting to process...',
+    estimated_end_at timestamptz,
+    outcome public.smelt_outcome,
+    error_code text,
+    error_message text,
+    audio_state public.smelt_audio_state not null,
+    claimable_at timestamptz,
+    created_at timestamptz not null default now(),
+    submitted_at timestamptz,
+    started_at timestamptz,
+    completed_at timestamptz,
+    updated_at timestamptz not null default now(),
+    constraint smelts_counters check (seq > 0 and run > 0 and attempt >= 0 and failure_count >= 0),
+    constraint smelts_percentage_in_stage
+        check (percentage between smelt.stage_floor(status) and smelt.stage_ceiling(status)),
+    constraint smelts_message_length check (char_length(message) between 1 and 200),
+    constraint smelts_completed_at_iff_ended check ((completed_at is not null) = (status in ('completed', 'failed'))),
+    constraint smelts_outcome_iff_completed check ((outcome is not null) = (status = 'completed')),
+    constraint smelts_error_iff_failed
+        check ((error_code is not null) = (status = 'failed') and (error_message is not null) = (status = 'failed')),
+    constraint smelts_error_code_known check (smelt.error_sentence(error_code) is not null or error_code is null),
+    constraint smelts_claimable_only_open
+        check (claimable_at is null or (submitted_at is not null and status not in ('completed', 'failed'))),
+    constraint smelts_work_needs_submission check (status in ('pending', 'failed') or submitted_at is not null),
+    constraint smelts_started_by_an_attempt check (started_at is null or attempt > 0),
+    constraint smelts_estimate_only_open check (estimated_end_at is null or status not in ('completed', 'failed')),
+    constraint smelts_audio_stored_when_submitted
+        check (audio_state not in ('expected', 'stored') or (audio_state = 'stored') = (submitted_at is not null))
+);
+create index smelts_user_id_idx on public.smelts (user_id, created_at desc);
+create index smelts_batch_id_idx on public.smelts (batch_id);
+create index smelts_user_prompt_id_idx on public.smelts (user_prompt_id);
+create index smelts_open_by_user_idx on public.smelts (user_id) where status not in ('completed', 'failed');
+create index smelts_claimable_at_idx on public.smelts (claimable_at) where claimable_at is not null;
+create index smelts_audio_removing_idx on public.smelts (id) where audio_state = 'removing';
+create index smelts_audio_stored_idx on public.smelts (completed_at) where audio_state = 'stored';
+create index smelts_anonymous_ended_idx on public.smelts (completed_at) where is_anonymous;
+create index smelts_unsubmitted_idx on public.smelts (created_at) where submitted_at is null;
+
+-- One row an input. A text is one file too, so that results look the same; its text is in `smelt.requests`.
+create table public.smelt_files (
+    id uuid primary key default gen_random_uuid(),
+    smelt_id uuid not null references public.smelts (id) on delete cascade,
+    user_id uuid references auth.users (id) on delete cascade,
+    position integer not null,
+    filename text not null,
+    input_type public.smelt_input_type not null,
+    size_bytes bigint not null,
+    upload_path text,
+    object_version text,
+    status public.smelt_file_status not null default 'pending',
+    stage public.smelt_status not null default 'pending',
+    progress numeric(4, 1) not null default 0,
+    duration_seconds numeric(12, 3),
+    language text,
+    language_probability numeric(4, 3),
+    transcribed boolean not null default false,
+    trust jsonb,
+    error_code text,
+    error_message text,
+    created_at timestamptz not null default now(),
+    constraint smelt_files_position unique (smelt_id, position),
+    constraint smelt_files_upload_path unique (upload_path),
+    constraint smelt_files_filename_length check (char_length(filename) between 1 and 255),
+    constraint smelt_files_size_not_negative check (size_bytes >= 0),
+    constraint smelt_files_upload_path_iff_audio check ((upload_path is not null) = (input_type = 'audio')),
+    constraint smelt_files_progress_range check (progress between 0 and 100),
+    constraint smelt_files_stage_of_status check (
+        case status
+            when 'pending' then stage = 'pending'
+            when 'processing' then stage between 'validating' and 'synthesizing'
+            when 'completed' then stage = 'completed' and progress = 100
+            when 'failed' then stage = 'failed'
+        end
+    ),
+    constraint smelt_files_error_iff_failed
+        check ((error_code is not null) = (status = 'failed') and (error_message is not null) = (status = 'failed')),
+    constraint smelt_files_error_code_known check (smelt.error_sentence(error_code) is not null or error_code is null)
+);
+create index smelt_files_user_id_idx on public.smelt_files (user_id);
+
+-- The transcript as it grows; `seq` is that of the smelt when the segment was written or moved to a new run.
+create table public.smelt_segments (
+    file_id uuid not null references public.smelt_files (id) on delete cascade,
+    index integer not null,
+    smelt_id uuid not null references public.smelts (id) on delete cascade,
+    run integer not null,
+    seq bigint not null,
+    start_s double precision not null,
+    end_s double precision not null,
+    text text not null,
+    avg_logprob double precision,
+    no_speech_prob double precision,
+    compression_ratio double precision,
+    words jsonb,
+    primary key (file_id, index),
+    constraint smelt_segments_index_not_negative check (index >= 0),
+    constraint smelt_segments_times check (start_s >= 0 and end_s >= start_s)
+);
+create index smelt_segments_smelt_id_seq_idx on public.smelt_segments (smelt_id, seq);
+
+-- The outputs, one a file; of a combined smelt one, with the smelt's own id as `file_id`. Those of earlier runs stay.
+create table public.smelt_results (
+    smelt_id uuid not null references public.smelts (id) on delete cascade,
+    run integer not null,
+    file_id uuid not null,
+    position integer not null,
+    filename text not null,
+    content text not null,
+    created_at timestamptz not null default now(),
+    primary key (smelt_id, run, file_id)
+);
+
+create table public.smelt_notifications (
+    id uuid primary key default gen_random_uuid(),
+    user_id uuid not null references auth.users (id) on delete cascade,
+    smelt_id uuid references public.smelts (id) on delete cascade,
+    type text not null,
+    title text not null,
+    message text not null,
+    data jsonb not null default '{}',
+    created_at timestamptz not null default now(),
+    seen_at timestamptz,
+    read_at timestamptz,
+    constraint smelt_notifications_type_known check (type in ('smelt_completed', 'smelt_failed'))
+);
+create index smelt_notifications_user_id_idx on public.smelt_notifications (user_id, created_at desc);
+create index smelt_notifications_smelt_id_idx on public.smelt_notifications (smelt_id);
+
+-- Progress is an update every second or two: room on the page for the next version keeps it from touching the indexes.
+alter table public.smelts set (fillfactor = 80);
+alter table public.smelt_files set (fillfactor = 80);
+
+-- The feed of all that a user owns follows these two. Their replica identity is the default, the id alone: Realtime
+-- sends a DELETE to every subscriber, and a filter sees all columns of the identity. Owners are notified of deletions
+-- by `smelt.notify_deletion`.
+alter publication supabase_realtime add table public.smelts, public.smelt_files;

@@ -1,0 +1,297 @@
+-- What is told of a smelt: its state as JSON, the queue, the payloads of its events. Nothing in here changes a row.
+
+-- The private channel of a smelt.
+create function smelt.topic_of(p_smelt_id uuid) returns text
+    language sql immutable
+    set search_path = ''
+    as $$ select 'smelt:' || p_smelt_id $$;
+
+-- Seconds until a moment as of another, to a tenth: never negative, null if the moment is not known.
+create function smelt.seconds_until(p_moment timestamptz, p_now timestamptz) returns numeric
+    language sql immutable strict
+    set search_path = ''
+    as $$ select case when p_moment is not null then round(greatest(extract(epoch from p_moment - p_now), 0), 1) end $$;
+
+-- What could be claimed until a moment, with the turn of each: one of every user, then the second of every user, those
+-- that a user has running counted in. All smelts without an owner count as one user.
+create function smelt.queued_smelts(p_until timestamptz) returns table (smelt_id uuid, turn bigint, due_at timestamptz)
+    language sql stable
+    -- What waits is few against what has ended; for the thousand that are assumed otherwise, all of it would be read.
+    rows 20
+    set search_path = ''
+    as $$
+        with waiting as (
+            select s.id, coalesce(s.user_id, '00000000-0000-0000-0000-000000000000') as owner, s.claimable_at as due_at
+            from public.smelts as s
+            where s.claimable_at <= p_until
+            union all
+            select s.id, coalesce(s.user_id, '00000000-0000-0000-0000-000000000000'), l.expires_at
+            from smelt.leases as l
+            join public.smelts as s on s.id = l.smelt_id
+            where l.expires_at <= least(p_until, clock_timestamp())
+        ), running as (
+            select coalesce(s.user_id, '00000000-0000-0000-0000-000000000000') as owner, count(*) as running_count
+            from smelt.leases as l
+            join public.smelts as s on s.id = l.smelt_id
+            where l.expires_at > clock_timestamp()
+            group by 1
+        )
+        select
+            w.id,
+            coalesce(r.running_count, 0) + row_number() over (partition by w.owner order by w.due_at, w.id),
+            w.due_at
+        from waiting as w
+        left join running as r using (owner)
+    $$;
+
+-- The places in the queue, from 1, of those of these smelts that wait in it.
+create function smelt.queue_positions(p_smelt_ids uuid[]) returns table (smelt_id uuid, place bigint)
+    language sql stable
+    set search_path = ''
+    as $$
+        with asked as materialized (
+            select s.id from public.smelts as s where s.id = any (p_smelt_ids) and s.claimable_at is not null
+        ), queue as (
+            select
+                q.smelt_id,
+                row_number() over (order by q.due_at > clock_timestamp(), q.turn, q.due_at, q.smelt_id) as place
+            from smelt.queued_smelts('infinity') as q
+            -- Counting is worth it only if somebody asks.
+            where exists (select from asked)
+        )
+        select q.smelt_id, q.place from queue as q join asked as a on a.id = q.smelt_id
+    $$;
+
+-- Whether a worker is running: each sends a heartbeat every few seconds.
+create function smelt.is_worker_online() returns boolean
+    language sql stable
+    set search_path = ''
+    as $$
+        select exists (select from smelt.workers as w where w.seen_at > clock_timestamp() - interval '60 s')
+    $$;
+
+-- When it makes sense to ask for the state again, in seconds; null once nothing will change any more.
+create function smelt.next_poll_s(p_smelt public.smelts) returns numeric
+    language sql stable
+    set search_path = ''
+    as $$
+        select case
+            when smelt.is_terminal(p_smelt.status) then null
+            when p_smelt.submitted_at is null then 10
+            when p_smelt.claimable_at is not null then 5
+            else 2
+        end::numeric
+    $$;
+
+-- The stage, the percentage and what is going on.
+create function smelt.progress_of(p_smelt public.smelts) returns jsonb
+    language sql stable
+    set search_path = ''
+    as $$
+        select jsonb_build_object(
+            'percentage', p_smelt.percentage, 'stage', p_smelt.status, 'message', p_smelt.message
+        )
+    $$;
+
+-- The results of the run, null until it is completed.
+create function smelt.results_of(p_smelt public.smelts) returns jsonb
+    language sql stable
+    set search_path = ''
+    as $$
+        select coalesce(
+            jsonb_agg(
+                jsonb_build_object('file_id', r.file_id, 'filename', r.filename, 'content', r.content)
+                order by r.position
+            ),
+            '[]'
+        )
+        from public.smelt_results as r
+        where r.smelt_id = p_smelt.id and r.run = p_smelt.run
+        having p_smelt.status = 'completed'
+    $$;
+
+-- The files of a smelt with all that a client may know of them.
+create function smelt.files_of(p_smelt_id uuid) returns jsonb
+    language sql stable
+    set search_path = ''
+    as $$
+        select coalesce(
+            jsonb_agg(
+                jsonb_build_object(
+                    'id', f.id, 'filename', f.filename, 'position', f.position, 'input_type', f.input_type,
+                    'size_bytes', f.size_bytes, 'duration_seconds', f.duration_seconds, 'language', f.language,
+                    'language_probability', f.language_probability, 'trust', f.trust,
+                    'status', f.status, 'stage', f.stage, 'progress', f.progress,
+                    'error_code', f.error_code, 'error_message', f.error_message
+                )
+                order by f.position
+            ),
+            '[]'
+        )
+        from public.smelt_files as f
+        where f.smelt_id = p_smelt_id
+    $$;
+
+-- The segments of a smelt that were written after a `seq`, in the order of the transcript; if asked for, with the words
+-- of those that have them.
+create function smelt.segments_of(p_smelt_id uuid, p_after bigint, p_with_words boolean) returns jsonb
+    language sql stable
+    set search_path = ''
+    as $$
+        select coalesce(
+            jsonb_agg(
+                jsonb_build_object(
+                    'file_id', g.file_id, 'index', g.index, 'start', g.start_s, 'end', g.end_s, 'text', g.text
+                )
+                || case when p_with_words and g.words is not null then jsonb_build_object('words', g.words) else '{}' end
+                order by f.position, g.index
+            ),
+            '[]'
+        )
+        from public.smelt_segments as g
+        join public.smelt_files as f on f.id = g.file_id
+        where g.smelt_id = p_smelt_id and g.seq > p_after
+    $$;
+
+-- The whole state of a smelt as its row stands; without segments if `p_segments_after` is null.
+create function smelt.snapshot(
+    p_smelt public.smelts, p_segments_after bigint, p_queue_position bigint, p_worker_online boolean,
+    p_with_words boolean default false
+) returns jsonb
+    language sql stable
+    set search_path = ''
+    as $$
+        select jsonb_build_object(
+            'id', p_smelt.id, 'seq', p_smelt.seq, 'run', p_smelt.run, 'attempt', p_smelt.attempt,
+            'status', p_smelt.status, 'mode', p_smelt.mode, 'progress', smelt.progress_of(p_smelt),
+            'eta_seconds', smelt.seconds_until(p_smelt.estimated_end_at, now()),
+            'queue_position', p_queue_position, 'worker_online', p_worker_online,
+            'files', smelt.files_of(p_smelt.id),
+            'segments', smelt.segments_of(p_smelt.id, p_segments_after, p_with_words),
+            'segments_seq', case when p_segments_after is null then 0 else p_smelt.seq end,
+            'outcome', p_smelt.outcome, 'results', smelt.results_of(p_smelt),
+            'error_code', p_smelt.error_code, 'error_message', p_smelt.error_message,
+            'default_prompt_names', p_smelt.default_prompt_names, 'user_prompt_id', p_smelt.user_prompt_id,
+            'batch_id', p_smelt.batch_id,
+            'created_at', p_smelt.created_at, 'submitted_at', p_smelt.submitted_at,
+            'started_at', p_smelt.started_at, 'completed_at', p_smelt.completed_at,
+            'subscription_channel', smelt.topic_of(p_smelt.id), 'next_poll_s', smelt.next_poll_s(p_smelt)
+        )
+    $$;
+
+-- The state of a smelt for somebody who knows it as of a `seq`: only that nothing changed, if nothing did. Its place in
+-- the queue and whether a worker is running are included all the same: others change them.
+create function smelt.state_since(
+    p_smelt public.smelts, p_after_seq bigint, p_segments_after bigint, p_queue_position bigint,
+    p_worker_online boolean, p_with_words boolean default false
+) returns jsonb
+    language sql stable
+    set search_path = ''
+    as $$
+        select case
+            when p_after_seq >= p_smelt.seq then
+                jsonb_build_object(
+                    'id', p_smelt.id, 'seq', p_smelt.seq, 'next_poll_s', smelt.next_poll_s(p_smelt),
+                    'worker_online', p_worker_online
+                )
+                || case
+                    when p_queue_position is null then '{}'
+                    else jsonb_build_object('queue_position', p_queue_position)
+                end
+            else smelt.snapshot(p_smelt, p_segments_after, p_queue_position, p_worker_online, p_with_words)
+        end
+    $$;
+
+-- The state of one smelt without segments, as its row stands now: what a call that changed it answers.
+create function smelt.state_now(p_smelt_id uuid) returns jsonb
+    language sql stable
+    set search_path = ''
+    as $$
+        select smelt.snapshot(
+            s, null, (select q.place from smelt.queue_positions(array[s.id]) as q), smelt.is_worker_online()
+        )
+        from public.smelts as s
+        where s.id = p_smelt_id
+    $$;
+
+-- What every event of a smelt carries.
+create function smelt.envelope(p_smelt public.smelts, p_event_id uuid, p_now timestamptz) returns jsonb
+    language sql stable
+    set search_path = ''
+    as $$
+        select jsonb_build_object(
+            'smelt_id', p_smelt.id, 'event_id', p_event_id, 'seq', p_smelt.seq, 'run', p_smelt.run,
+            'attempt', p_smelt.attempt, 'eta_seconds', smelt.seconds_until(p_smelt.estimated_end_at, p_now),
+            'emitted_at', p_now
+        )
+    $$;
+
+-- The payload of `progress`: the whole state of a smelt that is under way.
+create function smelt.progress_payload(p_smelt public.smelts, p_event_id uuid, p_now timestamptz) returns jsonb
+    language sql stable
+    set search_path = ''
+    as $$
+        select smelt.envelope(p_smelt, p_event_id, p_now) || jsonb_build_object(
+            'status', p_smelt.status,
+            'progress', smelt.progress_of(p_smelt),
+            'files', (
+                select coalesce(
+                    jsonb_agg(
+                        jsonb_build_object('id', f.id, 'status', f.status, 'progress', f.progress) order by f.position
+                    ),
+                    '[]'
+                )
+                from public.smelt_files as f
+                where f.smelt_id = p_smelt.id
+            )
+        )
+    $$;
+
+-- The payload of `completed`; without the results where they would not fit into a broadcast (200 KiB).
+create function smelt.completed_payload(p_smelt public.smelts, p_event_id uuid, p_now timestamptz) returns jsonb
+    language sql stable
+    set search_path = ''
+    as $$
+        with whole as (
+            select smelt.envelope(p_smelt, p_event_id, p_now) || jsonb_build_object(
+                'status', p_smelt.status, 'outcome', p_smelt.outcome, 'results', smelt.results_of(p_smelt),
+                'results_truncated', false, 'completed_at', p_smelt.completed_at
+            ) as payload
+        )
+        select case
+            when octet_length(payload::text) <= 200 * 1024 then payload
+            else payload || '{"results": [], "results_truncated": true}'
+        end
+        from whole
+    $$;
+
+-- The payload of `failed`.
+create function smelt.failed_payload(p_smelt public.smelts, p_event_id uuid, p_now timestamptz) returns jsonb
+    language sql stable
+    set search_path = ''
+    as $$
+        select smelt.envelope(p_smelt, p_event_id, p_now) || jsonb_build_object(
+            'status', p_smelt.status, 'error_code', p_smelt.error_code, 'error_message', p_smelt.error_message,
+            'completed_at', p_smelt.completed_at
+        )
+    $$;
+
+-- A batch as it is told to clients.
+create function smelt.batch_state(p_batch public.smelt_batches) returns jsonb
+    language sql stable
+    set search_path = ''
+    as $$
+        select jsonb_build_object(
+            'id', p_batch.id, 'title', p_batch.title, 'seq', p_batch.seq, 'total', p_batch.total,
+            'completed', p_batch.completed, 'failed', p_batch.failed, 'progress', p_batch.progress,
+            'status', p_batch.status, 'created_at', p_batch.created_at,
+            'subscription_channel', 'smelt-batch:' || p_batch.id
+        )
+    $$;
+
+revoke all on function
+    smelt.topic_of, smelt.seconds_until, smelt.queued_smelts, smelt.queue_positions, smelt.is_worker_online, smelt.next_poll_s,
+    smelt.progress_of, smelt.results_of, smelt.files_of, smelt.segments_of, smelt.snapshot, smelt.state_since,
+    smelt.state_now, smelt.envelope, smelt.progress_payload, smelt.completed_payload, smelt.failed_payload,
+    smelt.batch_state
+    from public, anon, authenticated, service_role;

@@ -1,0 +1,262 @@
+-- How a run ends, and what is owed to those who watch. Callers of these functions hold the lock on the smelt's row.
+-- Lock order everywhere: the smelt, then its batch.
+
+-- Wake idle workers.
+create function smelt.wake_workers() returns void
+    language sql volatile
+    set search_path = ''
+    as $$
+        select realtime.send(jsonb_build_object('sent_at', clock_timestamp()), 'smelt', 'smelt-workers', true)
+    $$;
+
+-- Tell watchers of a change that the database made and no worker will announce.
+create function smelt.broadcast_progress(p_smelt public.smelts) returns void
+    language sql volatile
+    set search_path = ''
+    as $$
+        select realtime.send(
+            smelt.progress_payload(p_smelt, gen_random_uuid(), clock_timestamp()),
+            'progress', smelt.topic_of(p_smelt.id), true
+        )
+    $$;
+
+-- Notify each owner that still exists of its deleted smelts, by their ids alone.
+create function smelt.notify_deletion() returns trigger
+    language plpgsql security definer
+    set search_path = ''
+    as $$
+    begin
+        perform realtime.send(
+            jsonb_build_object('ids', jsonb_agg(numbered.id)), 'smelts_deleted', 'smelt-feed:' || numbered.user_id, true
+        )
+        from (
+            select d.id, d.user_id, (row_number() over (partition by d.user_id) - 1) / 500 as part
+            from deleted as d
+            join auth.users as u on u.id = d.user_id
+        ) as numbered
+        group by numbered.user_id, numbered.part;
+        return null;
+    end
+    $$;
+create trigger notify_deletion after delete on public.smelts referencing old table as deleted
+    for each statement execute function smelt.notify_deletion();
+
+-- Owe a broadcast. What the database found out by itself is also sent at once, under the same event id.
+create function smelt.enqueue_outbox(
+    p_smelt public.smelts, p_topic text, p_event text, p_payload jsonb, p_send boolean
+) returns void
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    begin
+        insert into smelt.outbox (event_id, smelt_id, run, topic, event, payload)
+        values ((p_payload ->> 'event_id')::uuid, p_smelt.id, p_smelt.run, p_topic, p_event, p_payload);
+        if p_send then
+            perform realtime.send(p_payload, p_event, p_topic, true);
+        end if;
+    end
+    $$;
+
+-- Drop what is owed on a topic and says less than what is about to be owed. A row that somebody holds is being sent or
+-- settled right now; a watcher drops what is older.
+create function smelt.supersede_outbox(p_topic text) returns void
+    language sql volatile
+    set search_path = ''
+    as $$
+        delete from smelt.outbox
+        where id in (select o.id from smelt.outbox as o where o.topic = p_topic for update skip locked)
+    $$;
+
+-- Count the members of a batch anew and owe its progress. The batch is locked before they are counted, so that the last
+-- of two that commit together sees both.
+create function smelt.update_batch_counts(p_batch_id uuid, p_cause public.smelts, p_send boolean) returns void
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    declare
+        v_batch public.smelt_batches;
+        v_topic constant text := 'smelt-batch:' || p_batch_id;
+        v_now timestamptz;
+        v_end_at timestamptz;
+    begin
+        perform from public.smelt_batches as b where b.id = p_batch_id for no key update;
+        if not found then
+            return;
+        end if;
+        v_now := clock_timestamp();
+        with members as (
+            select
+                count(*) as total,
+                count(*) filter (where s.status = 'completed') as completed,
+                count(*) filter (where s.status = 'failed') as failed,
+                count(*) filter (where s.status = 'pending') as pending,
+                avg(case when smelt.is_terminal(s.status) then 100 else s.percentage end) as progress
+            from public.smelts as s
+            where s.batch_id = p_batch_id
+        )
+        update public.smelt_batches as b
+        set seq = b.seq + 1, updated_at = v_now,
+            total = m.total, completed = m.completed, failed = m.failed, progress = coalesce(m.progress, 0),
+            status = case
+                when m.pending = m.total then 'pending'::public.smelt_batch_status
+                when m.completed + m.failed < m.total then 'processing'
+                when m.completed = 0 then 'failed'
+                else 'completed'
+            end
+        from members as m
+        where b.id = p_batch_id
+        returning b.* into v_batch;
+        -- Known only if it is known for all that are under way or wait.
+        select case when count(*) = count(s.estimated_end_at) then max(s.estimated_end_at) end into v_end_at
+        from public.smelts as s
+        where s.batch_id = p_batch_id and not smelt.is_terminal(s.status);
+        perform smelt.supersede_outbox(v_topic);
+        perform smelt.enqueue_outbox(p_cause, v_topic, 'progress', jsonb_build_object(
+            'batch_id', v_batch.id, 'total', v_batch.total, 'completed', v_batch.completed, 'failed', v_batch.failed,
+            'progress', v_batch.progress, 'status', v_batch.status,
+            'eta_seconds', smelt.seconds_until(v_end_at, v_now),
+            'seq', v_batch.seq, 'event_id', gen_random_uuid(), 'emitted_at', v_now
+        ), p_send);
+    end
+    $$;
+
+-- Store the notification that a smelt of a user has ended, and owe it. The row's id is its event id.
+create function smelt.enqueue_notification(p_smelt public.smelts, p_send boolean) returns void
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    declare
+        v_row public.smelt_notifications;
+    begin
+        insert into public.smelt_notifications (user_id, smelt_id, type, title, message, data)
+        select
+            p_smelt.user_id, p_smelt.id, 'smelt_' || p_smelt.status,
+            case
+                when p_smelt.error_code = 'cancelled' then 'Cancelled'
+                when p_smelt.status = 'failed' then 'Processing failed'
+                when p_smelt.outcome = 'partial' then 'Ready in part'
+                else 'Ready'
+            end || ': ' || string_agg(f.filename, ', ' order by f.position),
+            coalesce(p_smelt.error_message, case p_smelt.outcome
+                when 'complete' then 'All files are processed.'
+                else 'Some files could not be processed.'
+            end),
+            jsonb_strip_nulls(jsonb_build_object(
+                'outcome', p_smelt.outcome, 'error_code', p_smelt.error_code, 'batch_id', p_smelt.batch_id,
+                'run', p_smelt.run
+            ))
+        from public.smelt_files as f
+        where f.smelt_id = p_smelt.id
+        returning * into v_row;
+        perform smelt.enqueue_outbox(
+            p_smelt, 'smelt-notifications:' || p_smelt.user_id, 'new_notification',
+            to_jsonb(v_row) || jsonb_build_object('event_id', v_row.id), p_send
+        );
+    end
+    $$;
+
+-- What a worker is answered that settles, with the smelt as it stands.
+create function smelt.settlement_response(p_verdict text, p_smelt public.smelts) returns jsonb
+    language sql stable
+    set search_path = ''
+    as $$
+        select jsonb_build_object(
+            'verdict', p_verdict, 'status', p_smelt.status, 'outcome', p_smelt.outcome,
+            'error_code', p_smelt.error_code, 'completed_at', p_smelt.completed_at,
+            'claimable_at', p_smelt.claimable_at
+        )
+    $$;
+
+-- Take the smelt from the attempt that has it, and keep what that attempt is answered for ever after.
+create function smelt.end_attempt(p_smelt public.smelts, p_attempt bigint, p_ending text) returns jsonb
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    declare
+        v_answer constant jsonb := smelt.settlement_response(p_ending, p_smelt);
+    begin
+        delete from smelt.leases as l where l.smelt_id = p_smelt.id;
+        update smelt.attempts as a
+        set ended_at = clock_timestamp(), ending = p_ending, answer = v_answer
+        where a.smelt_id = p_smelt.id and a.attempt = p_attempt and a.answer is null;
+        return v_answer;
+    end
+    $$;
+
+-- End the files of a smelt that have not ended yet: with the code, or well if there is none.
+create function smelt.settle_files(p_smelt_id uuid, p_error_code text) returns void
+    language sql volatile
+    set search_path = ''
+    as $$
+        update public.smelt_files as f
+        set status = (case when p_error_code is null then 'completed' else 'failed' end)::public.smelt_file_status,
+            stage = (case when p_error_code is null then 'completed' else 'failed' end)::public.smelt_status,
+            progress = case when p_error_code is null then 100 else f.progress end,
+            error_code = p_error_code,
+            error_message = smelt.error_sentence(p_error_code)
+        where f.smelt_id = p_smelt_id and f.status not in ('completed', 'failed')
+    $$;
+
+-- Owe the event that tells of the end of a smelt.
+create function smelt.enqueue_end(p_smelt public.smelts, p_now timestamptz, p_send boolean) returns void
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    declare
+        v_payload constant jsonb := case p_smelt.status
+            when 'completed' then smelt.completed_payload(p_smelt, gen_random_uuid(), p_now)
+            else smelt.failed_payload(p_smelt, gen_random_uuid(), p_now)
+        end;
+    begin
+        perform smelt.enqueue_outbox(p_smelt, smelt.topic_of(p_smelt.id), p_smelt.status::text, v_payload, p_send);
+    end
+    $$;
+
+-- End the run of a smelt: failed with a code, or completed if there is none. The one place where a smelt becomes
+-- terminal: row, files, lease, the worker's answer, the event, the notification and the batch in one transaction.
+create function smelt.settle_smelt(p_smelt_id uuid, p_error_code text, p_send boolean) returns jsonb
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    declare
+        v_now constant timestamptz := clock_timestamp();
+        v_status constant public.smelt_status := case when p_error_code is null then 'completed' else 'failed' end;
+        v_outcome public.smelt_outcome;
+        v_smelt public.smelts;
+        v_answer jsonb;
+    begin
+        if v_status = 'completed' then
+            v_outcome := case when exists (
+                select from public.smelt_files as f where f.smelt_id = p_smelt_id and f.status = 'failed'
+            ) then 'partial' else 'complete' end;
+        end if;
+        perform smelt.settle_files(p_smelt_id, p_error_code);
+        update public.smelts as s
+        set status = v_status, message = smelt.stage_message(v_status),
+            percentage = case v_status when 'completed' then 100 else s.percentage end,
+            outcome = v_outcome, error_code = p_error_code, error_message = smelt.error_sentence(p_error_code),
+            completed_at = v_now, updated_at = v_now, seq = s.seq + 1,
+            claimable_at = null, estimated_end_at = null,
+            audio_state = case
+                when v_outcome = 'complete' and s.audio_state = 'stored' then 'removing' else s.audio_state
+            end
+        where s.id = p_smelt_id
+        returning s.* into v_smelt;
+        update smelt.requests as r set client = null where r.smelt_id = p_smelt_id and r.client is not null;
+        v_answer := smelt.end_attempt(v_smelt, v_smelt.attempt, 'settled');
+
+        perform smelt.enqueue_end(v_smelt, v_now, p_send);
+        if v_smelt.user_id is not null then
+            perform smelt.enqueue_notification(v_smelt, p_send);
+        end if;
+        if v_smelt.batch_id is not null then
+            perform smelt.update_batch_counts(v_smelt.batch_id, v_smelt, p_send);
+        end if;
+        return v_answer;
+    end
+    $$;
+
+revoke all on function
+    smelt.wake_workers, smelt.broadcast_progress, smelt.notify_deletion, smelt.enqueue_outbox, smelt.supersede_outbox, smelt.update_batch_counts,
+    smelt.enqueue_notification, smelt.settlement_response, smelt.end_attempt, smelt.settle_files, smelt.enqueue_end, smelt.settle_smelt
+    from public, anon, authenticated, service_role;

@@ -1,0 +1,16 @@
+-- Above 200 KiB `completed` goes out without its results and says so; they are read with the state.
+do $$
+declare
+    v_id constant uuid := pg_temp.given_smelt(pg_temp.given_user());
+    v_claim constant jsonb := pg_temp.claim();
+    v_payload jsonb;
+begin
+    perform pg_temp.become('service_role');
+    perform public.complete_smelt(v_id, (v_claim ->> 'attempt')::bigint, jsonb_set(
+        pg_temp.results(v_claim), '{0,content}', to_jsonb(repeat('word ', 41000))
+    ));
+    v_payload := public.claim_smelt_outbox('worker', smelt_id => v_id) #> '{0,payload}';
+    assert v_payload -> 'results' = '[]' and (v_payload -> 'results_truncated')::boolean, v_payload;
+    assert octet_length(public.get_smelt(v_id) #>> '{results,0,content}') = 205000;
+end
+$$;

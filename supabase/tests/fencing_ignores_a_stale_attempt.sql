@@ -1,0 +1,31 @@
+-- After a release a call of the old attempt is lost, also when the same worker has claimed the smelt again.
+do $$
+declare
+    v_id constant uuid := pg_temp.given_smelt(pg_temp.given_user());
+    v_old constant bigint := pg_temp.claim('worker') ->> 'attempt';
+    v_new bigint;
+    v_before public.smelts;
+    v_answer jsonb;
+begin
+    perform pg_temp.become('service_role');
+    v_answer := public.release_smelt(v_id, v_old);
+    assert v_answer ->> 'verdict' = 'released', v_answer;
+    v_answer := public.report_smelt_progress(v_id, v_old, 'decoding', 15);
+    assert v_answer = '{"verdict": "lost", "event": null}', v_answer;
+
+    v_new := pg_temp.claim('worker') ->> 'attempt';
+    assert v_new > v_old;
+    v_before := pg_temp.smelt(v_id);
+    perform pg_temp.become('service_role');
+    assert public.report_smelt_progress(v_id, v_old, 'decoding', 15) ->> 'verdict' = 'lost';
+    assert public.complete_smelt(v_id, v_old, '[]') ->> 'verdict' = 'lost';
+    assert public.fail_smelt(v_id, v_old, 'internal_error') ->> 'verdict' = 'lost';
+    v_answer := public.renew_smelt_leases('worker', jsonb_build_array(
+        jsonb_build_object('smelt_id', v_id, 'attempt', v_old), jsonb_build_object('smelt_id', v_id, 'attempt', v_new)
+    ));
+    assert v_answer -> 'leases' -> 0 ->> 'verdict' = 'lost', v_answer;
+    assert v_answer -> 'leases' -> 1 ->> 'verdict' = 'go_on', v_answer;
+    perform pg_temp.become('postgres');
+    assert pg_temp.smelt(v_id) is not distinct from v_before;
+end
+$$;

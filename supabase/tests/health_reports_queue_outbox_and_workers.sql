@@ -1,0 +1,30 @@
+-- The health of a project tells what waits and for how long, what is under way, what is owed, and who is there.
+do $$
+declare
+    v_smelt constant uuid := pg_temp.given_smelt();
+    v_health jsonb;
+begin
+    update public.smelts set claimable_at = clock_timestamp() - interval '90 s' where id = v_smelt;
+    perform pg_temp.become('service_role');
+    perform public.heartbeat_smelt_worker('one', '{}');
+    v_health := public.get_smelt_health();
+    assert v_health @> '{"waiting": 1, "running": 0, "owed": 0, "oldest_owed_s": 0, "workers": 1}', v_health;
+    assert (v_health ->> 'oldest_waiting_s')::float between 90 and 120;
+    assert abs(extract(epoch from (v_health ->> 'now')::timestamptz - clock_timestamp())) < 10;
+
+    perform pg_temp.claim();
+    v_health := public.get_smelt_health();
+    assert v_health @> '{"waiting": 0, "oldest_waiting_s": 0, "running": 1}', v_health;
+
+    perform pg_temp.become('postgres');
+    update smelt.leases set expires_at = clock_timestamp() - interval '10 s';
+    perform pg_temp.become('service_role');
+    assert public.get_smelt_health() @> '{"waiting": 1, "running": 0}', 'what a dead worker left waits, too';
+
+    perform pg_temp.become('anon');
+    perform public.cancel_smelt(v_smelt);
+    perform pg_temp.become('service_role');
+    assert public.get_smelt_health() @> '{"waiting": 0}';
+    assert (public.get_smelt_health() ->> 'owed')::integer > 0;
+end
+$$;

@@ -1,0 +1,261 @@
+"""What an operator has to hand: the doctor, the log, the metrics, and lists."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from commands import STANDUP, environment, smelt, submit, wait_until
+from prometheus_client.parser import text_string_to_metric_families
+from stacks import Stack, running_local, sign_up
+
+from smelt.local import StackHandle
+
+CHECKS = [
+    *("settings", "project", "service key", "migrations", "clock", "queue", "bucket", "broadcast", "wake-up channel"),
+    *("anon key", "forbidden broadcast", "foreign rows", "foreign channel"),
+    *("model", "decoding", "synthesis", "disk"),
+]
+
+Findings = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def own_stack() -> Iterator[StackHandle]:
+    """A project whose policies may be spoilt."""
+    with running_local() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def bare_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHandle]:
+    """A project that has never heard of smelt."""
+    with running_local(tmp_path_factory.mktemp("supabase")) as stack:
+        yield stack
+
+
+def doctor(env: dict[str, str]) -> tuple[int, Findings]:
+    """`smelt doctor --json`: its exit code, and its findings by the names of the checks."""
+    done = smelt("doctor", "--json", env=env)
+    assert done.stderr == "", done.stderr
+    listed = [json.loads(line) for line in done.stdout.splitlines()]
+    assert all(finding["level"] in {"ok", "warn", "fail"} for finding in listed)
+    assert all(finding["advice"] for finding in listed if finding["level"] != "ok")
+    return done.returncode, {finding["check"]: finding for finding in listed}
+
+
+def levels(findings: Findings, level: str) -> set[str]:
+    return {check for check, finding in findings.items() if finding["level"] == level}
+
+
+@contextmanager
+def changed(stack: StackHandle, change: str, back: str) -> Iterator[None]:
+    """A project as its owner has spoilt it, for a while."""
+    with psycopg.connect(stack.db_url, autocommit=True) as owner:
+        owner.execute(change.encode())
+        try:
+            yield
+        finally:
+            owner.execute(back.encode())
+
+
+def test_doctor_passes_every_check_on_a_healthy_project(own_stack: StackHandle) -> None:
+    code, findings = doctor(own_stack.env())
+    assert code == 0
+    assert list(findings) == CHECKS
+    assert levels(findings, "ok") == set(CHECKS) - {"model"}
+    assert "words of the demo" in findings["model"]["seen"]
+
+
+def test_doctor_prints_readable_checks_and_advice(own_stack: StackHandle) -> None:
+    done = smelt("doctor", env=own_stack.env())
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^ok    migrations: all \d+ are applied", done.stdout, re.MULTILINE)
+    assert "→ set SMELT_MODEL" in done.stdout
+
+
+@pytest.mark.parametrize("key", ["sb_secret_wrong", "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl"])
+def test_doctor_reports_a_wrong_service_key(own_stack: StackHandle, key: str) -> None:
+    code, findings = doctor({**own_stack.env(), "SUPABASE_SERVICE_ROLE_KEY": key})
+    assert code == 2
+    assert levels(findings, "fail") == {"service key"}
+    assert "SUPABASE_SERVICE_ROLE_KEY" in findings["service key"]["seen"]
+
+
+def test_doctor_reports_swapped_keys_without_printing_them(own_stack: StackHandle) -> None:
+    anon, service = own_stack.anon_key, own_stack.service_role_key
+    code, findings = doctor({**own_stack.env(), "SUPABASE_ANON_KEY": service, "SUPABASE_SERVICE_ROLE_KEY": anon})
+    assert code == 2
+    assert {"anon key", "service key"} <= levels(findings, "fail")
+    assert "may do everything" in findings["anon key"]["seen"]
+    assert not any(key in json.dumps(findings) for key in (anon, service))
+
+
+def test_doctor_advises_db_push_when_migrations_are_missing(bare_stack: StackHandle) -> None:
+    code, findings = doctor(bare_stack.env())
+    assert code == 2
+    assert levels(findings, "fail") == {"migrations"}
+    assert "supabase db push" in findings["migrations"]["advice"]
+
+
+def test_doctor_names_a_missing_migration_version(own_stack: StackHandle) -> None:
+    history = "supabase_migrations.schema_migrations"
+    with changed(
+        own_stack,
+        f"create temp table gone as select * from {history} order by version limit 1;"
+        f"delete from {history} where version in (select version from gone)",
+        f"insert into {history} select * from gone",
+    ):
+        code, findings = doctor(own_stack.env())
+    assert code == 2
+    assert levels(findings, "fail") == {"migrations"}
+    assert "20261120000100" in findings["migrations"]["seen"]
+
+
+def test_doctor_reports_open_policies_grants_and_bucket(own_stack: StackHandle) -> None:
+    with changed(
+        own_stack,
+        "create policy oops_send on realtime.messages for insert to anon with check (true);"
+        "create policy oops_listen on realtime.messages for select to anon using (true);"
+        "grant select on public.smelts to anon;"
+        "update storage.buckets set public = true where id = 'smelt-audio'",
+        "drop policy oops_send on realtime.messages;"
+        "drop policy oops_listen on realtime.messages;"
+        "revoke select on public.smelts from anon;"
+        "update storage.buckets set public = false where id = 'smelt-audio'",
+    ):
+        code, findings = doctor(own_stack.env())
+    assert code == 2
+    assert levels(findings, "fail") == {"forbidden broadcast", "foreign channel", "foreign rows", "bucket"}
+
+
+def test_doctor_exits_3_when_the_project_is_unreachable() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # Bound and not listening: nobody else gets the port, and nobody answers.
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        code, findings = doctor({"SUPABASE_URL": url, "SUPABASE_ANON_KEY": "key"})
+    assert code == 3
+    assert levels(findings, "fail") == {"project"}
+    assert findings["decoding"]["level"] == "ok"
+
+
+def test_doctor_reports_invalid_settings(tmp_path: Path) -> None:
+    code, findings = doctor({"SMELT_LEASE_S": "soon", "SUPABASE_URL": "ftp://example.com"})
+    assert code == 2
+    assert levels(findings, "fail") == {"settings"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "check"),
+    [
+        ("SMELT_MODEL", "gigantic", "model"),
+        ("SMELT_LLM_MODEL", "some", "synthesis"),
+        ("SMELT_TEMP_DIR", "/proc/nowhere", "disk"),
+    ],
+)
+def test_doctor_names_the_setting_of_an_unusable_model_llm_or_disk(name: str, value: str, check: str) -> None:
+    code, findings = doctor({name: value})
+    assert code == 2
+    assert levels(findings, "fail") == {"settings", check}
+    assert name in findings[check]["seen"] + findings[check]["advice"]
+
+
+@pytest.fixture(scope="module")
+def observed(
+    own_stack: StackHandle, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[list[dict[str, Any]], str]]:
+    """The log and the metrics of a worker that logs JSON, after a smelt."""
+    log = tmp_path_factory.mktemp("observed") / "log"
+    env = {**own_stack.env(), "SMELT_LOG_FORMAT": "json", "SMELT_METRICS_PORT": "0", "SMELT_LOG_LEVEL": "DEBUG"}
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "smelt", "worker"], env=environment(env), stdout=sink, stderr=sink
+        )
+    try:
+        wait_until(lambda: "joined channel smelt-workers" in log.read_text(), "a worker that listens")
+        code, _ = submit(STANDUP, env=own_stack.env())
+        assert code == 0
+        wait_until(lambda: "settled: complete" in log.read_text(), "the end in the log")
+        url = re.search(r"http://127\.0\.0\.1:\d+/metrics", log.read_text())
+        assert url is not None
+        yield [json.loads(line) for line in log.read_text().splitlines()], httpx.get(url[0]).text
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, log.read_text()
+
+
+def test_log_lines_about_a_smelt_carry_its_id_and_attempt(observed: tuple[list[dict[str, Any]], str]) -> None:
+    lines, _ = observed
+    about = [line for line in lines if "smelt_id" in line]
+    assert {"claimed, run 1", "settled: complete"} <= {
+        part for line in about for part in ("claimed, run 1", "settled: complete") if part in line["message"]
+    }
+    assert {line["attempt"] for line in about} == {1}
+    assert len({line["smelt_id"] for line in about}) == 1
+
+
+def test_log_contains_no_secret_at_debug_level(
+    observed: tuple[list[dict[str, Any]], str], own_stack: StackHandle
+) -> None:
+    text = json.dumps(observed[0])
+    for secret in (own_stack.service_role_key, own_stack.anon_key, own_stack.jwt_secret, "token="):
+        assert secret not in text
+
+
+def test_metrics_count_claims_stages_queue_and_outcomes(observed: tuple[list[dict[str, Any]], str]) -> None:
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(observed[1])
+        for sample in family.samples
+    }
+    assert samples["smelt_claims_total",] == 1
+    assert samples["smelt_endings_total", "complete"] == 1
+    assert samples["smelt_leases_lost_total",] == 0
+    for stage in ("validating", "decoding", "transcribing", "synthesizing"):
+        assert samples["smelt_stage_seconds_count", stage] == 1
+        assert samples["smelt_stage_seconds_sum", stage] > 0
+    assert 0 < samples["smelt_realtime_factor",] < 10
+    for name in ("smelt_queue_depth", "smelt_queue_age_seconds", "smelt_outbox_age_seconds"):
+        assert samples[name,] >= 0
+    assert samples["smelt_workers",] >= 0
+    assert not any(name[0] == "smelt_broadcast_failures_total" for name in samples)
+
+
+def test_metrics_port_already_taken_ends_the_worker_with_exit_2(own_stack: StackHandle) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = smelt("worker", "--once", env={**own_stack.env(), "SMELT_METRICS_PORT": port})
+    assert done.returncode == 2
+    assert f"SMELT_METRICS_PORT={port}" in done.stderr
+
+
+def test_list_shows_only_own_smelts_newest_first(stack: Stack) -> None:
+    one, other = sign_up(stack), sign_up(stack)
+    env = {**stack.env(), "SMELT_ACCESS_TOKEN": one.access_token}
+    created = [
+        json.loads(smelt("submit", "--text", text, "--json", env=env).stdout.splitlines()[0])["id"]
+        for text in ("first", "second", "third")
+    ]
+    listed = smelt("list", "--json", env=env)
+    assert listed.returncode == 0, listed.stderr
+    rows = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert [row["id"] for row in rows] == created[::-1]
+    assert [file["filename"] for file in rows[0]["files"]] == ["text"]
+    assert len(smelt("list", "-n", "2", "--json", env=env).stdout.splitlines()) == 2
+    assert created[2] in smelt("list", env=env).stdout
+    assert "No smelts yet" in smelt("list", env={**env, "SMELT_ACCESS_TOKEN": other.access_token}).stdout
+
+
+def test_list_requires_a_signed_in_user(stack: Stack) -> None:
+    done = smelt("list", env=stack.env())
+    assert done.returncode == 2
+    assert "SMELT_ACCESS_TOKEN" in done.stderr

@@ -1,0 +1,102 @@
+"""An endpoint that speaks the protocol of OpenAI, on a port of its own, and does what a test tells it."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+Responder = Callable[[list[dict[str, str]]], "str | Response"]
+
+
+@dataclass
+class FakeLlm:
+    """Answers with what `answer` makes of the messages."""
+
+    responder: Responder
+    base_url: str = ""
+    conversations: list[list[dict[str, str]]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+
+    async def complete(self, request: Request) -> Response:
+        body = await request.json()
+        assert body["stream"] is True
+        self.conversations.append(body["messages"])
+        self.keys.append(request.headers["authorization"])
+        made = self.responder(body["messages"])
+        return made if isinstance(made, Response) else streamed_response(made)
+
+
+def streamed_response(text: str, finish_reason: str | None = "stop", *, piece_characters: int = 20) -> Response:
+    """An answer in pieces."""
+    pieces = [text[start : start + piece_characters] for start in range(0, len(text), piece_characters)]
+    choices: list[dict[str, Any]] = [{"delta": {"content": piece}, "finish_reason": None} for piece in pieces]
+    choices.append({"delta": {}, "finish_reason": finish_reason})
+    lines = [_line(choice) for choice in choices]
+    return StreamingResponse(iter([*lines, "data: [DONE]\n\n"]), media_type="text/event-stream")
+
+
+def delayed_response(responder: Awaitable[str]) -> Response:
+    """An answer that comes when it is there."""
+
+    async def pieces() -> AsyncIterator[str]:
+        yield _line({"delta": {"content": await responder}, "finish_reason": "stop"})
+
+    return StreamingResponse(pieces(), media_type="text/event-stream")
+
+
+def interrupted_response(text: str) -> Response:
+    """An answer whose connection is lost in the middle."""
+
+    async def pieces() -> AsyncIterator[str]:
+        yield _line({"delta": {"content": text}, "finish_reason": None})
+        raise ConnectionAbortedError
+
+    return StreamingResponse(pieces(), media_type="text/event-stream")
+
+
+def error_response(status: int, code: str, headers: dict[str, str] | None = None) -> Response:
+    """An error as OpenAI words it."""
+    return JSONResponse({"error": {"message": "no", "type": code, "code": code}}, status, headers)
+
+
+@asynccontextmanager
+async def serving(responder: Responder) -> AsyncIterator[FakeLlm]:
+    """The endpoint while the block lasts."""
+    model = FakeLlm(responder)
+    app = Starlette(
+        routes=[Route("/v1/chat/completions", model.complete, methods=["POST"]), Route("/v1/models", _models)]
+    )
+    config = uvicorn.Config(app, log_level="critical", lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        model.base_url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        task = asyncio.create_task(server.serve([listening]))
+        try:
+            yield model
+        finally:
+            server.should_exit = True
+            await task
+
+
+async def _models(_: Request) -> Response:
+    return JSONResponse({"object": "list", "data": [{"id": "m", "object": "model", "created": 0, "owned_by": "me"}]})
+
+
+def _line(choice: dict[str, Any]) -> str:
+    chunk = {
+        "id": "x",
+        "object": "chat.completion.chunk",
+        "created": 0,
+        "model": "m",
+        "choices": [{"index": 0, **choice}],
+    }
+    return f"data: {json.dumps(chunk)}\n\n"

@@ -1,0 +1,144 @@
+"""Changes of rows come over the same connection, which counts as joined only while the database is listened to."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from connections import SHORT_TIMEOUTS
+from scripted_realtime import Frame, ScriptedRealtime, reply
+from waiting import until
+from websockets.asyncio.server import ServerConnection
+
+from smelt.backend.project import Project
+from smelt.backend.realtime import ChangesOf
+
+BINDING = ChangesOf("smelts", "user_id=eq.1")
+TOPIC = "feed:1"
+
+pytestmark = pytest.mark.usefixtures("no_backoff")
+
+
+@pytest.fixture
+async def project(server: ScriptedRealtime) -> AsyncIterator[Project]:
+    server.on_frame = reply_to_join
+    async with Project(server.url, "sb_publishable_x", pace=SHORT_TIMEOUTS) as opened:
+        yield opened
+
+
+class ChangesRecorder:
+    """Hears what a channel tells."""
+
+    def __init__(self) -> None:
+        self.changes: list[Any] = []
+        self.joined_count = 0
+        self.leave_count = 0
+
+    async def join(self, project: Project) -> Any:
+        return await project.realtime.join(
+            TOPIC, on_joined=self._on_joined, on_left=self._on_left, changes=[BINDING], on_change=self.changes.append
+        )
+
+    def _on_joined(self) -> None:
+        self.joined_count += 1
+
+    def _on_left(self, error: Exception | None) -> None:
+        assert error is None
+        self.leave_count += 1
+
+
+async def reply_to_join(socket: ServerConnection, frame: Frame) -> bool:
+    if frame["event"] != "phx_join":
+        return False
+    asked = frame["payload"]["config"]["postgres_changes"]
+    assert asked == [{"event": "*", "schema": "public", "table": "smelts", "filter": "user_id=eq.1"}]
+    await reply(socket, frame, response={"postgres_changes": [{"id": 7, **one} for one in asked]})
+    return True
+
+
+async def send_system(server: ScriptedRealtime, status: str) -> None:
+    payload = {"channel": TOPIC, "extension": "postgres_changes", "message": "As it is.", "status": status}
+    await server.send_to_all(TOPIC, "system", payload)
+
+
+def change(kind: str, row: Frame) -> Frame:
+    data = {"schema": "public", "table": "smelts", "type": kind, "commit_timestamp": "", "errors": None, "columns": []}
+    return {"ids": [7], "data": {**data, ("old_record" if kind == "DELETE" else "record"): row}}
+
+
+async def test_postgres_changes_join_waits_for_the_database_subscription(
+    server: ScriptedRealtime, project: Project
+) -> None:
+    ear = ChangesRecorder()
+    channel = await ear.join(project)
+    await until(lambda: server.joins(TOPIC))
+    assert not await channel.wait_joined(0.2)
+    await send_system(server, "ok")
+    assert await channel.wait_joined(2)
+    await server.send_to_all(TOPIC, "postgres_changes", change("DELETE", {"id": 1}))
+    await until(lambda: ear.changes)
+    assert (ear.changes[0]["table"], ear.changes[0]["old_record"]) == ("smelts", {"id": 1})
+    assert ear.joined_count == 1
+
+
+async def test_postgres_changes_resubscription_is_reported_as_a_join(
+    server: ScriptedRealtime, project: Project
+) -> None:
+    """After a fresh token the server subscribes anew, and what changed in between is lost."""
+    ear = ChangesRecorder()
+    await ear.join(project)
+    await until(lambda: server.joins(TOPIC))
+    await send_system(server, "ok")
+    await until(lambda: ear.joined_count == 1)
+    await send_system(server, "ok")
+    await until(lambda: ear.joined_count == 2)
+    assert ear.leave_count == 0
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["at first", "later"])
+async def test_postgres_changes_error_rejoins_on_another_socket(
+    server: ScriptedRealtime, project: Project, before: bool
+) -> None:
+    ear = ChangesRecorder()
+    channel = await ear.join(project)
+    await until(lambda: server.joins(TOPIC))
+    if before:
+        await send_system(server, "ok")
+        await until(lambda: ear.joined_count == 1)
+    await send_system(server, "error")
+    await until(lambda: len(server.joins(TOPIC)) == 2)
+    assert server.opened_count == 2
+    await send_system(server, "ok")
+    assert await channel.wait_joined(5)
+
+
+async def test_postgres_changes_join_is_retried_without_a_confirmation(
+    server: ScriptedRealtime, project: Project
+) -> None:
+    await ChangesRecorder().join(project)
+    await until(lambda: len(server.joins(TOPIC)) == 2, timeout_s=5)
+
+
+async def test_postgres_changes_callback_that_raises_does_not_affect_others(
+    server: ScriptedRealtime, project: Project
+) -> None:
+    def fail(_: object) -> None:
+        raise ValueError("this one never works")
+
+    ear = ChangesRecorder()
+    await project.realtime.join(TOPIC, changes=[BINDING], on_change=fail)
+    await ear.join(project)
+    await until(lambda: server.joins(TOPIC))
+    await send_system(server, "ok")
+    await until(lambda: ear.joined_count == 1)
+    await server.send_to_all(TOPIC, "postgres_changes", change("INSERT", {"id": 1}))
+    await until(lambda: ear.changes)
+    assert len(server.joins(TOPIC)) == 1
+
+
+async def test_postgres_changes_that_differ_on_one_topic_raise_value_error(
+    server: ScriptedRealtime, project: Project
+) -> None:
+    server.on_frame = None
+    await project.realtime.join(TOPIC)
+    with pytest.raises(ValueError, match="other changes"):
+        await ChangesRecorder().join(project)

@@ -1,0 +1,42 @@
+"""Closing comes to its end, wherever whoever closes is cancelled."""
+
+import pytest
+from cancellation import cancel_at_every_await
+from leaks import assert_no_leaks
+from scripted_realtime import ScriptedRealtime
+from waiting import until
+
+from smelt.backend.project import Project
+from smelt.backend.realtime import RealtimeTimings
+
+pytestmark = pytest.mark.usefixtures("no_backoff")
+
+PACE = RealtimeTimings(heartbeat_s=60, joins_a_second=1000, channels_a_socket=2)
+
+
+async def joined(server: ScriptedRealtime) -> Project:
+    """A project with three channels on two sockets, and a token to keep fresh."""
+
+    async def token() -> str:
+        return "a token"
+
+    project = Project(server.url, "sb_publishable_x", access_token=token, pace=PACE)
+    channels = [await project.realtime.join(topic) for topic in ("smelt:a", "smelt:b", "smelt:c")]
+    assert all([await channel.wait_joined(30) for channel in channels])
+    assert len(server.sockets) == 2
+    return project
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+async def test_close_finishes_when_cancelled_at_any_await(server: ScriptedRealtime, stubborn: bool) -> None:
+    async with assert_no_leaks():
+        project = await joined(server)
+
+        async def check() -> None:
+            nonlocal project
+            await until(lambda: not server.sockets)
+            assert project.realtime.report().channel_count == 0
+            project = await joined(server)
+
+        assert await cancel_at_every_await(lambda: project.aclose(), check, repeatedly=stubborn)
+        await project.aclose()

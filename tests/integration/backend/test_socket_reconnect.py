@@ -1,0 +1,205 @@
+"""The Realtime connection replaces its sockets, whatever happens to them."""
+
+import logging
+import re
+import time
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from connections import LONG_HEARTBEAT, ChannelRecorder, project
+from scripted_realtime import Frame, ScriptedRealtime
+from waiting import until
+from websockets.asyncio.server import ServerConnection
+
+from smelt.backend.realtime import RealtimeTimings
+from smelt.errors import Unauthorized
+
+pytestmark = pytest.mark.usefixtures("no_backoff")
+
+
+async def abort(socket: ServerConnection) -> None:
+    socket.transport.abort()
+
+
+async def frame_over_a_mebibyte(socket: ServerConnection) -> None:
+    await socket.send("x" * (1 << 21))
+
+
+def close_with(code: int) -> Any:
+    async def close(socket: ServerConnection) -> None:
+        await socket.close(code)
+
+    return close
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [abort, frame_over_a_mebibyte, *(close_with(code) for code in (1000, 1001, 1008, 1011, 1012, 1013, 4000))],
+    ids=["1006", "1009", "1000", "1001", "1008", "1011", "1012", "1013", "4000"],
+)
+async def test_reconnect_rejoins_the_channels_of_a_broken_socket(server: ScriptedRealtime, break_it: Any) -> None:
+    async with project(server, pace=LONG_HEARTBEAT) as opened:
+        ear = ChannelRecorder()
+        channel = await opened.realtime.join("smelt:a", **ear.callbacks)
+        assert await channel.wait_joined(5)
+        await break_it(server.sockets[0])
+        await until(lambda: ear.joined_count == 2)
+        assert ear.leave_errors == [None]
+        await server.broadcast("smelt:a", "progress", {"n": 1})
+        await until(lambda: ear.messages == [("progress", {"n": 1})])
+        assert opened.realtime.report().reconnect_count == 1
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[1, 2]", '{"topic": "realtime:smelt:a"}', '{"event": 1}', ""])
+async def test_malformed_frames_are_ignored(server: ScriptedRealtime, text: str) -> None:
+    async with project(server) as opened:
+        ear = ChannelRecorder()
+        channel = await opened.realtime.join("smelt:a", **ear.callbacks)
+        assert await channel.wait_joined(5)
+        await server.sockets[0].send(text)
+        await server.broadcast("smelt:a", "progress", {})
+        await until(lambda: ear.messages)
+        assert server.opened_count == 1
+
+
+@pytest.mark.parametrize("break_it", [abort, close_with(1000), close_with(1012)], ids=["1006", "1000", "1012"])
+async def test_log_of_a_reconnect_contains_no_token_payload_or_warning(
+    server: ScriptedRealtime, caplog: pytest.LogCaptureFixture, break_it: Any
+) -> None:
+    """Neither tokens nor anybody's words, however closely a log is kept; nor is what is dealt with called an error."""
+
+    async def token() -> str:
+        return "a-token"
+
+    caplog.set_level(logging.DEBUG)
+    async with project(server, pace=LONG_HEARTBEAT, access_token=token) as opened:
+        ear = ChannelRecorder()
+        channel = await opened.realtime.join("smelt:a", **ear.callbacks)
+        assert await channel.wait_joined(30)
+        await server.broadcast("smelt:a", "segments", {"text": "my-words"})
+        await server.sockets[0].send('{"event": "segments", "text": "my-words"}')
+        await until(lambda: ear.messages)
+        await channel.send("progress", {"text": "my-words"})
+        await break_it(server.sockets[0])
+        await until(lambda: ear.joined_count == 2)
+        await channel.leave()
+    ours = [record for record in caplog.records if not record.name.startswith("websockets.server")]
+    assert not [record for record in ours if "my-words" in record.getMessage() or "a-token" in record.getMessage()]
+    assert not [record for record in ours if record.levelno > logging.INFO]
+
+
+async def test_heartbeat_timeout_reconnects(server: ScriptedRealtime) -> None:
+    async def swallow(_: ServerConnection, frame: Frame) -> bool:
+        return frame["event"] == "heartbeat" and server.opened_count == 1
+
+    server.on_frame = swallow
+    async with project(server) as opened:
+        ear = ChannelRecorder()
+        await opened.realtime.join("smelt:a", **ear.callbacks)
+        await until(lambda: ear.joined_count == 2)
+        assert opened.realtime.report().last_error == "no answer to a heartbeat"
+
+
+async def test_heartbeat_replies_keep_the_socket(server: ScriptedRealtime) -> None:
+    async with project(server) as opened:
+        ear = ChannelRecorder()
+        await opened.realtime.join("smelt:a", **ear.callbacks)
+        await until(lambda: sum(frame["event"] == "heartbeat" for frame in server.frames) >= 4)
+        assert server.opened_count == 1
+
+
+async def test_join_timeout_is_retried_on_another_socket(server: ScriptedRealtime) -> None:
+    async def swallow(socket: ServerConnection, frame: Frame) -> bool:
+        return frame["event"] == "phx_join" and socket is server.sockets[0] and server.opened_count == 1
+
+    server.on_frame = swallow
+    async with project(server) as opened:
+        channel = await opened.realtime.join("smelt:a")
+        assert await channel.wait_joined(10)
+        assert server.opened_count == 2
+
+
+async def test_recycle_replaces_a_socket_after_recycle_s(server: ScriptedRealtime) -> None:
+    async with project(server, pace=RealtimeTimings(recycle_s=0.5, joins_a_second=1000)) as opened:
+        ear = ChannelRecorder()
+        await opened.realtime.join("smelt:a", **ear.callbacks)
+        await until(lambda: ear.joined_count >= 3)
+
+
+async def test_reconnect_retries_a_gateway_error_but_not_a_rejected_key(server: ScriptedRealtime) -> None:
+    server.reject_with = HTTPStatus.SERVICE_UNAVAILABLE
+    async with project(server) as opened:
+        channel = await opened.realtime.join("smelt:a")
+        await until(lambda: opened.realtime.report().failures_in_a_row >= 3)
+        assert opened.realtime.state == "disconnected"
+        server.reject_with = None
+        assert await channel.wait_joined(5)
+        assert opened.realtime.state == "connected"
+    server.reject_with = HTTPStatus.UNAUTHORIZED
+    async with project(server) as opened:
+        channel = await opened.realtime.join("smelt:a")
+        assert not await channel.wait_joined(5)
+        assert isinstance(channel.error, Unauthorized)
+
+
+async def test_channels_share_as_few_sockets_as_needed(server: ScriptedRealtime) -> None:
+    async with project(server, pace=RealtimeTimings(joins_a_second=10_000)) as opened:
+        channels = [await opened.realtime.join(f"smelt:{number}") for number in range(250)]
+        assert all([await channel.wait_joined(20) for channel in channels])
+        assert server.opened_count == 3
+        for channel in channels[1:]:
+            await channel.leave()
+        await until(lambda: len(server.sockets) == 1)
+        await channels[0].leave()
+        await until(lambda: not server.sockets)
+
+
+async def test_join_rate_is_limited_to_joins_a_second(server: ScriptedRealtime) -> None:
+    """The first second's worth at once; however fast or slow the machine is, the rest never sooner than due."""
+    async with project(server, pace=RealtimeTimings(joins_a_second=20)) as opened:
+        began_at = time.monotonic()
+        channels = [await opened.realtime.join(f"smelt:{number}") for number in range(30)]
+        assert all([await channel.wait_joined(30) for channel in channels])
+        assert time.monotonic() >= began_at + 10 / 20
+
+
+async def test_connection_state_changes_are_reported_in_order(server: ScriptedRealtime) -> None:
+    async with project(server) as opened:
+        states: list[str] = []
+        stop = opened.realtime.listen(states.append)
+        channel = await opened.realtime.join("smelt:a")
+        assert await channel.wait_joined(5)
+        await channel.leave()
+        await until(lambda: opened.realtime.state == "disconnected")
+        assert states == ["connecting", "connected", "disconnected"]
+        stop()
+        stop()
+
+
+async def test_log_of_a_reconnect_has_five_lines_for_any_number_of_channels(
+    server: ScriptedRealtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with project(server, pace=LONG_HEARTBEAT) as opened:
+        channels = [await opened.realtime.join(f"smelt:{number}") for number in range(40)]
+        assert all([await channel.wait_joined(10) for channel in channels])
+        caplog.set_level(logging.INFO, "smelt")
+        caplog.clear()
+        server.reject_with = HTTPStatus.SERVICE_UNAVAILABLE
+        await server.sockets[0].close(1012)
+        await until(lambda: opened.realtime.report().failures_in_a_row >= 2)
+        server.reject_with = None
+        await until(lambda: all(channel.rejoin_count for channel in channels))
+        story = [record.getMessage() for record in caplog.records if record.name.startswith("smelt")]
+
+    told = [re.sub(r"\d+(\.\d)? s|attempt \d+", "...", line) for line in story]
+    assert list(dict.fromkeys(told)) == [  # The second and third again for each attempt.
+        "Realtime socket with 40 channels is gone after ...: closed with 1012",
+        "dialling Realtime in ..., ...",
+        "opening a Realtime socket: HTTP 503",
+        "opened Realtime socket 1",
+        "all channels are joined again after ...",
+    ]
+    attempts = [line.rsplit(" ", 1)[1] for line in story if line.startswith("dialling")]
+    assert attempts == [str(number) for number in range(1, len(attempts) + 1)]
+    assert len(story) == 3 + 2 * len(attempts) - 1

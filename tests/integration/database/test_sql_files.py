@@ -1,0 +1,25 @@
+"""The claims in supabase/tests: each a file that one session can check, in a transaction that is rolled back."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from db_server import REPOSITORY, Server
+
+FOLDER = REPOSITORY / "supabase" / "tests"
+CLAIMS = sorted(path for path in FOLDER.glob("*.sql") if path.name != "setup.sql")
+
+
+@pytest.fixture
+def session(server: Server) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """A session of the migrations' owner; what it does is undone."""
+    with psycopg.connect(server.dsn("postgres")) as connection:
+        connection.execute((FOLDER / "setup.sql").read_bytes())
+        yield connection
+        connection.rollback()
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda path: path.stem)
+def test_sql_file_passes(session: psycopg.Connection[tuple[object, ...]], claim: Path) -> None:
+    session.execute(claim.read_bytes())

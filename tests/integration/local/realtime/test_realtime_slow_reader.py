@@ -1,0 +1,79 @@
+"""Who reads too slowly is dropped, whatever it does not read, and delays nobody."""
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import psutil
+import pytest
+import websockets
+from realtime_server import RealtimeServer, eventually, serving
+from sockets import RawSocket, raw_socket
+from websockets.asyncio.client import ClientConnection
+
+from smelt.local.postgres import Postgres
+
+FRAMES, FRAME_BYTES = 300, 100_000
+"""More than the system takes for somebody who does not read."""
+BLOCK = "x" * FRAME_BYTES
+QUEUE_FRAMES, ROWS = 50, 20
+"""As many rows at a time as may wait for who does read."""
+CONFIG: dict[str, Any] = {
+    "broadcast": {"self": True},
+    "presence": {"key": "k", "enabled": True},
+    "postgres_changes": [{"event": "INSERT", "schema": "public", "table": "notes"}],
+}
+
+
+@pytest.mark.parametrize("event", ["broadcast", "presence_diff", "postgres_changes"])
+async def test_slow_reader_is_dropped_without_delaying_others(realtime_postgres: Postgres, event: str) -> None:
+    """Also to the system: what it did not read is not kept for as long as it stays."""
+    async with serving(realtime_postgres, queue_frames=QUEUE_FRAMES, max_presence_calls=FRAMES) as realtime:
+        url = f"{realtime.socket_url}?apikey={realtime.keys.anon_key}"
+        join = {"topic": "realtime:flood", "event": "phx_join", "payload": {"config": CONFIG}, "ref": "1"}
+        async with websockets.connect(url, max_queue=1, ping_interval=None) as slow, raw_socket(realtime) as quick:
+            await slow.send(json.dumps(join))
+            while json.loads(await slow.recv())["event"] != "system":
+                pass
+            await quick.join("flood", **CONFIG)
+            await quick.next("system")
+            assert _established(realtime.port) == len(realtime.realtime.sockets) == 3
+            for number in range(FRAMES):
+                await _cause(realtime, quick, event, number)
+                assert BLOCK in json.dumps((await quick.next(event))["payload"])
+
+            async def gone() -> bool:
+                return _established(realtime.port) == len(realtime.realtime.sockets) == 2
+
+            await eventually(gone)
+            assert await _count(slow) < FRAMES
+            assert (await quick.join("other"))["status"] == "ok"
+
+
+async def _cause(server: RealtimeServer, socket: RawSocket, event: str, number: int) -> None:
+    """Let something happen that all are told of."""
+    match event:
+        case "broadcast":
+            await socket.broadcast("flood", "e", {"n": number, "x": BLOCK})
+        case "presence_diff":
+            track = {"type": "presence", "event": "track", "payload": {"n": number, "x": BLOCK}}
+            await socket.send("realtime:flood", "presence", track)
+        case _ if number % ROWS == 0:
+            rows = f"select repeat('x', {FRAME_BYTES}) from generate_series(1, {ROWS})"
+            await server.sql(f"insert into notes (body) {rows}")
+
+
+def _established(port: int) -> int:
+    """How many connections a server of this process has."""
+    connections = psutil.Process().net_connections("tcp")
+    return sum(each.laddr.port == port and each.status == psutil.CONN_ESTABLISHED for each in connections)
+
+
+async def _count(socket: ClientConnection) -> int:
+    """How many frames come until the connection is lost."""
+    count = 0
+    with suppress(websockets.ConnectionClosedError):
+        while True:
+            await socket.recv()
+            count += 1
+    return count

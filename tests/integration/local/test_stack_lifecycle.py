@@ -1,0 +1,194 @@
+"""An embedded stack comes up, is kept up, keeps its data, and leaves nothing behind."""
+
+import json
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import psycopg
+import pytest
+from processes import assert_ended, assert_free, process_tree, wait_for
+from stack_projects import NOTES, add_migration, write_project
+
+from smelt.local import LocalCluster, LocalPermanentError, LocalStack, StackHandle, cleanup
+
+OWNER = """
+import asyncio, sys
+from pathlib import Path
+from smelt.local import LocalStack
+
+async def main():
+    async with LocalStack.from_env(migrations=Path(sys.argv[1])) as stack:
+        print(stack.state.dump(), flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return write_project(tmp_path / "supabase", NOTES)
+
+
+def bodies(url: str) -> list[str]:
+    with psycopg.connect(url) as connection:
+        return [body for (body,) in connection.execute("select body from public.notes order by id")]
+
+
+def insert(url: str, body: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute("insert into public.notes (body) values (%s)", (body,))
+
+
+def health(stack: StackHandle) -> tuple[int, object]:
+    answer = httpx.get(f"{stack.api_url}/health", timeout=30)
+    return answer.status_code, answer.json()
+
+
+def named(processes: list[psutil.Process], name: str) -> psutil.Process:
+    return next(process for process in processes if process.name() == name)
+
+
+async def test_restart_keeps_data_applies_new_migrations_and_seeds_once(tmp_path: Path, project: Path) -> None:
+    """A second start finds the rows of the first and applies what was added; the seed runs once."""
+    (project / "seed.sql").write_text("insert into public.notes (body) values ('seeded');")
+    async with LocalStack(tmp_path / "stack", migrations=project) as stack:
+        insert(stack.db_url, "kept")
+    add_migration(project, 2, "alter table public.notes add column done boolean not null default false;")
+    async with LocalStack(tmp_path / "stack", migrations=project) as stack:
+        assert bodies(stack.db_url) == ["seeded", "kept"]
+        with psycopg.connect(stack.db_url) as connection:
+            history = connection.execute("select version, name from supabase_migrations.schema_migrations order by 1")
+            assert history.fetchall() == [("20250101000001", "step_1"), ("20250101000002", "step_2")]
+            assert connection.execute("select done from public.notes").fetchall() == [(False,), (False,)]
+
+
+async def test_migration_that_fails_ends_the_start_and_is_rolled_back(tmp_path: Path, project: Path) -> None:
+    """The sentence names the file and what Postgres says; the work of the file is undone."""
+    async with LocalStack(tmp_path / "stack", migrations=project):
+        pass
+    add_migration(project, 2, "create table public.half (id int); select 1 / 0;")
+    with pytest.raises(LocalPermanentError, match=r"^migration 20250101000002_step_2\.sql fails: division by zero$"):
+        async with LocalStack(tmp_path / "stack", migrations=project):
+            pass
+    (project / "migrations" / "20250101000002_step_2.sql").unlink()
+    async with LocalStack(tmp_path / "stack", migrations=project) as stack:
+        with psycopg.connect(stack.db_url) as connection:
+            assert connection.execute("select to_regclass('public.half')").fetchone() == (None,)
+
+
+async def test_start_of_a_second_stack_in_one_folder_is_rejected(tmp_path: Path, project: Path) -> None:
+    async with LocalStack(tmp_path / "stack", migrations=project):
+        with pytest.raises(LocalPermanentError, match="already running"):
+            async with LocalStack(tmp_path / "stack", migrations=project):
+                pass
+
+
+@pytest.mark.parametrize("program", ["postgres", "postgrest"])
+async def test_crashed_postgres_or_postgrest_is_restarted(project: Path, program: str) -> None:
+    """Rows can be read over REST again after Postgres or PostgREST was killed."""
+    async with LocalStack.from_env(migrations=project) as stack:
+        insert(stack.db_url, "before")
+        crashed = named(process_tree(stack.state.pid), program)
+        assert health(stack) == (200, {"healthy": True})
+        if program == "postgrest":
+            crashed.suspend()
+            assert health(stack) == (503, {"healthy": False})
+        crashed.kill()
+        crashed.wait()
+
+        def answers() -> bool:
+            url = f"{stack.api_url}/rest/v1/notes?select=body"
+            response = httpx.get(url, headers={"apikey": stack.service_role_key}, timeout=30)
+            return response.status_code == 200 and response.json() == [{"body": "before"}]
+
+        wait_for(answers, 30, lambda: "REST does not answer any more")
+
+
+async def test_schema_change_is_reloaded_by_postgrest(project: Path, local_cluster: LocalCluster) -> None:
+    """PostgREST reads the schema again by itself."""
+    async with local_cluster.fresh(project) as stack:
+        with psycopg.connect(stack.db_url) as connection:
+            connection.execute("create function public.late() returns int language sql as 'select 42'")
+        url, headers = f"{stack.api_url}/rest/v1/rpc/late", {"apikey": stack.anon_key}
+        call = partial(httpx.post, url, headers=headers, timeout=30)
+        wait_for(lambda: call().text == "42", 30, lambda: "the function is not seen")
+
+
+async def test_stop_ends_processes_frees_ports_and_removes_the_folder(project: Path) -> None:
+    """No process, no listener, no folder."""
+    async with LocalStack.from_env(migrations=project) as stack:
+        processes = process_tree(stack.state.pid)
+        ports = [urlsplit(url).port for url in (stack.api_url, stack.db_url)]
+        folder = _folder(stack.state.pid)
+        assert len(processes) > 2
+    assert_ended(processes)
+    for port in ports:
+        assert_free(port)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_stack_ends_with_its_owner_after_a_signal(project: Path, number: signal.Signals) -> None:
+    """Whoever runs a LocalStack may be killed: its processes and its folder go too."""
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(project)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    with owner:
+        state = json.loads(owner.stdout.readline())
+        processes, folder = process_tree(state["pid"]), _folder(state["pid"])
+        owner.send_signal(number)
+        owner.wait(60)
+    assert_ended(processes)
+    wait_for(lambda: not folder.exists(), 30, lambda: f"{folder} is still there")
+
+
+async def test_supervisor_kill_ends_every_process_and_keeps_data(tmp_path: Path, project: Path) -> None:
+    """The kernel ends what it had started; the next start on the folder finds all committed rows."""
+    async with LocalStack(tmp_path / "stack", migrations=project) as stack:
+        insert(stack.db_url, "committed")
+        processes = process_tree(stack.state.pid)
+        processes[0].kill()
+        # At once: the old server may still be on its way out.
+        async with LocalStack(tmp_path / "stack", migrations=project) as second:
+            assert bodies(second.db_url) == ["committed"]
+            assert_ended(processes)
+
+
+async def test_ephemeral_stack_of_a_killed_supervisor_is_cleaned_up_later(project: Path) -> None:
+    """Its folder is removed by a later start, which leaves those alone that are in use."""
+    async with LocalStack.from_env(migrations=project) as stack:
+        folder = _folder(stack.state.pid)
+        processes = process_tree(stack.state.pid)
+        processes[0].kill()
+        assert_ended(processes)
+        # From now on whatever starts on this machine may be the one that cleans up.
+        async with LocalStack.from_env(migrations=project) as second:
+            wait_for(lambda: not folder.exists(), 30, lambda: f"{folder} is still there")
+            cleanup.sweep(folder.parent)
+            assert bodies(second.db_url) == []
+
+
+async def test_crash_of_all_processes_keeps_committed_rows(tmp_path: Path, project: Path) -> None:
+    """All processes killed at once, as by a power cut: Postgres recovers, its stale lock file does not matter."""
+    async with LocalStack(tmp_path / "stack", migrations=project) as stack:
+        insert(stack.db_url, "committed")
+        for process in process_tree(stack.state.pid):
+            # The kernel may have been quicker with the children.
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+    (tmp_path / "stack" / "postgres" / "postmaster.pid").write_text("1\n/nowhere\n")
+    async with LocalStack(tmp_path / "stack", migrations=project) as stack:
+        assert bodies(stack.db_url) == ["committed"]
+
+
+def _folder(supervisor: int) -> Path:
+    command = psutil.Process(supervisor).cmdline()
+    return Path(command[command.index("--folder") + 1])

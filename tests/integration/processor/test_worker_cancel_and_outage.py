@@ -1,0 +1,68 @@
+"""Ends that need no worker, and what a worker refuses to hear."""
+
+from pathlib import Path
+
+import psycopg
+from http_proxy import STORAGE, running_http_proxy
+from stacks import Stack
+from worker_harness import RECORDINGS, app_client, eventually, run_worker_once, running_worker
+
+from smelt.backend.project import Project
+from smelt.backend.retries import ATTEMPTS, without_waiting
+
+
+async def test_cancel_is_broadcast_without_a_worker(project: Stack) -> None:
+    async with app_client(project) as app:
+        created = await app.create(RECORDINGS / "greeting.ogg")
+        await app.calls.submit_smelt(created.id)
+        async with app.watching(created.id) as watched:
+            cancelled = await app.calls.cancel_smelt(created.id)
+            await eventually(lambda: watched.ends, 10)
+        [(event, end)] = watched.ends
+        assert (event, end["error_code"], end["seq"]) == ("failed", "cancelled", cancelled.seq)
+
+
+async def test_object_replaced_after_submit_fails_as_corrupted_file(project: Stack, tmp_path: Path) -> None:
+    async with app_client(project) as app, Project(project.api_url, project.service_role_key) as owner:
+        created = await app.create(RECORDINGS / "greeting.ogg")
+        await app.calls.submit_smelt(created.id)
+        [file] = created.files
+        assert file.upload_path is not None
+        await owner.audio.remove([file.upload_path])
+        await owner.audio.upload(file.upload_path, RECORDINGS / "budget.ogg")
+        await run_worker_once(project, tmp_path)
+        state = await app.state(created.id)
+    assert (state.status, state.error_code) == ("failed", "corrupted_file")
+    assert state.segments == ()
+
+
+async def test_lease_is_marked_while_the_smelt_waits_for_the_model(
+    project: Stack, tmp_path: Path, long_recording: Path
+) -> None:
+    def waiting() -> list[str]:
+        with psycopg.connect(project.db_url) as owner:
+            return [str(row[0]) for row in owner.execute("select smelt_id from smelt.leases where waits")]
+
+    async with app_client(project) as app:
+        long, short = await app.create(long_recording), await app.create(RECORDINGS / "greeting.ogg")
+        await app.calls.submit_smelt(long.id)
+        async with app.watching(long.id) as watched, running_worker(project, tmp_path):
+            await eventually(lambda: watched.segment_count)
+            await app.calls.submit_smelt(short.id)
+            await eventually(lambda: waiting() == [str(short.id)])
+            assert (await app.state(short.id)).status == "decoding"
+            await app.calls.cancel_smelt(long.id)
+            assert (await app.ended(short.id)).status == "completed"
+
+
+async def test_storage_outage_is_retried_in_the_same_attempt(project: Stack, tmp_path: Path) -> None:
+    async with app_client(project) as app, running_http_proxy(project) as between:
+        created = await app.create(RECORDINGS / "greeting.ogg")
+        between.rejected_prefix = STORAGE
+        with without_waiting():
+            async with running_worker(between.project, tmp_path):
+                await app.calls.submit_smelt(created.id)
+                await eventually(lambda: between.rejected_count > 5 * ATTEMPTS)
+                between.rejected_prefix = None
+                state = await app.ended(created.id)
+    assert (state.status, state.attempt) == ("completed", 1)

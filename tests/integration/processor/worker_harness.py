@@ -1,0 +1,218 @@
+"""What the tests of the worker share: an app that uploads and listens, and workers to be stopped and killed."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+from stacks import Stack
+
+from smelt.backend.client_rpc import ClientRpc, FileSpec
+from smelt.backend.project import Project
+from smelt.contract.channels import smelt_channel
+from smelt.contract.state import Created, Snapshot
+from smelt.contract.vocabulary import PERCENT_RANGES, STAGES
+from smelt.processor.worker import Worker, WorkerOptions
+
+ROOT = Path(__file__).parents[3]
+RECORDINGS = ROOT / "tests" / "recordings"
+STANDUP = ROOT / "smelt" / "cli" / "recordings" / "standup.ogg"
+DEADLINE_S = 60.0
+
+
+async def eventually(condition: Callable[[], object], timeout_s: float = DEADLINE_S) -> None:
+    """Wait until the condition holds; fail after the deadline."""
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, f"not within {timeout_s:.0f} s"
+        await asyncio.sleep(0.02)
+
+
+@dataclass
+class RecordedChannel:
+    """Everything that was heard on the channel of one smelt."""
+
+    smelt_id: UUID
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def named(self, event: str) -> list[dict[str, Any]]:
+        """The payloads of one kind of event, in order."""
+        return [payload for name, payload in self.events if name == event]
+
+    @property
+    def ends(self) -> list[tuple[str, dict[str, Any]]]:
+        """The terminal events, each once."""
+        by_id = {
+            payload["event_id"]: (name, payload) for name, payload in self.events if name in ("completed", "failed")
+        }
+        return list(by_id.values())
+
+    @property
+    def segment_count(self) -> int:
+        """How many segments were heard of."""
+        return len({(s["file_id"], x["index"]) for s in self.named("segments") for x in s["segments"]})
+
+    def check_order(self) -> None:
+        """Percentages and stages never go back, and each percentage is in the range of its stage."""
+        told = [payload["progress"] for payload in self.named("progress")]
+        percentages = [progress["percentage"] for progress in told]
+        assert percentages == sorted(percentages), percentages
+        stages = [STAGES.index(progress["stage"]) for progress in told]
+        assert stages == sorted(stages), told
+        for progress in told:
+            low, high = PERCENT_RANGES[progress["stage"]]
+            assert low <= progress["percentage"] <= high, progress
+
+    def check_budget(self) -> None:
+        """Beside those of a new stage, at most one progress a second was sent by each attempt.
+
+        By the database's clock at the commits, which come a little late, each of them another little.
+        """
+        attempts = {payload["attempt"] for payload in self.named("progress")}
+        for attempt in attempts:
+            told = [payload for payload in self.named("progress") if payload["attempt"] == attempt]
+            emitted = [datetime.fromisoformat(payload["emitted_at"]) for payload in told]
+            stages = len({payload["status"] for payload in told})
+            seconds = (emitted[-1] - emitted[0]).total_seconds()
+            assert len(told) - stages <= 1.2 * seconds + 2, f"{len(told)} in {seconds:.1f} s, {stages} stages"
+
+
+class AppClient:
+    """An app's side: creates, uploads, submits, listens."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.calls = ClientRpc(project.rpc)
+
+    async def create(self, *files: Path, prompts: Sequence[str] = ("summarize",), **more: Any) -> Created:
+        """A smelt with its uploads, not submitted yet."""
+        created = await self.announce(*files, prompts=prompts, **more)
+        for row, file in zip(created.files, files, strict=False):
+            if row.upload_path is not None:
+                await self.project.audio.upload(row.upload_path, file)
+        return created
+
+    async def announce(self, *files: Path, prompts: Sequence[str] = ("summarize",), **more: Any) -> Created:
+        """A smelt without its uploads."""
+        announced = [FileSpec(file.name, file.stat().st_size) for file in files]
+        return await self.calls.create_smelt(files=announced, default_prompt_names=prompts, **more)
+
+    @asynccontextmanager
+    async def subscribed(self, topic: str) -> AsyncIterator[list[tuple[str, dict[str, Any]]]]:
+        """Everything that is heard on a channel, as it comes."""
+        heard: list[tuple[str, dict[str, Any]]] = []
+        channel = await self.project.realtime.join(
+            topic,
+            on_message=lambda event, payload: heard.append((event, payload)),  # type: ignore[arg-type]
+        )
+        assert await channel.wait_joined(20)
+        try:
+            yield heard
+        finally:
+            await channel.leave()
+
+    @asynccontextmanager
+    async def watching(self, smelt_id: UUID) -> AsyncIterator[RecordedChannel]:
+        """Listen on the channel of a smelt."""
+        async with self.subscribed(smelt_channel(str(smelt_id))) as heard:
+            yield RecordedChannel(smelt_id, heard)
+
+    async def state(self, smelt_id: UUID) -> Snapshot:
+        """The whole state of a smelt."""
+        state = await self.calls.get_smelt(smelt_id)
+        assert isinstance(state, Snapshot)
+        return state
+
+    async def ended(self, smelt_id: UUID, timeout_s: float = DEADLINE_S) -> Snapshot:
+        """The state once the smelt has ended."""
+        deadline_s = time.monotonic() + timeout_s
+        while (state := await self.state(smelt_id)).status not in ("completed", "failed"):
+            assert time.monotonic() < deadline_s, f"still {state.status} after {timeout_s:.0f} s"
+            await asyncio.sleep(0.1)
+        return state
+
+
+def options(folder: Path, **more: Any) -> WorkerOptions:
+    """Options of a worker with a folder of its own."""
+    return WorkerOptions(worker_id=f"test-{uuid4().hex[:6]}", temp_dir=folder, **more)
+
+
+def worker_metrics(log: str) -> dict[tuple[str, ...], float]:
+    """The metrics of the worker that says in its log where they are, by their names and labels."""
+    url = re.search(r"http://127\.0\.0\.1:\d+/metrics", log)
+    assert url is not None
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(httpx.get(url[0]).text)
+        for sample in family.samples
+    }
+
+
+@asynccontextmanager
+async def app_client(stack: Stack, access_token: str | None = None) -> AsyncIterator[AppClient]:
+    """An app with the anon key."""
+    async with Project(stack.api_url, stack.anon_key, access_token=access_token) as project:
+        yield AppClient(project)
+
+
+@asynccontextmanager
+async def running_worker(stack: Stack, folder: Path, **more: Any) -> AsyncIterator[asyncio.Event]:
+    """A worker in this process; setting the event drains it, and so does the end of the block."""
+    stop = asyncio.Event()
+    async with Project(stack.api_url, stack.service_role_key) as project:
+        task = asyncio.create_task(Worker(project, options(folder, **more)).run(stop=stop))
+        try:
+            yield stop
+        finally:
+            stop.set()
+            await task
+
+
+async def run_worker_once(stack: Stack, folder: Path, **more: Any) -> None:
+    """A worker that does what is there and ends."""
+    async with Project(stack.api_url, stack.service_role_key) as project:
+        await Worker(project, options(folder, **more)).run(once=True, stop=asyncio.Event())
+
+
+class WorkerProcess:
+    """`smelt worker` as a process of its own, to be killed; Python runs `before` in it, before anything else."""
+
+    def __init__(self, stack: Stack, folder: Path, *, before: str = "", **settings: str) -> None:
+        (folder / "sitecustomize.py").write_text(before)
+        path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+        here = {"SMELT_TEMP_DIR": str(folder), "SMELT_MODEL": "demo", "PYTHONPATH": path}
+        env = {**os.environ, **stack.env(), **here, **settings}
+        self.log = folder / f"worker-{time.monotonic_ns()}.log"
+        self._log = self.log.open("wb")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "smelt", "worker"], env=env, cwd=folder, stdout=self._log, stderr=self._log
+        )
+
+    def end(self, number: int) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def close(self) -> None:
+        """Kill it if it still runs."""
+        self.process.kill()
+        self.process.wait()
+        self._log.close()
+
+    async def exit_code(self, timeout_s: float = DEADLINE_S) -> int:
+        """Wait for its end."""
+        await eventually(lambda: self.process.poll() is not None, timeout_s)
+        if self.process.returncode:
+            print(self.log.read_text())
+        assert self.process.returncode is not None
+        return self.process.returncode

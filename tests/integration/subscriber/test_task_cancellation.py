@@ -1,0 +1,87 @@
+"""Whoever follows or closes may be cancelled wherever they wait, or at any moment, and leave nothing behind."""
+
+import asyncio
+from uuid import UUID
+
+import pytest
+from cancellation import cancel_at_every_await
+from following import FOLLOWINGS, Following
+from leaks import assert_no_leaks
+from scripted_worker import ScriptedWorker
+from stacks import Stack, User
+from waiting import until
+
+from smelt.subscriber.client import Client, connect
+
+# Turns of the event loop; a join takes about a hundred.
+MOMENTS = (*range(24), 30, 40, 60, 90, 140, 200, 400)
+
+
+async def ended(client: Client, scripted_worker: ScriptedWorker) -> tuple[UUID, UUID]:
+    """A smelt that has ended, and the batch that it is in."""
+    batch = await client.create_batch()
+    created = await client.create(text="Ship it on Monday.", batch_id=batch.id)
+    await (await scripted_worker.claim(created.id)).complete()
+    return created.id, batch.id
+
+
+@pytest.mark.parametrize("following", FOLLOWINGS)
+async def test_cancelled_task_releases_its_resources_at_any_await(
+    shared_stack: Stack, user: User, scripted_worker: ScriptedWorker, following: Following
+) -> None:
+    async with connect(shared_stack.api_url, shared_stack.anon_key, user.access_token) as creator:
+        about = await ended(creator, scripted_worker)
+
+    def is_free(client: Client) -> bool:
+        report = client.diagnostics()
+        return not report.watches and report.connection.channel_count == 0
+
+    async with (
+        assert_no_leaks(),
+        connect(shared_stack.api_url, shared_stack.anon_key, user.access_token) as client,
+    ):
+
+        async def check() -> None:
+            assert is_free(client)
+
+        for stubborn in (False, True):
+            places = await cancel_at_every_await(lambda: following(client, *about), check, repeatedly=stubborn)
+            assert places
+        for moment in MOMENTS:
+            task = asyncio.ensure_future(following(client, *about))
+            for _ in range(moment):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            await check()
+        await until(lambda: client.diagnostics().connection.socket_count == 0, timeout_s=30)
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+async def test_close_cancelled_at_any_await_releases_every_resource(
+    shared_stack: Stack, user: User, stubborn: bool
+) -> None:
+    """Also while it follows something of every kind, and has several connections to PostgREST."""
+
+    async def opened() -> Client:
+        client = connect(shared_stack.api_url, shared_stack.anon_key, user.access_token)
+        batch = await client.create_batch()
+        created = await asyncio.gather(*(client.create(text="Ship it on Monday.", batch_id=batch.id) for _ in range(3)))
+        tasks.extend(asyncio.ensure_future(following(client, created[0].id, batch.id)) for following in FOLLOWINGS)
+        await until(lambda: client.diagnostics().connection.joined_count == 4)
+        return client
+
+    async with assert_no_leaks():
+        tasks: list[asyncio.Future[None]] = []
+        client = await opened()
+
+        async def check() -> None:
+            nonlocal client
+            await asyncio.wait(tasks, timeout=30)
+            assert all(task.done() for task in tasks)
+            await until(lambda: client.diagnostics().connection.socket_count == 0)
+            client = await opened()
+
+        assert await cancel_at_every_await(lambda: client.aclose(), check, repeatedly=stubborn)
+        await client.aclose()
+        await asyncio.gather(*tasks, return_exceptions=True)

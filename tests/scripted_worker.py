@@ -1,0 +1,116 @@
+"""A worker's calls and broadcasts, one at a time, so that a test decides what happens when."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from smelt.backend.project import Project
+from smelt.backend.retries import transient_retries
+from smelt.backend.worker_rpc import WorkerRpc
+from smelt.contract.channels import smelt_channel
+from smelt.contract.events import ProgressEvent, Result
+from smelt.contract.rows import FileRow, Notification, SmeltRow
+from smelt.contract.vocabulary import ErrorCode, Status
+from smelt.contract.work import Claim, Settled
+
+
+class ScriptedWorker:
+    """Does what a worker does, through the same functions, with a broadcast only when it is asked for."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._calls = WorkerRpc(project.rpc)
+        self._claims: dict[UUID, Claim] = {}
+        self._claiming = asyncio.Lock()
+
+    async def claim(self, smelt_id: UUID) -> "Job":
+        """Claim a smelt that is due; whatever else is due is claimed along with it."""
+        async with self._claiming:
+            if smelt_id not in self._claims:
+                claims = await self._calls.claim_smelts("hand", max_count=100, lease_s=600)
+                self._claims |= {claim.id: claim for claim in claims.smelts}
+        return Job(self._project, self._calls, self._claims.pop(smelt_id))
+
+    async def rows_of_user(self, user_id: UUID) -> tuple[dict[UUID, SmeltRow | FileRow], list[Notification]]:
+        """The smelts and files of a user by id, and what the user is told, as the rows stand."""
+        smelts = [SmeltRow.model_validate(row) for row in await self._rows("smelts", user_id)]
+        files = [FileRow.model_validate(row) for row in await self._rows("smelt_files", user_id)]
+        notifications = [Notification.model_validate(row) for row in await self._rows("notifications", user_id)]
+        return {row.id: row for row in (*smelts, *files)}, notifications
+
+    async def _rows(self, table: str, user_id: UUID) -> list[object]:
+        async for attempt in transient_retries():
+            with attempt:
+                return await self._project.rpc.rows(table, ("user_id", "eq", str(user_id)))
+        raise AssertionError("the last error comes through")
+
+
+class Job:
+    """A smelt that was claimed."""
+
+    def __init__(self, project: Project, calls: WorkerRpc, claim: Claim) -> None:
+        self.claim = claim
+        self._project = project
+        self._calls = calls
+        self._topic = smelt_channel(str(claim.id))
+
+    async def report(
+        self,
+        status: Status,
+        percentage: float,
+        *,
+        words: Sequence[str] = (),
+        first: int = 0,
+        files: Sequence[Mapping[str, Any]] = (),
+        broadcast: bool = True,
+    ) -> None:
+        """Write progress, and segments of the first file, one a word from the index `first`; broadcast both.
+
+        `files` is what there is to say of each file, as `report_smelt_progress` takes it.
+        """
+        file_id = self.claim.files[0].id
+        segments: list[dict[str, Any]] = [
+            {"index": first + place, "start": place, "end": place + 1, "text": word} for place, word in enumerate(words)
+        ]
+        report = await self._calls.report_progress(
+            self.claim.id,
+            self.claim.attempt,
+            status=status,
+            percentage=percentage,
+            files=files,
+            segments=[{"file_id": str(file_id), **segment} for segment in segments],
+            lease_s=600,
+        )
+        if report.event is None or not broadcast:
+            return
+        await self._project.realtime.post(self._topic, "progress", report.event.model_dump(mode="json"))
+        if segments:
+            payload = {**_envelope(report.event), "file_id": str(file_id), "segments": segments}
+            await self._project.realtime.post(self._topic, "segments", payload)
+
+    async def complete(self, content: str = "notes", *, broadcast: bool = True) -> Settled:
+        """Settle as completed with one result for each file, and broadcast what the outbox holds."""
+        results = [Result(file_id=file.id, filename=file.filename, content=content) for file in self.claim.files]
+        settled = await self._calls.complete_smelt(self.claim.id, self.claim.attempt, results)
+        if broadcast:
+            await self.broadcast_outbox()
+        return settled
+
+    async def fail(self, error_code: ErrorCode, *, broadcast: bool = True) -> Settled:
+        """Settle as failed, and broadcast what the outbox holds."""
+        settled = await self._calls.fail_smelt(self.claim.id, self.claim.attempt, error_code)
+        if broadcast:
+            await self.broadcast_outbox()
+        return settled
+
+    async def broadcast_outbox(self) -> None:
+        """Broadcast what is owed."""
+        for message in await self._calls.claim_outbox("hand", smelt_id=self.claim.id):
+            await self._project.realtime.post(message.topic, message.event, message.payload)
+            await self._calls.settle_outbox([message.id])
+
+
+def _envelope(event: ProgressEvent) -> dict[str, Any]:
+    keys = {"smelt_id", "event_id", "seq", "run", "attempt", "eta_seconds", "emitted_at"}
+    return event.model_dump(mode="json", include=keys)

@@ -1,0 +1,156 @@
+"""A watcher on a terminal sees when the connection is lost and when it is back; a program reads of it."""
+
+import io
+import json
+from uuid import UUID
+
+import pytest
+from rich.console import Console
+
+from smelt.cli.connection_status import LIVE_AGAIN, NO_RESPONSE, POLLING, RECONNECTING, ConnectionStatus
+from smelt.cli.view import NO_WORKER, JsonView, LiveView, PlainView, print_notices
+from smelt.contract.state import FileState, Snapshot
+from smelt.errors import Unavailable
+from smelt.subscriber.updates import Connected, ConnectionIssue, Disconnected, Progress
+
+NO_READ = ConnectionIssue(Unavailable("no answer"))
+NOT_LIVE = ConnectionIssue(Unavailable("closed"), live=True)
+
+
+def progress(percentage: float, queue_position: int | None = None, *, worker_online: bool | None = None) -> Progress:
+    return Progress(
+        smelt_id=UUID(int=1),
+        status="transcribing",
+        percentage=percentage,
+        message="Transcribing audio...",
+        files=(),
+        eta_seconds=30,
+        queue_position=queue_position,
+        worker_online=worker_online,
+        seq=1,
+        run=1,
+        attempt=1,
+    )
+
+
+def test_connection_status_is_empty_while_connected() -> None:
+    note = ConnectionStatus(polling=True)
+    assert not note.take_signal(Connected())
+    assert not note.take_update()
+    assert note.text == ""
+
+
+def test_connection_status_shows_a_lost_connection_until_reconnect() -> None:
+    note = ConnectionStatus(polling=True)
+    note.take_signal(Connected())
+    assert note.take_signal(Disconnected())
+    assert not note.take_signal(NOT_LIVE)
+    assert not note.take_update()
+    assert note.text == POLLING
+    assert note.take_signal(Connected())
+    assert note.text == ""
+
+
+def test_connection_status_mentions_polling_only_when_enabled() -> None:
+    note = ConnectionStatus(polling=False)
+    note.take_signal(Disconnected())
+    assert note.text == RECONNECTING
+
+
+def test_connection_status_shows_a_connection_that_never_opens() -> None:
+    note = ConnectionStatus(polling=True)
+    assert note.take_signal(NOT_LIVE)
+    assert note.text == POLLING
+
+
+def test_connection_status_shows_failed_reads_until_an_update() -> None:
+    note = ConnectionStatus(polling=True)
+    for before, after in ((Connected(), ""), (Disconnected(), POLLING)):
+        note.take_signal(before)
+        assert note.take_signal(NO_READ)
+        assert note.text == NO_RESPONSE
+        assert note.take_update()
+        assert note.text == after
+
+
+def test_plain_view_prints_a_lost_connection_once() -> None:
+    written = io.StringIO()
+    view = PlainView(Console(file=written, width=100), {}, ConnectionStatus(polling=True))
+    for step in (Connected(), NOT_LIVE, Disconnected(), Connected()):
+        view.signal(step)
+        view.show(progress(30))
+    lines = [line.strip() for line in written.getvalue().splitlines()]
+    assert lines == ["30.0 %  Transcribing audio...", POLLING, LIVE_AGAIN]
+
+
+def test_plain_view_prints_each_queue_position() -> None:
+    written = io.StringIO()
+    view = PlainView(Console(file=written, width=100), {}, ConnectionStatus(polling=True))
+    for queue_position in (3, 3, 2, 1, None):
+        view.show(progress(0, queue_position))
+    lines = [line.split("...")[1].strip() for line in written.getvalue().splitlines()]
+    assert lines == ["(number 3 in the queue)", "(number 2 in the queue)", ""]
+
+
+def test_worker_online_false_prints_the_sentence_instead_of_activity_until_a_worker_is_there() -> None:
+    written = io.StringIO()
+    view = PlainView(Console(file=written, width=100), {}, ConnectionStatus(polling=True))
+    for online in (True, False, False, True):
+        view.show(progress(30, worker_online=online))
+    activity, sentence = "30.0 %  Transcribing audio...", f"30.0 %  {NO_WORKER}"
+    assert [line.strip() for line in written.getvalue().splitlines()] == [activity, sentence, activity]
+
+
+def test_worker_online_false_prints_the_sentence_above_the_bars_and_no_activity() -> None:
+    written = io.StringIO()
+    console = Console(file=written, width=80, force_terminal=True, color_system=None)
+    with LiveView(console, {}, ConnectionStatus(polling=True)) as view:
+        for _ in range(2):
+            view.show(progress(30, worker_online=False))
+    assert written.getvalue().count(NO_WORKER) == 1
+    assert "Waiting for a worker " in written.getvalue()
+    assert "Transcribing" not in written.getvalue()
+    assert "s left" not in written.getvalue()
+
+
+def test_live_view_shows_eta_and_lost_connection() -> None:
+    written = io.StringIO()
+    with LiveView(
+        Console(file=written, width=160, force_terminal=True, color_system=None), {}, ConnectionStatus(polling=True)
+    ) as view:
+        view.show(progress(30))
+        view.signal(Connected())
+        view.signal(Disconnected())
+    assert f"30 s left, {POLLING}" in written.getvalue()
+
+
+def test_live_view_shortens_a_long_name_before_the_numbers() -> None:
+    written = io.StringIO()
+    console = Console(file=written, width=50, force_terminal=True, color_system=None)
+    with LiveView(console, {UUID(int=2): "a [long] name " * 10}, ConnectionStatus(polling=True)) as view:
+        view.show(progress(30))
+    assert "a [long]" in written.getvalue()
+    assert "30.0 % 30 s left" in written.getvalue()
+
+
+def test_json_view_prints_the_connection_only_when_it_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    view = JsonView(ConnectionStatus(polling=True))
+    for step in (Connected(), NOT_LIVE, Disconnected(), Connected()):
+        view.signal(step)
+        view.show(progress(30))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    events = [line["event"] for line in lines]
+    assert events == ["progress", "connection", "progress", "progress", "connection", "progress"]
+    assert [line["message"] for line in lines if line["event"] == "connection"] == [POLLING, LIVE_AGAIN]
+
+
+def test_notices_print_each_failed_file_with_its_reason() -> None:
+    failed = {"error_code": "invalid_format", "error_message": "The file is not a recording that can be read."}
+    fine = {"error_code": None, "error_message": None}
+    files = [
+        FileState.model_construct(filename=name, trust=None, **why)
+        for name, why in (("[a].mp3", failed), ("b.ogg", fine))
+    ]
+    written = io.StringIO()
+    print_notices(Console(file=written, width=160), Snapshot.model_construct(files=tuple(files)))
+    assert written.getvalue().strip() == f"[a].mp3 failed: {failed['error_message']} (invalid_format)"

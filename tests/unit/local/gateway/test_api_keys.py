@@ -1,0 +1,36 @@
+"""What the services see in place of an API key."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smelt.local.edge.api_keys import authorization_for
+from smelt.local.keys import Keys
+
+KEYS = Keys()
+
+
+def test_api_key_without_authorization_supplies_its_own_token() -> None:
+    """Without `Authorization` the key's own token goes in."""
+    assert authorization_for(None, KEYS.publishable_key, KEYS) == f"Bearer {KEYS.anon_key}"
+    assert authorization_for(None, KEYS.secret_key, KEYS) == f"Bearer {KEYS.service_role_key}"
+    assert authorization_for(None, KEYS.anon_key, KEYS) == f"Bearer {KEYS.anon_key}"
+
+
+def test_api_key_in_the_authorization_header_is_replaced_by_its_token() -> None:
+    """Clients put their `sb_...` key into `Authorization` too: it is no JWT."""
+    in_both = authorization_for(f"Bearer {KEYS.secret_key}", KEYS.secret_key, KEYS)
+    assert in_both == f"Bearer {KEYS.service_role_key}"
+    assert authorization_for(f"Bearer {KEYS.secret_key}", None, KEYS) == f"Bearer {KEYS.service_role_key}"
+    # The `apikey` decides: a key that nobody knows in the other header gives no rights.
+    assert authorization_for("Bearer sb_secret_x", KEYS.publishable_key, KEYS) == f"Bearer {KEYS.anon_key}"
+
+
+@given(st.text(min_size=1).filter(lambda text: not text.startswith("sb_")), st.sampled_from([None, KEYS.secret_key]))
+def test_user_token_in_authorization_is_unchanged(token: str, key: str | None) -> None:
+    """Whoever brings a token is who the token says, whatever key comes with it."""
+    assert authorization_for(f"Bearer {token}", key, KEYS) is None
+
+
+def test_authorization_is_absent_without_key_and_token() -> None:
+    """Without key and token nothing is added."""
+    assert authorization_for(None, None, KEYS) is None

@@ -1,0 +1,111 @@
+"""The layers in front of the services."""
+
+import asyncio
+import logging
+from typing import Any
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from smelt.local.edge.api_keys import ApiKeys
+from smelt.local.edge.error_logging import LogServerErrors
+from smelt.local.edge.rest_proxy import create_client
+from smelt.local.keys import Keys
+
+KEYS = Keys()
+
+
+async def _show_token(scope: Scope, receive: Receive, send: Send) -> None:
+    authorization = Request(scope).headers.getlist("authorization")
+    await JSONResponse(authorization)(scope, receive, send)
+
+
+async def _get(app: ASGIApp, url: str, headers: dict[str, str] | None = None) -> httpx.Response:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://stack") as client:
+        return await client.get(url, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("url", "headers", "status", "message"),
+    [
+        ("/", {}, 401, "No API key found in request"),
+        ("/", {"apikey": ""}, 401, "No API key found in request"),
+        ("/", {"apikey": "wrong"}, 401, "Invalid API key"),
+        ("/?apikey=wrong", {}, 401, "Invalid API key"),
+        ("/open", {}, 200, None),
+        (f"/?apikey={KEYS.publishable_key}", {}, 200, None),
+        ("/", {"apikey": KEYS.anon_key}, 200, None),
+    ],
+)
+async def test_api_key_check_admits_known_keys_and_open_paths(
+    url: str, headers: dict[str, str], status: int, message: str | None
+) -> None:
+    """Keys of this stack, and whoever asks for an open path."""
+    app = ApiKeys(_show_token, KEYS, required=True, open_paths=("/open",))
+    answer = await _get(app, url, headers)
+    assert answer.status_code == status
+    if message is not None:
+        assert answer.json()["message"] == message
+
+
+async def test_api_key_that_is_unknown_grants_no_token() -> None:
+    """Where no key is needed it is passed over, and gives no token."""
+    app = ApiKeys(_show_token, KEYS, required=False)
+    assert (await _get(app, "/", {"apikey": KEYS.sign({"role": "service_role"})})).json() == []
+    both = {"apikey": KEYS.secret_key, "authorization": "Bearer sb_secret_x"}
+    assert (await _get(app, "/", both)).json() == [f"Bearer {KEYS.service_role_key}"]
+
+
+async def test_error_after_a_complete_response_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The connection may go on."""
+
+    async def failing(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response("sorry", 500)(scope, receive, send)
+        raise RuntimeError("why")
+
+    with caplog.at_level(logging.ERROR):
+        answer = await _get(LogServerErrors(failing), "/path")
+    assert (answer.status_code, answer.text) == (500, "sorry")
+    assert "GET /path failed" in caplog.text
+    assert "RuntimeError: why" in caplog.text
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_error_without_a_complete_response_is_raised(begun: bool) -> None:
+    """Half an answer must end the connection."""
+
+    async def failing(scope: Scope, receive: Receive, send: Any) -> None:
+        if begun:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        raise RuntimeError("why")
+
+    with pytest.raises(RuntimeError, match="why"):
+        await _get(LogServerErrors(failing), "/")
+
+
+async def test_head_request_is_followed_by_a_new_connection() -> None:
+    """PostgREST closes the connection of a HEAD without saying so: the next request goes over another one."""
+    served: list[asyncio.Task[None] | None] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(asyncio.current_task())
+        request = await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\n" + (b"" if request.startswith(b"HEAD") else b"content-length: 0\r\n") + b"\r\n"
+        )
+        # What still comes on this connection is met by its end.
+        await reader.read(1)
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with create_client() as client:
+            assert (await client.head(url)).status_code == 200
+            assert (await client.get(url)).status_code == 200
+        await asyncio.gather(*filter(None, served))
+    assert len(served) == 2

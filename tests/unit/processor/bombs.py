@@ -1,0 +1,250 @@
+"""Small files that ask for much memory, written byte by byte; the containers serve for intact recordings as well."""
+
+import struct
+import zlib
+from collections.abc import Sequence
+from typing import Final
+
+# One ALAC frame may hold this many samples, and so may its relatives.
+ALAC_SAMPLES: Final = 16 * 1024 * 1024
+
+
+def wav(data: bytes, rate: int, channels: int = 1, bits: int = 16) -> bytes:
+    """A WAV file of integer PCM."""
+    align = channels * bits // 8
+    fmt = struct.pack("<HHIIHH", 1, channels, rate, min(rate * align, 2**32 - 1), align & 0xFFFF, bits)
+    return _riff(b"RIFF", b"WAVE", _riff(b"fmt ", fmt), _riff(b"data", data))
+
+
+def avi(data: bytes, rate: int) -> bytes:
+    """An AVI file with all of its 8-bit PCM in one chunk."""
+    main = struct.pack("<14I", 1000, 0, 0, 16, 1, 0, 1, *[0] * 7)
+    head = struct.pack("<4s4xIHHIIIIIIIIHHHH", b"auds", 0, 0, 0, 0, 1, rate, 0, 1, len(data), 0, 1, *[0] * 4)
+    form = struct.pack("<HHIIHH", 1, 1, rate, rate, 1, 8)
+    stream = _riff(b"LIST", b"strl", _riff(b"strh", head), _riff(b"strf", form))
+    hdrl = _riff(b"LIST", b"hdrl", _riff(b"avih", main), stream)
+    return _riff(b"RIFF", b"AVI ", hdrl, _riff(b"LIST", b"movi", _riff(b"00wb", data)))
+
+
+def aiff(data: bytes, rate: int) -> bytes:
+    """An AIFF file of 8-bit PCM."""
+    exponent = rate.bit_length() - 1
+    comm = struct.pack(">HIHHQ", 1, len(data), 8, 16383 + exponent, rate << (63 - exponent))
+    return _iff(b"FORM", b"AIFF", _iff(b"COMM", comm), _iff(b"SSND", bytes(8), data))
+
+
+def caf(data: bytes, rate: int) -> bytes:
+    """A CAF file of 8-bit PCM in one packet."""
+    chunks = (
+        (b"desc", struct.pack(">d4sIIIII", rate, b"lpcm", 0, len(data), len(data), 1, 8)),
+        (b"data", bytes(4) + data),
+    )
+    return b"caff\0\1\0\0" + b"".join(name + struct.pack(">q", len(body)) + body for name, body in chunks)
+
+
+def matroska(
+    packets: Sequence[bytes],
+    rate: float,
+    *,
+    codec: bytes = b"A_PCM/INT/LIT",
+    channels: int = 1,
+    bits: int = 8,
+    private: bytes = b"",
+    encoding: bytes = b"",
+    track_count: int = 1,
+) -> bytes:
+    """A Matroska file whose header says that it lasts a second."""
+    sound = _element(0xE1, _element(0xB5, struct.pack(">d", rate)), _number(0x9F, channels), _number(0x6264, bits))
+    tracks = [
+        _element(
+            0xAE,
+            *(_number(0xD7, number), _number(0x73C5, number), _number(0x83, 2), _element(0x86, codec), sound),
+            *(_element(0x63A2, private), encoding),
+        )
+        for number in range(1, track_count + 1)
+    ]
+    info = _element(0x1549A966, _number(0x2AD7B1, 10**6), _element(0x4489, struct.pack(">d", 1000)))
+    blocks = [_element(0xA3, b"\x81\0\0\x80", packet) for packet in packets]
+    segment = _element(0x18538067, info, _element(0x1654AE6B, *tracks), _element(0x1F43B675, _number(0xE7, 0), *blocks))
+    return _element(0x1A45DFA3, _element(0x4282, b"matroska")) + segment
+
+
+def zlib_matroska(packet: bytes, rate: float) -> bytes:
+    """A Matroska file whose packet is compressed by the container."""
+    compression = _element(0x5034, _number(0x4254, 0))
+    encoding = _element(
+        0x6D80, _element(0x6240, _number(0x5031, 0), _number(0x5032, 1), _number(0x5033, 0), compression)
+    )
+    return matroska([zlib.compress(packet, 9)], rate, encoding=encoding)
+
+
+def flac(rate: int, frame_samples: int, frame_count: int) -> bytes:
+    """A FLAC file of silence, 14 bytes a frame."""
+    stream_info = struct.pack(">HH6xQ16x", frame_samples, frame_samples, rate << 44 | 15 << 36)
+    return b"fLaC\x80\0\0\x22" + stream_info + b"".join(_flac_frame(n, frame_samples) for n in range(frame_count))
+
+
+def mov(
+    data: bytes,
+    rate: int,
+    *,
+    fourcc: bytes = b"sowt",
+    config: bytes = b"",
+    sample_count: int = 1,
+    sample_size: int | None = None,
+    fragment: bytes = b"",
+) -> bytes:
+    """A QuickTime file; its samples last longer than a second each, so that all of them get an entry in the index."""
+    start = _box(b"ftyp", b"qt  \0\0\0\0qt  ")
+    sound = struct.pack(">HHHHI", 1, 16, 0, 0, (rate & 0xFFFF) << 16)
+    entry = _box(fourcc, bytes(6), b"\0\1", bytes(8), sound, config)
+
+    def movie(offset: int) -> bytes:
+        tables = (
+            _box(b"stsd", struct.pack(">II", 0, 1), entry),
+            _box(b"stts", struct.pack(">IIII", 0, 1, sample_count, rate + 1)),
+            _box(b"stsc", struct.pack(">IIIII", 0, 1, 1, max(1, sample_count), 1)),
+            _box(b"stsz", struct.pack(">III", 0, len(data) if sample_size is None else sample_size, sample_count)),
+            _box(b"stco", struct.pack(">III", 0, 1, offset)),
+        )
+        reference = _box(b"dinf", _box(b"dref", struct.pack(">II", 0, 1), _box(b"url ", b"\0\0\0\1")))
+        media = _box(b"minf", _box(b"smhd", bytes(8)), reference, _box(b"stbl", *tables))
+        header = _box(b"mdhd", struct.pack(">IIIIII", 0, 0, 0, rate, rate, 0))
+        track = _box(b"mdia", header, _box(b"hdlr", bytes(8), b"soun", bytes(13)), media)
+        extends = _box(b"mvex", _box(b"trex", struct.pack(">IIIIII", 0, 1, 1, 1024, 1, 0))) if fragment else b""
+        tkhd = _box(b"tkhd", struct.pack(">IIIIII", 0, 0, 0, 1, 0, 1), bytes(60))
+        mvhd = _box(b"mvhd", struct.pack(">IIIII", 0, 0, 0, 1000, 1000), bytes(80))
+        return _box(b"moov", mvhd, _box(b"trak", tkhd, track), extends)
+
+    offset = len(start) + len(movie(0)) + 8
+    return start + movie(offset) + fragment + _box(b"mdat", data)
+
+
+def fragmented_mov(sample_count: int) -> bytes:
+    """A fragmented QuickTime file that announces samples without describing any."""
+    run = _box(b"trun", struct.pack(">II", 0, sample_count))
+    track = _box(b"traf", _box(b"tfhd", struct.pack(">II", 0, 1)), run)
+    return mov(
+        bytes(1000), 8000, sample_count=0, fragment=_box(b"moof", _box(b"mfhd", struct.pack(">II", 0, 1)), track)
+    )
+
+
+def compressed_header_mov(size_bytes: int) -> bytes:
+    """A QuickTime file whose header is compressed, and large."""
+    movie = struct.pack(">I", size_bytes) + zlib.compress(bytes(size_bytes), 9)
+    header = _box(b"moov", _box(b"cmov", _box(b"dcom", b"zlib"), _box(b"cmvd", movie)))
+    return _box(b"ftyp", b"qt  \0\0\0\0qt  ") + header + _box(b"mdat", bytes(1000))
+
+
+def alac_config(rate: int) -> bytes:
+    """The configuration of ALAC with the longest frames, as Matroska carries it."""
+    return struct.pack(">IBBBBBBHIII", ALAC_SAMPLES, 0, 16, 40, 10, 14, 1, 255, 0, 0, rate)
+
+
+def alac_box(rate: int) -> bytes:
+    """The same, as QuickTime carries it."""
+    return _box(b"alac", bytes(4), alac_config(rate))
+
+
+def alac_packet(sample_count: int) -> bytes:
+    """A packet of silence: runs of zeros of 60,000 samples each."""
+    bits = "000" + "0" * 16 + "1" + "00" + "0" + f"{sample_count:032b}" + "0" * 16 + "0000" + "1001" + "100" + "00000"
+    history, position = 10, 0
+    while position < sample_count:
+        order = min(((history >> 9) + 3).bit_length() - 1, 14)
+        bits += "0" * order
+        position += 1
+        history -= (history * 40) >> 9
+        if history < 128 and position < sample_count:
+            run = min(sample_count - position, 60_000)
+            bits += "1" * 9 + f"{run:016b}"
+            position += run
+            history = 0
+    bits += "111"
+    bits += "0" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def wavpack(rate: int, block_samples: int, block_count: int) -> bytes:
+    """A WavPack file of silence; its header says that it holds one sample."""
+    blocks = b"\x67\2" + rate.to_bytes(3, "little") + b"\0" + b"\2\0\3\0\4\0\5\3" + bytes(6) + b"\x0a\x40" + bytes(128)
+    flags = 1 | 4 | 0x1800 | 15 << 23
+    return b"".join(
+        struct.pack(
+            "<4sIHBBIIIII", b"wvpk", 24 + len(blocks), 0x407, 0, 0, 1, n * block_samples, block_samples, flags, 0
+        )
+        + blocks
+        for n in range(block_count)
+    )
+
+
+def monkeys_audio(rate: int, sample_count: int) -> bytes:
+    """A Monkey's Audio file of silence, in one packet."""
+    descriptor = struct.pack("<4sHHIIIIIII16x", b"MAC ", 3990, 0, 52, 24, 4, 0, 64, 0, 0)
+    header = struct.pack("<HHIIIHHI", 1000, 0, sample_count, sample_count, 1, 16, 2, rate)
+    return descriptor + header + struct.pack("<I", 80) + struct.pack("<II", 0x80000000, 3) + bytes(64)
+
+
+def png(width: int, height: int) -> bytes:
+    """A black picture."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    squeezed = zlib.compressobj(9)
+    rows = b"".join(squeezed.compress(bytes(1 + 3 * width)) for _ in range(height)) + squeezed.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def id3(picture: bytes) -> bytes:
+    """An ID3 tag with a cover picture, for the front of an MP3 file."""
+    body = b"\0image/png\0\3\0" + picture
+    frame = b"APIC" + _seven_bits(len(body)) + b"\0\0" + body
+    return b"ID3\4\0\0" + _seven_bits(len(frame)) + frame
+
+
+def _riff(name: bytes, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+
+
+def _iff(name: bytes, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return name + struct.pack(">I", len(body)) + body + b"\0" * (len(body) % 2)
+
+
+def _box(name: bytes, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return struct.pack(">I", 8 + len(body)) + name + body
+
+
+def _element(identifier: int, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return (
+        identifier.to_bytes((identifier.bit_length() + 7) // 8, "big") + struct.pack(">Q", len(body) | 1 << 56) + body
+    )
+
+
+def _number(identifier: int, value: int) -> bytes:
+    return _element(identifier, value.to_bytes(8, "big"))
+
+
+def _seven_bits(value: int) -> bytes:
+    return bytes(value >> shift & 127 for shift in (21, 14, 7, 0))
+
+
+def _flac_frame(number: int, sample_count: int) -> bytes:
+    coded = chr(number).encode("utf-8", "surrogatepass")
+    header = b"\xff\xf8\x70\x08" + coded + struct.pack(">H", sample_count - 1)
+    frame = header + bytes([_checksum(header, 0x07, 8)]) + bytes(3)
+    return frame + struct.pack(">H", _checksum(frame, 0x8005, 16))
+
+
+def _checksum(data: bytes, polynomial: int, width: int) -> int:
+    value = 0
+    for byte in data:
+        value ^= byte << (width - 8)
+        for _ in range(8):
+            value = (value << 1 ^ (polynomial if value >> (width - 1) & 1 else 0)) & ((1 << width) - 1)
+    return value

@@ -1,0 +1,139 @@
+"""Any file becomes 16 kHz mono on disk, or gets the code that says what is wrong with it."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from audio_samples import LIMITS, RECORDINGS, STANDUP
+
+from smelt.processor.errors import FileError
+from smelt.processor.media.decode import Stopped, decode
+from smelt.processor.media.probe import MediaLimits, probe
+from smelt.processor.media.recording import SAMPLE_RATE, Recording
+
+FORMATS = sorted(path.name for path in RECORDINGS.glob("action_item*") if path.suffix != ".txt")
+
+
+def read(source: Path, folder: Path, limits: MediaLimits = LIMITS) -> Recording:
+    return decode(source, folder / "decoded.pcm", probe(source, limits), limits, lambda _: True)
+
+
+def damaged(source: Path, target: Path, damage: Callable[[bytes], bytes]) -> Path:
+    target.write_bytes(damage(source.read_bytes()))
+    return target
+
+
+def hole(data: bytes) -> bytes:
+    third = len(data) // 3
+    return data[:third] + np.random.default_rng(1).bytes(third) + data[2 * third :]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_decode_gives_the_same_duration_for_every_format(name: str, tmp_path: Path) -> None:
+    reference = read(RECORDINGS / "action_item.wav", tmp_path).duration_s
+    assert read(RECORDINGS / name, tmp_path).duration_s == pytest.approx(reference, abs=0.12)
+
+
+def test_recording_reads_float_samples_from_any_offset(standup: Recording) -> None:
+    second = standup.read(SAMPLE_RATE, 2 * SAMPLE_RATE)
+    assert second.dtype == np.float32
+    assert len(second) == SAMPLE_RATE
+    assert 0.01 < float(np.abs(second).max()) <= 1.0
+    assert len(standup.read(standup.sample_count - 5, standup.sample_count + 5)) == 5
+    assert len(standup.read(standup.sample_count, standup.sample_count + 5)) == 0
+
+
+def test_decode_progress_grows_to_one(tmp_path: Path) -> None:
+    shares: list[float] = []
+    decode(STANDUP, tmp_path / "x.pcm", probe(STANDUP, LIMITS), LIMITS, lambda share: not shares.append(share))
+    assert shares == sorted(shares)
+    assert len(set(shares)) > 20
+    assert shares[-1] == 1.0
+
+
+def test_decode_stops_when_cancelled(tmp_path: Path) -> None:
+    with pytest.raises(Stopped):
+        decode(STANDUP, tmp_path / "x.pcm", probe(STANDUP, LIMITS), LIMITS, lambda share: share < 0.3)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("empty.mp3", b"", "corrupted_file"),
+        ("notes.mp3", b"These are the notes of a meeting.\n" * 20, "invalid_format"),
+        ("utf16.wav", "Notizen über das Treffen\n".encode("utf-16") * 20, "invalid_format"),
+        ("playlist.mp3", b"#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:9/secret.ts\n", "invalid_format"),
+        ("paper.m4a", b"%PDF-1.7\n" + bytes(range(256)) * 40, "invalid_format"),
+        ("noise.mp3", np.random.default_rng(7).bytes(40_000), "corrupted_file"),
+        ("noise.wav", np.random.default_rng(8).bytes(40_000), "corrupted_file"),
+        ("noise.m4a", np.random.default_rng(9).bytes(40_000), "corrupted_file"),
+        ("header.wav", b"RIFF\x24\x00\x00\x00WAVEfmt ", "corrupted_file"),
+    ],
+)
+def test_decode_error_code_matches_the_kind_of_bad_file(name: str, content: bytes, code: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FileError) as fault:
+        read(tmp_path / name, tmp_path)
+    assert fault.value.code == code
+
+
+@pytest.mark.parametrize("name", ["wav", "flac", "m4a", "webm", "mp3"])
+def test_decode_of_a_truncated_recording_is_corrupted_file(name: str, tmp_path: Path) -> None:
+    cut = damaged(RECORDINGS / f"action_item.{name}", tmp_path / f"cut.{name}", lambda data: data[: len(data) // 2])
+    with pytest.raises(FileError) as fault:
+        read(cut, tmp_path)
+    assert fault.value.code == "corrupted_file"
+
+
+@pytest.mark.parametrize("name", ["m4a", "ogg", "mp3", "flac"])
+def test_decode_of_a_damaged_recording_fails(name: str, tmp_path: Path) -> None:
+    holed = damaged(RECORDINGS / f"action_item.{name}", tmp_path / f"hole.{name}", hole)
+    with pytest.raises(FileError) as fault:
+        read(holed, tmp_path)
+    assert fault.value.code in {"corrupted_file", "decoding_failed"}
+
+
+def test_decode_accepts_a_streamed_wav_without_a_size(tmp_path: Path) -> None:
+    whole = (RECORDINGS / "action_item.wav").read_bytes()
+    streamed = tmp_path / "streamed.wav"
+    streamed.write_bytes(whole[:4] + b"\xff\xff\xff\xff" + whole[8:])
+    assert read(streamed, tmp_path).duration_s == pytest.approx(
+        read(RECORDINGS / "action_item.wav", tmp_path).duration_s
+    )
+
+
+def test_decode_of_a_video_without_audio_is_invalid_format(tmp_path: Path) -> None:
+    import av
+
+    silent = tmp_path / "silent.mp4"
+    with av.open(str(silent), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 64
+        frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), dtype=np.uint8))
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    with pytest.raises(FileError) as fault:
+        read(silent, tmp_path)
+    assert fault.value.code == "invalid_format"
+
+
+def test_limits_of_size_and_duration_are_enforced(tmp_path: Path) -> None:
+    size = os.path.getsize(STANDUP)
+    with pytest.raises(FileError) as fault:
+        probe(STANDUP, MediaLimits(max_file_bytes=size - 1, max_duration_s=3600))
+    assert fault.value.code == "file_too_large"
+    with pytest.raises(FileError) as fault:
+        read(STANDUP, tmp_path, MediaLimits(max_file_bytes=size, max_duration_s=60))
+    assert fault.value.code == "duration_exceeded"
+
+
+def test_limits_of_an_undeclared_duration_are_enforced_in_decoding(tmp_path: Path) -> None:
+    limits = MediaLimits(max_file_bytes=10**9, max_duration_s=1)
+    source = RECORDINGS / "action_item.mp3"
+    probed = probe(source, LIMITS)
+    with pytest.raises(FileError) as fault:
+        decode(source, tmp_path / "x.pcm", probed, limits, lambda _: True)
+    assert fault.value.code == "duration_exceeded"
+    assert (tmp_path / "x.pcm").stat().st_size < 4 * SAMPLE_RATE

@@ -1,0 +1,169 @@
+"""A small file never takes much memory, whatever it announces; intact recordings pass."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import bombs
+import pytest
+from audio_samples import LIMITS, RECORDINGS
+
+import smelt.processor.media.decode as decode_module
+import smelt.processor.media.probe as probe_module
+from smelt.processor.errors import FileError
+from smelt.processor.media.decode import Stopped, decode
+from smelt.processor.media.probe import probe
+from smelt.processor.media.recording import Recording
+
+MAX_GROWTH_BYTES = 150 * 1024**2
+
+SAMPLES = bytes(20_000)
+BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
+    "matroska, PCM at 1 Hz": (lambda: bombs.matroska([SAMPLES], 1), "invalid_format"),
+    "matroska, PCM at 1 Hz in zlib": (lambda: bombs.zlib_matroska(SAMPLES, 1), "invalid_format"),
+    "matroska, PCM at 8 kHz in zlib": (lambda: bombs.zlib_matroska(bytes(8_000_000), 8000), "invalid_format"),
+    "matroska, ALAC with an hour in a frame": (
+        lambda: bombs.matroska(
+            [bombs.alac_packet(bombs.ALAC_SAMPLES)], 4000, codec=b"A_ALAC", bits=16, private=bombs.alac_config(4000)
+        ),
+        "corrupted_file",
+    ),
+    "matroska, 1000 tracks of AAC": (
+        lambda: bombs.matroska([SAMPLES], 48_000, codec=b"A_AAC", private=b"\x11\x88", track_count=1000),
+        "corrupted_file",
+    ),
+    "avi, PCM at 1 Hz": (lambda: bombs.avi(SAMPLES, 1), "invalid_format"),
+    "aiff, PCM at 1 Hz": (lambda: bombs.aiff(SAMPLES, 1), "invalid_format"),
+    "caf, PCM at 1 Hz": (lambda: bombs.caf(SAMPLES, 1), "invalid_format"),
+    "flac, 1 Hz": (lambda: bombs.flac(1, 65_535, 3), "invalid_format"),
+    "mov, PCM at 1 Hz": (lambda: bombs.mov(SAMPLES, 1), "invalid_format"),
+    "mov, ALAC at 1 Hz": (
+        lambda: bombs.mov(bombs.alac_packet(65_536), 1, fourcc=b"alac", config=bombs.alac_box(1)),
+        "invalid_format",
+    ),
+    "mov, ALAC with 6 minutes in a frame": (
+        lambda: bombs.mov(
+            bombs.alac_packet(bombs.ALAC_SAMPLES),
+            48_000,
+            fourcc=b"alac",
+            config=bombs.alac_box(48_000),
+        ),
+        "corrupted_file",
+    ),
+    "mov, index of 30 million samples": (
+        lambda: bombs.mov(bytes(1000), 48_000, fourcc=b"ulaw", sample_count=30_000_000, sample_size=1),
+        "corrupted_file",
+    ),
+    "mov, fragment of 50 million samples": (lambda: bombs.fragmented_mov(50_000_000), "corrupted_file"),
+    "mov, compressed header": (lambda: bombs.compressed_header_mov(400_000_000), "corrupted_file"),
+    "wavpack, 1 Hz": (lambda: bombs.wavpack(1, 20_000, 10), "invalid_format"),
+    "monkey's audio, 1 Hz": (lambda: bombs.monkeys_audio(1, 20_000), "invalid_format"),
+    "monkey's audio, half an hour in a packet": (lambda: bombs.monkeys_audio(44_100, 90_000_000), "invalid_format"),
+    "mp3, large picture": (
+        lambda: bombs.id3(bombs.png(12_000, 12_000)) + (RECORDINGS / "action_item.mp3").read_bytes(),
+        "decoded",
+    ),
+}
+
+
+def written(folder: Path, content: bytes) -> Path:
+    path = folder / "recording"
+    path.write_bytes(content)
+    return path
+
+
+def read(source: Path) -> Recording:
+    return decode(source, source.with_suffix(".pcm"), probe(source, LIMITS), LIMITS, lambda _: True)
+
+
+def code_of(source: Path) -> str:
+    with pytest.raises(FileError) as fault:
+        read(source)
+    return fault.value.code
+
+
+def measured(source: Path) -> tuple[str, int]:
+    command = [sys.executable, str(Path(__file__).with_name("measured_decoding.py")), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    result = json.loads(done.stdout)
+    return result["outcome"], result["growth_bytes"]
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_memory_is_bounded_for_small_file(name: str, tmp_path: Path) -> None:
+    build, expected = BOMBS[name]
+    outcome, growth_bytes = measured(written(tmp_path, build()))
+    assert growth_bytes < MAX_GROWTH_BYTES
+    assert outcome == expected
+
+
+def test_memory_is_bounded_for_long_recording(tmp_path: Path) -> None:
+    outcome, growth_bytes = measured(written(tmp_path, bombs.flac(8000, 40_000, 720)))
+    assert outcome == "decoded"
+    assert growth_bytes < MAX_GROWTH_BYTES
+
+
+@pytest.mark.parametrize("rate", [1, 3999, 768_001, 2**31 - 1])
+def test_sample_rate_out_of_bounds_is_refused(rate: int, tmp_path: Path) -> None:
+    assert code_of(written(tmp_path, bombs.wav(bytes(100_000), rate))) == "invalid_format"
+
+
+def test_sample_rate_of_frames_counts_when_the_header_has_another(tmp_path: Path) -> None:
+    stream = bombs.flac(64, 65_535, 3)
+    hidden = bombs.matroska([stream[42:56]], 48_000, codec=b"A_FLAC", private=stream[:42])
+    assert code_of(written(tmp_path, hidden)) == "invalid_format"
+
+
+@pytest.mark.parametrize("rate", [4000, 8000, 16_000, 44_100, 96_000, 192_000, 384_000, 768_000])
+def test_sample_rates_of_real_recordings_decode(rate: int, tmp_path: Path) -> None:
+    assert read(written(tmp_path, bombs.wav(bytes(rate * 2), rate))).duration_s == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("channels", [25, 64, 65_535])
+def test_channel_count_out_of_bounds_is_refused(channels: int, tmp_path: Path) -> None:
+    assert code_of(written(tmp_path, bombs.wav(bytes(channels * 800), 8000, channels))) == "invalid_format"
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6, 8, 16, 24])
+def test_channel_counts_of_real_recordings_decode(channels: int, tmp_path: Path) -> None:
+    content = bombs.wav(bytes(channels * 2 * 8000), 8000, channels)
+    assert read(written(tmp_path, content)).duration_s == pytest.approx(1, abs=0.01)
+
+
+def test_frame_longer_than_a_minute_is_refused(tmp_path: Path) -> None:
+    assert code_of(written(tmp_path, bombs.matroska([bytes(8000 * 61)], 8000))) == "invalid_format"
+
+
+@pytest.mark.parametrize(("rate", "channels", "packet_s"), [(8000, 1, 60), (48_000, 2, 10), (384_000, 2, 10)])
+def test_long_packets_of_real_muxers_decode(rate: int, channels: int, packet_s: int, tmp_path: Path) -> None:
+    packet = bytes(rate * channels * 2 * packet_s)
+    content = bombs.matroska([packet, packet], rate, channels=channels, bits=16)
+    assert read(written(tmp_path, content)).duration_s == pytest.approx(2 * packet_s, abs=0.01)
+
+
+def test_unknown_codec_is_refused(tmp_path: Path) -> None:
+    content = bombs.matroska([SAMPLES], 48_000, codec=b"A_UNKNOWN")
+    assert code_of(written(tmp_path, content)) == "invalid_format"
+
+
+def test_reading_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe_module, "_READ_TIMEOUT_S", 1e-9)
+    with pytest.raises(FileError, match="reading it takes more than") as fault:
+        probe(RECORDINGS / "action_item.m4a", LIMITS)
+    assert fault.value.code == "corrupted_file"
+
+
+def test_decoding_has_a_time_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(decode_module, "_MAX_PROCESSOR_S", -1.0)
+    probed = probe(RECORDINGS / "action_item.m4a", LIMITS)
+    with pytest.raises(FileError) as fault:
+        decode(RECORDINGS / "action_item.m4a", tmp_path / "pcm", probed, LIMITS, lambda _: True)
+    assert fault.value.code == "decoding_failed"
+
+
+def test_decoding_stops_at_a_packet_without_sound(tmp_path: Path) -> None:
+    source = written(tmp_path, bombs.matroska([b"x"] * 5, 48_000, codec=b"A_AAC", private=b"\x11\x88"))
+    with pytest.raises(Stopped):
+        decode(source, tmp_path / "pcm", probe(source, LIMITS), LIMITS, lambda _: False)

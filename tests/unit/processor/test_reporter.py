@@ -1,0 +1,394 @@
+"""Reports and broadcasts: nothing is lost, nothing is repeated, nothing is said after the end."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from fakes import FakeChannel, FakeProject, FakeRpc, claim, file_row, progress_event
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smelt.backend.worker_rpc import WorkerRpc
+from smelt.contract.events import ProgressEvent, SegmentsEvent
+from smelt.contract.work import Claim, SavedSegment, Verdict
+from smelt.errors import Unavailable
+from smelt.processor.broadcasts import Announcer
+from smelt.processor.errors import DiskFull, FileError, SynthesisPermanentError, SynthesisTransientError
+from smelt.processor.event_queue import EventQueue
+from smelt.processor.leases import Leases
+from smelt.processor.outcome import Failure, failure_of
+from smelt.processor.reporter import Reporter
+from smelt.processor.segment_events import MAX_EVENT_BYTES, pieces, segment_events
+from smelt.processor.speech.checkpoint import Checkpoint
+from smelt.processor.state import SmeltState
+
+CHECKPOINT = Checkpoint(span_start=0, seek=100, segment_count=1)
+
+
+def segment(index: int, text: str = "hello.") -> SavedSegment:
+    return SavedSegment(index=index, start=float(index), end=index + 1.0, text=text, avg_logprob=-0.1)
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - The condition is about fakes, which tell nobody.
+            await asyncio.sleep(0.005)
+
+
+class ReporterHarness:
+    """A reporter whose database answers what the test says."""
+
+    def __init__(self, claimed: Claim | None = None) -> None:
+        self.claim = claimed or claim()
+        self.verdict: Verdict = "go_on"
+        self.failures = 0
+        self.silent = False
+        self.eta_s: float | None = 12.5
+        self.considered = 0
+        self.verdicts: list[Verdict] = []
+        self.rpc = FakeRpc(self._answer)
+        self.project = FakeProject(self.rpc)
+        self.channel = FakeChannel()
+        announcer = Announcer(self.project, "w")  # type: ignore[arg-type]
+        self.event_queue = EventQueue(announcer, self.channel)  # type: ignore[arg-type]
+        self.reporter = Reporter(
+            self.claim,
+            WorkerRpc(self.rpc),  # type: ignore[arg-type]
+            self.event_queue,
+            lease_s=30,
+            on_verdict=self.verdicts.append,
+            eta_s=self._estimate,
+        )
+        self.state = self.reporter.state
+
+    @property
+    def reports(self) -> list[dict[str, Any]]:
+        return self.rpc.named("report_smelt_progress")
+
+    def _estimate(self) -> float | None:
+        self.considered += 1
+        return self.eta_s
+
+    def _answer(self, function: str, arguments: dict[str, Any]) -> Any:
+        assert function == "report_smelt_progress"
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable("gone for a moment")
+        event = progress_event(self.claim.id, arguments["status"], arguments["percentage"])
+        return {"verdict": self.verdict, "event": None if self.silent or self.verdict != "go_on" else event}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(self.reporter.run_reports()), asyncio.create_task(self.event_queue.run_queue())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+async def test_report_of_a_stage_change_is_immediate_and_others_are_throttled() -> None:
+    bench = ReporterHarness()
+    file = bench.state.files[0]
+    async with bench.running():
+        bench.state.enter("validating")
+        await until(lambda: len(bench.reports) == 1)
+        for share in (0.1, 0.2, 0.3):
+            bench.state.advance(file, share)
+        bench.state.enter("decoding")
+        await until(lambda: len(bench.reports) == 2)
+        for share in range(1, 50):
+            bench.state.advance(file, share / 100)
+            await asyncio.sleep(0)
+        await until(lambda: len(bench.reports) == 3)
+        await until(lambda: len(bench.channel.sent) == 3)
+    assert [report["percentage"] for report in bench.reports] == [0.0, 10.0, 14.9]
+    assert [event for event, _ in bench.channel.sent] == ["progress"] * 3
+
+
+async def test_report_is_sent_when_the_eta_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smelt.processor.reporter.ETA_CHECK_INTERVAL_S", 0.01)
+    bench = ReporterHarness()
+    bench.eta_s = 10_000.0
+    async with bench.running():
+        bench.state.enter("decoding")
+        for count, eta_s in enumerate((20_000.0, 5_000.0), start=1):
+            await until(lambda count=count: len(bench.reports) == count)
+            bench.eta_s = eta_s
+        await until(lambda: len(bench.reports) == 3)
+        considered = bench.considered
+        await until(lambda: bench.considered > considered + 5)
+    assert [report["eta_seconds"] for report in bench.reports] == [10_000.0, 20_000.0, 5_000.0]
+
+
+def test_report_is_not_requested_without_a_change() -> None:
+    told: list[bool] = []
+    state = SmeltState(claim(), told.append)
+    state.enter("validating")
+    for share in (0.5, 0.5, 0.2):
+        state.advance(state.files[0], share)
+    assert told == [True, False]
+
+
+async def test_checkpoint_is_reported_once_with_its_segments() -> None:
+    bench = ReporterHarness()
+    file = bench.state.files[0]
+    bench.state.enter("transcribing")
+    bench.state.learn(file, (segment(0),), CHECKPOINT, 0.1)
+    await bench.reporter.flush()
+    await bench.reporter.flush()
+    first, second = bench.reports
+    assert [row["index"] for row in first["segments"]] == [0]
+    assert first["files"][0]["checkpoint"] == CHECKPOINT.model_dump(mode="json")
+    assert second["segments"] == []
+    assert second["files"] == []
+
+
+async def test_report_retry_includes_unconfirmed_segments() -> None:
+    bench = ReporterHarness()
+    file = bench.state.files[0]
+    bench.state.enter("transcribing")
+    bench.failures = 1
+    async with bench.running():
+        bench.state.learn(file, (segment(0),), CHECKPOINT, 0.1)
+        await until(lambda: len(bench.reports) == 1)
+        bench.state.learn(file, (segment(1),), CHECKPOINT, 0.2)
+        await until(lambda: len(bench.reports) == 2)
+    assert [row["index"] for row in bench.reports[1]["segments"]] == [0, 1]
+
+
+@pytest.mark.parametrize("verdict", ["lost", "cancelled"])
+async def test_fencing_stops_broadcasts_after_a_lost_or_cancelled_verdict(verdict: Verdict) -> None:
+    bench = ReporterHarness()
+    bench.verdict = verdict
+    async with bench.running():
+        bench.state.learn(bench.state.files[0], (segment(0),), CHECKPOINT, 0.1)
+        await until(lambda: bench.verdicts)
+    assert bench.verdicts == [verdict]
+    assert bench.channel.sent == []
+    assert bench.project.realtime.posted == []
+
+
+async def test_report_without_an_event_is_not_broadcast() -> None:
+    bench = ReporterHarness()
+    bench.silent = True
+    await bench.reporter.flush()
+    await bench.event_queue.finish(30)
+    assert bench.channel.sent == []
+
+
+async def test_broadcast_of_segments_precedes_their_progress() -> None:
+    bench = ReporterHarness()
+    async with bench.running():
+        bench.state.learn(bench.state.files[0], (segment(0), segment(1)), CHECKPOINT, 0.1)
+        await until(lambda: len(bench.channel.sent) == 2)
+    (first, payload), (second, _) = bench.channel.sent
+    assert (first, second) == ("segments", "progress")
+    event = SegmentsEvent.model_validate(payload)
+    assert [found.index for found in event.segments] == [0, 1]
+    assert event.seq == 5
+    assert "avg_logprob" not in payload["segments"][0]
+
+
+async def test_broadcast_coalesces_progress_of_one_stage() -> None:
+    bench = ReporterHarness()
+    for percentage in (21.0, 22.0, 23.0):
+        await bench.event_queue.say("progress", progress_event(bench.claim.id, "transcribing", percentage))
+    await bench.event_queue.say("progress", progress_event(bench.claim.id, "synthesizing", 70.0))
+    async with bench.running():
+        await bench.event_queue.finish(5)
+    assert [payload["progress"]["percentage"] for _, payload in bench.channel.sent] == [23.0, 70.0]
+
+
+async def test_broadcast_flush_is_bounded_by_its_timeout() -> None:
+    bench = ReporterHarness()
+    await bench.event_queue.say("progress", progress_event(bench.claim.id))
+    await bench.event_queue.finish(0.05)
+    async with bench.running():
+        await bench.event_queue.finish(1)
+    assert bench.channel.sent == []
+
+
+async def test_broadcast_falls_back_to_rest_without_an_acknowledgement() -> None:
+    rpc = FakeRpc(lambda *_: None)
+    project = FakeProject(rpc)
+    announcer = Announcer(project, "w")  # type: ignore[arg-type]
+    for channel in (FakeChannel(joined=False), FakeChannel(acknowledges=False), None):
+        assert await announcer.deliver("smelt:x", "progress", {}, channel)  # type: ignore[arg-type]
+    assert len(project.realtime.posted) == 3
+    project.realtime.error = Unavailable("no")
+    assert not await announcer.deliver("smelt:x", "progress", {}, None)
+
+
+async def test_outbox_settles_only_acknowledged_messages() -> None:
+    owed = [
+        {"id": 1, "event_id": str(uuid4()), "topic": "smelt:x", "event": "completed", "payload": {"n": 1}},
+        {"id": 2, "event_id": str(uuid4()), "topic": "notifications:u", "event": "new_notification", "payload": {}},
+    ]
+    rpc = FakeRpc(lambda function, _: owed if function == "claim_smelt_outbox" else {"settled": 1})
+    project = FakeProject(rpc)
+    channel = FakeChannel("smelt:x")
+    announcer = Announcer(project, "w")  # type: ignore[arg-type]
+    project.realtime.error = Unavailable("no")
+    await announcer.announce(uuid4(), channel)  # type: ignore[arg-type]
+    assert channel.sent == [("completed", {"n": 1})]
+    assert rpc.named("settle_smelt_outbox") == [{"ids": [1]}]
+
+
+async def test_outbox_claim_that_fails_does_not_raise() -> None:
+    def answer(*_: Any) -> Any:
+        raise Unavailable("no")
+
+    await Announcer(FakeProject(FakeRpc(answer)), "w").announce(uuid4(), None)  # type: ignore[arg-type]
+
+
+async def test_outbox_sweep_continues_until_empty_and_stops_on_failure() -> None:
+    message = {"id": 1, "event_id": str(uuid4()), "topic": "batch:b", "event": "progress", "payload": {}}
+    answers = [[message], [message], []]
+    rpc = FakeRpc(lambda function, _: answers.pop(0) if function == "claim_smelt_outbox" else {"settled": 1})
+    project = FakeProject(rpc)
+    announcer = Announcer(project, "w")  # type: ignore[arg-type]
+    await announcer.sweep()
+    assert answers == []
+    assert len(project.realtime.posted) == 2
+    answers.extend([[message], [message]])
+    project.realtime.error = Unavailable("no")
+    await announcer.sweep()
+    assert len(answers) == 1
+
+
+async def test_fencing_verdict_reaches_only_the_holder_of_its_attempt() -> None:
+    held, stale = claim(attempt=4), claim(attempt=2)
+    answers = [(held, 4, "cancelled"), (stale, 1, "lost")]
+    rpc = FakeRpc(
+        lambda *_: {
+            "leases": [
+                {"smelt_id": str(c.id), "attempt": attempt, "verdict": verdict} for c, attempt, verdict in answers
+            ]
+        }
+    )
+    leases = Leases(WorkerRpc(rpc), "w", 30)  # type: ignore[arg-type]
+    heard: list[tuple[str, Verdict]] = []
+    await leases.renew()
+    assert rpc.calls == []
+    leases.hold(held, lambda verdict: heard.append(("held", verdict)))
+    leases.hold(stale, lambda verdict: heard.append(("stale", verdict)))
+    await leases.renew()
+    assert heard == [("held", "cancelled")]
+    leases.drop(held)
+    leases.drop(held)
+    await leases.renew()
+    assert [lease["attempt"] for lease in rpc.calls[-1][1]["leases"]] == [2]
+
+
+async def test_lease_renewal_survives_an_outage_and_can_be_requested() -> None:
+    answers: list[Any] = [Unavailable("no"), {"leases": []}]
+
+    def answer(*_: Any) -> Any:
+        found = answers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    rpc = FakeRpc(answer)
+    leases = Leases(WorkerRpc(rpc), "w", 30)  # type: ignore[arg-type]
+    leases.hold(claim(), lambda _: None)
+    task = asyncio.create_task(leases.run_renewals())
+    for count in (1, 2):
+        leases.renew_now()
+        await until(lambda count=count: len(rpc.calls) == count)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def test_failed_file_counts_as_done_and_reports_its_error_code() -> None:
+    state = SmeltState(claim(file_row(), file_row(position=1, size_bytes=3000)), lambda _: None)
+    state.enter("validating")
+    state.advance(state.files[0], 1.0)
+    assert state.percentage == pytest.approx(2.5)
+    state.fail(state.files[1], "corrupted_file")
+    assert state.percentage == pytest.approx(10.0)
+    state.enter("decoding")
+    files = {row["id"]: row for row in state.draft().files}
+    assert files[str(state.files[1].id)] == {
+        "id": str(state.files[1].id),
+        "status": "failed",
+        "error_code": "corrupted_file",
+    }
+
+
+def test_resume_counts_transcribed_files_as_done_until_synthesis() -> None:
+    done = file_row(transcribed=True, duration_seconds=30.0)
+    state = SmeltState(claim(done, file_row(position=1, duration_seconds=10.0), percentage=90.0), lambda _: None)
+    state.enter("transcribing")
+    assert state.percentage == pytest.approx(20 + 50 * 0.75)
+    assert state.draft().message == "Resuming..."
+    state.enter("synthesizing")
+    assert state.percentage == 70.0
+
+
+def test_checkpoint_includes_the_finished_outputs() -> None:
+    place = CHECKPOINT.model_dump(mode="json")
+    row = file_row(transcribed=True, duration_seconds=30.0, checkpoint=place | {"outputs": {"a": "Anna."}})
+    state = SmeltState(claim(row), lambda _: None)
+    [file] = state.files
+    assert (file.start, file.outputs) == (CHECKPOINT, {"a": "Anna."})
+    state.enter("synthesizing")
+    state.confirm(state.draft())
+    assert "checkpoint" not in state.draft().files[0]
+    file.outputs["b"] = "Ben."
+    assert state.draft().files[0]["checkpoint"] == place | {"outputs": {"a": "Anna.", "b": "Ben."}}
+    # A text is nowhere in a recording.
+    text = SmeltState(claim(file_row(input_type="text", checkpoint=None)), lambda _: None)
+    assert "checkpoint" not in text.draft().files[0]
+    text.files[0].outputs["a"] = "Anna."
+    assert text.draft().files[0]["checkpoint"]["outputs"] == {"a": "Anna."}
+
+
+def test_failed_file_is_still_failed_in_the_next_attempt() -> None:
+    state = SmeltState(claim(file_row(status="failed"), file_row(position=1)), lambda _: None)
+    assert [file.failed for file in state.files] == [True, False]
+
+
+@given(st.lists(st.text(max_size=3000), max_size=80), st.integers(200, 5000))
+def test_segment_batches_keep_all_rows_in_order_and_fit_the_size(texts: list[str], most_bytes: int) -> None:
+    rows: list[dict[str, Any]] = [{"index": index, "text": text} for index, text in enumerate(texts)]
+    made = list(pieces(rows, most_bytes))
+    assert [row for piece in made for row in piece] == rows
+    for piece in made:
+        assert len(piece) == 1 or len(json.dumps(piece)) <= most_bytes
+
+
+def test_segments_events_fit_into_a_broadcast() -> None:
+    smelt_id, files = uuid4(), (uuid4(), uuid4())
+    state = ProgressEvent.model_validate(progress_event(smelt_id))
+    heard = [(file_id, segment(index, "word " * 200)) for file_id in files for index in range(200)]
+    made = list(segment_events(heard, state))
+    assert len(made) > 4
+    assert all(len(json.dumps(payload)) <= MAX_EVENT_BYTES for payload in made)
+    assert len({payload["event_id"] for payload in made}) == len(made)
+    indexes = {str(f): [s["index"] for p in made if p["file_id"] == str(f) for s in p["segments"]] for f in files}
+    assert indexes == {str(file_id): list(range(200)) for file_id in files}
+
+
+@pytest.mark.parametrize(
+    ("exc", "failure"),
+    [
+        (FileError("corrupted_file", "x"), Failure("corrupted_file")),
+        (SynthesisPermanentError("api_key_invalid", "x"), Failure("api_key_invalid")),
+        (
+            SynthesisTransientError("api_rate_limited", "x", 7.0),
+            Failure("api_rate_limited", transient=True, retry_after_s=7),
+        ),
+        (Unavailable("x"), Failure("connection_lost", transient=True)),
+        (DiskFull("x"), Failure("internal_error", transient=True, retry_after_s=60.0)),
+        (ValueError("x"), Failure("internal_error", transient=True)),
+    ],
+)
+def test_exception_maps_to_a_failure(exc: Exception, failure: Failure) -> None:
+    assert failure_of(exc) == failure

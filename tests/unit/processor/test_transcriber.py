@@ -1,0 +1,154 @@
+"""What is said is heard: in every way of listening, within the recording, without a word lost."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from audio_samples import STANDUP
+from faster_whisper import WhisperModel
+
+from smelt.contract.work import SavedSegment
+from smelt.errors import SettingsError
+from smelt.processor.media.recording import SAMPLE_RATE, Recording
+from smelt.processor.speech.model import ModelOptions, load_model
+from smelt.processor.speech.transcriber import Language, SpeechOptions, Transcriber
+from smelt.processor.speech.vad import Clip, merged, window_clips
+
+SPOKEN_TEXT = STANDUP.with_suffix(".txt").read_text()
+
+
+def words(text: str) -> list[str]:
+    return "".join(c if c.isalnum() else " " for c in text.lower()).split()
+
+
+def errors(heard: list[str], said: list[str]) -> int:
+    """Words that differ: Levenshtein distance."""
+    row = list(range(len(said) + 1))
+    for i, word in enumerate(heard, start=1):
+        before, row[0] = row[0], i
+        for j, other in enumerate(said, start=1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (word != other))
+    return row[-1]
+
+
+def transcribe_with(model: WhisperModel, options: SpeechOptions, recording: Recording) -> list[SavedSegment]:
+    passages = Transcriber(model, options).listen(recording, "en")
+    return [segment for passage in passages for segment in passage.segments]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        SpeechOptions(),
+        SpeechOptions(beam_size=1, max_span_s=20),
+        SpeechOptions(vad=False),
+        SpeechOptions(word_times=True),
+        SpeechOptions(batch_size=4),
+        SpeechOptions(batch_size=4, word_times=True),
+        SpeechOptions(batch_size=2, vad=False),
+    ],
+    ids=str,
+)
+def test_transcribe_standup_within_the_error_rate_in_every_mode(
+    options: SpeechOptions, demo_model: WhisperModel, standup: Recording
+) -> None:
+    segments = transcribe_with(demo_model, options, standup)
+    said = words(SPOKEN_TEXT)
+    wrong = errors(words(" ".join(segment.text for segment in segments)), said)
+    # Fixed windows cut into words; that is what voice detection is for.
+    assert wrong / len(said) <= (0.05 if options.vad else 0.25)
+    starts = [segment.start for segment in segments]
+    assert starts == sorted(starts)
+    for segment in segments:
+        assert 0 <= segment.start <= segment.end <= standup.duration_s + 0.5
+        assert (segment.words is not None) == options.word_times
+        for word in segment.words or ():
+            assert segment.start - 0.5 <= word.start <= word.end <= segment.end + 0.5
+
+
+def test_transcribe_batch_loses_no_text_of_a_clip_beyond_the_window(
+    demo_model: WhisperModel, standup: Recording
+) -> None:
+    from smelt.processor.speech.batch import BatchedModel
+
+    batched = BatchedModel(model=demo_model, language="en", batch_size=2, beam_size=1, word_times=False)
+    samples = standup.read(0, 20 * SAMPLE_RATE)
+    # One clip of 17 s: its window holds 10 s of it, the rest would be lost.
+    heard = list(batched.listen(samples, [Clip(0, 17 * SAMPLE_RATE)], seek=0))
+    text = " ".join(segment.text for segment in heard)
+    assert words("the dashboard is blocked") == words(text)[-4:]
+    assert all(segment.seek == 0 for segment in heard)
+
+
+def test_segment_times_include_removed_silence(
+    demo_model: WhisperModel, standup: Recording, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    speech = np.memmap(standup.path, dtype=np.int16, mode="r")[: 9 * SAMPLE_RATE]
+    silence = np.zeros(20 * SAMPLE_RATE, dtype=np.int16)
+    path = tmp_path_factory.mktemp("gap") / "gap.pcm"
+    path.write_bytes(speech.tobytes() + silence.tobytes() + speech.tobytes())
+    segments = transcribe_with(demo_model, SpeechOptions(), Recording(path, path.stat().st_size // 2))
+    first = [segment for segment in segments if segment.end < 10]
+    second = [segment for segment in segments if segment.start > 28]
+    assert [segment.text for segment in first] == [segment.text for segment in second]
+    assert len(segments) == len(first) + len(second) == 10
+    for before, after in zip(first, second, strict=True):
+        assert after.start - before.start == pytest.approx(29, abs=0.4)
+
+
+@pytest.mark.parametrize(
+    "options", [SpeechOptions(), SpeechOptions(word_times=True), SpeechOptions(batch_size=1)], ids=str
+)
+def test_speech_left_decreases_to_zero_from_any_checkpoint(
+    options: SpeechOptions, demo_model: WhisperModel, opening: Recording
+) -> None:
+    transcriber = Transcriber(demo_model, options)
+    whole = list(transcriber.listen(opening, "en"))
+    left = [passage.speech_left_s for passage in whole]
+    assert opening.duration_s - 5 < left[0] <= opening.duration_s
+    assert left == sorted(left, reverse=True)
+    assert left[-1] == 0
+    # What comes before a checkpoint is not heard again, but for the window before it where words have their times.
+    late = len(whole) * 3 // 4
+    [taken_up, *rest] = transcriber.listen(opening, "en", whole[late].checkpoint)
+    assert left[0] - 5 > taken_up.speech_left_s >= left[late]
+    assert rest[-1].speech_left_s == 0
+
+
+def test_language_detection_is_skipped_for_a_monolingual_model(demo_model: WhisperModel, standup: Recording) -> None:
+    assert Transcriber(demo_model, SpeechOptions()).detect_language(standup) == Language("en", 1.0)
+
+
+def test_clips_are_merged_up_to_a_window() -> None:
+    clips = [Clip(0, 4), Clip(5, 9), Clip(11, 13), Clip(30, 45)]
+    assert merged(clips, 10) == [Clip(0, 9), Clip(11, 13), Clip(30, 45)]
+    assert merged([], 10) == []
+
+
+def test_clips_fit_into_the_window_of_the_model(standup: Recording) -> None:
+    samples = standup.read(0, standup.sample_count)
+    for vad in (True, False):
+        clips = window_clips(samples, 10, vad=vad)
+        assert all(0 < clip.end - clip.start <= 10.9 * SAMPLE_RATE for clip in clips)
+        assert all(before.end <= after.start for before, after in zip(clips, clips[1:], strict=False))  # noqa: RUF007
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (ModelOptions(name="enormous"), "SMELT_MODEL=enormous is no folder here, .* no size; sizes are .*demo"),
+        (ModelOptions(name="/"), "SMELT_MODEL=/ has no model.bin"),
+        (ModelOptions(compute_type="float7"), "SMELT_COMPUTE_TYPE .*float7"),
+        (ModelOptions(device="abacus"), "SMELT_DEVICE .*abacus"),
+    ],
+)
+def test_model_settings_error_is_one_sentence(options: ModelOptions, sentence: str) -> None:
+    with pytest.raises(SettingsError, match=sentence) as raised:
+        load_model(options)
+    assert "\n" not in str(raised.value)
+
+
+def test_model_folder_without_a_tokenizer_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").touch()
+    with pytest.raises(SettingsError, match=r"SMELT_MODEL=.* has no tokenizer\.json"):
+        load_model(ModelOptions(name=str(tmp_path)))

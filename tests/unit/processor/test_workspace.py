@@ -1,0 +1,165 @@
+"""Folders, threads and turns: what a worker works with."""
+
+import asyncio
+import errno
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from smelt.contract.work import SavedSegment
+from smelt.errors import SettingsError
+from smelt.processor.errors import DiskFull
+from smelt.processor.model_queue import ModelQueue
+from smelt.processor.speech.checkpoint import START, Checkpoint
+from smelt.processor.speech.trust import trust_report
+from smelt.processor.threads import iterate
+from smelt.processor.workspace import workspace
+
+
+def test_workspace_folder_is_removed_after_smelt_and_worker(tmp_path: Path) -> None:
+    with workspace(tmp_path / "work") as own:
+        with own.folder("smelt") as folder:
+            (folder / "a.pcm").write_bytes(b"x")
+        assert not folder.exists()
+        with pytest.raises(KeyError), own.folder("smelt") as folder:
+            raise KeyError
+        assert not folder.exists()
+        own.require_space(1)
+        with pytest.raises(DiskFull):
+            own.require_space(10**18)
+        with pytest.raises(DiskFull, match="it is full"), own.filling():
+            raise OSError(errno.ENOSPC, "it is full")
+        with pytest.raises(FileNotFoundError), own.filling():
+            (tmp_path / "none").rmdir()
+        shutil.rmtree(next((tmp_path / "work").iterdir()))
+        own.require_space()
+        with own.folder("after a clean-up") as folder:
+            assert folder.is_dir()
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_workspace_error_names_the_unwritable_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for parent in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none")):
+        with pytest.raises(SettingsError, match=f"SMELT_TEMP_DIR .*{parent}"), workspace(parent):
+            pass
+
+
+def test_workspace_supports_concurrent_workers(tmp_path: Path) -> None:
+    def start(_: int) -> int:
+        with workspace(tmp_path) as own, own.folder("smelt"):
+            return 1
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(start, range(200))) == 200
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_workspace_cleanup_removes_only_folders_of_dead_workers(tmp_path: Path) -> None:
+    program = (
+        "import os, pathlib, signal, sys\n"
+        "from smelt.processor.workspace import workspace\n"
+        "with workspace(pathlib.Path(sys.argv[1])) as own, own.folder('smelt') as folder:\n"
+        "    (folder / 'a.pcm').write_bytes(b'x')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    with workspace(tmp_path):
+        [alive] = tmp_path.iterdir()
+        killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+        assert killed.returncode == -9
+        assert len(list(tmp_path.iterdir())) == 2
+        with workspace(tmp_path):
+            assert alive in tmp_path.iterdir()
+            assert len(list(tmp_path.iterdir())) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_thread_iteration_yields_items_one_by_one() -> None:
+    names: set[str] = set()
+
+    def numbers() -> Iterator[int | None]:
+        for number in (1, None, 3):
+            names.add(threading.current_thread().name)
+            yield number
+
+    with ThreadPoolExecutor(1, "model") as executor:
+        assert [item async for item in iterate(numbers(), executor)] == [1, None, 3]
+    assert names == {"model_0"}
+
+
+async def test_thread_iteration_stops_when_the_consumer_is_cancelled() -> None:
+    taken: list[int] = []
+    go_on = threading.Event()
+
+    def numbers() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+            go_on.wait(5)
+
+    async def consume(executor: ThreadPoolExecutor) -> None:
+        async for _ in iterate(numbers(), executor):
+            pass
+
+    with ThreadPoolExecutor(1) as executor:
+        task = asyncio.create_task(consume(executor))
+        while not taken:  # noqa: ASYNC110 - A thread can't set an event of the loop.
+            await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go_on.set()
+    assert len(taken) <= 2
+
+
+async def test_model_queue_is_fifo_and_lists_entries_ahead() -> None:
+    turns = ModelQueue()
+    order: list[str] = []
+    first_done = asyncio.Event()
+    estimates = {"a": lambda: 30.0, "b": lambda: 20.0}
+
+    async def take(name: str, until: asyncio.Event | None) -> None:
+        async with turns.turn(estimates[name]):
+            order.append(name)
+            if until is not None:
+                await until.wait()
+
+    tasks = [asyncio.create_task(take("a", first_done)), asyncio.create_task(take("b", None))]
+    await asyncio.sleep(0)
+    assert turns.ahead_of(estimates["a"]) == []
+    assert turns.ahead_of(estimates["b"]) == [estimates["a"]]
+    assert turns.ahead_of(lambda: 0.0) == [estimates["a"], estimates["b"]]
+    first_done.set()
+    await asyncio.wait(tasks)
+    assert order == ["a", "b"]
+    assert turns.ahead_of(lambda: 0.0) == []
+
+
+def test_trust_report_lists_doubtful_segments() -> None:
+    def segment(index: int, text: str, logprob: float = -0.1, compression: float = 1.0) -> SavedSegment:
+        return SavedSegment(
+            index=index, start=index, end=index + 1, text=text, avg_logprob=logprob, compression_ratio=compression
+        )
+
+    segments = [
+        segment(0, "thank you."),
+        segment(1, "Thank you."),
+        segment(2, "thank you."),
+        segment(3, "so.", logprob=-1.5),
+        segment(4, "la la la la la", compression=3.0),
+        segment(5, "so."),
+        segment(6, "so."),
+    ]
+    report = trust_report(segments, Checkpoint(span_start=9, silence_s=12.345))
+    assert report == {
+        "silence_seconds": 12.35,
+        "low_confidence_segments": [3],
+        "repeated_segments": [0, 1, 2, 4],
+    }
+    assert trust_report([], START)["repeated_segments"] == []
