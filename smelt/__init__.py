@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Batch",
     "BatchProgress",
+    "CacheKey",
     "Client",
     "Completed",
     "Connected",
@@ -71,7 +72,6 @@ __all__ = [
     "FileChange",
     "FileProgress",
     "FileRow",
-    "Key",
     "NotFound",
     "Notification",
     "Notifications",
@@ -100,9 +100,11 @@ __all__ = [
 _HOMES: Final = {
     "Batch": "smelt.contract.batches",
     "BatchProgress": "smelt.subscriber.updates",
+    "CacheKey": "smelt.subscriber.mirror",
     "Client": "smelt.subscriber.client",
     "Completed": "smelt.subscriber.updates",
     "Connected": "smelt.subscriber.updates",
+    "ConnectionIssue": "smelt.subscriber.updates",
     "Created": "smelt.contract.state",
     "Diagnostics": "smelt.subscriber.diagnostics",
     "Disconnected": "smelt.subscriber.updates",
@@ -112,7 +114,6 @@ _HOMES: Final = {
     "FileChange": "smelt.subscriber.mirror",
     "FileProgress": "smelt.contract.events",
     "FileRow": "smelt.contract.rows",
-    "Key": "smelt.subscriber.mirror",
     "Notification": "smelt.contract.rows",
     "Notifications": "smelt.subscriber.notifications",
     "Progress": "smelt.subscriber.updates",
@@ -123,7 +124,6 @@ _HOMES: Final = {
     "SmeltRow": "smelt.contract.rows",
     "Snapshot": "smelt.contract.state",
     "Subscription": "smelt.subscriber.subscription",
-    "ConnectionIssue": "smelt.subscriber.updates",
     "Update": "smelt.subscriber.updates",
     "connect": "smelt.subscriber.client",
 }

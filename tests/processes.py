@@ -45,6 +45,12 @@ def wait_for(condition: Callable[[], bool], timeout_s: float, failure_message: C
         time.sleep(0.02)
 
 
+def capabilities(process: psutil.Process) -> int:
+    """The capabilities that a process has, one a bit."""
+    status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return int(next(line for line in status if line.startswith("CapEff:")).split()[1], 16)
+
+
 def as_unprivileged_user(*command: str) -> list[str] | None:
     """The command with which root runs a Python command as `nobody`; None where nobody can run this Python."""
     python = next((path for path in _interpreters() if _open_to_all(path)), None)

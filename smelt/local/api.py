@@ -8,6 +8,7 @@ from pathlib import Path
 from socket import socket
 
 from smelt.local import ports
+from smelt.local.account import database_account
 from smelt.local.config import GatewayConfig
 from smelt.local.keys import Keys
 from smelt.local.migrations import ProjectFiles
@@ -64,6 +65,7 @@ async def _start_postgrest(options: ApiOptions, exits: AsyncExitStack) -> Postgr
                 jwt_secret=Keys().jwt_secret,
                 project=options.project,
                 log=options.log,
+                account=database_account(),
             )
             postgrest = Postgrest(server)
             exits.push_async_callback(postgrest.stop)
@@ -93,6 +95,7 @@ def _config(options: ApiOptions, url: str, postgrest_url: str) -> GatewayConfig:
         keys=Keys(opaque_key_lifetime_s=options.project.auth.opaque_key_lifetime_s),
         storage_dir=options.storage,
         file_size_limit=options.project.file_size_limit,
+        max_body_bytes=options.project.max_body_bytes,
         auth=options.project.auth,
         realtime=options.project.realtime,
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from smelt.local.account import OsAccount
+from smelt.local.files import open_binary
 
 LAUNCHER: Final = Path(__file__).with_name("launch.py")
 PASSED_ON: Final = ("PATH", "HOME", "TMPDIR", "TMP", "LANG", "TZ")
@@ -41,8 +42,12 @@ class Child:
         environment: Mapping[str, str] | None = None,
         account: OsAccount | None = None,
         pass_closed_folders: bool = False,
+        closed_program: bool = False,
     ) -> "Child":
         """Start a program with its output appended to `log`; the kernel sends it `death_signal` should we die.
+
+        Where a folder on the way is closed to the account, `pass_closed_folders` lets the program pass it all the time,
+        and `closed_program` has no more than the program's own file opened before the change of user.
 
         It sees nothing of our environment but the path, home, locale and temporary folder: variables of libpq or of
         PostgREST in somebody's shell must not reach in here.
@@ -54,8 +59,9 @@ class Child:
             "uid": other.uid if other else None,
             "gid": other.gid if other else None,
             "pass_closed": pass_closed_folders,
+            "closed_program": closed_program,
         }
-        with log.open("ab") as output:
+        with open_binary(log, "ab") as output:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(plan)),
                 *(str(part) for part in program),

@@ -9,6 +9,7 @@ from typing import Final
 
 from smelt.local import lock
 from smelt.local.account import remove
+from smelt.local.errors import LocalPermanentError
 from smelt.local.paths import StackPaths
 
 MARK: Final = "throw-away"
@@ -33,9 +34,11 @@ def sweep(folder: Path) -> None:
 
 def _left(folder: Path) -> Iterator[Path]:
     for mark in folder.glob(f"smelt-*/{MARK}"):
-        with suppress(OSError):
+        # In the system's temporary folder anybody may make a folder of this name, with anything in it.
+        with suppress(OSError, LocalPermanentError):
             places = StackPaths(mark.parent)
-            if mark.stat().st_uid == os.geteuid() and lock.holder(places.lock) is None:
+            is_ours = places.folder.lstat().st_uid == mark.lstat().st_uid == os.geteuid()
+            if is_ours and lock.holder(places.lock) is None:
                 yield places.folder
 
 

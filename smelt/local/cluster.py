@@ -2,7 +2,6 @@
 
 import asyncio
 import subprocess
-import tempfile
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +13,7 @@ from typing import Any, Self
 from smelt.local.handle import StackHandle
 from smelt.local.launching import LaunchOptions, end, hear, postgrest_from_env, start, tell
 from smelt.local.logs import LogTail
-from smelt.local.paths import StackPaths
+from smelt.local.paths import StackPaths, temporary_folder
 from smelt.local.state import StackState
 
 
@@ -42,7 +41,7 @@ class LocalCluster:
         return cls(postgrest=postgrest_from_env())
 
     async def __aenter__(self) -> Self:
-        self._folder = Path(tempfile.mkdtemp(prefix="smelt-"))
+        self._folder = temporary_folder()
         options = LaunchOptions(
             folder=self._folder, project=None, postgrest=self._postgrest, ephemeral=True, until_input_closes=True
         )

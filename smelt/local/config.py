@@ -25,6 +25,7 @@ class GatewayConfig:
     keys: Keys
     storage_dir: Path
     file_size_limit: int
+    max_body_bytes: int
     auth: AuthRules
     realtime: RealtimeLimits
 

@@ -25,7 +25,7 @@ from smelt.local.config import GatewayConfig
 from smelt.local.edge.api_keys import ApiKeys
 from smelt.local.edge.error_logging import LogServerErrors
 from smelt.local.edge.not_found import not_found
-from smelt.local.edge.rest_proxy import RestProxy, create_client
+from smelt.local.edge.rest_proxy import RestProxy, Upstream
 from smelt.local.edge.routing import AnyPathMount
 from smelt.local.realtime import Realtime, RealtimeOptions, create_routes
 from smelt.local.storage import Database, FileStore, create_storage
@@ -75,7 +75,7 @@ class _Services:
 
     def __init__(self, config: GatewayConfig) -> None:
         self._config = config
-        self._rest_client = create_client()
+        self._rest = Upstream(config.postgrest_url)
         # Triggers on storage.objects find what is in these without naming the schema, as on the platform.
         self._storage_pool = _pool(config.storage_dsn, options="-c search_path=storage,public,extensions")
         self._auth_pool = _pool(config.auth_dsn)
@@ -95,7 +95,7 @@ class _Services:
         """Answer the services at the paths that the platform's gateway gives them."""
         config, keys = self._config, self._config.keys
         issuer = f"{config.api_url}/auth/v1"
-        rest = RestProxy(self._rest_client, config.postgrest_url)
+        rest = RestProxy(self._rest, config.max_body_bytes)
         auth = create_auth(AuthStore(self._auth_pool), keys, issuer=issuer, rules=config.auth)
         storage = create_storage(self._database, self._files, keys, config.file_size_limit)
         return [
@@ -111,7 +111,7 @@ class _Services:
     async def running(self, app: Starlette) -> AsyncIterator[None]:
         """Hold open what the services need, as long as the application lives."""
         async with AsyncExitStack() as exits:
-            await exits.enter_async_context(self._rest_client)
+            await exits.enter_async_context(self._rest)
             await exits.enter_async_context(self._storage_pool)
             await exits.enter_async_context(self._auth_pool)
             await self._sweep()
@@ -123,10 +123,12 @@ class _Services:
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT_S), self._storage_pool.connection() as connection:
                 await connection.execute("select 1")
-                (await self._rest_client.head(self._config.postgrest_url)).raise_for_status()
+                response = await self._rest.send("HEAD")
+                await response.aclose()
+                is_healthy = response.is_success
         except (TimeoutError, psycopg.Error, httpx.HTTPError):
-            return JSONResponse({"healthy": False}, 503)
-        return JSONResponse({"healthy": True})
+            is_healthy = False
+        return JSONResponse({"healthy": is_healthy}, 200 if is_healthy else 503)
 
     async def _sweep(self) -> None:
         """Clear away what a crash has left: half received files, and files that no row knows."""

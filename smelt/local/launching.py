@@ -14,6 +14,7 @@ from typing import IO, Any, Final
 
 from smelt.local import lock
 from smelt.local.errors import LocalPermanentError, LocalTransientError
+from smelt.local.files import open_binary
 from smelt.local.logs import LogTail
 from smelt.local.paths import StackPaths, cache_folder
 from smelt.local.state import StackState
@@ -44,7 +45,7 @@ class LaunchOptions:
         words += ["--project", str(self.project)] if self.project else []
         words += ["--api-port", str(self.api_port), "--db-port", str(self.db_port)]
         words += ["--postgrest", str(self.postgrest)] if self.postgrest else []
-        words += ["--throw-away"] if self.ephemeral else []
+        words += ["--ephemeral"] if self.ephemeral else []
         words += ["--until-input-closes"] if self.until_input_closes else []
         return words
 
@@ -128,7 +129,7 @@ def postgrest_from_env() -> Path | None:
 
 def _spawn(options: LaunchOptions, log: Path) -> subprocess.Popen[bytes]:
     """Start the supervisor; not with asyncio, which would kill it when this loop closes: a stack may outlive us."""
-    with log.open("ab") as output:
+    with open_binary(log, "ab") as output:
         return subprocess.Popen(
             options.command(),
             stdin=subprocess.PIPE if options.until_input_closes else subprocess.DEVNULL,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from smelt.local.errors import LocalPermanentError
+from smelt.local.files import open_text
 
 TIMEOUT_S: Final = 0.5
 PAUSE_S: Final = 0.01
@@ -16,8 +17,8 @@ PAUSE_S: Final = 0.01
 
 @contextmanager
 def hold(path: Path) -> Iterator[None]:
-    """Hold the lock of a folder; raise `LocalPermanentError` when a stack is running there."""
-    with path.open("a+") as file:
+    """Hold the lock of a folder; raise `LocalPermanentError` when a stack is running there, or it is not our file."""
+    with open_text(path, "a+") as file:
         deadline = time.monotonic() + TIMEOUT_S
         while True:
             try:
@@ -35,8 +36,11 @@ def hold(path: Path) -> Iterator[None]:
 
 
 def holder(path: Path) -> int | None:
-    """Answer the process that holds the lock, None when nobody does."""
-    with suppress(FileNotFoundError), path.open("r") as file:
+    """Answer the process that holds the lock, None when nobody does.
+
+    Raises `LocalPermanentError` when the lock is neither our file nor root's.
+    """
+    with suppress(FileNotFoundError), open_text(path, "r", os.geteuid(), 0) as file:
         while True:
             try:
                 # Shared: those who only look don't keep each other out.

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from smelt.local.files import open_binary
+
 TAIL_BYTES: Final = 16_384
 PAUSE_S: Final = 0.2
 
@@ -26,7 +28,7 @@ class LogTail:
         """Answer the newest part of what was appended."""
         if not self._path.exists():
             return ""
-        with self._path.open("rb") as file:
+        with open_binary(self._path, "rb") as file:
             size = file.seek(0, 2)
             file.seek(max(self._start, size - TAIL_BYTES))
             return file.read().decode(errors="replace")
@@ -46,6 +48,6 @@ async def follow(paths: Sequence[Path]) -> AsyncIterator[tuple[Path, str]]:
 def _whole_lines(path: Path, offset: int) -> list[bytes]:
     if not path.exists():
         return []
-    with path.open("rb") as file:
+    with open_binary(path, "rb") as file:
         file.seek(offset)
         return [line for line in file if line.endswith(b"\n")]

@@ -15,6 +15,10 @@ from smelt.local.errors import LocalPermanentError
 MIGRATION_NAME: Final = re.compile(r"([0-9]+)_(.*)\.sql")
 SIZE: Final = re.compile(r"(?i)\s*([0-9]+)\s*([kmg]?)(i?)b?\s*")
 DEFAULT_FILE_SIZE_LIMIT: Final = 500 * 1024**2
+DEFAULT_MAX_BODY_BYTES: Final = 16 * 1024**2
+"""Of requests to `/rest/v1`. The platform has no such limit; this one keeps PostgREST, which needs 70 times the size of
+nested JSON, from taking the memory of the machine. Twice the longest that smelt sends: the segments of a recording of
+six hours, with the times of its words, in one report."""
 
 HISTORY: Final = """
 create schema if not exists supabase_migrations;
@@ -89,6 +93,7 @@ class ProjectFiles:
     schemas: tuple[str, ...] = ("public", "graphql_public")
     extra_search_path: tuple[str, ...] = ("public", "extensions")
     max_rows: int = 1000
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     file_size_limit: int = DEFAULT_FILE_SIZE_LIMIT
     auth: AuthRules = AuthRules()
     realtime: RealtimeLimits = RealtimeLimits()
@@ -116,7 +121,8 @@ class ProjectFiles:
             schemas=tuple(api.get("schemas", cls.schemas)),
             extra_search_path=tuple(api.get("extra_search_path", cls.extra_search_path)),
             max_rows=int(api.get("max_rows", cls.max_rows)),
-            file_size_limit=_size_bytes(storage.get("file_size_limit", cls.file_size_limit)),
+            max_body_bytes=_size_bytes(api.get("max_body_size", cls.max_body_bytes), "api.max_body_size"),
+            file_size_limit=_size_bytes(storage.get("file_size_limit", cls.file_size_limit), "storage.file_size_limit"),
             auth=AuthRules.read(auth),
             realtime=RealtimeLimits.read(realtime),
         )
@@ -214,12 +220,10 @@ def _read_settings(path: Path) -> dict[str, Any]:
         raise LocalPermanentError(f"{path} is no TOML: {exc}") from exc
 
 
-def _size_bytes(declared: str | int) -> int:
+def _size_bytes(declared: str | int, setting: str) -> int:
     match = SIZE.fullmatch(str(declared))
     if match is None:
-        raise LocalPermanentError(
-            f"storage.file_size_limit in config.toml wants a size such as 50MiB, not {declared!r}"
-        )
+        raise LocalPermanentError(f"{setting} in config.toml wants a size such as 50MiB, not {declared!r}")
     base = 1024 if match[3] else 1000
     factor: int = base ** ("", "k", "m", "g").index(match[2].lower())
     return int(match[1]) * factor

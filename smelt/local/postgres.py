@@ -16,6 +16,7 @@ from smelt.distribution import install_command
 from smelt.local.account import OsAccount
 from smelt.local.child import Child, Step
 from smelt.local.errors import LocalPermanentError, LocalTransientError
+from smelt.local.files import open_text, read_text
 from smelt.local.logs import LogTail
 from smelt.local.waiting import until
 
@@ -104,12 +105,12 @@ class Postgres:
         )
         if await child.wait() != 0:
             raise LocalTransientError(f"a new database could not be made: {tail.last_line()}")
-        (options.data / "pg_hba.conf").write_text(ACCESS, encoding="utf-8")
+        self.write_access_rules()
 
     async def start(self) -> None:
         """Start the server and wait until it takes connections; raise `LocalTransientError` if it does not."""
         options = self.options
-        await clear_stale_postmaster(options.data)
+        await clear_stale_postmaster(options.data, options.account)
         options.account.private_folder(options.sockets)
         tail = LogTail(options.log)
         self._child = await Child.spawn(
@@ -136,14 +137,27 @@ class Postgres:
         await self._child.stop(*((fast, at_once) if self.options.durable else (at_once,)))
         self._child = None
 
+    def write_access_rules(self) -> None:
+        """Say who may connect, and how."""
+        options = self.options
+        with open_text(options.data / "pg_hba.conf", "w", options.account.uid) as file:
+            file.write(ACCESS)
+
     async def _wait_ready(self, child: Child, tail: LogTail) -> None:
-        await until(lambda: _ready(self.options.data, child.pid) or not child.running, START_TIMEOUT_S)
-        if _ready(self.options.data, child.pid):
+        await until(lambda: self._is_ready(child.pid) or not child.running, START_TIMEOUT_S)
+        if self._is_ready(child.pid):
             return
         ended = not child.running
         await self.stop()
         reason = f": {tail.last_line()}" if ended else f" within {START_TIMEOUT_S:.0f} s"
         raise LocalTransientError(f"Postgres did not start{reason} (log: {self.options.log})")
+
+    def _is_ready(self, pid: int) -> bool:
+        # The eighth line of postmaster.pid says how far the server is; the first one whose file it is.
+        with suppress(OSError):
+            lines = read_text(self.options.data / "postmaster.pid", self.options.account.uid).splitlines()
+            return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
+        return False
 
     def _settings(self) -> list[str]:
         options = self.options
@@ -173,25 +187,17 @@ def binaries() -> Path:
     raise LocalPermanentError(f"the embedded Postgres is not installed: {install_command('local')}")
 
 
-def _ready(data: Path, pid: int) -> bool:
-    # The eighth line of postmaster.pid says how far the server is; the first one whose file it is.
-    with suppress(OSError):
-        lines = (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
-        return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
-    return False
-
-
-def check_data_version(data: Path) -> None:
+def check_data_version(data: Path, account: OsAccount) -> None:
     """Raise `LocalPermanentError` for a data folder that another major version of Postgres made."""
     made_by = data / "PG_VERSION"
-    if made_by.exists() and (version := made_by.read_text(encoding="utf-8").strip()) != MAJOR_VERSION:
+    if made_by.exists() and (version := read_text(made_by, account.uid, os.geteuid()).strip()) != MAJOR_VERSION:
         raise LocalPermanentError(
             f"{data} was made by Postgres {version}, and this is {MAJOR_VERSION}; "
             "`smelt local reset` throws it away and makes it anew"
         )
 
 
-async def clear_stale_postmaster(data: Path) -> None:
+async def clear_stale_postmaster(data: Path, account: OsAccount) -> None:
     """See off a server that a killed supervisor left on this folder.
 
     Its lock file stays, since Postgres finds out by it whether sessions of the old server are still at work. But the
@@ -199,13 +205,14 @@ async def clear_stale_postmaster(data: Path) -> None:
     for its own parent, which is who we are.
     """
     lock = data / "postmaster.pid"
-    if not lock.exists():
-        return
-    first, *others = lock.read_text(encoding="utf-8").splitlines() or [""]
-    if first.isdecimal():
-        await _see_off(int(first), data)
-    if lock.exists():
-        lock.write_text("\n".join((str(os.getpid()), *others, "")), encoding="utf-8")
+    # Nothing is written by name: the account, which owns the folder, may put a link in its place at any time.
+    with suppress(FileNotFoundError), open_text(lock, "r+", account.uid) as file:
+        first, *others = file.read().splitlines() or [""]
+        if first.isdecimal():
+            await _see_off(int(first), data)
+        file.seek(0)
+        file.truncate()
+        file.write("\n".join((str(os.getpid()), *others, "")))
 
 
 async def _see_off(pid: int, data: Path) -> None:

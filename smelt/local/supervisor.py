@@ -123,7 +123,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--api-port", type=int, default=0)
     parser.add_argument("--db-port", type=int, default=0)
     parser.add_argument("--postgrest", type=Path)
-    parser.add_argument("--throw-away", action="store_true")
+    parser.add_argument("--ephemeral", action="store_true")
     parser.add_argument("--until-input-closes", action="store_true")
     return parser.parse_args()
 

@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, TextIO
+from typing import BinaryIO, Final
 
 import psycopg
 
 from smelt.local import migrations, schemas
-from smelt.local.account import OsAccount, remove
+from smelt.local.account import OsAccount, change_owner, remove
 from smelt.local.errors import LocalTransientError
+from smelt.local.files import open_binary
 from smelt.local.migrations import ProjectFiles
 from smelt.local.paths import check_room
 from smelt.local.postgres import DATABASE, SUPERUSER, Postgres, PostgresOptions
@@ -51,9 +52,10 @@ class Templates:
             if not source.exists():
                 await self._build(project, source)
             os.utime(source)
-            await asyncio.to_thread(shutil.copytree, source, copied, copy_function=shutil.copyfile)
+            await asyncio.to_thread(shutil.copytree, source, copied, symlinks=True, copy_function=shutil.copyfile)
             self._forget_old()
-        self.account.private_folder(copied)
+        copied.chmod(0o700)
+        self.account.give(copied)
         # Only a whole folder ever has the name: a start that was killed in between begins anew.
         copied.rename(target)
 
@@ -71,6 +73,8 @@ class Templates:
                 durable=False,
             )
             await build(Postgres(options), project)
+            # The account can't change from now on what other stacks are copied from.
+            change_owner(building / "data", os.geteuid(), os.getegid())
             (building / "data").rename(source)
         finally:
             remove(building)
@@ -109,13 +113,13 @@ def _fingerprint(project: ProjectFiles) -> str:
 @asynccontextmanager
 async def _locked(path: Path) -> AsyncIterator[None]:
     """One at a time builds, copies and removes; who waits can be cancelled."""
-    with path.open("a") as file:
+    with open_binary(path, "ab") as file:
         if not await until(lambda: _try_lock(file), LOCK_TIMEOUT_S):
             raise LocalTransientError(f"{path} is held by another start of a stack for too long")
         yield
 
 
-def _try_lock(file: TextIO) -> bool:
+def _try_lock(file: BinaryIO) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import BinaryIO, Final
 
 from smelt.errors import SettingsError
 from smelt.processor.errors import DiskFull
+from smelt.trusted_files import trusted_opener
 
 logger = logging.getLogger(__name__)
 
@@ -91,10 +93,13 @@ def _locked(root: Path) -> BinaryIO:
 def _remove_leftovers(base: Path) -> None:
     for folder in base.glob(f"{_PREFIX}*"):
         try:
-            with (folder / _LOCK).open("rb") as lock:
+            # In the system's temporary folder anybody may make a folder of this name, with anything in it.
+            if folder.lstat().st_uid != os.geteuid():
+                continue
+            with open(folder / _LOCK, "rb", opener=trusted_opener()) as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
                 logger.info("removed %s, left behind by a worker that was killed", folder)
         except OSError:
-            # Its worker lives, is just being born and has no lock yet, or is another user's.
+            # Its worker lives, is just being born and has no lock yet, or it is not a worker's folder.
             continue

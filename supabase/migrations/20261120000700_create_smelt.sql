@@ -336,7 +336,7 @@ create function smelt.create_smelt(
     $$;
 
 -- Create a batch of the caller's.
-create function smelt.create_batch(p_title text) returns jsonb
+create function smelt.create_smelt_batch(p_title text) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
     as $$
@@ -375,12 +375,12 @@ create function public.create_smelt(
 create function public.create_smelt_batch(title text default null) returns jsonb
     language sql volatile security invoker
     set search_path = ''
-    as $$ select smelt.create_batch(create_smelt_batch.title) $$;
+    as $$ select smelt.create_smelt_batch(create_smelt_batch.title) $$;
 
 revoke all on function
     smelt.check_shape, smelt.check_input, smelt.check_file, smelt.check_prompt_names, smelt.find_user_prompt,
     smelt.check_batch, smelt.reserve_open_slot, smelt.find_idempotent_smelt, smelt.upload_path, smelt.insert_files, smelt.creation_response,
-    smelt.insert_smelt, smelt.create_smelt, smelt.create_batch, public.create_smelt, public.create_smelt_batch
+    smelt.insert_smelt, smelt.create_smelt, smelt.create_smelt_batch, public.create_smelt, public.create_smelt_batch
     from public, anon, authenticated, service_role;
 grant execute on function smelt.create_smelt, public.create_smelt to anon, authenticated, service_role;
-grant execute on function smelt.create_batch, public.create_smelt_batch to authenticated;
+grant execute on function smelt.create_smelt_batch, public.create_smelt_batch to authenticated;

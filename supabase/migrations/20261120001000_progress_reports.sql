@@ -213,7 +213,7 @@ create function smelt.has_visible_change(p_old public.smelts, p_new public.smelt
     $$;
 
 -- Write a report down. `event` is the progress that is true after the commit, null if a watcher could see no change.
-create function smelt.report_progress(
+create function smelt.report_smelt_progress(
     p_smelt_id uuid, p_attempt bigint, p_status text, p_percentage double precision, p_message text,
     p_eta_seconds double precision, p_files jsonb, p_segments jsonb, p_lease_s integer
 ) returns jsonb
@@ -268,7 +268,7 @@ create function smelt.report_progress(
 
 -- Renew the leases that a worker has, note which of them wait, and tell it for each whether to go on. A sign of life of
 -- the worker, too.
-create function smelt.renew_leases(p_worker_id text, p_leases jsonb, p_lease_s integer) returns jsonb
+create function smelt.renew_smelt_leases(p_worker_id text, p_leases jsonb, p_lease_s integer) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
     as $$
@@ -302,7 +302,7 @@ create function smelt.renew_leases(p_worker_id text, p_leases jsonb, p_lease_s i
     $$;
 
 -- Answer what earlier attempts transcribed of a file.
-create function smelt.load_segments(p_smelt_id uuid, p_file_id uuid) returns jsonb
+create function smelt.load_smelt_segments(p_smelt_id uuid, p_file_id uuid) returns jsonb
     language sql stable security definer
     set search_path = ''
     as $$
@@ -338,7 +338,7 @@ create function public.report_smelt_progress(
     language sql volatile security invoker
     set search_path = ''
     as $$
-        select smelt.report_progress(
+        select smelt.report_smelt_progress(
             report_smelt_progress.smelt_id, report_smelt_progress.attempt, report_smelt_progress.status, report_smelt_progress.percentage,
             report_smelt_progress.message, report_smelt_progress.eta_seconds, report_smelt_progress.files, report_smelt_progress.segments,
             report_smelt_progress.lease_s
@@ -351,22 +351,22 @@ create function public.renew_smelt_leases(worker_id text, leases jsonb, lease_s 
     language sql volatile security invoker
     set search_path = ''
     as $$
-        select smelt.renew_leases(renew_smelt_leases.worker_id, renew_smelt_leases.leases, renew_smelt_leases.lease_s)
+        select smelt.renew_smelt_leases(renew_smelt_leases.worker_id, renew_smelt_leases.leases, renew_smelt_leases.lease_s)
     $$;
 
 -- Read the saved transcript of a file, in order.
 create function public.load_smelt_segments(smelt_id uuid, file_id uuid) returns jsonb
     language sql stable security invoker
     set search_path = ''
-    as $$ select smelt.load_segments(load_smelt_segments.smelt_id, load_smelt_segments.file_id) $$;
+    as $$ select smelt.load_smelt_segments(load_smelt_segments.smelt_id, load_smelt_segments.file_id) $$;
 
 revoke all on function
     smelt.advance_file, smelt.apply_files, smelt.apply_checkpoints, smelt.apply_segments, smelt.truncate_segments,
-    smelt.verdict_for, smelt.advance_smelt, smelt.estimated_end, smelt.has_visible_change, smelt.report_progress, smelt.renew_leases,
-    smelt.load_segments,
+    smelt.verdict_for, smelt.advance_smelt, smelt.estimated_end, smelt.has_visible_change, smelt.report_smelt_progress, smelt.renew_smelt_leases,
+    smelt.load_smelt_segments,
     public.report_smelt_progress, public.renew_smelt_leases, public.load_smelt_segments
     from public, anon, authenticated, service_role;
 grant execute on function
-    smelt.report_progress, smelt.renew_leases, smelt.load_segments,
+    smelt.report_smelt_progress, smelt.renew_smelt_leases, smelt.load_smelt_segments,
     public.report_smelt_progress, public.renew_smelt_leases, public.load_smelt_segments
     to service_role;

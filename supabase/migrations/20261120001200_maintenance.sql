@@ -2,7 +2,7 @@
 
 -- Take messages that are owed, for as long as they are being sent: those of one smelt at once, or any that nobody has
 -- sent for 5 seconds. `for update skip locked` keeps two workers from taking the same.
-create function smelt.claim_outbox(
+create function smelt.claim_smelt_outbox(
     p_worker_id text, p_max_count integer, p_smelt_id uuid, p_lease_s integer
 ) returns jsonb
     language plpgsql volatile security definer
@@ -42,7 +42,7 @@ create function smelt.claim_outbox(
     $$;
 
 -- Forget messages that were acknowledged; those that are gone already are not counted again.
-create function smelt.settle_outbox(p_ids bigint[]) returns jsonb
+create function smelt.settle_smelt_outbox(p_ids bigint[]) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
     as $$
@@ -273,7 +273,7 @@ create function smelt.expired_objects(p_max_count integer) returns jsonb
 
 -- List what has to go, to one worker at a time: the others are told that there is nothing. It lists again after every
 -- removal, so that what others find out meanwhile is listed to it; with the empty list another one may.
-create function smelt.list_expired(p_worker_id text, p_max_count integer, p_lease_s integer) returns jsonb
+create function smelt.list_expired_smelts(p_worker_id text, p_max_count integer, p_lease_s integer) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
     as $$
@@ -323,7 +323,7 @@ create function smelt.purge(p_smelt public.smelts) returns boolean
 -- Note what was removed: of the smelts whose audio is really gone, the expired ones are deleted, and the others say so.
 -- Each for itself: one that can't go, because a row of the app references it, is skipped for an hour and is one of
 -- `failed`. `purged` counts the paths that are gone, and the smelts that are done with.
-create function smelt.confirm_purged(p_paths text[], p_smelt_ids uuid[]) returns jsonb
+create function smelt.confirm_smelts_purged(p_paths text[], p_smelt_ids uuid[]) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
     as $$
@@ -359,7 +359,7 @@ create function smelt.confirm_purged(p_paths text[], p_smelt_ids uuid[]) returns
     $$;
 
 -- Note that a worker is there, and what it says of itself; forget one that leaves.
-create function smelt.heartbeat_worker(p_worker_id text, p_info jsonb, p_leaving boolean) returns jsonb
+create function smelt.heartbeat_smelt_worker(p_worker_id text, p_info jsonb, p_leaving boolean) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
     as $$
@@ -383,7 +383,7 @@ create function public.claim_smelt_outbox(
     language sql volatile security invoker
     set search_path = ''
     as $$
-        select smelt.claim_outbox(
+        select smelt.claim_smelt_outbox(
             claim_smelt_outbox.worker_id, claim_smelt_outbox.max_count, claim_smelt_outbox.smelt_id, claim_smelt_outbox.lease_s
         )
     $$;
@@ -392,7 +392,7 @@ create function public.claim_smelt_outbox(
 create function public.settle_smelt_outbox(ids bigint[]) returns jsonb
     language sql volatile security invoker
     set search_path = ''
-    as $$ select smelt.settle_outbox(settle_smelt_outbox.ids) $$;
+    as $$ select smelt.settle_smelt_outbox(settle_smelt_outbox.ids) $$;
 
 -- List the objects to remove through Storage, and the smelts to confirm afterwards, to one worker at a time: whoever
 -- gets a list goes on until it is empty, or is waited for as long as its lease.
@@ -401,29 +401,29 @@ create function public.list_expired_smelts(
 ) returns jsonb
     language sql volatile security invoker
     set search_path = ''
-    as $$ select smelt.list_expired(list_expired_smelts.worker_id, list_expired_smelts.max_count, list_expired_smelts.lease_s) $$;
+    as $$ select smelt.list_expired_smelts(list_expired_smelts.worker_id, list_expired_smelts.max_count, list_expired_smelts.lease_s) $$;
 
 -- Confirm what was removed through Storage.
 create function public.confirm_smelts_purged(paths text[], smelt_ids uuid[]) returns jsonb
     language sql volatile security invoker
     set search_path = ''
-    as $$ select smelt.confirm_purged(confirm_smelts_purged.paths, confirm_smelts_purged.smelt_ids) $$;
+    as $$ select smelt.confirm_smelts_purged(confirm_smelts_purged.paths, confirm_smelts_purged.smelt_ids) $$;
 
 -- Say that a worker is there, or that it leaves: its row goes then, so that one that stays unseen tells of a crash.
 create function public.heartbeat_smelt_worker(worker_id text, info jsonb, leaving boolean default false) returns jsonb
     language sql volatile security invoker
     set search_path = ''
     as $$
-        select smelt.heartbeat_worker(heartbeat_smelt_worker.worker_id, heartbeat_smelt_worker.info, heartbeat_smelt_worker.leaving)
+        select smelt.heartbeat_smelt_worker(heartbeat_smelt_worker.worker_id, heartbeat_smelt_worker.info, heartbeat_smelt_worker.leaving)
     $$;
 
 revoke all on function
-    smelt.claim_outbox, smelt.settle_outbox, smelt.is_expired, smelt.postpone_purge, smelt.mark_expired,
+    smelt.claim_smelt_outbox, smelt.settle_smelt_outbox, smelt.is_expired, smelt.postpone_purge, smelt.mark_expired,
     smelt.acquire_janitor_lease, smelt.release_janitor_lease, smelt.smelts_to_purge, smelt.sweep_objects, smelt.expired_objects,
-    smelt.list_expired, smelt.purge, smelt.confirm_purged, smelt.heartbeat_worker,
+    smelt.list_expired_smelts, smelt.purge, smelt.confirm_smelts_purged, smelt.heartbeat_smelt_worker,
     public.claim_smelt_outbox, public.settle_smelt_outbox, public.list_expired_smelts, public.confirm_smelts_purged, public.heartbeat_smelt_worker
     from public, anon, authenticated, service_role;
 grant execute on function
-    smelt.claim_outbox, smelt.settle_outbox, smelt.list_expired, smelt.confirm_purged, smelt.heartbeat_worker,
+    smelt.claim_smelt_outbox, smelt.settle_smelt_outbox, smelt.list_expired_smelts, smelt.confirm_smelts_purged, smelt.heartbeat_smelt_worker,
     public.claim_smelt_outbox, public.settle_smelt_outbox, public.list_expired_smelts, public.confirm_smelts_purged, public.heartbeat_smelt_worker
     to service_role;

@@ -3,7 +3,7 @@
 -- How the project stands, in one statement: what waits to be claimed (also after a worker died with it), what is under
 -- way, what is still owed to watchers, the workers of the last minute, and the versions that its history of migrations
 -- has, null where there is no history.
-create function smelt.get_health() returns jsonb
+create function smelt.get_smelt_health() returns jsonb
     language plpgsql stable security definer
     set search_path = ''
     as $$
@@ -47,7 +47,7 @@ create function smelt.get_health() returns jsonb
 create function public.get_smelt_health() returns jsonb
     language sql stable security invoker
     set search_path = ''
-    as $$ select smelt.get_health() $$;
+    as $$ select smelt.get_smelt_health() $$;
 
-revoke all on function smelt.get_health, public.get_smelt_health from public, anon, authenticated, service_role;
-grant execute on function smelt.get_health, public.get_smelt_health to service_role;
+revoke all on function smelt.get_smelt_health, public.get_smelt_health from public, anon, authenticated, service_role;
+grant execute on function smelt.get_smelt_health, public.get_smelt_health to service_role;

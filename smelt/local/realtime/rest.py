@@ -145,9 +145,8 @@ class BroadcastApi:
         # On the platform the gateway replaces `sb_...` keys, which are no bearers.
         text = bearer if scheme.lower() == "bearer" and not bearer.startswith("sb_") else None
         try:
-            return RealtimeCaller(
-                self._check(text or keys.to_token(request.headers.get("apikey", ""))), dict(request.headers)
-            )
+            token = self._check(text or keys.to_token(request.headers.get("apikey", "")))
+            return RealtimeCaller(token, dict(request.headers.items()))
         except InvalidRealtimeToken as refused:
             raise _Answer(JSONResponse({"message": "Unauthorized"}, 401)) from refused
 

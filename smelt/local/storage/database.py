@@ -43,7 +43,7 @@ class Operation:
         """Answer the operation that this request is."""
         # As it was sent: what is escaped there may be nothing that Postgres takes.
         path = request.scope["raw_path"].decode("latin-1").removeprefix(request.scope["root_path"])
-        return cls(name=name, method=request.method, path=path, headers=json.dumps(dict(request.headers)))
+        return cls(name=name, method=request.method, path=path, headers=json.dumps(dict(request.headers.items())))
 
 
 class Transaction:

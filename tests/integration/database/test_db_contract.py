@@ -33,7 +33,7 @@ def test_stage_ranges_match_the_contract(template_database: Database) -> None:
 
 def test_error_codes_of_rejections_match_the_contract() -> None:
     migrations = "".join(path.read_text(encoding="utf-8") for path in MIGRATIONS.glob("*.sql"))
-    assert set(re.findall(r"smelt\.refuse\(\s*'(\w+)'", migrations)) == set(get_args(vocabulary.RejectionCode))
+    assert set(re.findall(r"smelt\.raise_rejection\(\s*'(\w+)'", migrations)) == set(get_args(vocabulary.RejectionCode))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_contract_holds_for_every_response_of_a_completed_smelt(
     assert _parse_exactly(state.Unchanged, unchanged).queue_position == 1
 
     answer = worker("claim_smelts", worker_id="w")
-    assert _parse_exactly(work.Claims, answer).next_due_in_s > 29
+    assert _parse_exactly(work.ClaimBatch, answer).next_due_in_s > 29
     claim = _parse_exactly(work.Claim, answer["smelts"][0])
     assert (claim.max_file_bytes, claim.max_duration_s) == (500 * 1024**2, 6 * 3600)
     _parse_exactly(work.ClaimedFile, answer["smelts"][0]["files"][0])

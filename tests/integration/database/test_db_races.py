@@ -208,7 +208,7 @@ def test_batch_counts_are_right_when_two_smelts_settle_at_once(
         )
     assert late.result()["verdict"] == "settled"
     [payload] = [
-        payload for (payload,) in database.rows("select payload from smelt.outbox where topic like 'batch:%%'")
+        payload for (payload,) in database.rows("select payload from smelt.outbox where topic like 'smelt-batch:%%'")
     ]
     assert (payload["total"], payload["completed"], payload["failed"]) == (2, 1, 1)
     assert (payload["status"], payload["progress"]) == ("completed", 100)

@@ -38,8 +38,11 @@ def test_list_expired_reads_by_index_bounds_however_many_visitors_came_today(
     # With statistics or without them.
     for statement in ("select", "analyze"):
         database.run(statement)
-        with worker.held():
-            assert worker.within("list_expired_smelts", worker_id="janitor") == {"objects": [], "smelts": []}
+        with worker.open_transaction():
+            assert worker.call_in_transaction("list_expired_smelts", worker_id="janitor") == {
+                "objects": [],
+                "smelts": [],
+            }
             worker.session.execute("reset role")
             counts = worker.session.execute(
                 "select seq_scan, idx_tup_fetch from pg_stat_xact_user_tables where relname = 'smelts'"

@@ -20,6 +20,11 @@ create policy own on public.things to authenticated using (owner = (select auth.
 create or replace function public.echo(value text) returns text language sql immutable as $$ select value $$;
 create or replace function public.who() returns jsonb language sql stable as
     $$ select jsonb_build_object('role', current_user, 'sub', auth.uid(), 'claimed', auth.role()) $$;
+create or replace function public.bake() returns text language sql volatile as $$
+    select set_config('response.headers', '[{"set-cookie": "session=hers"}]', true)
+$$;
+create or replace function public.cookie() returns text language sql stable as
+    $$ select current_setting('request.cookies', true) $$;
 notify pgrst, 'reload schema';
 """
 
@@ -154,6 +159,21 @@ async def test_rest_large_bodies_pass_in_both_directions(things: StackHandle, ht
     for content in (body, chunks()):
         answer = await http.post("/rest/v1/rpc/echo", content=content, headers=headers)
         assert answer.json() == value
+
+
+async def test_cookies_of_a_response_go_to_its_caller_alone(things: StackHandle, http: httpx.AsyncClient) -> None:
+    """The proxy keeps none for the next request, which may be anybody's."""
+    headers = {"apikey": things.anon_key}
+    baked = await http.post("/rest/v1/rpc/bake", headers=headers)
+    assert baked.headers["set-cookie"] == "session=hers"
+    async with httpx.AsyncClient(base_url=things.api_url, timeout=60) as other:
+        assert (await other.post("/rest/v1/rpc/cookie", headers=headers)).json() == "{}"
+    assert (await http.post("/rest/v1/rpc/cookie", headers=headers)).json() == '{"session":"hers"}'
+
+
+async def test_headers_outside_of_ascii_are_passed_on(things: StackHandle, http: httpx.AsyncClient) -> None:
+    answer = await _call_who(http, {"apikey": things.anon_key, "x-name": "Jürgen".encode()})
+    assert answer.status_code == 200
 
 
 async def test_rest_path_escapes_are_passed_through_unchanged(things: StackHandle, http: httpx.AsyncClient) -> None:

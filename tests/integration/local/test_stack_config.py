@@ -46,6 +46,7 @@ def test_config_toml_settings_are_read(tmp_path: Path) -> None:
     [api]
     schemas = ["public", "other"]
     max_rows = 7
+    max_body_size = "2MiB"
     [storage]
     file_size_limit = "50MiB"
     [auth]
@@ -59,7 +60,7 @@ def test_config_toml_settings_are_read(tmp_path: Path) -> None:
     """
     project = ProjectFiles.read(write_project(tmp_path / "supabase", config=config))
     assert (project.schemas, project.max_rows) == (("public", "other"), 7)
-    assert project.file_size_limit == 50 * 1024**2
+    assert (project.file_size_limit, project.max_body_bytes) == (50 * 1024**2, 2 * 1024**2)
     assert project.auth == AuthRules(
         allows_sign_up=False,
         allows_anonymous=False,
@@ -86,7 +87,8 @@ def test_config_toml_sizes_are_parsed_like_the_supabase_cli(tmp_path: Path, decl
         ("api = 5", "can't be read as a Supabase project"),
         ('[api]\nport = "env(PORT)"', r"Supabase project: .*'env\(PORT\)'"),
         ("[api]\nschemas = 5", "can't be read as a Supabase project"),
-        ('[storage]\nfile_size_limit = "much"', "wants a size such as 50MiB"),
+        ('[storage]\nfile_size_limit = "much"', r"^storage\.file_size_limit in .* wants a size such as 50MiB"),
+        ('[api]\nmax_body_size = "much"', r"^api\.max_body_size in .* wants a size such as 50MiB"),
     ],
 )
 def test_config_toml_error_is_one_sentence(tmp_path: Path, config: str, sentence: str) -> None:

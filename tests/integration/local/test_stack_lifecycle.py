@@ -13,10 +13,12 @@ import httpx
 import psutil
 import psycopg
 import pytest
-from processes import assert_ended, assert_free, process_tree, wait_for
+from impostors import needs_root
+from processes import assert_ended, assert_free, capabilities, process_tree, wait_for
 from stack_projects import NOTES, add_migration, write_project
 
 from smelt.local import LocalCluster, LocalPermanentError, LocalStack, StackHandle, cleanup
+from smelt.local.account import database_account
 
 OWNER = """
 import asyncio, sys
@@ -53,7 +55,7 @@ def health(stack: StackHandle) -> tuple[int, object]:
 
 
 def named(processes: list[psutil.Process], name: str) -> psutil.Process:
-    return next(process for process in processes if process.name() == name)
+    return next(process for process in processes if Path(process.cmdline()[0]).name == name)
 
 
 async def test_restart_keeps_data_applies_new_migrations_and_seeds_once(tmp_path: Path, project: Path) -> None:
@@ -148,6 +150,17 @@ def test_stack_ends_with_its_owner_after_a_signal(project: Path, number: signal.
         owner.wait(60)
     assert_ended(processes)
     wait_for(lambda: not folder.exists(), 30, lambda: f"{folder} is still there")
+
+
+@needs_root
+async def test_root_runs_postgrest_as_the_account_of_postgres(project: Path) -> None:
+    """And without the capability that lets Postgres pass closed folders."""
+    async with LocalStack.from_env(migrations=project) as stack:
+        processes = process_tree(stack.state.pid)
+        postgres, postgrest = named(processes, "postgres"), named(processes, "postgrest")
+        assert postgrest.uids() == postgres.uids()
+        assert postgrest.uids().real == database_account().uid
+        assert capabilities(postgrest) == 0
 
 
 async def test_supervisor_kill_ends_every_process_and_keeps_data(tmp_path: Path, project: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from scripted_worker import ScriptedWorker
 from stacks import Stack, User, running_with_short_tokens, sign_up
 from waiting import until
-from watch_recorder import Viewer
+from watch_recorder import WatchRecorder
 
 from smelt.backend.project import Project
 from smelt.contract.channels import smelt_channel
@@ -97,7 +97,7 @@ async def test_no_end_is_missed_while_the_tokens_of_an_opaque_key_expire(expirin
         scripted_worker = ScriptedWorker(project)
         smelts = [await own.create(text="Ship it on Monday.") for _ in range(4)]
         going, *ending = [await scripted_worker.claim(smelt.id) for smelt in smelts]
-        viewers = [Viewer(client, smelt.id) for smelt in smelts for client in (backend, own)]
+        viewers = [WatchRecorder(client, smelt.id) for smelt in smelts for client in (backend, own)]
         await until(lambda: all(viewer.joined for viewer in viewers))
         async with aclosing(backend.watch_with_connection_events(smelts[0].id)) as items:
             async for item in items:

@@ -2,15 +2,17 @@
 
 import asyncio
 import errno
+import os
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from impostors import each_impostor, needs_root
 
 from smelt.contract.work import SavedSegment
 from smelt.errors import SettingsError
@@ -59,6 +61,28 @@ def test_workspace_supports_concurrent_workers(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
         assert sum(threads.map(start, range(200))) == 200
     assert list(tmp_path.iterdir()) == []
+
+
+@each_impostor
+def test_workspace_starts_beside_a_lock_that_is_not_a_workers(tmp_path: Path, plant: Callable[[Path], None]) -> None:
+    """A named pipe would block it for ever."""
+    planted = tmp_path / "smelt-worker-x"
+    planted.mkdir()
+    plant(planted / "lock")
+    with workspace(tmp_path) as own, own.folder("smelt") as folder:
+        assert folder.is_dir()
+    assert list(tmp_path.iterdir()) == [planted]
+
+
+@needs_root
+def test_workspace_leaves_a_folder_of_another_user_alone(tmp_path: Path) -> None:
+    planted = tmp_path / "smelt-worker-x"
+    planted.mkdir()
+    (planted / "lock").touch()
+    os.chown(planted, 1, -1)
+    with workspace(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == [planted]
 
 
 def test_workspace_cleanup_removes_only_folders_of_dead_workers(tmp_path: Path) -> None:

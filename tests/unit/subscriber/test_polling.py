@@ -108,13 +108,13 @@ def test_a_failed_read_of_a_watch_that_is_gone_does_not_stop_the_reads_of_others
             await anext(staying)
             await asyncio.sleep(60)
             server.rest = "refused"
-            server.channels[0].lose()
+            server.channels[0].disconnect()
             since = len(server.requests)
             await wait_until(lambda: len(server.requests) > since)
             await leaving.aclose()
             server.rest = "up"
             since = len(server.requests)
-            server.channels[0].lose()
+            server.channels[0].disconnect()
             await asyncio.sleep(60)
             await staying.aclose()
             return len(server.requests) > since

@@ -70,7 +70,7 @@ def rows_of(server: Server) -> dict[UUID, SmeltRow]:
 
 
 def ids_of(server: Server) -> set[UUID]:
-    return set(server.tables["notifications"])
+    return set(server.tables["smelt_notifications"])
 
 
 async def break_things(server: Server, chance: random.Random, error_summary: list[str], *, lossy: bool) -> None:

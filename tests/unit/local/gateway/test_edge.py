@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smelt.local.edge.api_keys import ApiKeys
 from smelt.local.edge.error_logging import LogServerErrors
-from smelt.local.edge.rest_proxy import create_client
+from smelt.local.edge.rest_proxy import Upstream
 from smelt.local.keys import Keys
 
 KEYS = Keys()
@@ -104,8 +104,10 @@ async def test_head_request_is_followed_by_a_new_connection() -> None:
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with create_client() as client:
-            assert (await client.head(url)).status_code == 200
-            assert (await client.get(url)).status_code == 200
+        async with Upstream(url) as upstream:
+            for method in ("HEAD", "GET"):
+                response = await upstream.send(method)
+                assert response.status_code == 200
+                await response.aread()
         await asyncio.gather(*filter(None, served))
     assert len(served) == 2
