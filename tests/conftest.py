@@ -39,20 +39,20 @@ def fresh_stack() -> Iterator[Stack]:
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
-    """What a test creates in a shared project is removed after it, also when it fails."""
+    """Remove from a shared project the rows and objects that a test creates, also when it fails."""
     project = shared_project()
     with project.restored() if project else nullcontext():
         yield
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse several processes in one project: their workers would claim each other's smelts."""
+    """Reject several processes in one project: their workers would claim each other's smelts."""
     if "SUPABASE_URL" in os.environ and config.getoption("numprocesses", None):
         raise pytest.UsageError("tests run one at a time in the project of SUPABASE_URL: use -n 0")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what needs a project of its own where the environment names a shared one."""
+    """Skip tests that need a project of their own where the environment names a shared one."""
     marker = item.get_closest_marker("own_project")
     if marker is not None and RemoteStack.from_env() is not None:
         pytest.skip(f"needs a project of its own, {marker.args[0]}: unset SUPABASE_URL to run it")

@@ -1,4 +1,4 @@
-"""The tests leave a project that SUPABASE_URL names as it was, whatever they do and however they end."""
+"""A run of the tests leaves a project that SUPABASE_URL names as it was, also when a test fails."""
 
 import os
 import re
@@ -126,7 +126,7 @@ def test_shared_project_check_fails_a_run_that_leaves_something_behind(project: 
         ("select pg_advisory_lock(hashtext('smelt tests'))", "is in use by another run"),
     ],
 )
-def test_shared_project_in_use_is_refused_before_the_first_test(
+def test_shared_project_in_use_is_rejected_before_the_first_test(
     change: str, problem: str, project: Stack, tmp_path: Path
 ) -> None:
     with psycopg.connect(project.db_url, autocommit=True) as database:
@@ -137,6 +137,6 @@ def test_shared_project_in_use_is_refused_before_the_first_test(
     assert contents(project)["storage.buckets"] == 1
 
 
-def test_shared_project_refuses_several_processes(project: Stack) -> None:
+def test_shared_project_rejects_several_processes(project: Stack) -> None:
     code, printed = run_tests(project, "-n", "2", REPRESENTATIVE[0])
     assert (code, "use -n 0" in printed) == (4, True), printed
