@@ -32,7 +32,7 @@ CREATED_BY_TESTS: dict[str, LiteralString] = {
     """,
     "messages": """
         select id::text from realtime.messages
-        where topic ~ '^(smelt|batch|notifications|feed):' or topic = 'smelt-workers'
+        where topic ~ '^smelt[-:]'
     """,
 }
 LIMITS: LiteralString = "select to_jsonb(l) from smelt.limits as l"
