@@ -30,10 +30,7 @@ CREATED_BY_TESTS: dict[str, LiteralString] = {
         where o.bucket_id = 'smelt-audio'
             and not exists (select from public.smelts as s where s.id::text = split_part(o.name, '/', 1))
     """,
-    "messages": """
-        select id::text from realtime.messages
-        where topic ~ '^smelt[-:]'
-    """,
+    "messages": "select id::text from realtime.messages where topic ~ '^smelt[-:]'",
 }
 LIMITS: LiteralString = "select to_jsonb(l) from smelt.limits as l"
 TABLES: LiteralString = "select schemaname, tablename from pg_tables where schemaname in ('public', 'smelt')"

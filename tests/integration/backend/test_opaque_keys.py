@@ -48,7 +48,7 @@ def refusing(reason: str, when: Callable[[Frame], bool]) -> FrameHandler:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The numbers of failures after which the connection or a channel waited; it does not wait in fact."""
     waits: list[int] = []
-    for module in ("connection", "membership"):
+    for module in ("connection", "supervised_channel"):
         monkeypatch.setattr(f"smelt.backend.realtime.{module}.reconnect_wait_s", lambda n: waits.append(n) or 0.0)
     return waits
 

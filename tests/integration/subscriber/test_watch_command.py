@@ -103,7 +103,7 @@ async def test_watch_command_shows_a_lost_connection_and_the_reconnect(
     job = await scripted_worker.claim(created.id)
     person = await shell.watch(proxy.url, created.id)
     program = await shell.watch(proxy.url, created.id, "--json")
-    await until(lambda: "Waiting to process" in person.printed and program.lines and proxy.accepted["realtime"] == 2)
+    await until(lambda: "Waiting for a worker" in person.printed and program.lines and proxy.accepted["realtime"] == 2)
     await job.report("validating", 5)
     await until(lambda: "Validating" in person.printed and program.named("progress")[-1]["status"] == "validating")
     proxy.refuse("realtime")
