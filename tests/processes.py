@@ -78,7 +78,7 @@ def assert_free(port: int, timeout_s: float = 30.0) -> None:
     wait_for(lambda: not is_listening(port), timeout_s, lambda: f"somebody still listens on {port}")
 
 
-def at_home(home: Path | str) -> list[psutil.Process]:
+def processes_with_home(home: Path | str) -> list[psutil.Process]:
     """Processes that have this home: it is handed down to every process of a stack."""
     found = []
     for process in psutil.process_iter():

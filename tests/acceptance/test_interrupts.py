@@ -11,7 +11,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 from commands import STANDUP, environment, smelt, submit, wait_until
-from processes import assert_gone, at_home, started
+from processes import assert_ended, processes_with_home, started
 from stacks import Stack, running_local, sign_up
 
 from smelt.local import StackHandle
@@ -85,7 +85,7 @@ def test_ctrl_c_exits_with_130_and_leaves_nothing(
         assert smelt("local", "stop", env=env, cwd=tmp_path).returncode == 0
     else:
         assert code == 130, errors
-    assert_gone(at_home(env["HOME"]))
+    assert_ended(processes_with_home(env["HOME"]))
 
 
 def test_sigint_is_ignored_by_a_worker_in_the_background_of_a_script(fresh_stack: Stack, tmp_path: Path) -> None:

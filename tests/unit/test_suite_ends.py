@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import assert_gone, at_home, run, started, wait_for
+from processes import assert_ended, processes_with_home, run, started, wait_for
 
 ROOT = Path(__file__).parents[2]
 HANGING_TEARDOWN = """
@@ -38,7 +38,7 @@ def bounded(limit_s: float, script: str) -> list[str]:
 def test_timeout_of_a_command_ends_a_grandchild_that_holds_the_pipe(env: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         run(["bash", "-c", "sleep 1000 | sleep 1000"], env=env, timeout_s=0.2)
-    assert_gone(at_home(tmp_path))
+    assert_ended(processes_with_home(tmp_path))
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "xdist"])
@@ -88,7 +88,7 @@ def test_bounded_ends_at_its_limit_with_stacks_and_kills_orphans(env: dict[str, 
     assert done.returncode == 124
     assert "has not ended within 5 s" in done.stderr
     assert 'threading.py", line' in done.stderr
-    assert at_home(tmp_path) == []
+    assert processes_with_home(tmp_path) == []
 
 
 @orphans
@@ -105,4 +105,4 @@ def test_bounded_lets_an_interrupted_command_clean_up_and_kills_orphans(
             process.send_signal(number)
         assert process.wait(60) == 2
     assert (tmp_path / "cleaned").exists()
-    assert at_home(tmp_path) == []
+    assert processes_with_home(tmp_path) == []
