@@ -107,8 +107,8 @@ class _ProjectGauges:
         self._waiting.set(math.nan if health is None else health.waiting)
         self._waiting_s.set(math.nan if health is None else health.oldest_waiting_s)
         self._running.set(math.nan if health is None else health.running)
-        self._owed.set(math.nan if health is None else health.owed)
-        self._owed_s.set(math.nan if health is None else health.oldest_outbox_s)
+        self._owed.set(math.nan if health is None else health.unsent)
+        self._owed_s.set(math.nan if health is None else health.oldest_unsent_s)
         self._workers.set(math.nan if health is None else health.workers)
 
 
