@@ -36,7 +36,9 @@ def _reason(response: httpx.Response) -> str:
     turned_down = "the key or token is not accepted"
     try:
         body = response.json()
-        # The database answers 401, too, to a visitor who may not do something.
-        return str(body["message"]) if body.get("code") == "42501" else f"{turned_down}: {body['message']}"
+        # The database returns 401, not 403, to a visitor who lacks a permission.
+        if body.get("code") == "42501":
+            return f"sign in first: this call needs the access_token of a user ({body['message']})"
+        return f"{turned_down}: {body['message']}"
     except (ValueError, KeyError, TypeError, AttributeError):
         return turned_down

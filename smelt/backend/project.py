@@ -47,11 +47,11 @@ class Project:
         await self.aclose()
 
     async def user_id(self) -> UUID:
-        """Who is signed in; raises `Unauthorized` when nobody is, or `Unavailable` when a fresh token can't be had."""
+        """Return the signed-in user; raises `Unauthorized` without one, `Unavailable` when a token can't be renewed."""
         token = await self._tokens.current()
         signed_in = None if token is None else user_id(token)
         if signed_in is None:
-            raise Unauthorized("this is for a user who is signed in: pass an access_token")
+            raise Unauthorized("sign in first: this call needs the access_token of a user")
         return signed_in
 
     async def aclose(self) -> None:

@@ -51,11 +51,13 @@ class Rpc:
         rows = await _answer(f"reading {table}", request.execute())
         return rows[0] if isinstance(rows, list) and rows else None
 
-    async def newest(self, table: str, columns: str, count: int) -> object:
-        """Read the rows of a table that the caller may see, the newest `count` of them first."""
+    async def newest(self, table: str, columns: str, count: int, *filters: tuple[str, str, str]) -> object:
+        """Read the newest `count` rows of a table that match and that the caller may see, the newest first."""
         async for attempt in transient_retries():
             with attempt:
                 request = self._postgrest.from_(table).select(columns).order("created_at", desc=True).limit(count)
+                for column, operator, value in filters:
+                    request = request.filter(column, operator, value)
                 return await _answer(f"reading {table}", request.execute())
         raise AssertionError("tenacity raises the last error itself")
 

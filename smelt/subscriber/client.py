@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, aclosing
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self, overload
 from uuid import UUID
 from weakref import WeakSet
 
@@ -24,7 +24,7 @@ from smelt.subscriber.diagnostics import Diagnostics
 from smelt.subscriber.feed import Feed, OnInvalidate
 from smelt.subscriber.notifications import Notifications
 from smelt.subscriber.reader import Reader
-from smelt.subscriber.subscription import Callback, Callbacks, ConnectionCallback, Subscription
+from smelt.subscriber.subscription import Callback, Callbacks, ConnectionCallback, Followed, Subscription
 from smelt.subscriber.updates import BatchProgress, Completed, ConnectionEvent, Failed, Progress, Segments, Update
 from smelt.subscriber.watch import Watch
 
@@ -89,9 +89,8 @@ class Client:
         if isinstance(files, str | PathLike) or isinstance(prompts, str):
             raise TypeError("files and prompts are lists, also of one")
         paths = [Path(file) for file in files]
-        sizes = await asyncio.gather(*(asyncio.to_thread(path.stat) for path in paths))
         created = await self._calls.create_smelt(
-            files=[FileSpec(path.name, size.st_size) for path, size in zip(paths, sizes, strict=True)],
+            files=await self._announced(paths),
             text_input=text,
             mode=mode,
             default_prompt_names=prompts,
@@ -133,7 +132,8 @@ class Client:
         await self._calls.delete_smelt(smelt_id)
 
     async def create_batch(self, title: str | None = None) -> Batch:
-        """Create a batch to put smelts into; only for those who are signed in."""
+        """Create a batch to put smelts into; raises `Unauthorized` unless a user is signed in."""
+        await self._project.user_id()
         return await self._calls.create_batch(title)
 
     def watch_batch(self, batch_id: UUID | str) -> AsyncGenerator[BatchProgress, None]:
@@ -158,20 +158,27 @@ class Client:
         self._followers.add(notifications)
         return notifications
 
-    def watch(self, smelt_id: UUID | str) -> AsyncGenerator[Update, None]:
-        """Follow a smelt, from its present state to `Completed` or `Failed`, whatever the network does.
+    @overload
+    def watch(
+        self, smelt_id: UUID | str, *, connection_events: Literal[False] = False
+    ) -> AsyncGenerator[Update, None]: ...
 
-        Raises `NotFound` or `Unauthorized` when it can't be seen (any more). A consumer that is slow gets the newest
-        progress of each stage, and all segments.
+    @overload
+    def watch(
+        self, smelt_id: UUID | str, *, connection_events: bool
+    ) -> AsyncGenerator[Update | ConnectionEvent, None]: ...
+
+    def watch(
+        self, smelt_id: UUID | str, *, connection_events: bool = False
+    ) -> AsyncGenerator[Update | ConnectionEvent, None]:
+        """Follow a smelt from its current state to `Completed` or `Failed`, across reconnects.
+
+        With `connection_events`, also yield `Connected`, `Disconnected` and `ConnectionIssue` (an error that is retried or
+        worked around). A slow consumer gets the newest progress of each stage, and all segments. Raises `NotFound` or
+        `Unauthorized` when the caller may not, or no longer, read the smelt.
         """
-        return self._open(smelt_id).updates()
-
-    def watch_with_connection_events(self, smelt_id: UUID | str) -> AsyncGenerator[Update | ConnectionEvent, None]:
-        """As `watch`, and between the updates how the live connection stands.
-
-        `Connected`, `Disconnected`, and `ConnectionIssue` for what is tried again or worked around.
-        """
-        return self._open(smelt_id).items()
+        watch = self._open(smelt_id)
+        return watch.items() if connection_events else watch.updates()
 
     async def wait(self, smelt_id: UUID | str, *, timeout_s: float | None = None) -> Completed:
         """Wait for the end of a smelt; raises `SmeltFailed`, or `TimeoutError` after `timeout_s` seconds."""
@@ -222,13 +229,17 @@ class Client:
             read_failures_in_a_row=self._reader.failures_in_a_row,
         )
 
-    def _open(self, smelt_id: UUID | str) -> Watch:
+    def _open(self, smelt_id: UUID | str) -> Followed:
         return Watch(UUID(str(smelt_id)), self._project.realtime, self._reader, polling=self._polling)
 
     def _tell_state(self, state: ConnectionState) -> None:
         if state == "disconnected" and (reason := self._project.realtime.report().last_error) is not None:
             for watched in self._reader.watches:
                 watched.take_trouble(Unavailable(reason), live=True)
+
+    async def _announced(self, paths: Sequence[Path]) -> list[FileSpec]:
+        sizes = await asyncio.gather(*(asyncio.to_thread(path.stat) for path in paths))
+        return [FileSpec(path.name, size.st_size) for path, size in zip(paths, sizes, strict=True)]
 
     async def _upload(self, created: Created, paths: Sequence[Path], *, again: bool) -> None:
         limit = asyncio.Semaphore(UPLOADS_AT_ONCE)

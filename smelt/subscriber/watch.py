@@ -58,6 +58,7 @@ class Watch:
         self._left_at: float | None = None
         self._ending_run: int | None = None
         self._grace: asyncio.TimerHandle | None = None
+        self._refreshes: list[tuple[int, asyncio.Future[None]]] = []
 
     async def items(self) -> AsyncGenerator[Item, None]:
         """Everything that happens, in order, until the smelt ends; raises what makes watching impossible."""
@@ -87,9 +88,12 @@ class Watch:
                 if isinstance(item, Progress | Segments | Completed | Failed):
                     yield item
 
-    def refresh(self) -> None:
-        """Ask for the state now."""
+    def refresh(self) -> asyncio.Future[None]:
+        """Read the state as soon as possible; the future is done once a read that begins after this call is merged."""
+        refreshed = asyncio.get_running_loop().create_future()
+        self._refreshes.append((self._reader.read_count, refreshed))
         self._reader.ask(self)
+        return refreshed
 
     def report(self) -> WatchReport:
         """How the watch stands now."""
@@ -121,6 +125,7 @@ class Watch:
         else:
             self._tell(*self._timeline.take_snapshot(state, asked.segments_after or 0))
         self._time_end()
+        self._end_refreshes()
 
     def take_trouble(self, error: TransientError, *, live: bool = False) -> None:
         """Tell that something does not work for now."""
@@ -158,6 +163,13 @@ class Watch:
         if self._timeline.wants_read:
             self._reader.hasten(self)
         self._time_end()
+
+    def _end_refreshes(self) -> None:
+        # A read that was under way when the refresh was requested may be older than the request.
+        for read_count, refreshed in self._refreshes:
+            if read_count < self._reader.read_count and not refreshed.done():
+                refreshed.set_result(None)
+        self._refreshes = [pending for pending in self._refreshes if not pending[1].done()]
 
     def _time_end(self) -> None:
         # The end of each run has a time of its own: one that a retry overtook takes nothing from the next.

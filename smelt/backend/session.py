@@ -1,0 +1,15 @@
+"""A signed-in user, as Auth returns it."""
+
+from uuid import UUID
+
+from smelt.contract.events import Model
+
+
+class Session(Model):
+    """The tokens of a user, and when the access token expires in seconds since 1970."""
+
+    access_token: str
+    refresh_token: str
+    expires_at: float
+    user_id: UUID
+    email: str | None = None
