@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from scripted_worker import Hand
+from scripted_worker import ScriptedWorker
 from stacks import Stack, User
 
 from smelt.errors import NotFound
@@ -59,10 +59,10 @@ async def test_show_of_a_pending_smelt_says_so_in_every_format(client: Client, e
 
 @pytest.mark.parametrize("form", FORMATS)
 async def test_show_of_a_running_smelt_prints_the_transcript_so_far(
-    client: Client, hand: Hand, env: dict[str, str], form: str
+    client: Client, scripted_worker: ScriptedWorker, env: dict[str, str], form: str
 ) -> None:
     created = await client.create(text="Ship it on Monday.")
-    job = await hand.claim(created.id)
+    job = await scripted_worker.claim(created.id)
     await job.report("transcribing", 40, words=["monday"])
     code, out, err = await smelt(env, "show", str(created.id), "--format", form)
     assert "it is still transcribing (40 %)" in err
