@@ -63,12 +63,12 @@ class SmeltAttempt:
         )
         try:
             await channel.wait_joined(_JOIN_TIMEOUT_S)
-            await self._work_on(channel)
+            await self._run_stages(channel)
         finally:
             self._services.leases.remove(self.claim)
             await channel.leave()
 
-    async def _work_on(self, channel: Channel) -> None:
+    async def _run_stages(self, channel: Channel) -> None:
         events = EventQueue(self._services.announcer, channel)
         reporter = self._reporter(events)
         async with _in_background(events.run_queue(), reporter.run_reports()) as background:
@@ -186,8 +186,8 @@ class SmeltAttempt:
 
 
 @asynccontextmanager
-async def _in_background(*coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[set[asyncio.Task[None]]]:
-    tasks = {asyncio.create_task(coroutine) for coroutine in coroutine}
+async def _in_background(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[set[asyncio.Task[None]]]:
+    tasks = {asyncio.create_task(coroutine) for coroutine in coroutines}
     try:
         yield tasks
     finally:

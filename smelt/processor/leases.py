@@ -53,7 +53,7 @@ class Leases:
             try:
                 await self.renew()
             except TransientError as exc:
-                logger.warning("renewing leases: %s", exc)
+                logger.warning("renewing leases failed: %s", exc)
 
     async def renew(self) -> None:
         """Renew all leases and pass the verdicts on; raise `TransientError` without a response in time."""

@@ -24,15 +24,15 @@ def segment_events(segments: Iterable[tuple[UUID, SavedSegment]], state: Progres
 def pieces(segments: Sequence[dict[str, Any]], max_bytes: int) -> Iterator[list[dict[str, Any]]]:
     """Split a list into pieces of at most `max_bytes` as JSON; an oversized segment gets a piece of its own."""
     piece: list[dict[str, Any]] = []
-    size = 0
+    piece_bytes = 0
     for segment in segments:
         # ASCII, the default of JSON encoders: an upper bound of the size on the wire.
-        length = len(json.dumps(segment)) + 2
-        if piece and size + length > max_bytes:
+        size_bytes = len(json.dumps(segment)) + 2
+        if piece and piece_bytes + size_bytes > max_bytes:
             yield piece
-            piece, size = [], 0
+            piece, piece_bytes = [], 0
         piece.append(segment)
-        size += length
+        piece_bytes += size_bytes
     if piece:
         yield piece
 

@@ -41,7 +41,9 @@ class Stages:
         """
         state = self._state
         state.enter("validating")
-        await self._each(self._transcription.load_transcript, [file for file in state.live_files if file.transcribed])
+        await self._for_each(
+            self._transcription.load_transcript, [file for file in state.live_files if file.transcribed]
+        )
         await self._process_audio()
         if not state.live_files:
             return ()
@@ -53,16 +55,16 @@ class Stages:
     async def _process_audio(self) -> None:
         state, services, folder = self._state, self._services, self._folder
         with services.metrics.stage("validating"):
-            await self._each(lambda file: validate(file, state, services, folder), self._untranscribed())
+            await self._for_each(lambda file: validate(file, state, services, folder), self._untranscribed())
         if self._untranscribed():
             state.enter("decoding")
             with services.metrics.stage("decoding"):
-                await self._each(lambda file: decode(file, state, services, folder), self._untranscribed())
+                await self._for_each(lambda file: decode(file, state, services, folder), self._untranscribed())
         if self._untranscribed():
             async with services.model_queue.slot(self._remaining_s):
                 state.enter("transcribing")
                 with services.metrics.stage("transcribing"):
-                    await self._each(self._transcription.transcribe, self._untranscribed())
+                    await self._for_each(self._transcription.transcribe, self._untranscribed())
 
     def eta_s(self) -> float | None:
         """Return the seconds until this smelt is done; None while they are unknown."""
@@ -83,7 +85,7 @@ class Stages:
         files, is_synthesizing = self._state.live_files, self._state.stage == "synthesizing"
         return output_count(self._state.claim) * sum(1 - file.share if is_synthesizing else 1 for file in files)
 
-    async def _each(self, step: FileStep, files: list[FileWork]) -> None:
+    async def _for_each(self, step: FileStep, files: list[FileWork]) -> None:
         for file in files:
             try:
                 await step(file)

@@ -42,12 +42,14 @@ class Transcription:
         """Transcribe a file from its last checkpoint; raise `FileError` if the model fails."""
         assert file.recording is not None
         async with self._services.model.acquire() as transcriber:
-            end = await self._run(file, file.recording, transcriber)
+            end = await self._transcribe_with_retries(file, file.recording, transcriber)
         file.transcribed = True
         file.trust = trust_report(file.segments, end) | self._services.model.info
         self._state.mark_changed()
 
-    async def _run(self, file: FileWork, recording: Recording, transcriber: Transcriber) -> Checkpoint:
+    async def _transcribe_with_retries(
+        self, file: FileWork, recording: Recording, transcriber: Transcriber
+    ) -> Checkpoint:
         start = await self._load_saved(file, transcriber.resume_point(file.saved_checkpoint))
         while True:
             try:

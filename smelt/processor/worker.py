@@ -116,7 +116,8 @@ class Worker:
     async def _wait_until_loaded(
         self, failed: "asyncio.Future[None]", stopping: asyncio.Future[Any], services: WorkerServices
     ) -> None:
-        # Claim nothing before the model is loaded: a worker that can't load it would take smelts from others.
+        # Claim nothing before the model is loaded: a worker that can't load it, or crashes while loading, would take
+        # smelts from others.
         loading = services.model.start()
         waiting: set[asyncio.Future[Any]] = {loading, stopping, failed}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -138,7 +139,7 @@ class Worker:
         except TransientError as exc:
             if once:
                 raise
-            logger.warning("claiming smelts: %s", exc)
+            logger.warning("claiming smelts failed: %s", exc)
             return 0
         self._metrics.claimed(len(claims))
         for claim in claims:
@@ -195,17 +196,17 @@ class Worker:
 
 
 @asynccontextmanager
-async def _in_background(*background: Coroutine[Any, Any, None]) -> "AsyncIterator[asyncio.Future[None]]":
+async def _in_background(*coroutines: Coroutine[Any, Any, None]) -> "AsyncIterator[asyncio.Future[None]]":
     """Run coroutines as tasks; the future is done once one of them failed, and the error is raised at the end."""
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def note(task: asyncio.Task[None]) -> None:
+    def on_done(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and not failed.done():
             failed.set_result(None)
 
-    tasks = [asyncio.create_task(coroutine) for coroutine in background]
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     for task in tasks:
-        task.add_done_callback(note)
+        task.add_done_callback(on_done)
     try:
         yield failed
         for task in tasks:

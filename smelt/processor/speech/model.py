@@ -71,10 +71,7 @@ def load_model(options: ModelOptions) -> WhisperModel:
         ) from exc
     except ValueError as exc:  # CTranslate2, for a compute type that the device does not support.
         raise SettingsError(f"SMELT_COMPUTE_TYPE or SMELT_DEVICE does not fit this machine: {_line(exc)}") from exc
-    except (
-        RuntimeError,
-        MemoryError,
-    ) as exc:  # CTranslate2, for a folder without a model or a device without a driver.
+    except (RuntimeError, MemoryError) as exc:  # CTranslate2, without a model in the folder or a driver for the device.
         raise SettingsError(f"SMELT_MODEL={options.name} on SMELT_DEVICE={options.device}: {_line(exc)}") from exc
 
 

@@ -68,38 +68,38 @@ class SharedModel:
             if self._idle_s is not None and not self._user_count:
                 self._release_timer = asyncio.get_running_loop().call_later(self._idle_s, self._release)
 
-    async def reduce_memory(self, than: Transcriber) -> Transcriber | None:
+    async def reduce_memory(self, transcriber: Transcriber) -> Transcriber | None:
         """Return a transcriber that needs less memory, used by all from now on; None if there is none.
 
         Halves the batch size, down to sequential transcription, then picks a compute type with fewer bytes.
         """
-        if (options := than.options.with_smaller_batch) is not None:
-            transcriber = than.with_options(options)
+        if (options := transcriber.options.with_smaller_batch) is not None:
+            smaller = transcriber.with_options(options)
         else:
-            compute_type = await asyncio.to_thread(smaller_compute_type, than.model.model)
+            compute_type = await asyncio.to_thread(smaller_compute_type, transcriber.model.model)
             if compute_type is None:
                 return None
             # Unload first: both do not fit into memory.
             self._loading = None
-            await asyncio.to_thread(than.model.model.unload_model)
+            await asyncio.to_thread(transcriber.model.model.unload_model)
             self._model = replace(self._model, compute_type=compute_type)
-            transcriber = await self._load()
-        self._speech = transcriber.options
-        self._loading = asyncio.create_task(_already_loaded(transcriber))
-        return transcriber
+            smaller = await self._load()
+        self._speech = smaller.options
+        self._loading = asyncio.create_task(_already_loaded(smaller))
+        return smaller
 
     def _release(self) -> None:
         self._release_timer, self._loading = None, None
         logger.info("released the model %s after %.0f s without work", self._model.name, self._idle_s)
 
     async def _load(self) -> Transcriber:
-        began_s = time.monotonic()
+        started_s = time.monotonic()
         try:
             model = await asyncio.to_thread(load_model, self._model)
         except SettingsError as exc:
             self._failed.put_nowait(exc)
             raise
-        logger.info("loaded the model %s in %.1f s", self._model.name, time.monotonic() - began_s)
+        logger.info("loaded the model %s in %.1f s", self._model.name, time.monotonic() - started_s)
         if (notice := notice_of(self._model.name)) is not None:
             logger.warning("%s Set SMELT_MODEL to use another one.", notice)
         return Transcriber(model, self._speech)

@@ -41,7 +41,7 @@ def quietest(samples: Samples) -> int:
         return len(samples)
     frames = samples[: frame_count * _FRAME].reshape(frame_count, _FRAME)
     energy = np.square(frames, dtype=np.float32).mean(axis=1, dtype=np.float64)
-    # Differences of a running sum; rounded, because they are noise below the resolution of 16 bits.
+    # Differences of a running sum, rounded: its numerical noise is below the resolution of 16 bits.
     running = np.concatenate(([0.0], np.cumsum(energy)))
     pauses = np.round(running[_PAUSE_FRAMES:] - running[:-_PAUSE_FRAMES], 12)
     latest = len(pauses) - 1 - int(np.argmin(pauses[::-1]))

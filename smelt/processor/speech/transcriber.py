@@ -96,10 +96,8 @@ class Transcriber:
     def _mode_key(self) -> str:
         options = self.options
         window_s = self.model.feature_extractor.chunk_length
-        mode_key = "batched" if options.batch_size else "sequential"
-        return (
-            f"{mode_key} vad={options.vad:d} words={options.word_times:d} span={options.max_span_s:g} window={window_s}"
-        )
+        mode = "batched" if options.batch_size else "sequential"
+        return f"{mode} vad={options.vad:d} words={options.word_times:d} span={options.max_span_s:g} window={window_s}"
 
     def _transcribe_span(
         self, recording: Recording, span: Span, language: str, start: Checkpoint

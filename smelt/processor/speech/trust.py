@@ -6,7 +6,7 @@ from typing import Any, Final
 from smelt.contract.work import SavedSegment
 from smelt.processor.speech.checkpoint import Checkpoint
 
-# The thresholds at which Whisper itself rejects a window.
+# The thresholds at which Whisper itself considers a window doubtful.
 _LOW_LOGPROB: Final = -1.0
 _HIGH_COMPRESSION: Final = 2.4
 _REPEATS: Final = 3

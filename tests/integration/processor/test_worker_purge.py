@@ -128,9 +128,7 @@ async def test_purge_continues_past_one_page_of_expired_smelts(
             await app.calls.cancel_smelt((await app.create(text_input="Anna will call Ben.")).id)
     own_stack.change("update smelts set completed_at = completed_at - interval '25 h'")
     listing = WorkerRpc.list_expired
-    monkeypatch.setattr(
-        WorkerRpc, "list_expired", lambda calls, worker_id: listing(calls, worker_id, max_count=1)
-    )
+    monkeypatch.setattr(WorkerRpc, "list_expired", lambda calls, worker_id: listing(calls, worker_id, max_count=1))
     await run_worker_once(own_stack, tmp_path)
     assert own_stack.count("select count(*) from smelts where is_anonymous and status = 'failed'") == 0
 
@@ -235,7 +233,7 @@ async def uploading(own_stack: InspectableStack, path: str) -> AsyncIterator[Non
         sending = asyncio.create_task(http.post(url, content=pieces(), headers=headers))
         try:
             await begun.wait()
-            # Storage accepts bytes only once the upload is allowed.
+            # Storage accepts bytes only after it has authorized the upload.
             await eventually(lambda: any((own_stack.root / ".incoming").iterdir()))
             yield
         finally:

@@ -30,7 +30,7 @@ for passage in transcriber.transcribe(recording, "en"):
 assert passage.position_s > seconds - 1
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
-# Allocators account for some 25; the features of four minutes at once take 250 more.
+# Unreturned pages of the allocator account for some 25; the features of four minutes at once would take 250 more.
 MAX_GROWTH_MIB = 60
 MAX_BLOCKED_S = 0.05
 # A tenth of the recording is transcribed: the speed is known.

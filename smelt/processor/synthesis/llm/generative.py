@@ -34,10 +34,10 @@ class GenerativeSynthesizer:
         texts, outputs = [sentence.text for sentence in source.sentences], list[str]()
         for number, task in enumerate(tasks):
             if task.key not in source.saved_outputs:
-                notebook = _Notebook(task, source.saved_outputs)
-                output = await self._write(task, texts, notebook, _partial_share(on_share, number, len(tasks)))
+                cache = _NoteCache(task, source.saved_outputs)
+                output = await self._write(task, texts, cache, _partial_share(on_share, number, len(tasks)))
                 source.saved_outputs[task.key] = output
-                notebook.discard()
+                cache.discard()
             outputs.append(source.saved_outputs[task.key])
             on_share((number + 1) / len(tasks))
         if len(tasks) == 1:
@@ -48,68 +48,68 @@ class GenerativeSynthesizer:
         """Close the connections to the endpoint."""
         await self._endpoint.aclose()
 
-    async def _write(self, task: Task, texts: Sequence[str], notebook: "_Notebook", on_share: OnShare) -> str:
+    async def _write(self, task: Task, texts: Sequence[str], cache: "_NoteCache", on_share: OnShare) -> str:
         pieces = self._parts(task, texts)
         if len(pieces) == 1:
             return await self._complete(instructions.whole(task, pieces[0]), on_share)
         steps = len(pieces) + 1
         notes = [
-            await self._take_notes(notebook, piece, number + 1, len(pieces), _partial_share(on_share, number, steps))
+            await self._take_notes(cache, piece, number + 1, len(pieces), _partial_share(on_share, number, steps))
             for number, piece in enumerate(pieces)
         ]
-        notes = await self._condense(task, notes, notebook)
+        notes = await self._condense(task, notes, cache)
         return await self._complete(instructions.from_notes(task, notes), _partial_share(on_share, steps - 1, steps))
 
-    async def _condense(self, task: Task, notes: list[str], notebook: "_Notebook") -> list[str]:
+    async def _condense(self, task: Task, notes: list[str], cache: "_NoteCache") -> list[str]:
         for _ in range(_MAX_CONDENSATIONS):
             pieces = self._parts(task, notes)
             if len(pieces) == 1:
                 return notes
             notes = [
-                await self._take_notes(notebook, piece, number, len(pieces), _ignore_share)
+                await self._take_notes(cache, piece, number, len(pieces), _ignore_share)
                 for number, piece in enumerate(pieces, start=1)
             ]
         raise SynthesisPermanentError("synthesis_failed", "the notes of all parts do not fit into the context")
 
-    async def _take_notes(self, notebook: "_Notebook", piece: str, number: int, count: int, on_share: OnShare) -> str:
-        messages = instructions.notes(notebook.task, piece, number, count)
-        if (notes := notebook.find(messages)) is None:
-            notes = notebook.keep(messages, await self._complete(messages, on_share))
+    async def _take_notes(self, cache: "_NoteCache", piece: str, number: int, count: int, on_share: OnShare) -> str:
+        messages = instructions.notes(cache.task, piece, number, count)
+        if (notes := cache.get(messages)) is None:
+            notes = cache.put(messages, await self._complete(messages, on_share))
         return notes
 
     def _parts(self, task: Task, texts: Sequence[str]) -> list[str]:
         return parts(texts, transcript_bytes(self._context_tokens, task.instruction))
 
     async def _complete(self, messages: tuple[Message, ...], on_share: OnShare) -> str:
-        written = ""
+        text = ""
         for _ in range(_MAX_CONTINUATIONS):
             cut = False
-            conversation = instructions.continued(messages, written) if written else messages
+            conversation = instructions.continued(messages, text) if text else messages
             async for piece in self._endpoint.stream_completion(conversation):
-                written += piece.text
+                text += piece.text
                 cut = cut or piece.cut
-                on_share(typing_share(len(written), _EXPECTED_CHARACTERS))
+                on_share(typing_share(len(text), _EXPECTED_CHARACTERS))
             if not cut:
                 break
         else:
             raise SynthesisPermanentError("synthesis_failed", "the response does not end")
-        if not written.strip():
+        if not text.strip():
             raise SynthesisPermanentError("synthesis_failed", "the response is empty")
         # Postgres text can't contain NUL.
-        return written.replace("\0", "").strip()
+        return text.replace("\0", "").strip()
 
 
-class _Notebook:
+class _NoteCache:
     """The notes for one task among the saved outputs; discarded once its output is complete."""
 
-    def __init__(self, task: Task, written: dict[str, str]) -> None:
+    def __init__(self, task: Task, saved_outputs: dict[str, str]) -> None:
         self.task = task
-        self._saved_outputs = written
+        self._saved_outputs = saved_outputs
 
-    def find(self, messages: tuple[Message, ...]) -> str | None:
+    def get(self, messages: tuple[Message, ...]) -> str | None:
         return self._saved_outputs.get(self._key(messages))
 
-    def keep(self, messages: tuple[Message, ...], notes: str) -> str:
+    def put(self, messages: tuple[Message, ...], notes: str) -> str:
         self._saved_outputs[self._key(messages)] = notes
         return notes
 
