@@ -38,8 +38,8 @@ class Health(Model):
     waiting: int
     oldest_waiting_s: float
     running: int
-    owed: int
-    oldest_outbox_s: float
+    unsent: int
+    oldest_unsent_s: float
     workers: int
 
 

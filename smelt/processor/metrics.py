@@ -109,8 +109,8 @@ class _ProjectGauges:
         self._queue_depth.set(math.nan if health is None else health.waiting)
         self._queue_age_s.set(math.nan if health is None else health.oldest_waiting_s)
         self._running.set(math.nan if health is None else health.running)
-        self._outbox_depth.set(math.nan if health is None else health.owed)
-        self._outbox_age_s.set(math.nan if health is None else health.oldest_outbox_s)
+        self._outbox_depth.set(math.nan if health is None else health.unsent)
+        self._outbox_age_s.set(math.nan if health is None else health.oldest_unsent_s)
         self._workers.set(math.nan if health is None else health.workers)
 
 

@@ -1,7 +1,7 @@
 -- What an operator wants to know: how much waits, for how long, who is there, and whether the project is up to date.
 
 -- How the project stands, in one statement: what waits to be claimed (also after a worker died with it), what is under
--- way, what is still owed to watchers, the workers of the last minute, and the versions that its history of migrations
+-- way, what is still unsent to watchers, the workers of the last minute, and the versions that its history of migrations
 -- has, null where there is no history.
 create function smelt.get_smelt_health() returns jsonb
     language plpgsql stable security definer
@@ -23,8 +23,8 @@ create function smelt.get_smelt_health() returns jsonb
                 'waiting', waiting.count,
                 'oldest_waiting_s', waiting.oldest_s,
                 'running', (select count(*) from smelt.leases as l where l.expires_at > v_now),
-                'owed', owed.count,
-                'oldest_owed_s', owed.oldest_s,
+                'unsent', unsent.count,
+                'oldest_unsent_s', unsent.oldest_s,
                 'workers', (select count(*) from smelt.workers as w where w.seen_at > v_now - interval '1 minute')
             )
             from (
@@ -38,7 +38,7 @@ create function smelt.get_smelt_health() returns jsonb
             cross join (
                 select count(*), coalesce(extract(epoch from v_now - min(o.created_at)), 0) as oldest_s
                 from smelt.outbox as o
-            ) as owed
+            ) as unsent
         );
     end
     $$;

@@ -8,7 +8,7 @@ begin
     perform pg_temp.become('service_role');
     perform public.heartbeat_smelt_worker('one', '{}');
     v_health := public.get_smelt_health();
-    assert v_health @> '{"waiting": 1, "running": 0, "owed": 0, "oldest_owed_s": 0, "workers": 1}', v_health;
+    assert v_health @> '{"waiting": 1, "running": 0, "unsent": 0, "oldest_unsent_s": 0, "workers": 1}', v_health;
     assert (v_health ->> 'oldest_waiting_s')::float between 90 and 120;
     assert abs(extract(epoch from (v_health ->> 'now')::timestamptz - clock_timestamp())) < 10;
 
@@ -25,6 +25,6 @@ begin
     perform public.cancel_smelt(v_smelt);
     perform pg_temp.become('service_role');
     assert public.get_smelt_health() @> '{"waiting": 0}';
-    assert (public.get_smelt_health() ->> 'owed')::integer > 0;
+    assert (public.get_smelt_health() ->> 'unsent')::integer > 0;
 end
 $$;

@@ -206,7 +206,7 @@ OWNED_ROWS: Final = {
     "smelt_files": "smelt_id",
     "smelt_segments": "smelt_id",
     "smelt_results": "smelt_id",
-    "notifications": "smelt_id",
+    "smelt_notifications": "smelt_id",
 }
 
 
@@ -216,7 +216,7 @@ def _batch(accounts: Accounts) -> dict[str, str]:
 
 def _prompt(accounts: Accounts) -> dict[str, str]:
     response = accounts.owner.http.post(
-        "/rest/v1/prompts",
+        "/rest/v1/smelt_prompts",
         json={"name": str(uuid4()), "content": "Say it shorter."},
         headers={"Prefer": "return=representation"},
     )
@@ -228,7 +228,7 @@ def _rows(table: str) -> Callable[[Accounts], dict[str, str]]:
     """A query that finds rows of the owner in a table."""
     if table in OWNED_ROWS:
         return lambda accounts: {OWNED_ROWS[table]: f"eq.{accounts.make_completed()['id']}"}
-    return {"smelt_batches": _batch, "prompts": _prompt}[table]
+    return {"smelt_batches": _batch, "smelt_prompts": _prompt}[table]
 
 
 def _read(caller: Caller, table: str, query: dict[str, str]) -> bool:
@@ -250,10 +250,10 @@ def _table_cases(table: str) -> dict[str, PermissionCase]:
         "smelt_segments": {"text": "x"},
         "smelt_results": {"content": "x"},
         "smelt_batches": {"title": "x"},
-        "notifications": {"message": "x"},
-        "prompts": {"content": "x"},
+        "smelt_notifications": {"message": "x"},
+        "smelt_prompts": {"content": "x"},
     }[table]
-    new = {"name": str(uuid4()), **changed} if table == "prompts" else changed
+    new = {"name": str(uuid4()), **changed} if table == "smelt_prompts" else changed
     return {
         f"read {table}": PermissionCase(given, lambda caller, query: _read(caller, table, query)),
         f"insert into {table}": PermissionCase(_no_subject, lambda caller, _: _may_insert(caller, table, new)),
@@ -264,7 +264,7 @@ def _table_cases(table: str) -> dict[str, PermissionCase]:
 
 def _marked(caller: Caller, query: dict[str, str]) -> bool:
     now = "2026-01-01T00:00:00Z"
-    return caller.write("PATCH", "notifications", query, seen_at=now, read_at=now)
+    return caller.write("PATCH", "smelt_notifications", query, seen_at=now, read_at=now)
 
 
 def _path(subject: Any) -> str:
@@ -317,10 +317,10 @@ PERMISSION_CASES: Final[dict[str, PermissionCase]] = {
     **{f"for an ownerless smelt: {name}": attempt for name, attempt in _client_functions("visitor").items()},
     **{
         name: attempt
-        for table in (*OWNED_ROWS, "smelt_batches", "prompts")
+        for table in (*OWNED_ROWS, "smelt_batches", "smelt_prompts")
         for name, attempt in _table_cases(table).items()
     },
-    "mark as seen and read notifications": PermissionCase(_rows("notifications"), _marked),
+    "mark as seen and read smelt_notifications": PermissionCase(_rows("smelt_notifications"), _marked),
     **{f"audio: {name}": attempt for name, attempt in _object_cases().items()},
 }
 
@@ -338,9 +338,9 @@ def test_permissions_match_the_documented_table_for_every_caller(accounts: Accou
 CHANNELS: Final[dict[str, Callable[[Accounts], str]]] = {
     "smelt:<id>": lambda accounts: f"smelt:{accounts.make()['id']}",
     "smelt:<id> of an ownerless smelt": lambda accounts: f"smelt:{accounts.make('visitor')['id']}",
-    "batch:<id>": lambda accounts: f"batch:{accounts.owner.call('create_smelt_batch')['id']}",
-    "notifications:<user id>": lambda accounts: f"notifications:{accounts.owner_id}",
-    "feed:<user id>": lambda accounts: f"feed:{accounts.owner_id}",
+    "smelt-batch:<id>": lambda accounts: f"smelt-batch:{accounts.owner.call('create_smelt_batch')['id']}",
+    "smelt-notifications:<user id>": lambda accounts: f"smelt-notifications:{accounts.owner_id}",
+    "smelt-feed:<user id>": lambda accounts: f"smelt-feed:{accounts.owner_id}",
     "smelt-workers": lambda _: "smelt-workers",
 }
 
@@ -402,7 +402,7 @@ def _feed_of(accounts: Accounts, who: str) -> str:
     """A private channel that this caller may join."""
     if who == "visitor":
         return f"smelt:{accounts.make('visitor')['id']}"
-    return f"feed:{accounts.other_id if who == 'another user' else accounts.owner_id}"
+    return f"smelt-feed:{accounts.other_id if who == 'another user' else accounts.owner_id}"
 
 
 def _condition_met(value: object) -> str:

@@ -177,9 +177,9 @@ def check_queue(health: Health) -> CheckResult:
         return CheckResult(
             "queue", "warn", f"{seen}; the first waits for {health.oldest_waiting_s:.0f} s", "`smelt worker`"
         )
-    if health.oldest_outbox_s > _MAX_OUTBOX_AGE_S:
+    if health.oldest_unsent_s > _MAX_OUTBOX_AGE_S:
         advice = "look for `not acknowledged` in the logs of the workers, and at the Realtime limits of your plan"
-        return CheckResult("queue", "warn", f"{seen}; a broadcast is owed for {health.oldest_outbox_s:.0f} s", advice)
+        return CheckResult("queue", "warn", f"{seen}; a broadcast is owed for {health.oldest_unsent_s:.0f} s", advice)
     return CheckResult("queue", "ok", seen)
 
 

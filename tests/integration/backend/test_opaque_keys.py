@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 import pytest
 from connections import LONG_HEARTBEAT, ChannelRecorder, project
-from scripted_realtime import FrameHandler, Frame, ScriptedRealtime, reply, send
+from scripted_realtime import Frame, FrameHandler, ScriptedRealtime, reply, send
 from waiting import until
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -48,7 +48,7 @@ def refusing(reason: str, when: Callable[[Frame], bool]) -> FrameHandler:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The numbers of failures after which the connection or a channel waited; it does not wait in fact."""
     waits: list[int] = []
-    for module in ("connection", "membership"):
+    for module in ("connection", "supervised_channel"):
         monkeypatch.setattr(f"smelt.backend.realtime.{module}.reconnect_wait_s", lambda n: waits.append(n) or 0.0)
     return waits
 

@@ -20,7 +20,7 @@ VERSIONS = tuple(version_of(path) for path in migration_files())
 
 
 def health(**changes: object) -> Health:
-    quiet = {"waiting": 0, "oldest_waiting_s": 0, "running": 0, "owed": 0, "oldest_outbox_s": 0, "workers": 1}
+    quiet = {"waiting": 0, "oldest_waiting_s": 0, "running": 0, "unsent": 0, "oldest_unsent_s": 0, "workers": 1}
     return Health.model_validate({"now": NOW, "migrations": VERSIONS, "max_file_bytes": 1, **quiet, **changes})
 
 
@@ -71,7 +71,7 @@ def test_doctor_warns_about_clock_skew(skew_s: float, level: Level) -> None:
         ({}, "ok"),
         ({"waiting": 3, "oldest_waiting_s": 100}, "ok"),
         ({"waiting": 3, "oldest_waiting_s": 100, "workers": 0}, "warn"),
-        ({"owed": 1, "oldest_outbox_s": 61}, "warn"),
+        ({"unsent": 1, "oldest_unsent_s": 61}, "warn"),
     ],
 )
 def test_doctor_warns_about_a_queue_without_workers_or_an_old_outbox(changes: dict[str, object], level: Level) -> None:

@@ -17,8 +17,8 @@ HEALTH = Health(
     waiting=3,
     oldest_waiting_s=90,
     running=2,
-    owed=1,
-    oldest_outbox_s=7,
+    unsent=1,
+    oldest_unsent_s=7,
     workers=4,
 )
 

@@ -228,7 +228,13 @@ async def test_broadcast_falls_back_to_rest_without_an_acknowledgement() -> None
 async def test_outbox_settles_only_acknowledged_messages() -> None:
     messages = [
         {"id": 1, "event_id": str(uuid4()), "topic": "smelt:x", "event": "completed", "payload": {"n": 1}},
-        {"id": 2, "event_id": str(uuid4()), "topic": "notifications:u", "event": "new_notification", "payload": {}},
+        {
+            "id": 2,
+            "event_id": str(uuid4()),
+            "topic": "smelt-notifications:u",
+            "event": "new_notification",
+            "payload": {},
+        },
     ]
     rpc = FakeRpc(lambda function, _: messages if function == "claim_smelt_outbox" else {"settled": 1})
     project = FakeProject(rpc)
@@ -248,7 +254,7 @@ async def test_outbox_claim_that_fails_does_not_raise() -> None:
 
 
 async def test_outbox_sweep_continues_until_empty_and_stops_on_failure() -> None:
-    message = {"id": 1, "event_id": str(uuid4()), "topic": "batch:b", "event": "progress", "payload": {}}
+    message = {"id": 1, "event_id": str(uuid4()), "topic": "smelt-batch:b", "event": "progress", "payload": {}}
     responses = [[message], [message], []]
     rpc = FakeRpc(lambda function, _: responses.pop(0) if function == "claim_smelt_outbox" else {"settled": 1})
     project = FakeProject(rpc)
