@@ -14,7 +14,7 @@ import httpx
 
 import smelt
 from smelt.local import LocalStack
-from smelt.processor.media.decode import decode
+from smelt.processor.media.decode import decode_to_pcm
 from smelt.processor.media.probe import MediaLimits, probe
 from smelt.processor.media.recording import BYTES_PER_SECOND, SAMPLE_RATE
 
@@ -30,7 +30,7 @@ def tell(figure: str, value: float, unit: str, *, reference: str, reference_valu
 def recording(target: Path, seconds: float) -> Path:
     """A WAV of real speech and its pauses: the demo recording again and again."""
     limits = MediaLimits(max_file_bytes=10**9, max_duration_s=1000)
-    once = decode(STANDUP, target.with_suffix(".pcm"), probe(STANDUP, limits), limits, lambda _: True)
+    once = decode_to_pcm(STANDUP, target.with_suffix(".pcm"), probe(STANDUP, limits), limits, lambda _: True)
     samples = once.path.read_bytes()
     left = int(seconds * SAMPLE_RATE) * (BYTES_PER_SECOND // SAMPLE_RATE)
     with wave.open(str(target), "wb") as sink:
