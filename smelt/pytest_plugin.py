@@ -1,4 +1,4 @@
-"""The fixtures that give the tests of smelt's users a client without a project."""
+"""Pytest fixtures: clients without a project, for the tests of apps."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -8,12 +8,12 @@ import pytest
 if TYPE_CHECKING:
     from smelt.testing import FakeBlockingClient, FakeClient
 
-# Pytest loads this file for everybody who has smelt installed, so that imports happen in the fixtures.
+# Pytest loads this file wherever smelt is installed: only tests that use the fixtures import the rest.
 
 
 @pytest.fixture
 def smelt_client() -> "FakeClient":
-    """A client without a project: `smelt_client.add()` returns a smelt that the test drives by hand."""
+    """A client without a project; `smelt_client.add()` returns a smelt that the test controls."""
     from smelt.testing import FakeClient
 
     return FakeClient()
@@ -21,7 +21,7 @@ def smelt_client() -> "FakeClient":
 
 @pytest.fixture
 def smelt_blocking_client() -> "Iterator[FakeBlockingClient]":
-    """The same without await, as `smelt.blocking.connect` returns it."""
+    """The blocking counterpart of `smelt_client`."""
     from smelt.testing import FakeBlockingClient
 
     with FakeBlockingClient() as client:

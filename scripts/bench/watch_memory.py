@@ -61,7 +61,7 @@ def main() -> None:
     tell("KB a watch", ours.kilobytes_each, bare.kilobytes_each)
     tell("sockets", ours.sockets, bare.sockets)
     tell("seconds until all are joined", ours.joined_s, bare.joined_s)
-    pace = RealtimeTimings().joins_a_second  # What is joined within the first second may go at once.
+    pace = RealtimeTimings().joins_per_second  # What is joined within the first second may go at once.
     tell("seconds until all are joined", ours.joined_s, (WATCHES - pace) / pace, "the pace of joins")
     tell("requests a second without Realtime", requests / POLLED_S, 1.0, "one request a second")
 

@@ -1,4 +1,4 @@
-"""A signed-in user, as Auth returns it."""
+"""The session of a signed-in user, as Auth returns it."""
 
 from uuid import UUID
 
@@ -6,7 +6,7 @@ from smelt.contract.events import Model
 
 
 class Session(Model):
-    """The tokens of a user, and when the access token expires in seconds since 1970."""
+    """The tokens of a user; `expires_at` of the access token is in seconds since 1970."""
 
     access_token: str
     refresh_token: str

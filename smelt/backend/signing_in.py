@@ -1,4 +1,4 @@
-"""Sign in to a project's Auth with a password or anonymously, and refresh and revoke what that gives."""
+"""Sign-in to a project's Auth with a password or anonymously; refresh and revocation of sessions."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ AUTH_TIMEOUT_S: Final = 15.0
 
 
 class SignIn:
-    """The Auth of one project; raises `Unauthorized`, `RequestRejected` or `Unavailable`."""
+    """The Auth of one project; methods raise `Unauthorized`, `RequestRejected` or `Unavailable`."""
 
     def __init__(self, url: str, key: str) -> None:
         self._url = url
@@ -39,12 +39,12 @@ class SignIn:
             return _session(await auth.sign_in_anonymously())
 
     async def refreshed(self, session: Session) -> Session:
-        """Exchange the refresh token, which can be used once, for a new session."""
+        """Exchange the refresh token, which can be used only once, for a new session."""
         async with self._auth() as auth:
             return _session(await auth.refresh_session(session.refresh_token))
 
     async def revoke(self, session: Session) -> None:
-        """End a session in the project; its access token works until it expires."""
+        """Revoke a session; its access token remains valid until it expires."""
         async with self._auth() as auth:
             await auth.admin.sign_out(session.access_token, "local")
 
@@ -60,7 +60,7 @@ class SignIn:
                     http_client=http,
                 )
             except AuthError as exc:
-                raise _refusal(exc, self._url) from exc
+                raise _sign_in_error(exc, self._url) from exc
 
 
 def _session(response: AuthResponse) -> Session:
@@ -76,10 +76,10 @@ def _session(response: AuthResponse) -> Session:
     )
 
 
-def _refusal(error: AuthError, url: str) -> SmeltError:
+def _sign_in_error(error: AuthError, url: str) -> SmeltError:
     match error:
         case AuthRetryableError() | AuthUnknownError():
-            return Unavailable(f"the Auth of {url} does not answer ({error.message})")
+            return Unavailable(f"the Auth of {url} does not respond ({error.message})")
         case AuthApiError(status=status) if status == 429 or status >= 500:
             return Unavailable(f"{error.message} (HTTP {status})")
         case AuthApiError(status=401 | 403) | AuthApiError(code="invalid_credentials"):

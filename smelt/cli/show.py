@@ -10,7 +10,7 @@ from smelt.cli.captions import caption_layout
 from smelt.cli.connection import connect
 from smelt.cli.output import ERR, Exit, print_document, run
 from smelt.cli.view import print_no_worker, print_notices
-from smelt.contract.transcript import TranscriptFormat, transcript
+from smelt.contract.transcript import TranscriptFormat, format_transcript
 from smelt.contract.vocabulary import TERMINAL_STATUSES
 from smelt.errors import RequestRejected
 
@@ -52,7 +52,7 @@ async def _show(smelt_id: UUID, form: ShowFormat, number: int | None) -> Exit:
             raise RequestRejected("not_transcribed", f"Smelt {smelt_id} has no transcript: {_standing(snapshot)}.")
         if snapshot.status not in TERMINAL_STATUSES:
             ERR.print(f"This is the transcript so far: {_standing(snapshot)}.", markup=False, soft_wrap=True)
-        print_document(transcript(TranscriptFormat(form), segments, file, layout))
+        print_document(format_transcript(TranscriptFormat(form), segments, file, layout))
     elif snapshot.results is None:
         raise RequestRejected("not_completed", f"Smelt {smelt_id} has no results: {_standing(snapshot)}.")
     else:

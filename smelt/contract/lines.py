@@ -8,9 +8,9 @@ ConnectionState = Literal["live", "reconnecting", "polling", "unreachable"]
 
 
 class ConnectionLine(Model):
-    """The live connection of `smelt watch` has changed; nothing has to be done about it.
+    """A change of the live connection of `smelt watch`; informational.
 
-    `polling`: reconnecting, and reading the state meanwhile. `unreachable`: reads fail as well and are retried.
+    `polling`: reconnecting, and polling the state meanwhile. `unreachable`: reads fail as well and are retried.
     """
 
     state: ConnectionState
@@ -18,7 +18,7 @@ class ConnectionLine(Model):
 
 
 class ErrorLine(Model):
-    """The command has failed: a `code` for programs, a sentence for people."""
+    """An error that ended the command: a `code` for programs, a sentence for people."""
 
     code: str
     message: str

@@ -9,9 +9,9 @@
         await watching
 
 `FakeClient` is a `smelt.Client`, and `FakeBlockingClient` (fixture `smelt_blocking_client`) a `smelt.blocking.Client`,
-over a project in memory: the same methods with the same signatures. The test drives its smelts by hand; `get`, the feed
-and batches follow from them. The test also adds notifications (`add_notification`) and connection events
-(`FakeSmelt.connection_event`) by hand. Limits, prompts and rights are not checked, and files need not exist.
+over a project in memory: the same methods with the same signatures. The test controls its smelts; `get`, the feed and
+batches follow from them. The test also adds notifications (`add_notification`) and connection events
+(`FakeSmelt.connection_event`). Limits, prompts and permissions are not checked, and files need not exist.
 """
 
 from smelt.testing.clients import FakeBlockingClient, FakeClient

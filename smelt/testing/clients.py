@@ -32,11 +32,11 @@ class FakeClient(Client):
 
     @property
     def smelts(self) -> Mapping[UUID, FakeSmelt]:
-        """The smelts by id, to be driven by hand."""
+        """The smelts by id, which the test controls."""
         return self._fake.smelts
 
     def add(self, *filenames: str) -> FakeSmelt:
-        """Add a smelt that somebody else has created and submitted."""
+        """Add a smelt as if another client had created and submitted it."""
         smelt = FakeSmelt(*filenames)
         smelt.submitted_at = smelt.created_at
         self._fake.add_smelt(smelt)
@@ -84,34 +84,34 @@ class FakeClient(Client):
 
 
 class FakeWatch:
-    """Follows a smelt of a project in memory."""
+    """The watch of a smelt of a project in memory."""
 
     def __init__(self, project: FakeProject, smelt_id: UUID) -> None:
         self.smelt_id = smelt_id
         self._project = project
 
     async def items(self) -> AsyncGenerator[Item, None]:
-        """Yield every update and connection event; raises `NotFound` for a smelt that was never added."""
+        """Yield every update and connection event; raise `NotFound` for a smelt that was not added."""
         async with aclosing(self._project.find(self.smelt_id).items()) as items:
             async for item in items:
                 yield item
 
     async def updates(self) -> AsyncGenerator[Update, None]:
-        """Yield the updates alone."""
+        """Yield updates without connection events."""
         async with aclosing(self.items()) as items:
             async for item in items:
                 if isinstance(item, Progress | Segments | Completed | Failed):
                     yield item
 
     def refresh(self) -> asyncio.Future[None]:
-        """Return a future that is done: every update is delivered at once."""
+        """Return a completed future: every update is delivered at once."""
         refreshed = asyncio.get_running_loop().create_future()
         refreshed.set_result(None)
         return refreshed
 
 
 class FakeBlockingClient(blocking.Client):
-    """A `smelt.blocking.Client` of a project in memory; smelts may be driven before they are watched, or meanwhile."""
+    """A `smelt.blocking.Client` of a project in memory; smelts may change before and while they are watched."""
 
     def __init__(self, *, signed_in: bool = True) -> None:
         self._fake = FakeClient(signed_in=signed_in)
@@ -119,11 +119,11 @@ class FakeBlockingClient(blocking.Client):
 
     @property
     def smelts(self) -> Mapping[UUID, FakeSmelt]:
-        """The smelts by id, to be driven by hand."""
+        """The smelts by id, which the test controls."""
         return self._fake.smelts
 
     def add(self, *filenames: str) -> FakeSmelt:
-        """Add a smelt that somebody else has created and submitted."""
+        """Add a smelt as if another client had created and submitted it."""
         return self._fake.add(*filenames)
 
     def add_notification(

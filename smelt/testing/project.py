@@ -1,4 +1,4 @@
-"""A project in memory: its smelts, batches and notifications, and the events of their changes."""
+"""A project in memory: smelts, batches and notifications, and the events of their changes."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 
 class FakeProject(Project):
-    """The rows of one user; nothing of a real project is opened."""
+    """The rows of one user in memory; no connection is opened."""
 
     def __init__(self, *, signed_in: bool) -> None:
         self.owner_id = uuid4()
@@ -39,7 +39,7 @@ class FakeProject(Project):
         self.rpc = FakeRpc(self)
 
     async def user_id(self) -> UUID:
-        """Return the user; raises `Unauthorized` when nobody is signed in."""
+        """Return the id of the user; raise `Unauthorized` if nobody is signed in."""
         if not self.signed_in:
             raise Unauthorized("This needs a signed-in user: FakeClient(signed_in=True).")
         return self.owner_id
@@ -49,15 +49,15 @@ class FakeProject(Project):
         await self.realtime.close()
 
     def add_smelt(self, smelt: FakeSmelt) -> None:
-        """Add a smelt, and follow its changes."""
+        """Add a smelt and publish its changes."""
         self.smelts[smelt.id] = smelt
         self._publish(smelt, "INSERT")
         smelt.on_change = lambda changed: self._publish(changed, "UPDATE")
 
     def find(self, smelt_id: UUID | str) -> FakeSmelt:
-        """Return a smelt; raises `NotFound`."""
+        """Return a smelt; raise `NotFound`."""
         if (smelt := self.smelts.get(UUID(str(smelt_id)))) is None:
-            raise NotFound("not_found", "There is no such smelt.")
+            raise NotFound("not_found", "The smelt does not exist, or belongs to another user.")
         return smelt
 
     def remove_smelt(self, smelt_id: UUID | str) -> None:
@@ -70,7 +70,7 @@ class FakeProject(Project):
         self._publish(smelt, "DELETE")
 
     def add_notification(self, notification: Notification) -> None:
-        """Store a notification, and broadcast it."""
+        """Store and broadcast a notification."""
         self.notifications[notification.id] = notification
         payload = notification.model_dump(mode="json")
         self.realtime.broadcast(notifications_channel(str(self.owner_id)), EVENT, payload)
@@ -107,7 +107,7 @@ def file_rows(smelt: FakeSmelt) -> list[Row]:
 
 
 def counted(batch: Batch, smelts: Sequence[FakeSmelt]) -> Batch:
-    """Return a batch with the next `seq` and the counts of its smelts, as the database counts them."""
+    """Return a batch with the next `seq` and the counts of its smelts, as in the database."""
     states = [smelt.snapshot() for smelt in smelts if smelt.batch_id == batch.id]
     statuses = [state.status for state in states]
     completed, failed = statuses.count("completed"), statuses.count("failed")
@@ -131,7 +131,7 @@ def counted(batch: Batch, smelts: Sequence[FakeSmelt]) -> Batch:
 
 @dataclass(frozen=True)
 class FakeCalls(ClientRpc):
-    """The functions for clients, on a project in memory."""
+    """The calls of an app on a project in memory."""
 
     project: FakeProject
 
@@ -146,7 +146,7 @@ class FakeCalls(ClientRpc):
         batch_id: UUID | str | None = None,
         idempotency_key: str | None = None,
     ) -> Created:
-        """Add a smelt, or return the one that the same key has created."""
+        """Add a smelt, or return the one that was created with the same key."""
         if idempotency_key is not None and idempotency_key in self.project.created:
             return self.project.created[idempotency_key]
         fallback = () if user_prompt_id is not None else ("summarize",)
@@ -161,13 +161,13 @@ class FakeCalls(ClientRpc):
         if text_input is not None:
             smelt.submitted_at = smelt.created_at
         self.project.add_smelt(smelt)
-        created = created_answer(smelt)
+        created = created_response(smelt)
         if idempotency_key is not None:
             self.project.created[idempotency_key] = created
         return created
 
     async def submit_smelt(self, smelt_id: UUID | str) -> Snapshot:
-        """Note that it is submitted."""
+        """Record that the smelt is submitted."""
         smelt = self.project.find(smelt_id)
         smelt.submitted_at = smelt.submitted_at or datetime.now(UTC)
         return smelt.snapshot()
@@ -180,18 +180,18 @@ class FakeCalls(ClientRpc):
         segments_after: int | None = None,
         with_words: bool = False,
     ) -> State:
-        """Return the whole state."""
+        """Return the state of a smelt."""
         return self.project.find(smelt_id).snapshot()
 
     async def cancel_smelt(self, smelt_id: UUID | str) -> Snapshot:
-        """End it as failed with `cancelled`; one that has ended stays as it is."""
+        """Fail a smelt with the code `cancelled`. A smelt that has ended does not change."""
         smelt = self.project.find(smelt_id)
         if not smelt.ended:
             smelt.fail("cancelled")
         return smelt.snapshot()
 
     async def retry_smelt(self, smelt_id: UUID | str) -> Snapshot:
-        """Start the next run of one that failed or completed in part; any other stays as it is."""
+        """Start the next run of a failed or partial smelt; any other does not change."""
         smelt = self.project.find(smelt_id)
         state = smelt.snapshot()
         if state.status == "failed" or state.outcome == "partial":
@@ -199,7 +199,7 @@ class FakeCalls(ClientRpc):
         return smelt.snapshot()
 
     async def delete_smelt(self, smelt_id: UUID | str) -> None:
-        """Remove a smelt."""
+        """Delete a smelt."""
         self.project.remove_smelt(smelt_id)
 
     async def create_batch(self, title: str | None = None) -> Batch:
@@ -210,17 +210,17 @@ class FakeCalls(ClientRpc):
         return batch
 
     async def get_batch(self, batch_id: UUID) -> Batch:
-        """Return the state of a batch; raises `NotFound`."""
+        """Return a batch; raise `NotFound`."""
         return self._batch(batch_id)
 
     def _batch(self, batch_id: UUID | str) -> Batch:
         if (batch := self.project.batches.get(UUID(str(batch_id)))) is None:
-            raise NotFound("not_found", "There is no such batch.")
+            raise NotFound("not_found", "The batch does not exist, or belongs to another user.")
         return batch
 
 
-def created_answer(smelt: FakeSmelt) -> Created:
-    """Return the answer of `create_smelt`."""
+def created_response(smelt: FakeSmelt) -> Created:
+    """Return the response of `create_smelt`."""
     state = smelt.snapshot()
     files = tuple(
         CreatedFile(
@@ -241,7 +241,7 @@ class FakeRpc(Rpc):
         self._project = project
 
     async def rows(self, table: str, *filters: tuple[str, str, str]) -> list[object]:
-        """Return the rows of a table; of notifications, the unread ones."""
+        """Return the rows of a table; of notifications only the unread ones."""
         match table:
             case "smelts":
                 return [smelt_row(smelt) for smelt in list(self._project.smelts.values())]
@@ -252,7 +252,7 @@ class FakeRpc(Rpc):
                 return [one.model_dump(mode="json") for one in notifications if one.read_at is None]
 
     async def update(self, table: str, values: Mapping[str, object], *filters: tuple[str, str, str]) -> int:
-        """Mark the notifications that are not marked yet; return how many."""
+        """Mark the notifications that are not marked yet; return how many were marked."""
         ids = {UUID(one) for column, _, listed in filters if column == "id" for one in listed.strip("()").split(",")}
         found = [one for one in list(self._project.notifications.values()) if one.id in ids]
         fresh = [one for one in found if any(getattr(one, column) is None for column in values)]
@@ -263,18 +263,18 @@ class FakeRpc(Rpc):
 
 
 class FakeRealtime(RealtimeConnection):
-    """Channels in memory: always joined; events may come from any thread."""
+    """Channels in memory, always joined; events may be emitted from any thread."""
 
     def __init__(self) -> None:
-        self._channels: list[FakeChannel] = []
+        self._fake_channels: list[FakeChannel] = []
 
-    def listen(self, listener: StateListener) -> Callable[[], None]:
-        """Never call the listener: the state does not change."""
+    def add_state_listener(self, listener: StateListener) -> Callable[[], None]:
+        """Ignore the listener: the state never changes."""
         return lambda: None
 
     def report(self) -> ConnectionReport:
         """Return a healthy connection."""
-        count = len(self._channels)
+        count = len(self._fake_channels)
         return ConnectionReport("connected", min(count, 1), count, count, 0, 0, None)
 
     async def join(
@@ -284,35 +284,35 @@ class FakeRealtime(RealtimeConnection):
         on_message: OnMessage | None = None,
         on_joined: OnJoined | None = None,
         on_left: OnLeft | None = None,
-        on_doubt: OnSuspect | None = None,
+        on_suspect: OnSuspect | None = None,
         changes: Sequence[ChangesOf] = (),
         on_change: OnChange | None = None,
     ) -> Channel:
         """Join a channel at once."""
         channel = FakeChannel(
-            topic, ChannelCallbacks(on_message, on_joined, on_left, on_doubt, on_change), self._channels.remove
+            topic, ChannelCallbacks(on_message, on_joined, on_left, on_suspect, on_change), self._fake_channels.remove
         )
-        self._channels.append(channel)
-        channel.hear_joined()
+        self._fake_channels.append(channel)
+        channel.notify_joined()
         return channel
 
     async def close(self) -> None:
         """Leave all channels."""
-        for channel in list(self._channels):
+        for channel in list(self._fake_channels):
             await channel.leave()
 
     def broadcast(self, topic: str, event: str, payload: Row) -> None:
-        """Deliver an event to all who have joined a topic."""
+        """Deliver an event to all channels of a topic."""
         for channel in self._joined(topic):
-            channel.loop.call_soon_threadsafe(channel.hear, event, payload)
+            channel.loop.call_soon_threadsafe(channel.deliver_message, event, payload)
 
     def change(self, topic: str, change: Row) -> None:
-        """Deliver the change of a row to all who have joined a topic."""
+        """Deliver a row change to all channels of a topic."""
         for channel in self._joined(topic):
-            channel.loop.call_soon_threadsafe(channel.hear_change, change)
+            channel.loop.call_soon_threadsafe(channel.deliver_change, change)
 
     def _joined(self, topic: str) -> "list[FakeChannel]":
-        return [channel for channel in list(self._channels) if channel.topic == topic]
+        return [channel for channel in list(self._fake_channels) if channel.topic == topic]
 
 
 class FakeChannel(Channel):
@@ -340,7 +340,7 @@ class FakeChannel(Channel):
         return 0
 
     async def leave(self) -> None:
-        """Leave it; a second call does nothing."""
+        """Leave the channel; a second call does nothing."""
         if self._on_leave is not None:
             self._on_leave(self)
         self._on_leave = None

@@ -1,6 +1,6 @@
-"""A smelt that a test drives by hand.
+"""A smelt that a test controls.
 
-Its events are merged as live events are, so that a test sees the updates of a real watch.
+Its events are merged like live events, so that a test receives the updates of a real watch.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ SEGMENT_S: Final = 2.0
 
 
 class FakeSmelt:
-    """A smelt that a test drives by hand, from any thread; it starts as pending."""
+    """A smelt that a test controls, from any thread; it starts as pending."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class FakeSmelt:
         message: str | None = None,
         eta_seconds: float | None = None,
     ) -> None:
-        """Emit progress; without a `percentage`, that of the beginning of the stage."""
+        """Emit progress; `percentage` defaults to the start of the stage."""
         reached = PERCENT_RANGES[status][0] if percentage is None else percentage
         if status != "pending" and self._started_at is None:
             self._started_at = datetime.now(UTC)
@@ -113,10 +113,10 @@ class FakeSmelt:
         """Emit whether any worker of the project is online."""
         self._worker_online = online
         unchanged = Unchanged(id=self.id, seq=self._seq, next_poll_s=None, worker_online=online)
-        self._emit(*self._timeline.take_unchanged(unchanged))
+        self._emit(*self._timeline.merge_unchanged(unchanged))
 
     def segments(self, *texts: str, file: int = 0) -> None:
-        """Emit more transcript of a file: a segment for each text, two seconds each."""
+        """Emit new segments of a file: one per text, two seconds each."""
         first = len(self._segments[file])
         new = [
             Segment(index=index, start=index * SEGMENT_S, end=(index + 1) * SEGMENT_S, text=text)
@@ -126,7 +126,7 @@ class FakeSmelt:
         self._take(SegmentsEvent(**self._envelope(), file_id=self.file_ids[file], segments=tuple(new)))
 
     def complete(self, *contents: str, outcome: Outcome = "complete") -> None:
-        """End it as completed, with one content for each file; missing contents are empty."""
+        """Complete the smelt with one content per file; missing contents are empty."""
         padded = [*contents, *[""] * (len(self.filenames) - len(contents))]
         results = tuple(
             Result(file_id=file_id, filename=filename, content=content)
@@ -138,7 +138,7 @@ class FakeSmelt:
         )
 
     def fail(self, error_code: ErrorCode = "internal_error") -> None:
-        """End it as failed."""
+        """Fail the smelt."""
         sentence = ERROR_SENTENCES[error_code]
         now = datetime.now(UTC)
         self._take(
@@ -157,22 +157,22 @@ class FakeSmelt:
                 self._take(SegmentsEvent(**self._envelope(), file_id=file_id, segments=tuple(kept)))
 
     def connection_event(self, event: ConnectionEvent) -> None:
-        """Emit `Connected`, `Disconnected` or `ConnectionIssue` to watches with `connection_events` and to subscriptions."""
+        """Emit a connection event to watches with `connection_events` and to subscriptions."""
         self._emit(event)
 
     def raise_error(self, error: SmeltError) -> None:
-        """End every watch with an error, as when the caller may no longer read the smelt."""
+        """End every watch with an error, for example to simulate a lost permission."""
         self._error = error
         self._wake()
 
     async def items(self) -> AsyncGenerator[Item, None]:
         """Yield every update and connection event of the current run, from the first, to each watch."""
         items, position = self._items, 0
-        news = asyncio.Event()
-        self._waiting[news] = asyncio.get_running_loop()
+        wake_up = asyncio.Event()
+        self._waiting[wake_up] = asyncio.get_running_loop()
         try:
             while True:
-                news.clear()
+                wake_up.clear()
                 while position < len(items):
                     item = items[position]
                     position += 1
@@ -181,9 +181,9 @@ class FakeSmelt:
                         return
                 if self._error is not None:
                     raise self._error
-                await news.wait()
+                await wake_up.wait()
         finally:
-            del self._waiting[news]
+            del self._waiting[wake_up]
 
     def snapshot(self) -> Snapshot:
         """Return the state as `client.get` does."""
@@ -259,7 +259,7 @@ class FakeSmelt:
         }
 
     def _take(self, event: SmeltEvent) -> None:
-        self._emit(*self._timeline.take_event(event), *self._timeline.conclude())
+        self._emit(*self._timeline.merge_event(event), *self._timeline.conclude())
         if self.on_change is not None:
             self.on_change(self)
 
@@ -268,5 +268,5 @@ class FakeSmelt:
         self._wake()
 
     def _wake(self) -> None:
-        for news, loop in list(self._waiting.items()):
-            loop.call_soon_threadsafe(news.set)
+        for wake_up, loop in list(self._waiting.items()):
+            loop.call_soon_threadsafe(wake_up.set)

@@ -17,7 +17,7 @@ class CountingReader:
     def __init__(self) -> None:
         self.read_count = 0
 
-    def ask(self, watched: object) -> None:
+    def request_read(self, watched: object) -> None:
         """Note nothing."""
 
 
@@ -26,9 +26,9 @@ async def test_refresh_waits_for_a_read_that_began_after_it() -> None:
     watch = Watch(UUID(int=1), cast("RealtimeConnection", None), cast("Reader", reader), polling=True)
     reader.read_count = 1  # A read is under way.
     refreshed, cancelled = watch.refresh(), watch.refresh()
-    watch.take_state(snapshot(Row()), SeenState(UUID(int=1)))
+    watch.merge_state(snapshot(Row()), SeenState(UUID(int=1)))
     assert not refreshed.done()
     cancelled.cancel()
     reader.read_count = 2
-    watch.take_state(snapshot(Row()), SeenState(UUID(int=1)))
+    watch.merge_state(snapshot(Row()), SeenState(UUID(int=1)))
     assert refreshed.done()
