@@ -68,7 +68,7 @@ class TestSet:
     def _meeting(self, name: str, noise_db: float | None) -> TestRecording:
         voices = [held_out_voice(self._draw) for _ in range(3)]
         lines = conversation(self._draw, voices, self._sentence)
-        return self._written(name, record(self._espeak, lines, at_most_s=self._draw.uniform(72, 120)), noise_db)
+        return self._written(name, record(self._espeak, lines, max_s=self._draw.uniform(72, 120)), noise_db)
 
     def _sentence(self, draw: random.Random) -> str:
         while (text := grammar.sentence(draw)) in self._trained:
