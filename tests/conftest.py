@@ -10,26 +10,26 @@ from smelt.local import LocalCluster
 
 @pytest.fixture(scope="session", autouse=True)
 def end_cluster_after_session() -> Iterator[None]:
-    """The server that all stacks of this process are cloned on ends with its tests."""
+    """End the database server of this process, on which all stacks are cloned, after its tests."""
     yield
     end_cluster()
 
 
 @pytest.fixture(scope="session")
 def local_cluster() -> LocalCluster:
-    """That server, for tests that clone stacks of other projects."""
+    """The database server of this process, for tests that clone stacks of other projects."""
     return cluster()
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """One project for all tests that leave each other alone: with users and smelts of their own, and no worker."""
+    """A project shared by tests that do not disturb each other: each has its own users and smelts, and no worker."""
     with running_project() as project:
         yield project
 
 
 @pytest.fixture
 def fresh_stack() -> Iterator[Stack]:
-    """A project that nobody else uses, for tests that run workers; of a remote one there is no second."""
+    """A project for one test, such as one that runs workers; of a remote project there is only one."""
     with running_project() as project:
         yield project

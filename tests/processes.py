@@ -1,4 +1,4 @@
-"""Who is still alive, who listens, and as whom to run: for tests that kill."""
+"""Processes and ports, for tests that start and kill programs."""
 
 import os
 import pwd
@@ -16,29 +16,29 @@ import psutil
 
 
 def process_tree(pid: int) -> list[psutil.Process]:
-    """The process and all of its descendants."""
+    """Return the process and all of its descendants."""
     parent = psutil.Process(pid)
     return [parent, *parent.children(recursive=True)]
 
 
 def assert_ended(processes: list[psutil.Process], timeout_s: float = 30.0) -> None:
-    """All of them have ended, or do in time; one that nobody has reaped yet has ended."""
+    """Assert that all processes have ended or end in time; a zombie counts as ended."""
     wait_for(lambda: not _alive(processes), timeout_s, lambda: f"still there: {_alive(processes)}")
 
 
 def assert_free(port: int, timeout_s: float = 30.0) -> None:
-    """Nobody listens on the port, or stops to in time."""
+    """Assert that no process listens on the port, or stops listening in time."""
     wait_for(lambda: not is_listening(port), timeout_s, lambda: f"somebody still listens on {port}")
 
 
 def is_listening(port: int) -> bool:
-    """Whether somebody takes connections on a port of the loopback interface."""
+    """Return True if a process accepts connections on a port of the loopback interface."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float, failure_message: Callable[[], str]) -> None:
-    """Wait until a condition holds; fail with the complaint when it does not in time."""
+    """Wait until a condition holds; fail with the message after the timeout."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, failure_message()
@@ -46,13 +46,13 @@ def wait_for(condition: Callable[[], bool], timeout_s: float, failure_message: C
 
 
 def capabilities(process: psutil.Process) -> int:
-    """The capabilities that a process has, one a bit."""
+    """Return the effective capabilities of a process as a bit mask."""
     status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     return int(next(line for line in status if line.startswith("CapEff:")).split()[1], 16)
 
 
 def as_unprivileged_user(*command: str) -> list[str] | None:
-    """The command with which root runs a Python command as `nobody`; None where nobody can run this Python."""
+    """Return the command with which root runs a Python command as `nobody`; None if `nobody` cannot run this Python."""
     python = next((path for path in _interpreters() if _open_to_all(path)), None)
     packages = [Path(entry) for entry in sys.path if entry and Path(entry).is_dir()]
     if python is None or not all(_open_to_all(path) for path in packages if path.name == "site-packages"):
@@ -65,7 +65,7 @@ def as_unprivileged_user(*command: str) -> list[str] | None:
 
 @contextmanager
 def open_folder() -> Iterator[Path]:
-    """A folder that belongs to `nobody`, with none above it that is closed to others."""
+    """Create a folder that belongs to `nobody`, whose parents are accessible to all users."""
     folder = Path(tempfile.mkdtemp(prefix="smelt-test-"))
     account = pwd.getpwnam("nobody")
     os.chown(folder, account.pw_uid, account.pw_gid)

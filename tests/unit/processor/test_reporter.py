@@ -228,7 +228,13 @@ async def test_broadcast_falls_back_to_rest_without_an_acknowledgement() -> None
 async def test_outbox_settles_only_acknowledged_messages() -> None:
     owed = [
         {"id": 1, "event_id": str(uuid4()), "topic": "smelt:x", "event": "completed", "payload": {"n": 1}},
-        {"id": 2, "event_id": str(uuid4()), "topic": "smelt-notifications:u", "event": "new_notification", "payload": {}},
+        {
+            "id": 2,
+            "event_id": str(uuid4()),
+            "topic": "smelt-notifications:u",
+            "event": "new_notification",
+            "payload": {},
+        },
     ]
     rpc = FakeRpc(lambda function, _: owed if function == "claim_smelt_outbox" else {"settled": 1})
     project = FakeProject(rpc)
