@@ -1,4 +1,4 @@
-"""The fixture that gives the tests of smelt's users a client without a project."""
+"""The pytest fixture `smelt_client`: a client without a project, for the tests of apps."""
 
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def smelt_client() -> "FakeClient":
-    """A client without a project: `smelt_client.add()` answers a smelt that the test drives by hand."""
-    # Pytest loads this file for everybody who has smelt installed; only who uses it shall pay for more.
+    """A client without a project; `smelt_client.add()` returns a smelt that the test controls."""
+    # Pytest loads this file wherever smelt is installed; only tests that use the fixture import the rest.
     from smelt.testing import FakeClient
 
     return FakeClient()

@@ -1,4 +1,4 @@
-"""A client without a project, for the tests of code that follows smelts.
+"""A client without a project, for the tests of code that watches smelts.
 
     async def test_my_view(smelt_client):            # the fixture comes with the package
         smelt = smelt_client.add("meeting.m4a")
@@ -8,7 +8,7 @@
         smelt.complete("# Notes")
         await watching
 
-What is told goes through the same merge as live events do, so that a test sees what a real watch would tell.
+Events go through the same `Timeline` as those of a real watch, so that a test receives the same updates.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ SEGMENT_S: Final = 2.0
 
 
 class FakeSmelt:
-    """A smelt that a test drives by hand; it starts as pending."""
+    """A smelt that a test controls; it starts as pending."""
 
     def __init__(self, *filenames: str, smelt_id: UUID | None = None) -> None:
         self.id = smelt_id or uuid4()
@@ -81,7 +81,7 @@ class FakeSmelt:
         message: str | None = None,
         eta_seconds: float | None = None,
     ) -> None:
-        """Tell how far it is; without a `percentage`, it is where the stage begins."""
+        """Emit progress; `percentage` defaults to the start of the stage."""
         self._percentage = PERCENT_RANGES[status][0] if percentage is None else percentage
         stage = StageProgress(percentage=self._percentage, stage=status, message=message or STAGE_MESSAGES[status])
         state = "pending" if status == "pending" else "processing"
@@ -96,13 +96,13 @@ class FakeSmelt:
         )
 
     def workers(self, *, online: bool) -> None:
-        """Tell whether any worker of the project is running."""
+        """Emit whether any worker of the project is running."""
         unchanged = Unchanged(id=self.id, seq=self._seq, next_poll_s=None, worker_online=online)
-        self.updates += self._timeline.take_unchanged(unchanged)
+        self.updates += self._timeline.merge_unchanged(unchanged)
         self._wake()
 
     def segments(self, *texts: str, file: int = 0) -> None:
-        """Tell more transcript of a file, a segment a text, two seconds each."""
+        """Emit new segments of a file: one per text, two seconds each."""
         first = self._texts[file]
         self._texts[file] += len(texts)
         spoken = tuple(
@@ -112,7 +112,7 @@ class FakeSmelt:
         self._take(SegmentsEvent(**self._envelope(), file_id=self.file_ids[file], segments=spoken))
 
     def complete(self, *contents: str, outcome: Outcome = "complete") -> None:
-        """End it well, with one content a file; those that are left out are empty."""
+        """Complete the smelt with one content per file; missing contents are empty."""
         padded = [*contents, *[""] * (len(self.filenames) - len(contents))]
         results = tuple(
             Result(file_id=file_id, filename=filename, content=content)
@@ -124,7 +124,7 @@ class FakeSmelt:
         )
 
     def fail(self, error_code: ErrorCode = "internal_error") -> None:
-        """End it badly."""
+        """Fail the smelt."""
         sentence = ERROR_SENTENCES[error_code]
         now = datetime.now(UTC)
         self._end(
@@ -134,12 +134,12 @@ class FakeSmelt:
         )
 
     def raise_error(self, error: SmeltError) -> None:
-        """End every watch with an error, as when the right to look is taken away."""
+        """End every watch with an error, for example to simulate a lost permission."""
         self._error = error
         self._wake()
 
     async def watch(self) -> AsyncGenerator[Update, None]:
-        """Every update from the first on, for each watcher alike."""
+        """Yield all updates from the first one, independently for each watcher."""
         place = 0
         news = asyncio.Event()
         self._waiting.add(news)
@@ -172,8 +172,8 @@ class FakeSmelt:
 
     def _take(self, event: ProgressEvent | SegmentsEvent | CompletedEvent | FailedEvent) -> None:
         if self.ended:
-            raise ValueError(f"smelt {self.id} has ended: nothing follows on that")
-        self.updates += self._timeline.take_event(event)
+            raise ValueError(f"smelt {self.id} has ended: it cannot emit further events")
+        self.updates += self._timeline.merge_event(event)
         self._wake()
 
     def _end(self, event: CompletedEvent | FailedEvent) -> None:
@@ -187,7 +187,7 @@ class FakeSmelt:
 
 
 class FakeClient:
-    """Stands where a `smelt.Client` stands, for code that creates, follows and cancels; nothing leaves it."""
+    """A replacement of `smelt.Client` for code that creates, watches and cancels smelts; without I/O."""
 
     def __init__(self) -> None:
         self.smelts: dict[UUID, FakeSmelt] = {}
@@ -204,7 +204,7 @@ class FakeClient:
         """Do nothing: there is nothing to close."""
 
     def add(self, *filenames: str) -> FakeSmelt:
-        """A smelt that somebody else has created."""
+        """Add a smelt as if another client had created it."""
         smelt = FakeSmelt(*filenames)
         self.smelts[smelt.id] = smelt
         return smelt
@@ -218,7 +218,7 @@ class FakeClient:
         mode: Mode = "separate",
         **_: object,
     ) -> Created:
-        """A smelt of files that need not exist, or of a text; drive it as `smelts[created.id]`."""
+        """Create a smelt of files, which need not exist, or of a text; control it as `smelts[created.id]`."""
         names = [Path(file).name for file in files] or (["text"] if text is not None else [])
         smelt = self.add(*names)
         listed = [
@@ -245,18 +245,18 @@ class FakeClient:
         )
 
     def watch(self, smelt_id: UUID | str) -> AsyncGenerator[Update, None]:
-        """Follow a smelt to its end; raises `NotFound` for one that was never added."""
+        """Yield the updates of a smelt to its end; raise `NotFound` if it was not added."""
         return self._watch(UUID(str(smelt_id)))
 
     async def wait(self, smelt_id: UUID | str, *, timeout_s: float | None = None) -> Completed:
-        """Wait for the end; raises `SmeltFailed`, or `TimeoutError` after `timeout_s` seconds."""
+        """Wait until a smelt completes; raise `SmeltFailed` if it fails, `TimeoutError` after `timeout_s` seconds."""
         async with asyncio.timeout(timeout_s), aclosing(self.watch(smelt_id)) as updates:
             async for update in updates:
                 if isinstance(update, Completed):
                     return update
                 if isinstance(update, Failed):
                     raise SmeltFailed(str(update.smelt_id), update.error_code, update.error_message)
-        raise Unavailable("the watch ended without an end of the smelt")
+        raise Unavailable("the watch ended before the smelt")
 
     async def subscribe(
         self,
@@ -270,14 +270,14 @@ class FakeClient:
         on_connected: ConnectionCallback | None = None,
         on_disconnected: ConnectionCallback | None = None,
     ) -> Subscription:
-        """Follow a smelt with callbacks; nobody is told of a connection, since there is none."""
+        """Follow a smelt with callbacks; the connection callbacks are never called."""
         callbacks = Callbacks(
             on_progress, on_segments, on_completed, on_failed, on_error, on_connected, on_disconnected
         )
         return Subscription(_Followed(self, UUID(str(smelt_id))), callbacks, lambda _: None)
 
     async def cancel(self, smelt_id: UUID | str) -> None:
-        """End a smelt as failed with `cancelled`; one that has ended stays as it is."""
+        """Fail a smelt with the code `cancelled`. A smelt that has ended does not change."""
         smelt = self._find(UUID(str(smelt_id)))
         if not smelt.ended:
             smelt.fail("cancelled")
@@ -289,12 +289,12 @@ class FakeClient:
 
     def _find(self, smelt_id: UUID) -> FakeSmelt:
         if smelt_id not in self.smelts:
-            raise NotFound("not_found", "There is no such smelt.")
+            raise NotFound("not_found", "The smelt does not exist, or belongs to another user.")
         return self.smelts[smelt_id]
 
 
 class _Followed:
-    """What a subscription asks of a watch."""
+    """The watch of a `FakeSmelt`, as `Subscription` expects it."""
 
     def __init__(self, client: FakeClient, smelt_id: UUID) -> None:
         self.smelt_id = smelt_id
@@ -304,4 +304,4 @@ class _Followed:
         return self._client.watch(self.smelt_id)
 
     def refresh(self) -> None:
-        """Every update is told at once anyway."""
+        """Do nothing: all updates are emitted at once."""

@@ -61,7 +61,7 @@ def main() -> None:
     print_figure("KB a watch", ours.kilobytes_each, bare.kilobytes_each)
     print_figure("sockets", ours.sockets, bare.sockets)
     print_figure("seconds until all are joined", ours.joined_s, bare.joined_s)
-    joins_per_s = RealtimeTimings().joins_a_second  # The joins of the first second are not delayed.
+    joins_per_s = RealtimeTimings().joins_per_second  # The joins of the first second are not delayed.
     print_figure(
         "seconds until all are joined", ours.joined_s, (WATCHES - joins_per_s) / joins_per_s, "the rate limit of joins"
     )

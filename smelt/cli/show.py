@@ -10,7 +10,7 @@ from smelt.cli.captions import caption_layout
 from smelt.cli.connection import connect
 from smelt.cli.output import ERR, Exit, print_document, run
 from smelt.cli.view import print_no_worker, print_notices
-from smelt.contract.transcript import TranscriptFormat, transcript
+from smelt.contract.transcript import TranscriptFormat, format_transcript
 from smelt.errors import RequestRejected
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ async def _show(smelt_id: UUID, form: ShowFormat, number: int | None) -> Exit:
     print_no_worker(ERR, snapshot)
     if form is not ShowFormat.MD:
         file = _chosen(snapshot, number)
-        print_document(transcript(TranscriptFormat(form), snapshot.segments_of(file.id), file, layout))
+        print_document(format_transcript(TranscriptFormat(form), snapshot.segments_of(file.id), file, layout))
     elif snapshot.results is None:
         why = "" if snapshot.error_message is None else f" ({snapshot.error_message})"
         raise RequestRejected("not_completed", f"Smelt {smelt_id} has no results: it is {snapshot.status}{why}.")

@@ -1,4 +1,4 @@
-"""A watch for those who prefer callbacks."""
+"""Subscriptions: a watch that calls functions."""
 
 import asyncio
 import inspect
@@ -22,7 +22,7 @@ ConnectionCallback = Callable[[], Awaitable[None] | None]
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Whom a subscription calls, one at a time and in order; plain and async functions both work."""
+    """The functions, plain or async, that a subscription calls, one at a time and in order."""
 
     on_progress: Callback[Progress] | None = None
     on_segments: Callback[Segments] | None = None
@@ -34,21 +34,21 @@ class Callbacks:
 
 
 class Followed(Protocol):
-    """What a subscription follows."""
+    """The watch that a subscription follows."""
 
     smelt_id: UUID
 
     def items(self) -> AsyncGenerator[Item, None]:
-        """Everything that happens, in order, until the smelt ends."""
+        """Yield updates and connection events in order until the smelt ends."""
         ...
 
     def refresh(self) -> None:
-        """Ask for the state now."""
+        """Read the state now."""
         ...
 
 
 class Subscription:
-    """Calls back until the smelt ends or `close` is called; ends itself after `on_completed` or `on_failed`."""
+    """Calls functions for each update until the smelt ends or `close` is called."""
 
     def __init__(self, watch: Followed, callbacks: Callbacks, on_over: Callable[["Subscription"], None]) -> None:
         self._watch = watch
@@ -58,20 +58,20 @@ class Subscription:
 
     @property
     def smelt_id(self) -> UUID:
-        """The smelt that is followed."""
+        """The id of the smelt."""
         return self._watch.smelt_id
 
     @property
     def closed(self) -> bool:
-        """True once nothing will be called any more."""
+        """True once no callback will be called."""
         return self._task.done()
 
     def refresh(self) -> None:
-        """Ask for the state now; what is new comes through the callbacks."""
+        """Read the state now; new updates are delivered to the callbacks."""
         self._watch.refresh()
 
     async def wait_closed(self) -> None:
-        """Wait until the smelt has ended, or watching it has become impossible."""
+        """Wait until the smelt has ended, or watching it has failed permanently."""
         await asyncio.wait([self._task])
 
     async def close(self) -> None:
@@ -110,9 +110,9 @@ class Subscription:
         if callback is None:
             return
         try:
-            answer = callback(*arguments)
-            if inspect.isawaitable(answer):
-                await answer
+            result = callback(*arguments)
+            if inspect.isawaitable(result):
+                await result
         except Exception as exc:
             logger.exception("a callback for smelt %s failed", self.smelt_id)
             if self._callbacks.on_error is not None and callback is not self._callbacks.on_error:

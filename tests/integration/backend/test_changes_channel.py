@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("no_backoff")
 @pytest.fixture
 async def project(server: ScriptedRealtime) -> AsyncIterator[Project]:
     server.on_frame = reply_to_join
-    async with Project(server.url, "sb_publishable_x", pace=SHORT_TIMEOUTS) as opened:
+    async with Project(server.url, "sb_publishable_x", timings=SHORT_TIMEOUTS) as opened:
         yield opened
 
 

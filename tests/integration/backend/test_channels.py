@@ -109,7 +109,7 @@ async def test_rate_limit_on_a_join_delays_the_next_join(
 
     monkeypatch.setattr(supervised_channel, "pause", pause)
     server.on_frame = refuse_once
-    async with project(server, pace=RealtimeTimings(rate_limit_wait_s=30)) as opened:
+    async with project(server, timings=RealtimeTimings(rate_limit_delay_s=30)) as opened:
         channel = await opened.realtime.join("smelt:a")
         assert await channel.wait_joined(30)
     assert [seconds >= 30 for seconds in waits_s] == [True]
@@ -148,7 +148,7 @@ async def test_callback_that_raises_does_not_affect_other_channels(server: Scrip
 
     async with project(server) as opened:
         ear = ChannelRecorder()
-        opened.realtime.listen(fall_over)
+        opened.realtime.add_state_listener(fall_over)
         broken = await opened.realtime.join("smelt:a", on_message=fall_over, on_joined=fall_over, on_left=fall_over)
         channel = await opened.realtime.join("smelt:b", **ear.callbacks)
         assert await broken.wait_joined(5)

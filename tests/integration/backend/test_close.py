@@ -11,7 +11,7 @@ from smelt.backend.realtime import RealtimeTimings
 
 pytestmark = pytest.mark.usefixtures("no_backoff")
 
-PACE = RealtimeTimings(heartbeat_s=60, joins_a_second=1000, channels_a_socket=2)
+PACE = RealtimeTimings(heartbeat_interval_s=60, joins_per_second=1000, channels_per_socket=2)
 
 
 async def joined(server: ScriptedRealtime) -> Project:
@@ -20,7 +20,7 @@ async def joined(server: ScriptedRealtime) -> Project:
     async def token() -> str:
         return "a token"
 
-    project = Project(server.url, "sb_publishable_x", access_token=token, pace=PACE)
+    project = Project(server.url, "sb_publishable_x", access_token=token, timings=PACE)
     channels = [await project.realtime.join(topic) for topic in ("smelt:a", "smelt:b", "smelt:c")]
     assert all([await channel.wait_joined(30) for channel in channels])
     assert len(server.sockets) == 2

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 import pytest
 from connections import LONG_HEARTBEAT, ChannelRecorder, project
-from scripted_realtime import FrameHandler, Frame, ScriptedRealtime, reply, send
+from scripted_realtime import Frame, FrameHandler, ScriptedRealtime, reply, send
 from waiting import until
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -19,7 +19,7 @@ from smelt.errors import Unauthorized
 
 EXPIRED = "Token has expired 0 seconds ago"
 NOT_ALLOWED = "Unauthorized: You do not have permissions to read from this Channel topic: x"
-QUICK_JOINS = RealtimeTimings(heartbeat_s=60, joins_a_second=10_000)
+QUICK_JOINS = RealtimeTimings(heartbeat_interval_s=60, joins_per_second=10_000)
 
 
 async def expire(socket: ServerConnection, channels: Sequence[Channel]) -> None:
@@ -57,9 +57,9 @@ async def test_an_expired_token_retires_the_socket_and_all_channels_rejoin_on_a_
     server: ScriptedRealtime, waits: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("smelt.backend.realtime.policy._MIN_TOKEN_LIFETIME_S", 0.0)
-    async with project(server, pace=LONG_HEARTBEAT) as opened:
-        ears = [ChannelRecorder() for _ in range(5)]
-        channels = [await opened.realtime.join(f"smelt:{n}", **ear.callbacks) for n, ear in enumerate(ears)]
+    async with project(server, timings=LONG_HEARTBEAT) as opened:
+        callbacks = [ChannelRecorder() for _ in range(5)]
+        channels = [await opened.realtime.join(f"smelt:{n}", **ear.callbacks) for n, ear in enumerate(callbacks)]
         assert all([await channel.wait_joined(10) for channel in channels])
         for count in range(1, 4):
             await expire(server.sockets[-1], channels)
@@ -67,8 +67,8 @@ async def test_an_expired_token_retires_the_socket_and_all_channels_rejoin_on_a_
             assert server.opened_count == 1 + count
         await until(lambda: len(server.sockets) == 1)
         await server.broadcast("smelt:4", "progress", {"n": 1})
-        await until(lambda: ears[4].messages)
-        assert [ear.leave_errors for ear in ears] == [[None] * 3] * 5
+        await until(lambda: callbacks[4].messages)
+        assert [ear.leave_errors for ear in callbacks] == [[None] * 3] * 5
         assert opened.realtime.report().last_error == EXPIRED
         assert waits == []
 
@@ -76,7 +76,7 @@ async def test_an_expired_token_retires_the_socket_and_all_channels_rejoin_on_a_
 async def test_a_join_refused_for_an_expired_token_is_repeated_on_a_new_socket(
     server: ScriptedRealtime, waits: list[int]
 ) -> None:
-    async with project(server, pace=LONG_HEARTBEAT) as opened:
+    async with project(server, timings=LONG_HEARTBEAT) as opened:
         first = await opened.realtime.join("smelt:a")
         assert await first.wait_joined(10)
         server.on_frame = refusing(f"InvalidJWTToken: {EXPIRED}", lambda _: server.opened_count == 1)
@@ -87,7 +87,7 @@ async def test_a_join_refused_for_an_expired_token_is_repeated_on_a_new_socket(
 
 
 async def test_a_token_refused_right_after_a_fresh_dial_surfaces(server: ScriptedRealtime, waits: list[int]) -> None:
-    async with project(server, pace=LONG_HEARTBEAT) as opened:
+    async with project(server, timings=LONG_HEARTBEAT) as opened:
         channels = [await opened.realtime.join(f"smelt:{number}") for number in range(3)]
         assert all([await channel.wait_joined(10) for channel in channels])
         server.on_frame = refusing(f"InvalidJWTToken: {EXPIRED}", lambda _: True)
@@ -99,22 +99,22 @@ async def test_a_token_refused_right_after_a_fresh_dial_surfaces(server: Scripte
 async def test_a_key_revoked_while_connected_surfaces_on_every_channel_after_a_few_dials(
     server: ScriptedRealtime, waits: list[int]
 ) -> None:
-    async with project(server, pace=QUICK_JOINS) as opened:
-        ears = [ChannelRecorder() for _ in range(150)]
-        channels = [await opened.realtime.join(f"smelt:{n}", **ear.callbacks) for n, ear in enumerate(ears)]
+    async with project(server, timings=QUICK_JOINS) as opened:
+        callbacks = [ChannelRecorder() for _ in range(150)]
+        channels = [await opened.realtime.join(f"smelt:{n}", **ear.callbacks) for n, ear in enumerate(callbacks)]
         assert all([await channel.wait_joined(30) for channel in channels])
         server.reject_with = HTTPStatus.UNAUTHORIZED
         dialed_before = server.dial_count
         for socket in list(server.sockets):
             await expire(socket, channels)
         await until(lambda: all(isinstance(channel.error, Unauthorized) for channel in channels))
-        assert all(isinstance(ear.leave_errors[-1], Unauthorized) for ear in ears)
+        assert all(isinstance(ear.leave_errors[-1], Unauthorized) for ear in callbacks)
         assert 1 <= server.dial_count - dialed_before <= 10
         assert opened.realtime.state == "disconnected"
 
 
 async def test_each_socket_is_replaced_when_its_own_token_expires(server: ScriptedRealtime, waits: list[int]) -> None:
-    async with project(server, pace=QUICK_JOINS) as opened:
+    async with project(server, timings=QUICK_JOINS) as opened:
         channels = [await opened.realtime.join(f"smelt:{number}") for number in range(250)]
         assert all([await channel.wait_joined(30) for channel in channels])
         assert server.opened_count == 3
@@ -131,7 +131,7 @@ async def test_a_channel_that_is_not_allowed_does_not_cost_the_others_their_sock
     server: ScriptedRealtime, waits: list[int]
 ) -> None:
     server.on_frame = refusing(NOT_ALLOWED, lambda frame: frame["topic"] == "realtime:smelt:x")
-    async with project(server, pace=LONG_HEARTBEAT) as opened:
+    async with project(server, timings=LONG_HEARTBEAT) as opened:
         allowed = await opened.realtime.join("smelt:a")
         assert await allowed.wait_joined(10)
         foreign = await opened.realtime.join("smelt:x")
@@ -150,7 +150,7 @@ async def test_tokens_that_expire_as_soon_as_they_are_issued_are_replaced_ever_m
         await expire(socket, [channel])
         return True
 
-    async with project(server, pace=LONG_HEARTBEAT) as opened:
+    async with project(server, timings=LONG_HEARTBEAT) as opened:
         channel = await opened.realtime.join("smelt:a")
         server.on_frame = take_and_expire
         await until(lambda: len(waits) >= 5)
@@ -162,7 +162,7 @@ async def test_expired_tokens_do_not_count_as_failures_of_a_channel(
     server: ScriptedRealtime, waits: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("smelt.backend.realtime.policy._MIN_TOKEN_LIFETIME_S", 0.0)
-    async with project(server, pace=LONG_HEARTBEAT) as opened:
+    async with project(server, timings=LONG_HEARTBEAT) as opened:
         channel = await opened.realtime.join("smelt:a")
         for count in range(5):
             await until(lambda count=count: channel.joined and channel.rejoin_count == count)

@@ -114,7 +114,7 @@ async def test_unreachable_project_raises_unavailable() -> None:
 def test_response_of_an_unexpected_shape_is_rejected() -> None:
     with pytest.raises(RequestRejected) as refused:
         parse(Created, {"id": "no uuid"})
-    assert refused.value.code == "unexpected_answer"
+    assert refused.value.code == "unexpected_response"
 
 
 async def test_upload_and_download_stream_a_recording_in_chunks(app: Project, service: Project, tmp_path: Path) -> None:

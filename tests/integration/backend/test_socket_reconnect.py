@@ -39,7 +39,7 @@ def close_with(code: int) -> Any:
     ids=["1006", "1009", "1000", "1001", "1008", "1011", "1012", "1013", "4000"],
 )
 async def test_reconnect_rejoins_the_channels_of_a_broken_socket(server: ScriptedRealtime, break_it: Any) -> None:
-    async with project(server, pace=LONG_HEARTBEAT) as opened:
+    async with project(server, timings=LONG_HEARTBEAT) as opened:
         ear = ChannelRecorder()
         channel = await opened.realtime.join("smelt:a", **ear.callbacks)
         assert await channel.wait_joined(5)
@@ -73,7 +73,7 @@ async def test_log_of_a_reconnect_contains_no_token_payload_or_warning(
         return "a-token"
 
     caplog.set_level(logging.DEBUG)
-    async with project(server, pace=LONG_HEARTBEAT, access_token=token) as opened:
+    async with project(server, timings=LONG_HEARTBEAT, access_token=token) as opened:
         ear = ChannelRecorder()
         channel = await opened.realtime.join("smelt:a", **ear.callbacks)
         assert await channel.wait_joined(30)
@@ -98,7 +98,7 @@ async def test_heartbeat_timeout_reconnects(server: ScriptedRealtime) -> None:
         ear = ChannelRecorder()
         await opened.realtime.join("smelt:a", **ear.callbacks)
         await until(lambda: ear.joined_count == 2)
-        assert opened.realtime.report().last_error == "no answer to a heartbeat"
+        assert opened.realtime.report().last_error == "no reply to a heartbeat"
 
 
 async def test_heartbeat_replies_keep_the_socket(server: ScriptedRealtime) -> None:
@@ -121,7 +121,7 @@ async def test_join_timeout_is_retried_on_another_socket(server: ScriptedRealtim
 
 
 async def test_recycle_replaces_a_socket_after_recycle_s(server: ScriptedRealtime) -> None:
-    async with project(server, pace=RealtimeTimings(recycle_s=0.5, joins_a_second=1000)) as opened:
+    async with project(server, timings=RealtimeTimings(recycle_s=0.5, joins_per_second=1000)) as opened:
         ear = ChannelRecorder()
         await opened.realtime.join("smelt:a", **ear.callbacks)
         await until(lambda: ear.joined_count >= 3)
@@ -144,7 +144,7 @@ async def test_reconnect_retries_a_gateway_error_but_not_a_rejected_key(server: 
 
 
 async def test_channels_share_as_few_sockets_as_needed(server: ScriptedRealtime) -> None:
-    async with project(server, pace=RealtimeTimings(joins_a_second=10_000)) as opened:
+    async with project(server, timings=RealtimeTimings(joins_per_second=10_000)) as opened:
         channels = [await opened.realtime.join(f"smelt:{number}") for number in range(250)]
         assert all([await channel.wait_joined(20) for channel in channels])
         assert server.opened_count == 3
@@ -155,9 +155,9 @@ async def test_channels_share_as_few_sockets_as_needed(server: ScriptedRealtime)
         await until(lambda: not server.sockets)
 
 
-async def test_join_rate_is_limited_to_joins_a_second(server: ScriptedRealtime) -> None:
+async def test_join_rate_is_limited_to_joins_per_second(server: ScriptedRealtime) -> None:
     """The first second's worth at once; however fast or slow the machine is, the rest never sooner than due."""
-    async with project(server, pace=RealtimeTimings(joins_a_second=20)) as opened:
+    async with project(server, timings=RealtimeTimings(joins_per_second=20)) as opened:
         began_at = time.monotonic()
         channels = [await opened.realtime.join(f"smelt:{number}") for number in range(30)]
         assert all([await channel.wait_joined(30) for channel in channels])
@@ -167,7 +167,7 @@ async def test_join_rate_is_limited_to_joins_a_second(server: ScriptedRealtime) 
 async def test_connection_state_changes_are_reported_in_order(server: ScriptedRealtime) -> None:
     async with project(server) as opened:
         states: list[str] = []
-        stop = opened.realtime.listen(states.append)
+        stop = opened.realtime.add_state_listener(states.append)
         channel = await opened.realtime.join("smelt:a")
         assert await channel.wait_joined(5)
         await channel.leave()
@@ -180,7 +180,7 @@ async def test_connection_state_changes_are_reported_in_order(server: ScriptedRe
 async def test_log_of_a_reconnect_has_five_lines_for_any_number_of_channels(
     server: ScriptedRealtime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with project(server, pace=LONG_HEARTBEAT) as opened:
+    async with project(server, timings=LONG_HEARTBEAT) as opened:
         channels = [await opened.realtime.join(f"smelt:{number}") for number in range(40)]
         assert all([await channel.wait_joined(10) for channel in channels])
         caplog.set_level(logging.INFO, "smelt")
@@ -194,12 +194,12 @@ async def test_log_of_a_reconnect_has_five_lines_for_any_number_of_channels(
 
     told = [re.sub(r"\d+(\.\d)? s|attempt \d+", "...", line) for line in story]
     assert list(dict.fromkeys(told)) == [  # The second and third again for each attempt.
-        "Realtime socket with 40 channels is gone after ...: closed with 1012",
-        "dialling Realtime in ..., ...",
+        "lost a Realtime socket with 40 channels after ...: closed with 1012",
+        "reconnecting to Realtime in ..., ...",
         "opening a Realtime socket: HTTP 503",
         "opened Realtime socket 1",
         "all channels are joined again after ...",
     ]
-    attempts = [line.rsplit(" ", 1)[1] for line in story if line.startswith("dialling")]
+    attempts = [line.rsplit(" ", 1)[1] for line in story if line.startswith("reconnecting")]
     assert attempts == [str(number) for number in range(1, len(attempts) + 1)]
     assert len(story) == 3 + 2 * len(attempts) - 1

@@ -136,7 +136,7 @@ async def test_token_is_renewed_before_expiry_without_a_rejoin(
             raise OSError("offline")
         return f"opaque {len(asked)}"
 
-    async with project(server, pace=LONG_HEARTBEAT, access_token=fresh) as opened:
+    async with project(server, timings=LONG_HEARTBEAT, access_token=fresh) as opened:
         channel = await opened.realtime.join("smelt:a")
         assert await channel.wait_joined(10)
         await until(lambda: sum(frame["event"] == "access_token" for frame in server.frames) >= 2)

@@ -103,7 +103,7 @@ async def test_worker_and_watchers_rejoin_when_tokens_expire_and_poll_no_more_of
         assert isinstance(updates[-1], Completed)
         told = [segment.text for update in updates if isinstance(update, Segments) for segment in update.segments]
         assert told == [segment.text for segment in (await visitor.get(seen.id)).segments]
-        assert "is refused" not in running.log.read_text()
+        assert "is rejected" not in running.log.read_text()
         # A user's own token is what the channels of a user are joined with.
         assert user.diagnostics().connection.reconnect_count == 0
 

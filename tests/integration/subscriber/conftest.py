@@ -11,7 +11,7 @@ from smelt.backend.project import Project
 from smelt.backend.realtime import RealtimeTimings
 from smelt.subscriber.client import Client, connect
 
-SHORT_TIMEOUTS = RealtimeTimings(heartbeat_s=0.3, answer_s=0.5)
+SHORT_TIMEOUTS = RealtimeTimings(heartbeat_interval_s=0.3, reply_timeout_s=0.5)
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +41,7 @@ async def client(shared_stack: Stack, user: User) -> AsyncIterator[Client]:
 @pytest.fixture
 async def live_only_client(shared_stack: Stack, proxy: FaultyProxy, user: User) -> AsyncIterator[Client]:
     """A client behind the proxy that does not poll, and soon notices a silent socket."""
-    project = Project(proxy.url, shared_stack.anon_key, access_token=user.access_token, pace=SHORT_TIMEOUTS)
+    project = Project(proxy.url, shared_stack.anon_key, access_token=user.access_token, timings=SHORT_TIMEOUTS)
     async with Client(project, polling=False) as connected:
         yield connected
 

@@ -62,11 +62,11 @@ async def test_polling_covers_a_suspect_socket_before_the_heartbeat_timeout(
 ) -> None:
     created = await create(shared_stack, user)
     job = await scripted_worker.claim(created.id)
-    pace = RealtimeTimings(heartbeat_s=0.4, answer_s=8)
+    timings = RealtimeTimings(heartbeat_interval_s=0.4, reply_timeout_s=8)
     async with (
-        Client(Project(proxy.url, shared_stack.anon_key, access_token=user.access_token, pace=pace)) as polling,
+        Client(Project(proxy.url, shared_stack.anon_key, access_token=user.access_token, timings=timings)) as polling,
         Client(
-            Project(proxy.url, shared_stack.anon_key, access_token=user.access_token, pace=pace), polling=False
+            Project(proxy.url, shared_stack.anon_key, access_token=user.access_token, timings=timings), polling=False
         ) as live_only_client,
     ):
         reader, listener = WatchRecorder(polling, created.id), WatchRecorder(live_only_client, created.id)

@@ -25,7 +25,7 @@ SCHEDULES = 50
 CONCURRENCY = 16
 STEPS = 4
 # All of them share two cores.
-PACE = RealtimeTimings(heartbeat_s=1.0, answer_s=2.0)
+PACE = RealtimeTimings(heartbeat_interval_s=1.0, reply_timeout_s=2.0)
 
 
 @pytest.mark.timeout(300)
@@ -59,7 +59,7 @@ async def run_schedule(
     token = await sign_in(stack, auth)
     async with (
         faulty_proxy(stack.api_url) as proxy,
-        Project(proxy.url, stack.anon_key, access_token=token, timeout_s=3, pace=PACE) as project,
+        Project(proxy.url, stack.anon_key, access_token=token, timeout_s=3, timings=PACE) as project,
         Client(project) as client,
     ):
         created = await client.create(text="Ship it on Monday.")

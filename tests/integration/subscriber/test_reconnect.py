@@ -19,7 +19,9 @@ from smelt.subscriber.client import Client, connect
 
 # Of these nothing tells but a heartbeat without an answer; all others have to be noticed before there is one.
 DETECTED_BY_HEARTBEAT = {"half-open", "blackholed"}
-LONG_HEARTBEAT = RealtimeTimings(heartbeat_s=60, open_timeout_s=1, clock_check_s=0.1, joins_a_second=1000)
+LONG_HEARTBEAT = RealtimeTimings(
+    heartbeat_interval_s=60, open_timeout_s=1, clock_check_interval_s=0.1, joins_per_second=1000
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +32,16 @@ def user(shared_stack: Stack) -> User:
 @pytest.fixture
 async def client(name: str, shared_stack: Stack, proxy: FaultyProxy, user: User) -> AsyncIterator[Client]:
     """A client behind the proxy that does not poll, and does not wait before it tries again."""
-    pace = replace(LONG_HEARTBEAT, heartbeat_s=0.2, answer_s=0.5) if name in DETECTED_BY_HEARTBEAT else LONG_HEARTBEAT
+    timings = (
+        replace(LONG_HEARTBEAT, heartbeat_interval_s=0.2, reply_timeout_s=0.5)
+        if name in DETECTED_BY_HEARTBEAT
+        else LONG_HEARTBEAT
+    )
 
     async def fresh() -> str:
         return user.access_token
 
-    project = Project(proxy.url, shared_stack.anon_key, access_token=fresh, timeout_s=1, pace=pace)
+    project = Project(proxy.url, shared_stack.anon_key, access_token=fresh, timeout_s=1, timings=timings)
     with without_waiting():
         async with Client(project, polling=False) as client:
             yield client

@@ -112,7 +112,7 @@ async def test_token_renewal_timeout_raises_unavailable() -> None:
         return "never"
 
     with pytest.raises(Unavailable):
-        await TokenSource("sb_publishable_abc", renew, within_s=0.01).current()
+        await TokenSource("sb_publishable_abc", renew, timeout_s=0.01).current()
 
 
 def test_token_subject_is_the_user_id() -> None:

@@ -194,7 +194,7 @@ class SimulatedRealtime:
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    def listen(self, listener: Callable[[str], None]) -> None:
+    def add_state_listener(self, listener: Callable[[str], None]) -> None:
         pass
 
     def report(self) -> ConnectionReport:
@@ -223,7 +223,7 @@ class SimulatedChannel:
 
     def suspect(self) -> None:
         if self.joined:
-            self._callbacks["on_doubt"]()
+            self._callbacks["on_suspect"]()
 
     def deliver(self, event: str, payload: object) -> None:
         if self.joined:

@@ -11,7 +11,7 @@ from histories import FILES, SMELT, History, Row, Step, end_event, progress_even
 from simulation import Server, SimulatedProject, simulate, wait_until
 
 from smelt.subscriber.client import Client
-from smelt.subscriber.reader import SMELTS_A_CALL
+from smelt.subscriber.reader import SMELTS_PER_CALL
 from smelt.subscriber.updates import Completed, Progress, Segments, Update
 
 HOUR_S = 3600.0
@@ -122,7 +122,7 @@ def test_a_failed_read_of_a_watch_that_is_gone_does_not_stop_the_reads_of_others
     assert simulate(follow(), seed=0)
 
 
-@pytest.mark.parametrize("count", [1, SMELTS_A_CALL, 1000])
+@pytest.mark.parametrize("count", [1, SMELTS_PER_CALL, 1000])
 def test_polling_of_many_watches_is_limited_to_one_request_a_second(count: int) -> None:
     server = Server(random.Random(0))
     server.realtime_is_up = False
@@ -138,7 +138,7 @@ def test_polling_of_many_watches_is_limited_to_one_request_a_second(count: int) 
             ages_s = [report.last_read_age_s for report in client.diagnostics().watches]
             # Everybody was read for within the longest interval of polling, and what it takes to get through them all.
             assert len(ages_s) == count
-            assert max(age for age in ages_s if age is not None) < 8 + count / SMELTS_A_CALL
+            assert max(age for age in ages_s if age is not None) < 8 + count / SMELTS_PER_CALL
             gaps = [after - before for before, after in pairwise(server.requests[since:])]
             assert min(gaps) >= 1
             assert len(gaps) >= 8
