@@ -74,12 +74,12 @@ async def waking_from_sleep(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None
         yield
 
 
-def refusing(*kinds: Kind) -> Inject:
+def rejecting(*kinds: Kind) -> Inject:
     """Return a fault: connections are reset for a while, including new ones."""
 
     @asynccontextmanager
     async def inject(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
-        proxy.refuse(*kinds)
+        proxy.reject(*kinds)
         yield
         proxy.heal()
 
@@ -133,7 +133,7 @@ def closing(code: int) -> Frame:
 
 
 FAULTS: Final[dict[str, Fault]] = {
-    "refused": Fault(refusing("realtime"), lasts_s=10),
+    "rejected": Fault(rejecting("realtime"), lasts_s=10),
     "reset": Fault(immediate(lambda proxy, _: proxy.cut())),
     "half-open": Fault(immediate(lambda proxy, _: proxy.make_half_open())),
     "blackholed": Fault(blackholed, lasts_s=60),
@@ -154,5 +154,5 @@ FAULTS: Final[dict[str, Fault]] = {
     "no UTF-8": Fault(sending_frame(Frame(OP_TEXT, b"\xff\xfe"))),
     "stalled socket": Fault(stalled, breaks=False, lasts_s=3),
     "wake from sleep": Fault(waking_from_sleep, alone=True),
-    "PostgREST gone": Fault(refusing("rest"), breaks=False, lasts_s=30),
+    "PostgREST gone": Fault(rejecting("rest"), breaks=False, lasts_s=30),
 }

@@ -57,7 +57,7 @@ class FaultyProxy:
         for writer in [writer for writer, kind in self._open.items() if kind in (kinds or KINDS)]:
             writer.transport.abort()
 
-    def refuse(self, *kinds: Kind) -> None:
+    def reject(self, *kinds: Kind) -> None:
         """Reset the open connections, and each new one at its first request."""
         self._set("refused", kinds)
         self.cut(*kinds)

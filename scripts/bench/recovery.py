@@ -27,7 +27,7 @@ from official_client import OfficialClient
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "integration" / "subscriber"))
 
-from faults import FAULTS, Fault, Inject, Topics, refusing, sending_messages, system_error
+from faults import FAULTS, Fault, Inject, Topics, rejecting, sending_messages, system_error
 from proxies import FaultyProxy, faulty_proxy
 from scripted_worker import Job, ScriptedWorker
 from stacks import User, running, sign_up
@@ -222,7 +222,7 @@ async def run(stack: LocalStack, names: Sequence[str], rounds: int) -> None:
     """Run the faults one after another."""
     user, stranger = sign_up(stack), sign_up(stack)
     faults = FAULTS | {
-        "Realtime gone": Fault(refusing("realtime"), breaks=False),
+        "Realtime gone": Fault(rejecting("realtime"), breaks=False),
         "revoked permission": Fault(revoking(stack.db_url, stranger), breaks=False, revokes_access=True),
     }
     async with (

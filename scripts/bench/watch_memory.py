@@ -119,7 +119,7 @@ async def watch_all(url: str, key: str, token: str, ids: Sequence[str]) -> Cost:
 async def poll_all(url: str, key: str, token: str, ids: Sequence[str]) -> int:
     """Watch all smelts while Realtime is unreachable; return the number of requests."""
     async with faulty_proxy(url) as proxy, connect(proxy.url, key, token) as client:
-        proxy.refuse("realtime")
+        proxy.reject("realtime")
         watches = [client.watch(one) for one in ids]
         await asyncio.gather(*(anext(watch) for watch in watches))
         before = client.diagnostics().read_count

@@ -1,4 +1,4 @@
-"""`smelt watch` tells people and programs how a smelt goes, and how the connection does, to whatever end."""
+"""`smelt watch` prints the progress of a smelt and the state of the connection, for people and programs."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ UNREACHABLE_URL = "http://127.0.0.1:9"
 
 
 class Command:
-    """`smelt watch` in a process of its own, and what it has printed so far."""
+    """`smelt watch` in a subprocess, and its output so far."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -37,20 +37,20 @@ class Command:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """The JSON that was printed, an object a line."""
+        """The printed JSON objects, one per line."""
         return [json.loads(line) for line in self.printed.splitlines(keepends=True) if line.endswith("\n")]
 
     def named(self, event: str) -> list[dict[str, Any]]:
-        """The lines of one event."""
+        """Return the objects of one event."""
         return [line for line in self.lines if line["event"] == event]
 
     async def end(self) -> int:
-        """Wait until it has left; answers the exit code."""
+        """Wait until the process exits; return the exit code."""
         await asyncio.wait_for(self._reading, 60)
         return await self.process.wait()
 
     async def stop(self) -> None:
-        """Leave no process behind."""
+        """Kill the process if it still runs."""
         if self.process.returncode is None:
             self.process.kill()
         await self.process.wait()
@@ -63,7 +63,7 @@ class Command:
 
 
 class Shell:
-    """Where a user starts commands."""
+    """Starts commands as a user does."""
 
     def __init__(self, env: dict[str, str], folder: Path) -> None:
         self.commands: list[Command] = []
@@ -71,7 +71,7 @@ class Shell:
         self._folder = folder
 
     async def watch(self, url: str, smelt_id: UUID, *options: str, into: str | None = None) -> Command:
-        """Start `smelt watch`, piped into another command where one is given."""
+        """Start `smelt watch`, piped into another command if one is given."""
         watch = shlex.join([sys.executable, "-m", "smelt", "watch", str(smelt_id), *options])
         pipe = "" if into is None else f" | {into}"
         process = await asyncio.create_subprocess_exec(
@@ -106,7 +106,7 @@ async def test_watch_command_shows_a_lost_connection_and_the_reconnect(
     await until(lambda: "Waiting for a worker" in person.printed and program.lines and proxy.accepted["realtime"] == 2)
     await job.report("validating", 5)
     await until(lambda: "Validating" in person.printed and program.named("progress")[-1]["status"] == "validating")
-    proxy.refuse("realtime")
+    proxy.reject("realtime")
     await until(lambda: "reconnecting, meanwhile polling" in person.printed and program.named("connection"))
     proxy.heal()
     await until(lambda: "live again" in person.printed and len(program.named("connection")) == 2)
@@ -128,7 +128,7 @@ async def test_watch_command_polls_to_the_end_without_realtime(
     proxy: FaultyProxy, client: Client, scripted_worker: ScriptedWorker, shell: Shell
 ) -> None:
     created = await client.create(text="Ship it on Monday.")
-    proxy.refuse("realtime")
+    proxy.reject("realtime")
     program = await shell.watch(proxy.url, created.id, "--json")
     await until(lambda: program.named("connection"))
     await (await scripted_worker.claim(created.id)).fail("synthesis_failed")
