@@ -36,7 +36,7 @@ class ScriptedWorker:
         """Return the smelts and files of a user by id, and the notifications."""
         smelts = [SmeltRow.model_validate(row) for row in await self._rows("smelts", user_id)]
         files = [FileRow.model_validate(row) for row in await self._rows("smelt_files", user_id)]
-        notifications = [Notification.model_validate(row) for row in await self._rows("notifications", user_id)]
+        notifications = [Notification.model_validate(row) for row in await self._rows("smelt_notifications", user_id)]
         return {row.id: row for row in (*smelts, *files)}, notifications
 
     async def _rows(self, table: str, user_id: UUID) -> list[object]:
