@@ -31,7 +31,7 @@ def test_my_view(smelt_client):
 HEAVY = """
 import sys
 
-def test_nothing_is_loaded_for_those_who_do_not_use_it():
+def test_plugin_loads_no_module_unless_it_is_used():
     assert not {"httpx", "pydantic", "realtime", "postgrest", "smelt.testing"} & set(sys.modules)
 """
 
