@@ -1,11 +1,17 @@
 """Stacks for the tests that need one."""
 
+import os
+import signal
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
-from stacks import Stack, cluster, end_cluster, running_project
+from stacks import RemoteStack, Stack, cluster, end_cluster, running_local, running_project, shared_project
 
 from smelt.local import LocalCluster
+
+# In the background of a script SIGINT is ignored, and every child would inherit that: what Ctrl-C does is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,6 +36,27 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture
 def fresh_stack() -> Iterator[Stack]:
-    """A project for one test, such as one that runs workers; of a remote project there is only one."""
-    with running_project() as project:
+    """A project for one test alone; mark that test `own_project`."""
+    with running_local() as project:
         yield project
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """Remove from a shared project the rows and objects that a test creates, also when it fails."""
+    project = shared_project()
+    with project.restored() if project else nullcontext():
+        yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Reject several processes in one project: their workers would claim each other's smelts."""
+    if "SUPABASE_URL" in os.environ and config.getoption("numprocesses", None):
+        raise pytest.UsageError("tests run one at a time in the project of SUPABASE_URL: use -n 0")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests that need a project of their own where the environment names a shared one."""
+    marker = item.get_closest_marker("own_project")
+    if marker is not None and RemoteStack.from_env() is not None:
+        pytest.skip(f"needs a project of its own, {marker.args[0]}: unset SUPABASE_URL to run it")

@@ -1,18 +1,65 @@
-"""Processes and ports, for tests that start and kill programs."""
+"""Starting processes, ending all that belongs to them, and who is still alive and listens: for tests that kill."""
 
 import os
 import pwd
 import shutil
+import signal
 import socket
 import stat
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
+
+END_TIMEOUT_S = 60.0
+
+
+def run(
+    command: Sequence[str | Path], *, timeout_s: float = 100.0, check: bool = False, **options: Any
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end and return what it printed; after `timeout_s` end all that it has started, and fail.
+
+    `subprocess.run` would wait without an end for a grandchild that holds the pipe.
+    """
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with started(command, **{**pipes, "text": True, **options}) as process:
+        stdout, stderr = process.communicate(timeout=timeout_s)
+    done = subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+    assert not check or done.returncode == 0, f"{stdout}{stderr}"
+    return done
+
+
+@contextmanager
+def started(command: Sequence[str | Path], **options: Any) -> Iterator["subprocess.Popen[Any]"]:
+    """Start a command in a session of its own; at the end of the block what is left of it is ended."""
+    process = subprocess.Popen([str(word) for word in command], start_new_session=True, **options)
+    try:
+        yield process
+    finally:
+        kill_session(process.pid)
+        process.wait(END_TIMEOUT_S)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with suppress(BrokenPipeError):  # What was not written yet.
+                    pipe.close()
+
+
+def kill_session(pid: int) -> None:
+    """Kill the session that a process was started in; if the process still runs, all of its descendants, too."""
+    descendants = []
+    with suppress(psutil.NoSuchProcess):
+        descendants = psutil.Process(pid).children(recursive=True)
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    for descendant in descendants:
+        with suppress(psutil.NoSuchProcess):
+            descendant.kill()
 
 
 def process_tree(pid: int) -> list[psutil.Process]:
@@ -29,6 +76,16 @@ def assert_ended(processes: list[psutil.Process], timeout_s: float = 30.0) -> No
 def assert_free(port: int, timeout_s: float = 30.0) -> None:
     """Assert that no process listens on the port, or stops listening in time."""
     wait_for(lambda: not is_listening(port), timeout_s, lambda: f"somebody still listens on {port}")
+
+
+def processes_with_home(home: Path | str) -> list[psutil.Process]:
+    """Processes that have this home: it is handed down to every process of a stack."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("HOME") == str(home) and _status(process) != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 def is_listening(port: int) -> bool:

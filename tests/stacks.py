@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from uuid import uuid4
 
 import httpx
+from shared_project import SharedProject, shared
 
 from smelt.local import LocalCluster, StackHandle
 from smelt.local.migrations import find
@@ -104,6 +105,7 @@ def running_project() -> Iterator[Stack]:
     """Yield the project that the environment names, or else a new embedded one."""
     remote = RemoteStack.from_env()
     if remote is not None:
+        _share(remote)
         yield remote
         return
     with running_local() as local:
@@ -137,8 +139,21 @@ _until_the_end = ExitStack()
 
 
 def end_cluster() -> None:
-    """End the database server that `cluster` has started."""
+    """End what `cluster` has started, and check the shared project."""
     _until_the_end.close()
+
+
+@cache
+def _share(remote: RemoteStack) -> None:
+    _shared.append(_until_the_end.enter_context(shared(remote)))
+
+
+def shared_project() -> SharedProject | None:
+    """Return the project of the environment once a test has used it."""
+    return _shared[0] if _shared else None
+
+
+_shared: list[SharedProject] = []
 
 
 async def _enter(context: AbstractAsyncContextManager[Entered]) -> Entered:

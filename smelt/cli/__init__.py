@@ -48,8 +48,3 @@ def options(
     """Transcription jobs on Supabase: submit recordings, watch them live, run the workers."""
     if logging.lastResort is not None:  # It writes the warnings of libraries.
         logging.lastResort.setFormatter(TextFormatter())
-
-
-def main() -> None:
-    """The console script `smelt`."""
-    app()

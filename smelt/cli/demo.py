@@ -60,11 +60,14 @@ async def _demo(files: Sequence[Path]) -> Exit:
         OUT.print(f"Postgres, PostgREST and Realtime run at {stack.api_url} ({time.monotonic() - began:.1f} s)")
         async with _worker(stack) as worker_ended, _signed_up(stack) as client:
             smelting = asyncio.create_task(_smelt(client, files, layout))
-            await asyncio.wait({smelting, worker_ended}, return_when=asyncio.FIRST_COMPLETED)
-            if not smelting.done():
+            try:
+                await asyncio.wait({smelting, worker_ended}, return_when=asyncio.FIRST_COMPLETED)
+                if not smelting.done():
+                    raise SmeltError(f"The worker ended early: {_last_line(WORKER_LOG)} (its log: {WORKER_LOG})")
+                return smelting.result()
+            finally:
                 smelting.cancel()
-                raise SmeltError(f"The worker ended early: {_last_line(WORKER_LOG)} (its log: {WORKER_LOG})")
-            return await smelting
+                await asyncio.wait({smelting})  # Before its client is closed.
 
 
 async def _smelt(client: "Client", files: Sequence[Path], layout: CaptionLayout) -> Exit:
@@ -74,7 +77,7 @@ async def _smelt(client: "Client", files: Sequence[Path], layout: CaptionLayout)
     names = {file.id: file.filename for file in created.files}
     OUT.print(f"Created smelt {created.id}: {', '.join(names.values())}\n", markup=False)
     starting = "Waiting for the worker to start..."
-    code = await follow(client, created.id, names, as_json=False, submit=True, no_worker=starting)
+    code = await follow(client, created.id, names, as_json=False, submit=True, goes_on=False, no_worker=starting)
     folder = await _keep(client, created.id, layout)
     OUT.rule()
     OUT.print(f"Transcript, captions and notes are in [bold]{folder}[/]; the stack is stopped again.")

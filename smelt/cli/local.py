@@ -105,7 +105,7 @@ async def _start(
     options = _options(places, project, api_port, db_port, until_input_closes=foreground)
     if foreground:
         return await _run_in_foreground(options, folder)
-    _print(await _start_detached(options), Output.PRETTY, folder)
+    await _start_detached(options, lambda running: _print(running, Output.PRETTY, folder))
     return Exit.DONE
 
 
@@ -140,7 +140,7 @@ async def _reset(folder: Path, project: Path | None) -> Exit:
     await launching.stop(places)
     for data in (places.data, places.storage):
         await asyncio.to_thread(account.remove, data)
-    await _start_detached(options)
+    await _start_detached(options, lambda _: None)
     if before is None:
         # Prepared and left alone: what was not running is not running afterwards.
         await launching.stop(places)
@@ -148,13 +148,19 @@ async def _reset(folder: Path, project: Path | None) -> Exit:
     return Exit.DONE
 
 
-async def _start_detached(options: "LaunchOptions") -> "StackState":
+async def _start_detached(options: "LaunchOptions", announce: "Callable[[StackState], None]") -> None:
+    """Start a stack that goes on when this command has ended; a command that is interrupted takes it along."""
     from smelt.local import launching
 
     process, running = await launching.launch(options)
+    try:
+        announce(running)
+        await asyncio.sleep(0)  # Raises if Ctrl-C was pressed meanwhile.
+    except BaseException:
+        await launching.end(process)
+        raise
     # It is on its own from here; Python would warn of a child that nobody waited for.
     process.returncode = 0
-    return running
 
 
 async def _run_in_foreground(options: "LaunchOptions", folder: Path) -> Exit:

@@ -6,7 +6,8 @@ Names, transcripts, notes and logs hold text of strangers. A command prints it w
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+import signal
+from collections.abc import Coroutine, Iterable, Mapping
 from enum import IntEnum
 from typing import Any, Final, NoReturn
 
@@ -90,13 +91,22 @@ def print_error(error: SmeltError) -> None:
 
 def run(command: Coroutine[Any, Any, Exit], *, as_json: bool = False) -> NoReturn:
     """Run a command to its end and leave with its exit code; an error becomes one sentence (or one line of JSON)."""
-    raise typer.Exit(ending(lambda: asyncio.run(command), as_json=as_json))
+    with asyncio.Runner() as runner:
+        code = ending(command, runner, as_json=as_json)
+    raise typer.Exit(code)
 
 
-def ending(command: Callable[[], Exit], *, as_json: bool = False) -> Exit:
-    """The exit code of a command that is run now, after what there is to say of its error."""
+def ending(command: Coroutine[Any, Any, Exit], runner: asyncio.Runner, *, as_json: bool = False) -> Exit:
+    """Run a command and return its exit code, after what there is to say of its error.
+
+    Meanwhile Ctrl-C cancels the command, which then cleans up, instead of ending the process.
+    """
+    runner.get_loop()
+    outside = signal.getsignal(signal.SIGINT)
     try:
-        return command()
+        if callable(outside):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        return runner.run(command)
     except SmeltError as exc:
         return _tell(exc, as_json=as_json)
     except ModuleNotFoundError as exc:  # Workers and the embedded stack are extras of the package.
@@ -104,6 +114,9 @@ def ending(command: Callable[[], Exit], *, as_json: bool = False) -> Exit:
         return _tell(PermanentError(f"{exc.name} is not installed; {advice}"), as_json=as_json)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return Exit.INTERRUPTED
+    finally:
+        signal.signal(signal.SIGINT, outside)
+        command.close()  # Python would warn of one that Ctrl-C kept from its start.
 
 
 def _tell(error: SmeltError, *, as_json: bool) -> Exit:

@@ -1,7 +1,8 @@
 """A smelt as it goes: bars on a terminal, lines elsewhere, JSON for programs."""
 
+import asyncio
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self, assert_never
 from uuid import UUID
@@ -52,24 +53,32 @@ async def follow(
     *,
     as_json: bool,
     submit: bool = False,
+    goes_on: bool = True,
     no_worker: str = NO_WORKER,
 ) -> Exit:
     """Show a smelt to its end; with `submit`, submit it once the watch has shown that it is pending.
 
-    `no_worker` is the sentence for as long as no worker is online.
+    Unless the smelt ends with this command, name on Ctrl-C how to watch it again. `no_worker` is the sentence for as
+    long as no worker is online.
     """
     code = Exit.FAILED
-    with open_view(names, as_json=as_json, polling=client.polling, no_worker=no_worker) as view:
-        async for update in client.watch_with_connection_events(smelt_id):
-            if isinstance(update, Connected | Disconnected | ConnectionIssue):
-                view.signal(update)
-                continue
-            view.show(update)
-            if submit:
-                submit = False
-                await client.submit(smelt_id)
-            if isinstance(update, Completed):
-                code = Exit.DONE
+    try:
+        with open_view(names, as_json=as_json, polling=client.polling, no_worker=no_worker) as view:
+            async with aclosing(client.watch_with_connection_events(smelt_id)) as updates:
+                async for update in updates:
+                    if isinstance(update, Connected | Disconnected | ConnectionIssue):
+                        view.signal(update)
+                        continue
+                    view.show(update)
+                    if submit:
+                        await client.submit(smelt_id)
+                        submit = False
+                    if isinstance(update, Completed):
+                        code = Exit.DONE
+    except asyncio.CancelledError:
+        if goes_on and not submit and not as_json:
+            OUT.print(f"The smelt goes on. Watch it again with: smelt watch {smelt_id}", soft_wrap=True)
+        raise
     if not as_json and (code is Exit.DONE or len(names) > 1):
         with suppress(SmeltError):  # It has ended as it has, whether or not more can be read of it.
             print_notices(OUT, await client.get(smelt_id))

@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, NoReturn
 from uuid import uuid4
 
@@ -26,9 +28,11 @@ def worker(
     once: Annotated[bool, typer.Option("--once", help="Work on what is there, then leave.")] = False,
 ) -> None:
     """Run a worker: it claims pending smelts, transcribes them and reports how far it is."""
-    # Closing it would wait for the threads.
-    runner = asyncio.Runner()
-    _leave(ending(lambda: runner.run(_worker(once))))
+    # Before there is anything to clean up, so that Ctrl-C ends it at once; `_work` raises what is missing.
+    with suppress(ModuleNotFoundError):
+        import_module("smelt.processor.worker")
+    # The runner is not closed: that would wait for the threads.
+    _leave(ending(_worker(once), asyncio.Runner()))
 
 
 def _leave(code: Exit) -> NoReturn:
@@ -63,14 +67,14 @@ async def _work(once: bool) -> Exit:
     project_settings = ProjectSettings.read()
     options = worker_options(WorkerSettings.read())
     stop = asyncio.Event()
-    _drain_on_signals(stop, drain_s=options.drain_s, leave_s=LEAVE_S)
+    received = _drain_on_signals(stop, drain_s=options.drain_s, leave_s=LEAVE_S)
     async with Project(project_settings.require_url(), project_settings.require_worker_key()) as project:
         logger.info("worker %s works for %s", options.worker_id, project.url)
         try:
             await Worker(project, options).run(once=once, stop=stop)
         except Unauthorized as exc:
             raise SettingsError(f"SUPABASE_SERVICE_ROLE_KEY is not a worker's: {exc}") from exc
-    return Exit.DONE
+    return Exit.INTERRUPTED if signal.SIGINT in received else Exit.DONE
 
 
 def worker_options(settings: WorkerSettings) -> "WorkerOptions":
@@ -101,15 +105,17 @@ def worker_options(settings: WorkerSettings) -> "WorkerOptions":
     )
 
 
-def _drain_on_signals(stop: asyncio.Event, *, drain_s: float, leave_s: float) -> None:
+def _drain_on_signals(stop: asyncio.Event, *, drain_s: float, leave_s: float) -> set[signal.Signals]:
     """The first SIGTERM or Ctrl-C drains; a second one ends at once, which still gives back what was claimed.
 
-    Both end in time, also when the project does not answer.
+    Both end in time, also when the project does not answer. Return the set of the signals received so far.
     """
     loop = asyncio.get_running_loop()
     main = asyncio.current_task()
+    received: set[signal.Signals] = set()
 
-    def on_signal() -> None:
+    def on_signal(number: signal.Signals) -> None:
+        received.add(number)
         if stop.is_set() and main is not None:
             main.cancel()
             loop.call_later(leave_s, give_up)
@@ -121,5 +127,8 @@ def _drain_on_signals(stop: asyncio.Event, *, drain_s: float, leave_s: float) ->
         logger.warning("the project does not answer: what is not given back is claimed again when its lease runs out")
         _leave(Exit.UNREACHABLE)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+    loop.add_signal_handler(signal.SIGTERM, on_signal, signal.SIGTERM)
+    # A background job of a script ignores Ctrl-C, which is for what runs in front of it.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGINT, on_signal, signal.SIGINT)
+    return received

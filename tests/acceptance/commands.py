@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from processes import run, started
+
 ROOT = Path(__file__).parents[2]
 STANDUP = ROOT / "smelt" / "cli" / "recordings" / "standup.ogg"
 STANDUP_TEXT = STANDUP.with_suffix(".txt").read_text()
@@ -34,10 +36,7 @@ def environment(env: Mapping[str, str]) -> dict[str, str]:
 
 def smelt(*arguments: str | Path, env: Mapping[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run `smelt` with these arguments to its end."""
-    command = [sys.executable, "-m", "smelt", *map(str, arguments)]
-    return subprocess.run(
-        command, env=environment(env), cwd=cwd, capture_output=True, text=True, timeout=100, check=False
-    )
+    return run([sys.executable, "-m", "smelt", *arguments], env=environment(env), cwd=cwd)
 
 
 def submit(*arguments: str | Path, env: Mapping[str, str], cwd: Path | None = None) -> tuple[int, list[Event]]:
@@ -50,34 +49,24 @@ def submit(*arguments: str | Path, env: Mapping[str, str], cwd: Path | None = No
 @contextmanager
 def submitting(*arguments: str | Path, env: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
     """`smelt submit --watch --json` while it runs, and the lines it prints."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "smelt", "submit", *map(str, arguments), "--watch", "--json"],
-        env=environment(env),
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    command = [sys.executable, "-m", "smelt", "submit", *arguments, "--watch", "--json"]
+    with started(command, env=environment(env), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        try:
-            yield process, process.stdout
-        finally:
-            if process.poll() is None:
-                process.kill()
+        yield process, process.stdout
 
 
 @contextmanager
 def worker(env: Mapping[str, str], log: Path, *, cwd: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """`smelt worker` in the background once it listens for work, drained at the end."""
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "smelt", "worker"], env=environment(env), cwd=cwd, stdout=sink, stderr=sink
-        )
-    try:
-        wait_until(lambda: "joined channel smelt-workers" in log.read_text(), "a worker that listens")
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0, log.read_text()
+    command = [sys.executable, "-m", "smelt", "worker"]
+    with log.open("wb") as sink, started(command, env=environment(env), cwd=cwd, stdout=sink, stderr=sink) as process:
+        try:
+            wait_until(lambda: "joined channel smelt-workers" in log.read_text(), "a worker that listens")
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(60) == 0, log.read_text()
 
 
 def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 30) -> None:

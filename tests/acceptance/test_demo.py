@@ -3,17 +3,15 @@
 import email
 import json
 import shlex
-import subprocess
 import sys
 import sysconfig
 import venv
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
 from commands import ROOT, STANDUP_TEXT, accuracy, environment
+from processes import processes_with_home, run
 
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 SETTINGS = {"SMELT_CAPTION_LINE_CHARS": "20", "SMELT_WORD_TIMES": "true"}
@@ -23,7 +21,7 @@ SETTINGS = {"SMELT_CAPTION_LINE_CHARS": "20", "SMELT_WORD_TIMES": "true"}
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout."""
     folder = tmp_path_factory.mktemp("wheels")
-    subprocess.run([*PIP, "wheel", "--no-deps", "--wheel-dir", folder, ROOT], check=True, timeout=100)
+    run([*PIP, "wheel", "--no-deps", "--wheel-dir", folder, ROOT], check=True)
     (wheel,) = folder.iterdir()
     return wheel
 
@@ -33,16 +31,10 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `bin` folder of a virtual environment with the wheel; its dependencies are those of the tests."""
     home = tmp_path_factory.mktemp("venv")
     venv.create(home, symlinks=True)
-    subprocess.run([*PIP, "--python", home / "bin" / "python", "install", "--no-deps", wheel], check=True, timeout=100)
+    run([*PIP, "--python", home / "bin" / "python", "install", "--no-deps", wheel], check=True)
     (site,) = home.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     return home / "bin"
-
-
-def run(*command: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, env=environment(env), cwd=cwd, capture_output=True, text=True, timeout=100, check=False
-    )
 
 
 def test_wheel_has_the_name_of_the_distribution_and_the_license(wheel: Path) -> None:
@@ -59,11 +51,11 @@ def test_wheel_has_the_name_of_the_distribution_and_the_license(wheel: Path) -> 
 
 def test_wheel_names_itself_in_the_install_command_for_extras(wheel: Path, installed: Path, tmp_path: Path) -> None:
     program = "import smelt.distribution as d; print(d.__file__); print(d.install_command('processor,local'))"
-    module, command = run(installed / "python", "-c", program, cwd=tmp_path).stdout.splitlines()
+    module, command = run([installed / "python", "-c", program], env=environment({}), cwd=tmp_path).stdout.splitlines()
     assert Path(module).is_relative_to(installed.parent)
     assert command == f"pip install '{wheel}[processor,local]'"
     offline = ["--python", installed / "python", "install", "--no-deps", "--no-index", *shlex.split(command)[2:]]
-    done = run(*PIP, *offline, cwd=tmp_path)
+    done = run([*PIP, *offline], env=environment({}), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
@@ -72,11 +64,9 @@ def test_demo_prints_transcript_and_action_items_and_ends_every_process(
     source: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     home = str(tmp_path / "home")
-    env = {"HOME": home, **SETTINGS}
-    if source == "checkout":
-        done = run(sys.executable, "-m", "smelt", "demo", cwd=tmp_path, PYTHONPATH=str(ROOT), **env)
-    else:
-        done = run(request.getfixturevalue("installed") / "smelt", "demo", cwd=tmp_path, **env)
+    env = environment({"HOME": home, "PYTHONPATH": str(ROOT) if source == "checkout" else "", **SETTINGS})
+    installed = () if source == "checkout" else (request.getfixturevalue("installed") / "smelt",)
+    done = run([*(installed or (sys.executable, "-m", "smelt")), "demo"], env=env, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     assert "[ ] Carla: finish the proposal by Thursday" in done.stdout
@@ -88,13 +78,3 @@ def test_demo_prints_transcript_and_action_items_and_ends_every_process(
     for segment in json.loads((kept / "standup.json").read_text())["segments"]:
         assert "".join(word["word"] for word in segment["words"]).strip() == segment["text"]
     assert processes_with_home(home) == []
-
-
-def processes_with_home(home: str) -> list[psutil.Process]:
-    """Processes that have this home: it is handed down to every process of a stack."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.environ().get("HOME") == home:
-                found.append(process)
-    return found

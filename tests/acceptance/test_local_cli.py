@@ -25,8 +25,10 @@ from processes import (
     is_listening,
     open_folder,
     process_tree,
+    run,
     wait_for,
 )
+from processes import started as begun
 
 from smelt.local.paths import cache_folder
 from smelt.local.postgrest import PACKAGES, VERSION
@@ -129,7 +131,7 @@ def test_local_foreground_prints_logs_and_ends_on_sigterm_and_sigint(
 ) -> None:
     """Until then it shows what its processes write."""
     command = [sys.executable, "-m", "smelt", "local", "start", "--foreground", *ANY_PORTS]
-    with subprocess.Popen(command, cwd=folder, env=environment({}), stdout=subprocess.PIPE, text=True) as process:
+    with begun(command, cwd=folder, env=environment({}), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         while "Ctrl-C" not in process.stdout.readline():
             assert process.poll() is None
@@ -147,7 +149,7 @@ def test_local_foreground_prints_logs_and_ends_on_sigterm_and_sigint(
 def test_local_start_interrupted_by_sigint_ends_every_process(folder: Path) -> None:
     """Ctrl-C before it is ready ends what was started so far; the next start works."""
     command = [sys.executable, "-m", "smelt", "local", "start", *ANY_PORTS]
-    with subprocess.Popen(command, cwd=folder, env=environment({}), stdout=subprocess.DEVNULL) as process:
+    with begun(command, cwd=folder, env=environment({}), stdout=subprocess.DEVNULL) as process:
         lock = folder / ".smelt" / "lock"
         wait_for(lambda: lock.exists() and lock.read_text().endswith("\n"), 20, lambda: "nothing was started")
         processes = process_tree(supervisor(folder))
@@ -164,7 +166,7 @@ def test_local_start_after_sigkill_reuses_ports_and_data(folder: Path) -> None:
     add_user(names)
     processes = process_tree(supervisor(folder))
     processes[0].kill()
-    processes[0].wait()
+    assert_ended(processes[:1])
     ports = [names[url].rpartition(":")[2].split("/")[0] for url in ("API_URL", "DB_URL")]
     again = start(folder, "--api-port", ports[0], "--db-port", ports[1])
     assert again.returncode == 0, again.stderr
@@ -317,12 +319,4 @@ def test_local_start_as_root_works_in_a_private_folder(folder: Path) -> None:
 
 
 def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=environment({"TMPDIR": str(folder)}),
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    return run(command, cwd=folder, env=environment({"TMPDIR": str(folder)}))

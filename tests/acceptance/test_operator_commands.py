@@ -2,10 +2,7 @@
 
 import json
 import re
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +11,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from commands import STANDUP, environment, smelt, submit, wait_until, worker
+from commands import STANDUP, smelt, submit, wait_until, worker
 from impostors import each_impostor
 from prometheus_client.parser import text_string_to_metric_families
 from stacks import Stack, running_local, sign_up
@@ -177,21 +174,13 @@ def observed(
     """The log and the metrics of a worker that logs JSON, after a smelt."""
     log = tmp_path_factory.mktemp("observed") / "log"
     env = {**own_stack.env(), "SMELT_LOG_FORMAT": "json", "SMELT_METRICS_PORT": "0", "SMELT_LOG_LEVEL": "DEBUG"}
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "smelt", "worker"], env=environment(env), stdout=sink, stderr=sink
-        )
-    try:
-        wait_until(lambda: "joined channel smelt-workers" in log.read_text(), "a worker that listens")
+    with worker(env, log):
         code, _ = submit(STANDUP, env=own_stack.env())
         assert code == 0
         wait_until(lambda: "settled: complete" in log.read_text(), "the end in the log")
         url = re.search(r"http://127\.0\.0\.1:\d+/metrics", log.read_text())
         assert url is not None
         yield [json.loads(line) for line in log.read_text().splitlines()], httpx.get(url[0]).text
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, log.read_text()
 
 
 def test_log_lines_about_a_smelt_carry_its_id_and_attempt(observed: tuple[list[dict[str, Any]], str]) -> None:

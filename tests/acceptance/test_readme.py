@@ -1,21 +1,19 @@
 """What the README shows works as it stands there."""
 
-import json
 import re
 import shutil
-import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import processes
 import pytest
 from commands import ROOT, environment, worker
 from stacks import Stack, running_project, sign_up
 
 README = (ROOT / "README.md").read_text()
 RECORDING = ROOT / "tests" / "recordings" / "action_item.m4a"
-JS = ROOT / "tests" / "js"
 
 # Ends once the examples have told of a smelt that came, of its changes, and of its end.
 FEED_PROGRAM = """
@@ -68,11 +66,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(command: list[str], folder: Path, env: dict[str, str]) -> str:
-    done = subprocess.run(
-        command, cwd=folder, env=environment(env), capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return processes.run(command, cwd=folder, env=environment(env), check=True).stdout
 
 
 def test_readme_python_examples_run(working_stack: Stack, folder: Path) -> None:
@@ -104,30 +98,3 @@ def names_in(stack: Stack) -> str:
     """What the examples take as given."""
     names = {"url": stack.api_url, "anon_key": stack.anon_key, "token": sign_up(stack).access_token}
     return "".join(f"{name} = {value!r}\n" for name, value in names.items())
-
-
-@pytest.mark.skipif(not (JS / "node_modules").exists(), reason="run `npm install` in tests/js")
-def test_readme_javascript_example_runs(working_stack: Stack, folder: Path) -> None:
-    (example,) = blocks("js")
-    program = f"""
-        import {{ readFile }} from 'node:fs/promises'
-        import WebSocket from 'ws'
-        globalThis.WebSocket ??= WebSocket
-        const SUPABASE_URL = {json.dumps(working_stack.api_url)}
-        const SUPABASE_ANON_KEY = {json.dumps(working_stack.anon_key)}
-        const file = new File([await readFile('{folder}/meeting.m4a')], 'meeting.m4a')
-        const addLines = (id, segments) => console.log('lines', segments.length)
-        const render = (state) => {{
-          console.log(state.status, state.seq)
-          if (state.status === 'completed') setTimeout(() => process.exit(0))
-          if (state.status === 'failed') process.exit(1)
-        }}
-    """
-    script = JS / f"readme-{folder.name}.tmp.mjs"
-    script.write_text(textwrap.dedent(program) + example)
-    try:
-        printed = run(["node", str(script)], folder, {})
-    finally:
-        script.unlink()
-    assert "lines 1" in printed
-    assert "completed" in printed

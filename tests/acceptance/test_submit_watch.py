@@ -96,6 +96,7 @@ def test_watch_without_polling_gets_every_live_event(working_stack: Stack) -> No
     assert_journey(events)
 
 
+@pytest.mark.own_project("whose only workers are those of the test")
 def test_resume_after_sigkill_gives_the_text_of_an_undisturbed_run(fresh_stack: Stack, tmp_path: Path) -> None:
     """SIGKILL while transcribing; the next worker goes on, and the text is that of an undisturbed run."""
     env = {**fresh_stack.env(), "SMELT_LEASE_S": "5"}
@@ -180,6 +181,7 @@ def test_submit_rejects_a_file_over_the_size_limit_before_upload(working_stack: 
 LIMITS = {"max_file_bytes": (1000, "file_too_large"), "max_duration_s": (1, "duration_exceeded")}
 
 
+@pytest.mark.own_project("whose limits it changes")
 @pytest.mark.parametrize("limit", LIMITS)
 def test_limits_lowered_after_submit_fail_the_file_with_their_code(
     fresh_stack: Stack, tmp_path: Path, limit: str
@@ -229,6 +231,7 @@ def test_cli_exits_3_without_a_backend_and_2_for_bad_settings(tmp_path: Path) ->
     assert "SMELT_CONCURRENCY" in wrong.stderr
 
 
+@pytest.mark.own_project("whose only workers are those of the test")
 def test_watch_interrupted_by_sigint_exits_with_130(fresh_stack: Stack) -> None:
     with submitting(STANDUP, env=fresh_stack.env()) as (watching, printed):
         printed.readline()

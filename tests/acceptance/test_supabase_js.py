@@ -3,11 +3,11 @@
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 from commands import ROOT, environment, worker
+from processes import run
 from stacks import running_project
 
 from smelt.contract.events import EVENT_MODELS
@@ -35,15 +35,7 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 @pytest.mark.parametrize("script", sorted(path.name for path in JS.glob("*.test.mjs")))
 def test_supabase_js_scripts_pass(script: str, env: dict[str, str]) -> None:
-    done = subprocess.run(
-        ["node", "--test", "--test-reporter=spec", script],
-        cwd=JS,
-        env=environment(env),
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    done = run(["node", "--test", "--test-reporter=spec", script], cwd=JS, env=environment(env), timeout_s=110)
     assert done.returncode == 0, done.stdout + done.stderr
     if skipped := re.search("^﹣ .*# (.*)$", done.stdout, re.MULTILINE):
         pytest.skip(skipped[1])

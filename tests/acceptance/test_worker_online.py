@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from commands import STANDUP, environment, smelt, wait_until, worker
 from endless_model import ENDLESS_MODEL
 from stacks import Stack
@@ -29,6 +30,7 @@ def watching(stack: Stack, output: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait(30)
 
 
+@pytest.mark.own_project("whose only workers are those of the test")
 def test_watch_names_the_missing_worker_before_one_starts_and_after_it_drains(
     fresh_stack: Stack, tmp_path: Path
 ) -> None:

@@ -1,7 +1,7 @@
 // Tests of auth-js, from sign-up to sign-out.
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { connect, signUp, dataOf } from './app.mjs'
+import { connect, signUp, told, until } from './app.mjs'
 
 const PASSWORD = 'correct horse'
 const address = () => `${crypto.randomUUID()}@example.com`
@@ -33,6 +33,13 @@ describe('auth-js', { concurrency: true }, () => {
     assert.equal((await dataOf(client.auth.getUser(after.access_token))).user.id, after.user.id)
     const unknown = await connect().auth.refreshSession({ refresh_token: 'never-issued' })
     assert.deepEqual([unknown.error.status, unknown.error.code], [400, 'refresh_token_not_found'])
+  })
+
+  test('a refreshed token is passed on to Realtime', async () => {
+    const client = connect()
+    await signUp(client)
+    const { session } = await told(client.auth.refreshSession())
+    await until(() => client.realtime.accessTokenValue === session.access_token, 'the new token at Realtime')
   })
 
   test('anonymous user keeps the id when adding an address', async () => {

@@ -1,11 +1,11 @@
 """The advisors of the Supabase CLI accept the migrations."""
 
 import json
-import subprocess
 from typing import Final
 
 import pytest
 from db_server import REPOSITORY
+from processes import run
 from stacks import Stack
 
 CLI: Final = REPOSITORY / "tests" / "js" / "node_modules" / ".bin" / "supabase"
@@ -14,8 +14,7 @@ CLI: Final = REPOSITORY / "tests" / "js" / "node_modules" / ".bin" / "supabase"
 @pytest.mark.skipif(not CLI.exists(), reason="the Supabase CLI is missing: run `npm install` in tests/js")
 def test_advisors_report_nothing_but_unused_indexes(stack: Stack) -> None:
     command = [str(CLI), "db", "advisors", "--db-url", stack.db_url, "--level", "info", "--output-format", "json"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
+    done = run(command, cwd=REPOSITORY, check=True)
     findings = json.loads(done.stdout)["results"]
     assert {finding["name"] for finding in findings} <= {"unused_index"}
     # No finding at all would mean that nothing was checked: the indexes of an idle stack are unused.

@@ -12,7 +12,7 @@ import httpx
 import psutil
 import psycopg
 import pytest
-from processes import assert_ended, process_tree
+from processes import assert_ended, process_tree, started
 from stack_projects import NOTES, write_project
 from supabase import AsyncClient, AsyncClientOptions, AuthApiError, create_async_client
 from waiting import until
@@ -161,8 +161,7 @@ async def test_migration_failure_of_one_project_does_not_affect_another(
 
 def test_cluster_ends_with_its_owner_after_sigkill() -> None:
     """By SIGKILL, too: no process and no file stays behind."""
-    owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True)
-    with owner:
+    with started([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
         supervisor = int(owner.stdout.readline())
         processes = process_tree(supervisor)
@@ -170,5 +169,6 @@ def test_cluster_ends_with_its_owner_after_sigkill() -> None:
         folder = Path(command[command.index("--folder") + 1])
         assert len(processes) > 3
         owner.kill()
+        owner.wait(60)
     assert_ended(processes)
     assert not folder.exists()

@@ -1,12 +1,12 @@
 """A disk without room: one sentence before the start, refused uploads after it."""
 
 import os
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from processes import run
 
 from smelt.local import LocalPermanentError, LocalStack
 
@@ -20,10 +20,10 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+    if os.geteuid() != 0 or run(mount).returncode != 0:
         pytest.skip("makes a disk of its own: needs root and the right to mount")
     yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    run(["umount", "--lazy", folder], check=True)
 
 
 async def test_start_on_a_full_disk_is_rejected_with_one_sentence(disk: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import psutil
 import psycopg
 import pytest
 from impostors import needs_root
-from processes import assert_ended, assert_free, capabilities, process_tree, wait_for
+from processes import assert_ended, assert_free, capabilities, process_tree, started, wait_for
 from stack_projects import NOTES, add_migration, write_project
 
 from smelt.local import LocalCluster, LocalPermanentError, LocalStack, StackHandle, cleanup
@@ -104,7 +104,7 @@ async def test_crashed_postgres_or_postgrest_is_restarted(project: Path, program
             crashed.suspend()
             assert health(stack) == (503, {"healthy": False})
         crashed.kill()
-        crashed.wait()
+        assert_ended([crashed])
 
         def answers() -> bool:
             url = f"{stack.api_url}/rest/v1/notes?select=body"
@@ -140,10 +140,8 @@ async def test_stop_ends_processes_frees_ports_and_removes_the_folder(project: P
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_stack_ends_with_its_owner_after_a_signal(project: Path, number: signal.Signals) -> None:
     """Whoever runs a LocalStack may be killed: its processes and its folder go too."""
-    owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(project)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    with owner:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with started([sys.executable, "-c", OWNER, str(project)], **pipes) as owner:
         state = json.loads(owner.stdout.readline())
         processes, folder = process_tree(state["pid"]), _folder(state["pid"])
         owner.send_signal(number)

@@ -5,13 +5,9 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from psycopg import errors
-from stacks import RemoteStack, running_local
+from stacks import running_local
 
 from smelt.local import StackHandle
-
-pytestmark = pytest.mark.skipif(
-    RemoteStack.from_env() is not None, reason="looks at the embedded stack: unset SUPABASE_URL to run it"
-)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from processes import run
 from stacks import running_local
 
 from smelt.local import StackHandle, migrations
@@ -21,11 +22,7 @@ pytestmark = pytest.mark.skipif(not CLI.exists(), reason="the Supabase CLI is mi
 def supabase(*arguments: str, stack: StackHandle) -> subprocess.CompletedProcess[str]:
     """Run a command of the CLI in smelt's project."""
     command = [str(CLI), *arguments, "--db-url", stack.db_url]
-    done = subprocess.run(
-        command, cwd=migrations.find().parent, capture_output=True, text=True, timeout=110, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
+    return run(command, cwd=migrations.find().parent, timeout_s=110, check=True)
 
 
 @pytest.fixture(scope="module")

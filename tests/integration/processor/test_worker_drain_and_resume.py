@@ -220,7 +220,10 @@ async def test_claim_does_not_return_an_own_smelt_with_an_expired_lease(
         async with app.watching(created.id) as watched:
             await submitted(app, watched)
             with psycopg.connect(project.db_url) as owner:
-                owner.execute("update smelt.leases set expires_at = expires_at - interval '1 minute'")
+                owner.execute(
+                    "update smelt.leases set expires_at = expires_at - interval '1 minute' where smelt_id = %s",
+                    [created.id],
+                )
             text = await app.create(text_input="Anna will call Ben.")
             await app.ended(text.id)
             assert (await app.state(created.id)).attempt == 1

@@ -36,11 +36,13 @@ def outbox_count(project: Stack, smelt_id: object) -> int:
     return count
 
 
-def make_due(project: Stack) -> None:
-    """Let as much time pass for what is owed as a sweep waits for."""
+def make_due(project: Stack, smelt_id: object) -> None:
+    """Let as much time pass for what is owed of a smelt as a sweep waits for."""
     with psycopg.connect(project.db_url, autocommit=True) as owner:
         owner.execute(
-            "update smelt.outbox set created_at = created_at - interval '1 min', leased_by = null, leased_until = null"
+            "update smelt.outbox set created_at = created_at - interval '1 min', leased_by = null, leased_until = null "
+            "where smelt_id = %s",
+            [smelt_id],
         )
 
 
@@ -99,11 +101,11 @@ async def test_outbox_message_is_retried_until_a_broadcast_is_acknowledged(
             await app.calls.submit_smelt(created.id)
             await eventually(lambda: failures(worker_metrics(caplog.text)).get("completed"))
             assert outbox_count(project, created.id) == 1
-            make_due(project)
+            make_due(project, created.id)
             await eventually(lambda: worker_metrics(caplog.text)["smelt_outbox_age_seconds",] >= 60)
             assert not watched.ends
             between.drops_broadcasts, between.rejected_prefix = False, None
-            await eventually(lambda: make_due(project) or watched.ends)
+            await eventually(lambda: make_due(project, created.id) or watched.ends)
             await eventually(lambda: worker_metrics(caplog.text)["smelt_outbox_depth",] == 0)
         assert [name for name, _ in watched.events if name == "completed"] == ["completed"]
 
@@ -125,7 +127,7 @@ async def test_outbox_message_of_a_killed_worker_is_sent_once_by_another(project
                 assert (await app.state(created.id)).status == "completed"
                 assert outbox_count(project, created.id) == 1
                 assert not watched.ends
-                make_due(project)
+                make_due(project, created.id)
                 await run_worker_once(project, tmp_path)
                 await eventually(lambda: watched.ends)
                 # A second sweep finds nothing to tell.

@@ -2,13 +2,13 @@
 
 import asyncio
 import gc
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from processes import run
 from stacks import Stack
 from worker_harness import app_client, eventually, run_worker_once
 
@@ -40,7 +40,7 @@ KNOWN_PERCENT = 25.0
 def peak_mib(recording: Path, folder: Path, seconds: int) -> int:
     """Peak memory of a process that decodes and hears so much of a recording."""
     command = [sys.executable, "-c", TRANSCRIBE, str(recording), str(folder / "x.pcm"), str(seconds)]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return int(run(command, check=True).stdout)
 
 
 def test_memory_does_not_grow_with_the_length_of_the_recording(long_recording: Path, tmp_path: Path) -> None:

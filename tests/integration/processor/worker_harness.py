@@ -3,11 +3,10 @@
 import asyncio
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+from processes import started
 from prometheus_client.parser import text_string_to_metric_families
 from stacks import Stack
 
@@ -194,10 +194,10 @@ class WorkerProcess:
         here = {"SMELT_TEMP_DIR": str(folder), "SMELT_MODEL": "demo", "PYTHONPATH": path}
         env = {**os.environ, **stack.env(), **here, **settings}
         self.log = folder / f"worker-{time.monotonic_ns()}.log"
-        self._log = self.log.open("wb")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "smelt", "worker"], env=env, cwd=folder, stdout=self._log, stderr=self._log
-        )
+        command = [sys.executable, "-m", "smelt", "worker"]
+        self._exits = ExitStack()
+        log = self._exits.enter_context(self.log.open("wb"))
+        self.process = self._exits.enter_context(started(command, env=env, cwd=folder, stdout=log, stderr=log))
 
     def end(self, number: int) -> None:
         """Send a signal."""
@@ -205,9 +205,7 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Kill it if it still runs."""
-        self.process.kill()
-        self.process.wait()
-        self._log.close()
+        self._exits.close()
 
     async def exit_code(self, timeout_s: float = DEADLINE_S) -> int:
         """Wait for its end."""

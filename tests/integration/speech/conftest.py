@@ -1,12 +1,12 @@
 """The model that ships with smelt, and a long meeting to hear with it."""
 
 import ctypes.util
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from faster_whisper import BatchedInferencePipeline, WhisperModel
+from processes import run
 from reference_texts import REPOSITORY, STANDUP
 
 from smelt.processor.media.decode import decode
@@ -42,5 +42,5 @@ def long_meeting(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("espeak-ng speaks the long recording: apt-get install espeak-ng libespeak-ng1")
     recording = tmp_path_factory.mktemp("meeting") / "meeting.wav"
     script = REPOSITORY / "scripts" / "make_recordings.py"
-    subprocess.run([sys.executable, script, "long", recording, "--seconds", str(LONG_S)], check=True)
+    run([sys.executable, script, "long", recording, "--seconds", str(LONG_S)], check=True)
     return recording

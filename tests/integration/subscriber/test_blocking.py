@@ -15,6 +15,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from processes import started
 from scripted_worker import ScriptedWorker
 from stacks import Stack, User
 
@@ -197,19 +198,12 @@ def test_blocking_watches_run_in_several_threads(app: blocking.Client) -> None:
 def test_blocking_calls_are_interrupted_by_ctrl_c(shared_stack: Stack, user: User, app: blocking.Client) -> None:
     created = app.create(text="Ship it on Monday.")
     arguments = (shared_stack.api_url, shared_stack.anon_key, user.access_token, str(created.id))
-    followers = {
-        name: subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", FOLLOWER.format(following=following), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name, following in FOLLOWINGS.items()
-    }
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with ExitStack() as ending:
-        for follower in followers.values():
-            ending.enter_context(follower)
-            ending.callback(follower.kill)
+        followers = {}
+        for name, following in FOLLOWINGS.items():
+            command = [sys.executable, "-W", "error", "-c", FOLLOWER.format(following=following), *arguments]
+            followers[name] = ending.enter_context(started(command, **pipes))
         for name, follower in followers.items():
             assert follower.stdout is not None
             assert follower.stdout.readline() == "joined\n"

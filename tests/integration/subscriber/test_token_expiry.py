@@ -38,9 +38,8 @@ def expired_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHan
 
 
 def short_lived(stack: Stack, user: User, lifetime_s: float) -> str:
-    """Return a copy of a user's token that expires in `lifetime_s`."""
-    if not isinstance(stack, StackHandle):
-        pytest.skip("needs the JWT secret of the project, which a hosted project does not reveal")
+    """The token of a user as it would be if it expired soon."""
+    assert isinstance(stack, StackHandle)
     claims = jwt.decode(user.access_token, stack.jwt_secret, algorithms=["HS256"], options={"verify_aud": False})
     return jwt.encode(claims | {"exp": int(time.time() + lifetime_s)}, stack.jwt_secret, algorithm="HS256")
 
@@ -50,6 +49,7 @@ async def collect_updates(client: Client, smelt_id: object, updates: list[Update
         updates.extend([update])
 
 
+@pytest.mark.own_project("whose JWT secret they know")
 async def test_token_renewal_after_expiry_rejoins_the_watch(
     shared_stack: Stack, user: User, scripted_worker: ScriptedWorker
 ) -> None:
@@ -76,6 +76,7 @@ async def test_token_renewal_after_expiry_rejoins_the_watch(
         assert isinstance(updates[-1], Completed)
 
 
+@pytest.mark.own_project("whose JWT secret they know")
 async def test_token_expiry_without_renewal_ends_the_watch_as_unauthorized(shared_stack: Stack, user: User) -> None:
     # With polling the watch would end up to 30 s later: PostgREST tolerates that much clock skew.
     token = short_lived(shared_stack, user, 3)

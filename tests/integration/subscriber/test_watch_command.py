@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from processes import END_TIMEOUT_S, kill_session
 from proxies import FaultyProxy
 from scripted_worker import ScriptedWorker
 from stacks import Stack, User
@@ -47,13 +48,12 @@ class Command:
     async def end(self) -> int:
         """Wait until the process exits; return the exit code."""
         await asyncio.wait_for(self._reading, 60)
-        return await self.process.wait()
+        return await asyncio.wait_for(self.process.wait(), END_TIMEOUT_S)
 
     async def stop(self) -> None:
-        """Kill the process if it still runs."""
-        if self.process.returncode is None:
-            self.process.kill()
-        await self.process.wait()
+        """Leave no process behind."""
+        kill_session(self.process.pid)
+        await asyncio.wait_for(self.process.wait(), END_TIMEOUT_S)
         self._reading.cancel()
         await asyncio.wait([self._reading])
 
@@ -71,15 +71,19 @@ class Shell:
         self._folder = folder
 
     async def watch(self, url: str, smelt_id: UUID, *options: str, into: str | None = None) -> Command:
-        """Start `smelt watch`, piped into another command if one is given."""
-        watch = shlex.join([sys.executable, "-m", "smelt", "watch", str(smelt_id), *options])
-        pipe = "" if into is None else f" | {into}"
+        """Start `smelt watch`, piped into another command where one is given."""
+        return await self.start(url, "watch", str(smelt_id), *options, into=into)
+
+    async def start(self, url: str, *arguments: str, into: str | None = None) -> Command:
+        """Start `smelt`, piped into another command where one is given."""
+        smelt = shlex.join([sys.executable, "-m", "smelt", *arguments])
         process = await asyncio.create_subprocess_exec(
-            *("bash", "-o", "pipefail", "-c", f"{watch}{pipe}" if into else f"exec {watch}"),
+            *("bash", "-o", "pipefail", "-c", f"{smelt} | {into}" if into else f"exec {smelt}"),
             env={**self._env, "SUPABASE_URL": url},
             cwd=self._folder,
             stdout=PIPE,
             stderr=PIPE,
+            start_new_session=True,
         )
         self.commands.append(command := Command(process))
         return command
@@ -177,3 +181,21 @@ async def test_watch_command_ends_silently_on_sigint_and_broken_pipe(
     assert [await command.end() for command in readers] == [1, 1]
     assert [command.printed.count("\n") for command in readers] == [1, 1]
     assert [command.errors for command in shell.commands] == [""] * 4
+
+
+async def test_ctrl_c_says_to_people_that_the_smelt_goes_on(
+    shared_stack: Stack, scripted_worker: ScriptedWorker, shell: Shell
+) -> None:
+    submitting = await shell.start(shared_stack.api_url, "submit", "--text", "Ship it on Monday.", "--watch")
+    await until(lambda: submitting.printed.count("\n") > 1)
+    smelt_id = UUID(submitting.printed.split()[2])
+    job = await scripted_worker.claim(smelt_id)
+    watching = await shell.watch(shared_stack.api_url, smelt_id)
+    await until(lambda: watching.printed)
+    await job.report("validating", 5)
+    for command in (submitting, watching):
+        await until(lambda command=command: "Validating" in command.printed)
+        command.process.send_signal(signal.SIGINT)
+        assert await command.end() == 130
+        assert command.printed.endswith(f"The smelt goes on. Watch it again with: smelt watch {smelt_id}\n")
+        assert command.errors == ""

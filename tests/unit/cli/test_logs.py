@@ -4,7 +4,6 @@ import io
 import json
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from uuid import UUID
 
 import huggingface_hub.utils.logging  # noqa: F401 - Creates its loggers before a test patches `getLogger`.
 import pytest
+from processes import run
 
 from smelt.cli.log_dedup import EVERY_S, DuplicateLogFilter
 from smelt.cli.logs import JsonFormatter, write_logs
@@ -110,7 +110,7 @@ def test_log_escapes_control_characters(log_format: str) -> None:
         f"write_logs(LogSettings(log_format='{log_format}'));"
         r"logging.getLogger('smelt.x').warning('%s', 'a\x1b]52;c;ZQ==\x07\x9b2J\rb')"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    done = run([sys.executable, "-c", program], check=True)
     assert r"a\u001b]52;c;ZQ==\u0007\u009b2J" in done.stderr
     assert [char for char in done.stderr if not char.isprintable() and char != "\n"] == []
 
@@ -122,20 +122,14 @@ def test_log_json_covers_the_loggers_of_libraries() -> None:
         "write_logs(LogSettings(log_format='json'));"
         "from huggingface_hub.utils import logging; logging.get_logger('huggingface_hub.x').warning('trying again')"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = run([sys.executable, "-c", program], check=True)
     assert [json.loads(line)["message"] for line in done.stderr.splitlines()] == ["trying again"]
 
 
 def test_log_json_contains_the_fatal_error_of_a_worker(tmp_path: Path) -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("SUPABASE_", "SMELT_"))}
-    done = subprocess.run(
-        [sys.executable, "-m", "smelt", "worker"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env=env | {"SMELT_LOG_FORMAT": "json", "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    env |= {"SMELT_LOG_FORMAT": "json", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = run([sys.executable, "-m", "smelt", "worker"], cwd=tmp_path, env=env)
     [line] = [json.loads(line) for line in done.stderr.splitlines()]
     assert (done.returncode, line["level"]) == (2, "critical")
     assert line["message"].startswith("SUPABASE_URL is not set")

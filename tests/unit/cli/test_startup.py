@@ -10,7 +10,7 @@ HEAVY = ("av", "faster_whisper", "httpx", "numpy", "prometheus_client", "psycopg
 def smelt(*arguments: str, before: str = "", after: str = "") -> subprocess.CompletedProcess[str]:
     """Run a command line in a new Python process, with code before and after it."""
     program = (
-        f"import sys\nsys.argv = {['smelt', *arguments]!r}\n{before}\nfrom smelt.cli import main\n"
+        f"import sys\nsys.argv = {['smelt', *arguments]!r}\n{before}\nfrom smelt.__main__ import main\n"
         f"try:\n    main()\nfinally:\n    {after or 'pass'}"
     )
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)

@@ -4,7 +4,6 @@ import asyncio
 import errno
 import os
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from impostors import each_impostor, needs_root
+from processes import run
 
 from smelt.contract.work import SavedSegment
 from smelt.errors import SettingsError
@@ -95,7 +95,7 @@ def test_workspace_cleanup_removes_only_folders_of_dead_workers(tmp_path: Path) 
     )
     with workspace(tmp_path):
         [alive] = tmp_path.iterdir()
-        killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+        killed = run([sys.executable, "-c", program, tmp_path])
         assert killed.returncode == -9
         assert len(list(tmp_path.iterdir())) == 2
         with workspace(tmp_path):

@@ -2,10 +2,10 @@
 
 import importlib
 import inspect
-import subprocess
 import sys
 
 import pytest
+from processes import run
 
 import smelt
 
@@ -19,8 +19,8 @@ print(sorted(heavy & set(sys.modules)), sorted(light))
 
 
 def test_import_smelt_loads_no_heavy_module() -> None:
-    printed = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True).stdout
-    assert printed == "[] []\n"
+    answer = run([sys.executable, "-c", PROBE], check=True).stdout
+    assert answer == "[] []\n"
 
 
 def test_public_names_exist_and_are_sorted() -> None:

@@ -28,6 +28,7 @@ from smelt.local.realtime.connection import Connection
 from smelt.local.realtime.mailbox import Mailbox
 from smelt.local.serving import GatewayServer
 
+END_TIMEOUT_S = 60.0
 PER_SOCKET_TYPES = (Connection, Mailbox, JoinedChannel)
 
 
@@ -63,7 +64,7 @@ class ServerProcess:
         assert self.running is not None
         if self.running.returncode is None:
             self.running.send_signal(number)
-        await self.running.communicate()
+        await asyncio.wait_for(self.running.communicate(), END_TIMEOUT_S)
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from processes import END_TIMEOUT_S, kill_session
 from realtime import AsyncRealtimeClient
 from realtime.types import RealtimePostgresChangesListenEvent
 from realtime_server import FIXTURES, Reachable, eventually
@@ -54,6 +55,7 @@ async def supabase_js(server: Reachable) -> AsyncIterator[Received]:
         env={**os.environ, "SUPABASE_URL": server.http_url, "SUPABASE_ANON_KEY": server.keys.anon_key},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
     )
 
     async def listen() -> None:
@@ -67,9 +69,10 @@ async def supabase_js(server: Reachable) -> AsyncIterator[Received]:
     try:
         yield heard
     finally:
-        process.kill()
-        await process.wait()
-        await listening
+        kill_session(process.pid)
+        async with asyncio.timeout(END_TIMEOUT_S):
+            await process.wait()
+            await listening
 
 
 # The Python client's own.

@@ -1,0 +1,137 @@
+"""Ctrl-C at any moment of any command: no traceback, exit code 130, no process left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+import pytest
+from commands import STANDUP, environment, smelt, submit, wait_until
+from processes import assert_ended, processes_with_home, started
+from stacks import Stack, running_local, sign_up
+
+from smelt.local import StackHandle
+
+COMMANDS = {
+    "demo": ["demo"],
+    "watch": ["watch", "SMELT_ID"],
+    "submit": ["submit", "--watch", STANDUP],
+    "worker": ["worker"],
+    "local start": ["local", "start", "--api-port", "0", "--db-port", "0"],
+}
+MOMENTS: dict[str, list[float | str]] = {
+    "demo": [0.0, 0.1, 0.5, 1.0, 3.0, "Postgres, PostgREST", "Transcribing"],
+    "watch": [0.0, 0.1, 0.5, 1.0, "Waiting"],
+    "submit": [0.0, 0.1, 0.5, 1.0, "Waiting"],
+    "worker": [0.0, 0.1, 0.5, 1.0, 3.0, "joined channel smelt-workers"],
+    "local start": [0.0, 0.1, 0.5, 1.0, 3.0],
+}
+"""When Ctrl-C is pressed: once this is printed, or so many seconds after the first import behind the guard.
+
+How long Python takes to get there depends on the machine.
+"""
+MARK_START = """
+import os, sys
+def mark(event, args):
+    if event == "import" and args[0] == "smelt.cli":
+        open(os.environ["MARK"], "w").close()
+sys.addaudithook(mark)
+"""
+
+
+@pytest.fixture(scope="module")
+def project() -> Iterator[StackHandle]:
+    """A project without a worker, so that a smelt stays pending."""
+    with running_local() as stack:
+        yield stack
+
+
+@pytest.fixture
+def env(project: StackHandle, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a command, whose processes are told by their home; what still runs there is stopped."""
+    (tmp_path / "sitecustomize.py").write_text(MARK_START)
+    (tmp_path / "home").mkdir()
+    env = {
+        **project.env(),
+        "SMELT_ACCESS_TOKEN": sign_up(project).access_token,
+        "HOME": str(tmp_path / "home"),
+        "MARK": str(tmp_path / "mark"),
+        "PYTHONPATH": str(tmp_path),
+        "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path(platformdirs.user_cache_dir()))),
+    }
+    yield env
+    smelt("local", "stop", env=env, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("command", "moment"),
+    [(command, moment) for command, moments in MOMENTS.items() for moment in moments],
+)
+def test_ctrl_c_exits_with_130_and_leaves_nothing(
+    command: str, moment: float | str, env: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if command == "worker":  # It would take the smelts that others wait for.
+        env |= request.getfixturevalue("fresh_stack").env()
+    code, printed, errors = interrupted(COMMANDS[command], moment, env, tmp_path)
+    assert "Traceback" not in errors
+    assert "Warning" not in errors
+    assert "never" not in errors
+    if command == "local start" and code == 0:  # It had ended before.
+        assert "API URL" in printed
+        assert smelt("local", "stop", env=env, cwd=tmp_path).returncode == 0
+    else:
+        assert code == 130, errors
+    assert_ended(processes_with_home(env["HOME"]))
+
+
+def test_sigint_is_ignored_by_a_worker_in_the_background_of_a_script(fresh_stack: Stack, tmp_path: Path) -> None:
+    """There a shell starts it with SIGINT ignored; SIGTERM drains it."""
+    log = tmp_path / "log"
+    command = ["bash", "-c", 'trap "" INT; exec "$@"', "-", sys.executable, "-m", "smelt", "worker"]
+    with (
+        log.open("wb") as sink,
+        started(command, env=environment(fresh_stack.env()), stdout=sink, stderr=sink) as process,
+    ):
+        wait_until(lambda: "joined channel smelt-workers" in log.read_text(), "a worker that listens", 60)
+        process.send_signal(signal.SIGINT)
+        code, _ = submit("--text", "Ship it on Monday.", env=fresh_stack.env())
+        assert code == 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, log.read_text()
+
+
+def interrupted(
+    arguments: list[str | Path], moment: float | str, env: dict[str, str], folder: Path
+) -> tuple[int, str, str]:
+    """Run a command until a moment and press Ctrl-C; return its exit code and what it printed."""
+    if "SMELT_ID" in arguments:
+        created = smelt("submit", "--text", "Ship it on Monday.", "--json", env=env)
+        arguments = [arguments[0], json.loads(created.stdout.splitlines()[0])["id"]]
+        Path(env["MARK"]).unlink()
+    out, err = folder / "out", folder / "err"
+    command = [sys.executable, "-m", "smelt", *arguments]
+    with out.open("wb") as stdout, err.open("wb") as stderr:
+        options = {"env": environment(env), "cwd": folder, "stdout": stdout, "stderr": stderr}
+        with started(command, **options) as process:
+            wait_until(Path(env["MARK"]).exists, "the first import")
+            if isinstance(moment, str):
+                wait_until(lambda: moment in out.read_text() + err.read_text(), moment, 60)
+            else:
+                let_run(process, moment)
+            if process.poll() is None:
+                # As a terminal does: to the whole foreground group.
+                os.killpg(process.pid, signal.SIGINT)
+            code = process.wait(60)
+    return code, out.read_text(), err.read_text()
+
+
+def let_run(process: "subprocess.Popen[bytes]", seconds: float) -> None:
+    """Let a process run for some time, or until it ends by itself."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return

@@ -1,0 +1,233 @@
+"""The README's JavaScript, as it stands there: no line of a transcript is lost, and no error."""
+
+import asyncio
+import json
+import re
+import shutil
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from commands import ROOT, environment, worker
+from proxies import FaultyProxy, faulty_proxy
+from scripted_worker import Job, ScriptedWorker
+from stacks import Stack
+from waiting import until
+
+from smelt.backend.project import Project
+from smelt.contract.channels import smelt_channel
+
+JS = ROOT / "tests" / "js"
+(EXAMPLE,) = re.findall(r"```js\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+# What the example takes as given: the project, a file, and three functions that show what there is.
+GIVEN = """
+import { readFile } from 'node:fs/promises'
+import WebSocket from 'ws'
+globalThis.WebSocket ??= WebSocket
+const print = (line) => console.log(JSON.stringify(line))
+const { SUPABASE_URL, SUPABASE_ANON_KEY, RECORDING, FILENAME, ANNOUNCED_TOO_MUCH } = process.env
+const content = await readFile(RECORDING)
+const file = new File([content], FILENAME)
+let size = content.length + Number(ANNOUNCED_TOO_MUCH)
+Object.defineProperty(file, 'size', { get: () => { const answer = size; size = content.length; return answer } })
+const render = ({ id, status, progress, results }) => print({ state: { id, status, progress, results } })
+const renderLines = (lines) => print({ lines: Object.values(lines).flatMap(Object.values).map(({ text }) => text) })
+const renderError = ({ message, hint }) => print({ error: { message, hint } })
+"""
+# Without this the socket stays open for 50 s after its last channel was removed.
+AFTERWARDS = "supabase.realtime._disconnectOnEmptyChannelsAfterMs = 0"
+LINES = [f"line {number}" for number in range(240)]
+
+pytestmark = [
+    pytest.mark.own_project("whose only worker is the one of the test"),
+    pytest.mark.skipif(
+        shutil.which("node") is None or not (JS / "node_modules").exists(), reason="run `npm install` in tests/js"
+    ),
+]
+
+
+class Page:
+    """The example in a process of its own, and what it has shown so far."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.states: list[dict[str, Any]] = []
+        self.lines: list[str] = []
+        self.errors: list[dict[str, Any]] = []
+        self._process = process
+        self._reading = asyncio.create_task(self._read())
+
+    @property
+    def smelt_id(self) -> UUID:
+        return UUID(next(state["id"] for state in self.states if "id" in state))
+
+    async def end(self, exit_code: int = 0) -> str:
+        """Wait until the process leaves by itself; return what it wrote to standard error."""
+        assert self._process.stderr is not None
+        async with asyncio.timeout(30):
+            stderr = (await self._process.stderr.read()).decode()
+            await self._reading
+            assert await self._process.wait() == exit_code, stderr
+        return stderr
+
+    async def kill(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+        await self._reading
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            match json.loads(line):
+                case {"state": state}:
+                    self.states.append(state)
+                case {"lines": lines}:
+                    self.lines = lines
+                case {"error": error}:
+                    self.errors.append(error)
+
+
+@asynccontextmanager
+async def example(
+    url: str, stack: Stack, *, filename: str = "meeting.m4a", announced_too_much: int = 0
+) -> AsyncIterator[Page]:
+    """Run the example with a recording."""
+    given = {
+        "SUPABASE_URL": url,
+        "SUPABASE_ANON_KEY": stack.anon_key,
+        "RECORDING": str(ROOT / "tests" / "recordings" / "action_item.m4a"),
+        "FILENAME": filename,
+        "ANNOUNCED_TOO_MUCH": str(announced_too_much),
+    }
+    process = await asyncio.create_subprocess_exec(
+        *("node", "--input-type=module", "--eval", f"{GIVEN}{EXAMPLE}{AFTERWARDS}"),
+        cwd=JS,
+        env=environment(given),
+        stdout=PIPE,
+        stderr=PIPE,
+        limit=1 << 20,
+    )
+    page = Page(process)
+    try:
+        yield page
+    finally:
+        await page.kill()
+
+
+@pytest.fixture
+async def proxy(fresh_stack: Stack) -> AsyncIterator[FaultyProxy]:
+    async with faulty_proxy(fresh_stack.api_url) as running:
+        yield running
+
+
+@pytest.fixture
+async def service(fresh_stack: Stack) -> AsyncIterator[Project]:
+    async with Project(fresh_stack.api_url, fresh_stack.service_role_key) as project:
+        yield project
+
+
+@pytest.fixture
+def scripted_worker(service: Project) -> ScriptedWorker:
+    return ScriptedWorker(service)
+
+
+async def emit(job: Job, first: int, last: int) -> None:
+    """Write and broadcast some of the lines."""
+    for start in range(first, last, 10):
+        await job.report("transcribing", 20 + start / 6, words=LINES[start : min(start + 10, last)], first=start)
+
+
+async def assert_followed_to_the_end(page: Page) -> None:
+    """All lines were shown, percentages that never went back, one end at last; and nothing kept the process alive."""
+    await page.end()
+    assert page.lines == LINES
+    percentages = [state["progress"]["percentage"] for state in page.states]
+    assert percentages == sorted(percentages)
+    ends = [state["status"] for state in page.states if state["status"] in ("completed", "failed")]
+    assert ends == ["completed"]
+    assert page.states[-1]["results"][0]["content"] == "notes"
+
+
+async def test_readme_javascript_shows_the_results_of_a_worker(fresh_stack: Stack, tmp_path: Path) -> None:
+    with worker(fresh_stack.env(), tmp_path / "worker.log"):
+        async with example(fresh_stack.api_url, fresh_stack) as page:
+            await page.end()
+    assert page.states[-1]["status"] == "completed"
+    assert "Lisa" in page.states[-1]["results"][0]["content"]
+    assert len(page.lines) == 1
+    assert page.errors == []
+
+
+async def test_outage_loses_no_line(
+    fresh_stack: Stack, proxy: FaultyProxy, scripted_worker: ScriptedWorker, service: Project
+) -> None:
+    """The gateway is away until polling has failed twice, which takes five seconds, and most lines are written then."""
+    async with example(proxy.url, fresh_stack) as page:
+        await until(lambda: page.states)
+        job = await scripted_worker.claim(page.smelt_id)
+        await until(lambda: proxy.accepted["realtime"])
+        await emit(job, 0, 40)
+        await until(lambda: page.lines == LINES[:40])
+        stale = {"seq": 1, "status": "pending", "progress": {"percentage": 0}}
+        await service.realtime.post(smelt_channel(str(page.smelt_id)), "progress", stale)
+        await emit(job, 40, 53)
+        await until(lambda: page.lines == LINES[:53])
+        await proxy.stop()
+        await emit(job, 53, 200)
+        await until(lambda: sum("fetch failed" in error["message"] for error in page.errors) >= 2)
+        assert page.lines == LINES[:53]
+        await proxy.start()
+        await until(lambda: page.lines == LINES[:200])
+        await emit(job, 200, 240)
+        await job.complete()
+        await assert_followed_to_the_end(page)
+
+
+async def test_polling_without_realtime_brings_every_line(
+    fresh_stack: Stack, proxy: FaultyProxy, scripted_worker: ScriptedWorker
+) -> None:
+    proxy.refuse("realtime")
+    async with example(proxy.url, fresh_stack) as page:
+        await until(lambda: page.states)
+        job = await scripted_worker.claim(page.smelt_id)
+        await emit(job, 0, 200)
+        await until(lambda: page.lines == LINES[:200])
+        await emit(job, 200, 240)
+        await job.complete()
+        await assert_followed_to_the_end(page)
+
+
+@pytest.mark.parametrize(
+    ("given", "change", "error"),
+    [
+        ({"filename": "meeting.exe"}, "select", "invalid_format"),
+        ({}, 'drop policy "smelt: upload announced files" on storage.objects', "violates row-level security policy"),
+        ({"announced_too_much": -1}, "select", "file_too_large"),
+    ],
+    ids=["create", "upload", "submit"],
+)
+async def test_rejections_of_create_upload_and_submit_are_thrown(
+    given: dict[str, Any], change: str, error: str, fresh_stack: Stack
+) -> None:
+    with psycopg.connect(fresh_stack.db_url, autocommit=True) as owner:
+        owner.execute(change.encode())
+    async with example(fresh_stack.api_url, fresh_stack, **given) as page:
+        assert error in await page.end(exit_code=1)
+    assert page.states == []
+
+
+async def test_get_error_of_a_deleted_smelt_is_shown_and_ends_the_example(
+    fresh_stack: Stack, proxy: FaultyProxy
+) -> None:
+    proxy.refuse("realtime")
+    async with example(proxy.url, fresh_stack) as page:
+        await until(lambda: page.states)
+        with psycopg.connect(fresh_stack.db_url, autocommit=True) as owner:
+            owner.execute("delete from public.smelts where id = %s", [page.smelt_id])
+        await page.end()
+    assert page.errors[-1]["hint"] == "not_found"

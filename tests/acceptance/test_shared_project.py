@@ -1,0 +1,142 @@
+"""A run of the tests leaves a project that SUPABASE_URL names as it was, also when a test fails."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from commands import ROOT, environment
+from shared_project import opened
+from stacks import Stack, running_local
+
+TESTS = ROOT / "tests"
+# Users, visitors, uploads, batches, notifications, workers that end and that are killed, and one that is skipped.
+REPRESENTATIVE = (
+    "integration/backend/test_project.py",
+    "integration/subscriber/test_create.py",
+    "integration/subscriber/test_batches.py",
+    "integration/processor/test_worker_cancel_and_outage.py",
+    "integration/processor/test_worker_outbox.py",
+    "integration/subscriber/test_token_expiry.py::test_token_expiry_without_renewal_ends_the_watch_as_unauthorized",
+)
+FAILING = """
+import httpx, psycopg
+from pathlib import Path
+from stacks import sign_up
+from worker_harness import RECORDINGS, app_client
+
+async def test_it_leaves_everything_behind(stack):
+    async with app_client(stack) as visitor, app_client(stack, sign_up(stack).access_token) as owner:
+        for app in (visitor, visitor, visitor, owner):
+            await app.create(RECORDINGS / "greeting.ogg")
+        await owner.calls.create_batch("Interviews")
+    with psycopg.connect(stack.db_url, autocommit=True) as database:
+        database.execute("insert into smelt.workers (worker_id, info) values ('killed', '{}')")
+        database.execute("update smelt.limits set anonymous_max_file_bytes = 1000")
+    assert False
+
+async def test_the_next_one_finds_the_limits_as_they_were(stack):
+    async with app_client(stack) as visitor:
+        await visitor.create(RECORDINGS / "greeting.ogg")
+"""
+SPOILING = """
+import psycopg
+
+def test_it_makes_a_bucket(stack):
+    with psycopg.connect(stack.db_url, autocommit=True) as database:
+        database.execute("insert into storage.buckets (id, name) values ('mine', 'mine')")
+"""
+
+
+@pytest.fixture
+def project() -> Iterator[Stack]:
+    """A project that runs already when the tests begin, with a smelt of its own that is not theirs."""
+    with running_local() as stack, psycopg.connect(stack.db_url, autocommit=True) as database:
+        database.execute("insert into public.smelts (audio_state) values ('expected')")
+        yield stack
+
+
+def run_tests(project: Stack, *arguments: str | Path, path: str = "") -> tuple[int, str]:
+    """Run pytest with the project in its environment; return its exit code and what it printed."""
+    keys = {"SUPABASE_DB_URL": project.db_url, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, arguments)]
+    done = subprocess.run(
+        command,
+        cwd=TESTS,
+        env=environment({**project.env(), **keys}),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def run_written(project: Stack, folder: Path, source: str) -> tuple[int, str]:
+    """Run a test file that stands outside the tree, with the fixtures and helpers of the tree."""
+    (folder / "test_written.py").write_text(source)
+    path = os.pathsep.join(map(str, (TESTS, TESTS / "integration" / "processor")))
+    options = ("-c", ROOT / "pyproject.toml", "--rootdir", folder, "-p", "conftest")
+    return run_tests(project, *options, folder / "test_written.py", path=path)
+
+
+def contents(project: Stack) -> dict[str, object]:
+    """Everything of the project that the tests have to leave as it is."""
+    with opened(project) as found, psycopg.connect(project.db_url) as database:
+        [(message_count,)] = database.execute("select count(*) from realtime.messages").fetchall()
+        return {**found.contents(), "realtime.messages": message_count}
+
+
+@pytest.mark.timeout(420)
+def test_shared_project_is_unchanged_after_two_runs_of_integration_tests(project: Stack) -> None:
+    before = contents(project)
+    assert before["public.smelts"] == 1
+    for _ in range(2):
+        code, printed = run_tests(project, *REPRESENTATIVE)
+        assert code == 0, printed
+        assert re.search(r"\d\d passed, 1 skipped", printed), printed
+        assert contents(project) == before
+
+
+def test_shared_project_is_restored_after_a_failed_test(project: Stack, tmp_path: Path) -> None:
+    before = contents(project)
+    code, printed = run_written(project, tmp_path, FAILING)
+    assert (code, "1 failed, 1 passed" in printed) == (1, True), printed
+    assert contents(project) == before
+
+
+def test_shared_project_check_fails_a_run_that_leaves_something_behind(project: Stack, tmp_path: Path) -> None:
+    code, printed = run_written(project, tmp_path, SPOILING)
+    assert code == 1, printed
+    assert "storage.buckets: 1 before, 2 after" in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("insert into smelt.workers (worker_id, info) values ('live', '{}')", "has a worker"),
+        (
+            "update public.smelts set submitted_at = now(), claimable_at = now(), audio_state = 'stored'",
+            "has smelts that are not finished",
+        ),
+        ("select pg_advisory_lock(hashtext('smelt tests'))", "is in use by another run"),
+    ],
+)
+def test_shared_project_in_use_is_rejected_before_the_first_test(
+    change: str, problem: str, project: Stack, tmp_path: Path
+) -> None:
+    with psycopg.connect(project.db_url, autocommit=True) as database:
+        database.execute(change.encode())
+        code, printed = run_written(project, tmp_path, SPOILING)
+    assert code == 3, printed
+    assert problem in printed
+    assert contents(project)["storage.buckets"] == 1
+
+
+def test_shared_project_rejects_several_processes(project: Stack) -> None:
+    code, printed = run_tests(project, "-n", "2", REPRESENTATIVE[0])
+    assert (code, "use -n 0" in printed) == (4, True), printed
