@@ -1,4 +1,4 @@
-"""Stacks for the tests that need one."""
+"""Projects for the tests, and cleanup of a shared one."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from stacks import RemoteStack, Stack, cluster, end_cluster, running_local, runn
 
 from smelt.local import LocalCluster
 
-# In the background of a script SIGINT is ignored, and every child would inherit that: what Ctrl-C does is tested.
+# A background job of a script ignores SIGINT, and its children inherit that; some tests send SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip tests that need a project of their own where the environment names a shared one."""
+    """Skip tests that need a separate project if the environment names a shared one."""
     marker = item.get_closest_marker("own_project")
     if marker is not None and RemoteStack.from_env() is not None:
-        pytest.skip(f"needs a project of its own, {marker.args[0]}: unset SUPABASE_URL to run it")
+        pytest.skip(f"needs a separate project, {marker.args[0]}: unset SUPABASE_URL to run it")

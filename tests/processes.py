@@ -1,4 +1,4 @@
-"""Starting processes, ending all that belongs to them, and who is still alive and listens: for tests that kill."""
+"""Processes and ports, for tests that start and kill programs."""
 
 import os
 import pwd
@@ -23,9 +23,9 @@ END_TIMEOUT_S = 60.0
 def run(
     command: Sequence[str | Path], *, timeout_s: float = 100.0, check: bool = False, **options: Any
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a command to its end and return what it printed; after `timeout_s` end all that it has started, and fail.
+    """Run a command and return its output; after `timeout_s` kill all processes that it has started, and fail.
 
-    `subprocess.run` would wait without an end for a grandchild that holds the pipe.
+    `subprocess.run` would wait forever for a grandchild that holds the pipe.
     """
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with started(command, **{**pipes, "text": True, **options}) as process:
@@ -37,7 +37,7 @@ def run(
 
 @contextmanager
 def started(command: Sequence[str | Path], **options: Any) -> Iterator["subprocess.Popen[Any]"]:
-    """Start a command in a session of its own; at the end of the block what is left of it is ended."""
+    """Start a command in a new session; at the end of the block kill the session."""
     process = subprocess.Popen([str(word) for word in command], start_new_session=True, **options)
     try:
         yield process
@@ -46,12 +46,12 @@ def started(command: Sequence[str | Path], **options: Any) -> Iterator["subproce
         process.wait(END_TIMEOUT_S)
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
-                with suppress(BrokenPipeError):  # What was not written yet.
+                with suppress(BrokenPipeError):  # Raised for unwritten input.
                     pipe.close()
 
 
 def kill_session(pid: int) -> None:
-    """Kill the session that a process was started in; if the process still runs, all of its descendants, too."""
+    """Kill the session of a process and, if the process still runs, all of its descendants."""
     descendants = []
     with suppress(psutil.NoSuchProcess):
         descendants = psutil.Process(pid).children(recursive=True)
@@ -70,16 +70,16 @@ def process_tree(pid: int) -> list[psutil.Process]:
 
 def assert_ended(processes: list[psutil.Process], timeout_s: float = 30.0) -> None:
     """Assert that all processes have ended or end in time; a zombie counts as ended."""
-    wait_for(lambda: not _alive(processes), timeout_s, lambda: f"still there: {_alive(processes)}")
+    wait_for(lambda: not _alive(processes), timeout_s, lambda: f"still running: {_alive(processes)}")
 
 
 def assert_free(port: int, timeout_s: float = 30.0) -> None:
     """Assert that no process listens on the port, or stops listening in time."""
-    wait_for(lambda: not is_listening(port), timeout_s, lambda: f"somebody still listens on {port}")
+    wait_for(lambda: not is_listening(port), timeout_s, lambda: f"a process still listens on {port}")
 
 
 def processes_with_home(home: Path | str) -> list[psutil.Process]:
-    """Processes that have this home: it is handed down to every process of a stack."""
+    """Return the processes with this `HOME`, which all processes of a stack inherit."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):

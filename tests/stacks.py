@@ -139,7 +139,7 @@ _until_the_end = ExitStack()
 
 
 def end_cluster() -> None:
-    """End what `cluster` has started, and check the shared project."""
+    """End the database server that `cluster` has started, and check the shared project."""
     _until_the_end.close()
 
 

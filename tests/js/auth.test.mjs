@@ -1,7 +1,7 @@
 // Tests of auth-js, from sign-up to sign-out.
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { connect, signUp, told, until } from './app.mjs'
+import { connect, signUp, dataOf, until } from './app.mjs'
 
 const PASSWORD = 'correct horse'
 const address = () => `${crypto.randomUUID()}@example.com`
@@ -35,10 +35,10 @@ describe('auth-js', { concurrency: true }, () => {
     assert.deepEqual([unknown.error.status, unknown.error.code], [400, 'refresh_token_not_found'])
   })
 
-  test('a refreshed token is passed on to Realtime', async () => {
+  test('refreshed token is passed to Realtime', async () => {
     const client = connect()
     await signUp(client)
-    const { session } = await told(client.auth.refreshSession())
+    const { session } = await dataOf(client.auth.refreshSession())
     await until(() => client.realtime.accessTokenValue === session.access_token, 'the new token at Realtime')
   })
 

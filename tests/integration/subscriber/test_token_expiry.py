@@ -38,7 +38,7 @@ def expired_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHan
 
 
 def short_lived(stack: Stack, user: User, lifetime_s: float) -> str:
-    """The token of a user as it would be if it expired soon."""
+    """Return a copy of a user's token that expires in `lifetime_s`."""
     assert isinstance(stack, StackHandle)
     claims = jwt.decode(user.access_token, stack.jwt_secret, algorithms=["HS256"], options={"verify_aud": False})
     return jwt.encode(claims | {"exp": int(time.time() + lifetime_s)}, stack.jwt_secret, algorithm="HS256")

@@ -51,7 +51,7 @@ class Command:
         return await asyncio.wait_for(self.process.wait(), END_TIMEOUT_S)
 
     async def stop(self) -> None:
-        """Leave no process behind."""
+        """Kill the process and its descendants."""
         kill_session(self.process.pid)
         await asyncio.wait_for(self.process.wait(), END_TIMEOUT_S)
         self._reading.cancel()
@@ -71,11 +71,11 @@ class Shell:
         self._folder = folder
 
     async def watch(self, url: str, smelt_id: UUID, *options: str, into: str | None = None) -> Command:
-        """Start `smelt watch`, piped into another command where one is given."""
+        """Start `smelt watch`, piped into another command if one is given."""
         return await self.start(url, "watch", str(smelt_id), *options, into=into)
 
     async def start(self, url: str, *arguments: str, into: str | None = None) -> Command:
-        """Start `smelt`, piped into another command where one is given."""
+        """Start `smelt`, piped into another command if one is given."""
         smelt = shlex.join([sys.executable, "-m", "smelt", *arguments])
         process = await asyncio.create_subprocess_exec(
             *("bash", "-o", "pipefail", "-c", f"{smelt} | {into}" if into else f"exec {smelt}"),
@@ -183,7 +183,7 @@ async def test_watch_command_ends_silently_on_sigint_and_broken_pipe(
     assert [command.errors for command in shell.commands] == [""] * 4
 
 
-async def test_ctrl_c_says_to_people_that_the_smelt_goes_on(
+async def test_sigint_of_a_watch_prints_that_the_smelt_continues(
     shared_stack: Stack, scripted_worker: ScriptedWorker, shell: Shell
 ) -> None:
     submitting = await shell.start(shared_stack.api_url, "submit", "--text", "Ship it on Monday.", "--watch")

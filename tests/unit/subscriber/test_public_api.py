@@ -19,8 +19,8 @@ print(sorted(heavy & set(sys.modules)), sorted(light))
 
 
 def test_import_smelt_loads_no_heavy_module() -> None:
-    answer = run([sys.executable, "-c", PROBE], check=True).stdout
-    assert answer == "[] []\n"
+    printed = run([sys.executable, "-c", PROBE], check=True).stdout
+    assert printed == "[] []\n"
 
 
 def test_public_names_exist_and_are_sorted() -> None:
