@@ -11,7 +11,7 @@ import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Generic, ParamSpec, Self, TypeVar
+from typing import Generic, Literal, ParamSpec, Self, TypeVar, overload
 from uuid import UUID
 
 from smelt.backend.tokens import TokenCallable
@@ -106,16 +106,21 @@ class Client:
         self._thread.run(self._client.delete, smelt_id)
 
     def create_batch(self, title: str | None = None) -> Batch:
-        """Create a batch of the signed-in user."""
+        """Create a batch; raise `Unauthorized` unless a user is signed in."""
         return self._thread.run(self._client.create_batch, title)
 
-    def watch(self, smelt_id: UUID | str) -> Iterator[Update]:
-        """Yield the updates of a smelt from its current state to `Completed` or `Failed`."""
-        return self._pull(self._client.watch(smelt_id))
+    @overload
+    def watch(self, smelt_id: UUID | str, *, connection_events: Literal[False] = False) -> Iterator[Update]: ...
 
-    def watch_with_connection_events(self, smelt_id: UUID | str) -> Iterator[Update | ConnectionEvent]:
-        """Yield the updates of `watch`, and between them the events of the live connection."""
-        return self._pull(self._client.watch_with_connection_events(smelt_id))
+    @overload
+    def watch(self, smelt_id: UUID | str, *, connection_events: bool) -> Iterator[Update | ConnectionEvent]: ...
+
+    def watch(self, smelt_id: UUID | str, *, connection_events: bool = False) -> Iterator[Update | ConnectionEvent]:
+        """Yield the updates of a smelt from its current state to `Completed` or `Failed`, across reconnects.
+
+        With `connection_events`, also yield `Connected`, `Disconnected` and `ConnectionIssue`.
+        """
+        return self._pull(self._client.watch(smelt_id, connection_events=connection_events))
 
     def subscribe(
         self,
@@ -194,8 +199,12 @@ class Subscription:
         return self._thread.closed or self._subscription.closed
 
     def refresh(self) -> None:
-        """Read the state now; new updates are delivered to the callbacks."""
-        self._thread.ask(self._subscription.refresh)
+        """Read the state now and wait until it was read, or until the subscription has ended."""
+
+        async def refresh() -> None:
+            await self._subscription.refresh()
+
+        self._thread.run(refresh)
 
     def wait_closed(self) -> None:
         """Wait until the smelt has ended, or watching it has failed permanently."""

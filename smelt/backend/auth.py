@@ -36,7 +36,9 @@ def _reason(response: httpx.Response) -> str:
     rejected = "the key or token is not accepted"
     try:
         body = response.json()
-        # PostgREST also responds with a 401 to a visitor without the permission; the key is valid then.
-        return str(body["message"]) if body.get("code") == "42501" else f"{rejected}: {body['message']}"
+        # PostgREST also responds with a 401, not a 403, to a visitor without the permission; the key is valid then.
+        if body.get("code") == "42501":
+            return f"sign in first: this call needs the access_token of a user ({body['message']})"
+        return f"{rejected}: {body['message']}"
     except (ValueError, KeyError, TypeError, AttributeError):
         return rejected

@@ -10,7 +10,7 @@ from smelt.backend.rpc import Rpc, RpcResponse, parse
 from smelt.contract.batches import Batch
 from smelt.contract.events import Model
 from smelt.contract.state import Created, Snapshot, Unchanged
-from smelt.contract.vocabulary import Mode, Outcome, Status
+from smelt.contract.vocabulary import TERMINAL_STATUSES, Mode, Outcome, Status
 from smelt.errors import NotFound
 
 State = Snapshot | Unchanged
@@ -51,6 +51,7 @@ class ListedSmelt(Model):
     """A smelt in a list, without its transcript and results."""
 
     id: UUID
+    user_id: UUID | None
     status: Status
     percentage: float
     outcome: Outcome | None
@@ -128,10 +129,12 @@ class ClientRpc:
         ]
         return parse(States, await self.rpc.call_once("get_smelts", smelts=listed))
 
-    async def list_smelts(self, count: int) -> tuple[ListedSmelt, ...]:
-        """Return the newest smelts of the signed-in user; raise `Unauthorized` for a visitor."""
-        columns = "id,status,percentage,outcome,error_code,created_at,completed_at,files:smelt_files(filename,position)"
-        return parse(_ListedSmelts, await self.rpc.newest("smelts", columns, count)).root
+    async def list_smelts(self, count: int, *, only_open: bool = False) -> tuple[ListedSmelt, ...]:
+        """Return the newest smelts of the signed-in user, of all users for the service; else raise `Unauthorized`."""
+        files = "files:smelt_files(filename,position)"
+        columns = f"id,user_id,status,percentage,outcome,error_code,created_at,completed_at,{files}"
+        filters = [("status", "not.in", f"({','.join(sorted(TERMINAL_STATUSES))})")] if only_open else []
+        return parse(_ListedSmelts, await self.rpc.newest("smelts", columns, count, *filters)).root
 
     async def cancel_smelt(self, smelt_id: UUID | str) -> Snapshot:
         """Settle a smelt as cancelled; a smelt that is already settled does not change."""

@@ -57,7 +57,7 @@ class Project:
         token = await self._tokens.current()
         signed_in = None if token is None else user_id(token)
         if signed_in is None:
-            raise Unauthorized("this call needs a signed-in user: pass an access_token")
+            raise Unauthorized("sign in first: this call needs the access_token of a user")
         return signed_in
 
     async def aclose(self) -> None:

@@ -51,11 +51,13 @@ class Rpc:
         rows = await _execute(f"reading {table}", request.execute())
         return rows[0] if isinstance(rows, list) and rows else None
 
-    async def newest(self, table: str, columns: str, count: int) -> object:
-        """Return the newest `count` rows of a table that the caller may read, newest first."""
+    async def newest(self, table: str, columns: str, count: int, *filters: tuple[str, str, str]) -> object:
+        """Return the newest `count` rows that match the filters and that the caller may read, newest first."""
         async for attempt in transient_retries():
             with attempt:
                 request = self._postgrest.from_(table).select(columns).order("created_at", desc=True).limit(count)
+                for column, operator, value in filters:
+                    request = request.filter(column, operator, value)
                 return await _execute(f"reading {table}", request.execute())
         raise AssertionError("tenacity raises the last error itself")
 

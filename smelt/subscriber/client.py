@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, aclosing
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self, overload
 from uuid import UUID
 from weakref import WeakSet
 
@@ -24,7 +24,7 @@ from smelt.subscriber.diagnostics import Diagnostics
 from smelt.subscriber.feed import Feed, OnInvalidate
 from smelt.subscriber.notifications import Notifications
 from smelt.subscriber.reader import Reader
-from smelt.subscriber.subscription import Callback, Callbacks, ConnectionCallback, Subscription
+from smelt.subscriber.subscription import Callback, Callbacks, ConnectionCallback, Followed, Subscription
 from smelt.subscriber.updates import BatchProgress, Completed, ConnectionEvent, Failed, Progress, Segments, Update
 from smelt.subscriber.watch import Watch
 
@@ -101,9 +101,8 @@ class Client:
         if isinstance(files, str | PathLike) or isinstance(prompts, str):
             raise TypeError("files and prompts must be lists, even with one element")
         paths = [Path(file) for file in files]
-        sizes = await asyncio.gather(*(asyncio.to_thread(path.stat) for path in paths))
         created = await self._calls.create_smelt(
-            files=[FileSpec(path.name, size.st_size) for path, size in zip(paths, sizes, strict=True)],
+            files=await self._announced(paths),
             text_input=text,
             mode=mode,
             default_prompt_names=prompts,
@@ -145,7 +144,8 @@ class Client:
         await self._calls.delete_smelt(smelt_id)
 
     async def create_batch(self, title: str | None = None) -> Batch:
-        """Create a batch of the signed-in user."""
+        """Create a batch; raise `Unauthorized` unless a user is signed in."""
+        await self._project.user_id()
         return await self._calls.create_batch(title)
 
     def watch_batch(self, batch_id: UUID | str) -> AsyncGenerator[BatchProgress, None]:
@@ -170,21 +170,27 @@ class Client:
         self._followers.add(notifications)
         return notifications
 
-    def watch(self, smelt_id: UUID | str) -> AsyncGenerator[Update, None]:
-        """Yield the updates of a smelt from its current state to `Completed` or `Failed`.
+    @overload
+    def watch(
+        self, smelt_id: UUID | str, *, connection_events: Literal[False] = False
+    ) -> AsyncGenerator[Update, None]: ...
 
-        Reconnects after network failures. A slow consumer gets the newest progress of each stage, and all segments.
-        Raises `NotFound` or `Unauthorized` if the caller may not, or no longer, read the smelt.
+    @overload
+    def watch(
+        self, smelt_id: UUID | str, *, connection_events: bool
+    ) -> AsyncGenerator[Update | ConnectionEvent, None]: ...
+
+    def watch(
+        self, smelt_id: UUID | str, *, connection_events: bool = False
+    ) -> AsyncGenerator[Update | ConnectionEvent, None]:
+        """Yield the updates of a smelt from its current state to `Completed` or `Failed`, across reconnects.
+
+        With `connection_events`, also yield `Connected`, `Disconnected` and `ConnectionIssue` (an error that is retried
+        or compensated by polling). A slow consumer gets the newest progress of each stage, and all segments. Raises
+        `NotFound` or `Unauthorized` if the caller may not, or no longer, read the smelt.
         """
-        return self._open(smelt_id).updates()
-
-    def watch_with_connection_events(self, smelt_id: UUID | str) -> AsyncGenerator[Update | ConnectionEvent, None]:
-        """Yield the updates of `watch`, and between them the events of the live connection.
-
-        These are `Connected`, `Disconnected`, and `ConnectionIssue` for an error that is retried or compensated by
-        polling.
-        """
-        return self._open(smelt_id).items()
+        watch = self._open(smelt_id)
+        return watch.items() if connection_events else watch.updates()
 
     async def wait(self, smelt_id: UUID | str, *, timeout_s: float | None = None) -> Completed:
         """Wait until a smelt completes; raise `SmeltFailed` if it fails, `TimeoutError` after `timeout_s` seconds."""
@@ -235,13 +241,17 @@ class Client:
             read_failures_in_a_row=self._reader.failures_in_a_row,
         )
 
-    def _open(self, smelt_id: UUID | str) -> Watch:
+    def _open(self, smelt_id: UUID | str) -> Followed:
         return Watch(UUID(str(smelt_id)), self._project.realtime, self._reader, polling=self._polling)
 
     def _on_connection_state(self, state: ConnectionState) -> None:
         if state == "disconnected" and (reason := self._project.realtime.report().last_error) is not None:
             for watched in self._reader.watches:
                 watched.report_issue(Unavailable(reason), live=True)
+
+    async def _announced(self, paths: Sequence[Path]) -> list[FileSpec]:
+        sizes = await asyncio.gather(*(asyncio.to_thread(path.stat) for path in paths))
+        return [FileSpec(path.name, size.st_size) for path, size in zip(paths, sizes, strict=True)]
 
     async def _upload(self, created: Created, paths: Sequence[Path], *, again: bool) -> None:
         limit = asyncio.Semaphore(UPLOADS_AT_ONCE)

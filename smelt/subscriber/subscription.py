@@ -11,7 +11,16 @@ from uuid import UUID
 
 from smelt.errors import SmeltError
 from smelt.subscriber.backlog import Item
-from smelt.subscriber.updates import Completed, Connected, ConnectionIssue, Disconnected, Failed, Progress, Segments
+from smelt.subscriber.updates import (
+    Completed,
+    Connected,
+    ConnectionIssue,
+    Disconnected,
+    Failed,
+    Progress,
+    Segments,
+    Update,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +43,7 @@ class Callbacks:
 
 
 class Followed(Protocol):
-    """The watch that a subscription follows."""
+    """A watch of one smelt, such as a subscription follows."""
 
     smelt_id: UUID
 
@@ -42,8 +51,12 @@ class Followed(Protocol):
         """Yield updates and connection events in order until the smelt ends."""
         ...
 
-    def refresh(self) -> None:
-        """Read the state now."""
+    def updates(self) -> AsyncGenerator[Update, None]:
+        """Yield updates without connection events."""
+        ...
+
+    def refresh(self) -> asyncio.Future[None]:
+        """Read the state as soon as possible; the future is done once it was read."""
         ...
 
 
@@ -54,6 +67,8 @@ class Subscription:
         self._watch = watch
         self._callbacks = callbacks
         self._task = asyncio.create_task(self._run(), name=f"subscription {watch.smelt_id}")
+        self._refreshes: set[asyncio.Future[None]] = set()
+        self._task.add_done_callback(lambda _: self._end_refreshes())
         self._task.add_done_callback(lambda _: on_over(self))
 
     @property
@@ -66,9 +81,18 @@ class Subscription:
         """True once no callback will be called."""
         return self._task.done()
 
-    def refresh(self) -> None:
-        """Read the state now; new updates are delivered to the callbacks."""
-        self._watch.refresh()
+    def refresh(self) -> asyncio.Future[None]:
+        """Read the state now; new updates are delivered to the callbacks.
+
+        The future need not be awaited. It is done once the state was read or the subscription has ended, and never
+        holds an error: `on_error` gets those.
+        """
+        refreshed = self._watch.refresh()
+        self._refreshes.add(refreshed)
+        refreshed.add_done_callback(self._refreshes.discard)
+        if self.closed:
+            self._end_refreshes()
+        return refreshed
 
     async def wait_closed(self) -> None:
         """Wait until the smelt has ended, or watching it has failed permanently."""
@@ -78,6 +102,11 @@ class Subscription:
         """Stop; no callback is called afterwards."""
         self._task.cancel()
         await asyncio.wait([self._task])
+
+    def _end_refreshes(self) -> None:
+        for refreshed in self._refreshes:
+            if not refreshed.done():
+                refreshed.set_result(None)
 
     async def _run(self) -> None:
         try:

@@ -58,6 +58,7 @@ class Watch:
         self._left_at: float | None = None
         self._ending_run: int | None = None
         self._end_timer: asyncio.TimerHandle | None = None
+        self._refreshes: list[tuple[int, asyncio.Future[None]]] = []
 
     async def items(self) -> AsyncGenerator[Item, None]:
         """Yield updates and connection events in order until the smelt ends; raise a permanent error."""
@@ -87,9 +88,12 @@ class Watch:
                 if isinstance(item, Progress | Segments | Completed | Failed):
                     yield item
 
-    def refresh(self) -> None:
-        """Read the state now."""
+    def refresh(self) -> asyncio.Future[None]:
+        """Read the state as soon as possible; the future is done once a read that begins after this call is merged."""
+        refreshed = asyncio.get_running_loop().create_future()
+        self._refreshes.append((self._reader.read_count, refreshed))
         self._reader.request_read(self)
+        return refreshed
 
     def report(self) -> WatchReport:
         """Return the current state of the watch."""
@@ -121,6 +125,7 @@ class Watch:
         else:
             self._emit(*self._timeline.merge_snapshot(state, requested.segments_after or 0))
         self._update_end_timer()
+        self._end_refreshes()
 
     def report_issue(self, error: TransientError, *, live: bool = False) -> None:
         """Emit a transient error as `ConnectionIssue`."""
@@ -158,6 +163,13 @@ class Watch:
         if self._timeline.needs_read:
             self._reader.reschedule(self)
         self._update_end_timer()
+
+    def _end_refreshes(self) -> None:
+        # A read that was running when the refresh was requested may be older than the request.
+        for read_count, refreshed in self._refreshes:
+            if read_count < self._reader.read_count and not refreshed.done():
+                refreshed.set_result(None)
+        self._refreshes = [pending for pending in self._refreshes if not pending[1].done()]
 
     def _update_end_timer(self) -> None:
         # Each run has a timer of its own: that of an earlier run does not end the run of a retry.

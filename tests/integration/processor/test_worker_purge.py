@@ -128,9 +128,7 @@ async def test_purge_continues_past_one_page_of_expired_smelts(
             await app.calls.cancel_smelt((await app.create(text_input="Anna will call Ben.")).id)
     own_stack.change("update smelts set completed_at = completed_at - interval '25 h'")
     listing = WorkerRpc.list_expired
-    monkeypatch.setattr(
-        WorkerRpc, "list_expired_smelts", lambda calls, worker_id: listing(calls, worker_id, max_count=1)
-    )
+    monkeypatch.setattr(WorkerRpc, "list_expired", lambda calls, worker_id: listing(calls, worker_id, max_count=1))
     await run_worker_once(own_stack, tmp_path)
     assert own_stack.count("select count(*) from smelts where is_anonymous and status = 'failed'") == 0
 

@@ -16,12 +16,12 @@ TRANSCRIBE = """
 import resource, sys
 from pathlib import Path
 from smelt.processor.media.decode import decode
-from smelt.processor.media.probe import Limits, probe
+from smelt.processor.media.probe import MediaLimits, probe
 from smelt.processor.media.recording import SAMPLE_RATE, Recording
 from smelt.processor.speech.model import ModelOptions, load_model
 from smelt.processor.speech.transcriber import SpeechOptions, Transcriber
 source, target, seconds = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-limits = Limits(max_file_bytes=10**9, max_duration_s=36000)
+limits = MediaLimits(max_file_bytes=10**9, max_duration_s=36000)
 whole = decode(source, target, probe(source, limits), limits, lambda _: True)
 recording = Recording(target, min(whole.sample_count, seconds * SAMPLE_RATE))
 transcriber = Transcriber(load_model(ModelOptions()), SpeechOptions(beam_size=1, max_span_s=30))

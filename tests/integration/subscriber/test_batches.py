@@ -74,7 +74,15 @@ async def test_batch_of_another_user_raises_not_found_or_unauthorized(shared_sta
     assert [type(error) for error in errors] == [NotFound, Unauthorized, NotFound]
 
 
-async def test_batch_creation_requires_a_signed_in_user(shared_stack: Stack) -> None:
+async def test_create_batch_feed_and_notifications_without_sign_in_raise_unauthorized(shared_stack: Stack) -> None:
     async with connect(shared_stack.api_url, shared_stack.anon_key) as visitor:
-        with pytest.raises(Unauthorized):
+        with pytest.raises(Unauthorized, match="sign in first"):
             await visitor.create_batch()
+        for opening in (visitor.feed().__aenter__, visitor.notifications().__aenter__):
+            with pytest.raises(Unauthorized, match="sign in first"):
+                await opening()
+        with pytest.raises(Unauthorized, match="sign in first"):
+            await anext(visitor.watch_batch(uuid4()))
+    async with connect(shared_stack.api_url, shared_stack.service_role_key) as service:
+        with pytest.raises(Unauthorized, match="sign in first"):
+            await service.create_batch()

@@ -73,6 +73,23 @@ def test_blocking_client_creates_watches_and_waits(shared_stack: Stack, app: blo
     assert app.diagnostics().watches == ()
 
 
+def test_blocking_watch_yields_connection_events_on_request(app: blocking.Client) -> None:
+    created = app.create(text="Ship it on Monday.")
+    updates = app.watch(created.id, connection_events=True)
+    assert {type(next(updates)), type(next(updates))} == {smelt.Connected, smelt.Progress}
+    app.cancel(created.id)
+    assert isinstance(list(updates)[-1], smelt.Failed)
+
+
+def test_blocking_refresh_waits_until_the_state_was_read(app: blocking.Client) -> None:
+    created = app.create(text="Ship it on Monday.")
+    subscription = app.subscribe(created.id)
+    subscription.refresh()
+    assert app.diagnostics().watches[0].status == "pending"
+    subscription.close()
+    subscription.refresh()
+
+
 def test_blocking_callbacks_run_in_order_and_may_use_the_client(app: blocking.Client) -> None:
     created = app.create(text="Ship it on Monday.")
     calls: list[object] = []

@@ -99,7 +99,7 @@ async def test_completion_is_not_missed_while_tokens_of_an_opaque_key_expire(exp
         going, *ending = [await scripted_worker.claim(smelt.id) for smelt in smelts]
         viewers = [WatchRecorder(client, smelt.id) for smelt in smelts for client in (backend, own)]
         await until(lambda: all(viewer.joined for viewer in viewers))
-        async with aclosing(backend.watch_with_connection_events(smelts[0].id)) as items:
+        async with aclosing(backend.watch(smelts[0].id, connection_events=True)) as items:
             async for item in items:
                 if isinstance(item, Disconnected):
                     await ending.pop().complete()

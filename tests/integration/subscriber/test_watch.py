@@ -13,7 +13,7 @@ from smelt.contract.state import Created
 from smelt.contract.vocabulary import STAGES
 from smelt.errors import NotFound, SmeltFailed, Unauthorized
 from smelt.subscriber.client import Client, connect
-from smelt.subscriber.updates import Completed, Failed, Progress, Segments, Update
+from smelt.subscriber.updates import Completed, Connected, Failed, Progress, Segments, Update
 
 GREETING = Path(__file__).parents[2] / "recordings" / "greeting.ogg"
 
@@ -69,6 +69,19 @@ async def test_watch_delivers_every_stage_segment_and_completion_live(
         assert created.subscription_channel == f"smelt:{created.id}"
         assert client.diagnostics().watches == ()
         await until(lambda: client.diagnostics().connection.socket_count == 0)
+
+
+async def test_watch_yields_connection_events_only_on_request(client: Client, scripted_worker: ScriptedWorker) -> None:
+    created = await create(client)
+    plain: list[Update] = []
+    watching = asyncio.create_task(collect_updates(client, created.id, plain))
+    updates = client.watch(created.id, connection_events=True)
+    first, second = await anext(updates), await anext(updates)
+    assert {type(first), type(second)} == {Connected, Progress}
+    await (await scripted_worker.claim(created.id)).complete()
+    assert isinstance([update async for update in updates][-1], Completed)
+    await asyncio.wait_for(watching, 10)
+    assert {type(update) for update in plain} <= {Progress, Segments, Completed}
 
 
 async def test_snapshot_is_delivered_to_a_watch_that_starts_late(

@@ -19,6 +19,7 @@ from scripted_worker import ScriptedWorker
 from stacks import Stack, User
 from waiting import until
 
+from smelt.contract.events import parse_event
 from smelt.subscriber.client import Client
 
 ROOT = Path(__file__).parents[3]
@@ -122,6 +123,10 @@ async def test_watch_command_shows_a_lost_connection_and_the_reconnect(
         "reconnecting, meanwhile polling",
         "live again",
     ]
+    assert [line["state"] for line in program.named("connection")] == ["polling", "live"]
+    events = [line for line in program.lines if line["event"] != "connection"]
+    assert all(parse_event(line["event"], line) is not None for line in events)
+    assert program.named("progress")[-1]["progress"]["stage"] == "synthesizing"
     assert [segment["text"] for line in program.named("segments") for segment in line["segments"]] == ["the", "words"]
     assert program.lines[-1]["event"] == "completed"
     assert program.lines[-1]["results"][0]["content"] == "the notes"

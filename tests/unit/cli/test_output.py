@@ -45,8 +45,17 @@ def assert_visible(printed: str) -> None:
 
 
 def progress() -> Progress:
-    return Progress.model_construct(
-        smelt_id=ID, status="transcribing", percentage=30, message=MARKUP, files=(), eta_seconds=None, queue_position=1
+    return Progress(
+        smelt_id=ID,
+        status="transcribing",
+        percentage=30,
+        message=MARKUP,
+        files=(),
+        eta_seconds=None,
+        queue_position=1,
+        seq=1,
+        run=1,
+        attempt=1,
     )
 
 
@@ -129,7 +138,7 @@ def test_json_lines_escape_control_characters_without_loss(capsys: pytest.Captur
     shown, named = capsys.readouterr().out.splitlines()
     for line in (shown, named):
         assert_visible(line)
-    assert (json.loads(shown)["message"], json.loads(named)["name"]) == (MARKUP, HOSTILE)
+    assert (json.loads(shown)["progress"]["message"], json.loads(named)["name"]) == (MARKUP, HOSTILE)
 
 
 def test_hidden_links_are_not_printed() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -9,9 +10,10 @@ from rich.console import Console
 
 from smelt.cli.connection_status import LIVE_AGAIN, NO_RESPONSE, POLLING, RECONNECTING, ConnectionStatus
 from smelt.cli.view import NO_WORKER, JsonView, LiveView, PlainView, print_notices
+from smelt.contract.events import EVENT_MODELS, Result, Segment, parse_event
 from smelt.contract.state import FileState, Snapshot
 from smelt.errors import Unavailable
-from smelt.subscriber.updates import Connected, ConnectionIssue, Disconnected, Progress
+from smelt.subscriber.updates import Completed, Connected, ConnectionIssue, Disconnected, Failed, Progress, Segments
 
 NO_READ = ConnectionIssue(Unavailable("no response"))
 NOT_LIVE = ConnectionIssue(Unavailable("closed"), live=True)
@@ -54,7 +56,7 @@ def test_connection_status_shows_a_lost_connection_until_reconnect() -> None:
 def test_connection_status_mentions_polling_only_when_enabled() -> None:
     status = ConnectionStatus(polling=False)
     status.take_signal(Disconnected())
-    assert status.text == RECONNECTING
+    assert (status.text, status.state) == (RECONNECTING, "reconnecting")
 
 
 def test_connection_status_shows_a_connection_that_never_opens() -> None:
@@ -68,7 +70,7 @@ def test_connection_status_shows_failed_reads_until_an_update() -> None:
     for before, after in ((Connected(), ""), (Disconnected(), POLLING)):
         status.take_signal(before)
         assert status.take_signal(NO_READ)
-        assert status.text == NO_RESPONSE
+        assert (status.text, status.state) == (NO_RESPONSE, "unreachable")
         assert status.take_update()
         assert status.text == after
 
@@ -141,7 +143,31 @@ def test_json_view_prints_the_connection_only_when_it_changes(capsys: pytest.Cap
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     events = [line["event"] for line in lines]
     assert events == ["progress", "connection", "progress", "progress", "connection", "progress"]
-    assert [line["message"] for line in lines if line["event"] == "connection"] == [POLLING, LIVE_AGAIN]
+    connections = [(line["state"], line["message"]) for line in lines if line["event"] == "connection"]
+    assert connections == [("polling", POLLING), ("live", LIVE_AGAIN)]
+
+
+def test_json_lines_are_events_of_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
+    now, result = datetime.now(UTC), Result(file_id=UUID(int=2), filename="a.ogg", content="notes")
+    segment = Segment(index=0, start=0, end=1, text="one")
+    view = JsonView(ConnectionStatus(polling=True))
+    for update in (
+        progress(30, queue_position=2),
+        Segments(smelt_id=UUID(int=1), file_id=UUID(int=2), segments=(segment,), run=1),
+        Completed(smelt_id=UUID(int=1), outcome="complete", results=(result,), completed_at=now, seq=7, run=1),
+        Failed(
+            smelt_id=UUID(int=1), error_code="cancelled", error_message="Cancelled.", completed_at=now, seq=8, run=1
+        ),
+    ):
+        view.show(update)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["event"] for line in lines] == list(EVENT_MODELS)
+    events = [parse_event(line["event"], line) for line in lines]
+    assert [type(event) for event in events] == list(EVENT_MODELS.values())
+    assert lines[0]["progress"] == {"percentage": 30, "stage": "transcribing", "message": "Transcribing audio..."}
+    assert (lines[0]["queue_position"], lines[0]["eta_seconds"]) == (2, 30)
+    assert [line["seq"] for line in lines] == [1, 1, 7, 8]
+    assert {line["attempt"] for line in lines} == {1}
 
 
 def test_notices_print_each_failed_file_with_its_reason() -> None:
@@ -154,3 +180,18 @@ def test_notices_print_each_failed_file_with_its_reason() -> None:
     written = io.StringIO()
     print_notices(Console(file=written, width=160), Snapshot.model_construct(files=tuple(files)))
     assert written.getvalue().strip() == f"[a].mp3 failed: {failed['error_message']} (invalid_format)"
+
+
+def test_piped_markdown_is_not_padded_with_blanks() -> None:
+    result = Result(file_id=UUID(int=2), filename="a.ogg", content="# Notes\n\nShip it.\n\n- one\n- two\n")
+    written = io.StringIO()
+    view = PlainView(Console(file=written, width=60), {}, ConnectionStatus(polling=True))
+    view.show(
+        Completed(
+            smelt_id=UUID(int=1), outcome="complete", results=(result,), completed_at=datetime.now(UTC), seq=1, run=1
+        )
+    )
+    lines = written.getvalue().splitlines()
+    assert lines == [line.rstrip() for line in lines]
+    assert "Ship it." in lines
+    assert " • two" in lines

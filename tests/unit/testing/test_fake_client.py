@@ -1,13 +1,16 @@
 """The fake client lets users of the library test their code with scripted smelts."""
 
 import asyncio
+import inspect
+import queue
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import pytest
 
 import smelt
-from smelt.testing import FakeClient, FakeSmelt
+from smelt.testing import FakeBlockingClient, FakeClient, FakeSmelt
 
 pytest_plugins = ["pytester"]
 
@@ -130,3 +133,195 @@ async def test_fake_client_reports_not_found_to_on_error(client: FakeClient) -> 
     subscription = await client.subscribe(UUID(int=1), on_error=errors.append)
     await subscription.wait_closed()
     assert [type(error) for error in errors] == [smelt.NotFound]
+
+
+CLIENTS = [(smelt.Client, FakeClient), (smelt.blocking.Client, FakeBlockingClient)]
+
+
+@pytest.mark.parametrize(("real", "fake"), CLIENTS)
+def test_fake_clients_have_every_method_with_the_signature_of_the_real_one(real: type, fake: type) -> None:
+    names = {name for name in dir(real) if not name.startswith("_")}
+    assert names <= set(dir(fake))
+    for name in names:
+        ours, theirs = (inspect.getattr_static(client, name) for client in (fake, real))
+        if callable(theirs):
+            assert inspect.signature(ours).parameters == inspect.signature(theirs).parameters, name
+
+
+async def test_unknown_arguments_raise_a_type_error(client: FakeClient) -> None:
+    for call in (client.create, client.watch, client.wait, client.subscribe, client.feed, client.create_batch):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
+            await call(nonsense=1)
+    with pytest.raises(TypeError, match="lists"):
+        await client.create(files="a.ogg")
+
+
+async def test_snapshots_follow_what_the_test_drives(client: FakeClient) -> None:
+    created = await client.create(files=["a.ogg"], prompts=["action_items"], submit=False, idempotency_key="one")
+    assert await client.create(files=["a.ogg"], submit=False, idempotency_key="one") == created
+    state = await client.get(created.id)
+    assert (state.status, state.submitted_at, state.default_prompt_names) == ("pending", None, ("action_items",))
+    assert (await client.submit(created.id)).submitted_at is not None
+    job = client.smelts[created.id]
+    job.progress("transcribing", 40, eta_seconds=3)
+    job.segments("one")
+    state = await client.get(created.id, with_words=True)
+    assert (state.progress.percentage, state.eta_seconds, state.segments[0].text) == (40, 3, "one")
+    assert state.files[0].status == "processing"
+    job.complete("notes", outcome="partial")
+    state = await client.get(created.id)
+    assert (state.status, state.outcome, state.progress.percentage) == ("completed", "partial", 100)
+    assert [result.content for result in state.results or ()] == ["notes"]
+    await client.delete(created.id)
+    with pytest.raises(smelt.NotFound):
+        await client.get(created.id)
+
+
+async def test_retry_starts_the_next_run_and_keeps_the_transcript(client: FakeClient) -> None:
+    job = client.add("a.ogg")
+    job.progress("transcribing", 30)
+    job.segments("one", "two")
+    job.fail("synthesis_failed")
+    before = await collect_updates(client, job.id)
+    state = await client.retry(job.id)
+    assert (state.run, state.status, state.error_code) == (2, "pending", None)
+    job.complete("notes")
+    assert (await client.retry(job.id)).status == "completed"
+    again = await collect_updates(client, job.id)
+    assert [type(update) for update in again] == [smelt.Progress, smelt.Segments, smelt.Completed]
+    assert isinstance(before[-1], smelt.Failed)
+
+
+async def test_connection_events_are_driven_by_hand(client: FakeClient) -> None:
+    job = client.add("a.ogg")
+    for event in (smelt.Connected(), smelt.Disconnected()):
+        job.connection_event(event)
+    connections: list[str] = []
+    subscription = await client.subscribe(
+        job.id,
+        on_connected=lambda: connections.append("connected"),
+        on_disconnected=lambda: connections.append("disconnected"),
+    )
+    await subscription.refresh()
+    job.fail()
+    await subscription.wait_closed()
+    assert connections == ["connected", "disconnected"]
+    assert len(await collect_updates(client, job.id)) == 2
+    items = [item async for item in client.watch(job.id, connection_events=True)]
+    assert [type(item) for item in items] == [smelt.Progress, smelt.Connected, smelt.Disconnected, smelt.Failed]
+
+
+async def test_the_feed_follows_the_smelts(client: FakeClient) -> None:
+    first = client.add("a.ogg")
+    keys: set[smelt.Key] = set()
+    async with client.feed(on_invalidate=keys.update) as feed:
+        inserted = [await anext(feed), await anext(feed)]
+        assert {(type(change), change.kind) for change in inserted} == {
+            (smelt.SmeltChange, "insert"),
+            (smelt.FileChange, "insert"),
+        }
+        first.progress("transcribing", 40)
+        changed = await anext(feed)
+        assert isinstance(changed, smelt.SmeltChange)
+        assert (changed.kind, changed.row.percentage) == ("update", 40)
+        await anext(feed)
+        await client.delete(first.id)
+        kinds = {(await anext(feed)).kind for _ in range(2)}
+        assert kinds == {"delete"}
+        assert feed.smelts == {}
+        assert str(client.diagnostics()).startswith("Realtime connected")
+    assert smelt.Key("smelt", first.id) in keys
+
+
+async def test_notifications_are_added_by_hand_and_can_be_marked(client: FakeClient) -> None:
+    early = client.add_notification("Ready: a.ogg", "All files are processed.")
+    async with client.notifications() as notifications:
+        assert await anext(notifications) == early
+        late = client.add_notification("Ready: b.ogg")
+        assert (await anext(notifications)).title == late.title
+        assert await notifications.mark_seen(early.id, late.id) == 2
+        assert await notifications.mark_read(early.id) == 1
+        assert await notifications.mark_read(early.id) == 0
+    async with client.notifications() as notifications:
+        assert (await anext(notifications)).id == late.id
+
+
+async def test_batches_follow_their_smelts(client: FakeClient) -> None:
+    batch = await client.create_batch("Tuesday")
+    one, two = [await client.create(text=text, batch_id=batch.id) for text in ("one", "two")]
+    states = client.watch_batch(batch.id)
+    state = await anext(states)
+    assert (state.total, state.status) == (2, "pending")
+    client.smelts[one.id].complete("notes")
+    state = await anext(states)
+    assert (state.completed, state.progress, state.status) == (1, 50, "processing")
+    await client.cancel(two.id)
+    last = [state async for state in states][-1]
+    assert (last.failed, last.progress, last.status) == (1, 100, "completed")
+    with pytest.raises(smelt.NotFound):
+        await anext(client.watch_batch(UUID(int=1)))
+    with pytest.raises(smelt.NotFound):
+        await client.create(text="three", batch_id=UUID(int=1))
+
+
+async def test_a_visitor_is_refused_what_needs_a_sign_in() -> None:
+    async with FakeClient(signed_in=False) as visitor:
+        for opening in (visitor.feed().__aenter__, visitor.notifications().__aenter__, visitor.create_batch):
+            with pytest.raises(smelt.Unauthorized):
+                await opening()
+
+
+def test_the_blocking_fake_works_without_a_loop(smelt_blocking_client: FakeBlockingClient) -> None:
+    client = smelt_blocking_client
+    created = client.create(files=["a.ogg"])
+    job = client.smelts[created.id]
+    updates = client.watch(created.id)
+    assert isinstance(next(updates), smelt.Progress)
+    seen: queue.Queue[float] = queue.Queue()
+    subscription = client.subscribe(created.id, on_progress=lambda update: seen.put(update.percentage))
+    assert seen.get(timeout=10) == 0
+    job.progress("transcribing", 40)
+    assert seen.get(timeout=10) == 40
+    with client.feed() as feed:
+        assert isinstance(next(feed), smelt.SmeltChange)
+        client.add("b.ogg")
+    with client.notifications() as notifications:
+        client.add_notification("Ready: a.ogg")
+        assert next(notifications).title == "Ready: a.ogg"
+    job.complete("notes")
+    assert isinstance(list(updates)[-1], smelt.Completed)
+    subscription.wait_closed()
+    assert client.wait(created.id, timeout_s=10).results[0].content == "notes"
+    assert client.get(created.id).status == "completed"
+
+
+def test_smelts_are_driven_from_another_thread_than_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONASYNCIODEBUG", "1")  # A call that is not safe from another thread raises an error.
+    seen: queue.Queue[float] = queue.Queue()
+    with FakeBlockingClient() as client:
+        job = client.add("a.ogg")
+        client.subscribe(job.id, on_progress=lambda update: seen.put(update.percentage))
+        for percentage in range(20, 70):
+            job.progress("transcribing", percentage)
+            while seen.get(timeout=10) != percentage:
+                pass
+
+
+def test_closing_the_blocking_fake_ends_a_watch_in_another_thread() -> None:
+    with ThreadPoolExecutor() as pool:
+        with FakeBlockingClient() as client:
+            updates = client.watch(client.add("a.ogg").id)
+            next(updates)
+            watching = pool.submit(list, updates)
+        with pytest.raises(smelt.SmeltError):
+            watching.result(10)
+
+
+async def test_fake_smelt_emits_worker_online(client: FakeClient) -> None:
+    job = client.add()
+    job.workers(online=False)
+    job.workers(online=False)
+    job.workers(online=True)
+    job.progress("decoding")
+    online = [update.worker_online for update in job.updates if isinstance(update, smelt.Progress)]
+    assert online == [None, False, True, True]
