@@ -3,12 +3,12 @@
 ENDLESS_MODEL = """
 import threading
 from smelt.processor.speech.transcriber import Transcriber
-_listen = Transcriber.listen
-def listen(*args):
-    passages = _listen(*args)
+_transcribe = Transcriber.transcribe
+def transcribe(*args):
+    passages = _transcribe(*args)
     for _ in range(12):
         yield next(passages)
     threading.Event().wait()
-Transcriber.listen = listen
+Transcriber.transcribe = transcribe
 """
 """The text of a `sitecustomize.py`: after some segments the model stays in one window forever."""

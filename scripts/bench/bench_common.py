@@ -14,7 +14,7 @@ import httpx
 
 import smelt
 from smelt.local import LocalStack
-from smelt.processor.media.decode import decode
+from smelt.processor.media.decode import decode_to_pcm
 from smelt.processor.media.probe import MediaLimits, probe
 from smelt.processor.media.recording import BYTES_PER_SECOND, SAMPLE_RATE
 
@@ -32,7 +32,7 @@ def print_figure(
 def recording(target: Path, seconds: float) -> Path:
     """Write a WAV file of `seconds` that repeats the demo recording; return its path."""
     limits = MediaLimits(max_file_bytes=10**9, max_duration_s=1000)
-    once = decode(STANDUP, target.with_suffix(".pcm"), probe(STANDUP, limits), limits, lambda _: True)
+    once = decode_to_pcm(STANDUP, target.with_suffix(".pcm"), probe(STANDUP, limits), limits, lambda _: True)
     samples = once.path.read_bytes()
     left = int(seconds * SAMPLE_RATE) * (BYTES_PER_SECOND // SAMPLE_RATE)
     with wave.open(str(target), "wb") as sink:

@@ -1,4 +1,4 @@
-"""An idle worker sleeps until it is woken or something is due, and a busy one until it has room."""
+"""An idle worker sleeps until it is woken or a smelt is due, one at capacity until it has room."""
 
 import asyncio
 from typing import Any
@@ -14,13 +14,13 @@ from smelt.processor.options import WorkerOptions
 DEADLINE_S = 30
 
 
-def claims_with(answer: Any) -> ClaimLoop:
-    def answered(*_: Any) -> Any:
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+def claims_with(response: Any) -> ClaimLoop:
+    def respond(*_: Any) -> Any:
+        if isinstance(response, Exception):
+            raise response
+        return response
 
-    return ClaimLoop(FakeProject(FakeRpc(answered)), WorkerOptions(worker_id="w"))  # type: ignore[arg-type]
+    return ClaimLoop(FakeProject(FakeRpc(respond)), WorkerOptions(worker_id="w"))  # type: ignore[arg-type]
 
 
 NOTHING = {"smelts": [], "next_due_at": None, "next_due_in_s": None}
@@ -28,15 +28,15 @@ NOTHING = {"smelts": [], "next_due_at": None, "next_due_in_s": None}
 
 @pytest.fixture
 def due_in_s(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
-    """What each sleep was told to be due; it ends at once."""
-    told: list[float | None] = []
+    """Record the due time of each sleep, which ends at once."""
+    due: list[float | None] = []
 
     def poll_wait_s(*, next_due_in_s: float | None, **_: object) -> float:
-        told.append(next_due_in_s)
+        due.append(next_due_in_s)
         return 0.0
 
     monkeypatch.setattr(claim_loop, "poll_wait_s", poll_wait_s)
-    return told
+    return due
 
 
 async def test_claim_wait_ends_when_a_smelt_is_due(due_in_s: list[float | None]) -> None:
@@ -84,7 +84,7 @@ async def test_claim_wait_of_a_busy_worker_ends_after_that_of_an_idle_one() -> N
 
     async def sleep(name: str, *, is_busy: bool) -> None:
         claims = ClaimLoop(project, WorkerOptions(worker_id=name))  # type: ignore[arg-type]
-        await claims.listen()
+        await claims.join()
         await claims.sleep(has_room=True, is_busy=is_busy)
         awake.append(name)
 
