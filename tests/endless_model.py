@@ -1,4 +1,4 @@
-"""A model that does not come to an end, so that what happens to its worker happens in the middle of a transcript."""
+"""A model that never finishes, so that a test can stop its worker in the middle of a transcription."""
 
 ENDLESS_MODEL = """
 import threading
@@ -11,4 +11,4 @@ def transcribe(*args):
     threading.Event().wait()
 Transcriber.transcribe = transcribe
 """
-"""For a `sitecustomize.py`: the model is in one window for ever, after it has told some segments."""
+"""The text of a `sitecustomize.py`: after some segments the model stays in one window forever."""

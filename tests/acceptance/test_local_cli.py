@@ -243,7 +243,7 @@ def test_start_refuses_impostors_of_its_files(folder: Path, plant: Callable[[Pat
     planted.unlink()
 
 
-def test_a_changed_postgrest_is_not_run(folder: Path) -> None:
+def test_postgrest_binary_with_another_hash_is_not_run(folder: Path) -> None:
     """Nor is one that is fetched; a binary of one's own is not compared with anything."""
     package = PACKAGES[sys.platform, platform.machine()]
     if package.sha256 is None:

@@ -13,10 +13,10 @@ from smelt.contract.batches import BatchStatus
 from smelt.contract.schema_version import SCHEMA_VERSION, schema_issue
 
 
-def _parse_exactly(model: type[BaseModel], answer: dict[str, Any]) -> Any:
-    """Parse an answer that has every key of its model and no other."""
-    assert answer.keys() == set(model.model_fields)
-    return model.model_validate(answer)
+def _parse_exactly(model: type[BaseModel], response: dict[str, Any]) -> Any:
+    """Parse a response that has exactly the keys of its model."""
+    assert response.keys() == set(model.model_fields)
+    return model.model_validate(response)
 
 
 def test_error_sentences_and_stage_messages_match_the_contract(template_database: Database) -> None:
@@ -128,11 +128,11 @@ def test_contract_holds_for_every_response_of_a_completed_smelt(
     unchanged = client("get_smelt", smelt_id=created["id"], after_seq=waiting.seq)
     assert _parse_exactly(state.Unchanged, unchanged).queue_position == 1
 
-    answer = worker("claim_smelts", worker_id="w")
-    assert _parse_exactly(work.ClaimBatch, answer).next_due_in_s > 29
-    claim = _parse_exactly(work.Claim, answer["smelts"][0])
+    claims = worker("claim_smelts", worker_id="w")
+    assert _parse_exactly(work.ClaimBatch, claims).next_due_in_s > 29
+    claim = _parse_exactly(work.Claim, claims["smelts"][0])
     assert (claim.max_file_bytes, claim.max_duration_s) == (500 * 1024**2, 6 * 3600)
-    _parse_exactly(work.ClaimedFile, answer["smelts"][0]["files"][0])
+    _parse_exactly(work.ClaimedFile, claims["smelts"][0]["files"][0])
 
     report = worker(
         "report_smelt_progress",
@@ -174,13 +174,13 @@ def test_contract_holds_for_every_response_of_a_completed_smelt(
         percentage=33.3, stage="transcribing", message="Transcribing audio..."
     )
     assert (event.eta_seconds, [file.status for file in event.files]) == (12.5, ["processing", "pending"])
-    under_way = client("get_smelt", smelt_id=created["id"], with_words=True)
-    assert _parse_exactly(state.Snapshot, under_way).seq == event.seq
-    assert 11 < under_way["eta_seconds"] <= 12.5
-    assert _parse_exactly(state.FileState, under_way["files"][0]).language == "de"
-    assert _parse_exactly(state.Trust, under_way["files"][0]["trust"]).low_confidence_segments == (1,)
-    assert [_parse_exactly(state.FileSegment, segment).index for segment in under_way["segments"]] == [0, 1, 2]
-    assert _parse_exactly(state.Word, under_way["segments"][2]["words"][0]).end == 2.5
+    running = client("get_smelt", smelt_id=created["id"], with_words=True)
+    assert _parse_exactly(state.Snapshot, running).seq == event.seq
+    assert 11 < running["eta_seconds"] <= 12.5
+    assert _parse_exactly(state.FileState, running["files"][0]).language == "de"
+    assert _parse_exactly(state.Trust, running["files"][0]["trust"]).low_confidence_segments == (1,)
+    assert [_parse_exactly(state.FileSegment, segment).index for segment in running["segments"]] == [0, 1, 2]
+    assert _parse_exactly(state.Word, running["segments"][2]["words"][0]).end == 2.5
     unchanged = client("get_smelt", smelt_id=created["id"], after_seq=event.seq)
     assert _parse_exactly(state.Unchanged, {"queue_position": None, **unchanged}).seq == event.seq
     _parse_exactly(
@@ -188,7 +188,7 @@ def test_contract_holds_for_every_response_of_a_completed_smelt(
     )
 
     settled = worker(
-        "complete_smelt", smelt_id=created["id"], attempt=claim.attempt, results=results_for(answer["smelts"][0])
+        "complete_smelt", smelt_id=created["id"], attempt=claim.attempt, results=results_for(claims["smelts"][0])
     )
     assert _parse_exactly(work.Settled, settled).outcome == "complete"
     done = client("get_smelt", smelt_id=created["id"])
@@ -207,7 +207,7 @@ def test_failed_event_of_an_unknown_code_matches_the_contract(
 ) -> None:
     submitted(database, client)
     claim = claimed(worker)
-    worker("fail_smelt", smelt_id=claim["id"], attempt=claim["attempt"], error_code="a code that nobody knows")
+    worker("fail_smelt", smelt_id=claim["id"], attempt=claim["attempt"], error_code="an unknown code")
     [payload] = [
         message["payload"]
         for message in worker("claim_smelt_outbox", worker_id="w", smelt_id=claim["id"])

@@ -31,7 +31,7 @@ def test_default_keys_equal_those_of_the_supabase_cli() -> None:
         keys.resolve_api_key("sb_publishable_of_another_project")
 
 
-def test_an_opaque_key_is_replaced_by_a_new_token_that_expires() -> None:
+def test_opaque_key_is_replaced_by_a_new_token_that_expires() -> None:
     keys = Keys(opaque_key_lifetime_s=20)
     before_s = int(time.time())
     for key, role in ((keys.publishable_key, "anon"), (keys.secret_key, "service_role")):

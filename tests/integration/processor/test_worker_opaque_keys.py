@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from following import feed, notifications, subscribe, wait, watch_batch
+from followers import feed, notifications, subscribe, wait, watch_batch
 from proxies import FaultyProxy, faulty_proxy
 from stacks import running_with_short_tokens, sign_up
 from worker_harness import ROOT, STANDUP, WorkerProcess, eventually
@@ -109,7 +109,7 @@ async def test_worker_and_watchers_rejoin_when_tokens_expire_and_poll_no_more_of
         assert user.diagnostics().connection.reconnect_count == 0
 
 
-async def test_the_doctor_finds_nothing_wrong_with_tokens_that_expire(stack: StackHandle, tmp_path: Path) -> None:
+async def test_doctor_accepts_tokens_that_expire(stack: StackHandle, tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "smelt", "doctor", "--json"),
         env={**os.environ, **environment(stack, stack.api_url), "SMELT_MODEL": "demo", "PYTHONPATH": str(ROOT)},

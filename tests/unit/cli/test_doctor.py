@@ -1,4 +1,4 @@
-"""What the doctor's findings come to."""
+"""The checks of the doctor, their levels and the exit code."""
 
 import importlib.util
 from datetime import UTC, datetime, timedelta
@@ -43,10 +43,10 @@ def test_doctor_exit_code_follows_the_worst_check(levels: list[Level], unreachab
 
 @pytest.mark.parametrize(("error", "unreachable"), [(Unauthorized("no"), False), (Unavailable("gone"), True)])
 async def test_doctor_reports_an_error_as_a_failed_check(error: SmeltError, unreachable: bool) -> None:
-    async def looking() -> CheckResult:
+    async def failing_check() -> CheckResult:
         raise error
 
-    finding = await run_check("check", looking(), "what to do")
+    finding = await run_check("check", failing_check(), "what to do")
     assert (finding.level, finding.unreachable) == ("fail", unreachable)
     assert finding.advice is not None
     assert "what to do" in finding.advice
@@ -104,7 +104,7 @@ def test_doctor_warns_about_a_queue_without_workers_or_an_old_outbox(changes: di
 
 
 async def test_doctor_warns_when_the_processor_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An app's machine needs none; one for workers is told what to install."""
+    """A warning is enough, since only machines for workers need the processor; the advice names the extra."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     (finding,) = [finding async for finding in check_machine(WorkerSettings.model_construct())]
     assert (finding.check, finding.level) == ("processor", "warn")

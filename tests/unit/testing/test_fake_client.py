@@ -1,4 +1,4 @@
-"""Users of the library test their own code with a smelt that they drive by hand."""
+"""The fake client lets users of the library test their code with scripted smelts."""
 
 import asyncio
 import inspect
@@ -34,7 +34,7 @@ def test_my_view(smelt_client):
 HEAVY = """
 import sys
 
-def test_nothing_is_loaded_for_those_who_do_not_use_it():
+def test_plugin_loads_no_module_unless_it_is_used():
     assert not {"httpx", "pydantic", "realtime", "postgrest", "smelt.testing"} & set(sys.modules)
 """
 
@@ -105,7 +105,7 @@ async def test_fake_client_simulates_failures_cancels_and_errors(client: FakeCli
 
 def test_fake_client_fixture_is_loaded_only_when_used(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_used=OF_A_USER, test_unused=HEAVY)
-    # By its module alone, whether or not this checkout is installed with its entry points.
+    # Loaded by its module, so that the test does not depend on installed entry points.
     done = pytester.runpytest_subprocess(
         "-p", "no:smelt", "-p", "smelt.pytest_plugin", "test_unused.py", "test_used.py"
     )
@@ -114,18 +114,18 @@ def test_fake_client_fixture_is_loaded_only_when_used(pytester: pytest.Pytester)
 
 async def test_fake_client_calls_callbacks_in_order(client: FakeClient) -> None:
     job = client.add("a.ogg")
-    heard: list[object] = []
+    calls: list[object] = []
     subscription = await client.subscribe(
         job.id,
-        on_progress=lambda update: heard.append(update.percentage),
-        on_segments=lambda update: heard.append(update.segments[0].text),
-        on_failed=lambda update: heard.append(update.error_code),
+        on_progress=lambda update: calls.append(update.percentage),
+        on_segments=lambda update: calls.append(update.segments[0].text),
+        on_failed=lambda update: calls.append(update.error_code),
     )
     job.progress("transcribing", 40)
     job.segments("one")
     job.fail("transcription_failed")
     await subscription.wait_closed()
-    assert heard == [0, 40, "one", "transcription_failed"]
+    assert calls == [0, 40, "one", "transcription_failed"]
 
 
 async def test_fake_client_reports_not_found_to_on_error(client: FakeClient) -> None:

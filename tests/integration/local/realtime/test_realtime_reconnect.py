@@ -62,8 +62,8 @@ async def supabase_js(server: Reachable) -> AsyncIterator[Received]:
         assert process.stdout is not None
         async for line in process.stdout:
             told: dict[str, Any] = json.loads(line)
-            if "heard" in told:
-                heard.append((told["heard"], told["n"]))
+            if "received" in told:
+                heard.append((told["received"], told["n"]))
 
     listening = asyncio.create_task(listen())
     try:
