@@ -4,12 +4,13 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Literal
 
 from smelt.backend.project import Project
 from smelt.backend.worker_rpc import WorkerRpc
-from smelt.errors import SmeltError, TransientError
+from smelt.contract.schema_version import schema_issue
+from smelt.errors import SettingsError, SmeltError, TransientError
 from smelt.processor.attempt import SmeltAttempt
 from smelt.processor.broadcasts import Announcer
 from smelt.processor.claim_loop import ClaimLoop
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 # The end of the drain time: saving checkpoints and releasing smelts, then removing the worker's row.
 _RELEASE_TIMEOUT_S: Final = 3.0
 SHUTDOWN_TIMEOUT_S: Final = _RELEASE_TIMEOUT_S + LEAVE_TIMEOUT_S
+_SCHEMA_RETRY_INTERVAL_S: Final = 2.0
 
 
 class Worker:
@@ -52,7 +54,24 @@ class Worker:
     async def run(self, *, once: bool = False, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain; with `once`, until nothing can be claimed."""
         async with serve_metrics(self._metrics, self._calls, self._options.metrics_host, self._options.metrics_port):
+            await self._require_schema(once=once, stop=stop)
             await self._run(once=once, stop=stop)
+
+    async def _require_schema(self, *, once: bool, stop: asyncio.Event) -> None:
+        """Raise `SettingsError` if this worker cannot work with the project's schema; wait until that is known."""
+        while not stop.is_set():
+            try:
+                health = await self._calls.get_health()
+            except TransientError as exc:
+                if once:
+                    raise
+                logger.warning("reading the version of the schema: %s", exc)
+            else:
+                if issue := schema_issue(health.schema_version, health.schema_compatible_from):
+                    raise SettingsError(f"{issue.observed}; {issue.remedy}")
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _SCHEMA_RETRY_INTERVAL_S)
 
     async def _run(self, *, once: bool, stop: asyncio.Event) -> None:
         with workspace(self._options.temp_dir) as folder:

@@ -16,8 +16,7 @@ with smelts as (
         now() - interval '20 h', now() - random() * interval '20 h'
     from generate_series(1, %s) as n
     cross join (values
-        ('completed'::public.smelt_status, 100, 'complete'::public.smelt_outcome, null,
-            'removed'::public.smelt_audio_state),
+        ('completed', 100, 'complete', null, 'removed'),
         ('failed', 0, null, 'internal_error', 'stored')
     ) as kind (status, percentage, outcome, error_code, audio_state)
     returning id, audio_state

@@ -162,7 +162,7 @@ def _check_history(database: Database) -> None:
 
 def _check_ends(database: Database) -> None:
     assert database.rows("select * from smelt.leases") == []
-    assert database.rows("select smelt_id from smelt.attempts where ending is null") == []
+    assert database.rows("select smelt_id from smelt.attempts where ended_as is null") == []
     completed = "select id from public.smelts where status = 'completed' order by 1"
     assert database.rows("select smelt_id from public.smelt_results order by 1") == database.rows(completed)
     counted = database.rows("select id, total, completed, failed, status::text from public.smelt_batches order by id")
