@@ -13,7 +13,7 @@ _DISK_FULL_RETRY_DELAY_S: Final = 60.0
 
 @dataclass(frozen=True)
 class Failure:
-    """How to fail a smelt; a transient failure is retried while attempts are left."""
+    """The arguments of `fail_smelt`; a transient failure is retried while attempts are left."""
 
     code: ErrorCode
     transient: bool = False

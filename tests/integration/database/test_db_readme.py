@@ -1,4 +1,4 @@
-"""`supabase/README.md` agrees with the catalogue, the migrations, the functions and the SQL tests."""
+"""`supabase/README.md` agrees with the catalog, the migrations, the functions and the SQL tests."""
 
 import re
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ def _drawn_foreign_keys() -> set[ForeignKey]:
     }
 
 
-def test_er_diagram_has_exactly_the_tables_of_the_catalogue(template_database: Database) -> None:
+def test_er_diagram_has_exactly_the_tables_of_the_catalog(template_database: Database) -> None:
     rows = template_database.rows(
         "select relname from pg_class"
         " where relkind = 'r' and relnamespace in ('public'::regnamespace, 'smelt'::regnamespace)"
@@ -66,7 +66,7 @@ def test_er_diagram_has_exactly_the_tables_of_the_catalogue(template_database: D
     assert set(_drawn_columns()) == {name for (name,) in rows} | {"auth_users"}
 
 
-def test_er_diagram_has_columns_types_and_keys_of_the_catalogue(template_database: Database) -> None:
+def test_er_diagram_has_columns_types_and_keys_of_the_catalog(template_database: Database) -> None:
     """A column may be left out, unless it is part of a key."""
     rows = template_database.rows(
         """
@@ -90,7 +90,7 @@ def test_er_diagram_has_columns_types_and_keys_of_the_catalogue(template_databas
     assert {key for key, (_, kinds) in found.items() if kinds} - drawn.keys() == set()
 
 
-def test_er_diagram_has_exactly_the_foreign_keys_of_the_catalogue(template_database: Database) -> None:
+def test_er_diagram_has_exactly_the_foreign_keys_of_the_catalog(template_database: Database) -> None:
     rows = template_database.rows(
         """
         select

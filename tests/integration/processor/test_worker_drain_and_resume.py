@@ -14,7 +14,7 @@ from proxies import faulty_proxy
 from recorder import Recorder
 from stacks import Stack, sign_up
 from worker_harness import (
-    DEADLINE_S,
+    TIMEOUT_S,
     AppClient,
     RecordedChannel,
     WorkerProcess,
@@ -44,9 +44,9 @@ def rows_of(stack: Stack, worker: WorkerProcess) -> list[dict[str, Any]]:
 
 async def claimed_by(calls: WorkerRpc) -> Claim:
     """Claim as another worker, as soon as a smelt can be claimed."""
-    deadline_s = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not (claims := await calls.claim_smelts("another")).smelts:
-        assert time.monotonic() < deadline_s
+        assert time.monotonic() < deadline
         await asyncio.sleep(claims.next_due_in_s or 0.1)
     return claims.smelts[0]
 

@@ -28,14 +28,14 @@ from smelt.processor.worker import Worker, WorkerOptions
 ROOT = Path(__file__).parents[3]
 RECORDINGS = ROOT / "tests" / "recordings"
 STANDUP = ROOT / "smelt" / "cli" / "recordings" / "standup.ogg"
-DEADLINE_S = 60.0
+TIMEOUT_S = 60.0
 
 
-async def eventually(condition: Callable[[], object], timeout_s: float = DEADLINE_S) -> None:
+async def eventually(condition: Callable[[], object], timeout_s: float = TIMEOUT_S) -> None:
     """Wait until the condition holds; fail after the timeout."""
-    deadline_s = time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline_s, f"not within {timeout_s:.0f} s"
+        assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s"
         await asyncio.sleep(0.02)
 
 
@@ -136,11 +136,11 @@ class AppClient:
         assert isinstance(state, Snapshot)
         return state
 
-    async def ended(self, smelt_id: UUID, timeout_s: float = DEADLINE_S) -> Snapshot:
+    async def ended(self, smelt_id: UUID, timeout_s: float = TIMEOUT_S) -> Snapshot:
         """Wait until the smelt has ended; return its snapshot."""
-        deadline_s = time.monotonic() + timeout_s
+        deadline = time.monotonic() + timeout_s
         while (state := await self.state(smelt_id)).status not in ("completed", "failed"):
-            assert time.monotonic() < deadline_s, f"still {state.status} after {timeout_s:.0f} s"
+            assert time.monotonic() < deadline, f"still {state.status} after {timeout_s:.0f} s"
             await asyncio.sleep(0.1)
         return state
 
@@ -209,7 +209,7 @@ class WorkerProcess:
         """Kill the process if it still runs."""
         self._exits.close()
 
-    async def exit_code(self, timeout_s: float = DEADLINE_S) -> int:
+    async def exit_code(self, timeout_s: float = TIMEOUT_S) -> int:
         """Wait for the exit of the process."""
         await eventually(lambda: self.process.poll() is not None, timeout_s)
         if self.process.returncode:

@@ -88,15 +88,15 @@ async def test_refresh_reads_progress_that_was_not_broadcast(client: Client, scr
 async def test_refresh_can_be_awaited_until_the_state_was_read(client: Client, scripted_worker: ScriptedWorker) -> None:
     created = await client.create(text="Ship it on Monday.")
     job = await scripted_worker.claim(created.id)
-    heard: list[str] = []
-    subscription = await client.subscribe(created.id, on_progress=lambda update: heard.append(update.status))
+    statuses: list[str] = []
+    subscription = await client.subscribe(created.id, on_progress=lambda update: statuses.append(update.status))
     await asyncio.wait_for(subscription.refresh(), 10)
     read_count = client.diagnostics().read_count
     await job.report("synthesizing", 80, broadcast=False)
     await asyncio.wait_for(subscription.refresh(), 10)
     assert client.diagnostics().read_count > read_count
     assert client.diagnostics().watches[0].status == "synthesizing"
-    await until(lambda: heard[-1:] == ["synthesizing"])
+    await until(lambda: statuses[-1:] == ["synthesizing"])
     unread = subscription.refresh()
     await subscription.close()
     await asyncio.wait_for(unread, 10)

@@ -84,36 +84,34 @@ def test_init_of_a_missing_folder_is_a_usage_error(tmp_path: Path) -> None:
     assert init(tmp_path / "missing")[0] == 2
 
 
-def test_colliding_names_are_named_with_file_and_line_before_anything_is_written(
-    tmp_path: Path, migrations: Path
-) -> None:
-    mine = migrations / "20200102000000_mine.sql"
-    ours = [one for one in created_names(BUNDLED) if one.name.schema in ("public", "storage") or not one.name.schema]
-    kinds = {one.name.kind: one.name for one in ours}
+def test_init_prints_colliding_names_with_file_and_line_before_it_writes(tmp_path: Path, migrations: Path) -> None:
+    migration = migrations / "20200102000000_mine.sql"
+    names = [one for one in created_names(BUNDLED) if one.name.schema in ("public", "storage") or not one.name.schema]
+    kinds = {one.name.kind: one.name for one in names}
     table, policy, function = kinds["table"], kinds["policy"], kinds["function"]
-    mine.write_text(
+    migration.write_text(
         f"create table fine ();\n\ncreate view {table.name} as select 1;\n"
         f"create function {function.name}(a int) returns int as $$ select 1 $$ language sql;\n"
         f'create policy "{policy.name}" on {policy.schema}.{policy.table} for select using (true);\n'
         "insert into storage.buckets (id, name) values ('mine', 'mine'), ('smelt-audio', 'mine');\n"
         "create schema if not exists smelt;\n"
     )
-    code, said = init(tmp_path)
+    code, printed = init(tmp_path)
     assert code == 2
     for line, name in enumerate(
         (f"view public.{table.name}", f"function public.{function.name}", str(policy), "bucket smelt-audio"), start=3
     ):
-        assert f"{mine}:{line}: {name} is also created by smelt's" in said
-    assert f"{mine}:7: schema smelt" in said
-    assert "5 names" in said
+        assert f"{migration}:{line}: {name} is also created by smelt's" in printed
+    assert f"{migration}:7: schema smelt" in printed
+    assert "5 names" in printed
     assert not any((migrations / path.name).exists() for path in BUNDLED)
-    code, said = init(tmp_path, "--force")
+    code, printed = init(tmp_path, "--force")
     assert code == 0
-    assert f"{mine}:3: " in said
+    assert f"{migration}:3: " in printed
     assert all((migrations / path.name).exists() for path in BUNDLED)
 
 
-def test_smelts_own_migrations_do_not_collide_with_themselves(tmp_path: Path, migrations: Path) -> None:
+def test_init_ignores_collisions_with_earlier_migrations_of_smelt(tmp_path: Path, migrations: Path) -> None:
     init(tmp_path)
     (migrations / BUNDLED[0].name).write_text(BUNDLED[0].read_text() + "-- changed by hand")
     assert init(tmp_path)[0] == 0

@@ -11,7 +11,7 @@ from smelt.processor import claim_loop
 from smelt.processor.claim_loop import ClaimLoop
 from smelt.processor.options import WorkerOptions
 
-DEADLINE_S = 30
+TIMEOUT_S = 30
 
 
 def claims_with(response: Any) -> ClaimLoop:
@@ -42,7 +42,7 @@ def due_in_s(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
 async def test_claim_wait_ends_when_a_smelt_is_due(due_in_s: list[float | None]) -> None:
     claims = claims_with({**NOTHING, "next_due_in_s": 1.5})
     assert await claims.claim(1) == ()
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(TIMEOUT_S):
         await claims.sleep(has_room=True)
     assert due_in_s == [1.5]
 
@@ -55,7 +55,7 @@ async def test_claim_wait_at_capacity_ends_only_on_wake_up(due_in_s: list[float 
     assert not sleeping.done()
     assert due_in_s == []
     claims.wake()
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(TIMEOUT_S):
         await sleeping
 
 
@@ -63,7 +63,7 @@ async def test_claim_wake_up_ends_one_wait_only() -> None:
     claims = claims_with(NOTHING)
     await claims.claim(1)
     claims.wake()
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(TIMEOUT_S):
         await claims.sleep(has_room=False)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
@@ -74,7 +74,7 @@ async def test_claim_that_failed_is_retried_soon(due_in_s: list[float | None]) -
     claims = claims_with(Unavailable("no"))
     with pytest.raises(Unavailable):
         await claims.claim(1)
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(TIMEOUT_S):
         await claims.sleep(has_room=True)
     assert due_in_s == [2.0]
 
@@ -88,7 +88,7 @@ async def test_claim_wait_of_a_busy_worker_ends_after_that_of_an_idle_one() -> N
         await claims.sleep(has_room=True, is_busy=is_busy)
         awake.append(name)
 
-    async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as workers:
+    async with asyncio.timeout(TIMEOUT_S), asyncio.TaskGroup() as workers:
         workers.create_task(sleep("busy", is_busy=True))
         workers.create_task(sleep("idle", is_busy=False))
         await asyncio.sleep(0)

@@ -10,7 +10,7 @@ from smelt.backend.worker_rpc import WorkerRpc
 from smelt.processor import leases
 from smelt.processor.leases import Leases
 
-DEADLINE_S = 30
+TIMEOUT_S = 30
 
 
 class HalfOpenConnection(FakeRpc):
@@ -31,7 +31,7 @@ async def test_lease_renewal_without_a_reply_does_not_block_the_next(monkeypatch
     renewing = Leases(WorkerRpc(HalfOpenConnection(lambda *_: {"leases": [verdict]})), "w", 1)  # type: ignore[arg-type]
     renewing.add(held, lambda _verdict: notified.set())
     task = asyncio.create_task(renewing.run_renewals())
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(TIMEOUT_S):
         await notified.wait()
     task.cancel()
     await asyncio.wait([task])
