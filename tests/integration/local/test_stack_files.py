@@ -90,7 +90,7 @@ def test_sweep_leaves_a_folder_of_another_user_alone(tmp_path: Path) -> None:
 @pytest.fixture
 def data(places: StackPaths) -> Path:
     """A data folder of the user that Postgres runs as."""
-    return database_account().private_folder(places.data)
+    return database_account().make_private_folder(places.data)
 
 
 @each_impostor

@@ -34,7 +34,7 @@ def later(tmp_path: Path) -> Path:
 
 async def test_platform_upgrade_runs_a_new_file_once(database: psycopg.AsyncConnection[Any], later: Path) -> None:
     for _ in range(2):
-        await schemas.bring_up_to_date(database, later)
+        await schemas.upgrade(database, later)
     rows = await database.execute("select id from auth.later")
     assert await rows.fetchall() == [(1,)]
 
@@ -44,24 +44,24 @@ async def test_platform_upgrade_retries_a_file_that_failed(database: psycopg.Asy
     whole = (later / "99_later.sql").read_text()
     (later / "99_later.sql").write_text(f"{whole} select 1 / 0;")
     with pytest.raises(psycopg.errors.DivisionByZero):
-        await schemas.bring_up_to_date(database, later)
+        await schemas.upgrade(database, later)
     (later / "99_later.sql").write_text(whole)
-    await schemas.bring_up_to_date(database, later)
+    await schemas.upgrade(database, later)
 
 
 async def test_platform_upgrade_rejects_changed_unknown_or_missing_records(
     database: psycopg.AsyncConnection[Any], later: Path
 ) -> None:
     """And so is a database that is ahead of this version, or older than the record."""
-    await schemas.bring_up_to_date(database, later)
+    await schemas.upgrade(database, later)
     with pytest.raises(LocalPermanentError, match="another version of smelt"):
-        await schemas.bring_up_to_date(database)
+        await schemas.upgrade(database)
     (later / "99_later.sql").write_text("create table auth.later (id bigint)")
     with pytest.raises(LocalPermanentError, match="another version of smelt"):
-        await schemas.bring_up_to_date(database, later)
+        await schemas.upgrade(database, later)
     await database.execute("drop table extensions.platform_files")
     with pytest.raises(LocalPermanentError, match="another version of smelt"):
-        await schemas.bring_up_to_date(database)
+        await schemas.upgrade(database)
 
 
 async def test_start_rejects_a_data_folder_of_another_smelt_version(tmp_path: Path) -> None:

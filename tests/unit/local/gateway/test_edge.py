@@ -44,7 +44,7 @@ async def test_api_key_check_admits_known_keys_and_open_paths(
     url: str, headers: dict[str, str], status: int, message: str | None
 ) -> None:
     """Keys of this stack, and whoever asks for an open path."""
-    app = ApiKeys(_show_token, KEYS, required=True, open_paths=("/open",))
+    app = ApiKeys(_show_token, KEYS, required=True, keyless_paths=("/open",))
     answer = await _get(app, url, headers)
     assert answer.status_code == status
     if message is not None:
