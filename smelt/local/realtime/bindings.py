@@ -171,8 +171,8 @@ def _missing_params(params: Json) -> InvalidBinding:
     )
 
 
-def _invalid_filter(what: str) -> InvalidBinding:
-    return InvalidBinding(f"Error parsing `filter` params: {what}")
+def _invalid_filter(reason: str) -> InvalidBinding:
+    return InvalidBinding(f"Error parsing `filter` params: {reason}")
 
 
 def inspect(value: Json) -> str:
