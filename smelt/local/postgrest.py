@@ -162,7 +162,7 @@ async def _check(program: Path, package: Package, remedy: str) -> None:
     # This takes 20 ms per start.
     if await asyncio.to_thread(_sha256, program) != package.sha256:
         raise LocalPermanentError(
-            f"the hash of {program} is not the recorded one of {package.name} {VERSION}; {remedy}, or set "
+            f"{program} does not have the recorded hash of {package.name} {VERSION}; {remedy}, or set "
             "SMELT_POSTGREST to a binary that you trust"
         )
 
