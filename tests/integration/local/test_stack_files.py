@@ -68,7 +68,7 @@ def test_sweep_leaves_impostors_alone(tmp_path: Path, plant: Plant) -> None:
     planted, left = tmp_path / "smelt-x", tmp_path / "smelt-left"
     for folder in (planted, left):
         folder.mkdir()
-        (folder / cleanup.MARK).touch()
+        (folder / cleanup.MARKER).touch()
     plant(planted / "lock")
     (left / "lock").touch()
     cleanup.sweep(tmp_path)
@@ -80,7 +80,7 @@ def test_sweep_leaves_impostors_alone(tmp_path: Path, plant: Plant) -> None:
 def test_sweep_leaves_a_folder_of_another_user_alone(tmp_path: Path) -> None:
     planted = tmp_path / "smelt-x"
     planted.mkdir()
-    for name in ("lock", cleanup.MARK):
+    for name in ("lock", cleanup.MARKER):
         (planted / name).touch()
     os.chown(planted, 1, -1)
     cleanup.sweep(tmp_path)
@@ -108,7 +108,7 @@ async def test_leftover_lock_of_postgres_names_its_parent_afterwards(data: Path)
     await clear_stale_postmaster(data, account)
     assert not path.exists()
     path.write_text("1234567\n/nowhere\n5432\n")
-    account.give(data)
+    account.make_owner_of(data)
     await clear_stale_postmaster(data, account)
     assert path.read_text() == f"{os.getpid()}\n/nowhere\n5432\n"
     assert path.stat().st_uid == account.uid
@@ -134,7 +134,7 @@ def test_access_rules_of_postgres_are_written_into_no_impostor(paths: StackPaths
     assert_untouched(data / "pg_hba.conf")
     (data / "pg_hba.conf").unlink()
     (data / "pg_hba.conf").write_text("as initdb makes it, and longer than what replaces it" * 10)
-    database_account().give(data)
+    database_account().make_owner_of(data)
     Postgres(options).write_access_rules()
     assert (data / "pg_hba.conf").read_text() == ACCESS
 
@@ -222,7 +222,7 @@ def test_ownership_is_not_given_through_links(tmp_path: Path) -> None:
     (outside / "file").touch()
     (given / "folder").symlink_to(outside)
     (given / "file").symlink_to(outside / "file")
-    OsAccount(1, 1, "daemon").give(given)
+    OsAccount(1, 1, "daemon").make_owner_of(given)
     assert {path.lstat().st_uid for path in (given, given / "folder", given / "file")} == {1}
     assert {path.lstat().st_uid for path in (outside, outside / "file")} == {0}
 

@@ -200,7 +200,7 @@ async def _flood(replayer: Replayer) -> None:
 
 async def _read_publication(replayer: Replayer) -> None:
     assert isinstance(replayer.server, RealtimeServer)
-    await replayer.server.realtime.changes.renew()
+    await replayer.server.realtime.changes.refresh()
 
 
 async def _crash_postgres(replayer: Replayer) -> None:
