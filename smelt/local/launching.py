@@ -40,14 +40,14 @@ class LaunchOptions:
 
     def command(self) -> list[str]:
         """Return the command line of the supervisor."""
-        words = [sys.executable, "-m", "smelt.local.supervisor", "--folder", str(self.folder)]
-        words += ["--cache", str(cache_folder())]
-        words += ["--project", str(self.project)] if self.project else []
-        words += ["--api-port", str(self.api_port), "--db-port", str(self.db_port)]
-        words += ["--postgrest", str(self.postgrest)] if self.postgrest else []
-        words += ["--ephemeral"] if self.ephemeral else []
-        words += ["--until-input-closes"] if self.until_input_closes else []
-        return words
+        command = [sys.executable, "-m", "smelt.local.supervisor", "--folder", str(self.folder)]
+        command += ["--cache", str(cache_folder())]
+        command += ["--project", str(self.project)] if self.project else []
+        command += ["--api-port", str(self.api_port), "--db-port", str(self.db_port)]
+        command += ["--postgrest", str(self.postgrest)] if self.postgrest else []
+        command += ["--ephemeral"] if self.ephemeral else []
+        command += ["--until-input-closes"] if self.until_input_closes else []
+        return command
 
 
 async def launch(options: LaunchOptions) -> tuple[subprocess.Popen[bytes], StackState]:

@@ -111,7 +111,7 @@ async def test_crashed_postgres_or_postgrest_is_restarted(project: Path, program
             response = httpx.get(url, headers={"apikey": stack.service_role_key}, timeout=30)
             return response.status_code == 200 and response.json() == [{"body": "before"}]
 
-        wait_for(is_served, 30, lambda: "REST does not answer any more")
+        wait_for(is_served, 30, lambda: "REST does not respond")
 
 
 async def test_schema_change_is_reloaded_by_postgrest(project: Path, local_cluster: LocalCluster) -> None:

@@ -53,4 +53,4 @@ async def test_sigkill_during_an_upload_keeps_only_whole_objects(tmp_path: Path)
         files = [path.read_bytes() for path in (folder / "storage").rglob("*") if path.is_file()]
         assert sorted(files) == [b"now", b"whole"]
         for private in ("storage", "logs"):
-            assert stat.S_IMODE((folder / private).stat().st_mode) == 0o700, "anybody on this machine reads it"
+            assert stat.S_IMODE((folder / private).stat().st_mode) == 0o700, "readable by other users"

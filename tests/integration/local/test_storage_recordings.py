@@ -16,21 +16,21 @@ logger = logging.getLogger(__name__)
 
 SCENARIOS = ("01_buckets", "02_upload", "03_signed_upload", "04_download", "05_list", "05_remove_move_copy", "07_misc")
 
-HASHED_NAMES = "files are found by a hash of the key: no name is too long for the disk"
-GATEWAY = "CORS and paths of other services are the gateway's"
-NOT_SERVED = "answered with 501 and a hint"
+HASHED_NAMES = "file names are hashes of keys, so no key is too long for the disk"
+GATEWAY = "the gateway handles CORS and the paths of other services"
+NOT_SERVED = "returns 501 with a hint"
 DIFFERENT = {
     "name: long 300 chars": HASHED_NAMES,
-    "GET /version": "it is no such version",
-    "GET /metrics": "there are none",
-    "GET /documentation/json": "there is none",
+    "GET /version": "it has another version",
+    "GET /metrics": "not implemented",
+    "GET /documentation/json": "not implemented",
     "OPTIONS preflight /object/recordings/x": GATEWAY,
     "OPTIONS preflight /bucket": GATEWAY,
     "OPTIONS preflight /object/list/recordings": GATEWAY,
     "render image (disabled)": NOT_SERVED,
     "render image auth (disabled)": NOT_SERVED,
     "cdn purge as alice": NOT_SERVED,
-    "direct SQL delete is refused by trigger (psql)": "asks for the version alone",
+    "direct SQL delete is refused by trigger (psql)": "the recorded request is only `GET /version`",
 }
 """Responses that are not compared, each with its reason."""
 
@@ -70,7 +70,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
 def test_storage_responses_match_the_recordings(scenario: str, played: Played) -> None:
     """Every recorded request gets the recorded response, and results in the recorded rows."""
     compared, differences = played.outcome(scenario)
-    logger.info("%s: %s answers and rows compared", scenario, compared)
+    logger.info("%s: %s responses and rows compared", scenario, compared)
     assert compared > 0
     assert not differences, "\n".join(differences)
 

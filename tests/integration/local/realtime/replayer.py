@@ -124,7 +124,9 @@ class Replayer:
 
     def _outcome(self, number: int, step: Step) -> Step:
         following = (s for s in self.steps[number + 1 :] if s.get("conn") == step["conn"])
-        return next((s for s in following if s["dir"] in ("connected", "connect_rejected")), {"status": "nobody there"})
+        return next(
+            (s for s in following if s["dir"] in ("connected", "connect_rejected")), {"status": "connection refused"}
+        )
 
     async def _connect(self, where: str, step: Step, outcome: Step) -> None:
         _, _, query = step["url"].partition("?")
@@ -137,7 +139,7 @@ class Replayer:
             self.tally.compare(where, expected, (error.response.status_code, error.response.body.decode()))
             return
         except ConnectionRefusedError:
-            self.tally.compare(where, expected, ("nobody there", None))
+            self.tally.compare(where, expected, ("connection refused", None))
             return
         self.tally.compare(where, expected, (101, None))
         self.sockets[step["conn"]] = RecordedSocket(socket, v2="vsn=2" in query)
@@ -190,7 +192,7 @@ class Replayer:
         try:
             rest = [self._found.frame(data) for data in await (peer.until_closed() if by_server else peer.rest())]
         except TimeoutError:
-            rest = ["no answer to a last heartbeat"]
+            rest = ["no reply to the final heartbeat"]
         found = (rest, await peer.close())
         self.tally.compare(f"{where}, {step['conn']}", ([], code), found, deliberate=step.get("deliberate", False))
 
