@@ -44,7 +44,7 @@ def running(binaries: Path) -> Iterator[Server]:
     server = Server(folder)
     try:
         account = database_account()
-        account.private_folder(folder)
+        account.make_private_folder(folder)
         # A separate event loop, since those of the tests end before the server does.
         with asyncio.Runner() as runner:
             child = runner.run(_start(binaries, folder, account))
@@ -70,14 +70,14 @@ def apply_schema(server: Server) -> None:
 
 async def _start(binaries: Path, folder: Path, account: OsAccount) -> Child:
     log = folder / "log"
-    is_inaccessible = not account.may_reach((binaries / "postgres",))
+    is_inaccessible = not account.can_access((binaries / "postgres",))
     new = (binaries / "initdb", "-U", SUPERUSER, "-D", folder / "data", "--auth=trust", "--no-sync")
     child = await Child.spawn(
         (*new, "--encoding=UTF8", "--locale=C"),
         log=log,
         death_signal=signal.SIGKILL,
         account=account,
-        pass_closed_folders=is_inaccessible,
+        keep_read_capability=is_inaccessible,
     )
     assert await child.wait() == 0, log.read_text(encoding="utf-8")
     settings = {**SETTINGS, **EPHEMERAL_SETTINGS, "listen_addresses": "", "unix_socket_directories": str(folder)}
@@ -87,7 +87,7 @@ async def _start(binaries: Path, folder: Path, account: OsAccount) -> Child:
         log=log,
         death_signal=signal.SIGQUIT,
         account=account,
-        pass_closed_folders=is_inaccessible,
+        keep_read_capability=is_inaccessible,
     )
 
 
