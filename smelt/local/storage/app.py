@@ -35,7 +35,7 @@ _NOT_SERVED: Final = {
     "/upload/resumable": "Resumable (TUS) upload",
     "/render": "Image transformation",
     "/s3": "The S3 protocol",
-    "/iceberg": "The Iceberg catalogue",
+    "/iceberg": "The Iceberg catalog",
     "/vector": "Vector storage",
     "/cdn": "The CDN",
 }

@@ -25,7 +25,7 @@ RECORDINGS = Path(__file__).parent / "recordings" / "storage"
 ALICE = "11111111-1111-4111-8111-111111111111"
 BOB = "22222222-2222-4222-8222-222222222222"
 PREFIX = "/storage/v1"
-DEADLINE_S = 10.0
+TIMEOUT_S = 10.0
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?P<fraction>\.\d+)?(?P<zone>Z|\+00:00)")
@@ -99,7 +99,7 @@ class Replay:
     ) -> Response:
         """Send a request with its path unchanged; HTTP clients would normalize it."""
         parts = urlsplit(self.url)
-        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=DEADLINE_S)
+        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=TIMEOUT_S)
         try:
             connection.putrequest(method, PREFIX + path, skip_accept_encoding=True)
             for header, value in headers.items():
@@ -132,7 +132,7 @@ class Replay:
         if isinstance(body, dict) and "cursor" in body:
             body = body | {"cursor": self.cursors.get(body["cursor"], body["cursor"])}
         actual = self.send(request["method"], path, headers, body, chunked=chunked)
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while "after expiry" in item["label"] and actual.status == 200 and time.monotonic() < deadline:
             actual = self.send(request["method"], path, headers, body)
         found = [] if actual.status == expected["status"] else [f"status {actual.status}, not {expected['status']}"]

@@ -13,7 +13,7 @@ import httpx
 from smelt.local import LocalStack
 from smelt.local.waiting import until
 
-DEADLINE_S = 30.0
+TIMEOUT_S = 30.0
 
 
 async def test_sigkill_during_an_upload_keeps_only_whole_objects(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ async def test_sigkill_during_an_upload_keeps_only_whole_objects(tmp_path: Path)
             (await http.post("/bucket", json={"name": "b"})).raise_for_status()
             (await http.post("/object/b/whole", content=b"whole")).raise_for_status()
             uploading = asyncio.create_task(http.post("/object/b/half", content=body()))
-            assert await until(lambda: any(path.stat().st_size for path in incoming.iterdir()), DEADLINE_S)
+            assert await until(lambda: any(path.stat().st_size for path in incoming.iterdir()), TIMEOUT_S)
             os.kill(stack.state.pid, signal.SIGKILL)
             half_written.set()
             with suppress(httpx.TransportError):

@@ -24,7 +24,7 @@ from websockets.asyncio.client import ClientConnection
 ROOMS = ("a", "b", "c", "d")
 PRIVATE = frozenset({"c", "d"})
 TIMEOUT_S = 60.0
-FAULT_EVERY_S = 0.3
+FAULT_INTERVAL_S = 0.3
 MESSAGES_BETWEEN_FAULTS = 48
 """Long enough for clients to recover between faults on a slow machine."""
 PAUSE_S = 0.2
@@ -244,10 +244,10 @@ async def _break(
     while True:
         for fault in ("sockets reset", "gateway paused", "database connections cut"):
             enough = len(record.sent) + MESSAGES_BETWEEN_FAULTS
-            await asyncio.sleep(FAULT_EVERY_S)
+            await asyncio.sleep(FAULT_INTERVAL_S)
             # ASYNC110 suggests an `asyncio.Event`, which does not fit a list with many writers.
             while len(record.sent) < enough:  # noqa: ASYNC110
-                await asyncio.sleep(FAULT_EVERY_S / 10)
+                await asyncio.sleep(FAULT_INTERVAL_S / 10)
             match fault:
                 case "sockets reset":
                     proxy.cut()

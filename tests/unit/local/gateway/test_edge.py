@@ -52,7 +52,7 @@ async def test_api_key_check_admits_known_keys_and_open_paths(
 
 
 async def test_api_key_that_is_unknown_grants_no_token() -> None:
-    """Where no key is required, an unknown one is ignored."""
+    """An unknown key is ignored if none is required."""
     app = ApiKeys(_show_token, KEYS, required=False)
     assert (await _get(app, "/", {"apikey": KEYS.sign({"role": "service_role"})})).json() == []
     both = {"apikey": KEYS.secret_key, "authorization": "Bearer sb_secret_x"}
