@@ -231,7 +231,7 @@ def test_local_start_without_postgrest_prints_one_sentence(
 
 @each_impostor
 @pytest.mark.parametrize("name", ["lock", "logs/supervisor.log", "logs/postgres.log", "postgres/postmaster.pid"])
-def test_start_refuses_impostors_of_its_files(folder: Path, plant: Callable[[Path], None], name: str) -> None:
+def test_start_rejects_impostors_of_its_files(folder: Path, plant: Callable[[Path], None], name: str) -> None:
     """At once, in one sentence, with what a link leads to untouched."""
     planted = folder / ".smelt" / name
     planted.parent.mkdir(parents=True)

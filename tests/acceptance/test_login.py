@@ -90,7 +90,7 @@ def test_login_anonymously_and_by_sign_up(env: dict[str, str]) -> None:
     assert len(files(env)) == 1
 
 
-def test_login_with_a_wrong_password_is_refused(stack: Stack, env: dict[str, str]) -> None:
+def test_login_with_a_wrong_password_is_rejected(stack: Stack, env: dict[str, str]) -> None:
     user = sign_up(stack)
     done = login(env, "--email", user.email, "--json", stdin="wrong\n")
     assert done.returncode == 2
