@@ -37,6 +37,9 @@ class Health(Model):
     """
 
     now: datetime
+    # 0 for a schema from before it had a version.
+    schema_version: int = 0
+    schema_compatible_from: int = 0
     migrations: tuple[str, ...] | None
     max_file_bytes: int
     waiting: int

@@ -51,7 +51,7 @@ class Reconciler:
 
     @property
     def freshness(self) -> Freshness:
-        """How far live events can be relied on."""
+        """The reliability of live events at this moment."""
         joined = self._channel is not None and self._channel.joined
         return freshness(joined, None if self._left_at is None else time.monotonic() - self._left_at)
 

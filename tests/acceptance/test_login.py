@@ -90,7 +90,7 @@ def test_login_anonymously_and_by_sign_up(env: dict[str, str]) -> None:
     assert len(files(env)) == 1
 
 
-def test_login_with_a_wrong_password_is_refused(stack: Stack, env: dict[str, str]) -> None:
+def test_login_with_a_wrong_password_is_rejected(stack: Stack, env: dict[str, str]) -> None:
     user = sign_up(stack)
     done = login(env, "--email", user.email, "--json", stdin="wrong\n")
     assert done.returncode == 2
@@ -117,7 +117,7 @@ def test_login_asks_for_the_password_without_echo(stack: Stack, env: dict[str, s
     assert user.password.encode() not in shown
 
 
-def test_an_expired_token_is_refreshed_also_by_commands_that_run_at_once(stack: Stack, env: dict[str, str]) -> None:
+def test_login_token_that_expired_is_refreshed_by_concurrent_commands(stack: Stack, env: dict[str, str]) -> None:
     user = sign_up(stack)
     login(env, "--email", user.email, stdin=f"{user.password}\n")
     (file,) = files(env)
@@ -134,7 +134,7 @@ def test_an_expired_token_is_refreshed_also_by_commands_that_run_at_once(stack: 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_a_rejected_token_is_refreshed(stack: Stack, env: dict[str, str]) -> None:
+def test_login_token_that_was_rejected_is_refreshed(stack: Stack, env: dict[str, str]) -> None:
     user = sign_up(stack)
     login(env, "--email", user.email, stdin=f"{user.password}\n")
     (file,) = files(env)
@@ -143,7 +143,7 @@ def test_a_rejected_token_is_refreshed(stack: Stack, env: dict[str, str]) -> Non
     assert listed(env) == []
 
 
-def test_an_ended_session_asks_for_a_new_login(stack: Stack, env: dict[str, str]) -> None:
+def test_login_session_that_ended_requires_a_new_login(stack: Stack, env: dict[str, str]) -> None:
     user = sign_up(stack)
     login(env, "--email", user.email, stdin=f"{user.password}\n")
     (file,) = files(env)
@@ -153,7 +153,7 @@ def test_an_ended_session_asks_for_a_new_login(stack: Stack, env: dict[str, str]
     assert "smelt login" in done.stderr
 
 
-def test_a_login_file_that_others_can_read_is_refused(stack: Stack, env: dict[str, str], tmp_path: Path) -> None:
+def test_login_file_that_others_can_read_is_rejected(stack: Stack, env: dict[str, str], tmp_path: Path) -> None:
     user = sign_up(stack)
     login(env, "--email", user.email, stdin=f"{user.password}\n")
     (file,) = files(env)

@@ -20,8 +20,8 @@ from smelt import blocking
 from smelt.local import StackHandle
 
 CHECKS = [
-    *("settings", "project", "service key", "migrations", "clock", "queue", "bucket", "broadcast", "wake-up channel"),
-    *("anon key", "forbidden broadcast", "foreign rows", "foreign channel"),
+    *("settings", "project", "service key", "schema", "migrations", "clock", "queue", "bucket"),
+    *("broadcast", "wake-up channel", "anon key", "forbidden broadcast", "foreign rows", "foreign channel"),
     *("model", "decoding", "synthesis", "disk"),
 ]
 

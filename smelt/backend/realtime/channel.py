@@ -51,7 +51,7 @@ class Channel:
 
     @property
     def rejoin_count(self) -> int:
-        """How often the channel was joined after the first time."""
+        """The number of joins after the first one."""
         return max(0, self._supervised.rejoin_count)
 
     async def wait_joined(self, timeout_s: float) -> bool:

@@ -1,4 +1,4 @@
-"""A project at a scripted server, and somebody who listens."""
+"""A project that connects to a scripted server, and a recorder of channel callbacks."""
 
 import asyncio
 import threading
@@ -26,7 +26,7 @@ async def project(
     timings: RealtimeTimings = SHORT_TIMEOUTS,
     access_token: str | TokenCallable | None = None,
 ) -> AsyncIterator[Project]:
-    """A project at the server, checked to leave nothing behind."""
+    """Open a project at the server; assert afterwards that it leaks no task and no thread."""
     before = asyncio.all_tasks()
     threads = threading.active_count()
     async with Project(server.url, "sb_publishable_x", access_token=access_token, timings=timings) as opened:
@@ -36,12 +36,12 @@ async def project(
 
 
 def _remaining_tasks(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
-    ours = ("smelt/", "realtime/_async", "websockets/asyncio/connection", "httpx")
-    return {task for task in asyncio.all_tasks() - before if any(where in repr(task) for where in ours)}
+    modules = ("smelt/", "realtime/_async", "websockets/asyncio/connection", "httpx")
+    return {task for task in asyncio.all_tasks() - before if any(module in repr(task) for module in modules)}
 
 
 class ChannelRecorder:
-    """Hears what a channel tells."""
+    """Records the callbacks of a channel."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[str, object]] = []

@@ -1,4 +1,4 @@
-"""What `smelt init` compares with a project's migrations is what the database has after smelt's."""
+"""The names that `smelt init` reads from smelt's migrations are those in the catalog of the database."""
 
 import psycopg
 import pytest
@@ -7,7 +7,7 @@ from stacks import RemoteStack, Stack
 from smelt.cli.bundled_migrations import migration_files
 from smelt.cli.sql_names import created_names
 
-CATALOGUE = """
+CATALOG = """
     select 'relation', n.nspname, c.relname, ''
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where n.nspname in ('public', 'smelt') and c.relkind in ('r', 'v', 'm', 'c', 'i')
@@ -26,10 +26,10 @@ CATALOGUE = """
 """
 
 
-@pytest.mark.skipif(RemoteStack.from_env() is not None, reason="another project may have names of its own")
-def test_the_names_of_the_migrations_are_those_of_the_catalogue(stack: Stack) -> None:
+@pytest.mark.skipif(RemoteStack.from_env() is not None, reason="another project may have further names")
+def test_names_of_the_migrations_match_the_catalog(stack: Stack) -> None:
     with psycopg.connect(stack.db_url) as connection:
-        there = {tuple(row) for row in connection.execute(CATALOGUE)}
+        existing = {tuple(row) for row in connection.execute(CATALOG)}
     kinds = {"relation", "function", "policy", "bucket"}
     found = {tuple(one.name.key) for one in created_names(migration_files()) if one.name.key.kind in kinds}
-    assert found == there
+    assert found == existing

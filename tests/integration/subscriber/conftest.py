@@ -1,4 +1,4 @@
-"""A project whose smelts are worked on by the tests themselves, hand by hand."""
+"""A project in which the tests themselves take the role of the worker."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -16,7 +16,7 @@ SHORT_TIMEOUTS = RealtimeTimings(heartbeat_interval_s=0.3, reply_timeout_s=0.5)
 
 @pytest.fixture(scope="session")
 def shared_stack() -> Iterator[Stack]:
-    """A stack of its own: the hands claim whatever is due."""
+    """A separate stack, since a scripted worker claims every smelt that is due."""
     with running_project() as project:
         yield project
 
@@ -40,7 +40,7 @@ async def client(shared_stack: Stack, user: User) -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def live_only_client(shared_stack: Stack, proxy: FaultyProxy, user: User) -> AsyncIterator[Client]:
-    """A client behind the proxy that does not poll, and soon notices a silent socket."""
+    """A client behind the proxy that does not poll and detects a half-open socket soon."""
     project = Project(proxy.url, shared_stack.anon_key, access_token=user.access_token, timings=SHORT_TIMEOUTS)
     async with Client(project, polling=False) as connected:
         yield connected

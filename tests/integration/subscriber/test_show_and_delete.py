@@ -1,4 +1,4 @@
-"""`smelt show` says how far a smelt is, and `smelt delete` asks first."""
+"""`smelt show` prints the state of an unfinished smelt, and `smelt delete` asks for confirmation."""
 
 import asyncio
 import json
@@ -21,14 +21,14 @@ FORMATS = ["md", "txt", "srt", "vtt", "json"]
 
 
 @pytest.fixture
-def env(workshop: Stack, user: User, tmp_path: Path) -> dict[str, str]:
+def env(shared_stack: Stack, user: User, tmp_path: Path) -> dict[str, str]:
     home = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    project = {"SUPABASE_URL": workshop.api_url, "SUPABASE_ANON_KEY": workshop.anon_key}
+    project = {"SUPABASE_URL": shared_stack.api_url, "SUPABASE_ANON_KEY": shared_stack.anon_key}
     return {**home, **project, "SMELT_ACCESS_TOKEN": user.access_token}
 
 
 async def smelt(env: dict[str, str], *arguments: str, stdin: int = subprocess.DEVNULL) -> tuple[int | None, str, str]:
-    """Run a command to its end; return its exit code, stdout and stderr."""
+    """Run a command; return its exit code, stdout and stderr."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "smelt", *arguments),
         env=env,
@@ -46,7 +46,9 @@ async def smelt(env: dict[str, str], *arguments: str, stdin: int = subprocess.DE
 
 
 @pytest.mark.parametrize("form", FORMATS)
-async def test_show_of_a_pending_smelt_says_so_in_every_format(client: Client, env: dict[str, str], form: str) -> None:
+async def test_show_of_a_pending_smelt_prints_its_status_in_every_format(
+    client: Client, env: dict[str, str], form: str
+) -> None:
     created = await client.create(text="Ship it on Monday.")
     code, out, err = await smelt(env, "show", str(created.id), "--format", form)
     assert (code, out) == (2, "")
@@ -82,10 +84,10 @@ async def test_delete_needs_no_confirmation_in_a_pipe(client: Client, env: dict[
     assert (code, json.loads(out)["code"]) == (2, "not_found")
 
 
-async def delete_on_a_terminal(env: dict[str, str], smelt_id: UUID, answer: bytes, *options: str) -> int | None:
+async def delete_on_a_terminal(env: dict[str, str], smelt_id: UUID, reply: bytes, *options: str) -> int | None:
     terminal, end = pty.openpty()
     try:
-        os.write(terminal, answer)
+        os.write(terminal, reply)
         return (await smelt(env, "delete", str(smelt_id), *options, stdin=end))[0]
     finally:
         os.close(end)

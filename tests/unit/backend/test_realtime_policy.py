@@ -1,4 +1,4 @@
-"""What the Realtime connection does about each thing that can happen to it."""
+"""The decisions of the Realtime connection for each event."""
 
 import json
 from dataclasses import replace
@@ -33,7 +33,7 @@ from smelt.backend.realtime.policy import (
 )
 from smelt.errors import PermanentError, RequestRejected, Unauthorized
 
-PACE = RealtimeTimings(clock_check_interval_s=60)
+TIMINGS = RealtimeTimings(clock_check_interval_s=60)
 NOT_ALLOWED = "Unauthorized: You do not have permissions to read from this Channel topic: x"
 EXPIRED = "InvalidJWTToken: Token has expired 3 seconds ago"
 
@@ -86,26 +86,26 @@ def test_join_with_an_invalid_topic_is_not_retried() -> None:
         JoinRejected("JwtSignatureError: Failed to validate JWT signature"),
     ],
 )
-def test_an_issued_token_expires_once_the_server_refuses_it_after_it_was_accepted(
+def test_token_issued_by_the_platform_expires_once_it_is_rejected_after_acceptance(
     left: JoinRejected | ChannelFailed,
 ) -> None:
     joined = SocketToken(is_issued=True)
     joined.record_accepted()
     assert joined.record_error(left)
-    refused_for_another_reason = SocketToken(is_issued=True)
-    assert not refused_for_another_reason.record_error(JoinRejected(NOT_ALLOWED))
-    assert refused_for_another_reason.record_error(left)
+    rejected_for_another_reason = SocketToken(is_issued=True)
+    assert not rejected_for_another_reason.record_error(JoinRejected(NOT_ALLOWED))
+    assert rejected_for_another_reason.record_error(left)
     assert not SocketToken(is_issued=True).record_error(left)
 
 
-def test_a_token_of_the_caller_does_not_expire_with_its_socket() -> None:
+def test_token_of_the_caller_does_not_expire_with_its_socket() -> None:
     token = SocketToken(is_issued=False)
     token.record_accepted()
     assert not token.record_error(ChannelFailed("Token has expired 0 seconds ago"))
 
 
 @pytest.mark.parametrize("reason", [NOT_ALLOWED, "Too many messages per second", "UnableToConnectToProject: x"])
-def test_an_error_about_something_else_does_not_expire_a_token(reason: str) -> None:
+def test_token_does_not_expire_on_an_unrelated_error(reason: str) -> None:
     token = SocketToken(is_issued=True)
     token.record_accepted()
     assert not token.record_error(JoinRejected(reason))
@@ -145,7 +145,7 @@ def test_backoff_failures_add_up_until_a_socket_was_stable() -> None:
     assert backoff.failures == 1
 
 
-def test_an_expired_token_is_not_a_failure_unless_it_expired_within_seconds() -> None:
+def test_token_expiry_is_not_a_failure_unless_it_follows_within_seconds() -> None:
     backoff = Backoff(stable_s=60)
     backoff.record_open_failed()
     backoff.record_opened()
@@ -159,43 +159,43 @@ def test_an_expired_token_is_not_a_failure_unless_it_expired_within_seconds() ->
 
 def test_heartbeat_is_sent_when_the_interval_has_passed() -> None:
     liveness = Liveness(opened_at=0, received_at=5, heartbeat_at=0)
-    assert next_step(liveness, 4, PACE) == Wait(6)
-    assert next_step(liveness, 10, PACE) == SendHeartbeat()
+    assert next_step(liveness, 4, TIMINGS) == Wait(6)
+    assert next_step(liveness, 10, TIMINGS) == SendHeartbeat()
 
 
 def test_heartbeat_is_sent_early_on_silence_and_on_time_otherwise() -> None:
     silent = Liveness(opened_at=0, received_at=101, heartbeat_at=100)
-    assert next_step(silent, 105, PACE) == Wait(1)
-    assert next_step(silent, 106, PACE) == SendHeartbeat()
-    speaking = Liveness(opened_at=0, received_at=109.9, heartbeat_at=100)
-    assert next_step(speaking, 109, PACE) == Wait(1)
-    assert next_step(speaking, 110, PACE) == SendHeartbeat()
+    assert next_step(silent, 105, TIMINGS) == Wait(1)
+    assert next_step(silent, 106, TIMINGS) == SendHeartbeat()
+    active = Liveness(opened_at=0, received_at=109.9, heartbeat_at=100)
+    assert next_step(active, 109, TIMINGS) == Wait(1)
+    assert next_step(active, 110, TIMINGS) == SendHeartbeat()
 
 
 def test_heartbeat_reply_that_is_late_marks_the_socket_suspect_once() -> None:
     liveness = Liveness(opened_at=0, received_at=5, heartbeat_at=100)
-    assert next_step(liveness, 102, PACE) == Wait(0.5)
-    assert next_step(liveness, 102.5, PACE) == MarkSuspect()
-    assert next_step(replace(liveness, is_suspect=True), 102.5, PACE) == Wait(7.5)
-    assert next_step(replace(liveness, is_suspect=True, received_at=103), 104, PACE) == Wait(4)
+    assert next_step(liveness, 102, TIMINGS) == Wait(0.5)
+    assert next_step(liveness, 102.5, TIMINGS) == MarkSuspect()
+    assert next_step(replace(liveness, is_suspect=True), 102.5, TIMINGS) == Wait(7.5)
+    assert next_step(replace(liveness, is_suspect=True, received_at=103), 104, TIMINGS) == Wait(4)
 
 
 def test_heartbeat_timeout_closes_the_socket() -> None:
     liveness = Liveness(opened_at=0, received_at=5, heartbeat_at=100, is_suspect=True)
-    assert next_step(liveness, 109, PACE) == Wait(1)
-    assert isinstance(next_step(liveness, 110, PACE), CloseSocket)
+    assert next_step(liveness, 109, TIMINGS) == Wait(1)
+    assert isinstance(next_step(liveness, 110, TIMINGS), CloseSocket)
 
 
 def test_recycle_closes_a_socket_before_12_hours() -> None:
-    assert PACE.recycle_s <= 12 * 3600
-    old = Liveness(opened_at=0, received_at=PACE.recycle_s, heartbeat_at=PACE.recycle_s - 1)
-    assert next_step(old, PACE.recycle_s, PACE) == CloseSocket("recycled")
-    assert next_step(old, PACE.recycle_s - 1, PACE) == Wait(1)
+    assert TIMINGS.recycle_s <= 12 * 3600
+    old = Liveness(opened_at=0, received_at=TIMINGS.recycle_s, heartbeat_at=TIMINGS.recycle_s - 1)
+    assert next_step(old, TIMINGS.recycle_s, TIMINGS) == CloseSocket("recycled")
+    assert next_step(old, TIMINGS.recycle_s - 1, TIMINGS) == Wait(1)
 
 
 def test_wake_from_sleep_closes_the_socket() -> None:
     slept = Liveness(opened_at=0, received_at=1, heartbeat_at=0, drift_s=60)
-    assert next_step(slept, 2, PACE) == CloseSocket("the machine was asleep")
+    assert next_step(slept, 2, TIMINGS) == CloseSocket("the machine was asleep")
     set_back = Liveness(opened_at=0, received_at=1, heartbeat_at=0, drift_s=-60)
     assert next_step(set_back, 2, RealtimeTimings()) == Wait(2)
 
@@ -209,41 +209,41 @@ def test_clock_is_checked_more_often_than_heartbeats_are_due() -> None:
 def test_heartbeat_timeout_is_detected_and_a_wait_never_oversleeps(
     opened_at: float, received_at: float, heartbeat_at: float, is_suspect: bool, now: float
 ) -> None:
-    step = next_step(Liveness(opened_at, received_at, heartbeat_at, is_suspect), now, PACE)
+    step = next_step(Liveness(opened_at, received_at, heartbeat_at, is_suspect), now, TIMINGS)
     silent_s = now - max(received_at, heartbeat_at)
-    if received_at < heartbeat_at and silent_s >= PACE.reply_timeout_s:
+    if received_at < heartbeat_at and silent_s >= TIMINGS.reply_timeout_s:
         assert isinstance(step, CloseSocket if is_suspect else MarkSuspect | CloseSocket)
     if isinstance(step, Wait):
         assert step.seconds > 0
-        assert now + step.seconds <= opened_at + PACE.recycle_s + 1e-6
+        assert now + step.seconds <= opened_at + TIMINGS.recycle_s + 1e-6
 
 
 @given(st.lists(st.floats(0, 30), max_size=20), st.floats(5, 60), st.floats(1, 60))
 def test_heartbeat_keeps_a_socket_only_while_replies_are_in_time(
-    answers_in_s: list[float], heartbeat_interval_s: float, reply_timeout_s: float
+    delays_s: list[float], heartbeat_interval_s: float, reply_timeout_s: float
 ) -> None:
-    """Played through with a clock of its own: the n-th heartbeat is answered after so many seconds, the rest never."""
+    """Simulate the time: the n-th heartbeat gets its reply after the n-th delay, later ones get none."""
     timings = RealtimeTimings(heartbeat_interval_s=heartbeat_interval_s, reply_timeout_s=reply_timeout_s, recycle_s=1e9)
     now = received_at = heartbeat_at = 0.0
     is_suspect = False
-    answers = iter(answers_in_s)
-    answer_at = float("inf")
+    remaining_delays = iter(delays_s)
+    reply_at = float("inf")
     while not isinstance(
         step := next_step(Liveness(0, received_at, heartbeat_at, is_suspect), now, timings), CloseSocket
     ):
         if isinstance(step, SendHeartbeat):
-            heartbeat_at, answer_at, is_suspect = now, now + next(answers, float("inf")), False
+            heartbeat_at, reply_at, is_suspect = now, now + next(remaining_delays, float("inf")), False
             assert heartbeat_at - received_at <= heartbeat_interval_s / 2 + 1e-6
         elif isinstance(step, MarkSuspect):
             assert not is_suspect
             assert now - received_at <= heartbeat_interval_s / 2 + reply_timeout_s / 4 + 1e-6
             is_suspect = True
         else:
-            now += min(step.seconds, max(0.0, answer_at - now))
-        if now >= answer_at:
-            received_at, answer_at = now, float("inf")
-    in_time = next((n for n, answer in enumerate(answers_in_s) if answer > reply_timeout_s), len(answers_in_s))
-    assert len(answers_in_s) - len(list(answers)) >= in_time
+            now += min(step.seconds, max(0.0, reply_at - now))
+        if now >= reply_at:
+            received_at, reply_at = now, float("inf")
+    in_time = next((n for n, delay in enumerate(delays_s) if delay > reply_timeout_s), len(delays_s))
+    assert len(delays_s) - len(list(remaining_delays)) >= in_time
     assert now - received_at <= heartbeat_interval_s / 2 + reply_timeout_s + 1e-6
 
 
@@ -275,7 +275,7 @@ def test_rejoin_stops_only_on_a_server_rejection_after_token_renewal(left: Leave
         assert isinstance(second.error, PermanentError)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["opened", "dial failed", "lost"]), st.floats(0, 120))))
+@given(st.lists(st.tuples(st.sampled_from(["opened", "open failed", "lost"]), st.floats(0, 120))))
 def test_backoff_counts_each_failure_once_until_a_stable_minute(events: list[tuple[str, float]]) -> None:
     backoff = Backoff(stable_s=60)
     for event, age_s in events:
@@ -284,7 +284,7 @@ def test_backoff_counts_each_failure_once_until_a_stable_minute(events: list[tup
             case "opened":
                 backoff.record_opened()
                 assert (backoff.failures, backoff.waiting) == (before, False)
-            case "dial failed":
+            case "open failed":
                 backoff.record_open_failed()
                 assert (backoff.failures, backoff.waiting) == (before + 1, True)
             case "lost":
@@ -300,7 +300,7 @@ def test_backoff_counts_each_failure_once_until_a_stable_minute(events: list[tup
         (json.dumps({"message": "Token has expired", "status": "error"}), "Token has expired"),
         (json.dumps({}), "{}"),
         ("[1]", "[1]"),
-        ("no JSON", "no JSON"),
+        ("not JSON", "not JSON"),
     ],
 )
 def test_error_reason_is_parsed_from_the_text_of_the_client_library(text: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""How commands are called: help, and errors of a call."""
+"""Help and usage errors of the commands."""
 
 import json
 import sys
@@ -19,13 +19,13 @@ def test_help_has_a_short_option(command: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", ["watch", "show", "cancel", "retry", "delete"])
-def test_the_argument_is_called_id_in_every_command(command: str) -> None:
+def test_id_argument_has_the_same_name_in_every_command(command: str) -> None:
     usage = CliRunner().invoke(app, [command, "--help"]).output
     assert f"{command} [OPTIONS] {{ID}}" in usage
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "message"),
     [
         (["watch", "--json", "17"], "valid UUID"),
         (["watch", "--json"], "Missing"),
@@ -35,7 +35,7 @@ def test_the_argument_is_called_id_in_every_command(command: str) -> None:
     ],
 )
 def test_usage_errors_with_json_are_one_line_of_json(
-    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["smelt", *arguments])
     with pytest.raises(SystemExit) as ended:
@@ -44,11 +44,11 @@ def test_usage_errors_with_json_are_one_line_of_json(
     printed = capsys.readouterr()
     line = json.loads(printed.out)
     assert (line["event"], line["code"]) == ("error", "usage")
-    assert sentence in line["message"]
+    assert message in line["message"]
     assert printed.err == ""
 
 
-def test_usage_errors_without_json_are_for_people(
+def test_usage_errors_without_json_print_the_usage(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["smelt", "watch"])

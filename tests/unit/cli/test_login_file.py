@@ -1,4 +1,4 @@
-"""The session of a login is kept privately, and refreshed by one process at a time."""
+"""The session of a login is stored in a private file, and refreshed by one process at a time."""
 
 import asyncio
 import stat
@@ -27,7 +27,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoginFile:
     return LoginFile(URL)
 
 
-def test_the_login_of_each_project_has_a_private_file(file: LoginFile) -> None:
+def test_login_of_each_project_has_a_private_file(file: LoginFile) -> None:
     assert file.read() is None
     assert not file.remove()
     file.write(session("one", 60))
@@ -35,35 +35,35 @@ def test_the_login_of_each_project_has_a_private_file(file: LoginFile) -> None:
     assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
     assert [path.name for path in file.path.parent.iterdir()] == [file.path.name]
     assert LoginFile("https://other.example").read() is None
-    kept = file.read()
-    assert kept is not None
-    assert kept.access_token == "two"
+    stored = file.read()
+    assert stored is not None
+    assert stored.access_token == "two"
     assert file.remove()
 
 
 @pytest.mark.parametrize("content", ["", "{}", "\udcff"])
-def test_a_damaged_login_file_is_refused(file: LoginFile, content: str) -> None:
+def test_login_file_that_is_damaged_is_rejected(file: LoginFile, content: str) -> None:
     file.write(session("one", 60))
     file.path.write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(PermanentError, match="smelt login"):
         file.read()
 
 
-async def test_a_token_is_used_until_it_is_about_to_expire(file: LoginFile) -> None:
+async def test_login_token_is_used_until_shortly_before_its_expiry(file: LoginFile) -> None:
     file.write(session("one", 600))
     assert await LoginTokens(file, URL, "key")() == "one"
     file.write(session("one", 60))
-    with pytest.raises(Unavailable):  # Nobody listens there.
+    with pytest.raises(Unavailable):  # No server listens at the URL.
         await LoginTokens(file, URL, "key")()
     file.remove()
     with pytest.raises(Unauthorized, match="smelt login"):
         await LoginTokens(file, URL, "key")()
 
 
-async def test_a_token_that_another_process_refreshes_is_waited_for(file: LoginFile) -> None:
+async def test_login_token_refresh_by_another_process_is_awaited(file: LoginFile) -> None:
     file.write(session("one", 0))
     async with file.locked():
-        asking = asyncio.create_task(LoginTokens(file, URL, "key")())
-        await asyncio.sleep(0)  # It has seen the old token, and that it is locked.
+        waiting = asyncio.create_task(LoginTokens(file, URL, "key")())
+        await asyncio.sleep(0)  # The task has read the old token and waits for the lock.
         file.write(session("two", 600))
-    assert await asyncio.wait_for(asking, 10) == "two"
+    assert await asyncio.wait_for(waiting, 10) == "two"

@@ -1,4 +1,4 @@
-"""The names that migrations create are found in their statements, not in comments, strings and function bodies."""
+"""The names that migrations create, read from their statements without comments, strings and function bodies."""
 
 from pathlib import Path
 
@@ -17,8 +17,8 @@ def names(tmp_path: Path, *migrations: str) -> list[str]:
 @pytest.mark.parametrize(
     ("sql", "expected"),
     [
-        ("create table notifications (id int);", "table public.smelt_notifications"),
-        ("CREATE TABLE IF NOT EXISTS\n  Public.Notifications();", "table public.smelt_notifications"),
+        ("create table notifications (id int);", "table public.notifications"),
+        ("CREATE TABLE IF NOT EXISTS\n  Public.Notifications();", "table public.notifications"),
         ('create unlogged table "public" . "No""tes" ();', 'table public.No"tes'),
         ("create or replace view v as select 1;", "view public.v"),
         ("create materialized\nview if not exists app.v as select 1;", "materialized view app.v"),
@@ -26,12 +26,12 @@ def names(tmp_path: Path, *migrations: str) -> list[str]:
         ("create type mood as enum ('a');", "type public.mood"),
         ("create domain d as text;", "domain public.d"),
         ("create unique index concurrently if not exists i on app.t (a);", "index app.i"),
-        ("create or replace function create_batch(a text) returns int", "function public.create_smelt_batch"),
-        ('create function "public"."create_smelt_batch"() returns int', "function public.create_smelt_batch"),
+        ("create or replace function create_batch(a text) returns int", "function public.create_batch"),
+        ('create function "public"."create_batch"() returns int', "function public.create_batch"),
         ("create procedure p()", "function public.p"),
         (
             'create policy "owners; read" on notifications for select',
-            'policy "owners; read" on public.smelt_notifications',
+            'policy "owners; read" on public.notifications',
         ),
         ("create trigger t before insert or update of a on app.b", 'trigger "t" on app.b'),
         ("create schema if not exists smelt;", "schema smelt"),
@@ -41,7 +41,7 @@ def names(tmp_path: Path, *migrations: str) -> list[str]:
         ("do $x$ begin if not exists (select 1) then create table t (); end if; end $x$;", "table public.t"),
     ],
 )
-def test_each_kind_of_statement_is_found(tmp_path: Path, sql: str, expected: str) -> None:
+def test_names_are_found_in_each_kind_of_statement(tmp_path: Path, sql: str, expected: str) -> None:
     assert names(tmp_path, sql) == [f"1 {expected}"]
 
 
@@ -58,16 +58,16 @@ def test_each_kind_of_statement_is_found(tmp_path: Path, sql: str, expected: str
         "comment on table t is 'create table t ()';",
     ],
 )
-def test_comments_strings_and_temporary_tables_create_nothing(tmp_path: Path, sql: str) -> None:
+def test_names_in_comments_strings_and_of_temporary_tables_are_ignored(tmp_path: Path, sql: str) -> None:
     assert names(tmp_path, sql) == []
 
 
-def test_the_body_of_a_function_creates_nothing(tmp_path: Path) -> None:
+def test_names_in_the_body_of_a_function_are_ignored(tmp_path: Path) -> None:
     body = "create function f() returns void language plpgsql as $body$\nbegin\n create table t ();\nend $body$;"
     assert names(tmp_path, body) == ["1 function public.f"]
 
 
-def test_lines_are_those_of_the_statements(tmp_path: Path) -> None:
+def test_names_have_the_lines_of_their_statements(tmp_path: Path) -> None:
     sql = (
         "-- first\n\n/* a\nb */ create table one ();\n\n-- second\ncreate table\ntwo ();\ninsert into storage.buckets\n"
     )
@@ -75,7 +75,7 @@ def test_lines_are_those_of_the_statements(tmp_path: Path) -> None:
     assert names(tmp_path, sql) == ["4 table public.one", "7 table public.two", "9 bucket a", "9 bucket c"]
 
 
-def test_what_is_dropped_or_renamed_later_does_not_count(tmp_path: Path) -> None:
+def test_names_that_are_dropped_or_renamed_later_are_ignored(tmp_path: Path) -> None:
     first = "create table a (); create table b (); create table c (); create function f(x int, y int) returns int;"
     first += "create policy p on c;"
     later = "drop table if exists a, public.b cascade; drop function f(int, int);"
@@ -83,7 +83,7 @@ def test_what_is_dropped_or_renamed_later_does_not_count(tmp_path: Path) -> None
     assert names(tmp_path, first, later) == ["1 table public.d"]
 
 
-def test_every_other_character_keeps_its_place() -> None:
+def test_masked_sql_keeps_the_positions_of_all_other_characters() -> None:
     sql = "select 'a\nb' /* c\n */ from $$d\n$$ \"e;'\" -- f\n;"
     masked = without_comments_and_strings(sql)
     assert len(masked) == len(sql)

@@ -1,4 +1,4 @@
-"""A transcript keeps its words and times in every format."""
+"""Transcripts keep their words and times in every format."""
 
 import html
 import json
@@ -133,7 +133,7 @@ texts = st.text(st.one_of(st.characters(), st.sampled_from(" <>-&\n")), max_size
 
 @st.composite
 def transcribed_segments(draw: st.DrawFn) -> list[FileSegment]:
-    """Segments as a model may hear them: their words anywhere, and perhaps not those of the text."""
+    """Draw segments as a model may return them: with words at any time, which may differ from the text."""
     segments = []
     for index, start in enumerate(sorted(draw(st.lists(times, max_size=5)))):
         spoken = draw(st.lists(st.builds(word, texts, times, times), max_size=8))
@@ -169,7 +169,7 @@ def test_caption_cues_do_not_exceed_their_segment(segments: list[FileSegment], l
 
 
 def clocks(captions: str) -> list[tuple[str, str]]:
-    """From when to when each cue is shown."""
+    """Return the start and end of each cue."""
     return re.findall(r"^([0-9:,.]{12}) --> ([0-9:,.]{12})$", captions, re.MULTILINE)
 
 

@@ -1,4 +1,4 @@
-"""A refresh is done once a read that began after it was merged."""
+"""A refresh completes once a read that started after it is merged."""
 
 from typing import cast
 from uuid import UUID
@@ -12,19 +12,19 @@ from smelt.subscriber.watch import Watch
 
 
 class CountingReader:
-    """Reads when the test says so."""
+    """A reader whose count of reads a test sets."""
 
     def __init__(self) -> None:
         self.read_count = 0
 
     def request_read(self, watched: object) -> None:
-        """Note nothing."""
+        """Ignore the request."""
 
 
-async def test_refresh_waits_for_a_read_that_began_after_it() -> None:
+async def test_refresh_waits_for_a_read_that_started_after_it() -> None:
     reader = CountingReader()
     watch = Watch(UUID(int=1), cast("RealtimeConnection", None), cast("Reader", reader), polling=True)
-    reader.read_count = 1  # A read is under way.
+    reader.read_count = 1  # A read is in progress.
     refreshed, cancelled = watch.refresh(), watch.refresh()
     watch.merge_state(snapshot(Row()), SeenState(UUID(int=1)))
     assert not refreshed.done()

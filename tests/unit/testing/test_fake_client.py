@@ -1,4 +1,4 @@
-"""Users of the library test their own code with a smelt that they drive by hand."""
+"""The fake client lets users of the library test their code with scripted smelts."""
 
 import asyncio
 import inspect
@@ -34,7 +34,7 @@ def test_my_view(smelt_client):
 HEAVY = """
 import sys
 
-def test_nothing_is_loaded_for_those_who_do_not_use_it():
+def test_plugin_loads_no_module_unless_it_is_used():
     assert not {"httpx", "pydantic", "realtime", "postgrest", "smelt.testing"} & set(sys.modules)
 """
 
@@ -72,16 +72,6 @@ async def test_fake_client_delivers_the_same_updates_to_every_watch(client: Fake
     assert [(one.index, one.text) for one in spoken] == [(0, "one"), (1, "two"), (2, "three"), (0, "other")]
 
 
-async def test_worker_online_can_be_played(client: FakeClient) -> None:
-    job = client.add()
-    job.workers(online=False)
-    job.workers(online=False)
-    job.workers(online=True)
-    job.progress("decoding")
-    online = [update.worker_online for update in job.updates if isinstance(update, smelt.Progress)]
-    assert online == [None, False, True, True]
-
-
 async def test_fake_client_simulates_failures_cancels_and_errors(client: FakeClient) -> None:
     job = client.add()
     job.fail("corrupted_file")
@@ -105,7 +95,7 @@ async def test_fake_client_simulates_failures_cancels_and_errors(client: FakeCli
 
 def test_fake_client_fixture_is_loaded_only_when_used(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_used=OF_A_USER, test_unused=HEAVY)
-    # By its module alone, whether or not this checkout is installed with its entry points.
+    # Loaded by its module, so that the test does not depend on installed entry points.
     done = pytester.runpytest_subprocess(
         "-p", "no:smelt", "-p", "smelt.pytest_plugin", "test_unused.py", "test_used.py"
     )
@@ -114,18 +104,18 @@ def test_fake_client_fixture_is_loaded_only_when_used(pytester: pytest.Pytester)
 
 async def test_fake_client_calls_callbacks_in_order(client: FakeClient) -> None:
     job = client.add("a.ogg")
-    heard: list[object] = []
+    calls: list[object] = []
     subscription = await client.subscribe(
         job.id,
-        on_progress=lambda update: heard.append(update.percentage),
-        on_segments=lambda update: heard.append(update.segments[0].text),
-        on_failed=lambda update: heard.append(update.error_code),
+        on_progress=lambda update: calls.append(update.percentage),
+        on_segments=lambda update: calls.append(update.segments[0].text),
+        on_failed=lambda update: calls.append(update.error_code),
     )
     job.progress("transcribing", 40)
     job.segments("one")
     job.fail("transcription_failed")
     await subscription.wait_closed()
-    assert heard == [0, 40, "one", "transcription_failed"]
+    assert calls == [0, 40, "one", "transcription_failed"]
 
 
 async def test_fake_client_reports_not_found_to_on_error(client: FakeClient) -> None:
@@ -143,12 +133,12 @@ def test_fake_clients_have_every_method_with_the_signature_of_the_real_one(real:
     names = {name for name in dir(real) if not name.startswith("_")}
     assert names <= set(dir(fake))
     for name in names:
-        ours, theirs = (inspect.getattr_static(client, name) for client in (fake, real))
-        if callable(theirs):
-            assert inspect.signature(ours).parameters == inspect.signature(theirs).parameters, name
+        fake_member, real_member = (inspect.getattr_static(client, name) for client in (fake, real))
+        if callable(real_member):
+            assert inspect.signature(fake_member).parameters == inspect.signature(real_member).parameters, name
 
 
-async def test_unknown_arguments_raise_a_type_error(client: FakeClient) -> None:
+async def test_fake_client_rejects_unknown_arguments_with_a_type_error(client: FakeClient) -> None:
     for call in (client.create, client.watch, client.wait, client.subscribe, client.feed, client.create_batch):
         with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
             await call(nonsense=1)
@@ -156,7 +146,7 @@ async def test_unknown_arguments_raise_a_type_error(client: FakeClient) -> None:
         await client.create(files="a.ogg")
 
 
-async def test_snapshots_follow_what_the_test_drives(client: FakeClient) -> None:
+async def test_fake_client_returns_snapshots_of_the_scripted_state(client: FakeClient) -> None:
     created = await client.create(files=["a.ogg"], prompts=["action_items"], submit=False, idempotency_key="one")
     assert await client.create(files=["a.ogg"], submit=False, idempotency_key="one") == created
     state = await client.get(created.id)
@@ -177,7 +167,7 @@ async def test_snapshots_follow_what_the_test_drives(client: FakeClient) -> None
         await client.get(created.id)
 
 
-async def test_retry_starts_the_next_run_and_keeps_the_transcript(client: FakeClient) -> None:
+async def test_fake_client_retry_starts_the_next_run_and_keeps_the_transcript(client: FakeClient) -> None:
     job = client.add("a.ogg")
     job.progress("transcribing", 30)
     job.segments("one", "two")
@@ -192,7 +182,7 @@ async def test_retry_starts_the_next_run_and_keeps_the_transcript(client: FakeCl
     assert isinstance(before[-1], smelt.Failed)
 
 
-async def test_connection_events_are_driven_by_hand(client: FakeClient) -> None:
+async def test_fake_smelt_emits_connection_events(client: FakeClient) -> None:
     job = client.add("a.ogg")
     for event in (smelt.Connected(), smelt.Disconnected()):
         job.connection_event(event)
@@ -211,9 +201,9 @@ async def test_connection_events_are_driven_by_hand(client: FakeClient) -> None:
     assert [type(item) for item in items] == [smelt.Progress, smelt.Connected, smelt.Disconnected, smelt.Failed]
 
 
-async def test_the_feed_follows_the_smelts(client: FakeClient) -> None:
+async def test_fake_feed_delivers_the_changes_of_smelts(client: FakeClient) -> None:
     first = client.add("a.ogg")
-    keys: set[smelt.Key] = set()
+    keys: set[smelt.CacheKey] = set()
     async with client.feed(on_invalidate=keys.update) as feed:
         inserted = [await anext(feed), await anext(feed)]
         assert {(type(change), change.kind) for change in inserted} == {
@@ -230,10 +220,10 @@ async def test_the_feed_follows_the_smelts(client: FakeClient) -> None:
         assert kinds == {"delete"}
         assert feed.smelts == {}
         assert str(client.diagnostics()).startswith("Realtime connected")
-    assert smelt.Key("smelt", first.id) in keys
+    assert smelt.CacheKey("smelt", first.id) in keys
 
 
-async def test_notifications_are_added_by_hand_and_can_be_marked(client: FakeClient) -> None:
+async def test_fake_notifications_are_delivered_and_can_be_marked(client: FakeClient) -> None:
     early = client.add_notification("Ready: a.ogg", "All files are processed.")
     async with client.notifications() as notifications:
         assert await anext(notifications) == early
@@ -246,7 +236,7 @@ async def test_notifications_are_added_by_hand_and_can_be_marked(client: FakeCli
         assert (await anext(notifications)).id == late.id
 
 
-async def test_batches_follow_their_smelts(client: FakeClient) -> None:
+async def test_fake_batch_counts_its_smelts(client: FakeClient) -> None:
     batch = await client.create_batch("Tuesday")
     one, two = [await client.create(text=text, batch_id=batch.id) for text in ("one", "two")]
     states = client.watch_batch(batch.id)
@@ -264,14 +254,14 @@ async def test_batches_follow_their_smelts(client: FakeClient) -> None:
         await client.create(text="three", batch_id=UUID(int=1))
 
 
-async def test_a_visitor_is_refused_what_needs_a_sign_in() -> None:
+async def test_fake_client_without_sign_in_raises_unauthorized() -> None:
     async with FakeClient(signed_in=False) as visitor:
         for opening in (visitor.feed().__aenter__, visitor.notifications().__aenter__, visitor.create_batch):
             with pytest.raises(smelt.Unauthorized):
                 await opening()
 
 
-def test_the_blocking_fake_works_without_a_loop(smelt_blocking_client: FakeBlockingClient) -> None:
+def test_fake_blocking_client_works_without_an_event_loop(smelt_blocking_client: FakeBlockingClient) -> None:
     client = smelt_blocking_client
     created = client.create(files=["a.ogg"])
     job = client.smelts[created.id]
@@ -295,8 +285,8 @@ def test_the_blocking_fake_works_without_a_loop(smelt_blocking_client: FakeBlock
     assert client.get(created.id).status == "completed"
 
 
-def test_smelts_are_driven_from_another_thread_than_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONASYNCIODEBUG", "1")  # A call that is not safe from another thread raises an error.
+def test_fake_smelt_may_be_scripted_from_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONASYNCIODEBUG", "1")  # In debug mode, calls that are not thread-safe raise an error.
     seen: queue.Queue[float] = queue.Queue()
     with FakeBlockingClient() as client:
         job = client.add("a.ogg")
@@ -307,7 +297,7 @@ def test_smelts_are_driven_from_another_thread_than_the_loop(monkeypatch: pytest
                 pass
 
 
-def test_closing_the_blocking_fake_ends_a_watch_in_another_thread() -> None:
+def test_fake_blocking_client_close_ends_a_watch_in_another_thread() -> None:
     with ThreadPoolExecutor() as pool:
         with FakeBlockingClient() as client:
             updates = client.watch(client.add("a.ogg").id)
