@@ -32,8 +32,8 @@ class Expired(Model):
 class Health(Model):
     """The response of `get_smelt_health`: counts, ages in seconds, and the database's clock.
 
-    `migrations` contains the versions in the project's migration history, None if it has no history. `owed` counts
-    the unsent rows of the outbox.
+    `migrations` contains the versions in the project's migration history, None if it has no history. `unsent`
+    counts the rows of the outbox that are not sent yet.
     """
 
     now: datetime
