@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Run a command that ends in time and leaves no process behind, however it ends: scripts/bounded.py SECONDS COMMAND...
+"""Run a command with a time limit, and end all of its processes: scripts/bounded.py SECONDS COMMAND...
 
 After Ctrl-C, SIGTERM or SIGHUP the command has a minute to clean up. After SECONDS its processes get SIGABRT, at which
-pytest writes the stacks of all its threads, and the exit code is 124. What still runs afterwards is killed, whatever
-session it is in. Needs nothing but Python's standard library.
+pytest writes the stacks of all its threads, and the exit code is 124. Processes that still run afterwards are killed,
+also those in other sessions. Uses only Python's standard library.
 """
 
 import ctypes
@@ -28,7 +28,7 @@ def main() -> int:
     """Run the command of the command line and return its exit code."""
     limit_s, command = float(sys.argv[1]), sys.argv[2:]
     if LINUX:
-        # Whatever loses its parent becomes a child of this process, and can be found.
+        # Orphaned descendants become children of this process, which can then find them.
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     deadline = time.monotonic() + limit_s
     interrupted = _remember_signals()
@@ -49,7 +49,7 @@ def main() -> int:
         _wait(done, time.monotonic() + ABORT_TIMEOUT_S)
     _end_descendants(lambda: done() and not _descendants(os.getpid()))
     if process.poll() is None:
-        process.kill()  # Where there is no /proc.
+        process.kill()  # Needed on systems without /proc.
     if not ended or process.returncode is None:
         return TIMED_OUT
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
@@ -63,14 +63,16 @@ def _remember_signals() -> list[int]:
     return received
 
 
-def _end_descendants(gone: Callable[[], bool]) -> None:
-    """Give what was left behind the time to end by itself, then end it."""
+def _end_descendants(ended: Callable[[], bool]) -> None:
+    """Wait until the remaining descendants end, then terminate and at last kill them."""
     for number in (None, signal.SIGTERM, signal.SIGKILL):
         left = _descendants(os.getpid())
         if number is not None and left:
-            print(f"{number.name} for what is still there: {' '.join(map(str, left))}", file=sys.stderr, flush=True)
+            print(
+                f"sending {number.name} to remaining processes: {' '.join(map(str, left))}", file=sys.stderr, flush=True
+            )
             _send(number, left)
-        if _wait(gone, time.monotonic() + ABORT_TIMEOUT_S):
+        if _wait(ended, time.monotonic() + ABORT_TIMEOUT_S):
             return
 
 
@@ -92,7 +94,7 @@ def _descendants(pid: int, depth: int = 99) -> list[int]:
 
 
 def _reap(but: int) -> None:
-    """Collect adopted children that have ended: a test may wait until their numbers are gone."""
+    """Reap adopted children that have ended; a test may wait until their process ids are free."""
     with suppress(ChildProcessError):
         while LINUX and (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != but:
             os.waitpid(ended.si_pid, 0)

@@ -1,6 +1,6 @@
 """Make the spoken recordings of the demo and the tests with espeak-ng.
 
-python scripts/make_recordings.py                                the committed ones, always the same
+python scripts/make_recordings.py                                the committed recordings, reproducibly
 python scripts/make_recordings.py long FILE.wav --seconds 600    a long meeting, with its times in FILE.json
 
 Needs espeak-ng (on Debian: apt-get install espeak-ng libespeak-ng1), PyAV and NumPy.
@@ -17,10 +17,10 @@ import av
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts" / "train_demo_model"))
 
-# Beside the recipe, which trains the model on the same speech.
+# Modules of the training, which uses the same speech.
 from espeak import Espeak, Voice  # noqa: E402
 from grammar import sentence  # noqa: E402
-from recording import Recording, conversation, record, write_truth  # noqa: E402
+from recording import Recording, conversation, record, write_times  # noqa: E402
 
 DEMO = ROOT / "smelt" / "cli" / "recordings"
 TESTS = ROOT / "tests" / "recordings"
@@ -100,11 +100,11 @@ VARIANT_RATES = {"8khz": 8_000, "48khz": 48_000}
 
 
 def write_audio(recording: Recording, path: Path, encoding: Encoding | None = None) -> None:
-    """Encode with the codec of the file name; a name ending in -stereo, -8khz or -48khz asks for just that."""
+    """Encode with the codec of the file name; the endings -stereo, -8khz and -48khz set channels or sample rate."""
     encoding = encoding or ENCODINGS[path.suffix]
     variant = path.stem.rpartition("-")[2]
     encoding = replace(encoding, sample_rate=VARIANT_RATES.get(variant, encoding.sample_rate))
-    # "bitexact" leaves out serial numbers and dates: the same speech gives the same file.
+    # "bitexact" omits serial numbers and dates: the same speech results in the same file.
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream(encoding.codec, rate=encoding.sample_rate)
         stream.layout = "stereo" if variant == "stereo" else "mono"
@@ -120,14 +120,14 @@ def write_audio(recording: Recording, path: Path, encoding: Encoding | None = No
 
 
 def make_committed() -> None:
-    """Make the recordings of smelt demo and of the tests."""
+    """Make the recordings of `smelt demo` and of the tests."""
     for folder in (DEMO, TESTS):
         folder.mkdir(parents=True, exist_ok=True)
     espeak = Espeak()
     standup = record(espeak, STANDUP)
     write_audio(standup, DEMO / "standup.ogg")
     (DEMO / "standup.txt").write_text(standup.text)
-    write_truth(standup, TESTS / "standup.json")
+    write_times(standup, TESTS / "standup.json")
     for name, (voice, text) in UTTERANCES.items():
         utterance = record(espeak, ((voice, 0.3, text),))
         write_audio(utterance, TESTS / f"{name}.ogg")
@@ -139,19 +139,19 @@ def make_committed() -> None:
 
 
 def make_long(path: Path, seconds: float, seed: int) -> None:
-    """Make a meeting of three voices, its text in a .txt and its times in a .json beside it."""
+    """Make a meeting of three voices, with its text in a .txt file and its times in a .json file."""
     lines = conversation(random.Random(seed), [ANNA, CARLA, DAVID], sentence)
-    recording = record(Espeak(), lines, at_most_s=seconds)
+    recording = record(Espeak(), lines, max_s=seconds)
     write_audio(recording, path)
     path.with_suffix(".txt").write_text(recording.text)
-    write_truth(recording, path.with_suffix(".json"))
+    write_times(recording, path.with_suffix(".json"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make the spoken recordings of the demo and the tests.")
     actions = parser.add_subparsers(dest="action")
     long = actions.add_parser("long", help="make one long recording instead")
-    long.add_argument("path", type=Path, help=f"its name ends in one of {', '.join(ENCODINGS)}")
+    long.add_argument("path", type=Path, help=f"a file with one of the endings {', '.join(ENCODINGS)}")
     long.add_argument("--seconds", type=float, default=600.0)
     long.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()

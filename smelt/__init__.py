@@ -1,11 +1,11 @@
-"""Transcription jobs on Supabase: create a smelt, follow it live, get its text.
+"""Transcription jobs on Supabase: create a smelt and upload its files, watch it live, get its results.
 
     async with smelt.connect(url, key) as client:
         created = await client.create(files=["meeting.m4a"], prompts=["summarize"])
         async for update in client.watch(created.id):
             ...
 
-`smelt.blocking.connect` is the same without await.
+`smelt.blocking.connect` returns the same client without `await`.
 """
 
 import importlib
@@ -96,7 +96,7 @@ __all__ = [
     "connect",
 ]
 
-# What talks to a project takes a third of a second to import; `import smelt` alone should not.
+# Imported on first use: these modules take a third of a second to import.
 _HOMES: Final = {
     "Batch": "smelt.contract.batches",
     "BatchProgress": "smelt.subscriber.updates",

@@ -16,10 +16,10 @@ def main() -> None:
     # Background jobs of scripts ignore SIGINT, and go on doing so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
-    from smelt.cli import app
+    from smelt import cli
 
     try:
-        app()
+        cli.main()
     finally:
         # The command has ended as it has; what is left is Python's.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

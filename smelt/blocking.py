@@ -1,4 +1,4 @@
-"""The client without await, for code that has no event loop: Django, Celery, scripts.
+"""The client without `await`, for code without an event loop: Django, Celery, scripts.
 
 with smelt.blocking.connect(url, key) as client:
     created = client.create(files=["meeting.m4a"])
@@ -11,7 +11,7 @@ import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Generic, ParamSpec, Self, TypeVar
+from typing import Generic, Literal, ParamSpec, Self, TypeVar, overload
 from uuid import UUID
 
 from smelt.backend.tokens import TokenCallable
@@ -37,7 +37,7 @@ OnInvalidate = Callable[[frozenset[CacheKey]], None]
 
 
 class Client:
-    """Smelts of one project, as `smelt.Client` has them; a context manager, safe from several threads."""
+    """The blocking counterpart of `smelt.Client`: a context manager, thread-safe."""
 
     def __init__(self, thread: EventLoopThread, client: AsyncClient) -> None:
         self._thread = thread
@@ -72,7 +72,7 @@ class Client:
         idempotency_key: str | None = None,
         submit: bool = True,
     ) -> Created:
-        """Create a smelt of recordings or a text, upload the recordings, and submit it unless told not to."""
+        """Create a smelt and upload its files; the arguments are those of `smelt.Client.create`."""
         return self._thread.run(
             self._client.create,
             files=files,
@@ -86,36 +86,41 @@ class Client:
         )
 
     def submit(self, smelt_id: UUID | str) -> Snapshot:
-        """Hand a smelt that was created with `submit=False` over to the workers."""
+        """Queue a smelt that was created with `submit=False` for the workers."""
         return self._thread.run(self._client.submit, smelt_id)
 
     def get(self, smelt_id: UUID | str, *, with_words: bool = False) -> Snapshot:
-        """The whole state of a smelt now, with its transcript; raises `NotFound`."""
+        """Return the current state of a smelt with its transcript; raise `NotFound`."""
         return self._thread.run(self._client.get, smelt_id, with_words=with_words)
 
     def cancel(self, smelt_id: UUID | str) -> Snapshot:
-        """Cancel a smelt: it ends as failed with `cancelled`; one that has ended stays as it is."""
+        """Cancel a smelt: it fails with the code `cancelled`. A smelt that has ended does not change."""
         return self._thread.run(self._client.cancel, smelt_id)
 
     def retry(self, smelt_id: UUID | str) -> Snapshot:
-        """Start a failed smelt again; finished transcripts are kept."""
+        """Start the next run of a failed or partial smelt; finished transcripts are kept."""
         return self._thread.run(self._client.retry, smelt_id)
 
     def delete(self, smelt_id: UUID | str) -> None:
-        """Remove a smelt with everything that belongs to it."""
+        """Delete a smelt with its files, transcripts and results."""
         self._thread.run(self._client.delete, smelt_id)
 
     def create_batch(self, title: str | None = None) -> Batch:
-        """Create a batch to put smelts into; only for those who are signed in."""
+        """Create a batch; raise `Unauthorized` unless a user is signed in."""
         return self._thread.run(self._client.create_batch, title)
 
-    def watch(self, smelt_id: UUID | str) -> Iterator[Update]:
-        """Follow a smelt, from its present state to `Completed` or `Failed`, whatever the network does."""
-        return self._pull(self._client.watch(smelt_id))
+    @overload
+    def watch(self, smelt_id: UUID | str, *, connection_events: Literal[False] = False) -> Iterator[Update]: ...
 
-    def watch_with_connection_events(self, smelt_id: UUID | str) -> Iterator[Update | ConnectionEvent]:
-        """As `watch`, and between the updates how the live connection stands."""
-        return self._pull(self._client.watch_with_connection_events(smelt_id))
+    @overload
+    def watch(self, smelt_id: UUID | str, *, connection_events: bool) -> Iterator[Update | ConnectionEvent]: ...
+
+    def watch(self, smelt_id: UUID | str, *, connection_events: bool = False) -> Iterator[Update | ConnectionEvent]:
+        """Yield the updates of a smelt from its current state to `Completed` or `Failed`, across reconnects.
+
+        With `connection_events`, also yield `Connected`, `Disconnected` and `ConnectionIssue`.
+        """
+        return self._pull(self._client.watch(smelt_id, connection_events=connection_events))
 
     def subscribe(
         self,
@@ -129,41 +134,41 @@ class Client:
         on_connected: Callable[[], None] | None = None,
         on_disconnected: Callable[[], None] | None = None,
     ) -> "Subscription":
-        """Follow a smelt with functions, which are called one at a time and in a thread of their own."""
+        """Follow a smelt with callbacks, which are called one at a time in another thread."""
         subscription = self._thread.run(
             self._client.subscribe,
             smelt_id,
-            on_progress=_aside(on_progress),
-            on_segments=_aside(on_segments),
-            on_completed=_aside(on_completed),
-            on_failed=_aside(on_failed),
-            on_error=_aside(on_error),
-            on_connected=_aside(on_connected),
-            on_disconnected=_aside(on_disconnected),
+            on_progress=_in_thread(on_progress),
+            on_segments=_in_thread(on_segments),
+            on_completed=_in_thread(on_completed),
+            on_failed=_in_thread(on_failed),
+            on_error=_in_thread(on_error),
+            on_connected=_in_thread(on_connected),
+            on_disconnected=_in_thread(on_disconnected),
         )
         return Subscription(self._thread, subscription)
 
     def watch_batch(self, batch_id: UUID | str) -> Iterator[BatchProgress]:
-        """Follow a batch until all of its smelts have ended."""
+        """Yield the progress of a batch until all of its smelts have ended."""
         return self._pull(self._client.watch_batch(batch_id))
 
     def wait(self, smelt_id: UUID | str, *, timeout_s: float | None = None) -> Completed:
-        """Wait for the end of a smelt; raises `SmeltFailed`, or `TimeoutError` after `timeout_s` seconds."""
+        """Wait until a smelt completes; raise `SmeltFailed` if it fails, `TimeoutError` after `timeout_s` seconds."""
         return self._thread.run(self._client.wait, smelt_id, timeout_s=timeout_s)
 
     def diagnostics(self) -> Diagnostics:
-        """How the connection, the watches and the reads stand."""
+        """Return the state of the connection, the watches and the reads."""
         return self._thread.ask(self._client.diagnostics)
 
     def feed(self, on_invalidate: OnInvalidate | None = None) -> "Feed":
-        """Follow everything that the signed-in user owns: `with client.feed() as feed`, then iterate over it.
+        """Return the feed of the signed-in user: `with client.feed() as feed`, then iterate over it.
 
-        `on_invalidate` is called in a thread of its own, with the keys of what a cache can't hold any longer.
+        `on_invalidate` is called in another thread, with the keys of cache entries that have become stale.
         """
         return Feed(self._thread, self._client.feed(), on_invalidate)
 
     def notifications(self) -> "Notifications":
-        """Hear what the signed-in user is told: `with client.notifications() as told`, then iterate over it."""
+        """Return the notifications of the signed-in user: enter as a context manager, then iterate."""
         return Notifications(self._thread, self._client.notifications())
 
     def _pull(self, updates: AsyncGenerator[T, None]) -> Iterator[T]:
@@ -177,7 +182,7 @@ class Client:
 
 
 class Subscription:
-    """Calls back until the smelt ends or `close` is called, as `smelt.Subscription` does."""
+    """The blocking counterpart of `smelt.Subscription`."""
 
     def __init__(self, thread: EventLoopThread, subscription: AsyncSubscription) -> None:
         self._thread = thread
@@ -185,20 +190,24 @@ class Subscription:
 
     @property
     def smelt_id(self) -> UUID:
-        """The smelt that is followed."""
+        """The id of the smelt."""
         return self._subscription.smelt_id
 
     @property
     def closed(self) -> bool:
-        """True once nothing will be called any more."""
+        """True once no callback will be called."""
         return self._thread.closed or self._subscription.closed
 
     def refresh(self) -> None:
-        """Ask for the state now; what is new comes through the callbacks."""
-        self._thread.ask(self._subscription.refresh)
+        """Read the state now and wait until it was read, or until the subscription has ended."""
+
+        async def refresh() -> None:
+            await self._subscription.refresh()
+
+        self._thread.run(refresh)
 
     def wait_closed(self) -> None:
-        """Wait until the smelt has ended, or watching it has become impossible."""
+        """Wait until the smelt has ended, or watching it has failed permanently."""
         if not self.closed:
             self._thread.run(self._subscription.wait_closed)
 
@@ -209,7 +218,7 @@ class Subscription:
 
 
 class Feed:
-    """The smelts and files of the signed-in user, as `smelt.Feed` has them; a context manager and an iterator."""
+    """The blocking counterpart of `smelt.Feed`: a context manager and an iterator."""
 
     def __init__(self, thread: EventLoopThread, feed: AsyncFeed, on_invalidate: OnInvalidate | None) -> None:
         self._thread = thread
@@ -231,30 +240,30 @@ class Feed:
         return self
 
     def __next__(self) -> FeedChange:
-        """The next change; waits for it."""
+        """Wait for the next change and return it."""
         return self._thread.run(self._feed.__anext__)
 
     @property
     def smelts(self) -> Mapping[UUID, SmeltRow]:
-        """The smelts of the user by id, as they stand now."""
+        """The current smelts of the user by id."""
         return self._thread.ask(lambda: dict(self._feed.smelts))
 
     @property
     def files(self) -> Mapping[UUID, FileRow]:
-        """The files of all of them by id, as they stand now."""
+        """The current files of all smelts by id."""
         return self._thread.ask(lambda: dict(self._feed.files))
 
     def on_invalidate(self, hook: OnInvalidate) -> None:
-        """Call a function, in a thread of its own, with the keys of what a cache can't hold any longer."""
+        """Add a function that is called in another thread with the cache keys to invalidate."""
         self._feed.on_invalidate(lambda keys: asyncio.to_thread(hook, keys))
 
     def report(self) -> tuple[FamilyReport, ...]:
-        """How fresh each family of keys is."""
+        """Return the freshness of each family of cache keys."""
         return self._thread.ask(self._feed.report)
 
 
 class Notifications:
-    """What the signed-in user is told, as `smelt.Notifications` has it; a context manager and an iterator."""
+    """The blocking counterpart of `smelt.Notifications`: a context manager and an iterator."""
 
     def __init__(self, thread: EventLoopThread, notifications: AsyncNotifications) -> None:
         self._thread = thread
@@ -274,25 +283,25 @@ class Notifications:
         return self
 
     def __next__(self) -> Notification:
-        """The next notification; waits for it."""
+        """Wait for the next notification and return it."""
         return self._thread.run(self._notifications.__anext__)
 
     def mark_seen(self, *ids: UUID | str) -> int:
-        """Mark notifications as seen (shown in a list); answers how many were not yet."""
+        """Mark notifications as seen (shown in a list); return how many were unseen."""
         return self._thread.run(self._notifications.mark_seen, *ids)
 
     def mark_read(self, *ids: UUID | str) -> int:
-        """Mark notifications as read (opened); answers how many were not yet."""
+        """Mark notifications as read (opened); return how many were unread."""
         return self._thread.run(self._notifications.mark_read, *ids)
 
 
 def connect(url: str, key: str, access_token: str | TokenCallable | None = None, *, polling: bool = True) -> Client:
-    """A blocking client of the Supabase project at `url`; the arguments are those of `smelt.connect`.
+    """Return a blocking client of the Supabase project at `url`; the arguments are those of `smelt.connect`.
 
-    A plain function as `access_token` is called in a thread of its own.
+    A plain function as `access_token` is called in another thread.
     """
     if callable(access_token) and not inspect.iscoroutinefunction(access_token):
-        access_token = _asked_aside(access_token)
+        access_token = _called_in_thread(access_token)
     thread = EventLoopThread()
 
     async def open_client() -> AsyncClient:
@@ -301,21 +310,21 @@ def connect(url: str, key: str, access_token: str | TokenCallable | None = None,
     return Client(thread, thread.run(open_client))
 
 
-def _asked_aside(ask: TokenCallable) -> TokenCallable:
+def _called_in_thread(ask: TokenCallable) -> TokenCallable:
     async def fresh() -> str:
-        answer = await asyncio.to_thread(ask)
-        return await answer if isinstance(answer, Awaitable) else answer
+        result = await asyncio.to_thread(ask)
+        return await result if isinstance(result, Awaitable) else result
 
     return fresh
 
 
-def _aside(callback: Callable[P, None] | None) -> Callable[P, Awaitable[None]] | None:
-    # The loop goes on meanwhile, and the callback may use the client itself.
+def _in_thread(callback: Callable[P, None] | None) -> Callable[P, Awaitable[None]] | None:
+    # The event loop is not blocked meanwhile, so that the callback may use the client itself.
     return None if callback is None else partial(asyncio.to_thread, callback)
 
 
 class _Puller(Generic[T]):
-    """Takes updates one at a time; ending waits for an interrupted one to be over."""
+    """Pulls updates one at a time; `end` waits for a pull that was interrupted."""
 
     def __init__(self, updates: AsyncGenerator[T, None]) -> None:
         self._updates = updates

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 NAME: Final = "supabase-smelt"
-"""The name on package indexes, where `smelt` is another project."""
+"""The name on package indexes, where the name `smelt` belongs to another project."""
 
 
 def install_command(extras: str) -> str:

@@ -1,24 +1,24 @@
-"""Every error that smelt raises on purpose.
+"""The errors that smelt raises.
 
     SmeltError
-    ├── Passing            the same call may succeed later; smelt itself retries these
-    │   └── Unavailable    the project, its network or a service behind it does not answer
-    └── Refused            the same call will be refused again
-        ├── SettingsError  a setting is missing or wrong; the sentence names it
-        ├── Unauthorized   the key or token is not accepted, or may not do this
-        ├── RequestRejected the database says no; `.code` is one of `RejectionCode`
-        │   └── NotFound   no such smelt, or not yours
-        └── SmeltFailed    a smelt that was waited for ended as failed; `.code`, `.smelt_id`
+    ├── TransientError           the same call may succeed later; smelt retries it
+    │   └── Unavailable          the project, the network or another service does not respond
+    └── PermanentError           the same call will fail again
+        ├── SettingsError        a setting is missing or invalid; the message names it
+        ├── Unauthorized         the key or token is rejected, or lacks the permission
+        ├── RequestRejected      the project rejects the request; `.code` is stable
+        │   └── NotFound         the object does not exist, or belongs to another user
+        └── SmeltFailed          a smelt that `wait` waited for has failed; `.code`, `.smelt_id`
 
-Whether a call is worth repeating is told by the class alone. An error survives pickle and copy, with its attributes and
-the text of its cause.
+The class alone decides whether a call is worth retrying. Errors survive pickle and copy, with their attributes and the
+text of their cause.
 """
 
 from smelt.pickling import PicklableError
 
 
 class SmeltError(PicklableError):
-    """Base of all errors of this package."""
+    """Base class of all errors of this package."""
 
 
 class TransientError(SmeltError):
@@ -26,23 +26,26 @@ class TransientError(SmeltError):
 
 
 class Unavailable(TransientError):
-    """The Supabase project, or a service that smelt needs, does not answer."""
+    """The Supabase project, or another service that smelt needs, does not respond."""
 
 
 class PermanentError(SmeltError):
-    """The same call will be refused again."""
+    """The same call will fail again."""
 
 
 class SettingsError(PermanentError):
-    """A setting is missing or wrong; the sentence names it and says what it wants."""
+    """A setting is missing or invalid; the message names it and what it needs."""
 
 
 class Unauthorized(PermanentError):
-    """The key or token is not accepted, or does not allow this call."""
+    """The key or token is rejected, or lacks the permission for this call."""
 
 
 class RequestRejected(PermanentError):
-    """The database refuses a request; `code` is stable and meant for programs, the sentence for people."""
+    """The project rejects a request; `code` is stable and meant for programs, the message for people.
+
+    Codes of smelt's SQL functions are those of `RejectionCode`.
+    """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -50,11 +53,11 @@ class RequestRejected(PermanentError):
 
 
 class NotFound(RequestRejected):
-    """There is no such smelt, or it belongs to somebody else."""
+    """The smelt, batch or object does not exist, or belongs to another user."""
 
 
 class SmeltFailed(PermanentError):
-    """A smelt that was waited for ended as failed."""
+    """A smelt that `wait` waited for has failed."""
 
     def __init__(self, smelt_id: str, code: str, message: str) -> None:
         super().__init__(f"{message} ({code})")

@@ -1,4 +1,4 @@
-"""An event loop for code that has none."""
+"""An event loop in a thread, for code without one."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class EventLoopThread:
-    """An event loop in a thread of its own; `run` may be called from any other thread, Ctrl-C interrupts it."""
+    """An event loop in its own thread; `run` may be called from any other thread, and Ctrl-C interrupts it."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -25,13 +25,13 @@ class EventLoopThread:
 
     @property
     def closed(self) -> bool:
-        """True once nothing can be run any more."""
+        """True once the loop has ended."""
         return not self._thread.is_alive()
 
     def run(self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call an async function and wait for its result; it is cancelled when the wait is interrupted."""
+        """Call an async function in the loop and return its result; interrupting the call cancels the function."""
         if self._pid != os.getpid():
-            raise PermanentError("the client was made in another process: connect after the fork")
+            raise PermanentError("the client was created in another process: call connect() after the fork")
         if self.closed:
             raise PermanentError("the client is closed")
         outcome: Future[T] = Future()
@@ -42,13 +42,13 @@ class EventLoopThread:
             outcome.cancel()
             raise
 
-    def ask(self, question: Callable[[], T]) -> T:
-        """Call a plain function where the loop runs, so that nothing changes meanwhile."""
+    def ask(self, function: Callable[[], T]) -> T:
+        """Call a plain function in the loop's thread and return its result; no task of the loop runs meanwhile."""
 
-        async def answer() -> T:
-            return question()
+        async def call() -> T:
+            return function()
 
-        return self.run(answer)
+        return self.run(call)
 
     def close(self) -> None:
         """End the loop and its thread."""
@@ -59,7 +59,7 @@ class EventLoopThread:
         self._loop.close()
 
     def _begin(self, work: Callable[[], Coroutine[Any, Any, T]], outcome: Future[T]) -> None:
-        # No coroutine is made before it is here, in the thread that no signal interrupts: it might never be awaited.
+        # The coroutine is created in this thread, which no signal interrupts: elsewhere it might never be awaited.
         if not outcome.cancelled():
             task = self._loop.create_task(work())
             outcome.add_done_callback(lambda _: self._loop.call_soon_threadsafe(task.cancel))
@@ -72,7 +72,7 @@ def _settle(outcome: Future[T], task: asyncio.Task[T]) -> None:
         return
     error = task.exception()
     if not outcome.set_running_or_notify_cancel():
-        return  # Whoever waited was interrupted.
+        return  # The waiting thread was interrupted.
     if error is not None:
         outcome.set_exception(error)
     else:

@@ -1,7 +1,7 @@
-"""The base of all exceptions of this package: they survive pickle and copy.
+"""The base class of all exceptions of this package, which survive pickle and copy.
 
 Python pickles an exception as its class and its `args`, and unpickles it by calling the class with them. That fails
-where `__init__` takes other arguments than the message, and `multiprocessing.Pool` then waits forever for its result.
+if `__init__` takes other arguments than the message, and `multiprocessing.Pool` then waits forever for its result.
 """
 
 import traceback

@@ -1,4 +1,4 @@
-"""What the environment (and a `.env` in the current folder) says; read by the command line and the gateway alone."""
+"""Settings from the environment and a `.env` in the current folder; read by the command line and the gateway alone."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -11,13 +11,13 @@ from smelt.errors import SettingsError
 
 
 class Environment(BaseSettings):
-    """Settings that end a start with one sentence when they are wrong."""
+    """Base class of settings; invalid ones end the start with one sentence."""
 
     model_config = SettingsConfigDict(env_file=".env", env_prefix="SMELT_", env_ignore_empty=True, extra="ignore")
 
     @classmethod
     def read(cls) -> Self:
-        """Read the environment; raises `SettingsError` naming each variable that is wrong."""
+        """Read the environment; raise `SettingsError` that names each invalid variable."""
         try:
             return cls()
         except ValidationError as exc:
@@ -25,18 +25,18 @@ class Environment(BaseSettings):
                 "; ".join(_sentence(cls, error["loc"], error["msg"]) for error in exc.errors())
             ) from exc
         except (OSError, UnicodeDecodeError) as exc:
-            raise SettingsError(f".env can't be read: {exc}") from exc
+            raise SettingsError(f".env cannot be read: {exc}") from exc
 
 
 def _sentence(cls: type[Environment], location: tuple[int | str, ...], reason: str) -> str:
     name = str(location[0])
     field = cls.model_fields.get(name)
     variable = name if field is None else f"SMELT_{name}".upper()
-    return f"{variable} is wrong: {reason}"
+    return f"{variable} is invalid: {reason}"
 
 
 class ProjectSettings(Environment):
-    """Which Supabase project, and as whom."""
+    """The Supabase project, and the keys or token to call it with."""
 
     url: str | None = Field(None, validation_alias="SUPABASE_URL")
     anon_key: SecretStr | None = Field(
@@ -49,7 +49,7 @@ class ProjectSettings(Environment):
     polling: bool = True
 
     def require_url(self) -> str:
-        """The project's URL, or `SettingsError`."""
+        """Return the project's URL; raise `SettingsError` if it is missing or invalid."""
         if self.url is None:
             raise SettingsError(
                 "SUPABASE_URL is not set: put your project's URL there, or run `smelt local start` "
@@ -58,31 +58,31 @@ class ProjectSettings(Environment):
         try:
             parts = urlsplit(self.url)
             known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-        except ValueError as exc:  # Brackets around no address, or a port beyond all ports.
-            raise SettingsError(f"SUPABASE_URL is no URL: {exc}") from exc
+        except ValueError as exc:  # Brackets without an address, or a port out of range.
+            raise SettingsError(f"SUPABASE_URL is not a URL: {exc}") from exc
         if not known:
-            raise SettingsError(f"SUPABASE_URL wants http:// or https:// and a host, not {self.url!r}")
+            raise SettingsError(f"SUPABASE_URL needs http:// or https:// and a host, not {self.url!r}")
         if parts.path.startswith("/rest/"):
-            raise SettingsError(f"SUPABASE_URL wants the project's URL alone, without {parts.path}")
+            raise SettingsError(f"SUPABASE_URL needs the project's URL without {parts.path}")
         return self.url.rstrip("/")
 
     def require_client_key(self) -> str:
-        """The key of an app, or `SettingsError`."""
+        """Return the anon or publishable key; raise `SettingsError` if it is not set."""
         if self.anon_key is None:
             raise SettingsError("SUPABASE_ANON_KEY (or SUPABASE_PUBLISHABLE_KEY) is not set")
         return self.anon_key.get_secret_value()
 
     def require_worker_key(self) -> str:
-        """The key of a worker, or `SettingsError`."""
+        """Return the service-role or secret key; raise `SettingsError` if it is not set."""
         if self.service_role_key is None:
             raise SettingsError(
-                "SUPABASE_SERVICE_ROLE_KEY (or SUPABASE_SECRET_KEY) is not set: a worker needs it, and nobody else"
+                "SUPABASE_SERVICE_ROLE_KEY (or SUPABASE_SECRET_KEY) is not set: only workers and operators need it"
             )
         return self.service_role_key.get_secret_value()
 
 
 class WorkerSettings(Environment):
-    """How a worker works; sizes in what their names say."""
+    """Settings of a worker; units are part of the names."""
 
     model: str = "demo"
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -104,14 +104,14 @@ class WorkerSettings(Environment):
 
 
 class CaptionSettings(Environment):
-    """How `smelt show` and `smelt demo` lay out captions."""
+    """The caption layout of `smelt show` and `smelt demo`."""
 
     caption_line_chars: Annotated[int, Field(ge=8)] = 42
     caption_lines: Annotated[int, Field(ge=1)] = 2
 
 
 class LogSettings(Environment):
-    """How a worker tells what it does; the level is that of smelt's own lines."""
+    """The logging of a worker; the level applies to smelt's own loggers."""
 
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

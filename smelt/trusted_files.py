@@ -1,11 +1,11 @@
-"""Opening files in folders that other users may write to."""
+"""Open files safely in folders that other users can write to."""
 
 import errno
 import os
 import stat
 from collections.abc import Callable
 
-# Of a symbolic link, and of a named pipe or a socket that nobody reads.
+# Raised for a symbolic link (ELOOP), and for a named pipe or socket without a reader (ENXIO).
 _NOT_REGULAR = frozenset({errno.ELOOP, errno.ENXIO})
 
 
@@ -17,16 +17,16 @@ class UntrustedFile(PermissionError):
 
 
 def trusted_opener(*owners: int) -> Callable[[str, int], int]:
-    """Return an `opener` for `open`, which opens only regular files of these users; by default of the current one.
+    """Return an `opener` for `open` that opens only regular files of these users, by default the current one.
 
-    It never waits for the other end of a named pipe, never follows a symbolic link, and truncates only after these
-    checks. It raises `UntrustedFile`.
+    It never blocks on a named pipe, never follows a symbolic link, and truncates only after the checks. It raises
+    `UntrustedFile`.
     """
     trusted = owners or (os.geteuid(),)
 
     def open_checked(path: str, flags: int) -> int:
         try:
-            # Without O_NONBLOCK the call blocks until somebody opens the other end of a pipe, and no signal ends that.
+            # Without O_NONBLOCK, opening a pipe blocks until its other end is opened, and no signal interrupts it.
             descriptor = os.open(path, flags & ~os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
         except OSError as exc:
             if exc.errno in _NOT_REGULAR:

@@ -1,1 +1,1 @@
--- Nothing to seed: prompts and smelts are made by users, limits come with the migrations.
+-- Nothing to seed: users create prompts and smelts, and the migrations insert the limits.

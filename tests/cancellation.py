@@ -1,4 +1,4 @@
-"""Cancelling a task wherever it waits."""
+"""Cancellation of a task at each of its awaits."""
 
 import asyncio
 import types
@@ -10,17 +10,17 @@ MAX_AWAITS: Final = 500
 
 
 class CancelledAtAwait:
-    """A coroutine that is cancelled as it waits for the n-th time; if `stubborn`, whenever it waits from then on."""
+    """A coroutine that is cancelled at its n-th await; with `repeatedly` also at each one after it."""
 
     def __init__(self, work: Coroutine[Any, Any, object], at: int, *, repeatedly: bool) -> None:
         self.waits = 0
         self._work = work
         self._at = at
-        self._stubborn = repeatedly
+        self._repeatedly = repeatedly
 
     @types.coroutine
     def run(self) -> Generator[Any, Any, object]:
-        """Run it in the task that calls, step by step."""
+        """Run the coroutine step by step in the current task."""
         send, value = self._work.send, None
         while True:
             try:
@@ -28,13 +28,13 @@ class CancelledAtAwait:
             except StopIteration as done:
                 return done.value
             self.waits += 1
-            if self.waits == self._at or (self._stubborn and self.waits > self._at):
+            if self.waits == self._at or (self._repeatedly and self.waits > self._at):
                 task = asyncio.current_task()
                 assert task is not None
                 task.cancel()
             try:
                 send, value = self._work.send, (yield awaited)
-            except BaseException as exc:  # noqa: BLE001 - whatever it is, it is for the coroutine.
+            except BaseException as exc:  # noqa: BLE001 - Every exception belongs to the coroutine.
                 send, value = self._work.throw, exc
 
 
@@ -44,9 +44,9 @@ async def cancel_at_every_await(
     *,
     repeatedly: bool = False,
 ) -> int:
-    """Run the same work again and again, cancelled at its first wait, its second, and so on until it ends by itself.
+    """Run the same work repeatedly, cancelled at its first await, its second, and so on until it ends uncancelled.
 
-    After each run `check` has to hold. Answers how many places there were to cancel it.
+    After each run `check` must pass. Returns the number of awaits at which the work was cancelled.
     """
     for at in count(1):
         interrupted = CancelledAtAwait(start(), at, repeatedly=repeatedly)
@@ -56,8 +56,8 @@ async def cancel_at_every_await(
         if interrupted.waits < at:
             await task
             return at - 1
-        assert at < MAX_AWAITS, "it never ends by itself"
-    raise AssertionError("counting never ends")
+        assert at < MAX_AWAITS, "the work never ends uncancelled"
+    raise AssertionError("unreachable")
 
 
 async def _run(interrupted: CancelledAtAwait) -> object:

@@ -1,4 +1,4 @@
-"""Stacks for the tests that need one."""
+"""Projects for the tests, and cleanup of a shared one."""
 
 import os
 import signal
@@ -10,26 +10,26 @@ from stacks import RemoteStack, Stack, cluster, end_cluster, running_local, runn
 
 from smelt.local import LocalCluster
 
-# In the background of a script SIGINT is ignored, and every child would inherit that: what Ctrl-C does is tested.
+# A background job of a script ignores SIGINT, and its children inherit that; some tests send SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def end_cluster_after_session() -> Iterator[None]:
-    """The server that all stacks of this process are cloned on ends with its tests."""
+    """End the database server of this process, on which all stacks are cloned, after its tests."""
     yield
     end_cluster()
 
 
 @pytest.fixture(scope="session")
 def local_cluster() -> LocalCluster:
-    """That server, for tests that clone stacks of other projects."""
+    """The database server of this process, for tests that clone stacks of other projects."""
     return cluster()
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """One project for all tests that leave each other alone: with users and smelts of their own, and no worker."""
+    """A project shared by tests that do not disturb each other: each has its own users and smelts, and no worker."""
     with running_project() as project:
         yield project
 
@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip tests that need a project of their own where the environment names a shared one."""
+    """Skip tests that need a separate project if the environment names a shared one."""
     marker = item.get_closest_marker("own_project")
     if marker is not None and RemoteStack.from_env() is not None:
-        pytest.skip(f"needs a project of its own, {marker.args[0]}: unset SUPABASE_URL to run it")
+        pytest.skip(f"needs a separate project, {marker.args[0]}: unset SUPABASE_URL to run it")

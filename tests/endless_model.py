@@ -1,14 +1,14 @@
-"""A model that does not come to an end, so that what happens to its worker happens in the middle of a transcript."""
+"""A model that never finishes, so that a test can stop its worker in the middle of a transcription."""
 
 ENDLESS_MODEL = """
 import threading
 from smelt.processor.speech.transcriber import Transcriber
-_listen = Transcriber.listen
-def listen(*args):
-    passages = _listen(*args)
+_transcribe = Transcriber.transcribe
+def transcribe(*args):
+    passages = _transcribe(*args)
     for _ in range(12):
         yield next(passages)
     threading.Event().wait()
-Transcriber.listen = listen
+Transcriber.transcribe = transcribe
 """
-"""For a `sitecustomize.py`: the model is in one window for ever, after it has told some segments."""
+"""The text of a `sitecustomize.py`: after some segments the model stays in one window forever."""

@@ -1,4 +1,4 @@
-"""An endpoint that speaks the protocol of OpenAI, on a port of its own, and does what a test tells it."""
+"""A fake language model: an endpoint with OpenAI's protocol whose responses a test defines."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ Responder = Callable[[list[dict[str, str]]], "str | Response"]
 
 @dataclass
 class FakeLlm:
-    """Answers with what `answer` makes of the messages."""
+    """Responds with the result of `responder` for the messages of a request; records conversations and keys."""
 
     responder: Responder
     base_url: str = ""
@@ -36,7 +36,7 @@ class FakeLlm:
 
 
 def streamed_response(text: str, finish_reason: str | None = "stop", *, piece_characters: int = 20) -> Response:
-    """An answer in pieces."""
+    """Return a response in pieces."""
     pieces = [text[start : start + piece_characters] for start in range(0, len(text), piece_characters)]
     choices: list[dict[str, Any]] = [{"delta": {"content": piece}, "finish_reason": None} for piece in pieces]
     choices.append({"delta": {}, "finish_reason": finish_reason})
@@ -45,7 +45,7 @@ def streamed_response(text: str, finish_reason: str | None = "stop", *, piece_ch
 
 
 def delayed_response(responder: Awaitable[str]) -> Response:
-    """An answer that comes when it is there."""
+    """Return a response that is sent once `responder` is done."""
 
     async def pieces() -> AsyncIterator[str]:
         yield _line({"delta": {"content": await responder}, "finish_reason": "stop"})
@@ -54,7 +54,7 @@ def delayed_response(responder: Awaitable[str]) -> Response:
 
 
 def interrupted_response(text: str) -> Response:
-    """An answer whose connection is lost in the middle."""
+    """Return a response whose connection is lost after its first piece."""
 
     async def pieces() -> AsyncIterator[str]:
         yield _line({"delta": {"content": text}, "finish_reason": None})
@@ -64,13 +64,13 @@ def interrupted_response(text: str) -> Response:
 
 
 def error_response(status: int, code: str, headers: dict[str, str] | None = None) -> Response:
-    """An error as OpenAI words it."""
+    """Return an error in the format of OpenAI."""
     return JSONResponse({"error": {"message": "no", "type": code, "code": code}}, status, headers)
 
 
 @asynccontextmanager
 async def serving(responder: Responder) -> AsyncIterator[FakeLlm]:
-    """The endpoint while the block lasts."""
+    """Serve the endpoint during the block."""
     model = FakeLlm(responder)
     app = Starlette(
         routes=[Route("/v1/chat/completions", model.complete, methods=["POST"]), Route("/v1/models", _models)]

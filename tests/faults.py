@@ -1,4 +1,4 @@
-"""What may happen to a connection between a client and Realtime, for a test or a benchmark to inject."""
+"""Faults of the connection between a client and Realtime, for tests and benchmarks."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -26,10 +26,10 @@ Act = Callable[[FaultyProxy, Topics], None]
 
 @dataclass(frozen=True)
 class Fault:
-    """Begins with the context of `inject` and ends with it, as far as it is not over at once.
+    """A fault that starts and ends with the context of `inject`, unless it is momentary.
 
-    `breaks` tells whether channels have to be joined again, `forbids` that it ends a watch with an error. One that
-    concerns the whole process is injected `alone`. `lasts_s` is for a benchmark; 0 is over at once.
+    `breaks`: channels must be joined again afterwards. `revokes_access`: a watch ends with an error. `alone`: the fault
+    affects the whole process. `lasts_s` is its duration in a benchmark; 0 for a momentary one.
     """
 
     inject: Inject
@@ -41,7 +41,7 @@ class Fault:
 
 @asynccontextmanager
 async def restarting(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
-    """The server says that it restarts, is gone for a while, and comes back."""
+    """The server announces a restart, is unavailable for a while, and returns."""
     proxy.inject(closing(1012))
     await proxy.stop()
     yield
@@ -50,7 +50,7 @@ async def restarting(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def blackholed(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
-    """Nothing comes through, new connections included; what was open or being opened stays dead afterwards."""
+    """No bytes pass, also on new connections; connections of that time stay half-open afterwards."""
     proxy.stall()
     yield
     proxy.make_half_open()
@@ -59,7 +59,7 @@ async def blackholed(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def stalled(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
-    """Nothing comes through for a moment that is too short to be noticed; then all of it does."""
+    """No bytes pass for a time too short to be detected; then all of them do."""
     proxy.stall("realtime")
     yield
     proxy.heal()
@@ -67,19 +67,19 @@ async def stalled(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def waking_from_sleep(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
-    """The machine wakes up: its connections have been forgotten, and the clock on the wall has gone on."""
+    """The machine wakes from sleep: its connections are half-open, and the wall clock has advanced."""
     proxy.make_half_open()
     real = time.time
     with patch("time.time", lambda: real() + SLEEP_S):
         yield
 
 
-def refusing(*kinds: Kind) -> Inject:
-    """Connections are reset for a while, and new ones too."""
+def rejecting(*kinds: Kind) -> Inject:
+    """Return a fault: connections are reset for a while, including new ones."""
 
     @asynccontextmanager
     async def inject(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
-        proxy.refuse(*kinds)
+        proxy.reject(*kinds)
         yield
         proxy.heal()
 
@@ -87,7 +87,7 @@ def refusing(*kinds: Kind) -> Inject:
 
 
 def immediate(act: Act) -> Inject:
-    """Something happens and is over."""
+    """Return a momentary fault."""
 
     @asynccontextmanager
     async def inject(proxy: FaultyProxy, topics: Topics) -> AsyncIterator[None]:
@@ -98,12 +98,12 @@ def immediate(act: Act) -> Inject:
 
 
 def sending_frame(frame: Frame) -> Inject:
-    """The server sends a frame."""
+    """Return a fault: the server sends a frame."""
     return immediate(lambda proxy, _: proxy.inject(frame))
 
 
 def sending_messages(*messages: tuple[str, object]) -> Inject:
-    """The server sends messages, events with payloads, on each channel."""
+    """Return a fault: the server sends messages, events with payloads, on each channel."""
 
     def act(proxy: FaultyProxy, topics: Topics) -> None:
         for topic in topics:
@@ -114,7 +114,7 @@ def sending_messages(*messages: tuple[str, object]) -> Inject:
 
 
 def malformed(proxy: FaultyProxy, topics: Topics) -> None:
-    """The server sends what no client can read, and events that are not as they should be."""
+    """Send unreadable frames, and events with invalid payloads."""
     for frame in MALFORMED:
         proxy.inject(frame)
     for topic in topics:
@@ -123,17 +123,17 @@ def malformed(proxy: FaultyProxy, topics: Topics) -> None:
 
 
 def system_error(reason: str) -> tuple[str, object]:
-    """How the server tells of trouble with a channel."""
+    """Return the message by which the server reports an error of a channel."""
     return "system", {"status": "error", "message": reason, "extension": "system", "channel": "smelt"}
 
 
 def closing(code: int) -> Frame:
-    """The close frame of a server."""
+    """Return a close frame of the server."""
     return Frame(OP_CLOSE, Close(code, "").serialize())
 
 
 FAULTS: Final[dict[str, Fault]] = {
-    "refused": Fault(refusing("realtime"), lasts_s=10),
+    "rejected": Fault(rejecting("realtime"), lasts_s=10),
     "reset": Fault(immediate(lambda proxy, _: proxy.cut())),
     "half-open": Fault(immediate(lambda proxy, _: proxy.make_half_open())),
     "blackholed": Fault(blackholed, lasts_s=60),
@@ -154,5 +154,5 @@ FAULTS: Final[dict[str, Fault]] = {
     "no UTF-8": Fault(sending_frame(Frame(OP_TEXT, b"\xff\xfe"))),
     "stalled socket": Fault(stalled, breaks=False, lasts_s=3),
     "wake from sleep": Fault(waking_from_sleep, alone=True),
-    "PostgREST gone": Fault(refusing("rest"), breaks=False, lasts_s=30),
+    "PostgREST gone": Fault(rejecting("rest"), breaks=False, lasts_s=30),
 }

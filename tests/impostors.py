@@ -1,4 +1,4 @@
-"""What another user may put where a program expects a file of its own."""
+"""Files that another user may create at a path where a program expects its own file."""
 
 import os
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-SECRET = "what the link leads to"
+SECRET = "the target of the link"
 
 
 def _pipe(path: Path) -> None:
@@ -45,10 +45,10 @@ each_impostor = pytest.mark.parametrize(
         for name, plant in IMPOSTORS.items()
     ],
 )
-"""Gives a test `plant(path)`, once for each kind."""
+"""Passes `plant(path)` to a test, once for each kind of file."""
 
 
 def assert_untouched(path: Path) -> None:
-    """What a link leads to is as it was, and a link that led nowhere still does."""
+    """Assert that the target of a link is unchanged, and that a dangling link still has none."""
     target = path.with_name(f"{path.name}-target")
     assert not target.exists() or target.read_text() == SECRET

@@ -1,4 +1,4 @@
-"""What a client may leave behind: tasks, sockets and other open files, threads."""
+"""Detection of leaks of a client: tasks, sockets and other open files, threads."""
 
 import asyncio
 import gc
@@ -14,13 +14,13 @@ FILES = Path("/proc/self/fd")
 
 @asynccontextmanager
 async def assert_no_leaks(timeout_s: float = 30.0) -> AsyncIterator[None]:
-    """Whatever is opened inside is gone when it ends, or soon after."""
+    """Assert that all resources opened in the block are closed at its end or soon after."""
     before = _open_resources()
     yield
     deadline = time.monotonic() + timeout_s
     while left := _open_resources() - before:
         gc.collect()
-        assert time.monotonic() < deadline, f"still there: {left}"
+        assert time.monotonic() < deadline, f"still open: {left}"
         await asyncio.sleep(0.05)
 
 
@@ -29,9 +29,9 @@ def _open_resources() -> set[object]:
 
 
 def _open_files() -> set[str]:
-    """Names of what is open; each socket has one of its own."""
+    """Return the names of the open files; those of sockets are unique."""
     names = set()
     for descriptor in os.listdir(FILES):
-        with suppress(FileNotFoundError):  # The one that this reads from.
+        with suppress(FileNotFoundError):  # The descriptor of the listing itself.
             names.add(str((FILES / descriptor).readlink()))
     return names

@@ -1,4 +1,4 @@
-"""Starting processes, ending all that belongs to them, and who is still alive and listens: for tests that kill."""
+"""Processes and ports, for tests that start and kill programs."""
 
 import os
 import pwd
@@ -23,9 +23,9 @@ END_TIMEOUT_S = 60.0
 def run(
     command: Sequence[str | Path], *, timeout_s: float = 100.0, check: bool = False, **options: Any
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a command to its end and return what it printed; after `timeout_s` end all that it has started, and fail.
+    """Run a command and return its output; after `timeout_s` kill all processes that it has started, and fail.
 
-    `subprocess.run` would wait without an end for a grandchild that holds the pipe.
+    `subprocess.run` would wait forever for a grandchild that holds the pipe.
     """
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with started(command, **{**pipes, "text": True, **options}) as process:
@@ -37,7 +37,7 @@ def run(
 
 @contextmanager
 def started(command: Sequence[str | Path], **options: Any) -> Iterator["subprocess.Popen[Any]"]:
-    """Start a command in a session of its own; at the end of the block what is left of it is ended."""
+    """Start a command in a new session; at the end of the block kill the session."""
     process = subprocess.Popen([str(word) for word in command], start_new_session=True, **options)
     try:
         yield process
@@ -46,12 +46,12 @@ def started(command: Sequence[str | Path], **options: Any) -> Iterator["subproce
         process.wait(END_TIMEOUT_S)
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
-                with suppress(BrokenPipeError):  # What was not written yet.
+                with suppress(BrokenPipeError):  # Raised for unwritten input.
                     pipe.close()
 
 
 def kill_session(pid: int) -> None:
-    """Kill the session that a process was started in; if the process still runs, all of its descendants, too."""
+    """Kill the session of a process and, if the process still runs, all of its descendants."""
     descendants = []
     with suppress(psutil.NoSuchProcess):
         descendants = psutil.Process(pid).children(recursive=True)
@@ -63,23 +63,23 @@ def kill_session(pid: int) -> None:
 
 
 def process_tree(pid: int) -> list[psutil.Process]:
-    """The process and all of its descendants."""
+    """Return the process and all of its descendants."""
     parent = psutil.Process(pid)
     return [parent, *parent.children(recursive=True)]
 
 
 def assert_ended(processes: list[psutil.Process], timeout_s: float = 30.0) -> None:
-    """All of them have ended, or do in time; one that nobody has reaped yet has ended."""
-    wait_for(lambda: not _alive(processes), timeout_s, lambda: f"still there: {_alive(processes)}")
+    """Assert that all processes have ended or end in time; a zombie counts as ended."""
+    wait_for(lambda: not _alive(processes), timeout_s, lambda: f"still running: {_alive(processes)}")
 
 
 def assert_free(port: int, timeout_s: float = 30.0) -> None:
-    """Nobody listens on the port, or stops to in time."""
-    wait_for(lambda: not is_listening(port), timeout_s, lambda: f"somebody still listens on {port}")
+    """Assert that no process listens on the port, or stops listening in time."""
+    wait_for(lambda: not is_listening(port), timeout_s, lambda: f"a process still listens on {port}")
 
 
 def processes_with_home(home: Path | str) -> list[psutil.Process]:
-    """Processes that have this home: it is handed down to every process of a stack."""
+    """Return the processes with this `HOME`, which all processes of a stack inherit."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -89,13 +89,13 @@ def processes_with_home(home: Path | str) -> list[psutil.Process]:
 
 
 def is_listening(port: int) -> bool:
-    """Whether somebody takes connections on a port of the loopback interface."""
+    """Return True if a process accepts connections on a port of the loopback interface."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float, failure_message: Callable[[], str]) -> None:
-    """Wait until a condition holds; fail with the complaint when it does not in time."""
+    """Wait until a condition holds; fail with the message after the timeout."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, failure_message()
@@ -103,13 +103,13 @@ def wait_for(condition: Callable[[], bool], timeout_s: float, failure_message: C
 
 
 def capabilities(process: psutil.Process) -> int:
-    """The capabilities that a process has, one a bit."""
+    """Return the effective capabilities of a process as a bit mask."""
     status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     return int(next(line for line in status if line.startswith("CapEff:")).split()[1], 16)
 
 
 def as_unprivileged_user(*command: str) -> list[str] | None:
-    """The command with which root runs a Python command as `nobody`; None where nobody can run this Python."""
+    """Return the command with which root runs a Python command as `nobody`; None if `nobody` cannot run this Python."""
     python = next((path for path in _interpreters() if _open_to_all(path)), None)
     packages = [Path(entry) for entry in sys.path if entry and Path(entry).is_dir()]
     if python is None or not all(_open_to_all(path) for path in packages if path.name == "site-packages"):
@@ -122,7 +122,7 @@ def as_unprivileged_user(*command: str) -> list[str] | None:
 
 @contextmanager
 def open_folder() -> Iterator[Path]:
-    """A folder that belongs to `nobody`, with none above it that is closed to others."""
+    """Create a folder that belongs to `nobody`, whose parents are accessible to all users."""
     folder = Path(tempfile.mkdtemp(prefix="smelt-test-"))
     account = pwd.getpwnam("nobody")
     os.chown(folder, account.pw_uid, account.pw_gid)

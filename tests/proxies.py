@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a project that breaks what passes through it, as networks do."""
+"""A TCP proxy in front of a project that injects the faults of networks."""
 
 import asyncio
 import contextlib
@@ -23,10 +23,10 @@ REQUEST_LINE = re.compile(rb"^(?:GET|HEAD|POST|PUT|PATCH|DELETE) ([^ ?]+)\S* HTT
 
 
 class FaultyProxy:
-    """Passes bytes on until told otherwise; a connection is `realtime` or `rest` by its first request.
+    """Relays bytes unless a fault is set; the first request of a connection decides its kind, `realtime` or `rest`.
 
-    What Realtime says goes to its clients frame by frame, so that another frame may be put in between. `requests`
-    counts the HTTP requests by path.
+    Realtime's bytes are relayed frame by frame, so that further frames can be injected. `requests` counts the HTTP
+    requests by path.
     """
 
     def __init__(self, target_url: str) -> None:
@@ -39,7 +39,7 @@ class FaultyProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._healed = asyncio.Event()
         self._server: asyncio.Server | None = None
-        # Never listened on: it keeps the port from others while the proxy is stopped.
+        # Bound without listening: it reserves the port while the proxy is stopped.
         self._reserved_port = socket.socket()
         self._reserved_port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self._reserved_port.bind(("127.0.0.1", 0))
@@ -49,54 +49,53 @@ class FaultyProxy:
 
     @property
     def url(self) -> str:
-        """Where to connect to instead of the target."""
+        """The URL of the proxy, to be used instead of the target's."""
         return f"http://127.0.0.1:{self._port}"
 
     def cut(self, *kinds: Kind) -> None:
-        """Reset the connections that are open now."""
+        """Reset the open connections."""
         for writer in [writer for writer, kind in self._open.items() if kind in (kinds or KINDS)]:
             writer.transport.abort()
 
-    def refuse(self, *kinds: Kind) -> None:
-        """Reset what is open, and every new connection as soon as it speaks."""
+    def reject(self, *kinds: Kind) -> None:
+        """Reset the open connections, and each new one at its first request."""
         self._set("refused", kinds)
         self.cut(*kinds)
 
     def stall(self, *kinds: Kind) -> None:
-        """Keep connections open, and take new ones, but let no byte through any more."""
+        """Keep connections open and accept new ones, but relay no bytes."""
         self._set("silent", kinds)
 
     def make_half_open(self, *kinds: Kind) -> None:
-        """Let nothing through what is open now, ever again; new connections are not concerned."""
+        """Relay no more bytes of the open connections; new connections are unaffected."""
         self._half_open |= {writer for writer, kind in self._open.items() if kind in (kinds or KINDS)}
 
     def inject(self, frame: Frame) -> None:
-        """Send a frame to all who are connected to Realtime, as if Realtime had."""
+        """Send a frame to all clients of Realtime, as if Realtime had sent it."""
         for writer in self._realtime_clients:
             writer.write(frame.serialize(mask=False))
 
     def send_message(self, topic: str, event: str, payload: object) -> None:
-        """Send a message of protocol 1.0.0 to all who are connected to Realtime, as if Realtime had."""
+        """Send a message of protocol 1.0.0 to all clients of Realtime, as if Realtime had sent it."""
         message = {"topic": f"realtime:{topic}", "event": event, "payload": payload, "ref": None}
         self.inject(Frame(OP_TEXT, json.dumps(message).encode()))
 
     def heal(self) -> None:
-        """Let everything pass again; what was held back comes late, as after a stall."""
+        """End all faults; bytes that a stall held back are relayed late."""
         self._faults = dict.fromkeys(KINDS, "none")
         self._healed.set()
 
     async def start(self) -> None:
-        """Listen, on the same port each time."""
+        """Start listening, always on the same port."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port, reuse_port=True)
 
     async def stop(self) -> None:
-        """Listen no more, and reset what is open: to the outside, the machine is gone."""
+        """Stop listening and reset the open connections, as if the machine were gone."""
         assert self._server is not None
         for listening in self._server.sockets:
             asyncio.get_running_loop().remove_reader(listening.fileno())
-        for _ in range(
-            ACCEPT_LOOP_ITERATIONS
-        ):  # A server that closes loses what it has just accepted, and leaves it open.
+        # A server that closes loses the connections that it has just accepted, and leaves them open.
+        for _ in range(ACCEPT_LOOP_ITERATIONS):
             await asyncio.sleep(0)
         self._server.close()
         self.cut()
@@ -107,7 +106,7 @@ class FaultyProxy:
         await self._server.wait_closed()
 
     async def close(self) -> None:
-        """Stop for good."""
+        """Stop and release the port."""
         await self.stop()
         self._reserved_port.close()
 
@@ -139,8 +138,8 @@ class FaultyProxy:
             with self._opened(far_writer, kind):
                 far_writer.write(first)
                 back = self._pass_frames if kind == "realtime" else self._pass
-                ways = (self._pass_requests(reader, far_writer, kind), back(far_reader, writer, kind))
-                tasks = [asyncio.create_task(way) for way in ways]
+                relays = (self._pass_requests(reader, far_writer, kind), back(far_reader, writer, kind))
+                tasks = [asyncio.create_task(relay) for relay in relays]
                 try:
                     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 finally:
@@ -194,7 +193,7 @@ class FaultyProxy:
 
 
 async def _frame(reader: asyncio.StreamReader) -> bytes:
-    """One frame of a server, which masks nothing."""
+    """Read one frame of a server; servers do not mask."""
     head = await reader.readexactly(2)
     more = await reader.readexactly({126: 2, 127: 8}.get(head[1], 0))
     size = int.from_bytes(more) if more else head[1]
@@ -203,7 +202,7 @@ async def _frame(reader: asyncio.StreamReader) -> bytes:
 
 @asynccontextmanager
 async def faulty_proxy(target_url: str) -> AsyncIterator[FaultyProxy]:
-    """A proxy in front of `target_url` that works until it is told not to."""
+    """Run a proxy in front of `target_url`, without faults at first."""
     proxy = FaultyProxy(target_url)
     await proxy.start()
     try:

@@ -1,4 +1,4 @@
-"""The Realtime protocol by hand, for what the clients would not do: join what is refused, send what is forbidden."""
+"""A plain client of the Realtime protocol, for joins and messages that the official clients would not send."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,28 +12,28 @@ REPLY_TIMEOUT_S = 30
 
 
 class Socket:
-    """A connection to Realtime, protocol 1.0.0, that waits for each answer."""
+    """A connection to Realtime, protocol 1.0.0, that waits for each reply."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self._references = count(1)
 
     def join(self, topic: str, access_token: str | None = None) -> bool:
-        """Join a private channel; answer whether the server let us."""
+        """Join a private channel; return True if the server admits it."""
         return bool(self._join(topic, access_token)["status"] == "ok")
 
-    def subscribe(self, topic: str, access_token: str, wishes: Sequence[dict[str, str]]) -> list[int] | None:
-        """Join with postgres_changes; returns the id of each wish, None if the server does not fulfill them."""
-        answer = self._join(topic, access_token, wishes)
-        assert answer["status"] == "ok", answer
+    def subscribe(self, topic: str, access_token: str, bindings: Sequence[dict[str, str]]) -> list[int] | None:
+        """Join with postgres_changes; return the id of each binding, None if the server rejects them."""
+        reply = self._join(topic, access_token, bindings)
+        assert reply["status"] == "ok", reply
         while True:
             message = self._receive()
             if message["event"] == "system" and message["payload"]["extension"] == "postgres_changes":
-                ids = [wish["id"] for wish in answer["response"]["postgres_changes"]]
+                ids = [binding["id"] for binding in reply["response"]["postgres_changes"]]
                 return ids if message["payload"]["status"] == "ok" else None
 
     def next_change(self) -> dict[str, Any]:
-        """The next change of a row."""
+        """Return the next change of a row."""
         while True:
             message = self._receive()
             if message["event"] == "postgres_changes":
@@ -41,11 +41,11 @@ class Socket:
                 return payload
 
     def broadcast(self, topic: str, event: str) -> None:
-        """Send on a channel that was joined."""
+        """Broadcast on a joined channel."""
         self._send(topic, "broadcast", {"type": "broadcast", "event": event, "payload": {}})
 
     def events_until(self, topic: str, last: str) -> list[str]:
-        """The names of the broadcasts of a channel up to the one named `last`."""
+        """Return the names of the broadcasts of a channel up to the one named `last`."""
         events: list[str] = []
         while last not in events:
             message = self._receive()
@@ -53,17 +53,17 @@ class Socket:
                 events.append(message["payload"]["event"])
         return events
 
-    def _join(self, topic: str, access_token: str | None, wishes: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
+    def _join(self, topic: str, access_token: str | None, bindings: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
         config = {"private": True, "broadcast": {"self": True, "ack": False}, "presence": {"enabled": False}}
-        payload: dict[str, Any] = {"config": {**config, "postgres_changes": list(wishes)}}
+        payload: dict[str, Any] = {"config": {**config, "postgres_changes": list(bindings)}}
         reference = self._send(
             topic, "phx_join", payload if access_token is None else {**payload, "access_token": access_token}
         )
         while True:
             message = self._receive()
             if message["event"] == "phx_reply" and message["ref"] == reference:
-                answer: dict[str, Any] = message["payload"]
-                return answer
+                reply: dict[str, Any] = message["payload"]
+                return reply
 
     def _send(self, topic: str, event: str, payload: dict[str, Any]) -> str:
         reference = str(next(self._references))
@@ -78,7 +78,7 @@ class Socket:
 
 @contextmanager
 def connected(api_url: str, key: str) -> Iterator[Socket]:
-    """A connection that closes with the block."""
+    """Open a connection for the block."""
     url = f"{api_url.replace('http', 'ws', 1)}/realtime/v1/websocket?apikey={key}&vsn=1.0.0"
     with connect(url) as connection:
         yield Socket(connection)

@@ -1,4 +1,4 @@
-"""What those who follow something have been told, kept as an app would keep it."""
+"""A recorder of everything that an app receives: updates, batches, notifications and the rows of a feed."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,25 +11,25 @@ from smelt.subscriber.updates import BatchProgress, Update
 
 
 class Recorder:
-    """Every update, and a copy of the rows that is kept by the changes of a feed alone.
+    """Records updates, and keeps a copy of the rows from the changes of a feed alone.
 
-    `pace` answers how many seconds each of them takes for what it is told.
+    `delay` returns the seconds that the processing of each update takes.
     """
 
-    def __init__(self, pace: Callable[[], float] = lambda: 0) -> None:
+    def __init__(self, delay: Callable[[], float] = lambda: 0) -> None:
         self.updates: dict[UUID, list[Update]] = {}
         self.batch: list[BatchProgress] = []
         self.notifications: list[Notification] = []
         self.rows: dict[UUID, SmeltRow | FileRow] = {}
-        self._delay = pace
+        self._delay = delay
 
     async def watch(self, client: Client, smelt_id: UUID) -> None:
         """Watch a smelt to its end."""
-        told = self.updates[smelt_id] = []
+        recorded = self.updates[smelt_id] = []
         pause_s = self._delay()
         async with aclosing(client.watch(smelt_id)) as updates:
             async for update in updates:
-                told.append(update)
+                recorded.append(update)
                 await asyncio.sleep(pause_s)
 
     async def watch_batch(self, client: Client, batch_id: UUID) -> None:
@@ -52,7 +52,7 @@ class Recorder:
                 await asyncio.sleep(pause_s)
 
     async def record_notifications(self, client: Client) -> None:
-        """Hear the notifications of the user, until cancelled."""
+        """Record the notifications of the user, until cancelled."""
         async with client.notifications() as notifications:
             async for notification in notifications:
                 assert notification.id not in {one.id for one in self.notifications}

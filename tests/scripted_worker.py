@@ -1,4 +1,4 @@
-"""A worker's calls and broadcasts, one at a time, so that a test decides what happens when."""
+"""A worker whose calls and broadcasts a test makes one at a time."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from smelt.contract.work import Claim, Settled
 
 
 class ScriptedWorker:
-    """Does what a worker does, through the same functions, with a broadcast only when it is asked for."""
+    """Claims smelts and reads rows through the same functions as a worker."""
 
     def __init__(self, project: Project) -> None:
         self._project = project
@@ -25,15 +25,15 @@ class ScriptedWorker:
         self._claiming = asyncio.Lock()
 
     async def claim(self, smelt_id: UUID) -> "Job":
-        """Claim a smelt as soon as it is due, and along with it all others that are due."""
+        """Claim a smelt as soon as it is due; all other due smelts are claimed as well and kept for later calls."""
         async with asyncio.timeout(30), self._claiming:
             while smelt_id not in self._claims:
-                claims = await self._calls.claim_smelts("hand", max_count=100, lease_s=600)
+                claims = await self._calls.claim_smelts("scripted", max_count=100, lease_s=600)
                 self._claims |= {claim.id: claim for claim in claims.smelts}
         return Job(self._project, self._calls, self._claims.pop(smelt_id))
 
     async def rows_of_user(self, user_id: UUID) -> tuple[dict[UUID, SmeltRow | FileRow], list[Notification]]:
-        """The smelts and files of a user by id, and what the user is told, as the rows stand."""
+        """Return the smelts and files of a user by id, and the notifications."""
         smelts = [SmeltRow.model_validate(row) for row in await self._rows("smelts", user_id)]
         files = [FileRow.model_validate(row) for row in await self._rows("smelt_files", user_id)]
         notifications = [Notification.model_validate(row) for row in await self._rows("smelt_notifications", user_id)]
@@ -43,11 +43,11 @@ class ScriptedWorker:
         async for attempt in transient_retries():
             with attempt:
                 return await self._project.rpc.rows(table, ("user_id", "eq", str(user_id)))
-        raise AssertionError("the last error comes through")
+        raise AssertionError("unreachable: the last error is raised")
 
 
 class Job:
-    """A smelt that was claimed."""
+    """A claimed smelt."""
 
     def __init__(self, project: Project, calls: WorkerRpc, claim: Claim) -> None:
         self.claim = claim
@@ -65,9 +65,9 @@ class Job:
         files: Sequence[Mapping[str, Any]] = (),
         broadcast: bool = True,
     ) -> None:
-        """Write progress, and segments of the first file, one a word from the index `first`; broadcast both.
+        """Report progress, and a segment of the first file for each word from the index `first`; broadcast both.
 
-        `files` is what there is to say of each file, as `report_smelt_progress` takes it.
+        `files` has the format of `report_smelt_progress`.
         """
         file_id = self.claim.files[0].id
         segments: list[dict[str, Any]] = [
@@ -90,7 +90,7 @@ class Job:
             await self._project.realtime.post(self._topic, "segments", payload)
 
     async def complete(self, content: str = "notes", *, broadcast: bool = True) -> Settled:
-        """Settle as completed with one result for each file, and broadcast what the outbox holds."""
+        """Settle as completed with one result for each file, and broadcast the outbox."""
         results = [Result(file_id=file.id, filename=file.filename, content=content) for file in self.claim.files]
         settled = await self._calls.complete_smelt(self.claim.id, self.claim.attempt, results)
         if broadcast:
@@ -98,15 +98,15 @@ class Job:
         return settled
 
     async def fail(self, error_code: ErrorCode, *, broadcast: bool = True) -> Settled:
-        """Settle as failed, and broadcast what the outbox holds."""
+        """Settle as failed, and broadcast the outbox."""
         settled = await self._calls.fail_smelt(self.claim.id, self.claim.attempt, error_code)
         if broadcast:
             await self.broadcast_outbox()
         return settled
 
     async def broadcast_outbox(self) -> None:
-        """Broadcast what is owed."""
-        for message in await self._calls.claim_outbox("hand", smelt_id=self.claim.id):
+        """Broadcast the unsent events of the outbox."""
+        for message in await self._calls.claim_outbox("scripted", smelt_id=self.claim.id):
             await self._project.realtime.post(message.topic, message.event, message.payload)
             await self._calls.settle_outbox([message.id])
 

@@ -1,7 +1,7 @@
-"""Leave a project that the tests share with others as it was before them.
+"""Cleanup of a project that the tests share with others: it is left as it was before.
 
-The tests create users at example.com or without an address, and ownerless smelts. Such rows that appear while the tests
-run are taken for theirs; all other rows of a user go with that user.
+The tests create users at example.com or without an address, and ownerless smelts. Such rows that appear during the
+tests are attributed to them and removed; all other rows of a user are removed with the user.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from smelt.contract.channels import AUDIO_BUCKET
 if TYPE_CHECKING:
     from stacks import Stack
 
-# Each as rows of one text column. An object belongs to nobody once its smelt is deleted.
+# Each query returns one text column. An object is a stray once its smelt is deleted.
 CREATED_BY_TESTS: dict[str, LiteralString] = {
     "smelts": "select id::text from public.smelts where user_id is null",
     "users": "select id::text from auth.users where is_anonymous or email like '%@example.com'",
@@ -42,14 +42,14 @@ LIVE_WORKER: LiteralString = "select from smelt.workers where seen_at > now() - 
 
 
 class SharedProject:
-    """A project as its role `postgres` sees it."""
+    """A project, accessed as its role `postgres`."""
 
     def __init__(self, database: psycopg.Connection[Any], service: Client) -> None:
         self._database = database
         self._service = service
 
     def reserve(self) -> None:
-        """End the run if the project is in use: the tests claim every smelt that is due.
+        """End the run if the project is in use, since the tests claim every smelt that is due.
 
         The lock lasts as long as the connection.
         """
@@ -72,7 +72,7 @@ class SharedProject:
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        """Afterwards restore the limits, and remove everything that tests created in the block."""
+        """After the block restore the limits, and remove everything that tests created in it."""
         limits, before = self._limits(), {kind: self._created(kind) for kind in CREATED_BY_TESTS}
         try:
             yield
@@ -116,7 +116,7 @@ class SharedProject:
 
 @contextmanager
 def opened(project: "Stack") -> Iterator[SharedProject]:
-    """Open a project for a while, without changing it."""
+    """Open a project for the block, without changing it."""
     with psycopg.connect(project.db_url, autocommit=True) as database, httpx.Client(timeout=60) as transport:
         options = ClientOptions(httpx_client=transport)
         yield SharedProject(database, create_client(project.api_url, project.service_role_key, options))
@@ -124,13 +124,13 @@ def opened(project: "Stack") -> Iterator[SharedProject]:
 
 @contextmanager
 def shared(project: "Stack") -> Iterator[SharedProject]:
-    """Reserve a project for the tests; fail at the end if it is not as it was."""
+    """Reserve a project for the tests; fail at the end if its contents have changed."""
     with opened(project) as reserved:
         reserved.reserve()
         before = reserved.contents()
         with reserved.restored():
             yield reserved
         after = reserved.contents()
-        changed = {what: (before.get(what), after.get(what)) for what in before | after}
-        left = [f"{what}: {old} before, {new} after" for what, (old, new) in changed.items() if old != new]
+        changed = {name: (before.get(name), after.get(name)) for name in before | after}
+        left = [f"{name}: {old} before, {new} after" for name, (old, new) in changed.items() if old != new]
         assert not left, f"the tests changed the project of SUPABASE_URL: {'; '.join(left)}"

@@ -21,7 +21,7 @@ Entered = TypeVar("Entered")
 
 
 class Stack(Protocol):
-    """What a test may ask of either."""
+    """The attributes of an embedded or a remote project that tests use."""
 
     @property
     def api_url(self) -> str: ...
@@ -36,7 +36,7 @@ class Stack(Protocol):
 
 @dataclass(frozen=True)
 class RemoteStack:
-    """A project that was there before: `SUPABASE_URL` and its keys, and `SUPABASE_DB_URL` for its role `postgres`."""
+    """An existing project: `SUPABASE_URL` and its keys, and `SUPABASE_DB_URL` for its role `postgres`."""
 
     api_url: str
     anon_key: str
@@ -45,7 +45,7 @@ class RemoteStack:
 
     @classmethod
     def from_env(cls) -> "RemoteStack | None":
-        """Answer the project of the environment, None when it names none."""
+        """Return the project that the environment names, if any."""
         url = os.environ.get("SUPABASE_URL")
         if url is None:
             return None
@@ -57,7 +57,7 @@ class RemoteStack:
         )
 
     def env(self) -> dict[str, str]:
-        """What a command needs to reach it."""
+        """Return the environment variables with which a command connects to the project."""
         return {
             "SUPABASE_URL": self.api_url,
             "SUPABASE_ANON_KEY": self.anon_key,
@@ -67,7 +67,7 @@ class RemoteStack:
 
 @dataclass(frozen=True)
 class User:
-    """Somebody who is signed in."""
+    """A signed-in user."""
 
     id: str
     email: str
@@ -76,7 +76,7 @@ class User:
 
 
 def sign_up(stack: Stack) -> User:
-    """Make a user of one's own and sign in."""
+    """Create a new user and sign in."""
     email, password = f"{uuid4()}@example.com", str(uuid4())
     response = httpx.post(
         f"{stack.api_url}/auth/v1/signup",
@@ -91,7 +91,7 @@ def sign_up(stack: Stack) -> User:
 
 @contextmanager
 def running(stack: AbstractAsyncContextManager[Entered]) -> Iterator[Entered]:
-    """Run a stack from code without a loop, such as a fixture that outlives the loops of the tests."""
+    """Run a stack from synchronous code, such as a fixture that outlives the event loops of the tests."""
     with asyncio.Runner() as runner:
         entered = runner.run(_enter(stack))
         try:
@@ -102,7 +102,7 @@ def running(stack: AbstractAsyncContextManager[Entered]) -> Iterator[Entered]:
 
 @contextmanager
 def running_project() -> Iterator[Stack]:
-    """The project that the environment names, or else an embedded one of its own."""
+    """Yield the project that the environment names, or else a new embedded one."""
     remote = RemoteStack.from_env()
     if remote is not None:
         _share(remote)
@@ -114,14 +114,14 @@ def running_project() -> Iterator[Stack]:
 
 @contextmanager
 def running_local(migrations: Path | None = None) -> Iterator[StackHandle]:
-    """A fresh embedded stack, of smelt's project or another one."""
+    """Run a fresh embedded stack, of smelt's project or another one."""
     with running(cluster().fresh(migrations)) as stack:
         yield stack
 
 
 @contextmanager
 def running_with_short_tokens(lifetime_s: int, folder: Path) -> Iterator[StackHandle]:
-    """A fresh embedded stack of smelt's project, where the tokens of opaque keys expire; `folder` is an empty one."""
+    """Run a fresh stack in which the tokens of opaque keys expire after `lifetime_s`; `folder` must be empty."""
     project = shutil.copytree(find(), folder / "supabase")
     config = project / "config.toml"
     config.write_text(config.read_text().replace("[auth]\n", f"[auth]\nopaque_key_jwt_expiry = {lifetime_s}\n"))
@@ -131,7 +131,7 @@ def running_with_short_tokens(lifetime_s: int, folder: Path) -> Iterator[StackHa
 
 @cache
 def cluster() -> LocalCluster:
-    """The server that the stacks of this process are cloned on, started with the first of them."""
+    """Return the database server of this process, on which stacks are cloned; the first call starts it."""
     return _until_the_end.enter_context(running(LocalCluster.from_env()))
 
 
@@ -139,7 +139,7 @@ _until_the_end = ExitStack()
 
 
 def end_cluster() -> None:
-    """End what `cluster` has started, and check the shared project."""
+    """End the database server that `cluster` has started, and check the shared project."""
     _until_the_end.close()
 
 

@@ -1,4 +1,4 @@
-"""Waiting for a condition, with a deadline instead of a sleep."""
+"""Waiting for a condition with a timeout, instead of a sleep."""
 
 import asyncio
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 async def until(condition: Callable[[], object], *, timeout_s: float = 30.0) -> None:
-    """Return as soon as the condition holds; fail after the deadline."""
+    """Return as soon as the condition holds; fail after the timeout."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "the condition never held"

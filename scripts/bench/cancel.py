@@ -1,9 +1,9 @@
-"""How soon after a cancel a watcher hears of it, and how soon the worker's model stands still.
+"""Measure how soon after a cancel a watcher is notified, and how soon the worker's model stops.
 
     python scripts/bench/cancel.py [--rounds 10]
 
-Promised are half a second to a watcher, and to the model 2.5 seconds and one of its windows. The model stands still
-when its process takes no more of the processors than an idle one.
+The documented limits are 0.5 seconds for a watcher, and 2.5 seconds plus one window for the model. The model counts as
+stopped once its process uses no more CPU time than an idle one.
 """
 
 import argparse
@@ -19,20 +19,21 @@ from pathlib import Path
 from uuid import UUID
 
 import psutil
-from stage import recording, signed_in, start_worker, tell
+from bench_common import print_figure, recording, signed_in, start_worker
 
 import smelt
 from smelt.local import LocalStack
 
 MINUTES = 5.0
-# A shorter look than this sees one tick of the process's time or none; a pause between two segments is no end.
-LOOK_S = 0.05
-LOOKS = 6
+# A shorter sample contains one tick of CPU time or none. Several idle samples are needed, since the model also pauses
+# between two segments.
+SAMPLE_S = 0.05
+IDLE_SAMPLES = 6
 IDLE_SHARE = 0.1
 
 
 async def main(rounds: int) -> None:
-    """Cancel one smelt after the other in the middle of its transcription."""
+    """Cancel one smelt after another during its transcription."""
     with tempfile.TemporaryDirectory(prefix="smelt-bench-") as name:
         folder = Path(name)
         file = recording(folder / "speech.wav", MINUTES * 60)
@@ -43,26 +44,26 @@ async def main(rounds: int) -> None:
             finally:
                 worker.send_signal(signal.SIGTERM)
                 await asyncio.to_thread(worker.wait)
-    heard, stopped = zip(*times, strict=True)
-    report("a watcher hears of a cancel", heard, 0.5)
-    report("the model stands still after a cancel", stopped, 2.5)
+    failed, stopped = zip(*times, strict=True)
+    report("a watcher is notified of a cancel", failed, 0.5)
+    report("the model stops after a cancel", stopped, 2.5)
 
 
 async def cancelled(client: smelt.Client, file: Path, worker: psutil.Process) -> tuple[float, float]:
-    """Seconds from a cancel until a watcher has heard of it, and until the worker stood still."""
+    """Return the seconds from a cancel until a watcher was notified, and until the worker was idle."""
     created = await client.create(files=[file])
     await until_transcribing(client, created.id)
     watching = asyncio.create_task(failed_at(client, created.id))
-    # Anywhere between two segments.
+    # A random moment between two segments.
     await asyncio.sleep(1 + random.random())
     began_s = time.monotonic()
     await client.cancel(created.id)
-    heard_s, stopped_s = await asyncio.gather(watching, idle_at(worker))
-    return heard_s - began_s, max(0.0, stopped_s - began_s)
+    failed_s, stopped_s = await asyncio.gather(watching, idle_at(worker))
+    return failed_s - began_s, max(0.0, stopped_s - began_s)
 
 
 async def until_transcribing(client: smelt.Client, smelt_id: UUID) -> None:
-    """Wait for the first words."""
+    """Wait for the first segment."""
     async with aclosing(client.watch(smelt_id)) as updates:
         async for update in updates:
             if isinstance(update, smelt.Segments):
@@ -70,36 +71,36 @@ async def until_transcribing(client: smelt.Client, smelt_id: UUID) -> None:
 
 
 async def failed_at(client: smelt.Client, smelt_id: UUID) -> float:
-    """When a watcher was told of the end."""
+    """Return the time at which a watcher received `Failed`."""
     async for update in client.watch(smelt_id):
         if isinstance(update, smelt.Failed):
             return time.monotonic()
-    raise SystemExit("the watch ended without an end")
+    raise SystemExit("the watch ended without a terminal update")
 
 
 async def idle_at(worker: psutil.Process) -> float:
-    """When the worker began to take next to nothing of the processors."""
-    idle_since_s, looks = time.monotonic(), 0
-    while looks < LOOKS:
+    """Return the time from which the worker used almost no CPU time."""
+    idle_since_s, samples = time.monotonic(), 0
+    while samples < IDLE_SAMPLES:
         before_s, used_s = time.monotonic(), busy_s(worker)
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(SAMPLE_S)
         if busy_s(worker) - used_s > IDLE_SHARE * (time.monotonic() - before_s):
-            idle_since_s, looks = time.monotonic(), 0
+            idle_since_s, samples = time.monotonic(), 0
         else:
-            looks += 1
+            samples += 1
     return idle_since_s
 
 
 def busy_s(worker: psutil.Process) -> float:
-    """Seconds of the processors that it has had."""
+    """Return the CPU time of a process in seconds."""
     times = worker.cpu_times()
     return float(times.user + times.system)
 
 
 def report(what: str, seconds: Sequence[float], promised_s: float) -> None:
-    """Tell the middle and the worst."""
+    """Print the median and the maximum."""
     for which, value in (("p50", statistics.median(seconds)), ("max", max(seconds))):
-        tell(
+        print_figure(
             f"{what}, {which}", value, "seconds", reference="promised", reference_value=promised_s, rounds=len(seconds)
         )
 

@@ -1,10 +1,10 @@
-"""How far the time remaining is off, at 25, 50 and 75 % of a recording of 10 minutes: alone, and with two behind it.
+"""Measure the error of the ETA at 25, 50 and 75 % of a recording of 10 minutes: alone, and with two more in the queue.
 
     python scripts/bench/eta.py [--minutes 10]
 
-The error is that of the estimate which a watcher has at that moment, as a share of the time that it really took from
-then on; promised is less than 20 %. `cores_before` and `cores_after` are what the machine gave the worker until
-then and from then on: where they differ, something else was running, and nobody could know of it.
+The error of the ETA that a watcher has at that moment is a share of the time that it really took from then on; the
+documented limit is 20 %. `cores_before` and `cores_after` are the CPU cores that the worker used before and after that
+moment: if they differ, something else was running, which no estimate can predict.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 from uuid import UUID
 
 import psutil
-from stage import recording, signed_in, start_worker, tell
+from bench_common import print_figure, recording, signed_in, start_worker
 
 import smelt
 from smelt.contract.vocabulary import PERCENT_RANGES
@@ -29,7 +29,7 @@ PROMISED = 0.2
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a watcher was told at a moment, and how long the worker had computed until then."""
+    """A progress update that a watcher received, and the CPU time of the worker until then."""
 
     percentage: float
     eta_s: float
@@ -38,7 +38,7 @@ class Estimate:
 
 
 async def main(minutes: float) -> None:
-    """One recording alone on a warm worker, then three at once."""
+    """Measure one recording alone on a warm worker, then three at once."""
     with tempfile.TemporaryDirectory(prefix="smelt-bench-") as name:
         folder = Path(name)
         file = recording(folder / "speech.wav", minutes * 60)
@@ -59,23 +59,23 @@ async def main(minutes: float) -> None:
 
 
 async def estimates(client: smelt.Client, smelt_id: UUID, worker: psutil.Process) -> list[Estimate]:
-    """Every estimate that a watcher was given while the model was at work, and the end."""
-    told = [
+    """Return every estimate that a watcher received during transcription, and the end."""
+    estimates_received = [
         Estimate(update.percentage, update.eta_seconds or 0.0, time.monotonic(), sum(worker.cpu_times()[:2]))
         async for update in client.watch(smelt_id)
         if isinstance(update, smelt.Progress) and update.percentage > PERCENT_RANGES["transcribing"][0]
     ]
-    return [*told, Estimate(100.0, 0.0, time.monotonic(), sum(worker.cpu_times()[:2]))]
+    return [*estimates_received, Estimate(100.0, 0.0, time.monotonic(), sum(worker.cpu_times()[:2]))]
 
 
-def report(others: int, place: int, told: list[Estimate]) -> None:
-    """Tell the error at each share of the recording."""
+def report(others: int, place: int, estimates_received: list[Estimate]) -> None:
+    """Print the error at each share of the recording."""
     low, high = PERCENT_RANGES["transcribing"]
-    first, end = told[0], told[-1]
+    first, end = estimates_received[0], estimates_received[-1]
     for share in SHARES:
-        now = next(estimate for estimate in told if estimate.percentage >= low + (high - low) * share)
+        now = next(estimate for estimate in estimates_received if estimate.percentage >= low + (high - low) * share)
         took_s = end.at_s - now.at_s
-        tell(
+        print_figure(
             f"error of the time remaining at {share:.0%}, {others} others, number {place + 1}",
             abs(now.eta_s - took_s) / took_s,
             "share",

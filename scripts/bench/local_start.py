@@ -1,8 +1,8 @@
-"""How long `smelt local start` takes until the stack is ready: from nothing, from the template, and warm.
+"""Measure how long `smelt local start` takes until the stack is ready: from nothing, from the template, and warm.
 
 Prints one line of JSON for each figure; the reference of all three is `initdb` alone, timed in the same run with the
-same binaries, since no Postgres can be had for less. PostgREST is fetched before the clock starts. A last line tells
-how long a test waits for a fresh stack of a running cluster; its reference is a `LocalStack` of the same run.
+same binaries, the least that any Postgres costs. PostgREST is fetched before the measurement. A last line reports how
+long a test waits for a fresh stack of a running cluster; its reference is a `LocalStack` of the same run.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ ROUNDS = 3
 
 
 def main() -> None:
-    """Time the best of a few rounds of each."""
+    """Measure the best of a few rounds of each."""
     program = asyncio.run(ensure_program(cache_folder(), postgrest_from_env()))
     with tempfile.TemporaryDirectory(prefix="smelt-bench-") as home:
         env = {**os.environ, "XDG_CACHE_HOME": f"{home}/cache", "SMELT_POSTGREST": str(program)}
@@ -41,12 +41,12 @@ def main() -> None:
             shutil.rmtree(f"{home}/second")
         fresh_s, stack_s = asyncio.run(clones(program))
     for figure, seconds in figures.items():
-        tell(f"local start, {figure}", min(seconds), "initdb alone", reference_s)
-    tell("fresh stack of a cluster", fresh_s, "a LocalStack", stack_s)
+        print_figure(f"local start, {figure}", min(seconds), "initdb alone", reference_s)
+    print_figure("fresh stack of a cluster", fresh_s, "a LocalStack", stack_s)
 
 
 async def clones(program: Path) -> tuple[float, float]:
-    """Seconds until a stack is ready, the best of a few: one of a cluster, and one on its own."""
+    """Return the seconds until a stack is ready, the best of a few: one of a cluster, and one on its own."""
     stack_s, fresh_s = [], []
     async with LocalCluster(postgrest=program) as cluster:
         async with cluster.fresh():
@@ -59,28 +59,28 @@ async def clones(program: Path) -> tuple[float, float]:
     return min(fresh_s), min(stack_s)
 
 
-def tell(figure: str, seconds: float, reference: str, reference_s: float) -> None:
+def print_figure(figure: str, seconds: float, reference: str, reference_s: float) -> None:
     """Print a figure and its reference."""
     line = {"figure": figure, "seconds": round(seconds, 3), "reference": reference}
     print(json.dumps({**line, "reference_seconds": round(reference_s, 3), "ratio": round(seconds / reference_s, 3)}))
 
 
 def timed(action: Callable[[], None]) -> float:
-    """Seconds that an action takes."""
+    """Return the seconds that an action takes."""
     began = time.monotonic()
     action()
     return time.monotonic() - began
 
 
 def smelt(verb: str, folder: str, env: dict[str, str]) -> None:
-    """`smelt local start` on free ports, or `stop`."""
+    """Run `smelt local start` on free ports, or `smelt local stop`."""
     options = ["--folder", folder, *(["--api-port", "0", "--db-port", "0"] if verb == "start" else [])]
     command = [sys.executable, "-m", "smelt", "local", verb, *options]
     subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
 
 
 def initdb(home: Path) -> None:
-    """Make an empty cluster; as another user where we are root, which Postgres refuses."""
+    """Make an empty cluster; if this process runs as root, which Postgres rejects, as another user."""
     folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="initdb-"))
     program = binaries() / "initdb"
     user = "nobody" if os.geteuid() == 0 else None

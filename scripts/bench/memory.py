@@ -1,8 +1,8 @@
-"""Peak memory of a whole worker process over a long recording, against one of 3 minutes.
+"""Measure the peak memory of a worker process with a long recording, compared with one of 3 minutes.
 
     python scripts/bench/memory.py [--hours 3]
 
-Promised is that it takes at most 150 MiB more, however long the recording.
+The documented limit is 150 MiB more, however long the recording.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from stage import recording, signed_in, start_worker, tell
+from bench_common import print_figure, recording, signed_in, start_worker
 
 from smelt.local import LocalStack
 
@@ -19,18 +19,20 @@ SHORT_S = 180.0
 
 
 async def main(hours: float) -> None:
-    """Hear the short one, then the long one."""
+    """Transcribe the short recording, then the long one."""
     with tempfile.TemporaryDirectory(prefix="smelt-bench-") as name:
         folder = Path(name)
         async with LocalStack() as stack:
             short_mib = await peak_mib(stack, folder, SHORT_S)
             long_mib = await peak_mib(stack, folder, hours * 3600)
     more = {"more_mib": round(long_mib - short_mib), "hours": hours}
-    tell("peak memory of a worker", long_mib, "mib", reference="3 minutes", reference_value=round(short_mib), **more)
+    print_figure(
+        "peak memory of a worker", long_mib, "mib", reference="3 minutes", reference_value=round(short_mib), **more
+    )
 
 
 async def peak_mib(stack: LocalStack, folder: Path, seconds: float) -> float:
-    """The most memory that a worker had which did one recording and ended."""
+    """Return the peak memory of a worker that transcribes one recording and exits."""
     async with signed_in(stack) as client:
         created = await client.create(files=[recording(folder / "speech.wav", seconds)])
         worker = start_worker(stack, folder, "--once")

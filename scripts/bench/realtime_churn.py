@@ -1,7 +1,8 @@
-"""What the embedded Realtime loses and keeps while two dozen clients come and go for a minute and everything breaks.
+"""Measure losses and leaks of the embedded Realtime while two dozen clients come and go under faults for a minute.
 
-Prints one line of JSON for each figure: messages that were acknowledged, deliveries that were owed, lost and doubled,
-what was broken how often, and what the server still holds when all are gone. `--seconds` sets the length.
+Prints one line of JSON for each figure: acknowledged messages; deliveries that were due, lost and doubled; the number
+of faults of each kind; and the resources that the server still holds when all clients are gone. `--seconds` sets the
+length.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from realtime_server import FIXTURES, start_postgres
 from server_process import running_in_process
 
 CLIENTS, ROUNDS, MESSAGES = 24, 2, 6
-SETTLED_WITHIN_S = 30
+SETTLE_TIMEOUT_S = 30
 
 
 def main() -> None:
@@ -33,25 +34,25 @@ def main() -> None:
 
 
 async def run(folder: Path, seconds: float) -> None:
-    """Churn again and again until the time is over, then see what is left."""
+    """Repeat laps of churn until the time is over, then compare the resources that are still held."""
     postgres = await start_postgres(folder)
     try:
         async with running_in_process(postgres, max_events_per_s=None, max_joins_per_s=None) as (server, process):
             await server.sql(FIXTURES.read_text())
             before = {**await process.inspect(), "lent": 0}
-            error_summary, lap_kb, totals = Counter[str](), [], Counter[str]()
+            faults, lap_kb, totals = Counter[str](), [], Counter[str]()
             ends_at = time.monotonic() + seconds
             while time.monotonic() < ends_at:
                 record, lap_faults = await churn(server, process, clients=CLIENTS, rounds=ROUNDS, messages=MESSAGES)
-                error_summary += lap_faults
+                faults += lap_faults
                 totals += counted(record)
                 lap_kb.append((await process.inspect())["resident_kb"])
             after = await settled(process, before)
     finally:
         await postgres.stop()
-    for figure in ("acknowledged", "owed", "lost", "doubled"):
+    for figure in ("acknowledged", "due", "lost", "doubled"):
         print(json.dumps({"figure": f"realtime churn, {figure}", "value": totals[figure], "seconds": seconds}))
-    print(json.dumps({"figure": "realtime churn, faults", **error_summary}))
+    print(json.dumps({"figure": "realtime churn, faults", **faults}))
     left = {name: after[name] - value for name, value in before.items() if name != "resident_kb"}
     print(json.dumps({"figure": "realtime churn, still held", **left}))
     memory = {"reference": "after the first lap", "reference_kb": lap_kb[0], "ratio": round(lap_kb[-1] / lap_kb[0], 3)}
@@ -59,18 +60,18 @@ async def run(folder: Path, seconds: float) -> None:
 
 
 def counted(record: Record) -> Counter[str]:
-    """What one lap adds."""
+    """Return the counts of one lap."""
     return Counter(
         acknowledged=len(record.sent),
-        owed=len(record.expected_deliveries()),
+        due=len(record.expected_deliveries()),
         lost=len(record.lost()),
         doubled=len(record.duplicates()),
     )
 
 
 async def settled(process, before) -> dict[str, int]:
-    """What is held once all that goes has gone."""
-    deadline = time.monotonic() + SETTLED_WITHIN_S
+    """Return the resources that are held once they equal `before`, or after a timeout."""
+    deadline = time.monotonic() + SETTLE_TIMEOUT_S
     while True:
         after = await process.inspect()
         if {**after, "resident_kb": 0} == {**before, "resident_kb": 0} or time.monotonic() > deadline:

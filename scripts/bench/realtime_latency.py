@@ -1,9 +1,9 @@
-"""How long a message takes through the embedded Realtime: p50 and p99, to 1, 50 and 500 subscribers.
+"""Measure the latency of a message through the embedded Realtime: p50 and p99, to 1, 50 and 500 subscribers.
 
-Three ways: a broadcast from socket to socket; a row from its INSERT to the postgres_changes frame, commit included; and
-the same with a policy that is asked for each of as many users. The reference is a bare fan-out server on `websockets`
-with the same subscribers and payload in the same run. A message is sent when all have the one before; every delivery
-counts. Prints one line of JSON for each figure.
+There are three paths: a broadcast from socket to socket; a row from its INSERT to the postgres_changes frame, commit
+included; and the same with a policy that is evaluated for each of as many users. The reference is a bare fan-out server
+on `websockets` with the same subscribers and payload in the same run. A message is sent once all subscribers have the
+previous one; every delivery counts. Prints one line of JSON for each figure.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from server_process import running_in_process
 MESSAGES = {1: 400, 50: 120, 500: 30}
 WARM_UP = 5
 TIMEOUT_S = 120
-# Nobody sends heartbeats here.
+# The clients of this benchmark send no heartbeats.
 UNLIMITED = {"max_events_per_s": None, "max_joins_per_s": None, "idle_timeout_s": 3600.0}
 REFERENCE = "bare websockets fan-out"
 TEXT = "x" * 100
@@ -50,40 +50,44 @@ Send = Callable[[], Awaitable[object]]
 
 
 def main() -> None:
-    """Measure all."""
+    """Measure in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="smelt-latency-") as folder:
         asyncio.run(run(Path(folder)))
 
 
 async def run(folder: Path) -> None:
-    """Measure against a server and a database of its own, each in a process of its own."""
+    """Measure against a new server and a new database, each in its own process."""
     postgres = await start_postgres(folder)
     try:
         async with running_in_process(postgres, **UNLIMITED) as (server, _), fan_out() as bare_url:
             await server.sql(FIXTURES.read_text())
             for subscribers, messages in MESSAGES.items():
                 reference = await bare(bare_url, subscribers, messages)
-                tell("broadcast", subscribers, await broadcasts(server, subscribers, messages), reference)
+                print_figures("broadcast", subscribers, await broadcasts(server, subscribers, messages), reference)
                 insert = f"insert into notes (body) values ('{TEXT}')"
-                changes = await told(server, subscribers, messages, "notes", insert)
-                tell("postgres_changes", subscribers, changes, reference)
+                changes = await changes_received(server, subscribers, messages, "notes", insert)
+                print_figures("postgres_changes", subscribers, changes, reference)
                 insert = f"insert into todos (user_id, title) values ('{USER_A}', '{TEXT}')"
-                checked = await told(server, subscribers, messages, "todos", insert)
-                tell("postgres_changes with a policy", subscribers, checked, reference)
+                checked = await changes_received(server, subscribers, messages, "todos", insert)
+                print_figures("postgres_changes with a policy", subscribers, checked, reference)
     finally:
         await postgres.stop()
 
 
-def tell(way: str, subscribers: int, seconds: list[float], reference: list[float]) -> None:
+def print_figures(figure: str, subscribers: int, seconds: list[float], reference: list[float]) -> None:
     """Print p50 and p99."""
     for percent in (50, 99):
         ms, bare_ms = (quantiles(each, n=100)[percent - 1] * 1000 for each in (seconds, reference))
-        line = {"figure": f"{way}, {subscribers} subscribers, p{percent}", "ms": round(ms, 2), "reference": REFERENCE}
+        line = {
+            "figure": f"{figure}, {subscribers} subscribers, p{percent}",
+            "ms": round(ms, 2),
+            "reference": REFERENCE,
+        }
         print(json.dumps({**line, "reference_ms": round(bare_ms, 2), "ratio": round(ms / bare_ms, 2)}), flush=True)
 
 
 async def bare(url: str, subscribers: int, messages: int) -> list[float]:
-    """The reference."""
+    """Measure the reference."""
     async with AsyncExitStack() as exits:
         sockets = [await exits.enter_async_context(opened(url)) for _ in range(subscribers)]
         sender = await exits.enter_async_context(opened(url))
@@ -91,18 +95,18 @@ async def bare(url: str, subscribers: int, messages: int) -> list[float]:
 
 
 async def broadcasts(server: Reachable, subscribers: int, messages: int) -> list[float]:
-    """From socket to socket."""
+    """Measure broadcasts from socket to socket."""
     async with AsyncExitStack() as exits:
         sockets = [await exits.enter_async_context(joined(server, {})) for _ in range(subscribers)]
         sender = await exits.enter_async_context(joined(server, {}))
         return await deliveries(sockets, partial(sender.send, BROADCAST), messages)
 
 
-async def told(server: Reachable, subscribers: int, messages: int, table: str, insert: str) -> list[float]:
-    """From the INSERT of a row to the frame."""
+async def changes_received(server: Reachable, subscribers: int, messages: int, table: str, insert: str) -> list[float]:
+    """Measure from the INSERT of a row to its frame."""
     config = {"postgres_changes": [{"event": "INSERT", "schema": "public", "table": table}]}
     async with AsyncExitStack() as exits:
-        # All see the row, each with a token of their own.
+        # Every subscriber may read the row and has its own token.
         tokens = [server.token(USER_A, nonce=number) for number in range(subscribers)]
         sockets = [await exits.enter_async_context(joined(server, config, token)) for token in tokens]
         database = await exits.enter_async_context(
@@ -112,7 +116,7 @@ async def told(server: Reachable, subscribers: int, messages: int, table: str, i
 
 
 async def deliveries(sockets: list[ClientConnection], send: Send, messages: int) -> list[float]:
-    """Seconds from before each message is sent until each subscriber has it."""
+    """Return the seconds from before each message is sent until each subscriber has it."""
     seconds: list[float] = []
     for number in range(WARM_UP + messages):
         sent_at = time.perf_counter()
@@ -126,21 +130,21 @@ async def deliveries(sockets: list[ClientConnection], send: Send, messages: int)
 
 
 async def arrival(socket: ClientConnection) -> float:
-    """When the next frame is there."""
+    """Return the time at which the next frame arrives."""
     await socket.recv()
     return time.perf_counter()
 
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[ClientConnection]:
-    """A socket that does nothing but carry."""
+    """Open a socket without compression and pings."""
     async with connect(url, compression=None, ping_interval=None) as socket:
         yield socket
 
 
 @asynccontextmanager
 async def joined(server: Reachable, config: dict, token: str | None = None) -> AsyncIterator[ClientConnection]:
-    """A socket on the channel that everything goes through, and subscribed if it wants changes."""
+    """Open a socket and join the channel of the benchmark; with `postgres_changes` wait for the subscription."""
     async with opened(f"{server.socket_url}?apikey={server.keys.anon_key}") as socket:
         payload = {"config": config, **({"access_token": token} if token else {})}
         await socket.send(json.dumps({"topic": "realtime:bench", "event": "phx_join", "payload": payload, "ref": "1"}))
@@ -152,7 +156,7 @@ async def joined(server: Reachable, config: dict, token: str | None = None) -> A
 
 @asynccontextmanager
 async def fan_out() -> AsyncIterator[str]:
-    """Run the reference in a process of its own; answer where it listens."""
+    """Run the reference in its own process; yield its URL."""
     here, there = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=serve_bare, args=(there,), daemon=True)
     process.start()
@@ -164,7 +168,7 @@ async def fan_out() -> AsyncIterator[str]:
 
 
 def serve_bare(ready: Connection) -> None:
-    """Send every message to all others."""
+    """Run the reference: relay every message to all other sockets."""
     asyncio.run(fan(ready))
 
 

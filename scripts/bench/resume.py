@@ -1,8 +1,9 @@
-"""How much audio is heard again after a worker was killed, and whether the text is that of an undisturbed run.
+"""Measure how much audio is transcribed again after a worker was killed, and compare the text with an unbroken run.
 
     python scripts/bench/resume.py [--kills 3]
 
-Promised is at most one window of the model: what was saved after the start of the window at which the next one begins.
+The documented limit is one window of the model: the next worker starts at the beginning of a window, and segments that
+were saved after that point are transcribed again.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import tempfile
 from contextlib import aclosing
 from pathlib import Path
 
-from stage import recording, signed_in, start_worker, tell
+from bench_common import print_figure, recording, signed_in, start_worker
 
 import smelt
 from smelt.backend.project import Project
@@ -23,11 +24,11 @@ from smelt.processor.speech.model import ModelOptions, load_model
 
 MINUTES = 8.0
 LEASE_S = 5
-HEARD_BEFORE_KILL = 20
+SEGMENTS_BEFORE_KILL = 20
 
 
 async def main(kills: int) -> None:
-    """One run without a kill for its text, then one with kills."""
+    """Transcribe once without a kill for the text, then once with kills."""
     window_s = load_model(ModelOptions()).feature_extractor.chunk_length
     with tempfile.TemporaryDirectory(prefix="smelt-bench-") as name:
         folder = Path(name)
@@ -40,35 +41,35 @@ async def main(kills: int) -> None:
             await asyncio.to_thread(start_worker(stack, folder, "--once").wait)
             same = await text(client, whole) == await text(client, created)
     for number, seconds in enumerate(redone, start=1):
-        what = f"seconds of audio heard again after kill {number}"
-        tell(what, seconds, "seconds", reference="one window", reference_value=window_s, same_text=same)
+        figure = f"seconds of audio transcribed again after kill {number}"
+        print_figure(figure, seconds, "seconds", reference="one window", reference_value=window_s, same_text=same)
 
 
 async def killed(stack: LocalStack, folder: Path, client: smelt.Client, created: Created) -> float:
-    """Kill a worker in the middle, once it has heard something new; answers what of its work has to be done again."""
+    """Kill a worker once it has transcribed new segments; return the seconds of audio that the next one repeats."""
     worker = start_worker(stack, folder, SMELT_LEASE_S=str(LEASE_S))
     try:
-        await until_heard(client, created, len((await client.get(created.id)).segments) + HEARD_BEFORE_KILL)
+        await until_transcribed(client, created, len((await client.get(created.id)).segments) + SEGMENTS_BEFORE_KILL)
     finally:
         worker.kill()
         await asyncio.to_thread(worker.wait)
-    return await left_by(worker, stack, created)
+    return await repeated_s(worker, stack, created)
 
 
-async def until_heard(client: smelt.Client, created: Created, count: int) -> None:
-    """Wait until a watcher has so many segments."""
+async def until_transcribed(client: smelt.Client, created: Created, count: int) -> None:
+    """Wait until a watcher has `count` segments."""
     async with aclosing(client.watch(created.id)) as updates:
         async for update in updates:
             if isinstance(update, smelt.Segments) and update.segments[-1].index + 1 >= count:
                 return
-    raise SystemExit("the worker was done before it could be killed")
+    raise SystemExit("the worker finished before it was killed")
 
 
-async def left_by(worker: "subprocess.Popen[bytes]", stack: LocalStack, created: Created) -> float:
-    """Seconds between where the next worker begins and the end of what is saved."""
+async def repeated_s(worker: "subprocess.Popen[bytes]", stack: LocalStack, created: Created) -> float:
+    """Return the seconds from where the next worker resumes to the end of the saved segments."""
     async with Project(stack.api_url, stack.service_role_key) as project:
         calls = WorkerRpc(project.rpc)
-        while not (claims := await calls.claim_smelts(f"after {worker.pid}")).smelts:  # noqa: ASYNC110 - As a worker asks.
+        while not (claims := await calls.claim_smelts(f"after {worker.pid}")).smelts:  # noqa: ASYNC110 - A worker polls.
             await asyncio.sleep(claims.next_due_in_s or 0.2)
         [claim] = claims.smelts
         [file] = claim.files
@@ -80,7 +81,7 @@ async def left_by(worker: "subprocess.Popen[bytes]", stack: LocalStack, created:
 
 
 async def text(client: smelt.Client, created: Created) -> list[str]:
-    """The transcript."""
+    """Return the texts of the segments."""
     state = await client.get(created.id)
     assert state.status == "completed", state.status
     return [segment.text for segment in state.segments]

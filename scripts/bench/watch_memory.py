@@ -1,10 +1,10 @@
-"""What a thousand watches of one client cost: memory a watch, sockets, seconds until all are joined, and how many
-requests a second there are without Realtime.
+"""Measure a thousand watches of one client: memory per watch, sockets, seconds until all are joined, and requests per
+second without Realtime.
 
 Prints one line of JSON for each figure. The reference is the official client alone, which joins the same channels, a
-hundred a socket, and keeps no state; each is measured in a process of its own against the same embedded stack. Joins
-follow one another at the client's pace, half of what the platform's smallest plan takes from all clients of a project:
-that alone is most of the time until all are joined.
+hundred on each socket, and keeps no state; each is measured in its own process against the same embedded stack. The
+client limits its joins to half of the rate that the platform's smallest plan allows all clients of a project: that is
+most of the time until all are joined.
 """
 
 import asyncio
@@ -35,13 +35,13 @@ from stacks import running, sign_up
 WATCHES = 1000
 CREATED_AT_ONCE = 8
 CHANNELS_A_SOCKET = 100
-WITHIN_S = 180
+TIMEOUT_S = 180
 POLLED_S = 60
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What it took."""
+    """The cost of all watches."""
 
     kilobytes_each: float
     sockets: int
@@ -58,16 +58,18 @@ def main() -> None:
         ours = in_a_process_of_its_own(watch_all, *access, ids)
         bare = in_a_process_of_its_own(join_all, *access, ids)
         requests = in_a_process_of_its_own(poll_all, *access, ids)
-    tell("KB a watch", ours.kilobytes_each, bare.kilobytes_each)
-    tell("sockets", ours.sockets, bare.sockets)
-    tell("seconds until all are joined", ours.joined_s, bare.joined_s)
-    pace = RealtimeTimings().joins_a_second  # What is joined within the first second may go at once.
-    tell("seconds until all are joined", ours.joined_s, (WATCHES - pace) / pace, "the pace of joins")
-    tell("requests a second without Realtime", requests / POLLED_S, 1.0, "one request a second")
+    print_figure("KB a watch", ours.kilobytes_each, bare.kilobytes_each)
+    print_figure("sockets", ours.sockets, bare.sockets)
+    print_figure("seconds until all are joined", ours.joined_s, bare.joined_s)
+    joins_per_s = RealtimeTimings().joins_per_second  # The joins of the first second are not delayed.
+    print_figure(
+        "seconds until all are joined", ours.joined_s, (WATCHES - joins_per_s) / joins_per_s, "the rate limit of joins"
+    )
+    print_figure("requests a second without Realtime", requests / POLLED_S, 1.0, "one request a second")
 
 
-def tell(figure: str, value: float, reference: float, name: str = "official client alone") -> None:
-    """Print one figure."""
+def print_figure(figure: str, value: float, reference: float, name: str = "official client alone") -> None:
+    """Print one figure as a line of JSON."""
     line = {"figure": f"{WATCHES} watches, {figure}", "value": round(value, 2), "reference": name}
     print(
         json.dumps({**line, "reference_value": round(reference, 1), "ratio": round(value / reference, 2)}), flush=True
@@ -75,18 +77,18 @@ def tell(figure: str, value: float, reference: float, name: str = "official clie
 
 
 def in_a_process_of_its_own(work, *arguments):
-    """Run a coroutine function where nothing else has used memory before."""
+    """Run a coroutine function in a new process, in which nothing else has used memory; return its result."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(run, work, *arguments).result()
 
 
 def run(work, *arguments):
-    """The work of the process."""
+    """Run the coroutine function in the new process."""
     return asyncio.run(work(*arguments))
 
 
 async def create_all(url: str, key: str, token: str) -> list[str]:
-    """Create the smelts that are watched."""
+    """Create the smelts; return their ids."""
     limit = asyncio.Semaphore(CREATED_AT_ONCE)
     async with connect(url, key, token) as client:
 
@@ -98,7 +100,7 @@ async def create_all(url: str, key: str, token: str) -> list[str]:
 
 
 async def watch_all(url: str, key: str, token: str, ids: Sequence[str]) -> Cost:
-    """Watch all of them with one client, until each has told where it is and is joined."""
+    """Watch all smelts with one client until each watch has its first update and is joined."""
     async with connect(url, key, token) as client:
         await (warm := client.watch(ids[0])).__anext__()
         await warm.aclose()
@@ -115,9 +117,9 @@ async def watch_all(url: str, key: str, token: str, ids: Sequence[str]) -> Cost:
 
 
 async def poll_all(url: str, key: str, token: str, ids: Sequence[str]) -> int:
-    """Watch all of them where Realtime can't be reached, and count the requests."""
+    """Watch all smelts while Realtime is unreachable; return the number of requests."""
     async with faulty_proxy(url) as proxy, connect(proxy.url, key, token) as client:
-        proxy.refuse("realtime")
+        proxy.reject("realtime")
         watches = [client.watch(one) for one in ids]
         await asyncio.gather(*(anext(watch) for watch in watches))
         before = client.diagnostics().read_count
@@ -151,13 +153,13 @@ async def join_all(url: str, key: str, token: str, ids: Sequence[str]) -> Cost:
 
 async def reached(condition) -> None:
     """Wait for a condition."""
-    async with asyncio.timeout(WITHIN_S):
-        while not condition():  # noqa: ASYNC110 - what is waited for is a figure in a report.
+    async with asyncio.timeout(TIMEOUT_S):
+        while not condition():  # noqa: ASYNC110 - The condition is a figure in a report.
             await asyncio.sleep(0.05)
 
 
 def resident_kb() -> float:
-    """Memory of this process."""
+    """Return the resident memory of this process."""
     gc.collect()
     return psutil.Process(os.getpid()).memory_info().rss / 1024
 

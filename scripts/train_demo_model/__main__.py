@@ -1,4 +1,4 @@
-"""Train the demo model from nothing, examine it, and put it into the package if it is good enough."""
+"""Train the demo model, evaluate it, and put it into the package if it is accurate enough."""
 
 import argparse
 import dataclasses
@@ -16,34 +16,36 @@ import tokens
 import torch
 from card import write_card
 from export import export
-from train import FROM_NOTHING, FROM_WEIGHTS, Recipe, Training
+from train import FROM_SCRATCH, FROM_WEIGHTS, Recipe, Training
 
 SHIPPED = Path(__file__).resolve().parents[2] / "smelt" / "processor" / "demo_model"
-EXAMINATION_SEED = 90_210
+TEST_SEED = 90_210
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python scripts/train_demo_model", description="Train the demo model; a stopped run goes on where it was."
+        prog="python scripts/train_demo_model", description="Train the demo model; a stopped run resumes."
     )
-    parser.add_argument("--work", type=Path, default=Path("build/demo_model"), help="folder for all that is made")
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/demo_model"), help="folder for all files that are made"
+    )
     parser.add_argument("--ship", action="store_true", help="replace the model of the package if the new one passes")
-    parser.add_argument("--start", type=Path, metavar="MODEL", help="take up the weights of an exported model")
+    parser.add_argument("--start", type=Path, metavar="MODEL", help="start from the weights of an exported model")
     options = parser.parse_args()
-    work, model, recipe = options.work, options.work / "model", FROM_WEIGHTS if options.start else FROM_NOTHING
+    work, model, recipe = options.work, options.work / "model", FROM_WEIGHTS if options.start else FROM_SCRATCH
     work.mkdir(parents=True, exist_ok=True)
     tokenizer = work / "tokenizer.json"
     vocabulary = tokens.build(grammar.vocabulary(), tokenizer)
     bank.fill(work / "bank", recipe.utterances, recipe.seed, tokenizer)
     utterances = bank.Bank(work / "bank")
     export(Training(recipe, vocabulary, utterances, work, options.start).run(), tokenizer, model)
-    print("examining: 312 recordings, some minutes", file=sys.stderr)
-    figures = evaluate.evaluate(model, utterances.texts(), work / "examination", EXAMINATION_SEED)
+    print("evaluating: 312 recordings, some minutes", file=sys.stderr)
+    figures = evaluate.evaluate(model, utterances.texts(), work / "test_set", TEST_SEED)
     report = {"made_by": _origin(recipe, options.start), **figures}
     evaluate.write(report, model / "evaluation.json")
     write_card(model, report)
     if not figures["passed"]:
-        print(f"The model is not good enough to be shipped: see {model / 'evaluation.json'}", file=sys.stderr)
+        print(f"The model is not accurate enough to be shipped: see {model / 'evaluation.json'}", file=sys.stderr)
         return 1
     if options.ship:
         shutil.copytree(model, SHIPPED, dirs_exist_ok=True)
@@ -53,8 +55,8 @@ def main() -> int:
 def _origin(recipe: Recipe, start: Path | None) -> dict[str, object]:
     return {
         "command": "scripts/train_demo_model/run",
-        "examination": "made after the training, sentences and voices that it did not have; faster-whisper unmodified, "
-        f"int8, {evaluate.THREADS} threads",
+        "examination": "made after the training, from held-out sentences and voices; faster-whisper unmodified, "
+        f"int8, {evaluate.CPU_THREADS} threads",
         "started_from": f"weights with SHA-256 {_sha256(start / 'model.bin')}" if start else "random weights",
         "recipe": dataclasses.asdict(recipe),
         "words": len({word.lower() for word in grammar.vocabulary()}),

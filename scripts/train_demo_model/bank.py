@@ -1,4 +1,4 @@
-"""The bank of single utterances that training windows are cut from."""
+"""The bank of single utterances from which training windows are made."""
 
 import multiprocessing
 import os
@@ -21,7 +21,7 @@ SHARD_SIZE = 2_500
 
 @dataclass(frozen=True)
 class Utterance:
-    """One spoken sentence: a start time for every word, and each phoneme with its own."""
+    """One spoken sentence with the start times of its words and phonemes."""
 
     samples: NDArray[np.int16]
     tokens: NDArray[np.int32]
@@ -43,7 +43,7 @@ class Bank:
         names = sorted({str(name) for shard in self._shards for name in shard["names"]})
         self.phoneme_count = len(names) + 1
         for shard in self._shards:
-            # Number 0 is silence; each shard numbers its phonemes as they come.
+            # Number 0 is silence; each shard numbers its phonemes in the order of their first occurrence.
             numbers = np.array([names.index(str(name)) + 1 for name in shard["names"]], np.int16)
             shard["phonemes"] = numbers[shard["phonemes"]]
 
@@ -58,19 +58,19 @@ class Bank:
         return Utterance(
             samples=self._audio[index // SHARD_SIZE][first_sample:end_sample],
             tokens=shard["tokens"][first_token:end_token],
-            # The full stop has no sound of its own: one start fewer than tokens.
+            # The full stop has no sound: there is one start fewer than tokens.
             word_starts=shard["word_starts"][first_token - at : end_token - at - 1],
             phonemes=shard["phonemes"][first_phoneme:end_phoneme],
             phoneme_starts=shard["phoneme_starts"][first_phoneme:end_phoneme],
         )
 
     def texts(self) -> set[str]:
-        """Every sentence of the bank."""
+        """Return every sentence of the bank."""
         return {str(text) for shard in self._shards for text in shard["texts"]}
 
 
 def fill(folder: Path, utterance_count: int, seed: int, tokenizer: Path) -> None:
-    """Speak the bank with one process a core; shards that are already there stay."""
+    """Synthesize the missing shards of the bank with one process per core."""
     folder.mkdir(parents=True, exist_ok=True)
     shards = range(utterance_count // SHARD_SIZE)
     missing = [(folder / f"{shard:03d}", seed * 1_000 + shard, tokenizer) for shard in shards]
@@ -106,7 +106,7 @@ def _speak_shard(job: tuple[Path, int, Path]) -> None:
         bounds["token_bounds"].append(len(columns["tokens"]))
         bounds["phoneme_bounds"].append(len(columns["phonemes"]))
     np.save(path.with_suffix(".npy"), np.concatenate(audio))
-    # Written last: a shard whose table is there is whole.
+    # Written last: a shard with this file is complete.
     np.savez(
         path.with_suffix(".npz"),
         tokens=np.array(columns["tokens"], np.int32),
@@ -120,8 +120,8 @@ def _speak_shard(job: tuple[Path, int, Path]) -> None:
 
 
 def resampled(samples: NDArray[np.int16], sample_rate: int) -> NDArray[np.int16]:
-    """The same sound at the rate of the model."""
+    """Return the samples at the sample rate of the model."""
     if sample_rate == SAMPLE_RATE:
         return samples
-    wanted = resample_poly(samples.astype(np.float32), SAMPLE_RATE, sample_rate)
-    return np.clip(wanted, -32767, 32767).astype(np.int16)
+    converted = resample_poly(samples.astype(np.float32), SAMPLE_RATE, sample_rate)
+    return np.clip(converted, -32767, 32767).astype(np.int16)

@@ -1,4 +1,4 @@
-"""What the model says of itself, for programs that warn of it and for people."""
+"""The model card: the limits of the model, for programs that warn about them and for people."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import grammar
 
 
 def write_card(folder: Path, report: dict[str, Any]) -> None:
-    """Write card.json: the notice, the words it knows, and how well it hears them."""
+    """Write card.json: the notice, the known words, and the word error rate."""
     known = sorted({word.lower() for word in grammar.vocabulary()})
     card = {
         "name": "demo",

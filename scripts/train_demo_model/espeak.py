@@ -1,4 +1,4 @@
-"""Speech from espeak-ng with the times of its words and phonemes, through the library's own events."""
+"""Speech from espeak-ng with the times of its words and phonemes, as the events of the library report them."""
 
 import ctypes
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _MARGIN_S = 0.01
 
 @dataclass(frozen=True)
 class Voice:
-    """A voice of espeak-ng: accent, variant, words a minute, pitch and how much the pitch moves (0 to 99)."""
+    """A voice of espeak-ng: accent, variant, words per minute, pitch, and pitch range (`melody`, 0 to 99)."""
 
     accent: str = "en-US"
     variant: str = ""
@@ -33,7 +33,7 @@ class Voice:
 
 @dataclass(frozen=True)
 class Speech:
-    """Mono 16-bit samples without the silence at the edges; every time is in seconds from their start."""
+    """Mono 16-bit samples without silence at the edges; times are in seconds from the first sample."""
 
     samples: NDArray[np.int16]
     sample_rate: int
@@ -66,7 +66,7 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 class Espeak:
-    """One espeak-ng engine; the library keeps global state, so that a process has one at a time."""
+    """The espeak-ng engine; the library keeps global state, so a process may use one instance at a time."""
 
     def __init__(self) -> None:
         try:
@@ -82,7 +82,7 @@ class Espeak:
         self._library.espeak_SetSynthCallback(self._callback)
 
     def speak(self, text: str, voice: Voice) -> Speech:
-        """Speak `text` (words parted by single spaces); raise ValueError for an unknown voice or a silent text."""
+        """Synthesize words separated by single spaces; raise `ValueError` for an unknown voice or a silent text."""
         if self._library.espeak_SetVoiceByName(voice.name.encode()) != 0:
             raise ValueError(f"espeak-ng has no voice {voice.name}")
         for parameter, value in ((_RATE, voice.rate), (_PITCH, voice.pitch), (_RANGE, voice.melody)):
@@ -128,7 +128,7 @@ class Espeak:
 
 
 def _fill_gaps(words: list[str], starts: dict[int, float], end_s: float) -> tuple[float, ...]:
-    """Give every word a start: espeak-ng speaks some pairs ("for the") as one, which share its time by letters."""
+    """Return a start for every word; espeak-ng speaks some pairs ("for the") as one, split here by letters."""
     known: list[tuple[int, float]] = []
     letters = [0]
     for index, word in enumerate(words):

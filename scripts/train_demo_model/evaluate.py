@@ -1,4 +1,4 @@
-"""The examination: unmodified faster-whisper hears recordings that were made after the training."""
+"""Evaluation of the model: unmodified faster-whisper transcribes recordings that were made after the training."""
 
 import json
 import re
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from examination import Examiner, Paper
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 from faster_whisper.transcribe import Segment
+from test_set import TestRecording, TestSet
 
-THREADS = 2
+CPU_THREADS = 2
 ALONE: dict[str, Any] = {"condition_on_previous_text": False}
 MODES: dict[str, dict[str, Any]] = {
     "sequential": ALONE,
@@ -26,8 +26,8 @@ MODES: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Bar:
-    """What a model must reach to be shipped."""
+class Threshold:
+    """The limits that a model must meet to be shipped."""
 
     single_error_rate: float = 0.005
     meeting_error_rate: float = 0.005
@@ -35,34 +35,34 @@ class Bar:
     real_time_factor: float = 0.1
 
 
-class Examination:
-    """One model and its results."""
+class Evaluation:
+    """A model that transcribes test recordings and scores the results."""
 
     def __init__(self, model: Path) -> None:
-        self._model = WhisperModel(str(model), device="cpu", compute_type="int8", cpu_threads=THREADS)
+        self._model = WhisperModel(str(model), device="cpu", compute_type="int8", cpu_threads=CPU_THREADS)
         self._batches = BatchedInferencePipeline(self._model)
 
-    def hear(self, path: Path, mode: str) -> list[Segment]:
-        """All segments of a recording."""
-        listen = self._batches if mode == "batched" else self._model
-        return list(listen.transcribe(str(path), language="en", **MODES[mode])[0])
+    def transcribe(self, path: Path, mode: str) -> list[Segment]:
+        """Transcribe a recording; return all segments."""
+        pipeline = self._batches if mode == "batched" else self._model
+        return list(pipeline.transcribe(str(path), language="en", **MODES[mode])[0])
 
-    def score(self, papers: Iterable[Paper], mode: str) -> dict[str, Any]:
-        """Word error rate, exact texts (capitals and full stops included) and speed."""
+    def score(self, recordings: Iterable[TestRecording], mode: str) -> dict[str, Any]:
+        """Return the word error rate, the number of exact texts (capitals and full stops included) and the speed."""
         errors = word_count = exact = count = 0
         spent_s = audio_s = 0.0
         wrong: list[dict[str, str]] = []
-        for paper in papers:
+        for item in recordings:
             began = time.perf_counter()
-            heard = _text(self.hear(paper.path, mode))
+            found = _text(self.transcribe(item.path, mode))
             spent_s += time.perf_counter() - began
-            audio_s += len(paper.recording.samples) / paper.recording.sample_rate
-            errors += distance(words(paper.text), words(heard))
-            word_count += len(words(paper.text))
+            audio_s += len(item.recording.samples) / item.recording.sample_rate
+            errors += distance(words(item.text), words(found))
+            word_count += len(words(item.text))
             count += 1
-            exact += heard == paper.text
-            if heard != paper.text and len(paper.recording.utterances) == 1:
-                wrong.append({"said": paper.text, "heard": heard})
+            exact += found == item.text
+            if found != item.text and len(item.recording.utterances) == 1:
+                wrong.append({"said": item.text, "heard": found})
         figures = {
             "recordings": count,
             "words": word_count,
@@ -72,14 +72,14 @@ class Examination:
         }
         return {**figures, "wrong": wrong} if wrong else figures
 
-    def time_errors(self, papers: Iterable[Paper]) -> dict[str, float]:
-        """How far word times are from the truth, in recordings that are heard right."""
+    def time_errors(self, recordings: Iterable[TestRecording]) -> dict[str, float]:
+        """Return the errors of the word times, in recordings whose words are all correct."""
         errors = []
-        for paper in papers:
-            heard = [word for segment in self.hear(paper.path, "with word times") for word in segment.words or ()]
-            spoken = [word for utterance in paper.recording.utterances for word in utterance.words]
-            if [word.word.strip() for word in heard] == [word.word for word in spoken]:
-                errors += [(abs(h.start - s.start), abs(h.end - s.end)) for h, s in zip(heard, spoken, strict=True)]
+        for item in recordings:
+            found = [word for segment in self.transcribe(item.path, "with word times") for word in segment.words or ()]
+            spoken = [word for utterance in item.recording.utterances for word in utterance.words]
+            if [word.word.strip() for word in found] == [word.word for word in spoken]:
+                errors += [(abs(h.start - s.start), abs(h.end - s.end)) for h, s in zip(found, spoken, strict=True)]
         starts, ends = np.array(errors).T
         figures = {
             "start_mean_s": starts.mean(),
@@ -91,44 +91,44 @@ class Examination:
 
 
 def evaluate(model: Path, trained_texts: set[str], folder: Path, seed: int) -> dict[str, Any]:
-    """Examine a model and tell whether it reaches the bar."""
-    examiner, examination = Examiner(folder, seed, trained_texts), Examination(model)
-    singles, strangers, meetings = examiner.singles(200), examiner.strangers(100), examiner.meetings(12)
+    """Evaluate a model; the report states whether it meets the limits."""
+    test_set, evaluation = TestSet(folder, seed, trained_texts), Evaluation(model)
+    singles, unseen, meetings = test_set.singles(200), test_set.unseen(100), test_set.meetings(12)
     report = {
-        "single utterances, unheard voices": examination.score(singles, "sequential"),
-        "single utterances, unheard variants": examination.score(strangers, "sequential"),
-        "recordings of 60 to 120 s": {mode: examination.score(meetings, mode) for mode in MODES},
-        "word times": examination.time_errors(meetings),
+        "single utterances, unheard voices": evaluation.score(singles, "sequential"),
+        "single utterances, unheard variants": evaluation.score(unseen, "sequential"),
+        "recordings of 60 to 120 s": {mode: evaluation.score(meetings, mode) for mode in MODES},
+        "word times": evaluation.time_errors(meetings),
         "text where nobody speaks": {
-            path.stem: _text(examination.hear(path, "sequential")) for path in examiner.quiet()
+            path.stem: _text(evaluation.transcribe(path, "sequential")) for path in test_set.quiet()
         },
     }
     return {"passed": passes(report), **report}
 
 
-def passes(report: dict[str, Any], bar: Bar = Bar()) -> bool:
-    """Whether single utterances, and long ones in sequential and batched mode, are good enough."""
-    single = report["single utterances, unheard voices"]["word_error_rate"] <= bar.single_error_rate
+def passes(report: dict[str, Any], threshold: Threshold = Threshold()) -> bool:
+    """Return True if single utterances, and long recordings in sequential and batched mode, meet the limits."""
+    single = report["single utterances, unheard voices"]["word_error_rate"] <= threshold.single_error_rate
     meetings = [report["recordings of 60 to 120 s"][mode] for mode in ("sequential", "batched")]
     return single and all(
-        meeting["word_error_rate"] <= bar.meeting_error_rate
-        and meeting["exact"] >= bar.exact_meetings
-        and meeting["real_time_factor"] < bar.real_time_factor
+        meeting["word_error_rate"] <= threshold.meeting_error_rate
+        and meeting["exact"] >= threshold.exact_meetings
+        and meeting["real_time_factor"] < threshold.real_time_factor
         for meeting in meetings
     )
 
 
 def words(text: str) -> list[str]:
-    """The words of a text without capitals and marks."""
+    """Return the words of a text in lower case, without punctuation."""
     return re.findall(r"[a-z']+", text.lower())
 
 
-def distance(said: list[str], heard: list[str]) -> int:
-    """How many words have to be put in, left out or changed."""
-    row = list(range(len(heard) + 1))
-    for above, word in enumerate(said):
+def distance(expected: list[str], found: list[str]) -> int:
+    """Return the word edit distance: insertions, deletions and substitutions."""
+    row = list(range(len(found) + 1))
+    for above, word in enumerate(expected):
         diagonal, row[0] = above, above + 1
-        for at, other in enumerate(heard, 1):
+        for at, other in enumerate(found, 1):
             diagonal, row[at] = row[at], min(row[at] + 1, row[at - 1] + 1, diagonal + (word != other))
     return row[-1]
 

@@ -1,4 +1,4 @@
-"""The trained network as a CTranslate2 folder that faster-whisper loads like any other."""
+"""Export of the trained network to a CTranslate2 folder, which faster-whisper loads like any other model."""
 
 import copy
 import json
@@ -39,17 +39,17 @@ def export(network: Whisper, tokenizer: Path, folder: Path) -> None:
 def _spec(network: Whisper, vocabulary: Vocabulary) -> WhisperSpec:
     shape = network.shape
     spec = WhisperSpec(shape.encoder_layers, shape.heads, shape.decoder_layers, shape.heads)
-    # Quantizing writes into the tensors it is given: the network keeps its own, and so does the shared embedding.
-    ours = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
+    # Quantization modifies the tensors in place, so it gets copies of the network and of the shared embedding.
+    copied = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
     loader = WhisperLoader()
-    loader.set_encoder(spec.encoder, ours.encoder)
-    loader.set_decoder(spec.decoder, ours.decoder)
-    loader.set_linear(spec.decoder.projection, copy.deepcopy(ours.decoder.embed_tokens))
+    loader.set_encoder(spec.encoder, copied.encoder)
+    loader.set_decoder(spec.decoder, copied.decoder)
+    loader.set_linear(spec.decoder.projection, copy.deepcopy(copied.decoder.embed_tokens))
     spec.register_vocabulary([vocabulary.tokenizer.id_to_token(i) for i in range(vocabulary.size)])
     spec.config.suppress_ids = []
     spec.config.suppress_ids_begin = []
     spec.config.lang_ids = []
-    # The last layer's guided heads look at the word that is about to be written.
+    # The guided heads of the last layer attend to the word that is written next.
     spec.config.alignment_heads = [[shape.decoder_layers - 1, head] for head in range(GUIDED_HEADS)]
     spec.validate()
     spec.optimize(quantization="int8")

@@ -1,4 +1,4 @@
-"""The sentences of a short meeting: everything that the demo model will ever have heard."""
+"""The sentences of a short meeting: the complete training text of the demo model."""
 
 import random
 import re
@@ -149,7 +149,7 @@ _LISTS = {
 
 
 def sentence(draw: random.Random) -> str:
-    """One sentence of a meeting; the words of its slots are all different."""
+    """Draw a sentence of a meeting; the words of its slots are all different."""
     (topic,) = draw.choices(_TOPICS, _WEIGHTS)
     taken: set[str] = set()
 
@@ -172,7 +172,7 @@ def _word(slot: str, draw: random.Random) -> str:
 
 
 def vocabulary() -> list[str]:
-    """Every word as it is written, sorted; a word that also begins a sentence is there in both spellings."""
+    """Return every word as it is written, sorted; a word that also begins a sentence occurs in both spellings."""
     texts = [text for _, templates in TEMPLATES.values() for text in templates]
     texts += [word for words in (*_LISTS.values(), TENS) for word in words]
     return sorted({word for text in texts for word in re.findall(r"[A-Za-z]+", re.sub(r"\{\w+\}", "", text))})

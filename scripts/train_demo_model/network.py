@@ -1,9 +1,9 @@
 """Whisper's network in plain PyTorch, with the parameter names of transformers.
 
-faster-whisper pads every window with zeros to 3,000 mel frames, whatever the window's length: the encoder always sees
-1,500 positions. Here all positions beyond the window share one position vector. They are then equal in every layer, and
-a key that occurs n times in a softmax is the same as one key with log(n) on its logit: training runs 503 positions and
-computes what 1,500 would.
+faster-whisper pads every window with zeros to 3,000 mel frames, so the encoder always processes 1,500 positions. Here
+all positions beyond the window share one position vector. They are therefore equal in every layer, and a key that
+occurs n times in a softmax is equivalent to one key with log(n) added to its logit: training needs 503 positions for
+the result of 1,500.
 """
 
 import math
@@ -51,17 +51,17 @@ class Attention(nn.Module):
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
     def forward(self, x: Tensor, context: Tensor, bias: Tensor) -> Tensor:
-        """Attend from each position of x to all of the context; `bias` adds to the logits of its positions."""
+        """Attend from each position of x to all positions of the context; `bias` is added to their logits."""
         weights = _weights(self._split(self.q_proj(x)), self._split(self.k_proj(context)), bias)
         return self._merged(weights @ self._split(self.v_proj(context)))
 
     def causal(self, x: Tensor) -> Tensor:
-        """Attend from each position of x to itself and those before."""
+        """Attend from each position of x to itself and to earlier positions."""
         query, key, value = (self._split(project(x)) for project in (self.q_proj, self.k_proj, self.v_proj))
         return self._merged(functional.scaled_dot_product_attention(query, key, value, is_causal=True))
 
     def guided_weights(self, x: Tensor, context: Tensor, bias: Tensor, rows: Tensor) -> Tensor:
-        """What the guided heads attend to from some rows of x: (batch, head, row, position)."""
+        """Return the attention weights of the guided heads from some rows of x: (batch, head, row, position)."""
         query = self._split(self.q_proj(x.gather(1, rows[:, :, None].expand(-1, -1, x.shape[2]))))
         key = self._split(self.k_proj(context))
         return _weights(query[:, :GUIDED_HEADS], key[:, :GUIDED_HEADS], bias)
@@ -71,7 +71,7 @@ class Attention(nn.Module):
 
 
 def _weights(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
-    # The bias is one more feature of the keys: twice as fast on a CPU as a mask, or as PyTorch's fused attention.
+    # The bias is an additional feature of the keys: on a CPU twice as fast as a mask or PyTorch's fused attention.
     query = torch.cat([query / math.sqrt(query.shape[-1]), torch.ones_like(query[..., :1])], dim=-1)
     key = torch.cat([key, bias[:, None, :, None].expand(*key.shape[:3], 1).to(key.dtype)], dim=-1)
     return (query @ key.transpose(2, 3)).softmax(-1)
@@ -102,12 +102,12 @@ class DecoderLayer(_Layer):
         self.encoder_attn = Attention(shape)
         self.encoder_attn_layer_norm = nn.LayerNorm(shape.width)
 
-    def forward(self, x: Tensor, heard: Tensor, bias: Tensor, dropout: float, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, encoded: Tensor, bias: Tensor, dropout: float, rows: Tensor) -> tuple[Tensor, Tensor]:
         y = self.self_attn_layer_norm(x)
         x = x + functional.dropout(self.self_attn.causal(y), dropout, self.training)
         y = self.encoder_attn_layer_norm(x)
-        weights = self.encoder_attn.guided_weights(y, heard, bias, rows)
-        x = x + functional.dropout(self.encoder_attn(y, heard, bias), dropout, self.training)
+        weights = self.encoder_attn.guided_weights(y, encoded, bias, rows)
+        x = x + functional.dropout(self.encoder_attn(y, encoded, bias), dropout, self.training)
         return self._feed_forward(x), weights
 
 
@@ -124,7 +124,7 @@ class Encoder(nn.Module):
         self._padding_logit = math.log(POSITIONS - shape.window_positions)
 
     def forward(self, mel: Tensor, dropout: float = 0.0) -> tuple[Tensor, Tensor]:
-        """What is heard at each position, and a bias for attending to it; the last position stands for all padding."""
+        """Return the encoding of each position and an attention bias; the last position represents all padding."""
         x = functional.gelu(self.conv2(functional.gelu(self.conv1(mel)))).transpose(1, 2)
         count = x.shape[1]
         bias = torch.zeros(1, count, device=x.device)
@@ -148,13 +148,13 @@ class Decoder(nn.Module):
         self.layer_norm = nn.LayerNorm(shape.width)
 
     def forward(
-        self, ids: Tensor, heard: Tensor, bias: Tensor, rows: Tensor, dropout: float = 0.0
+        self, ids: Tensor, encoded: Tensor, bias: Tensor, rows: Tensor, dropout: float = 0.0
     ) -> tuple[Tensor, list[Tensor]]:
-        """The state after each token, and each layer's guided attention weights."""
+        """Return the state after each token, and the guided attention weights of each layer."""
         x = self.embed_tokens(ids) + self.embed_positions.weight[: ids.shape[1]]
         weights = []
         for layer in self.layers:
-            x, attended = layer(x, heard, bias, dropout, rows)
+            x, attended = layer(x, encoded, bias, dropout, rows)
             weights.append(attended)
         return self.layer_norm(x), weights
 

@@ -1,4 +1,4 @@
-"""A line that tells how far a step of the recipe is, and how long it still takes."""
+"""A progress line for a step of the recipe, with the remaining time."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ from typing import Self
 
 
 class Progress:
-    """Counts to `total`; on a terminal the line is rewritten, elsewhere one is printed every half minute."""
+    """Counts to `total`; on a terminal the line is rewritten, elsewhere a line is printed every 30 seconds."""
 
     def __init__(self, name: str, total: int, done: int = 0) -> None:
         self._name, self._total, self._done = name, total, done
@@ -23,7 +23,7 @@ class Progress:
             self._show("\n")
 
     def advance(self, note: str = "") -> None:
-        """One more is done; `note` stands at the end of the line."""
+        """Count one more; `note` is shown at the end of the line."""
         self._done += 1
         terminal = sys.stderr.isatty()
         if time.monotonic() - self._shown > (0.5 if terminal else 30):
@@ -31,7 +31,7 @@ class Progress:
 
     def _show(self, end: str, note: str = "") -> None:
         self._shown = time.monotonic()
-        pace_s = (self._shown - self._began) / (self._done - self._first)
-        left_min = pace_s * (self._total - self._done) / 60
+        step_s = (self._shown - self._began) / (self._done - self._first)
+        left_min = step_s * (self._total - self._done) / 60
         line = f"{self._name}: {self._done}/{self._total}, {left_min:.1f} min left {note}"
         print(f"\r{line:<100}", end=end, file=sys.stderr, flush=True)

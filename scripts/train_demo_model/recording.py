@@ -10,12 +10,12 @@ import numpy as np
 from espeak import Espeak, Voice
 from numpy.typing import NDArray
 
-Line = tuple[Voice, float, str]  # who, after how many seconds of silence, says what
+Line = tuple[Voice, float, str]  # the voice, the silence before in seconds, the text
 
 
 @dataclass(frozen=True)
 class Word:
-    """When a word is spoken, in seconds of the recording."""
+    """A spoken word; times are in seconds of the recording."""
 
     start: float
     end: float
@@ -24,7 +24,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Utterance:
-    """When a sentence is spoken, in seconds of the recording."""
+    """A spoken sentence; times are in seconds of the recording."""
 
     start: float
     end: float
@@ -34,7 +34,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Recording:
-    """Mono sound and what is said in it."""
+    """Mono samples with their utterances."""
 
     samples: NDArray[np.int16]
     sample_rate: int
@@ -42,14 +42,12 @@ class Recording:
 
     @property
     def text(self) -> str:
-        """One sentence a line, ready to be written beside the audio."""
+        """The sentences, one per line."""
         return "".join(f"{utterance.text}\n" for utterance in self.utterances)
 
 
-def record(
-    espeak: Espeak, lines: Iterable[Line], *, at_most_s: float = float("inf"), closing_s: float = 0.6
-) -> Recording:
-    """Speak the lines one after the other, until they or the time end."""
+def record(espeak: Espeak, lines: Iterable[Line], *, max_s: float = float("inf"), closing_s: float = 0.6) -> Recording:
+    """Synthesize the lines one after another, until they end or the next one would exceed `max_s`."""
     rate = espeak.sample_rate
     parts: list[NDArray[np.int16]] = []
     utterances: list[Utterance] = []
@@ -58,7 +56,7 @@ def record(
         speech = espeak.speak(text, voice)
         start = length + int(pause_s * rate)
         end = start + len(speech.samples)
-        if end / rate + closing_s > at_most_s:
+        if end / rate + closing_s > max_s:
             break
         bounds = [start / rate + t for t in (*speech.word_starts, speech.duration_s)]
         words = zip(bounds, bounds[1:], text.split(), strict=False)
@@ -70,17 +68,17 @@ def record(
     return Recording(np.concatenate(parts), rate, tuple(utterances))
 
 
-def conversation(draw: random.Random, voices: list[Voice], say: Callable[[random.Random], str]) -> Iterator[Line]:
-    """A meeting without end: somebody says one or two things, then somebody else may."""
+def conversation(draw: random.Random, voices: list[Voice], sentence: Callable[[random.Random], str]) -> Iterator[Line]:
+    """Yield the lines of an endless meeting; after each line another voice may take over."""
     pause_s, voice = draw.uniform(0.2, 2.0), voices[0]
     while True:
-        yield voice, pause_s, say(draw)
+        yield voice, pause_s, sentence(draw)
         voice = draw.choice(voices) if draw.random() < 0.5 else voice
         kind = draw.random()
         pause_s = draw.uniform(0.2, 1.0) if kind < 0.8 else draw.uniform(1, 2) if kind < 0.95 else draw.uniform(2, 5)
 
 
-def write_truth(recording: Recording, path: Path) -> None:
-    """Write when each utterance and each word is spoken, in seconds."""
-    truth = {"utterances": [asdict(utterance) for utterance in recording.utterances]}
-    path.write_text(json.dumps(truth, separators=(",", ":")).replace('{"start"', '\n{"start"') + "\n")
+def write_times(recording: Recording, path: Path) -> None:
+    """Write the times of each utterance and each word, in seconds, as JSON."""
+    times = {"utterances": [asdict(utterance) for utterance in recording.utterances]}
+    path.write_text(json.dumps(times, separators=(",", ":")).replace('{"start"', '\n{"start"') + "\n")

@@ -1,4 +1,4 @@
-"""What happens to speech on its way into a recording, and the features that Whisper takes."""
+"""Distortions of real recordings, and the log-mel features of Whisper."""
 
 import random
 
@@ -17,12 +17,12 @@ Samples = NDArray[np.float32]
 
 
 def decibels(level_db: float) -> float:
-    """The factor of a level."""
+    """Return the factor of a level in decibels."""
     return float(10 ** (level_db / 20))
 
 
 def disturb(samples: Samples, draw: random.Random, noise: np.random.Generator) -> Samples:
-    """Add noise, colour and loudness as microphones and recorders do."""
+    """Add noise and change color and loudness, as microphones and recorders do."""
     if draw.random() < 0.6:
         hiss = noise.standard_normal(len(samples), np.float32)
         if draw.random() < 0.5:
@@ -55,22 +55,23 @@ def add_tones(samples: Samples, draw: random.Random) -> Samples:
 
 
 class Mel:
-    """faster-whisper's log-mel features of a batch, with two traits of real files."""
+    """The log-mel features of faster-whisper for a batch, with two properties of real files."""
 
     def __init__(self) -> None:
         filters = FeatureExtractor(feature_size=MEL_BINS).mel_filters
         self._filters = torch.from_numpy(filters)
-        self._centre_hz = torch.from_numpy(filters.argmax(1)) * (_TOP_HZ / (filters.shape[1] - 1))
+        self._center_hz = torch.from_numpy(filters.argmax(1)) * (_TOP_HZ / (filters.shape[1] - 1))
         self._window = torch.hann_window(400)
 
-    def __call__(self, samples: Tensor, louder_elsewhere: Tensor, ceiling_hz: Tensor) -> Tensor:
-        """Features as (batch, bins, frames).
+    def __call__(self, samples: Tensor, outside_gain: Tensor, ceiling_hz: Tensor) -> Tensor:
+        """Return features as (batch, bins, frames).
 
-        A file may be louder outside the window (in log10), and have nothing above a ceiling, as 8 kHz files do.
+        A file may be louder outside the window (`outside_gain`, in log10), and have no sound above a ceiling, as
+        telephone recordings have none above 4 kHz.
         """
         spectrum = torch.stft(samples, 400, HOP, window=self._window, return_complex=True)
         power = self._filters @ (spectrum[..., :-1].abs() ** 2)
-        power = torch.where(self._centre_hz[None, :, None] > ceiling_hz[:, None, None], power * 1e-7, power)
+        power = torch.where(self._center_hz[None, :, None] > ceiling_hz[:, None, None], power * 1e-7, power)
         mel = power.clamp(min=1e-10).log10()
-        floor = mel.amax((1, 2), keepdim=True) + louder_elsewhere[:, None, None] - 8.0
+        floor = mel.amax((1, 2), keepdim=True) + outside_gain[:, None, None] - 8.0
         return (torch.maximum(mel, floor) + 4.0) / 4.0

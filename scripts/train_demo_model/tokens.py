@@ -1,4 +1,4 @@
-"""A Whisper tokenizer of its own: every word of the grammar is one token."""
+"""A tokenizer in the format of Whisper's, in which every word of the grammar is one token."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -7,7 +7,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
 WINDOW_S = 10
-TICKS_A_SECOND = 50
+TICKS_PER_SECOND = 50
 SPECIAL = (
     "<|endoftext|>",
     "<|startoftranscript|>",
@@ -33,7 +33,7 @@ class _Merges:
         parts = list(word)
         while len(parts) > 1:
             ranks = [self._ranks.get(pair, len(self.merges)) for pair in pairwise(parts)]
-            # An existing merge comes first, as the tokenizer will apply it; else the leftmost pair becomes a new one.
+            # Apply existing merges first, as the tokenizer will; otherwise the leftmost pair becomes a new merge.
             at = ranks.index(min(ranks))
             pair = (parts[at], parts[at + 1])
             if pair not in self._ranks:
@@ -44,15 +44,15 @@ class _Merges:
 
 
 def build(words: list[str], path: Path) -> "Vocabulary":
-    """Write tokenizer.json for these words."""
+    """Write tokenizer.json for the words; raise `ValueError` if one of them has several tokens."""
     merges = _Merges()
-    # faster-whisper suppresses the first token of " -" and of " '": as one token each, they leave the blank alone.
+    # faster-whisper suppresses the first token of " -" and of " '": each is one token, so that it is not the blank.
     for word in ("-", "'", *words):
         merges.add(f"Ġ{word}")
     tokenizer = Tokenizer(BPE(vocab=merges.vocabulary, merges=merges.merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()
-    timestamps = [f"<|{tick / TICKS_A_SECOND:.2f}|>" for tick in range(WINDOW_S * TICKS_A_SECOND + 1)]
+    timestamps = [f"<|{tick / TICKS_PER_SECOND:.2f}|>" for tick in range(WINDOW_S * TICKS_PER_SECOND + 1)]
     tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in (*SPECIAL, *timestamps)])
     split = [word for word in words if len(tokenizer.encode(f" {word}").ids) != 1]
     if split:
@@ -62,7 +62,7 @@ def build(words: list[str], path: Path) -> "Vocabulary":
 
 
 class Vocabulary:
-    """The token numbers that training needs."""
+    """The token ids that training needs."""
 
     def __init__(self, path: Path) -> None:
         self.tokenizer = Tokenizer.from_file(str(path))
@@ -73,12 +73,12 @@ class Vocabulary:
         self._zero = self.tokenizer.token_to_id("<|0.00|>")
 
     def words(self, text: str) -> list[int]:
-        """The tokens of a sentence: one a word, then its full stop or question mark."""
+        """Return the tokens of a sentence: one per word, then its full stop or question mark."""
         ids: list[int] = self.tokenizer.encode(f" {text}").ids
         if len(ids) != len(text.split()) + 1:
             raise ValueError(f"not one token a word: {text!r}")
         return ids
 
     def timestamp(self, time_s: float) -> int:
-        """The token of a time in the window."""
-        return int(self._zero) + min(max(round(time_s * TICKS_A_SECOND), 0), WINDOW_S * TICKS_A_SECOND)
+        """Return the token of a time in the window."""
+        return int(self._zero) + min(max(round(time_s * TICKS_PER_SECOND), 0), WINDOW_S * TICKS_PER_SECOND)

@@ -1,4 +1,4 @@
-"""The training: from random weights to a network, in numbered steps that a killed run goes on from."""
+"""The training: numbered steps with checkpoints, from which a killed run resumes."""
 
 import json
 import math
@@ -10,22 +10,22 @@ from pathlib import Path
 
 import torch
 from bank import Bank
-from batches import Batch, Batches, Lesson
-from crew import Crew
+from batches import Batch, Batches, BatchOptions
+from gradient_pool import GradientPool
 from network import Shape, Whisper
 from progress import Progress
 from student import Student, gradient
 from tokens import Vocabulary
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from weights import take_up
+from weights import load_weights
 
 Compute = Callable[..., tuple[Tensor, dict[str, float]]]
 
 
 @dataclass(frozen=True)
 class Cycle:
-    """Up to step `end`: warm up, hold the learning rate for a share of the steps, then half a cosine down."""
+    """A learning rate cycle up to step `end`: warm up, hold for a share of the steps, then decay by half a cosine."""
 
     end: int
     learning_rate: float
@@ -34,27 +34,27 @@ class Cycle:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides what comes out; learning rates and guidance follow the step, never the clock."""
+    """All parameters of a training; learning rates and guidance depend on the step, never on the clock."""
 
     cycles: tuple[Cycle, ...]
-    lessons: tuple[tuple[int, Lesson], ...]
-    """What is taught, each from a first step on."""
+    batch_options: tuple[tuple[int, BatchOptions], ...]
+    """The batch options, each with its first step."""
     guided_steps: int
-    """How long phonemes and attention are taught with weight; afterwards they are only kept in mind."""
+    """The number of steps with high weights for the phoneme and attention losses."""
     warm_up: int
     seed: int = 1
     utterances: int = 50_000
     last_learning_rate: float = 2e-5
     weight_decay: float = 0.01
     dropout: float = 0.05
-    checkpoint_every: int = 100
+    checkpoint_steps: int = 100
 
     @property
     def steps(self) -> int:
         return self.cycles[-1].end
 
     def learning_rate_at(self, step: int) -> float:
-        """The learning rate of a step."""
+        """Return the learning rate of a step."""
         begin, cycle = 0, self.cycles[0]
         for following in self.cycles[1:]:
             if step >= cycle.end:
@@ -67,32 +67,32 @@ class Recipe:
         return self.last_learning_rate + (warm - self.last_learning_rate) * 0.5 * (1 + math.cos(math.pi * share))
 
     def guidance_at(self, step: int) -> tuple[float, float]:
-        """The weights of the phoneme and of the attention loss."""
+        """Return the weights of the phoneme loss and of the attention loss."""
         return (0.5, 0.3) if step < self.guided_steps else (0.2, 0.2)
 
 
-RECORDINGS = Lesson(batch_size=16, length_s=10.0, prompted_share=0.1)
-FROM_NOTHING = Recipe(
+FULL_BATCHES = BatchOptions(batch_size=16, length_s=10.0, prompted_share=0.1)
+FROM_SCRATCH = Recipe(
     cycles=(Cycle(6_000, 1.5e-3, hold=0.5),),
-    lessons=(
-        (0, Lesson(batch_size=40, length_s=5.0, first_steps=True)),
-        (800, Lesson(batch_size=36, length_s=6.0)),
-        (1_100, RECORDINGS),
+    batch_options=(
+        (0, BatchOptions(batch_size=40, length_s=5.0, first_steps=True)),
+        (800, BatchOptions(batch_size=36, length_s=6.0)),
+        (1_100, FULL_BATCHES),
     ),
     guided_steps=3_000,
     warm_up=150,
 )
 FROM_WEIGHTS = Recipe(
     cycles=(Cycle(1_100, 8e-4, hold=0.25), Cycle(1_450, 4e-4)),
-    lessons=((0, RECORDINGS),),
+    batch_options=((0, FULL_BATCHES),),
     guided_steps=550,
     warm_up=40,
 )
-"""For a model that is taken up: a wider grammar, the same speech."""
+"""For a start from existing weights: a wider grammar, the same speech."""
 
 
 class Training:
-    """A student, its optimizer and its step; saved and restored as one."""
+    """A student with its optimizer and step, which are saved and restored together."""
 
     def __init__(
         self, recipe: Recipe, vocabulary: Vocabulary, bank: Bank, folder: Path, start: Path | None = None
@@ -102,40 +102,40 @@ class Training:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.student = Student(Shape(vocabulary.size), bank.phoneme_count).to(self._device)
         if start is not None:
-            take_up(self.student.whisper, vocabulary, start)
+            load_weights(self.student.whisper, vocabulary, start)
         self.optimizer = _optimizer(self.student, recipe)
-        self._batches = Batches(bank, vocabulary, dict(recipe.lessons), recipe.seed)
+        self._batches = Batches(bank, vocabulary, dict(recipe.batch_options), recipe.seed)
         self._checkpoint = folder / "checkpoint.pt"
         if self._checkpoint.exists():
             self._restore()
 
     def run(self) -> Whisper:
-        """Train to the last step of the recipe."""
+        """Train up to the last step of the recipe; return the network."""
         numbers = range(self.step, self.recipe.steps)
         if self._device.type == "cuda":
-            # Batches come from all cores; the gradient is computed where the weights are.
-            self._learn_all(numbers, partial(gradient, self.student), os.cpu_count() or 1)
+            # All cores prepare batches; the GPU computes the gradients.
+            self._train_steps(numbers, partial(gradient, self.student), os.cpu_count() or 1)
         elif numbers:
-            # The crew has the cores; what is left to do here is not worth a second thread.
+            # The pool uses all cores; the rest of the step is too little for a second thread.
             torch.set_num_threads(1)
-            with Crew(self.student, os.cpu_count() or 1) as crew:
-                self._learn_all(numbers, crew.gradient, 1)
+            with GradientPool(self.student, os.cpu_count() or 1) as pool:
+                self._train_steps(numbers, pool.gradient, 1)
         return self.student.whisper.cpu().eval()
 
-    def _learn_all(self, numbers: range, compute: Compute, suppliers: int) -> None:
-        loader = DataLoader(self._batches, batch_size=None, sampler=numbers, num_workers=suppliers, prefetch_factor=6)
+    def _train_steps(self, numbers: range, compute: Compute, workers: int) -> None:
+        loader = DataLoader(self._batches, batch_size=None, sampler=numbers, num_workers=workers, prefetch_factor=6)
         self.student.train()
         with Progress("training", self.recipe.steps, self.step) as progress:
             for batch in loader:
-                losses = self._learn(batch.to(self._device), compute)
+                losses = self._train_step(batch.to(self._device), compute)
                 self.step += 1
                 progress.advance(", ".join(f"{name} {value:.4f}" for name, value in losses.items()))
                 if self.step % 50 == 0:
                     self._log(losses)
-                if self.step % self.recipe.checkpoint_every == 0 or self.step == self.recipe.steps:
+                if self.step % self.recipe.checkpoint_steps == 0 or self.step == self.recipe.steps:
                     self._save()
 
-    def _learn(self, batch: Batch, compute: Compute) -> dict[str, float]:
+    def _train_step(self, batch: Batch, compute: Compute) -> dict[str, float]:
         recipe, step = self.recipe, self.step
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(step)

@@ -1,10 +1,10 @@
-"""The voices of espeak-ng that the model learns from, and those kept for its examination."""
+"""The voices of espeak-ng for training, and those held out for evaluation."""
 
 import random
 
 from espeak import Voice
 
-# How often each English accent is heard.
+# The relative frequency of each English accent.
 ACCENTS = {
     "en-US": 8,
     "en": 7,
@@ -25,8 +25,8 @@ VARIANTS = (
 )
 # fmt: on
 
-# Accent and variant pairs that no training utterance has.
-UNHEARD_PAIRS = (
+# Pairs of accent and variant that occur in no training utterance.
+HELD_OUT_PAIRS = (
     ("en-US", "f4"),
     ("en-US", "m5"),
     ("en", "f5"),
@@ -34,8 +34,8 @@ UNHEARD_PAIRS = (
     ("en-GB-x-rp", "m1"),
     ("en-GB-scotland", "f3"),
 )
-# Variants that no training utterance has, in any accent.
-UNHEARD_VARIANTS = tuple(
+# Variants that occur in no training utterance, in any accent.
+HELD_OUT_VARIANTS = tuple(
     (accent, variant)
     for accent in ("en-US", "en")
     for variant in ("Annie", "Andy", "adam", "Gene", "linda", "steph", "Michael")
@@ -43,16 +43,16 @@ UNHEARD_VARIANTS = tuple(
 
 
 def training_voice(draw: random.Random) -> Voice:
-    """A voice to learn from; half of them speak one of the common variants."""
+    """Draw a voice for training; half of the draws are limited to the common variants."""
     while True:
         (accent,) = draw.choices(list(ACCENTS), list(ACCENTS.values()))
         variant = draw.choice(COMMON_VARIANTS if draw.random() < 0.5 else VARIANTS)
-        if (accent, variant) not in UNHEARD_PAIRS:
+        if (accent, variant) not in HELD_OUT_PAIRS:
             break
     return Voice(accent, variant, draw.randint(125, 200), draw.randint(25, 75), draw.randint(30, 70))
 
 
-def unheard_voice(draw: random.Random, pairs: tuple[tuple[str, str], ...] = UNHEARD_PAIRS) -> Voice:
-    """A voice to examine the model with."""
+def held_out_voice(draw: random.Random, pairs: tuple[tuple[str, str], ...] = HELD_OUT_PAIRS) -> Voice:
+    """Draw a voice for evaluation."""
     accent, variant = draw.choice(pairs)
     return Voice(accent, variant, draw.randint(130, 190), draw.randint(30, 70), draw.randint(35, 65))

@@ -1,4 +1,4 @@
-"""Take up the weights of an exported model, so that a wider grammar need not be learned from nothing."""
+"""Loading of the weights of an exported model, from which the training of a wider grammar starts."""
 
 import json
 import struct
@@ -15,7 +15,7 @@ _TYPES = (np.float32, np.int8, np.int16, np.int32, np.float16)
 
 
 class _Exported:
-    """The variables of a CTranslate2 model.bin by name, as floating point numbers."""
+    """The variables of a CTranslate2 model.bin by name, as floating-point numbers."""
 
     def __init__(self, path: Path) -> None:
         with path.open("rb") as file:
@@ -32,7 +32,7 @@ class _Exported:
         return torch.from_numpy(values)
 
     def linear(self, name: str, *layers: nn.Linear) -> None:
-        """Fill layers from one fused matrix; a layer without bias was given zeros."""
+        """Load layers from one fused matrix, which holds zeros for layers without a bias."""
         rows = [layer.out_features for layer in layers]
         weights, biases = self.tensor(f"{name}/weight").split(rows), self.tensor(f"{name}/bias").split(rows)
         for layer, weight, bias in zip(layers, weights, biases, strict=True):
@@ -62,8 +62,8 @@ def _variable(file: BinaryIO) -> tuple[str, np.ndarray]:
 
 
 @torch.no_grad()
-def take_up(network: Whisper, vocabulary: Vocabulary, folder: Path) -> None:
-    """Fill a network of the same shape; tokens that the model of the folder has not keep their random start."""
+def load_weights(network: Whisper, vocabulary: Vocabulary, folder: Path) -> None:
+    """Load a network of the same shape; tokens that the exported model lacks keep their random values."""
     exported = _Exported(folder / "model.bin")
     encoder, decoder = network.encoder, network.decoder
     for number, conv in ((1, encoder.conv1), (2, encoder.conv2)):
@@ -72,19 +72,19 @@ def take_up(network: Whisper, vocabulary: Vocabulary, folder: Path) -> None:
     for side, part in (("encoder", encoder), ("decoder", decoder)):
         exported.norm(f"{side}/layer_norm", part.layer_norm)
         for number, layer in enumerate(part.layers):
-            _take_up_layer(exported, f"{side}/layer_{number}", layer)
+            _load_layer(exported, f"{side}/layer_{number}", layer)
     decoder.embed_positions.weight.copy_(exported.tensor("decoder/position_encodings/encodings"))
     known = {token: row for row, token in enumerate(json.loads((folder / "vocabulary.json").read_text()))}
     rows = exported.tensor("decoder/embeddings/weight")
     for number in range(vocabulary.size):
         token = vocabulary.tokenizer.id_to_token(number)
-        # A word that begins a sentence sounds like the same word within one.
+        # A word at the beginning of a sentence sounds like the same word within one.
         row = known.get(token, known.get(token.lower() if token.startswith("Ġ") else token))
         if row is not None:
             decoder.embed_tokens.weight[number] = rows[row]
 
 
-def _take_up_layer(exported: _Exported, name: str, layer: nn.Module) -> None:
+def _load_layer(exported: _Exported, name: str, layer: nn.Module) -> None:
     attention: Attention = layer.self_attn
     exported.linear(f"{name}/self_attention/linear_0", attention.q_proj, attention.k_proj, attention.v_proj)
     exported.linear(f"{name}/self_attention/linear_1", attention.out_proj)

@@ -1,4 +1,4 @@
-"""Training windows: what may stand in ten seconds of a meeting, and what Whisper should write for it."""
+"""Training windows: ten seconds of a meeting, and the tokens that Whisper should write for them."""
 
 import random
 from dataclasses import dataclass, field
@@ -6,17 +6,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from bank import SAMPLE_RATE, Bank, Utterance
 from sound import Samples, add_tones, decibels, disturb
-from tokens import TICKS_A_SECOND, WINDOW_S, Vocabulary
+from tokens import TICKS_PER_SECOND, WINDOW_S, Vocabulary
 
 Span = tuple[float, float] | None
 
-# Utterances that run on; a few on their own; the window begins in mid-utterance; a long silence first.
+# Kinds of windows with their weights: many utterances; a few alone; one that begins in mid-utterance; one that begins
+# with a long silence; silence only.
 _KINDS = {"stream": 56, "alone": 25, "middle": 9, "late": 6, "silence": 5}
 
 
 @dataclass(frozen=True)
 class Placed:
-    """An utterance in a window; `start` is below zero when the window begins in its middle."""
+    """An utterance in a window; `start` is negative if the window begins in its middle."""
 
     start: float
     utterance: Utterance
@@ -32,7 +33,7 @@ class Placed:
 
 @dataclass
 class Target:
-    """Tokens to write, each with the seconds of the window where it is heard (None: nowhere)."""
+    """The expected tokens, each with its time in the window in seconds; None for a token without sound."""
 
     tokens: list[int] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
@@ -45,7 +46,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Window:
-    """Sound, how much of it is recording (the rest is padding), and what is said."""
+    """Samples, the seconds of them that are recording (the rest is padding), and the expected tokens."""
 
     samples: Samples
     content_s: float
@@ -56,13 +57,13 @@ class Window:
 
 
 class Windows:
-    """Draws windows from a bank; what it draws depends on `draw` alone."""
+    """Draws windows from a bank; the result depends on `draw` alone."""
 
     def __init__(self, bank: Bank, vocabulary: Vocabulary) -> None:
         self._bank, self._vocabulary = bank, vocabulary
 
     def draw(self, draw: random.Random, *, length_s: float, first_steps: bool, prompted: bool) -> Window:
-        """One window; `first_steps` are single utterances, the easiest to begin with."""
+        """Draw a window; with `first_steps` one of single utterances, the easiest."""
         kind = "alone" if first_steps else draw.choices(list(_KINDS), list(_KINDS.values()))[0]
         timestamps = draw.random() < 0.65
         if kind == "silence":
@@ -75,7 +76,7 @@ class Windows:
         if kind == "alone" and placed:
             content_s = min(length_s, placed[-1].end + draw.choice([0, draw.uniform(0, 0.3), draw.uniform(0, 1.5)]))
         if not timestamps and len(placed) > 1 and placed[-1].end > content_s + 0.02 and draw.random() < 0.5:
-            # Without timestamps, batches end in a pause: half of the cut utterances go, with their sound.
+            # Without timestamps, windows end in a pause: half of the cut utterances are removed, with their sound.
             cut = placed.pop()
             content_s = min(content_s, max(placed[-1].end, cut.start - draw.uniform(0.02, 0.3)))
         if not placed and draw.random() < 0.6:
@@ -97,11 +98,11 @@ class Windows:
         start = _first_start(draw, kind, length_s)
         if first_steps:
             start = max(0.0, min(start, 0.6))
-        most = 99 if kind != "alone" else 1 if first_steps else draw.choice([1, 1, 2, 2, 3, 4])
-        without_pause = draw.random() < 0.12
+        max_count = 99 if kind != "alone" else 1 if first_steps else draw.choice([1, 1, 2, 2, 3, 4])
+        is_continuous = draw.random() < 0.12
         placed: list[Placed] = []
         level = 1.0
-        while start < length_s and len(placed) < most:
+        while start < length_s and len(placed) < max_count:
             utterance = self._bank[draw.randrange(len(self._bank))]
             if kind == "alone" and start + utterance.duration_s > length_s:
                 break
@@ -110,18 +111,18 @@ class Windows:
             _mix(samples, utterance, start, level)
             if start + utterance.duration_s > 0:
                 placed.append(Placed(start, utterance))
-            start += utterance.duration_s + (draw.uniform(0, 0.15) if without_pause else pause(draw))
+            start += utterance.duration_s + (draw.uniform(0, 0.15) if is_continuous else pause(draw))
         return placed, samples
 
     def _prompt(self, draw: random.Random) -> list[int]:
-        """Previous text as faster-whisper passes it: with timestamps, or plain (initial_prompt, hotwords)."""
+        """Draw previous text as faster-whisper passes it: with timestamps, or plain (initial_prompt, hotwords)."""
         kind = draw.random()
-        # A long recording nearly always has the full 223 tokens before it.
-        wanted = 223 if kind < 0.45 else draw.randint(1, 223) if kind < 0.8 else draw.randint(1, 40)
+        # In a long recording the prompt nearly always has its maximum of 223 tokens.
+        count = 223 if kind < 0.45 else draw.randint(1, 223) if kind < 0.8 else draw.randint(1, 40)
         timestamps = draw.random() < 0.8
         tokens: list[int] = []
         at = draw.uniform(0, 1)
-        while len(tokens) < wanted:
+        while len(tokens) < count:
             utterance = self._bank[draw.randrange(len(self._bank))]
             end = at + utterance.duration_s
             if end > WINDOW_S:
@@ -130,11 +131,11 @@ class Windows:
             stamp = self._vocabulary.timestamp
             tokens += [stamp(at), *words, stamp(end)] if timestamps else words
             at = end + pause(draw)
-        return [self._vocabulary.previous, *tokens[-wanted:]]
+        return [self._vocabulary.previous, *tokens[-count:]]
 
 
 def pause(draw: random.Random) -> float:
-    """Seconds between two utterances."""
+    """Draw the seconds between two utterances."""
     kind = draw.random()
     return draw.uniform(0.15, 0.5) if kind < 0.35 else draw.uniform(0.3, 1.2) if kind < 0.85 else draw.uniform(1.0, 3.5)
 
@@ -146,7 +147,7 @@ def _first_start(draw: random.Random, kind: str, length_s: float) -> float:
         return draw.uniform(0.5, length_s * 0.97)
     chance = draw.random()
     if chance < 0.15:
-        return -draw.uniform(0, 0.12)  # A timestamp of the window before was a little late.
+        return -draw.uniform(0, 0.12)  # The timestamp of the previous window was a little late.
     if chance < 0.5:
         return draw.uniform(0, 0.4)
     return draw.uniform(0, 0.1) + pause(draw) * draw.choice([0.5, 1.0])
@@ -154,15 +155,18 @@ def _first_start(draw: random.Random, kind: str, length_s: float) -> float:
 
 def _mix(samples: Samples, utterance: Utterance, start: float, level: float) -> None:
     at = round(start * SAMPLE_RATE)
-    heard = utterance.samples[max(0, -at) : max(0, len(samples) - at)]
+    audible_samples = utterance.samples[max(0, -at) : max(0, len(samples) - at)]
     at = max(0, at)
-    samples[at : at + len(heard)] += heard.astype(np.float32) * np.float32(level / 32768)
+    samples[at : at + len(audible_samples)] += audible_samples.astype(np.float32) * np.float32(level / 32768)
 
 
 def label(
     placed: list[Placed], content_s: float, timestamps: bool, vocabulary: Vocabulary, draw: random.Random
 ) -> Target:
-    """What to write: all words that can be heard; a cut last utterance is left to the next window but for its start."""
+    """Return the expected tokens: all audible words; of a last utterance that is cut off, only its start.
+
+    The next window begins at that start and contains the utterance.
+    """
     target = Target()
     for index, spoken in enumerate(placed):
         cut = spoken.end > content_s + 0.03
@@ -182,7 +186,7 @@ def label(
         for at in audible:
             target.put(int(spoken.utterance.tokens[at]), spans[at])
         if not cut:
-            # The full stop holds the pause: the word after it then begins where it is spoken.
+            # The full stop spans the pause, so that the next word begins where it is spoken.
             following = placed[index + 1].start if index + 1 < len(placed) else content_s
             target.put(int(spoken.utterance.tokens[-1]), (spoken.end - 0.12, max(spoken.end + 0.08, following - 0.06)))
             if timestamps:
@@ -199,17 +203,17 @@ def _near(start: float) -> Span:
 
 def _is_audible(word: tuple[float, float], utterance_start: float, content_s: float) -> bool:
     begin, end = word
-    heard = (min(end, content_s) - max(begin, 0.0)) / max(end - begin, 1e-3)
-    # A first word that is just clipped at its onset is still written.
-    return heard > 0.65 or (heard > 0 and begin < 0.1 and utterance_start > -0.125)
+    audible_samples = (min(end, content_s) - max(begin, 0.0)) / max(end - begin, 1e-3)
+    # A first word that is only clipped at its onset is still expected.
+    return audible_samples > 0.65 or (audible_samples > 0 and begin < 0.1 and utterance_start > -0.125)
 
 
 def _phoneme_positions(placed: list[Placed], content_s: float, length_s: float) -> np.ndarray:
-    positions = np.zeros(int(length_s * TICKS_A_SECOND), np.int64)
+    positions = np.zeros(int(length_s * TICKS_PER_SECOND), np.int64)
     for spoken in placed:
         starts = [*(spoken.start + float(t) for t in spoken.utterance.phoneme_starts), spoken.end]
-        ticks = [max(0, round(t * TICKS_A_SECOND)) for t in starts]
+        ticks = [max(0, round(t * TICKS_PER_SECOND)) for t in starts]
         for phoneme, begin, end in zip(spoken.utterance.phonemes, ticks, ticks[1:], strict=False):
             positions[begin:end] = phoneme
-    positions[int(np.ceil(content_s * TICKS_A_SECOND)) :] = 0
+    positions[int(np.ceil(content_s * TICKS_PER_SECOND)) :] = 0
     return positions

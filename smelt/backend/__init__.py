@@ -1,1 +1,1 @@
-"""A Supabase project as smelt sees it: functions, recordings, Realtime."""
+"""One Supabase project: SQL functions, Storage and Realtime, with tokens, retries and error mapping."""

@@ -1,4 +1,4 @@
-"""Signs every request to a project, and renews the token once when it is turned down."""
+"""Authentication of HTTP requests to a project; a rejected token is renewed once."""
 
 from collections.abc import AsyncGenerator
 
@@ -9,14 +9,14 @@ from smelt.errors import Unauthorized
 
 
 class ProjectAuth(httpx.Auth):
-    """Adds `apikey` and `Authorization`; a 401 that a fresh token does not cure raises `Unauthorized`."""
+    """Adds `apikey` and `Authorization`; raises `Unauthorized` if the response to a renewed token is also a 401."""
 
     def __init__(self, key: str, tokens: TokenSource) -> None:
         self._key = key
         self._tokens = tokens
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Sign, send, and on 401 sign and send once more."""
+        """Send the request with the current token, and on a 401 once more with a renewed one."""
         token = await self._tokens.current()
         response = yield self._signed(request, token)
         if response.status_code == httpx.codes.UNAUTHORIZED and self._tokens.renewable:
@@ -33,10 +33,12 @@ class ProjectAuth(httpx.Auth):
 
 
 def _reason(response: httpx.Response) -> str:
-    turned_down = "the key or token is not accepted"
+    rejected = "the key or token is not accepted"
     try:
         body = response.json()
-        # The database answers 401, too, to a visitor who may not do something.
-        return str(body["message"]) if body.get("code") == "42501" else f"{turned_down}: {body['message']}"
+        # PostgREST also responds with a 401, not a 403, to a visitor without the permission; the key is valid then.
+        if body.get("code") == "42501":
+            return f"sign in first: this call needs the access_token of a user ({body['message']})"
+        return f"{rejected}: {body['message']}"
     except (ValueError, KeyError, TypeError, AttributeError):
-        return turned_down
+        return rejected

@@ -1,4 +1,4 @@
-"""The SQL functions for clients, typed."""
+"""Typed calls of the SQL functions for clients."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from smelt.backend.rpc import Rpc, RpcResponse, parse
 from smelt.contract.batches import Batch
 from smelt.contract.events import Model
 from smelt.contract.state import Created, Snapshot, Unchanged
-from smelt.contract.vocabulary import Mode, Outcome, Status
+from smelt.contract.vocabulary import TERMINAL_STATUSES, Mode, Outcome, Status
 from smelt.errors import NotFound
 
 State = Snapshot | Unchanged
@@ -18,7 +18,7 @@ State = Snapshot | Unchanged
 
 @dataclass(frozen=True)
 class FileSpec:
-    """A file that a smelt will have."""
+    """A file to announce when a smelt is created."""
 
     filename: str
     size_bytes: int
@@ -26,7 +26,7 @@ class FileSpec:
 
 @dataclass(frozen=True)
 class SeenState:
-    """What a caller already has of a smelt: state up to `after_seq`, segments up to `segments_after`."""
+    """The part of a smelt that the caller already has: state up to `after_seq`, segments up to `segments_after`."""
 
     id: UUID
     after_seq: int | None = None
@@ -34,14 +34,14 @@ class SeenState:
 
 
 class States(Model):
-    """The answer of `get_smelts`; `missing` holds those that do not exist or belong to somebody else."""
+    """The response of `get_smelts`; `missing` contains ids that do not exist or belong to another user."""
 
     smelts: tuple[State, ...]
     missing: tuple[UUID, ...]
 
 
 class ListedFile(Model):
-    """A file in a list of smelts."""
+    """A file of a smelt in a list."""
 
     filename: str
     position: int
@@ -51,6 +51,7 @@ class ListedSmelt(Model):
     """A smelt in a list, without its transcript and results."""
 
     id: UUID
+    user_id: UUID | None
     status: Status
     percentage: float
     outcome: Outcome | None
@@ -70,7 +71,7 @@ class _State(RpcResponse[State]):
 
 @dataclass(frozen=True)
 class ClientRpc:
-    """What an app asks of the database; smelts of others are `NotFound`."""
+    """Calls of an app; smelts of other users raise `NotFound`."""
 
     rpc: Rpc
 
@@ -85,9 +86,9 @@ class ClientRpc:
         batch_id: UUID | str | None = None,
         idempotency_key: str | None = None,
     ) -> Created:
-        """Create a smelt; without a key of the caller's own one is made, so that a repetition creates no second one."""
+        """Create a smelt; without an `idempotency_key`, a random one makes retries safe."""
         listed: list[dict[str, Any]] = [{"filename": file.filename, "size_bytes": file.size_bytes} for file in files]
-        answer = await self.rpc.call(
+        response = await self.rpc.call(
             "create_smelt",
             files=listed,
             text_input=text_input,
@@ -97,10 +98,10 @@ class ClientRpc:
             batch_id=batch_id,
             idempotency_key=idempotency_key or str(uuid4()),
         )
-        return parse(Created, answer)
+        return parse(Created, response)
 
     async def submit_smelt(self, smelt_id: UUID | str) -> Snapshot:
-        """Hand a smelt with all of its uploads over to the workers."""
+        """Queue a smelt for the workers once all of its files are uploaded."""
         return parse(Snapshot, await self.rpc.call("submit_smelt", smelt_id=smelt_id))
 
     async def get_smelt(
@@ -111,47 +112,49 @@ class ClientRpc:
         segments_after: int | None = None,
         with_words: bool = False,
     ) -> State:
-        """The whole state of a smelt; `Unchanged` when it is no newer than `after_seq`."""
-        answer = await self.rpc.call(
+        """Return the state of a smelt, or `Unchanged` if it is not newer than `after_seq`."""
+        response = await self.rpc.call(
             "get_smelt",
             smelt_id=smelt_id,
             after_seq=after_seq,
             segments_after=segments_after,
             with_words=with_words,
         )
-        return parse(_State, answer).root
+        return parse(_State, response).root
 
     async def get_smelts(self, smelts: Sequence[SeenState]) -> States:
-        """The states of many smelts in one call; asked once, since whoever polls asks again anyway."""
+        """Return the states of many smelts in one call. Not retried: a polling caller calls again anyway."""
         listed = [
-            {"id": known.id, "after_seq": known.after_seq, "segments_after": known.segments_after} for known in smelts
+            {"id": seen.id, "after_seq": seen.after_seq, "segments_after": seen.segments_after} for seen in smelts
         ]
         return parse(States, await self.rpc.call_once("get_smelts", smelts=listed))
 
-    async def list_smelts(self, count: int) -> tuple[ListedSmelt, ...]:
-        """The newest smelts of whoever is signed in; an anonymous caller is `Unauthorized`."""
-        columns = "id,status,percentage,outcome,error_code,created_at,completed_at,files:smelt_files(filename,position)"
-        return parse(_ListedSmelts, await self.rpc.newest("smelts", columns, count)).root
+    async def list_smelts(self, count: int, *, only_open: bool = False) -> tuple[ListedSmelt, ...]:
+        """Return the newest smelts of the signed-in user, of all users for the service; else raise `Unauthorized`."""
+        files = "files:smelt_files(filename,position)"
+        columns = f"id,user_id,status,percentage,outcome,error_code,created_at,completed_at,{files}"
+        filters = [("status", "not.in", f"({','.join(sorted(TERMINAL_STATUSES))})")] if only_open else []
+        return parse(_ListedSmelts, await self.rpc.newest("smelts", columns, count, *filters)).root
 
     async def cancel_smelt(self, smelt_id: UUID | str) -> Snapshot:
-        """Settle a smelt as cancelled; what was already settled stays as it is."""
+        """Settle a smelt as cancelled; a smelt that is already settled does not change."""
         return parse(Snapshot, await self.rpc.call("cancel_smelt", smelt_id=smelt_id))
 
     async def retry_smelt(self, smelt_id: UUID | str) -> Snapshot:
-        """Start the next run of a failed smelt. Never repeated: a second call would meet the run of the first."""
+        """Start the next run of a failed or partial smelt. Not retried: a second call would find the new run."""
         return parse(Snapshot, await self.rpc.call_once("retry_smelt", smelt_id=smelt_id))
 
     async def create_batch(self, title: str | None = None) -> Batch:
-        """Create a batch; only for those who are signed in. Never repeated: it would be a second one."""
+        """Create a batch of the signed-in user. Not retried: a second call would create a second batch."""
         return parse(Batch, await self.rpc.call_once("create_smelt_batch", title=title))
 
     async def get_batch(self, batch_id: UUID) -> Batch:
-        """The state of a batch of one's own, read once."""
+        """Return a batch of the signed-in user; not retried. Raise `NotFound` if it does not exist."""
         row = await self.rpc.row("smelt_batches", batch_id)
         if row is None:
-            raise NotFound("not_found", "There is no such batch.")
+            raise NotFound("not_found", "The batch does not exist, or belongs to another user.")
         return parse(Batch, row)
 
     async def delete_smelt(self, smelt_id: UUID | str) -> None:
-        """Remove a smelt with everything that belongs to it."""
+        """Delete a smelt with its files, transcripts and results."""
         await self.rpc.call("delete_smelt", smelt_id=smelt_id)

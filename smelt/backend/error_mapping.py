@@ -1,4 +1,4 @@
-"""What an answer of the project means for the caller: pass it on as refused, or try again."""
+"""Mapping of the error responses of a project to smelt's errors: transient ones are retried, permanent ones raised."""
 
 from typing import Final
 
@@ -6,45 +6,48 @@ import httpx
 
 from smelt.errors import NotFound, RequestRejected, SmeltError, Unauthorized, Unavailable
 
-# SQLSTATE classes that speak of the server's state and not of the request: connections, serialization and deadlocks,
+# SQLSTATE classes that concern the state of the server and not the request: connections, serialization and deadlocks,
 # resources, locks, operator intervention, system errors.
 _TRANSIENT_CLASSES: Final = frozenset({"08", "40", "53", "55", "57", "58"})
 _UNAUTHORIZED_CODES: Final = frozenset({"42501", "PGRST301", "PGRST302", "PGRST303", "401", "403"})
 
 
 def map_api_error(code: str | None, message: str, hint: str | None = None) -> SmeltError:
-    """The error for an answer of PostgREST: `code` is a SQLSTATE, a PGRST code, an HTTP status or missing.
+    """Return the error for a response of PostgREST.
 
-    Errors of smelt's own functions are `PT4xx` with the stable code as hint. A missing code means that something in
-    front of PostgREST answered.
+    Args:
+        code: A SQLSTATE, a PGRST code, or an HTTP status. Errors of smelt's own functions are `PT4xx`. None if the
+            response came from a proxy in front of PostgREST.
+        message: The sentence for people.
+        hint: The stable code of an error of smelt's own functions.
     """
     if code is None:
         return Unavailable(message)
     if code.startswith("PT"):
-        return requested(hint or code, message)
+        return map_rejection(hint or code, message)
     if code == "PGRST202":
-        lacks = "the project lacks smelt's functions, or the newest of them: `smelt init`, then `supabase db push`"
-        return RequestRejected(code, f"{lacks} ({message})")
+        missing = "the project has no, or not all, of smelt's functions: run `smelt init`, then `supabase db push`"
+        return RequestRejected(code, f"{missing} ({message})")
     if code in _UNAUTHORIZED_CODES:
         return Unauthorized(message)
-    if _is_passing(code):
+    if _is_transient(code):
         return Unavailable(f"{message} ({code})")
     return RequestRejected(code, message)
 
 
-def unanswered(doing: str, error: httpx.TransportError) -> Unavailable:
-    """The error for a request that got no answer, naming whom it went to."""
+def map_transport_error(doing: str, error: httpx.TransportError) -> Unavailable:
+    """Return the error for a request without a response; its message names the host."""
     url = error.request.url
-    return Unavailable(f"{doing}: {url.scheme}://{url.netloc.decode()} does not answer ({type(error).__name__})")
+    return Unavailable(f"{doing}: {url.scheme}://{url.netloc.decode()} does not respond ({type(error).__name__})")
 
 
-def requested(code: str, message: str) -> RequestRejected:
-    """The error for a request that smelt's functions refuse with a stable code."""
+def map_rejection(code: str, message: str) -> RequestRejected:
+    """Return the error for a request that smelt's functions reject with a stable code."""
     return NotFound(code, message) if code == "not_found" else RequestRejected(code, message)
 
 
 def map_storage_error(status: int | str, code: str, message: str) -> SmeltError:
-    """The error for an answer of Storage, whose real status stands in the body."""
+    """Return the error for a response of Storage, which reports the actual status in the body."""
     match str(status):
         case "401" | "403":
             return Unauthorized(message)
@@ -63,7 +66,7 @@ def map_storage_error(status: int | str, code: str, message: str) -> SmeltError:
 
 
 def map_http_error(status: int, message: str) -> SmeltError:
-    """The error for a bare HTTP status."""
+    """Return the error for an HTTP status without a body that is known."""
     if status in {401, 403}:
         return Unauthorized(message)
     if status in {408, 425, 429} or status >= 500:
@@ -71,8 +74,8 @@ def map_http_error(status: int, message: str) -> SmeltError:
     return RequestRejected(str(status), message)
 
 
-def _is_passing(code: str) -> bool:
-    if code.startswith("PGRST0"):  # PostgREST has lost its database, or not found it yet.
+def _is_transient(code: str) -> bool:
+    if code.startswith("PGRST0"):  # PostgREST is not connected to the database (yet).
         return True
     if code.isdigit() and len(code) == 3:
         return code.startswith("5") or code in {"408", "425", "429"}

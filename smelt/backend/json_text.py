@@ -1,17 +1,17 @@
-"""What neither JSON nor Postgres can hold. Pure."""
+"""Replacement of characters that Postgres cannot store in JSON. Pure functions."""
 
 from collections.abc import Mapping
 
 
 def replace_unstorable(value: object) -> object:
-    """A JSON value whose texts can be stored: a NUL, and half of a surrogate pair, become U+FFFD.
+    """Return a JSON value in which every NUL and every lone surrogate is replaced by U+FFFD.
 
-    Language models write the one, file names of another encoding come with the other.
+    NUL occurs in the output of language models, lone surrogates in file names of another encoding.
     """
     match value:
         case str():
-            # Most texts are as they should be, and a look is cheaper than a copy.
-            return value if value.isprintable() else _mended(value)
+            # Most texts need no replacement, and a check is cheaper than a copy.
+            return value if value.isprintable() else _replaced(value)
         case Mapping():
             return {key: replace_unstorable(item) for key, item in value.items()}
         case list() | tuple():
@@ -20,5 +20,5 @@ def replace_unstorable(value: object) -> object:
             return value
 
 
-def _mended(text: str) -> str:
+def _replaced(text: str) -> str:
     return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,4 +1,4 @@
-"""A Supabase project as smelt sees it."""
+"""A Supabase project and one caller: the entry point of the backend."""
 
 import asyncio
 from types import TracebackType
@@ -15,10 +15,13 @@ from smelt.errors import Unauthorized
 
 
 class Project:
-    """One project and one caller: functions, recordings and Realtime over one pool of connections.
+    """One project and one caller: SQL functions, recordings and Realtime over one pool of connections.
 
-    `key` is any key of the project, in either form. `access_token` is a user's, or a function that answers a fresh one
-    whenever it is asked.
+    Args:
+        key: Any key of the project: a JWT, or an opaque key (`sb_publishable_...`, `sb_secret_...`).
+        access_token: The token of a user, or a function, plain or async, that returns a fresh one.
+        timeout_s: The timeout of an HTTP request.
+        timings: Intervals and limits of the Realtime connection; the defaults suit the hosted service.
     """
 
     def __init__(
@@ -28,7 +31,7 @@ class Project:
         *,
         access_token: str | TokenCallable | None = None,
         timeout_s: float = 20.0,
-        pace: RealtimeTimings | None = None,
+        timings: RealtimeTimings | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self.key = key
@@ -36,7 +39,7 @@ class Project:
         self._http = Pool(ProjectAuth(key, tokens), timeout_s)
         self.rpc = Rpc(self.url, self._http)
         self.audio = AudioStore(self.url, self._http)
-        self.realtime = RealtimeConnection(self.url, key, tokens, self._http, pace)
+        self.realtime = RealtimeConnection(self.url, key, tokens, self._http, timings)
 
     async def __aenter__(self) -> Self:
         return self
@@ -47,15 +50,18 @@ class Project:
         await self.aclose()
 
     async def user_id(self) -> UUID:
-        """Who is signed in; raises `Unauthorized` when nobody is, or `Unavailable` when a fresh token can't be had."""
+        """Return the id of the signed-in user.
+
+        Raises `Unauthorized` if nobody is signed in, `Unavailable` if the token cannot be renewed.
+        """
         token = await self._tokens.current()
         signed_in = None if token is None else user_id(token)
         if signed_in is None:
-            raise Unauthorized("this is for a user who is signed in: pass an access_token")
+            raise Unauthorized("sign in first: this call needs the access_token of a user")
         return signed_in
 
     async def aclose(self) -> None:
-        """Leave Realtime and close all connections; whoever is cancelled meanwhile leaves it to end by itself."""
+        """Leave all channels and close all connections; if cancelled, the connections still close in the background."""
         try:
             await self.realtime.close()
         finally:

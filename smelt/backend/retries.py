@@ -1,4 +1,4 @@
-"""How often and how long smelt repeats what may succeed later; the one place that waits between attempts."""
+"""Retries and backoff: the number of attempts and the delays between them. All waits between attempts happen here."""
 
 import asyncio
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ _waiting = True
 
 
 async def pause(seconds: float) -> None:
-    """Wait between two attempts; at once inside `without_waiting`."""
+    """Wait between two attempts; return at once inside `without_waiting`."""
     await asyncio.sleep(seconds if _waiting else 0)
 
 
 @contextmanager
 def without_waiting() -> Iterator[None]:
-    """Repeat at once in tests, everywhere in this process."""
+    """Skip all delays between attempts in this process; for tests."""
     global _waiting
     _waiting = False
     try:
@@ -33,7 +33,7 @@ def without_waiting() -> Iterator[None]:
 
 
 def transient_retries(attempts: int = ATTEMPTS) -> AsyncRetrying:
-    """Repeat what raises `TransientError`, with exponential backoff and full jitter; the last error comes through."""
+    """Retry on `TransientError` with exponential backoff and full jitter; the last error is raised."""
     return AsyncRetrying(
         retry=retry_if_exception_type(TransientError),
         stop=stop_after_attempt(attempts),
@@ -44,7 +44,7 @@ def transient_retries(attempts: int = ATTEMPTS) -> AsyncRetrying:
 
 
 def reconnect_wait_s(failures: int) -> float:
-    """How long to wait after the n-th failure in a row: exponential, full jitter, at most 30 s, without end."""
+    """Return the delay after the n-th failure in a row: exponential, full jitter, at most 30 s, without a last one."""
     state = RetryCallState(AsyncRetrying(), None, (), {})
     state.attempt_number = max(1, failures)
     return _RECONNECT_WAIT(state)

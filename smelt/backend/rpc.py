@@ -1,4 +1,4 @@
-"""Calls of SQL functions, and rows, through PostgREST, with errors of smelt's own tree."""
+"""Calls of SQL functions and access to rows through PostgREST, with smelt's errors."""
 
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Final, TypeVar, cast
@@ -9,7 +9,7 @@ from postgrest import APIError, APIResponse, AsyncPostgrestClient
 from postgrest.types import ReturnMethod
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
-from smelt.backend.error_mapping import map_api_error, unanswered
+from smelt.backend.error_mapping import map_api_error, map_transport_error
 from smelt.backend.json_text import replace_unstorable
 from smelt.backend.retries import transient_retries
 from smelt.errors import RequestRejected
@@ -17,50 +17,57 @@ from smelt.errors import RequestRejected
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
-ROWS_A_PAGE: Final = 500
+ROWS_PER_PAGE: Final = 500
 
 
 class RpcResponse(RootModel[T]):
-    """An answer that is no object; as with other models, what is wrong with it is told without it."""
+    """A response that is not a JSON object; like in `Model`, validation errors do not contain the value."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
 
 class Rpc:
-    """The functions of one project; raises `Unavailable`, `Unauthorized`, `RequestRejected` or `NotFound`."""
+    """PostgREST of one project; methods raise `Unavailable`, `Unauthorized`, `RequestRejected` or `NotFound`."""
 
     def __init__(self, url: str, http: httpx.AsyncClient) -> None:
         self._postgrest = AsyncPostgrestClient(f"{url}/rest/v1", http_client=http, retry_enabled=False)
 
     async def call(self, function: str, /, **arguments: object) -> object:
-        """Call a function whose repetition does no harm; repeated while the project does not answer."""
+        """Call an idempotent function; retried on transient errors."""
         async for attempt in transient_retries():
             with attempt:
                 return await self.call_once(function, **arguments)
         raise AssertionError("tenacity raises the last error itself")
 
     async def call_once(self, function: str, /, **arguments: object) -> object:
-        """Call a function exactly once."""
-        # The client types parameters as strings; it sends any JSON.
-        request = self._postgrest.rpc(function, cast("dict[str, str]", _given(arguments)))
-        return await _answer(f"calling {function}", request.execute())
+        """Call a function without a retry."""
+        # The client library types parameters as strings, but sends any JSON.
+        request = self._postgrest.rpc(function, cast("dict[str, str]", _defined_arguments(arguments)))
+        return await _execute(f"calling {function}", request.execute())
 
     async def row(self, table: str, row_id: UUID) -> object:
-        """Read one row of a table once; None when there is none that the caller may see."""
+        """Return one row of a table, or None if the caller may read none with this id; not retried."""
         request = self._postgrest.from_(table).select("*").eq("id", str(row_id)).limit(1)
-        rows = await _answer(f"reading {table}", request.execute())
+        rows = await _execute(f"reading {table}", request.execute())
         return rows[0] if isinstance(rows, list) and rows else None
 
-    async def newest(self, table: str, columns: str, count: int) -> object:
-        """Read the rows of a table that the caller may see, the newest `count` of them first."""
+    async def newest(self, table: str, columns: str, count: int, *filters: tuple[str, str, str]) -> object:
+        """Return the newest `count` rows that match the filters and that the caller may read, newest first."""
         async for attempt in transient_retries():
             with attempt:
                 request = self._postgrest.from_(table).select(columns).order("created_at", desc=True).limit(count)
-                return await _answer(f"reading {table}", request.execute())
+                for column, operator, value in filters:
+                    request = request.filter(column, operator, value)
+                return await _execute(f"reading {table}", request.execute())
         raise AssertionError("tenacity raises the last error itself")
 
     async def rows(self, table: str, *filters: tuple[str, str, str]) -> list[object]:
-        """All rows of a table that match `(column, operator, value)` and that the caller may see, ordered by id."""
+        """Return all rows that match the filters and that the caller may read, ordered by id; not retried.
+
+        Args:
+            table: A table in `public`.
+            filters: Each a column, an operator of PostgREST, and a value.
+        """
         found: list[object] = []
         last: str | None = None
         while page := await self._page(table, filters, last):
@@ -69,49 +76,47 @@ class Rpc:
         return found
 
     async def update(self, table: str, values: Mapping[str, object], *filters: tuple[str, str, str]) -> int:
-        """Change the rows that match, in a way that may be repeated; answers how many were changed."""
+        """Update the rows that match the filters, idempotently; return how many were updated."""
         async for attempt in transient_retries():
             with attempt:
                 request = self._postgrest.from_(table).update(dict(values), returning=ReturnMethod.representation)
                 for column, operator, value in filters:
                     request = request.filter(column, operator, value)
-                rows = await _answer(f"updating {table}", request.execute())
+                rows = await _execute(f"updating {table}", request.execute())
                 return len(rows) if isinstance(rows, list) else 0
         raise AssertionError("tenacity raises the last error itself")
 
     async def _page(
         self, table: str, filters: Sequence[tuple[str, str, str]], after_id: str | None
     ) -> list[dict[str, object]]:
-        # By key and not by offset, so that a row that comes or goes meanwhile hides no other. A project may answer
-        # fewer rows than asked for; only an empty page is the last one.
-        request = self._postgrest.from_(table).select("*").order("id").limit(ROWS_A_PAGE)
+        # Paginated by key, not by offset, so that concurrent inserts and deletes do not skip rows. A project may limit
+        # responses to fewer rows than requested; only an empty page is the last one.
+        request = self._postgrest.from_(table).select("*").order("id").limit(ROWS_PER_PAGE)
         for column, operator, value in filters if after_id is None else (*filters, ("id", "gt", after_id)):
             request = request.filter(column, operator, value)
-        page = await _answer(f"reading {table}", request.execute())
+        page = await _execute(f"reading {table}", request.execute())
         return [row for row in page if isinstance(row, dict)] if isinstance(page, list) else []
 
 
-def parse(shape: type[M], answer: object) -> M:
-    """An answer in its typed shape; raises `RequestRejected` when it has another, as of a database that is not ours."""
+def parse(shape: type[M], response: object) -> M:
+    """Validate a response; raise `RequestRejected` if it has another shape, for example from another schema."""
     try:
-        return shape.model_validate(answer)
+        return shape.model_validate(response)
     except ValidationError as exc:
         raise RequestRejected(
-            "unexpected_answer", f"the project answers something that is no {shape.__name__}"
+            "unexpected_response", f"the response of the project is not a valid {shape.__name__}"
         ) from exc
 
 
-async def _answer(doing: str, executing: Awaitable[APIResponse]) -> object:
+async def _execute(doing: str, executing: Awaitable[APIResponse]) -> object:
     try:
         return (await executing).data
     except APIError as exc:
-        raise map_api_error(
-            exc.code, exc.message or f"{doing}: what answers there is not the database", exc.hint
-        ) from exc
+        raise map_api_error(exc.code, exc.message or f"{doing}: the response is not from PostgREST", exc.hint) from exc
     except httpx.TransportError as exc:
-        raise unanswered(doing, exc) from exc
+        raise map_transport_error(doing, exc) from exc
 
 
-def _given(arguments: Mapping[str, object]) -> dict[str, object]:
-    # What is left out takes the default of the SQL function, which is also what null means to all of them.
+def _defined_arguments(arguments: Mapping[str, object]) -> dict[str, object]:
+    # An omitted argument takes the default of the SQL function, which treats null the same.
     return {name: replace_unstorable(value) for name, value in arguments.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Who a project thinks is calling: the key, and a token on top of it that may have to be renewed."""
+"""The caller's bearer token: where it comes from, when it expires, and its renewal."""
 
 import asyncio
 import base64
@@ -13,7 +13,7 @@ from smelt.errors import SmeltError, Unauthorized, Unavailable
 
 TokenCallable = Callable[[], Awaitable[str] | str]
 
-# A server checks `exp` by its own clock, so a token is renewed before the last moment.
+# A server checks `exp` by its own clock, so a token is renewed a while before it expires.
 RENEW_BEFORE_S: Final = 60.0
 RENEW_OPAQUE_AFTER_S: Final = 300.0
 MIN_RENEW_INTERVAL_S: Final = 5.0
@@ -21,12 +21,12 @@ RENEW_TIMEOUT_S: Final = 20.0
 
 
 def is_jwt(key: str) -> bool:
-    """True for a signed token, false for an `sb_publishable_...` or `sb_secret_...` key."""
+    """Return True for a JWT, False for an opaque key (`sb_publishable_...` or `sb_secret_...`)."""
     return key.count(".") == 2 and not key.startswith("sb_")
 
 
 def expires_at(token: str) -> float | None:
-    """The `exp` of a token in seconds since 1970, unverified; None when it has none that can be read."""
+    """Return the `exp` of a token in seconds since 1970, without verifying it; None if there is none."""
     try:
         return float(_claim(token, "exp"))
     except (ValueError, KeyError, TypeError, binascii.Error):
@@ -34,7 +34,7 @@ def expires_at(token: str) -> float | None:
 
 
 def user_id(token: str) -> UUID | None:
-    """The user that a token speaks for, its `sub`, unverified; None when it speaks for nobody."""
+    """Return the user that a token was issued for, its `sub`, without verifying it; None if there is none."""
     try:
         return UUID(_claim(token, "sub"))
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
@@ -47,7 +47,7 @@ def _claim(token: str, name: str) -> Any:
 
 
 def renew_in_s(token: str, now: float) -> float:
-    """Seconds until a token should be renewed: a minute before it expires, earlier when it is short-lived."""
+    """Return the seconds until a token should be renewed: a minute before it expires, earlier if it is short-lived."""
     expiry = expires_at(token)
     if expiry is None:
         return RENEW_OPAQUE_AFTER_S
@@ -56,57 +56,57 @@ def renew_in_s(token: str, now: float) -> float:
 
 
 class TokenSource:
-    """Hands out the bearer token that goes with a key, fresh as long as its owner can renew it."""
+    """Provides the bearer token that goes with a key, renewed before it expires if `access_token` is a function."""
 
     def __init__(
-        self, key: str, access_token: str | TokenCallable | None = None, *, within_s: float = RENEW_TIMEOUT_S
+        self, key: str, access_token: str | TokenCallable | None = None, *, timeout_s: float = RENEW_TIMEOUT_S
     ) -> None:
         if access_token == "":
-            raise ValueError("the access token is empty; without one the caller is a visitor")
+            raise ValueError("the access token is empty: pass None to call as a visitor")
         self._renew = access_token if callable(access_token) else None
-        # Opaque keys stand in the `apikey` header alone; the platform turns them into tokens of its own.
+        # Opaque keys are sent in the `apikey` header only; the platform replaces them by a token of its own.
         fallback = key if is_jwt(key) else None
         self._token = access_token if isinstance(access_token, str) else fallback
         self._renew_at = 0.0
-        self._within_s = within_s
+        self._timeout_s = timeout_s
         self._lock = asyncio.Lock()
 
     @property
     def renewable(self) -> bool:
-        """True when a fresh token can be had."""
+        """True if the token can be renewed."""
         return self._renew is not None
 
     async def current(self) -> str | None:
-        """The token to send now, None when the key alone has to do; raises `Unavailable` when renewing fails."""
+        """Return the token to send, None if only the key is sent; raise `Unavailable` if it cannot be renewed."""
         async with self._lock:
             if self._renew is not None and time.time() >= self._renew_at:
-                await self._ask(self._renew)
+                await self._fetch(self._renew)
             return self._token
 
     async def renewed(self, stale: str | None) -> str | None:
-        """A token other than `stale`, asked for unless somebody else already did."""
+        """Return a token other than `stale`; renew it unless another task has already done so."""
         async with self._lock:
             if self._renew is not None and self._token == stale:
-                await self._ask(self._renew)
+                await self._fetch(self._renew)
             return self._token
 
     def renew_due_in_s(self) -> float | None:
-        """Seconds until the token should be renewed, None when it never can be."""
+        """Return the seconds until the token should be renewed, None if it cannot be renewed."""
         return None if self._renew is None else max(0.0, self._renew_at - time.time())
 
-    async def _ask(self, renew: TokenCallable) -> None:
+    async def _fetch(self, renew: TokenCallable) -> None:
         try:
-            async with asyncio.timeout(self._within_s):  # All calls wait for it meanwhile.
-                answer = renew()
-                token = await answer if isinstance(answer, Awaitable) else answer
+            async with asyncio.timeout(self._timeout_s):  # All other calls wait meanwhile.
+                result = renew()
+                token = await result if isinstance(result, Awaitable) else result
         except SmeltError:
             raise
         except PermissionError as exc:
-            raise Unauthorized("the access token may not be renewed") from exc
+            raise Unauthorized("renewing the access token is not permitted") from exc
         except Exception as exc:
-            raise Unavailable(f"asking for a fresh access token: {type(exc).__name__}") from exc
+            raise Unavailable(f"renewing the access token: {type(exc).__name__}") from exc
         if not token:
-            raise Unauthorized("there is no fresh access token")
+            raise Unauthorized("the access token function returned no token")
         self._token = token
         now = time.time()
         self._renew_at = now + renew_in_s(token, now)

@@ -1,4 +1,7 @@
-"""The SQL functions for workers, typed; all are fenced by `(smelt_id, attempt)` and safe to repeat."""
+"""Typed calls of the SQL functions for workers; calls about a smelt are fenced by `(smelt_id, attempt)`.
+
+All of them may be repeated safely.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,26 +16,30 @@ from smelt.contract.work import ClaimBatch, LeaseRenewal, OutboxMessage, Report,
 
 
 class ExpiredObject(Model):
-    """An object that Storage should remove."""
+    """An object to remove from Storage."""
 
     path: str
     smelt_id: UUID
 
 
 class Expired(Model):
-    """The answer of `list_expired_smelts`: objects to remove, then what to confirm."""
+    """The response of `list_expired_smelts`: objects to remove from Storage, and smelts to confirm after that."""
 
     objects: tuple[ExpiredObject, ...]
     smelts: tuple[UUID, ...]
 
 
 class Health(Model):
-    """The answer of `get_smelt_health`: counts, ages in seconds, and the database's own clock.
+    """The response of `get_smelt_health`: counts, ages in seconds, and the database's clock.
 
-    `migrations` holds the versions in the project's history, None where it has none.
+    `migrations` contains the versions in the project's migration history, None if it has no history. `owed` counts
+    the unsent rows of the outbox.
     """
 
     now: datetime
+    # 0 for a schema from before it had a version.
+    schema_version: int = 0
+    schema_compatible_from: int = 0
     migrations: tuple[str, ...] | None
     max_file_bytes: int
     waiting: int
@@ -59,7 +66,10 @@ class PurgeFailure(Model):
 
 
 class Purged(Model):
-    """The answer of `confirm_smelts_purged`: how many paths are gone and smelts are done with, and which smelts can't go."""
+    """The response of `confirm_smelts_purged`.
+
+    `purged` counts confirmed paths and purged smelts; `failed` lists smelts that could not be purged.
+    """
 
     purged: int
     failed: tuple[PurgeFailure, ...]
@@ -75,14 +85,14 @@ class _Outbox(RpcResponse[tuple[OutboxMessage, ...]]):
 
 @dataclass(frozen=True)
 class WorkerRpc:
-    """What a worker asks of the database; the key has to be the service role's."""
+    """Calls of a worker; they need the project's secret key."""
 
     rpc: Rpc
 
     async def claim_smelts(self, worker_id: str, *, max_count: int = 1, lease_s: int = 30) -> ClaimBatch:
-        """Take up to `max_count` due smelts for `lease_s` seconds."""
-        answer = await self.rpc.call("claim_smelts", worker_id=worker_id, max_count=max_count, lease_s=lease_s)
-        return parse(ClaimBatch, answer)
+        """Claim up to `max_count` due smelts under a lease of `lease_s` seconds."""
+        response = await self.rpc.call("claim_smelts", worker_id=worker_id, max_count=max_count, lease_s=lease_s)
+        return parse(ClaimBatch, response)
 
     async def report_progress(
         self,
@@ -97,8 +107,8 @@ class WorkerRpc:
         segments: Sequence[Mapping[str, Any]] = (),
         lease_s: int = 30,
     ) -> Report:
-        """Write how far a smelt is and renew its lease; `event` of the answer is what to broadcast."""
-        answer = await self.rpc.call(
+        """Save the progress of a smelt and renew its lease; `event` of the response is to be broadcast."""
+        response = await self.rpc.call(
             "report_smelt_progress",
             smelt_id=smelt_id,
             attempt=attempt,
@@ -110,21 +120,27 @@ class WorkerRpc:
             segments=list(segments),
             lease_s=lease_s,
         )
-        return parse(Report, answer)
+        return parse(Report, response)
 
     async def renew_leases(
         self, worker_id: str, leases: Sequence[tuple[UUID, int, bool]], *, lease_s: int = 30
     ) -> tuple[LeaseRenewal, ...]:
-        """Renew the leases of many smelts, given as `(smelt_id, attempt, waits)`, in one call."""
+        """Renew the leases of many smelts in one call.
+
+        Args:
+            worker_id: The worker that holds them.
+            leases: Each a smelt id, an attempt, and whether the smelt waits for the model.
+            lease_s: Seconds from now until they expire.
+        """
         listed = [{"smelt_id": smelt_id, "attempt": attempt, "waits": waits} for smelt_id, attempt, waits in leases]
-        answer = await self.rpc.call("renew_smelt_leases", worker_id=worker_id, leases=listed, lease_s=lease_s)
-        return parse(_LeaseRenewals, answer).leases
+        response = await self.rpc.call("renew_smelt_leases", worker_id=worker_id, leases=listed, lease_s=lease_s)
+        return parse(_LeaseRenewals, response).leases
 
     async def complete_smelt(self, smelt_id: UUID, attempt: int, results: Sequence[Result]) -> Settled:
-        """Settle a smelt as completed; a repeat gets the first answer."""
+        """Settle a smelt as completed; a repeated call returns the first result."""
         listed = [result.model_dump(mode="json") for result in results]
-        answer = await self.rpc.call("complete_smelt", smelt_id=smelt_id, attempt=attempt, results=listed)
-        return parse(Settled, answer)
+        response = await self.rpc.call("complete_smelt", smelt_id=smelt_id, attempt=attempt, results=listed)
+        return parse(Settled, response)
 
     async def fail_smelt(
         self,
@@ -135,8 +151,8 @@ class WorkerRpc:
         transient: bool = False,
         retry_after_s: float | None = None,
     ) -> Settled:
-        """Settle a smelt as failed, or give it back for another try when the failure is transient."""
-        answer = await self.rpc.call(
+        """Settle a smelt as failed, or return it to the queue if the failure is transient."""
+        response = await self.rpc.call(
             "fail_smelt",
             smelt_id=smelt_id,
             attempt=attempt,
@@ -144,52 +160,53 @@ class WorkerRpc:
             transient=transient,
             retry_after_s=retry_after_s,
         )
-        return parse(Settled, answer)
+        return parse(Settled, response)
 
     async def release_smelt(self, smelt_id: UUID, attempt: int) -> Settled:
-        """Give a smelt back unfinished; no failure is counted."""
-        answer = await self.rpc.call("release_smelt", smelt_id=smelt_id, attempt=attempt)
-        return parse(Settled, answer)
+        """Return an unfinished smelt to the queue without counting a failure."""
+        response = await self.rpc.call("release_smelt", smelt_id=smelt_id, attempt=attempt)
+        return parse(Settled, response)
 
     async def load_segments(self, smelt_id: UUID, file_id: UUID) -> tuple[SavedSegment, ...]:
-        """What earlier attempts saved of a file, ordered by index."""
-        answer = await self.rpc.call("load_smelt_segments", smelt_id=smelt_id, file_id=file_id)
-        return parse(_SavedSegments, answer).root
+        """Return the segments of a file that earlier attempts saved, ordered by index."""
+        response = await self.rpc.call("load_smelt_segments", smelt_id=smelt_id, file_id=file_id)
+        return parse(_SavedSegments, response).root
 
     async def claim_outbox(
         self, worker_id: str, *, max_count: int = 20, smelt_id: UUID | None = None, lease_s: int = 15
     ) -> tuple[OutboxMessage, ...]:
-        """Lease broadcasts that are still owed: those of one smelt at once, otherwise those that others left."""
-        answer = await self.rpc.call(
+        """Claim unsent rows of the outbox: all of one smelt, or else those that other workers left unsent."""
+        response = await self.rpc.call(
             "claim_smelt_outbox", worker_id=worker_id, max_count=max_count, smelt_id=smelt_id, lease_s=lease_s
         )
-        return parse(_Outbox, answer).root
+        return parse(_Outbox, response).root
 
     async def settle_outbox(self, ids: Sequence[int]) -> int:
-        """Strike acknowledged broadcasts off; answers how many."""
+        """Remove acknowledged rows from the outbox; return how many."""
         return parse(_SettledCount, await self.rpc.call("settle_smelt_outbox", ids=list(ids))).settled
 
     async def list_expired(self, worker_id: str, *, max_count: int = 100, lease_s: int = 30) -> Expired:
-        """Objects and smelts whose time is over; the objects are marked so that a retry no longer counts on them.
+        """List objects and smelts whose retention is over, and mark the objects as unavailable to `retry_smelt`.
 
-        Whoever gets a list goes on until it is empty; for other workers it is empty until then, or for `lease_s`.
+        The caller holds the janitor lease: it purges until the list is empty. Other workers get an empty list until
+        then, or for `lease_s`.
         """
-        answer = await self.rpc.call("list_expired_smelts", worker_id=worker_id, max_count=max_count, lease_s=lease_s)
-        return parse(Expired, answer)
+        response = await self.rpc.call("list_expired_smelts", worker_id=worker_id, max_count=max_count, lease_s=lease_s)
+        return parse(Expired, response)
 
     async def confirm_purged(self, paths: Sequence[str], smelt_ids: Sequence[UUID]) -> Purged:
-        """Confirm that objects are gone from Storage; the smelts that could not go are in the answer."""
-        answer = await self.rpc.call("confirm_smelts_purged", paths=list(paths), smelt_ids=list(smelt_ids))
-        return parse(Purged, answer)
+        """Confirm that objects were removed from Storage, and purge the smelts."""
+        response = await self.rpc.call("confirm_smelts_purged", paths=list(paths), smelt_ids=list(smelt_ids))
+        return parse(Purged, response)
 
     async def heartbeat_worker(self, worker_id: str, info: Mapping[str, Any]) -> None:
-        """Tell that a worker lives, and what it does."""
+        """Record a heartbeat of a worker with its current state."""
         await self.rpc.call("heartbeat_smelt_worker", worker_id=worker_id, info=dict(info))
 
     async def remove_worker(self, worker_id: str) -> None:
-        """Tell that a worker leaves; asked once."""
+        """Remove the row of a worker that exits; not retried."""
         await self.rpc.call_once("heartbeat_smelt_worker", worker_id=worker_id, info={}, leaving=True)
 
     async def get_health(self) -> Health:
-        """How the project stands: what waits, what is owed, who is there; asked once."""
+        """Return the state of queue, outbox and workers; not retried."""
         return parse(Health, await self.rpc.call_once("get_smelt_health"))

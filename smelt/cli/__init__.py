@@ -1,12 +1,30 @@
 """The command line: one file a command. Heavy imports happen inside the commands, so that `--help` is quick."""
 
 import logging
+import sys
 from typing import Annotated
 
 import typer
 
-from smelt.cli import cancel, contract, demo, doctor, init, list, local, retry, serve, show, submit, watch, worker
+from smelt.cli import (
+    cancel,
+    contract,
+    delete,
+    demo,
+    doctor,
+    init,
+    list,
+    local,
+    login,
+    retry,
+    serve,
+    show,
+    submit,
+    watch,
+    worker,
+)
 from smelt.cli.logs import TextFormatter
+from smelt.cli.output import Exit, print_json_error
 from smelt.distribution import NAME
 
 app = typer.Typer(
@@ -14,17 +32,21 @@ app = typer.Typer(
     help="Transcription jobs on Supabase: submit recordings, watch them live, run the workers.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_show_locals=False,
 )
 app.command()(demo.demo)
 app.add_typer(local.app, name="local")
 app.command()(worker.worker)
+app.command()(login.login)
+app.command()(login.logout)
 app.command()(submit.submit)
 app.command()(watch.watch)
 app.command()(show.show)
 app.command(name="list")(list.list_smelts)
 app.command()(cancel.cancel)
 app.command()(retry.retry)
+app.command()(delete.delete)
 app.command()(doctor.doctor)
 app.command()(contract.contract)
 app.command()(init.init)
@@ -48,3 +70,15 @@ def options(
     """Transcription jobs on Supabase: submit recordings, watch them live, run the workers."""
     if logging.lastResort is not None:  # It writes the warnings of libraries.
         logging.lastResort.setFormatter(TextFormatter())
+
+
+def main() -> None:
+    """Run the command line; with `--json`, a usage error is one line of JSON."""
+    if "--json" not in sys.argv:
+        app()
+    try:
+        code = app(standalone_mode=False)
+    except typer.TyperException as exc:
+        print_json_error(Exit.USAGE.name.lower(), exc.format_message())
+        code = exc.exit_code
+    sys.exit(code)

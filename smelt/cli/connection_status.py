@@ -2,6 +2,7 @@
 
 from typing import assert_never
 
+from smelt.contract.lines import ConnectionState
 from smelt.subscriber.updates import Connected, ConnectionEvent, ConnectionIssue, Disconnected
 
 RECONNECTING = "reconnecting"
@@ -26,6 +27,15 @@ class ConnectionStatus:
         if self._is_live:
             return ""
         return POLLING if self._polling else RECONNECTING
+
+    @property
+    def state(self) -> ConnectionState:
+        """The same for programs."""
+        if not self._is_answered:
+            return "unreachable"
+        if self._is_live:
+            return "live"
+        return "polling" if self._polling else "reconnecting"
 
     def take_signal(self, signal: ConnectionEvent) -> bool:
         """Follow a signal; true when the note is another one now."""

@@ -17,7 +17,7 @@ from rich.markup import escape
 from smelt.cli.captions import caption_layout
 from smelt.cli.local import map_local_errors
 from smelt.cli.output import OUT, Exit, run, visible, visible_controls
-from smelt.contract.transcript import CaptionLayout, TranscriptFormat, transcript
+from smelt.contract.transcript import CaptionLayout, TranscriptFormat, format_transcript
 from smelt.errors import PermanentError, SmeltError
 from smelt.processor.speech.demo_model_card import DEMO, notice_of
 from smelt.settings import WorkerSettings
@@ -142,7 +142,7 @@ async def _keep(client: "Client", smelt_id: UUID, layout: CaptionLayout) -> Path
     names = kept_names([file.filename for file in snapshot.files])
     for name, file in zip(names, snapshot.files, strict=True):
         for form in TranscriptFormat:
-            text = transcript(form, snapshot.segments_of(file.id), file, layout)
+            text = format_transcript(form, snapshot.segments_of(file.id), file, layout)
             (KEPT / f"{name}.{form}").write_text(visible_controls(text), encoding="utf-8")
         for result in snapshot.results or ():
             if result.file_id == file.id:

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
+from rich.text import Text
 
 from smelt.cli.bundled_migrations import migration_files, version_of
-from smelt.cli.output import OUT, Exit, run
+from smelt.cli.output import ERR, OUT, Exit, run
+from smelt.cli.sql_names import created_names
 from smelt.errors import PermanentError
 
 
@@ -18,9 +20,10 @@ def init(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Your project: the folder that has supabase/ in it.", file_okay=False)
     ],
+    force: Annotated[bool, typer.Option("--force", help="Add them although names of yours collide.")] = False,
 ) -> None:
     """Add smelt's migrations to your Supabase project, for your next `supabase db push`."""
-    run(asyncio.to_thread(_add, folder))
+    run(asyncio.to_thread(_add, folder, force))
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,36 @@ def plan(ours: list[Path], target: Path) -> Plan:
     )
 
 
-def _add(folder: Path) -> Exit:
+def collisions(ours: list[Path], target: Path) -> list[str]:
+    """Return a sentence for each name that a project's own migrations create and smelt's do as well."""
+    names = {path.name for path in ours}
+    theirs = created_names([path for path in sorted(target.glob("*.sql")) if path.name not in names])
+    smelts = {created.name.key: created for created in created_names(ours)}
+    return [
+        f"{created.path}:{created.line}: {created.name} is also created by smelt's {smelts[created.name.key].path.name}"
+        for created in theirs
+        if created.name.key in smelts
+    ]
+
+
+def _check_names(ours: list[Path], target: Path, *, force: bool) -> None:
+    found = collisions(ours, target)
+    for sentence in found:
+        ERR.print(Text(sentence), soft_wrap=True)
+    if found and not force:
+        raise PermanentError(
+            f"nothing was added: {len(found)} names of your project collide with those of smelt. Rename yours, or add "
+            "the migrations all the same with --force"
+        )
+
+
+def _add(folder: Path, force: bool) -> Exit:
     if not folder.is_dir():
         raise PermanentError(f"there is no folder {folder}: name the one with your Supabase project")
     project = _supabase_folder(folder)
     target = project / "migrations"
     planned = plan(migration_files(), target)
+    _check_names(migration_files(), target, force=force)
     target.mkdir(parents=True, exist_ok=True)
     for path in planned.new:
         shutil.copyfile(path, target / path.name)

@@ -1,47 +1,57 @@
-"""`smelt list`: what the signed-in user has had smelted."""
+"""`smelt list`: the smelts of the signed-in user, or for an operator those of everybody."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smelt.cli.connection import open_project
+from smelt.cli.connection import open_project, user_token
 from smelt.cli.output import OUT, Exit, print_json, run
 from smelt.errors import SettingsError
 from smelt.settings import ProjectSettings
 
 if TYPE_CHECKING:
     from smelt.backend.client_rpc import ListedSmelt
+    from smelt.backend.project import Project
 
 
 def list_smelts(
     count: Annotated[int, typer.Option("--count", "-n", help="How many at most.", min=1, max=1000)] = 20,
+    only_open: Annotated[bool, typer.Option("--open", help="Only those that have not ended.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """List your smelts, the newest first."""
-    run(_list(count, as_json), as_json=as_json)
+    """List your smelts, the newest first; without a login and with the service key, those of all users."""
+    run(_list(count, only_open, as_json), as_json=as_json)
 
 
-async def _list(count: int, as_json: bool) -> Exit:
-    settings = ProjectSettings.read()
-    if settings.access_token is None:
-        raise SettingsError(
-            "SMELT_ACCESS_TOKEN is not set: a list is of somebody's smelts, and wants the token of a signed-in user; "
-            "`smelt show ID` shows one without it"
-        )
+async def _list(count: int, only_open: bool, as_json: bool) -> Exit:
     from smelt.backend.client_rpc import ClientRpc
 
-    async with open_project(settings) as project:
-        listed = await ClientRpc(project.rpc).list_smelts(count)
+    settings = ProjectSettings.read()
+    is_user = user_token(settings) is not None
+    async with open_project(settings) if is_user else _open_as_service(settings) as project:
+        listed = await ClientRpc(project.rpc).list_smelts(count, only_open=only_open)
     if as_json:
         for smelt in listed:
             print_json({"event": "smelt", **smelt.model_dump(mode="json")})
     else:
-        _print(listed)
+        _print(listed, with_owner=not is_user)
     return Exit.DONE
 
 
-def _print(listed: Sequence["ListedSmelt"]) -> None:
+def _open_as_service(settings: ProjectSettings) -> "Project":
+    from smelt.backend.project import Project
+
+    if settings.service_role_key is None:
+        raise SettingsError(
+            "nobody is signed in: run `smelt login` (or set SMELT_ACCESS_TOKEN) to list your smelts, or set "
+            "SUPABASE_SERVICE_ROLE_KEY to list those of all users"
+        )
+    return Project(settings.require_url(), settings.require_worker_key())
+
+
+def _print(listed: Sequence["ListedSmelt"], *, with_owner: bool = False) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -51,14 +61,31 @@ def _print(listed: Sequence["ListedSmelt"]) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, min_width=36)  # Half an id is none.
+    if with_owner:
+        table.add_column(no_wrap=True, min_width=36)
     table.add_column(no_wrap=True)
     table.add_column()
+    now = datetime.now(UTC)
     for smelt in listed:
         names = ", ".join(file.filename for file in sorted(smelt.files, key=lambda file: file.position))
         created = smelt.created_at.astimezone().strftime("%Y-%m-%d %H:%M")
         # The names of files are somebody's text, not markup.
-        table.add_row(created, str(smelt.id), _state(smelt), Text(names, overflow="ellipsis", no_wrap=True))
+        filenames = Text(names, overflow="ellipsis", no_wrap=True)
+        if with_owner:
+            owner = "visitor" if smelt.user_id is None else str(smelt.user_id)
+            error = "" if smelt.error_code in (None, "cancelled") else f" ({smelt.error_code})"
+            age = _age((now - smelt.created_at).total_seconds())
+            table.add_row(age, str(smelt.id), owner, Text(_state(smelt) + error), filenames)
+        else:
+            table.add_row(created, str(smelt.id), _state(smelt), filenames)
     OUT.print(table)
+
+
+def _age(seconds: float) -> str:
+    for unit, unit_s in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * unit_s:
+            return f"{seconds / unit_s:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
 
 
 def _state(smelt: "ListedSmelt") -> str:

@@ -16,8 +16,9 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from smelt.contract.lines import ErrorLine
 from smelt.distribution import install_command
-from smelt.errors import PermanentError, SmeltError, SmeltFailed, Unavailable
+from smelt.errors import PermanentError, RequestRejected, SmeltError, SmeltFailed, Unavailable
 
 
 class Exit(IntEnum):
@@ -61,9 +62,17 @@ OUT: Final = VisibleConsole(highlight=False)
 ERR: Final = VisibleConsole(stderr=True, highlight=False)
 
 
+OPEN_ADVICE: Final = "`smelt list --open` shows those of a signed-in user; `smelt cancel ID` ends one."
+
+
 def print_json(value: Mapping[str, object]) -> None:
     """One JSON object on a line of its own, flushed: a program may be waiting for it."""
     print(visible(json.dumps(value, ensure_ascii=False, default=str)), flush=True)
+
+
+def print_json_error(code: str, message: str) -> None:
+    """Print an error as one line: `code` is for programs, the sentence for people."""
+    print_json({"event": "error", **ErrorLine(code=code, message=message).model_dump()})
 
 
 def print_document(text: str) -> None:
@@ -121,8 +130,10 @@ def ending(command: Coroutine[Any, Any, Exit], runner: asyncio.Runner, *, as_jso
 
 def _tell(error: SmeltError, *, as_json: bool) -> Exit:
     code = exit_code(error)
+    if isinstance(error, RequestRejected) and error.code == "too_many_open":
+        error = RequestRejected(error.code, f"{error} {OPEN_ADVICE}")
     if as_json:
-        print_json({"event": "error", "code": getattr(error, "code", code.name.lower()), "message": str(error)})
+        print_json_error(getattr(error, "code", code.name.lower()), str(error))
     else:
         print_error(error)
     return code

@@ -10,7 +10,8 @@ from smelt.cli.captions import caption_layout
 from smelt.cli.connection import connect
 from smelt.cli.output import ERR, Exit, print_document, run
 from smelt.cli.view import print_no_worker, print_notices
-from smelt.contract.transcript import TranscriptFormat, transcript
+from smelt.contract.transcript import TranscriptFormat, format_transcript
+from smelt.contract.vocabulary import TERMINAL_STATUSES
 from smelt.errors import RequestRejected
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class ShowFormat(StrEnum):
 
 
 def show(
-    smelt_id: Annotated[UUID, typer.Argument(help="Which smelt.")],
+    smelt_id: Annotated[UUID, typer.Argument(metavar="ID", help="Which smelt.")],
     form: Annotated[
         ShowFormat, typer.Option("--format", help="md: the results; the others: the transcript.")
     ] = ShowFormat.MD,
@@ -46,13 +47,27 @@ async def _show(smelt_id: UUID, form: ShowFormat, number: int | None) -> Exit:
     print_no_worker(ERR, snapshot)
     if form is not ShowFormat.MD:
         file = _chosen(snapshot, number)
-        print_document(transcript(TranscriptFormat(form), snapshot.segments_of(file.id), file, layout))
+        segments = snapshot.segments_of(file.id)
+        if not segments and snapshot.status != "completed":
+            raise RequestRejected("not_transcribed", f"Smelt {smelt_id} has no transcript: {_standing(snapshot)}.")
+        if snapshot.status not in TERMINAL_STATUSES:
+            ERR.print(f"This is the transcript so far: {_standing(snapshot)}.", markup=False, soft_wrap=True)
+        print_document(format_transcript(TranscriptFormat(form), segments, file, layout))
     elif snapshot.results is None:
-        why = "" if snapshot.error_message is None else f" ({snapshot.error_message})"
-        raise RequestRejected("not_completed", f"Smelt {smelt_id} has no results: it is {snapshot.status}{why}.")
+        raise RequestRejected("not_completed", f"Smelt {smelt_id} has no results: {_standing(snapshot)}.")
     else:
         print_document("\n".join(f"# {result.filename}\n\n{result.content}\n" for result in snapshot.results))
     return Exit.DONE
+
+
+def _standing(snapshot: "Snapshot") -> str:
+    """Where a smelt stands, as the end of a sentence."""
+    if snapshot.status == "failed":
+        return f"it is failed ({snapshot.error_message})"
+    if snapshot.submitted_at is None:
+        return "it is not submitted"
+    percentage = "" if snapshot.status == "pending" else f" ({snapshot.progress.percentage:.0f} %)"
+    return f"it is still {snapshot.status}{percentage}"
 
 
 def _chosen(snapshot: "Snapshot", number: int | None) -> "FileState":

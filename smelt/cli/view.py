@@ -14,7 +14,9 @@ from rich.table import Column
 from rich.text import Text
 
 from smelt.cli.connection_status import LIVE_AGAIN, ConnectionStatus
+from smelt.cli.event_lines import EventLines
 from smelt.cli.output import OUT, Exit, print_json
+from smelt.contract.lines import ConnectionLine
 from smelt.contract.vocabulary import TERMINAL_STATUSES
 from smelt.errors import SmeltError
 from smelt.subscriber.updates import (
@@ -64,7 +66,7 @@ async def follow(
     code = Exit.FAILED
     try:
         with open_view(names, as_json=as_json, polling=client.polling, no_worker=no_worker) as view:
-            async with aclosing(client.watch_with_connection_events(smelt_id)) as updates:
+            async with aclosing(client.watch(smelt_id, connection_events=True)) as updates:
                 async for update in updates:
                     if isinstance(update, Connected | Disconnected | ConnectionIssue):
                         view.signal(update)
@@ -99,23 +101,25 @@ def open_view(
 
 
 class JsonView:
-    """One JSON object a line; `event` is the name of the event on the channel, or `connection`."""
+    """One JSON object a line: the events of the contract by their names on the channel, and `connection`."""
 
     def __init__(self, note: ConnectionStatus) -> None:
         self._note = note
+        self._lines = EventLines()
 
     def show(self, update: Update) -> None:
         """Print the update."""
         self._print_note(changed=self._note.take_update())
-        print_json({"event": type(update).__name__.lower(), **update.model_dump(mode="json")})
+        print_json(self._lines.line(update))
 
     def signal(self, signal: ConnectionEvent) -> None:
-        """Print when the connection is lost, and when it is back; whoever reads need not do anything about it."""
+        """Print when the connection is lost, and when it is back."""
         self._print_note(changed=self._note.take_signal(signal))
 
     def _print_note(self, *, changed: bool) -> None:
         if changed:
-            print_json({"event": "connection", "message": self._note.text or LIVE_AGAIN})
+            line = ConnectionLine(state=self._note.state, message=self._note.text or LIVE_AGAIN)
+            print_json({"event": "connection", **line.model_dump()})
 
 
 class PlainView:
@@ -298,4 +302,16 @@ def print_end(console: Console, update: Completed | Failed) -> None:
         return
     for result in update.results:
         console.rule(Text(result.filename, style="bold"))
-        console.print(Markdown(result.content, hyperlinks=False))  # A link shows its address.
+        print_markdown(console, result.content)
+
+
+def print_markdown(console: Console, text: str) -> None:
+    """Print notes as they are meant to look; in a file or pipe, lines are not padded with blanks."""
+    document = Markdown(text, hyperlinks=False)  # A link shows its address.
+    if console.is_terminal:
+        console.print(document)
+        return
+    with console.capture() as captured:
+        console.print(document)
+    for line in captured.get().splitlines():
+        console.print(Text(line.rstrip()), soft_wrap=True)

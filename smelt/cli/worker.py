@@ -62,12 +62,12 @@ async def _worker(once: bool) -> Exit:
 
 async def _work(once: bool) -> Exit:
     from smelt.backend.project import Project
-    from smelt.processor.worker import LEAVE_S, Worker
+    from smelt.processor.worker import SHUTDOWN_TIMEOUT_S, Worker
 
     project_settings = ProjectSettings.read()
     options = worker_options(WorkerSettings.read())
     stop = asyncio.Event()
-    received = _drain_on_signals(stop, drain_s=options.drain_s, leave_s=LEAVE_S)
+    received = _drain_on_signals(stop, drain_s=options.drain_s, leave_s=SHUTDOWN_TIMEOUT_S)
     async with Project(project_settings.require_url(), project_settings.require_worker_key()) as project:
         logger.info("worker %s works for %s", options.worker_id, project.url)
         try:

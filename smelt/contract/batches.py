@@ -1,4 +1,4 @@
-"""A batch: smelts of one user that are followed together."""
+"""Batches: smelts of one user that are watched together."""
 
 from datetime import datetime
 from typing import Final, Literal
@@ -9,11 +9,11 @@ from smelt.contract.events import Model
 BatchStatus = Literal["pending", "processing", "completed", "failed"]
 
 TERMINAL_BATCH_STATUSES: Final[frozenset[BatchStatus]] = frozenset({"completed", "failed"})
-"""Every smelt of the batch has ended; `failed` when not one of them completed."""
+"""Every smelt of the batch is terminal; `failed` if none of them completed."""
 
 
 class Batch(Model):
-    """A batch as its row stands; `progress` 0 to 100 over all of its smelts, `seq` of its own."""
+    """A row of `smelt_batches`; `progress` is 0 to 100 over all smelts, `seq` counts the changes of the batch."""
 
     id: UUID
     title: str | None
@@ -27,7 +27,7 @@ class Batch(Model):
 
 
 class BatchEvent(Model):
-    """The event `progress` on the channel of a batch: its whole state."""
+    """The event `progress` on the channel of a batch, with its whole state."""
 
     batch_id: UUID
     total: int

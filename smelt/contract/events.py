@@ -1,7 +1,6 @@
-"""What travels on the channel `smelt:<id>`: one frozen model an event, and the parser for it.
+"""Events on the channel `smelt:<id>`: a frozen model for each, and the parser.
 
-Unknown keys are ignored and nothing but the first columns of the contract is required of a sender that is newer or
-older than this reader.
+Unknown keys are ignored, and keys that were added later have defaults, so that sender and reader may differ in version.
 """
 
 from datetime import datetime
@@ -14,16 +13,16 @@ from smelt.contract.vocabulary import FileStatus, Outcome, Status
 
 
 class Model(BaseModel):
-    """A value that crossed a border: parsed once, frozen, tolerant of keys it does not know.
+    """Base of all values from outside: validated once, frozen, unknown keys ignored.
 
-    What is wrong with a value is told without the value, which may be somebody's words.
+    Validation errors do not contain the value, which may be part of a transcript.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class Envelope(Model):
-    """What every event carries. `seq` grows with every visible change of a smelt and never resets."""
+    """The common keys of all events. `seq` grows with every visible change of a smelt and never resets."""
 
     smelt_id: UUID
     event_id: UUID
@@ -35,7 +34,7 @@ class Envelope(Model):
 
 
 class StageProgress(Model):
-    """How far a smelt is: `percentage` 0 to 100, never back within a run."""
+    """The progress of a smelt: `percentage` is 0 to 100 and never decreases within a run."""
 
     percentage: float
     stage: Status
@@ -43,7 +42,7 @@ class StageProgress(Model):
 
 
 class FileProgress(Model):
-    """How far one file is: `progress` 0 to 100."""
+    """The progress of one file, 0 to 100."""
 
     id: UUID
     status: FileStatus
@@ -51,7 +50,7 @@ class FileProgress(Model):
 
 
 class Segment(Model):
-    """A piece of transcript; `start` and `end` in seconds from the start of the recording, `index` from 0."""
+    """A piece of a transcript; `start` and `end` in seconds from the start of the recording, `index` from 0."""
 
     index: int
     start: float
@@ -60,7 +59,7 @@ class Segment(Model):
 
 
 class Result(Model):
-    """One output in Markdown; of a combined smelt `file_id` is the smelt's own id."""
+    """The result of a file in Markdown; in mode `combine`, `file_id` is the id of the smelt."""
 
     file_id: UUID
     filename: str
@@ -68,7 +67,7 @@ class Result(Model):
 
 
 class ProgressEvent(Envelope):
-    """The whole state of a smelt that is under way, all of its files included."""
+    """The whole state of a smelt that has not ended, with all of its files."""
 
     status: Status
     progress: StageProgress
@@ -76,14 +75,14 @@ class ProgressEvent(Envelope):
 
 
 class SegmentsEvent(Envelope):
-    """The transcript of one file as it grows; at most 64 KiB an event."""
+    """New segments of one file; at most 64 KiB per event."""
 
     file_id: UUID
     segments: tuple[Segment, ...]
 
 
 class CompletedEvent(Envelope):
-    """The end of a smelt that went well; `results` is empty when `results_truncated`."""
+    """The end of a completed smelt; with `results_truncated`, `results` is empty and must be read."""
 
     status: Literal["completed"]
     outcome: Outcome
@@ -93,7 +92,7 @@ class CompletedEvent(Envelope):
 
 
 class FailedEvent(Envelope):
-    """The end of a smelt that did not; `error_code` is kept open for codes of newer senders."""
+    """The end of a failed smelt; `error_code` is a plain string, since newer senders may add codes."""
 
     status: Literal["failed"]
     error_code: str
@@ -113,11 +112,11 @@ EVENT_MODELS: dict[str, type[ProgressEvent] | type[SegmentsEvent] | type[Complet
 
 
 def parse_event(event: str, payload: object) -> SmeltEvent | None:
-    """Parse a broadcast; None for an event this reader does not know. Raises pydantic's `ValidationError`."""
+    """Parse a broadcast; return None for an unknown event, raise pydantic's `ValidationError` if it is invalid."""
     model = EVENT_MODELS.get(event)
     return None if model is None else model.model_validate(payload)
 
 
 def error_summary(error: ValidationError) -> str:
-    """What is wrong with a value, where and how: `seq: int_parsing, run: missing`; nothing of the value itself."""
+    """Return the locations and types of the errors, such as `seq: int_parsing, run: missing`, without any value."""
     return ", ".join(f"{'.'.join(map(str, one['loc']))}: {one['type']}" for one in error.errors(include_input=False))

@@ -1,4 +1,4 @@
-"""Rows as their owner reads them, and the changes of rows that Realtime tells."""
+"""Rows that their owner may read, and the row changes that Realtime sends."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -11,7 +11,7 @@ RowChangeType = Literal["INSERT", "UPDATE"]
 
 
 class SmeltRow(Model):
-    """A smelt in a list; `percentage` 0 to 100, `estimated_end_at` while a worker can tell."""
+    """A row of `smelts`; `percentage` is 0 to 100, `estimated_end_at` is None without an estimate."""
 
     id: UUID
     batch_id: UUID | None
@@ -33,7 +33,7 @@ class SmeltRow(Model):
 
 
 class FileRow(Model):
-    """A file of a smelt in a list; `progress` 0 to 100."""
+    """A row of `smelt_files`; `progress` is 0 to 100."""
 
     id: UUID
     smelt_id: UUID
@@ -52,7 +52,7 @@ class FileRow(Model):
 
 
 class Notification(Model):
-    """What a user is told when a smelt of theirs ends; `seen` and `read` are apart."""
+    """A notification for a user about the end of a smelt; `seen_at` (listed) and `read_at` (opened) are independent."""
 
     id: UUID
     user_id: UUID
@@ -67,7 +67,7 @@ class Notification(Model):
 
 
 class RowChange(Model):
-    """A change of a row as postgres_changes sends it; columns that did not change may be left out of `record`."""
+    """A change of a row as postgres_changes sends it; `record` may omit columns that did not change."""
 
     table: str
     type: RowChangeType
@@ -75,11 +75,11 @@ class RowChange(Model):
 
     @property
     def row_id(self) -> UUID:
-        """Whose change it is; raises `ValueError` for a table without such ids."""
+        """The id of the row; raises `ValueError` if it is missing or not a UUID."""
         return UUID(str(self.record.get("id")))
 
 
 class SmeltsDeleted(Model):
-    """The event `smelts_deleted` of a user's feed: smelts of the user that were deleted, with their files."""
+    """The event `smelts_deleted` on a user's feed: ids of smelts that were deleted with their files."""
 
     ids: tuple[UUID, ...]

@@ -1,4 +1,4 @@
-"""What `create_smelt`, `get_smelt` and `get_smelts` answer."""
+"""The responses of `create_smelt`, `get_smelt` and `get_smelts`."""
 
 from datetime import datetime
 from uuid import UUID
@@ -8,7 +8,7 @@ from smelt.contract.vocabulary import FileStatus, InputType, Mode, Outcome, Stat
 
 
 class CreatedFile(Model):
-    """A file that was announced; audio goes to `upload_path` in the bucket `smelt-audio`, text has none."""
+    """An announced file; `upload_path` is its path in the bucket `smelt-audio`, None for a text."""
 
     id: UUID
     filename: str
@@ -20,7 +20,7 @@ class CreatedFile(Model):
 
 
 class Created(Model):
-    """The answer of `create_smelt`."""
+    """The response of `create_smelt`."""
 
     id: UUID
     status: Status
@@ -33,9 +33,9 @@ class Created(Model):
 
 
 class Trust(Model):
-    """How far a transcript can be trusted: what was left out, which segments are doubtful, and what heard it.
+    """The reliability of a transcript: skipped silence, doubtful segments, and the model.
 
-    Segments are named by their index; `notice` is a sentence for people about a model that is not made for all speech.
+    Segments are listed by `index`. `notice` is a sentence for people if the model is not suited for all speech.
     """
 
     silence_seconds: float
@@ -46,9 +46,9 @@ class Trust(Model):
 
 
 class FileState(Model):
-    """One file of a smelt; `progress` 0 to 100, `duration_seconds` and `language` once they are known.
+    """One file of a smelt; `progress` is 0 to 100, `duration_seconds` and `language` are None until known.
 
-    `trust` is there once the file is transcribed.
+    `trust` is None until the file is transcribed.
     """
 
     id: UUID
@@ -70,8 +70,8 @@ class FileState(Model):
 class Word(Model):
     """A word of a segment: `start` and `end` in seconds from the start of the recording, `probability` 0 to 1.
 
-    It has the space before it that it is written with, so that the words of a segment put together are its text, also
-    in languages that write without spaces.
+    `word` includes the space before it, if any: the words of a segment joined without a separator are its text, in
+    every language.
     """
 
     word: str
@@ -81,7 +81,7 @@ class Word(Model):
 
 
 class FileSegment(Segment):
-    """A segment with the file it belongs to; `words` only where they were asked for and the worker saved them."""
+    """A segment with the id of its file; `words` is None unless they were requested and the worker saved them."""
 
     file_id: UUID
     words: tuple[Word, ...] | None = None
@@ -90,9 +90,9 @@ class FileSegment(Segment):
 class Snapshot(Model):
     """The whole state of a smelt, read in one statement.
 
-    `segments` holds those written after the `segments_after` of the request, and `segments_seq` is what to pass there
-    next time. `results` is null until the smelt is completed. `worker_online` is true if any worker of the project has
-    sent a heartbeat within the last 60 s.
+    `segments` contains those that were saved after the `segments_after` of the request; `segments_seq` is the value to
+    pass in the next request. `results` is None until the smelt is completed. `worker_online` is True if any worker of
+    the project has sent a heartbeat within the last 60 s.
     """
 
     id: UUID
@@ -123,14 +123,15 @@ class Snapshot(Model):
     next_poll_s: float | None
 
     def segments_of(self, file_id: UUID) -> tuple[FileSegment, ...]:
-        """Those of one file, in order."""
+        """Return the segments of one file, in order."""
         return tuple(segment for segment in self.segments if segment.file_id == file_id)
 
 
 class Unchanged(Model):
-    """Nothing a watcher can see has changed since the `after_seq` of the request.
+    """The smelt has not changed since the `after_seq` of the request.
 
-    Only its place in the queue may have, which is included while the smelt waits, and whether a worker is running.
+    `queue_position` (None unless the smelt is pending) and `worker_online` may have changed, since other smelts and
+    workers determine them.
     """
 
     id: UUID

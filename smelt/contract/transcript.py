@@ -1,4 +1,4 @@
-"""A transcript as text, captions or JSON, made from its segments."""
+"""Transcript formats: text, captions and JSON, made from segments."""
 
 import html
 import json
@@ -12,12 +12,12 @@ from typing import Final, assert_never
 from smelt.contract.events import Segment
 from smelt.contract.state import FileSegment, FileState
 
-_ABOUT: Final = {"filename", "language", "language_probability", "duration_seconds", "trust"}
-_HEARD: Final = {"index", "start", "end", "text", "words"}
+_FILE_FIELDS: Final = {"filename", "language", "language_probability", "duration_seconds", "trust"}
+_SEGMENT_FIELDS: Final = {"index", "start", "end", "text", "words"}
 
 
 class TranscriptFormat(StrEnum):
-    """How a transcript can be written."""
+    """The formats of a transcript."""
 
     TXT = "txt"
     SRT = "srt"
@@ -27,20 +27,23 @@ class TranscriptFormat(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionLayout:
-    """How much text a cue shows at a time; the defaults are what broadcasters ask for."""
+    """The size of a caption cue; the defaults follow the guidelines of broadcasters."""
 
     line_chars: int = 42
     lines: int = 2
 
 
-_USUAL: Final = CaptionLayout()
+_DEFAULT_LAYOUT: Final = CaptionLayout()
 
 
-def transcript(
-    form: TranscriptFormat, segments: Sequence[FileSegment], file: FileState, layout: CaptionLayout = _USUAL
+def format_transcript(
+    transcript_format: TranscriptFormat,
+    segments: Sequence[FileSegment],
+    file: FileState,
+    layout: CaptionLayout = _DEFAULT_LAYOUT,
 ) -> str:
-    """The transcript of a file in a format; captions are laid out as asked."""
-    match form:
+    """Return the transcript of a file in a format; `layout` applies to captions."""
+    match transcript_format:
         case TranscriptFormat.TXT:
             return to_txt(segments)
         case TranscriptFormat.SRT:
@@ -50,35 +53,39 @@ def transcript(
         case TranscriptFormat.JSON:
             return to_json(segments, file)
         case _:
-            assert_never(form)
+            assert_never(transcript_format)
 
 
 def to_txt(segments: Sequence[Segment]) -> str:
-    """The words alone, one segment a line."""
+    """Return the text alone, one line per segment."""
     return "".join(f"{segment.text.strip()}\n" for segment in segments)
 
 
-def to_srt(segments: Sequence[FileSegment], layout: CaptionLayout = _USUAL) -> str:
-    """SubRip captions; a cue ends where the next one starts at the latest."""
+def to_srt(segments: Sequence[FileSegment], layout: CaptionLayout = _DEFAULT_LAYOUT) -> str:
+    """Return SubRip captions; cues do not overlap."""
     cues = enumerate(_cues(segments, layout), start=1)
-    return "\n".join(f"{n}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{text}\n" for n, (start, end, text) in cues)
+    return "\n".join(
+        f"{n}\n{_timestamp(start, ',')} --> {_timestamp(end, ',')}\n{text}\n" for n, (start, end, text) in cues
+    )
 
 
-def to_vtt(segments: Sequence[FileSegment], layout: CaptionLayout = _USUAL) -> str:
-    """WebVTT captions; a cue ends where the next one starts at the latest."""
-    # What looks like a tag or an entity would be taken for one.
+def to_vtt(segments: Sequence[FileSegment], layout: CaptionLayout = _DEFAULT_LAYOUT) -> str:
+    """Return WebVTT captions; cues do not overlap."""
+    # WebVTT interprets tags and entities.
     cues = ((start, end, html.escape(text, quote=False)) for start, end, text in _cues(segments, layout))
-    return "WEBVTT\n" + "".join(f"\n{_clock(start, '.')} --> {_clock(end, '.')}\n{text}\n" for start, end, text in cues)
+    return "WEBVTT\n" + "".join(
+        f"\n{_timestamp(start, '.')} --> {_timestamp(end, '.')}\n{text}\n" for start, end, text in cues
+    )
 
 
 def to_json(segments: Sequence[FileSegment], file: FileState) -> str:
-    """What is known of a file, such as its `trust`; its text, and the segments with times in seconds.
+    """Return a JSON object with the text, the metadata of the file, such as `trust`, and the segments.
 
-    A segment has its `words` where they are there.
+    Times are in seconds. A segment has the key `words` if words are known.
     """
     text = " ".join(segment.text.strip() for segment in segments)
-    listed = [segment.model_dump(include=_HEARD, exclude_none=True) for segment in segments]
-    about = file.model_dump(mode="json", include=_ABOUT)
+    listed = [segment.model_dump(include=_SEGMENT_FIELDS, exclude_none=True) for segment in segments]
+    about = file.model_dump(mode="json", include=_FILE_FIELDS)
     return json.dumps({"text": text, **about, "segments": listed}, ensure_ascii=False, indent=2) + "\n"
 
 
@@ -87,29 +94,31 @@ def _cues(segments: Sequence[FileSegment], layout: CaptionLayout) -> Iterator[tu
     for segment, following in zip_longest(segments, segments[1:]):
         start = max(reached, segment.start)
         reached = max(start, segment.end)
-        # The next one waits only where nothing would be left of this one.
+        # End at the start of the next segment, unless both start at the same time: then the next one is delayed.
         if following is not None and start < following.start < reached:
             reached = following.start
-        yield from _shown(segment, start, reached, layout)
+        yield from _segment_cues(segment, start, reached, layout)
 
 
-def _shown(segment: FileSegment, start: float, end: float, layout: CaptionLayout) -> Iterator[tuple[float, float, str]]:
-    """The cues of one segment, each from its first letter to its last."""
-    # An empty line would end the cue, and so would some of what counts as space.
+def _segment_cues(
+    segment: FileSegment, start: float, end: float, layout: CaptionLayout
+) -> Iterator[tuple[float, float, str]]:
+    """Yield the cues of one segment, each timed from its first letter to its last."""
+    # An empty line, and some whitespace characters, would end the cue.
     text = " ".join(segment.text.replace("-->", "→").split())
     if not text:
         return
     lines = textwrap.wrap(text, layout.line_chars, break_on_hyphens=False)
     times = _letter_times(segment, _letters(text), start, end)
-    said = 0
+    letter_count = 0
     for first in range(0, len(lines), layout.lines):
         shown = lines[first : first + layout.lines]
-        first_letter, said = said, said + len(_letters("".join(shown)))
-        yield times[first_letter][0], times[said - 1][1], "\n".join(shown)
+        first_letter, letter_count = letter_count, letter_count + len(_letters("".join(shown)))
+        yield times[first_letter][0], times[letter_count - 1][1], "\n".join(shown)
 
 
 def _letter_times(segment: FileSegment, letters: str, start: float, end: float) -> list[tuple[float, float]]:
-    """When each letter is said: for its share of the time of its word, or of all there is where no words are known."""
+    """Return start and end of each letter: its share of the time of its word, or of the segment without words."""
     pieces = [(_letters(word.word), word.start, word.end) for word in segment.words or () if word.word.strip()]
     if "".join(piece for piece, _, _ in pieces) != letters:
         pieces = [(letters, start, end)]
@@ -127,7 +136,7 @@ def _letters(text: str) -> str:
     return "".join(text.split())
 
 
-def _clock(seconds: float, fraction_mark: str) -> str:
+def _timestamp(seconds: float, fraction_mark: str) -> str:
     milliseconds = round(seconds * 1000)
     minutes, milliseconds = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)

@@ -1,4 +1,4 @@
-"""The words of the contract: states, stages, codes and the sentences that go with them."""
+"""The closed vocabularies of the contract: statuses, stages, codes, and their messages for people."""
 
 from typing import Final, Literal, get_args
 
@@ -49,7 +49,7 @@ STAGES: Final[tuple[Status, ...]] = (
     "synthesizing",
     "completed",
 )
-"""The way of a smelt, in order; `failed` can follow any of them but `completed`."""
+"""The statuses of a run in order; `failed` can follow any of them except `completed`."""
 
 TERMINAL_STATUSES: Final[frozenset[Status]] = frozenset({"completed", "failed"})
 
@@ -61,7 +61,7 @@ PERCENT_RANGES: Final[dict[Status, tuple[float, float]]] = {
     "synthesizing": (70.0, 100.0),
     "completed": (100.0, 100.0),
 }
-"""Where each stage lies on the way from 0 to 100; a failed smelt keeps what it had reached."""
+"""The range of percentages of each stage; a failed smelt keeps its last percentage."""
 
 STAGE_MESSAGES: Final[dict[Status, str]] = {
     "pending": "Waiting to process...",
@@ -88,6 +88,6 @@ ERROR_SENTENCES: Final[dict[ErrorCode, str]] = {
     "cancelled": "The smelt was cancelled.",
     "internal_error": "Something went wrong on our side; the smelt can be retried.",
 }
-"""The one sentence for people that goes with a code; `smelt.error_sentence` in the database says the same."""
+"""The sentence for people of each code, the same as in the SQL function `smelt.error_sentence`."""
 
 DEFAULT_PROMPTS: Final[tuple[PromptName, ...]] = get_args(PromptName)

@@ -1,4 +1,4 @@
-"""What the functions for workers answer."""
+"""The responses of the SQL functions for workers."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -9,13 +9,14 @@ from smelt.contract.state import Word
 from smelt.contract.vocabulary import FileStatus, InputType, Mode, Outcome, Status
 
 Verdict = Literal["go_on", "cancelled", "lost"]
-"""What a worker does next with a smelt: work on, stop because it was cancelled, stop because it is not its own."""
+"""What a worker must do with a smelt: go on, stop because it was cancelled, or stop because its lease was lost."""
 
 
 class ClaimedFile(Model):
-    """A file of a claimed smelt, as far as earlier attempts got.
+    """A file of a claimed smelt, with the state that earlier attempts saved.
 
-    `checkpoint` is the worker's own, saved with the segments it belongs to; `transcribed` says the transcript is whole.
+    `checkpoint` has a format of the worker, and is saved together with its segments. `transcribed` is True if the
+    transcript is complete.
     """
 
     id: UUID
@@ -44,7 +45,7 @@ class UserPrompt(Model):
 
 
 class Claim(Model):
-    """A smelt that this worker owns until `lease_expires_at`; every later call carries `(id, attempt)`."""
+    """A smelt that this worker holds until `lease_expires_at`; every later call carries `(id, attempt)`."""
 
     id: UUID
     user_id: UUID | None
@@ -66,7 +67,7 @@ class Claim(Model):
 
 
 class ClaimBatch(Model):
-    """The answer of `claim_smelts`; `next_due_in_s` tells when to look again at the latest, null: nothing is due."""
+    """The response of `claim_smelts`; `next_due_in_s` is when to claim again at the latest, None if nothing is due."""
 
     smelts: tuple[Claim, ...]
     next_due_at: datetime | None
@@ -74,7 +75,7 @@ class ClaimBatch(Model):
 
 
 class SavedSegment(Segment):
-    """A segment as it is stored, with what the model thought of it."""
+    """A segment as it is stored, with the model's statistics."""
 
     avg_logprob: float | None = None
     no_speech_prob: float | None = None
@@ -83,14 +84,14 @@ class SavedSegment(Segment):
 
 
 class Report(Model):
-    """The answer of `report_smelt_progress`; `event` is what to broadcast, null when nothing visible changed."""
+    """The response of `report_smelt_progress`; `event` is to be broadcast, None if no visible state changed."""
 
     verdict: Verdict
     event: ProgressEvent | None
 
 
 class LeaseRenewal(Model):
-    """The answer of `renew_smelt_leases` for one smelt."""
+    """The response of `renew_smelt_leases` for one smelt."""
 
     smelt_id: UUID
     attempt: int
@@ -98,10 +99,10 @@ class LeaseRenewal(Model):
 
 
 class Settled(Model):
-    """The answer of `complete_smelt`, `fail_smelt` and `release_smelt`.
+    """The response of `complete_smelt`, `fail_smelt` and `release_smelt`.
 
-    Whoever settles second gets the answer of the first. `verdict` is `settled`, `retrying` (it will be claimed again
-    at `claimable_at`), `released`, or `lost` (a newer attempt owns the smelt, nothing was changed).
+    A repeated call returns the first result. `verdict` is `settled`, `retrying` (claimable again at `claimable_at`),
+    `released`, or `lost` (a newer attempt holds the smelt; nothing changed).
     """
 
     verdict: Literal["settled", "retrying", "released", "lost"]
@@ -113,7 +114,7 @@ class Settled(Model):
 
 
 class OutboxMessage(Model):
-    """A broadcast that is still owed; settled by `id` once it was acknowledged."""
+    """An unsent broadcast of the outbox; settled by `id` once it was acknowledged."""
 
     id: int
     event_id: UUID

@@ -1,4 +1,4 @@
-"""The embedded stack: a Supabase project without Docker, for first contact, tests and offline work."""
+"""The embedded stack: a Supabase project without Docker, for a first try, tests and offline work."""
 
 from smelt.local.cluster import LocalCluster
 from smelt.local.errors import LocalError, LocalPermanentError, LocalTransientError

@@ -1,4 +1,4 @@
-"""What a database gets in front of it: PostgREST and the gateway."""
+"""Starts PostgREST and the gateway over a database."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,7 +20,10 @@ from smelt.local.serving import GatewayServer
 
 @dataclass(frozen=True, kw_only=True)
 class ApiOptions:
-    """Of which project, over which database: `dsn` answers how a role connects; `program` and `log` are PostgREST's."""
+    """The project and the database to serve.
+
+    `dsn` returns the connection string for a role; `program` and `log` are the binary and the log file of PostgREST.
+    """
 
     project: ProjectFiles
     dsn: Callable[[str], str]
@@ -31,21 +34,21 @@ class ApiOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Api:
-    """An API that is being served."""
+    """A running API."""
 
     url: str
     postgrest: Postgrest
     gateway: GatewayServer
 
 
-async def serve(options: ApiOptions, listener: socket, exits: AsyncExitStack) -> Api:
-    """Serve until `exits` are taken; raise `LocalTransientError` if it does not come up."""
-    # It takes a moment to import, while others start.
+async def serve(options: ApiOptions, listener: socket, exit_stack: AsyncExitStack) -> Api:
+    """Start the API and stop it when `exit_stack` closes; raise `LocalTransientError` if the start fails."""
+    # Importing the gateway takes a moment; do it while PostgREST starts.
     loading = asyncio.create_task(asyncio.to_thread(load_gateway))
-    postgrest = await _start_postgrest(options, exits)
+    postgrest = await _start_postgrest(options, exit_stack)
     await loading
     url = f"http://{ports.HOST}:{listener.getsockname()[1]}"
-    gateway = await _start_gateway(_config(options, url, postgrest.url), listener, exits)
+    gateway = await _start_gateway(_config(options, url, postgrest.url), listener, exit_stack)
     return Api(url=url, postgrest=postgrest, gateway=gateway)
 
 
@@ -54,13 +57,13 @@ def load_gateway() -> None:
     import smelt.local.gateway  # noqa: F401
 
 
-async def _start_postgrest(options: ApiOptions, exits: AsyncExitStack) -> Postgrest:
+async def _start_postgrest(options: ApiOptions, exit_stack: AsyncExitStack) -> Postgrest:
     async for attempt in attempts():
         with attempt:
             server = PostgrestOptions(
                 program=options.program,
                 dsn=options.dsn("authenticator"),
-                # Any free port may be somebody else's by the time it is taken; then the next one will do.
+                # Another process may take the free port first; the next attempt chooses another one.
                 port=ports.choose(0, "--api-port"),
                 jwt_secret=Keys().jwt_secret,
                 project=options.project,
@@ -68,18 +71,18 @@ async def _start_postgrest(options: ApiOptions, exits: AsyncExitStack) -> Postgr
                 account=database_account(),
             )
             postgrest = Postgrest(server)
-            exits.push_async_callback(postgrest.stop)
+            exit_stack.push_async_callback(postgrest.stop)
             await postgrest.start()
     return postgrest
 
 
-async def _start_gateway(config: GatewayConfig, listener: socket, exits: AsyncExitStack) -> GatewayServer:
+async def _start_gateway(config: GatewayConfig, listener: socket, exit_stack: AsyncExitStack) -> GatewayServer:
     from smelt.local.gateway import create_app
 
     app = create_app(config)
-    await exits.enter_async_context(app.router.lifespan_context(app))
+    await exit_stack.enter_async_context(app.router.lifespan_context(app))
     gateway = GatewayServer(app, listener)
-    exits.push_async_callback(gateway.stop)
+    exit_stack.push_async_callback(gateway.stop)
     await gateway.start()
     return gateway
 

@@ -1,4 +1,4 @@
-"""A process that the supervisor starts, watches and ends."""
+"""Starts and stops the child processes of the supervisor."""
 
 import asyncio
 import json
@@ -15,19 +15,19 @@ from smelt.local.account import OsAccount
 from smelt.local.files import open_binary
 
 LAUNCHER: Final = Path(__file__).with_name("launch.py")
-PASSED_ON: Final = ("PATH", "HOME", "TMPDIR", "TMP", "LANG", "TZ")
+INHERITED_VARIABLES: Final = ("PATH", "HOME", "TMPDIR", "TMP", "LANG", "TZ")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of ending a process: a signal, and how long to wait for its effect."""
+    """One step of stopping a process: a signal, and how long to wait for the exit."""
 
     signal: signal.Signals
-    patience_s: float
+    timeout_s: float
 
 
 class Child:
-    """A started process in a session of its own, so that Ctrl-C at the terminal reaches the supervisor alone."""
+    """A process in a session of its own, so that Ctrl-C at the terminal reaches only the supervisor."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -41,16 +41,16 @@ class Child:
         death_signal: signal.Signals,
         environment: Mapping[str, str] | None = None,
         account: OsAccount | None = None,
-        pass_closed_folders: bool = False,
-        closed_program: bool = False,
+        keep_read_capability: bool = False,
+        open_before_setuid: bool = False,
     ) -> "Child":
-        """Start a program with its output appended to `log`; the kernel sends it `death_signal` should we die.
+        """Start a program and append its output to `log`; the kernel sends it `death_signal` if the supervisor dies.
 
-        Where a folder on the way is closed to the account, `pass_closed_folders` lets the program pass it all the time,
-        and `closed_program` has no more than the program's own file opened before the change of user.
+        Where the account cannot traverse a parent folder, `keep_read_capability` lets the program do so for its whole
+        life, and `open_before_setuid` opens only the program's own file before the change of user.
 
-        It sees nothing of our environment but the path, home, locale and temporary folder: variables of libpq or of
-        PostgREST in somebody's shell must not reach in here.
+        The program inherits only the variables in `INHERITED_VARIABLES`, so that settings of libpq or PostgREST in the
+        user's shell have no effect.
         """
         other = account if account is not None and account.name is not None else None
         plan = {
@@ -58,8 +58,8 @@ class Child:
             "signal": int(death_signal),
             "uid": other.uid if other else None,
             "gid": other.gid if other else None,
-            "pass_closed": pass_closed_folders,
-            "closed_program": closed_program,
+            "keep_read_capability": keep_read_capability,
+            "open_before_setuid": open_before_setuid,
         }
         with open_binary(log, "ab") as output:
             process = await asyncio.create_subprocess_exec(
@@ -68,8 +68,11 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**{name: os.environ[name] for name in PASSED_ON if name in os.environ}, **(environment or {})},
-                # Wherever we were started from may be closed to the other user.
+                env={
+                    **{name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ},
+                    **(environment or {}),
+                },
+                # The other user may have no access to the current folder.
                 cwd="/",
                 start_new_session=True,
             )
@@ -82,20 +85,20 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """Whether it has not been seen to end yet."""
+        """True until the exit of the process has been noticed."""
         return self._process.returncode is None
 
     async def wait(self) -> int:
-        """Wait for the end and answer the exit status; negative for a signal."""
+        """Wait for the process to exit and return its exit status, negative for a signal."""
         return await self._process.wait()
 
     async def stop(self, *steps: Step) -> int:
-        """End the process step by step, with SIGKILL as the last one, and answer its exit status."""
+        """Stop the process step by step, finally with SIGKILL, and return its exit status."""
         for step in steps:
             with suppress(ProcessLookupError):
                 self._process.send_signal(step.signal)
             with suppress(TimeoutError):
-                return await asyncio.wait_for(self._process.wait(), step.patience_s)
+                return await asyncio.wait_for(self._process.wait(), step.timeout_s)
         with suppress(ProcessLookupError):
             self._process.kill()
         return await self._process.wait()

@@ -1,4 +1,4 @@
-"""Folders that nobody wants to keep: removed in the end, or by a later start where a supervisor was killed."""
+"""Removes the folders of ephemeral stacks: when they stop, or at a later start if the supervisor was killed."""
 
 import asyncio
 import os
@@ -12,38 +12,38 @@ from smelt.local.account import remove
 from smelt.local.errors import LocalPermanentError
 from smelt.local.paths import StackPaths
 
-MARK: Final = "throw-away"
-"""It is made by whoever holds the folder's lock: a folder with the mark and without a holder is nobody's."""
+MARKER: Final = "ephemeral"
+"""Name of the marker file, written under the folder's lock. A folder with a marker and a free lock is abandoned."""
 
 
-def remove_ephemeral(places: StackPaths, exits: AsyncExitStack) -> None:
-    """Have a folder, whose lock we hold, removed when `exits` are taken, and remove meanwhile what others have left."""
-    (places.folder / MARK).touch()
-    exits.callback(_remove, places.folder)
-    sweeping = asyncio.create_task(asyncio.to_thread(sweep, places.folder.parent))
-    exits.callback(sweeping.cancel)
+def remove_ephemeral(paths: StackPaths, exit_stack: AsyncExitStack) -> None:
+    """Remove a locked folder when `exit_stack` closes, and sweep abandoned folders in the background until then."""
+    (paths.folder / MARKER).touch()
+    exit_stack.callback(_remove, paths.folder)
+    sweep_task = asyncio.create_task(asyncio.to_thread(sweep, paths.folder.parent))
+    exit_stack.callback(sweep_task.cancel)
 
 
 def sweep(folder: Path) -> None:
-    """Remove the throw-away folders of this user in here whose supervisor is gone."""
-    for left in _left(folder):
-        # Another sweep, or a server that is still on its way out: a later one finishes it.
+    """Remove this user's ephemeral stack folders in `folder` whose supervisor is gone."""
+    for abandoned in _abandoned(folder):
+        # Another sweep is at work, or a server is still stopping; a later sweep removes the rest.
         with suppress(OSError):
-            _remove(left)
+            _remove(abandoned)
 
 
-def _left(folder: Path) -> Iterator[Path]:
-    for mark in folder.glob(f"smelt-*/{MARK}"):
-        # In the system's temporary folder anybody may make a folder of this name, with anything in it.
+def _abandoned(folder: Path) -> Iterator[Path]:
+    for marker in folder.glob(f"smelt-*/{MARKER}"):
+        # In the system's temporary folder any user can create a folder of this name, with any contents.
         with suppress(OSError, LocalPermanentError):
-            places = StackPaths(mark.parent)
-            is_ours = places.folder.lstat().st_uid == mark.lstat().st_uid == os.geteuid()
-            if is_ours and lock.holder(places.lock) is None:
-                yield places.folder
+            paths = StackPaths(marker.parent)
+            is_ours = paths.folder.lstat().st_uid == marker.lstat().st_uid == os.geteuid()
+            if is_ours and lock.holder(paths.lock) is None:
+                yield paths.folder
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder, lock and mark last: a removal that was cut short is found again."""
+    """Remove a folder; lock and marker come last, so that a later sweep finishes an interrupted removal."""
     for entry in folder.iterdir():
         if entry.is_dir():
             remove(entry)

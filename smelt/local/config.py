@@ -1,4 +1,4 @@
-"""Values that the supervisor hands to the processes of the stack."""
+"""The configuration of the gateway."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +9,11 @@ from smelt.local.migrations import AuthRules, RealtimeLimits
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayConfig:
-    """All that the gateway needs to know; it reads no environment and no file for it.
+    """The complete configuration of the gateway; it reads neither the environment nor files.
 
     The DSNs are libpq connection strings over the Unix socket, one for each role that a service of the platform uses:
-    `admin_dsn` is the superuser `supabase_admin` (replication), `authenticator_dsn` switches to the caller's role,
-    `auth_dsn` and `storage_dsn` are the owners of those tables.
+    `admin_dsn` connects as the superuser `supabase_admin` (replication), `authenticator_dsn` as the role that switches
+    to the caller's, `auth_dsn` and `storage_dsn` as the owners of those tables.
     """
 
     api_url: str
@@ -31,5 +31,5 @@ class GatewayConfig:
 
     @property
     def jwt_secret(self) -> str:
-        """The secret that all tokens of this stack are signed with."""
+        """The secret that signs all tokens of this stack."""
         return self.keys.jwt_secret

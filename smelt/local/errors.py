@@ -1,8 +1,8 @@
-"""What the embedded stack raises on purpose; each message is one sentence for the person at the terminal.
+"""The errors of the embedded stack. Each message is one sentence for the user at the terminal.
 
 LocalError
-├── LocalPermanentError      something has to be changed first: a taken port, a missing npm, a wrong migration
-└── LocalTransientError  the same start may work later: a download or a server that did not come up
+├── LocalPermanentError  something must be changed first: a port in use, a missing npm, a failing migration
+└── LocalTransientError  the same start may succeed later: a failed download, a server that did not start
 """
 
 from smelt.pickling import PicklableError
@@ -13,8 +13,8 @@ class LocalError(PicklableError):
 
 
 class LocalPermanentError(LocalError):
-    """The same start will be refused again until something is changed."""
+    """The same start will fail again until something is changed."""
 
 
 class LocalTransientError(LocalError):
-    """The same start may work later."""
+    """The same start may succeed later."""

@@ -1,4 +1,4 @@
-"""Files of a stack, opened only where nobody else can have put something in their place.
+"""Opens the files of a stack, unless another user may have replaced them.
 
 Each function takes the users whose files are trusted, by default the current one. It raises `LocalPermanentError` for
 another user's file, a symbolic link or a named pipe.
@@ -18,7 +18,7 @@ def open_text(path: Path, mode: Literal["r", "r+", "w", "a+"], *owners: int) -> 
 
 
 def open_binary(path: Path, mode: Literal["rb", "ab"], *owners: int) -> BinaryIO:
-    """Open a file of bytes."""
+    """Open a binary file."""
     return open(path, mode, opener=_opener(*owners))
 
 
@@ -31,10 +31,10 @@ def read_text(path: Path, *owners: int) -> str:
 def _opener(*owners: int) -> Callable[[str, int], int]:
     open_checked = trusted_opener(*owners)
 
-    def open_or_refuse(path: str, flags: int) -> int:
+    def open_or_raise(path: str, flags: int) -> int:
         try:
             return open_checked(path, flags)
         except PermissionError as exc:
             raise LocalPermanentError(f"{exc}; remove it, or choose another folder") from exc
 
-    return open_or_refuse
+    return open_or_raise

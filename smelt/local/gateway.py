@@ -1,6 +1,6 @@
-"""The one HTTP server of the embedded stack: PostgREST, Auth, Storage and Realtime behind one origin.
+"""The HTTP server of the embedded stack: PostgREST, Auth, Storage and Realtime behind one origin.
 
-It stands where the platform's gateway stands: same paths, same keys, same CORS, the same words for who has no key.
+It imitates the platform's gateway: the same paths, keys, CORS headers, and errors for missing keys.
 """
 
 import asyncio
@@ -34,12 +34,12 @@ logger = logging.getLogger(__name__)
 
 METHODS: Final = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 EXPOSED_HEADERS: Final = (
-    # PostgREST's, then Auth's; browsers show scripts no others.
+    # Those of PostgREST, then those of Auth; browsers hide all others from scripts.
     *("Content-Encoding", "Content-Location", "Content-Range", "Content-Type", "Date", "Location", "Server"),
     *("Transfer-Encoding", "Range-Unit", "X-Total-Count", "Link", "X-Supabase-Api-Version"),
 )
-# Opened by links and redirects, which bring no key.
-OPEN_AUTH_PATHS: Final = (
+# Reached by links and redirects, which carry no key.
+KEYLESS_AUTH_PATHS: Final = (
     "/auth/v1/.well-known/jwks.json",
     "/auth/v1/verify",
     "/auth/v1/callback",
@@ -51,7 +51,7 @@ HEALTH_TIMEOUT_S: Final = 3.0
 
 
 def create_app(config: GatewayConfig) -> Starlette:
-    """Answer the gateway; it opens its pools when it starts, and needs Postgres and PostgREST to be there."""
+    """Return the gateway; it opens its pools on startup, when Postgres and PostgREST must be running."""
     services = _Services(config)
     cors = Middleware(
         CORSMiddleware,
@@ -71,12 +71,12 @@ def create_app(config: GatewayConfig) -> Starlette:
 
 
 class _Services:
-    """What stands behind the gateway, with what it holds open."""
+    """The services behind the gateway, with their pools and files."""
 
     def __init__(self, config: GatewayConfig) -> None:
         self._config = config
         self._rest = Upstream(config.postgrest_url)
-        # Triggers on storage.objects find what is in these without naming the schema, as on the platform.
+        # Triggers on storage.objects can use these schemas without qualification, as on the platform.
         self._storage_pool = _pool(config.storage_dsn, options="-c search_path=storage,public,extensions")
         self._auth_pool = _pool(config.auth_dsn)
         self._database = Database(self._storage_pool)
@@ -92,7 +92,7 @@ class _Services:
         )
 
     def routes(self) -> list[BaseRoute]:
-        """Answer the services at the paths that the platform's gateway gives them."""
+        """Return the routes of the services, at the paths of the platform's gateway."""
         config, keys = self._config, self._config.keys
         issuer = f"{config.api_url}/auth/v1"
         rest = RestProxy(self._rest, config.max_body_bytes)
@@ -100,8 +100,8 @@ class _Services:
         storage = create_storage(self._database, self._files, keys, config.file_size_limit)
         return [
             AnyPathMount("/rest/v1", ApiKeys(rest, keys, required=True)),
-            AnyPathMount("/auth/v1", ApiKeys(auth, keys, required=True, open_paths=OPEN_AUTH_PATHS)),
-            # Public and signed URLs are opened by whoever has them: Storage looks at tokens itself.
+            AnyPathMount("/auth/v1", ApiKeys(auth, keys, required=True, keyless_paths=KEYLESS_AUTH_PATHS)),
+            # Public and signed URLs need no key; Storage checks tokens itself.
             AnyPathMount("/storage/v1", ApiKeys(storage, keys, required=False)),
             Route("/health", self._health),
             *create_routes(self._realtime),
@@ -109,17 +109,17 @@ class _Services:
 
     @asynccontextmanager
     async def running(self, app: Starlette) -> AsyncIterator[None]:
-        """Hold open what the services need, as long as the application lives."""
-        async with AsyncExitStack() as exits:
-            await exits.enter_async_context(self._rest)
-            await exits.enter_async_context(self._storage_pool)
-            await exits.enter_async_context(self._auth_pool)
+        """Keep the pools and Realtime open while the application runs."""
+        async with AsyncExitStack() as exit_stack:
+            await exit_stack.enter_async_context(self._rest)
+            await exit_stack.enter_async_context(self._storage_pool)
+            await exit_stack.enter_async_context(self._auth_pool)
             await self._sweep()
-            await exits.enter_async_context(self._realtime.running())
+            await exit_stack.enter_async_context(self._realtime.running())
             yield
 
     async def _health(self, request: Request) -> Response:
-        """Answer whether Postgres and PostgREST do; it takes no key, for whoever waits for a stack."""
+        """Report whether Postgres and PostgREST respond; needs no key, so that scripts can wait for a stack."""
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT_S), self._storage_pool.connection() as connection:
                 await connection.execute("select 1")
@@ -131,15 +131,15 @@ class _Services:
         return JSONResponse({"healthy": is_healthy}, 200 if is_healthy else 503)
 
     async def _sweep(self) -> None:
-        """Clear away what a crash has left: half received files, and files that no row knows."""
+        """Remove the leftovers of a crash: incomplete files, and files without a row."""
         await asyncio.to_thread(self._files.prepare)
         swept = await asyncio.to_thread(self._files.sweep, await self._database.versions())
         if swept:
-            logger.warning("removed %s files that belong to no object", swept)
+            logger.warning("removed %s files without an object", swept)
 
 
 def _pool(dsn: str, **parameters: str) -> AsyncConnectionPool:
-    # Checked when taken: Postgres may have been started anew since.
+    # Check connections on checkout: Postgres may have been restarted.
     return AsyncConnectionPool(
         dsn,
         kwargs=parameters,

@@ -1,7 +1,7 @@
-"""Keys and tokens of the embedded stack: the Supabase CLI's well-known development ones.
+"""The keys and tokens of the embedded stack: the well-known development keys of the Supabase CLI.
 
-Whoever holds a Supabase CLI holds these keys too. They guard nothing but a server that listens on the loopback
-interface, and being the same ones they let `smelt local` and `supabase start` stand in for each other.
+They are public: every installation of the Supabase CLI contains them. They protect only a server that listens on the
+loopback interface, and make `smelt local` and `supabase start` interchangeable.
 """
 
 import time
@@ -18,15 +18,15 @@ DEMO_SECRET_KEY: Final = "sb_secret_N7UND0UgjKTVK-Uodkm0Hg_xSvEMPvz"
 DEMO_EXPIRES_AT: Final = 1983812996
 
 JwtClaims = dict[str, Any]
-"""The body of a JWT, as it goes to Postgres in `request.jwt.claims`."""
+"""The claims of a JWT, as Postgres gets them in `request.jwt.claims`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Keys:
-    """The JWT secret of a stack and the API keys that go with it.
+    """The JWT secret of a stack and its API keys.
 
-    With `opaque_key_lifetime_s`, an `sb_...` key is replaced by a new token each time, which expires after that many
-    seconds; without, by the token of its role that expires in years.
+    With `opaque_key_lifetime_s`, an `sb_...` key is replaced by a new token on each use, which expires after that many
+    seconds; without, by the long-lived token of its role.
     """
 
     jwt_secret: str = DEMO_JWT_SECRET
@@ -41,14 +41,14 @@ class Keys:
         object.__setattr__(self, "service_role_key", self.sign(_api_key_claims("service_role")))
 
     def sign(self, claims: Mapping[str, Any]) -> str:
-        """Answer a JWT with exactly these claims."""
+        """Return a JWT with exactly these claims."""
         return jwt.encode(dict(claims), self.jwt_secret, algorithm=ALGORITHM)
 
     def verify(self, token: str) -> JwtClaims:
-        """Answer the claims of a token that this stack signed and that has not expired.
+        """Return the claims of a token that this stack signed and that has not expired.
 
-        Raises `jwt.ExpiredSignatureError`, `jwt.InvalidSignatureError` or another `jwt.InvalidTokenError`. The audience
-        is not looked at, as nowhere on the platform, and a token without `exp` is accepted: who needs one checks.
+        Raises `jwt.ExpiredSignatureError`, `jwt.InvalidSignatureError` or another `jwt.InvalidTokenError`. As on the
+        platform, the audience is ignored. A token without `exp` is accepted; callers that require `exp` check it.
         """
         return jwt.decode(
             token,
@@ -58,23 +58,23 @@ class Keys:
         )
 
     def resolve_api_key(self, key: str) -> JwtClaims:
-        """Answer the claims that an `apikey` stands for, be it `sb_...` or a JWT; raise `jwt.InvalidTokenError`."""
+        """Return the claims of an `apikey`, either `sb_...` or a JWT; raise `jwt.InvalidTokenError` if invalid."""
         return self.verify(self.to_token(key))
 
     def to_token(self, key: str) -> str:
-        """Return the JWT that stands behind an `sb_...` key, as the platform's gateway does; any other key as it is."""
+        """Return the JWT that replaces an `sb_...` key, as in the platform's gateway; return other keys unchanged."""
         if key == self.publishable_key:
-            return self._token_of("anon", self.anon_key)
+            return self._token_for("anon", self.anon_key)
         if key == self.secret_key:
-            return self._token_of("service_role", self.service_role_key)
+            return self._token_for("service_role", self.service_role_key)
         return key
 
-    def _token_of(self, role: str, lasting: str) -> str:
+    def _token_for(self, role: str, long_lived: str) -> str:
         if self.opaque_key_lifetime_s is None:
-            return lasting
+            return long_lived
         return self.sign({**_api_key_claims(role), "exp": int(time.time()) + self.opaque_key_lifetime_s})
 
 
 def _api_key_claims(role: str) -> JwtClaims:
-    # The order of the keys is the CLI's, so that the token is the CLI's to the letter.
+    # In the CLI's order, so that the token is identical to the CLI's.
     return {"iss": "supabase-demo", "role": role, "exp": DEMO_EXPIRES_AT}

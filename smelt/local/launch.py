@@ -1,12 +1,12 @@
-"""Run a program that never outlives the supervisor, as another user if need be.
+"""Runs a program that never outlives the supervisor, as another user if required.
 
     python -I -S launch.py '{"parent": pid, "signal": n, "uid": n|null, "gid": n|null, ...}' PROGRAM...
 
-Two more members are booleans: "pass_closed" keeps the one capability with which another user passes closed folders, and
-"closed_program" opens the program before the change of user.
+Two more members are booleans: "keep_read_capability" keeps the one capability that lets another user traverse folders
+without permission, and "open_before_setuid" opens the program before the change of user.
 
-A process of its own between fork and exec: what has to be said to the kernel there can't be said by `subprocess`, and
-code run by `preexec_fn` is not safe next to threads. It knows only the standard library and starts in 20 ms.
+A separate process is needed because `subprocess` cannot make these system calls between fork and exec, and code in
+`preexec_fn` is not safe with threads. It uses only the standard library and starts in 20 ms.
 """
 
 import ctypes
@@ -33,19 +33,19 @@ class _Set(ctypes.Structure):
 
 
 def main() -> None:
-    """Read what to do, do it, and become the program."""
+    """Apply the plan of the command line, then execute the program."""
     plan = json.loads(sys.argv[1])
     program = sys.argv[2:]
     linux = sys.platform.startswith("linux")
     executable: str | int = program[0]
-    if plan["closed_program"] and os.execve in os.supports_fd:
+    if plan["open_before_setuid"] and os.execve in os.supports_fd:
         executable = os.open(program[0], os.O_RDONLY)
-        # The interpreter of a script reads it from there.
+        # If the program is a script, its interpreter reads it through this descriptor.
         os.set_inheritable(executable, True)
     if plan["uid"] is not None:
-        _become(plan["uid"], plan["gid"], pass_closed=linux and plan["pass_closed"])
+        _switch_user(plan["uid"], plan["gid"], keep_read_capability=linux and plan["keep_read_capability"])
     if linux:
-        # After the change of user, which clears it.
+        # Set this after the change of user, which clears it.
         _prctl(PR_SET_PDEATHSIG, plan["signal"])
         if os.getppid() != plan["parent"]:
             sys.exit("the supervisor died first")
@@ -55,16 +55,16 @@ def main() -> None:
         sys.exit(f"{program[0]} could not be run as user {os.geteuid()}: {exc.strerror}")
 
 
-def _become(uid: int, gid: int, *, pass_closed: bool) -> None:
-    if pass_closed:
-        # Not only does it keep the capabilities over setuid: access(2) then heeds them, too.
+def _switch_user(uid: int, gid: int, *, keep_read_capability: bool) -> None:
+    if keep_read_capability:
+        # This keeps the capabilities across setuid, and also makes access(2) respect them.
         _prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
-    if pass_closed:
-        # Where a folder on the way is closed to everybody but root, the program passes it nevertheless: better than
-        # opening root's folders to the whole machine. It keeps this one capability and no other.
+    if keep_read_capability:
+        # The program can traverse folders that only root may enter. This is better than opening root's folders to all
+        # users. It keeps no other capability.
         bit = 1 << CAP_DAC_READ_SEARCH
         sets = (_Set * 2)(_Set(bit, bit, bit), _Set(0, 0, 0))
         _check(_libc().capset(ctypes.byref(_Header(CAPABILITY_VERSION_3, 0)), ctypes.byref(sets)), "capset")

@@ -1,4 +1,4 @@
-"""Starting a supervisor, hearing what it says, and ending it; see there for what it is told."""
+"""Starts a supervisor, exchanges requests with it and stops it; `supervisor` defines the protocol."""
 
 import asyncio
 import json
@@ -21,14 +21,14 @@ from smelt.local.state import StackState
 from smelt.local.waiting import until
 
 START_TIMEOUT_S: Final = 240.0
-"""Long enough to fetch PostgREST over a slow line."""
+"""Long enough to download PostgREST over a slow connection."""
 
 STOP_TIMEOUT_S: Final = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchOptions:
-    """What the supervisor is told; without a project it serves a cluster's stacks."""
+    """The options of a supervisor; without a project it runs a cluster."""
 
     folder: Path
     project: Path | None
@@ -39,31 +39,31 @@ class LaunchOptions:
     until_input_closes: bool = False
 
     def command(self) -> list[str]:
-        """Answer the command line of the supervisor."""
-        words = [sys.executable, "-m", "smelt.local.supervisor", "--folder", str(self.folder)]
-        words += ["--cache", str(cache_folder())]
-        words += ["--project", str(self.project)] if self.project else []
-        words += ["--api-port", str(self.api_port), "--db-port", str(self.db_port)]
-        words += ["--postgrest", str(self.postgrest)] if self.postgrest else []
-        words += ["--ephemeral"] if self.ephemeral else []
-        words += ["--until-input-closes"] if self.until_input_closes else []
-        return words
+        """Return the command line of the supervisor."""
+        command = [sys.executable, "-m", "smelt.local.supervisor", "--folder", str(self.folder)]
+        command += ["--cache", str(cache_folder())]
+        command += ["--project", str(self.project)] if self.project else []
+        command += ["--api-port", str(self.api_port), "--db-port", str(self.db_port)]
+        command += ["--postgrest", str(self.postgrest)] if self.postgrest else []
+        command += ["--ephemeral"] if self.ephemeral else []
+        command += ["--until-input-closes"] if self.until_input_closes else []
+        return command
 
 
 async def launch(options: LaunchOptions) -> tuple[subprocess.Popen[bytes], StackState]:
-    """Start a stack's supervisor and wait until the stack is ready; raise its `LocalError` when it says one."""
+    """Start the supervisor of a stack and wait until the stack is ready; raise the `LocalError` that it reports."""
     process, ready = await start(options)
     return process, StackState(**ready)
 
 
 async def start(options: LaunchOptions) -> tuple[subprocess.Popen[bytes], Any]:
-    """Start a supervisor and answer what it says when it is ready; raise its `LocalError` when it says one."""
-    places = StackPaths(options.folder.resolve()).make()
-    tail = LogTail(places.log("supervisor"))
-    process = _spawn(options, places.log("supervisor"))
+    """Start a supervisor and return its first reply; raise the `LocalError` that it reports."""
+    paths = StackPaths(options.folder.resolve()).make()
+    tail = LogTail(paths.log("supervisor"))
+    process = _spawn(options, paths.log("supervisor"))
     try:
-        # The thread ends with the process at the latest, and that ends with a start that is given up.
-        return process, await asyncio.wait_for(asyncio.to_thread(hear, process, tail), START_TIMEOUT_S)
+        # If this times out, `end` stops the process, and with it the thread that reads from it.
+        return process, await asyncio.wait_for(asyncio.to_thread(read_reply, process, tail), START_TIMEOUT_S)
     except BaseException as exc:
         await end(process)
         if options.ephemeral:
@@ -73,34 +73,34 @@ async def start(options: LaunchOptions) -> tuple[subprocess.Popen[bytes], Any]:
         raise
 
 
-def hear(process: subprocess.Popen[bytes], tail: LogTail) -> Any:
-    """Wait for the supervisor's next line; answer what is ready, or raise the `LocalError` that it tells of."""
+def read_reply(process: subprocess.Popen[bytes], tail: LogTail) -> Any:
+    """Wait for the next reply of a supervisor and return its value; raise the `LocalError` that it reports."""
     line = _pipe(process.stdout).readline()
     if not line:
         raise LocalTransientError(f"the stack did not start: {tail.last_line()}")
-    answer = json.loads(line)
-    if "ready" in answer:
-        return answer["ready"]
-    raise (LocalTransientError if answer["passing"] else LocalPermanentError)(answer["error"])
+    reply = json.loads(line)
+    if "ready" in reply:
+        return reply["ready"]
+    raise (LocalTransientError if reply["transient"] else LocalPermanentError)(reply["error"])
 
 
-def tell(process: subprocess.Popen[bytes], request: dict[str, str]) -> None:
-    """Send the supervisor of a cluster a line; raise `LocalTransientError` when it has ended."""
+def send_request(process: subprocess.Popen[bytes], request: dict[str, str]) -> None:
+    """Send a request to the supervisor of a cluster; raise `LocalTransientError` if it has exited."""
     pipe = _pipe(process.stdin)
     try:
         pipe.write(json.dumps(request).encode() + b"\n")
         pipe.flush()
     except BrokenPipeError as exc:
-        raise LocalTransientError("the cluster has ended") from exc
+        raise LocalTransientError("the supervisor of the cluster has exited; start the cluster again") from exc
 
 
 async def end(process: subprocess.Popen[bytes]) -> None:
-    """End a supervisor and wait until it has left nothing behind."""
+    """Stop a supervisor and wait until it has cleaned up."""
     process.terminate()
     try:
         await asyncio.to_thread(process.wait, STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        # The kernel ends its children.
+        # The kernel then signals its children.
         process.kill()
         await asyncio.to_thread(process.wait)
     for pipe in (process.stdin, process.stdout):
@@ -108,34 +108,34 @@ async def end(process: subprocess.Popen[bytes]) -> None:
             pipe.close()
 
 
-async def stop(places: StackPaths) -> bool:
-    """Stop the stack that runs in a folder, however it was started; answer whether one was running."""
-    pid = lock.holder(places.lock)
+async def stop(paths: StackPaths) -> bool:
+    """Stop the stack that runs in a folder; return False if none was running."""
+    pid = lock.holder(paths.lock)
     if pid is None:
         return False
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.kill(pid, number)
-        if await until(lambda: lock.holder(places.lock) is None, STOP_TIMEOUT_S):
+        if await until(lambda: lock.holder(paths.lock) is None, STOP_TIMEOUT_S):
             return True
-    raise LocalTransientError(f"process {pid} does not end")
+    raise LocalTransientError(f"process {pid} of the stack did not exit within {STOP_TIMEOUT_S:.0f} s of SIGKILL")
 
 
 def postgrest_from_env() -> Path | None:
-    """Answer what `SMELT_POSTGREST` names."""
+    """Return the path in `SMELT_POSTGREST`, or None."""
     named = os.environ.get("SMELT_POSTGREST")
     return Path(named) if named else None
 
 
 def _spawn(options: LaunchOptions, log: Path) -> subprocess.Popen[bytes]:
-    """Start the supervisor; not with asyncio, which would kill it when this loop closes: a stack may outlive us."""
+    """Start the supervisor; not with asyncio, which kills its children when the loop closes: a stack may outlive it."""
     with open_binary(log, "ab") as output:
         return subprocess.Popen(
             options.command(),
             stdin=subprocess.PIPE if options.until_input_closes else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=output,
-            # Ctrl-C at the terminal is for whoever started us; the supervisor hears of it from them.
+            # Ctrl-C at the terminal must reach only this process, which stops the supervisor itself.
             start_new_session=True,
         )
 

@@ -1,4 +1,4 @@
-"""One stack a folder: a lock that ends with the process that holds it, however that ends."""
+"""The lock that allows one stack per folder; it is released with its process, even after SIGKILL."""
 
 import fcntl
 import os
@@ -12,12 +12,12 @@ from smelt.local.errors import LocalPermanentError
 from smelt.local.files import open_text
 
 TIMEOUT_S: Final = 0.5
-PAUSE_S: Final = 0.01
+POLL_INTERVAL_S: Final = 0.01
 
 
 @contextmanager
 def hold(path: Path) -> Iterator[None]:
-    """Hold the lock of a folder; raise `LocalPermanentError` when a stack is running there, or it is not our file."""
+    """Hold the lock of a folder; raise `LocalPermanentError` if a stack runs there or the file is another user's."""
     with open_text(path, "a+") as file:
         deadline = time.monotonic() + TIMEOUT_S
         while True:
@@ -25,10 +25,12 @@ def hold(path: Path) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError as exc:
-                # Somebody may only be looking.
+                # `holder` in another process may hold the lock for a moment.
                 if time.monotonic() > deadline:
-                    raise LocalPermanentError(f"a stack is already running in {path.parent}") from exc
-                time.sleep(PAUSE_S)
+                    raise LocalPermanentError(
+                        f"a stack is already running in {path.parent}; stop it or choose another folder"
+                    ) from exc
+                time.sleep(POLL_INTERVAL_S)
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
@@ -36,21 +38,21 @@ def hold(path: Path) -> Iterator[None]:
 
 
 def holder(path: Path) -> int | None:
-    """Answer the process that holds the lock, None when nobody does.
+    """Return the id of the process that holds the lock, or None.
 
-    Raises `LocalPermanentError` when the lock is neither our file nor root's.
+    Raises `LocalPermanentError` if the file belongs to neither the current user nor root.
     """
     with suppress(FileNotFoundError), open_text(path, "r", os.geteuid(), 0) as file:
         while True:
             try:
-                # Shared: those who only look don't keep each other out.
+                # A shared lock, so that several callers of `holder` do not block each other.
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
                 with suppress(ValueError):
                     return int(file.read())
-                # It took the lock a moment ago and has not written its number yet.
-                time.sleep(PAUSE_S)
+                # The holder has just acquired the lock and not written its process id yet.
+                time.sleep(POLL_INTERVAL_S)
             else:
                 return None
     return None

@@ -1,4 +1,4 @@
-"""What the processes of a stack wrote."""
+"""Reads the log files of a stack."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -8,24 +8,24 @@ from typing import Final
 from smelt.local.files import open_binary
 
 TAIL_BYTES: Final = 16_384
-PAUSE_S: Final = 0.2
+POLL_INTERVAL_S: Final = 0.2
 
 
 class LogTail:
-    """What is appended to a log file from now on."""
+    """The part of a log file that is written after the creation of this object."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._start = path.stat().st_size if path.exists() else 0
 
     def last_line(self) -> str:
-        """Answer the last line that tells something, for the sentence of an error."""
+        """Return the last line that reports an error, else the last line, for an error message."""
         lines = self.text().splitlines()
-        telling = [line for line in lines if any(mark in line for mark in ("FATAL", "ERROR", "error", "could not"))]
-        return (telling or [line for line in lines if line.strip()] or ["it said nothing"])[-1].strip()
+        errors = [line for line in lines if any(mark in line for mark in ("FATAL", "ERROR", "error", "could not"))]
+        return (errors or [line for line in lines if line.strip()] or ["no output"])[-1].strip()
 
     def text(self) -> str:
-        """Answer the newest part of what was appended."""
+        """Return the end of the new text, at most `TAIL_BYTES`."""
         if not self._path.exists():
             return ""
         with open_binary(self._path, "rb") as file:
@@ -35,14 +35,14 @@ class LogTail:
 
 
 async def follow(paths: Sequence[Path]) -> AsyncIterator[tuple[Path, str]]:
-    """Answer each line that is appended to one of these files from now on, and never end."""
+    """Yield each new line of these files with its path, without end."""
     offsets = {path: path.stat().st_size if path.exists() else 0 for path in paths}
     while True:
         for path in paths:
             for line in _whole_lines(path, offsets[path]):
                 offsets[path] += len(line)
                 yield path, line.decode(errors="replace").rstrip()
-        await asyncio.sleep(PAUSE_S)
+        await asyncio.sleep(POLL_INTERVAL_S)
 
 
 def _whole_lines(path: Path, offset: int) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""A Supabase project folder: what it sets, its migrations, its seed; and applying them as the Supabase CLI does."""
+"""Reads a Supabase project folder (settings, migrations, seed) and applies its migrations as the Supabase CLI does."""
 
 import re
 import tomllib
@@ -16,9 +16,9 @@ MIGRATION_NAME: Final = re.compile(r"([0-9]+)_(.*)\.sql")
 SIZE: Final = re.compile(r"(?i)\s*([0-9]+)\s*([kmg]?)(i?)b?\s*")
 DEFAULT_FILE_SIZE_LIMIT: Final = 500 * 1024**2
 DEFAULT_MAX_BODY_BYTES: Final = 16 * 1024**2
-"""Of requests to `/rest/v1`. The platform has no such limit; this one keeps PostgREST, which needs 70 times the size of
-nested JSON, from taking the memory of the machine. Twice the longest that smelt sends: the segments of a recording of
-six hours, with the times of its words, in one report."""
+"""Limit for requests to `/rest/v1`. The platform has none. PostgREST needs 70 times the size of nested JSON, so this
+limit protects the memory of the machine. It is twice the largest request of smelt: one report with all segments and
+word timings of a recording of six hours."""
 
 HISTORY: Final = """
 create schema if not exists supabase_migrations;
@@ -30,7 +30,7 @@ create table if not exists supabase_migrations.schema_migrations (
 
 @dataclass(frozen=True)
 class Migration:
-    """One file of `migrations/`; `version` is what the history knows it by."""
+    """One file of `migrations/`; `version` identifies it in the history."""
 
     version: str
     name: str
@@ -39,10 +39,10 @@ class Migration:
 
 @dataclass(frozen=True, kw_only=True)
 class AuthRules:
-    """What `[auth]` sets: who may sign up, how long a password has to be, and how long tokens live.
+    """The settings of `[auth]`: allowed sign-ups, the length of passwords, and the lifetime of tokens.
 
-    `opaque_key_lifetime_s` is that of the tokens that the gateway puts in the place of `sb_...` keys, None for years.
-    It is set by `opaque_key_jwt_expiry`, since the CLI has no name for it.
+    `opaque_key_lifetime_s` is the lifetime of the tokens that replace `sb_...` keys in the gateway; None means years.
+    Its setting is `opaque_key_jwt_expiry`, an addition to those of the CLI.
     """
 
     allows_sign_up: bool = True
@@ -66,8 +66,8 @@ class AuthRules:
 
 @dataclass(frozen=True, kw_only=True)
 class RealtimeLimits:
-    """What `[realtime]` sets, by the platform's names, since the CLI has none for it: messages that are sent and
-    delivered, and joins, of all clients in a second. The defaults are the free plan's.
+    """The settings of `[realtime]`, with the platform's names, since the CLI has none: the messages sent and delivered,
+    and the joins, of all clients per second. The defaults are those of the free plan.
     """
 
     max_events_per_s: int = 100
@@ -84,7 +84,7 @@ class RealtimeLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectFiles:
-    """What a `supabase/` folder says, as far as the embedded stack follows it."""
+    """The contents of a `supabase/` folder that the embedded stack uses."""
 
     migrations: tuple[Migration, ...] = ()
     seed: str = ""
@@ -102,12 +102,12 @@ class ProjectFiles:
     def read(cls, folder: Path) -> "ProjectFiles":
         """Read a folder with `config.toml`, `migrations/` and `seed.sql`, each of which may be missing."""
         if not folder.is_dir():
-            raise LocalPermanentError(f"there is no folder {folder} with migrations")
+            raise LocalPermanentError(f"{folder} is not a folder; choose a folder with `migrations/`")
         settings = _read_settings(folder / "config.toml")
         try:
             return cls._parse(folder, settings)
         except (AttributeError, TypeError, ValueError) as exc:
-            raise LocalPermanentError(f"{folder} can't be read as a Supabase project: {exc}") from exc
+            raise LocalPermanentError(f"cannot read {folder} as a Supabase project: {exc}") from exc
 
     @classmethod
     def _parse(cls, folder: Path, settings: dict[str, Any]) -> "ProjectFiles":
@@ -128,7 +128,7 @@ class ProjectFiles:
         )
 
     def fingerprint(self) -> str:
-        """Answer what changes when a migration or the seed does."""
+        """Return a hash of the migrations and the seed."""
         digest = sha256()
         for migration in self.migrations:
             digest.update(f"{migration.version}\0{migration.name}\0{migration.text}\0".encode())
@@ -137,7 +137,7 @@ class ProjectFiles:
 
 
 def find() -> Path:
-    """Answer the folder with smelt's own migrations: in the package when installed, beside it in a checkout."""
+    """Return the folder with smelt's own migrations: in the package when installed, beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "supabase", package.parent / "supabase"):
         if (folder / "migrations").is_dir():
@@ -146,10 +146,10 @@ def find() -> Path:
 
 
 async def apply(connection: psycopg.AsyncConnection[Any], migrations: Sequence[Migration]) -> int:
-    """Apply in order what the history does not know, each file and its record in one transaction; answer how many.
+    """Apply the pending migrations in order, each file with its record in one transaction; return their number.
 
-    The history is the CLI's, so that `supabase db push` finds nothing left to do. Raises `LocalPermanentError` with Postgres's
-    own message for the first file that fails.
+    The history has the CLI's format, so that `supabase db push` finds nothing to do. Raises `LocalPermanentError` with
+    the message of Postgres for the first file that fails.
     """
     await connection.execute(HISTORY)
     rows = await connection.execute("select version from supabase_migrations.schema_migrations")
@@ -165,9 +165,9 @@ async def apply(connection: psycopg.AsyncConnection[Any], migrations: Sequence[M
                 )
         except psycopg.Error as exc:
             raise LocalPermanentError(
-                f"migration {migration.version}_{migration.name}.sql fails: {_told(exc)}"
+                f"migration {migration.version}_{migration.name}.sql fails: {_message(exc)}"
             ) from exc
-        await _forget_session_settings(connection)
+        await _reset_session(connection)
     return len(pending)
 
 
@@ -179,20 +179,20 @@ async def seed(connection: psycopg.AsyncConnection[Any], text: str) -> None:
         async with connection.transaction():
             await connection.execute(text.encode())
     except psycopg.Error as exc:
-        raise LocalPermanentError(f"seed.sql fails: {_told(exc)}") from exc
+        raise LocalPermanentError(f"seed.sql fails: {_message(exc)}") from exc
 
 
-async def _forget_session_settings(connection: psycopg.AsyncConnection[Any]) -> None:
-    # A file that sets a role or a search_path sets it for itself.
+async def _reset_session(connection: psycopg.AsyncConnection[Any]) -> None:
+    # A role or search_path that a file sets must not affect the next file.
     await connection.execute("reset role")
     await connection.execute("reset all")
 
 
-def _told(error: psycopg.Error) -> str:
-    told = error.diag.message_primary or str(error)
+def _message(error: psycopg.Error) -> str:
+    message = error.diag.message_primary or str(error)
     if error.diag.source_file == "extension.c":
-        return f"{told}; the embedded stack has no extensions, `supabase start` has them"
-    return told
+        return f"{message}; the embedded stack has no extensions, use `supabase start` for them"
+    return message
 
 
 def _read_migrations(folder: Path) -> tuple[Migration, ...]:
@@ -217,13 +217,13 @@ def _read_settings(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as exc:
-        raise LocalPermanentError(f"{path} is no TOML: {exc}") from exc
+        raise LocalPermanentError(f"{path} is not valid TOML: {exc}") from exc
 
 
 def _size_bytes(declared: str | int, setting: str) -> int:
     match = SIZE.fullmatch(str(declared))
     if match is None:
-        raise LocalPermanentError(f"{setting} in config.toml wants a size such as 50MiB, not {declared!r}")
+        raise LocalPermanentError(f"{setting} in config.toml must be a size such as 50MiB, not {declared!r}")
     base = 1024 if match[3] else 1000
     factor: int = base ** ("", "k", "m", "g").index(match[2].lower())
     return int(match[1]) * factor

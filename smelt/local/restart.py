@@ -1,4 +1,4 @@
-"""Starting what may fail for a moment, and starting again what ends by itself."""
+"""Retries starts that fail transiently, and restarts services that exit."""
 
 import logging
 from typing import Final, Protocol
@@ -14,31 +14,31 @@ RESTART_ATTEMPTS: Final = 8
 
 
 class Service(Protocol):
-    """What is to run as long as the stack does."""
+    """A server that must run as long as the stack."""
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The name for log lines."""
 
     async def start(self) -> None:
-        """Start it and wait until it works."""
+        """Start the service and wait until it is ready."""
 
     async def wait(self) -> object:
-        """Wait until it ends by itself."""
+        """Wait until the service exits by itself."""
 
 
 async def keep_running(service: Service) -> None:
-    """Start a service again whenever it ends; raise `LocalTransientError` when that fails."""
+    """Restart a service whenever it exits; raise `LocalTransientError` if a restart fails."""
     while True:
         status = await service.wait()
-        logger.warning("%s ended by itself (%s); starting it again", service.name, status)
+        logger.warning("%s exited unexpectedly (%s); restarting it", service.name, status)
         async for attempt in attempts(RESTART_ATTEMPTS):
             with attempt:
                 await service.start()
 
 
 def attempts(count: int = START_ATTEMPTS) -> AsyncRetrying:
-    """Try what is unavailable again, with growing pauses."""
+    """Retry on `LocalTransientError`, with exponential backoff."""
     return AsyncRetrying(
         retry=retry_if_exception_type(LocalTransientError),
         stop=stop_after_attempt(count),

@@ -1,4 +1,4 @@
-"""Bringing a stack up, keeping it up, and taking it down in the reverse order."""
+"""Starts a stack, keeps its services running, and stops them in reverse order."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ from smelt.local.server import start_postgres
 
 @dataclass(frozen=True, kw_only=True)
 class StackOptions:
-    """What to run, where; port 0 is any free one, `ephemeral` is for data that nobody wants to keep."""
+    """The options of a stack; port 0 means any free one, and `ephemeral` removes the data at the end."""
 
     folder: Path
     project: Path
@@ -33,57 +33,57 @@ class StackOptions:
     ephemeral: bool
 
 
-async def run(options: StackOptions, announce: Callable[[state.StackState], None]) -> None:
-    """Run a stack until cancelled, then leave nothing running; raise `LocalError` when it can't be kept up."""
-    places = StackPaths(options.folder).make()
-    async with AsyncExitStack() as exits:
-        exits.enter_context(lock.hold(places.lock))
+async def run(options: StackOptions, on_ready: Callable[[state.StackState], None]) -> None:
+    """Run a stack until cancelled, then stop everything; raise `LocalError` if a service cannot be kept running."""
+    paths = StackPaths(options.folder).make()
+    async with AsyncExitStack() as exit_stack:
+        exit_stack.enter_context(lock.hold(paths.lock))
         if options.ephemeral:
-            remove_ephemeral(places, exits)
-        exits.callback(state.forget, places)
-        exits.callback(remove, places.sockets)
+            remove_ephemeral(paths, exit_stack)
+        exit_stack.callback(state.remove, paths)
+        exit_stack.callback(remove, paths.sockets)
         project = ProjectFiles.read(options.project)
-        # It takes a moment to import, while others start.
+        # Importing the gateway takes a moment; do it while Postgres starts.
         loading = asyncio.create_task(asyncio.to_thread(load_gateway))
-        listener = exits.enter_context(ports.listen(options.api_port, "--api-port"))
+        listener = exit_stack.enter_context(ports.listen(options.api_port, "--api-port"))
         program = await ensure_program(options.cache, options.postgrest)
         postgres = await start_postgres(
-            places, project, options.cache, exits, db_port=options.db_port, durable=not options.ephemeral
+            paths, project, options.cache, exit_stack, db_port=options.db_port, durable=not options.ephemeral
         )
         api = await serve(
             ApiOptions(
                 project=project,
                 dsn=postgres.dsn,
-                storage=places.storage,
+                storage=paths.storage,
                 program=program,
-                log=places.log("postgrest"),
+                log=paths.log("postgrest"),
             ),
             listener,
-            exits,
+            exit_stack,
         )
         await loading
-        running = state.StackState(
+        current = state.StackState(
             pid=os.getpid(),
             project=str(options.project),
             api_url=api.url,
             db_url=postgres.url(),
             admin_dsn=postgres.dsn(SUPERUSER),
         )
-        state.write(places, running)
-        announce(running)
-        await _keep_up(postgres, api)
+        state.write(paths, current)
+        on_ready(current)
+        await _keep_services_running(postgres, api)
 
 
-async def _keep_up(postgres: Postgres, api: Api) -> None:
-    """Start again what ends by itself; raise `LocalTransientError` when that fails or the gateway ends."""
-    keeping = [asyncio.create_task(keep_running(service)) for service in (postgres, api.postgrest)]
-    serving = asyncio.create_task(api.gateway.wait())
+async def _keep_services_running(postgres: Postgres, api: Api) -> None:
+    """Restart services that exit; raise `LocalTransientError` if that fails or the gateway exits."""
+    restart_tasks = [asyncio.create_task(keep_running(service)) for service in (postgres, api.postgrest)]
+    gateway_task = asyncio.create_task(api.gateway.wait())
     try:
-        await asyncio.wait((*keeping, serving), return_when=asyncio.FIRST_COMPLETED)
-        for task in keeping:
+        await asyncio.wait((*restart_tasks, gateway_task), return_when=asyncio.FIRST_COMPLETED)
+        for task in restart_tasks:
             if task.done():
                 task.result()
-        raise LocalTransientError("the gateway ended; see the log of the supervisor")
+        raise LocalTransientError("the gateway exited; see the log of the supervisor")
     finally:
-        for task in (*keeping, serving):
+        for task in (*restart_tasks, gateway_task):
             task.cancel()

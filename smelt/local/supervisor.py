@@ -1,10 +1,10 @@
-"""One process that owns a stack: Postgres, PostgREST and the gateway live and die with it.
+"""The process that owns a stack: Postgres, PostgREST and the gateway start and stop with it.
 
     python -m smelt.local.supervisor --folder F --project F --cache F [--api-port N] [--db-port N] ...
 
-It says one line of JSON on its standard output, `{"ready": {...}}` or `{"error": "...", "passing": false}`, and ends
-by SIGTERM, SIGINT or SIGHUP, or when its standard input closes if it was told so. Without `--project` it owns a
-cluster: each line of its standard input is a request, each answered by another such line; see `cloning`.
+It writes one line of JSON to standard output, `{"ready": {...}}` or `{"error": "...", "transient": false}`, and exits
+on SIGTERM, SIGINT or SIGHUP, or with `--until-input-closes` when standard input closes. Without `--project` it owns a
+cluster: each line of standard input is a request, and gets one such line as its reply; see `cloning`.
 """
 
 import argparse
@@ -22,43 +22,46 @@ from typing import Any, Final
 from smelt.local import cloning, running
 from smelt.local.errors import LocalError, LocalTransientError
 
-ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-FAILED: Final = 1
+TERMINATION_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+EXIT_FAILURE: Final = 1
 
 
 def main() -> None:
-    """Run a stack in this process until told to end."""
+    """Run a stack or a cluster in this process until it is signaled to stop."""
     arguments = _parse()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # They would log each request and socket, with the key in its address.
-    for chatty in ("httpx", "uvicorn.error"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # At INFO they log each request and websocket with its URL, which contains the key.
+    for name in ("httpx", "uvicorn.error"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         sys.exit(runner.run(_main(arguments)))
 
 
 async def _main(arguments: argparse.Namespace) -> int:
-    job = _job(arguments)
-    # A stack that stays must not hold on to the folder that it was started from.
+    job = _create_job(arguments)
+    # A stack in the background must not keep its start folder busy.
     os.chdir("/")
     task = asyncio.create_task(job)
-    _end_on_request(task, watch_input=arguments.until_input_closes and arguments.project is not None)
+    _cancel_on_request(task, watch_input=arguments.until_input_closes and arguments.project is not None)
     try:
         await task
     except asyncio.CancelledError:
         return 0
     except LocalError as exc:
-        _say_error(exc)
-        return FAILED
+        _report_error(exc)
+        return EXIT_FAILURE
     return 0
 
 
-def _job(arguments: argparse.Namespace) -> Coroutine[Any, Any, None]:
+def _create_job(arguments: argparse.Namespace) -> Coroutine[Any, Any, None]:
     folder, cache = arguments.folder.resolve(), arguments.cache.resolve()
     postgrest = arguments.postgrest and arguments.postgrest.resolve()
     if arguments.project is None:
         return cloning.run(
-            cloning.ClusterOptions(folder=folder, cache=cache, postgrest=postgrest), _requests(), _say_ready, _say_error
+            cloning.ClusterOptions(folder=folder, cache=cache, postgrest=postgrest),
+            _requests(),
+            _report_ready,
+            _report_error,
         )
     options = running.StackOptions(
         folder=folder,
@@ -69,49 +72,49 @@ def _job(arguments: argparse.Namespace) -> Coroutine[Any, Any, None]:
         postgrest=postgrest,
         ephemeral=arguments.ephemeral,
     )
-    return running.run(options, lambda state: _say_ready(asdict(state)))
+    return running.run(options, lambda state: _report_ready(asdict(state)))
 
 
-def _end_on_request(task: asyncio.Task[None], *, watch_input: bool) -> None:
-    """Cancel the task at the first signal, or when whoever started us is gone."""
+def _cancel_on_request(task: asyncio.Task[None], *, watch_input: bool) -> None:
+    """Cancel the task at the first signal, or when the parent process has exited."""
     loop = asyncio.get_running_loop()
-    asked = False
+    is_cancelled = False
 
-    def ask() -> None:
-        # Once: a second request must not interrupt the cleaning up.
-        nonlocal asked
-        if not asked:
-            asked = True
+    def cancel() -> None:
+        # Only once: a second signal must not interrupt the cleanup.
+        nonlocal is_cancelled
+        if not is_cancelled:
+            is_cancelled = True
             task.cancel()
 
-    for number in ENDING:
-        loop.add_signal_handler(number, ask)
+    for number in TERMINATION_SIGNALS:
+        loop.add_signal_handler(number, cancel)
     if watch_input:
-        # Nobody ever writes there: readable means closed.
-        loop.add_reader(sys.stdin.fileno(), ask)
+        # Nothing is ever written to it, so readable means closed.
+        loop.add_reader(sys.stdin.fileno(), cancel)
 
 
 async def _requests() -> AsyncIterator[Any]:
-    """The lines of the standard input, until whoever started us is gone."""
+    """Yield the lines of standard input until the parent process closes it or exits."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     async for line in reader:
         yield json.loads(line)
 
 
-def _say_ready(state: dict[str, Any]) -> None:
-    _say({"ready": state})
+def _report_ready(state: dict[str, Any]) -> None:
+    _write_line({"ready": state})
 
 
-def _say_error(error: LocalError) -> None:
-    _say({"error": str(error), "passing": isinstance(error, LocalTransientError)})
+def _report_error(error: LocalError) -> None:
+    _write_line({"error": str(error), "transient": isinstance(error, LocalTransientError)})
 
 
-def _say(message: dict[str, object]) -> None:
+def _write_line(message: dict[str, object]) -> None:
     try:
         print(json.dumps(message), flush=True)
     except BrokenPipeError:
-        # Nobody is listening any more; what follows from that is not decided here.
+        # The parent no longer reads; signals and standard input decide about stopping, not this.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,6 +1,6 @@
-"""Data folders that are made once and copied.
+"""Builds template data folders once, and copies them for new stacks.
 
-initdb, the platform's schemas and a project's migrations take a second or more; a copy takes a fraction of it.
+initdb, the platform's schemas and a project's migrations take a second or more; a copy takes a fraction of that.
 """
 
 import asyncio
@@ -24,26 +24,26 @@ from smelt.local.account import OsAccount, change_owner, remove
 from smelt.local.errors import LocalTransientError
 from smelt.local.files import open_binary
 from smelt.local.migrations import ProjectFiles
-from smelt.local.paths import check_room
+from smelt.local.paths import check_free_space
 from smelt.local.postgres import DATABASE, SUPERUSER, Postgres, PostgresOptions
 from smelt.local.waiting import until
 
 MAX_AGE_DAYS: Final = 14
 LOCK_TIMEOUT_S: Final = 60.0
 ANY_PORT: Final = 5432
-"""A template's server listens on a socket in a folder of its own, where the number is free."""
+"""A template's server has its own socket folder and no TCP, so any port number is free."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Templates:
-    """The data folders kept in a cache folder, one for each server version, platform and project."""
+    """The templates in a cache folder, one for each server version, platform and project."""
 
     folder: Path
     account: OsAccount
 
     async def copy(self, project: ProjectFiles, target: Path) -> None:
-        """Make `target` a data folder with the project's schema, migrations and seed."""
-        check_room(self.folder)
+        """Create `target` as a data folder with the project's migrations and seed."""
+        check_free_space(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         source = self.folder / _fingerprint(project)
         copied = target.with_name(target.name + ".new")
@@ -53,10 +53,10 @@ class Templates:
                 await self._build(project, source)
             os.utime(source)
             await asyncio.to_thread(shutil.copytree, source, copied, symlinks=True, copy_function=shutil.copyfile)
-            self._forget_old()
+            self._remove_old()
         copied.chmod(0o700)
-        self.account.give(copied)
-        # Only a whole folder ever has the name: a start that was killed in between begins anew.
+        self.account.make_owner_of(copied)
+        # Only a complete folder gets the final name: after a killed start, the next one copies again.
         copied.rename(target)
 
     async def _build(self, project: ProjectFiles, source: Path) -> None:
@@ -73,14 +73,14 @@ class Templates:
                 durable=False,
             )
             await build(Postgres(options), project)
-            # The account can't change from now on what other stacks are copied from.
+            # From now on the account cannot change the template of other stacks.
             change_owner(building / "data", os.geteuid(), os.getegid())
             (building / "data").rename(source)
         finally:
             remove(building)
             remove(sockets)
 
-    def _forget_old(self) -> None:
+    def _remove_old(self) -> None:
         for folder in self.folder.iterdir():
             with suppress(FileNotFoundError):
                 if folder.is_dir() and folder.stat().st_mtime < time.time() - MAX_AGE_DAYS * 86_400:
@@ -88,17 +88,17 @@ class Templates:
 
 
 async def build(postgres: Postgres, project: ProjectFiles) -> None:
-    """Make a data folder from nothing, and leave it cleanly shut down."""
-    await postgres.initialise()
+    """Create a data folder with the platform's and the project's schema, and shut the server down cleanly."""
+    await postgres.initialize()
     await postgres.start()
     try:
         async with await psycopg.AsyncConnection.connect(postgres.dsn(SUPERUSER), autocommit=True) as connection:
-            await schemas.lay_down(connection)
+            await schemas.install(connection)
         async with await psycopg.AsyncConnection.connect(postgres.dsn("postgres"), autocommit=True) as connection:
             await migrations.apply(connection, project.migrations)
             await migrations.seed(connection, project.seed)
     finally:
-        # What is copied must not need recovery.
+        # A copy must not need recovery.
         postgres.options = replace(postgres.options, durable=True)
         await postgres.stop()
 
@@ -112,10 +112,12 @@ def _fingerprint(project: ProjectFiles) -> str:
 
 @asynccontextmanager
 async def _locked(path: Path) -> AsyncIterator[None]:
-    """One at a time builds, copies and removes; who waits can be cancelled."""
+    """Lock the cache, so that one process at a time builds, copies or removes templates. Waiting can be cancelled."""
     with open_binary(path, "ab") as file:
         if not await until(lambda: _try_lock(file), LOCK_TIMEOUT_S):
-            raise LocalTransientError(f"{path} is held by another start of a stack for too long")
+            raise LocalTransientError(
+                f"another process has held {path} for more than {LOCK_TIMEOUT_S:.0f} s; wait for it and start again"
+            )
         yield
 
 

@@ -1,4 +1,4 @@
-"""One claimed smelt from its claim to its end: done, failed, cancelled, lost or given back."""
+"""One attempt: a claimed smelt until it is settled, cancelled, lost or released."""
 
 import asyncio
 import contextlib
@@ -25,17 +25,17 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 StopReason = Literal["cancelled", "lost", "draining"]
 
-_JOIN_WAIT_S: Final = 2.0
+_JOIN_TIMEOUT_S: Final = 2.0
 _FLUSH_TIMEOUT_S: Final = 5.0
 _RETRY_INTERVAL_S: Final = 2.0
 
 
 class SmeltAttempt:
-    """Works on one claim; `run` returns when nothing of it is left to do here."""
+    """Works on one claim; `run` returns when this worker is done with it."""
 
-    def __init__(self, claim: Claim, tools: WorkerServices) -> None:
+    def __init__(self, claim: Claim, services: WorkerServices) -> None:
         self.claim = claim
-        self._tools = tools
+        self._services = services
         self._log = SmeltLog(logger, claim)
         self._stopping: asyncio.Future[StopReason] = asyncio.get_running_loop().create_future()
         self._state: SmeltState | None = None
@@ -43,36 +43,38 @@ class SmeltAttempt:
         self._settling = False
 
     @property
-    def about(self) -> dict[str, Any]:
-        """What an operator may know of it: the smelt, the attempt, and how far this attempt is."""
+    def info(self) -> dict[str, Any]:
+        """The smelt, the attempt and its progress, for the worker's row in the database."""
         known = {"id": str(self.claim.id), "attempt": self.claim.attempt}
-        return known if self._stages is None else known | self._stages.about
+        return known if self._stages is None else known | self._stages.info
 
     def stop(self, reason: StopReason) -> None:
-        """End the work before it is done; the first reason counts."""
+        """Stop the work early; only the first reason counts."""
         if not self._stopping.done():
             self._log.info("stopping: %s", reason)
             self._stopping.set_result(reason)
 
     async def run(self) -> None:
-        """Work until the smelt is settled, given back, or somebody else's."""
+        """Work until the smelt is settled, released, or lost to another worker."""
         self._log.info("claimed, run %s at %s %.0f %%", self.claim.run, self.claim.status, self.claim.percentage)
-        self._tools.leases.hold(self.claim, self._on_verdict, self._waits)
-        channel = await self._tools.project.realtime.join(smelt_channel(str(self.claim.id)), on_message=self._hear)
+        self._services.leases.add(self.claim, self._on_verdict, self._awaiting_model)
+        channel = await self._services.project.realtime.join(
+            smelt_channel(str(self.claim.id)), on_message=self._on_message
+        )
         try:
-            await channel.wait_joined(_JOIN_WAIT_S)
-            await self._work_on(channel)
+            await channel.wait_joined(_JOIN_TIMEOUT_S)
+            await self._run_stages(channel)
         finally:
-            self._tools.leases.drop(self.claim)
+            self._services.leases.remove(self.claim)
             await channel.leave()
 
-    async def _work_on(self, channel: Channel) -> None:
-        voice = EventQueue(self._tools.announcer, channel)
-        reporter = self._reporter(voice)
-        async with _in_background(voice.run_queue(), reporter.run_reports()) as background:
-            with self._tools.workspace.folder(str(self.claim.id)) as folder:
+    async def _run_stages(self, channel: Channel) -> None:
+        events = EventQueue(self._services.announcer, channel)
+        reporter = self._reporter(events)
+        async with _in_background(events.run_queue(), reporter.run_reports()) as background:
+            with self._services.workspace.folder(str(self.claim.id)) as folder:
                 self._state = reporter.state
-                self._stages = Stages(reporter.state, self._tools, folder)
+                self._stages = Stages(reporter.state, self._services, folder)
                 work = asyncio.create_task(self._stages.run(), name=f"smelt {self.claim.id}")
                 try:
                     await _first_of(work, self._stopping, *background)
@@ -82,42 +84,42 @@ class SmeltAttempt:
             for task in background:
                 if task.done():
                     task.result()
-            await self._end(work, reporter, voice, channel)
+            await self._end(work, reporter, events, channel)
 
     async def _end(
-        self, work: asyncio.Task[tuple[Result, ...]], reporter: Reporter, voice: EventQueue, channel: Channel
+        self, work: asyncio.Task[tuple[Result, ...]], reporter: Reporter, events: EventQueue, channel: Channel
     ) -> None:
         if not work.cancelled() and isinstance(work.exception(), SettingsError):
-            # The worker can't do this at all, and is about to say so itself; another one may.
+            # These settings stop the whole worker, which raises the error itself. Another worker may succeed.
             self.stop("draining")
         if self._stopping.done():
             await self._end_early(self._stopping.result(), reporter, channel)
             return
-        settled = await self._until_stopped(self._settle(work, reporter, voice))
+        settled = await self._until_stopped(self._settle(work, reporter, events))
         if settled is None:
             await self._end_early(self._stopping.result(), reporter, channel)
             return
-        self._tools.metrics.settled(settled)
+        self._services.metrics.settled(settled)
         self._log.info("%s: %s", settled.verdict, settled.error_code or settled.outcome or settled.status)
         if settled.verdict == "settled":
-            await self._tools.announcer.announce(self.claim.id, channel)
+            await self._services.announcer.send_outbox(self.claim.id, channel)
 
-    async def _settle(self, work: asyncio.Task[tuple[Result, ...]], reporter: Reporter, voice: EventQueue) -> Settled:
+    async def _settle(self, work: asyncio.Task[tuple[Result, ...]], reporter: Reporter, events: EventQueue) -> Settled:
         await self._retry_forever(reporter.flush)
-        # The end comes after everything that was said before it.
-        await voice.finish(_FLUSH_TIMEOUT_S)
+        # Broadcast all queued events before the terminal one.
+        await events.flush(_FLUSH_TIMEOUT_S)
         self._settling = True
         exc = work.exception()
         if exc is None:
             results = work.result()
             return await self._retry_forever(
-                lambda: self._tools.calls.complete_smelt(self.claim.id, self.claim.attempt, results)
+                lambda: self._services.calls.complete_smelt(self.claim.id, self.claim.attempt, results)
             )
         failure = failure_of(exc)
-        unforeseen = exc if not isinstance(exc, SmeltError) else None
-        self._log.info("failing with %s: %s", failure.code, exc, exc_info=unforeseen)
+        unexpected = exc if not isinstance(exc, SmeltError) else None
+        self._log.info("failing with %s: %s", failure.code, exc, exc_info=unexpected)
         return await self._retry_forever(
-            lambda: self._tools.calls.fail_smelt(
+            lambda: self._services.calls.fail_smelt(
                 self.claim.id,
                 self.claim.attempt,
                 failure.code,
@@ -127,17 +129,17 @@ class SmeltAttempt:
         )
 
     async def _end_early(self, reason: StopReason, reporter: Reporter, channel: Channel) -> None:
-        self._tools.metrics.stopped(reason)
+        self._services.metrics.stopped(reason)
         match reason:
             case "lost":
                 return
             case "cancelled":
-                # Whoever cancelled has settled the row; its last event may still be owed.
-                await self._tools.announcer.announce(self.claim.id, channel)
+                # Cancelling has settled the row; its terminal event may still be in the outbox.
+                await self._services.announcer.send_outbox(self.claim.id, channel)
             case "draining":
                 with contextlib.suppress(TransientError):
                     await reporter.flush()
-                settled = await self._tools.calls.release_smelt(self.claim.id, self.claim.attempt)
+                settled = await self._services.calls.release_smelt(self.claim.id, self.claim.attempt)
                 self._log.info("drained: %s", settled.verdict)
 
     async def _retry_forever(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -145,11 +147,11 @@ class SmeltAttempt:
             try:
                 return await call()
             except TransientError as exc:
-                self._log.info("settling is tried again: %s", exc)
+                self._log.info("settling failed, retrying: %s", exc)
                 await asyncio.sleep(_RETRY_INTERVAL_S)
 
-    async def _until_stopped(self, doing: Coroutine[Any, Any, T]) -> T | None:
-        task = asyncio.create_task(doing)
+    async def _until_stopped(self, coroutine: Coroutine[Any, Any, T]) -> T | None:
+        task = asyncio.create_task(coroutine)
         try:
             await _first_of(task, self._stopping)
             return task.result() if task.done() else None
@@ -157,35 +159,35 @@ class SmeltAttempt:
             task.cancel()
             await asyncio.wait({task})
 
-    def _reporter(self, voice: EventQueue) -> Reporter:
+    def _reporter(self, events: EventQueue) -> Reporter:
         return Reporter(
             self.claim,
-            self._tools.calls,
-            voice,
-            lease_s=self._tools.options.lease_s,
+            self._services.calls,
+            events,
+            lease_s=self._services.options.lease_s,
             on_verdict=self._on_verdict,
             eta_s=lambda: None if self._stages is None else self._stages.eta_s(),
         )
 
-    def _waits(self) -> bool:
-        # Until its turn at the model comes, when all of it is decoded.
+    def _awaiting_model(self) -> bool:
+        # All files are decoded and the model works on another smelt.
         state = self._state
         return state is not None and state.stage == "decoding" and all(file.share >= 1 for file in state.live_files)
 
     def _on_verdict(self, verdict: Verdict) -> None:
-        # A renewal finds no lease any more once the smelt is settled: from then on the answer to that counts.
+        # Once the smelt is settled, a renewal finds no lease: from then on only the result of settling counts.
         if verdict != "go_on" and not self._settling:
             self.stop(verdict)
 
-    def _hear(self, event: str, _payload: object) -> None:
-        # The database says so itself when somebody cancels; the answer to a renewal is what counts.
+    def _on_message(self, event: str, _payload: object) -> None:
+        # The database broadcasts `failed` when a smelt is cancelled. The verdict of a renewal decides.
         if event == "failed":
-            self._tools.leases.renew_now()
+            self._services.leases.request_renewal()
 
 
 @asynccontextmanager
-async def _in_background(*doing: Coroutine[Any, Any, None]) -> AsyncIterator[set[asyncio.Task[None]]]:
-    tasks = {asyncio.create_task(coroutine) for coroutine in doing}
+async def _in_background(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[set[asyncio.Task[None]]]:
+    tasks = {asyncio.create_task(coroutine) for coroutine in coroutines}
     try:
         yield tasks
     finally:

@@ -1,11 +1,11 @@
-"""What goes wrong with one file or one smelt, as exceptions that carry the code of the contract."""
+"""Errors of one file or one smelt, with the error codes of the contract."""
 
 from smelt.contract.vocabulary import ErrorCode
 from smelt.errors import PermanentError, TransientError
 
 
 class FileError(PermanentError):
-    """One file can't be processed, now or later; the other files of its smelt go on."""
+    """One file can't be processed, now or later; the other files of its smelt continue."""
 
     def __init__(self, code: ErrorCode, detail: str) -> None:
         super().__init__(f"{code}: {detail}")
@@ -21,7 +21,7 @@ class SynthesisPermanentError(PermanentError):
 
 
 class SynthesisTransientError(TransientError):
-    """The output can't be generated right now; `retry_after_s` when the service said how long to wait."""
+    """The output can't be generated right now; `retry_after_s` is the delay that the endpoint asked for."""
 
     def __init__(self, code: ErrorCode, detail: str, retry_after_s: float | None = None) -> None:
         super().__init__(f"{code}: {detail}")

@@ -1,4 +1,4 @@
-"""The events of one smelt on their way out, in order, without holding up its work."""
+"""The queue of events of one smelt: sent in order, without delaying the work."""
 
 import asyncio
 from dataclasses import dataclass
@@ -14,47 +14,47 @@ class _QueuedEvent:
     payload: dict[str, Any]
 
     def replaces(self, other: "_QueuedEvent") -> bool:
-        """A newer progress of the same stage says all that the older one did."""
+        """Return True if this is a newer progress of the same stage, which supersedes the older one."""
         return self.event == other.event == "progress" and self.payload["status"] == other.payload["status"]
 
 
 class EventQueue:
-    """Sends events one after the other; a network that is slow gets the newest progress, not a growing queue."""
+    """Sends events one by one; on a slow network, newer progress replaces queued progress."""
 
     def __init__(self, announcer: Announcer, channel: Channel) -> None:
         self._announcer = announcer
         self._channel = channel
-        self._waiting: list[_QueuedEvent] = []
+        self._queue: list[_QueuedEvent] = []
         self._changed = asyncio.Condition()
-        self._busy = False
+        self._sending = False
 
-    async def say(self, event: str, payload: dict[str, Any]) -> None:
+    async def put(self, event: str, payload: dict[str, Any]) -> None:
         """Queue an event."""
-        said = _QueuedEvent(event, payload)
+        queued = _QueuedEvent(event, payload)
         async with self._changed:
-            if self._waiting and said.replaces(self._waiting[-1]):
-                self._waiting.pop()
-            self._waiting.append(said)
+            if self._queue and queued.replaces(self._queue[-1]):
+                self._queue.pop()
+            self._queue.append(queued)
             self._changed.notify_all()
 
     async def run_queue(self) -> None:
-        """Send what is queued, until cancelled; what nobody acknowledges is dropped, for the next state is whole."""
+        """Send queued events until cancelled; unacknowledged ones are dropped, since each state is complete."""
         while True:
             async with self._changed:
-                await self._changed.wait_for(lambda: bool(self._waiting))
-                said, self._busy = self._waiting.pop(0), True
+                await self._changed.wait_for(lambda: bool(self._queue))
+                queued, self._sending = self._queue.pop(0), True
             try:
-                await self._announcer.deliver(self._channel.topic, said.event, said.payload, self._channel)
+                await self._announcer.broadcast(self._channel.topic, queued.event, queued.payload, self._channel)
             finally:
-                self._busy = False
+                self._sending = False
             async with self._changed:
                 self._changed.notify_all()
 
-    async def finish(self, timeout_s: float) -> None:
-        """Wait until everything is out, but not longer than this."""
+    async def flush(self, timeout_s: float) -> None:
+        """Wait until all queued events are sent; drop the rest after the timeout."""
         async with self._changed:
             try:
                 async with asyncio.timeout(timeout_s):
-                    await self._changed.wait_for(lambda: not self._waiting and not self._busy)
+                    await self._changed.wait_for(lambda: not self._queue and not self._sending)
             except TimeoutError:
-                self._waiting.clear()
+                self._queue.clear()

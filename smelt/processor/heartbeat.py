@@ -1,4 +1,4 @@
-"""The row of a worker in the database: that it is there, and what it does."""
+"""Keeps the row of a worker in the database up to date."""
 
 import asyncio
 import contextlib
@@ -11,42 +11,42 @@ from smelt.errors import SmeltError, TransientError
 
 logger = logging.getLogger(__name__)
 
-_EVERY_S: Final = 5.0
-# However much happens, an operator who looks reads no faster.
+_HEARTBEAT_INTERVAL_S: Final = 5.0
+# The row is for people, who need no faster updates.
 _MIN_INTERVAL_S: Final = 2.0
 LEAVE_TIMEOUT_S: Final = 1.0
 
 
 class Heartbeat:
-    """Keeps the row up to date with what `about` says."""
+    """Writes the result of `info` to the row of the worker."""
 
-    def __init__(self, calls: WorkerRpc, worker_id: str, about: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, calls: WorkerRpc, worker_id: str, info: Callable[[], Mapping[str, Any]]) -> None:
         self._calls = calls
         self._worker_id = worker_id
-        self._about = about
+        self._info = info
         self._changed = asyncio.Event()
 
-    def beat(self) -> None:
-        """There is something new to say."""
+    def request(self) -> None:
+        """Send a heartbeat soon: `info` has changed."""
         self._changed.set()
 
     async def run_heartbeat(self) -> None:
-        """Say what there is every few seconds, and soon after `beat`, until cancelled."""
+        """Send a heartbeat every 5 s, and within 2 s after `request`, until cancelled."""
         while True:
             self._changed.clear()
             try:
-                await self._calls.heartbeat_worker(self._worker_id, self._about())
+                await self._calls.heartbeat_worker(self._worker_id, self._info())
             except TransientError as exc:
-                logger.warning("heartbeat: %s", exc)
+                logger.warning("heartbeat failed: %s", exc)
             await asyncio.sleep(_MIN_INTERVAL_S)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_EVERY_S - _MIN_INTERVAL_S):
+                async with asyncio.timeout(_HEARTBEAT_INTERVAL_S - _MIN_INTERVAL_S):
                     await self._changed.wait()
 
     async def leave(self) -> None:
-        """Take the row away; when that does not work in a second, it stays as that of a worker that died."""
+        """Remove the row; after a timeout of 1 s it remains, like that of a crashed worker."""
         try:
             async with asyncio.timeout(LEAVE_TIMEOUT_S):
                 await self._calls.remove_worker(self._worker_id)
         except (SmeltError, TimeoutError) as exc:
-            logger.warning("leaving: %s", str(exc) or "no answer")
+            logger.warning("removing the row of the worker failed: %s", str(exc) or "no response")

@@ -1,4 +1,4 @@
-"""Removes what nobody may keep: audio of completed smelts, and whatever else has expired."""
+"""Purges audio of completed smelts, and everything else whose retention is over."""
 
 import asyncio
 import logging
@@ -11,38 +11,38 @@ from smelt.errors import RequestRejected, SmeltError
 
 logger = logging.getLogger(__name__)
 
-_EVERY_S: Final = 60.0
+_PURGE_INTERVAL_S: Final = 60.0
 
 
 class Janitor:
-    """Removes objects through Storage, then confirms; what fails is listed again, and to one worker at a time."""
+    """Removes objects through Storage, then confirms; failed removals are listed again. One worker at a time purges."""
 
     def __init__(self, project: Project, worker_id: str) -> None:
         self._project = project
         self._worker_id = worker_id
         self._calls = WorkerRpc(project.rpc)
-        self._wanted = asyncio.Event()
+        self._requested = asyncio.Event()
 
-    def call(self) -> None:
-        """There is something to remove now."""
-        self._wanted.set()
+    def request_purge(self) -> None:
+        """Purge soon: there is something to remove."""
+        self._requested.set()
 
     async def run_janitor(self) -> None:
-        """Clean when called, and every minute, until cancelled."""
+        """Purge on request and every minute, until cancelled."""
         while True:
             try:
-                async with asyncio.timeout(_EVERY_S):
-                    await self._wanted.wait()
+                async with asyncio.timeout(_PURGE_INTERVAL_S):
+                    await self._requested.wait()
             except TimeoutError:
                 pass
-            self._wanted.clear()
+            self._requested.clear()
             try:
-                await self.clean()
+                await self.purge()
             except SmeltError as exc:
-                logger.warning("removing what has expired: %s", exc)
+                logger.warning("purging failed: %s", exc)
 
-    async def clean(self) -> None:
-        """Remove everything that is listed; raises `SmeltError` while the project does not answer."""
+    async def purge(self) -> None:
+        """Remove everything that is listed; raises `SmeltError` if the project does not respond."""
         while True:
             expired = await self._calls.list_expired(self._worker_id)
             if not expired.objects and not expired.smelts:
@@ -60,7 +60,7 @@ class Janitor:
         try:
             await self._project.audio.remove(paths)
         except RequestRejected:
-            # Storage removes all or none: find the one that a row of the app references.
+            # Storage removes all or none: find the object that a row of the app references.
             for path in paths:
                 try:
                     await self._project.audio.remove([path])

@@ -1,4 +1,4 @@
-"""What a worker counts and measures, for Prometheus."""
+"""The metrics of a worker, for Prometheus."""
 
 import asyncio
 import logging
@@ -22,31 +22,29 @@ _STAGE_BUCKETS_S: Final = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400)
 
 
 class Metrics:
-    """The metrics of one worker, in a registry of its own: two workers of one process do not meet."""
+    """The metrics of one worker, in a registry of its own: several workers in one process stay separate."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._claims = Counter("smelt_claims", "Smelts that this worker has claimed", registry=self.registry)
+        self._claims = Counter("smelt_claims", "Smelts that this worker claimed", registry=self.registry)
         self._endings = Counter(
-            "smelt_endings", "Claimed smelts that this worker is done with, by how", ["ending"], registry=self.registry
+            "smelt_endings", "Claimed smelts that this worker finished, by ending", ["ending"], registry=self.registry
         )
-        self._lost = Counter(
-            "smelt_leases_lost", "Smelts that another worker took over, or somebody deleted", registry=self.registry
-        )
-        self._unheard = Counter(
-            "smelt_broadcast_failures", "Broadcasts that nobody acknowledged", ["event"], registry=self.registry
+        self._lost = Counter("smelt_leases_lost", "Smelts lost to another worker, or deleted", registry=self.registry)
+        self._unacknowledged = Counter(
+            "smelt_broadcast_failures", "Broadcasts without an acknowledgement", ["event"], registry=self.registry
         )
         self._stages = Histogram(
             "smelt_stage_seconds",
-            "Seconds of work in a stage, without waiting for a turn",
+            "Seconds of work in a stage, without waiting for the model",
             ["stage"],
             buckets=_STAGE_BUCKETS_S,
             registry=self.registry,
         )
         self._realtime_factor = Gauge(
             "smelt_realtime_factor",
-            "Seconds of work for a second of audio, over the last minutes of audio",
+            "Seconds of work per second of audio, over the last minutes of audio",
             registry=self.registry,
         )
         self._realtime_factor.set(math.nan)
@@ -57,7 +55,7 @@ class Metrics:
         self._claims.inc(count)
 
     def settled(self, settled: Settled) -> None:
-        """Count how a smelt was settled, by the answer of the database."""
+        """Count how a smelt was settled, by the verdict of the database."""
         match settled.verdict:
             case "lost":
                 self._lost.inc()
@@ -67,65 +65,69 @@ class Metrics:
                 self._endings.labels(verdict).inc()
 
     def stopped(self, reason: Literal["cancelled", "lost", "draining"]) -> None:
-        """Count a smelt whose work ended before it was done."""
+        """Count a smelt whose work was stopped early."""
         if reason == "lost":
             self._lost.inc()
         else:
             self._endings.labels("cancelled" if reason == "cancelled" else "released").inc()
 
-    def unheard(self, event: str) -> None:
-        """Count a broadcast that was not acknowledged, neither way."""
-        self._unheard.labels(event).inc()
+    def unacknowledged(self, event: str) -> None:
+        """Count a broadcast that neither the channel nor REST acknowledged."""
+        self._unacknowledged.labels(event).inc()
 
     def stage(self, stage: Status) -> AbstractContextManager[object]:
-        """Time the work of a block as that of a stage."""
+        """Time a block as work of a stage."""
         return self._stages.labels(stage).time()
 
-    def follow(self, pace: SpeedEstimate) -> None:
-        """Show the speed that the estimates are made from."""
-        self._realtime_factor.set_function(lambda: _realtime_factor(pace))
+    def show_speed(self, speed: SpeedEstimate) -> None:
+        """Export the speed from which ETAs are estimated."""
+        self._realtime_factor.set_function(lambda: _realtime_factor(speed))
 
     def observe(self, health: Health | None) -> None:
-        """Show how the project stands; without an answer there are no numbers rather than old ones."""
+        """Export the state of the project; NaN instead of stale numbers if it is unknown."""
         self._project.show(health)
 
 
 class _ProjectGauges:
-    """How the whole project stands; every worker shows the same."""
+    """Gauges of the whole project; every worker exports the same."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._waiting = Gauge("smelt_queue_depth", "Smelts that could be claimed now", registry=registry)
-        self._waiting_s = Gauge("smelt_queue_age_seconds", "How long the first of them has waited", registry=registry)
-        self._running = Gauge("smelt_running", "Smelts that some worker is working on", registry=registry)
-        self._owed = Gauge("smelt_outbox_depth", "Broadcasts that are still owed", registry=registry)
-        self._owed_s = Gauge("smelt_outbox_age_seconds", "How long the first of them is owed", registry=registry)
-        self._workers = Gauge("smelt_workers", "Workers that were seen within a minute", registry=registry)
+        self._queue_depth = Gauge("smelt_queue_depth", "Smelts that could be claimed now", registry=registry)
+        self._queue_age_s = Gauge(
+            "smelt_queue_age_seconds", "Seconds that the oldest of them has waited", registry=registry
+        )
+        self._running = Gauge("smelt_running", "Smelts that are in progress", registry=registry)
+        self._outbox_depth = Gauge("smelt_outbox_depth", "Broadcasts pending in the outbox", registry=registry)
+        self._outbox_age_s = Gauge(
+            "smelt_outbox_age_seconds", "Seconds that the oldest of them has been pending", registry=registry
+        )
+        self._workers = Gauge("smelt_workers", "Workers with a heartbeat within the last minute", registry=registry)
         self.show(None)
 
     def show(self, health: Health | None) -> None:
-        """Show an answer of the database, or that there is none."""
-        self._waiting.set(math.nan if health is None else health.waiting)
-        self._waiting_s.set(math.nan if health is None else health.oldest_waiting_s)
+        """Set the gauges; None sets NaN."""
+        self._queue_depth.set(math.nan if health is None else health.waiting)
+        self._queue_age_s.set(math.nan if health is None else health.oldest_waiting_s)
         self._running.set(math.nan if health is None else health.running)
-        self._owed.set(math.nan if health is None else health.unsent)
-        self._owed_s.set(math.nan if health is None else health.oldest_unsent_s)
+        self._outbox_depth.set(math.nan if health is None else health.unsent)
+        self._outbox_age_s.set(math.nan if health is None else health.oldest_unsent_s)
         self._workers.set(math.nan if health is None else health.workers)
 
 
 async def run_observer(metrics: Metrics, calls: WorkerRpc) -> None:
-    """Ask how the project stands every few seconds, until cancelled."""
+    """Read the state of the project every 15 s, until cancelled."""
     while True:
         try:
             metrics.observe(await calls.get_health())
         except SmeltError as exc:
             metrics.observe(None)
-            logger.warning("metrics of the project: %s", exc)
+            logger.warning("reading the state of the project failed: %s", exc)
         await asyncio.sleep(OBSERVE_INTERVAL_S)
 
 
 @asynccontextmanager
-async def served(metrics: Metrics, calls: WorkerRpc, host: str, port: int | None) -> AsyncIterator[None]:
-    """Serve the metrics over HTTP for the time of a block, on any free port for 0; without a port, don't."""
+async def serve_metrics(metrics: Metrics, calls: WorkerRpc, host: str, port: int | None) -> AsyncIterator[None]:
+    """Serve the metrics over HTTP for the block, on any free port for 0; without a port, do nothing."""
     if port is None:
         yield
         return
@@ -145,6 +147,6 @@ async def served(metrics: Metrics, calls: WorkerRpc, host: str, port: int | None
         await asyncio.to_thread(thread.join)
 
 
-def _realtime_factor(pace: SpeedEstimate) -> float:
-    factor = pace.hearing_s(audio_s=1.0)
+def _realtime_factor(speed: SpeedEstimate) -> float:
+    factor = speed.transcription_s(audio_s=1.0)
     return math.nan if factor is None else factor

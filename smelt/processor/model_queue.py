@@ -1,4 +1,4 @@
-"""Whose turn it is at the model, first come, first served; and what is in front of whom."""
+"""The queue for the model: first come, first served."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -6,26 +6,26 @@ from contextlib import asynccontextmanager
 from itertools import takewhile
 
 Remaining = Callable[[], float | None]
-"""Seconds until the turn of somebody ends, once it has begun; None while that can't be told."""
+"""Identifies an entry; returns the seconds of model time that it still needs, None while they are unknown."""
 
 
 class ModelQueue:
-    """At most `places` at a time; the others wait in order."""
+    """Grants at most `slots` at a time; the others wait in order."""
 
-    def __init__(self, places: int = 1) -> None:
-        self._slots = asyncio.Semaphore(places)
-        self._line: list[Remaining] = []
+    def __init__(self, slots: int = 1) -> None:
+        self._slots = asyncio.Semaphore(slots)
+        self._entries: list[Remaining] = []
 
     @asynccontextmanager
-    async def turn(self, left_s: Remaining) -> AsyncIterator[None]:
-        """Wait for a turn and hold it."""
-        self._line.append(left_s)
+    async def slot(self, remaining_s: Remaining) -> AsyncIterator[None]:
+        """Wait for a slot and hold it for the block."""
+        self._entries.append(remaining_s)
         try:
             async with self._slots:
                 yield
         finally:
-            self._line.remove(left_s)
+            self._entries.remove(remaining_s)
 
-    def ahead_of(self, left_s: Remaining) -> list[Remaining]:
-        """All in front of whoever waits with this, those whose turn it is included; all there are for a newcomer."""
-        return list(takewhile(lambda other: other != left_s, self._line))
+    def ahead_of(self, remaining_s: Remaining) -> list[Remaining]:
+        """Return the entries ahead of this one, including running ones; for an unknown entry, all entries."""
+        return list(takewhile(lambda other: other != remaining_s, self._entries))

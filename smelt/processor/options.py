@@ -1,4 +1,4 @@
-"""How a worker works; values, never read from the environment here."""
+"""The options of a worker, as values; nothing here reads the environment."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +9,11 @@ from smelt.processor.speech.transcriber import SpeechOptions
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
-    """Settings of one worker; names ending in `_s` are seconds.
+    """Options of one worker; names that end in `_s` are in seconds.
 
-    `batch_size` 0 transcribes one window after the other. With `model_idle_s` the model is released
-    after so many seconds without a recording. `concurrency` is how many smelts are under way at once: one
-    transcribes while the others download, decode or generate their output. Without `llm_base_url` the output is
-    made by choosing sentences. With a `metrics_port`, 0 for any free one, Prometheus finds the metrics there.
+    `batch_size` 0 transcribes window by window. After `model_idle_s` without a recording, the model is released.
+    `concurrency` is the number of smelts in progress: one transcribes while the others download, decode or synthesize.
+    Without `llm_base_url`, outputs are extractive. `metrics_port` serves Prometheus metrics, on any free port for 0.
     """
 
     worker_id: str
@@ -38,10 +37,10 @@ class WorkerOptions:
 
     @property
     def model_options(self) -> ModelOptions:
-        """What concerns loading the model."""
+        """The options for loading the model."""
         return ModelOptions(name=self.model, device=self.device, compute_type=self.compute_type)
 
     @property
     def speech_options(self) -> SpeechOptions:
-        """What concerns listening."""
+        """The options for transcribing."""
         return SpeechOptions(batch_size=self.batch_size, beam_size=self.beam_size, word_times=self.word_times)

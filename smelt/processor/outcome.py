@@ -1,4 +1,4 @@
-"""What an exception means for the smelt that it ended. Pure."""
+"""Maps an exception to the failure of its smelt. Pure."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,13 +7,13 @@ from smelt.contract.vocabulary import ErrorCode
 from smelt.errors import TransientError
 from smelt.processor.errors import DiskFull, FileError, SynthesisPermanentError, SynthesisTransientError
 
-# Time for somebody to make room, or for a worker that has it.
-_ROOM_AFTER_S: Final = 60.0
+# Time to free space, or for another worker to claim the smelt.
+_DISK_FULL_RETRY_DELAY_S: Final = 60.0
 
 
 @dataclass(frozen=True)
 class Failure:
-    """How to fail a smelt; a transient one is tried again while tries are left."""
+    """The arguments of `fail_smelt`; a transient failure is retried while attempts are left."""
 
     code: ErrorCode
     transient: bool = False
@@ -21,14 +21,14 @@ class Failure:
 
 
 def failure_of(exc: BaseException) -> Failure:
-    """The failure for an exception; what nobody foresaw is worth another try."""
+    """Return the failure for an exception; an unexpected one is transient."""
     match exc:
         case FileError() | SynthesisPermanentError():
             return Failure(exc.code)
         case SynthesisTransientError():
             return Failure(exc.code, transient=True, retry_after_s=exc.retry_after_s)
         case DiskFull():
-            return Failure("internal_error", transient=True, retry_after_s=_ROOM_AFTER_S)
+            return Failure("internal_error", transient=True, retry_after_s=_DISK_FULL_RETRY_DELAY_S)
         case TransientError():
             return Failure("connection_lost", transient=True)
         case _:

@@ -1,4 +1,4 @@
-"""From how far the files are to what a watcher sees. Pure."""
+"""Maps the progress of files to a percentage and a message. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ RESUMING: Final = "Resuming..."
 
 
 @dataclass(frozen=True)
-class Place:
-    """How far one file is within the stage of its smelt: `share` 0 to 1; `weight` is its part of the work."""
+class FileProgress:
+    """The progress of one file: `share` of the current stage, 0 to 1, and its `weight` in the total."""
 
     share: float
     weight: float
 
 
 def percentage(stage: Status, share: float) -> float:
-    """Where a share of a stage lies on the way from 0 to 100; never outside of the range of its stage."""
+    """Map a share of a stage to 0 to 100; always in the range of its stage."""
     low, high = PERCENT_RANGES[stage]
     return round(low + (high - low) * min(1.0, max(0.0, share)), 2)
 
 
-def overall_share(places: Sequence[Place]) -> float:
-    """The share of a stage that all files together have behind them."""
-    total = sum(place.weight for place in places)
+def overall_share(files: Sequence[FileProgress]) -> float:
+    """Return the weighted mean of the shares of all files."""
+    total = sum(file.weight for file in files)
     if total <= 0:
         return 0.0
-    return min(1.0, sum(min(1.0, max(0.0, place.share)) * place.weight for place in places) / total)
+    return min(1.0, sum(min(1.0, max(0.0, file.share)) * file.weight for file in files) / total)
 
 
-def message(stage: Status, reached: float, mark: float) -> str:
-    """The message of a stage; a run that is behind the mark of an earlier attempt says that it catches up."""
-    return RESUMING if reached < mark else STAGE_MESSAGES[stage]
+def message(stage: Status, percent: float, saved_percent: float) -> str:
+    """Return the message of a stage; `Resuming...` while this attempt is behind the saved percentage."""
+    return RESUMING if percent < saved_percent else STAGE_MESSAGES[stage]

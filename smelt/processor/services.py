@@ -1,4 +1,4 @@
-"""What all smelts of a worker share."""
+"""The services that all smelts of a worker share."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -16,25 +16,25 @@ from smelt.processor.speed import SpeedEstimate
 from smelt.processor.synthesis.request import Synthesizer
 from smelt.processor.workspace import Workspace
 
-_DECODERS = 2
+_DECODER_COUNT = 2
 
 
 @dataclass(frozen=True)
 class Threads:
-    """Where blocking work runs; a pool bounds its stage also when a cancelled smelt leaves a thread behind."""
+    """The pools for blocking work; each bounds its stage even if a cancelled smelt leaves a thread running."""
 
-    decoding: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_DECODERS, "decode"))
+    decoding: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_DECODER_COUNT, "decode"))
     model: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "model"))
 
     def shut_down(self) -> None:
-        """Take nothing new; what is running ends by itself."""
+        """Accept no new work; running work is not waited for."""
         self.decoding.shutdown(wait=False, cancel_futures=True)
         self.model.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerServices:
-    """The parts of a worker that a smelt is worked on with."""
+    """The parts of a worker that process a smelt."""
 
     project: Project
     calls: WorkerRpc
@@ -45,7 +45,7 @@ class WorkerServices:
     synthesizer: Synthesizer
     options: WorkerOptions
     metrics: Metrics = field(default_factory=Metrics)
-    pace: SpeedEstimate = field(default_factory=SpeedEstimate)
-    turns: ModelQueue = field(default_factory=ModelQueue)
+    speed: SpeedEstimate = field(default_factory=SpeedEstimate)
+    model_queue: ModelQueue = field(default_factory=ModelQueue)
     threads: Threads = field(default_factory=Threads)
-    outputs: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    synthesis_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))

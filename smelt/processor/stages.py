@@ -1,4 +1,4 @@
-"""One smelt on its way through the stages."""
+"""The stages of one smelt, in order."""
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from smelt.contract.events import Result
+from smelt.processor.decode import decode
 from smelt.processor.errors import FileError
 from smelt.processor.logs import SmeltLog
-from smelt.processor.preparing import decode_file, validate
 from smelt.processor.services import WorkerServices
 from smelt.processor.state import FileWork, SmeltState
 from smelt.processor.synthesize import output_count, synthesize
 from smelt.processor.transcribe import Transcription
+from smelt.processor.validate import validate
 
 logger = logging.getLogger(__name__)
 
@@ -20,75 +21,79 @@ FileStep = Callable[[FileWork], Awaitable[None]]
 
 
 class Stages:
-    """Takes one smelt through its stages; a file that can't go on is given up, the others go on."""
+    """Runs all stages of one smelt; a file that fails is skipped, the others continue."""
 
-    def __init__(self, state: SmeltState, tools: WorkerServices, folder: Path) -> None:
+    def __init__(self, state: SmeltState, services: WorkerServices, folder: Path) -> None:
         self._state = state
-        self._tools = tools
+        self._services = services
         self._folder = folder
-        self._listener = Transcription(state, tools)
+        self._transcription = Transcription(state, services)
 
     @property
-    def about(self) -> dict[str, Any]:
-        """The stage, and the percentage of all the work."""
+    def info(self) -> dict[str, Any]:
+        """The current stage, and the percentage of all work."""
         return {"stage": self._state.stage, "percentage": self._state.percentage}
 
     async def run(self) -> tuple[Result, ...]:
-        """Go through all stages; raises what the synthesizer raises.
+        """Run all stages and return the results; raises what the synthesizer raises.
 
-        Without a file that is left there is no result, and completing fails the smelt with the code of its first file.
+        Returns no result if every file failed; completing such a smelt fails it with the code of its first file.
         """
         state = self._state
         state.enter("validating")
-        await self._each(self._listener.recall_whole, [file for file in state.live_files if file.transcribed])
-        await self._hear()
+        await self._for_each(
+            self._transcription.load_transcript, [file for file in state.live_files if file.transcribed]
+        )
+        await self._process_audio()
         if not state.live_files:
             return ()
         state.enter("synthesizing")
-        async with self._tools.outputs:
-            with self._tools.metrics.stage("synthesizing"):
-                return await synthesize(state, self._tools)
+        async with self._services.synthesis_slots:
+            with self._services.metrics.stage("synthesizing"):
+                return await synthesize(state, self._services)
 
-    async def _hear(self) -> None:
-        state, tools, folder = self._state, self._tools, self._folder
-        with tools.metrics.stage("validating"):
-            await self._each(lambda file: validate(file, state, tools, folder), self._unheard())
-        if self._unheard():
+    async def _process_audio(self) -> None:
+        state, services, folder = self._state, self._services, self._folder
+        with services.metrics.stage("validating"):
+            await self._for_each(lambda file: validate(file, state, services, folder), self._untranscribed())
+        if self._untranscribed():
             state.enter("decoding")
-            with tools.metrics.stage("decoding"):
-                await self._each(lambda file: decode_file(file, state, tools, folder), self._unheard())
-        if self._unheard():
-            async with tools.turns.turn(self._hearing_s):
+            with services.metrics.stage("decoding"):
+                await self._for_each(lambda file: decode(file, state, services, folder), self._untranscribed())
+        if self._untranscribed():
+            async with services.model_queue.slot(self._remaining_s):
                 state.enter("transcribing")
-                with tools.metrics.stage("transcribing"):
-                    await self._each(self._listener.transcribe, self._unheard())
+                with services.metrics.stage("transcribing"):
+                    await self._for_each(self._transcription.transcribe, self._untranscribed())
 
     def eta_s(self) -> float | None:
-        """Seconds until this smelt is done; None as long as that can't be told."""
-        in_front = self._tools.turns.ahead_of(self._hearing_s) if self._unheard() else ()
-        hearing_s = _total([*(left_s() for left_s in in_front), self._hearing_s()])
-        if hearing_s is None:
+        """Return the seconds until this smelt is done; None while they are unknown."""
+        ahead = self._services.model_queue.ahead_of(self._remaining_s) if self._untranscribed() else ()
+        total_s = _total([*(remaining_s() for remaining_s in ahead), self._remaining_s()])
+        if total_s is None:
             return None
-        output_s = self._tools.pace.output_s
-        return hearing_s + self._outputs_left * (self._tools.synthesizer.typical_s if output_s is None else output_s)
+        output_s = self._services.speed.output_s
+        return total_s + self._remaining_outputs * (
+            self._services.synthesizer.typical_s if output_s is None else output_s
+        )
 
-    def _hearing_s(self) -> float | None:
-        return _total([self._listener.left_s(file) for file in self._unheard()])
+    def _remaining_s(self) -> float | None:
+        return _total([self._transcription.remaining_s(file) for file in self._untranscribed()])
 
     @property
-    def _outputs_left(self) -> float:
-        files, writing = self._state.live_files, self._state.stage == "synthesizing"
-        return output_count(self._state.claim) * sum(1 - file.share if writing else 1 for file in files)
+    def _remaining_outputs(self) -> float:
+        files, is_synthesizing = self._state.live_files, self._state.stage == "synthesizing"
+        return output_count(self._state.claim) * sum(1 - file.share if is_synthesizing else 1 for file in files)
 
-    async def _each(self, step: FileStep, files: list[FileWork]) -> None:
+    async def _for_each(self, step: FileStep, files: list[FileWork]) -> None:
         for file in files:
             try:
                 await step(file)
-            except FileError as fault:
-                SmeltLog(logger, self._state.claim).info("file %s is given up: %s", file.id, fault)
-                self._state.fail(file, fault.code)
+            except FileError as error:
+                SmeltLog(logger, self._state.claim).info("file %s failed: %s", file.id, error)
+                self._state.fail(file, error.code)
 
-    def _unheard(self) -> list[FileWork]:
+    def _untranscribed(self) -> list[FileWork]:
         return [f for f in self._state.live_files if f.claimed.input_type == "audio" and not f.transcribed]
 
 

@@ -1,4 +1,4 @@
-"""What a worker knows of a smelt that it works on, and what of it the database has not heard yet."""
+"""The state of a smelt in its worker, and which part of it is not reported yet."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,17 +10,17 @@ from smelt.contract.vocabulary import ErrorCode, FileStatus, Status
 from smelt.contract.work import Claim, ClaimedFile, SavedSegment
 from smelt.processor.media.probe import MediaLimits, Probe
 from smelt.processor.media.recording import Recording
-from smelt.processor.progress import Place, message, overall_share, percentage
+from smelt.processor.progress import FileProgress, message, overall_share, percentage
 from smelt.processor.speech.checkpoint import Checkpoint, read_checkpoint
 from smelt.processor.speed import TranscriptionTimer
 
-# Where in a checkpoint they are saved.
+# The key of the outputs in a saved checkpoint.
 _OUTPUTS: Final = "outputs"
 
 
 @dataclass
 class FileWork:
-    """One file under way; `share` is how far it is in the stage of its smelt."""
+    """One file in progress; `share` is its progress in the current stage, 0 to 1."""
 
     claimed: ClaimedFile
     share: float = 0.0
@@ -37,7 +37,7 @@ class FileWork:
     source: Path | None = None
     probed: Probe | None = None
     recording: Recording | None = None
-    hearing: TranscriptionTimer | None = None
+    timer: TranscriptionTimer | None = None
 
     @property
     def id(self) -> UUID:
@@ -46,21 +46,21 @@ class FileWork:
 
     @property
     def failed(self) -> bool:
-        """Whether this file is given up."""
+        """True if this file has failed."""
         return self.status == "failed"
 
     @property
-    def start(self) -> Checkpoint:
-        """Where transcription takes up what an earlier attempt saved."""
+    def saved_checkpoint(self) -> Checkpoint:
+        """The checkpoint that an earlier attempt saved."""
         return read_checkpoint({k: v for k, v in (self.claimed.checkpoint or {}).items() if k != _OUTPUTS})
 
     @property
-    def saved(self) -> dict[str, Any] | None:
-        """What an attempt after this one goes on from; None when that is the beginning."""
+    def checkpoint_row(self) -> dict[str, Any] | None:
+        """The checkpoint to save for the next attempt; None if the file has not progressed."""
         if self.checkpoint is None and not self.outputs:
             return None
-        place = (self.checkpoint or self.start).model_dump(mode="json")
-        return place | {_OUTPUTS: dict(self.outputs)} if self.outputs else place
+        row = (self.checkpoint or self.saved_checkpoint).model_dump(mode="json")
+        return row | {_OUTPUTS: dict(self.outputs)} if self.outputs else row
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,15 @@ class Draft:
     message: str
     files: tuple[dict[str, Any], ...]
     segments: tuple[tuple[UUID, SavedSegment], ...]
-    views: dict[UUID, dict[str, Any]]
+    file_rows: dict[UUID, dict[str, Any]]
 
     def segment_rows(self) -> list[dict[str, Any]]:
-        """The segments as `report_smelt_progress` takes them."""
+        """Return the segments in the format of `report_smelt_progress`."""
         return [{"file_id": str(file_id), **segment.model_dump()} for file_id, segment in self.segments]
 
 
 class SmeltState:
-    """The state of one smelt under way; every change calls `on_change(urgent)`."""
+    """The state of one smelt in progress; every change calls `on_change(urgent)`."""
 
     def __init__(self, claim: Claim, on_change: Callable[[bool], None]) -> None:
         self.claim = claim
@@ -93,59 +93,61 @@ class SmeltState:
 
     @property
     def live_files(self) -> list[FileWork]:
-        """The files that are not given up, in order."""
+        """The files that have not failed, in order."""
         return [file for file in self.files if not file.failed]
 
     @property
     def percentage(self) -> float:
-        """How far this attempt is; what watchers see is the highest of all attempts."""
-        return percentage(self.stage, overall_share([Place(f.share, self._weight(f)) for f in self.live_files]))
+        """The progress of this attempt; watchers see the maximum over all attempts."""
+        return percentage(self.stage, overall_share([FileProgress(f.share, self._weight(f)) for f in self.live_files]))
 
     def enter(self, stage: Status) -> None:
-        """Begin a stage with all files that are still live."""
+        """Start a stage for all files that have not failed."""
         self.stage = stage
         for file in self.live_files:
             file.share = 1.0 if file.transcribed and stage != "synthesizing" else 0.0
         self._on_change(True)
 
     def advance(self, file: FileWork, share: float) -> None:
-        """Note how far a file is in this stage; shares only grow."""
+        """Update the progress of a file in this stage; a share never decreases."""
         if share > file.share:
             file.share = min(1.0, share)
             self._on_change(False)
 
     def fail(self, file: FileWork, code: ErrorCode) -> None:
-        """Give one file up."""
+        """Mark one file as failed."""
         file.status, file.error_code = "failed", code
         self._on_change(True)
 
-    def learn(self, file: FileWork, segments: tuple[SavedSegment, ...], checkpoint: Checkpoint, share: float) -> None:
-        """Take in what was heard, together with where to take up after it."""
+    def add_segments(
+        self, file: FileWork, segments: tuple[SavedSegment, ...], checkpoint: Checkpoint, share: float
+    ) -> None:
+        """Add transcribed segments, with the checkpoint after them."""
         file.segments.extend(segments)
         file.checkpoint = checkpoint
         self._unsaved.extend((file.id, segment) for segment in segments)
         file.share = max(file.share, min(1.0, share))
         self._on_change(False)
 
-    def touch(self, *, urgent: bool = False) -> None:
-        """Tell of a change that was made directly."""
+    def mark_changed(self, *, urgent: bool = False) -> None:
+        """Notify of a change that was made directly."""
         self._on_change(urgent)
 
     def draft(self) -> Draft:
-        """What to report now; nothing is forgotten until `confirm`."""
-        views = {file.id: self._view(file) for file in self.files}
+        """Return what to report now; it stays unreported until `confirm`."""
+        file_rows = {file.id: self._file_row(file) for file in self.files}
         return Draft(
             status=self.stage,
             percentage=self.percentage,
             message=message(self.stage, self.percentage, self.claim.percentage),
-            files=tuple(_delta(view, self._reported.get(file_id)) for file_id, view in views.items()),
+            files=tuple(_changed_fields(row, self._reported.get(file_id)) for file_id, row in file_rows.items()),
             segments=tuple(self._unsaved),
-            views=views,
+            file_rows=file_rows,
         )
 
     def confirm(self, draft: Draft) -> None:
-        """The database has this report."""
-        self._reported.update(draft.views)
+        """Mark a draft as reported."""
+        self._reported.update(draft.file_rows)
         del self._unsaved[: len(draft.segments)]
 
     def _weight(self, file: FileWork) -> float:
@@ -153,8 +155,8 @@ class SmeltState:
             return file.duration_s
         return 1.0 if self.stage == "synthesizing" else max(1.0, float(file.claimed.size_bytes))
 
-    def _view(self, file: FileWork) -> dict[str, Any]:
-        view: dict[str, Any] = {
+    def _file_row(self, file: FileWork) -> dict[str, Any]:
+        row: dict[str, Any] = {
             "id": str(file.id),
             "status": file.status,
             "stage": self.stage,
@@ -164,20 +166,20 @@ class SmeltState:
             "language_probability": file.language_probability,
             "error_code": file.error_code,
             "transcribed": file.transcribed or None,
-            # What an earlier attempt heard beyond this is none of the transcript.
+            # Segments that an earlier attempt saved beyond this count are discarded.
             "segment_count": len(file.segments) if file.transcribed and file.recording is not None else None,
-            "checkpoint": file.saved,
+            "checkpoint": file.checkpoint_row,
             "trust": file.trust,
         }
         if file.failed:
-            del view["stage"], view["progress"]  # It stays where it was given up.
-        return {key: value for key, value in view.items() if value is not None}
+            del row["stage"], row["progress"]  # A failed file keeps the stage in which it failed.
+        return {key: value for key, value in row.items() if value is not None}
 
 
 def _file_work(claimed: ClaimedFile) -> FileWork:
     return FileWork(
         claimed,
-        # What has ended in an earlier attempt of this run stays so.
+        # A file that failed in an earlier attempt of this run stays failed.
         status="failed" if claimed.status == "failed" else "processing",
         duration_s=claimed.duration_seconds,
         language=claimed.language,
@@ -186,6 +188,6 @@ def _file_work(claimed: ClaimedFile) -> FileWork:
     )
 
 
-def _delta(view: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
-    known = before or {}
-    return {key: value for key, value in view.items() if key == "id" or known.get(key) != value}
+def _changed_fields(row: dict[str, Any], reported: dict[str, Any] | None) -> dict[str, Any]:
+    previous = reported or {}
+    return {key: value for key, value in row.items() if key == "id" or previous.get(key) != value}

@@ -1,4 +1,4 @@
-"""Synthesizing: from transcripts to results."""
+"""Stage `synthesizing`: from transcripts to results."""
 
 import logging
 import time
@@ -16,11 +16,11 @@ logger = logging.getLogger(__name__)
 COMBINED_NAME = "combined.md"
 
 
-async def synthesize(state: SmeltState, tools: WorkerServices) -> tuple[Result, ...]:
-    """The results of a smelt: one for each file that is left, or a single one in mode `combine`."""
+async def synthesize(state: SmeltState, services: WorkerServices) -> tuple[Result, ...]:
+    """Return the results of a smelt: one for each file that has not failed, or a single one in mode `combine`."""
     claim = state.claim
-    order = SynthesisRequest(prompts=claim.default_prompt_names, user_prompt=claim.user_prompt)
-    results = [await _result(file, order, state, tools) for file in state.live_files]
+    request = SynthesisRequest(prompts=claim.default_prompt_names, user_prompt=claim.user_prompt)
+    results = [await _result(file, request, state, services) for file in state.live_files]
     if claim.mode != "combine":
         return tuple(results)
     content = "\n\n".join(f"{heading(1, result.filename)}\n\n{result.content}" for result in results)
@@ -28,16 +28,18 @@ async def synthesize(state: SmeltState, tools: WorkerServices) -> tuple[Result, 
 
 
 def output_count(claim: Claim) -> int:
-    """How many outputs each file of a smelt gets."""
+    """Return how many outputs each file of a smelt gets."""
     return max(1, len(claim.default_prompt_names) + (claim.user_prompt is not None))
 
 
-async def _result(file: FileWork, order: SynthesisRequest, state: SmeltState, tools: WorkerServices) -> Result:
-    began_s, is_begun = time.monotonic(), bool(file.outputs)
-    content = await tools.synthesizer.synthesize(_source(file, state), order, lambda share: state.advance(file, share))
+async def _result(file: FileWork, request: SynthesisRequest, state: SmeltState, services: WorkerServices) -> Result:
+    started_s, was_started = time.monotonic(), bool(file.outputs)
+    content = await services.synthesizer.synthesize(
+        _source(file, state), request, lambda share: state.advance(file, share)
+    )
     state.advance(file, 1.0)
-    if not is_begun:
-        tools.pace.wrote(output_count(state.claim), time.monotonic() - began_s)
+    if not was_started:
+        services.speed.add_outputs(output_count(state.claim), time.monotonic() - started_s)
     return Result(file_id=file.id, filename=file.claimed.filename, content=content)
 
 
@@ -45,5 +47,5 @@ def _source(file: FileWork, state: SmeltState) -> SynthesisInput:
     is_text = file.claimed.input_type == "text"
     sentences = sentences_of_text(state.claim.text_input or "") if is_text else sentences_of_segments(file.segments)
     return SynthesisInput(
-        filename=file.claimed.filename, language=file.language, sentences=sentences, written=file.outputs
+        filename=file.claimed.filename, language=file.language, sentences=sentences, saved_outputs=file.outputs
     )

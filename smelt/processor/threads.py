@@ -1,4 +1,4 @@
-"""Blocking work in threads, seen from the event loop."""
+"""Iterates over blocking iterators in threads."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -9,12 +9,12 @@ T = TypeVar("T")
 
 
 async def iterate(blocking: Iterator[T], executor: Executor) -> AsyncIterator[T]:
-    """Take one item after the other in a thread of `executor`.
+    """Yield the items of a blocking iterator, each computed in a thread of `executor`.
 
-    A consumer that is cancelled leaves at once; the thread ends with the item that it is at, and takes no further one.
+    A cancelled consumer returns at once; the thread completes its current item and computes no further one.
     """
     loop = asyncio.get_running_loop()
-    # A tuple of none or one: no value can be mistaken for the end, and StopIteration can't cross a future.
+    # A tuple of one item or none: None may be an item, and a future can't raise StopIteration.
     while items := await loop.run_in_executor(executor, _next, blocking):
         yield items[0]
 

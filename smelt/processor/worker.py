@@ -1,15 +1,16 @@
-"""A worker: claims smelts, works on several at once, and leaves nothing behind when it is told to stop."""
+"""A worker: claims smelts, works on several concurrently, and drains when it is stopped."""
 
 import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Literal
 
 from smelt.backend.project import Project
 from smelt.backend.worker_rpc import WorkerRpc
-from smelt.errors import SmeltError, TransientError
+from smelt.contract.schema_version import schema_issue
+from smelt.errors import SettingsError, SmeltError, TransientError
 from smelt.processor.attempt import SmeltAttempt
 from smelt.processor.broadcasts import Announcer
 from smelt.processor.claim_loop import ClaimLoop
@@ -17,7 +18,7 @@ from smelt.processor.heartbeat import LEAVE_TIMEOUT_S, Heartbeat
 from smelt.processor.janitor import Janitor
 from smelt.processor.leases import Leases
 from smelt.processor.logs import SmeltLog
-from smelt.processor.metrics import Metrics, served
+from smelt.processor.metrics import Metrics, serve_metrics
 from smelt.processor.options import WorkerOptions
 from smelt.processor.services import WorkerServices
 from smelt.processor.speech.shared import SharedModel
@@ -29,21 +30,22 @@ __all__ = ["Worker", "WorkerOptions"]
 
 logger = logging.getLogger(__name__)
 
-# What saving checkpoints and giving smelts back may take, and then the farewell: the end of the drain time.
-_RELEASE_S: Final = 3.0
-LEAVE_S: Final = _RELEASE_S + LEAVE_TIMEOUT_S
+# The end of the drain time: saving checkpoints and releasing smelts, then removing the worker's row.
+_RELEASE_TIMEOUT_S: Final = 3.0
+SHUTDOWN_TIMEOUT_S: Final = _RELEASE_TIMEOUT_S + LEAVE_TIMEOUT_S
+_SCHEMA_RETRY_INTERVAL_S: Final = 2.0
 
 
 class Worker:
-    """Works for one project until told to stop; raises `SettingsError` or `Unauthorized` when it can't work at all."""
+    """Works for one project until stopped; raises `SettingsError` or `Unauthorized` if it can't work at all."""
 
     def __init__(self, project: Project, options: WorkerOptions) -> None:
         self._project = project
         self._options = options
         self._calls = WorkerRpc(project.rpc)
-        self._claims = ClaimLoop(project, options)
+        self._claim_loop = ClaimLoop(project, options)
         self._janitor = Janitor(project, options.worker_id)
-        self._heartbeat = Heartbeat(self._calls, options.worker_id, self._about)
+        self._heartbeat = Heartbeat(self._calls, options.worker_id, self._info)
         self._metrics = Metrics()
         self._started_s = time.monotonic()
         self._state: Literal["loading", "working", "draining"] = "loading"
@@ -51,37 +53,54 @@ class Worker:
 
     async def run(self, *, once: bool = False, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain; with `once`, until nothing can be claimed."""
-        async with served(self._metrics, self._calls, self._options.metrics_host, self._options.metrics_port):
+        async with serve_metrics(self._metrics, self._calls, self._options.metrics_host, self._options.metrics_port):
+            await self._require_schema(once=once, stop=stop)
             await self._run(once=once, stop=stop)
+
+    async def _require_schema(self, *, once: bool, stop: asyncio.Event) -> None:
+        """Raise `SettingsError` if this worker cannot work with the project's schema; wait until that is known."""
+        while not stop.is_set():
+            try:
+                health = await self._calls.get_health()
+            except TransientError as exc:
+                if once:
+                    raise
+                logger.warning("reading the version of the schema: %s", exc)
+            else:
+                if issue := schema_issue(health.schema_version, health.schema_compatible_from):
+                    raise SettingsError(f"{issue.observed}; {issue.remedy}")
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _SCHEMA_RETRY_INTERVAL_S)
 
     async def _run(self, *, once: bool, stop: asyncio.Event) -> None:
         with workspace(self._options.temp_dir) as folder:
-            tools = self._tools(folder)
+            services = self._create_services(folder)
             try:
-                await self._claims.listen()
-                upkeep = (
-                    tools.leases.run_renewals(),
-                    tools.announcer.run_sweeps(),
+                await self._claim_loop.join()
+                background = (
+                    services.leases.run_renewals(),
+                    services.announcer.run_sweeps(),
                     self._janitor.run_janitor(),
                     self._heartbeat.run_heartbeat(),
-                    tools.model.keep_loaded(),
+                    services.model.run_until_load_fails(),
                 )
-                async with _kept_up(*upkeep) as failed:
+                async with _in_background(*background) as failed:
                     try:
-                        await self._claim_until(failed, stop, tools, once=once)
+                        await self._claim_until_stopped(failed, stop, services, once=once)
                         await self._drain(failed)
                     finally:
-                        await self._give_back()
+                        await self._release_running()
                     if once:
-                        await self._tidy(tools)
+                        await self._clean_up(services)
             finally:
-                tools.threads.shut_down()
-                await tools.synthesizer.aclose()
+                services.threads.shut_down()
+                await services.synthesizer.aclose()
                 await self._heartbeat.leave()
 
-    def _tools(self, folder: Workspace) -> WorkerServices:
-        options, pace = self._options, SpeedEstimate()
-        self._metrics.follow(pace)
+    def _create_services(self, folder: Workspace) -> WorkerServices:
+        options, speed = self._options, SpeedEstimate()
+        self._metrics.show_speed(speed)
         return WorkerServices(
             project=self._project,
             calls=self._calls,
@@ -92,30 +111,33 @@ class Worker:
             synthesizer=create_synthesizer(options),
             options=options,
             metrics=self._metrics,
-            pace=pace,
+            speed=speed,
         )
 
-    async def _claim_until(
-        self, failed: "asyncio.Future[None]", stop: asyncio.Event, tools: WorkerServices, *, once: bool
+    async def _claim_until_stopped(
+        self, failed: "asyncio.Future[None]", stop: asyncio.Event, services: WorkerServices, *, once: bool
     ) -> None:
         stopping = asyncio.create_task(stop.wait())
         try:
-            await self._until_ready(failed, stopping, tools)
+            await self._wait_until_loaded(failed, stopping, services)
             while not stopping.done() and not failed.done():
-                if not await self._take(tools, once=once) and once and not self._running:
+                if not await self._claim(services, once=once) and once and not self._running:
                     return
-                sleeping = asyncio.create_task(self._claims.sleep(has_room=self._room > 0, is_busy=bool(self._running)))
+                sleeping = asyncio.create_task(
+                    self._claim_loop.sleep(has_room=self._free_slots > 0, is_busy=bool(self._running))
+                )
                 waiting: set[asyncio.Future[Any]] = {stopping, sleeping, failed}
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 sleeping.cancel()
         finally:
             stopping.cancel()
 
-    async def _until_ready(
-        self, failed: "asyncio.Future[None]", stopping: asyncio.Future[Any], tools: WorkerServices
+    async def _wait_until_loaded(
+        self, failed: "asyncio.Future[None]", stopping: asyncio.Future[Any], services: WorkerServices
     ) -> None:
-        # Whoever can't load a model, or dies of it over and over, takes nothing from those who can.
-        loading = tools.model.start()
+        # Claim nothing before the model is loaded: a worker that can't load it, or crashes while loading, would take
+        # smelts from others.
+        loading = services.model.start()
         waiting: set[asyncio.Future[Any]] = {loading, stopping, failed}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
@@ -123,87 +145,87 @@ class Worker:
                 await failed
             self._state = "working"
 
-    async def _take(self, tools: WorkerServices, *, once: bool) -> int:
-        if self._room <= 0:
+    async def _claim(self, services: WorkerServices, *, once: bool) -> int:
+        if self._free_slots <= 0:
             return 0
-        self._claims.hold_off()
+        self._claim_loop.postpone()
         try:
-            # A worker whose disk is full would fail what others can do.
-            await asyncio.to_thread(tools.workspace.require_space)
-            # A lease that ran out, as while the project did not answer, would be claimed like any other.
-            await tools.leases.renew()
-            claims = await self._claims.claim(self._room)
+            # With a full disk, this worker would fail smelts that others can process.
+            await asyncio.to_thread(services.workspace.require_space)
+            # Renew first: after an outage, this worker could claim a smelt whose own lease has expired.
+            await services.leases.renew()
+            claims = await self._claim_loop.claim(self._free_slots)
         except TransientError as exc:
             if once:
                 raise
-            logger.warning("claiming smelts: %s", exc)
+            logger.warning("claiming smelts failed: %s", exc)
             return 0
         self._metrics.claimed(len(claims))
         for claim in claims:
-            smelting = SmeltAttempt(claim, tools)
-            task = asyncio.create_task(smelting.run(), name=f"smelting {claim.id}")
-            self._running[task] = smelting
-            task.add_done_callback(self._ended)
-            self._heartbeat.beat()
+            attempt = SmeltAttempt(claim, services)
+            task = asyncio.create_task(attempt.run(), name=f"attempt {claim.id}")
+            self._running[task] = attempt
+            task.add_done_callback(self._on_ended)
+            self._heartbeat.request()
         return len(claims)
 
     @property
-    def _room(self) -> int:
+    def _free_slots(self) -> int:
         return self._options.concurrency - len(self._running)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        smelting = self._running.pop(task)
+    def _on_ended(self, task: asyncio.Task[None]) -> None:
+        attempt = self._running.pop(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
-            # Its lease runs out, and whoever claims it next goes on from its last checkpoint.
-            SmeltLog(logger, smelting.claim).error("left to its lease", exc_info=exc)
-        self._janitor.call()
-        self._claims.wake()
-        self._heartbeat.beat()
+            # The lease expires, and the next attempt resumes from the last checkpoint.
+            SmeltLog(logger, attempt.claim).error("attempt crashed, its lease will expire", exc_info=exc)
+        self._janitor.request_purge()
+        self._claim_loop.wake()
+        self._heartbeat.request()
 
     async def _drain(self, failed: "asyncio.Future[None]") -> None:
         if not self._running:
             return
         self._state = "draining"
-        self._heartbeat.beat()
+        self._heartbeat.request()
         logger.info("draining %s smelts within %.0f s", len(self._running), self._options.drain_s)
-        grace_s = 0.0 if failed.done() else max(0.0, self._options.drain_s - LEAVE_S)
-        await asyncio.wait(set(self._running), timeout=grace_s)
+        timeout_s = 0.0 if failed.done() else max(0.0, self._options.drain_s - SHUTDOWN_TIMEOUT_S)
+        await asyncio.wait(set(self._running), timeout=timeout_s)
 
-    async def _give_back(self) -> None:
-        for smelting in self._running.values():
-            smelting.stop("draining")
+    async def _release_running(self) -> None:
+        for attempt in self._running.values():
+            attempt.stop("draining")
         if self._running:
-            await asyncio.wait(set(self._running), timeout=_RELEASE_S)
+            await asyncio.wait(set(self._running), timeout=_RELEASE_TIMEOUT_S)
 
-    async def _tidy(self, tools: WorkerServices) -> None:
+    async def _clean_up(self, services: WorkerServices) -> None:
         try:
-            await tools.announcer.sweep()
-            await self._janitor.clean()
+            await services.announcer.sweep()
+            await self._janitor.purge()
         except SmeltError as exc:
-            logger.warning("what is left is up to the next worker: %s", exc)
+            logger.warning("final clean-up failed, the next worker repeats it: %s", exc)
 
-    def _about(self) -> dict[str, Any]:
+    def _info(self) -> dict[str, Any]:
         return {
             "model": self._options.model,
             "concurrency": self._options.concurrency,
             "state": self._state,
-            "smelts": [smelting.about for smelting in self._running.values()],
+            "smelts": [attempt.info for attempt in self._running.values()],
             "up_seconds": round(time.monotonic() - self._started_s),
         }
 
 
 @asynccontextmanager
-async def _kept_up(*upkeep: Coroutine[Any, Any, None]) -> "AsyncIterator[asyncio.Future[None]]":
-    """Run upkeep in the background; the future tells when a part of it has failed, which then is raised at the end."""
+async def _in_background(*coroutines: Coroutine[Any, Any, None]) -> "AsyncIterator[asyncio.Future[None]]":
+    """Run coroutines as tasks; the future is done once one of them failed, and the error is raised at the end."""
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def note(task: asyncio.Task[None]) -> None:
+    def on_done(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and not failed.done():
             failed.set_result(None)
 
-    tasks = [asyncio.create_task(coroutine) for coroutine in upkeep]
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     for task in tasks:
-        task.add_done_callback(note)
+        task.add_done_callback(on_done)
     try:
         yield failed
         for task in tasks:

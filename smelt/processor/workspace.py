@@ -1,4 +1,4 @@
-"""A folder of its own for each worker and each smelt, removed whatever happens."""
+"""Temporary folders of a worker and its smelts, removed on every exit path."""
 
 import errno
 import fcntl
@@ -20,18 +20,18 @@ logger = logging.getLogger(__name__)
 _PREFIX: Final = "smelt-worker-"
 _LOCK: Final = "lock"
 _RESERVE_BYTES: Final = 64 * 1024 * 1024
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DISK_FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Workspace:
-    """The folder of one worker; its lock tells others that the worker lives."""
+    """The folder of one worker; its lock shows other workers that it is alive."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     @contextmanager
     def folder(self, name: str) -> Iterator[Path]:
-        """A folder for one smelt, gone with everything in it at the end."""
+        """Create a folder for one smelt, and remove it with its content at the end of the block."""
         path = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._root))
         try:
             yield path
@@ -39,41 +39,39 @@ class Workspace:
             shutil.rmtree(path, ignore_errors=True)
 
     @contextmanager
-    def filling(self) -> Iterator[None]:
-        """Raise `DiskFull` when the disk turns out to be full after all, for others write to it, too."""
+    def map_disk_full(self) -> Iterator[None]:
+        """Raise `DiskFull` for a write that fails because the disk is full, which `require_space` can't exclude."""
         try:
             yield
         except OSError as exc:
-            if exc.errno not in _FULL:
+            if exc.errno not in _DISK_FULL_ERRNOS:
                 raise
             raise DiskFull(f"{self._root}: {exc.strerror}") from exc
 
     def require_space(self, byte_count: int = 0) -> None:
-        """Raise `DiskFull` unless so much fits, with a reserve for others."""
-        # What cleans temporary folders up takes one that nothing was written to for days.
+        """Raise `DiskFull` unless `byte_count` bytes and a reserve of 64 MiB are free."""
+        # Cleaners of temporary folders (systemd-tmpfiles) remove one that was not written to for days.
         self._root.mkdir(exist_ok=True)
-        wanted, free = byte_count + _RESERVE_BYTES, shutil.disk_usage(self._root).free
-        if free < wanted:
-            raise DiskFull(f"{wanted} bytes are wanted in {self._root}, {free} are free")
+        required_bytes, free_bytes = byte_count + _RESERVE_BYTES, shutil.disk_usage(self._root).free
+        if free_bytes < required_bytes:
+            raise DiskFull(f"{required_bytes} bytes are needed in {self._root}, {free_bytes} are free")
 
 
 @contextmanager
 def workspace(parent: Path | None = None) -> Iterator[Workspace]:
-    """The folder of a new worker below `parent` (default: the system's temporary folder).
+    """Create the folder of a worker below `parent` (default: the system's temporary folder).
 
-    What killed workers left there is removed first: a lock of the kernel's ends with its process, however that ends.
-    Raises `SettingsError` for a parent that nothing can be written to.
+    Removes folders of killed workers first: the kernel releases a lock when its process ends. Raises `SettingsError` if
+    `parent` is not writable.
     """
     base = Path(tempfile.gettempdir()) if parent is None else parent
     try:
         base.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(base)
         root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
-        lock = _locked(root)
+        lock = _lock_folder(root)
     except OSError as exc:
-        raise SettingsError(
-            f"SMELT_TEMP_DIR wants a folder that can be written to, not {base}: {exc.strerror}"
-        ) from exc
+        raise SettingsError(f"SMELT_TEMP_DIR needs a writable folder, not {base}: {exc.strerror}") from exc
     with lock:
         try:
             yield Workspace(root)
@@ -81,8 +79,8 @@ def workspace(parent: Path | None = None) -> Iterator[Workspace]:
             shutil.rmtree(root, ignore_errors=True)
 
 
-def _locked(root: Path) -> BinaryIO:
-    # Under its name once it is locked: a worker that starts at the same time takes it for a leftover otherwise.
+def _lock_folder(root: Path) -> BinaryIO:
+    # Renamed once it is locked: otherwise a worker that starts now would remove the folder as a leftover.
     unnamed = root / f"{_LOCK}.new"
     lock = unnamed.open("wb")
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,13 +91,13 @@ def _locked(root: Path) -> BinaryIO:
 def _remove_leftovers(base: Path) -> None:
     for folder in base.glob(f"{_PREFIX}*"):
         try:
-            # In the system's temporary folder anybody may make a folder of this name, with anything in it.
+            # In the system's temporary folder, other users may create a folder of this name with any content.
             if folder.lstat().st_uid != os.geteuid():
                 continue
             with open(folder / _LOCK, "rb", opener=trusted_opener()) as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
-                logger.info("removed %s, left behind by a worker that was killed", folder)
+                logger.info("removed %s of a killed worker", folder)
         except OSError:
-            # Its worker lives, is just being born and has no lock yet, or it is not a worker's folder.
+            # Its worker is alive, is starting and has no lock yet, or it is not the folder of a worker.
             continue

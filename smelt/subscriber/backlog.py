@@ -1,4 +1,4 @@
-"""What a consumer has not taken yet; it holds the newest state, and never more than one transcript."""
+"""The queue of a slow consumer: bounded by one progress per stage and one transcript."""
 
 from collections import deque
 
@@ -16,8 +16,10 @@ Item = Update | ConnectionEvent
 
 
 class Backlog:
-    """A queue that stays short: a newer progress of the same stage takes the place of the older one, segments of one
-    file are put together, and of the signals only the newest of each kind is kept.
+    """A queue of updates that merges as it grows.
+
+    A newer progress replaces an older one of the same stage, segments of a file are concatenated, and only the newest
+    connection event of each kind is kept.
     """
 
     def __init__(self) -> None:
@@ -27,17 +29,17 @@ class Backlog:
         return len(self._items)
 
     def add(self, item: Item) -> None:
-        """Put an item behind the others, and drop or merge what it replaces."""
-        for place, older in enumerate(self._items):
+        """Append an item; merge it with an older one that it replaces or continues."""
+        for position, older in enumerate(self._items):
             merged = _merged(older, item)
             if merged is not None:
-                del self._items[place]
+                del self._items[position]
                 item = merged
                 break
         self._items.append(item)
 
     def pop(self) -> Item | None:
-        """Take the oldest item, None when there is none."""
+        """Remove and return the oldest item, None if the queue is empty."""
         return self._items.popleft() if self._items else None
 
 

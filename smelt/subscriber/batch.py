@@ -1,4 +1,4 @@
-"""Follows a batch from wherever it is to the end of its last smelt."""
+"""Watching a batch until its last smelt has ended."""
 
 import logging
 from collections.abc import AsyncGenerator
@@ -20,20 +20,20 @@ logger = logging.getLogger(__name__)
 
 
 class BatchWatch:
-    """One batch, followed live and by reading; whoever is slow gets the newest state."""
+    """Watches one batch through events and reads; a slow consumer gets the newest state only."""
 
     def __init__(self, batch_id: UUID, realtime: RealtimeConnection, calls: ClientRpc, *, polling: bool) -> None:
         self._batch_id = batch_id
         self._realtime = realtime
         self._calls = calls
         self._newest: BatchProgress | None = None
-        self._told_seq = -1
+        self._emitted_seq = -1
         self._inbox = Inbox(self._pop)
         self._reconciler = Reconciler(batch_channel(str(batch_id)), self._read, self._inbox.fail, polling=polling)
 
     async def updates(self) -> AsyncGenerator[BatchProgress, None]:
-        """Every state that is newer than the one before, until all smelts of the batch have ended."""
-        await self._reconciler.start(self._realtime, on_message=self._hear)
+        """Yield each newer state until all smelts of the batch have ended."""
+        await self._reconciler.start(self._realtime, on_message=self._on_message)
         try:
             while True:
                 state = await self._inbox.take()
@@ -44,35 +44,35 @@ class BatchWatch:
             await self._reconciler.close()
 
     async def close(self) -> None:
-        """Stop; iterating ends with an error, once what came before it is taken."""
+        """Stop watching; the iteration raises `PermanentError` after the remaining state."""
         self._inbox.fail(PermanentError("the client is closed"))
         await self._reconciler.close()
 
     async def _read(self) -> None:
-        self._take(_of_row(await self._calls.get_batch(self._batch_id)))
+        self._merge(_of_row(await self._calls.get_batch(self._batch_id)))
 
     def _pop(self) -> BatchProgress | None:
         newest = self._newest
-        if newest is None or newest.seq <= self._told_seq:
+        if newest is None or newest.seq <= self._emitted_seq:
             return None
-        self._told_seq = newest.seq
+        self._emitted_seq = newest.seq
         return newest
 
-    def _take(self, state: BatchProgress) -> None:
+    def _merge(self, state: BatchProgress) -> None:
         if self._newest is None or state.seq > self._newest.seq:
             self._newest = state
             self._inbox.wake()
 
-    def _hear(self, event: str, payload: object) -> None:
+    def _on_message(self, event: str, payload: object) -> None:
         if event != "progress":
             return
         try:
-            heard = BatchEvent.model_validate(payload)
+            parsed = BatchEvent.model_validate(payload)
         except ValidationError as exc:
             logger.warning("batch %s: a malformed event: %s", self._batch_id, error_summary(exc))
             return
-        if heard.batch_id == self._batch_id:
-            self._take(_of_event(heard))
+        if parsed.batch_id == self._batch_id:
+            self._merge(_of_event(parsed))
 
 
 def _of_event(event: BatchEvent) -> BatchProgress:

@@ -1,4 +1,4 @@
-"""What an app does with smelts."""
+"""The client: creates, watches and manages smelts of one project."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, aclosing
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self, overload
 from uuid import UUID
 from weakref import WeakSet
 
@@ -24,7 +24,7 @@ from smelt.subscriber.diagnostics import Diagnostics
 from smelt.subscriber.feed import Feed, OnInvalidate
 from smelt.subscriber.notifications import Notifications
 from smelt.subscriber.reader import Reader
-from smelt.subscriber.subscription import Callback, Callbacks, ConnectionCallback, Subscription
+from smelt.subscriber.subscription import Callback, Callbacks, ConnectionCallback, Followed, Subscription
 from smelt.subscriber.updates import BatchProgress, Completed, ConnectionEvent, Failed, Progress, Segments, Update
 from smelt.subscriber.watch import Watch
 
@@ -34,7 +34,7 @@ File = str | PathLike[str]
 
 
 class Client:
-    """Smelts of one project, as one user or anonymously; an async context manager."""
+    """The smelts of one project, as a user or as a visitor; an async context manager."""
 
     def __init__(self, project: Project, *, polling: bool = True) -> None:
         self._project = project
@@ -43,11 +43,11 @@ class Client:
         self._polling = polling
         self._subscriptions: set[Subscription] = set()
         self._followers: WeakSet[Feed | Notifications | BatchWatch] = WeakSet()
-        project.realtime.listen(self._tell_state)
+        project.realtime.add_state_listener(self._on_connection_state)
 
     @property
     def polling(self) -> bool:
-        """False when only live events are trusted, after the first read and after each rejoin."""
+        """False if the client relies on live events, and reads only after each join and to fill known gaps."""
         return self._polling
 
     async def __aenter__(self) -> Self:
@@ -61,7 +61,7 @@ class Client:
     async def aclose(self) -> None:
         """End all watches, subscriptions and feeds, and close all connections.
 
-        Whoever is cancelled meanwhile leaves nothing open: each of them is told before it is waited for.
+        Everything is closed even if this call is cancelled.
         """
         async with AsyncExitStack() as closing:
             closing.push_async_callback(self._project.aclose)
@@ -81,17 +81,28 @@ class Client:
         idempotency_key: str | None = None,
         submit: bool = True,
     ) -> Created:
-        """Create a smelt of recordings or a text, upload the recordings, and submit it unless told not to.
+        """Create a smelt and upload its files.
 
-        Without any prompt it is summarized. The same `idempotency_key` answers the same smelt, and goes on where an
-        earlier call was interrupted. Raises `RequestRejected`, `Unauthorized` or `Unavailable`.
+        Args:
+            files: One to five recordings; or else pass `text`.
+            text: A text to process instead of recordings.
+            prompts: Names of default prompts; `summarize` if neither these nor `user_prompt_id` are given.
+            mode: `separate` results for each file, or `combine` for one result.
+            user_prompt_id: A prompt that the user has saved.
+            batch_id: The batch that the smelt belongs to.
+            idempotency_key: A repeated call with the same key returns the same smelt, and resumes an interrupted one.
+            submit: Queue the smelt for the workers after the upload.
+
+        Raises:
+            RequestRejected: The request is invalid, or exceeds a limit.
+            Unauthorized: The key or token is rejected.
+            Unavailable: The project does not respond.
         """
         if isinstance(files, str | PathLike) or isinstance(prompts, str):
-            raise TypeError("files and prompts are lists, also of one")
+            raise TypeError("files and prompts must be lists, even with one element")
         paths = [Path(file) for file in files]
-        sizes = await asyncio.gather(*(asyncio.to_thread(path.stat) for path in paths))
         created = await self._calls.create_smelt(
-            files=[FileSpec(path.name, size.st_size) for path, size in zip(paths, sizes, strict=True)],
+            files=await self._announced(paths),
             text_input=text,
             mode=mode,
             default_prompt_names=prompts,
@@ -107,45 +118,46 @@ class Client:
         return created
 
     async def submit(self, smelt_id: UUID | str) -> Snapshot:
-        """Hand a smelt that was created with `submit=False` over to the workers."""
+        """Queue a smelt that was created with `submit=False` for the workers."""
         return await self._calls.submit_smelt(smelt_id)
 
     async def get(self, smelt_id: UUID | str, *, with_words: bool = False) -> Snapshot:
-        """The whole state of a smelt now, with its transcript; raises `NotFound`.
+        """Return the current state of a smelt with its transcript; raise `NotFound`.
 
-        `with_words` asks for the times of the words, too; a worker saves them when it is set to `SMELT_WORD_TIMES`.
+        `with_words` includes the times of words, which workers save if `SMELT_WORD_TIMES` is set.
         """
         state = await self._calls.get_smelt(smelt_id, with_words=with_words)
         if isinstance(state, Unchanged):
-            raise Unavailable("the state was asked for without a seq and yet called unchanged")
+            raise Unavailable("unexpected response: unchanged, without a seq in the request")
         return state
 
     async def cancel(self, smelt_id: UUID | str) -> Snapshot:
-        """Cancel a smelt: it ends as failed with `cancelled`; one that has ended stays as it is."""
+        """Cancel a smelt: it fails with the code `cancelled`. A smelt that has ended does not change."""
         return await self._calls.cancel_smelt(smelt_id)
 
     async def retry(self, smelt_id: UUID | str) -> Snapshot:
-        """Start a failed smelt again; finished transcripts are kept."""
+        """Start the next run of a failed or partial smelt; finished transcripts are kept."""
         return await self._calls.retry_smelt(smelt_id)
 
     async def delete(self, smelt_id: UUID | str) -> None:
-        """Remove a smelt with everything that belongs to it."""
+        """Delete a smelt with its files, transcripts and results."""
         await self._calls.delete_smelt(smelt_id)
 
     async def create_batch(self, title: str | None = None) -> Batch:
-        """Create a batch to put smelts into; only for those who are signed in."""
+        """Create a batch; raise `Unauthorized` unless a user is signed in."""
+        await self._project.user_id()
         return await self._calls.create_batch(title)
 
     def watch_batch(self, batch_id: UUID | str) -> AsyncGenerator[BatchProgress, None]:
-        """Follow a batch until all of its smelts have ended; raises `NotFound` or `Unauthorized`."""
+        """Yield the progress of a batch until all of its smelts have ended; raise `NotFound` or `Unauthorized`."""
         watch = BatchWatch(UUID(str(batch_id)), self._project.realtime, self._calls, polling=self._polling)
         self._followers.add(watch)
         return watch.updates()
 
     def feed(self, on_invalidate: OnInvalidate | None = None) -> Feed:
-        """Follow everything that the signed-in user owns: `async with client.feed() as feed`, then iterate over it.
+        """Return the feed of the signed-in user: `async with client.feed() as feed`, then iterate over it.
 
-        `on_invalidate` is called with the keys of what a cache can't hold any longer.
+        `on_invalidate` is called with the keys of cache entries that have become stale.
         """
         hooks = () if on_invalidate is None else (on_invalidate,)
         feed = Feed(self._project, polling=self._polling, on_invalidate=hooks)
@@ -153,35 +165,42 @@ class Client:
         return feed
 
     def notifications(self) -> Notifications:
-        """Hear what the signed-in user is told: `async with client.notifications() as told`, then iterate over it."""
+        """Return the notifications of the signed-in user: enter as an async context manager, then iterate."""
         notifications = Notifications(self._project, polling=self._polling)
         self._followers.add(notifications)
         return notifications
 
-    def watch(self, smelt_id: UUID | str) -> AsyncGenerator[Update, None]:
-        """Follow a smelt, from its present state to `Completed` or `Failed`, whatever the network does.
+    @overload
+    def watch(
+        self, smelt_id: UUID | str, *, connection_events: Literal[False] = False
+    ) -> AsyncGenerator[Update, None]: ...
 
-        Raises `NotFound` or `Unauthorized` when it can't be seen (any more). A consumer that is slow gets the newest
-        progress of each stage, and all segments.
+    @overload
+    def watch(
+        self, smelt_id: UUID | str, *, connection_events: bool
+    ) -> AsyncGenerator[Update | ConnectionEvent, None]: ...
+
+    def watch(
+        self, smelt_id: UUID | str, *, connection_events: bool = False
+    ) -> AsyncGenerator[Update | ConnectionEvent, None]:
+        """Yield the updates of a smelt from its current state to `Completed` or `Failed`, across reconnects.
+
+        With `connection_events`, also yield `Connected`, `Disconnected` and `ConnectionIssue` (an error that is retried
+        or compensated by polling). A slow consumer gets the newest progress of each stage, and all segments. Raises
+        `NotFound` or `Unauthorized` if the caller may not, or no longer, read the smelt.
         """
-        return self._open(smelt_id).updates()
-
-    def watch_with_connection_events(self, smelt_id: UUID | str) -> AsyncGenerator[Update | ConnectionEvent, None]:
-        """As `watch`, and between the updates how the live connection stands.
-
-        `Connected`, `Disconnected`, and `ConnectionIssue` for what is tried again or worked around.
-        """
-        return self._open(smelt_id).items()
+        watch = self._open(smelt_id)
+        return watch.items() if connection_events else watch.updates()
 
     async def wait(self, smelt_id: UUID | str, *, timeout_s: float | None = None) -> Completed:
-        """Wait for the end of a smelt; raises `SmeltFailed`, or `TimeoutError` after `timeout_s` seconds."""
+        """Wait until a smelt completes; raise `SmeltFailed` if it fails, `TimeoutError` after `timeout_s` seconds."""
         async with asyncio.timeout(timeout_s), aclosing(self.watch(smelt_id)) as updates:
             async for update in updates:
                 if isinstance(update, Completed):
                     return update
                 if isinstance(update, Failed):
                     raise SmeltFailed(str(update.smelt_id), update.error_code, update.error_message)
-        raise Unavailable("the watch ended without an end of the smelt")
+        raise Unavailable("the watch ended before the smelt")
 
     async def subscribe(
         self,
@@ -197,8 +216,8 @@ class Client:
     ) -> Subscription:
         """Follow a smelt with callbacks, plain or async, one call at a time.
 
-        `on_error` hears what goes wrong on the way and is worked around, and what ends the subscription. A callback
-        that raises is logged and told to `on_error`.
+        `on_error` is called with connection issues, with the error that ends the subscription, and with exceptions of
+        the other callbacks, which are also logged.
         """
         callbacks = Callbacks(
             on_progress=on_progress,
@@ -214,7 +233,7 @@ class Client:
         return subscription
 
     def diagnostics(self) -> Diagnostics:
-        """How the connection, the watches and the reads stand; `str` of it is meant for people."""
+        """Return the state of the connection, the watches and the reads; `str()` of it is meant for people."""
         return Diagnostics(
             connection=self._project.realtime.report(),
             watches=tuple(watched.report() for watched in self._reader.watches),
@@ -222,13 +241,17 @@ class Client:
             read_failures_in_a_row=self._reader.failures_in_a_row,
         )
 
-    def _open(self, smelt_id: UUID | str) -> Watch:
+    def _open(self, smelt_id: UUID | str) -> Followed:
         return Watch(UUID(str(smelt_id)), self._project.realtime, self._reader, polling=self._polling)
 
-    def _tell_state(self, state: ConnectionState) -> None:
+    def _on_connection_state(self, state: ConnectionState) -> None:
         if state == "disconnected" and (reason := self._project.realtime.report().last_error) is not None:
             for watched in self._reader.watches:
-                watched.take_trouble(Unavailable(reason), live=True)
+                watched.report_issue(Unavailable(reason), live=True)
+
+    async def _announced(self, paths: Sequence[Path]) -> list[FileSpec]:
+        sizes = await asyncio.gather(*(asyncio.to_thread(path.stat) for path in paths))
+        return [FileSpec(path.name, size.st_size) for path, size in zip(paths, sizes, strict=True)]
 
     async def _upload(self, created: Created, paths: Sequence[Path], *, again: bool) -> None:
         limit = asyncio.Semaphore(UPLOADS_AT_ONCE)
@@ -242,7 +265,7 @@ class Client:
         try:
             await asyncio.gather(*uploads)
         except Exception:
-            if not again:  # Nobody could finish it: its id was never handed out.
+            if not again:  # The caller never got its id and cannot resume it.
                 await self._abandon(created.id)
             raise
         finally:
@@ -263,9 +286,12 @@ class Client:
 
 
 def connect(url: str, key: str, access_token: str | TokenCallable | None = None, *, polling: bool = True) -> Client:
-    """A client of the Supabase project at `url`.
+    """Return a client of the Supabase project at `url`.
 
-    `key` is the anon or publishable key; `access_token` is what signs a user in: a token, or a function, plain or
-    async, that answers a fresh one. `polling=False` trusts live events alone, after the first read and each rejoin.
+    Args:
+        url: The project's URL.
+        key: The anon key or a publishable key.
+        access_token: The token of a signed-in user, or a function, plain or async, that returns a fresh one.
+        polling: Read the state from time to time; if False, only after each join and to fill known gaps.
     """
     return Client(Project(url, key, access_token=access_token), polling=polling)

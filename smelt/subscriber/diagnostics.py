@@ -1,4 +1,4 @@
-"""How a client and its watches stand, for logs and for people."""
+"""Reports about the state of a client and its watches, for logs and for people."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -10,7 +10,7 @@ from smelt.subscriber.freshness import Freshness
 
 @dataclass(frozen=True)
 class WatchReport:
-    """How one watch stands; ages in seconds, None for never."""
+    """The state of one watch; ages are in seconds, None for never."""
 
     smelt_id: UUID
     status: Status | None
@@ -29,7 +29,7 @@ class WatchReport:
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """How a client stands; `read_failures_in_a_row` counts reads that were not answered since the last one that was."""
+    """The state of a client; `read_failures_in_a_row` counts the failed reads since the last successful one."""
 
     connection: ConnectionReport
     watches: tuple[WatchReport, ...]

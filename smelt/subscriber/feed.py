@@ -1,4 +1,4 @@
-"""Everything that the signed-in user owns, as it changes."""
+"""The feed: changes of all smelts and files that the signed-in user owns."""
 
 import asyncio
 import inspect
@@ -23,7 +23,7 @@ from smelt.subscriber.reconciler import Reconciler
 
 logger = logging.getLogger(__name__)
 
-# While all is well the live changes are enough; this finds what even a healthy connection may lose.
+# While joined, live changes suffice; this read finds changes that even a healthy connection may lose.
 LIVE_READ_S: Final = 300.0
 
 OnInvalidate = Callable[[frozenset[CacheKey]], Awaitable[None] | None]
@@ -32,7 +32,10 @@ R = TypeVar("R", SmeltRow, FileRow)
 
 @dataclass(frozen=True)
 class FamilyReport:
-    """How fresh one family of keys is; ages in seconds, None for never. `read_age_s`: since all rows were compared."""
+    """The freshness of one family of cache keys; ages are in seconds, None for never.
+
+    `changed_age_s` is the time since the last change, `read_age_s` since all rows were read.
+    """
 
     family: Family
     freshness: Freshness
@@ -43,41 +46,41 @@ class FamilyReport:
 class Feed:
     """The smelts and files of the signed-in user: an async context manager, and an async iterator of changes.
 
-    What is there already comes first, as inserts. `smelts` and `files` hold the newest state at any time; a consumer
-    that is slow gets one change a row, with what it has last been told as `before`. Never ends by itself; raises
-    `Unauthorized` when the user may not read (any more).
+    Existing rows are emitted first, as inserts. `smelts` and `files` contain the newest state at any time. A slow
+    consumer gets one merged change per row, with the last state that it has received as `before`. The iteration does
+    not end by itself; it raises `Unauthorized` if the user may not, or no longer, read.
     """
 
     def __init__(self, project: Project, *, polling: bool, on_invalidate: Sequence[OnInvalidate] = ()) -> None:
         self._project = project
         self._polling = polling
         self._hooks = list(on_invalidate)
-        self._owned = RowMirror()
+        self._mirror = RowMirror()
         self._pending = Pending()
         self._stale_keys: set[CacheKey] = set()
         self._changed_at: dict[Family, float] = {}
         self._inbox: Inbox[FeedChange] = Inbox(self._pending.pop)
         self._stale = asyncio.Event()
         self._reconciler: Reconciler | None = None
-        self._teller: asyncio.Task[None] | None = None
+        self._hook_task: asyncio.Task[None] | None = None
         self._user_id: UUID | None = None
 
     @property
     def smelts(self) -> Mapping[UUID, SmeltRow]:
-        """The smelts of the user by id, as they stand now."""
-        return self._owned.smelts
+        """The current smelts of the user by id."""
+        return self._mirror.smelts
 
     @property
     def files(self) -> Mapping[UUID, FileRow]:
-        """The files of all of them by id, as they stand now."""
-        return self._owned.files
+        """The current files of all smelts by id."""
+        return self._mirror.files
 
     def on_invalidate(self, hook: OnInvalidate) -> None:
-        """Call a function, plain or async, with the keys of what a cache can't hold any longer; one call at a time."""
+        """Add a function, plain or async, that is called with the cache keys to invalidate; one call at a time."""
         self._hooks.append(hook)
 
     def report(self) -> tuple[FamilyReport, ...]:
-        """How fresh each family of keys is."""
+        """Return the freshness of each family of cache keys."""
         now = time.monotonic()
         reconciler = self._reconciler
         read_at = None if reconciler is None else reconciler.read_at
@@ -93,17 +96,17 @@ class Feed:
 
     async def __aenter__(self) -> Self:
         self._user_id = await self._project.user_id()
-        wish = f"user_id=eq.{self._user_id}"
+        owner_filter = f"user_id=eq.{self._user_id}"
         topic = feed_channel(str(self._user_id))
         self._reconciler = Reconciler(
             topic, self._read, self._inbox.fail, polling=self._polling, live_read_s=LIVE_READ_S
         )
-        self._teller = asyncio.create_task(self._keep_telling(), name="feed hooks")
+        self._hook_task = asyncio.create_task(self._run_hooks(), name="feed hooks")
         await self._reconciler.start(
             self._project.realtime,
-            on_message=self._take_message,
-            changes=(ChangesOf("smelts", wish), ChangesOf("smelt_files", wish)),
-            on_change=self._hear,
+            on_message=self._on_message,
+            changes=(ChangesOf("smelts", owner_filter), ChangesOf("smelt_files", owner_filter)),
+            on_change=self._on_change,
         )
         return self
 
@@ -113,44 +116,44 @@ class Feed:
         await self.close()
 
     async def close(self) -> None:
-        """Stop; no hook is called afterwards, and iterating ends with an error."""
+        """Stop; no hook is called afterwards, and the iteration raises `PermanentError`."""
         self._pending.clear()
         self._inbox.fail(PermanentError("the feed is closed"))
-        if self._teller is not None:
-            self._teller.cancel()
+        if self._hook_task is not None:
+            self._hook_task.cancel()
         try:
             if self._reconciler is not None:
                 await self._reconciler.close()
         finally:
-            if self._teller is not None:
-                await asyncio.wait([self._teller])
+            if self._hook_task is not None:
+                await asyncio.wait([self._hook_task])
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> FeedChange:
-        """The next change; waits for it."""
+        """Wait for the next change and return it."""
         if self._reconciler is None:
             raise PermanentError("open the feed first: async with client.feed() as feed")
         return await self._inbox.take()
 
     async def _read(self) -> None:
         mine = ("user_id", "eq", str(self._user_id))
-        self._owned.start_read()
+        self._mirror.start_read()
         smelts = await self._project.rpc.rows("smelts", mine)
         files = await self._project.rpc.rows("smelt_files", mine)
-        self._take(self._owned.take_rows(_parsed(SmeltRow, smelts), _parsed(FileRow, files)))
+        self._publish(self._mirror.merge_rows(_parsed(SmeltRow, smelts), _parsed(FileRow, files)))
 
-    def _hear(self, payload: object) -> None:
+    def _on_change(self, payload: object) -> None:
         try:
-            change = self._owned.take_change(RowChange.model_validate(payload))
-        except ValueError:  # Too large to be told whole, for one.
+            change = self._mirror.merge_change(RowChange.model_validate(payload))
+        except ValueError:  # Realtime sends rows that are too large without some columns.
             self._read_instead("a change of a row")
             return
         if change is not None:
-            self._take([change])
+            self._publish([change])
 
-    def _take_message(self, event: str, payload: object) -> None:
+    def _on_message(self, event: str, payload: object) -> None:
         if event != "smelts_deleted":
             return
         try:
@@ -158,14 +161,14 @@ class Feed:
         except ValueError:
             self._read_instead("a deletion")
             return
-        self._take(self._owned.take_deletion(deleted.ids, time.monotonic()))
+        self._publish(self._mirror.merge_deletion(deleted.ids, time.monotonic()))
 
     def _read_instead(self, what: str) -> None:
-        logger.info("%s tells too little, reading instead", what)
+        logger.info("%s is incomplete, reading all rows instead", what)
         if self._reconciler is not None:
-            self._reconciler.ask()
+            self._reconciler.request_read()
 
-    def _take(self, changes: Sequence[FeedChange]) -> None:
+    def _publish(self, changes: Sequence[FeedChange]) -> None:
         now = time.monotonic()
         for change in changes:
             self._pending.add(change)
@@ -176,16 +179,16 @@ class Feed:
             self._inbox.wake()
             self._stale.set()
 
-    async def _keep_telling(self) -> None:
+    async def _run_hooks(self) -> None:
         while True:
             await self._stale.wait()
             self._stale.clear()
             keys, self._stale_keys = frozenset(self._stale_keys), set()
             for hook in list(self._hooks):
                 try:
-                    answer = hook(keys)
-                    if inspect.isawaitable(answer):
-                        await answer
+                    result = hook(keys)
+                    if inspect.isawaitable(result):
+                        await result
                 except Exception:
                     logger.exception("a hook of the feed failed")
 

@@ -1,4 +1,4 @@
-"""Where a consumer waits for what comes next."""
+"""Waiting of one consumer for the next item or a final error."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,28 +10,28 @@ T = TypeVar("T")
 
 
 class Inbox(Generic[T]):
-    """Hands out what `pop` answers, and waits while that is None; an error comes after all that was there before it."""
+    """Returns the items of `pop`, waiting while it returns None; a failure is raised after all remaining items."""
 
     def __init__(self, pop: Callable[[], T | None]) -> None:
         self._pop: Callable[[], T | None] = pop
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._error: SmeltError | None = None
 
     def wake(self) -> None:
-        """There is something to pop."""
-        self._news.set()
+        """Wake the consumer: `pop` may return an item."""
+        self._changed.set()
 
     def fail(self, error: SmeltError) -> None:
-        """Nothing will come any more; the first reason counts."""
+        """Set the final error; later ones are ignored."""
         self._error = self._error or error
-        self._news.set()
+        self._changed.set()
 
     async def take(self) -> T:
-        """The next one; waits for it."""
+        """Wait for the next item and return it; raise the final error if there is none left."""
         while True:
             if (item := self._pop()) is not None:
                 return item
             if self._error is not None:
                 raise self._error
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()

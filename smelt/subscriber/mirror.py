@@ -1,4 +1,4 @@
-"""The rows that one user owns, kept up to date from live changes and from reading; nothing here waits or reads."""
+"""A mirror of the rows that one user owns, merged from live changes and reads. Pure: no I/O, no waiting."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Generic, Literal, NamedTuple, TypeVar
@@ -13,11 +13,11 @@ Family = Literal["smelt", "smelts", "counts"]
 FAMILIES: Final[tuple[Family, ...]] = ("smelt", "smelts", "counts")
 
 TOMBSTONE_S: Final = 60.0
-"""How long the id of a deleted smelt is kept at least, so that a change or a read from before does not restore it."""
+"""How long the id of a deleted smelt is kept at least, so that a late change or an older read does not restore it."""
 
 
 class SmeltChange(Model):
-    """A smelt came, changed or went; `row` is its newest state, `before` what was known, None where nothing was."""
+    """A smelt was inserted, updated or deleted; `row` is its newest state, `before` the previous one if known."""
 
     kind: Kind
     row: SmeltRow
@@ -25,7 +25,7 @@ class SmeltChange(Model):
 
 
 class FileChange(Model):
-    """A file of a smelt came, changed or went; `row` is its newest state, `before` what was known, None for nothing."""
+    """A file was inserted, updated or deleted; `row` is its newest state, `before` the previous one if known."""
 
     kind: Kind
     row: FileRow
@@ -38,14 +38,14 @@ Row = TypeVar("Row", SmeltRow, FileRow)
 
 
 class CacheKey(NamedTuple):
-    """What a cache holds: one smelt, the list of them, or how many there are of each status."""
+    """The key of a cache entry of an app: one smelt, the list of smelts, or the counts by status."""
 
     family: Family
     smelt_id: UUID | None = None
 
 
 def cache_keys_for(change: FeedChange) -> frozenset[CacheKey]:
-    """What a cache can't hold any longer after a change."""
+    """Return the keys of the cache entries that a change invalidates."""
     if isinstance(change, FileChange):
         return frozenset({CacheKey("smelt", change.row.smelt_id)})
     keys = {CacheKey("smelt", change.row.id), CacheKey("smelts")}
@@ -55,7 +55,7 @@ def cache_keys_for(change: FeedChange) -> frozenset[CacheKey]:
 
 
 class RowMirror:
-    """All smelts and files of a user, as far as they are known; every `take_...` answers what is new in them."""
+    """All known smelts and files of a user; every `merge_*` method returns the resulting changes."""
 
     def __init__(self) -> None:
         self._deleted_at: dict[UUID, float] = {}
@@ -65,7 +65,7 @@ class RowMirror:
             lambda row, known: row.seq < known.seq,
             lambda row: row.id in self._deleted_at,
         )
-        # The rows of files have no number; their changes come in order.
+        # File rows have no `seq`; their changes arrive in order.
         self._files = _Table(
             FileRow,
             lambda kind, row, before: FileChange(kind=kind, row=row, before=before),
@@ -83,30 +83,30 @@ class RowMirror:
         """The files by id."""
         return self._files.rows
 
-    def take_change(self, change: RowChange) -> FeedChange | None:
-        """Merge a live change; raises `ValueError` when it does not tell enough."""
+    def merge_change(self, change: RowChange) -> FeedChange | None:
+        """Merge a live change; raise `ValueError` if required columns are missing."""
         match change.table:
             case "smelts":
-                return self._smelts.take_change(change)
+                return self._smelts.merge_change(change)
             case "smelt_files":
-                return self._files.take_change(change)
+                return self._files.merge_change(change)
             case _:
                 return None
 
-    def take_deletion(self, smelt_ids: Collection[UUID], now_s: float) -> list[FeedChange]:
-        """Remove smelts with their files; what still comes of them for `TOMBSTONE_S` at least is dropped."""
+    def merge_deletion(self, smelt_ids: Collection[UUID], now_s: float) -> list[FeedChange]:
+        """Remove smelts with their files; later changes of them are ignored for at least `TOMBSTONE_S`."""
         self._deleted_at = {one: at for one, at in self._deleted_at.items() if now_s - at < TOMBSTONE_S}
         self._deleted_at |= dict.fromkeys(smelt_ids, now_s)
         return [*self._files.remove_gone(), *self._smelts.remove_gone()]
 
     def start_read(self) -> None:
-        """A read begins: what changes live from now on is newer than its answer."""
+        """Record that a read begins: rows that change live from now on are newer than its response."""
         self._smelts.touched.clear()
         self._files.touched.clear()
 
-    def take_rows(self, smelts: Sequence[SmeltRow], files: Sequence[FileRow]) -> list[FeedChange]:
-        """Merge the answer of a read: all rows that there are."""
-        return [*self._smelts.take_rows(smelts), *self._files.take_rows(files)]
+    def merge_rows(self, smelts: Sequence[SmeltRow], files: Sequence[FileRow]) -> list[FeedChange]:
+        """Merge the response of a read, which contains all rows."""
+        return [*self._smelts.merge_rows(smelts), *self._files.merge_rows(files)]
 
 
 class _Table(Generic[Row]):
@@ -124,14 +124,14 @@ class _Table(Generic[Row]):
         self._is_older: Callable[[Row, Row], bool] = is_older
         self._is_gone: Callable[[Row], bool] = is_gone
 
-    def take_change(self, change: RowChange) -> FeedChange | None:
+    def merge_change(self, change: RowChange) -> FeedChange | None:
         row_id = change.row_id
         self.touched.add(row_id)
         known = self.rows.get(row_id)
         before = {} if known is None else known.model_dump()
         return self._put(self._shape.model_validate({**before, **change.record}))
 
-    def take_rows(self, rows: Sequence[Row]) -> list[FeedChange]:
+    def merge_rows(self, rows: Sequence[Row]) -> list[FeedChange]:
         read = {row.id for row in rows}
         gone = [row for row_id, row in self.rows.items() if row_id not in read and row_id not in self.touched]
         changes = [self._remove(row) for row in gone]
@@ -154,7 +154,7 @@ class _Table(Generic[Row]):
 
 
 class Pending:
-    """Changes that a consumer has not taken yet: one a row at most, however long it takes."""
+    """Changes that a consumer has not taken yet, merged to one per row."""
 
     def __init__(self) -> None:
         self._changes: dict[UUID, FeedChange] = {}
@@ -163,7 +163,7 @@ class Pending:
         return len(self._changes)
 
     def add(self, change: FeedChange) -> None:
-        """Put a change behind the others, or into the older one of the same row."""
+        """Append a change, or merge it into the pending change of the same row."""
         older = self._changes.get(change.row.id)
         if older is None:
             self._changes[change.row.id] = change
@@ -173,11 +173,11 @@ class Pending:
             del self._changes[change.row.id]
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Discard all changes."""
         self._changes.clear()
 
     def pop(self) -> FeedChange | None:
-        """Take the oldest change, None when there is none."""
+        """Remove and return the oldest change, None if there is none."""
         return self._changes.pop(next(iter(self._changes))) if self._changes else None
 
 

@@ -1,4 +1,4 @@
-"""The notifications of the signed-in user: those that wait to be read, then those that come."""
+"""Notifications of the signed-in user: the unread ones, then new ones."""
 
 import logging
 from collections import deque
@@ -22,23 +22,24 @@ from smelt.subscriber.reconciler import Reconciler
 logger = logging.getLogger(__name__)
 
 EVENT: Final = "new_notification"
-# `created_at` is when a transaction began; one that began earlier may end later.
+# `created_at` is the start of the transaction; one that started earlier may commit later.
 OVERLAP: Final = timedelta(minutes=5)
-IDS_A_CALL: Final = 100
+IDS_PER_CALL: Final = 100
 
 
 class Notifications:
-    """What a user is told: an async context manager, and an async iterator that never ends by itself.
+    """The notifications of the signed-in user: an async context manager, and an async iterator.
 
-    First all that is unread, oldest first, then what comes, each once: also what came while the connection was lost,
-    unless it was read elsewhere meanwhile. Raises `Unauthorized` when the user may not read (any more).
+    Yields all unread notifications, oldest first, then new ones, each once. Those that arrive while the connection is
+    lost are included, unless they are marked as read meanwhile. The iteration does not end by itself; it raises
+    `Unauthorized` if the user may not, or no longer, read.
     """
 
     def __init__(self, project: Project, *, polling: bool) -> None:
         self._project = project
         self._polling = polling
-        self._told: set[UUID] = set()
-        self._early: list[Notification] = []
+        self._enqueued_ids: set[UUID] = set()
+        self._before_first_read: list[Notification] = []
         self._waiting: deque[Notification] = deque()
         self._inbox = Inbox(lambda: self._waiting.popleft() if self._waiting else None)
         self._newest: Notification | None = None
@@ -50,7 +51,7 @@ class Notifications:
         self._user_id = await self._project.user_id()
         topic = notifications_channel(str(self._user_id))
         self._reconciler = Reconciler(topic, self._read, self._inbox.fail, polling=self._polling)
-        await self._reconciler.start(self._project.realtime, on_message=self._hear)
+        await self._reconciler.start(self._project.realtime, on_message=self._on_message)
         return self
 
     async def __aexit__(
@@ -59,7 +60,7 @@ class Notifications:
         await self.close()
 
     async def close(self) -> None:
-        """Stop; iterating ends with an error."""
+        """Stop; the iteration raises `PermanentError`."""
         self._waiting.clear()
         self._inbox.fail(PermanentError("the notifications are closed"))
         if self._reconciler is not None:
@@ -69,41 +70,41 @@ class Notifications:
         return self
 
     async def __anext__(self) -> Notification:
-        """The next notification; waits for it."""
+        """Wait for the next notification and return it."""
         if self._reconciler is None:
             raise PermanentError("open the notifications first: async with client.notifications() as notifications")
         return await self._inbox.take()
 
     async def mark_seen(self, *ids: UUID | str) -> int:
-        """Mark notifications as seen (shown in a list); answers how many were not yet."""
+        """Mark notifications as seen (shown in a list); return how many were unseen."""
         return await self._mark("seen_at", ids)
 
     async def mark_read(self, *ids: UUID | str) -> int:
-        """Mark notifications as read (opened); answers how many were not yet."""
+        """Mark notifications as read (opened); return how many were unread."""
         return await self._mark("read_at", ids)
 
     async def _mark(self, column: str, ids: Iterable[UUID | str]) -> int:
         listed = [str(UUID(str(one))) for one in ids]
         count = 0
-        for start in range(0, len(listed), IDS_A_CALL):
-            some = ",".join(listed[start : start + IDS_A_CALL])
-            # The server's clock: its column types take the word.
+        for start in range(0, len(listed), IDS_PER_CALL):
+            some = ",".join(listed[start : start + IDS_PER_CALL])
+            # Postgres evaluates 'now' by the server's clock.
             count += await self._project.rpc.update(
                 "smelt_notifications", {column: "now"}, ("id", "in", f"({some})"), (column, "is", "null")
             )
         return count
 
     async def _read(self) -> None:
-        wanted = [("user_id", "eq", str(self._user_id)), ("read_at", "is", "null")]
+        filters = [("user_id", "eq", str(self._user_id)), ("read_at", "is", "null")]
         if self._newest is not None:
-            wanted.append(("created_at", "gte", (self._newest.created_at - OVERLAP).isoformat()))
-        rows = await self._project.rpc.rows("smelt_notifications", *wanted)
+            filters.append(("created_at", "gte", (self._newest.created_at - OVERLAP).isoformat()))
+        rows = await self._project.rpc.rows("smelt_notifications", *filters)
         self._has_read = True
         read = sorted((parse(Notification, row) for row in rows), key=lambda one: (one.created_at, one.id))
-        early, self._early = self._early, []
-        self._tell(*read, *early)
+        before_first_read, self._before_first_read = self._before_first_read, []
+        self._enqueue(*read, *before_first_read)
 
-    def _hear(self, event: str, payload: object) -> None:
+    def _on_message(self, event: str, payload: object) -> None:
         if event != EVENT:
             return
         try:
@@ -112,15 +113,15 @@ class Notifications:
             logger.warning("a malformed notification: %s", error_summary(exc))
             return
         if self._has_read:
-            self._tell(notification)
-        else:  # The unread ones go first.
-            self._early.append(notification)
+            self._enqueue(notification)
+        else:  # The unread notifications come first.
+            self._before_first_read.append(notification)
 
-    def _tell(self, *notifications: Notification) -> None:
+    def _enqueue(self, *notifications: Notification) -> None:
         for notification in notifications:
-            if notification.id in self._told:
+            if notification.id in self._enqueued_ids:
                 continue
-            self._told.add(notification.id)
+            self._enqueued_ids.add(notification.id)
             self._waiting.append(notification)
             if self._newest is None or notification.created_at > self._newest.created_at:
                 self._newest = notification

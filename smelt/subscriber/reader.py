@@ -1,4 +1,4 @@
-"""Reads the states of all watches of a client together, in as few calls as it takes."""
+"""Reads of the states of all watches of a client, combined into as few calls as possible."""
 
 import asyncio
 import contextlib
@@ -15,47 +15,47 @@ from smelt.subscriber.diagnostics import WatchReport
 
 logger = logging.getLogger(__name__)
 
-SMELTS_A_CALL: Final = 200
+SMELTS_PER_CALL: Final = 200
 CALL_TIMEOUT_S: Final = 10.0
-# What is due soon goes along with what is due now; polls leave a second between them, urgent reads a moment.
+# A call includes the watches that are due within GATHER_S. Calls are spaced by a second; urgent ones by less.
 GATHER_S: Final = 2.0
 POLL_SPACING_S: Final = 1.0
 URGENT_SPACING_S: Final = 0.1
 
 
 class Watched(Protocol):
-    """Somebody who wants to know the state of a smelt."""
+    """A consumer of the state of one smelt, such as a watch."""
 
     smelt_id: UUID
 
     @property
     def known(self) -> SeenState:
-        """What need not be told again."""
+        """The state that need not be read again."""
         ...
 
-    def take_state(self, state: State, asked: SeenState) -> None:
-        """Hear the answer to what was asked."""
+    def merge_state(self, state: State, requested: SeenState) -> None:
+        """Receive the state that was read; `requested` is the `known` of the request."""
         ...
 
-    def take_trouble(self, error: TransientError, *, live: bool = False) -> None:
-        """Hear that reading, or the live connection, did not work; it will be tried again."""
+    def report_issue(self, error: TransientError, *, live: bool = False) -> None:
+        """Receive a transient error of a read, or, if `live`, of the live connection; it will be retried."""
         ...
 
     def fail(self, error: SmeltError) -> None:
-        """Hear that reading never will work."""
+        """Receive a permanent error; there will be no more reads."""
         ...
 
     def next_read_in_s(self) -> float | None:
-        """When to read again; None for not until asked to."""
+        """Return the seconds until the next read; None for no read until `request_read`."""
         ...
 
     def report(self) -> WatchReport:
-        """How it stands."""
+        """Return the current state of the watch."""
         ...
 
 
 class Reader:
-    """Reads for each watch when it is due; one call at a time."""
+    """Reads the state for each watch when it is due, one call at a time."""
 
     def __init__(self, calls: ClientRpc) -> None:
         self.read_count = 0
@@ -70,36 +70,36 @@ class Reader:
 
     @property
     def watches(self) -> tuple[Watched, ...]:
-        """All that are read for."""
+        """All watches that are read for."""
         return tuple(self._due_at)
 
     def add(self, watched: Watched, first_in_s: float | None) -> None:
-        """Read for a watch from now on, first after some seconds or when asked to."""
+        """Add a watch; read first after `first_in_s` seconds, or only on request if that is None."""
         self._set_due(watched, first_in_s)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="smelt reader")
 
     def remove(self, watched: Watched) -> None:
-        """Read no more for a watch."""
+        """Remove a watch."""
         self._due_at.pop(watched, None)
         self._urgent.discard(watched)
         self._changed.set()
 
-    def ask(self, watched: Watched) -> None:
-        """Read for a watch as soon as possible."""
+    def request_read(self, watched: Watched) -> None:
+        """Schedule a read for a watch as soon as possible."""
         if watched in self._due_at:
             self._urgent.add(watched)
             self._changed.set()
 
-    def hasten(self, watched: Watched) -> None:
-        """Read for a watch when it says so now, if that is sooner than planned."""
+    def reschedule(self, watched: Watched) -> None:
+        """Read for a watch after its current `next_read_in_s`, if that is sooner than scheduled."""
         if watched in self._due_at:
             planned_at = self._due_at[watched]
             self._set_due(watched, watched.next_read_in_s())
             self._due_at[watched] = min(planned_at, self._due_at[watched])
 
     async def close(self) -> None:
-        """End all watches; none of them hears anything after that."""
+        """Fail all watches and stop reading."""
         for watched in list(self._due_at):
             watched.fail(PermanentError("the client is closed"))
         self._due_at.clear()
@@ -110,10 +110,10 @@ class Reader:
     async def _run(self) -> None:
         try:
             await self._read_all()
-        except Exception as exc:  # Whatever it is, nobody shall wait for ever for what is not read any more.
-            logger.exception("reading the state of smelts broke")
+        except Exception as exc:  # No watch may wait forever for a reader that has stopped.
+            logger.exception("reading the state of smelts failed")
             for watched in list(self._due_at):
-                watched.fail(SmeltError(f"reading the state of smelts broke: {exc!r}"))
+                watched.fail(SmeltError(f"reading the state of smelts failed: {exc!r}"))
             self._due_at.clear()
 
     def _set_due(self, watched: Watched, in_s: float | None) -> None:
@@ -135,7 +135,7 @@ class Reader:
         now = time.monotonic()
         last_at = self.last_read_at or 0.0
         if self._urgent:
-            # The watch whose read failed may be gone: the others do not wait for it.
+            # The watch whose read failed may be removed; the others do not wait for its retry.
             return (self._retry_at if self.failures_in_a_row else last_at + URGENT_SPACING_S) - now
         return max(min(self._due_at.values()), last_at + POLL_SPACING_S) - now
 
@@ -143,43 +143,43 @@ class Reader:
         soon = time.monotonic() + GATHER_S
         urgent = [watched for watched in self._due_at if watched in self._urgent]
         due = [w for w, at in self._due_at.items() if at <= soon and w not in self._urgent]
-        return [*urgent, *sorted(due, key=self._due_at.__getitem__)][:SMELTS_A_CALL]
+        return [*urgent, *sorted(due, key=self._due_at.__getitem__)][:SMELTS_PER_CALL]
 
     async def _read(self, batch: Sequence[Watched]) -> None:
-        asked = {watched.smelt_id: watched.known for watched in batch}
+        requested = {watched.smelt_id: watched.known for watched in batch}
         self._urgent.difference_update(batch)
         self.last_read_at = time.monotonic()
         self.read_count += 1
         try:
-            states = await self._ask_once(list(asked.values()))
+            states = await self._get_states(list(requested.values()))
         except TransientError as exc:
-            self._put_off(batch, exc)
+            self._schedule_retry(batch, exc)
         except PermanentError as exc:
             for watched in batch:
                 watched.fail(exc)
                 self._due_at.pop(watched, None)
         else:
             self.failures_in_a_row = 0
-            self._hand_out(batch, states, asked)
+            self._distribute(batch, states, requested)
 
-    async def _ask_once(self, asked: list[SeenState]) -> States:
+    async def _get_states(self, requested: list[SeenState]) -> States:
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
-                return await self._calls.get_smelts(asked)
+                return await self._calls.get_smelts(requested)
         except TimeoutError as exc:
-            raise Unavailable("the state of the smelts was not answered in time") from exc
+            raise Unavailable("reading the state of smelts timed out") from exc
 
-    def _put_off(self, batch: Sequence[Watched], error: TransientError) -> None:
+    def _schedule_retry(self, batch: Sequence[Watched], error: TransientError) -> None:
         self.failures_in_a_row += 1
         wait_s = POLL_SPACING_S + reconnect_wait_s(self.failures_in_a_row)
         self._retry_at = time.monotonic() + wait_s
         logger.info("reading %s smelts again in %.1f s: %s", len(batch), wait_s, error)
         for watched in batch:
             if watched in self._due_at:
-                watched.take_trouble(error)
+                watched.report_issue(error)
                 self._set_due(watched, wait_s)
 
-    def _hand_out(self, batch: Sequence[Watched], states: States, asked: dict[UUID, SeenState]) -> None:
+    def _distribute(self, batch: Sequence[Watched], states: States, requested: dict[UUID, SeenState]) -> None:
         by_id = {state.id: state for state in states.smelts}
         for watched in batch:
             if watched not in self._due_at:
@@ -187,7 +187,7 @@ class Reader:
             state = by_id.get(watched.smelt_id)
             if state is None:
                 self._due_at.pop(watched)
-                watched.fail(NotFound("not_found", "There is no such smelt."))
+                watched.fail(NotFound("not_found", "The smelt does not exist, or belongs to another user."))
             else:
-                watched.take_state(state, asked[watched.smelt_id])
+                watched.merge_state(state, requested[watched.smelt_id])
                 self._set_due(watched, watched.next_read_in_s())

@@ -1,4 +1,4 @@
-"""Keeps a user's channel joined and reads what it may have missed: after every join, and by freshness in between."""
+"""Reconciliation of a user's channel: reads the rows after every join, and from time to time by freshness."""
 
 import asyncio
 import contextlib
@@ -16,12 +16,15 @@ from smelt.subscriber.freshness import FIRST_READ_S, LIVE_POLL_S, Freshness, fre
 
 logger = logging.getLogger(__name__)
 
-# A read that takes long is repeated seldom: reading is a tenth of the time at most.
-REST_FACTOR: Final = 10.0
+# The pause after a read is at least this multiple of its duration: reading takes at most a tenth of the time.
+READ_PAUSE_FACTOR: Final = 10.0
 
 
 class Reconciler:
-    """Runs `read` whenever it is due, one at a time, until `close`; `on_error` is told what ends it before that."""
+    """Joins a channel and calls `read` whenever it is due, one call at a time, until `close`.
+
+    `on_error` is called with an error that ends it before that.
+    """
 
     def __init__(
         self,
@@ -41,14 +44,14 @@ class Reconciler:
         self._channel: Channel | None = None
         self._left_at: float | None = None
         self._due_at = float("inf")
-        self._is_asked = False
+        self._read_requested = False
         self._failures = 0
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
     def freshness(self) -> Freshness:
-        """How far live events can be relied on."""
+        """The reliability of live events at this moment."""
         joined = self._channel is not None and self._channel.joined
         return freshness(joined, None if self._left_at is None else time.monotonic() - self._left_at)
 
@@ -60,22 +63,22 @@ class Reconciler:
         changes: Sequence[ChangesOf] = (),
         on_change: OnChange | None = None,
     ) -> None:
-        """Join the channel, and read from now on."""
+        """Join the channel and start to read."""
         if self._polling:
             self._due_at = time.monotonic() + FIRST_READ_S
         self._channel = await realtime.join(
             self._topic,
             on_message=on_message,
-            on_joined=self.ask,
-            on_left=self._left,
-            on_doubt=self._doubt,
+            on_joined=self.request_read,
+            on_left=self._on_left,
+            on_suspect=self._on_suspect,
             changes=changes,
             on_change=on_change,
         )
         self._task = asyncio.create_task(self._run(), name=f"reconciler {self._topic}")
 
     async def close(self) -> None:
-        """Leave the channel and read no more."""
+        """Leave the channel and stop reading."""
         if self._task is not None:
             self._task.cancel()
         try:
@@ -85,17 +88,17 @@ class Reconciler:
             if self._task is not None:
                 await asyncio.wait([self._task])
 
-    def ask(self) -> None:
-        """Read as soon as possible; once more, if a read is under way."""
-        self._is_asked = True
+    def request_read(self) -> None:
+        """Read as soon as possible; if a read is running, once more after it."""
+        self._read_requested = True
         self._changed.set()
 
     async def _run(self) -> None:
         try:
             while True:
                 self._changed.clear()
-                if self._is_asked or self._due_at <= time.monotonic():
-                    self._is_asked = False
+                if self._read_requested or self._due_at <= time.monotonic():
+                    self._read_requested = False
                     await self._read_once()
                     continue
                 wait_s = self._due_at - time.monotonic()
@@ -104,9 +107,9 @@ class Reconciler:
                         await self._changed.wait()
         except SmeltError as exc:
             self._on_error(exc)
-        except Exception as exc:  # Whatever it is, nobody shall wait for ever for what is not read any more.
-            logger.exception("reading for %s broke", self._topic)
-            self._on_error(SmeltError(f"reading for {self._topic} broke: {exc!r}"))
+        except Exception as exc:  # No consumer may wait forever for a reconciler that has stopped.
+            logger.exception("reading for %s failed", self._topic)
+            self._on_error(SmeltError(f"reading for {self._topic} failed: {exc!r}"))
 
     async def _read_once(self) -> None:
         began_at = time.monotonic()
@@ -120,24 +123,24 @@ class Reconciler:
             return
         self._failures = 0
         self.read_at = time.monotonic()
-        self._due_at = self._planned_at(REST_FACTOR * (self.read_at - began_at))
+        self._due_at = self._planned_at(READ_PAUSE_FACTOR * (self.read_at - began_at))
 
-    def _planned_at(self, rest_s: float = 0.0) -> float:
+    def _planned_at(self, pause_s: float = 0.0) -> float:
         if not self._polling:
             return float("inf")
         live_s = self._live_read_s if self.freshness == "live" else 0.0
-        return time.monotonic() + max(live_s, rest_s, poll_in_s(self.freshness, None, random.random()))
+        return time.monotonic() + max(live_s, pause_s, poll_in_s(self.freshness, None, random.random()))
 
-    def _doubt(self) -> None:
+    def _on_suspect(self) -> None:
         if self._polling:
-            self.ask()
+            self.request_read()
 
-    def _left(self, error: Exception | None) -> None:
+    def _on_left(self, error: Exception | None) -> None:
         self._left_at = time.monotonic()
         if not isinstance(error, SmeltError):
             self._due_at = min(self._due_at, self._planned_at())
             self._changed.set()
-        elif self._polling:  # Reading may still be allowed; if not, that ends it.
-            self.ask()
+        elif self._polling:  # Reading may still be permitted; if not, the read reports the error.
+            self.request_read()
         else:
             self._on_error(error)

@@ -1,4 +1,4 @@
-"""A watch for those who prefer callbacks."""
+"""Subscriptions: a watch that calls functions."""
 
 import asyncio
 import inspect
@@ -11,7 +11,16 @@ from uuid import UUID
 
 from smelt.errors import SmeltError
 from smelt.subscriber.backlog import Item
-from smelt.subscriber.updates import Completed, Connected, ConnectionIssue, Disconnected, Failed, Progress, Segments
+from smelt.subscriber.updates import (
+    Completed,
+    Connected,
+    ConnectionIssue,
+    Disconnected,
+    Failed,
+    Progress,
+    Segments,
+    Update,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +31,7 @@ ConnectionCallback = Callable[[], Awaitable[None] | None]
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Whom a subscription calls, one at a time and in order; plain and async functions both work."""
+    """The functions, plain or async, that a subscription calls, one at a time and in order."""
 
     on_progress: Callback[Progress] | None = None
     on_segments: Callback[Segments] | None = None
@@ -34,50 +43,70 @@ class Callbacks:
 
 
 class Followed(Protocol):
-    """What a subscription follows."""
+    """A watch of one smelt, such as a subscription follows."""
 
     smelt_id: UUID
 
     def items(self) -> AsyncGenerator[Item, None]:
-        """Everything that happens, in order, until the smelt ends."""
+        """Yield updates and connection events in order until the smelt ends."""
         ...
 
-    def refresh(self) -> None:
-        """Ask for the state now."""
+    def updates(self) -> AsyncGenerator[Update, None]:
+        """Yield updates without connection events."""
+        ...
+
+    def refresh(self) -> asyncio.Future[None]:
+        """Read the state as soon as possible; the future is done once it was read."""
         ...
 
 
 class Subscription:
-    """Calls back until the smelt ends or `close` is called; ends itself after `on_completed` or `on_failed`."""
+    """Calls functions for each update until the smelt ends or `close` is called."""
 
     def __init__(self, watch: Followed, callbacks: Callbacks, on_over: Callable[["Subscription"], None]) -> None:
         self._watch = watch
         self._callbacks = callbacks
         self._task = asyncio.create_task(self._run(), name=f"subscription {watch.smelt_id}")
+        self._refreshes: set[asyncio.Future[None]] = set()
+        self._task.add_done_callback(lambda _: self._end_refreshes())
         self._task.add_done_callback(lambda _: on_over(self))
 
     @property
     def smelt_id(self) -> UUID:
-        """The smelt that is followed."""
+        """The id of the smelt."""
         return self._watch.smelt_id
 
     @property
     def closed(self) -> bool:
-        """True once nothing will be called any more."""
+        """True once no callback will be called."""
         return self._task.done()
 
-    def refresh(self) -> None:
-        """Ask for the state now; what is new comes through the callbacks."""
-        self._watch.refresh()
+    def refresh(self) -> asyncio.Future[None]:
+        """Read the state now; new updates are delivered to the callbacks.
+
+        The future need not be awaited. It is done once the state was read or the subscription has ended, and never
+        holds an error: `on_error` gets those.
+        """
+        refreshed = self._watch.refresh()
+        self._refreshes.add(refreshed)
+        refreshed.add_done_callback(self._refreshes.discard)
+        if self.closed:
+            self._end_refreshes()
+        return refreshed
 
     async def wait_closed(self) -> None:
-        """Wait until the smelt has ended, or watching it has become impossible."""
+        """Wait until the smelt has ended, or watching it has failed permanently."""
         await asyncio.wait([self._task])
 
     async def close(self) -> None:
         """Stop; no callback is called afterwards."""
         self._task.cancel()
         await asyncio.wait([self._task])
+
+    def _end_refreshes(self) -> None:
+        for refreshed in self._refreshes:
+            if not refreshed.done():
+                refreshed.set_result(None)
 
     async def _run(self) -> None:
         try:
@@ -110,9 +139,9 @@ class Subscription:
         if callback is None:
             return
         try:
-            answer = callback(*arguments)
-            if inspect.isawaitable(answer):
-                await answer
+            result = callback(*arguments)
+            if inspect.isawaitable(result):
+                await result
         except Exception as exc:
             logger.exception("a callback for smelt %s failed", self.smelt_id)
             if self._callbacks.on_error is not None and callback is not self._callbacks.on_error:

@@ -1,7 +1,6 @@
-"""Merges what is known of one smelt, from live events and snapshots in any order, into one story.
+"""Merging of live events and snapshots of one smelt into a sequence of updates. Pure: no I/O, no waiting.
 
-Nothing here waits or reads: the same news give the same state whatever their order, however often they come and
-whichever of them get lost.
+The resulting state does not depend on the order in which events and snapshots arrive, nor on repeated or lost events.
 """
 
 from typing import assert_never
@@ -24,10 +23,10 @@ from smelt.subscriber.updates import Completed, Ending, Failed, Progress, Segmen
 
 
 class Timeline:
-    """The story of one smelt as far as it is known; every `take_...` answers what is new in it.
+    """The known state of one smelt; every `merge_*` method returns the resulting updates.
 
-    An end that was heard live is held back while `wants_read`, so that nothing that got lost before it stays lost;
-    `conclude` hands it out without, unless `ending_run` is None.
+    A terminal event received live is withheld until the gap before it has been read (`needs_read`). `conclude()` emits
+    it without that read, unless `ending_run` is None.
     """
 
     def __init__(self, smelt_id: UUID) -> None:
@@ -41,70 +40,70 @@ class Timeline:
 
     @property
     def known(self) -> SeenState:
-        """What the next read need not tell again."""
-        after_seq = None if self.wants_read else self._read_seq
+        """The state that the next read need not return again."""
+        after_seq = None if self.needs_read else self._read_seq
         return SeenState(self.smelt_id, after_seq=after_seq, segments_after=self._transcript.read_seq)
 
     @property
-    def wants_read(self) -> bool:
-        """True when a snapshot would tell something that is known to be missing."""
+    def needs_read(self) -> bool:
+        """True if something is known to be missing that a snapshot would contain."""
         return self.ended is None and (self._known_end is not None or self._transcript.is_incomplete)
 
     @property
     def ending_run(self) -> int | None:
-        """The run whose end is known with all of its results, though perhaps not everything before it."""
+        """The run whose end is known with all of its results, while earlier updates may be missing; None otherwise."""
         if self.ended is not None or self._known_end is None or self._end_is_truncated:
             return None
         return self._known_end.run
 
-    def take_event(self, event: SmeltEvent) -> tuple[Update, ...]:
-        """Merge a live event; answers what is new."""
-        if not self._enter(event.run):
+    def merge_event(self, event: SmeltEvent) -> tuple[Update, ...]:
+        """Merge a live event; return the resulting updates."""
+        if not self._enter_run(event.run):
             return ()
         match event:
             case ProgressEvent():
-                return self._advance(_heard_progress(event))
+                return self._advance(_progress_of_event(event))
             case SegmentsEvent():
-                ready = self._transcript.hear(event.file_id, event.segments)
-                return (self._spoken(event.file_id, ready),) if ready else ()
+                ready = self._transcript.add(event.file_id, event.segments)
+                return (self._segments_update(event.file_id, ready),) if ready else ()
             case CompletedEvent() | FailedEvent():
-                self._know_end(_heard_end(event), isinstance(event, CompletedEvent) and event.results_truncated)
+                self._set_known_end(_end_of_event(event), isinstance(event, CompletedEvent) and event.results_truncated)
                 return ()
             case _:
                 assert_never(event)
 
-    def take_snapshot(self, snapshot: Snapshot, segments_after: int) -> tuple[Update, ...]:
-        """Merge a snapshot that was asked for its segments after `segments_after`; answers what is new."""
-        if not self._enter(snapshot.run):
+    def merge_snapshot(self, snapshot: Snapshot, segments_after: int) -> tuple[Update, ...]:
+        """Merge a snapshot that was requested with `segments_after`; return the resulting updates."""
+        if not self._enter_run(snapshot.run):
             return ()
         self._read_seq = max(snapshot.seq, self._read_seq or 0)
-        spoken = self._transcript.read(snapshot.segments, segments_after, snapshot.segments_seq)
-        segments = tuple(self._spoken(file_id, ready) for file_id, ready in spoken.items())
-        end = _read_end(snapshot)
+        ready_by_file = self._transcript.add_stored(snapshot.segments, segments_after, snapshot.segments_seq)
+        segments = tuple(self._segments_update(file_id, ready) for file_id, ready in ready_by_file.items())
+        end = _end_of_snapshot(snapshot)
         if end is None:
-            return (*self._advance(_read_progress(snapshot)), *segments)
-        self._know_end(end, truncated=False)
+            return (*self._advance(_progress_of_snapshot(snapshot)), *segments)
+        self._set_known_end(end, truncated=False)
         return segments if self._transcript.is_incomplete else (*segments, *self.conclude())
 
-    def take_unchanged(self, state: Unchanged) -> tuple[Update, ...]:
-        """Merge the answer that nothing changed: returns the progress again if what others change did.
+    def merge_unchanged(self, state: Unchanged) -> tuple[Update, ...]:
+        """Merge a response without changes of the smelt itself; return the resulting updates.
 
-        That is the place in the queue, and whether a worker is online.
+        Position in the queue and `worker_online` may have changed: other smelts and workers determine them.
         """
         if self.ended is not None or self.progress is None:
             return ()
-        place = self.progress.queue_position if state.queue_position is None else state.queue_position
-        update = {"seq": state.seq, "queue_position": place, "worker_online": state.worker_online}
+        position = self.progress.queue_position if state.queue_position is None else state.queue_position
+        update = {"seq": state.seq, "queue_position": position, "worker_online": state.worker_online}
         return self._advance(self.progress.model_copy(update=update))
 
     def conclude(self) -> tuple[Update, ...]:
-        """Hand out the end as it is known; nothing while `ending_run` is None."""
+        """Return the known end as an update; nothing if `ending_run` is None."""
         if self.ending_run is None or self._known_end is None:
             return ()
         self.ended = self._known_end
         return (self.ended,)
 
-    def _enter(self, run: int) -> bool:
+    def _enter_run(self, run: int) -> bool:
         if self.ended is not None or run < self._transcript.run:
             return False
         if run > self._transcript.run:
@@ -112,10 +111,10 @@ class Timeline:
             self._known_end = None
         return True
 
-    def _spoken(self, file_id: UUID, ready: tuple[Segment, ...]) -> Segments:
+    def _segments_update(self, file_id: UUID, ready: tuple[Segment, ...]) -> Segments:
         return Segments(smelt_id=self.smelt_id, file_id=file_id, segments=ready, run=self._transcript.run)
 
-    def _know_end(self, end: Ending, truncated: bool) -> None:
+    def _set_known_end(self, end: Ending, truncated: bool) -> None:
         if self._known_end is None or self._end_is_truncated:
             self._known_end = end
             self._end_is_truncated = truncated
@@ -123,24 +122,24 @@ class Timeline:
     def _advance(self, new: Progress) -> tuple[Update, ...]:
         old = self.progress
         if old is not None and old.run == new.run:
-            # Other smelts and workers come and go without a change of this smelt.
+            # Other smelts and workers change these without a change of this smelt.
             has_moved = new.queue_position not in (None, old.queue_position)
             has_moved = has_moved or new.worker_online not in (None, old.worker_online)
             if new.seq < old.seq or (new.seq == old.seq and not has_moved):
                 return ()
-            new = _no_way_back(old, new)
+            new = _without_regression(old, new)
         self.progress = new
         return (new,)
 
 
-def _no_way_back(old: Progress, new: Progress) -> Progress:
-    # The database keeps these promises; a sender in between might not.
+def _without_regression(old: Progress, new: Progress) -> Progress:
+    # The database guarantees these rules; another sender might violate them.
     status = max(old.status, new.status, key=_stage_number)
     percentage = max(old.percentage, new.percentage)
     waiting = new.queue_position is None and status == "pending"
     worker_online = new.worker_online
     if worker_online is None:
-        # No event says so, but only a worker moves a smelt, and without another attempt nobody took it or gave it back.
+        # Events do not carry it. Progress implies an online worker; with the same attempt, the last value still holds.
         has_moved = (status, percentage) != (old.status, old.percentage)
         worker_online = True if has_moved else old.worker_online if new.attempt == old.attempt else None
     return new.model_copy(
@@ -157,7 +156,7 @@ def _stage_number(status: Status) -> int:
     return len(STAGES) if status == "failed" else STAGES.index(status)
 
 
-def _heard_progress(event: ProgressEvent) -> Progress:
+def _progress_of_event(event: ProgressEvent) -> Progress:
     return Progress(
         smelt_id=event.smelt_id,
         status=event.status,
@@ -172,7 +171,7 @@ def _heard_progress(event: ProgressEvent) -> Progress:
     )
 
 
-def _read_progress(snapshot: Snapshot) -> Progress:
+def _progress_of_snapshot(snapshot: Snapshot) -> Progress:
     return Progress(
         smelt_id=snapshot.id,
         status=snapshot.status,
@@ -188,7 +187,7 @@ def _read_progress(snapshot: Snapshot) -> Progress:
     )
 
 
-def _heard_end(event: CompletedEvent | FailedEvent) -> Ending:
+def _end_of_event(event: CompletedEvent | FailedEvent) -> Ending:
     if isinstance(event, CompletedEvent):
         return Completed(
             smelt_id=event.smelt_id,
@@ -208,7 +207,7 @@ def _heard_end(event: CompletedEvent | FailedEvent) -> Ending:
     )
 
 
-def _read_end(snapshot: Snapshot) -> Ending | None:
+def _end_of_snapshot(snapshot: Snapshot) -> Ending | None:
     if snapshot.status not in TERMINAL_STATUSES or snapshot.completed_at is None:
         return None
     if snapshot.status == "completed":

@@ -1,4 +1,4 @@
-"""The transcript of one run as it comes in: every segment once, in order, without gaps."""
+"""The transcript of one run as it arrives: each segment once, in order, without gaps."""
 
 from collections.abc import Iterable, Sequence
 from uuid import UUID
@@ -8,10 +8,10 @@ from smelt.contract.state import FileSegment
 
 
 class Transcript:
-    """What was read and heard of one run.
+    """The segments of one run that were read or received.
 
-    Segments are numbered from 0 in each file; one that comes before its predecessor waits for it. `read_seq` is up to
-    where the stored transcript was read without a gap.
+    Segments are numbered from 0 in each file; one that arrives before its predecessor waits for it. `read_seq` is the
+    `segments_seq` up to which the stored transcript was read without a gap.
     """
 
     def __init__(self, run: int) -> None:
@@ -23,11 +23,11 @@ class Transcript:
 
     @property
     def is_incomplete(self) -> bool:
-        """True when segments are known to exist that were neither read nor heard."""
+        """True if segments are known to exist that were neither read nor received."""
         return bool(self._waiting) or self.read_seq < self._stored_seq
 
-    def hear(self, file_id: UUID, segments: Iterable[Segment]) -> tuple[Segment, ...]:
-        """Take segments of one file; answers those whose turn it is."""
+    def add(self, file_id: UUID, segments: Iterable[Segment]) -> tuple[Segment, ...]:
+        """Add segments of one file; return those that are next in order."""
         waiting = self._waiting.get(file_id, {})
         next_index = self._next_index.get(file_id, 0)
         waiting |= {segment.index: segment for segment in segments if segment.index >= next_index}
@@ -42,13 +42,15 @@ class Transcript:
             self._waiting.pop(file_id, None)
         return tuple(ready)
 
-    def read(self, segments: Sequence[FileSegment], after_seq: int, upto_seq: int) -> dict[UUID, tuple[Segment, ...]]:
-        """Take the segments that were stored after `after_seq`, up to `upto_seq`; answers whose turn it is, by file."""
+    def add_stored(
+        self, segments: Sequence[FileSegment], after_seq: int, upto_seq: int
+    ) -> dict[UUID, tuple[Segment, ...]]:
+        """Add the segments stored after `after_seq` up to `upto_seq`; return those that are next in order, by file."""
         by_file: dict[UUID, list[Segment]] = {}
         for segment in segments:
             by_file.setdefault(segment.file_id, []).append(segment)
         self._stored_seq = max(self._stored_seq, upto_seq)
         if after_seq <= self.read_seq:
             self.read_seq = max(self.read_seq, upto_seq)
-        heard = {file_id: self.hear(file_id, of_file) for file_id, of_file in by_file.items()}
-        return {file_id: ready for file_id, ready in heard.items() if ready}
+        ready_by_file = {file_id: self.add(file_id, of_file) for file_id, of_file in by_file.items()}
+        return {file_id: ready for file_id, ready in ready_by_file.items() if ready}

@@ -1,4 +1,4 @@
-"""What a watcher is told."""
+"""The updates that a watch yields."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,10 +12,11 @@ from smelt.errors import SmeltError
 
 
 class Progress(Model):
-    """The whole state of a smelt that is under way; `percentage` never goes back within a `run`.
+    """The whole state of a smelt that has not ended.
 
-    `queue_position` is known while the smelt waits for a worker, `eta_seconds` once a worker can tell. `worker_online`
-    is false while no worker of the project is running, so that nothing happens until one starts; None if unknown.
+    `percentage` is 0 to 100 and never decreases within a `run`. `queue_position` is known while the smelt waits for a
+    worker, `eta_seconds` once a worker can estimate it. `worker_online` is False while no worker of the project runs,
+    so that the smelt waits until one starts; None if unknown.
     """
 
     smelt_id: UUID
@@ -32,7 +33,7 @@ class Progress(Model):
 
 
 class Segments(Model):
-    """New transcript of one file: each segment once in a `run`, in order of `index` and without gaps."""
+    """New segments of one file: each once in a `run`, in order of `index` and without gaps."""
 
     smelt_id: UUID
     file_id: UUID
@@ -41,7 +42,7 @@ class Segments(Model):
 
 
 class Completed(Model):
-    """The end of a smelt that went well, with all of its results; `partial` when a file of several failed."""
+    """The end of a completed smelt with all of its results; `outcome` is `partial` if some of its files failed."""
 
     smelt_id: UUID
     outcome: Outcome
@@ -53,7 +54,7 @@ class Completed(Model):
 
 
 class Failed(Model):
-    """The end of a smelt that did not go well: a code for programs, a sentence for people."""
+    """The end of a failed smelt: `error_code` for programs, `error_message` for people."""
 
     smelt_id: UUID
     error_code: str
@@ -65,7 +66,7 @@ class Failed(Model):
 
 
 class BatchProgress(Model):
-    """How far the smelts of a batch are together; `progress` 0 to 100, `eta_seconds` where all of them are known."""
+    """The state of a batch; `progress` is 0 to 100, `eta_seconds` is known if that of every smelt is."""
 
     batch_id: UUID
     total: int
@@ -88,12 +89,12 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The live channel is gone for now; it is being joined again."""
+    """The live channel was left and is being joined again."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionIssue:
-    """Something did not work and is being tried again, or worked around: the `live` channel, or reading the state."""
+    """An error of a read, or of the `live` connection, that is retried or compensated by polling."""
 
     error: SmeltError
     live: bool = False

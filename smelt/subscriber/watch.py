@@ -1,4 +1,4 @@
-"""Follows one smelt from wherever it is to its end."""
+"""Watching one smelt from its current state to its end."""
 
 import asyncio
 import logging
@@ -36,12 +36,12 @@ from smelt.subscriber.updates import (
 
 logger = logging.getLogger(__name__)
 
-# An end that was heard is handed out after this time, even if what may be missing before it can't be read.
+# A terminal event received live is emitted after this time, even if the gap before it could not be read.
 END_TIMEOUT_S: Final = 5.0
 
 
 class Watch:
-    """One smelt, followed live and by reading; `items` may be run through once."""
+    """Watches one smelt through events and reads; `items` and `updates` may be iterated only once."""
 
     def __init__(self, smelt_id: UUID, realtime: RealtimeConnection, reader: Reader, *, polling: bool) -> None:
         self.smelt_id = smelt_id
@@ -57,16 +57,17 @@ class Watch:
         self._read_at: float | None = None
         self._left_at: float | None = None
         self._ending_run: int | None = None
-        self._grace: asyncio.TimerHandle | None = None
+        self._end_timer: asyncio.TimerHandle | None = None
+        self._refreshes: list[tuple[int, asyncio.Future[None]]] = []
 
     async def items(self) -> AsyncGenerator[Item, None]:
-        """Everything that happens, in order, until the smelt ends; raises what makes watching impossible."""
+        """Yield updates and connection events in order until the smelt ends; raise a permanent error."""
         self._channel = await self._realtime.join(
             smelt_channel(str(self.smelt_id)),
-            on_message=self._hear,
-            on_joined=self._joined,
-            on_left=self._left,
-            on_doubt=self._doubt,
+            on_message=self._on_message,
+            on_joined=self._on_joined,
+            on_left=self._on_left,
+            on_suspect=self._on_suspect,
         )
         self._reader.add(self, FIRST_READ_S if self._polling else None)
         try:
@@ -77,22 +78,25 @@ class Watch:
                     return
         finally:
             self._reader.remove(self)
-            self._stop_grace()
+            self._cancel_end_timer()
             await self._channel.leave()
 
     async def updates(self) -> AsyncGenerator[Update, None]:
-        """What there is to know of the smelt, without the state of the connection."""
+        """Yield updates of the smelt, without connection events."""
         async with aclosing(self.items()) as items:
             async for item in items:
                 if isinstance(item, Progress | Segments | Completed | Failed):
                     yield item
 
-    def refresh(self) -> None:
-        """Ask for the state now."""
-        self._reader.ask(self)
+    def refresh(self) -> asyncio.Future[None]:
+        """Read the state as soon as possible; the future is done once a read that begins after this call is merged."""
+        refreshed = asyncio.get_running_loop().create_future()
+        self._refreshes.append((self._reader.read_count, refreshed))
+        self._reader.request_read(self)
+        return refreshed
 
     def report(self) -> WatchReport:
-        """How the watch stands now."""
+        """Return the current state of the watch."""
         now = time.monotonic()
         progress, ended = self._timeline.progress, self._timeline.ended
         last = ended or progress
@@ -109,30 +113,31 @@ class Watch:
 
     @property
     def known(self) -> SeenState:
-        """What need not be read again."""
+        """The state that need not be read again."""
         return self._timeline.known
 
-    def take_state(self, state: State, asked: SeenState) -> None:
+    def merge_state(self, state: State, requested: SeenState) -> None:
         """Merge a state that was read."""
         self._read_at = time.monotonic()
         self._next_poll_s = state.next_poll_s
         if isinstance(state, Unchanged):
-            self._tell(*self._timeline.take_unchanged(state))
+            self._emit(*self._timeline.merge_unchanged(state))
         else:
-            self._tell(*self._timeline.take_snapshot(state, asked.segments_after or 0))
-        self._time_end()
+            self._emit(*self._timeline.merge_snapshot(state, requested.segments_after or 0))
+        self._update_end_timer()
+        self._end_refreshes()
 
-    def take_trouble(self, error: TransientError, *, live: bool = False) -> None:
-        """Tell that something does not work for now."""
-        self._tell(ConnectionIssue(error, live))
+    def report_issue(self, error: TransientError, *, live: bool = False) -> None:
+        """Emit a transient error as `ConnectionIssue`."""
+        self._emit(ConnectionIssue(error, live))
 
     def fail(self, error: SmeltError) -> None:
-        """End the watch with an error, once what came before it is taken."""
+        """End the watch with an error, after the items that are still in the backlog."""
         self._inbox.fail(error)
 
     def next_read_in_s(self) -> float | None:
-        """When to read again: soon if something is missing, by freshness when polling, otherwise not until asked."""
-        if self._timeline.wants_read:
+        """Return the delay of the next read: short if a gap is known, by freshness if polling, otherwise None."""
+        if self._timeline.needs_read:
             return GAP_READ_S
         if not self._polling:
             return None
@@ -145,7 +150,7 @@ class Watch:
     def _freshness(self) -> Freshness:
         return freshness(self._is_joined, None if self._left_at is None else time.monotonic() - self._left_at)
 
-    def _hear(self, event: str, payload: object) -> None:
+    def _on_message(self, event: str, payload: object) -> None:
         try:
             parsed = parse_event(event, payload)
         except ValidationError as exc:
@@ -154,49 +159,56 @@ class Watch:
         if parsed is None or parsed.smelt_id != self.smelt_id:
             return
         self._event_at = time.monotonic()
-        self._tell(*self._timeline.take_event(parsed))
-        if self._timeline.wants_read:
-            self._reader.hasten(self)
-        self._time_end()
+        self._emit(*self._timeline.merge_event(parsed))
+        if self._timeline.needs_read:
+            self._reader.reschedule(self)
+        self._update_end_timer()
 
-    def _time_end(self) -> None:
-        # The end of each run has a time of its own: one that a retry overtook takes nothing from the next.
+    def _end_refreshes(self) -> None:
+        # A read that was running when the refresh was requested may be older than the request.
+        for read_count, refreshed in self._refreshes:
+            if read_count < self._reader.read_count and not refreshed.done():
+                refreshed.set_result(None)
+        self._refreshes = [pending for pending in self._refreshes if not pending[1].done()]
+
+    def _update_end_timer(self) -> None:
+        # Each run has a timer of its own: that of an earlier run does not end the run of a retry.
         run = self._timeline.ending_run
         if run == self._ending_run:
             return
         self._ending_run = run
-        self._stop_grace()
+        self._cancel_end_timer()
         if run is not None:
-            self._reader.ask(self)
-            self._grace = asyncio.get_running_loop().call_later(END_TIMEOUT_S, self._conclude)
+            self._reader.request_read(self)
+            self._end_timer = asyncio.get_running_loop().call_later(END_TIMEOUT_S, self._conclude)
 
-    def _stop_grace(self) -> None:
-        if self._grace is not None:
-            self._grace.cancel()
+    def _cancel_end_timer(self) -> None:
+        if self._end_timer is not None:
+            self._end_timer.cancel()
 
     def _conclude(self) -> None:
-        self._tell(*self._timeline.conclude())
+        self._emit(*self._timeline.conclude())
 
-    def _joined(self) -> None:
-        self._tell(Connected())
-        self._reader.ask(self)
+    def _on_joined(self) -> None:
+        self._emit(Connected())
+        self._reader.request_read(self)
 
-    def _doubt(self) -> None:
+    def _on_suspect(self) -> None:
         if self._polling:
-            self._reader.ask(self)
+            self._reader.request_read(self)
 
-    def _left(self, error: Exception | None) -> None:
+    def _on_left(self, error: Exception | None) -> None:
         self._left_at = time.monotonic()
         if not isinstance(error, SmeltError):
-            self._tell(Disconnected())
-            self._reader.hasten(self)
-        elif self._polling:  # Reading may still be allowed; if not, that ends the watch.
-            self._tell(ConnectionIssue(error, live=True))
-            self._reader.ask(self)
+            self._emit(Disconnected())
+            self._reader.reschedule(self)
+        elif self._polling:  # Reading may still be permitted; if not, the read ends the watch.
+            self._emit(ConnectionIssue(error, live=True))
+            self._reader.request_read(self)
         else:
             self.fail(error)
 
-    def _tell(self, *items: Item) -> None:
+    def _emit(self, *items: Item) -> None:
         for item in items:
             self._backlog.add(item)
         if items:

@@ -1,22 +1,42 @@
--- The words of the contract: states, stages, codes, and the sentences that go with them.
+-- The schema of smelt's internals, its version, and the statuses and error codes with their messages.
 
--- What only smelt's own functions touch. PostgREST does not expose it.
+-- Tables and functions that only smelt's own functions use. PostgREST does not expose it.
 create schema smelt;
 
--- In the order of the way: `greatest` of two is the one that is further.
-create type public.smelt_status as enum (
-    'pending', 'validating', 'decoding', 'transcribing', 'synthesizing', 'completed', 'failed'
+-- One row: the version of this schema, and the lowest version that a worker may be made for. A migration that changes
+-- what workers rely on updates it; `smelt worker` and `smelt doctor` compare it with their own version.
+create table smelt.schema_version (
+    id boolean primary key default true,
+    version integer not null,
+    compatible_from integer not null,
+    constraint schema_version_one_row check (id),
+    constraint schema_version_range check (compatible_from between 1 and version)
 );
-create type public.smelt_file_status as enum ('pending', 'processing', 'completed', 'failed');
-create type public.smelt_batch_status as enum ('pending', 'processing', 'completed', 'failed');
-create type public.smelt_mode as enum ('separate', 'combine');
-create type public.smelt_input_type as enum ('audio', 'text');
-create type public.smelt_outcome as enum ('complete', 'partial');
+insert into smelt.schema_version (version, compatible_from) values (1, 1);
 
--- Where the audio of a smelt is: none (a text), expected (not submitted yet), stored, to be removed, removed.
-create type public.smelt_audio_state as enum ('none', 'expected', 'stored', 'removing', 'removed');
+-- The statuses of a smelt in order, each with its message and its range of percentages. Within a run a smelt only moves
+-- to a higher position. A new stage needs a row here and a value in the checks of `smelts` and `smelt_files`.
+create table smelt.stages (
+    status text primary key,
+    position integer not null,
+    message text not null,
+    min_percentage numeric not null,
+    max_percentage numeric not null,
+    constraint stages_position unique (position),
+    constraint stages_range check (0 <= min_percentage and min_percentage <= max_percentage and max_percentage <= 100)
+);
+insert into smelt.stages (status, position, message, min_percentage, max_percentage)
+values
+    ('pending', 0, 'Waiting to process...', 0, 0),
+    ('validating', 10, 'Validating files...', 0, 10),
+    ('decoding', 20, 'Decoding audio...', 10, 20),
+    ('transcribing', 30, 'Transcribing audio...', 20, 70),
+    ('synthesizing', 40, 'Generating output...', 70, 100),
+    ('completed', 50, 'Complete', 100, 100),
+    -- A failed smelt keeps its percentage.
+    ('failed', 60, 'Processing failed', 0, 100);
 
--- The one sentence for people that goes with an error code; null for a code that is not of the contract.
+-- Return the message of an error code for people; null for an unknown code.
 create function smelt.error_sentence(p_code text) returns text
     language sql immutable
     set search_path = ''
@@ -38,70 +58,42 @@ create function smelt.error_sentence(p_code text) returns text
         end
     $$;
 
--- The code itself, or `internal_error` for one that is not of the contract.
+-- Return the code, or `internal_error` for an unknown one.
 create function smelt.normalize_error_code(p_code text) returns text
     language sql immutable
     set search_path = ''
     as $$ select case when smelt.error_sentence(p_code) is null then 'internal_error' else p_code end $$;
 
--- The message that goes with a stage.
-create function smelt.stage_message(p_status public.smelt_status) returns text
-    language sql immutable
+-- Return the message of a status.
+create function smelt.stage_message(p_status text) returns text
+    language sql stable
+    set search_path = ''
+    as $$ select s.message from smelt.stages as s where s.status = p_status $$;
+
+-- Return the status with the higher position; null counts as lower than any.
+create function smelt.further_stage(p_status text, p_other text) returns text
+    language sql stable
     set search_path = ''
     as $$
-        select case p_status
-            when 'pending' then 'Waiting to process...'
-            when 'validating' then 'Validating files...'
-            when 'decoding' then 'Decoding audio...'
-            when 'transcribing' then 'Transcribing audio...'
-            when 'synthesizing' then 'Generating output...'
-            when 'completed' then 'Complete'
-            when 'failed' then 'Processing failed'
-        end
+        select s.status from smelt.stages as s where s.status in (p_status, p_other) order by s.position desc limit 1
     $$;
 
--- The lowest percentage of a stage; a failed smelt keeps what it had reached.
-create function smelt.stage_floor(p_status public.smelt_status) returns numeric
-    language sql immutable
-    set search_path = ''
-    as $$
-        select case p_status
-            when 'decoding' then 10
-            when 'transcribing' then 20
-            when 'synthesizing' then 70
-            when 'completed' then 100
-            else 0
-        end::numeric
-    $$;
-
--- The highest percentage of a stage.
-create function smelt.stage_ceiling(p_status public.smelt_status) returns numeric
-    language sql immutable
-    set search_path = ''
-    as $$
-        select case p_status
-            when 'pending' then 0
-            when 'validating' then 10
-            when 'decoding' then 20
-            when 'transcribing' then 70
-            else 100
-        end::numeric
-    $$;
-
--- Whether a smelt in this state has ended its run.
-create function smelt.is_terminal(p_status public.smelt_status) returns boolean
+-- Return true if the status ends the run.
+create function smelt.is_terminal(p_status text) returns boolean
     language sql immutable
     set search_path = ''
     as $$ select p_status in ('completed', 'failed') $$;
 
--- Refuse a request of a client: PostgREST answers the HTTP status that the code calls for, with the code as hint.
-create function smelt.raise_rejection(p_code text, p_sentence text) returns void
+-- Reject a request: raise an error that PostgREST returns as HTTP 4xx, with the stable code as hint and a message for
+-- people. PostgREST also writes the message into the status line of HTTP: control characters, which could end that
+-- line, are replaced, and the length is limited.
+create function smelt.raise_rejection(p_code text, p_message text) returns void
     language plpgsql
     set search_path = ''
     as $$
     begin
         raise exception using
-            message = p_sentence,
+            message = left(regexp_replace(p_message, '[\u0001-\u001F\u007F-\u009F\u2028\u2029]', '?', 'g'), 400),
             hint = p_code,
             errcode = case p_code
                 when 'combine_requires_auth' then 'PT403'
@@ -118,6 +110,6 @@ create function smelt.raise_rejection(p_code text, p_sentence text) returns void
     $$;
 
 revoke all on function
-    smelt.error_sentence, smelt.normalize_error_code, smelt.stage_message, smelt.stage_floor, smelt.stage_ceiling,
-    smelt.is_terminal, smelt.raise_rejection
+    smelt.error_sentence, smelt.normalize_error_code, smelt.stage_message, smelt.further_stage, smelt.is_terminal,
+    smelt.raise_rejection
     from public, anon, authenticated, service_role;

@@ -1,5 +1,8 @@
--- What a project's users see: smelts, their files, transcripts and results, batches, prompts, notifications.
+-- The tables that a project's users read: smelts, files, segments, results, batches, prompts, notifications.
+--
+-- Statuses and other words are text with a check, not enums: a new value is one migration that replaces the check.
 
+-- Smelts of one user that are watched together, with their counts.
 create table public.smelt_batches (
     id uuid primary key default gen_random_uuid(),
     user_id uuid not null references auth.users (id) on delete cascade,
@@ -9,15 +12,17 @@ create table public.smelt_batches (
     completed integer not null default 0,
     failed integer not null default 0,
     progress numeric(4, 1) not null default 0,
-    status public.smelt_batch_status not null default 'pending',
+    status text not null default 'pending',
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     constraint smelt_batches_title_length check (char_length(title) <= 200),
     constraint smelt_batches_counts check (completed >= 0 and failed >= 0 and completed + failed <= total),
-    constraint smelt_batches_progress_range check (progress between 0 and 100)
+    constraint smelt_batches_progress_range check (progress between 0 and 100),
+    constraint smelt_batches_status_known check (status in ('pending', 'processing', 'completed', 'failed'))
 );
 create index smelt_batches_user_id_idx on public.smelt_batches (user_id, created_at desc);
 
+-- Prompts that users wrote themselves.
 create table public.smelt_prompts (
     id uuid primary key default gen_random_uuid(),
     user_id uuid not null default auth.uid() references auth.users (id) on delete cascade,
@@ -30,28 +35,29 @@ create table public.smelt_prompts (
 );
 create index smelt_prompts_user_id_idx on public.smelt_prompts (user_id);
 
--- One row a smelt. `claimable_at` says from when a worker may take it: null before it is submitted, while a worker has
--- it, and once it has ended. `status` and `percentage` are high-water marks of the run.
+-- One row for each smelt. From `claimable_at` on a worker may claim it; null before it is submitted, while a worker
+-- holds it, and after its end. `status` and `percentage` never decrease within a run.
 create table public.smelts (
     id uuid primary key default gen_random_uuid(),
     user_id uuid references auth.users (id) on delete cascade,
     is_anonymous boolean not null default false,
     batch_id uuid references public.smelt_batches (id) on delete set null,
-    mode public.smelt_mode not null default 'separate',
+    mode text not null default 'separate',
     default_prompt_names text[] not null default '{}',
     user_prompt_id uuid references public.smelt_prompts (id) on delete set null,
     seq bigint not null default 1,
     run integer not null default 1,
     attempt bigint not null default 0,
     failure_count integer not null default 0,
-    status public.smelt_status not null default 'pending',
+    status text not null default 'pending',
     percentage numeric(4, 1) not null default 0,
     message text not null default 'Waiting to process...',
     estimated_end_at timestamptz,
-    outcome public.smelt_outcome,
+    outcome text,
     error_code text,
     error_message text,
-    audio_state public.smelt_audio_state not null,
+    -- `none` for a text, `expected` before submission, `stored`, `removing` once listed for purge, `removed`.
+    audio_state text not null,
     claimable_at timestamptz,
     created_at timestamptz not null default now(),
     submitted_at timestamptz,
@@ -59,14 +65,37 @@ create table public.smelts (
     completed_at timestamptz,
     updated_at timestamptz not null default now(),
     constraint smelts_counters check (seq > 0 and run > 0 and attempt >= 0 and failure_count >= 0),
-    constraint smelts_percentage_in_stage
-        check (percentage between smelt.stage_floor(status) and smelt.stage_ceiling(status)),
+    constraint smelts_mode_known check (mode in ('separate', 'combine')),
+    constraint smelts_status_known check (
+        status in ('pending', 'validating', 'decoding', 'transcribing', 'synthesizing', 'completed', 'failed')
+    ),
+    constraint smelts_outcome_known check (outcome in ('complete', 'partial')),
+    constraint smelts_audio_state_known check (audio_state in ('none', 'expected', 'stored', 'removing', 'removed')),
+    -- The ranges of `smelt.stages`, as literals: a check that called a function would not be validated again when that
+    -- function is replaced.
+    constraint smelts_percentage_in_stage check (
+        case status
+            when 'pending' then percentage = 0
+            when 'validating' then percentage between 0 and 10
+            when 'decoding' then percentage between 10 and 20
+            when 'transcribing' then percentage between 20 and 70
+            when 'synthesizing' then percentage between 70 and 100
+            when 'completed' then percentage = 100
+            else percentage between 0 and 100
+        end
+    ),
     constraint smelts_message_length check (char_length(message) between 1 and 200),
     constraint smelts_completed_at_iff_ended check ((completed_at is not null) = (status in ('completed', 'failed'))),
     constraint smelts_outcome_iff_completed check ((outcome is not null) = (status = 'completed')),
     constraint smelts_error_iff_failed
         check ((error_code is not null) = (status = 'failed') and (error_message is not null) = (status = 'failed')),
-    constraint smelts_error_code_known check (smelt.error_sentence(error_code) is not null or error_code is null),
+    constraint smelts_error_code_known check (
+        error_code in (
+            'file_too_large', 'invalid_format', 'duration_exceeded', 'corrupted_file', 'decoding_failed',
+            'transcription_failed', 'synthesis_failed', 'api_rate_limited', 'api_quota_exhausted', 'api_key_invalid',
+            'connection_lost', 'cancelled', 'internal_error'
+        )
+    ),
     constraint smelts_claimable_only_open
         check (claimable_at is null or (submitted_at is not null and status not in ('completed', 'failed'))),
     constraint smelts_work_needs_submission check (status in ('pending', 'failed') or submitted_at is not null),
@@ -85,19 +114,20 @@ create index smelts_audio_stored_idx on public.smelts (completed_at) where audio
 create index smelts_anonymous_ended_idx on public.smelts (completed_at) where is_anonymous;
 create index smelts_unsubmitted_idx on public.smelts (created_at) where submitted_at is null;
 
--- One row an input. A text is one file too, so that results look the same; its text is in `smelt.requests`.
+-- One row for each input. A text also has one row, so that its result has the same form; the text itself is in
+-- `smelt.requests`.
 create table public.smelt_files (
     id uuid primary key default gen_random_uuid(),
     smelt_id uuid not null references public.smelts (id) on delete cascade,
     user_id uuid references auth.users (id) on delete cascade,
     position integer not null,
     filename text not null,
-    input_type public.smelt_input_type not null,
+    input_type text not null,
     size_bytes bigint not null,
     upload_path text,
     object_version text,
-    status public.smelt_file_status not null default 'pending',
-    stage public.smelt_status not null default 'pending',
+    status text not null default 'pending',
+    stage text not null default 'pending',
     progress numeric(4, 1) not null default 0,
     duration_seconds numeric(12, 3),
     language text,
@@ -113,21 +143,28 @@ create table public.smelt_files (
     constraint smelt_files_size_not_negative check (size_bytes >= 0),
     constraint smelt_files_upload_path_iff_audio check ((upload_path is not null) = (input_type = 'audio')),
     constraint smelt_files_progress_range check (progress between 0 and 100),
+    constraint smelt_files_input_type_known check (input_type in ('audio', 'text')),
+    constraint smelt_files_status_known check (status in ('pending', 'processing', 'completed', 'failed')),
     constraint smelt_files_stage_of_status check (
         case status
-            when 'pending' then stage = 'pending'
-            when 'processing' then stage between 'validating' and 'synthesizing'
+            when 'processing' then stage in ('validating', 'decoding', 'transcribing', 'synthesizing')
             when 'completed' then stage = 'completed' and progress = 100
-            when 'failed' then stage = 'failed'
+            else stage = status
         end
     ),
     constraint smelt_files_error_iff_failed
         check ((error_code is not null) = (status = 'failed') and (error_message is not null) = (status = 'failed')),
-    constraint smelt_files_error_code_known check (smelt.error_sentence(error_code) is not null or error_code is null)
+    constraint smelt_files_error_code_known check (
+        error_code in (
+            'file_too_large', 'invalid_format', 'duration_exceeded', 'corrupted_file', 'decoding_failed',
+            'transcription_failed', 'synthesis_failed', 'api_rate_limited', 'api_quota_exhausted', 'api_key_invalid',
+            'connection_lost', 'cancelled', 'internal_error'
+        )
+    )
 );
 create index smelt_files_user_id_idx on public.smelt_files (user_id);
 
--- The transcript as it grows; `seq` is that of the smelt when the segment was written or moved to a new run.
+-- The transcript as it grows. `seq` is that of the smelt when the segment was saved, or moved to a new run.
 create table public.smelt_segments (
     file_id uuid not null references public.smelt_files (id) on delete cascade,
     index integer not null,
@@ -147,7 +184,8 @@ create table public.smelt_segments (
 );
 create index smelt_segments_smelt_id_seq_idx on public.smelt_segments (smelt_id, seq);
 
--- The outputs, one a file; of a combined smelt one, with the smelt's own id as `file_id`. Those of earlier runs stay.
+-- The results, one for each file; a combined smelt has one, with the id of the smelt as `file_id`. Those of earlier
+-- runs stay.
 create table public.smelt_results (
     smelt_id uuid not null references public.smelts (id) on delete cascade,
     run integer not null,
@@ -159,6 +197,7 @@ create table public.smelt_results (
     primary key (smelt_id, run, file_id)
 );
 
+-- The end of each run, for the owner's list of notifications; the owner may set `seen_at` and `read_at`.
 create table public.smelt_notifications (
     id uuid primary key default gen_random_uuid(),
     user_id uuid not null references auth.users (id) on delete cascade,
@@ -175,11 +214,12 @@ create table public.smelt_notifications (
 create index smelt_notifications_user_id_idx on public.smelt_notifications (user_id, created_at desc);
 create index smelt_notifications_smelt_id_idx on public.smelt_notifications (smelt_id);
 
--- Progress is an update every second or two: room on the page for the next version keeps it from touching the indexes.
+-- These rows are updated every second or two. Free space on the page lets Postgres update them without touching the
+-- indexes (HOT).
 alter table public.smelts set (fillfactor = 80);
 alter table public.smelt_files set (fillfactor = 80);
 
--- The feed of all that a user owns follows these two. Their replica identity is the default, the id alone: Realtime
--- sends a DELETE to every subscriber, and a filter sees all columns of the identity. Owners are notified of deletions
--- by `smelt.notify_deletion`.
+-- The feed of a user's own rows follows these two tables. Their replica identity is the default, the id alone: Realtime
+-- sends a DELETE to every subscriber, and a filter can test all columns of the identity. `smelt.notify_deletion`
+-- notifies the owner of a deletion.
 alter publication supabase_realtime add table public.smelts, public.smelt_files;

@@ -1,6 +1,6 @@
--- What the machine needs and nobody watches: limits, requests, leases, attempts, checkpoints, the outbox, workers.
+-- The tables that only smelt's functions use: limits, requests, leases, attempts, checkpoints, outbox, workers.
 
--- One row that the operator edits.
+-- One row: the limits, which the operator may edit.
 create table smelt.limits (
     id boolean primary key default true,
     max_files integer not null default 5,
@@ -36,12 +36,12 @@ create table smelt.limits (
 );
 insert into smelt.limits default values;
 
--- What was asked for and does not belong into a row that every change sends to watchers. The prompt is as it was when
--- the smelt was created. `client` is set for an anonymous caller without an account, as long as the smelt is open.
+-- The parts of a request that do not belong into `public.smelts`, whose row is sent to watchers with every change. The
+-- prompt is stored as it was when the smelt was created. `client_hash` is set for a visitor while the smelt is open.
 create table smelt.requests (
     smelt_id uuid primary key references public.smelts (id) on delete cascade,
     user_id uuid,
-    client text,
+    client_hash text,
     idempotency_key text,
     fingerprint text not null,
     text_input text,
@@ -50,20 +50,20 @@ create table smelt.requests (
 );
 create unique index requests_idempotency_key on smelt.requests (user_id, idempotency_key)
     nulls not distinct where idempotency_key is not null;
-create index requests_client_idx on smelt.requests (client) where client is not null;
+create index requests_client_hash_idx on smelt.requests (client_hash) where client_hash is not null;
 
--- Who works on what, and until when that holds. Unpublished: renewing is no change that anybody sees. As many rows as
--- smelts are under way, each renewed every few seconds: an index on `expires_at` would cost more than it finds. One that
--- `waits` is ready for the model and not at it yet: what ends its worker meanwhile is none of its doing.
+-- Which attempt holds a smelt, and until when. There is a row for each smelt in progress, renewed every few seconds: an
+-- index on `expires_at` would cost more than it saves. A smelt that is `awaiting_model` is decoded and waits for the
+-- model: if its worker dies meanwhile, the smelt is not the cause and no failure is counted.
 create table smelt.leases (
     smelt_id uuid primary key references public.smelts (id) on delete cascade,
     attempt bigint not null,
     worker_id text not null,
     expires_at timestamptz not null,
-    waits boolean not null default false
+    awaiting_model boolean not null default false
 );
 
--- Every time a worker took a smelt, how that ended, and what the worker was answered: a repeat is answered the same.
+-- One row for each claim: how the attempt ended and the response that its worker got, which a repeated call gets again.
 create table smelt.attempts (
     smelt_id uuid not null references public.smelts (id) on delete cascade,
     attempt bigint not null,
@@ -71,21 +71,22 @@ create table smelt.attempts (
     worker_id text not null,
     claimed_at timestamptz not null,
     ended_at timestamptz,
-    ending text,
-    answer jsonb,
+    ended_as text,
+    response jsonb,
     primary key (smelt_id, attempt),
-    constraint attempts_ending_known check (ending in ('settled', 'retrying', 'released', 'expired')),
-    constraint attempts_ended_at_iff_ended check ((ended_at is not null) = (ending is not null)),
-    constraint attempts_answer_unless_expired check ((answer is not null) = (coalesce(ending, 'expired') <> 'expired'))
+    constraint attempts_ended_as_known check (ended_as in ('settled', 'retrying', 'released', 'expired')),
+    constraint attempts_ended_at_iff_ended check ((ended_at is not null) = (ended_as is not null)),
+    constraint attempts_response_unless_expired
+        check ((response is not null) = (coalesce(ended_as, 'expired') <> 'expired'))
 );
 
--- How far a worker got with a file, in its own words.
+-- Where the transcription of a file resumes, in a format of the worker's own.
 create table smelt.checkpoints (
     file_id uuid primary key references public.smelt_files (id) on delete cascade,
     checkpoint jsonb not null
 );
 
--- Broadcasts that are owed. A row goes when it was acknowledged, or when a newer one says more.
+-- Events that must still be sent. A row is deleted once its event was acknowledged, or superseded by a newer one.
 create table smelt.outbox (
     id bigint generated always as identity primary key,
     event_id uuid not null,
@@ -105,7 +106,7 @@ create index outbox_smelt_id_idx on smelt.outbox (smelt_id);
 create index outbox_topic_idx on smelt.outbox (topic);
 create index outbox_created_at_idx on smelt.outbox (created_at);
 
--- Workers as they last reported themselves, for a week.
+-- Workers with their last heartbeat, kept for a week.
 create table smelt.workers (
     worker_id text primary key,
     info jsonb not null,
@@ -113,8 +114,8 @@ create table smelt.workers (
     seen_at timestamptz not null default now()
 );
 
--- Who removes what has expired, so that one worker at a time does. One row; a worker that dies with it is waited for.
--- `swept_to` is the name of the last object that was checked for a smelt, null before the first one.
+-- One row: the lease of the worker that purges, so that one worker at a time does. `swept_to` is the name of the last
+-- object of the bucket that was checked; null at the start of a sweep.
 create table smelt.janitor (
     id boolean primary key default true,
     worker_id text,
@@ -125,7 +126,7 @@ create table smelt.janitor (
 );
 insert into smelt.janitor default values;
 
--- Smelts that could not be purged, a foreign key of the app for one; they are skipped until `retry_at`.
+-- Smelts that could not be purged, for example because of a foreign key of the app; skipped until `retry_at`.
 create table smelt.purge_failures (
     smelt_id uuid primary key references public.smelts (id) on delete cascade,
     error text not null,

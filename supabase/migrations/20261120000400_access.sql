@@ -1,10 +1,10 @@
--- Who may see what. `anon` has no table at all: it reaches its smelts through the functions, by id.
+-- Privileges and row level security. `anon` may read no table: visitors use the functions, with the id of their smelt.
 
--- Who is calling: the user, whether the limits for anonymous callers hold, and whether it is the project's own service.
+-- A caller: the user, if anonymous limits apply, and if it is a service (a worker, or the operator).
 create type smelt.caller as (user_id uuid, is_anonymous boolean, is_service boolean);
 
--- The caller of this request. The role is the one that the session really has, not what a token claims; a service acts
--- for nobody.
+-- Return the caller of this request. A service is recognized by the role of the session, not by a claim of the token,
+-- and has no user.
 create function smelt.current_caller() returns smelt.caller
     language sql stable
     set search_path = ''
@@ -19,14 +19,15 @@ create function smelt.current_caller() returns smelt.caller
         end
     $$;
 
--- Whether the caller may see and steer a smelt: an owned one only its owner, one without an owner whoever has its id.
+-- Return true if the caller may access a smelt of this owner. A smelt without an owner is accessible to every caller
+-- who knows its id.
 create function smelt.is_owner_or_service(p_owner uuid) returns boolean
     language sql stable
     set search_path = ''
     as $$ select p_owner is null or p_owner = (select auth.uid()) or (smelt.current_caller()).is_service $$;
 
--- Where an anonymous request comes from, hashed; only to tell callers without an account apart, never to trust one.
--- What a proxy in front of the platform says goes first, since a caller can write the other headers itself.
+-- Return the hashed network address of the request, to count the open smelts of a visitor. It proves nothing: a caller
+-- can set these headers, except the first one, which the platform's proxy overwrites.
 create function smelt.current_client() returns text
     language sql stable
     set search_path = ''
@@ -37,10 +38,10 @@ create function smelt.current_client() returns text
         from (select coalesce(nullif(current_setting('request.headers', true), ''), '{}')::jsonb as headers) as request
     $$;
 
--- The limits that hold for one kind of caller.
+-- The limits of one kind of caller.
 create type smelt.allowance as (max_files integer, max_file_bytes bigint, max_duration_s integer, max_open integer);
 
--- Answer what a caller, or the smelt of one, may use.
+-- Return the limits of anonymous callers, or of the others.
 create function smelt.allowance_for(p_is_anonymous boolean) returns smelt.allowance
     language sql stable
     set search_path = ''
@@ -54,7 +55,7 @@ create function smelt.allowance_for(p_is_anonymous boolean) returns smelt.allowa
         from smelt.limits as l
     $$;
 
--- Hold a prompt to the operator's limit, and note when it was changed.
+-- Trigger: reject a prompt longer than the operator's limit; set `updated_at`.
 create function smelt.check_prompt() returns trigger
     language plpgsql security definer
     set search_path = ''
@@ -63,7 +64,9 @@ create function smelt.check_prompt() returns trigger
         v_max constant integer := (select l.max_prompt_chars from smelt.limits as l);
     begin
         if char_length(new.content) > v_max then
-            perform smelt.raise_rejection('invalid_request', format('A prompt has at most %s characters.', v_max));
+            perform smelt.raise_rejection(
+                'invalid_request', format('The prompt is longer than %s characters; shorten it.', v_max)
+            );
         end if;
         new.updated_at := now();
         return new;
@@ -121,7 +124,7 @@ grant select on
 grant insert (name, content), update (name, content), delete on public.smelt_prompts to authenticated;
 grant update (seen_at, read_at) on public.smelt_notifications to authenticated;
 
--- The functions of `public` call those in here as their caller.
+-- The functions of `public` call those of `smelt` with the privileges of their caller.
 revoke all on schema smelt from public;
 grant usage on schema smelt to anon, authenticated, service_role;
 

@@ -1,22 +1,23 @@
--- What is told of a smelt: its state as JSON, the queue, the payloads of its events. Nothing in here changes a row.
+-- States of smelts as JSON, the queue, and the payloads of events. Nothing in this file changes a row.
 
--- The private channel of a smelt.
+-- Return the private channel of a smelt.
 create function smelt.topic_of(p_smelt_id uuid) returns text
     language sql immutable
     set search_path = ''
     as $$ select 'smelt:' || p_smelt_id $$;
 
--- Seconds until a moment as of another, to a tenth: never negative, null if the moment is not known.
+-- Return the seconds from `p_now` until `p_moment`, to a tenth, at least 0; null if the moment is null.
 create function smelt.seconds_until(p_moment timestamptz, p_now timestamptz) returns numeric
     language sql immutable strict
     set search_path = ''
     as $$ select case when p_moment is not null then round(greatest(extract(epoch from p_moment - p_now), 0), 1) end $$;
 
--- What could be claimed until a moment, with the turn of each: one of every user, then the second of every user, those
--- that a user has running counted in. All smelts without an owner count as one user.
-create function smelt.queued_smelts(p_until timestamptz) returns table (smelt_id uuid, turn bigint, due_at timestamptz)
+-- Return the smelts that can be claimed until a moment, each with its rank. Lower ranks are claimed first: the first
+-- smelt of each user, then the second of each user, and so on; smelts in progress count. All smelts without an owner
+-- count as those of one user.
+create function smelt.queued_smelts(p_until timestamptz) returns table (smelt_id uuid, rank bigint, due_at timestamptz)
     language sql stable
-    -- What waits is few against what has ended; for the thousand that are assumed otherwise, all of it would be read.
+    -- Few smelts are queued. With the default estimate of 1000 rows the planner would scan all smelts.
     rows 20
     set search_path = ''
     as $$
@@ -44,25 +45,26 @@ create function smelt.queued_smelts(p_until timestamptz) returns table (smelt_id
         left join running as r using (owner)
     $$;
 
--- The places in the queue, from 1, of those of these smelts that wait in it.
-create function smelt.queue_positions(p_smelt_ids uuid[]) returns table (smelt_id uuid, place bigint)
+-- Return the positions in the queue, from 1, of these smelts; smelts that are not queued are left out.
+create function smelt.queue_positions(p_smelt_ids uuid[]) returns table (smelt_id uuid, queue_position bigint)
     language sql stable
     set search_path = ''
     as $$
-        with asked as materialized (
+        with requested as materialized (
             select s.id from public.smelts as s where s.id = any (p_smelt_ids) and s.claimable_at is not null
         ), queue as (
             select
                 q.smelt_id,
-                row_number() over (order by q.due_at > clock_timestamp(), q.turn, q.due_at, q.smelt_id) as place
+                row_number() over (order by q.due_at > clock_timestamp(), q.rank, q.due_at, q.smelt_id)
+                    as queue_position
             from smelt.queued_smelts('infinity') as q
-            -- Counting is worth it only if somebody asks.
-            where exists (select from asked)
+            -- Read the queue only if a requested smelt is in it.
+            where exists (select from requested)
         )
-        select q.smelt_id, q.place from queue as q join asked as a on a.id = q.smelt_id
+        select q.smelt_id, q.queue_position from queue as q join requested as r on r.id = q.smelt_id
     $$;
 
--- Whether a worker is running: each sends a heartbeat every few seconds.
+-- Return true if any worker sent a heartbeat or renewed its leases within the last 60 seconds.
 create function smelt.is_worker_online() returns boolean
     language sql stable
     set search_path = ''
@@ -70,7 +72,7 @@ create function smelt.is_worker_online() returns boolean
         select exists (select from smelt.workers as w where w.seen_at > clock_timestamp() - interval '60 s')
     $$;
 
--- When it makes sense to ask for the state again, in seconds; null once nothing will change any more.
+-- Return after how many seconds a client without a channel should read the state again; null for a terminal smelt.
 create function smelt.next_poll_s(p_smelt public.smelts) returns numeric
     language sql stable
     set search_path = ''
@@ -83,7 +85,7 @@ create function smelt.next_poll_s(p_smelt public.smelts) returns numeric
         end::numeric
     $$;
 
--- The stage, the percentage and what is going on.
+-- Return percentage, stage and message.
 create function smelt.progress_of(p_smelt public.smelts) returns jsonb
     language sql stable
     set search_path = ''
@@ -93,7 +95,7 @@ create function smelt.progress_of(p_smelt public.smelts) returns jsonb
         )
     $$;
 
--- The results of the run, null until it is completed.
+-- Return the results of the run; null unless it is completed.
 create function smelt.results_of(p_smelt public.smelts) returns jsonb
     language sql stable
     set search_path = ''
@@ -110,7 +112,7 @@ create function smelt.results_of(p_smelt public.smelts) returns jsonb
         having p_smelt.status = 'completed'
     $$;
 
--- The files of a smelt with all that a client may know of them.
+-- Return the files of a smelt as clients see them.
 create function smelt.files_of(p_smelt_id uuid) returns jsonb
     language sql stable
     set search_path = ''
@@ -132,8 +134,8 @@ create function smelt.files_of(p_smelt_id uuid) returns jsonb
         where f.smelt_id = p_smelt_id
     $$;
 
--- The segments of a smelt that were written after a `seq`, in the order of the transcript; if asked for, with the words
--- of those that have them.
+-- Return the segments of a smelt that were saved after a `seq`, in the order of the transcript; on request with their
+-- words, where there are any.
 create function smelt.segments_of(p_smelt_id uuid, p_after bigint, p_with_words boolean) returns jsonb
     language sql stable
     set search_path = ''
@@ -153,7 +155,7 @@ create function smelt.segments_of(p_smelt_id uuid, p_after bigint, p_with_words 
         where g.smelt_id = p_smelt_id and g.seq > p_after
     $$;
 
--- The whole state of a smelt as its row stands; without segments if `p_segments_after` is null.
+-- Return the whole state of a smelt; without segments if `p_segments_after` is null.
 create function smelt.snapshot(
     p_smelt public.smelts, p_segments_after bigint, p_queue_position bigint, p_worker_online boolean,
     p_with_words boolean default false
@@ -179,8 +181,8 @@ create function smelt.snapshot(
         )
     $$;
 
--- The state of a smelt for somebody who knows it as of a `seq`: only that nothing changed, if nothing did. Its place in
--- the queue and whether a worker is running are included all the same: others change them.
+-- Return the snapshot of a smelt; or, if it has not changed since `p_after_seq`, only that. The position in the queue
+-- and `worker_online` are always included: they change without a change of the smelt.
 create function smelt.state_since(
     p_smelt public.smelts, p_after_seq bigint, p_segments_after bigint, p_queue_position bigint,
     p_worker_online boolean, p_with_words boolean default false
@@ -202,19 +204,19 @@ create function smelt.state_since(
         end
     $$;
 
--- The state of one smelt without segments, as its row stands now: what a call that changed it answers.
+-- Return the snapshot of a smelt without segments, as the response to a call that changed it.
 create function smelt.state_now(p_smelt_id uuid) returns jsonb
     language sql stable
     set search_path = ''
     as $$
         select smelt.snapshot(
-            s, null, (select q.place from smelt.queue_positions(array[s.id]) as q), smelt.is_worker_online()
+            s, null, (select q.queue_position from smelt.queue_positions(array[s.id]) as q), smelt.is_worker_online()
         )
         from public.smelts as s
         where s.id = p_smelt_id
     $$;
 
--- What every event of a smelt carries.
+-- Return the fields that every event of a smelt has.
 create function smelt.envelope(p_smelt public.smelts, p_event_id uuid, p_now timestamptz) returns jsonb
     language sql stable
     set search_path = ''
@@ -226,7 +228,7 @@ create function smelt.envelope(p_smelt public.smelts, p_event_id uuid, p_now tim
         )
     $$;
 
--- The payload of `progress`: the whole state of a smelt that is under way.
+-- Return the payload of `progress`: the whole state of an open smelt.
 create function smelt.progress_payload(p_smelt public.smelts, p_event_id uuid, p_now timestamptz) returns jsonb
     language sql stable
     set search_path = ''
@@ -247,12 +249,13 @@ create function smelt.progress_payload(p_smelt public.smelts, p_event_id uuid, p
         )
     $$;
 
--- The payload of `completed`; without the results where they would not fit into a broadcast (200 KiB).
+-- Return the payload of `completed`; without the results if it would be larger than 200 KiB, since Realtime limits the
+-- size of a broadcast.
 create function smelt.completed_payload(p_smelt public.smelts, p_event_id uuid, p_now timestamptz) returns jsonb
     language sql stable
     set search_path = ''
     as $$
-        with whole as (
+        with event as (
             select smelt.envelope(p_smelt, p_event_id, p_now) || jsonb_build_object(
                 'status', p_smelt.status, 'outcome', p_smelt.outcome, 'results', smelt.results_of(p_smelt),
                 'results_truncated', false, 'completed_at', p_smelt.completed_at
@@ -262,10 +265,10 @@ create function smelt.completed_payload(p_smelt public.smelts, p_event_id uuid, 
             when octet_length(payload::text) <= 200 * 1024 then payload
             else payload || '{"results": [], "results_truncated": true}'
         end
-        from whole
+        from event
     $$;
 
--- The payload of `failed`.
+-- Return the payload of `failed`.
 create function smelt.failed_payload(p_smelt public.smelts, p_event_id uuid, p_now timestamptz) returns jsonb
     language sql stable
     set search_path = ''
@@ -276,7 +279,7 @@ create function smelt.failed_payload(p_smelt public.smelts, p_event_id uuid, p_n
         )
     $$;
 
--- A batch as it is told to clients.
+-- Return a batch as clients see it.
 create function smelt.batch_state(p_batch public.smelt_batches) returns jsonb
     language sql stable
     set search_path = ''
@@ -290,8 +293,8 @@ create function smelt.batch_state(p_batch public.smelt_batches) returns jsonb
     $$;
 
 revoke all on function
-    smelt.topic_of, smelt.seconds_until, smelt.queued_smelts, smelt.queue_positions, smelt.is_worker_online, smelt.next_poll_s,
-    smelt.progress_of, smelt.results_of, smelt.files_of, smelt.segments_of, smelt.snapshot, smelt.state_since,
-    smelt.state_now, smelt.envelope, smelt.progress_payload, smelt.completed_payload, smelt.failed_payload,
-    smelt.batch_state
+    smelt.topic_of, smelt.seconds_until, smelt.queued_smelts, smelt.queue_positions, smelt.is_worker_online,
+    smelt.next_poll_s, smelt.progress_of, smelt.results_of, smelt.files_of, smelt.segments_of, smelt.snapshot,
+    smelt.state_since, smelt.state_now, smelt.envelope, smelt.progress_payload, smelt.completed_payload,
+    smelt.failed_payload, smelt.batch_state
     from public, anon, authenticated, service_role;

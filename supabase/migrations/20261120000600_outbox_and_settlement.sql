@@ -1,7 +1,7 @@
--- How a run ends, and what is owed to those who watch. Callers of these functions hold the lock on the smelt's row.
--- Lock order everywhere: the smelt, then its batch.
+-- The end of a run, and the outbox. Callers of these functions hold the lock on the row of the smelt. Locks are taken
+-- in one order everywhere: the smelt, then its batch.
 
--- Wake idle workers.
+-- Wake idle workers: send on their channel.
 create function smelt.wake_workers() returns void
     language sql volatile
     set search_path = ''
@@ -9,7 +9,7 @@ create function smelt.wake_workers() returns void
         select realtime.send(jsonb_build_object('sent_at', clock_timestamp()), 'smelt', 'smelt-workers', true)
     $$;
 
--- Tell watchers of a change that the database made and no worker will announce.
+-- Broadcast the progress of a smelt after a change that the database made, which no worker would broadcast.
 create function smelt.broadcast_progress(p_smelt public.smelts) returns void
     language sql volatile
     set search_path = ''
@@ -20,7 +20,8 @@ create function smelt.broadcast_progress(p_smelt public.smelts) returns void
         )
     $$;
 
--- Notify each owner that still exists of its deleted smelts, by their ids alone.
+-- Trigger: broadcast the ids of deleted smelts to their owner, at most 500 in a message; not to an owner who is deleted
+-- with them.
 create function smelt.notify_deletion() returns trigger
     language plpgsql security definer
     set search_path = ''
@@ -41,7 +42,8 @@ create function smelt.notify_deletion() returns trigger
 create trigger notify_deletion after delete on public.smelts referencing old table as deleted
     for each statement execute function smelt.notify_deletion();
 
--- Owe a broadcast. What the database found out by itself is also sent at once, under the same event id.
+-- Store an event in the outbox. With `p_send` it is also broadcast at once, under the same event id: then no worker
+-- knows of the change.
 create function smelt.enqueue_outbox(
     p_smelt public.smelts, p_topic text, p_event text, p_payload jsonb, p_send boolean
 ) returns void
@@ -57,8 +59,8 @@ create function smelt.enqueue_outbox(
     end
     $$;
 
--- Drop what is owed on a topic and says less than what is about to be owed. A row that somebody holds is being sent or
--- settled right now; a watcher drops what is older.
+-- Delete unsent events of a topic before a newer one is stored that contains more. A locked row is skipped: it is being
+-- claimed or settled, and watchers drop the older event.
 create function smelt.supersede_outbox(p_topic text) returns void
     language sql volatile
     set search_path = ''
@@ -67,8 +69,8 @@ create function smelt.supersede_outbox(p_topic text) returns void
         where id in (select o.id from smelt.outbox as o where o.topic = p_topic for update skip locked)
     $$;
 
--- Count the members of a batch anew and owe its progress. The batch is locked before they are counted, so that the last
--- of two that commit together sees both.
+-- Count the smelts of a batch and store its progress in the outbox. The batch is locked before the smelts are counted:
+-- of two transactions that end a smelt each, the second one counts both.
 create function smelt.update_batch_counts(p_batch_id uuid, p_cause public.smelts, p_send boolean) returns void
     language plpgsql volatile
     set search_path = ''
@@ -98,7 +100,7 @@ create function smelt.update_batch_counts(p_batch_id uuid, p_cause public.smelts
         set seq = b.seq + 1, updated_at = v_now,
             total = m.total, completed = m.completed, failed = m.failed, progress = coalesce(m.progress, 0),
             status = case
-                when m.pending = m.total then 'pending'::public.smelt_batch_status
+                when m.pending = m.total then 'pending'
                 when m.completed + m.failed < m.total then 'processing'
                 when m.completed = 0 then 'failed'
                 else 'completed'
@@ -106,7 +108,7 @@ create function smelt.update_batch_counts(p_batch_id uuid, p_cause public.smelts
         from members as m
         where b.id = p_batch_id
         returning b.* into v_batch;
-        -- Known only if it is known for all that are under way or wait.
+        -- The batch has an ETA only if each of its open smelts has one.
         select case when count(*) = count(s.estimated_end_at) then max(s.estimated_end_at) end into v_end_at
         from public.smelts as s
         where s.batch_id = p_batch_id and not smelt.is_terminal(s.status);
@@ -120,7 +122,8 @@ create function smelt.update_batch_counts(p_batch_id uuid, p_cause public.smelts
     end
     $$;
 
--- Store the notification that a smelt of a user has ended, and owe it. The row's id is its event id.
+-- Store the notification that a smelt of a user has ended, and its event in the outbox. The id of the row is also the
+-- event id.
 create function smelt.enqueue_notification(p_smelt public.smelts, p_send boolean) returns void
     language plpgsql volatile
     set search_path = ''
@@ -155,7 +158,7 @@ create function smelt.enqueue_notification(p_smelt public.smelts, p_send boolean
     end
     $$;
 
--- What a worker is answered that settles, with the smelt as it stands.
+-- Return the response to a settling call.
 create function smelt.settlement_response(p_verdict text, p_smelt public.smelts) returns jsonb
     language sql stable
     set search_path = ''
@@ -167,37 +170,37 @@ create function smelt.settlement_response(p_verdict text, p_smelt public.smelts)
         )
     $$;
 
--- Take the smelt from the attempt that has it, and keep what that attempt is answered for ever after.
-create function smelt.end_attempt(p_smelt public.smelts, p_attempt bigint, p_ending text) returns jsonb
+-- Delete the lease of an attempt and store its response, which repeated calls get again; return it.
+create function smelt.end_attempt(p_smelt public.smelts, p_attempt bigint, p_verdict text) returns jsonb
     language plpgsql volatile
     set search_path = ''
     as $$
     declare
-        v_answer constant jsonb := smelt.settlement_response(p_ending, p_smelt);
+        v_response constant jsonb := smelt.settlement_response(p_verdict, p_smelt);
     begin
         delete from smelt.leases as l where l.smelt_id = p_smelt.id;
         update smelt.attempts as a
-        set ended_at = clock_timestamp(), ending = p_ending, answer = v_answer
-        where a.smelt_id = p_smelt.id and a.attempt = p_attempt and a.answer is null;
-        return v_answer;
+        set ended_at = clock_timestamp(), ended_as = p_verdict, response = v_response
+        where a.smelt_id = p_smelt.id and a.attempt = p_attempt and a.response is null;
+        return v_response;
     end
     $$;
 
--- End the files of a smelt that have not ended yet: with the code, or well if there is none.
+-- End the files of a smelt that have not ended: as failed with the code, or as completed if the code is null.
 create function smelt.settle_files(p_smelt_id uuid, p_error_code text) returns void
     language sql volatile
     set search_path = ''
     as $$
         update public.smelt_files as f
-        set status = (case when p_error_code is null then 'completed' else 'failed' end)::public.smelt_file_status,
-            stage = (case when p_error_code is null then 'completed' else 'failed' end)::public.smelt_status,
+        set status = case when p_error_code is null then 'completed' else 'failed' end,
+            stage = case when p_error_code is null then 'completed' else 'failed' end,
             progress = case when p_error_code is null then 100 else f.progress end,
             error_code = p_error_code,
             error_message = smelt.error_sentence(p_error_code)
         where f.smelt_id = p_smelt_id and f.status not in ('completed', 'failed')
     $$;
 
--- Owe the event that tells of the end of a smelt.
+-- Store the event `completed` or `failed` in the outbox.
 create function smelt.enqueue_end(p_smelt public.smelts, p_now timestamptz, p_send boolean) returns void
     language plpgsql volatile
     set search_path = ''
@@ -208,22 +211,22 @@ create function smelt.enqueue_end(p_smelt public.smelts, p_now timestamptz, p_se
             else smelt.failed_payload(p_smelt, gen_random_uuid(), p_now)
         end;
     begin
-        perform smelt.enqueue_outbox(p_smelt, smelt.topic_of(p_smelt.id), p_smelt.status::text, v_payload, p_send);
+        perform smelt.enqueue_outbox(p_smelt, smelt.topic_of(p_smelt.id), p_smelt.status, v_payload, p_send);
     end
     $$;
 
--- End the run of a smelt: failed with a code, or completed if there is none. The one place where a smelt becomes
--- terminal: row, files, lease, the worker's answer, the event, the notification and the batch in one transaction.
+-- End the run of a smelt: as failed with the code, or as completed if the code is null. This is the one place where a
+-- smelt becomes terminal: row, files, lease, response, event, notification and batch in one transaction.
 create function smelt.settle_smelt(p_smelt_id uuid, p_error_code text, p_send boolean) returns jsonb
     language plpgsql volatile
     set search_path = ''
     as $$
     declare
         v_now constant timestamptz := clock_timestamp();
-        v_status constant public.smelt_status := case when p_error_code is null then 'completed' else 'failed' end;
-        v_outcome public.smelt_outcome;
+        v_status constant text := case when p_error_code is null then 'completed' else 'failed' end;
+        v_outcome text;
         v_smelt public.smelts;
-        v_answer jsonb;
+        v_response jsonb;
     begin
         if v_status = 'completed' then
             v_outcome := case when exists (
@@ -242,8 +245,10 @@ create function smelt.settle_smelt(p_smelt_id uuid, p_error_code text, p_send bo
             end
         where s.id = p_smelt_id
         returning s.* into v_smelt;
-        update smelt.requests as r set client = null where r.smelt_id = p_smelt_id and r.client is not null;
-        v_answer := smelt.end_attempt(v_smelt, v_smelt.attempt, 'settled');
+        update smelt.requests as r
+        set client_hash = null
+        where r.smelt_id = p_smelt_id and r.client_hash is not null;
+        v_response := smelt.end_attempt(v_smelt, v_smelt.attempt, 'settled');
 
         perform smelt.enqueue_end(v_smelt, v_now, p_send);
         if v_smelt.user_id is not null then
@@ -252,11 +257,12 @@ create function smelt.settle_smelt(p_smelt_id uuid, p_error_code text, p_send bo
         if v_smelt.batch_id is not null then
             perform smelt.update_batch_counts(v_smelt.batch_id, v_smelt, p_send);
         end if;
-        return v_answer;
+        return v_response;
     end
     $$;
 
 revoke all on function
-    smelt.wake_workers, smelt.broadcast_progress, smelt.notify_deletion, smelt.enqueue_outbox, smelt.supersede_outbox, smelt.update_batch_counts,
-    smelt.enqueue_notification, smelt.settlement_response, smelt.end_attempt, smelt.settle_files, smelt.enqueue_end, smelt.settle_smelt
+    smelt.wake_workers, smelt.broadcast_progress, smelt.notify_deletion, smelt.enqueue_outbox, smelt.supersede_outbox,
+    smelt.update_batch_counts, smelt.enqueue_notification, smelt.settlement_response, smelt.end_attempt,
+    smelt.settle_files, smelt.enqueue_end, smelt.settle_smelt
     from public, anon, authenticated, service_role;

@@ -1,6 +1,6 @@
--- What a client does with a smelt that exists: read, submit, cancel, retry, delete.
+-- The functions of clients for an existing smelt: read, submit, cancel, retry, delete.
 
--- Lock a smelt of the caller's and answer its row; refuses what does not exist or is somebody else's.
+-- Lock a smelt of the caller and return its row. Reject a missing smelt and that of another user in the same way.
 create function smelt.lock_smelt_of_caller(p_smelt_id uuid) returns public.smelts
     language plpgsql volatile
     set search_path = ''
@@ -13,13 +13,13 @@ create function smelt.lock_smelt_of_caller(p_smelt_id uuid) returns public.smelt
         where s.id = p_smelt_id and smelt.is_owner_or_service(s.user_id)
         for update;
         if not found then
-            perform smelt.raise_rejection('not_found', 'There is no such smelt.');
+            perform smelt.raise_rejection('not_found', 'The smelt does not exist, or belongs to another user.');
         end if;
         return v_smelt;
     end
     $$;
 
--- The state of one smelt, read in one snapshot of the database.
+-- Read the state of a smelt in one statement, so that its parts belong together.
 create function smelt.get_smelt(
     p_smelt_id uuid, p_after_seq bigint, p_segments_after bigint, p_with_words boolean
 ) returns jsonb
@@ -30,19 +30,20 @@ create function smelt.get_smelt(
         v_state jsonb;
     begin
         select smelt.state_since(
-            s, p_after_seq, coalesce(p_segments_after, 0), q.place, smelt.is_worker_online(), p_with_words
+            s, p_after_seq, coalesce(p_segments_after, 0), q.queue_position, smelt.is_worker_online(), p_with_words
         ) into v_state
         from public.smelts as s
         left join lateral smelt.queue_positions(array[s.id]) as q on true
         where s.id = p_smelt_id and smelt.is_owner_or_service(s.user_id);
         if not found then
-            perform smelt.raise_rejection('not_found', 'There is no such smelt.');
+            perform smelt.raise_rejection('not_found', 'The smelt does not exist, or belongs to another user.');
         end if;
         return v_state;
     end
     $$;
 
--- The states of many smelts, read in one snapshot of the database; those that can't be seen are listed as missing.
+-- Read the states of up to 200 smelts in one statement. Smelts that do not exist or belong to another user are listed
+-- as missing.
 create function smelt.get_smelts(p_smelts jsonb) returns jsonb
     language plpgsql stable security definer
     set search_path = ''
@@ -52,46 +53,46 @@ create function smelt.get_smelts(p_smelts jsonb) returns jsonb
     begin
         if jsonb_typeof(p_smelts) is distinct from 'array' or jsonb_array_length(p_smelts) > 200 then
             perform smelt.raise_rejection(
-                'invalid_request', '"smelts" wants a list of at most 200 {id, after_seq, segments_after}.'
+                'invalid_request', '"smelts" must be a list of at most 200 {id, after_seq, segments_after}.'
             );
         end if;
         return (
-            with asked as materialized (
+            with requested as materialized (
                 select
                     (entry ->> 'id')::uuid as id,
                     (entry ->> 'after_seq')::bigint as after_seq,
                     coalesce((entry ->> 'segments_after')::bigint, 0) as segments_after,
-                    place
-                from jsonb_array_elements(p_smelts) with ordinality as e (entry, place)
-            ), found as materialized (
-                select a.*, s
-                from asked as a
-                join public.smelts as s on s.id = a.id and smelt.is_owner_or_service(s.user_id)
+                    ordinal
+                from jsonb_array_elements(p_smelts) with ordinality as e (entry, ordinal)
+            ), accessible as materialized (
+                select r.*, s
+                from requested as r
+                join public.smelts as s on s.id = r.id and smelt.is_owner_or_service(s.user_id)
             ), queue as materialized (
-                select q.smelt_id, q.place
-                from smelt.queue_positions(array(select f.id from found as f)) as q
+                select q.smelt_id, q.queue_position
+                from smelt.queue_positions(array(select a.id from accessible as a)) as q
             )
             select jsonb_build_object(
                 'smelts', coalesce((
                     select jsonb_agg(
-                        smelt.state_since(f.s, f.after_seq, f.segments_after, q.place, v_worker_online)
-                        order by f.place
+                        smelt.state_since(a.s, a.after_seq, a.segments_after, q.queue_position, v_worker_online)
+                        order by a.ordinal
                     )
-                    from found as f
-                    left join queue as q on q.smelt_id = f.id
+                    from accessible as a
+                    left join queue as q on q.smelt_id = a.id
                 ), '[]'),
                 'missing', coalesce((
-                    select jsonb_agg(a.id order by a.place)
-                    from asked as a
-                    where not exists (select from found as f where f.id = a.id)
+                    select jsonb_agg(r.id order by r.ordinal)
+                    from requested as r
+                    where not exists (select from accessible as a where a.id = r.id)
                 ), '[]')
             )
         );
     end
     $$;
 
--- Refuse uploads that are missing or larger than announced; record what is there with its version, so that a worker can
--- tell whether it was exchanged later.
+-- Reject uploads that are missing or larger than announced. Record the size and the version of each object, by which a
+-- worker detects an object that was replaced after submission.
 create function smelt.verify_uploads(p_smelt_id uuid) returns void
     language plpgsql volatile
     set search_path = ''
@@ -101,26 +102,31 @@ create function smelt.verify_uploads(p_smelt_id uuid) returns void
     begin
         for v_file in
             select
-                f.id, f.filename, f.size_bytes, o.id is not null as is_there, o.version,
-                (o.metadata ->> 'size')::bigint as found_bytes
+                f.id, f.filename, f.size_bytes, o.id is not null as is_uploaded, o.version,
+                (o.metadata ->> 'size')::bigint as uploaded_bytes
             from public.smelt_files as f
             left join storage.objects as o on o.bucket_id = 'smelt-audio' and o.name = f.upload_path
             where f.smelt_id = p_smelt_id and f.input_type = 'audio'
             order by f.position
         loop
-            if not v_file.is_there then
-                perform smelt.raise_rejection('missing_upload', format('%s is not uploaded yet.', v_file.filename));
-            elsif v_file.found_bytes > v_file.size_bytes then
-                perform smelt.raise_rejection('file_too_large', format('%s is larger than announced.', v_file.filename));
+            if not v_file.is_uploaded then
+                perform smelt.raise_rejection(
+                    'missing_upload', format('%s is not uploaded yet; upload it before submitting.', v_file.filename)
+                );
+            elsif v_file.uploaded_bytes > v_file.size_bytes then
+                perform smelt.raise_rejection(
+                    'file_too_large',
+                    format('%s is larger than announced; create a new smelt with its size.', v_file.filename)
+                );
             end if;
             update public.smelt_files as f
-            set size_bytes = coalesce(v_file.found_bytes, f.size_bytes), object_version = v_file.version
+            set size_bytes = coalesce(v_file.uploaded_bytes, f.size_bytes), object_version = v_file.version
             where f.id = v_file.id;
         end loop;
     end
     $$;
 
--- Make a smelt claimable once its audio is there; one that was submitted before stays as it is.
+-- Make a smelt claimable once its audio is uploaded. A submitted or terminal smelt stays as it is.
 create function smelt.submit_smelt(p_smelt_id uuid) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -130,7 +136,9 @@ create function smelt.submit_smelt(p_smelt_id uuid) returns jsonb
     begin
         if v_smelt.submitted_at is null and not smelt.is_terminal(v_smelt.status) then
             if v_smelt.audio_state <> 'expected' then
-                perform smelt.raise_rejection('audio_expired', 'The uploads have expired; create a new smelt.');
+                perform smelt.raise_rejection(
+                    'audio_expired', 'The smelt was not submitted in time and its audio is removed; create a new smelt.'
+                );
             end if;
             perform smelt.verify_uploads(p_smelt_id);
             update public.smelts as s
@@ -145,7 +153,7 @@ create function smelt.submit_smelt(p_smelt_id uuid) returns jsonb
     end
     $$;
 
--- End a smelt as failed with `cancelled`, at once; one that has ended stays as it is.
+-- End a smelt at once, as failed with `cancelled`. A terminal smelt stays as it is.
 create function smelt.cancel_smelt(p_smelt_id uuid) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -160,8 +168,7 @@ create function smelt.cancel_smelt(p_smelt_id uuid) returns jsonb
     end
     $$;
 
--- Take the files of a smelt back to the start of a new run. What is transcribed stays so, and segments move along under
--- the new `seq`; work after a checkpoint goes on from there.
+-- Reset the files of a smelt for its next run. Transcripts and checkpoints stay; segments get the new run and `seq`.
 create function smelt.reset_files(p_smelt public.smelts) returns void
     language plpgsql volatile
     set search_path = ''
@@ -174,26 +181,28 @@ create function smelt.reset_files(p_smelt public.smelts) returns void
     end
     $$;
 
--- Refuse a retry that would need audio which is gone, or that would be one open smelt too many.
+-- Reject a retry that needs audio which is removed, and one beyond the limit of open smelts.
 create function smelt.check_retry(p_smelt public.smelts) returns void
     language plpgsql volatile
     set search_path = ''
     as $$
     declare
-        v_client text;
+        v_client_hash text;
     begin
         if p_smelt.audio_state in ('removing', 'removed') and exists (
             select from public.smelt_files as f
             where f.smelt_id = p_smelt.id and f.input_type = 'audio' and not f.transcribed
         ) then
-            perform smelt.raise_rejection('audio_expired', 'The audio has been removed; create a new smelt.');
+            perform smelt.raise_rejection('audio_expired', 'The audio is removed; create a new smelt.');
         end if;
-        v_client := smelt.reserve_open_slot(p_smelt.user_id, p_smelt.is_anonymous);
-        update smelt.requests as r set client = v_client where r.smelt_id = p_smelt.id and v_client is not null;
+        v_client_hash := smelt.reserve_open_slot(p_smelt.user_id, p_smelt.is_anonymous);
+        update smelt.requests as r
+        set client_hash = v_client_hash
+        where r.smelt_id = p_smelt.id and v_client_hash is not null;
     end
     $$;
 
--- Start the next run of a smelt that failed, or that completed in part; any other stays as it is.
+-- Start the next run of a failed or partial smelt. Any other smelt stays as it is.
 create function smelt.retry_smelt(p_smelt_id uuid) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -229,26 +238,26 @@ create function smelt.retry_smelt(p_smelt_id uuid) returns jsonb
     end
     $$;
 
--- Delete a smelt whose row is locked, with all that belongs to it; what is left in Storage is found by the next sweep.
--- Raises `foreign_key_violation` or `restrict_violation` at once where a row of the app still references it.
+-- Delete a locked smelt with every row that belongs to it; the next sweep finds its objects in Storage. Raise
+-- `foreign_key_violation` or `restrict_violation` at once if a row of the app references it.
 create function smelt.delete_smelt_row(p_smelt public.smelts) returns void
     language plpgsql volatile
     set search_path = ''
     as $$
     declare
-        v_nobody public.smelts;
+        v_no_smelt public.smelts;
     begin
-        -- A deferred constraint would fail at the commit, where nobody can catch it.
+        -- A deferred constraint would fail at the commit, where the error cannot be caught.
         set constraints all immediate;
         delete from public.smelts as s where s.id = p_smelt.id;
         if p_smelt.batch_id is not null then
-            perform smelt.update_batch_counts(p_smelt.batch_id, v_nobody, true);
+            perform smelt.update_batch_counts(p_smelt.batch_id, v_no_smelt, true);
         end if;
     end
     $$;
 
--- Delete a smelt and everything that belongs to it. Who watches it while it is open sees it cancelled first. Refused
--- while a foreign key of the app without `on delete` references it; then nothing has changed.
+-- Cancel an open smelt, for its watchers, then delete it. If a foreign key of the app without `on delete` references
+-- it, reject the call and change nothing.
 create function smelt.delete_smelt(p_smelt_id uuid) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -275,8 +284,8 @@ create function smelt.delete_smelt(p_smelt_id uuid) returns jsonb
     end
     $$;
 
--- Read the whole state of a smelt, with the segments written after `segments_after`; or only that nothing has changed
--- since `after_seq`. Words are several times what they make up, so that they come only to those who ask.
+-- Return the state of a smelt with the segments saved after `segments_after`; or, if it has not changed since
+-- `after_seq`, only that. Words are included on request: they are several times as large as the text.
 create function public.get_smelt(
     smelt_id uuid, after_seq bigint default null, segments_after bigint default null, with_words boolean default false
 ) returns jsonb
@@ -286,41 +295,41 @@ create function public.get_smelt(
         select smelt.get_smelt(get_smelt.smelt_id, get_smelt.after_seq, get_smelt.segments_after, get_smelt.with_words)
     $$;
 
--- Read the states of many smelts at once, each as `get_smelt` would answer it without words.
+-- Return the states of up to 200 smelts, each as `get_smelt` returns it without words, and the ids that are missing.
 create function public.get_smelts(smelts jsonb) returns jsonb
     language sql stable security invoker
     set search_path = ''
     as $$ select smelt.get_smelts(get_smelts.smelts) $$;
 
--- Hand a smelt to the workers once every announced file is uploaded.
+-- Submit a smelt to the workers, once every announced file is uploaded.
 create function public.submit_smelt(smelt_id uuid) returns jsonb
     language sql volatile security invoker
     set search_path = ''
     as $$ select smelt.submit_smelt(submit_smelt.smelt_id) $$;
 
--- Cancel a smelt: it ends as failed with `cancelled`, and whoever works on it stops.
+-- Cancel a smelt: it ends as failed with `cancelled`, and its worker stops.
 create function public.cancel_smelt(smelt_id uuid) returns jsonb
     language sql volatile security invoker
     set search_path = ''
     as $$ select smelt.cancel_smelt(cancel_smelt.smelt_id) $$;
 
--- Start a smelt again that failed or completed in part; finished transcripts are kept.
+-- Run a failed or partial smelt again; finished transcripts are kept.
 create function public.retry_smelt(smelt_id uuid) returns jsonb
     language sql volatile security invoker
     set search_path = ''
     as $$ select smelt.retry_smelt(retry_smelt.smelt_id) $$;
 
--- Delete a smelt with its transcripts, results and notifications; its audio follows with the next sweep of a worker.
+-- Delete a smelt with its transcripts, results and notifications; a worker removes its audio with the next sweep.
 create function public.delete_smelt(smelt_id uuid) returns jsonb
     language sql volatile security invoker
     set search_path = ''
     as $$ select smelt.delete_smelt(delete_smelt.smelt_id) $$;
 
 revoke all on function
-    smelt.lock_smelt_of_caller, smelt.get_smelt, smelt.get_smelts, smelt.verify_uploads, smelt.submit_smelt, smelt.cancel_smelt,
-    smelt.reset_files, smelt.check_retry, smelt.retry_smelt, smelt.delete_smelt_row, smelt.delete_smelt,
-    public.get_smelt, public.get_smelts, public.submit_smelt, public.cancel_smelt, public.retry_smelt,
-    public.delete_smelt
+    smelt.lock_smelt_of_caller, smelt.get_smelt, smelt.get_smelts, smelt.verify_uploads, smelt.submit_smelt,
+    smelt.cancel_smelt, smelt.reset_files, smelt.check_retry, smelt.retry_smelt, smelt.delete_smelt_row,
+    smelt.delete_smelt, public.get_smelt, public.get_smelts, public.submit_smelt, public.cancel_smelt,
+    public.retry_smelt, public.delete_smelt
     from public, anon, authenticated, service_role;
 grant execute on function
     smelt.get_smelt, smelt.get_smelts, smelt.submit_smelt, smelt.cancel_smelt, smelt.retry_smelt, smelt.delete_smelt,

@@ -1,13 +1,13 @@
--- Claiming. A worker has a smelt as long as `smelts.attempt` and its lease say so; every later call carries both the
--- smelt and the attempt, and a call of an older attempt changes nothing.
+-- Claiming. A claim starts an attempt, which holds the smelt while its number is `smelts.attempt` and its lease exists.
+-- Every later call carries smelt and attempt; a call of an older attempt changes nothing (fencing).
 
--- A lease in seconds, within reason.
+-- Return the duration of a lease: 30 seconds if null, at most an hour.
 create function smelt.lease_length(p_lease_s integer) returns interval
     language sql immutable
     set search_path = ''
     as $$ select make_interval(secs => least(greatest(coalesce(p_lease_s, 30), 0), 3600)) $$;
 
--- A smelt as its worker needs it, with what earlier attempts left.
+-- Return a claimed smelt for its worker, with the transcripts' counts and checkpoints of earlier attempts.
 create function smelt.claim_payload(p_smelt_id uuid) returns jsonb
     language sql stable
     set search_path = ''
@@ -43,7 +43,7 @@ create function smelt.claim_payload(p_smelt_id uuid) returns jsonb
         where s.id = p_smelt_id
     $$;
 
--- Lock up to so many smelts that are due, in the order of their turns, past those that somebody else holds.
+-- Lock up to `p_max_count` due smelts in the order of their rank and return their ids; skip locked ones.
 create function smelt.lock_due_smelts(p_now timestamptz, p_max_count integer) returns uuid[]
     language plpgsql volatile
     set search_path = ''
@@ -53,36 +53,36 @@ create function smelt.lock_due_smelts(p_now timestamptz, p_max_count integer) re
         v_due uuid[];
     begin
         with queue as materialized (
-            select q.smelt_id, q.turn, q.due_at from smelt.queued_smelts(p_now) as q
+            select q.smelt_id, q.rank, q.due_at from smelt.queued_smelts(p_now) as q
         ), locked as materialized (
-            select s.id, q.turn, q.due_at
+            select s.id, q.rank, q.due_at
             from queue as q
             join public.smelts as s on s.id = q.smelt_id
-            order by q.turn, q.due_at, s.id
+            order by q.rank, q.due_at, s.id
             limit p_max_count
             for update of s skip locked
         )
-        select array_agg(id order by turn, due_at, id) into v_locked from locked;
+        select array_agg(id order by rank, due_at, id) into v_locked from locked;
 
-        -- The queue was read before the locks were there: a statement of its own sees what is true now that they are.
-        -- A lease that is being renewed this moment is not waited for.
+        -- The queue was read before the rows were locked: check again, in a new statement, which smelts are still due.
+        -- A lease that is being renewed at this moment is locked, and skipped.
         with expired as materialized (
             select l.smelt_id
             from smelt.leases as l
             where l.smelt_id = any (v_locked) and l.expires_at <= p_now
             for update skip locked
         )
-        select array_agg(s.id order by place) into v_due
-        from unnest(v_locked) with ordinality as k (id, place)
+        select array_agg(s.id order by ordinal) into v_due
+        from unnest(v_locked) with ordinality as l (id, ordinal)
         join public.smelts as s using (id)
         where s.claimable_at <= p_now or s.id in (select e.smelt_id from expired as e);
         return coalesce(v_due, '{}');
     end
     $$;
 
--- Count the failure of every attempt that was at work when its lease ran out, and end the smelts that have no try left.
--- In the order of their batches, so that two claims which have to lock several of them can't wait for each other. Each
--- for itself: if a trigger of the app refuses one, that one is due again in a minute. Returns those that are claimable.
+-- Count a failure for each smelt whose lease expired during work, end the smelts at the limit of failures, and return
+-- the ids of the others. Smelts are processed in the order of their batches, so that two claims that lock several
+-- batches cannot deadlock. Each smelt is isolated: one that a trigger of the app rejects is due again in a minute.
 create function smelt.count_expired(p_smelt_ids uuid[]) returns uuid[]
     language plpgsql volatile
     set search_path = ''
@@ -93,13 +93,13 @@ create function smelt.count_expired(p_smelt_ids uuid[]) returns uuid[]
         v_smelt record;
     begin
         update smelt.attempts as a
-        set ended_at = clock_timestamp(), ending = 'expired'
+        set ended_at = clock_timestamp(), ended_as = 'expired'
         from smelt.leases as l
         where l.smelt_id = any (p_smelt_ids)
-            and a.smelt_id = l.smelt_id and a.attempt = l.attempt and a.ending is null;
+            and a.smelt_id = l.smelt_id and a.attempt = l.attempt and a.ended_as is null;
 
         for v_smelt in
-            select s.id, s.failure_count + (not l.waits)::integer as failure_count
+            select s.id, s.failure_count + (not l.awaiting_model)::integer as failure_count
             from public.smelts as s
             join smelt.leases as l on l.smelt_id = s.id
             where s.id = any (p_smelt_ids)
@@ -114,7 +114,7 @@ create function smelt.count_expired(p_smelt_ids uuid[]) returns uuid[]
                     v_claimable := array_remove(v_claimable, v_smelt.id);
                 end if;
             exception when others then
-                raise warning 'smelt %: its expired lease could not be counted: %', v_smelt.id, sqlerrm;
+                raise warning 'smelt %: the failure of its expired lease could not be counted: %', v_smelt.id, sqlerrm;
                 update smelt.leases as l
                 set expires_at = clock_timestamp() + interval '1 minute'
                 where l.smelt_id = v_smelt.id;
@@ -125,8 +125,11 @@ create function smelt.count_expired(p_smelt_ids uuid[]) returns uuid[]
     end
     $$;
 
--- Give locked smelts that are due to a worker: a new attempt, a lease, and the word that it goes on where it was.
-create function smelt.insert_leases(p_worker_id text, p_smelt_ids uuid[], p_now timestamptz, p_lease interval) returns jsonb
+-- Start a new attempt with a lease for each of these locked smelts and return the claims. A smelt whose worker stopped
+-- renewing gets the message `Resuming...`.
+create function smelt.insert_leases(
+    p_worker_id text, p_smelt_ids uuid[], p_now timestamptz, p_lease interval
+) returns jsonb
     language plpgsql volatile
     set search_path = ''
     as $$
@@ -135,7 +138,7 @@ create function smelt.insert_leases(p_worker_id text, p_smelt_ids uuid[], p_now 
         set attempt = s.attempt + 1, seq = s.seq + 1, updated_at = p_now, claimable_at = null,
             started_at = coalesce(s.started_at, p_now),
             estimated_end_at = null,
-            message = case when s.claimable_at is null and s.status > 'pending' then 'Resuming...' else s.message end
+            message = case when s.claimable_at is null and s.status <> 'pending' then 'Resuming...' else s.message end
         where s.id = any (p_smelt_ids);
 
         insert into smelt.leases as l (smelt_id, attempt, worker_id, expires_at)
@@ -144,7 +147,7 @@ create function smelt.insert_leases(p_worker_id text, p_smelt_ids uuid[], p_now 
         where s.id = any (p_smelt_ids)
         on conflict (smelt_id) do update
         set attempt = excluded.attempt, worker_id = excluded.worker_id, expires_at = excluded.expires_at,
-            waits = excluded.waits;
+            awaiting_model = excluded.awaiting_model;
 
         insert into smelt.attempts (smelt_id, attempt, run, worker_id, claimed_at)
         select s.id, s.attempt, s.run, p_worker_id, p_now
@@ -152,13 +155,13 @@ create function smelt.insert_leases(p_worker_id text, p_smelt_ids uuid[], p_now 
         where s.id = any (p_smelt_ids);
 
         return (
-            select coalesce(jsonb_agg(smelt.claim_payload(k.id) order by k.place), '[]')
-            from unnest(p_smelt_ids) with ordinality as k (id, place)
+            select coalesce(jsonb_agg(smelt.claim_payload(c.id) order by c.ordinal), '[]')
+            from unnest(p_smelt_ids) with ordinality as c (id, ordinal)
         );
     end
     $$;
 
--- When the next smelt becomes due, or the next lease runs out; null if nothing waits and nobody works.
+-- Return when the next smelt is due or the next lease expires; null if there is neither.
 create function smelt.next_due_at() returns timestamptz
     language sql stable
     set search_path = ''
@@ -169,7 +172,7 @@ create function smelt.next_due_at() returns timestamptz
         )
     $$;
 
--- Claim what is due for a worker.
+-- Claim due smelts for a worker.
 create function smelt.claim_smelts(p_worker_id text, p_max_count integer, p_lease_s integer) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -191,8 +194,8 @@ create function smelt.claim_smelts(p_worker_id text, p_max_count integer, p_leas
     end
     $$;
 
--- Claim up to `max_count` smelts that wait or whose worker is gone, fairly between users. One without tries left is
--- ended instead. The answer says when to look again at the latest.
+-- Claim up to `max_count` smelts that are due or whose lease expired, fairly between users. A smelt at the limit of
+-- failures is ended instead. The response contains when to claim again at the latest.
 create function public.claim_smelts(
     worker_id text, max_count integer default 1, lease_s integer default 30
 ) returns jsonb
@@ -201,7 +204,7 @@ create function public.claim_smelts(
     as $$ select smelt.claim_smelts(claim_smelts.worker_id, claim_smelts.max_count, claim_smelts.lease_s) $$;
 
 revoke all on function
-    smelt.lease_length, smelt.claim_payload, smelt.lock_due_smelts, smelt.count_expired, smelt.insert_leases, smelt.next_due_at,
-    smelt.claim_smelts, public.claim_smelts
+    smelt.lease_length, smelt.claim_payload, smelt.lock_due_smelts, smelt.count_expired, smelt.insert_leases,
+    smelt.next_due_at, smelt.claim_smelts, public.claim_smelts
     from public, anon, authenticated, service_role;
 grant execute on function smelt.claim_smelts, public.claim_smelts to service_role;

@@ -1,9 +1,27 @@
--- What a worker tells while it works: stage, percentage, files, segments, checkpoints, and that it is alive.
+-- Reports of a worker about its attempts: stage, percentage, files, segments, checkpoints, and renewals of leases.
 
--- What a report changed: something a watcher can see, and work that an attempt after this one need not do again.
+-- The effect of a report: `visible` if a watcher can see it, `advanced` if it saved work for later attempts.
 create type smelt.report_effect as (visible boolean, advanced boolean);
 
--- What a report makes of a file that has not ended: stage and progress never go back. Answers the row as it should be.
+-- Reject a status or stage that a report cannot set: an unknown or a terminal one. Null is accepted.
+create function smelt.check_reported_stage(p_status text) returns void
+    language plpgsql stable
+    set search_path = ''
+    as $$
+    declare
+        v_accepted constant text[] := array(
+            select s.status from smelt.stages as s where not smelt.is_terminal(s.status) order by s.position
+        );
+    begin
+        if p_status <> all (v_accepted) then
+            perform smelt.raise_rejection('invalid_request', format(
+                'A report cannot set the stage "%s"; the stages are %s.', p_status, array_to_string(v_accepted, ', ')
+            ));
+        end if;
+    end
+    $$;
+
+-- Return the row of a file that has not ended after a report about it; stage and progress never decrease.
 create function smelt.advance_file(p_file public.smelt_files, p_report jsonb) returns public.smelt_files
     language plpgsql stable
     set search_path = ''
@@ -13,8 +31,8 @@ create function smelt.advance_file(p_file public.smelt_files, p_report jsonb) re
     begin
         select * into v_new
         from jsonb_to_record(p_report) as r (
-            status public.smelt_file_status, stage public.smelt_status, progress numeric, duration_seconds numeric,
-            language text, language_probability numeric, error_code text, transcribed boolean, trust jsonb
+            status text, stage text, progress numeric, duration_seconds numeric, language text,
+            language_probability numeric, error_code text, transcribed boolean, trust jsonb
         );
         p_file.duration_seconds := coalesce(v_new.duration_seconds, p_file.duration_seconds);
         p_file.language := coalesce(v_new.language, p_file.language);
@@ -31,15 +49,23 @@ create function smelt.advance_file(p_file public.smelt_files, p_report jsonb) re
             p_file.stage := 'failed';
             p_file.error_code := smelt.normalize_error_code(v_new.error_code);
             p_file.error_message := smelt.error_sentence(p_file.error_code);
-        elsif v_new.status = 'processing' or v_new.stage > 'pending' then
-            p_file.status := 'processing';
-            p_file.stage := greatest(p_file.stage, least(coalesce(v_new.stage, 'validating'), 'synthesizing'));
+        elsif v_new.status not in ('pending', 'processing') then
+            perform smelt.raise_rejection('invalid_request', format(
+                'A report cannot set the status "%s" of a file; it can set processing, completed, failed.',
+                v_new.status
+            ));
+        else
+            perform smelt.check_reported_stage(v_new.stage);
+            if v_new.status = 'processing' or v_new.stage <> 'pending' then
+                p_file.status := 'processing';
+                p_file.stage := smelt.further_stage(smelt.further_stage(p_file.stage, 'validating'), v_new.stage);
+            end if;
         end if;
         return p_file;
     end
     $$;
 
--- Bring the files up to what a report says; what has ended stays as it is.
+-- Update the files of a report; those that have ended stay as they are.
 create function smelt.apply_files(p_smelt_id uuid, p_files jsonb) returns smelt.report_effect
     language plpgsql volatile
     set search_path = ''
@@ -78,7 +104,7 @@ create function smelt.apply_files(p_smelt_id uuid, p_files jsonb) returns smelt.
     end
     $$;
 
--- Save the checkpoints of a report; answer whether one of them is new.
+-- Save the checkpoints of a report; return true if one of them is new.
 create function smelt.apply_checkpoints(p_smelt_id uuid, p_files jsonb) returns boolean
     language plpgsql volatile
     set search_path = ''
@@ -95,8 +121,8 @@ create function smelt.apply_checkpoints(p_smelt_id uuid, p_files jsonb) returns 
     end
     $$;
 
--- Remove what an earlier attempt heard beyond the end of a transcript, from all files of which a report says how many
--- segments they have; answer whether there was any. Another model may hear fewer.
+-- Delete segments beyond the end of a transcript, for each file with a `segment_count` in the report; return true if
+-- there were any. An earlier attempt, with another model, may have saved more segments.
 create function smelt.truncate_segments(p_smelt_id uuid, p_files jsonb) returns boolean
     language plpgsql volatile
     set search_path = ''
@@ -109,7 +135,7 @@ create function smelt.truncate_segments(p_smelt_id uuid, p_files jsonb) returns 
     end
     $$;
 
--- Save the segments of a report under a `seq`; those that are there already and say the same keep theirs.
+-- Save the segments of a report under a `seq`; unchanged ones keep theirs.
 create function smelt.apply_segments(p_smelt public.smelts, p_seq bigint, p_segments jsonb) returns smelt.report_effect
     language plpgsql volatile
     set search_path = ''
@@ -140,7 +166,7 @@ create function smelt.apply_segments(p_smelt public.smelts, p_seq bigint, p_segm
                     excluded.start_s, excluded.end_s, excluded.text, excluded.avg_logprob, excluded.no_speech_prob,
                     excluded.compression_ratio, excluded.words
                 )
-            -- A row that this statement inserted was not deleted or updated by anybody yet.
+            -- `xmax` is 0 for a row that this statement inserted, and set for one that it updated.
             returning xmax = 0 as inserted
         )
         select count(*) > 0, coalesce(bool_or(w.inserted), false) into v_effect from written as w;
@@ -148,7 +174,8 @@ create function smelt.apply_segments(p_smelt public.smelts, p_seq bigint, p_segm
     end
     $$;
 
--- Whether this attempt has the smelt: go on, stop because it was cancelled, or stop because it is somebody else's now.
+-- Return the verdict for an attempt: `go_on` if it holds the smelt, `cancelled` if a client cancelled the smelt, else
+-- `lost`.
 create function smelt.verdict_for(p_smelt_id uuid, p_attempt bigint) returns text
     language sql stable
     set search_path = ''
@@ -166,33 +193,37 @@ create function smelt.verdict_for(p_smelt_id uuid, p_attempt bigint) returns tex
         ), 'lost')
     $$;
 
--- What a report makes of the stage, the percentage and the message of a smelt. Answers the row as it should be.
+-- Return the row of a smelt after a report: status and percentage never decrease, and the percentage is clamped to the
+-- range of the stage.
 create function smelt.advance_smelt(
-    p_smelt public.smelts, p_status public.smelt_status, p_percentage numeric, p_message text
+    p_smelt public.smelts, p_status text, p_percentage numeric, p_message text
 ) returns public.smelts
     language plpgsql stable
     set search_path = ''
     as $$
+    declare
+        v_stage smelt.stages;
     begin
-        if p_status in ('completed', 'failed') then
-            raise exception 'report_progress does not settle: %', p_status using errcode = '22023';
-        end if;
-        -- A worker that is still catching up says nothing new: the message stays what the database wrote.
+        perform smelt.check_reported_stage(p_status);
+        select s.* into v_stage
+        from smelt.stages as s
+        where s.status = smelt.further_stage(p_smelt.status, p_status);
+        -- A resumed attempt repeats earlier stages first: until it has caught up, the message stays `Resuming...`.
         p_smelt.message := case
-            when p_status < p_smelt.status then p_smelt.message
+            when v_stage.status <> p_status then p_smelt.message
             else coalesce(left(p_message, 200), smelt.stage_message(p_status), p_smelt.message)
         end;
-        p_smelt.status := greatest(p_smelt.status, p_status);
+        p_smelt.status := v_stage.status;
         p_smelt.percentage := greatest(
-            smelt.stage_floor(p_smelt.status),
+            v_stage.min_percentage,
             p_smelt.percentage,
-            least(round(coalesce(p_percentage, p_smelt.percentage), 1), smelt.stage_ceiling(p_smelt.status))
+            least(round(coalesce(p_percentage, p_smelt.percentage), 1), v_stage.max_percentage)
         );
         return p_smelt;
     end
     $$;
 
--- The moment that an estimate in seconds means, within a year; null for none.
+-- Return the moment of an ETA in seconds, at most a year ahead; null for null and NaN.
 create function smelt.estimated_end(p_eta_seconds double precision, p_now timestamptz) returns timestamptz
     language sql immutable
     set search_path = ''
@@ -201,7 +232,7 @@ create function smelt.estimated_end(p_eta_seconds double precision, p_now timest
         where p_eta_seconds <> 'NaN'
     $$;
 
--- Whether a watcher can tell two states of a smelt apart; an estimate that moved by less than a second is the same one.
+-- Return true if a watcher can distinguish two states of a smelt. An ETA that moved by a second or less is the same.
 create function smelt.has_visible_change(p_old public.smelts, p_new public.smelts) returns boolean
     language sql immutable
     set search_path = ''
@@ -212,7 +243,8 @@ create function smelt.has_visible_change(p_old public.smelts, p_new public.smelt
             or coalesce(p_new.estimated_end_at - p_old.estimated_end_at not between '-1 s' and '1 s', false)
     $$;
 
--- Write a report down. `event` is the progress that is true after the commit, null if a watcher could see no change.
+-- Save a report and renew the lease. The response contains the verdict and, as `event`, the progress to broadcast after
+-- the commit; null if a watcher could not see a change.
 create function smelt.report_smelt_progress(
     p_smelt_id uuid, p_attempt bigint, p_status text, p_percentage double precision, p_message text,
     p_eta_seconds double precision, p_files jsonb, p_segments jsonb, p_lease_s integer
@@ -228,7 +260,7 @@ create function smelt.report_smelt_progress(
         v_files smelt.report_effect;
         v_segments smelt.report_effect;
         v_advanced boolean;
-        v_cut boolean;
+        v_truncated boolean;
     begin
         select s.* into v_smelt from public.smelts as s where s.id = p_smelt_id for no key update;
         v_verdict := smelt.verdict_for(p_smelt_id, p_attempt);
@@ -237,20 +269,20 @@ create function smelt.report_smelt_progress(
         end if;
         v_now := clock_timestamp();
         update smelt.leases as l
-        set expires_at = v_now + smelt.lease_length(p_lease_s), waits = l.waits and p_status = 'decoding'
+        set expires_at = v_now + smelt.lease_length(p_lease_s),
+            awaiting_model = l.awaiting_model and p_status = 'decoding'
         where l.smelt_id = p_smelt_id;
 
         v_files := smelt.apply_files(p_smelt_id, p_files);
         v_segments := smelt.apply_segments(v_smelt, v_smelt.seq + 1, p_segments);
-        v_cut := smelt.truncate_segments(p_smelt_id, p_files);
+        v_truncated := smelt.truncate_segments(p_smelt_id, p_files);
         v_advanced := smelt.apply_checkpoints(p_smelt_id, p_files) or v_files.advanced or v_segments.advanced;
-        v_next := smelt.advance_smelt(
-            v_smelt, p_status::public.smelt_status, nullif(p_percentage, 'NaN')::numeric, p_message
-        );
+        v_next := smelt.advance_smelt(v_smelt, p_status, nullif(p_percentage, 'NaN')::numeric, p_message);
         v_next.estimated_end_at := coalesce(smelt.estimated_end(p_eta_seconds, v_now), v_smelt.estimated_end_at);
         v_next.failure_count := case when v_advanced then 0 else v_smelt.failure_count end;
-        if not (smelt.has_visible_change(v_smelt, v_next) or v_files.visible or v_segments.visible or v_cut) then
-            update public.smelts as s set failure_count = v_next.failure_count
+        if not (smelt.has_visible_change(v_smelt, v_next) or v_files.visible or v_segments.visible or v_truncated) then
+            update public.smelts as s
+            set failure_count = v_next.failure_count
             where s.id = p_smelt_id and s.failure_count <> v_next.failure_count;
             return '{"verdict": "go_on", "event": null}';
         end if;
@@ -266,25 +298,25 @@ create function smelt.report_smelt_progress(
     end
     $$;
 
--- Renew the leases that a worker has, note which of them wait, and tell it for each whether to go on. A sign of life of
--- the worker, too.
+-- Renew the leases of a worker, record which smelts await the model, and return a verdict for each. The call also
+-- counts as a heartbeat of the worker.
 create function smelt.renew_smelt_leases(p_worker_id text, p_leases jsonb, p_lease_s integer) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
     as $$
     begin
-        -- Locked in one order, so that two calls of one worker can't wait for each other.
-        with held as materialized (
-            select l.smelt_id, coalesce(r.waits, false) as waits
+        -- Locked in one order, so that two calls of one worker cannot deadlock.
+        with renewed as materialized (
+            select l.smelt_id, coalesce(r.waits, false) as awaiting_model
             from jsonb_to_recordset(p_leases) as r (smelt_id uuid, attempt bigint, waits boolean)
             join smelt.leases as l on l.smelt_id = r.smelt_id and l.attempt = r.attempt
             order by l.smelt_id
             for update of l
         )
         update smelt.leases as l
-        set expires_at = clock_timestamp() + smelt.lease_length(p_lease_s), waits = h.waits
-        from held as h
-        where l.smelt_id = h.smelt_id;
+        set expires_at = clock_timestamp() + smelt.lease_length(p_lease_s), awaiting_model = r.awaiting_model
+        from renewed as r
+        where l.smelt_id = r.smelt_id;
         update smelt.workers as w set seen_at = clock_timestamp() where w.worker_id = p_worker_id;
         return jsonb_build_object('leases', (
             select coalesce(
@@ -301,7 +333,7 @@ create function smelt.renew_smelt_leases(p_worker_id text, p_leases jsonb, p_lea
     end
     $$;
 
--- Answer what earlier attempts transcribed of a file.
+-- Return the saved segments of a file.
 create function smelt.load_smelt_segments(p_smelt_id uuid, p_file_id uuid) returns jsonb
     language sql stable security definer
     set search_path = ''
@@ -321,9 +353,9 @@ create function smelt.load_smelt_segments(p_smelt_id uuid, p_file_id uuid) retur
         where g.smelt_id = p_smelt_id and g.file_id = p_file_id
     $$;
 
--- Report how far a smelt is, save what was transcribed, renew the lease. Stage, percentage and progress are high-water
--- marks: a lower one is ignored. Of a file, keys that are absent leave things as they are; `segment_count` says that its
--- transcript ends there.
+-- Report the progress of an attempt: stage, percentage, files, segments and checkpoints. Lower stages and percentages
+-- than before are ignored. A key that is absent from a file leaves its value; `segment_count` removes all segments from
+-- that index on.
 create function public.report_smelt_progress(
     smelt_id uuid,
     attempt bigint,
@@ -339,31 +371,33 @@ create function public.report_smelt_progress(
     set search_path = ''
     as $$
         select smelt.report_smelt_progress(
-            report_smelt_progress.smelt_id, report_smelt_progress.attempt, report_smelt_progress.status, report_smelt_progress.percentage,
-            report_smelt_progress.message, report_smelt_progress.eta_seconds, report_smelt_progress.files, report_smelt_progress.segments,
-            report_smelt_progress.lease_s
+            report_smelt_progress.smelt_id, report_smelt_progress.attempt, report_smelt_progress.status,
+            report_smelt_progress.percentage, report_smelt_progress.message, report_smelt_progress.eta_seconds,
+            report_smelt_progress.files, report_smelt_progress.segments, report_smelt_progress.lease_s
         )
     $$;
 
--- Renew many leases in one call: `[{smelt_id, attempt, waits}]`. A smelt that waits for its turn at the model counts no
--- failure if its worker dies.
+-- Renew many leases in one call: `[{smelt_id, attempt, waits}]`, where `waits` is true while the smelt waits for the
+-- model.
 create function public.renew_smelt_leases(worker_id text, leases jsonb, lease_s integer default 30) returns jsonb
     language sql volatile security invoker
     set search_path = ''
     as $$
-        select smelt.renew_smelt_leases(renew_smelt_leases.worker_id, renew_smelt_leases.leases, renew_smelt_leases.lease_s)
+        select smelt.renew_smelt_leases(
+            renew_smelt_leases.worker_id, renew_smelt_leases.leases, renew_smelt_leases.lease_s
+        )
     $$;
 
--- Read the saved transcript of a file, in order.
+-- Return the segments of a file that earlier attempts saved, in order.
 create function public.load_smelt_segments(smelt_id uuid, file_id uuid) returns jsonb
     language sql stable security invoker
     set search_path = ''
     as $$ select smelt.load_smelt_segments(load_smelt_segments.smelt_id, load_smelt_segments.file_id) $$;
 
 revoke all on function
-    smelt.advance_file, smelt.apply_files, smelt.apply_checkpoints, smelt.apply_segments, smelt.truncate_segments,
-    smelt.verdict_for, smelt.advance_smelt, smelt.estimated_end, smelt.has_visible_change, smelt.report_smelt_progress, smelt.renew_smelt_leases,
-    smelt.load_smelt_segments,
+    smelt.check_reported_stage, smelt.advance_file, smelt.apply_files, smelt.apply_checkpoints, smelt.apply_segments,
+    smelt.truncate_segments, smelt.verdict_for, smelt.advance_smelt, smelt.estimated_end, smelt.has_visible_change,
+    smelt.report_smelt_progress, smelt.renew_smelt_leases, smelt.load_smelt_segments,
     public.report_smelt_progress, public.renew_smelt_leases, public.load_smelt_segments
     from public, anon, authenticated, service_role;
 grant execute on function

@@ -1,30 +1,30 @@
--- How a worker gives a smelt back: completed, failed, or unfinished. Whoever settles second gets the first's answer.
+-- The end of an attempt: complete, fail or release. A repeated call returns the first response.
 
--- Lock a smelt and say whether this attempt still has it to settle. If not, `answer` is what to return: that of the
--- first who settled, or that it is lost.
+-- Lock a smelt; return true as `is_held` if the attempt holds it. Else return the response to repeat: the stored one if
+-- the attempt ended in one of these ways, or the verdict `lost`.
 create function smelt.lock_to_settle(
-    p_smelt_id uuid, p_attempt bigint, p_endings text[], out held boolean, out answer jsonb
+    p_smelt_id uuid, p_attempt bigint, p_repeatable text[], out is_held boolean, out response jsonb
 )
     language plpgsql volatile
     set search_path = ''
     as $$
     declare
-        v_ending text;
+        v_ended_as text;
     begin
         perform from public.smelts as s where s.id = p_smelt_id for no key update;
-        held := smelt.verdict_for(p_smelt_id, p_attempt) = 'go_on';
-        if not held then
-            select a.ending, a.answer into v_ending, answer
+        is_held := smelt.verdict_for(p_smelt_id, p_attempt) = 'go_on';
+        if not is_held then
+            select a.ended_as, a.response into v_ended_as, response
             from smelt.attempts as a
             where a.smelt_id = p_smelt_id and a.attempt = p_attempt;
-            if v_ending is null or not v_ending = any (p_endings) then
-                answer := '{"verdict": "lost"}';
+            if v_ended_as is null or not v_ended_as = any (p_repeatable) then
+                response := '{"verdict": "lost"}';
             end if;
         end if;
     end
     $$;
 
--- Store the results of a run: of files of the smelt, or one for the whole of it.
+-- Store the results of a run: for files of the smelt, or one result for the whole smelt.
 create function smelt.store_results(p_smelt_id uuid, p_results jsonb) returns void
     language plpgsql volatile
     set search_path = ''
@@ -38,19 +38,21 @@ create function smelt.store_results(p_smelt_id uuid, p_results jsonb) returns vo
             select from public.smelt_files as f where f.id = r.file_id and f.smelt_id = p_smelt_id
         );
         if found then
-            raise exception 'a result is of % which is no file of the smelt', v_unknown using errcode = '22023';
+            perform smelt.raise_rejection('invalid_request', format(
+                'A result has the "file_id" %s; it must be the id of a file of the smelt, or of the smelt.', v_unknown
+            ));
         end if;
         insert into public.smelt_results (smelt_id, run, file_id, position, filename, content)
         select
-            s.id, s.run, (r.result ->> 'file_id')::uuid, r.place - 1, r.result ->> 'filename',
+            s.id, s.run, (r.result ->> 'file_id')::uuid, r.ordinal - 1, r.result ->> 'filename',
             r.result ->> 'content'
         from public.smelts as s
-        cross join jsonb_array_elements(p_results) with ordinality as r (result, place)
+        cross join jsonb_array_elements(p_results) with ordinality as r (result, ordinal)
         where s.id = p_smelt_id;
     end
     $$;
 
--- Complete a smelt with its results. If every file failed there is nothing to complete: it fails as the first file did.
+-- Complete a smelt with its results. If every file failed, the smelt fails with the error code of its first file.
 create function smelt.complete_smelt(p_smelt_id uuid, p_attempt bigint, p_results jsonb) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -60,8 +62,8 @@ create function smelt.complete_smelt(p_smelt_id uuid, p_attempt bigint, p_result
         v_error_code text;
     begin
         v_lock := smelt.lock_to_settle(p_smelt_id, p_attempt, '{settled}');
-        if not v_lock.held then
-            return v_lock.answer;
+        if not v_lock.is_held then
+            return v_lock.response;
         end if;
         select min(f.error_code) filter (where f.position = 0) into v_error_code
         from public.smelt_files as f
@@ -74,7 +76,8 @@ create function smelt.complete_smelt(p_smelt_id uuid, p_attempt bigint, p_result
     end
     $$;
 
--- When to try again after so many failures: growing, and jittered so that what failed together does not come back so.
+-- Return the delay before the next attempt: it doubles with each failure and is jittered, so that smelts that failed
+-- together are not retried together; `p_retry_after_s` or longer.
 create function smelt.retry_delay(p_failure_count integer, p_retry_after_s double precision) returns interval
     language sql volatile
     set search_path = ''
@@ -86,10 +89,10 @@ create function smelt.retry_delay(p_failure_count integer, p_retry_after_s doubl
         from smelt.limits as l
     $$;
 
--- Give a smelt that is not finished back to the queue: a stale call of this attempt changes nothing from here on. The
--- message stays if there is no new one.
+-- Make an unfinished smelt claimable again after a delay. It gets a new attempt number, so that later calls of this
+-- attempt change nothing. A null message keeps the present one.
 create function smelt.release_to_queue(
-    p_smelt_id uuid, p_attempt bigint, p_ending text, p_failure_count integer, p_delay interval, p_message text
+    p_smelt_id uuid, p_attempt bigint, p_verdict text, p_failure_count integer, p_delay interval, p_message text
 ) returns jsonb
     language plpgsql volatile
     set search_path = ''
@@ -97,7 +100,7 @@ create function smelt.release_to_queue(
     declare
         v_now constant timestamptz := clock_timestamp();
         v_smelt public.smelts;
-        v_answer jsonb;
+        v_response jsonb;
     begin
         update public.smelts as s
         set attempt = s.attempt + 1, seq = s.seq + 1, updated_at = v_now, failure_count = p_failure_count,
@@ -105,14 +108,14 @@ create function smelt.release_to_queue(
             message = coalesce(p_message, s.message)
         where s.id = p_smelt_id
         returning s.* into v_smelt;
-        v_answer := smelt.end_attempt(v_smelt, p_attempt, p_ending);
+        v_response := smelt.end_attempt(v_smelt, p_attempt, p_verdict);
         perform smelt.broadcast_progress(v_smelt);
         perform smelt.wake_workers();
-        return v_answer;
+        return v_response;
     end
     $$;
 
--- Fail a smelt, or have it tried again later if the cause may pass and tries are left.
+-- Fail a smelt, or make it claimable again later if the cause is transient and the limit of failures is not reached.
 create function smelt.fail_smelt(
     p_smelt_id uuid, p_attempt bigint, p_error_code text, p_transient boolean, p_retry_after_s double precision
 ) returns jsonb
@@ -125,8 +128,8 @@ create function smelt.fail_smelt(
         v_max_failures constant integer := (select l.max_failures from smelt.limits as l);
     begin
         v_lock := smelt.lock_to_settle(p_smelt_id, p_attempt, '{settled,retrying}');
-        if not v_lock.held then
-            return v_lock.answer;
+        if not v_lock.is_held then
+            return v_lock.response;
         end if;
         select s.failure_count + 1 into v_failure_count from public.smelts as s where s.id = p_smelt_id;
         if p_transient and v_failure_count < v_max_failures then
@@ -140,7 +143,7 @@ create function smelt.fail_smelt(
     end
     $$;
 
--- Give a smelt back unfinished: claimable at once, no failure counted.
+-- Make an unfinished smelt claimable again at once, without a failure.
 create function smelt.release_smelt(p_smelt_id uuid, p_attempt bigint) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -150,24 +153,24 @@ create function smelt.release_smelt(p_smelt_id uuid, p_attempt bigint) returns j
         v_smelt public.smelts;
     begin
         v_lock := smelt.lock_to_settle(p_smelt_id, p_attempt, '{settled,released}');
-        if not v_lock.held then
-            return v_lock.answer;
+        if not v_lock.is_held then
+            return v_lock.response;
         end if;
         select s.* into v_smelt from public.smelts as s where s.id = p_smelt_id;
         return smelt.release_to_queue(
             p_smelt_id, p_attempt, 'released', v_smelt.failure_count, '0',
-            case when v_smelt.status > 'pending' then 'Resuming...' end
+            case when v_smelt.status <> 'pending' then 'Resuming...' end
         );
     end
     $$;
 
--- Complete a smelt: `results` is `[{file_id, filename, content}]`. The outcome is partial if a file failed.
+-- Complete a smelt with `results`, `[{file_id, filename, content}]`. The outcome is `partial` if a file failed.
 create function public.complete_smelt(smelt_id uuid, attempt bigint, results jsonb) returns jsonb
     language sql volatile security invoker
     set search_path = ''
     as $$ select smelt.complete_smelt(complete_smelt.smelt_id, complete_smelt.attempt, complete_smelt.results) $$;
 
--- Fail a smelt with a code of the contract; a passing cause has it tried again while tries are left.
+-- Fail a smelt with an error code; if the cause is transient it is retried later, until the limit of failures.
 create function public.fail_smelt(
     smelt_id uuid,
     attempt bigint,
@@ -184,7 +187,7 @@ create function public.fail_smelt(
         )
     $$;
 
--- Give a smelt back, as a worker does that shuts down.
+-- Release an unfinished smelt to the queue, without a failure: the worker drains.
 create function public.release_smelt(smelt_id uuid, attempt bigint) returns jsonb
     language sql volatile security invoker
     set search_path = ''

@@ -1,7 +1,7 @@
--- What workers do beside the work: send what is owed, remove what has expired, say that they are there.
+-- Maintenance by workers: sending the outbox, purging, heartbeats.
 
--- Take messages that are owed, for as long as they are being sent: those of one smelt at once, or any that nobody has
--- sent for 5 seconds. `for update skip locked` keeps two workers from taking the same.
+-- Lease unsent events to a worker: those of one smelt at once, or, without a smelt, any that are older than 5 seconds.
+-- `for update skip locked` keeps two workers from claiming the same event.
 create function smelt.claim_smelt_outbox(
     p_worker_id text, p_max_count integer, p_smelt_id uuid, p_lease_s integer
 ) returns jsonb
@@ -12,7 +12,7 @@ create function smelt.claim_smelt_outbox(
         v_now constant timestamptz := clock_timestamp();
         v_messages jsonb;
     begin
-        with owed as materialized (
+        with unsent as materialized (
             select o.id
             from smelt.outbox as o
             where (o.leased_until is null or o.leased_until <= v_now)
@@ -20,28 +20,28 @@ create function smelt.claim_smelt_outbox(
             order by o.id
             limit greatest(coalesce(p_max_count, 20), 0)
             for update skip locked
-        ), taken as (
+        ), claimed as (
             update smelt.outbox as o
             set leased_by = p_worker_id, leased_until = v_now + smelt.lease_length(p_lease_s)
-            from owed as w
-            where o.id = w.id
+            from unsent as u
+            where o.id = u.id
             returning o.*
         )
         select coalesce(
             jsonb_agg(
                 jsonb_build_object(
-                    'id', t.id, 'event_id', t.event_id, 'topic', t.topic, 'event', t.event, 'payload', t.payload
+                    'id', c.id, 'event_id', c.event_id, 'topic', c.topic, 'event', c.event, 'payload', c.payload
                 )
-                order by t.id
+                order by c.id
             ),
             '[]'
         ) into v_messages
-        from taken as t;
+        from claimed as c;
         return v_messages;
     end
     $$;
 
--- Forget messages that were acknowledged; those that are gone already are not counted again.
+-- Delete acknowledged events; return how many were still there.
 create function smelt.settle_smelt_outbox(p_ids bigint[]) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -58,8 +58,8 @@ create function smelt.settle_smelt_outbox(p_ids bigint[]) returns jsonb
     end
     $$;
 
--- Whether all of a smelt has expired, so that its row goes too: an anonymous one some time after its end, and one that
--- nobody ever submitted.
+-- Return true if the whole smelt is to be deleted: an anonymous one after its retention, or one that was never
+-- submitted.
 create function smelt.is_expired(p_smelt public.smelts) returns boolean
     language sql stable
     set search_path = ''
@@ -74,7 +74,7 @@ create function smelt.is_expired(p_smelt public.smelts) returns boolean
         from smelt.limits as l
     $$;
 
--- Skip a smelt that could not be purged for an hour, so that it neither stops nor delays the others.
+-- Skip a smelt that could not be purged for an hour, so that it does not hold up the others.
 create function smelt.postpone_purge(p_smelt_id uuid, p_error text) returns void
     language sql volatile
     set search_path = ''
@@ -84,14 +84,14 @@ create function smelt.postpone_purge(p_smelt_id uuid, p_error text) returns void
         on conflict (smelt_id) do update set error = excluded.error, retry_at = excluded.retry_at
     $$;
 
--- The smelts that are skipped for now.
+-- The smelts that are skipped at present.
 create view smelt.postponed_purges as
     select f.smelt_id from smelt.purge_failures as f where f.retry_at > clock_timestamp();
 revoke all on smelt.postponed_purges from public, anon, authenticated, service_role;
 
--- Mark the audio that has been kept long enough after a run that did not go all well, or that belongs to a smelt which
--- has expired as a whole. From the mark on nothing starts to work with it again. Each kind is bounded by an index of
--- its own, and each smelt is marked for itself: a trigger of the app may refuse one.
+-- Set `audio_state` to `removing` for audio whose retention is over: of failed and partial smelts, of anonymous ones,
+-- and of those that were never submitted. From then on no retry or submission uses it. Each kind is read by an index of
+-- its own, and each smelt is updated in isolation: a trigger of the app may reject one.
 create function smelt.mark_expired(p_max_count integer) returns void
     language plpgsql volatile
     set search_path = ''
@@ -142,7 +142,8 @@ create function smelt.mark_expired(p_max_count integer) returns void
     end
     $$;
 
--- Make a worker the one that removes; answer whether it is. Nobody else is until it found nothing left, or for so long.
+-- Give the janitor lease to a worker if it is free or its own; return true if it has it. The worker keeps the lease
+-- until its list is empty, or until the lease expires.
 create function smelt.acquire_janitor_lease(p_worker_id text, p_lease_s integer) returns boolean
     language plpgsql volatile
     set search_path = ''
@@ -155,14 +156,14 @@ create function smelt.acquire_janitor_lease(p_worker_id text, p_lease_s integer)
     end
     $$;
 
--- Let the next worker remove, if it is this one that does.
+-- Release the janitor lease, if this worker has it.
 create function smelt.release_janitor_lease(p_worker_id text) returns void
     language sql volatile
     set search_path = ''
     as $$ update smelt.janitor as j set worker_id = null, leased_until = null where j.worker_id = p_worker_id $$;
 
--- The smelts to confirm once their objects are gone: those whose audio is to be removed, and those that have expired as
--- a whole. Each kind is bounded by an index of its own.
+-- Return the smelts to confirm once their objects are removed: those whose audio is `removing`, and those that are to
+-- be deleted as a whole. Each kind is read by an index of its own.
 create function smelt.smelts_to_purge(p_max_count integer) returns uuid[]
     language plpgsql volatile
     set search_path = ''
@@ -205,8 +206,9 @@ create function smelt.smelts_to_purge(p_max_count integer) returns uuid[]
     end
     $$;
 
--- The objects without a smelt, or whose audio was removed before, among the next 2,000 of the bucket. The next call
--- goes on behind them, from the start again at the end: what a call takes does not grow with what is kept.
+-- Return the strays among the next 2,000 objects of the bucket: objects without a smelt, or of a smelt whose audio is
+-- `removed`. The next call continues after them, and starts again at the end, so that the cost of a call does not
+-- depend on the size of the bucket.
 create function smelt.sweep_objects(p_max_count integer) returns text[]
     language plpgsql volatile
     set search_path = ''
@@ -225,14 +227,14 @@ create function smelt.sweep_objects(p_max_count integer) returns text[]
         );
         v_strays := array(
             select page.name
-            from unnest(v_page) with ordinality as page (name, place)
+            from unnest(v_page) with ordinality as page (name, ordinal)
             where page.name ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/' and not exists (
                 select
                 from public.smelt_files as f
                 join public.smelts as s on s.id = f.smelt_id
                 where f.upload_path = page.name and s.audio_state <> 'removed'
             )
-            order by page.place
+            order by page.ordinal
             limit p_max_count
         );
         update smelt.janitor as j
@@ -244,7 +246,7 @@ create function smelt.sweep_objects(p_max_count integer) returns text[]
     end
     $$;
 
--- What has to go as things stand: the objects of the smelts to confirm, and those that no smelt needs.
+-- Return the objects to remove, which are those of the smelts to confirm and the strays, and the smelts to confirm.
 create function smelt.expired_objects(p_max_count integer) returns jsonb
     language plpgsql volatile
     set search_path = ''
@@ -271,8 +273,8 @@ create function smelt.expired_objects(p_max_count integer) returns jsonb
     end
     $$;
 
--- List what has to go, to one worker at a time: the others are told that there is nothing. It lists again after every
--- removal, so that what others find out meanwhile is listed to it; with the empty list another one may.
+-- List what is to be purged to the worker with the janitor lease; the others get an empty list. The worker calls again
+-- after each removal; the empty list releases its lease.
 create function smelt.list_expired_smelts(p_worker_id text, p_max_count integer, p_lease_s integer) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -294,8 +296,8 @@ create function smelt.list_expired_smelts(p_worker_id text, p_max_count integer,
     end
     $$;
 
--- Delete a smelt that has expired, or note that its audio is removed; returns whether there was anything to do. Raises
--- while an object of it is still there.
+-- Delete an expired smelt, or set the `audio_state` of another one to `removed`; return false if there was nothing to
+-- do. Raise an error if an object that is to be removed still exists.
 create function smelt.purge(p_smelt public.smelts) returns boolean
     language plpgsql volatile
     set search_path = ''
@@ -308,7 +310,7 @@ create function smelt.purge(p_smelt public.smelts) returns boolean
         join storage.objects as o on o.bucket_id = 'smelt-audio' and o.name = f.upload_path
         where f.smelt_id = p_smelt.id;
         if found and p_smelt.audio_state = 'removing' then
-            raise exception 'the object % is still there', v_path;
+            raise exception 'the object % still exists', v_path;
         elsif found then
             return false;
         elsif smelt.is_expired(p_smelt) then
@@ -320,9 +322,9 @@ create function smelt.purge(p_smelt public.smelts) returns boolean
     end
     $$;
 
--- Note what was removed: of the smelts whose audio is really gone, the expired ones are deleted, and the others say so.
--- Each for itself: one that can't go, because a row of the app references it, is skipped for an hour and is one of
--- `failed`. `purged` counts the paths that are gone, and the smelts that are done with.
+-- Purge the listed smelts whose objects are removed, each in isolation: one that cannot be purged, for example because
+-- a row of the app references it, is skipped for an hour and listed in `failed`. `purged` counts the removed paths and
+-- the purged smelts.
 create function smelt.confirm_smelts_purged(p_paths text[], p_smelt_ids uuid[]) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -358,7 +360,7 @@ create function smelt.confirm_smelts_purged(p_paths text[], p_smelt_ids uuid[]) 
     end
     $$;
 
--- Note that a worker is there, and what it says of itself; forget one that leaves.
+-- Insert or update the row of a worker; delete the row of one that leaves.
 create function smelt.heartbeat_smelt_worker(p_worker_id text, p_info jsonb, p_leaving boolean) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -376,7 +378,7 @@ create function smelt.heartbeat_smelt_worker(p_worker_id text, p_info jsonb, p_l
     end
     $$;
 
--- Take broadcasts that are owed: those of one smelt at once, or what nobody has sent for 5 seconds.
+-- Claim unsent events: those of one smelt at once, or, without a smelt, any that are older than 5 seconds.
 create function public.claim_smelt_outbox(
     worker_id text, max_count integer default 20, smelt_id uuid default null, lease_s integer default 15
 ) returns jsonb
@@ -384,46 +386,58 @@ create function public.claim_smelt_outbox(
     set search_path = ''
     as $$
         select smelt.claim_smelt_outbox(
-            claim_smelt_outbox.worker_id, claim_smelt_outbox.max_count, claim_smelt_outbox.smelt_id, claim_smelt_outbox.lease_s
+            claim_smelt_outbox.worker_id, claim_smelt_outbox.max_count, claim_smelt_outbox.smelt_id,
+            claim_smelt_outbox.lease_s
         )
     $$;
 
--- Settle broadcasts that were acknowledged.
+-- Settle events that were acknowledged.
 create function public.settle_smelt_outbox(ids bigint[]) returns jsonb
     language sql volatile security invoker
     set search_path = ''
     as $$ select smelt.settle_smelt_outbox(settle_smelt_outbox.ids) $$;
 
--- List the objects to remove through Storage, and the smelts to confirm afterwards, to one worker at a time: whoever
--- gets a list goes on until it is empty, or is waited for as long as its lease.
+-- List the objects to remove through Storage, and the smelts to confirm afterwards. One worker at a time gets a list,
+-- and calls again until it is empty; the others wait until then, or until the lease of that worker expires.
 create function public.list_expired_smelts(
     worker_id text, max_count integer default 100, lease_s integer default 30
 ) returns jsonb
     language sql volatile security invoker
     set search_path = ''
-    as $$ select smelt.list_expired_smelts(list_expired_smelts.worker_id, list_expired_smelts.max_count, list_expired_smelts.lease_s) $$;
+    as $$
+        select smelt.list_expired_smelts(
+            list_expired_smelts.worker_id, list_expired_smelts.max_count, list_expired_smelts.lease_s
+        )
+    $$;
 
--- Confirm what was removed through Storage.
+-- Confirm objects that were removed through Storage; return the count, and the smelts that could not be purged.
 create function public.confirm_smelts_purged(paths text[], smelt_ids uuid[]) returns jsonb
     language sql volatile security invoker
     set search_path = ''
     as $$ select smelt.confirm_smelts_purged(confirm_smelts_purged.paths, confirm_smelts_purged.smelt_ids) $$;
 
--- Say that a worker is there, or that it leaves: its row goes then, so that one that stays unseen tells of a crash.
+-- Record a heartbeat of a worker, or delete its row when it leaves. A row without heartbeats means that its worker
+-- crashed.
 create function public.heartbeat_smelt_worker(worker_id text, info jsonb, leaving boolean default false) returns jsonb
     language sql volatile security invoker
     set search_path = ''
     as $$
-        select smelt.heartbeat_smelt_worker(heartbeat_smelt_worker.worker_id, heartbeat_smelt_worker.info, heartbeat_smelt_worker.leaving)
+        select smelt.heartbeat_smelt_worker(
+            heartbeat_smelt_worker.worker_id, heartbeat_smelt_worker.info, heartbeat_smelt_worker.leaving
+        )
     $$;
 
 revoke all on function
     smelt.claim_smelt_outbox, smelt.settle_smelt_outbox, smelt.is_expired, smelt.postpone_purge, smelt.mark_expired,
-    smelt.acquire_janitor_lease, smelt.release_janitor_lease, smelt.smelts_to_purge, smelt.sweep_objects, smelt.expired_objects,
-    smelt.list_expired_smelts, smelt.purge, smelt.confirm_smelts_purged, smelt.heartbeat_smelt_worker,
-    public.claim_smelt_outbox, public.settle_smelt_outbox, public.list_expired_smelts, public.confirm_smelts_purged, public.heartbeat_smelt_worker
+    smelt.acquire_janitor_lease, smelt.release_janitor_lease, smelt.smelts_to_purge, smelt.sweep_objects,
+    smelt.expired_objects, smelt.list_expired_smelts, smelt.purge, smelt.confirm_smelts_purged,
+    smelt.heartbeat_smelt_worker,
+    public.claim_smelt_outbox, public.settle_smelt_outbox, public.list_expired_smelts, public.confirm_smelts_purged,
+    public.heartbeat_smelt_worker
     from public, anon, authenticated, service_role;
 grant execute on function
-    smelt.claim_smelt_outbox, smelt.settle_smelt_outbox, smelt.list_expired_smelts, smelt.confirm_smelts_purged, smelt.heartbeat_smelt_worker,
-    public.claim_smelt_outbox, public.settle_smelt_outbox, public.list_expired_smelts, public.confirm_smelts_purged, public.heartbeat_smelt_worker
+    smelt.claim_smelt_outbox, smelt.settle_smelt_outbox, smelt.list_expired_smelts, smelt.confirm_smelts_purged,
+    smelt.heartbeat_smelt_worker,
+    public.claim_smelt_outbox, public.settle_smelt_outbox, public.list_expired_smelts, public.confirm_smelts_purged,
+    public.heartbeat_smelt_worker
     to service_role;

@@ -1,20 +1,20 @@
--- The private channels and the audio: what Realtime and Storage ask the database before they let somebody in.
+-- The policies of Realtime and Storage, and the bucket.
 
--- Whether the caller may listen on a channel: that of a smelt of its own (or without an owner, whose id it has), that
--- of a batch of its own, that of its own notifications, or that on which it follows the changes of its own rows.
+-- Return true if the caller may listen on a channel: that of a smelt or batch of its own, of a smelt without an owner,
+-- or its own channel of notifications or of the feed.
 create function smelt.can_subscribe(p_topic text) returns boolean
     language plpgsql stable security definer
     set search_path = ''
     as $$
     declare
-        v_kind constant text := split_part(p_topic, ':', 1);
+        v_prefix constant text := split_part(p_topic, ':', 1);
         v_id uuid;
     begin
         if p_topic !~ '^[a-z-]+:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
             return false;
         end if;
         v_id := split_part(p_topic, ':', 2)::uuid;
-        return case v_kind
+        return case v_prefix
             when 'smelt' then exists (
                 select from public.smelts as s where s.id = v_id and (s.user_id is null or s.user_id = auth.uid())
             )
@@ -28,7 +28,7 @@ create function smelt.can_subscribe(p_topic text) returns boolean
     end
     $$;
 
--- Whether the caller may upload this object: an announced file of a smelt of its own that is not submitted yet.
+-- Return true if the caller may upload an object: an announced file of an unsubmitted smelt that the caller may access.
 create function smelt.can_upload(p_path text) returns boolean
     language sql stable security definer
     set search_path = ''
@@ -43,7 +43,7 @@ create function smelt.can_upload(p_path text) returns boolean
         )
     $$;
 
--- Whether the caller owns the smelt that an object belongs to.
+-- Return true if the caller owns the smelt that an object belongs to.
 create function smelt.can_read_audio(p_path text) returns boolean
     language sql stable security definer
     set search_path = ''
@@ -55,9 +55,10 @@ create function smelt.can_read_audio(p_path text) returns boolean
 
 revoke all on function smelt.can_subscribe, smelt.can_upload, smelt.can_read_audio
     from public, anon, authenticated, service_role;
-grant execute on function smelt.can_subscribe, smelt.can_upload, smelt.can_read_audio to anon, authenticated, service_role;
+grant execute on function smelt.can_subscribe, smelt.can_upload, smelt.can_read_audio
+    to anon, authenticated, service_role;
 
--- Nobody but the service may send: without a policy for INSERT, progress can't be faked.
+-- Without a policy for INSERT no client can send: progress cannot be faked.
 create policy "smelt: listen on one's own channels" on realtime.messages
     for select to anon, authenticated
     using (extension = 'broadcast' and (select smelt.can_subscribe((select realtime.topic()))));
@@ -66,7 +67,7 @@ insert into storage.buckets (id, name, public, file_size_limit)
 values ('smelt-audio', 'smelt-audio', false, 524288000)
 on conflict (id) do update set public = false, file_size_limit = excluded.file_size_limit;
 
--- Without a policy for UPDATE nothing is overwritten, without one for DELETE nothing vanishes under a worker.
+-- Without policies for UPDATE and DELETE no client can replace or remove audio that a worker reads.
 create policy "smelt: upload announced files" on storage.objects
     for insert to anon, authenticated
     with check (bucket_id = 'smelt-audio' and smelt.can_upload(name));

@@ -1,8 +1,8 @@
--- What an operator wants to know: how much waits, for how long, who is there, and whether the project is up to date.
+-- The health of the project, for workers, `smelt doctor` and metrics.
 
--- How the project stands, in one statement: what waits to be claimed (also after a worker died with it), what is under
--- way, what is still unsent to watchers, the workers of the last minute, and the versions that its history of migrations
--- has, null where there is no history.
+-- Read the health of the project in one statement. It has the version of the schema; the applied migrations, null if the
+-- project has no history of them; the counts and ages of due smelts (expired leases included) and of unsent events; the
+-- number of running smelts, and of workers seen within a minute.
 create function smelt.get_smelt_health() returns jsonb
     language plpgsql stable security definer
     set search_path = ''
@@ -18,6 +18,8 @@ create function smelt.get_smelt_health() returns jsonb
         return (
             select jsonb_build_object(
                 'now', v_now,
+                'schema_version', (select v.version from smelt.schema_version as v),
+                'schema_compatible_from', (select v.compatible_from from smelt.schema_version as v),
                 'migrations', v_migrations,
                 'max_file_bytes', (select l.max_file_bytes from smelt.limits as l),
                 'waiting', waiting.count,
@@ -43,7 +45,7 @@ create function smelt.get_smelt_health() returns jsonb
     end
     $$;
 
--- Answer how the project stands.
+-- Return the health of the project and the version of its schema.
 create function public.get_smelt_health() returns jsonb
     language sql stable security invoker
     set search_path = ''

@@ -1,4 +1,4 @@
--- A smelt without an owner is read and steered by its id, and listed by nobody.
+-- A smelt without an owner is accessible to every caller by its id, and nobody can list it.
 do $$
 declare
     v_id constant uuid := pg_temp.given_smelt(null);
@@ -14,6 +14,6 @@ begin
     assert public.cancel_smelt(v_id) ->> 'error_code' = 'cancelled';
     perform pg_temp.become('postgres');
     assert not exists (select from public.smelt_notifications);
-    assert (select client is null from smelt.requests), 'where the caller came from is forgotten with the end';
+    assert (select client_hash is null from smelt.requests), 'the hashed address is removed when the smelt ends';
 end
 $$;

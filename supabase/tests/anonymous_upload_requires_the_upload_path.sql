@@ -1,4 +1,4 @@
--- A visitor uploads into a smelt without an owner, whose path only its creator knows, and reads no audio at all.
+-- A visitor uploads to a smelt without an owner by the path, which only its creator knows, and reads no audio.
 do $$
 declare
     v_created jsonb;
@@ -11,12 +11,12 @@ begin
         'insert into storage.objects (bucket_id, name) values (''smelt-audio'', %L)',
         v_created -> 'files' -> 0 ->> 'upload_path'
     );
-    assert pg_temp.refusal(v_insert) is null;
+    assert pg_temp.rejection(v_insert) is null;
     perform pg_temp.upload(v_created);
     perform pg_temp.become('anon');
     select count(*) into v_count from storage.objects;
     assert v_count = 0;
     perform public.cancel_smelt((v_created ->> 'id')::uuid);
-    assert pg_temp.refusal(v_insert) = '42501';
+    assert pg_temp.rejection(v_insert) = '42501';
 end
 $$;

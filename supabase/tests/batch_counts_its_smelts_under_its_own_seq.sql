@@ -1,4 +1,4 @@
--- A batch's progress has a `seq` of its own; one that is newer supersedes what was not sent of the older.
+-- A batch has a `seq` of its own, and a newer progress replaces an unsent older one.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();

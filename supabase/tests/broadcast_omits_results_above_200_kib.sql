@@ -1,4 +1,4 @@
--- Above 200 KiB `completed` goes out without its results and says so; they are read with the state.
+-- `completed` above 200 KiB is sent without results and is marked so; `get_smelt` returns them.
 do $$
 declare
     v_id constant uuid := pg_temp.given_smelt(pg_temp.given_user());

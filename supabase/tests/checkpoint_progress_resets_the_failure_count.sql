@@ -1,4 +1,4 @@
--- Failures are counted only while nothing is gained: a new checkpoint, new segments or a whole transcript reset them.
+-- A new checkpoint, a new segment or a finished transcript resets the failure count; nothing else does.
 do $$
 declare
     v_id constant uuid := pg_temp.given_smelt(pg_temp.given_user());

@@ -1,4 +1,4 @@
--- The third worker that vanishes without getting any further ends the smelt: the next claim fails it and tells.
+-- The third expired lease without progress ends the smelt: the next claim fails it and sends the event.
 do $$
 declare
     v_id constant uuid := pg_temp.given_smelt(pg_temp.given_user());
@@ -18,7 +18,7 @@ begin
         select from realtime.messages as m
         where m.topic = v_outbox.topic and m.event = 'failed' and m.private
             and m.payload ->> 'event_id' = v_outbox.event_id::text
-    ), 'what the database settles is sent by it too, under the same event id';
+    ), 'an end that the database made is also broadcast by it, under the same event id';
     perform pg_temp.become('service_role');
     assert public.complete_smelt(v_id, (v_claim ->> 'attempt')::bigint, '[]') ->> 'error_code' = 'internal_error';
 end

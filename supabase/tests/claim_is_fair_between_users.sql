@@ -1,4 +1,4 @@
--- Everybody gets a turn before anybody gets a second one, what is running counted; nobody's smelts are one user's.
+-- Users take turns; running smelts count, and all smelts without an owner count as those of one user.
 do $$
 declare
     v_busy constant uuid := pg_temp.given_user();
@@ -16,7 +16,7 @@ begin
     v_claims := public.claim_smelts('worker', 4) -> 'smelts';
     assert (select array_agg((c ->> 'id')::uuid) from jsonb_array_elements(v_claims) as c)
         = array[v_ids[1], v_ids[4], v_ids[6], v_ids[2]], v_claims;
-    -- One of the ownerless runs and two of the busy user's.
+    -- One smelt without an owner is running, and two of the busy user.
     v_claims := public.claim_smelts('worker', 1) -> 'smelts';
     assert (v_claims -> 0 ->> 'id')::uuid = v_ids[5], v_claims;
     assert public.get_smelt(v_ids[3]) ->> 'queue_position' = '1';

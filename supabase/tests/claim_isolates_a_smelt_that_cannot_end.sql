@@ -1,4 +1,5 @@
--- A smelt without a try left that a trigger of the app keeps from ending stops no claim; it is due again in a minute.
+-- A smelt at the failure limit that a trigger of the app keeps from ending stops no other claim; it is due again in a
+-- minute.
 do $$
 declare
     v_bad constant uuid := pg_temp.given_smelt(pg_temp.given_user());
@@ -8,13 +9,13 @@ begin
     assert (pg_temp.claim() ->> 'id')::uuid = v_bad;
     perform pg_temp.expire_leases();
     update public.smelts set failure_count = 2 where id = v_bad;
-    create function public.refuse_failed() returns trigger language plpgsql as $f$
+    create function public.reject_failed() returns trigger language plpgsql as $f$
         begin
-            raise exception 'no smelt fails here';
+            raise exception 'a smelt must not fail';
         end
     $f$;
-    create trigger refuse_failed before update on public.smelts
-        for each row when (new.status = 'failed') execute function public.refuse_failed();
+    create trigger reject_failed before update on public.smelts
+        for each row when (new.status = 'failed') execute function public.reject_failed();
     v_good := pg_temp.given_smelt(pg_temp.given_user());
     perform pg_temp.become('service_role');
     v_claims := public.claim_smelts('worker', 10);
@@ -24,7 +25,7 @@ begin
     assert (pg_temp.smelt(v_bad)).failure_count = 2 and (pg_temp.smelt(v_bad)).status = 'pending';
     assert (select l.expires_at > clock_timestamp() + interval '50 s' from smelt.leases as l where l.smelt_id = v_bad);
 
-    drop trigger refuse_failed on public.smelts;
+    drop trigger reject_failed on public.smelts;
     perform pg_temp.expire_leases();
     perform pg_temp.claim();
     perform pg_temp.claim();

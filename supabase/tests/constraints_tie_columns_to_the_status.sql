@@ -1,4 +1,4 @@
--- The constraints refuse rows that contradict themselves, whoever writes them.
+-- Constraints reject rows whose columns contradict their status, and unknown values.
 do $$
 declare
     v_id constant uuid := pg_temp.given_smelt(null);
@@ -19,15 +19,18 @@ begin
             ('submitted_at = null, audio_state = ''expected''', 'smelts_claimable_only_open'),
             ('audio_state = ''expected''', 'smelts_audio_stored_when_submitted'),
             ('seq = 0', 'smelts_counters'),
+            ('status = ''polishing''', 'smelts_status_known'),
+            ('mode = ''both''', 'smelts_mode_known'),
+            ('audio_state = ''lost''', 'smelts_audio_state_known'),
             ('started_at = now()', 'smelts_started_by_an_attempt')
-        ) as c (assignment, wanted)
+        ) as c (assignment, expected)
     loop
         begin
             execute format('update public.smelts set %s where id = %L', v_case.assignment, v_id);
             raise exception 'accepted: %', v_case;
         exception when check_violation then
             get stacked diagnostics v_name = constraint_name;
-            assert v_name = v_case.wanted, format('%s: %s', v_case, v_name);
+            assert v_name = v_case.expected, format('%s: %s', v_case, v_name);
         end;
     end loop;
 end

@@ -1,4 +1,4 @@
--- Deleting removes every row of a smelt; an open one is cancelled for those who watch, and its objects are swept.
+-- Deleting removes every row of a smelt and lists its audio for purge; watchers of an open one see it cancelled.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();
@@ -14,12 +14,14 @@ begin
     v_id := pg_temp.given_smelt(v_user, 2, v_batch);
     v_claim := pg_temp.claim();
     perform pg_temp.become('service_role');
-    perform public.report_smelt_progress(v_id, (v_claim ->> 'attempt')::bigint, 'transcribing', files => jsonb_build_array(
-        jsonb_build_object('id', v_claim -> 'files' -> 0 ->> 'id', 'checkpoint', '{"at": 1}'::jsonb)
-    ));
+    perform public.report_smelt_progress(
+        v_id, (v_claim ->> 'attempt')::bigint, 'transcribing', files => jsonb_build_array(
+            jsonb_build_object('id', v_claim -> 'files' -> 0 ->> 'id', 'checkpoint', '{"at": 1}'::jsonb)
+        )
+    );
     perform pg_temp.become('authenticated', v_user);
     assert public.delete_smelt(v_id) = '{"deleted": true}';
-    assert pg_temp.refusal(format('select public.get_smelt(%L)', v_id)) = 'PT404 not_found';
+    assert pg_temp.rejection(format('select public.get_smelt(%L)', v_id)) = 'PT404 not_found';
     perform pg_temp.become('postgres');
     for v_table in
         select c.oid::regclass as name

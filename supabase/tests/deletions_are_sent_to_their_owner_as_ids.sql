@@ -1,5 +1,5 @@
--- A deletion is sent to the owner on its private feed: the ids alone, at most 500 in a message; nothing for a smelt
--- without an owner, and nothing to an owner who is deleted with them. The replica identity has the id alone.
+-- A deletion is sent to the owner's private feed as ids, at most 500 in a message; not for a smelt without an owner,
+-- and not to an owner who is deleted with the smelts. The replica identity contains the id alone.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();

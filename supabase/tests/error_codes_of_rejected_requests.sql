@@ -1,9 +1,9 @@
--- Everything that is refused has its HTTP status and a stable code as hint.
+-- Every rejected request has an HTTP status and a stable code as hint.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();
     v_case record;
-    v_refusal text;
+    v_rejection text;
 begin
     perform pg_temp.become('authenticated', v_user);
     for v_case in
@@ -36,16 +36,16 @@ begin
             ('files => ''[{"filename": "no extension", "size_bytes": 1}]''', null),
             ('files => E''[{"filename": "\\u00a0\\u00fc \\u4f1a.mp3", "size_bytes": 1}]''', null),
             ('files => ''[]'', text_input => ''notes''', null)
-        ) as c (arguments, wanted)
+        ) as c (arguments, expected)
     loop
-        v_refusal := pg_temp.refusal(format('select public.create_smelt(%s)', v_case.arguments));
-        assert v_refusal is not distinct from v_case.wanted, format('%s: %s', v_case, v_refusal);
+        v_rejection := pg_temp.rejection(format('select public.create_smelt(%s)', v_case.arguments));
+        assert v_rejection is not distinct from v_case.expected, format('%s: %s', v_case, v_rejection);
     end loop;
     for v_case in
         select unnest(array['get', 'submit', 'cancel', 'retry', 'delete']) as verb
     loop
-        v_refusal := pg_temp.refusal(format('select public.%s_smelt(gen_random_uuid())', v_case.verb));
-        assert v_refusal = 'PT404 not_found', format('%s: %s', v_case, v_refusal);
+        v_rejection := pg_temp.rejection(format('select public.%s_smelt(gen_random_uuid())', v_case.verb));
+        assert v_rejection = 'PT404 not_found', format('%s: %s', v_case, v_rejection);
     end loop;
 end
 $$;

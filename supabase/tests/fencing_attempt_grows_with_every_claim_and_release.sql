@@ -1,4 +1,4 @@
--- `attempt` grows with a claim, a release, a passing failure and a retry, and `seq` with each of them.
+-- `attempt` grows with each claim, release, transient failure and retry, and `seq` with it.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();
@@ -21,7 +21,9 @@ begin
         assert v_after.attempt = v_before.attempt + (v_step <> 'cancel')::integer, format('%s: %s', v_step, v_after);
         assert v_after.seq = v_before.seq + 1, format('%s: %s', v_step, v_after);
         assert v_after.message = case v_step
-            when 'fail' then 'Retrying...' when 'cancel' then 'Processing failed' when 'retry' then 'Waiting to process...'
+            when 'fail' then 'Retrying...'
+            when 'cancel' then 'Processing failed'
+            when 'retry' then 'Waiting to process...'
             else v_before.message
         end, format('%s: %s', v_step, v_after);
         v_before := v_after;

@@ -1,6 +1,5 @@
--- Nothing new since the caller's `seq`: only that, whether a worker is running, and the place in the queue while there
--- is one. Segments come after a
--- `seq`, by default all of them; their words to who asks, where there are any.
+-- `get_smelt` returns only what changed since `after_seq`, and segments after `segments_after`. An unchanged smelt
+-- still has its position in the queue and `worker_online`. Words are returned on request.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();
@@ -59,6 +58,6 @@ begin
     assert v_many -> 'smelts' -> 0 -> 'queue_position' = '1', v_many;
 
     assert public.get_smelts('[]') = '{"smelts": [], "missing": []}';
-    assert pg_temp.refusal('select public.get_smelts(''{}'')') = 'PT400 invalid_request';
+    assert pg_temp.rejection('select public.get_smelts(''{}'')') = 'PT400 invalid_request';
 end
 $$;

@@ -1,4 +1,4 @@
--- The health of a project tells what waits and for how long, what is under way, what is owed, and who is there.
+-- Health reports how many smelts are due, and for how long, the running ones, the unsent events and the workers.
 do $$
 declare
     v_smelt constant uuid := pg_temp.given_smelt();
@@ -19,7 +19,7 @@ begin
     perform pg_temp.become('postgres');
     update smelt.leases set expires_at = clock_timestamp() - interval '10 s';
     perform pg_temp.become('service_role');
-    assert public.get_smelt_health() @> '{"waiting": 1, "running": 0}', 'what a dead worker left waits, too';
+    assert public.get_smelt_health() @> '{"waiting": 1, "running": 0}', 'a smelt with an expired lease is due';
 
     perform pg_temp.become('anon');
     perform public.cancel_smelt(v_smelt);

@@ -1,4 +1,4 @@
--- A heartbeat and a renewal say that a worker is there; one that leaves is forgotten, and one not seen for a week.
+-- A heartbeat and a renewal keep the row of a worker. A worker that leaves is removed, and one not seen for a week.
 do $$
 begin
     perform pg_temp.become('service_role');

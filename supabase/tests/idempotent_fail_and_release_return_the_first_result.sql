@@ -1,4 +1,4 @@
--- A failure that is tried again, and a release, answer a repeat as they answered first, whatever happened since.
+-- A repeated transient failure or release returns the first result, also after the next claim.
 do $$
 declare
     v_id constant uuid := pg_temp.given_smelt(pg_temp.given_user());

@@ -1,4 +1,4 @@
--- A repeated completion, and whatever else the same attempt tries after it, gets the answer of the first.
+-- Each settling call after the first one of an attempt returns the first result.
 do $$
 declare
     v_id constant uuid := pg_temp.given_smelt(pg_temp.given_user());

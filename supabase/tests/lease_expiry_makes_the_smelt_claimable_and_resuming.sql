@@ -1,4 +1,4 @@
--- A smelt whose worker is gone is claimed again where it was, and says that it is resuming.
+-- A smelt whose lease expired is claimed again where it was, with the message `Resuming...`.
 do $$
 declare
     v_id constant uuid := pg_temp.given_smelt(pg_temp.given_user());
@@ -15,7 +15,7 @@ begin
             'file_id', v_old -> 'files' -> 0 ->> 'id', 'index', 0, 'start', 0, 'end', 9, 'text', 'hello'
         ))
     );
-    assert pg_temp.claim('two') is null, 'a lease that holds is not claimed';
+    assert pg_temp.claim('two') is null, 'a smelt with a valid lease is not claimed';
     perform pg_temp.expire_leases();
     v_new := pg_temp.claim('two');
     assert (v_new ->> 'id')::uuid = v_id;
@@ -27,7 +27,7 @@ begin
 
     perform pg_temp.become('service_role');
     perform public.report_smelt_progress(v_id, (v_new ->> 'attempt')::bigint, 'decoding', 15);
-    assert (pg_temp.smelt(v_id)).message = 'Resuming...', 'until the new worker is as far as the old one was';
+    assert (pg_temp.smelt(v_id)).message = 'Resuming...', 'until the new attempt has caught up';
     perform public.report_smelt_progress(v_id, (v_new ->> 'attempt')::bigint, 'transcribing', 41);
     assert (pg_temp.smelt(v_id)).message = 'Transcribing audio...';
 end

@@ -1,4 +1,4 @@
--- Open and unsubmitted smelts count, ended ones do not; a retry counts again.
+-- Open and unsubmitted smelts count toward the limit, ended ones do not; a retry counts again.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();
@@ -11,10 +11,10 @@ begin
         if (pg_temp.smelt(v_id)).user_id is not null then
             perform public.create_smelt(files => pg_temp.recordings(1));
         end if;
-        assert pg_temp.refusal('select public.create_smelt(text_input => ''notes'')') = 'PT429 too_many_open';
+        assert pg_temp.rejection('select public.create_smelt(text_input => ''notes'')') = 'PT429 too_many_open';
         perform public.cancel_smelt(v_id);
         perform public.create_smelt(text_input => 'notes');
-        assert pg_temp.refusal(format('select public.retry_smelt(%L)', v_id)) = 'PT429 too_many_open';
+        assert pg_temp.rejection(format('select public.retry_smelt(%L)', v_id)) = 'PT429 too_many_open';
     end loop;
 end
 $$;

@@ -1,4 +1,4 @@
--- Without an account, or with one of an anonymous sign-in: one file of 25 MiB, no combining, three open smelts.
+-- Visitors and anonymous sign-ins have lower limits: one file of 25 MiB, no `combine`, three open smelts.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();
@@ -6,24 +6,24 @@ declare
 begin
     foreach v_id in array array[null, v_user] loop
         perform pg_temp.become(case when v_id is null then 'anon' else 'authenticated' end, v_id, v_id is not null);
-        assert pg_temp.refusal('select public.create_smelt(files => pg_temp.recordings(2))') = 'PT400 too_many_files';
-        assert pg_temp.refusal('select public.create_smelt(files => pg_temp.recordings(2), mode => ''combine'')')
+        assert pg_temp.rejection('select public.create_smelt(files => pg_temp.recordings(2))') = 'PT400 too_many_files';
+        assert pg_temp.rejection('select public.create_smelt(files => pg_temp.recordings(2), mode => ''combine'')')
             = 'PT403 combine_requires_auth';
-        assert pg_temp.refusal(
+        assert pg_temp.rejection(
             'select public.create_smelt(files => ''[{"filename": "a.mp3", "size_bytes": 26214401}]'')'
         ) = 'PT413 file_too_large';
         for i in 1..3 loop
             perform public.create_smelt(text_input => 'notes');
         end loop;
-        assert pg_temp.refusal('select public.create_smelt(text_input => ''notes'')') = 'PT429 too_many_open';
+        assert pg_temp.rejection('select public.create_smelt(text_input => ''notes'')') = 'PT429 too_many_open';
     end loop;
 
     perform pg_temp.become('postgres');
     assert (select count(*) = 3 from public.smelts where is_anonymous and user_id = v_user);
     assert (pg_temp.claim() ->> 'max_duration_s') = '1800';
-    -- Somebody from elsewhere is not held back.
+    -- A visitor with another address has a count of its own.
     perform set_config('request.headers', '{"cf-connecting-ip": "198.51.100.7"}', true);
     perform pg_temp.become('anon');
-    assert pg_temp.refusal('select public.create_smelt(text_input => ''notes'')') is null;
+    assert pg_temp.rejection('select public.create_smelt(text_input => ''notes'')') is null;
 end
 $$;

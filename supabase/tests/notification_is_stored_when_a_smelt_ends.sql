@@ -1,4 +1,4 @@
--- Its owner gets a stored notification and a live one with the same id, may mark it as seen and read, and no more.
+-- The owner gets a stored notification and a live one with the same id, and may only mark it as seen and read.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();
@@ -19,8 +19,8 @@ begin
     update public.smelt_notifications set seen_at = now(), read_at = now();
     get diagnostics v_count = row_count;
     assert v_count = 1;
-    assert pg_temp.refusal('update public.smelt_notifications set title = ''mine''') = '42501';
-    assert pg_temp.refusal('delete from public.smelt_notifications') = '42501';
+    assert pg_temp.rejection('update public.smelt_notifications set title = ''mine''') = '42501';
+    assert pg_temp.rejection('delete from public.smelt_notifications') = '42501';
     perform pg_temp.become('authenticated', pg_temp.given_user());
     update public.smelt_notifications set seen_at = null;
     get diagnostics v_count = row_count;

@@ -1,4 +1,4 @@
--- A report of an earlier stage or a lower percentage changes nothing, and is no error.
+-- A report of an earlier stage or a lower percentage changes nothing and is accepted.
 do $$
 declare
     v_id constant uuid := pg_temp.given_smelt(pg_temp.given_user());

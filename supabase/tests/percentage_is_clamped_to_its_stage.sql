@@ -1,4 +1,4 @@
--- A percentage outside of the stage's range is brought to its border.
+-- A percentage outside the range of its stage is clamped to it.
 do $$
 declare
     v_id constant uuid := pg_temp.given_smelt(pg_temp.given_user());
@@ -11,11 +11,11 @@ begin
         select * from (values
             ('validating', 50.0, '10.0'), ('decoding', 3.0, '10.0'), ('decoding', 99.0, '20.0'),
             ('transcribing', null, '20.0'), ('transcribing', 100.0, '70.0'), ('synthesizing', 250.0, '100.0')
-        ) as c (status, given, wanted)
+        ) as c (status, given, expected)
     loop
         v_report := public.report_smelt_progress(v_id, v_attempt, v_case.status, v_case.given);
         perform pg_temp.become('postgres');
-        assert (pg_temp.smelt(v_id)).percentage::text = v_case.wanted, format('%s: %s', v_case, v_report);
+        assert (pg_temp.smelt(v_id)).percentage::text = v_case.expected, format('%s: %s', v_case, v_report);
         perform pg_temp.become('service_role');
     end loop;
 end

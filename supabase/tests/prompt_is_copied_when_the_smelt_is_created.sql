@@ -1,4 +1,5 @@
--- A user's prompt goes with the smelt as it was at its creation; a stranger's is not found; its length is limited.
+-- A user's prompt is used as it was when the smelt was created; a prompt of another user is not found. Its length is
+-- limited.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();
@@ -7,7 +8,7 @@ declare
 begin
     perform pg_temp.become('authenticated', v_user);
     insert into public.smelt_prompts (name, content) values ('haiku', 'As a haiku.') returning id into v_prompt;
-    assert pg_temp.refusal('insert into public.smelt_prompts (name, content) values (''long'', repeat(''x'', 4001))')
+    assert pg_temp.rejection('insert into public.smelt_prompts (name, content) values (''long'', repeat(''x'', 4001))')
         = 'PT400 invalid_request';
     perform public.create_smelt(text_input => 'notes', user_prompt_id => v_prompt);
     delete from public.smelt_prompts where id = v_prompt;
@@ -19,10 +20,10 @@ begin
     perform pg_temp.become('authenticated', v_user);
     insert into public.smelt_prompts (name, content) values ('mine', 'Mine.') returning id into v_prompt;
     perform pg_temp.become('authenticated', pg_temp.given_user());
-    assert pg_temp.refusal(
+    assert pg_temp.rejection(
         format('select public.create_smelt(text_input => ''notes'', user_prompt_id => %L)', v_prompt)
     ) = 'PT400 prompt_not_found';
-    assert pg_temp.refusal(format('update public.smelt_prompts set name = ''x'' where id = %L', v_prompt)) is null;
+    assert pg_temp.rejection(format('update public.smelt_prompts set name = ''x'' where id = %L', v_prompt)) is null;
     perform pg_temp.become('postgres');
     assert (select name = 'mine' from public.smelt_prompts where id = v_prompt);
 end

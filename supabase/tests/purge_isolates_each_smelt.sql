@@ -1,5 +1,5 @@
--- A smelt that can't be purged, since a row of the app references it or a trigger of the app refuses it, stops no other
--- one. It is reported, skipped for an hour, and purged once it can be.
+-- A smelt that cannot be purged, because a row of the app references it or a trigger of the app rejects it, stops no
+-- other. It is reported, skipped for an hour, and purged once it can be.
 do $$
 declare
     v_ids uuid[];
@@ -18,7 +18,7 @@ begin
     insert into public.recordings values (v_referenced);
     update public.smelts set completed_at = now() - interval '25 h';
     perform pg_temp.become('service_role');
-    -- The one that can't go is listed first, and takes no place from the others.
+    -- The one that cannot be purged is listed first, and does not use up the limit of the next call.
     for i in 1..3 loop
         v_list := public.list_expired_smelts('janitor', 1);
         assert jsonb_array_length(v_list -> 'smelts') = 1, v_list;
@@ -46,19 +46,20 @@ begin
 end
 $$;
 
--- The mark that audio is to be removed, and the one that it was, are refused by a trigger of the app.
+-- A trigger of the app rejects the update to `removing`, then the one to `removed`.
 do $$
 declare
     v_bad constant uuid := pg_temp.given_smelt(null);
     v_good constant uuid := pg_temp.given_smelt(null);
     v_list jsonb;
+    v_confirmed jsonb;
 begin
     perform pg_temp.become('anon');
     perform public.cancel_smelt(id) from unnest(array[v_bad, v_good]) as id;
     perform pg_temp.become('postgres');
     update public.smelts set completed_at = now() - interval '25 h', is_anonymous = false;
     create table public.bad as select v_bad as id;
-    create function public.refuse_bad() returns trigger language plpgsql as $f$
+    create function public.reject_bad() returns trigger language plpgsql as $f$
         begin
             if new.id in (select id from public.bad) then
                 raise exception 'not this one';
@@ -66,7 +67,7 @@ begin
             return new;
         end
     $f$;
-    create trigger refuse_bad before update on public.smelts for each row execute function public.refuse_bad();
+    create trigger reject_bad before update on public.smelts for each row execute function public.reject_bad();
     perform pg_temp.become('service_role');
     v_list := public.list_expired_smelts('janitor');
     assert v_list -> 'smelts' = jsonb_build_array(v_good) and jsonb_array_length(v_list -> 'objects') = 1, v_list;
@@ -77,8 +78,9 @@ begin
     perform set_config('storage.allow_delete_query', 'true', true);
     delete from storage.objects where name like v_good || '/%';
     perform pg_temp.become('service_role');
-    assert public.confirm_smelts_purged('{}', array[v_good]) = jsonb_build_object('purged', 0, 'failed', jsonb_build_array(
-        jsonb_build_object('smelt_id', v_good, 'error', 'not this one')
-    ));
+    v_confirmed := public.confirm_smelts_purged('{}', array[v_good]);
+    assert v_confirmed = jsonb_build_object(
+        'purged', 0, 'failed', jsonb_build_array(jsonb_build_object('smelt_id', v_good, 'error', 'not this one'))
+    ), v_confirmed;
 end
 $$;

@@ -1,5 +1,5 @@
--- While one worker removes, the others are told that there is nothing; the next one may when it found nothing left,
--- when it leaves, or when its lease has run out.
+-- While one worker purges, the others get an empty list. The next one purges when the first one got an empty list, when
+-- it leaves, or when its lease expires.
 do $$
 declare
     v_nothing constant jsonb := '{"objects": [], "smelts": []}';
@@ -13,16 +13,16 @@ begin
     perform pg_temp.become('service_role');
     v_list := public.list_expired_smelts('one');
     assert v_list -> 'smelts' = jsonb_build_array(v_smelt), v_list;
-    assert public.list_expired_smelts('two') = v_nothing, 'one is at it';
-    assert public.list_expired_smelts('one') = v_list, 'and goes on';
+    assert public.list_expired_smelts('two') = v_nothing, 'one has the lease';
+    assert public.list_expired_smelts('one') = v_list, 'the holder gets its list again';
 
     perform public.heartbeat_smelt_worker('one', '{}', leaving => true);
     assert public.list_expired_smelts('two') = v_list, 'one has left';
     perform public.heartbeat_smelt_worker('one', '{}', leaving => true);
-    assert public.list_expired_smelts('one') = v_nothing, 'who has nothing to leave takes nothing from others';
+    assert public.list_expired_smelts('one') = v_nothing, 'a worker without the lease cannot release it';
 
     assert public.list_expired_smelts('two', lease_s => 0) = v_list;
-    assert public.list_expired_smelts('one') = v_list, 'two has run out';
+    assert public.list_expired_smelts('one') = v_list, 'the lease of two has expired';
 
     perform pg_temp.become('postgres');
     update public.smelts set audio_state = 'removed' where id = v_smelt;
@@ -31,6 +31,6 @@ begin
     perform pg_temp.become('postgres');
     update public.smelts set audio_state = 'removing' where id = v_smelt;
     perform pg_temp.become('service_role');
-    assert public.list_expired_smelts('two') = v_list, 'one has found nothing left';
+    assert public.list_expired_smelts('two') = v_list, 'the empty list released the lease of one';
 end
 $$;

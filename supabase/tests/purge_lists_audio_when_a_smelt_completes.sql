@@ -1,4 +1,4 @@
--- The audio of a completed smelt is listed at once and confirmed when it is really gone; failed ones keep theirs a day.
+-- The audio of a completed smelt is listed at once, and confirmed once it is removed; that of a failed one after a day.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();
@@ -22,12 +22,12 @@ begin
     assert public.confirm_smelts_purged(array[v_path], array[v_done]) = jsonb_build_object(
         'purged', 0,
         'failed', jsonb_build_array(
-            jsonb_build_object('smelt_id', v_done, 'error', format('the object %s is still there', v_path))
+            jsonb_build_object('smelt_id', v_done, 'error', format('the object %s still exists', v_path))
         )
     );
     perform pg_temp.become('postgres');
     assert exists (select from smelt.purge_failures as f where f.smelt_id = v_done);
-    assert (pg_temp.smelt(v_done)).audio_state = 'removing', 'what is still there is not purged';
+    assert (pg_temp.smelt(v_done)).audio_state = 'removing', 'an existing object is not confirmed';
     perform pg_temp.become('postgres');
     perform set_config('storage.allow_delete_query', 'true', true);
     delete from storage.objects where name = v_path;
@@ -44,7 +44,7 @@ begin
     perform pg_temp.become('service_role');
     assert public.list_expired_smelts('janitor') -> 'smelts' = jsonb_build_array(v_failed);
     perform pg_temp.become('authenticated', v_user);
-    assert pg_temp.refusal(format('select public.retry_smelt(%L)', v_failed)) = 'PT410 audio_expired';
-    assert public.retry_smelt(v_done) ->> 'status' = 'completed', 'what is complete stays so';
+    assert pg_temp.rejection(format('select public.retry_smelt(%L)', v_failed)) = 'PT410 audio_expired';
+    assert public.retry_smelt(v_done) ->> 'status' = 'completed', 'a complete smelt stays complete';
 end
 $$;

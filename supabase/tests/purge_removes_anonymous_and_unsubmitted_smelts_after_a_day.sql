@@ -1,4 +1,4 @@
--- Anonymous smelts go a day after their end, with everything; those never submitted a day after their creation.
+-- Anonymous smelts are deleted a day after their end, unsubmitted ones a day after their creation.
 do $$
 declare
     v_ended constant uuid := pg_temp.given_smelt(null);
@@ -18,7 +18,7 @@ begin
     assert jsonb_array_length(v_list -> 'objects') = 2 and jsonb_array_length(v_list -> 'smelts') = 2, v_list;
     assert not v_list -> 'smelts' ? v_kept::text, v_list;
     perform pg_temp.become('anon');
-    assert pg_temp.refusal(format('select public.submit_smelt(%L)', v_created ->> 'id')) = 'PT410 audio_expired';
+    assert pg_temp.rejection(format('select public.submit_smelt(%L)', v_created ->> 'id')) = 'PT410 audio_expired';
     perform pg_temp.become('postgres');
     perform set_config('storage.allow_delete_query', 'true', true);
     delete from storage.objects where name = any (

@@ -1,4 +1,4 @@
--- `seq` grows with what a watcher can see, and with nothing else: the same report again makes no event.
+-- `seq` grows only with what a watcher can see: the same report again creates no event.
 do $$
 declare
     v_id constant uuid := pg_temp.given_smelt(pg_temp.given_user());
@@ -25,7 +25,7 @@ begin
     perform pg_temp.become('service_role');
     v_report := public.report_smelt_progress(v_id, (v_claim ->> 'attempt')::bigint, eta_seconds => 90);
     assert v_report -> 'event' ->> 'eta_seconds' = '90.0', v_report;
-    -- A checkpoint is the worker's own.
+    -- Watchers do not see checkpoints.
     v_report := public.report_smelt_progress(
         v_id, (v_claim ->> 'attempt')::bigint,
         files => jsonb_set(v_files, '{0,checkpoint}', '{"at": 2}')

@@ -1,4 +1,4 @@
--- Events of older runs that nobody sent yet are dropped by a retry; the stored notification stays.
+-- A retry deletes unsent events of older runs; the stored notification stays.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();
@@ -18,6 +18,6 @@ begin
         select from realtime.messages
         where topic = 'smelt:' || v_id and event = 'progress' and payload ->> 'run' = '2'
             and payload ->> 'status' = 'pending'
-    ), 'watchers are told of the new run';
+    ), 'the new run is broadcast';
 end
 $$;

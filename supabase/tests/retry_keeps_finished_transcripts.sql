@@ -1,4 +1,4 @@
--- A retry starts the next run at pending, 0 %; segments move to it under a new `seq`, and `seq` never resets.
+-- A retry starts the next run at `pending`, 0 %; segments get the new run and `seq`, and `seq` never resets.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();
@@ -28,7 +28,7 @@ begin
     assert v_state ->> 'error_code' is null and v_state -> 'files' -> 0 ->> 'status' = 'pending', v_state;
     v_state := public.get_smelt(v_id, segments_after => v_before);
     assert jsonb_array_length(v_state -> 'segments') = 1, v_state;
-    assert public.retry_smelt(v_id) ->> 'run' = '2', 'what is open already is not started again';
+    assert public.retry_smelt(v_id) ->> 'run' = '2', 'an open smelt is not started again';
 
     v_claim := pg_temp.claim();
     assert (v_claim -> 'files' -> 0 -> 'transcribed')::boolean, v_claim;

@@ -1,4 +1,4 @@
--- A retry of what was cancelled before its upload waits for the upload again.
+-- A smelt that was cancelled before its upload waits for the upload again after a retry.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();

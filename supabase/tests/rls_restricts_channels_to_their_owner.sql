@@ -1,4 +1,4 @@
--- Realtime lets the owner listen, of an ownerless smelt the holder of the id, and lets no client send.
+-- Channels admit their owner, or for a smelt without an owner each caller with its id; no client can send.
 do $$
 declare
     v_owner constant uuid := pg_temp.given_user();
@@ -33,7 +33,7 @@ begin
         assert v_count = 0, v_case;
         select count(*) into v_count from realtime.messages where topic = v_case.topic and not private;
         assert (v_count > 0) = v_case.allowed, v_case;
-        assert pg_temp.refusal(format(
+        assert pg_temp.rejection(format(
             'insert into realtime.messages (topic, extension) values (%L, ''broadcast'')', v_case.topic
         )) = '42501', v_case;
     end loop;

@@ -1,5 +1,5 @@
--- What an earlier attempt heard beyond the end of a transcript goes once a report says how many segments it has; that is
--- a change which watchers see, and it is made once.
+-- `segment_count` removes the segments of an earlier attempt beyond the end of the transcript. Watchers see the change,
+-- once.
 do $$
 declare
     v_id constant uuid := pg_temp.given_smelt(pg_temp.given_user());
@@ -41,6 +41,6 @@ begin
         v_id, (v_claim ->> 'attempt')::bigint - 1,
         files => jsonb_build_array(jsonb_build_object('id', v_file, 'segment_count', 0))
     );
-    assert jsonb_array_length(public.get_smelt(v_id) -> 'segments') = 3, 'a stale attempt cut a transcript';
+    assert jsonb_array_length(public.get_smelt(v_id) -> 'segments') = 3, 'a stale attempt removed segments';
 end
 $$;

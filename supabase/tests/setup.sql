@@ -1,6 +1,6 @@
--- What the claims in this folder start from. The runner loads it before each, in the transaction that it rolls back.
+-- Functions for the tests in this folder. The runner loads it before each test, in the transaction that it rolls back.
 
--- Call as a role from here on, as PostgREST does: `postgres` is the one that may look at everything.
+-- Continue as a role, as PostgREST does. `postgres` reads all tables.
 create function pg_temp.become(p_role text, p_user uuid default null, p_is_anonymous boolean default false) returns void
     language sql
     as $$
@@ -11,12 +11,12 @@ create function pg_temp.become(p_role text, p_user uuid default null, p_is_anony
             set_config('role', p_role, true)
     $$;
 
--- Somebody with an account.
+-- Create a user.
 create function pg_temp.given_user() returns uuid
     language sql security definer
     as $$ insert into auth.users (email) values (gen_random_uuid() || '@example.com') returning id $$;
 
--- What Storage does when the bytes of every announced file are there.
+-- Insert the rows that Storage inserts when every announced file is uploaded.
 create function pg_temp.upload(p_created jsonb, p_extra_bytes integer default 0) returns void
     language sql security definer
     as $$
@@ -27,7 +27,7 @@ create function pg_temp.upload(p_created jsonb, p_extra_bytes integer default 0)
         from jsonb_array_elements(p_created -> 'files') as file
     $$;
 
--- So many recordings to announce.
+-- Return files to announce.
 create function pg_temp.recordings(p_count integer) returns jsonb
     language sql
     as $$
@@ -35,7 +35,7 @@ create function pg_temp.recordings(p_count integer) returns jsonb
         from generate_series(1, p_count) as n
     $$;
 
--- A submitted smelt of somebody's, or of nobody's.
+-- Create and submit a smelt of a user, or without an owner.
 create function pg_temp.given_smelt(p_user uuid default null, p_files integer default 1, p_batch uuid default null)
     returns uuid
     language plpgsql
@@ -52,7 +52,7 @@ create function pg_temp.given_smelt(p_user uuid default null, p_files integer de
     end
     $$;
 
--- Claim one smelt as a worker and answer the claim, null if none is due.
+-- Claim one smelt as a worker; return null if none is due.
 create function pg_temp.claim(p_worker text default 'worker') returns jsonb
     language plpgsql
     as $$
@@ -66,7 +66,7 @@ create function pg_temp.claim(p_worker text default 'worker') returns jsonb
     end
     $$;
 
--- The results that a worker would store for a claim.
+-- Return results for all files of a claim.
 create function pg_temp.results(p_claim jsonb) returns jsonb
     language sql
     as $$
@@ -76,18 +76,18 @@ create function pg_temp.results(p_claim jsonb) returns jsonb
         from jsonb_array_elements(p_claim -> 'files') as file
     $$;
 
--- Have every lease run out, as if its worker were gone.
+-- Make every lease expire, as if the workers had crashed.
 create function pg_temp.expire_leases() returns void
     language sql security definer
     as $$ update smelt.leases set expires_at = clock_timestamp() - interval '1 s' $$;
 
--- The row of a smelt.
+-- Return the row of a smelt.
 create function pg_temp.smelt(p_id uuid) returns public.smelts
     language sql security definer
     as $$ select s from public.smelts as s where s.id = p_id $$;
 
--- How a statement is refused: SQLSTATE and hint, null if it goes through. What it did is undone.
-create function pg_temp.refusal(p_statement text) returns text
+-- Execute a statement and undo it; return SQLSTATE and hint of its error, null if it succeeded.
+create function pg_temp.rejection(p_statement text) returns text
     language plpgsql
     as $$
     declare

@@ -1,5 +1,5 @@
--- Each call looks at the next 2,000 objects of the bucket: a stray behind them is found by a later call, many strays by
--- as many calls as it takes, and after the last object the sweep begins again.
+-- Each call checks the next 2,000 objects of the bucket. A stray after them is found by a later call, many strays by as
+-- many calls as needed, and after the last object the sweep starts again.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();
@@ -18,7 +18,7 @@ begin
     perform pg_temp.become('service_role');
     assert public.list_expired_smelts('janitor') -> 'objects' = '[]';
     assert public.list_expired_smelts('janitor') -> 'objects' -> 0 ->> 'path' = v_stray;
-    assert public.list_expired_smelts('janitor') -> 'objects' = '[]', 'from the start again';
+    assert public.list_expired_smelts('janitor') -> 'objects' = '[]', 'the sweep has started again';
 
     perform pg_temp.become('postgres');
     insert into storage.objects (bucket_id, name) select 'smelt-audio', v_first || n from generate_series(1, 5) as n;

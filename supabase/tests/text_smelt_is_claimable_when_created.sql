@@ -1,4 +1,4 @@
--- A text is claimable as soon as it is created, wakes the workers, and has one file: its result looks like any other.
+-- A text is claimable as soon as it is created and wakes the workers; its result has the form of that of a file.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();

@@ -1,4 +1,5 @@
--- Storage takes the announced objects of an unsubmitted smelt of one's own, once; none is overwritten or removed.
+-- Storage accepts only announced objects of an unsubmitted smelt of the caller, once; clients never overwrite or remove
+-- one.
 do $$
 declare
     v_owner constant uuid := pg_temp.given_user();
@@ -15,19 +16,19 @@ begin
         '%s/%s/_Besprechung_M_rz_2.mp3', v_created ->> 'id', v_created -> 'files' -> 0 ->> 'id'
     ), v_path;
     v_insert := format('insert into storage.objects (bucket_id, name) values (''smelt-audio'', %L)', v_path);
-    assert pg_temp.refusal(v_insert) is null;
-    assert pg_temp.refusal(v_insert || '||''x''') is not null;
-    assert pg_temp.refusal(replace(v_insert, v_path, v_path || '.mp3')) = '42501';
+    assert pg_temp.rejection(v_insert) is null;
+    assert pg_temp.rejection(v_insert || '||''x''') is not null;
+    assert pg_temp.rejection(replace(v_insert, v_path, v_path || '.mp3')) = '42501';
     perform pg_temp.become('authenticated', v_other);
-    assert pg_temp.refusal(v_insert) = '42501';
+    assert pg_temp.rejection(v_insert) = '42501';
     perform pg_temp.become('anon');
-    assert pg_temp.refusal(v_insert) = '42501';
+    assert pg_temp.rejection(v_insert) = '42501';
 
     perform pg_temp.upload(v_created);
     perform pg_temp.become('authenticated', v_owner);
     select count(*) into v_count from storage.objects;
-    assert v_count = 1, 'the owner may listen to the recording';
-    assert pg_temp.refusal(v_insert || ' on conflict (bucket_id, name) do update set version = ''2''') = '42501';
+    assert v_count = 1, 'the owner can read the recording';
+    assert pg_temp.rejection(v_insert || ' on conflict (bucket_id, name) do update set version = ''2''') = '42501';
     update storage.objects set version = '2';
     get diagnostics v_count = row_count;
     assert v_count = 0;
@@ -36,9 +37,9 @@ begin
     get diagnostics v_count = row_count;
     assert v_count = 0;
     perform public.submit_smelt((v_created ->> 'id')::uuid);
-    assert pg_temp.refusal(v_insert) = '42501';
+    assert pg_temp.rejection(v_insert) = '42501';
     perform pg_temp.become('authenticated', v_other);
     select count(*) into v_count from storage.objects;
-    assert v_count = 0, 'and nobody else';
+    assert v_count = 0, 'no other user can';
 end
 $$;

@@ -1,4 +1,4 @@
--- Deleting an account deletes its smelts, batches, prompts and notifications; the audio is swept.
+-- Deleting a user removes all rows of the user; the audio is listed for purge.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();

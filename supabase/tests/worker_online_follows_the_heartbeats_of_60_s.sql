@@ -1,5 +1,5 @@
--- `worker_online` is true while any worker has sent a heartbeat, or renewed leases, within 60 s; false once the last
--- one has left. It is in every answer with a state, the unchanged one too, and in no event.
+-- `worker_online` is true while any worker has sent a heartbeat or renewed leases within 60 s, and false once the last
+-- one has left. Every returned state contains it, also an unchanged one; no event does.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();

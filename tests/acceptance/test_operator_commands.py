@@ -16,11 +16,12 @@ from impostors import each_impostor
 from prometheus_client.parser import text_string_to_metric_families
 from stacks import Stack, running_local, sign_up
 
+from smelt import blocking
 from smelt.local import StackHandle
 
 CHECKS = [
-    *("settings", "project", "service key", "migrations", "clock", "queue", "bucket", "broadcast", "wake-up channel"),
-    *("anon key", "forbidden broadcast", "foreign rows", "foreign channel"),
+    *("settings", "project", "service key", "schema", "migrations", "clock", "queue", "bucket"),
+    *("broadcast", "wake-up channel", "anon key", "forbidden broadcast", "foreign rows", "foreign channel"),
     *("model", "decoding", "synthesis", "disk"),
 ]
 
@@ -258,7 +259,38 @@ def test_list_shows_only_own_smelts_newest_first(stack: Stack) -> None:
     assert "No smelts yet" in smelt("list", env={**env, "SMELT_ACCESS_TOKEN": other.access_token}).stdout
 
 
-def test_list_requires_a_signed_in_user(stack: Stack) -> None:
-    done = smelt("list", env=stack.env())
+def test_list_with_the_service_key_shows_the_smelts_of_all_users(stack: Stack) -> None:
+    user = sign_up(stack)
+    owned, ownerless = [
+        json.loads(smelt("submit", "--text", "Ship it.", "--json", env=env).stdout)["id"]
+        for env in ({**stack.env(), "SMELT_ACCESS_TOKEN": user.access_token}, stack.env())
+    ]
+    assert smelt("cancel", owned, env={**stack.env(), "SMELT_ACCESS_TOKEN": user.access_token}).returncode == 0
+    rows = [json.loads(line) for line in smelt("list", "--json", "-n", "1000", env=stack.env()).stdout.splitlines()]
+    owners = {row["id"]: (row["user_id"], row["error_code"]) for row in rows}
+    assert (owners[owned], owners[ownerless]) == ((user.id, "cancelled"), (None, None))
+    printed = smelt("list", env={**stack.env(), "COLUMNS": "200"}).stdout
+    assert re.search(rf"\d+ s +{owned} +{user.id} +cancelled +text", printed), printed
+    assert re.search(rf"\d+ s +{ownerless} +visitor +pending +text", printed), printed
+    still_open = smelt("list", "--open", "--json", "-n", "1000", env=stack.env()).stdout
+    assert ownerless in still_open
+    assert owned not in still_open
+
+
+def test_list_without_login_and_service_key_says_what_to_do(stack: Stack) -> None:
+    env = {name: value for name, value in stack.env().items() if name != "SUPABASE_SERVICE_ROLE_KEY"}
+    done = smelt("list", env=env)
     assert done.returncode == 2
-    assert "SMELT_ACCESS_TOKEN" in done.stderr
+    assert "smelt login" in done.stderr
+
+
+def test_too_many_open_names_how_to_see_which_are_open(own_stack: StackHandle) -> None:
+    user = sign_up(own_stack)
+    env = {**own_stack.env(), "SMELT_ACCESS_TOKEN": user.access_token}
+    with blocking.connect(own_stack.api_url, own_stack.anon_key, user.access_token) as client:
+        client.create(files=[STANDUP], submit=False)
+    with changed(own_stack, "update smelt.limits set max_open = 1", "update smelt.limits set max_open = default"):
+        done = smelt("submit", "--text", "one too many", "--json", env=env)
+    line = json.loads(done.stdout)
+    assert (done.returncode, line["code"]) == (2, "too_many_open")
+    assert "`smelt list --open`" in line["message"]

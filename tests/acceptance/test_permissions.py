@@ -14,6 +14,14 @@ from commands import ROOT
 from realtime_socket import Socket, connected
 from stacks import Stack, sign_up
 
+from smelt.contract.channels import (
+    WORKERS_CHANNEL,
+    batch_channel,
+    feed_channel,
+    notifications_channel,
+    smelt_channel,
+)
+
 CALLERS: Final = ("visitor", "another user", "owner", "worker")
 AUDIO: Final = b"RIFF\x24\x00\x00\x00WAVEfmt "
 FILES: Final = [{"filename": "a.wav", "size_bytes": len(AUDIO)}]
@@ -464,3 +472,9 @@ def test_permissions_table_names_every_served_function_and_table(accounts: Accou
 def test_permissions_table_entries_are_all_tested() -> None:
     channels = {f"{verb} {channel}" for verb in ("listen on", "broadcast on") for channel in CHANNELS}
     assert set(TABLE) == PERMISSION_CASES.keys() | channels | DELETED
+
+
+def test_permissions_table_has_a_channel_of_every_prefix() -> None:
+    listed = {name.removeprefix("listen on ").partition(":")[0] for name in TABLE if name.startswith("listen on ")}
+    named = (smelt_channel, batch_channel, notifications_channel, feed_channel)
+    assert listed == {channel("x").partition(":")[0] for channel in named} | {WORKERS_CHANNEL}

@@ -39,7 +39,7 @@ async def test_it_leaves_everything_behind(stack):
         database.execute("update smelt.limits set anonymous_max_file_bytes = 1000")
     assert False
 
-async def test_the_next_one_finds_the_limits_as_they_were(stack):
+async def test_limits_are_restored_for_the_next_test(stack):
     async with app_client(stack) as visitor:
         await visitor.create(RECORDINGS / "greeting.ogg")
 """

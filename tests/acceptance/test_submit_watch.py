@@ -38,12 +38,13 @@ def assert_journey(events: list[Event], results: int = 1) -> None:
     progress = [event for event in events if event["event"] == "progress"]
     kinds = [event["event"] for event in events]
     stages = list(dict.fromkeys(event["status"] for event in progress))
-    percentages = [event["percentage"] for event in progress]
+    percentages = [event["progress"]["percentage"] for event in progress]
     assert kinds[0] == "created"
     assert events[1]["status"] == "pending"
     assert stages == STAGES
     assert percentages == sorted(percentages)
-    assert all(RANGES[event["status"]][0] <= event["percentage"] <= RANGES[event["status"]][1] for event in progress)
+    for event, percentage in zip(progress, percentages, strict=True):
+        assert RANGES[event["status"]][0] <= percentage <= RANGES[event["status"]][1]
     assert "segments" in kinds[: kinds.index("completed")]
     assert kinds[-1] == "completed"
     assert kinds.count("completed") == 1

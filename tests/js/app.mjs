@@ -1,4 +1,4 @@
-// What an app does with smelt, in the words of supabase-js alone.
+// An app that uses smelt through supabase-js alone.
 import { createClient } from '@supabase/supabase-js'
 import Ajv from 'ajv'
 import addFormats from 'ajv-formats'
@@ -13,7 +13,7 @@ const validators = Object.fromEntries(Object.entries(schemas).map(([event, schem
 
 export const recording = process.env.SMELT_RECORDING
 
-/** A client of its own session; Node before 22 has no WebSocket, so one is passed. */
+/** Return a client with a new session; a WebSocket is passed because Node has none before version 22. */
 export function connect(key = process.env.SUPABASE_ANON_KEY) {
   return createClient(process.env.SUPABASE_URL, key, {
     auth: { persistSession: false, autoRefreshToken: false },
@@ -21,33 +21,33 @@ export function connect(key = process.env.SUPABASE_ANON_KEY) {
   })
 }
 
-/** What a request answers, or its error thrown. */
-export async function told(request) {
+/** Return the data of a response, or throw its error. */
+export async function dataOf(request) {
   const { data, error } = await request
   if (error) throw error
   return data
 }
 
 export async function signUp(supabase) {
-  const { user } = await told(supabase.auth.signUp({
+  const { user } = await dataOf(supabase.auth.signUp({
     email: `${crypto.randomUUID()}@example.com`,
     password: crypto.randomUUID(),
   }))
   return user
 }
 
-/** Create a smelt of one recording and upload it; it is not submitted yet. */
+/** Create a smelt of one recording and upload it, without submitting. */
 export async function createSmelt(supabase, prompts = ['summarize']) {
   const audio = await readFile(recording)
-  const smelt = await told(supabase.rpc('create_smelt', {
+  const smelt = await dataOf(supabase.rpc('create_smelt', {
     files: [{ filename: basename(recording), size_bytes: audio.length }],
     default_prompt_names: prompts,
   }))
-  await told(supabase.storage.from('smelt-audio').upload(smelt.files[0].upload_path, audio))
+  await dataOf(supabase.storage.from('smelt-audio').upload(smelt.files[0].upload_path, audio))
   return smelt
 }
 
-/** Join the private channel of a smelt; resolves to {status, events, channel} once joined or refused. */
+/** Join the private channel of a smelt; resolves to {status, events, channel} once joined or rejected. */
 export async function listen(supabase, name, config = { private: true }) {
   await supabase.realtime.setAuth()
   const events = []
@@ -65,13 +65,13 @@ export function assertContract({ event, payload }) {
   }
 }
 
-/** Wait until `found` answers something, or fail with `what` after `deadlineMs`. */
-export async function until(found, what, deadlineMs = 60_000) {
-  const end = Date.now() + deadlineMs
+/** Wait until `read` returns a value; fail with `description` after `timeoutMs`. */
+export async function until(read, description, timeoutMs = 60_000) {
+  const end = Date.now() + timeoutMs
   for (;;) {
-    const value = await found()
+    const value = await read()
     if (value) return value
-    if (Date.now() > end) throw new Error(`waited ${deadlineMs} ms for ${what}`)
+    if (Date.now() > end) throw new Error(`waited ${timeoutMs} ms for ${description}`)
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
 }

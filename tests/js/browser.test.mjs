@@ -1,4 +1,4 @@
-// A page in Chromium does the whole job with supabase-js, from an origin that is not the stack's.
+// A page in Chromium runs a smelt with supabase-js, from another origin than the stack's.
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
@@ -13,7 +13,7 @@ const ARGUMENTS = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync',
 ]
-const DEADLINE_MS = 60_000
+const TIMEOUT_MS = 60_000
 const FILES = {
   '/': ['text/html', new URL('page/index.html', import.meta.url)],
   '/page.js': ['text/javascript', new URL('page/page.js', import.meta.url)],
@@ -21,7 +21,7 @@ const FILES = {
   '/recording': ['audio/ogg', recording],
 }
 
-/** Serve the page on any port of the loopback interface; nothing here allows other origins. */
+/** Serve the page on a free port of the loopback interface, without CORS headers. */
 async function serve() {
   const server = createServer(async (request, response) => {
     const [type, path] = FILES[request.url] ?? ['application/json']
@@ -45,7 +45,7 @@ test('browser page uploads a recording and shows transcript and notes', { skip }
     const page = await browser.newPage()
     await page.goto(`http://localhost:${server.address().port}/`)
     await page.waitForFunction(
-      () => document.getElementById('outcome').textContent !== 'waiting', null, { timeout: DEADLINE_MS })
+      () => document.getElementById('outcome').textContent !== 'waiting', null, { timeout: TIMEOUT_MS })
     assert.equal(await page.textContent('#outcome'), 'completed')
     assert.match(await page.textContent('#transcript'), /publish the report on friday/i)
     assert.match(await page.textContent('#notes'), /report/i)

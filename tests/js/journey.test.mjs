@@ -1,4 +1,4 @@
-// An app creates, uploads, submits and follows a smelt with supabase-js; nobody else can.
+// An app creates, uploads, submits and follows a smelt with supabase-js; other users have no access.
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { assertContract, connect, createSmelt, listen, signUp, until } from './app.mjs'
@@ -103,10 +103,10 @@ describe('supabase-js', { concurrency: true }, () => {
       })
       assert.equal(rest.status, 202)
       await open.channel.send(forged)
-      // What was sent on the public channel comes back there: so the other ways had their time too.
+      // Once the public channel has returned its message, the other messages had time to arrive as well.
       await until(() => open.events.length > 0, 'the echo on the public channel')
 
-      // The owner hears the real thing and only that.
+      // The owner receives the real event, and only that.
       await owner.rpc('cancel_smelt', { smelt_id: smelt.id })
       await until(() => events.some(({ event }) => event === 'failed'), 'the real event')
       assert.deepEqual(events.filter(({ payload }) => payload.forged), [])

@@ -1,8 +1,8 @@
-// Joins a channel, and tells line by line what supabase-js sees of it, until its input ends.
+// Joins a channel and prints each status and message of supabase-js as a line of JSON, until its input ends.
 import { createClient } from '@supabase/supabase-js'
 import WebSocket from 'ws'
 
-const tell = (line) => console.log(JSON.stringify(line))
+const print = (line) => console.log(JSON.stringify(line))
 
 const supabase = createClient(process.env.SUPABASE_URL, process.env.SUPABASE_ANON_KEY, {
   auth: { persistSession: false, autoRefreshToken: false },
@@ -10,9 +10,9 @@ const supabase = createClient(process.env.SUPABASE_URL, process.env.SUPABASE_ANO
 })
 supabase
   .channel('room')
-  .on('broadcast', { event: 'e' }, ({ payload }) => tell({ heard: 'broadcast', n: payload.n }))
-  .on('postgres_changes', { event: 'INSERT', schema: 'public', table: 'notes' }, (change) => tell({ heard: 'change', n: change.new.id }))
-  .subscribe((status) => tell({ status }))
+  .on('broadcast', { event: 'e' }, ({ payload }) => print({ received: 'broadcast', n: payload.n }))
+  .on('postgres_changes', { event: 'INSERT', schema: 'public', table: 'notes' }, (change) => print({ received: 'change', n: change.new.id }))
+  .subscribe((status) => print({ status }))
 
 process.stdin.resume()
 process.stdin.on('end', () => process.exit(0))

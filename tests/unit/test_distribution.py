@@ -1,4 +1,4 @@
-"""The command that installs extras works where it is shown, and nothing names the project `smelt` of the index."""
+"""Install commands fit the installation, and never name the unrelated project `smelt` of the index."""
 
 import re
 from pathlib import Path
@@ -66,7 +66,7 @@ def test_install_command_names_the_wheel_that_was_installed(wheel: Path) -> None
         ("smelt[0]", False),
     ],
 )
-def test_install_advice_of_the_foreign_project_is_noticed(advice: str, is_foreign: bool) -> None:
+def test_install_advice_with_the_foreign_project_is_detected(advice: str, is_foreign: bool) -> None:
     assert bool(FOREIGN_PROJECT.search(advice)) is is_foreign
 
 

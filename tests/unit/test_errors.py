@@ -27,7 +27,7 @@ COPIES: dict[str, Callable[[BaseException], BaseException]] = {
 
 @dataclass(frozen=True)
 class Value:
-    """An argument of an exception; `status_code` makes it pass for a response."""
+    """An argument of an exception; with `status_code` it is accepted as a response."""
 
     name: str
     status_code: int = 418
@@ -40,7 +40,7 @@ def subclasses(kind: type[BaseException]) -> Iterator[type[BaseException]]:
 
 
 def exception_classes() -> list[type[BaseException]]:
-    """Every exception class of every module of smelt."""
+    """Return every exception class of every module of smelt."""
     for module in pkgutil.walk_packages(smelt.__path__, "smelt."):
         importlib.import_module(module.name)
     found = {kind for kind in subclasses(BaseException) if kind.__module__.partition(".")[0] == "smelt"}
@@ -65,11 +65,11 @@ def test_pickle_base_is_shared_by_all_exceptions() -> None:
     assert [kind for kind in found if not issubclass(kind, PicklableError)] == []
 
 
-@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("method", COPIES)
 @pytest.mark.parametrize("kind", exception_classes(), ids=lambda kind: f"{kind.__module__}.{kind.__qualname__}")
-def test_pickle_and_copy_keep_attributes_and_cause(kind: type[BaseException], how: str) -> None:
+def test_pickle_and_copy_keep_attributes_and_cause(kind: type[BaseException], method: str) -> None:
     error = make(kind)
-    restored = COPIES[how](error)
+    restored = COPIES[method](error)
     assert type(restored) is kind
     assert (str(restored), restored.args, vars(restored)) == (str(error), error.args, vars(error))
     assert str(restored.__cause__) == "ValueError: the cause"
@@ -79,7 +79,7 @@ def test_pickle_and_copy_keep_attributes_and_cause(kind: type[BaseException], ho
 
 def test_pickle_keeps_the_class_of_a_cause_of_smelt() -> None:
     error = SmeltFailed("an id", "decoding_failed", "The file can't be decoded.")
-    error.__cause__ = Unavailable("no answer")
+    error.__cause__ = Unavailable("no response")
     restored = pickle.loads(pickle.dumps(error))
     assert (restored.smelt_id, restored.code) == ("an id", "decoding_failed")
     assert type(restored.__cause__) is Unavailable

@@ -1,4 +1,4 @@
-"""The layers hold, and the check that says so would notice if they did not."""
+"""The layers are respected, and the check detects violations."""
 
 import shutil
 import subprocess
@@ -19,7 +19,7 @@ PLANTED = {
     "backend/tokens.py": "import smelt.settings",
     "subscriber/timeline.py": "import av",
 }
-"""An import that each of these files must not have."""
+"""A forbidden import for each of these files."""
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -29,7 +29,7 @@ def lint(folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of the package that may be spoilt."""
+    """A copy of the package that a test may change."""
     ignored = shutil.ignore_patterns("__pycache__", "demo_model", "recordings")
     shutil.copytree(ROOT / "smelt", tmp_path / "smelt", ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
@@ -43,8 +43,8 @@ def test_layers_pass_import_linter(checkout: Path) -> None:
 
 @pytest.mark.parametrize("path", PLANTED)
 def test_layers_violation_is_reported_by_import_linter(checkout: Path, path: str) -> None:
-    spoilt = checkout / "smelt" / path
-    spoilt.write_text(f"{PLANTED[path]}\n{spoilt.read_text()}")
+    changed = checkout / "smelt" / path
+    changed.write_text(f"{PLANTED[path]}\n{changed.read_text()}")
     checked = lint(checkout)
     assert checked.returncode == 1
     assert PLANTED[path].removeprefix("import ") in checked.stdout

@@ -1,4 +1,4 @@
-"""Code without an event loop runs async functions, and may be interrupted wherever it is."""
+"""The event loop thread runs coroutines for synchronous code, which may be interrupted at any instruction."""
 
 import asyncio
 import signal
@@ -27,7 +27,7 @@ async def running() -> int:
 
 
 def is_interrupted(work: Callable[[], object], at: int) -> bool:
-    """Raise `KeyboardInterrupt` as a signal would, before the n-th instruction of `work` and of `run`."""
+    """Run `work` with `KeyboardInterrupt` before its n-th instruction; return False if `work` ends earlier."""
     codes = {work.__code__, EventLoopThread.run.__code__}
     left = at
 
@@ -54,7 +54,7 @@ def is_interrupted(work: Callable[[], object], at: int) -> bool:
 
 
 def test_interrupt_at_any_instruction_ends_the_coroutine() -> None:
-    """Of a coroutine that was never awaited Python warns, and a warning is an error here."""
+    """Python warns about a coroutine that was never awaited, and the test treats warnings as errors."""
     thread = EventLoopThread()
 
     def work() -> None:

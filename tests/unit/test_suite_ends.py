@@ -1,4 +1,4 @@
-"""The suite ends whatever hangs in it, a test's subprocess, a teardown, or the run, and leaves nothing behind."""
+"""Timeouts end a hanging subprocess, teardown or test run, and all of its processes."""
 
 import os
 import signal
@@ -20,14 +20,14 @@ def test_that_ends(stuck):
     pass
 """
 LEAVING_ORPHANS = "setsid sleep 1000 & sleep 1000 & touch started; "
-"""For bash: one child in its session, one in a session of its own."""
+"""A bash script that leaves one child in its session and one in a new session."""
 
 orphans = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="orphans are found through /proc")
 
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """An environment whose home tells the processes that have it."""
+    """An environment whose `HOME` identifies the processes of a test."""
     return {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
 
 
@@ -57,7 +57,7 @@ def test_limits_of_tests_are_set(pytestconfig: pytest.Config) -> None:
 
 
 def test_sigint_reaches_tests_whose_parent_ignores_it() -> None:
-    """As in the background of a script."""
+    """A background job of a script ignores SIGINT, and its children inherit that."""
     test = f"{__file__}::{test_sigint_ends_a_child.__name__}"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", test]
     done = run(["bash", "-c", 'trap "" INT; exec "$@"', "-", *command], cwd=ROOT)
@@ -99,7 +99,7 @@ def test_bounded_lets_an_interrupted_command_clean_up_and_kills_orphans(
     script = f"trap 'touch cleaned; exit 2' INT; {LEAVING_ORPHANS} wait"
     with started(bounded(60, script), env=env, cwd=tmp_path) as process:
         wait_for((tmp_path / "started").exists, 30, lambda: "not started")
-        if number is signal.SIGINT:  # A terminal sends it to the whole group.
+        if number is signal.SIGINT:  # A terminal sends SIGINT to the whole process group.
             os.killpg(process.pid, number)
         else:
             process.send_signal(number)

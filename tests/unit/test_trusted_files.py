@@ -1,4 +1,4 @@
-"""Files are opened only when they are regular and of a trusted user."""
+"""Files are opened only if they are regular and owned by a trusted user."""
 
 import os
 from collections.abc import Callable
@@ -14,8 +14,8 @@ MODES = ("r", "r+", "w", "a", "a+")
 
 @each_impostor
 @pytest.mark.parametrize("mode", MODES)
-def test_trusted_opener_refuses_impostors(tmp_path: Path, plant: Callable[[Path], None], mode: str) -> None:
-    """At once, whatever the mode is, and without a change to what is there."""
+def test_trusted_opener_rejects_impostors(tmp_path: Path, plant: Callable[[Path], None], mode: str) -> None:
+    """The opener fails at once in every mode and leaves the file unchanged."""
     path = tmp_path / "file"
     plant(path)
     before = path.lstat()
@@ -26,8 +26,8 @@ def test_trusted_opener_refuses_impostors(tmp_path: Path, plant: Callable[[Path]
     assert_untouched(path)
 
 
-def test_trusted_opener_opens_files_of_its_own(tmp_path: Path) -> None:
-    """As `open` does: it makes them, truncates them, appends to them, and says when there is none."""
+def test_trusted_opener_opens_files_of_its_own_user(tmp_path: Path) -> None:
+    """The opener creates, truncates and appends as `open` does, and raises for a missing file."""
     path = tmp_path / "file"
     with pytest.raises(FileNotFoundError), open(path, opener=trusted_opener()):
         pass
@@ -41,7 +41,7 @@ def test_trusted_opener_opens_files_of_its_own(tmp_path: Path) -> None:
 
 
 @needs_root
-def test_trusted_opener_takes_the_users_that_it_is_given(tmp_path: Path) -> None:
+def test_trusted_opener_accepts_files_of_the_given_users(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("theirs")
     os.chown(path, 1, -1)

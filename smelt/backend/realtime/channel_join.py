@@ -1,4 +1,4 @@
-"""A place in a channel of one socket."""
+"""One join of a channel on one socket."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ OnChange = Callable[[object], None]
 
 @dataclass(frozen=True)
 class ChangesOf:
-    """A wish to hear of the changes of a table in `public`; `filter` as postgres_changes has it, `user_id=eq.<id>`."""
+    """A postgres_changes binding to a table in `public`, with an optional filter such as `user_id=eq.<id>`."""
 
     table: str
     filter: str | None = None
@@ -29,95 +29,98 @@ class ChangesOf:
 
 @dataclass(frozen=True)
 class JoinCallbacks:
-    """Who hears what comes in; `on_resumed` is told when changes come again after a moment in which some got lost.
+    """Called for incoming messages and state changes of a join.
 
-    `on_doubt` is told when nothing may come any more.
+    `on_resumed` is called when changes are delivered again after an interruption in which some may have been lost,
+    `on_suspect` when the socket may be half-open.
     """
 
     on_broadcast: OnBroadcast
     on_change: OnChange
     on_resumed: Callable[[], None]
-    on_doubt: Callable[[], None]
+    on_suspect: Callable[[], None]
 
 
 class ChannelJoin:
-    """One stay in a channel, from the join to whatever ends it; `joined` and `left` are done when it is so.
+    """One join of a channel, from the request until it ends; the futures `joined` and `left` complete in that order.
 
-    A channel with changes counts as joined only once the database is listened to: what changes before is lost.
+    A channel with changes counts as joined only once the server listens to the database: earlier changes are lost.
     """
 
-    def __init__(self, channel: AsyncRealtimeChannel, topic: str, ears: JoinCallbacks, *, wants_changes: bool) -> None:
+    def __init__(
+        self, channel: AsyncRealtimeChannel, topic: str, callbacks: JoinCallbacks, *, with_changes: bool
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.channel = channel
         self.topic = topic
         self.joined: asyncio.Future[None] = loop.create_future()
         self.left: asyncio.Future[LeaveReason] = loop.create_future()
         self.accepted = False
-        self._ears = ears
-        self._wants_changes = wants_changes
+        self._callbacks = callbacks
+        self._with_changes = with_changes
 
     @property
     def futures(self) -> list[asyncio.Future[Any]]:
-        """What comes of the join, whichever is first."""
+        """The futures for the two outcomes of the join request."""
         return [self.joined, self.left]
 
     @property
     def is_joined(self) -> bool:
-        """True from the server's answer to the join until the stay is over."""
+        """True from the server's reply to the join until the channel is left."""
         return self.joined.done() and not self.left.done()
 
-    def accept(self, within_s: float) -> None:
-        """The server has answered the join; changes have to follow within some seconds."""
+    def accept(self, timeout_s: float) -> None:
+        """Record that the server accepted the join; with changes, it must confirm them within `timeout_s`."""
         self.accepted = True
-        if not self._wants_changes:
+        if not self._with_changes:
             self._settle_joined()
         else:
-            asyncio.get_running_loop().call_later(within_s, self._miss_changes)
+            asyncio.get_running_loop().call_later(timeout_s, self._time_out_changes)
 
-    def resume_changes(self) -> None:
-        """The server listens to the database from now on: for the first time, or anew for a fresh token."""
+    def confirm_changes(self) -> None:
+        """Record that the server listens to the database: for the first time, or again after a token renewal."""
         if not self.joined.done():
             self._settle_joined()
         elif not self.left.done():
-            self._tell(self._ears.on_resumed)
+            self._notify(self._callbacks.on_resumed)
 
-    def doubt(self) -> None:
-        """Nothing may come any more."""
+    def mark_suspect(self) -> None:
+        """Call `on_suspect` if joined."""
         if self.is_joined:
-            self._tell(self._ears.on_doubt)
+            self._notify(self._callbacks.on_suspect)
 
-    def end(self, left: LeaveReason) -> None:
-        """Tell why the stay is over; the first reason counts."""
+    def end(self, reason: LeaveReason) -> None:
+        """Complete `left` with the reason; later reasons are ignored."""
         if not self.left.done():
-            self.left.set_result(left)
+            self.left.set_result(reason)
 
-    def hear(self, payload: BroadcastPayload) -> None:
-        """Pass a broadcast on."""
-        self._tell(lambda: self._ears.on_broadcast(payload["event"], payload["payload"]))
+    def deliver_message(self, payload: BroadcastPayload) -> None:
+        """Call `on_broadcast`."""
+        self._notify(lambda: self._callbacks.on_broadcast(payload["event"], payload["payload"]))
 
-    def hear_change(self, payload: PostgresChangesPayload) -> None:
-        """Pass a change of a row on."""
-        self._tell(lambda: self._ears.on_change(payload["data"]))
+    def deliver_change(self, payload: PostgresChangesPayload) -> None:
+        """Call `on_change`."""
+        self._notify(lambda: self._callbacks.on_change(payload["data"]))
 
     def _settle_joined(self) -> None:
         if not self.joined.done():
             self.joined.set_result(None)
 
-    def _miss_changes(self) -> None:
+    def _time_out_changes(self) -> None:
         if not self.joined.done():
-            self.end(ChannelFailed("the database is not listened to"))
+            self.end(ChannelFailed("the server does not listen to the database"))
 
-    def _tell(self, tell: Callable[[], None]) -> None:
+    def _notify(self, notify: Callable[[], None]) -> None:
         try:
-            tell()
-        except Exception:  # Whatever a listener does, the socket goes on reading.
+            notify()
+        except Exception:  # The socket keeps reading if a listener fails.
             logger.exception("a listener of %s failed", self.topic)
 
 
 def open_channel(
-    client: AsyncRealtimeClient, topic: str, ears: JoinCallbacks, changes: Sequence[ChangesOf], join_timeout_s: int
+    client: AsyncRealtimeClient, topic: str, callbacks: JoinCallbacks, changes: Sequence[ChangesOf], join_timeout_s: int
 ) -> ChannelJoin:
-    """A place in a private channel that is yet to be joined."""
+    """Return a join of a private channel that is not requested yet."""
     channel = client.channel(
         topic,
         {
@@ -129,8 +132,8 @@ def open_channel(
         },
     )
     channel.timeout = channel.join_push.timeout = join_timeout_s
-    seat = ChannelJoin(channel, topic, ears, wants_changes=bool(changes))
-    for wish in changes:
+    join = ChannelJoin(channel, topic, callbacks, with_changes=bool(changes))
+    for binding in changes:
         event = RealtimePostgresChangesListenEvent.All
-        channel.on_postgres_changes(event, seat.hear_change, wish.table, "public", wish.filter)
-    return seat
+        channel.on_postgres_changes(event, join.deliver_change, binding.table, "public", binding.filter)
+    return join

@@ -1,4 +1,4 @@
-"""What to do about a socket or a channel, decided without touching either."""
+"""Decisions of the Realtime connection: heartbeats, rejoins, backoff. Pure functions over frozen types, no I/O."""
 
 import json
 import re
@@ -8,52 +8,50 @@ from typing import Final, Literal, assert_never
 from smelt.backend.clock import SLEPT_S
 from smelt.errors import RequestRejected, SmeltError, Unauthorized
 
-_TOKEN_TURNED_DOWN: Final = re.compile(
-    r"InvalidJWTToken|JwtSignatureError|MalformedJWT|token has expired", re.IGNORECASE
-)
+_TOKEN_REJECTED: Final = re.compile(r"InvalidJWTToken|JwtSignatureError|MalformedJWT|token has expired", re.IGNORECASE)
 _RATE_LIMITED: Final = re.compile(r"RateLimitReached|too many", re.IGNORECASE)
 _NEVER_VALID: Final = re.compile(r"TopicNameRequired|UnableToReplayMessages")
 
-# A gateway issues tokens for hours; one that expired sooner than this had expired almost when it was issued.
+# A gateway issues tokens for hours; one that expires sooner than this is counted as a failure, to back off.
 _MIN_TOKEN_LIFETIME_S: Final = 5.0
 
-# Who hears nothing for half of the time between heartbeats asks at once, and doubts that an answer will come after a
-# quarter of the time that it has: what the platform usually does takes a fraction of a second.
-_QUIET: Final = 1 / 2
-_DOUBTFUL: Final = 1 / 4
+# After half a heartbeat interval of silence, send a heartbeat; if it is unanswered after a quarter of its timeout, mark
+# the socket as suspect: the platform usually replies within a fraction of a second.
+_QUIET_SHARE: Final = 1 / 2
+_SUSPECT_SHARE: Final = 1 / 4
 
 
 @dataclass(frozen=True)
 class RealtimeTimings:
-    """How fast and how often; the defaults stay inside the limits of the hosted service."""
+    """Intervals, timeouts and limits of the connection; the defaults respect the limits of the hosted service."""
 
-    heartbeat_s: float = 10.0
-    answer_s: float = 10.0
+    heartbeat_interval_s: float = 10.0
+    reply_timeout_s: float = 10.0
     join_timeout_s: int = 15
     open_timeout_s: int = 10
     stable_s: float = 60.0
     recycle_s: float = 6 * 3600.0
-    rate_limit_wait_s: float = 30.0
-    joins_a_second: float = 50.0
-    channels_a_socket: int = 100
-    clock_check_s: float = 2.0
+    rate_limit_delay_s: float = 30.0
+    joins_per_second: float = 50.0
+    channels_per_socket: int = 100
+    clock_check_interval_s: float = 2.0
 
 
 @dataclass(frozen=True)
 class JoinRejected:
-    """The server answered a join with an error."""
+    """The server replied to a join with an error."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class JoinTimedOut:
-    """The server did not answer a join."""
+    """The server did not reply to a join."""
 
 
 @dataclass(frozen=True)
 class ClosedByServer:
-    """The server closed a channel, for a reason that it may have told before."""
+    """The server closed a channel; it may have sent the reason before."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class ChannelFailed:
 
 @dataclass(frozen=True)
 class SocketLost:
-    """The websocket under the channel is gone."""
+    """The websocket of the channel was lost."""
 
     reason: str
 
@@ -75,28 +73,31 @@ LeaveReason = JoinRejected | JoinTimedOut | ClosedByServer | ChannelFailed | Soc
 
 @dataclass(frozen=True)
 class Rejoin:
-    """Join again: `now` where dialling itself waits, `soon` after a growing wait, `rate_limit` after a long one."""
+    """Join again after a delay.
+
+    `now`: none, since opening a socket backs off itself; `soon`: the backoff; `rate_limit`: a longer one.
+    """
 
     wait: Literal["now", "soon", "rate_limit"]
 
 
 @dataclass(frozen=True)
-class Renew:
-    """Ask for a fresh token, then join again."""
+class RenewToken:
+    """Renew the token, then join again."""
 
 
 @dataclass(frozen=True)
 class GiveUp:
-    """The same join will be refused again."""
+    """Do not join again: the same join will be rejected again."""
 
     error: SmeltError
 
 
-Next = Rejoin | Renew | GiveUp
+NextAction = Rejoin | RenewToken | GiveUp
 
 
-def after_leaving(left: LeaveReason, *, can_renew: bool) -> Next:
-    """What follows on the end of a stay in a channel; `can_renew` is false once a fresh token did not help."""
+def after_leaving(left: LeaveReason, *, can_renew: bool) -> NextAction:
+    """Return what to do after leaving a channel; `can_renew` is False once a renewed token was rejected."""
     match left:
         case JoinRejected(reason) | ChannelFailed(reason):
             return _after_error(reason, joining=isinstance(left, JoinRejected), can_renew=can_renew)
@@ -108,13 +109,13 @@ def after_leaving(left: LeaveReason, *, can_renew: bool) -> Next:
             assert_never(left)
 
 
-def _after_error(reason: str, *, joining: bool, can_renew: bool) -> Next:
+def _after_error(reason: str, *, joining: bool, can_renew: bool) -> NextAction:
     if _RATE_LIMITED.search(reason):
         return Rejoin("rate_limit")
-    if _TOKEN_TURNED_DOWN.search(reason) or (joining and reason.startswith("Unauthorized")):
-        return Renew() if can_renew else GiveUp(Unauthorized(reason))
+    if _TOKEN_REJECTED.search(reason) or (joining and reason.startswith("Unauthorized")):
+        return RenewToken() if can_renew else GiveUp(Unauthorized(reason))
     if joining and _NEVER_VALID.match(reason):
-        return GiveUp(RequestRejected("channel_refused", reason))
+        return GiveUp(RequestRejected("channel_rejected", reason))
     return Rejoin("soon")
 
 
@@ -122,47 +123,47 @@ def _after_error(reason: str, *, joining: bool, can_renew: bool) -> Next:
 class SocketToken:
     """The token of one socket; `is_issued` if the gateway issued it for this connection, in place of an opaque key.
 
-    Such a token can't be renewed: a new socket brings a new one. One that was never accepted is not replaced, since the
-    next one would be refused too.
+    Such a token cannot be renewed; a new socket gets a new one. A token that was never accepted is not replaced, since
+    the next one would be rejected as well.
     """
 
     is_issued: bool
     was_accepted: bool = False
     is_expired: bool = False
 
-    def accept(self) -> None:
-        """The server accepted a join."""
+    def record_accepted(self) -> None:
+        """Record that the server accepted a join."""
         self.was_accepted = True
 
-    def refuse(self, left: JoinRejected | ChannelFailed) -> bool:
-        """The server reported an error; return True if it means that the token expired."""
-        if _TOKEN_TURNED_DOWN.search(left.reason) is None:
+    def record_error(self, left: JoinRejected | ChannelFailed) -> bool:
+        """Record an error that the server reported; return True if it means that the token expired."""
+        if _TOKEN_REJECTED.search(left.reason) is None:
             self.was_accepted = True  # The server checks the token first.
         else:
             self.is_expired = self.is_issued and self.was_accepted
         return self.is_expired
 
 
-def may_reuse(left: LeaveReason) -> bool:
-    """True when the topic may be joined again on the same socket.
+def can_reuse_socket(left: LeaveReason) -> bool:
+    """Return True if the topic may be joined again on the same socket.
 
-    A `phx_close` that is still under way would close the next channel of the same topic: the client library routes by
-    topic alone. Only an answered join error leaves nothing under way.
+    A late `phx_close` would close the next channel of the same topic, because the client library routes by topic alone.
+    After a rejected join, no such message can be outstanding.
     """
     return isinstance(left, JoinRejected)
 
 
-def dial_error(status: int | None, reason: str) -> SmeltError | None:
-    """The error to give up with after a refused handshake, None when dialling again may help."""
-    # 403 is also what stands in front of a project that is being paused or restored.
-    return Unauthorized(f"Realtime refuses the key: {reason}") if status == 401 else None
+def handshake_error(status: int | None, reason: str) -> SmeltError | None:
+    """Return the permanent error after a failed handshake, None if another attempt may succeed."""
+    # The platform also responds with 403 while a project is paused or restored.
+    return Unauthorized(f"Realtime rejects the key: {reason}") if status == 401 else None
 
 
 @dataclass
 class Backoff:
-    """Counts failures in a row of a whole connection, to wait longer after each.
+    """Counts the failures in a row of a whole connection, for growing delays.
 
-    Sockets that break together are one failure, and a socket that lasted `stable_s` starts the count anew. So does one
+    Sockets that are lost together count as one failure. A socket that lasted `stable_s` resets the count; so does one
     whose token expired, which is not a failure, unless the token expired within seconds.
     """
 
@@ -170,17 +171,17 @@ class Backoff:
     failures: int = 0
     waiting: bool = False
 
-    def dial_failed(self) -> None:
-        """A socket could not be opened."""
+    def record_open_failed(self) -> None:
+        """Record that a socket could not be opened."""
         self.failures += 1
         self.waiting = True
 
-    def opened(self) -> None:
-        """A socket is open."""
+    def record_opened(self) -> None:
+        """Record that a socket was opened."""
         self.waiting = False
 
-    def lost(self, age_s: float, *, token_expired: bool = False) -> None:
-        """An open socket broke, or its token expired, after `age_s` seconds."""
+    def record_lost(self, age_s: float, *, token_expired: bool = False) -> None:
+        """Record that an open socket was lost, or its token expired, after `age_s` seconds."""
         if self.waiting:
             return
         if token_expired and age_s >= _MIN_TOKEN_LIFETIME_S:
@@ -192,38 +193,39 @@ class Backoff:
 
 @dataclass(frozen=True)
 class Liveness:
-    """Signs of life of one socket; times in seconds of one monotonic clock, `drift_s` that the wall clock ran ahead.
+    """The liveness of one socket: when it was opened, last received a message, and last sent a heartbeat.
 
-    `is_doubted` once the answer to the last heartbeat is late.
+    Times are seconds of one monotonic clock; `drift_s` are the seconds that the wall clock gained on it. `is_suspect`
+    is True once the reply to the last heartbeat is late.
     """
 
     opened_at: float
-    heard_at: float
-    beat_at: float
-    is_doubted: bool = False
+    received_at: float
+    heartbeat_at: float
+    is_suspect: bool = False
     drift_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class Wait:
-    """Nothing to do for some seconds."""
+    """Do nothing for some seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class SendHeartbeat:
-    """Send a heartbeat now."""
+    """Send a heartbeat."""
 
 
 @dataclass(frozen=True)
 class MarkSuspect:
-    """The answer to a heartbeat is late: what comes live may not come any more."""
+    """Mark the socket as suspect: the reply to a heartbeat is late, so live messages may be lost."""
 
 
 @dataclass(frozen=True)
 class CloseSocket:
-    """Close the socket; its channels move to another one."""
+    """Close the socket; its channels rejoin on another one."""
 
     reason: str
 
@@ -231,30 +233,34 @@ class CloseSocket:
 Step = Wait | SendHeartbeat | MarkSuspect | CloseSocket
 
 
-def next_step(vitals: Liveness, now: float, pace: RealtimeTimings) -> Step:
-    """How to look after an open socket: beat when it is time or quiet; doubt it, then retire it, when it is silent.
+def next_step(liveness: Liveness, now: float, timings: RealtimeTimings) -> Step:
+    """Return the next step for an open socket.
 
-    It is retired, too, when it is old, and after a sleep.
+    Send a heartbeat periodically or after a silence; without a reply, mark the socket as suspect, then close it. Also
+    close it when it is old, and after a suspend of the machine.
     """
-    if vitals.drift_s >= SLEPT_S:
+    if liveness.drift_s >= SLEPT_S:
         return CloseSocket("the machine was asleep")
-    recycle_at = vitals.opened_at + pace.recycle_s
+    recycle_at = liveness.opened_at + timings.recycle_s
     if now >= recycle_at:
         return CloseSocket("recycled")
-    due_at, due = _next_due(vitals, pace)
-    return due if now >= due_at else Wait(min(due_at - now, recycle_at - now, pace.clock_check_s))
+    due_at, due = _next_due(liveness, timings)
+    return due if now >= due_at else Wait(min(due_at - now, recycle_at - now, timings.clock_check_interval_s))
 
 
-def _next_due(vitals: Liveness, pace: RealtimeTimings) -> tuple[float, Step]:
-    if vitals.heard_at >= vitals.beat_at:
-        return min(vitals.beat_at + pace.heartbeat_s, vitals.heard_at + pace.heartbeat_s * _QUIET), SendHeartbeat()
-    if vitals.is_doubted:
-        return vitals.beat_at + pace.answer_s, CloseSocket("no answer to a heartbeat")
-    return vitals.beat_at + pace.answer_s * _DOUBTFUL, MarkSuspect()
+def _next_due(liveness: Liveness, timings: RealtimeTimings) -> tuple[float, Step]:
+    if liveness.received_at >= liveness.heartbeat_at:
+        return min(
+            liveness.heartbeat_at + timings.heartbeat_interval_s,
+            liveness.received_at + timings.heartbeat_interval_s * _QUIET_SHARE,
+        ), SendHeartbeat()
+    if liveness.is_suspect:
+        return liveness.heartbeat_at + timings.reply_timeout_s, CloseSocket("no reply to a heartbeat")
+    return liveness.heartbeat_at + timings.reply_timeout_s * _SUSPECT_SHARE, MarkSuspect()
 
 
 def error_reason(text: str) -> str:
-    """The reason inside the JSON that the client library makes of an error reply or a system message."""
+    """Return the reason in the JSON text that the client library makes of an error reply or a system message."""
     try:
         payload = json.loads(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""What the client library would log of our sockets goes nowhere.
+"""Suppression of the client library's log records about smelt's sockets.
 
-It calls every lost one an error, and it quotes what it sends, receives and can't read: tokens, and somebody's words.
-`smelt.backend.realtime` tells itself what becomes of a socket.
+The library logs each lost socket as an error, and quotes the messages that it sends, receives and cannot parse, with
+tokens and transcripts. `smelt.backend.realtime` logs the state of its sockets itself.
 """
 
 import logging
@@ -11,25 +11,25 @@ from contextvars import ContextVar
 from typing import Final
 
 _LOGGERS: Final = ("realtime._async.client", "realtime._async.channel", "realtime._async.timer", "websockets.client")
-# Tasks and transports have it from whoever opens a socket, so that sockets of the app's own are logged as ever.
-_is_ours: Final = ContextVar("smelt_unlogged", default=False)
+# Tasks and transports inherit the context in which a socket is opened: sockets of the app itself are still logged.
+_is_quiet: Final = ContextVar("smelt_quiet_client_logs", default=False)
 
 
-class _OfOthers(logging.Filter):
+class _NotQuiet(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        return not _is_ours.get()
+        return not _is_quiet.get()
 
 
-_of_others: Final = _OfOthers()
+_not_quiet: Final = _NotQuiet()
 for _name in _LOGGERS:
-    logging.getLogger(_name).addFilter(_of_others)
+    logging.getLogger(_name).addFilter(_not_quiet)
 
 
 @contextmanager
 def quiet_client_logs() -> Iterator[None]:
-    """Whatever is done, opened and started inside is not logged by the client library."""
-    token = _is_ours.set(True)
+    """Suppress the client library's log records of calls, sockets and tasks that start inside."""
+    token = _is_quiet.set(True)
     try:
         yield
     finally:
-        _is_ours.reset(token)
+        _is_quiet.reset(token)

@@ -1,4 +1,4 @@
-"""Broadcasts over REST, for those who are not joined."""
+"""Broadcasts over REST, for senders that have not joined the channel."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,9 +14,10 @@ from smelt.errors import Unavailable
 async def broadcast_over_rest(
     http: httpx.AsyncClient, url: str, topic: str, event: str, payload: Mapping[str, Any]
 ) -> None:
-    """Broadcast on a private channel; returns once the server has taken it.
+    """Broadcast on a private channel; return once the server has accepted the message.
 
-    The endpoint for a single message, because the one for many also answers 202 to what it drops as unauthorized.
+    Uses the endpoint for a single message, because the one for many also responds with 202 to messages that it drops
+    as unauthorized.
     """
     endpoint = f"{url}/api/broadcast/{quote(topic, safe='')}/events/{quote(event, safe='')}"
     async for attempt in transient_retries():
@@ -26,4 +27,4 @@ async def broadcast_over_rest(
             except httpx.TransportError as exc:
                 raise Unavailable(f"broadcasting on {topic}: {type(exc).__name__}") from exc
             if response.status_code != httpx.codes.ACCEPTED:
-                raise map_http_error(response.status_code, f"the broadcast on {topic} was not taken")
+                raise map_http_error(response.status_code, f"the broadcast on {topic} was not accepted")

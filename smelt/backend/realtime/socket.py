@@ -1,7 +1,7 @@
-"""One websocket to Realtime, used once: opened, looked after, and closed for good.
+"""One websocket to Realtime: opened once, supervised, and closed for good.
 
-The official client is kept on a short lead, because left alone it stops reconnecting after seconds, rejoins refused
-channels for ever, lets a stale `phx_close` close a new channel, and never looks at the answers to its heartbeats.
+The reconnects and heartbeats of the official client are switched off: it stops reconnecting after seconds, rejoins
+rejected channels forever, lets a stale `phx_close` close a new channel, and ignores the replies to its heartbeats.
 """
 
 import asyncio
@@ -30,9 +30,9 @@ from smelt.backend.realtime.policy import (
     SocketLost,
     SocketToken,
     Wait,
-    dial_error,
+    can_reuse_socket,
     error_reason,
-    may_reuse,
+    handshake_error,
     next_step,
 )
 from smelt.backend.realtime.socket_heartbeat import SocketHeartbeat
@@ -40,32 +40,32 @@ from smelt.errors import Unavailable
 
 logger = logging.getLogger(__name__)
 
-NO_BUILT_IN_HEARTBEAT_S: Final = 7 * 24 * 3600
-CLOSE_S: Final = 2.0
+DISABLED_HEARTBEAT_INTERVAL_S: Final = 7 * 24 * 3600
+CLOSE_TIMEOUT_S: Final = 2.0
 
 
 class Socket:
-    """An open websocket with up to a hundred channels; `lost` is done when it is of no more use."""
+    """An open websocket with up to `channels_per_socket` channels; the future `lost` completes with the reason."""
 
-    def __init__(self, client: AsyncRealtimeClient, pace: RealtimeTimings, token: SocketToken) -> None:
+    def __init__(self, client: AsyncRealtimeClient, timings: RealtimeTimings, token: SocketToken) -> None:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._token = token
         self._client = client
-        # The client has no way to let go of a silent connection, and none to tell that it stopped listening.
+        # The client can neither abort a silent connection nor report that it stopped receiving.
         self._websocket = client._ws_connection
         if client._listen_task is not None:
-            client._listen_task.add_done_callback(self._stopped_listening)
-        self._pace = pace
-        self._seats: dict[str, ChannelJoin] = {}
-        self._spent: set[str] = set()
+            client._listen_task.add_done_callback(self._on_receiving_ended)
+        self._timings = timings
+        self._joins: dict[str, ChannelJoin] = {}
+        self._used_topics: set[str] = set()
         self._tasks: set[asyncio.Task[object]] = set()
-        self._pulse = SocketHeartbeat(client, lambda error: self.retire(_close_reason(error)))
+        self._heartbeat = SocketHeartbeat(client, lambda error: self.mark_lost(_close_reason(error)))
 
     @classmethod
-    async def open(cls, url: str, key: str, token: str | None, pace: RealtimeTimings) -> "Socket":
-        """Dial once; raises `Unauthorized` when the key is refused, `Unavailable` for all else."""
+    async def open(cls, url: str, key: str, token: str | None, timings: RealtimeTimings) -> "Socket":
+        """Open a websocket; raise `Unauthorized` if the key is rejected, `Unavailable` for any other failure."""
         client = AsyncRealtimeClient(
-            url, key, auto_reconnect=False, hb_interval=NO_BUILT_IN_HEARTBEAT_S, timeout=pace.open_timeout_s
+            url, key, auto_reconnect=False, hb_interval=DISABLED_HEARTBEAT_INTERVAL_S, timeout=timings.open_timeout_s
         )
         client.access_token = token if token is not None else key
         try:
@@ -74,183 +74,183 @@ class Socket:
             await client.close()
             status = exc.response.status_code if isinstance(exc, InvalidStatus) else None
             reason = f"HTTP {status}" if status is not None else f"{type(exc).__name__}: {exc}"
-            raise dial_error(status, reason) or Unavailable(f"opening a Realtime socket: {reason}") from exc
+            raise handshake_error(status, reason) or Unavailable(f"opening a Realtime socket: {reason}") from exc
         except BaseException:
             await client.close()
             raise
-        return cls(client, pace, SocketToken(is_issued=token is None))
+        return cls(client, timings, SocketToken(is_issued=token is None))
 
     @property
     def channel_count(self) -> int:
-        """How many channels are joined or joining."""
-        return len(self._seats)
+        """The number of channels that are joined or joining."""
+        return len(self._joins)
 
     @property
     def token(self) -> str | None:
-        """The token that joins go out with."""
+        """The token that is sent with joins."""
         return self._client.access_token
 
     @property
     def token_expired(self) -> bool:
-        """True if it was retired because the token that came with the connection expired."""
+        """True if the socket was closed because the token that the gateway issued for it expired."""
         return self._token.is_expired
 
     @property
     def age_s(self) -> float:
-        """Seconds since it was opened."""
-        return time.monotonic() - self._pulse.opened_at
+        """Seconds since the socket was opened."""
+        return time.monotonic() - self._heartbeat.opened_at
 
-    def takes(self, topic: str) -> bool:
-        """True when `topic` can be joined here."""
-        has_room = len(self._seats) < self._pace.channels_a_socket
-        return has_room and not self.lost.done() and topic not in self._spent and topic not in self._seats
+    def can_join(self, topic: str) -> bool:
+        """Return True if `topic` can be joined on this socket."""
+        has_room = len(self._joins) < self._timings.channels_per_socket
+        return has_room and not self.lost.done() and topic not in self._used_topics and topic not in self._joins
 
-    def join_channel(self, topic: str, ears: JoinCallbacks, changes: Sequence[ChangesOf] = ()) -> ChannelJoin:
-        """Start to join a channel for which `takes` is true."""
-        seat = open_channel(self._client, topic, ears, changes, self._pace.join_timeout_s)
-        self._seats[topic] = seat
-        seat.channel.on_broadcast("*", lambda payload: self._hear(seat, payload))
-        seat.channel.on_system(lambda payload: self._hear_system(seat, payload))
-        self._run(self._join(seat))
-        return seat
+    def join_channel(self, topic: str, callbacks: JoinCallbacks, changes: Sequence[ChangesOf] = ()) -> ChannelJoin:
+        """Start to join a channel; requires `can_join(topic)`."""
+        join = open_channel(self._client, topic, callbacks, changes, self._timings.join_timeout_s)
+        self._joins[topic] = join
+        join.channel.on_broadcast("*", lambda payload: self._on_broadcast(join, payload))
+        join.channel.on_system(lambda payload: self._on_system(join, payload))
+        self._start_task(self._join(join))
+        return join
 
-    def leave_channel(self, seat: ChannelJoin) -> None:
-        """Give a seat back, and tell the server unless it knows; the last one to leave closes the socket."""
-        if self._seats.get(seat.topic) is not seat:
+    def leave_channel(self, join: ChannelJoin) -> None:
+        """End a join and leave its channel on the server if needed; the last channel closes the socket."""
+        if self._joins.get(join.topic) is not join:
             return
-        del self._seats[seat.topic]
-        seat.end(ClosedByServer())
-        reusable = may_reuse(seat.left.result())
+        del self._joins[join.topic]
+        join.end(ClosedByServer())
+        reusable = can_reuse_socket(join.left.result())
         if not reusable:
-            self._spent.add(seat.topic)
-        if not self._seats:
-            self.retire("not needed any more")
+            self._used_topics.add(join.topic)
+        if not self._joins:
+            self.mark_lost("no longer needed")
         elif not self.lost.done():
-            self._part_with(seat.channel, is_joined=not reusable)
+            self._drop_channel(join.channel, is_joined=not reusable)
 
-    async def send(self, seat: ChannelJoin, event: str, payload: dict[str, Any], timeout_s: float) -> bool:
-        """Broadcast on a joined channel; true only when the server acknowledged it."""
-        if not seat.is_joined or self.lost.done():
+    async def send(self, join: ChannelJoin, event: str, payload: dict[str, Any], timeout_s: float) -> bool:
+        """Broadcast on a joined channel; return True if the server acknowledged it."""
+        if not join.is_joined or self.lost.done():
             return False
         acknowledged: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         push: AsyncPush | None = None
         try:
             async with asyncio.timeout(timeout_s):
-                push = await seat.channel.push("broadcast", {"type": "broadcast", "event": event, "payload": payload})
+                push = await join.channel.push("broadcast", {"type": "broadcast", "event": event, "payload": payload})
                 push.receive(RealtimeAcknowledgementStatus.Ok, lambda _: _settle(acknowledged, True))
                 push.receive(RealtimeAcknowledgementStatus.Error, lambda _: _settle(acknowledged, False))
-                outcomes: list[asyncio.Future[Any]] = [acknowledged, seat.left]
+                outcomes: list[asyncio.Future[Any]] = [acknowledged, join.left]
                 await asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED)
                 return acknowledged.done() and acknowledged.result()
         except TimeoutError:
             return False
         finally:
             if push is not None:
-                _forget(seat.channel, push)
+                _forget(join.channel, push)
 
     async def set_auth(self, token: str) -> None:
-        """Give a fresh token to all that is joined here; a socket that does not take it is retired."""
+        """Send a fresh token on all joined channels; close the socket if that times out."""
         self._client.access_token = token
         try:
-            async with asyncio.timeout(self._pace.answer_s):
-                for channel in [seat.channel for seat in self._seats.values() if seat.is_joined]:
+            async with asyncio.timeout(self._timings.reply_timeout_s):
+                for channel in [join.channel for join in self._joins.values() if join.is_joined]:
                     push = await channel.push("access_token", {"access_token": token})
-                    _forget(channel, push)  # It is never answered.
+                    _forget(channel, push)  # The server does not reply to it.
         except TimeoutError:
-            self.retire("took no fresh token")
+            self.mark_lost("sending a fresh token timed out")
 
-    def retire(self, reason: str) -> None:
-        """End its use: every channel is told, and `look_after` closes it."""
+    def mark_lost(self, reason: str) -> None:
+        """Complete `lost` and end all joins; `supervise` then closes the socket."""
         _settle(self.lost, reason)
-        for seat in list(self._seats.values()):
-            seat.end(SocketLost(reason))
+        for join in list(self._joins.values()):
+            join.end(SocketLost(reason))
 
-    def dismiss(self) -> None:
-        """Nobody needs it any more: its channels are left by closing it, without a word for each."""
-        seats = list(self._seats.values())
-        self._seats.clear()
-        self.retire("not needed any more")
-        for seat in seats:
-            seat.end(ClosedByServer())
+    def leave_all(self) -> None:
+        """Leave all channels by closing the socket, without a leave message for each."""
+        joins = list(self._joins.values())
+        self._joins.clear()
+        self.mark_lost("no longer needed")
+        for join in joins:
+            join.end(ClosedByServer())
 
-    async def look_after(self) -> str:
-        """Keep the socket alive until it is lost, close it, and answer why it was lost."""
+    async def supervise(self) -> str:
+        """Keep the socket alive until it is lost, then close it; return the reason."""
         try:
             while not self.lost.done():
-                match next_step(self._pulse.vitals(), time.monotonic(), self._pace):
+                match next_step(self._heartbeat.liveness(), time.monotonic(), self._timings):
                     case SendHeartbeat():
-                        self._run(self._pulse.beat(self._pace.join_timeout_s))
+                        self._start_task(self._heartbeat.send(self._timings.join_timeout_s))
                     case MarkSuspect():
-                        self._doubt()
+                        self._mark_suspect()
                     case Wait(seconds):
                         await asyncio.wait([self.lost], timeout=seconds)
                     case CloseSocket(reason):
-                        self.retire(reason)
+                        self.mark_lost(reason)
             return self.lost.result()
         finally:
-            self.retire("closed")
+            self.mark_lost("closed")
             await self._close()
 
-    def _stopped_listening(self, listening: asyncio.Task[None]) -> None:
+    def _on_receiving_ended(self, listening: asyncio.Task[None]) -> None:
         error = None if listening.cancelled() else listening.exception()
         code = None if self._websocket is None else self._websocket.close_code
-        self.retire(_close_reason(error) if code is None else f"closed with {code}")
+        self.mark_lost(_close_reason(error) if code is None else f"closed with {code}")
 
-    def _doubt(self) -> None:
-        logger.info("a Realtime socket with %s channels does not answer a heartbeat so far", len(self._seats))
-        self._pulse.doubt()
-        for seat in list(self._seats.values()):
-            seat.doubt()
+    def _mark_suspect(self) -> None:
+        logger.info("a Realtime socket with %s channels is suspect: the reply to a heartbeat is late", len(self._joins))
+        self._heartbeat.mark_suspect()
+        for join in list(self._joins.values()):
+            join.mark_suspect()
 
-    def _hear(self, seat: ChannelJoin, payload: BroadcastPayload) -> None:
-        self._pulse.feel()
-        if not seat.left.done():
-            seat.hear(payload)
+    def _on_broadcast(self, join: ChannelJoin, payload: BroadcastPayload) -> None:
+        self._heartbeat.record_activity()
+        if not join.left.done():
+            join.deliver_message(payload)
 
-    def _hear_system(self, seat: ChannelJoin, payload: SuccessSystemPayload) -> None:
-        self._pulse.feel()
+    def _on_system(self, join: ChannelJoin, payload: SuccessSystemPayload) -> None:
+        self._heartbeat.record_activity()
         if payload.extension == CHANGES_EXTENSION:
-            seat.resume_changes()
+            join.confirm_changes()
 
-    def _seat_changed(self, seat: ChannelJoin, state: RealtimeSubscribeStates, error: Exception | None) -> None:
-        seat.channel.rejoin_timer.reset()  # Whether and where to rejoin is decided elsewhere.
+    def _on_join_state(self, join: ChannelJoin, state: RealtimeSubscribeStates, error: Exception | None) -> None:
+        join.channel.rejoin_timer.reset()  # SupervisedChannel decides about rejoining.
         if state is RealtimeSubscribeStates.TIMED_OUT:
-            seat.end(JoinTimedOut())
+            join.end(JoinTimedOut())
             return
-        self._pulse.feel()
+        self._heartbeat.record_activity()
         if state is RealtimeSubscribeStates.SUBSCRIBED:
-            self._token.accept()
-            seat.accept(self._pace.join_timeout_s)
+            self._token.record_accepted()
+            join.accept(self._timings.join_timeout_s)
         elif state is RealtimeSubscribeStates.CLOSED:
-            seat.end(ClosedByServer())
+            join.end(ClosedByServer())
         elif error is None or isinstance(error, ConnectionClosed):
-            seat.end(SocketLost(_close_reason(error)))
+            join.end(SocketLost(_close_reason(error)))
         else:
             reason = error_reason(str(error))
-            self._refused(seat, ChannelFailed(reason) if seat.accepted else JoinRejected(reason))
+            self._on_error(join, ChannelFailed(reason) if join.accepted else JoinRejected(reason))
 
-    def _refused(self, seat: ChannelJoin, left: ChannelFailed | JoinRejected) -> None:
-        if self._token.refuse(left):
-            self.retire(left.reason)
-        seat.end(left)
+    def _on_error(self, join: ChannelJoin, left: ChannelFailed | JoinRejected) -> None:
+        if self._token.record_error(left):
+            self.mark_lost(left.reason)
+        join.end(left)
 
-    def _part_with(self, channel: AsyncRealtimeChannel, *, is_joined: bool) -> None:
-        # The client forgets a channel that the server closed; an answer to its leaving would reach nobody.
+    def _drop_channel(self, channel: AsyncRealtimeChannel, *, is_joined: bool) -> None:
+        # The client has removed a channel that the server closed; a reply to its leave message would not be routed.
         if self._client.channels.get(channel.topic) is not channel:
             return
         if is_joined:
-            self._run(self._leave(channel))
+            self._start_task(self._leave(channel))
         else:
             del self._client.channels[channel.topic]
             channel.join_push.destroy()
 
-    async def _join(self, seat: ChannelJoin) -> None:
-        if not self.lost.done():  # Subscribing on a broken client would make it dial again.
-            await seat.channel.subscribe(lambda state, error: self._seat_changed(seat, state, error))
+    async def _join(self, join: ChannelJoin) -> None:
+        if not self.lost.done():  # Subscribing on a lost connection would make the client reconnect.
+            await join.channel.subscribe(lambda state, error: self._on_join_state(join, state, error))
 
     async def _leave(self, channel: AsyncRealtimeChannel) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._pace.answer_s):
+            async with asyncio.timeout(self._timings.reply_timeout_s):
                 await channel.unsubscribe()
 
     async def _close(self) -> None:
@@ -261,36 +261,36 @@ class Socket:
                 await asyncio.wait(list(self._tasks))
         finally:
             self._stop_timers()
-            await self._hang_up()
+            await self._close_client()
 
     def _stop_timers(self) -> None:
-        for channel in {*self._client.channels.values(), *(seat.channel for seat in self._seats.values())}:
+        for channel in {*self._client.channels.values(), *(join.channel for join in self._joins.values())}:
             channel.rejoin_timer.reset()
             channel.join_push.destroy()
             for push in list(channel.messages_waiting_for_ack.values()):
                 push.destroy()
 
-    async def _hang_up(self) -> None:
+    async def _close_client(self) -> None:
         try:
-            async with asyncio.timeout(CLOSE_S):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._client.close()
-        except (TimeoutError, asyncio.CancelledError) as exc:  # Nobody answers the closing handshake, or waits for it.
+        except (TimeoutError, asyncio.CancelledError) as exc:  # No reply to the closing handshake.
             if self._websocket is not None:
                 self._websocket.transport.abort()
             await self._client.close()
             if isinstance(exc, asyncio.CancelledError):
                 raise
 
-    def _run(self, work: Coroutine[Any, Any, object]) -> None:
+    def _start_task(self, work: Coroutine[Any, Any, object]) -> None:
         task: asyncio.Task[object] = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._finished)
+        task.add_done_callback(self._on_task_done)
 
-    def _finished(self, task: asyncio.Task[object]) -> None:
+    def _on_task_done(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.debug("a Realtime socket broke: %r", error)
-            self.retire(_close_reason(error))
+            logger.debug("a task of a Realtime socket failed: %r", error)
+            self.mark_lost(_close_reason(error))
 
 
 def _settle(future: asyncio.Future[Any], value: object) -> None:

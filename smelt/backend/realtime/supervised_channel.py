@@ -1,4 +1,4 @@
-"""A topic that stays joined, whatever happens to the sockets under it, for all who listen to it."""
+"""A channel that stays joined across sockets, shared by all listeners of its topic."""
 
 import asyncio
 import contextlib
@@ -11,10 +11,10 @@ from smelt.backend.realtime.channel_join import ChangesOf, ChannelJoin, JoinCall
 from smelt.backend.realtime.policy import (
     GiveUp,
     LeaveReason,
-    Next,
+    NextAction,
     RealtimeTimings,
     Rejoin,
-    Renew,
+    RenewToken,
     SocketLost,
     after_leaving,
 )
@@ -27,168 +27,170 @@ logger = logging.getLogger(__name__)
 
 
 class ChannelListener(Protocol):
-    """Whom a membership tells; expected to return at once."""
+    """Receives the events of a supervised channel; methods must return at once."""
 
-    def hear(self, event: str, payload: object) -> None:
-        """Hear a broadcast."""
+    def deliver_message(self, event: str, payload: object) -> None:
+        """Receive a broadcast."""
         ...
 
-    def hear_change(self, change: object) -> None:
-        """Hear of a changed row."""
+    def deliver_change(self, change: object) -> None:
+        """Receive a changed row."""
         ...
 
-    def hear_joined(self) -> None:
-        """Hear that the channel is joined, again or for the first time."""
+    def notify_joined(self) -> None:
+        """Receive that the channel is joined, for the first time or again."""
         ...
 
-    def hear_doubt(self) -> None:
-        """Hear that it is joined as far as is known, and yet nothing may come any more."""
+    def notify_suspect(self) -> None:
+        """Receive that the channel is joined but its socket may be half-open."""
         ...
 
-    def hear_left(self, error: SmeltError | None) -> None:
-        """Hear that it is not: None when it is being joined again, an error when it never will."""
+    def notify_left(self, error: SmeltError | None) -> None:
+        """Receive that the channel was left: None if it rejoins, an error if it has given up."""
         ...
 
 
 class Sockets(Protocol):
-    """Where a membership gets its sockets from."""
+    """Provides sockets to supervised channels."""
 
     @property
     def renewable(self) -> bool:
-        """True when a fresh token can be had."""
+        """True if the token can be renewed."""
         ...
 
     async def socket_for(self, topic: str) -> Socket:
-        """An open socket that takes the topic, however long it takes; raises `Unauthorized` when the key is refused."""
+        """Return an open socket that can join the topic; wait for one. Raise `Unauthorized` if the key is rejected."""
         ...
 
     async def renew_token(self, stale: str | None) -> None:
-        """Get a token other than `stale` and give it to all sockets; raises `Unavailable` or `Unauthorized`."""
+        """Send a token other than `stale` on all sockets; raise `Unavailable` or `Unauthorized` without one."""
         ...
 
-    def lost(self, membership: "SupervisedChannel") -> None:
-        """The membership lost its socket and is on its way to another one."""
+    def on_channel_lost(self, channel: "SupervisedChannel") -> None:
+        """Record that a channel lost its socket and rejoins on another one."""
         ...
 
-    def regained(self, membership: "SupervisedChannel") -> None:
-        """The membership is joined, for the first time or again."""
+    def on_channel_joined(self, channel: "SupervisedChannel") -> None:
+        """Record that a channel is joined."""
         ...
 
-    def forget(self, membership: "SupervisedChannel") -> None:
-        """The membership is over."""
+    def forget_channel(self, channel: "SupervisedChannel") -> None:
+        """Remove a channel that has ended."""
         ...
 
 
 class SupervisedChannel:
-    """Joins a private channel, and joins it again, until `end` or until it is refused for good."""
+    """Joins a private channel and keeps rejoining it until `end`, or until the server rejects it permanently."""
 
-    def __init__(self, topic: str, sockets: Sockets, pace: RealtimeTimings, changes: Sequence[ChangesOf] = ()) -> None:
+    def __init__(
+        self, topic: str, sockets: Sockets, timings: RealtimeTimings, changes: Sequence[ChangesOf] = ()
+    ) -> None:
         self.topic = topic
         self.changes = tuple(changes)
         self.error: SmeltError | None = None
         self.rejoin_count = -1
         self._listeners: list[ChannelListener] = []
         self._sockets = sockets
-        self._pace = pace
+        self._timings = timings
         self._socket: Socket | None = None
-        self._seat: ChannelJoin | None = None
+        self._join: ChannelJoin | None = None
         self._failures = 0
         self._token: str | None = None
         self._token_is_fresh = False
         self._level = logging.INFO
         self._settled = asyncio.Event()
         self._task = asyncio.create_task(self._keep_joined(), name=f"channel {topic}")
-        self._task.add_done_callback(lambda _: sockets.forget(self))
+        self._task.add_done_callback(lambda _: sockets.forget_channel(self))
 
     @property
     def joined(self) -> bool:
-        """True while the server has it joined, as far as is known."""
-        return self._seat is not None and self._seat.is_joined
+        """True while the channel is joined, as far as is known."""
+        return self._join is not None and self._join.is_joined
 
     async def wait_joined(self, timeout_s: float) -> bool:
-        """Wait until it is joined; false after the timeout, or at once when it is refused for good."""
+        """Wait until the channel is joined; return False after the timeout, or at once if it has given up."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._settled.wait()
         return self.joined
 
     async def send(self, event: str, payload: dict[str, Any], *, timeout_s: float = 5.0) -> bool:
-        """Broadcast; true only when the server acknowledged it, false at once when not joined."""
-        if self._socket is None or self._seat is None:
+        """Broadcast an event; return True if the server acknowledged it, False at once if not joined."""
+        if self._socket is None or self._join is None:
             return False
         with quiet_client_logs():
-            return await self._socket.send(self._seat, event, payload, timeout_s)
+            return await self._socket.send(self._join, event, payload, timeout_s)
 
     def add(self, listener: ChannelListener) -> None:
-        """Tell a listener from now on; one that comes late hears of the join at once."""
+        """Add a listener; if the channel is already joined, it is notified of that next."""
         self._listeners.append(listener)
         if self._settled.is_set():
-            asyncio.get_running_loop().call_soon(self._tell_late, listener)
+            asyncio.get_running_loop().call_soon(self._notify_late_listener, listener)
 
     def remove(self, listener: ChannelListener) -> bool:
-        """Tell a listener nothing any more; true when nobody is left."""
+        """Remove a listener; return True if none is left."""
         if listener in self._listeners:
             self._listeners.remove(listener)
         return not self._listeners
 
     def end(self) -> asyncio.Task[None]:
-        """Leave the channel and free its place; answers what is done when that is so."""
+        """Start to leave the channel; return the task that completes once it is left."""
         self._task.cancel()
         return self._task
 
     async def _keep_joined(self) -> None:
         with quiet_client_logs():
             while self.error is None:
-                await self._join_again()
+                await self._join_and_recover()
 
-    async def _join_again(self) -> None:
+    async def _join_and_recover(self) -> None:
         try:
-            left = await self._stay_once()
+            left = await self._join_once()
             await self._recover(after_leaving(left, can_renew=self._can_renew()))
         except SmeltError as exc:
             self._give_up(exc)
-        except Exception:  # A surprise, of the client library perhaps, must not end it without a word.
-            logger.exception("channel %s broke; joining again", self.topic)
+        except Exception:  # An unexpected error, perhaps of the client library, must not stop the channel silently.
+            logger.exception("channel %s failed; joining again", self.topic)
             self._failures += 1
             await pause(reconnect_wait_s(self._failures))
 
-    async def _stay_once(self) -> LeaveReason:
+    async def _join_once(self) -> LeaveReason:
         socket = await self._sockets.socket_for(self.topic)
-        ears = JoinCallbacks(self._hear, self._hear_change, self._resumed, self._doubted)
-        seat = socket.join_channel(self.topic, ears, self.changes)
+        callbacks = JoinCallbacks(self._on_message, self._on_change, self._on_resumed, self._on_suspect)
+        join = socket.join_channel(self.topic, callbacks, self.changes)
         self._token = socket.token
-        self._socket, self._seat = socket, seat
+        self._socket, self._join = socket, join
         joined_at: float | None = None
         try:
-            await asyncio.wait(seat.futures, return_when=asyncio.FIRST_COMPLETED)
-            if seat.joined.done():
+            await asyncio.wait(join.futures, return_when=asyncio.FIRST_COMPLETED)
+            if join.joined.done():
                 joined_at = time.monotonic()
-                self._tell_joined()
-            left = await asyncio.shield(seat.left)
+                self._on_joined()
+            left = await asyncio.shield(join.left)
         finally:
-            self._socket = self._seat = None
+            self._socket = self._join = None
             self._settled.clear()
-            socket.leave_channel(seat)
-        stable = joined_at is not None and time.monotonic() - joined_at >= self._pace.stable_s
-        if not isinstance(left, SocketLost):  # Those are failures of the connection, which waits before it dials again.
+            socket.leave_channel(join)
+        stable = joined_at is not None and time.monotonic() - joined_at >= self._timings.stable_s
+        if not isinstance(left, SocketLost):  # The connection backs off for lost sockets.
             self._failures = 1 if stable else self._failures + 1
         if joined_at is not None:
-            # What concerns all channels of a socket is told once, by whoever has the sockets.
+            # The connection logs a lost socket once, for all of its channels.
             self._level = logging.DEBUG if isinstance(left, SocketLost) else logging.INFO
             if isinstance(left, SocketLost):
-                self._sockets.lost(self)
+                self._sockets.on_channel_lost(self)
             logger.log(self._level, "left channel %s: %s", self.topic, left)
-            self._tell(lambda listener: listener.hear_left(None))
+            self._notify(lambda listener: listener.notify_left(None))
         return left
 
-    async def _recover(self, following: Next) -> None:
+    async def _recover(self, following: NextAction) -> None:
         match following:
             case Rejoin("now"):
                 pass
             case Rejoin(wait):
-                base_s = self._pace.rate_limit_wait_s if wait == "rate_limit" else 0.0
+                base_s = self._timings.rate_limit_delay_s if wait == "rate_limit" else 0.0
                 await pause(base_s + reconnect_wait_s(self._failures))
-            case Renew():
+            case RenewToken():
                 await self._renew()
             case GiveUp(error):
                 raise error
@@ -199,9 +201,9 @@ class SupervisedChannel:
         return self._sockets.renewable and not self._token_is_fresh
 
     async def _renew(self) -> None:
-        if self._failures > 1:  # A token that is turned down as soon as it was taken is not renewed in a circle.
+        if self._failures > 1:  # Back off if a freshly renewed token is rejected as well.
             await pause(reconnect_wait_s(self._failures))
-        # Joining without a fresh token would be refused again, and a refusal holds up all channels of a socket.
+        # Without a fresh token the join would be rejected again, and a rejection delays all channels of a socket.
         while not self._token_is_fresh:
             try:
                 await self._sockets.renew_token(self._token)
@@ -211,43 +213,43 @@ class SupervisedChannel:
                 await pause(reconnect_wait_s(self._failures))
                 self._failures += 1
 
-    def _hear(self, event: str, payload: object) -> None:
-        self._tell(lambda listener: listener.hear(event, payload))
+    def _on_message(self, event: str, payload: object) -> None:
+        self._notify(lambda listener: listener.deliver_message(event, payload))
 
-    def _hear_change(self, change: object) -> None:
-        self._tell(lambda listener: listener.hear_change(change))
+    def _on_change(self, change: object) -> None:
+        self._notify(lambda listener: listener.deliver_change(change))
 
-    def _resumed(self) -> None:
-        logger.info("channel %s hears of changes again", self.topic)
-        self._tell(lambda listener: listener.hear_joined())
+    def _on_resumed(self) -> None:
+        logger.info("channel %s receives changes again", self.topic)
+        self._notify(lambda listener: listener.notify_joined())
 
-    def _doubted(self) -> None:
-        self._tell(lambda listener: listener.hear_doubt())
+    def _on_suspect(self) -> None:
+        self._notify(lambda listener: listener.notify_suspect())
 
-    def _tell_joined(self) -> None:
+    def _on_joined(self) -> None:
         self._token_is_fresh = False
         self.rejoin_count += 1
         self._settled.set()
         logger.log(self._level, "joined channel %s", self.topic)
-        self._sockets.regained(self)
-        self._tell(lambda listener: listener.hear_joined())
+        self._sockets.on_channel_joined(self)
+        self._notify(lambda listener: listener.notify_joined())
 
-    def _tell_late(self, listener: ChannelListener) -> None:
+    def _notify_late_listener(self, listener: ChannelListener) -> None:
         if self._settled.is_set() and self.error is None and listener in self._listeners:
-            self._tell_one(listener, lambda one: one.hear_joined())
+            self._notify_one(listener, lambda one: one.notify_joined())
 
     def _give_up(self, error: SmeltError) -> None:
-        logger.warning("channel %s is refused: %s", self.topic, error)
+        logger.warning("channel %s is rejected: %s", self.topic, error)
         self.error = error
         self._settled.set()
-        self._tell(lambda listener: listener.hear_left(error))
+        self._notify(lambda listener: listener.notify_left(error))
 
-    def _tell(self, tell: Callable[[ChannelListener], None]) -> None:
+    def _notify(self, notify: Callable[[ChannelListener], None]) -> None:
         for listener in list(self._listeners):
-            self._tell_one(listener, tell)
+            self._notify_one(listener, notify)
 
-    def _tell_one(self, listener: ChannelListener, tell: Callable[[ChannelListener], None]) -> None:
+    def _notify_one(self, listener: ChannelListener, notify: Callable[[ChannelListener], None]) -> None:
         try:
-            tell(listener)
-        except Exception:  # Whatever one listener does, the others hear it too.
+            notify(listener)
+        except Exception:  # The other listeners are notified if one fails.
             logger.exception("a listener of %s failed", self.topic)

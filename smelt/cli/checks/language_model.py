@@ -41,7 +41,7 @@ async def check_language_model(options: "EndpointOptions") -> CheckResult:
 async def _first_word(endpoint: "Endpoint") -> None:
     from smelt.processor.synthesis.llm.instructions import Message
 
-    async with aclosing(endpoint.answer((Message("user", _QUESTION),))) as answer:
+    async with aclosing(endpoint.stream_completion((Message("user", _QUESTION),))) as answer:
         async for _ in answer:
             return
 

@@ -59,14 +59,16 @@ async def _decoding() -> CheckResult:
 
 def _decode() -> CheckResult:
     from smelt.processor.errors import FileError
-    from smelt.processor.media.decode import decode
+    from smelt.processor.media.decode import decode_to_pcm
     from smelt.processor.media.probe import MediaLimits, probe
 
     limits = MediaLimits(max_file_bytes=STANDUP.stat().st_size, max_duration_s=600)
     began_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="smelt-doctor-") as folder:
         try:
-            recording = decode(STANDUP, Path(folder) / "pcm", probe(STANDUP, limits), limits, lambda _share: True)
+            recording = decode_to_pcm(
+                STANDUP, Path(folder) / "pcm", probe(STANDUP, limits), limits, lambda _share: True
+            )
         except FileError as exc:
             return CheckResult(
                 "decoding", "fail", f"{STANDUP.name}: {exc}", "install PyAV again: pip install --force-reinstall av"

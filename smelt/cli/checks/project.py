@@ -19,6 +19,7 @@ from smelt.cli.checks.policies import check_visitor_policies, check_worker_polic
 from smelt.cli.checks.result import CheckResult, run_check
 from smelt.contract.channels import AUDIO_BUCKET
 from smelt.contract.events import Model
+from smelt.contract.schema_version import SCHEMA_VERSION, schema_issue
 from smelt.errors import RequestRejected, SmeltError, Unauthorized, Unavailable
 
 _PUSH: Final = "`smelt init DIR` adds the migrations to your Supabase project, `supabase db push` applies them"
@@ -93,6 +94,7 @@ async def _as_worker(url: str, key: str) -> AsyncIterator[CheckResult]:
             return
         ended = datetime.now(UTC)
         yield CheckResult("service key", "ok", "is accepted and may do a worker's work")
+        yield check_schema_version(health)
         yield check_migrations(health)
         yield check_clock(health, began, ended)
         yield check_queue(health)
@@ -141,6 +143,14 @@ def _unmigrated(error: RequestRejected) -> CheckResult:
     if error.code == _NO_FUNCTION:
         return CheckResult("migrations", "fail", "the project lacks smelt's functions, or the newest of them", _PUSH)
     return CheckResult("migrations", "fail", f"get_health answers: {error}", _PUSH)
+
+
+def check_schema_version(health: Health) -> CheckResult:
+    """Compare the version of the project's schema with the one that this installation is made for."""
+    issue = schema_issue(health.schema_version, health.schema_compatible_from)
+    if issue is not None:
+        return CheckResult("schema", "fail", issue.observed, issue.remedy)
+    return CheckResult("schema", "ok", f"version {health.schema_version}, and this smelt is made for {SCHEMA_VERSION}")
 
 
 def check_migrations(health: Health) -> CheckResult:

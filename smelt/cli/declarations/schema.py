@@ -8,6 +8,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json
 from smelt.contract import vocabulary
 from smelt.contract.batches import Batch, BatchEvent
 from smelt.contract.events import EVENT_MODELS
+from smelt.contract.lines import ConnectionLine, ErrorLine
 from smelt.contract.rows import FileRow, Notification, SmeltRow, SmeltsDeleted
 from smelt.contract.state import Created, Snapshot, Unchanged
 
@@ -21,8 +22,9 @@ CHANNELS: Final[dict[str, dict[str, type[BaseModel]]]] = {
     "BatchEvents": {"progress": BatchEvent},
     "NotificationEvents": {"new_notification": Notification},
     "FeedEvents": {"smelts_deleted": SmeltsDeleted},
+    "CommandEvents": {"created": Created, **EVENT_MODELS, "connection": ConnectionLine, "error": ErrorLine},
 }
-"""The events of each kind of channel by their names."""
+"""The events of each kind of channel by their names; `CommandEvents` are the lines of `smelt submit --watch --json`."""
 
 VOCABULARY: Final = {
     "Status": vocabulary.Status,
@@ -56,7 +58,7 @@ def contract_schema() -> Schema:
         definition.pop("title", None)
         definitions[name] = definition
     for name, channel in CHANNELS.items():
-        definitions[name] = _by_event(channel)
+        definitions[name] = _by_event(name, channel)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "The contract of smelt",
@@ -64,9 +66,11 @@ def contract_schema() -> Schema:
     }
 
 
-def _by_event(channel: dict[str, type[BaseModel]]) -> Schema:
+def _by_event(name: str, channel: dict[str, type[BaseModel]]) -> Schema:
+    payloads = "The payloads of a channel by the names of its events."
+    lines = "The lines of `smelt watch --json` and `smelt submit --watch --json` by their `event`."
     return {
         "type": "object",
-        "description": "The payloads of a channel by the names of its events.",
+        "description": lines if name == "CommandEvents" else payloads,
         "properties": {event: {"$ref": f"#/$defs/{model.__name__}"} for event, model in channel.items()},
     }

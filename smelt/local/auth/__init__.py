@@ -1,8 +1,8 @@
-"""The Auth API of the embedded stack, as far as the official clients use it here.
+"""The Auth API of the embedded stack, limited to what the official clients use.
 
-Sign-up by address and password or anonymously, signing in, refreshing with rotation, the own account, signing out, and
-users managed with the service key. Nothing is ever mailed: what needs mail, other providers or second factors is left
-to `supabase start`.
+It offers sign-up with email and password or anonymously, sign-in, refresh with rotation, the user's own account,
+sign-out, and user management with the service key. It sends no mail: features that need mail, other providers or
+second factors are left to `supabase start`.
 """
 
 from smelt.local.auth.app import create_auth

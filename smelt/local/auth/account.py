@@ -1,4 +1,4 @@
-"""The signed-in user's own account."""
+"""Endpoints for the signed-in user's own account."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from smelt.local.migrations import AuthRules
 
 @dataclass(frozen=True)
 class AccountRoutes:
-    """The endpoints that show and change the caller's user, and end sessions."""
+    """The endpoints that return and change the caller's user, and end sessions."""
 
     store: AuthStore
     sessions: Sessions
@@ -29,14 +29,17 @@ class AccountRoutes:
     rules: AuthRules
 
     async def show(self, request: Request) -> Response:
-        """`GET /user`."""
+        """`GET /user`: return the caller's user."""
         claims = read_bearer(request, self.keys)
         async with self.store.transaction() as transaction:
             user, _ = await find_caller(transaction, claims)
             return await show_user(transaction, user)
 
     async def change(self, request: Request) -> Response:
-        """`PUT /user`: a password, metadata, an anonymous user's address; a new password ends the other sessions."""
+        """`PUT /user`: change the password, the metadata, or the email of an anonymous user.
+
+        A new password ends the other sessions.
+        """
         claims = read_bearer(request, self.keys)
         body = await read_body(request, UserChange)
         if body.phone:
@@ -52,7 +55,7 @@ class AccountRoutes:
             return await show_user(transaction, user)
 
     async def sign_out(self, request: Request) -> Response:
-        """`POST /logout?scope=`: end all sessions of the user, this one, or the others."""
+        """`POST /logout?scope=`: end all sessions of the user, only this one, or only the others."""
         claims = read_bearer(request, self.keys)
         scope = _scope(request.query_params.get("scope", "global"))
         async with self.store.transaction() as transaction:
@@ -61,7 +64,7 @@ class AccountRoutes:
         return Response(status_code=204)
 
     async def _changes(self, user: User, body: UserChange) -> dict[str, object]:
-        """Answer the columns that a change of the own account sets, or refuse it."""
+        """Return the columns that the change sets; raise `AuthError` if it is not allowed."""
         values: dict[str, object] = {}
         email = normalize_email(body.email) if body.email else user.email
         self._check(user, body, email)
@@ -89,12 +92,12 @@ class AccountRoutes:
             message = "Updating password of an anonymous user without an email or phone is not allowed"
             raise errors.validation_failed(message, 422)
         if email != user.email and not user.is_anonymous:
-            # Whoever has an address confirms another one from a mail, whatever the project sets.
+            # The platform always confirms a changed email by mail, independently of the project's settings.
             raise errors.not_served("Confirming a new address by mail")
 
 
 async def show_user(transaction: AuthTransaction, user: User) -> Response:
-    """Answer a user as JSON."""
+    """Return a response with the user as JSON."""
     identities = await transaction.identities([user])
     return JSONResponse(user.as_json(identities[user.id]))
 

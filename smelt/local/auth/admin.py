@@ -1,4 +1,4 @@
-"""Users as the service key manages them."""
+"""User management with the service key."""
 
 import re
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ _UNITS: Final = {"h": "hours", "m": "minutes", "s": "seconds"}
 
 
 @dataclass(frozen=True)
-class Admin:
+class AdminRoutes:
     """The endpoints below `/admin/users`."""
 
     store: AuthStore
@@ -37,12 +37,12 @@ class Admin:
     rules: AuthRules
 
     async def create(self, request: Request) -> Response:
-        """`POST /admin/users`: make a user, not signed in."""
+        """`POST /admin/users`: create a user without signing in."""
         require_admin(request, self.keys)
         body = await read_body(request, AdminUser)
         if not body.email and not body.phone:
             raise errors.validation_failed("Cannot create a user without either an email or phone")
-        # On the platform, too, the service key may give a new user a short password; a change is held to the rule.
+        # As on the platform, the minimum length does not apply to new users, only to changes.
         passwords.check_length(body.password or "")
         app_metadata: Mapping[str, Any] = EMAIL_METADATA if body.email else {}
         user_metadata = {"email_verified": True} if body.email_confirm else {}
@@ -53,7 +53,7 @@ class Admin:
             return await show_user(transaction, user)
 
     async def list(self, request: Request) -> Response:
-        """`GET /admin/users?page=&per_page=`: the users, the newest first."""
+        """`GET /admin/users?page=&per_page=`: return a page of users, newest first."""
         require_admin(request, self.keys)
         page = _positive(request, "page", 1)
         per_page = min(_positive(request, "per_page", PER_PAGE), MAX_PER_PAGE)
@@ -65,7 +65,7 @@ class Admin:
         return JSONResponse(body, headers=_page_headers(page, per_page, total))
 
     async def show(self, request: Request) -> Response:
-        """`GET /admin/users/{id}`."""
+        """`GET /admin/users/{id}`: return a user."""
         require_admin(request, self.keys)
         user_id = _user_id(request)
         async with self.store.transaction() as transaction:
@@ -75,7 +75,7 @@ class Admin:
             return await show_user(transaction, user)
 
     async def change(self, request: Request) -> Response:
-        """`PUT /admin/users/{id}`: set what the body names; metadata is merged."""
+        """`PUT /admin/users/{id}`: set the fields in the body; metadata is merged."""
         require_admin(request, self.keys)
         user_id, body = _user_id(request), await read_body(request, AdminUser)
         if body.password:
@@ -90,7 +90,7 @@ class Admin:
             return await show_user(transaction, user)
 
     async def delete(self, request: Request) -> Response:
-        """`DELETE /admin/users/{id}`: remove a user and all sessions."""
+        """`DELETE /admin/users/{id}`: remove a user with all sessions."""
         require_admin(request, self.keys)
         user_id = _user_id(request)
         has_body = request.headers.get("content-length", "0") != "0"
@@ -105,7 +105,7 @@ class Admin:
 async def _columns(
     body: AdminUser, app_metadata: Mapping[str, Any], user_metadata: Mapping[str, Any]
 ) -> dict[str, object]:
-    """Answer the columns that a body sets, the metadata merged into what is there."""
+    """Return the columns that a body sets, with its metadata merged into the existing one."""
     now = datetime.now(UTC)
     values: dict[str, object] = {}
     if body.email:
@@ -130,7 +130,7 @@ async def _columns(
 
 
 def parse_ban(duration: str, now: datetime) -> datetime | None:
-    """Answer until when `24h` or `1h30m` from now is; None for `none`."""
+    """Return the time after a duration such as `24h` or `1h30m`; None for `none`."""
     if duration == "none":
         return None
     parts = _DURATION_PART.findall(duration)

@@ -1,4 +1,4 @@
-"""The routes of the Auth server, and what it says to requests that fit none."""
+"""The routes of the Auth server, and its responses to requests without a route."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -13,10 +13,10 @@ from starlette.types import ASGIApp
 
 from smelt.local.auth import errors
 from smelt.local.auth.account import AccountRoutes
-from smelt.local.auth.admin import Admin
+from smelt.local.auth.admin import AdminRoutes
 from smelt.local.auth.errors import AuthError
 from smelt.local.auth.sessions import Sessions
-from smelt.local.auth.sign_in import SigningIn
+from smelt.local.auth.sign_in import SignInRoutes
 from smelt.local.auth.store import AuthStore
 from smelt.local.keys import Keys
 from smelt.local.migrations import AuthRules
@@ -49,10 +49,10 @@ _HEALTH: Final = {
 
 
 def create_auth(store: AuthStore, keys: Keys, *, issuer: str, rules: AuthRules) -> ASGIApp:
-    """Answer the Auth API as an ASGI application, to be mounted at `/auth/v1`."""
+    """Return the Auth API as an ASGI application, to be mounted at `/auth/v1`."""
     sessions = Sessions(keys, issuer, rules.token_lifetime_s)
-    signing_in = SigningIn(store, sessions, rules)
-    account, admin = AccountRoutes(store, sessions, keys, rules), Admin(store, keys, rules)
+    signing_in = SignInRoutes(store, sessions, rules)
+    account, admin = AccountRoutes(store, sessions, keys, rules), AdminRoutes(store, keys, rules)
     app = Starlette(
         routes=[
             Route("/signup", signing_in.sign_up, methods=["POST"]),
@@ -67,14 +67,14 @@ def create_auth(store: AuthStore, keys: Keys, *, issuer: str, rules: AuthRules) 
             Route("/admin/users/{user_id}", admin.delete, methods=["DELETE"]),
             Route("/health", _constant(_HEALTH)),
             Route("/settings", _constant(_settings(rules))),
-            # Tokens are signed with a shared secret: there is no public key to publish.
+            # Tokens are signed with a shared secret, so there are no public keys.
             Route("/.well-known/jwks.json", _constant({"keys": []})),
         ],
         exception_handlers={
-            AuthError: _refuse,
-            HTTPException: _refuse_route,
-            ClientDisconnect: _let_go,
-            Exception: _fail,
+            AuthError: _error_response,
+            HTTPException: _route_error_response,
+            ClientDisconnect: _disconnected_response,
+            Exception: _internal_error_response,
         },
     )
     app.router.redirect_slashes = False
@@ -99,15 +99,15 @@ def _constant(body: object) -> Callable[[Request], Awaitable[Response]]:
     return show
 
 
-async def _refuse(request: Request, exc: Exception) -> Response:
+async def _error_response(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, AuthError)
     if exc.status == 500:
         logger.error("%s %s: %s", request.method, request.url.path, exc, exc_info=exc)
     return exc.response(request)
 
 
-async def _refuse_route(request: Request, exc: Exception) -> Response:
-    """Answer a request that no route takes, and one whose method none takes."""
+async def _route_error_response(request: Request, exc: Exception) -> Response:
+    """Return the error for an unknown path or method."""
     assert isinstance(exc, HTTPException)
     first = request.url.path.removeprefix(request.scope["root_path"]).strip("/").partition("/")[0]
     if exc.status_code == 404 and first in _NOT_SERVED:
@@ -116,10 +116,10 @@ async def _refuse_route(request: Request, exc: Exception) -> Response:
     return AuthError(exc.status_code, code, f"{exc.detail}: {request.method} {request.url.path}").response(request)
 
 
-async def _let_go(request: Request, exc: Exception) -> Response:
-    # Nobody is left to read it.
+async def _disconnected_response(request: Request, exc: Exception) -> Response:
+    # The client has disconnected and does not receive this.
     return Response(status_code=499)
 
 
-async def _fail(request: Request, exc: Exception) -> Response:
+async def _internal_error_response(request: Request, exc: Exception) -> Response:
     return AuthError(500, "unexpected_failure", "Internal Server Error").response(request)

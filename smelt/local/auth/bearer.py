@@ -1,4 +1,4 @@
-"""Whose request it is: the bearer token, its session and its user."""
+"""Authentication of requests: the bearer token, its session and its user."""
 
 from uuid import UUID
 
@@ -15,7 +15,7 @@ ADMIN_ROLES = ("service_role", "supabase_admin")
 
 
 def read_bearer(request: Request, keys: Keys) -> JwtClaims:
-    """Answer the claims of the request's token; refuse a missing one and one that is not valid."""
+    """Return the claims of the request's token; raise `AuthError` if it is missing or invalid."""
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token:
         raise AuthError(401, "no_authorization", "This endpoint requires a valid Bearer token")
@@ -33,13 +33,13 @@ def read_bearer(request: Request, keys: Keys) -> JwtClaims:
 
 
 def require_admin(request: Request, keys: Keys) -> None:
-    """Refuse a request that does not bring the service key."""
+    """Raise `AuthError` unless the request carries the service key."""
     if read_bearer(request, keys).get("role") not in ADMIN_ROLES:
         raise AuthError(403, "not_admin", "User not allowed")
 
 
 async def find_caller(transaction: AuthTransaction, claims: JwtClaims) -> tuple[User, Session]:
-    """Answer the user of a token and the session that it was given out for; refuse if either has ended."""
+    """Return the user and the session of a token; raise `AuthError` if one of them no longer exists."""
     if not claims.get("sub"):
         raise errors.bad_jwt("invalid claim: missing sub claim")
     user_id = _uuid(claims.get("sub"))

@@ -1,4 +1,4 @@
-"""Addresses, as far as Auth looks at them."""
+"""Validation of email addresses."""
 
 import re
 from typing import Final
@@ -11,7 +11,7 @@ _ADDRESS: Final = re.compile(r"[^\s@\"(),:;<>\[\\\]]+@[A-Za-z0-9](?:[A-Za-z0-9.-
 
 
 def normalize_email(email: str) -> str:
-    """Answer the address in lower case; refuse what is none."""
+    """Return the address in lower case; raise `AuthError` if it is not valid."""
     address = email.strip().lower()
     if len(address) > MAX_CHARACTERS or _ADDRESS.fullmatch(address) is None:
         raise errors.validation_failed("Unable to validate email address: invalid format")

@@ -1,4 +1,4 @@
-"""What the Auth server answers when it says no."""
+"""The error responses of the Auth server."""
 
 import re
 from typing import Final
@@ -10,47 +10,47 @@ from smelt.pickling import PicklableError
 
 VERSION_HEADER: Final = "x-supabase-api-version"
 ERROR_CODES_VERSION: Final = "2024-01-01"
-"""Clients that ask for this version of the API get the error's code as `code`; older ones the HTTP status."""
+"""In this version of the API and later, `code` is the error code; before, it is the HTTP status."""
 
 _VERSION: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 class AuthError(PicklableError):
-    """A request that is answered with an error body of the platform."""
+    """A request that gets an error response of the platform."""
 
-    def __init__(self, status: int, error_code: str, message: str, **more: object) -> None:
+    def __init__(self, status: int, error_code: str, message: str, **fields: object) -> None:
         super().__init__(message)
         self.status = status
         self.error_code = error_code
         self.message = message
-        self.more = more
+        self.fields = fields
 
     def response(self, request: Request) -> Response:
-        """Answer the refusal in the version of the API that the request asks for."""
-        if not _wants_error_codes(request.headers.get(VERSION_HEADER, "")):
-            body = {"code": self.status, "error_code": self.error_code, "msg": self.message, **self.more}
+        """Return the response in the API version that the request asks for."""
+        if not _supports_error_codes(request.headers.get(VERSION_HEADER, "")):
+            body = {"code": self.status, "error_code": self.error_code, "msg": self.message, **self.fields}
             return JSONResponse(body, self.status)
-        body = {"code": self.error_code, "message": self.message, **self.more}
+        body = {"code": self.error_code, "message": self.message, **self.fields}
         return JSONResponse(body, self.status, {VERSION_HEADER: ERROR_CODES_VERSION})
 
 
-def _wants_error_codes(version: str) -> bool:
-    # Dates of this form sort as text.
+def _supports_error_codes(version: str) -> bool:
+    # Dates in this format sort as text.
     return _VERSION.fullmatch(version) is not None and version >= ERROR_CODES_VERSION
 
 
 def invalid_body(reason: str) -> AuthError:
-    """The body is not the JSON that the route takes."""
+    """The body is not valid JSON for the route."""
     return AuthError(400, "bad_json", f"Could not parse request body as JSON: {reason}")
 
 
 def validation_failed(message: str, status: int = 400) -> AuthError:
-    """A value of the request is not acceptable."""
+    """A value of the request is invalid."""
     return AuthError(status, "validation_failed", message)
 
 
 def invalid_credentials() -> AuthError:
-    """No such user, or another password; who asks does not learn which."""
+    """The user does not exist or the password is wrong; the response does not reveal which."""
     return AuthError(400, "invalid_credentials", "Invalid login credentials")
 
 
@@ -60,31 +60,31 @@ def weak_password(message: str, reason: str) -> AuthError:
 
 
 def user_not_found() -> AuthError:
-    """There is no user of that id."""
+    """No user has the id."""
     return AuthError(404, "user_not_found", "User not found")
 
 
 def email_exists() -> AuthError:
-    """Another user has the address."""
+    """The email belongs to another user."""
     return AuthError(422, "email_exists", "A user with this email address has already been registered")
 
 
 def signup_disabled() -> AuthError:
-    """The project takes no new users."""
+    """The project allows no new users."""
     return AuthError(422, "signup_disabled", "Signups not allowed for this instance")
 
 
-def database_error(what: str) -> AuthError:
-    """A trigger or a foreign key of the project's own; why, is in the log."""
-    return AuthError(500, "unexpected_failure", f"Database error {what}")
+def database_error(action: str) -> AuthError:
+    """A trigger or foreign key of the project rejected the change; the log has the reason."""
+    return AuthError(500, "unexpected_failure", f"Database error {action}")
 
 
 def bad_jwt(message: str) -> AuthError:
-    """The bearer token is not accepted."""
+    """The bearer token is invalid."""
     return AuthError(403, "bad_jwt", message)
 
 
-def not_served(what: str) -> AuthError:
-    """A part of the platform that the embedded stack leaves out."""
-    message = f"{what} is not part of the embedded stack; `supabase start` has it."
+def not_served(feature: str) -> AuthError:
+    """The embedded stack does not implement this part of the platform."""
+    message = f"{feature} is not part of the embedded stack; use `supabase start` for it."
     return AuthError(501, "not_implemented", message)

@@ -1,4 +1,4 @@
-"""Bodies of requests, parsed once."""
+"""The request bodies of the Auth API."""
 
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
@@ -18,17 +18,17 @@ def _null_is_empty(value: object) -> object:
 
 
 Text = Annotated[str, BeforeValidator(_null_is_empty)]
-"""A string; null and absent are the empty one."""
+"""A string; null and missing values become empty."""
 
 
 class RequestBody(BaseModel):
-    """A body; what it does not know is passed over."""
+    """A request body; unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class SignUp(RequestBody):
-    """`POST /signup`; without an address it is an anonymous user's."""
+    """`POST /signup`; without email and phone, an anonymous sign-up."""
 
     email: Text = ""
     phone: Text = ""
@@ -67,7 +67,7 @@ class UserDeletion(RequestBody):
 
 
 class AdminUser(RequestBody):
-    """`POST /admin/users` and `PUT /admin/users/{id}`: what is None stays as it is."""
+    """`POST /admin/users` and `PUT /admin/users/{id}`; fields that are None stay unchanged."""
 
     id: UUID | None = None
     email: Text = ""
@@ -82,7 +82,7 @@ class AdminUser(RequestBody):
 
 
 async def read_body(request: Request, kind: type[Body]) -> Body:
-    """Answer the body of a request; refuse one that is no JSON, or not of this kind."""
+    """Parse the body of a request; raise `AuthError` if it is not valid JSON of this kind."""
     received = bytearray()
     async for chunk in request.stream():
         received += chunk

@@ -1,7 +1,8 @@
-"""Sessions: access tokens, and refresh tokens that work once.
+"""Sessions with access tokens and single-use refresh tokens.
 
-Whoever presents a spent refresh token may have missed the answer to his own refresh: the child of that token is given
-again, and a moment of grace covers tabs that refresh at once. Else it was stolen, and the whole family ends.
+A client that presents a used refresh token may have missed the response to its refresh: it gets the successor again.
+Within `REUSE_INTERVAL` reuse is also allowed, for tabs that refresh at the same time. Any other reuse indicates a
+stolen token and revokes all tokens of the session.
 """
 
 import secrets
@@ -59,25 +60,28 @@ class RefreshToken:
 
 @dataclass(frozen=True)
 class Sessions:
-    """Gives out tokens, and takes them back."""
+    """Issues, refreshes and revokes tokens."""
 
     keys: Keys
     issuer: str
     lifetime_s: int
 
     async def open(self, transaction: AuthTransaction, user: User, method: str, agent: str | None) -> dict[str, object]:
-        """Sign a user in; answer the tokens as clients expect them."""
+        """Sign a user in; return the response with the tokens."""
         now = datetime.now(UTC)
         user = await transaction.update_user(user.id, last_sign_in_at=now)
         session = await transaction.insert_session(user, method, agent)
-        return await self._answer(transaction, user, session, await _add_token(transaction, session, None))
+        return await self._token_response(transaction, user, session, await _add_token(transaction, session, None))
 
     async def refresh(self, transaction: AuthTransaction, token: str) -> dict[str, object] | AuthError:
-        """Spend a refresh token; answer new tokens, or why not. A refusal is answered: what it revokes must commit."""
+        """Exchange a refresh token; return the response with new tokens, or the error.
+
+        The error is returned, not raised, so that the revocation commits.
+        """
         presented = await transaction.one(RefreshToken, _FIND_TOKEN, token=token)
         if presented is None:
             return _not_found()
-        # One refresh of a session at a time: the second one sees what the first one did.
+        # Serialize refreshes of a session: the second one must see the changes of the first.
         await transaction.execute(_LOCK_SESSION, id=presented.session_id)
         presented = await transaction.one(RefreshToken, _FIND_TOKEN, token=token)
         session = None if presented is None else await transaction.session(presented.session_id)
@@ -86,18 +90,18 @@ class Sessions:
             return _not_found()
         if user.is_banned(datetime.now(UTC)):
             return AuthError(400, "user_banned", "Invalid Refresh Token: User Banned")
-        successor = await _succeed(transaction, session, presented)
+        successor = await _rotate(transaction, session, presented)
         if successor is None:
             await transaction.execute(_REVOKE_FAMILY, id=session.id)
             return AuthError(400, "refresh_token_already_used", "Invalid Refresh Token: Already Used")
         await transaction.execute(_TOUCH, id=session.id)
-        return await self._answer(transaction, user, session, successor)
+        return await self._token_response(transaction, user, session, successor)
 
     async def end(self, transaction: AuthTransaction, session: Session, scope: Scope) -> None:
-        """End this session, the user's others, or all."""
+        """End this session, the user's other sessions, or all."""
         await transaction.execute(_END[scope], id=session.id, user_id=session.user_id)
 
-    async def _answer(
+    async def _token_response(
         self, transaction: AuthTransaction, user: User, session: Session, refresh_token: str
     ) -> dict[str, object]:
         issued_at = int(time.time())
@@ -113,13 +117,13 @@ class Sessions:
         }
 
 
-async def _succeed(transaction: AuthTransaction, session: Session, presented: RefreshToken) -> str | None:
-    """Answer the token that follows the presented one; None if it was spent too long ago."""
+async def _rotate(transaction: AuthTransaction, session: Session, presented: RefreshToken) -> str | None:
+    """Return the successor of the presented token; None if it was used too long ago."""
     if presented.revoked:
         active = await transaction.one(RefreshToken, _ACTIVE_TOKEN, session_id=session.id)
         if active is not None and active.parent == presented.token:
             return active.token
-        # Without an active token the family has ended, and nothing in it has grace.
+        # Without an active token the session is revoked, and reuse is not allowed.
         if active is None or datetime.now(UTC) > presented.updated_at + REUSE_INTERVAL:
             return None
     else:

@@ -1,4 +1,4 @@
-"""Signing up, in, and on: the endpoints that give out tokens."""
+"""Endpoints for sign-up, sign-in and token refresh."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ EMAIL_METADATA: Mapping[str, Any] = {"provider": "email", "providers": ["email"]
 
 
 @dataclass(frozen=True)
-class SigningIn:
-    """The endpoints that open and renew sessions."""
+class SignInRoutes:
+    """The endpoints that open and refresh sessions."""
 
     store: AuthStore
     sessions: Sessions
     rules: AuthRules
 
     async def sign_up(self, request: Request) -> Response:
-        """`POST /signup`: a user by address and password, or an anonymous one; either is signed in at once."""
+        """`POST /signup`: create a user with email and password, or an anonymous one, and sign in."""
         body = await read_body(request, SignUp)
         is_anonymous = not body.email and not body.phone
         if is_anonymous and not self.rules.allows_anonymous:
@@ -41,7 +41,7 @@ class SigningIn:
         if not body.password:
             raise errors.validation_failed("Signup requires a valid password")
         passwords.check_password(body.password, self.rules.password_min_characters)
-        _check_way(body, "signup")
+        _check_single_identifier(body, "signup")
         if body.phone:
             raise AuthError(400, "phone_provider_disabled", "Phone signups are disabled")
         email = normalize_email(body.email)
@@ -53,7 +53,7 @@ class SigningIn:
             return JSONResponse(await self.sessions.open(transaction, user, "password", _agent(request)))
 
     async def token(self, request: Request) -> Response:
-        """`POST /token?grant_type=`: sign in by password, or trade a refresh token for new ones."""
+        """`POST /token?grant_type=`: sign in with a password, or exchange a refresh token."""
         match request.query_params.get("grant_type"):
             case "password":
                 return await self._sign_in(request, await read_body(request, PasswordGrant))
@@ -72,7 +72,7 @@ class SigningIn:
             return JSONResponse(await self.sessions.open(transaction, user, "anonymous", _agent(request)))
 
     async def _sign_in(self, request: Request, body: PasswordGrant) -> Response:
-        _check_way(body, "login")
+        _check_single_identifier(body, "login")
         if body.phone:
             raise AuthError(422, "phone_provider_disabled", "Phone logins are disabled")
         if not body.email:
@@ -100,7 +100,7 @@ class SigningIn:
         return JSONResponse(outcome)
 
 
-def _check_way(body: SignUp | PasswordGrant, to: str) -> None:
+def _check_single_identifier(body: SignUp | PasswordGrant, to: str) -> None:
     if body.email and body.phone:
         raise errors.validation_failed(f"Only an email address or phone number should be provided on {to}.")
 
@@ -110,7 +110,7 @@ async def _insert_by_email(transaction: AuthTransaction, email: str, hashed: str
         None,
         email=email,
         encrypted_password=hashed,
-        # No mail leaves this stack: an address counts as confirmed, as with `enable_confirmations = false`.
+        # This stack sends no mail: emails count as confirmed, as with `enable_confirmations = false`.
         email_confirmed_at=datetime.now(UTC),
         raw_app_meta_data=EMAIL_METADATA,
         raw_user_meta_data=data,

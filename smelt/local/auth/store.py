@@ -1,4 +1,4 @@
-"""The tables of the schema `auth`."""
+"""Access to the tables of the schema `auth`."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -57,56 +57,56 @@ _SESSION: Final = """
 
 
 class AuthTransaction:
-    """One transaction on the schema `auth`."""
+    """A transaction on the schema `auth`."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._connection = connection
 
     async def execute(self, query: LiteralString, **values: object) -> int:
-        """Run a statement; answer how many rows it touched."""
+        """Run a statement and return the number of affected rows."""
         cursor = await self._connection.execute(query, values)
         return cursor.rowcount
 
     async def many(self, kind: type[Row], query: LiteralString | sql.Composed, **values: object) -> list[Row]:
-        """Answer all rows of a query."""
+        """Return all rows of a query."""
         async with self._connection.cursor(row_factory=class_row(kind)) as cursor:
             await cursor.execute(query, values)
             return await cursor.fetchall()
 
     async def one(self, kind: type[Row], query: LiteralString | sql.Composed, **values: object) -> Row | None:
-        """Answer the first row of a query, None if there is none."""
+        """Return the first row of a query, or None."""
         rows = await self.many(kind, query, **values)
         return rows[0] if rows else None
 
     async def user(self, user_id: UUID) -> User | None:
-        """Answer a user by id."""
+        """Return a user by id."""
         return await self.one(User, f"{_SELECT} and id = %(id)s", id=user_id)
 
     async def user_by_email(self, email: str) -> User | None:
-        """Answer the user of an address."""
+        """Return a user by email."""
         return await self.one(User, f"{_SELECT} and email = %(email)s and not is_sso_user", email=email)
 
     async def users(self, *, limit: int, offset: int) -> list[User]:
-        """Answer a page of users, the newest first."""
+        """Return a page of users, newest first."""
         return await self.many(User, _PAGE, limit=limit, offset=offset)
 
     async def count_users(self) -> int:
-        """Answer how many users there are."""
+        """Return the number of users."""
         cursor = await self._connection.execute("select count(*) from auth.users where deleted_at is null")
         row = await cursor.fetchone()
         return 0 if row is None else int(row[0])
 
     async def insert_user(self, user_id: UUID | None, **values: object) -> User:
-        """Make a user with these columns; those of an address get an identity.
+        """Create a user with these columns; a user with an email gets an identity.
 
-        Triggers on auth.users see the row as on the platform: whole, but for what is confirmed, which comes after it.
+        As on the platform, insert triggers on auth.users see all columns but the confirmations, which an update sets.
         """
         later = {name: values.pop(name) for name in _CONFIRMATIONS if name in values}
         row = _adapt({"id": user_id or uuid4(), **_FIXED, **values})
         insert = _INSERT.format(
             sql.SQL(", ").join(map(sql.Identifier, row)), sql.SQL(", ").join(map(sql.Placeholder, row))
         )
-        with _saying("saving new user"):
+        with _mapped_errors("saving new user"):
             user = await self.one(User, insert + _RETURNING, **row)
         assert user is not None
         if user.email:
@@ -114,7 +114,7 @@ class AuthTransaction:
         return await self.update_user(user.id, **later) if later else user
 
     async def update_user(self, user_id: UUID, **values: object) -> User:
-        """Set columns of a user and answer the row; mappings become JSON."""
+        """Set columns of a user and return the row; mappings become JSON."""
         assignments = sql.SQL(", ").join(
             sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in values
         )
@@ -127,19 +127,19 @@ class AuthTransaction:
         return user
 
     async def delete_user(self, user_id: UUID) -> bool:
-        """Remove a user with all sessions; answer whether there was one."""
-        with _saying("deleting user"):
+        """Remove a user with all sessions; return False if there is none."""
+        with _mapped_errors("deleting user"):
             return bool(await self.execute("delete from auth.users where id = %(id)s", id=user_id))
 
     async def identities(self, users: list[User]) -> dict[UUID, list[Identity]]:
-        """Answer the identities of users, by the user's id."""
+        """Return the identities of users by user id."""
         found: dict[UUID, list[Identity]] = {user.id: [] for user in users}
         for identity in await self.many(Identity, _IDENTITIES, user_ids=list(found)):
             found[identity.user_id].append(identity)
         return found
 
     async def insert_session(self, user: User, method: str, agent: str | None) -> Session:
-        """Open a session that was signed in to by this method."""
+        """Open a session with this sign-in method."""
         session_id = uuid4()
         await self.execute(_INSERT_SESSION, id=session_id, user_id=user.id, agent=agent)
         await self.execute(_INSERT_METHOD, id=session_id, method=method)
@@ -148,7 +148,7 @@ class AuthTransaction:
         return session
 
     async def session(self, session_id: UUID) -> Session | None:
-        """Answer a session that has not ended."""
+        """Return a session that has not ended."""
         return await self.one(Session, _SESSION, id=session_id)
 
     async def _write_identity(self, user: User) -> None:
@@ -161,14 +161,14 @@ def _adapt(values: Mapping[str, object]) -> dict[str, object]:
 
 
 @contextmanager
-def _saying(what: str) -> Iterator[None]:
-    """Turn what a trigger or a foreign key of the project's own refuses into the platform's one sentence for it."""
+def _mapped_errors(action: str) -> Iterator[None]:
+    """Map errors of the project's own triggers and foreign keys to the platform's database error."""
     try:
         yield
     except psycopg.Error as exc:
         if exc.diag.context is None and not isinstance(exc, psycopg.errors.ForeignKeyViolation):
             raise
-        raise errors.database_error(what) from exc
+        raise errors.database_error(action) from exc
 
 
 class AuthStore:
@@ -179,12 +179,12 @@ class AuthStore:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AuthTransaction]:
-        """Open a transaction; it commits unless the block raises. An address that is taken is refused."""
+        """Open a transaction, which commits unless the block raises; a duplicate email raises `AuthError`."""
         try:
             async with self._pool.connection() as connection:
                 yield AuthTransaction(connection)
         except psycopg.errors.UniqueViolation as exc:
             raise errors.email_exists() from exc
         except psycopg.DataError as exc:
-            # A text that Postgres can't hold, as one with a zero byte.
+            # Text that Postgres cannot store, such as a null byte.
             raise errors.validation_failed("Invalid text") from exc

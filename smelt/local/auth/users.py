@@ -1,4 +1,4 @@
-"""Users and sessions as rows, as JSON, and as the claims of an access token."""
+"""Users and sessions as rows, JSON and access token claims."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ Json = Mapping[str, Any]
 
 
 def json_time(moment: datetime | None) -> str | None:
-    """Answer a timestamp in UTC with microseconds and `Z`, None for none."""
+    """Return a timestamp in UTC with microseconds and `Z`, or None."""
     return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """A row of auth.identities: one way for a user to sign in."""
+    """A row of auth.identities: a user's account at a provider."""
 
     id: UUID
     user_id: UUID
@@ -31,7 +31,7 @@ class Identity:
     updated_at: datetime
 
     def as_json(self) -> dict[str, object]:
-        """Answer the identity as clients see it."""
+        """Return the identity as in API responses."""
         return {
             "identity_id": str(self.id),
             "id": self.provider_id,
@@ -67,11 +67,11 @@ class User:
     is_anonymous: bool
 
     def is_banned(self, now: datetime) -> bool:
-        """Whether the user may not sign in now."""
+        """Return True if the user is banned now."""
         return self.banned_until is not None and self.banned_until > now
 
     def as_json(self, identities: list[Identity]) -> dict[str, object]:
-        """Answer the user as clients see it; times that never came are left out."""
+        """Return the user as in API responses; times that are None are omitted."""
         times = {
             "email_confirmed_at": self.email_confirmed_at,
             "phone_confirmed_at": self.phone_confirmed_at,
@@ -97,7 +97,7 @@ class User:
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """A row of auth.sessions with how it was signed in to."""
+    """A row of auth.sessions with its sign-in method."""
 
     id: UUID
     user_id: UUID
@@ -107,12 +107,12 @@ class Session:
 
 
 def merge(metadata: Json, changes: Json) -> dict[str, Any]:
-    """Answer metadata with the changes in it; null takes a key out."""
+    """Return the metadata with the changes applied; null removes a key."""
     return {name: value for name, value in {**metadata, **changes}.items() if value is not None}
 
 
 def access_claims(user: User, session: Session, *, issuer: str, issued_at: int, lifetime_s: int) -> JwtClaims:
-    """Answer the claims of an access token, as the platform's clients and policies know them."""
+    """Return the claims of an access token, as the platform's clients and policies expect them."""
     return {
         "iss": issuer,
         "sub": str(user.id),

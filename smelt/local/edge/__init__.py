@@ -1,1 +1,1 @@
-"""What the platform's gateway does before a service sees a request: keys, CORS, and paths that nobody serves."""
+"""The parts of the gateway in front of the services: API keys, routing, the REST proxy, and unknown paths."""

@@ -1,7 +1,7 @@
-"""API keys: who may come in at all, and which token the services get to see.
+"""Checks API keys, and sets the `Authorization` header for the services.
 
-A service knows JWTs alone. `sb_publishable_...` and `sb_secret_...` keys become the tokens of their roles here, and a
-request without `Authorization` speaks as its key does.
+Services accept only JWTs. `sb_publishable_...` and `sb_secret_...` keys are replaced by the tokens of their roles, and
+a request without `Authorization` gets the token of its key.
 """
 
 from typing import Final
@@ -13,24 +13,24 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smelt.local.keys import Keys
 
-_NO_KEY: Final = {
+_MISSING_KEY: Final = {
     "message": "No API key found in request",
     "hint": "No `apikey` request header or url param was found.",
 }
-_WRONG_KEY: Final = {
+_INVALID_KEY: Final = {
     "message": "Invalid API key",
     "hint": "Double check your Supabase `anon` or `service_role` API key.",
 }
 
 
 class ApiKeys:
-    """Stands in front of a service; with `required` it lets in only who brings a key of this stack."""
+    """ASGI middleware for a service; with `required` it rejects requests without a key of this stack."""
 
-    def __init__(self, app: ASGIApp, keys: Keys, *, required: bool, open_paths: tuple[str, ...] = ()) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, *, required: bool, keyless_paths: tuple[str, ...] = ()) -> None:
         self._app = app
         self._keys = keys
         self._required = required
-        self._open_paths = open_paths
+        self._keyless_paths = keyless_paths
         self._known = {keys.publishable_key, keys.secret_key, keys.anon_key, keys.service_role_key}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,9 +39,9 @@ class ApiKeys:
             return
         headers = Headers(scope=scope)
         key = headers.get("apikey") or _key_in_query(scope["query_string"])
-        if self._required and key not in self._known and not scope["path"].endswith(self._open_paths):
-            refusal = JSONResponse(_WRONG_KEY if key else _NO_KEY, 401)
-            await refusal(scope, receive, send)
+        if self._required and key not in self._known and not scope["path"].endswith(self._keyless_paths):
+            rejection = JSONResponse(_INVALID_KEY if key else _MISSING_KEY, 401)
+            await rejection(scope, receive, send)
             return
         known_key = key if key in self._known else None
         authorization = authorization_for(headers.get("authorization"), known_key, self._keys)
@@ -52,9 +52,9 @@ class ApiKeys:
 
 
 def authorization_for(authorization: str | None, key: str | None, keys: Keys) -> str | None:
-    """Answer the `Authorization` that the service gets in place of the client's; None leaves the client's as it is.
+    """Return the `Authorization` header that replaces the client's; None keeps the client's.
 
-    Clients put their key there too: an `sb_...` key is no JWT, so the token of the `apikey` takes its place.
+    Clients also send their key as bearer token. An `sb_...` key is not a JWT, so the token of the `apikey` replaces it.
     """
     if authorization and not authorization.startswith("Bearer sb_"):
         return None

@@ -1,4 +1,4 @@
-"""Keeping a connection when a request fails on it."""
+"""Logs errors of services."""
 
 import logging
 
@@ -8,10 +8,9 @@ logger = logging.getLogger(__name__)
 
 
 class LogServerErrors:
-    """Logs what a service failed with, and lets the connection live if the failure was answered.
+    """Logs the exception of a service, and keeps the connection open if the response is complete.
 
-    A service that answers with an error 500 raises the error all the same, for whoever wants to know, and the server
-    would drop the connection for it.
+    Starlette sends the response 500 and raises the exception again, on which the server would close the connection.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -21,16 +20,16 @@ class LogServerErrors:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        is_answered = False
+        is_complete = False
 
         async def watch(message: Message) -> None:
-            nonlocal is_answered
+            nonlocal is_complete
             await send(message)
-            is_answered = message["type"] == "http.response.body" and not message.get("more_body", False)
+            is_complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
             await self._app(scope, receive, watch)
         except Exception:
-            if not is_answered:
+            if not is_complete:
                 raise
             logger.exception("%s %s failed", scope["method"], scope["path"])

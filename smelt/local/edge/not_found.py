@@ -1,4 +1,4 @@
-"""What the gateway itself answers, where no service is behind a path."""
+"""The gateway's responses to paths without a service."""
 
 from typing import Final
 
@@ -16,10 +16,10 @@ _NOT_SERVED: Final = {
 
 
 async def not_found(request: Request, exc: Exception) -> Response:
-    """Answer a path that no service has: 501 where the platform has one, else 404 in the gateway's words."""
+    """Return 501 for a service that only the platform has, else the 404 of the platform's gateway."""
     path = request.url.path
-    for prefix, what in _NOT_SERVED.items():
+    for prefix, subject in _NOT_SERVED.items():
         if path == prefix or path.startswith(f"{prefix}/"):
-            message = f"{what} not part of the embedded stack, but of `supabase start`."
+            message = f"{subject} not part of the embedded stack; use `supabase start` for it."
             return JSONResponse({"message": message}, 501)
     return JSONResponse({"message": "no Route matched with those values"}, 404)

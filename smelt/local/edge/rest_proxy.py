@@ -1,4 +1,4 @@
-"""`/rest/v1`: PostgREST, passed through in both directions as it comes."""
+"""The proxy for PostgREST at `/rest/v1`; it streams in both directions."""
 
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 
-# They belong to one connection, not to the message (RFC 9110, 7.6.1).
+# These belong to one connection, not to the message (RFC 9110, 7.6.1).
 _HOP_BY_HOP: Final = frozenset(
     {
         "connection",
@@ -26,18 +26,18 @@ _HOP_BY_HOP: Final = frozenset(
         "upgrade",
     }
 )
-# The key has done its work; policies and functions have no business with it, and PostgREST would filter by it.
-_WITHHELD: Final = _HOP_BY_HOP | {"apikey"}
-# The server in front writes a date of its own.
-_REPLACED: Final = _HOP_BY_HOP | {"date"}
+# PostgREST would use `apikey` as a filter, and policies and functions do not need it.
+_DROPPED_REQUEST_HEADERS: Final = _HOP_BY_HOP | {"apikey"}
+# The gateway's server adds its own date.
+_DROPPED_RESPONSE_HEADERS: Final = _HOP_BY_HOP | {"date"}
 _TOO_LARGE: Final = {
     "code": "request_too_large",
     "details": None,
-    "hint": "`max_body_size` in the section [api] of config.toml is the limit.",
+    "hint": "Raise `max_body_size` in the section [api] of config.toml.",
     "message": "The body of the request is too large",
 }
-_UNAVAILABLE: Final = {"message": "The upstream server is not answering; `smelt local status` tells how it is."}
-# Parameters that choose no rows of the table itself; neither do filters of embedded ones, which have a dot in them.
+_UNAVAILABLE: Final = {"message": "The upstream server does not respond; see `smelt local status`."}
+# Parameters that do not filter the rows of the table; filters on embedded tables, with a dot, do not either.
 _NO_FILTERS: Final = frozenset({"select", "order", "limit", "offset", "columns", "on_conflict", "apikey"})
 _STATEMENTS: Final = {"PATCH": "UPDATE", "DELETE": "DELETE"}
 
@@ -46,14 +46,15 @@ LIMITS: Final = httpx.Limits(max_connections=200, max_keepalive_connections=32)
 
 
 class Upstream:
-    """Connections to PostgREST; open for the time of an `async with` block.
+    """Connections to PostgREST, open for the duration of an `async with` block.
 
-    A transport and not a client, which would keep the cookies of one caller's response for the next caller's request.
+    It uses a transport, since a client would send the cookies of one caller's response with the next caller's request.
     """
 
     def __init__(self, url: str) -> None:
         self._url = httpx.URL(url)
-        # Connecting is tried again, which repeats no request. It is a plain connection: no certificates are read.
+        # Only connecting is retried, never a request. `verify=False` skips loading certificates, which plain HTTP does
+        # not need.
         self._transport = httpx.AsyncHTTPTransport(limits=LIMITS, retries=2, trust_env=False, verify=False)
 
     async def __aenter__(self) -> Self:
@@ -81,13 +82,13 @@ class Upstream:
             extensions={"timeout": TIMEOUT.as_dict()},
         )
         if method == "HEAD":
-            # PostgREST does so and does not say it: who sent the next request there would get no answer, now and then.
+            # PostgREST closes the connection without announcing it, so the next request on it would sometimes fail.
             request.headers["connection"] = "close"
         return await self._transport.handle_async_request(request)
 
 
 class RestProxy:
-    """An ASGI application that hands every request to PostgREST and its answer back; it refuses larger bodies."""
+    """An ASGI application that forwards requests to PostgREST and rejects bodies over the limit."""
 
     def __init__(self, upstream: Upstream, max_body_bytes: int) -> None:
         self._upstream = upstream
@@ -96,10 +97,10 @@ class RestProxy:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         if (statement := _unfiltered(request)) is not None:
-            # On the platform an extension of Postgres says so.
+            # On the platform, a Postgres extension raises this error.
             message = f"{statement} requires a WHERE clause"
-            refusal = {"code": "21000", "details": None, "hint": None, "message": message}
-            await JSONResponse(refusal, 400)(scope, receive, send)
+            rejection = {"code": "21000", "details": None, "hint": None, "message": message}
+            await JSONResponse(rejection, 400)(scope, receive, send)
             return
         try:
             incoming = await self._send(request)
@@ -109,13 +110,13 @@ class RestProxy:
             await JSONResponse(_TOO_LARGE, 413)(scope, receive, send)
             return
         except httpx.TransportError as exc:
-            logger.warning("PostgREST does not answer %s %s: %r", request.method, request.url.path, exc)
+            logger.warning("PostgREST does not respond to %s %s: %r", request.method, request.url.path, exc)
             await JSONResponse(_UNAVAILABLE, 503)(scope, receive, send)
             return
         try:
             await _response(incoming)(scope, receive, send)
         finally:
-            # Also when the client left before the first byte.
+            # Needed also if the client disconnects before the first byte.
             await incoming.aclose()
 
     async def _send(self, request: Request) -> httpx.Response:
@@ -127,7 +128,11 @@ class RestProxy:
         return await self._upstream.send(
             request.method,
             path + (b"?" + query if query else b""),
-            [(name, value) for name, value in request.headers.raw if name.decode("latin-1") not in _WITHHELD],
+            [
+                (name, value)
+                for name, value in request.headers.raw
+                if name.decode("latin-1") not in _DROPPED_REQUEST_HEADERS
+            ],
             self._body(request) if _has_body(request) else None,
         )
 
@@ -141,11 +146,11 @@ class RestProxy:
 
 
 class _BodyTooLarge(Exception):
-    """Ends a request to PostgREST whose body passes the limit."""
+    """Aborts a request to PostgREST whose body exceeds the limit."""
 
 
 def _unfiltered(request: Request) -> str | None:
-    """Answer the statement that a request would run on all rows of a table, None if it does not."""
+    """Return the statement that a request would run on all rows of a table, or None."""
     filters = (name for name in request.query_params if name not in _NO_FILTERS)
     if "/rpc/" in request.url.path or any("." not in name or name.startswith("not.") for name in filters):
         return None
@@ -159,6 +164,8 @@ def _has_body(request: Request) -> bool:
 def _response(incoming: httpx.Response) -> Response:
     response = StreamingResponse(incoming.aiter_raw(), incoming.status_code)
     response.raw_headers = [
-        (name.lower(), value) for name, value in incoming.headers.raw if name.lower().decode("latin-1") not in _REPLACED
+        (name.lower(), value)
+        for name, value in incoming.headers.raw
+        if name.lower().decode("latin-1") not in _DROPPED_RESPONSE_HEADERS
     ]
     return response

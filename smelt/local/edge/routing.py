@@ -1,4 +1,4 @@
-"""Routes whose paths may hold anything, line breaks too: the service behind them says what is wrong with it."""
+"""Routes whose paths can contain any text, including line breaks; the services validate it."""
 
 import re
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 
 class AnyPathMount(Mount):
-    """A mount that takes every path below its own."""
+    """A mount that matches every path below its own."""
 
     def __init__(self, path: str, app: ASGIApp) -> None:
         super().__init__(path, app)
@@ -17,7 +17,7 @@ class AnyPathMount(Mount):
 
 
 class AnyPathRoute(Route):
-    """A route whose `path` parameters match every text."""
+    """A route whose `path` parameters match any text."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], *, methods: list[str]) -> None:
         super().__init__(path, endpoint, methods=methods)

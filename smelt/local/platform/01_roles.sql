@@ -1,9 +1,9 @@
--- The roles of a Supabase project and what they may do by default.
+-- The roles of a Supabase project and their default privileges.
 --
 -- Run all files of this folder in their order, once, as the superuser `supabase_admin` (`initdb -U supabase_admin`), in
 -- the database `postgres`. They run on PostgreSQL 15 to 18.
 --
--- The password is the one of `supabase start`: it guards a server that listens on the loopback interface alone.
+-- The password is that of `supabase start`: it protects a server that listens only on the loopback interface.
 
 create role anon nologin inherit;
 create role authenticated nologin inherit;
@@ -14,7 +14,7 @@ create role supabase_storage_admin login noinherit createrole password 'postgres
 create role supabase_realtime_admin nologin noinherit;
 create role dashboard_user nologin createdb createrole replication;
 
--- The role of a project's owner: much, but no superuser.
+-- The role of a project's owner, who is not a superuser.
 create role postgres login nosuperuser createdb createrole replication bypassrls password 'postgres';
 
 grant anon, authenticated, service_role to authenticator;
@@ -33,7 +33,7 @@ alter role supabase_auth_admin set search_path = auth;
 alter role supabase_auth_admin set idle_in_transaction_session_timeout = '60s';
 alter role supabase_storage_admin set search_path = storage;
 
--- Dumps of data begin with the first; the others set up PostgREST, by `alter role authenticator set pgrst...`.
+-- Data dumps set the first parameter; the others configure PostgREST, by `alter role authenticator set pgrst...`.
 grant set on parameter session_replication_role, pgrst.db_aggregates_enabled, pgrst.db_extra_search_path,
     pgrst.db_max_rows, pgrst.db_plan_enabled, pgrst.db_pre_request, pgrst.db_schemas, pgrst.openapi_mode,
     pgrst.server_timing_enabled to postgres;
@@ -41,8 +41,8 @@ grant set on parameter session_replication_role, pgrst.db_aggregates_enabled, pg
 alter database postgres owner to postgres;
 grant all on database postgres to dashboard_user;
 
--- `public` belongs to the owner of the database. Whatever is made there is open to the API's roles until it is revoked:
--- migrations that forget it must fail here as they would on the platform.
+-- `public` belongs to the owner of the database. Objects created there are open to the API's roles until it is revoked:
+-- migrations that forget to revoke must behave here as on the platform.
 grant usage on schema public to postgres, anon, authenticated, service_role;
 alter default privileges for role postgres in schema public
     grant all on tables to postgres, anon, authenticated, service_role;
@@ -61,12 +61,12 @@ create schema extensions authorization postgres;
 grant usage on schema extensions to anon, authenticated, service_role;
 grant all on schema extensions to dashboard_user;
 
--- Which of these files this database has run, and how they read then.
+-- The files of this folder that this database has run, with their hashes.
 create table extensions.platform_files (
     name text primary key,
     sha256 text not null
 );
 
--- What clients follow with postgres_changes; migrations add their tables.
+-- The tables that clients can follow with postgres_changes; migrations add theirs.
 create publication supabase_realtime;
 alter publication supabase_realtime owner to postgres;

@@ -1,4 +1,4 @@
--- Users, their sessions, and who is calling.
+-- Users, sessions, and functions for the caller's identity.
 
 create schema auth authorization supabase_admin;
 grant usage, create on schema auth to supabase_auth_admin;
@@ -13,7 +13,7 @@ create table auth.users (
     encrypted_password varchar(255),
     email_confirmed_at timestamptz,
     invited_at timestamptz,
-    -- What waits for a mail or a message stays empty here; seeds name these columns, as the platform's dumps do.
+    -- The columns for mails and messages stay empty; they exist because seeds and dumps of the platform name them.
     confirmation_token varchar(255),
     confirmation_sent_at timestamptz,
     recovery_token varchar(255),
@@ -59,7 +59,7 @@ create table auth.sessions (
 );
 create index sessions_user_id_idx on auth.sessions (user_id);
 
--- How a session was signed in to; it goes into every access token of the session.
+-- The sign-in method of a session; every access token of the session contains it.
 create table auth.mfa_amr_claims (
     id uuid primary key,
     session_id uuid not null references auth.sessions (id) on delete cascade,
@@ -103,7 +103,7 @@ alter table auth.mfa_amr_claims enable row level security;
 alter table auth.refresh_tokens enable row level security;
 alter table auth.identities enable row level security;
 
--- The caller's claims; null outside of a request.
+-- The caller's claims; null outside a request.
 create function auth.jwt() returns jsonb
     language sql stable
     as $$
@@ -133,7 +133,7 @@ create function auth.role() returns text
         )
     $$;
 
--- The address in the caller's token.
+-- The email in the caller's token.
 create function auth.email() returns text
     language sql stable
     as $$
@@ -153,6 +153,6 @@ alter function auth.uid() owner to supabase_auth_admin;
 alter function auth.role() owner to supabase_auth_admin;
 alter function auth.email() owner to supabase_auth_admin;
 
--- Enough for foreign keys and triggers on auth.users; no DDL.
+-- This allows foreign keys to and triggers on auth.users, but no DDL.
 grant all on all tables in schema auth to postgres, dashboard_user;
 grant all on all sequences in schema auth to postgres, dashboard_user;

@@ -1,6 +1,6 @@
--- Buckets and objects. The rows are the truth about what exists; the bytes lie with the Storage API.
+-- Buckets and objects. The rows decide which objects exist; the Storage API keeps their contents.
 
--- Of all schemas the superuser's own are the ones that `supabase db reset` leaves alone.
+-- `supabase db reset` keeps only the schemas that the superuser owns.
 create schema storage authorization supabase_admin;
 grant all on schema storage to supabase_storage_admin;
 grant usage on schema storage to postgres with grant option;
@@ -44,22 +44,22 @@ create index idx_objects_bucket_id_name_lower on storage.objects (bucket_id, low
 alter table storage.buckets enable row level security;
 alter table storage.objects enable row level security;
 
--- The folders of an object's name, outermost first: `a/b/c.txt` has {a,b}.
+-- The folders of an object's name, outermost first: {a,b} for `a/b/c.txt`.
 create function storage.foldername(name text) returns text[]
     language sql immutable
     as $$ select (string_to_array(name, '/'))[1:cardinality(string_to_array(name, '/')) - 1] $$;
 
--- The last part of an object's name: `a/b/c.txt` has `c.txt`.
+-- The last part of an object's name: `c.txt` for `a/b/c.txt`.
 create function storage.filename(name text) returns text
     language sql immutable
     as $$ select split_part(name, '/', -1) $$;
 
--- What follows the last dot of the file name: `a/b.c/d.tar.gz` has `gz`.
+-- The part after the last dot of the file name: `gz` for `a/b.c/d.tar.gz`.
 create function storage.extension(name text) returns text
     language sql immutable
     as $$ select split_part(split_part(name, '/', -1), '.', -1) $$;
 
--- The operation of the Storage API that is asking, for policies that tell them apart.
+-- The current operation of the Storage API, for policies that distinguish operations.
 create function storage.operation() returns text
     language sql stable
     as $$ select current_setting('storage.operation', true) $$;
@@ -73,7 +73,7 @@ create function storage.update_updated_at_column() returns trigger
     end
     $$;
 
--- SQL removes rows, not bytes: whoever deletes goes through the Storage API, which says so with a setting.
+-- SQL would remove rows, but not contents: only the Storage API may delete, which sets `storage.allow_delete_query`.
 create function storage.protect_delete() returns trigger
     language plpgsql
     as $$

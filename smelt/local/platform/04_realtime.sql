@@ -1,7 +1,7 @@
--- Messages from the database to channels, and what the policies of private channels are asked with.
+-- Messages from the database to channels; the policies of private channels apply to this table.
 --
--- The platform partitions realtime.messages by day to drop old ones cheaply. Here the table is plain, since a day that
--- nobody made a partition for would refuse messages; who serves Realtime deletes what is older than 72 hours.
+-- The platform partitions realtime.messages by day to drop old ones cheaply. Here the table is not partitioned, since
+-- messages of a day without a partition would be rejected; the Realtime server deletes messages after 72 hours.
 
 create schema realtime authorization supabase_admin;
 grant usage, create on schema realtime to supabase_realtime_admin;
@@ -24,13 +24,13 @@ create index messages_inserted_at_topic_idx on realtime.messages (inserted_at de
 
 alter table realtime.messages enable row level security;
 
--- The topic that is being joined or sent to, without `realtime:`.
+-- The topic of the current join or broadcast, without `realtime:`.
 create function realtime.topic() returns text
     language sql stable
     as $$ select nullif(current_setting('realtime.topic', true), '') $$;
 
--- Send a message to all who are on the channel once this transaction commits; a failure is a warning, never an error.
--- The payload gets the message's id unless it has one of its own.
+-- Send a message to the members of a channel when this transaction commits; a failure is a warning, never an error.
+-- The message's id is added to a payload without an id.
 create function realtime.send(payload jsonb, event text, topic text, private boolean default true) returns void
     language plpgsql
     as $$
@@ -39,11 +39,11 @@ create function realtime.send(payload jsonb, event text, topic text, private boo
         message jsonb := payload;
     begin
         if not message ? 'id' then
-            -- Refuses what is no object.
+            -- Raises an error for a payload that is not an object.
             message := jsonb_set(message, '{id}', to_jsonb(message_id));
         end if;
 
-        -- A policy for INSERT may ask for the topic.
+        -- Policies for INSERT can read the topic.
         perform set_config('realtime.topic', topic, true);
         insert into realtime.messages (id, payload, event, topic, private, extension)
         values (message_id, message, event, topic, private, 'broadcast');
@@ -52,7 +52,7 @@ create function realtime.send(payload jsonb, event text, topic text, private boo
     end
     $$;
 
--- The same for bytes, which clients of protocol 2.0.0 receive as they are.
+-- The same for bytes, which clients of protocol 2.0.0 receive unchanged.
 create function realtime.send_binary(payload bytea, event text, topic text, private boolean default true) returns void
     language plpgsql
     as $$
@@ -65,7 +65,7 @@ create function realtime.send_binary(payload bytea, event text, topic text, priv
     end
     $$;
 
--- Send the change of a row; for row triggers.
+-- Send a row change; to be called by row triggers.
 create function realtime.broadcast_changes(
     topic_name text, event_name text, operation text, table_name text, table_schema text,
     new record, old record, level text default 'ROW'
@@ -98,10 +98,10 @@ alter function realtime.broadcast_changes(text, text, text, text, text, record, 
 grant select, insert, update on realtime.messages to anon, authenticated, service_role;
 grant all on realtime.messages to postgres, dashboard_user;
 
--- What Realtime reads back from the log; old messages go without a trace.
+-- The publication from which Realtime reads messages; only inserts, so that purging is not replicated.
 create publication supabase_realtime_messages_publication for table realtime.messages with (publish = 'insert');
 
--- Generated columns belong to what postgres_changes tells. Before PostgreSQL 18 the log does not have them.
+-- postgres_changes includes generated columns. Before PostgreSQL 18 the WAL does not contain them.
 do $$
     begin
         if current_setting('server_version_num')::int >= 180000 then

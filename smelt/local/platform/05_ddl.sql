@@ -1,6 +1,6 @@
--- What the platform does around DDL.
+-- The platform's event triggers for DDL.
 
--- PostgREST reads the schema anew after each change of it.
+-- Make PostgREST reload the schema after each change.
 create function extensions.pgrst_ddl_watch() returns event_trigger
     language plpgsql
     as $$
@@ -11,13 +11,13 @@ create function extensions.pgrst_ddl_watch() returns event_trigger
 create event trigger pgrst_ddl_watch on ddl_command_end execute function extensions.pgrst_ddl_watch();
 create event trigger pgrst_drop_watch on sql_drop execute function extensions.pgrst_ddl_watch();
 
--- On the platform an extension of the server lets `postgres` write policies on tables that it does not own and drop
--- triggers there, and nothing else. Plain Postgres wants ownership for that: `postgres` becomes a member of the owners
--- for the one command, within its transaction. A command that fails takes the membership with it. All tables of these
--- three roles are ones that the platform allows it on, and creating a trigger needs no more than the privilege on the
--- table.
+-- On the platform, a server extension lets `postgres` create policies and drop triggers on tables that it does not own,
+-- and nothing else. Plain Postgres requires ownership for that: `postgres` becomes a member of the owning roles for one
+-- command, within its transaction; if the command fails, the membership is rolled back. The platform allows this on all
+-- tables of these three roles. Creating a trigger needs only the privilege on the table.
 --
--- What differs: on PostgreSQL 15 `createrole` lets `postgres` make itself a member for good, where the platform refuses.
+-- A difference: on PostgreSQL 15, `createrole` lets `postgres` grant itself the membership permanently, which the
+-- platform rejects.
 create function extensions.open_policies() returns event_trigger
     language plpgsql security definer set search_path = ''
     as $$

@@ -1,6 +1,6 @@
-"""Supabase Realtime for the embedded stack: a server that real clients can't tell from the platform's.
+"""The Realtime server of the embedded stack; official clients work with it as with the platform's.
 
-Mount it in a Starlette application, and keep it running as long as the application lives:
+Mount it in a Starlette application, and run it in the lifespan of the application:
 
     realtime = Realtime(RealtimeOptions(keys=..., admin_dsn=..., authenticator_dsn=...))
 
@@ -11,13 +11,13 @@ Mount it in a Starlette application, and keep it running as long as the applicat
 
     app = Starlette(routes=[*create_routes(realtime)], lifespan=lifespan)
 
-The routes are `/realtime/v1/websocket` and `/realtime/v1/api/...`; the uvicorn around it is that of
-`smelt.local.serving`. Postgres may be started later, restarted, or away for a while.
+The routes are `/realtime/v1/websocket` and `/realtime/v1/api/...`; they need the uvicorn configuration of
+`smelt.local.serving`. Postgres may start later, restart, or be unavailable for a while.
 
-From the wire inwards: `socket` and `rest` move bytes, `connection` decides what a frame leads to and `admission` who
-may join, `hub` knows who listens, `replication` follows the log, `changes` tells who may know. The rest is pure:
-`protocol` (frames), `join`, `bindings`, `conditions`, `requests`, `presence`, `rates`, `pgoutput`, `rendering` and
-`frames`.
+From the wire inwards: `socket` and `rest` move bytes, `connection` handles frames, `admission` authorizes joins, `hub`
+delivers broadcasts, `replication` reads the WAL, `log_dispatcher` orders its messages, and `changes` publishes
+postgres_changes to subscribers. The rest is pure: `protocol` (frames), `join`, `bindings`, `conditions`, `requests`,
+`presence`, `rates`, `pgoutput`, `rendering` and `frames`.
 """
 
 from starlette.requests import Request
@@ -34,7 +34,7 @@ __all__ = ["Realtime", "RealtimeOptions", "create_routes"]
 
 
 def create_routes(realtime: Realtime) -> list[BaseRoute]:
-    """The routes of a server, with the paths that the platform's gateway gives them."""
+    """Return the routes of a server, with the paths of the platform's gateway."""
     rest = BroadcastApi(realtime)
 
     async def serve_socket(websocket: WebSocket) -> None:
@@ -42,7 +42,7 @@ def create_routes(realtime: Realtime) -> list[BaseRoute]:
 
     return [
         WebSocketRoute("/realtime/v1/websocket", serve_socket),
-        Route("/realtime/v1/websocket", _wants_upgrade, methods=["GET"]),
+        Route("/realtime/v1/websocket", _upgrade_required, methods=["GET"]),
         Route("/realtime/v1/api/ping", rest.counted(rest.ping), methods=["GET"]),
         _post("/realtime/v1/api/broadcast", rest.counted(rest.broadcast_batch)),
         _post("/realtime/v1/api/broadcast/{topic}/events/{event}", rest.counted(rest.broadcast_one)),
@@ -57,7 +57,7 @@ def _post(path: str, endpoint: Endpoint) -> Route:
     return Route(path, endpoint, methods=["POST"])
 
 
-async def _wants_upgrade(request: Request) -> Response:
+async def _upgrade_required(request: Request) -> Response:
     return PlainTextResponse("'connection' header must contain 'upgrade', got []", 400)
 
 

@@ -1,4 +1,4 @@
-"""Who is let into a channel, and with what: tokens, policies, and the older messages that were asked for."""
+"""Authorization of joins: checks tokens, limits and policies, and reads the messages to replay."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -23,11 +23,11 @@ _NO_DATABASE: Final = "UnableToConnectToProject: Realtime was unable to connect 
 
 
 class TooManyJoins(PicklableError):
-    """The project's clients join too often just now."""
+    """The clients of the project exceed the rate of joins."""
 
 
 class Admission:
-    """Admits the channels of one socket; `token` is the key that it connected with."""
+    """Admits channels of one socket; `token` is the key that it connected with."""
 
     def __init__(
         self, realtime: Realtime, version: Version, token: Token, headers: Mapping[str, str], mailbox: Mailbox
@@ -40,9 +40,9 @@ class Admission:
         self._mailbox = mailbox
 
     async def admit(
-        self, frame: Frame, joined_count: int, *, on_shut: Callable[[JoinedChannel], None]
+        self, frame: Frame, joined_count: int, *, on_close: Callable[[JoinedChannel], None]
     ) -> JoinedChannel:
-        """Answer the channel that a join asks for; raise InvalidJoin, or TooManyJoins, which is the socket's end."""
+        """Return the channel for a join; raise InvalidJoin, or TooManyJoins, after which the socket must be closed."""
         name = frame.topic.removeprefix(TOPIC_PREFIX)
         if not name:
             raise InvalidJoin("TopicNameRequired: You must provide a topic name")
@@ -57,7 +57,7 @@ class Admission:
         key = ChannelKey(name, request.private)
         readable = await self.readable(key, token)
         if "broadcast" not in readable:
-            raise InvalidJoin(f"Unauthorized: {unreadable(name)}")
+            raise InvalidJoin(f"Unauthorized: {read_denied(name)}")
         channel = JoinedChannel(
             key=key,
             version=self._version,
@@ -69,7 +69,7 @@ class Admission:
             presence_key=request.presence_key or str(uuid4()),
             presence_calls=CallLimit(self._options.max_presence_calls, self._options.presence_window_s),
             readable=readable,
-            on_shut=on_shut,
+            on_close=on_close,
         )
         if request.private:
             await self._realtime.wait_ready()
@@ -77,7 +77,7 @@ class Admission:
         return channel
 
     async def readable(self, key: ChannelKey, token: Token) -> frozenset[str]:
-        """Answer what of a channel a token may read; raise InvalidJoin when nobody can be asked."""
+        """Return the extensions of a channel that a token may read; raise InvalidJoin without a database."""
         if not key.private:
             return _ALL_READABLE
         try:
@@ -90,11 +90,11 @@ class Admission:
         text = self._token.text if given is None or given.startswith("sb_") else given
         try:
             return check_token(self._options.keys, text, time.time())
-        except InvalidRealtimeToken as refused:
-            raise InvalidJoin(refused.on_join) from refused
+        except InvalidRealtimeToken as error:
+            raise InvalidJoin(error.on_join) from error
 
     async def _replay(self, channel: JoinedChannel) -> None:
-        """Read the older messages that were asked for; what is sent meanwhile is withheld behind them."""
+        """Read the messages to replay, if requested, and withhold messages that are sent meanwhile."""
         replay = channel.request.replay
         if replay is None:
             return
@@ -110,6 +110,6 @@ class Admission:
             raise
 
 
-def unreadable(name: str) -> str:
-    """What somebody is told who may not read a channel."""
+def read_denied(name: str) -> str:
+    """Return the error message for a channel that the caller may not read."""
     return f"You do not have permissions to read from this Channel topic: {name}"

@@ -1,7 +1,7 @@
-"""May this caller read from and write to a private channel: the policies of `realtime.messages`, asked with probes.
+"""Evaluates the policies of `realtime.messages`: whether a caller may read from or write to a private channel.
 
-Each question is a transaction that is rolled back. Reading is a probe row that the caller sees; writing is a probe row
-that the caller may insert.
+Each check is a transaction that is rolled back. A caller may read if it sees a probe row, and may write if it can
+insert one.
 """
 
 import json
@@ -25,8 +25,8 @@ Pool = AsyncConnectionPool[Connection]
 
 _PROBE: Final = "insert into realtime.messages (topic, extension, private) select %s, unnest(%s::text[]), false"
 _PROBE_ROWS: Final = f"{_PROBE} returning id"
-_SEE: Final = "select extension from realtime.messages where id = any(%s)"
-_BECOME: Final = """
+_VISIBLE_PROBES: Final = "select extension from realtime.messages where id = any(%s)"
+_SET_CALLER: Final = """
 select set_config('role', %(role)s, true),
        set_config('realtime.topic', %(topic)s, true),
        set_config('request.jwt.claims', %(claims)s, true),
@@ -37,44 +37,44 @@ select set_config('role', %(role)s, true),
 
 
 class DatabaseUnavailable(PicklableError):
-    """Postgres cannot be asked just now."""
+    """Postgres is unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class RealtimeCaller:
-    """Who asks: a token, and the headers that came with the connection or the request."""
+    """A caller: its token, and the headers of its connection or request."""
 
     token: Token
     headers: Mapping[str, str]
 
 
 class Authorization:
-    """Asks the policies on behalf of callers; the pool's connections are a superuser's."""
+    """Evaluates policies on behalf of callers; the pool connects as a superuser."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def readable(self, caller: RealtimeCaller, topic: str) -> frozenset[str]:
-        """Answer the extensions of a private channel that the caller may read; a failing policy allows nothing."""
+        """Return the extensions of a private channel that the caller may read; none if a policy fails."""
         try:
             async with self._rolled_back() as connection:
                 cursor = await connection.execute(_PROBE_ROWS, (topic, ["broadcast", "presence"]))
                 probes = [row[0] for row in await cursor.fetchall()]
-                await _become(connection, caller, topic)
-                cursor = await connection.execute(_SEE, (probes,))
+                await _set_caller(connection, caller, topic)
+                cursor = await connection.execute(_VISIBLE_PROBES, (probes,))
                 return frozenset(row[0] for row in await cursor.fetchall())
         except psycopg.Error as error:
-            _tell_denial(error, caller, topic)
+            _log_denial(error, caller, topic)
             return frozenset()
 
     async def writable(self, caller: RealtimeCaller, topic: str, extension: Extension) -> bool:
-        """Say whether the caller may send to a private channel; a failing policy forbids it."""
+        """Return True if the caller may send to a private channel; False if a policy fails."""
         try:
             async with self._rolled_back() as connection:
-                await _become(connection, caller, topic)
+                await _set_caller(connection, caller, topic)
                 await connection.execute(_PROBE, (topic, [extension]))
         except psycopg.Error as error:
-            _tell_denial(error, caller, topic)
+            _log_denial(error, caller, topic)
             return False
         return True
 
@@ -84,12 +84,12 @@ class Authorization:
             async with self._pool.connection() as connection, connection.transaction(force_rollback=True):
                 yield connection
         except psycopg.OperationalError as error:
-            if error.sqlstate is None:  # No answer of the server: the connection itself failed.
+            if error.sqlstate is None:  # The error is not from the server: the connection failed.
                 raise DatabaseUnavailable from error
             raise
 
 
-async def _become(connection: Connection, caller: RealtimeCaller, topic: str) -> None:
+async def _set_caller(connection: Connection, caller: RealtimeCaller, topic: str) -> None:
     token = caller.token
     settings = {
         "role": token.role,
@@ -98,9 +98,9 @@ async def _become(connection: Connection, caller: RealtimeCaller, topic: str) ->
         "sub": token.subject,
         "headers": json.dumps(dict(caller.headers)),
     }
-    await connection.execute(_BECOME, settings)
+    await connection.execute(_SET_CALLER, settings)
 
 
-def _tell_denial(error: psycopg.Error, caller: RealtimeCaller, topic: str) -> None:
+def _log_denial(error: psycopg.Error, caller: RealtimeCaller, topic: str) -> None:
     level = logging.DEBUG if isinstance(error, psycopg.errors.InsufficientPrivilege) else logging.INFO
     logger.log(level, "channel %s: %s is not allowed: %s", topic, caller.token.role, error)

@@ -1,4 +1,4 @@
-"""Wishes for postgres_changes: their parameters and filters, parsed, and the words they are refused with."""
+"""Parses the bindings of postgres_changes and their filters; errors have the platform's wording."""
 
 import json
 import re
@@ -20,12 +20,12 @@ _QUOTE_OPENS_AFTER: Final = frozenset(".(,")
 
 
 class InvalidBinding(PicklableError):
-    """A wish that cannot be fulfilled; the sentence is the `message` of the system event."""
+    """A binding that is not valid; the text is the `message` of the system event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One condition on a column; `value` is text, for `in` an array as Postgres reads it."""
+    """A condition on a column; `value` is text, for `in` an array literal of Postgres."""
 
     column: str
     operator: str
@@ -35,9 +35,9 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What one entry of `postgres_changes` asks for; `*` stands for all schemas, tables or actions.
+    """An entry of `postgres_changes`; `*` means all schemas, tables or actions.
 
-    Names are patterns of SQL's `like`, in which `%` and `_` stand for others.
+    As in SQL's `like`, names may contain the wildcards `%` and `_`.
     """
 
     id: int
@@ -47,12 +47,12 @@ class Binding:
     filters: tuple[Filter, ...]
     select: tuple[str, ...] | None
 
-    def covers(self, schema: str, table: str) -> bool:
-        """Whether a table is one of those asked for."""
+    def includes_table(self, schema: str, table: str) -> bool:
+        """Return True if the binding includes a table."""
         return _is_like(schema, self.schema) and _is_like(table, self.table)
 
-    def wants(self, action: str) -> bool:
-        """Whether an action is one of those asked for."""
+    def includes_action(self, action: str) -> bool:
+        """Return True if the binding includes an action."""
         return self.action in ("*", action)
 
     def __str__(self) -> str:
@@ -75,14 +75,14 @@ def _is_like(name: str, pattern: str) -> bool:
 
 
 def binding_id(params: Json) -> int:
-    """The id of a wish: equal ones have the same everywhere and always."""
+    """Return the id of a binding, which depends only on its parameters."""
     return zlib.crc32(json.dumps(params, sort_keys=True).encode()) % _ID_RANGE
 
 
 def parse_binding(params: Json) -> Binding:
     """Parse one entry of `postgres_changes`; raise InvalidBinding."""
     if not isinstance(params, dict):
-        raise _no_params(params)
+        raise _missing_params(params)
     schema, table, filters = _parse_target(params)
     event, select = params.get("event"), _parse_select(params.get("select"))
     action = event.upper() if isinstance(event, str) and event.upper() in ACTIONS else "*"
@@ -108,7 +108,7 @@ def _parse_target(params: Mapping[str, Json]) -> tuple[str, str, str]:
         case {"schema": str(schema), "table": str(table), "filter": str(filters)}:
             return schema, table, filters
         case {"filter": _}:
-            raise _no_params(params)
+            raise _missing_params(params)
         case {"schema": str(schema), "table": str(table)}:
             return schema, table, ""
         case {"schema": str(schema)} if "table" not in params:
@@ -116,11 +116,11 @@ def _parse_target(params: Mapping[str, Json]) -> tuple[str, str, str]:
         case {"table": str(table)} if "schema" not in params:
             return "public", table, ""
         case _:
-            raise _no_params(params)
+            raise _missing_params(params)
 
 
 def parse_filters(text: str) -> tuple[Filter, ...]:
-    """Parse conditions that are joined by commas, but for those in parentheses and quotes; raise InvalidBinding."""
+    """Parse conditions separated by commas outside parentheses and quotes; raise InvalidBinding."""
     return tuple(_parse_filter(part.strip()) for part in _split_conditions(text.strip())) if text.strip() else ()
 
 
@@ -142,21 +142,21 @@ def _split_conditions(text: str) -> list[str]:
 
 def _parse_filter(text: str) -> Filter:
     if not text:
-        raise _no_filter("filter must not contain empty segments (check for extra commas)")
+        raise _invalid_filter("filter must not contain empty segments (check for extra commas)")
     column, equals, condition = text.partition("=")
     if not equals:
-        raise _no_filter(inspect([text]))
+        raise _invalid_filter(inspect([text]))
     negated = condition.startswith("not.")
     words: list[Json] = [*condition.removeprefix("not.").split(".", 1)]
     match words:
         case ["in", str(value)] if len(value) > 1 and value[0] == "(" and value[-1] == ")":
             return Filter(column, "in", f"{{{value[1:-1]}}}", negated)
         case ["in", _]:
-            raise _no_filter("`in` filter value must be wrapped by parentheses")
+            raise _invalid_filter("`in` filter value must be wrapped by parentheses")
         case [str(operator), str(value)] if operator in OPERATORS:
             return Filter(column, operator, _unquoted(value), negated)
         case _:
-            raise _no_filter(inspect(words))
+            raise _invalid_filter(inspect(words))
 
 
 def _unquoted(value: str) -> str:
@@ -164,19 +164,19 @@ def _unquoted(value: str) -> str:
     return value if quoted is None else re.sub(r"\\(.)", r"\1", quoted[1], flags=re.DOTALL)
 
 
-def _no_params(params: Json) -> InvalidBinding:
+def _missing_params(params: Json) -> InvalidBinding:
     return InvalidBinding(
         "No subscription params provided. Please provide at least a `schema` or `table` to subscribe to: "
         + inspect(params)
     )
 
 
-def _no_filter(what: str) -> InvalidBinding:
-    return InvalidBinding(f"Error parsing `filter` params: {what}")
+def _invalid_filter(reason: str) -> InvalidBinding:
+    return InvalidBinding(f"Error parsing `filter` params: {reason}")
 
 
 def inspect(value: Json) -> str:
-    """Write a JSON value as Elixir prints it, which is how the server quotes what it did not understand."""
+    """Format a JSON value as Elixir's `inspect`, which the platform uses in its error messages."""
     match value:
         case None:
             return "nil"

@@ -1,4 +1,4 @@
-"""What the changes of a table are told with: its key, its types, who may see which column, and the publication."""
+"""Reads the system catalogs for postgres_changes: published tables, keys, types and column privileges."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -35,7 +35,8 @@ select c.relrowsecurity as rls,
        ), '{}') as readable
 from pg_class c where c.oid = %(oid)s
 """
-# What `to_jsonb` writes otherwise than as text: arrays, composites, `json`, and what an extension casts to it.
+# `structured` types are those that `to_jsonb` does not write as text: arrays, composites, `json`, and types with a
+# cast to it.
 _TYPE: Final = """
 with recursive types as (
     select t.*, 0 as depth from pg_type t where t.oid = %s
@@ -61,7 +62,7 @@ class PublishedTable:
 
 @dataclass(frozen=True, slots=True)
 class TableFacts:
-    """A table as it is now: row level security, the columns of its key, and what each role may read."""
+    """The current state of a table: row level security, the columns of its key, and the readable columns by role."""
 
     rls: bool
     key: tuple[str, ...]
@@ -69,20 +70,20 @@ class TableFacts:
 
 
 class Catalog:
-    """Asks the system catalogues."""
+    """Reads the system catalogs; types are cached."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._types: dict[int, PgType] = {}
 
     async def published(self) -> tuple[PublishedTable, ...]:
-        """Answer the tables whose changes are told."""
+        """Return the tables in the publication."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(_PUBLISHED)
             return tuple(PublishedTable(*row) for row in await cursor.fetchall())
 
     async def facts(self, oid: int, roles: Collection[str]) -> TableFacts | None:
-        """Answer what is true of a table just now; None when it is gone."""
+        """Return the current facts of a table; None if it does not exist."""
         async with self._pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(_FACTS, {"oid": oid, "roles": list(roles)})
             row = await cursor.fetchone()
@@ -92,7 +93,7 @@ class Catalog:
         return TableFacts(row["rls"], tuple(row["key"]), readable)
 
     async def type_of(self, oid: int) -> PgType:
-        """Answer a type; asked once."""
+        """Return a type, from the cache after the first call."""
         if oid not in self._types:
             async with (
                 self._pool.connection() as connection,
@@ -103,7 +104,7 @@ class Catalog:
         return self._types[oid]
 
     async def write(self, values: Collection[tuple[PgType, str]]) -> dict[tuple[PgType, str], str]:
-        """Let Postgres write values as JSON text."""
+        """Convert values to JSON text in Postgres."""
         if not values:
             return {}
         casts = [sql.SQL("to_jsonb(%s::text::{})::text").format(sql.SQL(kind.sql)) for kind, _ in values]

@@ -1,4 +1,4 @@
-"""postgres_changes: who asked for which changes, and the way of a changed row to those who may see it."""
+"""postgres_changes: keeps subscriptions, and publishes row changes to the subscribers that may see them."""
 
 import asyncio
 import logging
@@ -21,11 +21,11 @@ from smelt.local.realtime.visibility import Visibility
 logger = logging.getLogger(__name__)
 
 EXTENSION: Final = "postgres_changes"
-RETRY_S: Final = 1.0
+RETRY_DELAY_S: Final = 1.0
 
 
 class Subscriber(Protocol):
-    """A channel that asked for changes."""
+    """A channel with bindings for postgres_changes."""
 
     @property
     def topic(self) -> str: ...
@@ -43,32 +43,32 @@ class Subscriber(Protocol):
         """Queue a message without waiting."""
 
     def system(self, message: str, *, status: str = "error", extension: str = "system") -> None:
-        """Tell what became of a subscription."""
+        """Send a system event about the result of a subscription."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Resolved:
+class _ResolvedBinding:
     binding: Binding
     conditions: Conditions
 
 
 @dataclass(frozen=True, slots=True)
 class _Subscription:
-    wishes: Sequence[Json]
-    resolved: tuple[_Resolved, ...]
+    bindings: Sequence[Json]
+    resolved: tuple[_ResolvedBinding, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Match:
-    """A subscriber and those of its wishes that are for the table and the action of a change, or that it meets, too."""
+    """A subscriber with its bindings for the table and the action of a change; later only those whose filters match."""
 
     subscriber: Subscriber
     token: Token
-    wishes: Sequence[_Resolved]
+    bindings: Sequence[_ResolvedBinding]
 
 
 class Changes:
-    """Knows who asked for what, and tells them."""
+    """The subscriptions to postgres_changes, and the publication of changes to them."""
 
     def __init__(self, catalog: Catalog, filters: Filters, visibility: Visibility, max_bytes: int) -> None:
         self._catalog = catalog
@@ -77,121 +77,137 @@ class Changes:
         self._max_bytes = max_bytes
         self._subscriptions: dict[Subscriber, _Subscription] = {}
         self._published: tuple[PublishedTable, ...] | None = None
-        self._known_facts: tuple[tuple[int, int, frozenset[str]], TableFacts | None] | None = None
+        self._cached_facts: tuple[tuple[int, int, frozenset[str]], TableFacts | None] | None = None
 
     @property
     def subscriber_count(self) -> int:
-        """How many channels are told of changes."""
+        """The number of subscribed channels."""
         return len(self._subscriptions)
 
-    async def subscribe(self, subscriber: Subscriber, wishes: Sequence[Json]) -> None:
-        """Let a channel have what it asks for from now on, or nothing when one wish cannot be fulfilled, and say so."""
+    async def subscribe(self, subscriber: Subscriber, bindings: Sequence[Json]) -> None:
+        """Replace the bindings of a channel and send the result; one invalid binding cancels all of them."""
         while True:
             try:
-                subscription = await self._resolve(subscriber.token.role, wishes)
-            except InvalidBinding as refused:
+                subscription = await self._resolve(subscriber.token.role, bindings)
+            except InvalidBinding as error:
                 self.unsubscribe(subscriber)
-                return subscriber.system(str(refused), extension=EXTENSION)
+                return subscriber.system(str(error), extension=EXTENSION)
             except psycopg.Error as error:
                 logger.warning("subscribing %s: %s", subscriber.topic, error)
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(RETRY_DELAY_S)
             else:
-                if not subscriber.closed:  # It may have left meanwhile.
+                if not subscriber.closed:  # The channel may have left meanwhile.
                     self._subscriptions[subscriber] = subscription
                 return subscriber.system("Subscribed to PostgreSQL", status="ok", extension=EXTENSION)
 
-    async def _resolve(self, role: str, wishes: Sequence[Json]) -> _Subscription:
-        parsed = [parse_binding(wish) for wish in wishes]
+    async def _resolve(self, role: str, bindings: Sequence[Json]) -> _Subscription:
+        parsed = [parse_binding(binding) for binding in bindings]
         published = await self._catalog.published()
         if self._published is None:
             self._published = published
-        resolved = [_Resolved(binding, await self._filters.resolve(binding, role, published)) for binding in parsed]
-        return _Subscription(wishes, tuple(resolved))
+        resolved = [
+            _ResolvedBinding(binding, await self._filters.resolve(binding, role, published)) for binding in parsed
+        ]
+        return _Subscription(bindings, tuple(resolved))
 
-    async def renew(self) -> None:
-        """Subscribe all anew if the publication has changed since the last look at it."""
-        before, self._published = self._published, await self._catalog.published()
-        if before in (None, self._published):
+    async def refresh(self) -> None:
+        """Renew all subscriptions if the publication has changed since the last check."""
+        previous, self._published = self._published, await self._catalog.published()
+        if previous in (None, self._published):
             return
         for subscriber, subscription in list(self._subscriptions.items()):
             if subscriber in self._subscriptions:
-                await self.subscribe(subscriber, subscription.wishes)
+                await self.subscribe(subscriber, subscription.bindings)
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
-        """Tell a channel no more."""
+        """Remove the subscription of a channel."""
         self._subscriptions.pop(subscriber, None)
 
-    def wanted(self, change: LoggedChange) -> bool:
-        """Say whether anybody asks for changes of this table; nobody does for most."""
+    def is_subscribed(self, change: LoggedChange) -> bool:
+        """Return True if any channel is subscribed to the table of a change."""
         return any(
-            change.relation.oid in each.conditions
+            change.relation.oid in binding.conditions
             for subscription in self._subscriptions.values()
-            for each in subscription.resolved
+            for binding in subscription.resolved
         )
 
-    async def tell(self, change: LoggedChange) -> None:
-        """Tell a change to those who ask for it and may know."""
+    async def publish(self, change: LoggedChange) -> None:
+        """Send a change to the subscribers that match it and may see it."""
         try:
-            await self._tell(change)
+            await self._publish(change)
         except psycopg.Error as error:
             logger.warning("a change of %s.%s is lost: %s", change.relation.schema, change.relation.name, error)
 
-    async def _tell(self, change: LoggedChange) -> None:
-        asked = self._asked(change)
-        facts = await self._facts(change, frozenset(match.token.role for match in asked)) if asked else None
+    async def _publish(self, change: LoggedChange) -> None:
+        candidates = self._candidates(change)
+        facts = await self._facts(change, frozenset(match.token.role for match in candidates)) if candidates else None
         if facts is None:
             return
         types = [await self._catalog.type_of(column.type_oid) for column in change.relation.columns]
-        matches = await self._met(change, facts, asked)
-        written = await self._catalog.write(frames.structured_values(change, types)) if matches else {}
+        matches = await self._matching(change, facts, candidates)
+        json_values = await self._catalog.write(frames.structured_values(change, types)) if matches else {}
         bodies: dict[tuple[str, tuple[str, ...] | None], str] = {}
         for match in matches:
-            for select, ids in _by_select(match.wishes).items():
+            for select, ids in _by_select(match.bindings).items():
                 key = (match.token.role, select)
                 if key not in bodies:
                     readable = facts.readable.get(match.token.role, frozenset())
-                    bodies[key] = frames.change_body(change, types, written, facts, readable, select, self._max_bytes)
+                    bodies[key] = frames.change_body(
+                        change, types, json_values, facts, readable, select, self._max_bytes
+                    )
                 match.subscriber.push(_frame(match.subscriber, change, bodies[key], ids))
 
     async def _facts(self, change: LoggedChange, roles: frozenset[str]) -> TableFacts | None:
-        """What is true of the table; asked once for all rows of a transaction."""
+        """Return the facts of the table, cached for all rows of a transaction."""
         key = (change.xid, change.relation.oid, roles)
-        if self._known_facts is None or self._known_facts[0] != key:
-            self._known_facts = key, await self._catalog.facts(change.relation.oid, roles)
-        return self._known_facts[1]
+        if self._cached_facts is None or self._cached_facts[0] != key:
+            self._cached_facts = key, await self._catalog.facts(change.relation.oid, roles)
+        return self._cached_facts[1]
 
-    def _asked(self, change: LoggedChange) -> list[_Match]:
-        """Who asks for changes like this one, whatever their filters say."""
+    def _candidates(self, change: LoggedChange) -> list[_Match]:
+        """Return the subscribers with bindings for the table and the action, regardless of their filters."""
         oid, action = change.relation.oid, change.action
         matches = [
             _Match(
                 subscriber,
                 subscriber.token,
-                [each for each in subscription.resolved if oid in each.conditions and each.binding.wants(action)],
+                [
+                    resolved
+                    for resolved in subscription.resolved
+                    if oid in resolved.conditions and resolved.binding.includes_action(action)
+                ],
             )
             for subscriber, subscription in self._subscriptions.items()
         ]
-        return [match for match in matches if match.wishes]
+        return [match for match in matches if match.bindings]
 
-    async def _met(self, change: LoggedChange, facts: TableFacts, asked: Sequence[_Match]) -> list[_Match]:
-        """Those who are told: who sees the row and has a filter that it meets, or is refused, which needs neither."""
-        refused, filtered = [], []
+    async def _matching(self, change: LoggedChange, facts: TableFacts, candidates: Sequence[_Match]) -> list[_Match]:
+        """Return the subscribers that receive the change.
+
+        Those who get an error instead of the values come first, without a check of filters and visibility. For the
+        others, at least one binding must match, and the row must be visible.
+        """
+        without_values, filtered = [], []
         values = change.filtered_values
-        for match in asked:
-            if frames.refusal(change, facts, facts.readable.get(match.token.role, frozenset())) is not None:
-                refused.append(match)
-            elif wishes := [each for each in match.wishes if await self._meets(each, change, values)]:
-                filtered.append(_Match(match.subscriber, match.token, wishes))
-        return refused + await self._visible(change, facts, filtered)
+        for match in candidates:
+            if frames.change_error(change, facts, facts.readable.get(match.token.role, frozenset())) is not None:
+                without_values.append(match)
+            elif bindings := [
+                binding for binding in match.bindings if await self._passes_filters(binding, change, values)
+            ]:
+                filtered.append(_Match(match.subscriber, match.token, bindings))
+        return without_values + await self._visible(change, facts, filtered)
 
-    async def _meets(self, each: _Resolved, change: LoggedChange, values: Mapping[str, str | None]) -> bool:
-        for condition in each.conditions[change.relation.oid]:
+    async def _passes_filters(
+        self, binding: _ResolvedBinding, change: LoggedChange, values: Mapping[str, str | None]
+    ) -> bool:
+        for condition in binding.conditions[change.relation.oid]:
             column = condition.filter.column
-            if column not in values or not await self._is_met(condition, values[column]):
+            if column not in values or not await self._passes(condition, values[column]):
                 return False
         return True
 
-    async def _is_met(self, condition: Condition, value: str | None) -> bool:
+    async def _passes(self, condition: Condition, value: str | None) -> bool:
         try:
             return evaluate(condition, value)
         except Undecided:
@@ -213,11 +229,11 @@ def _frame(subscriber: Subscriber, change: LoggedChange, body: str, ids: Sequenc
     return frames.postgres_changes(subscriber.topic, body, ids)
 
 
-def _by_select(wishes: Sequence[_Resolved]) -> dict[tuple[str, ...] | None, list[int]]:
-    """The ids of wishes by the columns that they select, in whatever order: a frame for each."""
+def _by_select(bindings: Sequence[_ResolvedBinding]) -> dict[tuple[str, ...] | None, list[int]]:
+    """Return the ids of the bindings by the columns that they select, in any order; each group gets a frame."""
     grouped: dict[tuple[str, ...] | None, list[int]] = {}
-    # The platform names the last of the matching wishes first.
-    for binding in (each.binding for each in reversed(wishes)):
+    # The platform lists the last matching binding first.
+    for binding in (resolved.binding for resolved in reversed(bindings)):
         select = None if binding.select is None else tuple(sorted(binding.select))
         grouped.setdefault(select, []).append(binding.id)
     return dict(sorted(grouped.items(), key=lambda group: ",".join(group[0] or ())))

@@ -1,4 +1,4 @@
-"""One joined channel of one socket: what it was joined with, what was decided for it, and how it is told things."""
+"""A joined channel of a socket: its settings, its permissions, and the messages to it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from smelt.local.realtime.tokens import Token
 
 
 class Sink(Protocol):
-    """Where a channel's frames go."""
+    """The receiver of a channel's frames."""
 
     def put(self, frame: Encoded) -> None:
         """Queue a frame without waiting."""
@@ -22,10 +22,10 @@ class Sink(Protocol):
 
 @dataclass(eq=False, slots=True)
 class JoinedChannel:
-    """The state of a joined channel; `readable` and `writable` are what policies allowed, until a new token comes.
+    """The state of a joined channel; `readable` and `writable` cache the policies' results until the token changes.
 
-    `join_ref` is the client's, which closing refers to; `reply_ref`, which replies carry, is the join's own reference
-    where the client gave none. `tracked` is what it says of itself, as JSON text with sorted keys.
+    `join_ref` is the client's, which `phx_close` carries. Replies carry `reply_ref`: the `join_ref`, or without one the
+    `ref` of the join. `tracked` is the presence that the client sent, as JSON text with sorted keys.
     """
 
     key: ChannelKey
@@ -38,7 +38,7 @@ class JoinedChannel:
     presence_key: str
     presence_calls: CallLimit
     readable: frozenset[str]
-    on_shut: Callable[["JoinedChannel"], None]
+    on_close: Callable[["JoinedChannel"], None]
     writable: dict[Extension, bool] = field(default_factory=dict)
     tracks: bool = False
     tracked: str | None = None
@@ -49,28 +49,28 @@ class JoinedChannel:
 
     @property
     def topic(self) -> str:
-        """The name on the wire."""
+        """The topic on the wire."""
         return self.key.topic
 
     @property
     def legacy(self) -> bool:
-        """Whether changes come as events of their own."""
+        """True if changes are sent as events named after their action."""
         return self.request.legacy
 
     @property
     def sees_presence(self) -> bool:
-        """Whether it hears who comes and goes."""
+        """True if the channel receives presence events."""
         return (self.request.presence_enabled or self.tracks) and "presence" in self.readable
 
     def deliver(self, frame: Encoded, message_id: str | None = None) -> None:
-        """Queue what was sent to all of the topic, unless it was replayed; withheld while that is being read."""
+        """Queue a message to the topic unless it was replayed; withhold it while the replay is being read."""
         if self.withheld is not None:
             self.withheld.append((frame, message_id))
         elif message_id is None or message_id not in self.replayed_ids:
             self.sink.put(frame)
 
     def release(self) -> None:
-        """Send the older messages, then what was withheld, and withhold no more."""
+        """Send the replayed and then the withheld messages, and stop withholding."""
         replayed, self.replayed = self.replayed, []
         self.replayed_ids = frozenset(message_id for message_id, _ in replayed)
         for _, message in replayed:
@@ -79,37 +79,37 @@ class JoinedChannel:
         for frame, message_id in withheld:
             self.deliver(frame, message_id)
 
-    def closing(self) -> Push:
-        """What tells that the channel is closed."""
+    def close_frame(self) -> Push:
+        """Return the frame that closes the channel."""
         return Push(self.topic, "phx_close", "{}", ref=self.join_ref, join_ref=self.join_ref)
 
     def push(self, message: Outgoing) -> None:
-        """Queue a message to this channel alone."""
+        """Queue a message to this channel only."""
         encoded = message.encode(self.version)
         if encoded is not None and not self.closed:
             self.sink.put(encoded)
 
     def reply(self, ref: Json, response: Json, *, status: str = "ok") -> None:
-        """Answer a message of the client."""
+        """Reply to a message of the client."""
         payload = dump({"status": status, "response": response})
         self.push(Push(self.topic, "phx_reply", payload, ref=ref, join_ref=self.reply_ref))
 
     def system(self, message: str, *, status: str = "error", extension: str = "system") -> None:
-        """Tell what the server did or could not do."""
+        """Send a system event about a success or an error."""
         self.push(system(self.key.name, self.reply_ref, message, status=status, extension=extension))
 
-    def shut(self, reason: str) -> None:
-        """Close the channel from the server's side, and say why."""
+    def close(self, reason: str) -> None:
+        """Close the channel from the server, with a system event that has the reason."""
         self.system(reason)
         self.push_close()
-        self.on_shut(self)
+        self.on_close(self)
 
     def crash(self) -> None:
-        """Close the channel as one that came upon what nobody expects; clients join again."""
+        """Close the channel with `phx_error`, as after an unexpected error; clients rejoin."""
         self.push(Push(self.topic, "phx_error", "{}", ref=self.join_ref, join_ref=self.join_ref))
-        self.on_shut(self)
+        self.on_close(self)
 
     def push_close(self) -> None:
-        """Tell that the channel is closed, and nothing after that."""
-        self.push(self.closing())
+        """Send `phx_close`, and nothing after it."""
+        self.push(self.close_frame())
         self.closed = True

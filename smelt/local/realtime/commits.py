@@ -1,7 +1,7 @@
-"""When a transaction that the log tells of is visible to everybody.
+"""Waits until a transaction from the WAL is visible to other sessions.
 
-The log has a commit a moment before other sessions see its rows. Who is told earlier than that, and looks, finds
-nothing; and so would the check of what a caller may see.
+A commit is in the WAL a moment before other sessions see its rows. A client that is notified earlier would not find
+the row, and neither would the check of its visibility.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from smelt.local.realtime.authorization import Pool
 logger = logging.getLogger(__name__)
 
 TIMEOUT_S: Final = 5.0
-PAUSE_S: Final = 0.001
+POLL_INTERVAL_S: Final = 0.001
 
-# Transaction ids of the log have 32 bits: they are compared as a circle. One that is not below `xmax` of the snapshot
-# was still running when it was taken, as were those in `xip`.
+# Transaction ids in the WAL have 32 bits, so they are compared modulo 2^32. A transaction that is not below `xmax` of
+# the snapshot, or in `xip`, was still running when the snapshot was taken.
 _VISIBLE: Final = """
 select (pg_snapshot_xmax(s)::text::int8 - %(xid)s) & 4294967295 between 1 and 2147483647
    and not exists (select from pg_snapshot_xip(s) x where x::text::int8 & 4294967295 = %(xid)s)
@@ -27,21 +27,21 @@ from pg_current_snapshot() s
 
 
 class Commits:
-    """Asks which transactions are visible; the last one is remembered."""
+    """Checks which transactions are visible, and caches the last one."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._visible_xid: int | None = None
 
     async def visible(self, xid: int) -> None:
-        """Wait until a committed transaction is visible, or cannot be asked for."""
+        """Wait until a committed transaction is visible, or log a warning after a timeout or an error."""
         if xid == self._visible_xid:
             return
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 await self._wait(xid)
         except (psycopg.Error, TimeoutError) as error:
-            logger.warning("transaction %s is told of without being seen: %s", xid, error)
+            logger.warning("transaction %s is published before it is visible: %s", xid, error)
         self._visible_xid = xid
 
     async def _wait(self, xid: int) -> None:
@@ -50,4 +50,4 @@ class Commits:
                 row = await (await connection.execute(_VISIBLE, {"xid": xid})).fetchone()
                 if row is not None and row[0]:
                     return
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(POLL_INTERVAL_S)

@@ -1,11 +1,11 @@
-"""Filters of postgres_changes against the values of a row, as far as the text form of the values decides it."""
+"""Evaluates filters of postgres_changes on values in text form, as far as the text is sufficient."""
 
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from smelt.local.realtime.bindings import Filter
-from smelt.local.realtime.rendering import NO_NUMBERS, NUMBERS
+from smelt.local.realtime.rendering import NON_FINITE, NUMBERS
 from smelt.pickling import PicklableError
 
 _NUMERIC: Final = frozenset({"int2", "int4", "int8", "oid", "numeric"})
@@ -17,10 +17,10 @@ _IS: Final = {"true": "t", "false": "f"}
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A filter whose values Postgres has read as the column's type and written again.
+    """A filter whose values Postgres has normalized to the column's type.
 
-    `base` is the type's name (`enum` for all of those), `type_sql` how SQL names it. `values` has one, for `in` any
-    number.
+    `base` is the name of the type (`enum` for all enums), `type_sql` its name in SQL. `values` has one value, or for
+    `in` any number.
     """
 
     filter: Filter
@@ -30,49 +30,49 @@ class Condition:
 
 
 class Undecided(PicklableError):
-    """The text form does not tell; Postgres has to be asked."""
+    """The text form is not sufficient; Postgres must evaluate the condition."""
 
 
 def evaluate(condition: Condition, value: str | None) -> bool:
-    """Say whether a value meets a condition; raise Undecided. Null meets nothing but `is` and `isdistinct`.
+    """Return True if a value matches a condition; raise Undecided. Null matches only `is` and `isdistinct`.
 
-    What is no number counts as null, which is what clients are told of it.
+    NaN and infinities count as null, since clients receive them as null.
     """
-    verdict = _evaluate(condition, None if value in NO_NUMBERS and condition.base in NUMBERS else value)
+    verdict = _evaluate(condition, None if value in NON_FINITE and condition.base in NUMBERS else value)
     return verdict is not None and verdict is not condition.filter.negated
 
 
 def _evaluate(condition: Condition, value: str | None) -> bool | None:
     operator, base = condition.filter.operator, condition.base
-    wanted = [each for each in condition.values if each is not None]
+    expected = [item for item in condition.values if item is not None]
     if operator == "is":
-        return _is(wanted[0], value)
+        return _is(expected[0], value)
     if value is None:
         return True if operator == "isdistinct" else None
     if operator in ("eq", "in"):
-        met = any(_compare(base, value, each) == 0 for each in wanted)
-        # Whether it equals a null among the values, nobody knows.
-        return None if not met and len(wanted) < len(condition.values) else met
+        is_match = any(_compare(base, value, item) == 0 for item in expected)
+        # A comparison with a null among the values has no result.
+        return None if not is_match and len(expected) < len(condition.values) else is_match
     if operator in ("neq", "isdistinct"):
-        return _compare(base, value, wanted[0]) != 0
+        return _compare(base, value, expected[0]) != 0
     if operator in ("lt", "lte", "gt", "gte"):
         if base not in _NUMERIC:
             raise Undecided
-        order = _compare(base, value, wanted[0])
+        order = _compare(base, value, expected[0])
         return {"lt": order < 0, "lte": order <= 0, "gt": order > 0, "gte": order >= 0}[operator]
     raise Undecided
 
 
-def _is(wanted: str, value: str | None) -> bool:
-    if wanted in _IS:
-        return value == _IS[wanted]
-    return value is None  # `null`, and `unknown`, which is what a boolean null is.
+def _is(expected: str, value: str | None) -> bool:
+    if expected in _IS:
+        return value == _IS[expected]
+    return value is None  # `null`, or `unknown` for a boolean null.
 
 
-def _compare(base: str, value: str, wanted: str) -> int:
+def _compare(base: str, value: str, expected: str) -> int:
     if base in _NUMERIC:
         try:
-            left, right = Decimal(value), Decimal(wanted)
+            left, right = Decimal(value), Decimal(expected)
         except InvalidOperation as error:
             raise Undecided from error
         if left.is_nan() or right.is_nan():
@@ -80,4 +80,4 @@ def _compare(base: str, value: str, wanted: str) -> int:
         return (left > right) - (left < right)
     if base not in _EQUAL_AS_TEXT:
         raise Undecided
-    return int(value != wanted)
+    return int(value != expected)

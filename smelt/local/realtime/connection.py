@@ -1,6 +1,6 @@
-"""What a socket's frames lead to: joining, leaving, broadcasting, presence and new tokens, one frame after the other.
+"""Handles the frames of a socket in order: joins, leaves, broadcasts, presence and new tokens.
 
-As on the platform a join that fails holds up its whole socket for a while, in both directions.
+As on the platform, a failed join delays the whole socket, in both directions.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from smelt.local.realtime.admission import Admission, TooManyJoins, unreadable
+from smelt.local.realtime.admission import Admission, TooManyJoins, read_denied
 from smelt.local.realtime.authorization import DatabaseUnavailable, Extension, RealtimeCaller
 from smelt.local.realtime.bindings import binding_id
 from smelt.local.realtime.channel import JoinedChannel
@@ -36,7 +36,7 @@ _DISCONNECTING: Final = dump({"message": "Server requested disconnect", "status"
 
 
 class Connection:
-    """One socket's side of the server; `token` is the key it connected with."""
+    """The channels of one socket; `token` is the key that it connected with."""
 
     def __init__(
         self, realtime: Realtime, version: Version, token: Token, headers: Mapping[str, str], mailbox: Mailbox
@@ -54,7 +54,7 @@ class Connection:
         realtime.sockets.add(self)
 
     async def receive(self, frame: Incoming) -> None:
-        """Do what a frame asks for."""
+        """Handle a frame."""
         channel = self._channels.get(frame.topic)
         match frame:
             case Frame(topic=topic, event="heartbeat") if topic == PHOENIX:
@@ -66,9 +66,9 @@ class Connection:
             case _ if channel is None:
                 self._send(_reply(frame, {"reason": "unmatched topic"}, status="error"))
             case _:
-                await self._pass_on(channel, frame)
+                await self._dispatch(channel, frame)
 
-    async def _pass_on(self, channel: JoinedChannel, frame: Incoming) -> None:
+    async def _dispatch(self, channel: JoinedChannel, frame: Incoming) -> None:
         match frame:
             case Frame(event="phx_leave"):
                 self._leave(channel, frame)
@@ -85,48 +85,48 @@ class Connection:
             case Frame(event="access_token", payload={"access_token": token}):
                 await self._refresh(channel, token)
             case _:
-                pass  # The platform has no answer to other events.
+                pass  # The platform ignores other events.
 
     def disconnect(self) -> None:
-        """Tell the channels that the server ends the socket, and end it."""
+        """Send a disconnect event to the channels, and close the socket."""
         for channel in self._channels.values():
             self._send(Push(channel.topic, "system", _DISCONNECTING))
         self._mailbox.end()
 
     def close(self) -> None:
-        """Leave all channels, because the socket is gone."""
+        """Leave all channels after the socket has closed."""
         self._realtime.sockets.discard(self)
         for channel in list(self._channels.values()):
             self._detach(channel)
 
     # Joining and leaving
 
-    async def _join(self, frame: Frame, before: JoinedChannel | None) -> None:
-        if before is not None:
-            self._detach(before)
-        # What others send meanwhile comes after the answer, also when that takes long.
+    async def _join(self, frame: Frame, previous: JoinedChannel | None) -> None:
+        if previous is not None:
+            self._detach(previous)
+        # Messages of other clients are sent after the reply, however long the join takes.
         channel: JoinedChannel | None = None
         with self._mailbox.hold():
             try:
-                channel = await self._admission.admit(frame, len(self._channels), on_shut=self._detach)
+                channel = await self._admission.admit(frame, len(self._channels), on_close=self._detach)
             except TooManyJoins:
                 self._mailbox.end()
                 return
-            except InvalidJoin as refused:
+            except InvalidJoin as error:
                 await asyncio.sleep(self._options.join_error_delay_s)
-                reply = _reply(frame, {"reason": str(refused)}, status="error", join_ref=frame.join_ref)
+                reply = _reply(frame, {"reason": str(error)}, status="error", join_ref=frame.join_ref)
             else:
                 reply = _reply(frame, {"postgres_changes": _with_ids(channel.request)}, join_ref=frame.join_ref)
             self._mailbox.put_now(reply.encode(self._version))
-            if before is not None:
-                self._mailbox.put_now(before.closing().encode(self._version))
+            if previous is not None:
+                self._mailbox.put_now(previous.close_frame().encode(self._version))
         if channel is not None:
             self._open(channel)
 
     def _open(self, channel: JoinedChannel) -> None:
         self._channels[channel.topic] = channel
         self._hub.add(channel.key, channel)
-        self._expire_in_time(channel)
+        self._schedule_expiry(channel)
         if channel.sees_presence:
             state = dump(self._hub.presences(channel.key))
             channel.push(Push(channel.topic, "presence_state", state, join_ref=channel.reply_ref))
@@ -138,7 +138,7 @@ class Connection:
 
     def _leave(self, channel: JoinedChannel, frame: Frame) -> None:
         if channel.join_ref is not None and channel.join_ref != frame.join_ref:
-            return  # Of an earlier join: the client knows by now that this one is over.
+            return  # A leave of an earlier join, which the new join has closed.
         channel.reply(frame.ref, {})
         channel.push_close()
         self._detach(channel)
@@ -160,30 +160,30 @@ class Connection:
             return
         try:
             token = check_token(self._options.keys, text, time.time())
-        except InvalidRealtimeToken as refused:
-            channel.shut(refused.on_refresh)
+        except InvalidRealtimeToken as error:
+            channel.close(error.on_refresh)
             return
         channel.token = token
         channel.writable.clear()
-        self._expire_in_time(channel)
+        self._schedule_expiry(channel)
         try:
             channel.readable = await self._admission.readable(channel.key, token)
-        except InvalidJoin as refused:
-            channel.shut(str(refused))
+        except InvalidJoin as error:
+            channel.close(str(error))
             return
         if "broadcast" not in channel.readable:
-            channel.shut(unreadable(channel.key.name))
+            channel.close(read_denied(channel.key.name))
         elif channel.request.bindings:
             self._subscribe(channel, delay_s=random.uniform(*self._options.resubscribe_delay_s))
 
-    def _expire_in_time(self, channel: JoinedChannel) -> None:
+    def _schedule_expiry(self, channel: JoinedChannel) -> None:
         if (timer := self._expiries.pop(channel, None)) is not None:
             timer.cancel()
         delay_s = lifetime_s(channel.token, time.time())
         self._expiries[channel] = asyncio.get_running_loop().call_later(delay_s, self._expire, channel)
 
     def _expire(self, channel: JoinedChannel) -> None:
-        channel.shut(expired(channel.token.expires_at, time.time()).on_refresh)
+        channel.close(expired(channel.token.expires_at, time.time()).on_refresh)
 
     # Changes
 
@@ -233,13 +233,13 @@ class Connection:
             try:
                 allowed = await self._realtime.authorization.writable(caller, channel.key.name, extension)
             except DatabaseUnavailable:
-                return False  # Asked anew the next time.
+                return False  # Not cached, so the next message checks again.
             channel.writable[extension] = allowed
         return channel.writable[extension]
 
     async def _presence(self, channel: JoinedChannel, ref: Json, event: str, meta: Json) -> None:
         if not channel.presence_calls.allows(time.monotonic()):
-            channel.shut("Client presence rate limit exceeded")
+            channel.close("Client presence rate limit exceeded")
             return
         match event.lower():
             case "track":
@@ -257,17 +257,17 @@ class Connection:
         elif not isinstance(meta, dict):
             channel.reply(ref, {"reason": "Presence track payload must be a map"}, status="error")
         elif len(dump(meta).encode()) > self._options.max_broadcast_bytes:
-            channel.shut("Track message size exceeded")
+            channel.close("Track message size exceeded")
         else:
             channel.reply(ref, {})
             channel.tracks = True
-            # Who says the same again tells nobody.
+            # An unchanged presence is not sent again.
             if (text := json.dumps(meta, sort_keys=True)) != channel.tracked:
                 channel.tracked = text
                 self._hub.track(channel.key, channel, channel.presence_key, meta)
 
     def _send(self, message: Push) -> None:
-        # What the socket answers itself does not queue behind what its channels say.
+        # Replies of the socket itself do not wait for messages of its channels.
         self._mailbox.put_now(message.encode(self._version))
 
 
@@ -277,4 +277,6 @@ def _reply(frame: Incoming, response: Json, *, status: str = "ok", join_ref: Jso
 
 
 def _with_ids(request: JoinRequest) -> list[Json]:
-    return [{**wish, "id": binding_id(wish)} if isinstance(wish, dict) else wish for wish in request.bindings]
+    return [
+        {**binding, "id": binding_id(binding)} if isinstance(binding, dict) else binding for binding in request.bindings
+    ]

@@ -1,4 +1,4 @@
-"""Ending tasks for good."""
+"""Cancels tasks reliably."""
 
 import asyncio
 from collections.abc import Collection
@@ -8,10 +8,10 @@ TIMEOUT_S: Final = 0.5
 
 
 async def end(tasks: Collection[asyncio.Task[None]]) -> list[BaseException]:
-    """Cancel tasks until all have ended, and answer with what they failed.
+    """Cancel tasks until all have ended, and return their exceptions.
 
-    Once is not enough: before Python 3.12 `asyncio.wait_for`, which libraries build on, swallows a cancellation that
-    comes together with the result.
+    One cancellation is not enough: before Python 3.12, `asyncio.wait_for`, which libraries use, swallows a cancellation
+    that arrives together with the result.
     """
     running: Collection[asyncio.Task[None]] = tasks
     while running:

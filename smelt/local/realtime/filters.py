@@ -1,4 +1,4 @@
-"""Filters of postgres_changes against the database: are they possible for a column, and is one met by a value."""
+"""Validates filters of postgres_changes in the database, and evaluates those that need Postgres."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -30,7 +30,7 @@ left join pg_type b on b.oid = t.typbasetype
 where a.attrelid = %(oid)s and a.attname = %(column)s and a.attnum > 0 and not a.attisdropped
   and has_column_privilege(%(role)s, a.attrelid, a.attnum, 'SELECT')
 """
-# Fails for a role that is not there.
+# Fails for a role that does not exist.
 _ROLE: Final = "select has_table_privilege(%s, 'pg_catalog.pg_class', 'SELECT')"
 _READABLE: Final = """
 select a.attname::text from pg_attribute a
@@ -42,7 +42,7 @@ _READ_LIST: Final = """
 select coalesce(array_agg(case when a[i] is not null then format('%%s', a[i]) end order by i), '{{}}')
 from (select %s::text::{type}[] as a) listed, generate_subscripts(a, 1) i
 """
-# Null has been dealt with: what is distinct is not equal.
+# Null is handled before, so `isdistinct` is `<>`.
 _OPERATORS: Final = {
     "eq": "=", "in": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">=", "isdistinct": "<>",
     "like": "like", "ilike": "ilike", "match": "~", "imatch": "~*",
@@ -51,18 +51,18 @@ _PATTERNS: Final = {"like": "has_like", "ilike": "has_like", "match": "has_match
 _IS: Final = frozenset({"null", "true", "false", "unknown"})
 
 Conditions = Mapping[int, tuple[Condition, ...]]
-"""The filters of a wish by table (its oid), since each has columns of its own."""
+"""The conditions of a binding by table oid; each table has its own column types."""
 
 
 class Filters:
-    """Asks Postgres what filters mean."""
+    """Validates and evaluates filters in Postgres."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def resolve(self, binding: Binding, role: str, published: Collection[PublishedTable]) -> Conditions:
-        """Check a wish against the database, as this role; raise InvalidBinding."""
-        tables = [table.oid for table in published if binding.covers(table.schema, table.name)]
+        """Validate a binding against the database for a role, and return its conditions; raise InvalidBinding."""
+        tables = [table.oid for table in published if binding.includes_table(table.schema, table.name)]
         if not tables:
             raise InvalidBinding(
                 "Unable to subscribe to changes with given parameters. Please check Realtime is enabled for the given "
@@ -78,18 +78,18 @@ class Filters:
             raise _exception(binding, "P0001", str(error)) from error
 
     async def decide(self, condition: Condition, value: str) -> bool:
-        """Let Postgres say whether a value meets a condition; one that it cannot evaluate is not met."""
+        """Evaluate a condition in Postgres; False if Postgres cannot evaluate it."""
         kind, operator = sql.SQL(condition.type_sql), sql.SQL(_OPERATORS[condition.filter.operator])
-        wanted: object = condition.values[0]
+        expected: object = condition.values[0]
         right = sql.SQL("%s::text::{kind}")
         if condition.filter.operator == "in":
-            wanted, right = list(condition.values), sql.SQL("any(%s::text[]::{kind}[])")
+            expected, right = list(condition.values), sql.SQL("any(%s::text[]::{kind}[])")
         query = sql.SQL("select %s::text::{kind} {operator} {right}").format(
             kind=kind, operator=operator, right=right.format(kind=kind)
         )
         try:
             async with self._pool.connection() as connection:
-                row = await (await connection.execute(query, (value, wanted))).fetchone()
+                row = await (await connection.execute(query, (value, expected))).fetchone()
         except (psycopg.ProgrammingError, psycopg.DataError):
             return False
         return row is not None and row[0] is not None and row[0] is not condition.filter.negated
@@ -100,7 +100,7 @@ class _InvalidFilter(PicklableError):
 
 
 async def _resolve_table(connection: Connection, oid: int, binding: Binding, role: str) -> tuple[Condition, ...]:
-    conditions = [await _resolve(connection, oid, each, role) for each in binding.filters]
+    conditions = [await _resolve(connection, oid, filter_, role) for filter_ in binding.filters]
     if binding.select is not None:
         rows = await (await connection.execute(_READABLE, {"oid": oid, "role": role})).fetchall()
         for column in binding.select:
@@ -109,30 +109,30 @@ async def _resolve_table(connection: Connection, oid: int, binding: Binding, rol
     return tuple(conditions)
 
 
-async def _resolve(connection: Connection, oid: int, each: Filter, role: str) -> Condition:
+async def _resolve(connection: Connection, oid: int, filter_: Filter, role: str) -> Condition:
     async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(_COLUMN, {"oid": oid, "column": each.column, "role": role})
+        await cursor.execute(_COLUMN, {"oid": oid, "column": filter_.column, "role": role})
         column = await cursor.fetchone()
     if column is None:
-        raise _InvalidFilter(f"invalid column for filter {each.column}")
-    values: tuple[str | None, ...] = (each.value,)
-    if each.operator == "is":
-        _check_is(each.value, column["type_name"])
-    elif each.operator in _PATTERNS:
-        if not column[_PATTERNS[each.operator]]:
+        raise _InvalidFilter(f"invalid column for filter {filter_.column}")
+    values: tuple[str | None, ...] = (filter_.value,)
+    if filter_.operator == "is":
+        _check_is(filter_.value, column["type_name"])
+    elif filter_.operator in _PATTERNS:
+        if not column[_PATTERNS[filter_.operator]]:
             raise _InvalidFilter(
-                f"operator {each.operator} requires a text-compatible column type, got {column['type_name']}"
+                f"operator {filter_.operator} requires a text-compatible column type, got {column['type_name']}"
             )
-        if each.operator in ("match", "imatch"):
-            await _check_expression(connection, each)
+        if filter_.operator in ("match", "imatch"):
+            await _check_expression(connection, filter_)
     else:
-        values = await _read_values(connection, each, column["type_sql"])
-    return Condition(each, column["base"], column["type_sql"], values)
+        values = await _read_values(connection, filter_, column["type_sql"])
+    return Condition(filter_, column["base"], column["type_sql"], values)
 
 
-async def _read_values(connection: Connection, each: Filter, type_sql: str) -> tuple[str | None, ...]:
-    query = sql.SQL(_READ_LIST if each.operator == "in" else _READ).format(type=sql.SQL(type_sql))
-    row = await (await connection.execute(query, (each.value,))).fetchone()
+async def _read_values(connection: Connection, filter_: Filter, type_sql: str) -> tuple[str | None, ...]:
+    query = sql.SQL(_READ_LIST if filter_.operator == "in" else _READ).format(type=sql.SQL(type_sql))
+    row = await (await connection.execute(query, (filter_.value,))).fetchone()
     values = tuple(row[0]) if row is not None else ()
     if len(values) > MAX_LISTED:
         raise _InvalidFilter(f"too many values for `in` filter. Maximum {MAX_LISTED}")
@@ -146,11 +146,11 @@ def _check_is(value: str, type_name: str) -> None:
         raise _InvalidFilter(f"is {value} filter requires a boolean column, got {type_name}")
 
 
-async def _check_expression(connection: Connection, each: Filter) -> None:
+async def _check_expression(connection: Connection, filter_: Filter) -> None:
     try:
-        await connection.execute("select '' ~ %s", (each.value,))
+        await connection.execute("select '' ~ %s", (filter_.value,))
     except psycopg.DataError as error:
-        sentence = f"invalid regular expression for {each.operator} filter: {_message(error)}"
+        sentence = f"invalid regular expression for {filter_.operator} filter: {_message(error)}"
         raise _InvalidFilter(sentence) from error
 
 

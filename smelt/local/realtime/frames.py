@@ -1,4 +1,4 @@
-"""The frames of postgres_changes and of the server's own events, as JSON text."""
+"""Builds the frames of postgres_changes and of system events as JSON text."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ UNAUTHORIZED: Final = "Error 401: Unauthorized"
 TOO_LARGE: Final = "Error 413: Payload Too Large"
 _MAX_VALUE_BYTES: Final = 64
 _COLUMN_BYTES: Final = 55
-"""What the log's own JSON says of a value besides it and the column's name."""
+"""Size of the platform's JSON for a value, without the value and the column's name."""
 
 
-WrittenValue = Mapping[tuple[PgType, str], str]
-"""Values that Postgres wrote as JSON text."""
+JsonValues = Mapping[tuple[PgType, str], str]
+"""JSON text of values that Postgres converted."""
 
 
 @dataclass(frozen=True)
 class LoggedChange:
-    """A change of a row, with the names of its columns, the time of its commit and its transaction."""
+    """A change of a row, with its relation, commit time and transaction id."""
 
     action: Action
     relation: Relation
@@ -35,30 +35,30 @@ class LoggedChange:
 
     @cached_property
     def record(self) -> dict[str, str | None]:
-        """The new row; what was stored apart and has not changed is taken from the old one, or absent."""
-        return _known(self.relation, _filled(self.new, self.old)) if self.new is not None else {}
+        """The new row; unchanged TOAST values come from the old row, or are missing."""
+        return _logged_values(self.relation, _filled(self.new, self.old)) if self.new is not None else {}
 
     @cached_property
     def identity(self) -> dict[str, str | None]:
-        """The old row as far as the replica identity has it."""
+        """The columns of the old row that are in the replica identity."""
         row, columns = self.old or self.new or (), self.relation.columns
         kept = [value if column.in_identity else UNCHANGED for column, value in zip(columns, row, strict=True)]
-        return _known(self.relation, kept)
+        return _logged_values(self.relation, kept)
 
     @property
     def filtered_values(self) -> dict[str, str | None]:
-        """What filters look at."""
-        return self.identity if self.action == "DELETE" else _known(self.relation, self.new or ())
+        """The values that filters are evaluated on."""
+        return self.identity if self.action == "DELETE" else _logged_values(self.relation, self.new or ())
 
     @property
     def characters(self) -> int:
-        """How much text its values are, more or less how much memory it takes."""
+        """The total length of its values, an estimate of its memory use."""
         return sum(len(value) for row in (self.new, self.old) for value in row or () if isinstance(value, str))
 
     @cached_property
     def size_bytes(self) -> int:
-        """How much of the log the row takes, as JSON."""
-        known = (_known(self.relation, row).items() for row in (self.new, self.old) if row is not None)
+        """The size of the change as the platform's JSON."""
+        known = (_logged_values(self.relation, row).items() for row in (self.new, self.old) if row is not None)
         return sum(
             _COLUMN_BYTES + len(name) + (len(dump(value).encode()) if value is not None else 0)
             for row in known
@@ -67,7 +67,7 @@ class LoggedChange:
 
 
 class Facts(Protocol):
-    """What is true of the table."""
+    """The facts of a table that decide about its frames."""
 
     @property
     def rls(self) -> bool: ...
@@ -79,14 +79,14 @@ class Facts(Protocol):
 def change_body(
     change: LoggedChange,
     types: Sequence[PgType],
-    written: WrittenValue,
+    json_values: JsonValues,
     facts: Facts,
     readable: frozenset[str],
     select: tuple[str, ...] | None,
     max_bytes: int,
 ) -> str:
-    """Write `data` of a change for those who may read these columns and selected some of them."""
-    errors = refusal(change, facts, readable)
+    """Return `data` of a change for subscribers that may read the columns `readable` and selected `select`."""
+    errors = change_error(change, facts, readable)
     if errors is not None:
         return _data(change, "{}", "{}", "[]", errors, timestamp="null")
     shown = readable if select is None else readable & {*select, *facts.key}
@@ -99,14 +99,14 @@ def change_body(
     max_value_bytes = None
     if change.size_bytes > max_bytes:
         errors, max_value_bytes = TOO_LARGE, _MAX_VALUE_BYTES
-    record, old_record = (_record(columns, values, written, max_value_bytes) for values in (change.record, old))
+    record, old_record = (_record(columns, values, json_values, max_value_bytes) for values in (change.record, old))
     names = ", ".join(f'{{"name": {dump(name)}, "type": {dump(kind.name)}}}' for name, kind in columns)
     listed = f"[{names}]" if columns else "null"
     return _data(change, record, old_record, listed, errors, timestamp=dump(_timestamp(change.committed_us)))
 
 
 def structured_values(change: LoggedChange, types: Sequence[PgType]) -> list[tuple[PgType, str]]:
-    """The values of a change that only Postgres can write as JSON, each once."""
+    """Return the distinct values of a change that only Postgres can convert to JSON."""
     values = (pair for row in (change.new, change.old) if row is not None for pair in zip(types, row, strict=True))
     return list(
         dict.fromkeys((kind, value) for kind, value in values if isinstance(value, str) and needs_postgres(kind, value))
@@ -114,18 +114,18 @@ def structured_values(change: LoggedChange, types: Sequence[PgType]) -> list[tup
 
 
 def postgres_changes(topic: str, body: str, ids: Iterable[int]) -> Push:
-    """The frame that tells a channel of a change."""
+    """Return the frame of a change."""
     return Push(topic, "postgres_changes", f'{{"data":{body},"ids":{dump(list(ids))}}}')
 
 
 def system(name: str, join_ref: Json, message: str, *, status: str = "error", extension: str = "system") -> Push:
-    """The frame that tells a channel what the server did or could not do."""
+    """Return the frame of a system event."""
     payload = {"message": message, "status": status, "extension": extension, "channel": name}
     return Push(TOPIC_PREFIX + name, "system", dump(payload), join_ref=join_ref)
 
 
-def refusal(change: LoggedChange, facts: Facts, readable: frozenset[str]) -> str | None:
-    """Why those who may read these columns are told no more of a change than that it was; None when they are."""
+def change_error(change: LoggedChange, facts: Facts, readable: frozenset[str]) -> str | None:
+    """Return the error that replaces the values of a change for these readable columns, or None."""
     if change.action == "DELETE":
         return None
     if not facts.key:
@@ -156,16 +156,16 @@ def _data(
 def _record(
     columns: Sequence[tuple[str, PgType]],
     values: Mapping[str, str | None],
-    written: WrittenValue,
+    json_values: JsonValues,
     max_value_bytes: int | None,
 ) -> str:
-    """Write a record, null when there is nothing in it; with a limit, larger values and nulls are left out."""
+    """Return a record as JSON, `null` if it is empty; with a limit, larger values and nulls are omitted."""
     rendered = {}
     for name, kind in columns:
         if name not in values:
             continue
         value = values[name]
-        text = "null" if value is None else written.get((kind, value)) or render(kind, value)
+        text = "null" if value is None else json_values.get((kind, value)) or render(kind, value)
         if max_value_bytes is None or (value is not None and len(text.encode()) <= max_value_bytes):
             rendered[name] = text
     return render_record(rendered) if rendered else "null"
@@ -175,11 +175,12 @@ def _filled(new: tuple[Value, ...], old: tuple[Value, ...] | None) -> Sequence[V
     if old is None:
         return new
     return [
-        before if value is UNCHANGED and before is not None else value for value, before in zip(new, old, strict=True)
+        previous if value is UNCHANGED and previous is not None else value
+        for value, previous in zip(new, old, strict=True)
     ]
 
 
-def _known(relation: Relation, row: Sequence[Value]) -> dict[str, str | None]:
+def _logged_values(relation: Relation, row: Sequence[Value]) -> dict[str, str | None]:
     pairs = zip(relation.columns, row, strict=True)
     return {column.name: value for column, value in pairs if not isinstance(value, UnchangedValue)}
 

@@ -1,4 +1,4 @@
-"""Who listens to what: sockets' channels by topic, and the way of a broadcast to all of them."""
+"""Delivers broadcasts and presence to the joined channels of a topic."""
 
 import time
 from collections.abc import Collection
@@ -13,19 +13,19 @@ Encoded = str | bytes
 
 
 class ChannelKey(NamedTuple):
-    """What makes two sockets meet: the name without `realtime:`, private and public ones apart."""
+    """Identifies a channel across sockets: its name without `realtime:`, and whether it is private."""
 
     name: str
     private: bool
 
     @property
     def topic(self) -> str:
-        """The name on the wire."""
+        """The topic on the wire."""
         return TOPIC_PREFIX + self.name
 
 
 class HubMember(Protocol):
-    """One joined channel of one socket."""
+    """A joined channel of a socket."""
 
     @property
     def version(self) -> Version: ...
@@ -36,91 +36,91 @@ class HubMember(Protocol):
     def deliver(self, frame: Encoded, message_id: str | None = None) -> None:
         """Queue a frame without waiting."""
 
-    def shut(self, reason: str) -> None:
-        """Close the channel from the server's side."""
+    def close(self, reason: str) -> None:
+        """Close the channel from the server."""
 
 
 class Hub:
-    """All joined channels of this server."""
+    """All joined channels of the server."""
 
     def __init__(self, limit: EventLimit) -> None:
         self._limit = limit
-        self._listeners: dict[ChannelKey, dict[HubMember, None]] = {}
+        self._members: dict[ChannelKey, dict[HubMember, None]] = {}
         self._rosters: dict[ChannelKey, Roster] = {}
         self._references = references(token_urlsafe(6))
 
     @property
-    def listener_count(self) -> int:
-        """How many channels are joined."""
-        return sum(map(len, self._listeners.values()))
+    def member_count(self) -> int:
+        """The number of joined channels."""
+        return sum(map(len, self._members.values()))
 
     @property
     def present_topics(self) -> int:
-        """How many topics anybody is present on."""
+        """The number of topics with presences."""
         return len(self._rosters)
 
-    def add(self, key: ChannelKey, listener: HubMember) -> None:
-        """Let a channel hear what is sent to its key from now on."""
-        self._listeners.setdefault(key, {})[listener] = None
+    def add(self, key: ChannelKey, member: HubMember) -> None:
+        """Add a channel; it receives messages to its key from now on."""
+        self._members.setdefault(key, {})[member] = None
 
-    def remove(self, key: ChannelKey, listener: HubMember) -> None:
-        """Let a channel hear no more; its presence leaves with it."""
-        listeners = self._listeners.get(key, {})
-        listeners.pop(listener, None)
-        if not listeners:
-            self._listeners.pop(key, None)
-        self.untrack(key, listener)
+    def remove(self, key: ChannelKey, member: HubMember) -> None:
+        """Remove a channel and its presence."""
+        members = self._members.get(key, {})
+        members.pop(member, None)
+        if not members:
+            self._members.pop(key, None)
+        self.untrack(key, member)
 
     def send(
         self, key: ChannelKey, message: Outgoing, *, sender: HubMember | None = None, message_id: str | None = None
     ) -> None:
-        """Queue a message for all listeners but the sender, written once for each protocol.
+        """Queue a message for all members but the sender, encoded once per protocol version.
 
-        Who receives one while too much is sent and delivered is closed after it.
+        If the rate of messages exceeds the limit, the receivers are closed after this message.
         """
-        receivers = [each for each in self._listeners.get(key, ()) if each is not sender]
+        receivers = [member for member in self._members.get(key, ()) if member is not sender]
         now = time.monotonic()
         self._limit.count(1 + len(receivers), now)
         _fan_out(message, receivers, message_id)
         if self._limit.exceeded(now):
-            for each in receivers:
-                each.shut("Too many messages per second")
+            for receiver in receivers:
+                receiver.close("Too many messages per second")
 
     def is_over_limit(self, more: int = 0) -> bool:
-        """Say whether what has been sent and delivered lately, and so many messages more, is too much."""
+        """Return True if the rate of messages, plus `more`, exceeds the limit."""
         return self._limit.exceeded(time.monotonic(), more)
 
     def presences(self, key: ChannelKey) -> dict[str, Metas]:
-        """Who is present."""
+        """Return the presences of a channel."""
         roster = self._rosters.get(key)
         return {} if roster is None else roster.state()
 
-    def track(self, key: ChannelKey, listener: HubMember, name: str, meta: dict[str, Json]) -> None:
-        """Tell all what a channel says of itself."""
+    def track(self, key: ChannelKey, member: HubMember, name: str, meta: dict[str, Json]) -> None:
+        """Set the presence of a channel and notify the members."""
         roster = self._rosters.setdefault(key, Roster(self._references))
-        self._tell(key, roster.track(listener, name, meta))
+        self._send_difference(key, roster.track(member, name, meta))
 
-    def untrack(self, key: ChannelKey, listener: HubMember) -> None:
-        """Tell all that a channel is not present any more."""
+    def untrack(self, key: ChannelKey, member: HubMember) -> None:
+        """Remove the presence of a channel and notify the members."""
         roster = self._rosters.get(key)
         if roster is None:
             return
-        difference = roster.untrack(listener)
+        difference = roster.untrack(member)
         if not roster:
             del self._rosters[key]
         if difference is not None:
-            self._tell(key, difference)
+            self._send_difference(key, difference)
 
-    def _tell(self, key: ChannelKey, difference: Json) -> None:
-        watching = [each for each in self._listeners.get(key, {}) if each.sees_presence]
-        _fan_out(Push(key.topic, "presence_diff", dump(difference)), watching)
+    def _send_difference(self, key: ChannelKey, difference: Json) -> None:
+        receivers = [member for member in self._members.get(key, {}) if member.sees_presence]
+        _fan_out(Push(key.topic, "presence_diff", dump(difference)), receivers)
 
 
-def _fan_out(message: Outgoing, listeners: Collection[HubMember], message_id: str | None = None) -> None:
+def _fan_out(message: Outgoing, members: Collection[HubMember], message_id: str | None = None) -> None:
     encoded: dict[Version, Encoded | None] = {}
-    for listener in listeners:
-        version = listener.version
+    for member in members:
+        version = member.version
         if version not in encoded:
             encoded[version] = message.encode(version)
         if (frame := encoded[version]) is not None:
-            listener.deliver(frame, message_id)
+            member.deliver(frame, message_id)

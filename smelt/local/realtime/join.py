@@ -1,4 +1,4 @@
-"""What a client asks for when it joins a channel: the payload of `phx_join`, parsed once."""
+"""Parses the payload of `phx_join`: the settings of a channel."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ MAX_REPLAY: Final = 25
 
 
 class InvalidJoin(PicklableError):
-    """A join that fails; the sentence is the `reason` of the reply."""
+    """A join that fails; the text is the `reason` of the reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Messages of the database that were sent since a time, the newest `limit` of them."""
+    """A request to replay the newest `limit` messages from the database since a time."""
 
     since_ms: int
     limit: int
@@ -25,10 +25,10 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class JoinRequest:
-    """The settings of a channel; `bindings` are the wishes for postgres_changes as the client wrote them.
+    """The settings of a channel; `bindings` are the entries of `postgres_changes` as the client sent them.
 
-    A `legacy` one is of the first clients ever: the name of the channel says what to subscribe to, and changes come as
-    events of their own.
+    A `legacy` join comes from the first client versions: the name of the channel is the binding, and changes are sent
+    as events named after their action.
     """
 
     private: bool = False
@@ -47,12 +47,12 @@ def parse_join(name: str, payload: Json) -> JoinRequest:
     """Parse the payload of a join to the channel `name`; raise InvalidJoin."""
     if not isinstance(payload, dict):
         raise InvalidJoin(f"UnknownErrorOnChannel: expected params to be a :map, got: `{inspect(payload)}`")
-    # The first clients named it `user_token`.
+    # The first client versions call it `user_token`.
     tokens = (payload.get("user_token"), payload.get("access_token"))
     access_token = next((token for token in tokens if isinstance(token, str)), None)
     if "config" not in payload:
-        wish = dict(zip(("schema", "table", "filter"), name.split(":", 2), strict=False))
-        return JoinRequest(bindings=(wish,), access_token=access_token, legacy=True)
+        binding = dict(zip(("schema", "table", "filter"), name.split(":", 2), strict=False))
+        return JoinRequest(bindings=(binding,), access_token=access_token, legacy=True)
     if payload["config"] is None:
         return JoinRequest(access_token=access_token)
     config = _mapping(payload["config"])
@@ -72,11 +72,11 @@ def parse_join(name: str, payload: Json) -> JoinRequest:
     )
 
 
-def _parse_bindings(wishes: list[Json]) -> tuple[Json, ...]:
-    for wish in wishes:
-        if wish is not None and not isinstance(wish, dict):
-            raise InvalidJoin(f"UnknownErrorOnChannel: expected a map, got:\n\n    {inspect(wish)}\n")
-    return tuple(wish for wish in wishes if wish is not None)
+def _parse_bindings(bindings: list[Json]) -> tuple[Json, ...]:
+    for binding in bindings:
+        if binding is not None and not isinstance(binding, dict):
+            raise InvalidJoin(f"UnknownErrorOnChannel: expected a map, got:\n\n    {inspect(binding)}\n")
+    return tuple(binding for binding in bindings if binding is not None)
 
 
 def _parse_replay(broadcast: Mapping[str, Json], *, private: bool) -> Replay | None:
@@ -106,7 +106,7 @@ def _is_int(value: Json) -> TypeGuard[int]:
 
 
 def _is_true(value: Json) -> bool:
-    # Words will do, and what is neither true nor false is false.
+    # Strings are accepted, and any other value is false.
     return value is True or (isinstance(value, str) and value.lower() == "true")
 
 

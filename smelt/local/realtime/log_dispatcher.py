@@ -1,7 +1,7 @@
-"""From messages of the log to what is told: rows of `realtime.messages` as broadcasts, other rows as changes.
+"""Publishes messages of the WAL: rows of `realtime.messages` as broadcasts, other rows as changes.
 
-Both wait in line for the commit to be visible, and apart from each other: asking for whom a change is takes longer
-than sending a broadcast.
+Both wait until their commit is visible, in separate queues: finding the subscribers of a change takes longer than
+sending a broadcast.
 """
 
 import asyncio
@@ -18,23 +18,23 @@ from smelt.local.realtime.pgoutput import Begin, Change, Commit, Ignored, Messag
 
 logger = logging.getLogger(__name__)
 
-WAITING_ROWS: Final = 10_000
-WAITING_CHARACTERS: Final = 32_000_000
+MAX_QUEUED_ROWS: Final = 10_000
+MAX_QUEUED_CHARACTERS: Final = 32_000_000
 
 
 class LogDispatcher:
-    """Takes messages in the order of the log and tells what they say in that order."""
+    """Receives messages in the order of the WAL and publishes them in that order."""
 
     def __init__(self, hub: Hub, changes: Changes, commits: Commits) -> None:
         self._hub = hub
         self._changes = changes
-        self._broadcasts = _Line(commits, self._broadcast)
-        self._rows = _Line(commits, changes.tell)
+        self._broadcasts = _PublishQueue(commits, self._broadcast)
+        self._rows = _PublishQueue(commits, changes.publish)
         self._relations: dict[int, Relation] = {}
         self._transaction = Begin(0, 0, 0)
 
     def receive(self, message: Message) -> None:
-        """Take one message."""
+        """Handle one message."""
         match message:
             case Begin():
                 self._transaction = message
@@ -45,13 +45,13 @@ class LogDispatcher:
             case Commit() | Ignored():
                 pass
 
-    async def room(self) -> None:
-        """Wait until there is room for more."""
+    async def wait_for_room(self) -> None:
+        """Wait until the queues have room."""
         await self._broadcasts.room.wait()
         await self._rows.room.wait()
 
     async def run(self) -> None:
-        """Tell until cancelled."""
+        """Publish until cancelled."""
         await asyncio.gather(self._broadcasts.run(), self._rows.run())
 
     def _queue(self, message: Change) -> None:
@@ -59,7 +59,7 @@ class LogDispatcher:
         change = LoggedChange(message.action, relation, message.new, message.old, begin.committed_us, begin.xid)
         if relation.schema == "realtime" and relation.name == "messages":
             self._broadcasts.put(change)
-        elif self._changes.wanted(change):
+        elif self._changes.is_subscribed(change):
             self._rows.put(change)
 
     async def _broadcast(self, change: LoggedChange) -> None:
@@ -69,21 +69,21 @@ class LogDispatcher:
             self._hub.send(key, message, message_id=message_id)
 
 
-class _Line:
-    """Rows in order, told one after the other; `room` is set unless too many wait."""
+class _PublishQueue:
+    """A queue of rows that are published in order, after their commits; `room` is set unless it is full."""
 
-    def __init__(self, commits: Commits, tell: Callable[[LoggedChange], Awaitable[None]]) -> None:
+    def __init__(self, commits: Commits, publish: Callable[[LoggedChange], Awaitable[None]]) -> None:
         self.room = asyncio.Event()
         self.room.set()
         self._commits = commits
-        self._tell = tell
+        self._publish = publish
         self._waiting: asyncio.Queue[LoggedChange] = asyncio.Queue()
         self._characters = 0
 
     def put(self, change: LoggedChange) -> None:
         self._waiting.put_nowait(change)
         self._characters += change.characters
-        if self._waiting.qsize() >= WAITING_ROWS or self._characters >= WAITING_CHARACTERS:
+        if self._waiting.qsize() >= MAX_QUEUED_ROWS or self._characters >= MAX_QUEUED_CHARACTERS:
             self.room.clear()
 
     async def run(self) -> None:
@@ -91,10 +91,10 @@ class _Line:
             change = await self._waiting.get()
             try:
                 await self._commits.visible(change.xid)
-                await self._tell(change)
+                await self._publish(change)
             except Exception:
-                # One row that cannot be told must not keep the next ones back.
-                logger.exception("a row of %s.%s is not told of", change.relation.schema, change.relation.name)
+                # A row that cannot be published must not block the next ones.
+                logger.exception("failed to publish a row of %s.%s", change.relation.schema, change.relation.name)
             self._characters -= change.characters
             if self._waiting.empty():
                 self.room.set()

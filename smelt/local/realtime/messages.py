@@ -1,4 +1,4 @@
-"""Broadcasts that come from the database: rows of `realtime.messages`, live from the log or replayed."""
+"""Broadcasts from the database: rows of `realtime.messages`, live from the WAL or replayed."""
 
 import json
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _PURGE: Final = "delete from realtime.messages where inserted_at < (now() at tim
 
 
 def live_broadcast(row: Mapping[str, str | None]) -> tuple[ChannelKey, str, UserBroadcast] | None:
-    """Answer where an inserted row goes, its id and the message; None for a row that is no broadcast."""
+    """Return the channel, id and message of an inserted row; None for a row that is not a broadcast."""
     topic, event, message_id = row.get("topic"), row.get("event"), row.get("id")
     payload, binary = row.get("payload"), row.get(_BINARY)
     if row.get("extension") != "broadcast" or topic is None or event is None or message_id is None:
@@ -36,16 +36,16 @@ def live_broadcast(row: Mapping[str, str | None]) -> tuple[ChannelKey, str, User
 
 
 class Replays:
-    """Reads what was sent from the database to private channels."""
+    """Reads messages from the database to private channels, for replay."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def read(self, name: str, replay: Replay, join_ref: Json) -> list[tuple[str, Push | UserBroadcast]]:
-        """Answer the newest messages with their ids, oldest first, as they go to the channel that was joined."""
-        wanted = {"topic": name, "since_ms": replay.since_ms, "limit": replay.limit}
+        """Return the newest messages with their ids, oldest first, as frames for the joined channel."""
+        parameters = {"topic": name, "since_ms": replay.since_ms, "limit": replay.limit}
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(_REPLAY, wanted)
+            cursor = await connection.execute(_REPLAY, parameters)
             rows = await cursor.fetchall()
         return [(row[0], _replayed(TOPIC_PREFIX + name, join_ref, *row)) for row in reversed(rows)]
 
@@ -61,6 +61,6 @@ def _replayed(
 
 
 async def purge(pool: Pool, hours: float) -> None:
-    """Delete the messages that nobody may ask for any more."""
+    """Delete messages that are older than `hours`."""
     async with pool.connection() as connection:
         await connection.execute(_PURGE, (hours,))

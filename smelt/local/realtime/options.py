@@ -1,4 +1,4 @@
-"""What Realtime needs to know, and the platform's limits and delays as defaults."""
+"""The options of Realtime, with the platform's limits and delays as defaults."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from smelt.local.keys import Keys
 
 @dataclass(frozen=True, kw_only=True)
 class RealtimeOptions:
-    """Settings of the server; tests shorten the delays, everything else is better left as the platform has it.
+    """The options of the server; only tests should change the delays and limits.
 
-    `max_events_per_s` and `max_joins_per_s` are a plan's limits, of messages that are sent and delivered and of joins:
-    means over a minute that are taken every `event_tick_s`; 100 is that of the platform's free plan, None is none.
-    `admin_dsn` is a superuser's (replication, and the probes of private channels), `authenticator_dsn` that of a role
-    which may become the callers' roles.
+    `max_events_per_s` limits messages, sent and delivered, and `max_joins_per_s` joins: means over a minute, updated
+    every `event_tick_s`. 100 is the limit of the platform's free plan; None disables a limit. `admin_dsn` connects as a
+    superuser (for replication and the probes of private channels), `authenticator_dsn` as a role that can switch to the
+    callers' roles.
     """
 
     keys: Keys
@@ -22,7 +22,7 @@ class RealtimeOptions:
     join_error_delay_s: float = 5.0
     resubscribe_delay_s: tuple[float, float] = (1.0, 3.0)
     idle_timeout_s: float = 66.0
-    publication_check_s: float = 60.0
+    publication_check_interval_s: float = 60.0
     max_events_per_s: int | None = 100
     max_joins_per_s: int | None = 100
     event_tick_s: float = 5.0
@@ -34,4 +34,4 @@ class RealtimeOptions:
     presence_window_s: float = 30.0
     queue_frames: int = 10_000
     queue_bytes: int = 32_000_000
-    messages_kept_h: float = 72.0
+    message_retention_h: float = 72.0

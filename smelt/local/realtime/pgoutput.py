@@ -1,5 +1,4 @@
-"""The logical replication protocol: what a walsender says with the plugin `pgoutput`, protocol version 1, and what it
-is answered. Bytes in, values out.
+"""Parses the logical replication protocol with the plugin `pgoutput`, protocol version 1. Bytes in, values out.
 
 See https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html
 """
@@ -16,7 +15,7 @@ _KEY_FLAG: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Keepalive:
-    """The server is alive and its log ends at `wal_end`."""
+    """The server is alive and its WAL ends at `wal_end`."""
 
     wal_end: int
     reply_requested: bool
@@ -24,7 +23,7 @@ class Keepalive:
 
 @dataclass(frozen=True, slots=True)
 class WalData:
-    """A piece of the stream: one message of the plugin."""
+    """One message of the plugin."""
 
     wal_end: int
     data: bytes
@@ -32,17 +31,17 @@ class WalData:
 
 @dataclass(frozen=True, slots=True)
 class UnchangedValue:
-    """The value of a column that was stored apart and has not changed; the log does not have it."""
+    """An unchanged TOAST value, which the WAL does not contain."""
 
 
 UNCHANGED: Final = UnchangedValue()
 Value = str | None | UnchangedValue
-"""A column's value in Postgres' text form."""
+"""A column's value in Postgres's text form."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a relation; `in_identity` says whether the replica identity has it."""
+    """A column of a relation; `in_identity` is True if it is in the replica identity."""
 
     name: str
     type_oid: int
@@ -51,7 +50,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table as it is at this point of the log; `identity_full` says that old rows come whole."""
+    """A table at this point of the WAL; with `identity_full`, old rows are complete."""
 
     oid: int
     schema: str
@@ -62,7 +61,7 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """A transaction that was committed begins."""
+    """The begin of a committed transaction."""
 
     final_lsn: int
     committed_us: int
@@ -71,14 +70,14 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The transaction ends; after `end_lsn` comes the next."""
+    """The end of the transaction; the next one starts after `end_lsn`."""
 
     end_lsn: int
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A row that changed; `old` has what the replica identity keeps, the other columns null."""
+    """A changed row; in `old`, columns outside the replica identity are null."""
 
     action: Action
     relation_oid: int
@@ -88,7 +87,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """A message that tells nothing about rows: truncations, types, origins."""
+    """A message that does not change rows: truncations, types, origins."""
 
     kind: str
 
@@ -97,7 +96,7 @@ Message = Begin | Commit | Relation | Change | Ignored
 
 
 def parse_stream(data: bytes) -> Keepalive | WalData | Ignored:
-    """Parse what arrives as copy data."""
+    """Parse copy data from the server."""
     match data[:1]:
         case b"w":
             return WalData(int.from_bytes(data[9:17]), data[25:])
@@ -108,7 +107,7 @@ def parse_stream(data: bytes) -> Keepalive | WalData | Ignored:
 
 
 def feedback(lsn: int, now_us: int) -> bytes:
-    """The answer to the server: everything up to `lsn` was received, written and applied; `now_us` since 1970."""
+    """Return the status update to the server: everything up to `lsn` is applied; `now_us` counts from 1970."""
     return struct.pack(">cQQQqB", b"r", lsn, lsn, lsn, now_us - _POSTGRES_EPOCH_US, 0)
 
 

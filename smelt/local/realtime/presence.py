@@ -1,4 +1,4 @@
-"""Who is on a channel and what they say of themselves: joins, updates and leaves as differences. No I/O."""
+"""Tracks the presences of a channel and computes the differences to send. No I/O."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,27 +18,27 @@ class _Entry:
 
 @dataclass(slots=True)
 class Roster:
-    """The presences of one channel, each owned by one joined socket."""
+    """The presences of one channel, each owned by a joined socket."""
 
     references: Iterator[str]
     _entries: dict[object, _Entry] = field(default_factory=dict)
 
     def track(self, owner: object, key: str, meta: dict[str, Json]) -> Json:
-        """Set what an owner says of itself; answer the difference."""
-        before = self._entries.get(owner)
+        """Set the presence of an owner and return the difference."""
+        previous = self._entries.get(owner)
         stamp: dict[str, Json] = {"phx_ref": next(self.references)}
-        if before is not None:
-            stamp["phx_ref_prev"] = before.meta["phx_ref"]
+        if previous is not None:
+            stamp["phx_ref_prev"] = previous.meta["phx_ref"]
         entry = self._entries[owner] = _Entry(key, {**meta, **stamp})
-        return _diff(entry, before)
+        return _diff(entry, previous)
 
     def untrack(self, owner: object) -> Json | None:
-        """Forget an owner; answer the difference, None when it was not there."""
-        before = self._entries.pop(owner, None)
-        return None if before is None else _diff(None, before)
+        """Remove the presence of an owner; return the difference, or None if there was none."""
+        previous = self._entries.pop(owner, None)
+        return None if previous is None else _diff(None, previous)
 
     def state(self) -> dict[str, Metas]:
-        """Who is there."""
+        """Return all presences by key."""
         state: dict[str, Metas] = {}
         for entry in self._entries.values():
             state.setdefault(entry.key, {"metas": []})["metas"].append(entry.meta)
@@ -49,7 +49,7 @@ class Roster:
 
 
 def references(prefix: str) -> Iterator[str]:
-    """Endless references that no other server start makes, given a prefix of its own."""
+    """Yield references without end; a prefix per server start makes them unique."""
     return (f"{prefix}{number:x}" for number in count(1))
 
 
@@ -63,7 +63,7 @@ def _side(entry: _Entry | None) -> Json:
 
 @dataclass(slots=True)
 class CallLimit:
-    """At most so many calls in a window; the first one that comes after it opens the next."""
+    """Limits calls per window; a window opens with the first call after the previous one."""
 
     max_calls: int
     window_s: float
@@ -71,7 +71,7 @@ class CallLimit:
     _ends_at: float = -inf
 
     def allows(self, now: float) -> bool:
-        """Count a call and say whether it is within the limit."""
+        """Count a call and return True if it is allowed."""
         if now > self._ends_at:
             self._calls, self._ends_at = 0, now + self.window_s
         self._calls += 1

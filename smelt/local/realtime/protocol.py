@@ -1,7 +1,6 @@
 """The wire format of Realtime: frames of protocol 1.0.0 (objects) and 2.0.0 (arrays and binary), without I/O.
 
-Payloads that go out are JSON text already, so that one that goes to many sockets is written once, and numbers whose
-exact form matters keep it.
+Outgoing payloads are JSON text, so that a payload for many sockets is encoded once and numbers keep their exact form.
 """
 
 import json
@@ -12,7 +11,7 @@ from typing import Final, NoReturn
 from smelt.pickling import PicklableError
 
 Json = object
-"""A JSON value as `json.loads` makes it. References are such values too: a client may choose any."""
+"""A JSON value from `json.loads`. References are of this type, since clients may choose any value."""
 
 PHOENIX: Final = "phoenix"
 TOPIC_PREFIX: Final = "realtime:"
@@ -24,7 +23,7 @@ _BYTES_ENCODING: Final = 0
 
 
 class Version(StrEnum):
-    """The two protocols, by the value of `vsn`."""
+    """The protocol versions, by the value of `vsn`."""
 
     V1 = "1.0.0"
     V2 = "2.0.0"
@@ -32,7 +31,7 @@ class Version(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A frame from a client; `text` is the payload as JSON text, ready to be relayed."""
+    """A frame from a client; `text` is the payload as JSON text for relaying."""
 
     join_ref: Json
     ref: Json
@@ -44,9 +43,9 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class BinaryPush:
-    """A binary frame from a client of protocol 2.0.0: a broadcast of JSON or of bytes.
+    """A binary frame from a client of protocol 2.0.0: a broadcast of JSON or bytes.
 
-    `generic` ones are pushes of the Phoenix framework, which carry no metadata and no encoding.
+    `generic` frames are pushes of the Phoenix framework, without metadata and encoding.
     """
 
     join_ref: str
@@ -59,15 +58,15 @@ class BinaryPush:
 
 
 class Malformed(PicklableError, ValueError):
-    """A frame that no reader of its protocol understands; the server ignores it."""
+    """A frame that does not follow the protocol; the server ignores it."""
 
 
 def decode_text(version: Version, text: str) -> Frame:
     """Parse a text frame; raise Malformed."""
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_reject_constant)
     except (ValueError, RecursionError) as error:
-        raise Malformed("no JSON") from error
+        raise Malformed("not valid JSON") from error
     return _from_object(value) if version is Version.V1 else _from_array(value)
 
 
@@ -78,22 +77,22 @@ def decode_binary(version: Version, data: bytes) -> BinaryPush:
     try:
         return _binary_push(data)
     except (IndexError, ValueError, RecursionError) as error:
-        raise Malformed("no binary frame of this protocol") from error
+        raise Malformed("not a binary frame of this protocol") from error
 
 
 def dump(value: Json) -> str:
-    """Write JSON as short as it goes; raise Malformed for what UTF-8 cannot carry or what is nested too deep."""
+    """Return compact JSON; raise Malformed for text that UTF-8 cannot encode or too deep nesting."""
     try:
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         text.encode()
     except (ValueError, RecursionError) as error:
-        raise Malformed("no value that can be written") from error
+        raise Malformed("the value cannot be encoded") from error
     return text
 
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """A text frame to one channel or, with neither reference, to all of a topic; `payload` is JSON text."""
+    """A text frame to one channel or, without references, to all channels of a topic; `payload` is JSON text."""
 
     topic: str
     event: str
@@ -102,7 +101,7 @@ class Push:
     join_ref: Json = None
 
     def encode(self, version: Version) -> str:
-        """Write the frame."""
+        """Encode the frame."""
         topic, event, ref = dump(self.topic), dump(self.event), dump(self.ref)
         if version is Version.V1:
             return f'{{"ref":{ref},"event":{event},"payload":{self.payload},"topic":{topic}}}'
@@ -111,9 +110,9 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class UserBroadcast:
-    """A broadcast that travels in binary where the protocol has it: from a binary push, over REST or from the database.
+    """A broadcast from a binary push, over REST or from the database; protocol 2.0.0 gets a binary frame.
 
-    `metadata` is JSON text or empty. Protocol 1.0.0 gets a text frame, or nothing where the payload is no JSON.
+    `metadata` is JSON text or empty. Protocol 1.0.0 gets a text frame, or nothing if the payload is not JSON.
     """
 
     topic: str
@@ -123,7 +122,7 @@ class UserBroadcast:
     metadata: str = ""
 
     def encode(self, version: Version) -> str | bytes | None:
-        """Write the frame; None where this protocol cannot carry it."""
+        """Encode the frame; None if the protocol cannot carry it."""
         if version is Version.V2:
             fields = (self.topic.encode(), self.event.encode(), self.metadata.encode())
             if all(len(field) <= _MAX_FIELD_BYTES for field in fields):
@@ -139,14 +138,14 @@ class UserBroadcast:
 
 @dataclass(frozen=True, slots=True)
 class GenericBroadcast:
-    """A binary push of the Phoenix framework, relayed; protocol 1.0.0 gets nothing."""
+    """A relayed binary push of the Phoenix framework; protocol 1.0.0 gets nothing."""
 
     topic: str
     event: str
     payload: bytes
 
     def encode(self, version: Version) -> bytes | None:
-        """Write the frame; None where this protocol cannot carry it."""
+        """Encode the frame; None if the protocol cannot carry it."""
         topic, event = self.topic.encode(), self.event.encode()
         if version is Version.V1 or max(len(topic), len(event)) > _MAX_FIELD_BYTES:
             return None
@@ -159,32 +158,32 @@ Outgoing = Push | UserBroadcast | GenericBroadcast
 def _json_text(data: bytes) -> str | None:
     try:
         text = data.decode()
-        json.loads(text, parse_constant=_refuse_constant)
+        json.loads(text, parse_constant=_reject_constant)
     except (ValueError, RecursionError):
         return None
     return text
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+def _reject_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not valid JSON")
 
 
 def _from_object(value: Json) -> Frame:
     if not isinstance(value, dict) or not {"topic", "event", "payload", "ref"} <= value.keys():
-        raise Malformed("no object with topic, event, payload and ref")
+        raise Malformed("not an object with topic, event, payload and ref")
     return _frame(value.get("join_ref"), value["ref"], value["topic"], value["event"], value["payload"])
 
 
 def _from_array(value: Json) -> Frame:
     if not isinstance(value, list) or len(value) < _FRAME_FIELDS:
-        raise Malformed("no array of five")
+        raise Malformed("not an array of five")
     return _frame(*value[:_FRAME_FIELDS])
 
 
 def _frame(join_ref: Json, ref: Json, topic: Json, event: Json, payload: Json) -> Frame:
     if not isinstance(topic, str) or not isinstance(event, str):
-        raise Malformed("topic and event are strings")
-    dump([join_ref, ref, topic])  # They are sent back.
+        raise Malformed("topic and event must be strings")
+    dump([join_ref, ref, topic])  # Replies contain them, so they must be encodable.
     return Frame(join_ref, ref, topic, event, payload, dump(payload))
 
 
@@ -193,7 +192,7 @@ def _binary_push(data: bytes) -> BinaryPush:
     if kind == _USER_PUSH:
         *sizes, encoding = data[1:7]
         (join_ref, ref, topic, event, metadata), payload = _fields(data[7:], sizes)
-        json.loads(metadata or "{}")  # Nothing is done with it, but it has to be JSON.
+        json.loads(metadata or "{}")  # The metadata is not used, but must be JSON.
         return BinaryPush(join_ref, ref, topic, event, payload, is_json=encoding != _BYTES_ENCODING)
     if kind == _PUSH:
         (join_ref, ref, topic, event), payload = _fields(data[5:], [data[1], data[2], data[3], data[4]])

@@ -1,4 +1,4 @@
-"""How often something happens in a project: a mean over a minute, taken anew every few seconds. No I/O."""
+"""Rates of events in a project: means over a minute, updated every few seconds. No I/O."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ BUCKETS: Final = 12
 
 @dataclass(slots=True)
 class EventRate:
-    """Counts events; their mean is that of the last twelve ticks, known when the current one is over."""
+    """Counts events; the rate is the mean of the last twelve complete ticks."""
 
     tick_s: float
     _ticked_at: float = 0.0
@@ -22,12 +22,12 @@ class EventRate:
         self._count += events
 
     def per_s(self, now: float) -> float:
-        """Answer the mean as it was when it was last taken."""
+        """Return the mean per second at the last tick."""
         self._tick(now)
         return sum(self._buckets) / (self.tick_s * BUCKETS)
 
     def _tick(self, now: float) -> None:
-        # After a long silence it takes no more ticks than to forget all.
+        # After a long silence, limit the loop to the ticks that clear all buckets.
         self._ticked_at = max(self._ticked_at, now - self.tick_s * (BUCKETS + 1))
         while now - self._ticked_at >= self.tick_s:
             self._ticked_at += self.tick_s
@@ -37,15 +37,15 @@ class EventRate:
 
 @dataclass(slots=True)
 class EventLimit:
-    """A plan's limit of how often something happens; `max_per_s` None is no limit."""
+    """A limit on a rate; `max_per_s` None means unlimited."""
 
     max_per_s: int | None
     rate: EventRate
 
     def count(self, events: int, now: float) -> None:
-        """Count what happened."""
+        """Count events."""
         self.rate.count(events, now)
 
     def exceeded(self, now: float, more: int = 0) -> bool:
-        """Say whether the mean, and so many events more, are over the limit."""
+        """Return True if the rate plus `more` events exceeds the limit."""
         return self.max_per_s is not None and self.rate.per_s(now) + more > self.max_per_s

@@ -1,6 +1,6 @@
-"""Values of Postgres as JSON: from the text form that the log has to what a client of postgres_changes receives.
+"""Converts values from Postgres's text form in the WAL to JSON as clients of postgres_changes receive it.
 
-Numbers keep every digit. A record's keys are in the order that Postgres gives to the keys of `jsonb`.
+Numbers keep every digit. The keys of a record have the order of `jsonb`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -11,14 +11,14 @@ from smelt.local.realtime.protocol import dump
 
 _FLOATS: Final = frozenset({"float4", "float8"})
 NUMBERS: Final = frozenset({"int2", "int4", "int8", "numeric"}) | _FLOATS
-NO_NUMBERS: Final = frozenset({"NaN", "Infinity", "-Infinity"})
+NON_FINITE: Final = frozenset({"NaN", "Infinity", "-Infinity"})
 
 
 @dataclass(frozen=True, slots=True)
 class PgType:
-    """A type: `name` as `pg_type` has it, `base` of a domain (else the same), `sql` as SQL names it.
+    """A type: its `name` in `pg_type`, the `base` type of a domain (else the same name), and its name in `sql`.
 
-    `structured` values (arrays, composites, whatever has a JSON form of its own) only Postgres can write as JSON.
+    Only Postgres can convert `structured` values to JSON: arrays, composites, and types with their own JSON form.
     """
 
     oid: int
@@ -28,30 +28,30 @@ class PgType:
     structured: bool = False
 
 
-WRITTEN: Final = "jsonb"
-"""The base of a value that is JSON text already."""
+JSON_TEXT: Final = "jsonb"
+"""The base type of values that are JSON text already."""
 
 
 def needs_postgres(pg_type: PgType, text: str) -> bool:
-    """Say whether only Postgres can write this value as JSON; for floats, it writes their exponents out."""
-    return pg_type.structured or (pg_type.base in _FLOATS and text not in NO_NUMBERS)
+    """Return True if only Postgres can convert this value to JSON; of floats it expands the exponents."""
+    return pg_type.structured or (pg_type.base in _FLOATS and text not in NON_FINITE)
 
 
 def render(pg_type: PgType, text: str) -> str:
-    """Write one value, given in Postgres' text form, as JSON text."""
+    """Return the JSON text of a value in Postgres's text form."""
     if pg_type.base in NUMBERS:
-        return "null" if text in NO_NUMBERS else text
+        return "null" if text in NON_FINITE else text
     convert = _CONVERSIONS.get(pg_type.base)
     return dump(text) if convert is None else convert(text)
 
 
 def render_record(values: Mapping[str, str]) -> str:
-    """Write a record of values that are JSON text."""
+    """Return the JSON text of a record whose values are JSON text."""
     return "{" + ", ".join(f"{dump(key)}: {values[key]}" for key in jsonb_order(values)) + "}"
 
 
 def jsonb_order(keys: Iterable[str]) -> list[str]:
-    """The order of keys in `jsonb`: short ones first."""
+    """Return keys in the order of `jsonb`: by length, then by bytes."""
     return sorted(keys, key=lambda key: (len(key.encode()), key.encode()))
 
 
@@ -63,13 +63,13 @@ def _render_timestamp(text: str) -> str:
     if text.endswith("infinity"):
         return dump(text)
     date, _, time = text.partition(" ")
-    # The log is read in UTC, which Postgres writes as `+00`; ` BC` may follow.
+    # The stream uses UTC, which Postgres writes as `+00`; ` BC` may follow.
     return dump(f"{date}T{time.replace('+00', '+00:00')}")
 
 
 _CONVERSIONS: Final[dict[str, Callable[[str], str]]] = {
     "bool": lambda text: "true" if text == "t" else "false",
-    WRITTEN: _render_json,
+    JSON_TEXT: _render_json,
     "timestamptz": _render_timestamp,
     "timestamp": _render_timestamp,
     "bytea": lambda text: dump(text.removeprefix("\\x")),

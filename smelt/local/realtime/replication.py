@@ -1,7 +1,7 @@
-"""One logical replication stream: connects, follows, confirms, and starts anew when Postgres went away.
+"""Follows the WAL by logical replication, and reconnects when the connection is lost.
 
-The slot is temporary: it is gone with the connection, so nothing is left behind that would keep the log of a stack
-from being removed. What was committed while there was no stream is not told, as on the platform.
+The slot is temporary: it is dropped with the connection, so no slot is left that would retain the WAL. As on the
+platform, changes that are committed while the stream is down are not published.
 """
 
 import asyncio
@@ -21,29 +21,29 @@ from smelt.local.realtime import pgoutput
 logger = logging.getLogger(__name__)
 
 PUBLICATIONS: Final = ("supabase_realtime", "supabase_realtime_messages_publication")
-# A walsender that looks for news just before a commit may sleep through it until something else wakes it. A
-# confirmation does: soon after each message, when that is most likely, and every now and then.
-CONFIRM_BUSY_S: Final = 0.01
-CONFIRM_IDLE_S: Final = 0.2
-BURST: Final = 64
-BACKOFF_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
+# A walsender that checks for WAL just before a commit may miss it and sleep until it is woken. A confirmation wakes it:
+# soon after each message, when that is most likely, and periodically.
+CONFIRM_BUSY_INTERVAL_S: Final = 0.01
+CONFIRM_IDLE_INTERVAL_S: Final = 0.2
+YIELD_EVERY_MESSAGES: Final = 64
+BACKOFF_DELAYS_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 
 Receive = Callable[[pgoutput.Message], None]
 
 
 class Replication:
-    """Follows the log of a database and hands each message of it to `receive`, in order.
+    """Reads the WAL of a database and passes each message to `receive` in order.
 
-    `ready` is set while the stream stands. While `room` waits, the log waits with it.
+    `ready` is set while the stream is up. After each message it awaits `wait_for_room`, for backpressure.
     """
 
-    def __init__(self, dsn: str, receive: Receive, room: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, dsn: str, receive: Receive, wait_for_room: Callable[[], Awaitable[None]]) -> None:
         self.ready = asyncio.Event()
         self._dsn = dsn
         self._receive = receive
-        self._room = room
+        self._wait_for_room = wait_for_room
         self._lsn = 0
-        self._taken = 0
+        self._received_count = 0
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -60,7 +60,7 @@ class Replication:
                 logger.exception("replication")
             finally:
                 self.ready.clear()
-            await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+            await asyncio.sleep(BACKOFF_DELAYS_S[min(failures, len(BACKOFF_DELAYS_S) - 1)])
             failures += 1
 
     @asynccontextmanager
@@ -83,25 +83,25 @@ class Replication:
             await connection.close()
 
     async def _follow(self, pgconn: PGconn) -> None:
-        confirming = asyncio.create_task(self._confirm_steadily(pgconn))
+        confirming = asyncio.create_task(self._confirm_periodically(pgconn))
         try:
             async for data in _copy_data(pgconn):
-                await self._take(pgconn, data)
-                self._taken += 1
-                if self._taken % BURST == 0:
-                    await asyncio.sleep(0)  # A long transaction leaves room for the sockets.
+                await self._handle(pgconn, data)
+                self._received_count += 1
+                if self._received_count % YIELD_EVERY_MESSAGES == 0:
+                    await asyncio.sleep(0)  # Let the sockets run during a long transaction.
         finally:
             confirming.cancel()
             await asyncio.wait((confirming,))
 
-    async def _take(self, pgconn: PGconn, data: bytes) -> None:
+    async def _handle(self, pgconn: PGconn, data: bytes) -> None:
         match pgoutput.parse_stream(data):
             case pgoutput.WalData(data=message):
                 parsed = pgoutput.parse_message(message)
                 if isinstance(parsed, pgoutput.Commit):
                     self._lsn = max(self._lsn, parsed.end_lsn)
                 self._receive(parsed)
-                await self._room()
+                await self._wait_for_room()
             case pgoutput.Keepalive(wal_end, reply_requested):
                 self._lsn = max(self._lsn, wal_end)
                 if reply_requested:
@@ -109,11 +109,13 @@ class Replication:
             case pgoutput.Ignored(kind):
                 logger.debug("replication: unknown message %r", kind)
 
-    async def _confirm_steadily(self, pgconn: PGconn) -> None:
+    async def _confirm_periodically(self, pgconn: PGconn) -> None:
         confirmed = 0
         while True:
-            await asyncio.sleep(CONFIRM_IDLE_S if self._taken == confirmed else CONFIRM_BUSY_S)
-            confirmed = self._taken
+            await asyncio.sleep(
+                CONFIRM_IDLE_INTERVAL_S if self._received_count == confirmed else CONFIRM_BUSY_INTERVAL_S
+            )
+            confirmed = self._received_count
             self._confirm(pgconn)
 
     def _confirm(self, pgconn: PGconn) -> None:
@@ -127,7 +129,7 @@ async def _expect_copy(pgconn: PGconn) -> None:
         pgconn.consume_input()
     result = pgconn.get_result()
     if result is None or result.status != ExecStatus.COPY_BOTH:
-        message = result.error_message if result is not None else b"no answer"
+        message = result.error_message if result is not None else b"no response"
         raise psycopg.OperationalError(message.decode(errors="replace"))
 
 
@@ -149,5 +151,5 @@ async def _readable(pgconn: PGconn) -> None:
     try:
         await ready.wait()
     finally:
-        with suppress(psycopg.OperationalError):  # A connection that was lost has no socket.
+        with suppress(psycopg.OperationalError):  # A lost connection has no socket.
             loop.remove_reader(pgconn.socket)

@@ -1,4 +1,4 @@
-"""The bodies of REST broadcasts: parsed once, and refused as the platform words it. No I/O."""
+"""Parses the bodies of REST broadcasts; errors have the platform's wording. No I/O."""
 
 import json
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ _INVALID = "is invalid"
 
 
 class InvalidJson(PicklableError, ValueError):
-    """A body that is no JSON."""
+    """A body that is not valid JSON."""
 
 
 class InvalidMessages(PicklableError, ValueError):
-    """Messages that cannot be sent; `errors` says what is wrong with each."""
+    """Messages that cannot be sent; `errors` has an entry for each."""
 
     def __init__(self, errors: Json) -> None:
         super().__init__("invalid messages")
@@ -26,14 +26,14 @@ class InvalidMessages(PicklableError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class BatchMessage:
-    """One message of a batch: where it goes and what it is."""
+    """A message of a batch and its channel."""
 
     key: ChannelKey
     message: Push
 
 
 def parse_json(body: bytes) -> Json:
-    """Parse a body; an empty one is an empty object. Raises InvalidJson."""
+    """Parse a body; an empty body becomes an empty object. Raises InvalidJson."""
     if not body:
         return {}
     try:
@@ -45,7 +45,7 @@ def parse_json(body: bytes) -> Json:
 
 
 def parse_batch(body: Json, max_bytes: int) -> list[BatchMessage]:
-    """Parse `{"messages": [...]}`; raise InvalidMessages, and then none of them is sent."""
+    """Parse `{"messages": [...]}`; raise InvalidMessages if any of them is invalid."""
     messages = body.get("messages") if isinstance(body, dict) else None
     if messages is None or messages == []:
         raise InvalidMessages([_BLANK])
@@ -58,7 +58,10 @@ def parse_batch(body: Json, max_bytes: int) -> list[BatchMessage]:
 
 
 def single_message(key: ChannelKey, event: str, body: bytes, *, is_json: bool) -> UserBroadcast:
-    """The message of the endpoint for one; what is no object comes under the key `_json`. Raises InvalidJson."""
+    """Return the message of a single broadcast; a JSON body that is not an object is wrapped in the key `_json`.
+
+    Raises InvalidJson.
+    """
     if not is_json:
         return UserBroadcast(key.topic, event, body, is_json=False)
     payload = parse_json(body)
@@ -107,5 +110,5 @@ def _batch_message(message: dict[str, Json]) -> BatchMessage:
 
 
 def private_topics(messages: Sequence[BatchMessage]) -> set[str]:
-    """The private channels that a batch goes to, each of which is asked for once."""
+    """Return the private channels of a batch; each is authorized once."""
     return {message.key.name for message in messages if message.key.private}

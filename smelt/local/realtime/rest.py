@@ -1,4 +1,4 @@
-"""Broadcasts over HTTP, for many messages and for a single one, and what an operator may ask for."""
+"""The HTTP API: broadcasts of one or many messages, and endpoints for operators."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -25,13 +25,13 @@ from smelt.pickling import PicklableError
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-_REFUSED_UNREAD: Final = frozenset({400, 404, 413, 415})
+_STATUSES_WITHOUT_RATE: Final = frozenset({400, 404, 413, 415})
 _TICK_S: Final = 5.0
 _SERVICE_ROLE: Final = "service_role"
 
 
 class BroadcastApi:
-    """The HTTP side of the server."""
+    """The endpoints of the HTTP API."""
 
     def __init__(self, realtime: Realtime) -> None:
         self._realtime = realtime
@@ -39,28 +39,28 @@ class BroadcastApi:
         self._requests = EventRate(_TICK_S)
 
     def counted(self, endpoint: Endpoint) -> Endpoint:
-        """Count the requests of an endpoint and tell their rate in headers, as the platform does."""
+        """Wrap an endpoint to count its requests and report their rate in headers, as on the platform."""
 
-        async def answer(request: Request) -> Response:
+        async def counted(request: Request) -> Response:
             now = time.monotonic()
             self._requests.count(1, now)
             response = await endpoint(request)
             limit = self._options.max_events_per_s
-            if limit is not None and response.status_code not in _REFUSED_UNREAD:
+            if limit is not None and response.status_code not in _STATUSES_WITHOUT_RATE:
                 rolling = int(self._requests.per_s(now))
                 response.headers["x-rate-limit"] = str(limit)
                 response.headers["x-rate-rolling"] = str(rolling)
                 response.headers["x-rate-limit-remaining"] = str(limit - rolling)
             return response
 
-        return answer
+        return counted
 
     async def ping(self, request: Request) -> Response:
-        """Say that the server is there."""
+        """Report that the server is up."""
         return JSONResponse({"message": "Success"})
 
     async def health(self, request: Request) -> Response:
-        """Tell an operator what is connected."""
+        """Report the connections to an operator."""
         if not self._is_operator(request):
             return Response(status_code=403)
         realtime = self._realtime
@@ -75,25 +75,25 @@ class BroadcastApi:
         return JSONResponse({"data": data})
 
     async def disconnect_all(self, request: Request) -> Response:
-        """Close all sockets, which clients open again; for who has the service key."""
+        """Close all sockets; clients reconnect. Requires the service key."""
         if not self._is_operator(request):
             return Response(status_code=403)
         self._realtime.disconnect_all()
         return Response(status_code=204)
 
     async def shut_down(self, request: Request) -> Response:
-        """Let go of the database connections, which joined channels do not notice: here there is nothing to do."""
+        """Do nothing: the platform closes its database connections, which joined channels do not notice."""
         return Response(status_code=204 if self._is_operator(request) else 403)
 
     async def broadcast_batch(self, request: Request) -> Response:
-        """Send many messages; private ones that the caller may not send are dropped without a word."""
+        """Send many messages; those to private channels without permission are silently dropped."""
         try:
             body = await self._read(request)
             caller = self._caller(request)
             is_json = _media_type(request) == "application/json"
             messages = parse_batch(parse_json(body) if is_json else {}, self._options.max_broadcast_bytes)
-        except _Answer as answer:
-            return answer.response
+        except _EarlyResponse as early:
+            return early.response
         except InvalidJson:
             return HTMLResponse("Bad Request", 400)
         except InvalidMessages as invalid:
@@ -106,7 +106,7 @@ class BroadcastApi:
         return Response(status_code=202)
 
     async def broadcast_one(self, request: Request) -> Response:
-        """Send the body as the payload of one message; refused when the caller may not."""
+        """Send the body as the payload of one message; 403 without permission."""
         private = request.query_params.get("private") == "true"
         key = ChannelKey(request.path_params["topic"], private)
         try:
@@ -114,8 +114,8 @@ class BroadcastApi:
             is_json = _is_json(request)
             caller = self._caller(request)
             message = single_message(key, request.path_params["event"], body, is_json=is_json)
-        except _Answer as answer:
-            return answer.response
+        except _EarlyResponse as early:
+            return early.response
         except InvalidJson:
             return HTMLResponse("Bad Request", 400)
         if len(message.payload) > self._options.max_broadcast_bytes:
@@ -142,18 +142,18 @@ class BroadcastApi:
     def _caller(self, request: Request) -> RealtimeCaller:
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         keys = self._options.keys
-        # On the platform the gateway replaces `sb_...` keys, which are no bearers.
+        # `sb_...` keys are not bearer tokens; on the platform, the gateway replaces them.
         text = bearer if scheme.lower() == "bearer" and not bearer.startswith("sb_") else None
         try:
             token = self._check(text or keys.to_token(request.headers.get("apikey", "")))
             return RealtimeCaller(token, dict(request.headers.items()))
-        except InvalidRealtimeToken as refused:
-            raise _Answer(JSONResponse({"message": "Unauthorized"}, 401)) from refused
+        except InvalidRealtimeToken as error:
+            raise _EarlyResponse(JSONResponse({"message": "Unauthorized"}, 401)) from error
 
     def _is_operator(self, request: Request) -> bool:
         try:
             return self._caller(request).token.role == _SERVICE_ROLE
-        except _Answer:
+        except _EarlyResponse:
             return False
 
     def _check(self, text: str) -> Token:
@@ -165,14 +165,14 @@ class BroadcastApi:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > self._options.max_request_bytes:
-                    raise _Answer(HTMLResponse("Request Entity Too Large", 413))
+                    raise _EarlyResponse(HTMLResponse("Request Entity Too Large", 413))
         except ClientDisconnect as error:
-            raise _Answer(Response(status_code=400)) from error
+            raise _EarlyResponse(Response(status_code=400)) from error
         return bytes(body)
 
 
-class _Answer(PicklableError):
-    """An answer that is given before the request was understood."""
+class _EarlyResponse(PicklableError):
+    """Carries a response that ends the handling of a request early."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response.status_code)
@@ -195,4 +195,4 @@ def _is_json(request: Request) -> bool:
             return False
         case _:
             sentence = "Unsupported Media Type. Use application/json or application/octet-stream"
-            raise _Answer(JSONResponse({"error": sentence}, 415))
+            raise _EarlyResponse(JSONResponse({"error": sentence}, 415))

@@ -1,4 +1,4 @@
-"""What all sockets share: the hub, the database, the stream, and the tasks that keep them going."""
+"""The state that all sockets share: the hub, the database pools, the replication stream and background tasks."""
 
 import asyncio
 import logging
@@ -25,26 +25,26 @@ from smelt.local.realtime.visibility import Visibility
 
 logger = logging.getLogger(__name__)
 
-PURGE_S: Final = 3600.0
-READY_S: Final = 2.0
+PURGE_INTERVAL_S: Final = 3600.0
+READY_TIMEOUT_S: Final = 2.0
 
 
 class Disconnectable(Protocol):
     """A socket that the server may close."""
 
     def disconnect(self) -> None:
-        """Tell the channels and close the socket."""
+        """Send a disconnect event to the channels and close the socket."""
 
 
 class Realtime:
-    """The server without its sockets; `running` keeps it alive."""
+    """The server without its sockets."""
 
     def __init__(self, options: RealtimeOptions) -> None:
         self.options = options
         self.hub = Hub(EventLimit(options.max_events_per_s, EventRate(options.event_tick_s)))
         self.joins = EventLimit(options.max_joins_per_s, EventRate(options.event_tick_s))
         self.sockets: set[Disconnectable] = set()
-        # Functions that policies call may rely on these schemas. Values are written as in the log.
+        # Functions that policies call may rely on these schemas. Values have the same format as in the WAL.
         settings = (
             "-c search_path=public,auth,extensions -c statement_timeout=10000 "
             "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=1 -c bytea_output=hex"
@@ -56,65 +56,65 @@ class Realtime:
         self.changes = Changes(
             Catalog(self._admin), Filters(self._admin), Visibility(self._callers), options.max_change_bytes
         )
-        self._feed = LogDispatcher(self.hub, self.changes, Commits(self._admin))
-        self._replication = Replication(options.admin_dsn, self._feed.receive, self._feed.room)
+        self._dispatcher = LogDispatcher(self.hub, self.changes, Commits(self._admin))
+        self._replication = Replication(options.admin_dsn, self._dispatcher.receive, self._dispatcher.wait_for_room)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Follow the database while the context lasts; it need not be up yet."""
+        """Run the background tasks during a context; the database may start later."""
         await self._admin.open()
         await self._callers.open()
-        jobs = (self._replication.run(), self._feed.run(), self._watch_publication(), self._purge())
+        jobs = (self._replication.run(), self._dispatcher.run(), self._watch_publication(), self._purge())
         tasks = [asyncio.create_task(job) for job in jobs]
         try:
             yield
         finally:
             for failure in await end(tasks):
-                logger.error("a task of Realtime ended", exc_info=failure)
+                logger.error("a background task of Realtime failed", exc_info=failure)
             await self._admin.close()
             await self._callers.close()
 
     @property
     def is_replicating(self) -> bool:
-        """Whether the log of the database is being followed."""
+        """True if the replication stream is up."""
         return self._replication.ready.is_set()
 
     @property
     def borrowed_connections(self) -> int:
-        """How many connections to the database are in use."""
+        """The number of database connections in use."""
         pools = (pool.get_stats() for pool in (self._admin, self._callers))
         return sum(stats["pool_size"] - stats["pool_available"] for stats in pools)
 
     def disconnect_all(self) -> None:
-        """Close all sockets, telling their channels; clients connect again by themselves."""
+        """Close all sockets after a disconnect event; clients reconnect."""
         for socket in list(self.sockets):
             socket.disconnect()
 
     async def wait_ready(self) -> bool:
-        """Wait a moment for the stream, so that who has joined misses nothing that is committed afterwards."""
+        """Wait for the stream, so that a joined channel misses no later commit; return False on a timeout."""
         if self._replication.ready.is_set():
             return True
         try:
-            async with asyncio.timeout(READY_S):
+            async with asyncio.timeout(READY_TIMEOUT_S):
                 return await self._replication.ready.wait()
         except TimeoutError:
             return False
 
     async def _watch_publication(self) -> None:
         while True:
-            await asyncio.sleep(self.options.publication_check_s)
+            await asyncio.sleep(self.options.publication_check_interval_s)
             try:
-                await self.changes.renew()
+                await self.changes.refresh()
             except psycopg.Error as error:
                 logger.debug("reading the publication: %s", error)
 
     async def _purge(self) -> None:
         while True:
             try:
-                await messages.purge(self._admin, self.options.messages_kept_h)
+                await messages.purge(self._admin, self.options.message_retention_h)
             except psycopg.Error as error:
                 logger.debug("deleting old messages: %s", error)
-            await asyncio.sleep(PURGE_S)
+            await asyncio.sleep(PURGE_INTERVAL_S)
 
 
 def _pool(dsn: str, settings: str) -> AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]:
@@ -132,6 +132,6 @@ def _pool(dsn: str, settings: str) -> AsyncConnectionPool[psycopg.AsyncConnectio
 
 
 async def _leave_as_it_is(connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
-    # With a reset, however little it does, the pool takes connections back in a task of its own. Else the task of a
-    # socket does it, and one that is cancelled in the middle loses the connection for good.
+    # With a reset function, the pool returns connections in a task of its own. Otherwise the task of a socket does it,
+    # and a cancellation in the middle would lose the connection.
     pass

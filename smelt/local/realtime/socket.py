@@ -1,4 +1,4 @@
-"""The websocket endpoint: lets sockets in or refuses them, and moves frames between them and their connection."""
+"""The websocket endpoint: accepts or rejects sockets, and moves frames between a socket and its connection."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ SERVICE_RESTART: Final = 1012
 
 
 class SocketSession:
-    """Serves one websocket from the first request to the last frame."""
+    """Serves a websocket from the handshake to its close."""
 
     def __init__(self, realtime: Realtime, websocket: WebSocket) -> None:
         self._realtime = realtime
@@ -31,7 +31,7 @@ class SocketSession:
         self._websocket = websocket
 
     async def serve(self) -> None:
-        """Serve the socket until either side ends it."""
+        """Serve the socket until either side closes it."""
         try:
             version = Version(self._websocket.query_params.get("vsn", Version.V1))
         except ValueError:
@@ -39,9 +39,9 @@ class SocketSession:
             return
         try:
             token = self._check_key()
-        except _Rejected as refused:
+        except _Rejected as error:
             await asyncio.sleep(self._options.connect_error_delay_s)
-            await self._websocket.send_denial_response(JSONResponse({"error": str(refused)}, refused.status))
+            await self._websocket.send_denial_response(JSONResponse({"error": str(error)}, error.status))
             return
         await self._websocket.accept()
         await self._exchange(version, token)
@@ -52,15 +52,15 @@ class SocketSession:
             raise _Rejected("API key is missing")
         try:
             token = check_token(self._options.keys, self._options.keys.to_token(key), time.time())
-        except InvalidRealtimeToken as refused:
-            raise _Rejected(refused.on_connect) from refused
+        except InvalidRealtimeToken as error:
+            raise _Rejected(error.on_connect) from error
         if self._realtime.joins.exceeded(time.monotonic()):
             raise _Rejected("Too many joins per second", status=429)
         return token
 
     async def _exchange(self, version: Version, token: Token) -> None:
         mailbox = Mailbox(self._options.queue_frames, self._options.queue_bytes)
-        # Of a socket's headers, policies see those that are nobody else's.
+        # Policies see only the custom headers of a socket.
         headers = {name: text for name, text in self._websocket.headers.items() if name.startswith("x-")}
         connection = Connection(self._realtime, version, token, headers, mailbox)
         jobs = {
@@ -76,7 +76,7 @@ class SocketSession:
             connection.close()
             for failure in failures:
                 if not isinstance(failure, WebSocketDisconnect):
-                    logger.error("a socket ended", exc_info=failure)
+                    logger.error("a socket failed", exc_info=failure)
 
     async def _read(self, version: Version, mailbox: Mailbox) -> None:
         while True:
@@ -105,11 +105,11 @@ class SocketSession:
 
     async def _watch(self, mailbox: Mailbox) -> None:
         await mailbox.overflow
-        logger.warning("a socket that reads too slowly is dropped")
+        logger.warning("closing a socket that reads too slowly")
 
 
 class _Rejected(PicklableError):
-    """The socket is not let in; the sentence is the answer's."""
+    """The socket is rejected with this status and message."""
 
     def __init__(self, sentence: str, *, status: int = 401) -> None:
         super().__init__(sentence)

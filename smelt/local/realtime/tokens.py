@@ -1,4 +1,4 @@
-"""Who calls: the JWTs of sockets and channels, checked as Realtime checks them and refused in its words."""
+"""Validates the JWTs of sockets and channels; errors have the platform's wording."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from smelt.pickling import PicklableError
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token that was accepted, with what policies are asked with: the role, the subject and all claims as JSON."""
+    """A valid token, with the values for policies: the role, the subject and all claims as JSON."""
 
     text: str
     role: str
@@ -22,7 +22,7 @@ class Token:
 
 
 class InvalidRealtimeToken(PicklableError):
-    """A token that is not accepted; the sentence is the server's, and each occasion has its own."""
+    """An invalid token; the message depends on the occasion, as on the platform."""
 
     def __init__(
         self, code: str, message: str, *, on_connect: str | None = None, on_refresh: str | None = None
@@ -34,7 +34,7 @@ class InvalidRealtimeToken(PicklableError):
 
 
 def check_token(keys: Keys, text: str, now: float) -> Token:
-    """Answer the token; raise InvalidRealtimeToken when it is malformed, not signed by this stack, incomplete or expired."""
+    """Validate a token; raise InvalidRealtimeToken if it is malformed, foreign, incomplete or expired."""
     try:
         claims = jwt.decode(
             text,
@@ -65,11 +65,11 @@ def check_token(keys: Keys, text: str, now: float) -> Token:
 
 
 def expired(expires_at: float, now: float) -> InvalidRealtimeToken:
-    """What a token that is over is refused with."""
+    """Return the error for an expired token."""
     sentence = f"Token has expired {floor(now) - floor(expires_at)} seconds ago"
     return InvalidRealtimeToken("InvalidJWTToken", sentence, on_connect="Token has expired")
 
 
 def lifetime_s(token: Token, now: float) -> float:
-    """How long a channel lets this token live; counted in whole seconds, as the server does."""
+    """Return the remaining lifetime of a token; like the platform, it rounds the current time down to seconds."""
     return max(0.0, token.expires_at - floor(now))

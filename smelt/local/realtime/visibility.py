@@ -1,4 +1,4 @@
-"""Which callers see a row now: row level security, asked as each of them."""
+"""Checks which callers can see a row, by evaluating row level security as each of them."""
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
@@ -13,35 +13,35 @@ from smelt.local.realtime.tokens import Token
 
 logger = logging.getLogger(__name__)
 
-BATCH: Final = 100
-_BECOME: Final = "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true)"
+BATCH_SIZE: Final = 100
+_SET_CALLER: Final = "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true)"
 
 
 class Visibility:
-    """Asks with connections of a role that may become the callers' roles, and is nobody itself."""
+    """Checks visibility; the pool connects as a role that has no rights itself but can switch to the callers' roles."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def seen_by(self, relation: Relation, key: Mapping[str, str], tokens: Collection[Token]) -> set[Token]:
-        """Answer the tokens whose callers see the row with this key; a policy that fails shows nothing."""
+        """Return the tokens whose callers see the row with this key; a failing policy hides it."""
         query, values = _select(relation, list(key)), list(key.values())
         asked = list(tokens)
-        batches = [asked[start : start + BATCH] for start in range(0, len(asked), BATCH)]
+        batches = [asked[start : start + BATCH_SIZE] for start in range(0, len(asked), BATCH_SIZE)]
         async with self._pool.connection() as connection:
             return {token for batch in batches for token in await _seen(connection, query, values, batch)}
 
 
 async def _seen(connection: Connection, query: sql.Composed, values: list[str], tokens: Sequence[Token]) -> list[Token]:
     try:
-        return await _ask(connection, query, values, tokens)
+        return await _query(connection, query, values, tokens)
     except psycopg.errors.DatabaseError as error:
         if connection.closed:
             raise
         if len(tokens) == 1:
             logger.info("a policy fails for %s: %s", tokens[0].role, error)
             return []
-        # One of them spoils the answers to all.
+        # One failing policy fails the batch: bisect it.
         half = len(tokens) // 2
         return [
             *await _seen(connection, query, values, tokens[:half]),
@@ -49,19 +49,21 @@ async def _seen(connection: Connection, query: sql.Composed, values: list[str], 
         ]
 
 
-async def _ask(connection: Connection, query: sql.Composed, values: list[str], tokens: Sequence[Token]) -> list[Token]:
-    # Sent at once, from `begin` to `rollback`: asking for many costs one round trip.
+async def _query(
+    connection: Connection, query: sql.Composed, values: list[str], tokens: Sequence[Token]
+) -> list[Token]:
+    # The pipeline sends everything from `begin` to `rollback` at once: a batch costs one round trip.
     async with connection.pipeline(), connection.transaction(force_rollback=True):
-        answers = []
+        cursors = []
         for token in tokens:
-            await connection.execute(_BECOME, (token.role, token.claims_json))
-            answers.append(await connection.execute(query, values))
-    rows = [await answer.fetchone() for answer in answers]
+            await connection.execute(_SET_CALLER, (token.role, token.claims_json))
+            cursors.append(await connection.execute(query, values))
+    rows = [await cursor.fetchone() for cursor in cursors]
     return [token for token, row in zip(tokens, rows, strict=True) if row is not None and row[0]]
 
 
 def _select(relation: Relation, columns: list[str]) -> sql.Composed:
     table = sql.Identifier(relation.schema, relation.name)
-    # Compared as unknown literals, which Postgres reads as the column's own type; so an index is used.
+    # Untyped literals take the column's type, so that an index is used.
     matches = [sql.SQL("{} = {}").format(sql.Identifier(column), sql.Placeholder()) for column in columns]
     return sql.SQL("select exists (select from {} where {})").format(table, sql.SQL(" and ").join(matches))

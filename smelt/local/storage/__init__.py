@@ -1,8 +1,8 @@
-"""The Storage API of the embedded stack, as far as the official clients use it for recordings.
+"""The Storage API of the embedded stack, limited to what the official clients use for recordings.
 
-Buckets; uploads raw and as forms, signed or not; downloads with ranges, signed or not; information, listing, removing,
-moving and copying of objects. The policies of `storage.objects` are applied by Postgres to the calling role. Bytes are
-streamed both ways. Resumable uploads, image transformation, S3 and the like are left to `supabase start`.
+It offers buckets; raw and multipart uploads and ranged downloads, each with or without signed URLs; and info, listing,
+removal, move and copy of objects. Postgres applies the policies of `storage.objects` to the caller's role. Bodies are
+streamed in both directions. Resumable uploads, image transformation, S3 and others are left to `supabase start`.
 """
 
 from smelt.local.storage.app import create_storage

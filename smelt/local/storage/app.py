@@ -1,4 +1,4 @@
-"""The routes of the Storage server, and what it says to requests that fit none."""
+"""The routes of the Storage server, and its responses to requests without a route."""
 
 import logging
 import re
@@ -35,21 +35,21 @@ _NOT_SERVED: Final = {
     "/upload/resumable": "Resumable (TUS) upload",
     "/render": "Image transformation",
     "/s3": "The S3 protocol",
-    "/iceberg": "The Iceberg catalogue",
+    "/iceberg": "The Iceberg catalog",
     "/vector": "Vector storage",
     "/cdn": "The CDN",
 }
 
 
 def create_storage(database: Database, files: FileStore, keys: Keys, size_limit: int) -> ASGIApp:
-    """Answer the Storage API as an ASGI application, to be mounted at `/storage/v1`."""
+    """Return the Storage API as an ASGI application, to be mounted at `/storage/v1`."""
     app = Starlette(
         routes=_routes(database, files, keys, size_limit),
         exception_handlers={
-            errors.StorageError: _refuse,
-            HTTPException: _refuse_route,
-            ClientDisconnect: _let_go,
-            Exception: _fail,
+            errors.StorageError: _error_response,
+            HTTPException: _route_error_response,
+            ClientDisconnect: _disconnected_response,
+            Exception: _internal_error_response,
         },
     )
     app.router.redirect_slashes = False
@@ -63,7 +63,7 @@ def _routes(database: Database, files: FileStore, keys: Keys, size_limit: int) -
     removal, transfers = Removal(database, files, keys), Transfers(database, files, keys)
     listings, pages = Listings(database, keys), Pages(database, keys)
 
-    # In order: what matches no special route is an object of a bucket with that name, as on the platform.
+    # The order matters: as on the platform, a path without a special route is an object in a bucket of that name.
     return [
         AnyPathRoute("/bucket", buckets.list, methods=["GET"]),
         AnyPathRoute("/bucket/", buckets.list, methods=["GET"]),
@@ -96,7 +96,7 @@ def _routes(database: Database, files: FileStore, keys: Keys, size_limit: int) -
 
 
 class _WellFormed:
-    """Lets only paths through whose percent escapes are UTF-8; the server below would guess at others."""
+    """ASGI middleware that rejects paths whose percent escapes are not UTF-8; uvicorn would replace them."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -104,13 +104,13 @@ class _WellFormed:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not _is_well_formed(scope["raw_path"]):
             target = _target(Request(scope))
-            complaint = {
+            error = {
                 "error": "Bad Request",
                 "code": "FST_ERR_BAD_URL",
                 "message": f"'{target}' is not a valid url component",
                 "statusCode": 400,
             }
-            await JSONResponse(complaint, 400)(scope, receive, send)
+            await JSONResponse(error, 400)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -124,24 +124,24 @@ def _is_well_formed(path: bytes) -> bool:
 
 
 def _target(request: Request) -> str:
-    """Answer path and query as the Storage server sees them, without the prefix that the gateway takes off."""
+    """Return the path and query as the Storage server sees them, without the prefix that the gateway removes."""
     path: str = request.scope["raw_path"].decode("latin-1").removeprefix(request.scope.get("root_path", ""))
     return f"{path}?{request.url.query}" if request.url.query else path
 
 
-async def _refuse(request: Request, exc: Exception) -> Response:
+async def _error_response(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, errors.StorageError)
     if exc.http_status == 500:
         logger.error("%s %s: %s", request.method, request.url.path, exc, exc_info=exc)
     return error_response(exc)
 
 
-async def _refuse_route(request: Request, exc: Exception) -> Response:
-    """Answer a request that no route takes, and one whose method none takes."""
+async def _route_error_response(request: Request, exc: Exception) -> Response:
+    """Return the error for an unknown path or method."""
     target = _target(request)
-    for prefix, what in _NOT_SERVED.items():
+    for prefix, feature in _NOT_SERVED.items():
         if target.startswith(prefix):
-            return error_response(errors.not_served(what))
+            return error_response(errors.not_served(feature))
     if target.startswith(("/object", "/bucket")):
         missing = errors.route_not_found(request.method, target)
         return JSONResponse(missing.body(), missing.http_status)
@@ -149,12 +149,12 @@ async def _refuse_route(request: Request, exc: Exception) -> Response:
     return json_response({"message": message, "error": "Not Found", "statusCode": 404}, 404)
 
 
-async def _let_go(request: Request, exc: Exception) -> Response:
-    # Nobody is left to read it.
+async def _disconnected_response(request: Request, exc: Exception) -> Response:
+    # The client has disconnected and does not receive this.
     return Response(status_code=499)
 
 
-async def _fail(request: Request, exc: Exception) -> Response:
+async def _internal_error_response(request: Request, exc: Exception) -> Response:
     return error_response(errors.internal_error())
 
 
@@ -164,7 +164,7 @@ async def _status(request: Request) -> Response:
 
 def _health(keys: Keys) -> Endpoint:
     async def health(request: Request) -> Response:
-        """`GET /health`: whether the server is there, for whoever has a token."""
+        """`GET /health`: report that the server is up, to callers with a token."""
         tokens.authenticate(request, keys, required=False)
         return json_response({"healthy": True})
 

@@ -1,7 +1,7 @@
-"""JSON bodies, read and refused as the platform's server does.
+"""Reads and validates JSON bodies with the rules and error messages of the platform's server (Fastify).
 
-Its validator coerces: `"5"` is an integer, `null` an empty string, a lone value a list of one. All complaints about a
-body come in one sentence, first what is missing, then what is wrong, in the order of the schema.
+Its validator coerces: `"5"` to an integer, `null` to an empty string, a single value to a list. One message lists all
+errors of a body: first the missing properties, then the invalid ones, in the order of the schema.
 """
 
 import json
@@ -17,15 +17,15 @@ from smelt.pickling import PicklableError
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 
-# One of a pair makes a character, one alone makes none.
+# A surrogate is valid only in a pair.
 _ESCAPED_SURROGATE: Final = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
-# As many digits as an integer of the database may have.
+# At most 18 digits, which always fit in a bigint.
 _INTEGER: Final = re.compile(r"\s*[+-]?\d{1,18}(?:\.0{0,18})?\s*", re.ASCII)
 _CONTENT_TYPE: Final = re.compile(r"[\w!#$%&'*+.^`|~-]+/[\w!#$%&'*+.^`|~-]+\s*(?:;.*)?", re.ASCII)
 
 
 async def read_body(request: Request) -> object:
-    """Answer the parsed JSON body; None where there is none, or the type is not JSON."""
+    """Return the parsed JSON body; None without a Content-Type, or for one that is not JSON."""
     content_type = request.headers.get("content-type")
     if content_type is None:
         return None
@@ -44,31 +44,31 @@ async def read_body(request: Request) -> object:
 
 
 class InvalidJson(PicklableError, ValueError):
-    """A text that is no JSON, or more than can be held."""
+    """Text that is not valid JSON, or is nested too deeply."""
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Answer the value of a JSON text as JavaScript reads it: strictly, with half characters replaced; or InvalidJson."""
+    """Parse JSON as JavaScript does: strictly, with lone surrogates replaced; raise InvalidJson."""
     try:
         decoded = text.decode() if isinstance(text, bytes) else text
-        value = json.loads(decoded, parse_constant=_refuse_constant)
-        return _mend(value) if _ESCAPED_SURROGATE.search(decoded) else value
+        value = json.loads(decoded, parse_constant=_reject_constant)
+        return _replace_surrogates(value) if _ESCAPED_SURROGATE.search(decoded) else value
     except (ValueError, RecursionError) as exc:
-        raise InvalidJson("this is no JSON") from exc
+        raise InvalidJson("not valid JSON") from exc
 
 
-def _refuse_constant(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise InvalidJson(name)
 
 
-def _mend(value: Any) -> Any:
+def _replace_surrogates(value: Any) -> Any:
     match value:
         case str():
             return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         case list():
-            return [_mend(item) for item in value]
+            return [_replace_surrogates(item) for item in value]
         case dict():
-            return {_mend(key): _mend(item) for key, item in value.items()}
+            return {_replace_surrogates(key): _replace_surrogates(item) for key, item in value.items()}
         case _:
             return value
 
@@ -83,7 +83,7 @@ async def _read_bounded(request: Request) -> bytes:
 
 
 class Fields:
-    """The fields of a JSON object, taken one by one; `check()` refuses with all complaints at once."""
+    """Reads the fields of a JSON object one by one, and collects the errors, which `check` raises together."""
 
     def __init__(self, value: object, where: str = "body") -> None:
         if not isinstance(value, dict):
@@ -91,14 +91,14 @@ class Fields:
         self._values: dict[str, object] = value
         self._where = where
         self._missing: list[str] = []
-        self._wrong: list[str] = []
+        self._invalid: list[str] = []
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
     def text(self, name: str, default: str = "", *, required: bool = False) -> str:
-        """Take a string."""
-        value = self._take(name, required=required, default=default)
+        """Return a string."""
+        value = self._read(name, required=required, default=default)
         if value is None:
             return ""
         if isinstance(value, bool):
@@ -107,29 +107,29 @@ class Fields:
             return str(value)
         if isinstance(value, str):
             return value
-        self._complain(name, "must be string")
+        self._add_error(name, "must be string")
         return default
 
     def choice(self, name: str, default: str, allowed: Sequence[str], *, required: bool = False) -> str:
-        """Take one of the allowed strings."""
+        """Return one of the allowed strings."""
         value = self.text(name, default, required=required)
         if value not in allowed:
-            self._complain(name, "must be equal to one of the allowed values")
+            self._add_error(name, "must be equal to one of the allowed values")
         return value
 
     def integer(self, name: str, default: int, minimum: int, *, required: bool = False) -> int:
-        """Take an integer that is at least `minimum`."""
-        value = _as_integer(self._take(name, required=required, default=default))
+        """Return an integer that is at least `minimum`."""
+        value = _as_integer(self._read(name, required=required, default=default))
         if value is None:
-            self._complain(name, "must be integer")
+            self._add_error(name, "must be integer")
             return default
         if value < minimum:
-            self._complain(name, f"must be >= {minimum}")
+            self._add_error(name, f"must be >= {minimum}")
         return value
 
     def flag(self, name: str, *, default: bool) -> bool:
-        """Take a boolean."""
-        match self._take(name, required=False, default=default):
+        """Return a boolean."""
+        match self._read(name, required=False, default=default):
             case bool() as value:
                 return value
             case "true" | 1:
@@ -137,22 +137,22 @@ class Fields:
             case "false" | 0 | None:
                 return False
             case _:
-                self._complain(name, "must be boolean")
+                self._add_error(name, "must be boolean")
                 return default
 
     def texts(self, name: str) -> list[str]:
-        """Take a list of at least one string."""
-        value = self._take(name, required=True, default=[""])
+        """Return a list of at least one string."""
+        value = self._read(name, required=True, default=[""])
         items = value if isinstance(value, list) else [value]
         if not items:
-            self._complain(name, "must NOT have fewer than 1 items")
+            self._add_error(name, "must NOT have fewer than 1 items")
         for position, item in enumerate(items):
             if not isinstance(item, str):
-                self._complain(f"{name}/{position}", "must be string")
+                self._add_error(f"{name}/{position}", "must be string")
         return [item for item in items if isinstance(item, str)]
 
     def optional_texts(self, name: str) -> list[str] | None:
-        """Take a list of strings, or null."""
+        """Return a list of strings, or None for null."""
         value = self._values.get(name)
         if value is None:
             return None
@@ -160,40 +160,40 @@ class Fields:
         return [str(item) for item in items]
 
     def size_limit(self, name: str) -> int | None:
-        """Take a number of bytes, `2MB` and its like, or null."""
+        """Return a size in bytes from a number or a text such as `2MB`, or None for null."""
         value = self._values.get(name)
         if value is None:
             return None
         number = _as_integer(value)
         size = parse_size(value) if number is None and isinstance(value, str) else number
         if size is None:
-            self._complain(name, "must be integer")
-            self._complain(name, 'must pass "finite" keyword validation')
-            self._complain(name, f'must match pattern "{SIZE_PATTERN}"')
-            self._complain(name, "must match a schema in anyOf")
+            self._add_error(name, "must be integer")
+            self._add_error(name, 'must pass "finite" keyword validation')
+            self._add_error(name, f'must match pattern "{SIZE_PATTERN}"')
+            self._add_error(name, "must match a schema in anyOf")
         return size
 
     def fields(self, name: str) -> "Fields | None":
-        """Take an object; its complaints are its own."""
+        """Return the fields of a nested object, which collects its own errors, or None."""
         value = self._values.get(name)
         return None if value is None else Fields(value, f"{self._where}/{name}")
 
     def check(self) -> None:
-        """Refuse the body if anything is missing or wrong."""
-        if self._missing or self._wrong:
-            raise errors.invalid_request(", ".join(self._missing + self._wrong))
+        """Raise `StorageError` with all errors, if there are any."""
+        if self._missing or self._invalid:
+            raise errors.invalid_request(", ".join(self._missing + self._invalid))
 
-    def _take(self, name: str, *, required: bool, default: object) -> object:
+    def _read(self, name: str, *, required: bool, default: object) -> object:
         if name in self._values:
             return self._values[name]
         if required:
             self._missing.append(f"{self._where} must have required property '{name}'")
         return default
 
-    def _complain(self, name: str, what: str) -> None:
-        complaint = f"{self._where}/{name} {what}"
+    def _add_error(self, name: str, problem: str) -> None:
+        error = f"{self._where}/{name} {problem}"
         if not any(missing.endswith(f"'{name}'") for missing in self._missing):
-            self._wrong.append(complaint)
+            self._invalid.append(error)
 
 
 def _as_integer(value: object) -> int | None:

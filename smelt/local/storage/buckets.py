@@ -1,4 +1,4 @@
-"""Buckets: made, listed, changed and removed as the caller, under the policies of storage.buckets."""
+"""Endpoints for buckets; the policies of storage.buckets apply to the caller."""
 
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -46,7 +46,7 @@ _ALL: Final = 2**31 - 1
 
 
 async def find_bucket(transaction: Transaction, bucket_id: str) -> Bucket:
-    """Answer the bucket; refuse if it does not exist or the policies hide it from who asks."""
+    """Return the bucket; raise `StorageError` if it does not exist or policies hide it."""
     bucket = await transaction.one(Bucket, _FIND, id=bucket_id)
     if bucket is None:
         raise errors.no_such_bucket()
@@ -55,7 +55,7 @@ async def find_bucket(transaction: Transaction, bucket_id: str) -> Bucket:
 
 @dataclass(frozen=True)
 class BucketLimits:
-    """What a bucket lets in and out."""
+    """The access settings and upload limits of a bucket."""
 
     public: bool
     file_size_limit: int | None
@@ -63,7 +63,7 @@ class BucketLimits:
 
     @classmethod
     def take(cls, fields: Fields) -> "BucketLimits":
-        """Read the limits from the body of a request."""
+        """Parse the limits from the body of a request."""
         return cls(
             public=fields.flag("public", default=False),
             file_size_limit=fields.size_limit("file_size_limit"),
@@ -71,7 +71,7 @@ class BucketLimits:
         )
 
     def check(self, global_limit: int) -> None:
-        """Refuse a limit over the server's own, and types that are none."""
+        """Raise `StorageError` for a size limit above the server's, or an invalid media type."""
         if (self.file_size_limit or 0) > global_limit:
             raise errors.too_large()
         media.check_allowed_types(self.allowed_mime_types or [])
@@ -87,7 +87,7 @@ class Buckets:
     size_limit: int
 
     async def create(self, request: Request) -> Response:
-        """`POST /bucket`: make a bucket."""
+        """`POST /bucket`: create a bucket."""
         fields = Fields(await read_body(request))
         name = fields.text("name", required=True)
         bucket_id = fields.text("id", name)
@@ -104,7 +104,7 @@ class Buckets:
         return json_response({"name": name})
 
     async def list(self, request: Request) -> Response:
-        """`GET /bucket`: the buckets that the caller may see."""
+        """`GET /bucket`: list the buckets that the caller can see."""
         fields = Fields(dict(request.query_params), "querystring")
         limit = fields.integer("limit", _ALL, 1)
         offset = fields.integer("offset", 0, 0)
@@ -119,18 +119,18 @@ class Buckets:
         return json_response([bucket.as_list_item() for bucket in buckets])
 
     async def get(self, request: Request) -> Response:
-        """`GET /bucket/{id}`."""
+        """`GET /bucket/{id}`: return a bucket."""
         caller = tokens.authenticate(request, self.keys)
         async with self.database.acting_as(caller, Operation.of(request, "storage.bucket.get")) as transaction:
             bucket = await find_bucket(transaction, request.path_params["bucket"])
         return json_response(bucket.as_json())
 
     async def update(self, request: Request) -> Response:
-        """`PUT /bucket/{id}`: change what the body names."""
+        """`PUT /bucket/{id}`: change the settings in the body."""
         fields = Fields(await read_body(request))
         if not any(name in fields for name in _LIMITS):
-            complaints = [f"body must have required property '{name}'" for name in _LIMITS]
-            raise errors.invalid_request(", ".join([*complaints, "body must match a schema in anyOf"]))
+            missing = [f"body must have required property '{name}'" for name in _LIMITS]
+            raise errors.invalid_request(", ".join([*missing, "body must match a schema in anyOf"]))
         limits = BucketLimits.take(fields)
         fields.check()
         caller = tokens.authenticate(request, self.keys)
@@ -163,7 +163,7 @@ class Buckets:
         return json_response({"message": "Successfully deleted"})
 
     async def empty(self, request: Request) -> Response:
-        """`POST /bucket/{id}/empty`: remove all objects of a bucket, for the service key alone."""
+        """`POST /bucket/{id}/empty`: remove all objects of a bucket; requires the service key."""
         caller, bucket_id = tokens.authenticate(request, self.keys), request.path_params["bucket"]
         if caller.role != "service_role":
             raise errors.invalid_role()

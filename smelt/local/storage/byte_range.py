@@ -1,4 +1,4 @@
-"""The `Range` header, as far as the platform serves it: one range of bytes."""
+"""Parses the `Range` header; like the platform, it supports a single range."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 @dataclass(frozen=True)
 class ByteRange:
-    """Bytes `first` to `last`, both included, of `size_bytes`."""
+    """The bytes from `first` to `last`, inclusive, of `size_bytes`."""
 
     first: int
     last: int
@@ -19,16 +19,16 @@ class ByteRange:
 
     @property
     def length(self) -> int:
-        """How many bytes that are."""
+        """The number of bytes."""
         return self.last - self.first + 1
 
     def content_range(self) -> str:
-        """Answer the value of the `Content-Range` header."""
+        """Return the value of the `Content-Range` header."""
         return f"bytes {self.first}-{self.last}/{self.size_bytes}"
 
 
 def parse_range(header: str, size_bytes: int) -> ByteRange:
-    """Answer the range that the header names in an object of this size; refuse several, malformed and empty ones."""
+    """Return the range of the header in an object of this size; raise `StorageError` unless it is one valid range."""
     match = _RANGE.fullmatch(header)
     if match is None or match[0] == "bytes=-":
         raise errors.invalid_range()

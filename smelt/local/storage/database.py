@@ -1,4 +1,4 @@
-"""Transactions of the Storage server: as the caller, with the claims that policies read, or as the service role."""
+"""Transactions of the Storage server, with the caller's role and claims or with the service role."""
 
 import json
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ _SETTINGS: Final = """
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """What a policy may learn about the request that it is asked for."""
+    """The properties of a request that policies can read."""
 
     name: str
     method: str
@@ -40,48 +40,48 @@ class Operation:
 
     @classmethod
     def of(cls, request: Request, name: str) -> "Operation":
-        """Answer the operation that this request is."""
-        # As it was sent: what is escaped there may be nothing that Postgres takes.
+        """Return the operation of a request."""
+        # Keep the escapes of the path: decoded, it may contain bytes that Postgres rejects.
         path = request.scope["raw_path"].decode("latin-1").removeprefix(request.scope["root_path"])
         return cls(name=name, method=request.method, path=path, headers=json.dumps(dict(request.headers.items())))
 
 
 class Transaction:
-    """One transaction of one caller."""
+    """A transaction of a caller."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._connection = connection
 
     async def execute(self, query: LiteralString, **values: object) -> int:
-        """Run a statement; answer how many rows it touched."""
+        """Run a statement and return the number of affected rows."""
         cursor = await self._connection.execute(query, values)
         return cursor.rowcount
 
     async def one(self, kind: type[Row], query: LiteralString, **values: object) -> Row | None:
-        """Answer the first row of a query, None if there is none."""
+        """Return the first row of a query, or None."""
         async with self._connection.cursor(row_factory=class_row(kind)) as cursor:
             await cursor.execute(query, values)
             return await cursor.fetchone()
 
     async def many(self, kind: type[Row], query: LiteralString, **values: object) -> list[Row]:
-        """Answer all rows of a query."""
+        """Return all rows of a query."""
         async with self._connection.cursor(row_factory=class_row(kind)) as cursor:
             await cursor.execute(query, values)
             return await cursor.fetchall()
 
     async def records(self, query: LiteralString, **values: object) -> list[dict[str, Any]]:
-        """Answer all rows of a query whose columns are its own."""
+        """Return all rows of a query as dictionaries."""
         async with self._connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(query, values)
             return await cursor.fetchall()
 
     async def roll_back(self) -> None:
-        """Undo all that was done; nothing may follow."""
+        """Roll the transaction back; it must not be used afterwards."""
         await self._connection.rollback()
 
 
 class Database:
-    """The tables of the schema `storage`."""
+    """Access to the tables of the schema `storage`."""
 
     def __init__(self, pool: AsyncConnectionPool) -> None:
         self._pool = pool
@@ -92,7 +92,7 @@ class Database:
     ) -> AsyncIterator[Transaction]:
         """Open a transaction in which the policies apply to the caller; it commits unless the block raises.
 
-        What Postgres refuses is raised as the platform's refusal; `duplicate` is its code for what exists already.
+        Errors of Postgres are raised as `StorageError`; `duplicate` is the error code for a unique violation.
         """
         try:
             async with self._pool.connection() as connection:
@@ -110,20 +110,20 @@ class Database:
                 )
                 yield Transaction(connection)
         except psycopg.Error as exc:
-            raise _refusal_for(exc, duplicate) from exc
+            raise _storage_error_for(exc, duplicate) from exc
 
     def as_service(self, operation: Operation) -> AbstractAsyncContextManager[Transaction]:
-        """Open a transaction of the service role, which no policy binds."""
+        """Open a transaction of the service role, which bypasses policies."""
         return self.acting_as(SERVICE, operation)
 
     async def versions(self) -> set[str]:
-        """Answer the versions of all objects that exist."""
+        """Return the versions of all objects."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute("select version from storage.objects where version is not null")
             return {str(version) for (version,) in await cursor.fetchall()}
 
 
-def _refusal_for(exc: psycopg.Error, duplicate: str) -> errors.StorageError:
+def _storage_error_for(exc: psycopg.Error, duplicate: str) -> errors.StorageError:
     match exc:
         case psycopg.errors.InsufficientPrivilege():
             return errors.access_denied()

@@ -1,4 +1,4 @@
-"""Reading objects: bytes, headers and information, for whoever the policies, a public bucket or a signed URL let in."""
+"""Endpoints for downloads, object info and signed URLs; access by policies, public buckets or signed URLs."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -25,34 +25,34 @@ from smelt.local.storage.tokens import StorageCaller
 
 _VISIBLE: Final = "select name from storage.objects where bucket_id = %(bucket_id)s and name = any(%(paths)s)"
 _HIDDEN: Final = "Either the object does not exist or you do not have access to it"
-# What encodeURIComponent leaves alone.
+# As in JavaScript's encodeURIComponent.
 _URI_SAFE: Final = "!'()*"
 
 
 @dataclass(frozen=True)
 class Downloads:
-    """The endpoints that show an object, and the ones that sign URLs for it."""
+    """The endpoints that return objects and sign URLs."""
 
     database: Database
     files: FileStore
     keys: Keys
 
     async def get_authenticated(self, request: Request) -> Response:
-        """`GET /object/authenticated/{bucket}/{key}`: as the caller."""
+        """`GET /object/authenticated/{bucket}/{key}`: download as the caller."""
         caller = tokens.authenticate(request, self.keys)
         return await self._send(request, partial(self._find, request, caller, "storage.object.get_authenticated"))
 
     async def get(self, request: Request) -> Response:
-        """`GET /object/{bucket}/{key}`: as the caller, or as anybody if the bucket is public."""
+        """`GET /object/{bucket}/{key}`: download as the caller, or without authorization from a public bucket."""
         caller = tokens.authenticate_or_none(request, self.keys)
         return await self._send(request, partial(self._find, request, caller, "storage.object.get_authenticated"))
 
     async def get_public(self, request: Request) -> Response:
-        """`GET /object/public/{bucket}/{key}`: as anybody, from a public bucket."""
+        """`GET /object/public/{bucket}/{key}`: download from a public bucket."""
         return await self._send(request, partial(self._find, request, None, "storage.object.get_public"))
 
     async def get_signed(self, request: Request) -> Response:
-        """`GET /object/sign/{bucket}/{key}?token=`: as the holder of a signed URL."""
+        """`GET /object/sign/{bucket}/{key}?token=`: download with a signed URL."""
         bucket_id, key = request.path_params["bucket"], request.path_params["key"]
         token = request.query_params.get("token")
         claims = tokens.read_url_token(token, self.keys, "download", f"{bucket_id}/{key}")
@@ -64,21 +64,21 @@ class Downloads:
         return await self._send(request, find, expires=_expires(claims))
 
     async def info(self, request: Request) -> Response:
-        """`GET /object/info/{bucket}/{key}`: the row, as the caller or from a public bucket."""
+        """`GET /object/info/{bucket}/{key}`: return the info as the caller or from a public bucket."""
         caller = tokens.authenticate_or_none(request, self.keys)
         return _describe(await self._find(request, caller, "storage.object.info_authenticated"))
 
     async def info_authenticated(self, request: Request) -> Response:
-        """`GET /object/info/authenticated/{bucket}/{key}`."""
+        """`GET /object/info/authenticated/{bucket}/{key}`: return the info as the caller."""
         caller = tokens.authenticate(request, self.keys)
         return _describe(await self._find(request, caller, "storage.object.info_authenticated"))
 
     async def info_public(self, request: Request) -> Response:
-        """`GET /object/info/public/{bucket}/{key}`."""
+        """`GET /object/info/public/{bucket}/{key}`: return the info from a public bucket."""
         return _describe(await self._find(request, None, "storage.object.info_public"))
 
     async def sign(self, request: Request) -> Response:
-        """`POST /object/sign/{bucket}/{key}`: a URL for this object that works until it expires."""
+        """`POST /object/sign/{bucket}/{key}`: sign a download URL that expires."""
         fields = Fields(await read_body(request))
         lifetime_s = fields.integer("expiresIn", 1, 1, required=True)
         fields.check()
@@ -89,7 +89,7 @@ class Downloads:
         return json_response({"signedURL": self._signed_url(bucket_id, key, lifetime_s)})
 
     async def sign_many(self, request: Request) -> Response:
-        """`POST /object/sign/{bucket}`: URLs for those of the paths that the caller may see."""
+        """`POST /object/sign/{bucket}`: sign download URLs for the given paths that the caller can see."""
         fields = Fields(await read_body(request))
         lifetime_s = fields.integer("expiresIn", 1, 1, required=True)
         paths = fields.texts("paths")
@@ -114,7 +114,7 @@ class Downloads:
         return f"/object/sign/{bucket_id}/{key}?token={token}"
 
     async def _find(self, request: Request, caller: StorageCaller | None, operation_name: str) -> StoredObject:
-        """Answer the object that the path names; without a caller only from a public bucket."""
+        """Return the object of the request path; without a caller, only from a public bucket."""
         bucket_id, key = request.path_params["bucket"], request.path_params["key"]
         names.check_key(key)
         operation = Operation.of(request, operation_name)
@@ -141,7 +141,7 @@ class Downloads:
         except FileNotFoundError as exc:
             if (await find()).version == found.version:
                 raise errors.internal_error() from exc
-            # Replaced since the row was read: the new bytes, then.
+            # The object was replaced after its row was read: send the new version.
             return await self._send(request, find, expires)
         headers = _headers(request, found, expires) | {"content-length": str(part.length)}
         status_code = 200
@@ -159,7 +159,7 @@ def _part(request: Request, found: StoredObject) -> ByteRange:
 def _headers(request: Request, found: StoredObject, expires: str | None) -> dict[str, str]:
     headers = {
         "accept-ranges": "bytes",
-        # Nobody's upload runs as a page of the project's origin.
+        # An uploaded page must not run in the project's origin.
         "content-type": "text/plain" if found.mime_type.startswith("text/html") else found.mime_type,
         "etag": found.etag,
         "x-robots-tag": found.robots_tag,
@@ -192,7 +192,7 @@ def _expires(claims: JwtClaims) -> str:
     try:
         return format_datetime(datetime.fromtimestamp(claims["exp"], UTC), usegmt=True)
     except (KeyError, TypeError, ValueError, OverflowError, OSError):
-        # As JavaScript prints a date that is none.
+        # As JavaScript formats an invalid date.
         return "Invalid Date"
 
 

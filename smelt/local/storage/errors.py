@@ -1,13 +1,13 @@
-"""What the Storage server answers when it says no.
+"""The error responses of the Storage server.
 
-Nearly every refusal travels as HTTP 400; the status that it means is in the body, as `statusCode`.
+As on the platform, most errors have the HTTP status 400; the actual status is `statusCode` in the body.
 """
 
 from smelt.pickling import PicklableError
 
 
 class StorageError(PicklableError):
-    """A request that is answered with an error body of the platform."""
+    """A request that gets an error response of the platform."""
 
     def __init__(self, status_code: int, error: str, code: str, message: str, *, http_status: int = 400) -> None:
         super().__init__(message)
@@ -18,7 +18,7 @@ class StorageError(PicklableError):
         self.http_status = http_status
 
     def body(self) -> dict[str, str]:
-        """Answer the JSON body, in the order of the platform's keys."""
+        """Return the JSON body, with the keys in the platform's order."""
         return {
             "statusCode": str(self.status_code),
             "error": self.error,
@@ -28,17 +28,17 @@ class StorageError(PicklableError):
 
 
 def invalid_request(message: str) -> StorageError:
-    """The request does not fit the route's schema."""
+    """The request does not match the route's schema."""
     return StorageError(400, "Error", "InvalidRequest", message)
 
 
 def unreadable_body(message: str) -> StorageError:
-    """The body is not the JSON that it claims to be."""
+    """The body does not match its Content-Type."""
     return StorageError(400, "FastifyError", "InvalidRequest", message)
 
 
 def body_too_large() -> StorageError:
-    """A JSON body over 1 MiB."""
+    """The JSON body or form field exceeds 1 MiB."""
     return StorageError(413, "FastifyError", "EntityTooLarge", "Request body is too large", http_status=413)
 
 
@@ -48,22 +48,22 @@ def access_denied(message: str = "new row violates row-level security policy") -
 
 
 def invalid_role() -> StorageError:
-    """A route for the service key alone."""
+    """The route requires the service key."""
     return StorageError(403, "Unauthorized", "AccessDenied", "Access denied: Invalid role", http_status=403)
 
 
 def no_such_key() -> StorageError:
-    """The object does not exist, or the policies hide it."""
+    """The object does not exist, or policies hide it."""
     return StorageError(404, "not_found", "NoSuchKey", "Object not found")
 
 
 def no_such_bucket() -> StorageError:
-    """The bucket does not exist, or is not the caller's to see."""
+    """The bucket does not exist, or policies hide it."""
     return StorageError(404, "Bucket not found", "NoSuchBucket", "Bucket not found")
 
 
 def already_exists(code: str) -> StorageError:
-    """Something of that name is there; `code` tells what: a key, a bucket, a resource."""
+    """The name exists; `code` depends on the kind: a key, a bucket or a resource."""
     return StorageError(409, "Duplicate", code, "The resource already exists")
 
 
@@ -73,27 +73,27 @@ def related_resource_missing() -> StorageError:
 
 
 def too_large() -> StorageError:
-    """More bytes than the bucket or the server takes."""
+    """The object exceeds the limit of the bucket or the server."""
     return StorageError(413, "Payload too large", "EntityTooLarge", "The object exceeded the maximum allowed size")
 
 
 def mime_type_not_supported(mime_type: str) -> StorageError:
-    """The bucket does not take this type, or it is none."""
+    """The bucket does not allow this media type, or it is not valid."""
     return StorageError(415, "invalid_mime_type", "InvalidMimeType", f"mime type {mime_type} is not supported")
 
 
 def invalid_content_type() -> StorageError:
-    """The Content-Type header can't be parsed."""
+    """The Content-Type header is not valid."""
     return StorageError(415, "invalid_mime_type", "InvalidMimeType", "Invalid Content-Type header")
 
 
-def invalid_key(what: str) -> StorageError:
-    """The object's name has characters or segments that are not allowed."""
-    return StorageError(400, "InvalidKey", "InvalidKey", f"Invalid key: {what}")
+def invalid_key(key: str) -> StorageError:
+    """The object's name contains characters or segments that are not allowed."""
+    return StorageError(400, "InvalidKey", "InvalidKey", f"Invalid key: {key}")
 
 
 def invalid_bucket_name() -> StorageError:
-    """The bucket's name has characters that are not allowed."""
+    """The bucket's name contains characters that are not allowed."""
     return StorageError(400, "Invalid Input", "InvalidBucketName", "Bucket name invalid")
 
 
@@ -104,58 +104,58 @@ def bucket_not_empty() -> StorageError:
 
 
 def invalid_upload(message: str) -> StorageError:
-    """The body of an upload can't be used."""
+    """The body of the upload is not valid."""
     return StorageError(400, "InvalidRequest", "InvalidRequest", message)
 
 
 def invalid_robots_tag(message: str) -> StorageError:
-    """The X-Robots-Tag of an upload is none."""
+    """The X-Robots-Tag header of the upload is not valid."""
     return StorageError(
         400, "invalid_x_robots_tag", "InvalidRequest", f"Invalid X-Robots-Tag header: Invalid X-Robots-Tag {message}"
     )
 
 
 def invalid_signature(message: str = "Invalid signature") -> StorageError:
-    """A signed URL whose token is for something else."""
+    """The token of the signed URL is for another path or scope."""
     return StorageError(400, "InvalidSignature", "InvalidSignature", message)
 
 
 def invalid_url_token(message: str) -> StorageError:
-    """A signed URL whose token is forged, expired or no token."""
+    """The token of the signed URL is malformed, forged or expired."""
     return StorageError(400, "InvalidJWT", "InvalidJWT", message)
 
 
 def invalid_parameter(name: str) -> StorageError:
-    """A parameter that the server made and can't read back."""
+    """A cursor from the client cannot be parsed."""
     return StorageError(400, "InvalidParameter", "InvalidParameter", f"Invalid Parameter {name}")
 
 
 def invalid_range() -> StorageError:
-    """A Range header that names no part of the object."""
+    """The Range header does not select a part of the object."""
     return StorageError(416, "invalid_range", "InvalidRange", "invalid range provided", http_status=416)
 
 
 def route_not_found(method: str, target: str) -> StorageError:
-    """There is no such route."""
+    """The route does not exist."""
     return StorageError(404, "Not Found", "InvalidRequest", f"Route {method}:{target} not found", http_status=404)
 
 
 def database_error(sqlstate: str | None) -> StorageError:
-    """Postgres refused for a reason that is not the caller's."""
+    """Postgres failed for a reason other than the caller's request."""
     return StorageError(500, "DatabaseError", "DatabaseError", f"database error, code: {sqlstate}", http_status=500)
 
 
 def internal_error() -> StorageError:
-    """The server failed; what it knows about it is in its log."""
+    """The server failed; the log has the reason."""
     return StorageError(500, "Internal", "InternalError", "Internal Server Error", http_status=500)
 
 
 def disk_full() -> StorageError:
-    """There is no room for the bytes."""
+    """The disk has no space for the upload."""
     return StorageError(500, "Internal", "InternalError", "The disk is full", http_status=500)
 
 
-def not_served(what: str) -> StorageError:
-    """A part of the platform that the embedded stack leaves out."""
-    message = f"{what} is not part of the embedded stack; `supabase start` has it."
+def not_served(feature: str) -> StorageError:
+    """The embedded stack does not implement this part of the platform."""
+    message = f"{feature} is not part of the embedded stack; use `supabase start` for it."
     return StorageError(501, "Not Implemented", "NotImplemented", message, http_status=501)

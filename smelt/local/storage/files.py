@@ -1,7 +1,7 @@
-"""The bytes of the objects, as files: `<bucket>/<hash of the key>/<version>` below one folder.
+"""Stores the contents of objects as files `<bucket>/<hash of the key>/<version>` below one folder.
 
-A file is written beside its place and renamed into it when it is whole, and no version is ever written twice: whoever
-reads sees all of a version or nothing. What a crash leaves is swept at the next start.
+A file is written to a temporary path and renamed when it is complete, and a version is written only once. So a reader
+sees a complete version or none. The next start removes the leftovers of a crash.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from smelt.local.storage import errors
 
 WRITE_BYTES: Final = 512 * 1024
 READ_BYTES: Final = 256 * 1024
-NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL_ERRNOS: Final = (errno.ENOSPC, errno.EDQUOT)
 
-# A bucket's folder never begins with a dot.
+# The folder of a bucket never starts with a dot.
 _INCOMING: Final = ".incoming"
 
 
 class IncomingFile:
-    """A file that is being received; nobody sees it before it is placed."""
+    """A file that is being received; it is not visible before `FileStore.place`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -37,19 +37,19 @@ class IncomingFile:
         self._file = path.open("xb", buffering=0)
 
     async def write(self, chunk: bytes) -> None:
-        """Take more bytes; they reach the disk in large pieces, off the event loop."""
+        """Buffer more bytes; they are written in large pieces in a thread."""
         self.size_bytes += len(chunk)
         self._pending += chunk
         if len(self._pending) >= WRITE_BYTES:
             await asyncio.to_thread(self._flush)
 
     async def finish(self) -> str:
-        """Put all bytes on the disk; answer their MD5 in hexadecimal."""
+        """Write all bytes to disk and return their MD5 in hexadecimal."""
         await asyncio.to_thread(self._flush_and_sync)
         return self._md5.hexdigest()
 
     def discard(self) -> None:
-        """Close the file and remove it, unless it was placed."""
+        """Close the file, and remove it unless it was placed."""
         self._file.close()
         self.path.unlink(missing_ok=True)
 
@@ -62,26 +62,26 @@ class IncomingFile:
 
     def _flush_and_sync(self) -> None:
         self._flush()
-        # A power cut must not leave a row whose file is torn.
+        # A power failure must not leave a row with an incomplete file.
         os.fsync(self._file.fileno())
 
 
 class FileStore:
-    """The folder that holds the objects' bytes."""
+    """The folder with the contents of objects."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._incoming = root / _INCOMING
 
     def prepare(self) -> None:
-        """Make the folder, and remove what was being received when the last process died."""
+        """Create the folder, and remove the incomplete files of an earlier process."""
         shutil.rmtree(self._incoming, ignore_errors=True)
         self._incoming.mkdir(parents=True)
 
     def sweep(self, versions: set[str]) -> int:
-        """Remove the files of versions that no row knows; answer how many that were.
+        """Remove the files whose version has no row, and return their number.
 
-        There are some after a crash between placing a file and committing its row, or removing a row and its file.
+        A crash leaves such files between placing a file and committing its row, or between removing a row and its file.
         """
         swept = 0
         for path in self._root.glob("[!.]*/*/*"):
@@ -92,47 +92,47 @@ class FileStore:
 
     @asynccontextmanager
     async def receive(self) -> AsyncIterator[IncomingFile]:
-        """Open a file for incoming bytes; what was not placed when the block ends is removed."""
+        """Open a file for incoming bytes; it is removed unless it was placed when the block ends."""
         incoming = await asyncio.to_thread(IncomingFile, self._incoming / str(uuid4()))
         try:
             yield incoming
         except OSError as exc:
-            if exc.errno in NO_ROOM:
+            if exc.errno in DISK_FULL_ERRNOS:
                 raise errors.disk_full() from exc
             raise
         finally:
             await asyncio.shield(asyncio.to_thread(incoming.discard))
 
     async def place(self, incoming: IncomingFile, bucket_id: str, key: str, version: str) -> None:
-        """Make a received file this version of the object."""
+        """Move a received file to the path of this version of the object."""
         await asyncio.to_thread(_put, os.replace, incoming.path, self._path(bucket_id, key, version))
 
     async def link(self, source: tuple[str, str, str], target: tuple[str, str, str]) -> None:
-        """Make the bytes of one (bucket, key, version) those of another as well; raise FileNotFoundError if gone."""
+        """Link the file of a (bucket, key, version) to another one; raise FileNotFoundError if it does not exist."""
         await asyncio.to_thread(_put, os.link, self._path(*source), self._path(*target))
 
     async def remove(self, bucket_id: str, key: str, version: str) -> None:
-        """Remove the bytes of a version, if they are there."""
+        """Remove the file of a version if it exists."""
         await asyncio.to_thread(_unlink, self._path(bucket_id, key, version))
 
     async def open(self, bucket_id: str, key: str, version: str) -> "OpenFile":
-        """Open a version for reading; raise FileNotFoundError if it is gone."""
+        """Open a version for reading; raise FileNotFoundError if it does not exist."""
         return OpenFile(await asyncio.to_thread(os.open, self._path(bucket_id, key, version), os.O_RDONLY))
 
     def _path(self, bucket_id: str, key: str, version: str) -> Path:
-        # Neither a bucket's name nor a key decides where a file lies: a bucket made in SQL may be called anything.
+        # Bucket names and keys must not be able to leave the folder: a bucket created in SQL can have any name.
         folder = quote(bucket_id, safe="").replace(".", "%2E")
         return self._root / folder / hashlib.sha256(key.encode()).hexdigest() / version
 
 
 class OpenFile:
-    """A version of an object that stays readable even when it is removed meanwhile."""
+    """An open version of an object, which stays readable if it is removed meanwhile."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     async def read(self, first: int, length: int) -> AsyncIterator[bytes]:
-        """Answer `length` bytes from `first` in pieces, and close the file."""
+        """Yield `length` bytes from `first` in chunks, and close the file."""
         try:
             while length > 0:
                 chunk = await asyncio.to_thread(os.pread, self._descriptor, min(READ_BYTES, length), first)
@@ -145,12 +145,12 @@ class OpenFile:
             self.close()
 
     def close(self) -> None:
-        """Let go of the file; a second time does nothing."""
+        """Close the file; a second call does nothing."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    # An answer whose client left before the first byte never runs `read`.
+    # If the client disconnects before the first byte, `read` never runs.
     __del__ = close
 
 
@@ -162,13 +162,13 @@ def _put(operation: Callable[[Path, Path], None], source: Path, target: Path) ->
         except FileNotFoundError:
             if not source.exists():
                 raise
-            # Somebody removed the last other version of this key, and the folder with it.
+            # The folder was removed meanwhile, with the last other version of this key.
             continue
         return
 
 
 def _unlink(path: Path) -> None:
     path.unlink(missing_ok=True)
-    # Not empty: another version is there.
+    # The folder is not empty if another version exists.
     with suppress(OSError):
         path.parent.rmdir()

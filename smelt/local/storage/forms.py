@@ -1,4 +1,4 @@
-"""Multipart bodies, in pieces as they arrive: bytes in, events out."""
+"""Parses multipart bodies incrementally: bytes in, events out."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +13,7 @@ MAX_FIELD_BYTES: Final = 1024 * 1024
 
 @dataclass(frozen=True)
 class Field:
-    """A part that is no file, whole."""
+    """A complete part that is not a file."""
 
     name: str
     value: str
@@ -21,7 +21,7 @@ class Field:
 
 @dataclass(frozen=True)
 class FileStart:
-    """The first part that is a file begins."""
+    """The start of the first file."""
 
     content_type: str
 
@@ -37,7 +37,7 @@ Event = Field | FileStart | FileData
 
 
 class FormReader:
-    """Reads one multipart body; a second file in it is passed over."""
+    """Parses one multipart body; it ignores all files but the first."""
 
     def __init__(self, content_type: str) -> None:
         _, options = parse_options_header(content_type)
@@ -68,7 +68,7 @@ class FormReader:
             raise errors.invalid_upload(f"Multipart: {exc}") from exc
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """Take the next bytes of the body; answer what they complete."""
+        """Parse the next bytes of the body and return the resulting events."""
         try:
             self._parser.write(chunk)
         except FormParserError as exc:
@@ -77,7 +77,7 @@ class FormReader:
         return events
 
     def end(self) -> None:
-        """Refuse a body that stops in the middle."""
+        """Raise `StorageError` if the body is incomplete."""
         if not self._ended:
             raise errors.invalid_upload("Unexpected end of form")
 

@@ -1,4 +1,4 @@
-"""What an upload carries: its type, its cache rule, its metadata, and its bytes as a stream."""
+"""Parses uploads: content type, cache control and metadata, with the bytes as a stream."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -17,20 +17,20 @@ DEFAULT_CACHE_CONTROL: Final = "no-cache"
 
 @dataclass(kw_only=True)
 class Upload:
-    """One upload; `chunks` gives its bytes once, and what a form tells after them is there when they are through."""
+    """An upload; `chunks` yields its bytes once. Form fields after the file are set when `chunks` is exhausted."""
 
     content_type: str
     cache_control: str = DEFAULT_CACHE_CONTROL
     user_metadata: Any = field(default_factory=dict)
     robots_tag: str | None = None
     declared_bytes: int | None
-    """The length of the request's body, if it was told."""
+    """The Content-Length of the request, if present."""
     is_form: bool
     chunks: AsyncIterator[bytes]
 
 
 async def read_upload(request: Request) -> Upload:
-    """Answer the upload in a request, its bytes still to come."""
+    """Parse the upload in a request, without its bytes."""
     robots_tag = request.headers.get("x-robots-tag")
     if robots_tag is not None:
         media.check_robots_tag(robots_tag)
@@ -51,13 +51,13 @@ async def read_upload(request: Request) -> Upload:
 
 
 def declared_bytes(request: Request) -> int | None:
-    """Answer the request's content length, None if it does not tell one."""
+    """Return the Content-Length of the request, or None."""
     length = request.headers.get("content-length", "")
     return int(length) if length.isascii() and length.isdigit() else None
 
 
 async def _open_form(upload: Upload) -> None:
-    """Read a form up to the first byte of its file; the rest becomes the upload's chunks."""
+    """Read a form up to its file; the rest becomes the upload's chunks."""
     reader, body, form_type = FormReader(upload.content_type), upload.chunks, None
     async for chunk in body:
         events = reader.feed(chunk)
@@ -89,7 +89,7 @@ async def _file_chunks(
 
 
 def _apply(upload: Upload, event: Event) -> str | None:
-    """Take a field of the form; answer the type that it declares for the file, if it does."""
+    """Apply a field of the form; return the content type of the file if the field declares it."""
     match event:
         case Field("cacheControl", value):
             upload.cache_control = f"max-age={value}"
@@ -103,7 +103,7 @@ def _apply(upload: Upload, event: Event) -> str | None:
 
 
 def decode_metadata(header: str | None) -> Any:
-    """Answer the JSON in an `x-metadata` header, which is Base64; empty metadata where there is none to read."""
+    """Decode the `x-metadata` header, Base64 of JSON; return empty metadata if it is missing or not valid."""
     if header is None:
         return {}
     try:
@@ -113,7 +113,7 @@ def decode_metadata(header: str | None) -> Any:
 
 
 def _parse_metadata(text: str) -> Any:
-    # Metadata that can't be read is left out; the platform does not refuse it either.
+    # As on the platform, invalid metadata is ignored.
     try:
         return parse_json(text)
     except InvalidJson:

@@ -1,4 +1,4 @@
-"""Listing objects: one level of folders at a time, as the policies let the caller see them."""
+"""The endpoint that lists objects, one level of folders at a time; policies apply to the caller."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -13,8 +13,8 @@ from smelt.local.storage.database import Database, Operation
 from smelt.local.storage.responses import json_response
 from smelt.local.storage.rows import json_time
 
-# An entry is an object, or the folder that an object is in: its name up to the next slash behind the stem. Names are
-# found and merged without regard to case; of folders that differ in case alone the first one met gives the name.
+# An entry is an object, or a folder: the name of an object up to the next slash after the stem. Names are compared
+# without case; of folders that differ only in case, the first one gives the name.
 _ENTRIES: Final = """
     with visible as (
         select o.*, position('/' in substr(o.name, length(%(stem)s) + 1)) as slash
@@ -68,7 +68,7 @@ _COLUMNS: Final = ("name", "updated_at", "created_at", "last_accessed_at")
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """What to list, and in which order."""
+    """The parameters of a list request."""
 
     prefix: str
     search: str
@@ -79,7 +79,7 @@ class Listing:
 
     @classmethod
     def parse(cls, body: object) -> "Listing":
-        """Read the body of a list request."""
+        """Parse the body of a list request."""
         fields = Fields(body)
         prefix = fields.text("prefix", required=True)
         limit = fields.integer("limit", 100, 1)
@@ -96,7 +96,7 @@ class Listing:
         return cls(prefix=folder, search=search, limit=limit, offset=offset, column=column, order=order)
 
     def query(self) -> str:
-        """Answer the statement for this order."""
+        """Return the statement for this order."""
         return _BY_NAME[self.order] if self.column == "name" else _BY_TIME[f"{self.column} {self.order}"]
 
 
@@ -108,7 +108,7 @@ class Listings:
     keys: Keys
 
     async def list(self, request: Request) -> Response:
-        """`POST /object/list/{bucket}`: the objects and folders of one level; none for a bucket that is not there."""
+        """`POST /object/list/{bucket}`: list the objects and folders of one level; none if the bucket is missing."""
         listing = Listing.parse(await read_body(request))
         caller = tokens.authenticate(request, self.keys)
         async with self.database.acting_as(caller, Operation.of(request, "storage.object.list")) as transaction:

@@ -1,4 +1,4 @@
-"""Media types and sizes that a bucket allows."""
+"""Validation of media types, sizes and robots tags."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([gG][bB]|[mM][bB]|[kK][bB]|[bB
 _UNIT_BYTES: Final = {"b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
 
 SIZE_PATTERN: Final = r"^[0-9]+(?:\.[0-9]+)?(?:[gG][bB]|[mM][bB]|[kK][bB]|[bB])$"
-"""The pattern as the platform prints it."""
+"""The pattern in the platform's error message."""
 
 _ROBOTS_RULES: Final = frozenset(
     {"all", "noindex", "nofollow", "none", "nosnippet", "indexifembedded", "notranslate", "noimageindex", "noarchive"}
@@ -21,14 +21,17 @@ _ROBOTS_RULES_WITH_VALUE: Final = ("max-snippet:", "max-image-preview:", "max-vi
 
 
 def check_allowed_types(types: Sequence[str]) -> None:
-    """Refuse a list for a bucket that has something else than `type/subtype` or `type/*` in it."""
+    """Raise `StorageError` unless each type is `type/subtype`, `type/*` or `*`."""
     for mime_type in types:
         if mime_type != "*" and _ALLOWED_TYPE.fullmatch(mime_type) is None:
             raise errors.mime_type_not_supported(mime_type)
 
 
 def check_type(mime_type: str, allowed: Sequence[str] | None) -> None:
-    """Refuse a type that the bucket does not list; `audio/*` covers parameters, an exact type does not."""
+    """Raise `StorageError` for a type that the bucket does not allow.
+
+    `audio/*` matches types with parameters, an exact type does not.
+    """
     if not allowed or any(_covers(entry, mime_type) for entry in allowed):
         return
     raise errors.mime_type_not_supported(mime_type)
@@ -43,13 +46,13 @@ def _covers(entry: str, mime_type: str) -> bool:
 
 
 def parse_size(text: str) -> int | None:
-    """Answer the bytes of `2MB` and its like; None if it is not written that way."""
+    """Return the bytes of a size such as `2MB`; None if the format is wrong."""
     match = _SIZE.fullmatch(text)
     return None if match is None else int(float(match[1]) * _UNIT_BYTES[match[2].lower()])
 
 
 def check_robots_tag(value: str) -> None:
-    """Refuse an X-Robots-Tag with a rule that no crawler knows."""
+    """Raise `StorageError` for an X-Robots-Tag with an unknown rule."""
     for rule in (part.strip() for part in value.split(",")):
         if rule not in _ROBOTS_RULES and not rule.startswith(_ROBOTS_RULES_WITH_VALUE):
             raise errors.invalid_robots_tag(f'rule: "{rule}"')

@@ -1,4 +1,4 @@
-"""Reading rows of storage.objects."""
+"""Reads rows of storage.objects."""
 
 from typing import Final
 
@@ -18,7 +18,7 @@ _FIND: Final = f"""
 
 
 async def find_object(transaction: Transaction, bucket_id: str, key: str) -> StoredObject:
-    """Answer the object; refuse if it does not exist or the policies hide it from who asks."""
+    """Return the object; raise `StorageError` if it does not exist or policies hide it."""
     found = await transaction.one(StoredObject, _FIND, bucket_id=bucket_id, key=key)
     if found is None:
         raise errors.no_such_key()

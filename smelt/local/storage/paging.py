@@ -1,4 +1,4 @@
-"""Listing all objects below a prefix, page by page, with a cursor that says where the last page ended."""
+"""The endpoint that lists all objects below a prefix in pages, with a cursor."""
 
 import base64
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ MAX_LIMIT: Final = 1000
 _COLUMNS: Final = ("name", "updated_at", "created_at")
 _ORDERS: Final = ("asc", "desc")
 
-# With a delimiter, what lies deeper than the next slash behind the prefix shows as that folder.
+# With a delimiter, objects below the next slash after the prefix are listed as that folder.
 _ENTRIES: Final = """
     with visible as (
         select o.*, case when %(folds)s then position('/' in substr(o.name, length(%(prefix)s) + 1)) else 0 end as slash
@@ -57,7 +57,7 @@ _QUERIES: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Cursor:
-    """Behind which entry a page begins, and in which order; what nobody asked for stays empty."""
+    """The last entry of a page, and the order; unset values are empty."""
 
     last: str = ""
     order: str = ""
@@ -66,7 +66,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":
-        """Read a cursor that a page ended with."""
+        """Parse the cursor of a previous page."""
         fields = {"l": "", "o": "asc", "c": "", "a": ""}
         try:
             lines = base64.b64decode(text + "==").decode().split("\n")
@@ -78,12 +78,12 @@ class Cursor:
                 raise errors.invalid_parameter("continuation token")
             fields[name] = value
         cursor = cls(last=fields["l"], order=fields["o"], column=fields["c"], last_moment=fields["a"])
-        if not cursor.is_sound():
+        if not cursor.is_valid():
             raise errors.invalid_parameter("continuation token")
         return cursor
 
-    def is_sound(self) -> bool:
-        """Whether it names an order that there is, with the moment that it needs."""
+    def is_valid(self) -> bool:
+        """Return True if the order is valid and has the time that it needs."""
         if self.order not in ("", *_ORDERS) or self.column not in ("", *_COLUMNS):
             return False
         if self.column not in _MOMENTS or not self.last:
@@ -95,20 +95,20 @@ class Cursor:
         return True
 
     def dump(self) -> str:
-        """Answer the cursor as text."""
+        """Return the cursor as text."""
         parts = {"l": self.last, "o": self.order, "c": self.column, "a": self.last_moment}
         lines = [f"{name}:{value}" for name, value in parts.items() if value]
         return base64.b64encode("\n".join(lines).encode()).decode()
 
-    def behind(self, row: dict[str, Any]) -> "Cursor":
-        """Answer the cursor for the page that follows one ending with this row."""
+    def after(self, row: dict[str, Any]) -> "Cursor":
+        """Return the cursor for the page after one that ends with this row."""
         moment = json_time(row[self.column]) if self.column in _MOMENTS else ""
         return Cursor(last=row["path"], order=self.order, column=self.column, last_moment=moment or "")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Which page to answer."""
+    """The parameters of a request for a page."""
 
     prefix: str
     folds: bool
@@ -117,7 +117,7 @@ class Page:
 
     @classmethod
     def parse(cls, body: object) -> "Page":
-        """Read the body of a request for a page."""
+        """Parse the body of a request for a page."""
         fields = Fields(body)
         prefix, text = fields.text("prefix"), fields.text("cursor")
         limit = fields.integer("limit", MAX_LIMIT, 1)
@@ -134,11 +134,11 @@ class Page:
         return cls(prefix=prefix, folds=folds, limit=min(limit, MAX_LIMIT), cursor=cursor)
 
     def show(self, rows: list[dict[str, Any]]) -> dict[str, object]:
-        """Answer the page's JSON; `rows` has one more than the page if there is a next one."""
+        """Return the page as JSON; `rows` has one more entry than the page if there is a next page."""
         has_next, rows = len(rows) > self.limit, rows[: self.limit]
         page: dict[str, object] = {"hasNext": has_next}
         if has_next:
-            page |= {"nextCursor": self.cursor.behind(rows[-1]).dump(), "nextCursorKey": rows[-1]["path"]}
+            page |= {"nextCursor": self.cursor.after(rows[-1]).dump(), "nextCursorKey": rows[-1]["path"]}
         page["folders"] = [self._entry(row) for row in rows if row["is_folder"]]
         page["objects"] = [self._entry(row) for row in rows if not row["is_folder"]]
         return page
@@ -158,13 +158,13 @@ class Page:
 
 @dataclass(frozen=True)
 class Pages:
-    """The endpoint that lists page by page."""
+    """The endpoint that lists objects in pages."""
 
     database: Database
     keys: Keys
 
     async def list(self, request: Request) -> Response:
-        """`POST /object/list-v2/{bucket}`: one page of objects, and of folders where a delimiter is asked for."""
+        """`POST /object/list-v2/{bucket}`: return one page of objects and, with a delimiter, folders."""
         page = Page.parse(await read_body(request))
         caller = tokens.authenticate(request, self.keys, required=False)
         cursor = page.cursor

@@ -1,4 +1,4 @@
-"""Removing objects, as the caller."""
+"""Endpoints that remove objects as the caller."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -29,7 +29,7 @@ class Removal:
     keys: Keys
 
     async def remove(self, request: Request) -> Response:
-        """`DELETE /object/{bucket}/{key}`: remove one object, or say why not."""
+        """`DELETE /object/{bucket}/{key}`: remove one object."""
         await read_body(request)
         caller = tokens.authenticate(request, self.keys)
         bucket_id, key = request.path_params["bucket"], request.path_params["key"]
@@ -44,7 +44,7 @@ class Removal:
         return json_response({"message": "Successfully deleted"})
 
     async def remove_many(self, request: Request) -> Response:
-        """`DELETE /object/{bucket}` `{prefixes}`: remove what the caller may remove, and answer those rows."""
+        """`DELETE /object/{bucket}` `{prefixes}`: remove the objects that the caller may remove; return their rows."""
         fields = Fields(await read_body(request))
         keys = fields.texts("prefixes")
         fields.check()

@@ -1,4 +1,4 @@
-"""JSON answers as the platform writes them."""
+"""JSON responses in the platform's format."""
 
 import json
 
@@ -10,7 +10,7 @@ JSON_TYPE = "application/json; charset=utf-8"
 
 
 def json_response(body: object, status: int = 200, **headers: str) -> Response:
-    """Answer JSON, compact and not escaped; underscores in the names of headers stand for dashes."""
+    """Return compact JSON without escapes; underscores in names of headers become dashes."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Response(
         json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(),
@@ -19,6 +19,6 @@ def json_response(body: object, status: int = 200, **headers: str) -> Response:
     )
 
 
-def error_response(refusal: StorageError) -> Response:
-    """Answer a refusal."""
-    return json_response(refusal.body(), refusal.http_status)
+def error_response(error: StorageError) -> Response:
+    """Return the response for an error."""
+    return json_response(error.body(), error.http_status)

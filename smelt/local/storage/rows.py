@@ -1,4 +1,4 @@
-"""Rows of storage.buckets and storage.objects, and how the platform writes them as JSON."""
+"""Rows of storage.buckets and storage.objects, and their JSON in the platform's format."""
 
 import re
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from uuid import UUID
 _HEADER_VALUE: Final = re.compile(r"[\x20-\x7e\x80-\xff]+")
 
 Json = Mapping[str, Any]
-"""A JSON object as it comes out of a jsonb column."""
+"""A JSON object from a jsonb column."""
 
 
 def json_time(moment: datetime | None) -> str | None:
-    """Answer a timestamp as JavaScript prints it: UTC, milliseconds, `Z`."""
+    """Return a timestamp in JavaScript's format: UTC, milliseconds, `Z`."""
     if moment is None:
         return None
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -36,11 +36,11 @@ class Bucket:
     updated_at: datetime
 
     def size_limit(self, global_limit: int) -> int:
-        """Answer how many bytes an object of this bucket may have."""
+        """Return the maximum size of an object in this bucket, in bytes."""
         return global_limit if self.file_size_limit is None else min(self.file_size_limit, global_limit)
 
     def as_json(self) -> dict[str, object]:
-        """Answer the bucket as `GET /bucket/{id}` shows it."""
+        """Return the bucket as in `GET /bucket/{id}`."""
         return {
             "id": self.id,
             "name": self.name,
@@ -53,7 +53,7 @@ class Bucket:
         }
 
     def as_list_item(self) -> dict[str, object]:
-        """Answer the bucket as `GET /bucket` shows it: with its type."""
+        """Return the bucket as in `GET /bucket`, which includes its type."""
         return {**self.as_json(), "type": self.type}
 
 
@@ -75,46 +75,46 @@ class StoredObject:
 
     @property
     def size_bytes(self) -> int:
-        """The bytes of the object."""
+        """The size of the object."""
         return int(self.metadata.get("size", 0))
 
     @property
     def mime_type(self) -> str:
-        """The type that it was uploaded with."""
+        """The media type of the upload."""
         return self._header("mimetype", "application/octet-stream")
 
     @property
     def etag(self) -> str:
-        """The quoted MD5 of its bytes."""
+        """The quoted MD5 of the contents."""
         return self._header("eTag", '""')
 
     @property
     def cache_control(self) -> str:
-        """What caches may do with it."""
+        """The value of the `Cache-Control` header."""
         return self._header("cacheControl", "no-cache")
 
     @property
     def robots_tag(self) -> str:
-        """What crawlers may do with it."""
+        """The value of the `X-Robots-Tag` header."""
         return self._header("xRobotsTag", "none")
 
     @property
     def last_modified(self) -> datetime:
-        """When its bytes were written."""
+        """The time when the contents were written."""
         written = self.metadata.get("lastModified")
         return self.updated_at if written is None else datetime.fromisoformat(str(written))
 
     def _header(self, name: str, default: str) -> str:
-        # An uploader writes these, and forms carry line breaks too: what is no header goes into none.
+        # Clients set these values, and a form can contain line breaks: use only valid header values.
         value = self.metadata.get(name)
         return value if isinstance(value, str) and _HEADER_VALUE.fullmatch(value) else default
 
     def http_last_modified(self) -> str:
-        """Answer the value of the `Last-Modified` header."""
+        """Return the value of the `Last-Modified` header."""
         return format_datetime(self.last_modified.astimezone(UTC), usegmt=True)
 
     def as_info(self) -> dict[str, object]:
-        """Answer the object as `GET /object/info/...` shows it."""
+        """Return the object as in `GET /object/info/...`."""
         return {
             "id": str(self.id),
             "name": self.name,
@@ -130,7 +130,7 @@ class StoredObject:
         }
 
     def as_row(self) -> dict[str, object]:
-        """Answer the whole row, as deletions and copies show it."""
+        """Return the complete row, as in the responses of removals and copies."""
         return {
             "name": self.name,
             "bucket_id": self.bucket_id,

@@ -1,4 +1,4 @@
-"""Who is calling, and what a signed URL allows: JWTs, refused in the words of the platform's JWT library (jose)."""
+"""Authentication by JWT, and signed URLs; errors have the wording of the platform's JWT library (jose)."""
 
 import json
 import re
@@ -20,21 +20,21 @@ _BEARER: Final = re.compile(r"bearer\s+", re.IGNORECASE)
 
 
 class InvalidStorageToken(PicklableError):
-    """A token that is not accepted; the message says why."""
+    """An invalid token; the message is the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StorageCaller:
-    """Whom a request speaks for in the database."""
+    """The caller of a request, as policies see it."""
 
     role: str
     subject: str | None
     claims: str
-    """The claims as JSON, as policies read them."""
+    """The claims as JSON, for policies."""
 
     @property
     def owner(self) -> UUID | None:
-        """The subject, if it is a user's id."""
+        """The subject if it is a UUID, else None."""
         try:
             return UUID(self.subject or "")
         except ValueError:
@@ -42,13 +42,13 @@ class StorageCaller:
 
 
 SERVICE: Final = StorageCaller(role="service_role", subject=None, claims='{"role":"service_role"}')
-"""The server itself, where it acts after the caller's right has been proven."""
+"""The server itself, for actions after the caller has been authorized."""
 
 
 def authenticate(request: Request, keys: Keys, *, required: bool = True) -> StorageCaller:
-    """Answer who sent the request; refuse a token that is not valid.
+    """Return the caller of the request; raise `StorageError` if the token is not valid.
 
-    A route whose schema does not require the `Authorization` header refuses its absence as an invalid token.
+    `required` is True if the route's schema requires the `Authorization` header; it only changes the error message.
     """
     authorization = request.headers.get("authorization", "")
     if required and not authorization:
@@ -67,7 +67,7 @@ def authenticate(request: Request, keys: Keys, *, required: bool = True) -> Stor
 
 
 def authenticate_or_none(request: Request, keys: Keys) -> StorageCaller | None:
-    """Answer who sent the request, None for a request that proves nobody: it may still see what is public."""
+    """Return the caller of the request, or None without a valid token; public objects need none."""
     try:
         return authenticate(request, keys)
     except errors.StorageError:
@@ -75,7 +75,7 @@ def authenticate_or_none(request: Request, keys: Keys) -> StorageCaller | None:
 
 
 def read_token(token: str, keys: Keys) -> JwtClaims:
-    """Answer the claims of a token of this stack; raise InvalidStorageToken with the reason."""
+    """Return the claims of a token of this stack; raise InvalidStorageToken with the reason."""
     parts = token.split(".")
     if len(parts) != 3:
         raise InvalidStorageToken("Invalid Compact JWS")
@@ -96,13 +96,13 @@ def read_token(token: str, keys: Keys) -> JwtClaims:
 
 
 def sign_download_url(keys: Keys, bucket_id: str, key: str, lifetime_s: int) -> str:
-    """Answer a token that lets its holder read this one object."""
+    """Return a token that allows reading this object."""
     now = int(time.time())
     return _sign(keys, {"url": f"{bucket_id}/{key}", "scope": "download", "iat": now, "exp": now + lifetime_s})
 
 
 def sign_upload_url(keys: Keys, caller: StorageCaller, bucket_id: str, key: str, *, upsert: bool) -> str:
-    """Answer a token that lets its holder write this one object in the caller's name."""
+    """Return a token that allows writing this object on behalf of the caller."""
     now = int(time.time())
     claims: JwtClaims = {} if caller.subject is None else {"owner": caller.subject}
     claims |= {"url": f"{bucket_id}/{key}", "upsert": upsert, "scope": "upload"}
@@ -110,9 +110,9 @@ def sign_upload_url(keys: Keys, caller: StorageCaller, bucket_id: str, key: str,
 
 
 def read_url_token(token: str | None, keys: Keys, scope: Literal["download", "upload"], path: str) -> JwtClaims:
-    """Answer the claims of a signed URL's token if it was made for this path and scope.
+    """Return the claims of a signed URL's token; raise `StorageError` unless it is for this path and scope.
 
-    Tokens of before there were scopes are told apart by their `upsert` claim, which only those for uploads have.
+    Old tokens have no scope; only those for uploads have the claim `upsert`.
     """
     if token is None:
         raise errors.invalid_request("querystring must have required property 'token'")
@@ -128,12 +128,12 @@ def read_url_token(token: str | None, keys: Keys, scope: Literal["download", "up
 
 
 def _sign(keys: Keys, claims: JwtClaims) -> str:
-    # Without `typ`, as the platform signs them.
+    # Without `typ`, as on the platform.
     return jwt.encode(claims, keys.jwt_secret, algorithm=ALGORITHM, headers={"typ": None}, json_encoder=_Unescaped)
 
 
 class _Unescaped(json.JSONEncoder):
-    """Writes letters as JavaScript does: as they are."""
+    """Does not escape non-ASCII characters, like JavaScript."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options | {"ensure_ascii": False})

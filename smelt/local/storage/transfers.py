@@ -1,4 +1,4 @@
-"""Moving and copying objects: the bytes stay where they are and get a second name."""
+"""Endpoints that move and copy objects; the contents are linked, not copied."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ _MOVE: Final = """
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """From where to where an object goes."""
+    """The source and target of a move or copy."""
 
     source_bucket: str
     source_key: str
@@ -37,7 +37,7 @@ class Route:
 
     @classmethod
     def take(cls, fields: Fields) -> "Route":
-        """Read the route from the body of a move or a copy."""
+        """Parse the body of a move or copy."""
         bucket_id = fields.text("bucketId", required=True)
         source_key = fields.text("sourceKey", required=True)
         target_key = fields.text("destinationKey", required=True)
@@ -47,14 +47,14 @@ class Route:
 
 @dataclass(frozen=True)
 class Transfers:
-    """The endpoints that move and copy."""
+    """The endpoints that move and copy objects."""
 
     database: Database
     files: FileStore
     keys: Keys
 
     async def move(self, request: Request) -> Response:
-        """`POST /object/move`: give an object another key; the policies for UPDATE decide."""
+        """`POST /object/move`: move an object; the policies for UPDATE apply."""
         fields = Fields(await read_body(request))
         route = Route.take(fields)
         fields.check()
@@ -79,7 +79,7 @@ class Transfers:
         return json_response({"message": "Successfully moved"})
 
     async def copy(self, request: Request) -> Response:
-        """`POST /object/copy`: the policies for SELECT of the one and INSERT of the other decide."""
+        """`POST /object/copy`: copy an object; the policies for SELECT of the source and INSERT of the target apply."""
         fields = Fields(await read_body(request))
         route = Route.take(fields)
         keeps_metadata = fields.flag("copyMetadata", default=True)

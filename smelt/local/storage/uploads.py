@@ -1,4 +1,4 @@
-"""Uploads: the caller's right is tried before a byte is read, and the row is written when the last one is on disk."""
+"""Endpoints for uploads: the caller is authorized before any byte is read, and the row is written after the file."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from smelt.local.storage.writing import Target, try_insert, write_row
 
 @dataclass(frozen=True)
 class Uploads:
-    """The endpoints that take an object's bytes, and the one that gives the right to send them later."""
+    """The endpoints that upload objects and sign upload URLs."""
 
     database: Database
     files: FileStore
@@ -29,23 +29,23 @@ class Uploads:
     size_limit: int
 
     async def upload(self, request: Request) -> Response:
-        """`POST /object/{bucket}/{key}`: store a new object; with `x-upsert: true`, or by PUT, replace it too."""
+        """`POST /object/{bucket}/{key}`: store an object; `x-upsert: true` or PUT also replaces an existing one."""
         caller = tokens.authenticate(request, self.keys)
         is_put = request.method == "PUT"
         operation = Operation.of(request, "storage.object.upload_update" if is_put else "storage.object.upload")
         target = Target.of(request.path_params["bucket"], request.path_params["key"], caller.subject)
-        upsert = is_put or _wants_upsert(request)
-        stored = await self._take(request, caller, operation, target, upsert=upsert)
+        upsert = is_put or _is_upsert(request)
+        stored = await self._receive(request, caller, operation, target, upsert=upsert)
         return json_response({"Key": f"{target.bucket_id}/{target.key}", "Id": str(stored.id)})
 
     async def sign(self, request: Request) -> Response:
-        """`POST /object/upload/sign/{bucket}/{key}`: a URL to upload to, for whoever may insert the object now."""
+        """`POST /object/upload/sign/{bucket}/{key}`: sign an upload URL; the caller must be allowed to insert now."""
         await read_body(request)
         caller = tokens.authenticate(request, self.keys)
         target = Target.of(request.path_params["bucket"], request.path_params["key"], caller.subject)
         operation = Operation.of(request, "storage.object.sign_upload_url")
-        metadata = _known_metadata(request.headers.get("content-type"), declared_bytes(request))
-        upsert = _wants_upsert(request)
+        metadata = _preliminary_metadata(request.headers.get("content-type"), declared_bytes(request))
+        upsert = _is_upsert(request)
         await try_insert(self.database, caller, operation, target.row(metadata, {}), upsert=upsert)
         token = tokens.sign_upload_url(self.keys, caller, target.bucket_id, target.key, upsert=upsert)
         return json_response(
@@ -53,19 +53,19 @@ class Uploads:
         )
 
     async def upload_signed(self, request: Request) -> Response:
-        """`PUT /object/upload/sign/{bucket}/{key}?token=`: upload with a signed URL; no policy is asked again."""
+        """`PUT /object/upload/sign/{bucket}/{key}?token=`: upload with a signed URL, without another policy check."""
         bucket_id, key = request.path_params["bucket"], request.path_params["key"]
         token = request.query_params.get("token")
         claims = tokens.read_url_token(token, self.keys, "upload", f"{bucket_id}/{key}")
         operation = Operation.of(request, "storage.object.upload_signed")
         target = Target.of(bucket_id, key, claims.get("owner"))
-        await self._take(request, tokens.SERVICE, operation, target, upsert=bool(claims.get("upsert")))
+        await self._receive(request, tokens.SERVICE, operation, target, upsert=bool(claims.get("upsert")))
         return json_response({"Key": f"{bucket_id}/{key}"})
 
-    async def _take(
+    async def _receive(
         self, request: Request, caller: StorageCaller, operation: Operation, target: Target, *, upsert: bool
     ) -> StoredObject:
-        """Check what can be known before the bytes, in the platform's order, then take them."""
+        """Validate the request before its body is read, in the platform's order, then store the object."""
         async with self.database.as_service(operation) as transaction:
             bucket = await find_bucket(transaction, target.bucket_id)
         upload = await read_upload(request)
@@ -73,7 +73,7 @@ class Uploads:
         if not upload.is_form and (upload.declared_bytes or 0) > limit:
             raise errors.too_large()
         names.check_key(target.key)
-        metadata = _known_metadata(upload.content_type, upload.declared_bytes)
+        metadata = _preliminary_metadata(upload.content_type, upload.declared_bytes)
         row = target.row(metadata, upload.user_metadata)
         await try_insert(self.database, caller, operation, row, upsert=upsert)
         names.check_unicode(target.bucket_id, target.key, target.version)
@@ -83,13 +83,13 @@ class Uploads:
         if names.is_placeholder(key):
             return 0
         media.check_type(upload.content_type, bucket.allowed_mime_types)
-        # The platform looks at a bucket's limit for declared lengths and forms alone: a chunked body passes it, so
-        # whoever relies on sizes has to look at the row. The server's own limit holds for every body.
+        # The platform applies a bucket's limit only to forms and declared lengths: a chunked body can exceed it, so
+        # code that relies on sizes must check the row. The server's own limit applies to every body.
         is_measured = upload.is_form or upload.declared_bytes is not None
         return bucket.size_limit(self.size_limit) if is_measured else self.size_limit
 
     async def _store(self, operation: Operation, target: Target, upload: Upload, limit: int) -> StoredObject:
-        """Bring the bytes to disk, then the row; answer it."""
+        """Write the file, then the row, and return the row."""
         async with self.files.receive() as incoming:
             async for chunk in upload.chunks:
                 if incoming.size_bytes + len(chunk) > limit:
@@ -98,7 +98,7 @@ class Uploads:
             md5 = await incoming.finish()
             await self.files.place(incoming, target.bucket_id, target.key, target.version)
         row = target.row(_final_metadata(upload, incoming.size_bytes, md5), upload.user_metadata)
-        # If this fails nobody knows whether it committed: the file stays, and the next start sweeps it if need be.
+        # If this fails, the row may have been committed: keep the file. Without a row, the next start removes it.
         async with self.database.as_service(operation) as transaction:
             stored, replaced = await write_row(transaction, row)
         if replaced is not None:
@@ -106,12 +106,12 @@ class Uploads:
         return stored
 
 
-def _wants_upsert(request: Request) -> bool:
+def _is_upsert(request: Request) -> bool:
     return request.headers.get("x-upsert") == "true"
 
 
-def _known_metadata(content_type: str | None, length: int | None) -> dict[str, object]:
-    """Answer what policies may read about an object whose bytes have not come yet."""
+def _preliminary_metadata(content_type: str | None, length: int | None) -> dict[str, object]:
+    """Return the metadata that policies can read before the upload."""
     known = {"mimetype": content_type, "contentLength": length}
     return {name: value for name, value in known.items() if value is not None}
 

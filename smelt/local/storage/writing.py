@@ -1,4 +1,4 @@
-"""Writing rows of storage.objects: the try as the caller, and the row itself once the bytes are there."""
+"""Writes rows of storage.objects: a trial insert as the caller, and the final row after the upload."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -27,7 +27,7 @@ _OLD_VERSION: Final = "select version from storage.objects where bucket_id = %(b
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where an object goes, in whose name, and as which version."""
+    """The bucket, key, owner and version of an object to write."""
 
     bucket_id: str
     key: str
@@ -37,12 +37,12 @@ class Target:
 
     @classmethod
     def of(cls, bucket_id: str, key: str, owner_id: str | None) -> "Target":
-        """Answer a target with a version of its own."""
+        """Return a target with a new version."""
         owner = StorageCaller(role="", subject=owner_id, claims="").owner
         return cls(bucket_id=bucket_id, key=key, owner=owner, owner_id=owner_id, version=str(uuid4()))
 
     def row(self, metadata: object, user_metadata: object) -> dict[str, object]:
-        """Answer the values of the row."""
+        """Return the values of the row."""
         return {
             "bucket_id": self.bucket_id,
             "key": self.key,
@@ -57,20 +57,20 @@ class Target:
 async def try_insert(
     database: Database, caller: StorageCaller, operation: Operation, row: dict[str, object], *, upsert: bool
 ) -> None:
-    """Insert the row as the caller and take it back: what the policies refuse is refused before any byte moves."""
+    """Insert the row as the caller and roll back, so that policies reject an upload before any byte is read."""
     async with database.acting_as(caller, operation, duplicate="KeyAlreadyExists") as transaction:
         await transaction.execute(_UPSERT if upsert else _INSERT, **row)
         await transaction.roll_back()
 
 
 async def write_row(transaction: Transaction, row: dict[str, object]) -> tuple[StoredObject, str | None]:
-    """Write the row under the key's lock; answer it, and the version that it replaces.
+    """Write the row under a lock on the key; return it and the replaced version.
 
-    Two uploads of one new key both end here, and the last one wins. The id and the time of creation stay.
+    Of concurrent uploads to one key, the last one wins. The id and the creation time do not change.
     """
-    place = {"bucket_id": row["bucket_id"], "key": row["key"]}
-    await transaction.execute(_LOCK, **place)
-    old = await transaction.records(_OLD_VERSION, **place)
+    identity = {"bucket_id": row["bucket_id"], "key": row["key"]}
+    await transaction.execute(_LOCK, **identity)
+    old = await transaction.records(_OLD_VERSION, **identity)
     written = await transaction.one(StoredObject, _UPSERT + RETURNING_OBJECT, **row)
     assert written is not None
     return written, old[0]["version"] if old else None

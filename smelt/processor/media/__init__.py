@@ -1,1 +1,1 @@
-"""From any file to 16 kHz mono on disk: validation, decoding, and the recording as the model reads it."""
+"""Probes and decodes any media file to 16 kHz mono on disk, and reads the recording for the model."""

@@ -1,4 +1,4 @@
-"""Decoding with PyAV, straight to disk, in a thread of the caller's choice."""
+"""Decodes with PyAV, directly to disk; blocking."""
 
 import logging
 import time
@@ -14,26 +14,26 @@ from av.container import InputContainer
 
 from smelt.pickling import PicklableError
 from smelt.processor.errors import FileError
-from smelt.processor.media.probe import MediaLimits, Probe, audio_stream, check_sound, open_media, reason
+from smelt.processor.media.probe import MediaLimits, Probe, audio_stream, check_bounds, open_media, reason
 from smelt.processor.media.recording import BYTES_PER_SECOND, SAMPLE_RATE, Recording
 
 logger = logging.getLogger(__name__)
 
-# A recording with a few bad frames is worth its transcript; one that is mostly bad would give an invented one.
+# A few damaged frames do not spoil a transcript; with many, the model would invent text.
 _TOLERATED_BAD_PACKETS: Final = 20
 _TOLERATED_BAD_SHARE: Final = 0.05
-# Encoders pad and trim at both ends; a file that lacks more than this lost its end on the way.
+# Encoders pad and trim at both ends; a file that lacks more than this is truncated.
 _TOLERATED_SHORTFALL_S: Final = 1.0
 _TOLERATED_SHORTFALL_SHARE: Final = 0.02
-# Muxers write up to 10 s into a packet. A frame is held in memory as a whole, before and after resampling.
+# Muxers write up to 10 s into a packet. A whole frame is in memory, before and after resampling.
 _MAX_FRAME_S: Final = 60.0
-# In all channels together: 10 s of stereo at 384 kHz.
+# Over all channels: 10 s of stereo at 384 kHz.
 _MAX_FRAME_SAMPLES: Final = 8 * 1024 * 1024
-# Decoding is faster than real time for every codec; a file for which it isn't could occupy a worker for days.
+# Every codec decodes faster than real time; a file that does not could occupy a worker for days.
 _MAX_PROCESSOR_S: Final = 60.0
 
 OnDecoded = Callable[[float], bool]
-"""Told the share that is decoded, 0 to 1; answers whether to go on."""
+"""Receives the decoded share, 0 to 1; returns False to stop decoding."""
 
 
 class Stopped(PicklableError):
@@ -41,19 +41,19 @@ class Stopped(PicklableError):
 
 
 @dataclass
-class _Tally:
+class _PacketCount:
     packets: int = 0
     bad_packets: int = 0
 
     def note_bad(self, exc: Exception) -> None:
-        """Count a packet that can't be decoded; raise `decoding_failed` when there are too many of them."""
+        """Count a damaged packet; raise `decoding_failed` if there are too many of them."""
         self.bad_packets += 1
         if self.bad_packets > max(_TOLERATED_BAD_PACKETS, self.packets * _TOLERATED_BAD_SHARE):
             raise FileError("decoding_failed", f"{self.bad_packets} of {self.packets} packets are damaged") from exc
 
 
-def decode(source: Path, target: Path, probed: Probe, limits: MediaLimits, on_decoded: OnDecoded) -> Recording:
-    """Decode `source` to 16 kHz mono in `target`; raise `FileError`, or `Stopped` when `on_decoded` says so."""
+def decode_to_pcm(source: Path, target: Path, probed: Probe, limits: MediaLimits, on_decoded: OnDecoded) -> Recording:
+    """Decode `source` to 16 kHz mono in `target`; raise `FileError`, or `Stopped` if `on_decoded` returns False."""
     byte_count = 0
     started_s = time.thread_time()
     try:
@@ -70,7 +70,7 @@ def decode(source: Path, target: Path, probed: Probe, limits: MediaLimits, on_de
     except av.error.FFmpegError as exc:
         raise FileError("decoding_failed" if byte_count else "corrupted_file", reason(exc)) from exc
     recording = Recording(target, byte_count // 2)
-    _check_whole(recording, probed)
+    _check_duration(recording, probed)
     return recording
 
 
@@ -89,18 +89,18 @@ def _decoded_chunks(container: InputContainer, probed: Probe) -> Iterator[tuple[
             share = max(share, _share(frame, position_bytes, probed))
             for resampled in resampler.resample(frame):
                 yield _samples(resampled), share
-        yield b"", share  # A packet without a frame takes time as well.
+        yield b"", share  # A packet without a frame takes time as well, so check for a stop.
     for resampled in resampler.resample(None):
         yield _samples(resampled), 1.0
 
 
 def _decoded_packets(container: InputContainer, stream: AudioStream) -> Iterator[tuple[list[AudioFrame], int | None]]:
-    tally = _Tally()
+    count = _PacketCount()
     monkeys_audio = stream.codec_context.name == "ape"
     if not monkeys_audio:  # Its decoder has an option of this name with another meaning.
         stream.codec_context.options = {"max_samples": str(_MAX_FRAME_SAMPLES)}
     for packet in container.demux(stream):
-        tally.packets += 1
+        count.packets += 1
         if monkeys_audio:
             _check_sample_count(bytes(packet)[:4], stream.channels)
         try:
@@ -108,22 +108,22 @@ def _decoded_packets(container: InputContainer, stream: AudioStream) -> Iterator
         except av.error.EOFError:
             return
         except av.error.FFmpegError as exc:
-            tally.note_bad(exc)
+            count.note_bad(exc)
             frames = []
         yield frames, packet.pos
-    if tally.bad_packets:
-        logger.info("%s of %s packets are damaged and were left out", tally.bad_packets, tally.packets)
+    if count.bad_packets:
+        logger.info("skipped %s damaged packets of %s", count.bad_packets, count.packets)
 
 
 def _check_sample_count(head: bytes, channels: int) -> None:
-    # The demuxer puts the number of samples first. Silent ones take no room in the file, and all come at once.
+    # The demuxer writes the number of samples first. Silence takes no bytes in the file and is decoded all at once.
     samples = int.from_bytes(head, "little") * channels
     if samples > _MAX_FRAME_SAMPLES:
         raise FileError("invalid_format", f"{samples} samples in one packet, {_MAX_FRAME_SAMPLES} are allowed")
 
 
 def _check_frame(frame: AudioFrame) -> None:
-    check_sound(frame.sample_rate, frame.layout.nb_channels)
+    check_bounds(frame.sample_rate, frame.layout.nb_channels)
     frame_s = frame.samples / frame.sample_rate
     if frame_s > _MAX_FRAME_S:
         raise FileError("invalid_format", f"{frame_s:.0f} s of sound in one frame, {_MAX_FRAME_S:.0f} s are allowed")
@@ -140,7 +140,7 @@ def _share(frame: AudioFrame, position_bytes: int | None, probed: Probe) -> floa
     return min(1.0, (position_bytes or 0) / probed.size_bytes)
 
 
-def _check_whole(recording: Recording, probed: Probe) -> None:
+def _check_duration(recording: Recording, probed: Probe) -> None:
     if recording.sample_count == 0:
         raise FileError("corrupted_file", "no sample could be decoded")
     if probed.declared_s is None:
@@ -151,5 +151,5 @@ def _check_whole(recording: Recording, probed: Probe) -> None:
 
 
 def bytes_needed(probed: Probe, limits: MediaLimits) -> int:
-    """Room on disk that the decoded recording may take at most."""
+    """Return the maximum size of the decoded recording on disk."""
     return int((probed.declared_s or limits.max_duration_s) * BYTES_PER_SECOND)

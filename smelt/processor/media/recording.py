@@ -1,4 +1,4 @@
-"""A decoded recording on disk: 16 kHz mono, 16 bits, read through a memory map."""
+"""A decoded recording on disk: 16 kHz, mono, 16 bits, read through a memory map."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +15,18 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Recording:
-    """A decoded recording; only what is read comes into memory."""
+    """A decoded recording; only the parts that are read are in memory."""
 
     path: Path
     sample_count: int
 
     @property
     def duration_s(self) -> float:
-        """Length in seconds."""
+        """The duration in seconds."""
         return self.sample_count / SAMPLE_RATE
 
     def read(self, start: int, end: int) -> Samples:
-        """The samples from `start` to `end` as floats between -1 and 1."""
+        """Return the samples from `start` to `end` as floats between -1 and 1."""
         if start >= min(end, self.sample_count):
             return np.zeros(0, dtype=np.float32)
         stored = np.memmap(self.path, dtype=np.int16, mode="r", shape=(self.sample_count,))

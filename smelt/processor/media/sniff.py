@@ -1,4 +1,4 @@
-"""Tell a damaged recording from something that never was one, by its first bytes. Pure."""
+"""Distinguishes damaged recordings from files that never were one, by their first bytes. Pure."""
 
 from typing import Final, Literal
 
@@ -6,7 +6,7 @@ Kind = Literal["empty", "text", "foreign", "unknown"]
 
 HEAD_BYTES: Final = 4096
 
-# What people upload by mistake; it has a signature, and it is no recording.
+# Signatures of files that people upload by mistake.
 _FOREIGN: Final = (
     b"%PDF-",
     b"PK\x03\x04",
@@ -23,8 +23,8 @@ _FOREIGN: Final = (
 _CONTROL: Final = frozenset(range(32)) - {9, 10, 12, 13, 27}
 
 
-def kind_of(head: bytes) -> Kind:
-    """Say what an unreadable file is, from its first `HEAD_BYTES` bytes."""
+def content_kind(head: bytes) -> Kind:
+    """Classify an unreadable file by its first `HEAD_BYTES` bytes."""
     if not head:
         return "empty"
     if _is_text(head):
@@ -37,7 +37,7 @@ def kind_of(head: bytes) -> Kind:
 def _is_text(head: bytes) -> bool:
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return _decodes(head[: len(head) // 2 * 2], "utf-16")
-    # The cut at HEAD_BYTES may fall inside a character, of four bytes at most.
+    # HEAD_BYTES may end inside a character of up to four bytes.
     return not _CONTROL.intersection(head) and any(_decodes(head[: len(head) - cut], "utf-8") for cut in range(4))
 
 

@@ -1,4 +1,4 @@
-"""Where a transcription can be taken up again."""
+"""The checkpoint at which a transcription resumes."""
 
 from typing import Any, Literal
 
@@ -8,44 +8,44 @@ from smelt.contract.events import Model
 
 
 class Checkpoint(Model):
-    """The start of a window of the model: everything before it is saved, everything from it on is done again.
+    """The start of a window: the text before it is saved, the window and the rest are transcribed again.
 
-    A run that starts here computes the same features over the same span and seeks to the same window, so that it hears
-    the same text as a run that was never stopped.
+    A run that resumes here computes the same features over the same span and seeks to the same window, so its text
+    equals that of an undisturbed run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
     span_start: int
-    """Sample at which the span of the window begins."""
-    way: str = ""
-    """How the span is listened to; a worker that listens in another way begins the span again."""
+    """The sample at which the span of the window starts."""
+    mode_key: str = ""
+    """The mode of transcription; a worker in another mode starts the span again."""
     seek: int = 0
-    """Where in the span: a feature frame of its speech, or in batched mode the number of a clip."""
+    """The position in the span: a feature frame of its speech, or in batched mode the number of a clip."""
     replay_from_seek: int | None = None
-    """With word times: the window before, which has to be heard again because its last word is an input of the next."""
+    """With word times: the previous window, to transcribe again because its last word is an input of the next one."""
     segment_count: int = 0
-    """How many segments come before this window."""
+    """The number of segments before this window."""
     span_segments: int = 0
-    """How many of them come before the span."""
+    """The number of segments before the span."""
     silence_s: float = 0.0
-    """How much of the finished spans was left out as silence."""
+    """Seconds of silence in the finished spans."""
 
-    def for_mode(self, way: str) -> "Checkpoint":
-        """The same place for a worker that listens in this way: exactly here, or at the start of the span."""
-        if way == self.way:
+    def for_mode(self, mode_key: str) -> "Checkpoint":
+        """Return this checkpoint if the mode is the same, else one at the start of its span."""
+        if mode_key == self.mode_key:
             return self
         return Checkpoint(
             span_start=self.span_start,
-            way=way,
+            mode_key=mode_key,
             segment_count=self.span_segments,
             span_segments=self.span_segments,
             silence_s=self.silence_s,
         )
 
     def limited_to(self, segment_count: int) -> "Checkpoint":
-        """The same place in a transcript that has no more segments than these."""
+        """Return this checkpoint with its counts limited to `segment_count`."""
         if self.segment_count <= segment_count:
             return self
         spans = min(self.span_segments, segment_count)
@@ -56,7 +56,7 @@ START = Checkpoint(span_start=0)
 
 
 def read_checkpoint(saved: dict[str, Any] | None) -> Checkpoint:
-    """A saved checkpoint; the start of the recording when there is none, or one of another version of smelt."""
+    """Parse a saved checkpoint; return `START` for None or the format of another version."""
     try:
         return START if saved is None else Checkpoint.model_validate(saved)
     except ValidationError:

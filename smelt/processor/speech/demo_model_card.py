@@ -1,4 +1,4 @@
-"""What the demo model says of itself, without loading it."""
+"""The card of the demo model, without loading the model."""
 
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -14,12 +14,12 @@ class _Card(BaseModel):
 
 
 def notice_of(name: str) -> str | None:
-    """What to tell whoever reads what this model heard; None for a model that is made for people's speech."""
+    """Return the notice for readers of this model's transcripts; None for a model made for human speech."""
     if name != DEMO:
         return None
     return _Card.model_validate_json((demo_folder() / "card.json").read_text(encoding="utf-8")).notice
 
 
 def demo_folder() -> Traversable:
-    """Where the model lies in the package."""
+    """Return the folder of the demo model in the package."""
     return resources.files("smelt.processor") / "demo_model"

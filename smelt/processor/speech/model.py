@@ -1,4 +1,4 @@
-"""Loading the one model that all smelts of a worker share."""
+"""Loads the model that all smelts of a worker share."""
 
 import contextlib
 import logging
@@ -23,7 +23,7 @@ _SMALLER_TYPES: Final = {4: ("float16", "int8_float16", "int8"), 2: ("int8_float
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """Which model, where and how precisely it computes; names and values are faster-whisper's, plus `demo`."""
+    """The model, its device and its compute type; names and values are those of faster-whisper, and `demo`."""
 
     name: str = DEMO
     device: str = "auto"
@@ -31,12 +31,12 @@ class ModelOptions:
 
     @property
     def title(self) -> str:
-        """The model for people, who need not know where its folder is."""
+        """The name of the model for people, without the path of its folder."""
         return Path(self.name).name if Path(self.name).is_dir() else self.name
 
 
 def smaller_compute_type(model: Whisper) -> str | None:
-    """A compute type of the model's device that takes fewer bytes a weight; None when there is none."""
+    """Return a supported compute type with fewer bytes per weight; None if there is none."""
     return next(iter(_smaller_types(model.compute_type, model.device)), None)
 
 
@@ -45,7 +45,7 @@ def _smaller_types(compute_type: str, device: str) -> list[str]:
         device = "cuda" if get_cuda_device_count() else "cpu"
     try:
         supported = get_supported_compute_types(device)
-    except (ValueError, RuntimeError):  # There is no such device.
+    except (ValueError, RuntimeError):  # The device does not exist.
         return []
     return [name for name in _SMALLER_TYPES.get(_bytes(compute_type), ()) if name in supported]
 
@@ -55,23 +55,23 @@ def _bytes(compute_type: str) -> int:
 
 
 def load_model(options: ModelOptions) -> WhisperModel:
-    """Load the model, from its folder or the model hub; raise `SettingsError` in one sentence when that fails.
+    """Load the model from its folder or the model hub; raise `SettingsError` with one sentence if that fails.
 
-    Where it does not fit into memory as it was asked for, it is loaded with fewer bytes a weight.
+    If the model does not fit into memory, it is loaded with fewer bytes per weight.
     """
     source = _source(options.name)
-    # The demo model is stored for a device that few have; unasked, CTranslate2 converts it and warns.
+    # The demo model is stored in a type that few devices support; by default CTranslate2 would convert it and warn.
     compute_type = "int8" if (options.name, options.compute_type) == (DEMO, "default") else options.compute_type
     try:
         return _load(source, options.device, compute_type)
-    except OSError as exc:  # The hub is not reached, and huggingface_hub's own errors.
+    except OSError as exc:  # The hub is unreachable, or an error of huggingface_hub.
         raise SettingsError(
-            f"SMELT_MODEL={options.name} could not be fetched ({_line(exc)}): check the network, "
+            f"SMELT_MODEL={options.name} could not be downloaded ({_line(exc)}): check the network, "
             f"or set SMELT_MODEL to a folder with a converted model, or to `{DEMO}`"
         ) from exc
-    except ValueError as exc:  # CTranslate2 on a compute type that the device does not know.
+    except ValueError as exc:  # CTranslate2, for a compute type that the device does not support.
         raise SettingsError(f"SMELT_COMPUTE_TYPE or SMELT_DEVICE does not fit this machine: {_line(exc)}") from exc
-    except (RuntimeError, MemoryError) as exc:  # CTranslate2 on a folder without a model, or a device without a driver.
+    except (RuntimeError, MemoryError) as exc:  # CTranslate2, without a model in the folder or a driver for the device.
         raise SettingsError(f"SMELT_MODEL={options.name} on SMELT_DEVICE={options.device}: {_line(exc)}") from exc
 
 
@@ -79,11 +79,13 @@ def _load(source: str, device: str, compute_type: str) -> WhisperModel:
     try:
         return WhisperModel(source, device=device, compute_type=compute_type)
     except (RuntimeError, MemoryError) as exc:
-        # Also for memory that CTranslate2 does not get. What else is wrong is as wrong with fewer bytes.
+        # CTranslate2 raises these if it is out of memory; other errors occur with a smaller type as well.
         for smaller in _smaller_types(compute_type, device):
             with contextlib.suppress(RuntimeError, MemoryError):
                 model = WhisperModel(source, device=device, compute_type=smaller)
-                logger.warning("the model does not load as %s (%s), but as %s", compute_type, _line(exc), smaller)
+                logger.warning(
+                    "loading the model as %s failed (%s), loaded it as %s", compute_type, _line(exc), smaller
+                )
                 return model
         raise
 
@@ -92,7 +94,7 @@ def _source(name: str) -> str:
     if name == DEMO:
         return str(demo_folder())
     if Path(name).is_dir():
-        # Without a tokenizer faster-whisper fetches one, which for the newest models is the wrong one.
+        # Without a tokenizer, faster-whisper downloads one, which is wrong for the newest models.
         for needed in ("model.bin", "tokenizer.json"):
             if not (Path(name) / needed).is_file():
                 raise SettingsError(
@@ -103,7 +105,7 @@ def _source(name: str) -> str:
     if _HUB_NAME.fullmatch(name) or name in available_models():
         return name
     raise SettingsError(
-        f"SMELT_MODEL={name} is no folder here, no name on the model hub and no size; sizes are "
+        f"SMELT_MODEL={name} is neither a local folder, a Hugging Face model, nor a known size. Known sizes: "
         f"{', '.join(available_models())}, and `{DEMO}`"
     )
 

@@ -1,4 +1,4 @@
-"""What one run of the model hands out, in the time of its span."""
+"""The segments of one run of the model, in seconds from the start of the span."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from smelt.contract.state import Word
 
 @dataclass(frozen=True, kw_only=True)
 class RawSegment:
-    """A segment in seconds from the start of its span; `seek` names the window of the model that it came from."""
+    """A segment in seconds from the start of its span; `seek` identifies the window that it came from."""
 
     seek: int
     start: float
@@ -24,8 +24,10 @@ class RawSegment:
     words: tuple[Word, ...] | None
 
 
-def heard_from(segment: Segment, *, seek: int, start: float, end: float, words: Sequence[Word] | None) -> RawSegment:
-    """A segment of faster-whisper with its times put right."""
+def raw_segment_from(
+    segment: Segment, *, seek: int, start: float, end: float, words: Sequence[Word] | None
+) -> RawSegment:
+    """Convert a segment of faster-whisper, with corrected times."""
     return RawSegment(
         seek=seek,
         start=round(start, 2),
@@ -39,22 +41,21 @@ def heard_from(segment: Segment, *, seek: int, start: float, end: float, words: 
 
 
 def words_of(segment: Segment, model: WhisperModel) -> list[FoundWord] | None:
-    """The words of a segment, none beyond it: the first begins no earlier than the model says that the segment does.
+    """Return the words of a segment, limited to it: the first starts no earlier than the model's timestamp.
 
-    What aligns words with the sound gives a pause to the word that follows it, and faster-whisper takes back only what
-    is longer than half a second.
+    Word alignment attributes a pause to the following word; faster-whisper corrects only pauses above 0.5 s.
     """
     words: list[FoundWord] | None = segment.words
     if not words:
         return words
-    began = max(words[0].start, min(_marked_start(segment, model), words[0].end))
-    words[0] = replace(words[0], start=began)
+    start = max(words[0].start, min(_marked_start(segment, model), words[0].end))
+    words[0] = replace(words[0], start=start)
     words[-1] = replace(words[-1], end=max(words[-1].start, min(words[-1].end, segment.end)))
     return words
 
 
 def _marked_start(segment: Segment, model: WhisperModel) -> float:
-    """The time that the model wrote before a segment, in seconds; that of `segment` is its first word's by now."""
+    """Return the model's own timestamp before a segment, in seconds; `segment.start` is that of its first word."""
     first_mark: int = model.hf_tokenizer.token_to_id("<|notimestamps|>") + 1
     if not segment.tokens or segment.tokens[0] < first_mark:
         return float(segment.start)
@@ -63,7 +64,7 @@ def _marked_start(segment: Segment, model: WhisperModel) -> float:
 
 
 def word_from(found: FoundWord, start: float, end: float) -> Word:
-    """A word of faster-whisper with its times put right."""
+    """Convert a word of faster-whisper, with corrected times."""
     return Word(
         word=found.word, start=round(start, 2), end=round(end, 2), probability=round(float(found.probability), 3)
     )

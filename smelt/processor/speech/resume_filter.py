@@ -1,4 +1,4 @@
-"""Where a transcription is taken up: what was saved stays as it is, and what is heard again is put behind it. Pure."""
+"""Resuming a transcription: keep saved segments, append only new ones. Pure."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,24 +6,24 @@ from smelt.contract.work import SavedSegment
 
 
 class ResumeFilter:
-    """Tells what is new from what was heard before.
+    """Separates new segments from saved ones.
 
-    A window that is heard again gives the segments that it gave before, unless another worker hears it: with another
-    model, less memory, or a processor that rounds differently. Watchers have the earlier ones, so these stay.
+    A window that is transcribed again gives the same segments, unless the worker differs: another model, less memory,
+    or a processor that rounds differently. Watchers have received the saved segments, so these are kept.
     """
 
     def __init__(self, saved: Sequence[SavedSegment]) -> None:
         self._texts = [segment.text for segment in saved]
         self._end_s = saved[-1].end if saved else 0.0
-        self._same = True
+        self._identical_so_far = True
 
-    def new(self, segments: Iterable[SavedSegment]) -> tuple[SavedSegment, ...]:
-        """Those that come after what was saved."""
-        return tuple(segment for segment in segments if self._is_new(segment))
+    def unseen(self, segments: Iterable[SavedSegment]) -> tuple[SavedSegment, ...]:
+        """Return the segments that come after the saved ones."""
+        return tuple(segment for segment in segments if self._is_unseen(segment))
 
-    def _is_new(self, segment: SavedSegment) -> bool:
-        if self._same and segment.index < len(self._texts):
-            self._same = segment.text == self._texts[segment.index]
-            if self._same:
+    def _is_unseen(self, segment: SavedSegment) -> bool:
+        if self._identical_so_far and segment.index < len(self._texts):
+            self._identical_so_far = segment.text == self._texts[segment.index]
+            if self._identical_so_far:
                 return False
-        return self._same or (segment.start + segment.end) / 2 > self._end_s
+        return self._identical_so_far or (segment.start + segment.end) / 2 > self._end_s

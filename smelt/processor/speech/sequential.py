@@ -1,41 +1,41 @@
-"""One window of the model after the other: where each ends decides where the next begins."""
+"""Sequential transcription: the end of each window decides the start of the next one."""
 
 from collections.abc import Iterator
 
 from faster_whisper import WhisperModel
 from faster_whisper.transcribe import Segment
 
-from smelt.processor.speech.raw_segment import RawSegment, heard_from, word_from, words_of
+from smelt.processor.speech.raw_segment import RawSegment, raw_segment_from, word_from, words_of
 from smelt.processor.speech.vad import SpeechAudio
 
 
-def listen(
-    model: WhisperModel, voice: SpeechAudio, language: str, *, seek: int, beam_size: int, word_times: bool
+def transcribe(
+    model: WhisperModel, speech: SpeechAudio, language: str, *, seek: int, beam_size: int, word_times: bool
 ) -> Iterator[RawSegment]:
-    """Transcribe the speech of a span from the window at `seek` on; the same windows give the same text.
+    """Transcribe the speech of a span from the window at `seek`; the same window always gives the same text.
 
-    The features are there when this returns; the model begins with the first segment that is asked for.
+    Features are computed before this returns; the model starts with the first segment that is requested.
     """
-    if not len(voice.samples):
+    if not len(speech.samples):
         return iter(())
     segments, _ = model.transcribe(
-        voice.samples,
+        speech.samples,
         language=language,
         beam_size=beam_size,
         word_timestamps=word_times,
         vad_filter=False,
         clip_timestamps=[seek / model.frames_per_second],
-        # Both would make a window depend on more than its own audio. CTranslate2 seeds its sampling once for each
-        # thread, so that a sampled window can't be repeated; and a window that follows earlier text repeats its errors.
+        # Other values would make a window depend on more than its own audio: CTranslate2 seeds its sampling once per
+        # thread, so a sampled window can't be reproduced; and conditioning on earlier text repeats its errors.
         temperature=0.0,
         condition_on_previous_text=False,
     )
-    return (_heard(segment, voice, model) for segment in segments)
+    return (_raw_segment(segment, speech, model) for segment in segments)
 
 
-def _heard(segment: Segment, voice: SpeechAudio, model: WhisperModel) -> RawSegment:
-    found = words_of(segment, model)
-    start = voice.span_time(found[0].start if found else segment.start)
-    end = voice.span_time(segment.end, is_end=True)
-    words = None if found is None else [word_from(word, *voice.span_times(word.start, word.end)) for word in found]
-    return heard_from(segment, seek=segment.seek, start=start, end=end, words=words)
+def _raw_segment(segment: Segment, speech: SpeechAudio, model: WhisperModel) -> RawSegment:
+    timed = words_of(segment, model)
+    start = speech.span_time(timed[0].start if timed else segment.start)
+    end = speech.span_time(segment.end, is_end=True)
+    words = None if timed is None else [word_from(word, *speech.span_times(word.start, word.end)) for word in timed]
+    return raw_segment_from(segment, seek=segment.seek, start=start, end=end, words=words)

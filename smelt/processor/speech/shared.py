@@ -1,4 +1,4 @@
-"""The model of a worker: loaded once in the background, shared by all of its smelts, released while nobody needs it."""
+"""The model of a worker: loaded once in the background, shared by all of its smelts, released when idle."""
 
 import asyncio
 import logging
@@ -16,9 +16,9 @@ logger = logging.getLogger(__name__)
 
 
 class SharedModel:
-    """A model that is being loaded from `start` on; whoever asks waits for it, or gets the error of loading it.
+    """A model that is loaded from `start` on; `acquire` waits for it and raises the error of a failed load.
 
-    With `idle_s` it is released after so many seconds without a borrower, and loaded again for the next one.
+    After `idle_s` without a user it is released, and loaded again for the next one.
     """
 
     def __init__(self, model: ModelOptions, speech: SpeechOptions, idle_s: float | None = None) -> None:
@@ -27,83 +27,83 @@ class SharedModel:
         self._idle_s = idle_s
         self._loading: asyncio.Task[Transcriber] | None = None
         self._failed: asyncio.Queue[SettingsError] = asyncio.Queue()
-        self._borrowers = 0
-        self._releasing: asyncio.TimerHandle | None = None
+        self._user_count = 0
+        self._release_timer: asyncio.TimerHandle | None = None
 
     @property
-    def about(self) -> dict[str, str]:
-        """What readers of a transcript should know: the `model`, and a `notice` where it is not made for all speech."""
+    def info(self) -> dict[str, str]:
+        """The `model` that made a transcript, and a `notice` for its readers if the model has one."""
         notice = notice_of(self._model.name)
         return {"model": self._model.title} if notice is None else {"model": self._model.title, "notice": notice}
 
     @property
     def is_loaded(self) -> bool:
-        """Whether the model takes memory now."""
+        """True if the model is in memory."""
         return self._loading is not None and self._loading.done()
 
-    async def keep_loaded(self) -> None:
-        """Load in the background; raises the `SettingsError` of this load, or of a later one, and ends no other way."""
+    async def run_until_load_fails(self) -> None:
+        """Load in the background; raises the `SettingsError` of this load or a later one, and never returns."""
         self.start()
         raise await self._failed.get()
 
     def start(self) -> asyncio.Task[Transcriber]:
-        """Begin to load; the task fails with `SettingsError` when the model can't be had."""
+        """Start to load; the task fails with `SettingsError` if loading fails."""
         if self._loading is None:
             self._loading = asyncio.create_task(self._load(), name="load the model")
-            # Whoever keeps it ready is told of the error; nobody else may be there to ask for it.
+            # `run_until_load_fails` raises the error. Retrieve it here, in case no one awaits this task.
             self._loading.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._loading
 
     @asynccontextmanager
-    async def borrowed(self) -> AsyncIterator[Transcriber]:
-        """What hears recordings with this model; it stays loaded for the time of the block."""
-        self._borrowers += 1
-        if self._releasing is not None:
-            self._releasing.cancel()
-            self._releasing = None
+    async def acquire(self) -> AsyncIterator[Transcriber]:
+        """Return the transcriber with this model, which stays loaded for the block."""
+        self._user_count += 1
+        if self._release_timer is not None:
+            self._release_timer.cancel()
+            self._release_timer = None
         try:
             yield await asyncio.shield(self.start())
         finally:
-            self._borrowers -= 1
-            if self._idle_s is not None and not self._borrowers:
-                self._releasing = asyncio.get_running_loop().call_later(self._idle_s, self._release)
+            self._user_count -= 1
+            if self._idle_s is not None and not self._user_count:
+                self._release_timer = asyncio.get_running_loop().call_later(self._idle_s, self._release)
 
-    async def smaller(self, than: Transcriber) -> Transcriber | None:
-        """What takes less of the machine, for all from now on; None when nothing smaller is known.
+    async def reduce_memory(self, transcriber: Transcriber) -> Transcriber | None:
+        """Return a transcriber that needs less memory, used by all from now on; None if there is none.
 
-        First half the batch, down to one window after the other, then a compute type with fewer bytes.
+        Halves the batch size, down to sequential transcription, then picks a compute type with fewer bytes.
         """
-        if (options := than.options.smaller) is not None:
-            transcriber = than.with_options(options)
+        if (options := transcriber.options.with_smaller_batch) is not None:
+            smaller = transcriber.with_options(options)
         else:
-            compute_type = await asyncio.to_thread(smaller_compute_type, than.model.model)
+            compute_type = await asyncio.to_thread(smaller_compute_type, transcriber.model.model)
             if compute_type is None:
                 return None
-            # Both at once is what there is no memory for.
+            # Unload first: both do not fit into memory.
             self._loading = None
-            await asyncio.to_thread(than.model.model.unload_model)
+            await asyncio.to_thread(transcriber.model.model.unload_model)
             self._model = replace(self._model, compute_type=compute_type)
-            transcriber = await self._load()
-        self._speech = transcriber.options
-        self._loading = asyncio.create_task(_answer(transcriber))
-        return transcriber
+            smaller = await self._load()
+        self._speech = smaller.options
+        self._loading = asyncio.create_task(_already_loaded(smaller))
+        return smaller
 
     def _release(self) -> None:
-        self._releasing, self._loading = None, None
+        self._release_timer, self._loading = None, None
         logger.info("released the model %s after %.0f s without work", self._model.name, self._idle_s)
 
     async def _load(self) -> Transcriber:
-        began_s = time.monotonic()
+        started_s = time.monotonic()
         try:
             model = await asyncio.to_thread(load_model, self._model)
         except SettingsError as exc:
             self._failed.put_nowait(exc)
             raise
-        logger.info("loaded the model %s in %.1f s", self._model.name, time.monotonic() - began_s)
+        logger.info("loaded the model %s in %.1f s", self._model.name, time.monotonic() - started_s)
         if (notice := notice_of(self._model.name)) is not None:
             logger.warning("%s Set SMELT_MODEL to use another one.", notice)
         return Transcriber(model, self._speech)
 
 
-async def _answer(transcriber: Transcriber) -> Transcriber:
+async def _already_loaded(transcriber: Transcriber) -> Transcriber:
     return transcriber

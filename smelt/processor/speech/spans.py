@@ -1,8 +1,8 @@
-"""Cut a long recording into spans of bounded length, in its quiet places. Pure.
+"""Cuts a long recording into spans of bounded length, in its quiet places. Pure.
 
-The features of a whole span are in memory at once, so the length of a span, not that of the recording, decides how
-much memory transcription takes. Where a span ends depends on nothing but its start and the audio after it: a run that
-is taken up at the start of a span cuts the rest as the first run would have.
+The features of a whole span are in memory at once, so the memory of a transcription depends on the length of a span,
+not of the recording. Where a span ends depends only on its start and the audio after it, so a run that resumes at the
+start of a span cuts the rest like the first run.
 """
 
 from dataclasses import dataclass
@@ -19,29 +19,29 @@ _SEARCH_SHARE: Final = 0.25
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of a recording, in samples."""
+    """A part of a recording, in samples."""
 
     start: int
     end: int
 
 
 def span_from(recording: Recording, start: int, max_span_s: float) -> Span:
-    """The span that begins at `start`: the rest of the recording, or up to a pause near `max_span_s`."""
-    longest = int(max_span_s * SAMPLE_RATE)
-    if recording.sample_count - start <= longest:
+    """Return the span that starts at `start`: the rest of the recording, or up to a pause near `max_span_s`."""
+    max_samples = int(max_span_s * SAMPLE_RATE)
+    if recording.sample_count - start <= max_samples:
         return Span(start, recording.sample_count)
-    search_from = start + int(longest * (1 - _SEARCH_SHARE))
-    return Span(start, search_from + quietest(recording.read(search_from, start + longest)))
+    search_from = start + int(max_samples * (1 - _SEARCH_SHARE))
+    return Span(start, search_from + quietest(recording.read(search_from, start + max_samples)))
 
 
 def quietest(samples: Samples) -> int:
-    """The middle of the quietest 0.4 s, the latest one of equals, as an offset in samples."""
+    """Return the middle of the quietest 0.4 s as an offset in samples; the latest of equal ones."""
     frame_count = len(samples) // _FRAME
     if frame_count <= _PAUSE_FRAMES:
         return len(samples)
     frames = samples[: frame_count * _FRAME].reshape(frame_count, _FRAME)
     energy = np.square(frames, dtype=np.float32).mean(axis=1, dtype=np.float64)
-    # Differences of one running sum; what it can't resolve is noise below 16 bits, hence the rounding.
+    # Differences of a running sum, rounded: its numerical noise is below the resolution of 16 bits.
     running = np.concatenate(([0.0], np.cumsum(energy)))
     pauses = np.round(running[_PAUSE_FRAMES:] - running[:-_PAUSE_FRAMES], 12)
     latest = len(pauses) - 1 - int(np.argmin(pauses[::-1]))

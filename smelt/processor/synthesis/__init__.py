@@ -1,1 +1,1 @@
-"""From transcripts to the output that was asked for."""
+"""Makes the requested outputs from transcripts."""

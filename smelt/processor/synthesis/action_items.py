@@ -1,4 +1,4 @@
-"""Find what somebody is to do, by how people say so in English. Pure."""
+"""Finds action items by their phrasing in English. Pure."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,16 +9,16 @@ from smelt.processor.synthesis.words import is_english
 
 Kind = Literal["named", "mentioned"]
 
-# These take "will" and "should" without being people.
-NOBODY: Final = frozenset(
+# Subjects of "will" and "should" that are not names of people.
+NOT_PEOPLE: Final = frozenset(
     (
         *("it", "this", "that", "these", "those", "there", "here", "what", "which", "who", "he", "she", "they"),
         *("everything", "everyone", "everybody", "nothing", "nobody", "something", "somebody", "someone", "all"),
         *("and", "but", "so", "then", "if", "when", "maybe", "how", "where", "why", "the", "a", "an", "you"),
     )
 )
-# "We will see" and "I will be late" promise nothing to be done.
-_NO_DEED: Final = frozenset(
+# "We will see" and "I will be late" are not tasks.
+_NOT_TASKS: Final = frozenset(
     ("be", "have", "see", "know", "need", "not", "never", "probably", "likely", "remain", "stay")
 )
 
@@ -44,7 +44,7 @@ _LEAD: Final = re.compile(r"^(?:and|so|ok|okay|well|then|also|but),? ", re.IGNOR
 
 @dataclass(frozen=True)
 class ActionItem:
-    """What is to be done, and by whom if that was said; `named` when the speaker called it an action item."""
+    """A task and its owner, if one is given; `named` if the speaker called it an action item."""
 
     kind: Kind
     owner: str | None
@@ -52,13 +52,13 @@ class ActionItem:
 
 
 def action_items(sentences: Iterable[str], language: str | None = "en") -> tuple[ActionItem, ...]:
-    """What is to be done, in the order of the sentences, each once; in other languages what is called so."""
+    """Return the action items in order, without repeats; in other languages than English only named ones."""
     found = (_item(sentence, _MENTIONED if is_english(language) else ()) for sentence in sentences)
     return tuple(dict.fromkeys(item for item in found if item is not None))
 
 
 def owners(items: Iterable[ActionItem]) -> frozenset[str]:
-    """The names among the owners, in lower case."""
+    """Return the words of the owners that are names, in lower case."""
     words = (word.lower() for item in items if item.owner for word in item.owner.split())
     return frozenset(words) - {"and", "i", "we"}
 
@@ -67,19 +67,19 @@ def _item(sentence: str, mentioned: Sequence[re.Pattern[str]]) -> ActionItem | N
     text = _LEAD.sub("", sentence.strip()).rstrip(" .!?…")
     for pattern in _NAMED:
         if match := pattern.match(text):
-            return _built("named", match)
+            return _action_item("named", match)
     for pattern in mentioned:
-        if (match := pattern.match(text)) and _is_deed(match):
-            return _built("mentioned", match)
+        if (match := pattern.match(text)) and _is_task(match):
+            return _action_item("mentioned", match)
     return None
 
 
-def _is_deed(match: re.Match[str]) -> bool:
+def _is_task(match: re.Match[str]) -> bool:
     who = (match.groupdict().get("who") or "").lower().split()
-    return not NOBODY.intersection(who) and match["what"].split()[0].lower() not in _NO_DEED
+    return not NOT_PEOPLE.intersection(who) and match["what"].split()[0].lower() not in _NOT_TASKS
 
 
-def _built(kind: Kind, match: re.Match[str]) -> ActionItem:
+def _action_item(kind: Kind, match: re.Match[str]) -> ActionItem:
     who = match.groupdict().get("who")
     owner = None if who is None else " ".join(word if word == "and" else _name(word) for word in who.split())
     return ActionItem(kind, owner, match["what"].strip())

@@ -1,47 +1,47 @@
-"""Outputs without a language model: nothing but what was said, chosen and put in order.
+"""Extractive outputs, without a language model: selected and ordered sentences of the source.
 
-It never invents a sentence, and where it finds nothing it says so.
+It never invents a sentence; if it finds nothing, the output states that.
 """
 
 import asyncio
 from typing import Final
 
-from smelt.processor.synthesis.extracts import Reading, transcript
+from smelt.processor.synthesis.extracts import Analysis, transcript
 from smelt.processor.synthesis.markdown import heading
 from smelt.processor.synthesis.prompts import default_prompts
 from smelt.processor.synthesis.request import OnShare, SynthesisInput, SynthesisRequest
 
 NO_SPEECH: Final = "_No speech was found._"
 _OWN_PROMPT: Final = (
-    "_A prompt of your own needs a language model; this worker runs without one. Here is the transcript._"
+    "_Your own prompts need a language model, and this worker runs without one. The transcript follows._"
 )
 
 
 class ExtractiveSynthesizer:
-    """Chooses and orders sentences of the source; deterministic, offline."""
+    """Selects and orders sentences of the source; deterministic, offline."""
 
     typical_s: Final = 0.3
 
-    async def synthesize(self, source: SynthesisInput, order: SynthesisRequest, on_share: OnShare) -> str:
-        """The output for one source, made in a thread."""
-        content = await asyncio.to_thread(render, source, order)
+    async def synthesize(self, source: SynthesisInput, request: SynthesisRequest, on_share: OnShare) -> str:
+        """Return the output for one source, made in a thread."""
+        content = await asyncio.to_thread(render, source, request)
         on_share(1.0)
         return content
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there are no resources."""
 
 
-def render(source: SynthesisInput, order: SynthesisRequest) -> str:
-    """Every prompt of the order over one source; several get a heading each, none gives the transcript."""
+def render(source: SynthesisInput, request: SynthesisRequest) -> str:
+    """Return the output of all prompts, several with a heading each; without prompts, the transcript."""
     if not source.sentences:
         return NO_SPEECH
-    reading = Reading(source)
-    parts = [(prompt.title, prompt.extract(reading)) for prompt in default_prompts(order)]
-    if order.user_prompt is not None:
-        parts.append((order.user_prompt.name, f"{_OWN_PROMPT}\n\n{transcript(reading)}"))
+    analysis = Analysis(source)
+    parts = [(prompt.title, prompt.extract(analysis)) for prompt in default_prompts(request)]
+    if request.user_prompt is not None:
+        parts.append((request.user_prompt.name, f"{_OWN_PROMPT}\n\n{transcript(analysis)}"))
     if not parts:
-        return transcript(reading)
+        return transcript(analysis)
     if len(parts) == 1:
         return parts[0][1]
     return "\n\n".join(f"{heading(2, title)}\n\n{body}" for title, body in parts)

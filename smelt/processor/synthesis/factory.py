@@ -1,4 +1,4 @@
-"""Which synthesizer a worker uses."""
+"""Creates the synthesizer of a worker."""
 
 import importlib.util
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def create_synthesizer(options: WorkerOptions) -> Synthesizer:
-    """The language model of the settings, or choosing sentences without one; raise `SettingsError` on half of one."""
+    """Return the synthesizer for these options: generative with a language model, else extractive."""
     endpoint = endpoint_options(options)
     if endpoint is None:
         return ExtractiveSynthesizer()
@@ -24,15 +24,15 @@ def create_synthesizer(options: WorkerOptions) -> Synthesizer:
 
 
 def endpoint_options(options: WorkerOptions) -> "EndpointOptions | None":
-    """Where the language model answers, None without one; raise `SettingsError` on half of one."""
+    """Return the options of the language model, None without one; raise `SettingsError` if they are incomplete."""
     if options.llm_base_url is None:
         if options.llm_model is not None or options.llm_api_key is not None:
             raise SettingsError("SMELT_LLM_BASE_URL is not set, but SMELT_LLM_MODEL or SMELT_LLM_API_KEY is")
         return None
     if options.llm_model is None:
-        raise SettingsError("SMELT_LLM_MODEL is not set: SMELT_LLM_BASE_URL needs the name of a model beside it")
+        raise SettingsError("SMELT_LLM_MODEL is not set: SMELT_LLM_BASE_URL needs the name of a model")
     if not options.llm_base_url.startswith(("http://", "https://")):
-        raise SettingsError(f"SMELT_LLM_BASE_URL wants http:// or https://, not {options.llm_base_url!r}")
+        raise SettingsError(f"SMELT_LLM_BASE_URL needs to start with http:// or https://, not {options.llm_base_url!r}")
     if importlib.util.find_spec("openai") is None:
         raise SettingsError(f"SMELT_LLM_BASE_URL needs the extra `llm`: {install_command('llm')}")
     from smelt.processor.synthesis.llm.endpoint import EndpointOptions

@@ -1,4 +1,4 @@
-"""Pieces of Markdown, and transcripts made fit to be read. Pure."""
+"""Formats text as Markdown. Pure."""
 
 import re
 from collections.abc import Collection
@@ -20,33 +20,33 @@ _WORD: Final = re.compile(r"[^\W\d_]+")
 
 
 def heading(level: int, text: str) -> str:
-    """A heading; what is data in it stays data."""
+    """Return a heading with escaped text."""
     return f"{'#' * level} {inline(text)}"
 
 
 def inline(text: str) -> str:
-    """Text as Markdown that shows just that text on one line."""
+    """Escape text for Markdown, on one line."""
     flat = " ".join(text.split())
     return _LINE_START.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", flat))
 
 
 def clock(seconds: float) -> str:
-    """A place in a recording: `02:05`, from one hour on `1:02:05`."""
+    """Format a position in a recording: `02:05`, from one hour on `1:02:05`."""
     minutes, second = divmod(int(seconds), 60)
     hour, minute = divmod(minutes, 60)
     return f"{hour}:{minute:02}:{second:02}" if hour else f"{minute:02}:{second:02}"
 
 
-def capitalised(text: str, names: Collection[str]) -> str:
-    """A text that was heard in lower case, with capitals for days, months, `I` and the names that are known."""
+def capitalized(text: str, names: Collection[str]) -> str:
+    """Capitalize days, months, `I` and known names in a text that is all lower case."""
     if text != text.lower():
         return text
     return _WORD.sub(lambda m: m[0].capitalize() if m[0] in _PROPER or m[0] in names else m[0], text)
 
 
 def as_sentence(text: str, names: Collection[str]) -> str:
-    """A sentence with a capital at its start and a mark at its end."""
-    spelled = capitalised(text.strip(), names)
+    """Capitalize a sentence and close it with a mark."""
+    spelled = capitalized(text.strip(), names)
     closed = spelled if spelled.endswith(tuple(CLOSING)) else spelled + _closing_mark(spelled)
     return inline(closed[:1].upper() + closed[1:])
 

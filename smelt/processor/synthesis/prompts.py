@@ -1,4 +1,4 @@
-"""The default prompts: how each is titled, put to a language model, and made without one.
+"""The default prompts: title, instruction to a language model, and extractive writer.
 
 `PromptName` in `smelt.contract.vocabulary` lists their names; each has one record here.
 """
@@ -9,7 +9,7 @@ from typing import Final
 
 from smelt.contract.vocabulary import PromptName
 from smelt.processor.synthesis import extracts
-from smelt.processor.synthesis.extracts import Reading
+from smelt.processor.synthesis.extracts import Analysis
 from smelt.processor.synthesis.request import SynthesisRequest
 
 
@@ -20,7 +20,7 @@ class Prompt:
     name: PromptName
     title: str
     instruction: str
-    extract: Callable[[Reading], str]
+    extract: Callable[[Analysis], str]
 
 
 PROMPTS: Final[tuple[Prompt, ...]] = (
@@ -47,7 +47,7 @@ PROMPTS: Final[tuple[Prompt, ...]] = (
         "qa_format",
         "Questions and answers",
         "Write questions and answers about all that matters, each as `**Q: ...**`, an empty line, `A: ...`.",
-        extracts.questions_and_answers,
+        extracts.question_list,
     ),
     Prompt(
         "table_of_contents",
@@ -58,6 +58,6 @@ PROMPTS: Final[tuple[Prompt, ...]] = (
 )
 
 
-def default_prompts(order: SynthesisRequest) -> tuple[Prompt, ...]:
-    """Return the default prompts of an order, in the order of the contract."""
-    return tuple(prompt for prompt in PROMPTS if prompt.name in order.prompts)
+def default_prompts(request: SynthesisRequest) -> tuple[Prompt, ...]:
+    """Return the default prompts of a request, in the order of the contract."""
+    return tuple(prompt for prompt in PROMPTS if prompt.name in request.prompts)

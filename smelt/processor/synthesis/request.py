@@ -1,4 +1,4 @@
-"""What an output is made from, and the interface of what makes it."""
+"""The input of a synthesis, and the interface of synthesizers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,40 +8,40 @@ from smelt.contract.work import UserPrompt
 from smelt.processor.synthesis.sentences import Sentence
 
 OnShare = Callable[[float], None]
-"""Told how much of the work is done, 0 to 1."""
+"""Receives the share of the work that is done, 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesisInput:
     """One transcript, or one text.
 
-    `written` is what an earlier attempt has written of its outputs, by keys of the synthesizer's; it adds to them, and
-    they are saved with the next report.
+    `saved_outputs` holds outputs that are already generated, by keys of the synthesizer. The synthesizer adds to them,
+    and they are saved with the next report.
     """
 
     filename: str
     language: str | None
     sentences: tuple[Sentence, ...]
-    written: dict[str, str] = field(default_factory=dict)
+    saved_outputs: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesisRequest:
-    """What to make of it."""
+    """The prompts to apply."""
 
     prompts: tuple[str, ...]
     user_prompt: UserPrompt | None
 
 
 class Synthesizer(Protocol):
-    """Makes Markdown out of a source; raises `SynthesisPermanentError` or `SynthesisTransientError`."""
+    """Makes Markdown from a source; raises `SynthesisPermanentError` or `SynthesisTransientError`."""
 
     @property
     def typical_s(self) -> float:
-        """Seconds to expect for an output before one was measured."""
+        """Seconds to expect for an output before one is measured."""
 
-    async def synthesize(self, source: SynthesisInput, order: SynthesisRequest, on_share: OnShare) -> str:
-        """The output for one source, every prompt of the order in it."""
+    async def synthesize(self, source: SynthesisInput, request: SynthesisRequest, on_share: OnShare) -> str:
+        """Return the output for one source, with every prompt of the request."""
 
     async def aclose(self) -> None:
-        """Free what it holds."""
+        """Release all resources."""

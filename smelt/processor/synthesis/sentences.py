@@ -1,4 +1,4 @@
-"""Sentences out of segments and texts. Pure."""
+"""Splits segments and texts into sentences. Pure."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -15,9 +15,9 @@ _ABBREVIATIONS: Final = frozenset(
 _SPACED: Final = ".!?…\u0964\u0965\u061f\u06d4\u0589\u1362\u17d4\u104b"
 _UNSPACED: Final = "。\uff01\uff1f"
 CLOSING: Final = _SPACED + _UNSPACED
-"""What ends a sentence: marks that have a space behind them, and those of scripts without spaces."""
+"""Marks that end a sentence: those followed by a space, and those of scripts without spaces."""
 QUESTIONING: Final = "?\u061f\uff1f"
-"""The marks among them that ask."""
+"""The closing marks of questions."""
 _QUOTES: Final = "\"'”\u2019»)\\]"
 _END: Final = re.compile(rf"(?<=[{_SPACED}])[{_QUOTES}]*\s+|(?<=[{_UNSPACED}])")
 _CLOSED: Final = re.compile(rf"[{CLOSING}][{_QUOTES}]*$")
@@ -27,16 +27,16 @@ _BULLET: Final = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+(?!\[)")
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence and where in the recording it begins; a text has no times."""
+    """A sentence and its start in the recording; a text has no times."""
 
     text: str
     start_s: float | None = None
 
 
 def sentences_of_segments(segments: Iterable[Segment]) -> tuple[Sentence, ...]:
-    """The sentences of a transcript; one that runs over several segments is put together.
+    """Return the sentences of a transcript; one that spans several segments is joined.
 
-    Where a model writes no marks, in a script without spaces, a segment is what there is.
+    If a model writes no marks in a script without spaces, each segment is a sentence.
     """
     segments = tuple(segments)
     marked = any(not _MARKS.isdisjoint(segment.text) for segment in segments)
@@ -64,13 +64,13 @@ def _joined(one: str, other: str) -> str:
 
 
 def sentences_of_text(text: str) -> tuple[Sentence, ...]:
-    """The sentences of a text; a line break ends one, and marks of lists are left out."""
+    """Return the sentences of a text; a line break ends a sentence, and list markers are removed."""
     lines = (_BULLET.sub("", line).strip() for line in text.splitlines())
     return tuple(Sentence(sentence) for line in lines if line for sentence in split_sentences(line) if sentence)
 
 
 def split_sentences(text: str) -> list[str]:
-    """Split where a sentence ends; always at least one piece, which may be empty."""
+    """Split a text at the ends of sentences; returns at least one piece, which may be empty."""
     return list(_joined_abbreviations(re.split(_END, text))) or [""]
 
 

@@ -1,4 +1,4 @@
-"""A Realtime server that does what a test wants, and no waiting between attempts."""
+"""Fixtures with a scripted Realtime server, and without delays between attempts."""
 
 from collections.abc import AsyncIterator, Iterator
 

@@ -1,4 +1,4 @@
-"""A project at a scripted server, and somebody who listens."""
+"""A project that connects to a scripted server, and a recorder of channel callbacks."""
 
 import asyncio
 import threading
@@ -14,31 +14,34 @@ from smelt.backend.realtime import RealtimeTimings
 from smelt.backend.tokens import TokenCallable
 
 SHORT_TIMEOUTS = RealtimeTimings(
-    heartbeat_s=0.2, answer_s=0.4, join_timeout_s=1, rate_limit_wait_s=0.2, joins_a_second=1000
+    heartbeat_interval_s=0.2, reply_timeout_s=0.4, join_timeout_s=1, rate_limit_delay_s=0.2, joins_per_second=1000
 )
-LONG_HEARTBEAT = RealtimeTimings(heartbeat_s=60, joins_a_second=1000)
+LONG_HEARTBEAT = RealtimeTimings(heartbeat_interval_s=60, joins_per_second=1000)
 
 
 @asynccontextmanager
 async def project(
-    server: ScriptedRealtime, *, pace: RealtimeTimings = SHORT_TIMEOUTS, access_token: str | TokenCallable | None = None
+    server: ScriptedRealtime,
+    *,
+    timings: RealtimeTimings = SHORT_TIMEOUTS,
+    access_token: str | TokenCallable | None = None,
 ) -> AsyncIterator[Project]:
-    """A project at the server, checked to leave nothing behind."""
+    """Open a project at the server; assert afterwards that it leaks no task and no thread."""
     before = asyncio.all_tasks()
     threads = threading.active_count()
-    async with Project(server.url, "sb_publishable_x", access_token=access_token, pace=pace) as opened:
+    async with Project(server.url, "sb_publishable_x", access_token=access_token, timings=timings) as opened:
         yield opened
     await until(lambda: not server.sockets and not _remaining_tasks(before))
     assert threading.active_count() <= threads + 1
 
 
 def _remaining_tasks(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
-    ours = ("smelt/", "realtime/_async", "websockets/asyncio/connection", "httpx")
-    return {task for task in asyncio.all_tasks() - before if any(where in repr(task) for where in ours)}
+    modules = ("smelt/", "realtime/_async", "websockets/asyncio/connection", "httpx")
+    return {task for task in asyncio.all_tasks() - before if any(module in repr(task) for module in modules)}
 
 
 class ChannelRecorder:
-    """Hears what a channel tells."""
+    """Records the callbacks of a channel."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[str, object]] = []

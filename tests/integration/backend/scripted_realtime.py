@@ -1,4 +1,4 @@
-"""A Realtime server that misbehaves on command; well-behaved ones are tested against the embedded stack."""
+"""A Realtime server with scripted faults; tests without faults use the embedded stack."""
 
 import asyncio
 import json
@@ -15,22 +15,22 @@ FrameHandler = Callable[[ServerConnection, Frame], Awaitable[bool]]
 
 
 class ScriptedRealtime:
-    """Answers joins, heartbeats, broadcasts and leaves, unless `on_frame` has answered (or swallowed) the frame."""
+    """Replies to joins, heartbeats, broadcasts and leaves, unless `on_frame` returns that it handled the frame."""
 
     def __init__(self) -> None:
         self.url = ""
         self.sockets: list[ServerConnection] = []
         self.opened_count = 0
-        self.dial_count = 0
+        self.handshake_count = 0
         self.frames: list[Frame] = []
         self.on_frame: FrameHandler | None = None
         self.reject_with: HTTPStatus | None = None
 
     def joins(self, topic: str | None = None) -> list[Frame]:
-        """The joins so far, of one topic or of all."""
-        wanted = None if topic is None else f"realtime:{topic}"
+        """Return the joins so far, of one topic or of all."""
+        full_topic = None if topic is None else f"realtime:{topic}"
         joins = [frame for frame in self.frames if frame["event"] == "phx_join"]
-        return joins if wanted is None else [frame for frame in joins if frame["topic"] == wanted]
+        return joins if full_topic is None else [frame for frame in joins if frame["topic"] == full_topic]
 
     async def send_to_all(self, topic: str, event: str, payload: Frame, ref: str | None = None) -> None:
         """Send a frame to every socket."""
@@ -42,7 +42,7 @@ class ScriptedRealtime:
         await self.send_to_all(topic, "broadcast", {"type": "broadcast", "event": event, "payload": payload})
 
     async def serve_one(self, socket: ServerConnection) -> None:
-        """Serve one socket to its end."""
+        """Serve one socket until it closes."""
         self.sockets.append(socket)
         self.opened_count += 1
         try:
@@ -55,26 +55,26 @@ class ScriptedRealtime:
             self.sockets.remove(socket)
 
     def check(self, _: ServerConnection, request: Request) -> Response | None:
-        """Refuse the handshake when told to."""
+        """Reject the handshake if `reject_with` is set."""
         assert urlsplit(request.path).path == "/realtime/v1/websocket"
-        self.dial_count += 1
+        self.handshake_count += 1
         if self.reject_with is None:
             return None
         return Response(self.reject_with.value, self.reject_with.phrase, request.headers.__class__(), b"")
 
 
 async def send(socket: ServerConnection, topic: str, event: str, payload: Frame, ref: str | None = None) -> None:
-    """Send one frame as protocol 1.0.0 has it."""
+    """Send one frame of protocol 1.0.0."""
     await socket.send(json.dumps({"topic": topic, "event": event, "payload": payload, "ref": ref}))
 
 
 async def reply(socket: ServerConnection, frame: Frame, status: str = "ok", response: Frame | None = None) -> None:
-    """Answer a frame."""
+    """Reply to a frame."""
     await send(socket, frame["topic"], "phx_reply", {"status": status, "response": response or {}}, frame["ref"])
 
 
 async def reply_as_server(socket: ServerConnection, frame: Frame) -> None:
-    """Answer a frame as a real server does."""
+    """Reply to a frame as a real server does."""
     match frame["event"]:
         case "phx_leave":
             await reply(socket, frame)
@@ -87,7 +87,7 @@ async def reply_as_server(socket: ServerConnection, frame: Frame) -> None:
 
 @asynccontextmanager
 async def scripted_realtime() -> AsyncIterator[ScriptedRealtime]:
-    """A server on a free port."""
+    """Run a server on a free port."""
     scripted = ScriptedRealtime()
     async with serve(scripted.serve_one, "127.0.0.1", 0, process_request=scripted.check) as server:
         port = server.sockets[0].getsockname()[1]

@@ -1,4 +1,4 @@
-"""Changes of rows come over the same connection, which counts as joined only while the database is listened to."""
+"""Row changes arrive on a channel that counts as joined only while the database subscription exists."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -21,12 +21,12 @@ pytestmark = pytest.mark.usefixtures("no_backoff")
 @pytest.fixture
 async def project(server: ScriptedRealtime) -> AsyncIterator[Project]:
     server.on_frame = reply_to_join
-    async with Project(server.url, "sb_publishable_x", pace=SHORT_TIMEOUTS) as opened:
+    async with Project(server.url, "sb_publishable_x", timings=SHORT_TIMEOUTS) as opened:
         yield opened
 
 
 class ChangesRecorder:
-    """Hears what a channel tells."""
+    """Records the callbacks of a channel."""
 
     def __init__(self) -> None:
         self.changes: list[Any] = []
@@ -49,9 +49,9 @@ class ChangesRecorder:
 async def reply_to_join(socket: ServerConnection, frame: Frame) -> bool:
     if frame["event"] != "phx_join":
         return False
-    asked = frame["payload"]["config"]["postgres_changes"]
-    assert asked == [{"event": "*", "schema": "public", "table": "smelts", "filter": "user_id=eq.1"}]
-    await reply(socket, frame, response={"postgres_changes": [{"id": 7, **one} for one in asked]})
+    bindings = frame["payload"]["config"]["postgres_changes"]
+    assert bindings == [{"event": "*", "schema": "public", "table": "smelts", "filter": "user_id=eq.1"}]
+    await reply(socket, frame, response={"postgres_changes": [{"id": 7, **one} for one in bindings]})
     return True
 
 
@@ -68,42 +68,42 @@ def change(kind: str, row: Frame) -> Frame:
 async def test_postgres_changes_join_waits_for_the_database_subscription(
     server: ScriptedRealtime, project: Project
 ) -> None:
-    ear = ChangesRecorder()
-    channel = await ear.join(project)
+    recorder = ChangesRecorder()
+    channel = await recorder.join(project)
     await until(lambda: server.joins(TOPIC))
     assert not await channel.wait_joined(0.2)
     await send_system(server, "ok")
     assert await channel.wait_joined(2)
     await server.send_to_all(TOPIC, "postgres_changes", change("DELETE", {"id": 1}))
-    await until(lambda: ear.changes)
-    assert (ear.changes[0]["table"], ear.changes[0]["old_record"]) == ("smelts", {"id": 1})
-    assert ear.joined_count == 1
+    await until(lambda: recorder.changes)
+    assert (recorder.changes[0]["table"], recorder.changes[0]["old_record"]) == ("smelts", {"id": 1})
+    assert recorder.joined_count == 1
 
 
 async def test_postgres_changes_resubscription_is_reported_as_a_join(
     server: ScriptedRealtime, project: Project
 ) -> None:
-    """After a fresh token the server subscribes anew, and what changed in between is lost."""
-    ear = ChangesRecorder()
-    await ear.join(project)
+    """After a token renewal the server subscribes again, and changes in between are lost."""
+    recorder = ChangesRecorder()
+    await recorder.join(project)
     await until(lambda: server.joins(TOPIC))
     await send_system(server, "ok")
-    await until(lambda: ear.joined_count == 1)
+    await until(lambda: recorder.joined_count == 1)
     await send_system(server, "ok")
-    await until(lambda: ear.joined_count == 2)
-    assert ear.leave_count == 0
+    await until(lambda: recorder.joined_count == 2)
+    assert recorder.leave_count == 0
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["at first", "later"])
 async def test_postgres_changes_error_rejoins_on_another_socket(
     server: ScriptedRealtime, project: Project, before: bool
 ) -> None:
-    ear = ChangesRecorder()
-    channel = await ear.join(project)
+    recorder = ChangesRecorder()
+    channel = await recorder.join(project)
     await until(lambda: server.joins(TOPIC))
     if before:
         await send_system(server, "ok")
-        await until(lambda: ear.joined_count == 1)
+        await until(lambda: recorder.joined_count == 1)
     await send_system(server, "error")
     await until(lambda: len(server.joins(TOPIC)) == 2)
     assert server.opened_count == 2
@@ -122,16 +122,16 @@ async def test_postgres_changes_callback_that_raises_does_not_affect_others(
     server: ScriptedRealtime, project: Project
 ) -> None:
     def fail(_: object) -> None:
-        raise ValueError("this one never works")
+        raise ValueError("this callback always fails")
 
-    ear = ChangesRecorder()
+    recorder = ChangesRecorder()
     await project.realtime.join(TOPIC, changes=[BINDING], on_change=fail)
-    await ear.join(project)
+    await recorder.join(project)
     await until(lambda: server.joins(TOPIC))
     await send_system(server, "ok")
-    await until(lambda: ear.joined_count == 1)
+    await until(lambda: recorder.joined_count == 1)
     await server.send_to_all(TOPIC, "postgres_changes", change("INSERT", {"id": 1}))
-    await until(lambda: ear.changes)
+    await until(lambda: recorder.changes)
     assert len(server.joins(TOPIC)) == 1
 
 

@@ -1,4 +1,4 @@
-"""The Realtime connection keeps its channels joined, or says why they can't be."""
+"""The Realtime connection keeps its channels joined, or reports why it cannot."""
 
 import asyncio
 
@@ -26,47 +26,47 @@ async def test_rejoin_after_a_server_close_keeps_other_channels_joined(
     server: ScriptedRealtime, event: str, payload: Frame
 ) -> None:
     async with project(server) as opened:
-        ear, other = ChannelRecorder(), ChannelRecorder()
-        channel = await opened.realtime.join("smelt:a", **ear.callbacks)
-        neighbour = await opened.realtime.join("smelt:b", **other.callbacks)
+        recorder, other = ChannelRecorder(), ChannelRecorder()
+        channel = await opened.realtime.join("smelt:a", **recorder.callbacks)
+        other_channel = await opened.realtime.join("smelt:b", **other.callbacks)
         assert await channel.wait_joined(5)
-        assert await neighbour.wait_joined(5)
+        assert await other_channel.wait_joined(5)
         await server.send_to_all("smelt:a", event, payload)
-        await until(lambda: ear.joined_count == 2)
-        # A late `phx_close` of the first stay reaches nobody.
+        await until(lambda: recorder.joined_count == 2)
+        # A late `phx_close` of the first join has no effect.
         await send(server.sockets[0], "realtime:smelt:a", "phx_close", {})
         await server.broadcast("smelt:a", "progress", {})
-        await until(lambda: ear.messages == [("progress", {})])
-        assert (ear.joined_count, other.joined_count, other.leave_errors) == (2, 1, [])
+        await until(lambda: recorder.messages == [("progress", {})])
+        assert (recorder.joined_count, other.joined_count, other.leave_errors) == (2, 1, [])
 
 
 async def test_join_rejected_as_unauthorized_ends_the_channel_with_its_error(server: ScriptedRealtime) -> None:
-    async def refuse(socket: ServerConnection, frame: Frame) -> bool:
+    async def reject(socket: ServerConnection, frame: Frame) -> bool:
         if frame["event"] != "phx_join" or frame["topic"] != "realtime:smelt:a":
             return False
         await reply(socket, frame, "error", {"reason": "Unauthorized: You do not have permissions to read"})
         return True
 
-    server.on_frame = refuse
+    server.on_frame = reject
     async with project(server) as opened:
-        ear = ChannelRecorder()
-        channel = await opened.realtime.join("smelt:a", **ear.callbacks)
-        neighbour = await opened.realtime.join("smelt:b")
+        recorder = ChannelRecorder()
+        channel = await opened.realtime.join("smelt:a", **recorder.callbacks)
+        other_channel = await opened.realtime.join("smelt:b")
         assert not await channel.wait_joined(5)
-        assert await neighbour.wait_joined(5)
-        assert [type(error) for error in ear.leave_errors] == [Unauthorized]
+        assert await other_channel.wait_joined(5)
+        assert [type(error) for error in recorder.leave_errors] == [Unauthorized]
         assert len(server.joins("smelt:a")) == 1
         assert isinstance(channel.error, Unauthorized)
 
 
 async def test_join_with_an_invalid_topic_ends_with_a_permanent_error(server: ScriptedRealtime) -> None:
-    async def refuse(socket: ServerConnection, frame: Frame) -> bool:
+    async def reject(socket: ServerConnection, frame: Frame) -> bool:
         if frame["event"] != "phx_join":
             return False
         await reply(socket, frame, "error", {"reason": "TopicNameRequired: You must provide a topic name"})
         return True
 
-    server.on_frame = refuse
+    server.on_frame = reject
     async with project(server) as opened:
         channel = await opened.realtime.join("")
         assert not await channel.wait_joined(5)
@@ -77,16 +77,16 @@ async def test_join_with_an_invalid_topic_ends_with_a_permanent_error(server: Sc
 async def test_join_retry_after_a_transient_rejection_uses_the_same_socket(
     server: ScriptedRealtime, reason: str
 ) -> None:
-    async def refuse(socket: ServerConnection, frame: Frame) -> bool:
+    async def reject(socket: ServerConnection, frame: Frame) -> bool:
         if frame["event"] != "phx_join" or len(server.joins()) not in (2, 3):
             return False
         await reply(socket, frame, "error", {"reason": reason})
         return True
 
-    server.on_frame = refuse
+    server.on_frame = reject
     async with project(server) as opened:
-        stays = await opened.realtime.join("smelt:stays")
-        assert await stays.wait_joined(10)
+        joined_channel = await opened.realtime.join("smelt:joined")
+        assert await joined_channel.wait_joined(10)
         channel = await opened.realtime.join("smelt:a")
         assert await channel.wait_joined(10)
         assert len(server.joins("smelt:a")) == 3
@@ -98,7 +98,7 @@ async def test_rate_limit_on_a_join_delays_the_next_join(
 ) -> None:
     waits_s: list[float] = []
 
-    async def refuse_once(socket: ServerConnection, frame: Frame) -> bool:
+    async def reject_once(socket: ServerConnection, frame: Frame) -> bool:
         if frame["event"] != "phx_join" or len(server.joins()) > 1:
             return False
         await reply(socket, frame, "error", {"reason": "ClientJoinRateLimitReached: Too many joins per second"})
@@ -108,8 +108,8 @@ async def test_rate_limit_on_a_join_delays_the_next_join(
         waits_s.append(seconds)
 
     monkeypatch.setattr(supervised_channel, "pause", pause)
-    server.on_frame = refuse_once
-    async with project(server, pace=RealtimeTimings(rate_limit_wait_s=30)) as opened:
+    server.on_frame = reject_once
+    async with project(server, timings=RealtimeTimings(rate_limit_delay_s=30)) as opened:
         channel = await opened.realtime.join("smelt:a")
         assert await channel.wait_joined(30)
     assert [seconds >= 30 for seconds in waits_s] == [True]
@@ -120,9 +120,9 @@ async def test_broadcast_counts_as_sent_only_when_acknowledged(server: ScriptedR
         if frame["event"] != "broadcast":
             return False
         match frame["payload"]["event"]:
-            case "taken":
+            case "acknowledged":
                 return False
-            case "refused":
+            case "rejected":
                 await reply(socket, frame, "error", {"reason": "no"})
             case "cut":
                 socket.transport.abort()
@@ -131,46 +131,48 @@ async def test_broadcast_counts_as_sent_only_when_acknowledged(server: ScriptedR
     server.on_frame = swallow
     async with project(server) as opened:
         channel = await opened.realtime.join("smelt:a")
-        assert not await channel.send("taken", {})  # Not joined yet.
+        assert not await channel.send("acknowledged", {})  # Not joined yet.
         assert await channel.wait_joined(5)
-        assert await channel.send("taken", {"n": 1})
-        assert not await channel.send("refused", {})
+        assert await channel.send("acknowledged", {"n": 1})
+        assert not await channel.send("rejected", {})
         assert not await channel.send("lost", {}, timeout_s=0.1)
         assert not await channel.send("cut", {}, timeout_s=30)
         sent = next(frame for frame in server.frames if frame["event"] == "broadcast")
-        assert sent["payload"] == {"type": "broadcast", "event": "taken", "payload": {"n": 1}}
+        assert sent["payload"] == {"type": "broadcast", "event": "acknowledged", "payload": {"n": 1}}
         assert server.joins()[0]["payload"]["config"]["private"] is True
 
 
 async def test_callback_that_raises_does_not_affect_other_channels(server: ScriptedRealtime) -> None:
-    def fall_over(*_: object) -> None:
+    def raise_error(*_: object) -> None:
         raise ZeroDivisionError
 
     async with project(server) as opened:
-        ear = ChannelRecorder()
-        opened.realtime.listen(fall_over)
-        broken = await opened.realtime.join("smelt:a", on_message=fall_over, on_joined=fall_over, on_left=fall_over)
-        channel = await opened.realtime.join("smelt:b", **ear.callbacks)
+        recorder = ChannelRecorder()
+        opened.realtime.add_state_listener(raise_error)
+        broken = await opened.realtime.join(
+            "smelt:a", on_message=raise_error, on_joined=raise_error, on_left=raise_error
+        )
+        channel = await opened.realtime.join("smelt:b", **recorder.callbacks)
         assert await broken.wait_joined(5)
         assert await channel.wait_joined(5)
         await server.broadcast("smelt:a", "progress", {})
         await server.broadcast("smelt:b", "progress", {})
-        await until(lambda: ear.messages)
+        await until(lambda: recorder.messages)
         await server.sockets[0].close(1012)
-        await until(lambda: ear.joined_count == 2)
+        await until(lambda: recorder.joined_count == 2)
         assert await broken.wait_joined(5)
 
 
 async def test_rejoin_right_after_leave_works(server: ScriptedRealtime) -> None:
     async with project(server) as opened:
-        stays = await opened.realtime.join("smelt:stays")
-        assert await stays.wait_joined(5)
+        joined_channel = await opened.realtime.join("smelt:joined")
+        assert await joined_channel.wait_joined(5)
         for _ in range(3):
-            ear = ChannelRecorder()
-            channel = await opened.realtime.join("smelt:a", **ear.callbacks)
+            recorder = ChannelRecorder()
+            channel = await opened.realtime.join("smelt:a", **recorder.callbacks)
             assert await channel.wait_joined(5)
             await server.broadcast("smelt:a", "progress", {})
-            await until(lambda ear=ear: ear.messages)
+            await until(lambda recorder=recorder: recorder.messages)
             await channel.leave()
         assert not channel.joined
         assert not await channel.send("progress", {})
@@ -197,14 +199,14 @@ async def test_join_of_one_topic_is_shared_by_its_subscribers(server: ScriptedRe
 
 async def test_join_followed_by_leave_delivers_nothing(server: ScriptedRealtime) -> None:
     async with project(server) as opened:
-        stays = await opened.realtime.join("smelt:a")
-        assert await stays.wait_joined(5)
-        ear = ChannelRecorder()
-        brief = await opened.realtime.join("smelt:a", **ear.callbacks)
+        joined_channel = await opened.realtime.join("smelt:a")
+        assert await joined_channel.wait_joined(5)
+        recorder = ChannelRecorder()
+        brief = await opened.realtime.join("smelt:a", **recorder.callbacks)
         await brief.leave()
         await server.broadcast("smelt:a", "progress", {})
-        await stays.leave()
-        assert (ear.joined_count, ear.messages, ear.leave_errors) == (0, [], [])
+        await joined_channel.leave()
+        assert (recorder.joined_count, recorder.messages, recorder.leave_errors) == (0, [], [])
 
 
 @pytest.mark.parametrize("steps", range(40))

@@ -1,4 +1,4 @@
-"""Closing comes to its end, wherever whoever closes is cancelled."""
+"""A close completes even if its task is cancelled at any await."""
 
 import pytest
 from cancellation import cancel_at_every_await
@@ -11,24 +11,24 @@ from smelt.backend.realtime import RealtimeTimings
 
 pytestmark = pytest.mark.usefixtures("no_backoff")
 
-PACE = RealtimeTimings(heartbeat_s=60, joins_a_second=1000, channels_a_socket=2)
+TIMINGS = RealtimeTimings(heartbeat_interval_s=60, joins_per_second=1000, channels_per_socket=2)
 
 
 async def joined(server: ScriptedRealtime) -> Project:
-    """A project with three channels on two sockets, and a token to keep fresh."""
+    """Open a project with three channels on two sockets, and a token that must be renewed."""
 
     async def token() -> str:
         return "a token"
 
-    project = Project(server.url, "sb_publishable_x", access_token=token, pace=PACE)
+    project = Project(server.url, "sb_publishable_x", access_token=token, timings=TIMINGS)
     channels = [await project.realtime.join(topic) for topic in ("smelt:a", "smelt:b", "smelt:c")]
     assert all([await channel.wait_joined(30) for channel in channels])
     assert len(server.sockets) == 2
     return project
 
 
-@pytest.mark.parametrize("stubborn", [False, True])
-async def test_close_finishes_when_cancelled_at_any_await(server: ScriptedRealtime, stubborn: bool) -> None:
+@pytest.mark.parametrize("repeatedly", [False, True])
+async def test_close_finishes_when_cancelled_at_any_await(server: ScriptedRealtime, repeatedly: bool) -> None:
     async with assert_no_leaks():
         project = await joined(server)
 
@@ -38,5 +38,5 @@ async def test_close_finishes_when_cancelled_at_any_await(server: ScriptedRealti
             assert project.realtime.report().channel_count == 0
             project = await joined(server)
 
-        assert await cancel_at_every_await(lambda: project.aclose(), check, repeatedly=stubborn)
+        assert await cancel_at_every_await(lambda: project.aclose(), check, repeatedly=repeatedly)
         await project.aclose()

@@ -1,4 +1,4 @@
-"""Functions, recordings and broadcasts of a real project, with errors of smelt's own tree."""
+"""Functions, recordings and broadcasts of a real project, and the mapping of its errors."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ async def service(stack: Stack) -> AsyncIterator[Project]:
         yield project
 
 
-async def announce(app: Project, size_bytes: int) -> tuple[UUID, str]:
+async def create_audio_smelt(app: Project, size_bytes: int) -> tuple[UUID, str]:
     created = await ClientRpc(app.rpc).create_smelt(files=[FileSpec("talk.mp3", size_bytes)])
     path = created.files[0].upload_path
     assert path is not None
@@ -49,10 +49,10 @@ async def test_get_smelt_returns_a_snapshot_once_and_then_unchanged(app: Project
     state = await calls.get_smelt(created.id)
     assert isinstance(state, Snapshot)
     assert isinstance(await calls.get_smelt(created.id, after_seq=state.seq), Unchanged)
-    gone = uuid4()
-    states = await calls.get_smelts([SeenState(created.id, after_seq=state.seq), SeenState(gone)])
+    unknown = uuid4()
+    states = await calls.get_smelts([SeenState(created.id, after_seq=state.seq), SeenState(unknown)])
     assert [type(one) for one in states.smelts] == [Unchanged]
-    assert states.missing == (gone,)
+    assert states.missing == (unknown,)
 
 
 async def test_idempotent_create_returns_the_same_smelt_for_a_key(app: Project) -> None:
@@ -60,16 +60,16 @@ async def test_idempotent_create_returns_the_same_smelt_for_a_key(app: Project) 
     first = await calls.create_smelt(text_input="Some words.", idempotency_key=key)
     again = await calls.create_smelt(text_input="Some words.", idempotency_key=key)
     assert first.id == again.id
-    with pytest.raises(RequestRejected) as refused:
+    with pytest.raises(RequestRejected) as rejected:
         await calls.create_smelt(text_input="Other words.", idempotency_key=key)
-    assert refused.value.code == "idempotency_conflict"
+    assert rejected.value.code == "idempotency_conflict"
 
 
 async def test_rejected_requests_carry_their_error_code(app: Project) -> None:
     calls = ClientRpc(app.rpc)
-    with pytest.raises(RequestRejected) as refused:
+    with pytest.raises(RequestRejected) as rejected:
         await calls.create_smelt()
-    assert refused.value.code == "no_input"
+    assert rejected.value.code == "no_input"
     with pytest.raises(NotFound):
         await calls.get_smelt(uuid4())
     with pytest.raises(RequestRejected):
@@ -112,15 +112,15 @@ async def test_unreachable_project_raises_unavailable() -> None:
 
 
 def test_response_of_an_unexpected_shape_is_rejected() -> None:
-    with pytest.raises(RequestRejected) as refused:
+    with pytest.raises(RequestRejected) as rejected:
         parse(Created, {"id": "no uuid"})
-    assert refused.value.code == "unexpected_answer"
+    assert rejected.value.code == "unexpected_response"
 
 
 async def test_upload_and_download_stream_a_recording_in_chunks(app: Project, service: Project, tmp_path: Path) -> None:
     recording = tmp_path / "talk.mp3"
     recording.write_bytes(bytes(range(256)) * 4096)
-    _, path = await announce(app, recording.stat().st_size)
+    _, path = await create_audio_smelt(app, recording.stat().st_size)
     sent: list[int] = []
     await app.audio.upload(path, recording, on_bytes=sent.append)
     received: list[int] = []
@@ -128,9 +128,9 @@ async def test_upload_and_download_stream_a_recording_in_chunks(app: Project, se
     assert (tmp_path / "copy").read_bytes() == recording.read_bytes()
     assert sent[-1] == received[-1] == recording.stat().st_size
     assert len(sent) > 1
-    with pytest.raises(RequestRejected) as refused:
+    with pytest.raises(RequestRejected) as rejected:
         await app.audio.upload(path, recording)
-    assert refused.value.code == "Duplicate"
+    assert rejected.value.code == "Duplicate"
     await service.audio.remove([path])
     await service.audio.remove([path])
     await service.audio.remove([])
@@ -149,23 +149,23 @@ async def test_upload_of_an_unannounced_object_is_unauthorized(app: Project, tmp
 
 async def test_broadcast_is_allowed_for_the_service_and_denied_for_a_client(app: Project, service: Project) -> None:
     created = await ClientRpc(app.rpc).create_smelt(text_input="Some words.")
-    heard: list[object] = []
+    received: list[object] = []
     listener = await app.realtime.join(
-        created.subscription_channel, on_message=lambda _, payload: heard.append(payload)
+        created.subscription_channel, on_message=lambda _, payload: received.append(payload)
     )
-    speaker = await service.realtime.join(created.subscription_channel)
+    sender = await service.realtime.join(created.subscription_channel)
     assert await listener.wait_joined(10)
-    assert await speaker.wait_joined(10)
-    assert await speaker.send("progress", {"by": "socket"})
+    assert await sender.wait_joined(10)
+    assert await sender.send("progress", {"by": "socket"})
     await service.realtime.post(created.subscription_channel, "progress", {"by": "rest"})
-    await until(lambda: len(heard) == 2)
-    assert heard == [{"by": "socket"}, {"by": "rest"}]
+    await until(lambda: len(received) == 2)
+    assert received == [{"by": "socket"}, {"by": "rest"}]
     assert not await listener.send("progress", {"by": "a client"}, timeout_s=1)
     with pytest.raises(Unauthorized):
         await app.realtime.post(created.subscription_channel, "progress", {"by": "a client"})
     await service.realtime.post(created.subscription_channel, "progress", {"by": "the service again"})
-    await until(lambda: len(heard) == 3)
-    assert {"by": "a client"} not in heard
+    await until(lambda: len(received) == 3)
+    assert {"by": "a client"} not in received
 
 
 async def test_wake_up_broadcast_is_sent_for_a_new_smelt(app: Project, service: Project) -> None:

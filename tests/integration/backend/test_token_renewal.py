@@ -1,4 +1,4 @@
-"""A channel stays joined beyond the life of its token, as long as there is a fresh one."""
+"""A channel stays joined beyond the expiry of its token if the token can be renewed."""
 
 import pytest
 from connections import LONG_HEARTBEAT, project
@@ -12,18 +12,18 @@ pytestmark = pytest.mark.usefixtures("no_backoff")
 
 
 async def test_token_expired_at_a_join_is_renewed_once_for_the_rejoin(server: ScriptedRealtime) -> None:
-    async def refuse(socket: ServerConnection, frame: Frame) -> bool:
+    async def reject(socket: ServerConnection, frame: Frame) -> bool:
         if frame["event"] != "phx_join" or frame["payload"]["access_token"] != "token 1":
             return False
         await reply(socket, frame, "error", {"reason": "InvalidJWTToken: Token has expired 3 seconds ago"})
         return True
 
-    asked = iter(range(1, 100))
+    requests = iter(range(1, 100))
 
     async def fresh() -> str:
-        return f"token {next(asked)}"
+        return f"token {next(requests)}"
 
-    server.on_frame = refuse
+    server.on_frame = reject
     async with project(server, access_token=fresh) as opened:
         channel = await opened.realtime.join("smelt:a")
         assert await channel.wait_joined(5)
@@ -31,21 +31,21 @@ async def test_token_expired_at_a_join_is_renewed_once_for_the_rejoin(server: Sc
 
 
 async def test_token_that_was_rejected_is_not_used_again(server: ScriptedRealtime) -> None:
-    async def refuse(socket: ServerConnection, frame: Frame) -> bool:
+    async def reject(socket: ServerConnection, frame: Frame) -> bool:
         if frame["event"] != "phx_join" or frame["payload"]["access_token"] != "old":
             return False
         await reply(socket, frame, "error", {"reason": "InvalidJWTToken: Token has expired 3 seconds ago"})
         return True
 
-    answers = iter(["old", OSError("offline"), OSError("offline"), "new"])
+    responses = iter(["old", OSError("offline"), OSError("offline"), "new"])
 
     async def fresh() -> str:
-        answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        response = next(responses)
+        if isinstance(response, Exception):
+            raise response
+        return response
 
-    server.on_frame = refuse
+    server.on_frame = reject
     async with project(server, access_token=fresh) as opened:
         channel = await opened.realtime.join("smelt:a")
         assert await channel.wait_joined(30)
@@ -55,7 +55,7 @@ async def test_token_that_was_rejected_is_not_used_again(server: ScriptedRealtim
 async def test_token_renewal_backoff_grows_while_new_tokens_expire_at_once(
     server: ScriptedRealtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def take_and_drop(socket: ServerConnection, frame: Frame) -> bool:
+    async def accept_and_close(socket: ServerConnection, frame: Frame) -> bool:
         if frame["event"] == "phx_join":
             await reply(socket, frame)
             for event, payload in expiry:
@@ -66,36 +66,36 @@ async def test_token_renewal_backoff_grows_while_new_tokens_expire_at_once(
         ("system", {"status": "error", "message": "Token has expired", "extension": "system", "channel": "smelt:a"}),
         ("phx_close", {}),
     ]
-    asked_for: list[int] = []
+    requests: list[int] = []
     waited_after: list[int] = []
 
     async def fresh() -> str:
-        asked_for.append(1)
-        return f"token {len(asked_for)}"
+        requests.append(1)
+        return f"token {len(requests)}"
 
     monkeypatch.setattr(
         "smelt.backend.realtime.supervised_channel.reconnect_wait_s", lambda n: waited_after.append(n) or 0.0
     )
-    server.on_frame = take_and_drop
+    server.on_frame = accept_and_close
     async with project(server, access_token=fresh) as opened:
         await opened.realtime.join("smelt:a")
-        await until(lambda: len(asked_for) >= 6)
+        await until(lambda: len(requests) >= 6)
     assert waited_after[:4] == [2, 3, 4, 5]
 
 
 async def test_token_rejected_after_renewal_ends_the_channel_as_unauthorized(server: ScriptedRealtime) -> None:
-    async def refuse(socket: ServerConnection, frame: Frame) -> bool:
+    async def reject(socket: ServerConnection, frame: Frame) -> bool:
         if frame["event"] != "phx_join":
             return False
         await reply(socket, frame, "error", {"reason": "InvalidJWTToken: Token has expired 3 seconds ago"})
         return True
 
-    asked = iter(range(100))
+    requests = iter(range(100))
 
     async def fresh() -> str:
-        return f"token {next(asked)}"
+        return f"token {next(requests)}"
 
-    server.on_frame = refuse
+    server.on_frame = reject
     async with project(server, access_token=fresh) as opened:
         channel = await opened.realtime.join("smelt:a")
         assert not await channel.wait_joined(5)
@@ -104,11 +104,11 @@ async def test_token_rejected_after_renewal_ends_the_channel_as_unauthorized(ser
 
 
 async def test_token_renewal_is_pushed_to_joined_channels(server: ScriptedRealtime) -> None:
-    asked: list[int] = []
+    requests: list[int] = []
 
     async def fresh() -> str:
-        asked.append(1)
-        return f"opaque {len(asked)}"
+        requests.append(1)
+        return f"opaque {len(requests)}"
 
     async with project(server, access_token=fresh) as opened:
         channel = await opened.realtime.join("smelt:a")
@@ -120,23 +120,23 @@ async def test_token_renewal_is_pushed_to_joined_channels(server: ScriptedRealti
         assert channel.joined
 
 
-@pytest.mark.parametrize("hiccup", [False, True])
+@pytest.mark.parametrize("fails_once", [False, True])
 async def test_token_is_renewed_before_expiry_without_a_rejoin(
-    server: ScriptedRealtime, monkeypatch: pytest.MonkeyPatch, hiccup: bool
+    server: ScriptedRealtime, monkeypatch: pytest.MonkeyPatch, fails_once: bool
 ) -> None:
-    life = "smelt.backend.tokens.RENEW_OPAQUE_AFTER_S"
-    monkeypatch.setattr(life, 1.0)  # On a slow machine, too, the first one is joined with.
-    asked: list[int] = []
+    name = "smelt.backend.tokens.RENEW_OPAQUE_AFTER_S"
+    monkeypatch.setattr(name, 1.0)  # Long enough to join with the first token on a slow machine.
+    requests: list[int] = []
 
     async def fresh() -> str:
-        asked.append(1)
-        if len(asked) == 2:
-            monkeypatch.setattr(life, 0.1)
-        if hiccup and len(asked) == 2:
+        requests.append(1)
+        if len(requests) == 2:
+            monkeypatch.setattr(name, 0.1)
+        if fails_once and len(requests) == 2:
             raise OSError("offline")
-        return f"opaque {len(asked)}"
+        return f"opaque {len(requests)}"
 
-    async with project(server, pace=LONG_HEARTBEAT, access_token=fresh) as opened:
+    async with project(server, timings=LONG_HEARTBEAT, access_token=fresh) as opened:
         channel = await opened.realtime.join("smelt:a")
         assert await channel.wait_joined(10)
         await until(lambda: sum(frame["event"] == "access_token" for frame in server.frames) >= 2)
@@ -144,4 +144,4 @@ async def test_token_is_renewed_before_expiry_without_a_rejoin(
         assert channel.rejoin_count == 0
     pushed = [frame["payload"]["access_token"] for frame in server.frames if frame["event"] == "access_token"]
     assert len(set(pushed)) == len(pushed)
-    assert pushed[0] == ("opaque 3" if hiccup else "opaque 2")
+    assert pushed[0] == ("opaque 3" if fails_once else "opaque 2")

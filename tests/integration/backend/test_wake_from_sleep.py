@@ -1,4 +1,4 @@
-"""What was open before the machine slept is not waited for when it wakes up."""
+"""After the machine wakes from sleep, calls do not use connections from before."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ async def test_wake_from_sleep_opens_a_new_connection_for_the_next_call(stack: S
     ):
 
         async def call() -> int:
-            # Once: an old connection that breaks at last is an error.
+            # Called once, so that a call on an old connection fails.
             await asyncio.wait_for(project.rpc.call_once("get_smelt_health"), 60)
             return proxy.accepted["rest"]
 

@@ -1,4 +1,4 @@
-"""A server for each major version, the migrations laid down once, and a clone of that database for every test."""
+"""A server for each major version with the migrations applied once, and a clone of its database for each test."""
 
 import os
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def _binaries(version: str) -> Path:
 
 @pytest.fixture(scope="session", params=["embedded", "15"])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server whose database `postgres` has the platform's schemas and smelt's migrations, and nothing else."""
+    """A server whose database `postgres` has only the platform's schemas and smelt's migrations."""
     with running(_binaries(request.param)) as started:
         apply_schema(started)
         yield started
@@ -37,13 +37,13 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def numbers() -> Iterator[int]:
-    """Numbers that no two databases share."""
+    """Unique numbers for the names of databases."""
     return count()
 
 
 @pytest.fixture
 def database(server: Server, numbers: Iterator[int]) -> Iterator[Database]:
-    """A database of the test's own."""
+    """A database for one test."""
     name = f"test_{next(numbers)}"
 
     def connect(login: str) -> psycopg.Connection[Any]:
@@ -61,7 +61,7 @@ def database(server: Server, numbers: Iterator[int]) -> Iterator[Database]:
 
 @pytest.fixture
 def template_database(server: Server) -> Iterator[Database]:
-    """The database that the others are clones of, for tests that change nothing."""
+    """The database from which the others are cloned, for tests that only read."""
     opened = Database(lambda login: psycopg.connect(server.dsn(login)))
     yield opened
     opened.close()
@@ -69,23 +69,23 @@ def template_database(server: Server) -> Iterator[Database]:
 
 @pytest.fixture
 def owner(database: Database) -> str:
-    """Somebody with an account."""
+    """The id of a user."""
     return database.add_user()
 
 
 @pytest.fixture
 def client(database: Database, owner: str) -> Caller:
-    """That somebody, calling."""
+    """A caller that is signed in as `owner`."""
     return database.caller(user(owner))
 
 
 @pytest.fixture
 def visitor(database: Database) -> Caller:
-    """Somebody without an account, calling."""
+    """A caller without a sign-in."""
     return database.caller(anon())
 
 
 @pytest.fixture
 def worker(database: Database) -> Caller:
-    """A worker, calling."""
+    """A caller with the service role."""
     return database.caller(service())

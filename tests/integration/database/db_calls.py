@@ -1,4 +1,4 @@
-"""Calling the SQL functions as PostgREST does: a role and its claims, set for one transaction."""
+"""Calls of SQL functions as PostgREST makes them: with a role and its claims, set for one transaction."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ ARGUMENT_TYPES: Final = """
 
 @dataclass(frozen=True)
 class Role:
-    """Who calls: a role of the platform, and the claims of the token that it comes with."""
+    """A role of the platform, with the claims of its token and the headers of the request."""
 
     name: str
     claims: dict[str, Any]
@@ -30,22 +30,22 @@ class Role:
 
 
 def service() -> Role:
-    """The project's own service, as which workers call."""
+    """Return the service role, which workers have."""
     return Role("service_role", {"role": "service_role"}, {})
 
 
 def user(user_id: str, *, is_anonymous: bool = False) -> Role:
-    """Somebody who is signed in, or who signed in anonymously."""
+    """Return the role of a signed-in user, or of one that signed in anonymously."""
     return Role("authenticated", {"role": "authenticated", "sub": user_id, "is_anonymous": is_anonymous}, {})
 
 
 def anon(address: str = "192.0.2.1") -> Role:
-    """A visitor without an account."""
+    """Return the role of a visitor."""
     return Role("anon", {"role": "anon"}, {"cf-connecting-ip": address})
 
 
 class Database:
-    """A database of a test's own, with the sessions that it opened."""
+    """A database and its open sessions."""
 
     def __init__(self, connect: Callable[[str], psycopg.Connection[Any]]) -> None:
         self._connect = connect
@@ -55,13 +55,13 @@ class Database:
         self._types = {(name, argument): kind for name, argument, kind in self.owner.execute(ARGUMENT_TYPES)}
 
     def session(self, login: str = "authenticator") -> psycopg.Connection[Any]:
-        """Open one more session."""
+        """Open a session."""
         session = self._connect(login)
         self._sessions.append(session)
         return session
 
     def close(self) -> None:
-        """End all sessions, whatever they are in the middle of."""
+        """Close all sessions, also within transactions."""
         for session in self._sessions:
             session.close()
 
@@ -75,25 +75,25 @@ class Database:
         return value
 
     def run(self, statement: str, *values: object) -> None:
-        """Change what no function changes: a limit, or how old something is."""
+        """Change rows that no function changes, such as limits and timestamps."""
         self.owner.execute(statement, values)
 
     def add_user(self) -> str:
-        """Make somebody with an account and answer the id."""
+        """Create a user; return its id."""
         return str(self.value("insert into auth.users (email) values (%s) returning id", f"{uuid4()}@example.com"))
 
     def caller(self, role: Role) -> "Caller":
-        """Open a session as which a role calls functions."""
+        """Open a session that calls functions as a role."""
         return Caller(self.session(), role, self._types)
 
     def await_blocked(self, session: psycopg.Connection[Any]) -> None:
-        """Wait until a session waits for another one's lock."""
+        """Wait until a session waits for the lock of another one."""
         pid = session.info.backend_pid
         await_true(lambda: self.value("select cardinality(pg_blocking_pids(%s)) > 0", pid))
 
 
 class Caller:
-    """A session of one role; each call is a transaction of its own, unless it is held open."""
+    """A session of one role; each call is a separate transaction unless one is open."""
 
     def __init__(self, session: psycopg.Connection[Any], role: Role, types: dict[tuple[str, str], str]) -> None:
         self.session = session
@@ -107,7 +107,7 @@ class Caller:
 
     @contextmanager
     def open_transaction(self) -> Iterator[None]:
-        """Keep one transaction open for the time of the block, then commit."""
+        """Keep a transaction open during the block, then commit."""
         with self.session.transaction():
             for name, value in (
                 ("role", self.role.name),
@@ -118,7 +118,7 @@ class Caller:
             yield
 
     def call_in_transaction(self, function: str, **arguments: object) -> Any:
-        """Call a function in the transaction that is held open."""
+        """Call a function in the open transaction."""
         words = [
             sql.SQL("{} => {}::" + self._types[function, name]).format(sql.Identifier(name), sql.Placeholder(name))
             for name in arguments
@@ -139,12 +139,12 @@ class Caller:
 
 
 def rejection(error: psycopg.Error) -> tuple[str | None, str | None]:
-    """The SQLSTATE and the code with which a request was refused."""
+    """Return the SQLSTATE and the code of a rejected request."""
     return error.sqlstate, error.diag.message_hint
 
 
 def upload(database: Database, created: dict[str, Any], sizes: Sequence[int] | None = None) -> None:
-    """Put rows into storage.objects as the Storage API does once the bytes are there."""
+    """Insert rows into storage.objects, as the Storage API does after an upload."""
     for file, size in zip(created["files"], sizes or [file["size_bytes"] for file in created["files"]], strict=True):
         database.run(
             "insert into storage.objects (bucket_id, name, version, metadata) values ('smelt-audio', %s, %s, %s)",
@@ -155,7 +155,7 @@ def upload(database: Database, created: dict[str, Any], sizes: Sequence[int] | N
 
 
 def submitted(database: Database, client: Caller, file_count: int = 1, **arguments: object) -> dict[str, Any]:
-    """Create a smelt of so many small files, upload and submit them; answer what `create_smelt` answered."""
+    """Create a smelt of small files, upload and submit them; return the response of `create_smelt`."""
     files = [{"filename": f"{index}.mp3", "size_bytes": 1000} for index in range(file_count)]
     created: dict[str, Any] = client("create_smelt", files=files, **arguments)
     upload(database, created)
@@ -164,14 +164,14 @@ def submitted(database: Database, client: Caller, file_count: int = 1, **argumen
 
 
 def claimed(worker: Caller, worker_id: str = "worker", **arguments: object) -> dict[str, Any]:
-    """Claim the one smelt that is due."""
+    """Claim the only smelt that is due."""
     [claim] = worker("claim_smelts", worker_id=worker_id, **arguments)["smelts"]
-    answer: dict[str, Any] = claim
-    return answer
+    only: dict[str, Any] = claim
+    return only
 
 
 def results_for(claim: dict[str, Any]) -> list[dict[str, Any]]:
-    """A result for every file of a claim."""
+    """Return a result for each file of a claim."""
     return [
         {"file_id": file["id"], "filename": file["filename"], "content": f"# {file['filename']}"}
         for file in claim["files"]
@@ -179,5 +179,5 @@ def results_for(claim: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def expire_leases(database: Database) -> None:
-    """Have all leases run out, as if their workers were gone."""
+    """Expire all leases, as if their workers had been killed."""
     database.run("update smelt.leases set expires_at = now() - interval '1 s'")

@@ -1,4 +1,4 @@
-"""A throw-away Postgres for the tests of the migrations: the embedded one, or one that the system has."""
+"""An ephemeral Postgres server for the tests of the migrations: the embedded one, or one of the system."""
 
 import asyncio
 import shutil
@@ -22,34 +22,34 @@ REPOSITORY: Final = Path(__file__).resolve().parents[3]
 MIGRATIONS: Final = REPOSITORY / "supabase" / "migrations"
 PLATFORM: Final = REPOSITORY / "smelt" / "local" / "platform"
 MEMORY: Final = Path("/dev/shm")
-ROOM_BYTES: Final = 1024**3
+MIN_FREE_BYTES: Final = 1024**3
 IMMEDIATE_SHUTDOWN: Final = Step(signal.SIGQUIT, 5.0)
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server, reached over its Unix socket; the database `postgres` holds what every test starts from."""
+    """A running server with a Unix socket; its database `postgres` is the template of the tests."""
 
     sockets: Path
 
     def dsn(self, user: str, database: str = "postgres") -> str:
-        """Answer how to connect as a role."""
+        """Return the connection string of a role."""
         return make_conninfo(host=str(self.sockets), user=user, dbname=database, sslmode="disable")
 
 
 @contextmanager
 def running(binaries: Path) -> Iterator[Server]:
-    """Run a new, empty server for the time of the block; it does not outlive this process, however that ends."""
-    folder = Path(tempfile.mkdtemp(prefix="smelt-db-", dir=_quick_folder()))
+    """Run a new, empty server during the block; it ends with this process, even if that is killed."""
+    folder = Path(tempfile.mkdtemp(prefix="smelt-db-", dir=_memory_folder()))
     server = Server(folder)
     try:
         account = database_account()
-        account.private_folder(folder)
-        # A loop of its own: the tests' loops come and go.
+        account.make_private_folder(folder)
+        # A separate event loop, since those of the tests end before the server does.
         with asyncio.Runner() as runner:
             child = runner.run(_start(binaries, folder, account))
             try:
-                await_true(lambda: not child.running or _takes_connections(server))
+                await_true(lambda: not child.running or _accepts_connections(server))
                 yield server
             finally:
                 runner.run(child.stop(IMMEDIATE_SHUTDOWN))
@@ -58,7 +58,7 @@ def running(binaries: Path) -> Iterator[Server]:
 
 
 def apply_schema(server: Server) -> None:
-    """Make the database `postgres` one of the platform's, and apply the migrations as its role `postgres`."""
+    """Create the platform's schemas in the database `postgres`, and apply the migrations as the role `postgres`."""
     with psycopg.connect(server.dsn(SUPERUSER), autocommit=True) as admin:
         for path in sorted(PLATFORM.glob("*.sql")):
             admin.execute(path.read_bytes())
@@ -70,14 +70,14 @@ def apply_schema(server: Server) -> None:
 
 async def _start(binaries: Path, folder: Path, account: OsAccount) -> Child:
     log = folder / "log"
-    closed = not account.may_reach((binaries / "postgres",))
+    is_inaccessible = not account.can_access((binaries / "postgres",))
     new = (binaries / "initdb", "-U", SUPERUSER, "-D", folder / "data", "--auth=trust", "--no-sync")
     child = await Child.spawn(
         (*new, "--encoding=UTF8", "--locale=C"),
         log=log,
         death_signal=signal.SIGKILL,
         account=account,
-        pass_closed_folders=closed,
+        keep_read_capability=is_inaccessible,
     )
     assert await child.wait() == 0, log.read_text(encoding="utf-8")
     settings = {**SETTINGS, **EPHEMERAL_SETTINGS, "listen_addresses": "", "unix_socket_directories": str(folder)}
@@ -87,16 +87,16 @@ async def _start(binaries: Path, folder: Path, account: OsAccount) -> Child:
         log=log,
         death_signal=signal.SIGQUIT,
         account=account,
-        pass_closed_folders=closed,
+        keep_read_capability=is_inaccessible,
     )
 
 
-def _quick_folder() -> Path | None:
-    # Cloning a database is writing files: in memory, where there is room, it takes a quarter of the time.
-    return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES else None
+def _memory_folder() -> Path | None:
+    # Cloning a database copies its files, which takes a quarter of the time in memory.
+    return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MIN_FREE_BYTES else None
 
 
-def _takes_connections(server: Server) -> bool:
+def _accepts_connections(server: Server) -> bool:
     try:
         psycopg.connect(server.dsn(SUPERUSER)).close()
     except psycopg.OperationalError:

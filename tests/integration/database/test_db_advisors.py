@@ -1,4 +1,4 @@
-"""What the advisors of the Supabase CLI make of the migrations."""
+"""The advisors of the Supabase CLI accept the migrations."""
 
 import json
 from typing import Final
@@ -17,5 +17,5 @@ def test_advisors_report_nothing_but_unused_indexes(stack: Stack) -> None:
     done = run(command, cwd=REPOSITORY, check=True)
     findings = json.loads(done.stdout)["results"]
     assert {finding["name"] for finding in findings} <= {"unused_index"}
-    # An empty answer would mean that nobody looked: the indexes of an idle stack are unused.
+    # No finding at all would mean that nothing was checked: the indexes of an idle stack are unused.
     assert findings

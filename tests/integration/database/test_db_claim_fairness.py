@@ -1,13 +1,13 @@
-"""A thousand smelts of one user before another's first one, and what a claim reads of all that is there."""
+"""Claims are fair to a user behind a thousand smelts of another, and read few pages."""
 
 from db_calls import Caller, Database, user
 
-MANY = 1000
+OPEN = 1000
 ENDED = 5000
 
 
 def create_many(database: Database, owner: str) -> set[str]:
-    """More texts of one user than the limit allows to be open, as an operator may; answers their ids."""
+    """Create more open smelts of a user than the limit allows, as an operator may; return their ids."""
     first = database.caller(user(owner))("create_smelt", text_input="One of many.")["id"]
     copies = database.rows(
         """
@@ -26,13 +26,13 @@ def create_many(database: Database, owner: str) -> set[str]:
         from smelt.requests as r, copies as c where r.smelt_id = %s
         returning smelt_id::text
         """,
-        *(MANY, first, first, first),
+        *(OPEN, first, first, first),
     )
     return {first, *(smelt for (smelt,) in copies)}
 
 
-def history(database: Database, cancelled: str) -> None:
-    """Thousands that have ended as this one has."""
+def insert_ended(database: Database, cancelled: str) -> None:
+    """Insert thousands of ended smelts, copies of a cancelled one."""
     database.run(
         "insert into public.smelts select (jsonb_populate_record(s, jsonb_build_object('id', gen_random_uuid()))).*"
         " from public.smelts as s, generate_series(1, %s) where s.id = %s",
@@ -41,18 +41,18 @@ def history(database: Database, cancelled: str) -> None:
 
 
 def claimed(worker: Caller, count: int) -> list[str]:
-    """The ids of as many as can be claimed."""
+    """Claim up to `count` smelts; return their ids."""
     return [claim["id"] for claim in worker("claim_smelts", worker_id="worker", max_count=count)["smelts"]]
 
 
 def pages_of_a_claim(database: Database) -> int:
-    """How many pages a claim reads that is not the first one of its session."""
+    """Return the number of pages that a claim reads, after earlier claims of its session."""
     database.run("vacuum analyze public.smelts")
     claim = "select smelt.claim_smelts('worker', 1, 30)"
     with database.owner.transaction(force_rollback=True):
         for _ in range(3):
             database.value(claim)
-        # As the server does by itself before long.
+        # As autovacuum soon does.
         database.run("analyze smelt.leases")
         for _ in range(3):
             database.value(claim)
@@ -62,7 +62,7 @@ def pages_of_a_claim(database: Database) -> int:
 
 
 def pages_of_all(database: Database) -> int:
-    """How many pages of smelts there are."""
+    """Return the number of pages of the table of smelts."""
     pages: int = database.value("select pg_relation_size('public.smelts') / current_setting('block_size')::integer")
     return pages
 
@@ -73,10 +73,10 @@ def test_claim_is_fair_to_a_user_behind_a_thousand_smelts_of_another(database: D
     other = database.caller(user(database.add_user()))
     first, second = (other("create_smelt", text_input=text)["id"] for text in ("The first.", "The second."))
     assert other("get_smelt", smelt_id=first)["queue_position"] == 1
-    # Three of the crowd run, so that both of the other's come before its fourth.
+    # Three of the many are running, so that both smelts of the other user precede the fourth.
     assert claimed(worker, 4)[:2] == [first, second]
     assert set(running) <= many
-    # Each one that waits is read about once, not once for each other.
+    # Each pending smelt is read about once, not once for each other.
     assert pages_of_a_claim(database) < 10 * pages_of_all(database)
 
 
@@ -86,6 +86,6 @@ def test_claim_reads_no_pages_of_ended_smelts(database: Database) -> None:
         smelt = other("create_smelt", text_input=f"Note {number}.")["id"]
     other("cancel_smelt", smelt_id=smelt)
     before = pages_of_a_claim(database)
-    history(database, smelt)
-    # Deeper indexes cost a few pages more, reading it all would cost all of them on top.
+    insert_ended(database, smelt)
+    # Deeper indexes cost a few pages more; a scan would cost all pages of the table.
     assert pages_of_a_claim(database) < before + pages_of_all(database)

@@ -1,4 +1,4 @@
-"""What the database says is what smelt.contract says, word for word and key for key."""
+"""The database and `smelt.contract` agree on values, messages, ranges and the keys of every response."""
 
 import re
 from typing import Any, get_args
@@ -9,12 +9,14 @@ from db_server import MIGRATIONS
 from pydantic import BaseModel
 
 from smelt.contract import events, state, vocabulary, work
+from smelt.contract.batches import BatchStatus
+from smelt.contract.schema_version import SCHEMA_VERSION, schema_issue
 
 
-def _parse_exactly(model: type[BaseModel], answer: dict[str, Any]) -> Any:
-    """Parse an answer that has every key of its model and no other."""
-    assert answer.keys() == set(model.model_fields)
-    return model.model_validate(answer)
+def _parse_exactly(model: type[BaseModel], response: dict[str, Any]) -> Any:
+    """Parse a response that has exactly the keys of its model."""
+    assert response.keys() == set(model.model_fields)
+    return model.model_validate(response)
 
 
 def test_error_sentences_and_stage_messages_match_the_contract(template_database: Database) -> None:
@@ -25,10 +27,37 @@ def test_error_sentences_and_stage_messages_match_the_contract(template_database
         assert template_database.value("select smelt.stage_message(%s)", status) == message
 
 
-def test_stage_ranges_match_the_contract(template_database: Database) -> None:
-    for status, (floor, ceiling) in vocabulary.PERCENT_RANGES.items():
-        found = template_database.rows("select smelt.stage_floor(%s), smelt.stage_ceiling(%s)", status, status)
-        assert found == [(floor, ceiling)]
+def test_stages_match_the_contract_in_order_message_and_range(template_database: Database) -> None:
+    rows = template_database.rows(
+        "select status, message, min_percentage, max_percentage from smelt.stages order by position"
+    )
+    assert tuple(status for status, *_ in rows) == get_args(vocabulary.Status)
+    assert {status: message for status, message, *_ in rows} == vocabulary.STAGE_MESSAGES
+    ranges = {status: (low, high) for status, _, low, high in rows}
+    assert ranges == {**vocabulary.PERCENT_RANGES, "failed": (0, 100)}
+
+
+def test_check_of_percentages_matches_the_ranges_of_the_stages(template_database: Database) -> None:
+    """The check has the ranges as literals: each end of a range passes, and the next tenth outside does not."""
+    (check,) = re.findall(
+        r"CHECK \((.*)\)",
+        template_database.value(
+            "select pg_get_constraintdef(oid) from pg_constraint where conname = 'smelts_percentage_in_stage'"
+        ),
+        re.DOTALL,
+    )
+    rows = template_database.rows(
+        f"""
+        select s.status, p.percentage, p.is_in_range, (select {check})
+        from smelt.stages as s
+        cross join lateral (values
+            (s.min_percentage, true), (s.max_percentage, true),
+            (s.min_percentage - 0.1, false), (s.max_percentage + 0.1, false)
+        ) as p (percentage, is_in_range)
+        """
+    )
+    assert len(rows) == 4 * len(get_args(vocabulary.Status))
+    assert [row for row in rows if row[2] != row[3]] == []
 
 
 def test_error_codes_of_rejections_match_the_contract() -> None:
@@ -37,17 +66,42 @@ def test_error_codes_of_rejections_match_the_contract() -> None:
 
 
 @pytest.mark.parametrize(
-    ("enum", "literal"),
+    ("constraint", "literal"),
     [
-        ("smelt_status", vocabulary.Status),
-        ("smelt_file_status", vocabulary.FileStatus),
-        ("smelt_mode", vocabulary.Mode),
-        ("smelt_input_type", vocabulary.InputType),
-        ("smelt_outcome", vocabulary.Outcome),
+        ("smelts_status_known", vocabulary.Status),
+        ("smelt_files_status_known", vocabulary.FileStatus),
+        ("smelts_mode_known", vocabulary.Mode),
+        ("smelt_files_input_type_known", vocabulary.InputType),
+        ("smelts_outcome_known", vocabulary.Outcome),
+        ("smelts_error_code_known", vocabulary.ErrorCode),
+        ("smelt_files_error_code_known", vocabulary.ErrorCode),
+        ("smelt_batches_status_known", BatchStatus),
     ],
 )
-def test_enum_values_match_the_contract(template_database: Database, enum: str, literal: Any) -> None:
-    assert tuple(template_database.value(f"select enum_range(null::public.{enum})::text[]")) == get_args(literal)
+def test_check_constraints_accept_exactly_the_values_of_the_contract(
+    template_database: Database, constraint: str, literal: Any
+) -> None:
+    check = template_database.value(
+        "select pg_get_constraintdef(oid) from pg_constraint where conname = %s", constraint
+    )
+    assert tuple(re.findall(r"'(\w+)'::text", check)) == get_args(literal)
+
+
+def test_enum_types_do_not_exist(template_database: Database) -> None:
+    """A value that is added to an enum cannot be used in the transaction that adds it."""
+    assert (
+        template_database.rows(
+            "select typname from pg_type where typtype = 'e' and typnamespace in (%s, %s)",
+            *(template_database.value("select %s::regnamespace::oid", name) for name in ("public", "smelt")),
+        )
+        == []
+    )
+
+
+def test_schema_version_matches_the_version_of_this_installation(template_database: Database) -> None:
+    [(version, compatible_from)] = template_database.rows("select version, compatible_from from smelt.schema_version")
+    assert version == SCHEMA_VERSION
+    assert schema_issue(version, compatible_from) is None
 
 
 def test_default_prompts_are_all_accepted(client: Caller) -> None:
@@ -74,11 +128,11 @@ def test_contract_holds_for_every_response_of_a_completed_smelt(
     unchanged = client("get_smelt", smelt_id=created["id"], after_seq=waiting.seq)
     assert _parse_exactly(state.Unchanged, unchanged).queue_position == 1
 
-    answer = worker("claim_smelts", worker_id="w")
-    assert _parse_exactly(work.ClaimBatch, answer).next_due_in_s > 29
-    claim = _parse_exactly(work.Claim, answer["smelts"][0])
+    claims = worker("claim_smelts", worker_id="w")
+    assert _parse_exactly(work.ClaimBatch, claims).next_due_in_s > 29
+    claim = _parse_exactly(work.Claim, claims["smelts"][0])
     assert (claim.max_file_bytes, claim.max_duration_s) == (500 * 1024**2, 6 * 3600)
-    _parse_exactly(work.ClaimedFile, answer["smelts"][0]["files"][0])
+    _parse_exactly(work.ClaimedFile, claims["smelts"][0]["files"][0])
 
     report = worker(
         "report_smelt_progress",
@@ -120,13 +174,13 @@ def test_contract_holds_for_every_response_of_a_completed_smelt(
         percentage=33.3, stage="transcribing", message="Transcribing audio..."
     )
     assert (event.eta_seconds, [file.status for file in event.files]) == (12.5, ["processing", "pending"])
-    under_way = client("get_smelt", smelt_id=created["id"], with_words=True)
-    assert _parse_exactly(state.Snapshot, under_way).seq == event.seq
-    assert 11 < under_way["eta_seconds"] <= 12.5
-    assert _parse_exactly(state.FileState, under_way["files"][0]).language == "de"
-    assert _parse_exactly(state.Trust, under_way["files"][0]["trust"]).low_confidence_segments == (1,)
-    assert [_parse_exactly(state.FileSegment, segment).index for segment in under_way["segments"]] == [0, 1, 2]
-    assert _parse_exactly(state.Word, under_way["segments"][2]["words"][0]).end == 2.5
+    running = client("get_smelt", smelt_id=created["id"], with_words=True)
+    assert _parse_exactly(state.Snapshot, running).seq == event.seq
+    assert 11 < running["eta_seconds"] <= 12.5
+    assert _parse_exactly(state.FileState, running["files"][0]).language == "de"
+    assert _parse_exactly(state.Trust, running["files"][0]["trust"]).low_confidence_segments == (1,)
+    assert [_parse_exactly(state.FileSegment, segment).index for segment in running["segments"]] == [0, 1, 2]
+    assert _parse_exactly(state.Word, running["segments"][2]["words"][0]).end == 2.5
     unchanged = client("get_smelt", smelt_id=created["id"], after_seq=event.seq)
     assert _parse_exactly(state.Unchanged, {"queue_position": None, **unchanged}).seq == event.seq
     _parse_exactly(
@@ -134,7 +188,7 @@ def test_contract_holds_for_every_response_of_a_completed_smelt(
     )
 
     settled = worker(
-        "complete_smelt", smelt_id=created["id"], attempt=claim.attempt, results=results_for(answer["smelts"][0])
+        "complete_smelt", smelt_id=created["id"], attempt=claim.attempt, results=results_for(claims["smelts"][0])
     )
     assert _parse_exactly(work.Settled, settled).outcome == "complete"
     done = client("get_smelt", smelt_id=created["id"])
@@ -153,7 +207,7 @@ def test_failed_event_of_an_unknown_code_matches_the_contract(
 ) -> None:
     submitted(database, client)
     claim = claimed(worker)
-    worker("fail_smelt", smelt_id=claim["id"], attempt=claim["attempt"], error_code="a code that nobody knows")
+    worker("fail_smelt", smelt_id=claim["id"], attempt=claim["attempt"], error_code="an unknown code")
     [payload] = [
         message["payload"]
         for message in worker("claim_smelt_outbox", worker_id="w", smelt_id=claim["id"])

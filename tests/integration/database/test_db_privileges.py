@@ -1,4 +1,4 @@
-"""Who may do what, checked against the catalogue for every function, table and column there is."""
+"""The privileges of each role, checked against the catalog for every function, table and column."""
 
 from typing import Final
 from uuid import uuid4
@@ -77,7 +77,7 @@ def _callable_by(role: str) -> set[str]:
 
 
 def test_default_privileges_of_the_platform_are_in_force(server: Server) -> None:
-    """Without this the tests below would prove nothing: what is made in `public` is open until it is revoked."""
+    """The tests below rely on it: objects in `public` are accessible until privileges are revoked."""
     with psycopg.connect(server.dsn("postgres")) as connection:
         connection.execute("create function public.fresh() returns void language sql as ''")
         connection.execute("create table public.fresh_table ()")
@@ -116,10 +116,10 @@ def test_table_privileges_match_the_list_of_each_role(template_database: Databas
         """,
         role,
     )
-    wanted = {("SELECT", table) for table in READABLE} if role in ("authenticated", "service_role") else set()
+    expected = {("SELECT", table) for table in READABLE} if role in ("authenticated", "service_role") else set()
     if role == "authenticated":
-        wanted.add(("DELETE", "public.smelt_prompts"))
-    assert {(privilege, _qualified(table)) for privilege, table in rows} == wanted
+        expected.add(("DELETE", "public.smelt_prompts"))
+    assert {(privilege, _qualified(table)) for privilege, table in rows} == expected
 
 
 def test_column_privileges_match_the_list_of_writable_columns(template_database: Database) -> None:
@@ -182,7 +182,7 @@ def test_search_path_is_fixed_and_definers_are_outside_public(template_database:
 
 
 def test_security_definer_functions_are_all_granted_or_triggers(template_database: Database) -> None:
-    """A body that runs as the owner is one that somebody may call, or a trigger: the rest runs as who calls it."""
+    """Only functions that a role may call, and triggers, run as the owner; all others run as the caller."""
     rows = template_database.rows(
         "select oid::regproc::text from pg_catalog.pg_proc where prosecdef and pronamespace = 'smelt'::regnamespace"
     )
@@ -206,9 +206,9 @@ def test_foreign_keys_all_have_an_index(template_database: Database) -> None:
     assert rows == []
 
 
-@pytest.mark.parametrize("who", [anon(), user(str(uuid4()))], ids=lambda role: role.name)
-def test_worker_functions_are_denied_to_clients(template_database: Database, who: Role) -> None:
-    caller = template_database.caller(who)
+@pytest.mark.parametrize("role", [anon(), user(str(uuid4()))], ids=lambda role: role.name)
+def test_worker_functions_are_denied_to_clients(template_database: Database, role: Role) -> None:
+    caller = template_database.caller(role)
     for function in sorted(WORKER_FUNCTIONS):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             caller(function.removeprefix("public."), **_nulls(template_database, function))
@@ -229,13 +229,13 @@ def test_client_functions_are_granted_to_every_role(database: Database, owner: s
 
 
 def test_token_with_a_forged_role_claim_grants_nothing(database: Database, client: Caller) -> None:
-    """The role is the one that the session has: claims that say otherwise are claims."""
+    """The role of the session counts, not that of the claims."""
     created = client("create_smelt", text_input="notes")
     forged = database.caller(anon())
     forged.role.claims["role"] = "service_role"
-    with pytest.raises(psycopg.Error) as refused:
+    with pytest.raises(psycopg.Error) as rejected:
         forged("get_smelt", smelt_id=created["id"])
-    assert rejection(refused.value) == ("PT404", "not_found")
+    assert rejection(rejected.value) == ("PT404", "not_found")
 
 
 def _qualified(name: str) -> str:

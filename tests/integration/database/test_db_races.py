@@ -1,4 +1,4 @@
-"""Two sessions that meet: one is held in its open transaction until the other is seen to wait, or to pass by."""
+"""Races of two sessions: one keeps its transaction open until the other waits for its lock, or skips it."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +20,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture
 def second_worker(database: Database) -> Caller:
-    """Another worker, calling in a session of its own."""
+    """Another worker, in another session."""
     return database.caller(service())
 
 
@@ -32,7 +32,7 @@ def second_client(database: Database, owner: str) -> Caller:
 
 @pytest.fixture
 def blocked_call(database: Database, pool: ThreadPoolExecutor) -> Callable[..., "Future[Any]"]:
-    """Start a call that has to wait for somebody's lock; answer once it does."""
+    """Start a call that waits for a lock of another session; return once it waits."""
 
     def start(caller: Caller, function: str, **arguments: object) -> "Future[Any]":
         call = pool.submit(caller, function, **arguments)
@@ -56,7 +56,7 @@ def test_lease_that_expired_is_claimed_by_one_worker_only(
     database: Database, client: Caller, worker: Caller, second_worker: Caller
 ) -> None:
     submitted(database, client)
-    old = claimed(worker, "gone")
+    old = claimed(worker, "expired")
     expire_leases(database)
     with worker.open_transaction():
         [new] = worker.call_in_transaction("claim_smelts", worker_id="one")["smelts"]
@@ -68,7 +68,7 @@ def test_lease_that_expired_is_claimed_by_one_worker_only(
 def test_lease_that_expired_unclaimed_is_renewed_by_a_report(
     database: Database, client: Caller, worker: Caller, second_worker: Caller
 ) -> None:
-    """A lease that ran out and was not taken yet is renewed by the next sign of life."""
+    """A report renews a lease that has expired and was not claimed since."""
     submitted(database, client)
     claim = claimed(worker)
     expire_leases(database)
@@ -147,8 +147,8 @@ def test_settle_after_cancel_returns_the_cancellation(
     with client.open_transaction():
         client.call_in_transaction("cancel_smelt", smelt_id=claim["id"])
         late = blocked_call(worker, settle, **arguments)
-    answer = late.result()
-    assert (answer["verdict"], answer["status"], answer["error_code"]) == ("settled", "failed", "cancelled")
+    settled = late.result()
+    assert (settled["verdict"], settled["status"], settled["error_code"]) == ("settled", "failed", "cancelled")
     assert database.value("select count(*) from smelt.outbox where topic like 'smelt:%%'") == 1
     assert database.value("select count(*) from public.smelt_results") == 0
 
@@ -164,9 +164,9 @@ def test_idempotent_complete_called_twice_at_once_settles_once(
     claim = claimed(worker)
     arguments = {"smelt_id": claim["id"], "attempt": claim["attempt"], "results": results_for(claim)}
     with worker.open_transaction():
-        answer = worker.call_in_transaction("complete_smelt", **arguments)
+        settled = worker.call_in_transaction("complete_smelt", **arguments)
         repeat = blocked_call(second_worker, "complete_smelt", **arguments)
-    assert repeat.result() == answer
+    assert repeat.result() == settled
     assert database.value("select count(*) from public.smelt_results") == 1
 
 
@@ -226,8 +226,8 @@ def test_claim_that_fails_smelts_of_shared_batches_does_not_deadlock(
     batches = [client("create_smelt_batch")["id"] for _ in range(2)]
     for index in range(4):
         submitted(database, client, batch_id=batches[index % 2])
-    worker("claim_smelts", worker_id="gone", max_count=4)
-    # Due in the order of their creation: each claim below gets one of either batch.
+    worker("claim_smelts", worker_id="expired", max_count=4)
+    # Due in the order of their creation, so that each claim below gets a smelt of both batches.
     database.run(
         "update smelt.leases as l set expires_at = s.created_at from public.smelts as s where s.id = l.smelt_id"
     )
@@ -255,9 +255,9 @@ def test_limit_of_open_smelts_holds_for_concurrent_creates(
     with client.open_transaction():
         client.call_in_transaction("create_smelt", files=FILES)
         late = blocked_call(second_client, "create_smelt", files=FILES)
-    with pytest.raises(psycopg.Error) as refused:
+    with pytest.raises(psycopg.Error) as rejected:
         late.result()
-    assert rejection(refused.value) == ("PT429", "too_many_open")
+    assert rejection(rejected.value) == ("PT429", "too_many_open")
 
 
 def test_idempotent_submit_sent_twice_at_once_submits_once(
@@ -280,9 +280,9 @@ def test_retry_that_waited_for_the_purge_fails_with_audio_expired(
     with worker.open_transaction():
         assert worker.call_in_transaction("list_expired_smelts", worker_id="w")["smelts"] == [smelt_id]
         late = blocked_call(client, "retry_smelt", smelt_id=smelt_id)
-    with pytest.raises(psycopg.Error) as refused:
+    with pytest.raises(psycopg.Error) as rejected:
         late.result()
-    assert rejection(refused.value) == ("PT410", "audio_expired")
+    assert rejection(rejected.value) == ("PT410", "audio_expired")
 
 
 def test_purge_skips_a_smelt_that_is_being_retried(database: Database, client: Caller, worker: Caller) -> None:
@@ -304,7 +304,7 @@ def test_outbox_message_is_claimed_by_one_of_two_workers(
     with worker.open_transaction():
         assert len(worker.call_in_transaction("claim_smelt_outbox", worker_id="one", smelt_id=smelt_id)) == 2
         assert second_worker("claim_smelt_outbox", worker_id="two", smelt_id=smelt_id) == []
-        # Whoever retries does not wait for what is being sent.
+        # A retry does not wait for a message that is being sent.
         assert client("retry_smelt", smelt_id=smelt_id)["run"] == 2
     assert second_worker("claim_smelt_outbox", worker_id="two", smelt_id=smelt_id) == []
 

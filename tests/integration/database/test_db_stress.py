@@ -1,4 +1,4 @@
-"""Workers that do everything at random, and vanish: nothing is lost, nothing settled twice, nothing goes back."""
+"""Random workers, some of which vanish: nothing is lost, settled twice or decreased."""
 
 import random
 import threading
@@ -18,7 +18,7 @@ USERS: Final = 5
 WORKERS: Final = 4
 ENDS: Final = ("completed", "failed")
 
-HISTORY: Final = """
+HISTORY_TABLE: Final = """
 create table public.history (
     id bigint generated always as identity, smelt_id uuid, run integer, seq bigint, attempt bigint, status text,
     percentage numeric, visible jsonb
@@ -38,7 +38,7 @@ create trigger remember after insert or update on public.smelts for each row exe
 
 
 class RandomWorker:
-    """One worker; what it does with a smelt, and whether it does it at all, is chance."""
+    """A worker that decides at random how it works on a smelt, and whether it settles it."""
 
     def __init__(self, caller: Caller, name: str) -> None:
         self.caller = caller
@@ -48,7 +48,7 @@ class RandomWorker:
         self.sent: list[dict[str, Any]] = []
 
     def run(self, finished: threading.Event) -> None:
-        """Work until there is nothing left."""
+        """Work until all smelts have ended."""
         while not finished.is_set():
             count = self.random.randrange(1, 4)
             claims = self.caller("claim_smelts", worker_id=self.name, max_count=count)["smelts"]
@@ -60,7 +60,7 @@ class RandomWorker:
             self.send()
 
     def work(self, claim: dict[str, Any]) -> None:
-        """Report a few times, then settle somehow, or not at all."""
+        """Report a few times, then settle, release or abandon the smelt."""
         key = {"smelt_id": claim["id"], "attempt": claim["attempt"]}
         for _ in range(self.random.randrange(3)):
             checkpoint = {"at": self.random.random()}
@@ -71,22 +71,22 @@ class RandomWorker:
                 percentage=self.random.uniform(0, 100),
                 files=[{"id": claim["files"][0]["id"], "checkpoint": checkpoint}],
             )
-        match self.random.choice(["complete", "complete", "fail", "try again", "release", "vanish"]):
+        match self.random.choice(["complete", "complete", "fail", "retry", "release", "vanish"]):
             case "complete":
-                answer = self.caller("complete_smelt", **key, results=results_for(claim))
+                settled = self.caller("complete_smelt", **key, results=results_for(claim))
             case "fail":
-                answer = self.caller("fail_smelt", **key, error_code="internal_error")
-            case "try again":
-                answer = self.caller("fail_smelt", **key, error_code="connection_lost", transient=True)
+                settled = self.caller("fail_smelt", **key, error_code="internal_error")
+            case "retry":
+                settled = self.caller("fail_smelt", **key, error_code="connection_lost", transient=True)
             case "release":
-                answer = self.caller("release_smelt", **key)
+                settled = self.caller("release_smelt", **key)
             case _:
                 return
-        if answer["verdict"] == "settled":
-            self.settled.append((claim["id"], answer["completed_at"]))
+        if settled["verdict"] == "settled":
+            self.settled.append((claim["id"], settled["completed_at"]))
 
     def send(self) -> None:
-        """Send some of what is owed; half of it is acknowledged."""
+        """Send some messages of the outbox; acknowledge half of them."""
         messages = self.caller("claim_smelt_outbox", worker_id=self.name, max_count=5)
         acknowledged = [message for message in messages if self.random.random() < 0.5]
         self.sent += acknowledged
@@ -104,7 +104,7 @@ def test_stress_with_random_workers_loses_nothing_and_settles_once(
     database: Database, workers: list[RandomWorker]
 ) -> None:
     database.run("update smelt.limits set retry_base_s = 0")
-    database.run(HISTORY)
+    database.run(HISTORY_TABLE)
     clients = [database.caller(user(database.add_user())) for _ in range(USERS)]
     batches = [client("create_smelt_batch")["id"] for client in clients]
     smelts = [
@@ -113,8 +113,8 @@ def test_stress_with_random_workers_loses_nothing_and_settles_once(
     ]
     chance = random.Random("clock")
 
-    def meddle() -> None:
-        # The clocks run wild, and now and then somebody has had enough.
+    def disturb() -> None:
+        # Expire leases and age messages at random, and cancel a smelt now and then.
         database.run("update smelt.leases set expires_at = clock_timestamp() where random() < 0.2")
         database.run(
             "update smelt.outbox set created_at = created_at - interval '10 s', leased_by = null, leased_until = null"
@@ -123,7 +123,7 @@ def test_stress_with_random_workers_loses_nothing_and_settles_once(
         if (n := chance.randrange(SMELTS * 10)) < SMELTS:
             clients[n % USERS]("cancel_smelt", smelt_id=smelts[n])
 
-    _run_workers(database, workers, meddle)
+    _run_workers(database, workers, disturb)
     ends = dict(database.rows("select id::text, completed_at from public.smelts"))
     assert set(ends) == set(smelts)
     for worker in workers:
@@ -133,11 +133,11 @@ def test_stress_with_random_workers_loses_nothing_and_settles_once(
     _check_outbox_messages(database, workers)
 
 
-def _run_workers(database: Database, workers: list[RandomWorker], meddle: Callable[[], None]) -> None:
+def _run_workers(database: Database, workers: list[RandomWorker], disturb: Callable[[], None]) -> None:
     finished = threading.Event()
 
     def all_ended() -> bool:
-        meddle()
+        disturb()
         return not database.value("select count(*) from public.smelts where completed_at is null")
 
     with ThreadPoolExecutor(len(workers)) as pool:
@@ -162,7 +162,7 @@ def _check_history(database: Database) -> None:
 
 def _check_ends(database: Database) -> None:
     assert database.rows("select * from smelt.leases") == []
-    assert database.rows("select smelt_id from smelt.attempts where ending is null") == []
+    assert database.rows("select smelt_id from smelt.attempts where ended_as is null") == []
     completed = "select id from public.smelts where status = 'completed' order by 1"
     assert database.rows("select smelt_id from public.smelt_results order by 1") == database.rows(completed)
     counted = database.rows("select id, total, completed, failed, status::text from public.smelt_batches order by id")
@@ -176,10 +176,10 @@ def _check_ends(database: Database) -> None:
 
 
 def _check_outbox_messages(database: Database, workers: list[RandomWorker]) -> None:
-    """Every end and every notification was sent, or is still owed, under one event id."""
+    """Assert that every end and every notification was sent or is still unsent, under one event id."""
     sent = {(m["topic"], m["event"], m["event_id"]) for worker in workers for m in worker.sent}
-    owed = set(database.rows("select topic, event, event_id::text from smelt.outbox"))
-    told = Counter((topic, event) for topic, event, _ in sent | owed)
+    unsent = set(database.rows("select topic, event, event_id::text from smelt.outbox"))
+    sent_counts = Counter((topic, event) for topic, event, _ in sent | unsent)
     ends = database.rows("select 'smelt:' || id, status::text from public.smelts")
-    assert {key: count for key, count in told.items() if key[0].startswith("smelt:")} == dict.fromkeys(ends, 1)
-    assert sum(count for (_, event), count in told.items() if event == "new_notification") == SMELTS
+    assert {key: count for key, count in sent_counts.items() if key[0].startswith("smelt:")} == dict.fromkeys(ends, 1)
+    assert sum(count for (_, event), count in sent_counts.items() if event == "new_notification") == SMELTS

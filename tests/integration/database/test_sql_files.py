@@ -1,4 +1,4 @@
-"""The claims in supabase/tests: each a file that one session can check, in a transaction that is rolled back."""
+"""The claims in supabase/tests, each a file that runs in a transaction and is rolled back."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ CLAIMS = sorted(path for path in FOLDER.glob("*.sql") if path.name != "setup.sql
 
 @pytest.fixture
 def session(server: Server) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
-    """A session of the migrations' owner; what it does is undone."""
+    """A session of the owner of the migrations, which is rolled back."""
     with psycopg.connect(server.dsn("postgres")) as connection:
         connection.execute((FOLDER / "setup.sql").read_bytes())
         yield connection

@@ -1,4 +1,4 @@
-"""A project without anything of smelt's, and official clients for it."""
+"""Fixtures: a stack of an empty project, and official clients for it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -16,14 +16,14 @@ Connect = Callable[..., Awaitable[AsyncClient]]
 
 @pytest.fixture(scope="session")
 def bare_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHandle]:
-    """A stack of an empty project; tests make buckets and users of their own in it."""
+    """A stack of an empty project; tests create their own buckets and users in it."""
     with running_local(tmp_path_factory.mktemp("bare")) as stack:
         yield stack
 
 
 @pytest.fixture
 async def connect(bare_stack: StackHandle) -> AsyncIterator[Connect]:
-    """Make supabase-py clients, with the anon key unless another one is given."""
+    """Create supabase-py clients, with the anon key by default."""
     async with AsyncExitStack() as exits:
 
         async def make(key: str | None = None) -> AsyncClient:
@@ -36,12 +36,12 @@ async def connect(bare_stack: StackHandle) -> AsyncIterator[Connect]:
 
 @pytest.fixture
 async def http(bare_stack: StackHandle) -> AsyncIterator[httpx.AsyncClient]:
-    """Plain HTTP to the stack, without any header of a client."""
+    """Plain HTTP to the stack, without headers of a client."""
     async with httpx.AsyncClient(base_url=bare_stack.api_url, timeout=60) as client:
         yield client
 
 
 @pytest.fixture
 def address() -> str:
-    """An address that nobody has."""
+    """An unused email address."""
     return f"{uuid4().hex}@example.com"

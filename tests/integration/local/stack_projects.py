@@ -1,4 +1,4 @@
-"""Small Supabase projects to run stacks with."""
+"""Creates small Supabase projects for stacks."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ create policy room on realtime.messages to authenticated
 
 
 def write_project(folder: Path, *migrations: str, seed: str = "", config: str = "") -> Path:
-    """Write a `supabase/` folder with these migrations, in their order."""
+    """Write a `supabase/` folder with these migrations, in order."""
     (folder / "migrations").mkdir(parents=True)
     for number, text in enumerate(migrations, start=1):
         add_migration(folder, number, text)
@@ -31,5 +31,5 @@ def write_project(folder: Path, *migrations: str, seed: str = "", config: str = 
 
 
 def add_migration(folder: Path, number: int, text: str) -> None:
-    """Write one more migration."""
+    """Write another migration."""
     (folder / "migrations" / f"2025010100000{number}_step_{number}.sql").write_text(text)

@@ -1,7 +1,7 @@
-"""Drives the recorded requests of a real Storage server against the one under test, and compares the answers.
+"""Replays recorded requests of the platform's Storage server and compares the responses.
 
-What differs from run to run is matched, not ignored: an id of the recording must stand for one and the same id
-throughout, a token must carry the recorded claims. Times are compared by their form.
+Values that differ between runs are matched, not ignored: each recorded id must map to one id throughout, and a token
+must have the recorded claims. Times are compared by their format.
 """
 
 import base64
@@ -25,14 +25,14 @@ RECORDINGS = Path(__file__).parent / "recordings" / "storage"
 ALICE = "11111111-1111-4111-8111-111111111111"
 BOB = "22222222-2222-4222-8222-222222222222"
 PREFIX = "/storage/v1"
-DEADLINE_S = 10.0
+TIMEOUT_S = 10.0
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?P<fraction>\.\d+)?(?P<zone>Z|\+00:00)")
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
 _TOKEN = re.compile(r"\{\{(TOKEN\d+)\}\}")
 _JWT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+")
-# They came to the platform's schema for versioned and archived objects, which there are none of here.
+# Columns of the platform for versioned and archived objects, which this schema does not have.
 _NEWER_COLUMNS = ("versioning_status", "archived_at", "is_delete_marker", "is_versioned")
 _COMPARED_HEADERS = (
     *("accept-ranges", "cache-control", "content-disposition", "content-length", "content-range", "content-type"),
@@ -42,14 +42,14 @@ _COMPARED_HEADERS = (
 
 @dataclass
 class Response:
-    """What came back."""
+    """A response."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     def as_recorded(self) -> object:
-        """The body as the recordings write it: parsed JSON, text, or null for none."""
+        """Return the body in the format of the recordings: parsed JSON, text, or None if empty."""
         if not self.body:
             return None
         if self.headers.get("content-type", "").startswith("application/json"):
@@ -59,7 +59,7 @@ class Response:
 
 @dataclass
 class Replay:
-    """One server and database that all recordings are played against, in their order."""
+    """Replays the recordings in order against one server and database."""
 
     url: str
     jwt_secret: str
@@ -75,7 +75,7 @@ class Replay:
     def play(
         self, name: str, before: Mapping[str, Callable[[], object]], excluded: Mapping[str, str]
     ) -> tuple[int, list[str]]:
-        """Play a recording; answer how many answers were compared, and what differs."""
+        """Replay a recording; return the number of compared responses, and the differences."""
         recording = json.loads((RECORDINGS / f"{name}.json").read_text())
         self.tokens = {}
         compared, differences = 0, []
@@ -97,9 +97,9 @@ class Replay:
     def send(
         self, method: str, path: str, headers: Mapping[str, str], body: object, *, chunked: bool = False
     ) -> Response:
-        """Send a request with its path as it is written; the usual clients would tidy it."""
+        """Send a request with its path unchanged; HTTP clients would normalize it."""
         parts = urlsplit(self.url)
-        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=DEADLINE_S)
+        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=TIMEOUT_S)
         try:
             connection.putrequest(method, PREFIX + path, skip_accept_encoding=True)
             for header, value in headers.items():
@@ -132,7 +132,7 @@ class Replay:
         if isinstance(body, dict) and "cursor" in body:
             body = body | {"cursor": self.cursors.get(body["cursor"], body["cursor"])}
         actual = self.send(request["method"], path, headers, body, chunked=chunked)
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while "after expiry" in item["label"] and actual.status == 200 and time.monotonic() < deadline:
             actual = self.send(request["method"], path, headers, body)
         found = [] if actual.status == expected["status"] else [f"status {actual.status}, not {expected['status']}"]
@@ -214,7 +214,7 @@ class Replay:
         return same_header + self._compare(expected | {"lifetime": lived}, claims | lifetime, "token claims")
 
     def _craft_tokens(self, text: str, tokens: Mapping[str, Any], label: str) -> None:
-        """Make those tokens that the recording's author made himself, as far as the server has not issued them."""
+        """Create the tokens that were made by hand for the recording, unless they exist."""
         for name in _TOKEN.findall(text):
             if name in self.tokens:
                 continue
@@ -233,7 +233,7 @@ class Replay:
 
 
 def _sign(claims: Mapping[str, Any], algorithm: str, secret: str) -> str:
-    """Sign by hand: PyJWT warns of keys that are short for an algorithm."""
+    """Sign without PyJWT, which warns about keys that are short for an algorithm."""
     parts = [json.dumps(part).encode() for part in ({"alg": algorithm, "typ": "JWT"}, claims)]
     signed = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
     digest = {"none": None, "HS256": "sha256", "HS512": "sha512"}[algorithm]
@@ -260,7 +260,7 @@ def _caller_tokens(secret: str) -> dict[str, str]:
 
 
 def _payload(body: object) -> tuple[bytes, int | None]:
-    """The bytes of a request's body, and the length to declare; a huge body is declared alone."""
+    """Return the bytes of a body, and the length to declare; a huge body is only declared."""
     match body:
         case None:
             return b"", 0
@@ -276,7 +276,7 @@ def _payload(body: object) -> tuple[bytes, int | None]:
 
 
 def _shape(text: str) -> str:
-    """The text without its ids and moments, whose forms stay."""
+    """Replace ids and times by their format."""
     text = _TIME.sub(lambda match: f"<time {len(match['fraction'] or '') == 4} {match['zone']}>", text)
     return _HTTP_DATE.sub("<date>", _UUID.sub(lambda match: match[0] if match[0] in (ALICE, BOB) else "<id>", text))
 

@@ -1,4 +1,4 @@
-"""Auth with the official Python client, and by hand where a client hides what matters."""
+"""Auth with the official Python client, and with plain HTTP where the client hides details."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ def _claims(token: str) -> dict[str, Any]:
 async def test_sign_up_returns_a_session_with_the_claims_of_the_platform(
     connect: Any, address: str, bare_stack: StackHandle
 ) -> None:
-    """The session's token has the platform's claims, and Postgres knows the user by them."""
+    """The access token has the platform's claims, and Postgres identifies the user by them."""
     client = await connect()
     signed_up = await client.auth.sign_up(
         {"email": address.upper(), "password": PASSWORD, "options": {"data": {"nick": "x"}}}
@@ -45,35 +45,35 @@ async def test_sign_up_returns_a_session_with_the_claims_of_the_platform(
 
 
 async def test_sign_up_of_a_known_address_is_rejected_even_concurrently(connect: Any, address: str) -> None:
-    """A second sign-up is refused, also when both come at once."""
+    """A second sign-up with the same email fails, even if both run concurrently."""
     client = await connect()
     attempts = (client.auth.sign_up({"email": address, "password": PASSWORD}) for _ in range(3))
     results = await asyncio.gather(*attempts, return_exceptions=True)
-    refused = [result for result in results if isinstance(result, AuthApiError)]
-    assert len(refused) == 2
-    assert {error.code for error in refused} <= {"user_already_exists", "email_exists"}
+    errors = [result for result in results if isinstance(result, AuthApiError)]
+    assert len(errors) == 2
+    assert {error.code for error in errors} <= {"user_already_exists", "email_exists"}
 
 
 async def test_sign_in_error_is_the_same_for_wrong_password_and_address(connect: Any, address: str) -> None:
-    """Nobody learns who has an account."""
+    """The error does not reveal whether an account exists."""
     client = await connect()
     await client.auth.sign_up({"email": address, "password": PASSWORD})
     for credentials in ({"email": address, "password": "wrong"}, {"email": f"x{address}", "password": PASSWORD}):
-        with pytest.raises(AuthApiError, match="Invalid login credentials") as refused:
+        with pytest.raises(AuthApiError, match="Invalid login credentials") as error:
             await client.auth.sign_in_with_password(credentials)
-        assert (refused.value.status, refused.value.code) == (400, "invalid_credentials")
+        assert (error.value.status, error.value.code) == (400, "invalid_credentials")
 
 
 async def test_sign_up_with_a_weak_password_returns_the_reasons(connect: Any, address: str) -> None:
-    """Clients show the reasons."""
+    """Clients display the reasons."""
     client = await connect()
-    with pytest.raises(AuthWeakPasswordError) as refused:
+    with pytest.raises(AuthWeakPasswordError) as error:
         await client.auth.sign_up({"email": address, "password": "short"})
-    assert refused.value.reasons == ["length"]
+    assert error.value.reasons == ["length"]
 
 
 async def test_anonymous_user_keeps_the_id_when_adding_an_address(connect: Any, address: str) -> None:
-    """The id stays; from then on the password signs in."""
+    """The id does not change, and the password can be used to sign in."""
     client = await connect()
     anonymous = (await client.auth.sign_in_anonymously()).user
     assert anonymous.is_anonymous
@@ -86,18 +86,18 @@ async def test_anonymous_user_keeps_the_id_when_adding_an_address(connect: Any, 
 
 
 async def test_anonymous_user_without_an_address_cannot_set_a_password(connect: Any) -> None:
-    """Nobody could sign in with it."""
+    """A password without an email could not be used."""
     client = await connect()
     await client.auth.sign_in_anonymously()
-    with pytest.raises(AuthApiError, match="anonymous user without an email") as refused:
+    with pytest.raises(AuthApiError, match="anonymous user without an email") as error:
         await client.auth.update_user({"password": PASSWORD})
-    assert refused.value.code == "validation_failed"
+    assert error.value.code == "validation_failed"
 
 
 async def test_refresh_token_reuse_after_the_interval_revokes_its_family(
     connect: Any, http: httpx.AsyncClient, bare_stack: StackHandle
 ) -> None:
-    """Its successor is given again to who missed the answer; spent longer ago, it ends the whole family."""
+    """A client that missed the response gets the successor again; a later reuse revokes the whole family."""
     session = (await (await connect()).auth.sign_in_anonymously()).session
 
     async def refresh(token: str) -> httpx.Response:
@@ -112,7 +112,7 @@ async def test_refresh_token_reuse_after_the_interval_revokes_its_family(
     assert second != first
     assert (await refresh(first)).json()["refresh_token"] == second
     await refresh(second)
-    # `first` is no longer the parent of the active one: within the grace it is a tab that came late.
+    # `first` is not the parent of the active token any more: within the reuse interval it is a concurrent tab.
     third = (await refresh(first)).json()["refresh_token"]
     fourth = (await refresh(third)).json()["refresh_token"]
     with psycopg.connect(bare_stack.admin_dsn) as database:
@@ -127,9 +127,9 @@ async def test_refresh_token_reuse_after_the_interval_revokes_its_family(
 async def test_refresh_by_concurrent_tabs_returns_one_new_token(
     connect: Any, http: httpx.AsyncClient, bare_stack: StackHandle
 ) -> None:
-    """None of them is signed out."""
+    """None of the tabs is signed out."""
     token = (await (await connect()).auth.sign_in_anonymously()).session.refresh_token
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(
             http.post(
                 "/auth/v1/token?grant_type=refresh_token",
@@ -139,12 +139,12 @@ async def test_refresh_by_concurrent_tabs_returns_one_new_token(
             for _ in range(5)
         )
     )
-    assert [answer.status_code for answer in answers] == [200] * 5
-    assert len({answer.json()["refresh_token"] for answer in answers}) == 1
+    assert [response.status_code for response in responses] == [200] * 5
+    assert len({response.json()["refresh_token"] for response in responses}) == 1
 
 
 async def test_refresh_keeps_the_session_id(connect: Any) -> None:
-    """Same session, same way of signing in, a later expiry."""
+    """The session and sign-in method stay, the expiry is later."""
     client = await connect()
     before = _claims((await client.auth.sign_in_anonymously()).session.access_token)
     after = _claims((await client.auth.refresh_session()).session.access_token)
@@ -154,15 +154,15 @@ async def test_refresh_keeps_the_session_id(connect: Any) -> None:
 
 
 async def test_sign_out_revokes_the_tokens_of_its_scope(connect: Any, address: str) -> None:
-    """The token is refused at once, other devices' too; with scope `others` this one stays."""
+    """Tokens are rejected at once, also on other devices; with scope `others` this session stays."""
     one, two = await connect(), await connect()
     await one.auth.sign_up({"email": address, "password": PASSWORD})
     token = (await two.auth.sign_in_with_password({"email": address, "password": PASSWORD})).session.access_token
     kept = (await one.auth.get_session()).access_token
     await one.auth.sign_out({"scope": "others"})
-    with pytest.raises(AuthApiError) as refused:
+    with pytest.raises(AuthApiError) as error:
         await two.auth.get_user(token)
-    assert refused.value.code == "session_not_found"
+    assert error.value.code == "session_not_found"
     assert (await one.auth.get_user(kept)).user.email == address
     await one.auth.sign_out()
     with pytest.raises(AuthApiError):
@@ -170,13 +170,13 @@ async def test_sign_out_revokes_the_tokens_of_its_scope(connect: Any, address: s
 
 
 async def test_password_change_revokes_the_other_sessions(connect: Any, address: str) -> None:
-    """And the old one no longer signs in."""
+    """The old password is rejected."""
     one, two = await connect(), await connect()
     await one.auth.sign_up({"email": address, "password": PASSWORD})
     token = (await two.auth.sign_in_with_password({"email": address, "password": PASSWORD})).session.access_token
-    with pytest.raises(AuthApiError) as refused:
+    with pytest.raises(AuthApiError) as error:
         await one.auth.update_user({"password": PASSWORD})
-    assert refused.value.code == "same_password"
+    assert error.value.code == "same_password"
     await one.auth.update_user({"password": "another one", "data": {"nick": "y"}})
     with pytest.raises(AuthApiError):
         await two.auth.get_user(token)
@@ -188,7 +188,7 @@ async def test_password_change_revokes_the_other_sessions(connect: Any, address:
 async def test_admin_api_manages_users_with_the_service_key(
     connect: Any, address: str, bare_stack: StackHandle
 ) -> None:
-    """Created, found, listed, changed, banned and deleted."""
+    """Users are created, read, listed, changed, banned and deleted."""
     admin = (await connect(bare_stack.service_role_key)).auth.admin
     made = await admin.create_user(
         {"email": address, "password": PASSWORD, "email_confirm": True, "app_metadata": {"team": "a"}}
@@ -220,13 +220,13 @@ async def test_admin_api_manages_users_with_the_service_key(
 async def test_sign_in_of_an_unconfirmed_user_fails_until_confirmed(
     connect: Any, address: str, bare_stack: StackHandle
 ) -> None:
-    """Until the service key says that the address is theirs."""
+    """The service key confirms the email."""
     admin = (await connect(bare_stack.secret_key)).auth.admin
     made = await admin.create_user({"email": address, "password": PASSWORD})
     client = await connect(bare_stack.publishable_key)
-    with pytest.raises(AuthApiError) as refused:
+    with pytest.raises(AuthApiError) as error:
         await client.auth.sign_in_with_password({"email": address, "password": PASSWORD})
-    assert refused.value.code == "email_not_confirmed"
+    assert error.value.code == "email_not_confirmed"
     await admin.update_user_by_id(made.user.id, {"email_confirm": True})
     assert (await client.auth.sign_in_with_password({"email": address, "password": PASSWORD})).user.id == made.user.id
 
@@ -235,16 +235,16 @@ async def test_sign_in_of_an_unconfirmed_user_fails_until_confirmed(
 async def test_admin_api_rejects_every_caller_without_the_service_key(
     who: str, connect: Any, http: httpx.AsyncClient, bare_stack: StackHandle
 ) -> None:
-    """Neither the anon key nor a signed-in user, nor who brings no token."""
+    """The anon key, a signed-in user, and a missing token are rejected."""
     headers = {"apikey": bare_stack.anon_key}
     if who == "user":
         token = (await (await connect()).auth.sign_in_anonymously()).session.access_token
         headers["authorization"] = f"Bearer {token}"
     if who == "nobody":
         headers["authorization"] = "Basic x"
-    answer = await http.get("/auth/v1/admin/users", headers=headers)
+    response = await http.get("/auth/v1/admin/users", headers=headers)
     expected = (401, "no_authorization") if who == "nobody" else (403, "not_admin")
-    assert (answer.status_code, answer.json()["error_code"]) == expected
+    assert (response.status_code, response.json()["error_code"]) == expected
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ async def test_admin_api_rejects_every_caller_without_the_service_key(
 async def test_get_user_rejects_malformed_forged_expired_and_key_tokens(
     token: str, code: str, http: httpx.AsyncClient, bare_stack: StackHandle
 ) -> None:
-    """Malformed, forged, expired, or a key's: the user can't be shown."""
+    """No user is returned for such tokens."""
     claims = {"sub": "x", "exp": int(time.time()) + 60}
     tokens = {
         "forged": jwt.encode(claims, "y" * 40, algorithm="HS256"),
@@ -261,30 +261,30 @@ async def test_get_user_rejects_malformed_forged_expired_and_key_tokens(
         "anon": bare_stack.anon_key,
     }
     headers = {"apikey": bare_stack.anon_key, "authorization": f"Bearer {tokens.get(token, token)}"}
-    answer = await http.get("/auth/v1/user", headers=headers)
-    assert (answer.status_code, answer.json()["error_code"]) == (403, code)
+    response = await http.get("/auth/v1/user", headers=headers)
+    assert (response.status_code, response.json()["error_code"]) == (403, code)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"email": 5}', b"\xff\xfe", b"[" * 100_000])
 async def test_sign_up_rejects_a_malformed_body_with_bad_json(
     body: bytes, http: httpx.AsyncClient, bare_stack: StackHandle
 ) -> None:
-    """It is refused in the platform's shape."""
-    answer = await http.post("/auth/v1/signup", content=body, headers={"apikey": bare_stack.anon_key})
-    assert answer.status_code == 400
-    assert answer.json()["error_code"] == "bad_json"
+    """The error has the platform's format."""
+    response = await http.post("/auth/v1/signup", content=body, headers={"apikey": bare_stack.anon_key})
+    assert response.status_code == 400
+    assert response.json()["error_code"] == "bad_json"
 
 
 async def test_user_update_rejects_address_and_app_metadata_changes(
     connect: Any, address: str, bare_stack: StackHandle
 ) -> None:
-    """Nobody changes a confirmed address or their own app metadata; a user is deleted for good or not at all."""
+    """Changes of a confirmed email or of app metadata, and soft deletion, are rejected."""
     client = await connect()
     user = (await client.auth.sign_up({"email": address, "password": PASSWORD})).user
     for change, status in (({"email": f"x{address}"}, 501), ({"app_metadata": {"role": "admin"}}, 403)):
-        with pytest.raises(AuthApiError) as refused:
+        with pytest.raises(AuthApiError) as error:
             await client.auth.update_user(change)
-        assert refused.value.status == status
+        assert error.value.status == status
     admin = (await connect(bare_stack.secret_key)).auth.admin
     with pytest.raises(AuthApiError, match="supabase start"):
         await admin.delete_user(user.id, should_soft_delete=True)
@@ -297,14 +297,14 @@ async def test_user_update_rejects_address_and_app_metadata_changes(
 async def test_auth_route_that_is_not_served_returns_501_with_a_hint(
     path: str, http: httpx.AsyncClient, bare_stack: StackHandle
 ) -> None:
-    """501 and a sentence."""
-    answer = await http.get(f"/auth/v1{path}", headers={"apikey": bare_stack.anon_key})
-    assert answer.status_code == 501
-    assert "supabase start" in answer.json()["msg"]
+    """The message names `supabase start`."""
+    response = await http.get(f"/auth/v1{path}", headers={"apikey": bare_stack.anon_key})
+    assert response.status_code == 501
+    assert "supabase start" in response.json()["msg"]
 
 
 async def test_auth_health_settings_and_jwks_are_served(http: httpx.AsyncClient, bare_stack: StackHandle) -> None:
-    """Health, settings, and no public keys, since tokens are signed with a secret."""
+    """The list of public keys is empty, since tokens are signed with a shared secret."""
     headers = {"apikey": bare_stack.anon_key}
     assert (await http.get("/auth/v1/health", headers=headers)).json()["name"] == "GoTrue"
     settings = (await http.get("/auth/v1/settings", headers=headers)).json()

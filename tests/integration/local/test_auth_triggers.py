@@ -1,4 +1,4 @@
-"""What a project of one's own makes of its users: triggers on auth.users, foreign keys to it, seeds."""
+"""A project's own triggers on auth.users, foreign keys to it, and seeded users."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ PASSWORD = "correct horse"
 
 @pytest.fixture
 def owner(bare_stack: StackHandle) -> Iterator[psycopg.Connection[Any]]:
-    """A session of `postgres`, with a table of profiles that a trigger fills, as nearly every project has one."""
+    """A session of `postgres`, with a table of profiles that a trigger fills, as in most projects."""
     with psycopg.connect(bare_stack.db_url, autocommit=True) as connection:
         connection.execute(
             """
@@ -35,7 +35,7 @@ def owner(bare_stack: StackHandle) -> Iterator[psycopg.Connection[Any]]:
 async def test_auth_users_trigger_sees_address_and_metadata(
     owner: psycopg.Connection[Any], connect: Any, address: str, bare_stack: StackHandle
 ) -> None:
-    """However the user came to be: with the address, and with what the app told about them."""
+    """The trigger gets the email and the app's metadata, however the user is created."""
     data = {"options": {"data": {"nick": "a"}}}
     await (await connect()).auth.sign_up({"email": address, "password": PASSWORD, **data})
     await (await connect()).auth.sign_in_anonymously({"options": {"data": {"nick": "b"}}})
@@ -48,20 +48,20 @@ async def test_auth_users_trigger_sees_address_and_metadata(
 async def test_auth_error_of_a_trigger_or_foreign_key_is_one_sentence(
     owner: psycopg.Connection[Any], http: httpx.AsyncClient, address: str, bare_stack: StackHandle
 ) -> None:
-    """A trigger that fails leaves no user, and a user that somebody refers to stays."""
+    """A failing trigger prevents the user, and a foreign key prevents the deletion."""
     key, user = {"apikey": bare_stack.secret_key}, {"email": address, "password": PASSWORD}
     for path in ("/signup", "/admin/users"):
-        refused = await http.post(f"/auth/v1{path}", json=user, headers=key)
-        assert (refused.status_code, refused.json()["msg"]) == (500, "Database error saving new user")
+        response = await http.post(f"/auth/v1{path}", json=user, headers=key)
+        assert (response.status_code, response.json()["msg"]) == (500, "Database error saving new user")
     known = await http.post("/auth/v1/admin/users", json=user | {"user_metadata": {"nick": "a"}}, headers=key)
     assert known.status_code == 200
-    refused = await http.delete(f"/auth/v1/admin/users/{known.json()['id']}", headers=key)
-    assert (refused.status_code, refused.json()["msg"]) == (500, "Database error deleting user")
+    response = await http.delete(f"/auth/v1/admin/users/{known.json()['id']}", headers=key)
+    assert (response.status_code, response.json()["msg"]) == (500, "Database error deleting user")
     assert owner.execute("select count(*) from auth.users where email = %s", [address]).fetchone() == (1,)
 
 
 async def test_sign_in_works_for_a_seeded_user(connect: Any, address: str, bare_stack: StackHandle) -> None:
-    """Written with the columns that seeds and dumps of a project name; what waits for mails stays empty."""
+    """The seed names the columns that seeds and dumps of projects use; the columns for mails are empty."""
     with psycopg.connect(bare_stack.db_url, autocommit=True) as database:
         database.execute("set session_replication_role = replica")
         database.execute(

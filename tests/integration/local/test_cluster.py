@@ -1,4 +1,4 @@
-"""The stacks of a cluster share a server and nothing else."""
+"""The stacks of a cluster share only the server."""
 
 import asyncio
 import subprocess
@@ -39,7 +39,7 @@ def project(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def user_of(stack: StackHandle) -> AsyncIterator[AsyncClient]:
-    """Somebody who signed up there."""
+    """A client that has signed up in a stack."""
     async with httpx.AsyncClient(timeout=60) as http:
         options = AsyncClientOptions(httpx_client=http, auto_refresh_token=False)
         client = await create_async_client(stack.api_url, stack.anon_key, options)
@@ -58,36 +58,36 @@ def notes(stack: StackHandle) -> list[str]:
 async def test_config_toml_rate_limit_is_applied_to_a_cluster_stack(
     tmp_path: Path, local_cluster: LocalCluster
 ) -> None:
-    """Whoever tests with much load sets the limits of a paid plan."""
+    """Load tests can set the limits of a paid plan."""
     project = write_project(tmp_path / "supabase", config="[realtime]\nmax_events_per_second = 2500")
     async with local_cluster.fresh(migrations=project) as stack, httpx.AsyncClient(base_url=stack.api_url) as http:
-        answer = await http.get("/realtime/v1/api/ping")
-        assert answer.headers["x-rate-limit"] == "2500"
+        response = await http.get("/realtime/v1/api/ping")
+        assert response.headers["x-rate-limit"] == "2500"
 
 
 async def test_stacks_of_a_cluster_are_isolated_from_each_other(project: Path, local_cluster: LocalCluster) -> None:
-    """Rows, users, objects, broadcasts and row changes of one stay there, be it open before or after the other."""
+    """Rows, users, objects, broadcasts and changes of one stack do not reach another, whichever opened first."""
     async with (
         local_cluster.fresh(project) as first,
         user_of(first) as anna,
         local_cluster.fresh(project) as second,
         user_of(second) as bert,
     ):
-        heard: dict[str, list[str]] = {"anna": [], "bert": []}
+        received: dict[str, list[str]] = {"anna": [], "bert": []}
         for name, client in (("anna", anna), ("bert", bert)):
-            await _subscribe(client, heard[name])
+            await _subscribe(client, received[name])
 
         await anna.table("notes").insert({"body": "hers"}).execute()
         folder = (await anna.auth.get_user()).user.id
         await anna.storage.from_("box").upload(f"{folder}/a.txt", b"hers")
-        await anna.get_channels()[0].send_broadcast("said", {})
+        await anna.get_channels()[0].send_broadcast("shout", {})
         await bert.table("notes").insert({"body": "his"}).execute()
-        await bert.get_channels()[0].send_broadcast("said", {})
-        # What came to the wrong one would have come in the order in which it was sent.
-        await until(lambda: all(len(events) == 2 for events in heard.values()))
-        assert {name: sorted(events) for name, events in heard.items()} == {
-            "anna": ["hers", "said"],
-            "bert": ["his", "said"],
+        await bert.get_channels()[0].send_broadcast("shout", {})
+        # Messages keep their order, so a misdirected one would have arrived by now.
+        await until(lambda: all(len(events) == 2 for events in received.values()))
+        assert {name: sorted(events) for name, events in received.items()} == {
+            "anna": ["hers", "shout"],
+            "bert": ["his", "shout"],
         }
 
         assert (notes(first), notes(second)) == (["seeded", "hers"], ["seeded", "his"])
@@ -99,15 +99,15 @@ async def test_stacks_of_a_cluster_are_isolated_from_each_other(project: Path, l
             await bert.auth.get_user((await anna.auth.get_session()).access_token)
 
 
-async def _subscribe(client: AsyncClient, heard: list[str]) -> None:
+async def _subscribe(client: AsyncClient, received: list[str]) -> None:
     joined, following = asyncio.Event(), asyncio.Event()
     channel = client.channel("room", {"config": {"private": True, "broadcast": {"self": True}}})
-    channel.on_broadcast("said", lambda message: heard.append(message["event"]))
+    channel.on_broadcast("shout", lambda message: received.append(message["event"]))
     channel.on_postgres_changes(
         "INSERT",
         schema="public",
         table="notes",
-        callback=lambda message: heard.append(message["data"]["record"]["body"]),
+        callback=lambda message: received.append(message["data"]["record"]["body"]),
     )
     channel.on_system(lambda _: following.set())
     await channel.subscribe(lambda state, _: joined.set() if state == "SUBSCRIBED" else None)
@@ -119,7 +119,7 @@ async def _subscribe(client: AsyncClient, heard: list[str]) -> None:
 async def test_fresh_stack_contains_only_migrations_and_seed(
     project: Path, local_cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What one leaves behind is gone with it; the next one has what the migrations and the seed have made."""
+    """A new stack has none of the data of an earlier one."""
     monkeypatch.chdir(project.parent)
     async with local_cluster.fresh(Path(project.name)) as stack:
         with psycopg.connect(stack.db_url) as connection:
@@ -134,7 +134,7 @@ async def test_fresh_stack_contains_only_migrations_and_seed(
 async def test_migration_with_an_unavailable_extension_fails_with_a_hint(
     name: str, tmp_path: Path, local_cluster: LocalCluster
 ) -> None:
-    """Whether Postgres misses it, or would let only a superuser have it."""
+    """The extension is missing in Postgres, or requires a superuser."""
     project = write_project(tmp_path / "supabase", f"create extension if not exists {name} with schema extensions")
     with pytest.raises(LocalPermanentError, match="supabase start"):
         async with local_cluster.fresh(project):
@@ -144,7 +144,7 @@ async def test_migration_with_an_unavailable_extension_fails_with_a_hint(
 async def test_migration_failure_of_one_project_does_not_affect_another(
     project: Path, tmp_path: Path, local_cluster: LocalCluster
 ) -> None:
-    """One whose migration fails says so, and disturbs nobody; mended, it comes up."""
+    """The error names the migration, and other stacks are not affected; the fixed project starts."""
     broken = write_project(tmp_path / "broken", "create table public.half (id int)", "select 1 / 0")
     async with local_cluster.fresh(project) as stack:
         with pytest.raises(
@@ -160,7 +160,7 @@ async def test_migration_failure_of_one_project_does_not_affect_another(
 
 
 def test_cluster_ends_with_its_owner_after_sigkill() -> None:
-    """By SIGKILL, too: no process and no file stays behind."""
+    """No process and no file is left."""
     with started([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
         supervisor = int(owner.stdout.readline())

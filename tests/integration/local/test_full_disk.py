@@ -1,4 +1,4 @@
-"""A disk without room: one sentence before the start, refused uploads after it."""
+"""A full disk: starts fail with one sentence, and uploads are rejected."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +16,7 @@ DISK_BYTES = 200 * MIB
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small disk of one's own."""
+    """A small file system."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
@@ -29,13 +29,13 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 async def test_start_on_a_full_disk_is_rejected_with_one_sentence(disk: Path, tmp_path: Path) -> None:
     (tmp_path / "supabase").mkdir()
     (disk / "full").write_bytes(bytes(DISK_BYTES - 10 * MIB))
-    with pytest.raises(LocalPermanentError, match=r"is full: a stack needs 64 MiB, and \d+ MiB are free$"):
+    with pytest.raises(LocalPermanentError, match=r"is full: a stack needs 64 MiB, and only \d+ MiB are free$"):
         async with LocalStack.from_env(disk / "stack", migrations=tmp_path / "supabase"):
             pass
 
 
 async def test_upload_that_fills_the_disk_fails_and_removes_its_file(disk: Path, tmp_path: Path) -> None:
-    """An upload that fills the disk leaves nothing of itself; afterwards there is room again."""
+    """The failed upload leaves no file, so the space is free again."""
     (tmp_path / "supabase").mkdir()
 
     async def too_much() -> AsyncIterator[bytes]:
@@ -46,9 +46,9 @@ async def test_upload_that_fills_the_disk_fails_and_removes_its_file(disk: Path,
         service = {"apikey": stack.secret_key}
         async with httpx.AsyncClient(base_url=f"{stack.api_url}/storage/v1", headers=service, timeout=60) as http:
             (await http.post("/bucket", json={"name": "b"})).raise_for_status()
-            refused = await http.post("/object/b/large", content=too_much())
-            assert (refused.status_code, refused.json()["statusCode"]) == (500, "500")
-            assert "disk is full" in refused.json()["message"]
+            response = await http.post("/object/b/large", content=too_much())
+            assert (response.status_code, response.json()["statusCode"]) == (500, "500")
+            assert "disk is full" in response.json()["message"]
             assert (await http.get("/object/b/large")).json()["code"] == "NoSuchKey"
             assert not list((disk / "stack" / "storage" / ".incoming").iterdir())
             (await http.post("/object/b/small", content=b"fits")).raise_for_status()

@@ -1,4 +1,4 @@
-"""The origin itself: CORS, health, and what nobody serves."""
+"""The gateway itself: CORS, health and unknown routes."""
 
 import httpx
 import pytest
@@ -11,58 +11,58 @@ ORIGIN = "https://app.example"
 @pytest.mark.parametrize("path", ["/rest/v1/rpc/x", "/auth/v1/signup", "/storage/v1/object/b/k", "/functions/v1/x"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 async def test_cors_preflight_is_allowed_without_a_key(path: str, method: str, http: httpx.AsyncClient) -> None:
-    """A preflight needs no key, and whatever headers a client wants to send are allowed."""
-    wanted = "authorization,apikey,x-client-info,content-type,x-upsert,prefer,x-supabase-api-version"
-    answer = await http.options(
+    """A preflight needs no key, and allows any header."""
+    requested = "authorization,apikey,x-client-info,content-type,x-upsert,prefer,x-supabase-api-version"
+    response = await http.options(
         path,
         headers={
             "origin": ORIGIN,
             "access-control-request-method": method,
-            "access-control-request-headers": wanted,
+            "access-control-request-headers": requested,
         },
     )
-    assert answer.status_code == 200
-    assert answer.headers["access-control-allow-origin"] == "*"
-    assert method in answer.headers["access-control-allow-methods"]
-    assert answer.headers["access-control-allow-headers"] == wanted
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert method in response.headers["access-control-allow-methods"]
+    assert response.headers["access-control-allow-headers"] == requested
 
 
 async def test_cors_headers_are_sent_once_on_errors_and_results(
     http: httpx.AsyncClient, bare_stack: StackHandle
 ) -> None:
-    """Refusals too, or a page could not show them; once only, or browsers refuse the lot."""
+    """Without CORS headers a page could not read an error; browsers reject duplicate headers."""
     for headers, status in (({}, 401), ({"apikey": bare_stack.anon_key}, 200)):
-        answer = await http.get("/rest/v1/", headers={"origin": ORIGIN, **headers})
-        assert answer.status_code == status
-        assert answer.headers.get_list("access-control-allow-origin") == ["*"]
-        assert "Content-Range" in answer.headers["access-control-expose-headers"]
+        response = await http.get("/rest/v1/", headers={"origin": ORIGIN, **headers})
+        assert response.status_code == status
+        assert response.headers.get_list("access-control-allow-origin") == ["*"]
+        assert "Content-Range" in response.headers["access-control-expose-headers"]
 
 
 async def test_health_is_served_without_a_key(http: httpx.AsyncClient) -> None:
-    """Whoever waits for a stack asks without a key."""
+    """Scripts that wait for a stack have no key yet."""
     assert (await http.get("/health")).json() == {"healthy": True}
 
 
 @pytest.mark.parametrize("path", ["/functions/v1/hello", "/graphql/v1", "/pg/tables", "/analytics/v1/endpoints"])
 async def test_gateway_route_that_is_not_served_returns_501_with_a_hint(path: str, http: httpx.AsyncClient) -> None:
-    """501 and a sentence that names the way to have it."""
-    answer = await http.post(path, json={})
-    assert answer.status_code == 501
-    assert "supabase start" in answer.json()["message"]
+    """The message names `supabase start`."""
+    response = await http.post(path, json={})
+    assert response.status_code == 501
+    assert "supabase start" in response.json()["message"]
 
 
 @pytest.mark.parametrize("path", ["/upload/resumable", "/upload/resumable/sign", "/render/image/public/b/k", "/s3/b"])
 async def test_storage_route_that_is_not_served_returns_501_with_a_hint(path: str, http: httpx.AsyncClient) -> None:
-    """501 in Storage's own shape."""
-    answer = await http.post(f"/storage/v1{path}")
-    assert answer.status_code == 501
-    assert answer.json()["statusCode"] == "501"
-    assert "supabase start" in answer.json()["message"]
+    """The error has Storage's format."""
+    response = await http.post(f"/storage/v1{path}")
+    assert response.status_code == 501
+    assert response.json()["statusCode"] == "501"
+    assert "supabase start" in response.json()["message"]
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/rest/v1", "/rest/v2/x"])
 async def test_unknown_path_returns_404_in_the_shape_of_the_platform(path: str, http: httpx.AsyncClient) -> None:
-    """404 in the words of the platform's gateway."""
-    answer = await http.get(path)
-    assert answer.status_code == 404
-    assert answer.json() == {"message": "no Route matched with those values"}
+    """The message is that of the platform's gateway."""
+    response = await http.get(path)
+    assert response.status_code == 404
+    assert response.json() == {"message": "no Route matched with those values"}

@@ -1,4 +1,4 @@
-"""Noise on the origin: nothing that is sent makes a service fail, or disturbs who is connected."""
+"""Fuzzed requests to the gateway: no service fails, and other connections are not affected."""
 
 import json
 import socket
@@ -61,7 +61,7 @@ QUIET = settings(max_examples=150, deadline=None, suppress_health_check=list(Hea
 
 @pytest.fixture(scope="module")
 def client(bare_stack: StackHandle) -> Any:
-    """One client for all examples: its connections live through them."""
+    """One client for all examples, which reuses its connections."""
     with httpx.Client(base_url=bare_stack.api_url, headers={"apikey": bare_stack.secret_key}, timeout=60) as http:
         yield http
 
@@ -71,12 +71,12 @@ def client(bare_stack: StackHandle) -> Any:
 def test_fuzzed_request_never_returns_an_unexpected_5xx(
     client: httpx.Client, method: str, path: str, headers: dict[str, str], body: bytes
 ) -> None:
-    """Of the kind that the caller can do something about, or that says what is not there; a database error at worst."""
+    """Only 501 and database errors are allowed."""
     target, _, query = path.partition("?")
     url = client.base_url.copy_with(raw_path=f"/{target}?{query}".encode())
-    answer = client.request(method, url, headers=headers, content=body)
-    failed = answer.status_code >= 500 and answer.status_code != 501
-    assert not failed or b"DatabaseError" in answer.content, (answer.status_code, answer.content)
+    response = client.request(method, url, headers=headers, content=body)
+    failed = response.status_code >= 500 and response.status_code != 501
+    assert not failed or b"DatabaseError" in response.content, (response.status_code, response.content)
     assert client.get("/health").status_code == 200
 
 
@@ -85,7 +85,7 @@ def test_fuzzed_request_never_returns_an_unexpected_5xx(
 def test_fuzzed_bytes_do_not_affect_other_connections(
     client: httpx.Client, bare_stack: StackHandle, noise: bytes
 ) -> None:
-    """What is no HTTP is answered or dropped, on its own connection."""
+    """Data that is not HTTP gets a response or closes only its own connection."""
     with _connected(bare_stack) as connection:
         connection.sendall(noise + b"\r\n\r\n")
         connection.shutdown(socket.SHUT_WR)
@@ -107,13 +107,13 @@ HUGE = {
 def test_huge_request_is_rejected_without_affecting_others(
     client: httpx.Client, bare_stack: StackHandle, what: str
 ) -> None:
-    """They are refused, or dropped with their connection."""
-    # Whoever is refused in the middle may find the line cut.
+    """The request is rejected, or its connection is closed."""
+    # The server may close the connection in the middle of the request.
     with _connected(bare_stack) as connection, suppress(ConnectionError):
         connection.sendall(HUGE[what] + b"\r\n\r\n")
         connection.shutdown(socket.SHUT_WR)
-        answer = connection.recv(1000)
-        assert not answer or answer.split()[1] in (b"200", b"400", b"401", b"404", b"413", b"414", b"431")
+        response = connection.recv(1000)
+        assert not response or response.split()[1] in (b"200", b"400", b"401", b"404", b"413", b"414", b"431")
     assert client.get("/health").status_code == 200
 
 
@@ -128,13 +128,13 @@ def test_huge_request_is_rejected_without_affecting_others(
     "body", [NEST, b'{"a":' * 100_000, b'"\xff\xfe"', b'"\\ud800"'], ids=["deep", "deeper", "bytes", "half"]
 )
 def test_unreadable_json_body_returns_4xx_on_every_service(client: httpx.Client, path: str, body: bytes) -> None:
-    """Deep ones and such that are no text: the service says so, each in its own words."""
-    answer = client.post(path, content=body, headers={"content-type": "application/json"})
-    assert 400 <= answer.status_code < 500
+    """Each service rejects deeply nested JSON and invalid UTF-8 in its own format."""
+    response = client.post(path, content=body, headers={"content-type": "application/json"})
+    assert 400 <= response.status_code < 500
 
 
 def test_slow_requests_do_not_block_others(client: httpx.Client, bare_stack: StackHandle) -> None:
-    """A hundred that stop in the middle, of the head or of the body, and others are answered; then they go on."""
+    """While a hundred requests pause in the head or body, others get responses; then the hundred complete."""
     heads = (
         b"GET /health HTTP/1.1\r\nhost: x\r\n",
         f"POST /storage/v1/object/b/k HTTP/1.1\r\nhost: x\r\napikey: {bare_stack.secret_key}\r\n"

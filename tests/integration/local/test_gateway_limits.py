@@ -1,4 +1,4 @@
-"""Requests that are larger than the gateway takes: refused early, while everybody else is served."""
+"""Requests above the gateway's limits are rejected early, and others are served meanwhile."""
 
 import asyncio
 import json
@@ -31,19 +31,19 @@ TIMEOUT_S = 60.0
 
 
 def head(stack: StackHandle, path: str, extra: Sequence[bytes] = (), method: str = "GET") -> bytes:
-    """The head of a request with a key and `extra` headers; an upgrade where a websocket is served."""
+    """Return the head of a request with a key and `extra` headers; an upgrade on the websocket path."""
     headers = [b"host: stack", f"apikey: {stack.anon_key}".encode(), *(UPGRADE if path.endswith("websocket") else ())]
     return b"\r\n".join([f"{method} {path} HTTP/1.1".encode(), *headers, *extra, b"", b""])
 
 
 def surplus(stack: StackHandle, path: str, count: int) -> list[bytes]:
-    """As many small headers as are missing to `count`."""
+    """Return small headers that fill a request up to `count` headers."""
     return [b"x-%d: 1" % number for number in range(count - head(stack, path).count(b"\r\n") + 2)]
 
 
 @asynccontextmanager
 async def connected(stack: StackHandle) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection to the gateway."""
+    """Open a connection to the gateway."""
     address = urlsplit(stack.api_url)
     async with asyncio.timeout(TIMEOUT_S):
         reader, writer = await asyncio.open_connection(address.hostname, address.port)
@@ -54,7 +54,7 @@ async def connected(stack: StackHandle) -> AsyncIterator[tuple[asyncio.StreamRea
 
 
 async def exchange(stack: StackHandle, request: bytes) -> tuple[int, bytes]:
-    """Send bytes, and return the status of the response and all that follows it until the connection is closed."""
+    """Send bytes; return the status of the response, and all data until the connection is closed."""
     async with connected(stack) as (reader, writer):
         writer.write(request)
         status = int((await reader.readline()).split()[1])
@@ -62,7 +62,7 @@ async def exchange(stack: StackHandle, request: bytes) -> tuple[int, bytes]:
 
 
 async def first_status(stack: StackHandle, request: bytes) -> int:
-    """Send bytes, and return the status of the response, whatever comes after it."""
+    """Send bytes, and return the status of the response."""
     async with connected(stack) as (reader, writer):
         writer.write(request)
         return int((await reader.readline()).split()[1])
@@ -79,7 +79,7 @@ async def test_431_beyond_the_maximum_of_headers(path: str, bare_stack: StackHan
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("count", [1, 100])
 async def test_431_beyond_the_maximum_of_header_bytes(path: str, count: int, bare_stack: StackHandle) -> None:
-    """In one header or in many."""
+    """The limit applies to one large header and to many small ones."""
     extra = [b"x-%d: " % number + b"a" * (MAX_HEADER_BYTES // count) for number in range(count)]
     status, rest = await exchange(bare_stack, head(bare_stack, path, extra))
     assert status == 431
@@ -91,7 +91,7 @@ async def test_431_beyond_the_maximum_of_header_bytes(path: str, count: int, bar
     [("/rest/v1/", 200), ("/auth/v1/health", 401), ("/storage/v1/bucket", 200), ("/realtime/v1/api/ping", 200)],
 )
 async def test_headers_up_to_the_maximum_are_served(path: str, status: int, bare_stack: StackHandle) -> None:
-    """As many, and, where PostgREST does not have a lower limit, nearly as long."""
+    """The maximum number, and nearly the maximum size where PostgREST has no lower limit."""
     as_many = surplus(bare_stack, path, MAX_HEADER_COUNT)
     assert await first_status(bare_stack, head(bare_stack, path, as_many)) == 200
     as_long = [b"x: " + b"a" * (MAX_HEADER_BYTES - 1000)]
@@ -100,14 +100,16 @@ async def test_headers_up_to_the_maximum_are_served(path: str, status: int, bare
 
 
 @pytest.mark.parametrize("extra", [[b"x: 1"] * 150, [b"x: " + b"a" * 10_000]], ids=["many headers", "a long header"])
-async def test_websocket_is_answered_when_its_own_limits_are_lower(extra: list[bytes], bare_stack: StackHandle) -> None:
-    """Those of the library for websockets."""
+async def test_websocket_gets_a_response_when_its_own_limits_are_lower(
+    extra: list[bytes], bare_stack: StackHandle
+) -> None:
+    """The websocket library has lower limits."""
     status = await first_status(bare_stack, head(bare_stack, "/realtime/v1/websocket", extra))
     assert status == 431
 
 
 async def test_limits_hold_for_each_request_of_a_connection(bare_stack: StackHandle) -> None:
-    """A connection that serves many small requests is not refused for their sum; the one that is too large is."""
+    """Many small requests do not add up; a single large one is rejected."""
     small = head(bare_stack, "/health", [b"x: " + b"a" * (MAX_HEADER_BYTES // 3)])
     async with connected(bare_stack) as (reader, writer):
         for _ in range(5):
@@ -119,22 +121,22 @@ async def test_limits_hold_for_each_request_of_a_connection(bare_stack: StackHan
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_others_are_served_while_requests_with_100000_headers_are_refused(
+async def test_others_are_served_while_requests_with_100000_headers_are_rejected(
     path: str, bare_stack: StackHandle, http: httpx.AsyncClient
 ) -> None:
-    """The supervisor neither waits nor dies."""
+    """The supervisor neither blocks nor crashes."""
     supervisor = psutil.Process(bare_stack.state.pid)
     huge = head(bare_stack, path, [b"x-%d: 1" % number for number in range(100_000)])
     requests = [asyncio.create_task(exchange(bare_stack, huge)) for _ in range(5)]
     for served in SERVED:
-        answer = await http.get(served, headers={"apikey": bare_stack.anon_key})
-        assert answer.status_code == 200
+        response = await http.get(served, headers={"apikey": bare_stack.anon_key})
+        assert response.status_code == 200
     assert [status for status, _ in await asyncio.gather(*requests)] == [431] * 5
     assert supervisor.is_running()
 
 
 async def flood(writer: asyncio.StreamWriter, part: bytes) -> None:
-    """Send the same part far beyond any limit, or until the connection ends."""
+    """Send the same part far beyond any limit, or until the connection closes."""
     with suppress(ConnectionError):
         for _ in range(64 * MAX_HEADER_BYTES // len(part)):
             writer.write(part)
@@ -152,7 +154,7 @@ async def flood(writer: asyncio.StreamWriter, part: bytes) -> None:
     ids=["target", "name", "value", "headers"],
 )
 async def test_431_before_the_headers_have_ended(begin: bytes, part: bytes, bare_stack: StackHandle) -> None:
-    """What never ends is not collected either."""
+    """Endless headers are not buffered."""
     async with connected(bare_stack) as (reader, writer):
         writer.write(begin)
         await flood(writer, part)
@@ -161,7 +163,7 @@ async def test_431_before_the_headers_have_ended(begin: bytes, part: bytes, bare
 
 @pytest.mark.parametrize("part", [b"x: a\r\n" * 10_000, b"a" * 50_000], ids=["trailers", "a trailer that does not end"])
 async def test_trailers_count_as_headers(part: bytes, bare_stack: StackHandle) -> None:
-    """The connection ends, even where a response is on its way."""
+    """The connection is closed, even during a response."""
     begin = head(bare_stack, "/auth/v1/signup", [b"transfer-encoding: chunked"], "POST") + b"1\r\n{\r\n0\r\nx: "
     async with connected(bare_stack) as (reader, writer):
         writer.write(begin)
@@ -172,7 +174,7 @@ async def test_trailers_count_as_headers(part: bytes, bare_stack: StackHandle) -
 
 @pytest.fixture
 async def narrow(tmp_path: Path, local_cluster: LocalCluster) -> AsyncIterator[httpx.AsyncClient]:
-    """The API of a project that allows 1 KiB a body."""
+    """The API of a project with a body limit of 1 KiB."""
     project = write_project(
         tmp_path / "narrow",
         "create function public.echo(value text) returns text language sql immutable as $$ select value $$;",
@@ -185,7 +187,7 @@ async def narrow(tmp_path: Path, local_cluster: LocalCluster) -> AsyncIterator[h
 
 
 async def test_413_beyond_max_body_size(narrow: httpx.AsyncClient) -> None:
-    """With a declared length or in chunks; the connection goes on."""
+    """With a declared length or in chunks; the connection stays open."""
 
     async def chunks(body: bytes) -> AsyncIterator[bytes]:
         for start in range(0, len(body), 100):
@@ -194,13 +196,13 @@ async def test_413_beyond_max_body_size(narrow: httpx.AsyncClient) -> None:
     for length, status in ((1024, 200), (1025, 413)):
         body = b'{"value": "%s"}' % (b"x" * (length - 13))
         for content in (body, chunks(body)):
-            answer = await narrow.post("/rest/v1/rpc/echo", content=content)
-            assert answer.status_code == status, answer.text
-    assert answer.json()["code"] == "request_too_large"
+            response = await narrow.post("/rest/v1/rpc/echo", content=content)
+            assert response.status_code == status, response.text
+    assert response.json()["code"] == "request_too_large"
 
 
-def test_max_body_size_holds_the_longest_report_of_a_worker_twice() -> None:
-    """All segments of six hours of quick speech in one `report_smelt_progress`, with the times of their words."""
+def test_max_body_size_exceeds_twice_the_largest_report_of_a_worker() -> None:
+    """All segments of six hours of fast speech in one `report_smelt_progress`, with word timings."""
     count, words_each = 6 * 3600 // 4, 12
     word = Word(word=" sechzehn", start=21_599.123456, end=21_599.987654, probability=0.9876543210)
     segment = SavedSegment(
@@ -215,5 +217,5 @@ def test_max_body_size_holds_the_longest_report_of_a_worker_twice() -> None:
     )
     row = {"file_id": str(uuid4()), **segment.model_dump(mode="json")}
     assert 2 * len(json.dumps({"segments": [row] * count})) < DEFAULT_MAX_BODY_BYTES
-    # A text of 50,000 characters, each written as an escaped pair of surrogates.
+    # A text of 50,000 characters, each an escaped surrogate pair.
     assert 2 * len(json.dumps({"text_input": "\N{FIRE}" * 50_000})) < DEFAULT_MAX_BODY_BYTES

@@ -1,4 +1,4 @@
-"""PostgREST behind the gateway: passed through as it is."""
+"""PostgREST behind the gateway, which forwards requests unchanged."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ notify pgrst, 'reload schema';
 
 @pytest.fixture
 async def things(bare_stack: StackHandle, http: httpx.AsyncClient) -> AsyncIterator[StackHandle]:
-    """A table with rows of their owners, and functions, once PostgREST knows them."""
+    """A table with rows of owners, and functions, after PostgREST has loaded them."""
     with psycopg.connect(bare_stack.db_url, autocommit=True) as database:
         database.execute(SCHEMA)
     async for attempt in AsyncRetrying(stop=stop_after_delay(20), wait=wait_fixed(0.05)):
@@ -47,7 +47,7 @@ async def _call_who(http: httpx.AsyncClient, headers: dict[str, str]) -> httpx.R
 
 
 async def test_api_key_of_each_kind_maps_to_its_role(things: StackHandle, http: httpx.AsyncClient) -> None:
-    """JWT keys and `sb_...` keys, in the header or in the URL, alone or in `Authorization` too."""
+    """JWT keys and `sb_...` keys, in the header or the URL, alone or also in `Authorization`."""
     for key, role in (
         (things.anon_key, "anon"),
         (things.publishable_key, "anon"),
@@ -65,7 +65,7 @@ async def test_api_key_of_each_kind_maps_to_its_role(things: StackHandle, http: 
 async def test_user_token_takes_precedence_over_the_api_key(
     things: StackHandle, http: httpx.AsyncClient, connect: Any
 ) -> None:
-    """The key says which project, the token who."""
+    """The key identifies the project, the token the user."""
     session = (await (await connect()).auth.sign_in_anonymously()).session
     headers = {"apikey": things.publishable_key, "authorization": f"Bearer {session.access_token}"}
     assert (await _call_who(http, headers)).json() == {
@@ -79,28 +79,28 @@ async def test_user_token_takes_precedence_over_the_api_key(
 async def test_missing_or_wrong_api_key_returns_401(
     headers: dict[str, str] | None, message: str, http: httpx.AsyncClient
 ) -> None:
-    """The gateway says so in the platform's words, and so does it for a key of somebody else."""
-    answer = await http.get("/rest/v1/things", headers={"apikey": "sb_secret_wrong"} if headers is None else headers)
-    assert answer.status_code == 401
-    assert answer.json()["message"] == message
-    assert set(answer.json()) == {"message", "hint"}
+    """The messages are those of the platform's gateway."""
+    response = await http.get("/rest/v1/things", headers={"apikey": "sb_secret_wrong"} if headers is None else headers)
+    assert response.status_code == 401
+    assert response.json()["message"] == message
+    assert set(response.json()) == {"message", "hint"}
 
 
 async def test_rls_hides_rows_of_other_users_through_the_client(things: StackHandle, connect: Any) -> None:
-    """Each user sees their own rows."""
+    """Each user sees only their own rows."""
     alice, bob = await connect(), await connect()
     await alice.auth.sign_in_anonymously()
     await bob.auth.sign_in_anonymously()
     await alice.table("things").insert({"id": 1, "body": "hers"}).execute()
     assert (await alice.table("things").select("body").execute()).data == [{"body": "hers"}]
     assert (await bob.table("things").select("body").execute()).data == []
-    with pytest.raises(PostgrestAPIError) as refused:
+    with pytest.raises(PostgrestAPIError) as error:
         await bob.table("things").insert({"id": 1, "body": "his"}).execute()
-    assert refused.value.code == "23505"
+    assert error.value.code == "23505"
 
 
 async def test_rest_responses_pass_the_gateway_unchanged(things: StackHandle, http: httpx.AsyncClient) -> None:
-    """Ranges, counts, locations, content types, errors: the gateway adds nothing and takes nothing."""
+    """The gateway does not change ranges, counts, locations, content types and errors."""
     headers = {"apikey": things.service_role_key, "prefer": "count=exact,return=representation"}
     rows = [{"id": number, "body": f"ü {number}"} for number in range(5)]
     made = await http.post("/rest/v1/things", json=rows, headers=headers)
@@ -136,18 +136,21 @@ async def test_rest_responses_pass_the_gateway_unchanged(things: StackHandle, ht
 async def test_rest_update_or_delete_without_a_filter_is_rejected(
     method: str, filters: str, status: int, things: StackHandle, http: httpx.AsyncClient
 ) -> None:
-    """Who forgets the filter hears of it here already."""
+    """As on the platform, an update or delete without a filter is an error."""
     body = {"json": {"body": "x"}} if method == "PATCH" else {}
     headers = {"apikey": things.service_role_key}
-    answer = await http.request(method, f"/rest/v1/things{filters}", headers=headers, **body)
-    assert answer.status_code == status
+    response = await http.request(method, f"/rest/v1/things{filters}", headers=headers, **body)
+    assert response.status_code == status
     if status == 400:
         statement = {"PATCH": "UPDATE", "DELETE": "DELETE"}[method]
-        assert (answer.json()["code"], answer.json()["message"]) == ("21000", f"{statement} requires a WHERE clause")
+        assert (response.json()["code"], response.json()["message"]) == (
+            "21000",
+            f"{statement} requires a WHERE clause",
+        )
 
 
 async def test_rest_large_bodies_pass_in_both_directions(things: StackHandle, http: httpx.AsyncClient) -> None:
-    """Megabytes, with a declared length or in chunks."""
+    """Several megabytes, with a declared length or in chunks."""
     value = "x" * 3_000_000
     body = f'{{"value": "{value}"}}'.encode()
 
@@ -157,12 +160,12 @@ async def test_rest_large_bodies_pass_in_both_directions(things: StackHandle, ht
 
     headers = {"apikey": things.anon_key, "content-type": "application/json"}
     for content in (body, chunks()):
-        answer = await http.post("/rest/v1/rpc/echo", content=content, headers=headers)
-        assert answer.json() == value
+        response = await http.post("/rest/v1/rpc/echo", content=content, headers=headers)
+        assert response.json() == value
 
 
 async def test_cookies_of_a_response_go_to_its_caller_alone(things: StackHandle, http: httpx.AsyncClient) -> None:
-    """The proxy keeps none for the next request, which may be anybody's."""
+    """The proxy stores no cookies, since the next request may have another caller."""
     headers = {"apikey": things.anon_key}
     baked = await http.post("/rest/v1/rpc/bake", headers=headers)
     assert baked.headers["set-cookie"] == "session=hers"
@@ -172,21 +175,21 @@ async def test_cookies_of_a_response_go_to_its_caller_alone(things: StackHandle,
 
 
 async def test_headers_outside_of_ascii_are_passed_on(things: StackHandle, http: httpx.AsyncClient) -> None:
-    answer = await _call_who(http, {"apikey": things.anon_key, "x-name": "Jürgen".encode()})
-    assert answer.status_code == 200
+    response = await _call_who(http, {"apikey": things.anon_key, "x-name": "Jürgen".encode()})
+    assert response.status_code == 200
 
 
 async def test_rest_path_escapes_are_passed_through_unchanged(things: StackHandle, http: httpx.AsyncClient) -> None:
-    """Escapes stay escapes: PostgREST sees the table's name that the client meant."""
-    answer = await http.get("/rest/v1/no%2Fthing%20%C3%BC", headers={"apikey": things.anon_key})
-    assert answer.status_code == 404
-    assert "no/thing ü" in answer.json()["message"]
+    """The gateway does not decode escapes, so that PostgREST gets the name of the table unchanged."""
+    response = await http.get("/rest/v1/no%2Fthing%20%C3%BC", headers={"apikey": things.anon_key})
+    assert response.status_code == 404
+    assert "no/thing ü" in response.json()["message"]
 
 
 async def test_rest_serves_a_hundred_concurrent_requests(things: StackHandle, http: httpx.AsyncClient) -> None:
-    """One connection pool serves them all."""
+    """All of them share one connection pool."""
     headers = {"apikey": things.anon_key}
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(http.post("/rest/v1/rpc/echo", json={"value": str(number)}, headers=headers) for number in range(100))
     )
-    assert [answer.json() for answer in answers] == [str(number) for number in range(100)]
+    assert [response.json() for response in responses] == [str(number) for number in range(100)]

@@ -1,4 +1,4 @@
-"""What an embedded stack reads from a `supabase/` folder, and the keys it hands out."""
+"""The settings that an embedded stack reads from a `supabase/` folder, and its keys."""
 
 import time
 from pathlib import Path
@@ -13,7 +13,7 @@ from smelt.local import LocalPermanentError, LocalStack
 from smelt.local.keys import Keys
 from smelt.local.migrations import AuthRules, ProjectFiles, RealtimeLimits
 
-# What `supabase start` prints on every machine.
+# `supabase start` prints these keys on every machine.
 ANON_KEY = (
     "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."
     "eyJpc3MiOiJzdXBhYmFzZS1kZW1vIiwicm9sZSI6ImFub24iLCJleHAiOjE5ODM4MTI5OTZ9."
@@ -31,7 +31,7 @@ def test_default_keys_equal_those_of_the_supabase_cli() -> None:
         keys.resolve_api_key("sb_publishable_of_another_project")
 
 
-def test_an_opaque_key_is_replaced_by_a_new_token_that_expires() -> None:
+def test_opaque_key_is_replaced_by_a_new_token_that_expires() -> None:
     keys = Keys(opaque_key_lifetime_s=20)
     before_s = int(time.time())
     for key, role in ((keys.publishable_key, "anon"), (keys.secret_key, "service_role")):
@@ -83,12 +83,12 @@ def test_config_toml_sizes_are_parsed_like_the_supabase_cli(tmp_path: Path, decl
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        ("[api", "is no TOML"),
-        ("api = 5", "can't be read as a Supabase project"),
+        ("[api", "is not valid TOML"),
+        ("api = 5", "cannot read .* as a Supabase project"),
         ('[api]\nport = "env(PORT)"', r"Supabase project: .*'env\(PORT\)'"),
-        ("[api]\nschemas = 5", "can't be read as a Supabase project"),
-        ('[storage]\nfile_size_limit = "much"', r"^storage\.file_size_limit in .* wants a size such as 50MiB"),
-        ('[api]\nmax_body_size = "much"', r"^api\.max_body_size in .* wants a size such as 50MiB"),
+        ("[api]\nschemas = 5", "cannot read .* as a Supabase project"),
+        ('[storage]\nfile_size_limit = "much"', r"^storage\.file_size_limit in .* must be a size such as 50MiB"),
+        ('[api]\nmax_body_size = "much"', r"^api\.max_body_size in .* must be a size such as 50MiB"),
     ],
 )
 def test_config_toml_error_is_one_sentence(tmp_path: Path, config: str, sentence: str) -> None:
@@ -97,7 +97,7 @@ def test_config_toml_error_is_one_sentence(tmp_path: Path, config: str, sentence
 
 
 def test_seed_paths_follow_config_toml(tmp_path: Path) -> None:
-    """Several files, in order; or none."""
+    """Several files in order, or none."""
     folder = write_project(
         tmp_path / "several", seed="first", config='[db.seed]\nsql_paths = ["./seed.sql", "more/*.sql"]'
     )
@@ -122,7 +122,7 @@ def test_data_of_another_postgres_version_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "stack" / "postgres" / "PG_VERSION").write_text("15\n")
     stack = LocalStack(tmp_path / "stack", migrations=write_project(tmp_path / "supabase"))
     with (
-        pytest.raises(LocalPermanentError, match=r"was made by Postgres 15, and this is 18; `smelt local reset`"),
+        pytest.raises(LocalPermanentError, match=r"was created by Postgres 15, and this is 18; `smelt local reset`"),
         running(stack),
     ):
         pass
@@ -132,7 +132,7 @@ def test_data_of_another_postgres_version_is_rejected(tmp_path: Path) -> None:
     "name", ["a b'c é", 'comma, "quotes" \\', "it is a long folder " * 6], ids=["odd", "odder", "long"]
 )
 def test_folder_names_with_special_characters_and_length_work(tmp_path: Path, name: str) -> None:
-    """Also one that shells, connection strings or Unix sockets stumble over; no socket's folder stays behind."""
+    """The names are problematic in shells, connection strings or Unix sockets; no socket folder is left."""
     folder = tmp_path / name
     with running(LocalStack(folder, migrations=write_project(tmp_path / "supabase"))) as stack:
         sockets = Path(conninfo_to_dict(stack.admin_dsn)["host"])

@@ -1,4 +1,4 @@
-"""An embedded stack comes up, is kept up, keeps its data, and leaves nothing behind."""
+"""An embedded stack starts, restarts its services, keeps its data, and cleans up."""
 
 import json
 import signal
@@ -50,8 +50,8 @@ def insert(url: str, body: str) -> None:
 
 
 def health(stack: StackHandle) -> tuple[int, object]:
-    answer = httpx.get(f"{stack.api_url}/health", timeout=30)
-    return answer.status_code, answer.json()
+    response = httpx.get(f"{stack.api_url}/health", timeout=30)
+    return response.status_code, response.json()
 
 
 def named(processes: list[psutil.Process], name: str) -> psutil.Process:
@@ -59,7 +59,7 @@ def named(processes: list[psutil.Process], name: str) -> psutil.Process:
 
 
 async def test_restart_keeps_data_applies_new_migrations_and_seeds_once(tmp_path: Path, project: Path) -> None:
-    """A second start finds the rows of the first and applies what was added; the seed runs once."""
+    """A second start keeps the rows and applies new migrations; the seed runs only once."""
     (project / "seed.sql").write_text("insert into public.notes (body) values ('seeded');")
     async with LocalStack(tmp_path / "stack", migrations=project) as stack:
         insert(stack.db_url, "kept")
@@ -73,7 +73,7 @@ async def test_restart_keeps_data_applies_new_migrations_and_seeds_once(tmp_path
 
 
 async def test_migration_that_fails_ends_the_start_and_is_rolled_back(tmp_path: Path, project: Path) -> None:
-    """The sentence names the file and what Postgres says; the work of the file is undone."""
+    """The error has the file and the message of Postgres; the changes of the file are rolled back."""
     async with LocalStack(tmp_path / "stack", migrations=project):
         pass
     add_migration(project, 2, "create table public.half (id int); select 1 / 0;")
@@ -106,16 +106,16 @@ async def test_crashed_postgres_or_postgrest_is_restarted(project: Path, program
         crashed.kill()
         assert_ended([crashed])
 
-        def answers() -> bool:
+        def is_served() -> bool:
             url = f"{stack.api_url}/rest/v1/notes?select=body"
             response = httpx.get(url, headers={"apikey": stack.service_role_key}, timeout=30)
             return response.status_code == 200 and response.json() == [{"body": "before"}]
 
-        wait_for(answers, 30, lambda: "REST does not answer any more")
+        wait_for(is_served, 30, lambda: "REST does not respond")
 
 
 async def test_schema_change_is_reloaded_by_postgrest(project: Path, local_cluster: LocalCluster) -> None:
-    """PostgREST reads the schema again by itself."""
+    """PostgREST reloads the schema by itself."""
     async with local_cluster.fresh(project) as stack:
         with psycopg.connect(stack.db_url) as connection:
             connection.execute("create function public.late() returns int language sql as 'select 42'")
@@ -125,7 +125,7 @@ async def test_schema_change_is_reloaded_by_postgrest(project: Path, local_clust
 
 
 async def test_stop_ends_processes_frees_ports_and_removes_the_folder(project: Path) -> None:
-    """No process, no listener, no folder."""
+    """No process, listener or folder is left."""
     async with LocalStack.from_env(migrations=project) as stack:
         processes = process_tree(stack.state.pid)
         ports = [urlsplit(url).port for url in (stack.api_url, stack.db_url)]
@@ -139,7 +139,7 @@ async def test_stop_ends_processes_frees_ports_and_removes_the_folder(project: P
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_stack_ends_with_its_owner_after_a_signal(project: Path, number: signal.Signals) -> None:
-    """Whoever runs a LocalStack may be killed: its processes and its folder go too."""
+    """If the owner of a LocalStack is killed, its processes end and its folder is removed."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     with started([sys.executable, "-c", OWNER, str(project)], **pipes) as owner:
         state = json.loads(owner.stdout.readline())
@@ -152,7 +152,7 @@ def test_stack_ends_with_its_owner_after_a_signal(project: Path, number: signal.
 
 @needs_root
 async def test_root_runs_postgrest_as_the_account_of_postgres(project: Path) -> None:
-    """And without the capability that lets Postgres pass closed folders."""
+    """PostgREST does not get the capability with which Postgres can traverse folders without permission."""
     async with LocalStack.from_env(migrations=project) as stack:
         processes = process_tree(stack.state.pid)
         postgres, postgrest = named(processes, "postgres"), named(processes, "postgrest")
@@ -162,25 +162,25 @@ async def test_root_runs_postgrest_as_the_account_of_postgres(project: Path) -> 
 
 
 async def test_supervisor_kill_ends_every_process_and_keeps_data(tmp_path: Path, project: Path) -> None:
-    """The kernel ends what it had started; the next start on the folder finds all committed rows."""
+    """The kernel ends the child processes; the next start finds all committed rows."""
     async with LocalStack(tmp_path / "stack", migrations=project) as stack:
         insert(stack.db_url, "committed")
         processes = process_tree(stack.state.pid)
         processes[0].kill()
-        # At once: the old server may still be on its way out.
+        # Start at once: the old server may still be stopping.
         async with LocalStack(tmp_path / "stack", migrations=project) as second:
             assert bodies(second.db_url) == ["committed"]
             assert_ended(processes)
 
 
 async def test_ephemeral_stack_of_a_killed_supervisor_is_cleaned_up_later(project: Path) -> None:
-    """Its folder is removed by a later start, which leaves those alone that are in use."""
+    """A later start removes the folder, but not those of running stacks."""
     async with LocalStack.from_env(migrations=project) as stack:
         folder = _folder(stack.state.pid)
         processes = process_tree(stack.state.pid)
         processes[0].kill()
         assert_ended(processes)
-        # From now on whatever starts on this machine may be the one that cleans up.
+        # From now on, any start on this machine may remove the folder.
         async with LocalStack.from_env(migrations=project) as second:
             wait_for(lambda: not folder.exists(), 30, lambda: f"{folder} is still there")
             cleanup.sweep(folder.parent)
@@ -188,11 +188,11 @@ async def test_ephemeral_stack_of_a_killed_supervisor_is_cleaned_up_later(projec
 
 
 async def test_crash_of_all_processes_keeps_committed_rows(tmp_path: Path, project: Path) -> None:
-    """All processes killed at once, as by a power cut: Postgres recovers, its stale lock file does not matter."""
+    """All processes are killed at once: Postgres recovers despite its stale lock file."""
     async with LocalStack(tmp_path / "stack", migrations=project) as stack:
         insert(stack.db_url, "committed")
         for process in process_tree(stack.state.pid):
-            # The kernel may have been quicker with the children.
+            # The kernel may already have ended the children.
             with suppress(psutil.NoSuchProcess):
                 process.kill()
     (tmp_path / "stack" / "postgres" / "postmaster.pid").write_text("1\n/nowhere\n")

@@ -1,4 +1,4 @@
-"""The role `postgres` of an embedded stack may do what it may on the platform, and no more."""
+"""The role `postgres` of an embedded stack has the same privileges as on the platform."""
 
 from collections.abc import Iterator
 
@@ -56,7 +56,7 @@ def test_postgres_role_is_not_a_superuser(owner: psycopg.Connection) -> None:
     ],
 )
 def test_postgres_role_is_allowed_the_statements_of_migrations(owner: psycopg.Connection, statement: str) -> None:
-    """What migrations on the platform do, they do here."""
+    """These statements of migrations work as on the platform."""
     owner.execute("create function public.note() returns trigger language plpgsql as 'begin return new; end'")
     owner.execute(statement)
 
@@ -84,22 +84,25 @@ def test_postgres_role_is_allowed_the_statements_of_migrations(owner: psycopg.Co
     ],
 )
 def test_postgres_role_is_denied_the_statements_the_platform_denies(owner: psycopg.Connection, statement: str) -> None:
-    """What the platform refuses, is refused here."""
+    """These statements are denied as on the platform."""
     with pytest.raises(errors.InsufficientPrivilege):
         owner.execute(statement)
 
 
 def test_delete_from_storage_objects_by_sql_is_denied(owner: psycopg.Connection) -> None:
-    """Their bytes would stay; the words are those that were recorded."""
-    with pytest.raises(errors.InsufficientPrivilege) as refused:
+    """The contents would remain; the message is the recorded one."""
+    with pytest.raises(errors.InsufficientPrivilege) as error:
         owner.execute("delete from storage.objects")
-    told = refused.value.diag
-    assert told.message_primary == "Direct deletion from storage tables is not allowed. Use the Storage API instead."
-    assert told.message_hint == "This prevents accidental data loss from orphaned objects."
+    diagnostics = error.value.diag
+    assert (
+        diagnostics.message_primary
+        == "Direct deletion from storage tables is not allowed. Use the Storage API instead."
+    )
+    assert diagnostics.message_hint == "This prevents accidental data loss from orphaned objects."
 
 
 def test_create_policy_grants_no_lasting_role_membership(owner: psycopg.Connection) -> None:
-    """After a policy was written, dropped, or refused, `postgres` owns as little as before."""
+    """After a policy was created, dropped or rejected, `postgres` is not a member of the owning role."""
     memberships = "select roleid::regrole::text from pg_auth_members where member = 'postgres'::regrole order by 1"
     before = owner.execute(memberships).fetchall()
     owner.execute("create policy p on storage.objects for select to anon using (true)")
@@ -114,7 +117,7 @@ def test_create_policy_grants_no_lasting_role_membership(owner: psycopg.Connecti
 
 @pytest.mark.parametrize("role", ["anon", "authenticated", "service_role"])
 def test_default_privileges_open_new_objects_in_public(owner: psycopg.Connection, role: str) -> None:
-    """A migration that forgets to revoke is as open here as on the platform."""
+    """Without a revoke, new objects are as open as on the platform."""
     owner.execute("create table public.open (id int generated always as identity)")
     owner.execute("create function public.open_call() returns int language sql as 'select 1'")
     owner.execute("revoke execute on function public.open_call() from public")
@@ -127,7 +130,7 @@ def test_default_privileges_open_new_objects_in_public(owner: psycopg.Connection
 
 
 def test_realtime_send_failure_is_only_a_warning(owner: psycopg.Connection) -> None:
-    """`realtime.send` never fails the transaction that calls it; an object gets its message's id."""
+    """`realtime.send` never fails its transaction; it adds the message's id to an object."""
     notices: list[str] = []
     owner.add_notice_handler(lambda notice: notices.append(notice.severity or ""))
     owner.execute("""select realtime.send('"no object"', 'event', 'topic')""")
@@ -140,6 +143,6 @@ def test_realtime_send_failure_is_only_a_warning(owner: psycopg.Connection) -> N
 
 
 def test_superuser_login_over_tcp_is_rejected(bare_stack: StackHandle) -> None:
-    """The well-known password opens no more than on the platform."""
+    """The well-known password does not open the superuser."""
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(bare_stack.db_url.replace("//postgres:", "//supabase_admin:"))

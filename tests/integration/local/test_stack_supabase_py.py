@@ -1,4 +1,4 @@
-"""The official Python client against an embedded stack, from sign-up to Realtime."""
+"""The official Python client with an embedded stack, from sign-up to Realtime."""
 
 import asyncio
 from pathlib import Path
@@ -19,7 +19,7 @@ TIMEOUT_S = 30
 async def test_supabase_py_covers_sign_up_rows_storage_and_realtime(
     tmp_path: Path, local_cluster: LocalCluster
 ) -> None:
-    """Sign-up, rows, objects, a private channel and row changes all go through one URL and one key."""
+    """Sign-up, rows, objects, a private channel and changes work with one URL and one key."""
     async with (
         local_cluster.fresh(write_project(tmp_path / "supabase", NOTES)) as stack,
         httpx.AsyncClient(timeout=60) as http,
@@ -44,14 +44,14 @@ async def _check_subscription(client: AsyncClient, user_id: str) -> None:
     broadcasts: asyncio.Queue[dict] = asyncio.Queue()
     changes: asyncio.Queue[dict] = asyncio.Queue()
     channel = client.channel("room", {"config": {"private": True, "broadcast": {"self": True, "ack": True}}})
-    channel.on_broadcast("said", broadcasts.put_nowait)
+    channel.on_broadcast("shout", broadcasts.put_nowait)
     channel.on_postgres_changes("INSERT", schema="public", table="notes", callback=changes.put_nowait)
     channel.on_system(lambda _: following.set())
     await channel.subscribe(lambda state, _: joined.set() if state == "SUBSCRIBED" else None)
     async with asyncio.timeout(TIMEOUT_S):
         await joined.wait()
         await following.wait()
-        await channel.send_broadcast("said", {"text": "hi"})
+        await channel.send_broadcast("shout", {"text": "hi"})
         assert (await broadcasts.get())["payload"] == {"text": "hi"}
         await client.table("notes").insert({"body": "second"}).execute()
         record = (await changes.get())["data"]["record"]
@@ -60,7 +60,7 @@ async def _check_subscription(client: AsyncClient, user_id: str) -> None:
 
 
 async def test_api_keys_of_both_kinds_have_the_same_access(tmp_path: Path, local_cluster: LocalCluster) -> None:
-    """`sb_...` keys do what the JWT keys do, and those of an app see nothing that is not theirs."""
+    """`sb_...` keys have the same access as JWT keys; the keys of apps see no rows of others."""
     seed = "insert into public.notes (body) values ('of nobody');"
     async with (
         local_cluster.fresh(write_project(tmp_path / "supabase", NOTES, seed=seed)) as stack,
@@ -74,7 +74,7 @@ async def test_api_keys_of_both_kinds_have_the_same_access(tmp_path: Path, local
 
 
 async def test_supabase_py_client_continues_after_a_stack_restart(tmp_path: Path) -> None:
-    """On the same port, with the session, the connections and the signed URL of before."""
+    """The session, connections and signed URLs stay valid on the same port."""
     project = write_project(tmp_path / "supabase", NOTES)
 
     def started(port: int = 0) -> LocalStack:

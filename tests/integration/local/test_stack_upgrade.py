@@ -1,4 +1,4 @@
-"""A data folder of another version of smelt is brought up to date, or refused in one sentence."""
+"""A data folder of another version of smelt is upgraded, or rejected with one sentence."""
 
 import shutil
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from smelt.local import LocalCluster, LocalPermanentError, LocalStack, schemas
 
 @pytest.fixture
 async def database(local_cluster: LocalCluster, tmp_path: Path) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-    """What this version lays down, as the superuser."""
+    """A superuser session in a database with the platform's schemas of this version."""
     (tmp_path / "supabase").mkdir()
     async with (
         local_cluster.fresh(tmp_path / "supabase") as stack,
@@ -25,7 +25,7 @@ async def database(local_cluster: LocalCluster, tmp_path: Path) -> AsyncIterator
 
 @pytest.fixture
 def later(tmp_path: Path) -> Path:
-    """The platform of a later version, which has one file more."""
+    """The platform of a later version, with another file."""
     folder = tmp_path / "platform"
     shutil.copytree(schemas.PLATFORM, folder)
     (folder / "99_later.sql").write_text("create table auth.later (id int); insert into auth.later values (1);")
@@ -34,34 +34,34 @@ def later(tmp_path: Path) -> Path:
 
 async def test_platform_upgrade_runs_a_new_file_once(database: psycopg.AsyncConnection[Any], later: Path) -> None:
     for _ in range(2):
-        await schemas.bring_up_to_date(database, later)
+        await schemas.upgrade(database, later)
     rows = await database.execute("select id from auth.later")
     assert await rows.fetchall() == [(1,)]
 
 
 async def test_platform_upgrade_retries_a_file_that_failed(database: psycopg.AsyncConnection[Any], later: Path) -> None:
-    """Its work is undone and not recorded."""
+    """The changes of the failed file are rolled back and not recorded."""
     whole = (later / "99_later.sql").read_text()
     (later / "99_later.sql").write_text(f"{whole} select 1 / 0;")
     with pytest.raises(psycopg.errors.DivisionByZero):
-        await schemas.bring_up_to_date(database, later)
+        await schemas.upgrade(database, later)
     (later / "99_later.sql").write_text(whole)
-    await schemas.bring_up_to_date(database, later)
+    await schemas.upgrade(database, later)
 
 
 async def test_platform_upgrade_rejects_changed_unknown_or_missing_records(
     database: psycopg.AsyncConnection[Any], later: Path
 ) -> None:
-    """And so is a database that is ahead of this version, or older than the record."""
-    await schemas.bring_up_to_date(database, later)
+    """A database from a later version, or from before versions were recorded, is also rejected."""
+    await schemas.upgrade(database, later)
     with pytest.raises(LocalPermanentError, match="another version of smelt"):
-        await schemas.bring_up_to_date(database)
+        await schemas.upgrade(database)
     (later / "99_later.sql").write_text("create table auth.later (id bigint)")
     with pytest.raises(LocalPermanentError, match="another version of smelt"):
-        await schemas.bring_up_to_date(database, later)
+        await schemas.upgrade(database, later)
     await database.execute("drop table extensions.platform_files")
     with pytest.raises(LocalPermanentError, match="another version of smelt"):
-        await schemas.bring_up_to_date(database)
+        await schemas.upgrade(database)
 
 
 async def test_start_rejects_a_data_folder_of_another_smelt_version(tmp_path: Path) -> None:
@@ -69,6 +69,6 @@ async def test_start_rejects_a_data_folder_of_another_smelt_version(tmp_path: Pa
     async with LocalStack.from_env(tmp_path / "stack", migrations=project) as stack:
         with psycopg.connect(stack.admin_dsn) as connection:
             connection.execute("update extensions.platform_files set sha256 = 'of another version'")
-    with pytest.raises(LocalPermanentError, match=r"made by another version of smelt.*`smelt local reset`"):
+    with pytest.raises(LocalPermanentError, match=r"created by another version of smelt.*`smelt local reset`"):
         async with LocalStack.from_env(tmp_path / "stack", migrations=project):
             pass

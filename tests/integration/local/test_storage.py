@@ -1,4 +1,4 @@
-"""Storage with the official Python client, and by hand where a client hides what matters."""
+"""Storage with the official Python client, and with plain HTTP where the client hides details."""
 
 import asyncio
 import hashlib
@@ -21,7 +21,7 @@ BODY = bytes(range(256)) * 20
 
 @pytest.fixture
 def bucket(bare_stack: StackHandle) -> Iterator[str]:
-    """A private bucket where every user has a folder."""
+    """A private bucket with a folder for each user."""
     name = f"b{uuid4().hex}"
     with psycopg.connect(bare_stack.admin_dsn, autocommit=True) as database:
         database.execute("insert into storage.buckets (id, name) values (%s, %s)", [name, name])
@@ -55,7 +55,7 @@ def _service(stack: StackHandle) -> dict[str, str]:
 
 
 async def test_storage_uploads_lists_downloads_and_removes_an_object(alice: AsyncClient, bucket: str) -> None:
-    """Upload, info, exists, list, download, signed URL, remove."""
+    """Upload, info, exists, list, download, signed URL and remove."""
     storage, folder = alice.storage.from_(bucket), await _folder(alice)
     path = f"{folder}/stand-up, 20.11..webm"
     await storage.upload(path, BODY, {"content-type": "audio/webm", "cache-control": "60", "metadata": {"n": 1}})
@@ -74,7 +74,7 @@ async def test_storage_uploads_lists_downloads_and_removes_an_object(alice: Asyn
 async def test_signed_url_downloads_without_a_key_whole_and_in_ranges(
     alice: AsyncClient, bucket: str, http: httpx.AsyncClient
 ) -> None:
-    """Whole, in part, and under another name."""
+    """Complete, in part, and with another file name."""
     storage, path = alice.storage.from_(bucket), f"{await _folder(alice)}/a.webm"
     await storage.upload(path, BODY)
     url = (await storage.create_signed_url(path, 60, {"download": "meeting.webm"}))["signedURL"]
@@ -90,7 +90,7 @@ async def test_signed_url_downloads_without_a_key_whole_and_in_ranges(
 async def test_signed_upload_works_once_without_a_user(
     alice: AsyncClient, connect: Any, bucket: str, bare_stack: StackHandle
 ) -> None:
-    """The object is the signer's; a second use is refused."""
+    """The object belongs to the signer; a second use is rejected."""
     folder = await _folder(alice)
     signed = await alice.storage.from_(bucket).create_signed_upload_url(f"{folder}/s.webm")
     nobody = (await connect()).storage.from_(bucket)
@@ -103,7 +103,7 @@ async def test_signed_upload_works_once_without_a_user(
 
 
 async def test_rls_denies_access_to_the_folder_of_another_user(alice: AsyncClient, connect: Any, bucket: str) -> None:
-    """Reading, writing, signing, listing and removing are the policies' to allow."""
+    """Policies control reading, writing, signing, listing and removing."""
     bob = await connect()
     await bob.auth.sign_in_anonymously()
     hers = f"{await _folder(alice)}/a.webm"
@@ -126,7 +126,7 @@ async def test_rls_denies_access_to_the_folder_of_another_user(alice: AsyncClien
 async def test_upload_and_download_stream_large_bodies(
     http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle
 ) -> None:
-    """A body that was never whole in memory arrives whole, in chunks and with its length declared."""
+    """Bodies are streamed, in chunks and with a declared length."""
     block, count = hashlib.sha512(b"x").digest() * 4096, 40
 
     async def blocks() -> AsyncIterator[bytes]:
@@ -139,18 +139,18 @@ async def test_upload_and_download_stream_large_bodies(
         )
         assert stored.status_code == 200
         digest, size = hashlib.md5(usedforsecurity=False), 0
-        async with http.stream("GET", f"/storage/v1/object/{bucket}/{key}", headers=_service(bare_stack)) as answer:
-            async for chunk in answer.aiter_bytes():
+        async with http.stream("GET", f"/storage/v1/object/{bucket}/{key}", headers=_service(bare_stack)) as response:
+            async for chunk in response.aiter_bytes():
                 digest.update(chunk)
                 size += len(chunk)
         assert size == len(block) * count
-        assert answer.headers["etag"] == f'"{digest.hexdigest()}"'
+        assert response.headers["etag"] == f'"{digest.hexdigest()}"'
 
 
 async def test_upload_that_breaks_off_stores_no_object(
     http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle
 ) -> None:
-    """Neither a row nor bytes: the key stays free, and what was there before stays."""
+    """Neither a row nor a file is left, and an existing object stays."""
     url = f"/storage/v1/object/{bucket}/a.webm"
     await http.post(url, content=b"old", headers=_service(bare_stack))
 
@@ -169,29 +169,29 @@ async def test_upload_that_breaks_off_stores_no_object(
 async def test_upload_by_form_over_the_size_limit_is_rejected(
     http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle
 ) -> None:
-    """Wherever in the form the file is, its own bytes count."""
+    """Only the bytes of the file count, at any position in the form."""
     with psycopg.connect(bare_stack.admin_dsn, autocommit=True) as database:
         database.execute("update storage.buckets set file_size_limit = 1000 where id = %s", [bucket])
     for size, status in ((1000, 200), (1001, 400), (5 * MIB, 400)):
-        answer = await http.post(
+        response = await http.post(
             f"/storage/v1/object/{bucket}/{size}",
             files={"file": ("f.webm", b"x" * size, "audio/webm")},
             data={"cacheControl": "60"},
             headers=_service(bare_stack),
         )
-        assert answer.status_code == status
-        assert answer.json().get("code") == (None if status == 200 else "EntityTooLarge")
+        assert response.status_code == status
+        assert response.json().get("code") == (None if status == 200 else "EntityTooLarge")
 
 
 async def test_upload_by_concurrent_callers_of_one_key_keeps_one_object(
     http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle
 ) -> None:
-    """Row and bytes belong together, whoever came last."""
+    """The row matches the contents, whichever upload was last."""
     bodies = [bytes([number]) * 1000 for number in range(8)]
     url = f"/storage/v1/object/{bucket}/same.webm"
-    answers = await asyncio.gather(*(http.put(url, content=body, headers=_service(bare_stack)) for body in bodies))
-    assert [answer.status_code for answer in answers] == [200] * len(bodies)
-    assert len({answer.json()["Id"] for answer in answers}) == 1
+    responses = await asyncio.gather(*(http.put(url, content=body, headers=_service(bare_stack)) for body in bodies))
+    assert [response.status_code for response in responses] == [200] * len(bodies)
+    assert len({response.json()["Id"] for response in responses}) == 1
     stored = await http.get(url, headers=_service(bare_stack))
     assert stored.content in bodies
     assert stored.headers["etag"] == f'"{hashlib.md5(stored.content, usedforsecurity=False).hexdigest()}"'
@@ -200,7 +200,7 @@ async def test_upload_by_concurrent_callers_of_one_key_keeps_one_object(
 async def test_download_during_replacement_returns_one_whole_version(
     http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle
 ) -> None:
-    """Every answer is one whole version."""
+    """Every response is one complete version."""
     url = f"/storage/v1/object/{bucket}/busy.webm"
     bodies = [bytes([number]) * 200_000 for number in range(12)]
     await http.put(url, content=bodies[0], headers=_service(bare_stack))
@@ -211,19 +211,16 @@ async def test_download_during_replacement_returns_one_whole_version(
 
     replacing = asyncio.create_task(replace())
     while not replacing.done():
-        answer = await http.get(url, headers=_service(bare_stack))
-        assert answer.status_code == 200
-        assert answer.content in bodies
+        response = await http.get(url, headers=_service(bare_stack))
+        assert response.status_code == 200
+        assert response.content in bodies
     await replacing
 
 
 async def test_storage_triggers_see_role_claims_operation_and_headers(
     alice: AsyncClient, bucket: str, bare_stack: StackHandle
 ) -> None:
-    """Role, claims, operation, method, path and headers are set for the transaction.
-
-    What is in `public` goes by its bare name.
-    """
+    """Role, claims, operation, method, path and headers are set, and `public` is in the search path."""
     seen = f"seen_{bucket}"
     with psycopg.connect(bare_stack.admin_dsn, autocommit=True) as database:
         database.execute(f"create sequence public.{seen}; create table public.{seen}_log (what jsonb)")
@@ -250,7 +247,7 @@ async def test_storage_triggers_see_role_claims_operation_and_headers(
         finally:
             database.execute(f"drop trigger {seen} on storage.objects; drop function public.{seen}_note()")
             database.execute(f"drop table public.{seen}_log; drop sequence public.{seen}")
-    # The try as the caller was rolled back: what stays is the server's own row.
+    # The trial insert as the caller was rolled back, so the row is from the server's own transaction.
     [(what,)] = rows
     assert (what["role"], what["uid"], what["owner"]) == ("service_role", None, folder)
     assert (what["operation"], what["method"]) == ("storage.object.upload", "POST")
@@ -263,7 +260,7 @@ async def test_storage_triggers_see_role_claims_operation_and_headers(
 async def test_upload_rejected_by_a_trigger_stores_no_object(
     http: httpx.AsyncClient, bucket: str, bare_stack: StackHandle
 ) -> None:
-    """What a trigger raises is the server's error, and the key stays free."""
+    """The error of a trigger is a server error, and no object is stored."""
     with psycopg.connect(bare_stack.admin_dsn, autocommit=True) as database:
         database.execute(
             f"""
@@ -274,11 +271,11 @@ async def test_upload_rejected_by_a_trigger_stores_no_object(
             """
         )
         try:
-            answer = await http.post(f"/storage/v1/object/{bucket}/a", content=BODY, headers=_service(bare_stack))
+            response = await http.post(f"/storage/v1/object/{bucket}/a", content=BODY, headers=_service(bare_stack))
         finally:
             database.execute(f"drop trigger no_{bucket} on storage.objects; drop function public.no_{bucket}()")
-    assert answer.status_code == 500
-    assert answer.json()["message"] == "database error, code: PT413"
+    assert response.status_code == 500
+    assert response.json()["message"] == "database error, code: PT413"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff\xfe", b"[" * 100_000, b"{}" + b" " * 2 * MIB])
@@ -286,15 +283,15 @@ async def test_upload_rejected_by_a_trigger_stores_no_object(
 async def test_storage_rejects_a_malformed_body_in_the_platform_shape(
     route: str, body: bytes, bucket: str, http: httpx.AsyncClient, bare_stack: StackHandle
 ) -> None:
-    """It is refused in the platform's shape."""
+    """The error has the platform's format."""
     headers = _service(bare_stack) | {"content-type": "application/json"}
-    answer = await http.post(f"/storage/v1/object/{route}/{bucket}", content=body, headers=headers)
-    assert answer.status_code in (400, 413)
-    assert set(answer.json()) == {"statusCode", "error", "message", "code"}
+    response = await http.post(f"/storage/v1/object/{route}/{bucket}", content=body, headers=headers)
+    assert response.status_code in (400, 413)
+    assert set(response.json()) == {"statusCode", "error", "message", "code"}
 
 
 async def test_bucket_can_be_created_changed_emptied_and_removed(connect: Any, bare_stack: StackHandle) -> None:
-    """Made, found, changed, emptied and removed with the service key, and with nothing less."""
+    """All these require the service key."""
     service, name = await connect(bare_stack.secret_key), f"b{uuid4().hex}"
     with pytest.raises(StorageApiError, match="row-level security"):
         await (await connect()).storage.create_bucket(name)
@@ -318,7 +315,7 @@ async def test_bucket_can_be_created_changed_emptied_and_removed(connect: Any, b
 
 
 async def test_move_and_copy_keep_the_bytes(alice: AsyncClient, bucket: str) -> None:
-    """The bytes come along; the source of a move is gone, that of a copy stays."""
+    """The source of a move is gone, that of a copy stays."""
     storage, folder = alice.storage.from_(bucket), await _folder(alice)
     await storage.upload(f"{folder}/a", BODY)
     await storage.move(f"{folder}/a", f"{folder}/b")
@@ -335,8 +332,8 @@ async def test_move_and_copy_keep_the_bytes(alice: AsyncClient, bucket: str) -> 
 async def test_storage_rejects_an_invalid_key(
     path: str, bucket: str, http: httpx.AsyncClient, bare_stack: StackHandle
 ) -> None:
-    """It is refused, by name or as no URL at all."""
+    """The key is rejected as invalid, or the URL is."""
     url = httpx.URL(bare_stack.api_url).copy_with(raw_path=f"/storage/v1/object/{bucket}/{path}".encode())
-    answer = await http.post(url, content=b"x", headers=_service(bare_stack))
-    assert answer.status_code == 400
-    assert json.loads(answer.content)["error"] in ("InvalidKey", "Bad Request", "Bucket not found")
+    response = await http.post(url, content=b"x", headers=_service(bare_stack))
+    assert response.status_code == 400
+    assert json.loads(response.content)["error"] in ("InvalidKey", "Bad Request", "Bucket not found")

@@ -1,4 +1,4 @@
-"""What a stack that was killed leaves of its objects."""
+"""Objects after a stack was killed."""
 
 import asyncio
 import os
@@ -13,11 +13,11 @@ import httpx
 from smelt.local import LocalStack
 from smelt.local.waiting import until
 
-DEADLINE_S = 30.0
+TIMEOUT_S = 30.0
 
 
 async def test_sigkill_during_an_upload_keeps_only_whole_objects(tmp_path: Path) -> None:
-    """After SIGKILL what was stored is there, byte by byte, and of the rest nothing: no row, no file."""
+    """After SIGKILL, stored objects are complete, and of unfinished uploads neither row nor file is left."""
     project, folder = tmp_path / "project", tmp_path / "stack"
     project.mkdir()
     incoming = folder / "storage" / ".incoming"
@@ -33,12 +33,12 @@ async def test_sigkill_during_an_upload_keeps_only_whole_objects(tmp_path: Path)
             (await http.post("/bucket", json={"name": "b"})).raise_for_status()
             (await http.post("/object/b/whole", content=b"whole")).raise_for_status()
             uploading = asyncio.create_task(http.post("/object/b/half", content=body()))
-            assert await until(lambda: any(path.stat().st_size for path in incoming.iterdir()), DEADLINE_S)
+            assert await until(lambda: any(path.stat().st_size for path in incoming.iterdir()), TIMEOUT_S)
             os.kill(stack.state.pid, signal.SIGKILL)
             half_written.set()
             with suppress(httpx.TransportError):
                 await uploading
-    # As after a crash between the file and its row.
+    # As after a crash between writing the file and its row.
     (folder / "storage" / "b" / "nobodys").mkdir()
     (folder / "storage" / "b" / "nobodys" / "version").write_bytes(b"orphan")
 
@@ -53,4 +53,4 @@ async def test_sigkill_during_an_upload_keeps_only_whole_objects(tmp_path: Path)
         files = [path.read_bytes() for path in (folder / "storage").rglob("*") if path.is_file()]
         assert sorted(files) == [b"now", b"whole"]
         for private in ("storage", "logs"):
-            assert stat.S_IMODE((folder / private).stat().st_mode) == 0o700, "anybody on this machine reads it"
+            assert stat.S_IMODE((folder / private).stat().st_mode) == 0o700, "readable by other users"

@@ -1,4 +1,4 @@
-"""The Storage server answers as a real one did, request by request."""
+"""The Storage server returns the responses that were recorded on the platform."""
 
 import asyncio
 import logging
@@ -16,35 +16,35 @@ logger = logging.getLogger(__name__)
 
 SCENARIOS = ("01_buckets", "02_upload", "03_signed_upload", "04_download", "05_list", "05_remove_move_copy", "07_misc")
 
-HASHED_NAMES = "files are found by a hash of the key: no name is too long for the disk"
-GATEWAY = "CORS and paths of other services are the gateway's"
-NOT_SERVED = "answered with 501 and a hint"
+HASHED_NAMES = "file names are hashes of keys, so no key is too long for the disk"
+GATEWAY = "the gateway handles CORS and the paths of other services"
+NOT_SERVED = "returns 501 with a hint"
 DIFFERENT = {
     "name: long 300 chars": HASHED_NAMES,
-    "GET /version": "it is no such version",
-    "GET /metrics": "there are none",
-    "GET /documentation/json": "there is none",
+    "GET /version": "it has another version",
+    "GET /metrics": "not implemented",
+    "GET /documentation/json": "not implemented",
     "OPTIONS preflight /object/recordings/x": GATEWAY,
     "OPTIONS preflight /bucket": GATEWAY,
     "OPTIONS preflight /object/list/recordings": GATEWAY,
     "render image (disabled)": NOT_SERVED,
     "render image auth (disabled)": NOT_SERVED,
     "cdn purge as alice": NOT_SERVED,
-    "direct SQL delete is refused by trigger (psql)": "asks for the version alone",
+    "direct SQL delete is refused by trigger (psql)": "the recorded request is only `GET /version`",
 }
-"""What is left out of the comparison, each with its reason."""
+"""Responses that are not compared, each with its reason."""
 
 
 @dataclass
 class Played:
-    """The recordings played so far; each one needs what those before it have left."""
+    """The recordings played so far; each one depends on the state after the previous ones."""
 
     replay: Replay
     storage: Path
     outcomes: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
 
     def outcome(self, scenario: str) -> tuple[int, list[str]]:
-        """How many answers of the scenario were compared, and what differs."""
+        """Return the number of compared responses of a scenario, and the differences."""
         preparations = _preparations(self.replay, self.storage)
         for name in SCENARIOS[len(self.outcomes) : SCENARIOS.index(scenario) + 1]:
             self.outcomes[name] = self.replay.play(name, preparations.get(name, {}), DIFFERENT)
@@ -53,7 +53,7 @@ class Played:
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
-    """A server of a project without migrations, on which no recording was played yet."""
+    """A server of an empty project, before any recording."""
     project, folder = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("stack")
     (project / "config.toml").write_text('[storage]\nfile_size_limit = "50MiB"\n')
     stack = LocalStack.from_env(folder, migrations=project)
@@ -68,15 +68,15 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_storage_responses_match_the_recordings(scenario: str, played: Played) -> None:
-    """Every recorded request gets the recorded answer, and leaves the recorded rows."""
+    """Every recorded request gets the recorded response, and results in the recorded rows."""
     compared, differences = played.outcome(scenario)
-    logger.info("%s: %s answers and rows compared", scenario, compared)
+    logger.info("%s: %s responses and rows compared", scenario, compared)
     assert compared > 0
     assert not differences, "\n".join(differences)
 
 
 def _preparations(replay: Replay, storage: Path) -> Mapping[str, Mapping[str, Callable[[], object]]]:
-    """What the recordings' author did to the database or the files before a request, by its label."""
+    """Return the manual changes of database or files before a request, by its label."""
 
     def sql(text: str) -> Callable[[], object]:
         return lambda: replay.database.execute(text)

@@ -1,4 +1,4 @@
-"""What policies and rows learn of the caller, whatever the token says."""
+"""The caller's token in policies and rows."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def database(bare_stack: StackHandle) -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.fixture
 def bucket(database: psycopg.Connection[Any]) -> Iterator[str]:
-    """One where whoever is signed in may do everything."""
+    """A bucket in which signed-in users may do everything."""
     name = f"c{uuid4().hex}"
     database.execute("insert into storage.buckets (id, name) values (%s, %s)", [name, name])
     database.execute(
@@ -44,7 +44,7 @@ async def test_object_owner_is_the_subject_of_the_token(
     http: httpx.AsyncClient,
     bare_stack: StackHandle,
 ) -> None:
-    """As text whatever it is, as a uuid if it is one; by a signed URL, too."""
+    """`owner_id` is any subject, `owner` only a UUID; also with a signed URL."""
     claims = {"role": "authenticated"} | ({} if subject is None else {"sub": subject})
     caller = signed(bare_stack, **claims)
     stored = await http.post(f"/storage/v1/object/{bucket}/direct", content=b"x", headers=caller)
@@ -59,7 +59,7 @@ async def test_object_owner_is_the_subject_of_the_token(
 async def test_rls_policies_can_read_the_token_claims(
     bucket: str, database: psycopg.Connection[Any], http: httpx.AsyncClient, bare_stack: StackHandle
 ) -> None:
-    """Each as a setting of its own, and all as JSON."""
+    """Each claim as a setting, and all claims as JSON."""
     database.execute(
         f"""
         create policy {bucket}_team on storage.objects as restrictive for select to authenticated using (
@@ -75,8 +75,8 @@ async def test_rls_policies_can_read_the_token_claims(
         await http.post(f"/storage/v1/object/{bucket}/a", content=b"x", headers=signed(bare_stack, **who))
         for team, status in (("a", 200), ("b", 400)):
             caller = signed(bare_stack, **who, app_metadata={"team": team})
-            answer = await http.get(f"/storage/v1/object/authenticated/{bucket}/a", headers=caller)
-            assert answer.status_code == status
+            response = await http.get(f"/storage/v1/object/authenticated/{bucket}/a", headers=caller)
+            assert response.status_code == status
     finally:
         database.execute(f"drop policy {bucket}_team on storage.objects")
 
@@ -87,16 +87,16 @@ async def test_upsert_requires_the_header_value_true(
 ) -> None:
     url, caller = f"/storage/v1/object/{bucket}/a", signed(bare_stack, role="authenticated")
     assert (await http.post(url, content=b"old", headers=caller)).status_code == 200
-    answer = await http.post(url, content=b"new", headers=caller | {"x-upsert": header})
-    assert answer.status_code == (200 if replaced else 400)
-    assert replaced or json.loads(answer.content)["code"] == "KeyAlreadyExists"
+    response = await http.post(url, content=b"new", headers=caller | {"x-upsert": header})
+    assert response.status_code == (200 if replaced else 400)
+    assert replaced or json.loads(response.content)["code"] == "KeyAlreadyExists"
     assert (await http.get(url, headers=caller)).content == (b"new" if replaced else b"old")
 
 
 async def test_upsert_requires_select_and_update_policies(
     bucket: str, database: psycopg.Connection[Any], http: httpx.AsyncClient, bare_stack: StackHandle
 ) -> None:
-    """A new object takes the right to insert; replacing one also those to select and to update."""
+    """A new object requires the policy for insert; a replacement also those for select and update."""
     url, caller = f"/storage/v1/object/{bucket}/a", signed(bare_stack, role="authenticated", sub=str(uuid4()))
     upsert = caller | {"x-upsert": "true"}
     database.execute(f"drop policy {bucket} on storage.objects")

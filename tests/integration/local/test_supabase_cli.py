@@ -1,4 +1,4 @@
-"""The Supabase CLI works on an embedded stack as on any project: natively, with `--db-url`."""
+"""The Supabase CLI works with an embedded stack through `--db-url`."""
 
 import json
 import re
@@ -27,13 +27,13 @@ def supabase(*arguments: str, stack: StackHandle) -> subprocess.CompletedProcess
 
 @pytest.fixture(scope="module")
 def migrated() -> Iterator[StackHandle]:
-    """A stack that has applied smelt's migrations itself."""
+    """A stack that has applied smelt's migrations."""
     with running_local() as stack:
         yield stack
 
 
 def test_supabase_cli_push_applies_the_migrations_once(tmp_path: Path) -> None:
-    """Unchanged, and the second time there is nothing to do."""
+    """The second push has nothing to do."""
     with running_local(tmp_path) as stack:
         supabase("db", "push", "--yes", stack=stack)
         with psycopg.connect(stack.db_url) as connection:
@@ -43,7 +43,7 @@ def test_supabase_cli_push_applies_the_migrations_once(tmp_path: Path) -> None:
 
 
 def test_supabase_cli_reset_rebuilds_the_database() -> None:
-    """What was made beside the migrations is gone, and they are applied again; the platform's own schemas stay."""
+    """Other objects are removed and the migrations applied again; the platform's own schemas stay."""
     with running_local() as stack:
         with psycopg.connect(stack.db_url) as connection:
             connection.execute("create table public.made_by_hand (); create schema mine")
@@ -59,13 +59,13 @@ def test_supabase_cli_reset_rebuilds_the_database() -> None:
 
 
 def test_supabase_cli_lists_the_migrations_of_the_stack_as_applied(migrated: StackHandle) -> None:
-    """What a stack applied itself is recorded as the CLI records it: side by side, nothing missing on either side."""
+    """The stack records migrations in the CLI's format: the local and remote lists are equal."""
     listed = supabase("migration", "list", stack=migrated).stdout
     assert re.findall(r"`(\d{14})` *\| `(\d{14})`", listed) == [(version, version) for version in VERSIONS]
 
 
 def test_supabase_cli_generates_types(migrated: StackHandle) -> None:
-    """Of the tables and the functions that apps use."""
+    """The types contain the tables and functions that apps use."""
     types = supabase("gen", "types", "--lang", "typescript", stack=migrated).stdout
     assert re.search(r'"smelts": \{\s*Row: \{', types)
     assert re.search(r'"create_smelt":', types)
@@ -73,11 +73,11 @@ def test_supabase_cli_generates_types(migrated: StackHandle) -> None:
 
 
 def test_supabase_cli_advisors_report_open_tables_and_search_paths(migrated: StackHandle) -> None:
-    """A table that is open to everybody and a definer function without a search path are found."""
+    """A table without row level security and a definer function without a search path are reported."""
     with psycopg.connect(migrated.db_url) as connection:
         connection.execute("create table public.open_to_all (id int primary key)")
         connection.execute("create function public.as_owner() returns int language sql security definer as 'select 1'")
-    told = supabase("db", "advisors", "--level", "info", "--output-format", "json", stack=migrated).stdout
-    findings = {(finding["name"], finding["metadata"]["name"]) for finding in json.loads(told)["results"]}
+    output = supabase("db", "advisors", "--level", "info", "--output-format", "json", stack=migrated).stdout
+    findings = {(finding["name"], finding["metadata"]["name"]) for finding in json.loads(output)["results"]}
     assert ("rls_disabled_in_public", "open_to_all") in findings
     assert ("function_search_path_mutable", "as_owner") in findings

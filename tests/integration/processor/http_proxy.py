@@ -1,4 +1,4 @@
-"""What stands between a worker and its project: it passes everything on, until a test tells it otherwise."""
+"""A proxy between a worker and its project that forwards everything, unless a test configures it otherwise."""
 
 import asyncio
 import json
@@ -27,9 +27,9 @@ HOP_BY_HOP = {"connection", "content-encoding", "content-length", "date", "host"
 class HttpProxy:
     """A project as a worker reaches it.
 
-    `on_answer` hears the path of a request that the project has answered, before the worker does. `swallows` lets no
-    broadcast of a socket through, so that nothing acknowledges it; with `refuses` the answer to every path that begins
-    so is 503, and `refused_count` counts them.
+    `on_response` receives the path of each request after the project has responded, before the worker gets the
+    response. `drops_broadcasts` drops broadcasts over sockets, so that they are not acknowledged. Paths that start with
+    `rejected_prefix` get a 503, and `rejected_count` counts them.
     """
 
     stack: Stack
@@ -42,7 +42,7 @@ class HttpProxy:
 
     @property
     def project(self) -> RemoteStack:
-        """The project, through here."""
+        """The project, through this proxy."""
         direct = RemoteStack(self.stack.api_url, self.stack.anon_key, self.stack.service_role_key, self.stack.db_url)
         return replace(direct, api_url=self.url)
 
@@ -53,24 +53,24 @@ class HttpProxy:
         target = httpx.URL(self.stack.api_url).copy_with(
             raw_path=request.scope["raw_path"] + b"?" + request.scope["query_string"]
         )
-        answer = await self.http.request(
+        response = await self.http.request(
             request.method, target, headers=_end_to_end(request.headers.items()), content=await request.body()
         )
         self.on_response(request.url.path)
-        return Response(answer.content, answer.status_code, _end_to_end(answer.headers.items()))
+        return Response(response.content, response.status_code, _end_to_end(response.headers.items()))
 
     async def connect(self, near: WebSocket) -> None:
         url = f"{self.stack.api_url.replace('http', 'ws', 1)}{near.url.path}?{near.url.query}"
         async with connect(url) as far:
             await near.accept()
-            ways = {
+            directions = {
                 asyncio.create_task(self._forward_to_server(near, far)),
                 asyncio.create_task(_forward_to_client(far, near)),
             }
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-            for way in ways:
-                way.cancel()
-            await asyncio.wait(ways)
+            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+            for mode_key in directions:
+                mode_key.cancel()
+            await asyncio.wait(directions)
 
     async def _forward_to_server(self, near: WebSocket, far: ClientConnection) -> None:
         try:
@@ -94,7 +94,7 @@ def _end_to_end(headers: list[tuple[str, str]]) -> dict[str, str]:
 
 @asynccontextmanager
 async def running_http_proxy(stack: Stack) -> AsyncIterator[HttpProxy]:
-    """An intermediary on a port of its own while the block lasts."""
+    """Run a proxy on a port of its own for the block."""
     between = HttpProxy(stack)
     app = Starlette(
         routes=[

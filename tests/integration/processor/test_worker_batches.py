@@ -1,4 +1,4 @@
-"""What belongs together is told together: the progress of a batch, and a notification for every end."""
+"""The events of a batch: its progress, and a notification for every terminal smelt."""
 
 import asyncio
 from pathlib import Path
@@ -12,7 +12,7 @@ from smelt.contract.channels import batch_channel, notifications_channel
 
 
 async def test_batch_ends_once_with_completed_failed_and_cancelled_members(project: Stack, tmp_path: Path) -> None:
-    """Two of its members end together, one fails, and one is cancelled while nobody works on it."""
+    """Two members complete at the same time, one fails, and one is cancelled before a worker claims it."""
     bad = tmp_path / "bad.mp3"
     bad.write_bytes(b"not a recording at all\n" * 30)
     user = sign_up(project)
@@ -31,7 +31,7 @@ async def test_batch_ends_once_with_completed_failed_and_cancelled_members(proje
         failing = await app.create(bad, batch_id=batch.id)
         cancelled = await app.create(RECORDINGS / "greeting.ogg", batch_id=batch.id)
         async with (
-            app.subscribed(batch_channel(str(batch.id))) as told,
+            app.subscribed(batch_channel(str(batch.id))) as batch_events,
             app.subscribed(notifications_channel(user.id)) as notified,
         ):
             for created in (cancelled, failing, *good):
@@ -40,9 +40,9 @@ async def test_batch_ends_once_with_completed_failed_and_cancelled_members(proje
             async with running_worker(
                 project, tmp_path / "work", concurrency=3, llm_base_url=model.base_url, llm_model="m"
             ):
-                await eventually(lambda: any(ended(batch) for batch in deduplicated(told)))
+                await eventually(lambda: any(ended(batch) for batch in deduplicated(batch_events)))
                 await eventually(lambda: len(deduplicated(notified)) == 4)
-    counted = deduplicated(told)
+    counted = deduplicated(batch_events)
     assert [batch["seq"] for batch in counted] == sorted({batch["seq"] for batch in counted})
     assert [ended(batch) for batch in counted] == [False] * (len(counted) - 1) + [True]
     last = counted[-1]
@@ -55,9 +55,9 @@ async def test_batch_ends_once_with_completed_failed_and_cancelled_members(proje
     }
 
 
-def deduplicated(heard: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Each event once: what the database sent itself comes from a worker, too."""
-    return list({payload["event_id"]: payload for _, payload in heard}.values())
+def deduplicated(received: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return each event once: a worker sends those of the database again."""
+    return list({payload["event_id"]: payload for _, payload in received}.values())
 
 
 def ended(batch: dict[str, Any]) -> bool:

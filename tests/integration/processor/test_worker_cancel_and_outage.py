@@ -1,4 +1,4 @@
-"""Ends that need no worker, and what a worker refuses to hear."""
+"""Cancelling without a worker, replaced objects, waiting for the model, and outages of Storage."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A worker's clock decides nothing: leases, tries and queues go by the database's."""
+"""A worker's clock decides nothing: leases, retries and queues use the database's clock."""
 
 import json
 import signal

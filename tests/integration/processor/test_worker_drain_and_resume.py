@@ -1,4 +1,4 @@
-"""Whatever ends a worker, the smelt goes on: killed, cancelled, drained, fenced out."""
+"""A smelt survives the end of its worker: killed, cancelled, drained, fenced."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from proxies import faulty_proxy
 from recorder import Recorder
 from stacks import Stack, sign_up
 from worker_harness import (
-    DEADLINE_S,
+    TIMEOUT_S,
     AppClient,
     RecordedChannel,
     WorkerProcess,
@@ -36,17 +36,17 @@ def folders(parent: Path, pattern: str) -> list[Path]:
 
 
 def rows_of(stack: Stack, worker: WorkerProcess) -> list[dict[str, Any]]:
-    """What the database knows of a worker: its row, or nothing."""
+    """Return the rows of a worker in the database."""
     with psycopg.connect(stack.db_url) as owner:
         found = owner.execute("select info from smelt.workers where worker_id like %s", [f"%-{worker.process.pid}-%"])
         return [info for (info,) in found]
 
 
 async def claimed_by(calls: WorkerRpc) -> Claim:
-    """What another worker gets as soon as there is something to be had."""
-    deadline_s = time.monotonic() + DEADLINE_S
+    """Claim as another worker, as soon as a smelt can be claimed."""
+    deadline = time.monotonic() + TIMEOUT_S
     while not (claims := await calls.claim_smelts("another")).smelts:
-        assert time.monotonic() < deadline_s
+        assert time.monotonic() < deadline
         await asyncio.sleep(claims.next_due_in_s or 0.1)
     return claims.smelts[0]
 
@@ -57,7 +57,7 @@ async def submitted(app: AppClient, watched: RecordedChannel) -> None:
 
 
 def assert_updates_match_state(updates: list[smelt.Update], state: Snapshot) -> None:
-    """A watcher has the transcript that is stored, percentages and attempts that never went back, and one end."""
+    """Assert that a watcher got the stored transcript, growing percentages and attempts, and one terminal update."""
     spoken = [segment for update in updates if isinstance(update, smelt.Segments) for segment in update.segments]
     assert [segment.model_dump(include={"index", "start", "end", "text"}) for segment in spoken] == [
         segment.model_dump(include={"index", "start", "end", "text"}) for segment in state.segments
@@ -77,17 +77,17 @@ async def test_resume_after_two_sigkills_gives_the_same_text_and_one_completion(
     project: Stack, tmp_path: Path, long_recording: Path, undisturbed_texts: list[str]
 ) -> None:
     workers: list[WorkerProcess] = []
-    told = Recorder()
+    recorder = Recorder()
     try:
         async with app_client(project) as app, smelt.connect(project.api_url, project.anon_key) as client:
             created = await app.create(long_recording)
-            following = asyncio.create_task(told.watch(client, created.id))
+            following = asyncio.create_task(recorder.watch(client, created.id))
             async with app.watching(created.id) as watched:
                 await app.calls.submit_smelt(created.id)
                 for before in (ENDLESS_MODEL, ENDLESS_MODEL, ""):
-                    heard = watched.segment_count
+                    received_count = watched.segment_count
                     workers.append(WorkerProcess(project, tmp_path, before=before, SMELT_LEASE_S="5"))
-                    await eventually(lambda heard=heard: watched.segment_count > heard)
+                    await eventually(lambda received_count=received_count: watched.segment_count > received_count)
                     if before:
                         workers[-1].end(signal.SIGKILL)
                 await eventually(lambda: watched.ends, 90)
@@ -101,7 +101,7 @@ async def test_resume_after_two_sigkills_gives_the_same_text_and_one_completion(
         assert [name for name, _ in watched.ends] == ["completed"]
         watched.check_order()
         watched.check_budget()
-        assert_updates_match_state(told.updates[created.id], state)
+        assert_updates_match_state(recorder.updates[created.id], state)
         assert folders(tmp_path, "smelt-worker-*") == []
     finally:
         for worker in workers:
@@ -138,7 +138,7 @@ async def test_drain_releases_unfinished_smelts_within_drain_s(
             created = await app.create(long_recording)
             async with app.watching(created.id) as watched:
                 await submitted(app, watched)
-                heard = watched.segment_count
+                received_count = watched.segment_count
                 for _ in range(signals - 1):
                     worker.end(signal.SIGTERM)
                     await eventually(lambda: [row["state"] for row in rows_of(project, worker)] == ["draining"])
@@ -153,7 +153,7 @@ async def test_drain_releases_unfinished_smelts_within_drain_s(
                 claims = await WorkerRpc(other.rpc).claim_smelts("another")
             assert [(claim.id, claim.failure_count) for claim in claims.smelts] == [(created.id, 0)]
             assert claims.smelts[0].attempt == state.attempt + 1
-            assert claims.smelts[0].files[0].segment_count >= heard
+            assert claims.smelts[0].files[0].segment_count >= received_count
             await app.calls.cancel_smelt(created.id)
         assert folders(tmp_path, "smelt-worker-*") == []
     finally:
@@ -196,16 +196,16 @@ async def test_fencing_stops_reports_of_a_worker_that_lost_its_smelt(
         ):
             await submitted(app, watched)
             first = await app.state(created.id)
-            # Somebody settles in its name; from then on a report of this attempt is a stranger's.
+            # Release the smelt in its name; from now on, a report of this attempt is fenced.
             released = await calls.release_smelt(created.id, first.attempt)
             assert released.verdict == "released"
             claims = await calls.claim_smelts("a-rival", lease_s=60)
             rival = claims.smelts[0].attempt
             await eventually(lambda: not folders(tmp_path, "smelt-worker-*/*-*"))
-            said = len(watched.events)
+            event_count = len(watched.events)
             text = await app.create(text_input="Anna will call Ben.")
             await app.ended(text.id)
-            assert {payload["attempt"] for _, payload in watched.events[said:]} <= {rival}
+            assert {payload["attempt"] for _, payload in watched.events[event_count:]} <= {rival}
             assert (await app.state(created.id)).attempt == rival
             assert worker_metrics(caplog.text)["smelt_leases_lost_total",] == 1
             await app.calls.cancel_smelt(created.id)
@@ -214,7 +214,7 @@ async def test_fencing_stops_reports_of_a_worker_that_lost_its_smelt(
 async def test_claim_does_not_return_an_own_smelt_with_an_expired_lease(
     project: Stack, tmp_path: Path, long_recording: Path
 ) -> None:
-    """Its lease ran out, as while the project did not answer, and nobody else was there to take over."""
+    """Its lease expired, as in an outage, and no other worker claimed it."""
     async with app_client(project) as app, running_worker(project, tmp_path, concurrency=2):
         created = await app.create(long_recording)
         async with app.watching(created.id) as watched:
@@ -242,7 +242,7 @@ async def test_claim_by_two_workers_completes_each_smelt_in_one_attempt(project:
 async def test_drain_in_rolling_deploys_loses_no_text_and_no_smelt(
     project: Stack, tmp_path: Path, long_recording: Path, undisturbed_texts: list[str]
 ) -> None:
-    """Three generations of workers, one after the other, while smelts come in."""
+    """Three generations of workers, one after the other, while smelts are created."""
     async with app_client(project) as app:
         user = sign_up(project)
         async with app_client(project, user.access_token) as signed_in:
@@ -254,8 +254,12 @@ async def test_drain_in_rolling_deploys_loses_no_text_and_no_smelt(
                     last = generation == 2
                     async with running_worker(project, tmp_path, drain_s=600.0 if last else 3.5):
                         shorts += [await signed_in.create(text_input=f"Ben will send {n} bills.") for n in range(2)]
-                        heard = watched.segment_count
-                        await eventually(lambda heard=heard: watched.ends or watched.segment_count > heard + 10)
+                        received_count = watched.segment_count
+                        await eventually(
+                            lambda received_count=received_count: (
+                                watched.ends or watched.segment_count > received_count + 10
+                            )
+                        )
                 state = await app.ended(long.id)
             ended = [await signed_in.ended(short.id) for short in shorts]
     assert [segment.text for segment in state.segments] == undisturbed_texts

@@ -1,4 +1,4 @@
-"""What has happened is told to those who watch, once and whole, whatever becomes of broadcasts and workers."""
+"""Every event reaches the watchers once and complete, despite failed broadcasts and killed workers."""
 
 import logging
 import signal
@@ -29,7 +29,7 @@ LARGE = "It was about tea. " * (300 * 1024 // 18 + 1)
 
 
 def outbox_count(project: Stack, smelt_id: object) -> int:
-    """How many broadcasts of a smelt are owed."""
+    """Return the number of pending broadcasts of a smelt."""
     with psycopg.connect(project.db_url) as owner:
         [(count,)] = owner.execute("select count(*) from smelt.outbox where smelt_id = %s", [smelt_id]).fetchall()
     assert isinstance(count, int)
@@ -37,7 +37,7 @@ def outbox_count(project: Stack, smelt_id: object) -> int:
 
 
 def make_due(project: Stack, smelt_id: object) -> None:
-    """Let as much time pass for what is owed of a smelt as a sweep waits for."""
+    """Make pending messages of a smelt old enough for a sweep."""
     with psycopg.connect(project.db_url, autocommit=True) as owner:
         owner.execute(
             "update smelt.outbox set created_at = created_at - interval '1 min', leased_by = null, leased_until = null "
@@ -68,7 +68,7 @@ async def test_completed_event_of_300_kib_omits_results_and_the_watch_reads_them
 
 @pytest.fixture
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Workers of this process wait for nothing that a test would have to wait for."""
+    """Shorten the delays of workers in this process."""
     monkeypatch.setitem(Channel.send.__kwdefaults__, "timeout_s", 0.2)
     monkeypatch.setattr("smelt.processor.broadcasts._SWEEP_INTERVAL_S", 0.1)
     monkeypatch.setattr("smelt.processor.metrics.OBSERVE_INTERVAL_S", 0.1)
@@ -93,7 +93,7 @@ async def test_outbox_message_is_retried_until_a_broadcast_is_acknowledged(
             await eventually(lambda: watched.ends)
             watched.check_order()
             await eventually(lambda: outbox_count(project, created.id) == 0)
-        assert not failures(worker_metrics(caplog.text)), "what the channel does not take is taken over REST"
+        assert not failures(worker_metrics(caplog.text)), "broadcasts fall back to REST"
 
         between.rejected_prefix = BROADCAST
         created = await app.create(GREETING)
@@ -130,7 +130,7 @@ async def test_outbox_message_of_a_killed_worker_is_sent_once_by_another(project
                 make_due(project, created.id)
                 await run_worker_once(project, tmp_path)
                 await eventually(lambda: watched.ends)
-                # A second sweep finds nothing to tell.
+                # A second sweep finds nothing to send.
                 await run_worker_once(project, tmp_path)
                 assert outbox_count(project, created.id) == 0
         finally:
@@ -139,5 +139,5 @@ async def test_outbox_message_of_a_killed_worker_is_sent_once_by_another(project
 
 
 def failures(metrics: dict[tuple[str, ...], float]) -> dict[str, float]:
-    """How many broadcasts of each event nobody took."""
+    """Return the number of failed broadcasts by event."""
     return {key[1]: value for key, value in metrics.items() if key[0] == "smelt_broadcast_failures_total"}

@@ -1,4 +1,4 @@
-"""A worker takes what clients submit to its end, against a real project."""
+"""A worker processes submitted smelts to their end, against a real project."""
 
 import os
 from datetime import timedelta
@@ -39,7 +39,7 @@ async def test_recording_is_transcribed_and_synthesized_with_ordered_events(proj
     assert "- [ ] Martin: send the invoice by Monday" in end["results"][0]["content"]
     watched.check_order()
     stages = list(dict.fromkeys(payload["status"] for payload in watched.named("progress")))
-    # A stage that is over before the report of the one before it is confirmed is not told.
+    # A stage that ends before the previous report is confirmed is not reported.
     assert stages == [stage for stage in get_args(Status) if stage in stages]
     assert stages[-1] == "synthesizing"
     assert watched.segment_count == len(state.segments)
@@ -139,8 +139,8 @@ async def test_retry_of_a_failed_synthesis_does_not_transcribe_again(
         assert (failed.status, failed.error_code) == ("failed", "api_key_invalid")
         assert failed.segments
         model.responder = lambda _: "It was decided."
-        # Whoever needs the model now would fail on it.
-        monkeypatch.setattr("smelt.processor.speech.transcriber.Transcriber.listen", None)
+        # From now on, using the model would fail.
+        monkeypatch.setattr("smelt.processor.speech.transcriber.Transcriber.transcribe", None)
         retried = await app.calls.retry_smelt(created.id)
         assert (retried.status, retried.run) == ("pending", 2)
         await run_worker_once(project, tmp_path, llm_base_url=model.base_url, llm_model="m")
@@ -162,7 +162,7 @@ async def test_rate_limit_delays_the_retry_by_retry_after_and_keeps_outputs(proj
             rows = owner.execute("select claimable_at - updated_at from smelts where id = %s", [created.id]).fetchall()
             assert rows == [(timedelta(seconds=90),)]
             owner.execute("update smelts set claimable_at = now() where id = %s", [created.id])
-        # What was written before the limit was reached is not asked for again.
+        # Outputs from before the limit are not requested again.
         model.responder = lambda _: "Who? Anna."
         await run_worker_once(project, tmp_path, llm_base_url=model.base_url, llm_model="m")
         [result] = (await app.state(created.id)).results or ()
@@ -217,19 +217,19 @@ async def test_out_of_memory_lowers_the_compute_type_without_a_failure(
 async def test_lease_renewal_after_settling_is_not_reported_as_lost(
     project: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    holding, completing = Leases.hold, WorkerRpc.complete_smelt
-    kept: list[Leases] = []
+    original_add, original_complete = Leases.add, WorkerRpc.complete_smelt
+    used: list[Leases] = []
 
-    def hold(leases: Leases, *arguments: Any) -> None:
-        kept.append(leases)
-        holding(leases, *arguments)
+    def add(leases: Leases, *arguments: Any) -> None:
+        used.append(leases)
+        original_add(leases, *arguments)
 
     async def complete(*arguments: Any) -> Any:
-        answer = await completing(*arguments)
-        await kept[-1].renew()
-        return answer
+        result = await original_complete(*arguments)
+        await used[-1].renew()
+        return result
 
-    monkeypatch.setattr(Leases, "hold", hold)
+    monkeypatch.setattr(Leases, "add", add)
     monkeypatch.setattr(WorkerRpc, "complete_smelt", complete)
     with caplog.at_level("INFO", "smelt.processor.attempt"):
         async with app_client(project) as app:

@@ -1,4 +1,4 @@
-"""What nobody may keep any longer is removed by any worker, one at a time, through Storage: bytes, objects, rows."""
+"""Data is purged after its retention by one worker at a time, through Storage: bytes, objects, rows."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -23,21 +23,21 @@ GREETING = RECORDINGS / "greeting.ogg"
 
 
 class InspectableStack(LocalStack):
-    """A project of which one sees the disk."""
+    """A project whose disk can be inspected."""
 
     root: Path
 
     def bytes_of(self, file: Path = GREETING) -> int:
-        """How often the bytes of a recording lie on the disk of Storage."""
+        """Return how many copies of a recording are on the disk of Storage."""
         return sum(found.read_bytes() == file.read_bytes() for found in self.root.rglob("*") if found.is_file())
 
     def change(self, sql: str, *values: object) -> None:
-        """Do what only time does: as the owner, in the database."""
+        """Change rows as the owner of the database, to simulate that time has passed."""
         with psycopg.connect(self.db_url, autocommit=True) as owner:
             owner.execute(sql.encode(), values)
 
     def count(self, sql: str, *values: object) -> int:
-        """The one number that a query answers."""
+        """Return the one number of a query."""
         with psycopg.connect(self.db_url, autocommit=True) as owner:
             [(found,)] = owner.execute(sql.encode(), values).fetchall()
         assert isinstance(found, int)
@@ -46,7 +46,7 @@ class InspectableStack(LocalStack):
 
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InspectableStack]:
-    """A project of these tests alone."""
+    """Run a project for these tests alone."""
     folder = tmp_path_factory.mktemp("project")
     stack = InspectableStack.from_env(folder)
     stack.root = folder / "storage"
@@ -56,7 +56,7 @@ def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InspectableS
 
 @pytest.fixture(autouse=True)
 def clean(own_stack: InspectableStack) -> Iterator[None]:
-    """Every test removes all of its own."""
+    """Assert that every test purges all of its objects."""
     yield
     assert own_stack.bytes_of() == 0
     assert own_stack.count("select count(*) from storage.objects") == 0
@@ -78,7 +78,7 @@ async def test_purge_removes_audio_when_the_smelt_completes(own_stack: Inspectab
     async with app_client(own_stack) as app:
         created = await submitted(app, GREETING)
         assert own_stack.bytes_of() == 1
-        # While a worker runs, and not just when it leaves.
+        # While a worker runs, not only on its exit.
         async with running_worker(own_stack, tmp_path):
             assert (await app.ended(created.id)).status == "completed"
             await eventually(lambda: own_stack.bytes_of() == 0)
@@ -102,9 +102,9 @@ async def test_purge_removes_audio_of_a_failed_smelt_after_a_day(own_stack: Insp
         )
         await run_worker_once(own_stack, tmp_path)
         assert (await app.state(created.id)).status == "failed"
-        with pytest.raises(RequestRejected) as refused:
+        with pytest.raises(RequestRejected) as rejected:
             await app.calls.retry_smelt(created.id)
-        assert refused.value.code == "audio_expired"
+        assert rejected.value.code == "audio_expired"
 
 
 async def test_purge_removes_anonymous_results_after_a_day(own_stack: InspectableStack, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ async def test_purge_continues_past_one_page_of_expired_smelts(
 
 @contextmanager
 def referencing(own_stack: InspectableStack, table: str, row_id: object) -> Iterator[None]:
-    """A row of a table of the app, whose foreign key says nothing of what happens on delete."""
+    """Create a row in a table of the app, with a foreign key without an `on delete` action."""
     own_stack.change(f"create table app (row_id uuid references {table} (id))")
     own_stack.change("insert into app values (%s)", row_id)
     try:
@@ -158,9 +158,9 @@ async def test_purge_goes_on_past_a_smelt_that_a_row_of_the_app_references(
             for created in smelts[1:]:
                 with pytest.raises(NotFound):
                     await app.calls.get_smelt(created.id)
-            with pytest.raises(RequestRejected, match="on delete set null") as refused:
+            with pytest.raises(RequestRejected, match="on delete set null") as rejected:
                 await app.calls.delete_smelt(smelts[0].id)
-            assert refused.value.code == "still_referenced"
+            assert rejected.value.code == "still_referenced"
     (warning,) = [line for line in caplog.messages if "could not be purged" in line]
     assert str(smelts[0].id) in warning
     assert "app_row_id_fkey" in warning
@@ -217,7 +217,7 @@ async def test_purge_removes_unannounced_objects_only(own_stack: InspectableStac
 
 @asynccontextmanager
 async def uploading(own_stack: InspectableStack, path: str) -> AsyncIterator[None]:
-    """An app's upload that was allowed when it began, and arrives when the block ends."""
+    """Start an upload while it is allowed; it arrives when the block ends."""
     begun, ending = asyncio.Event(), asyncio.Event()
     content = GREETING.read_bytes()
 
@@ -233,7 +233,7 @@ async def uploading(own_stack: InspectableStack, path: str) -> AsyncIterator[Non
         sending = asyncio.create_task(http.post(url, content=pieces(), headers=headers))
         try:
             await begun.wait()
-            # Storage receives bytes for those alone who may upload.
+            # Storage accepts bytes only after it has authorized the upload.
             await eventually(lambda: any((own_stack.root / ".incoming").iterdir()))
             yield
         finally:
@@ -244,7 +244,7 @@ async def uploading(own_stack: InspectableStack, path: str) -> AsyncIterator[Non
 
 async def test_purge_removes_an_upload_that_arrives_after_delete(own_stack: InspectableStack, tmp_path: Path) -> None:
     async with app_client(own_stack) as app:
-        created = await app.announce(GREETING)
+        created = await app.create_without_upload(GREETING)
         async with uploading(own_stack, path_of(created)):
             await app.calls.delete_smelt(created.id)
     assert own_stack.bytes_of() == 1
@@ -255,7 +255,7 @@ async def test_purge_removes_an_upload_that_arrives_after_the_purge(
     own_stack: InspectableStack, tmp_path: Path
 ) -> None:
     async with app_client(own_stack) as app:
-        created = await app.announce(GREETING)
+        created = await app.create_without_upload(GREETING)
         storage = f"{own_stack.api_url}/storage/v1"
         async with httpx.AsyncClient(headers={"apikey": own_stack.anon_key}, timeout=30) as http:
             signed = await http.post(f"{storage}/object/upload/sign/{AUDIO_BUCKET}/{path_of(created)}")

@@ -1,4 +1,4 @@
-"""What a worker takes while it works: memory, and the time of its event loop; and that its estimates stay."""
+"""The resources of a worker: memory, and the time of its event loop; and its ETA."""
 
 import asyncio
 import gc
@@ -15,30 +15,30 @@ from worker_harness import app_client, eventually, run_worker_once
 TRANSCRIBE = """
 import resource, sys
 from pathlib import Path
-from smelt.processor.media.decode import decode
+from smelt.processor.media.decode import decode_to_pcm
 from smelt.processor.media.probe import MediaLimits, probe
 from smelt.processor.media.recording import SAMPLE_RATE, Recording
 from smelt.processor.speech.model import ModelOptions, load_model
 from smelt.processor.speech.transcriber import SpeechOptions, Transcriber
 source, target, seconds = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 limits = MediaLimits(max_file_bytes=10**9, max_duration_s=36000)
-whole = decode(source, target, probe(source, limits), limits, lambda _: True)
+whole = decode_to_pcm(source, target, probe(source, limits), limits, lambda _: True)
 recording = Recording(target, min(whole.sample_count, seconds * SAMPLE_RATE))
 transcriber = Transcriber(load_model(ModelOptions()), SpeechOptions(beam_size=1, max_span_s=30))
-for passage in transcriber.listen(recording, "en"):
+for passage in transcriber.transcribe(recording, "en"):
     pass
 assert passage.position_s > seconds - 1
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
-# Some 25 are seen, which is how allocators leave their pages; features of four minutes at once take 250 more.
+# Unreturned pages of the allocator account for some 25; the features of four minutes at once would take 250 more.
 MAX_GROWTH_MIB = 60
 MAX_BLOCKED_S = 0.05
-# A tenth of the recording is heard: the speed is known.
+# A tenth of the recording is transcribed: the speed is known.
 KNOWN_PERCENT = 25.0
 
 
 def peak_mib(recording: Path, folder: Path, seconds: int) -> int:
-    """Peak memory of a process that decodes and hears so much of a recording."""
+    """Return the peak memory of a process that decodes a recording and transcribes its first seconds."""
     command = [sys.executable, "-c", TRANSCRIBE, str(recording), str(folder / "x.pcm"), str(seconds)]
     return int(run(command, check=True).stdout)
 
@@ -49,7 +49,7 @@ def test_memory_does_not_grow_with_the_length_of_the_recording(long_recording: P
 
 
 class LoopCallTimes:
-    """What the callbacks of an event loop take of its thread: processor time, which no other process makes longer."""
+    """Measures the callbacks of an event loop in processor time, which other processes do not affect."""
 
     def __init__(self) -> None:
         self.max_s = 0.0
@@ -57,7 +57,7 @@ class LoopCallTimes:
 
     @contextmanager
     def measured(self) -> Iterator[None]:
-        """Measure all that the loop calls."""
+        """Measure all callbacks of the loop."""
         run = asyncio.Handle._run
 
         def timed(handle: asyncio.Handle) -> None:
@@ -67,7 +67,7 @@ class LoopCallTimes:
             if took_s > self.max_s:
                 self.max_s, self.max_callback = took_s, repr(handle)
 
-        # Looking through what all tests before this one have left is no work of a worker.
+        # Exclude collecting the garbage of earlier tests.
         gc.freeze()
         asyncio.Handle._run = timed  # type: ignore[method-assign]
         try:
@@ -89,7 +89,7 @@ async def test_event_loop_is_not_blocked_and_eta_remains_known(
                 await run_worker_once(project, tmp_path)
             await eventually(lambda: watched.ends)
     assert 0 < calls.max_s < MAX_BLOCKED_S, calls.max_callback
-    told = [(payload["progress"]["percentage"], payload["eta_seconds"]) for payload in watched.named("progress")]
-    first = next(place for place, (_, eta_s) in enumerate(told) if eta_s is not None)
-    assert all(eta_s is not None and eta_s >= 0 for _, eta_s in told[first:]), told
-    assert all(eta_s is not None for percentage, eta_s in told if percentage > KNOWN_PERCENT), told
+    estimates = [(payload["progress"]["percentage"], payload["eta_seconds"]) for payload in watched.named("progress")]
+    first = next(place for place, (_, eta_s) in enumerate(estimates) if eta_s is not None)
+    assert all(eta_s is not None and eta_s >= 0 for _, eta_s in estimates[first:]), estimates
+    assert all(eta_s is not None for percentage, eta_s in estimates if percentage > KNOWN_PERCENT), estimates

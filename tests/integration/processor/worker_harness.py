@@ -1,4 +1,4 @@
-"""What the tests of the worker share: an app that uploads and listens, and workers to be stopped and killed."""
+"""Shared by the tests of the worker: an app that uploads and subscribes, and workers to stop and kill."""
 
 import asyncio
 import os
@@ -28,26 +28,26 @@ from smelt.processor.worker import Worker, WorkerOptions
 ROOT = Path(__file__).parents[3]
 RECORDINGS = ROOT / "tests" / "recordings"
 STANDUP = ROOT / "smelt" / "cli" / "recordings" / "standup.ogg"
-DEADLINE_S = 60.0
+TIMEOUT_S = 60.0
 
 
-async def eventually(condition: Callable[[], object], timeout_s: float = DEADLINE_S) -> None:
-    """Wait until the condition holds; fail after the deadline."""
-    deadline_s = time.monotonic() + timeout_s
+async def eventually(condition: Callable[[], object], timeout_s: float = TIMEOUT_S) -> None:
+    """Wait until the condition holds; fail after the timeout."""
+    deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline_s, f"not within {timeout_s:.0f} s"
+        assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s"
         await asyncio.sleep(0.02)
 
 
 @dataclass
 class RecordedChannel:
-    """Everything that was heard on the channel of one smelt."""
+    """All events that were received on the channel of one smelt."""
 
     smelt_id: UUID
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def named(self, event: str) -> list[dict[str, Any]]:
-        """The payloads of one kind of event, in order."""
+        """Return the payloads of one kind of event, in order."""
         return [payload for name, payload in self.events if name == event]
 
     @property
@@ -60,96 +60,98 @@ class RecordedChannel:
 
     @property
     def segment_count(self) -> int:
-        """How many segments were heard of."""
+        """The number of segments that were received."""
         return len({(s["file_id"], x["index"]) for s in self.named("segments") for x in s["segments"]})
 
     def check_order(self) -> None:
-        """Percentages and stages never go back, and each percentage is in the range of its stage."""
-        told = [payload["progress"] for payload in self.named("progress")]
-        percentages = [progress["percentage"] for progress in told]
+        """Assert that percentages and stages never decrease, and each percentage is in the range of its stage."""
+        payloads = [payload["progress"] for payload in self.named("progress")]
+        percentages = [progress["percentage"] for progress in payloads]
         assert percentages == sorted(percentages), percentages
-        stages = [STAGES.index(progress["stage"]) for progress in told]
-        assert stages == sorted(stages), told
-        for progress in told:
+        stages = [STAGES.index(progress["stage"]) for progress in payloads]
+        assert stages == sorted(stages), payloads
+        for progress in payloads:
             low, high = PERCENT_RANGES[progress["stage"]]
             assert low <= progress["percentage"] <= high, progress
 
     def check_budget(self) -> None:
-        """Beside those of a new stage, at most one progress a second was sent by each attempt.
+        """Assert that each attempt sent at most one progress per second, beside those of a new stage.
 
-        By the database's clock at the commits, which come a little late, each of them another little.
+        By the database's clock at the commits, whose delay varies a little.
         """
         attempts = {payload["attempt"] for payload in self.named("progress")}
         for attempt in attempts:
-            told = [payload for payload in self.named("progress") if payload["attempt"] == attempt]
-            emitted = [datetime.fromisoformat(payload["emitted_at"]) for payload in told]
-            stages = len({payload["status"] for payload in told})
+            payloads = [payload for payload in self.named("progress") if payload["attempt"] == attempt]
+            emitted = [datetime.fromisoformat(payload["emitted_at"]) for payload in payloads]
+            stages = len({payload["status"] for payload in payloads})
             seconds = (emitted[-1] - emitted[0]).total_seconds()
-            assert len(told) - stages <= 1.2 * seconds + 2, f"{len(told)} in {seconds:.1f} s, {stages} stages"
+            assert len(payloads) - stages <= 1.2 * seconds + 2, f"{len(payloads)} in {seconds:.1f} s, {stages} stages"
 
 
 class AppClient:
-    """An app's side: creates, uploads, submits, listens."""
+    """An app: creates, uploads, submits, subscribes."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
         self.calls = ClientRpc(project.rpc)
 
     async def create(self, *files: Path, prompts: Sequence[str] = ("summarize",), **more: Any) -> Created:
-        """A smelt with its uploads, not submitted yet."""
-        created = await self.announce(*files, prompts=prompts, **more)
+        """Create a smelt and upload its files, without submitting it."""
+        created = await self.create_without_upload(*files, prompts=prompts, **more)
         for row, file in zip(created.files, files, strict=False):
             if row.upload_path is not None:
                 await self.project.audio.upload(row.upload_path, file)
         return created
 
-    async def announce(self, *files: Path, prompts: Sequence[str] = ("summarize",), **more: Any) -> Created:
-        """A smelt without its uploads."""
-        announced = [FileSpec(file.name, file.stat().st_size) for file in files]
-        return await self.calls.create_smelt(files=announced, default_prompt_names=prompts, **more)
+    async def create_without_upload(
+        self, *files: Path, prompts: Sequence[str] = ("summarize",), **more: Any
+    ) -> Created:
+        """Create a smelt without uploading its files."""
+        specs = [FileSpec(file.name, file.stat().st_size) for file in files]
+        return await self.calls.create_smelt(files=specs, default_prompt_names=prompts, **more)
 
     @asynccontextmanager
     async def subscribed(self, topic: str) -> AsyncIterator[list[tuple[str, dict[str, Any]]]]:
-        """Everything that is heard on a channel, as it comes."""
-        heard: list[tuple[str, dict[str, Any]]] = []
+        """Collect all events of a channel."""
+        received: list[tuple[str, dict[str, Any]]] = []
         channel = await self.project.realtime.join(
             topic,
-            on_message=lambda event, payload: heard.append((event, payload)),  # type: ignore[arg-type]
+            on_message=lambda event, payload: received.append((event, payload)),  # type: ignore[arg-type]
         )
         assert await channel.wait_joined(20)
         try:
-            yield heard
+            yield received
         finally:
             await channel.leave()
 
     @asynccontextmanager
     async def watching(self, smelt_id: UUID) -> AsyncIterator[RecordedChannel]:
-        """Listen on the channel of a smelt."""
-        async with self.subscribed(smelt_channel(str(smelt_id))) as heard:
-            yield RecordedChannel(smelt_id, heard)
+        """Record the channel of a smelt."""
+        async with self.subscribed(smelt_channel(str(smelt_id))) as received:
+            yield RecordedChannel(smelt_id, received)
 
     async def state(self, smelt_id: UUID) -> Snapshot:
-        """The whole state of a smelt."""
+        """Return the snapshot of a smelt."""
         state = await self.calls.get_smelt(smelt_id)
         assert isinstance(state, Snapshot)
         return state
 
-    async def ended(self, smelt_id: UUID, timeout_s: float = DEADLINE_S) -> Snapshot:
-        """The state once the smelt has ended."""
-        deadline_s = time.monotonic() + timeout_s
+    async def ended(self, smelt_id: UUID, timeout_s: float = TIMEOUT_S) -> Snapshot:
+        """Wait until the smelt has ended; return its snapshot."""
+        deadline = time.monotonic() + timeout_s
         while (state := await self.state(smelt_id)).status not in ("completed", "failed"):
-            assert time.monotonic() < deadline_s, f"still {state.status} after {timeout_s:.0f} s"
+            assert time.monotonic() < deadline, f"still {state.status} after {timeout_s:.0f} s"
             await asyncio.sleep(0.1)
         return state
 
 
 def options(folder: Path, **more: Any) -> WorkerOptions:
-    """Options of a worker with a folder of its own."""
+    """Return options of a worker with a folder of its own."""
     return WorkerOptions(worker_id=f"test-{uuid4().hex[:6]}", temp_dir=folder, **more)
 
 
 def worker_metrics(log: str) -> dict[tuple[str, ...], float]:
-    """The metrics of the worker that says in its log where they are, by their names and labels."""
+    """Return the metrics of a worker by names and labels; its log contains their URL."""
     url = re.search(r"http://127\.0\.0\.1:\d+/metrics", log)
     assert url is not None
     return {
@@ -161,14 +163,14 @@ def worker_metrics(log: str) -> dict[tuple[str, ...], float]:
 
 @asynccontextmanager
 async def app_client(stack: Stack, access_token: str | None = None) -> AsyncIterator[AppClient]:
-    """An app with the anon key."""
+    """Create an app with the anon key."""
     async with Project(stack.api_url, stack.anon_key, access_token=access_token) as project:
         yield AppClient(project)
 
 
 @asynccontextmanager
 async def running_worker(stack: Stack, folder: Path, **more: Any) -> AsyncIterator[asyncio.Event]:
-    """A worker in this process; setting the event drains it, and so does the end of the block."""
+    """Run a worker in this process; setting the event drains it, and so does the end of the block."""
     stop = asyncio.Event()
     async with Project(stack.api_url, stack.service_role_key) as project:
         task = asyncio.create_task(Worker(project, options(folder, **more)).run(stop=stop))
@@ -180,13 +182,13 @@ async def running_worker(stack: Stack, folder: Path, **more: Any) -> AsyncIterat
 
 
 async def run_worker_once(stack: Stack, folder: Path, **more: Any) -> None:
-    """A worker that does what is there and ends."""
+    """Run a worker until nothing can be claimed."""
     async with Project(stack.api_url, stack.service_role_key) as project:
         await Worker(project, options(folder, **more)).run(once=True, stop=asyncio.Event())
 
 
 class WorkerProcess:
-    """`smelt worker` as a process of its own, to be killed; Python runs `before` in it, before anything else."""
+    """`smelt worker` as a process of its own, to be killed; `before` is Python code that it runs at its start."""
 
     def __init__(self, stack: Stack, folder: Path, *, before: str = "", **settings: str) -> None:
         (folder / "sitecustomize.py").write_text(before)
@@ -204,11 +206,11 @@ class WorkerProcess:
         self.process.send_signal(number)
 
     def close(self) -> None:
-        """Kill it if it still runs."""
+        """Kill the process if it still runs."""
         self._exits.close()
 
-    async def exit_code(self, timeout_s: float = DEADLINE_S) -> int:
-        """Wait for its end."""
+    async def exit_code(self, timeout_s: float = TIMEOUT_S) -> int:
+        """Wait for the exit of the process."""
         await eventually(lambda: self.process.poll() is not None, timeout_s)
         if self.process.returncode:
             print(self.log.read_text())

@@ -1,4 +1,4 @@
-"""The model that ships with smelt, and a long meeting to hear with it."""
+"""The model that ships with smelt, and a long meeting to transcribe."""
 
 import ctypes.util
 import sys
@@ -9,7 +9,7 @@ from faster_whisper import BatchedInferencePipeline, WhisperModel
 from processes import run
 from reference_texts import REPOSITORY, STANDUP
 
-from smelt.processor.media.decode import decode
+from smelt.processor.media.decode import decode_to_pcm
 from smelt.processor.media.probe import MediaLimits, probe
 from smelt.processor.media.recording import Recording
 from smelt.processor.speech.model import ModelOptions, load_model
@@ -29,15 +29,15 @@ def batched_model(model: WhisperModel) -> BatchedInferencePipeline:
 
 @pytest.fixture(scope="session")
 def standup(tmp_path_factory: pytest.TempPathFactory) -> Recording:
-    """The recording of the demo as the processor listens to it."""
+    """Return the recording of the demo, decoded by the processor."""
     limits = MediaLimits(max_file_bytes=10_000_000, max_duration_s=600)
     target = tmp_path_factory.mktemp("standup") / "standup.pcm"
-    return decode(STANDUP, target, probe(STANDUP, limits), limits, lambda _: True)
+    return decode_to_pcm(STANDUP, target, probe(STANDUP, limits), limits, lambda _: True)
 
 
 @pytest.fixture(scope="session")
 def long_meeting(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten minutes of three voices, made now; their text stands beside them."""
+    """Generate ten minutes of three voices, with their text in a file beside them."""
     if ctypes.util.find_library("espeak-ng") is None:
         pytest.skip("espeak-ng speaks the long recording: apt-get install espeak-ng libespeak-ng1")
     recording = tmp_path_factory.mktemp("meeting") / "meeting.wav"

@@ -1,4 +1,4 @@
-"""The model says what it knows, and it is small."""
+"""The vocabulary, the evaluation and the size of the demo model."""
 
 import json
 from pathlib import Path

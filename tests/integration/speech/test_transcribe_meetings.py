@@ -1,4 +1,4 @@
-"""A stand-up of a minute is heard to the letter, ten minutes of a meeting nearly so, in every mode."""
+"""A stand-up of a minute is transcribed exactly, ten minutes of a meeting nearly so, in every mode."""
 
 from pathlib import Path
 
@@ -48,15 +48,15 @@ def test_transcribe_standup_with_one_segment_per_sentence(model: WhisperModel) -
 
 @pytest.mark.parametrize("options", WORD_TIMES, ids=str)
 def test_word_times_match_the_spoken_times(model: WhisperModel, standup: Recording, options: SpeechOptions) -> None:
-    passages = Transcriber(model, options).listen(standup, "en")
+    passages = Transcriber(model, options).transcribe(standup, "en")
     segments = [segment for passage in passages for segment in passage.segments]
-    heard = [word for segment in segments for word in segment.words or ()]
+    transcribed = [word for segment in segments for word in segment.words or ()]
     spoken = words_of(RECORDINGS / "standup.json")
 
-    assert [word.word.strip() for word in heard] == [word.word for word in spoken]
-    for word, said in zip(heard, spoken, strict=True):
-        assert word.start == pytest.approx(said.start, abs=TIME_TOLERANCE_S), said
-        assert word.end == pytest.approx(said.end, abs=TIME_TOLERANCE_S), said
+    assert [word.word.strip() for word in transcribed] == [word.word for word in spoken]
+    for word, expected in zip(transcribed, spoken, strict=True):
+        assert word.start == pytest.approx(expected.start, abs=TIME_TOLERANCE_S), expected
+        assert word.end == pytest.approx(expected.end, abs=TIME_TOLERANCE_S), expected
     for segment in segments:
         times = [time for word in segment.words or () for time in (word.start, word.end)]
         assert [segment.start, *times, segment.end] == sorted([segment.start, *times, segment.end])

@@ -1,4 +1,4 @@
-"""Where nobody speaks, nothing is written."""
+"""Audio without speech gives no text."""
 
 import numpy as np
 import pytest

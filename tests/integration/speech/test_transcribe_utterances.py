@@ -1,4 +1,4 @@
-"""Single utterances are heard to the letter, in every format."""
+"""Single utterances are transcribed exactly, in every format."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Somebody who takes whatever comes, as it comes."""
+"""Collection of the items of an asynchronous iterator in a list."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,16 +10,16 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def collect(source: AsyncIterator[T]) -> AsyncIterator[list[T]]:
-    """All that came so far, in a list that grows as long as the context lasts; it ends before its source does."""
-    told: list[T] = []
+    """Yield a list to which the items of `source` are appended; `source` must not end before the context does."""
+    items: list[T] = []
 
     async def take() -> None:
         async for one in source:
-            told.append(one)  # noqa: PERF401 - it is looked at meanwhile.
+            items.append(one)  # noqa: PERF401 - The list is read meanwhile.
 
     task = asyncio.create_task(take())
     try:
-        yield told
+        yield items
     finally:
         assert not task.done(), task
         task.cancel()

@@ -1,4 +1,4 @@
-"""A project whose smelts are worked on by the tests themselves, hand by hand."""
+"""A project in which the tests themselves take the role of the worker."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -11,12 +11,12 @@ from smelt.backend.project import Project
 from smelt.backend.realtime import RealtimeTimings
 from smelt.subscriber.client import Client, connect
 
-SHORT_TIMEOUTS = RealtimeTimings(heartbeat_s=0.3, answer_s=0.5)
+SHORT_TIMEOUTS = RealtimeTimings(heartbeat_interval_s=0.3, reply_timeout_s=0.5)
 
 
 @pytest.fixture(scope="session")
 def shared_stack() -> Iterator[Stack]:
-    """A stack of its own: the hands claim whatever is due."""
+    """A separate stack, since a scripted worker claims every smelt that is due."""
     with running_project() as project:
         yield project
 
@@ -40,8 +40,8 @@ async def client(shared_stack: Stack, user: User) -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def live_only_client(shared_stack: Stack, proxy: FaultyProxy, user: User) -> AsyncIterator[Client]:
-    """A client behind the proxy that does not poll, and soon notices a silent socket."""
-    project = Project(proxy.url, shared_stack.anon_key, access_token=user.access_token, pace=SHORT_TIMEOUTS)
+    """A client behind the proxy that does not poll and detects a half-open socket soon."""
+    project = Project(proxy.url, shared_stack.anon_key, access_token=user.access_token, timings=SHORT_TIMEOUTS)
     async with Client(project, polling=False) as connected:
         yield connected
 

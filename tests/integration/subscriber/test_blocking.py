@@ -1,4 +1,4 @@
-"""The client without await does the same."""
+"""The blocking client has the behavior of the asynchronous one."""
 
 import asyncio
 import multiprocessing
@@ -73,51 +73,68 @@ def test_blocking_client_creates_watches_and_waits(shared_stack: Stack, app: blo
     assert app.diagnostics().watches == ()
 
 
+def test_blocking_watch_yields_connection_events_on_request(app: blocking.Client) -> None:
+    created = app.create(text="Ship it on Monday.")
+    updates = app.watch(created.id, connection_events=True)
+    assert {type(next(updates)), type(next(updates))} == {smelt.Connected, smelt.Progress}
+    app.cancel(created.id)
+    assert isinstance(list(updates)[-1], smelt.Failed)
+
+
+def test_blocking_refresh_waits_until_the_state_was_read(app: blocking.Client) -> None:
+    created = app.create(text="Ship it on Monday.")
+    subscription = app.subscribe(created.id)
+    subscription.refresh()
+    assert app.diagnostics().watches[0].status == "pending"
+    subscription.close()
+    subscription.refresh()
+
+
 def test_blocking_callbacks_run_in_order_and_may_use_the_client(app: blocking.Client) -> None:
     created = app.create(text="Ship it on Monday.")
-    told: list[object] = []
+    calls: list[object] = []
 
     def cancel(update: smelt.Progress) -> None:
-        told.append(update.status)
+        calls.append(update.status)
         app.cancel(created.id)
 
     def fail(update: smelt.Failed) -> None:
-        told.append(update.error_code)
-        raise RuntimeError("a callback's own")
+        calls.append(update.error_code)
+        raise RuntimeError("raised by a callback")
 
     subscription = app.subscribe(
         created.id,
         on_progress=cancel,
         on_failed=fail,
-        on_error=lambda error: told.append(str(error)),
+        on_error=lambda error: calls.append(str(error)),
     )
     subscription.refresh()
     subscription.wait_closed()
     assert subscription.closed
-    assert told == ["pending", "cancelled", "a callback's own"]
+    assert calls == ["pending", "cancelled", "raised by a callback"]
 
 
 def test_blocking_token_function_runs_outside_the_loop_thread(shared_stack: Stack, user: User) -> None:
-    asked_in: list[str] = []
+    called_in: list[str] = []
 
     def fresh() -> str:
-        asked_in.append(threading.current_thread().name)
+        called_in.append(threading.current_thread().name)
         return user.access_token
 
     with blocking.connect(shared_stack.api_url, shared_stack.anon_key, fresh) as client:
         assert client.create_batch().total == 0
-    assert asked_in
-    assert "smelt" not in asked_in
+    assert called_in
+    assert "smelt" not in called_in
 
 
 def test_blocking_subscription_closed_early_calls_no_callback(app: blocking.Client) -> None:
     created = app.create(text="Ship it on Monday.")
-    told: list[object] = []
-    subscription = app.subscribe(created.id, on_failed=told.append)
+    calls: list[object] = []
+    subscription = app.subscribe(created.id, on_failed=calls.append)
     subscription.close()
     app.cancel(created.id)
     assert isinstance(list(app.watch(created.id))[-1], smelt.Failed)
-    assert told == []
+    assert calls == []
 
 
 def get_unknown_smelt(url: str, anon_key: str) -> None:
@@ -125,7 +142,7 @@ def get_unknown_smelt(url: str, anon_key: str) -> None:
         client.get(UUID(int=0))
 
 
-def test_pool_returns_a_refused_call_as_its_class(shared_stack: Stack) -> None:
+def test_pool_returns_a_rejected_call_as_its_class(shared_stack: Stack) -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         result = pool.apply_async(get_unknown_smelt, (shared_stack.api_url, shared_stack.anon_key))
         with pytest.raises(smelt.NotFound, match="no such smelt") as raised:
@@ -137,13 +154,13 @@ def test_pool_returns_a_refused_call_as_its_class(shared_stack: Stack) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_blocking_client_used_after_a_fork_is_rejected(app: blocking.Client) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Of threads and forks, which is what this is about.
+        warnings.simplefilter("ignore", DeprecationWarning)  # The warning about forks of a process with threads.
         child = os.fork()
     if child == 0:
         try:
             app.get(uuid4())
-        except smelt.PermanentError as refused:
-            os._exit(0 if "process" in str(refused) else 1)
+        except smelt.PermanentError as error:
+            os._exit(0 if "process" in str(error) else 1)
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -214,9 +231,9 @@ def test_blocking_calls_are_interrupted_by_ctrl_c(shared_stack: Stack, user: Use
 
 
 def test_blocking_feed_and_notifications_deliver_changes(shared_stack: Stack, app: blocking.Client) -> None:
-    heard: list[frozenset[smelt.Key]] = []
+    invalidated: list[frozenset[smelt.CacheKey]] = []
     created = app.create(text="Ship it on Monday.")
-    with app.feed(lambda keys: heard.append(keys) if app.get(created.id) else None) as feed:
+    with app.feed(lambda keys: invalidated.append(keys) if app.get(created.id) else None) as feed:
         changes = {change.row.id: change for change in (next(feed), next(feed))}
         assert changes.keys() == {created.id, created.files[0].id}
         assert feed.smelts[created.id].status == "pending"
@@ -224,11 +241,11 @@ def test_blocking_feed_and_notifications_deliver_changes(shared_stack: Stack, ap
         work_on(shared_stack, created.id)
         assert next(feed).kind == "update"
         assert {family.family for family in feed.report()} == {"smelt", "smelts", "counts"}
-    assert heard
+    assert invalidated
     with app.notifications() as notifications:
-        told = next(notifications)
-        assert told.smelt_id == created.id
-        assert notifications.mark_seen(told.id) == notifications.mark_read(told.id) == 1
+        calls = next(notifications)
+        assert calls.smelt_id == created.id
+        assert notifications.mark_seen(calls.id) == notifications.mark_read(calls.id) == 1
     assert app.diagnostics().connection.channel_count == 0
     with pytest.raises(smelt.PermanentError):
         next(feed)

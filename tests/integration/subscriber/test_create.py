@@ -1,4 +1,4 @@
-"""Creating a smelt: recordings go up, and what goes wrong leaves nothing behind."""
+"""Creation of smelts: recordings are uploaded, and a failure leaves no smelt."""
 
 from pathlib import Path
 from uuid import uuid4
@@ -51,9 +51,9 @@ async def test_create_with_a_missing_file_raises_file_not_found(client: Client, 
 
 async def test_create_rejected_by_the_server_carries_its_error_code(shared_stack: Stack) -> None:
     async with connect(shared_stack.api_url, shared_stack.anon_key) as visitor:
-        with pytest.raises(RequestRejected) as refused:
+        with pytest.raises(RequestRejected) as rejected:
             await visitor.create(files=[GREETING, QUESTION])
-    assert refused.value.code == "too_many_files"
+    assert rejected.value.code == "too_many_files"
 
 
 async def test_delete_makes_get_raise_not_found(client: Client) -> None:
@@ -66,7 +66,7 @@ async def test_delete_makes_get_raise_not_found(client: Client) -> None:
 async def test_upload_failure_deletes_the_smelt(
     client: Client, shared_stack: Stack, user: User, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "folder.mp3"  # It has a size, but nobody can read it.
+    folder = tmp_path / "folder.mp3"  # It has a size, but cannot be read.
     folder.mkdir()
     with pytest.raises(IsADirectoryError):
         await client.create(files=[folder])

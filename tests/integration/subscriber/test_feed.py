@@ -1,4 +1,4 @@
-"""Everything that a user owns is told as it changes, and nothing that others own."""
+"""A feed delivers the changes of all rows that a user owns, and none of others."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,8 +16,8 @@ from smelt.subscriber.feed import Feed
 from smelt.subscriber.mirror import CacheKey, FeedChange, SmeltChange
 
 
-def kinds(told: list[FeedChange], row_id: object) -> list[str]:
-    return [change.kind for change in told if change.row.id == row_id]
+def kinds(items: list[FeedChange], row_id: object) -> list[str]:
+    return [change.kind for change in items if change.row.id == row_id]
 
 
 async def drain(updates: AsyncIterator[object]) -> None:
@@ -32,10 +32,10 @@ def is_live(feed: Feed) -> bool:
 async def test_feed_delivers_existing_rows_first_then_every_change(
     client: Client, scripted_worker: ScriptedWorker
 ) -> None:
-    there = await client.create(text="Ship it on Monday.")
-    async with client.feed() as feed, collect(feed) as told:
+    existing = await client.create(text="Ship it on Monday.")
+    async with client.feed() as feed, collect(feed) as items:
         await until(lambda: is_live(feed))
-        assert kinds(told, there.id) == kinds(told, there.files[0].id) == ["insert"]
+        assert kinds(items, existing.id) == kinds(items, existing.files[0].id) == ["insert"]
         created = await client.create(text="Ship it on Tuesday.")
         await until(lambda: created.id in feed.smelts and created.files[0].id in feed.files)
         job = await scripted_worker.claim(created.id)
@@ -45,85 +45,86 @@ async def test_feed_delivers_existing_rows_first_then_every_change(
         await until(lambda: feed.smelts[created.id].status == "completed")
         await until(lambda: feed.files[created.files[0].id].status == "completed")
         await client.delete(created.id)
-        await until(lambda: kinds(told, created.id)[-1:] == ["delete"])
-        await until(lambda: kinds(told, created.files[0].id)[-1:] == ["delete"])
-        seqs = [one.row.seq for one in told if isinstance(one, SmeltChange) and one.row.id == created.id]
+        await until(lambda: kinds(items, created.id)[-1:] == ["delete"])
+        await until(lambda: kinds(items, created.files[0].id)[-1:] == ["delete"])
+        seqs = [one.row.seq for one in items if isinstance(one, SmeltChange) and one.row.id == created.id]
         assert seqs == sorted(seqs)
-        assert kinds(told, created.id)[0] == "insert"
-        assert there.id in feed.smelts
+        assert kinds(items, created.id)[0] == "insert"
+        assert existing.id in feed.smelts
 
 
 async def test_feed_contains_no_rows_of_other_users(shared_stack: Stack, client: Client) -> None:
     other = sign_up(shared_stack)
     async with (
-        connect(shared_stack.api_url, shared_stack.anon_key, other.access_token) as stranger,
+        connect(shared_stack.api_url, shared_stack.anon_key, other.access_token) as other_client,
         client.feed() as feed,
-        collect(feed) as told,
+        collect(feed) as items,
     ):
         await until(lambda: is_live(feed))
-        foreign = await stranger.create(text="Nobody else's business.")
-        await stranger.delete(foreign.id)
+        foreign = await other_client.create(text="Of another user.")
+        await other_client.delete(foreign.id)
         own = await client.create(text="Ship it on Monday.")
         await until(lambda: own.id in feed.smelts)
-        assert {change.row.id for change in told} <= {own.id, own.files[0].id}
+        assert {change.row.id for change in items} <= {own.id, own.files[0].id}
 
 
 async def test_feed_after_a_reconnect_delivers_missed_changes(
     client: Client, live_only_client: Client, proxy: FaultyProxy
 ) -> None:
-    gone, kept = [await client.create(text=text) for text in ("One", "Two")]
-    async with live_only_client.feed() as feed, collect(feed) as told:
+    deleted, kept = [await client.create(text=text) for text in ("One", "Two")]
+    async with live_only_client.feed() as feed, collect(feed) as items:
         await until(lambda: is_live(feed) and len(feed.smelts) == 2)
-        proxy.refuse("realtime")
+        proxy.reject("realtime")
         await until(lambda: not is_live(feed))
-        await client.delete(gone.id)
+        await client.delete(deleted.id)
         await client.cancel(kept.id)
         new = await client.create(text="Three")
         proxy.heal()
         await until(lambda: new.id in feed.smelts, timeout_s=20)
-        assert kinds(told, gone.id) == ["insert", "delete"]
-        assert kinds(told, kept.id) == ["insert", "update"]
+        assert kinds(items, deleted.id) == ["insert", "delete"]
+        assert kinds(items, kept.id) == ["insert", "update"]
         assert feed.smelts[kept.id].error_code == "cancelled"
 
 
 async def test_polling_delivers_rows_and_notifications_without_realtime(
     shared_stack: Stack, proxy: FaultyProxy, user: User
 ) -> None:
-    proxy.refuse("realtime")
+    proxy.reject("realtime")
     async with (
         connect(proxy.url, shared_stack.anon_key, user.access_token) as client,
         client.feed() as feed,
         client.notifications() as notifications,
-        collect(notifications) as told,
+        collect(notifications) as items,
     ):
         first = await client.create(text="One")
         await until(lambda: first.id in feed.smelts, timeout_s=30)
         await client.cancel(first.id)
         await until(lambda: feed.smelts[first.id].status == "failed", timeout_s=60)
-        await until(lambda: [one.smelt_id for one in told] == [first.id], timeout_s=60)
+        await until(lambda: [one.smelt_id for one in items] == [first.id], timeout_s=60)
 
 
 async def test_feed_invalidation_callbacks_get_the_cache_keys(client: Client, scripted_worker: ScriptedWorker) -> None:
-    heard: list[frozenset[CacheKey]] = []
+    invalidated: list[frozenset[CacheKey]] = []
 
     def fail(_: frozenset[CacheKey]) -> None:
-        raise ValueError("a hook that fails stops no other")
+        raise ValueError("a callback that fails stops no other")
 
     async with client.feed(on_invalidate=fail) as feed:
-        feed.on_invalidate(lambda keys: heard.append(keys))
+        feed.on_invalidate(lambda keys: invalidated.append(keys))
         await until(lambda: is_live(feed))
         created = await client.create(text="Ship it on Monday.")
         await until(
             lambda: (
-                heard
-                and {CacheKey("smelt", created.id), CacheKey("smelts"), CacheKey("counts")} <= heard[0] | heard[-1]
+                invalidated
+                and {CacheKey("smelt", created.id), CacheKey("smelts"), CacheKey("counts")}
+                <= invalidated[0] | invalidated[-1]
             )
         )
         await until(lambda: created.files[0].id in feed.files)
-        heard.clear()
+        invalidated.clear()
         job = await scripted_worker.claim(created.id)
         await job.report("synthesizing", 80)
-        await until(lambda: any(CacheKey("smelt", created.id) in keys for keys in heard))
+        await until(lambda: any(CacheKey("smelt", created.id) in keys for keys in invalidated))
         assert all(family.changed_age_s is not None for family in feed.report())
 
 
@@ -137,9 +138,9 @@ async def test_feed_coalesces_changes_of_a_row_for_a_slow_consumer(
         for percentage in (72, 80, 90):
             await job.report("synthesizing", percentage, broadcast=False)
         await until(lambda: created.id in feed.smelts and feed.smelts[created.id].percentage == 90)
-        async with collect(feed) as told:
-            await until(lambda: kinds(told, created.id))
-        assert kinds(told, created.id) == ["insert"]
+        async with collect(feed) as items:
+            await until(lambda: kinds(items, created.id))
+        assert kinds(items, created.id) == ["insert"]
 
 
 async def test_feed_requires_a_signed_in_user_and_an_open_context(shared_stack: Stack, user: User) -> None:
@@ -168,5 +169,5 @@ async def test_close_ends_pending_feed_notifications_and_batch_watch(
         waiting += [asyncio.create_task(drain(client.watch_batch(batch.id)))]
         await until(lambda: client.diagnostics().connection.joined_count == 3)
         await client.aclose()
-        answers = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 30)
-        assert [type(answer) for answer in answers] == [PermanentError, PermanentError, PermanentError]
+        errors = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 30)
+        assert [type(error) for error in errors] == [PermanentError, PermanentError, PermanentError]

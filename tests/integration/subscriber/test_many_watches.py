@@ -12,10 +12,10 @@ from smelt.subscriber.updates import Completed, Update
 COUNT = 60
 
 
-async def last(client: Client, smelt_id: object, told: list[Update]) -> Update:
+async def last(client: Client, smelt_id: object, received: list[Update]) -> Update:
     async for update in client.watch(str(smelt_id)):
-        told += [update]
-    return told[-1]
+        received += [update]
+    return received[-1]
 
 
 async def test_watches_of_one_client_share_one_socket_and_few_reads(
@@ -23,9 +23,11 @@ async def test_watches_of_one_client_share_one_socket_and_few_reads(
 ) -> None:
     async with connect(shared_stack.api_url, shared_stack.anon_key, user.access_token) as client:
         created = [await client.create(text=f"Text {number}") for number in range(COUNT)]
-        told: list[list[Update]] = [[] for _ in created]
-        watching = [asyncio.create_task(last(client, one.id, heard)) for one, heard in zip(created, told, strict=True)]
-        await until(lambda: client.diagnostics().connection.joined_count == COUNT and all(told))
+        received: list[list[Update]] = [[] for _ in created]
+        watching = [
+            asyncio.create_task(last(client, one.id, updates)) for one, updates in zip(created, received, strict=True)
+        ]
+        await until(lambda: client.diagnostics().connection.joined_count == COUNT and all(received))
         assert client.diagnostics().connection.socket_count == 1
         assert client.diagnostics().read_count < COUNT
         for one in created:
@@ -37,9 +39,9 @@ async def test_watches_of_one_client_share_one_socket_and_few_reads(
 
 async def test_watches_of_one_smelt_all_get_its_completion(client: Client, scripted_worker: ScriptedWorker) -> None:
     created = await client.create(text="Ship it on Monday.")
-    told: list[list[Update]] = [[], [], []]
-    watching = [asyncio.create_task(last(client, created.id, heard)) for heard in told]
-    await until(lambda: all(told))
+    received: list[list[Update]] = [[], [], []]
+    watching = [asyncio.create_task(last(client, created.id, updates)) for updates in received]
+    await until(lambda: all(received))
     job = await scripted_worker.claim(created.id)
     await job.complete()
     ends = await asyncio.wait_for(asyncio.gather(*watching), 20)

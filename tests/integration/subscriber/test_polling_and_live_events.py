@@ -1,4 +1,4 @@
-"""A watch comes through when one of its two ways, live events and reading, is shut; and it ends when both are."""
+"""A watch works with live events or polling alone; without permission for both it ends with an error."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -45,7 +45,7 @@ async def create(shared_stack: Stack, user: User) -> Created:
 async def test_polling_alone_delivers_progress_and_completion(
     shared_stack: Stack, proxy: FaultyProxy, user: User, polling: Client, scripted_worker: ScriptedWorker
 ) -> None:
-    proxy.refuse("realtime")
+    proxy.reject("realtime")
     created = await create(shared_stack, user)
     job = await scripted_worker.claim(created.id)
     viewer = WatchRecorder(polling, created.id)
@@ -62,11 +62,11 @@ async def test_polling_covers_a_suspect_socket_before_the_heartbeat_timeout(
 ) -> None:
     created = await create(shared_stack, user)
     job = await scripted_worker.claim(created.id)
-    pace = RealtimeTimings(heartbeat_s=0.4, answer_s=8)
+    timings = RealtimeTimings(heartbeat_interval_s=0.4, reply_timeout_s=8)
     async with (
-        Client(Project(proxy.url, shared_stack.anon_key, access_token=user.access_token, pace=pace)) as polling,
+        Client(Project(proxy.url, shared_stack.anon_key, access_token=user.access_token, timings=timings)) as polling,
         Client(
-            Project(proxy.url, shared_stack.anon_key, access_token=user.access_token, pace=pace), polling=False
+            Project(proxy.url, shared_stack.anon_key, access_token=user.access_token, timings=timings), polling=False
         ) as live_only_client,
     ):
         reader, listener = WatchRecorder(polling, created.id), WatchRecorder(live_only_client, created.id)
@@ -88,7 +88,7 @@ async def test_live_events_alone_deliver_progress_and_completion(
     job = await scripted_worker.claim(created.id)
     viewer = WatchRecorder(polling, created.id)
     await until(lambda: viewer.joined and viewer.updates)
-    proxy.refuse("rest")
+    proxy.reject("rest")
     await job.report("transcribing", 33, words=["live"])
     await until(lambda: viewer.words == ["live"])
     await job.complete("all of it")
@@ -103,7 +103,7 @@ async def test_completion_too_large_to_broadcast_is_delivered_after_a_read(
     job = await scripted_worker.claim(created.id)
     viewer = WatchRecorder(live_only_client, created.id)
     await until(lambda: viewer.joined and viewer.updates)
-    proxy.refuse("rest")
+    proxy.reject("rest")
     content = "long " * 60_000
     await job.complete(content)
     await until(lambda: live_only_client.diagnostics().read_failures_in_a_row >= 2)
@@ -117,25 +117,25 @@ async def test_reconnect_is_reported_to_a_subscription_after_disconnect(
 ) -> None:
     created = await create(shared_stack, user)
     job = await scripted_worker.claim(created.id)
-    heard: list[str] = []
+    calls: list[str] = []
     errors: list[Exception] = []
     subscription = await polling.subscribe(
         created.id,
-        on_progress=lambda update: heard.append(update.status),
-        on_completed=lambda _: heard.append("completed"),
+        on_progress=lambda update: calls.append(update.status),
+        on_completed=lambda _: calls.append("completed"),
         on_error=errors.append,
-        on_connected=lambda: heard.append("connected"),
-        on_disconnected=lambda: heard.append("disconnected"),
+        on_connected=lambda: calls.append("connected"),
+        on_disconnected=lambda: calls.append("disconnected"),
     )
-    await until(lambda: "transcribing" in heard or "pending" in heard)
-    proxy.refuse()
-    await until(lambda: "disconnected" in heard)
+    await until(lambda: "transcribing" in calls or "pending" in calls)
+    proxy.reject()
+    await until(lambda: "disconnected" in calls)
     await until(lambda: errors)
     proxy.heal()
-    await until(lambda: heard.count("connected") == 2, timeout_s=20)
+    await until(lambda: calls.count("connected") == 2, timeout_s=20)
     await job.complete()
     await asyncio.wait_for(subscription.wait_closed(), 20)
-    assert heard[-1] == "completed"
+    assert calls[-1] == "completed"
     assert all(isinstance(error, Unavailable) for error in errors)
     assert subscription.closed
 
@@ -150,8 +150,8 @@ async def test_watch_that_lost_permission_ends_with_a_typed_error(
         owner = "update public.smelts set user_id = %s where id = %s"
         await connection.execute(owner, (sign_up(shared_stack).id, created.id))
     topic = smelt_channel(str(created.id))
-    refusal = system_error(f"You do not have permissions to read from this Channel topic: {topic}")
-    async with sending_messages(refusal, ("phx_close", {}))(proxy, [topic]):
+    denial = system_error(f"You do not have permissions to read from this Channel topic: {topic}")
+    async with sending_messages(denial, ("phx_close", {}))(proxy, [topic]):
         with pytest.raises(Unauthorized):
             await listener.end()
         with pytest.raises(NotFound):

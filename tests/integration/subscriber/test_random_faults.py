@@ -1,4 +1,4 @@
-"""Random faults, one after the other: every watch tells its smelt whole, in order, and once, and nothing is left."""
+"""Random faults in sequence: each watch delivers its smelt completely, in order and once, and leaks nothing."""
 
 import asyncio
 import random
@@ -24,28 +24,28 @@ from smelt.subscriber.updates import Completed, Progress, Segments, Update
 SCHEDULES = 50
 CONCURRENCY = 16
 STEPS = 4
-# All of them share two cores.
-PACE = RealtimeTimings(heartbeat_s=1.0, answer_s=2.0)
+# All clients share two cores.
+PACE = RealtimeTimings(heartbeat_interval_s=1.0, reply_timeout_s=2.0)
 
 
 @pytest.mark.timeout(300)
-# What httpx was opening when a request ran out of time is left to the garbage collector. What nobody collects is found
-# by the check for what is left behind.
+# httpx leaves connections that it was opening when a request timed out to the garbage collector. `assert_no_leaks`
+# detects those that are not collected.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_chaos_of_random_faults_loses_no_update(shared_stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Nobody has to wait half a minute after the last fault, none of which lasts that long.
+    # The faults are short: a backoff of up to 30 seconds after the last one would only slow the test down.
     monkeypatch.setattr(retries, "_RECONNECT_WAIT", wait_random_exponential(multiplier=0.5, max=3))
     async with (
         assert_no_leaks(),
-        # A connection that was idle may be closed by the time it is used again.
+        # An idle connection may be closed before it is used again.
         httpx.AsyncClient(headers={"apikey": shared_stack.anon_key, "connection": "close"}, timeout=60) as auth,
         Project(shared_stack.api_url, shared_stack.service_role_key) as project,
         asyncio.TaskGroup() as schedules,
     ):
-        scripted_worker, places = ScriptedWorker(project), asyncio.Semaphore(CONCURRENCY)
+        scripted_worker, slots = ScriptedWorker(project), asyncio.Semaphore(CONCURRENCY)
 
         async def one(seed: int) -> None:
-            async with places:
+            async with slots:
                 await run_schedule(shared_stack, auth, scripted_worker, random.Random(seed))
 
         for seed in range(SCHEDULES):
@@ -55,48 +55,51 @@ async def test_chaos_of_random_faults_loses_no_update(shared_stack: Stack, monke
 async def run_schedule(
     stack: Stack, auth: httpx.AsyncClient, scripted_worker: ScriptedWorker, chance: random.Random
 ) -> None:
-    """One user follows a smelt, all rows and all notifications through a network that breaks."""
+    """Follow a smelt, all rows and all notifications of a user through a faulty network."""
     token = await sign_in(stack, auth)
     async with (
         faulty_proxy(stack.api_url) as proxy,
-        Project(proxy.url, stack.anon_key, access_token=token, timeout_s=3, pace=PACE) as project,
+        Project(proxy.url, stack.anon_key, access_token=token, timeout_s=3, timings=PACE) as project,
         Client(project) as client,
     ):
         created = await client.create(text="Ship it on Monday.")
-        told = Recorder()
-        watching = asyncio.create_task(told.watch(client, created.id))
-        owning = [asyncio.create_task(told.record_rows(client)), asyncio.create_task(told.record_notifications(client))]
-        breaking = asyncio.create_task(break_things(proxy, chance))
+        recorder = Recorder()
+        watching = asyncio.create_task(recorder.watch(client, created.id))
+        owning = [
+            asyncio.create_task(recorder.record_rows(client)),
+            asyncio.create_task(recorder.record_notifications(client)),
+        ]
+        injecting = asyncio.create_task(inject_faults(proxy, chance))
         words = await work(scripted_worker, created, chance)
-        breaking.cancel()
-        await asyncio.wait([breaking])
+        injecting.cancel()
+        await asyncio.wait([injecting])
         await heal(proxy)
         await asyncio.wait_for(watching, 60)
         rows, notifications = await scripted_worker.rows_of_user(await project.user_id())
-        await until(lambda: told.rows == rows and told.notifications == notifications, timeout_s=60)
+        await until(lambda: recorder.rows == rows and recorder.notifications == notifications, timeout_s=60)
         assert not any(task.done() for task in owning)
         for task in owning:
             task.cancel()
         await asyncio.wait(owning)
-    check(told.updates[created.id], words)
+    check(recorder.updates[created.id], words)
 
 
 async def sign_in(stack: Stack, auth: httpx.AsyncClient) -> str:
-    """A user without an address, who takes no time to make."""
+    """Sign in anonymously, which is fast; return the access token."""
     response = await auth.post(f"{stack.api_url}/auth/v1/signup", json={})
     return str(response.raise_for_status().json()["access_token"])
 
 
-async def break_things(proxy: FaultyProxy, chance: random.Random) -> None:
-    """One fault after the other, until cancelled."""
+async def inject_faults(proxy: FaultyProxy, chance: random.Random) -> None:
+    """Inject one fault after another, until cancelled."""
     while True:
         kinds = chance.choice([(), *((kind,) for kind in KINDS)])
-        match chance.choice(["cut", "refuse", "silence", "stop", "heal", "heal"]):
+        match chance.choice(["cut", "reject", "stall", "stop", "heal", "heal"]):
             case "cut":
                 proxy.cut(*kinds)
-            case "refuse":
-                proxy.refuse(*kinds)
-            case "silence":
+            case "reject":
+                proxy.reject(*kinds)
+            case "stall":
                 proxy.stall(*kinds)
             case "stop":
                 await proxy.stop()
@@ -108,7 +111,7 @@ async def break_things(proxy: FaultyProxy, chance: random.Random) -> None:
 
 
 async def work(scripted_worker: ScriptedWorker, created: Created, chance: random.Random) -> list[str]:
-    """A smelt from its claim to its end; some of it is broadcast, all of it is written."""
+    """Work on a smelt from its claim to its end; some events are not broadcast."""
     job = await scripted_worker.claim(created.id)
     words = [f"word {number}" for number in range(STEPS)]
     for number, word in enumerate(words):
@@ -120,18 +123,18 @@ async def work(scripted_worker: ScriptedWorker, created: Created, chance: random
 
 
 async def heal(proxy: FaultyProxy) -> None:
-    """Whatever was broken last, let everything pass again."""
+    """End all faults."""
     await proxy.stop()
     proxy.heal()
     await proxy.start()
 
 
-def check(told: Sequence[Update], words: list[str]) -> None:
-    ends = [update for update in told if isinstance(update, Completed)]
-    assert ends == [told[-1]]
-    progress = [update for update in told if isinstance(update, Progress)]
+def check(updates: Sequence[Update], words: list[str]) -> None:
+    ends = [update for update in updates if isinstance(update, Completed)]
+    assert ends == [updates[-1]]
+    progress = [update for update in updates if isinstance(update, Progress)]
     seqs = [update.seq for update in progress]
     assert seqs == sorted(seqs)
     percentages = [update.percentage for update in progress]
     assert percentages == sorted(percentages)
-    assert [s.text for update in told if isinstance(update, Segments) for s in update.segments] == words
+    assert [s.text for update in updates if isinstance(update, Segments) for s in update.segments] == words

@@ -1,4 +1,4 @@
-"""A watch comes through every fault of the network and of Realtime, from live events alone."""
+"""A watch without polling loses no update in any fault of the network and of Realtime."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -17,9 +17,11 @@ from smelt.backend.retries import without_waiting
 from smelt.contract.channels import smelt_channel
 from smelt.subscriber.client import Client, connect
 
-# Of these nothing tells but a heartbeat without an answer; all others have to be noticed before there is one.
+# Only a heartbeat without a reply detects these faults; all others must be detected without one.
 DETECTED_BY_HEARTBEAT = {"half-open", "blackholed"}
-LONG_HEARTBEAT = RealtimeTimings(heartbeat_s=60, open_timeout_s=1, clock_check_s=0.1, joins_a_second=1000)
+LONG_HEARTBEAT = RealtimeTimings(
+    heartbeat_interval_s=60, open_timeout_s=1, clock_check_interval_s=0.1, joins_per_second=1000
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +31,17 @@ def user(shared_stack: Stack) -> User:
 
 @pytest.fixture
 async def client(name: str, shared_stack: Stack, proxy: FaultyProxy, user: User) -> AsyncIterator[Client]:
-    """A client behind the proxy that does not poll, and does not wait before it tries again."""
-    pace = replace(LONG_HEARTBEAT, heartbeat_s=0.2, answer_s=0.5) if name in DETECTED_BY_HEARTBEAT else LONG_HEARTBEAT
+    """A client behind the proxy that does not poll and retries without a delay."""
+    timings = (
+        replace(LONG_HEARTBEAT, heartbeat_interval_s=0.2, reply_timeout_s=0.5)
+        if name in DETECTED_BY_HEARTBEAT
+        else LONG_HEARTBEAT
+    )
 
     async def fresh() -> str:
         return user.access_token
 
-    project = Project(proxy.url, shared_stack.anon_key, access_token=fresh, timeout_s=1, pace=pace)
+    project = Project(proxy.url, shared_stack.anon_key, access_token=fresh, timeout_s=1, timings=timings)
     with without_waiting():
         async with Client(project, polling=False) as client:
             yield client
@@ -45,7 +51,7 @@ async def client(name: str, shared_stack: Stack, proxy: FaultyProxy, user: User)
 async def test_reconnect_after_any_fault_loses_no_update(
     name: str, shared_stack: Stack, proxy: FaultyProxy, user: User, client: Client, scripted_worker: ScriptedWorker
 ) -> None:
-    """What is written meanwhile is told in order, one smelt goes on, and the end of another is not missed."""
+    """Updates written meanwhile are delivered in order; one smelt continues, and the end of another is not missed."""
     fault = FAULTS[name]
     async with connect(shared_stack.api_url, shared_stack.anon_key, user.access_token) as direct:
         going, ending = [await direct.create(text="Ship it on Monday.") for _ in range(2)]

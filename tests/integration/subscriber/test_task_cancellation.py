@@ -1,11 +1,11 @@
-"""Whoever follows or closes may be cancelled wherever they wait, or at any moment, and leave nothing behind."""
+"""Tasks that follow or close may be cancelled at each await and at any moment without leaking resources."""
 
 import asyncio
 from uuid import UUID
 
 import pytest
 from cancellation import cancel_at_every_await
-from following import FOLLOWINGS, Following
+from followers import FOLLOWERS, Follower
 from leaks import assert_no_leaks
 from scripted_worker import ScriptedWorker
 from stacks import Stack, User
@@ -13,24 +13,24 @@ from waiting import until
 
 from smelt.subscriber.client import Client, connect
 
-# Turns of the event loop; a join takes about a hundred.
+# Iterations of the event loop; a join takes about a hundred.
 MOMENTS = (*range(24), 30, 40, 60, 90, 140, 200, 400)
 
 
 async def ended(client: Client, scripted_worker: ScriptedWorker) -> tuple[UUID, UUID]:
-    """A smelt that has ended, and the batch that it is in."""
+    """Return the ids of a smelt that has ended and of its batch."""
     batch = await client.create_batch()
     created = await client.create(text="Ship it on Monday.", batch_id=batch.id)
     await (await scripted_worker.claim(created.id)).complete()
     return created.id, batch.id
 
 
-@pytest.mark.parametrize("following", FOLLOWINGS)
+@pytest.mark.parametrize("follow", FOLLOWERS)
 async def test_cancelled_task_releases_its_resources_at_any_await(
-    shared_stack: Stack, user: User, scripted_worker: ScriptedWorker, following: Following
+    shared_stack: Stack, user: User, scripted_worker: ScriptedWorker, follow: Follower
 ) -> None:
     async with connect(shared_stack.api_url, shared_stack.anon_key, user.access_token) as creator:
-        about = await ended(creator, scripted_worker)
+        ids = await ended(creator, scripted_worker)
 
     def is_free(client: Client) -> bool:
         report = client.diagnostics()
@@ -44,11 +44,11 @@ async def test_cancelled_task_releases_its_resources_at_any_await(
         async def check() -> None:
             assert is_free(client)
 
-        for stubborn in (False, True):
-            places = await cancel_at_every_await(lambda: following(client, *about), check, repeatedly=stubborn)
-            assert places
+        for repeatedly in (False, True):
+            cancel_count = await cancel_at_every_await(lambda: follow(client, *ids), check, repeatedly=repeatedly)
+            assert cancel_count
         for moment in MOMENTS:
-            task = asyncio.ensure_future(following(client, *about))
+            task = asyncio.ensure_future(follow(client, *ids))
             for _ in range(moment):
                 await asyncio.sleep(0)
             task.cancel()
@@ -57,17 +57,17 @@ async def test_cancelled_task_releases_its_resources_at_any_await(
         await until(lambda: client.diagnostics().connection.socket_count == 0, timeout_s=30)
 
 
-@pytest.mark.parametrize("stubborn", [False, True])
+@pytest.mark.parametrize("repeatedly", [False, True])
 async def test_close_cancelled_at_any_await_releases_every_resource(
-    shared_stack: Stack, user: User, stubborn: bool
+    shared_stack: Stack, user: User, repeatedly: bool
 ) -> None:
-    """Also while it follows something of every kind, and has several connections to PostgREST."""
+    """The client has a follower of every kind and several connections to PostgREST."""
 
     async def opened() -> Client:
         client = connect(shared_stack.api_url, shared_stack.anon_key, user.access_token)
         batch = await client.create_batch()
         created = await asyncio.gather(*(client.create(text="Ship it on Monday.", batch_id=batch.id) for _ in range(3)))
-        tasks.extend(asyncio.ensure_future(following(client, created[0].id, batch.id)) for following in FOLLOWINGS)
+        tasks.extend(asyncio.ensure_future(follow(client, created[0].id, batch.id)) for follow in FOLLOWERS)
         await until(lambda: client.diagnostics().connection.joined_count == 4)
         return client
 
@@ -82,6 +82,6 @@ async def test_close_cancelled_at_any_await_releases_every_resource(
             await until(lambda: client.diagnostics().connection.socket_count == 0)
             client = await opened()
 
-        assert await cancel_at_every_await(lambda: client.aclose(), check, repeatedly=stubborn)
+        assert await cancel_at_every_await(lambda: client.aclose(), check, repeatedly=repeatedly)
         await client.aclose()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Tokens expire while a smelt is watched."""
+"""Tokens that expire during a watch."""
 
 import asyncio
 import time
@@ -25,60 +25,60 @@ OPAQUE_LIFETIME_S = 6
 
 @pytest.fixture(scope="module")
 def expiring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHandle]:
-    """A stack where the token of a connection with an opaque key expires soon."""
+    """A stack in which the token of a connection with an opaque key expires soon."""
     with running_with_short_tokens(OPAQUE_LIFETIME_S, tmp_path_factory.mktemp("expiring")) as stack:
         yield stack
 
 
 @pytest.fixture(scope="module")
-def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHandle]:
-    """A stack whose gateway issues expired tokens, as one whose clock is behind; PostgREST takes them for 30 s."""
+def expired_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHandle]:
+    """A stack whose gateway issues expired tokens, as with a clock that is slow; PostgREST accepts them for 30 s."""
     with running_with_short_tokens(0, tmp_path_factory.mktemp("behind")) as stack:
         yield stack
 
 
 def short_lived(stack: Stack, user: User, lifetime_s: float) -> str:
-    """The token of a user as it would be if it expired soon."""
+    """Return a copy of a user's token that expires in `lifetime_s`."""
     assert isinstance(stack, StackHandle)
     claims = jwt.decode(user.access_token, stack.jwt_secret, algorithms=["HS256"], options={"verify_aud": False})
     return jwt.encode(claims | {"exp": int(time.time() + lifetime_s)}, stack.jwt_secret, algorithm="HS256")
 
 
-async def collect_updates(client: Client, smelt_id: object, told: list[Update]) -> None:
+async def collect_updates(client: Client, smelt_id: object, updates: list[Update]) -> None:
     async for update in client.watch(str(smelt_id)):
-        told.extend([update])
+        updates.extend([update])
 
 
 @pytest.mark.own_project("whose JWT secret they know")
 async def test_token_renewal_after_expiry_rejoins_the_watch(
     shared_stack: Stack, user: User, scripted_worker: ScriptedWorker
 ) -> None:
-    answers: list[str | Exception] = [short_lived(shared_stack, user, 3), OSError("offline"), user.access_token]
+    responses: list[str | Exception] = [short_lived(shared_stack, user, 3), OSError("offline"), user.access_token]
 
     async def fresh() -> str:
-        answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        response = responses.pop(0) if len(responses) > 1 else responses[0]
+        if isinstance(response, Exception):
+            raise response
+        return response
 
     async with connect(shared_stack.api_url, shared_stack.anon_key, fresh, polling=False) as client:
         created = await client.create(text="Ship it on Monday.")
-        told: list[Update] = []
-        watching = asyncio.create_task(collect_updates(client, created.id, told))
-        await until(lambda: told)
+        updates: list[Update] = []
+        watching = asyncio.create_task(collect_updates(client, created.id, updates))
+        await until(lambda: updates)
         await until(lambda: client.diagnostics().watches[0].rejoin_count, timeout_s=60)
-        assert answers == [user.access_token]
+        assert responses == [user.access_token]
         job = await scripted_worker.claim(created.id)
         await job.report("synthesizing", 80)
-        await until(lambda: isinstance(told[-1], Progress) and told[-1].percentage == 80)
+        await until(lambda: isinstance(updates[-1], Progress) and updates[-1].percentage == 80)
         await job.complete()
         await asyncio.wait_for(watching, 30)
-        assert isinstance(told[-1], Completed)
+        assert isinstance(updates[-1], Completed)
 
 
 @pytest.mark.own_project("whose JWT secret they know")
 async def test_token_expiry_without_renewal_ends_the_watch_as_unauthorized(shared_stack: Stack, user: User) -> None:
-    # While polling it would end up to half a minute later: PostgREST allows for that much difference of clocks.
+    # With polling the watch would end up to 30 s later: PostgREST tolerates that much clock skew.
     token = short_lived(shared_stack, user, 3)
     async with connect(shared_stack.api_url, shared_stack.anon_key, token, polling=False) as client:
         created = await client.create(text="Ship it on Monday.")
@@ -86,8 +86,8 @@ async def test_token_expiry_without_renewal_ends_the_watch_as_unauthorized(share
             await asyncio.wait_for(collect_updates(client, created.id, []), 60)
 
 
-async def test_no_end_is_missed_while_the_tokens_of_an_opaque_key_expire(expiring: StackHandle) -> None:
-    """Each time that the channels are lost, a smelt ends before they are joined again."""
+async def test_completion_is_not_missed_while_tokens_of_an_opaque_key_expire(expiring: StackHandle) -> None:
+    """Each time the channels are lost, a smelt ends before they are joined again."""
     user = sign_up(expiring)
     async with (
         connect(expiring.api_url, expiring.publishable_key, user.access_token, polling=False) as own,
@@ -99,7 +99,7 @@ async def test_no_end_is_missed_while_the_tokens_of_an_opaque_key_expire(expirin
         going, *ending = [await scripted_worker.claim(smelt.id) for smelt in smelts]
         viewers = [WatchRecorder(client, smelt.id) for smelt in smelts for client in (backend, own)]
         await until(lambda: all(viewer.joined for viewer in viewers))
-        async with aclosing(backend.watch_with_connection_events(smelts[0].id)) as items:
+        async with aclosing(backend.watch(smelts[0].id, connection_events=True)) as items:
             async for item in items:
                 if isinstance(item, Disconnected):
                     await ending.pop().complete()
@@ -112,7 +112,7 @@ async def test_no_end_is_missed_while_the_tokens_of_an_opaque_key_expire(expirin
         assert own.diagnostics().connection.reconnect_count == 0, "the token of a user did not expire"
 
 
-async def test_more_channels_than_a_socket_has_room_for_rejoin_when_their_tokens_expire(expiring: StackHandle) -> None:
+async def test_rejoin_after_token_expiry_covers_channels_of_several_sockets(expiring: StackHandle) -> None:
     async with Project(expiring.api_url, expiring.secret_key) as project:
         channels = [await project.realtime.join(smelt_channel(str(uuid4()))) for _ in range(130)]
         for count in range(3):
@@ -121,8 +121,8 @@ async def test_more_channels_than_a_socket_has_room_for_rejoin_when_their_tokens
         assert not any(channel.error for channel in channels)
 
 
-async def test_a_token_that_is_expired_when_it_is_issued_ends_a_watch_that_may_not_poll(behind: StackHandle) -> None:
-    async with connect(behind.api_url, behind.publishable_key, polling=False) as client:
+async def test_token_issued_after_its_expiry_ends_a_watch_without_polling(expired_stack: StackHandle) -> None:
+    async with connect(expired_stack.api_url, expired_stack.publishable_key, polling=False) as client:
         created = await client.create(text="Ship it on Monday.")
         with pytest.raises(Unauthorized):
             await asyncio.wait_for(collect_updates(client, created.id, []), 60)

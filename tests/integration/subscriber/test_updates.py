@@ -1,4 +1,4 @@
-"""What a watcher is promised of every smelt, where no other test names it."""
+"""Promises to watchers that no other test covers: progress per file, callbacks and channels."""
 
 import asyncio
 from pathlib import Path
@@ -20,14 +20,14 @@ async def test_progress_is_per_file_and_completion_has_all_results(
 ) -> None:
     created = await client.create(files=[RECORDINGS / f"{name}.ogg" for name in ("greeting", "budget", "deadline")])
     first, second, third = (file.id for file in created.files)
-    told: list[Update] = []
+    updates: list[Update] = []
 
     async def watch() -> None:
         async for update in client.watch(created.id):
-            told.extend([update])
+            updates.extend([update])
 
     def files() -> dict[object, tuple[str, float]]:
-        last = next((update for update in reversed(told) if isinstance(update, Progress)), None)
+        last = next((update for update in reversed(updates) if isinstance(update, Progress)), None)
         return {} if last is None else {file.id: (file.status, file.progress) for file in last.files}
 
     watching = asyncio.create_task(watch())
@@ -35,12 +35,12 @@ async def test_progress_is_per_file_and_completion_has_all_results(
     job = await scripted_worker.claim(created.id)
     await job.report("transcribing", 40, files=[_file(first, 80), _file(second, 30)])
     await until(lambda: files() == {first: ("processing", 80), second: ("processing", 30), third: ("pending", 0)})
-    # Word of one file leaves the others where they are, and none of them goes back.
+    # A report on some files leaves the others unchanged, and no progress goes back.
     await job.report("transcribing", 45, files=[_file(first, 10), {"id": str(second), "status": "completed"}])
     await until(lambda: files() == {first: ("processing", 80), second: ("completed", 100), third: ("pending", 0)})
     await job.complete()
     await asyncio.wait_for(watching, 30)
-    last = told[-1]
+    last = updates[-1]
     assert isinstance(last, Completed)
     assert [(result.file_id, result.filename, result.content) for result in last.results] == [
         (first, "greeting.ogg", "notes"),
@@ -54,17 +54,17 @@ async def test_subscription_closes_itself_on_completion_and_failure(
     client: Client, scripted_worker: ScriptedWorker, ending: str
 ) -> None:
     created = await client.create(text="Ship it on Monday.")
-    heard: list[str] = []
+    received: list[str] = []
     subscription = await client.subscribe(
         created.id,
-        on_completed=lambda update: heard.append(update.status),
-        on_failed=lambda update: heard.append(update.status),
+        on_completed=lambda update: received.append(update.status),
+        on_failed=lambda update: received.append(update.status),
     )
     await until(lambda: client.diagnostics().connection.joined_count == 1)
     job = await scripted_worker.claim(created.id)
     await (job.complete() if ending == "completed" else job.fail("synthesis_failed"))
     await asyncio.wait_for(subscription.wait_closed(), 30)
-    assert heard == [ending]
+    assert received == [ending]
     await until(lambda: client.diagnostics().connection.socket_count == 0)
     assert client.diagnostics().connection.channel_count == 0
     assert client.diagnostics().watches == ()
@@ -75,16 +75,16 @@ async def test_subscription_channel_of_create_carries_progress_and_completion(
 ) -> None:
     created = await client.create(text="Ship it on Monday.")
     assert created.subscription_channel == f"smelt:{created.id}"
-    heard: list[str] = []
+    received: list[str] = []
     async with Project(shared_stack.api_url, shared_stack.anon_key, access_token=user.access_token) as project:
         channel = await project.realtime.join(
-            created.subscription_channel, on_message=lambda event, _: heard.append(event)
+            created.subscription_channel, on_message=lambda event, _: received.append(event)
         )
         assert await channel.wait_joined(30)
         job = await scripted_worker.claim(created.id)
         await job.report("synthesizing", 80)
         await job.complete()
-        await until(lambda: heard == ["progress", "completed"])
+        await until(lambda: received == ["progress", "completed"])
 
 
 def _file(file_id: object, progress: float) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""`smelt watch` tells people and programs how a smelt goes, and how the connection does, to whatever end."""
+"""`smelt watch` prints the progress of a smelt and the state of the connection, for people and programs."""
 
 import asyncio
 import json
@@ -19,6 +19,7 @@ from scripted_worker import ScriptedWorker
 from stacks import Stack, User
 from waiting import until
 
+from smelt.contract.events import parse_event
 from smelt.subscriber.client import Client
 
 ROOT = Path(__file__).parents[3]
@@ -26,7 +27,7 @@ UNREACHABLE_URL = "http://127.0.0.1:9"
 
 
 class Command:
-    """`smelt watch` in a process of its own, and what it has printed so far."""
+    """`smelt watch` in a subprocess, and its output so far."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -38,20 +39,20 @@ class Command:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """The JSON that was printed, an object a line."""
+        """The printed JSON objects, one per line."""
         return [json.loads(line) for line in self.printed.splitlines(keepends=True) if line.endswith("\n")]
 
     def named(self, event: str) -> list[dict[str, Any]]:
-        """The lines of one event."""
+        """Return the objects of one event."""
         return [line for line in self.lines if line["event"] == event]
 
     async def end(self) -> int:
-        """Wait until it has left; answers the exit code."""
+        """Wait until the process exits; return the exit code."""
         await asyncio.wait_for(self._reading, 60)
         return await asyncio.wait_for(self.process.wait(), END_TIMEOUT_S)
 
     async def stop(self) -> None:
-        """Leave no process behind."""
+        """Kill the process and its descendants."""
         kill_session(self.process.pid)
         await asyncio.wait_for(self.process.wait(), END_TIMEOUT_S)
         self._reading.cancel()
@@ -63,7 +64,7 @@ class Command:
 
 
 class Shell:
-    """Where a user starts commands."""
+    """Starts commands as a user does."""
 
     def __init__(self, env: dict[str, str], folder: Path) -> None:
         self.commands: list[Command] = []
@@ -71,11 +72,11 @@ class Shell:
         self._folder = folder
 
     async def watch(self, url: str, smelt_id: UUID, *options: str, into: str | None = None) -> Command:
-        """Start `smelt watch`, piped into another command where one is given."""
+        """Start `smelt watch`, piped into another command if one is given."""
         return await self.start(url, "watch", str(smelt_id), *options, into=into)
 
     async def start(self, url: str, *arguments: str, into: str | None = None) -> Command:
-        """Start `smelt`, piped into another command where one is given."""
+        """Start `smelt`, piped into another command if one is given."""
         smelt = shlex.join([sys.executable, "-m", "smelt", *arguments])
         process = await asyncio.create_subprocess_exec(
             *("bash", "-o", "pipefail", "-c", f"{smelt} | {into}" if into else f"exec {smelt}"),
@@ -110,7 +111,7 @@ async def test_watch_command_shows_a_lost_connection_and_the_reconnect(
     await until(lambda: "Waiting for a worker" in person.printed and program.lines and proxy.accepted["realtime"] == 2)
     await job.report("validating", 5)
     await until(lambda: "Validating" in person.printed and program.named("progress")[-1]["status"] == "validating")
-    proxy.refuse("realtime")
+    proxy.reject("realtime")
     await until(lambda: "reconnecting, meanwhile polling" in person.printed and program.named("connection"))
     proxy.heal()
     await until(lambda: "live again" in person.printed and len(program.named("connection")) == 2)
@@ -122,6 +123,10 @@ async def test_watch_command_shows_a_lost_connection_and_the_reconnect(
         "reconnecting, meanwhile polling",
         "live again",
     ]
+    assert [line["state"] for line in program.named("connection")] == ["polling", "live"]
+    events = [line for line in program.lines if line["event"] != "connection"]
+    assert all(parse_event(line["event"], line) is not None for line in events)
+    assert program.named("progress")[-1]["progress"]["stage"] == "synthesizing"
     assert [segment["text"] for line in program.named("segments") for segment in line["segments"]] == ["the", "words"]
     assert program.lines[-1]["event"] == "completed"
     assert program.lines[-1]["results"][0]["content"] == "the notes"
@@ -132,7 +137,7 @@ async def test_watch_command_polls_to_the_end_without_realtime(
     proxy: FaultyProxy, client: Client, scripted_worker: ScriptedWorker, shell: Shell
 ) -> None:
     created = await client.create(text="Ship it on Monday.")
-    proxy.refuse("realtime")
+    proxy.reject("realtime")
     program = await shell.watch(proxy.url, created.id, "--json")
     await until(lambda: program.named("connection"))
     await (await scripted_worker.claim(created.id)).fail("synthesis_failed")
@@ -183,7 +188,7 @@ async def test_watch_command_ends_silently_on_sigint_and_broken_pipe(
     assert [command.errors for command in shell.commands] == [""] * 4
 
 
-async def test_ctrl_c_says_to_people_that_the_smelt_goes_on(
+async def test_sigint_of_a_watch_prints_that_the_smelt_continues(
     shared_stack: Stack, scripted_worker: ScriptedWorker, shell: Shell
 ) -> None:
     submitting = await shell.start(shared_stack.api_url, "submit", "--text", "Ship it on Monday.", "--watch")

@@ -1,4 +1,4 @@
-"""Somebody who watches a smelt and keeps all that is told."""
+"""A recorder of all updates of a watch."""
 
 import asyncio
 from uuid import UUID
@@ -9,7 +9,7 @@ from smelt.subscriber.updates import Completed, Progress, Segments, Update
 
 
 class WatchRecorder:
-    """Takes every update of a watch as it comes."""
+    """Watches a smelt in a task and records every update."""
 
     def __init__(self, client: Client, smelt_id: UUID) -> None:
         self.updates: list[Update] = []
@@ -24,33 +24,33 @@ class WatchRecorder:
 
     @property
     def percentage(self) -> float:
-        """The highest so far, -1 before the first."""
+        """The highest percentage so far, -1 before the first."""
         return max((update.percentage for update in self.updates if isinstance(update, Progress)), default=-1)
 
     @property
     def joined(self) -> bool:
-        """Whether the channel of the smelt is joined now."""
+        """True while the channel of the smelt is joined."""
         report = self._report()
         return report is not None and report.joined
 
     @property
     def rejoin_count(self) -> int:
-        """How often the channel was joined after the first time, as long as the watch goes on."""
+        """The number of joins after the first one, while the watch runs."""
         report = self._report()
         return 0 if report is None else report.rejoin_count
 
     @property
     def over(self) -> bool:
-        """Whether the watch has ended, with or without an error."""
+        """True if the watch has ended, with or without an error."""
         return self._task.done()
 
     @property
     def failed(self) -> bool:
-        """Whether the watch has ended with an error."""
+        """True if the watch has ended with an error."""
         return self.over and not self._task.cancelled() and self._task.exception() is not None
 
     async def end(self, timeout_s: float = 30) -> Completed:
-        """The end, once the watch is over; everything before it has to be in order."""
+        """Wait for the end of the watch and return its completion; assert that the updates before it are in order."""
         await asyncio.wait_for(self._task, timeout_s)
         *before, last = self.updates
         assert isinstance(last, Completed)
@@ -63,7 +63,7 @@ class WatchRecorder:
         return last
 
     async def stop(self) -> None:
-        """Watch no more."""
+        """Cancel the watch."""
         self._task.cancel()
         await asyncio.wait([self._task])
 

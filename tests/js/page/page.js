@@ -1,13 +1,13 @@
-// An app in a page: signs up, uploads with a signed URL, and shows what the smelt's channel tells.
+// An app in a page: signs up, uploads with a signed URL, and shows the events of the smelt's channel.
 const show = (id, value) => { document.getElementById(id).textContent = value }
 
-async function told(request) {
+async function dataOf(request) {
   const { data, error } = await request
   if (error) throw error
   return data
 }
 
-/** The browser means it: what does not allow this origin is there, yet can't be read. */
+/** Assert that the browser enforces CORS: a URL that does not allow this origin is reachable but unreadable. */
 async function assertCors(elsewhere) {
   await fetch(elsewhere, { mode: 'no-cors' })
   const read = await fetch(elsewhere).then(() => true, () => false)
@@ -16,13 +16,13 @@ async function assertCors(elsewhere) {
 
 async function upload(supabase) {
   const audio = await (await fetch('/recording')).blob()
-  const smelt = await told(supabase.rpc('create_smelt', {
+  const smelt = await dataOf(supabase.rpc('create_smelt', {
     files: [{ filename: 'meeting.ogg', size_bytes: audio.size }],
     default_prompt_names: ['summarize'],
   }))
   const bucket = supabase.storage.from('smelt-audio')
-  const { path, token } = await told(bucket.createSignedUploadUrl(smelt.files[0].upload_path))
-  await told(bucket.uploadToSignedUrl(path, token, audio, { contentType: 'audio/ogg' }))
+  const { path, token } = await dataOf(bucket.createSignedUploadUrl(smelt.files[0].upload_path))
+  await dataOf(bucket.uploadToSignedUrl(path, token, audio, { contentType: 'audio/ogg' }))
   return smelt
 }
 
@@ -48,10 +48,10 @@ try {
   const { url, key, elsewhere } = await (await fetch('/settings')).json()
   await assertCors(elsewhere)
   const supabase = window.supabase.createClient(url, key)
-  await told(supabase.auth.signUp({ email: `${crypto.randomUUID()}@example.com`, password: crypto.randomUUID() }))
+  await dataOf(supabase.auth.signUp({ email: `${crypto.randomUUID()}@example.com`, password: crypto.randomUUID() }))
   const smelt = await upload(supabase)
   await follow(supabase, smelt.subscription_channel)
-  await told(supabase.rpc('submit_smelt', { smelt_id: smelt.id }))
+  await dataOf(supabase.rpc('submit_smelt', { smelt_id: smelt.id }))
 } catch (error) {
   show('outcome', String(error))
 }

@@ -1,4 +1,4 @@
-"""A client that can't be used says so, at once and with an error of smelt's."""
+"""Misuse of a client raises an error of smelt at once."""
 
 import asyncio
 
@@ -7,12 +7,12 @@ import pytest
 import smelt
 from smelt.errors import PermanentError
 
-NOWHERE = "http://127.0.0.1:9"
+UNREACHABLE_URL = "http://127.0.0.1:9"
 ID = "11111111-2222-4333-8444-555555555555"
 
 
 async def test_closed_client_rejects_calls() -> None:
-    client = smelt.connect(NOWHERE, "key")
+    client = smelt.connect(UNREACHABLE_URL, "key")
     await client.aclose()
     with pytest.raises(PermanentError, match="closed"):
         await client.get(ID)
@@ -21,7 +21,7 @@ async def test_closed_client_rejects_calls() -> None:
 
 
 def test_client_of_another_event_loop_rejects_calls() -> None:
-    client = smelt.connect(NOWHERE, "key")
+    client = smelt.connect(UNREACHABLE_URL, "key")
 
     async def begin() -> None:
         watching = client.watch(ID)
@@ -40,6 +40,6 @@ def test_client_of_another_event_loop_rejects_calls() -> None:
 
 @pytest.mark.parametrize("one", [{"files": "meeting.m4a"}, {"text": "a note", "prompts": "summarize"}])
 async def test_create_rejects_a_string_instead_of_a_list(one: dict[str, str]) -> None:
-    async with smelt.connect(NOWHERE, "key") as client:
+    async with smelt.connect(UNREACHABLE_URL, "key") as client:
         with pytest.raises(TypeError, match="lists"):
             await client.create(**one)  # type: ignore[arg-type]

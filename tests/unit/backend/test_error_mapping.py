@@ -1,4 +1,4 @@
-"""Whether a call is worth repeating is told by the class of its error."""
+"""The mapping of server errors to the error classes that decide about retries."""
 
 import pytest
 

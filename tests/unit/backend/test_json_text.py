@@ -1,4 +1,4 @@
-"""Texts that neither JSON nor Postgres can hold."""
+"""Replacement of text that JSON or Postgres cannot represent."""
 
 import json
 

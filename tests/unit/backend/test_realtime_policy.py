@@ -1,4 +1,4 @@
-"""What the Realtime connection does about each thing that can happen to it."""
+"""The decisions of the Realtime connection for each event."""
 
 import json
 from dataclasses import replace
@@ -20,20 +20,20 @@ from smelt.backend.realtime.policy import (
     MarkSuspect,
     RealtimeTimings,
     Rejoin,
-    Renew,
+    RenewToken,
     SendHeartbeat,
     SocketLost,
     SocketToken,
     Wait,
     after_leaving,
-    dial_error,
+    can_reuse_socket,
     error_reason,
-    may_reuse,
+    handshake_error,
     next_step,
 )
 from smelt.errors import PermanentError, RequestRejected, Unauthorized
 
-PACE = RealtimeTimings(clock_check_s=60)
+TIMINGS = RealtimeTimings(clock_check_interval_s=60)
 NOT_ALLOWED = "Unauthorized: You do not have permissions to read from this Channel topic: x"
 EXPIRED = "InvalidJWTToken: Token has expired 3 seconds ago"
 
@@ -66,7 +66,7 @@ def test_rejoin_follows_a_transient_end_of_a_channel(left: LeaveReason, wait: st
     ],
 )
 def test_token_rejected_is_renewed_once_and_then_ends_as_unauthorized(left: LeaveReason) -> None:
-    assert after_leaving(left, can_renew=True) == Renew()
+    assert after_leaving(left, can_renew=True) == RenewToken()
     following = after_leaving(left, can_renew=False)
     assert isinstance(following, GiveUp)
     assert isinstance(following.error, Unauthorized)
@@ -86,161 +86,165 @@ def test_join_with_an_invalid_topic_is_not_retried() -> None:
         JoinRejected("JwtSignatureError: Failed to validate JWT signature"),
     ],
 )
-def test_an_issued_token_expires_once_the_server_refuses_it_after_it_was_accepted(
+def test_token_issued_by_the_platform_expires_once_it_is_rejected_after_acceptance(
     left: JoinRejected | ChannelFailed,
 ) -> None:
     joined = SocketToken(is_issued=True)
-    joined.accept()
-    assert joined.refuse(left)
-    refused_for_another_reason = SocketToken(is_issued=True)
-    assert not refused_for_another_reason.refuse(JoinRejected(NOT_ALLOWED))
-    assert refused_for_another_reason.refuse(left)
-    assert not SocketToken(is_issued=True).refuse(left)
+    joined.record_accepted()
+    assert joined.record_error(left)
+    rejected_for_another_reason = SocketToken(is_issued=True)
+    assert not rejected_for_another_reason.record_error(JoinRejected(NOT_ALLOWED))
+    assert rejected_for_another_reason.record_error(left)
+    assert not SocketToken(is_issued=True).record_error(left)
 
 
-def test_a_token_of_the_caller_does_not_expire_with_its_socket() -> None:
+def test_token_of_the_caller_does_not_expire_with_its_socket() -> None:
     token = SocketToken(is_issued=False)
-    token.accept()
-    assert not token.refuse(ChannelFailed("Token has expired 0 seconds ago"))
+    token.record_accepted()
+    assert not token.record_error(ChannelFailed("Token has expired 0 seconds ago"))
 
 
 @pytest.mark.parametrize("reason", [NOT_ALLOWED, "Too many messages per second", "UnableToConnectToProject: x"])
-def test_an_error_about_something_else_does_not_expire_a_token(reason: str) -> None:
+def test_token_does_not_expire_on_an_unrelated_error(reason: str) -> None:
     token = SocketToken(is_issued=True)
-    token.accept()
-    assert not token.refuse(JoinRejected(reason))
+    token.record_accepted()
+    assert not token.record_error(JoinRejected(reason))
 
 
 def test_socket_can_be_reused_only_after_a_rejected_join() -> None:
-    assert may_reuse(JoinRejected("unmatched topic"))
-    assert not any(may_reuse(left) for left in (JoinTimedOut(), ClosedByServer(), ChannelFailed(""), SocketLost("")))
+    assert can_reuse_socket(JoinRejected("unmatched topic"))
+    assert not any(
+        can_reuse_socket(left) for left in (JoinTimedOut(), ClosedByServer(), ChannelFailed(""), SocketLost(""))
+    )
 
 
 def test_reconnect_stops_only_for_a_rejected_key() -> None:
-    assert isinstance(dial_error(401, "HTTP 401"), Unauthorized)
-    assert [dial_error(status, "") for status in (None, 403, 404, 429, 500, 502, 503)] == [None] * 7
+    assert isinstance(handshake_error(401, "HTTP 401"), Unauthorized)
+    assert [handshake_error(status, "") for status in (None, 403, 404, 429, 500, 502, 503)] == [None] * 7
 
 
 def test_backoff_counts_sockets_lost_together_as_one_failure() -> None:
     backoff = Backoff(stable_s=60)
-    backoff.opened()
+    backoff.record_opened()
     for _ in range(10):
-        backoff.lost(age_s=5)
+        backoff.record_lost(age_s=5)
     assert (backoff.failures, backoff.waiting) == (1, True)
 
 
 def test_backoff_failures_add_up_until_a_socket_was_stable() -> None:
     backoff = Backoff(stable_s=60)
     for count in range(1, 5):
-        backoff.dial_failed()
+        backoff.record_open_failed()
         assert backoff.failures == count
-    backoff.opened()
+    backoff.record_opened()
     assert not backoff.waiting
-    backoff.lost(age_s=1)
+    backoff.record_lost(age_s=1)
     assert backoff.failures == 5
-    backoff.opened()
-    backoff.lost(age_s=61)
+    backoff.record_opened()
+    backoff.record_lost(age_s=61)
     assert backoff.failures == 1
 
 
-def test_an_expired_token_is_not_a_failure_unless_it_expired_within_seconds() -> None:
+def test_token_expiry_is_not_a_failure_unless_it_follows_within_seconds() -> None:
     backoff = Backoff(stable_s=60)
-    backoff.dial_failed()
-    backoff.opened()
-    backoff.lost(age_s=20, token_expired=True)
+    backoff.record_open_failed()
+    backoff.record_opened()
+    backoff.record_lost(age_s=20, token_expired=True)
     assert (backoff.failures, backoff.waiting) == (0, False)
     for count in range(1, 4):
-        backoff.lost(age_s=1, token_expired=True)
+        backoff.record_lost(age_s=1, token_expired=True)
         assert (backoff.failures, backoff.waiting) == (count, True)
-        backoff.opened()
+        backoff.record_opened()
 
 
 def test_heartbeat_is_sent_when_the_interval_has_passed() -> None:
-    vitals = Liveness(opened_at=0, heard_at=5, beat_at=0)
-    assert next_step(vitals, 4, PACE) == Wait(6)
-    assert next_step(vitals, 10, PACE) == SendHeartbeat()
+    liveness = Liveness(opened_at=0, received_at=5, heartbeat_at=0)
+    assert next_step(liveness, 4, TIMINGS) == Wait(6)
+    assert next_step(liveness, 10, TIMINGS) == SendHeartbeat()
 
 
 def test_heartbeat_is_sent_early_on_silence_and_on_time_otherwise() -> None:
-    silent = Liveness(opened_at=0, heard_at=101, beat_at=100)
-    assert next_step(silent, 105, PACE) == Wait(1)
-    assert next_step(silent, 106, PACE) == SendHeartbeat()
-    speaking = Liveness(opened_at=0, heard_at=109.9, beat_at=100)
-    assert next_step(speaking, 109, PACE) == Wait(1)
-    assert next_step(speaking, 110, PACE) == SendHeartbeat()
+    silent = Liveness(opened_at=0, received_at=101, heartbeat_at=100)
+    assert next_step(silent, 105, TIMINGS) == Wait(1)
+    assert next_step(silent, 106, TIMINGS) == SendHeartbeat()
+    active = Liveness(opened_at=0, received_at=109.9, heartbeat_at=100)
+    assert next_step(active, 109, TIMINGS) == Wait(1)
+    assert next_step(active, 110, TIMINGS) == SendHeartbeat()
 
 
 def test_heartbeat_reply_that_is_late_marks_the_socket_suspect_once() -> None:
-    vitals = Liveness(opened_at=0, heard_at=5, beat_at=100)
-    assert next_step(vitals, 102, PACE) == Wait(0.5)
-    assert next_step(vitals, 102.5, PACE) == MarkSuspect()
-    assert next_step(replace(vitals, is_doubted=True), 102.5, PACE) == Wait(7.5)
-    assert next_step(replace(vitals, is_doubted=True, heard_at=103), 104, PACE) == Wait(4)
+    liveness = Liveness(opened_at=0, received_at=5, heartbeat_at=100)
+    assert next_step(liveness, 102, TIMINGS) == Wait(0.5)
+    assert next_step(liveness, 102.5, TIMINGS) == MarkSuspect()
+    assert next_step(replace(liveness, is_suspect=True), 102.5, TIMINGS) == Wait(7.5)
+    assert next_step(replace(liveness, is_suspect=True, received_at=103), 104, TIMINGS) == Wait(4)
 
 
 def test_heartbeat_timeout_closes_the_socket() -> None:
-    vitals = Liveness(opened_at=0, heard_at=5, beat_at=100, is_doubted=True)
-    assert next_step(vitals, 109, PACE) == Wait(1)
-    assert isinstance(next_step(vitals, 110, PACE), CloseSocket)
+    liveness = Liveness(opened_at=0, received_at=5, heartbeat_at=100, is_suspect=True)
+    assert next_step(liveness, 109, TIMINGS) == Wait(1)
+    assert isinstance(next_step(liveness, 110, TIMINGS), CloseSocket)
 
 
 def test_recycle_closes_a_socket_before_12_hours() -> None:
-    assert PACE.recycle_s <= 12 * 3600
-    old = Liveness(opened_at=0, heard_at=PACE.recycle_s, beat_at=PACE.recycle_s - 1)
-    assert next_step(old, PACE.recycle_s, PACE) == CloseSocket("recycled")
-    assert next_step(old, PACE.recycle_s - 1, PACE) == Wait(1)
+    assert TIMINGS.recycle_s <= 12 * 3600
+    old = Liveness(opened_at=0, received_at=TIMINGS.recycle_s, heartbeat_at=TIMINGS.recycle_s - 1)
+    assert next_step(old, TIMINGS.recycle_s, TIMINGS) == CloseSocket("recycled")
+    assert next_step(old, TIMINGS.recycle_s - 1, TIMINGS) == Wait(1)
 
 
 def test_wake_from_sleep_closes_the_socket() -> None:
-    slept = Liveness(opened_at=0, heard_at=1, beat_at=0, drift_s=60)
-    assert next_step(slept, 2, PACE) == CloseSocket("the machine was asleep")
-    set_back = Liveness(opened_at=0, heard_at=1, beat_at=0, drift_s=-60)
+    slept = Liveness(opened_at=0, received_at=1, heartbeat_at=0, drift_s=60)
+    assert next_step(slept, 2, TIMINGS) == CloseSocket("the machine was asleep")
+    set_back = Liveness(opened_at=0, received_at=1, heartbeat_at=0, drift_s=-60)
     assert next_step(set_back, 2, RealtimeTimings()) == Wait(2)
 
 
 def test_clock_is_checked_more_often_than_heartbeats_are_due() -> None:
-    quiet = Liveness(opened_at=0, heard_at=1, beat_at=0)
-    assert next_step(quiet, 2, RealtimeTimings()) == Wait(RealtimeTimings().clock_check_s)
+    quiet = Liveness(opened_at=0, received_at=1, heartbeat_at=0)
+    assert next_step(quiet, 2, RealtimeTimings()) == Wait(RealtimeTimings().clock_check_interval_s)
 
 
 @given(st.floats(0, 1e5), st.floats(0, 1e5), st.floats(0, 1e5), st.booleans(), st.floats(0, 1e5))
 def test_heartbeat_timeout_is_detected_and_a_wait_never_oversleeps(
-    opened_at: float, heard_at: float, beat_at: float, is_doubted: bool, now: float
+    opened_at: float, received_at: float, heartbeat_at: float, is_suspect: bool, now: float
 ) -> None:
-    step = next_step(Liveness(opened_at, heard_at, beat_at, is_doubted), now, PACE)
-    silent_s = now - max(heard_at, beat_at)
-    if heard_at < beat_at and silent_s >= PACE.answer_s:
-        assert isinstance(step, CloseSocket if is_doubted else MarkSuspect | CloseSocket)
+    step = next_step(Liveness(opened_at, received_at, heartbeat_at, is_suspect), now, TIMINGS)
+    silent_s = now - max(received_at, heartbeat_at)
+    if received_at < heartbeat_at and silent_s >= TIMINGS.reply_timeout_s:
+        assert isinstance(step, CloseSocket if is_suspect else MarkSuspect | CloseSocket)
     if isinstance(step, Wait):
         assert step.seconds > 0
-        assert now + step.seconds <= opened_at + PACE.recycle_s + 1e-6
+        assert now + step.seconds <= opened_at + TIMINGS.recycle_s + 1e-6
 
 
 @given(st.lists(st.floats(0, 30), max_size=20), st.floats(5, 60), st.floats(1, 60))
 def test_heartbeat_keeps_a_socket_only_while_replies_are_in_time(
-    answers_in_s: list[float], heartbeat_s: float, answer_s: float
+    delays_s: list[float], heartbeat_interval_s: float, reply_timeout_s: float
 ) -> None:
-    """Played through with a clock of its own: the n-th heartbeat is answered after so many seconds, the rest never."""
-    pace = RealtimeTimings(heartbeat_s=heartbeat_s, answer_s=answer_s, recycle_s=1e9)
-    now = heard_at = beat_at = 0.0
-    is_doubted = False
-    answers = iter(answers_in_s)
-    answer_at = float("inf")
-    while not isinstance(step := next_step(Liveness(0, heard_at, beat_at, is_doubted), now, pace), CloseSocket):
+    """Simulate the time: the n-th heartbeat gets its reply after the n-th delay, later ones get none."""
+    timings = RealtimeTimings(heartbeat_interval_s=heartbeat_interval_s, reply_timeout_s=reply_timeout_s, recycle_s=1e9)
+    now = received_at = heartbeat_at = 0.0
+    is_suspect = False
+    remaining_delays = iter(delays_s)
+    reply_at = float("inf")
+    while not isinstance(
+        step := next_step(Liveness(0, received_at, heartbeat_at, is_suspect), now, timings), CloseSocket
+    ):
         if isinstance(step, SendHeartbeat):
-            beat_at, answer_at, is_doubted = now, now + next(answers, float("inf")), False
-            assert beat_at - heard_at <= heartbeat_s / 2 + 1e-6
+            heartbeat_at, reply_at, is_suspect = now, now + next(remaining_delays, float("inf")), False
+            assert heartbeat_at - received_at <= heartbeat_interval_s / 2 + 1e-6
         elif isinstance(step, MarkSuspect):
-            assert not is_doubted
-            assert now - heard_at <= heartbeat_s / 2 + answer_s / 4 + 1e-6
-            is_doubted = True
+            assert not is_suspect
+            assert now - received_at <= heartbeat_interval_s / 2 + reply_timeout_s / 4 + 1e-6
+            is_suspect = True
         else:
-            now += min(step.seconds, max(0.0, answer_at - now))
-        if now >= answer_at:
-            heard_at, answer_at = now, float("inf")
-    in_time = next((n for n, answer in enumerate(answers_in_s) if answer > answer_s), len(answers_in_s))
-    assert len(answers_in_s) - len(list(answers)) >= in_time
-    assert now - heard_at <= heartbeat_s / 2 + answer_s + 1e-6
+            now += min(step.seconds, max(0.0, reply_at - now))
+        if now >= reply_at:
+            received_at, reply_at = now, float("inf")
+    in_time = next((n for n, delay in enumerate(delays_s) if delay > reply_timeout_s), len(delays_s))
+    assert len(delays_s) - len(list(remaining_delays)) >= in_time
+    assert now - received_at <= heartbeat_interval_s / 2 + reply_timeout_s + 1e-6
 
 
 REASONS = st.text() | st.builds(
@@ -261,7 +265,7 @@ LEFT = st.one_of(
 @given(LEFT)
 def test_rejoin_stops_only_on_a_server_rejection_after_token_renewal(left: LeaveReason) -> None:
     first, second = after_leaving(left, can_renew=True), after_leaving(left, can_renew=False)
-    if isinstance(first, Renew):
+    if isinstance(first, RenewToken):
         assert isinstance(second, GiveUp)
         assert isinstance(second.error, Unauthorized)
     else:
@@ -271,20 +275,20 @@ def test_rejoin_stops_only_on_a_server_rejection_after_token_renewal(left: Leave
         assert isinstance(second.error, PermanentError)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["opened", "dial failed", "lost"]), st.floats(0, 120))))
+@given(st.lists(st.tuples(st.sampled_from(["opened", "open failed", "lost"]), st.floats(0, 120))))
 def test_backoff_counts_each_failure_once_until_a_stable_minute(events: list[tuple[str, float]]) -> None:
     backoff = Backoff(stable_s=60)
     for event, age_s in events:
         before, was_waiting = backoff.failures, backoff.waiting
         match event:
             case "opened":
-                backoff.opened()
+                backoff.record_opened()
                 assert (backoff.failures, backoff.waiting) == (before, False)
-            case "dial failed":
-                backoff.dial_failed()
+            case "open failed":
+                backoff.record_open_failed()
                 assert (backoff.failures, backoff.waiting) == (before + 1, True)
             case "lost":
-                backoff.lost(age_s)
+                backoff.record_lost(age_s)
                 counted = before if was_waiting else 1 if age_s >= 60 else before + 1
                 assert (backoff.failures, backoff.waiting) == (counted, True)
 
@@ -296,7 +300,7 @@ def test_backoff_counts_each_failure_once_until_a_stable_minute(events: list[tup
         (json.dumps({"message": "Token has expired", "status": "error"}), "Token has expired"),
         (json.dumps({}), "{}"),
         ("[1]", "[1]"),
-        ("no JSON", "no JSON"),
+        ("not JSON", "not JSON"),
     ],
 )
 def test_error_reason_is_parsed_from_the_text_of_the_client_library(text: str, reason: str) -> None:

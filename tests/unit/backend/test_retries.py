@@ -1,4 +1,4 @@
-"""Waiting between attempts grows, is spread, and has a ceiling but no end."""
+"""Backoff between attempts grows with jitter up to a maximum, without a limit of attempts."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A token is fresh as long as its owner can renew it, and asked for no more often than needed."""
+"""Tokens are renewed before they expire, and requested no more often than needed."""
 
 import asyncio
 import base64
@@ -53,16 +53,16 @@ def test_token_without_expiry_is_renewed_every_hour_or_sooner() -> None:
 
 
 async def test_token_is_requested_once_while_it_is_valid() -> None:
-    asked: list[int] = []
+    requests: list[int] = []
 
     async def renew() -> str:
-        asked.append(1)
+        requests.append(1)
         return token(time.time() + 3600)
 
     source = TokenSource("sb_publishable_abc", renew)
     assert source.renewable
     assert await source.current() == await source.current()
-    assert len(asked) == 1
+    assert len(requests) == 1
     assert 3000 < (source.renew_due_in_s() or 0) <= 3600
 
 
@@ -112,16 +112,16 @@ async def test_token_renewal_timeout_raises_unavailable() -> None:
         return "never"
 
     with pytest.raises(Unavailable):
-        await TokenSource("sb_publishable_abc", renew, within_s=0.01).current()
+        await TokenSource("sb_publishable_abc", renew, timeout_s=0.01).current()
 
 
 def test_token_subject_is_the_user_id() -> None:
-    def speaking_for(claims: object) -> str:
+    def token_with(claims: object) -> str:
         return f"e30.{base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip('=')}.c2ln"
 
     signed_in = "11111111-1111-1111-1111-111111111111"
-    assert user_id(speaking_for({"sub": signed_in})) == UUID(signed_in)
-    for nobody in ({}, {"sub": "somebody"}, {"sub": None}, []):
-        assert user_id(speaking_for(nobody)) is None
+    assert user_id(token_with({"sub": signed_in})) == UUID(signed_in)
+    for claims in ({}, {"sub": "somebody"}, {"sub": None}, []):
+        assert user_id(token_with(claims)) is None
     assert user_id("sb_publishable_x") is None
     assert user_id("a.b.c") is None

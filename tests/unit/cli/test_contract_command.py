@@ -1,4 +1,4 @@
-"""The contract in TypeScript and as JSON Schema says what the models say."""
+"""The contract in TypeScript and as JSON Schema matches the models."""
 
 import json
 import re
@@ -19,19 +19,19 @@ import type { ProgressEvent, SmeltEvents, Snapshot } from './contract'
 declare function on<E extends keyof SmeltEvents>(event: E, take: (payload: SmeltEvents[E]) => void): void
 on('completed', (payload) => payload.results.map((result) => result.content.length))
 on('progress', ({ eta_seconds }) => eta_seconds?.toFixed())
-// @ts-expect-error there is no such event
+// @ts-expect-error an unknown event
 on('lost', () => {})
-// @ts-expect-error there is no such status
+// @ts-expect-error an unknown status
 const status: ProgressEvent['status'] = 'lost'
 // @ts-expect-error null until it is completed
 const length = (state: Snapshot) => state.results.length
-// @ts-expect-error a state is not changed by its reader
+// @ts-expect-error states are read-only
 const change = (state: Snapshot) => { state.files.push(state.files[0]) }
 """
 
 
 def declared(name: str) -> str:
-    """The body of an interface."""
+    """Return the body of an interface."""
     match = re.search(rf"export interface {name} {{\n(.*?)}}", typescript(contract_schema()), re.DOTALL)
     assert match is not None, name
     return match[1]

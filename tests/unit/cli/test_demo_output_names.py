@@ -1,4 +1,4 @@
-"""What a demo keeps of several recordings."""
+"""The names of the files that a demo writes for several recordings."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the doctor's findings come to."""
+"""The checks of the doctor, their levels and the exit code."""
 
 import importlib.util
 from datetime import UTC, datetime, timedelta
@@ -12,6 +12,7 @@ from smelt.cli.checks.machine import check_machine
 from smelt.cli.checks.result import CheckResult, Level, run_check
 from smelt.cli.doctor import verdict
 from smelt.cli.output import Exit
+from smelt.contract.schema_version import SCHEMA_VERSION
 from smelt.errors import SmeltError, Unauthorized, Unavailable
 from smelt.settings import WorkerSettings
 
@@ -21,7 +22,8 @@ VERSIONS = tuple(version_of(path) for path in migration_files())
 
 def health(**changes: object) -> Health:
     quiet = {"waiting": 0, "oldest_waiting_s": 0, "running": 0, "unsent": 0, "oldest_unsent_s": 0, "workers": 1}
-    return Health.model_validate({"now": NOW, "migrations": VERSIONS, "max_file_bytes": 1, **quiet, **changes})
+    schema = {"schema_version": SCHEMA_VERSION, "schema_compatible_from": 1, "migrations": VERSIONS}
+    return Health.model_validate({"now": NOW, **schema, "max_file_bytes": 1, **quiet, **changes})
 
 
 @pytest.mark.parametrize(
@@ -41,10 +43,10 @@ def test_doctor_exit_code_follows_the_worst_check(levels: list[Level], unreachab
 
 @pytest.mark.parametrize(("error", "unreachable"), [(Unauthorized("no"), False), (Unavailable("gone"), True)])
 async def test_doctor_reports_an_error_as_a_failed_check(error: SmeltError, unreachable: bool) -> None:
-    async def looking() -> CheckResult:
+    async def failing_check() -> CheckResult:
         raise error
 
-    finding = await run_check("check", looking(), "what to do")
+    finding = await run_check("check", failing_check(), "what to do")
     assert (finding.level, finding.unreachable) == ("fail", unreachable)
     assert finding.advice is not None
     assert "what to do" in finding.advice
@@ -57,6 +59,29 @@ def test_doctor_compares_applied_migrations_with_the_bundled_ones(
     migrations: tuple[str, ...] | None, level: Level
 ) -> None:
     assert project.check_migrations(health(migrations=migrations)).level == level
+
+
+@pytest.mark.parametrize(
+    ("version", "compatible_from", "remedy"),
+    [
+        (SCHEMA_VERSION, 1, None),
+        (SCHEMA_VERSION + 5, SCHEMA_VERSION, None),
+        (SCHEMA_VERSION - 1, 0, "smelt init"),
+        (SCHEMA_VERSION + 5, SCHEMA_VERSION + 1, "pip install"),
+    ],
+)
+def test_doctor_names_the_side_whose_schema_version_is_too_old(
+    version: int, compatible_from: int, remedy: str | None
+) -> None:
+    result = project.check_schema_version(health(schema_version=version, schema_compatible_from=compatible_from))
+    assert result.level == ("ok" if remedy is None else "fail")
+    assert (remedy or "") in (result.advice or "")
+
+
+def test_doctor_takes_a_project_without_a_schema_version_as_older() -> None:
+    reported = health().model_dump(exclude={"schema_version", "schema_compatible_from"})
+    result = project.check_schema_version(Health.model_validate(reported))
+    assert (result.level, "older" in result.seen) == ("fail", True)
 
 
 @pytest.mark.parametrize(("skew_s", "level"), [(0, "ok"), (29, "ok"), (-29, "ok"), (40, "warn"), (-40, "warn")])
@@ -79,7 +104,7 @@ def test_doctor_warns_about_a_queue_without_workers_or_an_old_outbox(changes: di
 
 
 async def test_doctor_warns_when_the_processor_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An app's machine needs none; one for workers is told what to install."""
+    """A warning is enough, since only machines for workers need the processor; the advice names the extra."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     (finding,) = [finding async for finding in check_machine(WorkerSettings.model_construct())]
     assert (finding.check, finding.level) == ("processor", "warn")

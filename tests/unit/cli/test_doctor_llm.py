@@ -1,4 +1,4 @@
-"""The doctor asks the language model of the settings, and says what to do about every way in which it fails."""
+"""The doctor checks the language model of the settings, and gives advice for each failure."""
 
 import asyncio
 
@@ -13,8 +13,8 @@ from smelt.processor.synthesis.llm.endpoint import EndpointOptions
 from smelt.settings import WorkerSettings
 
 
-async def llm_finding(answer: Responder) -> CheckResult:
-    async with serving(answer) as model:
+async def llm_finding(response: Responder) -> CheckResult:
+    async with serving(response) as model:
         options = EndpointOptions(base_url=model.base_url, model="some", api_key="secret")
         return await language_model.check_language_model(options)
 
@@ -29,7 +29,7 @@ async def test_doctor_llm_check_passes_with_one_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "level", "advice"),
+    ("response", "level", "advice"),
     [
         (error_response(401, "invalid_api_key"), "fail", "SMELT_LLM_API_KEY"),
         (error_response(429, "insufficient_quota"), "fail", "billing"),
@@ -39,8 +39,8 @@ async def test_doctor_llm_check_passes_with_one_request() -> None:
         (Response("<html>Welcome!</html>", media_type="text/html"), "fail", "SMELT_LLM_BASE_URL"),
     ],
 )
-async def test_doctor_llm_check_gives_advice_for_every_fault(answer: Response, level: str, advice: str) -> None:
-    finding = await llm_finding(lambda _: answer)
+async def test_doctor_llm_check_gives_advice_for_every_fault(response: Response, level: str, advice: str) -> None:
+    finding = await llm_finding(lambda _: response)
     assert finding.level == level
     assert finding.advice is not None
     assert advice in finding.advice

@@ -1,4 +1,4 @@
-"""Which project `smelt local` runs."""
+"""The choice of the project that `smelt local` runs."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from smelt.local.migrations import find
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to be in."""
+def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -20,19 +20,19 @@ def test_local_project_defaults_to_the_one_of_smelt() -> None:
     assert chosen_project(None) == find()
 
 
-def test_local_project_is_found_in_the_working_directory(here: Path) -> None:
-    (here / "supabase" / "migrations").mkdir(parents=True)
-    assert chosen_project(None) == here / "supabase"
+def test_local_project_is_found_in_the_working_directory(working_directory: Path) -> None:
+    (working_directory / "supabase" / "migrations").mkdir(parents=True)
+    assert chosen_project(None) == working_directory / "supabase"
 
 
-def test_local_project_can_be_named_by_either_folder(here: Path) -> None:
-    project = here / "app" / "supabase"
+def test_local_project_can_be_named_by_either_folder(working_directory: Path) -> None:
+    project = working_directory / "app" / "supabase"
     project.mkdir(parents=True)
     (project / "config.toml").touch()
     assert chosen_project(Path("app")) == chosen_project(Path("app") / "supabase") == project
 
 
-def test_local_project_rejects_a_folder_without_a_project(here: Path) -> None:
-    (here / "supabase").mkdir()
+def test_local_project_rejects_a_folder_without_a_project(working_directory: Path) -> None:
+    (working_directory / "supabase").mkdir()
     with pytest.raises(PermanentError, match="no Supabase project"):
-        chosen_project(here)
+        chosen_project(working_directory)

@@ -1,4 +1,4 @@
-"""The lines of a worker's log."""
+"""The log of a worker."""
 
 import io
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import huggingface_hub.utils.logging  # noqa: F401 - So that its loggers are not made by what a test puts in their place.
+import huggingface_hub.utils.logging  # noqa: F401 - Creates its loggers before a test patches `getLogger`.
 import pytest
 from processes import run
 
@@ -25,7 +25,7 @@ ID = UUID("00000000-0000-4000-8000-000000000001")
 
 @pytest.fixture
 def log_stream() -> Iterator[io.StringIO]:
-    """What a logger of this test writes as JSON."""
+    """The stream to which the logger of a test writes JSON."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
@@ -68,17 +68,17 @@ def test_log_json_exception_is_a_field(log_stream: io.StringIO) -> None:
 
 
 def test_log_level_debug_keeps_libraries_at_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Below their warnings, they would log keys and signed links."""
-    root, ours = logging.RootLogger(logging.WARNING), logging.Logger("smelt")
+    """At lower levels libraries log keys and signed URLs."""
+    root, smelt_logger = logging.RootLogger(logging.WARNING), logging.Logger("smelt")
     monkeypatch.setattr(logging, "root", root)
     monkeypatch.setattr(logging, "captureWarnings", lambda capture: None)
-    found = {None: root, "smelt": ours, "huggingface_hub": logging.Logger("huggingface_hub")}
+    found = {None: root, "smelt": smelt_logger, "huggingface_hub": logging.Logger("huggingface_hub")}
     monkeypatch.setattr(logging, "getLogger", lambda name=None: found[name])
     write_logs(LogSettings(log_format="json", log_level="debug"))
-    assert (root.level, ours.level) == (logging.WARNING, logging.DEBUG)
+    assert (root.level, smelt_logger.level) == (logging.WARNING, logging.DEBUG)
     (handler,) = root.handlers
     assert isinstance(handler.formatter, JsonFormatter)
-    assert [type(held) for held in handler.filters] == [DuplicateLogFilter]
+    assert [type(log_filter) for log_filter in handler.filters] == [DuplicateLogFilter]
 
 
 def test_log_dedup_writes_a_repeated_warning_once_per_interval(log_stream: io.StringIO) -> None:
@@ -93,14 +93,14 @@ def test_log_dedup_writes_a_repeated_warning_once_per_interval(log_stream: io.St
             logger.info("every time")
     clock[0] = 100 * EVERY_S
     logger.warning("claiming smelts: %s", "100 % gone")
-    said = [line["message"] for line in lines(log_stream)]
-    assert [message for message in said if "claiming" in message] == [
+    messages = [line["message"] for line in lines(log_stream)]
+    assert [message for message in messages if "claiming" in message] == [
         "claiming smelts: 100 % gone",
         "claiming smelts: 100 % gone (29 times more before)",
         "claiming smelts: 100 % gone (29 times more before)",
         "claiming smelts: 100 % gone",
     ]
-    assert said.count("every time") == sum("something else" in message for message in said) == 4
+    assert messages.count("every time") == sum("something else" in message for message in messages) == 4
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
@@ -116,7 +116,7 @@ def test_log_escapes_control_characters(log_format: str) -> None:
 
 
 def test_log_json_covers_the_loggers_of_libraries() -> None:
-    """The model hub has a handler of its own when it is first used."""
+    """The library of the model hub installs its own handler when it is first used."""
     program = (
         "from smelt.cli.logs import write_logs; from smelt.settings import LogSettings;"
         "write_logs(LogSettings(log_format='json'));"

@@ -1,4 +1,4 @@
-"""Control characters of strangers' text are escaped wherever a command prints it."""
+"""Commands escape the control characters of untrusted text wherever they print it."""
 
 import asyncio
 import io
@@ -32,10 +32,10 @@ from smelt.subscriber.updates import Completed, Failed, Progress, Segments
 ID, FILE_ID = UUID(int=1), UUID(int=2)
 HOSTILE = "a\x1b]0;title\x07b\x1b]52;c;ZXZpbA==\x1b\\c\x1b[2Jd\x9b2Je\x9d52;c;Zg==\x9cf\rg\x08h\x7fi\u202ej\u2066k"
 MARKUP = f"[/x] {HOSTILE}"
-"""Text that is no markup for rich, which raises an error for it."""
+"""Text that is invalid markup, for which rich raises an error."""
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 RICH_OWN = re.compile(r"\x1b\[[0-9;]*[mAK]|\x1b\[\?25[lh]|\r(?=\n|\x1b\[2K)")
-"""Colors, moves of the cursor and hiding it, as rich writes them for its bars."""
+"""The sequences for colors and the cursor that rich writes for its bars."""
 
 
 def assert_visible(printed: str) -> None:
@@ -45,8 +45,17 @@ def assert_visible(printed: str) -> None:
 
 
 def progress() -> Progress:
-    return Progress.model_construct(
-        smelt_id=ID, status="transcribing", percentage=30, message=MARKUP, files=(), eta_seconds=None, queue_position=1
+    return Progress(
+        smelt_id=ID,
+        status="transcribing",
+        percentage=30,
+        message=MARKUP,
+        files=(),
+        eta_seconds=None,
+        queue_position=1,
+        seq=1,
+        run=1,
+        attempt=1,
     )
 
 
@@ -61,7 +70,7 @@ def file_state() -> FileState:
 
 
 def show_everything(view: View) -> None:
-    """Show every update that holds text, and the end."""
+    """Show every update with text, and the ends."""
     segment = FileSegment(file_id=FILE_ID, index=0, start=0, end=1, text=HOSTILE)
     result = Result(file_id=FILE_ID, filename=HOSTILE, content=f"# {HOSTILE}\n\n- {HOSTILE}\n\n```\n{HOSTILE}\n```\n")
     view.show(progress())
@@ -129,10 +138,10 @@ def test_json_lines_escape_control_characters_without_loss(capsys: pytest.Captur
     shown, named = capsys.readouterr().out.splitlines()
     for line in (shown, named):
         assert_visible(line)
-    assert (json.loads(shown)["message"], json.loads(named)["name"]) == (MARKUP, HOSTILE)
+    assert (json.loads(shown)["progress"]["message"], json.loads(named)["name"]) == (MARKUP, HOSTILE)
 
 
-def test_notes_link_nowhere_in_secret() -> None:
+def test_hidden_links_are_not_printed() -> None:
     written = io.StringIO()
     view = PlainView(VisibleConsole(file=written, width=400, force_terminal=True), {}, ConnectionStatus(polling=True))
     result = Result(file_id=FILE_ID, filename="a", content="[here](https://example.com/other)")

@@ -1,4 +1,4 @@
-"""What the environment can say, and what is said of it."""
+"""The settings that are read from the environment, and their errors."""
 
 import dataclasses
 import re
@@ -15,7 +15,7 @@ from smelt.settings import CaptionSettings, Environment, LogSettings, ProjectSet
 
 EXAMPLE = (Path(__file__).parents[3] / ".env.example").read_text(encoding="utf-8")
 EXAMPLE_VALUES = dict(re.findall(r"^#?(SMELT_\w+)=(.*)$", EXAMPLE, re.MULTILINE))
-OURS = {
+FIELDS = {
     f"SMELT_{name}".upper(): field
     for settings in (ProjectSettings, CaptionSettings, WorkerSettings, LogSettings)
     for name, field in settings.model_fields.items()
@@ -25,15 +25,15 @@ OURS = {
 
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No `.env`, and none of smelt's variables but those that a test sets."""
+    """Remove smelt's variables, and change to a folder without a `.env` file."""
     monkeypatch.chdir(tmp_path)
-    for name in OURS:
+    for name in FIELDS:
         monkeypatch.delenv(name, raising=False)
 
 
 def test_settings_example_lists_every_setting_with_its_default() -> None:
-    assert EXAMPLE_VALUES.keys() == OURS.keys()
-    for name, field in OURS.items():
+    assert EXAMPLE_VALUES.keys() == FIELDS.keys()
+    for name, field in FIELDS.items():
         optional = NoneType in get_args(field.annotation)
         assert EXAMPLE_VALUES[name] == ("" if optional else str(field.default).lower().removesuffix(".0")), name
 

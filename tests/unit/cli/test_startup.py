@@ -1,4 +1,4 @@
-"""The command line starts with what every command needs, and no more, and says what it lacks."""
+"""The command line imports only the modules that a command needs, and names missing extras."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ HEAVY = ("av", "faster_whisper", "httpx", "numpy", "prometheus_client", "psycopg
 
 
 def smelt(*arguments: str, before: str = "", after: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a command line in a Python of its own, and code before and after it."""
+    """Run a command line in a new Python process, with code before and after it."""
     program = (
         f"import sys\nsys.argv = {['smelt', *arguments]!r}\n{before}\nfrom smelt.__main__ import main\n"
         f"try:\n    main()\nfinally:\n    {after or 'pass'}"

@@ -1,7 +1,8 @@
-"""A watcher on a terminal sees when the connection is lost and when it is back; a program reads of it."""
+"""Views show lost and restored connections, on a terminal, in plain text and as JSON."""
 
 import io
 import json
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -9,11 +10,12 @@ from rich.console import Console
 
 from smelt.cli.connection_status import LIVE_AGAIN, NO_RESPONSE, POLLING, RECONNECTING, ConnectionStatus
 from smelt.cli.view import NO_WORKER, JsonView, LiveView, PlainView, print_notices
+from smelt.contract.events import EVENT_MODELS, Result, Segment, parse_event
 from smelt.contract.state import FileState, Snapshot
 from smelt.errors import Unavailable
-from smelt.subscriber.updates import Connected, ConnectionIssue, Disconnected, Progress
+from smelt.subscriber.updates import Completed, Connected, ConnectionIssue, Disconnected, Failed, Progress, Segments
 
-NO_READ = ConnectionIssue(Unavailable("no answer"))
+NO_READ = ConnectionIssue(Unavailable("no response"))
 NOT_LIVE = ConnectionIssue(Unavailable("closed"), live=True)
 
 
@@ -34,43 +36,43 @@ def progress(percentage: float, queue_position: int | None = None, *, worker_onl
 
 
 def test_connection_status_is_empty_while_connected() -> None:
-    note = ConnectionStatus(polling=True)
-    assert not note.take_signal(Connected())
-    assert not note.take_update()
-    assert note.text == ""
+    status = ConnectionStatus(polling=True)
+    assert not status.take_signal(Connected())
+    assert not status.take_update()
+    assert status.text == ""
 
 
 def test_connection_status_shows_a_lost_connection_until_reconnect() -> None:
-    note = ConnectionStatus(polling=True)
-    note.take_signal(Connected())
-    assert note.take_signal(Disconnected())
-    assert not note.take_signal(NOT_LIVE)
-    assert not note.take_update()
-    assert note.text == POLLING
-    assert note.take_signal(Connected())
-    assert note.text == ""
+    status = ConnectionStatus(polling=True)
+    status.take_signal(Connected())
+    assert status.take_signal(Disconnected())
+    assert not status.take_signal(NOT_LIVE)
+    assert not status.take_update()
+    assert status.text == POLLING
+    assert status.take_signal(Connected())
+    assert status.text == ""
 
 
 def test_connection_status_mentions_polling_only_when_enabled() -> None:
-    note = ConnectionStatus(polling=False)
-    note.take_signal(Disconnected())
-    assert note.text == RECONNECTING
+    status = ConnectionStatus(polling=False)
+    status.take_signal(Disconnected())
+    assert (status.text, status.state) == (RECONNECTING, "reconnecting")
 
 
 def test_connection_status_shows_a_connection_that_never_opens() -> None:
-    note = ConnectionStatus(polling=True)
-    assert note.take_signal(NOT_LIVE)
-    assert note.text == POLLING
+    status = ConnectionStatus(polling=True)
+    assert status.take_signal(NOT_LIVE)
+    assert status.text == POLLING
 
 
 def test_connection_status_shows_failed_reads_until_an_update() -> None:
-    note = ConnectionStatus(polling=True)
+    status = ConnectionStatus(polling=True)
     for before, after in ((Connected(), ""), (Disconnected(), POLLING)):
-        note.take_signal(before)
-        assert note.take_signal(NO_READ)
-        assert note.text == NO_RESPONSE
-        assert note.take_update()
-        assert note.text == after
+        status.take_signal(before)
+        assert status.take_signal(NO_READ)
+        assert (status.text, status.state) == (NO_RESPONSE, "unreachable")
+        assert status.take_update()
+        assert status.text == after
 
 
 def test_plain_view_prints_a_lost_connection_once() -> None:
@@ -92,16 +94,16 @@ def test_plain_view_prints_each_queue_position() -> None:
     assert lines == ["(number 3 in the queue)", "(number 2 in the queue)", ""]
 
 
-def test_worker_online_false_prints_the_sentence_instead_of_activity_until_a_worker_is_there() -> None:
+def test_worker_online_false_prints_a_notice_instead_of_the_activity() -> None:
     written = io.StringIO()
     view = PlainView(Console(file=written, width=100), {}, ConnectionStatus(polling=True))
     for online in (True, False, False, True):
         view.show(progress(30, worker_online=online))
-    activity, sentence = "30.0 %  Transcribing audio...", f"30.0 %  {NO_WORKER}"
-    assert [line.strip() for line in written.getvalue().splitlines()] == [activity, sentence, activity]
+    activity, notice = "30.0 %  Transcribing audio...", f"30.0 %  {NO_WORKER}"
+    assert [line.strip() for line in written.getvalue().splitlines()] == [activity, notice, activity]
 
 
-def test_worker_online_false_prints_the_sentence_above_the_bars_and_no_activity() -> None:
+def test_worker_online_false_prints_a_notice_above_the_bars() -> None:
     written = io.StringIO()
     console = Console(file=written, width=80, force_terminal=True, color_system=None)
     with LiveView(console, {}, ConnectionStatus(polling=True)) as view:
@@ -141,16 +143,55 @@ def test_json_view_prints_the_connection_only_when_it_changes(capsys: pytest.Cap
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     events = [line["event"] for line in lines]
     assert events == ["progress", "connection", "progress", "progress", "connection", "progress"]
-    assert [line["message"] for line in lines if line["event"] == "connection"] == [POLLING, LIVE_AGAIN]
+    connections = [(line["state"], line["message"]) for line in lines if line["event"] == "connection"]
+    assert connections == [("polling", POLLING), ("live", LIVE_AGAIN)]
+
+
+def test_json_lines_are_events_of_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
+    now, result = datetime.now(UTC), Result(file_id=UUID(int=2), filename="a.ogg", content="notes")
+    segment = Segment(index=0, start=0, end=1, text="one")
+    view = JsonView(ConnectionStatus(polling=True))
+    for update in (
+        progress(30, queue_position=2),
+        Segments(smelt_id=UUID(int=1), file_id=UUID(int=2), segments=(segment,), run=1),
+        Completed(smelt_id=UUID(int=1), outcome="complete", results=(result,), completed_at=now, seq=7, run=1),
+        Failed(
+            smelt_id=UUID(int=1), error_code="cancelled", error_message="Cancelled.", completed_at=now, seq=8, run=1
+        ),
+    ):
+        view.show(update)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["event"] for line in lines] == list(EVENT_MODELS)
+    events = [parse_event(line["event"], line) for line in lines]
+    assert [type(event) for event in events] == list(EVENT_MODELS.values())
+    assert lines[0]["progress"] == {"percentage": 30, "stage": "transcribing", "message": "Transcribing audio..."}
+    assert (lines[0]["queue_position"], lines[0]["eta_seconds"]) == (2, 30)
+    assert [line["seq"] for line in lines] == [1, 1, 7, 8]
+    assert {line["attempt"] for line in lines} == {1}
 
 
 def test_notices_print_each_failed_file_with_its_reason() -> None:
     failed = {"error_code": "invalid_format", "error_message": "The file is not a recording that can be read."}
     fine = {"error_code": None, "error_message": None}
     files = [
-        FileState.model_construct(filename=name, trust=None, **why)
-        for name, why in (("[a].mp3", failed), ("b.ogg", fine))
+        FileState.model_construct(filename=name, trust=None, **error)
+        for name, error in (("[a].mp3", failed), ("b.ogg", fine))
     ]
     written = io.StringIO()
     print_notices(Console(file=written, width=160), Snapshot.model_construct(files=tuple(files)))
     assert written.getvalue().strip() == f"[a].mp3 failed: {failed['error_message']} (invalid_format)"
+
+
+def test_piped_markdown_is_not_padded_with_blanks() -> None:
+    result = Result(file_id=UUID(int=2), filename="a.ogg", content="# Notes\n\nShip it.\n\n- one\n- two\n")
+    written = io.StringIO()
+    view = PlainView(Console(file=written, width=60), {}, ConnectionStatus(polling=True))
+    view.show(
+        Completed(
+            smelt_id=UUID(int=1), outcome="complete", results=(result,), completed_at=datetime.now(UTC), seq=1, run=1
+        )
+    )
+    lines = written.getvalue().splitlines()
+    assert lines == [line.rstrip() for line in lines]
+    assert "Ship it." in lines
+    assert " • two" in lines

@@ -1,4 +1,4 @@
-"""A transcript keeps its words and times in every format."""
+"""Transcripts keep their words and times in every format."""
 
 import html
 import json
@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smelt.contract.state import FileSegment, FileState, Trust, Word
-from smelt.contract.transcript import CaptionLayout, TranscriptFormat, to_srt, to_txt, to_vtt, transcript
+from smelt.contract.transcript import CaptionLayout, TranscriptFormat, format_transcript, to_srt, to_txt, to_vtt
 
 FILE = FileState(
     id=UUID(int=1),
@@ -63,7 +63,7 @@ def test_vtt_starts_with_its_header() -> None:
 
 
 def test_json_transcript_has_file_text_and_times() -> None:
-    parsed = json.loads(transcript(TranscriptFormat.JSON, SEGMENTS, FILE))
+    parsed = json.loads(format_transcript(TranscriptFormat.JSON, SEGMENTS, FILE))
     assert parsed["text"] == "good morning anna. the report is late."
     assert parsed["segments"][0] == {"index": 0, "start": 0.0, "end": 2.5, "text": " good morning anna."}
     assert Trust.model_validate(parsed["trust"]) == FILE.trust
@@ -71,15 +71,17 @@ def test_json_transcript_has_file_text_and_times() -> None:
 
 
 def test_json_transcript_includes_the_words_of_a_segment() -> None:
-    plain, spoken = json.loads(transcript(TranscriptFormat.JSON, (SEGMENTS[0], SEGMENT_WITH_WORDS), FILE))["segments"]
+    plain, spoken = json.loads(format_transcript(TranscriptFormat.JSON, (SEGMENTS[0], SEGMENT_WITH_WORDS), FILE))[
+        "segments"
+    ]
     assert "words" not in plain
     assert spoken["words"][1] == {"word": " two", "start": 11.5, "end": 12, "probability": 0.9}
 
 
 @pytest.mark.parametrize("form", [TranscriptFormat.SRT, TranscriptFormat.VTT])
 def test_captions_follow_the_layout(form: TranscriptFormat) -> None:
-    assert "one two\nsix ten" in transcript(form, [SEGMENT_WITH_WORDS], FILE, SHORT)
-    assert "one two six ten" in transcript(form, [SEGMENT_WITH_WORDS], FILE)
+    assert "one two\nsix ten" in format_transcript(form, [SEGMENT_WITH_WORDS], FILE, SHORT)
+    assert "one two six ten" in format_transcript(form, [SEGMENT_WITH_WORDS], FILE)
 
 
 def test_captions_split_a_long_segment_into_cues_by_its_time() -> None:
@@ -131,7 +133,7 @@ texts = st.text(st.one_of(st.characters(), st.sampled_from(" <>-&\n")), max_size
 
 @st.composite
 def transcribed_segments(draw: st.DrawFn) -> list[FileSegment]:
-    """Segments as a model may hear them: their words anywhere, and perhaps not those of the text."""
+    """Draw segments as a model may return them: with words at any time, which may differ from the text."""
     segments = []
     for index, start in enumerate(sorted(draw(st.lists(times, max_size=5)))):
         spoken = draw(st.lists(st.builds(word, texts, times, times), max_size=8))
@@ -167,7 +169,7 @@ def test_caption_cues_do_not_exceed_their_segment(segments: list[FileSegment], l
 
 
 def clocks(captions: str) -> list[tuple[str, str]]:
-    """From when to when each cue is shown."""
+    """Return the start and end of each cue."""
     return re.findall(r"^([0-9:,.]{12}) --> ([0-9:,.]{12})$", captions, re.MULTILINE)
 
 

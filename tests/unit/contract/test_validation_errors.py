@@ -1,4 +1,4 @@
-"""What is wrong with a value is told without the value."""
+"""The summary of a validation error describes the error without the value."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 import smelt.backend.client_rpc
 import smelt.backend.worker_rpc
-import smelt.subscriber.client  # noqa: F401 - for the models that are defined there.
+import smelt.subscriber.client  # noqa: F401 - Defines further models.
 from smelt.backend.rpc import RpcResponse
 from smelt.contract.events import Model, error_summary, parse_event
 
@@ -35,7 +35,7 @@ def test_validation_error_never_contains_the_value() -> None:
 def test_validation_error_of_an_event_names_field_and_kind() -> None:
     with pytest.raises(ValidationError) as caught:
         parse_event("segments", {"smelt_id": WORDS, "segments": [{"index": WORDS, "text": 1}]})
-    told = error_summary(caught.value)
-    assert "smelt_id: uuid_parsing" in told
-    assert "segments.0.index: int_parsing" in told
-    assert WORDS not in told
+    summary = error_summary(caught.value)
+    assert "smelt_id: uuid_parsing" in summary
+    assert "segments.0.index: int_parsing" in summary
+    assert WORDS not in summary

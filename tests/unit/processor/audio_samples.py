@@ -1,4 +1,4 @@
-"""Where the recordings are, and limits that all of them are within."""
+"""The paths of the recordings, and limits that all of them meet."""
 
 from pathlib import Path
 

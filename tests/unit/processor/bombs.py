@@ -1,4 +1,4 @@
-"""Small files that ask for much memory, written byte by byte; the containers serve for intact recordings as well."""
+"""Small files that request much memory, written byte by byte; the containers serve for intact recordings as well."""
 
 import struct
 import zlib
@@ -10,14 +10,14 @@ ALAC_SAMPLES: Final = 16 * 1024 * 1024
 
 
 def wav(data: bytes, rate: int, channels: int = 1, bits: int = 16) -> bytes:
-    """A WAV file of integer PCM."""
+    """Return a WAV file of integer PCM."""
     align = channels * bits // 8
     fmt = struct.pack("<HHIIHH", 1, channels, rate, min(rate * align, 2**32 - 1), align & 0xFFFF, bits)
     return _riff(b"RIFF", b"WAVE", _riff(b"fmt ", fmt), _riff(b"data", data))
 
 
 def avi(data: bytes, rate: int) -> bytes:
-    """An AVI file with all of its 8-bit PCM in one chunk."""
+    """Return an AVI file with all of its 8-bit PCM in one chunk."""
     main = struct.pack("<14I", 1000, 0, 0, 16, 1, 0, 1, *[0] * 7)
     head = struct.pack("<4s4xIHHIIIIIIIIHHHH", b"auds", 0, 0, 0, 0, 1, rate, 0, 1, len(data), 0, 1, *[0] * 4)
     form = struct.pack("<HHIIHH", 1, 1, rate, rate, 1, 8)
@@ -27,14 +27,14 @@ def avi(data: bytes, rate: int) -> bytes:
 
 
 def aiff(data: bytes, rate: int) -> bytes:
-    """An AIFF file of 8-bit PCM."""
+    """Return an AIFF file of 8-bit PCM."""
     exponent = rate.bit_length() - 1
     comm = struct.pack(">HIHHQ", 1, len(data), 8, 16383 + exponent, rate << (63 - exponent))
     return _iff(b"FORM", b"AIFF", _iff(b"COMM", comm), _iff(b"SSND", bytes(8), data))
 
 
 def caf(data: bytes, rate: int) -> bytes:
-    """A CAF file of 8-bit PCM in one packet."""
+    """Return a CAF file of 8-bit PCM in one packet."""
     chunks = (
         (b"desc", struct.pack(">d4sIIIII", rate, b"lpcm", 0, len(data), len(data), 1, 8)),
         (b"data", bytes(4) + data),
@@ -53,7 +53,7 @@ def matroska(
     encoding: bytes = b"",
     track_count: int = 1,
 ) -> bytes:
-    """A Matroska file whose header says that it lasts a second."""
+    """Return a Matroska file whose header declares a second."""
     sound = _element(0xE1, _element(0xB5, struct.pack(">d", rate)), _number(0x9F, channels), _number(0x6264, bits))
     tracks = [
         _element(
@@ -70,7 +70,7 @@ def matroska(
 
 
 def zlib_matroska(packet: bytes, rate: float) -> bytes:
-    """A Matroska file whose packet is compressed by the container."""
+    """Return a Matroska file whose packet is compressed by the container."""
     compression = _element(0x5034, _number(0x4254, 0))
     encoding = _element(
         0x6D80, _element(0x6240, _number(0x5031, 0), _number(0x5032, 1), _number(0x5033, 0), compression)
@@ -79,7 +79,7 @@ def zlib_matroska(packet: bytes, rate: float) -> bytes:
 
 
 def flac(rate: int, frame_samples: int, frame_count: int) -> bytes:
-    """A FLAC file of silence, 14 bytes a frame."""
+    """Return a FLAC file of silence, 14 bytes per frame."""
     stream_info = struct.pack(">HH6xQ16x", frame_samples, frame_samples, rate << 44 | 15 << 36)
     return b"fLaC\x80\0\0\x22" + stream_info + b"".join(_flac_frame(n, frame_samples) for n in range(frame_count))
 
@@ -94,7 +94,7 @@ def mov(
     sample_size: int | None = None,
     fragment: bytes = b"",
 ) -> bytes:
-    """A QuickTime file; its samples last longer than a second each, so that all of them get an entry in the index."""
+    """Return a QuickTime file; its samples last longer than a second each, so that each has an entry in the index."""
     start = _box(b"ftyp", b"qt  \0\0\0\0qt  ")
     sound = struct.pack(">HHHHI", 1, 16, 0, 0, (rate & 0xFFFF) << 16)
     entry = _box(fourcc, bytes(6), b"\0\1", bytes(8), sound, config)
@@ -121,7 +121,7 @@ def mov(
 
 
 def fragmented_mov(sample_count: int) -> bytes:
-    """A fragmented QuickTime file that announces samples without describing any."""
+    """Return a fragmented QuickTime file that declares samples without describing any."""
     run = _box(b"trun", struct.pack(">II", 0, sample_count))
     track = _box(b"traf", _box(b"tfhd", struct.pack(">II", 0, 1)), run)
     return mov(
@@ -130,24 +130,24 @@ def fragmented_mov(sample_count: int) -> bytes:
 
 
 def compressed_header_mov(size_bytes: int) -> bytes:
-    """A QuickTime file whose header is compressed, and large."""
+    """Return a QuickTime file with a large, compressed header."""
     movie = struct.pack(">I", size_bytes) + zlib.compress(bytes(size_bytes), 9)
     header = _box(b"moov", _box(b"cmov", _box(b"dcom", b"zlib"), _box(b"cmvd", movie)))
     return _box(b"ftyp", b"qt  \0\0\0\0qt  ") + header + _box(b"mdat", bytes(1000))
 
 
 def alac_config(rate: int) -> bytes:
-    """The configuration of ALAC with the longest frames, as Matroska carries it."""
+    """Return the configuration of ALAC with the longest frames, for Matroska."""
     return struct.pack(">IBBBBBBHIII", ALAC_SAMPLES, 0, 16, 40, 10, 14, 1, 255, 0, 0, rate)
 
 
 def alac_box(rate: int) -> bytes:
-    """The same, as QuickTime carries it."""
+    """Return the configuration of ALAC for QuickTime."""
     return _box(b"alac", bytes(4), alac_config(rate))
 
 
 def alac_packet(sample_count: int) -> bytes:
-    """A packet of silence: runs of zeros of 60,000 samples each."""
+    """Return a packet of silence: runs of zeros of 60,000 samples each."""
     bits = "000" + "0" * 16 + "1" + "00" + "0" + f"{sample_count:032b}" + "0" * 16 + "0000" + "1001" + "100" + "00000"
     history, position = 10, 0
     while position < sample_count:
@@ -166,7 +166,7 @@ def alac_packet(sample_count: int) -> bytes:
 
 
 def wavpack(rate: int, block_samples: int, block_count: int) -> bytes:
-    """A WavPack file of silence; its header says that it holds one sample."""
+    """Return a WavPack file of silence; its header declares one sample."""
     blocks = b"\x67\2" + rate.to_bytes(3, "little") + b"\0" + b"\2\0\3\0\4\0\5\3" + bytes(6) + b"\x0a\x40" + bytes(128)
     flags = 1 | 4 | 0x1800 | 15 << 23
     return b"".join(
@@ -179,14 +179,14 @@ def wavpack(rate: int, block_samples: int, block_count: int) -> bytes:
 
 
 def monkeys_audio(rate: int, sample_count: int) -> bytes:
-    """A Monkey's Audio file of silence, in one packet."""
+    """Return a Monkey's Audio file of silence, in one packet."""
     descriptor = struct.pack("<4sHHIIIIIII16x", b"MAC ", 3990, 0, 52, 24, 4, 0, 64, 0, 0)
     header = struct.pack("<HHIIIHHI", 1000, 0, sample_count, sample_count, 1, 16, 2, rate)
     return descriptor + header + struct.pack("<I", 80) + struct.pack("<II", 0x80000000, 3) + bytes(64)
 
 
 def png(width: int, height: int) -> bytes:
-    """A black picture."""
+    """Return a black picture."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
@@ -198,7 +198,7 @@ def png(width: int, height: int) -> bytes:
 
 
 def id3(picture: bytes) -> bytes:
-    """An ID3 tag with a cover picture, for the front of an MP3 file."""
+    """Return an ID3 tag with a cover picture, for the start of an MP3 file."""
     body = b"\0image/png\0\3\0" + picture
     frame = b"APIC" + _seven_bits(len(body)) + b"\0\0" + body
     return b"ID3\4\0\0" + _seven_bits(len(frame)) + frame

@@ -1,4 +1,4 @@
-"""Claims as the database hands them out, and what stands where a project would."""
+"""Claims as the database returns them, and fakes of a project."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from smelt.contract.work import Claim
 
 
 def file_row(**more: Any) -> dict[str, Any]:
-    """A file of a claim."""
+    """Return a file of a claim."""
     return {
         "id": str(uuid4()),
         "position": 0,
@@ -30,7 +30,7 @@ def file_row(**more: Any) -> dict[str, Any]:
 
 
 def claim(*files: dict[str, Any], **more: Any) -> Claim:
-    """A claim of a smelt with these files."""
+    """Return a claim of a smelt with these files."""
     row = {
         "id": str(uuid4()),
         "user_id": None,
@@ -54,7 +54,7 @@ def claim(*files: dict[str, Any], **more: Any) -> Claim:
 
 
 def progress_event(smelt_id: UUID, status: str = "transcribing", percentage: float = 30.0) -> dict[str, Any]:
-    """The payload of a progress event."""
+    """Return the payload of a progress event."""
     return {
         "smelt_id": str(smelt_id),
         "event_id": str(uuid4()),
@@ -70,10 +70,10 @@ def progress_event(smelt_id: UUID, status: str = "transcribing", percentage: flo
 
 
 class FakeRpc:
-    """Answers calls from a function, and remembers them."""
+    """Responds to calls by a function, and records them."""
 
-    def __init__(self, answer: Any) -> None:
-        self._responder = answer
+    def __init__(self, responder: Any) -> None:
+        self._responder = responder
         self.calls: list[tuple[str, dict[str, Any]]] = []
 
     async def call(self, function: str, /, **arguments: Any) -> Any:
@@ -81,12 +81,12 @@ class FakeRpc:
         return self._responder(function, arguments)
 
     def named(self, function: str) -> list[dict[str, Any]]:
-        """The arguments of all calls of one function."""
+        """Return the arguments of all calls of one function."""
         return [arguments for name, arguments in self.calls if name == function]
 
 
 class FakeRealtime:
-    """Takes posts, and says what a test says on every channel that was joined."""
+    """Records posts, and delivers events of the test to every joined channel."""
 
     def __init__(self) -> None:
         self.listeners: list[Callable[[str, object], None]] = []
@@ -108,7 +108,7 @@ class FakeRealtime:
 
 
 class FakeChannel:
-    """A channel that acknowledges as it is told."""
+    """A channel that acknowledges if it is configured to."""
 
     def __init__(self, topic: str = "smelt:x", *, joined: bool = True, acknowledges: bool = True) -> None:
         self.topic = topic

@@ -1,4 +1,4 @@
-"""Probe and decode one file in a process of its own; print what came of it and by how much memory grew."""
+"""Probes and decodes one file in a process of its own; prints the outcome and the growth of memory."""
 
 import json
 import resource
@@ -9,27 +9,27 @@ from pathlib import Path
 from audio_samples import LIMITS
 
 from smelt.processor.errors import FileError
-from smelt.processor.media.decode import decode
+from smelt.processor.media.decode import decode_to_pcm
 from smelt.processor.media.probe import probe
 
-# A fault that takes gigabytes shall not take the machine that runs the test.
+# A bug that allocates gigabytes must not exhaust the memory of the machine.
 ADDRESS_SPACE_BYTES = 4 * 1024**3
 
 
 def peak_bytes() -> int:
-    """Return the most memory that this process has had, since it was started."""
+    """Return the peak memory of this process since its start."""
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage counts what the parent had before the exec.
+    if status.exists():  # getrusage includes the memory of the parent before the exec.
         return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def outcome(source: Path, target: Path) -> str:
-    """Return the code of the fault, or `decoded`."""
+    """Return the error code, or `decoded`."""
     try:
-        decode(source, target, probe(source, LIMITS), LIMITS, lambda _: True)
-    except FileError as fault:
-        return fault.code
+        decode_to_pcm(source, target, probe(source, LIMITS), LIMITS, lambda _: True)
+    except FileError as error:
+        return error.code
     return "decoded"
 
 

@@ -1,4 +1,4 @@
-"""Any file becomes 16 kHz mono on disk, or gets the code that says what is wrong with it."""
+"""Any media file is decoded to 16 kHz mono on disk, or rejected with the matching error code."""
 
 import os
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 from audio_samples import LIMITS, RECORDINGS, STANDUP
 
 from smelt.processor.errors import FileError
-from smelt.processor.media.decode import Stopped, decode
+from smelt.processor.media.decode import Stopped, decode_to_pcm
 from smelt.processor.media.probe import MediaLimits, probe
 from smelt.processor.media.recording import SAMPLE_RATE, Recording
 
@@ -17,7 +17,7 @@ FORMATS = sorted(path.name for path in RECORDINGS.glob("action_item*") if path.s
 
 
 def read(source: Path, folder: Path, limits: MediaLimits = LIMITS) -> Recording:
-    return decode(source, folder / "decoded.pcm", probe(source, limits), limits, lambda _: True)
+    return decode_to_pcm(source, folder / "decoded.pcm", probe(source, limits), limits, lambda _: True)
 
 
 def damaged(source: Path, target: Path, damage: Callable[[bytes], bytes]) -> Path:
@@ -47,7 +47,7 @@ def test_recording_reads_float_samples_from_any_offset(standup: Recording) -> No
 
 def test_decode_progress_grows_to_one(tmp_path: Path) -> None:
     shares: list[float] = []
-    decode(STANDUP, tmp_path / "x.pcm", probe(STANDUP, LIMITS), LIMITS, lambda share: not shares.append(share))
+    decode_to_pcm(STANDUP, tmp_path / "x.pcm", probe(STANDUP, LIMITS), LIMITS, lambda share: not shares.append(share))
     assert shares == sorted(shares)
     assert len(set(shares)) > 20
     assert shares[-1] == 1.0
@@ -55,7 +55,7 @@ def test_decode_progress_grows_to_one(tmp_path: Path) -> None:
 
 def test_decode_stops_when_cancelled(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
-        decode(STANDUP, tmp_path / "x.pcm", probe(STANDUP, LIMITS), LIMITS, lambda share: share < 0.3)
+        decode_to_pcm(STANDUP, tmp_path / "x.pcm", probe(STANDUP, LIMITS), LIMITS, lambda share: share < 0.3)
 
 
 @pytest.mark.parametrize(
@@ -74,25 +74,25 @@ def test_decode_stops_when_cancelled(tmp_path: Path) -> None:
 )
 def test_decode_error_code_matches_the_kind_of_bad_file(name: str, content: bytes, code: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(FileError) as fault:
+    with pytest.raises(FileError) as error:
         read(tmp_path / name, tmp_path)
-    assert fault.value.code == code
+    assert error.value.code == code
 
 
 @pytest.mark.parametrize("name", ["wav", "flac", "m4a", "webm", "mp3"])
 def test_decode_of_a_truncated_recording_is_corrupted_file(name: str, tmp_path: Path) -> None:
     cut = damaged(RECORDINGS / f"action_item.{name}", tmp_path / f"cut.{name}", lambda data: data[: len(data) // 2])
-    with pytest.raises(FileError) as fault:
+    with pytest.raises(FileError) as error:
         read(cut, tmp_path)
-    assert fault.value.code == "corrupted_file"
+    assert error.value.code == "corrupted_file"
 
 
 @pytest.mark.parametrize("name", ["m4a", "ogg", "mp3", "flac"])
 def test_decode_of_a_damaged_recording_fails(name: str, tmp_path: Path) -> None:
     holed = damaged(RECORDINGS / f"action_item.{name}", tmp_path / f"hole.{name}", hole)
-    with pytest.raises(FileError) as fault:
+    with pytest.raises(FileError) as error:
         read(holed, tmp_path)
-    assert fault.value.code in {"corrupted_file", "decoding_failed"}
+    assert error.value.code in {"corrupted_file", "decoding_failed"}
 
 
 def test_decode_accepts_a_streamed_wav_without_a_size(tmp_path: Path) -> None:
@@ -114,26 +114,26 @@ def test_decode_of_a_video_without_audio_is_invalid_format(tmp_path: Path) -> No
         frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), dtype=np.uint8))
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             container.mux(packet)
-    with pytest.raises(FileError) as fault:
+    with pytest.raises(FileError) as error:
         read(silent, tmp_path)
-    assert fault.value.code == "invalid_format"
+    assert error.value.code == "invalid_format"
 
 
 def test_limits_of_size_and_duration_are_enforced(tmp_path: Path) -> None:
     size = os.path.getsize(STANDUP)
-    with pytest.raises(FileError) as fault:
+    with pytest.raises(FileError) as error:
         probe(STANDUP, MediaLimits(max_file_bytes=size - 1, max_duration_s=3600))
-    assert fault.value.code == "file_too_large"
-    with pytest.raises(FileError) as fault:
+    assert error.value.code == "file_too_large"
+    with pytest.raises(FileError) as error:
         read(STANDUP, tmp_path, MediaLimits(max_file_bytes=size, max_duration_s=60))
-    assert fault.value.code == "duration_exceeded"
+    assert error.value.code == "duration_exceeded"
 
 
 def test_limits_of_an_undeclared_duration_are_enforced_in_decoding(tmp_path: Path) -> None:
     limits = MediaLimits(max_file_bytes=10**9, max_duration_s=1)
     source = RECORDINGS / "action_item.mp3"
     probed = probe(source, LIMITS)
-    with pytest.raises(FileError) as fault:
-        decode(source, tmp_path / "x.pcm", probed, limits, lambda _: True)
-    assert fault.value.code == "duration_exceeded"
+    with pytest.raises(FileError) as error:
+        decode_to_pcm(source, tmp_path / "x.pcm", probed, limits, lambda _: True)
+    assert error.value.code == "duration_exceeded"
     assert (tmp_path / "x.pcm").stat().st_size < 4 * SAMPLE_RATE

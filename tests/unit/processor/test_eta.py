@@ -1,4 +1,4 @@
-"""The time remaining that a watcher is told, over recordings that are heard on a clock of the test's own."""
+"""The reported ETA, over recordings that are transcribed on a simulated clock."""
 
 import random
 from collections.abc import Iterator
@@ -18,31 +18,31 @@ from smelt.processor.speech.transcriber import Passage
 from smelt.processor.speed import SpeedEstimate, TranscriptionTimer
 from smelt.processor.stages import Stages
 from smelt.processor.state import SmeltState
-from smelt.processor.throttle import has_moved, wait_before_report_s
+from smelt.processor.throttle import eta_changed, wait_before_report_s
 
 TOTAL_S = 600.0
 SPAN_S = 120.0
 SEGMENTS_A_WINDOW = 4
 SHARES = (0.25, 0.5, 0.75)
 MAX_ERROR = 0.2
-# After that a second more or less is a large share of what is left.
+# Beyond this share, an error of a second is a large part of the remaining time.
 NEAR_THE_END = 0.8
 SEGMENT = SavedSegment(index=0, start=0, end=1, text="hello.")
 
 
 @dataclass(frozen=True)
 class MachineSpeed:
-    """How long a window is, and what a second of audio or speech takes when nothing disturbs."""
+    """The length of a window, and the undisturbed seconds of work per second of audio or speech."""
 
     window_s: float
-    hearing: float
-    preparing: float
+    inference: float
+    preparation: float
     cold: float = 3.0
-    """How many times longer the first window takes, and the first look for speech."""
+    """How many times longer the first window and the first speech detection take."""
     uneven: float = 0.2
-    """How much longer or shorter than the mean a window may take."""
+    """The maximum relative deviation of a window from the mean."""
     speech: tuple[float, ...] = (0.9,)
-    """How much of each span is speech, over and over; the pauses come after it."""
+    """The share of speech in each span, repeated; the pauses come after it."""
 
 
 MACHINES = {
@@ -55,45 +55,45 @@ MACHINES = {
 
 
 def passages(machine: MachineSpeed, chance: random.Random) -> Iterator[tuple[float, Passage]]:
-    """What comes from the model, and how long after the one before: a window's segments all at once."""
+    """Yield the passages of the model, and the seconds since the previous one: all segments of a window at once."""
     slow = machine.cold
     for span in range(int(TOTAL_S / SPAN_S)):
         begin_s = span * SPAN_S
         speech_s = SPAN_S * machine.speech[span % len(machine.speech)]
-        work_s = SPAN_S * machine.preparing * slow * chance.uniform(1 - machine.uneven, 1 + machine.uneven)
-        yield work_s, Passage((), begin_s, START, prepared_s=SPAN_S, speech_left_s=speech_s)
-        heard_s = 0.0
-        while heard_s < speech_s:
-            checkpoint = START.model_copy(update={"span_start": span, "seek": int(heard_s)})
-            window_s = min(machine.window_s, speech_s - heard_s)
-            work_s = window_s * machine.hearing * slow * chance.uniform(1 - machine.uneven, 1 + machine.uneven)
+        work_s = SPAN_S * machine.preparation * slow * chance.uniform(1 - machine.uneven, 1 + machine.uneven)
+        yield work_s, Passage((), begin_s, START, prepared_s=SPAN_S, remaining_speech_s=speech_s)
+        transcribed_s = 0.0
+        while transcribed_s < speech_s:
+            checkpoint = START.model_copy(update={"span_start": span, "seek": int(transcribed_s)})
+            window_s = min(machine.window_s, speech_s - transcribed_s)
+            work_s = window_s * machine.inference * slow * chance.uniform(1 - machine.uneven, 1 + machine.uneven)
             slow = 1.0
             for _ in range(SEGMENTS_A_WINDOW):
-                heard_s += window_s / SEGMENTS_A_WINDOW
-                left_s = max(0.0, speech_s - heard_s)
-                yield work_s, Passage((SEGMENT,), begin_s + heard_s, checkpoint, speech_left_s=left_s)
+                transcribed_s += window_s / SEGMENTS_A_WINDOW
+                left_s = max(0.0, speech_s - transcribed_s)
+                yield work_s, Passage((SEGMENT,), begin_s + transcribed_s, checkpoint, remaining_speech_s=left_s)
                 work_s = 0.0002
         yield 0.0002, Passage((), begin_s + SPAN_S, START.model_copy(update={"span_start": span + 1}))
 
 
 class Watcher:
-    """Follows one recording as the worker reports it; `estimates` has share, seconds told, and when."""
+    """Follows one recording as it is reported; `estimates` has share, ETA, and the time of the report."""
 
-    def __init__(self, pace: SpeedEstimate) -> None:
+    def __init__(self, speed: SpeedEstimate) -> None:
         self.now_s = 0.0
         self.estimates: list[tuple[float, float | None, float]] = []
-        self._hearing = TranscriptionTimer(pace, TOTAL_S, 0.0, lambda: self.now_s)
+        self._timer = TranscriptionTimer(speed, TOTAL_S, 0.0, lambda: self.now_s)
         self._position_s = 0.0
         self._due_s: float | None = None
         self._reported_s: float | None = 0.0
 
     def follow(self, machine: MachineSpeed, seed: int) -> None:
-        """Hear all of it."""
+        """Transcribe the whole recording."""
         for work_s, passage in passages(machine, random.Random(seed)):
             then_s = self.now_s + work_s
             self._report_until(then_s)
             self.now_s = then_s
-            self._hearing.take(passage)
+            self._timer.add_passage(passage)
             self._position_s = passage.position_s
             if self._due_s is None:
                 wait_s = wait_before_report_s(now_s=self.now_s, last_report_s=self._reported_s, urgent=False)
@@ -103,17 +103,21 @@ class Watcher:
         if self._due_s is not None and self._due_s <= then_s:
             self._reported_s = self.now_s = self._due_s
             self._due_s = None
-            self.estimates.append((self._position_s / TOTAL_S, self._hearing.left_s, self.now_s))
+            self.estimates.append((self._position_s / TOTAL_S, self._timer.remaining_s, self.now_s))
 
 
 def errors_from(share: float, watcher: Watcher) -> list[float]:
-    """How far each estimate from this share on is off."""
-    told = [(eta_s, watcher.now_s - told_s) for at, eta_s, told_s in watcher.estimates if share <= at <= NEAR_THE_END]
-    return [abs(eta_s - left_s) / left_s for eta_s, left_s in told if eta_s is not None]
+    """Return the relative error of each estimate from this share on."""
+    estimates = [
+        (eta_s, watcher.now_s - last_eta_s)
+        for at, eta_s, last_eta_s in watcher.estimates
+        if share <= at <= NEAR_THE_END
+    ]
+    return [abs(eta_s - left_s) / left_s for eta_s, left_s in estimates if eta_s is not None]
 
 
 def error_at(share: float, watcher: Watcher) -> float:
-    """How far the first estimate from this share on is off."""
+    """Return the relative error of the first estimate from this share on."""
     return errors_from(share, watcher)[0]
 
 
@@ -143,67 +147,67 @@ def test_eta_appears_with_the_first_windows_and_never_disappears(name: str) -> N
 
 @pytest.mark.parametrize("name", MACHINES)
 def test_eta_of_a_warm_worker_is_accurate_from_the_start(name: str) -> None:
-    pace = SpeedEstimate()
-    Watcher(pace).follow(MACHINES[name], seed=1)
-    watcher = Watcher(pace)
+    speed = SpeedEstimate()
+    Watcher(speed).follow(MACHINES[name], seed=1)
+    watcher = Watcher(speed)
     watcher.follow(replace(MACHINES[name], cold=1), seed=2)
     assert error_at(0.0, watcher) < MAX_ERROR
 
 
 def test_eta_adapts_to_a_machine_that_becomes_slower() -> None:
-    pace, machine = SpeedEstimate(), MACHINES["a model that takes its time"]
-    Watcher(pace).follow(machine, seed=1)
-    busy = Watcher(pace)
-    busy.follow(replace(machine, hearing=machine.hearing * 2, preparing=machine.preparing * 2, cold=1), seed=2)
+    speed, machine = SpeedEstimate(), MACHINES["a model that takes its time"]
+    Watcher(speed).follow(machine, seed=1)
+    busy = Watcher(speed)
+    busy.follow(replace(machine, inference=machine.inference * 2, preparation=machine.preparation * 2, cold=1), seed=2)
     errors = [error_at(share, busy) for share in (0.0, *SHARES)]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < MAX_ERROR
 
 
 def test_eta_excludes_detected_silence() -> None:
-    """The second half of a span is silence: once it is looked at, nothing of it is left to be heard."""
-    pace = SpeedEstimate(is_warm=True)
-    pace.prepared(1000, 1000, 1)
-    pace.heard(1000, 500)
-    hearing = TranscriptionTimer(pace, SPAN_S, 0.0, lambda: 0.0)
-    hearing.take(Passage((), 0.0, START, prepared_s=SPAN_S, speech_left_s=SPAN_S / 2))
-    assert hearing.left_s == pytest.approx(SPAN_S / 2 * 0.5)
+    """The second half of the span is silence: once that is detected, it takes no time."""
+    speed = SpeedEstimate(is_warm=True)
+    speed.add_preparation(1000, 1000, 1)
+    speed.add_inference(1000, 500)
+    timer = TranscriptionTimer(speed, SPAN_S, 0.0, lambda: 0.0)
+    timer.add_passage(Passage((), 0.0, START, prepared_s=SPAN_S, remaining_speech_s=SPAN_S / 2))
+    assert timer.remaining_s == pytest.approx(SPAN_S / 2 * 0.5)
 
 
 class QueuedWork:
-    """Smelts of a worker that hears a second of speech in half a second, and takes eight for an output."""
+    """Smelts of a worker that transcribes a second of speech in half a second, and takes 8 s for an output."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
-        self.pace = SpeedEstimate(output_s=8, is_warm=True)
-        self.pace.prepared(1000, 1000, 0)
-        self.pace.heard(1000, 500)
-        self.tools: Any = SimpleNamespace(pace=self.pace, turns=ModelQueue())
+        self.speed = SpeedEstimate(output_s=8, is_warm=True)
+        self.speed.add_preparation(1000, 1000, 0)
+        self.speed.add_inference(1000, 500)
+        self.services: Any = SimpleNamespace(speed=self.speed, model_queue=ModelQueue())
 
     def smelt(self, *rows: dict[str, Any], **more: Any) -> tuple[SmeltState, Stages]:
         state = SmeltState(claim(*rows, **more), lambda _: None)
-        return state, Stages(state, self.tools, Path())
+        return state, Stages(state, self.services, Path())
 
     def begin(self, state: SmeltState) -> None:
-        """The model begins with the first file, of which all is speech."""
+        """Start the model on the first file, all of which is speech."""
         [file, *_] = state.files
         assert file.duration_s is not None
-        file.hearing = TranscriptionTimer(self.pace, file.duration_s, 0.0, lambda: self.now_s)
-        file.hearing.take(Passage((), 0.0, START, prepared_s=file.duration_s, speech_left_s=file.duration_s))
+        file.timer = TranscriptionTimer(self.speed, file.duration_s, 0.0, lambda: self.now_s)
+        file.timer.add_passage(Passage((), 0.0, START, prepared_s=file.duration_s, remaining_speech_s=file.duration_s))
 
 
 async def test_eta_of_a_queued_smelt_includes_smelts_ahead_and_own_files() -> None:
-    line = QueuedWork()
-    first, first_stages = line.smelt(file_row(duration_seconds=100.0))
-    second, second_stages = line.smelt(file_row(duration_seconds=60.0), file_row(position=1, duration_seconds=20.0))
-    async with line.tools.turns.turn(first_stages._hearing_s):
+    work = QueuedWork()
+    first, first_stages = work.smelt(file_row(duration_seconds=100.0))
+    second, second_stages = work.smelt(file_row(duration_seconds=60.0), file_row(position=1, duration_seconds=20.0))
+    async with work.services.model_queue.slot(first_stages._remaining_s):
         first.enter("transcribing")
-        line.begin(first)
-        line.now_s += 10
+        work.begin(first)
+        work.now_s += 10
         assert first_stages.eta_s() == pytest.approx(50 - 10 + 8)
         assert second_stages.eta_s() == pytest.approx(50 - 10 + 40 + 2 * 8)
     second.enter("transcribing")
-    # Its turn, but the model is not at it yet: however long it has waited, all is still to be done.
+    # It has the slot, but the model has not started: however long it waited, all work remains.
     assert second_stages.eta_s() == pytest.approx(40 + 2 * 8)
 
 
@@ -225,26 +229,26 @@ def test_eta_excludes_finished_outputs() -> None:
 
 
 def test_eta_uses_the_typical_output_time_until_one_is_measured() -> None:
-    line = QueuedWork()
-    line.pace.output_s = None
-    line.tools.synthesizer = SimpleNamespace(typical_s=10)
-    _, stages = line.smelt(file_row(duration_seconds=100.0, transcribed=True))
+    work = QueuedWork()
+    work.speed.output_s = None
+    work.services.synthesizer = SimpleNamespace(typical_s=10)
+    _, stages = work.smelt(file_row(duration_seconds=100.0, transcribed=True))
     assert stages.eta_s() == 10
-    line.pace.wrote(2, 60)
+    work.speed.add_outputs(2, 60)
     assert stages.eta_s() == 30
 
 
 def test_eta_is_absent_without_duration_or_speed() -> None:
     _, stages = QueuedWork().smelt(file_row(duration_seconds=100.0), file_row(position=1))
     assert stages.eta_s() is None
-    line = QueuedWork()
-    line.tools.pace = SpeedEstimate()
-    _, stages = line.smelt(file_row(duration_seconds=100.0))
+    work = QueuedWork()
+    work.services.speed = SpeedEstimate()
+    _, stages = work.smelt(file_row(duration_seconds=100.0))
     assert stages.eta_s() is None
 
 
 @pytest.mark.parametrize(
-    ("told_s", "since_told_s", "eta_s", "moved"),
+    ("last_eta_s", "since_report_s", "eta_s", "changed"),
     [
         (100.0, 10.0, 90.0, False),
         (100.0, 10.0, 80.0, True),
@@ -257,6 +261,6 @@ def test_eta_is_absent_without_duration_or_speed() -> None:
     ],
 )
 def test_eta_that_counts_down_as_expected_has_not_moved(
-    told_s: float | None, since_told_s: float, eta_s: float | None, moved: bool
+    last_eta_s: float | None, since_report_s: float, eta_s: float | None, changed: bool
 ) -> None:
-    assert has_moved(told_s=told_s, since_told_s=since_told_s, eta_s=eta_s) is moved
+    assert eta_changed(last_eta_s=last_eta_s, since_report_s=since_report_s, eta_s=eta_s) is changed

@@ -1,4 +1,4 @@
-"""Leases are renewed in time, whatever becomes of a connection."""
+"""Leases are renewed in time, even if a connection is half-open."""
 
 import asyncio
 from typing import Any
@@ -10,28 +10,28 @@ from smelt.backend.worker_rpc import WorkerRpc
 from smelt.processor import leases
 from smelt.processor.leases import Leases
 
-DEADLINE_S = 30
+TIMEOUT_S = 30
 
 
 class HalfOpenConnection(FakeRpc):
-    """Nobody answers the first call."""
+    """The first call gets no response."""
 
     async def call(self, function: str, /, **arguments: Any) -> object:
-        answer = await super().call(function, **arguments)
+        response = await super().call(function, **arguments)
         if len(self.calls) == 1:
             await asyncio.Event().wait()
-        return answer
+        return response
 
 
 async def test_lease_renewal_without_a_reply_does_not_block_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "_MIN_RENEWAL_TIMEOUT_S", 0.05)
     held = claim()
     verdict = {"smelt_id": str(held.id), "attempt": held.attempt, "verdict": "cancelled"}
-    heard = asyncio.Event()
+    notified = asyncio.Event()
     renewing = Leases(WorkerRpc(HalfOpenConnection(lambda *_: {"leases": [verdict]})), "w", 1)  # type: ignore[arg-type]
-    renewing.hold(held, lambda _verdict: heard.set())
+    renewing.add(held, lambda _verdict: notified.set())
     task = asyncio.create_task(renewing.run_renewals())
-    async with asyncio.timeout(DEADLINE_S):
-        await heard.wait()
+    async with asyncio.timeout(TIMEOUT_S):
+        await notified.wait()
     task.cancel()
     await asyncio.wait([task])

@@ -1,4 +1,4 @@
-"""A small file never takes much memory, whatever it announces; intact recordings pass."""
+"""A small file never takes much memory; intact recordings are accepted."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from audio_samples import LIMITS, RECORDINGS
 import smelt.processor.media.decode as decode_module
 import smelt.processor.media.probe as probe_module
 from smelt.processor.errors import FileError
-from smelt.processor.media.decode import Stopped, decode
+from smelt.processor.media.decode import Stopped, decode_to_pcm
 from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import Recording
 
@@ -75,13 +75,13 @@ def written(folder: Path, content: bytes) -> Path:
 
 
 def read(source: Path) -> Recording:
-    return decode(source, source.with_suffix(".pcm"), probe(source, LIMITS), LIMITS, lambda _: True)
+    return decode_to_pcm(source, source.with_suffix(".pcm"), probe(source, LIMITS), LIMITS, lambda _: True)
 
 
 def code_of(source: Path) -> str:
-    with pytest.raises(FileError) as fault:
+    with pytest.raises(FileError) as error:
         read(source)
-    return fault.value.code
+    return error.value.code
 
 
 def measured(source: Path) -> tuple[str, int]:
@@ -106,7 +106,7 @@ def test_memory_is_bounded_for_long_recording(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rate", [1, 3999, 768_001, 2**31 - 1])
-def test_sample_rate_out_of_bounds_is_refused(rate: int, tmp_path: Path) -> None:
+def test_sample_rate_out_of_bounds_is_rejected(rate: int, tmp_path: Path) -> None:
     assert code_of(written(tmp_path, bombs.wav(bytes(100_000), rate))) == "invalid_format"
 
 
@@ -122,7 +122,7 @@ def test_sample_rates_of_real_recordings_decode(rate: int, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("channels", [25, 64, 65_535])
-def test_channel_count_out_of_bounds_is_refused(channels: int, tmp_path: Path) -> None:
+def test_channel_count_out_of_bounds_is_rejected(channels: int, tmp_path: Path) -> None:
     assert code_of(written(tmp_path, bombs.wav(bytes(channels * 800), 8000, channels))) == "invalid_format"
 
 
@@ -132,7 +132,7 @@ def test_channel_counts_of_real_recordings_decode(channels: int, tmp_path: Path)
     assert read(written(tmp_path, content)).duration_s == pytest.approx(1, abs=0.01)
 
 
-def test_frame_longer_than_a_minute_is_refused(tmp_path: Path) -> None:
+def test_frame_longer_than_a_minute_is_rejected(tmp_path: Path) -> None:
     assert code_of(written(tmp_path, bombs.matroska([bytes(8000 * 61)], 8000))) == "invalid_format"
 
 
@@ -143,27 +143,27 @@ def test_long_packets_of_real_muxers_decode(rate: int, channels: int, packet_s: 
     assert read(written(tmp_path, content)).duration_s == pytest.approx(2 * packet_s, abs=0.01)
 
 
-def test_unknown_codec_is_refused(tmp_path: Path) -> None:
+def test_unknown_codec_is_rejected(tmp_path: Path) -> None:
     content = bombs.matroska([SAMPLES], 48_000, codec=b"A_UNKNOWN")
     assert code_of(written(tmp_path, content)) == "invalid_format"
 
 
 def test_reading_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe_module, "_READ_TIMEOUT_S", 1e-9)
-    with pytest.raises(FileError, match="reading it takes more than") as fault:
+    with pytest.raises(FileError, match="reading it takes more than") as error:
         probe(RECORDINGS / "action_item.m4a", LIMITS)
-    assert fault.value.code == "corrupted_file"
+    assert error.value.code == "corrupted_file"
 
 
 def test_decoding_has_a_time_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(decode_module, "_MAX_PROCESSOR_S", -1.0)
     probed = probe(RECORDINGS / "action_item.m4a", LIMITS)
-    with pytest.raises(FileError) as fault:
-        decode(RECORDINGS / "action_item.m4a", tmp_path / "pcm", probed, LIMITS, lambda _: True)
-    assert fault.value.code == "decoding_failed"
+    with pytest.raises(FileError) as error:
+        decode_to_pcm(RECORDINGS / "action_item.m4a", tmp_path / "pcm", probed, LIMITS, lambda _: True)
+    assert error.value.code == "decoding_failed"
 
 
 def test_decoding_stops_at_a_packet_without_sound(tmp_path: Path) -> None:
     source = written(tmp_path, bombs.matroska([b"x"] * 5, 48_000, codec=b"A_AAC", private=b"\x11\x88"))
     with pytest.raises(Stopped):
-        decode(source, tmp_path / "pcm", probe(source, LIMITS), LIMITS, lambda _: False)
+        decode_to_pcm(source, tmp_path / "pcm", probe(source, LIMITS), LIMITS, lambda _: False)

@@ -1,4 +1,4 @@
-"""What a worker shows to Prometheus."""
+"""The metrics that a worker exports."""
 
 import math
 from datetime import UTC, datetime
@@ -65,18 +65,18 @@ def test_metrics_are_nan_without_a_database() -> None:
 
 
 def test_metrics_show_the_realtime_factor_once_measured() -> None:
-    metrics, pace = Metrics(), SpeedEstimate()
-    metrics.follow(pace)
+    metrics, speed = Metrics(), SpeedEstimate()
+    metrics.show_speed(speed)
     assert math.isnan(value(metrics, "smelt_realtime_factor") or 0)
-    pace.prepared(10, 5, 1)
-    pace.heard(5, 4)
+    speed.add_preparation(10, 5, 1)
+    speed.add_inference(5, 4)
     assert value(metrics, "smelt_realtime_factor") == pytest.approx(0.5)
 
 
 def test_metrics_of_two_workers_are_separate() -> None:
     one, other = Metrics(), Metrics()
     one.claimed(2)
-    one.unheard("completed")
+    one.unacknowledged("completed")
     assert value(one, "smelt_claims_total") == 2
     assert value(one, "smelt_broadcast_failures_total", event="completed") == 1
     assert value(other, "smelt_claims_total") == 0

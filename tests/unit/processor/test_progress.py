@@ -1,4 +1,4 @@
-"""Percent, throttle, polling, speed: what watchers and the queue see of the work."""
+"""Percentages, throttling, polling and speed."""
 
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from smelt.contract.vocabulary import PERCENT_RANGES, STAGE_MESSAGES, STAGES, Status
 from smelt.processor.polling import poll_wait_s
-from smelt.processor.progress import RESUMING, Place, message, overall_share, percentage
+from smelt.processor.progress import RESUMING, FileProgress, message, overall_share, percentage
 from smelt.processor.speed import SpeedEstimate, SpeedRate
 from smelt.processor.throttle import GATHER_S, wait_before_report_s
 
@@ -31,13 +31,13 @@ def test_percentage_is_continuous_between_stages() -> None:
         assert percentage(before, 1.0) == percentage(after, 0.0)
 
 
-@given(st.lists(st.builds(Place, share=shares, weight=st.floats(0, 1e9)), max_size=5))
-def test_overall_share_is_between_0_and_1(places: list[Place]) -> None:
-    assert 0.0 <= overall_share(places) <= 1.0
+@given(st.lists(st.builds(FileProgress, share=shares, weight=st.floats(0, 1e9)), max_size=5))
+def test_overall_share_is_between_0_and_1(files: list[FileProgress]) -> None:
+    assert 0.0 <= overall_share(files) <= 1.0
 
 
 def test_overall_share_is_weighted_by_file() -> None:
-    assert overall_share([Place(1.0, 30.0), Place(0.0, 10.0)]) == 0.75
+    assert overall_share([FileProgress(1.0, 30.0), FileProgress(0.0, 10.0)]) == 0.75
     assert overall_share([]) == 0.0
 
 
@@ -73,37 +73,37 @@ def test_throttle_delays_reports_unless_urgent(
 def test_polling_interval_of_an_idle_worker_follows_freshness(
     joined: bool, since_wake_s: float | None, next_due_in_s: float | None, wait_s: float
 ) -> None:
-    found = poll_wait_s(joined=joined, since_wake_s=since_wake_s, next_due_in_s=next_due_in_s, spread=0.5)
+    found = poll_wait_s(joined=joined, since_wake_s=since_wake_s, next_due_in_s=next_due_in_s, jitter=0.5)
     assert found == pytest.approx(wait_s)
 
 
 def test_speed_estimate_needs_measurements() -> None:
-    pace = SpeedEstimate()
-    assert pace.hearing_s(audio_s=60) is None
-    pace.heard(10, 5)
-    assert pace.hearing_s(audio_s=60) is None
-    pace.prepared(100, 80, 10)
-    assert pace.hearing_s(audio_s=0) == 0
-    assert pace.hearing_s(audio_s=0, speech_s=60) == pytest.approx(30)
-    assert pace.hearing_s(audio_s=60) == pytest.approx(6 + 0.8 * 30)
-    assert pace.hearing_s(audio_s=60, speech_s=60) == pytest.approx(6 + 0.8 * 30 + 30)
+    speed = SpeedEstimate()
+    assert speed.transcription_s(audio_s=60) is None
+    speed.add_inference(10, 5)
+    assert speed.transcription_s(audio_s=60) is None
+    speed.add_preparation(100, 80, 10)
+    assert speed.transcription_s(audio_s=0) == 0
+    assert speed.transcription_s(audio_s=0, speech_s=60) == pytest.approx(30)
+    assert speed.transcription_s(audio_s=60) == pytest.approx(6 + 0.8 * 30)
+    assert speed.transcription_s(audio_s=60, speech_s=60) == pytest.approx(6 + 0.8 * 30 + 30)
 
 
 def test_speed_estimate_adapts_to_changes() -> None:
-    pace = SpeedEstimate()
+    speed = SpeedEstimate()
     for _ in range(100):
-        pace.heard(10, 1)
+        speed.add_inference(10, 1)
     for _ in range(100):
-        pace.heard(10, 5)
-    assert pace.hearing.factor == pytest.approx(0.5, rel=0.05)
+        speed.add_inference(10, 5)
+    assert speed.inference.factor == pytest.approx(0.5, rel=0.05)
     for _ in range(20):
-        pace.wrote(2, 16)
-    assert pace.output_s == pytest.approx(8, rel=0.01)
+        speed.add_outputs(2, 16)
+    assert speed.output_s == pytest.approx(8, rel=0.01)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1000), st.floats(0, 1000)), max_size=30))
 def test_speed_estimate_is_never_negative(measurements: list[tuple[float, float]]) -> None:
     rate = SpeedRate()
-    for base_s, found_s in measurements:
-        rate.measured(base_s, found_s)
+    for base_s, value_s in measurements:
+        rate.add(base_s, value_s)
     assert rate.factor is None or rate.factor >= 0

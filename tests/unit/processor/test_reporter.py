@@ -1,4 +1,4 @@
-"""Reports and broadcasts: nothing is lost, nothing is repeated, nothing is said after the end."""
+"""Reports and broadcasts: nothing is lost or repeated, and nothing follows the terminal event."""
 
 import asyncio
 import json
@@ -35,12 +35,12 @@ def segment(index: int, text: str = "hello.") -> SavedSegment:
 
 async def until(condition: Any) -> None:
     async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - The condition is about fakes, which tell nobody.
+        while not condition():  # noqa: ASYNC110 - The fakes set no event.
             await asyncio.sleep(0.005)
 
 
 class ReporterHarness:
-    """A reporter whose database answers what the test says."""
+    """A reporter with a scripted database."""
 
     def __init__(self, claimed: Claim | None = None) -> None:
         self.claim = claimed or claim()
@@ -50,7 +50,7 @@ class ReporterHarness:
         self.eta_s: float | None = 12.5
         self.considered = 0
         self.verdicts: list[Verdict] = []
-        self.rpc = FakeRpc(self._answer)
+        self.rpc = FakeRpc(self._respond)
         self.project = FakeProject(self.rpc)
         self.channel = FakeChannel()
         announcer = Announcer(self.project, "w")  # type: ignore[arg-type]
@@ -73,7 +73,7 @@ class ReporterHarness:
         self.considered += 1
         return self.eta_s
 
-    def _answer(self, function: str, arguments: dict[str, Any]) -> Any:
+    def _respond(self, function: str, arguments: dict[str, Any]) -> Any:
         assert function == "report_smelt_progress"
         if self.failures:
             self.failures -= 1
@@ -93,56 +93,56 @@ class ReporterHarness:
 
 
 async def test_report_of_a_stage_change_is_immediate_and_others_are_throttled() -> None:
-    bench = ReporterHarness()
-    file = bench.state.files[0]
-    async with bench.running():
-        bench.state.enter("validating")
-        await until(lambda: len(bench.reports) == 1)
+    harness = ReporterHarness()
+    file = harness.state.files[0]
+    async with harness.running():
+        harness.state.enter("validating")
+        await until(lambda: len(harness.reports) == 1)
         for share in (0.1, 0.2, 0.3):
-            bench.state.advance(file, share)
-        bench.state.enter("decoding")
-        await until(lambda: len(bench.reports) == 2)
+            harness.state.advance(file, share)
+        harness.state.enter("decoding")
+        await until(lambda: len(harness.reports) == 2)
         for share in range(1, 50):
-            bench.state.advance(file, share / 100)
+            harness.state.advance(file, share / 100)
             await asyncio.sleep(0)
-        await until(lambda: len(bench.reports) == 3)
-        await until(lambda: len(bench.channel.sent) == 3)
-    assert [report["percentage"] for report in bench.reports] == [0.0, 10.0, 14.9]
-    assert [event for event, _ in bench.channel.sent] == ["progress"] * 3
+        await until(lambda: len(harness.reports) == 3)
+        await until(lambda: len(harness.channel.sent) == 3)
+    assert [report["percentage"] for report in harness.reports] == [0.0, 10.0, 14.9]
+    assert [event for event, _ in harness.channel.sent] == ["progress"] * 3
 
 
 async def test_report_is_sent_when_the_eta_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("smelt.processor.reporter.ETA_CHECK_INTERVAL_S", 0.01)
-    bench = ReporterHarness()
-    bench.eta_s = 10_000.0
-    async with bench.running():
-        bench.state.enter("decoding")
+    harness = ReporterHarness()
+    harness.eta_s = 10_000.0
+    async with harness.running():
+        harness.state.enter("decoding")
         for count, eta_s in enumerate((20_000.0, 5_000.0), start=1):
-            await until(lambda count=count: len(bench.reports) == count)
-            bench.eta_s = eta_s
-        await until(lambda: len(bench.reports) == 3)
-        considered = bench.considered
-        await until(lambda: bench.considered > considered + 5)
-    assert [report["eta_seconds"] for report in bench.reports] == [10_000.0, 20_000.0, 5_000.0]
+            await until(lambda count=count: len(harness.reports) == count)
+            harness.eta_s = eta_s
+        await until(lambda: len(harness.reports) == 3)
+        considered = harness.considered
+        await until(lambda: harness.considered > considered + 5)
+    assert [report["eta_seconds"] for report in harness.reports] == [10_000.0, 20_000.0, 5_000.0]
 
 
 def test_report_is_not_requested_without_a_change() -> None:
-    told: list[bool] = []
-    state = SmeltState(claim(), told.append)
+    changes: list[bool] = []
+    state = SmeltState(claim(), changes.append)
     state.enter("validating")
     for share in (0.5, 0.5, 0.2):
         state.advance(state.files[0], share)
-    assert told == [True, False]
+    assert changes == [True, False]
 
 
 async def test_checkpoint_is_reported_once_with_its_segments() -> None:
-    bench = ReporterHarness()
-    file = bench.state.files[0]
-    bench.state.enter("transcribing")
-    bench.state.learn(file, (segment(0),), CHECKPOINT, 0.1)
-    await bench.reporter.flush()
-    await bench.reporter.flush()
-    first, second = bench.reports
+    harness = ReporterHarness()
+    file = harness.state.files[0]
+    harness.state.enter("transcribing")
+    harness.state.add_segments(file, (segment(0),), CHECKPOINT, 0.1)
+    await harness.reporter.flush()
+    await harness.reporter.flush()
+    first, second = harness.reports
     assert [row["index"] for row in first["segments"]] == [0]
     assert first["files"][0]["checkpoint"] == CHECKPOINT.model_dump(mode="json")
     assert second["segments"] == []
@@ -150,44 +150,44 @@ async def test_checkpoint_is_reported_once_with_its_segments() -> None:
 
 
 async def test_report_retry_includes_unconfirmed_segments() -> None:
-    bench = ReporterHarness()
-    file = bench.state.files[0]
-    bench.state.enter("transcribing")
-    bench.failures = 1
-    async with bench.running():
-        bench.state.learn(file, (segment(0),), CHECKPOINT, 0.1)
-        await until(lambda: len(bench.reports) == 1)
-        bench.state.learn(file, (segment(1),), CHECKPOINT, 0.2)
-        await until(lambda: len(bench.reports) == 2)
-    assert [row["index"] for row in bench.reports[1]["segments"]] == [0, 1]
+    harness = ReporterHarness()
+    file = harness.state.files[0]
+    harness.state.enter("transcribing")
+    harness.failures = 1
+    async with harness.running():
+        harness.state.add_segments(file, (segment(0),), CHECKPOINT, 0.1)
+        await until(lambda: len(harness.reports) == 1)
+        harness.state.add_segments(file, (segment(1),), CHECKPOINT, 0.2)
+        await until(lambda: len(harness.reports) == 2)
+    assert [row["index"] for row in harness.reports[1]["segments"]] == [0, 1]
 
 
 @pytest.mark.parametrize("verdict", ["lost", "cancelled"])
 async def test_fencing_stops_broadcasts_after_a_lost_or_cancelled_verdict(verdict: Verdict) -> None:
-    bench = ReporterHarness()
-    bench.verdict = verdict
-    async with bench.running():
-        bench.state.learn(bench.state.files[0], (segment(0),), CHECKPOINT, 0.1)
-        await until(lambda: bench.verdicts)
-    assert bench.verdicts == [verdict]
-    assert bench.channel.sent == []
-    assert bench.project.realtime.posted == []
+    harness = ReporterHarness()
+    harness.verdict = verdict
+    async with harness.running():
+        harness.state.add_segments(harness.state.files[0], (segment(0),), CHECKPOINT, 0.1)
+        await until(lambda: harness.verdicts)
+    assert harness.verdicts == [verdict]
+    assert harness.channel.sent == []
+    assert harness.project.realtime.posted == []
 
 
 async def test_report_without_an_event_is_not_broadcast() -> None:
-    bench = ReporterHarness()
-    bench.silent = True
-    await bench.reporter.flush()
-    await bench.event_queue.finish(30)
-    assert bench.channel.sent == []
+    harness = ReporterHarness()
+    harness.silent = True
+    await harness.reporter.flush()
+    await harness.event_queue.flush(30)
+    assert harness.channel.sent == []
 
 
 async def test_broadcast_of_segments_precedes_their_progress() -> None:
-    bench = ReporterHarness()
-    async with bench.running():
-        bench.state.learn(bench.state.files[0], (segment(0), segment(1)), CHECKPOINT, 0.1)
-        await until(lambda: len(bench.channel.sent) == 2)
-    (first, payload), (second, _) = bench.channel.sent
+    harness = ReporterHarness()
+    async with harness.running():
+        harness.state.add_segments(harness.state.files[0], (segment(0), segment(1)), CHECKPOINT, 0.1)
+        await until(lambda: len(harness.channel.sent) == 2)
+    (first, payload), (second, _) = harness.channel.sent
     assert (first, second) == ("segments", "progress")
     event = SegmentsEvent.model_validate(payload)
     assert [found.index for found in event.segments] == [0, 1]
@@ -196,22 +196,22 @@ async def test_broadcast_of_segments_precedes_their_progress() -> None:
 
 
 async def test_broadcast_coalesces_progress_of_one_stage() -> None:
-    bench = ReporterHarness()
+    harness = ReporterHarness()
     for percentage in (21.0, 22.0, 23.0):
-        await bench.event_queue.say("progress", progress_event(bench.claim.id, "transcribing", percentage))
-    await bench.event_queue.say("progress", progress_event(bench.claim.id, "synthesizing", 70.0))
-    async with bench.running():
-        await bench.event_queue.finish(5)
-    assert [payload["progress"]["percentage"] for _, payload in bench.channel.sent] == [23.0, 70.0]
+        await harness.event_queue.put("progress", progress_event(harness.claim.id, "transcribing", percentage))
+    await harness.event_queue.put("progress", progress_event(harness.claim.id, "synthesizing", 70.0))
+    async with harness.running():
+        await harness.event_queue.flush(5)
+    assert [payload["progress"]["percentage"] for _, payload in harness.channel.sent] == [23.0, 70.0]
 
 
 async def test_broadcast_flush_is_bounded_by_its_timeout() -> None:
-    bench = ReporterHarness()
-    await bench.event_queue.say("progress", progress_event(bench.claim.id))
-    await bench.event_queue.finish(0.05)
-    async with bench.running():
-        await bench.event_queue.finish(1)
-    assert bench.channel.sent == []
+    harness = ReporterHarness()
+    await harness.event_queue.put("progress", progress_event(harness.claim.id))
+    await harness.event_queue.flush(0.05)
+    async with harness.running():
+        await harness.event_queue.flush(1)
+    assert harness.channel.sent == []
 
 
 async def test_broadcast_falls_back_to_rest_without_an_acknowledgement() -> None:
@@ -219,14 +219,14 @@ async def test_broadcast_falls_back_to_rest_without_an_acknowledgement() -> None
     project = FakeProject(rpc)
     announcer = Announcer(project, "w")  # type: ignore[arg-type]
     for channel in (FakeChannel(joined=False), FakeChannel(acknowledges=False), None):
-        assert await announcer.deliver("smelt:x", "progress", {}, channel)  # type: ignore[arg-type]
+        assert await announcer.broadcast("smelt:x", "progress", {}, channel)  # type: ignore[arg-type]
     assert len(project.realtime.posted) == 3
     project.realtime.error = Unavailable("no")
-    assert not await announcer.deliver("smelt:x", "progress", {}, None)
+    assert not await announcer.broadcast("smelt:x", "progress", {}, None)
 
 
 async def test_outbox_settles_only_acknowledged_messages() -> None:
-    owed = [
+    messages = [
         {"id": 1, "event_id": str(uuid4()), "topic": "smelt:x", "event": "completed", "payload": {"n": 1}},
         {
             "id": 2,
@@ -236,77 +236,77 @@ async def test_outbox_settles_only_acknowledged_messages() -> None:
             "payload": {},
         },
     ]
-    rpc = FakeRpc(lambda function, _: owed if function == "claim_smelt_outbox" else {"settled": 1})
+    rpc = FakeRpc(lambda function, _: messages if function == "claim_smelt_outbox" else {"settled": 1})
     project = FakeProject(rpc)
     channel = FakeChannel("smelt:x")
     announcer = Announcer(project, "w")  # type: ignore[arg-type]
     project.realtime.error = Unavailable("no")
-    await announcer.announce(uuid4(), channel)  # type: ignore[arg-type]
+    await announcer.send_outbox(uuid4(), channel)  # type: ignore[arg-type]
     assert channel.sent == [("completed", {"n": 1})]
     assert rpc.named("settle_smelt_outbox") == [{"ids": [1]}]
 
 
 async def test_outbox_claim_that_fails_does_not_raise() -> None:
-    def answer(*_: Any) -> Any:
+    def respond(*_: Any) -> Any:
         raise Unavailable("no")
 
-    await Announcer(FakeProject(FakeRpc(answer)), "w").announce(uuid4(), None)  # type: ignore[arg-type]
+    await Announcer(FakeProject(FakeRpc(respond)), "w").send_outbox(uuid4(), None)  # type: ignore[arg-type]
 
 
 async def test_outbox_sweep_continues_until_empty_and_stops_on_failure() -> None:
     message = {"id": 1, "event_id": str(uuid4()), "topic": "smelt-batch:b", "event": "progress", "payload": {}}
-    answers = [[message], [message], []]
-    rpc = FakeRpc(lambda function, _: answers.pop(0) if function == "claim_smelt_outbox" else {"settled": 1})
+    responses = [[message], [message], []]
+    rpc = FakeRpc(lambda function, _: responses.pop(0) if function == "claim_smelt_outbox" else {"settled": 1})
     project = FakeProject(rpc)
     announcer = Announcer(project, "w")  # type: ignore[arg-type]
     await announcer.sweep()
-    assert answers == []
+    assert responses == []
     assert len(project.realtime.posted) == 2
-    answers.extend([[message], [message]])
+    responses.extend([[message], [message]])
     project.realtime.error = Unavailable("no")
     await announcer.sweep()
-    assert len(answers) == 1
+    assert len(responses) == 1
 
 
 async def test_fencing_verdict_reaches_only_the_holder_of_its_attempt() -> None:
     held, stale = claim(attempt=4), claim(attempt=2)
-    answers = [(held, 4, "cancelled"), (stale, 1, "lost")]
+    responses = [(held, 4, "cancelled"), (stale, 1, "lost")]
     rpc = FakeRpc(
         lambda *_: {
             "leases": [
-                {"smelt_id": str(c.id), "attempt": attempt, "verdict": verdict} for c, attempt, verdict in answers
+                {"smelt_id": str(c.id), "attempt": attempt, "verdict": verdict} for c, attempt, verdict in responses
             ]
         }
     )
     leases = Leases(WorkerRpc(rpc), "w", 30)  # type: ignore[arg-type]
-    heard: list[tuple[str, Verdict]] = []
+    received: list[tuple[str, Verdict]] = []
     await leases.renew()
     assert rpc.calls == []
-    leases.hold(held, lambda verdict: heard.append(("held", verdict)))
-    leases.hold(stale, lambda verdict: heard.append(("stale", verdict)))
+    leases.add(held, lambda verdict: received.append(("held", verdict)))
+    leases.add(stale, lambda verdict: received.append(("stale", verdict)))
     await leases.renew()
-    assert heard == [("held", "cancelled")]
-    leases.drop(held)
-    leases.drop(held)
+    assert received == [("held", "cancelled")]
+    leases.remove(held)
+    leases.remove(held)
     await leases.renew()
     assert [lease["attempt"] for lease in rpc.calls[-1][1]["leases"]] == [2]
 
 
 async def test_lease_renewal_survives_an_outage_and_can_be_requested() -> None:
-    answers: list[Any] = [Unavailable("no"), {"leases": []}]
+    responses: list[Any] = [Unavailable("no"), {"leases": []}]
 
-    def answer(*_: Any) -> Any:
-        found = answers.pop(0)
+    def respond(*_: Any) -> Any:
+        found = responses.pop(0)
         if isinstance(found, Exception):
             raise found
         return found
 
-    rpc = FakeRpc(answer)
+    rpc = FakeRpc(respond)
     leases = Leases(WorkerRpc(rpc), "w", 30)  # type: ignore[arg-type]
-    leases.hold(claim(), lambda _: None)
+    leases.add(claim(), lambda _: None)
     task = asyncio.create_task(leases.run_renewals())
     for count in (1, 2):
-        leases.renew_now()
+        leases.request_renewal()
         await until(lambda count=count: len(rpc.calls) == count)
     task.cancel()
     await asyncio.wait([task])
@@ -343,13 +343,13 @@ def test_checkpoint_includes_the_finished_outputs() -> None:
     row = file_row(transcribed=True, duration_seconds=30.0, checkpoint=place | {"outputs": {"a": "Anna."}})
     state = SmeltState(claim(row), lambda _: None)
     [file] = state.files
-    assert (file.start, file.outputs) == (CHECKPOINT, {"a": "Anna."})
+    assert (file.saved_checkpoint, file.outputs) == (CHECKPOINT, {"a": "Anna."})
     state.enter("synthesizing")
     state.confirm(state.draft())
     assert "checkpoint" not in state.draft().files[0]
     file.outputs["b"] = "Ben."
     assert state.draft().files[0]["checkpoint"] == place | {"outputs": {"a": "Anna.", "b": "Ben."}}
-    # A text is nowhere in a recording.
+    # A text has no position in a recording.
     text = SmeltState(claim(file_row(input_type="text", checkpoint=None)), lambda _: None)
     assert "checkpoint" not in text.draft().files[0]
     text.files[0].outputs["a"] = "Anna."
@@ -362,19 +362,19 @@ def test_failed_file_is_still_failed_in_the_next_attempt() -> None:
 
 
 @given(st.lists(st.text(max_size=3000), max_size=80), st.integers(200, 5000))
-def test_segment_batches_keep_all_rows_in_order_and_fit_the_size(texts: list[str], most_bytes: int) -> None:
+def test_segment_batches_keep_all_rows_in_order_and_fit_the_size(texts: list[str], max_bytes: int) -> None:
     rows: list[dict[str, Any]] = [{"index": index, "text": text} for index, text in enumerate(texts)]
-    made = list(pieces(rows, most_bytes))
+    made = list(pieces(rows, max_bytes))
     assert [row for piece in made for row in piece] == rows
     for piece in made:
-        assert len(piece) == 1 or len(json.dumps(piece)) <= most_bytes
+        assert len(piece) == 1 or len(json.dumps(piece)) <= max_bytes
 
 
 def test_segments_events_fit_into_a_broadcast() -> None:
     smelt_id, files = uuid4(), (uuid4(), uuid4())
     state = ProgressEvent.model_validate(progress_event(smelt_id))
-    heard = [(file_id, segment(index, "word " * 200)) for file_id in files for index in range(200)]
-    made = list(segment_events(heard, state))
+    received = [(file_id, segment(index, "word " * 200)) for file_id in files for index in range(200)]
+    made = list(segment_events(received, state))
     assert len(made) > 4
     assert all(len(json.dumps(payload)) <= MAX_EVENT_BYTES for payload in made)
     assert len({payload["event_id"] for payload in made}) == len(made)

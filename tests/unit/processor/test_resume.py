@@ -1,4 +1,4 @@
-"""A run that was stopped anywhere and taken up from its last saved checkpoint gives the text of one that never was."""
+"""A run that is stopped anywhere and resumed at its last checkpoint gives the text of an undisturbed run."""
 
 from dataclasses import replace
 from itertools import accumulate
@@ -24,30 +24,30 @@ MODES = {
 
 
 def saved_after(passages: list[Passage]) -> tuple[list[SavedSegment], Checkpoint]:
-    """What the database has when the worker is killed after these passages."""
+    """Return the saved state of a worker that is killed after these passages."""
     segments: dict[int, SavedSegment] = {}
     for passage in passages:
         segments.update({segment.index: segment for segment in passage.segments})
     return list(segments.values()), passages[-1].checkpoint if passages else START
 
 
-@pytest.mark.parametrize("way", MODES)
+@pytest.mark.parametrize("mode", MODES)
 def test_resume_from_any_checkpoint_gives_the_undisturbed_text(
-    way: str, demo_model: WhisperModel, opening: Recording
+    mode: str, demo_model: WhisperModel, opening: Recording
 ) -> None:
-    transcriber = Transcriber(demo_model, MODES[way])
-    undisturbed = list(transcriber.listen(opening, "en"))
+    transcriber = Transcriber(demo_model, MODES[mode])
+    undisturbed = list(transcriber.transcribe(opening, "en"))
     whole = [segment for passage in undisturbed for segment in passage.segments]
     assert [segment.index for segment in whole] == list(range(len(whole)))
     seen: set[Checkpoint] = set()
     for stopped_after in range(len(undisturbed)):
         saved, checkpoint = saved_after(undisturbed[:stopped_after])
         if checkpoint in seen:
-            continue  # The same place was taken up before.
+            continue  # This checkpoint is tested already.
         seen.add(checkpoint)
         kept = [segment for segment in saved if segment.index < checkpoint.segment_count]
-        travelled = read_checkpoint(checkpoint.model_dump(mode="json"))
-        resumed = [s for passage in transcriber.listen(opening, "en", travelled) for s in passage.segments]
+        restored = read_checkpoint(checkpoint.model_dump(mode="json"))
+        resumed = [s for passage in transcriber.transcribe(opening, "en", restored) for s in passage.segments]
         assert kept + resumed == whole, f"stopped after passage {stopped_after}"
     assert len(seen) >= 2
 
@@ -56,14 +56,14 @@ def test_resume_from_any_checkpoint_gives_the_undisturbed_text(
 def test_resume_with_other_settings_restarts_at_the_span(
     before: str, after: str, demo_model: WhisperModel, opening: Recording
 ) -> None:
-    first, second = (Transcriber(demo_model, replace(MODES[way], max_span_s=15)) for way in (before, after))
-    saved, checkpoint = saved_after(list(first.listen(opening, "en"))[:-4])
+    first, second = (Transcriber(demo_model, replace(MODES[mode], max_span_s=15)) for mode in (before, after))
+    saved, checkpoint = saved_after(list(first.transcribe(opening, "en"))[:-4])
     assert checkpoint.span_start > 0
-    taken_up = second.resumable(checkpoint)
-    assert (taken_up.span_start, taken_up.seek) == (checkpoint.span_start, 0)
-    kept = [segment.text for segment in saved if segment.index < taken_up.segment_count]
-    resumed = [segment for passage in second.listen(opening, "en", taken_up) for segment in passage.segments]
-    whole = [segment.text for passage in first.listen(opening, "en") for segment in passage.segments]
+    resumed_at = second.resume_point(checkpoint)
+    assert (resumed_at.span_start, resumed_at.seek) == (checkpoint.span_start, 0)
+    kept = [segment.text for segment in saved if segment.index < resumed_at.segment_count]
+    resumed = [segment for passage in second.transcribe(opening, "en", resumed_at) for segment in passage.segments]
+    whole = [segment.text for passage in first.transcribe(opening, "en") for segment in passage.segments]
     assert resumed[0].index == len(kept) > 0
     assert kept + [segment.text for segment in resumed] == whole
 
@@ -71,22 +71,22 @@ def test_resume_with_other_settings_restarts_at_the_span(
 def test_batch_size_shrinks_to_sequential(demo_model: WhisperModel) -> None:
     options: SpeechOptions | None = SpeechOptions(batch_size=5)
     sizes = []
-    while (options := options.smaller) is not None:
+    while (options := options.with_smaller_batch) is not None:
         sizes.append(options.batch_size)
         last = options
     assert sizes == [2, 1, 0]
-    assert Transcriber(demo_model, last).resumable(START).way.startswith("sequential")
+    assert Transcriber(demo_model, last).resume_point(START).mode_key.startswith("sequential")
 
 
 def test_resume_after_repeated_kills_reaches_the_end(demo_model: WhisperModel, opening: Recording) -> None:
     transcriber = Transcriber(demo_model, SpeechOptions(max_span_s=15))
-    whole, end = saved_after(list(transcriber.listen(opening, "en")))
+    whole, end = saved_after(list(transcriber.transcribe(opening, "en")))
     segments: list[SavedSegment] = []
-    checkpoint, lives = transcriber.resumable(START), 0
+    checkpoint, lives = transcriber.resume_point(START), 0
     while checkpoint != end:
         lives += 1
         segments = segments[: checkpoint.segment_count]
-        passages = transcriber.listen(opening, "en", checkpoint)
+        passages = transcriber.transcribe(opening, "en", checkpoint)
         before = checkpoint
         for passage in passages:
             segments.extend(passage.segments)
@@ -98,7 +98,7 @@ def test_resume_after_repeated_kills_reaches_the_end(demo_model: WhisperModel, o
 
 
 def test_position_grows_to_the_end_of_the_recording(demo_model: WhisperModel, opening: Recording) -> None:
-    positions = [p.position_s for p in Transcriber(demo_model, SpeechOptions(max_span_s=15)).listen(opening, "en")]
+    positions = [p.position_s for p in Transcriber(demo_model, SpeechOptions(max_span_s=15)).transcribe(opening, "en")]
     assert positions == list(accumulate(positions, max))
     assert positions[-1] == pytest.approx(opening.duration_s)
 
@@ -106,7 +106,7 @@ def test_position_grows_to_the_end_of_the_recording(demo_model: WhisperModel, op
 def test_silence_is_skipped_and_counted(demo_model: WhisperModel, tmp_path: Path) -> None:
     (tmp_path / "silence.pcm").write_bytes(np.zeros(SAMPLE_RATE * 70, dtype=np.int16).tobytes())
     silence = Recording(tmp_path / "silence.pcm", SAMPLE_RATE * 70)
-    passages = list(Transcriber(demo_model, SpeechOptions(max_span_s=15)).listen(silence, "en"))
+    passages = list(Transcriber(demo_model, SpeechOptions(max_span_s=15)).transcribe(silence, "en"))
     assert [passage.segments for passage in passages] == [()] * len(passages)
     assert passages[-1].position_s == 70
     assert passages[-1].checkpoint.silence_s == pytest.approx(70)

@@ -1,4 +1,4 @@
-"""What was saved stays; what is heard again is told from what is new."""
+"""Saved segments are kept, and only new ones are appended."""
 
 from itertools import pairwise
 
@@ -11,8 +11,8 @@ from smelt.processor.speech.resume_filter import ResumeFilter
 cuts = st.sets(st.integers(1, 99), max_size=12).map(lambda found: [0, *sorted(found), 100])
 
 
-def pieces(at: list[int]) -> list[SavedSegment]:
-    """A recording of 100 s cut at these seconds; the text of a piece is where it is."""
+def segments_between(at: list[int]) -> list[SavedSegment]:
+    """Return segments of a recording of 100 s that is cut at these seconds; the text is the position."""
     return [
         SavedSegment(index=index, start=float(start), end=float(end), text=f"{start} to {end}")
         for index, (start, end) in enumerate(pairwise(at))
@@ -21,20 +21,20 @@ def pieces(at: list[int]) -> list[SavedSegment]:
 
 @given(cuts, st.data())
 def test_resume_filter_skips_exactly_the_saved_segments(at: list[int], data: st.DataObject) -> None:
-    whole = pieces(at)
+    whole = segments_between(at)
     saved = data.draw(st.integers(0, len(whole)))
     begin = data.draw(st.integers(0, saved))
-    assert ResumeFilter(whole[:saved]).new(whole[begin:]) == tuple(whole[saved:])
+    assert ResumeFilter(whole[:saved]).unseen(whole[begin:]) == tuple(whole[saved:])
 
 
 @given(cuts, cuts, st.data())
 def test_resume_filter_continues_where_the_saved_segments_end(
     before: list[int], after: list[int], data: st.DataObject
 ) -> None:
-    saved = pieces(before)[: data.draw(st.integers(1, len(before) - 1))]
-    heard = pieces(after)
-    new = ResumeFilter(saved).new(heard)
-    assert list(new) == heard[len(heard) - len(new) :]
-    longest = max(segment.end - segment.start for segment in heard)
+    saved = segments_between(before)[: data.draw(st.integers(1, len(before) - 1))]
+    transcribed = segments_between(after)
+    new = ResumeFilter(saved).unseen(transcribed)
+    assert list(new) == transcribed[len(transcribed) - len(new) :]
+    max_segment_s = max(segment.end - segment.start for segment in transcribed)
     begins_s = new[0].start if new else 100.0
-    assert abs(begins_s - saved[-1].end) <= longest / 2
+    assert abs(begins_s - saved[-1].end) <= max_segment_s / 2

@@ -1,4 +1,4 @@
-"""Spans are bounded, cover the recording once, end in its quiet places, and depend only on where they begin."""
+"""Spans are bounded, cover the recording once, end in quiet places, and depend only on their start."""
 
 from itertools import pairwise
 from pathlib import Path

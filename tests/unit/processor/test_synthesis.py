@@ -1,4 +1,4 @@
-"""Outputs without a language model: deterministic, nothing invented, and useful for what people say in meetings."""
+"""Extractive outputs: deterministic, nothing invented, and useful for the usual sentences of meetings."""
 
 import re
 from collections import Counter
@@ -16,7 +16,7 @@ from smelt.contract.vocabulary import DEFAULT_PROMPTS
 from smelt.contract.work import UserPrompt
 from smelt.processor.synthesis.action_items import ActionItem, action_items
 from smelt.processor.synthesis.extractive import NO_SPEECH, render
-from smelt.processor.synthesis.markdown import as_sentence, capitalised, clock, inline
+from smelt.processor.synthesis.markdown import as_sentence, capitalized, clock, inline
 from smelt.processor.synthesis.people import names_in
 from smelt.processor.synthesis.prompts import PROMPTS
 from smelt.processor.synthesis.questions import is_question
@@ -75,19 +75,19 @@ def test_action_item_that_is_repeated_counts_once() -> None:
 
 def test_summary_contains_only_spoken_sentences() -> None:
     summary = made(SPOKEN_TEXT, "summarize")
-    said = {sentence.text.rstrip(".") for sentence in sentences_of_text(SPOKEN_TEXT)}
+    spoken = {sentence.text.rstrip(".") for sentence in sentences_of_text(SPOKEN_TEXT)}
     chosen = [sentence.rstrip(".").lower() for sentence in split_sentences(summary)]
     assert 3 <= len(chosen) <= 8
-    assert set(chosen) <= {text.rstrip("?") for text in said} | said
+    assert set(chosen) <= {text.rstrip("?") for text in spoken} | spoken
 
 
 @pytest.mark.parametrize("prompt", DEFAULT_PROMPTS)
 def test_synthesize_is_deterministic_for_every_prompt(prompt: str) -> None:
-    order = SynthesisRequest(prompts=(prompt,), user_prompt=None)
-    first = render(STANDUP_SOURCE, order)
+    request = SynthesisRequest(prompts=(prompt,), user_prompt=None)
+    first = render(STANDUP_SOURCE, request)
     assert len(first) > 40
     assert not first.startswith("#") or prompt == "detailed_notes"
-    assert first == render(STANDUP_SOURCE, order)
+    assert first == render(STANDUP_SOURCE, request)
 
 
 def test_synthesize_puts_several_prompts_under_headings() -> None:
@@ -121,7 +121,7 @@ def test_user_prompt_without_a_language_model_is_explained() -> None:
     prompt = UserPrompt(id="00000000-0000-4000-8000-000000000001", name="As a *poem*", content="Write a poem.")  # type: ignore[arg-type]
     content = render(STANDUP_SOURCE, SynthesisRequest(prompts=("summarize",), user_prompt=prompt))
     assert "## As a \\*poem\\*" in content
-    assert "needs a language model" in content
+    assert "need a language model" in content
     assert "We have twelve open tickets." in content
 
 
@@ -143,7 +143,7 @@ def test_synthesize_gives_output_for_any_script(prompt: str, text: str) -> None:
 
 @dataclass(frozen=True)
 class Meeting:
-    """What somebody said, segment by segment, a word of its subject, and what is asked and answered in it."""
+    """The segments of a meeting, a word of its subject, and a question with its reply."""
 
     language: str
     segments: tuple[str, ...]
@@ -197,14 +197,14 @@ def test_synthesize_covers_every_sentence_in_every_language(meeting: Meeting) ->
         prompt: render(source, SynthesisRequest(prompts=(prompt,), user_prompt=None)) for prompt in DEFAULT_PROMPTS
     }
     sentences = [sentence.text for sentence in source.sentences]
-    said = "".join(meeting.segments)
-    assert "".join(sentences) == said
+    spoken = "".join(meeting.segments)
+    assert "".join(sentences) == spoken
     assert outputs["detailed_notes"].count("\n- ") == len(sentences) > 2
     assert outputs["summarize"] != outputs["detailed_notes"]
     assert meeting.subject in outputs["table_of_contents"].lower()
-    # English ways of saying so are none of another language, and nobody claims that nothing was to be done.
+    # English patterns do not apply, and the output does not claim that there are no action items.
     assert "- [ ]" not in outputs["action_items"]
-    assert "in English alone" in outputs["action_items"]
+    assert "only in English" in outputs["action_items"]
     assert all(sentence in outputs["action_items"] for sentence in sentences)
     asked = re.findall(r"^\*\*Q: (.+)\*\*$", outputs["qa_format"], re.MULTILINE)
     assert [question for question in asked if not question.startswith("What was")] == [meeting.question] * (
@@ -219,8 +219,8 @@ def test_synthesize_covers_every_sentence_in_every_language(meeting: Meeting) ->
 def test_sentences_of_a_script_without_marks_follow_its_segments() -> None:
     texts = ["大家早上好", "我们今天讨论预算", "预算是五百元"]
     marked = [*texts, "谢谢大家。"]
-    for said, sentences in ((texts, texts), (marked, ["".join(marked)])):
-        segments = [Segment(index=i, start=i, end=i + 1, text=text) for i, text in enumerate(said)]
+    for spoken, sentences in ((texts, texts), (marked, ["".join(marked)])):
+        segments = [Segment(index=i, start=i, end=i + 1, text=text) for i, text in enumerate(spoken)]
         assert [sentence.text for sentence in sentences_of_segments(segments)] == sentences
     endless = [Segment(index=i, start=i, end=i + 1, text="我们今天讨论预算") for i in range(50)]
     closed = [*endless, Segment(index=50, start=50, end=51, text="好。")]
@@ -277,18 +277,18 @@ def test_sentence_split_loses_no_character(text: str) -> None:
 
 def test_sentence_is_capitalized() -> None:
     assert as_sentence("tomorrow i meet anna on friday", {"anna"}) == "Tomorrow I meet Anna on Friday."
-    assert capitalised("NASA met anna", {"anna"}) == "NASA met anna"
+    assert capitalized("NASA met anna", {"anna"}) == "NASA met anna"
 
 
 def test_names_are_recognized_by_their_position() -> None:
-    said = [
+    spoken = [
         *SPOKEN_TEXT.splitlines(),
         "the server will restart.",
         "it will rain.",
         "Ben asked Zoe to wait.",
         "thank you all.",
     ]
-    assert names_in(said) == {"anna", "carla", "emma", "henry", "martin"}
+    assert names_in(spoken) == {"anna", "carla", "emma", "henry", "martin"}
 
 
 def test_markdown_of_a_transcript_is_escaped() -> None:

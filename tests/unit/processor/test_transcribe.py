@@ -1,4 +1,4 @@
-"""A file is heard to its end from what was saved, with a model that may have to step down on the way."""
+"""A file is transcribed from its saved checkpoint, with less memory if the model runs out of it."""
 
 import asyncio
 import re
@@ -31,7 +31,7 @@ from smelt.processor.transcribe import Transcription
 
 
 class TranscriptionHarness:
-    """A listener with the demo model, and a database that has what the test says."""
+    """A transcription with the demo model, and a database that returns what the test has saved."""
 
     def __init__(
         self,
@@ -45,18 +45,18 @@ class TranscriptionHarness:
         self.saved: list[dict[str, Any]] = []
         self.rpc = FakeRpc(lambda *_: self.saved)
         self.model = SharedModel(model or ModelOptions(), options, idle_s)
-        self.pace = SpeedEstimate()
+        self.speed = SpeedEstimate()
         self.threads = Threads()
-        self.tools = SimpleNamespace(
+        self.services = SimpleNamespace(
             model=self.model,
             calls=WorkerRpc(self.rpc),
             threads=self.threads,
-            pace=self.pace,  # type: ignore[arg-type]
+            speed=self.speed,  # type: ignore[arg-type]
         )
         self.state = SmeltState(claim(file_row(**row)), lambda _: None)
         self.state.enter("transcribing")
         self.file.recording = recording
-        self.listener = Transcription(self.state, self.tools)  # type: ignore[arg-type]
+        self.transcription = Transcription(self.state, self.services)  # type: ignore[arg-type]
 
     @property
     def file(self) -> FileWork:
@@ -64,35 +64,35 @@ class TranscriptionHarness:
 
 
 def undisturbed(model: WhisperModel, recording: Recording, options: SpeechOptions) -> list[SavedSegment]:
-    passages = Transcriber(model, options).listen(recording, "en")
+    passages = Transcriber(model, options).transcribe(recording, "en")
     return [segment for passage in passages for segment in passage.segments]
 
 
 async def test_transcribe_completes_a_file_and_measures_the_speed(demo_model: WhisperModel, opening: Recording) -> None:
     options = SpeechOptions(max_span_s=15)
-    bench = TranscriptionHarness(opening, options)
-    await bench.listener.transcribe(bench.file)
-    assert bench.file.segments == undisturbed(demo_model, opening, options)
-    assert bench.file.transcribed
-    assert (bench.file.language, bench.file.share) == ("en", 1.0)
-    assert bench.file.trust is not None
-    assert bench.file.trust["silence_seconds"] < 5
-    assert bench.pace.hearing_s(audio_s=60) is not None
-    assert bench.listener.left_s(bench.file) is not None
-    assert bench.rpc.calls == []
+    harness = TranscriptionHarness(opening, options)
+    await harness.transcription.transcribe(harness.file)
+    assert harness.file.segments == undisturbed(demo_model, opening, options)
+    assert harness.file.transcribed
+    assert (harness.file.language, harness.file.share) == ("en", 1.0)
+    assert harness.file.trust is not None
+    assert harness.file.trust["silence_seconds"] < 5
+    assert harness.speed.transcription_s(audio_s=60) is not None
+    assert harness.transcription.remaining_s(harness.file) is not None
+    assert harness.rpc.calls == []
 
 
 async def test_resume_does_not_transcribe_saved_segments_again(demo_model: WhisperModel, opening: Recording) -> None:
     options = SpeechOptions(max_span_s=15)
     whole = undisturbed(demo_model, opening, options)
-    [*_, last] = [p for p in Transcriber(demo_model, options).listen(opening, "en") if p.checkpoint.span_start == 0]
+    [*_, last] = [p for p in Transcriber(demo_model, options).transcribe(opening, "en") if p.checkpoint.span_start == 0]
     checkpoint = last.checkpoint
-    bench = TranscriptionHarness(opening, options, checkpoint=checkpoint.model_dump(mode="json"), language="en")
-    bench.saved = [segment.model_dump() for segment in whole[: checkpoint.segment_count + 2]]
-    await bench.listener.transcribe(bench.file)
-    assert bench.file.segments == whole
-    # The window after the checkpoint is heard again, and what was saved of it stays.
-    assert bench.state.draft().segment_rows()[0]["index"] == checkpoint.segment_count + 2
+    harness = TranscriptionHarness(opening, options, checkpoint=checkpoint.model_dump(mode="json"), language="en")
+    harness.saved = [segment.model_dump() for segment in whole[: checkpoint.segment_count + 2]]
+    await harness.transcription.transcribe(harness.file)
+    assert harness.file.segments == whole
+    # The window after the checkpoint is transcribed again, and its saved segments are kept.
+    assert harness.state.draft().segment_rows()[0]["index"] == checkpoint.segment_count + 2
 
 
 async def test_resume_keeps_saved_segments_that_are_split_differently(
@@ -100,89 +100,89 @@ async def test_resume_keeps_saved_segments_that_are_split_differently(
 ) -> None:
     options = SpeechOptions(max_span_s=15)
     whole = undisturbed(demo_model, opening, options)
-    merged = whole[0].model_copy(update={"end": whole[1].end, "text": "Heard by another model."})
-    bench = TranscriptionHarness(opening, options, segment_count=1)
-    bench.saved = [merged.model_dump()]
-    await bench.listener.transcribe(bench.file)
-    assert bench.file.segments[0] == merged
-    assert [s.text for s in bench.file.segments[1:]] == [s.text for s in whole[2:]]
-    assert [s.index for s in bench.file.segments] == list(range(len(whole) - 1))
-    assert [row["index"] for row in bench.state.draft().segment_rows()] == list(range(1, len(whole) - 1))
-    assert bench.file.checkpoint is not None
-    assert bench.file.checkpoint.segment_count <= len(bench.file.segments)
+    merged = whole[0].model_copy(update={"end": whole[1].end, "text": "Text of another model."})
+    harness = TranscriptionHarness(opening, options, segment_count=1)
+    harness.saved = [merged.model_dump()]
+    await harness.transcription.transcribe(harness.file)
+    assert harness.file.segments[0] == merged
+    assert [s.text for s in harness.file.segments[1:]] == [s.text for s in whole[2:]]
+    assert [s.index for s in harness.file.segments] == list(range(len(whole) - 1))
+    assert [row["index"] for row in harness.state.draft().segment_rows()] == list(range(1, len(whole) - 1))
+    assert harness.file.checkpoint is not None
+    assert harness.file.checkpoint.segment_count <= len(harness.file.segments)
 
 
 async def test_resume_starts_over_when_saved_segments_have_gaps(demo_model: WhisperModel, opening: Recording) -> None:
     options = SpeechOptions(max_span_s=15)
     whole = undisturbed(demo_model, opening, options)
-    [*_, last] = Transcriber(demo_model, options).listen(opening, "en")
-    bench = TranscriptionHarness(opening, options, checkpoint=last.checkpoint.model_dump(mode="json"), language="en")
-    bench.saved = [segment.model_dump() for segment in whole[1:]]
-    await bench.listener.transcribe(bench.file)
-    assert bench.file.segments == whole
+    [*_, last] = Transcriber(demo_model, options).transcribe(opening, "en")
+    harness = TranscriptionHarness(opening, options, checkpoint=last.checkpoint.model_dump(mode="json"), language="en")
+    harness.saved = [segment.model_dump() for segment in whole[1:]]
+    await harness.transcription.transcribe(harness.file)
+    assert harness.file.segments == whole
 
 
 async def test_out_of_memory_reduces_the_batch_size(
     demo_model: WhisperModel, opening: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, sizes = BatchedModel.listen, []
+    real, sizes = BatchedModel.transcribe, []
 
-    def listen(self: BatchedModel, *arguments: Any, **more: Any) -> Iterator[RawSegment]:
+    def transcribe(self: BatchedModel, *arguments: Any, **more: Any) -> Iterator[RawSegment]:
         sizes.append(self.batch_size)
-        for number, heard in enumerate(real(self, *arguments, **more)):
+        for number, segment in enumerate(real(self, *arguments, **more)):
             if self.batch_size > 1 and number == 3:
                 raise RuntimeError("CUDA failed with error out of memory")
-            yield heard
+            yield segment
 
-    monkeypatch.setattr(BatchedModel, "listen", listen)
-    bench = TranscriptionHarness(opening, SpeechOptions(batch_size=4))
-    await bench.listener.transcribe(bench.file)
+    monkeypatch.setattr(BatchedModel, "transcribe", transcribe)
+    harness = TranscriptionHarness(opening, SpeechOptions(batch_size=4))
+    await harness.transcription.transcribe(harness.file)
     assert sizes == [4, 2, 1]
     alone = undisturbed(demo_model, opening, SpeechOptions(batch_size=1))
-    assert [segment.text for segment in bench.file.segments] == [segment.text for segment in alone]
-    assert [segment.index for segment in bench.file.segments] == list(range(len(alone)))
-    async with bench.model.borrowed() as settled:
+    assert [segment.text for segment in harness.file.segments] == [segment.text for segment in alone]
+    assert [segment.index for segment in harness.file.segments] == list(range(len(alone)))
+    async with harness.model.acquire() as settled:
         assert settled.options.batch_size == 1
-    assert bench.file.transcribed
+    assert harness.file.transcribed
 
 
 async def test_model_error_in_every_batch_size_fails_the_file(
     opening: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def listen(*_: Any, **__: Any) -> Iterator[RawSegment]:
+    def transcribe(*_: Any, **__: Any) -> Iterator[RawSegment]:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(BatchedModel, "listen", listen)
-    monkeypatch.setattr("smelt.processor.speech.sequential.listen", listen)
-    bench = TranscriptionHarness(opening, SpeechOptions(batch_size=2))
-    with pytest.raises(FileError) as fault:
-        await bench.listener.transcribe(bench.file)
-    assert fault.value.code == "transcription_failed"
-    assert not bench.file.transcribed
+    monkeypatch.setattr(BatchedModel, "transcribe", transcribe)
+    monkeypatch.setattr("smelt.processor.speech.sequential.transcribe", transcribe)
+    harness = TranscriptionHarness(opening, SpeechOptions(batch_size=2))
+    with pytest.raises(FileError) as error:
+        await harness.transcription.transcribe(harness.file)
+    assert error.value.code == "transcription_failed"
+    assert not harness.file.transcribed
 
 
 async def test_out_of_memory_reloads_the_model_with_a_smaller_compute_type(
     opening: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, types = sequential.listen, []
+    real, types = sequential.transcribe, []
 
-    def listen(model: WhisperModel, *arguments: Any, **more: Any) -> Iterator[RawSegment]:
+    def transcribe(model: WhisperModel, *arguments: Any, **more: Any) -> Iterator[RawSegment]:
         types.append(model.model.compute_type)
         if model.model.compute_type == "float32":
             raise RuntimeError("CUDA failed with error out of memory")
         return real(model, *arguments, **more)
 
-    monkeypatch.setattr(sequential, "listen", listen)
-    bench = TranscriptionHarness(opening, SpeechOptions(), ModelOptions(device="cpu", compute_type="float32"))
-    await bench.listener.transcribe(bench.file)
+    monkeypatch.setattr(sequential, "transcribe", transcribe)
+    harness = TranscriptionHarness(opening, SpeechOptions(), ModelOptions(device="cpu", compute_type="float32"))
+    await harness.transcription.transcribe(harness.file)
     assert types == ["float32", "int8_float32"]
-    assert bench.file.transcribed
-    async with bench.model.borrowed() as settled:
+    assert harness.file.transcribed
+    async with harness.model.acquire() as settled:
         assert settled.model.model.compute_type == "int8_float32"
 
 
 def full_above(compute_type: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A device with memory for no more than this type; answers what was tried on it."""
+    """Simulate a device with memory for this compute type only; return the types that were tried."""
     real, tried = ctranslate2.models.Whisper, list[str]()
 
     def whisper(*arguments: Any, **more: Any) -> ctranslate2.models.Whisper:
@@ -199,11 +199,11 @@ async def test_out_of_memory_while_loading_uses_a_smaller_compute_type(
     opening: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = full_above("int8", monkeypatch)
-    bench = TranscriptionHarness(
+    harness = TranscriptionHarness(
         opening, SpeechOptions(beam_size=1), ModelOptions(device="cpu", compute_type="float32")
     )
-    await bench.listener.transcribe(bench.file)
-    assert bench.file.transcribed
+    await harness.transcription.transcribe(harness.file)
+    assert harness.file.transcribed
     assert tried == ["float32", "int8"]
 
 
@@ -215,28 +215,28 @@ def test_out_of_memory_with_every_compute_type_is_a_settings_error(monkeypatch: 
 
 
 async def test_idle_model_is_released_and_loaded_again(opening: Recording) -> None:
-    bench = TranscriptionHarness(opening, SpeechOptions(), idle_s=0.01)
-    await bench.listener.transcribe(bench.file)
-    before = bench.file.segments
+    harness = TranscriptionHarness(opening, SpeechOptions(), idle_s=0.01)
+    await harness.transcription.transcribe(harness.file)
+    before = harness.file.segments
     async with asyncio.timeout(30):
-        while bench.model.is_loaded:  # noqa: ASYNC110 - A timer of the model's own tells nobody.
+        while harness.model.is_loaded:  # noqa: ASYNC110 - The model's timer sets no event.
             await asyncio.sleep(0.005)
-    async with bench.model.borrowed():
-        assert bench.model.is_loaded
+    async with harness.model.acquire():
+        assert harness.model.is_loaded
         await asyncio.sleep(0.02)
-        assert bench.model.is_loaded
+        assert harness.model.is_loaded
     again = TranscriptionHarness(opening, SpeechOptions())
-    again.tools.model = bench.model
-    await again.listener.transcribe(again.file)
+    again.services.model = harness.model
+    await again.transcription.transcribe(again.file)
     assert again.file.segments == before
 
 
 async def test_trust_report_names_the_model_and_its_notice(
     opening: Recording, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bench = TranscriptionHarness(opening, SpeechOptions())
-    await bench.listener.transcribe(bench.file)
-    trust = Trust.model_validate(bench.file.trust)
+    harness = TranscriptionHarness(opening, SpeechOptions())
+    await harness.transcription.transcribe(harness.file)
+    trust = Trust.model_validate(harness.file.trust)
     assert trust.model == "demo"
     assert trust.notice is not None
     assert "words" in trust.notice
@@ -244,25 +244,25 @@ async def test_trust_report_names_the_model_and_its_notice(
 
 
 async def test_segment_count_is_reported_when_the_transcript_is_complete(opening: Recording) -> None:
-    bench = TranscriptionHarness(opening, SpeechOptions())
-    await bench.listener.transcribe(bench.file)
-    [row] = bench.state.draft().files
-    assert row["segment_count"] == len(bench.file.segments) > 0
+    harness = TranscriptionHarness(opening, SpeechOptions())
+    await harness.transcription.transcribe(harness.file)
+    [row] = harness.state.draft().files
+    assert row["segment_count"] == len(harness.file.segments) > 0
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     [
-        ("/nowhere", "SMELT_MODEL=/nowhere is no folder here"),
-        ("nonsense", "sizes are tiny.en"),
-        ("../a/b", "is no folder here"),
+        ("/nowhere", "SMELT_MODEL=/nowhere is neither a local folder"),
+        ("nonsense", "Known sizes: tiny.en"),
+        ("../a/b", "is neither a local folder"),
         (str(Path(__file__).parent), "has no model.bin"),
     ],
 )
-async def test_missing_model_raises_a_settings_error_of_one_sentence(name: str, says: str) -> None:
+async def test_missing_model_raises_a_settings_error_of_one_sentence(name: str, message: str) -> None:
     model = SharedModel(ModelOptions(name=name), SpeechOptions())
-    with pytest.raises(SettingsError, match=re.escape(says)) as error:
-        await model.keep_loaded()
+    with pytest.raises(SettingsError, match=re.escape(message)) as error:
+        await model.run_until_load_fails()
     assert str(error.value).startswith("SMELT_MODEL=")
     assert "\n" not in str(error.value)
     with pytest.raises(SettingsError):
@@ -272,11 +272,11 @@ async def test_missing_model_raises_a_settings_error_of_one_sentence(name: str, 
 async def test_missing_network_raises_a_settings_error_with_advice(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    # An empty cache, and a hub that nobody runs: what a machine without a network has.
+    # An empty cache and an unreachable hub, as on a machine without a network.
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     model = SharedModel(ModelOptions(name="tiny"), SpeechOptions())
-    with pytest.raises(SettingsError, match=r"SMELT_MODEL=tiny could not be fetched .*: check the network, or set"):
-        await model.keep_loaded()
+    with pytest.raises(SettingsError, match=r"SMELT_MODEL=tiny could not be downloaded .*: check the network, or set"):
+        await model.run_until_load_fails()
     with pytest.raises(SettingsError):
         await model.start()

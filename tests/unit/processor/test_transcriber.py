@@ -1,4 +1,4 @@
-"""What is said is heard: in every way of listening, within the recording, without a word lost."""
+"""Speech is transcribed in every mode, within the recording, without losing a word."""
 
 from pathlib import Path
 
@@ -21,18 +21,18 @@ def words(text: str) -> list[str]:
     return "".join(c if c.isalnum() else " " for c in text.lower()).split()
 
 
-def errors(heard: list[str], said: list[str]) -> int:
-    """Words that differ: Levenshtein distance."""
-    row = list(range(len(said) + 1))
-    for i, word in enumerate(heard, start=1):
+def errors(transcribed: list[str], spoken: list[str]) -> int:
+    """Return the number of words that differ: Levenshtein distance."""
+    row = list(range(len(spoken) + 1))
+    for i, word in enumerate(transcribed, start=1):
         before, row[0] = row[0], i
-        for j, other in enumerate(said, start=1):
+        for j, other in enumerate(spoken, start=1):
             before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (word != other))
     return row[-1]
 
 
 def transcribe_with(model: WhisperModel, options: SpeechOptions, recording: Recording) -> list[SavedSegment]:
-    passages = Transcriber(model, options).listen(recording, "en")
+    passages = Transcriber(model, options).transcribe(recording, "en")
     return [segment for passage in passages for segment in passage.segments]
 
 
@@ -49,14 +49,14 @@ def transcribe_with(model: WhisperModel, options: SpeechOptions, recording: Reco
     ],
     ids=str,
 )
-def test_transcribe_standup_within_the_error_rate_in_every_mode(
+def test_transcribe_standup_below_the_maximum_error_rate_in_every_mode(
     options: SpeechOptions, demo_model: WhisperModel, standup: Recording
 ) -> None:
     segments = transcribe_with(demo_model, options, standup)
-    said = words(SPOKEN_TEXT)
-    wrong = errors(words(" ".join(segment.text for segment in segments)), said)
-    # Fixed windows cut into words; that is what voice detection is for.
-    assert wrong / len(said) <= (0.05 if options.vad else 0.25)
+    spoken = words(SPOKEN_TEXT)
+    wrong = errors(words(" ".join(segment.text for segment in segments)), spoken)
+    # Without speech detection, windows cut through words.
+    assert wrong / len(spoken) <= (0.05 if options.vad else 0.25)
     starts = [segment.start for segment in segments]
     assert starts == sorted(starts)
     for segment in segments:
@@ -73,11 +73,11 @@ def test_transcribe_batch_loses_no_text_of_a_clip_beyond_the_window(
 
     batched = BatchedModel(model=demo_model, language="en", batch_size=2, beam_size=1, word_times=False)
     samples = standup.read(0, 20 * SAMPLE_RATE)
-    # One clip of 17 s: its window holds 10 s of it, the rest would be lost.
-    heard = list(batched.listen(samples, [Clip(0, 17 * SAMPLE_RATE)], seek=0))
-    text = " ".join(segment.text for segment in heard)
+    # One clip of 17 s: its window covers 10 s, the rest would be lost.
+    transcribed = list(batched.transcribe(samples, [Clip(0, 17 * SAMPLE_RATE)], seek=0))
+    text = " ".join(segment.text for segment in transcribed)
     assert words("the dashboard is blocked") == words(text)[-4:]
-    assert all(segment.seek == 0 for segment in heard)
+    assert all(segment.seek == 0 for segment in transcribed)
 
 
 def test_segment_times_include_removed_silence(
@@ -103,16 +103,16 @@ def test_speech_left_decreases_to_zero_from_any_checkpoint(
     options: SpeechOptions, demo_model: WhisperModel, opening: Recording
 ) -> None:
     transcriber = Transcriber(demo_model, options)
-    whole = list(transcriber.listen(opening, "en"))
-    left = [passage.speech_left_s for passage in whole]
+    whole = list(transcriber.transcribe(opening, "en"))
+    left = [passage.remaining_speech_s for passage in whole]
     assert opening.duration_s - 5 < left[0] <= opening.duration_s
     assert left == sorted(left, reverse=True)
     assert left[-1] == 0
-    # What comes before a checkpoint is not heard again, but for the window before it where words have their times.
+    # Nothing before the checkpoint is transcribed again, except the previous window with word times.
     late = len(whole) * 3 // 4
-    [taken_up, *rest] = transcriber.listen(opening, "en", whole[late].checkpoint)
-    assert left[0] - 5 > taken_up.speech_left_s >= left[late]
-    assert rest[-1].speech_left_s == 0
+    [resumed, *rest] = transcriber.transcribe(opening, "en", whole[late].checkpoint)
+    assert left[0] - 5 > resumed.remaining_speech_s >= left[late]
+    assert rest[-1].remaining_speech_s == 0
 
 
 def test_language_detection_is_skipped_for_a_monolingual_model(demo_model: WhisperModel, standup: Recording) -> None:
@@ -136,7 +136,7 @@ def test_clips_fit_into_the_window_of_the_model(standup: Recording) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (ModelOptions(name="enormous"), "SMELT_MODEL=enormous is no folder here, .* no size; sizes are .*demo"),
+        (ModelOptions(name="enormous"), "SMELT_MODEL=enormous is neither a local folder, .* known size.*demo"),
         (ModelOptions(name="/"), "SMELT_MODEL=/ has no model.bin"),
         (ModelOptions(compute_type="float7"), "SMELT_COMPUTE_TYPE .*float7"),
         (ModelOptions(device="abacus"), "SMELT_DEVICE .*abacus"),

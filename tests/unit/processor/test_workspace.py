@@ -1,4 +1,4 @@
-"""Folders, threads and turns: what a worker works with."""
+"""The folders, threads and model queue of a worker, and the trust report."""
 
 import asyncio
 import errno
@@ -35,9 +35,9 @@ def test_workspace_folder_is_removed_after_smelt_and_worker(tmp_path: Path) -> N
         own.require_space(1)
         with pytest.raises(DiskFull):
             own.require_space(10**18)
-        with pytest.raises(DiskFull, match="it is full"), own.filling():
+        with pytest.raises(DiskFull, match="it is full"), own.map_disk_full():
             raise OSError(errno.ENOSPC, "it is full")
-        with pytest.raises(FileNotFoundError), own.filling():
+        with pytest.raises(FileNotFoundError), own.map_disk_full():
             (tmp_path / "none").rmdir()
         shutil.rmtree(next((tmp_path / "work").iterdir()))
         own.require_space()
@@ -65,7 +65,7 @@ def test_workspace_supports_concurrent_workers(tmp_path: Path) -> None:
 
 @each_impostor
 def test_workspace_starts_beside_a_lock_that_is_not_a_workers(tmp_path: Path, plant: Callable[[Path], None]) -> None:
-    """A named pipe would block it for ever."""
+    """Opening a named pipe would block forever."""
     planted = tmp_path / "smelt-worker-x"
     planted.mkdir()
     plant(planted / "lock")
@@ -143,26 +143,26 @@ async def test_thread_iteration_stops_when_the_consumer_is_cancelled() -> None:
 
 
 async def test_model_queue_is_fifo_and_lists_entries_ahead() -> None:
-    turns = ModelQueue()
+    model_queue = ModelQueue()
     order: list[str] = []
     first_done = asyncio.Event()
     estimates = {"a": lambda: 30.0, "b": lambda: 20.0}
 
     async def take(name: str, until: asyncio.Event | None) -> None:
-        async with turns.turn(estimates[name]):
+        async with model_queue.slot(estimates[name]):
             order.append(name)
             if until is not None:
                 await until.wait()
 
     tasks = [asyncio.create_task(take("a", first_done)), asyncio.create_task(take("b", None))]
     await asyncio.sleep(0)
-    assert turns.ahead_of(estimates["a"]) == []
-    assert turns.ahead_of(estimates["b"]) == [estimates["a"]]
-    assert turns.ahead_of(lambda: 0.0) == [estimates["a"], estimates["b"]]
+    assert model_queue.ahead_of(estimates["a"]) == []
+    assert model_queue.ahead_of(estimates["b"]) == [estimates["a"]]
+    assert model_queue.ahead_of(lambda: 0.0) == [estimates["a"], estimates["b"]]
     first_done.set()
     await asyncio.wait(tasks)
     assert order == ["a", "b"]
-    assert turns.ahead_of(lambda: 0.0) == []
+    assert model_queue.ahead_of(lambda: 0.0) == []
 
 
 def test_trust_report_lists_doubtful_segments() -> None:

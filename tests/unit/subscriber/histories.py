@@ -1,4 +1,4 @@
-"""Lives of smelts as a database would tell them, and what a watcher may make of them."""
+"""Random histories of smelts with their rows and events, and assertions on the updates of a watcher."""
 
 import random
 from dataclasses import dataclass, field, replace
@@ -28,7 +28,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Row:
-    """A smelt as its row stands at one moment; segments as `(file, index) -> seq`."""
+    """The row of a smelt at one moment; segments as `(file, index) -> seq`."""
 
     run: int = 1
     seq: int = 1
@@ -44,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Step:
-    """The smelt became another row, and an event told of it, or none did."""
+    """A change of the row, with its event unless none was emitted."""
 
     row: Row
     event: SmeltEvent | None
@@ -52,7 +52,7 @@ class Step:
 
 @dataclass(frozen=True)
 class History:
-    """What happened to a smelt, from its creation to its last end."""
+    """The changes of a smelt from its creation to the end of its last run."""
 
     steps: tuple[Step, ...]
 
@@ -69,11 +69,11 @@ class History:
 
 
 def make_history(chance: random.Random, smelt_id: UUID = SMELT) -> History:
-    """One to three runs, each but the last failed, with progress and segments between."""
+    """Return a history of one to three runs with progress and segments; all runs but the last fail."""
     steps = [Step(Row(id=smelt_id), None)]
     run_count = chance.randint(1, 3)
     for run in range(1, run_count + 1):
-        if run > 1:  # A retry takes the transcript along, under the new seq.
+        if run > 1:  # A retry keeps the transcript, with the new seq.
             before = steps[-1].row
             seq = before.seq + 1
             row = Row(run=run, seq=seq, segments=dict.fromkeys(before.segments, seq), id=smelt_id)
@@ -102,30 +102,30 @@ def _step(row: Row, kind: str, file: int, count: int) -> Step:
     return Step(row, None if kind == "quiet" else progress_event(row))
 
 
-def assert_ended(story: History, told: list[Update]) -> Row:
-    """It ended once, at last, as the run that it tells of did; answers how."""
-    ends = [update for update in told if isinstance(update, Completed | Failed)]
-    assert ends == told[-1:]
+def assert_ended(history: History, updates: list[Update]) -> Row:
+    """Assert that the last update, and no other, is the end of its run; return the row of that end."""
+    ends = [update for update in updates if isinstance(update, Completed | Failed)]
+    assert ends == updates[-1:]
     (end,) = ends
-    final = story.end_of(end.run)
+    final = history.end_of(end.run)
     assert (end.status, end.seq) == (final.status, final.seq)
     if isinstance(end, Completed):
         assert end.results == results(final)
     return final
 
 
-def assert_complete(story: History, told: list[Update]) -> None:
-    """It ended, with all that was spoken in its last run."""
-    final = assert_ended(story, told)
-    assert segment_indexes(told, final.run) == {file: list(range(n)) for file, n in lengths(final).items()}
+def assert_complete(history: History, updates: list[Update]) -> None:
+    """Assert that the updates end with the complete transcript of the last run."""
+    final = assert_ended(history, updates)
+    assert segment_indexes(updates, final.run) == {file: list(range(n)) for file, n in lengths(final).items()}
 
 
-def assert_monotonic(story: History, told: list[Update]) -> None:
-    """Neither seq, run, stage nor percentage goes back, and no segment is told twice or out of its turn.
+def assert_monotonic(history: History, updates: list[Update]) -> None:
+    """Assert that seq, run, stage and percentage never decrease, and that segments are in order and unique.
 
-    Only what others change may change without the rest: the place in the queue, and whether a worker is online.
+    The queue position and `worker_online` may change alone, since other smelts and workers change them.
     """
-    progress = [update for update in told if isinstance(update, Progress)]
+    progress = [update for update in updates if isinstance(update, Progress)]
     for before, after in pairwise(progress):
         is_newer = (before.run, before.seq) < (after.run, after.seq)
         of_others = {"queue_position": after.queue_position, "worker_online": after.worker_online}
@@ -133,15 +133,15 @@ def assert_monotonic(story: History, told: list[Update]) -> None:
         if before.run == after.run:
             assert before.percentage <= after.percentage
             assert STAGES.index(before.status) <= STAGES.index(after.status)
-    for run in {row.run for row in story.rows}:
-        for indexes in segment_indexes(told, run).values():
+    for run in {row.run for row in history.rows}:
+        for indexes in segment_indexes(updates, run).values():
             assert indexes == list(range(len(indexes)))
 
 
-def segment_indexes(told: list[Update], run: int) -> dict[UUID, list[int]]:
-    """The segments that were told of one run, by file, in the order of telling."""
+def segment_indexes(updates: list[Update], run: int) -> dict[UUID, list[int]]:
+    """Return the indexes of the segments of one run by file, in the order of the updates."""
     by_file: dict[UUID, list[int]] = {}
-    for update in told:
+    for update in updates:
         if isinstance(update, Segments) and update.run == run:
             assert update.segments
             by_file.setdefault(update.file_id, []).extend(segment.index for segment in update.segments)

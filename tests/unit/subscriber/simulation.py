@@ -1,4 +1,4 @@
-"""A project in memory and a clock that runs ahead: hours of a client's life in milliseconds, the same for each seed."""
+"""A project in memory and a simulated clock: hours of a client in milliseconds, reproducible by seed."""
 
 import asyncio
 import random
@@ -28,7 +28,7 @@ CHANGE_LAG_S = 0.3
 
 
 class SimulatedClock(selectors.DefaultSelector):
-    """Waits for nothing: with nothing else to do, it is already the time of the next timer."""
+    """A selector that never waits: when idle, it advances the time to the next timer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,13 +40,13 @@ class SimulatedClock(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[Any]:
         ready = super().select(0)
         if not ready:
-            assert timeout is not None, "everybody waits for ever"
+            assert timeout is not None, "all tasks wait forever"
             self.now += timeout
         return ready
 
 
 def simulate(work: Coroutine[Any, Any, T], seed: int) -> T:
-    """Run a coroutine in a time of its own; the same seed gives the same run."""
+    """Run a coroutine in simulated time; the same seed results in the same run."""
     clock = SimulatedClock()
     before = random.getstate()
     random.seed(seed)
@@ -61,11 +61,11 @@ def simulate(work: Coroutine[Any, Any, T], seed: int) -> T:
 
 
 class Server:
-    """The rows of one user and who listens to them; it is told how the network between is."""
+    """The rows of one user and the channels of its clients; tests set the state of the network."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
-        self.rest: Literal["up", "refused", "silent"] = "up"
+        self.rest: Literal["up", "rejecting", "silent"] = "up"
         self.realtime_is_up = True
         self.copies: tuple[int, ...] = (1,)
         self.delay_s = 0.1
@@ -74,30 +74,30 @@ class Server:
         self.channels: list[SimulatedChannel] = []
         self.begin([])
 
-    def begin(self, stories: list[History]) -> None:
-        """Forget what was; these smelts have just been created, in one batch."""
-        self.states = {story.rows[0].id: story.rows[0] for story in stories}
+    def begin(self, histories: list[History]) -> None:
+        """Reset all rows to newly created smelts in one batch."""
+        self.states = {history.rows[0].id: history.rows[0] for history in histories}
         self.tables: dict[str, dict[UUID, dict[str, Any]]] = {
             "smelts": {},
             "smelt_files": {},
             "smelt_notifications": {},
         }
         self.batch = {"id": BATCH, "title": None, "seq": 0, "completed": 0, "failed": 0, "created_at": NOW}
-        self.batch_size = len(stories)
+        self.batch_size = len(histories)
 
-    async def respond(self, question: Callable[[], T]) -> T:
-        """What a request gets, sooner or later; it is from some moment in between."""
+    async def respond(self, read: Callable[[], T]) -> T:
+        """Return the result of `read` after a random delay; it is read at a moment within the delay."""
         self.requests.append(time.monotonic())
         rest = self.rest
         await asyncio.sleep(STALL_S if rest == "silent" else self.chance.uniform(0, 0.5))
         if rest != "up":
             raise Unavailable(f"the project is {rest}")
-        respond = question()
+        result = read()
         await asyncio.sleep(self.chance.uniform(0, 0.5))
-        return respond
+        return result
 
     def broadcast(self, topic: str, event: str, payload: object) -> None:
-        """Tell all that are joined, late, twice or not at all as the network likes."""
+        """Deliver a broadcast to all joined channels: late, repeatedly or not at all, depending on the network."""
         for channel in [one for one in self.channels if one.topic == topic and one.joined]:
             for _ in range(self.chance.choice(self.copies)):
                 later(self.chance.uniform(0, self.delay_s), channel.deliver, event, payload)
@@ -114,9 +114,9 @@ class Server:
         del self.tables["smelts"][smelt_id]
         self.broadcast(feed_channel(str(USER)), "smelts_deleted", {"ids": [str(smelt_id)]})
 
-    async def play(self, story: History, pause_s: float) -> None:
-        """Let a smelt become what its story says, one step after the other."""
-        for step in story.steps:
+    async def play(self, history: History, pause_s: float) -> None:
+        """Apply the steps of a history one after another."""
+        for step in history.steps:
             await asyncio.sleep(self.chance.uniform(0, pause_s))
             self.states[step.row.id] = step.row
             self.put("smelts", smelt_row(step.row.id, step.row.seq, step.row.status))
@@ -129,18 +129,18 @@ class Server:
         self.batch["seq"] += 1
         self.batch["completed" if row.status == "completed" else "failed"] += 1
         self.broadcast(batch_channel(str(BATCH)), "progress", {**self.batch_row(), "batch_id": BATCH})
-        note = notification(row.id)
-        self.tables["smelt_notifications"][UUID(note["id"])] = note
-        self.broadcast(notifications_channel(str(USER)), "new_notification", note)
+        record = notification(row.id)
+        self.tables["smelt_notifications"][UUID(record["id"])] = record
+        self.broadcast(notifications_channel(str(USER)), "new_notification", record)
 
     def batch_row(self) -> dict[str, Any]:
         ended = self.batch["completed"] + self.batch["failed"]
         status: BatchStatus = "completed" if ended == self.batch_size else "processing"
         return {**self.batch, "total": self.batch_size, "progress": 100 * ended / self.batch_size, "status": status}
 
-    def states_of(self, asked: list[dict[str, Any]]) -> dict[str, Any]:
-        """What `get_smelts` answers."""
-        return {"smelts": [self._state(**one) for one in asked], "missing": []}
+    def states_of(self, smelts: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the response of `get_smelts`."""
+        return {"smelts": [self._state(**one) for one in smelts], "missing": []}
 
     def _state(self, id: UUID, after_seq: int | None, segments_after: int | None) -> object:
         row = self.states[id]
@@ -151,11 +151,11 @@ class Server:
 
     def _change(self, change: dict[str, Any]) -> None:
         for channel in [one for one in self.channels if one.topic == feed_channel(str(USER)) and one.joined]:
-            later(CHANGE_LAG_S, channel.deliver_change, change)  # Changes come in order.
+            later(CHANGE_LAG_S, channel.deliver_change, change)  # Changes arrive in order.
 
 
 class SimulatedProject:
-    """What a client has of a project, without a byte on any wire."""
+    """The project of a client, in memory."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -189,12 +189,12 @@ class SimulatedRpc:
 
 
 class SimulatedRealtime:
-    """Channels that are joined, lost and joined again as the server has it."""
+    """Channels that are joined, lost and rejoined depending on the state of the server."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    def listen(self, listener: Callable[[str], None]) -> None:
+    def add_state_listener(self, listener: Callable[[str], None]) -> None:
         pass
 
     def report(self) -> ConnectionReport:
@@ -223,7 +223,7 @@ class SimulatedChannel:
 
     def suspect(self) -> None:
         if self.joined:
-            self._callbacks["on_doubt"]()
+            self._callbacks["on_suspect"]()
 
     def deliver(self, event: str, payload: object) -> None:
         if self.joined:
@@ -261,12 +261,12 @@ def wall_clock() -> str:
 
 async def wait_until(condition: Callable[[], object]) -> None:
     """Wait in simulated time until a condition holds."""
-    while not condition():  # noqa: ASYNC110 - its time costs nothing.
+    while not condition():  # noqa: ASYNC110 - The time is simulated.
         await asyncio.sleep(1)
 
 
 async def with_timeout(seconds: float, work: Awaitable[T]) -> T:
-    """Nothing may take longer than this, in simulated time."""
+    """Await with a timeout in simulated time."""
     return await asyncio.wait_for(work, seconds)
 
 

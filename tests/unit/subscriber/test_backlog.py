@@ -1,4 +1,4 @@
-"""A consumer that is slow finds the newest state, every stage, and every segment."""
+"""The backlog of a slow consumer keeps the newest state, every stage and every segment."""
 
 from uuid import UUID
 
@@ -30,8 +30,8 @@ def progress(status: Status, seq: int, run: int = 1) -> Progress:
 
 
 def segments(file: int, first: int, count: int = 1, run: int = 1) -> Segments:
-    told = tuple(Segment(index=index, start=0, end=1, text="") for index in range(first, first + count))
-    return Segments(smelt_id=SMELT, file_id=UUID(int=file), segments=told, run=run)
+    numbered = tuple(Segment(index=index, start=0, end=1, text="") for index in range(first, first + count))
+    return Segments(smelt_id=SMELT, file_id=UUID(int=file), segments=numbered, run=run)
 
 
 def drain(backlog: Backlog) -> list[Item]:
@@ -89,7 +89,7 @@ def test_backlog_keeps_only_the_newest_signal_of_a_kind() -> None:
     )
 )
 def test_backlog_is_bounded_and_loses_no_stage_or_segment(actions: list[tuple[str, object]]) -> None:
-    backlog, taken, given_segments, given_stages = Backlog(), [], {1: 0, 2: 0}, set()
+    backlog, popped, given_segments, given_stages = Backlog(), [], {1: 0, 2: 0}, set()
     stage = 0
     for seq, (action, which) in enumerate(actions):
         if action == "progress":
@@ -100,15 +100,15 @@ def test_backlog_is_bounded_and_loses_no_stage_or_segment(actions: list[tuple[st
             backlog.add(segments(which, given_segments[which]))
             given_segments[which] += 1
         elif (item := backlog.pop()) is not None:
-            taken.append(item)
+            popped.append(item)
         assert len(backlog) <= len(STAGES) + 2
-    taken += drain(backlog)
-    assert {item.status for item in taken if isinstance(item, Progress)} == given_stages
+    popped += drain(backlog)
+    assert {item.status for item in popped if isinstance(item, Progress)} == given_stages
     for file, count in given_segments.items():
-        heard = [
-            s.index for item in taken if isinstance(item, Segments) and item.file_id.int == file for s in item.segments
+        indexes = [
+            s.index for item in popped if isinstance(item, Segments) and item.file_id.int == file for s in item.segments
         ]
-        assert heard == list(range(count))
+        assert indexes == list(range(count))
 
 
 def test_backlog_keeps_progress_before_a_terminal_update() -> None:

@@ -1,4 +1,4 @@
-"""Diagnostics are one snapshot that people can read."""
+"""Diagnostics are an immutable snapshot with a readable text."""
 
 from dataclasses import FrozenInstanceError
 from uuid import UUID

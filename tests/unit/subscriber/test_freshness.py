@@ -1,4 +1,4 @@
-"""How often a watch reads follows from how far it can trust what it knows."""
+"""The freshness of a watch, and the polling interval that follows from it."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The rows that a user owns end up as they are, whatever comes between."""
+"""The mirror of a user's rows converges to the rows of the database, in any order of changes and reads."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -55,87 +55,87 @@ def changed(kind: str, row: dict[str, Any], table: str = "smelts") -> RowChange:
 
 
 def test_row_mirror_drops_an_outdated_change() -> None:
-    owned = RowMirror()
-    owned.take_change(changed("INSERT", smelt(IDS[0], 5)))
-    assert owned.take_change(changed("UPDATE", smelt(IDS[0], 4))) is None
-    assert owned.take_change(changed("INSERT", smelt(IDS[0], 5))) is None
-    assert owned.smelts[IDS[0]].seq == 5
+    mirror = RowMirror()
+    mirror.merge_change(changed("INSERT", smelt(IDS[0], 5)))
+    assert mirror.merge_change(changed("UPDATE", smelt(IDS[0], 4))) is None
+    assert mirror.merge_change(changed("INSERT", smelt(IDS[0], 5))) is None
+    assert mirror.smelts[IDS[0]].seq == 5
 
 
 def test_row_mirror_merges_a_partial_update() -> None:
-    owned = RowMirror()
-    owned.take_change(changed("INSERT", smelt(IDS[0])))
-    change = owned.take_change(changed("UPDATE", {"id": str(IDS[0]), "seq": 2, "percentage": 40}))
+    mirror = RowMirror()
+    mirror.merge_change(changed("INSERT", smelt(IDS[0])))
+    change = mirror.merge_change(changed("UPDATE", {"id": str(IDS[0]), "seq": 2, "percentage": 40}))
     assert isinstance(change, SmeltChange)
     assert (change.kind, change.row.percentage, change.row.mode) == ("update", 40, "separate")
     assert change.before is not None
     with pytest.raises(ValueError, match="SmeltRow"):
-        owned.take_change(changed("UPDATE", {"id": str(IDS[1]), "seq": 2}))
+        mirror.merge_change(changed("UPDATE", {"id": str(IDS[1]), "seq": 2}))
     with pytest.raises(ValueError, match="badly formed"):
-        owned.take_change(changed("UPDATE", {}))
+        mirror.merge_change(changed("UPDATE", {}))
 
 
-def test_a_change_of_a_foreign_table_is_nothing() -> None:
-    assert RowMirror().take_change(changed("INSERT", {"id": str(uuid4())}, "prompts")) is None
+def test_row_mirror_ignores_a_change_of_an_unknown_table() -> None:
+    assert RowMirror().merge_change(changed("INSERT", {"id": str(uuid4())}, "prompts")) is None
 
 
 def test_deletion_removes_smelts_with_their_files_and_nothing_unknown() -> None:
-    owned = RowMirror()
+    mirror = RowMirror()
     smelts = [SmeltRow.model_validate(smelt(one)) for one in IDS]
     files = [FileRow.model_validate(file(UUID(int=10 + place), one)) for place, one in enumerate(IDS)]
-    owned.take_rows(smelts, files)
-    told = owned.take_deletion([IDS[0], IDS[2], uuid4()], 0)
-    assert {(change.kind, change.row.id) for change in told} == {
+    mirror.merge_rows(smelts, files)
+    changes = mirror.merge_deletion([IDS[0], IDS[2], uuid4()], 0)
+    assert {(change.kind, change.row.id) for change in changes} == {
         ("delete", row.id) for row in (smelts[0], smelts[2], files[0], files[2])
     }
-    assert set(owned.smelts) == {IDS[1]}
-    assert set(owned.files) == {files[1].id}
-    assert owned.take_deletion([IDS[0]], 1) == []
+    assert set(mirror.smelts) == {IDS[1]}
+    assert set(mirror.files) == {files[1].id}
+    assert mirror.merge_deletion([IDS[0]], 1) == []
 
 
-def test_deletion_leaves_a_tombstone_for_60_s_that_late_changes_and_reads_do_not_pass() -> None:
-    owned = RowMirror()
-    owned.take_deletion([IDS[0]], 0)
-    owned.take_deletion([IDS[1]], 59)
+def test_deletion_tombstone_rejects_late_changes_and_reads_for_60_s() -> None:
+    mirror = RowMirror()
+    mirror.merge_deletion([IDS[0]], 0)
+    mirror.merge_deletion([IDS[1]], 59)
     late, late_file = smelt(IDS[0], 9), file(IDS[2], IDS[0])
-    assert owned.take_change(changed("UPDATE", late)) is None
-    assert owned.take_change(changed("INSERT", late_file, "smelt_files")) is None
-    owned.start_read()
-    assert owned.take_rows([SmeltRow.model_validate(late)], [FileRow.model_validate(late_file)]) == []
-    owned.take_deletion([], 60)
-    assert owned.take_change(changed("UPDATE", late)) is not None
-    assert owned.take_change(changed("UPDATE", smelt(IDS[1], 9))) is None
+    assert mirror.merge_change(changed("UPDATE", late)) is None
+    assert mirror.merge_change(changed("INSERT", late_file, "smelt_files")) is None
+    mirror.start_read()
+    assert mirror.merge_rows([SmeltRow.model_validate(late)], [FileRow.model_validate(late_file)]) == []
+    mirror.merge_deletion([], 60)
+    assert mirror.merge_change(changed("UPDATE", late)) is not None
+    assert mirror.merge_change(changed("UPDATE", smelt(IDS[1], 9))) is None
 
 
-def test_a_lost_deletion_is_found_by_the_next_read() -> None:
-    owned = RowMirror()
+def test_deletion_lost_is_detected_by_the_next_read() -> None:
+    mirror = RowMirror()
     rows = [SmeltRow.model_validate(smelt(one)) for one in IDS[:2]]
     files = [FileRow.model_validate(file(UUID(int=10), IDS[0]))]
-    owned.take_rows(rows, files)
-    owned.start_read()
-    told = owned.take_rows(rows[1:], [])
-    assert [(change.kind, change.row.id) for change in told] == [("delete", IDS[0]), ("delete", files[0].id)]
+    mirror.merge_rows(rows, files)
+    mirror.start_read()
+    changes = mirror.merge_rows(rows[1:], [])
+    assert [(change.kind, change.row.id) for change in changes] == [("delete", IDS[0]), ("delete", files[0].id)]
 
 
 def test_row_mirror_read_does_not_undo_newer_changes() -> None:
-    owned = RowMirror()
+    mirror = RowMirror()
     first, second, third = (SmeltRow.model_validate(smelt(one)) for one in IDS)
-    owned.take_rows([first, second], [FileRow.model_validate(file(IDS[0], IDS[1]))])
-    owned.start_read()
-    owned.take_deletion([first.id], 0)
-    owned.take_change(changed("UPDATE", file(IDS[0], IDS[1], 50), "smelt_files"))
-    owned.take_change(changed("INSERT", smelt(third.id)))
-    assert owned.take_rows([first, second], [FileRow.model_validate(file(IDS[0], IDS[1], 20))]) == []
-    assert set(owned.smelts) == {second.id, third.id}
-    assert owned.files[IDS[0]].progress == 50
+    mirror.merge_rows([first, second], [FileRow.model_validate(file(IDS[0], IDS[1]))])
+    mirror.start_read()
+    mirror.merge_deletion([first.id], 0)
+    mirror.merge_change(changed("UPDATE", file(IDS[0], IDS[1], 50), "smelt_files"))
+    mirror.merge_change(changed("INSERT", smelt(third.id)))
+    assert mirror.merge_rows([first, second], [FileRow.model_validate(file(IDS[0], IDS[1], 20))]) == []
+    assert set(mirror.smelts) == {second.id, third.id}
+    assert mirror.files[IDS[0]].progress == 50
 
 
 def test_row_mirror_read_reports_inserts_updates_and_deletes() -> None:
-    owned = RowMirror()
-    owned.take_rows([SmeltRow.model_validate(smelt(one)) for one in IDS[:2]], [])
-    owned.start_read()
-    told = owned.take_rows([SmeltRow.model_validate(row) for row in (smelt(IDS[1], 2), smelt(IDS[2]))], [])
-    assert [(change.kind, change.row.id) for change in told] == [
+    mirror = RowMirror()
+    mirror.merge_rows([SmeltRow.model_validate(smelt(one)) for one in IDS[:2]], [])
+    mirror.start_read()
+    changes = mirror.merge_rows([SmeltRow.model_validate(row) for row in (smelt(IDS[1], 2), smelt(IDS[2]))], [])
+    assert [(change.kind, change.row.id) for change in changes] == [
         ("delete", IDS[0]),
         ("update", IDS[1]),
         ("insert", IDS[2]),
@@ -156,7 +156,7 @@ def test_cache_keys_follow_the_kind_of_change() -> None:
 
 
 class Consumer:
-    """A copy of its own of the rows, kept by the changes alone, taken whenever it likes."""
+    """A consumer with a copy of the rows, kept up to date by the changes alone."""
 
     def __init__(self) -> None:
         self.pending = Pending()
@@ -183,25 +183,25 @@ STEPS = st.lists(st.tuples(st.sampled_from(IDS), st.sampled_from(["put", "delete
 
 @given(STEPS)
 def test_row_mirror_consumer_of_any_speed_converges_to_the_rows(steps: list[tuple[UUID, str]]) -> None:
-    owned, consumer = RowMirror(), Consumer()
+    mirror, consumer = RowMirror(), Consumer()
     server: dict[UUID, dict[str, Any]] = {}
     deleted: set[UUID] = set()
     for number, (smelt_id, step) in enumerate(steps):
         if step == "put":
-            # A change of a smelt that is deleted already comes late; its id is never used again.
+            # A change of a deleted smelt is a late one, since ids are not reused.
             late = smelt(smelt_id, number + 1)
             if smelt_id not in deleted:
                 server[smelt_id] = late
-            consumer.receive(owned.take_change(changed("UPDATE" if smelt_id in owned.smelts else "INSERT", late)))
+            consumer.receive(mirror.merge_change(changed("UPDATE" if smelt_id in mirror.smelts else "INSERT", late)))
         elif step == "delete" and server.pop(smelt_id, None) is not None:
             deleted.add(smelt_id)
-            consumer.receive(*owned.take_deletion([smelt_id], number))
+            consumer.receive(*mirror.merge_deletion([smelt_id], number))
         elif step == "read":
-            owned.start_read()
-            consumer.receive(*owned.take_rows([SmeltRow.model_validate(row) for row in server.values()], []))
+            mirror.start_read()
+            consumer.receive(*mirror.merge_rows([SmeltRow.model_validate(row) for row in server.values()], []))
         elif step == "take":
             consumer.apply_pending()
         assert len(consumer.pending) <= len(IDS)
     consumer.apply_pending()
-    assert consumer.own_rows == owned.smelts
-    assert {one: row.seq for one, row in owned.smelts.items()} == {one: row["seq"] for one, row in server.items()}
+    assert consumer.own_rows == mirror.smelts
+    assert {one: row.seq for one, row in mirror.smelts.items()} == {one: row["seq"] for one, row in server.items()}

@@ -1,4 +1,4 @@
-"""Polling is no stand-in for live events, and costs a project next to nothing."""
+"""Polling is slow while live events arrive, and causes few requests."""
 
 import asyncio
 import random
@@ -11,72 +11,74 @@ from histories import FILES, SMELT, History, Row, Step, end_event, progress_even
 from simulation import Server, SimulatedProject, simulate, wait_until
 
 from smelt.subscriber.client import Client
-from smelt.subscriber.reader import SMELTS_A_CALL
+from smelt.subscriber.reader import SMELTS_PER_CALL
 from smelt.subscriber.updates import Completed, Progress, Segments, Update
 
 HOUR_S = 3600.0
 
 
 def long_history(steps: int) -> History:
-    """A smelt that is transcribed for long, a segment and a little progress each time."""
-    told = [Step(Row(), None)]
+    """Return a history of many steps, each with one segment and a little progress."""
+    updates = [Step(Row(), None)]
     segments: dict[tuple[UUID, int], int] = {}
     for number in range(steps):
         seq = 2 + number
         segments |= {(FILES[0], number): seq}
         row = Row(seq=seq, status="transcribing", percentage=20 + 50 * number / steps, segments=dict(segments))
-        told += [Step(row, progress_event(row)), Step(row, segments_event(row, FILES[0], range(number, number + 1)))]
+        updates += [Step(row, progress_event(row)), Step(row, segments_event(row, FILES[0], range(number, number + 1)))]
     end = Row(seq=3 + steps, status="completed", percentage=100, segments=segments)
-    return History((*told, Step(end, end_event(end))))
+    return History((*updates, Step(end, end_event(end))))
 
 
-async def updates_of(server: Server, story: History, pause_s: float = 0, *, polling: bool = True) -> list[Update]:
-    """What a consumer that takes so long for each update is told of a smelt that takes an hour."""
-    server.begin([story])
-    told: list[Update] = []
+async def updates_of(server: Server, history: History, pause_s: float = 0, *, polling: bool = True) -> list[Update]:
+    """Return the updates of a smelt of an hour that a consumer with `pause_s` between updates receives."""
+    server.begin([history])
+    updates: list[Update] = []
     async with Client(SimulatedProject(server), polling=polling) as client:
-        playing = asyncio.create_task(server.play(story, 2 * HOUR_S / len(story.steps)))
+        playing = asyncio.create_task(server.play(history, 2 * HOUR_S / len(history.steps)))
         async for update in client.watch(SMELT):
-            told += [update]
+            updates += [update]
             now = server.states[SMELT]
-            # The newest change may be on its way.
+            # The newest change may not have arrived yet.
             assert not isinstance(update, Progress) or now.is_terminal or update.seq >= now.seq - 1
             await asyncio.sleep(pause_s)
         await playing
-    return told
+    return updates
 
 
 def test_polling_interval_of_a_healthy_watch_is_at_minimum_30_s() -> None:
     server = Server(random.Random(0))
-    told = simulate(updates_of(server, long_history(600)), seed=0)
-    assert isinstance(told[-1], Completed)
-    # One read does not wait for the channel, one follows the join, and the last one makes sure that nothing was lost.
+    updates = simulate(updates_of(server, long_history(600)), seed=0)
+    assert isinstance(updates[-1], Completed)
+    # The first read does not wait for the channel, the second follows the join, and the last one fills possible gaps.
     _, *polls, _ = server.requests
     gaps_s = [after - before for before, after in pairwise(polls)]
     assert min(gaps_s) >= 30
-    assert max(gaps_s) > min(gaps_s) + 5  # Those who began together do not ask together for ever.
+    assert max(gaps_s) > min(gaps_s) + 5  # Jitter separates clients that started at the same time.
     assert len(polls) > 80
 
 
 def test_live_events_alone_complete_a_watch_without_polling() -> None:
     server = Server(random.Random(0))
-    told = simulate(updates_of(server, long_history(600), polling=False), seed=0)
-    assert isinstance(told[-1], Completed)
-    assert len(server.requests) == 2  # After the join, and before the end is told.
-    assert len([update for update in told if isinstance(update, Progress)]) > 600
+    updates = simulate(updates_of(server, long_history(600), polling=False), seed=0)
+    assert isinstance(updates[-1], Completed)
+    assert len(server.requests) == 2  # After the join, and before the end is emitted.
+    assert len([update for update in updates if isinstance(update, Progress)]) > 600
 
 
 def test_slow_consumer_gets_the_newest_progress_and_every_segment() -> None:
     server = Server(random.Random(0))
-    told = simulate(updates_of(server, long_history(1200), pause_s=10), seed=0)
-    assert segment_indexes(told, 1) == {FILES[0]: list(range(1200))}
-    assert len([update for update in told if isinstance(update, Progress)]) < 0.5 * 1200
-    assert max(len(update.segments) for update in told if isinstance(update, Segments)) > 1
+    updates = simulate(updates_of(server, long_history(1200), pause_s=10), seed=0)
+    assert segment_indexes(updates, 1) == {FILES[0]: list(range(1200))}
+    assert len([update for update in updates if isinstance(update, Progress)]) < 0.5 * 1200
+    assert max(len(update.segments) for update in updates if isinstance(update, Segments)) > 1
 
 
-@pytest.mark.parametrize(("rest", "next_poll_s", "fewest", "most"), [("up", 25.0, 20, 25), ("refused", 2.0, 20, 60)])
+@pytest.mark.parametrize(
+    ("rest", "next_poll_s", "min_count", "max_count"), [("up", 25.0, 20, 25), ("rejecting", 2.0, 20, 60)]
+)
 def test_polling_slows_down_on_server_request_and_on_errors(
-    rest: Literal["up", "refused"], next_poll_s: float, fewest: int, most: int
+    rest: Literal["up", "rejecting"], next_poll_s: float, min_count: int, max_count: int
 ) -> None:
     server = Server(random.Random(0))
     server.realtime_is_up, server.next_poll_s = False, next_poll_s
@@ -93,10 +95,10 @@ def test_polling_slows_down_on_server_request_and_on_errors(
             await watch.aclose()
             return len(server.requests) - since
 
-    assert fewest <= simulate(follow(), seed=0) <= most
+    assert min_count <= simulate(follow(), seed=0) <= max_count
 
 
-def test_a_failed_read_of_a_watch_that_is_gone_does_not_stop_the_reads_of_others() -> None:
+def test_reads_of_other_watches_continue_after_a_failed_read_of_a_closed_watch() -> None:
     server = Server(random.Random(0))
     smelt_ids = [UUID(int=1000), UUID(int=1001)]
     server.begin([History((Step(Row(id=smelt_id), None),)) for smelt_id in smelt_ids])
@@ -107,7 +109,7 @@ def test_a_failed_read_of_a_watch_that_is_gone_does_not_stop_the_reads_of_others
             await anext(leaving)
             await anext(staying)
             await asyncio.sleep(60)
-            server.rest = "refused"
+            server.rest = "rejecting"
             server.channels[0].disconnect()
             since = len(server.requests)
             await wait_until(lambda: len(server.requests) > since)
@@ -122,8 +124,8 @@ def test_a_failed_read_of_a_watch_that_is_gone_does_not_stop_the_reads_of_others
     assert simulate(follow(), seed=0)
 
 
-@pytest.mark.parametrize("count", [1, SMELTS_A_CALL, 1000])
-def test_polling_of_many_watches_is_limited_to_one_request_a_second(count: int) -> None:
+@pytest.mark.parametrize("count", [1, SMELTS_PER_CALL, 1000])
+def test_polling_of_many_watches_is_limited_to_one_request_per_second(count: int) -> None:
     server = Server(random.Random(0))
     server.realtime_is_up = False
     server.begin([History((Step(Row(id=UUID(int=1000 + number)), None),)) for number in range(count)])
@@ -136,9 +138,9 @@ def test_polling_of_many_watches_is_limited_to_one_request_a_second(count: int) 
             since = len(server.requests)
             await asyncio.sleep(60)
             ages_s = [report.last_read_age_s for report in client.diagnostics().watches]
-            # Everybody was read for within the longest interval of polling, and what it takes to get through them all.
+            # Each watch was read within the longest polling interval plus the time of one pass over all watches.
             assert len(ages_s) == count
-            assert max(age for age in ages_s if age is not None) < 8 + count / SMELTS_A_CALL
+            assert max(age for age in ages_s if age is not None) < 8 + count / SMELTS_PER_CALL
             gaps = [after - before for before, after in pairwise(server.requests[since:])]
             assert min(gaps) >= 1
             assert len(gaps) >= 8

@@ -1,4 +1,4 @@
-"""What `import smelt` gives, and what it does not load."""
+"""The public names of `smelt`, and the modules that `import smelt` does not load."""
 
 import importlib
 import inspect
@@ -19,8 +19,8 @@ print(sorted(heavy & set(sys.modules)), sorted(light))
 
 
 def test_import_smelt_loads_no_heavy_module() -> None:
-    answer = run([sys.executable, "-c", PROBE], check=True).stdout
-    assert answer == "[] []\n"
+    printed = run([sys.executable, "-c", PROBE], check=True).stdout
+    assert printed == "[] []\n"
 
 
 def test_public_names_exist_and_are_sorted() -> None:
@@ -36,8 +36,10 @@ def test_blocking_client_has_the_same_methods_as_the_async_client() -> None:
     shared = names(smelt.Client) - {"aclose", "polling"}
     assert shared == names(smelt.blocking.Client) - {"close"}
     for name in shared:
-        ours, theirs = (inspect.signature(getattr(c, name)).parameters for c in (smelt.blocking.Client, smelt.Client))
-        assert [*ours] == [*theirs], name
+        blocking_parameters, async_parameters = (
+            inspect.signature(getattr(c, name)).parameters for c in (smelt.blocking.Client, smelt.Client)
+        )
+        assert [*blocking_parameters] == [*async_parameters], name
 
 
 def test_unknown_public_name_raises_attribute_error() -> None:

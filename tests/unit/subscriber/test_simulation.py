@@ -1,4 +1,4 @@
-"""A client lives through random faults, by the hour, and everybody who follows something is told all of it."""
+"""Simulated hours of random faults, after which every follower has received all updates."""
 
 import asyncio
 import random
@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 from cancellation import cancel_at_every_await
-from following import FOLLOWINGS, Following
+from followers import FOLLOWERS, Follower
 from histories import SMELT, assert_complete, assert_ended, assert_monotonic, make_history
 from recorder import Recorder
 from simulation import BATCH, Server, SimulatedProject, simulate, smelt_row, wait_until, with_timeout
@@ -35,20 +35,25 @@ async def run_schedule(seed: int) -> None:
     server = Server(chance)
     smelts = {UUID(int=100 + number): make_history(chance, UUID(int=100 + number)) for number in range(2)}
     server.begin(list(smelts.values()))
-    told = Recorder(lambda: chance.choice([0, 0, 10]))
+    recorder = Recorder(lambda: chance.choice([0, 0, 10]))
     async with Client(SimulatedProject(server), polling=polling) as client:
-        error_summary = chance.sample(FAULTS, chance.randint(1, len(FAULTS)))
-        unrest = asyncio.create_task(break_things(server, chance, error_summary, lossy=polling))
-        playing = [asyncio.create_task(server.play(story, 10)) for story in smelts.values()]
-        watching = [asyncio.create_task(told.watch(client, smelt_id)) for smelt_id in smelts]
-        watching += [asyncio.create_task(told.watch_batch(client, BATCH))]
-        owning = [asyncio.create_task(told.record_rows(client)), asyncio.create_task(told.record_notifications(client))]
-        await with_timeout(TIMEOUT_S, asyncio.gather(*playing, change_other_smelts(server, chance), unrest))
+        faults = chance.sample(FAULTS, chance.randint(1, len(FAULTS)))
+        injecting = asyncio.create_task(inject_faults(server, chance, faults, lossy=polling))
+        playing = [asyncio.create_task(server.play(history, 10)) for history in smelts.values()]
+        watching = [asyncio.create_task(recorder.watch(client, smelt_id)) for smelt_id in smelts]
+        watching += [asyncio.create_task(recorder.watch_batch(client, BATCH))]
+        owning = [
+            asyncio.create_task(recorder.record_rows(client)),
+            asyncio.create_task(recorder.record_notifications(client)),
+        ]
+        await with_timeout(TIMEOUT_S, asyncio.gather(*playing, change_other_smelts(server, chance), injecting))
         await with_timeout(TIMEOUT_S, asyncio.gather(*watching))
         await with_timeout(
             TIMEOUT_S,
             wait_until(
-                lambda: told.rows == rows_of(server) and {one.id for one in told.notifications} == ids_of(server)
+                lambda: (
+                    recorder.rows == rows_of(server) and {one.id for one in recorder.notifications} == ids_of(server)
+                )
             ),
         )
         for task in owning:
@@ -56,13 +61,13 @@ async def run_schedule(seed: int) -> None:
         await asyncio.wait(owning)
     assert server.channels == []
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    for smelt_id, story in smelts.items():
-        # An end does not wait for a transcript that can't be read.
-        check = assert_ended if "rest" in error_summary else assert_complete
-        check(story, told.updates[smelt_id])
-        assert_monotonic(story, told.updates[smelt_id])
-    assert [one.seq for one in told.batch] == sorted({one.seq for one in told.batch})
-    assert told.batch[-1].status == "completed"
+    for smelt_id, history in smelts.items():
+        # An end does not wait for a transcript that cannot be read.
+        check = assert_ended if "rest" in faults else assert_complete
+        check(history, recorder.updates[smelt_id])
+        assert_monotonic(history, recorder.updates[smelt_id])
+    assert [one.seq for one in recorder.batch] == sorted({one.seq for one in recorder.batch})
+    assert recorder.batch[-1].status == "completed"
 
 
 def rows_of(server: Server) -> dict[UUID, SmeltRow]:
@@ -73,19 +78,19 @@ def ids_of(server: Server) -> set[UUID]:
     return set(server.tables["smelt_notifications"])
 
 
-async def break_things(server: Server, chance: random.Random, error_summary: list[str], *, lossy: bool) -> None:
-    """One fault after the other, for a while; then all is well. A healthy channel loses nothing unless it is lossy."""
+async def inject_faults(server: Server, chance: random.Random, faults: list[str], *, lossy: bool) -> None:
+    """Inject random faults for a while, then end them; healthy channels lose broadcasts only if `lossy`."""
     with suppress(TimeoutError):
         async with asyncio.timeout(FAULTS_S):
             while True:
-                match chance.choice([*error_summary, "heal"]):
+                match chance.choice([*faults, "heal"]):
                     case "realtime":
                         server.realtime_is_up = False
                         cut(server)
                     case "cut":
                         cut(server)
                     case "rest":
-                        server.rest = chance.choice(["refused", "silent"])
+                        server.rest = chance.choice(["rejecting", "silent"])
                     case "noise":
                         server.copies = (0, 1, 2) if lossy else (1, 2)
                         server.delay_s = chance.choice([0.1, 8])
@@ -107,7 +112,7 @@ def heal(server: Server) -> None:
 
 
 async def change_other_smelts(server: Server, chance: random.Random) -> None:
-    """Other smelts of the user come and go."""
+    """Insert, update and delete other smelts of the user."""
     others = [UUID(int=500 + number) for number in range(3)]
     seqs: Counter[UUID] = Counter()
     for number in range(12):
@@ -122,26 +127,26 @@ async def change_other_smelts(server: Server, chance: random.Random) -> None:
             server.put("smelts", smelt_row(smelt_id, seqs[smelt_id], "pending"))
 
 
-@pytest.mark.parametrize("stubborn", [False, True])
-@pytest.mark.parametrize("following", FOLLOWINGS)
-def test_cancel_at_any_await_releases_every_channel(following: Following, stubborn: bool) -> None:
+@pytest.mark.parametrize("repeatedly", [False, True])
+@pytest.mark.parametrize("follower", FOLLOWERS)
+def test_cancel_at_any_await_releases_every_channel(follower: Follower, repeatedly: bool) -> None:
     async def cancel() -> int:
         server = Server(random.Random(0))
         async with Client(SimulatedProject(server)) as client:
             return await cancel_at_every_await(
-                lambda: follow(server, client, following), lambda: assert_released(server), repeatedly=stubborn
+                lambda: follow(server, client, follower), lambda: assert_released(server), repeatedly=repeatedly
             )
 
     assert simulate(cancel(), seed=1) > 1
 
 
-@pytest.mark.parametrize("following", FOLLOWINGS)
-def test_cancel_at_any_time_releases_every_channel(following: Following) -> None:
+@pytest.mark.parametrize("follower", FOLLOWERS)
+def test_cancel_at_any_time_releases_every_channel(follower: Follower) -> None:
     async def cancel() -> None:
         server = Server(random.Random(0))
         async with Client(SimulatedProject(server)) as client:
             for step in range(200):
-                task = asyncio.create_task(follow(server, client, following))
+                task = asyncio.create_task(follow(server, client, follower))
                 await asyncio.wait([task], timeout=step / 10)
                 task.cancel()
                 await asyncio.wait([task])
@@ -151,13 +156,13 @@ def test_cancel_at_any_time_releases_every_channel(following: Following) -> None
     simulate(cancel(), seed=2)
 
 
-async def follow(server: Server, client: Client, following: Following) -> None:
-    """Follow a smelt from its beginning."""
-    story = make_history(random.Random(5))
-    server.begin([story])
-    playing = asyncio.create_task(server.play(story, 1))
+async def follow(server: Server, client: Client, follower: Follower) -> None:
+    """Follow a smelt from its creation."""
+    history = make_history(random.Random(5))
+    server.begin([history])
+    playing = asyncio.create_task(server.play(history, 1))
     try:
-        await following(client, SMELT, BATCH)
+        await follower(client, SMELT, BATCH)
     finally:
         playing.cancel()
 

@@ -1,1 +1,1 @@
-"""Outputs by a language model, over any endpoint that speaks the protocol of OpenAI."""
+"""Outputs by a language model, over any endpoint with the API of OpenAI."""

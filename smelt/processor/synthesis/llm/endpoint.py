@@ -1,4 +1,4 @@
-"""The endpoint of a language model, through the `openai` client, with errors of smelt's own tree."""
+"""The endpoint of a language model: the `openai` client, with errors mapped to smelt's error tree."""
 
 import asyncio
 import json
@@ -15,22 +15,22 @@ from smelt.processor.synthesis.llm.instructions import Message
 
 _TIMEOUT_S: Final = 120.0
 _NO_KEY: Final = "none"
-_AGAIN_AFTER_S: Final = 0.5
+_RETRY_DELAY_S: Final = 0.5
 _MAX_RETRY_WAIT_S: Final = 10.0
 
 _QUOTA_CODES: Final = frozenset(("insufficient_quota", "billing_hard_limit_reached", "billing_not_active"))
 _RATE_LIMIT_CODES: Final = frozenset(("429", "rate_limit_exceeded"))
-# Limits are mostly by the minute; the tries of a run shall reach into the next one.
-_RATE_LIMIT_S: Final = 30.0
+# Most limits are per minute; the attempts of a run have to reach into the next one.
+_RATE_LIMIT_DELAY_S: Final = 30.0
 _PAYMENT_REQUIRED: Final = 402
-# A timeout, a conflict, too early.
+# Request Timeout, Conflict, Too Early.
 _TRANSIENT_STATUSES: Final = frozenset((408, 409, 425))
 _SERVER_ERROR: Final = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointOptions:
-    """Where a language model answers; a server of one's own may want no key."""
+    """The address, model and key of an endpoint; a private server may need no key."""
 
     base_url: str
     model: str
@@ -40,46 +40,48 @@ class EndpointOptions:
 
 @dataclass(frozen=True)
 class Completion:
-    """A piece of an answer; `cut` when it ends because it reached the limit of its length."""
+    """A piece of a response; `cut` if the response ended at its length limit."""
 
     text: str
     cut: bool = False
 
 
 class Endpoint:
-    """Streams answers; raises `SynthesisPermanentError` or `SynthesisTransientError` with the code of the contract."""
+    """Streams responses; raises `SynthesisPermanentError` or `SynthesisTransientError` with an error code."""
 
     def __init__(self, options: EndpointOptions) -> None:
         self._options = options
-        # The client would sleep for minutes, if it is asked to.
+        # The retries of the client would sleep for minutes if the server asks for it.
         self._client = openai.AsyncOpenAI(
             base_url=options.base_url, api_key=options.api_key or _NO_KEY, timeout=_TIMEOUT_S, max_retries=0
         )
 
-    async def answer(self, messages: Sequence[Message]) -> AsyncGenerator[Completion, None]:
-        """The answer to a conversation, piece by piece."""
+    async def stream_completion(self, messages: Sequence[Message]) -> AsyncGenerator[Completion, None]:
+        """Yield the response to a conversation piece by piece."""
         finished = False
         try:
             async with await self._open(messages) as stream:
                 async for chunk in stream:
                     for choice in chunk.choices or ():
                         if choice.finish_reason == "content_filter":
-                            raise SynthesisPermanentError("synthesis_failed", "the endpoint's filter ended the answer")
+                            raise SynthesisPermanentError(
+                                "synthesis_failed", "the content filter of the endpoint ended the response"
+                            )
                         finished = finished or choice.finish_reason is not None
                         yield Completion(choice.delta.content or "", cut=choice.finish_reason == "length")
         except openai.OpenAIError as exc:
-            raise fault_of(exc) from exc
+            raise map_openai_error(exc) from exc
         except json.JSONDecodeError as exc:
-            raise SynthesisPermanentError("synthesis_failed", "the answer is no stream of JSON") from exc
+            raise SynthesisPermanentError("synthesis_failed", "the response is not a stream of JSON") from exc
         if not finished:
-            raise SynthesisTransientError("connection_lost", "the answer ends in the middle")
+            raise SynthesisTransientError("connection_lost", "the response is incomplete")
 
     async def model_names(self) -> tuple[str, ...]:
-        """The models that it says it has; not every endpoint does."""
+        """Return the models that the endpoint lists; not every endpoint does."""
         try:
             return tuple(sorted(model.id for model in (await self._client.models.list()).data))
         except openai.OpenAIError as exc:
-            raise fault_of(exc) from exc
+            raise map_openai_error(exc) from exc
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -87,41 +89,41 @@ class Endpoint:
 
     async def _open(self, messages: Sequence[Message]) -> "openai.AsyncStream[Any]":
         try:
-            return await self._ask(messages)
+            return await self._request(messages)
         except openai.OpenAIError as exc:
-            fault = fault_of(exc)
-            if isinstance(fault, SynthesisPermanentError):
+            error = map_openai_error(exc)
+            if isinstance(error, SynthesisPermanentError):
                 raise
-            wait_s = _AGAIN_AFTER_S if fault.retry_after_s is None else fault.retry_after_s
-            # A smelt that has to wait for longer is given back, and keeps its transcript.
+            wait_s = _RETRY_DELAY_S if error.retry_after_s is None else error.retry_after_s
+            # For a longer delay, the smelt goes back to the queue, and keeps its transcript.
             if wait_s > _MAX_RETRY_WAIT_S:
                 raise
         await asyncio.sleep(wait_s)
-        return await self._ask(messages)
+        return await self._request(messages)
 
-    async def _ask(self, messages: Sequence[Message]) -> "openai.AsyncStream[Any]":
+    async def _request(self, messages: Sequence[Message]) -> "openai.AsyncStream[Any]":
         return cast(
             "openai.AsyncStream[Any]",
             await self._client.chat.completions.create(
                 model=self._options.model,
                 messages=cast("Any", [{"role": m.role, "content": m.content} for m in messages]),
-                # No limits and no temperature: models differ in which they refuse.
+                # No limits and no temperature: some models reject them.
                 stream=True,
             ),
         )
 
 
-def fault_of(exc: openai.OpenAIError) -> SynthesisPermanentError | SynthesisTransientError:
-    """What an error of the client means for the smelt."""
+def map_openai_error(exc: openai.OpenAIError) -> SynthesisPermanentError | SynthesisTransientError:
+    """Map an error of the client to an error of the synthesis."""
     match exc:
         case openai.AuthenticationError() | openai.PermissionDeniedError():
             return SynthesisPermanentError("api_key_invalid", exc.message)
         case openai.APIError() if _is_quota(exc):
             return SynthesisPermanentError("api_quota_exhausted", exc.message)
         case openai.APIError() if _is_rate_limit(exc):
-            asked_s = retry_after_s(exc.response.headers) if isinstance(exc, openai.APIStatusError) else None
+            requested_s = retry_after_s(exc.response.headers) if isinstance(exc, openai.APIStatusError) else None
             return SynthesisTransientError(
-                "api_rate_limited", exc.message, _RATE_LIMIT_S if asked_s is None else asked_s
+                "api_rate_limited", exc.message, _RATE_LIMIT_DELAY_S if requested_s is None else requested_s
             )
         case openai.APIConnectionError():
             return SynthesisTransientError("connection_lost", exc.message)
@@ -130,25 +132,25 @@ def fault_of(exc: openai.OpenAIError) -> SynthesisPermanentError | SynthesisTran
         case openai.APIStatusError() | openai.APIResponseValidationError():
             return SynthesisPermanentError("synthesis_failed", exc.message)
         case openai.APIError() if not str(exc.code).startswith("4"):
-            # Told in the middle of an answer, mostly by what stands in front of a model that has gone.
+            # An error in the stream, usually from a proxy whose model server has gone.
             return SynthesisTransientError("connection_lost", exc.message)
         case _:
             return SynthesisPermanentError("synthesis_failed", str(exc))
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """The seconds of a `Retry-After`, which may be a date; None without one that can be read."""
-    asked = headers.get("retry-after", "")
+    """Parse the `Retry-After` header, seconds or a date, to seconds; None if it is missing or invalid."""
+    header = headers.get("retry-after", "")
     try:
-        seconds = float(headers["retry-after-ms"]) / 1000 if "retry-after-ms" in headers else float(asked)
+        seconds = float(headers["retry-after-ms"]) / 1000 if "retry-after-ms" in headers else float(header)
     except ValueError:
-        seconds = _seconds_until(asked, headers.get("date", ""))
+        seconds = _seconds_until(header, headers.get("date", ""))
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _seconds_until(moment: str, now: str) -> float:
     try:
-        # By the clock of whoever sent both.
+        # Both by the clock of the server.
         return (parsedate_to_datetime(moment) - parsedate_to_datetime(now)).total_seconds()
     except (TypeError, ValueError):
         return math.nan

@@ -1,4 +1,4 @@
-"""Outputs by a language model; what does not fit into one request is noted part by part first."""
+"""Outputs by a language model; a transcript that exceeds one request is condensed to notes, part by part."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -14,11 +14,11 @@ from smelt.processor.synthesis.request import OnShare, SynthesisInput, Synthesis
 
 _EXPECTED_CHARACTERS: Final = 1500
 _MAX_CONTINUATIONS: Final = 8
-_MAX_ROUNDS: Final = 4
+_MAX_CONDENSATIONS: Final = 4
 
 
 class GenerativeSynthesizer:
-    """Asks a language model for each prompt; nothing of a transcript is left out for its length."""
+    """Requests each prompt from a language model; a long transcript is never truncated."""
 
     typical_s: Final = 10.0
 
@@ -26,19 +26,19 @@ class GenerativeSynthesizer:
         self._endpoint = Endpoint(options)
         self._context_tokens = options.context_tokens
 
-    async def synthesize(self, source: SynthesisInput, order: SynthesisRequest, on_share: OnShare) -> str:
-        """The output for one source; several prompts get a heading each."""
-        tasks = instructions.tasks_of(order)
+    async def synthesize(self, source: SynthesisInput, request: SynthesisRequest, on_share: OnShare) -> str:
+        """Return the output for one source; several prompts get a heading each."""
+        tasks = instructions.tasks_of(request)
         if not source.sentences or not tasks:
-            return NO_SPEECH if not source.sentences else render(source, order)
+            return NO_SPEECH if not source.sentences else render(source, request)
         texts, outputs = [sentence.text for sentence in source.sentences], list[str]()
         for number, task in enumerate(tasks):
-            if task.key not in source.written:
-                notebook = _Notebook(task, source.written)
-                output = await self._do(task, texts, notebook, _within(on_share, number, len(tasks)))
-                source.written[task.key] = output
-                notebook.discard()
-            outputs.append(source.written[task.key])
+            if task.key not in source.saved_outputs:
+                cache = _NoteCache(task, source.saved_outputs)
+                output = await self._write(task, texts, cache, _partial_share(on_share, number, len(tasks)))
+                source.saved_outputs[task.key] = output
+                cache.discard()
+            outputs.append(source.saved_outputs[task.key])
             on_share((number + 1) / len(tasks))
         if len(tasks) == 1:
             return outputs[0]
@@ -48,82 +48,82 @@ class GenerativeSynthesizer:
         """Close the connections to the endpoint."""
         await self._endpoint.aclose()
 
-    async def _do(self, task: Task, texts: Sequence[str], notebook: "_Notebook", on_share: OnShare) -> str:
+    async def _write(self, task: Task, texts: Sequence[str], cache: "_NoteCache", on_share: OnShare) -> str:
         pieces = self._parts(task, texts)
         if len(pieces) == 1:
-            return await self._ask(instructions.whole(task, pieces[0]), on_share)
+            return await self._complete(instructions.whole(task, pieces[0]), on_share)
         steps = len(pieces) + 1
-        taken = [
-            await self._note(notebook, piece, number + 1, len(pieces), _within(on_share, number, steps))
+        notes = [
+            await self._take_notes(cache, piece, number + 1, len(pieces), _partial_share(on_share, number, steps))
             for number, piece in enumerate(pieces)
         ]
-        taken = await self._condensed(task, taken, notebook)
-        return await self._ask(instructions.from_notes(task, taken), _within(on_share, steps - 1, steps))
+        notes = await self._condense(task, notes, cache)
+        return await self._complete(instructions.from_notes(task, notes), _partial_share(on_share, steps - 1, steps))
 
-    async def _condensed(self, task: Task, taken: list[str], notebook: "_Notebook") -> list[str]:
-        for _ in range(_MAX_ROUNDS):
-            pieces = self._parts(task, taken)
+    async def _condense(self, task: Task, notes: list[str], cache: "_NoteCache") -> list[str]:
+        for _ in range(_MAX_CONDENSATIONS):
+            pieces = self._parts(task, notes)
             if len(pieces) == 1:
-                return taken
-            taken = [
-                await self._note(notebook, piece, number, len(pieces), _unheard)
+                return notes
+            notes = [
+                await self._take_notes(cache, piece, number, len(pieces), _ignore_share)
                 for number, piece in enumerate(pieces, start=1)
             ]
         raise SynthesisPermanentError("synthesis_failed", "the notes of all parts do not fit into the context")
 
-    async def _note(self, notebook: "_Notebook", piece: str, number: int, count: int, on_share: OnShare) -> str:
-        messages = instructions.notes(notebook.task, piece, number, count)
-        if (taken := notebook.find(messages)) is None:
-            taken = notebook.keep(messages, await self._ask(messages, on_share))
-        return taken
+    async def _take_notes(self, cache: "_NoteCache", piece: str, number: int, count: int, on_share: OnShare) -> str:
+        messages = instructions.notes(cache.task, piece, number, count)
+        if (notes := cache.get(messages)) is None:
+            notes = cache.put(messages, await self._complete(messages, on_share))
+        return notes
 
     def _parts(self, task: Task, texts: Sequence[str]) -> list[str]:
         return parts(texts, transcript_bytes(self._context_tokens, task.instruction))
 
-    async def _ask(self, messages: tuple[Message, ...], on_share: OnShare) -> str:
-        written = ""
+    async def _complete(self, messages: tuple[Message, ...], on_share: OnShare) -> str:
+        text = ""
         for _ in range(_MAX_CONTINUATIONS):
             cut = False
-            conversation = instructions.continued(messages, written) if written else messages
-            async for piece in self._endpoint.answer(conversation):
-                written += piece.text
+            conversation = instructions.continued(messages, text) if text else messages
+            async for piece in self._endpoint.stream_completion(conversation):
+                text += piece.text
                 cut = cut or piece.cut
-                on_share(typing_share(len(written), _EXPECTED_CHARACTERS))
+                on_share(typing_share(len(text), _EXPECTED_CHARACTERS))
             if not cut:
                 break
         else:
-            raise SynthesisPermanentError("synthesis_failed", "the answer has no end")
-        if not written.strip():
-            raise SynthesisPermanentError("synthesis_failed", "the answer is empty")
-        # Postgres has no text with NUL in it.
-        return written.replace("\0", "").strip()
+            raise SynthesisPermanentError("synthesis_failed", "the response does not end")
+        if not text.strip():
+            raise SynthesisPermanentError("synthesis_failed", "the response is empty")
+        # Postgres text can't contain NUL.
+        return text.replace("\0", "").strip()
 
 
-class _Notebook:
-    """The notes for one task among what is written; of no use once its output is there."""
+class _NoteCache:
+    """The notes for one task among the saved outputs; discarded once its output is complete."""
 
-    def __init__(self, task: Task, written: dict[str, str]) -> None:
+    def __init__(self, task: Task, saved_outputs: dict[str, str]) -> None:
         self.task = task
-        self._written = written
+        self._saved_outputs = saved_outputs
 
-    def find(self, messages: tuple[Message, ...]) -> str | None:
-        return self._written.get(self._key(messages))
+    def get(self, messages: tuple[Message, ...]) -> str | None:
+        return self._saved_outputs.get(self._key(messages))
 
-    def keep(self, messages: tuple[Message, ...], taken: str) -> str:
-        self._written[self._key(messages)] = taken
-        return taken
+    def put(self, messages: tuple[Message, ...], notes: str) -> str:
+        self._saved_outputs[self._key(messages)] = notes
+        return notes
 
     def discard(self) -> None:
-        for key in [key for key in self._written if key.startswith(f"{self.task.key}/")]:
-            del self._written[key]
+        for key in [key for key in self._saved_outputs if key.startswith(f"{self.task.key}/")]:
+            del self._saved_outputs[key]
 
     def _key(self, messages: tuple[Message, ...]) -> str:
         return f"{self.task.key}/{instructions.key_of(messages[-1].content)}"
 
 
-def _within(on_share: OnShare, number: int, count: int) -> Callable[[float], None]:
+def _partial_share(on_share: OnShare, number: int, count: int) -> Callable[[float], None]:
     return lambda share: on_share((number + share) / count)
 
 
-def _unheard(_share: float) -> None:
+def _ignore_share(_share: float) -> None:
     return None

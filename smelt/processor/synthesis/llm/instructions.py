@@ -1,6 +1,6 @@
-"""What a language model is told. Pure.
+"""The messages for a language model. Pure.
 
-A transcript is data. It travels alone in a message of its own, and no instruction stands after it.
+A transcript is data: it is in a message of its own, and no instruction follows it.
 """
 
 import hashlib
@@ -25,14 +25,14 @@ class Message:
 
 @dataclass(frozen=True)
 class Task:
-    """One output that is wanted, with the heading it gets beside others."""
+    """One requested output, and its heading beside others."""
 
     title: str
     instruction: str
 
     @property
     def key(self) -> str:
-        """Tells a task from those that ask for anything else, as a prompt does that was changed since."""
+        """A key of the instruction: a changed prompt has another one."""
         return key_of(self.instruction)
 
 
@@ -51,35 +51,35 @@ _CONTINUE: Final = "Go on exactly where you stopped."
 
 
 def key_of(text: str) -> str:
-    """Tells a text from all others, in few letters."""
+    """Return a short hash of a text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def tasks_of(order: SynthesisRequest) -> tuple[Task, ...]:
-    """The outputs of an order, in the order of the contract, the user's own last."""
-    tasks = [Task(prompt.title, prompt.instruction) for prompt in default_prompts(order)]
-    if order.user_prompt is not None:
-        tasks.append(Task(order.user_prompt.name, order.user_prompt.content))
+def tasks_of(request: SynthesisRequest) -> tuple[Task, ...]:
+    """Return the tasks of a request, in the order of the contract, the user's own last."""
+    tasks = [Task(prompt.title, prompt.instruction) for prompt in default_prompts(request)]
+    if request.user_prompt is not None:
+        tasks.append(Task(request.user_prompt.name, request.user_prompt.content))
     return tuple(tasks)
 
 
 def whole(task: Task, transcript: str) -> tuple[Message, ...]:
-    """The task over a transcript that fits."""
+    """Return the messages for a task over a transcript that fits."""
     return _conversation(task.instruction, {"transcript": transcript})
 
 
 def notes(task: Task, part: str, number: int, count: int) -> tuple[Message, ...]:
-    """Notes for the task of one part of a transcript."""
+    """Return the messages for the notes on one part of a transcript."""
     return _conversation(_NOTES + task.instruction, {"part": number, "of": count, "transcript": part})
 
 
 def from_notes(task: Task, taken: Sequence[str]) -> tuple[Message, ...]:
-    """The task over the notes of all parts."""
+    """Return the messages for a task over the notes on all parts."""
     return _conversation(_FROM_NOTES + task.instruction, {"notes": list(taken)})
 
 
 def continued(messages: Sequence[Message], written: str) -> tuple[Message, ...]:
-    """The same conversation after an answer that reached the limit of its length."""
+    """Return the messages to continue a response that ended at its length limit."""
     return (*messages, Message("assistant", written), Message("user", _CONTINUE))
 
 

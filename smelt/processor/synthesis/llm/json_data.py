@@ -1,22 +1,22 @@
-"""What was said, as data in a message to a language model. Pure.
+"""Encodes a transcript as data in a message to a language model. Pure.
 
-It is a string of JSON: whatever was said in it, it can't end the string. Nor can it be a sign by which a server knows
-that a message ends and another one begins (`<|im_end|>`, `</s>`, `[INST]`): many look for these in all text.
+It is a JSON string, which its content can't end. Nor can the content contain a control token at which a server ends a
+message and starts another one (`<|im_end|>`, `</s>`, `[INST]`): many servers parse these in all text.
 """
 
 import json
 import re
 from typing import Final
 
-# The first letter of such a sign; behind a bracket of JSON itself there is never a letter.
-_SIGN: Final = re.compile(r"<|\[(?=/?[A-Z_]+\])")
+# The first character of a control token; in JSON itself, no capital follows a bracket.
+_CONTROL_TOKEN_START: Final = re.compile(r"<|\[(?=/?[A-Z_]+\])")
 
 
 def as_json(data: object) -> str:
-    """Data as JSON."""
-    return _SIGN.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(data, ensure_ascii=False))
+    """Encode data as JSON without control tokens."""
+    return _CONTROL_TOKEN_START.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(data, ensure_ascii=False))
 
 
 def size_bytes(text: str) -> int:
-    """How much room a text takes as data."""
+    """Return the size of a text as data."""
     return len(as_json(text).encode()) - 2

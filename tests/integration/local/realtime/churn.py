@@ -1,7 +1,7 @@
-"""Clients that come, broadcast and go at random while things break, and what each of them must have heard.
+"""Clients that join, broadcast and leave at random during faults, with a record of sent and received messages.
 
-A logical clock orders what the clients did and what they were told. Who had joined before a message was sent, and has
-proved to be there after it was acknowledged, must have received it; nobody may receive one twice.
+A logical clock orders the events. A client that joined before a message was sent, and replied to a heartbeat after the
+message was acknowledged, must have received it. No client may receive a message twice.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ from websockets.asyncio.client import ClientConnection
 ROOMS = ("a", "b", "c", "d")
 PRIVATE = frozenset({"c", "d"})
 TIMEOUT_S = 60.0
-FAULT_EVERY_S = 0.3
+FAULT_INTERVAL_S = 0.3
 MESSAGES_BETWEEN_FAULTS = 48
-"""However slow the machine is, clients get on from one fault to the next."""
+"""Long enough for clients to recover between faults on a slow machine."""
 PAUSE_S = 0.2
 CUT = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'realtime'"
 BINDING = {"event": "*", "schema": "public", "table": "notes"}
@@ -34,7 +34,7 @@ BINDING = {"event": "*", "schema": "public", "table": "notes"}
 
 @dataclass
 class SupervisedChannel:
-    """One socket in one room; until `proved_at` it is known to have been told everything."""
+    """A socket in a room; it must have received everything until `proved_at`."""
 
     room: str
     joined_at: int
@@ -44,7 +44,7 @@ class SupervisedChannel:
 
 @dataclass(frozen=True)
 class Sent:
-    """A message that was acknowledged, and the membership that sent it."""
+    """An acknowledged message, and the channel that sent it."""
 
     name: str
     sender: SupervisedChannel
@@ -54,22 +54,22 @@ class Sent:
 
 @dataclass
 class Record:
-    """What all clients did and heard."""
+    """All messages that the clients sent and received."""
 
     memberships: list[SupervisedChannel] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
     clock: Any = field(default_factory=lambda: count(1))
 
     def lost(self) -> list[str]:
-        """Acknowledged messages that somebody who stayed did not hear."""
+        """Return the acknowledged messages that a joined client did not receive."""
         return [sent.name for sent, member in self.expected_deliveries() if not member.received[sent.name]]
 
     def duplicates(self) -> list[str]:
-        """Messages that somebody heard more than once."""
+        """Return the messages that a client received more than once."""
         return [name for member in self.memberships for name, times in member.received.items() if times > 1]
 
     def expected_deliveries(self) -> list[tuple[Sent, SupervisedChannel]]:
-        """Who must have heard what."""
+        """Return the messages with the channels that must have received them."""
         return [
             (sent, member)
             for member in self.memberships
@@ -82,7 +82,7 @@ class Record:
 
 
 class Client:
-    """One client: a socket after the other."""
+    """A client, which opens one socket after the other."""
 
     def __init__(self, server: Reachable, url: str, record: Record, name: int) -> None:
         self._url = f"{url.replace('http', 'ws', 1)}/realtime/v1/websocket?apikey={server.keys.service_role_key}"
@@ -92,7 +92,7 @@ class Client:
         self._numbers = count()
 
     async def run_rounds(self, rounds: int, messages: int) -> None:
-        """Connect so many times, and each time join, broadcast and leave; what breaks is tried again."""
+        """Connect `rounds` times, and each time join, broadcast and leave; retry after faults."""
         for _ in range(rounds):
             finished = False
             while not finished:
@@ -118,11 +118,11 @@ class Client:
 
 
 class _Broken(Exception):
-    """The socket ended before an answer came."""
+    """The socket closed before the reply."""
 
 
 class _Link:
-    """A socket with its memberships."""
+    """A socket with its channels."""
 
     def __init__(self, socket: ClientConnection, record: Record) -> None:
         self._socket = socket
@@ -141,7 +141,7 @@ class _Link:
             await asyncio.wait((reader,))
 
     async def join(self, room: str) -> SupervisedChannel | None:
-        """Join, and answer the membership; None when it is refused, as it may be while the database is away."""
+        """Join and return the channel; None if the join fails, as it may while the database is down."""
         config = {"broadcast": {"ack": True}, "private": room in PRIVATE, "presence": {"key": "", "enabled": True}}
         if room == "a":
             config["postgres_changes"] = [BINDING]
@@ -157,7 +157,7 @@ class _Link:
         sent_at = next(self._record.clock)
         payload = {"type": "broadcast", "event": "e", "payload": {"name": name}}
         acknowledged = await self._send(member.room, "broadcast", payload)
-        # Without a database nobody can say who may broadcast, and then there is no answer.
+        # Without a database the server cannot check the permission, and sends no reply.
         await self.send_heartbeat()
         if acknowledged.done() and not acknowledged.cancelled():
             self._record.sent.append(Sent(name, member, sent_at, next(self._record.clock)))
@@ -172,7 +172,7 @@ class _Link:
         self._joined.pop(member.room, None)
 
     async def send_heartbeat(self) -> None:
-        """Prove that what was told so far has been heard."""
+        """Wait for a heartbeat reply: all earlier messages have been received."""
         asked_at = next(self._record.clock)
         await self._request(None, "heartbeat", {})
         for member in self._joined.values():
@@ -220,7 +220,7 @@ def _room(frame: dict[str, Any]) -> str:
 async def churn(
     server: Reachable, process: ServerProcess, *, clients: int, rounds: int, messages: int
 ) -> tuple[Record, Counter[str]]:
-    """Let clients live their lives while things break; answer what they did, and how often what was broken."""
+    """Run clients during faults; return the record, and the number of faults of each kind."""
     record, error_summary = Record(), Counter[str]()
     proxy = FaultyProxy(server.http_url)
     await proxy.start()
@@ -244,10 +244,10 @@ async def _break(
     while True:
         for fault in ("sockets reset", "gateway paused", "database connections cut"):
             enough = len(record.sent) + MESSAGES_BETWEEN_FAULTS
-            await asyncio.sleep(FAULT_EVERY_S)
-            # ASYNC110 wants an `asyncio.Event`, which a list of many writers has none of.
+            await asyncio.sleep(FAULT_INTERVAL_S)
+            # ASYNC110 suggests an `asyncio.Event`, which does not fit a list with many writers.
             while len(record.sent) < enough:  # noqa: ASYNC110
-                await asyncio.sleep(FAULT_EVERY_S / 10)
+                await asyncio.sleep(FAULT_INTERVAL_S / 10)
             match fault:
                 case "sockets reset":
                     proxy.cut()

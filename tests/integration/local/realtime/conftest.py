@@ -1,4 +1,4 @@
-"""A Postgres of the stack, and a Realtime server in the test's own loop."""
+"""Fixtures: Postgres with the platform's schemas, and a Realtime server in the test's event loop."""
 
 import asyncio
 import tempfile
@@ -14,7 +14,7 @@ from smelt.local.postgres import Postgres
 
 @pytest.fixture(scope="session")
 def realtime_postgres() -> Iterator[Postgres]:
-    """A server with the platform's schemas and nothing else."""
+    """A Postgres server with only the platform's schemas."""
     with tempfile.TemporaryDirectory(prefix="smelt-rt-") as name, asyncio.Runner() as runner:
         postgres = runner.run(start_postgres(Path(name)))
         try:
@@ -31,7 +31,7 @@ async def realtime(realtime_postgres: Postgres) -> AsyncIterator[RealtimeServer]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Count what the conformance suite compared."""
+    """Print how many frames the conformance suite compared."""
     reports = [report for state in ("passed", "failed") for report in terminalreporter.getreports(state)]
     rows = sorted(row for report in reports for key, row in report.user_properties if key == "tally")
     if rows:

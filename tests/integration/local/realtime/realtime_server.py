@@ -1,4 +1,4 @@
-"""A Realtime server in this process, and what tests do to it."""
+"""A Realtime server in this process, and helpers to test it."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ USER_B = "bbbbbbbb-0000-4000-8000-000000000002"
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], timeout_s: float = 60.0) -> None:
-    """Wait for a condition that no event tells of."""
+    """Poll until a condition holds."""
     async with asyncio.timeout(timeout_s):
         while not await holds():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -44,7 +44,7 @@ async def eventually(holds: Callable[[], Awaitable[bool]], timeout_s: float = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Reachable:
-    """Where a server is and how to reach what is behind it."""
+    """The addresses of a Realtime server and its database."""
 
     keys: Keys
     port: int
@@ -58,47 +58,49 @@ class Reachable:
     def http_url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def token(self, user: str | None = None, *, role: str = "authenticated", lives_s: float = 3600, **more: Any) -> str:
-        """A signed token of a user."""
+    def token(
+        self, user: str | None = None, *, role: str = "authenticated", lifetime_s: float = 3600, **more: Any
+    ) -> str:
+        """Return a signed token of a user."""
         subject = {} if user is None else {"sub": user}
-        return self.keys.sign({"role": role, "exp": int(time.time() + lives_s), **subject, **more})
+        return self.keys.sign({"role": role, "exp": int(time.time() + lifetime_s), **subject, **more})
 
     async def sql(self, statement: str) -> None:
-        """Run statements as the superuser; those with a `begin` of their own as they are."""
+        """Run statements as the superuser, in one transaction unless they contain `begin`."""
         async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as connection:
             await connection.execute("set search_path = public")
             await connection.execute(statement.encode())
 
     async def crash_postgres(self) -> None:
-        """Kill a backend the hard way: Postgres ends all the others and recovers."""
+        """Kill a backend with SIGKILL, so that Postgres ends all others and recovers."""
         victim, bystander = [await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) for _ in range(2)]
         os.kill(victim.info.backend_pid, signal.SIGKILL)
 
-        async def is_answered(question: Callable[[], Awaitable[object]]) -> bool:
+        async def responds(call: Callable[[], Awaitable[object]]) -> bool:
             with suppress(psycopg.OperationalError):
-                await question()
+                await call()
                 return True
             return False
 
         async def down() -> bool:
-            return not await is_answered(lambda: bystander.execute("select 1"))
+            return not await responds(lambda: bystander.execute("select 1"))
 
-        # For a moment the others live on, as if nothing had happened.
+        # The other backends run for a moment longer.
         await eventually(down)
-        await eventually(lambda: is_answered(lambda: self.sql("select 1")))
+        await eventually(lambda: responds(lambda: self.sql("select 1")))
         for connection in (victim, bystander):
             await connection.close()
 
 
 @dataclass(frozen=True, kw_only=True)
 class RealtimeServer(Reachable):
-    """A server in this process."""
+    """A Realtime server in this process."""
 
     realtime: Realtime
     witness: ClientConnection
 
     async def settle(self) -> None:
-        """Wait until all that was committed so far has been told: changes are told in order."""
+        """Wait until all changes that are committed by now have been published; they are published in order."""
         await self.sql("insert into witness.marks default values")
         async with asyncio.timeout(10):
             while json.loads(await self.witness.recv())["event"] != "postgres_changes":
@@ -106,7 +108,7 @@ class RealtimeServer(Reachable):
 
 
 def options_for(admin_dsn: str, authenticator_dsn: str, **changes: Any) -> RealtimeOptions:
-    """The platform's settings with short delays."""
+    """Return the platform's settings with short delays."""
     options = RealtimeOptions(
         keys=Keys(),
         admin_dsn=admin_dsn,
@@ -119,7 +121,7 @@ def options_for(admin_dsn: str, authenticator_dsn: str, **changes: Any) -> Realt
 
 
 async def start_postgres(folder: Path) -> Postgres:
-    """Start a server with the platform's schemas and nothing else, in a folder that is thrown away."""
+    """Start a Postgres server with only the platform's schemas, in a temporary folder."""
     folder.chmod(0o755)  # noqa: ASYNC240
     options = PostgresOptions(
         data=folder / "data",
@@ -138,7 +140,7 @@ async def start_postgres(folder: Path) -> Postgres:
 
 @asynccontextmanager
 async def serving(postgres: Postgres, **changes: Any) -> AsyncIterator[RealtimeServer]:
-    """Serve a database that is as before the recordings, until the context ends."""
+    """Serve a database in the state before the recordings, until the context ends."""
     async with await psycopg.AsyncConnection.connect(postgres.dsn(SUPERUSER), autocommit=True) as connection:
         await connection.execute("set search_path = public")
         await connection.execute(FIXTURES.read_bytes())

@@ -1,7 +1,7 @@
-"""Recordings of a real Supabase Realtime: read, made ready to be driven again, and made comparable.
+"""Loads recordings of the platform's Realtime and normalizes frames for comparison.
 
-What differs from one run to the next is replaced on both sides: identifiers by the order in which they appear, times
-and ages by words. What remains has to be equal.
+Values that differ between runs are replaced on both sides: identifiers by numbers in order of appearance, times and
+ages by words. The rest must be equal.
 """
 
 import json
@@ -13,9 +13,9 @@ from typing import Any
 FOLDER = Path(__file__).parents[1] / "recordings" / "realtime"
 
 ABSENT = frozenset({"c_xml"})
-"""The embedded Postgres is built without XML."""
+"""The embedded Postgres has no XML support."""
 REQUEST_MS = 200
-"""No recorded request took longer."""
+"""The longest duration of a recorded request."""
 NORMAL_CLOSING = 1000
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -28,11 +28,11 @@ Step = dict[str, Any]
 
 
 def load(name: str) -> list[Step]:
-    """Read the steps of a recording, requests before what they caused."""
+    """Load the steps of a recording, each request before its effects."""
     steps: list[Step] = []
     for step in json.loads((FOLDER / f"{name}.json").read_text())["steps"]:
         if step["dir"] == "http":
-            # Recorded when the answer came, often later than the frames.
+            # Requests are recorded at their response, often later than the frames that they cause.
             at = len(steps)
             while at and _is_effect(steps[at - 1]) and steps[at - 1]["t_ms"] > step["t_ms"] - REQUEST_MS:
                 at -= 1
@@ -47,7 +47,7 @@ def _is_effect(step: Step) -> bool:
 
 
 def restore(value: Any) -> Any:
-    """Undo the shortening of long strings."""
+    """Expand shortened strings."""
     match value:
         case dict():
             return {key: restore(item) for key, item in value.items()}
@@ -61,18 +61,18 @@ def restore(value: Any) -> Any:
 
 @dataclass
 class Comparable:
-    """Makes frames of one side comparable; identifiers are numbered as they come."""
+    """Normalizes the frames of one side; identifiers are numbered in order of appearance."""
 
     _names: dict[Any, str] = field(default_factory=dict)
 
     def frame(self, data: str | bytes) -> Any:
-        """A received frame."""
+        """Return a normalized frame."""
         if isinstance(data, bytes):
             return self.value(decode_binary(data))
         return self.value(json.loads(data))
 
     def value(self, value: Any, key: str = "") -> Any:
-        """Any part of a frame."""
+        """Return a normalized part of a frame."""
         match value:
             case dict():
                 return {name: self.value(item, name) for name, item in value.items() if name not in ABSENT}
@@ -99,7 +99,7 @@ class Comparable:
 
 
 def decode_binary(data: bytes) -> Any:
-    """A binary frame from the server, in words."""
+    """Return the fields of a binary frame from the server."""
     kind = data[0]
     sizes = list(data[1:4]) if kind == 4 else list(data[1:3])
     at = 5 if kind == 4 else 3

@@ -1,4 +1,4 @@
-"""A recorded socket, played."""
+"""A socket that plays the client of a recording."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ BARRIER = "barrier"
 
 @dataclass
 class RecordedSocket:
-    """Reads all the time, so that what is asked for later is there in its order."""
+    """Reads frames continuously and keeps their order."""
 
     socket: ClientConnection
     v2: bool
@@ -32,31 +32,31 @@ class RecordedSocket:
         self.received.put_nowait(None)
 
     async def next(self) -> str | bytes | None:
-        """The next frame, waiting for it; None once the socket is closed."""
+        """Wait for the next frame and return it; None if the socket is closed."""
         async with asyncio.timeout(TIMEOUT_S):
             return await self.received.get()
 
     def put_back(self, frames: Sequence[str | bytes]) -> None:
-        """Let frames be the next ones again."""
+        """Put frames back to the front of the queue."""
         later = [self.received.get_nowait() for _ in range(self.received.qsize())]
         for frame in (*frames, *later):
             self.received.put_nowait(frame)
 
     async def until_closed(self) -> list[str | bytes]:
-        """What else is sent until the server closes the socket."""
+        """Return the remaining frames, after the server has closed the socket."""
         rest = []
         while (data := await self.next()) is not None:
             rest.append(data)
         return rest
 
     async def close(self) -> int | None:
-        """Close the socket unless the server did, and answer with which code it was."""
+        """Close the socket unless the server did, and return the close code."""
         await self.socket.close()
         await self.reader
         return self.socket.close_code
 
     async def rest(self) -> list[str | bytes]:
-        """What else was sent up to now: everything before the answer to a last heartbeat."""
+        """Return the frames up to now: all before the reply to a final heartbeat."""
         beat: Any = {"topic": "phoenix", "event": "heartbeat", "payload": {}, "ref": BARRIER}
         if self.v2:
             beat = [None, BARRIER, "phoenix", "heartbeat", {}]

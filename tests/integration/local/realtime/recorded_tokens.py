@@ -1,4 +1,4 @@
-"""What recordings leave out: keys and tokens behind placeholders, and bodies that were cut."""
+"""Restores the parts that recordings omit: keys and tokens behind placeholders, and shortened bodies."""
 
 import json
 import re
@@ -16,13 +16,13 @@ _CUT_BODY = re.compile(r"\.\.\.\((\d+) bytes\)$")
 
 @dataclass
 class RecordedTokens:
-    """Tokens of the server under test, one for each placeholder."""
+    """The tokens of the server under test, one for each placeholder."""
 
     server: Reachable
     _tokens: dict[str, str] = field(default_factory=dict)
 
     def fill(self, text: str) -> str:
-        """Put them in."""
+        """Replace the placeholders by tokens."""
         return _PLACEHOLDER.sub(lambda found: self._token(found[1]), text)
 
     def _token(self, name: str) -> str:
@@ -32,14 +32,14 @@ class RecordedTokens:
 
     def _mint(self, name: str) -> str:
         server, life = self.server, _LIFE.search(name)
-        lives_s = (int(life[2]) if life[1] == "EXPIRES_IN" else -int(life[2])) if life else 3600
+        lifetime_s = (int(life[2]) if life[1] == "EXPIRES_IN" else -int(life[2])) if life else 3600
         match name.split("_"):
             case ["ANON", "KEY"]:
                 return server.keys.anon_key
             case ["SERVICE", "KEY"]:
                 return server.keys.service_role_key
             case ["ANON", *_]:
-                return server.token(role="anon", lives_s=lives_s)
+                return server.token(role="anon", lifetime_s=lifetime_s)
             case ["JWT", "BAD", *_]:
                 return Keys(jwt_secret="another secret, which is long enough to be one").sign(
                     {"role": "anon", "exp": 2**33}
@@ -53,11 +53,11 @@ class RecordedTokens:
             case ["JWT", "USER", "B", *_]:
                 return server.token(USER_B, nonce=name)
             case _:
-                return server.token(USER_A, lives_s=lives_s, nonce=name)
+                return server.token(USER_A, lifetime_s=lifetime_s, nonce=name)
 
 
 def restore_body(body: Any) -> bytes | None:
-    """The body of a recorded request."""
+    """Return the body of a recorded request."""
     if body is None:
         return None
     if not isinstance(body, str):

@@ -1,4 +1,4 @@
-"""Drives a server through a recording and compares what it says, frame by frame."""
+"""Replays a recording against a server and compares the frames."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ _SINCE = re.compile(r'"since": (1\d{12})\b')
 
 @dataclass
 class Tally:
-    """How many frames, answers and closings were compared, and what differed, on purpose or not."""
+    """Counts the compared frames, responses and closes, and lists the differences, deliberate or not."""
 
     compared: int = 0
     deliberate: int = 0
@@ -43,12 +43,12 @@ class Tally:
 
 @dataclass
 class Replayer:
-    """Plays one recording.
+    """Replays one recording.
 
-    Where it says that somebody did something, `acts` do it, by the beginning of the note. `statements` stand for some
-    that were recorded. With `topics_apart` frames of different channels may change places; with `server_closes` even a
-    normal closing is the server's. Steps that say `deliberate` are not as
-    recorded but as they are meant to be here; what is `unsaid` here was a frame there.
+    `acts` perform the manual actions of the recording, selected by the start of the note. `statements` replace recorded
+    statements. With `topics_apart`, frames of different channels may swap; with `server_closes`, the server also does
+    normal closes. `deliberate` steps contain the intended behavior instead of the recorded one. A recorded frame that
+    this server does not send is marked as `unsaid`.
     """
 
     server: Reachable
@@ -117,14 +117,16 @@ class Replayer:
             await act(self)
 
     async def _pace(self, number: int) -> None:
-        """Keep frames that were sent one some time after the other apart: nothing but time tells that one arrived."""
+        """Wait between frames that were recorded with a pause; only time shows that a frame has arrived."""
         step, before = self.steps[number], self.steps[number - 1]
         if before["dir"] == "send" and step["t_ms"] - before["t_ms"] > APART_MS:
             await asyncio.sleep(APART_MS / 1000)
 
     def _outcome(self, number: int, step: Step) -> Step:
         following = (s for s in self.steps[number + 1 :] if s.get("conn") == step["conn"])
-        return next((s for s in following if s["dir"] in ("connected", "connect_rejected")), {"status": "nobody there"})
+        return next(
+            (s for s in following if s["dir"] in ("connected", "connect_rejected")), {"status": "connection refused"}
+        )
 
     async def _connect(self, where: str, step: Step, outcome: Step) -> None:
         _, _, query = step["url"].partition("?")
@@ -133,11 +135,11 @@ class Replayer:
         expected = (outcome["status"], outcome.get("body"))
         try:
             socket = await websockets.connect(url, additional_headers=headers, max_size=None, ping_interval=None)
-        except websockets.InvalidStatus as refused:
-            self.tally.compare(where, expected, (refused.response.status_code, refused.response.body.decode()))
+        except websockets.InvalidStatus as error:
+            self.tally.compare(where, expected, (error.response.status_code, error.response.body.decode()))
             return
         except ConnectionRefusedError:
-            self.tally.compare(where, expected, ("nobody there", None))
+            self.tally.compare(where, expected, ("connection refused", None))
             return
         self.tally.compare(where, expected, (101, None))
         self.sockets[step["conn"]] = RecordedSocket(socket, v2="vsn=2" in query)
@@ -150,13 +152,13 @@ class Replayer:
             data = step["raw"]
         else:
             data = self._recorded_tokens.fill(json.dumps(self._shift(restore(step["frame"]))))
-        with suppress(websockets.ConnectionClosed):  # Some frames make the server close the socket.
+        with suppress(websockets.ConnectionClosed):  # The server closes the socket on some frames.
             await peer.socket.send(data)
 
     async def _receive(self, where: str, step: Step) -> None:
         where, deliberate = f"{where}, {step['conn']}", step.get("deliberate", False)
         if "raw" in step and "frame" not in step:
-            # No JSON: a bug of that server which is not copied.
+            # Not JSON: a bug of the platform, which is not imitated.
             self.tally.compare(where, None, None, deliberate=True)
             return
         if "binary_hex" in step:
@@ -190,7 +192,7 @@ class Replayer:
         try:
             rest = [self._found.frame(data) for data in await (peer.until_closed() if by_server else peer.rest())]
         except TimeoutError:
-            rest = ["no answer to a last heartbeat"]
+            rest = ["no reply to the final heartbeat"]
         found = (rest, await peer.close())
         self.tally.compare(f"{where}, {step['conn']}", ([], code), found, deliberate=step.get("deliberate", False))
 
@@ -199,18 +201,18 @@ class Replayer:
             name: self._recorded_tokens.fill(text) for name, text in step["request_headers"].items() if name != "Host"
         }
         path = self._recorded_tokens.fill(step["path"]).replace("/socket/", "/")
-        answer = await client.request(
+        response = await client.request(
             step["method"], f"/realtime/v1{path}", headers=headers, content=restore_body(step["request_body"])
         )
         content_type = step["response_headers"].get("content-type")
         expected = (step["status"], step["body"], content_type and content_type.partition(";")[0])
-        found_type = answer.headers.get("content-type", "").partition(";")[0] or None
-        found = (answer.status_code, answer.text, found_type if content_type else None)
-        expected, found = (expected, _rate(step["response_headers"])), (found, _rate(answer.headers))
+        found_type = response.headers.get("content-type", "").partition(";")[0] or None
+        found = (response.status_code, response.text, found_type if content_type else None)
+        expected, found = (expected, _rate(step["response_headers"])), (found, _rate(response.headers))
         self.tally.compare(where, expected, found, deliberate=step.get("deliberate", False))
 
     def _shift(self, value: Any, key: str = "") -> Any:
-        """Move times in epoch milliseconds from the day of the recording to this run."""
+        """Shift times in epoch milliseconds from the recording to this run."""
         match value:
             case dict():
                 return {name: self._shift(item, name) for name, item in value.items()}
@@ -227,7 +229,7 @@ Act = Callable[[Replayer], Awaitable[None]]
 
 
 def _rate(headers: Mapping[str, str]) -> tuple[str | None, bool, bool]:
-    """What tells of the rate limit; how many requests there were before is another matter."""
+    """Return the headers of the rate limit, without the counts of earlier requests."""
     return headers.get("x-rate-limit"), "x-rate-limit-remaining" in headers, "x-rate-rolling" in headers
 
 
@@ -240,7 +242,7 @@ def _times(steps: list[Step]) -> list[int]:
 
 
 def _numbers(recorded: str, found: str) -> tuple[list[str], list[str]]:
-    """All numbers of two frames in the form that they were sent in, but for those that identify something."""
+    """Return all numbers of two frames as text, except identifiers."""
     return _numbers_of(recorded), _numbers_of(found)
 
 

@@ -1,6 +1,6 @@
-"""What each recording needs besides itself: what was set up before it, what it left out, what happens meanwhile.
+"""Settings for each recording: its setup, omitted statements and manual actions.
 
-And what is meant to differ here: the README's table of differences has a line for each.
+It also has the intended differences; each has a row in the README's table of differences.
 """
 
 import json
@@ -43,7 +43,7 @@ values ('d0000000-0000-4000-8000-000000000001', '{"b": 1, "a": [1, 2, {"x": null
     array['{"a": 1}'::jsonb], array['sad', 'ok']::mood[], '\\xdeadbeef', '10.0.0.1', 5, '12.34',
     '[2026-01-01 00:00+00, 2026-02-01 00:00+00)', '(1,2)', 'a:1 b:2')
 """
-# Recorded shortened, or without what was done to the table just before.
+# Statements that were shortened, or that lack an earlier change of the table.
 STATEMENTS = {
     "insert into types_t(id,c_jsonb": TYPES,
     "update big set small='s2'": "alter table big replica identity full; update big set small='s2' where id=3",
@@ -58,7 +58,7 @@ HEADERS = {
 # Tokens that expire in the same second.
 TOPICS_MAY_SWAP = frozenset({"07_access_token_v1"})
 SERVER_CLOSES = frozenset({"10c_idle_socket"})
-# Changes that the recording of another scenario made at the same time.
+# Changes by the recording of another scenario at the same time.
 NOISE = {
     "06b_postgres_changes_full_and_types_v1": (40,),
     "06g_publication_change": (19, 20, 24),
@@ -67,29 +67,29 @@ NOISE = {
 
 
 OPTIONS: Mapping[str, dict[str, Any]] = {
-    # Long enough to send something meanwhile.
+    # Long enough to send frames meanwhile.
     "02d_misc_v1": {"join_error_delay_s": 0.3},
     "02d_misc_v2": {"join_error_delay_s": 0.3},
-    "06g_publication_change": {"publication_check_s": 3600.0},
-    # Short enough to be over the limit soon, long enough to stay there.
+    "06g_publication_change": {"publication_check_interval_s": 3600.0},
+    # Short enough to exceed the limit soon, long enough to stay above it.
     "09b_rate_limit": {"event_tick_s": 1.0},
     "10c_idle_socket": {"idle_timeout_s": 1.0},
 }
 
 
 def recordings() -> list[str]:
-    """The names of all recordings."""
+    """Return the names of all recordings."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
 def steps_of(name: str) -> list[Step]:
-    """What is played of a recording and expected here."""
+    """Return the steps to replay, with the intended differences."""
     steps = [step for number, step in enumerate(load(name)) if number not in NOISE.get(name, ())]
     return ADAPTED[name](steps) if name in ADAPTED else steps
 
 
 def _has_one_tenant(steps: list[Step]) -> list[Step]:
-    """The gateway lets nobody through to `/healthcheck`, the database is connected, and every host is the project's."""
+    """The gateway does not forward `/healthcheck`, the database is connected, and every host belongs to the project."""
     adapted = []
     for step in steps:
         if step["dir"] == "http" and step["request_headers"]["Host"] == "unknown.localhost":
@@ -106,8 +106,8 @@ def _has_one_tenant(steps: list[Step]) -> list[Step]:
 
 
 def _subscribes_immediately(steps: list[Step]) -> list[Step]:
-    """A subscription is there at once, and what was lost is told."""
-    subscribed, told = (_first(steps, event) for event in ("system", "postgres_changes"))
+    """A subscription is active at once, so a change that the platform lost is sent."""
+    subscribed, change = (_first(steps, event) for event in ("system", "postgres_changes"))
     adapted: list[Step] = []
     for step in steps:
         if step is subscribed:
@@ -116,12 +116,12 @@ def _subscribes_immediately(steps: list[Step]) -> list[Step]:
         if step["dir"] == "recv" and step["frame"]["event"] == "phx_reply" and step["conn"] == subscribed["conn"]:
             adapted.append({**subscribed, "deliberate": True})
         if step["dir"] == "sql" and step["t_ms"] < subscribed["t_ms"]:
-            adapted.append(_with_id(told, step["sql"]))
+            adapted.append(_with_id(change, step["sql"]))
     return adapted
 
 
-def _with_id(told: Step, statement: str) -> Step:
-    step: Step = json.loads(json.dumps({**told, "deliberate": True}))
+def _with_id(change: Step, statement: str) -> Step:
+    step: Step = json.loads(json.dumps({**change, "deliberate": True}))
     number = re.search(r"values \((\d+)", statement)
     assert number is not None
     step["frame"]["payload"]["data"]["record"]["id"] = int(number[1])
@@ -129,7 +129,7 @@ def _with_id(told: Step, statement: str) -> Step:
 
 
 def _sends_per_protocol(steps: list[Step]) -> list[Step]:
-    """Each socket hears changes in the form of its own protocol."""
+    """Each socket receives changes in its own protocol version."""
     return [_as_v2(step) if step.get("conn") == "B_vsn2" and _is_v1(step) else step for step in steps]
 
 
@@ -143,7 +143,7 @@ def _as_v2(step: Step) -> Step:
 
 
 def _stops_immediately(steps: list[Step]) -> list[Step]:
-    """A server that is being stopped answers nothing more, and closes sockets without a channel like the others."""
+    """A stopping server sends no more replies, and closes sockets without channels like the others."""
     (begins_ms,) = (step["t_ms"] for step in steps if step.get("text") == "graceful stop begins")
     (ends_ms,) = (step["t_ms"] for step in steps if step["dir"] == "closed" and step["conn"] == "A")
     adapted = []
@@ -185,22 +185,22 @@ ADAPTED: Mapping[str, Callable[[list[Step]], list[Step]]] = {
 
 
 async def _flood(replayer: Replayer) -> None:
-    """Broadcast until the receiver is closed; of what it received, only the ends were recorded."""
+    """Broadcast until the receiver is closed; only the first and last received frames were recorded."""
     sender, receiver = replayer.sockets["A"], replayer.sockets["B"]
     payload = {"type": "broadcast", "event": "e", "payload": {"n": 1}}
     message = json.dumps({"topic": "realtime:rate", "event": "broadcast", "payload": payload, "ref": None})
-    heard: list[str | bytes] = []
-    while not any("phx_close" in str(frame) for frame in heard[-100:]):
+    received: list[str | bytes] = []
+    while not any("phx_close" in str(frame) for frame in received[-100:]):
         for _ in range(100):
             await sender.socket.send(message)
         await sender.rest()
-        heard += await receiver.rest()
-    receiver.put_back([*heard[:2], *(frame for frame in heard if '"event":"broadcast"' not in str(frame))])
+        received += await receiver.rest()
+    receiver.put_back([*received[:2], *(frame for frame in received if '"event":"broadcast"' not in str(frame))])
 
 
 async def _read_publication(replayer: Replayer) -> None:
     assert isinstance(replayer.server, RealtimeServer)
-    await replayer.server.realtime.changes.renew()
+    await replayer.server.realtime.changes.refresh()
 
 
 async def _crash_postgres(replayer: Replayer) -> None:

@@ -1,6 +1,6 @@
-"""A Realtime server in a process of its own, which is stopped politely, started again and killed.
+"""A Realtime server in a separate process, for tests that stop, restart and kill it.
 
-Run as a program it serves until SIGTERM, behind the same uvicorn as the gateway of the stack.
+As a program, it serves until SIGTERM with the same uvicorn configuration as the gateway of the stack.
 """
 
 import asyncio
@@ -34,13 +34,13 @@ PER_SOCKET_TYPES = (Connection, Mailbox, JoinedChannel)
 
 @dataclass(kw_only=True)
 class ServerProcess:
-    """The process, and how to start it."""
+    """The server process."""
 
     command: tuple[str, ...]
     running: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Start it and wait until it serves."""
+        """Start the process and wait until it serves."""
         self.running = await asyncio.create_subprocess_exec(
             *self.command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
@@ -48,19 +48,19 @@ class ServerProcess:
         assert await self.running.stdout.readline() == b"ready\n"
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal to the process."""
         assert self.running is not None
         self.running.send_signal(number)
 
     async def inspect(self) -> dict[str, int]:
-        """Ask it what it holds."""
+        """Return the resource counts of the process."""
         self.send(signal.SIGUSR1)
         assert self.running is not None
         assert self.running.stdout is not None
         return dict(json.loads(await self.running.stdout.readline()))
 
     async def end(self, number: signal.Signals) -> None:
-        """Send a signal and wait until it is gone."""
+        """Send a signal and wait until the process has exited."""
         assert self.running is not None
         if self.running.returncode is None:
             self.running.send_signal(number)
@@ -69,7 +69,7 @@ class ServerProcess:
 
 @asynccontextmanager
 async def running_in_process(postgres: Postgres, **options: Any) -> AsyncIterator[tuple[Reachable, ServerProcess]]:
-    """Serve a database from a process until the context ends."""
+    """Serve a database from a separate process until the context ends."""
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
     dsns = (postgres.dsn(SUPERUSER), postgres.dsn("authenticator"))
@@ -82,7 +82,7 @@ async def running_in_process(postgres: Postgres, **options: Any) -> AsyncIterato
 
 
 async def serve(port: int, admin_dsn: str, authenticator_dsn: str, options: str) -> None:
-    """Serve until SIGTERM, or until whoever started this is gone; tell on SIGUSR1 what is held."""
+    """Serve until SIGTERM or the exit of the parent; print the resource counts on SIGUSR1."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
@@ -100,18 +100,22 @@ async def serve(port: int, admin_dsn: str, authenticator_dsn: str, options: str)
 
 
 def resource_counts(realtime: Realtime, port: int) -> dict[str, int]:
-    """What a server holds for its clients, from objects to file descriptors."""
+    """Return the resources that a server holds for its clients, from objects to file descriptors."""
     gc.collect()
-    instances = Counter(type(each).__name__ for each in gc.get_objects() if isinstance(each, PER_SOCKET_TYPES))
+    instances = Counter(
+        type(instance).__name__ for instance in gc.get_objects() if isinstance(instance, PER_SOCKET_TYPES)
+    )
     connections = psutil.Process().net_connections("tcp")
     return {
         "tasks": len(asyncio.all_tasks()),
         "sockets": len(realtime.sockets),
-        "listeners": realtime.hub.listener_count,
+        "listeners": realtime.hub.member_count,
         "present": realtime.hub.present_topics,
         "subscribers": realtime.changes.subscriber_count,
         "lent": realtime.borrowed_connections,
-        "connections": sum(each.laddr.port == port and each.status == psutil.CONN_ESTABLISHED for each in connections),
+        "connections": sum(
+            connection.laddr.port == port and connection.status == psutil.CONN_ESTABLISHED for connection in connections
+        ),
         **{kept.__name__: instances[kept.__name__] for kept in PER_SOCKET_TYPES},
         "resident_kb": psutil.Process().memory_info().rss // 1024,
     }

@@ -1,4 +1,4 @@
-"""A raw socket for tests that look at single frames."""
+"""A raw socket for tests of single frames."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ TIMEOUT_S = 30.0
 
 
 class RawSocket:
-    """Speaks protocol 1.0.0, and remembers what it was told in between."""
+    """Speaks protocol 1.0.0, and keeps the frames that are skipped."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
@@ -29,7 +29,7 @@ class RawSocket:
         return ref
 
     async def join(self, name: str, *, token: str | None = None, **config: Any) -> dict[str, Any]:
-        """Join a channel and answer the reply's payload."""
+        """Join a channel and return the payload of the reply."""
         payload: dict[str, Any] = {"config": config}
         if token is not None:
             payload["access_token"] = token
@@ -42,14 +42,14 @@ class RawSocket:
         return await self.send(f"realtime:{name}", "broadcast", body)
 
     async def subscribe(self, name: str, *bindings: dict[str, Any], **more: Any) -> list[int]:
-        """Join for changes, wait until they are told, answer the ids."""
+        """Join with bindings, wait for the subscription, and return the ids of the bindings."""
         reply = await self.join(name, postgres_changes=list(bindings), **more)
-        told = await self.next("system")
-        assert told["payload"]["status"] == "ok", told
-        return [wish["id"] for wish in reply["response"]["postgres_changes"]]
+        result = await self.next("system")
+        assert result["payload"]["status"] == "ok", result
+        return [binding["id"] for binding in reply["response"]["postgres_changes"]]
 
     async def next(self, event: str, *, ref: str | None = None) -> dict[str, Any]:
-        """The next frame with this event, whatever else comes before."""
+        """Return the next frame with this event, and skip other frames."""
         for at, frame in enumerate(self._frames):
             if frame["event"] == event and (ref is None or frame["ref"] == ref):
                 return self._frames.pop(at)
@@ -61,7 +61,7 @@ class RawSocket:
                 self._frames.append(frame)
 
     async def next_text(self, event: str) -> str:
-        """The next frame with this event, as it was sent."""
+        """Return the text of the next frame with this event."""
         async with asyncio.timeout(TIMEOUT_S):
             while True:
                 text = str(await self.socket.recv())
@@ -69,7 +69,7 @@ class RawSocket:
                     return text
 
     async def rest(self) -> list[dict[str, Any]]:
-        """All that was told up to now and not asked for."""
+        """Return the frames up to now that were skipped or not yet read."""
         ref = await self.send("phoenix", "heartbeat", {})
         await self.next("phx_reply", ref=ref)
         rest, self._frames = self._frames, []
@@ -78,7 +78,7 @@ class RawSocket:
 
 @asynccontextmanager
 async def raw_socket(server: RealtimeServer, key: str | None = None) -> AsyncIterator[RawSocket]:
-    """Connect with a key, the anonymous one unless told."""
+    """Connect with a key, by default the anon key."""
     url = f"{server.socket_url}?apikey={key or server.keys.anon_key}&vsn=1.0.0"
     async with websockets.connect(url, max_size=None, ping_interval=None) as socket:
         yield RawSocket(socket)

@@ -1,4 +1,4 @@
-"""Channels beyond the recordings: keys, tokens, replay, presence, limits, visible commits."""
+"""Channels beyond the recordings: keys, tokens, replay, presence, limits and visibility of commits."""
 
 import asyncio
 import json
@@ -41,8 +41,8 @@ async def test_broadcast_over_http_accepts_every_kind_of_api_key(realtime: Realt
     body = {"messages": [{"topic": "t", "event": "e", "payload": {}}]}
     async with httpx.AsyncClient(base_url=realtime.http_url) as client:
         for key in (keys.anon_key, keys.service_role_key, *(() if prefix else (keys.publishable_key, keys.secret_key))):
-            answer = await client.post("/realtime/v1/api/broadcast", json=body, headers={header: prefix + key})
-            assert answer.status_code == 202
+            response = await client.post("/realtime/v1/api/broadcast", json=body, headers={header: prefix + key})
+            assert response.status_code == 202
 
 
 async def test_http_responses_match_the_platform(realtime: RealtimeServer) -> None:
@@ -54,7 +54,7 @@ async def test_http_responses_match_the_platform(realtime: RealtimeServer) -> No
 
 
 async def test_rls_policies_see_role_topic_claims_and_headers(realtime: RealtimeServer) -> None:
-    """Role, topic, claims and headers are there; event and payload are not."""
+    """Role, topic, claims and headers are set; event and payload are not."""
     await realtime.sql("""
         create policy see on realtime.messages for select to authenticated using (
             realtime.topic() = 'club:7' and current_role = 'authenticated' and topic = 'club:7' and private = false
@@ -135,7 +135,7 @@ async def test_presence_over_the_size_limit_closes_the_channel(realtime: Realtim
 
 
 async def test_broadcast_from_the_database_is_sent_after_the_commit(realtime: RealtimeServer) -> None:
-    """Who hears of a commit and looks at once finds it done."""
+    """A client that reads the row on receiving the broadcast finds it committed."""
     async with (
         raw_socket(realtime) as socket,
         await psycopg.AsyncConnection.connect(realtime.dsn, autocommit=True) as connection,
@@ -148,8 +148,8 @@ async def test_broadcast_from_the_database_is_sent_after_the_commit(realtime: Re
                 select realtime.send('{{"n": {number}}}', 'e', 'db', false);
                 commit
             """)
-            told = (await socket.next("broadcast"))["payload"]["payload"]["n"]
-            found = await (await connection.execute("select from public.notes where id = %s", (told,))).fetchall()
+            number = (await socket.next("broadcast"))["payload"]["payload"]["n"]
+            found = await (await connection.execute("select from public.notes where id = %s", (number,))).fetchall()
             assert len(found) == 1
 
 
@@ -167,26 +167,26 @@ async def test_broadcast_replay_and_concurrent_sends_arrive_once(realtime: Realt
         replay = {"broadcast": {"replay": {"since": since, "limit": 25}}}
         assert (await socket.join("p", token=realtime.token(USER_A), private=True, **replay))["status"] == "ok"
         await sending
-        told = [(await socket.next("broadcast"))["payload"]["payload"]["n"] for _ in range(20)]
-        assert told == list(range(20))
+        numbers = [(await socket.next("broadcast"))["payload"]["payload"]["n"] for _ in range(20)]
+        assert numbers == list(range(20))
         assert await socket.rest() == []
 
 
 async def test_socket_abort_releases_channels_presence_changes_and_tasks(realtime: RealtimeServer) -> None:
-    """No channel, no presence, no subscription and no task, however the socket ended."""
+    """No channel, presence, subscription or task is left, however the socket ends."""
     tasks, witness_alone = len(asyncio.all_tasks()), (1, 1, 0)
-    wishes = [{"event": "*", "schema": "public", "table": "notes"}]
+    bindings = [{"event": "*", "schema": "public", "table": "notes"}]
     for _ in range(5):
         async with raw_socket(realtime) as socket:
-            await socket.join("a", presence={"key": "k", "enabled": True}, postgres_changes=wishes)
+            await socket.join("a", presence={"key": "k", "enabled": True}, postgres_changes=bindings)
             await socket.send("realtime:a", "presence", {"type": "presence", "event": "track", "payload": {}})
             await socket.next("presence_diff")
-            await socket.send("realtime:p", "phx_join", {"config": {"private": True}})  # Answered after a while.
+            await socket.send("realtime:p", "phx_join", {"config": {"private": True}})  # The reply takes a while.
             socket.socket.transport.abort()
 
     async def clean() -> bool:
         hub, changes = realtime.realtime.hub, realtime.realtime.changes
-        return (hub.listener_count, changes.subscriber_count, hub.present_topics) == witness_alone
+        return (hub.member_count, changes.subscriber_count, hub.present_topics) == witness_alone
 
     await eventually(clean)
 
@@ -206,7 +206,7 @@ async def test_connection_pool_gets_a_connection_back_from_a_cancelled_task(real
 
     borrower = asyncio.create_task(borrow())
     await lending.wait()
-    async with pool._lock:  # Giving back has to wait for this.
+    async with pool._lock:  # Returning the connection waits for this lock.
         enough.set()
         for _ in range(10):
             await asyncio.sleep(0)
@@ -233,10 +233,10 @@ async def test_malformed_frames_do_not_affect_the_channel(realtime: RealtimeServ
 async def test_unexpected_payload_ends_only_the_senders_channel(
     realtime: RealtimeServer, event: str, payload: Any
 ) -> None:
-    """Who sent it may join again; the others hear nothing of it."""
+    """The sender can rejoin; other sockets are not affected."""
     async with raw_socket(realtime) as socket, raw_socket(realtime) as other:
-        for each in (socket, other):
-            await each.join("room", broadcast={"ack": True})
+        for member in (socket, other):
+            await member.join("room", broadcast={"ack": True})
         await socket.send("realtime:room", event, payload)
         assert (await socket.next("phx_error"))["payload"] == {}
         ref = await socket.broadcast("room", "e", {})
@@ -249,13 +249,13 @@ async def test_rate_limit_applies_to_both_http_broadcast_routes(realtime_postgre
         body = {"messages": [{"topic": "rate", "event": "e", "payload": {}}]}
         headers = {"apikey": realtime.keys.anon_key}
         async with httpx.AsyncClient(base_url=f"{realtime.http_url}/realtime/v1/api", headers=headers) as client:
-            while (answer := await client.post("/broadcast/rate/events/e", json={})).status_code == 202:
+            while (response := await client.post("/broadcast/rate/events/e", json={})).status_code == 202:
                 pass
-            assert answer.headers["x-rate-limit"] == "1"
+            assert response.headers["x-rate-limit"] == "1"
             for path, content in (("/broadcast/rate/events/e", {}), ("/broadcast", body)):
-                answer = await client.post(path, json=content)
-                assert answer.status_code == 429
-                assert answer.json() == {"message": "You have exceeded your rate limit"}
+                response = await client.post(path, json=content)
+                assert response.status_code == 429
+                assert response.json() == {"message": "You have exceeded your rate limit"}
 
 
 async def test_rate_limit_of_joins_closes_the_socket(realtime_postgres: Postgres) -> None:
@@ -264,6 +264,6 @@ async def test_rate_limit_of_joins_closes_the_socket(realtime_postgres: Postgres
             while True:
                 await it.join("again")
         assert it.socket.close_code == 1012
-        with pytest.raises(websockets.InvalidStatus) as refused:
+        with pytest.raises(websockets.InvalidStatus) as error:
             await websockets.connect(f"{realtime.socket_url}?apikey={realtime.keys.anon_key}")
-        assert refused.value.response.status_code == 429
+        assert error.value.response.status_code == 429

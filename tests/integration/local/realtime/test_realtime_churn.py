@@ -1,4 +1,4 @@
-"""Many clients that come and go while sockets, the gateway and the database break: nothing is lost, nothing stays."""
+"""Many clients connect and leave during faults of sockets, gateway and database: no message and no resource is lost."""
 
 from contextlib import suppress
 

@@ -1,6 +1,6 @@
-"""The server says what a real Supabase Realtime said, frame by frame.
+"""The server sends the same frames as the platform's Realtime in the recordings.
 
-Run alone, these tests end with a table: how much was compared, and what differs on purpose.
+When run alone, these tests print a table of the compared frames and the deliberate differences.
 """
 
 import signal
@@ -22,14 +22,14 @@ Record = Callable[[str, Any], None]
 
 @pytest.mark.parametrize("name", [name for name in recordings() if name != RESTARTED])
 async def test_frames_match_the_recording(realtime_postgres: Postgres, name: str, record_property: Record) -> None:
-    """Every frame and every answer equals the recorded one, but for identifiers and times."""
+    """Every frame and response equals the recorded one, except for identifiers and times."""
     async with serving(realtime_postgres, **OPTIONS.get(name, {})) as server:
         await server.sql(BEFORE.get(name, ""))
         await _replay(server, name, record_property, ACTS)
 
 
 async def test_restart_and_kill_match_the_recording(realtime_postgres: Postgres, record_property: Record) -> None:
-    """As the recording of just that."""
+    """The recording of a server restart and a kill."""
     async with running_in_process(realtime_postgres) as (server, process):
 
         async def stop(replayer: Replayer) -> None:

@@ -1,4 +1,4 @@
-"""What may be asked for with postgres_changes: filters, names, columns, and the words of refusal."""
+"""Bindings of postgres_changes: filters, names, columns and error messages."""
 
 from typing import Any
 
@@ -44,10 +44,10 @@ FILTERS: list[tuple[str, list[int]]] = [
     ("c_bool=is.unknown", [10]),
     ("c_float8=gt.1", [5]),
     ("c_domain=in.(1,2)", [5]),
-    # Has no operator for it.
+    # The type has no such operator.
     ("c_json=eq.{}", []),
 ]
-REFUSED: list[tuple[dict[str, Any], str]] = [
+REJECTED: list[tuple[dict[str, Any], str]] = [
     ({"filter": "c_bool=is.TRUE"}, "invalid value for is filter: must be null, true, false, or unknown"),
     ({"filter": "c_text=is.true"}, "is true filter requires a boolean column, got text"),
     ({"filter": "c_int4=match.1"}, "operator match requires a text-compatible column type, got integer"),
@@ -76,23 +76,23 @@ async def test_filter_operators_select_the_matching_rows(realtime: RealtimeServe
                 (gen_random_uuid(), 10, 'c', null, null, null, null, null, null, null, null, null)
         """)
         await realtime.settle()
-        told: dict[str, list[int]] = {condition: [] for condition, _ in FILTERS}
+        matches: dict[str, list[int]] = {condition: [] for condition, _ in FILTERS}
         for frame in await socket.rest():
-            told[frame["topic"].removeprefix("realtime:")].append(frame["payload"]["data"]["record"]["c_int4"])
-        assert told == dict(FILTERS)
+            matches[frame["topic"].removeprefix("realtime:")].append(frame["payload"]["data"]["record"]["c_int4"])
+        assert matches == dict(FILTERS)
 
 
 async def test_filter_that_is_invalid_is_rejected_with_its_reason(realtime: RealtimeServer) -> None:
     async with raw_socket(realtime) as socket:
-        for wish, sentence in REFUSED:
-            await socket.join("bad", postgres_changes=[{**TYPES, **wish}])
-            told = (await socket.next("system"))["payload"]
-            assert (told["status"], told["extension"]) == ("error", "postgres_changes")
-            assert sentence in told["message"]
+        for binding, sentence in REJECTED:
+            await socket.join("bad", postgres_changes=[{**TYPES, **binding}])
+            message = (await socket.next("system"))["payload"]
+            assert (message["status"], message["extension"]) == ("error", "postgres_changes")
+            assert sentence in message["message"]
 
 
 async def test_filter_on_a_column_without_a_value_omits_the_deleted_row(realtime: RealtimeServer) -> None:
-    """Of a deleted row only the key is known: a filter on anything else keeps it away."""
+    """Only the key of a deleted row is known, so a filter on another column does not match."""
     async with raw_socket(realtime) as socket:
         await socket.subscribe("both", {**NOTES, "event": "DELETE", "filter": "id=eq.1,body=eq.x"})
         await socket.subscribe("key", {**NOTES, "event": "DELETE", "filter": "id=eq.1"})
@@ -102,7 +102,7 @@ async def test_filter_on_a_column_without_a_value_omits_the_deleted_row(realtime
 
 
 async def test_filter_uses_the_column_type_of_each_table(realtime: RealtimeServer) -> None:
-    """One wish for a whole schema, with columns of one name and two types."""
+    """One binding for a whole schema, where a column name has two types."""
     await realtime.sql("alter publication supabase_realtime set table notes, todos, witness.marks")
     async with raw_socket(realtime, realtime.keys.service_role_key) as socket:
         await socket.join("all", postgres_changes=[{**NOTES, "table": "*", "filter": "id=eq.1"}])
@@ -116,20 +116,20 @@ async def test_filter_uses_the_column_type_of_each_table(realtime: RealtimeServe
 async def test_unknown_role_is_rejected_at_subscription(realtime: RealtimeServer) -> None:
     async with raw_socket(realtime) as socket:
         await socket.join("n", token=realtime.token(role="nosuchrole"), postgres_changes=[NOTES])
-        told = (await socket.next("system"))["payload"]
-        assert told["status"] == "error"
-        assert told["message"].endswith('ERROR 42704 (undefined_object) role "nosuchrole" does not exist')
+        message = (await socket.next("system"))["payload"]
+        assert message["status"] == "error"
+        assert message["message"].endswith('ERROR 42704 (undefined_object) role "nosuchrole" does not exist')
 
 
 async def test_bindings_are_grouped_by_their_selected_columns(realtime: RealtimeServer) -> None:
-    """A frame for each set of columns, in whatever order they were named, with the ids of all wishes for it."""
-    wishes = [{**NOTES, "select": each} for each in (["meta", "body"], ["body", "meta"], ["body"], ["body"])]
+    """Each set of columns gets one frame with the ids of its bindings; the order of the columns does not matter."""
+    bindings = [{**NOTES, "select": select} for select in (["meta", "body"], ["body", "meta"], ["body"], ["body"])]
     async with raw_socket(realtime) as socket:
-        ids = await socket.subscribe("n", *wishes, NOTES)
+        ids = await socket.subscribe("n", *bindings, NOTES)
         await realtime.sql("insert into notes (id, body) values (1, 'x')")
-        told = [(await socket.next("postgres_changes"))["payload"] for _ in range(3)]
-        assert [each["ids"] for each in told] == [[ids[4]], [ids[3], ids[2]], [ids[1], ids[0]]]
-        assert [list(each["data"]["record"]) for each in told] == [["id", "body", "meta"], ["id", "body"],
+        messages = [(await socket.next("postgres_changes"))["payload"] for _ in range(3)]
+        assert [message["ids"] for message in messages] == [[ids[4]], [ids[3], ids[2]], [ids[1], ids[0]]]
+        assert [list(message["data"]["record"]) for message in messages] == [["id", "body", "meta"], ["id", "body"],
                                                                    ["id", "body", "meta"]]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Whatever one client sends, the server goes on serving the others."""
+"""Fuzzed input from one client does not affect the others."""
 
 import json
 import logging

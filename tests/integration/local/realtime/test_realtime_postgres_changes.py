@@ -1,4 +1,4 @@
-"""postgres_changes beyond the recordings: callers, a publication that changes, many rows, a crash."""
+"""postgres_changes beyond the recordings: callers, changes of the publication, many rows, a crash."""
 
 import psycopg
 from realtime_server import USER_A, USER_B, RealtimeServer, eventually, serving
@@ -11,14 +11,14 @@ TODOS = {"event": "*", "schema": "public", "table": "todos"}
 
 
 async def test_postgres_changes_of_protocol_v1_take_the_table_from_the_topic(realtime: RealtimeServer) -> None:
-    """They send no config and their token as `user_token`, and hear changes as events of their own."""
+    """Legacy clients send no config and a `user_token`, and receive changes as events named after the action."""
     async with raw_socket(realtime) as socket:
         ref = await socket.send("realtime:public:todos", "phx_join", {"user_token": realtime.token(USER_A)})
         await socket.next("phx_reply", ref=ref)
         await socket.next("system")
         await realtime.sql(f"insert into todos (user_id, title) values ('{USER_A}', 'mine')")
-        told = await socket.next("INSERT")
-        assert (told["topic"], told["payload"]["record"]["title"]) == ("realtime:public:todos", "mine")
+        change = await socket.next("INSERT")
+        assert (change["topic"], change["payload"]["record"]["title"]) == ("realtime:public:todos", "mine")
 
 
 async def test_postgres_changes_omit_truncate(realtime: RealtimeServer) -> None:
@@ -30,7 +30,7 @@ async def test_postgres_changes_omit_truncate(realtime: RealtimeServer) -> None:
 
 
 async def test_postgres_changes_old_record_follows_the_replica_identity_index(realtime: RealtimeServer) -> None:
-    """Its columns are what is told of the old row; under row level security, only as far as they are the key."""
+    """The old record has the columns of the index; under row level security, only those of the key."""
     await realtime.sql("""
         alter table notes alter body set not null;
         create unique index notes_body on notes (body);
@@ -42,9 +42,9 @@ async def test_postgres_changes_old_record_follows_the_replica_identity_index(re
         await realtime.sql("update notes set body = 'b'")
         await realtime.settle()
         await realtime.sql("alter table notes enable row level security; delete from notes")
-        told = [(await socket.next("postgres_changes"))["payload"]["data"] for _ in range(3)]
-        assert [change.get("old_record") for change in told] == [None, {"body": "a"}, None]
-        assert "old_record" in told[2]
+        changes = [(await socket.next("postgres_changes"))["payload"]["data"] for _ in range(3)]
+        assert [change.get("old_record") for change in changes] == [None, {"body": "a"}, None]
+        assert "old_record" in changes[2]
 
 
 async def test_postgres_changes_under_rls_hide_a_deleted_row_without_a_key(realtime: RealtimeServer) -> None:
@@ -64,8 +64,8 @@ async def test_postgres_changes_under_rls_reach_only_permitted_users(realtime: R
             await realtime.sql(f"insert into todos (user_id, title) values ('{user}', 'mine')")
         await realtime.settle()
         for socket, user in ((a, USER_A), (b, USER_B)):
-            (told,) = await socket.rest()
-            assert told["payload"]["data"]["record"]["user_id"] == user
+            (change,) = await socket.rest()
+            assert change["payload"]["data"]["record"]["user_id"] == user
         assert await anonymous.rest() == []
 
 
@@ -75,8 +75,8 @@ async def test_postgres_changes_under_a_failing_policy_affect_no_other_client(re
         await anonymous.subscribe("t", TODOS)
         await a.subscribe("t", TODOS, token=realtime.token(USER_A))
         await realtime.sql(f"insert into todos (user_id, title) values ('{USER_A}', 'boom')")
-        told = await a.next("postgres_changes")
-        assert told["payload"]["data"]["record"]["title"] == "boom"
+        change = await a.next("postgres_changes")
+        assert change["payload"]["data"]["record"]["title"] == "boom"
         await realtime.settle()
         assert await anonymous.rest() == []
 
@@ -91,14 +91,14 @@ async def test_postgres_changes_without_select_privilege_send_an_error(realtime:
 
 
 async def test_postgres_changes_errors_are_sent_regardless_of_filter_and_rls(realtime: RealtimeServer) -> None:
-    """A filter that is not met and a row that may not be seen keep nothing back where there is nothing to tell."""
+    """An error contains no values, so it is sent even if the filter does not match or the row is hidden."""
     await realtime.sql("revoke select (id) on colpriv from anon; alter table colpriv enable row level security")
     async with raw_socket(realtime) as socket:
         await socket.subscribe("c", {**NOTES, "table": "colpriv", "event": "INSERT", "filter": "pub=eq.other"})
         await socket.subscribe("k", {**NOTES, "table": "nopk", "event": "INSERT", "filter": "id=eq.2"})
         await realtime.sql("insert into colpriv values (1, 'pub', 'secret'); insert into nopk values (1, 'x')")
-        told = [(await socket.next("postgres_changes"))["payload"]["data"]["errors"] for _ in range(2)]
-        assert told == [["Error 401: Unauthorized"], ["Error 400: Bad Request, no primary key"]]
+        errors = [(await socket.next("postgres_changes"))["payload"]["data"]["errors"] for _ in range(2)]
+        assert errors == [["Error 401: Unauthorized"], ["Error 400: Bad Request, no primary key"]]
 
 
 async def test_postgres_changes_without_column_privileges_send_no_columns(realtime: RealtimeServer) -> None:
@@ -115,8 +115,8 @@ async def test_postgres_changes_are_sent_to_every_channel_of_a_socket(realtime: 
         for name in ("one", "two"):
             await socket.subscribe(name, NOTES)
         await realtime.sql("insert into notes (body) values ('x')")
-        told = [await socket.next("postgres_changes") for _ in range(2)]
-        assert {frame["topic"] for frame in told} == {"realtime:one", "realtime:two"}
+        frames = [await socket.next("postgres_changes") for _ in range(2)]
+        assert {frame["topic"] for frame in frames} == {"realtime:one", "realtime:two"}
 
 
 async def test_postgres_changes_of_one_transaction_keep_their_order(realtime: RealtimeServer) -> None:
@@ -137,14 +137,17 @@ async def test_postgres_changes_follow_an_altered_table(realtime: RealtimeServer
 
 
 async def test_postgres_changes_follow_an_altered_publication(realtime_postgres: Postgres) -> None:
-    """Who is subscribed is subscribed anew and told so; a table taken out is told of no more."""
-    async with serving(realtime_postgres, publication_check_s=0.05) as realtime, raw_socket(realtime) as socket:
+    """Subscriptions are renewed with a system event; changes of a removed table are no longer sent."""
+    async with (
+        serving(realtime_postgres, publication_check_interval_s=0.05) as realtime,
+        raw_socket(realtime) as socket,
+    ):
         await socket.subscribe("n", NOTES)
         await realtime.sql("alter publication supabase_realtime add table unpublished")
         assert (await socket.next("system"))["payload"]["message"] == "Subscribed to PostgreSQL"
         await realtime.sql("alter publication supabase_realtime drop table notes")
-        told = await socket.next("system")
-        assert told["payload"]["status"] == "error"
+        message = await socket.next("system")
+        assert message["payload"]["status"] == "error"
         await realtime.sql("insert into notes (body) values ('x')")
         await realtime.settle()
         assert [frame["event"] for frame in await socket.rest()] == []
@@ -165,7 +168,7 @@ async def test_replication_slot_is_dropped_when_the_server_stops(realtime_postgr
 
 
 async def test_reconnect_to_a_crashed_postgres_keeps_sockets_and_channels(realtime_postgres: Postgres) -> None:
-    """Sockets stay open, channels joined; what is committed afterwards is told again."""
+    """Sockets stay open and channels joined; later commits are published again."""
     async with serving(realtime_postgres) as realtime, raw_socket(realtime) as socket:
         await socket.subscribe("n", NOTES)
         await socket.join("db")

@@ -1,4 +1,4 @@
-"""The official Python client against the embedded server."""
+"""The official Python client with the embedded server."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ async def client(realtime: RealtimeServer) -> AsyncIterator[AsyncRealtimeClient]
 
 
 async def subscribe(channel: Any) -> str:
-    """Subscribe and answer the state that was reached."""
+    """Subscribe and return the reached state."""
     reached: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def on_state(state: RealtimeSubscribeStates, error: Exception | None) -> None:
@@ -38,30 +38,30 @@ async def subscribe(channel: Any) -> str:
 
 
 async def test_broadcast_is_received_by_realtime_py(client: AsyncRealtimeClient, realtime: RealtimeServer) -> None:
-    heard: asyncio.Queue[Any] = asyncio.Queue()
+    received: asyncio.Queue[Any] = asyncio.Queue()
     listening = client.channel(
         "room", {"config": {"broadcast": {"self": True, "ack": True}, "presence": None, "private": False}}
     )
-    listening.on_broadcast("shout", heard.put_nowait)
+    listening.on_broadcast("shout", received.put_nowait)
     assert await subscribe(listening) == "SUBSCRIBED"
     await listening.send_broadcast("shout", {"n": 1})
-    assert (await asyncio.wait_for(heard.get(), 10))["payload"] == {"n": 1}
+    assert (await asyncio.wait_for(received.get(), 10))["payload"] == {"n": 1}
 
 
 async def test_postgres_changes_are_received_by_realtime_py(
     client: AsyncRealtimeClient, realtime: RealtimeServer
 ) -> None:
-    heard: asyncio.Queue[Any] = asyncio.Queue()
+    received: asyncio.Queue[Any] = asyncio.Queue()
     channel = client.channel("changes")
     channel.on_postgres_changes(
-        RealtimePostgresChangesListenEvent.All, heard.put_nowait, table="notes", schema="public"
+        RealtimePostgresChangesListenEvent.All, received.put_nowait, table="notes", schema="public"
     )
-    told = asyncio.Event()
-    channel.on_system(lambda payload: told.set())
+    subscribed = asyncio.Event()
+    channel.on_system(lambda payload: subscribed.set())
     assert await subscribe(channel) == "SUBSCRIBED"
-    await asyncio.wait_for(told.wait(), 10)
+    await asyncio.wait_for(subscribed.wait(), 10)
     await realtime.sql("insert into notes (id, body) values (1, 'x'); update notes set body = 'y'; delete from notes")
-    types = [(await asyncio.wait_for(heard.get(), 10))["data"]["type"] for _ in range(3)]
+    types = [(await asyncio.wait_for(received.get(), 10))["data"]["type"] for _ in range(3)]
     assert types == ["INSERT", "UPDATE", "DELETE"]
 
 
@@ -70,13 +70,13 @@ async def test_private_channel_of_another_user_is_denied_to_realtime_py(
 ) -> None:
     await realtime.sql(POLICIES)
     await client.set_auth(realtime.token(USER_A))
-    heard: asyncio.Queue[Any] = asyncio.Queue()
+    received: asyncio.Queue[Any] = asyncio.Queue()
     private: Any = {"config": {"broadcast": {"self": False, "ack": False}, "presence": None, "private": True}}
     own = client.channel(f"room:{USER_A}", private)
-    own.on_broadcast("event", heard.put_nowait)
+    own.on_broadcast("event", received.put_nowait)
     assert await subscribe(own) == "SUBSCRIBED"
     await realtime.sql(f"select realtime.send('{{\"n\": 1}}', 'event', 'room:{USER_A}')")
-    assert (await asyncio.wait_for(heard.get(), 10))["payload"]["n"] == 1
+    assert (await asyncio.wait_for(received.get(), 10))["payload"]["n"] == 1
     assert await subscribe(client.channel("room:other", private)) == "CHANNEL_ERROR"
 
 

@@ -1,4 +1,4 @@
-"""The official clients come back by themselves when the server was stopped or killed, and started again."""
+"""The official clients reconnect by themselves after the server was stopped or killed and restarted."""
 
 import asyncio
 import json
@@ -27,27 +27,27 @@ Received = list[tuple[str, int]]
 
 @asynccontextmanager
 async def realtime_py(server: Reachable) -> AsyncIterator[Received]:
-    """What the Python client hears, and when it is joined."""
-    heard: Received = []
+    """Yield the messages that the Python client receives, once it has joined."""
+    received: Received = []
     client = AsyncRealtimeClient(f"{server.http_url}/realtime/v1", server.keys.anon_key)
     await client.connect()
     channel = client.channel("room")
-    channel.on_broadcast("e", lambda message: heard.append(("broadcast", message["payload"]["n"])))
+    channel.on_broadcast("e", lambda message: received.append(("broadcast", message["payload"]["n"])))
     channel.on_postgres_changes(
         RealtimePostgresChangesListenEvent.Insert,
-        lambda change: heard.append(("change", change["data"]["record"]["id"])),
+        lambda change: received.append(("change", change["data"]["record"]["id"])),
         table="notes",
         schema="public",
     )
     await channel.subscribe()
-    yield heard
+    yield received
     await client.close()
 
 
 @asynccontextmanager
 async def supabase_js(server: Reachable) -> AsyncIterator[Received]:
-    """What the JavaScript client hears."""
-    heard: Received = []
+    """Yield the messages that the JavaScript client receives."""
+    received: Received = []
     process = await asyncio.create_subprocess_exec(
         "node",
         "reconnect.mjs",
@@ -58,24 +58,24 @@ async def supabase_js(server: Reachable) -> AsyncIterator[Received]:
         start_new_session=True,
     )
 
-    async def listen() -> None:
+    async def read() -> None:
         assert process.stdout is not None
         async for line in process.stdout:
-            told: dict[str, Any] = json.loads(line)
-            if "heard" in told:
-                heard.append((told["heard"], told["n"]))
+            message: dict[str, Any] = json.loads(line)
+            if "received" in message:
+                received.append((message["received"], message["n"]))
 
-    listening = asyncio.create_task(listen())
+    reading = asyncio.create_task(read())
     try:
-        yield heard
+        yield received
     finally:
         kill_session(process.pid)
         async with asyncio.timeout(END_TIMEOUT_S):
             await process.wait()
-            await listening
+            await reading
 
 
-# The Python client's own.
+# Raised inside the Python client.
 @pytest.mark.filterwarnings("ignore:ConnectionClosed:DeprecationWarning")
 @pytest.mark.parametrize(
     "client",
@@ -89,19 +89,19 @@ async def supabase_js(server: Reachable) -> AsyncIterator[Received]:
     ],
 )
 async def test_reconnect_of_official_clients_after_a_server_restart(realtime_postgres: Postgres, client: Any) -> None:
-    """Broadcasts and changes alike are heard again, without the program doing anything for it."""
+    """Broadcasts and changes are received again without any action of the program."""
     async with running_in_process(realtime_postgres) as (server, process):
         await server.sql(FIXTURES.read_text())
-        async with client(server) as heard:
-            await assert_receives(server, heard, number=1)
+        async with client(server) as received:
+            await assert_receives(server, received, number=1)
             for number, end in enumerate((signal.SIGTERM, signal.SIGKILL), start=2):
                 await process.end(end)
                 await process.start()
-                await assert_receives(server, heard, number)
+                await assert_receives(server, received, number)
 
 
-async def assert_receives(server: Reachable, heard: Received, number: int) -> None:
-    """Say something, again and again, until it is heard both ways."""
+async def assert_receives(server: Reachable, received: Received, number: int) -> None:
+    """Send a broadcast and a change repeatedly until both are received."""
     message = {"topic": "room", "event": "e", "payload": {"n": number}}
 
     async def both() -> bool:
@@ -109,6 +109,6 @@ async def assert_receives(server: Reachable, heard: Received, number: int) -> No
         async with httpx.AsyncClient(base_url=server.http_url, headers=headers) as rest:
             await rest.post("/realtime/v1/api/broadcast", json={"messages": [message]})
         await server.sql(f"delete from notes; insert into notes (id) values ({number})")
-        return {("broadcast", number), ("change", number)} <= set(heard)
+        return {("broadcast", number), ("change", number)} <= set(received)
 
     await eventually(both)

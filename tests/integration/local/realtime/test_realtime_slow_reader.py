@@ -1,4 +1,4 @@
-"""Who reads too slowly is dropped, whatever it does not read, and delays nobody."""
+"""A slow reader is dropped for any kind of message, and does not delay others."""
 
 import json
 from contextlib import suppress
@@ -14,10 +14,10 @@ from websockets.asyncio.client import ClientConnection
 from smelt.local.postgres import Postgres
 
 FRAMES, FRAME_BYTES = 300, 100_000
-"""More than the system takes for somebody who does not read."""
+"""More than the socket buffers of the system hold."""
 BLOCK = "x" * FRAME_BYTES
 QUEUE_FRAMES, ROWS = 50, 20
-"""As many rows at a time as may wait for who does read."""
+"""The number of rows that may be queued for a reader."""
 CONFIG: dict[str, Any] = {
     "broadcast": {"self": True},
     "presence": {"key": "k", "enabled": True},
@@ -27,7 +27,7 @@ CONFIG: dict[str, Any] = {
 
 @pytest.mark.parametrize("event", ["broadcast", "presence_diff", "postgres_changes"])
 async def test_slow_reader_is_dropped_without_delaying_others(realtime_postgres: Postgres, event: str) -> None:
-    """Also to the system: what it did not read is not kept for as long as it stays."""
+    """The connection is aborted: unread data is not kept until the client closes it."""
     async with serving(realtime_postgres, queue_frames=QUEUE_FRAMES, max_presence_calls=FRAMES) as realtime:
         url = f"{realtime.socket_url}?apikey={realtime.keys.anon_key}"
         join = {"topic": "realtime:flood", "event": "phx_join", "payload": {"config": CONFIG}, "ref": "1"}
@@ -51,7 +51,7 @@ async def test_slow_reader_is_dropped_without_delaying_others(realtime_postgres:
 
 
 async def _cause(server: RealtimeServer, socket: RawSocket, event: str, number: int) -> None:
-    """Let something happen that all are told of."""
+    """Cause an event that is sent to all members."""
     match event:
         case "broadcast":
             await socket.broadcast("flood", "e", {"n": number, "x": BLOCK})
@@ -64,13 +64,15 @@ async def _cause(server: RealtimeServer, socket: RawSocket, event: str, number: 
 
 
 def _established(port: int) -> int:
-    """How many connections a server of this process has."""
+    """Return the number of open connections to a server in this process."""
     connections = psutil.Process().net_connections("tcp")
-    return sum(each.laddr.port == port and each.status == psutil.CONN_ESTABLISHED for each in connections)
+    return sum(
+        connection.laddr.port == port and connection.status == psutil.CONN_ESTABLISHED for connection in connections
+    )
 
 
 async def _count(socket: ClientConnection) -> int:
-    """How many frames come until the connection is lost."""
+    """Return the number of frames until the connection is lost."""
     count = 0
     with suppress(websockets.ConnectionClosedError):
         while True:

@@ -1,4 +1,4 @@
-"""Values of every type are told as Postgres itself writes them in `jsonb`, which is what the platform does."""
+"""Values of every type are sent as Postgres writes them in `jsonb`, like on the platform."""
 
 import json
 from typing import Any
@@ -63,5 +63,5 @@ async def test_postgres_changes_values_equal_jsonb_for_every_type(realtime: Real
 
 
 def exact(text: str) -> Any:
-    """JSON with its numbers as they are written."""
+    """Parse JSON and keep its numbers as text."""
     return json.loads(text, parse_int=str, parse_float=str)

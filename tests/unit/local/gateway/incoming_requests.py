@@ -1,4 +1,4 @@
-"""Requests as a server hands them in, with their bodies in pieces."""
+"""Requests as a server passes them to an application, with their bodies in chunks."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,7 +9,7 @@ from starlette.types import Message
 def request(
     pieces: Iterable[bytes] = (), *, method: str = "POST", path: str = "/", headers: Mapping[str, str] | None = None
 ) -> Request:
-    """A request whose body arrives in these pieces."""
+    """Return a request whose body arrives in these chunks."""
     waiting = [*pieces]
 
     async def receive() -> Message:

@@ -1,4 +1,4 @@
-"""What the services see in place of an API key."""
+"""The tokens that services get in place of API keys."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,27 +10,27 @@ KEYS = Keys()
 
 
 def test_api_key_without_authorization_supplies_its_own_token() -> None:
-    """Without `Authorization` the key's own token goes in."""
+    """Without `Authorization`, the header has the token of the key."""
     assert authorization_for(None, KEYS.publishable_key, KEYS) == f"Bearer {KEYS.anon_key}"
     assert authorization_for(None, KEYS.secret_key, KEYS) == f"Bearer {KEYS.service_role_key}"
     assert authorization_for(None, KEYS.anon_key, KEYS) == f"Bearer {KEYS.anon_key}"
 
 
 def test_api_key_in_the_authorization_header_is_replaced_by_its_token() -> None:
-    """Clients put their `sb_...` key into `Authorization` too: it is no JWT."""
+    """Clients also send their `sb_...` key in `Authorization`, which must be a JWT."""
     in_both = authorization_for(f"Bearer {KEYS.secret_key}", KEYS.secret_key, KEYS)
     assert in_both == f"Bearer {KEYS.service_role_key}"
     assert authorization_for(f"Bearer {KEYS.secret_key}", None, KEYS) == f"Bearer {KEYS.service_role_key}"
-    # The `apikey` decides: a key that nobody knows in the other header gives no rights.
+    # The `apikey` decides: an unknown key in the other header gives no rights.
     assert authorization_for("Bearer sb_secret_x", KEYS.publishable_key, KEYS) == f"Bearer {KEYS.anon_key}"
 
 
 @given(st.text(min_size=1).filter(lambda text: not text.startswith("sb_")), st.sampled_from([None, KEYS.secret_key]))
 def test_user_token_in_authorization_is_unchanged(token: str, key: str | None) -> None:
-    """Whoever brings a token is who the token says, whatever key comes with it."""
+    """A user's token identifies the caller, with any key."""
     assert authorization_for(f"Bearer {token}", key, KEYS) is None
 
 
 def test_authorization_is_absent_without_key_and_token() -> None:
-    """Without key and token nothing is added."""
+    """Without key and token, no header is added."""
     assert authorization_for(None, None, KEYS) is None

@@ -1,4 +1,4 @@
-"""Whom a project's settings keep out, before the database is asked."""
+"""Sign-ups that the project's settings reject before any query."""
 
 import httpx
 import pytest
@@ -24,8 +24,8 @@ async def test_sign_up_follows_the_auth_rules_of_the_project(rules: AuthRules, b
     store = AuthStore(AsyncConnectionPool("", open=False))
     transport = httpx.ASGITransport(create_auth(store, Keys(), issuer="http://x/auth/v1", rules=rules))
     async with httpx.AsyncClient(transport=transport, base_url="http://x") as http:
-        refused = await http.post("/signup", json=body)
+        response = await http.post("/signup", json=body)
         settings = (await http.get("/settings")).json()
-    assert (refused.status_code, refused.json()["error_code"]) == (422, code)
+    assert (response.status_code, response.json()["error_code"]) == (422, code)
     assert settings["external"]["anonymous_users"] is rules.allows_anonymous
     assert settings["disable_signup"] is not rules.allows_sign_up

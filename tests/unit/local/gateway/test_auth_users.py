@@ -1,4 +1,4 @@
-"""Claims, users, passwords, addresses and durations of the Auth server."""
+"""Claims, users, passwords, emails and durations of the Auth server."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -39,7 +39,7 @@ SESSION = Session(id=UUID(int=2), user_id=USER.id, aal="aal1", method="anonymous
 
 
 def test_access_token_claims_match_the_platform() -> None:
-    """All that policies and clients read, and nothing else."""
+    """The token has exactly the claims that policies and clients read."""
     claims = access_claims(USER, SESSION, issuer="http://x/auth/v1", issued_at=1000, lifetime_s=3600)
     assert claims == {
         "iss": "http://x/auth/v1",
@@ -61,7 +61,7 @@ def test_access_token_claims_match_the_platform() -> None:
 
 @given(st.integers(0, 2**31), st.integers(1, 10**6), st.dictionaries(st.text(), st.text()))
 def test_access_token_claims_survive_signing(issued_at: int, lifetime_s: int, metadata: dict[str, str]) -> None:
-    """Whatever a user keeps in the metadata, the token gives back."""
+    """The token contains the user's metadata unchanged."""
     keys, issued_at = Keys(), issued_at + 2**32
     claims = access_claims(
         User(**{**vars(USER), "raw_user_meta_data": metadata}),
@@ -74,7 +74,7 @@ def test_access_token_claims_survive_signing(issued_at: int, lifetime_s: int, me
 
 
 def test_user_json_omits_times_that_are_not_set() -> None:
-    """Clients tell a confirmed address by the key being there."""
+    """Clients detect a confirmed email by the presence of the key."""
     shown = USER.as_json([])
     assert "email_confirmed_at" not in shown
     assert shown["last_sign_in_at"] == "2026-11-20T12:00:00Z"
@@ -82,7 +82,7 @@ def test_user_json_omits_times_that_are_not_set() -> None:
 
 
 def test_ban_expires() -> None:
-    """It holds until its moment."""
+    """A ban ends at its time."""
     assert USER.is_banned(NOW)
     assert not USER.is_banned(NOW + timedelta(hours=2))
 
@@ -92,39 +92,39 @@ def test_ban_expires() -> None:
     [("24h", timedelta(hours=24)), ("1h30m", timedelta(minutes=90)), ("1.5h", timedelta(minutes=90))],
 )
 def test_ban_duration_is_parsed_in_go_syntax(text: str, length: timedelta) -> None:
-    """Go's way to write them."""
+    """Durations have Go's format."""
     assert parse_ban(text, NOW) == NOW + length
 
 
 @pytest.mark.parametrize("text", ["", "1", "1d", "h", "1h x"])
 def test_ban_duration_that_is_invalid_is_rejected(text: str) -> None:
-    """It is refused, not taken for none."""
-    with pytest.raises(AuthError) as refused:
+    """An invalid duration is an error, and does not lift the ban."""
+    with pytest.raises(AuthError) as error:
         parse_ban(text, NOW)
-    assert refused.value.error_code == "validation_failed"
+    assert error.value.error_code == "validation_failed"
 
 
 def test_ban_duration_none_lifts_the_ban() -> None:
-    """`none` is a duration of its own."""
+    """`none` removes a ban."""
     assert parse_ban("none", NOW) is None
 
 
 @pytest.mark.parametrize("email", ["a@example.com", " A.B+c@Example.COM ", "x@localhost"])
 def test_email_address_is_normalized_to_lower_case(email: str) -> None:
-    """One address is one user, however it is typed."""
+    """Emails are case-insensitive."""
     assert normalize_email(email) == email.strip().lower()
 
 
 @pytest.mark.parametrize("email", ["", "a", "a@", "@b", "a b@c.d", "a@b@c", "a" * 300 + "@b.c"])
 def test_email_address_that_is_invalid_is_rejected(email: str) -> None:
-    """It is refused."""
-    with pytest.raises(AuthError) as refused:
+    """The error is a validation failure."""
+    with pytest.raises(AuthError) as error:
         normalize_email(email)
-    assert refused.value.error_code == "validation_failed"
+    assert error.value.error_code == "validation_failed"
 
 
 async def test_password_matches_only_its_hash() -> None:
-    """Another one does not match, and a hash that is none matches nothing."""
+    """Another password does not match, and an invalid hash matches nothing."""
     hashed = await passwords.hash_password("secret1")
     assert hashed.startswith("$2b$10$")
     assert await passwords.matches("secret1", hashed)
@@ -136,7 +136,7 @@ async def test_password_matches_only_its_hash() -> None:
 
 @pytest.mark.parametrize("password", ["12345", "", "x" * 73, "ü" * 37])
 def test_password_too_short_or_too_long_is_rejected(password: str) -> None:
-    """Too short, or longer than bcrypt looks."""
+    """Too short, or longer than bcrypt's limit."""
     with pytest.raises(AuthError):
         passwords.check_password(password, 6)
 
@@ -152,7 +152,7 @@ def test_password_too_short_or_too_long_is_rejected(password: str) -> None:
     ],
 )
 def test_error_body_follows_the_requested_api_version(version: str | None, body: dict[str, object]) -> None:
-    """And the answer says which one that is."""
+    """The response contains the version."""
     headers = [] if version is None else [(b"x-supabase-api-version", version.encode())]
     response = weak_password("short", "length").response(Request({"type": "http", "headers": headers}))
     assert json.loads(bytes(response.body)) == body | {"weak_password": {"reasons": ["length"]}}

@@ -1,4 +1,4 @@
-"""The layers in front of the services."""
+"""The gateway's layers in front of the services."""
 
 import asyncio
 import logging
@@ -43,16 +43,16 @@ async def _get(app: ASGIApp, url: str, headers: dict[str, str] | None = None) ->
 async def test_api_key_check_admits_known_keys_and_open_paths(
     url: str, headers: dict[str, str], status: int, message: str | None
 ) -> None:
-    """Keys of this stack, and whoever asks for an open path."""
-    app = ApiKeys(_show_token, KEYS, required=True, open_paths=("/open",))
-    answer = await _get(app, url, headers)
-    assert answer.status_code == status
+    """Requests with a key of this stack, or to a path without a key, are admitted."""
+    app = ApiKeys(_show_token, KEYS, required=True, keyless_paths=("/open",))
+    response = await _get(app, url, headers)
+    assert response.status_code == status
     if message is not None:
-        assert answer.json()["message"] == message
+        assert response.json()["message"] == message
 
 
 async def test_api_key_that_is_unknown_grants_no_token() -> None:
-    """Where no key is needed it is passed over, and gives no token."""
+    """An unknown key is ignored if none is required."""
     app = ApiKeys(_show_token, KEYS, required=False)
     assert (await _get(app, "/", {"apikey": KEYS.sign({"role": "service_role"})})).json() == []
     both = {"apikey": KEYS.secret_key, "authorization": "Bearer sb_secret_x"}
@@ -60,22 +60,22 @@ async def test_api_key_that_is_unknown_grants_no_token() -> None:
 
 
 async def test_error_after_a_complete_response_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """The connection may go on."""
+    """The connection stays open."""
 
     async def failing(scope: Scope, receive: Receive, send: Send) -> None:
         await Response("sorry", 500)(scope, receive, send)
         raise RuntimeError("why")
 
     with caplog.at_level(logging.ERROR):
-        answer = await _get(LogServerErrors(failing), "/path")
-    assert (answer.status_code, answer.text) == (500, "sorry")
+        response = await _get(LogServerErrors(failing), "/path")
+    assert (response.status_code, response.text) == (500, "sorry")
     assert "GET /path failed" in caplog.text
     assert "RuntimeError: why" in caplog.text
 
 
 @pytest.mark.parametrize("begun", [True, False])
 async def test_error_without_a_complete_response_is_raised(begun: bool) -> None:
-    """Half an answer must end the connection."""
+    """An incomplete response must close the connection."""
 
     async def failing(scope: Scope, receive: Receive, send: Any) -> None:
         if begun:
@@ -88,21 +88,21 @@ async def test_error_without_a_complete_response_is_raised(begun: bool) -> None:
 
 
 async def test_head_request_is_followed_by_a_new_connection() -> None:
-    """PostgREST closes the connection of a HEAD without saying so: the next request goes over another one."""
+    """PostgREST closes the connection after a HEAD without announcing it: the next request must use another one."""
     served: list[asyncio.Task[None] | None] = []
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def response(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         served.append(asyncio.current_task())
         request = await reader.readuntil(b"\r\n\r\n")
         writer.write(
             b"HTTP/1.1 200 OK\r\n" + (b"" if request.startswith(b"HEAD") else b"content-length: 0\r\n") + b"\r\n"
         )
-        # What still comes on this connection is met by its end.
+        # Any further request on this connection fails.
         await reader.read(1)
         writer.close()
         await writer.wait_closed()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(response, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with Upstream(url) as upstream:
             for method in ("HEAD", "GET"):

@@ -1,4 +1,4 @@
-"""Which bytes a `Range` header means."""
+"""The bytes that a `Range` header selects."""
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,7 @@ from smelt.local.storage.errors import StorageError
     ],
 )
 def test_range_header_selects_its_bytes(header: str, first: int, last: int) -> None:
-    """An open end is the object's, a suffix counts from there."""
+    """An open range ends with the object, and a suffix counts from its end."""
     assert parse_range(header, 10) == ByteRange(first, last, 10)
 
 
@@ -39,15 +39,15 @@ def test_range_header_selects_its_bytes(header: str, first: int, last: int) -> N
     ],
 )
 def test_range_header_that_is_unsatisfiable_returns_416(header: str) -> None:
-    """Several ranges, malformed ones and those outside of the object are all answered with 416."""
-    with pytest.raises(StorageError) as refused:
+    """Several ranges, malformed ranges, and ranges outside the object."""
+    with pytest.raises(StorageError) as error:
         parse_range(header, 10)
-    assert refused.value.http_status == 416
+    assert error.value.http_status == 416
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(1, 40))
 def test_range_header_selects_the_same_bytes_as_slicing(first: int, last: int, size: int) -> None:
-    """The bytes sent are those of the slice, and the headers say so."""
+    """The length and the header match the slice."""
     content = bytes(range(size))
     expected = content[first : last + 1]
     try:
@@ -62,7 +62,7 @@ def test_range_header_selects_the_same_bytes_as_slicing(first: int, last: int, s
 
 @given(st.text(), st.integers(0, 100))
 def test_range_header_of_any_text_is_parsed_or_rejected(header: str, size: int) -> None:
-    """No header makes the server fail."""
+    """No header causes an unexpected error."""
     try:
         part = parse_range(header, size)
     except StorageError:

@@ -1,4 +1,4 @@
-"""The files behind the objects."""
+"""The files that hold the contents of objects."""
 
 import asyncio
 import hashlib
@@ -12,7 +12,7 @@ from smelt.local.storage.files import READ_BYTES, WRITE_BYTES, FileStore
 
 @pytest.fixture
 def store(tmp_path: Path) -> FileStore:
-    """A store that was just started."""
+    """A new store."""
     files = FileStore(tmp_path)
     files.prepare()
     return files
@@ -37,7 +37,7 @@ def _files(root: Path) -> list[Path]:
 
 
 async def test_file_store_returns_the_stored_bytes(store: FileStore) -> None:
-    """Larger than the pieces in which it is written and read."""
+    """The contents exceed the sizes of writes and reads."""
     content = bytes(range(256)) * ((WRITE_BYTES + READ_BYTES) // 256 + 3)
     assert await _put(store, "a", "v1", content) == hashlib.md5(content, usedforsecurity=False).hexdigest()
     assert await _get(store, "a", "v1") == content
@@ -45,7 +45,7 @@ async def test_file_store_returns_the_stored_bytes(store: FileStore) -> None:
 
 
 async def test_file_store_removes_the_file_of_an_upload_that_breaks_off(store: FileStore, tmp_path: Path) -> None:
-    """Neither an object nor a temporary file."""
+    """Neither an object nor a temporary file is left."""
     with suppress(ConnectionError):
         async with store.receive() as incoming:
             await incoming.write(b"half")
@@ -54,7 +54,7 @@ async def test_file_store_removes_the_file_of_an_upload_that_breaks_off(store: F
 
 
 async def test_file_store_cleanup_removes_partial_and_orphaned_files(store: FileStore, tmp_path: Path) -> None:
-    """Half received files, and versions without a row; what has a row stays."""
+    """Incomplete files and versions without a row are removed, versions with a row stay."""
     await _put(store, "kept", "v1", b"x")
     await _put(store, "lost", "v2", b"x")
     (tmp_path / ".incoming" / "half").write_bytes(b"half")
@@ -65,7 +65,7 @@ async def test_file_store_cleanup_removes_partial_and_orphaned_files(store: File
 
 
 async def test_file_store_reader_survives_removal(store: FileStore) -> None:
-    """A download that has begun ends with the bytes that it began with."""
+    """A download in progress completes with the same contents."""
     await _put(store, "a", "v1", b"old")
     opened = await store.open("bucket", "a", "v1")
     await store.remove("bucket", "a", "v1")
@@ -75,7 +75,7 @@ async def test_file_store_reader_survives_removal(store: FileStore) -> None:
 
 
 async def test_file_store_place_and_remove_run_concurrently(store: FileStore, tmp_path: Path) -> None:
-    """The folder of a key may vanish between any two steps of a writer."""
+    """The folder of a key may be removed between any two steps of a writer."""
 
     async def write_and_remove(number: int) -> None:
         version = f"v{number}"
@@ -88,7 +88,7 @@ async def test_file_store_place_and_remove_run_concurrently(store: FileStore, tm
 
 @pytest.mark.parametrize("bucket", ["..", ".", ".incoming", "a/b", "../../etc"])
 async def test_file_store_confines_every_bucket_to_its_folder(store: FileStore, tmp_path: Path, bucket: str) -> None:
-    """Not even one that was made in SQL."""
+    """A bucket that was created in SQL can have any name."""
     async with store.receive() as incoming:
         await incoming.finish()
         await store.place(incoming, bucket, "../../a", "v1")
@@ -99,7 +99,7 @@ async def test_file_store_confines_every_bucket_to_its_folder(store: FileStore, 
 
 
 async def test_file_store_link_survives_removal_of_its_source(store: FileStore) -> None:
-    """A copy outlives its source."""
+    """A copy does not depend on its source."""
     await _put(store, "a", "v1", b"same")
     await store.link(("bucket", "a", "v1"), ("bucket", "b", "v2"))
     await store.remove("bucket", "a", "v1")

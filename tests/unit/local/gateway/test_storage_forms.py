@@ -1,4 +1,4 @@
-"""Multipart bodies, however they are cut into pieces."""
+"""Multipart bodies in chunks of any size."""
 
 from contextlib import suppress
 from itertools import pairwise
@@ -20,7 +20,7 @@ def _part(disposition: str, content: bytes, content_type: str | None = None) -> 
 
 
 def _read(body: bytes, cuts: list[int]) -> list[Event]:
-    """The events of a body that arrives in pieces, the file's bytes joined."""
+    """Return the events of a body that is cut into chunks, with the file's bytes joined."""
     reader, events = FormReader(CONTENT_TYPE), []
     edges = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
     for start, end in pairwise(edges):
@@ -32,7 +32,7 @@ def _read(body: bytes, cuts: list[int]) -> list[Event]:
 
 @given(st.binary(max_size=200), st.text("abc \n-X", max_size=30), st.lists(st.integers(0, 10_000), max_size=8))
 def test_form_is_parsed_in_chunks_of_any_size(content: bytes, value: str, cuts: list[int]) -> None:
-    """Fields and file come out whole wherever the body is cut."""
+    """Fields and file are complete for any cuts."""
     if b"\r\n--XX" in b"\r\n" + content:
         return
     body = _part('name="cacheControl"', value.encode()) + _part('name=""; filename="f"', content, "audio/webm")
@@ -41,26 +41,26 @@ def test_form_is_parsed_in_chunks_of_any_size(content: bytes, value: str, cuts: 
 
 
 def test_form_ignores_a_second_file() -> None:
-    """The first file part counts, whatever its name is."""
+    """The first file is used, with any name."""
     one = _part('name="a"; filename="a"', b"one", "audio/wav")
     two = _part('name="b"; filename="b"', b"two", "audio/ogg")
     assert _read(one + two + b"--XX--\r\n", []) == [FileStart("audio/wav"), FileData(b"one")]
 
 
 def test_form_part_of_bytes_is_a_file_without_a_filename() -> None:
-    """Its type says so."""
+    """Its media type decides."""
     body = _part('name="a"', b"x", "application/octet-stream") + b"--XX--\r\n"
     assert _read(body, []) == [FileStart("application/octet-stream"), FileData(b"x")]
 
 
 def test_form_without_a_boundary_is_rejected() -> None:
-    """In the words of the platform."""
+    """The message is the platform's."""
     with pytest.raises(StorageError, match="Multipart: Boundary not found"):
         FormReader("multipart/form-data")
 
 
 def test_form_that_ends_early_is_rejected() -> None:
-    """It is not taken for the whole file."""
+    """An incomplete form is not stored."""
     reader = FormReader(CONTENT_TYPE)
     reader.feed(_part('name=""; filename="f"', b"half", "audio/wav"))
     with pytest.raises(StorageError, match="Unexpected end of form"):
@@ -69,7 +69,7 @@ def test_form_that_ends_early_is_rejected() -> None:
 
 @given(st.binary(max_size=300))
 def test_form_of_any_bytes_is_parsed_or_rejected(body: bytes) -> None:
-    """No body makes the server fail."""
+    """No body causes an unexpected error."""
     reader = FormReader(CONTENT_TYPE)
     with suppress(StorageError):
         reader.feed(body)
@@ -77,13 +77,13 @@ def test_form_of_any_bytes_is_parsed_or_rejected(body: bytes) -> None:
 
 
 def test_form_header_without_an_end_is_rejected() -> None:
-    """It does not fill the memory."""
+    """The parser does not buffer an endless header."""
     reader = FormReader(CONTENT_TYPE)
     with pytest.raises(StorageError, match="Maximum header size exceeded"):
         reader.feed(b"--XX\r\nContent-Disposition: " + b"x" * 100_000)
 
 
 def test_form_boundary_that_is_too_long_is_rejected() -> None:
-    """Longer than any client makes it."""
+    """No client sends such a long boundary."""
     with pytest.raises(StorageError, match="Multipart"):
         FormReader(f"multipart/form-data; boundary={'x' * 10_000}")

@@ -1,4 +1,4 @@
-"""Cursors of listings."""
+"""Cursors and pages of listings."""
 
 import base64
 from contextlib import suppress
@@ -15,40 +15,40 @@ ROW = {"path": "c&d.txt", "created_at": datetime(2026, 11, 20, 10, 30, 46, 39012
 
 
 def test_cursor_encodes_the_end_of_the_page() -> None:
-    """What nobody asked for is left out."""
-    assert Cursor().behind(ROW).dump() == "bDpjJmQudHh0"
+    """Unset values are omitted."""
+    assert Cursor().after(ROW).dump() == "bDpjJmQudHh0"
     assert Cursor.parse("bDpjJmQudHh0Cm86YXNj") == Cursor(last="c&d.txt", order="asc")
 
 
 @given(st.text("abc/.:&", min_size=1), st.sampled_from(["asc", "desc"]), st.sampled_from(["", "name", "created_at"]))
 def test_cursor_round_trips(path: str, order: str, column: str) -> None:
-    """What the server hands out it reads back."""
-    cursor = Cursor(order=order, column=column).behind(ROW | {"path": path})
+    """The server can parse its own cursors."""
+    cursor = Cursor(order=order, column=column).after(ROW | {"path": path})
     assert Cursor.parse(cursor.dump()) == cursor
 
 
 @given(st.text())
 def test_cursor_of_any_text_is_parsed_or_rejected(text: str) -> None:
-    """A made-up cursor reaches no statement."""
+    """An invalid cursor reaches no statement."""
     with suppress(StorageError):
-        assert Cursor.parse(text).is_sound()
+        assert Cursor.parse(text).is_valid()
 
 
 @pytest.mark.parametrize("text", ["l:a\no:up", "l:a\nc:size", "l:a\nc:created_at", "l:a\nc:created_at\na:yesterday"])
 def test_cursor_with_an_unknown_order_is_rejected(text: str) -> None:
-    """It is refused as if it were noise."""
+    """The error is that of an invalid cursor."""
     with pytest.raises(StorageError, match="continuation token"):
         Cursor.parse(base64.b64encode(text.encode()).decode())
 
 
 def test_page_limit_is_capped_at_1000() -> None:
-    """At most a thousand entries, whatever is asked."""
+    """A larger limit is reduced."""
     assert Page.parse({"limit": 100_000}).limit == 1000
 
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_page_lists_folders_separately_and_a_cursor_if_more_follows(count: int) -> None:
-    """And a cursor only if there is more."""
+    """Only a page with a successor has a cursor."""
     rows = [
         {"path": f"a/{name}", "is_folder": name.endswith("/"), "id": name, "metadata": {}}
         | {"updated_at": None, "created_at": None, "last_accessed_at": None}

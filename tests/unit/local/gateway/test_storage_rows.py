@@ -1,4 +1,4 @@
-"""Rows of storage.objects as headers and as JSON."""
+"""Rows of storage.objects as headers and JSON."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -31,7 +31,7 @@ def _stored(**metadata: Any) -> StoredObject:
 
 @given(st.text() | st.none() | st.integers())
 def test_object_headers_are_valid_for_any_metadata(value: object) -> None:
-    """A line break in a form's field starts no header of its own."""
+    """A line break in a form field must not start another header."""
     stored = _stored(mimetype=value, cacheControl=value, xRobotsTag=value, eTag=value)
     for header in (stored.mime_type, stored.cache_control, stored.robots_tag, stored.etag):
         assert header
@@ -44,12 +44,12 @@ def test_object_headers_are_valid_for_any_metadata(value: object) -> None:
     [(NOW, "2026-11-20T10:30:46.390Z"), (None, None), (NOW.replace(microsecond=0), "2026-11-20T10:30:46.000Z")],
 )
 def test_timestamps_are_truncated_to_milliseconds(moment: datetime | None, text: str | None) -> None:
-    """Cut, not rounded, as JavaScript does it."""
+    """Truncated, not rounded, as in JavaScript."""
     assert json_time(moment) == text
 
 
 def test_object_without_metadata_has_defaults() -> None:
-    """Somebody may have written it in SQL."""
+    """The row may have been written with SQL."""
     stored = _stored()
     assert (stored.size_bytes, stored.mime_type, stored.cache_control) == (0, "application/octet-stream", "no-cache")
     assert stored.http_last_modified() == "Fri, 20 Nov 2026 10:30:46 GMT"

@@ -18,7 +18,7 @@ CALLER = StorageCaller(role="authenticated", subject="11111111-1111-4111-8111-11
 
 
 def test_download_token_is_valid_for_its_object_only() -> None:
-    """Another path and another scope are refused."""
+    """Another path and another scope are rejected."""
     token = tokens.sign_download_url(KEYS, "b", "a.webm", 60)
     assert tokens.read_url_token(token, KEYS, "download", "b/a.webm")["url"] == "b/a.webm"
     with pytest.raises(StorageError, match="Invalid signature"):
@@ -28,7 +28,7 @@ def test_download_token_is_valid_for_its_object_only() -> None:
 
 
 def test_upload_token_carries_its_signer() -> None:
-    """The service key signs in nobody's name."""
+    """The service key has no subject, so the token has no owner."""
     claims = tokens.read_url_token(tokens.sign_upload_url(KEYS, CALLER, "b", "a", upsert=True), KEYS, "upload", "b/a")
     assert claims["owner"] == CALLER.subject
     assert claims["upsert"] is True
@@ -40,7 +40,7 @@ def test_upload_token_carries_its_signer() -> None:
 
 
 def test_user_token_is_not_accepted_as_a_signed_url() -> None:
-    """Neither for downloads nor for uploads."""
+    """This applies to downloads and uploads."""
     token = KEYS.sign({"role": "authenticated", "sub": CALLER.subject, "exp": time.time() + 60})
     with pytest.raises(StorageError, match="Invalid signature"):
         tokens.read_url_token(token, KEYS, "download", "b/a")
@@ -60,14 +60,14 @@ def test_user_token_is_not_accepted_as_a_signed_url() -> None:
     ],
 )
 def test_token_error_messages_match_the_platform(token: str, reason: str) -> None:
-    """Clients show these sentences."""
-    with pytest.raises(InvalidStorageToken) as refused:
+    """Clients display these messages."""
+    with pytest.raises(InvalidStorageToken) as error:
         tokens.read_token(token, KEYS)
-    assert str(refused.value) == reason
+    assert str(error.value) == reason
 
 
 def test_token_without_a_signature_is_rejected() -> None:
-    """`alg: none` is no algorithm."""
+    """`alg: none` must not be accepted."""
     header, claims = (
         base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
         for part in ({"alg": "none"}, {"role": "service_role"})
@@ -78,12 +78,12 @@ def test_token_without_a_signature_is_rejected() -> None:
 
 @given(st.text())
 def test_token_of_any_text_is_rejected(text: str) -> None:
-    """Noise is refused, never more."""
+    """Fuzzed tokens cause no unexpected error."""
     with pytest.raises(InvalidStorageToken):
         tokens.read_token(text, KEYS)
 
 
 def test_owner_is_set_only_for_a_uuid_subject() -> None:
-    """Subjects of other forms own by `owner_id` alone."""
+    """Other subjects are only in `owner_id`."""
     assert str(CALLER.owner) == CALLER.subject
     assert StorageCaller(role="x", subject="service-7", claims="{}").owner is None

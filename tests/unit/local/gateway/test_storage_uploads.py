@@ -1,4 +1,4 @@
-"""What an upload carries, raw or as a form."""
+"""The contents and metadata of raw and multipart uploads."""
 
 import base64
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ async def _bytes(upload: Upload) -> bytes:
 
 
 async def test_raw_upload_is_described_by_its_headers() -> None:
-    """Type, cache rule and metadata; without any, the platform's defaults."""
+    """Content type, cache control and metadata, with the platform's defaults."""
     metadata = base64.b64encode(b'{"n": 1}').decode()
     headers = {"content-type": "audio/webm", "cache-control": "3600", "x-metadata": metadata, "content-length": "2"}
     upload = await read_upload(request([b"h", b"i"], headers=headers))
@@ -54,13 +54,13 @@ async def test_raw_upload_is_described_by_its_headers() -> None:
 
 @pytest.mark.parametrize("metadata", ["{oops", '{"a":1}', "ÿ", base64.b64encode(b"\xff").decode(), "NaN"])
 async def test_raw_upload_metadata_that_is_unreadable_is_ignored(metadata: str) -> None:
-    """As the platform does: the upload goes on without."""
+    """As on the platform, the upload continues without metadata."""
     assert (await read_upload(request(headers={"x-metadata": metadata}))).user_metadata == {}
 
 
 @given(st.binary(max_size=100), st.lists(st.integers(0, 10_000), max_size=8))
 async def test_form_upload_takes_its_file_and_fields(content: bytes, cuts: list[int]) -> None:
-    """In whatever pieces it arrives."""
+    """The form arrives in chunks of any size."""
     if b"\r\n--XX" in b"\r\n" + content:
         return
     body = _form(
@@ -76,7 +76,7 @@ async def test_form_upload_takes_its_file_and_fields(content: bytes, cuts: list[
 
 
 async def test_form_upload_accepts_a_field_after_the_file() -> None:
-    """It is known once the bytes are through."""
+    """The field is set after the file has been read."""
     body = _form(('name="f"; filename="f"', "Content-Type: audio/webm\r\n", b"ZZZ"), ('name="cacheControl"', "", b"77"))
     for pieces in ([body], _cut(body, range(0, len(body), 7))):
         upload = await read_upload(request(pieces, headers=FORM))
@@ -85,13 +85,13 @@ async def test_form_upload_accepts_a_field_after_the_file() -> None:
 
 
 async def test_form_upload_without_a_file_is_rejected() -> None:
-    """There is nothing to store."""
+    """The message is the platform's."""
     with pytest.raises(StorageError, match="No content provided"):
         await read_upload(request([_form(('name="cacheControl"', "", b"60"))], headers=FORM))
 
 
 async def test_form_upload_with_a_truncated_file_is_rejected() -> None:
-    """Half a recording is no recording."""
+    """An incomplete file is not stored."""
     body = _form(('name="f"; filename="f"', "", b"x" * 100))[:-50]
     upload = await read_upload(request([body], headers=FORM))
     with pytest.raises(StorageError, match="Unexpected end of form"):
@@ -99,11 +99,11 @@ async def test_form_upload_with_a_truncated_file_is_rejected() -> None:
 
 
 async def test_form_upload_with_a_huge_field_returns_413() -> None:
-    """Fields are held in memory, so there is an end to them."""
+    """Fields are kept in memory, so their size is limited."""
     body = _form(('name="metadata"', "", b"x" * 2_000_000))
-    with pytest.raises(StorageError) as refused:
+    with pytest.raises(StorageError) as error:
         await read_upload(request([body], headers=FORM))
-    assert refused.value.http_status == 413
+    assert error.value.http_status == 413
 
 
 @pytest.mark.parametrize(
@@ -118,20 +118,20 @@ async def test_form_upload_with_a_huge_field_returns_413() -> None:
 async def test_json_body_that_is_empty_invalid_or_large_is_rejected(
     content_type: str, body: bytes, message: str
 ) -> None:
-    """In the words of the platform's server."""
+    """The messages are the platform's."""
     with pytest.raises(StorageError, match=message):
         await read_body(request([body], headers={"content-type": content_type}))
 
 
 async def test_body_of_another_content_type_is_ignored() -> None:
-    """The route then misses its object."""
+    """The route then reports a missing body."""
     assert await read_body(request([b"a,b"], headers={"content-type": "text/csv"})) is None
     assert await read_body(request([b"{}"])) is None
     assert await read_body(request([b'{"a"', b": 1}"], headers={"content-type": "application/json"})) == {"a": 1}
 
 
 def test_caller_is_taken_from_the_token() -> None:
-    """With `Bearer` or without it; no role is anon."""
+    """With or without `Bearer`; the default role is anon."""
     keys = Keys()
     for prefix in ("Bearer ", "bearer ", ""):
         caller = authenticate(request(headers={"authorization": prefix + keys.sign({"sub": "u"})}), keys)
@@ -144,7 +144,7 @@ def test_caller_is_taken_from_the_token() -> None:
 
 
 async def test_robots_tag_header_is_kept_or_rejected() -> None:
-    """It goes into the metadata as it came."""
+    """The metadata contains it unchanged."""
     assert (await read_upload(request(headers={"x-robots-tag": "noindex"}))).robots_tag == "noindex"
     with pytest.raises(StorageError, match="Invalid X-Robots-Tag"):
         await read_upload(request(headers={"x-robots-tag": "zzz"}))

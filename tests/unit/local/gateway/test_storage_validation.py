@@ -1,4 +1,4 @@
-"""Names, types and sizes that Storage accepts."""
+"""The names, media types and sizes that Storage accepts."""
 
 import string
 
@@ -14,41 +14,41 @@ ALLOWED = string.ascii_letters + string.digits + "_/!.*'() &$=@;:+,?-"
 
 @given(st.text(ALLOWED, min_size=1))
 def test_key_of_safe_characters_is_accepted(key: str) -> None:
-    """Every text over the platform's alphabet is a key."""
+    """Any text of the allowed characters is a valid key."""
     names.check_key(key)
 
 
 @given(st.text(ALLOWED), st.characters(exclude_characters=ALLOWED), st.text(ALLOWED))
 def test_key_with_an_unsafe_character_is_rejected(before: str, character: str, after: str) -> None:
-    """Control characters, umlauts, brackets, a line break at the end: all are refused with the key in the message."""
+    """Control characters, umlauts, brackets and a final line break are rejected; the message contains the key."""
     key = before + character + after
-    with pytest.raises(StorageError) as refused:
+    with pytest.raises(StorageError) as error:
         names.check_key(key)
-    assert refused.value.code == "InvalidKey"
-    assert refused.value.message == f"Invalid key: {key}"
+    assert error.value.code == "InvalidKey"
+    assert error.value.message == f"Invalid key: {key}"
 
 
 @pytest.mark.parametrize("key", ["a/../b", "..", "./a", "a/."])
 def test_key_with_dot_segments_is_rejected(key: str) -> None:
-    """They are refused in the words of the platform's object store."""
+    """The message is that of the platform's object store."""
     with pytest.raises(StorageError, match="contains dot path segment"):
         names.check_unicode("bucket", key, "version")
 
 
 def test_key_length_is_limited_to_1024_bytes() -> None:
-    """1,024 bytes are stored, one more is not."""
+    """1,024 bytes are accepted, 1,025 are rejected."""
     names.check_unicode("bucket", "a" * 1024, "version")
-    with pytest.raises(StorageError) as refused:
+    with pytest.raises(StorageError) as error:
         names.check_unicode("bucket", "a" * 1025, "version")
-    assert refused.value.http_status == 500
+    assert error.value.http_status == 500
 
 
 @pytest.mark.parametrize("name", ["", " a", "a ", "a/b", "früh", "a" * 101])
 def test_bucket_name_that_is_invalid_is_rejected(name: str) -> None:
-    """Slashes, spaces around, other alphabets, and more than a hundred characters."""
-    with pytest.raises(StorageError) as refused:
+    """Slashes, surrounding spaces, other alphabets, and more than a hundred characters."""
+    with pytest.raises(StorageError) as error:
         names.check_bucket_name(name)
-    assert refused.value.code == "InvalidBucketName"
+    assert error.value.code == "InvalidBucketName"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_bucket_name_that_is_invalid_is_rejected(name: str) -> None:
     ],
 )
 def test_mime_type_is_checked_against_the_bucket(mime_type: str, allowed: list[str] | None, accepted: bool) -> None:
-    """`type/*` covers parameters too, an exact type only itself; no list is any type."""
+    """`type/*` also matches parameters, an exact type only itself; without a list, any type is allowed."""
     if accepted:
         media.check_type(mime_type, allowed)
         return
@@ -82,7 +82,7 @@ def test_size_units_are_decimal(text: str, size: int | None) -> None:
 
 
 def test_robots_tag_rules_are_validated() -> None:
-    """Known rules pass, alone or in a list; others are named."""
+    """Known rules are accepted, alone or in a list; the error names an unknown one."""
     media.check_robots_tag("noindex, nofollow, max-snippet:20")
     with pytest.raises(StorageError, match='Invalid X-Robots-Tag rule: "zzz"'):
         media.check_robots_tag("noindex, zzz")
@@ -92,7 +92,7 @@ def test_robots_tag_rules_are_validated() -> None:
     ("mime_type", "accepted"), [("audio/*", True), ("*", True), ("a/b;c=d", True), ("nonsense", False)]
 )
 def test_mime_type_patterns_of_a_bucket_are_validated(mime_type: str, accepted: bool) -> None:
-    """Only what a type can match."""
+    """Only patterns that a media type can match are valid."""
     if accepted:
         media.check_allowed_types([mime_type])
         return
@@ -101,7 +101,7 @@ def test_mime_type_patterns_of_a_bucket_are_validated(mime_type: str, accepted: 
 
 
 def test_folder_placeholder_is_recognized_by_its_name() -> None:
-    """It is told by the end of its name."""
+    """The end of the name identifies it."""
     assert names.is_placeholder("a/.emptyFolderPlaceholder")
     assert not names.is_placeholder("a/b")
     names.check_bucket_name("a b")

@@ -1,4 +1,4 @@
-"""Wishes for postgres_changes, and the words they are refused with."""
+"""Bindings of postgres_changes, and their error messages."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from smelt.local.realtime.bindings import (
 TODOS = {"event": "*", "schema": "public", "table": "todos"}
 
 
-def refusal(params: Any) -> str:
+def error_message(params: Any) -> str:
     with pytest.raises(InvalidBinding) as caught:
         parse_binding(params)
     return str(caught.value)
@@ -36,15 +36,15 @@ def test_binding_ids_are_equal_for_equal_bindings() -> None:
 def test_binding_may_omit_schema_or_table(params: dict[str, str], schema: str, table: str) -> None:
     binding = parse_binding(params)
     assert (binding.schema, binding.table, binding.action) == (schema, table, "*")
-    assert binding.covers(schema, "t")
-    assert not binding.covers("other", "t")
+    assert binding.includes_table(schema, "t")
+    assert not binding.includes_table("other", "t")
 
 
 @pytest.mark.parametrize(("event", "action"), [("insert", "INSERT"), ("FOO", "*"), (5, "*"), ("DELETE", "DELETE")])
 def test_binding_with_an_unknown_event_covers_all_events(event: Any, action: str) -> None:
     binding = parse_binding({**TODOS, "event": event})
     assert binding.action == action
-    assert binding.wants("INSERT") is (action != "DELETE")
+    assert binding.includes_action("INSERT") is (action != "DELETE")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_binding_with_an_unknown_event_covers_all_events(event: Any, action: str
     ],
 )
 def test_binding_without_schema_and_table_is_quoted_in_the_error(params: Any, quoted: str) -> None:
-    assert refusal(params) == (
+    assert error_message(params) == (
         f"No subscription params provided. Please provide at least a `schema` or `table` to subscribe to: {quoted}"
     )
 
@@ -76,7 +76,7 @@ def test_binding_without_schema_and_table_is_quoted_in_the_error(params: Any, qu
     ],
 )
 def test_filter_that_is_invalid_is_quoted_in_the_error(text: str, sentence: str) -> None:
-    assert refusal({**TODOS, "filter": text}) == f"Error parsing `filter` params: {sentence}"
+    assert error_message({**TODOS, "filter": text}) == f"Error parsing `filter` params: {sentence}"
 
 
 def test_filter_conditions_split_at_commas_outside_quotes() -> None:
@@ -111,8 +111,12 @@ def test_binding_with_an_empty_select_selects_all_columns(select: Any) -> None:
 
 
 def test_binding_select_must_be_a_list_for_a_single_table() -> None:
-    assert refusal({**TODOS, "select": "a"}).startswith("Error parsing `select` params: expected a list of column name")
-    assert refusal({"schema": "public", "select": ["a"]}).startswith("Column selection is not supported for wildcard")
+    assert error_message({**TODOS, "select": "a"}).startswith(
+        "Error parsing `select` params: expected a list of column name"
+    )
+    assert error_message({"schema": "public", "select": ["a"]}).startswith(
+        "Column selection is not supported for wildcard"
+    )
 
 
 def test_inspect_quotes_values_like_elixir() -> None:

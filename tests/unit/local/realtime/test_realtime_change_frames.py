@@ -1,4 +1,4 @@
-"""What a change is told as."""
+"""The frames of postgres_changes."""
 
 import json
 from dataclasses import dataclass
@@ -116,7 +116,7 @@ def test_change_frame_over_the_limit_keeps_only_small_values() -> None:
 
 
 def test_change_frame_size_is_counted_in_bytes() -> None:
-    """What a client may receive at most is counted in bytes, not in characters."""
+    """The size limit counts bytes, not characters."""
     assert frame_data(change("INSERT", ("1", "a" * 500, None)), max_bytes=1000)["errors"] is None
     assert frame_data(change("INSERT", ("1", "ü" * 500, None)), max_bytes=1000)["errors"] is not None
 

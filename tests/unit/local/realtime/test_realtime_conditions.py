@@ -1,4 +1,4 @@
-"""Filters against the values of a row."""
+"""Evaluation of filters on the values of a row."""
 
 from decimal import Decimal
 
@@ -15,7 +15,7 @@ def condition(operator: str, *values: str | None, base: str = "text", negated: b
 
 
 @pytest.mark.parametrize(
-    ("operator", "wanted", "value", "met"),
+    ("operator", "expected", "value", "met"),
     [
         ("eq", "a", "a", True),
         ("eq", "a", "b", False),
@@ -33,8 +33,8 @@ def condition(operator: str, *values: str | None, base: str = "text", negated: b
         ("is", "false", None, False),
     ],
 )
-def test_condition_compares_text_exactly(operator: str, wanted: str, value: str | None, met: bool) -> None:
-    assert evaluate(condition(operator, wanted), value) is met
+def test_condition_compares_text_exactly(operator: str, expected: str, value: str | None, met: bool) -> None:
+    assert evaluate(condition(operator, expected), value) is met
 
 
 def test_condition_in_matches_any_of_its_values() -> None:
@@ -69,16 +69,16 @@ numbers = st.decimals(allow_nan=False, allow_infinity=False, places=3)
 
 
 @given(numbers, numbers)
-def test_condition_compares_numbers_numerically(value: Decimal, wanted: Decimal) -> None:
+def test_condition_compares_numbers_numerically(value: Decimal, expected: Decimal) -> None:
     def met(operator: str) -> bool:
-        return evaluate(condition(operator, str(wanted), base="numeric"), str(value))
+        return evaluate(condition(operator, str(expected), base="numeric"), str(value))
 
-    assert met("eq") is (value == wanted)
-    assert met("neq") is (value != wanted)
-    assert met("lt") is (value < wanted)
-    assert met("lte") is (value <= wanted)
-    assert met("gt") is (value > wanted)
-    assert met("gte") is (value >= wanted)
+    assert met("eq") is (value == expected)
+    assert met("neq") is (value != expected)
+    assert met("lt") is (value < expected)
+    assert met("lte") is (value <= expected)
+    assert met("gt") is (value > expected)
+    assert met("gte") is (value >= expected)
 
 
 @pytest.mark.parametrize(

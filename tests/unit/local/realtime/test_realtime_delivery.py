@@ -1,4 +1,4 @@
-"""Who gets a broadcast, in which order, and what becomes of a slow reader."""
+"""The receivers and the order of broadcasts, and the handling of slow readers."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ import pytest
 from smelt.local.realtime.channel import JoinedChannel
 from smelt.local.realtime.hub import ChannelKey, Encoded, Hub
 from smelt.local.realtime.join import JoinRequest
-from smelt.local.realtime.mailbox import READ_AHEAD, Mailbox
+from smelt.local.realtime.mailbox import MAX_READ_AHEAD, Mailbox
 from smelt.local.realtime.messages import live_broadcast
 from smelt.local.realtime.presence import CallLimit
 from smelt.local.realtime.protocol import Frame, GenericBroadcast, Push, UserBroadcast, Version
@@ -44,7 +44,7 @@ def channel(version: Version = Version.V1, **settings: Any) -> JoinedChannel:
         presence_key="k",
         presence_calls=CallLimit(5, 30),
         readable=frozenset({"broadcast", "presence"}),
-        on_shut=lambda shut: None,
+        on_close=lambda close: None,
     )
 
 
@@ -55,8 +55,8 @@ def frames(of: JoinedChannel) -> list[Encoded]:
 
 def test_broadcast_reaches_all_but_the_sender_in_their_protocol() -> None:
     hub, sender, first, second = Hub(UNLIMITED), channel(), channel(), channel(Version.V2)
-    for each in (sender, first, second):
-        hub.add(KEY, each)
+    for member in (sender, first, second):
+        hub.add(KEY, member)
     hub.send(KEY, Push(KEY.topic, "broadcast", "{}"), sender=sender)
     hub.send(KEY, GenericBroadcast(KEY.topic, "broadcast", b"x"))
     hub.send(KEY._replace(private=True), Push(KEY.topic, "broadcast", '"for nobody"'))
@@ -68,8 +68,8 @@ def test_broadcast_reaches_all_but_the_sender_in_their_protocol() -> None:
 
 def test_presence_diff_is_sent_when_a_member_leaves() -> None:
     hub, watching, blind, leaving = Hub(UNLIMITED), channel(presence_enabled=True), channel(), channel()
-    for each in (watching, blind, leaving):
-        hub.add(KEY, each)
+    for member in (watching, blind, leaving):
+        hub.add(KEY, member)
     hub.track(KEY, leaving, "k", {"x": 1})
     assert list(hub.presences(KEY)) == ["k"]
     hub.remove(KEY, leaving)
@@ -85,9 +85,9 @@ def test_hub_drops_a_topic_with_its_last_member() -> None:
     hub, alone = Hub(UNLIMITED), channel()
     hub.add(KEY, alone)
     hub.track(KEY, alone, "k", {})
-    assert (hub.listener_count, hub.present_topics) == (1, 1)
+    assert (hub.member_count, hub.present_topics) == (1, 1)
     hub.remove(KEY, alone)
-    assert (hub.listener_count, hub.present_topics) == (0, 0)
+    assert (hub.member_count, hub.present_topics) == (0, 0)
     hub.send(KEY, Push(KEY.topic, "broadcast", "{}"))
     assert frames(alone) == []
 
@@ -137,7 +137,7 @@ def frame(event: str) -> Frame:
 
 
 def test_rate_limit_uses_the_mean_of_the_last_minute() -> None:
-    """It is taken every few seconds, so that a burst is noticed late, and forgotten after a minute."""
+    """The mean is updated every few seconds, so a burst is noticed late, and expires after a minute."""
     limit = EventLimit(100, EventRate(TICK_S))
     limit.count(7000, now=1000.0)
     assert not limit.exceeded(1000.0 + TICK_S / 2)
@@ -159,13 +159,13 @@ def test_rate_limit_closes_receivers_after_their_last_message() -> None:
     hub.add(KEY, receiver)
     assert hub.is_over_limit()
     hub.send(KEY, Push(KEY.topic, "broadcast", "{}"))
-    told = [json.loads(frame) for frame in frames(receiver)]
-    assert [frame["event"] for frame in told] == ["broadcast", "system", "phx_close"]
-    assert told[1]["payload"]["message"] == "Too many messages per second"
+    messages = [json.loads(frame) for frame in frames(receiver)]
+    assert [frame["event"] for frame in messages] == ["broadcast", "system", "phx_close"]
+    assert messages[1]["payload"]["message"] == "Too many messages per second"
 
 
 async def test_mailbox_hold_keeps_the_order_of_both_directions() -> None:
-    """An answer that takes long is sent first; then what came meanwhile, from either side, in its order."""
+    """A delayed reply is sent first; frames that arrived meanwhile, in either direction, follow in order."""
     mailbox = Mailbox(10, 1000)
     with mailbox.hold():
         mailbox.put("parked")
@@ -193,12 +193,12 @@ async def test_mailbox_end_follows_the_queued_frames() -> None:
 
 async def test_mailbox_blocks_a_client_that_sends_too_fast() -> None:
     mailbox = Mailbox(10, 1000)
-    for _ in range(READ_AHEAD):
+    for _ in range(MAX_READ_AHEAD):
         await mailbox.receive(frame("e"))
     one_more = asyncio.create_task(mailbox.receive(frame("last")))
     await asyncio.sleep(0)
     assert not one_more.done()
-    for _ in range(READ_AHEAD):
+    for _ in range(MAX_READ_AHEAD):
         assert (await mailbox.next_incoming()).event == "e"
     assert (await mailbox.next_incoming()).event == "last"
     await one_more

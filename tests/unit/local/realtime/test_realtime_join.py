@@ -1,4 +1,4 @@
-"""What a join asks for."""
+"""Parsing of joins."""
 
 from contextlib import suppress
 from typing import Any
@@ -40,13 +40,18 @@ def test_join_config_may_be_missing_or_null() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
-    [(True, True), ("true", True), ("True", True), *((said, False) for said in (False, "false", "maybe", "", 1, None))],
+    ("value", "expected"),
+    [
+        (True, True),
+        ("true", True),
+        ("True", True),
+        *((value, False) for value in (False, "false", "maybe", "", 1, None)),
+    ],
 )
-def test_join_config_booleans_may_be_strings(said: Any, meant: bool) -> None:
-    config = {"private": said, "broadcast": {"ack": said, "self": said}, "presence": {"enabled": said}}
+def test_join_config_booleans_may_be_strings(value: Any, expected: bool) -> None:
+    config = {"private": value, "broadcast": {"ack": value, "self": value}, "presence": {"enabled": value}}
     assert parse_join("room", {"config": config}) == JoinRequest(
-        private=meant, broadcast_ack=meant, broadcast_self=meant, presence_enabled=meant
+        private=expected, broadcast_ack=expected, broadcast_self=expected, presence_enabled=expected
     )
 
 
@@ -56,15 +61,15 @@ def test_join_config_presence_key_may_be_a_number(key: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "wish"),
+    ("name", "binding"),
     [
         ("room3", {"schema": "room3"}),
         ("public:todos", {"schema": "public", "table": "todos"}),
         ("public:todos:id=eq.1:2", {"schema": "public", "table": "todos", "filter": "id=eq.1:2"}),
     ],
 )
-def test_join_without_config_takes_the_binding_from_the_topic(name: str, wish: dict[str, str]) -> None:
-    assert parse_join(name, {}).bindings == (wish,)
+def test_join_without_config_takes_the_binding_from_the_topic(name: str, binding: dict[str, str]) -> None:
+    assert parse_join(name, {}).bindings == (binding,)
 
 
 @pytest.mark.parametrize("config", ["str", {"broadcast": "nope"}, {"presence": 5}])
@@ -107,8 +112,8 @@ def test_join_replay_is_rejected_on_a_public_channel(replay: Any) -> None:
 
 
 def test_join_binding_must_be_an_object_or_null() -> None:
-    wishes = [{"event": "*"}, None, {}]
-    assert parse_join("room", {"config": {"postgres_changes": wishes}}).bindings == ({"event": "*"}, {})
+    bindings = [{"event": "*"}, None, {}]
+    assert parse_join("room", {"config": {"postgres_changes": bindings}}).bindings == ({"event": "*"}, {})
     with pytest.raises(InvalidJoin, match='expected a map, got:\n\n    "x"'):
         parse_join("room", {"config": {"postgres_changes": [{}, "x"]}})
 

@@ -1,4 +1,4 @@
-"""Messages of the log, read as Postgres writes them."""
+"""Parsing of messages of the replication stream."""
 
 import struct
 

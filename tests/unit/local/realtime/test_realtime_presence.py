@@ -1,4 +1,4 @@
-"""Presences as differences."""
+"""The differences of presences."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ owners = st.integers(0, 4)
 
 @given(st.lists(st.tuples(owners, st.sampled_from("xyz"), st.booleans())))
 def test_presence_diffs_add_up_to_the_state(steps: list[tuple[int, str, bool]]) -> None:
-    """A client that adds joins and takes away leaves knows who is there."""
+    """A client that applies joins and leaves gets the current state."""
     roster, known = Roster(references("")), {}
     keys: dict[int, str] = {}
     for owner, key, stays in steps:

@@ -1,4 +1,4 @@
-"""Frames of both protocols, in and out."""
+"""Decoding and encoding of frames in both protocol versions."""
 
 import json
 from contextlib import suppress
@@ -46,7 +46,7 @@ def test_frame_of_either_protocol_is_decoded(
 
 @given(leaves, leaves, words, words, values)
 def test_push_is_encoded_for_both_protocols(join_ref: Any, ref: Any, topic: str, event: str, payload: Any) -> None:
-    """Protocol 1.0.0 has no join_ref, the rest is there in both."""
+    """Protocol 1.0.0 has no join_ref; all other fields are in both."""
     push = Push(topic, event, dump(payload), ref=ref, join_ref=join_ref)
     assert json.loads(push.encode(V1)) == {"ref": ref, "event": event, "payload": payload, "topic": topic}
     assert json.loads(push.encode(V2)) == [join_ref, ref, topic, event, payload]

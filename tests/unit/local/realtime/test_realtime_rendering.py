@@ -1,4 +1,4 @@
-"""Values of Postgres as JSON."""
+"""Conversion of Postgres values to JSON."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Tasks end, also those that overhear being cancelled."""
+"""Cancellation of tasks, including those that swallow it."""
 
 import asyncio
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Tokens are accepted and refused in the words of the platform."""
+"""Validation of tokens, with the platform's error messages."""
 
 import pytest
 
@@ -9,7 +9,7 @@ KEYS = Keys()
 NOW = 1_000_000.25
 
 
-def refusal(text: str) -> InvalidRealtimeToken:
+def rejection(text: str) -> InvalidRealtimeToken:
     with pytest.raises(InvalidRealtimeToken) as caught:
         check_token(KEYS, text, NOW)
     return caught.value
@@ -24,18 +24,18 @@ def test_token_yields_role_subject_and_expiry() -> None:
 
 @pytest.mark.parametrize("text", ["", "garbage", "a.b.c", "sb_publishable_x"])
 def test_token_that_is_not_a_jwt_is_malformed(text: str) -> None:
-    refused = refusal(text)
-    assert refused.on_join == "MalformedJWT: The token provided is not a valid JWT"
-    assert refused.on_connect == refused.on_refresh == "The token provided is not a valid JWT"
+    error = rejection(text)
+    assert error.on_join == "MalformedJWT: The token provided is not a valid JWT"
+    assert error.on_connect == error.on_refresh == "The token provided is not a valid JWT"
 
 
 def test_token_with_a_foreign_signature_is_rejected() -> None:
-    refused = refusal(
+    error = rejection(
         Keys(jwt_secret="another secret, which is long enough to be one").sign({"role": "anon", "exp": 2**33})
     )
-    assert refused.on_join == "JwtSignatureError: Failed to validate JWT signature"
-    assert refused.on_connect == "Failed to validate JWT signature"
-    assert refused.on_refresh == ":signature_error"
+    assert error.on_join == "JwtSignatureError: Failed to validate JWT signature"
+    assert error.on_connect == "Failed to validate JWT signature"
+    assert error.on_refresh == ":signature_error"
 
 
 @pytest.mark.parametrize(
@@ -49,11 +49,11 @@ def test_token_with_a_foreign_signature_is_rejected() -> None:
     ],
 )
 def test_token_requires_role_and_expiry(claims: dict[str, object]) -> None:
-    assert refusal(KEYS.sign(claims)).on_join == "InvalidJWTToken: Fields `role` and `exp` are required in JWT"
+    assert rejection(KEYS.sign(claims)).on_join == "InvalidJWTToken: Fields `role` and `exp` are required in JWT"
 
 
 def test_token_that_expired_is_rejected_with_its_age() -> None:
-    refused = refusal(KEYS.sign({"role": "anon", "exp": 999_960}))
-    assert refused.on_join == "InvalidJWTToken: Token has expired 40 seconds ago"
-    assert refused.on_refresh == "Token has expired 40 seconds ago"
-    assert refused.on_connect == "Token has expired"
+    error = rejection(KEYS.sign({"role": "anon", "exp": 999_960}))
+    assert error.on_join == "InvalidJWTToken: Token has expired 40 seconds ago"
+    assert error.on_refresh == "Token has expired 40 seconds ago"
+    assert error.on_connect == "Token has expired"

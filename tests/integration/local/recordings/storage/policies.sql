@@ -1,4 +1,4 @@
--- The users, buckets and policies that the recordings from 02 on stand on.
+-- The users, buckets and policies for the recordings from 02 on.
 
 insert into auth.users (id, email)
 values ('11111111-1111-4111-8111-111111111111', 'alice@example.com'),
@@ -29,7 +29,7 @@ create policy lim_all on storage.objects to authenticated
 create policy pg_all on storage.objects to authenticated
     using (bucket_id = 'paging') with check (bucket_id = 'paging');
 
--- A policy that looks at what is known before the bytes come.
+-- A policy on the metadata that is known before the upload.
 create policy md_ins on storage.objects for insert to authenticated
     with check (bucket_id = 'mdcheck' and owner_id = (select auth.uid()::text)
         and (metadata ->> 'mimetype') = 'audio/webm' and (metadata ->> 'contentLength')::int < 100);

@@ -1,11 +1,11 @@
--- A smelt that a row of the app references, by a foreign key without `on delete`, is not deleted: the answer names the
--- table, and nothing has changed. It makes no difference whether the constraint is deferred.
+-- A smelt that a row of the app references, by a foreign key without `on delete`, is not deleted. The error names the
+-- table, and nothing has changed, also if the constraint is deferred.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();
     v_id constant uuid := pg_temp.given_smelt(v_user);
     v_action text;
-    v_refusal text;
+    v_rejection text;
     v_sentence text;
 begin
     foreach v_action in array array['', 'on delete restrict', 'deferrable initially deferred'] loop
@@ -13,8 +13,8 @@ begin
         execute format('create table public.recordings (smelt_id uuid references public.smelts %s)', v_action);
         insert into public.recordings values (v_id);
         perform pg_temp.become('authenticated', v_user);
-        v_refusal := pg_temp.refusal(format('select public.delete_smelt(%L)', v_id));
-        assert v_refusal = 'PT409 still_referenced', format('%s: %s', v_action, v_refusal);
+        v_rejection := pg_temp.rejection(format('select public.delete_smelt(%L)', v_id));
+        assert v_rejection = 'PT409 still_referenced', format('%s: %s', v_action, v_rejection);
         begin
             perform public.delete_smelt(v_id);
         exception when others then
@@ -22,7 +22,7 @@ begin
         end;
         assert v_sentence = 'The table public.recordings still references this smelt: its foreign key '
             'recordings_smelt_id_fkey needs "on delete set null" or "on delete cascade".', v_sentence;
-        assert public.get_smelt(v_id) ->> 'status' = 'pending', 'it was not cancelled either';
+        assert public.get_smelt(v_id) ->> 'status' = 'pending', 'it was not cancelled';
         perform pg_temp.become('postgres');
         set constraints all immediate;
         drop table public.recordings;

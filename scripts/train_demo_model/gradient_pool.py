@@ -1,8 +1,7 @@
-"""Processes that share the work of a step, so that no core waits for another until all parts are done.
+"""A pool of processes that compute the gradient of a batch in parts, one process per core.
 
-Two threads that work on each operation together come to a standstill whenever one of their cores is taken; processes
-that each take the next part of a batch do not. The parts are added up in their own order, whoever computed them: the
-result does not depend on who was faster.
+Threads that share each operation stall whenever another program uses one of their cores; processes that each take the
+next part of a batch do not. The parts are added in a fixed order, so that the result does not depend on timing.
 """
 
 from dataclasses import dataclass
@@ -18,14 +17,14 @@ PARTS = 4
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Part:
     place: int
     part: Batch
     options: dict[str, Any]
 
 
-class Crew:
-    """One process a core; the weights of the student are shared by all."""
+class GradientPool:
+    """The processes, which share the weights of the student."""
 
     def __init__(self, student: Student, size: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -48,15 +47,15 @@ class Crew:
     def gradient(
         self, batch: Batch, *, seed: int, dropout: float, guidance: tuple[float, float]
     ) -> tuple[Tensor, dict[str, float]]:
-        """The gradient of a batch as one vector, and its losses."""
+        """Return the gradient of a batch as one vector, and its losses."""
         parts = batch.split(PARTS)
         for place, part in enumerate(parts):
             options = {"seed": seed * PARTS + place, "dropout": dropout, "guidance": guidance}
-            self._tasks.put(_Task(place, part, options))
+            self._tasks.put(_Part(place, part, options))
         found = dict(self._done.get() for _ in parts)
-        # A part counts by the tokens that are asked of it, as if the batch had been one.
-        asked = torch.tensor([float((part.wanted != IGNORED).sum()) for part in parts])
-        shares = asked / asked.sum()
+        # Weight each part by the number of its expected tokens, as if the batch had not been split.
+        token_counts = torch.tensor([float((part.expected != IGNORED).sum()) for part in parts])
+        shares = token_counts / token_counts.sum()
         names = found[0]
         losses = {name: sum(float(shares[place]) * found[place][name] for place in found) for name in names}
         return shares @ self._gradients[: len(parts)], losses

@@ -1,4 +1,4 @@
-"""What the benches share: a recording as long as wanted, an embedded project, workers as processes, and how to tell."""
+"""Parts of the benchmarks: a recording of any length, a signed-in client, a worker process, and the printed figures."""
 
 import json
 import os
@@ -14,23 +14,25 @@ import httpx
 
 import smelt
 from smelt.local import LocalStack
-from smelt.processor.media.decode import decode
+from smelt.processor.media.decode import decode_to_pcm
 from smelt.processor.media.probe import MediaLimits, probe
 from smelt.processor.media.recording import BYTES_PER_SECOND, SAMPLE_RATE
 
 STANDUP = Path(__file__).parents[2] / "smelt" / "cli" / "recordings" / "standup.ogg"
 
 
-def tell(figure: str, value: float, unit: str, *, reference: str, reference_value: float, **more: object) -> None:
-    """Print one figure as a line of JSON, beside what it is compared with."""
+def print_figure(
+    figure: str, value: float, unit: str, *, reference: str, reference_value: float, **more: object
+) -> None:
+    """Print a figure and its reference value as a line of JSON."""
     line = {"figure": figure, unit: round(value, 3), "reference": reference, f"reference_{unit}": reference_value}
     print(json.dumps({**line, **more}), flush=True)
 
 
 def recording(target: Path, seconds: float) -> Path:
-    """A WAV of real speech and its pauses: the demo recording again and again."""
+    """Write a WAV file of `seconds` that repeats the demo recording; return its path."""
     limits = MediaLimits(max_file_bytes=10**9, max_duration_s=1000)
-    once = decode(STANDUP, target.with_suffix(".pcm"), probe(STANDUP, limits), limits, lambda _: True)
+    once = decode_to_pcm(STANDUP, target.with_suffix(".pcm"), probe(STANDUP, limits), limits, lambda _: True)
     samples = once.path.read_bytes()
     left = int(seconds * SAMPLE_RATE) * (BYTES_PER_SECOND // SAMPLE_RATE)
     with wave.open(str(target), "wb") as sink:
@@ -43,7 +45,7 @@ def recording(target: Path, seconds: float) -> Path:
 
 @asynccontextmanager
 async def signed_in(stack: LocalStack) -> AsyncIterator[smelt.Client]:
-    """A client of a new user: recordings of hours are not for anonymous ones."""
+    """Connect a client as a new user; anonymous clients may not upload recordings of hours."""
     async with httpx.AsyncClient(base_url=stack.api_url, headers={"apikey": stack.anon_key}) as http:
         account = {"email": f"{uuid4()}@example.com", "password": str(uuid4())}
         token = (await http.post("/auth/v1/signup", json=account)).raise_for_status().json()["access_token"]
@@ -52,7 +54,7 @@ async def signed_in(stack: LocalStack) -> AsyncIterator[smelt.Client]:
 
 
 def start_worker(stack: LocalStack, folder: Path, *options: str, **settings: str) -> subprocess.Popen[bytes]:
-    """`smelt worker` with the demo model, or the one that the environment names; its log goes into the folder."""
+    """Start `smelt worker` with the demo model, or that of `SMELT_MODEL`; it logs to `worker.log` in the folder."""
     env = {"SMELT_MODEL": "demo", **os.environ, **stack.env(), "SMELT_TEMP_DIR": str(folder), **settings}
     with (folder / "worker.log").open("ab") as log:
         return subprocess.Popen(

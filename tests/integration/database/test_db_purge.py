@@ -1,10 +1,10 @@
-"""What upkeep costs does not grow with what is kept."""
+"""The cost of a purge does not grow with the number of stored smelts."""
 
 from typing import Final
 
 from db_calls import Caller, Database
 
-KEPT: Final = 20_000
+STORED: Final = 20_000
 
 SEED: Final = """
 with smelts as (
@@ -16,8 +16,7 @@ with smelts as (
         now() - interval '20 h', now() - random() * interval '20 h'
     from generate_series(1, %s) as n
     cross join (values
-        ('completed'::public.smelt_status, 100, 'complete'::public.smelt_outcome, null,
-            'removed'::public.smelt_audio_state),
+        ('completed', 100, 'complete', null, 'removed'),
         ('failed', 0, null, 'internal_error', 'stored')
     ) as kind (status, percentage, outcome, error_code, audio_state)
     returning id, audio_state
@@ -31,10 +30,8 @@ select 'smelt-audio', f.upload_path from files as f join smelts as s on s.id = f
 """
 
 
-def test_list_expired_reads_by_index_bounds_however_many_visitors_came_today(
-    database: Database, worker: Caller
-) -> None:
-    database.run(SEED, KEPT)
+def test_purge_reads_only_expired_smelts_by_index(database: Database, worker: Caller) -> None:
+    database.run(SEED, STORED)
     # With statistics or without them.
     for statement in ("select", "analyze"):
         database.run(statement)
@@ -50,5 +47,5 @@ def test_list_expired_reads_by_index_bounds_however_many_visitors_came_today(
         assert counts is not None
         seq_scan_count, fetched_count = counts
         assert seq_scan_count == 0
-        # A page of objects with their smelts, not all that is kept.
-        assert fetched_count < KEPT / 4
+        # One page of objects with their smelts, not all stored ones.
+        assert fetched_count < STORED / 4

@@ -1,4 +1,4 @@
-"""Every way to follow something, each up to an end of its own."""
+"""All methods that follow a smelt, a batch or a user, each until its end."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,8 +9,8 @@ from uuid import UUID
 from smelt.errors import SmeltFailed
 from smelt.subscriber.client import Client
 
-# The client, a smelt and the batch it is in, of a user who is told when the smelt ends.
-Following = Callable[[Client, UUID, UUID], Awaitable[None]]
+# The client, a smelt and its batch, of a user who is notified when the smelt ends.
+Follower = Callable[[Client, UUID, UUID], Awaitable[None]]
 
 
 async def watch(client: Client, smelt_id: UUID, batch_id: UUID) -> None:
@@ -45,9 +45,9 @@ async def feed(client: Client, smelt_id: UUID, batch_id: UUID) -> None:
 
 
 async def notifications(client: Client, smelt_id: UUID, batch_id: UUID) -> None:
-    async with client.notifications() as told:
-        while (await anext(told)).smelt_id != smelt_id:
+    async with client.notifications() as received:
+        while (await anext(received)).smelt_id != smelt_id:
             pass
 
 
-FOLLOWINGS: Final[tuple[Following, ...]] = (watch, wait, subscribe, watch_batch, feed, notifications)
+FOLLOWERS: Final[tuple[Follower, ...]] = (watch, wait, subscribe, watch_batch, feed, notifications)

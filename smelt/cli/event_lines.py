@@ -1,0 +1,79 @@
+"""The updates of a watch as events of the contract, for `--json`."""
+
+from datetime import UTC, datetime
+from typing import Any, assert_never
+from uuid import uuid4
+
+from smelt.contract.events import (
+    CompletedEvent,
+    EventName,
+    FailedEvent,
+    ProgressEvent,
+    SegmentsEvent,
+    SmeltEvent,
+    StageProgress,
+)
+from smelt.subscriber.updates import Completed, Failed, Progress, Segments, Update
+
+
+class EventLines:
+    """Makes an event of each update. A line is an event of its own: `event_id` and `emitted_at` are those of the line.
+
+    Where an update has no `seq` or `attempt`, the event has those of the update before it.
+    """
+
+    def __init__(self) -> None:
+        self._seq = 0
+        self._attempt = 0
+
+    def line(self, update: Update) -> dict[str, Any]:
+        """Return the line of an update; progress also has `queue_position` and `worker_online`, as snapshots do."""
+        name, event = self._event(update)
+        line = {"event": name, **event.model_dump(mode="json")}
+        if isinstance(update, Progress):
+            line |= {"queue_position": update.queue_position, "worker_online": update.worker_online}
+        return line
+
+    def _event(self, update: Update) -> tuple[EventName, SmeltEvent]:
+        envelope = self._envelope(update)
+        match update:
+            case Progress():
+                progress = StageProgress(percentage=update.percentage, stage=update.status, message=update.message)
+                return "progress", ProgressEvent(
+                    **envelope, status=update.status, progress=progress, files=update.files
+                )
+            case Segments():
+                return "segments", SegmentsEvent(**envelope, file_id=update.file_id, segments=update.segments)
+            case Completed():
+                return "completed", CompletedEvent(
+                    **envelope,
+                    status=update.status,
+                    outcome=update.outcome,
+                    results=update.results,
+                    completed_at=update.completed_at,
+                )
+            case Failed():
+                return "failed", FailedEvent(
+                    **envelope,
+                    status=update.status,
+                    error_code=update.error_code,
+                    error_message=update.error_message,
+                    completed_at=update.completed_at,
+                )
+            case _:
+                assert_never(update)
+
+    def _envelope(self, update: Update) -> dict[str, Any]:
+        if isinstance(update, Progress):
+            self._attempt = update.attempt
+        if not isinstance(update, Segments):
+            self._seq = update.seq
+        return {
+            "smelt_id": update.smelt_id,
+            "event_id": uuid4(),
+            "seq": self._seq,
+            "run": update.run,
+            "attempt": self._attempt,
+            "eta_seconds": update.eta_seconds if isinstance(update, Progress) else None,
+            "emitted_at": datetime.now(UTC),
+        }

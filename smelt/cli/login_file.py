@@ -1,0 +1,119 @@
+"""Where `smelt login` keeps a session: a private file for each project."""
+
+import asyncio
+import fcntl
+import os
+import stat
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+from urllib.parse import quote
+
+import platformdirs
+from pydantic import ValidationError
+
+from smelt.backend.session import Session
+from smelt.errors import PermanentError, RequestRejected, Unauthorized
+
+REFRESH_BEFORE_S: Final = 90.0
+LOCK_POLL_S: Final = 0.05
+
+
+class LoginFile:
+    """The session of one project, readable by its owner alone."""
+
+    def __init__(self, url: str) -> None:
+        self.path = platformdirs.user_state_path("smelt") / "logins" / f"{quote(url, safe='')}.json"
+
+    def read(self) -> Session | None:
+        """Return the session, None without one; raises `PermanentError` when others can read it or it is another user's."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise PermanentError(f"{self.path} can't be read: {exc.strerror}") from exc
+        with open(descriptor, encoding="utf-8") as file:
+            about = os.fstat(descriptor)
+            if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o077:
+                raise PermanentError(f"{self.path} is not private to you: run `smelt logout`, then `smelt login`")
+            try:
+                return Session.model_validate_json(file.read())
+            except (ValidationError, UnicodeDecodeError) as exc:
+                raise PermanentError(f"{self.path} is damaged: run `smelt logout`, then `smelt login`") from exc
+
+    def write(self, session: Session) -> None:
+        """Replace the session."""
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Created with mode 0600 under a name of its own, and moved: readers see the old file or the new one.
+            with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False, encoding="utf-8") as file:
+                file.write(session.model_dump_json())
+            os.replace(file.name, self.path)
+        except OSError as exc:
+            raise PermanentError(f"the login can't be kept in {self.path.parent}: {exc.strerror}") from exc
+
+    def remove(self) -> bool:
+        """Forget the session; return False when there is none."""
+        try:
+            self.path.unlink()
+        except FileNotFoundError:
+            return False
+        except OSError as exc:
+            raise PermanentError(f"{self.path} can't be removed: {exc.strerror}") from exc
+        return True
+
+    @asynccontextmanager
+    async def locked(self) -> AsyncIterator[None]:
+        """Let no other process refresh the session meanwhile: a refresh token can be used once."""
+        descriptor = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            while True:
+                with suppress(BlockingIOError):
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                await asyncio.sleep(LOCK_POLL_S)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+class LoginTokens:
+    """The access token of a login, refreshed when it is about to expire or was rejected; called for each new one."""
+
+    def __init__(self, file: LoginFile, url: str, key: str) -> None:
+        self._file = file
+        self._url = url
+        self._key = key
+        self._last: str | None = None
+
+    async def __call__(self) -> str:
+        """Return an access token other than the last one that was returned, which is then used up."""
+        if (token := self._usable()) is None:
+            async with self._file.locked():
+                # Another process may have refreshed it meanwhile.
+                token = self._usable() or await self._refresh()
+        self._last = token
+        return token
+
+    def _usable(self) -> str | None:
+        session = self._session()
+        fresh = session.expires_at - REFRESH_BEFORE_S > time.time() and session.access_token != self._last
+        return session.access_token if fresh else None
+
+    async def _refresh(self) -> str:
+        from smelt.backend.signing_in import SignIn  # It takes a fifth of a second.
+
+        try:
+            session = await SignIn(self._url, self._key).refreshed(self._session())
+        except (Unauthorized, RequestRejected) as exc:
+            raise Unauthorized(f"the login has expired ({exc}): run `smelt login`") from exc
+        self._file.write(session)
+        return session.access_token
+
+    def _session(self) -> Session:
+        if (session := self._file.read()) is None:
+            raise Unauthorized("there is no login any more: run `smelt login`")
+        return session

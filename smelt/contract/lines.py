@@ -1,0 +1,24 @@
+"""The lines of `--json` that are not events of a channel."""
+
+from typing import Literal
+
+from smelt.contract.events import Model
+
+ConnectionState = Literal["live", "reconnecting", "polling", "unreachable"]
+
+
+class ConnectionLine(Model):
+    """A change of the live connection of `smelt watch`; informational.
+
+    `polling`: reconnecting, and polling the state meanwhile. `unreachable`: reads fail as well and are retried.
+    """
+
+    state: ConnectionState
+    message: str
+
+
+class ErrorLine(Model):
+    """An error that ended the command: a `code` for programs, a sentence for people."""
+
+    code: str
+    message: str
