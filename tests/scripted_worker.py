@@ -25,9 +25,9 @@ class ScriptedWorker:
         self._claiming = asyncio.Lock()
 
     async def claim(self, smelt_id: UUID) -> "Job":
-        """Claim a due smelt; all other due smelts are claimed as well and kept for later calls."""
-        async with self._claiming:
-            if smelt_id not in self._claims:
+        """Claim a smelt as soon as it is due; all other due smelts are claimed as well and kept for later calls."""
+        async with asyncio.timeout(30), self._claiming:
+            while smelt_id not in self._claims:
                 claims = await self._calls.claim_smelts("scripted", max_count=100, lease_s=600)
                 self._claims |= {claim.id: claim for claim in claims.smelts}
         return Job(self._project, self._calls, self._claims.pop(smelt_id))
