@@ -53,8 +53,8 @@ app.command()(init.init)
 app.command(hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve.serve)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         typer.echo(version(NAME))

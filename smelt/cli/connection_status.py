@@ -17,12 +17,12 @@ class ConnectionStatus:
     def __init__(self, *, polling: bool) -> None:
         self._polling = polling
         self._is_live = True
-        self._is_answered = True
+        self._is_responding = True
 
     @property
     def text(self) -> str:
         """The note as it stands."""
-        if not self._is_answered:
+        if not self._is_responding:
             return NO_RESPONSE
         if self._is_live:
             return ""
@@ -31,28 +31,28 @@ class ConnectionStatus:
     @property
     def state(self) -> ConnectionState:
         """The same for programs."""
-        if not self._is_answered:
+        if not self._is_responding:
             return "unreachable"
         if self._is_live:
             return "live"
         return "polling" if self._polling else "reconnecting"
 
-    def take_signal(self, signal: ConnectionEvent) -> bool:
+    def apply_event(self, signal: ConnectionEvent) -> bool:
         """Follow a signal; true when the note is another one now."""
         before = self.text
         match signal:
             case Connected():
-                self._is_live = self._is_answered = True
+                self._is_live = self._is_responding = True
             case Disconnected() | ConnectionIssue(live=True):
                 self._is_live = False
             case ConnectionIssue():
-                self._is_answered = False
+                self._is_responding = False
             case _:
                 assert_never(signal)
         return self.text != before
 
-    def take_update(self) -> bool:
+    def record_update(self) -> bool:
         """Something came in: the project answers; true when the note is another one now."""
         before = self.text
-        self._is_answered = True
+        self._is_responding = True
         return self.text != before

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from smelt.subscriber.client import Client
 
 STANDUP = Path(__file__).parent / "recordings" / "standup.ogg"
-KEPT = Path(".smelt") / "demo"
+DEMO_FOLDER = Path(".smelt") / "demo"
 """Where the transcripts, the notes and the worker's log of a demo are kept, below the current folder."""
-WORKER_LOG = KEPT / "worker.log"
+WORKER_LOG = DEMO_FOLDER / "worker.log"
 
 
 def demo(
@@ -50,24 +50,24 @@ async def _demo(files: Sequence[Path]) -> Exit:
     if STANDUP not in files and WorkerSettings.read().model == DEMO:
         OUT.print(f"[yellow]{notice_of(DEMO)} Set SMELT_MODEL=small, say, for real speech.")
     try:
-        KEPT.mkdir(parents=True, exist_ok=True)
+        DEMO_FOLDER.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise PermanentError(
-            f"{KEPT} can't be made here ({exc.strerror}): go to a folder that can be written to"
+            f"{DEMO_FOLDER} can't be made here ({exc.strerror}): go to a folder that can be written to"
         ) from exc
-    began = time.monotonic()
+    started_s = time.monotonic()
     async with LocalStack.from_env() as stack:
-        OUT.print(f"Postgres, PostgREST and Realtime run at {stack.api_url} ({time.monotonic() - began:.1f} s)")
+        OUT.print(f"Postgres, PostgREST and Realtime run at {stack.api_url} ({time.monotonic() - started_s:.1f} s)")
         async with _worker(stack) as worker_ended, _signed_up(stack) as client:
-            smelting = asyncio.create_task(_smelt(client, files, layout))
+            following = asyncio.create_task(_smelt(client, files, layout))
             try:
-                await asyncio.wait({smelting, worker_ended}, return_when=asyncio.FIRST_COMPLETED)
-                if not smelting.done():
+                await asyncio.wait({following, worker_ended}, return_when=asyncio.FIRST_COMPLETED)
+                if not following.done():
                     raise SmeltError(f"The worker ended early: {_last_line(WORKER_LOG)} (its log: {WORKER_LOG})")
-                return smelting.result()
+                return following.result()
             finally:
-                smelting.cancel()
-                await asyncio.wait({smelting})  # Before its client is closed.
+                following.cancel()
+                await asyncio.wait({following})  # Before its client is closed.
 
 
 async def _smelt(client: "Client", files: Sequence[Path], layout: CaptionLayout) -> Exit:
@@ -77,8 +77,8 @@ async def _smelt(client: "Client", files: Sequence[Path], layout: CaptionLayout)
     names = {file.id: file.filename for file in created.files}
     OUT.print(f"Created smelt {created.id}: {', '.join(names.values())}\n", markup=False)
     starting = "Waiting for the worker to start..."
-    code = await follow(client, created.id, names, as_json=False, submit=True, goes_on=False, no_worker=starting)
-    folder = await _keep(client, created.id, layout)
+    code = await follow(client, created.id, names, as_json=False, submit=True, continues=False, no_worker=starting)
+    folder = await _save_files(client, created.id, layout)
     OUT.rule()
     OUT.print(f"Transcript, captions and notes are in [bold]{folder}[/]; the stack is stopped again.")
     program = escape(_program())
@@ -96,10 +96,10 @@ async def _signed_up(stack: "LocalStack") -> AsyncIterator["Client"]:
 
     options = AsyncClientOptions(auto_refresh_token=False, persist_session=False)
     supabase = await create_async_client(stack.api_url, stack.anon_key, options)
-    answer = await supabase.auth.sign_up({"email": f"{uuid4()}@example.com", "password": str(uuid4())})
-    if answer.session is None:
+    response = await supabase.auth.sign_up({"email": f"{uuid4()}@example.com", "password": str(uuid4())})
+    if response.session is None:
         raise SmeltError("The embedded stack did not sign up the demo's user.")
-    async with smelt.connect(stack.api_url, stack.anon_key, access_token=answer.session.access_token) as client:
+    async with smelt.connect(stack.api_url, stack.anon_key, access_token=response.session.access_token) as client:
         yield client
 
 
@@ -136,21 +136,21 @@ def _last_line(log: Path) -> str:
     return lines[-1].removeprefix("smelt: ") if lines else "it said nothing"
 
 
-async def _keep(client: "Client", smelt_id: UUID, layout: CaptionLayout) -> Path:
+async def _save_files(client: "Client", smelt_id: UUID, layout: CaptionLayout) -> Path:
     """Write the transcripts, captions and results of a smelt where the user can find them; answer the folder."""
     snapshot = await client.get(smelt_id, with_words=True)
-    names = kept_names([file.filename for file in snapshot.files])
+    names = file_stems([file.filename for file in snapshot.files])
     for name, file in zip(names, snapshot.files, strict=True):
         for form in TranscriptFormat:
             text = format_transcript(form, snapshot.segments_of(file.id), file, layout)
-            (KEPT / f"{name}.{form}").write_text(visible_controls(text), encoding="utf-8")
+            (DEMO_FOLDER / f"{name}.{form}").write_text(visible_controls(text), encoding="utf-8")
         for result in snapshot.results or ():
             if result.file_id == file.id:
-                (KEPT / f"{name}.md").write_text(visible_controls(result.content) + "\n", encoding="utf-8")
-    return KEPT
+                (DEMO_FOLDER / f"{name}.md").write_text(visible_controls(result.content) + "\n", encoding="utf-8")
+    return DEMO_FOLDER
 
 
-def kept_names(filenames: Sequence[str]) -> list[str]:
+def file_stems(filenames: Sequence[str]) -> list[str]:
     """The names without their endings and with visible controls; numbered where two files would have the same."""
     stems = [visible(Path(filename).stem) for filename in filenames]
     if len({stem.casefold() for stem in stems}) == len(stems):

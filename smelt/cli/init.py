@@ -36,40 +36,40 @@ class Plan:
     needs_include_all: bool
 
 
-def plan(ours: list[Path], target: Path) -> Plan:
+def plan(bundled: list[Path], target: Path) -> Plan:
     """Compare smelt's migrations with those of a project; raise `PermanentError` where two would have the same version."""
-    theirs = sorted(target.glob("*.sql"))
-    names = {path.name for path in ours}
-    versions = {version_of(path): path.name for path in theirs if path.name not in names}
-    for path in ours:
+    existing = sorted(target.glob("*.sql"))
+    names = {path.name for path in bundled}
+    versions = {version_of(path): path.name for path in existing if path.name not in names}
+    for path in bundled:
         if taken := versions.get(version_of(path)):
             raise PermanentError(f"{target / taken} has the version of smelt's {path.name}: give yours another one")
-    new = [path for path in ours if not (target / path.name).exists()]
-    there = [path for path in ours if (target / path.name).exists()]
-    same = [path for path in there if (target / path.name).read_bytes() == path.read_bytes()]
+    new = [path for path in bundled if not (target / path.name).exists()]
+    present = [path for path in bundled if (target / path.name).exists()]
+    same = [path for path in present if (target / path.name).read_bytes() == path.read_bytes()]
     return Plan(
         tuple(new),
         tuple(same),
-        tuple(path for path in there if path not in same),
+        tuple(path for path in present if path not in same),
         # The CLI does not apply a version older than one that it has applied, unless told to.
         needs_include_all=any(version > version_of(path) for path in new for version in versions),
     )
 
 
-def collisions(ours: list[Path], target: Path) -> list[str]:
+def collisions(bundled: list[Path], target: Path) -> list[str]:
     """Return a sentence for each name that a project's own migrations create and smelt's do as well."""
-    names = {path.name for path in ours}
-    theirs = created_names([path for path in sorted(target.glob("*.sql")) if path.name not in names])
-    smelts = {created.name.key: created for created in created_names(ours)}
+    names = {path.name for path in bundled}
+    existing = created_names([path for path in sorted(target.glob("*.sql")) if path.name not in names])
+    smelts = {created.name.key: created for created in created_names(bundled)}
     return [
         f"{created.path}:{created.line}: {created.name} is also created by smelt's {smelts[created.name.key].path.name}"
-        for created in theirs
+        for created in existing
         if created.name.key in smelts
     ]
 
 
-def _check_names(ours: list[Path], target: Path, *, force: bool) -> None:
-    found = collisions(ours, target)
+def _check_names(bundled: list[Path], target: Path, *, force: bool) -> None:
+    found = collisions(bundled, target)
     for sentence in found:
         ERR.print(Text(sentence), soft_wrap=True)
     if found and not force:
@@ -94,7 +94,7 @@ def _add(folder: Path, force: bool) -> Exit:
     )
     for path in planned.changed:
         OUT.print(f"[yellow]{escape(path.name)} is not as smelt has it; it was left as it is.[/]", soft_wrap=True)
-    _say_what_is_next(folder, planned, is_new=not (project / "config.toml").exists())
+    _print_next_steps(folder, planned, is_new=not (project / "config.toml").exists())
     return Exit.DONE
 
 
@@ -104,7 +104,7 @@ def _supabase_folder(folder: Path) -> Path:
     return folder if is_itself else folder / "supabase"
 
 
-def _say_what_is_next(folder: Path, planned: Plan, *, is_new: bool) -> None:
+def _print_next_steps(folder: Path, planned: Plan, *, is_new: bool) -> None:
     push = "supabase db push --include-all" if planned.needs_include_all else "supabase db push"
     steps = [f"{push}    applies them to the project that `supabase link` names"]
     if planned.needs_include_all:

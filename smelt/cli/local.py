@@ -96,13 +96,13 @@ async def _start(
 ) -> Exit:
     from smelt.local import state
 
-    places = _places(folder)
-    running = state.read(places)
+    paths = _paths(folder)
+    running = state.read(paths)
     if running is not None:
         OUT.print("The stack is already running.")
         _print(running, Output.PRETTY, folder)
         return Exit.DONE
-    options = _options(places, project, api_port, db_port, until_input_closes=foreground)
+    options = _options(paths, project, api_port, db_port, until_input_closes=foreground)
     if foreground:
         return await _run_in_foreground(options, folder)
     await _start_detached(options, lambda running: _print(running, Output.PRETTY, folder))
@@ -112,7 +112,7 @@ async def _start(
 async def _stop(folder: Path) -> Exit:
     from smelt.local import launching
 
-    was_running = await launching.stop(_places(folder))
+    was_running = await launching.stop(_paths(folder))
     OUT.print("The stack is stopped." if was_running else "No stack is running.")
     return Exit.DONE
 
@@ -120,7 +120,7 @@ async def _stop(folder: Path) -> Exit:
 async def _status(folder: Path, output: Output) -> Exit:
     from smelt.local import state
 
-    running = state.read(_places(folder))
+    running = state.read(_paths(folder))
     if running is None:
         raise Unavailable(f"no stack is running in {folder}; start one with `smelt local start`")
     _print(running, output, folder)
@@ -130,20 +130,20 @@ async def _status(folder: Path, output: Output) -> Exit:
 async def _reset(folder: Path, project: Path | None) -> Exit:
     from smelt.local import account, launching, state
 
-    places = _places(folder)
-    before = state.read(places)
+    paths = _paths(folder)
+    before = state.read(paths)
     if before is None:
-        options = _options(places, project, 0, 0)
+        options = _options(paths, project, 0, 0)
     else:
         ports = (urlsplit(url).port or 0 for url in (before.api_url, before.db_url))
-        options = _options(places, project or Path(before.project), *ports)
-    await launching.stop(places)
-    for data in (places.data, places.storage):
+        options = _options(paths, project or Path(before.project), *ports)
+    await launching.stop(paths)
+    for data in (paths.data, paths.storage):
         await asyncio.to_thread(account.remove, data)
     await _start_detached(options, lambda _: None)
     if before is None:
         # Prepared and left alone: what was not running is not running afterwards.
-        await launching.stop(places)
+        await launching.stop(paths)
     OUT.print("The stack is as new; its migrations are applied.")
     return Exit.DONE
 
@@ -187,8 +187,8 @@ async def _print_logs(folder: Path) -> None:
     """Show what the processes write while they run, each line with its process."""
     from smelt.local.logs import follow
 
-    places = _places(folder)
-    async for path, line in follow([places.log(process) for process in ("supervisor", "postgres", "postgrest")]):
+    paths = _paths(folder)
+    async for path, line in follow([paths.log(process) for process in ("supervisor", "postgres", "postgrest")]):
         OUT.print(f"{path.stem:10} | {line}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -205,7 +205,7 @@ async def map_local_errors(command: Callable[[], Awaitable[Exit]]) -> Exit:
 
 
 def _options(
-    places: "StackPaths",
+    paths: "StackPaths",
     project: Path | None,
     api_port: int | None,
     db_port: int | None,
@@ -218,7 +218,7 @@ def _options(
     chosen = chosen_project(project)
     settings = ProjectFiles.read(chosen)
     return LaunchOptions(
-        folder=places.folder,
+        folder=paths.folder,
         project=chosen,
         api_port=settings.api_port if api_port is None else api_port,
         db_port=settings.db_port if db_port is None else db_port,
@@ -242,7 +242,7 @@ def chosen_project(named: Path | None) -> Path:
     raise PermanentError(f"{named} is no Supabase project: there is neither a config.toml nor a migrations/ in it")
 
 
-def _places(folder: Path) -> "StackPaths":
+def _paths(folder: Path) -> "StackPaths":
     from smelt.local.paths import StackPaths
 
     return StackPaths(folder.resolve())

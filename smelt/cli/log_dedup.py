@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-EVERY_S: Final = 30.0
+REPEAT_INTERVAL_S: Final = 30.0
 
 
 class DuplicateLogFilter(logging.Filter):
@@ -15,7 +15,7 @@ class DuplicateLogFilter(logging.Filter):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._written: dict[tuple[str, str], tuple[float, int]] = {}
+        self._last_written: dict[tuple[str, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to write it; one that follows others which were held back says how many they were."""
@@ -23,12 +23,14 @@ class DuplicateLogFilter(logging.Filter):
             return True
         now_s, message = self._clock(), record.getMessage()
         key = (record.name, message)
-        written_s, held_back = self._written.get(key, (-math.inf, 0))
-        if now_s - written_s < EVERY_S:
-            self._written[key] = (written_s, held_back + 1)
+        last_s, suppressed_count = self._last_written.get(key, (-math.inf, 0))
+        if now_s - last_s < REPEAT_INTERVAL_S:
+            self._last_written[key] = (last_s, suppressed_count + 1)
             return False
-        self._written = {said: when for said, when in self._written.items() if now_s - when[0] < 10 * EVERY_S}
-        self._written[key] = (now_s, 0)
-        if held_back:
-            record.msg, record.args = f"{message} ({held_back} times more before)", ()
+        self._last_written = {
+            key_: entry for key_, entry in self._last_written.items() if now_s - entry[0] < 10 * REPEAT_INTERVAL_S
+        }
+        self._last_written[key] = (now_s, 0)
+        if suppressed_count:
+            record.msg, record.args = f"{message} ({suppressed_count} times more before)", ()
         return True

@@ -101,11 +101,11 @@ def print_error(error: SmeltError) -> None:
 def run(command: Coroutine[Any, Any, Exit], *, as_json: bool = False) -> NoReturn:
     """Run a command to its end and leave with its exit code; an error becomes one sentence (or one line of JSON)."""
     with asyncio.Runner() as runner:
-        code = ending(command, runner, as_json=as_json)
+        code = run_to_exit_code(command, runner, as_json=as_json)
     raise typer.Exit(code)
 
 
-def ending(command: Coroutine[Any, Any, Exit], runner: asyncio.Runner, *, as_json: bool = False) -> Exit:
+def run_to_exit_code(command: Coroutine[Any, Any, Exit], runner: asyncio.Runner, *, as_json: bool = False) -> Exit:
     """Run a command and return its exit code, after what there is to say of its error.
 
     Meanwhile Ctrl-C cancels the command, which then cleans up, instead of ending the process.
@@ -117,10 +117,10 @@ def ending(command: Coroutine[Any, Any, Exit], runner: asyncio.Runner, *, as_jso
             signal.signal(signal.SIGINT, signal.default_int_handler)
         return runner.run(command)
     except SmeltError as exc:
-        return _tell(exc, as_json=as_json)
+        return _report_error(exc, as_json=as_json)
     except ModuleNotFoundError as exc:  # Workers and the embedded stack are extras of the package.
         advice = f"to install everything that commands need: {install_command('processor,local')}"
-        return _tell(PermanentError(f"{exc.name} is not installed; {advice}"), as_json=as_json)
+        return _report_error(PermanentError(f"{exc.name} is not installed; {advice}"), as_json=as_json)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return Exit.INTERRUPTED
     finally:
@@ -128,7 +128,7 @@ def ending(command: Coroutine[Any, Any, Exit], runner: asyncio.Runner, *, as_jso
         command.close()  # Python would warn of one that Ctrl-C kept from its start.
 
 
-def _tell(error: SmeltError, *, as_json: bool) -> Exit:
+def _report_error(error: SmeltError, *, as_json: bool) -> Exit:
     code = exit_code(error)
     if isinstance(error, RequestRejected) and error.code == "too_many_open":
         error = RequestRejected(error.code, f"{error} {OPEN_ADVICE}")

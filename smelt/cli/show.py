@@ -49,18 +49,20 @@ async def _show(smelt_id: UUID, form: ShowFormat, number: int | None) -> Exit:
         file = _chosen(snapshot, number)
         segments = snapshot.segments_of(file.id)
         if not segments and snapshot.status != "completed":
-            raise RequestRejected("not_transcribed", f"Smelt {smelt_id} has no transcript: {_standing(snapshot)}.")
+            raise RequestRejected(
+                "not_transcribed", f"Smelt {smelt_id} has no transcript: {_describe_status(snapshot)}."
+            )
         if snapshot.status not in TERMINAL_STATUSES:
-            ERR.print(f"This is the transcript so far: {_standing(snapshot)}.", markup=False, soft_wrap=True)
+            ERR.print(f"This is the transcript so far: {_describe_status(snapshot)}.", markup=False, soft_wrap=True)
         print_document(format_transcript(TranscriptFormat(form), segments, file, layout))
     elif snapshot.results is None:
-        raise RequestRejected("not_completed", f"Smelt {smelt_id} has no results: {_standing(snapshot)}.")
+        raise RequestRejected("not_completed", f"Smelt {smelt_id} has no results: {_describe_status(snapshot)}.")
     else:
         print_document("\n".join(f"# {result.filename}\n\n{result.content}\n" for result in snapshot.results))
     return Exit.DONE
 
 
-def _standing(snapshot: "Snapshot") -> str:
+def _describe_status(snapshot: "Snapshot") -> str:
     """Where a smelt stands, as the end of a sentence."""
     if snapshot.status == "failed":
         return f"it is failed ({snapshot.error_message})"

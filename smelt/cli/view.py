@@ -55,7 +55,7 @@ async def follow(
     *,
     as_json: bool,
     submit: bool = False,
-    goes_on: bool = True,
+    continues: bool = True,
     no_worker: str = NO_WORKER,
 ) -> Exit:
     """Show a smelt to its end; with `submit`, submit it once the watch has shown that it is pending.
@@ -78,7 +78,7 @@ async def follow(
                     if isinstance(update, Completed):
                         code = Exit.DONE
     except asyncio.CancelledError:
-        if goes_on and not submit and not as_json:
+        if continues and not submit and not as_json:
             OUT.print(f"The smelt goes on. Watch it again with: smelt watch {smelt_id}", soft_wrap=True)
         raise
     if not as_json and (code is Exit.DONE or len(names) > 1):
@@ -109,12 +109,12 @@ class JsonView:
 
     def show(self, update: Update) -> None:
         """Print the update."""
-        self._print_note(changed=self._note.take_update())
+        self._print_note(changed=self._note.record_update())
         print_json(self._lines.line(update))
 
     def signal(self, signal: ConnectionEvent) -> None:
         """Print when the connection is lost, and when it is back."""
-        self._print_note(changed=self._note.take_signal(signal))
+        self._print_note(changed=self._note.apply_event(signal))
 
     def _print_note(self, *, changed: bool) -> None:
         if changed:
@@ -136,14 +136,14 @@ class PlainView:
 
     def signal(self, signal: ConnectionEvent) -> None:
         """Print when the connection is lost, and when it is back."""
-        self._print_note(changed=self._note.take_signal(signal))
+        self._print_note(changed=self._note.apply_event(signal))
 
     def show(self, update: Update) -> None:
         """Print what is new."""
-        self._print_note(changed=self._note.take_update())
+        self._print_note(changed=self._note.record_update())
         match update:
             case ProgressUpdate():
-                waiting = place(update.queue_position)
+                waiting = queue_place(update.queue_position)
                 message = f"{update.message} ({waiting})" if waiting else update.message
                 if update.worker_online is False:
                     waiting = message = self._no_worker
@@ -184,7 +184,7 @@ class LiveView:
         self._note = note
         self._no_worker = no_worker
         self._worker_online: bool | None = None
-        self._expectation = ""
+        self._waiting_note = ""
         self._bars = Progress(
             SpinnerColumn(finished_text=" "),
             NameColumn(),
@@ -209,12 +209,12 @@ class LiveView:
 
     def signal(self, signal: ConnectionEvent) -> None:
         """Say behind the bar when the connection is lost."""
-        if self._note.take_signal(signal):
+        if self._note.apply_event(signal):
             self._annotate()
 
     def show(self, update: Update) -> None:
         """Move the bars, or print above them."""
-        self._note.take_update()
+        self._note.record_update()
         match update:
             case ProgressUpdate():
                 self._move(update)
@@ -233,10 +233,10 @@ class LiveView:
                 assert_never(update)
 
     def _move(self, update: ProgressUpdate) -> None:
-        self._expectation = place(update.queue_position) or remaining(update.eta_seconds)
+        self._waiting_note = queue_place(update.queue_position) or time_left(update.eta_seconds)
         message = update.message
         if update.worker_online is False:
-            self._expectation, message = "", "Waiting for a worker"
+            self._waiting_note, message = "", "Waiting for a worker"
             if self._worker_online is not False:
                 # Above the bars, where there is room for all of it.
                 self._bars.console.print(self._no_worker)
@@ -248,16 +248,16 @@ class LiveView:
                 self._bars.update(task, completed=file.progress, note="failed" if file.status == "failed" else "")
 
     def _annotate(self) -> None:
-        notes = [note for note in (self._expectation, self._note.text) if note]
+        notes = [note for note in (self._waiting_note, self._note.text) if note]
         self._bars.update(self._whole, note=", ".join(notes))
 
 
-def place(queue_position: int | None) -> str:
+def queue_place(queue_position: int | None) -> str:
     """What a smelt that waits behind others is told: `number 3 in the queue`; nothing for the next one."""
     return f"number {queue_position} in the queue" if (queue_position or 0) > 1 else ""
 
 
-def remaining(seconds: float | None) -> str:
+def time_left(seconds: float | None) -> str:
     """Seconds as people say them: `8 s left`, `3 min left`, `2 h 5 min left`; nothing when unknown."""
     if seconds is None:
         return ""

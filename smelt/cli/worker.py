@@ -14,7 +14,7 @@ from uuid import uuid4
 import typer
 
 from smelt.cli.logs import write_logs
-from smelt.cli.output import Exit, ending, exit_code
+from smelt.cli.output import Exit, exit_code, run_to_exit_code
 from smelt.errors import SettingsError, SmeltError, Unauthorized
 from smelt.settings import LogSettings, ProjectSettings, WorkerSettings
 
@@ -32,10 +32,10 @@ def worker(
     with suppress(ModuleNotFoundError):
         import_module("smelt.processor.worker")
     # The runner is not closed: that would wait for the threads.
-    _leave(ending(_worker(once), asyncio.Runner()))
+    _exit_now(run_to_exit_code(_worker(once), asyncio.Runner()))
 
 
-def _leave(code: Exit) -> NoReturn:
+def _exit_now(code: Exit) -> NoReturn:
     """End this process, whatever its threads are at.
 
     All smelts are settled or given back by now, and nobody wants what a thread would still say: the model may be in the
@@ -125,7 +125,7 @@ def _drain_on_signals(stop: asyncio.Event, *, drain_s: float, leave_s: float) ->
 
     def give_up() -> None:
         logger.warning("the project does not answer: what is not given back is claimed again when its lease runs out")
-        _leave(Exit.UNREACHABLE)
+        _exit_now(Exit.UNREACHABLE)
 
     loop.add_signal_handler(signal.SIGTERM, on_signal, signal.SIGTERM)
     # A background job of a script ignores Ctrl-C, which is for what runs in front of it.

@@ -19,7 +19,7 @@ from smelt.settings import WorkerSettings
 if TYPE_CHECKING:
     from smelt.processor.options import WorkerOptions
 
-_ROOM_BYTES: Final = 2 * 1024**3
+_MIN_FREE_BYTES: Final = 2 * 1024**3
 """A recording of the longest and largest kind, and what it decodes to."""
 
 
@@ -42,15 +42,15 @@ async def _model(options: "WorkerOptions") -> CheckResult:
     from smelt.processor.speech.demo_model_card import DEMO
     from smelt.processor.speech.model import load_model
 
-    began_s = time.monotonic()
+    started_s = time.monotonic()
     model = await asyncio.to_thread(load_model, options.model_options)
     device, precision = model.model.device, model.model.compute_type
-    seen = f"{options.model} is loaded in {time.monotonic() - began_s:.1f} s, {precision} on {device}"
+    observed = f"{options.model} is loaded in {time.monotonic() - started_s:.1f} s, {precision} on {device}"
     if options.model == DEMO:
         return CheckResult(
-            "model", "warn", f"{seen}; it knows the words of the demo alone", "set SMELT_MODEL=small, say"
+            "model", "warn", f"{observed}; it knows the words of the demo alone", "set SMELT_MODEL=small, say"
         )
-    return CheckResult("model", "ok", seen)
+    return CheckResult("model", "ok", observed)
 
 
 async def _decoding() -> CheckResult:
@@ -63,7 +63,7 @@ def _decode() -> CheckResult:
     from smelt.processor.media.probe import MediaLimits, probe
 
     limits = MediaLimits(max_file_bytes=STANDUP.stat().st_size, max_duration_s=600)
-    began_s = time.monotonic()
+    started_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="smelt-doctor-") as folder:
         try:
             recording = decode_to_pcm(
@@ -73,9 +73,9 @@ def _decode() -> CheckResult:
             return CheckResult(
                 "decoding", "fail", f"{STANDUP.name}: {exc}", "install PyAV again: pip install --force-reinstall av"
             )
-    took_s = time.monotonic() - began_s
-    seen = f"{recording.duration_s:.0f} s of {STANDUP.name} in {took_s:.2f} s with PyAV, no ffmpeg needed"
-    return CheckResult("decoding", "ok", seen)
+    took_s = time.monotonic() - started_s
+    observed = f"{recording.duration_s:.0f} s of {STANDUP.name} in {took_s:.2f} s with PyAV, no ffmpeg needed"
+    return CheckResult("decoding", "ok", observed)
 
 
 async def _synthesis(options: "WorkerOptions") -> CheckResult:
@@ -95,7 +95,7 @@ async def _disk(temp_dir: Path | None) -> CheckResult:
             pass
     except OSError as exc:
         raise SettingsError(f"{folder} can't be written to: {exc.strerror}") from exc
-    seen = f"{free_bytes / 1024**3:.1f} GiB are free in {folder}"
-    if free_bytes < _ROOM_BYTES:
-        return CheckResult("disk", "warn", seen, "make room, or set SMELT_TEMP_DIR to a folder with more of it")
-    return CheckResult("disk", "ok", seen)
+    observed = f"{free_bytes / 1024**3:.1f} GiB are free in {folder}"
+    if free_bytes < _MIN_FREE_BYTES:
+        return CheckResult("disk", "warn", observed, "make room, or set SMELT_TEMP_DIR to a folder with more of it")
+    return CheckResult("disk", "ok", observed)

@@ -36,8 +36,8 @@ async def _forbidden_broadcast(project: Project) -> CheckResult:
         await project.realtime.post(smelt_channel(str(uuid4())), "progress", {})
     except Unauthorized:
         return CheckResult(check, "ok", "an app can't broadcast on the channel of a smelt")
-    advice = "drop the policies for INSERT on realtime.messages that let anon in: anybody can fake progress"
-    return CheckResult(check, "fail", "an app can broadcast on the channel of a smelt", advice)
+    remedy = "drop the policies for INSERT on realtime.messages that let anon in: anybody can fake progress"
+    return CheckResult(check, "fail", "an app can broadcast on the channel of a smelt", remedy)
 
 
 async def _foreign_channel(project: Project) -> CheckResult:
@@ -45,8 +45,8 @@ async def _foreign_channel(project: Project) -> CheckResult:
     channel = await project.realtime.join(notifications_channel(str(uuid4())))
     try:
         if await channel.wait_joined(_JOIN_TIMEOUT_S):
-            advice = "drop the policies for SELECT on realtime.messages that let anon in: anybody can listen"
-            return CheckResult(check, "fail", "an app can join somebody else's private channel", advice)
+            remedy = "drop the policies for SELECT on realtime.messages that let anon in: anybody can listen"
+            return CheckResult(check, "fail", "an app can join somebody else's private channel", remedy)
         if isinstance(channel.error, Unauthorized):
             return CheckResult(check, "ok", "an app can't join somebody else's private channel")
         raise Unavailable(f"Realtime did not answer within {_JOIN_TIMEOUT_S:.0f} s")
@@ -60,8 +60,8 @@ async def _foreign_rows(project: Project) -> CheckResult:
         await project.rpc.row("smelts", uuid4())
     except Unauthorized:
         return CheckResult(check, "ok", "without signing in, no table of smelts can be read")
-    advice = "revoke all on public.smelts from anon; visitors read their smelts through get_smelt"
-    return CheckResult(check, "fail", "without signing in, the table of smelts can be read", advice)
+    remedy = "revoke all on public.smelts from anon; visitors read their smelts through get_smelt"
+    return CheckResult(check, "fail", "without signing in, the table of smelts can be read", remedy)
 
 
 async def _broadcast(project: Project) -> CheckResult:

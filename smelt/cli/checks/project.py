@@ -47,63 +47,63 @@ class _Bucket(Model):
 
 async def check_project(access: Access) -> AsyncIterator[CheckResult]:
     """Look at a project from outside in; what can't be seen for an earlier finding is left out."""
-    reached = await _reach(access)
+    reached = await _check_reachable(access)
     yield reached
     if reached.level == "fail":
         return
     migrated = False
     if access.service_key is not None:
-        async for finding in _as_worker(access.url, access.service_key):
-            migrated = migrated or (finding.check == "migrations" and finding.level != "fail")
-            yield finding
+        async for result in _check_as_worker(access.url, access.service_key):
+            migrated = migrated or (result.check == "migrations" and result.level != "fail")
+            yield result
     if access.anon_key is not None:
-        async for finding in _as_visitor(access.url, access.anon_key, migrated=migrated):
-            yield finding
+        async for result in _check_as_visitor(access.url, access.anon_key, migrated=migrated):
+            yield result
 
 
-async def _reach(access: Access) -> CheckResult:
-    check, began_s = "project", time.monotonic()
+async def _check_reachable(access: Access) -> CheckResult:
+    check, started_s = "project", time.monotonic()
     try:
         async with httpx.AsyncClient(timeout=_TIMEOUT_S) as http:
             key = access.anon_key or access.service_key or ""
             response = await http.get(f"{access.url}/auth/v1/health", headers={"apikey": key})
     except (httpx.TransportError, httpx.InvalidURL) as exc:
-        advice = "check SUPABASE_URL and the network; `smelt local start` starts a project on this machine"
-        return CheckResult(check, "fail", f"{access.url} does not answer ({exc})", advice, unreachable=True)
+        remedy = "check SUPABASE_URL and the network; `smelt local start` starts a project on this machine"
+        return CheckResult(check, "fail", f"{access.url} does not answer ({exc})", remedy, unreachable=True)
     if response.is_server_error:
-        advice = "it may be paused or starting: look at its dashboard, or at `smelt local status`"
-        return CheckResult(check, "fail", f"{access.url} answers HTTP {response.status_code}", advice, unreachable=True)
+        remedy = "it may be paused or starting: look at its dashboard, or at `smelt local status`"
+        return CheckResult(check, "fail", f"{access.url} answers HTTP {response.status_code}", remedy, unreachable=True)
     if response.status_code == httpx.codes.NOT_FOUND:
         return CheckResult(
             check, "fail", f"{access.url} is no Supabase project", "check SUPABASE_URL: no path behind it"
         )
-    return CheckResult(check, "ok", f"{access.url} answers in {1000 * (time.monotonic() - began_s):.0f} ms")
+    return CheckResult(check, "ok", f"{access.url} answers in {1000 * (time.monotonic() - started_s):.0f} ms")
 
 
-async def _as_worker(url: str, key: str) -> AsyncIterator[CheckResult]:
+async def _check_as_worker(url: str, key: str) -> AsyncIterator[CheckResult]:
     async with Project(url, key, timeout_s=_TIMEOUT_S) as project:
-        began = datetime.now(UTC)
+        started = datetime.now(UTC)
         try:
             health = await WorkerRpc(project.rpc).get_health()
         except RequestRejected as exc:
             yield CheckResult("service key", "ok", "is accepted")
-            yield _unmigrated(exc)
+            yield _migrations_missing(exc)
             return
         except SmeltError as exc:
-            yield _refused_key("service key", "SUPABASE_SERVICE_ROLE_KEY", exc)
+            yield _rejected_key("service key", "SUPABASE_SERVICE_ROLE_KEY", exc)
             return
         ended = datetime.now(UTC)
         yield CheckResult("service key", "ok", "is accepted and may do a worker's work")
         yield check_schema_version(health)
         yield check_migrations(health)
-        yield check_clock(health, began, ended)
+        yield check_clock(health, started, ended)
         yield check_queue(health)
         yield await run_check("bucket", _bucket(url, key, health), _PUSH)
-        async for finding in check_worker_policies(project):
-            yield finding
+        async for result in check_worker_policies(project):
+            yield result
 
 
-async def _as_visitor(url: str, key: str, *, migrated: bool) -> AsyncIterator[CheckResult]:
+async def _check_as_visitor(url: str, key: str, *, migrated: bool) -> AsyncIterator[CheckResult]:
     async with Project(url, key, timeout_s=_TIMEOUT_S) as project:
         try:
             await ClientRpc(project.rpc).get_smelts([])
@@ -113,14 +113,14 @@ async def _as_visitor(url: str, key: str, *, migrated: bool) -> AsyncIterator[Ch
                 yield CheckResult("functions", "fail", f"an app can't call get_smelts: {exc}", _PUSH)
             return
         except SmeltError as exc:
-            yield _refused_key("anon key", "SUPABASE_ANON_KEY", exc)
+            yield _rejected_key("anon key", "SUPABASE_ANON_KEY", exc)
             return
-        yield await _powers_of_anon(project)
-        async for finding in check_visitor_policies(project):
-            yield finding
+        yield await _anon_permissions(project)
+        async for result in check_visitor_policies(project):
+            yield result
 
 
-async def _powers_of_anon(project: Project) -> CheckResult:
+async def _anon_permissions(project: Project) -> CheckResult:
     try:
         await WorkerRpc(project.rpc).get_health()
     except Unauthorized:
@@ -129,17 +129,17 @@ async def _powers_of_anon(project: Project) -> CheckResult:
         return CheckResult(
             "anon key", "warn", f"is accepted; what it may do is not seen: {exc}", "run the doctor again"
         )
-    advice = "put the anon or publishable key into SUPABASE_ANON_KEY, and replace the other one if apps have it"
-    return CheckResult("anon key", "fail", "it is the service role's key, which may do everything", advice)
+    remedy = "put the anon or publishable key into SUPABASE_ANON_KEY, and replace the other one if apps have it"
+    return CheckResult("anon key", "fail", "it is the service role's key, which may do everything", remedy)
 
 
-def _refused_key(check: str, variable: str, error: SmeltError) -> CheckResult:
+def _rejected_key(check: str, variable: str, error: SmeltError) -> CheckResult:
     if isinstance(error, Unavailable):
         return CheckResult(check, "fail", str(error), "try again; look at the project's logs", unreachable=True)
     return CheckResult(check, "fail", f"{variable} is not accepted: {error}", _KEYS)
 
 
-def _unmigrated(error: RequestRejected) -> CheckResult:
+def _migrations_missing(error: RequestRejected) -> CheckResult:
     if error.code == _NO_FUNCTION:
         return CheckResult("migrations", "fail", "the project lacks smelt's functions, or the newest of them", _PUSH)
     return CheckResult("migrations", "fail", f"get_health answers: {error}", _PUSH)
@@ -169,28 +169,30 @@ def check_migrations(health: Health) -> CheckResult:
     return CheckResult("migrations", "ok", f"all {len(ours)} are applied, up to {ours[-1]}")
 
 
-def check_clock(health: Health, began: datetime, ended: datetime) -> CheckResult:
+def check_clock(health: Health, started: datetime, ended: datetime) -> CheckResult:
     """Compare this machine's clock with the database's, which was read between the two times."""
-    uncertain_s = (ended - began).total_seconds() / 2
-    skew_s = (health.now - began).total_seconds() - uncertain_s
-    seen = f"this machine is {abs(skew_s):.1f} s {'behind' if skew_s > 0 else 'ahead of'} the database"
+    uncertain_s = (ended - started).total_seconds() / 2
+    skew_s = (health.now - started).total_seconds() - uncertain_s
+    observed = f"this machine is {abs(skew_s):.1f} s {'behind' if skew_s > 0 else 'ahead of'} the database"
     if abs(skew_s) - uncertain_s > _SKEW_S:
-        advice = "set this machine's clock (NTP): leases go by the database's, but tokens of users seem expired or not"
-        return CheckResult("clock", "warn", seen, advice)
-    return CheckResult("clock", "ok", seen)
+        remedy = "set this machine's clock (NTP): leases go by the database's, but tokens of users seem expired or not"
+        return CheckResult("clock", "warn", observed, remedy)
+    return CheckResult("clock", "ok", observed)
 
 
 def check_queue(health: Health) -> CheckResult:
     """Look for what nobody takes care of."""
-    seen = f"{health.waiting} waiting, {health.running} under way, {health.workers} workers seen within a minute"
+    observed = f"{health.waiting} waiting, {health.running} under way, {health.workers} workers seen within a minute"
     if health.waiting and not health.workers:
         return CheckResult(
-            "queue", "warn", f"{seen}; the first waits for {health.oldest_waiting_s:.0f} s", "`smelt worker`"
+            "queue", "warn", f"{observed}; the first waits for {health.oldest_waiting_s:.0f} s", "`smelt worker`"
         )
     if health.oldest_unsent_s > _MAX_OUTBOX_AGE_S:
-        advice = "look for `not acknowledged` in the logs of the workers, and at the Realtime limits of your plan"
-        return CheckResult("queue", "warn", f"{seen}; a broadcast is owed for {health.oldest_unsent_s:.0f} s", advice)
-    return CheckResult("queue", "ok", seen)
+        remedy = "look for `not acknowledged` in the logs of the workers, and at the Realtime limits of your plan"
+        return CheckResult(
+            "queue", "warn", f"{observed}; a broadcast is owed for {health.oldest_unsent_s:.0f} s", remedy
+        )
+    return CheckResult("queue", "ok", observed)
 
 
 async def _bucket(url: str, key: str, health: Health) -> CheckResult:
@@ -204,9 +206,13 @@ async def _bucket(url: str, key: str, health: Health) -> CheckResult:
     except ValidationError:
         return CheckResult(check, "fail", f"there is no bucket {AUDIO_BUCKET} (HTTP {response.status_code})", _PUSH)
     if bucket.public:
-        advice = "make it private in the dashboard: every recording in it can be had by its path"
-        return CheckResult(check, "fail", f"{AUDIO_BUCKET} is public", advice)
+        remedy = "make it private in the dashboard: every recording in it can be had by its path"
+        return CheckResult(check, "fail", f"{AUDIO_BUCKET} is public", remedy)
     if bucket.file_size_limit is not None and bucket.file_size_limit < health.max_file_bytes:
-        seen = f"{AUDIO_BUCKET} takes {bucket.file_size_limit} bytes a file, smelt.limits allow {health.max_file_bytes}"
-        return CheckResult(check, "warn", seen, "make the two the same: raise the bucket's, or lower max_file_bytes")
+        observed = (
+            f"{AUDIO_BUCKET} takes {bucket.file_size_limit} bytes a file, smelt.limits allow {health.max_file_bytes}"
+        )
+        return CheckResult(
+            check, "warn", observed, "make the two the same: raise the bucket's, or lower max_file_bytes"
+        )
     return CheckResult(check, "ok", f"{AUDIO_BUCKET} is there, and private")

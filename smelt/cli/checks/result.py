@@ -18,18 +18,18 @@ class CheckResult:
 
     check: str
     level: Level
-    seen: str
-    advice: str | None = None
+    observed: str
+    remedy: str | None = None
     unreachable: bool = False
 
 
-async def run_check(check: str, looking: Awaitable[CheckResult], advice: str) -> CheckResult:
+async def run_check(check: str, checking: Awaitable[CheckResult], remedy: str) -> CheckResult:
     """What a check finds; an error that it meets is a finding, too."""
     try:
-        return await looking
+        return await checking
     except Unavailable as exc:
         return CheckResult(
-            check, "fail", str(exc), "try again; if that is no passing trouble: " + advice, unreachable=True
+            check, "fail", str(exc), "try again; if that is no passing trouble: " + remedy, unreachable=True
         )
     except SmeltError as exc:
-        return CheckResult(check, "fail", str(exc), advice)
+        return CheckResult(check, "fail", str(exc), remedy)
