@@ -1,4 +1,4 @@
-"""`smelt demo`: an embedded stack, a worker and a recording, from nothing to notes, with nothing left running."""
+"""`smelt demo`: process a recording with an embedded stack and a worker, and stop both at the end."""
 
 import asyncio
 import os
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 STANDUP = Path(__file__).parent / "recordings" / "standup.ogg"
 DEMO_FOLDER = Path(".smelt") / "demo"
-"""Where the transcripts, the notes and the worker's log of a demo are kept, below the current folder."""
+"""Folder for the transcripts, the notes and the worker's log of a demo, relative to the current folder."""
 WORKER_LOG = DEMO_FOLDER / "worker.log"
 
 
 def demo(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(help="Your own recordings instead of the bundled one.", exists=True, dir_okay=False),
+        typer.Argument(help="Recordings to process. Default: a bundled one.", exists=True, dir_okay=False),
     ] = None,
 ) -> None:
-    """Smelt a recording on an embedded Supabase stack that is started for it and stopped after it."""
+    """Process a recording with a temporary Supabase stack on this machine; it needs no account and no Docker."""
     run(map_local_errors(lambda: _demo(files or [STANDUP])))
 
 
@@ -48,12 +48,12 @@ async def _demo(files: Sequence[Path]) -> Exit:
     layout = caption_layout()
     OUT.rule("[bold]smelt demo")
     if STANDUP not in files and WorkerSettings.read().model == DEMO:
-        OUT.print(f"[yellow]{notice_of(DEMO)} Set SMELT_MODEL=small, say, for real speech.")
+        OUT.print(f"[yellow]{notice_of(DEMO)} For real speech, set for example SMELT_MODEL=small.")
     try:
         DEMO_FOLDER.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise PermanentError(
-            f"{DEMO_FOLDER} can't be made here ({exc.strerror}): go to a folder that can be written to"
+            f"{DEMO_FOLDER} can't be created ({exc.strerror}): run the demo in a folder that you can write to"
         ) from exc
     started_s = time.monotonic()
     async with LocalStack.from_env() as stack:
@@ -63,11 +63,11 @@ async def _demo(files: Sequence[Path]) -> Exit:
             try:
                 await asyncio.wait({following, worker_ended}, return_when=asyncio.FIRST_COMPLETED)
                 if not following.done():
-                    raise SmeltError(f"The worker ended early: {_last_line(WORKER_LOG)} (its log: {WORKER_LOG})")
+                    raise SmeltError(f"The worker exited early: {_last_line(WORKER_LOG)} (log: {WORKER_LOG})")
                 return following.result()
             finally:
                 following.cancel()
-                await asyncio.wait({following})  # Before its client is closed.
+                await asyncio.wait({following})  # It must end before its client is closed.
 
 
 async def _smelt(client: "Client", files: Sequence[Path], layout: CaptionLayout) -> Exit:
@@ -80,16 +80,16 @@ async def _smelt(client: "Client", files: Sequence[Path], layout: CaptionLayout)
     code = await follow(client, created.id, names, as_json=False, submit=True, continues=False, no_worker=starting)
     folder = await _save_files(client, created.id, layout)
     OUT.rule()
-    OUT.print(f"Transcript, captions and notes are in [bold]{folder}[/]; the stack is stopped again.")
+    OUT.print(f"Transcript, captions and notes are in [bold]{folder}[/]. The stack has been stopped.")
     program = escape(_program())
     OUT.print(f"Next:  [bold]SMELT_MODEL=small {program} demo YOUR_RECORDING[/]")
-    OUT.print(f"       [bold]{program} local start[/], for a stack that stays")
+    OUT.print(f"       [bold]{program} local start[/], for a stack that keeps running")
     return code
 
 
 @asynccontextmanager
 async def _signed_up(stack: "LocalStack") -> AsyncIterator["Client"]:
-    """A client of a user made for this demo: signed in, so that several files are allowed."""
+    """Sign up a user for this demo and yield a client; signed-in users may submit several files."""
     from supabase import AsyncClientOptions, create_async_client
 
     import smelt
@@ -98,14 +98,14 @@ async def _signed_up(stack: "LocalStack") -> AsyncIterator["Client"]:
     supabase = await create_async_client(stack.api_url, stack.anon_key, options)
     response = await supabase.auth.sign_up({"email": f"{uuid4()}@example.com", "password": str(uuid4())})
     if response.session is None:
-        raise SmeltError("The embedded stack did not sign up the demo's user.")
+        raise SmeltError("The embedded stack did not sign in the user of the demo.")
     async with smelt.connect(stack.api_url, stack.anon_key, access_token=response.session.access_token) as client:
         yield client
 
 
 @asynccontextmanager
 async def _worker(stack: "LocalStack") -> AsyncIterator[asyncio.Task[int]]:
-    """A worker process of its own, as on a server; yields the task that is done when it ends."""
+    """Run `smelt worker` in a separate process, as on a server; yield a task that ends with the process."""
     with WORKER_LOG.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "smelt", "worker"),
@@ -124,7 +124,7 @@ async def _worker(stack: "LocalStack") -> AsyncIterator[asyncio.Task[int]]:
 
 
 def _program() -> str:
-    """How a user calls `smelt`: in a checkout, by its path."""
+    """Return the command that runs smelt: `smelt`, or its path if it is not on PATH, as in a checkout."""
     program, here = Path(sys.argv[0]), Path.cwd()
     if shutil.which("smelt"):
         return "smelt"
@@ -133,11 +133,11 @@ def _program() -> str:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("smelt: ") if lines else "it said nothing"
+    return lines[-1].removeprefix("smelt: ") if lines else "it printed nothing"
 
 
 async def _save_files(client: "Client", smelt_id: UUID, layout: CaptionLayout) -> Path:
-    """Write the transcripts, captions and results of a smelt where the user can find them; answer the folder."""
+    """Save the transcripts, captions and results of a smelt below the current folder; return the folder."""
     snapshot = await client.get(smelt_id, with_words=True)
     names = file_stems([file.filename for file in snapshot.files])
     for name, file in zip(names, snapshot.files, strict=True):
@@ -151,7 +151,7 @@ async def _save_files(client: "Client", smelt_id: UUID, layout: CaptionLayout) -
 
 
 def file_stems(filenames: Sequence[str]) -> list[str]:
-    """The names without their endings and with visible controls; numbered where two files would have the same."""
+    """Return the names without extension, with control characters escaped; add numbers if two are equal."""
     stems = [visible(Path(filename).stem) for filename in filenames]
     if len({stem.casefold() for stem in stems}) == len(stems):
         return stems

@@ -1,8 +1,7 @@
-"""`smelt doctor`: is everything there that a worker and its watchers need?"""
+"""`smelt doctor`: check everything that workers and apps need."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict
 from typing import Annotated, Final, TypeVar
 
 import typer
@@ -17,8 +16,8 @@ S = TypeVar("S", bound=Environment)
 _COLORS: Final[dict[Level, str]] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False) -> None:
-    """Check settings, project, keys, migrations, policies, model and decoding, and say what to do about each."""
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False) -> None:
+    """Check settings, project, keys, migrations, policies, model and decoding; print a remedy for each problem."""
     run(_doctor(as_json), as_json=as_json)
 
 
@@ -27,14 +26,25 @@ async def _doctor(as_json: bool) -> Exit:
     async for result in _run_checks():
         results.append(result)
         if as_json:
-            print_json({"event": "check", **asdict(result)})
+            print_json(_line(result))
         else:
             _print(result)
     return worst_exit(results)
 
 
+def _line(result: CheckResult) -> dict[str, object]:
+    return {
+        "event": "check",
+        "check": result.check,
+        "level": result.level,
+        "seen": result.observed,
+        "advice": result.remedy,
+        "unreachable": result.unreachable,
+    }
+
+
 def worst_exit(results: Sequence[CheckResult]) -> Exit:
-    """The exit code: warnings are no failure, and a project that can't be reached goes before what else is wrong."""
+    """Return the exit code: `UNREACHABLE` before other failures; warnings count as success."""
     failed = [result for result in results if result.level == "fail"]
     if any(result.unreachable for result in failed):
         return Exit.UNREACHABLE
@@ -52,7 +62,7 @@ async def _run_checks() -> AsyncIterator[CheckResult]:
     if project is not None and (url := _url(project, results)) is not None:
         anon_key, service_key = _keys(project, results)
         access = Access(url=url, anon_key=anon_key, service_key=service_key)
-    for result in results or [CheckResult("settings", "ok", "are complete")]:
+    for result in results or [CheckResult("settings", "ok", "valid")]:
         yield result
     machine = None if worker is None else asyncio.create_task(_collect(check_machine(worker)))
     if access is not None:
@@ -71,7 +81,7 @@ def _read(settings: type[S], results: list[CheckResult]) -> S | None:
     try:
         return settings.read()
     except SettingsError as exc:
-        results.append(CheckResult("settings", "fail", str(exc), "see .env.example, which has them all"))
+        results.append(CheckResult("settings", "fail", str(exc), "see .env.example, which documents every setting"))
         return None
 
 
@@ -87,14 +97,20 @@ def _keys(project: ProjectSettings, results: list[CheckResult]) -> tuple[str | N
     anon_key, service_key = project.anon_key, project.service_role_key
     if anon_key is None and service_key is None:
         observed = "neither SUPABASE_ANON_KEY nor SUPABASE_SERVICE_ROLE_KEY is set"
-        results.append(CheckResult("settings", "fail", observed, "apps need the first, workers the second"))
+        results.append(
+            CheckResult(
+                "settings", "fail", observed, "set SUPABASE_ANON_KEY for apps, SUPABASE_SERVICE_ROLE_KEY for workers"
+            )
+        )
         return None, None
     if anon_key is None:
-        observed = "SUPABASE_ANON_KEY is not set, so that what apps may do is not looked at"
-        results.append(CheckResult("settings", "warn", observed, "a worker does without it; everybody else needs it"))
+        observed = "SUPABASE_ANON_KEY is not set; the rights of apps were not checked"
+        results.append(CheckResult("settings", "warn", observed, "set it, unless only a worker runs here"))
     if service_key is None:
-        observed = "SUPABASE_SERVICE_ROLE_KEY is not set, so that what workers need is not looked at"
-        results.append(CheckResult("settings", "warn", observed, "set it where workers run, and nowhere else"))
+        observed = "SUPABASE_SERVICE_ROLE_KEY is not set; the needs of workers were not checked"
+        results.append(
+            CheckResult("settings", "warn", observed, "set it on machines that run workers, and nowhere else")
+        )
     return (
         None if anon_key is None else anon_key.get_secret_value(),
         None if service_key is None else service_key.get_secret_value(),

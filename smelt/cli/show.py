@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ShowFormat(StrEnum):
-    """What `smelt show` can print: the results in Markdown, or the transcript."""
+    """Output formats of `smelt show`: the results in Markdown, or the transcript."""
 
     MD = "md"
     TXT = "txt"
@@ -29,11 +29,13 @@ class ShowFormat(StrEnum):
 
 
 def show(
-    smelt_id: Annotated[UUID, typer.Argument(metavar="ID", help="Which smelt.")],
+    smelt_id: Annotated[UUID, typer.Argument(metavar="ID", help="The id of the smelt.")],
     form: Annotated[
-        ShowFormat, typer.Option("--format", help="md: the results; the others: the transcript.")
+        ShowFormat, typer.Option("--format", help="md: the results; all others: the transcript.")
     ] = ShowFormat.MD,
-    number: Annotated[int | None, typer.Option("--file", min=1, help="Which of several files, from 1.")] = None,
+    number: Annotated[
+        int | None, typer.Option("--file", min=1, help="The number of the file, from 1, if there are several.")
+    ] = None,
 ) -> None:
     """Print the results of a smelt, or its transcript as text, captions or JSON."""
     run(_show(smelt_id, form, number))
@@ -63,11 +65,11 @@ async def _show(smelt_id: UUID, form: ShowFormat, number: int | None) -> Exit:
 
 
 def _describe_status(snapshot: "Snapshot") -> str:
-    """Where a smelt stands, as the end of a sentence."""
+    """Return the status of a smelt, as the end of a sentence."""
     if snapshot.status == "failed":
-        return f"it is failed ({snapshot.error_message})"
+        return f"it has failed ({snapshot.error_message})"
     if snapshot.submitted_at is None:
-        return "it is not submitted"
+        return "it has not been submitted"
     percentage = "" if snapshot.status == "pending" else f" ({snapshot.progress.percentage:.0f} %)"
     return f"it is still {snapshot.status}{percentage}"
 
@@ -75,7 +77,7 @@ def _describe_status(snapshot: "Snapshot") -> str:
 def _chosen(snapshot: "Snapshot", number: int | None) -> "FileState":
     if number is None and len(snapshot.files) > 1:
         raise RequestRejected(
-            "which_file", f"Smelt {snapshot.id} has {len(snapshot.files)} files: say --file 1, 2, ..."
+            "which_file", f"Smelt {snapshot.id} has {len(snapshot.files)} files: choose one with --file 1, 2, ..."
         )
     if number is not None and number > len(snapshot.files):
         raise RequestRejected("which_file", f"Smelt {snapshot.id} has no file {number}.")

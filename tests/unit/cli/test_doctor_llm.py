@@ -29,12 +29,12 @@ async def test_doctor_llm_check_passes_with_one_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("response", "level", "advice"),
+    ("response", "level", "remedy"),
     [
         (error_response(401, "invalid_api_key"), "fail", "SMELT_LLM_API_KEY"),
         (error_response(429, "insufficient_quota"), "fail", "billing"),
         (error_response(429, "rate_limit_exceeded", {"retry-after": "0"}), "warn", "too many requests"),
-        (error_response(404, "model_not_found"), "fail", "SMELT_LLM_MODEL (there is m)"),
+        (error_response(404, "model_not_found"), "fail", "SMELT_LLM_MODEL (available: m)"),
         (error_response(500, "overloaded", {"retry-after": "0"}), "fail", "SMELT_LLM_BASE_URL"),
         (Response("<html>Welcome!</html>", media_type="text/html"), "fail", "SMELT_LLM_BASE_URL"),
     ],

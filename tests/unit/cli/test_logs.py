@@ -96,8 +96,8 @@ def test_log_dedup_writes_a_repeated_warning_once_per_interval(log_stream: io.St
     messages = [line["message"] for line in lines(log_stream)]
     assert [message for message in messages if "claiming" in message] == [
         "claiming smelts: 100 % gone",
-        "claiming smelts: 100 % gone (29 times more before)",
-        "claiming smelts: 100 % gone (29 times more before)",
+        "claiming smelts: 100 % gone (repeated 29 times since the last line)",
+        "claiming smelts: 100 % gone (repeated 29 times since the last line)",
         "claiming smelts: 100 % gone",
     ]
     assert messages.count("every time") == sum("something else" in message for message in messages) == 4

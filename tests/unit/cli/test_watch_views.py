@@ -79,7 +79,7 @@ def test_plain_view_prints_a_lost_connection_once() -> None:
     written = io.StringIO()
     view = PlainView(Console(file=written, width=100), {}, ConnectionStatus(polling=True))
     for step in (Connected(), NOT_LIVE, Disconnected(), Connected()):
-        view.signal(step)
+        view.show_connection(step)
         view.show(progress(30))
     lines = [line.strip() for line in written.getvalue().splitlines()]
     assert lines == ["30.0 %  Transcribing audio...", POLLING, LIVE_AGAIN]
@@ -121,8 +121,8 @@ def test_live_view_shows_eta_and_lost_connection() -> None:
         Console(file=written, width=160, force_terminal=True, color_system=None), {}, ConnectionStatus(polling=True)
     ) as view:
         view.show(progress(30))
-        view.signal(Connected())
-        view.signal(Disconnected())
+        view.show_connection(Connected())
+        view.show_connection(Disconnected())
     assert f"30 s left, {POLLING}" in written.getvalue()
 
 
@@ -138,7 +138,7 @@ def test_live_view_shortens_a_long_name_before_the_numbers() -> None:
 def test_json_view_prints_the_connection_only_when_it_changes(capsys: pytest.CaptureFixture[str]) -> None:
     view = JsonView(ConnectionStatus(polling=True))
     for step in (Connected(), NOT_LIVE, Disconnected(), Connected()):
-        view.signal(step)
+        view.show_connection(step)
         view.show(progress(30))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     events = [line["event"] for line in lines]
