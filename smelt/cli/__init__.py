@@ -1,4 +1,4 @@
-"""The command line: one file a command. Heavy imports happen inside the commands, so that `--help` is quick."""
+"""The command line: one file per command. Heavy imports are inside the commands, so that `--help` is fast."""
 
 import logging
 import sys
@@ -29,7 +29,7 @@ from smelt.distribution import NAME
 
 app = typer.Typer(
     name="smelt",
-    help="Transcription jobs on Supabase: submit recordings, watch them live, run the workers.",
+    help="Transcription jobs on Supabase: submit recordings, watch them live, run workers.",
     no_args_is_help=True,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -53,8 +53,8 @@ app.command()(init.init)
 app.command(hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve.serve)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         typer.echo(version(NAME))
@@ -64,16 +64,16 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def options(
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Transcription jobs on Supabase: submit recordings, watch them live, run the workers."""
-    if logging.lastResort is not None:  # It writes the warnings of libraries.
+    """Transcription jobs on Supabase: submit recordings, watch them live, run workers."""
+    if logging.lastResort is not None:  # It prints the warnings of libraries.
         logging.lastResort.setFormatter(TextFormatter())
 
 
 def main() -> None:
-    """Run the command line; with `--json`, a usage error is one line of JSON."""
+    """Run the command line; with `--json`, print a usage error as one line of JSON."""
     if "--json" not in sys.argv:
         app()
     try:

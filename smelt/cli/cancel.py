@@ -1,4 +1,4 @@
-"""`smelt cancel`: end a smelt that is not done."""
+"""`smelt cancel`: end a smelt that has not ended yet."""
 
 from typing import Annotated
 from uuid import UUID
@@ -10,10 +10,10 @@ from smelt.cli.output import OUT, Exit, print_json, run
 
 
 def cancel(
-    smelt_id: Annotated[UUID, typer.Argument(metavar="ID", help="Which smelt.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    smelt_id: Annotated[UUID, typer.Argument(metavar="ID", help="The id of the smelt.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Cancel a smelt; what was transcribed so far stays readable."""
+    """Cancel a smelt; the transcript so far stays readable."""
     run(_cancel(smelt_id, as_json), as_json=as_json)
 
 

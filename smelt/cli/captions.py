@@ -1,10 +1,10 @@
-"""How captions are laid out, as the environment says."""
+"""The layout of captions, from the settings."""
 
 from smelt.contract.transcript import CaptionLayout
 from smelt.settings import CaptionSettings
 
 
 def caption_layout() -> CaptionLayout:
-    """Read the settings of captions; raises `SettingsError`."""
+    """Return the caption layout of the settings; raise `SettingsError` if they are invalid."""
     settings = CaptionSettings.read()
     return CaptionLayout(line_chars=settings.caption_line_chars, lines=settings.caption_lines)

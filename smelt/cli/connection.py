@@ -1,4 +1,4 @@
-"""The project that the environment names, as an app sees it."""
+"""Access to the project of the settings, with the rights of an app."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def connect() -> "Client":
-    """A client of `SUPABASE_URL`: as the signed-in user, or as a visitor with the anon key."""
+    """Return a client for `SUPABASE_URL`, as the signed-in user or, without one, as a visitor."""
     from smelt.subscriber.client import Client
 
     settings = ProjectSettings.read()
@@ -19,14 +19,14 @@ def connect() -> "Client":
 
 
 def open_project(settings: ProjectSettings) -> "Project":
-    """The same without what watches need."""
+    """Return the project with the same credentials, for calls that need no `Client`."""
     from smelt.backend.project import Project
 
     return Project(settings.require_url(), settings.require_client_key(), access_token=user_token(settings))
 
 
 def user_token(settings: ProjectSettings) -> "str | TokenCallable | None":
-    """Return the token of the signed-in user, None for a visitor: `SMELT_ACCESS_TOKEN`, or that of `smelt login`."""
+    """Return the user's access token, from `SMELT_ACCESS_TOKEN` or `smelt login`; None for a visitor."""
     from smelt.cli.login_file import LoginFile, LoginTokens
 
     if settings.access_token is not None:

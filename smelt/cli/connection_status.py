@@ -1,4 +1,4 @@
-"""What a watcher on a terminal is told of the live connection: nothing while all is well."""
+"""The state of the live connection as a short text, empty while events arrive and reads succeed."""
 
 from typing import assert_never
 
@@ -6,23 +6,23 @@ from smelt.contract.lines import ConnectionState
 from smelt.subscriber.updates import Connected, ConnectionEvent, ConnectionIssue, Disconnected
 
 RECONNECTING = "reconnecting"
-POLLING = "reconnecting, meanwhile polling"
-LIVE_AGAIN = "live again"
-NO_RESPONSE = "the project does not answer, trying again"
+POLLING = "reconnecting, polling meanwhile"
+LIVE_AGAIN = "reconnected"
+NO_RESPONSE = "the project does not respond, retrying"
 
 
 class ConnectionStatus:
-    """A note of a few words, empty while events come live and reads are answered."""
+    """Tracks the connection from the events and updates of a watch."""
 
     def __init__(self, *, polling: bool) -> None:
         self._polling = polling
         self._is_live = True
-        self._is_answered = True
+        self._is_responding = True
 
     @property
     def text(self) -> str:
-        """The note as it stands."""
-        if not self._is_answered:
+        """The current state in a few words, for people."""
+        if not self._is_responding:
             return NO_RESPONSE
         if self._is_live:
             return ""
@@ -30,29 +30,29 @@ class ConnectionStatus:
 
     @property
     def state(self) -> ConnectionState:
-        """The same for programs."""
-        if not self._is_answered:
+        """The current state, for programs."""
+        if not self._is_responding:
             return "unreachable"
         if self._is_live:
             return "live"
         return "polling" if self._polling else "reconnecting"
 
-    def take_signal(self, signal: ConnectionEvent) -> bool:
-        """Follow a signal; true when the note is another one now."""
+    def apply_event(self, event: ConnectionEvent) -> bool:
+        """Apply a connection event; return True if the text has changed."""
         before = self.text
-        match signal:
+        match event:
             case Connected():
-                self._is_live = self._is_answered = True
+                self._is_live = self._is_responding = True
             case Disconnected() | ConnectionIssue(live=True):
                 self._is_live = False
             case ConnectionIssue():
-                self._is_answered = False
+                self._is_responding = False
             case _:
-                assert_never(signal)
+                assert_never(event)
         return self.text != before
 
-    def take_update(self) -> bool:
-        """Something came in: the project answers; true when the note is another one now."""
+    def record_update(self) -> bool:
+        """Record that an update arrived, so the project responds; return True if the text has changed."""
         before = self.text
-        self._is_answered = True
+        self._is_responding = True
         return self.text != before

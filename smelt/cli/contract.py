@@ -1,4 +1,4 @@
-"""`smelt contract`: what goes over the wire, for those who do not read Python."""
+"""`smelt contract`: the wire format, for clients in other languages than Python."""
 
 import asyncio
 from enum import StrEnum
@@ -10,7 +10,7 @@ from smelt.cli.output import Exit, run
 
 
 class ContractFormat(StrEnum):
-    """How the contract is written."""
+    """Output formats of `smelt contract`."""
 
     TYPESCRIPT = "typescript"
     JSONSCHEMA = "jsonschema"
@@ -18,10 +18,10 @@ class ContractFormat(StrEnum):
 
 def contract(
     form: Annotated[
-        ContractFormat, typer.Option("--format", help="Declarations, or JSON Schema 2020-12.")
+        ContractFormat, typer.Option("--format", help="TypeScript declarations, or JSON Schema 2020-12.")
     ] = ContractFormat.TYPESCRIPT,
 ) -> None:
-    """Print the events, states and batches of smelt as TypeScript declarations or as JSON Schema."""
+    """Print the types of events, snapshots and batches, as TypeScript declarations or JSON Schema."""
     run(asyncio.to_thread(_print, form))
 
 

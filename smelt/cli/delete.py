@@ -1,4 +1,4 @@
-"""`smelt delete`: remove a smelt with everything that belongs to it."""
+"""`smelt delete`: remove a smelt with its transcript, results and audio."""
 
 import sys
 from typing import Annotated
@@ -11,11 +11,11 @@ from smelt.cli.output import ERR, OUT, Exit, print_json, run, visible
 
 
 def delete(
-    smelt_id: Annotated[UUID, typer.Argument(metavar="ID", help="Which smelt.")],
+    smelt_id: Annotated[UUID, typer.Argument(metavar="ID", help="The id of the smelt.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Delete a smelt with its transcript, results and audio; on a terminal it asks first."""
+    """Delete a smelt with its transcript, results and audio; on a terminal, ask for confirmation."""
     run(_delete(smelt_id, yes, as_json), as_json=as_json)
 
 

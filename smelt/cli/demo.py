@@ -1,4 +1,4 @@
-"""`smelt demo`: an embedded stack, a worker and a recording, from nothing to notes, with nothing left running."""
+"""`smelt demo`: process a recording with an embedded stack and a worker, and stop both at the end."""
 
 import asyncio
 import os
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from smelt.subscriber.client import Client
 
 STANDUP = Path(__file__).parent / "recordings" / "standup.ogg"
-KEPT = Path(".smelt") / "demo"
-"""Where the transcripts, the notes and the worker's log of a demo are kept, below the current folder."""
-WORKER_LOG = KEPT / "worker.log"
+DEMO_FOLDER = Path(".smelt") / "demo"
+"""Folder for the transcripts, the notes and the worker's log of a demo, relative to the current folder."""
+WORKER_LOG = DEMO_FOLDER / "worker.log"
 
 
 def demo(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(help="Your own recordings instead of the bundled one.", exists=True, dir_okay=False),
+        typer.Argument(help="Recordings to process. Default: a bundled one.", exists=True, dir_okay=False),
     ] = None,
 ) -> None:
-    """Smelt a recording on an embedded Supabase stack that is started for it and stopped after it."""
+    """Process a recording with a temporary Supabase stack on this machine; it needs no account and no Docker."""
     run(map_local_errors(lambda: _demo(files or [STANDUP])))
 
 
@@ -48,26 +48,26 @@ async def _demo(files: Sequence[Path]) -> Exit:
     layout = caption_layout()
     OUT.rule("[bold]smelt demo")
     if STANDUP not in files and WorkerSettings.read().model == DEMO:
-        OUT.print(f"[yellow]{notice_of(DEMO)} Set SMELT_MODEL=small, say, for real speech.")
+        OUT.print(f"[yellow]{notice_of(DEMO)} For real speech, set for example SMELT_MODEL=small.")
     try:
-        KEPT.mkdir(parents=True, exist_ok=True)
+        DEMO_FOLDER.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise PermanentError(
-            f"{KEPT} can't be made here ({exc.strerror}): go to a folder that can be written to"
+            f"{DEMO_FOLDER} can't be created ({exc.strerror}): run the demo in a folder that you can write to"
         ) from exc
-    began = time.monotonic()
+    started_s = time.monotonic()
     async with LocalStack.from_env() as stack:
-        OUT.print(f"Postgres, PostgREST and Realtime run at {stack.api_url} ({time.monotonic() - began:.1f} s)")
+        OUT.print(f"Postgres, PostgREST and Realtime run at {stack.api_url} ({time.monotonic() - started_s:.1f} s)")
         async with _worker(stack) as worker_ended, _signed_up(stack) as client:
-            smelting = asyncio.create_task(_smelt(client, files, layout))
+            following = asyncio.create_task(_smelt(client, files, layout))
             try:
-                await asyncio.wait({smelting, worker_ended}, return_when=asyncio.FIRST_COMPLETED)
-                if not smelting.done():
-                    raise SmeltError(f"The worker ended early: {_last_line(WORKER_LOG)} (its log: {WORKER_LOG})")
-                return smelting.result()
+                await asyncio.wait({following, worker_ended}, return_when=asyncio.FIRST_COMPLETED)
+                if not following.done():
+                    raise SmeltError(f"The worker exited early: {_last_line(WORKER_LOG)} (log: {WORKER_LOG})")
+                return following.result()
             finally:
-                smelting.cancel()
-                await asyncio.wait({smelting})  # Before its client is closed.
+                following.cancel()
+                await asyncio.wait({following})  # It must end before its client is closed.
 
 
 async def _smelt(client: "Client", files: Sequence[Path], layout: CaptionLayout) -> Exit:
@@ -77,35 +77,35 @@ async def _smelt(client: "Client", files: Sequence[Path], layout: CaptionLayout)
     names = {file.id: file.filename for file in created.files}
     OUT.print(f"Created smelt {created.id}: {', '.join(names.values())}\n", markup=False)
     starting = "Waiting for the worker to start..."
-    code = await follow(client, created.id, names, as_json=False, submit=True, goes_on=False, no_worker=starting)
-    folder = await _keep(client, created.id, layout)
+    code = await follow(client, created.id, names, as_json=False, submit=True, continues=False, no_worker=starting)
+    folder = await _save_files(client, created.id, layout)
     OUT.rule()
-    OUT.print(f"Transcript, captions and notes are in [bold]{folder}[/]; the stack is stopped again.")
+    OUT.print(f"Transcript, captions and notes are in [bold]{folder}[/]. The stack has been stopped.")
     program = escape(_program())
     OUT.print(f"Next:  [bold]SMELT_MODEL=small {program} demo YOUR_RECORDING[/]")
-    OUT.print(f"       [bold]{program} local start[/], for a stack that stays")
+    OUT.print(f"       [bold]{program} local start[/], for a stack that keeps running")
     return code
 
 
 @asynccontextmanager
 async def _signed_up(stack: "LocalStack") -> AsyncIterator["Client"]:
-    """A client of a user made for this demo: signed in, so that several files are allowed."""
+    """Sign up a user for this demo and yield a client; signed-in users may submit several files."""
     from supabase import AsyncClientOptions, create_async_client
 
     import smelt
 
     options = AsyncClientOptions(auto_refresh_token=False, persist_session=False)
     supabase = await create_async_client(stack.api_url, stack.anon_key, options)
-    answer = await supabase.auth.sign_up({"email": f"{uuid4()}@example.com", "password": str(uuid4())})
-    if answer.session is None:
-        raise SmeltError("The embedded stack did not sign up the demo's user.")
-    async with smelt.connect(stack.api_url, stack.anon_key, access_token=answer.session.access_token) as client:
+    response = await supabase.auth.sign_up({"email": f"{uuid4()}@example.com", "password": str(uuid4())})
+    if response.session is None:
+        raise SmeltError("The embedded stack did not sign in the user of the demo.")
+    async with smelt.connect(stack.api_url, stack.anon_key, access_token=response.session.access_token) as client:
         yield client
 
 
 @asynccontextmanager
 async def _worker(stack: "LocalStack") -> AsyncIterator[asyncio.Task[int]]:
-    """A worker process of its own, as on a server; yields the task that is done when it ends."""
+    """Run `smelt worker` in a separate process, as on a server; yield a task that ends with the process."""
     with WORKER_LOG.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "smelt", "worker"),
@@ -124,7 +124,7 @@ async def _worker(stack: "LocalStack") -> AsyncIterator[asyncio.Task[int]]:
 
 
 def _program() -> str:
-    """How a user calls `smelt`: in a checkout, by its path."""
+    """Return the command that runs smelt: `smelt`, or its path if it is not on PATH, as in a checkout."""
     program, here = Path(sys.argv[0]), Path.cwd()
     if shutil.which("smelt"):
         return "smelt"
@@ -133,25 +133,25 @@ def _program() -> str:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("smelt: ") if lines else "it said nothing"
+    return lines[-1].removeprefix("smelt: ") if lines else "it printed nothing"
 
 
-async def _keep(client: "Client", smelt_id: UUID, layout: CaptionLayout) -> Path:
-    """Write the transcripts, captions and results of a smelt where the user can find them; answer the folder."""
+async def _save_files(client: "Client", smelt_id: UUID, layout: CaptionLayout) -> Path:
+    """Save the transcripts, captions and results of a smelt below the current folder; return the folder."""
     snapshot = await client.get(smelt_id, with_words=True)
-    names = kept_names([file.filename for file in snapshot.files])
+    names = file_stems([file.filename for file in snapshot.files])
     for name, file in zip(names, snapshot.files, strict=True):
         for form in TranscriptFormat:
             text = format_transcript(form, snapshot.segments_of(file.id), file, layout)
-            (KEPT / f"{name}.{form}").write_text(visible_controls(text), encoding="utf-8")
+            (DEMO_FOLDER / f"{name}.{form}").write_text(visible_controls(text), encoding="utf-8")
         for result in snapshot.results or ():
             if result.file_id == file.id:
-                (KEPT / f"{name}.md").write_text(visible_controls(result.content) + "\n", encoding="utf-8")
-    return KEPT
+                (DEMO_FOLDER / f"{name}.md").write_text(visible_controls(result.content) + "\n", encoding="utf-8")
+    return DEMO_FOLDER
 
 
-def kept_names(filenames: Sequence[str]) -> list[str]:
-    """The names without their endings and with visible controls; numbered where two files would have the same."""
+def file_stems(filenames: Sequence[str]) -> list[str]:
+    """Return the names without extension, with control characters escaped; add numbers if two are equal."""
     stems = [visible(Path(filename).stem) for filename in filenames]
     if len({stem.casefold() for stem in stems}) == len(stems):
         return stems

@@ -1,8 +1,7 @@
-"""`smelt doctor`: is everything there that a worker and its watchers need?"""
+"""`smelt doctor`: check everything that workers and apps need."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict
 from typing import Annotated, Final, TypeVar
 
 import typer
@@ -14,97 +13,114 @@ from smelt.settings import Environment, LogSettings, ProjectSettings, WorkerSett
 
 S = TypeVar("S", bound=Environment)
 
-_COLOURS: Final[dict[Level, str]] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+_COLORS: Final[dict[Level, str]] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False) -> None:
-    """Check settings, project, keys, migrations, policies, model and decoding, and say what to do about each."""
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False) -> None:
+    """Check settings, project, keys, migrations, policies, model and decoding; print a remedy for each problem."""
     run(_doctor(as_json), as_json=as_json)
 
 
 async def _doctor(as_json: bool) -> Exit:
-    findings = []
-    async for finding in _examine():
-        findings.append(finding)
+    results = []
+    async for result in _run_checks():
+        results.append(result)
         if as_json:
-            print_json({"event": "check", **asdict(finding)})
+            print_json(_line(result))
         else:
-            _print(finding)
-    return verdict(findings)
+            _print(result)
+    return worst_exit(results)
 
 
-def verdict(findings: Sequence[CheckResult]) -> Exit:
-    """The exit code: warnings are no failure, and a project that can't be reached goes before what else is wrong."""
-    failed = [finding for finding in findings if finding.level == "fail"]
-    if any(finding.unreachable for finding in failed):
+def _line(result: CheckResult) -> dict[str, object]:
+    return {
+        "event": "check",
+        "check": result.check,
+        "level": result.level,
+        "seen": result.observed,
+        "advice": result.remedy,
+        "unreachable": result.unreachable,
+    }
+
+
+def worst_exit(results: Sequence[CheckResult]) -> Exit:
+    """Return the exit code: `UNREACHABLE` before other failures; warnings count as success."""
+    failed = [result for result in results if result.level == "fail"]
+    if any(result.unreachable for result in failed):
         return Exit.UNREACHABLE
     return Exit.USAGE if failed else Exit.DONE
 
 
-async def _examine() -> AsyncIterator[CheckResult]:
+async def _run_checks() -> AsyncIterator[CheckResult]:
     from smelt.cli.checks.machine import check_machine
     from smelt.cli.checks.project import Access, check_project
 
-    findings: list[CheckResult] = []
-    project, worker = _read(ProjectSettings, findings), _read(WorkerSettings, findings)
-    _read(LogSettings, findings)
+    results: list[CheckResult] = []
+    project, worker = _read(ProjectSettings, results), _read(WorkerSettings, results)
+    _read(LogSettings, results)
     access: Access | None = None
-    if project is not None and (url := _url(project, findings)) is not None:
-        anon_key, service_key = _keys(project, findings)
+    if project is not None and (url := _url(project, results)) is not None:
+        anon_key, service_key = _keys(project, results)
         access = Access(url=url, anon_key=anon_key, service_key=service_key)
-    for finding in findings or [CheckResult("settings", "ok", "are complete")]:
-        yield finding
-    machine = None if worker is None else asyncio.create_task(_listed(check_machine(worker)))
+    for result in results or [CheckResult("settings", "ok", "valid")]:
+        yield result
+    machine = None if worker is None else asyncio.create_task(_collect(check_machine(worker)))
     if access is not None:
-        async for finding in check_project(access):
-            yield finding
+        async for result in check_project(access):
+            yield result
     if machine is not None:
-        for finding in await machine:
-            yield finding
+        for result in await machine:
+            yield result
 
 
-async def _listed(findings: AsyncIterator[CheckResult]) -> list[CheckResult]:
-    return [finding async for finding in findings]
+async def _collect(results: AsyncIterator[CheckResult]) -> list[CheckResult]:
+    return [result async for result in results]
 
 
-def _read(settings: type[S], findings: list[CheckResult]) -> S | None:
+def _read(settings: type[S], results: list[CheckResult]) -> S | None:
     try:
         return settings.read()
     except SettingsError as exc:
-        findings.append(CheckResult("settings", "fail", str(exc), "see .env.example, which has them all"))
+        results.append(CheckResult("settings", "fail", str(exc), "see .env.example, which documents every setting"))
         return None
 
 
-def _url(project: ProjectSettings, findings: list[CheckResult]) -> str | None:
+def _url(project: ProjectSettings, results: list[CheckResult]) -> str | None:
     try:
         return project.require_url()
     except SettingsError as exc:
-        findings.append(CheckResult("settings", "fail", str(exc), "set it in the environment or in .env"))
+        results.append(CheckResult("settings", "fail", str(exc), "set it in the environment or in .env"))
         return None
 
 
-def _keys(project: ProjectSettings, findings: list[CheckResult]) -> tuple[str | None, str | None]:
+def _keys(project: ProjectSettings, results: list[CheckResult]) -> tuple[str | None, str | None]:
     anon_key, service_key = project.anon_key, project.service_role_key
     if anon_key is None and service_key is None:
-        seen = "neither SUPABASE_ANON_KEY nor SUPABASE_SERVICE_ROLE_KEY is set"
-        findings.append(CheckResult("settings", "fail", seen, "apps need the first, workers the second"))
+        observed = "neither SUPABASE_ANON_KEY nor SUPABASE_SERVICE_ROLE_KEY is set"
+        results.append(
+            CheckResult(
+                "settings", "fail", observed, "set SUPABASE_ANON_KEY for apps, SUPABASE_SERVICE_ROLE_KEY for workers"
+            )
+        )
         return None, None
     if anon_key is None:
-        seen = "SUPABASE_ANON_KEY is not set, so that what apps may do is not looked at"
-        findings.append(CheckResult("settings", "warn", seen, "a worker does without it; everybody else needs it"))
+        observed = "SUPABASE_ANON_KEY is not set; the rights of apps were not checked"
+        results.append(CheckResult("settings", "warn", observed, "set it, unless only a worker runs here"))
     if service_key is None:
-        seen = "SUPABASE_SERVICE_ROLE_KEY is not set, so that what workers need is not looked at"
-        findings.append(CheckResult("settings", "warn", seen, "set it where workers run, and nowhere else"))
+        observed = "SUPABASE_SERVICE_ROLE_KEY is not set; the needs of workers were not checked"
+        results.append(
+            CheckResult("settings", "warn", observed, "set it on machines that run workers, and nowhere else")
+        )
     return (
         None if anon_key is None else anon_key.get_secret_value(),
         None if service_key is None else service_key.get_secret_value(),
     )
 
 
-def _print(finding: CheckResult) -> None:
+def _print(result: CheckResult) -> None:
     from rich.text import Text
 
-    mark = (f"{finding.level:4}", _COLOURS[finding.level])
-    OUT.print(Text.assemble(mark, f"  {finding.check}: ", finding.seen), soft_wrap=True)
-    if finding.advice is not None:
-        OUT.print(Text(f"      → {finding.advice}", style="dim"), soft_wrap=True)
+    mark = (f"{result.level:4}", _COLORS[result.level])
+    OUT.print(Text.assemble(mark, f"  {result.check}: ", result.observed), soft_wrap=True)
+    if result.remedy is not None:
+        OUT.print(Text(f"      → {result.remedy}", style="dim"), soft_wrap=True)

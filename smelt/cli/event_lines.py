@@ -1,4 +1,4 @@
-"""The updates of a watch as events of the contract, for `--json`."""
+"""Converts the updates of a watch to events of the contract, for `--json`."""
 
 from datetime import UTC, datetime
 from typing import Any, assert_never
@@ -17,9 +17,9 @@ from smelt.subscriber.updates import Completed, Failed, Progress, Segments, Upda
 
 
 class EventLines:
-    """Makes an event of each update. A line is an event of its own: `event_id` and `emitted_at` are those of the line.
+    """Makes one event of each update, with a new `event_id` and `emitted_at`.
 
-    Where an update has no `seq` or `attempt`, the event has those of the update before it.
+    If an update has no `seq` or `attempt`, the event has those of the update before it.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class EventLines:
         self._attempt = 0
 
     def line(self, update: Update) -> dict[str, Any]:
-        """Return the line of an update; progress also has `queue_position` and `worker_online`, as snapshots do."""
+        """Return an update as a line; progress also has `queue_position` and `worker_online`, as snapshots do."""
         name, event = self._event(update)
         line = {"event": name, **event.model_dump(mode="json")}
         if isinstance(update, Progress):

@@ -1,4 +1,4 @@
-"""`smelt init`: put smelt's migrations into somebody's own Supabase project."""
+"""`smelt init`: copy smelt's migrations into the folder of a Supabase project."""
 
 import asyncio
 import shutil
@@ -18,17 +18,18 @@ from smelt.errors import PermanentError
 
 def init(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Your project: the folder that has supabase/ in it.", file_okay=False)
+        Path,
+        typer.Argument(metavar="DIR", help="The folder of your project, which contains supabase/.", file_okay=False),
     ],
-    force: Annotated[bool, typer.Option("--force", help="Add them although names of yours collide.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Add them even if names in your migrations collide.")] = False,
 ) -> None:
-    """Add smelt's migrations to your Supabase project, for your next `supabase db push`."""
+    """Add smelt's migrations to your Supabase project; `supabase db push` then applies them."""
     run(asyncio.to_thread(_add, folder, force))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be copied, what is there already, and what is there with another content and stays so."""
+    """The migrations to copy (`new`), and those that exist with the `same` or with `changed` content."""
 
     new: tuple[Path, ...]
     same: tuple[Path, ...]
@@ -36,52 +37,54 @@ class Plan:
     needs_include_all: bool
 
 
-def plan(ours: list[Path], target: Path) -> Plan:
-    """Compare smelt's migrations with those of a project; raise `PermanentError` where two would have the same version."""
-    theirs = sorted(target.glob("*.sql"))
-    names = {path.name for path in ours}
-    versions = {version_of(path): path.name for path in theirs if path.name not in names}
-    for path in ours:
+def plan(bundled: list[Path], target: Path) -> Plan:
+    """Compare smelt's migrations with a project's; raise `PermanentError` if two share a version."""
+    existing = sorted(target.glob("*.sql"))
+    names = {path.name for path in bundled}
+    versions = {version_of(path): path.name for path in existing if path.name not in names}
+    for path in bundled:
         if taken := versions.get(version_of(path)):
-            raise PermanentError(f"{target / taken} has the version of smelt's {path.name}: give yours another one")
-    new = [path for path in ours if not (target / path.name).exists()]
-    there = [path for path in ours if (target / path.name).exists()]
-    same = [path for path in there if (target / path.name).read_bytes() == path.read_bytes()]
+            raise PermanentError(
+                f"{target / taken} has the same version as smelt's {path.name}: rename yours to another version"
+            )
+    new = [path for path in bundled if not (target / path.name).exists()]
+    present = [path for path in bundled if (target / path.name).exists()]
+    same = [path for path in present if (target / path.name).read_bytes() == path.read_bytes()]
     return Plan(
         tuple(new),
         tuple(same),
-        tuple(path for path in there if path not in same),
-        # The CLI does not apply a version older than one that it has applied, unless told to.
+        tuple(path for path in present if path not in same),
+        # Without this option, the CLI does not apply a version older than the last applied one.
         needs_include_all=any(version > version_of(path) for path in new for version in versions),
     )
 
 
-def collisions(ours: list[Path], target: Path) -> list[str]:
-    """Return a sentence for each name that a project's own migrations create and smelt's do as well."""
-    names = {path.name for path in ours}
-    theirs = created_names([path for path in sorted(target.glob("*.sql")) if path.name not in names])
-    smelts = {created.name.key: created for created in created_names(ours)}
+def collisions(bundled: list[Path], target: Path) -> list[str]:
+    """Return a sentence for each name that both the project's own migrations and smelt's create."""
+    names = {path.name for path in bundled}
+    existing = created_names([path for path in sorted(target.glob("*.sql")) if path.name not in names])
+    smelts = {created.name.key: created for created in created_names(bundled)}
     return [
         f"{created.path}:{created.line}: {created.name} is also created by smelt's {smelts[created.name.key].path.name}"
-        for created in theirs
+        for created in existing
         if created.name.key in smelts
     ]
 
 
-def _check_names(ours: list[Path], target: Path, *, force: bool) -> None:
-    found = collisions(ours, target)
+def _check_names(bundled: list[Path], target: Path, *, force: bool) -> None:
+    found = collisions(bundled, target)
     for sentence in found:
         ERR.print(Text(sentence), soft_wrap=True)
     if found and not force:
         raise PermanentError(
-            f"nothing was added: {len(found)} names of your project collide with those of smelt. Rename yours, or add "
-            "the migrations all the same with --force"
+            f"nothing was added: {len(found)} names in your migrations are also used by smelt. Rename yours, or use "
+            "--force to add the migrations nevertheless"
         )
 
 
 def _add(folder: Path, force: bool) -> Exit:
     if not folder.is_dir():
-        raise PermanentError(f"there is no folder {folder}: name the one with your Supabase project")
+        raise PermanentError(f"{folder} does not exist: pass the folder of your Supabase project")
     project = _supabase_folder(folder)
     target = project / "migrations"
     planned = plan(migration_files(), target)
@@ -90,30 +93,31 @@ def _add(folder: Path, force: bool) -> Exit:
     for path in planned.new:
         shutil.copyfile(path, target / path.name)
     OUT.print(
-        f"{len(planned.new)} migrations added in {escape(str(target))}, {len(planned.same)} were there.", soft_wrap=True
+        f"Added {len(planned.new)} migrations to {escape(str(target))}; {len(planned.same)} were already there.",
+        soft_wrap=True,
     )
     for path in planned.changed:
-        OUT.print(f"[yellow]{escape(path.name)} is not as smelt has it; it was left as it is.[/]", soft_wrap=True)
-    _say_what_is_next(folder, planned, is_new=not (project / "config.toml").exists())
+        OUT.print(f"[yellow]{escape(path.name)} differs from smelt's version; it was not changed.[/]", soft_wrap=True)
+    _print_next_steps(folder, planned, is_new=not (project / "config.toml").exists())
     return Exit.DONE
 
 
 def _supabase_folder(folder: Path) -> Path:
-    """`DIR/supabase`, or DIR itself where that is the folder meant."""
+    """Return `DIR/supabase`, or DIR if it is the `supabase` folder itself."""
     is_itself = folder.resolve().name == "supabase" and (folder / "config.toml").exists()
     return folder if is_itself else folder / "supabase"
 
 
-def _say_what_is_next(folder: Path, planned: Plan, *, is_new: bool) -> None:
+def _print_next_steps(folder: Path, planned: Plan, *, is_new: bool) -> None:
     push = "supabase db push --include-all" if planned.needs_include_all else "supabase db push"
-    steps = [f"{push}    applies them to the project that `supabase link` names"]
+    steps = [f"{push}    applies them to the linked project (`supabase link`)"]
     if planned.needs_include_all:
-        steps[0] += "; some of yours are newer"
+        steps[0] += "; --include-all, since some of your migrations are newer"
     if is_new:
-        steps.insert(0, f"supabase init    in {folder}: there is no supabase/config.toml yet")
+        steps.insert(0, f"supabase init    in {folder}, which has no supabase/config.toml yet")
     steps += [
         "smelt doctor    with SUPABASE_URL, SUPABASE_ANON_KEY and SUPABASE_SERVICE_ROLE_KEY set",
-        "smelt worker    where the recordings are to be worked on",
+        "smelt worker    on the machine that will process recordings",
     ]
     OUT.print("Next:")
     for number, step in enumerate(steps, start=1):

@@ -1,4 +1,4 @@
-"""`smelt list`: the smelts of the signed-in user, or for an operator those of everybody."""
+"""`smelt list`: the smelts of the signed-in user or, for an operator, of all users."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def list_smelts(
-    count: Annotated[int, typer.Option("--count", "-n", help="How many at most.", min=1, max=1000)] = 20,
-    only_open: Annotated[bool, typer.Option("--open", help="Only those that have not ended.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    count: Annotated[int, typer.Option("--count", "-n", help="The maximum number of smelts.", min=1, max=1000)] = 20,
+    only_open: Annotated[bool, typer.Option("--open", help="List only smelts that have not ended.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """List your smelts, the newest first; without a login and with the service key, those of all users."""
+    """List your smelts, newest first. Without a login, but with the service key, list those of all users."""
     run(_list(count, only_open, as_json), as_json=as_json)
 
 
@@ -45,7 +45,7 @@ def _open_as_service(settings: ProjectSettings) -> "Project":
 
     if settings.service_role_key is None:
         raise SettingsError(
-            "nobody is signed in: run `smelt login` (or set SMELT_ACCESS_TOKEN) to list your smelts, or set "
+            "you are not signed in: run `smelt login` (or set SMELT_ACCESS_TOKEN) to list your smelts, or set "
             "SUPABASE_SERVICE_ROLE_KEY to list those of all users"
         )
     return Project(settings.require_url(), settings.require_worker_key())
@@ -56,11 +56,11 @@ def _print(listed: Sequence["ListedSmelt"], *, with_owner: bool = False) -> None
     from rich.text import Text
 
     if not listed:
-        OUT.print("No smelts yet; `smelt submit FILE` makes one.")
+        OUT.print("No smelts yet. Create one with: smelt submit FILE")
         return
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, min_width=36)  # Half an id is none.
+    table.add_column(no_wrap=True, min_width=36)  # An id must not be cut off.
     if with_owner:
         table.add_column(no_wrap=True, min_width=36)
     table.add_column(no_wrap=True)
@@ -69,7 +69,7 @@ def _print(listed: Sequence["ListedSmelt"], *, with_owner: bool = False) -> None
     for smelt in listed:
         names = ", ".join(file.filename for file in sorted(smelt.files, key=lambda file: file.position))
         created = smelt.created_at.astimezone().strftime("%Y-%m-%d %H:%M")
-        # The names of files are somebody's text, not markup.
+        # As `Text`: file names must not be parsed as markup.
         filenames = Text(names, overflow="ellipsis", no_wrap=True)
         if with_owner:
             owner = "visitor" if smelt.user_id is None else str(smelt.user_id)

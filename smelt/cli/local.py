@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="local", help="A Supabase project on this machine, without Docker.", no_args_is_help=True)
 
-Folder = Annotated[Path, typer.Option("--folder", help="Where the stack keeps its data.", file_okay=False)]
+Folder = Annotated[Path, typer.Option("--folder", help="The folder for the data of the stack.", file_okay=False)]
 ApiPort = Annotated[
     int | None,
     typer.Option(
-        help="Port of the API; 0 for any free one.", show_default="of config.toml, else 54321", min=0, max=65535
+        help="Port of the API; 0 selects a free port.", show_default="from config.toml, else 54321", min=0, max=65535
     ),
 ]
 DbPort = Annotated[
     int | None,
     typer.Option(
-        help="Port of Postgres; 0 for any free one.", show_default="of config.toml, else 54322", min=0, max=65535
+        help="Port of Postgres; 0 selects a free port.", show_default="from config.toml, else 54322", min=0, max=65535
     ),
 ]
 ProjectFolder = Annotated[
     Path | None,
     typer.Option(
         "--project",
-        help="A Supabase project to run; without it the one in this folder, or smelt's own.",
+        help="The Supabase project to run. Default: the one in the current folder, else smelt's own.",
         exists=True,
         file_okay=False,
     ),
@@ -49,7 +49,7 @@ DEFAULT_FOLDER = Path(".smelt")
 
 
 class Output(StrEnum):
-    """How `status` speaks."""
+    """Output formats of `smelt local status`."""
 
     PRETTY = "pretty"
     ENV = "env"
@@ -63,31 +63,31 @@ def start(
     db_port: DbPort = None,
     project: ProjectFolder = None,
     foreground: Annotated[
-        bool, typer.Option("--foreground", help="Stay in the foreground; Ctrl-C stops the stack.")
+        bool, typer.Option("--foreground", help="Run in the foreground and print the logs; Ctrl-C stops the stack.")
     ] = False,
 ) -> None:
-    """Start the stack, with what its migrations lack applied, and wait until it is ready."""
+    """Start the stack, apply pending migrations, and wait until it is ready."""
     run(map_local_errors(lambda: _start(folder, api_port, db_port, project, foreground=foreground)))
 
 
 @app.command()
 def stop(folder: Folder = DEFAULT_FOLDER) -> None:
-    """Stop the stack; its data stays."""
+    """Stop the stack and keep its data."""
     run(map_local_errors(lambda: _stop(folder)))
 
 
 @app.command()
 def status(
     folder: Folder = DEFAULT_FOLDER,
-    output: Annotated[Output, typer.Option("--output", "-o", help="env is fit for a .env file.")] = Output.PRETTY,
+    output: Annotated[Output, typer.Option("--output", "-o", help="env: lines for a .env file.")] = Output.PRETTY,
 ) -> None:
-    """Show where the stack is reached, and its keys."""
+    """Print the addresses and keys of the running stack."""
     run(map_local_errors(lambda: _status(folder, output)))
 
 
 @app.command()
 def reset(folder: Folder = DEFAULT_FOLDER, project: ProjectFolder = None) -> None:
-    """Throw all data away and apply the migrations and the seed again; a running stack is running again afterwards."""
+    """Delete all data, then apply migrations and seed again. A running stack is restarted."""
     run(map_local_errors(lambda: _reset(folder, project)))
 
 
@@ -96,13 +96,13 @@ async def _start(
 ) -> Exit:
     from smelt.local import state
 
-    places = _places(folder)
-    running = state.read(places)
+    paths = _paths(folder)
+    running = state.read(paths)
     if running is not None:
         OUT.print("The stack is already running.")
         _print(running, Output.PRETTY, folder)
         return Exit.DONE
-    options = _options(places, project, api_port, db_port, until_input_closes=foreground)
+    options = _options(paths, project, api_port, db_port, until_input_closes=foreground)
     if foreground:
         return await _run_in_foreground(options, folder)
     await _start_detached(options, lambda running: _print(running, Output.PRETTY, folder))
@@ -112,7 +112,7 @@ async def _start(
 async def _stop(folder: Path) -> Exit:
     from smelt.local import launching
 
-    was_running = await launching.stop(_places(folder))
+    was_running = await launching.stop(_paths(folder))
     OUT.print("The stack is stopped." if was_running else "No stack is running.")
     return Exit.DONE
 
@@ -120,9 +120,9 @@ async def _stop(folder: Path) -> Exit:
 async def _status(folder: Path, output: Output) -> Exit:
     from smelt.local import state
 
-    running = state.read(_places(folder))
+    running = state.read(_paths(folder))
     if running is None:
-        raise Unavailable(f"no stack is running in {folder}; start one with `smelt local start`")
+        raise Unavailable(f"no stack is running in {folder}: start one with `smelt local start`")
     _print(running, output, folder)
     return Exit.DONE
 
@@ -130,36 +130,36 @@ async def _status(folder: Path, output: Output) -> Exit:
 async def _reset(folder: Path, project: Path | None) -> Exit:
     from smelt.local import account, launching, state
 
-    places = _places(folder)
-    before = state.read(places)
+    paths = _paths(folder)
+    before = state.read(paths)
     if before is None:
-        options = _options(places, project, 0, 0)
+        options = _options(paths, project, 0, 0)
     else:
         ports = (urlsplit(url).port or 0 for url in (before.api_url, before.db_url))
-        options = _options(places, project or Path(before.project), *ports)
-    await launching.stop(places)
-    for data in (places.data, places.storage):
+        options = _options(paths, project or Path(before.project), *ports)
+    await launching.stop(paths)
+    for data in (paths.data, paths.storage):
         await asyncio.to_thread(account.remove, data)
     await _start_detached(options, lambda _: None)
     if before is None:
-        # Prepared and left alone: what was not running is not running afterwards.
-        await launching.stop(places)
-    OUT.print("The stack is as new; its migrations are applied.")
+        # It was not running before, so it does not stay running.
+        await launching.stop(paths)
+    OUT.print("The data was deleted; the migrations are applied.")
     return Exit.DONE
 
 
 async def _start_detached(options: "LaunchOptions", announce: "Callable[[StackState], None]") -> None:
-    """Start a stack that goes on when this command has ended; a command that is interrupted takes it along."""
+    """Start a stack that outlives this command; stop it if the command is interrupted before it ends."""
     from smelt.local import launching
 
     process, running = await launching.launch(options)
     try:
         announce(running)
-        await asyncio.sleep(0)  # Raises if Ctrl-C was pressed meanwhile.
+        await asyncio.sleep(0)  # Raises CancelledError if Ctrl-C was pressed meanwhile.
     except BaseException:
         await launching.end(process)
         raise
-    # It is on its own from here; Python would warn of a child that nobody waited for.
+    # The process outlives this one; without a return code, Python would warn about it.
     process.returncode = 0
 
 
@@ -172,7 +172,7 @@ async def _run_in_foreground(options: "LaunchOptions", folder: Path) -> Exit:
     waiting = asyncio.create_task(stopped.wait())
     ended = asyncio.create_task(asyncio.to_thread(process.wait))
     _print(running, Output.PRETTY, folder)
-    OUT.print("Ctrl-C stops the stack.")
+    OUT.print("Press Ctrl-C to stop the stack.")
     logging = asyncio.create_task(_print_logs(options.folder))
     try:
         await asyncio.wait((waiting, ended), return_when=asyncio.FIRST_COMPLETED)
@@ -184,16 +184,16 @@ async def _run_in_foreground(options: "LaunchOptions", folder: Path) -> Exit:
 
 
 async def _print_logs(folder: Path) -> None:
-    """Show what the processes write while they run, each line with its process."""
+    """Print the logs of the processes as they are written, each line with the name of its process."""
     from smelt.local.logs import follow
 
-    places = _places(folder)
-    async for path, line in follow([places.log(process) for process in ("supervisor", "postgres", "postgrest")]):
+    paths = _paths(folder)
+    async for path, line in follow([paths.log(process) for process in ("supervisor", "postgres", "postgrest")]):
         OUT.print(f"{path.stem:10} | {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 async def map_local_errors(command: Callable[[], Awaitable[Exit]]) -> Exit:
-    """Run a command with the errors of the embedded stack, which knows nothing of smelt, turned into smelt's own."""
+    """Run a command; raise the errors of `smelt.local`, which imports nothing of smelt, as smelt's own."""
     from smelt.local import LocalError, LocalTransientError
 
     try:
@@ -205,7 +205,7 @@ async def map_local_errors(command: Callable[[], Awaitable[Exit]]) -> Exit:
 
 
 def _options(
-    places: "StackPaths",
+    paths: "StackPaths",
     project: Path | None,
     api_port: int | None,
     db_port: int | None,
@@ -218,7 +218,7 @@ def _options(
     chosen = chosen_project(project)
     settings = ProjectFiles.read(chosen)
     return LaunchOptions(
-        folder=places.folder,
+        folder=paths.folder,
         project=chosen,
         api_port=settings.api_port if api_port is None else api_port,
         db_port=settings.db_port if db_port is None else db_port,
@@ -228,21 +228,21 @@ def _options(
 
 
 def chosen_project(named: Path | None) -> Path:
-    """The `supabase/` folder to run, which may be named itself; raise `PermanentError` where there is none.
+    """Return the `supabase/` folder to run; raise `PermanentError` if `named` neither is nor contains one.
 
-    Without a name it is the one of the current folder, as for the Supabase CLI, or else smelt's own.
+    The default is the one in the current folder, as with the Supabase CLI, else smelt's own.
     """
     from smelt.local.migrations import find
 
     for folder in (Path("supabase"),) if named is None else (named / "supabase", named):
         if (folder / "config.toml").exists() or (folder / "migrations").is_dir():
-            return folder.absolute()  # `reset` may be called elsewhere.
+            return folder.absolute()  # `reset` may be run from another folder.
     if named is None:
         return find()
-    raise PermanentError(f"{named} is no Supabase project: there is neither a config.toml nor a migrations/ in it")
+    raise PermanentError(f"{named} is not a Supabase project: it contains neither config.toml nor migrations/")
 
 
-def _places(folder: Path) -> "StackPaths":
+def _paths(folder: Path) -> "StackPaths":
     from smelt.local.paths import StackPaths
 
     return StackPaths(folder.resolve())
@@ -260,7 +260,7 @@ def _print(running: "StackState", output: Output, folder: Path) -> None:
         case Output.PRETTY:
             _print_table(names)
             chosen = "" if folder == DEFAULT_FOLDER else f" --folder {escape(str(folder))}"
-            OUT.print(f"For a .env: [bold]smelt local status -o env{chosen}[/]", soft_wrap=True)
+            OUT.print(f"Print lines for a .env file: [bold]smelt local status -o env{chosen}[/]", soft_wrap=True)
 
 
 def _print_table(names: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""An outage is said, not recited: the same warning is written once in a while, with how often it was meant."""
+"""Limits repeated warnings: during an outage the same one is logged every 30 s at most, with its count."""
 
 import logging
 import math
@@ -6,29 +6,30 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-EVERY_S: Final = 30.0
+REPEAT_INTERVAL_S: Final = 30.0
 
 
 class DuplicateLogFilter(logging.Filter):
-    """Holds back a warning that says, word for word, what the same logger wrote less than `EVERY_S` seconds before."""
+    """Drops a warning if the same logger wrote the same text less than `REPEAT_INTERVAL_S` before."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._written: dict[tuple[str, str], tuple[float, int]] = {}
+        self._last_written: dict[tuple[str, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to write it; one that follows others which were held back says how many they were."""
+        """Return True if the record is to be written; add the number of dropped repeats to its text."""
         if record.levelno != logging.WARNING:
             return True
         now_s, message = self._clock(), record.getMessage()
         key = (record.name, message)
-        written_s, held_back = self._written.get(key, (-math.inf, 0))
-        if now_s - written_s < EVERY_S:
-            self._written[key] = (written_s, held_back + 1)
+        last_s, suppressed_count = self._last_written.get(key, (-math.inf, 0))
+        if now_s - last_s < REPEAT_INTERVAL_S:
+            self._last_written[key] = (last_s, suppressed_count + 1)
             return False
-        self._written = {said: when for said, when in self._written.items() if now_s - when[0] < 10 * EVERY_S}
-        self._written[key] = (now_s, 0)
-        if held_back:
-            record.msg, record.args = f"{message} ({held_back} times more before)", ()
+        oldest_s = now_s - 10 * REPEAT_INTERVAL_S
+        self._last_written = {known: entry for known, entry in self._last_written.items() if entry[0] > oldest_s}
+        self._last_written[key] = (now_s, 0)
+        if suppressed_count:
+            record.msg, record.args = f"{message} (repeated {suppressed_count} times since the last line)", ()
         return True

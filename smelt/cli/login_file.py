@@ -1,4 +1,4 @@
-"""Where `smelt login` keeps a session: a private file for each project."""
+"""The sessions of `smelt login`: one private file per project."""
 
 import asyncio
 import fcntl
@@ -28,7 +28,7 @@ class LoginFile:
         self.path = platformdirs.user_state_path("smelt") / "logins" / f"{quote(url, safe='')}.json"
 
     def read(self) -> Session | None:
-        """Return the session, None without one; raises `PermanentError` when others can read it or it is another user's."""
+        """Return the session, or None; raise `PermanentError` if the file is damaged or not private to this user."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
@@ -48,15 +48,15 @@ class LoginFile:
         """Replace the session."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Created with mode 0600 under a name of its own, and moved: readers see the old file or the new one.
+            # Written to a temporary file of mode 0600, then renamed: readers see either the old or the new session.
             with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False, encoding="utf-8") as file:
                 file.write(session.model_dump_json())
             os.replace(file.name, self.path)
         except OSError as exc:
-            raise PermanentError(f"the login can't be kept in {self.path.parent}: {exc.strerror}") from exc
+            raise PermanentError(f"the login can't be stored in {self.path.parent}: {exc.strerror}") from exc
 
     def remove(self) -> bool:
-        """Forget the session; return False when there is none."""
+        """Remove the session; return False if there is none."""
         try:
             self.path.unlink()
         except FileNotFoundError:
@@ -67,7 +67,7 @@ class LoginFile:
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
-        """Let no other process refresh the session meanwhile: a refresh token can be used once."""
+        """Lock the session against a refresh by another process: a refresh token can be used only once."""
         descriptor = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             while True:
@@ -81,7 +81,7 @@ class LoginFile:
 
 
 class LoginTokens:
-    """The access token of a login, refreshed when it is about to expire or was rejected; called for each new one."""
+    """A token callable: returns the access token of a login, refreshed if it expires soon or was rejected."""
 
     def __init__(self, file: LoginFile, url: str, key: str) -> None:
         self._file = file
@@ -90,7 +90,7 @@ class LoginTokens:
         self._last: str | None = None
 
     async def __call__(self) -> str:
-        """Return an access token other than the last one that was returned, which is then used up."""
+        """Return an access token that differs from the last returned one, which was rejected or expires."""
         if (token := self._usable()) is None:
             async with self._file.locked():
                 # Another process may have refreshed it meanwhile.
@@ -104,7 +104,7 @@ class LoginTokens:
         return session.access_token if fresh else None
 
     async def _refresh(self) -> str:
-        from smelt.backend.signing_in import SignIn  # It takes a fifth of a second.
+        from smelt.backend.signing_in import SignIn  # This import takes 0.2 s.
 
         try:
             session = await SignIn(self._url, self._key).refreshed(self._session())
@@ -115,5 +115,5 @@ class LoginTokens:
 
     def _session(self) -> Session:
         if (session := self._file.read()) is None:
-            raise Unauthorized("there is no login any more: run `smelt login`")
+            raise Unauthorized("you are no longer signed in: run `smelt login`")
         return session

@@ -1,4 +1,4 @@
-"""What a worker logs: lines for people, or one JSON object a line for programs."""
+"""The log formats of a worker: text for people, or one JSON object per line for programs."""
 
 import json
 import logging
@@ -11,22 +11,22 @@ from smelt.settings import LogSettings
 
 TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _FIELDS: Final = ("smelt_id", "attempt")
-"""What a line about a smelt says beside its text."""
+"""Extra fields of a record about a smelt."""
 
 
 class TextFormatter(logging.Formatter):
-    """Lines for people, with the control characters of strangers' text made visible."""
+    """Formats records as text; escapes control characters, which may come from users' data."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as a line, with its traceback below it."""
+        """Return the record as a line, followed by its traceback."""
         return visible(super().format(record))
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: `time, level, logger, message`, where they are known `smelt_id, attempt, exception`."""
+    """Formats records as JSON: `time, level, logger, message`, and if known `smelt_id, attempt, exception`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as a line, whatever its message holds."""
+        """Return the record as one line."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -40,16 +40,16 @@ class JsonFormatter(logging.Formatter):
 
 
 def write_logs(settings: LogSettings) -> None:
-    """Write smelt's log to stderr from its level on, and of the libraries below it warnings alone.
+    """Log to stderr: smelt at the level of the settings, libraries at WARNING.
 
-    They would write keys, tokens and signed URLs at their lower levels.
+    Below WARNING, libraries log keys, tokens and signed URLs.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter(TEXT))
     handler.addFilter(DuplicateLogFilter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.captureWarnings(capture=True)
-    # The model hub would write each of its lines again, with a handler of its own that is made by this import.
+    # This import adds a handler, which would write each line of the model hub a second time.
     import huggingface_hub.utils.logging  # noqa: F401
 
     logging.getLogger("huggingface_hub").handlers.clear()

@@ -1,7 +1,7 @@
-"""What every command shares: the consoles, JSON lines and exit codes.
+"""Consoles, JSON lines, errors and exit codes, shared by all commands.
 
-Names, transcripts, notes and logs hold text of strangers. A command prints it with `OUT`, `ERR`, `print_json`,
-`print_document` or a formatter of `smelt.cli.logs`, so that no control character of theirs reaches a terminal.
+Names, transcripts, notes and logs contain text of other people. Commands print it with `OUT`, `ERR`, `print_json`,
+`print_document` or a formatter of `smelt.cli.logs`, so that none of its control characters reaches a terminal.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from smelt.errors import PermanentError, RequestRejected, SmeltError, SmeltFaile
 
 
 class Exit(IntEnum):
-    """What the exit code of `smelt` says."""
+    """The exit codes of `smelt`."""
 
     DONE = 0
     FAILED = 1
@@ -34,26 +34,26 @@ class Exit(IntEnum):
 _CONTROLS: Final = {
     code: f"\\u{code:04x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in ("\n", "\t")
 }
-"""C0, DEL and C1, which terminals obey."""
+"""C0, DEL and C1, which terminals execute."""
 _DIRECTIONS: Final = {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 """Characters that reorder the text around them."""
 
 
 def visible_controls(text: str) -> str:
-    r"""Return the text with each control character, except newline and tab, as its escape in JSON, such as `\u001b`."""
+    r"""Escape control characters, except newline and tab, as in JSON (`\u001b`)."""
     return text.replace("\r\n", "\n").translate(_CONTROLS)
 
 
 def visible(text: str) -> str:
-    r"""Return the text with control characters, and those that change its direction, as their escapes in JSON."""
+    r"""Escape control characters and those that change the text direction, as in JSON."""
     return visible_controls(text).translate(_DIRECTIONS)
 
 
 class VisibleConsole(Console):
-    """A console that escapes the control characters of what it prints (rich drops BEL, BS, VT, FF, CR), not its own."""
+    """A console that escapes control characters in the printed text, but not its own (rich only drops some)."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render an object; the text of its segments is made visible, after markup and Markdown are resolved."""
+        """Render an object, then escape the text of its segments: after markup and Markdown are resolved."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
@@ -62,26 +62,26 @@ OUT: Final = VisibleConsole(highlight=False)
 ERR: Final = VisibleConsole(stderr=True, highlight=False)
 
 
-OPEN_ADVICE: Final = "`smelt list --open` shows those of a signed-in user; `smelt cancel ID` ends one."
+OPEN_ADVICE: Final = "`smelt list --open` lists those of a signed-in user; `smelt cancel ID` ends one."
 
 
 def print_json(value: Mapping[str, object]) -> None:
-    """One JSON object on a line of its own, flushed: a program may be waiting for it."""
+    """Print one JSON object as a line, and flush: a program may be waiting for it."""
     print(visible(json.dumps(value, ensure_ascii=False, default=str)), flush=True)
 
 
 def print_json_error(code: str, message: str) -> None:
-    """Print an error as one line: `code` is for programs, the sentence for people."""
+    """Print an error as one JSON line, with a `code` for programs and a sentence for people."""
     print_json({"event": "error", **ErrorLine(code=code, message=message).model_dump()})
 
 
 def print_document(text: str) -> None:
-    """Print a transcript or notes as they are saved; Hebrew and Arabic keep their direction marks."""
+    """Print a transcript or notes as stored; Hebrew and Arabic keep their direction marks."""
     print(visible_controls(text), end="")
 
 
 def exit_code(error: SmeltError) -> Exit:
-    """The exit code that tells a script what kind of error this was."""
+    """Return the exit code of an error."""
     match error:
         case SmeltFailed():
             return Exit.FAILED
@@ -94,41 +94,41 @@ def exit_code(error: SmeltError) -> Exit:
 
 
 def print_error(error: SmeltError) -> None:
-    """The sentence of an error on stderr, for people."""
+    """Print an error to stderr, for people."""
     ERR.print(Text.assemble(("smelt:", "bold red"), f" {error}"), soft_wrap=True)
 
 
 def run(command: Coroutine[Any, Any, Exit], *, as_json: bool = False) -> NoReturn:
-    """Run a command to its end and leave with its exit code; an error becomes one sentence (or one line of JSON)."""
+    """Run a command and exit with its code; print an error as one sentence, or as one line of JSON."""
     with asyncio.Runner() as runner:
-        code = ending(command, runner, as_json=as_json)
+        code = run_to_exit_code(command, runner, as_json=as_json)
     raise typer.Exit(code)
 
 
-def ending(command: Coroutine[Any, Any, Exit], runner: asyncio.Runner, *, as_json: bool = False) -> Exit:
-    """Run a command and return its exit code, after what there is to say of its error.
+def run_to_exit_code(command: Coroutine[Any, Any, Exit], runner: asyncio.Runner, *, as_json: bool = False) -> Exit:
+    """Run a command, print its error if it raises one, and return the exit code.
 
-    Meanwhile Ctrl-C cancels the command, which then cleans up, instead of ending the process.
+    Ctrl-C cancels the command, so that it can clean up, instead of ending the process.
     """
     runner.get_loop()
-    outside = signal.getsignal(signal.SIGINT)
+    previous = signal.getsignal(signal.SIGINT)
     try:
-        if callable(outside):
+        if callable(previous):
             signal.signal(signal.SIGINT, signal.default_int_handler)
         return runner.run(command)
     except SmeltError as exc:
-        return _tell(exc, as_json=as_json)
-    except ModuleNotFoundError as exc:  # Workers and the embedded stack are extras of the package.
-        advice = f"to install everything that commands need: {install_command('processor,local')}"
-        return _tell(PermanentError(f"{exc.name} is not installed; {advice}"), as_json=as_json)
+        return _report_error(exc, as_json=as_json)
+    except ModuleNotFoundError as exc:  # Workers and the embedded stack need extras.
+        remedy = f"install all that the commands need with: {install_command('processor,local')}"
+        return _report_error(PermanentError(f"{exc.name} is not installed; {remedy}"), as_json=as_json)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return Exit.INTERRUPTED
     finally:
-        signal.signal(signal.SIGINT, outside)
-        command.close()  # Python would warn of one that Ctrl-C kept from its start.
+        signal.signal(signal.SIGINT, previous)
+        command.close()  # If Ctrl-C came before its start, Python would warn that it was never awaited.
 
 
-def _tell(error: SmeltError, *, as_json: bool) -> Exit:
+def _report_error(error: SmeltError, *, as_json: bool) -> Exit:
     code = exit_code(error)
     if isinstance(error, RequestRejected) and error.code == "too_many_open":
         error = RequestRejected(error.code, f"{error} {OPEN_ADVICE}")

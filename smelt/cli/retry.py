@@ -1,4 +1,4 @@
-"""`smelt retry`: run a failed smelt again."""
+"""`smelt retry`: start the next run of a failed or partial smelt."""
 
 from typing import Annotated
 from uuid import UUID
@@ -10,10 +10,10 @@ from smelt.cli.output import OUT, Exit, print_json, run
 
 
 def retry(
-    smelt_id: Annotated[UUID, typer.Argument(metavar="ID", help="Which smelt.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    smelt_id: Annotated[UUID, typer.Argument(metavar="ID", help="The id of the smelt.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Start the next run of a failed smelt; finished transcripts are kept."""
+    """Start the next run of a failed or partial smelt; finished transcripts are kept."""
     run(_retry(smelt_id, as_json), as_json=as_json)
 
 

@@ -1,4 +1,4 @@
-"""`smelt serve`: kept for the HTTP gateway."""
+"""`smelt serve`: reserved for an HTTP gateway."""
 
 import asyncio
 
@@ -7,9 +7,9 @@ from smelt.errors import PermanentError
 
 
 def serve() -> None:
-    """Not there yet: an HTTP gateway for clients that can't use Supabase's own."""
-    run(asyncio.to_thread(_refuse))
+    """Not implemented: an HTTP gateway for clients that can't use Supabase's API."""
+    run(asyncio.to_thread(_raise_unavailable))
 
 
-def _refuse() -> Exit:
-    raise PermanentError("there is no HTTP gateway yet; apps and services talk to the Supabase project itself")
+def _raise_unavailable() -> Exit:
+    raise PermanentError("the HTTP gateway is not implemented; apps and services call the Supabase project directly")

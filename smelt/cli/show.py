@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ShowFormat(StrEnum):
-    """What `smelt show` can print: the results in Markdown, or the transcript."""
+    """Output formats of `smelt show`: the results in Markdown, or the transcript."""
 
     MD = "md"
     TXT = "txt"
@@ -29,11 +29,13 @@ class ShowFormat(StrEnum):
 
 
 def show(
-    smelt_id: Annotated[UUID, typer.Argument(metavar="ID", help="Which smelt.")],
+    smelt_id: Annotated[UUID, typer.Argument(metavar="ID", help="The id of the smelt.")],
     form: Annotated[
-        ShowFormat, typer.Option("--format", help="md: the results; the others: the transcript.")
+        ShowFormat, typer.Option("--format", help="md: the results; all others: the transcript.")
     ] = ShowFormat.MD,
-    number: Annotated[int | None, typer.Option("--file", min=1, help="Which of several files, from 1.")] = None,
+    number: Annotated[
+        int | None, typer.Option("--file", min=1, help="The number of the file, from 1, if there are several.")
+    ] = None,
 ) -> None:
     """Print the results of a smelt, or its transcript as text, captions or JSON."""
     run(_show(smelt_id, form, number))
@@ -49,23 +51,25 @@ async def _show(smelt_id: UUID, form: ShowFormat, number: int | None) -> Exit:
         file = _chosen(snapshot, number)
         segments = snapshot.segments_of(file.id)
         if not segments and snapshot.status != "completed":
-            raise RequestRejected("not_transcribed", f"Smelt {smelt_id} has no transcript: {_standing(snapshot)}.")
+            raise RequestRejected(
+                "not_transcribed", f"Smelt {smelt_id} has no transcript: {_describe_status(snapshot)}."
+            )
         if snapshot.status not in TERMINAL_STATUSES:
-            ERR.print(f"This is the transcript so far: {_standing(snapshot)}.", markup=False, soft_wrap=True)
+            ERR.print(f"This is the transcript so far: {_describe_status(snapshot)}.", markup=False, soft_wrap=True)
         print_document(format_transcript(TranscriptFormat(form), segments, file, layout))
     elif snapshot.results is None:
-        raise RequestRejected("not_completed", f"Smelt {smelt_id} has no results: {_standing(snapshot)}.")
+        raise RequestRejected("not_completed", f"Smelt {smelt_id} has no results: {_describe_status(snapshot)}.")
     else:
         print_document("\n".join(f"# {result.filename}\n\n{result.content}\n" for result in snapshot.results))
     return Exit.DONE
 
 
-def _standing(snapshot: "Snapshot") -> str:
-    """Where a smelt stands, as the end of a sentence."""
+def _describe_status(snapshot: "Snapshot") -> str:
+    """Return the status of a smelt, as the end of a sentence."""
     if snapshot.status == "failed":
-        return f"it is failed ({snapshot.error_message})"
+        return f"it has failed ({snapshot.error_message})"
     if snapshot.submitted_at is None:
-        return "it is not submitted"
+        return "it has not been submitted"
     percentage = "" if snapshot.status == "pending" else f" ({snapshot.progress.percentage:.0f} %)"
     return f"it is still {snapshot.status}{percentage}"
 
@@ -73,7 +77,7 @@ def _standing(snapshot: "Snapshot") -> str:
 def _chosen(snapshot: "Snapshot", number: int | None) -> "FileState":
     if number is None and len(snapshot.files) > 1:
         raise RequestRejected(
-            "which_file", f"Smelt {snapshot.id} has {len(snapshot.files)} files: say --file 1, 2, ..."
+            "which_file", f"Smelt {snapshot.id} has {len(snapshot.files)} files: choose one with --file 1, 2, ..."
         )
     if number is not None and number > len(snapshot.files):
         raise RequestRejected("which_file", f"Smelt {snapshot.id} has no file {number}.")

@@ -1,6 +1,6 @@
-"""The names that SQL migrations create, as far as they stand in the statements themselves.
+"""Finds the names that SQL migrations create.
 
-Reads statements, not bodies: what a function creates when it is called is not found, what a `do` block creates is.
+Reads statements and `do` blocks, but not the bodies of functions: objects that a function creates are not found.
 """
 
 import re
@@ -24,7 +24,7 @@ _DO: Final = re.compile(r"\bdo(?:\s+language\s+\w+)?\s*$", re.IGNORECASE)
 
 
 class Name(NamedTuple):
-    """Something that a migration creates: a `table`, `function`, `policy`, ...; `table` is that of a policy."""
+    """An object that a migration creates; `kind` is `table`, `function`, `policy`, ...; `table` is set for policies."""
 
     kind: str
     schema: str
@@ -38,13 +38,13 @@ class Name(NamedTuple):
 
     @property
     def key(self) -> "Name":
-        """The same for everything that it collides with: a table, view, index or type is named once in a schema."""
+        """Equal for names that collide: tables, views, indexes and types share one namespace per schema."""
         return self if self.kind in _OWN_KIND else self._replace(kind="relation")
 
 
 @dataclass(frozen=True)
 class Created:
-    """A name with the file and the line, from 1, of the statement that creates it."""
+    """A name, with the file and the line (from 1) of the statement that creates it."""
 
     name: Name
     path: Path
@@ -82,7 +82,7 @@ _FIRST_VALUE: Final = _pattern(r"(?:values|\)\s*,)\s*\(\s*'((?:[^']|'')*)'|selec
 
 
 def created_names(migrations: Sequence[Path]) -> list[Created]:
-    """Return what migrations create and keep, in order: what one of them drops or renames later counts."""
+    """Return the names that exist after all migrations, in order; later drops and renames are applied."""
     created: list[Created] = []
     for path in migrations:
         sql = path.read_text(encoding="utf-8", errors="replace")
@@ -97,7 +97,7 @@ def created_names(migrations: Sequence[Path]) -> list[Created]:
 
 
 def without_comments_and_strings(sql: str) -> str:
-    """Blank comments and strings, and the bodies of functions, so that every other character keeps its place."""
+    """Replace comments, strings and function bodies by blanks, so that all other characters keep their positions."""
     blanked: list[str] = []
     at = 0
     while (token := _TOKEN.search(sql, at)) is not None:
@@ -125,7 +125,7 @@ def _block_comment(sql: str, start: int) -> str:
 
 def _statements(masked: str) -> Iterator[tuple[int, str]]:
     for match in _STATEMENT.finditer(masked):
-        # In a `do` block, it stands behind one of these.
+        # In a `do` block, a statement may follow one of these keywords.
         behind = _IN_BLOCK.search(match[0])
         skipped = behind.end() if behind else len(match[0]) - len(match[0].lstrip())
         yield match.start() + skipped, match[0][skipped:]

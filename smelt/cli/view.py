@@ -1,4 +1,4 @@
-"""A smelt as it goes: bars on a terminal, lines elsewhere, JSON for programs."""
+"""Views of a running smelt: bars on a terminal, lines in files and pipes, JSON for programs."""
 
 import asyncio
 from collections.abc import Mapping
@@ -39,13 +39,13 @@ NO_WORKER: Final = "Waiting for a worker: none is running. Start one with `smelt
 
 
 class View(Protocol):
-    """Somebody who is shown every update."""
+    """Shows the updates of a watch."""
 
     def show(self, update: Update) -> None:
         """Show one update."""
 
-    def signal(self, signal: ConnectionEvent) -> None:
-        """Show how the connection stands."""
+    def show_connection(self, event: ConnectionEvent) -> None:
+        """Show a change of the connection."""
 
 
 async def follow(
@@ -55,13 +55,15 @@ async def follow(
     *,
     as_json: bool,
     submit: bool = False,
-    goes_on: bool = True,
+    continues: bool = True,
     no_worker: str = NO_WORKER,
 ) -> Exit:
-    """Show a smelt to its end; with `submit`, submit it once the watch has shown that it is pending.
+    """Show a smelt until it ends; return `DONE` if it completed.
 
-    Unless the smelt ends with this command, name on Ctrl-C how to watch it again. `no_worker` is the sentence for as
-    long as no worker is online.
+    Args:
+        submit: submit the smelt after the first update, when the watch has begun.
+        continues: the smelt outlives this command; on Ctrl-C, print how to watch it again.
+        no_worker: the sentence to show while no worker is online.
     """
     code = Exit.FAILED
     try:
@@ -69,7 +71,7 @@ async def follow(
             async with aclosing(client.watch(smelt_id, connection_events=True)) as updates:
                 async for update in updates:
                     if isinstance(update, Connected | Disconnected | ConnectionIssue):
-                        view.signal(update)
+                        view.show_connection(update)
                         continue
                     view.show(update)
                     if submit:
@@ -78,11 +80,11 @@ async def follow(
                     if isinstance(update, Completed):
                         code = Exit.DONE
     except asyncio.CancelledError:
-        if goes_on and not submit and not as_json:
-            OUT.print(f"The smelt goes on. Watch it again with: smelt watch {smelt_id}", soft_wrap=True)
+        if continues and not submit and not as_json:
+            OUT.print(f"The smelt continues. Watch it again with: smelt watch {smelt_id}", soft_wrap=True)
         raise
     if not as_json and (code is Exit.DONE or len(names) > 1):
-        with suppress(SmeltError):  # It has ended as it has, whether or not more can be read of it.
+        with suppress(SmeltError):  # The notices are optional: the exit code is known already.
             print_notices(OUT, await client.get(smelt_id))
     return code
 
@@ -90,7 +92,7 @@ async def follow(
 def open_view(
     names: Mapping[UUID, str], *, as_json: bool, polling: bool, no_worker: str
 ) -> AbstractContextManager[View]:
-    """The view that fits where the output goes."""
+    """Return the view for JSON, a terminal, or a file or pipe."""
     note = ConnectionStatus(polling=polling)
     if as_json:
         return nullcontext(JsonView(note))
@@ -101,7 +103,7 @@ def open_view(
 
 
 class JsonView:
-    """One JSON object a line: the events of the contract by their names on the channel, and `connection`."""
+    """Prints one JSON object per line: the events of the contract by name, and `connection`."""
 
     def __init__(self, note: ConnectionStatus) -> None:
         self._note = note
@@ -109,12 +111,12 @@ class JsonView:
 
     def show(self, update: Update) -> None:
         """Print the update."""
-        self._print_note(changed=self._note.take_update())
+        self._print_note(changed=self._note.record_update())
         print_json(self._lines.line(update))
 
-    def signal(self, signal: ConnectionEvent) -> None:
-        """Print when the connection is lost, and when it is back."""
-        self._print_note(changed=self._note.take_signal(signal))
+    def show_connection(self, event: ConnectionEvent) -> None:
+        """Print when the connection is lost and when it is back."""
+        self._print_note(changed=self._note.apply_event(event))
 
     def _print_note(self, *, changed: bool) -> None:
         if changed:
@@ -123,7 +125,7 @@ class JsonView:
 
 
 class PlainView:
-    """A line for each stage, each place in the queue, each piece of transcript, and the end: for logs and pipes."""
+    """Prints a line for each stage, queue position and segment, and the end: for logs and pipes."""
 
     def __init__(
         self, console: Console, names: Mapping[UUID, str], note: ConnectionStatus, no_worker: str = NO_WORKER
@@ -134,16 +136,16 @@ class PlainView:
         self._note = note
         self._no_worker = no_worker
 
-    def signal(self, signal: ConnectionEvent) -> None:
-        """Print when the connection is lost, and when it is back."""
-        self._print_note(changed=self._note.take_signal(signal))
+    def show_connection(self, event: ConnectionEvent) -> None:
+        """Print when the connection is lost and when it is back."""
+        self._print_note(changed=self._note.apply_event(event))
 
     def show(self, update: Update) -> None:
-        """Print what is new."""
-        self._print_note(changed=self._note.take_update())
+        """Print what has changed."""
+        self._print_note(changed=self._note.record_update())
         match update:
             case ProgressUpdate():
-                waiting = place(update.queue_position)
+                waiting = queue_place(update.queue_position)
                 message = f"{update.message} ({waiting})" if waiting else update.message
                 if update.worker_online is False:
                     waiting = message = self._no_worker
@@ -163,18 +165,18 @@ class PlainView:
 
 
 class NameColumn(ProgressColumn):
-    """What a bar is about, on one line: where there is little room, it gives way to the numbers."""
+    """The description of a bar on one line, shortened before the numbers if space is short."""
 
     def __init__(self) -> None:
-        super().__init__(table_column=Column(no_wrap=False))  # What must not wrap is not made narrower.
+        super().__init__(table_column=Column(no_wrap=False))  # rich does not shrink a no_wrap column.
 
     def render(self, task: Task) -> Text:
-        """The description, as it is."""
+        """Return the description without parsing markup."""
         return Text(task.description, no_wrap=True, overflow="ellipsis")
 
 
 class LiveView:
-    """A bar for the smelt and one for each file, with the transcript scrolling above them."""
+    """Shows a bar for the smelt and one for each file; the transcript scrolls above them."""
 
     def __init__(
         self, console: Console, names: Mapping[UUID, str], note: ConnectionStatus, no_worker: str = NO_WORKER
@@ -184,7 +186,7 @@ class LiveView:
         self._note = note
         self._no_worker = no_worker
         self._worker_online: bool | None = None
-        self._expectation = ""
+        self._waiting_note = ""
         self._bars = Progress(
             SpinnerColumn(finished_text=" "),
             NameColumn(),
@@ -207,14 +209,14 @@ class LiveView:
     ) -> None:
         self._bars.stop()
 
-    def signal(self, signal: ConnectionEvent) -> None:
-        """Say behind the bar when the connection is lost."""
-        if self._note.take_signal(signal):
+    def show_connection(self, event: ConnectionEvent) -> None:
+        """Show beside the bar whether the connection is lost."""
+        if self._note.apply_event(event):
             self._annotate()
 
     def show(self, update: Update) -> None:
-        """Move the bars, or print above them."""
-        self._note.take_update()
+        """Update the bars, or print above them."""
+        self._note.record_update()
         match update:
             case ProgressUpdate():
                 self._move(update)
@@ -233,12 +235,12 @@ class LiveView:
                 assert_never(update)
 
     def _move(self, update: ProgressUpdate) -> None:
-        self._expectation = place(update.queue_position) or remaining(update.eta_seconds)
+        self._waiting_note = queue_place(update.queue_position) or time_left(update.eta_seconds)
         message = update.message
         if update.worker_online is False:
-            self._expectation, message = "", "Waiting for a worker"
+            self._waiting_note, message = "", "Waiting for a worker"
             if self._worker_online is not False:
-                # Above the bars, where there is room for all of it.
+                # Above the bars: the sentence does not fit beside them.
                 self._bars.console.print(self._no_worker)
         self._worker_online = update.worker_online
         self._bars.update(self._whole, completed=update.percentage, description=message)
@@ -248,17 +250,17 @@ class LiveView:
                 self._bars.update(task, completed=file.progress, note="failed" if file.status == "failed" else "")
 
     def _annotate(self) -> None:
-        notes = [note for note in (self._expectation, self._note.text) if note]
+        notes = [note for note in (self._waiting_note, self._note.text) if note]
         self._bars.update(self._whole, note=", ".join(notes))
 
 
-def place(queue_position: int | None) -> str:
-    """What a smelt that waits behind others is told: `number 3 in the queue`; nothing for the next one."""
+def queue_place(queue_position: int | None) -> str:
+    """Return `number 3 in the queue`; empty for the first position, or if not waiting."""
     return f"number {queue_position} in the queue" if (queue_position or 0) > 1 else ""
 
 
-def remaining(seconds: float | None) -> str:
-    """Seconds as people say them: `8 s left`, `3 min left`, `2 h 5 min left`; nothing when unknown."""
+def time_left(seconds: float | None) -> str:
+    """Return the remaining time as `8 s left`, `3 min left` or `2 h 5 min left`; empty if unknown."""
     if seconds is None:
         return ""
     if seconds < 90:
@@ -268,7 +270,7 @@ def remaining(seconds: float | None) -> str:
 
 
 def print_segments(console: Console, update: Segments, names: Mapping[UUID, str]) -> None:
-    """The transcript as it comes: time, text, and the file's name where there are several."""
+    """Print segments: start time, the file's name if there are several files, and text."""
     name = f"{names.get(update.file_id, '')} " if len(names) > 1 else ""
     for segment in update.segments:
         minutes, seconds = divmod(int(segment.start), 60)
@@ -277,7 +279,7 @@ def print_segments(console: Console, update: Segments, names: Mapping[UUID, str]
 
 
 def print_notices(console: Console, snapshot: "Snapshot") -> None:
-    """Which files failed and why, and what readers of a transcript should know of the model that heard it."""
+    """Print the files that failed, with the reason, and the notice of the model about its transcripts."""
     for file in snapshot.files:
         if file.error_code is not None:
             failed = (f"{file.filename} failed: ", "yellow")
@@ -289,13 +291,13 @@ def print_notices(console: Console, snapshot: "Snapshot") -> None:
 
 
 def print_no_worker(console: Console, snapshot: "Snapshot") -> None:
-    """Why a smelt that has not ended will not either, if no worker is online."""
+    """Print that no worker is online, if the smelt has not ended."""
     if snapshot.status not in TERMINAL_STATUSES and not snapshot.worker_online:
         console.print(NO_WORKER, soft_wrap=True)
 
 
 def print_end(console: Console, update: Completed | Failed) -> None:
-    """The results in Markdown, or why there are none."""
+    """Print the results, or the error of a failed smelt."""
     if isinstance(update, Failed):
         message = f" {update.error_message} "
         console.print(Text.assemble(("Failed:", "bold red"), message, (f"({update.error_code})", "dim")))
@@ -306,8 +308,8 @@ def print_end(console: Console, update: Completed | Failed) -> None:
 
 
 def print_markdown(console: Console, text: str) -> None:
-    """Print notes as they are meant to look; in a file or pipe, lines are not padded with blanks."""
-    document = Markdown(text, hyperlinks=False)  # A link shows its address.
+    """Print rendered Markdown; in a file or pipe, without trailing blanks."""
+    document = Markdown(text, hyperlinks=False)  # Print the address of a link.
     if console.is_terminal:
         console.print(document)
         return

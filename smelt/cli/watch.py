@@ -1,4 +1,4 @@
-"""`smelt watch`: follow a smelt to its end."""
+"""`smelt watch`: show the progress of a smelt until it ends."""
 
 from typing import Annotated
 from uuid import UUID
@@ -11,10 +11,10 @@ from smelt.cli.view import follow
 
 
 def watch(
-    smelt_id: Annotated[UUID, typer.Argument(metavar="ID", help="The id that `smelt submit` printed.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    smelt_id: Annotated[UUID, typer.Argument(metavar="ID", help="The id of the smelt, as printed by `smelt submit`.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Follow a smelt live to its end."""
+    """Show progress and transcript of a smelt live, until it ends."""
     run(_watch(smelt_id, as_json), as_json=as_json)
 
 

@@ -1,4 +1,4 @@
-"""`smelt worker`: claim smelts and work on them until told to stop."""
+"""`smelt worker`: claim and process smelts until a signal stops it."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from uuid import uuid4
 import typer
 
 from smelt.cli.logs import write_logs
-from smelt.cli.output import Exit, ending, exit_code
+from smelt.cli.output import Exit, exit_code, run_to_exit_code
 from smelt.errors import SettingsError, SmeltError, Unauthorized
 from smelt.settings import LogSettings, ProjectSettings, WorkerSettings
 
@@ -25,21 +25,21 @@ logger = logging.getLogger(__name__)
 
 
 def worker(
-    once: Annotated[bool, typer.Option("--once", help="Work on what is there, then leave.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Process the pending smelts, then exit.")] = False,
 ) -> None:
-    """Run a worker: it claims pending smelts, transcribes them and reports how far it is."""
-    # Before there is anything to clean up, so that Ctrl-C ends it at once; `_work` raises what is missing.
+    """Run a worker, which claims pending smelts, processes them and reports progress."""
+    # Import before there is anything to clean up, so that Ctrl-C exits at once; `_work` raises if it is missing.
     with suppress(ModuleNotFoundError):
         import_module("smelt.processor.worker")
-    # The runner is not closed: that would wait for the threads.
-    _leave(ending(_worker(once), asyncio.Runner()))
+    # The runner is not closed: closing it would wait for the threads.
+    _exit_now(run_to_exit_code(_worker(once), asyncio.Runner()))
 
 
-def _leave(code: Exit) -> NoReturn:
-    """End this process, whatever its threads are at.
+def _exit_now(code: Exit) -> NoReturn:
+    """Exit without waiting for threads.
 
-    All smelts are settled or given back by now, and nobody wants what a thread would still say: the model may be in the
-    middle of a window that takes it minutes.
+    All smelts are settled or released by now, so the results of threads are not needed; the model may need minutes for
+    its current window.
     """
     logging.shutdown()
     sys.stdout.flush()
@@ -55,7 +55,7 @@ async def _worker(once: bool) -> Exit:
     except SmeltError as exc:
         if logs.log_format == "text":
             raise
-        # Programs that read the log want nothing else in it.
+        # A JSON log must contain nothing but JSON.
         logger.critical("%s", exc)
         return exit_code(exc)
 
@@ -67,23 +67,23 @@ async def _work(once: bool) -> Exit:
     project_settings = ProjectSettings.read()
     options = worker_options(WorkerSettings.read())
     stop = asyncio.Event()
-    received = _drain_on_signals(stop, drain_s=options.drain_s, leave_s=SHUTDOWN_TIMEOUT_S)
+    received = _drain_on_signals(stop, drain_s=options.drain_s, shutdown_timeout_s=SHUTDOWN_TIMEOUT_S)
     async with Project(project_settings.require_url(), project_settings.require_worker_key()) as project:
-        logger.info("worker %s works for %s", options.worker_id, project.url)
+        logger.info("worker %s processes smelts of %s", options.worker_id, project.url)
         try:
             await Worker(project, options).run(once=once, stop=stop)
         except Unauthorized as exc:
-            raise SettingsError(f"SUPABASE_SERVICE_ROLE_KEY is not a worker's: {exc}") from exc
+            raise SettingsError(f"SUPABASE_SERVICE_ROLE_KEY does not have the rights of a worker: {exc}") from exc
     return Exit.INTERRUPTED if signal.SIGINT in received else Exit.DONE
 
 
 def worker_options(settings: WorkerSettings) -> "WorkerOptions":
-    """The options of a worker in this process, as the environment says."""
+    """Return the options of a worker in this process, from the settings."""
     from smelt.processor.options import WorkerOptions
 
     key = settings.llm_api_key
     return WorkerOptions(
-        # The pid tells an operator which process, the rest that it is not one of yesterday's.
+        # The pid identifies the process; the random suffix distinguishes it from earlier ones.
         worker_id=f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}",
         model=settings.model,
         device=settings.device,
@@ -105,10 +105,10 @@ def worker_options(settings: WorkerSettings) -> "WorkerOptions":
     )
 
 
-def _drain_on_signals(stop: asyncio.Event, *, drain_s: float, leave_s: float) -> set[signal.Signals]:
-    """The first SIGTERM or Ctrl-C drains; a second one ends at once, which still gives back what was claimed.
+def _drain_on_signals(stop: asyncio.Event, *, drain_s: float, shutdown_timeout_s: float) -> set[signal.Signals]:
+    """Drain on the first SIGTERM or Ctrl-C; on the second, release all smelts and exit at once.
 
-    Both end in time, also when the project does not answer. Return the set of the signals received so far.
+    Both are limited in time, even if the project does not respond. Return a set that collects the received signals.
     """
     loop = asyncio.get_running_loop()
     main = asyncio.current_task()
@@ -118,17 +118,17 @@ def _drain_on_signals(stop: asyncio.Event, *, drain_s: float, leave_s: float) ->
         received.add(number)
         if stop.is_set() and main is not None:
             main.cancel()
-            loop.call_later(leave_s, give_up)
+            loop.call_later(shutdown_timeout_s, give_up)
         else:
-            loop.call_later(max(drain_s, leave_s), give_up)
+            loop.call_later(max(drain_s, shutdown_timeout_s), give_up)
         stop.set()
 
     def give_up() -> None:
-        logger.warning("the project does not answer: what is not given back is claimed again when its lease runs out")
-        _leave(Exit.UNREACHABLE)
+        logger.warning("the project does not respond: unreleased smelts are claimed again when their leases expire")
+        _exit_now(Exit.UNREACHABLE)
 
     loop.add_signal_handler(signal.SIGTERM, on_signal, signal.SIGTERM)
-    # A background job of a script ignores Ctrl-C, which is for what runs in front of it.
+    # In a background job of a script SIGINT is ignored: Ctrl-C is meant for the foreground.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         loop.add_signal_handler(signal.SIGINT, on_signal, signal.SIGINT)
     return received

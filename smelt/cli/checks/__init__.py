@@ -1,1 +1,1 @@
-"""What `smelt doctor` looks at: each check answers findings, and none changes anything."""
+"""The checks of `smelt doctor`: each returns `CheckResult`s, none changes the project."""

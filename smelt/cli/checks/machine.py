@@ -1,4 +1,4 @@
-"""Whether a worker could work on this machine: its models, decoding, room on disk."""
+"""Checks whether this machine can run a worker: model, decoding, language model and disk space."""
 
 import asyncio
 import importlib.util
@@ -19,15 +19,15 @@ from smelt.settings import WorkerSettings
 if TYPE_CHECKING:
     from smelt.processor.options import WorkerOptions
 
-_ROOM_BYTES: Final = 2 * 1024**3
-"""A recording of the longest and largest kind, and what it decodes to."""
+_MIN_FREE_BYTES: Final = 2 * 1024**3
+"""Enough for a recording of the maximum size and duration, with its decoded audio."""
 
 
 async def check_machine(settings: WorkerSettings) -> AsyncIterator[CheckResult]:
-    """Look at this machine as one that a worker would run on."""
+    """Yield the results of the checks of this machine."""
     install = install_command("processor")
     if any(importlib.util.find_spec(package) is None for package in ("faster_whisper", "av", "prometheus_client")):
-        yield CheckResult("processor", "warn", "is not installed, so that no worker can run here", install)
+        yield CheckResult("processor", "warn", "not installed; a worker can't run here", f"to run one: {install}")
         return
     from smelt.cli.worker import worker_options
 
@@ -35,22 +35,25 @@ async def check_machine(settings: WorkerSettings) -> AsyncIterator[CheckResult]:
     yield await run_check("model", _model(options), "see SMELT_MODEL in .env.example")
     yield await run_check("decoding", _decoding(), install)
     yield await run_check("synthesis", _synthesis(options), "see SMELT_LLM_BASE_URL in .env.example")
-    yield await run_check("disk", _disk(settings.temp_dir), "set SMELT_TEMP_DIR")
+    yield await run_check("disk", _disk(settings.temp_dir), "set SMELT_TEMP_DIR to a writable folder")
 
 
 async def _model(options: "WorkerOptions") -> CheckResult:
     from smelt.processor.speech.demo_model_card import DEMO
     from smelt.processor.speech.model import load_model
 
-    began_s = time.monotonic()
+    started_s = time.monotonic()
     model = await asyncio.to_thread(load_model, options.model_options)
     device, precision = model.model.device, model.model.compute_type
-    seen = f"{options.model} is loaded in {time.monotonic() - began_s:.1f} s, {precision} on {device}"
+    observed = f"{options.model} loaded in {time.monotonic() - started_s:.1f} s, {precision} on {device}"
     if options.model == DEMO:
         return CheckResult(
-            "model", "warn", f"{seen}; it knows the words of the demo alone", "set SMELT_MODEL=small, say"
+            "model",
+            "warn",
+            f"{observed}; it knows only the words of the demo",
+            "for real speech, set for example SMELT_MODEL=small",
         )
-    return CheckResult("model", "ok", seen)
+    return CheckResult("model", "ok", observed)
 
 
 async def _decoding() -> CheckResult:
@@ -63,7 +66,7 @@ def _decode() -> CheckResult:
     from smelt.processor.media.probe import MediaLimits, probe
 
     limits = MediaLimits(max_file_bytes=STANDUP.stat().st_size, max_duration_s=600)
-    began_s = time.monotonic()
+    started_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="smelt-doctor-") as folder:
         try:
             recording = decode_to_pcm(
@@ -71,11 +74,11 @@ def _decode() -> CheckResult:
             )
         except FileError as exc:
             return CheckResult(
-                "decoding", "fail", f"{STANDUP.name}: {exc}", "install PyAV again: pip install --force-reinstall av"
+                "decoding", "fail", f"{STANDUP.name}: {exc}", "reinstall PyAV: pip install --force-reinstall av"
             )
-    took_s = time.monotonic() - began_s
-    seen = f"{recording.duration_s:.0f} s of {STANDUP.name} in {took_s:.2f} s with PyAV, no ffmpeg needed"
-    return CheckResult("decoding", "ok", seen)
+    took_s = time.monotonic() - started_s
+    observed = f"PyAV decoded {recording.duration_s:.0f} s of {STANDUP.name} in {took_s:.2f} s; ffmpeg is not needed"
+    return CheckResult("decoding", "ok", observed)
 
 
 async def _synthesis(options: "WorkerOptions") -> CheckResult:
@@ -83,7 +86,7 @@ async def _synthesis(options: "WorkerOptions") -> CheckResult:
 
     endpoint = endpoint_options(options)
     if endpoint is None:
-        return CheckResult("synthesis", "ok", "chooses sentences; with SMELT_LLM_BASE_URL a language model writes")
+        return CheckResult("synthesis", "ok", "extractive; set SMELT_LLM_BASE_URL to use a language model")
     return await check_language_model(endpoint)
 
 
@@ -94,8 +97,10 @@ async def _disk(temp_dir: Path | None) -> CheckResult:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as exc:
-        raise SettingsError(f"{folder} can't be written to: {exc.strerror}") from exc
-    seen = f"{free_bytes / 1024**3:.1f} GiB are free in {folder}"
-    if free_bytes < _ROOM_BYTES:
-        return CheckResult("disk", "warn", seen, "make room, or set SMELT_TEMP_DIR to a folder with more of it")
-    return CheckResult("disk", "ok", seen)
+        raise SettingsError(f"{folder} is not writable: {exc.strerror}") from exc
+    observed = f"{free_bytes / 1024**3:.1f} GiB free in {folder}"
+    if free_bytes < _MIN_FREE_BYTES:
+        return CheckResult(
+            "disk", "warn", observed, "free some space, or set SMELT_TEMP_DIR to a folder on a larger disk"
+        )
+    return CheckResult("disk", "ok", observed)

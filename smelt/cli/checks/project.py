@@ -1,4 +1,4 @@
-"""Whether a project answers, takes its keys, and has what smelt needs in it."""
+"""Checks whether the project responds, accepts the keys, and has everything that smelt needs."""
 
 import time
 from collections.abc import AsyncIterator
@@ -22,9 +22,9 @@ from smelt.contract.events import Model
 from smelt.contract.schema_version import SCHEMA_VERSION, schema_issue
 from smelt.errors import RequestRejected, SmeltError, Unauthorized, Unavailable
 
-_PUSH: Final = "`smelt init DIR` adds the migrations to your Supabase project, `supabase db push` applies them"
-_KEYS: Final = "copy it anew from the project's API keys, or from `supabase status -o env`"
-# PostgREST: there is no such function.
+_PUSH: Final = "add the migrations to your project with `smelt init DIR`, then apply them with `supabase db push`"
+_KEYS: Final = "copy it again from the project's API keys, or from `supabase status -o env`"
+# PostgREST's code for an unknown function.
 _NO_FUNCTION: Final = "PGRST202"
 _TIMEOUT_S: Final = 10.0
 _SKEW_S: Final = 30.0
@@ -33,7 +33,7 @@ _MAX_OUTBOX_AGE_S: Final = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """Where the project is, and the keys that are there to be tried."""
+    """The URL of a project, and the keys that are set."""
 
     url: str
     anon_key: str | None
@@ -46,151 +46,160 @@ class _Bucket(Model):
 
 
 async def check_project(access: Access) -> AsyncIterator[CheckResult]:
-    """Look at a project from outside in; what can't be seen for an earlier finding is left out."""
-    reached = await _reach(access)
+    """Yield the results of the checks of a project; skip checks that depend on a failed one."""
+    reached = await _check_reachable(access)
     yield reached
     if reached.level == "fail":
         return
     migrated = False
     if access.service_key is not None:
-        async for finding in _as_worker(access.url, access.service_key):
-            migrated = migrated or (finding.check == "migrations" and finding.level != "fail")
-            yield finding
+        async for result in _check_as_worker(access.url, access.service_key):
+            migrated = migrated or (result.check == "migrations" and result.level != "fail")
+            yield result
     if access.anon_key is not None:
-        async for finding in _as_visitor(access.url, access.anon_key, migrated=migrated):
-            yield finding
+        async for result in _check_as_visitor(access.url, access.anon_key, migrated=migrated):
+            yield result
 
 
-async def _reach(access: Access) -> CheckResult:
-    check, began_s = "project", time.monotonic()
+async def _check_reachable(access: Access) -> CheckResult:
+    check, started_s = "project", time.monotonic()
     try:
         async with httpx.AsyncClient(timeout=_TIMEOUT_S) as http:
             key = access.anon_key or access.service_key or ""
             response = await http.get(f"{access.url}/auth/v1/health", headers={"apikey": key})
     except (httpx.TransportError, httpx.InvalidURL) as exc:
-        advice = "check SUPABASE_URL and the network; `smelt local start` starts a project on this machine"
-        return CheckResult(check, "fail", f"{access.url} does not answer ({exc})", advice, unreachable=True)
+        remedy = "check SUPABASE_URL and the network; `smelt local start` starts a project on this machine"
+        return CheckResult(check, "fail", f"{access.url} does not respond ({exc})", remedy, unreachable=True)
     if response.is_server_error:
-        advice = "it may be paused or starting: look at its dashboard, or at `smelt local status`"
-        return CheckResult(check, "fail", f"{access.url} answers HTTP {response.status_code}", advice, unreachable=True)
+        remedy = "it may be paused or starting: check its dashboard, or `smelt local status`"
+        return CheckResult(check, "fail", f"{access.url} returns HTTP {response.status_code}", remedy, unreachable=True)
     if response.status_code == httpx.codes.NOT_FOUND:
         return CheckResult(
-            check, "fail", f"{access.url} is no Supabase project", "check SUPABASE_URL: no path behind it"
+            check, "fail", f"{access.url} is not a Supabase project", "check SUPABASE_URL, which must not have a path"
         )
-    return CheckResult(check, "ok", f"{access.url} answers in {1000 * (time.monotonic() - began_s):.0f} ms")
+    return CheckResult(check, "ok", f"{access.url} responds in {1000 * (time.monotonic() - started_s):.0f} ms")
 
 
-async def _as_worker(url: str, key: str) -> AsyncIterator[CheckResult]:
+async def _check_as_worker(url: str, key: str) -> AsyncIterator[CheckResult]:
     async with Project(url, key, timeout_s=_TIMEOUT_S) as project:
-        began = datetime.now(UTC)
+        started = datetime.now(UTC)
         try:
             health = await WorkerRpc(project.rpc).get_health()
         except RequestRejected as exc:
-            yield CheckResult("service key", "ok", "is accepted")
-            yield _unmigrated(exc)
+            yield CheckResult("service key", "ok", "accepted")
+            yield _migrations_missing(exc)
             return
         except SmeltError as exc:
-            yield _refused_key("service key", "SUPABASE_SERVICE_ROLE_KEY", exc)
+            yield _rejected_key("service key", "SUPABASE_SERVICE_ROLE_KEY", exc)
             return
         ended = datetime.now(UTC)
-        yield CheckResult("service key", "ok", "is accepted and may do a worker's work")
+        yield CheckResult("service key", "ok", "accepted, with the rights of a worker")
         yield check_schema_version(health)
         yield check_migrations(health)
-        yield check_clock(health, began, ended)
+        yield check_clock(health, started, ended)
         yield check_queue(health)
         yield await run_check("bucket", _bucket(url, key, health), _PUSH)
-        async for finding in check_worker_policies(project):
-            yield finding
+        async for result in check_worker_policies(project):
+            yield result
 
 
-async def _as_visitor(url: str, key: str, *, migrated: bool) -> AsyncIterator[CheckResult]:
+async def _check_as_visitor(url: str, key: str, *, migrated: bool) -> AsyncIterator[CheckResult]:
     async with Project(url, key, timeout_s=_TIMEOUT_S) as project:
         try:
             await ClientRpc(project.rpc).get_smelts([])
         except RequestRejected as exc:
-            yield CheckResult("anon key", "ok", "is accepted")
+            yield CheckResult("anon key", "ok", "accepted")
             if migrated or exc.code != _NO_FUNCTION:
                 yield CheckResult("functions", "fail", f"an app can't call get_smelts: {exc}", _PUSH)
             return
         except SmeltError as exc:
-            yield _refused_key("anon key", "SUPABASE_ANON_KEY", exc)
+            yield _rejected_key("anon key", "SUPABASE_ANON_KEY", exc)
             return
-        yield await _powers_of_anon(project)
-        async for finding in check_visitor_policies(project):
-            yield finding
+        yield await _anon_permissions(project)
+        async for result in check_visitor_policies(project):
+            yield result
 
 
-async def _powers_of_anon(project: Project) -> CheckResult:
+async def _anon_permissions(project: Project) -> CheckResult:
     try:
         await WorkerRpc(project.rpc).get_health()
     except Unauthorized:
-        return CheckResult("anon key", "ok", "is accepted, and may not do a worker's work")
+        return CheckResult("anon key", "ok", "accepted, without the rights of a worker")
     except SmeltError as exc:
         return CheckResult(
-            "anon key", "warn", f"is accepted; what it may do is not seen: {exc}", "run the doctor again"
+            "anon key", "warn", f"accepted; its rights could not be checked: {exc}", "run `smelt doctor` again"
         )
-    advice = "put the anon or publishable key into SUPABASE_ANON_KEY, and replace the other one if apps have it"
-    return CheckResult("anon key", "fail", "it is the service role's key, which may do everything", advice)
+    remedy = "set SUPABASE_ANON_KEY to the anon or publishable key; rotate the secret key if it was published in an app"
+    return CheckResult("anon key", "fail", "this is the service role's key, which bypasses all policies", remedy)
 
 
-def _refused_key(check: str, variable: str, error: SmeltError) -> CheckResult:
+def _rejected_key(check: str, variable: str, error: SmeltError) -> CheckResult:
     if isinstance(error, Unavailable):
-        return CheckResult(check, "fail", str(error), "try again; look at the project's logs", unreachable=True)
+        return CheckResult(check, "fail", str(error), "try again, or check the project's logs", unreachable=True)
     return CheckResult(check, "fail", f"{variable} is not accepted: {error}", _KEYS)
 
 
-def _unmigrated(error: RequestRejected) -> CheckResult:
+def _migrations_missing(error: RequestRejected) -> CheckResult:
     if error.code == _NO_FUNCTION:
-        return CheckResult("migrations", "fail", "the project lacks smelt's functions, or the newest of them", _PUSH)
-    return CheckResult("migrations", "fail", f"get_health answers: {error}", _PUSH)
+        return CheckResult("migrations", "fail", "functions of smelt are missing in the project", _PUSH)
+    return CheckResult("migrations", "fail", f"get_smelt_health failed: {error}", _PUSH)
 
 
 def check_schema_version(health: Health) -> CheckResult:
-    """Compare the version of the project's schema with the one that this installation is made for."""
+    """Compare the project's schema version with the one that this installation supports."""
     issue = schema_issue(health.schema_version, health.schema_compatible_from)
     if issue is not None:
         return CheckResult("schema", "fail", issue.observed, issue.remedy)
-    return CheckResult("schema", "ok", f"version {health.schema_version}, and this smelt is made for {SCHEMA_VERSION}")
+    return CheckResult(
+        "schema", "ok", f"version {health.schema_version}; this installation is made for version {SCHEMA_VERSION}"
+    )
 
 
 def check_migrations(health: Health) -> CheckResult:
-    """Compare the project's history of migrations with what this smelt brings along."""
-    ours = [version_of(path) for path in migration_files()]
+    """Compare the project's migration history with the migrations of this installation."""
+    bundled = [version_of(path) for path in migration_files()]
     if health.migrations is None:
         return CheckResult(
             "migrations",
             "warn",
-            "the project keeps no history of migrations, so that their versions can't be told",
-            f"apply them by `supabase db push`, up to {ours[-1]}",
+            "the project has no migration history; the applied versions are unknown",
+            f"apply them with `supabase db push`, up to {bundled[-1]}",
         )
-    missing = [version for version in ours if version not in health.migrations]
+    missing = [version for version in bundled if version not in health.migrations]
     if missing:
-        return CheckResult("migrations", "fail", f"{len(missing)} are missing, the first is {missing[0]}", _PUSH)
-    return CheckResult("migrations", "ok", f"all {len(ours)} are applied, up to {ours[-1]}")
+        return CheckResult("migrations", "fail", f"{len(missing)} not applied, the first is {missing[0]}", _PUSH)
+    return CheckResult("migrations", "ok", f"all {len(bundled)} applied, up to {bundled[-1]}")
 
 
-def check_clock(health: Health, began: datetime, ended: datetime) -> CheckResult:
-    """Compare this machine's clock with the database's, which was read between the two times."""
-    uncertain_s = (ended - began).total_seconds() / 2
-    skew_s = (health.now - began).total_seconds() - uncertain_s
-    seen = f"this machine is {abs(skew_s):.1f} s {'behind' if skew_s > 0 else 'ahead of'} the database"
+def check_clock(health: Health, started: datetime, ended: datetime) -> CheckResult:
+    """Compare this machine's clock with the database's, which was read between `started` and `ended`."""
+    uncertain_s = (ended - started).total_seconds() / 2
+    skew_s = (health.now - started).total_seconds() - uncertain_s
+    observed = f"this machine is {abs(skew_s):.1f} s {'behind' if skew_s > 0 else 'ahead of'} the database"
     if abs(skew_s) - uncertain_s > _SKEW_S:
-        advice = "set this machine's clock (NTP): leases go by the database's, but tokens of users seem expired or not"
-        return CheckResult("clock", "warn", seen, advice)
-    return CheckResult("clock", "ok", seen)
+        remedy = (
+            "synchronize this machine's clock (NTP); leases use the database's, but the expiry of tokens is misjudged"
+        )
+        return CheckResult("clock", "warn", observed, remedy)
+    return CheckResult("clock", "ok", observed)
 
 
 def check_queue(health: Health) -> CheckResult:
-    """Look for what nobody takes care of."""
-    seen = f"{health.waiting} waiting, {health.running} under way, {health.workers} workers seen within a minute"
+    """Warn about pending smelts without a worker, and about old messages in the outbox."""
+    observed = f"{health.waiting} smelts waiting, {health.running} running, {health.workers} workers online"
     if health.waiting and not health.workers:
         return CheckResult(
-            "queue", "warn", f"{seen}; the first waits for {health.oldest_waiting_s:.0f} s", "`smelt worker`"
+            "queue",
+            "warn",
+            f"{observed}; the oldest has waited {health.oldest_waiting_s:.0f} s",
+            "start a worker with `smelt worker`",
         )
     if health.oldest_unsent_s > _MAX_OUTBOX_AGE_S:
-        advice = "look for `not acknowledged` in the logs of the workers, and at the Realtime limits of your plan"
-        return CheckResult("queue", "warn", f"{seen}; a broadcast is owed for {health.oldest_unsent_s:.0f} s", advice)
-    return CheckResult("queue", "ok", seen)
+        remedy = "look for `not acknowledged` in the logs of the workers, and check the Realtime limits of your plan"
+        return CheckResult(
+            "queue", "warn", f"{observed}; a broadcast is unsent since {health.oldest_unsent_s:.0f} s", remedy
+        )
+    return CheckResult("queue", "ok", observed)
 
 
 async def _bucket(url: str, key: str, health: Health) -> CheckResult:
@@ -200,13 +209,17 @@ async def _bucket(url: str, key: str, health: Health) -> CheckResult:
             response = await http.get(f"{url}/storage/v1/bucket/{AUDIO_BUCKET}")
         bucket = _Bucket.model_validate_json(response.content)
     except httpx.TransportError as exc:
-        raise Unavailable(f"Storage does not answer: {type(exc).__name__}") from exc
+        raise Unavailable(f"Storage does not respond: {type(exc).__name__}") from exc
     except ValidationError:
-        return CheckResult(check, "fail", f"there is no bucket {AUDIO_BUCKET} (HTTP {response.status_code})", _PUSH)
+        return CheckResult(check, "fail", f"{AUDIO_BUCKET} does not exist (HTTP {response.status_code})", _PUSH)
     if bucket.public:
-        advice = "make it private in the dashboard: every recording in it can be had by its path"
-        return CheckResult(check, "fail", f"{AUDIO_BUCKET} is public", advice)
+        remedy = "make it private in the dashboard: anyone who knows its path can download a recording"
+        return CheckResult(check, "fail", f"{AUDIO_BUCKET} is public", remedy)
     if bucket.file_size_limit is not None and bucket.file_size_limit < health.max_file_bytes:
-        seen = f"{AUDIO_BUCKET} takes {bucket.file_size_limit} bytes a file, smelt.limits allow {health.max_file_bytes}"
-        return CheckResult(check, "warn", seen, "make the two the same: raise the bucket's, or lower max_file_bytes")
-    return CheckResult(check, "ok", f"{AUDIO_BUCKET} is there, and private")
+        observed = (
+            f"{AUDIO_BUCKET} accepts {bucket.file_size_limit} bytes per file, smelt.limits {health.max_file_bytes}"
+        )
+        return CheckResult(
+            check, "warn", observed, "raise the limit of the bucket, or lower max_file_bytes in smelt.limits"
+        )
+    return CheckResult(check, "ok", f"{AUDIO_BUCKET} exists and is private")

@@ -1,4 +1,4 @@
-"""What a check has found, and what to do about it."""
+"""The result of a check."""
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -11,25 +11,24 @@ Level = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One line of the doctor's: `advice` says what to do, and is missing where nothing is to be done.
+    """One line of `smelt doctor`.
 
-    `unreachable` tells a project that does not answer from one that answers wrongly.
+    `remedy` is None if nothing has to be done. `unreachable` distinguishes a project that does not respond from one
+    that responds with an error.
     """
 
     check: str
     level: Level
-    seen: str
-    advice: str | None = None
+    observed: str
+    remedy: str | None = None
     unreachable: bool = False
 
 
-async def run_check(check: str, looking: Awaitable[CheckResult], advice: str) -> CheckResult:
-    """What a check finds; an error that it meets is a finding, too."""
+async def run_check(check: str, checking: Awaitable[CheckResult], remedy: str) -> CheckResult:
+    """Return the result of a check; an error that it raises becomes a failed result."""
     try:
-        return await looking
+        return await checking
     except Unavailable as exc:
-        return CheckResult(
-            check, "fail", str(exc), "try again; if that is no passing trouble: " + advice, unreachable=True
-        )
+        return CheckResult(check, "fail", str(exc), f"try again; if it fails again: {remedy}", unreachable=True)
     except SmeltError as exc:
-        return CheckResult(check, "fail", str(exc), advice)
+        return CheckResult(check, "fail", str(exc), remedy)

@@ -1,1 +1,1 @@
-"""The contract in other languages, generated from its models."""
+"""Declarations of the contract for other languages, generated from its models."""

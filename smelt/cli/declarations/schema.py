@@ -15,7 +15,7 @@ from smelt.contract.state import Created, Snapshot, Unchanged
 Schema = dict[str, Any]
 
 STATES: Final[tuple[type[BaseModel], ...]] = (Created, Snapshot, Unchanged, Batch, SmeltRow, FileRow)
-"""What the functions for clients answer, and the rows that their owners read."""
+"""Results of the functions for clients, and rows that owners can read."""
 
 CHANNELS: Final[dict[str, dict[str, type[BaseModel]]]] = {
     "SmeltEvents": {**EVENT_MODELS},
@@ -24,7 +24,7 @@ CHANNELS: Final[dict[str, dict[str, type[BaseModel]]]] = {
     "FeedEvents": {"smelts_deleted": SmeltsDeleted},
     "CommandEvents": {"created": Created, **EVENT_MODELS, "connection": ConnectionLine, "error": ErrorLine},
 }
-"""The events of each kind of channel by their names; `CommandEvents` are the lines of `smelt submit --watch --json`."""
+"""Event names and models of each kind of channel; `CommandEvents` are the lines of `smelt submit --watch --json`."""
 
 VOCABULARY: Final = {
     "Status": vocabulary.Status,
@@ -38,19 +38,19 @@ VOCABULARY: Final = {
 }
 
 _MODE: Final[JsonSchemaMode] = "validation"
-# Keys that an older sender may leave out are optional, as they are for smelt's own subscriber.
+# In this mode, fields that an older sender may omit are optional, as they are for smelt's own subscriber.
 
 
 class _Untitled(GenerateJsonSchema):
-    """Without the titles that repeat the names."""
+    """Generates a schema without titles, which would only repeat the field names."""
 
     def field_title_should_be_set(self, schema: Any) -> Literal[False]:
-        """Never."""
+        """Return False for all fields."""
         return False
 
 
 def contract_schema() -> Schema:
-    """The models and words of the contract under `$defs`; `SmeltEvents` and its like map event names to them."""
+    """Return the models and enumerations of the contract under `$defs`; `SmeltEvents` etc. map event names to them."""
     events = [model for channel in CHANNELS.values() for model in channel.values()]
     _, document = models_json_schema([(model, _MODE) for model in (*events, *STATES)], schema_generator=_Untitled)
     definitions: Schema = {name: {"enum": list(get_args(word))} for name, word in VOCABULARY.items()}

@@ -1,4 +1,4 @@
-"""TypeScript declarations from a JSON Schema, as far as the contract uses one."""
+"""Converts a JSON Schema to TypeScript declarations; supports the features that the contract uses."""
 
 import json
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ _PLAIN: Final = {"string": "string", "integer": "number", "number": "number", "b
 
 
 def typescript(schema: Schema) -> str:
-    """Declare every definition of a document: an enumeration as a union, an object as an interface."""
+    """Return declarations of all definitions: enumerations as unions, objects as interfaces."""
     definitions: Schema = schema["$defs"]
-    # A word of the vocabulary stands where its values stand.
+    # Use the name of an enumeration wherever its values occur.
     words = {tuple(known["enum"]): name for name, known in definitions.items() if "enum" in known}
     return HEADER + "".join("\n" + _declared(name, definitions[name], words) for name in definitions)
 

@@ -173,7 +173,7 @@ async def test_drain_with_an_unreachable_project_exits_and_the_lease_expires(
                 proxy.stall()
                 worker.end(signal.SIGTERM)
                 assert await worker.exit_code() == 3
-            assert "the project does not answer" in worker.log.read_text()
+            assert "the project does not respond" in worker.log.read_text()
             async with Project(project.api_url, project.service_role_key) as other:
                 claim = await claimed_by(WorkerRpc(other.rpc))
             assert (claim.id, claim.attempt) == (created.id, 2)

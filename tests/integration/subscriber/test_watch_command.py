@@ -112,16 +112,16 @@ async def test_watch_command_shows_a_lost_connection_and_the_reconnect(
     await job.report("validating", 5)
     await until(lambda: "Validating" in person.printed and program.named("progress")[-1]["status"] == "validating")
     proxy.reject("realtime")
-    await until(lambda: "reconnecting, meanwhile polling" in person.printed and program.named("connection"))
+    await until(lambda: "reconnecting, polling meanwhile" in person.printed and program.named("connection"))
     proxy.heal()
-    await until(lambda: "live again" in person.printed and len(program.named("connection")) == 2)
+    await until(lambda: "reconnected" in person.printed and len(program.named("connection")) == 2)
     await job.report("synthesizing", 80, words=["the", "words"])
     await job.complete("the notes")
     assert await person.end() == await program.end() == 0
     assert "the notes" in person.printed
     assert [line["message"] for line in program.named("connection")] == [
-        "reconnecting, meanwhile polling",
-        "live again",
+        "reconnecting, polling meanwhile",
+        "reconnected",
     ]
     assert [line["state"] for line in program.named("connection")] == ["polling", "live"]
     events = [line for line in program.lines if line["event"] != "connection"]
@@ -202,5 +202,5 @@ async def test_sigint_of_a_watch_prints_that_the_smelt_continues(
         await until(lambda command=command: "Validating" in command.printed)
         command.process.send_signal(signal.SIGINT)
         assert await command.end() == 130
-        assert command.printed.endswith(f"The smelt goes on. Watch it again with: smelt watch {smelt_id}\n")
+        assert command.printed.endswith(f"The smelt continues. Watch it again with: smelt watch {smelt_id}\n")
         assert command.errors == ""

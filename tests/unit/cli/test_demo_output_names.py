@@ -2,7 +2,7 @@
 
 import pytest
 
-from smelt.cli.demo import kept_names
+from smelt.cli.demo import file_stems
 
 
 @pytest.mark.parametrize(
@@ -16,4 +16,4 @@ from smelt.cli.demo import kept_names
     ],
 )
 def test_demo_output_names_are_unique(filenames: list[str], names: list[str]) -> None:
-    assert kept_names(filenames) == names
+    assert file_stems(filenames) == names

@@ -10,7 +10,7 @@ from smelt.cli.bundled_migrations import migration_files, version_of
 from smelt.cli.checks import project
 from smelt.cli.checks.machine import check_machine
 from smelt.cli.checks.result import CheckResult, Level, run_check
-from smelt.cli.doctor import verdict
+from smelt.cli.doctor import worst_exit
 from smelt.cli.output import Exit
 from smelt.contract.schema_version import SCHEMA_VERSION
 from smelt.errors import SmeltError, Unauthorized, Unavailable
@@ -37,8 +37,8 @@ def health(**changes: object) -> Health:
     ],
 )
 def test_doctor_exit_code_follows_the_worst_check(levels: list[Level], unreachable: bool, code: Exit) -> None:
-    findings = [CheckResult("check", level, "seen", unreachable=unreachable) for level in levels]
-    assert verdict(findings) is code
+    results = [CheckResult("check", level, "seen", unreachable=unreachable) for level in levels]
+    assert worst_exit(results) is code
 
 
 @pytest.mark.parametrize(("error", "unreachable"), [(Unauthorized("no"), False), (Unavailable("gone"), True)])
@@ -46,10 +46,10 @@ async def test_doctor_reports_an_error_as_a_failed_check(error: SmeltError, unre
     async def failing_check() -> CheckResult:
         raise error
 
-    finding = await run_check("check", failing_check(), "what to do")
-    assert (finding.level, finding.unreachable) == ("fail", unreachable)
-    assert finding.advice is not None
-    assert "what to do" in finding.advice
+    result = await run_check("check", failing_check(), "what to do")
+    assert (result.level, result.unreachable) == ("fail", unreachable)
+    assert result.remedy is not None
+    assert "what to do" in result.remedy
 
 
 @pytest.mark.parametrize(
@@ -75,19 +75,19 @@ def test_doctor_names_the_side_whose_schema_version_is_too_old(
 ) -> None:
     result = project.check_schema_version(health(schema_version=version, schema_compatible_from=compatible_from))
     assert result.level == ("ok" if remedy is None else "fail")
-    assert (remedy or "") in (result.advice or "")
+    assert (remedy or "") in (result.remedy or "")
 
 
 def test_doctor_takes_a_project_without_a_schema_version_as_older() -> None:
     reported = health().model_dump(exclude={"schema_version", "schema_compatible_from"})
     result = project.check_schema_version(Health.model_validate(reported))
-    assert (result.level, "older" in result.seen) == ("fail", True)
+    assert (result.level, "older" in result.observed) == ("fail", True)
 
 
 @pytest.mark.parametrize(("skew_s", "level"), [(0, "ok"), (29, "ok"), (-29, "ok"), (40, "warn"), (-40, "warn")])
 def test_doctor_warns_about_clock_skew(skew_s: float, level: Level) -> None:
-    began, ended = NOW - timedelta(seconds=skew_s + 1), NOW - timedelta(seconds=skew_s - 1)
-    assert project.check_clock(health(), began, ended).level == level
+    started, ended = NOW - timedelta(seconds=skew_s + 1), NOW - timedelta(seconds=skew_s - 1)
+    assert project.check_clock(health(), started, ended).level == level
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,6 @@ def test_doctor_warns_about_a_queue_without_workers_or_an_old_outbox(changes: di
 async def test_doctor_warns_when_the_processor_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A warning is enough, since only machines for workers need the processor; the advice names the extra."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    (finding,) = [finding async for finding in check_machine(WorkerSettings.model_construct())]
-    assert (finding.check, finding.level) == ("processor", "warn")
-    assert "[processor]" in (finding.advice or "")
+    (result,) = [result async for result in check_machine(WorkerSettings.model_construct())]
+    assert (result.check, result.level) == ("processor", "warn")
+    assert "[processor]" in (result.remedy or "")

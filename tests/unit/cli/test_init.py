@@ -47,7 +47,7 @@ def test_init_is_idempotent(tmp_path: Path, migrations: Path) -> None:
     init(tmp_path)
     code, printed = init(tmp_path)
     assert code == 0
-    assert f"0 migrations added in {migrations}, {len(BUNDLED)} were there." in printed
+    assert f"Added 0 migrations to {migrations}; {len(BUNDLED)} were already there." in printed
 
 
 def test_init_keeps_a_changed_migration(tmp_path: Path, migrations: Path) -> None:
@@ -56,7 +56,7 @@ def test_init_keeps_a_changed_migration(tmp_path: Path, migrations: Path) -> Non
     code, printed = init(tmp_path)
     assert code == 0
     assert changed.read_text() == "-- changed by hand"
-    assert f"{changed.name} is not as smelt has it" in printed
+    assert f"{changed.name} differs from smelt's version" in printed
     assert (migrations / BUNDLED[4].name).exists()
 
 

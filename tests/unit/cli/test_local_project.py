@@ -34,5 +34,5 @@ def test_local_project_can_be_named_by_either_folder(working_directory: Path) ->
 
 def test_local_project_rejects_a_folder_without_a_project(working_directory: Path) -> None:
     (working_directory / "supabase").mkdir()
-    with pytest.raises(PermanentError, match="no Supabase project"):
+    with pytest.raises(PermanentError, match="not a Supabase project"):
         chosen_project(working_directory)

@@ -14,7 +14,7 @@ import huggingface_hub.utils.logging  # noqa: F401 - Creates its loggers before 
 import pytest
 from processes import run
 
-from smelt.cli.log_dedup import EVERY_S, DuplicateLogFilter
+from smelt.cli.log_dedup import REPEAT_INTERVAL_S, DuplicateLogFilter
 from smelt.cli.logs import JsonFormatter, write_logs
 from smelt.contract.work import Claim
 from smelt.processor.logs import SmeltLog
@@ -85,19 +85,19 @@ def test_log_dedup_writes_a_repeated_warning_once_per_interval(log_stream: io.St
     clock, logger = [0.0], logging.getLogger("smelt.test")
     [handler] = [handler for handler in logger.handlers if isinstance(handler.formatter, JsonFormatter)]
     handler.addFilter(DuplicateLogFilter(lambda: clock[0]))
-    for second in range(2 * int(EVERY_S) + 1):
+    for second in range(2 * int(REPEAT_INTERVAL_S) + 1):
         clock[0] = float(second)
         logger.warning("claiming smelts: %s", "100 % gone")
         if second % 20 == 0:
             logger.warning("something else at %s s", second)
             logger.info("every time")
-    clock[0] = 100 * EVERY_S
+    clock[0] = 100 * REPEAT_INTERVAL_S
     logger.warning("claiming smelts: %s", "100 % gone")
     messages = [line["message"] for line in lines(log_stream)]
     assert [message for message in messages if "claiming" in message] == [
         "claiming smelts: 100 % gone",
-        "claiming smelts: 100 % gone (29 times more before)",
-        "claiming smelts: 100 % gone (29 times more before)",
+        "claiming smelts: 100 % gone (repeated 29 times since the last line)",
+        "claiming smelts: 100 % gone (repeated 29 times since the last line)",
         "claiming smelts: 100 % gone",
     ]
     assert messages.count("every time") == sum("something else" in message for message in messages) == 4

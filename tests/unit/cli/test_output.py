@@ -19,7 +19,7 @@ from smelt.backend.client_rpc import ListedSmelt
 from smelt.cli import doctor, list, output
 from smelt.cli.checks.result import CheckResult
 from smelt.cli.connection_status import ConnectionStatus
-from smelt.cli.demo import _keep
+from smelt.cli.demo import _save_files
 from smelt.cli.logs import JsonFormatter, TextFormatter
 from smelt.cli.output import VisibleConsole, print_document, print_error, print_json, visible, visible_controls
 from smelt.cli.view import JsonView, LiveView, PlainView, View, print_notices
@@ -184,7 +184,7 @@ def test_demo_files_escape_control_characters(tmp_path: Path, monkeypatch: pytes
         async def get(self, smelt_id: UUID, *, with_words: bool) -> Snapshot:
             return snapshot
 
-    folder = asyncio.run(_keep(Client(), ID, CaptionLayout(line_chars=400)))
+    folder = asyncio.run(_save_files(Client(), ID, CaptionLayout(line_chars=400)))
     written = {path.suffix: path.read_text() for path in folder.iterdir()}
     assert written.keys() == {".txt", ".srt", ".vtt", ".json", ".md"}
     for content in written.values():

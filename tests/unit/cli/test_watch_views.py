@@ -37,41 +37,41 @@ def progress(percentage: float, queue_position: int | None = None, *, worker_onl
 
 def test_connection_status_is_empty_while_connected() -> None:
     status = ConnectionStatus(polling=True)
-    assert not status.take_signal(Connected())
-    assert not status.take_update()
+    assert not status.apply_event(Connected())
+    assert not status.record_update()
     assert status.text == ""
 
 
 def test_connection_status_shows_a_lost_connection_until_reconnect() -> None:
     status = ConnectionStatus(polling=True)
-    status.take_signal(Connected())
-    assert status.take_signal(Disconnected())
-    assert not status.take_signal(NOT_LIVE)
-    assert not status.take_update()
+    status.apply_event(Connected())
+    assert status.apply_event(Disconnected())
+    assert not status.apply_event(NOT_LIVE)
+    assert not status.record_update()
     assert status.text == POLLING
-    assert status.take_signal(Connected())
+    assert status.apply_event(Connected())
     assert status.text == ""
 
 
 def test_connection_status_mentions_polling_only_when_enabled() -> None:
     status = ConnectionStatus(polling=False)
-    status.take_signal(Disconnected())
+    status.apply_event(Disconnected())
     assert (status.text, status.state) == (RECONNECTING, "reconnecting")
 
 
 def test_connection_status_shows_a_connection_that_never_opens() -> None:
     status = ConnectionStatus(polling=True)
-    assert status.take_signal(NOT_LIVE)
+    assert status.apply_event(NOT_LIVE)
     assert status.text == POLLING
 
 
 def test_connection_status_shows_failed_reads_until_an_update() -> None:
     status = ConnectionStatus(polling=True)
     for before, after in ((Connected(), ""), (Disconnected(), POLLING)):
-        status.take_signal(before)
-        assert status.take_signal(NO_READ)
+        status.apply_event(before)
+        assert status.apply_event(NO_READ)
         assert (status.text, status.state) == (NO_RESPONSE, "unreachable")
-        assert status.take_update()
+        assert status.record_update()
         assert status.text == after
 
 
@@ -79,7 +79,7 @@ def test_plain_view_prints_a_lost_connection_once() -> None:
     written = io.StringIO()
     view = PlainView(Console(file=written, width=100), {}, ConnectionStatus(polling=True))
     for step in (Connected(), NOT_LIVE, Disconnected(), Connected()):
-        view.signal(step)
+        view.show_connection(step)
         view.show(progress(30))
     lines = [line.strip() for line in written.getvalue().splitlines()]
     assert lines == ["30.0 %  Transcribing audio...", POLLING, LIVE_AGAIN]
@@ -121,8 +121,8 @@ def test_live_view_shows_eta_and_lost_connection() -> None:
         Console(file=written, width=160, force_terminal=True, color_system=None), {}, ConnectionStatus(polling=True)
     ) as view:
         view.show(progress(30))
-        view.signal(Connected())
-        view.signal(Disconnected())
+        view.show_connection(Connected())
+        view.show_connection(Disconnected())
     assert f"30 s left, {POLLING}" in written.getvalue()
 
 
@@ -138,7 +138,7 @@ def test_live_view_shortens_a_long_name_before_the_numbers() -> None:
 def test_json_view_prints_the_connection_only_when_it_changes(capsys: pytest.CaptureFixture[str]) -> None:
     view = JsonView(ConnectionStatus(polling=True))
     for step in (Connected(), NOT_LIVE, Disconnected(), Connected()):
-        view.signal(step)
+        view.show_connection(step)
         view.show(progress(30))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     events = [line["event"] for line in lines]
