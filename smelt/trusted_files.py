@@ -5,15 +5,14 @@ import os
 import stat
 from collections.abc import Callable
 
+from smelt.pickling import PicklableError
+
 # Raised for a symbolic link (ELOOP), and for a named pipe or socket without a reader (ENXIO).
 _NOT_REGULAR = frozenset({errno.ELOOP, errno.ENXIO})
 
 
-class UntrustedFile(PermissionError):
+class UntrustedFile(PicklableError, PermissionError):
     """A path leads to a symbolic link, a named pipe, or a file of another user."""
-
-    def __str__(self) -> str:
-        return f"{self.filename} {self.strerror}"
 
 
 def trusted_opener(*owners: int) -> Callable[[str, int], int]:
@@ -30,7 +29,7 @@ def trusted_opener(*owners: int) -> Callable[[str, int], int]:
             descriptor = os.open(path, flags & ~os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
         except OSError as exc:
             if exc.errno in _NOT_REGULAR:
-                raise UntrustedFile(errno.EPERM, "is not a regular file", path) from exc
+                raise UntrustedFile(f"{path} is not a regular file") from exc
             raise
         try:
             _check(descriptor, path, trusted)
@@ -48,6 +47,6 @@ def trusted_opener(*owners: int) -> Callable[[str, int], int]:
 def _check(descriptor: int, path: str, owners: tuple[int, ...]) -> None:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        raise UntrustedFile(errno.EPERM, "is not a regular file", path)
+        raise UntrustedFile(f"{path} is not a regular file")
     if status.st_uid not in owners:
-        raise UntrustedFile(errno.EPERM, "belongs to another user", path)
+        raise UntrustedFile(f"{path} belongs to another user")

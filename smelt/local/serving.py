@@ -11,6 +11,8 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from smelt.pickling import PicklableError
+
 MAX_FRAME_BYTES = 5_000_000
 STOP_TIMEOUT_S = 2
 
@@ -78,7 +80,7 @@ class GatewayServer:
             await asyncio.wait((self._task,))
 
 
-class _HeadersTooLarge(Exception):
+class _HeadersTooLarge(PicklableError):
     """Stops the parsing of a request."""
 
 

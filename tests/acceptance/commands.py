@@ -31,7 +31,7 @@ Event = dict[str, Any]
 def environment(env: Mapping[str, str]) -> dict[str, str]:
     """The environment of a user who set these variables and no other of smelt's or Supabase's."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SMELT_", "SUPABASE_"))}
-    # A login of whoever runs the tests is not theirs.
+    # The login of the user who runs the tests is not used.
     return {**inherited, "COLUMNS": "120", "XDG_STATE_HOME": "/nonexistent", **env}
 
 
@@ -78,9 +78,9 @@ def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 30)
         time.sleep(0.02)
 
 
-def accuracy(heard: str, spoken: str) -> float:
-    """Share of the spoken words that were heard, in order: 1 minus the word error rate."""
-    reference, hypothesis = _words(spoken), _words(heard)
+def accuracy(transcribed: str, spoken: str) -> float:
+    """Return the share of the spoken words that were transcribed, in order: 1 minus the word error rate."""
+    reference, hypothesis = _words(spoken), _words(transcribed)
     row = list(range(len(hypothesis) + 1))
     for i, word in enumerate(reference, start=1):
         previous, row[0] = row[0], i

@@ -52,7 +52,7 @@ def project() -> Iterator[StackHandle]:
 
 @pytest.fixture
 def env(project: StackHandle, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The environment of a command, whose processes are told by their home; what still runs there is stopped."""
+    """The environment of a command. Its home identifies its processes; those that are left are stopped."""
     (tmp_path / "sitecustomize.py").write_text(MARK_START)
     (tmp_path / "home").mkdir()
     env = {

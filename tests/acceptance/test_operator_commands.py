@@ -1,4 +1,4 @@
-"""What an operator has to hand: the doctor, the log, the metrics, and lists."""
+"""The commands and outputs for operators: doctor, log, metrics, lists."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def own_stack() -> Iterator[StackHandle]:
 
 @pytest.fixture(scope="module")
 def bare_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHandle]:
-    """A project that has never heard of smelt."""
+    """A project without smelt's migrations."""
     with running_local(tmp_path_factory.mktemp("supabase")) as stack:
         yield stack
 
@@ -277,7 +277,7 @@ def test_list_with_the_service_key_shows_the_smelts_of_all_users(stack: Stack) -
     assert owned not in still_open
 
 
-def test_list_without_login_and_service_key_says_what_to_do(stack: Stack) -> None:
+def test_list_without_login_and_service_key_names_the_remedy(stack: Stack) -> None:
     env = {name: value for name, value in stack.env().items() if name != "SUPABASE_SERVICE_ROLE_KEY"}
     done = smelt("list", env=env)
     assert done.returncode == 2

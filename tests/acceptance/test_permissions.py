@@ -47,7 +47,7 @@ TABLE: Final = _table()
 
 
 class Caller:
-    """Somebody with a key, and a token if signed in."""
+    """A caller with a key, and a token if signed in."""
 
     def __init__(self, project: Stack, key: str, token: str | None = None) -> None:
         self.key = key
@@ -66,7 +66,7 @@ class Caller:
         return response.json()
 
     def write(self, method: str, table: str, query: dict[str, str], **values: object) -> bool:
-        """Whether rows of a table were written; what row level security hides is not."""
+        """Return True if rows were written; rows hidden by row level security are not."""
         response = self.http.request(
             method, f"/rest/v1/{table}", params=query, json=values, headers={"Prefer": "return=representation"}
         )
@@ -76,7 +76,7 @@ class Caller:
         return self.http.post(f"/storage/v1/object/smelt-audio/{path}", content=AUDIO, headers=headers).is_success
 
     def broadcast(self, topic: str, event: str) -> None:
-        """Send on a private channel over HTTP; the answer tells nothing of what became of it."""
+        """Send on a private channel over HTTP; the response does not show whether it was delivered."""
         message = {"topic": topic, "event": event, "payload": {}, "private": True}
         self.http.post("/realtime/v1/api/broadcast", json={"messages": [message]})
 
@@ -148,7 +148,7 @@ def accounts(stack: Stack) -> Iterator[Accounts]:
 
 @dataclass(frozen=True)
 class PermissionCase:
-    """How a thing is tried: on what, and how; the answer is whether it was done."""
+    """An attempt: the subject and the call, which returns True if it was done."""
 
     given: Callable[[Accounts], Any]
     attempt: Callable[[Caller, Any], bool]
@@ -184,8 +184,8 @@ def _client_functions(maker: str) -> dict[str, PermissionCase]:
 
 
 def _is_listed(caller: Caller, subject: Any) -> bool:
-    answer = caller.rpc("get_smelts", smelts=[{"id": subject["id"]}])
-    return answer.is_success and [state["id"] for state in answer.json()["smelts"]] == [subject["id"]]
+    response = caller.rpc("get_smelts", smelts=[{"id": subject["id"]}])
+    return response.is_success and [state["id"] for state in response.json()["smelts"]] == [subject["id"]]
 
 
 def _worker_functions() -> dict[str, PermissionCase]:
@@ -245,7 +245,7 @@ def _read(caller: Caller, table: str, query: dict[str, str]) -> bool:
 
 
 def _may_insert(caller: Caller, table: str, row: dict[str, str]) -> bool:
-    """Whether the row was not refused for want of a privilege: one that is only incomplete could have been whole."""
+    """Return True unless the row was rejected for a missing privilege; an incomplete row counts as allowed."""
     response = caller.http.post(f"/rest/v1/{table}", json=row)
     return response.is_success or response.json()["code"] != "42501"
 
@@ -313,8 +313,8 @@ def _object_cases() -> dict[str, PermissionCase]:
 
 
 def _removed(caller: Caller, smelt: Any) -> bool:
-    answer = caller.http.request("DELETE", "/storage/v1/object/smelt-audio", json={"prefixes": [_path(smelt)]})
-    return answer.is_success and bool(answer.json())
+    response = caller.http.request("DELETE", "/storage/v1/object/smelt-audio", json={"prefixes": [_path(smelt)]})
+    return response.is_success and bool(response.json())
 
 
 PERMISSION_CASES: Final[dict[str, PermissionCase]] = {
@@ -355,7 +355,7 @@ CHANNELS: Final[dict[str, Callable[[Accounts], str]]] = {
 
 @dataclass(frozen=True)
 class Channel:
-    """A channel, a worker that hears all that it carries, and who else was let in."""
+    """A channel, a worker that receives all its messages, and the callers that could join."""
 
     topic: str
     witness: Socket
@@ -381,8 +381,8 @@ def channels(accounts: Accounts) -> Iterator[dict[str, Channel]]:
             for name, channel in found.items()
             for who, socket in channel.sockets.items()
         }
-        for (name, who), answer in asked.items():
-            found[name].joined[who] = answer.result()
+        for (name, who), response in asked.items():
+            found[name].joined[who] = response.result()
         for channel in found.values():
             assert channel.witness.join(channel.topic)
         yield found
@@ -400,7 +400,7 @@ def test_channel_permissions_match_the_documented_table(
         if channel.joined[who]:
             channel.sockets[who].broadcast(channel.topic, who)
         caller.broadcast(channel.topic, who)
-        # What came before this one has been let through or dropped once it is here.
+        # Once this message arrives, the earlier ones have been delivered or dropped.
         accounts.worker.broadcast(channel.topic, f"after {who}")
         carried[who] = who in channel.witness.events_until(channel.topic, f"after {who}")
     assert carried == TABLE[f"broadcast on {name}"]
@@ -431,15 +431,15 @@ def _learned(accounts: Accounts, who: str, table: str) -> set[str]:
     [row] = accounts.worker.http.get(f"/rest/v1/{table}", params=query).json()
     unfiltered = {"event": "DELETE", "schema": "public", "table": table}
     filters = [f"{column}={_condition_met(value)}" for column, value in row.items()]
-    wishes = [unfiltered, *({**unfiltered, "filter": condition} for condition in filters)]
+    bindings = [unfiltered, *({**unfiltered, "filter": condition} for condition in filters)]
     caller = accounts.by_name[who]
     with connected(accounts.api_url, caller.key) as socket:
-        ids = socket.subscribe(_feed_of(accounts, who), caller.token, wishes)
+        ids = socket.subscribe(_feed_of(accounts, who), caller.token, bindings)
         if ids is None:
             return set()
         accounts.owner.call("delete_smelt", smelt_id=smelt["id"])
         change = socket.next_change()
-    met = {column for column, wish_id in zip(row, ids[1:], strict=True) if wish_id in change["ids"]}
+    met = {column for column, binding_id in zip(row, ids[1:], strict=True) if binding_id in change["ids"]}
     assert change["data"]["old_record"].items() <= row.items()
     return met | change["data"]["old_record"].keys()
 
@@ -452,7 +452,7 @@ DELETED: Final = {
 
 
 @pytest.mark.parametrize("table", ["smelts", "smelt_files"])
-def test_deleted_rows_show_their_id_alone_whatever_the_filter(accounts: Accounts, table: str) -> None:
+def test_deleted_rows_show_their_id_alone_with_any_filter(accounts: Accounts, table: str) -> None:
     learned = {who: _learned(accounts, who, table) for who in CALLERS}
     accounts.clear()
     the_id = {who: "id" in columns for who, columns in learned.items()}
@@ -462,7 +462,7 @@ def test_deleted_rows_show_their_id_alone_whatever_the_filter(accounts: Accounts
 
 
 def test_permissions_table_names_every_served_function_and_table(accounts: Accounts) -> None:
-    """What a new migration adds is open to nobody until somebody has thought about who may have it."""
+    """An object that a new migration adds needs a row in the table."""
     served = {path for caller in accounts.by_name.values() for path in caller.http.get("/rest/v1/").json()["paths"]}
     functions = {what.removeprefix("call ") for what in TABLE if what.startswith("call ")}
     tables = {what.removeprefix("read ") for what in TABLE if what.startswith("read ")}

@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""The examples of the README run as they are printed."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ from stacks import Stack, running_project, sign_up
 README = (ROOT / "README.md").read_text()
 RECORDING = ROOT / "tests" / "recordings" / "action_item.m4a"
 
-# Ends once the examples have told of a smelt that came, of its changes, and of its end.
+# Ends once the examples have printed a new smelt, its changes and its end.
 FEED_PROGRAM = """
 import asyncio, smelt
 
@@ -60,7 +60,7 @@ def working_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the reader has a recording."""
+    """A folder with a recording, as the reader has."""
     shutil.copy(RECORDING, tmp_path / "meeting.m4a")
     return tmp_path
 
@@ -95,6 +95,6 @@ def test_readme_testing_example_passes_under_pytest(folder: Path) -> None:
 
 
 def names_in(stack: Stack) -> str:
-    """What the examples take as given."""
+    """The names that the examples assume."""
     names = {"url": stack.api_url, "anon_key": stack.anon_key, "token": sign_up(stack).access_token}
     return "".join(f"{name} = {value!r}\n" for name, value in names.items())

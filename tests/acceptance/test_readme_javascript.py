@@ -24,7 +24,7 @@ from smelt.contract.channels import smelt_channel
 
 JS = ROOT / "tests" / "js"
 (EXAMPLE,) = re.findall(r"```js\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-# What the example takes as given: the project, a file, and three functions that show what there is.
+# The names that the example assumes: the project, a file, and three functions that show the state.
 GIVEN = """
 import { readFile } from 'node:fs/promises'
 import WebSocket from 'ws'

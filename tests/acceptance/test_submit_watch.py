@@ -34,7 +34,7 @@ def working_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def assert_journey(events: list[Event], results: int = 1) -> None:
-    """What a watcher from the first moment on is promised."""
+    """Check the promises to a watcher that is there from the start."""
     progress = [event for event in events if event["event"] == "progress"]
     kinds = [event["event"] for event in events]
     stages = list(dict.fromkeys(event["status"] for event in progress))
@@ -123,7 +123,7 @@ def test_resume_after_sigkill_gives_the_text_of_an_undisturbed_run(fresh_stack: 
 
 
 def test_partial_outcome_has_results_of_the_undamaged_files(working_stack: Stack, tmp_path: Path) -> None:
-    """One of the three is damaged: the others complete, and the smelt says that it is partial."""
+    """One of three files is damaged: the others complete, and the outcome is partial."""
     env = {**working_stack.env(), "SMELT_ACCESS_TOKEN": sign_up(working_stack).access_token}
     damaged = tmp_path / "damaged.m4a"
     damaged.write_bytes((RECORDINGS / "action_item.m4a").read_bytes()[:2000])
@@ -174,9 +174,9 @@ def test_submit_rejects_a_file_over_the_size_limit_before_upload(working_stack: 
     large = tmp_path / "large.wav"
     with large.open("wb") as file:
         file.truncate(26 * 1024 * 1024)
-    refused = smelt("submit", large, "--watch", "--json", env=working_stack.env())
-    assert refused.returncode == 2
-    assert json.loads(refused.stdout)["code"] == "file_too_large"
+    rejected = smelt("submit", large, "--watch", "--json", env=working_stack.env())
+    assert rejected.returncode == 2
+    assert json.loads(rejected.stdout)["code"] == "file_too_large"
 
 
 LIMITS = {"max_file_bytes": (1000, "file_too_large"), "max_duration_s": (1, "duration_exceeded")}
@@ -202,7 +202,7 @@ def test_limits_lowered_after_submit_fail_the_file_with_their_code(
 
 
 def is_submitted(stack: Stack, smelt_id: str) -> bool:
-    """Whether a worker could claim it."""
+    """Return True if a worker could claim it."""
     with psycopg.connect(stack.db_url) as connection:
         row = connection.execute("select submitted_at is not null from smelts where id = %s", (smelt_id,)).fetchone()
     return row is not None and bool(row[0])

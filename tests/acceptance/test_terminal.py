@@ -26,7 +26,7 @@ TERMINAL_STATUSES = {"FORCE_COLOR": "1", "TERM": "xterm"}
 
 @pytest.fixture(scope="module")
 def project() -> Iterator[Stack]:
-    """A project of its own: rows are changed, and whatever is due is claimed."""
+    """A separate project: rows are changed, and every due smelt is claimed."""
     with running_local() as running:
         yield running
 

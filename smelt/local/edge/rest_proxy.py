@@ -10,6 +10,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from smelt.pickling import PicklableError
+
 logger = logging.getLogger(__name__)
 
 # These belong to one connection, not to the message (RFC 9110, 7.6.1).
@@ -145,7 +147,7 @@ class RestProxy:
             yield chunk
 
 
-class _BodyTooLarge(Exception):
+class _BodyTooLarge(PicklableError):
     """Aborts a request to PostgREST whose body exceeds the limit."""
 
 
