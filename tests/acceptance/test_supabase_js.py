@@ -1,4 +1,4 @@
-"""What JavaScript apps do with supabase-js, and what they can't: the tests in tests/js, run beside a worker."""
+"""Runs the tests in tests/js, which use supabase-js, against a project with a worker."""
 
 import json
 import re
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What the scripts need to know of a project with a worker."""
+    """The environment of the scripts, for a project with a worker."""
     folder = tmp_path_factory.mktemp("js")
     contract = folder / "contract.json"
     contract.write_text(json.dumps({event: model.model_json_schema() for event, model in EVENT_MODELS.items()}))
