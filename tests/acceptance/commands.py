@@ -1,4 +1,4 @@
-"""The command line as a user runs it: subprocesses, their lines of JSON, and signals."""
+"""Helpers that run the command line in subprocesses and parse its JSON lines."""
 
 import json
 import os
@@ -29,19 +29,19 @@ Event = dict[str, Any]
 
 
 def environment(env: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a user who set these variables and no other of smelt's or Supabase's."""
+    """Return this environment with these variables and no others of smelt or Supabase."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SMELT_", "SUPABASE_"))}
-    # The login of the user who runs the tests is not used.
+    # The tests must not use the login of the person who runs them.
     return {**inherited, "COLUMNS": "120", "XDG_STATE_HOME": "/nonexistent", **env}
 
 
 def smelt(*arguments: str | Path, env: Mapping[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `smelt` with these arguments to its end."""
+    """Run `smelt` with these arguments and wait until it exits."""
     return run([sys.executable, "-m", "smelt", *arguments], env=environment(env), cwd=cwd)
 
 
 def submit(*arguments: str | Path, env: Mapping[str, str], cwd: Path | None = None) -> tuple[int, list[Event]]:
-    """`smelt submit --watch --json`: its exit code and its lines."""
+    """Run `smelt submit --watch --json`; return its exit code and its lines."""
     done = smelt("submit", *arguments, "--watch", "--json", env=env, cwd=cwd)
     assert done.stderr == "", done.stderr
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
@@ -49,7 +49,7 @@ def submit(*arguments: str | Path, env: Mapping[str, str], cwd: Path | None = No
 
 @contextmanager
 def submitting(*arguments: str | Path, env: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
-    """`smelt submit --watch --json` while it runs, and the lines it prints."""
+    """Run `smelt submit --watch --json` in the background; yield the process and its output."""
     command = [sys.executable, "-m", "smelt", "submit", *arguments, "--watch", "--json"]
     with started(command, env=environment(env), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -58,11 +58,13 @@ def submitting(*arguments: str | Path, env: Mapping[str, str]) -> Iterator[tuple
 
 @contextmanager
 def worker(env: Mapping[str, str], log: Path, *, cwd: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """`smelt worker` in the background once it listens for work, drained at the end."""
+    """Run `smelt worker` in the background; yield when it has joined its channel, and drain it at the end."""
     command = [sys.executable, "-m", "smelt", "worker"]
     with log.open("wb") as sink, started(command, env=environment(env), cwd=cwd, stdout=sink, stderr=sink) as process:
         try:
-            wait_until(lambda: "joined channel smelt-workers" in log.read_text(), "a worker that listens")
+            wait_until(
+                lambda: "joined channel smelt-workers" in log.read_text(), "a worker that has joined its channel"
+            )
             yield process
         finally:
             if process.poll() is None:
@@ -71,7 +73,7 @@ def worker(env: Mapping[str, str], log: Path, *, cwd: Path | None = None) -> Ite
 
 
 def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 30) -> None:
-    """Wait for a condition, or fail with what was waited for."""
+    """Wait for a condition; fail with its description after the deadline."""
     end = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < end, f"waited {deadline_s:.0f} s for {what}"
@@ -79,7 +81,7 @@ def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 30)
 
 
 def accuracy(transcribed: str, spoken: str) -> float:
-    """Return the share of the spoken words that were transcribed, in order: 1 minus the word error rate."""
+    """Return 1 minus the word error rate: the share of spoken words that were transcribed, in order."""
     reference, hypothesis = _words(spoken), _words(transcribed)
     row = list(range(len(hypothesis) + 1))
     for i, word in enumerate(reference, start=1):

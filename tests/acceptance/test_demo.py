@@ -1,4 +1,4 @@
-"""The first thing that a newcomer runs, from a checkout and from an installed wheel."""
+"""`smelt demo`, from a checkout and from an installed wheel."""
 
 import email
 import json
@@ -28,7 +28,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` folder of a virtual environment with the wheel; its dependencies are those of the tests."""
+    """The `bin` folder of a virtual environment with the wheel and the dependencies of the tests."""
     home = tmp_path_factory.mktemp("venv")
     venv.create(home, symlinks=True)
     run([*PIP, "--python", home / "bin" / "python", "install", "--no-deps", wheel], check=True)

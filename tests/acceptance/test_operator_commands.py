@@ -1,4 +1,4 @@
-"""The commands and outputs for operators: doctor, log, metrics, lists."""
+"""The tools of an operator: `smelt doctor`, logs, metrics and `smelt list`."""
 
 import json
 import re
@@ -25,12 +25,12 @@ CHECKS = [
     *("model", "decoding", "synthesis", "disk"),
 ]
 
-Findings = dict[str, dict[str, Any]]
+CheckResults = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def own_stack() -> Iterator[StackHandle]:
-    """A project whose policies may be spoilt."""
+    """A project whose policies and settings the tests may change."""
     with running_local() as stack:
         yield stack
 
@@ -42,23 +42,23 @@ def bare_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHandle
         yield stack
 
 
-def doctor(env: dict[str, str]) -> tuple[int, Findings]:
-    """`smelt doctor --json`: its exit code, and its findings by the names of the checks."""
+def doctor(env: dict[str, str]) -> tuple[int, CheckResults]:
+    """Run `smelt doctor --json`; return its exit code and its results by the names of the checks."""
     done = smelt("doctor", "--json", env=env)
     assert done.stderr == "", done.stderr
     listed = [json.loads(line) for line in done.stdout.splitlines()]
-    assert all(finding["level"] in {"ok", "warn", "fail"} for finding in listed)
-    assert all(finding["advice"] for finding in listed if finding["level"] != "ok")
-    return done.returncode, {finding["check"]: finding for finding in listed}
+    assert all(result["level"] in {"ok", "warn", "fail"} for result in listed)
+    assert all(result["advice"] for result in listed if result["level"] != "ok")
+    return done.returncode, {result["check"]: result for result in listed}
 
 
-def levels(findings: Findings, level: str) -> set[str]:
-    return {check for check, finding in findings.items() if finding["level"] == level}
+def levels(results: CheckResults, level: str) -> set[str]:
+    return {check for check, result in results.items() if result["level"] == level}
 
 
 @contextmanager
 def changed(stack: StackHandle, change: str, back: str) -> Iterator[None]:
-    """A project as its owner has spoilt it, for a while."""
+    """Run a SQL change as the owner, and undo it at the end."""
     with psycopg.connect(stack.db_url, autocommit=True) as owner:
         owner.execute(change.encode())
         try:
@@ -68,42 +68,42 @@ def changed(stack: StackHandle, change: str, back: str) -> Iterator[None]:
 
 
 def test_doctor_passes_every_check_on_a_healthy_project(own_stack: StackHandle) -> None:
-    code, findings = doctor(own_stack.env())
+    code, results = doctor(own_stack.env())
     assert code == 0
-    assert list(findings) == CHECKS
-    assert levels(findings, "ok") == set(CHECKS) - {"model"}
-    assert "words of the demo" in findings["model"]["seen"]
+    assert list(results) == CHECKS
+    assert levels(results, "ok") == set(CHECKS) - {"model"}
+    assert "words of the demo" in results["model"]["seen"]
 
 
-def test_doctor_prints_readable_checks_and_advice(own_stack: StackHandle) -> None:
+def test_doctor_prints_readable_checks_and_remedies(own_stack: StackHandle) -> None:
     done = smelt("doctor", env=own_stack.env())
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^ok    migrations: all \d+ are applied", done.stdout, re.MULTILINE)
-    assert "→ set SMELT_MODEL" in done.stdout
+    assert re.search(r"^ok    migrations: all \d+ applied", done.stdout, re.MULTILINE)
+    assert "→ for real speech, set for example SMELT_MODEL=small" in done.stdout
 
 
 @pytest.mark.parametrize("key", ["sb_secret_wrong", "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl"])
 def test_doctor_reports_a_wrong_service_key(own_stack: StackHandle, key: str) -> None:
-    code, findings = doctor({**own_stack.env(), "SUPABASE_SERVICE_ROLE_KEY": key})
+    code, results = doctor({**own_stack.env(), "SUPABASE_SERVICE_ROLE_KEY": key})
     assert code == 2
-    assert levels(findings, "fail") == {"service key"}
-    assert "SUPABASE_SERVICE_ROLE_KEY" in findings["service key"]["seen"]
+    assert levels(results, "fail") == {"service key"}
+    assert "SUPABASE_SERVICE_ROLE_KEY" in results["service key"]["seen"]
 
 
 def test_doctor_reports_swapped_keys_without_printing_them(own_stack: StackHandle) -> None:
     anon, service = own_stack.anon_key, own_stack.service_role_key
-    code, findings = doctor({**own_stack.env(), "SUPABASE_ANON_KEY": service, "SUPABASE_SERVICE_ROLE_KEY": anon})
+    code, results = doctor({**own_stack.env(), "SUPABASE_ANON_KEY": service, "SUPABASE_SERVICE_ROLE_KEY": anon})
     assert code == 2
-    assert {"anon key", "service key"} <= levels(findings, "fail")
-    assert "may do everything" in findings["anon key"]["seen"]
-    assert not any(key in json.dumps(findings) for key in (anon, service))
+    assert {"anon key", "service key"} <= levels(results, "fail")
+    assert "bypasses all policies" in results["anon key"]["seen"]
+    assert not any(key in json.dumps(results) for key in (anon, service))
 
 
 def test_doctor_advises_db_push_when_migrations_are_missing(bare_stack: StackHandle) -> None:
-    code, findings = doctor(bare_stack.env())
+    code, results = doctor(bare_stack.env())
     assert code == 2
-    assert levels(findings, "fail") == {"migrations"}
-    assert "supabase db push" in findings["migrations"]["advice"]
+    assert levels(results, "fail") == {"migrations"}
+    assert "supabase db push" in results["migrations"]["advice"]
 
 
 def test_doctor_names_a_missing_migration_version(own_stack: StackHandle) -> None:
@@ -114,10 +114,10 @@ def test_doctor_names_a_missing_migration_version(own_stack: StackHandle) -> Non
         f"delete from {history} where version in (select version from gone)",
         f"insert into {history} select * from gone",
     ):
-        code, findings = doctor(own_stack.env())
+        code, results = doctor(own_stack.env())
     assert code == 2
-    assert levels(findings, "fail") == {"migrations"}
-    assert "20261120000100" in findings["migrations"]["seen"]
+    assert levels(results, "fail") == {"migrations"}
+    assert "20261120000100" in results["migrations"]["seen"]
 
 
 def test_doctor_reports_open_policies_grants_and_bucket(own_stack: StackHandle) -> None:
@@ -132,25 +132,25 @@ def test_doctor_reports_open_policies_grants_and_bucket(own_stack: StackHandle) 
         "revoke select on public.smelts from anon;"
         "update storage.buckets set public = false where id = 'smelt-audio'",
     ):
-        code, findings = doctor(own_stack.env())
+        code, results = doctor(own_stack.env())
     assert code == 2
-    assert levels(findings, "fail") == {"forbidden broadcast", "foreign channel", "foreign rows", "bucket"}
+    assert levels(results, "fail") == {"forbidden broadcast", "foreign channel", "foreign rows", "bucket"}
 
 
 def test_doctor_exits_3_when_the_project_is_unreachable() -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # Bound and not listening: nobody else gets the port, and nobody answers.
+        taken.bind(("127.0.0.1", 0))  # Bound but not listening: the port stays taken, and connections are refused.
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        code, findings = doctor({"SUPABASE_URL": url, "SUPABASE_ANON_KEY": "key"})
+        code, results = doctor({"SUPABASE_URL": url, "SUPABASE_ANON_KEY": "key"})
     assert code == 3
-    assert levels(findings, "fail") == {"project"}
-    assert findings["decoding"]["level"] == "ok"
+    assert levels(results, "fail") == {"project"}
+    assert results["decoding"]["level"] == "ok"
 
 
 def test_doctor_reports_invalid_settings(tmp_path: Path) -> None:
-    code, findings = doctor({"SMELT_LEASE_S": "soon", "SUPABASE_URL": "ftp://example.com"})
+    code, results = doctor({"SMELT_LEASE_S": "soon", "SUPABASE_URL": "ftp://example.com"})
     assert code == 2
-    assert levels(findings, "fail") == {"settings"}
+    assert levels(results, "fail") == {"settings"}
 
 
 @pytest.mark.parametrize(
@@ -162,17 +162,17 @@ def test_doctor_reports_invalid_settings(tmp_path: Path) -> None:
     ],
 )
 def test_doctor_names_the_setting_of_an_unusable_model_llm_or_disk(name: str, value: str, check: str) -> None:
-    code, findings = doctor({name: value})
+    code, results = doctor({name: value})
     assert code == 2
-    assert levels(findings, "fail") == {"settings", check}
-    assert name in findings[check]["seen"] + findings[check]["advice"]
+    assert levels(results, "fail") == {"settings", check}
+    assert name in results[check]["seen"] + results[check]["advice"]
 
 
 @pytest.fixture(scope="module")
 def observed(
     own_stack: StackHandle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[list[dict[str, Any]], str]]:
-    """The log and the metrics of a worker that logs JSON, after a smelt."""
+    """The log and the metrics of a worker with a JSON log, after one smelt."""
     log = tmp_path_factory.mktemp("observed") / "log"
     env = {**own_stack.env(), "SMELT_LOG_FORMAT": "json", "SMELT_METRICS_PORT": "0", "SMELT_LOG_LEVEL": "DEBUG"}
     with worker(env, log):
@@ -233,7 +233,7 @@ def test_metrics_port_already_taken_ends_the_worker_with_exit_2(own_stack: Stack
 def test_worker_starts_and_ends_beside_a_planted_lock(
     plant: Callable[[Path], None], own_stack: StackHandle, tmp_path: Path
 ) -> None:
-    """Other users may put what they like into the temporary folder that it makes its own in."""
+    """Other users may create any file in the shared temporary folder that contains the worker's folder."""
     planted = tmp_path / "temporary" / "smelt-worker-x"
     planted.mkdir(parents=True)
     plant(planted / "lock")
@@ -277,7 +277,7 @@ def test_list_with_the_service_key_shows_the_smelts_of_all_users(stack: Stack) -
     assert owned not in still_open
 
 
-def test_list_without_login_and_service_key_names_the_remedy(stack: Stack) -> None:
+def test_list_without_login_and_service_key_names_the_remedies(stack: Stack) -> None:
     env = {name: value for name, value in stack.env().items() if name != "SUPABASE_SERVICE_ROLE_KEY"}
     done = smelt("list", env=env)
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""The README's table of who may do what, with every cell tried for real against the running project."""
+"""The README's table of permissions: every cell is tried against a running project."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ Allowed = dict[str, bool]
 
 
 def _table() -> dict[str, Allowed]:
-    """Each thing that the table names, and who may do it: `call get_smelt`, `read smelts`, `listen on batch:<id>`."""
+    """Return the callers allowed for each action of the table, such as `call get_smelt` or `read smelts`."""
     section = (ROOT / "README.md").read_text().partition("### Who may do what")[2].partition("\n#")[0]
     named: dict[str, Allowed] = {}
     for line in section.splitlines():
@@ -47,7 +47,7 @@ TABLE: Final = _table()
 
 
 class Caller:
-    """A caller with a key, and a token if signed in."""
+    """A caller of the API, with a key, and a token if signed in."""
 
     def __init__(self, project: Stack, key: str, token: str | None = None) -> None:
         self.key = key
@@ -60,13 +60,13 @@ class Caller:
         return self.http.post(f"/rest/v1/rpc/{function}", json=arguments)
 
     def call(self, function: str, **arguments: object) -> Any:
-        """Call a function that this caller is known to be allowed to."""
+        """Call a function and return its result; fail if the call is rejected."""
         response = self.rpc(function, **arguments)
         response.raise_for_status()
         return response.json()
 
     def write(self, method: str, table: str, query: dict[str, str], **values: object) -> bool:
-        """Return True if rows were written; rows hidden by row level security are not."""
+        """Return True if rows were written; rows that row level security hides are not."""
         response = self.http.request(
             method, f"/rest/v1/{table}", params=query, json=values, headers={"Prefer": "return=representation"}
         )
@@ -82,7 +82,7 @@ class Caller:
 
 
 class Accounts:
-    """The four callers of the table, and what the owner owns."""
+    """The four callers of the table, and functions that create the smelts to act on."""
 
     def __init__(self, project: Stack) -> None:
         self.api_url = project.api_url
@@ -98,14 +98,14 @@ class Accounts:
         self.owner, self.worker = self.by_name["owner"], self.by_name["worker"]
 
     def make(self, maker: str = "owner", *, text: bool = False) -> dict[str, Any]:
-        """A smelt of one recording that is not uploaded yet, or of a text, which waits for a worker at once."""
+        """Create a smelt of one recording that is not uploaded yet, or of a text, which is claimable at once."""
         arguments: dict[str, object] = {"text_input": "Some notes."} if text else {"files": FILES}
         created: dict[str, Any] = self.by_name[maker].call("create_smelt", **arguments)
         self._made.append(created["id"])
         return created
 
     def clear(self) -> None:
-        """Delete what was made: a visitor may have three smelts open."""
+        """Delete the created smelts: a visitor may have only three open smelts."""
         while self._made:
             self.worker.rpc("delete_smelt", smelt_id=self._made.pop())
 
@@ -127,7 +127,7 @@ class Accounts:
         return {**created, "attempt": claim["attempt"]}
 
     def make_completed(self) -> dict[str, Any]:
-        """A smelt with a segment, a result and a notification."""
+        """Create a smelt with a segment, a result and a notification."""
         claim = self.make_claimed()
         file_id = claim["files"][0]["id"]
         segment = {"file_id": file_id, "index": 0, "start": 0, "end": 1, "text": "hello"}
@@ -148,7 +148,7 @@ def accounts(stack: Stack) -> Iterator[Accounts]:
 
 @dataclass(frozen=True)
 class PermissionCase:
-    """An attempt: the subject and the call, which returns True if it was done."""
+    """An action of the table: `given` creates its subject, `attempt` tries it and returns True if it succeeded."""
 
     given: Callable[[Accounts], Any]
     attempt: Callable[[Caller, Any], bool]
@@ -172,7 +172,7 @@ def _id(subject: Any) -> object:
 
 
 def _client_functions(maker: str) -> dict[str, PermissionCase]:
-    """The functions that take a smelt, of one that this caller made."""
+    """Return the functions that take a smelt, each with a smelt that this caller created."""
     return {
         "get_smelt": _call("get_smelt", lambda accounts: accounts.make(maker), smelt_id=_id),
         "get_smelts": PermissionCase(lambda accounts: accounts.make(maker), _is_listed),
@@ -225,7 +225,7 @@ def _batch(accounts: Accounts) -> dict[str, str]:
 def _prompt(accounts: Accounts) -> dict[str, str]:
     response = accounts.owner.http.post(
         "/rest/v1/smelt_prompts",
-        json={"name": str(uuid4()), "content": "Say it shorter."},
+        json={"name": str(uuid4()), "content": "Make it shorter."},
         headers={"Prefer": "return=representation"},
     )
     response.raise_for_status()
@@ -233,7 +233,7 @@ def _prompt(accounts: Accounts) -> dict[str, str]:
 
 
 def _rows(table: str) -> Callable[[Accounts], dict[str, str]]:
-    """A query that finds rows of the owner in a table."""
+    """Return a function that creates rows of the owner in a table and returns the query for them."""
     if table in OWNED_ROWS:
         return lambda accounts: {OWNED_ROWS[table]: f"eq.{accounts.make_completed()['id']}"}
     return {"smelt_batches": _batch, "smelt_prompts": _prompt}[table]
@@ -245,7 +245,7 @@ def _read(caller: Caller, table: str, query: dict[str, str]) -> bool:
 
 
 def _may_insert(caller: Caller, table: str, row: dict[str, str]) -> bool:
-    """Return True unless the row was rejected for a missing privilege; an incomplete row counts as allowed."""
+    """Return True unless the privilege is missing: a row that is rejected as incomplete could be completed."""
     response = caller.http.post(f"/rest/v1/{table}", json=row)
     return response.is_success or response.json()["code"] != "42501"
 
@@ -355,7 +355,7 @@ CHANNELS: Final[dict[str, Callable[[Accounts], str]]] = {
 
 @dataclass(frozen=True)
 class Channel:
-    """A channel, a worker that receives all its messages, and the callers that could join."""
+    """A channel, with a worker's socket that receives all its events, and the callers that could join."""
 
     topic: str
     witness: Socket
@@ -365,7 +365,7 @@ class Channel:
 
 @pytest.fixture(scope="module")
 def channels(accounts: Accounts) -> Iterator[dict[str, Channel]]:
-    """All callers at all channels at once: a refusal takes the server five seconds."""
+    """Joins of all channels by all callers, in parallel: a rejected join takes five seconds."""
     with ExitStack() as sockets, ThreadPoolExecutor(len(CHANNELS) * len(CALLERS)) as threads:
 
         def opened(caller: Caller) -> Socket:
@@ -376,13 +376,13 @@ def channels(accounts: Accounts) -> Iterator[dict[str, Channel]]:
         for name, topic in topics.items():
             callers = {who: opened(caller) for who, caller in accounts.by_name.items()}
             found[name] = Channel(topic, opened(accounts.worker), callers, {})
-        asked = {
+        joins = {
             (name, who): threads.submit(socket.join, channel.topic, accounts.by_name[who].token)
             for name, channel in found.items()
             for who, socket in channel.sockets.items()
         }
-        for (name, who), response in asked.items():
-            found[name].joined[who] = response.result()
+        for (name, who), joining in joins.items():
+            found[name].joined[who] = joining.result()
         for channel in found.values():
             assert channel.witness.join(channel.topic)
         yield found
@@ -400,21 +400,21 @@ def test_channel_permissions_match_the_documented_table(
         if channel.joined[who]:
             channel.sockets[who].broadcast(channel.topic, who)
         caller.broadcast(channel.topic, who)
-        # Once this message arrives, the earlier ones have been delivered or dropped.
+        # When this event arrives, all earlier ones have been delivered or dropped.
         accounts.worker.broadcast(channel.topic, f"after {who}")
         carried[who] = who in channel.witness.events_until(channel.topic, f"after {who}")
     assert carried == TABLE[f"broadcast on {name}"]
 
 
 def _feed_of(accounts: Accounts, who: str) -> str:
-    """A private channel that this caller may join."""
+    """Return a private channel that this caller may join."""
     if who == "visitor":
         return f"smelt:{accounts.make('visitor')['id']}"
     return f"smelt-feed:{accounts.other_id if who == 'another user' else accounts.owner_id}"
 
 
 def _condition_met(value: object) -> str:
-    """A condition of a filter that this value of a column meets."""
+    """Return a filter condition that this column value meets."""
     match value:
         case None:
             return "is.null"
@@ -425,7 +425,7 @@ def _condition_met(value: object) -> str:
 
 
 def _learned(accounts: Accounts, who: str, table: str) -> set[str]:
-    """The columns that a caller learns of a row when its owner deletes it: from the change and from the filters met."""
+    """Return the columns of a deleted row that a caller learns, from the change and from matching filters."""
     smelt = accounts.make_completed()
     query = {OWNED_ROWS[table]: f"eq.{smelt['id']}"}
     [row] = accounts.worker.http.get(f"/rest/v1/{table}", params=query).json()
@@ -452,7 +452,7 @@ DELETED: Final = {
 
 
 @pytest.mark.parametrize("table", ["smelts", "smelt_files"])
-def test_deleted_rows_show_their_id_alone_with_any_filter(accounts: Accounts, table: str) -> None:
+def test_deleted_rows_show_only_their_id_with_any_filter(accounts: Accounts, table: str) -> None:
     learned = {who: _learned(accounts, who, table) for who in CALLERS}
     accounts.clear()
     the_id = {who: "id" in columns for who, columns in learned.items()}
@@ -462,7 +462,7 @@ def test_deleted_rows_show_their_id_alone_with_any_filter(accounts: Accounts, ta
 
 
 def test_permissions_table_names_every_served_function_and_table(accounts: Accounts) -> None:
-    """An object that a new migration adds needs a row in the table."""
+    """A function or table of a new migration fails this test until the table lists its permissions."""
     served = {path for caller in accounts.by_name.values() for path in caller.http.get("/rest/v1/").json()["paths"]}
     functions = {what.removeprefix("call ") for what in TABLE if what.startswith("call ")}
     tables = {what.removeprefix("read ") for what in TABLE if what.startswith("read ")}

@@ -1,4 +1,4 @@
-"""The examples of the README run as they are printed."""
+"""The Python examples of the README run as printed."""
 
 import re
 import shutil
@@ -15,12 +15,12 @@ from stacks import Stack, running_project, sign_up
 README = (ROOT / "README.md").read_text()
 RECORDING = ROOT / "tests" / "recordings" / "action_item.m4a"
 
-# Ends once the examples have printed a new smelt, its changes and its end.
+# Ends when the examples have printed the insert and the updates of a smelt and its notification.
 FEED_PROGRAM = """
 import asyncio, smelt
 
-said, dropped = asyncio.Queue(), set()
-print = lambda *words: said.put_nowait(words[0])
+printed, dropped = asyncio.Queue(), set()
+print = lambda *words: printed.put_nowait(words[0])
 
 class Cache:
     def drop(self, keys):
@@ -28,11 +28,11 @@ class Cache:
 
 async def main():
     async with smelt.connect(url, anon_key, access_token=token) as client:
-        following = [asyncio.create_task(follow(client, Cache())), asyncio.create_task(hear(client))]
+        following = [asyncio.create_task(follow(client, Cache())), asyncio.create_task(show_notifications(client))]
         await client.create(text="Ship it on Monday.")
-        heard = set()
-        while not heard > {"insert", "update"}:
-            heard.add(await said.get())
+        first_words = set()
+        while not first_words > {"insert", "update"}:
+            first_words.add(await printed.get())
         assert dropped == {"smelt", "smelts", "counts"}
         for task in following:
             task.cancel()
@@ -47,7 +47,7 @@ async def my_view(client, smelt_id):
 
 
 def blocks(language: str) -> list[str]:
-    """The code of one language, in the README's order."""
+    """Return the code blocks of one language, in order."""
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
@@ -60,7 +60,7 @@ def working_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with a recording, as the reader has."""
+    """A folder with the recording that the examples use."""
     shutil.copy(RECORDING, tmp_path / "meeting.m4a")
     return tmp_path
 
@@ -89,12 +89,12 @@ def test_readme_feed_and_notifications_example_runs(working_stack: Stack, folder
 def test_readme_testing_example_passes_under_pytest(folder: Path) -> None:
     testing = blocks("python")[3]
     (folder / "test_mine.py").write_text(f"import asyncio\n{MY_VIEW}\n{testing}")
-    # By its module, whether or not this checkout is installed with its entry points.
+    # Load the plugin by its module: the entry points may not be installed.
     plugin = ["-p", "no:smelt", "-p", "smelt.pytest_plugin", "-o", "asyncio_mode=auto"]
     assert "1 passed" in run([sys.executable, "-m", "pytest", *plugin, "test_mine.py"], folder, {})
 
 
 def names_in(stack: Stack) -> str:
-    """The names that the examples assume."""
+    """Return assignments of the variables that the examples use."""
     names = {"url": stack.api_url, "anon_key": stack.anon_key, "token": sign_up(stack).access_token}
     return "".join(f"{name} = {value!r}\n" for name, value in names.items())

@@ -1,4 +1,4 @@
-"""The README's JavaScript, as it stands there: no line of a transcript is lost, and no error."""
+"""The JavaScript example of the README loses no segment of a transcript and no error."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from smelt.contract.channels import smelt_channel
 
 JS = ROOT / "tests" / "js"
 (EXAMPLE,) = re.findall(r"```js\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-# The names that the example assumes: the project, a file, and three functions that show the state.
+# The names that the example uses: the project, a file, and three functions that render the state.
 GIVEN = """
 import { readFile } from 'node:fs/promises'
 import WebSocket from 'ws'
@@ -34,7 +34,7 @@ const { SUPABASE_URL, SUPABASE_ANON_KEY, RECORDING, FILENAME, ANNOUNCED_TOO_MUCH
 const content = await readFile(RECORDING)
 const file = new File([content], FILENAME)
 let size = content.length + Number(ANNOUNCED_TOO_MUCH)
-Object.defineProperty(file, 'size', { get: () => { const answer = size; size = content.length; return answer } })
+Object.defineProperty(file, 'size', { get: () => { const announced = size; size = content.length; return announced } })
 const render = ({ id, status, progress, results }) => print({ state: { id, status, progress, results } })
 const renderLines = (lines) => print({ lines: Object.values(lines).flatMap(Object.values).map(({ text }) => text) })
 const renderError = ({ message, hint }) => print({ error: { message, hint } })
@@ -52,7 +52,7 @@ pytestmark = [
 
 
 class Page:
-    """The example in a process of its own, and what it has shown so far."""
+    """The example in a separate process, with its output so far."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.states: list[dict[str, Any]] = []
@@ -66,7 +66,7 @@ class Page:
         return UUID(next(state["id"] for state in self.states if "id" in state))
 
     async def end(self, exit_code: int = 0) -> str:
-        """Wait until the process leaves by itself; return what it wrote to standard error."""
+        """Wait until the process exits by itself; return its stderr."""
         assert self._process.stderr is not None
         async with asyncio.timeout(30):
             stderr = (await self._process.stderr.read()).decode()
@@ -96,7 +96,7 @@ class Page:
 async def example(
     url: str, stack: Stack, *, filename: str = "meeting.m4a", announced_too_much: int = 0
 ) -> AsyncIterator[Page]:
-    """Run the example with a recording."""
+    """Run the example with a recording; yield the page."""
     given = {
         "SUPABASE_URL": url,
         "SUPABASE_ANON_KEY": stack.anon_key,
@@ -143,7 +143,7 @@ async def emit(job: Job, first: int, last: int) -> None:
 
 
 async def assert_followed_to_the_end(page: Page) -> None:
-    """All lines were shown, percentages that never went back, one end at last; and nothing kept the process alive."""
+    """Assert that all lines and one end were rendered, that no percentage decreased, and that the process exited."""
     await page.end()
     assert page.lines == LINES
     percentages = [state["progress"]["percentage"] for state in page.states]
@@ -166,7 +166,7 @@ async def test_readme_javascript_shows_the_results_of_a_worker(fresh_stack: Stac
 async def test_outage_loses_no_line(
     fresh_stack: Stack, proxy: FaultyProxy, scripted_worker: ScriptedWorker, service: Project
 ) -> None:
-    """The gateway is away until polling has failed twice, which takes five seconds, and most lines are written then."""
+    """The gateway is down until polling has failed twice (5 s); most lines are written meanwhile."""
     async with example(proxy.url, fresh_stack) as page:
         await until(lambda: page.states)
         job = await scripted_worker.claim(page.smelt_id)

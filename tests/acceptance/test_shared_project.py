@@ -14,7 +14,7 @@ from shared_project import opened
 from stacks import Stack, running_local
 
 TESTS = ROOT / "tests"
-# Users, visitors, uploads, batches, notifications, workers that end and that are killed, and one that is skipped.
+# They cover users, visitors, uploads, batches, notifications, drained and killed workers, and a skipped test.
 REPRESENTATIVE = (
     "integration/backend/test_project.py",
     "integration/subscriber/test_create.py",
@@ -54,7 +54,7 @@ def test_it_makes_a_bucket(stack):
 
 @pytest.fixture
 def project() -> Iterator[Stack]:
-    """A project that runs already when the tests begin, with a smelt of its own that is not theirs."""
+    """A project that runs before the tests start and contains a smelt that does not belong to them."""
     with running_local() as stack, psycopg.connect(stack.db_url, autocommit=True) as database:
         database.execute("insert into public.smelts (audio_state) values ('expected')")
         yield stack
@@ -77,7 +77,7 @@ def run_tests(project: Stack, *arguments: str | Path, path: str = "") -> tuple[i
 
 
 def run_written(project: Stack, folder: Path, source: str) -> tuple[int, str]:
-    """Run a test file that stands outside the tree, with the fixtures and helpers of the tree."""
+    """Run a generated test file outside the test tree, with the fixtures and helpers of the tree."""
     (folder / "test_written.py").write_text(source)
     path = os.pathsep.join(map(str, (TESTS, TESTS / "integration" / "processor")))
     options = ("-c", ROOT / "pyproject.toml", "--rootdir", folder, "-p", "conftest")
@@ -85,7 +85,7 @@ def run_written(project: Stack, folder: Path, source: str) -> tuple[int, str]:
 
 
 def contents(project: Stack) -> dict[str, object]:
-    """Everything of the project that the tests have to leave as it is."""
+    """Return everything in the project that the tests must not change."""
     with opened(project) as found, psycopg.connect(project.db_url) as database:
         [(message_count,)] = database.execute("select count(*) from realtime.messages").fetchall()
         return {**found.contents(), "realtime.messages": message_count}

@@ -1,4 +1,4 @@
-"""The main job as its users run it: commands in processes of their own, against a whole stack."""
+"""`smelt submit` and `smelt watch` in subprocesses, against a complete stack."""
 
 import json
 import signal
@@ -28,13 +28,13 @@ RECORDINGS = Path(__file__).parents[1] / "recordings"
 
 @pytest.fixture(scope="module")
 def working_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A project with a worker that waits already, for the tests that leave it alone."""
+    """A project with a running worker, shared by the tests that do not disturb it."""
     with running_project() as stack, worker(stack.env(), tmp_path_factory.mktemp("worker") / "log"):
         yield stack
 
 
 def assert_journey(events: list[Event], results: int = 1) -> None:
-    """Check the promises to a watcher that is there from the start."""
+    """Assert the events of a smelt that was watched from the start."""
     progress = [event for event in events if event["event"] == "progress"]
     kinds = [event["event"] for event in events]
     stages = list(dict.fromkeys(event["status"] for event in progress))
@@ -52,14 +52,14 @@ def assert_journey(events: list[Event], results: int = 1) -> None:
 
 
 def transcript(events: list[Event]) -> str:
-    """The text of all segments, each index once."""
+    """Return the text of all segments; assert that each index occurs once."""
     segments = [segment for event in events if event["event"] == "segments" for segment in event["segments"]]
     assert [segment["index"] for segment in segments] == list(range(len(segments)))
     return " ".join(segment["text"].strip() for segment in segments)
 
 
 def test_submit_watch_reports_every_stage_from_pending_to_results(working_stack: Stack) -> None:
-    """The worker waits already: the command joins before it submits, so that nothing is missed."""
+    """The worker is idle, so the command must join before it submits to get the first event."""
     code, events = submit(STANDUP, "--prompt", "summarize", "--prompt", "action_items", env=working_stack.env())
     assert code == 0
     assert_journey(events)
@@ -73,7 +73,7 @@ def test_submit_watch_reports_every_stage_from_pending_to_results(working_stack:
 
 
 def test_cli_commands_lead_from_local_start_to_results(tmp_path: Path) -> None:
-    """`local start`, its `.env`, `worker` and `submit`, in one folder, as the README has it."""
+    """`local start`, its `.env`, `worker` and `submit` work in one folder, as in the README."""
     stack = tmp_path / "stack"
     started = smelt("local", "start", "--folder", stack, "--api-port", "0", "--db-port", "0", env={}, cwd=tmp_path)
     assert started.returncode == 0, started.stderr
@@ -90,7 +90,7 @@ def test_cli_commands_lead_from_local_start_to_results(tmp_path: Path) -> None:
 
 
 def test_watch_without_polling_gets_every_live_event(working_stack: Stack) -> None:
-    """With polling switched off the same events come."""
+    """With polling disabled, the same events arrive."""
     env = {**working_stack.env(), "SMELT_POLLING": "false"}
     code, events = submit(STANDUP, env=env)
     assert code == 0
@@ -99,7 +99,7 @@ def test_watch_without_polling_gets_every_live_event(working_stack: Stack) -> No
 
 @pytest.mark.own_project("whose only workers are those of the test")
 def test_resume_after_sigkill_gives_the_text_of_an_undisturbed_run(fresh_stack: Stack, tmp_path: Path) -> None:
-    """SIGKILL while transcribing; the next worker goes on, and the text is that of an undisturbed run."""
+    """SIGKILL during transcription: the next worker resumes, and the text equals that of an undisturbed run."""
     env = {**fresh_stack.env(), "SMELT_LEASE_S": "5"}
     (tmp_path / "sitecustomize.py").write_text(ENDLESS_MODEL)
     lines: list[str] = []
@@ -123,7 +123,7 @@ def test_resume_after_sigkill_gives_the_text_of_an_undisturbed_run(fresh_stack: 
 
 
 def test_partial_outcome_has_results_of_the_undamaged_files(working_stack: Stack, tmp_path: Path) -> None:
-    """One of three files is damaged: the others complete, and the outcome is partial."""
+    """One of three files is damaged: the others have results, and the outcome is `partial`."""
     env = {**working_stack.env(), "SMELT_ACCESS_TOKEN": sign_up(working_stack).access_token}
     damaged = tmp_path / "damaged.m4a"
     damaged.write_bytes((RECORDINGS / "action_item.m4a").read_bytes()[:2000])
@@ -146,7 +146,7 @@ def test_text_smelt_skips_the_audio_stages(working_stack: Stack) -> None:
         env=working_stack.env(),
     )
     assert code == 0
-    # A text submits itself, so that a quick worker is ahead of its watcher; it has no audio stages.
+    # A text is claimable at once, so a fast worker may be ahead of the watcher; there are no audio stages.
     stages = [event["status"] for event in events[1:-1]]
     assert set(stages) <= {"pending", "validating", "synthesizing"}
     assert stages == sorted(stages, key=STAGES.index)
@@ -187,7 +187,7 @@ LIMITS = {"max_file_bytes": (1000, "file_too_large"), "max_duration_s": (1, "dur
 def test_limits_lowered_after_submit_fail_the_file_with_their_code(
     fresh_stack: Stack, tmp_path: Path, limit: str
 ) -> None:
-    """The worker checks again what it got: the limit was lowered after the smelt was submitted."""
+    """The worker checks the limits again: they were lowered after the smelt was submitted."""
     value, expected = LIMITS[limit]
     with submitting(RECORDINGS / "budget.ogg", env=fresh_stack.env()) as (watching, printed):
         smelt_id = json.loads(printed.readline())["id"]
@@ -202,14 +202,14 @@ def test_limits_lowered_after_submit_fail_the_file_with_their_code(
 
 
 def is_submitted(stack: Stack, smelt_id: str) -> bool:
-    """Return True if a worker could claim it."""
+    """Return True if the smelt is submitted, so that a worker can claim it."""
     with psycopg.connect(stack.db_url) as connection:
         row = connection.execute("select submitted_at is not null from smelts where id = %s", (smelt_id,)).fetchone()
     return row is not None and bool(row[0])
 
 
 def stored_error(stack: Stack, smelt_id: str) -> tuple[str, str]:
-    """The error codes in the rows of a smelt and its file."""
+    """Return the error codes in the rows of a smelt and of its file."""
     with psycopg.connect(stack.db_url) as connection:
         row = connection.execute(
             "select s.error_code, f.error_code from smelts s join smelt_files f on f.smelt_id = s.id where s.id = %s",

@@ -1,4 +1,4 @@
-"""The tests in tests/js: supabase-js against a project with a worker."""
+"""Runs the tests in tests/js, which use supabase-js, against a project with a worker."""
 
 import json
 import re
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of the scripts: a project with a worker."""
+    """The environment of the scripts, for a project with a worker."""
     folder = tmp_path_factory.mktemp("js")
     contract = folder / "contract.json"
     contract.write_text(json.dumps({event: model.model_json_schema() for event, model in EVENT_MODELS.items()}))

@@ -1,4 +1,4 @@
-"""A stranger's file name, transcript and notes reach no terminal with the control characters they hold."""
+"""Control characters in file names, transcripts and notes of other users never reach a terminal."""
 
 import asyncio
 import json
@@ -20,24 +20,24 @@ from smelt.contract.events import Result
 HOSTILE = "a\x1b]0;title\x07b\x1b]52;c;ZXZpbA==\x1b\\c\x1b[2Jd\x9b2Je\x9d52;c;Zg==\x9cf\rg\x08h\x7fi"
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 RICH_OWN = re.compile(r"\x1b\[[0-9;]*[mAK]|\x1b\[2K|\x1b\[\?25[lh]|\r")
-TERMINAL_STATUSES = {"FORCE_COLOR": "1", "TERM": "xterm"}
-"""With these, a command prints into a pipe as it does on a terminal."""
+TERMINAL_ENV = {"FORCE_COLOR": "1", "TERM": "xterm"}
+"""With these variables, a command prints to a pipe as it does to a terminal."""
 
 
 @pytest.fixture(scope="module")
 def project() -> Iterator[Stack]:
-    """A separate project: rows are changed, and every due smelt is claimed."""
+    """A separate project: the tests change rows and claim every smelt that is due."""
     with running_local() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def hostile(project: Stack) -> tuple[UUID, dict[str, str]]:
-    """A completed smelt with hostile text everywhere, and the environment of its owner."""
+    """A completed smelt with hostile text in all fields, and the environment of its owner."""
     user = sign_up(project)
     with blocking.connect(project.api_url, project.anon_key, user.access_token) as client:
         created = client.create(files=[STANDUP])
-    # Past the checks of `create_smelt`: as if the row had been written before there were any.
+    # Bypass the checks of `create_smelt`, as in a row that is older than these checks.
     with psycopg.connect(project.db_url) as owner:
         owner.execute("update public.smelt_files set filename = %s where smelt_id = %s", (HOSTILE, created.id))
     asyncio.run(complete(project, created.id))
@@ -59,7 +59,7 @@ async def complete(project: Stack, smelt_id: UUID) -> None:
         await calls.complete_smelt(smelt_id, claim.attempt, [result])
 
 
-@pytest.mark.parametrize("env", [{}, TERMINAL_STATUSES], ids=["pipe", "terminal"])
+@pytest.mark.parametrize("env", [{}, TERMINAL_ENV], ids=["pipe", "terminal"])
 @pytest.mark.parametrize(
     "command",
     ["watch ID", "watch ID --json", "show ID", "list", "list --json"]

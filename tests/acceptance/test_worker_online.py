@@ -1,4 +1,4 @@
-"""The commands name the missing worker instead of claiming activity, for as long as none is running."""
+"""While no worker is online, the commands print that instead of the stage."""
 
 import subprocess
 import sys
@@ -12,13 +12,13 @@ from endless_model import ENDLESS_MODEL
 from stacks import Stack
 
 NO_WORKER = "Waiting for a worker: none is running. Start one with `smelt worker`."
-# A watch reads every 30 to 37.5 s while it is live.
+# A live watch polls every 30 to 37.5 s.
 POLLED_S = 60.0
 
 
 @contextmanager
 def watching(stack: Stack, output: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`smelt submit --watch` of a recording, writing lines into a file."""
+    """Run `smelt submit --watch` with a recording; its output goes to a file."""
     with output.open("wb") as sink:
         process = subprocess.Popen(
             [sys.executable, "-m", "smelt", "submit", STANDUP, "--watch"], env=environment(stack.env()), stdout=sink
