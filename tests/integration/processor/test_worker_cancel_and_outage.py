@@ -41,7 +41,7 @@ async def test_lease_is_marked_while_the_smelt_waits_for_the_model(
 ) -> None:
     def waiting() -> list[str]:
         with psycopg.connect(project.db_url) as owner:
-            return [str(row[0]) for row in owner.execute("select smelt_id from smelt.leases where waits")]
+            return [str(row[0]) for row in owner.execute("select smelt_id from smelt.leases where awaiting_model")]
 
     async with app_client(project) as app:
         long, short = await app.create(long_recording), await app.create(RECORDINGS / "greeting.ogg")
