@@ -191,7 +191,7 @@ async def test_outage_loses_no_line(
 async def test_polling_without_realtime_brings_every_line(
     fresh_stack: Stack, proxy: FaultyProxy, scripted_worker: ScriptedWorker
 ) -> None:
-    proxy.refuse("realtime")
+    proxy.reject("realtime")
     async with example(proxy.url, fresh_stack) as page:
         await until(lambda: page.states)
         job = await scripted_worker.claim(page.smelt_id)
@@ -224,7 +224,7 @@ async def test_rejections_of_create_upload_and_submit_are_thrown(
 async def test_get_error_of_a_deleted_smelt_is_shown_and_ends_the_example(
     fresh_stack: Stack, proxy: FaultyProxy
 ) -> None:
-    proxy.refuse("realtime")
+    proxy.reject("realtime")
     async with example(proxy.url, fresh_stack) as page:
         await until(lambda: page.states)
         with psycopg.connect(fresh_stack.db_url, autocommit=True) as owner:
