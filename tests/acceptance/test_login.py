@@ -76,7 +76,7 @@ def test_commands_after_login_act_as_the_user_until_logout(stack: Stack, env: di
     out = smelt("logout", env=env)
     assert (out.returncode, files(env)) == (0, [])
     assert smelt("list", env=env).returncode == 2
-    assert "no login" in smelt("logout", env=env).stdout
+    assert "not signed in" in smelt("logout", env=env).stdout
 
 
 def test_login_anonymously_and_by_sign_up(env: dict[str, str]) -> None:
