@@ -145,7 +145,7 @@ def get_unknown_smelt(url: str, anon_key: str) -> None:
 def test_pool_returns_a_rejected_call_as_its_class(shared_stack: Stack) -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         result = pool.apply_async(get_unknown_smelt, (shared_stack.api_url, shared_stack.anon_key))
-        with pytest.raises(smelt.NotFound, match="no such smelt") as raised:
+        with pytest.raises(smelt.NotFound, match="does not exist") as raised:
             result.get(timeout=60)
     assert raised.value.code == "not_found"
     assert "get_unknown_smelt" in str(raised.value.__cause__)  # The traceback of the child.
