@@ -5,7 +5,7 @@ from uuid import UUID
 from smelt.contract.events import Model
 
 
-class Session(Model):
+class SignInSession(Model):
     """The tokens of a user; `expires_at` of the access token is in seconds since 1970."""
 
     access_token: str

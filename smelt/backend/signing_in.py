@@ -10,7 +10,7 @@ from supabase_auth import AsyncGoTrueClient
 from supabase_auth.errors import AuthApiError, AuthError, AuthRetryableError, AuthUnknownError
 from supabase_auth.types import AuthResponse
 
-from smelt.backend.session import Session
+from smelt.backend.session import SignInSession
 from smelt.errors import RequestRejected, SmeltError, Unauthorized, Unavailable
 
 AUTH_TIMEOUT_S: Final = 15.0
@@ -23,27 +23,27 @@ class SignIn:
         self._url = url
         self._key = key
 
-    async def with_password(self, email: str, password: str) -> Session:
+    async def with_password(self, email: str, password: str) -> SignInSession:
         """Sign in as an existing user."""
         async with self._auth() as auth:
             return _session(await auth.sign_in_with_password({"email": email, "password": password}))
 
-    async def as_new_user(self, email: str, password: str) -> Session:
+    async def as_new_user(self, email: str, password: str) -> SignInSession:
         """Create a user, and sign in."""
         async with self._auth() as auth:
             return _session(await auth.sign_up({"email": email, "password": password}))
 
-    async def anonymously(self) -> Session:
+    async def anonymously(self) -> SignInSession:
         """Create an anonymous user, and sign in."""
         async with self._auth() as auth:
             return _session(await auth.sign_in_anonymously())
 
-    async def refreshed(self, session: Session) -> Session:
+    async def refreshed(self, session: SignInSession) -> SignInSession:
         """Exchange the refresh token, which can be used only once, for a new session."""
         async with self._auth() as auth:
             return _session(await auth.refresh_session(session.refresh_token))
 
-    async def revoke(self, session: Session) -> None:
+    async def revoke(self, session: SignInSession) -> None:
         """Revoke a session; its access token remains valid until it expires."""
         async with self._auth() as auth:
             await auth.admin.sign_out(session.access_token, "local")
@@ -63,11 +63,11 @@ class SignIn:
                 raise _sign_in_error(exc, self._url) from exc
 
 
-def _session(response: AuthResponse) -> Session:
+def _session(response: AuthResponse) -> SignInSession:
     session = response.session
     if session is None:
         raise RequestRejected("email_not_confirmed", "Confirm the address with the link in the e-mail, then log in.")
-    return Session(
+    return SignInSession(
         access_token=session.access_token,
         refresh_token=session.refresh_token,
         expires_at=session.expires_at or 0.0,

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import platformdirs
 from pydantic import ValidationError
 
-from smelt.backend.session import Session
+from smelt.backend.session import SignInSession
 from smelt.errors import PermanentError, RequestRejected, Unauthorized
 
 REFRESH_BEFORE_S: Final = 90.0
@@ -27,7 +27,7 @@ class LoginFile:
     def __init__(self, url: str) -> None:
         self.path = platformdirs.user_state_path("smelt") / "logins" / f"{quote(url, safe='')}.json"
 
-    def read(self) -> Session | None:
+    def read(self) -> SignInSession | None:
         """Return the session, or None; raise `PermanentError` if the file is damaged or not private to this user."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -40,11 +40,11 @@ class LoginFile:
             if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o077:
                 raise PermanentError(f"{self.path} is not private to you: run `smelt logout`, then `smelt login`")
             try:
-                return Session.model_validate_json(file.read())
+                return SignInSession.model_validate_json(file.read())
             except (ValidationError, UnicodeDecodeError) as exc:
                 raise PermanentError(f"{self.path} is damaged: run `smelt logout`, then `smelt login`") from exc
 
-    def write(self, session: Session) -> None:
+    def write(self, session: SignInSession) -> None:
         """Replace the session."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ class LoginTokens:
         self._file.write(session)
         return session.access_token
 
-    def _session(self) -> Session:
+    def _session(self) -> SignInSession:
         if (session := self._file.read()) is None:
             raise Unauthorized("you are no longer signed in: run `smelt login`")
         return session

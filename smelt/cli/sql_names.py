@@ -43,7 +43,7 @@ class Name(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Created:
+class CreatedName:
     """A name, with the file and the line (from 1) of the statement that creates it."""
 
     name: Name
@@ -81,9 +81,9 @@ _BUCKET: Final = _pattern(r'insert\s+into\s+"?storage"?\s*\.\s*"?buckets"?\b')
 _FIRST_VALUE: Final = _pattern(r"(?:values|\)\s*,)\s*\(\s*'((?:[^']|'')*)'|select\s+'((?:[^']|'')*)'")
 
 
-def created_names(migrations: Sequence[Path]) -> list[Created]:
+def created_names(migrations: Sequence[Path]) -> list[CreatedName]:
     """Return the names that exist after all migrations, in order; later drops and renames are applied."""
-    created: list[Created] = []
+    created: list[CreatedName] = []
     for path in migrations:
         sql = path.read_text(encoding="utf-8", errors="replace")
         masked = without_comments_and_strings(sql)
@@ -91,8 +91,10 @@ def created_names(migrations: Sequence[Path]) -> list[Created]:
             line = masked.count("\n", 0, start) + 1
             dropped = {name.key for name in _dropped(statement)}
             created = [_renamed(statement, one) for one in created if one.name.key not in dropped]
-            created += [Created(name, path, line) for name in _created(statement)]
-            created += [Created(name, path, line) for name in _buckets(statement, sql[start : start + len(statement)])]
+            created += [CreatedName(name, path, line) for name in _created(statement)]
+            created += [
+                CreatedName(name, path, line) for name in _buckets(statement, sql[start : start + len(statement)])
+            ]
     return created
 
 
@@ -155,7 +157,7 @@ def _dropped(statement: str) -> Iterator[Name]:
         yield Name(match["kind"].lower(), schema, _plain(match["name"]), table)
 
 
-def _renamed(statement: str, created: Created) -> Created:
+def _renamed(statement: str, created: CreatedName) -> CreatedName:
     match = _RENAME.match(statement)
     if match is None or Name("table", *_split(match["name"])).key != created.name.key:
         return created

@@ -10,7 +10,7 @@ RESUMING: Final = "Resuming..."
 
 
 @dataclass(frozen=True)
-class FileProgress:
+class FilePosition:
     """The progress of one file: `share` of the current stage, 0 to 1, and its `weight` in the total."""
 
     share: float
@@ -23,7 +23,7 @@ def percentage(stage: Status, share: float) -> float:
     return round(low + (high - low) * min(1.0, max(0.0, share)), 2)
 
 
-def overall_share(files: Sequence[FileProgress]) -> float:
+def overall_share(files: Sequence[FilePosition]) -> float:
     """Return the weighted mean of the shares of all files."""
     total = sum(file.weight for file in files)
     if total <= 0:

@@ -10,7 +10,7 @@ from smelt.contract.vocabulary import ErrorCode, FileStatus, Status
 from smelt.contract.work import Claim, ClaimedFile, SavedSegment
 from smelt.processor.media.probe import MediaLimits, Probe
 from smelt.processor.media.recording import Recording
-from smelt.processor.progress import FileProgress, message, overall_share, percentage
+from smelt.processor.progress import FilePosition, message, overall_share, percentage
 from smelt.processor.speech.checkpoint import Checkpoint, read_checkpoint
 from smelt.processor.speed import TranscriptionTimer
 
@@ -99,7 +99,7 @@ class SmeltState:
     @property
     def percentage(self) -> float:
         """The progress of this attempt; watchers see the maximum over all attempts."""
-        return percentage(self.stage, overall_share([FileProgress(f.share, self._weight(f)) for f in self.live_files]))
+        return percentage(self.stage, overall_share([FilePosition(f.share, self._weight(f)) for f in self.live_files]))
 
     def enter(self, stage: Status) -> None:
         """Start a stage for all files that have not failed."""

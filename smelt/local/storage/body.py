@@ -38,27 +38,27 @@ async def read_body(request: Request) -> object:
         raise errors.unreadable_body("Body cannot be empty when content-type is set to 'application/json'")
     try:
         return parse_json(raw)
-    except InvalidJson:
+    except InvalidJsonBody:
         message = "Body is not valid JSON but content-type is set to 'application/json'"
         raise errors.unreadable_body(message) from None
 
 
-class InvalidJson(PicklableError, ValueError):
+class InvalidJsonBody(PicklableError, ValueError):
     """Text that is not valid JSON, or is nested too deeply."""
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse JSON as JavaScript does: strictly, with lone surrogates replaced; raise InvalidJson."""
+    """Parse JSON as JavaScript does: strictly, with lone surrogates replaced; raise InvalidJsonBody."""
     try:
         decoded = text.decode() if isinstance(text, bytes) else text
         value = json.loads(decoded, parse_constant=_reject_constant)
         return _replace_surrogates(value) if _ESCAPED_SURROGATE.search(decoded) else value
     except (ValueError, RecursionError) as exc:
-        raise InvalidJson("not valid JSON") from exc
+        raise InvalidJsonBody("not valid JSON") from exc
 
 
 def _reject_constant(name: str) -> None:
-    raise InvalidJson(name)
+    raise InvalidJsonBody(name)
 
 
 def _replace_surrogates(value: Any) -> Any:

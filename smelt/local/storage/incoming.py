@@ -8,7 +8,7 @@ from typing import Any, Final
 from starlette.requests import Request
 
 from smelt.local.storage import errors, media
-from smelt.local.storage.body import InvalidJson, parse_json
+from smelt.local.storage.body import InvalidJsonBody, parse_json
 from smelt.local.storage.forms import Event, Field, FileData, FileStart, FormReader
 
 DEFAULT_TYPE: Final = "application/octet-stream"
@@ -116,5 +116,5 @@ def _parse_metadata(text: str) -> Any:
     # As on the platform, invalid metadata is ignored.
     try:
         return parse_json(text)
-    except InvalidJson:
+    except InvalidJsonBody:
         return {}

@@ -8,15 +8,15 @@ from uuid import UUID
 
 import pytest
 
-from smelt.backend.session import Session
+from smelt.backend.session import SignInSession
 from smelt.cli.login_file import LoginFile, LoginTokens
 from smelt.errors import PermanentError, Unauthorized, Unavailable
 
 URL = "http://127.0.0.1:9"
 
 
-def session(token: str, expires_in_s: float) -> Session:
-    return Session(
+def session(token: str, expires_in_s: float) -> SignInSession:
+    return SignInSession(
         access_token=token, refresh_token="refresh", expires_at=time.time() + expires_in_s, user_id=UUID(int=1)
     )
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from smelt.contract.vocabulary import PERCENT_RANGES, STAGE_MESSAGES, STAGES, Status
 from smelt.processor.polling import poll_wait_s
-from smelt.processor.progress import RESUMING, FileProgress, message, overall_share, percentage
+from smelt.processor.progress import RESUMING, FilePosition, message, overall_share, percentage
 from smelt.processor.speed import SpeedEstimate, SpeedRate
 from smelt.processor.throttle import GATHER_S, wait_before_report_s
 
@@ -31,13 +31,13 @@ def test_percentage_is_continuous_between_stages() -> None:
         assert percentage(before, 1.0) == percentage(after, 0.0)
 
 
-@given(st.lists(st.builds(FileProgress, share=shares, weight=st.floats(0, 1e9)), max_size=5))
-def test_overall_share_is_between_0_and_1(files: list[FileProgress]) -> None:
+@given(st.lists(st.builds(FilePosition, share=shares, weight=st.floats(0, 1e9)), max_size=5))
+def test_overall_share_is_between_0_and_1(files: list[FilePosition]) -> None:
     assert 0.0 <= overall_share(files) <= 1.0
 
 
 def test_overall_share_is_weighted_by_file() -> None:
-    assert overall_share([FileProgress(1.0, 30.0), FileProgress(0.0, 10.0)]) == 0.75
+    assert overall_share([FilePosition(1.0, 30.0), FilePosition(0.0, 10.0)]) == 0.75
     assert overall_share([]) == 0.0
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smelt.local.storage.body import Fields, InvalidJson, parse_json
+from smelt.local.storage.body import Fields, InvalidJsonBody, parse_json
 from smelt.local.storage.errors import StorageError
 
 JSON = st.recursive(
@@ -97,7 +97,7 @@ def test_json_is_parsed_as_written(value: Any) -> None:
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "[-Infinity]", "{", "", "[" * 100_000, b"\xff", "9" * 5000])
 def test_json_that_is_invalid_or_too_deep_is_rejected(text: str | bytes) -> None:
     """JSON that JavaScript rejects, or that is nested too deeply for Python, is an error."""
-    with pytest.raises(InvalidJson):
+    with pytest.raises(InvalidJsonBody):
         parse_json(text)
 
 
