@@ -1,55 +1,81 @@
-"""The checkpoint at which a transcription resumes."""
+"""The checkpoint at which a transcription resumes, and what was found out before it."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import ConfigDict, ValidationError
 
 from smelt.contract.events import Model
 
+# Beyond this number, places are counted in seconds only.
+_MAX_PLACES: Final = 100
+
+
+class Findings(Model):
+    """What is known about the reliability of the text before a checkpoint; times in seconds of the recording."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    silence_s: float = 0.0
+    untranscribed_s: float = 0.0
+    untranscribed: tuple[tuple[float, float], ...] = ()
+    retried: tuple[tuple[float, float], ...] = ()
+    languages: dict[str, float] = {}
+    """Seconds of text in each language."""
+
+    def with_silence(self, silence_s: float) -> "Findings":
+        """Return the findings with more seconds of silence."""
+        return self.model_copy(update={"silence_s": self.silence_s + silence_s})
+
+    def with_window(
+        self,
+        language: str,
+        text_s: float,
+        untranscribed: tuple[tuple[float, float], ...],
+        retried: tuple[tuple[float, float], ...],
+    ) -> "Findings":
+        """Return the findings with those of one more window."""
+        return self.model_copy(
+            update={
+                "untranscribed_s": round(self.untranscribed_s + sum(end - start for start, end in untranscribed), 2),
+                "untranscribed": (self.untranscribed + untranscribed)[:_MAX_PLACES],
+                "retried": (self.retried + retried)[:_MAX_PLACES],
+                "languages": self.languages | {language: round(self.languages.get(language, 0.0) + text_s, 2)},
+            }
+        )
+
 
 class Checkpoint(Model):
     """The start of a window: the text before it is saved, the window and the rest are transcribed again.
 
-    A run that resumes here computes the same features over the same span and seeks to the same window, so its text
-    equals that of an undisturbed run.
+    A run that resumes here finds the same speech in the same span and seeks to the same window, so its text equals that
+    of an undisturbed run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     span_start: int
     """The sample at which the span of the window starts."""
     mode_key: str = ""
-    """The mode of transcription; a worker in another mode starts the span again."""
+    """The mode of transcription; a worker in another mode starts a span at `position`."""
     seek: int = 0
-    """The position in the span: a feature frame of its speech, or in batched mode the number of a clip."""
-    replay_from_seek: int | None = None
-    """With word times: the previous window, to transcribe again because its last word is an input of the next one."""
+    """The position of the window in the speech of the span, in samples."""
+    position: int = 0
+    """The sample of the recording at which the window starts."""
     segment_count: int = 0
     """The number of segments before this window."""
-    span_segments: int = 0
-    """The number of segments before the span."""
-    silence_s: float = 0.0
-    """Seconds of silence in the finished spans."""
+    findings: Findings = Findings()
 
     def for_mode(self, mode_key: str) -> "Checkpoint":
-        """Return this checkpoint if the mode is the same, else one at the start of its span."""
+        """Return this checkpoint if the mode is the same, else one whose span starts at its window."""
         if mode_key == self.mode_key:
             return self
-        return Checkpoint(
-            span_start=self.span_start,
-            mode_key=mode_key,
-            segment_count=self.span_segments,
-            span_segments=self.span_segments,
-            silence_s=self.silence_s,
-        )
+        start = max(self.span_start, self.position)
+        return self.model_copy(update={"span_start": start, "position": start, "seek": 0, "mode_key": mode_key})
 
     def limited_to(self, segment_count: int) -> "Checkpoint":
-        """Return this checkpoint with its counts limited to `segment_count`."""
-        if self.segment_count <= segment_count:
-            return self
-        spans = min(self.span_segments, segment_count)
-        return self.model_copy(update={"segment_count": segment_count, "span_segments": spans})
+        """Return this checkpoint with its count limited to `segment_count`."""
+        return self.model_copy(update={"segment_count": min(self.segment_count, segment_count)})
 
 
 START = Checkpoint(span_start=0)

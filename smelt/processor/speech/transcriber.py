@@ -2,20 +2,25 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Final
 
 from faster_whisper import WhisperModel
 
 from smelt.contract.state import Word
 from smelt.contract.work import SavedSegment
 from smelt.processor.media.recording import SAMPLE_RATE, Recording, Samples
-from smelt.processor.speech import sequential
-from smelt.processor.speech.batch import BatchedModel
-from smelt.processor.speech.checkpoint import START, Checkpoint
-from smelt.processor.speech.raw_segment import RawSegment
+from smelt.processor.speech.checkpoint import START, Checkpoint, Findings
+from smelt.processor.speech.decoder import WindowDecoder, WindowSegment
+from smelt.processor.speech.languages import Language
 from smelt.processor.speech.spans import Span, span_from
-from smelt.processor.speech.vad import Clip, SpeechAudio, speech_s, window_clips
+from smelt.processor.speech.vad import Clip, SpeechAudio, amplified, find_speech, speech_s
+from smelt.processor.speech.windows import Stretch, WindowResult, WindowTranscriber, shifted
 
-_LANGUAGE_WINDOWS = 4
+_LANGUAGE_WINDOWS: Final = 4
+# A clip ends 0.4 s after its last speech; a shorter rest has no text.
+_MIN_REST: Final = SAMPLE_RATE // 2
+_MIN_ADVANCE: Final = SAMPLE_RATE // 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +54,6 @@ class Passage:
     remaining_speech_s: float = 0.0
 
 
-@dataclass(frozen=True)
-class Language:
-    """The language of a whole recording."""
-
-    code: str
-    probability: float
-
-
 class Transcriber:
     """Transcribes recordings with one model; its methods block and are thread-safe."""
 
@@ -71,18 +68,26 @@ class Transcriber:
         start = 0
         while start < recording.sample_count:
             span = span_from(recording, start, self.options.max_span_s)
-            speech = SpeechAudio(recording.read(span.start, span.end), vad=self.options.vad)
+            speech = self._speech(recording.read(span.start, span.end))
             if len(speech.samples):
                 return self._language_of(speech.samples)
             start = span.end
         return Language("en", 0.0)
 
-    def transcribe(self, recording: Recording, language: str, start: Checkpoint = START) -> Iterator[Passage]:
-        """Transcribe the recording from a checkpoint; the same checkpoint always gives the same text."""
+    def transcribe(
+        self, recording: Recording, main_language: str, start: Checkpoint = START, *, language: str | None = None
+    ) -> Iterator[Passage]:
+        """Transcribe the recording from a checkpoint; the same checkpoint always gives the same text.
+
+        Without `language`, the language of each window is detected, and is `main_language` if the detection is
+        uncertain.
+        """
+        decoder = WindowDecoder(self.model, beam_size=self.options.beam_size, word_times=self.options.word_times)
+        windows = WindowTranscriber(decoder, main_language=main_language, language=language)
         checkpoint = self.resume_point(start)
         while checkpoint.span_start < recording.sample_count:
             span = span_from(recording, checkpoint.span_start, self.options.max_span_s)
-            checkpoint = yield from self._transcribe_span(recording, span, language, checkpoint)
+            checkpoint = yield from self._transcribe_span(recording, span, windows, checkpoint)
 
     def resume_point(self, checkpoint: Checkpoint) -> Checkpoint:
         """Return where this transcriber resumes from a checkpoint, which may be of another mode."""
@@ -99,64 +104,62 @@ class Transcriber:
         mode = "batched" if options.batch_size else "sequential"
         return f"{mode} vad={options.vad:d} words={options.word_times:d} span={options.max_span_s:g} window={window_s}"
 
+    def _speech(self, samples: Samples) -> SpeechAudio:
+        samples = amplified(samples)
+        if not self.options.vad:
+            everything = [Clip(0, len(samples))] if len(samples) else []
+            return SpeechAudio(samples, everything, everything)
+        return find_speech(
+            samples, max_clip_s=self.model.feature_extractor.chunk_length if self.options.batch_size else None
+        )
+
     def _transcribe_span(
-        self, recording: Recording, span: Span, language: str, start: Checkpoint
+        self, recording: Recording, span: Span, transcriber: WindowTranscriber, start: Checkpoint
     ) -> Generator[Passage, None, Checkpoint]:
         offset_s, end_s = span.start / SAMPLE_RATE, span.end / SAMPLE_RATE
-        count, window = start.segment_count, start
-        raw_segments, clips, from_s = self._raw_segments(recording.read(span.start, span.end), language, start)
-        yield Passage((), offset_s, start, prepared_s=end_s - offset_s, remaining_speech_s=speech_s(clips, from_s))
-        for raw in raw_segments:
-            if raw.seek < start.seek:
-                continue
-            if raw.seek != window.seek:
-                replay_from_seek = window.seek if self.options.word_times else None
-                window = window.model_copy(
-                    update={"seek": raw.seek, "replay_from_seek": replay_from_seek, "segment_count": count}
-                )
-            segment = _saved_segment(raw, count, offset_s)
-            count += 1
-            yield Passage((segment,), segment.end, window, remaining_speech_s=speech_s(clips, raw.end))
+        speech = self._speech(recording.read(span.start, span.end))
+        from_s = speech.span_position(start.seek) / SAMPLE_RATE
+        remaining_s = speech_s(speech.clips, from_s)
+        yield Passage((), offset_s, start, prepared_s=end_s - offset_s, remaining_speech_s=remaining_s)
+        checkpoint, position_s = start, offset_s
+        for step in self._steps(speech, transcriber, start.seek):
+            count, findings = checkpoint.segment_count, checkpoint.findings
+            for seek, result in step.windows:
+                segments = _saved_segments(result, count, speech, seek, span)
+                findings = _with_window(findings, result, segments, speech, seek, span)
+                count += len(segments)
+                for segment in segments:
+                    position_s = max(position_s, segment.end)
+                    remaining_s = min(remaining_s, speech_s(speech.clips, segment.end - offset_s))
+                    yield Passage((segment,), position_s, checkpoint, remaining_speech_s=remaining_s)
+            position = span.start + speech.span_position(step.end)
+            silence_s = (position - checkpoint.position - step.end + checkpoint.seek) / SAMPLE_RATE
+            checkpoint = checkpoint.model_copy(
+                update={
+                    "seek": step.end,
+                    "position": position,
+                    "segment_count": count,
+                    "findings": findings.with_silence(silence_s),
+                }
+            )
+            position_s = max(position_s, position / SAMPLE_RATE)
+            remaining_s = min(remaining_s, (len(speech.samples) - step.end) / SAMPLE_RATE)
+            yield Passage((), position_s, checkpoint, remaining_speech_s=remaining_s)
+        silence_s = (span.end - checkpoint.position - len(speech.samples) + checkpoint.seek) / SAMPLE_RATE
         end = Checkpoint(
             span_start=span.end,
             mode_key=self._mode_key,
-            segment_count=count,
-            span_segments=count,
-            silence_s=start.silence_s + end_s - offset_s - speech_s(clips),
+            position=span.end,
+            segment_count=checkpoint.segment_count,
+            findings=checkpoint.findings.with_silence(silence_s),
         )
         yield Passage((), end_s, end)
         return end
 
-    def _raw_segments(
-        self, samples: Samples, language: str, start: Checkpoint
-    ) -> tuple[Iterator[RawSegment], Sequence[Clip], float]:
-        # Returns the segments of a span, its speech clips, and the second at which transcription starts.
-        options = self.options
-        seek = start.seek if start.replay_from_seek is None else start.replay_from_seek
-        if not options.batch_size:
-            speech = SpeechAudio(samples, vad=options.vad)
-            raw_segments = sequential.transcribe(
-                self.model, speech, language, seek=seek, beam_size=options.beam_size, word_times=options.word_times
-            )
-            return (
-                raw_segments,
-                speech.clips,
-                speech.span_time(seek / self.model.frames_per_second) if speech.clips else 0.0,
-            )
-        clips = window_clips(samples, self.model.feature_extractor.chunk_length, vad=options.vad)
-        batched = BatchedModel(
-            model=self.model,
-            language=language,
-            batch_size=options.batch_size,
-            beam_size=options.beam_size,
-            word_times=options.word_times,
-        )
-        remaining = clips[start.seek :]
-        return (
-            batched.transcribe(samples, clips, seek=start.seek),
-            clips,
-            remaining[0].start / SAMPLE_RATE if remaining else 0.0,
-        )
+    def _steps(self, speech: SpeechAudio, transcriber: WindowTranscriber, seek: int) -> Iterator["_Step"]:
+        if self.options.batch_size:
+            return _batches(speech, transcriber, seek, self.options.batch_size)
+        return _sequence(speech, transcriber, seek)
 
     def _language_of(self, samples: Samples) -> Language:
         max_samples = _LANGUAGE_WINDOWS * self.model.feature_extractor.n_samples
@@ -166,19 +169,100 @@ class Transcriber:
         return Language(code, float(probability))
 
 
-def _saved_segment(raw: RawSegment, index: int, offset_s: float) -> SavedSegment:
-    return SavedSegment(
-        index=index,
-        start=round(offset_s + raw.start, 2),
-        end=round(offset_s + raw.end, 2),
-        text=raw.text,
-        avg_logprob=raw.avg_logprob,
-        no_speech_prob=raw.no_speech_prob,
-        compression_ratio=raw.compression_ratio,
-        words=None if raw.words is None else tuple(_shifted(word, offset_s) for word in raw.words),
+@dataclass(frozen=True)
+class _Step:
+    """Windows that are transcribed together, each with its start in the speech; the next step starts at `end`."""
+
+    windows: Sequence[tuple[int, WindowResult]]
+    end: int
+
+
+def _sequence(speech: SpeechAudio, transcriber: WindowTranscriber, seek: int) -> Iterator[_Step]:
+    """Transcribe one window after the other; the end of each decides the start of the next."""
+    whole = transcriber.decoder.window(speech)
+    while _has_rest(seek, len(speech.samples)):
+        window_end = min(seek + transcriber.decoder.window_samples, len(speech.samples))
+        [result] = transcriber.transcribe([whole.part(seek, window_end)])
+        end = seek + _length(result, window_end - seek)
+        end = end if _has_rest(end, len(speech.samples)) else len(speech.samples)
+        yield _Step([(seek, result)], end)
+        seek = end
+
+
+def _batches(speech: SpeechAudio, transcriber: WindowTranscriber, seek: int, batch_size: int) -> Iterator[_Step]:
+    """Transcribe `batch_size` windows at a time, which are cut in pauses beforehand."""
+    edges = [*speech.cuts(transcriber.decoder.window_samples), len(speech.samples)]
+    whole = transcriber.decoder.window(speech)
+    windows = [(start, end) for start, end in pairwise(edges) if start >= seek]
+    for first in range(0, len(windows), batch_size):
+        batch = windows[first : first + batch_size]
+        results = transcriber.transcribe([whole.part(start, end) for start, end in batch])
+        found: list[tuple[int, WindowResult]] = []
+        for (start, end), result in zip(batch, results, strict=True):
+            found.append((start, result))
+            reached = start + _length(result, end - start)
+            while _has_rest(reached, end):
+                [result] = transcriber.transcribe([whole.part(reached, end)])
+                found.append((reached, result))
+                reached += _length(result, end - reached)
+        yield _Step(found, batch[-1][1])
+
+
+def _length(result: WindowResult, window: int) -> int:
+    """Return how many samples of a window have a result; at least half a second, so that the next window differs."""
+    return min(window, max(round(result.end_s * SAMPLE_RATE), _MIN_ADVANCE))
+
+
+def _has_rest(position: int, end: int) -> bool:
+    return end - position >= _MIN_REST
+
+
+def _saved_segments(
+    result: WindowResult, first_index: int, speech: SpeechAudio, seek: int, span: Span
+) -> tuple[SavedSegment, ...]:
+    return tuple(
+        _saved_segment(segment, first_index + n, speech, span)
+        for n, segment in enumerate(shifted(segment, seek / SAMPLE_RATE) for segment in result.segments)
     )
 
 
-def _shifted(word: Word, offset_s: float) -> Word:
-    times = {"start": round(word.start + offset_s, 2), "end": round(word.end + offset_s, 2)}
-    return word.model_copy(update=times)
+def _saved_segment(segment: WindowSegment, index: int, speech: SpeechAudio, span: Span) -> SavedSegment:
+    offset_s = span.start / SAMPLE_RATE
+    words = segment.words
+    start_s, end_s = speech.span_times(words[0].start if words else segment.start_s, segment.end_s)
+    return SavedSegment(
+        index=index,
+        start=round(offset_s + start_s, 2),
+        end=round(offset_s + max(start_s, end_s), 2),
+        text=segment.text,
+        avg_logprob=segment.avg_logprob,
+        no_speech_prob=segment.no_speech_prob,
+        compression_ratio=segment.compression_ratio,
+        words=None if words is None else tuple(_placed(word, speech, offset_s) for word in words),
+    )
+
+
+def _placed(word: Word, speech: SpeechAudio, offset_s: float) -> Word:
+    start_s, end_s = speech.word_times(word.start, word.end)
+    return word.model_copy(update={"start": round(offset_s + start_s, 2), "end": round(offset_s + end_s, 2)})
+
+
+def _with_window(
+    findings: Findings,
+    result: WindowResult,
+    segments: Sequence[SavedSegment],
+    speech: SpeechAudio,
+    seek: int,
+    span: Span,
+) -> Findings:
+    def placed(start_s: float, end_s: float) -> Stretch:
+        seek_s, offset_s = seek / SAMPLE_RATE, span.start / SAMPLE_RATE
+        start_s, end_s = speech.span_times(seek_s + start_s, seek_s + end_s)
+        return round(offset_s + start_s, 2), round(offset_s + end_s, 2)
+
+    return findings.with_window(
+        language=result.language,
+        text_s=sum(segment.end - segment.start for segment in segments),
+        untranscribed=tuple(placed(*stretch) for stretch in result.untranscribed),
+        retried=(placed(0.0, result.end_s),) if result.retried else (),
+    )

@@ -1,10 +1,10 @@
-"""The trust report of a transcript: silence, doubtful and repeated segments. Pure."""
+"""The trust report of a transcript: silence, missing, doubtful and repeated text, and languages. Pure."""
 
 from collections.abc import Sequence
 from typing import Any, Final
 
 from smelt.contract.work import SavedSegment
-from smelt.processor.speech.checkpoint import Checkpoint
+from smelt.processor.speech.checkpoint import Findings
 
 # The thresholds at which Whisper itself considers a window doubtful.
 _LOW_LOGPROB: Final = -1.0
@@ -12,13 +12,27 @@ _HIGH_COMPRESSION: Final = 2.4
 _REPEATS: Final = 3
 
 
-def trust_report(segments: Sequence[SavedSegment], end: Checkpoint) -> dict[str, Any]:
-    """Return the seconds of silence, and the indexes of segments with low confidence or repetition."""
+def trust_report(segments: Sequence[SavedSegment], findings: Findings) -> dict[str, Any]:
+    """Return what is known about a transcript, with the keys of `Trust`."""
     return {
-        "silence_seconds": round(end.silence_s, 2),
+        "silence_seconds": round(findings.silence_s, 2),
         "low_confidence_segments": [s.index for s in segments if (s.avg_logprob or 0.0) < _LOW_LOGPROB],
         "repeated_segments": repeated(segments),
+        "untranscribed_seconds": findings.untranscribed_s,
+        "untranscribed": [list(stretch) for stretch in findings.untranscribed],
+        "retried": [list(stretch) for stretch in findings.retried],
+        "languages": language_shares(findings),
     }
+
+
+def language_shares(findings: Findings) -> list[dict[str, Any]]:
+    """Return the languages of the text, the one with most seconds first."""
+    total_s = sum(findings.languages.values())
+    return [
+        {"language": code, "seconds": seconds, "share": round(seconds / total_s, 3)}
+        for code, seconds in sorted(findings.languages.items(), key=lambda item: (-item[1], item[0]))
+        if seconds
+    ]
 
 
 def repeated(segments: Sequence[SavedSegment]) -> list[int]:

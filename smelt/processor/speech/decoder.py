@@ -1,0 +1,294 @@
+"""Runs the model on windows of speech: encodes, detects languages, generates, and aligns words."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from ctranslate2 import DataType, Device, StorageView
+from ctranslate2.models import WhisperGenerationResult
+from faster_whisper import WhisperModel
+from faster_whisper.audio import pad_or_trim
+from faster_whisper.tokenizer import Tokenizer
+from faster_whisper.transcribe import get_compression_ratio, get_suppressed_tokens
+
+from smelt.contract.state import Word
+from smelt.processor.media.recording import SAMPLE_RATE, Samples
+from smelt.processor.speech.languages import SLICE_S, slice_starts
+from smelt.processor.speech.tokens import TokenSegment, split_at_timestamps
+from smelt.processor.speech.vad import SpeechAudio
+
+_HOP: Final = 160
+_FEATURE_FRAMES_PER_S: Final = SAMPLE_RATE // _HOP
+# The encoder halves the number of frames.
+_ENCODED_FRAMES_PER_S: Final = _FEATURE_FRAMES_PER_S // 2
+_MAX_INITIAL_TIMESTAMP_S: Final = 1.0
+# The values of faster-whisper.
+_PREPEND_PUNCTUATION: Final = "\"'“¿([{-"
+_APPEND_PUNCTUATION: Final = "\"'.。,，!！?？:：”)]}、"
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of the speech of a span: its samples, its features of shape (mels, frames), and its pauses.
+
+    `voiced` has True for each frame with speech, `pauses` the samples at which a pause was removed.
+    """
+
+    samples: Samples
+    features: NDArray[np.float32]
+    voiced: NDArray[np.bool_]
+    pauses: tuple[int, ...]
+
+    @property
+    def duration_s(self) -> float:
+        """The length in seconds."""
+        return len(self.samples) / SAMPLE_RATE
+
+    def part(self, start: int, end: int) -> "Window":
+        """Return the part between two samples."""
+        frames = slice(start // _HOP, -(-end // _HOP))
+        return Window(
+            self.samples[start:end],
+            self.features[:, frames],
+            self.voiced[frames],
+            tuple(pause - start for pause in self.pauses if start < pause < end),
+        )
+
+    def voiced_s(self, start_s: float, end_s: float) -> float:
+        """Return the seconds of speech between two times."""
+        frames = slice(int(start_s * _FEATURE_FRAMES_PER_S), int(end_s * _FEATURE_FRAMES_PER_S))
+        return int(np.count_nonzero(self.voiced[frames])) / _FEATURE_FRAMES_PER_S
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowSegment:
+    """A segment, in seconds from the start of its window; `words` is None unless the decoder aligns words."""
+
+    start_s: float
+    end_s: float
+    text: str
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+    words: tuple[Word, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodedWindow:
+    """The result of one pass over a window; the next window starts at `end_s`."""
+
+    window: Window
+    language: str
+    segments: tuple[WindowSegment, ...]
+    end_s: float
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+
+    @property
+    def text(self) -> str:
+        """The text of all segments."""
+        return " ".join(segment.text for segment in self.segments)
+
+
+@dataclass(frozen=True)
+class EncodedWindows:
+    """Some windows, and the output of the encoder for them."""
+
+    output: StorageView
+    windows: Sequence[Window]
+
+
+class WindowDecoder:
+    """Decodes windows with one model and a fixed beam size; always at temperature 0, so results are reproducible."""
+
+    def __init__(self, model: WhisperModel, *, beam_size: int, word_times: bool) -> None:
+        self._model = model
+        self._beam_size = beam_size
+        self._word_times = word_times
+
+    @property
+    def window_samples(self) -> int:
+        """The maximum length of a window in samples."""
+        return int(self._model.feature_extractor.n_samples)
+
+    @property
+    def is_multilingual(self) -> bool:
+        """True if the model knows languages other than English."""
+        return bool(self._model.model.is_multilingual)
+
+    def window(self, speech: SpeechAudio) -> Window:
+        """Return all speech of a span as one window, to take parts from."""
+        features = self._model.feature_extractor(speech.samples)
+        voiced = np.zeros(features.shape[1], dtype=np.bool_)
+        for clip in speech.voiced:
+            voiced[clip.start // _HOP : clip.end // _HOP] = True
+        return Window(speech.samples, features, voiced, tuple(speech.pauses))
+
+    def encode(self, windows: Sequence[Window]) -> EncodedWindows:
+        """Encode windows of at most `window_samples`."""
+        features = np.stack([pad_or_trim(window.features) for window in windows])
+        return EncodedWindows(self._model.encode(features), windows)
+
+    def detect_languages(self, encoded: EncodedWindows) -> list[list[dict[str, float]]]:
+        """Return the probability of each language for each slice of each window."""
+        # The encoder output of a slice still serves for detection, which saves encoding each slice.
+        output = np.array(encoded.output.to_device(Device.cpu).to(DataType.float32))
+        slices, counts = [], []
+        length = int(SLICE_S * _ENCODED_FRAMES_PER_S)
+        for frames, window in zip(output, encoded.windows, strict=True):
+            starts = [int(start_s * _ENCODED_FRAMES_PER_S) for start_s in slice_starts(window.duration_s)]
+            slices += [frames[start : start + length] for start in starts]
+            counts.append(len(starts))
+        found = self._detect(np.stack(slices), encoded.output.dtype)
+        return [[found.pop(0) for _ in range(count)] for count in counts]
+
+    def detect_language_at(self, encoded: EncodedWindows, starts_s: Sequence[float], length_s: float) -> list[dict[str, float]]:
+        """Return the probability of each language for parts of the first window."""
+        window = np.array(encoded.output.to_device(Device.cpu).to(DataType.float32))[0]
+        length = int(length_s * _ENCODED_FRAMES_PER_S)
+        starts = [min(int(s * _ENCODED_FRAMES_PER_S), len(window) - length) for s in starts_s]
+        return self._detect(np.stack([window[start : start + length] for start in starts]), encoded.output.dtype)
+
+    def decode(
+        self, encoded: EncodedWindows, languages: Sequence[str], *, no_repeat_ngram_size: int = 0
+    ) -> list[DecodedWindow]:
+        """Decode each window in its language."""
+        tokenizers = [self._tokenizer(language) for language in languages]
+        results = self._model.model.generate(
+            encoded.output,
+            [tokenizer.sot_sequence for tokenizer in tokenizers],
+            beam_size=self._beam_size,
+            no_repeat_ngram_size=no_repeat_ngram_size,
+            max_length=self._model.max_length,
+            return_scores=True,
+            return_no_speech_prob=True,
+            suppress_tokens=self._suppressed_tokens,
+            max_initial_timestamp_index=round(_MAX_INITIAL_TIMESTAMP_S / self._model.time_precision),
+        )
+        parts = [
+            split_at_timestamps(
+                result.sequences_ids[0],
+                timestamp_begin=tokenizer.timestamp_begin,
+                tick_s=self._model.time_precision,
+                window_s=window.duration_s,
+            )
+            for result, tokenizer, window in zip(results, tokenizers, encoded.windows, strict=True)
+        ]
+        words = self._align(encoded, tokenizers, [segments for segments, _ in parts])
+        return [
+            self._decoded(result, tokenizer, window, segments, end_s, timed)
+            for result, tokenizer, window, (segments, end_s), timed in zip(
+                results, tokenizers, encoded.windows, parts, words, strict=True
+            )
+        ]
+
+    def _detect(self, slices: Any, dtype: DataType) -> list[dict[str, float]]:
+        found = self._model.model.detect_language(StorageView.from_array(np.ascontiguousarray(slices)).to(dtype))
+        return [{token[2:-2]: float(probability) for token, probability in ranked} for ranked in found]
+
+    def _align(
+        self, encoded: EncodedWindows, tokenizers: Sequence[Tokenizer], parts: Sequence[Sequence[TokenSegment]]
+    ) -> list[list[tuple[Word, ...] | None]]:
+        """Return the words of each segment; None if no words are needed, to report or to split at a pause."""
+        needed = self._word_times or any(
+            segment.start_s * SAMPLE_RATE < pause < segment.end_s * SAMPLE_RATE
+            for window, segments in zip(encoded.windows, parts, strict=True)
+            for segment in segments
+            for pause in window.pauses
+        )
+        if not needed:
+            return [[None] * len(segments) for segments in parts]
+        rows = [
+            [{"seek": 0, "start": s.start_s, "end": s.end_s, "tokens": list(s.tokens)} for s in segments]
+            for segments in parts
+        ]
+        self._model.add_word_timestamps(
+            rows,
+            tokenizers[0],
+            encoded.output,
+            [int(window.duration_s * _FEATURE_FRAMES_PER_S) for window in encoded.windows],
+            _PREPEND_PUNCTUATION,
+            _APPEND_PUNCTUATION,
+            0.0,
+        )
+        return [
+            [_words(row["words"], part) for row, part in zip(timed, segments, strict=True)]
+            for timed, segments in zip(rows, parts, strict=True)
+        ]
+
+    def _decoded(
+        self,
+        result: WhisperGenerationResult,
+        tokenizer: Tokenizer,
+        window: Window,
+        parts: Sequence[TokenSegment],
+        end_s: float,
+        words: Sequence[tuple[Word, ...] | None],
+    ) -> DecodedWindow:
+        count = len(result.sequences_ids[0])
+        text = tokenizer.decode(result.sequences_ids[0]).strip()
+        statistics = {
+            "avg_logprob": float(result.scores[0] * count / (count + 1)),
+            "no_speech_prob": float(result.no_speech_prob),
+            "compression_ratio": float(get_compression_ratio(text)) if text else 0.0,
+        }
+        segments = [
+            WindowSegment(start_s=part.start_s, end_s=part.end_s, text=text, words=timed, **statistics)
+            for part, timed in zip(parts, words, strict=True)
+            if any(map(str.isalnum, text := tokenizer.decode(part.tokens).strip()))
+        ]
+        pauses_s = [pause / SAMPLE_RATE for pause in window.pauses]
+        split = [piece for segment in segments for piece in split_at_pauses(segment, pauses_s)]
+        return DecodedWindow(
+            window=window,
+            language=tokenizer.language_code,
+            segments=tuple(split if self._word_times else (replace(piece, words=None) for piece in split)),
+            end_s=end_s,
+            **statistics,
+        )
+
+    def _tokenizer(self, language: str) -> Tokenizer:
+        return Tokenizer(self._model.hf_tokenizer, self.is_multilingual, task="transcribe", language=language)
+
+    @cached_property
+    def _suppressed_tokens(self) -> list[int]:
+        return list(get_suppressed_tokens(self._tokenizer("en"), [-1]))
+
+
+def split_at_pauses(segment: WindowSegment, pauses_s: Sequence[float]) -> list[WindowSegment]:
+    """Split a segment at the pauses between its words, if they are known."""
+    if not segment.words:
+        return [segment]
+    groups = [
+        list(words)
+        for _, words in groupby(segment.words, key=lambda word: bisect_right(pauses_s, (word.start + word.end) / 2))
+    ]
+    bounds = [segment.start_s, *(words[0].start for words in groups[1:])]
+    ends = [*(words[-1].end for words in groups[:-1]), segment.end_s]
+    return [
+        replace(segment, start_s=start_s, end_s=end_s, text="".join(w.word for w in words).strip(), words=tuple(words))
+        for start_s, end_s, words in zip(bounds, ends, groups, strict=True)
+    ]
+
+
+def _words(rows: Sequence[dict[str, Any]], segment: TokenSegment) -> tuple[Word, ...]:
+    """Return the words of a segment, limited to it.
+
+    Word alignment attributes a pause to the following word; faster-whisper corrects only pauses above 0.5 s.
+    """
+    words = [
+        Word(word=row["word"], start=row["start"], end=row["end"], probability=round(float(row["probability"]), 3))
+        for row in rows
+    ]
+    if words:
+        first, last = words[0], words[-1]
+        words[0] = first.model_copy(update={"start": max(first.start, min(segment.start_s, first.end))})
+        last = words[-1]
+        words[-1] = last.model_copy(update={"end": max(last.start, min(last.end, segment.end_s))})
+    return tuple(words)
