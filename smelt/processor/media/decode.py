@@ -144,7 +144,7 @@ class _Decoding:
     @property
     def cancelled_channel(self) -> int | None:
         """The channel to decode instead of the mix, if the channels cancel each other out."""
-        return self._mixer.cancelled_channel(self._sound_s)
+        return self._mixer.cancelled_channel()
 
     def run(self) -> None:
         """Decode all parts of the file; raise `FileError` if nothing can be heard."""

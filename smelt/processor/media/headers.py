@@ -82,7 +82,7 @@ def _segment_end(head: bytes) -> int | None:
 
 
 def mp3_counted_s(path: Path) -> float | None:
-    """Return the duration of an MP3 file by the count of its frames; None without one, when libav guesses."""
+    """Return the duration of an MP3 file by the count of its first frame; None without one, when libav guesses."""
     with path.open("rb") as file:
         start = 0
         for _ in range(_MAX_TAGS):

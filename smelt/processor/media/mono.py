@@ -12,12 +12,14 @@ from smelt.processor.media.recording import SAMPLE_RATE
 
 Powers = NDArray[np.float64]
 
-# The mix of channels that are unrelated is this many decibels below what it could be at least: 14, or a factor of 25.
+# 14 dB: a mix that is quieter by more than this than one voice on one channel makes it has lost something.
 _CANCELLED: Final = 25.0
 # -80 dB: quieter is not speech, on any channel.
 _AUDIBLE_POWER: Final = 1e-8
 _BLOCK_SAMPLES: Final = 65_536
 _MAX_PLANES: Final = 8
+# Measuring takes longer than mixing.
+_MEASURE_EVERY_S: Final = 0.2
 
 
 class MonoMixer:
@@ -31,6 +33,8 @@ class MonoMixer:
         self._format: tuple[object, ...] = ()
         self._by_hand = False
         self._resampler = _resampler()
+        self._unmeasured_s = _MEASURE_EVERY_S
+        self._measured_s = 0.0
         self._mix_energy = 0.0
         self._channel_energies = np.zeros(1)
 
@@ -41,12 +45,15 @@ class MonoMixer:
             yield from self.flush()
             self._format = frame_format
             self._by_hand = self._channel is not None or not _has_mix(frame)
-        channel_count = frame.layout.nb_channels
-        if channel_count > 1:
-            self._add_energies(channel_powers(frame) * (frame.samples / frame.sample_rate))
+        seconds = frame.samples / frame.sample_rate
+        measured = frame.layout.nb_channels > 1 and self._unmeasured_s >= _MEASURE_EVERY_S
+        self._unmeasured_s = 0.0 if measured else self._unmeasured_s + seconds
+        if measured:
+            self._add_energies(channel_powers(frame) * seconds)
+            self._measured_s += seconds
         for resampled in self._resampler.resample(self._by_hand_mono(frame) if self._by_hand else frame):
             samples = _samples(resampled)
-            if channel_count > 1:
+            if measured:
                 self._mix_energy += _power(np.frombuffer(samples, np.int16) / 32768) * resampled.samples / SAMPLE_RATE
             yield samples
 
@@ -56,9 +63,11 @@ class MonoMixer:
             yield _samples(resampled)
         self._resampler = _resampler()
 
-    def cancelled_channel(self, sound_s: float) -> int | None:
+    def cancelled_channel(self) -> int | None:
         """Return the loudest channel if the channels cancel each other out in the mix, else None."""
-        return cancelled_channel(self._mix_energy / sound_s, self._channel_energies / sound_s)
+        if not self._measured_s:
+            return None
+        return cancelled_channel(self._mix_energy / self._measured_s, self._channel_energies / self._measured_s)
 
     def _add_energies(self, energies: Powers) -> None:
         count = max(len(self._channel_energies), len(energies))

@@ -9,8 +9,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
-from av.video.stream import VideoStream
+from av.stream import Disposition, Stream
 
 from smelt.processor.errors import FileError
 from smelt.processor.media.clock import OtherStreams
@@ -82,7 +81,7 @@ class PacketReader:
         """Return the time of a frame on the clock of the container; None if it has none."""
         return frame.time if self._has_clock else None
 
-    def _decoded(self, packet: Packet[AudioStream]) -> DecodedPacket:
+    def _decoded(self, packet: "Packet[Stream]") -> DecodedPacket:
         frames = tuple(self._stream.decode(packet))
         for frame in frames:
             _check_frame(frame)
@@ -90,11 +89,11 @@ class PacketReader:
         self._sound_bytes += packet.size
         return DecodedPacket(frames=frames, position_bytes=packet.pos)
 
-    def _lost(self, packet: Packet[AudioStream]) -> DecodedPacket:
+    def _lost(self, packet: "Packet[Stream]") -> DecodedPacket:
         time_s = _time_s(packet) if self._has_clock else None
         return DecodedPacket(time_s=time_s, lost_s=self._lost_s(packet), position_bytes=packet.pos)
 
-    def _lost_s(self, packet: Packet[AudioStream]) -> float:
+    def _lost_s(self, packet: "Packet[Stream]") -> float:
         duration_s = 0.0 if packet.duration is None else float(packet.duration * packet.time_base)
         if self._has_clock:
             return min(duration_s, _MAX_FRAME_S)
@@ -109,7 +108,7 @@ class PacketReader:
         return min(max(duration_s, by_size_s), _MAX_FRAME_S)
 
 
-def _time_s(packet: Packet[AudioStream] | Packet[VideoStream]) -> float | None:
+def _time_s(packet: "Packet[Stream]") -> float | None:
     time = packet.dts if packet.pts is None else packet.pts
     return None if time is None else float(time * packet.time_base)
 

@@ -152,7 +152,9 @@ def reason(cause: Exception) -> str:
 def _declared_seconds(container: InputContainer, path: Path) -> float | None:
     stream = audio_stream(container)
     name = container.format.name
-    if name in _GUESSED_DURATION or (name == "mp3" and mp3_counted_s(path) is None):
+    if name == "mp3":
+        return mp3_counted_s(path)
+    if name in _GUESSED_DURATION:
         return None
     durations_s = [0.0] if container.duration is None else [container.duration / av.time_base]
     if stream.duration is not None and stream.time_base is not None:
