@@ -49,7 +49,7 @@ class PacketReader:
             for other in (*container.streams.audio, *container.streams.video)
             if other.index != stream.index and not other.disposition & Disposition.attached_pic
         ]
-        self._tag_end_bytes = self._lost_end_bytes = 0
+        self._tag_end_bytes = 0
         self._sound_bytes = 0
         self._sound_s = 0.0
         self.packet_count = 0
@@ -68,8 +68,6 @@ class PacketReader:
                     self.start_times.add(time_s)
                 continue
             self.packet_count += packet.size > 0
-            if skipped_s := self._skipped_s(packet):
-                yield DecodedPacket(lost_s=skipped_s, position_bytes=packet.pos)
             if self._monkeys_audio:
                 _check_sample_count(bytes(packet)[:4], self._stream.channels)
             try:
@@ -95,17 +93,6 @@ class PacketReader:
         time_s = _time_s(packet) if self._has_clock else None
         return DecodedPacket(time_s=time_s, lost_s=self._lost_s(packet), position_bytes=packet.pos)
 
-    def _skipped_s(self, packet: "Packet[Stream]") -> float:
-        """Return the seconds of the damaged bytes that the demuxer skipped before this packet."""
-        lost_end_bytes, self._lost_end_bytes = self._lost_end_bytes, 0
-        # After an intact packet they are a tag.
-        if not lost_end_bytes or packet.pos is None:
-            return 0.0
-        return min(self._by_size_s(packet.pos - lost_end_bytes), _MAX_FRAME_S)
-
-    def _by_size_s(self, size_bytes: int) -> float:
-        return max(0.0, size_bytes * self._sound_s / self._sound_bytes) if self._sound_bytes else 0.0
-
     def _lost_s(self, packet: "Packet[Stream]") -> float:
         duration_s = 0.0 if packet.duration is None else float(packet.duration * packet.time_base)
         if self._has_clock:
@@ -117,8 +104,8 @@ class PacketReader:
             self._tag_end_bytes = start_bytes + found + id3_bytes(data[found:])
         if start_bytes < self._tag_end_bytes:
             return 0.0
-        self._lost_end_bytes = start_bytes + packet.size
-        return min(max(duration_s, self._by_size_s(packet.size)), _MAX_FRAME_S)
+        by_size_s = packet.size * self._sound_s / self._sound_bytes if self._sound_bytes else 0.0
+        return min(max(duration_s, by_size_s), _MAX_FRAME_S)
 
 
 def _time_s(packet: "Packet[Stream]") -> float | None:
