@@ -12,7 +12,7 @@ _MIN_GAP_S: Final = 0.05
 _MAX_STEP_BACK_S: Final = 1.0
 # Interleaved streams are closer to each other than this when their clocks are the same.
 _MAX_INTERLEAVE_S: Final = 60.0
-_MERGE_WITHIN_S: Final = 0.5
+_MERGE_DISTANCE_S: Final = 0.5
 _MAX_INTERVALS: Final = 100
 
 
@@ -31,7 +31,7 @@ class Clock:
         self._previous_s = 0.0
         self.position_s = 0.0
         self.jumps = 0
-        self.longest_gap_s = 0.0
+        self.max_filled_gap_s = 0.0
 
     @property
     def started(self) -> bool:
@@ -59,7 +59,7 @@ class Clock:
             return 0.0
         if gap_s <= _MIN_GAP_S:
             return 0.0
-        self.longest_gap_s = max(self.longest_gap_s, gap_s)
+        self.max_filled_gap_s = max(self.max_filled_gap_s, gap_s)
         return gap_s
 
     def advance(self, seconds: float) -> None:
@@ -102,14 +102,14 @@ class OtherStreams:
 
 def merged(intervals: Sequence[Interval]) -> tuple[Interval, ...]:
     """Return ordered intervals with short distances between them closed, so that there are at most 100."""
-    within_s = _MERGE_WITHIN_S
+    distance_s = _MERGE_DISTANCE_S
     while True:
         result: list[Interval] = []
         for start_s, end_s in intervals:
-            if result and start_s - result[-1][1] <= within_s:
+            if result and start_s - result[-1][1] <= distance_s:
                 result[-1] = (result[-1][0], max(result[-1][1], end_s))
             else:
                 result.append((start_s, end_s))
         if len(result) <= _MAX_INTERVALS:
             return tuple((round(start_s, 3), round(end_s, 3)) for start_s, end_s in result)
-        within_s *= 2
+        distance_s *= 2

@@ -51,7 +51,7 @@ class _TooLong(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """Which sound to decode, and up to which length gaps are pauses."""
+    """The sound to decode, and the maximum length of a gap that is a pause."""
 
     track: int
     max_gap_s: float
@@ -85,13 +85,13 @@ def bytes_needed(probed: Probe, limits: MediaLimits) -> int:
 def _decode(
     source: Path, target: Path, probed: Probe, limits: MediaLimits, plan: _Plan, progress: "_Progress"
 ) -> "_Decoding":
-    """Decode by a plan, and once more by another one if the gaps or the channels of the file ask for it."""
+    """Decode by a plan; decode again by another one if the gaps or the channels of the file require it."""
     with target.open("wb") as sink:
         decoding = _Decoding(source, probed, limits, plan, sink, progress)
         try:
             decoding.run()
         except _TooLong as exc:
-            if decoding.longest_gap_s <= _SHORT_GAP_S:
+            if decoding.max_filled_gap_s <= _SHORT_GAP_S:
                 raise FileError("duration_exceeded", f"more than {limits.max_duration_s:.0f} s") from exc
             again = replace(plan, max_gap_s=_SHORT_GAP_S)
         else:
@@ -137,9 +137,9 @@ class _Decoding:
         self.sample_count = 0
 
     @property
-    def longest_gap_s(self) -> float:
-        """The longest gap that was filled."""
-        return self._clock.longest_gap_s
+    def max_filled_gap_s(self) -> float:
+        """The maximum length of the gaps that were filled."""
+        return self._clock.max_filled_gap_s
 
     @property
     def cancelled_channel(self) -> int | None:
@@ -147,7 +147,7 @@ class _Decoding:
         return self._mixer.cancelled_channel()
 
     def run(self) -> None:
-        """Decode all parts of the file; raise `FileError` if nothing can be heard."""
+        """Decode all parts of the file; raise `FileError` if nothing is audible."""
         for start_bytes in self._probed.layout.part_starts:
             ignore_length = self._probed.layout.ignore_length
             with open_media(self._source, start_bytes=start_bytes, ignore_length=ignore_length) as container:
@@ -217,6 +217,8 @@ class _Decoding:
 
     def _fill(self, seconds: float, *, damaged: bool) -> None:
         """Write silence, which takes no space on most disks."""
+        if not seconds:
+            return
         start_s = self._clock.position_s
         self._write(self._mixer.flush())
         self._clock.advance(seconds)

@@ -1,4 +1,4 @@
-"""Reads from the headers of a file what libav does not tell: its parts, and whether bytes are missing."""
+"""Reads headers that libav does not report: the parts of a joined file, and whether bytes are missing."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,8 @@ _ID3_HEAD_BYTES: Final = 10
 _MAX_TAGS: Final = 10
 _SYNC_SEARCH_BYTES: Final = 4096
 _OGG_HEAD_BYTES: Final = 27
+# 12 hours of pages with a packet each.
+_MAX_PAGES: Final = 2_200_000
 _MPEG_1: Final = 3
 # By version (2.5, reserved, 2, 1) and the bits of the header.
 _SAMPLE_RATES: Final = {
@@ -24,7 +26,7 @@ _SAMPLE_RATES: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Where the recordings of a file start, how many bytes lack at its end, and whether its length is too small.
+    """The starts of the recordings in a file, the bytes missing at its end, and whether its length is too small.
 
     Files that were joined byte by byte have several parts.
     """
@@ -122,7 +124,9 @@ def has_lost_pages(path: Path) -> bool:
     """Return True if pages of an Ogg file are missing or damaged: a gap in it is then not a pause."""
     numbers: dict[bytes, int] = {}
     with path.open("rb") as file:
-        while len(head := file.read(_OGG_HEAD_BYTES)) == _OGG_HEAD_BYTES:
+        for _ in range(_MAX_PAGES):
+            if len(head := file.read(_OGG_HEAD_BYTES)) < _OGG_HEAD_BYTES:
+                break
             serial, number = head[14:18], int.from_bytes(head[18:22], "little")
             first = bool(head[5] & 2)
             if head[:4] != b"OggS" or (not first and number != numbers.get(serial, number - 1) + 1):

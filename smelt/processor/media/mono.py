@@ -12,14 +12,14 @@ from smelt.processor.media.recording import SAMPLE_RATE
 
 Powers = NDArray[np.float64]
 
-# 14 dB: a mix that is quieter by more than this than one voice on one channel makes it has lost something.
+# 14 dB: a mix that is this much quieter than a voice on one channel alone makes it has lost sound.
 _CANCELLED: Final = 25.0
 # -80 dB: quieter is not speech, on any channel.
 _AUDIBLE_POWER: Final = 1e-8
 _BLOCK_SAMPLES: Final = 65_536
 _MAX_PLANES: Final = 8
 # Measuring takes longer than mixing.
-_MEASURE_EVERY_S: Final = 0.2
+_MEASURE_INTERVAL_S: Final = 0.2
 
 
 class MonoMixer:
@@ -33,7 +33,7 @@ class MonoMixer:
         self._format: tuple[object, ...] = ()
         self._by_hand = False
         self._resampler = _resampler()
-        self._unmeasured_s = _MEASURE_EVERY_S
+        self._unmeasured_s = _MEASURE_INTERVAL_S
         self._measured_s = 0.0
         self._mix_energy = 0.0
         self._channel_energies = np.zeros(1)
@@ -46,7 +46,7 @@ class MonoMixer:
             self._format = frame_format
             self._by_hand = self._channel is not None or not _has_mix(frame)
         seconds = frame.samples / frame.sample_rate
-        measured = frame.layout.nb_channels > 1 and self._unmeasured_s >= _MEASURE_EVERY_S
+        measured = frame.layout.nb_channels > 1 and self._unmeasured_s >= _MEASURE_INTERVAL_S
         self._unmeasured_s = 0.0 if measured else self._unmeasured_s + seconds
         if measured:
             self._add_energies(channel_powers(frame) * seconds)
@@ -91,8 +91,8 @@ def cancelled_channel(mix_power: float, channel_powers: Powers) -> int | None:
     """Return the loudest channel if the mix is far below it, as with a channel that is the other one inverted."""
     loudest = int(channel_powers.argmax())
     # A voice on one of n channels keeps a share of 1 / n**2 in the mix.
-    least_share = 1 / (_CANCELLED * len(channel_powers) ** 2)
-    cancelled = channel_powers[loudest] > _AUDIBLE_POWER and mix_power < channel_powers[loudest] * least_share
+    min_share = 1 / (_CANCELLED * len(channel_powers) ** 2)
+    cancelled = channel_powers[loudest] > _AUDIBLE_POWER and mix_power < channel_powers[loudest] * min_share
     return loudest if cancelled else None
 
 

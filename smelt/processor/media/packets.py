@@ -26,7 +26,7 @@ _WITHOUT_CLOCK: Final = frozenset({"aac", "ac3", "amr", "eac3", "mp3"})
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedPacket:
-    """What a packet decodes to; `lost_s` seconds of sound at `time_s` are damaged in it."""
+    """The frames of a packet; `lost_s` seconds of sound at `time_s` are damaged in it."""
 
     frames: tuple[AudioFrame, ...] = ()
     time_s: float | None = None

@@ -57,7 +57,7 @@ class MediaLimits:
 class Probe:
     """The size and the declared duration of a file; `declared_s` is None if the container declares no reliable one.
 
-    Both are good for the progress and for reserving disk space. How long a recording is, only its packets tell.
+    Both serve the progress and the reserved disk space; only the packets decide how long a recording is.
     """
 
     size_bytes: int

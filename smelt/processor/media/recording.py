@@ -15,7 +15,7 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingReport:
-    """What decoding found out about a recording.
+    """The findings of decoding.
 
     `damaged` are the parts that could not be decoded, in seconds: silence in the recording, or after its end if the
     file is truncated. `track` and `track_count` are set if there are several audio tracks, `channel` if one was taken
@@ -30,8 +30,9 @@ class DecodingReport:
 
     def trust(self) -> dict[str, Any]:
         """Return the part of the trust report that decoding knows; empty for an intact recording of one track."""
+        damaged_s = sum(end_s - start_s for start_s, end_s in self.damaged)
         found = {
-            "damaged_seconds": round(sum(end_s - start_s for start_s, end_s in self.damaged), 2) or None,
+            "damaged_seconds": round(damaged_s, 2) if self.damaged else None,
             "damaged": [list(interval) for interval in self.damaged] or None,
             "clock_jumps": self.clock_jumps or None,
             "track": self.track,

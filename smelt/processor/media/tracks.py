@@ -63,5 +63,5 @@ def _sampled_power(source: Path, track: int, probed: Probe) -> float:
                     if sound_s > end_s or time.thread_time() - started_s > _MAX_PROCESSOR_S:
                         break
     except (av.error.FFmpegError, FileError):
-        pass  # What was decoded of this track counts.
+        pass  # The part that was decoded counts.
     return energy / sound_s if sound_s else 0.0

@@ -129,14 +129,14 @@ def decoded(source: Path, limits: MediaLimits = LIMITS) -> Recording:
     return recording
 
 
-def loud_parts(recording: Recording, least_pause_s: float = 0.3) -> list[tuple[float, float]]:
+def loud_parts(recording: Recording, min_pause_s: float = 0.3) -> list[tuple[float, float]]:
     """Return the start and end of the parts with sound, in seconds."""
     step = SAMPLE_RATE // 100
     samples = recording.read(0, recording.sample_count)
     rms = np.sqrt(np.square(samples[: len(samples) // step * step]).reshape(-1, step).mean(axis=1))
     parts: list[tuple[float, float]] = []
     for place in np.flatnonzero(rms > LOUD).tolist():
-        if parts and place / 100 - parts[-1][1] < least_pause_s:
+        if parts and place / 100 - parts[-1][1] < min_pause_s:
             parts[-1] = (parts[-1][0], (place + 1) / 100)
         else:
             parts.append((place / 100, (place + 1) / 100))

@@ -25,7 +25,7 @@ def clock(*, max_s: float = 1000.0, max_gap_s: float = 1000.0, origin_s: float =
 def test_gap_is_filled_up_to_the_time_of_the_frame() -> None:
     made = clock()
     assert placed(made, [0, 1, 12, 13]) == [0, 0, 10, 0]
-    assert (made.position_s, made.jumps, made.longest_gap_s) == (14, 0, 10)
+    assert (made.position_s, made.jumps, made.max_filled_gap_s) == (14, 0, 10)
 
 
 def test_jitter_inserts_nothing() -> None:

@@ -50,7 +50,7 @@ def test_damaged_part_is_silence_at_its_place(suffix: str, codec: str, tmp_path:
 
 
 def test_damaged_raw_aac_keeps_what_is_intact(tmp_path: Path) -> None:
-    # Its demuxer skips bytes without telling, so that the exact time is lost.
+    # Its demuxer skips bytes and does not report them, so the exact time is lost.
     whole = write(tmp_path / "whole.aac", Track(tone(30), "aac"))
     recording = decoded(damaged(whole, tmp_path / "x.aac", lambda data: noise(data, 0.1, 0.25)))
     assert 25 < recording.duration_s < 31

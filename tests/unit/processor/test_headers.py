@@ -1,4 +1,4 @@
-"""Headers tell where the parts of a file are, and whether bytes are missing."""
+"""The parts of a joined file and missing bytes are found in headers."""
 
 import struct
 from pathlib import Path

@@ -50,7 +50,7 @@ def test_jitter_of_live_packets_keeps_the_sound_whole(tmp_path: Path) -> None:
     source = write(tmp_path / "x.mka", track("mka", 20, shift=lambda t: float(jitter[round(t * 50)])))
     recording = decoded(source)
     assert recording.duration_s == pytest.approx(20, abs=0.05)
-    assert len(loud_parts(recording, least_pause_s=0.02)) == 1
+    assert len(loud_parts(recording, min_pause_s=0.02)) == 1
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "webm", "mp4", "mov", "ts"])
@@ -218,3 +218,32 @@ def test_too_long_recording_is_rejected_before_decoding(tmp_path: Path) -> None:
     with pytest.raises(FileError) as error:
         probe(source, MediaLimits(max_file_bytes=10**9, max_duration_s=10))
     assert error.value.code == "duration_exceeded"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "rate", "picture_s"),
+    [
+        ("3gp", "aac", 16_000, 9),
+        ("ac3", "ac3", 48_000, 0),
+        ("aiff", "pcm_s16be", 44_100, 0),
+        ("au", "pcm_s16be", 8000, 0),
+        ("avi", "libmp3lame", 44_100, 9),
+        ("caf", "alac", 48_000, 0),
+        ("eac3", "eac3", 48_000, 0),
+        ("flv", "aac", 44_100, 0),
+        ("m4a", "aac", 22_050, 0),
+        ("mkv", "aac", 44_100, 9),
+        ("mov", "pcm_s16le", 48_000, 9),
+        ("mp2", "mp2", 48_000, 0),
+        ("mpg", "mp2", 48_000, 9),
+        ("oga", "flac", 48_000, 0),
+        ("w64", "pcm_s16le", 44_100, 0),
+        ("wav", "adpcm_ima_wav", 44_100, 0),
+    ],
+)
+def test_intact_recording_of_any_container_has_no_findings(
+    suffix: str, codec: str, rate: int, picture_s: float, tmp_path: Path
+) -> None:
+    recording = decoded(write(tmp_path / f"x.{suffix}", Track(tone(6, rate), codec, rate=rate), picture_s=picture_s))
+    assert loud_parts(recording) == near([(0, 6)])
+    assert recording.report.trust() == {}

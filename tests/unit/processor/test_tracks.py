@@ -1,4 +1,4 @@
-"""The track and the channel with the voice are transcribed, and the report tells which."""
+"""The track and the channel with the voice are transcribed and reported."""
 
 from pathlib import Path
 
