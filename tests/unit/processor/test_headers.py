@@ -7,6 +7,7 @@ import bombs
 import pytest
 from audio_samples import RECORDINGS
 
+import smelt.processor.media.headers as headers_module
 from smelt.processor.media.headers import Layout, has_lost_pages, id3_bytes, mp3_counted_s, read_layout
 
 WAV = bombs.wav(bytes(1000), 8000)
@@ -100,3 +101,10 @@ def test_lost_pages_of_an_ogg_file_are_found(tmp_path: Path) -> None:
     assert not has_lost_pages(written(tmp_path, whole[: len(whole) // 2]))
     assert has_lost_pages(written(tmp_path, whole[:second] + whole[third:]))
     assert has_lost_pages(written(tmp_path, whole[:second] + b"junk" * 100 + whole[second:]))
+
+
+def test_number_of_checked_pages_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(headers_module, "_MAX_PAGES", 2)
+    whole = (RECORDINGS / "action_item.ogg").read_bytes()
+    second = whole.index(b"OggS", whole.index(b"OggS", 1) + 1)
+    assert not has_lost_pages(written(tmp_path, whole[:second] + b"junk" * 100 + whole[second:]))

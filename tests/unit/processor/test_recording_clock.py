@@ -69,7 +69,9 @@ def test_sound_that_ends_before_the_picture_is_whole(suffix: str, tmp_path: Path
 
 @pytest.mark.parametrize("suffix", ["ogg", "webm", "mka", "m4a", "ts"])
 def test_sound_alone_starts_at_its_first_sample(suffix: str, tmp_path: Path) -> None:
-    recording = decoded(write(tmp_path / f"x.{suffix}", track(suffix, shift=lambda _: 3600.0)))
+    source = write(tmp_path / f"x.{suffix}", track(suffix, shift=lambda _: 3600.0))
+    assert probe(source, LIMITS).declared_s == pytest.approx(6, abs=0.1)
+    recording = decoded(source)
     assert loud_parts(recording) == near([(0, 6)])
     assert recording.report.clock_jumps == 0
 
