@@ -2,35 +2,40 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import av
-from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from smelt.pickling import PicklableError
 from smelt.processor.errors import FileError
-from smelt.processor.media.probe import MediaLimits, Probe, audio_stream, check_bounds, open_media, reason
-from smelt.processor.media.recording import BYTES_PER_SECOND, SAMPLE_RATE, Recording
+from smelt.processor.media.clock import Clock, Interval, merged
+from smelt.processor.media.headers import has_lost_pages, mp3_counted_s
+from smelt.processor.media.mono import MonoMixer
+from smelt.processor.media.packets import DecodedPacket, PacketReader
+from smelt.processor.media.probe import MediaLimits, Probe, audio_stream, open_media, reason
+from smelt.processor.media.recording import BYTES_PER_SECOND, SAMPLE_RATE, DecodingReport, Recording
+from smelt.processor.media.tracks import choose_track
 
 logger = logging.getLogger(__name__)
 
-# A few damaged frames do not spoil a transcript; with many, the model would invent text.
-_TOLERATED_BAD_PACKETS: Final = 20
-_TOLERATED_BAD_SHARE: Final = 0.05
+# Of a file with less sound than this share nothing can be understood.
+_MIN_SOUND_SHARE: Final = 0.01
 # Encoders pad and trim at both ends; a file that lacks more than this is truncated.
 _TOLERATED_SHORTFALL_S: Final = 1.0
-_TOLERATED_SHORTFALL_SHARE: Final = 0.02
-# Muxers write up to 10 s into a packet. A whole frame is in memory, before and after resampling.
-_MAX_FRAME_S: Final = 60.0
-# Over all channels: 10 s of stereo at 384 kHz.
-_MAX_FRAME_SAMPLES: Final = 8 * 1024 * 1024
+# The rest of a Matroska file after its last packet, an index, is smaller.
+_MAX_UNREAD_SHARE: Final = 0.1
+# Pauses up to this length are filled even in a recording whose longer ones would exceed the maximum duration.
+_SHORT_GAP_S: Final = 60.0
 # Every codec decodes faster than real time; a file that does not could occupy a worker for days.
 _MAX_PROCESSOR_S: Final = 60.0
+# Their headers count the samples.
+_COUNTED: Final = frozenset({"aiff", "ape", "caf", "flac", "mpc", "mpc8", "tta", "w64", "wav", "wv"})
 
 OnDecoded = Callable[[float], bool]
 """Receives the decoded share, 0 to 1; returns False to stop decoding."""
@@ -40,116 +45,216 @@ class Stopped(PicklableError):
     """Decoding was stopped by its caller."""
 
 
-@dataclass
-class _PacketCount:
-    packets: int = 0
-    bad_packets: int = 0
+class _TooLong(Exception):
+    """The recording, with its silence, exceeds the maximum duration."""
 
-    def note_bad(self, exc: Exception) -> None:
-        """Count a damaged packet; raise `decoding_failed` if there are too many of them."""
-        self.bad_packets += 1
-        if self.bad_packets > max(_TOLERATED_BAD_PACKETS, self.packets * _TOLERATED_BAD_SHARE):
-            raise FileError("decoding_failed", f"{self.bad_packets} of {self.packets} packets are damaged") from exc
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """The sound to decode, and the maximum length of a gap that is a pause."""
+
+    track: int
+    max_gap_s: float
+    channel: int | None = None
 
 
 def decode_to_pcm(source: Path, target: Path, probed: Probe, limits: MediaLimits, on_decoded: OnDecoded) -> Recording:
-    """Decode `source` to 16 kHz mono in `target`; raise `FileError`, or `Stopped` if `on_decoded` returns False."""
-    byte_count = 0
-    started_s = time.thread_time()
+    """Decode `source` to 16 kHz mono in `target`; raise `FileError`, or `Stopped` if `on_decoded` returns False.
+
+    Times of the recording are those of the file's own clock: gaps are silence, and so are damaged parts.
+    """
+    progress = _Progress(on_decoded)
     try:
-        with open_media(source) as container, target.open("wb") as sink:
-            for chunk, share in _decoded_chunks(container, probed):
-                byte_count += _write(sink, chunk)
-                decoded_s = byte_count / BYTES_PER_SECOND
-                if decoded_s > limits.max_duration_s:
-                    raise FileError("duration_exceeded", f"more than {limits.max_duration_s:.0f} s")
-                if time.thread_time() - started_s > _MAX_PROCESSOR_S + decoded_s:
-                    raise FileError("decoding_failed", f"{decoded_s:.0f} s took too much processor time")
-                if not on_decoded(share):
-                    raise Stopped
+        track, track_count = choose_track(source, probed, lambda: progress.update(0.0))
+        plan = _Plan(track=track, max_gap_s=limits.max_duration_s)
+        decoding = _decode(source, target, probed, limits, plan, progress)
     except av.error.FFmpegError as exc:
-        raise FileError("decoding_failed" if byte_count else "corrupted_file", reason(exc)) from exc
-    recording = Recording(target, byte_count // 2)
-    _check_duration(recording, probed)
-    return recording
-
-
-def _write(sink: BinaryIO, chunk: bytes) -> int:
-    sink.write(chunk)
-    return len(chunk)
-
-
-def _decoded_chunks(container: InputContainer, probed: Probe) -> Iterator[tuple[bytes, float]]:
-    stream = audio_stream(container)
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-    share = 0.0
-    for frames, position_bytes in _decoded_packets(container, stream):
-        for frame in frames:
-            _check_frame(frame)
-            share = max(share, _share(frame, position_bytes, probed))
-            for resampled in resampler.resample(frame):
-                yield _samples(resampled), share
-        yield b"", share  # A packet without a frame takes time as well, so check for a stop.
-    for resampled in resampler.resample(None):
-        yield _samples(resampled), 1.0
-
-
-def _decoded_packets(container: InputContainer, stream: AudioStream) -> Iterator[tuple[list[AudioFrame], int | None]]:
-    count = _PacketCount()
-    monkeys_audio = stream.codec_context.name == "ape"
-    if not monkeys_audio:  # Its decoder has an option of this name with another meaning.
-        stream.codec_context.options = {"max_samples": str(_MAX_FRAME_SAMPLES)}
-    for packet in container.demux(stream):
-        count.packets += 1
-        if monkeys_audio:
-            _check_sample_count(bytes(packet)[:4], stream.channels)
-        try:
-            frames = stream.decode(packet)
-        except av.error.EOFError:
-            return
-        except av.error.FFmpegError as exc:
-            count.note_bad(exc)
-            frames = []
-        yield frames, packet.pos
-    if count.bad_packets:
-        logger.info("skipped %s damaged packets of %s", count.bad_packets, count.packets)
-
-
-def _check_sample_count(head: bytes, channels: int) -> None:
-    # The demuxer writes the number of samples first. Silence takes no bytes in the file and is decoded all at once.
-    samples = int.from_bytes(head, "little") * channels
-    if samples > _MAX_FRAME_SAMPLES:
-        raise FileError("invalid_format", f"{samples} samples in one packet, {_MAX_FRAME_SAMPLES} are allowed")
-
-
-def _check_frame(frame: AudioFrame) -> None:
-    check_bounds(frame.sample_rate, frame.layout.nb_channels)
-    frame_s = frame.samples / frame.sample_rate
-    if frame_s > _MAX_FRAME_S:
-        raise FileError("invalid_format", f"{frame_s:.0f} s of sound in one frame, {_MAX_FRAME_S:.0f} s are allowed")
-
-
-def _samples(frame: AudioFrame) -> bytes:
-    # The plane is padded to its alignment; only the samples count.
-    return bytes(frame.planes[0])[: frame.samples * 2]
-
-
-def _share(frame: AudioFrame, position_bytes: int | None, probed: Probe) -> float:
-    if probed.declared_s and frame.time is not None:
-        return min(1.0, max(0.0, frame.time) / probed.declared_s)
-    return min(1.0, (position_bytes or 0) / probed.size_bytes)
-
-
-def _check_duration(recording: Recording, probed: Probe) -> None:
-    if recording.sample_count == 0:
-        raise FileError("corrupted_file", "no sample could be decoded")
-    if probed.declared_s is None:
-        return
-    shortfall_s = probed.declared_s - recording.duration_s
-    if shortfall_s > _TOLERATED_SHORTFALL_S + probed.declared_s * _TOLERATED_SHORTFALL_SHARE:
-        raise FileError("corrupted_file", f"{shortfall_s:.0f} of {probed.declared_s:.0f} s are missing")
+        raise FileError("corrupted_file", reason(exc)) from exc
+    progress.update(1.0)
+    report = decoding.report()
+    if track_count > 1:
+        report = replace(report, track=track + 1, track_count=track_count)
+    return Recording(target, decoding.sample_count, report)
 
 
 def bytes_needed(probed: Probe, limits: MediaLimits) -> int:
     """Return the maximum size of the decoded recording on disk."""
-    return int((probed.declared_s or limits.max_duration_s) * BYTES_PER_SECOND)
+    return int(min(probed.declared_s or limits.max_duration_s, limits.max_duration_s) * BYTES_PER_SECOND)
+
+
+def _decode(
+    source: Path, target: Path, probed: Probe, limits: MediaLimits, plan: _Plan, progress: "_Progress"
+) -> "_Decoding":
+    """Decode by a plan; decode again by another one if the gaps or the channels of the file require it."""
+    with target.open("wb") as sink:
+        decoding = _Decoding(source, probed, limits, plan, sink, progress)
+        try:
+            decoding.run()
+        except _TooLong as exc:
+            if decoding.max_filled_gap_s <= _SHORT_GAP_S:
+                raise FileError("duration_exceeded", f"more than {limits.max_duration_s:.0f} s") from exc
+            again = replace(plan, max_gap_s=_SHORT_GAP_S)
+        else:
+            channel = decoding.cancelled_channel
+            if channel is None or plan.channel is not None:
+                return decoding
+            again = replace(plan, channel=channel)
+    return _decode(source, target, probed, limits, again, progress)
+
+
+class _Progress:
+    """Passes on the decoded share, which never decreases; raises `Stopped` when the caller asks for it."""
+
+    def __init__(self, on_decoded: OnDecoded) -> None:
+        self._on_decoded = on_decoded
+        self._share = 0.0
+
+    def update(self, share: float) -> None:
+        self._share = min(1.0, max(self._share, share))
+        if not self._on_decoded(self._share):
+            raise Stopped
+
+
+class _Decoding:
+    """One pass over a file."""
+
+    def __init__(
+        self, source: Path, probed: Probe, limits: MediaLimits, plan: _Plan, sink: BinaryIO, progress: _Progress
+    ) -> None:
+        self._source = source
+        self._probed = probed
+        self._max_samples = int(limits.max_duration_s * SAMPLE_RATE)
+        self._plan = plan
+        self._sink = sink
+        self._progress = progress
+        self._clock = Clock(max_s=limits.max_duration_s, max_gap_s=plan.max_gap_s)
+        self._mixer = MonoMixer(plan.channel)
+        self._sound_s = 0.0
+        self._damaged: list[Interval] = []
+        self._missing: list[Interval] = []
+        self._gaps: list[Interval] = []
+        self._started_s = time.thread_time()
+        self.sample_count = 0
+
+    @property
+    def max_filled_gap_s(self) -> float:
+        """The maximum length of the gaps that were filled."""
+        return self._clock.max_filled_gap_s
+
+    @property
+    def cancelled_channel(self) -> int | None:
+        """The channel to decode instead of the mix, if the channels cancel each other out."""
+        return self._mixer.cancelled_channel()
+
+    def run(self) -> None:
+        """Decode all parts of the file; raise `FileError` if nothing is audible."""
+        for start_bytes in self._probed.layout.part_starts:
+            ignore_length = self._probed.layout.ignore_length
+            with open_media(self._source, start_bytes=start_bytes, ignore_length=ignore_length) as container:
+                self._clock.restart()
+                self._run_part(container, audio_stream(container, self._plan.track))
+        self._write(self._mixer.flush())
+        self._sink.truncate(self.sample_count * 2)
+        damaged_s = sum(end_s - start_s for start_s, end_s in self._damaged)
+        if not self.sample_count or not self._sound_s:
+            raise FileError("corrupted_file", "no sample could be decoded")
+        if self._sound_s < damaged_s * _MIN_SOUND_SHARE:
+            raise FileError("decoding_failed", f"{damaged_s:.0f} s are damaged, {self._sound_s:.1f} s are not")
+
+    def report(self) -> DecodingReport:
+        """Return what was found in this pass."""
+        return DecodingReport(
+            damaged=merged([*self._damaged, *self._missing]),
+            clock_jumps=self._clock.jumps,
+            channel=None if self._plan.channel is None else self._plan.channel + 1,
+        )
+
+    def _run_part(self, container: InputContainer, stream: AudioStream) -> None:
+        reader = PacketReader(container, stream)
+        try:
+            for packet in reader.read():
+                self._add(packet, reader, gaps_are_damage=container.format.name in _COUNTED)
+        except av.error.FFmpegError as exc:
+            if not self._sound_s:
+                raise
+            if isinstance(exc, (MemoryError, av.error.ExitError)):
+                raise FileError("decoding_failed", reason(exc)) from exc
+            logger.info("stopped reading after %.0f s: %s", self._clock.position_s, exc)
+        end_s = self._declared_end_s(container, stream, reader)
+        if end_s is not None and end_s > self._clock.position_s + _TOLERATED_SHORTFALL_S:
+            self._missing.append((self._clock.position_s, end_s))
+        if self._gaps and container.format.name == "ogg" and has_lost_pages(self._source):
+            self._damaged = sorted([*self._damaged, *self._gaps])
+
+    def _add(self, packet: DecodedPacket, reader: PacketReader, *, gaps_are_damage: bool) -> None:
+        for frame in packet.frames:
+            seconds = frame.samples / frame.sample_rate
+            self._fill_gap(reader.frame_time_s(frame), reader, damaged=gaps_are_damage)
+            self._write(self._mixer.convert(frame))
+            self._clock.advance(seconds)
+            self._sound_s += seconds
+        if packet.lost_s:
+            self._fill_gap(packet.time_s, reader, damaged=gaps_are_damage)
+            self._fill(self._clock.remaining(packet.time_s, packet.lost_s), damaged=True)
+        self._check(packet)
+
+    def _check(self, packet: DecodedPacket) -> None:
+        position_s = self._clock.position_s
+        if time.thread_time() - self._started_s > _MAX_PROCESSOR_S + self._sound_s:
+            raise FileError("decoding_failed", f"{self._sound_s:.0f} s took too much processor time")
+        if self._probed.declared_s:
+            self._progress.update(position_s / self._probed.declared_s)
+        else:
+            self._progress.update((packet.position_bytes or 0) / self._probed.size_bytes)
+
+    def _fill_gap(self, time_s: float | None, reader: PacketReader, *, damaged: bool) -> None:
+        if time_s is not None and not self._clock.started:
+            self._clock.start(reader.start_times.origin_s(time_s - self._clock.position_s))
+        start_s = self._clock.position_s
+        if gap_s := self._clock.gap_before(time_s):
+            self._fill(gap_s, damaged=damaged)
+            self._gaps.append((start_s, self._clock.position_s))
+
+    def _fill(self, seconds: float, *, damaged: bool) -> None:
+        """Write silence, which takes no space on most disks."""
+        if not seconds:
+            return
+        start_s = self._clock.position_s
+        self._write(self._mixer.flush())
+        self._clock.advance(seconds)
+        self._require_room(round(self._clock.position_s * SAMPLE_RATE))
+        self._sink.seek(self.sample_count * 2)
+        if damaged:
+            self._damaged.append((start_s, self._clock.position_s))
+
+    def _write(self, chunks: Iterable[bytes]) -> None:
+        for chunk in chunks:
+            self._require_room(self.sample_count + len(chunk) // 2)
+            self._sink.write(chunk)
+
+    def _require_room(self, sample_count: int) -> None:
+        if sample_count > self._max_samples:
+            raise _TooLong
+        self.sample_count = max(self.sample_count, sample_count)
+
+    def _declared_end_s(self, container: InputContainer, stream: AudioStream, reader: PacketReader) -> float | None:
+        """Return where the sound ends according to the header, where that is certain, or data is known to be missing.
+
+        A picture can be longer than the sound, a pause can be the end, and some durations are estimates.
+        """
+        position_s, probed = self._clock.position_s, self._probed
+        name, missing_bytes = container.format.name, probed.layout.missing_bytes
+        time_base = stream.time_base or Fraction(1)
+        length_s = None if stream.duration is None else float(stream.duration * time_base)
+        if name == "wav" and missing_bytes:  # libav has reduced the duration to the size of the file.
+            return position_s * (1 + missing_bytes / probed.size_bytes)
+        if name == "mp3":
+            return mp3_counted_s(self._source)
+        if name in _COUNTED:
+            return length_s
+        if name == "matroska,webm":
+            unread = 1 - reader.end_bytes / probed.size_bytes
+            return probed.declared_s if missing_bytes or unread > _MAX_UNREAD_SHARE else None
+        if reader.packet_count < stream.frames and length_s is not None:  # The index of MP4 lists each packet.
+            return self._clock.position_of(float((stream.start_time or 0) * time_base)) + length_s
+        return None

@@ -4,7 +4,7 @@ A small file can request gigabytes: sample rate, channels and each allocation of
 """
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -13,8 +13,10 @@ import av
 import av._core
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.stream import Disposition
 
 from smelt.processor.errors import FileError
+from smelt.processor.media.headers import Layout, mp3_counted_s, read_layout
 from smelt.processor.media.sniff import HEAD_BYTES, content_kind
 
 # Telephones record at 8 kHz, the fastest converters at 768 kHz. A second at 1 Hz would become 16,000 samples.
@@ -37,7 +39,10 @@ _OPTIONS: Final = {
         )
     ),
 }
-_XING_SEARCH_BYTES: Final = 256 * 1024
+# libav guesses their durations from the bit rate of the first frames.
+_GUESSED_DURATION: Final = frozenset({"aac", "ac3", "amr", "eac3", "mpeg"})
+# Their durations are the time of the end, not the time since the start.
+_DURATION_IS_END: Final = frozenset({"matroska,webm", "ogg"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +55,25 @@ class MediaLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """The size and the declared duration of a file; `declared_s` is None if the container declares no reliable one."""
+    """The size and the declared duration of a file; `declared_s` is None if the container declares no reliable one.
+
+    Both serve the progress and the reserved disk space; only the packets decide how long a recording is.
+    """
 
     size_bytes: int
     declared_s: float | None
+    layout: Layout = field(default_factory=Layout)
 
 
-def open_media(path: Path) -> InputContainer:
-    """Open a recording for decoding, without following references to other files or the network."""
+def open_media(path: Path, *, start_bytes: int = 0, ignore_length: bool = False) -> InputContainer:
+    """Open the recording that starts at this byte, without following references to other files or the network."""
     _limit_allocations()
-    return av.open(str(path), mode="r", options=_OPTIONS, metadata_errors="replace", timeout=_READ_TIMEOUT_S)
+    options = dict(_OPTIONS)
+    if start_bytes:
+        options["skip_initial_bytes"] = str(start_bytes)
+    if ignore_length:
+        options["ignore_length"] = "1"
+    return av.open(str(path), mode="r", options=options, metadata_errors="replace", timeout=_READ_TIMEOUT_S)
 
 
 @cache
@@ -68,13 +82,23 @@ def _limit_allocations() -> None:
     ctypes.CDLL(av._core.__file__).av_max_alloc(ctypes.c_size_t(_MAX_ALLOCATION_BYTES))
 
 
-def audio_stream(container: InputContainer) -> AudioStream:
-    """Return the stream to decode; raise `invalid_format` if there is none."""
+def audio_tracks(container: InputContainer) -> list[AudioStream]:
+    """Return the audio tracks that can be decoded, those that are played by default first."""
+    tracks = [stream for stream in container.streams.audio if stream.codec_context]
+    return sorted(tracks, key=lambda track: not track.disposition & Disposition.default)
+
+
+def audio_stream(container: InputContainer, track: int | None = None) -> AudioStream:
+    """Return the track to decode, by default the first; raise `invalid_format` if there is none."""
     if not container.streams.audio:
         raise FileError("invalid_format", "no audio stream")
-    stream = container.streams.audio[0]
-    if not stream.codec_context:
-        raise FileError("invalid_format", "no decoder for its audio stream")
+    if track is None:
+        tracks = audio_tracks(container)
+        if not tracks:
+            raise FileError("invalid_format", "no decoder for its audio stream")
+        stream = tracks[0]
+    else:
+        stream = container.streams.audio[track]
     if stream.sample_rate:  # Some headers omit it; frames are checked as well.
         check_bounds(stream.sample_rate, stream.channels)
     return stream
@@ -96,16 +120,15 @@ def probe(path: Path, limits: MediaLimits) -> Probe:
         raise FileError("corrupted_file", "the file is empty")
     if size_bytes > limits.max_file_bytes:
         raise FileError("file_too_large", f"{size_bytes} bytes, {limits.max_file_bytes} are allowed")
-    if missing := _missing_riff_bytes(path, size_bytes):
-        raise FileError("corrupted_file", f"{missing} bytes are missing at the end")
     try:
         with open_media(path) as container:
             declared_s = _declared_seconds(container, path)
+            if declared_s is not None and declared_s > limits.max_duration_s:
+                _check_packets(container, limits.max_duration_s)
+                declared_s = None
     except av.error.FFmpegError as exc:
         raise unreadable_error(path, exc) from exc
-    if declared_s is not None and declared_s > limits.max_duration_s:
-        raise FileError("duration_exceeded", f"{declared_s:.0f} s, {limits.max_duration_s:.0f} s are allowed")
-    return Probe(size_bytes=size_bytes, declared_s=declared_s)
+    return Probe(size_bytes=size_bytes, declared_s=declared_s, layout=read_layout(path))
 
 
 def unreadable_error(path: Path, cause: Exception) -> FileError:
@@ -128,25 +151,23 @@ def reason(cause: Exception) -> str:
 
 def _declared_seconds(container: InputContainer, path: Path) -> float | None:
     stream = audio_stream(container)
-    if container.format.name == "mp3" and not _has_frame_count(path):
-        return None  # libav estimates from the bit rate of the first frame, far off for a variable rate.
+    name = container.format.name
+    if name == "mp3":
+        return mp3_counted_s(path)
+    if name in _GUESSED_DURATION:
+        return None
+    durations_s = [0.0] if container.duration is None else [container.duration / av.time_base]
     if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return None if container.duration is None else container.duration / av.time_base
+        durations_s.append(float(stream.duration * stream.time_base))
+    start_s = (container.start_time or 0) / av.time_base if name in _DURATION_IS_END else 0.0
+    return max(0.0, max(durations_s) - max(0.0, start_s)) or None
 
 
-def _has_frame_count(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(_XING_SEARCH_BYTES)
-    return any(mark in head for mark in (b"Xing", b"Info", b"VBRI"))
-
-
-def _missing_riff_bytes(path: Path, size_bytes: int) -> int:
-    """Return how many bytes a WAV lacks according to its header; its demuxer accepts a truncated file."""
-    with path.open("rb") as file:
-        head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-        return 0
-    declared_bytes = int.from_bytes(head[4:8], "little") + 8
-    # Streaming writers leave the size at its maximum, or at half of it.
-    return 0 if declared_bytes >= 0x7FFF_0000 else max(0, declared_bytes - size_bytes - 1)
+def _check_packets(container: InputContainer, max_duration_s: float) -> None:
+    """Raise `duration_exceeded` if the packets are too long as well, and not the declared duration alone."""
+    total_s = 0.0
+    for packet in container.demux(audio_stream(container)):
+        if packet.duration is not None and packet.time_base is not None:
+            total_s += float(packet.duration * packet.time_base)
+        if total_s > max_duration_s:
+            raise FileError("duration_exceeded", f"more than {max_duration_s:.0f} s are allowed")

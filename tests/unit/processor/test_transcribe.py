@@ -17,7 +17,7 @@ from smelt.contract.state import Trust
 from smelt.contract.work import SavedSegment
 from smelt.errors import SettingsError
 from smelt.processor.errors import FileError
-from smelt.processor.media.recording import Recording
+from smelt.processor.media.recording import SAMPLE_RATE, DecodingReport, Recording
 from smelt.processor.services import Threads
 from smelt.processor.speech import sequential
 from smelt.processor.speech.batch import BatchedModel
@@ -280,3 +280,12 @@ async def test_missing_network_raises_a_settings_error_with_advice(
         await model.run_until_load_fails()
     with pytest.raises(SettingsError):
         await model.start()
+
+
+async def test_trust_includes_the_findings_of_decoding(opening: Recording) -> None:
+    report = DecodingReport(damaged=((1.0, 2.5),), clock_jumps=1, track=2, track_count=2)
+    harness = TranscriptionHarness(Recording(opening.path, 4 * SAMPLE_RATE, report), SpeechOptions())
+    await harness.transcription.transcribe(harness.file)
+    assert harness.file.trust is not None
+    assert harness.file.trust.items() >= report.trust().items()
+    assert "silence_seconds" in harness.file.trust
