@@ -6,6 +6,7 @@ any other division.
 """
 
 import math
+import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,15 +20,26 @@ MAX_CUE_S: Final = 7.0
 MIN_MARK_S: Final = 1.0
 """Shorter stretches without a transcript are not marked."""
 
+_SHORT_MARK: Final = "[...]"
+"""The text of a mark in a layout that has no room for the reason."""
+
 _MAX_PAUSE_S: Final = 1.0
 """A cue never shows words on both sides of a pause this long."""
 _MAX_SLOW_WORDS: Final = 3
 """A cue of so few words is not divided if it lasts longer than `MAX_CUE_S`: it ends early."""
 
+_MAX_BOUND_CHARS: Final = 3
 _FILL_COST: Final = 100.0
 """The cost of a full cue, and of a full line; half a cue costs a quarter."""
-_CUT_COSTS: Final = {"sentence": 40.0, "clause": 55.0, "word": 70.0}
+_SENTENCE_CUT_COST: Final = 25.0
+_CLAUSE_CUT_COST: Final = 50.0
+_WORD_CUT_COST: Final = 70.0
 """The cost of a cut after the end of a sentence, after another punctuation mark, and after any other word."""
+_BOUND_CUT_COST: Final = 90.0
+"""The cost of a cut after an abbreviation or a short word, such as an article: it belongs to the next word."""
+_INSIDE_WORD_CUT_COST: Final = 200.0
+_SEGMENT_CUT_DISCOUNT: Final = 12.0
+"""The discount for a cut between segments, where the model has cut the text already."""
 _UNREADABLE_COST: Final = 500.0
 """The cost of a cue with a single word, or with too little time; above `_FILL_COST` and `_SLOW_COST`."""
 _SLOW_COST: Final = 150.0
@@ -108,7 +120,7 @@ def caption_cues(segments: Sequence[FileSegment], file: FileState, layout: Capti
     limit = math.inf if file.duration_seconds is None else file.duration_seconds
     ranges = _cheapest_division(len(tokens), _CueCosts(tokens, layout, limit).from_token)
     cues = (_cue(tokens[first:after], layout) for first, after in ranges)
-    return _readable([cue for cue in cues if _has_words("".join(cue.lines))], limit)
+    return _readable([cue for cue in cues if cue.lines == (_SHORT_MARK,) or _has_words("".join(cue.lines))], limit)
 
 
 def _tokens(segments: Sequence[FileSegment], marks: Sequence[Mark], layout: CaptionLayout) -> list[_Token]:
@@ -134,13 +146,16 @@ def _segment_tokens(
     if not _has_words(letters):
         return
     marks = [mark for mark in marks if mark.start < stretch[1] and stretch[0] < mark.end]
-    times = _letter_times(segment, letters, stretch, marks)
+    pieces = [(piece, n == 0) for word in words for n, piece in enumerate(_pieces(word, layout.line_chars))]
+    times = _word_times(segment, letters, stretch)
+    if not times:
+        start, end = stretch
+        times = _spread_times(letters, (start, min(end, start + MAX_CUE_S * max(1.0, len(pieces) / 2))), marks)
     count = 0
-    for word in words:
-        for n, piece in enumerate(_pieces(word, layout.line_chars)):
-            first, count = count, count + len(piece)
-            start, end = _outside(times[first][0], times[count - 1][1], marks)
-            yield _Token(piece, start, end, is_spaced=n == 0, opens_segment=first == 0)
+    for piece, is_spaced in pieces:
+        first, count = count, count + len(piece)
+        start, end = _outside(times[first][0], times[count - 1][1], marks)
+        yield _Token(piece, start, end, is_spaced=is_spaced, opens_segment=first == 0)
 
 
 def _pieces(word: str, max_width: int) -> Iterator[str]:
@@ -169,40 +184,43 @@ def _is_unspaced(letter: str) -> bool:
     return letter >= "\u0e00" and any(first <= ord(letter) <= last for first, last in _UNSPACED)
 
 
-def _letter_times(segment: FileSegment, letters: str, stretch: Stretch, marks: Sequence[Mark]) -> list[Stretch]:
-    """Return the time of each letter: its share of its word, or of the segment outside of marks without words."""
-    start, end = stretch
+def _word_times(segment: FileSegment, letters: str, stretch: Stretch) -> list[Stretch]:
+    """Return the time of each letter, its share of its word; empty if the words are unknown or differ from the text."""
     pieces = [("".join(word.word.split()), word.start, word.end) for word in segment.words or () if word.word.strip()]
     if "".join(piece for piece, _, _ in pieces) != letters:
-        pieces = _spread(letters, stretch, marks)
+        return []
     times: list[Stretch] = []
-    reached = start
+    reached, end = stretch
     for piece, word_start, word_end in pieces:
         from_s = min(max(reached, word_start), end)
         reached = min(max(from_s, word_end), end)
-        shares = [n / len(piece) for n in range(len(piece) + 1)]
-        times += pairwise(from_s * (1 - share) + reached * share for share in shares)
+        times += _letter_times(piece, (from_s, reached))
     return times
 
 
-def _spread(letters: str, stretch: Stretch, marks: Sequence[Mark]) -> list[tuple[str, float, float]]:
-    """Spread letters evenly over the parts of a stretch that are outside of marks."""
+def _spread_times(letters: str, stretch: Stretch, marks: Sequence[Mark]) -> list[Stretch]:
+    """Return the time of each letter: its share of the parts of a stretch that are outside of marks."""
     start, end = stretch
     parts: list[Stretch] = []
     for mark in marks:
-        parts.append((start, max(start, mark.start)))
-        start = max(start, mark.end)
-    parts.append((start, max(start, end)))
+        parts.append((start, min(end, max(start, mark.start))))
+        start = min(end, max(start, mark.end))
+    parts.append((start, end))
     total = sum(until - since for since, until in parts)
     if total <= 0:
-        return [(letters, *stretch)]
-    pieces, count, passed = [], 0, 0.0
+        return list(_letter_times(letters, stretch))
+    times: list[Stretch] = []
+    passed = 0.0
     for since, until in parts:
         passed += until - since
-        first, count = count, max(count, round(len(letters) * min(1.0, passed / total)))
-        if count > first:
-            pieces.append((letters[first:count], since, until))
-    return pieces
+        times += _letter_times(letters[len(times) : round(len(letters) * passed / total)], (since, until))
+    return times
+
+
+def _letter_times(letters: str, stretch: Stretch) -> Iterator[Stretch]:
+    start, end = stretch
+    duration_s = end - start
+    return pairwise(min(end, start + duration_s * n / len(letters)) for n in range(len(letters) + 1) if letters)
 
 
 def _outside(start: float, end: float, marks: Iterable[Mark]) -> Stretch:
@@ -224,7 +242,7 @@ def _with_marks(tokens: Sequence[_Token], marks: Sequence[Mark], layout: Caption
             mark = waiting[-1]
             start, end = max(reached, mark.start), min(until, mark.end)
             if end - start >= MIN_MARK_S:
-                yield _Token(f"[{mark.reason}]", start, end, is_mark=True)
+                yield _Token(_mark_text(mark, layout), start, end, is_mark=True)
                 reached = end
             if mark.end > until:
                 break  # The rest of the mark is after the token.
@@ -234,22 +252,41 @@ def _with_marks(tokens: Sequence[_Token], marks: Sequence[Mark], layout: Caption
             yield token
 
 
-def _must_cut(before: _Token, after: _Token) -> bool:
-    return before.is_mark or after.is_mark or after.start - before.end >= _MAX_PAUSE_S
+def _mark_text(mark: Mark, layout: CaptionLayout) -> str:
+    lines = textwrap.wrap(f"[{mark.reason}]", layout.line_chars, break_long_words=False)
+    fits = len(lines) <= layout.lines and max(map(len, lines)) <= layout.line_chars
+    return "\n".join(lines) if fits else _SHORT_MARK
+
+
+def _run_ends(tokens: Sequence[_Token]) -> Iterator[int]:
+    """Yield for each token the end of the tokens that may share a cue with it: the next mark or long pause."""
+    first = 0
+    for n, (before, after) in enumerate(zip_longest(tokens, tokens[1:]), start=1):
+        if after is None or before.is_mark or after.is_mark or after.start - before.end >= _MAX_PAUSE_S:
+            yield from [n] * (n - first)
+            first = n
 
 
 def _cut_cost(before: _Token, after: _Token) -> float:
-    """Return the cost of a cut between two tokens: low after a sentence, in a pause, and between segments."""
-    ending = before.text.rstrip(_QUOTES)
-    last = ending[-1:] or before.text[-1]
-    if last in _SENTENCE_ENDS and not _is_abbreviation(ending):
-        cost = _CUT_COSTS["sentence"]
-    elif unicodedata.category(last)[0] == "P" and not _is_abbreviation(ending):
-        cost = _CUT_COSTS["clause"]
-    else:
-        cost = _CUT_COSTS["word"]
-    pause_share = min(1.0, max(0.0, after.start - before.end) / _MAX_PAUSE_S)
-    return cost * (1 - pause_share) * (0.5 if after.opens_segment else 1.0)
+    """Return the cost of a cue that ends between two tokens: lower in a pause and between segments."""
+    cost = _ending_cost(before, after) - (_SEGMENT_CUT_DISCOUNT if after.opens_segment else 0.0)
+    return cost * (1 - min(1.0, max(0.0, after.start - before.end) / _MAX_PAUSE_S))
+
+
+def _ending_cost(token: _Token, following: _Token) -> float:
+    """Return the cost of a cue or line that ends between two tokens."""
+    word = token.text
+    if not (following.is_spaced or _is_unspaced(word[-1]) or _is_unspaced(following.text[0])):
+        return _INSIDE_WORD_CUT_COST
+    unquoted = word.rstrip(_QUOTES) or word
+    if _is_abbreviation(unquoted):
+        return _BOUND_CUT_COST
+    if unquoted[-1] in _SENTENCE_ENDS:
+        return _SENTENCE_CUT_COST
+    if unicodedata.category(word[-1])[0] == "P":
+        return _CLAUSE_CUT_COST
+    is_bound = len(word) <= _MAX_BOUND_CHARS and not _is_unspaced(word[-1])
+    return _BOUND_CUT_COST if is_bound else _WORD_CUT_COST
 
 
 def _is_abbreviation(word: str) -> bool:
@@ -264,7 +301,7 @@ class _CueCosts:
         self._layout = layout
         self._widths = [_width(token.text) for token in tokens]
         self._cuts = [_cut_cost(before, after) for before, after in pairwise(tokens)] + [0.0]
-        self._ends_here = [_must_cut(before, after) for before, after in pairwise(tokens)] + [True]
+        self._run_ends = list(_run_ends(tokens))
         self._words = [_has_words(token.text) for token in tokens]
         starts = [token.start for token in tokens]
         self._pauses = [after - token.end for token, after in zip(tokens, [*starts[1:], limit], strict=False)]
@@ -273,7 +310,7 @@ class _CueCosts:
         """Yield the end and the cost of each cue that may start with a token."""
         line_count, line_width, width, word_count = 1, 0, 0, 0
         start = self._tokens[first].start
-        for last in range(first, len(self._tokens)):
+        for last in range(first, self._run_ends[first]):
             token, token_width = self._tokens[last], self._widths[last]
             space = 1 if token.is_spaced and last > first else 0
             if last > first and line_width + space + token_width > self._layout.line_chars:
@@ -286,8 +323,6 @@ class _CueCosts:
             if last > first and (line_count > self._layout.lines or (is_slow and word_count > _MAX_SLOW_WORDS)):
                 return
             yield last + 1, self._cost(first, last, width, word_count)
-            if self._ends_here[last]:
-                return
 
     def _cost(self, first: int, last: int, width: int, word_count: int) -> float:
         if self._tokens[first].is_mark:
@@ -329,18 +364,20 @@ def _cheapest_division(
 
 def _cue(tokens: Sequence[_Token], layout: CaptionLayout) -> Cue:
     """Return a cue with few lines of about the same length."""
+    start, end = tokens[0].start, tokens[-1].end
+    if tokens[0].is_mark:
+        return Cue(start, end, tuple(tokens[0].text.split("\n")))
 
     def costs_from(first: int) -> Iterator[tuple[int, float]]:
         for after in range(first + 1, len(tokens) + 1):
             width = _width(_joined(tokens[first:after]))
             if after > first + 1 and width > layout.line_chars:
                 return
-            cut_cost = 0.0 if after == len(tokens) else _cut_cost(tokens[after - 1], tokens[after])
+            cut_cost = 0.0 if after == len(tokens) else _ending_cost(tokens[after - 1], tokens[after]) / 2
             yield after, _LINE_COST + _FILL_COST * (width / layout.line_chars) ** 2 + cut_cost
 
     lines = tuple(_joined(tokens[first:after]) for first, after in _cheapest_division(len(tokens), costs_from))
-    start, end = tokens[0].start, tokens[-1].end
-    return Cue(start, end if tokens[0].is_mark else min(end, start + MAX_CUE_S), lines)
+    return Cue(start, min(end, start + MAX_CUE_S), lines)
 
 
 def _readable(cues: Sequence[Cue], limit: float) -> list[Cue]:
