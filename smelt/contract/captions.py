@@ -43,7 +43,6 @@ _SEGMENT_CUT_DISCOUNT: Final = 12.0
 _UNREADABLE_COST: Final = 500.0
 """The cost of a cue with a single word, or with too little time; above `_FILL_COST` and `_SLOW_COST`."""
 _SLOW_COST: Final = 150.0
-_SLOW_COST_PER_S: Final = 30.0
 _LINE_COST: Final = 1000.0
 
 _SENTENCE_ENDS: Final = frozenset(".!?…\u3002\uff01\uff1f\uff61\u0964\u0965\u061f\u06d4\u0589\u1362\u104b\u17d4")
@@ -332,7 +331,7 @@ class _CueCosts:
         if word_count < 2:
             cost += _UNREADABLE_COST
         if duration_s > MAX_CUE_S:
-            cost += _SLOW_COST + _SLOW_COST_PER_S * (duration_s - MAX_CUE_S)
+            cost += _SLOW_COST
         # The previous cue may need up to `MIN_CUE_S` of the pause before this one.
         pause_s = self._tokens[0].start if first == 0 else max(0.0, self._pauses[first - 1] - MIN_CUE_S)
         if pause_s + duration_s + max(0.0, self._pauses[last]) < MIN_CUE_S:

@@ -158,6 +158,15 @@ def test_cue_times_assume_that_a_very_long_segment_is_spoken_at_its_start() -> N
     assert cues([segment(0, 3600, "four words every day.")]) == [(0, 7, "four words"), (7, 14, "every day.")]
 
 
+def test_cue_division_of_slow_words_avoids_cues_that_are_too_long() -> None:
+    spoken = timed(("one", 0, 3), ("two", 3, 6), ("three", 6, 8), ("four", 8, 9), ("five", 9, 10))
+    assert cues([spoken]) == [(0, 6, "one two"), (6, 10, "three four five")]
+    spoken = timed(("one", 0, 1), ("two", 1, 2), ("three", 2, 2.1), ("four", 2.1, 9))
+    assert cues([spoken]) == [(0, 2, "one two"), (2, 9, "three four")]
+    spoken = timed(("one", 0, 0.2), ("two", 0.2, 0.4), ("three", 0.4, 0.6), ("four", 0.6, 9))
+    assert cues([spoken]) == [(0, 0.4, "one two"), (0.4, 7.4, "three four")]
+
+
 def test_cue_of_few_slow_words_with_times_ends_after_7_seconds() -> None:
     assert cues([timed(("one", 0, 5), ("two", 5, 9))]) == [(0, 7, "one two")]
 
@@ -181,6 +190,13 @@ def test_cue_that_is_too_short_is_merged_with_its_neighbor_or_stays() -> None:
         (0, 0.3, "Oh my no"),
         (0.3, 3, "it is"),
     ]
+
+
+def test_cues_that_need_the_same_silence_are_merged() -> None:
+    texts = ("Here is a text of some more length.", "Here is another text of that length.")
+    full = "It is quite a long sentence that will fill the upper and the lower line of a caption."
+    spoken = [segment(0, 0.3, texts[0]), segment(0.9, 1.2, texts[1], index=1), segment(1.2, 6, full, index=2)]
+    assert cues(spoken)[0] == (0, 1.2, f"{texts[0]}\n{texts[1]}")
 
 
 def test_cue_is_not_extended_beyond_the_recording() -> None:
