@@ -377,7 +377,7 @@ def test_cues_last_0_8_to_7_seconds_and_have_no_single_words(
     for n, cue in enumerate(shown):
         assert cue.end - cue.start <= 7 + TOLERANCE_S
         is_short = cue.end - cue.start < 0.8 - TOLERANCE_S
-        if is_short:  # There is no silence to extend it into.
+        if is_short:  # The speech around it leaves no silence to extend it into.
             assert n + 1 < len(shown)
             assert shown[n + 1].start <= cue.end
             assert cue.start == (shown[n - 1].end if n else 0)
