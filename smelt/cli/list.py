@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smelt.cli.connection import open_project, user_token
-from smelt.cli.output import ERR, OUT, Exit, print_json, run
+from smelt.cli.output import OUT, Exit, print_json, run
 from smelt.errors import SettingsError
 from smelt.settings import ProjectSettings
 
@@ -88,7 +88,7 @@ def _print_trust(listed: Sequence["ListedSmelt"]) -> None:
 
     for smelt in listed:
         for file in sorted(smelt.files, key=lambda file: file.position):
-            print_trust(ERR, f"{smelt.id} {file.filename}", file.trust)
+            print_trust(f"{smelt.id} {file.filename}", file.trust)
 
 
 def _age(seconds: float) -> str:

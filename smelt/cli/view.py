@@ -86,7 +86,10 @@ async def follow(
         raise
     if not as_json and (code is Exit.DONE or len(names) > 1):
         with suppress(SmeltError):  # The notices are optional: the exit code is known already.
-            print_notices(ERR, await client.get(smelt_id))
+            snapshot = await client.get(smelt_id)
+            print_notices(OUT, snapshot)
+            for file in snapshot.files:
+                print_trust(file.filename, file.trust)
     return code
 
 
@@ -280,23 +283,21 @@ def print_segments(console: Console, update: Segments, names: Mapping[UUID, str]
 
 
 def print_notices(console: Console, snapshot: "Snapshot") -> None:
-    """Print the files that failed, with the reason, the trust of the others, and the notice of the model."""
+    """Print the files that failed, with the reason, and the notice of the model about its transcripts."""
     for file in snapshot.files:
         if file.error_code is not None:
             failed = (f"{file.filename} failed: ", "yellow")
             console.print(
                 Text.assemble(failed, f"{file.error_message} ", (f"({file.error_code})", "dim")), soft_wrap=True
             )
-    for file in snapshot.files:
-        print_trust(console, file.filename, file.trust)
     for notice in {file.trust.notice for file in snapshot.files if file.trust is not None and file.trust.notice}:
         console.print(Text(f"{notice} Set SMELT_MODEL to use another one.", style="yellow"))
 
 
-def print_trust(console: Console, name: str, trust: "Trust | None") -> None:
-    """Print in one line what a reader of the transcript should know; nothing if all is well."""
+def print_trust(name: str, trust: "Trust | None") -> None:
+    """Print to stderr in one line what a reader of the transcript should know; nothing if all is well."""
     if summary := trust_summary(trust):
-        console.print(Text.assemble((f"{name}: ", "yellow"), summary), soft_wrap=True)
+        ERR.print(Text.assemble((f"{name}: ", "yellow"), summary), soft_wrap=True)
 
 
 def print_no_worker(console: Console, snapshot: "Snapshot") -> None:
