@@ -14,7 +14,7 @@ def write_card(folder: Path, report: dict[str, Any]) -> None:
         "name": "demo",
         "language": "en",
         "notice": f"The demo model knows only {len(known)} words of a short meeting, as espeak-ng speaks them. "
-        "On other speech it writes wrong words, and is sure of them.",
+        "On other speech it writes wrong words without any sign of doubt.",
         "word_error_rate": report["single utterances, unheard voices"]["word_error_rate"],
         "vocabulary": known,
     }

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from smelt.backend.rpc import Rpc, RpcResponse, parse
 from smelt.contract.batches import Batch
 from smelt.contract.events import Model
-from smelt.contract.state import Created, Snapshot, Unchanged
+from smelt.contract.state import Created, Snapshot, Trust, Unchanged
 from smelt.contract.vocabulary import TERMINAL_STATUSES, Mode, Outcome, Status
 from smelt.errors import NotFound
 
@@ -45,6 +45,7 @@ class ListedFile(Model):
 
     filename: str
     position: int
+    trust: Trust | None = None
 
 
 class ListedSmelt(Model):
@@ -131,7 +132,7 @@ class ClientRpc:
 
     async def list_smelts(self, count: int, *, only_open: bool = False) -> tuple[ListedSmelt, ...]:
         """Return the newest smelts of the signed-in user, of all users for the service; else raise `Unauthorized`."""
-        files = "files:smelt_files(filename,position)"
+        files = "files:smelt_files(filename,position,trust)"
         columns = f"id,user_id,status,percentage,outcome,error_code,created_at,completed_at,{files}"
         filters = [("status", "not.in", f"({','.join(sorted(TERMINAL_STATUSES))})")] if only_open else []
         return parse(_ListedSmelts, await self.rpc.newest("smelts", columns, count, *filters)).root

@@ -1,6 +1,6 @@
 """The layout of captions, from the settings."""
 
-from smelt.contract.transcript import CaptionLayout
+from smelt.contract.captions import CaptionLayout
 from smelt.settings import CaptionSettings
 
 

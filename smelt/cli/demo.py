@@ -17,7 +17,8 @@ from rich.markup import escape
 from smelt.cli.captions import caption_layout
 from smelt.cli.local import map_local_errors
 from smelt.cli.output import OUT, Exit, run, visible, visible_controls
-from smelt.contract.transcript import CaptionLayout, TranscriptFormat, format_transcript
+from smelt.contract.captions import CaptionLayout
+from smelt.contract.transcript import TranscriptFormat, format_transcript
 from smelt.errors import PermanentError, SmeltError
 from smelt.processor.speech.demo_model_card import DEMO, notice_of
 from smelt.settings import WorkerSettings

@@ -37,8 +37,8 @@ def _line(result: CheckResult) -> dict[str, object]:
         "event": "check",
         "check": result.check,
         "level": result.level,
-        "seen": result.observed,
-        "advice": result.remedy,
+        "observed": result.observed,
+        "remedy": result.remedy,
         "unreachable": result.unreachable,
     }
 

@@ -34,9 +34,10 @@ async def _list(count: int, only_open: bool, as_json: bool) -> Exit:
         listed = await ClientRpc(project.rpc).list_smelts(count, only_open=only_open)
     if as_json:
         for smelt in listed:
-            print_json({"event": "smelt", **smelt.model_dump(mode="json")})
+            print_json({"event": "smelt", **smelt.model_dump(mode="json", exclude={"files": {"__all__": {"trust"}}})})
     else:
         _print(listed, with_owner=not is_user)
+        _print_trust(listed)
     return Exit.DONE
 
 
@@ -79,6 +80,15 @@ def _print(listed: Sequence["ListedSmelt"], *, with_owner: bool = False) -> None
         else:
             table.add_row(created, str(smelt.id), _state(smelt), filenames)
     OUT.print(table)
+
+
+def _print_trust(listed: Sequence["ListedSmelt"]) -> None:
+    """Print to stderr what readers of the transcripts should know."""
+    from smelt.cli.view import print_trust
+
+    for smelt in listed:
+        for file in sorted(smelt.files, key=lambda file: file.position):
+            print_trust(f"{smelt.id} {file.filename}", file.trust)
 
 
 def _age(seconds: float) -> str:

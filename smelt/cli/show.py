@@ -9,7 +9,7 @@ import typer
 from smelt.cli.captions import caption_layout
 from smelt.cli.connection import connect
 from smelt.cli.output import ERR, Exit, print_document, run
-from smelt.cli.view import print_no_worker, print_notices
+from smelt.cli.view import print_no_worker, print_notices, print_trust
 from smelt.contract.transcript import TranscriptFormat, format_transcript
 from smelt.contract.vocabulary import TERMINAL_STATUSES
 from smelt.errors import RequestRejected
@@ -46,6 +46,8 @@ async def _show(smelt_id: UUID, form: ShowFormat, number: int | None) -> Exit:
     async with connect() as client:
         snapshot = await client.get(smelt_id, with_words=form is not ShowFormat.MD)
     print_notices(ERR, snapshot)
+    for file in snapshot.files:
+        print_trust(file.filename, file.trust)
     print_no_worker(ERR, snapshot)
     if form is not ShowFormat.MD:
         file = _chosen(snapshot, number)

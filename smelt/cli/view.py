@@ -15,7 +15,8 @@ from rich.text import Text
 
 from smelt.cli.connection_status import LIVE_AGAIN, ConnectionStatus
 from smelt.cli.event_lines import EventLines
-from smelt.cli.output import OUT, Exit, print_json
+from smelt.cli.output import ERR, OUT, Exit, print_json
+from smelt.cli.trust_summary import trust_summary
 from smelt.contract.lines import ConnectionLine
 from smelt.contract.vocabulary import TERMINAL_STATUSES
 from smelt.errors import SmeltError
@@ -32,7 +33,7 @@ from smelt.subscriber.updates import (
 from smelt.subscriber.updates import Progress as ProgressUpdate
 
 if TYPE_CHECKING:
-    from smelt.contract.state import Snapshot
+    from smelt.contract.state import Snapshot, Trust
     from smelt.subscriber.client import Client
 
 NO_WORKER: Final = "Waiting for a worker: none is running. Start one with `smelt worker`."
@@ -85,7 +86,10 @@ async def follow(
         raise
     if not as_json and (code is Exit.DONE or len(names) > 1):
         with suppress(SmeltError):  # The notices are optional: the exit code is known already.
-            print_notices(OUT, await client.get(smelt_id))
+            snapshot = await client.get(smelt_id)
+            print_notices(OUT, snapshot)
+            for file in snapshot.files:
+                print_trust(file.filename, file.trust)
     return code
 
 
@@ -288,6 +292,12 @@ def print_notices(console: Console, snapshot: "Snapshot") -> None:
             )
     for notice in {file.trust.notice for file in snapshot.files if file.trust is not None and file.trust.notice}:
         console.print(Text(f"{notice} Set SMELT_MODEL to use another one.", style="yellow"))
+
+
+def print_trust(name: str, trust: "Trust | None") -> None:
+    """Print to stderr in one line what a reader of the transcript should know; nothing if all is well."""
+    if summary := trust_summary(trust):
+        ERR.print(Text.assemble((f"{name}: ", "yellow"), summary), soft_wrap=True)
 
 
 def print_no_worker(console: Console, snapshot: "Snapshot") -> None:

@@ -32,15 +32,55 @@ class Created(Model):
     subscription_channel: str
 
 
-class Trust(Model):
-    """The reliability of a transcript: skipped silence, doubtful segments, and the model.
+Stretch = tuple[float, float]
+"""A part of a recording: its start and end in seconds."""
 
-    Segments are listed by `index`. `notice` is a sentence for people if the model is not suited for all speech.
+
+class LanguageShare(Model):
+    """A language of a transcript: its code, and its part of the transcribed speech, 0 to 1 and in seconds."""
+
+    language: str
+    share: float
+    seconds: float
+
+
+class Trust(Model):
+    """The reliability of a transcript: silence, doubtful segments, speech without a text, and the model.
+
+    Segments are listed by `index`, stretches by time. None means that the worker did not report the value.
+
+    Attributes:
+        silence_seconds: seconds in which no speech was detected.
+        low_confidence_segments: segments of whose text the model was unsure.
+        repeated_segments: segments that repeat themselves or their neighbors.
+        untranscribed_seconds: seconds of detected speech that no segment covers.
+        untranscribed: the stretches of these seconds.
+        retried: stretches that were transcribed again, because their first text was suspicious.
+        languages: the languages of the transcribed speech, largest share first.
+        damaged_seconds: seconds that could not be decoded and were processed as silence.
+        damaged: the stretches of these seconds.
+        clock_jumps: jumps of the recording's clock that were too large to be filled with silence; times after a jump
+            are those of the sound alone.
+        track: the number of the audio track that was transcribed, from 1; None if there is only one.
+        track_count: the number of audio tracks; None if there is only one.
+        channel: the number of the channel that was transcribed, from 1; None if the mix of all channels was.
+        model: the name of the model.
+        notice: a sentence for people if the model is not suited for all speech.
     """
 
     silence_seconds: float
     low_confidence_segments: tuple[int, ...]
     repeated_segments: tuple[int, ...]
+    untranscribed_seconds: float | None = None
+    untranscribed: tuple[Stretch, ...] = ()
+    retried: tuple[Stretch, ...] = ()
+    languages: tuple[LanguageShare, ...] = ()
+    damaged_seconds: float | None = None
+    damaged: tuple[Stretch, ...] = ()
+    clock_jumps: int | None = None
+    track: int | None = None
+    track_count: int | None = None
+    channel: int | None = None
     model: str | None = None
     notice: str | None = None
 

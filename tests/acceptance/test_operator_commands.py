@@ -48,7 +48,7 @@ def doctor(env: dict[str, str]) -> tuple[int, CheckResults]:
     assert done.stderr == "", done.stderr
     listed = [json.loads(line) for line in done.stdout.splitlines()]
     assert all(result["level"] in {"ok", "warn", "fail"} for result in listed)
-    assert all(result["advice"] for result in listed if result["level"] != "ok")
+    assert all(result["remedy"] for result in listed if result["level"] != "ok")
     return done.returncode, {result["check"]: result for result in listed}
 
 
@@ -72,7 +72,7 @@ def test_doctor_passes_every_check_on_a_healthy_project(own_stack: StackHandle) 
     assert code == 0
     assert list(results) == CHECKS
     assert levels(results, "ok") == set(CHECKS) - {"model"}
-    assert "words of the demo" in results["model"]["seen"]
+    assert "words of the demo" in results["model"]["observed"]
 
 
 def test_doctor_prints_readable_checks_and_remedies(own_stack: StackHandle) -> None:
@@ -87,7 +87,7 @@ def test_doctor_reports_a_wrong_service_key(own_stack: StackHandle, key: str) ->
     code, results = doctor({**own_stack.env(), "SUPABASE_SERVICE_ROLE_KEY": key})
     assert code == 2
     assert levels(results, "fail") == {"service key"}
-    assert "SUPABASE_SERVICE_ROLE_KEY" in results["service key"]["seen"]
+    assert "SUPABASE_SERVICE_ROLE_KEY" in results["service key"]["observed"]
 
 
 def test_doctor_reports_swapped_keys_without_printing_them(own_stack: StackHandle) -> None:
@@ -95,7 +95,7 @@ def test_doctor_reports_swapped_keys_without_printing_them(own_stack: StackHandl
     code, results = doctor({**own_stack.env(), "SUPABASE_ANON_KEY": service, "SUPABASE_SERVICE_ROLE_KEY": anon})
     assert code == 2
     assert {"anon key", "service key"} <= levels(results, "fail")
-    assert "bypasses all policies" in results["anon key"]["seen"]
+    assert "bypasses all policies" in results["anon key"]["observed"]
     assert not any(key in json.dumps(results) for key in (anon, service))
 
 
@@ -103,7 +103,7 @@ def test_doctor_advises_db_push_when_migrations_are_missing(bare_stack: StackHan
     code, results = doctor(bare_stack.env())
     assert code == 2
     assert levels(results, "fail") == {"migrations"}
-    assert "supabase db push" in results["migrations"]["advice"]
+    assert "supabase db push" in results["migrations"]["remedy"]
 
 
 def test_doctor_names_a_missing_migration_version(own_stack: StackHandle) -> None:
@@ -117,7 +117,7 @@ def test_doctor_names_a_missing_migration_version(own_stack: StackHandle) -> Non
         code, results = doctor(own_stack.env())
     assert code == 2
     assert levels(results, "fail") == {"migrations"}
-    assert "20261120000100" in results["migrations"]["seen"]
+    assert "20261120000100" in results["migrations"]["observed"]
 
 
 def test_doctor_reports_open_policies_grants_and_bucket(own_stack: StackHandle) -> None:
@@ -165,7 +165,7 @@ def test_doctor_names_the_setting_of_an_unusable_model_llm_or_disk(name: str, va
     code, results = doctor({name: value})
     assert code == 2
     assert levels(results, "fail") == {"settings", check}
-    assert name in results[check]["seen"] + results[check]["advice"]
+    assert name in results[check]["observed"] + results[check]["remedy"]
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,8 @@ def _type(shape: Schema, words: Mapping[tuple[str, ...], str]) -> str:
             return " | ".join(_type(choice, words) for choice in choices)
         case {"type": "array", "items": items}:
             return f"readonly {_wrapped(_type(items, words))}[]"
+        case {"type": "array", "prefixItems": items}:
+            return f"readonly [{', '.join(_type(item, words) for item in items)}]"
         case {"type": "object"}:
             return "Readonly<Record<string, unknown>>"
         case {"type": str(plain)} if plain in _PLAIN:

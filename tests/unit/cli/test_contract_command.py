@@ -50,6 +50,10 @@ def test_typescript_uses_unions_for_vocabularies() -> None:
     assert "readonly segments: readonly Segment[]\n" in declared("SegmentsEvent")
 
 
+def test_typescript_declares_stretches_as_pairs_of_numbers() -> None:
+    assert "readonly untranscribed?: readonly (readonly [number, number])[]\n" in declared("Trust")
+
+
 def test_typescript_declares_every_name_that_it_uses() -> None:
     text = typescript(contract_schema())
     used = set(re.findall(r"[:|] (?:readonly )?\(?([A-Z]\w+)", re.sub(r"/\*\*.*?\*/", "", text, flags=re.DOTALL)))

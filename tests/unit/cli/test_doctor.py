@@ -1,5 +1,6 @@
 """The checks of the doctor, their levels and the exit code."""
 
+import dataclasses
 import importlib.util
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +11,7 @@ from smelt.cli.bundled_migrations import migration_files, version_of
 from smelt.cli.checks import project
 from smelt.cli.checks.machine import check_machine
 from smelt.cli.checks.result import CheckResult, Level, run_check
-from smelt.cli.doctor import worst_exit
+from smelt.cli.doctor import _line, worst_exit
 from smelt.cli.output import Exit
 from smelt.contract.schema_version import SCHEMA_VERSION
 from smelt.errors import SmeltError, Unauthorized, Unavailable
@@ -39,6 +40,11 @@ def health(**changes: object) -> Health:
 def test_doctor_exit_code_follows_the_worst_check(levels: list[Level], unreachable: bool, code: Exit) -> None:
     results = [CheckResult("check", level, "seen", unreachable=unreachable) for level in levels]
     assert worst_exit(results) is code
+
+
+def test_doctor_json_lines_have_the_names_of_the_result() -> None:
+    result = CheckResult("model", "warn", "demo", "set SMELT_MODEL")
+    assert _line(result) == {"event": "check", **dataclasses.asdict(result)}
 
 
 @pytest.mark.parametrize(("error", "unreachable"), [(Unauthorized("no"), False), (Unavailable("gone"), True)])

@@ -23,9 +23,9 @@ from smelt.cli.demo import _save_files
 from smelt.cli.logs import JsonFormatter, TextFormatter
 from smelt.cli.output import VisibleConsole, print_document, print_error, print_json, visible, visible_controls
 from smelt.cli.view import JsonView, LiveView, PlainView, View, print_notices
+from smelt.contract.captions import CaptionLayout
 from smelt.contract.events import Result
 from smelt.contract.state import FileSegment, FileState, Snapshot, Trust
-from smelt.contract.transcript import CaptionLayout
 from smelt.errors import PermanentError
 from smelt.subscriber.updates import Completed, Failed, Progress, Segments
 
