@@ -67,20 +67,21 @@ CONTENTS: Mapping[str, Sequence[tuple[str, int | None]]] = {
 }
 # A speech of 1961, and the MIT license in English and German.
 TEXTS = {
-    "jfk": "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for your country.",
+    "jfk": """
+        And so, my fellow Americans, ask not what your country can do for you, ask what you can do for your country.""",
     "multilingual": """
         Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
         documentation files, to deal in the software without restriction, including without limitation the rights to
         use, copy, modify, merge, publish, distribute, sublicense, and or sell copies of the software, and to permit
         persons to whom the software is furnished to do so, subject to the following conditions: The above copyright
         notice and this permission notice shall be included in all copies or substantial portions of the software.
-        Jedem, der eine Kopie dieser Software und der zugehörigen Dokumentationsdateien erhält, wird hiermit kostenlos
-        die Erlaubnis erteilt, ohne Einschränkung mit der Software zu handeln, einschließlich und ohne Einschränkung
-        der Rechte zur Nutzung, zum Kopieren, Ändern, Zusammenführen, Veröffentlichen, Verteilen, Unterlizenzieren und
-        oder Verkaufen von Kopien der Software, und Personen, denen die Software zur Verfügung gestellt wird, dies zu
-        gestatten.""",
+        Jedem, der diese Software und die dazugehörigen Dokumentationsdateien erhält, wird hiermit unentgeltlich die
+        Genehmigung erteilt, mit der Software uneingeschränkt zu verfahren. Dies umfasst insbesondere das Recht, die
+        Software zu verwenden, zu vervielfältigen, zu modifizieren, zusammenzufügen, zu veröffentlichen, zu verteilen,
+        unterzulizenzieren und oder Kopien der Software zu verkaufen und diese Rechte unter folgenden Bedingungen
+        anderen zu übertragen.""",
 }
-# Where speech begins in recordings whose clock a decoder may ignore.
+# The start of speech in recordings whose clock a decoder may ignore.
 SPEECH_STARTS_S = {"late_audio": 15.0, "silence_then_de": 90.0}
 
 

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ LOOP_REPEATS = 4
 # Shorter stretches without text are pauses between words.
 MIN_UNCOVERED_S = 1.0
 _STEPS_PER_SECOND = 100
+_APOSTROPHES = "'\N{RIGHT SINGLE QUOTATION MARK}"
 
 
 class Interval(NamedTuple):
@@ -33,8 +35,8 @@ class Alignment(NamedTuple):
 def words_of(text: str) -> list[str]:
     """Return the words in lower case without punctuation and accents; digits stay as they are."""
     folded = unicodedata.normalize("NFKD", text.casefold())
-    bare = "".join(c for c in folded if not unicodedata.combining(c) and c not in "'’")
-    return re.findall(r"[^\W_]+", bare)
+    plain = "".join(c for c in folded if not unicodedata.combining(c) and c not in _APOSTROPHES)
+    return re.findall(r"[^\W_]+", plain)
 
 
 def align(reference: Sequence[str], found: Sequence[str]) -> Alignment:
@@ -54,7 +56,7 @@ def align(reference: Sequence[str], found: Sequence[str]) -> Alignment:
 
 def _missing_run(costs: NDArray[np.int32], reference: Sequence[str], found: Sequence[str]) -> int:
     row, column = len(reference), len(found)
-    longest = run = 0
+    max_run = run = 0
     while row:
         if column and costs[row, column] == costs[row - 1, column - 1] + (reference[row - 1] != found[column - 1]):
             row, column, run = row - 1, column - 1, 0
@@ -62,8 +64,8 @@ def _missing_run(costs: NDArray[np.int32], reference: Sequence[str], found: Sequ
             row, run = row - 1, run + 1
         else:
             column -= 1
-        longest = max(longest, run)
-    return longest
+        max_run = max(max_run, run)
+    return max_run
 
 
 def without_loops(words: Sequence[str]) -> tuple[list[str], int]:
@@ -102,7 +104,7 @@ def uncovered_s(speech: Sequence[Interval], segments: Sequence[Segment]) -> floa
 
 def covered_pause_s(speech: Sequence[Interval], segments: Sequence[Segment]) -> float:
     """Return the longest pause between two clips of speech that lies within a segment."""
-    pauses = [Interval(before.end, after.start) for before, after in zip(speech, speech[1:], strict=False)]
+    pauses = [Interval(before.end, after.start) for before, after in pairwise(speech)]
     shared = (min(s.end, pause.end) - max(s.start, pause.start) for s in segments for pause in pauses)
     return max(0.0, max(shared, default=0.0))
 
