@@ -53,13 +53,13 @@ def restored() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def real_speech() -> Path:
     """The folder of recordings of real speech that `SMELT_REAL_SPEECH` names; mark the test `real_speech`."""
-    return _folder("SMELT_REAL_SPEECH", "recordings of real speech, which README.md lists")
+    return _folder("SMELT_REAL_SPEECH", "recordings of real speech (see README.md)")
 
 
 @pytest.fixture(scope="session")
 def real_model() -> Path:
     """The folder of a real multilingual model that `SMELT_REAL_MODEL` names; mark the test `real_speech`."""
-    return _folder("SMELT_REAL_MODEL", "a Whisper model, which `scripts/real-model FOLDER` makes")
+    return _folder("SMELT_REAL_MODEL", "a Whisper model: `scripts/real-model FOLDER` makes one")
 
 
 def _folder(variable: str, content: str) -> Path:
