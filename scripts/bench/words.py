@@ -6,8 +6,9 @@ Prints one JSON object per recording, and a last one with the sums and the verdi
 
 - The reference is the known text: `NAME.txt` beside `NAME.flac`, or that of `known_texts.py`. Without one, it is the
   text of *bare*.
-- *bare* is faster-whisper with its defaults, with the same model and file. It is slow, so its transcripts are cached.
-  `NAME.bare.json`, `NAME.barevad.json`, `NAME.bareb.json` and `NAME.smelt-before.json` beside a recording are further
+- *bare* is faster-whisper with its defaults, with the same model and file. It is slow, so its transcripts are cached,
+  and those of recordings over half an hour are read from `NAME.bare.json` beside the recording, if there is one.
+- `NAME.bare.json`, `NAME.barevad.json`, `NAME.bareb.json` and `NAME.smelt-before.json` beside a recording are further
   transcripts to compare with, as are the lines that an earlier run printed (`--before FILE`).
 - A recording fails if it is rejected, has a loop, has clearly more errors than the best other transcript, lacks several
   words in a row, lacks more seconds of speech than bare, or begins at another time than its speech.
@@ -114,15 +115,20 @@ class Bare:
         self._model_key = f"{_sha256(options.model / 'model.bin')}-{options.compute_type}-faster-whisper-{release}"
 
     def transcript(self, source: Path) -> dict[str, Any]:
-        """Return the segments of a file, its language and the CPU seconds."""
+        """Return the segments of a file, its language and the CPU seconds, which are None for a stored transcript."""
+        stored = _stored(source, "bare")
+        if stored.exists() and _container_s(source) > LONG_S:
+            transcript = json.loads(stored.read_text())
+            segments = [Segment(found["start"], found["end"], found["text"]) for found in transcript["segments"]]
+            return {"language": transcript["language"], "cpu_s": None, "segments": [s._asdict() for s in segments]}
         cached = self._folder / f"{_sha256(source)}-{self._model_key}.json"
         if not cached.exists():
             self._folder.mkdir(parents=True, exist_ok=True)
             written = cached.with_suffix(f".{os.getpid()}")
             written.write_text(json.dumps(self._transcribe(source)))
             written.replace(cached)
-        transcript: dict[str, Any] = json.loads(cached.read_text())
-        return transcript
+        cached_transcript: dict[str, Any] = json.loads(cached.read_text())
+        return cached_transcript
 
     def _transcribe(self, source: Path) -> dict[str, Any]:
         started_s = time.process_time()
@@ -154,8 +160,10 @@ def compared(
     others = {"bare": theirs.errors, **other_errors(source, reference)}
     if before is not None:
         others["before"] = before["errors"]
-    if known is None:
-        del others["bare"]  # It is the reference.
+    if known is None:  # Bare is the reference.
+        del others["bare"]
+        if bare["cpu_s"] is None:
+            del others["stored bare"]
     best = min(others, key=lambda name: others[name], default=None)
     start_s = transcription.segments[0].start if transcription.segments else None
     speech_start_s = SPEECH_STARTS_S.get(source.stem, speech[0].start if speech else None)
@@ -177,19 +185,23 @@ def compared(
         "languages": transcription.languages,
         "bare_language": bare["language"],
         "cpu_s": round(transcription.cpu_s, 1),
-        "bare_cpu_s": round(bare["cpu_s"], 1),
+        "bare_cpu_s": None if bare["cpu_s"] is None else round(bare["cpu_s"], 1),
     }
     return {**row, "failures": failures(row, mine, theirs)}
 
 
 def other_errors(source: Path, reference: Sequence[str]) -> dict[str, int]:
     """Return the errors of the transcripts that are stored beside a recording."""
-    stored = {name: source.with_name(f"{source.stem}.{name}.json") for name in OTHER_TRANSCRIPTS}
+    stored = {name: _stored(source, name) for name in OTHER_TRANSCRIPTS}
     return {
         f"stored {name}": align(reference, words_of(_stored_text(path))).errors
         for name, path in stored.items()
         if path.exists()
     }
+
+
+def _stored(source: Path, name: str) -> Path:
+    return source.with_suffix(f".{name}.json")
 
 
 def _stored_text(path: Path) -> str:
@@ -253,7 +265,7 @@ def verdict(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "uncovered_s": round(sum(row["uncovered_s"] for row in rows), 1),
         "bare_uncovered_s": round(sum(row["bare"]["uncovered_s"] for row in rows), 1),
         "cpu_s": round(sum(row["cpu_s"] for row in rows), 1),
-        "bare_cpu_s": round(sum(row["bare_cpu_s"] for row in rows), 1),
+        "bare_cpu_s": round(sum(row["bare_cpu_s"] or 0.0 for row in rows), 1),
         "failed": failed,
         "passed": not failed and errors <= bare_errors,
     }
