@@ -10,8 +10,9 @@ Prints one JSON object per recording, and a last one with the sums and the verdi
   and those of recordings over half an hour are read from `NAME.bare.json` beside the recording, if there is one.
 - `NAME.bare.json`, `NAME.barevad.json`, `NAME.bareb.json` and `NAME.smelt-before.json` beside a recording are further
   transcripts to compare with, as are the lines that an earlier run printed (`--before FILE`).
-- A recording fails if it is rejected, has a loop, has clearly more errors than the best other transcript, lacks several
-  words in a row, lacks more seconds of speech than bare, or begins at another time than its speech.
+- A recording fails if it is rejected, has a loop, has clearly more errors than the best other transcript or many against
+  a known text, lacks several words in a row, lacks more seconds of speech than bare, has a segment across a long pause,
+  lacks one of its languages, or begins at another time than its speech.
 - The sum fails if the errors against known texts exceed those of bare.
 """
 
@@ -32,7 +33,7 @@ import av
 import numpy as np
 from faster_whisper import WhisperModel, decode_audio
 from faster_whisper.vad import VadOptions, get_speech_timestamps
-from known_texts import SPEECH_STARTS_S, known_text
+from known_texts import LANGUAGES, SPEECH_STARTS_S, known_text
 from platformdirs import user_cache_path
 from transcribe_file import Segment, Transcription, segments_of, transcribe_file
 from words_scoring import Interval, align, covered_pause_s, uncovered_s, without_loops, words_of
@@ -44,9 +45,12 @@ from smelt.processor.speech.transcriber import SpeechOptions, Transcriber
 # A row may have this many errors more than the best other transcript: a percent of the words, or three of them.
 TOLERATED_ERROR_SHARE = 0.01
 TOLERATED_ERRORS = 3
+# A transcript in the wrong language, or of noise, has more errors against a known text, even if bare has them as well.
+TOLERATED_WER = 0.25
 # Words that are recognized wrongly come in shorter runs.
 TOLERATED_MISSING_RUN = 5
 TOLERATED_UNCOVERED_S = 2.0
+TOLERATED_PAUSE_S = 6.0
 TOLERATED_START_ERROR_S = 1.0
 LONG_S = 1800.0
 OTHER_TRANSCRIPTS = ("bare", "barevad", "bareb", "smelt-before")
@@ -241,8 +245,11 @@ def failures(row: Mapping[str, Any], mine: Scores, bare: Scores) -> list[str]:
         "rejected": row["error_code"] is not None,
         "loops": mine.loops > 0,
         "errors": row["best"] is not None and mine.errors > row["best_errors"] + tolerated,
+        "wer": row["reference"] == "text" and row["wer"] > TOLERATED_WER,
         "missing_run": mine.missing_run > TOLERATED_MISSING_RUN,
         "uncovered_s": mine.uncovered_s > bare.uncovered_s + TOLERATED_UNCOVERED_S,
+        "covered_pause_s": mine.covered_pause_s > TOLERATED_PAUSE_S,
+        "languages": not LANGUAGES.get(Path(row["file"]).stem, set()) <= set(row["languages"]),
         "start_error_s": abs(row["start_error_s"] or 0.0) > TOLERATED_START_ERROR_S,
     }
     return [rule for rule, violated in rules.items() if violated]
