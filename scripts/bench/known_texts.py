@@ -34,6 +34,7 @@ TEXTS = {
 }
 # The start of speech in recordings whose clock a decoder may ignore.
 SPEECH_STARTS_S = {"late_audio": 15.0, "silence_then_de": 90.0}
+# The languages of recordings with several.
 LANGUAGES = {"de_then_en": {"de", "en", "es"}, "multilingual": {"de", "en"}}
 
 
