@@ -11,9 +11,10 @@ Prints one JSON object per recording, and a last one with the sums and the verdi
 - `NAME.bare.json`, `NAME.barevad.json`, `NAME.bareb.json` and `NAME.smelt-before.json` beside a recording are further
   transcripts to compare with, as are the lines that an earlier run printed (`--before FILE`).
 - A recording fails if it is rejected, has a loop, lacks several words in a row, lacks more seconds of speech than bare,
-  has a segment across a long pause, lacks one of its languages, or begins at another time than its speech. With a known
-  text, it also fails with clearly more errors than the best other transcript, or with many; without one, if it has far
-  fewer words than bare, since two transcripts of unclear speech differ.
+  has a segment across a long pause, lacks one of its languages, or begins at another time than its speech.
+- It also fails with clearly more errors than the best other transcript. Without a known text, that holds if another
+  transcript differs little from bare, so for clear speech; otherwise it needs most of the number of words.
+- With a known text, it also fails with many errors, even if bare has as many.
 - The sum fails if the errors against known texts exceed those of bare.
 """
 
@@ -48,6 +49,8 @@ TOLERATED_ERROR_SHARE = 0.01
 TOLERATED_ERRORS = 3
 # A transcript in the wrong language, or of noise, has more errors against a known text, even if bare has them as well.
 TOLERATED_WER = 0.25
+# Without a known text: of the words of bare.
+CLEAR_SPEECH_ERROR_SHARE = 0.1
 MIN_WORD_SHARE = 0.75
 # Words that are recognized wrongly come in shorter runs.
 TOLERATED_MISSING_RUN = 5
@@ -242,14 +245,15 @@ def scores(reference: Sequence[str], segments: Sequence[Segment], speech: Sequen
 
 def failures(row: Mapping[str, Any], mine: Scores, bare: Scores) -> list[str]:
     """Return the rules that a row violates."""
+    count, best = row["reference_words"], row["best_errors"]
     is_known = row["reference"] == "text"
-    tolerated = max(TOLERATED_ERRORS, TOLERATED_ERROR_SHARE * row["reference_words"])
+    is_clear = best is not None and (is_known or best <= CLEAR_SPEECH_ERROR_SHARE * count)
     rules = {
         "rejected": row["error_code"] is not None,
         "loops": mine.loops > 0,
-        "errors": is_known and mine.errors > row["best_errors"] + tolerated,
-        "wer": is_known and mine.errors > TOLERATED_WER * row["reference_words"],
-        "words": not is_known and mine.words < MIN_WORD_SHARE * row["reference_words"],
+        "errors": is_clear and mine.errors > best + max(TOLERATED_ERRORS, TOLERATED_ERROR_SHARE * count),
+        "wer": is_known and mine.errors > TOLERATED_WER * count,
+        "words": not is_known and mine.words < MIN_WORD_SHARE * count,
         "missing_run": mine.missing_run > TOLERATED_MISSING_RUN,
         "uncovered_s": mine.uncovered_s > bare.uncovered_s + TOLERATED_UNCOVERED_S,
         "covered_pause_s": mine.covered_pause_s > TOLERATED_PAUSE_S,
