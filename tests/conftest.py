@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from stacks import RemoteStack, Stack, cluster, end_cluster, running_local, running_project, shared_project
@@ -47,6 +48,27 @@ def restored() -> Iterator[None]:
     project = shared_project()
     with project.restored() if project else nullcontext():
         yield
+
+
+@pytest.fixture(scope="session")
+def real_speech() -> Path:
+    """The folder of recordings of real speech that `SMELT_REAL_SPEECH` names; mark the test `real_speech`."""
+    return _folder("SMELT_REAL_SPEECH", "recordings of real speech (see README.md)")
+
+
+@pytest.fixture(scope="session")
+def real_model() -> Path:
+    """The folder of a real multilingual model that `SMELT_REAL_MODEL` names; mark the test `real_speech`."""
+    return _folder("SMELT_REAL_MODEL", "a Whisper model: `scripts/real-model FOLDER` makes one")
+
+
+def _folder(variable: str, content: str) -> Path:
+    named = os.environ.get(variable)
+    if not named:
+        pytest.skip(f"set {variable} to a folder with {content}")
+    folder = Path(named)
+    assert folder.is_dir(), f"{variable}={named} is not a folder"
+    return folder
 
 
 def pytest_configure(config: pytest.Config) -> None:
