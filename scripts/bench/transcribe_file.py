@@ -52,7 +52,7 @@ def transcribe_file(source: Path, target: Path, transcriber: Transcriber) -> Tra
         saved += passage.segments
         end = passage.checkpoint
     cpu_s = time.process_time() - started_s
-    trust = trust_report(saved, end)
+    trust = trust_report(saved, end.findings)
     languages = tuple(found["language"] for found in trust.get("languages", ())) or (language,)
     return Transcription(
         segments=segments_of(saved), recording=recording, trust=trust, languages=languages, cpu_s=cpu_s

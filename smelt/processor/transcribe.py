@@ -44,7 +44,9 @@ class Transcription:
         async with self._services.model.acquire() as transcriber:
             end = await self._transcribe_with_retries(file, file.recording, transcriber)
         file.transcribed = True
-        file.trust = trust_report(file.segments, end) | file.recording.report.trust() | self._services.model.info
+        file.trust = (
+            trust_report(file.segments, end.findings) | file.recording.report.trust() | self._services.model.info
+        )
         self._state.mark_changed()
 
     async def _transcribe_with_retries(

@@ -148,7 +148,9 @@ class WindowDecoder:
         found = self._detect(np.stack(slices), encoded.output.dtype)
         return [[found.pop(0) for _ in range(count)] for count in counts]
 
-    def detect_language_at(self, encoded: EncodedWindows, starts_s: Sequence[float], length_s: float) -> list[dict[str, float]]:
+    def detect_language_at(
+        self, encoded: EncodedWindows, starts_s: Sequence[float], length_s: float
+    ) -> list[dict[str, float]]:
         """Return the probability of each language for parts of the first window."""
         window = np.array(encoded.output.to_device(Device.cpu).to(DataType.float32))[0]
         length = int(length_s * _ENCODED_FRAMES_PER_S)

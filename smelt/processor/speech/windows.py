@@ -96,7 +96,8 @@ class WindowTranscriber:
         steps = [start_s + n for n in range(int(SLICE_S) + 1)]
         found = self.decoder.detect_language_at(self.decoder.encode([window]), steps, _CHANGE_SLICE_S)
         changed_s = next(
-            (s for s, f in zip(steps, found, strict=True) if max(f, key=f.__getitem__) == slices[change]), start_s + SLICE_S
+            (s for s, f in zip(steps, found, strict=True) if max(f, key=f.__getitem__) == slices[change]),
+            start_s + SLICE_S,
         )
         search = int(max(changed_s - 2.5, 0.5) * SAMPLE_RATE)
         around = window.samples[search : int((changed_s + 1.0) * SAMPLE_RATE)]
@@ -126,7 +127,10 @@ class WindowTranscriber:
     def _in_halves(self, first: DecodedWindow) -> DecodedWindow:
         window, length = first.window, len(first.window.samples)
         middle = length // 3 + quietest(window.samples[length // 3 : 2 * length // 3])
-        return _joined(window, *(self._again(half, first.language) for half in (window.part(0, middle), window.part(middle, length))))
+        return _joined(
+            window,
+            *(self._again(half, first.language) for half in (window.part(0, middle), window.part(middle, length))),
+        )
 
     def _filled(self, best: DecodedWindow, missing: Iterable[Stretch]) -> DecodedWindow:
         segments = list(best.segments)
