@@ -107,8 +107,7 @@ class Transcriber:
     def _speech(self, samples: Samples) -> SpeechAudio:
         samples = amplified(samples)
         if not self.options.vad:
-            everything = [Clip(0, len(samples))] if len(samples) else []
-            return SpeechAudio(samples, everything, everything)
+            return SpeechAudio(samples, [], [Clip(0, len(samples))] if len(samples) else [])
         return find_speech(
             samples, max_clip_s=self.model.feature_extractor.chunk_length if self.options.batch_size else None
         )
