@@ -15,6 +15,9 @@ from smelt.processor.speech.decoder import DecodedWindow, EncodedWindows, Window
 from smelt.processor.speech.languages import SLICE_S, first_change, spoken_language
 from smelt.processor.speech.spans import quietest
 
+RETRY_RULES: Final = 1
+"""The version of the rules of this file; a change of the text that they give increases it."""
+
 # The thresholds of OpenAI's Whisper.
 _MAX_COMPRESSION: Final = 2.4
 _MIN_LOGPROB: Final = -1.0

@@ -1,4 +1,4 @@
-"""The trust report tells how far a transcript can be relied on."""
+"""The trust report lists the doubtful parts of a transcript."""
 
 from smelt.contract.state import Trust
 from smelt.contract.work import SavedSegment

@@ -30,7 +30,7 @@ def decoded(
 
 
 class ScriptedDecoder:
-    """Returns what a script says for each pass: (window, language, no_repeat_ngram_size) to a result."""
+    """Returns the result of a script for each pass: (window, language, no_repeat_ngram_size) to a result."""
 
     is_multilingual = True
 
@@ -125,12 +125,12 @@ def test_result_without_a_loop_is_better_than_one_with_more_text() -> None:
     assert result.untranscribed == ((10, 30),)
 
 
-@pytest.mark.parametrize("answer", [TEXT * 3, "", "yeah " * 99])
-def test_speech_without_text_is_decoded_again_and_told_if_it_stays_without(answer: str) -> None:
+@pytest.mark.parametrize("response", [TEXT * 3, "", "yeah " * 99])
+def test_speech_without_text_is_decoded_again_and_reported_if_it_stays_without(response: str) -> None:
     def script(window: Window, _: str, ngram: int) -> DecodedWindow:
         if ngram:
-            looping = answer.startswith("yeah")
-            parts = [(0.0, window.duration_s, answer)] if answer else []
+            looping = response.startswith("yeah")
+            parts = [(0.0, window.duration_s, response)] if response else []
             return decoded(window, *parts, compression_ratio=9.0 if looping else 1.5)
         return decoded(window, (0, 10, TEXT), (22, 30, TEXT))
 
@@ -138,7 +138,7 @@ def test_speech_without_text_is_decoded_again_and_told_if_it_stays_without(answe
     [result] = transcribe(decoder, window_of(30))
     assert decoder.passes[1:] == [(12, "en", 3)]
     assert result.retried
-    if answer == TEXT * 3:
+    if response == TEXT * 3:
         assert [(s.start_s, s.end_s) for s in result.segments] == [(0, 10), (10, 22), (22, 30)]
         assert result.untranscribed == ()
     else:
