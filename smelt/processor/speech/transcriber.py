@@ -102,7 +102,10 @@ class Transcriber:
         options = self.options
         window_s = self.model.feature_extractor.chunk_length
         mode = f"batched={options.batch_size}" if options.batch_size else "sequential"
-        return f"{mode} retry={RETRY_RULES} vad={options.vad:d} words={options.word_times:d} span={options.max_span_s:g} window={window_s}"
+        return (
+            f"{mode} retry={RETRY_RULES} vad={options.vad:d} words={options.word_times:d} "
+            f"span={options.max_span_s:g} window={window_s}"
+        )
 
     def _speech(self, samples: Samples) -> SpeechAudio:
         samples = amplified(samples)
