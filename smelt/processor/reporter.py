@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 from smelt.backend.worker_rpc import WorkerRpc
-from smelt.contract.work import Claim, Report, Verdict
+from smelt.contract.work import Claim, Report, Risk, Verdict
 from smelt.errors import TransientError
 from smelt.processor.event_queue import EventQueue
 from smelt.processor.logs import SmeltLog
@@ -50,6 +51,7 @@ class Reporter:
         self._last_report_s: float | None = None
         self._last_eta_s: float | None = None
         self._reporting = asyncio.Lock()
+        self._holds_lease = True
 
     async def run_reports(self) -> None:
         """Report changes until cancelled."""
@@ -89,9 +91,37 @@ class Reporter:
             report = await self._send(draft)
             self.state.confirm(draft)
             if report.verdict != "go_on":
+                self._holds_lease = False
                 self._on_verdict(report.verdict)
                 return
             await self._broadcast(report, draft)
+
+    async def acknowledge(self) -> None:
+        """Report until the database has saved the state; if the smelt is no longer held, wait to be cancelled."""
+        while True:
+            try:
+                await self.flush()
+            except TransientError as exc:
+                self._log.warning("reporting failed, the work waits for it: %s", exc)
+                await asyncio.sleep(_RETRY_DELAY_S)
+            else:
+                break
+        if not self._holds_lease:
+            await asyncio.Event().wait()
+
+    @asynccontextmanager
+    async def at_risk(self, risk: Risk) -> AsyncIterator[None]:
+        """Work on a file that may stop this worker; the database has saved the risk, and all before it, by then.
+
+        The end of the risk is reported at once; `acknowledge` waits until it is saved.
+        """
+        self.state.risk = risk
+        try:
+            await self.acknowledge()
+            yield
+        finally:
+            self.state.risk = None
+            self._on_change(True)
 
     async def _send(self, draft: Draft) -> Report:
         return await self._calls.report_progress(
@@ -103,6 +133,7 @@ class Reporter:
             eta_seconds=self._last_eta_s,
             files=[file for file in draft.files if len(file) > 1],
             segments=draft.segment_rows(),
+            risk=draft.risk,
             lease_s=self._lease_s,
         )
 

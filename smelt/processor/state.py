@@ -7,7 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from smelt.contract.vocabulary import ErrorCode, FileStatus, Status
-from smelt.contract.work import Claim, ClaimedFile, SavedSegment
+from smelt.contract.work import Claim, ClaimedFile, Risk, SavedSegment
 from smelt.processor.media.probe import MediaLimits, Probe
 from smelt.processor.media.recording import Recording
 from smelt.processor.progress import FilePosition, message, overall_share, percentage
@@ -68,6 +68,7 @@ class Draft:
     """A report that is ready to be sent."""
 
     status: Status
+    risk: Risk | None
     percentage: float
     message: str
     files: tuple[dict[str, Any], ...]
@@ -85,6 +86,7 @@ class SmeltState:
     def __init__(self, claim: Claim, on_change: Callable[[bool], None]) -> None:
         self.claim = claim
         self.stage: Status = "validating"
+        self.risk: Risk | None = None
         self.files = [_file_work(claimed) for claimed in claim.files]
         self.limits = MediaLimits(max_file_bytes=claim.max_file_bytes, max_duration_s=claim.max_duration_s)
         self._on_change = on_change
@@ -138,6 +140,7 @@ class SmeltState:
         file_rows = {file.id: self._file_row(file) for file in self.files}
         return Draft(
             status=self.stage,
+            risk=self.risk,
             percentage=self.percentage,
             message=message(self.stage, self.percentage, self.claim.percentage),
             files=tuple(_changed_fields(row, self._reported.get(file_id)) for file_id, row in file_rows.items()),
