@@ -28,7 +28,7 @@ class ClaimLoop:
         self._calls = WorkerRpc(project.rpc)
         self._options = options
         self._contact = contact
-        self._unanswered_token: UUID | None = None
+        self._pending_token: UUID | None = None
         self._woken = asyncio.Event()
         self._wake_up_received = False
         self._last_wake_up_s: float | None = None
@@ -55,21 +55,21 @@ class ClaimLoop:
         A claim without a response is repeated with its token: the database may have carried it out.
         """
         self._next_due_in_s = _RETRY_DELAY_S
-        self._unanswered_token = self._unanswered_token or uuid4()
+        self._pending_token = self._pending_token or uuid4()
         try:
             claims = await self._calls.claim_smelts(
                 self._options.worker_id,
-                claim_token=self._unanswered_token,
+                claim_token=self._pending_token,
                 max_count=max_count,
                 lease_s=self._options.lease_s,
-                expired_leases=self._contact.is_settled(time.monotonic()),
+                expired_leases=self._contact.is_steady(time.monotonic()),
                 host=self._options.host,
             )
         except TransientError:
             self._contact.lost()
             raise
-        self._contact.answered(time.monotonic())
-        self._unanswered_token = None
+        self._contact.responded(time.monotonic())
+        self._pending_token = None
         self._next_due_in_s = claims.next_due_in_s
         return claims.smelts
 
@@ -77,7 +77,7 @@ class ClaimLoop:
     def expects_expired_leases(self) -> bool:
         """True if there may be expired leases, which this worker does not claim yet."""
         return (
-            not self._contact.is_settled(time.monotonic())
+            not self._contact.is_steady(time.monotonic())
             and self._next_due_in_s is not None
             and self._next_due_in_s <= CAUTION_S
         )

@@ -66,7 +66,7 @@ class Leases:
         except TransientError:
             self._contact.lost()
             raise
-        self._contact.answered(time.monotonic())
+        self._contact.responded(time.monotonic())
         for renewal in renewals:
             attempt, on_verdict = self._entries.get(renewal.smelt_id, (None, None))
             if on_verdict is not None and attempt == renewal.attempt and renewal.verdict != "go_on":

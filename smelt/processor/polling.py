@@ -13,27 +13,27 @@ CAUTION_S: Final = 5.0
 
 
 class Contact:
-    """Remembers since when the project has answered the claims and renewals of a worker; times are in seconds.
+    """Remembers since when the project has responded to the claims and renewals of a worker; times are in seconds.
 
-    A worker without an answer, at its start or in an outage, does not know if other workers had one: until 5 seconds
-    after its first answer, it leaves expired leases to them.
+    At its start and in an outage, a worker does not know if the project responds to other workers: until 5 seconds
+    after the first response, it leaves expired leases to them.
     """
 
     def __init__(self) -> None:
-        self._answered_s: float | None = None
+        self._since_s: float | None = None
 
-    def answered(self, now_s: float) -> None:
-        """Note an answer."""
-        if self._answered_s is None:
-            self._answered_s = now_s
+    def responded(self, now_s: float) -> None:
+        """Note a response."""
+        if self._since_s is None:
+            self._since_s = now_s
 
     def lost(self) -> None:
-        """Note a call without an answer."""
-        self._answered_s = None
+        """Note a call without a response."""
+        self._since_s = None
 
-    def is_settled(self, now_s: float) -> bool:
+    def is_steady(self, now_s: float) -> bool:
         """Return True if expired leases may be claimed."""
-        return self._answered_s is not None and now_s >= self._answered_s + CAUTION_S
+        return self._since_s is not None and now_s >= self._since_s + CAUTION_S
 
 
 def poll_wait_s(*, joined: bool, since_wake_s: float | None, next_due_in_s: float | None, jitter: float) -> float:

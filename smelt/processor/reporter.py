@@ -97,7 +97,7 @@ class Reporter:
             await self._broadcast(report, draft)
 
     async def acknowledge(self) -> None:
-        """Report until the database has saved the state; if the smelt is no longer held, wait to be cancelled."""
+        """Report until the database has saved the state; if the lease is lost, wait to be cancelled."""
         while True:
             try:
                 await self.flush()

@@ -108,7 +108,7 @@ class Stages:
                 await step(file)
 
         await self._for_each(step_at_risk, files)
-        # Whatever stops this worker from now on, for example the next smelt at the model, is not the fault of this one.
+        # If the next smelt at the model stops this worker, this one is not the cause.
         await self._reporter.acknowledge()
 
     def _untranscribed(self) -> list[FileWork]:

@@ -17,7 +17,7 @@ begin
     assert (pg_temp.smelt(v_id)).error_message = 'The worker stopped 3 times while decoding this file.';
     assert (select f.error_message from public.smelt_files as f where f.smelt_id = v_id)
         = 'The worker stopped 3 times while decoding this file.';
-    assert not exists (select from smelt.suspects), 'an ended smelt is no suspect';
+    assert not exists (select from smelt.suspects), 'an ended smelt is not a suspect';
     select o.* into strict v_outbox from smelt.outbox as o where o.topic = 'smelt:' || v_id;
     assert v_outbox.event = 'failed';
     assert exists (

@@ -99,7 +99,7 @@ async def test_claim_wait_of_a_busy_worker_ends_after_that_of_an_idle_one() -> N
 
 
 class ClaimsOfADatabase:
-    """A claim loop whose clock is set by the test, and whose database answers or not."""
+    """A claim loop whose clock is set by the test, and whose database responds or not."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 1000.0

@@ -40,7 +40,7 @@ async def test_lease_renewal_without_a_reply_does_not_block_the_next(monkeypatch
     await asyncio.wait([task])
 
 
-async def test_lease_renewal_notes_if_the_project_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lease_renewal_notes_if_the_project_responds(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s, responses, contact = 0.0, list[Any](), Contact()
 
     def respond(*_: Any) -> Any:
@@ -56,14 +56,14 @@ async def test_lease_renewal_notes_if_the_project_answers(monkeypatch: pytest.Mo
     monkeypatch.setattr(leases.time, "monotonic", lambda: now_s)
     renewing = Leases(WorkerRpc(FakeRpc(respond)), "w", 30, contact)  # type: ignore[arg-type]
     renewing.add(claim(), lambda _: None)
-    assert not contact.is_settled(CAUTION_S)
+    assert not contact.is_steady(CAUTION_S)
     await renew({"leases": []})
     now_s = CAUTION_S
     await renew({"leases": []})
-    assert contact.is_settled(now_s)
+    assert contact.is_steady(now_s)
     with pytest.raises(Unavailable):
         await renew(Unavailable("no"))
-    assert not contact.is_settled(now_s + 100)
+    assert not contact.is_steady(now_s + 100)
     now_s += 200
     await renew({"leases": []})
-    assert [contact.is_settled(now_s + after_s) for after_s in (CAUTION_S - 0.1, CAUTION_S)] == [False, True]
+    assert [contact.is_steady(now_s + after_s) for after_s in (CAUTION_S - 0.1, CAUTION_S)] == [False, True]
