@@ -11,14 +11,16 @@ from uuid import UUID
 import psycopg
 import pytest
 from http_proxy import running_http_proxy
-from proxies import faulty_proxy
-from stacks import RemoteStack, Stack, sign_up
+from stacks import Stack, sign_up
 from worker_harness import RECORDINGS, AppClient, WorkerProcess, app_client, eventually, running_worker
 
 from smelt.backend.project import Project
 from smelt.backend.retries import without_waiting
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.work import SmeltAttempts
+from smelt.processor.polling import CAUTION_S
+from smelt.processor.state import FileWork
+from smelt.processor.transcribe import Transcription
 
 POISON = "poison.ogg"
 GOOD = ("greeting.ogg", "agreement.ogg", "number.ogg")
@@ -71,6 +73,7 @@ class RestartedWorker:
     """A worker that is started again each time it stops; `death_count` counts that."""
 
     def __init__(self, stack: Stack, folder: Path, before: str, *kinds: dict[str, str]) -> None:
+        folder.mkdir(exist_ok=True)
         self.death_count = 0
         self._stack = stack
         self._folder = folder
@@ -94,7 +97,6 @@ async def restarted_worker(
     stack: Stack, folder: Path, before: str, *kinds: dict[str, str]
 ) -> AsyncIterator[RestartedWorker]:
     """Run a worker, each time of the next kind, until the end of the block."""
-    folder.mkdir(exist_ok=True)
     restarted = RestartedWorker(stack, folder, before, *kinds)
     task = asyncio.create_task(restarted.run())
     try:
@@ -192,19 +194,32 @@ async def test_poison_between_workers_of_two_kinds_fails_after_three_tries(
 
 @pytest.mark.usefixtures("quick_retries")
 async def test_crash_loop_of_one_host_fails_no_smelt_beside_a_healthy_host(
-    project: Stack, tmp_path: Path, long_recording: Path
+    project: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The healthy host is busy, so that the other one has room whenever a lease expires."""
+    busy, is_free, transcribe = asyncio.Event(), asyncio.Event(), Transcription.transcribe
+
+    async def transcribe_when_free(self: Transcription, file: FileWork) -> None:
+        busy.set()
+        await is_free.wait()
+        await transcribe(self, file)
+
+    def broken_host_has_waited() -> bool:
+        query = "select max((info ->> 'up_seconds')::integer) from smelt.workers where host = 'broken'"
+        with psycopg.connect(project.db_url) as owner:
+            [(up_s,)] = owner.execute(query).fetchall()
+        return broken.death_count > 1 and up_s is not None and up_s > 2 * CAUTION_S
+
+    monkeypatch.setattr(Transcription, "transcribe", transcribe_when_free)
+    crashing = restarted_worker(project, tmp_path / "broken", KILLED_BY_THE_MODEL, {"SMELT_HOST": "broken"})
     async with user_client(project) as app:
-        [long] = await submitted(app, long_recording)
+        ids = await submitted(app, RECORDINGS / "action_item.ogg")
         async with running_worker(project, tmp_path, host="healthy", lease_s=5, concurrency=1):
-            async with app.watching(long) as watched:
-                await eventually(lambda: watched.segment_count)
-            async with restarted_worker(
-                project, tmp_path / "broken", KILLED_BY_THE_MODEL, {"SMELT_HOST": "broken"}
-            ) as broken:
-                ids = [long, *await submitted(app, *(RECORDINGS / name for name in GOOD))]
-                await eventually(lambda: broken.death_count > 1, TIMEOUT_S)
+            await busy.wait()
+            async with crashing as broken:
+                ids += await submitted(app, *(RECORDINGS / name for name in GOOD))
+                await eventually(lambda: broken.death_count > 3 or broken_host_has_waited(), TIMEOUT_S)
+                is_free.set()
                 states = [await app.ended(smelt_id, TIMEOUT_S) for smelt_id in ids]
         known = await attempts_of(project, *ids)
     assert [state.status for state in states] == ["completed"] * len(ids)
@@ -235,28 +250,39 @@ async def test_lost_claim_responses_count_no_failures(project: Stack, tmp_path: 
     assert [failures(one) for one in known] == [[]] * 12
 
 
-async def test_outage_longer_than_the_lease_loses_no_smelt_to_a_worker_with_room(
+async def test_outage_longer_than_the_lease_leaves_a_smelt_to_its_worker(
     project: Stack, tmp_path: Path, long_recording: Path
 ) -> None:
-    def expired() -> int:
-        with psycopg.connect(project.db_url) as owner:
-            found = owner.execute("select count(*) from smelt.leases where expires_at < now()").fetchone()
-            assert found is not None
-            return int(found[0])
+    """A worker with room, which has a response first, claims no expired lease with its first claim."""
+    ends_at_first_claim: list[int] = []
 
-    async with user_client(project) as app, faulty_proxy(project.api_url) as proxy:
-        through = RemoteStack(proxy.url, project.anon_key, project.service_role_key, project.db_url)
+    def counted(query: str) -> int:
+        with psycopg.connect(project.db_url) as owner:
+            [(count,)] = owner.execute(query.encode()).fetchall()
+        return int(count)
+
+    def on_response(path: str) -> None:
+        if path == CLAIM and not ends_at_first_claim:
+            ends_at_first_claim.append(counted("select count(*) from smelt.attempts where ended_as = 'expired'"))
+
+    async with (
+        user_client(project) as app,
+        running_http_proxy(project) as to_busy,
+        running_http_proxy(project) as to_idle,
+        running_worker(to_busy.project, tmp_path / "busy", lease_s=5),
+    ):
         [smelt_id] = await submitted(app, long_recording)
-        async with (
-            running_worker(through, tmp_path / "busy", lease_s=5),
-            app.watching(smelt_id) as watched,
-        ):
+        async with app.watching(smelt_id) as watched:
             await eventually(lambda: watched.segment_count)
-            async with running_worker(through, tmp_path / "idle", lease_s=5, host="another"):
-                proxy.stall()
-                await eventually(expired)
-                proxy.make_half_open()
-                proxy.heal()
-                state = await app.ended(smelt_id)
-        [known] = await attempts_of(project, smelt_id)
-    assert (state.status, [attempt.ended_as for attempt in known.attempts]) == ("completed", ["settled"])
+        expired = counted("select count(*) from smelt.attempts where ended_as = 'expired'")
+        async with running_worker(to_idle.project, tmp_path / "idle", lease_s=5, host="another"):
+            to_busy.rejected_prefix = to_idle.rejected_prefix = "/rest/"
+            await eventually(lambda: to_idle.rejected_count)
+            await eventually(lambda: counted("select count(*) from smelt.leases where expires_at < now()"))
+            to_idle.on_response = on_response
+            to_idle.rejected_prefix = None
+            await eventually(lambda: ends_at_first_claim)
+            to_busy.rejected_prefix = None
+            state = await app.ended(smelt_id)
+    assert ends_at_first_claim == [expired]
+    assert state.status == "completed"
