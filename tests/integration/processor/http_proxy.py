@@ -27,11 +27,10 @@ HOP_BY_HOP = {"connection", "content-encoding", "content-length", "date", "host"
 class HttpProxy:
     """A project as a worker reaches it.
 
-    Requests to `lost_path` are forwarded, but their responses are lost: the worker gets a 504; `lost_count` counts them.
-
     `on_response` receives the path of each request after the project has responded, before the worker gets the
     response. `drops_broadcasts` drops broadcasts over sockets, so that they are not acknowledged. Paths that start with
-    `rejected_prefix` get a 503, and `rejected_count` counts them.
+    `rejected_prefix` get a 503, and `rejected_count` counts them. Requests to `lost_path` are forwarded, but their
+    responses are lost: the worker gets a 504, and `lost_count` counts them.
     """
 
     stack: Stack

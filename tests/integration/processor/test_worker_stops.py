@@ -240,7 +240,7 @@ async def test_lost_claim_responses_count_no_failures(project: Stack, tmp_path: 
                         count = between.lost_count
                         await eventually(lambda count=count: between.lost_count >= count + 10)
                         leased = owner.execute("select count(*), count(distinct claim_token) from smelt.leases")
-                        # What a worker may hold is leased to it once, however often it asks for it.
+                        # Each worker has room for two, which its repeated claims get again.
                         assert leased.fetchall() == [(4, 2)]
                         owner.execute("update smelt.leases set expires_at = now() - interval '1 minute'")
                 between.lost_path = None
