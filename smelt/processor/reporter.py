@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from smelt.backend.worker_rpc import WorkerRpc
+from smelt.contract.vocabulary import Status
 from smelt.contract.work import Claim, Report, Risk, Verdict
 from smelt.errors import TransientError
 from smelt.processor.event_queue import EventQueue
@@ -49,6 +50,7 @@ class Reporter:
         self._changed = asyncio.Event()
         self._urgent = asyncio.Event()
         self._last_report_s: float | None = None
+        self._last_stage: Status | None = None
         self._last_eta_s: float | None = None
         self._reporting = asyncio.Lock()
         self._holds_lease = True
@@ -90,17 +92,21 @@ class Reporter:
             draft, self._last_eta_s = self.state.draft(), self._eta_s()
             report = await self._send(draft)
             self.state.confirm(draft)
-            if report.verdict != "go_on":
-                self._holds_lease = False
-                self._on_verdict(report.verdict)
-                return
-            await self._broadcast(report, draft)
+            self._last_stage = draft.status
+            if self._is_held(report):
+                await self._broadcast(report, draft)
 
     async def acknowledge(self) -> None:
-        """Report until the database has saved the state; if the lease is lost, wait to be cancelled."""
+        """Report until the database has saved stage, risk and results; if the lease is lost, wait to be cancelled.
+
+        Progress alone is left to the next report, which is limited to one per second.
+        """
         while True:
             try:
-                await self.flush()
+                if self._has_results(draft := self.state.draft()):
+                    await self.flush()
+                else:
+                    await self._send_risk(draft)
             except TransientError as exc:
                 self._log.warning("reporting failed, the work waits for it: %s", exc)
                 await asyncio.sleep(_RETRY_DELAY_S)
@@ -111,9 +117,9 @@ class Reporter:
 
     @asynccontextmanager
     async def at_risk(self, risk: Risk) -> AsyncIterator[None]:
-        """Work on a file that may stop this worker; the database has saved the risk, and all before it, by then.
+        """Work on a file that may stop this worker; the database has saved the risk, and all results, by then.
 
-        The end of the risk is reported at once; `acknowledge` waits until it is saved.
+        The next report contains the end of the risk; `acknowledge` waits until it is saved.
         """
         self.state.risk = risk
         try:
@@ -121,7 +127,28 @@ class Reporter:
             yield
         finally:
             self.state.risk = None
-            self._on_change(True)
+            self._on_change(False)
+
+    def _has_results(self, draft: Draft) -> bool:
+        return draft.status != self._last_stage or draft.has_results
+
+    def _is_held(self, report: Report) -> bool:
+        if report.verdict != "go_on":
+            self._holds_lease = False
+            self._on_verdict(report.verdict)
+        return self._holds_lease
+
+    async def _send_risk(self, draft: Draft) -> None:
+        async with self._reporting:
+            report = await self._calls.report_progress(
+                self._claim.id,
+                self._claim.attempt,
+                status=draft.status,
+                message=draft.message,
+                risk=draft.risk,
+                lease_s=self._lease_s,
+            )
+            self._is_held(report)
 
     async def _send(self, draft: Draft) -> Report:
         return await self._calls.report_progress(

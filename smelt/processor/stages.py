@@ -50,7 +50,8 @@ class Stages:
         await self._process_audio()
         if not state.live_files:
             return ()
-        state.enter("synthesizing")
+        if state.stage != "synthesizing":
+            state.enter("synthesizing")
         async with self._services.synthesis_slots:
             with self._services.metrics.stage("synthesizing"):
                 return await synthesize(state, self._services)
@@ -68,12 +69,18 @@ class Stages:
                 await self._for_each_at_risk(
                     "decode", lambda file: decode(file, state, services, folder), self._untranscribed()
                 )
+            # It is not at risk while it waits for the model.
+            await self._reporter.acknowledge()
         if self._untranscribed():
             # The model is loaded before the first file is at risk.
             async with services.model_queue.slot(self._remaining_s), services.model.acquire():
                 state.enter("transcribing")
                 with services.metrics.stage("transcribing"):
                     await self._for_each_at_risk("model", self._transcription.transcribe, self._untranscribed())
+                if state.live_files:
+                    state.enter("synthesizing")
+                # Saved before the next smelt begins: if that one stops this worker, this one is not the cause.
+                await self._reporter.acknowledge()
 
     def eta_s(self) -> float | None:
         """Return the seconds until this smelt is done; None while they are unknown."""
@@ -108,8 +115,6 @@ class Stages:
                 await step(file)
 
         await self._for_each(step_at_risk, files)
-        # If the next smelt at the model stops this worker, this one is not the cause.
-        await self._reporter.acknowledge()
 
     def _untranscribed(self) -> list[FileWork]:
         return [f for f in self._state.live_files if f.claimed.input_type == "audio" and not f.transcribed]

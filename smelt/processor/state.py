@@ -16,6 +16,10 @@ from smelt.processor.speed import TranscriptionTimer
 
 # The key of the outputs in a saved checkpoint.
 _OUTPUTS: Final = "outputs"
+# Fields of a file that a later report may as well contain.
+_PROGRESS_FIELDS: Final = frozenset(
+    {"id", "status", "stage", "progress", "duration_seconds", "language", "language_probability"}
+)
 
 
 @dataclass
@@ -74,6 +78,11 @@ class Draft:
     files: tuple[dict[str, Any], ...]
     segments: tuple[tuple[UUID, SavedSegment], ...]
     file_rows: dict[UUID, dict[str, Any]]
+
+    @property
+    def has_results(self) -> bool:
+        """True if it contains work that a later attempt would have to repeat, or a failed file."""
+        return bool(self.segments) or any(not file.keys() <= _PROGRESS_FIELDS for file in self.files)
 
     def segment_rows(self) -> list[dict[str, Any]]:
         """Return the segments in the format of `report_smelt_progress`."""

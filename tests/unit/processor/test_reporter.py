@@ -79,8 +79,10 @@ class ReporterHarness:
         if self.failures:
             self.failures -= 1
             raise Unavailable("gone for a moment")
+        if self.silent or self.verdict != "go_on" or arguments["percentage"] is None:
+            return {"verdict": self.verdict, "event": None}
         event = progress_event(self.claim.id, arguments["status"], arguments["percentage"])
-        return {"verdict": self.verdict, "event": None if self.silent or self.verdict != "go_on" else event}
+        return {"verdict": self.verdict, "event": event}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -196,6 +198,27 @@ async def test_risk_report_includes_all_earlier_segments() -> None:
         await harness.reporter.flush()
     await harness.reporter.acknowledge()
     assert [report["risk"] for report in harness.reports] == ["model", "model", None]
+
+
+async def test_risk_report_leaves_progress_to_the_next_report() -> None:
+    """Otherwise each risk would add an event beside the one per second."""
+    harness = ReporterHarness()
+    file = harness.state.files[0]
+    harness.state.enter("validating")
+    await harness.reporter.flush()
+    harness.state.advance(file, 0.9)
+    async with harness.reporter.at_risk("decode"):
+        file.duration_s = 12.0
+    await harness.reporter.acknowledge()
+    assert [(report["risk"], report["percentage"], list(report["files"])) for report in harness.reports[1:]] == [
+        ("decode", None, []),
+        (None, None, []),
+    ]
+    await harness.reporter.flush()
+    assert harness.reports[-1]["files"][0]["duration_seconds"] == 12.0
+    harness.state.fail(file, "corrupted_file")
+    await harness.reporter.acknowledge()
+    assert harness.reports[-1]["files"][0]["error_code"] == "corrupted_file"
 
 
 @pytest.mark.parametrize("error", [FileError("corrupted_file", "x"), DiskFull("x")])
