@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -18,6 +18,7 @@ from smelt.backend.project import Project
 from smelt.backend.retries import without_waiting
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.work import SmeltAttempts
+from smelt.errors import NotFound
 from smelt.processor.polling import CAUTION_S
 from smelt.processor.state import FileWork
 from smelt.processor.transcribe import Transcription
@@ -286,3 +287,27 @@ async def test_outage_longer_than_the_lease_leaves_a_smelt_to_its_worker(
             state = await app.ended(smelt_id)
     assert ends_at_first_claim == [expired]
     assert state.status == "completed"
+
+
+@pytest.mark.usefixtures("quick_retries")
+async def test_release_of_a_worker_counts_on_request_and_keeps_its_reason(project: Stack) -> None:
+    """Thus a worker ends an attempt whose decoder was killed, or hands its smelts to others without a failure."""
+    async with user_client(project) as app, Project(project.api_url, project.service_role_key) as service:
+        calls = WorkerRpc(service.rpc)
+        smelt_id = (await app.create(text_input="Ben will call.")).id
+        endings = [(False, "the model does not work here"), (True, "the decoder was killed by SIGKILL")]
+        for counts, reason in endings:
+            [claim] = (await calls.claim_smelts("one", host="a")).smelts
+            released = await calls.release_smelt(smelt_id, claim.attempt, counts=counts, reason=reason)
+            assert (released.verdict, claim.id) == ("released", smelt_id)
+        [claim] = (await calls.claim_smelts("one", host="a")).smelts
+        await calls.fail_smelt(smelt_id, claim.attempt, "synthesis_failed", reason="no words")
+        known = await calls.get_attempts(smelt_id)
+        with pytest.raises(NotFound):
+            await calls.get_attempts(uuid4())
+    ended = [(attempt.ended_as, attempt.is_failure, attempt.reason) for attempt in known.attempts]
+    assert ended == [
+        *(("released", counts, reason) for counts, reason in endings),
+        ("settled", True, "no words"),
+    ]
+    assert (known.failure_count, known.error_code) == (2, "synthesis_failed")
