@@ -84,6 +84,7 @@ class ProjectSettings(Environment):
 class WorkerSettings(Environment):
     """Settings of a worker; units are part of the names."""
 
+    host: Annotated[str | None, Field(max_length=200)] = None
     model: str = "demo"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compute_type: str = "default"

@@ -1,18 +1,28 @@
 """Typed calls of the SQL functions for workers; calls about a smelt are fenced by `(smelt_id, attempt)`.
 
-All of them may be repeated safely.
+All of them may be repeated safely; a claim needs a token for that.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from smelt.backend.rpc import Rpc, RpcResponse, parse
 from smelt.contract.events import Model, Result
 from smelt.contract.vocabulary import ErrorCode, Status
-from smelt.contract.work import ClaimBatch, LeaseRenewal, OutboxMessage, Report, SavedSegment, Settled
+from smelt.contract.work import (
+    ClaimBatch,
+    LeaseRenewal,
+    OutboxMessage,
+    Report,
+    Risk,
+    SavedSegment,
+    Settled,
+    SmeltAttempts,
+)
+from smelt.errors import NotFound
 
 
 class ExpiredObject(Model):
@@ -89,9 +99,35 @@ class WorkerRpc:
 
     rpc: Rpc
 
-    async def claim_smelts(self, worker_id: str, *, max_count: int = 1, lease_s: int = 30) -> ClaimBatch:
-        """Claim up to `max_count` due smelts under a lease of `lease_s` seconds."""
-        response = await self.rpc.call("claim_smelts", worker_id=worker_id, max_count=max_count, lease_s=lease_s)
+    async def claim_smelts(
+        self,
+        worker_id: str,
+        *,
+        claim_token: UUID | None = None,
+        max_count: int = 1,
+        lease_s: int = 30,
+        expired_leases: bool = True,
+        host: str | None = None,
+    ) -> ClaimBatch:
+        """Claim up to `max_count` due smelts under a lease of `lease_s` seconds.
+
+        Args:
+            worker_id: The worker that claims.
+            claim_token: A repetition with this token returns the same claims; by default, a new one.
+            max_count: Upper limit; 0 claims nothing.
+            lease_s: Seconds until the leases expire.
+            expired_leases: False to leave expired leases to their workers, after an outage.
+            host: The machine of the worker.
+        """
+        response = await self.rpc.call(
+            "claim_smelts",
+            worker_id=worker_id,
+            claim_token=claim_token or uuid4(),
+            max_count=max_count,
+            lease_s=lease_s,
+            expired_leases=expired_leases,
+            host=host,
+        )
         return parse(ClaimBatch, response)
 
     async def report_progress(
@@ -105,9 +141,13 @@ class WorkerRpc:
         eta_seconds: float | None = None,
         files: Sequence[Mapping[str, Any]] = (),
         segments: Sequence[Mapping[str, Any]] = (),
+        risk: Risk | None = None,
         lease_s: int = 30,
     ) -> Report:
-        """Save the progress of a smelt and renew its lease; `event` of the response is to be broadcast."""
+        """Save the progress of a smelt and renew its lease; `event` of the response is to be broadcast.
+
+        If the lease expires while it has a `risk`, a failure is counted.
+        """
         response = await self.rpc.call(
             "report_smelt_progress",
             smelt_id=smelt_id,
@@ -118,21 +158,22 @@ class WorkerRpc:
             eta_seconds=eta_seconds,
             files=list(files),
             segments=list(segments),
+            risk=risk,
             lease_s=lease_s,
         )
         return parse(Report, response)
 
     async def renew_leases(
-        self, worker_id: str, leases: Sequence[tuple[UUID, int, bool]], *, lease_s: int = 30
+        self, worker_id: str, leases: Sequence[tuple[UUID, int]], *, lease_s: int = 30
     ) -> tuple[LeaseRenewal, ...]:
         """Renew the leases of many smelts in one call.
 
         Args:
             worker_id: The worker that holds them.
-            leases: Each a smelt id, an attempt, and whether the smelt waits for the model.
+            leases: Each a smelt id and an attempt.
             lease_s: Seconds from now until they expire.
         """
-        listed = [{"smelt_id": smelt_id, "attempt": attempt, "waits": waits} for smelt_id, attempt, waits in leases]
+        listed = [{"smelt_id": smelt_id, "attempt": attempt} for smelt_id, attempt in leases]
         response = await self.rpc.call("renew_smelt_leases", worker_id=worker_id, leases=listed, lease_s=lease_s)
         return parse(_LeaseRenewals, response).leases
 
@@ -150,8 +191,12 @@ class WorkerRpc:
         *,
         transient: bool = False,
         retry_after_s: float | None = None,
+        reason: str | None = None,
     ) -> Settled:
-        """Settle a smelt as failed, or return it to the queue if the failure is transient."""
+        """Settle a smelt as failed, or return it to the queue if the failure is transient.
+
+        `reason` is for the operator.
+        """
         response = await self.rpc.call(
             "fail_smelt",
             smelt_id=smelt_id,
@@ -159,13 +204,29 @@ class WorkerRpc:
             error_code=error_code,
             transient=transient,
             retry_after_s=retry_after_s,
+            reason=reason,
         )
         return parse(Settled, response)
 
-    async def release_smelt(self, smelt_id: UUID, attempt: int) -> Settled:
-        """Return an unfinished smelt to the queue without counting a failure."""
-        response = await self.rpc.call("release_smelt", smelt_id=smelt_id, attempt=attempt)
+    async def release_smelt(
+        self, smelt_id: UUID, attempt: int, *, counts: bool = False, reason: str | None = None
+    ) -> Settled:
+        """Return an unfinished smelt to the queue: at once, or if it `counts` as a failure, after a delay.
+
+        It counts if work on its file was killed, which proves nothing about the file; at the limit of failures the
+        smelt is settled. `reason` is for the operator.
+        """
+        response = await self.rpc.call(
+            "release_smelt", smelt_id=smelt_id, attempt=attempt, counts=counts, reason=reason
+        )
         return parse(Settled, response)
+
+    async def get_attempts(self, smelt_id: UUID) -> SmeltAttempts:
+        """Return the attempts of a smelt; raise `NotFound` for an unknown one; not retried."""
+        response = await self.rpc.call_once("get_smelt_attempts", smelt_id=smelt_id)
+        if response is None:
+            raise NotFound("not_found", f"The smelt {smelt_id} does not exist.")
+        return parse(SmeltAttempts, response)
 
     async def load_segments(self, smelt_id: UUID, file_id: UUID) -> tuple[SavedSegment, ...]:
         """Return the segments of a file that earlier attempts saved, ordered by index."""
@@ -199,9 +260,9 @@ class WorkerRpc:
         response = await self.rpc.call("confirm_smelts_purged", paths=list(paths), smelt_ids=list(smelt_ids))
         return parse(Purged, response)
 
-    async def heartbeat_worker(self, worker_id: str, info: Mapping[str, Any]) -> None:
-        """Record a heartbeat of a worker with its current state."""
-        await self.rpc.call("heartbeat_smelt_worker", worker_id=worker_id, info=dict(info))
+    async def heartbeat_worker(self, worker_id: str, info: Mapping[str, Any], *, host: str | None = None) -> None:
+        """Record a heartbeat of a worker with its current state and its machine."""
+        await self.rpc.call("heartbeat_smelt_worker", worker_id=worker_id, info=dict(info), host=host)
 
     async def remove_worker(self, worker_id: str) -> None:
         """Remove the row of a worker that exits; not retried."""

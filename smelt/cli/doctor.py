@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Final, TypeVar
+from uuid import UUID
 
 import typer
 
@@ -16,9 +17,30 @@ S = TypeVar("S", bound=Environment)
 _COLORS: Final[dict[Level, str]] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False) -> None:
+def doctor(
+    smelt_id: Annotated[
+        UUID | None, typer.Argument(metavar="[ID]", help="A smelt: print its attempts instead, with the service key.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
+) -> None:
     """Check settings, project, keys, migrations, policies, model and decoding; print a remedy for each problem."""
-    run(_doctor(as_json), as_json=as_json)
+    run(_doctor(as_json) if smelt_id is None else _print_attempts(smelt_id, as_json), as_json=as_json)
+
+
+async def _print_attempts(smelt_id: UUID, as_json: bool) -> Exit:
+    from smelt.backend.project import Project
+    from smelt.backend.worker_rpc import WorkerRpc
+    from smelt.cli.attempt_lines import attempt_lines
+
+    settings = ProjectSettings.read()
+    async with Project(settings.require_url(), settings.require_worker_key()) as project:
+        known = await WorkerRpc(project.rpc).get_attempts(smelt_id)
+    if as_json:
+        print_json({"event": "attempts", **known.model_dump(mode="json")})
+    else:
+        for line in attempt_lines(known):
+            OUT.print(line, markup=False, soft_wrap=True)
+    return Exit.DONE
 
 
 async def _doctor(as_json: bool) -> Exit:

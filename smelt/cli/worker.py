@@ -85,6 +85,7 @@ def worker_options(settings: WorkerSettings) -> "WorkerOptions":
     return WorkerOptions(
         # The pid identifies the process; the random suffix distinguishes it from earlier ones.
         worker_id=f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}",
+        host=settings.host or socket.gethostname(),
         model=settings.model,
         device=settings.device,
         compute_type=settings.compute_type,

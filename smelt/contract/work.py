@@ -11,6 +11,9 @@ from smelt.contract.vocabulary import FileStatus, InputType, Mode, Outcome, Stat
 Verdict = Literal["go_on", "cancelled", "lost"]
 """What a worker must do with a smelt: go on, stop because it was cancelled, or stop because its lease was lost."""
 
+Risk = Literal["decode", "model"]
+"""Work on a file that may stop its worker: decoding it, also to probe it, and transcribing it with the model."""
+
 
 class ClaimedFile(Model):
     """A file of a claimed smelt, with the state that earlier attempts saved.
@@ -45,7 +48,10 @@ class UserPrompt(Model):
 
 
 class Claim(Model):
-    """A smelt that this worker holds until `lease_expires_at`; every later call carries `(id, attempt)`."""
+    """A smelt that this worker holds until `lease_expires_at`; every later call carries `(id, attempt)`.
+
+    A `suspect` is claimed alone: the lease of an earlier attempt expired with this risk.
+    """
 
     id: UUID
     user_id: UUID | None
@@ -60,6 +66,7 @@ class Claim(Model):
     default_prompt_names: tuple[str, ...]
     user_prompt: UserPrompt | None
     failure_count: int
+    suspect: Risk | None = None
     lease_expires_at: datetime
     max_file_bytes: int
     max_duration_s: float
@@ -111,6 +118,44 @@ class Settled(Model):
     error_code: str | None = None
     completed_at: datetime | None = None
     claimable_at: datetime | None = None
+
+
+AttemptEnd = Literal["settled", "retrying", "released", "expired"]
+"""How an attempt ended: by a settling call of its worker, or because its lease expired."""
+
+
+class AttemptRow(Model):
+    """An attempt as it is stored for the operator; `risk` is the last reported one, `ended_as` None while it runs."""
+
+    attempt: int
+    run: int
+    worker_id: str
+    host: str
+    claimed_at: datetime
+    ended_at: datetime | None
+    ended_as: AttemptEnd | None
+    risk: Risk | None
+    is_failure: bool
+    error_code: str | None
+    reason: str | None
+
+
+class SmeltAttempts(Model):
+    """The response of `get_smelt_attempts`: the attempts of a smelt in order, and what is known about it.
+
+    `failure_count` is the number of failures in a row without progress; `suspect` is the risk with which its lease
+    expired, until an attempt has passed that stage.
+    """
+
+    smelt_id: UUID
+    run: int
+    status: Status
+    failure_count: int
+    error_code: str | None
+    error_message: str | None
+    claimable_at: datetime | None
+    suspect: Risk | None
+    attempts: tuple[AttemptRow, ...]
 
 
 class OutboxMessage(Model):

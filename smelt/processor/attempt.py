@@ -18,7 +18,6 @@ from smelt.processor.outcome import failure_of
 from smelt.processor.reporter import Reporter
 from smelt.processor.services import WorkerServices
 from smelt.processor.stages import Stages
-from smelt.processor.state import SmeltState
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +37,6 @@ class SmeltAttempt:
         self._services = services
         self._log = SmeltLog(logger, claim)
         self._stopping: asyncio.Future[StopReason] = asyncio.get_running_loop().create_future()
-        self._state: SmeltState | None = None
         self._stages: Stages | None = None
         self._settling = False
 
@@ -57,7 +55,9 @@ class SmeltAttempt:
     async def run(self) -> None:
         """Work until the smelt is settled, released, or lost to another worker."""
         self._log.info("claimed, run %s at %s %.0f %%", self.claim.run, self.claim.status, self.claim.percentage)
-        self._services.leases.add(self.claim, self._on_verdict, self._awaiting_model)
+        if self.claim.suspect is not None:
+            self._log.warning("its last worker stopped (%s): it is processed alone", self.claim.suspect)
+        self._services.leases.add(self.claim, self._on_verdict)
         channel = await self._services.project.realtime.join(
             smelt_channel(str(self.claim.id)), on_message=self._on_message
         )
@@ -73,8 +73,7 @@ class SmeltAttempt:
         reporter = self._reporter(events)
         async with _in_background(events.run_queue(), reporter.run_reports()) as background:
             with self._services.workspace.folder(str(self.claim.id)) as folder:
-                self._state = reporter.state
-                self._stages = Stages(reporter.state, self._services, folder)
+                self._stages = Stages(reporter, self._services, folder)
                 work = asyncio.create_task(self._stages.run(), name=f"smelt {self.claim.id}")
                 try:
                     await _first_of(work, self._stopping, *background)
@@ -125,6 +124,7 @@ class SmeltAttempt:
                 failure.code,
                 transient=failure.transient,
                 retry_after_s=failure.retry_after_s,
+                reason=str(exc) or type(exc).__name__,
             )
         )
 
@@ -139,7 +139,9 @@ class SmeltAttempt:
             case "draining":
                 with contextlib.suppress(TransientError):
                     await reporter.flush()
-                settled = await self._services.calls.release_smelt(self.claim.id, self.claim.attempt)
+                settled = await self._services.calls.release_smelt(
+                    self.claim.id, self.claim.attempt, reason="the worker drained"
+                )
                 self._log.info("drained: %s", settled.verdict)
 
     async def _retry_forever(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -168,11 +170,6 @@ class SmeltAttempt:
             on_verdict=self._on_verdict,
             eta_s=lambda: None if self._stages is None else self._stages.eta_s(),
         )
-
-    def _awaiting_model(self) -> bool:
-        # All files are decoded and the model works on another smelt.
-        state = self._state
-        return state is not None and state.stage == "decoding" and all(file.share >= 1 for file in state.live_files)
 
     def _on_verdict(self, verdict: Verdict) -> None:
         # Once the smelt is settled, a renewal finds no lease: from then on only the result of settling counts.

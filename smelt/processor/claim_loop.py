@@ -4,14 +4,16 @@ import asyncio
 import random
 import time
 from typing import Final
+from uuid import UUID, uuid4
 
 from smelt.backend.project import Project
 from smelt.backend.realtime import Channel
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.channels import WORKERS_CHANNEL
 from smelt.contract.work import Claim
+from smelt.errors import TransientError
 from smelt.processor.options import WorkerOptions
-from smelt.processor.polling import poll_wait_s
+from smelt.processor.polling import CAUTION_S, Contact, poll_wait_s
 
 _RETRY_DELAY_S: Final = 2.0
 _POSTPONE_S: Final = 10.0
@@ -21,10 +23,12 @@ _BUSY_DELAY_S: Final = 0.3
 class ClaimLoop:
     """Claims for one worker; woken by the channel of the workers, by polling, or by `wake`."""
 
-    def __init__(self, project: Project, options: WorkerOptions) -> None:
+    def __init__(self, project: Project, options: WorkerOptions, contact: Contact) -> None:
         self._project = project
         self._calls = WorkerRpc(project.rpc)
         self._options = options
+        self._contact = contact
+        self._pending_token: UUID | None = None
         self._woken = asyncio.Event()
         self._wake_up_received = False
         self._last_wake_up_s: float | None = None
@@ -46,13 +50,37 @@ class ClaimLoop:
         self._next_due_in_s = _POSTPONE_S
 
     async def claim(self, max_count: int) -> tuple[Claim, ...]:
-        """Claim up to `max_count` smelts; raise `Unavailable` if the database does not respond."""
+        """Claim up to `max_count` smelts; raise `Unavailable` if the database does not respond.
+
+        A claim without a response is repeated with its token: the database may have carried it out.
+        """
         self._next_due_in_s = _RETRY_DELAY_S
-        claims = await self._calls.claim_smelts(
-            self._options.worker_id, max_count=max_count, lease_s=self._options.lease_s
-        )
+        self._pending_token = self._pending_token or uuid4()
+        try:
+            claims = await self._calls.claim_smelts(
+                self._options.worker_id,
+                claim_token=self._pending_token,
+                max_count=max_count,
+                lease_s=self._options.lease_s,
+                expired_leases=self._contact.is_steady(time.monotonic()),
+                host=self._options.host,
+            )
+        except TransientError:
+            self._contact.lost()
+            raise
+        self._contact.responded(time.monotonic())
+        self._pending_token = None
         self._next_due_in_s = claims.next_due_in_s
         return claims.smelts
+
+    @property
+    def expects_expired_leases(self) -> bool:
+        """True if there may be expired leases, which this worker does not claim yet."""
+        return (
+            not self._contact.is_steady(time.monotonic())
+            and self._next_due_in_s is not None
+            and self._next_due_in_s <= CAUTION_S
+        )
 
     async def sleep(self, *, has_room: bool, is_busy: bool = False) -> None:
         """Sleep until work may be available, or, without room, until a smelt ends.

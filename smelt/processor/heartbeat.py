@@ -20,9 +20,10 @@ LEAVE_TIMEOUT_S: Final = 1.0
 class Heartbeat:
     """Writes the result of `info` to the row of the worker."""
 
-    def __init__(self, calls: WorkerRpc, worker_id: str, info: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, calls: WorkerRpc, worker_id: str, host: str, info: Callable[[], Mapping[str, Any]]) -> None:
         self._calls = calls
         self._worker_id = worker_id
+        self._host = host
         self._info = info
         self._changed = asyncio.Event()
 
@@ -35,7 +36,7 @@ class Heartbeat:
         while True:
             self._changed.clear()
             try:
-                await self._calls.heartbeat_worker(self._worker_id, self._info())
+                await self._calls.heartbeat_worker(self._worker_id, self._info(), host=self._host)
             except TransientError as exc:
                 logger.warning("heartbeat failed: %s", exc)
             await asyncio.sleep(_MIN_INTERVAL_S)

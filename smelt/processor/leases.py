@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Final
 from uuid import UUID
@@ -9,6 +10,7 @@ from uuid import UUID
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.work import Claim, LeaseRenewal, Verdict
 from smelt.errors import TransientError, Unavailable
+from smelt.processor.polling import Contact
 
 logger = logging.getLogger(__name__)
 
@@ -20,22 +22,22 @@ _RENEWAL_ATTEMPTS_PER_LEASE: Final = 6
 _MIN_RENEWAL_TIMEOUT_S: Final = 2.0
 
 OnVerdict = Callable[[Verdict], None]
-AwaitingModel = Callable[[], bool]
 
 
 class Leases:
     """Renews the leases of this worker and passes on the verdicts `cancelled` and `lost`."""
 
-    def __init__(self, calls: WorkerRpc, worker_id: str, lease_s: int) -> None:
+    def __init__(self, calls: WorkerRpc, worker_id: str, lease_s: int, contact: Contact) -> None:
         self._calls = calls
         self._worker_id = worker_id
         self._lease_s = lease_s
-        self._entries: dict[UUID, tuple[int, OnVerdict, AwaitingModel]] = {}
+        self._contact = contact
+        self._entries: dict[UUID, tuple[int, OnVerdict]] = {}
         self._renewal_requested = asyncio.Event()
 
-    def add(self, claim: Claim, on_verdict: OnVerdict, awaiting_model: AwaitingModel = lambda: False) -> None:
-        """Renew the lease of a claim from now on; while `awaiting_model`, its expiry does not count as a failure."""
-        self._entries[claim.id] = (claim.attempt, on_verdict, awaiting_model)
+    def add(self, claim: Claim, on_verdict: OnVerdict) -> None:
+        """Renew the lease of a claim from now on."""
+        self._entries[claim.id] = (claim.attempt, on_verdict)
 
     def remove(self, claim: Claim) -> None:
         """Stop renewing the lease of a claim."""
@@ -59,15 +61,19 @@ class Leases:
         """Renew all leases and pass the verdicts on; raise `TransientError` without a response in time."""
         if not self._entries:
             return
-        for renewal in await self._request_renewals():
-            attempt, on_verdict, _ = self._entries.get(renewal.smelt_id, (None, None, None))
+        try:
+            renewals = await self._request_renewals()
+        except TransientError:
+            self._contact.lost()
+            raise
+        self._contact.responded(time.monotonic())
+        for renewal in renewals:
+            attempt, on_verdict = self._entries.get(renewal.smelt_id, (None, None))
             if on_verdict is not None and attempt == renewal.attempt and renewal.verdict != "go_on":
                 on_verdict(renewal.verdict)
 
     async def _request_renewals(self) -> tuple[LeaseRenewal, ...]:
-        entries = [
-            (smelt_id, attempt, awaiting_model()) for smelt_id, (attempt, _, awaiting_model) in self._entries.items()
-        ]
+        entries = [(smelt_id, attempt) for smelt_id, (attempt, _) in self._entries.items()]
         timeout_s = max(_MIN_RENEWAL_TIMEOUT_S, self._lease_s / _RENEWAL_ATTEMPTS_PER_LEASE)
         try:
             async with asyncio.timeout(timeout_s):

@@ -1,6 +1,7 @@
 """The options of a worker, as values; nothing here reads the environment."""
 
-from dataclasses import dataclass
+import socket
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from smelt.processor.speech.model import ModelOptions
@@ -14,9 +15,11 @@ class WorkerOptions:
     `batch_size` 0 transcribes window by window. After `model_idle_s` without a recording, the model is released.
     `concurrency` is the number of smelts in progress: one transcribes while the others download, decode or synthesize.
     Without `llm_base_url`, outputs are extractive. `metrics_port` serves Prometheus metrics, on any free port for 0.
+    `host` names the machine: the worker of another host tries a smelt whose worker stopped.
     """
 
     worker_id: str
+    host: str = field(default_factory=socket.gethostname)
     model: str = "demo"
     device: str = "auto"
     compute_type: str = "default"

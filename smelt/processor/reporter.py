@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 from smelt.backend.worker_rpc import WorkerRpc
-from smelt.contract.work import Claim, Report, Verdict
+from smelt.contract.vocabulary import Status
+from smelt.contract.work import Claim, Report, Risk, Verdict
 from smelt.errors import TransientError
 from smelt.processor.event_queue import EventQueue
 from smelt.processor.logs import SmeltLog
@@ -48,8 +50,10 @@ class Reporter:
         self._changed = asyncio.Event()
         self._urgent = asyncio.Event()
         self._last_report_s: float | None = None
+        self._last_stage: Status | None = None
         self._last_eta_s: float | None = None
         self._reporting = asyncio.Lock()
+        self._holds_lease = True
 
     async def run_reports(self) -> None:
         """Report changes until cancelled."""
@@ -88,10 +92,63 @@ class Reporter:
             draft, self._last_eta_s = self.state.draft(), self._eta_s()
             report = await self._send(draft)
             self.state.confirm(draft)
-            if report.verdict != "go_on":
-                self._on_verdict(report.verdict)
-                return
-            await self._broadcast(report, draft)
+            self._last_stage = draft.status
+            if self._is_held(report):
+                await self._broadcast(report, draft)
+
+    async def acknowledge(self) -> None:
+        """Report until the database has saved stage, risk and results; if the lease is lost, wait to be cancelled.
+
+        Progress alone is left to the next report, which is limited to one per second.
+        """
+        while True:
+            try:
+                if self._has_results(draft := self.state.draft()):
+                    await self.flush()
+                else:
+                    await self._send_risk(draft)
+            except TransientError as exc:
+                self._log.warning("reporting failed, the work waits for it: %s", exc)
+                await asyncio.sleep(_RETRY_DELAY_S)
+            else:
+                break
+        if not self._holds_lease:
+            await asyncio.Event().wait()
+
+    @asynccontextmanager
+    async def at_risk(self, risk: Risk) -> AsyncIterator[None]:
+        """Work on a file that may stop this worker; the database has saved the risk, and all results, by then.
+
+        The next report contains the end of the risk; `acknowledge` waits until it is saved.
+        """
+        self.state.risk = risk
+        try:
+            await self.acknowledge()
+            yield
+        finally:
+            self.state.risk = None
+            self._on_change(False)
+
+    def _has_results(self, draft: Draft) -> bool:
+        return draft.status != self._last_stage or draft.has_results
+
+    def _is_held(self, report: Report) -> bool:
+        if report.verdict != "go_on":
+            self._holds_lease = False
+            self._on_verdict(report.verdict)
+        return self._holds_lease
+
+    async def _send_risk(self, draft: Draft) -> None:
+        async with self._reporting:
+            report = await self._calls.report_progress(
+                self._claim.id,
+                self._claim.attempt,
+                status=draft.status,
+                message=draft.message,
+                risk=draft.risk,
+                lease_s=self._lease_s,
+            )
+            self._is_held(report)
 
     async def _send(self, draft: Draft) -> Report:
         return await self._calls.report_progress(
@@ -103,6 +160,7 @@ class Reporter:
             eta_seconds=self._last_eta_s,
             files=[file for file in draft.files if len(file) > 1],
             segments=draft.segment_rows(),
+            risk=draft.risk,
             lease_s=self._lease_s,
         )
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from smelt.contract.events import Result
+from smelt.contract.work import Risk
 from smelt.processor.decode import decode
 from smelt.processor.errors import FileError
 from smelt.processor.logs import SmeltLog
+from smelt.processor.reporter import Reporter
 from smelt.processor.services import WorkerServices
-from smelt.processor.state import FileWork, SmeltState
+from smelt.processor.state import FileWork
 from smelt.processor.synthesize import output_count, synthesize
 from smelt.processor.transcribe import Transcription
 from smelt.processor.validate import validate
@@ -23,11 +25,12 @@ FileStep = Callable[[FileWork], Awaitable[None]]
 class Stages:
     """Runs all stages of one smelt; a file that fails is skipped, the others continue."""
 
-    def __init__(self, state: SmeltState, services: WorkerServices, folder: Path) -> None:
-        self._state = state
+    def __init__(self, reporter: Reporter, services: WorkerServices, folder: Path) -> None:
+        self._reporter = reporter
+        self._state = reporter.state
         self._services = services
         self._folder = folder
-        self._transcription = Transcription(state, services)
+        self._transcription = Transcription(reporter.state, services)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -47,7 +50,8 @@ class Stages:
         await self._process_audio()
         if not state.live_files:
             return ()
-        state.enter("synthesizing")
+        if state.stage != "synthesizing":
+            state.enter("synthesizing")
         async with self._services.synthesis_slots:
             with self._services.metrics.stage("synthesizing"):
                 return await synthesize(state, self._services)
@@ -55,16 +59,28 @@ class Stages:
     async def _process_audio(self) -> None:
         state, services, folder = self._state, self._services, self._folder
         with services.metrics.stage("validating"):
-            await self._for_each(lambda file: validate(file, state, services, folder), self._untranscribed())
+            await self._for_each(
+                lambda file: validate(file, state, services, folder, lambda: self._reporter.at_risk("decode")),
+                self._untranscribed(),
+            )
         if self._untranscribed():
             state.enter("decoding")
             with services.metrics.stage("decoding"):
-                await self._for_each(lambda file: decode(file, state, services, folder), self._untranscribed())
+                await self._for_each_at_risk(
+                    "decode", lambda file: decode(file, state, services, folder), self._untranscribed()
+                )
+            # It is not at risk while it waits for the model.
+            await self._reporter.acknowledge()
         if self._untranscribed():
-            async with services.model_queue.slot(self._remaining_s):
+            # The model is loaded before the first file is at risk.
+            async with services.model_queue.slot(self._remaining_s), services.model.acquire():
                 state.enter("transcribing")
                 with services.metrics.stage("transcribing"):
-                    await self._for_each(self._transcription.transcribe, self._untranscribed())
+                    await self._for_each_at_risk("model", self._transcription.transcribe, self._untranscribed())
+                if state.live_files:
+                    state.enter("synthesizing")
+                # Saved before the next smelt begins: if that one stops this worker, this one is not the cause.
+                await self._reporter.acknowledge()
 
     def eta_s(self) -> float | None:
         """Return the seconds until this smelt is done; None while they are unknown."""
@@ -92,6 +108,13 @@ class Stages:
             except FileError as error:
                 SmeltLog(logger, self._state.claim).info("file %s failed: %s", file.id, error)
                 self._state.fail(file, error.code)
+
+    async def _for_each_at_risk(self, risk: Risk, step: FileStep, files: list[FileWork]) -> None:
+        async def step_at_risk(file: FileWork) -> None:
+            async with self._reporter.at_risk(risk):
+                await step(file)
+
+        await self._for_each(step_at_risk, files)
 
     def _untranscribed(self) -> list[FileWork]:
         return [f for f in self._state.live_files if f.claimed.input_type == "audio" and not f.transcribed]

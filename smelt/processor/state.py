@@ -7,7 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from smelt.contract.vocabulary import ErrorCode, FileStatus, Status
-from smelt.contract.work import Claim, ClaimedFile, SavedSegment
+from smelt.contract.work import Claim, ClaimedFile, Risk, SavedSegment
 from smelt.processor.media.probe import MediaLimits, Probe
 from smelt.processor.media.recording import Recording
 from smelt.processor.progress import FilePosition, message, overall_share, percentage
@@ -16,6 +16,10 @@ from smelt.processor.speed import TranscriptionTimer
 
 # The key of the outputs in a saved checkpoint.
 _OUTPUTS: Final = "outputs"
+# Fields of a file that a later report may as well contain.
+_PROGRESS_FIELDS: Final = frozenset(
+    {"id", "status", "stage", "progress", "duration_seconds", "language", "language_probability"}
+)
 
 
 @dataclass
@@ -68,11 +72,17 @@ class Draft:
     """A report that is ready to be sent."""
 
     status: Status
+    risk: Risk | None
     percentage: float
     message: str
     files: tuple[dict[str, Any], ...]
     segments: tuple[tuple[UUID, SavedSegment], ...]
     file_rows: dict[UUID, dict[str, Any]]
+
+    @property
+    def has_results(self) -> bool:
+        """True if it contains work that a later attempt would have to repeat, or a failed file."""
+        return bool(self.segments) or any(not file.keys() <= _PROGRESS_FIELDS for file in self.files)
 
     def segment_rows(self) -> list[dict[str, Any]]:
         """Return the segments in the format of `report_smelt_progress`."""
@@ -85,6 +95,7 @@ class SmeltState:
     def __init__(self, claim: Claim, on_change: Callable[[bool], None]) -> None:
         self.claim = claim
         self.stage: Status = "validating"
+        self.risk: Risk | None = None
         self.files = [_file_work(claimed) for claimed in claim.files]
         self.limits = MediaLimits(max_file_bytes=claim.max_file_bytes, max_duration_s=claim.max_duration_s)
         self._on_change = on_change
@@ -138,6 +149,7 @@ class SmeltState:
         file_rows = {file.id: self._file_row(file) for file in self.files}
         return Draft(
             status=self.stage,
+            risk=self.risk,
             percentage=self.percentage,
             message=message(self.stage, self.percentage, self.claim.percentage),
             files=tuple(_changed_fields(row, self._reported.get(file_id)) for file_id, row in file_rows.items()),

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +28,14 @@ _GONE: Final[ErrorCode] = "internal_error"
 _REPLACED: Final[ErrorCode] = "corrupted_file"
 
 
-async def validate(file: FileWork, state: SmeltState, services: WorkerServices, folder: Path) -> None:
-    """Download a file and probe it; raise `FileError` if it is rejected."""
+async def validate(
+    file: FileWork,
+    state: SmeltState,
+    services: WorkerServices,
+    folder: Path,
+    at_risk: Callable[[], AbstractAsyncContextManager[None]],
+) -> None:
+    """Download a file and probe it, `at_risk`; raise `FileError` if it is rejected."""
     size_bytes = file.claimed.size_bytes
     if size_bytes > state.limits.max_file_bytes:
         raise FileError("file_too_large", f"{size_bytes} bytes, {state.limits.max_file_bytes} are allowed")
@@ -37,7 +44,8 @@ async def validate(file: FileWork, state: SmeltState, services: WorkerServices, 
     file.source = folder / f"{file.claimed.position}{_suffix(file.claimed.filename)}"
     with services.workspace.map_disk_full():
         await _retry_storage(lambda: _download(file, state, services), SmeltLog(logger, state.claim))
-    file.probed = await asyncio.to_thread(probe, file.source, state.limits)
+    async with at_risk():
+        file.probed = await asyncio.to_thread(probe, file.source, state.limits)
     state.advance(file, 1.0)
 
 

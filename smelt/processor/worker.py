@@ -20,6 +20,7 @@ from smelt.processor.leases import Leases
 from smelt.processor.logs import SmeltLog
 from smelt.processor.metrics import Metrics, serve_metrics
 from smelt.processor.options import WorkerOptions
+from smelt.processor.polling import Contact
 from smelt.processor.services import WorkerServices
 from smelt.processor.speech.shared import SharedModel
 from smelt.processor.speed import SpeedEstimate
@@ -43,9 +44,10 @@ class Worker:
         self._project = project
         self._options = options
         self._calls = WorkerRpc(project.rpc)
-        self._claim_loop = ClaimLoop(project, options)
+        self._contact = Contact()
+        self._claim_loop = ClaimLoop(project, options, self._contact)
         self._janitor = Janitor(project, options.worker_id)
-        self._heartbeat = Heartbeat(self._calls, options.worker_id, self._info)
+        self._heartbeat = Heartbeat(self._calls, options.worker_id, options.host, self._info)
         self._metrics = Metrics()
         self._started_s = time.monotonic()
         self._state: Literal["loading", "working", "draining"] = "loading"
@@ -105,7 +107,7 @@ class Worker:
             project=self._project,
             calls=self._calls,
             announcer=Announcer(self._project, options.worker_id, self._metrics),
-            leases=Leases(self._calls, options.worker_id, options.lease_s),
+            leases=Leases(self._calls, options.worker_id, options.lease_s, self._contact),
             workspace=folder,
             model=SharedModel(options.model_options, options.speech_options, options.model_idle_s),
             synthesizer=create_synthesizer(options),
@@ -121,7 +123,8 @@ class Worker:
         try:
             await self._wait_until_loaded(failed, stopping, services)
             while not stopping.done() and not failed.done():
-                if not await self._claim(services, once=once) and once and not self._running:
+                claimed_count = await self._claim(services, once=once)
+                if once and not (claimed_count or self._running or self._claim_loop.expects_expired_leases):
                     return
                 sleeping = asyncio.create_task(
                     self._claim_loop.sleep(has_room=self._free_slots > 0, is_busy=bool(self._running))

@@ -1,4 +1,4 @@
--- The tables that only smelt's functions use: limits, requests, leases, attempts, checkpoints, outbox, workers.
+-- The tables that only smelt's functions use: limits, requests, leases, suspects, attempts, checkpoints, outbox, workers.
 
 -- One row: the limits, which the operator may edit.
 create table smelt.limits (
@@ -17,7 +17,10 @@ create table smelt.limits (
         3gp, aac, aif, aiff, amr, caf, flac, m4a, m4b, mka, mkv, mov, mp2, mp3, mp4, mpeg, mpg, mpga, oga, ogg, ogv,
         opus, wav, weba, webm, wma
     }',
+    -- The third failure in a row without progress ends a smelt. If its workers stopped on one host while another host
+    -- was alive, the host may be the cause: then only the fifth ends it.
     max_failures integer not null default 3,
+    max_failures_on_one_host integer not null default 5,
     retry_base_s double precision not null default 5,
     retry_max_s double precision not null default 300,
     audio_retention_h double precision not null default 24,
@@ -27,7 +30,8 @@ create table smelt.limits (
     constraint limits_positive check (
         least(
             max_files, max_file_bytes, max_duration_s, max_open, anonymous_max_files, anonymous_max_file_bytes,
-            anonymous_max_duration_s, anonymous_max_open, max_text_chars, max_prompt_chars, max_failures
+            anonymous_max_duration_s, anonymous_max_open, max_text_chars, max_prompt_chars, max_failures,
+            max_failures_on_one_host
         ) > 0
     ),
     constraint limits_times_not_negative check (
@@ -53,31 +57,52 @@ create unique index requests_idempotency_key on smelt.requests (user_id, idempot
 create index requests_client_hash_idx on smelt.requests (client_hash) where client_hash is not null;
 
 -- Which attempt holds a smelt, and until when. There is a row for each smelt in progress, renewed every few seconds: an
--- index on `expires_at` would cost more than it saves. A smelt that is `awaiting_model` is decoded and waits for the
--- model: if its worker dies meanwhile, the smelt is not the cause and no failure is counted.
+-- index on `expires_at` would cost more than it saves. `claim_token` identifies the claim, whose repetition returns the
+-- same leases. `risk` is set by the last report while the file is decoded (also to probe it) or the model reads it: if
+-- the lease expires then, the file may have stopped its worker. Otherwise the expiry proves nothing.
 create table smelt.leases (
     smelt_id uuid primary key references public.smelts (id) on delete cascade,
     attempt bigint not null,
     worker_id text not null,
+    host text not null,
+    claim_token uuid,
     expires_at timestamptz not null,
-    awaiting_model boolean not null default false
+    risk text,
+    constraint leases_risk_known check (risk in ('decode', 'model'))
 );
 
--- One row for each claim: how the attempt ended and the response that its worker got, which a repeated call gets again.
+-- Smelts whose lease expired with a risk. A worker claims one alone, so that it takes no other smelt with it. `risk` is
+-- the stage that it has to pass; then the row is deleted. `reserved_by` is a worker that claims nothing until it has
+-- finished its other smelts, to claim this one.
+create table smelt.suspects (
+    smelt_id uuid primary key references public.smelts (id) on delete cascade,
+    risk text not null,
+    reserved_by text,
+    constraint suspects_risk_known check (risk in ('decode', 'model'))
+);
+
+-- One row for each claim: how the attempt ended and the response that its worker got, which a repeated call gets again;
+-- for the operator its host, the risk at its end, if it counted as a failure, and the reason.
 create table smelt.attempts (
     smelt_id uuid not null references public.smelts (id) on delete cascade,
     attempt bigint not null,
     run integer not null,
     worker_id text not null,
+    host text not null,
     claimed_at timestamptz not null,
     ended_at timestamptz,
     ended_as text,
+    risk text,
+    is_failure boolean not null default false,
+    reason text,
     response jsonb,
     primary key (smelt_id, attempt),
     constraint attempts_ended_as_known check (ended_as in ('settled', 'retrying', 'released', 'expired')),
     constraint attempts_ended_at_iff_ended check ((ended_at is not null) = (ended_as is not null)),
     constraint attempts_response_unless_expired
-        check ((response is not null) = (coalesce(ended_as, 'expired') <> 'expired'))
+        check ((response is not null) = (coalesce(ended_as, 'expired') <> 'expired')),
+    constraint attempts_risk_known check (risk in ('decode', 'model')),
+    constraint attempts_reason_length check (char_length(reason) between 1 and 500)
 );
 
 -- Where the transcription of a file resumes, in a format of the worker's own.
@@ -109,6 +134,7 @@ create index outbox_created_at_idx on smelt.outbox (created_at);
 -- Workers with their last heartbeat, kept for a week.
 create table smelt.workers (
     worker_id text primary key,
+    host text not null,
     info jsonb not null,
     started_at timestamptz not null default now(),
     seen_at timestamptz not null default now()

@@ -170,6 +170,93 @@ create function smelt.settlement_response(p_verdict text, p_smelt public.smelts)
         )
     $$;
 
+-- Return the work during which a file may stop its worker, as a participle; `processing` if it is unknown.
+create function smelt.work_at_risk(p_risk text) returns text
+    language sql immutable
+    set search_path = ''
+    as $$ select case p_risk when 'decode' then 'decoding' when 'model' then 'transcribing' else 'processing' end $$;
+
+-- Record for the operator why an attempt ends, and if it counts as a failure. Its lease, which has the risk, must still
+-- exist.
+create function smelt.record_attempt(p_smelt_id uuid, p_attempt bigint, p_is_failure boolean, p_reason text) returns void
+    language sql volatile
+    set search_path = ''
+    as $$
+        update smelt.attempts as a
+        set is_failure = p_is_failure, reason = nullif(left(p_reason, 500), ''), risk = l.risk
+        from smelt.leases as l
+        where a.smelt_id = p_smelt_id and a.attempt = p_attempt
+            and l.smelt_id = a.smelt_id and l.attempt = a.attempt
+    $$;
+
+-- Return true if a worker of another host was alive within the last 60 seconds.
+create function smelt.is_other_host_alive(p_host text) returns boolean
+    language sql stable
+    set search_path = ''
+    as $$
+        select exists (
+            select from smelt.workers as w
+            where w.host <> p_host and w.seen_at > clock_timestamp() - interval '60 s'
+        )
+    $$;
+
+-- Return true if a smelt ends after this many failures in a row without progress, the last of which is recorded: at the
+-- limit if they happened on two hosts or no other host is alive, else at the limit for one host.
+create function smelt.is_at_failure_limit(p_smelt_id uuid, p_failure_count integer) returns boolean
+    language sql stable
+    set search_path = ''
+    as $$
+        with failed as (
+            select a.host
+            from smelt.attempts as a
+            where a.smelt_id = p_smelt_id and a.is_failure
+            order by a.attempt desc
+            limit p_failure_count
+        )
+        select p_failure_count >= l.max_failures and (
+            p_failure_count >= l.max_failures_on_one_host
+            or (select count(distinct f.host) <> 1 or not smelt.is_other_host_alive(min(f.host)) from failed as f)
+        )
+        from smelt.limits as l
+    $$;
+
+-- Return the sentence for the owner of a smelt that ends because its workers stopped: how often, and during what.
+create function smelt.stopped_sentence(p_smelt_id uuid, p_failure_count integer) returns text
+    language sql stable
+    set search_path = ''
+    as $$
+        with failed as (
+            select a.attempt, a.risk, a.ended_as is distinct from 'retrying' as has_stopped
+            from smelt.attempts as a
+            where a.smelt_id = p_smelt_id and a.is_failure
+            order by a.attempt desc
+            limit p_failure_count
+        ), known as (
+            select
+                bool_and(f.has_stopped) as always_stopped,
+                case count(distinct coalesce(f.risk, '')) when 1 then min(f.risk) end as risk,
+                (array_agg(f.risk order by f.attempt desc))[1] as last_risk,
+                (
+                    select case count(*) when 1 then 'this file' else 'these files' end
+                    from public.smelt_files as s
+                    where s.smelt_id = p_smelt_id
+                ) as files
+            from failed as f
+        )
+        select case
+            when k.always_stopped then format(
+                'The worker stopped %s while %s %s.',
+                case p_failure_count when 1 then 'once' else p_failure_count || ' times' end,
+                smelt.work_at_risk(k.risk), k.files
+            )
+            else format(
+                'Processing failed %s times; the last time, the worker stopped while %s %s.',
+                p_failure_count, smelt.work_at_risk(k.last_risk), k.files
+            )
+        end
+        from known as k
+    $$;
+
 -- Delete the lease of an attempt and store its response, which repeated calls get again; return it.
 create function smelt.end_attempt(p_smelt public.smelts, p_attempt bigint, p_verdict text) returns jsonb
     language plpgsql volatile
@@ -177,17 +264,18 @@ create function smelt.end_attempt(p_smelt public.smelts, p_attempt bigint, p_ver
     as $$
     declare
         v_response constant jsonb := smelt.settlement_response(p_verdict, p_smelt);
+        v_risk text;
     begin
-        delete from smelt.leases as l where l.smelt_id = p_smelt.id;
+        delete from smelt.leases as l where l.smelt_id = p_smelt.id returning l.risk into v_risk;
         update smelt.attempts as a
-        set ended_at = clock_timestamp(), ended_as = p_verdict, response = v_response
+        set ended_at = clock_timestamp(), ended_as = p_verdict, response = v_response, risk = coalesce(a.risk, v_risk)
         where a.smelt_id = p_smelt.id and a.attempt = p_attempt and a.response is null;
         return v_response;
     end
     $$;
 
 -- End the files of a smelt that have not ended: as failed with the code, or as completed if the code is null.
-create function smelt.settle_files(p_smelt_id uuid, p_error_code text) returns void
+create function smelt.settle_files(p_smelt_id uuid, p_error_code text, p_error_message text) returns void
     language sql volatile
     set search_path = ''
     as $$
@@ -196,7 +284,7 @@ create function smelt.settle_files(p_smelt_id uuid, p_error_code text) returns v
             stage = case when p_error_code is null then 'completed' else 'failed' end,
             progress = case when p_error_code is null then 100 else f.progress end,
             error_code = p_error_code,
-            error_message = smelt.error_sentence(p_error_code)
+            error_message = p_error_message
         where f.smelt_id = p_smelt_id and f.status not in ('completed', 'failed')
     $$;
 
@@ -216,14 +304,18 @@ create function smelt.enqueue_end(p_smelt public.smelts, p_now timestamptz, p_se
     $$;
 
 -- End the run of a smelt: as failed with the code, or as completed if the code is null. This is the one place where a
--- smelt becomes terminal: row, files, lease, response, event, notification and batch in one transaction.
-create function smelt.settle_smelt(p_smelt_id uuid, p_error_code text, p_send boolean) returns jsonb
+-- smelt becomes terminal: row, files, lease, response, event, notification and batch in one transaction. Without
+-- `p_error_message`, the message is that of the code.
+create function smelt.settle_smelt(
+    p_smelt_id uuid, p_error_code text, p_send boolean, p_error_message text default null
+) returns jsonb
     language plpgsql volatile
     set search_path = ''
     as $$
     declare
         v_now constant timestamptz := clock_timestamp();
         v_status constant text := case when p_error_code is null then 'completed' else 'failed' end;
+        v_error_message constant text := coalesce(p_error_message, smelt.error_sentence(p_error_code));
         v_outcome text;
         v_smelt public.smelts;
         v_response jsonb;
@@ -233,11 +325,11 @@ create function smelt.settle_smelt(p_smelt_id uuid, p_error_code text, p_send bo
                 select from public.smelt_files as f where f.smelt_id = p_smelt_id and f.status = 'failed'
             ) then 'partial' else 'complete' end;
         end if;
-        perform smelt.settle_files(p_smelt_id, p_error_code);
+        perform smelt.settle_files(p_smelt_id, p_error_code, v_error_message);
         update public.smelts as s
         set status = v_status, message = smelt.stage_message(v_status),
             percentage = case v_status when 'completed' then 100 else s.percentage end,
-            outcome = v_outcome, error_code = p_error_code, error_message = smelt.error_sentence(p_error_code),
+            outcome = v_outcome, error_code = p_error_code, error_message = v_error_message,
             completed_at = v_now, updated_at = v_now, seq = s.seq + 1,
             claimable_at = null, estimated_end_at = null,
             audio_state = case
@@ -248,6 +340,7 @@ create function smelt.settle_smelt(p_smelt_id uuid, p_error_code text, p_send bo
         update smelt.requests as r
         set client_hash = null
         where r.smelt_id = p_smelt_id and r.client_hash is not null;
+        delete from smelt.suspects as x where x.smelt_id = p_smelt_id;
         v_response := smelt.end_attempt(v_smelt, v_smelt.attempt, 'settled');
 
         perform smelt.enqueue_end(v_smelt, v_now, p_send);
@@ -264,5 +357,6 @@ create function smelt.settle_smelt(p_smelt_id uuid, p_error_code text, p_send bo
 revoke all on function
     smelt.wake_workers, smelt.broadcast_progress, smelt.notify_deletion, smelt.enqueue_outbox, smelt.supersede_outbox,
     smelt.update_batch_counts, smelt.enqueue_notification, smelt.settlement_response, smelt.end_attempt,
-    smelt.settle_files, smelt.enqueue_end, smelt.settle_smelt
+    smelt.settle_files, smelt.enqueue_end, smelt.settle_smelt, smelt.work_at_risk, smelt.record_attempt,
+    smelt.is_other_host_alive, smelt.is_at_failure_limit, smelt.stopped_sentence
     from public, anon, authenticated, service_role;

@@ -18,6 +18,7 @@ create function smelt.claim_payload(p_smelt_id uuid) returns jsonb
             'mode', s.mode, 'text_input', r.text_input,
             'default_prompt_names', s.default_prompt_names, 'user_prompt', r.user_prompt,
             'failure_count', s.failure_count, 'lease_expires_at', l.expires_at,
+            'suspect', (select x.risk from smelt.suspects as x where x.smelt_id = s.id),
             'max_file_bytes', (a.allowance).max_file_bytes, 'max_duration_s', (a.allowance).max_duration_s,
             'files', (
                 select jsonb_agg(
@@ -43,17 +44,57 @@ create function smelt.claim_payload(p_smelt_id uuid) returns jsonb
         where s.id = p_smelt_id
     $$;
 
--- Lock up to `p_max_count` due smelts in the order of their rank and return their ids; skip locked ones.
-create function smelt.lock_due_smelts(p_now timestamptz, p_max_count integer) returns uuid[]
+-- Return the smelts that a worker of this host leaves to other hosts, and until when. If another host is alive, it has
+-- 60 seconds from the moment when a smelt is due again, after the smelt's lease expired on this host or its work stopped
+-- there.
+create function smelt.smelts_left_to_others(p_host text, p_now timestamptz)
+    returns table (smelt_id uuid, until timestamptz)
+    language sql stable
+    rows 5
+    set search_path = ''
+    as $$
+        with stopped as (
+            select l.smelt_id, l.expires_at as due_at
+            from smelt.leases as l
+            where l.host = p_host and l.expires_at between p_now - interval '60 s' and p_now
+            union all
+            select s.id, s.claimable_at
+            from public.smelts as s
+            join smelt.attempts as a on a.smelt_id = s.id and a.attempt = s.attempt - 1
+            where s.claimable_at between p_now - interval '60 s' and p_now and s.attempt > 1
+                and a.host = p_host and (a.ended_as = 'expired' or (a.ended_as = 'released' and a.is_failure))
+        )
+        select s.smelt_id, s.due_at + interval '60 s'
+        from stopped as s
+        where smelt.is_other_host_alive(p_host)
+    $$;
+
+-- Lock up to `p_max_count` due smelts in the order of their rank and return their ids; skip locked ones, suspects, and
+-- leases that expired with a risk. Without `p_expired_leases`, skip all expired leases.
+create function smelt.lock_due_smelts(
+    p_host text, p_now timestamptz, p_max_count integer, p_expired_leases boolean
+) returns uuid[]
     language plpgsql volatile
     set search_path = ''
     as $$
     declare
+        -- Few. As an array it leaves the planner its estimate of the queue.
+        v_skipped constant uuid[] := array(
+            select x.smelt_id from smelt.suspects as x
+            union all
+            select o.smelt_id from smelt.smelts_left_to_others(p_host, p_now) as o
+            union all
+            select l.smelt_id
+            from smelt.leases as l
+            where l.expires_at <= p_now and (l.risk is not null or not p_expired_leases)
+        );
         v_locked uuid[];
         v_due uuid[];
     begin
         with queue as materialized (
-            select q.smelt_id, q.rank, q.due_at from smelt.queued_smelts(p_now) as q
+            select q.smelt_id, q.rank, q.due_at
+            from smelt.queued_smelts(p_now) as q
+            where q.smelt_id <> all (v_skipped)
         ), locked as materialized (
             select s.id, q.rank, q.due_at
             from queue as q
@@ -69,66 +110,206 @@ create function smelt.lock_due_smelts(p_now timestamptz, p_max_count integer) re
         with expired as materialized (
             select l.smelt_id
             from smelt.leases as l
-            where l.smelt_id = any (v_locked) and l.expires_at <= p_now
+            where l.smelt_id = any (v_locked) and l.expires_at <= p_now and l.risk is null
             for update skip locked
         )
         select array_agg(s.id order by ordinal) into v_due
         from unnest(v_locked) with ordinality as l (id, ordinal)
         join public.smelts as s using (id)
-        where s.claimable_at <= p_now or s.id in (select e.smelt_id from expired as e);
+        where (s.claimable_at <= p_now or s.id in (select e.smelt_id from expired as e))
+            and s.id not in (select x.smelt_id from smelt.suspects as x);
         return coalesce(v_due, '{}');
     end
     $$;
 
--- Count a failure for each smelt whose lease expired during work, end the smelts at the limit of failures, and return
--- the ids of the others. Smelts are processed in the order of their batches, so that two claims that lock several
--- batches cannot deadlock. Each smelt is isolated: one that a trigger of the app rejects is due again in a minute.
-create function smelt.count_expired(p_smelt_ids uuid[]) returns uuid[]
+-- Lock up to `p_max_count` smelts whose lease expired with a risk, and suspects whose lease expired, and return their
+-- ids; skip locked ones.
+create function smelt.lock_expired_at_risk(p_host text, p_now timestamptz, p_max_count integer) returns uuid[]
     language plpgsql volatile
     set search_path = ''
     as $$
     declare
-        v_max constant integer := (select l.max_failures from smelt.limits as l);
-        v_claimable uuid[] := p_smelt_ids;
-        v_smelt record;
+        v_locked uuid[];
+        v_expired uuid[];
     begin
+        with at_risk as materialized (
+            select l.smelt_id, l.expires_at
+            from smelt.leases as l
+            where l.expires_at <= p_now
+                and (l.risk is not null or l.smelt_id in (select x.smelt_id from smelt.suspects as x))
+                and l.smelt_id not in (select o.smelt_id from smelt.smelts_left_to_others(p_host, p_now) as o)
+        ), locked as materialized (
+            select s.id
+            from at_risk as r
+            join public.smelts as s on s.id = r.smelt_id
+            order by r.expires_at, s.id
+            limit p_max_count
+            for update of s skip locked
+        )
+        select array_agg(id) into v_locked from locked;
+
+        -- As above: check again what was read before the rows were locked.
+        with expired as materialized (
+            select l.smelt_id
+            from smelt.leases as l
+            where l.smelt_id = any (v_locked) and l.expires_at <= p_now
+                and (l.risk is not null or l.smelt_id in (select x.smelt_id from smelt.suspects as x))
+            for update skip locked
+        )
+        select array_agg(e.smelt_id) into v_expired from expired as e;
+        return coalesce(v_expired, '{}');
+    end
+    $$;
+
+-- Record that the leases of these locked smelts expired; with a risk, this is a failure.
+create function smelt.end_expired_attempts(p_smelt_ids uuid[]) returns void
+    language sql volatile
+    set search_path = ''
+    as $$
         update smelt.attempts as a
-        set ended_at = clock_timestamp(), ended_as = 'expired'
+        set ended_at = clock_timestamp(), ended_as = 'expired', risk = l.risk, is_failure = l.risk is not null,
+            reason = case
+                when l.risk is null then 'the lease expired while no file was decoded or transcribed'
+                else format('the lease expired while %s a file', smelt.work_at_risk(l.risk))
+            end
         from smelt.leases as l
         where l.smelt_id = any (p_smelt_ids)
-            and a.smelt_id = l.smelt_id and a.attempt = l.attempt and a.ended_as is null;
+            and a.smelt_id = l.smelt_id and a.attempt = l.attempt and a.ended_as is null
+    $$;
 
-        for v_smelt in
-            select s.id, s.failure_count + (not l.awaiting_model)::integer as failure_count
-            from public.smelts as s
-            join smelt.leases as l on l.smelt_id = s.id
-            where s.id = any (p_smelt_ids)
-            order by s.batch_id, s.id
+-- Make a locked smelt whose lease expired a suspect and return it to the queue: at once after its first failure, later
+-- after a delay. At the limit of failures it ends.
+create function smelt.requeue_expired(p_smelt_id uuid) returns void
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    declare
+        v_now constant timestamptz := clock_timestamp();
+        v_smelt public.smelts;
+        v_risk text;
+        v_due_at timestamptz;
+    begin
+        select l.risk, l.expires_at into strict v_risk, v_due_at from smelt.leases as l where l.smelt_id = p_smelt_id;
+        perform smelt.end_expired_attempts(array[p_smelt_id]);
+        if v_risk is not null then
+            update public.smelts as s
+            set failure_count = s.failure_count + 1
+            where s.id = p_smelt_id
+            returning s.* into v_smelt;
+            if smelt.is_at_failure_limit(p_smelt_id, v_smelt.failure_count) then
+                perform smelt.settle_smelt(
+                    p_smelt_id, 'internal_error', true, smelt.stopped_sentence(p_smelt_id, v_smelt.failure_count)
+                );
+                return;
+            end if;
+            if v_smelt.failure_count > 1 then
+                v_due_at := v_now + smelt.retry_delay(v_smelt.failure_count, null);
+            end if;
+            insert into smelt.suspects as x (smelt_id, risk)
+            values (p_smelt_id, v_risk)
+            on conflict (smelt_id) do update set risk = excluded.risk, reserved_by = null;
+        end if;
+        update public.smelts as s
+        set attempt = s.attempt + 1, seq = s.seq + 1, updated_at = v_now, claimable_at = v_due_at,
+            estimated_end_at = null,
+            message = case when s.status = 'pending' then s.message else 'Resuming...' end
+        where s.id = p_smelt_id
+        returning s.* into v_smelt;
+        delete from smelt.leases as l where l.smelt_id = p_smelt_id;
+        perform smelt.broadcast_progress(v_smelt);
+    end
+    $$;
+
+-- Return expired suspects to the queue, each in isolation: one that a trigger of the app rejects is due again in a
+-- minute. They are processed in the order of their batches, so that two claims that lock several batches cannot deadlock.
+create function smelt.requeue_all_expired(p_smelt_ids uuid[]) returns void
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    declare
+        v_smelt_id uuid;
+    begin
+        for v_smelt_id in
+            select s.id from public.smelts as s where s.id = any (p_smelt_ids) order by s.batch_id, s.id
         loop
             begin
-                update public.smelts as s
-                set failure_count = v_smelt.failure_count
-                where s.id = v_smelt.id and s.failure_count <> v_smelt.failure_count;
-                if v_smelt.failure_count >= v_max then
-                    perform smelt.settle_smelt(v_smelt.id, 'internal_error', true);
-                    v_claimable := array_remove(v_claimable, v_smelt.id);
-                end if;
+                perform smelt.requeue_expired(v_smelt_id);
             exception when others then
-                raise warning 'smelt %: the failure of its expired lease could not be counted: %', v_smelt.id, sqlerrm;
+                raise warning 'smelt %: its expired lease could not be ended: %', v_smelt_id, sqlerrm;
                 update smelt.leases as l
                 set expires_at = clock_timestamp() + interval '1 minute'
-                where l.smelt_id = v_smelt.id;
-                v_claimable := array_remove(v_claimable, v_smelt.id);
+                where l.smelt_id = v_smelt_id;
             end;
         end loop;
-        return v_claimable;
+        if cardinality(p_smelt_ids) > 0 then
+            perform smelt.wake_workers();
+        end if;
+    end
+    $$;
+
+-- Return true if a worker holds a suspect: it claims nothing else until the suspect has passed its stage.
+create function smelt.has_suspect(p_worker_id text, p_now timestamptz) returns boolean
+    language sql stable
+    set search_path = ''
+    as $$
+        select exists (
+            select from smelt.suspects as x
+            join smelt.leases as l on l.smelt_id = x.smelt_id
+            where l.worker_id = p_worker_id and l.expires_at > p_now
+        )
+    $$;
+
+-- Lock the suspect that a worker shall claim alone. A worker without other smelts gets it as `smelt_id`; another one
+-- reserves it, and claims nothing until its other smelts have ended. One worker at a time does that.
+create function smelt.lock_due_suspect(
+    p_worker_id text, p_host text, p_now timestamptz, out smelt_id uuid, out is_reserved boolean
+)
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    declare
+        v_is_idle constant boolean := not exists (
+            select from smelt.leases as l where l.worker_id = p_worker_id and l.expires_at > p_now
+        );
+        v_suspect_id uuid;
+    begin
+        is_reserved := false;
+        if not exists (select from smelt.suspects) then
+            return;
+        end if;
+        if not v_is_idle and (
+            not pg_try_advisory_xact_lock(hashtextextended('smelt.suspects', 0))
+            or exists (
+                select from smelt.suspects as x
+                join smelt.leases as l on l.worker_id = x.reserved_by and l.expires_at > p_now
+                where x.reserved_by <> p_worker_id
+            )
+        ) then
+            return;
+        end if;
+        select x.smelt_id into v_suspect_id
+        from smelt.suspects as x
+        join public.smelts as s on s.id = x.smelt_id
+        where s.claimable_at <= p_now
+            and x.smelt_id not in (select o.smelt_id from smelt.smelts_left_to_others(p_host, p_now) as o)
+        order by s.claimable_at, s.id
+        limit 1
+        for update skip locked;
+        if v_suspect_id is null then
+            return;
+        end if;
+        is_reserved := not v_is_idle;
+        smelt_id := case when v_is_idle then v_suspect_id end;
+        update smelt.suspects as x
+        set reserved_by = case when is_reserved then p_worker_id end
+        where x.smelt_id = v_suspect_id;
     end
     $$;
 
 -- Start a new attempt with a lease for each of these locked smelts and return the claims. A smelt whose worker stopped
 -- renewing gets the message `Resuming...`.
 create function smelt.insert_leases(
-    p_worker_id text, p_smelt_ids uuid[], p_now timestamptz, p_lease interval
+    p_worker_id text, p_host text, p_claim_token uuid, p_smelt_ids uuid[], p_now timestamptz, p_lease interval
 ) returns jsonb
     language plpgsql volatile
     set search_path = ''
@@ -141,16 +322,16 @@ create function smelt.insert_leases(
             message = case when s.claimable_at is null and s.status <> 'pending' then 'Resuming...' else s.message end
         where s.id = any (p_smelt_ids);
 
-        insert into smelt.leases as l (smelt_id, attempt, worker_id, expires_at)
-        select s.id, s.attempt, p_worker_id, p_now + p_lease
+        insert into smelt.leases as l (smelt_id, attempt, worker_id, host, claim_token, expires_at)
+        select s.id, s.attempt, p_worker_id, p_host, p_claim_token, p_now + p_lease
         from public.smelts as s
         where s.id = any (p_smelt_ids)
         on conflict (smelt_id) do update
-        set attempt = excluded.attempt, worker_id = excluded.worker_id, expires_at = excluded.expires_at,
-            awaiting_model = excluded.awaiting_model;
+        set attempt = excluded.attempt, worker_id = excluded.worker_id, host = excluded.host,
+            claim_token = excluded.claim_token, expires_at = excluded.expires_at, risk = excluded.risk;
 
-        insert into smelt.attempts (smelt_id, attempt, run, worker_id, claimed_at)
-        select s.id, s.attempt, s.run, p_worker_id, p_now
+        insert into smelt.attempts (smelt_id, attempt, run, worker_id, host, claimed_at)
+        select s.id, s.attempt, s.run, p_worker_id, p_host, p_now
         from public.smelts as s
         where s.id = any (p_smelt_ids);
 
@@ -161,50 +342,166 @@ create function smelt.insert_leases(
     end
     $$;
 
--- Return when the next smelt is due or the next lease expires; null if there is neither.
-create function smelt.next_due_at() returns timestamptz
+-- Renew the leases of an earlier claim with this token and return its claims; null if there are none.
+create function smelt.repeat_claim(
+    p_worker_id text, p_claim_token uuid, p_now timestamptz, p_lease interval
+) returns jsonb
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    declare
+        v_smelt_ids uuid[];
+    begin
+        with held as materialized (
+            select l.smelt_id
+            from smelt.leases as l
+            where l.worker_id = p_worker_id and l.claim_token = p_claim_token
+            order by l.smelt_id
+            for update
+        ), renewed as (
+            update smelt.leases as l
+            set expires_at = p_now + p_lease
+            from held as h
+            where l.smelt_id = h.smelt_id
+            returning l.smelt_id
+        )
+        select array_agg(r.smelt_id) into v_smelt_ids from renewed as r;
+        return (select jsonb_agg(smelt.claim_payload(c.id)) from unnest(v_smelt_ids) as c (id));
+    end
+    $$;
+
+-- Claim smelts for a worker that may claim some: a suspect alone, or up to `p_max_count` other smelts.
+create function smelt.claim_due_smelts(
+    p_worker_id text, p_host text, p_now timestamptz, p_max_count integer, p_expired_leases boolean,
+    out smelt_ids uuid[], out is_waiting boolean
+)
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    declare
+        v_suspect record;
+    begin
+        if p_expired_leases then
+            perform smelt.requeue_all_expired(smelt.lock_expired_at_risk(p_host, p_now, p_max_count));
+        end if;
+        v_suspect := smelt.lock_due_suspect(p_worker_id, p_host, clock_timestamp());
+        is_waiting := v_suspect.is_reserved;
+        smelt_ids := case
+            when is_waiting then '{}'
+            when v_suspect.smelt_id is not null then array[v_suspect.smelt_id]
+            else smelt.lock_due_smelts(p_host, p_now, p_max_count, p_expired_leases)
+        end;
+        perform smelt.end_expired_attempts(smelt_ids);
+    end
+    $$;
+
+-- Return when a worker of this host can claim the next smelt, or the next lease expires; null if there is neither. A
+-- worker that leaves expired leases alone does so for 5 seconds.
+create function smelt.next_due_at(p_host text, p_now timestamptz, p_expired_leases boolean) returns timestamptz
     language sql stable
     set search_path = ''
     as $$
+        with left_to_others as materialized (
+            select o.smelt_id, o.until from smelt.smelts_left_to_others(p_host, p_now) as o
+        )
         select least(
-            (select min(s.claimable_at) from public.smelts as s where s.claimable_at is not null),
-            (select min(l.expires_at) from smelt.leases as l)
+            (
+                select s.claimable_at
+                from public.smelts as s
+                where s.claimable_at is not null
+                    and s.id not in (select o.smelt_id from left_to_others as o)
+                    and s.id not in (select x.smelt_id from smelt.suspects as x)
+                order by s.claimable_at
+                limit 1
+            ),
+            (
+                select min(case
+                    when p_expired_leases then l.expires_at
+                    else greatest(l.expires_at, p_now + interval '5 s')
+                end)
+                from smelt.leases as l
+                where l.smelt_id not in (select o.smelt_id from left_to_others as o)
+            ),
+            (select min(o.until) from left_to_others as o),
+            -- A suspect that is due now is claimed by this claim, or by another worker.
+            (
+                select min(s.claimable_at)
+                from smelt.suspects as x
+                join public.smelts as s on s.id = x.smelt_id
+                where s.claimable_at > p_now
+            )
         )
     $$;
 
--- Claim due smelts for a worker.
-create function smelt.claim_smelts(p_worker_id text, p_max_count integer, p_lease_s integer) returns jsonb
+-- Claim due smelts for a worker. A call with the token of an earlier claim whose leases exist returns that claim again
+-- and claims nothing more. The calls of one worker run one after another, also if it gave up waiting for the first.
+create function smelt.claim_smelts(
+    p_worker_id text, p_claim_token uuid, p_max_count integer, p_lease_s integer, p_expired_leases boolean, p_host text
+) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
     as $$
     declare
-        v_now constant timestamptz := clock_timestamp();
+        v_host constant text := coalesce(p_host, p_worker_id);
+        v_max_count constant integer := greatest(coalesce(p_max_count, 1), 0);
+        v_lease constant interval := smelt.lease_length(p_lease_s);
+        v_now timestamptz;
+        v_expired_leases constant boolean := coalesce(p_expired_leases, true);
         v_due uuid[];
+        v_is_waiting boolean := false;
         v_smelts jsonb;
         v_next_due_at timestamptz;
     begin
-        v_due := smelt.count_expired(smelt.lock_due_smelts(v_now, greatest(coalesce(p_max_count, 1), 0)));
-        v_smelts := smelt.insert_leases(p_worker_id, v_due, v_now, smelt.lease_length(p_lease_s));
-        v_next_due_at := smelt.next_due_at();
+        perform pg_advisory_xact_lock(hashtextextended('smelt.worker ' || p_worker_id, 0));
+        v_now := clock_timestamp();
+        v_smelts := smelt.repeat_claim(p_worker_id, p_claim_token, v_now, v_lease);
+        if v_smelts is null and v_max_count > 0 and not smelt.has_suspect(p_worker_id, v_now) then
+            select c.smelt_ids, c.is_waiting into v_due, v_is_waiting
+            from smelt.claim_due_smelts(p_worker_id, v_host, v_now, v_max_count, v_expired_leases) as c;
+            v_smelts := smelt.insert_leases(p_worker_id, v_host, p_claim_token, v_due, v_now, v_lease);
+        end if;
+        -- A worker that holds a suspect asks again from time to time; one that waits to claim a suspect, when one of its
+        -- smelts has ended.
+        v_next_due_at := case
+            when smelt.has_suspect(p_worker_id, v_now) then v_now + interval '5 s'
+            when not v_is_waiting then smelt.next_due_at(v_host, v_now, v_expired_leases)
+        end;
         return jsonb_build_object(
-            'smelts', v_smelts,
+            'smelts', coalesce(v_smelts, '[]'),
             'next_due_at', v_next_due_at,
             'next_due_in_s', smelt.seconds_until(v_next_due_at, clock_timestamp())
         );
     end
     $$;
 
--- Claim up to `max_count` smelts that are due or whose lease expired, fairly between users. A smelt at the limit of
--- failures is ended instead. The response contains when to claim again at the latest.
+-- Claim up to `max_count` smelts that are due or whose lease expired, fairly between users. The response contains when
+-- to claim again at the latest.
+--
+-- A repetition with the same `claim_token` returns the same claims, as long as their leases exist. A suspect, whose lease
+-- expired while its file was decoded or transcribed, is claimed alone, by a worker without other smelts; at the limit of
+-- failures it is ended instead. With `expired_leases` false, expired leases are left to their workers, after an outage.
+-- `host` is the machine of the worker.
 create function public.claim_smelts(
-    worker_id text, max_count integer default 1, lease_s integer default 30
+    worker_id text,
+    claim_token uuid default null,
+    max_count integer default 1,
+    lease_s integer default 30,
+    expired_leases boolean default true,
+    host text default null
 ) returns jsonb
     language sql volatile security invoker
     set search_path = ''
-    as $$ select smelt.claim_smelts(claim_smelts.worker_id, claim_smelts.max_count, claim_smelts.lease_s) $$;
+    as $$
+        select smelt.claim_smelts(
+            claim_smelts.worker_id, claim_smelts.claim_token, claim_smelts.max_count, claim_smelts.lease_s,
+            claim_smelts.expired_leases, claim_smelts.host
+        )
+    $$;
 
 revoke all on function
-    smelt.lease_length, smelt.claim_payload, smelt.lock_due_smelts, smelt.count_expired, smelt.insert_leases,
+    smelt.lease_length, smelt.claim_payload, smelt.smelts_left_to_others, smelt.lock_due_smelts,
+    smelt.lock_expired_at_risk, smelt.end_expired_attempts, smelt.requeue_expired, smelt.requeue_all_expired,
+    smelt.has_suspect, smelt.lock_due_suspect, smelt.insert_leases, smelt.repeat_claim, smelt.claim_due_smelts,
     smelt.next_due_at, smelt.claim_smelts, public.claim_smelts
     from public, anon, authenticated, service_role;
 grant execute on function smelt.claim_smelts, public.claim_smelts to service_role;

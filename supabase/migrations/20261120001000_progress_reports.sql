@@ -65,7 +65,9 @@ create function smelt.advance_file(p_file public.smelt_files, p_report jsonb) re
     end
     $$;
 
--- Update the files of a report; those that have ended stay as they are.
+-- Update the files of a report; those that have ended stay as they are. A file has advanced if it is transcribed, or if
+-- its progress in transcribing or synthesizing is higher than ever before. A checkpoint proves no progress: a worker in
+-- another mode replaces it by an earlier one.
 create function smelt.apply_files(p_smelt_id uuid, p_files jsonb) returns smelt.report_effect
     language plpgsql volatile
     set search_path = ''
@@ -75,6 +77,9 @@ create function smelt.apply_files(p_smelt_id uuid, p_files jsonb) returns smelt.
         v_report jsonb;
         v_file public.smelt_files;
         v_next public.smelt_files;
+        v_decoded constant numeric := (
+            select s.min_percentage from smelt.stages as s where s.status = 'transcribing'
+        );
     begin
         for v_report in select value from jsonb_array_elements(p_files) loop
             select f.* into v_file
@@ -90,7 +95,9 @@ create function smelt.apply_files(p_smelt_id uuid, p_files jsonb) returns smelt.
                 language_probability = v_next.language_probability, transcribed = v_next.transcribed,
                 trust = v_next.trust, error_code = v_next.error_code, error_message = v_next.error_message
             where f.id = v_file.id;
-            v_effect.advanced := v_effect.advanced or v_next.transcribed and not v_file.transcribed;
+            v_effect.advanced := v_effect.advanced
+                or (v_next.transcribed and not v_file.transcribed)
+                or v_next.progress > greatest(v_file.progress, v_decoded);
             v_effect.visible := v_effect.visible
                 or (
                     v_next.status, v_next.stage, v_next.progress, v_next.duration_seconds, v_next.language,
@@ -104,21 +111,18 @@ create function smelt.apply_files(p_smelt_id uuid, p_files jsonb) returns smelt.
     end
     $$;
 
--- Save the checkpoints of a report; return true if one of them is new.
-create function smelt.apply_checkpoints(p_smelt_id uuid, p_files jsonb) returns boolean
-    language plpgsql volatile
+-- Save the checkpoints of a report.
+create function smelt.apply_checkpoints(p_smelt_id uuid, p_files jsonb) returns void
+    language sql volatile
     set search_path = ''
     as $$
-    begin
         insert into smelt.checkpoints as c (file_id, checkpoint)
         select f.id, r.checkpoint
         from jsonb_to_recordset(p_files) as r (id uuid, checkpoint jsonb)
         join public.smelt_files as f on f.id = r.id and f.smelt_id = p_smelt_id
         where r.checkpoint is not null
         on conflict (file_id) do update set checkpoint = excluded.checkpoint
-        where c.checkpoint is distinct from excluded.checkpoint;
-        return found;
-    end
+        where c.checkpoint is distinct from excluded.checkpoint
     $$;
 
 -- Delete segments beyond the end of a transcript, for each file with a `segment_count` in the report; return true if
@@ -243,11 +247,25 @@ create function smelt.has_visible_change(p_old public.smelts, p_new public.smelt
             or coalesce(p_new.estimated_end_at - p_old.estimated_end_at not between '-1 s' and '1 s', false)
     $$;
 
+-- Delete the suspicion of a smelt that has passed the stage in which its worker stopped: it reports that stage or a later
+-- one, without the risk.
+create function smelt.clear_suspect(p_smelt_id uuid, p_status text, p_risk text) returns void
+    language sql volatile
+    set search_path = ''
+    as $$
+        delete from smelt.suspects as x
+        where x.smelt_id = p_smelt_id and x.risk is distinct from p_risk
+            and p_status = any (case x.risk
+                when 'decode' then array['decoding', 'transcribing', 'synthesizing']
+                else array['transcribing', 'synthesizing']
+            end)
+    $$;
+
 -- Save a report and renew the lease. The response contains the verdict and, as `event`, the progress to broadcast after
 -- the commit; null if a watcher could not see a change.
 create function smelt.report_smelt_progress(
     p_smelt_id uuid, p_attempt bigint, p_status text, p_percentage double precision, p_message text,
-    p_eta_seconds double precision, p_files jsonb, p_segments jsonb, p_lease_s integer
+    p_eta_seconds double precision, p_files jsonb, p_segments jsonb, p_lease_s integer, p_risk text
 ) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -269,14 +287,15 @@ create function smelt.report_smelt_progress(
         end if;
         v_now := clock_timestamp();
         update smelt.leases as l
-        set expires_at = v_now + smelt.lease_length(p_lease_s),
-            awaiting_model = l.awaiting_model and p_status = 'decoding'
+        set expires_at = v_now + smelt.lease_length(p_lease_s), risk = p_risk
         where l.smelt_id = p_smelt_id;
+        perform smelt.clear_suspect(p_smelt_id, p_status, p_risk);
 
         v_files := smelt.apply_files(p_smelt_id, p_files);
         v_segments := smelt.apply_segments(v_smelt, v_smelt.seq + 1, p_segments);
         v_truncated := smelt.truncate_segments(p_smelt_id, p_files);
-        v_advanced := smelt.apply_checkpoints(p_smelt_id, p_files) or v_files.advanced or v_segments.advanced;
+        perform smelt.apply_checkpoints(p_smelt_id, p_files);
+        v_advanced := v_files.advanced or v_segments.advanced;
         v_next := smelt.advance_smelt(v_smelt, p_status, nullif(p_percentage, 'NaN')::numeric, p_message);
         v_next.estimated_end_at := coalesce(smelt.estimated_end(p_eta_seconds, v_now), v_smelt.estimated_end_at);
         v_next.failure_count := case when v_advanced then 0 else v_smelt.failure_count end;
@@ -298,8 +317,7 @@ create function smelt.report_smelt_progress(
     end
     $$;
 
--- Renew the leases of a worker, record which smelts await the model, and return a verdict for each. The call also
--- counts as a heartbeat of the worker.
+-- Renew the leases of a worker and return a verdict for each. The call also counts as a heartbeat of the worker.
 create function smelt.renew_smelt_leases(p_worker_id text, p_leases jsonb, p_lease_s integer) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -307,14 +325,14 @@ create function smelt.renew_smelt_leases(p_worker_id text, p_leases jsonb, p_lea
     begin
         -- Locked in one order, so that two calls of one worker cannot deadlock.
         with renewed as materialized (
-            select l.smelt_id, coalesce(r.waits, false) as awaiting_model
-            from jsonb_to_recordset(p_leases) as r (smelt_id uuid, attempt bigint, waits boolean)
+            select l.smelt_id
+            from jsonb_to_recordset(p_leases) as r (smelt_id uuid, attempt bigint)
             join smelt.leases as l on l.smelt_id = r.smelt_id and l.attempt = r.attempt
             order by l.smelt_id
             for update of l
         )
         update smelt.leases as l
-        set expires_at = clock_timestamp() + smelt.lease_length(p_lease_s), awaiting_model = r.awaiting_model
+        set expires_at = clock_timestamp() + smelt.lease_length(p_lease_s)
         from renewed as r
         where l.smelt_id = r.smelt_id;
         update smelt.workers as w set seen_at = clock_timestamp() where w.worker_id = p_worker_id;
@@ -355,7 +373,8 @@ create function smelt.load_smelt_segments(p_smelt_id uuid, p_file_id uuid) retur
 
 -- Report the progress of an attempt: stage, percentage, files, segments and checkpoints. Lower stages and percentages
 -- than before are ignored. A key that is absent from a file leaves its value; `segment_count` removes all segments from
--- that index on.
+-- that index on. `risk` is `decode` or `model` while the file is decoded or the model reads it, else null: the report with
+-- it is acknowledged before that work begins, and one without it as soon as it has ended.
 create function public.report_smelt_progress(
     smelt_id uuid,
     attempt bigint,
@@ -365,7 +384,8 @@ create function public.report_smelt_progress(
     eta_seconds double precision default null,
     files jsonb default '[]',
     segments jsonb default '[]',
-    lease_s integer default 30
+    lease_s integer default 30,
+    risk text default null
 ) returns jsonb
     language sql volatile security invoker
     set search_path = ''
@@ -373,12 +393,12 @@ create function public.report_smelt_progress(
         select smelt.report_smelt_progress(
             report_smelt_progress.smelt_id, report_smelt_progress.attempt, report_smelt_progress.status,
             report_smelt_progress.percentage, report_smelt_progress.message, report_smelt_progress.eta_seconds,
-            report_smelt_progress.files, report_smelt_progress.segments, report_smelt_progress.lease_s
+            report_smelt_progress.files, report_smelt_progress.segments, report_smelt_progress.lease_s,
+            report_smelt_progress.risk
         )
     $$;
 
--- Renew many leases in one call: `[{smelt_id, attempt, waits}]`, where `waits` is true while the smelt waits for the
--- model.
+-- Renew many leases in one call: `[{smelt_id, attempt}]`.
 create function public.renew_smelt_leases(worker_id text, leases jsonb, lease_s integer default 30) returns jsonb
     language sql volatile security invoker
     set search_path = ''
@@ -396,7 +416,7 @@ create function public.load_smelt_segments(smelt_id uuid, file_id uuid) returns 
 
 revoke all on function
     smelt.check_reported_stage, smelt.advance_file, smelt.apply_files, smelt.apply_checkpoints, smelt.apply_segments,
-    smelt.truncate_segments, smelt.verdict_for, smelt.advance_smelt, smelt.estimated_end, smelt.has_visible_change,
+    smelt.truncate_segments, smelt.clear_suspect, smelt.verdict_for, smelt.advance_smelt, smelt.estimated_end, smelt.has_visible_change,
     smelt.report_smelt_progress, smelt.renew_smelt_leases, smelt.load_smelt_segments,
     public.report_smelt_progress, public.renew_smelt_leases, public.load_smelt_segments
     from public, anon, authenticated, service_role;

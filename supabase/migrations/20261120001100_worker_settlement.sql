@@ -90,9 +90,9 @@ create function smelt.retry_delay(p_failure_count integer, p_retry_after_s doubl
     $$;
 
 -- Make an unfinished smelt claimable again after a delay. It gets a new attempt number, so that later calls of this
--- attempt change nothing. A null message keeps the present one.
+-- attempt change nothing. A released smelt that is still `pending` keeps its message.
 create function smelt.release_to_queue(
-    p_smelt_id uuid, p_attempt bigint, p_verdict text, p_failure_count integer, p_delay interval, p_message text
+    p_smelt_id uuid, p_attempt bigint, p_verdict text, p_delay interval, p_message text
 ) returns jsonb
     language plpgsql volatile
     set search_path = ''
@@ -103,9 +103,9 @@ create function smelt.release_to_queue(
         v_response jsonb;
     begin
         update public.smelts as s
-        set attempt = s.attempt + 1, seq = s.seq + 1, updated_at = v_now, failure_count = p_failure_count,
+        set attempt = s.attempt + 1, seq = s.seq + 1, updated_at = v_now,
             claimable_at = v_now + p_delay, estimated_end_at = null,
-            message = coalesce(p_message, s.message)
+            message = case when p_verdict = 'released' and s.status = 'pending' then s.message else p_message end
         where s.id = p_smelt_id
         returning s.* into v_smelt;
         v_response := smelt.end_attempt(v_smelt, p_attempt, p_verdict);
@@ -115,9 +115,27 @@ create function smelt.release_to_queue(
     end
     $$;
 
+-- Count a failure of an attempt and return the number of failures in a row.
+create function smelt.count_failure(p_smelt_id uuid, p_attempt bigint, p_reason text) returns integer
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    declare
+        v_failure_count integer;
+    begin
+        perform smelt.record_attempt(p_smelt_id, p_attempt, true, p_reason);
+        update public.smelts as s
+        set failure_count = s.failure_count + 1
+        where s.id = p_smelt_id
+        returning s.failure_count into v_failure_count;
+        return v_failure_count;
+    end
+    $$;
+
 -- Fail a smelt, or make it claimable again later if the cause is transient and the limit of failures is not reached.
 create function smelt.fail_smelt(
-    p_smelt_id uuid, p_attempt bigint, p_error_code text, p_transient boolean, p_retry_after_s double precision
+    p_smelt_id uuid, p_attempt bigint, p_error_code text, p_transient boolean, p_retry_after_s double precision,
+    p_reason text
 ) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -125,41 +143,47 @@ create function smelt.fail_smelt(
     declare
         v_lock record;
         v_failure_count integer;
-        v_max_failures constant integer := (select l.max_failures from smelt.limits as l);
     begin
         v_lock := smelt.lock_to_settle(p_smelt_id, p_attempt, '{settled,retrying}');
         if not v_lock.is_held then
             return v_lock.response;
         end if;
-        select s.failure_count + 1 into v_failure_count from public.smelts as s where s.id = p_smelt_id;
-        if p_transient and v_failure_count < v_max_failures then
+        v_failure_count := smelt.count_failure(p_smelt_id, p_attempt, p_reason);
+        if p_transient and not smelt.is_at_failure_limit(p_smelt_id, v_failure_count) then
             return smelt.release_to_queue(
-                p_smelt_id, p_attempt, 'retrying', v_failure_count,
-                smelt.retry_delay(v_failure_count, p_retry_after_s), 'Retrying...'
+                p_smelt_id, p_attempt, 'retrying', smelt.retry_delay(v_failure_count, p_retry_after_s), 'Retrying...'
             );
         end if;
-        update public.smelts as s set failure_count = v_failure_count where s.id = p_smelt_id;
         return smelt.settle_smelt(p_smelt_id, smelt.normalize_error_code(p_error_code), false);
     end
     $$;
 
--- Make an unfinished smelt claimable again at once, without a failure.
-create function smelt.release_smelt(p_smelt_id uuid, p_attempt bigint) returns jsonb
+-- Make an unfinished smelt claimable again: at once without a failure, or after a delay if a failure is counted. At the
+-- limit of failures it ends.
+create function smelt.release_smelt(p_smelt_id uuid, p_attempt bigint, p_is_failure boolean, p_reason text) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
     as $$
     declare
         v_lock record;
-        v_smelt public.smelts;
+        v_failure_count integer;
     begin
         v_lock := smelt.lock_to_settle(p_smelt_id, p_attempt, '{settled,released}');
         if not v_lock.is_held then
             return v_lock.response;
         end if;
-        select s.* into v_smelt from public.smelts as s where s.id = p_smelt_id;
+        if not coalesce(p_is_failure, false) then
+            perform smelt.record_attempt(p_smelt_id, p_attempt, false, p_reason);
+            return smelt.release_to_queue(p_smelt_id, p_attempt, 'released', '0', 'Resuming...');
+        end if;
+        v_failure_count := smelt.count_failure(p_smelt_id, p_attempt, p_reason);
+        if smelt.is_at_failure_limit(p_smelt_id, v_failure_count) then
+            return smelt.settle_smelt(
+                p_smelt_id, 'internal_error', false, smelt.stopped_sentence(p_smelt_id, v_failure_count)
+            );
+        end if;
         return smelt.release_to_queue(
-            p_smelt_id, p_attempt, 'released', v_smelt.failure_count, '0',
-            case when v_smelt.status <> 'pending' then 'Resuming...' end
+            p_smelt_id, p_attempt, 'released', smelt.retry_delay(v_failure_count, null), 'Retrying...'
         );
     end
     $$;
@@ -170,32 +194,41 @@ create function public.complete_smelt(smelt_id uuid, attempt bigint, results jso
     set search_path = ''
     as $$ select smelt.complete_smelt(complete_smelt.smelt_id, complete_smelt.attempt, complete_smelt.results) $$;
 
--- Fail a smelt with an error code; if the cause is transient it is retried later, until the limit of failures.
+-- Fail a smelt with an error code; if the cause is transient it is retried later, until the limit of failures. `reason`
+-- is for the operator.
 create function public.fail_smelt(
     smelt_id uuid,
     attempt bigint,
     error_code text,
     transient boolean default false,
-    retry_after_s double precision default null
+    retry_after_s double precision default null,
+    reason text default null
 ) returns jsonb
     language sql volatile security invoker
     set search_path = ''
     as $$
         select smelt.fail_smelt(
             fail_smelt.smelt_id, fail_smelt.attempt, fail_smelt.error_code, fail_smelt.transient,
-            fail_smelt.retry_after_s
+            fail_smelt.retry_after_s, fail_smelt.reason
         )
     $$;
 
--- Release an unfinished smelt to the queue, without a failure: the worker drains.
-create function public.release_smelt(smelt_id uuid, attempt bigint) returns jsonb
+-- Release an unfinished smelt to the queue: at once without a failure, for example because the worker drains; or, with
+-- `counts`, after a delay and with a failure, because work on its file was killed. `reason` is for the operator.
+create function public.release_smelt(
+    smelt_id uuid, attempt bigint, counts boolean default false, reason text default null
+) returns jsonb
     language sql volatile security invoker
     set search_path = ''
-    as $$ select smelt.release_smelt(release_smelt.smelt_id, release_smelt.attempt) $$;
+    as $$
+        select smelt.release_smelt(
+            release_smelt.smelt_id, release_smelt.attempt, release_smelt.counts, release_smelt.reason
+        )
+    $$;
 
 revoke all on function
     smelt.lock_to_settle, smelt.store_results, smelt.complete_smelt, smelt.retry_delay, smelt.release_to_queue,
-    smelt.fail_smelt, smelt.release_smelt, public.complete_smelt, public.fail_smelt, public.release_smelt
+    smelt.count_failure, smelt.fail_smelt, smelt.release_smelt, public.complete_smelt, public.fail_smelt, public.release_smelt
     from public, anon, authenticated, service_role;
 grant execute on function
     smelt.complete_smelt, smelt.fail_smelt, smelt.release_smelt,

@@ -361,7 +361,7 @@ create function smelt.confirm_smelts_purged(p_paths text[], p_smelt_ids uuid[]) 
     $$;
 
 -- Insert or update the row of a worker; delete the row of one that leaves.
-create function smelt.heartbeat_smelt_worker(p_worker_id text, p_info jsonb, p_leaving boolean) returns jsonb
+create function smelt.heartbeat_smelt_worker(p_worker_id text, p_info jsonb, p_leaving boolean, p_host text) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
     as $$
@@ -371,9 +371,9 @@ create function smelt.heartbeat_smelt_worker(p_worker_id text, p_info jsonb, p_l
             perform smelt.release_janitor_lease(p_worker_id);
             return '{}';
         end if;
-        insert into smelt.workers as w (worker_id, info)
-        values (p_worker_id, coalesce(p_info, '{}'))
-        on conflict (worker_id) do update set info = excluded.info, seen_at = clock_timestamp();
+        insert into smelt.workers as w (worker_id, host, info)
+        values (p_worker_id, coalesce(p_host, p_worker_id), coalesce(p_info, '{}'))
+        on conflict (worker_id) do update set info = excluded.info, host = excluded.host, seen_at = clock_timestamp();
         return '{}';
     end
     $$;
@@ -418,12 +418,15 @@ create function public.confirm_smelts_purged(paths text[], smelt_ids uuid[]) ret
 
 -- Record a heartbeat of a worker, or delete its row when it leaves. A row without heartbeats means that its worker
 -- crashed.
-create function public.heartbeat_smelt_worker(worker_id text, info jsonb, leaving boolean default false) returns jsonb
+create function public.heartbeat_smelt_worker(
+    worker_id text, info jsonb, leaving boolean default false, host text default null
+) returns jsonb
     language sql volatile security invoker
     set search_path = ''
     as $$
         select smelt.heartbeat_smelt_worker(
-            heartbeat_smelt_worker.worker_id, heartbeat_smelt_worker.info, heartbeat_smelt_worker.leaving
+            heartbeat_smelt_worker.worker_id, heartbeat_smelt_worker.info, heartbeat_smelt_worker.leaving,
+            heartbeat_smelt_worker.host
         )
     $$;
 

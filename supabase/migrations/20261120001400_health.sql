@@ -1,4 +1,4 @@
--- The health of the project, for workers, `smelt doctor` and metrics.
+-- The health of the project and the attempts of a smelt, for workers, `smelt doctor` and metrics.
 
 -- Read the health of the project in one statement. It has the version of the schema; the applied migrations, null if the
 -- project has no history of them; the counts and ages of due smelts (expired leases included) and of unsent events; the
@@ -51,5 +51,46 @@ create function public.get_smelt_health() returns jsonb
     set search_path = ''
     as $$ select smelt.get_smelt_health() $$;
 
-revoke all on function smelt.get_smelt_health, public.get_smelt_health from public, anon, authenticated, service_role;
-grant execute on function smelt.get_smelt_health, public.get_smelt_health to service_role;
+-- Return the attempts of a smelt in order, and if it is a suspect; null for an unknown smelt.
+create function smelt.get_smelt_attempts(p_smelt_id uuid) returns jsonb
+    language sql stable security definer
+    set search_path = ''
+    as $$
+        select jsonb_build_object(
+            'smelt_id', s.id, 'run', s.run, 'status', s.status, 'failure_count', s.failure_count,
+            'error_code', s.error_code, 'error_message', s.error_message, 'claimable_at', s.claimable_at,
+            'suspect', (select x.risk from smelt.suspects as x where x.smelt_id = s.id),
+            'attempts', (
+                select coalesce(
+                    jsonb_agg(
+                        jsonb_build_object(
+                            'attempt', a.attempt, 'run', a.run, 'worker_id', a.worker_id, 'host', a.host,
+                            'claimed_at', a.claimed_at, 'ended_at', a.ended_at, 'ended_as', a.ended_as,
+                            'risk', coalesce(a.risk, l.risk), 'is_failure', a.is_failure,
+                            'error_code', a.response ->> 'error_code', 'reason', a.reason
+                        )
+                        order by a.attempt
+                    ),
+                    '[]'
+                )
+                from smelt.attempts as a
+                left join smelt.leases as l on l.smelt_id = a.smelt_id and l.attempt = a.attempt
+                where a.smelt_id = s.id
+            )
+        )
+        from public.smelts as s
+        where s.id = p_smelt_id
+    $$;
+
+-- Return the attempts of a smelt with their hosts, risks, failures and reasons; null for an unknown smelt.
+create function public.get_smelt_attempts(smelt_id uuid) returns jsonb
+    language sql stable security invoker
+    set search_path = ''
+    as $$ select smelt.get_smelt_attempts(get_smelt_attempts.smelt_id) $$;
+
+revoke all on function
+    smelt.get_smelt_health, smelt.get_smelt_attempts, public.get_smelt_health, public.get_smelt_attempts
+    from public, anon, authenticated, service_role;
+grant execute on function
+    smelt.get_smelt_health, smelt.get_smelt_attempts, public.get_smelt_health, public.get_smelt_attempts
+    to service_role;

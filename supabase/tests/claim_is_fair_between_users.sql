@@ -13,11 +13,11 @@ begin
     perform pg_temp.become('authenticated', v_other);
     assert public.get_smelt(v_ids[6]) ->> 'queue_position' = '3', public.get_smelt(v_ids[6]);
     perform pg_temp.become('service_role');
-    v_claims := public.claim_smelts('worker', 4) -> 'smelts';
+    v_claims := public.claim_smelts('worker', max_count => 4) -> 'smelts';
     assert (select array_agg((c ->> 'id')::uuid) from jsonb_array_elements(v_claims) as c)
         = array[v_ids[1], v_ids[4], v_ids[6], v_ids[2]], v_claims;
     -- One smelt without an owner is running, and two of the busy user.
-    v_claims := public.claim_smelts('worker', 1) -> 'smelts';
+    v_claims := public.claim_smelts('worker', max_count => 1) -> 'smelts';
     assert (v_claims -> 0 ->> 'id')::uuid = v_ids[5], v_claims;
     assert public.get_smelt(v_ids[3]) ->> 'queue_position' = '1';
     assert public.get_smelt(v_ids[1]) ->> 'queue_position' is null;

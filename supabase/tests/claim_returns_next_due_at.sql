@@ -20,7 +20,7 @@ begin
     assert v_response -> 'smelts' = '[]' and (v_response ->> 'next_due_in_s')::numeric between 99 and 100, v_response;
     perform pg_temp.given_smelt(pg_temp.given_user());
     perform pg_temp.become('service_role');
-    v_response := public.claim_smelts('worker', 0);
+    v_response := public.claim_smelts('worker', max_count => 0);
     assert v_response ->> 'next_due_in_s' = '0.0', v_response;
 end
 $$;

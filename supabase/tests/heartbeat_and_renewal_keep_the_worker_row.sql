@@ -4,9 +4,10 @@ begin
     perform pg_temp.become('service_role');
     assert public.heartbeat_smelt_worker('one', '{"model": "demo"}') = '{}';
     assert public.heartbeat_smelt_worker('one', '{"model": "small"}') = '{}';
-    perform public.heartbeat_smelt_worker('two', '{}');
+    perform public.heartbeat_smelt_worker('two', '{}', host => 'machine');
     perform pg_temp.become('postgres');
     assert (select info = '{"model": "small"}' from smelt.workers where worker_id = 'one');
+    assert (select jsonb_object_agg(worker_id, host) from smelt.workers) = '{"one": "one", "two": "machine"}';
     update smelt.workers set seen_at = now() - interval '8 days';
     perform pg_temp.become('service_role');
     perform public.renew_smelt_leases('one', '[]');

@@ -13,7 +13,8 @@ begin
         )),
         segments => jsonb_build_array(jsonb_build_object(
             'file_id', v_old -> 'files' -> 0 ->> 'id', 'index', 0, 'start', 0, 'end', 9, 'text', 'hello'
-        ))
+        )),
+        risk => 'model'
     );
     assert pg_temp.claim('two') is null, 'a smelt with a valid lease is not claimed';
     perform pg_temp.expire_leases();

@@ -53,17 +53,52 @@ create function pg_temp.given_smelt(p_user uuid default null, p_files integer de
     $$;
 
 -- Claim one smelt as a worker; return null if none is due.
-create function pg_temp.claim(p_worker text default 'worker') returns jsonb
+create function pg_temp.claim(p_worker text default 'worker', p_host text default null) returns jsonb
     language plpgsql
     as $$
     declare
         v_claim jsonb;
     begin
         perform pg_temp.become('service_role');
-        v_claim := public.claim_smelts(p_worker) -> 'smelts' -> 0;
+        v_claim := public.claim_smelts(p_worker, host => p_host) -> 'smelts' -> 0;
         perform pg_temp.become('postgres');
         return v_claim;
     end
+    $$;
+
+-- Report a claim, as its worker, at a stage.
+create function pg_temp.report(p_claim jsonb, p_status text, p_risk text default null) returns void
+    language plpgsql
+    as $$
+    begin
+        perform pg_temp.become('service_role');
+        perform public.report_smelt_progress(
+            (p_claim ->> 'id')::uuid, (p_claim ->> 'attempt')::bigint, p_status, risk => p_risk
+        );
+        perform pg_temp.become('postgres');
+    end
+    $$;
+
+-- Stop the worker of a claim while its file is transcribed, or at another risk: its lease expires.
+create function pg_temp.stop(p_claim jsonb, p_risk text default 'model', p_status text default 'transcribing')
+    returns void
+    language plpgsql
+    as $$
+    begin
+        perform pg_temp.report(p_claim, p_status, p_risk);
+        update smelt.leases
+        set expires_at = clock_timestamp() - interval '1 s'
+        where smelt_id = (p_claim ->> 'id')::uuid;
+    end
+    $$;
+
+-- Let a worker of a host be alive, or have been seen for the last time some time ago.
+create function pg_temp.given_worker(p_worker text, p_host text, p_seen_ago interval default '0') returns void
+    language sql
+    as $$
+        insert into smelt.workers (worker_id, host, info, seen_at)
+        values (p_worker, p_host, '{}', clock_timestamp() - p_seen_ago)
+        on conflict (worker_id) do update set seen_at = excluded.seen_at
     $$;
 
 -- Return results for all files of a claim.

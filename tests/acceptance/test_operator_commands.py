@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psycopg
@@ -182,6 +183,27 @@ def observed(
         url = re.search(r"http://127\.0\.0\.1:\d+/metrics", log.read_text())
         assert url is not None
         yield [json.loads(line) for line in log.read_text().splitlines()], httpx.get(url[0]).text
+
+
+def test_doctor_prints_the_attempts_of_a_smelt(own_stack: StackHandle, tmp_path: Path) -> None:
+    env = own_stack.env()
+    with worker(env | {"SMELT_HOST": "machine-7"}, tmp_path / "log"):
+        code, lines = submit(STANDUP, env=env)
+        assert code == 0
+    smelt_id = lines[-1]["smelt_id"]
+    done = smelt("doctor", smelt_id, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    head, attempt = done.stdout.splitlines()
+    assert head == f"smelt {smelt_id}: completed; run 1"
+    assert re.fullmatch(r"attempt 1 \(run 1\), .* host machine-7, worker .*: settled", attempt)
+    known = json.loads(smelt("doctor", smelt_id, "--json", env=env).stdout)
+    [row] = known["attempts"]
+    assert (row["host"], row["ended_as"], row["risk"]) == ("machine-7", "settled", None)
+
+    unknown = smelt("doctor", str(uuid4()), env=env)
+    assert (unknown.returncode, "does not exist" in unknown.stderr) == (2, True)
+    without_key = {name: value for name, value in env.items() if name != "SUPABASE_SERVICE_ROLE_KEY"}
+    assert smelt("doctor", smelt_id, env=without_key).returncode == 2
 
 
 def test_log_lines_about_a_smelt_carry_its_id_and_attempt(observed: tuple[list[dict[str, Any]], str]) -> None:

@@ -206,6 +206,7 @@ def _worker_functions() -> dict[str, PermissionCase]:
         "confirm_smelts_purged": _call("confirm_smelts_purged", paths=lambda _: [], smelt_ids=lambda _: []),
         "heartbeat_smelt_worker": _call("heartbeat_smelt_worker", **who, info=lambda _: {}),
         "get_smelt_health": _call("get_smelt_health"),
+        "get_smelt_attempts": _call("get_smelt_attempts", Accounts.make, smelt_id=_id),
     }
 
 

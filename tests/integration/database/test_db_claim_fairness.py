@@ -48,7 +48,7 @@ def claimed(worker: Caller, count: int) -> list[str]:
 def pages_of_a_claim(database: Database) -> int:
     """Return the number of pages that a claim reads, after earlier claims of its session."""
     database.run("vacuum analyze public.smelts")
-    claim = "select smelt.claim_smelts('worker', 1, 30)"
+    claim = "select smelt.claim_smelts('worker', null, 1, 30, true, 'host')"
     with database.owner.transaction(force_rollback=True):
         for _ in range(3):
             database.value(claim)

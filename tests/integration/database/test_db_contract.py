@@ -76,6 +76,10 @@ def test_error_codes_of_rejections_match_the_contract() -> None:
         ("smelts_error_code_known", vocabulary.ErrorCode),
         ("smelt_files_error_code_known", vocabulary.ErrorCode),
         ("smelt_batches_status_known", BatchStatus),
+        ("leases_risk_known", work.Risk),
+        ("suspects_risk_known", work.Risk),
+        ("attempts_risk_known", work.Risk),
+        ("attempts_ended_as_known", work.AttemptEnd),
     ],
 )
 def test_check_constraints_accept_exactly_the_values_of_the_contract(
@@ -186,6 +190,10 @@ def test_contract_holds_for_every_response_of_a_completed_smelt(
     _parse_exactly(
         work.SavedSegment, worker("load_smelt_segments", smelt_id=created["id"], file_id=str(claim.files[0].id))[0]
     )
+
+    known = worker("get_smelt_attempts", smelt_id=created["id"])
+    assert _parse_exactly(work.SmeltAttempts, known).failure_count == 0
+    assert _parse_exactly(work.AttemptRow, known["attempts"][0]).ended_as is None
 
     settled = worker(
         "complete_smelt", smelt_id=created["id"], attempt=claim.attempt, results=results_for(claims["smelts"][0])

@@ -36,6 +36,7 @@ WORKER_FUNCTIONS: Final = {
         "confirm_smelts_purged",
         "heartbeat_smelt_worker",
         "get_smelt_health",
+        "get_smelt_attempts",
     )
 }
 POLICY_FUNCTIONS: Final = {"smelt.can_subscribe", "smelt.can_upload", "smelt.can_read_audio"}

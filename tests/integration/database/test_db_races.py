@@ -65,6 +65,52 @@ def test_lease_that_expired_is_claimed_by_one_worker_only(
     assert new["attempt"] > old["attempt"]
 
 
+def test_claim_repeated_while_the_first_call_still_runs_returns_the_same_claims(
+    database: Database,
+    client: Caller,
+    worker: Caller,
+    second_worker: Caller,
+    blocked_call: Callable[..., "Future[Any]"],
+) -> None:
+    """The worker gave up waiting for its first call, which the database carries out nevertheless."""
+    for _ in range(3):
+        submitted(database, client)
+    token = str(uuid4())
+    with worker.open_transaction():
+        [first] = worker.call_in_transaction("claim_smelts", worker_id="one", claim_token=token)["smelts"]
+        repeated = blocked_call(second_worker, "claim_smelts", worker_id="one", claim_token=token)
+    [again] = repeated.result()["smelts"]
+    assert (again["id"], again["attempt"]) == (first["id"], first["attempt"])
+    assert database.value("select count(*) from smelt.leases") == 1
+
+
+def test_suspect_is_claimed_by_one_of_two_workers_and_reserved_by_one(
+    database: Database, client: Caller, worker: Caller, second_worker: Caller
+) -> None:
+    submitted(database, client)
+    stopped = claimed(worker, "stopped")
+    worker("report_smelt_progress", smelt_id=stopped["id"], attempt=stopped["attempt"], risk="decode")
+    for busy in ("busy one", "busy two"):
+        submitted(database, client)
+        claimed(worker, busy)
+    waiting = {submitted(database, client)["id"] for _ in range(2)}
+    database.run(
+        "update smelt.leases set expires_at = now() - interval '1 s' where worker_id = 'stopped'",
+    )
+    with worker.open_transaction():
+        assert worker.call_in_transaction("claim_smelts", worker_id="busy one")["smelts"] == []
+        [other] = second_worker("claim_smelts", worker_id="busy two")["smelts"]
+        assert other["id"] in waiting
+        # It is locked, so that also a worker without smelts claims another one.
+        [other] = second_worker("claim_smelts", worker_id="idle")["smelts"]
+        assert other["id"] in waiting
+    with worker.open_transaction():
+        [suspect] = worker.call_in_transaction("claim_smelts", worker_id="idle one")["smelts"]
+        assert (suspect["id"], suspect["suspect"]) == (stopped["id"], "decode")
+        assert second_worker("claim_smelts", worker_id="idle two")["smelts"] == []
+    assert second_worker("claim_smelts", worker_id="idle two")["smelts"] == []
+
+
 def test_lease_that_expired_unclaimed_is_renewed_by_a_report(
     database: Database, client: Caller, worker: Caller, second_worker: Caller
 ) -> None:
@@ -226,7 +272,8 @@ def test_claim_that_fails_smelts_of_shared_batches_does_not_deadlock(
     batches = [client("create_smelt_batch")["id"] for _ in range(2)]
     for index in range(4):
         submitted(database, client, batch_id=batches[index % 2])
-    worker("claim_smelts", worker_id="expired", max_count=4)
+    for claim in worker("claim_smelts", worker_id="expired", max_count=4)["smelts"]:
+        worker("report_smelt_progress", smelt_id=claim["id"], attempt=claim["attempt"], risk="model")
     # Due in the order of their creation, so that each claim below gets a smelt of both batches.
     database.run(
         "update smelt.leases as l set expires_at = s.created_at from public.smelts as s where s.id = l.smelt_id"

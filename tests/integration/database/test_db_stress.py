@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import groupby, pairwise
 from typing import Any, Final
+from uuid import UUID
 
 import pytest
 from db_calls import Caller, Database, results_for, service, user
@@ -51,7 +52,13 @@ class RandomWorker:
         """Work until all smelts have ended."""
         while not finished.is_set():
             count = self.random.randrange(1, 4)
-            claims = self.caller("claim_smelts", worker_id=self.name, max_count=count)["smelts"]
+            arguments = {"worker_id": self.name, "claim_token": str(UUID(int=self.random.getrandbits(128)))}
+            arguments |= {"max_count": count, "host": self.name[-1], "expired_leases": self.random.random() < 0.9}
+            claims = self.caller("claim_smelts", **arguments)["smelts"]
+            if self.random.random() < 0.2:  # As if the response was lost.
+                repeated = self.caller("claim_smelts", **arguments)["smelts"]
+                held = {(claim["id"], claim["attempt"]) for claim in claims}
+                assert not claims or {(claim["id"], claim["attempt"]) for claim in repeated} <= held
             leases = [{"smelt_id": claim["id"], "attempt": claim["attempt"]} for claim in claims]
             self.random.shuffle(leases)
             self.caller("renew_smelt_leases", worker_id=self.name, leases=leases)
@@ -69,9 +76,10 @@ class RandomWorker:
                 **key,
                 status=self.random.choice(["validating", "decoding", "transcribing", "synthesizing"]),
                 percentage=self.random.uniform(0, 100),
+                risk=self.random.choice([None, "decode", "model"]),
                 files=[{"id": claim["files"][0]["id"], "checkpoint": checkpoint}],
             )
-        match self.random.choice(["complete", "complete", "fail", "retry", "release", "vanish"]):
+        match self.random.choice(["complete", "complete", "fail", "retry", "release", "killed", "vanish"]):
             case "complete":
                 settled = self.caller("complete_smelt", **key, results=results_for(claim))
             case "fail":
@@ -80,6 +88,8 @@ class RandomWorker:
                 settled = self.caller("fail_smelt", **key, error_code="connection_lost", transient=True)
             case "release":
                 settled = self.caller("release_smelt", **key)
+            case "killed":
+                settled = self.caller("release_smelt", **key, counts=True, reason="killed")
             case _:
                 return
         if settled["verdict"] == "settled":
@@ -162,6 +172,7 @@ def _check_history(database: Database) -> None:
 
 def _check_ends(database: Database) -> None:
     assert database.rows("select * from smelt.leases") == []
+    assert database.rows("select * from smelt.suspects") == []
     assert database.rows("select smelt_id from smelt.attempts where ended_as is null") == []
     completed = "select id from public.smelts where status = 'completed' order by 1"
     assert database.rows("select smelt_id from public.smelt_results order by 1") == database.rows(completed)

@@ -29,7 +29,8 @@ class HttpProxy:
 
     `on_response` receives the path of each request after the project has responded, before the worker gets the
     response. `drops_broadcasts` drops broadcasts over sockets, so that they are not acknowledged. Paths that start with
-    `rejected_prefix` get a 503, and `rejected_count` counts them.
+    `rejected_prefix` get a 503, and `rejected_count` counts them. Requests to `lost_path` are forwarded, but their
+    responses are lost: the worker gets a 504, and `lost_count` counts them.
     """
 
     stack: Stack
@@ -37,6 +38,8 @@ class HttpProxy:
     drops_broadcasts: bool = False
     rejected_prefix: str | None = None
     rejected_count: int = 0
+    lost_path: str | None = None
+    lost_count: int = 0
     on_response: Callable[[str], None] = lambda _path: None
     http: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=60))
 
@@ -57,6 +60,9 @@ class HttpProxy:
             request.method, target, headers=_end_to_end(request.headers.items()), content=await request.body()
         )
         self.on_response(request.url.path)
+        if request.url.path == self.lost_path:
+            self.lost_count += 1
+            return Response(status_code=504)
         return Response(response.content, response.status_code, _end_to_end(response.headers.items()))
 
     async def connect(self, near: WebSocket) -> None:

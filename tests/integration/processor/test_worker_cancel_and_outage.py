@@ -36,12 +36,17 @@ async def test_object_replaced_after_submit_fails_as_corrupted_file(project: Sta
     assert state.segments == ()
 
 
-async def test_lease_is_marked_while_the_smelt_waits_for_the_model(
+async def test_lease_has_a_risk_only_while_the_model_works_on_the_smelt(
     project: Stack, tmp_path: Path, long_recording: Path
 ) -> None:
-    def waiting() -> list[str]:
+    def risks() -> dict[str, str | None]:
         with psycopg.connect(project.db_url) as owner:
-            return [str(row[0]) for row in owner.execute("select smelt_id from smelt.leases where awaiting_model")]
+            return {str(smelt_id): risk for smelt_id, risk in owner.execute("select smelt_id, risk from smelt.leases")}
+
+    def decoded() -> bool:
+        with psycopg.connect(project.db_url) as owner:
+            found = owner.execute("select progress from public.smelt_files where smelt_id = %s", [short.id])
+            return [row[0] for row in found] == [20]
 
     async with app_client(project) as app:
         long, short = await app.create(long_recording), await app.create(RECORDINGS / "greeting.ogg")
@@ -49,7 +54,8 @@ async def test_lease_is_marked_while_the_smelt_waits_for_the_model(
         async with app.watching(long.id) as watched, running_worker(project, tmp_path):
             await eventually(lambda: watched.segment_count)
             await app.calls.submit_smelt(short.id)
-            await eventually(lambda: waiting() == [str(short.id)])
+            await eventually(decoded)
+            await eventually(lambda: risks() == {str(long.id): "model", str(short.id): None})
             assert (await app.state(short.id)).status == "decoding"
             await app.calls.cancel_smelt(long.id)
             assert (await app.ended(short.id)).status == "completed"

@@ -176,7 +176,7 @@ async def test_drain_with_an_unreachable_project_exits_and_the_lease_expires(
             assert "the project does not respond" in worker.log.read_text()
             async with Project(project.api_url, project.service_role_key) as other:
                 claim = await claimed_by(WorkerRpc(other.rpc))
-            assert (claim.id, claim.attempt) == (created.id, 2)
+            assert (claim.id, claim.suspect, claim.failure_count) == (created.id, "model", 1)
             assert claim.files[0].segment_count >= 5
             await app.calls.cancel_smelt(created.id)
         finally:

@@ -10,6 +10,7 @@ from smelt.errors import Unavailable
 from smelt.processor import claim_loop
 from smelt.processor.claim_loop import ClaimLoop
 from smelt.processor.options import WorkerOptions
+from smelt.processor.polling import CAUTION_S, Contact
 
 TIMEOUT_S = 30
 
@@ -20,7 +21,8 @@ def claims_with(response: Any) -> ClaimLoop:
             raise response
         return response
 
-    return ClaimLoop(FakeProject(FakeRpc(respond)), WorkerOptions(worker_id="w"))  # type: ignore[arg-type]
+    project: Any = FakeProject(FakeRpc(respond))
+    return ClaimLoop(project, WorkerOptions(worker_id="w"), Contact())
 
 
 NOTHING = {"smelts": [], "next_due_at": None, "next_due_in_s": None}
@@ -83,7 +85,7 @@ async def test_claim_wait_of_a_busy_worker_ends_after_that_of_an_idle_one() -> N
     project, awake = FakeProject(FakeRpc(lambda *_: NOTHING)), list[str]()
 
     async def sleep(name: str, *, is_busy: bool) -> None:
-        claims = ClaimLoop(project, WorkerOptions(worker_id=name))  # type: ignore[arg-type]
+        claims = ClaimLoop(project, WorkerOptions(worker_id=name), Contact())  # type: ignore[arg-type]
         await claims.join()
         await claims.sleep(has_room=True, is_busy=is_busy)
         awake.append(name)
@@ -94,3 +96,69 @@ async def test_claim_wait_of_a_busy_worker_ends_after_that_of_an_idle_one() -> N
         await asyncio.sleep(0)
         project.realtime.deliver("smelt")
     assert awake == ["idle", "busy"]
+
+
+class ClaimsOfADatabase:
+    """A claim loop whose clock is set by the test, and whose database responds or not."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 1000.0
+        self.response: Any = NOTHING
+        self.rpc = FakeRpc(self._respond)
+        project: Any = FakeProject(self.rpc)
+        self.loop = ClaimLoop(project, WorkerOptions(worker_id="w", host="h"), Contact())
+        monkeypatch.setattr(claim_loop.time, "monotonic", lambda: self.now_s)
+
+    def _respond(self, *_: Any) -> Any:
+        if isinstance(self.response, Exception):
+            raise self.response
+        return self.response
+
+    async def claim(self, response: Any = NOTHING) -> dict[str, Any]:
+        """Claim, and return the arguments of the call."""
+        self.response = response
+        if isinstance(response, Exception):
+            with pytest.raises(type(response)):
+                await self.loop.claim(2)
+        else:
+            await self.loop.claim(2)
+        return self.rpc.calls[-1][1]
+
+
+async def test_claim_token_is_repeated_until_a_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = ClaimsOfADatabase(monkeypatch)
+    responses = [Unavailable("lost"), Unavailable("lost"), NOTHING, NOTHING, Unavailable("lost"), NOTHING]
+    tokens = [(await claims.claim(response))["claim_token"] for response in responses]
+    assert tokens[0] == tokens[1] == tokens[2]
+    assert tokens[4] == tokens[5]
+    assert len(set(tokens)) == 3
+    assert claims.rpc.calls[-1][1]["host"] == "h"
+
+
+async def test_claim_leaves_expired_leases_alone_for_5_s_after_the_first_response(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    claims = ClaimsOfADatabase(monkeypatch)
+    expired = [(await claims.claim())["expired_leases"]]
+    for after_s in (CAUTION_S - 0.1, 0.1):
+        claims.now_s += after_s
+        expired.append((await claims.claim())["expired_leases"])
+    assert expired == [False, False, True]
+    await claims.claim(Unavailable("an outage"))
+    claims.now_s += 60
+    expired = [(await claims.claim())["expired_leases"]]
+    claims.now_s += CAUTION_S
+    expired.append((await claims.claim())["expired_leases"])
+    assert expired == [False, True]
+
+
+async def test_claim_expects_expired_leases_only_while_it_leaves_them_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = ClaimsOfADatabase(monkeypatch)
+    soon = {**NOTHING, "next_due_in_s": CAUTION_S}
+    expected = []
+    for response in (NOTHING, {**NOTHING, "next_due_in_s": 20.0}, soon):
+        await claims.claim(response)
+        expected.append(claims.loop.expects_expired_leases)
+    claims.now_s += CAUTION_S
+    expected.append(claims.loop.expects_expired_leases)
+    assert expected == [False, False, True, False]

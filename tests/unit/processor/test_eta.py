@@ -186,7 +186,8 @@ class QueuedWork:
 
     def smelt(self, *rows: dict[str, Any], **more: Any) -> tuple[SmeltState, Stages]:
         state = SmeltState(claim(*rows, **more), lambda _: None)
-        return state, Stages(state, self.services, Path())
+        reporter: Any = SimpleNamespace(state=state)
+        return state, Stages(reporter, self.services, Path())
 
     def begin(self, state: SmeltState) -> None:
         """Start the model on the first file, all of which is speech."""

@@ -7,8 +7,10 @@ import pytest
 from fakes import FakeRpc, claim
 
 from smelt.backend.worker_rpc import WorkerRpc
+from smelt.errors import Unavailable
 from smelt.processor import leases
 from smelt.processor.leases import Leases
+from smelt.processor.polling import CAUTION_S, Contact
 
 TIMEOUT_S = 30
 
@@ -28,10 +30,40 @@ async def test_lease_renewal_without_a_reply_does_not_block_the_next(monkeypatch
     held = claim()
     verdict = {"smelt_id": str(held.id), "attempt": held.attempt, "verdict": "cancelled"}
     notified = asyncio.Event()
-    renewing = Leases(WorkerRpc(HalfOpenConnection(lambda *_: {"leases": [verdict]})), "w", 1)  # type: ignore[arg-type]
+    calls = WorkerRpc(HalfOpenConnection(lambda *_: {"leases": [verdict]}))  # type: ignore[arg-type]
+    renewing = Leases(calls, "w", 1, Contact())
     renewing.add(held, lambda _verdict: notified.set())
     task = asyncio.create_task(renewing.run_renewals())
     async with asyncio.timeout(TIMEOUT_S):
         await notified.wait()
     task.cancel()
     await asyncio.wait([task])
+
+
+async def test_lease_renewal_notes_if_the_project_responds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s, responses, contact = 0.0, list[Any](), Contact()
+
+    def respond(*_: Any) -> Any:
+        response = responses.pop(0)
+        if isinstance(response, Exception):
+            raise response
+        return response
+
+    async def renew(response: Any) -> None:
+        responses.append(response)
+        await renewing.renew()
+
+    monkeypatch.setattr(leases.time, "monotonic", lambda: now_s)
+    renewing = Leases(WorkerRpc(FakeRpc(respond)), "w", 30, contact)  # type: ignore[arg-type]
+    renewing.add(claim(), lambda _: None)
+    assert not contact.is_steady(CAUTION_S)
+    await renew({"leases": []})
+    now_s = CAUTION_S
+    await renew({"leases": []})
+    assert contact.is_steady(now_s)
+    with pytest.raises(Unavailable):
+        await renew(Unavailable("no"))
+    assert not contact.is_steady(now_s + 100)
+    now_s += 200
+    await renew({"leases": []})
+    assert [contact.is_steady(now_s + after_s) for after_s in (CAUTION_S - 0.1, CAUTION_S)] == [False, True]

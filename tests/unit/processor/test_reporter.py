@@ -21,6 +21,7 @@ from smelt.processor.errors import DiskFull, FileError, SynthesisPermanentError,
 from smelt.processor.event_queue import EventQueue
 from smelt.processor.leases import Leases
 from smelt.processor.outcome import Failure, failure_of
+from smelt.processor.polling import Contact
 from smelt.processor.reporter import Reporter
 from smelt.processor.segment_events import MAX_EVENT_BYTES, pieces, segment_events
 from smelt.processor.speech.checkpoint import Checkpoint
@@ -78,8 +79,10 @@ class ReporterHarness:
         if self.failures:
             self.failures -= 1
             raise Unavailable("gone for a moment")
+        if self.silent or self.verdict != "go_on" or arguments["percentage"] is None:
+            return {"verdict": self.verdict, "event": None}
         event = progress_event(self.claim.id, arguments["status"], arguments["percentage"])
-        return {"verdict": self.verdict, "event": None if self.silent or self.verdict != "go_on" else event}
+        return {"verdict": self.verdict, "event": event}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -172,6 +175,80 @@ async def test_fencing_stops_broadcasts_after_a_lost_or_cancelled_verdict(verdic
     assert harness.verdicts == [verdict]
     assert harness.channel.sent == []
     assert harness.project.realtime.posted == []
+
+
+async def test_risk_is_acknowledged_before_the_work_and_its_end_is_reported() -> None:
+    harness = ReporterHarness()
+    harness.failures = 1
+    async with harness.running(), asyncio.timeout(30):
+        harness.state.enter("decoding")
+        async with harness.reporter.at_risk("decode"):
+            assert harness.failures == 0
+            assert [(report["status"], report["risk"]) for report in harness.reports[1:]] == [("decoding", "decode")]
+        await until(lambda: harness.reports[-1]["risk"] is None)
+
+
+async def test_risk_report_includes_all_earlier_segments() -> None:
+    harness = ReporterHarness()
+    harness.state.add_segments(harness.state.files[0], (segment(0),), CHECKPOINT, 0.1)
+    async with harness.reporter.at_risk("model"):
+        [report] = harness.reports
+        assert (report["risk"], [row["index"] for row in report["segments"]]) == ("model", [0])
+        harness.state.add_segments(harness.state.files[0], (segment(1),), CHECKPOINT, 0.2)
+        await harness.reporter.flush()
+    await harness.reporter.acknowledge()
+    assert [report["risk"] for report in harness.reports] == ["model", "model", None]
+
+
+async def test_risk_report_leaves_progress_to_the_next_report() -> None:
+    """Otherwise each risk would add an event beside the one per second."""
+    harness = ReporterHarness()
+    file = harness.state.files[0]
+    harness.state.enter("validating")
+    await harness.reporter.flush()
+    harness.state.advance(file, 0.9)
+    async with harness.reporter.at_risk("decode"):
+        file.duration_s = 12.0
+    await harness.reporter.acknowledge()
+    assert [(report["risk"], report["percentage"], list(report["files"])) for report in harness.reports[1:]] == [
+        ("decode", None, []),
+        (None, None, []),
+    ]
+    await harness.reporter.flush()
+    assert harness.reports[-1]["files"][0]["duration_seconds"] == 12.0
+    harness.state.fail(file, "corrupted_file")
+    await harness.reporter.acknowledge()
+    assert harness.reports[-1]["files"][0]["error_code"] == "corrupted_file"
+
+
+@pytest.mark.parametrize("error", [FileError("corrupted_file", "x"), DiskFull("x")])
+async def test_risk_ends_with_an_error_of_the_work(error: Exception) -> None:
+    harness = ReporterHarness()
+    with pytest.raises(type(error)):
+        async with harness.reporter.at_risk("decode"):
+            raise error
+    await harness.reporter.flush()
+    assert harness.reports[-1]["risk"] is None
+
+
+@pytest.mark.parametrize("verdict", ["lost", "cancelled"])
+async def test_risk_is_not_taken_for_a_smelt_that_is_no_longer_held(verdict: Verdict) -> None:
+    harness = ReporterHarness()
+    harness.verdict = verdict
+    has_begun = False
+
+    async def work() -> None:
+        nonlocal has_begun
+        async with harness.reporter.at_risk("model"):
+            has_begun = True
+
+    working = asyncio.create_task(work())
+    await until(lambda: harness.verdicts)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (has_begun, working.done(), harness.verdicts) == (False, False, [verdict])
+    working.cancel()
+    await asyncio.wait([working])
 
 
 async def test_report_without_an_event_is_not_broadcast() -> None:
@@ -278,7 +355,7 @@ async def test_fencing_verdict_reaches_only_the_holder_of_its_attempt() -> None:
             ]
         }
     )
-    leases = Leases(WorkerRpc(rpc), "w", 30)  # type: ignore[arg-type]
+    leases = Leases(WorkerRpc(rpc), "w", 30, Contact())  # type: ignore[arg-type]
     received: list[tuple[str, Verdict]] = []
     await leases.renew()
     assert rpc.calls == []
@@ -302,7 +379,7 @@ async def test_lease_renewal_survives_an_outage_and_can_be_requested() -> None:
         return found
 
     rpc = FakeRpc(respond)
-    leases = Leases(WorkerRpc(rpc), "w", 30)  # type: ignore[arg-type]
+    leases = Leases(WorkerRpc(rpc), "w", 30, Contact())  # type: ignore[arg-type]
     leases.add(claim(), lambda _: None)
     task = asyncio.create_task(leases.run_renewals())
     for count in (1, 2):
