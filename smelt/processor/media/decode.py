@@ -45,7 +45,7 @@ class Stopped(PicklableError):
     """Decoding was stopped by its caller."""
 
 
-class _TooLong(Exception):
+class _TooLong(PicklableError):
     """The recording, with its silence, exceeds the maximum duration."""
 
 
