@@ -5,56 +5,101 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from smelt.processor.children import inside
-from smelt.processor.children.frames import READY, frame
+from smelt.processor.children.frames import READY
 from smelt.processor.children.inside import Parent, connect, leave, limit_processor_s, limit_resources
 
 FOREVER_S = 1000
 
+Message = dict[str, Any]
+Descriptors = list[int]
 
-def behave(parent: Parent, message: dict[str, Any], descriptors: list[int]) -> None:
-    match message:
-        case {"do": "echo"}:
-            parent.send(message)
-        case {"do": "read"}:
-            parent.send({"content": [os.pread(descriptor, 100, 0).decode() for descriptor in descriptors]})
-            for descriptor in descriptors:
-                os.close(descriptor)
-        case {"do": "raw", "data": data}:
-            parent._connection.sendall(bytes.fromhex(data))
-        case {"do": "frame", "size": size}:
-            parent._connection.sendall(frame({"x": "y" * size}))
-        case {"do": "signal", "number": number}:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        case {"do": "kill", "number": number}:
-            os.kill(os.getpid(), number)
-        case {"do": "exit", "code": code}:
-            leave(code)
-        case {"do": "hang"}:
-            time.sleep(FOREVER_S)
-        case {"do": "disconnect"}:
-            parent._connection.close()
-            time.sleep(FOREVER_S)
-        case {"do": "print", "text": text}:
-            print(text, flush=True)
-            parent.send(message)
-        case {"do": "descendant", "own_session": own_session}:
-            sleeping = subprocess.Popen(["sleep", str(FOREVER_S)], start_new_session=own_session)
-            parent.send({"pid": sleeping.pid})
-        case {"do": "facts"}:
-            parent.send(facts())
-        case {"do": "limit processor"}:
-            limit_processor_s(1, 100)
-            while True:
-                pass
-        case {"do": "limit resources"}:
-            limit_resources(address_space_bytes=1024**3, file_bytes=1000, open_files=20)
-            parent.send({"errors": [error_of(action) for action in (allocate, write, open_many)]})
+
+def echo(parent: Parent, message: Message, _: Descriptors) -> None:
+    parent.send(message)
+
+
+def read(parent: Parent, _: Message, descriptors: Descriptors) -> None:
+    parent.send({"content": [os.pread(descriptor, 100, 0).decode() for descriptor in descriptors]})
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def send_raw(parent: Parent, message: Message, _: Descriptors) -> None:
+    parent._connection.sendall(bytes.fromhex(message["data"]))
+
+
+def send_large(parent: Parent, message: Message, _: Descriptors) -> None:
+    parent.send({"x": "y" * message["size"]})
+
+
+def crash(_parent: Parent, message: Message, _: Descriptors) -> None:
+    signal.signal(message["number"], signal.SIG_DFL)
+    signal.raise_signal(message["number"])
+
+
+def kill(_parent: Parent, message: Message, _: Descriptors) -> None:
+    os.kill(os.getpid(), message["number"])
+
+
+def end(_parent: Parent, message: Message, _: Descriptors) -> None:
+    leave(message["code"])
+
+
+def hang(_parent: Parent, _message: Message, _: Descriptors) -> None:
+    time.sleep(FOREVER_S)
+
+
+def disconnect(parent: Parent, _message: Message, _: Descriptors) -> None:
+    parent._connection.close()
+    time.sleep(FOREVER_S)
+
+
+def write_output(parent: Parent, message: Message, _: Descriptors) -> None:
+    print(message["text"], flush=True)
+    parent.send({})
+
+
+def start_descendant(parent: Parent, message: Message, _: Descriptors) -> None:
+    sleeping = subprocess.Popen(["sleep", str(FOREVER_S)], start_new_session=message["own_session"])
+    parent.send({"pid": sleeping.pid})
+
+
+def send_facts(parent: Parent, _message: Message, _: Descriptors) -> None:
+    parent.send(facts())
+
+
+def exceed_processor_s(_parent: Parent, _message: Message, _: Descriptors) -> None:
+    limit_processor_s(1, 100)
+    while True:
+        pass
+
+
+def exceed_resources(parent: Parent, _message: Message, _: Descriptors) -> None:
+    limit_resources(address_space_bytes=1024**3, file_bytes=1000, open_files=20)
+    parent.send({"errors": [error_of(action) for action in (allocate, write, open_many)]})
+
+
+ACTIONS = {
+    "echo": echo,
+    "read": read,
+    "raw": send_raw,
+    "large": send_large,
+    "crash": crash,
+    "kill": kill,
+    "exit": end,
+    "hang": hang,
+    "disconnect": disconnect,
+    "print": write_output,
+    "descendant": start_descendant,
+    "facts": send_facts,
+    "exceed processor": exceed_processor_s,
+    "exceed resources": exceed_resources,
+}
 
 
 def facts() -> dict[str, Any]:
@@ -77,15 +122,14 @@ def allocate() -> None:
 
 
 def write() -> None:
-    with open("/tmp/smelt-test-limit", "wb", buffering=0) as file:
-        os.unlink(file.name)
+    with tempfile.TemporaryFile(buffering=0) as file:
         file.write(bytes(1000))
         file.write(bytes(1000))
 
 
 def open_many() -> None:
-    files = [open("/dev/null") for _ in range(30)]
-    del files
+    for _ in range(30):
+        os.dup(0)
 
 
 def error_of(action: Any) -> str:
@@ -104,13 +148,13 @@ def main() -> None:
         raise RuntimeError("no library")
     if start == "on another system":
         sys.platform = "darwin"
-        inside.time.sleep(0)
     parent = connect()
     if start == "hang":
         time.sleep(FOREVER_S)
     parent.send({"type": "other"} if start == "other" else READY)
     while True:
-        behave(parent, *parent.receive())
+        message, descriptors = parent.receive()
+        ACTIONS[message["do"]](parent, message, descriptors)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import psutil
 import pytest
 from leaks import assert_no_leaks
 from processes import assert_ended
+from waiting import until
 
 from smelt.processor.children import process as process_module
 from smelt.processor.children.frames import MAX_MESSAGE_BYTES, InvalidFrame, body_bytes, frame, parse_body
@@ -45,8 +46,8 @@ async def death(child: Child, timeout_s: float = TIMEOUT_S, **message: Any) -> D
     """Return how a working child ends after a message."""
     process = psutil.Process(child.pid)
     child.stage = "working"
+    await child.send(message)
     with pytest.raises(ChildDied) as error:
-        await child.send(message)
         await child.receive(timeout_s)
     assert_ended([process])
     return error.value.death
@@ -75,7 +76,10 @@ async def test_child_receives_descriptors_with_their_message() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-async def test_child_inherits_no_key_and_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_child_inherits_no_key_no_folder_and_no_descriptor(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SUPABASE_SERVICE_ROLE_KEY", "secret")
     monkeypatch.setenv("LANG", "C.UTF-8")
     async with started() as child:
@@ -85,8 +89,7 @@ async def test_child_inherits_no_key_and_no_descriptor(monkeypatch: pytest.Monke
     # Null device, output twice, the connection, and the listing itself.
     assert len(facts["open"]) == 5
     assert facts["input"] == ""
-    assert "" not in facts["path"]
-    assert os.getcwd() not in facts["path"]
+    assert not {"", str(tmp_path)}.intersection(facts["path"])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -103,7 +106,7 @@ async def test_child_gives_up_rights_and_is_the_first_to_go_without_memory() -> 
 async def test_signal_of_its_own_is_the_fault_of_the_work(name: str) -> None:
     number = getattr(signal, name)
     async with started() as child:
-        died = await death(child, do="signal", number=number)
+        died = await death(child, do="crash", number=number)
     assert died == Death(returncode=-number, stage="working")
     assert died.fault == "work"
     assert str(died) == f"the child died of {name} while working"
@@ -160,9 +163,8 @@ async def test_start_that_is_cancelled_leaves_no_process() -> None:
     starting = asyncio.create_task(
         Child.start("misbehaving_child", environment={"PYTHONPATH": str(FOLDER), "START": "hang"})
     )
-    async with asyncio.timeout(TIMEOUT_S):
-        while not (new := set(psutil.Process().children()) - before):
-            await asyncio.sleep(0.01)
+    await until(lambda: set(psutil.Process().children()) - before)
+    new = set(psutil.Process().children()) - before
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
@@ -230,7 +232,7 @@ async def test_child_that_disconnects_is_killed(monkeypatch: pytest.MonkeyPatch)
 
 async def test_largest_message_arrives() -> None:
     async with started() as child:
-        message = await response(child, do="frame", size=MAX_MESSAGE_BYTES - len('{"x":""}'))
+        message = await response(child, do="large", size=MAX_MESSAGE_BYTES - len('{"x":""}'))
     assert len(message["x"]) == MAX_MESSAGE_BYTES - 8
 
 
@@ -268,7 +270,7 @@ async def test_end_kills_the_group_and_wakes_the_task_that_receives() -> None:
 async def test_group_ends_with_a_child_that_crashes() -> None:
     async with started() as child:
         descendant = psutil.Process((await response(child, do="descendant", own_session=False))["pid"])
-        await death(child, do="signal", number=signal.SIGSEGV)
+        await death(child, do="crash", number=signal.SIGSEGV)
         assert_ended([descendant])
 
 
@@ -304,13 +306,13 @@ async def test_error_of_a_start_is_logged(caplog: pytest.LogCaptureFixture) -> N
 
 async def test_limit_of_processor_time_ends_the_child_by_its_signal() -> None:
     async with started() as child:
-        died = await death(child, do="limit processor")
+        died = await death(child, do="exceed processor")
     assert died == Death(returncode=-signal.SIGXCPU, stage="working")
 
 
 async def test_limits_of_resources_raise_errors() -> None:
     async with started() as child:
-        errors = (await response(child, do="limit resources"))["errors"]
+        errors = (await response(child, do="exceed resources"))["errors"]
     memory = "MemoryError" if sys.platform == "linux" else "none"
     assert errors == [memory, str(errno.EFBIG), str(errno.EMFILE)]
 
