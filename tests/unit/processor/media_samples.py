@@ -14,8 +14,9 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 
 from smelt.processor.media.decode import decode_to_pcm
-from smelt.processor.media.probe import MediaLimits, probe
+from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import SAMPLE_RATE, Recording
+from smelt.processor.media.values import MediaLimits
 
 RATE = 48_000
 LOUD = 0.05

@@ -9,8 +9,9 @@ from audio_samples import LIMITS, RECORDINGS, STANDUP
 
 from smelt.processor.errors import FileError
 from smelt.processor.media.decode import Stopped, decode_to_pcm
-from smelt.processor.media.probe import MediaLimits, probe
+from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import SAMPLE_RATE, Recording
+from smelt.processor.media.values import MediaLimits
 
 FORMATS = sorted(path.name for path in RECORDINGS.glob("action_item*") if path.suffix != ".txt")
 
