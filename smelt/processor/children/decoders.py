@@ -32,7 +32,7 @@ DECODER_MODULE: Final = "smelt.processor.children.decode"
 _PROGRESS_TIMEOUT_S: Final = 120.0
 _ENVIRONMENT: Final = {
     # Each arena and thread reserves address space.
-    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_ARENA_MAX": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
 }

@@ -98,18 +98,21 @@ def connect() -> Parent:
     return Parent(connection)
 
 
-def limit_resources(*, address_space_bytes: int, file_bytes: int, open_files: int) -> None:
-    """Set hard limits of this process: memory, the size of a file it writes, and open files.
+def limit_memory(more_bytes: int) -> None:
+    """Raise `MemoryError` in this process when it needs so much more address space than it has now.
 
-    Exceeding them raises `MemoryError` (not on macOS, which ignores it), and `OSError` with `EFBIG` and `EMFILE`.
+    Does nothing on macOS, which ignores such a limit.
     """
-    for kind, value in (
-        (resource.RLIMIT_AS, address_space_bytes),
-        (resource.RLIMIT_FSIZE, file_bytes),
-        (resource.RLIMIT_NOFILE, open_files),
-    ):
-        if kind != resource.RLIMIT_AS or sys.platform == "linux":
-            _set_limit(kind, value, value)
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        total_bytes = pages * resource.getpagesize() + more_bytes
+        _set_limit(resource.RLIMIT_AS, total_bytes, total_bytes)
+
+
+def limit_files(*, max_bytes: int, max_open: int) -> None:
+    """Raise `OSError` in this process for a file that becomes larger (`EFBIG`), and too many open ones (`EMFILE`)."""
+    _set_limit(resource.RLIMIT_FSIZE, max_bytes, max_bytes)
+    _set_limit(resource.RLIMIT_NOFILE, max_open, max_open)
 
 
 def limit_processor_s(seconds: int, hard_s: int) -> None:

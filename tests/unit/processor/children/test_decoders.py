@@ -159,7 +159,7 @@ async def test_rejected_file_ends_its_child_and_keeps_its_code(
     [
         *((name, f"died of {name}") for name in CRASHES),
         ("exit", "exited with 7"),
-        pytest.param("allocate", "more than 1024 MiB of memory", marks=LINUX),
+        pytest.param("allocate", "more than 320 MiB of memory", marks=LINUX),
         ("garbage", r"was killed \(protocol\)"),
         ("unknown response", r"was killed \(protocol\)"),
         ("other response", r"was killed \(protocol\)"),
