@@ -15,7 +15,7 @@ from smelt.processor.speech.decoder import WindowDecoder, WindowSegment
 from smelt.processor.speech.languages import Language
 from smelt.processor.speech.spans import Span, span_from
 from smelt.processor.speech.vad import Clip, SpeechAudio, amplified, find_speech, speech_s
-from smelt.processor.speech.windows import Stretch, WindowResult, WindowTranscriber, shifted
+from smelt.processor.speech.windows import RETRY_RULES, Stretch, WindowResult, WindowTranscriber, shifted
 
 _LANGUAGE_WINDOWS: Final = 4
 # A clip ends 0.4 s after its last speech; a shorter rest has no text.
@@ -101,14 +101,16 @@ class Transcriber:
     def _mode_key(self) -> str:
         options = self.options
         window_s = self.model.feature_extractor.chunk_length
-        mode = "batched" if options.batch_size else "sequential"
-        return f"{mode} vad={options.vad:d} words={options.word_times:d} span={options.max_span_s:g} window={window_s}"
+        mode = f"batched={options.batch_size}" if options.batch_size else "sequential"
+        return (
+            f"{mode} retry={RETRY_RULES} vad={options.vad:d} words={options.word_times:d} "
+            f"span={options.max_span_s:g} window={window_s}"
+        )
 
     def _speech(self, samples: Samples) -> SpeechAudio:
         samples = amplified(samples)
         if not self.options.vad:
-            everything = [Clip(0, len(samples))] if len(samples) else []
-            return SpeechAudio(samples, everything, everything)
+            return SpeechAudio(samples, [], [Clip(0, len(samples))] if len(samples) else [])
         return find_speech(
             samples, max_clip_s=self.model.feature_extractor.chunk_length if self.options.batch_size else None
         )
@@ -230,21 +232,22 @@ def _saved_segment(segment: WindowSegment, index: int, speech: SpeechAudio, span
     offset_s = span.start / SAMPLE_RATE
     words = segment.words
     start_s, end_s = speech.span_times(words[0].start if words else segment.start_s, segment.end_s)
+    start, end = round(offset_s + start_s, 2), round(offset_s + max(start_s, end_s), 2)
     return SavedSegment(
         index=index,
-        start=round(offset_s + start_s, 2),
-        end=round(offset_s + max(start_s, end_s), 2),
+        start=start,
+        end=end,
         text=segment.text,
         avg_logprob=segment.avg_logprob,
         no_speech_prob=segment.no_speech_prob,
         compression_ratio=segment.compression_ratio,
-        words=None if words is None else tuple(_placed(word, speech, offset_s) for word in words),
+        words=None if words is None else tuple(_placed(word, speech, offset_s, start, end) for word in words),
     )
 
 
-def _placed(word: Word, speech: SpeechAudio, offset_s: float) -> Word:
-    start_s, end_s = speech.word_times(word.start, word.end)
-    return word.model_copy(update={"start": round(offset_s + start_s, 2), "end": round(offset_s + end_s, 2)})
+def _placed(word: Word, speech: SpeechAudio, offset_s: float, start: float, end: float) -> Word:
+    times = (min(max(round(offset_s + time_s, 2), start), end) for time_s in speech.word_times(word.start, word.end))
+    return word.model_copy(update=dict(zip(("start", "end"), times, strict=True)))
 
 
 def _with_window(
