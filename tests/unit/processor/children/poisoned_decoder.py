@@ -1,4 +1,4 @@
-"""A decoder that does to itself what a poisonous file could do; `POISON` says what, in how many children and when."""
+"""A decoder that does to itself what a poisonous file could do; `POISON` names it, with the stage and the children to do it in."""
 
 import errno
 import os

@@ -34,7 +34,12 @@ SHORT_BYTES = SHORT.stat().st_size
 class FakeAudio:
     """A bucket that has one recording under all paths."""
 
+    def __init__(self, decoders: Decoders) -> None:
+        self._decoders = decoders
+        self.ahead_count = 0
+
     async def download(self, _path: str, target: Path, *, on_bytes: Callable[[int], None]) -> None:
+        self.ahead_count = len(self._decoders._ahead)
         shutil.copy(SHORT, target)
         on_bytes(SHORT_BYTES)
 
@@ -51,8 +56,9 @@ class StagesHarness:
         self.decoders = decoders
         rows = [file_row(filename="a.m4a", position=n, size_bytes=SHORT_BYTES) for n in range(file_count)]
         self.state = SmeltState(claim(*rows), self._on_change)
+        self.audio = FakeAudio(decoders)
         self.services: Any = SimpleNamespace(
-            project=SimpleNamespace(audio=FakeAudio()),
+            project=SimpleNamespace(audio=self.audio),
             workspace=Workspace(folder),
             decoders=decoders,
             metrics=Metrics(),
@@ -97,6 +103,12 @@ async def test_file_is_validated_then_decoded_with_growing_progress(tmp_path: Pa
         assert file.share == 1.0
         assert file.source is not None
         assert not file.source.exists()
+
+
+async def test_child_starts_before_the_download(tmp_path: Path) -> None:
+    async with harness(tmp_path, Decoders(2)) as smelt:
+        await smelt.validate(0, keep_child=False)
+        assert smelt.audio.ahead_count == 2
 
 
 async def test_files_hold_no_child_until_all_are_validated(tmp_path: Path) -> None:
