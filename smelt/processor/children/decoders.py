@@ -1,7 +1,7 @@
 """Probes and decodes files in children, one file each; the worker's side, asyncio.
 
-Children are started ahead, from the first file on, so that a file does not wait for their imports. One that dies of its file is replaced once;
-if the second dies too, the file has failed.
+Children are started ahead, from the first file on, so that a file does not wait for their imports. One that dies of
+its file is replaced once; if the second dies as well, the file has failed.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A decoder that does to itself what a poisonous file could do; `POISON` names it, with the stage and the children to do it in."""
+"""A decoder that does to itself what a poisonous file could do, as the variables `POISON...` describe."""
 
 import errno
 import os
