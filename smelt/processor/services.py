@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from smelt.backend.project import Project
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.processor.broadcasts import Announcer
+from smelt.processor.children.decoders import Decoders
 from smelt.processor.leases import Leases
 from smelt.processor.metrics import Metrics
 from smelt.processor.model_queue import ModelQueue
@@ -16,19 +17,15 @@ from smelt.processor.speed import SpeedEstimate
 from smelt.processor.synthesis.request import Synthesizer
 from smelt.processor.workspace import Workspace
 
-_DECODER_COUNT = 2
-
 
 @dataclass(frozen=True)
 class Threads:
-    """The pools for blocking work; each bounds its stage even if a cancelled smelt leaves a thread running."""
+    """The pool for blocking work; it bounds its stage even if a cancelled smelt leaves a thread running."""
 
-    decoding: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_DECODER_COUNT, "decode"))
     model: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "model"))
 
     def shut_down(self) -> None:
         """Accept no new work; running work is not waited for."""
-        self.decoding.shutdown(wait=False, cancel_futures=True)
         self.model.shutdown(wait=False, cancel_futures=True)
 
 
@@ -48,4 +45,5 @@ class WorkerServices:
     speed: SpeedEstimate = field(default_factory=SpeedEstimate)
     model_queue: ModelQueue = field(default_factory=ModelQueue)
     threads: Threads = field(default_factory=Threads)
+    decoders: Decoders = field(default_factory=Decoders)
     synthesis_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))

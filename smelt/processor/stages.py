@@ -57,20 +57,12 @@ class Stages:
                 return await synthesize(state, self._services)
 
     async def _process_audio(self) -> None:
-        state, services, folder = self._state, self._services, self._folder
-        with services.metrics.stage("validating"):
-            await self._for_each(
-                lambda file: validate(file, state, services, folder, lambda: self._reporter.at_risk("decode")),
-                self._untranscribed(),
-            )
-        if self._untranscribed():
-            state.enter("decoding")
-            with services.metrics.stage("decoding"):
-                await self._for_each_at_risk(
-                    "decode", lambda file: decode(file, state, services, folder), self._untranscribed()
-                )
-            # It is not at risk while it waits for the model.
-            await self._reporter.acknowledge()
+        state, services = self._state, self._services
+        try:
+            await self._decode_audio()
+        finally:
+            for file in state.files:
+                await file.release_child()
         if self._untranscribed():
             # The model is loaded before the first file is at risk.
             async with services.model_queue.slot(self._remaining_s), services.model.acquire():
@@ -81,6 +73,32 @@ class Stages:
                     state.enter("synthesizing")
                 # Saved before the next smelt begins: if that one stops this worker, this one is not the cause.
                 await self._reporter.acknowledge()
+
+    async def _decode_audio(self) -> None:
+        state, services, folder = self._state, self._services, self._folder
+        files = self._untranscribed()
+        with services.metrics.stage("validating"):
+            # Several files would hold a child each until all are validated.
+            keep_child = len(files) == 1
+            await self._for_each(
+                lambda file: validate(
+                    file,
+                    state,
+                    services,
+                    folder,
+                    at_risk=lambda: self._reporter.at_risk("decode"),
+                    keep_child=keep_child,
+                ),
+                files,
+            )
+        if self._untranscribed():
+            state.enter("decoding")
+            with services.metrics.stage("decoding"):
+                await self._for_each_at_risk(
+                    "decode", lambda file: decode(file, state, services, folder), self._untranscribed()
+                )
+            # It is not at risk while it waits for the model.
+            await self._reporter.acknowledge()
 
     def eta_s(self) -> float | None:
         """Return the seconds until this smelt is done; None while they are unknown."""

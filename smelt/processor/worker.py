@@ -97,6 +97,7 @@ class Worker:
                         await self._clean_up(services)
             finally:
                 services.threads.shut_down()
+                await services.decoders.aclose()
                 await services.synthesizer.aclose()
                 await self._heartbeat.leave()
 
