@@ -1,8 +1,8 @@
-"""The checkpoint at which a transcription resumes, and what was found out before it."""
+"""The checkpoint at which a transcription resumes, and the findings before it."""
 
 from typing import Any, Final, Literal
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from smelt.contract.events import Model
 
@@ -11,7 +11,7 @@ _MAX_PLACES: Final = 100
 
 
 class Findings(Model):
-    """What is known about the reliability of the text before a checkpoint; times in seconds of the recording."""
+    """Facts about the reliability of the text before a checkpoint; times in seconds of the recording."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -19,7 +19,7 @@ class Findings(Model):
     untranscribed_s: float = 0.0
     untranscribed: tuple[tuple[float, float], ...] = ()
     retried: tuple[tuple[float, float], ...] = ()
-    languages: dict[str, float] = {}
+    languages: dict[str, float] = Field(default_factory=dict)
     """Seconds of text in each language."""
 
     def with_silence(self, silence_s: float) -> "Findings":

@@ -4,17 +4,18 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from inspect import signature
 from itertools import groupby
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from ctranslate2 import DataType, Device, StorageView
 from ctranslate2.models import WhisperGenerationResult
 from faster_whisper import WhisperModel
 from faster_whisper.audio import pad_or_trim
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_compression_ratio, get_suppressed_tokens
+from numpy.typing import NDArray
 
 from smelt.contract.state import Word
 from smelt.processor.media.recording import SAMPLE_RATE, Samples
@@ -27,9 +28,11 @@ _FEATURE_FRAMES_PER_S: Final = SAMPLE_RATE // _HOP
 # The encoder halves the number of frames.
 _ENCODED_FRAMES_PER_S: Final = _FEATURE_FRAMES_PER_S // 2
 _MAX_INITIAL_TIMESTAMP_S: Final = 1.0
-# The values of faster-whisper.
-_PREPEND_PUNCTUATION: Final = "\"'“¿([{-"
-_APPEND_PUNCTUATION: Final = "\"'.。,，!！?？:：”)]}、"
+# Marks that belong to the following and to the preceding word: the defaults of faster-whisper.
+_PUNCTUATION: Final = tuple(
+    signature(WhisperModel.transcribe).parameters[name].default
+    for name in ("prepend_punctuations", "append_punctuations")
+)
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,11 @@ class WindowDecoder:
         """True if the model knows languages other than English."""
         return bool(self._model.model.is_multilingual)
 
+    @property
+    def compute_type(self) -> str:
+        """The type of the weights of the model."""
+        return str(self._model.model.compute_type)
+
     def window(self, speech: SpeechAudio) -> Window:
         """Return all speech of a span as one window, to take parts from."""
         features = self._model.feature_extractor(speech.samples)
@@ -137,25 +145,16 @@ class WindowDecoder:
 
     def detect_languages(self, encoded: EncodedWindows) -> list[list[dict[str, float]]]:
         """Return the probability of each language for each slice of each window."""
-        # The encoder output of a slice still serves for detection, which saves encoding each slice.
-        output = np.array(encoded.output.to_device(Device.cpu).to(DataType.float32))
-        slices, counts = [], []
-        length = int(SLICE_S * _ENCODED_FRAMES_PER_S)
-        for frames, window in zip(output, encoded.windows, strict=True):
-            starts = [int(start_s * _ENCODED_FRAMES_PER_S) for start_s in slice_starts(window.duration_s)]
-            slices += [frames[start : start + length] for start in starts]
-            counts.append(len(starts))
-        found = self._detect(np.stack(slices), encoded.output.dtype)
-        return [[found.pop(0) for _ in range(count)] for count in counts]
+        starts = [slice_starts(window.duration_s) for window in encoded.windows]
+        parts = [(n, start_s) for n, starts_s in enumerate(starts) for start_s in starts_s]
+        found = iter(self._detect(encoded, parts, SLICE_S))
+        return [[next(found) for _ in starts_s] for starts_s in starts]
 
-    def detect_language_at(
-        self, encoded: EncodedWindows, starts_s: Sequence[float], length_s: float
+    def detect_languages_at(
+        self, encoded: EncodedWindows, index: int, starts_s: Sequence[float], length_s: float
     ) -> list[dict[str, float]]:
-        """Return the probability of each language for parts of the first window."""
-        window = np.array(encoded.output.to_device(Device.cpu).to(DataType.float32))[0]
-        length = int(length_s * _ENCODED_FRAMES_PER_S)
-        starts = [min(int(s * _ENCODED_FRAMES_PER_S), len(window) - length) for s in starts_s]
-        return self._detect(np.stack([window[start : start + length] for start in starts]), encoded.output.dtype)
+        """Return the probability of each language for parts of one window."""
+        return self._detect(encoded, [(index, start_s) for start_s in starts_s], length_s)
 
     def decode(
         self, encoded: EncodedWindows, languages: Sequence[str], *, no_repeat_ngram_size: int = 0
@@ -190,8 +189,16 @@ class WindowDecoder:
             )
         ]
 
-    def _detect(self, slices: Any, dtype: DataType) -> list[dict[str, float]]:
-        found = self._model.model.detect_language(StorageView.from_array(np.ascontiguousarray(slices)).to(dtype))
+    def _detect(
+        self, encoded: EncodedWindows, parts: Sequence[tuple[int, float]], length_s: float
+    ) -> list[dict[str, float]]:
+        # The encoder output of a part still serves for detection, which saves encoding each part.
+        output = np.array(encoded.output.to_device(Device.cpu).to(DataType.float32))
+        length = int(length_s * _ENCODED_FRAMES_PER_S)
+        last = output.shape[1] - length
+        starts = [(index, min(int(start_s * _ENCODED_FRAMES_PER_S), last)) for index, start_s in parts]
+        stacked = np.stack([output[index, start : start + length] for index, start in starts])
+        found = self._model.model.detect_language(StorageView.from_array(stacked).to(encoded.output.dtype))
         return [{token[2:-2]: float(probability) for token, probability in ranked} for ranked in found]
 
     def _align(
@@ -206,7 +213,7 @@ class WindowDecoder:
         )
         if not needed:
             return [[None] * len(segments) for segments in parts]
-        rows = [
+        rows: list[list[dict[str, Any]]] = [
             [{"seek": 0, "start": s.start_s, "end": s.end_s, "tokens": list(s.tokens)} for s in segments]
             for segments in parts
         ]
@@ -215,8 +222,7 @@ class WindowDecoder:
             tokenizers[0],
             encoded.output,
             [int(window.duration_s * _FEATURE_FRAMES_PER_S) for window in encoded.windows],
-            _PREPEND_PUNCTUATION,
-            _APPEND_PUNCTUATION,
+            *_PUNCTUATION,
             0.0,
         )
         return [

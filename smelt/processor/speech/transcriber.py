@@ -15,7 +15,7 @@ from smelt.processor.speech.decoder import WindowDecoder, WindowSegment
 from smelt.processor.speech.languages import Language
 from smelt.processor.speech.spans import Span, span_from
 from smelt.processor.speech.vad import Clip, SpeechAudio, amplified, find_speech, speech_s
-from smelt.processor.speech.windows import Stretch, WindowResult, WindowTranscriber, shifted
+from smelt.processor.speech.windows import RETRY_RULES, Stretch, WindowResult, WindowTranscriber, shifted
 
 _LANGUAGE_WINDOWS: Final = 4
 # A clip ends 0.4 s after its last speech; a shorter rest has no text.
@@ -101,14 +101,16 @@ class Transcriber:
     def _mode_key(self) -> str:
         options = self.options
         window_s = self.model.feature_extractor.chunk_length
-        mode = "batched" if options.batch_size else "sequential"
-        return f"{mode} vad={options.vad:d} words={options.word_times:d} span={options.max_span_s:g} window={window_s}"
+        mode = f"batched={options.batch_size}" if options.batch_size else "sequential"
+        return (
+            f"{mode} retry={RETRY_RULES} vad={options.vad:d} words={options.word_times:d} "
+            f"span={options.max_span_s:g} window={window_s}"
+        )
 
     def _speech(self, samples: Samples) -> SpeechAudio:
         samples = amplified(samples)
         if not self.options.vad:
-            everything = [Clip(0, len(samples))] if len(samples) else []
-            return SpeechAudio(samples, everything, everything)
+            return SpeechAudio(samples, [], [Clip(0, len(samples))] if len(samples) else [])
         return find_speech(
             samples, max_clip_s=self.model.feature_extractor.chunk_length if self.options.batch_size else None
         )

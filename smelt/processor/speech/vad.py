@@ -13,6 +13,7 @@ import onnxruntime  # noqa: F401
 from faster_whisper.vad import VadOptions, get_speech_timestamps
 
 from smelt.processor.media.recording import SAMPLE_RATE, Samples
+from smelt.processor.speech.spans import quietest
 
 # The value of faster-whisper for its batched mode.
 _SHORT_PAUSE_MS: Final = 160
@@ -84,11 +85,17 @@ class SpeechAudio:
         return self._to_span(start, clip) / SAMPLE_RATE, self._to_span(end, clip) / SAMPLE_RATE
 
     def cuts(self, max_samples: int) -> list[int]:
-        """Return where to cut the speech so that each part has at most `max_samples`, at the edges of clips."""
+        """Return where to cut the speech so that each part has at most `max_samples`.
+
+        Cuts are at the edges of clips; a longer clip is cut in its quiet places.
+        """
         cuts = [0]
         for edge, following in pairwise(self._edges):
             if following - cuts[-1] > max_samples and edge > cuts[-1]:
                 cuts.append(edge)
+            while following - cuts[-1] > max_samples:
+                search = cuts[-1] + max_samples * 3 // 4
+                cuts.append(search + quietest(self.samples[search : cuts[-1] + max_samples]))
         return cuts
 
     def _clip_at(self, position: int) -> int:
@@ -108,7 +115,9 @@ def amplified(samples: Samples) -> Samples:
     level = float(np.percentile(np.abs(samples), 99.5)) if len(samples) else 0.0
     if not 0.0 < level < _QUIET_LEVEL:
         return samples
-    return np.clip(samples * np.float32(min(_TARGET_LEVEL / level, _MAX_GAIN)), -1.0, 1.0)
+    gain = np.float32(min(_TARGET_LEVEL / level, _MAX_GAIN))
+    louder: Samples = np.clip(samples * gain, -1.0, 1.0)
+    return louder
 
 
 def find_speech(samples: Samples, *, max_clip_s: float | None = None) -> SpeechAudio:

@@ -15,11 +15,14 @@ from smelt.processor.speech.decoder import DecodedWindow, EncodedWindows, Window
 from smelt.processor.speech.languages import SLICE_S, first_change, spoken_language
 from smelt.processor.speech.spans import quietest
 
+RETRY_RULES: Final = 1
+"""The version of the rules of this file; a change of the text that they give increases it."""
+
 # The thresholds of OpenAI's Whisper.
 _MAX_COMPRESSION: Final = 2.4
 _MIN_LOGPROB: Final = -1.0
 _MIN_SILENCE_PROBABILITY: Final = 0.6
-# Slow speakers say one word a second.
+# Even slow speech has one word a second.
 _MIN_WORDS_PER_S: Final = 0.5
 _MIN_THIN_S: Final = 4.0
 _NO_REPEAT_NGRAM_SIZE: Final = 3
@@ -27,7 +30,7 @@ _MAX_PASSES: Final = 3
 # Less speech than this between two segments is due to imprecise timestamps.
 _MIN_UNCOVERED_S: Final = 1.0
 _MIN_REST: Final = SAMPLE_RATE // 2
-# Where the language changes, slices of this length are examined in steps of a second.
+# To find a change of language, slices of this length are examined in steps of a second.
 _CHANGE_SLICE_S: Final = 6.0
 # Chinese, Japanese, Korean, Thai, Lao, Burmese and Khmer have no spaces; a character counts as a word.
 _WORD: Final = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+")
@@ -61,7 +64,7 @@ class WindowTranscriber:
         languages = [self._language or self._main_language] * len(windows)
         parts = windows
         if self._language is None:
-            found = [self._first_language(*pair) for pair in zip(windows, self._slices(encoded), strict=True)]
+            found = [self._first_language(encoded, n, slices) for n, slices in enumerate(self._slices(encoded))]
             languages, parts = [language for language, _ in found], [part for _, part in found]
             if any(part is not window for part, window in zip(parts, windows, strict=True)):
                 encoded = self.decoder.encode(parts)
@@ -87,14 +90,15 @@ class WindowTranscriber:
             for slices in self.decoder.detect_languages(encoded)
         ]
 
-    def _first_language(self, window: Window, slices: Sequence[str]) -> tuple[str, Window]:
-        change = first_change(slices)
+    def _first_language(self, encoded: EncodedWindows, index: int, slices: Sequence[str]) -> tuple[str, Window]:
+        """Return the language at the start of a window, and the part of the window that has this language."""
+        window, change = encoded.windows[index], first_change(slices)
         if change is None:
             return slices[0], window
         # The first seconds of a slice decide its language, so the change is inside the slice before.
         start_s = (change - 1) * SLICE_S
         steps = [start_s + n for n in range(int(SLICE_S) + 1)]
-        found = self.decoder.detect_language_at(self.decoder.encode([window]), steps, _CHANGE_SLICE_S)
+        found = self.decoder.detect_languages_at(encoded, index, steps, _CHANGE_SLICE_S)
         changed_s = next(
             (s for s, f in zip(steps, found, strict=True) if max(f, key=f.__getitem__) == slices[change]),
             start_s + SLICE_S,

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,10 +19,8 @@ from smelt.errors import SettingsError
 from smelt.processor.errors import FileError
 from smelt.processor.media.recording import SAMPLE_RATE, DecodingReport, Recording
 from smelt.processor.services import Threads
-from smelt.processor.speech import sequential
-from smelt.processor.speech.batch import BatchedModel
+from smelt.processor.speech.decoder import DecodedWindow, EncodedWindows, WindowDecoder
 from smelt.processor.speech.model import ModelOptions, load_model
-from smelt.processor.speech.raw_segment import RawSegment
 from smelt.processor.speech.shared import SharedModel
 from smelt.processor.speech.transcriber import SpeechOptions, Transcriber
 from smelt.processor.speed import SpeedEstimate
@@ -77,6 +75,8 @@ async def test_transcribe_completes_a_file_and_measures_the_speed(demo_model: Wh
     assert (harness.file.language, harness.file.share) == ("en", 1.0)
     assert harness.file.trust is not None
     assert harness.file.trust["silence_seconds"] < 5
+    assert harness.file.trust["untranscribed_seconds"] == 0
+    assert [found["language"] for found in harness.file.trust["languages"]] == ["en"]
     assert harness.speed.transcription_s(audio_s=60) is not None
     assert harness.transcription.remaining_s(harness.file) is not None
     assert harness.rpc.calls == []
@@ -122,22 +122,29 @@ async def test_resume_starts_over_when_saved_segments_have_gaps(demo_model: Whis
     assert harness.file.segments == whole
 
 
+def decoding_fails_for(
+    monkeypatch: pytest.MonkeyPatch, fails: Callable[[WindowDecoder, EncodedWindows], bool]
+) -> list[tuple[int, str]]:
+    """Raise the error of a full device where `fails`; return the batch size and compute type of each call."""
+    real, calls = WindowDecoder.decode, list[tuple[int, str]]()
+
+    def decode(self: WindowDecoder, encoded: EncodedWindows, *arguments: Any, **more: Any) -> list[DecodedWindow]:
+        calls.append((len(encoded.windows), self.compute_type))
+        if fails(self, encoded):
+            raise RuntimeError("CUDA failed with error out of memory")
+        return real(self, encoded, *arguments, **more)
+
+    monkeypatch.setattr(WindowDecoder, "decode", decode)
+    return calls
+
+
 async def test_out_of_memory_reduces_the_batch_size(
     demo_model: WhisperModel, opening: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, sizes = BatchedModel.transcribe, []
-
-    def transcribe(self: BatchedModel, *arguments: Any, **more: Any) -> Iterator[RawSegment]:
-        sizes.append(self.batch_size)
-        for number, segment in enumerate(real(self, *arguments, **more)):
-            if self.batch_size > 1 and number == 3:
-                raise RuntimeError("CUDA failed with error out of memory")
-            yield segment
-
-    monkeypatch.setattr(BatchedModel, "transcribe", transcribe)
+    calls = decoding_fails_for(monkeypatch, lambda _, encoded: len(encoded.windows) > 1)
     harness = TranscriptionHarness(opening, SpeechOptions(batch_size=4))
     await harness.transcription.transcribe(harness.file)
-    assert sizes == [4, 2, 1]
+    assert [size for size, _ in calls if size > 1] == [4, 2]
     alone = undisturbed(demo_model, opening, SpeechOptions(batch_size=1))
     assert [segment.text for segment in harness.file.segments] == [segment.text for segment in alone]
     assert [segment.index for segment in harness.file.segments] == list(range(len(alone)))
@@ -149,11 +156,7 @@ async def test_out_of_memory_reduces_the_batch_size(
 async def test_model_error_in_every_batch_size_fails_the_file(
     opening: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def transcribe(*_: Any, **__: Any) -> Iterator[RawSegment]:
-        raise RuntimeError("broken")
-
-    monkeypatch.setattr(BatchedModel, "transcribe", transcribe)
-    monkeypatch.setattr("smelt.processor.speech.sequential.transcribe", transcribe)
+    decoding_fails_for(monkeypatch, lambda *_: True)
     harness = TranscriptionHarness(opening, SpeechOptions(batch_size=2))
     with pytest.raises(FileError) as error:
         await harness.transcription.transcribe(harness.file)
@@ -164,18 +167,10 @@ async def test_model_error_in_every_batch_size_fails_the_file(
 async def test_out_of_memory_reloads_the_model_with_a_smaller_compute_type(
     opening: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, types = sequential.transcribe, []
-
-    def transcribe(model: WhisperModel, *arguments: Any, **more: Any) -> Iterator[RawSegment]:
-        types.append(model.model.compute_type)
-        if model.model.compute_type == "float32":
-            raise RuntimeError("CUDA failed with error out of memory")
-        return real(model, *arguments, **more)
-
-    monkeypatch.setattr(sequential, "transcribe", transcribe)
+    calls = decoding_fails_for(monkeypatch, lambda decoder, _: decoder.compute_type == "float32")
     harness = TranscriptionHarness(opening, SpeechOptions(), ModelOptions(device="cpu", compute_type="float32"))
     await harness.transcription.transcribe(harness.file)
-    assert types == ["float32", "int8_float32"]
+    assert [compute_type for _, compute_type in calls[:2]] == ["float32", "int8_float32"]
     assert harness.file.transcribed
     async with harness.model.acquire() as settled:
         assert settled.model.model.compute_type == "int8_float32"

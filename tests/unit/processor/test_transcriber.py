@@ -10,9 +10,9 @@ from faster_whisper import WhisperModel
 from smelt.contract.work import SavedSegment
 from smelt.errors import SettingsError
 from smelt.processor.media.recording import SAMPLE_RATE, Recording
+from smelt.processor.speech.languages import Language
 from smelt.processor.speech.model import ModelOptions, load_model
-from smelt.processor.speech.transcriber import Language, SpeechOptions, Transcriber
-from smelt.processor.speech.vad import Clip, merged, window_clips
+from smelt.processor.speech.transcriber import SpeechOptions, Transcriber
 
 SPOKEN_TEXT = STANDUP.with_suffix(".txt").read_text()
 
@@ -66,20 +66,6 @@ def test_transcribe_standup_below_the_maximum_error_rate_in_every_mode(
             assert segment.start - 0.5 <= word.start <= word.end <= segment.end + 0.5
 
 
-def test_transcribe_batch_loses_no_text_of_a_clip_beyond_the_window(
-    demo_model: WhisperModel, standup: Recording
-) -> None:
-    from smelt.processor.speech.batch import BatchedModel
-
-    batched = BatchedModel(model=demo_model, language="en", batch_size=2, beam_size=1, word_times=False)
-    samples = standup.read(0, 20 * SAMPLE_RATE)
-    # One clip of 17 s: its window covers 10 s, the rest would be lost.
-    transcribed = list(batched.transcribe(samples, [Clip(0, 17 * SAMPLE_RATE)], seek=0))
-    text = " ".join(segment.text for segment in transcribed)
-    assert words("the dashboard is blocked") == words(text)[-4:]
-    assert all(segment.seek == 0 for segment in transcribed)
-
-
 def test_segment_times_include_removed_silence(
     demo_model: WhisperModel, standup: Recording, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -117,20 +103,6 @@ def test_speech_left_decreases_to_zero_from_any_checkpoint(
 
 def test_language_detection_is_skipped_for_a_monolingual_model(demo_model: WhisperModel, standup: Recording) -> None:
     assert Transcriber(demo_model, SpeechOptions()).detect_language(standup) == Language("en", 1.0)
-
-
-def test_clips_are_merged_up_to_a_window() -> None:
-    clips = [Clip(0, 4), Clip(5, 9), Clip(11, 13), Clip(30, 45)]
-    assert merged(clips, 10) == [Clip(0, 9), Clip(11, 13), Clip(30, 45)]
-    assert merged([], 10) == []
-
-
-def test_clips_fit_into_the_window_of_the_model(standup: Recording) -> None:
-    samples = standup.read(0, standup.sample_count)
-    for vad in (True, False):
-        clips = window_clips(samples, 10, vad=vad)
-        assert all(0 < clip.end - clip.start <= 10.9 * SAMPLE_RATE for clip in clips)
-        assert all(before.end <= after.start for before, after in zip(clips, clips[1:], strict=False))  # noqa: RUF007
 
 
 @pytest.mark.parametrize(

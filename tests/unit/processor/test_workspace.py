@@ -14,12 +14,9 @@ import pytest
 from impostors import each_impostor, needs_root
 from processes import run
 
-from smelt.contract.work import SavedSegment
 from smelt.errors import SettingsError
 from smelt.processor.errors import DiskFull
 from smelt.processor.model_queue import ModelQueue
-from smelt.processor.speech.checkpoint import START, Checkpoint
-from smelt.processor.speech.trust import trust_report
 from smelt.processor.threads import iterate
 from smelt.processor.workspace import workspace
 
@@ -163,27 +160,3 @@ async def test_model_queue_is_fifo_and_lists_entries_ahead() -> None:
     await asyncio.wait(tasks)
     assert order == ["a", "b"]
     assert model_queue.ahead_of(lambda: 0.0) == []
-
-
-def test_trust_report_lists_doubtful_segments() -> None:
-    def segment(index: int, text: str, logprob: float = -0.1, compression: float = 1.0) -> SavedSegment:
-        return SavedSegment(
-            index=index, start=index, end=index + 1, text=text, avg_logprob=logprob, compression_ratio=compression
-        )
-
-    segments = [
-        segment(0, "thank you."),
-        segment(1, "Thank you."),
-        segment(2, "thank you."),
-        segment(3, "so.", logprob=-1.5),
-        segment(4, "la la la la la", compression=3.0),
-        segment(5, "so."),
-        segment(6, "so."),
-    ]
-    report = trust_report(segments, Checkpoint(span_start=9, silence_s=12.345))
-    assert report == {
-        "silence_seconds": 12.35,
-        "low_confidence_segments": [3],
-        "repeated_segments": [0, 1, 2, 4],
-    }
-    assert trust_report([], START)["repeated_segments"] == []
