@@ -24,12 +24,10 @@ class Threads:
     """The pools for blocking work; each bounds its stage even if a cancelled smelt leaves a thread running."""
 
     decoding: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_DECODER_COUNT, "decode"))
-    model: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "model"))
 
     def shut_down(self) -> None:
         """Accept no new work; running work is not waited for."""
         self.decoding.shutdown(wait=False, cancel_futures=True)
-        self.model.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(frozen=True, kw_only=True)
