@@ -64,10 +64,7 @@ class LoadedModel:
         child = await Child.start(_MODULE, environment=_environment())
         try:
             await child.send({"type": "load", "model": MODEL_OPTIONS.dump_python(model)})
-            response = await child.receive(_LOAD_TIMEOUT_S)
-            if response.get("type") == "failed":
-                raise SettingsError(str(response.get("text")))
-            info = await _parsed(child, LOADED_INFO.validate_python, response.get("info"))
+            info = await _loaded_info(child)
         except BaseException:
             await child.end()
             raise
@@ -160,8 +157,7 @@ class LoadedModel:
                 return ModelError(str(response.get("text")))
             case "end":
                 return None
-            case other:
-                await self._child.fail("protocol", f"an unexpected message: {other}")
+        return await self._child.fail("protocol", f"an unexpected message: {response.get('type')}")
 
     async def _stop(self, *, is_readable: bool) -> None:
         if not is_readable:  # A part of a message was sent.
@@ -173,6 +169,13 @@ class LoadedModel:
             await self._child.send(_STOP)
             while (await self._child.receive(max(0.0, end_s - loop.time()))).get("type") != "stopped":
                 pass
+
+
+async def _loaded_info(child: Child) -> LoadedInfo:
+    response = await child.receive(_LOAD_TIMEOUT_S)
+    if response.get("type") == "failed":
+        raise SettingsError(str(response.get("text")))
+    return await _parsed(child, LOADED_INFO.validate_python, response.get("info"))
 
 
 async def _parsed(child: Child, parse: Callable[[Any], T], value: object) -> T:

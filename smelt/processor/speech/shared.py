@@ -7,7 +7,6 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Final
 from uuid import UUID
 
 from smelt.errors import SettingsError
@@ -23,8 +22,6 @@ from smelt.processor.speech.values import LoadedInfo, ModelOptions, Passage, Spe
 from smelt.processor.speed import SpeedEstimate
 
 logger = logging.getLogger(__name__)
-
-CHECK_RECORDING: Final = "check.pcm"
 
 
 class SharedModel:
@@ -268,9 +265,7 @@ class SharedModel:
     async def _probe(self) -> None:
         model = await self._start_child()
         try:
-            path = Path(str(resources.files("smelt.processor.speech") / CHECK_RECORDING))
-            recording = Recording(path, path.stat().st_size * SAMPLE_RATE // BYTES_PER_SECOND)
-            async with aclosing(model.transcribe(recording, START, max_step_s=self._max_step_s)) as items:
+            async with aclosing(model.transcribe(check_recording(), START, max_step_s=self._max_step_s)) as items:
                 async for _ in items:
                     pass
         except BaseException:
@@ -279,6 +274,12 @@ class SharedModel:
         self._loaded = model
         self._loading = asyncio.create_task(_already_loaded(model))
         self._release_when_idle()
+
+
+def check_recording() -> Recording:
+    """Return the recording of two seconds with which a model is tested."""
+    path = Path(str(resources.files("smelt.processor.speech") / "check.pcm"))
+    return Recording(path, path.stat().st_size * SAMPLE_RATE // BYTES_PER_SECOND)
 
 
 async def _already_loaded(model: LoadedModel) -> LoadedModel:
