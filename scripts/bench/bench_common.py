@@ -15,8 +15,9 @@ import httpx
 import smelt
 from smelt.local import LocalStack
 from smelt.processor.media.decode import decode_to_pcm
-from smelt.processor.media.probe import MediaLimits, probe
+from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import BYTES_PER_SECOND, SAMPLE_RATE
+from smelt.processor.media.values import MediaLimits
 
 STANDUP = Path(__file__).parents[2] / "smelt" / "cli" / "recordings" / "standup.ogg"
 

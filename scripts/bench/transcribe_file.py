@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from smelt.contract.work import SavedSegment
 from smelt.processor.errors import FileError
 from smelt.processor.media.decode import decode_to_pcm
-from smelt.processor.media.probe import MediaLimits, probe
+from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import Recording
+from smelt.processor.media.values import MediaLimits
 from smelt.processor.speech.checkpoint import START
 from smelt.processor.speech.transcriber import Transcriber
 from smelt.processor.speech.trust import trust_report

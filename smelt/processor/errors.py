@@ -10,6 +10,7 @@ class FileError(PermanentError):
     def __init__(self, code: ErrorCode, detail: str) -> None:
         super().__init__(f"{code}: {detail}")
         self.code: ErrorCode = code
+        self.detail = detail
 
 
 class SynthesisPermanentError(PermanentError):
@@ -29,6 +30,18 @@ class SynthesisTransientError(TransientError):
         self.retry_after_s = retry_after_s
 
 
+class ChildKilled(TransientError):
+    """A child was killed while it worked, and not by the worker.
+
+    An operator can have done it, or the kernel without memory: nothing is known about the file. The attempt counts as
+    a failure, with a delay.
+    """
+
+
+class ChildUnusable(TransientError):
+    """This worker can't start a child, or one died without work: the machine is at fault, not the smelt."""
+
+
 class DiskFull(TransientError):
     """The temporary folder has no room for a recording right now."""
 
@@ -37,5 +50,5 @@ class ModelError(TransientError):
     """The model failed on a recording, for example for lack of memory; its process goes on."""
 
 
-class ModelSuspended(TransientError):
-    """This worker does not use its model until that has transcribed a known recording; its smelts are released."""
+class ModelSuspended(ChildUnusable):
+    """This worker does not use its model until that has transcribed a known recording."""

@@ -5,7 +5,14 @@ from typing import Final
 
 from smelt.contract.vocabulary import ErrorCode
 from smelt.errors import TransientError
-from smelt.processor.errors import DiskFull, FileError, SynthesisPermanentError, SynthesisTransientError
+from smelt.processor.errors import (
+    ChildKilled,
+    ChildUnusable,
+    DiskFull,
+    FileError,
+    SynthesisPermanentError,
+    SynthesisTransientError,
+)
 
 # Time to free space, or for another worker to claim the smelt.
 _DISK_FULL_RETRY_DELAY_S: Final = 60.0
@@ -29,6 +36,8 @@ def failure_of(exc: BaseException) -> Failure:
             return Failure(exc.code, transient=True, retry_after_s=exc.retry_after_s)
         case DiskFull():
             return Failure("internal_error", transient=True, retry_after_s=_DISK_FULL_RETRY_DELAY_S)
+        case ChildKilled() | ChildUnusable():
+            return Failure("internal_error", transient=True)
         case TransientError():
             return Failure("connection_lost", transient=True)
         case _:

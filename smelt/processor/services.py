@@ -1,12 +1,12 @@
 """The services that all smelts of a worker share."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from smelt.backend.project import Project
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.processor.broadcasts import Announcer
+from smelt.processor.children.decoders import Decoders
 from smelt.processor.leases import Leases
 from smelt.processor.metrics import Metrics
 from smelt.processor.model_queue import ModelQueue
@@ -15,19 +15,6 @@ from smelt.processor.speech.shared import SharedModel
 from smelt.processor.speed import SpeedEstimate
 from smelt.processor.synthesis.request import Synthesizer
 from smelt.processor.workspace import Workspace
-
-_DECODER_COUNT = 2
-
-
-@dataclass(frozen=True)
-class Threads:
-    """The pools for blocking work; each bounds its stage even if a cancelled smelt leaves a thread running."""
-
-    decoding: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_DECODER_COUNT, "decode"))
-
-    def shut_down(self) -> None:
-        """Accept no new work; running work is not waited for."""
-        self.decoding.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,5 +32,5 @@ class WorkerServices:
     metrics: Metrics = field(default_factory=Metrics)
     speed: SpeedEstimate = field(default_factory=SpeedEstimate)
     model_queue: ModelQueue = field(default_factory=ModelQueue)
-    threads: Threads = field(default_factory=Threads)
+    decoders: Decoders = field(default_factory=Decoders)
     synthesis_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))

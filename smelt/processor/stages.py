@@ -58,18 +58,29 @@ class Stages:
                 return await synthesize(state, self._services)
 
     async def _process_audio(self) -> None:
-        state, services, folder = self._state, self._services, self._folder
-        with services.metrics.stage("validating"):
-            await self._for_each(lambda file: validate(file, state, services, folder), self._untranscribed())
-        if self._untranscribed():
-            state.enter("decoding")
-            with services.metrics.stage("decoding"):
-                await self._for_each(lambda file: decode(file, state, services, folder), self._untranscribed())
+        state, services = self._state, self._services
+        try:
+            await self._decode_audio()
+        finally:
+            for file in state.files:
+                await file.release_child()
         if self._untranscribed():
             async with services.model_queue.slot(self._remaining_s):
                 state.enter("transcribing")
                 with services.metrics.stage("transcribing"):
                     await self._for_each(self._transcription.transcribe, self._untranscribed())
+
+    async def _decode_audio(self) -> None:
+        state, services, folder = self._state, self._services, self._folder
+        files = self._untranscribed()
+        with services.metrics.stage("validating"):
+            # Several files would hold a child each until all are validated.
+            keep_child = len(files) == 1
+            await self._for_each(lambda file: validate(file, state, services, folder, keep_child=keep_child), files)
+        if self._untranscribed():
+            state.enter("decoding")
+            with services.metrics.stage("decoding"):
+                await self._for_each(lambda file: decode(file, state, services, folder), self._untranscribed())
 
     def eta_s(self) -> float | None:
         """Return the seconds until this smelt is done; None while they are unknown."""

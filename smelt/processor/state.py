@@ -8,8 +8,9 @@ from uuid import UUID
 
 from smelt.contract.vocabulary import ErrorCode, FileStatus, Status
 from smelt.contract.work import Claim, ClaimedFile, SavedSegment
-from smelt.processor.media.probe import MediaLimits, Probe
+from smelt.processor.children.decoders import Decoding
 from smelt.processor.media.recording import Recording
+from smelt.processor.media.values import MediaLimits, Probe
 from smelt.processor.progress import FilePosition, message, overall_share, percentage
 from smelt.processor.speech.checkpoint import Checkpoint, read_checkpoint
 from smelt.processor.speed import TranscriptionTimer
@@ -35,6 +36,7 @@ class FileWork:
     segments: list[SavedSegment] = field(default_factory=list)
     outputs: dict[str, str] = field(default_factory=dict)
     source: Path | None = None
+    decoding: Decoding | None = None
     probed: Probe | None = None
     recording: Recording | None = None
     timer: TranscriptionTimer | None = None
@@ -48,6 +50,11 @@ class FileWork:
     def failed(self) -> bool:
         """True if this file has failed."""
         return self.status == "failed"
+
+    async def release_child(self) -> None:
+        """End the child that this file may have."""
+        if self.decoding is not None:
+            await self.decoding.release()
 
     @property
     def saved_checkpoint(self) -> Checkpoint:

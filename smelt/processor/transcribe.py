@@ -61,8 +61,6 @@ class Transcription:
                     raise FileError("transcription_failed", str(exc)) from exc
                 self._log.warning("the model failed (%s), retrying with less memory", exc)
             except ChildDied as exc:
-                if exc.death.fault != "work":
-                    raise
                 if died:
                     raise FileError("transcription_failed", str(exc)) from exc
                 died = True

@@ -11,7 +11,6 @@ from smelt.contract.vocabulary import ErrorCode
 from smelt.errors import NotFound, Unavailable
 from smelt.processor.errors import FileError
 from smelt.processor.logs import SmeltLog
-from smelt.processor.media.probe import probe
 from smelt.processor.services import WorkerServices
 from smelt.processor.state import FileWork, SmeltState
 
@@ -27,8 +26,13 @@ _GONE: Final[ErrorCode] = "internal_error"
 _REPLACED: Final[ErrorCode] = "corrupted_file"
 
 
-async def validate(file: FileWork, state: SmeltState, services: WorkerServices, folder: Path) -> None:
-    """Download a file and probe it; raise `FileError` if it is rejected."""
+async def validate(
+    file: FileWork, state: SmeltState, services: WorkerServices, folder: Path, *, keep_child: bool
+) -> None:
+    """Download a file and probe it; raise `FileError` if it is rejected.
+
+    With `keep_child`, the child that probed it is kept to decode it.
+    """
     size_bytes = file.claimed.size_bytes
     if size_bytes > state.limits.max_file_bytes:
         raise FileError("file_too_large", f"{size_bytes} bytes, {state.limits.max_file_bytes} are allowed")
@@ -37,7 +41,10 @@ async def validate(file: FileWork, state: SmeltState, services: WorkerServices, 
     file.source = folder / f"{file.claimed.position}{_suffix(file.claimed.filename)}"
     with services.workspace.map_disk_full():
         await _retry_storage(lambda: _download(file, state, services), SmeltLog(logger, state.claim))
-    file.probed = await asyncio.to_thread(probe, file.source, state.limits)
+    file.decoding = services.decoders.open(file.source, state.limits)
+    file.probed = await file.decoding.probe()
+    if not keep_child:
+        await file.decoding.release()
     state.advance(file, 1.0)
 
 

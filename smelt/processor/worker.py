@@ -78,6 +78,7 @@ class Worker:
     async def _run(self, *, once: bool, stop: asyncio.Event) -> None:
         with workspace(self._options.temp_dir) as folder:
             services = self._create_services(folder)
+            services.decoders.prestart()
             try:
                 await self._claim_loop.join()
                 background = (
@@ -96,8 +97,8 @@ class Worker:
                     if once:
                         await self._clean_up(services)
             finally:
-                services.threads.shut_down()
-                await services.model.close()
+                await services.model.aclose()
+                await services.decoders.aclose()
                 await services.synthesizer.aclose()
                 await self._heartbeat.leave()
 

@@ -63,14 +63,15 @@ async def _decoding() -> CheckResult:
 def _decode() -> CheckResult:
     from smelt.processor.errors import FileError
     from smelt.processor.media.decode import decode_to_pcm
-    from smelt.processor.media.probe import MediaLimits, probe
+    from smelt.processor.media.probe import probe
+    from smelt.processor.media.values import MediaLimits
 
     limits = MediaLimits(max_file_bytes=STANDUP.stat().st_size, max_duration_s=600)
     started_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="smelt-doctor-") as folder:
         try:
             recording = decode_to_pcm(
-                STANDUP, Path(folder) / "pcm", probe(STANDUP, limits), limits, lambda _share: True
+                STANDUP, Path(folder) / "pcm", probe(STANDUP, limits), limits, lambda _share: None
             )
         except FileError as exc:
             return CheckResult(

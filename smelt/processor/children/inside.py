@@ -22,7 +22,8 @@ import socket
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -116,6 +117,26 @@ def limit_processor_s(seconds: int, hard_s: int) -> None:
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     # At the hard limit the kernel sends SIGKILL, as it does when memory runs out.
     _set_limit(resource.RLIMIT_CPU, min(seconds, hard_s - 1), hard_s)
+
+
+def processor_s() -> float:
+    """Return the processor time that this process has used."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Let nothing in this process open a file in the block; also modules that are not imported yet."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    probe = os.dup(0)
+    os.close(probe)
+    # The lowest free number; those above may be in use, and stay so.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (probe, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def leave(code: int = 0) -> NoReturn:

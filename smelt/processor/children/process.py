@@ -243,7 +243,7 @@ class Child:
         remaining = _MAX_LOG_BYTES
         while chunk := await self._output.read(_CHUNK_BYTES):
             for line in chunk[:remaining].decode(errors="replace").splitlines():
-                logger.warning("child %s %s: %s", self._name, self.pid, _printable(line))
+                logger.warning("child %s %s: %s", self._name, self.pid, printable(line))
             remaining = max(0, remaining - len(chunk))
 
     async def _fail_disconnected(self) -> NoReturn:
@@ -336,6 +336,6 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _printable(line: str) -> str:
+def printable(line: str) -> str:
     """Return a line without control characters, which come from a file and reach a terminal."""
     return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in line)

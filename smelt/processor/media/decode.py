@@ -12,15 +12,16 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from smelt.pickling import PicklableError
 from smelt.processor.errors import FileError
 from smelt.processor.media.clock import Clock, Interval, merged
 from smelt.processor.media.headers import has_lost_pages, mp3_counted_s
 from smelt.processor.media.mono import MonoMixer
 from smelt.processor.media.packets import DecodedPacket, PacketReader
-from smelt.processor.media.probe import MediaLimits, Probe, audio_stream, open_media, reason
-from smelt.processor.media.recording import BYTES_PER_SECOND, SAMPLE_RATE, DecodingReport, Recording
+from smelt.processor.media.probe import audio_stream, open_media, reason
+from smelt.processor.media.recording import Recording
+from smelt.processor.media.source import Source
 from smelt.processor.media.tracks import choose_track
+from smelt.processor.media.values import SAMPLE_RATE, Decoded, DecodingReport, MediaLimits, Probe
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +38,8 @@ _MAX_PROCESSOR_S: Final = 60.0
 # Their headers count the samples.
 _COUNTED: Final = frozenset({"aiff", "ape", "caf", "flac", "mpc", "mpc8", "tta", "w64", "wav", "wv"})
 
-OnDecoded = Callable[[float], bool]
-"""Receives the decoded share, 0 to 1; returns False to stop decoding."""
-
-
-class Stopped(PicklableError):
-    """Decoding was stopped by its caller."""
+OnDecoded = Callable[[float], object]
+"""Receives the decoded share, 0 to 1, after each packet; it never decreases."""
 
 
 class _TooLong(Exception):
@@ -58,8 +55,15 @@ class _Plan:
     channel: int | None = None
 
 
-def decode_to_pcm(source: Path, target: Path, probed: Probe, limits: MediaLimits, on_decoded: OnDecoded) -> Recording:
-    """Decode `source` to 16 kHz mono in `target`; raise `FileError`, or `Stopped` if `on_decoded` returns False.
+def decode_to_pcm(source: Source, target: Path, probed: Probe, limits: MediaLimits, on_decoded: OnDecoded) -> Recording:
+    """Decode `source` to a recording at `target`; raise `FileError` if it is rejected."""
+    with target.open("wb") as sink:
+        decoded = decode(source, sink, probed, limits, on_decoded)
+    return Recording(target, decoded.sample_count, decoded.report)
+
+
+def decode(source: Source, sink: BinaryIO, probed: Probe, limits: MediaLimits, on_decoded: OnDecoded) -> Decoded:
+    """Decode `source` to 16 kHz mono in the empty file `sink`; raise `FileError` if it is rejected.
 
     Times of the recording are those of the file's own clock: gaps are silence, and so are damaged parts.
     """
@@ -67,43 +71,39 @@ def decode_to_pcm(source: Path, target: Path, probed: Probe, limits: MediaLimits
     try:
         track, track_count = choose_track(source, probed, lambda: progress.update(0.0))
         plan = _Plan(track=track, max_gap_s=limits.max_duration_s)
-        decoding = _decode(source, target, probed, limits, plan, progress)
+        decoding = _decode(source, sink, probed, limits, plan, progress)
     except av.error.FFmpegError as exc:
         raise FileError("corrupted_file", reason(exc)) from exc
     progress.update(1.0)
     report = decoding.report()
     if track_count > 1:
         report = replace(report, track=track + 1, track_count=track_count)
-    return Recording(target, decoding.sample_count, report)
-
-
-def bytes_needed(probed: Probe, limits: MediaLimits) -> int:
-    """Return the maximum size of the decoded recording on disk."""
-    return int(min(probed.declared_s or limits.max_duration_s, limits.max_duration_s) * BYTES_PER_SECOND)
+    return Decoded(sample_count=decoding.sample_count, report=report)
 
 
 def _decode(
-    source: Path, target: Path, probed: Probe, limits: MediaLimits, plan: _Plan, progress: "_Progress"
+    source: Source, sink: BinaryIO, probed: Probe, limits: MediaLimits, plan: _Plan, progress: "_Progress"
 ) -> "_Decoding":
     """Decode by a plan; decode again by another one if the gaps or the channels of the file require it."""
-    with target.open("wb") as sink:
-        decoding = _Decoding(source, probed, limits, plan, sink, progress)
-        try:
-            decoding.run()
-        except _TooLong as exc:
-            if decoding.max_filled_gap_s <= _SHORT_GAP_S:
-                raise FileError("duration_exceeded", f"more than {limits.max_duration_s:.0f} s") from exc
-            again = replace(plan, max_gap_s=_SHORT_GAP_S)
-        else:
-            channel = decoding.cancelled_channel
-            if channel is None or plan.channel is not None:
-                return decoding
-            again = replace(plan, channel=channel)
-    return _decode(source, target, probed, limits, again, progress)
+    decoding = _Decoding(source, probed, limits, plan, sink, progress)
+    try:
+        decoding.run()
+    except _TooLong as exc:
+        if decoding.max_filled_gap_s <= _SHORT_GAP_S:
+            raise FileError("duration_exceeded", f"more than {limits.max_duration_s:.0f} s") from exc
+        again = replace(plan, max_gap_s=_SHORT_GAP_S)
+    else:
+        channel = decoding.cancelled_channel
+        if channel is None or plan.channel is not None:
+            return decoding
+        again = replace(plan, channel=channel)
+    sink.seek(0)
+    sink.truncate()
+    return _decode(source, sink, probed, limits, again, progress)
 
 
 class _Progress:
-    """Passes on the decoded share, which never decreases; raises `Stopped` when the caller asks for it."""
+    """Passes on the decoded share, which never decreases."""
 
     def __init__(self, on_decoded: OnDecoded) -> None:
         self._on_decoded = on_decoded
@@ -111,15 +111,14 @@ class _Progress:
 
     def update(self, share: float) -> None:
         self._share = min(1.0, max(self._share, share))
-        if not self._on_decoded(self._share):
-            raise Stopped
+        self._on_decoded(self._share)
 
 
 class _Decoding:
     """One pass over a file."""
 
     def __init__(
-        self, source: Path, probed: Probe, limits: MediaLimits, plan: _Plan, sink: BinaryIO, progress: _Progress
+        self, source: Source, probed: Probe, limits: MediaLimits, plan: _Plan, sink: BinaryIO, progress: _Progress
     ) -> None:
         self._source = source
         self._probed = probed
@@ -177,7 +176,7 @@ class _Decoding:
         except av.error.FFmpegError as exc:
             if not self._sound_s:
                 raise
-            if isinstance(exc, (MemoryError, av.error.ExitError)):
+            if isinstance(exc, MemoryError):
                 raise FileError("decoding_failed", reason(exc)) from exc
             logger.info("stopped reading after %.0f s: %s", self._clock.position_s, exc)
         end_s = self._declared_end_s(container, stream, reader)

@@ -1,8 +1,9 @@
 """Reads headers that libav does not report: the parts of a joined file, and whether bytes are missing."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, Final
+
+from smelt.processor.media.source import Source
 
 # Streaming writers leave the size of a RIFF file at its maximum, or at half of it.
 _STREAMED_RIFF_BYTES: Final = 0x7FFF_0000
@@ -36,10 +37,10 @@ class Layout:
     ignore_length: bool = False
 
 
-def read_layout(path: Path) -> Layout:
+def read_layout(source: Source) -> Layout:
     """Return the layout of a file that has its size in its header: WAV and Matroska."""
-    size_bytes = path.stat().st_size
-    with path.open("rb") as file:
+    size_bytes = source.stat().st_size
+    with source.open("rb") as file:
         head = file.read(64)
         if _riff_bytes(head) is not None:
             return _riff_layout(file, size_bytes)
@@ -83,9 +84,9 @@ def _segment_end(head: bytes) -> int | None:
     return None if size == (1 << 7 * length) - 1 else start + length + size
 
 
-def mp3_counted_s(path: Path) -> float | None:
+def mp3_counted_s(source: Source) -> float | None:
     """Return the duration of an MP3 file by the count of its first frame; None without one, when libav guesses."""
-    with path.open("rb") as file:
+    with source.open("rb") as file:
         start = 0
         for _ in range(_MAX_TAGS):
             file.seek(start)
@@ -120,10 +121,10 @@ def _counted_s(data: bytes) -> float | None:
     return int.from_bytes(tag[8:], "big") * (1152 if mpeg_1 else 576) / rate
 
 
-def has_lost_pages(path: Path) -> bool:
+def has_lost_pages(source: Source) -> bool:
     """Return True if pages of an Ogg file are missing or damaged: a gap in it is then not a pause."""
     numbers: dict[bytes, int] = {}
-    with path.open("rb") as file:
+    with source.open("rb") as file:
         for _ in range(_MAX_PAGES):
             if len(head := file.read(_OGG_HEAD_BYTES)) < _OGG_HEAD_BYTES:
                 break

@@ -8,7 +8,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
-from smelt.processor.media.recording import SAMPLE_RATE
+from smelt.processor.media.values import SAMPLE_RATE
 
 Powers = NDArray[np.float64]
 

@@ -4,9 +4,9 @@ A small file can request gigabytes: sample rate, channels and each allocation of
 """
 
 import ctypes
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import Final
 
 import av
@@ -16,8 +16,10 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from smelt.processor.errors import FileError
-from smelt.processor.media.headers import Layout, mp3_counted_s, read_layout
+from smelt.processor.media.headers import mp3_counted_s, read_layout
 from smelt.processor.media.sniff import HEAD_BYTES, content_kind
+from smelt.processor.media.source import Source
+from smelt.processor.media.values import MediaLimits, Probe
 
 # Telephones record at 8 kHz, the fastest converters at 768 kHz. A second at 1 Hz would become 16,000 samples.
 _MIN_SAMPLE_RATE: Final = 4_000
@@ -26,10 +28,10 @@ _MAX_SAMPLE_RATE: Final = 768_000
 _MAX_CHANNELS: Final = 24
 # Bounds each allocation of libav: an index of 24 bytes per packet takes 50 MiB for 12 hours.
 _MAX_ALLOCATION_BYTES: Final = 64 * 1024 * 1024
-_READ_TIMEOUT_S: Final = 60.0
 _OPTIONS: Final = {
-    # Playlists and scripts (hls, concat, dash, sdp ...) can open other files or the network.
-    "protocol_whitelist": "file",
+    # Playlists and scripts (hls, concat, dash, sdp ...) can open other files or the network. The file itself is read
+    # by Python, so that libav needs no protocol.
+    "protocol_whitelist": "none",
     # No decoder runs while probing: a picture or a second track could allocate any amount of memory.
     "codec_whitelist": "none",
     "format_whitelist": ",".join(
@@ -45,39 +47,25 @@ _GUESSED_DURATION: Final = frozenset({"aac", "ac3", "amr", "eac3", "mpeg"})
 _DURATION_IS_END: Final = frozenset({"matroska,webm", "ogg"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class MediaLimits:
-    """The limits for the files of a smelt."""
-
-    max_file_bytes: int
-    max_duration_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Probe:
-    """The size and the declared duration of a file; `declared_s` is None if the container declares no reliable one.
-
-    Both serve the progress and the reserved disk space; only the packets decide how long a recording is.
-    """
-
-    size_bytes: int
-    declared_s: float | None
-    layout: Layout = field(default_factory=Layout)
-
-
-def open_media(path: Path, *, start_bytes: int = 0, ignore_length: bool = False) -> InputContainer:
+@contextmanager
+def open_media(source: Source, *, start_bytes: int = 0, ignore_length: bool = False) -> Iterator[InputContainer]:
     """Open the recording that starts at this byte, without following references to other files or the network."""
-    _limit_allocations()
+    limit_allocations()
     options = dict(_OPTIONS)
     if start_bytes:
         options["skip_initial_bytes"] = str(start_bytes)
     if ignore_length:
         options["ignore_length"] = "1"
-    return av.open(str(path), mode="r", options=options, metadata_errors="replace", timeout=_READ_TIMEOUT_S)
+    with (
+        source.open("rb") as file,
+        av.open(file, mode="r", options=options, metadata_errors="replace") as container,
+    ):
+        yield container
 
 
 @cache
-def _limit_allocations() -> None:
+def limit_allocations() -> None:
+    """Bound each allocation of libav."""
     # PyAV does not export this function; look it up in a module that is linked with libavutil.
     ctypes.CDLL(av._core.__file__).av_max_alloc(ctypes.c_size_t(_MAX_ALLOCATION_BYTES))
 
@@ -113,27 +101,27 @@ def check_bounds(sample_rate: int, channels: int) -> None:
         raise FileError("invalid_format", f"{channels} channels, {_MAX_CHANNELS} are allowed")
 
 
-def probe(path: Path, limits: MediaLimits) -> Probe:
+def probe(source: Source, limits: MediaLimits) -> Probe:
     """Inspect a file without decoding it; raise `FileError` with the matching code if it is rejected."""
-    size_bytes = path.stat().st_size
+    size_bytes = source.stat().st_size
     if size_bytes == 0:
         raise FileError("corrupted_file", "the file is empty")
     if size_bytes > limits.max_file_bytes:
         raise FileError("file_too_large", f"{size_bytes} bytes, {limits.max_file_bytes} are allowed")
     try:
-        with open_media(path) as container:
-            declared_s = _declared_seconds(container, path)
+        with open_media(source) as container:
+            declared_s = _declared_seconds(container, source)
             if declared_s is not None and declared_s > limits.max_duration_s:
                 _check_packets(container, limits.max_duration_s)
                 declared_s = None
     except av.error.FFmpegError as exc:
-        raise unreadable_error(path, exc) from exc
-    return Probe(size_bytes=size_bytes, declared_s=declared_s, layout=read_layout(path))
+        raise unreadable_error(source, exc) from exc
+    return Probe(size_bytes=size_bytes, declared_s=declared_s, layout=read_layout(source))
 
 
-def unreadable_error(path: Path, cause: Exception) -> FileError:
+def unreadable_error(source: Source, cause: Exception) -> FileError:
     """Return `corrupted_file` for a file that can't be opened, or `invalid_format` if it never was a recording."""
-    with path.open("rb") as file:
+    with source.open("rb") as file:
         kind = content_kind(file.read(HEAD_BYTES))
     if kind in ("text", "foreign"):
         return FileError("invalid_format", f"{kind} content")
@@ -144,16 +132,14 @@ def reason(cause: Exception) -> str:
     """Describe why libav failed on a file."""
     if isinstance(cause, MemoryError):
         return f"it needs more than {_MAX_ALLOCATION_BYTES} bytes of memory at once"
-    if isinstance(cause, av.error.ExitError):
-        return f"reading it takes more than {_READ_TIMEOUT_S:.0f} s"
     return str(cause)
 
 
-def _declared_seconds(container: InputContainer, path: Path) -> float | None:
+def _declared_seconds(container: InputContainer, source: Source) -> float | None:
     stream = audio_stream(container)
     name = container.format.name
     if name == "mp3":
-        return mp3_counted_s(path)
+        return mp3_counted_s(source)
     if name in _GUESSED_DURATION:
         return None
     durations_s = [0.0] if container.duration is None else [container.duration / av.time_base]

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final
 
 import av
@@ -10,7 +9,9 @@ import av
 from smelt.processor.errors import FileError
 from smelt.processor.media.mono import channel_powers
 from smelt.processor.media.packets import PacketReader
-from smelt.processor.media.probe import Probe, audio_stream, audio_tracks, open_media
+from smelt.processor.media.probe import audio_stream, audio_tracks, open_media
+from smelt.processor.media.source import Source
+from smelt.processor.media.values import Probe
 
 _MAX_TRACKS: Final = 8
 _PLACES: Final = 8
@@ -20,7 +21,7 @@ _MAX_PROCESSOR_S: Final = 5.0
 _AUDIBLE_SHARE: Final = 1e-3
 
 
-def choose_track(source: Path, probed: Probe, check: Callable[[], object]) -> tuple[int, int]:
+def choose_track(source: Source, probed: Probe, check: Callable[[], object]) -> tuple[int, int]:
     """Return the index of the audio track to transcribe, and the number of tracks; calls `check` between samples."""
     with open_media(source) as container:
         stream = audio_stream(container)
@@ -42,7 +43,7 @@ def audible_track(powers: Sequence[float]) -> int:
     return next(track for track, power in enumerate(powers) if power >= max(powers) * _AUDIBLE_SHARE)
 
 
-def _sampled_power(source: Path, track: int, probed: Probe) -> float:
+def _sampled_power(source: Source, track: int, probed: Probe) -> float:
     """Return the mean power of the loudest channel in samples from the whole track."""
     places = [probed.declared_s * n / _PLACES for n in range(_PLACES)] if probed.declared_s else [0.0]
     place_s = _PLACE_S * _PLACES / len(places)

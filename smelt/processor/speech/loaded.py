@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from smelt.errors import SettingsError
 from smelt.processor.children.frames import Message
-from smelt.processor.children.process import Child, ChildDied, Death
+from smelt.processor.children.process import Child, ChildDied, Death, printable
 from smelt.processor.errors import ModelError
 from smelt.processor.media.recording import Recording
 from smelt.processor.speech.checkpoint import Checkpoint
@@ -154,7 +154,7 @@ class LoadedModel:
             case "passage":
                 return await _parsed(self._child, PASSAGE.validate_python, response.get("passage"))
             case "error":
-                return ModelError(str(response.get("text")))
+                return ModelError(printable(str(response.get("text"))))
             case "end":
                 return None
         return await self._child.fail("protocol", f"an unexpected message: {response.get('type')}")
@@ -174,7 +174,7 @@ class LoadedModel:
 async def _loaded_info(child: Child) -> LoadedInfo:
     response = await child.receive(_LOAD_TIMEOUT_S)
     if response.get("type") == "failed":
-        raise SettingsError(str(response.get("text")))
+        raise SettingsError(printable(str(response.get("text"))))
     return await _parsed(child, LOADED_INFO.validate_python, response.get("info"))
 
 

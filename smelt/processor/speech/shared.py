@@ -11,7 +11,7 @@ from uuid import UUID
 
 from smelt.errors import SettingsError
 from smelt.processor.children.process import ChildDied, Death
-from smelt.processor.errors import ModelError, ModelSuspended
+from smelt.processor.errors import ChildKilled, ModelError, ModelSuspended
 from smelt.processor.media.recording import BYTES_PER_SECOND, SAMPLE_RATE, Recording
 from smelt.processor.speech.breaker import CircuitBreaker
 from smelt.processor.speech.checkpoint import START, Checkpoint
@@ -128,8 +128,9 @@ class SharedModel:
 
         Raises:
             ModelError: The model failed, for example for lack of memory.
-            ChildDied: Its child died; `death.fault` says whose fault that is.
-            ModelSuspended: It died, and that is probably not the fault of this recording.
+            ChildDied: Its child died of the recording.
+            ChildKilled: Its child was killed, and not by this worker.
+            ModelSuspended: Its child died, and that is probably not the fault of this recording.
         """
         async with self.acquire() as model:
             items = model.transcribe(recording, start, max_step_s=self._max_step_s, main_language=main_language)
@@ -140,6 +141,8 @@ class SharedModel:
             except ChildDied as exc:
                 self._forget(model)
                 self._add_death(exc.death, None if exc.death.fault == "machine" else smelt_id)
+                if exc.death.fault == "unknown":
+                    raise ChildKilled(str(exc)) from exc
                 raise
             self._breaker.on_success()
 
@@ -162,7 +165,7 @@ class SharedModel:
             await self._usable()
             return True
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """End the child, also one that is loading or transcribing, and all background work."""
         tasks = [task for task in (self._loading, self._probing) if task is not None]
         for task in tasks:

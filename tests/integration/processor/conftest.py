@@ -10,8 +10,9 @@ from stacks import Stack, running_project
 from worker_harness import STANDUP
 
 from smelt.processor.media.decode import decode_to_pcm
-from smelt.processor.media.probe import MediaLimits, probe
+from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import SAMPLE_RATE
+from smelt.processor.media.values import MediaLimits
 from smelt.processor.speech.model import ModelOptions, load_model
 from smelt.processor.speech.transcriber import SpeechOptions, Transcriber
 

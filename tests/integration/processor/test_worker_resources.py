@@ -16,7 +16,8 @@ TRANSCRIBE = """
 import resource, sys
 from pathlib import Path
 from smelt.processor.media.decode import decode_to_pcm
-from smelt.processor.media.probe import MediaLimits, probe
+from smelt.processor.media.probe import probe
+from smelt.processor.media.values import MediaLimits
 from smelt.processor.media.recording import SAMPLE_RATE, Recording
 from smelt.processor.speech.model import ModelOptions, load_model
 from smelt.processor.speech.transcriber import SpeechOptions, Transcriber

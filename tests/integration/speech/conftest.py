@@ -10,8 +10,9 @@ from processes import run
 from reference_texts import REPOSITORY, STANDUP
 
 from smelt.processor.media.decode import decode_to_pcm
-from smelt.processor.media.probe import MediaLimits, probe
+from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import Recording
+from smelt.processor.media.values import MediaLimits
 from smelt.processor.speech.model import ModelOptions, load_model
 
 LONG_S = 600

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from smelt.processor.media.probe import MediaLimits
+from smelt.processor.media.values import MediaLimits
 
 ROOT = Path(__file__).parents[3]
 RECORDINGS = ROOT / "tests" / "recordings"

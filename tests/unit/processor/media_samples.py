@@ -14,8 +14,9 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 
 from smelt.processor.media.decode import decode_to_pcm
-from smelt.processor.media.probe import MediaLimits, probe
+from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import SAMPLE_RATE, Recording
+from smelt.processor.media.values import MediaLimits
 
 RATE = 48_000
 LOUD = 0.05
@@ -122,7 +123,7 @@ def decoded(source: Path, limits: MediaLimits = LIMITS) -> Recording:
     """Decode a file; its progress never decreases and ends at 1, and its size on disk is that of its samples."""
     shares: list[float] = []
     target = source.with_name(f"{source.name}.pcm")
-    recording = decode_to_pcm(source, target, probe(source, limits), limits, lambda share: not shares.append(share))
+    recording = decode_to_pcm(source, target, probe(source, limits), limits, shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     assert target.stat().st_size == 2 * recording.sample_count

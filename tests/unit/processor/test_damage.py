@@ -12,9 +12,9 @@ from media_samples import Track, decoded, loud_parts, near, silence, tone, write
 
 import smelt.processor.media.packets as packets_module
 from smelt.processor.errors import FileError
-from smelt.processor.media.decode import bytes_needed
 from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import DecodingReport
+from smelt.processor.media.values import bytes_needed
 
 DURATION_S = 4.14
 

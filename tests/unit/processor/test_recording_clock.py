@@ -11,8 +11,8 @@ from audio_samples import LIMITS, RECORDINGS
 from media_samples import Track, decoded, loud_parts, near, silence, tone, write
 
 from smelt.processor.errors import FileError
-from smelt.processor.media.decode import bytes_needed
-from smelt.processor.media.probe import MediaLimits, probe
+from smelt.processor.media.probe import probe
+from smelt.processor.media.values import MediaLimits, bytes_needed
 
 CODECS = {"m4a": "aac", "mp4": "aac", "mov": "aac", "ts": "aac", "flac": "flac", "mp3": "libmp3lame"}
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "1000000"}

@@ -1,0 +1,137 @@
+"""The child that probes and decodes one file; `python -m` starts it, `decoders` talks to it.
+
+It receives up to two requests, each complete in itself, with the file and, to decode, the target as descriptors:
+
+    {"type": "probe", "name", "limits"} + source           -> probed
+    {"type": "decode", "name", "limits", "probe"} + both   -> progress ... decoded
+
+and responds to any with `rejected` (a `FileError`), `limit` (it has exceeded one of its own), `system_error` (for
+example a full disk) or `error` instead. While native code reads the file, no other can be opened.
+"""
+
+import os
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from errno import EFBIG
+from importlib import import_module
+from typing import Any, Final
+
+from smelt.processor.children.frames import READY, Message
+from smelt.processor.children.inside import (
+    Parent,
+    connect,
+    leave,
+    limit_processor_s,
+    limit_resources,
+    no_more_files,
+    processor_s,
+)
+from smelt.processor.errors import FileError
+from smelt.processor.media.headers import Layout
+from smelt.processor.media.source import DescriptorSource
+from smelt.processor.media.values import BYTES_PER_SECOND, MediaLimits, Probe
+
+# Imported once this process is bound to its worker. While a file is read, nothing can be imported.
+_LIBRARIES: Final = (
+    "smelt.processor.media.decode",
+    "smelt.processor.media.probe",
+    "av.subtitles.codeccontext",
+    "av.subtitles.stream",
+)
+_ADDRESS_SPACE_BYTES: Final = 1024**3
+_OPEN_FILES: Final = 32
+# Seconds of the processor: probing reads headers, and at most the packets. Decoding takes less than real time.
+_PROBE_PROCESSOR_S: Final = 20
+_DECODE_PROCESSOR_S: Final = 60
+_MIN_SHARE_STEP: Final = 0.01
+# A file that proceeds is not silent for longer.
+_PROGRESS_INTERVAL_S: Final = 1.0
+_MAX_DETAIL_CHARACTERS: Final = 500
+
+
+def main() -> None:
+    """Serve the requests of a worker."""
+    parent = connect()
+    for library in _LIBRARIES:
+        import_module(library)
+    from smelt.processor.media.probe import limit_allocations
+
+    limit_allocations()
+    parent.send(READY)
+    for _ in range(2):
+        parent.send(_response(*parent.receive(), parent))
+    leave()
+
+
+def _response(request: dict[str, Any], descriptors: list[int], parent: Parent) -> Message:
+    limits = MediaLimits(**request["limits"])
+    _limit(request["type"], limits)
+    try:
+        with ExitStack() as closing:
+            for descriptor in descriptors:
+                closing.callback(os.close, descriptor)
+            closing.enter_context(no_more_files())
+            return _processed(request, limits, descriptors, parent)
+    except FileError as exc:
+        return {"type": "rejected", "code": exc.code, "detail": exc.detail[:_MAX_DETAIL_CHARACTERS]}
+    except MemoryError:
+        return {"type": "limit", "detail": f"more than {_ADDRESS_SPACE_BYTES >> 20} MiB of memory"}
+    except OSError as exc:
+        if exc.errno == EFBIG:
+            return {"type": "limit", "detail": "more output than the maximum duration"}
+        return {"type": "system_error", "errno": exc.errno or 0}
+    except Exception as exc:  # noqa: BLE001
+        traceback.print_exc()
+        return {"type": "error", "detail": repr(exc)[:_MAX_DETAIL_CHARACTERS]}
+
+
+def _limit(kind: str, limits: MediaLimits) -> None:
+    max_duration_s = int(limits.max_duration_s)
+    limit_resources(
+        address_space_bytes=_ADDRESS_SPACE_BYTES,
+        # Half a second more than `decode` accepts.
+        file_bytes=(max_duration_s + 1) * BYTES_PER_SECOND,
+        open_files=_OPEN_FILES,
+    )
+    decode_s = _DECODE_PROCESSOR_S + max_duration_s
+    limit_processor_s(
+        round(processor_s()) + (_PROBE_PROCESSOR_S if kind == "probe" else decode_s),
+        hard_s=2 * _PROBE_PROCESSOR_S + decode_s,
+    )
+
+
+def _processed(request: dict[str, Any], limits: MediaLimits, descriptors: list[int], parent: Parent) -> Message:
+    from smelt.processor.media.decode import decode
+    from smelt.processor.media.probe import probe
+
+    source = DescriptorSource(descriptors[0], request["name"])
+    if request["type"] == "probe":
+        return {"type": "probed", "probe": asdict(probe(source, limits))}
+    with os.fdopen(descriptors[1], "wb", closefd=False) as sink:
+        decoded = decode(source, sink, _probe_of(request["probe"]), limits, _throttled(parent))
+    return {"type": "decoded", "decoded": asdict(decoded)}
+
+
+def _probe_of(sent: dict[str, Any]) -> Probe:
+    layout = sent["layout"]
+    return Probe(**sent | {"layout": Layout(**layout | {"part_starts": tuple(layout["part_starts"])})})
+
+
+def _throttled(parent: Parent) -> Callable[[float], None]:
+    reported_share, reported_s = 0.0, time.monotonic()
+
+    def on_decoded(share: float) -> None:
+        nonlocal reported_share, reported_s
+        if share < reported_share + _MIN_SHARE_STEP and time.monotonic() < reported_s + _PROGRESS_INTERVAL_S:
+            return
+        reported_share, reported_s = share, time.monotonic()
+        parent.send({"type": "progress", "share": share})
+
+    return on_decoded
+
+
+if __name__ == "__main__":
+    main()
