@@ -157,6 +157,7 @@ class Worker:
                     await failed
                 else:
                     loading.result()
+                    services.synthesizer.prestart()
                     self._state = "working"
         finally:
             loading.cancel()
