@@ -16,6 +16,7 @@ stopped computes no further window. Memory has no limit here, because CUDA reser
 import logging
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -36,10 +37,9 @@ _LAST: Final = frozenset({"end", "error", "stopped"})
 def main() -> None:
     """Load the model of the first message, then transcribe until the worker ends this process."""
     parent = connect()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     # Imported after `connect`, so that this process ends with its worker from the start.
-    import smelt.processor.speech.transcriber  # noqa: F401
-
+    import_module("smelt.processor.speech.transcriber")
+    _write_logs()
     parent.send(READY)
     model = _load(parent)
     while True:
@@ -49,6 +49,14 @@ def main() -> None:
             continue
         with FileIO(descriptors[0]) as samples:
             _transcribe(parent, model, JOB.validate_python(message["job"]), samples)
+
+
+def _write_logs() -> None:
+    """Write warnings to the output, which becomes a part of the worker's log."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.captureWarnings(capture=True)
+    # The library of the model hub has installed its own handler, which would write its lines a second time.
+    logging.getLogger("huggingface_hub").handlers.clear()
 
 
 def _load(parent: Parent) -> "WhisperModel":

@@ -52,6 +52,7 @@ class GenerativeSynthesizer:
     async def aclose(self) -> None:
         """Close the connections to the endpoint."""
         await self._endpoint.aclose()
+        await self._extractor.aclose()
 
     async def _write(self, task: Task, texts: Sequence[str], cache: "_NoteCache", on_share: OnShare) -> str:
         pieces = self._parts(task, texts)
