@@ -16,9 +16,9 @@ class CircuitBreaker:
     open, a known recording is transcribed after `delay_s`, which doubles with each failure; a success closes it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, min_delay_s: float = _MIN_DELAY_S) -> None:
         self.state: State = "closed"
-        self.delay_s = _MIN_DELAY_S
+        self.delay_s = self._min_delay_s = min_delay_s
         self._last_death: UUID | None = None
 
     def on_death(self, smelt_id: UUID | None) -> None:
@@ -32,7 +32,7 @@ class CircuitBreaker:
     def on_success(self) -> None:
         """Record that a smelt, or the known recording, was transcribed."""
         if self.state != "open":
-            self.state, self.delay_s, self._last_death = "closed", _MIN_DELAY_S, None
+            self.state, self.delay_s, self._last_death = "closed", self._min_delay_s, None
 
     def start_probe(self) -> None:
         """Record that the known recording is transcribed from now on."""
