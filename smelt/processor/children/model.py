@@ -55,7 +55,8 @@ def _write_logs() -> None:
     """Write warnings to the output, which becomes a part of the worker's log."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.captureWarnings(capture=True)
-    # The library of the model hub has installed its own handler, which would write its lines a second time.
+    # This import installs a handler, which would write each line of the model hub a second time.
+    import_module("huggingface_hub.utils.logging")
     logging.getLogger("huggingface_hub").handlers.clear()
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from smelt.errors import SettingsError
 from smelt.processor.children.process import ChildDied, Death
-from smelt.processor.errors import ChildKilled, ModelError, ModelSuspended
+from smelt.processor.errors import ChildKilled, ChildUnusable, ModelError, ModelSuspended
 from smelt.processor.media.recording import BYTES_PER_SECOND, SAMPLE_RATE, Recording
 from smelt.processor.speech.breaker import CircuitBreaker
 from smelt.processor.speech.checkpoint import START, Checkpoint
@@ -130,6 +130,7 @@ class SharedModel:
             ModelError: The model failed, for example for lack of memory.
             ChildDied: Its child died of the recording.
             ChildKilled: Its child was killed, and not by this worker.
+            ChildUnusable: The worker ends.
             ModelSuspended: Its child died, and that is probably not the fault of this recording.
         """
         async with self.acquire() as model:
@@ -140,6 +141,8 @@ class SharedModel:
                         yield item
             except ChildDied as exc:
                 self._forget(model)
+                if exc.death.killed_for == "ended":
+                    raise ChildUnusable("the worker has ended the model") from exc
                 self._add_death(exc.death, None if exc.death.fault == "machine" else smelt_id)
                 if exc.death.fault == "unknown":
                     raise ChildKilled(str(exc)) from exc

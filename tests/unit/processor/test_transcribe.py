@@ -16,7 +16,7 @@ from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.state import Trust
 from smelt.contract.work import SavedSegment
 from smelt.errors import SettingsError
-from smelt.processor.errors import FileError
+from smelt.processor.errors import ChildKilled, FileError
 from smelt.processor.media.recording import SAMPLE_RATE, DecodingReport, Recording
 from smelt.processor.speech.shared import SharedModel
 from smelt.processor.speech.transcriber import Transcriber
@@ -306,3 +306,52 @@ async def test_trust_includes_the_findings_of_decoding(opening: Recording, harne
     assert harness.file.trust is not None
     assert harness.file.trust.items() >= report.trust().items()
     assert "silence_seconds" in harness.file.trust
+
+
+async def test_crash_of_the_model_is_retried_from_the_checkpoint_with_the_same_text(
+    demo_model: WhisperModel, opening: Recording, harnesses: Harnesses, children: PatchedChildren
+) -> None:
+    options = SpeechOptions(max_span_s=15)
+    children.crash("SIGSEGV", at=8, times=1)
+    harness = harnesses(opening, options)
+    await harness.transcription.transcribe(harness.file)
+    assert harness.file.segments == undisturbed(demo_model, opening, options)
+    assert len(children.calls) == 2
+    assert [row["index"] for row in harness.state.draft().segment_rows()] == list(range(len(harness.file.segments)))
+
+
+async def test_second_crash_of_the_model_is_the_fault_of_the_file(
+    opening: Recording, harnesses: Harnesses, children: PatchedChildren
+) -> None:
+    children.crash("SIGSEGV", at=8, times=2)
+    harness = harnesses(opening)
+    with pytest.raises(FileError, match="SIGSEGV") as error:
+        await harness.transcription.transcribe(harness.file)
+    assert error.value.code == "transcription_failed"
+    assert len(children.calls) == 2
+    # The next file is transcribed, in a third child.
+    other = harnesses(opening, model=harness.model)
+    await other.transcription.transcribe(other.file)
+    assert other.file.transcribed
+
+
+@pytest.mark.parametrize("options", [SpeechOptions(max_span_s=15), SpeechOptions(batch_size=2)], ids=str)
+async def test_resume_after_a_killed_model_gives_the_undisturbed_text(
+    options: SpeechOptions,
+    demo_model: WhisperModel,
+    opening: Recording,
+    harnesses: Harnesses,
+    children: PatchedChildren,
+) -> None:
+    children.crash("SIGKILL", at=8, times=1)
+    harness = harnesses(opening, options)
+    with pytest.raises(ChildKilled):
+        await harness.transcription.transcribe(harness.file)
+    draft = harness.state.draft()
+    assert draft.segments
+    # The next attempt, in the same worker.
+    row = {"checkpoint": harness.file.checkpoint_row, "language": "en", "segment_count": len(draft.segments)}
+    again = harnesses(opening, model=harness.model, **row)
+    again.saved = [segment.model_dump() for _, segment in draft.segments]
+    await again.transcription.transcribe(again.file)
+    assert again.file.segments == undisturbed(demo_model, opening, options)
