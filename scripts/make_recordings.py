@@ -9,6 +9,8 @@ Needs espeak-ng (on Debian: apt-get install espeak-ng libespeak-ng1), PyAV and N
 import argparse
 import random
 import sys
+import tempfile
+import wave
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +26,9 @@ from recording import Recording, conversation, record, write_times  # noqa: E402
 
 DEMO = ROOT / "smelt" / "cli" / "recordings"
 TESTS = ROOT / "tests" / "recordings"
+# A worker that distrusts its model transcribes it.
+CHECK = ROOT / "smelt" / "processor" / "speech" / "check.pcm"
+CHECK_S = 2
 
 ANNA = Voice("en-US", "f3", rate=158, pitch=55)
 CARLA = Voice("en-GB-x-rp", "f2", rate=150, pitch=48)
@@ -68,6 +73,7 @@ UTTERANCES = {
     "status": (DAVID, "The database is not complete."),
 }
 ACTION_ITEM = "Action item Lisa will review the contract by Thursday."
+CHECK_TEXT = "Good morning Anna."
 ACTION_ITEM_FILES = (
     "action_item.wav",
     "action_item.flac",
@@ -120,7 +126,7 @@ def write_audio(recording: Recording, path: Path, encoding: Encoding | None = No
 
 
 def make_committed() -> None:
-    """Make the recordings of `smelt demo` and of the tests."""
+    """Make the recordings of `smelt demo`, of the worker and of the tests."""
     for folder in (DEMO, TESTS):
         folder.mkdir(parents=True, exist_ok=True)
     espeak = Espeak()
@@ -136,6 +142,16 @@ def make_committed() -> None:
     (TESTS / "action_item.txt").write_text(action_item.text)
     for name in ACTION_ITEM_FILES:
         write_audio(action_item, TESTS / name)
+    write_samples(record(espeak, ((ANNA, 0.2, CHECK_TEXT),)), CHECK, CHECK_S)
+
+
+def write_samples(recording: Recording, path: Path, seconds: int) -> None:
+    """Write the first seconds as 16 kHz mono without a header, as the model reads them."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_audio(recording, Path(folder) / "whole.wav")
+        with wave.open(str(Path(folder) / "whole.wav")) as whole:
+            count = seconds * whole.getframerate()
+            path.write_bytes(whole.readframes(count).ljust(2 * count, b"\0"))
 
 
 def make_long(path: Path, seconds: float, seed: int) -> None:

@@ -49,8 +49,4 @@ def write_logs(settings: LogSettings) -> None:
     handler.addFilter(DuplicateLogFilter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.captureWarnings(capture=True)
-    # This import adds a handler, which would write each line of the model hub a second time.
-    import huggingface_hub.utils.logging  # noqa: F401
-
-    logging.getLogger("huggingface_hub").handlers.clear()
     logging.getLogger("smelt").setLevel(settings.log_level.upper())

@@ -46,6 +46,11 @@ class SmeltAttempt:
         known = {"id": str(self.claim.id), "attempt": self.claim.attempt}
         return known if self._stages is None else known | self._stages.info
 
+    @property
+    def needs_model(self) -> bool:
+        """True if files of this smelt are not transcribed yet."""
+        return self._stages is None or self._stages.needs_model
+
     def stop(self, reason: StopReason) -> None:
         """Stop the work early; only the first reason counts."""
         if not self._stopping.done():

@@ -44,3 +44,11 @@ class ChildUnusable(TransientError):
 
 class DiskFull(TransientError):
     """The temporary folder has no room for a recording right now."""
+
+
+class ModelError(TransientError):
+    """The model failed on a recording, for example for lack of memory; its process goes on."""
+
+
+class ModelSuspended(ChildUnusable):
+    """This worker does not use its model until that has transcribed a known recording."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Final, Literal
 
@@ -13,6 +13,7 @@ from smelt.backend.worker_rpc import Health, WorkerRpc
 from smelt.contract.vocabulary import Status
 from smelt.contract.work import Settled
 from smelt.errors import SettingsError, SmeltError
+from smelt.processor.children.process import Death
 from smelt.processor.speed import SpeedEstimate
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,15 @@ class Metrics:
             registry=self.registry,
         )
         self._realtime_factor.set(math.nan)
+        self._model_deaths = Counter(
+            "smelt_model_deaths",
+            "Processes of the model that died, by whose fault it is",
+            ["fault"],
+            registry=self.registry,
+        )
+        self._model_suspended = Gauge(
+            "smelt_model_suspended", "1 while this worker tests its model and claims nothing", registry=self.registry
+        )
         self._project = _ProjectGauges(self.registry)
 
     def claimed(self, count: int) -> None:
@@ -82,6 +92,15 @@ class Metrics:
     def show_speed(self, speed: SpeedEstimate) -> None:
         """Export the speed from which ETAs are estimated."""
         self._realtime_factor.set_function(lambda: _realtime_factor(speed))
+
+    def model_died(self, death: Death) -> None:
+        """Count the death of a process with the model."""
+        self._model_deaths.labels(death.fault).inc()
+
+    def show_model(self, pid: Callable[[], int | None], is_suspended: Callable[[], bool]) -> None:
+        """Export memory and processor time of the process with the model, and whether the model is suspended."""
+        ProcessCollector(namespace="smelt_model", pid=lambda: pid() or "none", registry=self.registry)
+        self._model_suspended.set_function(lambda: float(is_suspended()))
 
     def observe(self, health: Health | None) -> None:
         """Export the state of the project; NaN instead of stale numbers if it is unknown."""

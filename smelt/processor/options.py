@@ -4,8 +4,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from smelt.processor.speech.model import ModelOptions
-from smelt.processor.speech.transcriber import SpeechOptions
+from smelt.processor.speech.values import ModelOptions, SpeechOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,6 @@
 """The services that all smelts of a worker share."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from smelt.backend.project import Project
@@ -16,17 +15,6 @@ from smelt.processor.speech.shared import SharedModel
 from smelt.processor.speed import SpeedEstimate
 from smelt.processor.synthesis.request import Synthesizer
 from smelt.processor.workspace import Workspace
-
-
-@dataclass(frozen=True)
-class Threads:
-    """The pool for blocking work; it bounds its stage even if a cancelled smelt leaves a thread running."""
-
-    model: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "model"))
-
-    def shut_down(self) -> None:
-        """Accept no new work; running work is not waited for."""
-        self.model.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +32,5 @@ class WorkerServices:
     metrics: Metrics = field(default_factory=Metrics)
     speed: SpeedEstimate = field(default_factory=SpeedEstimate)
     model_queue: ModelQueue = field(default_factory=ModelQueue)
-    threads: Threads = field(default_factory=Threads)
     decoders: Decoders = field(default_factory=Decoders)
     synthesis_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))

@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from smelt.processor.speech.checkpoint import Checkpoint
-from smelt.processor.speech.transcriber import Passage
+from smelt.processor.speech.values import Passage
 
 # Weight of past measurements, in seconds of audio.
 _PAST_WEIGHT_S: Final = 300.0
 # The first window and the first speech detection include warming up, so they count little.
 _COLD_WEIGHT: Final = 0.1
 _MIN_MEASURED_S: Final = 0.5
+_MIN_STEP_LIMIT_S: Final = 600.0
+_MAX_UNMEASURED_STEP_S: Final = 3600.0
+_STEP_TOLERANCE: Final = 20.0
 
 
 @dataclass
@@ -69,6 +72,17 @@ class SpeedEstimate:
         if preparation is None or speech is None or inference is None:
             return None
         return audio_s * (preparation + speech * inference) + speech_s * inference
+
+    def max_step_s(self, *, span_s: float, window_s: float) -> float:
+        """Return after how many seconds without a passage the model hangs.
+
+        That is far more than preparing a span or transcribing a window of these lengths takes: the machine may be busy,
+        and a difficult window is transcribed several times. While the speed is unknown, the device may be slow.
+        """
+        preparation, inference = self.preparation.factor, self.inference.factor
+        if preparation is None or inference is None:
+            return _MAX_UNMEASURED_STEP_S
+        return max(_MIN_STEP_LIMIT_S, _STEP_TOLERANCE * max(span_s * preparation, window_s * inference))
 
     @property
     def _weight(self) -> float:

@@ -37,6 +37,11 @@ class Stages:
         """The current stage, and the percentage of all work."""
         return {"stage": self._state.stage, "percentage": self._state.percentage}
 
+    @property
+    def needs_model(self) -> bool:
+        """True if files are not transcribed yet."""
+        return bool(self._untranscribed())
+
     async def run(self) -> tuple[Result, ...]:
         """Run all stages and return the results; raises what the synthesizer raises.
 

@@ -1,19 +1,20 @@
 """Stage `transcribing`: from a recording on disk to saved segments, resuming at the last checkpoint."""
 
-import asyncio
 import logging
+from contextlib import aclosing
 
-from smelt.processor.errors import FileError
+from smelt.processor.children.process import ChildDied
+from smelt.processor.errors import FileError, ModelError
 from smelt.processor.logs import SmeltLog
 from smelt.processor.media.recording import SAMPLE_RATE, Recording
 from smelt.processor.services import WorkerServices
 from smelt.processor.speech.checkpoint import START, Checkpoint
+from smelt.processor.speech.languages import Language
 from smelt.processor.speech.resume_filter import ResumeFilter
-from smelt.processor.speech.transcriber import Transcriber
 from smelt.processor.speech.trust import trust_report
+from smelt.processor.speech.values import Passage
 from smelt.processor.speed import TranscriptionTimer
 from smelt.processor.state import FileWork, SmeltState
-from smelt.processor.threads import iterate
 
 logger = logging.getLogger(__name__)
 
@@ -39,35 +40,34 @@ class Transcription:
         file.segments = list(await self._services.calls.load_segments(self._state.claim.id, file.id))
 
     async def transcribe(self, file: FileWork) -> None:
-        """Transcribe a file from its last checkpoint; raise `FileError` if the model fails."""
+        """Transcribe a file from its last checkpoint; raise `FileError` if the model fails on it."""
         assert file.recording is not None
-        async with self._services.model.acquire() as transcriber:
-            end = await self._transcribe_with_retries(file, file.recording, transcriber)
+        async with self._services.model.acquire():
+            end = await self._transcribe_with_retries(file, file.recording)
         file.transcribed = True
         file.trust = (
             trust_report(file.segments, end.findings) | file.recording.report.trust() | self._services.model.info
         )
         self._state.mark_changed()
 
-    async def _transcribe_with_retries(
-        self, file: FileWork, recording: Recording, transcriber: Transcriber
-    ) -> Checkpoint:
-        start = await self._load_saved(file, transcriber.resume_point(file.saved_checkpoint))
+    async def _transcribe_with_retries(self, file: FileWork, recording: Recording) -> Checkpoint:
+        start = await self._load_saved(file, file.saved_checkpoint)
+        died = False
         while True:
             try:
-                await self._transcribe_from(file, recording, transcriber, start)
-            except (RuntimeError, MemoryError) as exc:  # CTranslate2, for example if it is out of memory.
-                transcriber = await self._reduce_memory(transcriber, exc)
-                start = transcriber.resume_point(file.checkpoint or start)
+                await self._transcribe_from(file, recording, start)
+            except ModelError as exc:
+                if not await self._services.model.reduce_memory():
+                    raise FileError("transcription_failed", str(exc)) from exc
+                self._log.warning("the model failed (%s), retrying with less memory", exc)
+            except ChildDied as exc:
+                if died:
+                    raise FileError("transcription_failed", str(exc)) from exc
+                died = True
+                self._log.warning("retrying file %s with a new model: %s", file.id, exc)
             else:
                 return file.checkpoint or start
-
-    async def _reduce_memory(self, transcriber: Transcriber, exc: Exception) -> Transcriber:
-        reduced = await self._services.model.reduce_memory(transcriber)
-        if reduced is None:
-            raise FileError("transcription_failed", str(exc)) from exc
-        self._log.warning("the model failed (%s), retrying with less memory", exc)
-        return reduced
+            start = file.checkpoint or start
 
     async def _load_saved(self, file: FileWork, start: Checkpoint) -> Checkpoint:
         if start.segment_count or file.claimed.segment_count:
@@ -79,25 +79,26 @@ class Transcription:
         file.segments = []
         return START
 
-    async def _transcribe_from(
-        self, file: FileWork, recording: Recording, transcriber: Transcriber, start: Checkpoint
-    ) -> None:
-        executor = self._services.threads.model
-        if file.language is None:
-            loop = asyncio.get_running_loop()
-            detected = await loop.run_in_executor(executor, transcriber.detect_language, recording)
-            file.language, file.language_probability = detected.code, round(detected.probability, 3)
-        file.timer = TranscriptionTimer(self._services.speed, recording.duration_s, _start_s(start))
+    async def _transcribe_from(self, file: FileWork, recording: Recording, start: Checkpoint) -> None:
         resume_filter = ResumeFilter(file.segments)
-        async for passage in iterate(transcriber.transcribe(recording, file.language, start), executor):
-            file.timer.add_passage(passage)
-            count = len(file.segments)
-            new = [
-                s.model_copy(update={"index": count + n}) for n, s in enumerate(resume_filter.unseen(passage.segments))
-            ]
-            # If re-transcription splits the audio differently, the new transcript ends where the saved one ends.
-            checkpoint = passage.checkpoint.limited_to(count + len(new))
-            self._state.add_segments(file, tuple(new), checkpoint, passage.position_s / recording.duration_s)
+        items = self._services.model.transcribe(self._state.claim.id, recording, start, main_language=file.language)
+        async with aclosing(items):
+            async for item in items:
+                if isinstance(item, Language):
+                    if file.language is None:
+                        file.language, file.language_probability = item.code, round(item.probability, 3)
+                    file.timer = TranscriptionTimer(self._services.speed, recording.duration_s, _start_s(start))
+                else:
+                    self._add_passage(file, recording, item, resume_filter)
+
+    def _add_passage(self, file: FileWork, recording: Recording, passage: Passage, resume_filter: ResumeFilter) -> None:
+        assert file.timer is not None
+        file.timer.add_passage(passage)
+        count = len(file.segments)
+        new = [s.model_copy(update={"index": count + n}) for n, s in enumerate(resume_filter.unseen(passage.segments))]
+        # If re-transcription splits the audio differently, the new transcript ends where the saved one ends.
+        checkpoint = passage.checkpoint.limited_to(count + len(new))
+        self._state.add_segments(file, tuple(new), checkpoint, passage.position_s / recording.duration_s)
 
 
 def _start_s(start: Checkpoint) -> float:

@@ -14,6 +14,7 @@ from smelt.errors import SettingsError, SmeltError, TransientError
 from smelt.processor.attempt import SmeltAttempt
 from smelt.processor.broadcasts import Announcer
 from smelt.processor.claim_loop import ClaimLoop
+from smelt.processor.errors import ModelSuspended
 from smelt.processor.heartbeat import LEAVE_TIMEOUT_S, Heartbeat
 from smelt.processor.janitor import Janitor
 from smelt.processor.leases import Leases
@@ -51,6 +52,7 @@ class Worker:
         self._metrics = Metrics()
         self._started_s = time.monotonic()
         self._state: Literal["loading", "working", "draining"] = "loading"
+        self._is_suspended = False
         self._running: dict[asyncio.Task[None], SmeltAttempt] = {}
 
     async def run(self, *, once: bool = False, stop: asyncio.Event) -> None:
@@ -96,21 +98,30 @@ class Worker:
                     if once:
                         await self._clean_up(services)
             finally:
-                services.threads.shut_down()
+                await services.model.aclose()
                 await services.decoders.aclose()
                 await services.synthesizer.aclose()
                 await self._heartbeat.leave()
 
     def _create_services(self, folder: Workspace) -> WorkerServices:
         options, speed = self._options, SpeedEstimate()
+        model = SharedModel(
+            options.model_options,
+            options.speech_options,
+            options.model_idle_s,
+            speed=speed,
+            on_death=self._metrics.model_died,
+            on_suspended=lambda: self._on_suspended(is_suspended=model.is_suspended),
+        )
         self._metrics.show_speed(speed)
+        self._metrics.show_model(lambda: model.pid, lambda: model.is_suspended)
         return WorkerServices(
             project=self._project,
             calls=self._calls,
             announcer=Announcer(self._project, options.worker_id, self._metrics),
             leases=Leases(self._calls, options.worker_id, options.lease_s, self._contact),
             workspace=folder,
-            model=SharedModel(options.model_options, options.speech_options, options.model_idle_s),
+            model=model,
             synthesizer=create_synthesizer(options),
             options=options,
             metrics=self._metrics,
@@ -122,7 +133,7 @@ class Worker:
     ) -> None:
         stopping = asyncio.create_task(stop.wait())
         try:
-            await self._wait_until_loaded(failed, stopping, services)
+            await self._wait_until_loaded(failed, stopping, services, once=once)
             while not stopping.done() and not failed.done():
                 claimed_count = await self._claim(services, once=once)
                 if once and not (claimed_count or self._running or self._claim_loop.expects_expired_leases):
@@ -137,20 +148,26 @@ class Worker:
             stopping.cancel()
 
     async def _wait_until_loaded(
-        self, failed: "asyncio.Future[None]", stopping: asyncio.Future[Any], services: WorkerServices
+        self, failed: "asyncio.Future[None]", stopping: asyncio.Future[Any], services: WorkerServices, *, once: bool
     ) -> None:
-        # Claim nothing before the model is loaded: a worker that can't load it, or crashes while loading, would take
-        # smelts from others.
-        loading = services.model.start()
-        waiting: set[asyncio.Future[Any]] = {loading, stopping, failed}
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if loading.done():
-            if loading.exception() is not None:
-                await failed
-            self._state = "working"
+        # Claim nothing before the model is loaded: a worker that can't load it would take smelts from others.
+        loading = asyncio.create_task(services.model.wait_usable(while_suspended=not once))
+        try:
+            await asyncio.wait({loading, stopping, failed}, return_when=asyncio.FIRST_COMPLETED)
+            if loading.done():
+                if isinstance(loading.exception(), SettingsError):
+                    await failed
+                else:
+                    loading.result()
+                    services.synthesizer.prestart()
+                    self._state = "working"
+        finally:
+            loading.cancel()
 
     async def _claim(self, services: WorkerServices, *, once: bool) -> int:
-        if self._free_slots <= 0:
+        if services.model.is_suspended and once:
+            raise ModelSuspended("the model does not work on this machine")
+        if self._free_slots <= 0 or services.model.is_suspended:
             return 0
         self._claim_loop.postpone()
         try:
@@ -186,6 +203,15 @@ class Worker:
         self._claim_loop.wake()
         self._heartbeat.request()
 
+    def _on_suspended(self, *, is_suspended: bool) -> None:
+        """Release the smelts that need the model when it is suspended; claim again when it is not."""
+        self._is_suspended = is_suspended
+        for attempt in self._running.values() if is_suspended else ():
+            if attempt.needs_model:
+                attempt.stop("draining")
+        self._claim_loop.wake()
+        self._heartbeat.request()
+
     async def _drain(self, failed: "asyncio.Future[None]") -> None:
         if not self._running:
             return
@@ -212,7 +238,7 @@ class Worker:
         return {
             "model": self._options.model,
             "concurrency": self._options.concurrency,
-            "state": self._state,
+            "state": "suspended" if self._is_suspended and self._state == "working" else self._state,
             "smelts": [attempt.info for attempt in self._running.values()],
             "up_seconds": round(time.monotonic() - self._started_s),
         }

@@ -18,6 +18,7 @@ PLANTED = {
     "local/ports.py": "import smelt.errors",
     "backend/tokens.py": "import smelt.settings",
     "subscriber/timeline.py": "import av",
+    "processor/state.py": "import smelt.processor.media.probe",
 }
 """A forbidden import for each of these files."""
 

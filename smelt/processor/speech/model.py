@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -14,25 +13,12 @@ from faster_whisper.utils import available_models
 
 from smelt.errors import SettingsError
 from smelt.processor.speech.demo_model_card import DEMO, demo_folder
+from smelt.processor.speech.values import ModelOptions
 
 logger = logging.getLogger(__name__)
 
 _HUB_NAME: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _SMALLER_TYPES: Final = {4: ("float16", "int8_float16", "int8"), 2: ("int8_float16", "int8")}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelOptions:
-    """The model, its device and its compute type; names and values are those of faster-whisper, and `demo`."""
-
-    name: str = DEMO
-    device: str = "auto"
-    compute_type: str = "default"
-
-    @property
-    def title(self) -> str:
-        """The name of the model for people, without the path of its folder."""
-        return Path(self.name).name if Path(self.name).is_dir() else self.name
 
 
 def smaller_compute_type(model: Whisper) -> str | None:

@@ -1,16 +1,25 @@
-"""The model of a worker: loaded once in the background, shared by all of its smelts, released when idle."""
+"""The model of a worker, in a child: loaded in the background, shared by all of its smelts, released when idle."""
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from uuid import UUID
 
 from smelt.errors import SettingsError
+from smelt.processor.children.process import ChildDied, Death
+from smelt.processor.errors import ChildKilled, ChildUnusable, ModelError, ModelSuspended
+from smelt.processor.media.recording import BYTES_PER_SECOND, SAMPLE_RATE, Recording
+from smelt.processor.speech.breaker import CircuitBreaker
+from smelt.processor.speech.checkpoint import START, Checkpoint
 from smelt.processor.speech.demo_model_card import notice_of
-from smelt.processor.speech.model import ModelOptions, load_model, smaller_compute_type
-from smelt.processor.speech.transcriber import SpeechOptions, Transcriber
+from smelt.processor.speech.languages import Language
+from smelt.processor.speech.loaded import LoadedModel
+from smelt.processor.speech.values import LoadedInfo, ModelOptions, Passage, SpeechOptions
+from smelt.processor.speed import SpeedEstimate
 
 logger = logging.getLogger(__name__)
 
@@ -18,14 +27,34 @@ logger = logging.getLogger(__name__)
 class SharedModel:
     """A model that is loaded from `start` on; `acquire` waits for it and raises the error of a failed load.
 
-    After `idle_s` without a user it is released, and loaded again for the next one.
+    After `idle_s` without a user it is released, and loaded again for the next one. If its child dies for a reason that
+    is probably not the recording, the model is suspended until it has transcribed a known recording: `on_suspended` is
+    called when that begins and when it ends, and everything that needs the model raises `ModelSuspended` meanwhile.
     """
 
-    def __init__(self, model: ModelOptions, speech: SpeechOptions, idle_s: float | None = None) -> None:
+    def __init__(
+        self,
+        model: ModelOptions,
+        speech: SpeechOptions,
+        idle_s: float | None = None,
+        *,
+        speed: SpeedEstimate | None = None,
+        on_suspended: Callable[[], None] = lambda: None,
+        on_death: Callable[[Death], None] = lambda _: None,
+        breaker: CircuitBreaker | None = None,
+    ) -> None:
         self._model = model
         self._speech = speech
         self._idle_s = idle_s
-        self._loading: asyncio.Task[Transcriber] | None = None
+        self._speed = speed or SpeedEstimate()
+        self._on_suspended = on_suspended
+        self._on_death = on_death
+        self._breaker = breaker or CircuitBreaker()
+        self._loaded: LoadedModel | None = None
+        self._loading: asyncio.Task[LoadedModel] | None = None
+        self._probing: asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
+        self._resumed = asyncio.Event()
         self._failed: asyncio.Queue[SettingsError] = asyncio.Queue()
         self._user_count = 0
         self._release_timer: asyncio.TimerHandle | None = None
@@ -39,14 +68,24 @@ class SharedModel:
     @property
     def is_loaded(self) -> bool:
         """True if the model is in memory."""
-        return self._loading is not None and self._loading.done()
+        return self._loaded is not None
+
+    @property
+    def is_suspended(self) -> bool:
+        """True if the model has to transcribe a known recording before anything else."""
+        return self._breaker.state != "closed"
+
+    @property
+    def pid(self) -> int | None:
+        """The id of the process with the model; None if there is none."""
+        return None if self._loaded is None else self._loaded.pid
 
     async def run_until_load_fails(self) -> None:
         """Load in the background; raises the `SettingsError` of this load or a later one, and never returns."""
         self.start()
         raise await self._failed.get()
 
-    def start(self) -> asyncio.Task[Transcriber]:
+    def start(self) -> asyncio.Task[LoadedModel]:
         """Start to load; the task fails with `SettingsError` if loading fails."""
         if self._loading is None:
             self._loading = asyncio.create_task(self._load(), name="load the model")
@@ -54,56 +93,200 @@ class SharedModel:
             self._loading.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._loading
 
+    async def wait_usable(self, *, while_suspended: bool = True) -> None:
+        """Load the model; raise the error of a failed load.
+
+        While the model is suspended, wait, or raise `ModelSuspended`.
+        """
+        while True:
+            try:
+                await self._usable()
+            except ModelSuspended:
+                if not while_suspended:
+                    raise
+                await self._resumed.wait()
+            else:
+                return
+
     @asynccontextmanager
-    async def acquire(self) -> AsyncIterator[Transcriber]:
-        """Return the transcriber with this model, which stays loaded for the block."""
+    async def acquire(self) -> AsyncIterator[LoadedModel]:
+        """Return the loaded model, which stays loaded for the block unless its child dies."""
         self._user_count += 1
         if self._release_timer is not None:
             self._release_timer.cancel()
             self._release_timer = None
         try:
-            yield await asyncio.shield(self.start())
+            yield await self._usable()
         finally:
             self._user_count -= 1
-            if self._idle_s is not None and not self._user_count:
-                self._release_timer = asyncio.get_running_loop().call_later(self._idle_s, self._release)
+            self._release_when_idle()
 
-    async def reduce_memory(self, transcriber: Transcriber) -> Transcriber | None:
-        """Return a transcriber that needs less memory, used by all from now on; None if there is none.
+    async def transcribe(
+        self, smelt_id: UUID, recording: Recording, start: Checkpoint, *, main_language: str | None = None
+    ) -> AsyncGenerator[Language | Passage, None]:
+        """Transcribe a recording of a smelt from a checkpoint: yield its language, then its passages.
+
+        Raises:
+            ModelError: The model failed, for example for lack of memory.
+            ChildDied: Its child died of the recording.
+            ChildKilled: Its child was killed, and not by this worker.
+            ChildUnusable: The worker ends.
+            ModelSuspended: Its child died, and that is probably not the fault of this recording.
+        """
+        async with self.acquire() as model:
+            items = model.transcribe(recording, start, max_step_s=self._max_step_s, main_language=main_language)
+            try:
+                async with aclosing(items):
+                    async for item in items:
+                        yield item
+            except ChildDied as exc:
+                self._forget(model)
+                if exc.death.killed_for == "ended":
+                    raise ChildUnusable("the worker has ended the model") from exc
+                self._add_death(exc.death, None if exc.death.fault == "machine" else smelt_id)
+                if exc.death.fault == "unknown":
+                    raise ChildKilled(str(exc)) from exc
+                raise
+            self._breaker.on_success()
+
+    async def reduce_memory(self) -> bool:
+        """Use less memory from now on; return False if that is not possible.
 
         Halves the batch size, down to sequential transcription, then picks a compute type with fewer bytes.
         """
-        if (options := transcriber.options.with_smaller_batch) is not None:
-            smaller = transcriber.with_options(options)
-        else:
-            compute_type = await asyncio.to_thread(smaller_compute_type, transcriber.model.model)
+        async with self.acquire() as model:
+            if (options := self._speech.with_smaller_batch) is not None:
+                self._speech = model.options = options
+                return True
+            compute_type = model.info.smaller_compute_type
             if compute_type is None:
-                return None
-            # Unload first: both do not fit into memory.
-            self._loading = None
-            await asyncio.to_thread(transcriber.model.model.unload_model)
+                return False
             self._model = replace(self._model, compute_type=compute_type)
-            smaller = await self._load()
-        self._speech = smaller.options
-        self._loading = asyncio.create_task(_already_loaded(smaller))
-        return smaller
+            # End it first: both do not fit into memory.
+            self._forget(model)
+            await model.end()
+            await self._usable()
+            return True
+
+    async def aclose(self) -> None:
+        """End the child, also one that is loading or transcribing, and all background work."""
+        tasks = [task for task in (self._loading, self._probing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._release_timer is not None:
+            self._release_timer.cancel()
+        if self._loaded is not None:
+            await self._loaded.end()
+        await asyncio.gather(*self._ending)
+
+    async def _usable(self) -> LoadedModel:
+        while True:
+            if self.is_suspended:
+                raise ModelSuspended("the model is suspended")
+            model = await asyncio.shield(self.start())
+            await model.wait_stopped()
+            if model.is_alive:
+                return model
+            self._forget(model)
+
+    def _release_when_idle(self) -> None:
+        if self._idle_s is not None and not self._user_count:
+            self._release_timer = asyncio.get_running_loop().call_later(self._idle_s, self._release)
 
     def _release(self) -> None:
-        self._release_timer, self._loading = None, None
+        self._release_timer = None
+        model = self._loaded
+        if model is None:
+            if self._loading is not None:
+                self._release_when_idle()
+            return
+        self._forget(model)
+        ending = asyncio.create_task(model.end())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
         logger.info("released the model %s after %.0f s without work", self._model.name, self._idle_s)
 
-    async def _load(self) -> Transcriber:
-        started_s = time.monotonic()
+    def _forget(self, model: LoadedModel) -> None:
+        if self._loaded is model:
+            self._loaded = self._loading = None
+
+    async def _load(self) -> LoadedModel:
         try:
-            model = await asyncio.to_thread(load_model, self._model)
+            self._loaded = await self._start_child()
+        except ChildDied as exc:
+            self._loading = None
+            self._add_death(exc.death, None)
+            raise
+        return self._loaded
+
+    async def _start_child(self) -> LoadedModel:
+        try:
+            model = await LoadedModel.load(self._model, self._speech)
         except SettingsError as exc:
             self._failed.put_nowait(exc)
             raise
-        logger.info("loaded the model %s in %.1f s", self._model.name, time.monotonic() - started_s)
+        logger.info("loaded the model %s in %.1f s", self._model.name, model.load_s)
         if (notice := notice_of(self._model.name)) is not None:
             logger.warning("%s Set SMELT_MODEL to use another one.", notice)
-        return Transcriber(model, self._speech)
+        model.dying.add_done_callback(lambda _: self._forget(model))
+        return model
+
+    def _max_step_s(self, info: LoadedInfo, options: SpeechOptions) -> float:
+        window_s = info.window_s * max(1, options.batch_size)
+        return self._speed.max_step_s(span_s=options.max_span_s, window_s=window_s)
+
+    def _add_death(self, death: Death, smelt_id: UUID | None) -> None:
+        """Record a death; raise `ModelSuspended` if the model is suspended."""
+        logger.warning("the model: %s", death)
+        self._on_death(death)
+        self._breaker.on_death(smelt_id)
+        if not self.is_suspended:
+            return
+        if self._probing is None or self._probing.done():
+            logger.error("the model is suspended: no recording is claimed before a test of it succeeds")
+            self._resumed.clear()
+            self._probing = asyncio.create_task(self._probe_until_usable(), name="test the model")
+            self._on_suspended()
+        raise ModelSuspended(str(death))
+
+    async def _probe_until_usable(self) -> None:
+        while self.is_suspended:
+            logger.info("the model is tested in %.0f s", self._breaker.delay_s)
+            await asyncio.sleep(self._breaker.delay_s)
+            self._breaker.start_probe()
+            try:
+                await self._probe()
+            except (ChildDied, ModelError) as exc:
+                self._breaker.on_probe_failure()
+                logger.warning("the test of the model failed: %s", exc)
+            except SettingsError:  # It ends the worker.
+                return
+            else:
+                self._breaker.on_success()
+        logger.info("the test of the model succeeded")
+        self._resumed.set()
+        self._on_suspended()
+
+    async def _probe(self) -> None:
+        model = await self._start_child()
+        try:
+            async with aclosing(model.transcribe(check_recording(), START, max_step_s=self._max_step_s)) as items:
+                async for _ in items:
+                    pass
+        except BaseException:
+            await model.end()
+            raise
+        self._loaded = model
+        self._loading = asyncio.create_task(_already_loaded(model))
+        self._release_when_idle()
 
 
-async def _already_loaded(transcriber: Transcriber) -> Transcriber:
-    return transcriber
+def check_recording() -> Recording:
+    """Return the recording of two seconds with which a model is tested."""
+    path = Path(str(resources.files("smelt.processor.speech") / "check.pcm"))
+    return Recording(path, path.stat().st_size * SAMPLE_RATE // BYTES_PER_SECOND)
+
+
+async def _already_loaded(model: LoadedModel) -> LoadedModel:
+    return model

@@ -1,7 +1,7 @@
 """Transcribes a recording span by span and window by window."""
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
@@ -15,43 +15,13 @@ from smelt.processor.speech.decoder import WindowDecoder, WindowSegment
 from smelt.processor.speech.languages import Language
 from smelt.processor.speech.spans import Span, span_from
 from smelt.processor.speech.vad import Clip, SpeechAudio, amplified, find_speech, speech_s
+from smelt.processor.speech.values import Passage, SpeechOptions
 from smelt.processor.speech.windows import RETRY_RULES, Stretch, WindowResult, WindowTranscriber, shifted
 
 _LANGUAGE_WINDOWS: Final = 4
 # A clip ends 0.4 s after its last speech; a shorter rest has no text.
 _MIN_REST: Final = SAMPLE_RATE // 2
 _MIN_ADVANCE: Final = SAMPLE_RATE // 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpeechOptions:
-    """Options of transcription; `batch_size` 0 transcribes sequentially."""
-
-    batch_size: int = 0
-    beam_size: int = 5
-    vad: bool = True
-    word_times: bool = False
-    max_span_s: float = 120.0
-
-    @property
-    def with_smaller_batch(self) -> "SpeechOptions | None":
-        """These options with half the batch size, down to sequential; None if they are sequential."""
-        return replace(self, batch_size=self.batch_size // 2) if self.batch_size else None
-
-
-@dataclass(frozen=True)
-class Passage:
-    """The segments up to `position_s` of the recording, and the checkpoint to resume from after them.
-
-    The first passage of a span precedes its transcription: `prepared_s` is the length of the span. `remaining_speech_s`
-    is the speech of the span that is not transcribed yet.
-    """
-
-    segments: tuple[SavedSegment, ...]
-    position_s: float
-    checkpoint: Checkpoint
-    prepared_s: float = 0.0
-    remaining_speech_s: float = 0.0
 
 
 class Transcriber:

@@ -3,33 +3,16 @@
 It never invents a sentence; if it finds nothing, the output states that.
 """
 
-import asyncio
 from typing import Final
 
-from smelt.processor.synthesis.extracts import Analysis, transcript
+from smelt.processor.synthesis.extracts import EXTRACTS, Analysis, transcript
 from smelt.processor.synthesis.markdown import heading
 from smelt.processor.synthesis.prompts import default_prompts
-from smelt.processor.synthesis.request import OnShare, SynthesisInput, SynthesisRequest
+from smelt.processor.synthesis.request import NO_SPEECH, SynthesisInput, SynthesisRequest
 
-NO_SPEECH: Final = "_No speech was found._"
 _OWN_PROMPT: Final = (
     "_Your own prompts need a language model, and this worker runs without one. The transcript follows._"
 )
-
-
-class ExtractiveSynthesizer:
-    """Selects and orders sentences of the source; deterministic, offline."""
-
-    typical_s: Final = 0.3
-
-    async def synthesize(self, source: SynthesisInput, request: SynthesisRequest, on_share: OnShare) -> str:
-        """Return the output for one source, made in a thread."""
-        content = await asyncio.to_thread(render, source, request)
-        on_share(1.0)
-        return content
-
-    async def aclose(self) -> None:
-        """Do nothing: there are no resources."""
 
 
 def render(source: SynthesisInput, request: SynthesisRequest) -> str:
@@ -37,7 +20,7 @@ def render(source: SynthesisInput, request: SynthesisRequest) -> str:
     if not source.sentences:
         return NO_SPEECH
     analysis = Analysis(source)
-    parts = [(prompt.title, prompt.extract(analysis)) for prompt in default_prompts(request)]
+    parts = [(prompt.title, EXTRACTS[prompt.name](analysis)) for prompt in default_prompts(request)]
     if request.user_prompt is not None:
         parts.append((request.user_prompt.name, f"{_OWN_PROMPT}\n\n{transcript(analysis)}"))
     if not parts:

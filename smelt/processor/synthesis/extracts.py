@@ -1,7 +1,9 @@
 """Extractive outputs: one function for each default prompt. Pure."""
 
+from collections.abc import Callable
 from typing import Final
 
+from smelt.contract.vocabulary import PromptName
 from smelt.processor.synthesis.action_items import ActionItem, action_items, owners
 from smelt.processor.synthesis.markdown import as_sentence, capitalized, clock, heading, inline
 from smelt.processor.synthesis.people import names_in
@@ -92,3 +94,13 @@ def table_of_contents(analysis: Analysis) -> str:
     """Return a numbered list of the topics with their start times."""
     topics = topics_of(analysis.ranking, len(analysis.texts))
     return "\n".join(f"{number}. {inline(analysis.title(topic))}" for number, topic in enumerate(topics, start=1))
+
+
+EXTRACTS: Final[dict[PromptName, Callable[[Analysis], str]]] = {
+    "summarize": summary,
+    "action_items": action_list,
+    "detailed_notes": detailed_notes,
+    "qa_format": question_list,
+    "table_of_contents": table_of_contents,
+}
+"""The extractive writer of each default prompt."""

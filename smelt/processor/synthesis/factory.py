@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from smelt.distribution import install_command
 from smelt.errors import SettingsError
 from smelt.processor.options import WorkerOptions
-from smelt.processor.synthesis.extractive import ExtractiveSynthesizer
+from smelt.processor.synthesis.extractor import ExtractiveSynthesizer
 from smelt.processor.synthesis.request import Synthesizer
 
 if TYPE_CHECKING:

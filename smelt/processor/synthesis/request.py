@@ -2,10 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
+
+from pydantic import TypeAdapter
 
 from smelt.contract.work import UserPrompt
 from smelt.processor.synthesis.sentences import Sentence
+
+NO_SPEECH: Final = "_No speech was found._"
+"""The output for a source without sentences."""
 
 OnShare = Callable[[float], None]
 """Receives the share of the work that is done, 0 to 1."""
@@ -33,8 +38,15 @@ class SynthesisRequest:
     user_prompt: UserPrompt | None
 
 
+EXTRACTION: Final = TypeAdapter(tuple[SynthesisInput, SynthesisRequest])
+"""The JSON with which a child makes an extractive output."""
+
+
 class Synthesizer(Protocol):
     """Makes Markdown from a source; raises `SynthesisPermanentError` or `SynthesisTransientError`."""
+
+    def prestart(self) -> None:
+        """Prepare for the first output in the background."""
 
     @property
     def typical_s(self) -> float:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import huggingface_hub.utils.logging  # noqa: F401 - Creates its loggers before a test patches `getLogger`.
 import pytest
 from processes import run
 
@@ -72,7 +71,7 @@ def test_log_level_debug_keeps_libraries_at_warning(monkeypatch: pytest.MonkeyPa
     root, smelt_logger = logging.RootLogger(logging.WARNING), logging.Logger("smelt")
     monkeypatch.setattr(logging, "root", root)
     monkeypatch.setattr(logging, "captureWarnings", lambda capture: None)
-    found = {None: root, "smelt": smelt_logger, "huggingface_hub": logging.Logger("huggingface_hub")}
+    found = {None: root, "smelt": smelt_logger}
     monkeypatch.setattr(logging, "getLogger", lambda name=None: found[name])
     write_logs(LogSettings(log_format="json", log_level="debug"))
     assert (root.level, smelt_logger.level) == (logging.WARNING, logging.DEBUG)
@@ -113,17 +112,6 @@ def test_log_escapes_control_characters(log_format: str) -> None:
     done = run([sys.executable, "-c", program], check=True)
     assert r"a\u001b]52;c;ZQ==\u0007\u009b2J" in done.stderr
     assert [char for char in done.stderr if not char.isprintable() and char != "\n"] == []
-
-
-def test_log_json_covers_the_loggers_of_libraries() -> None:
-    """The library of the model hub installs its own handler when it is first used."""
-    program = (
-        "from smelt.cli.logs import write_logs; from smelt.settings import LogSettings;"
-        "write_logs(LogSettings(log_format='json'));"
-        "from huggingface_hub.utils import logging; logging.get_logger('huggingface_hub.x').warning('trying again')"
-    )
-    done = run([sys.executable, "-c", program], check=True)
-    assert [json.loads(line)["message"] for line in done.stderr.splitlines()] == ["trying again"]
 
 
 def test_log_json_contains_the_fatal_error_of_a_worker(tmp_path: Path) -> None:

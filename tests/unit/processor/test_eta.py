@@ -265,3 +265,13 @@ def test_eta_that_counts_down_as_expected_has_not_moved(
     last_eta_s: float | None, since_report_s: float, eta_s: float | None, changed: bool
 ) -> None:
     assert eta_changed(last_eta_s=last_eta_s, since_report_s=since_report_s, eta_s=eta_s) is changed
+
+
+def test_hang_is_a_multiple_of_the_measured_time_and_at_least_ten_minutes() -> None:
+    speed = SpeedEstimate(is_warm=True)
+    assert speed.max_step_s(span_s=120, window_s=30) == 3600
+    speed.add_preparation(120, 100, work_s=12)
+    speed.add_inference(100, work_s=100)
+    assert speed.max_step_s(span_s=120, window_s=30) == 600
+    assert speed.max_step_s(span_s=120, window_s=300) == 20 * 300
+    assert speed.max_step_s(span_s=12_000, window_s=30) == 20 * 1200

@@ -18,12 +18,12 @@ from smelt.contract.work import UserPrompt
 from smelt.errors import SettingsError
 from smelt.processor.errors import SynthesisPermanentError, SynthesisTransientError
 from smelt.processor.options import WorkerOptions
-from smelt.processor.synthesis.extractive import NO_SPEECH, ExtractiveSynthesizer
+from smelt.processor.synthesis.extractor import ExtractiveSynthesizer
 from smelt.processor.synthesis.factory import create_synthesizer
 from smelt.processor.synthesis.llm.budget import parts, transcript_bytes, typing_share
 from smelt.processor.synthesis.llm.endpoint import retry_after_s
 from smelt.processor.synthesis.llm.json_data import size_bytes
-from smelt.processor.synthesis.request import SynthesisInput, SynthesisRequest, Synthesizer
+from smelt.processor.synthesis.request import NO_SPEECH, SynthesisInput, SynthesisRequest, Synthesizer
 from smelt.processor.synthesis.sentences import sentences_of_text
 
 # A transient error with a short delay is retried once.

@@ -2,27 +2,25 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import ctranslate2
 import pytest
 from fakes import FakeRpc, claim, file_row
 from faster_whisper import WhisperModel
+from patched_children import PatchedChildren
 
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.state import Trust
 from smelt.contract.work import SavedSegment
 from smelt.errors import SettingsError
-from smelt.processor.errors import FileError
+from smelt.processor.errors import ChildKilled, FileError
 from smelt.processor.media.recording import SAMPLE_RATE, DecodingReport, Recording
-from smelt.processor.services import Threads
-from smelt.processor.speech.decoder import DecodedWindow, EncodedWindows, WindowDecoder
-from smelt.processor.speech.model import ModelOptions, load_model
 from smelt.processor.speech.shared import SharedModel
-from smelt.processor.speech.transcriber import SpeechOptions, Transcriber
+from smelt.processor.speech.transcriber import Transcriber
+from smelt.processor.speech.values import ModelOptions, SpeechOptions
 from smelt.processor.speed import SpeedEstimate
 from smelt.processor.state import FileWork, SmeltState
 from smelt.processor.transcribe import Transcription
@@ -31,34 +29,55 @@ from smelt.processor.transcribe import Transcription
 class TranscriptionHarness:
     """A transcription with the demo model, and a database that returns what the test has saved."""
 
-    def __init__(
-        self,
-        recording: Recording,
-        options: SpeechOptions,
-        model: ModelOptions | None = None,
-        *,
-        idle_s: float | None = None,
-        **row: Any,
-    ) -> None:
+    def __init__(self, recording: Recording, model: SharedModel, speed: SpeedEstimate, **row: Any) -> None:
         self.saved: list[dict[str, Any]] = []
         self.rpc = FakeRpc(lambda *_: self.saved)
-        self.model = SharedModel(model or ModelOptions(), options, idle_s)
-        self.speed = SpeedEstimate()
-        self.threads = Threads()
-        self.services = SimpleNamespace(
-            model=self.model,
-            calls=WorkerRpc(self.rpc),
-            threads=self.threads,
-            speed=self.speed,  # type: ignore[arg-type]
-        )
+        self.model = model
+        self.speed = speed
+        services = SimpleNamespace(model=model, calls=WorkerRpc(self.rpc), speed=speed)  # type: ignore[arg-type]
         self.state = SmeltState(claim(file_row(**row)), lambda _: None)
         self.state.enter("transcribing")
         self.file.recording = recording
-        self.transcription = Transcription(self.state, self.services)  # type: ignore[arg-type]
+        self.transcription = Transcription(self.state, services)  # type: ignore[arg-type]
 
     @property
     def file(self) -> FileWork:
         return self.state.files[0]
+
+
+class Harnesses:
+    """Makes harnesses, and ends their models."""
+
+    def __init__(self) -> None:
+        self._models: list[SharedModel] = []
+
+    def __call__(
+        self,
+        recording: Recording,
+        options: SpeechOptions | None = None,
+        model: ModelOptions | SharedModel | None = None,
+        *,
+        speed: SpeedEstimate | None = None,
+        idle_s: float | None = None,
+        **row: Any,
+    ) -> TranscriptionHarness:
+        speed = speed or SpeedEstimate()
+        if not isinstance(model, SharedModel):
+            model = SharedModel(model or ModelOptions(), options or SpeechOptions(), idle_s, speed=speed)
+            self._models.append(model)
+        return TranscriptionHarness(recording, model, speed, **row)
+
+    async def aclose(self) -> None:
+        for model in self._models:
+            await model.aclose()
+
+
+@pytest.fixture
+async def harnesses() -> AsyncIterator[Harnesses]:
+    """Make transcriptions, each with a model in a child."""
+    made = Harnesses()
+    yield made
+    await made.aclose()
 
 
 def undisturbed(model: WhisperModel, recording: Recording, options: SpeechOptions) -> list[SavedSegment]:
@@ -66,9 +85,11 @@ def undisturbed(model: WhisperModel, recording: Recording, options: SpeechOption
     return [segment for passage in passages for segment in passage.segments]
 
 
-async def test_transcribe_completes_a_file_and_measures_the_speed(demo_model: WhisperModel, opening: Recording) -> None:
+async def test_transcribe_completes_a_file_and_measures_the_speed(
+    demo_model: WhisperModel, opening: Recording, harnesses: Harnesses
+) -> None:
     options = SpeechOptions(max_span_s=15)
-    harness = TranscriptionHarness(opening, options)
+    harness = harnesses(opening, options)
     await harness.transcription.transcribe(harness.file)
     assert harness.file.segments == undisturbed(demo_model, opening, options)
     assert harness.file.transcribed
@@ -82,12 +103,14 @@ async def test_transcribe_completes_a_file_and_measures_the_speed(demo_model: Wh
     assert harness.rpc.calls == []
 
 
-async def test_resume_does_not_transcribe_saved_segments_again(demo_model: WhisperModel, opening: Recording) -> None:
+async def test_resume_does_not_transcribe_saved_segments_again(
+    demo_model: WhisperModel, opening: Recording, harnesses: Harnesses
+) -> None:
     options = SpeechOptions(max_span_s=15)
     whole = undisturbed(demo_model, opening, options)
     [*_, last] = [p for p in Transcriber(demo_model, options).transcribe(opening, "en") if p.checkpoint.span_start == 0]
     checkpoint = last.checkpoint
-    harness = TranscriptionHarness(opening, options, checkpoint=checkpoint.model_dump(mode="json"), language="en")
+    harness = harnesses(opening, options, checkpoint=checkpoint.model_dump(mode="json"), language="en")
     harness.saved = [segment.model_dump() for segment in whole[: checkpoint.segment_count + 2]]
     await harness.transcription.transcribe(harness.file)
     assert harness.file.segments == whole
@@ -96,12 +119,12 @@ async def test_resume_does_not_transcribe_saved_segments_again(demo_model: Whisp
 
 
 async def test_resume_keeps_saved_segments_that_are_split_differently(
-    demo_model: WhisperModel, opening: Recording
+    demo_model: WhisperModel, opening: Recording, harnesses: Harnesses
 ) -> None:
     options = SpeechOptions(max_span_s=15)
     whole = undisturbed(demo_model, opening, options)
     merged = whole[0].model_copy(update={"end": whole[1].end, "text": "Text of another model."})
-    harness = TranscriptionHarness(opening, options, segment_count=1)
+    harness = harnesses(opening, options, segment_count=1)
     harness.saved = [merged.model_dump()]
     await harness.transcription.transcribe(harness.file)
     assert harness.file.segments[0] == merged
@@ -112,39 +135,38 @@ async def test_resume_keeps_saved_segments_that_are_split_differently(
     assert harness.file.checkpoint.segment_count <= len(harness.file.segments)
 
 
-async def test_resume_starts_over_when_saved_segments_have_gaps(demo_model: WhisperModel, opening: Recording) -> None:
+async def test_resume_starts_over_when_saved_segments_have_gaps(
+    demo_model: WhisperModel, opening: Recording, harnesses: Harnesses
+) -> None:
     options = SpeechOptions(max_span_s=15)
     whole = undisturbed(demo_model, opening, options)
     [*_, last] = Transcriber(demo_model, options).transcribe(opening, "en")
-    harness = TranscriptionHarness(opening, options, checkpoint=last.checkpoint.model_dump(mode="json"), language="en")
+    harness = harnesses(opening, options, checkpoint=last.checkpoint.model_dump(mode="json"), language="en")
     harness.saved = [segment.model_dump() for segment in whole[1:]]
     await harness.transcription.transcribe(harness.file)
     assert harness.file.segments == whole
 
 
-def decoding_fails_for(
-    monkeypatch: pytest.MonkeyPatch, fails: Callable[[WindowDecoder, EncodedWindows], bool]
-) -> list[tuple[int, str]]:
-    """Raise the error of a full device where `fails`; return the batch size and compute type of each call."""
-    real, calls = WindowDecoder.decode, list[tuple[int, str]]()
-
-    def decode(self: WindowDecoder, encoded: EncodedWindows, *arguments: Any, **more: Any) -> list[DecodedWindow]:
-        calls.append((len(encoded.windows), self.compute_type))
-        if fails(self, encoded):
-            raise RuntimeError("CUDA failed with error out of memory")
-        return real(self, encoded, *arguments, **more)
-
-    monkeypatch.setattr(WindowDecoder, "decode", decode)
-    return calls
+FULL_DEVICE = """
+from smelt.processor.speech.decoder import WindowDecoder
+real = WindowDecoder.decode
+def decode(self, encoded, *arguments, **more):
+    size = len(encoded.windows)
+    record(f"{{size}} {{self.compute_type}}")
+    if {condition}:
+        raise RuntimeError("CUDA failed with error out of memory")
+    return real(self, encoded, *arguments, **more)
+WindowDecoder.decode = decode
+"""
 
 
 async def test_out_of_memory_reduces_the_batch_size(
-    demo_model: WhisperModel, opening: Recording, monkeypatch: pytest.MonkeyPatch
+    demo_model: WhisperModel, opening: Recording, harnesses: Harnesses, children: PatchedChildren
 ) -> None:
-    calls = decoding_fails_for(monkeypatch, lambda _, encoded: len(encoded.windows) > 1)
-    harness = TranscriptionHarness(opening, SpeechOptions(batch_size=4))
+    children.run(FULL_DEVICE.format(condition="size > 1"))
+    harness = harnesses(opening, SpeechOptions(batch_size=4))
     await harness.transcription.transcribe(harness.file)
-    assert [size for size, _ in calls if size > 1] == [4, 2]
+    assert [call.split()[0] for call in children.calls if not call.startswith("1 ")] == ["4", "2"]
     alone = undisturbed(demo_model, opening, SpeechOptions(batch_size=1))
     assert [segment.text for segment in harness.file.segments] == [segment.text for segment in alone]
     assert [segment.index for segment in harness.file.segments] == list(range(len(alone)))
@@ -154,10 +176,10 @@ async def test_out_of_memory_reduces_the_batch_size(
 
 
 async def test_model_error_in_every_batch_size_fails_the_file(
-    opening: Recording, monkeypatch: pytest.MonkeyPatch
+    opening: Recording, harnesses: Harnesses, children: PatchedChildren
 ) -> None:
-    decoding_fails_for(monkeypatch, lambda *_: True)
-    harness = TranscriptionHarness(opening, SpeechOptions(batch_size=2))
+    children.run(FULL_DEVICE.format(condition="True"))
+    harness = harnesses(opening, SpeechOptions(batch_size=2))
     with pytest.raises(FileError) as error:
         await harness.transcription.transcribe(harness.file)
     assert error.value.code == "transcription_failed"
@@ -165,52 +187,51 @@ async def test_model_error_in_every_batch_size_fails_the_file(
 
 
 async def test_out_of_memory_reloads_the_model_with_a_smaller_compute_type(
-    opening: Recording, monkeypatch: pytest.MonkeyPatch
+    opening: Recording, harnesses: Harnesses, children: PatchedChildren
 ) -> None:
-    calls = decoding_fails_for(monkeypatch, lambda decoder, _: decoder.compute_type == "float32")
-    harness = TranscriptionHarness(opening, SpeechOptions(), ModelOptions(device="cpu", compute_type="float32"))
+    children.run(FULL_DEVICE.format(condition="self.compute_type == 'float32'"))
+    harness = harnesses(opening, SpeechOptions(), ModelOptions(device="cpu", compute_type="float32"))
     await harness.transcription.transcribe(harness.file)
-    assert [compute_type for _, compute_type in calls[:2]] == ["float32", "int8_float32"]
+    assert [call.split()[1] for call in children.calls[:2]] == ["float32", "int8_float32"]
     assert harness.file.transcribed
     async with harness.model.acquire() as settled:
-        assert settled.model.model.compute_type == "int8_float32"
+        assert settled.info.compute_type == "int8_float32"
 
 
-def full_above(compute_type: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Simulate a device with memory for this compute type only; return the types that were tried."""
-    real, tried = ctranslate2.models.Whisper, list[str]()
-
-    def whisper(*arguments: Any, **more: Any) -> ctranslate2.models.Whisper:
-        tried.append(more["compute_type"])
-        if more["compute_type"] != compute_type:
-            raise RuntimeError("CUDA failed with error out of memory")
-        return real(*arguments, **more)
-
-    monkeypatch.setattr(ctranslate2.models, "Whisper", whisper)
-    return tried
+FULL_ABOVE_INT8 = """
+import ctranslate2
+real = ctranslate2.models.Whisper
+def whisper(*arguments, **more):
+    record(more["compute_type"])
+    if more["compute_type"] != {fitting!r}:
+        raise RuntimeError("CUDA failed with error out of memory")
+    return real(*arguments, **more)
+ctranslate2.models.Whisper = whisper
+"""
 
 
 async def test_out_of_memory_while_loading_uses_a_smaller_compute_type(
-    opening: Recording, monkeypatch: pytest.MonkeyPatch
+    opening: Recording, harnesses: Harnesses, children: PatchedChildren, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tried = full_above("int8", monkeypatch)
-    harness = TranscriptionHarness(
-        opening, SpeechOptions(beam_size=1), ModelOptions(device="cpu", compute_type="float32")
-    )
+    children.run(FULL_ABOVE_INT8.format(fitting="int8"))
+    harness = harnesses(opening, SpeechOptions(beam_size=1), ModelOptions(device="cpu", compute_type="float32"))
     await harness.transcription.transcribe(harness.file)
     assert harness.file.transcribed
-    assert tried == ["float32", "int8"]
+    assert children.calls == ["float32", "int8"]
+    assert "loading the model as float32 failed" in caplog.text
 
 
-def test_out_of_memory_with_every_compute_type_is_a_settings_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = full_above("none", monkeypatch)
+async def test_out_of_memory_with_every_compute_type_is_a_settings_error(children: PatchedChildren) -> None:
+    children.run(FULL_ABOVE_INT8.format(fitting="none"))
+    model = SharedModel(ModelOptions(device="cpu", compute_type="float32"), SpeechOptions())
     with pytest.raises(SettingsError, match=r"SMELT_MODEL=demo .*out of memory"):
-        load_model(ModelOptions(device="cpu", compute_type="float32"))
-    assert tried == ["float32", "int8"]
+        await model.run_until_load_fails()
+    assert children.calls == ["float32", "int8"]
+    await model.aclose()
 
 
-async def test_idle_model_is_released_and_loaded_again(opening: Recording) -> None:
-    harness = TranscriptionHarness(opening, SpeechOptions(), idle_s=0.01)
+async def test_idle_model_is_released_and_loaded_again(opening: Recording, harnesses: Harnesses) -> None:
+    harness = harnesses(opening, SpeechOptions(), idle_s=0.01)
     await harness.transcription.transcribe(harness.file)
     before = harness.file.segments
     async with asyncio.timeout(30):
@@ -220,16 +241,15 @@ async def test_idle_model_is_released_and_loaded_again(opening: Recording) -> No
         assert harness.model.is_loaded
         await asyncio.sleep(0.02)
         assert harness.model.is_loaded
-    again = TranscriptionHarness(opening, SpeechOptions())
-    again.services.model = harness.model
+    again = harnesses(opening, model=harness.model)
     await again.transcription.transcribe(again.file)
     assert again.file.segments == before
 
 
 async def test_trust_report_names_the_model_and_its_notice(
-    opening: Recording, caplog: pytest.LogCaptureFixture
+    opening: Recording, harnesses: Harnesses, caplog: pytest.LogCaptureFixture
 ) -> None:
-    harness = TranscriptionHarness(opening, SpeechOptions())
+    harness = harnesses(opening, SpeechOptions())
     await harness.transcription.transcribe(harness.file)
     trust = Trust.model_validate(harness.file.trust)
     assert trust.model == "demo"
@@ -238,8 +258,10 @@ async def test_trust_report_names_the_model_and_its_notice(
     assert trust.notice in caplog.text
 
 
-async def test_segment_count_is_reported_when_the_transcript_is_complete(opening: Recording) -> None:
-    harness = TranscriptionHarness(opening, SpeechOptions())
+async def test_segment_count_is_reported_when_the_transcript_is_complete(
+    opening: Recording, harnesses: Harnesses
+) -> None:
+    harness = harnesses(opening, SpeechOptions())
     await harness.transcription.transcribe(harness.file)
     [row] = harness.state.draft().files
     assert row["segment_count"] == len(harness.file.segments) > 0
@@ -268,8 +290,8 @@ async def test_missing_network_raises_a_settings_error_with_advice(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # An empty cache and an unreachable hub, as on a machine without a network.
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     model = SharedModel(ModelOptions(name="tiny"), SpeechOptions())
     with pytest.raises(SettingsError, match=r"SMELT_MODEL=tiny could not be downloaded .*: check the network, or set"):
         await model.run_until_load_fails()
@@ -277,10 +299,59 @@ async def test_missing_network_raises_a_settings_error_with_advice(
         await model.start()
 
 
-async def test_trust_includes_the_findings_of_decoding(opening: Recording) -> None:
+async def test_trust_includes_the_findings_of_decoding(opening: Recording, harnesses: Harnesses) -> None:
     report = DecodingReport(damaged=((1.0, 2.5),), clock_jumps=1, track=2, track_count=2)
-    harness = TranscriptionHarness(Recording(opening.path, 4 * SAMPLE_RATE, report), SpeechOptions())
+    harness = harnesses(Recording(opening.path, 4 * SAMPLE_RATE, report), SpeechOptions())
     await harness.transcription.transcribe(harness.file)
     assert harness.file.trust is not None
     assert harness.file.trust.items() >= report.trust().items()
     assert "silence_seconds" in harness.file.trust
+
+
+async def test_crash_of_the_model_is_retried_from_the_checkpoint_with_the_same_text(
+    demo_model: WhisperModel, opening: Recording, harnesses: Harnesses, children: PatchedChildren
+) -> None:
+    options = SpeechOptions(max_span_s=15)
+    children.crash("SIGSEGV", at=8, times=1)
+    harness = harnesses(opening, options)
+    await harness.transcription.transcribe(harness.file)
+    assert harness.file.segments == undisturbed(demo_model, opening, options)
+    assert len(children.calls) == 2
+    assert [row["index"] for row in harness.state.draft().segment_rows()] == list(range(len(harness.file.segments)))
+
+
+async def test_second_crash_of_the_model_is_the_fault_of_the_file(
+    opening: Recording, harnesses: Harnesses, children: PatchedChildren
+) -> None:
+    children.crash("SIGSEGV", at=8, times=2)
+    harness = harnesses(opening)
+    with pytest.raises(FileError, match="SIGSEGV") as error:
+        await harness.transcription.transcribe(harness.file)
+    assert error.value.code == "transcription_failed"
+    assert len(children.calls) == 2
+    # The next file is transcribed, in a third child.
+    other = harnesses(opening, model=harness.model)
+    await other.transcription.transcribe(other.file)
+    assert other.file.transcribed
+
+
+@pytest.mark.parametrize("options", [SpeechOptions(max_span_s=15), SpeechOptions(batch_size=2)], ids=str)
+async def test_resume_after_a_killed_model_gives_the_undisturbed_text(
+    options: SpeechOptions,
+    demo_model: WhisperModel,
+    opening: Recording,
+    harnesses: Harnesses,
+    children: PatchedChildren,
+) -> None:
+    children.crash("SIGKILL", at=8, times=1)
+    harness = harnesses(opening, options)
+    with pytest.raises(ChildKilled):
+        await harness.transcription.transcribe(harness.file)
+    draft = harness.state.draft()
+    assert draft.segments
+    # The next attempt, in the same worker.
+    row = {"checkpoint": harness.file.checkpoint_row, "language": "en", "segment_count": len(draft.segments)}
+    again = harnesses(opening, model=harness.model, **row)
+    again.saved = [segment.model_dump() for _, segment in draft.segments]
+    await again.transcription.transcribe(again.file)
+    assert again.file.segments == undisturbed(demo_model, opening, options)

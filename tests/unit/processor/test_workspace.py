@@ -1,12 +1,11 @@
-"""The folders, threads and model queue of a worker, and the trust report."""
+"""The folders and model queue of a worker, and the trust report."""
 
 import asyncio
 import errno
 import os
 import shutil
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from processes import run
 from smelt.errors import SettingsError
 from smelt.processor.errors import DiskFull
 from smelt.processor.model_queue import ModelQueue
-from smelt.processor.threads import iterate
 from smelt.processor.workspace import workspace
 
 
@@ -99,44 +97,6 @@ def test_workspace_cleanup_removes_only_folders_of_dead_workers(tmp_path: Path) 
             assert alive in tmp_path.iterdir()
             assert len(list(tmp_path.iterdir())) == 2
     assert list(tmp_path.iterdir()) == []
-
-
-async def test_thread_iteration_yields_items_one_by_one() -> None:
-    names: set[str] = set()
-
-    def numbers() -> Iterator[int | None]:
-        for number in (1, None, 3):
-            names.add(threading.current_thread().name)
-            yield number
-
-    with ThreadPoolExecutor(1, "model") as executor:
-        assert [item async for item in iterate(numbers(), executor)] == [1, None, 3]
-    assert names == {"model_0"}
-
-
-async def test_thread_iteration_stops_when_the_consumer_is_cancelled() -> None:
-    taken: list[int] = []
-    go_on = threading.Event()
-
-    def numbers() -> Iterator[int]:
-        for number in range(100):
-            taken.append(number)
-            yield number
-            go_on.wait(5)
-
-    async def consume(executor: ThreadPoolExecutor) -> None:
-        async for _ in iterate(numbers(), executor):
-            pass
-
-    with ThreadPoolExecutor(1) as executor:
-        task = asyncio.create_task(consume(executor))
-        while not taken:  # noqa: ASYNC110 - A thread can't set an event of the loop.
-            await asyncio.sleep(0.005)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        go_on.set()
-    assert len(taken) <= 2
 
 
 async def test_model_queue_is_fifo_and_lists_entries_ahead() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from smelt.processor.errors import SynthesisPermanentError
-from smelt.processor.synthesis.extractive import NO_SPEECH, render
+from smelt.processor.synthesis.extractor import Extractor
 from smelt.processor.synthesis.llm import instructions
 from smelt.processor.synthesis.llm.budget import parts, transcript_bytes, typing_share
 from smelt.processor.synthesis.llm.endpoint import Endpoint, EndpointOptions
@@ -24,13 +24,18 @@ class GenerativeSynthesizer:
 
     def __init__(self, options: EndpointOptions) -> None:
         self._endpoint = Endpoint(options)
+        # For requests without a prompt.
+        self._extractor = Extractor()
         self._context_tokens = options.context_tokens
+
+    def prestart(self) -> None:
+        """Do nothing: the endpoint is elsewhere."""
 
     async def synthesize(self, source: SynthesisInput, request: SynthesisRequest, on_share: OnShare) -> str:
         """Return the output for one source; several prompts get a heading each."""
         tasks = instructions.tasks_of(request)
         if not source.sentences or not tasks:
-            return NO_SPEECH if not source.sentences else render(source, request)
+            return await self._extractor.extract(source, request)
         texts, outputs = [sentence.text for sentence in source.sentences], list[str]()
         for number, task in enumerate(tasks):
             if task.key not in source.saved_outputs:
@@ -47,6 +52,7 @@ class GenerativeSynthesizer:
     async def aclose(self) -> None:
         """Close the connections to the endpoint."""
         await self._endpoint.aclose()
+        await self._extractor.aclose()
 
     async def _write(self, task: Task, texts: Sequence[str], cache: "_NoteCache", on_share: OnShare) -> str:
         pieces = self._parts(task, texts)

@@ -1,0 +1,90 @@
+"""The values that a worker and its model child exchange; no speech library is imported here."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from smelt.contract.work import SavedSegment
+from smelt.processor.speech.checkpoint import START, Checkpoint
+from smelt.processor.speech.demo_model_card import DEMO
+from smelt.processor.speech.languages import Language
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The model, its device and its compute type; names and values are those of faster-whisper, and `demo`."""
+
+    name: str = DEMO
+    device: str = "auto"
+    compute_type: str = "default"
+
+    @property
+    def title(self) -> str:
+        """The name of the model for people, without the path of its folder."""
+        return Path(self.name).name if Path(self.name).is_dir() else self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechOptions:
+    """Options of transcription; `batch_size` 0 transcribes sequentially."""
+
+    batch_size: int = 0
+    beam_size: int = 5
+    vad: bool = True
+    word_times: bool = False
+    max_span_s: float = 120.0
+
+    @property
+    def with_smaller_batch(self) -> "SpeechOptions | None":
+        """These options with half the batch size, down to sequential; None if they are sequential."""
+        return replace(self, batch_size=self.batch_size // 2) if self.batch_size else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedInfo:
+    """A model in memory; `smaller_compute_type` needs less memory, None if there is none."""
+
+    compute_type: str
+    device: str
+    smaller_compute_type: str | None
+    window_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """The transcription of a recording from a checkpoint.
+
+    With `language`, everything is in this language. Without it, the language of each window is detected, and is
+    `main_language` if the detection is uncertain; without `main_language`, that is detected first.
+    """
+
+    sample_count: int
+    options: SpeechOptions
+    main_language: str | None = None
+    language: str | None = None
+    start: Checkpoint = START
+
+
+@dataclass(frozen=True)
+class Passage:
+    """The segments up to `position_s` of the recording, and the checkpoint to resume from after them.
+
+    The first passage of a span precedes its transcription: `prepared_s` is the length of the span. `remaining_speech_s`
+    is the speech of the span that is not transcribed yet.
+    """
+
+    segments: tuple[SavedSegment, ...]
+    position_s: float
+    checkpoint: Checkpoint
+    prepared_s: float = 0.0
+    remaining_speech_s: float = 0.0
+
+
+# Their form in messages.
+MODEL_OPTIONS: Final = TypeAdapter(ModelOptions)
+LOADED_INFO: Final = TypeAdapter(LoadedInfo)
+JOB: Final = TypeAdapter(Job)
+LANGUAGE: Final = TypeAdapter(Language)
+PASSAGE: Final = TypeAdapter(Passage)
