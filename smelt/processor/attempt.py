@@ -17,7 +17,7 @@ from smelt.processor.logs import SmeltLog
 from smelt.processor.outcome import failure_of
 from smelt.processor.reporter import Reporter
 from smelt.processor.services import WorkerServices
-from smelt.processor.stages import Stages
+from smelt.processor.stages.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
 
@@ -37,19 +37,19 @@ class SmeltAttempt:
         self._services = services
         self._log = SmeltLog(logger, claim)
         self._stopping: asyncio.Future[StopReason] = asyncio.get_running_loop().create_future()
-        self._stages: Stages | None = None
+        self._pipeline: Pipeline | None = None
         self._settling = False
 
     @property
     def info(self) -> dict[str, Any]:
         """The smelt, the attempt and its progress, for the worker's row in the database."""
         known = {"id": str(self.claim.id), "attempt": self.claim.attempt}
-        return known if self._stages is None else known | self._stages.info
+        return known if self._pipeline is None else known | self._pipeline.info
 
     @property
     def needs_model(self) -> bool:
         """True if files of this smelt are not transcribed yet."""
-        return self._stages is None or self._stages.needs_model
+        return self._pipeline is None or self._pipeline.needs_model
 
     def stop(self, reason: StopReason) -> None:
         """Stop the work early; only the first reason counts."""
@@ -68,18 +68,18 @@ class SmeltAttempt:
         )
         try:
             await channel.wait_joined(_JOIN_TIMEOUT_S)
-            await self._run_stages(channel)
+            await self._run_pipeline(channel)
         finally:
             self._services.leases.remove(self.claim)
             await channel.leave()
 
-    async def _run_stages(self, channel: Channel) -> None:
+    async def _run_pipeline(self, channel: Channel) -> None:
         events = EventQueue(self._services.announcer, channel)
         reporter = self._reporter(events)
         async with _in_background(events.run_queue(), reporter.run_reports()) as background:
             with self._services.workspace.folder(str(self.claim.id)) as folder:
-                self._stages = Stages(reporter, self._services, folder)
-                work = asyncio.create_task(self._stages.run(), name=f"smelt {self.claim.id}")
+                self._pipeline = Pipeline(reporter, self._services, folder)
+                work = asyncio.create_task(self._pipeline.run(), name=f"smelt {self.claim.id}")
                 try:
                     await _first_of(work, self._stopping, *background)
                 finally:
@@ -173,7 +173,7 @@ class SmeltAttempt:
             events,
             lease_s=self._services.options.lease_s,
             on_verdict=self._on_verdict,
-            eta_s=lambda: None if self._stages is None else self._stages.eta_s(),
+            eta_s=lambda: None if self._pipeline is None else self._pipeline.eta_s(),
         )
 
     def _on_verdict(self, verdict: Verdict) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
+from smelt.contract.events import Result
 from smelt.contract.vocabulary import ErrorCode, FileStatus, Status
 from smelt.contract.work import Claim, ClaimedFile, Risk, SavedSegment
 from smelt.processor.children.decoders import Decoding
@@ -44,6 +45,7 @@ class FileWork:
     probed: Probe | None = None
     recording: Recording | None = None
     timer: TranscriptionTimer | None = None
+    result: Result | None = None
 
     @property
     def id(self) -> UUID:
@@ -96,6 +98,15 @@ class Draft:
         return [{"file_id": str(file_id), **segment.model_dump()} for file_id, segment in self.segments]
 
 
+Weight = Callable[[FileWork], float]
+"""Returns the weight of a file in the progress of a stage."""
+
+
+def size_weight(file: FileWork) -> float:
+    """Return the size of a file."""
+    return max(1.0, float(file.claimed.size_bytes))
+
+
 class SmeltState:
     """The state of one smelt in progress; every change calls `on_change(urgent)`."""
 
@@ -106,6 +117,7 @@ class SmeltState:
         self.files = [_file_work(claimed) for claimed in claim.files]
         self.limits = MediaLimits(max_file_bytes=claim.max_file_bytes, max_duration_s=claim.max_duration_s)
         self._on_change = on_change
+        self._weight: Weight = size_weight
         self._unsaved: list[tuple[UUID, SavedSegment]] = []
         self._reported: dict[UUID, dict[str, Any]] = {}
 
@@ -119,9 +131,9 @@ class SmeltState:
         """The progress of this attempt; watchers see the maximum over all attempts."""
         return percentage(self.stage, overall_share([FilePosition(f.share, self._weight(f)) for f in self.live_files]))
 
-    def enter(self, stage: Status) -> None:
-        """Start a stage for all files that have not failed."""
-        self.stage = stage
+    def enter(self, stage: Status, weight: Weight = size_weight) -> None:
+        """Start a stage for all files that have not failed, with the weight of each in its progress."""
+        self.stage, self._weight = stage, weight
         for file in self.live_files:
             file.share = 1.0 if file.transcribed and stage != "synthesizing" else 0.0
         self._on_change(True)
@@ -168,11 +180,6 @@ class SmeltState:
         """Mark a draft as reported."""
         self._reported.update(draft.file_rows)
         del self._unsaved[: len(draft.segments)]
-
-    def _weight(self, file: FileWork) -> float:
-        if self.stage == "transcribing" and file.duration_s:
-            return file.duration_s
-        return 1.0 if self.stage == "synthesizing" else max(1.0, float(file.claimed.size_bytes))
 
     def _file_row(self, file: FileWork) -> dict[str, Any]:
         row: dict[str, Any] = {

@@ -91,7 +91,7 @@ class DecoderFailed(PicklableError):
     """A decoder has raised an unexpected error; its traceback is in the log."""
 
 
-class _Ended(Exception):
+class _Ended(PicklableError):
     """A child has died or exceeded a limit; `final` is the error if the next one does so as well."""
 
     def __init__(self, final: FileError | ChildUnusable) -> None:

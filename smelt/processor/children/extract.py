@@ -8,13 +8,13 @@ from importlib import import_module
 from typing import Final
 
 from smelt.processor.children.frames import READY
-from smelt.processor.children.inside import connect, leave, limit_processor_s, limit_resources, processor_s
+from smelt.processor.children.inside import connect, leave, limit_files, limit_memory, limit_processor_s, processor_s
 from smelt.processor.children.texts import Text, messages_of
 from smelt.processor.synthesis.request import EXTRACTION
 
 _LIBRARY: Final = "smelt.processor.synthesis.extractive"
 # The transcript of ten hours takes 300 MiB and 5 s.
-_ADDRESS_SPACE_BYTES: Final = 2 * 1024**3
+_MORE_MEMORY_BYTES: Final = 1024**3
 _PROCESSOR_S: Final = 120
 _OPEN_FILES: Final = 32
 
@@ -24,7 +24,8 @@ def main() -> None:
     parent = connect()
     import_module(_LIBRARY)
     parent.send(READY)
-    limit_resources(address_space_bytes=_ADDRESS_SPACE_BYTES, file_bytes=0, open_files=_OPEN_FILES)
+    limit_memory(_MORE_MEMORY_BYTES)
+    limit_files(max_bytes=0, max_open=_OPEN_FILES)
     received = Text()
     while not received.is_complete:
         received.add(parent.receive()[0])

@@ -20,8 +20,8 @@ from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.work import SmeltAttempts
 from smelt.errors import NotFound
 from smelt.processor.polling import CAUTION_S
+from smelt.processor.stages.transcribe import Transcribe
 from smelt.processor.state import FileWork
-from smelt.processor.transcribe import Transcription
 
 POISON = "poison.ogg"
 GOOD = ("greeting.ogg", "agreement.ogg", "number.ogg")
@@ -34,25 +34,25 @@ RESTART_DELAY_S = 0.2
 
 KILLED_BY_DECODING = """
 import os, signal
-from smelt.processor import stages
-_decode = stages.decode
-async def decode(file, *arguments):
+from smelt.processor.stages.decode import Decode
+_run = Decode.run
+async def run(self, file):
     if file.claimed.filename == "poison.ogg":
         os.kill(os.getpid(), signal.SIGKILL)
-    await _decode(file, *arguments)
-stages.decode = decode
+    await _run(self, file)
+Decode.run = run
 """
 """The text of a `sitecustomize.py`: the worker is killed as if by its decoder, on one recording."""
 
 KILLED_BY_THE_MODEL = """
 import os, signal
-from smelt.processor.transcribe import Transcription
-_transcribe = Transcription.transcribe
-async def transcribe(self, file):
+from smelt.processor.stages.transcribe import Transcribe
+_run = Transcribe.run
+async def run(self, file):
     if file.claimed.filename == "poison.ogg" or os.environ.get("SMELT_HOST") == "broken":
         os.kill(os.getpid(), signal.SIGKILL)
-    await _transcribe(self, file)
-Transcription.transcribe = transcribe
+    await _run(self, file)
+Transcribe.run = run
 """
 """Likewise, when the model begins with one recording, or on a broken host with any."""
 
@@ -64,7 +64,7 @@ def transcribe(*arguments):
     yield next(iter(_transcribe(*arguments)))
     # The checkpoint of the first passage is reported meanwhile.
     threading.Event().wait(3)
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getppid(), signal.SIGKILL)
 Transcriber.transcribe = transcribe
 """
 """Likewise, when the model has prepared a recording but transcribed nothing."""
@@ -198,9 +198,9 @@ async def test_crash_loop_of_one_host_fails_no_smelt_beside_a_healthy_host(
     project: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The healthy host is busy, so that the other one has room whenever a lease expires."""
-    busy, is_free, transcribe = asyncio.Event(), asyncio.Event(), Transcription.transcribe
+    busy, is_free, transcribe = asyncio.Event(), asyncio.Event(), Transcribe.run
 
-    async def transcribe_when_free(self: Transcription, file: FileWork) -> None:
+    async def transcribe_when_free(self: Transcribe, file: FileWork) -> None:
         busy.set()
         await is_free.wait()
         await transcribe(self, file)
@@ -211,7 +211,7 @@ async def test_crash_loop_of_one_host_fails_no_smelt_beside_a_healthy_host(
             [(up_s,)] = owner.execute(query).fetchall()
         return broken.death_count > 1 and up_s is not None and up_s > 2 * CAUTION_S
 
-    monkeypatch.setattr(Transcription, "transcribe", transcribe_when_free)
+    monkeypatch.setattr(Transcribe, "run", transcribe_when_free)
     crashing = restarted_worker(project, tmp_path / "broken", KILLED_BY_THE_MODEL, {"SMELT_HOST": "broken"})
     async with user_client(project) as app:
         ids = await submitted(app, RECORDINGS / "action_item.ogg")

@@ -16,7 +16,7 @@ from smelt.processor.model_queue import ModelQueue
 from smelt.processor.speech.checkpoint import START
 from smelt.processor.speech.transcriber import Passage
 from smelt.processor.speed import SpeedEstimate, TranscriptionTimer
-from smelt.processor.stages import Stages
+from smelt.processor.stages.pipeline import Pipeline
 from smelt.processor.state import SmeltState
 from smelt.processor.throttle import eta_changed, wait_before_report_s
 
@@ -184,10 +184,10 @@ class QueuedWork:
         self.speed.add_inference(1000, 500)
         self.services: Any = SimpleNamespace(speed=self.speed, model_queue=ModelQueue())
 
-    def smelt(self, *rows: dict[str, Any], **more: Any) -> tuple[SmeltState, Stages]:
+    def smelt(self, *rows: dict[str, Any], **more: Any) -> tuple[SmeltState, Pipeline]:
         state = SmeltState(claim(*rows, **more), lambda _: None)
         reporter: Any = SimpleNamespace(state=state)
-        return state, Stages(reporter, self.services, Path())
+        return state, Pipeline(reporter, self.services, Path())
 
     def begin(self, state: SmeltState) -> None:
         """Start the model on the first file, all of which is speech."""
@@ -199,53 +199,53 @@ class QueuedWork:
 
 async def test_eta_of_a_queued_smelt_includes_smelts_ahead_and_own_files() -> None:
     work = QueuedWork()
-    first, first_stages = work.smelt(file_row(duration_seconds=100.0))
-    second, second_stages = work.smelt(file_row(duration_seconds=60.0), file_row(position=1, duration_seconds=20.0))
-    async with work.services.model_queue.slot(first_stages._remaining_s):
+    first, first_pipeline = work.smelt(file_row(duration_seconds=100.0))
+    second, second_pipeline = work.smelt(file_row(duration_seconds=60.0), file_row(position=1, duration_seconds=20.0))
+    async with work.services.model_queue.slot(first_pipeline._stages[2].remaining_s):
         first.enter("transcribing")
         work.begin(first)
         work.now_s += 10
-        assert first_stages.eta_s() == pytest.approx(50 - 10 + 8)
-        assert second_stages.eta_s() == pytest.approx(50 - 10 + 40 + 2 * 8)
+        assert first_pipeline.eta_s() == pytest.approx(50 - 10 + 8)
+        assert second_pipeline.eta_s() == pytest.approx(50 - 10 + 40 + 2 * 8)
     second.enter("transcribing")
     # It has the slot, but the model has not started: however long it waited, all work remains.
-    assert second_stages.eta_s() == pytest.approx(40 + 2 * 8)
+    assert second_pipeline.eta_s() == pytest.approx(40 + 2 * 8)
 
 
 def test_eta_excludes_audio_before_the_checkpoint() -> None:
     checkpoint = START.model_copy(update={"span_start": 60 * SAMPLE_RATE}).model_dump(mode="json")
-    _, stages = QueuedWork().smelt(file_row(duration_seconds=100.0, checkpoint=checkpoint))
-    assert stages.eta_s() == pytest.approx(40 * 0.5 + 8)
+    _, pipeline = QueuedWork().smelt(file_row(duration_seconds=100.0, checkpoint=checkpoint))
+    assert pipeline.eta_s() == pytest.approx(40 * 0.5 + 8)
 
 
 def test_eta_excludes_finished_outputs() -> None:
     done = [file_row(position=n, duration_seconds=100.0, transcribed=True) for n in range(2)]
-    state, stages = QueuedWork().smelt(*done, default_prompt_names=["summarize", "qa_format"])
-    assert stages.eta_s() == pytest.approx(4 * 8)
+    state, pipeline = QueuedWork().smelt(*done, default_prompt_names=["summarize", "qa_format"])
+    assert pipeline.eta_s() == pytest.approx(4 * 8)
     state.enter("synthesizing")
-    assert stages.eta_s() == pytest.approx(4 * 8)
+    assert pipeline.eta_s() == pytest.approx(4 * 8)
     state.advance(state.files[0], 1.0)
     state.advance(state.files[1], 0.5)
-    assert stages.eta_s() == pytest.approx(8)
+    assert pipeline.eta_s() == pytest.approx(8)
 
 
 def test_eta_uses_the_typical_output_time_until_one_is_measured() -> None:
     work = QueuedWork()
     work.speed.output_s = None
     work.services.synthesizer = SimpleNamespace(typical_s=10)
-    _, stages = work.smelt(file_row(duration_seconds=100.0, transcribed=True))
-    assert stages.eta_s() == 10
+    _, pipeline = work.smelt(file_row(duration_seconds=100.0, transcribed=True))
+    assert pipeline.eta_s() == 10
     work.speed.add_outputs(2, 60)
-    assert stages.eta_s() == 30
+    assert pipeline.eta_s() == 30
 
 
 def test_eta_is_absent_without_duration_or_speed() -> None:
-    _, stages = QueuedWork().smelt(file_row(duration_seconds=100.0), file_row(position=1))
-    assert stages.eta_s() is None
+    _, pipeline = QueuedWork().smelt(file_row(duration_seconds=100.0), file_row(position=1))
+    assert pipeline.eta_s() is None
     work = QueuedWork()
     work.services.speed = SpeedEstimate()
-    _, stages = work.smelt(file_row(duration_seconds=100.0))
-    assert stages.eta_s() is None
+    _, pipeline = work.smelt(file_row(duration_seconds=100.0))
+    assert pipeline.eta_s() is None
 
 
 @pytest.mark.parametrize(

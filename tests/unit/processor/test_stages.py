@@ -12,35 +12,40 @@ from fakes import FakeChannel, FakeProject, FakeRpc, claim, file_row
 
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.work import Claim
-from smelt.processor import stages
 from smelt.processor.broadcasts import Announcer
 from smelt.processor.errors import FileError
 from smelt.processor.event_queue import EventQueue
 from smelt.processor.metrics import Metrics
 from smelt.processor.model_queue import ModelQueue
 from smelt.processor.reporter import Reporter
-from smelt.processor.stages import Stages
+from smelt.processor.stages.decode import Decode
+from smelt.processor.stages.pipeline import Pipeline
+from smelt.processor.stages.synthesize import Synthesize
+from smelt.processor.stages.transcribe import Transcribe
+from smelt.processor.stages.validate import Validate
 from smelt.processor.state import FileWork
-from smelt.processor.transcribe import Transcription
 
 BAD = "bad.mp3"
 
 
 class Journal(FakeRpc):
-    """A database that notes each saved report, and each step that `noted` adds; `hold` delays some responses."""
+    """A database that notes each saved report; it delays the response to the transcript of the smelt `held`."""
 
     def __init__(self) -> None:
         super().__init__(lambda *_: {"verdict": "go_on", "event": None})
         self.steps: list[tuple[UUID, str, str | None]] = []
-        self.held: tuple[UUID, str] | None = None
+        self.held: UUID | None = None
         self.is_waiting = asyncio.Event()
         self.may_go_on = asyncio.Event()
 
     async def call(self, function: str, /, **arguments: Any) -> Any:
-        if self.held == (arguments["smelt_id"], arguments["status"]):
+        has_transcript = any("transcribed" in file for file in arguments.get("files", ()))
+        if has_transcript and self.held == arguments["smelt_id"]:
             self.is_waiting.set()
             await self.may_go_on.wait()
         response = await super().call(function, **arguments)
+        if has_transcript:
+            self.steps.append((arguments["smelt_id"], "transcript saved", None))
         self.steps.append((arguments["smelt_id"], arguments["status"], arguments.get("risk")))
         return response
 
@@ -60,26 +65,23 @@ def journal(monkeypatch: pytest.MonkeyPatch) -> Journal:
         if file.claimed.filename == BAD:
             raise FileError("corrupted_file", "bad")
 
-    async def validate(file: FileWork, state: Any, _services: Any, _folder: Path, at_risk: Any) -> None:
-        async with at_risk():
-            journal.steps.append((state.claim.id, "probe", None))
+    async def validate(self: Validate, _file: FileWork) -> None:
+        async with self.job.reporter.at_risk("decode"):
+            journal.steps.append((self.job.state.claim.id, "probe", None))
 
-    async def decode(file: FileWork, state: Any, *_: Any) -> None:
-        journal.steps.append((state.claim.id, "decode", None))
+    async def decode(self: Decode, file: FileWork) -> None:
+        journal.steps.append((self.job.state.claim.id, "decode", None))
         fail_bad(file)
 
-    async def transcribe(self: Transcription, file: FileWork) -> None:
-        journal.steps.append((self._state.claim.id, "transcribe", None))
-        file.transcribed = True
+    async def transcribe(self: Transcribe, file: FileWork) -> None:
+        journal.steps.append((self.job.state.claim.id, "transcribe", None))
+        file.transcribed, file.trust = True, {}
 
-    async def synthesize(state: Any, _services: Any) -> tuple[()]:
-        journal.steps.append((state.claim.id, "synthesize", None))
-        return ()
+    async def synthesize(self: Synthesize, _file: FileWork) -> None:
+        journal.steps.append((self.job.state.claim.id, "synthesize", None))
 
-    monkeypatch.setattr(stages, "validate", validate)
-    monkeypatch.setattr(stages, "decode", decode)
-    monkeypatch.setattr(stages, "synthesize", synthesize)
-    monkeypatch.setattr(Transcription, "transcribe", transcribe)
+    for stage, run in ((Validate, validate), (Decode, decode), (Transcribe, transcribe), (Synthesize, synthesize)):
+        monkeypatch.setattr(stage, "run", run)
     return journal
 
 
@@ -95,7 +97,7 @@ class Services(SimpleNamespace):
         return nullcontext()
 
 
-def stages_of(smelt: Claim, journal: Journal, services: Any) -> Stages:
+def pipeline_of(smelt: Claim, journal: Journal, services: Any) -> Pipeline:
     project: Any = FakeProject(journal)
     channel: Any = FakeChannel()
     calls: Any = journal
@@ -107,12 +109,12 @@ def stages_of(smelt: Claim, journal: Journal, services: Any) -> Stages:
         on_verdict=lambda _: None,
         eta_s=lambda: None,
     )
-    return Stages(reporter, services, Path())
+    return Pipeline(reporter, services, Path())
 
 
 async def test_risk_of_each_stage_is_saved_before_its_work_and_cleared_after_it(journal: Journal) -> None:
     smelt = claim(file_row(), file_row(position=1))
-    await stages_of(smelt, journal, Services()).run()
+    await pipeline_of(smelt, journal, Services()).run()
     assert journal.of(smelt) == [
         ("validating", "decode"),
         ("probe", None),
@@ -125,16 +127,18 @@ async def test_risk_of_each_stage_is_saved_before_its_work_and_cleared_after_it(
         ("decoding", None),
         ("transcribing", "model"),
         ("transcribe", None),
+        ("transcript saved", None),
         ("transcribing", "model"),
         ("transcribe", None),
-        ("synthesizing", None),
+        ("transcript saved", None),
+        ("transcribing", None),
         ("synthesize", None),
     ]
 
 
 async def test_risk_is_cleared_when_every_file_fails(journal: Journal) -> None:
     smelt = claim(file_row(filename=BAD))
-    assert await stages_of(smelt, journal, Services()).run() == ()
+    assert await pipeline_of(smelt, journal, Services()).run() == ()
     assert journal.of(smelt)[-3:] == [("decoding", "decode"), ("decode", None), ("decoding", None)]
 
 
@@ -142,14 +146,14 @@ async def test_model_begins_with_the_next_smelt_when_the_transcript_of_the_previ
     journal: Journal,
 ) -> None:
     first, second, services = claim(), claim(), Services()
-    journal.held = (first.id, "synthesizing")
+    journal.held = first.id
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         for smelt in (first, second):
-            group.create_task(stages_of(smelt, journal, services).run())
+            group.create_task(pipeline_of(smelt, journal, services).run())
         await journal.is_waiting.wait()
         for _ in range(50):
             await asyncio.sleep(0)
         assert journal.of(second)[-1] == ("decoding", None), "it waits for the model, without a risk"
         journal.may_go_on.set()
-    saved, begun = journal.steps.index((first.id, "synthesizing", None)), (second.id, "transcribing", "model")
+    saved, begun = journal.steps.index((first.id, "transcript saved", None)), (second.id, "transcribing", "model")
     assert saved < journal.steps.index(begun)

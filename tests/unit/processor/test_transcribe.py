@@ -18,12 +18,14 @@ from smelt.contract.work import SavedSegment
 from smelt.errors import SettingsError
 from smelt.processor.errors import ChildKilled, FileError
 from smelt.processor.media.recording import SAMPLE_RATE, DecodingReport, Recording
+from smelt.processor.model_queue import ModelQueue
 from smelt.processor.speech.shared import SharedModel
 from smelt.processor.speech.transcriber import Transcriber
 from smelt.processor.speech.values import ModelOptions, SpeechOptions
 from smelt.processor.speed import SpeedEstimate
+from smelt.processor.stages.stage import Job
+from smelt.processor.stages.transcribe import Transcribe
 from smelt.processor.state import FileWork, SmeltState
-from smelt.processor.transcribe import Transcription
 
 
 class TranscriptionHarness:
@@ -34,11 +36,22 @@ class TranscriptionHarness:
         self.rpc = FakeRpc(lambda *_: self.saved)
         self.model = model
         self.speed = speed
-        services = SimpleNamespace(model=model, calls=WorkerRpc(self.rpc), speed=speed)  # type: ignore[arg-type]
+        services = SimpleNamespace(
+            model=model,
+            calls=WorkerRpc(self.rpc),
+            speed=speed,
+            model_queue=ModelQueue(),  # type: ignore[arg-type]
+        )
         self.state = SmeltState(claim(file_row(**row)), lambda _: None)
         self.state.enter("transcribing")
         self.file.recording = recording
-        self.transcription = Transcription(self.state, services)  # type: ignore[arg-type]
+        reporter = SimpleNamespace(state=self.state)
+        self.stage = Transcribe(Job(reporter, services, Path()))  # type: ignore[arg-type]
+
+    async def run(self) -> None:
+        """Wait for the model, and transcribe the file."""
+        async with self.stage.turn():
+            await self.stage.run(self.file)
 
     @property
     def file(self) -> FileWork:
@@ -90,7 +103,7 @@ async def test_transcribe_completes_a_file_and_measures_the_speed(
 ) -> None:
     options = SpeechOptions(max_span_s=15)
     harness = harnesses(opening, options)
-    await harness.transcription.transcribe(harness.file)
+    await harness.run()
     assert harness.file.segments == undisturbed(demo_model, opening, options)
     assert harness.file.transcribed
     assert (harness.file.language, harness.file.share) == ("en", 1.0)
@@ -99,7 +112,7 @@ async def test_transcribe_completes_a_file_and_measures_the_speed(
     assert harness.file.trust["untranscribed_seconds"] == 0
     assert [found["language"] for found in harness.file.trust["languages"]] == ["en"]
     assert harness.speed.transcription_s(audio_s=60) is not None
-    assert harness.transcription.remaining_s(harness.file) is not None
+    assert harness.stage.remaining_s() is not None
     assert harness.rpc.calls == []
 
 
@@ -112,7 +125,7 @@ async def test_resume_does_not_transcribe_saved_segments_again(
     checkpoint = last.checkpoint
     harness = harnesses(opening, options, checkpoint=checkpoint.model_dump(mode="json"), language="en")
     harness.saved = [segment.model_dump() for segment in whole[: checkpoint.segment_count + 2]]
-    await harness.transcription.transcribe(harness.file)
+    await harness.run()
     assert harness.file.segments == whole
     # The window after the checkpoint is transcribed again, and its saved segments are kept.
     assert harness.state.draft().segment_rows()[0]["index"] == checkpoint.segment_count + 2
@@ -126,7 +139,7 @@ async def test_resume_keeps_saved_segments_that_are_split_differently(
     merged = whole[0].model_copy(update={"end": whole[1].end, "text": "Text of another model."})
     harness = harnesses(opening, options, segment_count=1)
     harness.saved = [merged.model_dump()]
-    await harness.transcription.transcribe(harness.file)
+    await harness.run()
     assert harness.file.segments[0] == merged
     assert [s.text for s in harness.file.segments[1:]] == [s.text for s in whole[2:]]
     assert [s.index for s in harness.file.segments] == list(range(len(whole) - 1))
@@ -143,7 +156,7 @@ async def test_resume_starts_over_when_saved_segments_have_gaps(
     [*_, last] = Transcriber(demo_model, options).transcribe(opening, "en")
     harness = harnesses(opening, options, checkpoint=last.checkpoint.model_dump(mode="json"), language="en")
     harness.saved = [segment.model_dump() for segment in whole[1:]]
-    await harness.transcription.transcribe(harness.file)
+    await harness.run()
     assert harness.file.segments == whole
 
 
@@ -165,7 +178,7 @@ async def test_out_of_memory_reduces_the_batch_size(
 ) -> None:
     children.run(FULL_DEVICE.format(condition="size > 1"))
     harness = harnesses(opening, SpeechOptions(batch_size=4))
-    await harness.transcription.transcribe(harness.file)
+    await harness.run()
     assert [call.split()[0] for call in children.calls if not call.startswith("1 ")] == ["4", "2"]
     alone = undisturbed(demo_model, opening, SpeechOptions(batch_size=1))
     assert [segment.text for segment in harness.file.segments] == [segment.text for segment in alone]
@@ -181,7 +194,7 @@ async def test_model_error_in_every_batch_size_fails_the_file(
     children.run(FULL_DEVICE.format(condition="True"))
     harness = harnesses(opening, SpeechOptions(batch_size=2))
     with pytest.raises(FileError) as error:
-        await harness.transcription.transcribe(harness.file)
+        await harness.run()
     assert error.value.code == "transcription_failed"
     assert not harness.file.transcribed
 
@@ -191,7 +204,7 @@ async def test_out_of_memory_reloads_the_model_with_a_smaller_compute_type(
 ) -> None:
     children.run(FULL_DEVICE.format(condition="self.compute_type == 'float32'"))
     harness = harnesses(opening, SpeechOptions(), ModelOptions(device="cpu", compute_type="float32"))
-    await harness.transcription.transcribe(harness.file)
+    await harness.run()
     assert [call.split()[1] for call in children.calls[:2]] == ["float32", "int8_float32"]
     assert harness.file.transcribed
     async with harness.model.acquire() as settled:
@@ -215,7 +228,7 @@ async def test_out_of_memory_while_loading_uses_a_smaller_compute_type(
 ) -> None:
     children.run(FULL_ABOVE_INT8.format(fitting="int8"))
     harness = harnesses(opening, SpeechOptions(beam_size=1), ModelOptions(device="cpu", compute_type="float32"))
-    await harness.transcription.transcribe(harness.file)
+    await harness.run()
     assert harness.file.transcribed
     assert children.calls == ["float32", "int8"]
     assert "loading the model as float32 failed" in caplog.text
@@ -232,7 +245,7 @@ async def test_out_of_memory_with_every_compute_type_is_a_settings_error(childre
 
 async def test_idle_model_is_released_and_loaded_again(opening: Recording, harnesses: Harnesses) -> None:
     harness = harnesses(opening, SpeechOptions(), idle_s=0.01)
-    await harness.transcription.transcribe(harness.file)
+    await harness.run()
     before = harness.file.segments
     async with asyncio.timeout(30):
         while harness.model.is_loaded:  # noqa: ASYNC110 - The model's timer sets no event.
@@ -242,7 +255,7 @@ async def test_idle_model_is_released_and_loaded_again(opening: Recording, harne
         await asyncio.sleep(0.02)
         assert harness.model.is_loaded
     again = harnesses(opening, model=harness.model)
-    await again.transcription.transcribe(again.file)
+    await again.run()
     assert again.file.segments == before
 
 
@@ -250,7 +263,7 @@ async def test_trust_report_names_the_model_and_its_notice(
     opening: Recording, harnesses: Harnesses, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness = harnesses(opening, SpeechOptions())
-    await harness.transcription.transcribe(harness.file)
+    await harness.run()
     trust = Trust.model_validate(harness.file.trust)
     assert trust.model == "demo"
     assert trust.notice is not None
@@ -262,7 +275,7 @@ async def test_segment_count_is_reported_when_the_transcript_is_complete(
     opening: Recording, harnesses: Harnesses
 ) -> None:
     harness = harnesses(opening, SpeechOptions())
-    await harness.transcription.transcribe(harness.file)
+    await harness.run()
     [row] = harness.state.draft().files
     assert row["segment_count"] == len(harness.file.segments) > 0
 
@@ -302,7 +315,7 @@ async def test_missing_network_raises_a_settings_error_with_advice(
 async def test_trust_includes_the_findings_of_decoding(opening: Recording, harnesses: Harnesses) -> None:
     report = DecodingReport(damaged=((1.0, 2.5),), clock_jumps=1, track=2, track_count=2)
     harness = harnesses(Recording(opening.path, 4 * SAMPLE_RATE, report), SpeechOptions())
-    await harness.transcription.transcribe(harness.file)
+    await harness.run()
     assert harness.file.trust is not None
     assert harness.file.trust.items() >= report.trust().items()
     assert "silence_seconds" in harness.file.trust
@@ -314,7 +327,7 @@ async def test_crash_of_the_model_is_retried_from_the_checkpoint_with_the_same_t
     options = SpeechOptions(max_span_s=15)
     children.crash("SIGSEGV", at=8, times=1)
     harness = harnesses(opening, options)
-    await harness.transcription.transcribe(harness.file)
+    await harness.run()
     assert harness.file.segments == undisturbed(demo_model, opening, options)
     assert len(children.calls) == 2
     assert [row["index"] for row in harness.state.draft().segment_rows()] == list(range(len(harness.file.segments)))
@@ -326,12 +339,12 @@ async def test_second_crash_of_the_model_is_the_fault_of_the_file(
     children.crash("SIGSEGV", at=8, times=2)
     harness = harnesses(opening)
     with pytest.raises(FileError, match="SIGSEGV") as error:
-        await harness.transcription.transcribe(harness.file)
+        await harness.run()
     assert error.value.code == "transcription_failed"
     assert len(children.calls) == 2
     # The next file is transcribed, in a third child.
     other = harnesses(opening, model=harness.model)
-    await other.transcription.transcribe(other.file)
+    await other.run()
     assert other.file.transcribed
 
 
@@ -346,12 +359,12 @@ async def test_resume_after_a_killed_model_gives_the_undisturbed_text(
     children.crash("SIGKILL", at=8, times=1)
     harness = harnesses(opening, options)
     with pytest.raises(ChildKilled):
-        await harness.transcription.transcribe(harness.file)
+        await harness.run()
     draft = harness.state.draft()
     assert draft.segments
     # The next attempt, in the same worker.
     row = {"checkpoint": harness.file.checkpoint_row, "language": "en", "segment_count": len(draft.segments)}
     again = harnesses(opening, model=harness.model, **row)
     again.saved = [segment.model_dump() for _, segment in draft.segments]
-    await again.transcription.transcribe(again.file)
+    await again.run()
     assert again.file.segments == undisturbed(demo_model, opening, options)

@@ -1,7 +1,8 @@
 """Stage `transcribing`: from a recording on disk to saved segments, resuming at the last checkpoint."""
 
 import logging
-from contextlib import aclosing
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 
 from smelt.processor.children.process import ChildDied
 from smelt.processor.errors import FileError, ModelError
@@ -14,41 +15,67 @@ from smelt.processor.speech.resume_filter import ResumeFilter
 from smelt.processor.speech.trust import trust_report
 from smelt.processor.speech.values import Passage
 from smelt.processor.speed import TranscriptionTimer
-from smelt.processor.state import FileWork, SmeltState
+from smelt.processor.stages.stage import Stage, total
+from smelt.processor.state import FileWork, SmeltState, size_weight
 
 logger = logging.getLogger(__name__)
 
 
-class Transcription:
-    """Transcribes the files of one smelt with the shared model."""
+class Transcribe(Stage):
+    """Transcribes decoded files with the shared model, one smelt at a time."""
 
-    def __init__(self, state: SmeltState, services: WorkerServices) -> None:
-        self._state = state
-        self._services = services
-        self._log = SmeltLog(logger, state.claim)
+    name = "transcribing"
+    risk = "model"
 
-    def remaining_s(self, file: FileWork) -> float | None:
-        """Return the seconds that the model still needs for a file; None while the speed is unknown."""
-        if file.timer is not None:
-            return file.timer.remaining_s
-        if file.duration_s is None:
-            return None
-        return self._services.speed.transcription_s(audio_s=file.duration_s - _start_s(file.saved_checkpoint))
+    def weight(self, file: FileWork) -> float:
+        """Return the duration of a file."""
+        return file.duration_s or size_weight(file)
 
-    async def load_transcript(self, file: FileWork) -> None:
-        """Load the transcript of a file that an earlier attempt or run has transcribed."""
-        file.segments = list(await self._services.calls.load_segments(self._state.claim.id, file.id))
+    def remaining_s(self) -> float | None:
+        """Return the seconds that the model still needs for all files; None while the speed is unknown."""
+        return total(self._remaining_s(file) for file in self.files)
 
-    async def transcribe(self, file: FileWork) -> None:
+    def waiting_s(self) -> float | None:
+        """Return the seconds that the model needs for the smelts in front; None while they are unknown."""
+        if not self.files:
+            return 0.0
+        return total(remaining_s() for remaining_s in self.job.services.model_queue.ahead_of(self.remaining_s))
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for the model, which is loaded before the first file is at risk."""
+        services = self.job.services
+        async with services.model_queue.slot(self.remaining_s), services.model.acquire():
+            yield
+
+    async def run(self, file: FileWork) -> None:
         """Transcribe a file from its last checkpoint; raise `FileError` if the model fails on it."""
         assert file.recording is not None
-        async with self._services.model.acquire():
-            end = await self._transcribe_with_retries(file, file.recording)
+        end = await self._transcribe_with_retries(file, file.recording)
         file.transcribed = True
         file.trust = (
             trust_report(file.segments, end.findings) | file.recording.report.trust() | self._services.model.info
         )
         self._state.mark_changed()
+
+    @property
+    def _state(self) -> SmeltState:
+        return self.job.state
+
+    @property
+    def _services(self) -> WorkerServices:
+        return self.job.services
+
+    @property
+    def _log(self) -> SmeltLog:
+        return SmeltLog(logger, self._state.claim)
+
+    def _remaining_s(self, file: FileWork) -> float | None:
+        if file.timer is not None:
+            return file.timer.remaining_s
+        if file.duration_s is None:
+            return None
+        return self._services.speed.transcription_s(audio_s=file.duration_s - _start_s(file.saved_checkpoint))
 
     async def _transcribe_with_retries(self, file: FileWork, recording: Recording) -> Checkpoint:
         start = await self._load_saved(file, file.saved_checkpoint)

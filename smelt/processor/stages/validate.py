@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +12,7 @@ from smelt.errors import NotFound, Unavailable
 from smelt.processor.errors import FileError
 from smelt.processor.logs import SmeltLog
 from smelt.processor.services import WorkerServices
+from smelt.processor.stages.stage import Stage
 from smelt.processor.state import FileWork, SmeltState
 
 logger = logging.getLogger(__name__)
@@ -27,35 +27,32 @@ _GONE: Final[ErrorCode] = "internal_error"
 _REPLACED: Final[ErrorCode] = "corrupted_file"
 
 
-async def validate(
-    file: FileWork,
-    state: SmeltState,
-    services: WorkerServices,
-    folder: Path,
-    *,
-    at_risk: Callable[[], AbstractAsyncContextManager[None]],
-    keep_child: bool,
-) -> None:
-    """Download a file and probe it, `at_risk`; raise `FileError` if it is rejected.
+class Validate(Stage):
+    """Downloads files and probes them."""
 
-    With `keep_child`, the child that probed it is kept to decode it.
-    """
-    size_bytes = file.claimed.size_bytes
-    if size_bytes > state.limits.max_file_bytes:
-        raise FileError("file_too_large", f"{size_bytes} bytes, {state.limits.max_file_bytes} are allowed")
-    await asyncio.to_thread(services.workspace.require_space, size_bytes)
-    # Children import their modules during the download.
-    services.decoders.prestart()
-    # The suffix helps to detect the format. The rest of a filename chosen by a user is never used as a path.
-    file.source = folder / f"{file.claimed.position}{_suffix(file.claimed.filename)}"
-    with services.workspace.map_disk_full():
-        await _retry_storage(lambda: _download(file, state, services), SmeltLog(logger, state.claim))
-    async with at_risk():
-        file.decoding = services.decoders.open(file.source, state.limits)
-        file.probed = await file.decoding.probe()
-        if not keep_child:
+    name = "validating"
+
+    async def run(self, file: FileWork) -> None:
+        """Download a file and probe it; raise `FileError` if it is rejected."""
+        state, services = self.job.state, self.job.services
+        size_bytes = file.claimed.size_bytes
+        if size_bytes > state.limits.max_file_bytes:
+            raise FileError("file_too_large", f"{size_bytes} bytes, {state.limits.max_file_bytes} are allowed")
+        await asyncio.to_thread(services.workspace.require_space, size_bytes)
+        # Children import their modules during the download.
+        services.decoders.prestart()
+        # The suffix helps to detect the format. The rest of a filename chosen by a user is never used as a path.
+        file.source = self.job.folder / f"{file.claimed.position}{_suffix(file.claimed.filename)}"
+        with services.workspace.map_disk_full():
+            await _retry_storage(lambda: _download(file, state, services), SmeltLog(logger, state.claim))
+        # The download is no risk for the worker.
+        async with self.job.reporter.at_risk("decode"):
+            file.decoding = services.decoders.open(file.source, state.limits)
+            file.probed = await file.decoding.probe()
+        if len(self.files) > 1:
+            # The child is kept to decode the file, but several files would hold one each until all are validated.
             await file.decoding.release()
-    state.advance(file, 1.0)
+        state.advance(file, 1.0)
 
 
 async def _retry_storage(call: Callable[[], Awaitable[None]], log: SmeltLog) -> None:

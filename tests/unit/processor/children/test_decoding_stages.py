@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,18 +17,22 @@ from processes import assert_ended
 from waiting import until
 
 from smelt.processor.children.decoders import Decoders
-from smelt.processor.decode import decode
 from smelt.processor.errors import ChildKilled, DiskFull
 from smelt.processor.metrics import Metrics
 from smelt.processor.model_queue import ModelQueue
 from smelt.processor.speed import SpeedEstimate
-from smelt.processor.stages import Stages
+from smelt.processor.stages.decode import Decode
+from smelt.processor.stages.pipeline import Pipeline
+from smelt.processor.stages.validate import Validate
 from smelt.processor.state import SmeltState
-from smelt.processor.validate import validate
 from smelt.processor.workspace import Workspace
 
 SHORT = RECORDINGS / "action_item.m4a"
 SHORT_BYTES = SHORT.stat().st_size
+
+
+async def acknowledge() -> None:
+    """Do nothing: the stages are tested without a database."""
 
 
 class FakeAudio:
@@ -55,7 +59,7 @@ class StagesHarness:
         self.shares: list[float] = []
         self.decoders = decoders
         rows = [file_row(filename="a.m4a", position=n, size_bytes=SHORT_BYTES) for n in range(file_count)]
-        self.state = SmeltState(claim(*rows), self._on_change)
+        state = self.state = SmeltState(claim(*rows), self._on_change)
         self.audio = FakeAudio(decoders)
         self.services: Any = SimpleNamespace(
             project=SimpleNamespace(audio=self.audio),
@@ -65,16 +69,18 @@ class StagesHarness:
             model_queue=ModelQueue(),
             speed=SpeedEstimate(),
         )
-        self.stages = Stages(self.state, self.services, folder)
+        # The reports of risks are tested with `Reporter`.
+        reporter: Any = SimpleNamespace(state=state, at_risk=lambda _: nullcontext(), acknowledge=acknowledge)
+        self.pipeline = Pipeline(reporter, self.services, folder)
 
     def _on_change(self, _urgent: bool) -> None:
         self.shares.append(self.state.files[0].share)
 
-    async def validate(self, number: int, *, keep_child: bool) -> None:
-        await validate(self.state.files[number], self.state, self.services, self.folder, keep_child=keep_child)
+    async def validate(self, number: int) -> None:
+        await Validate(self.pipeline._job).run(self.state.files[number])
 
     async def decode(self, number: int) -> None:
-        await decode(self.state.files[number], self.state, self.services, self.folder)
+        await Decode(self.pipeline._job).run(self.state.files[number])
 
 
 @asynccontextmanager
@@ -83,6 +89,8 @@ async def harness(folder: Path, decoders: Decoders, file_count: int = 1) -> Asyn
     try:
         yield made
     finally:
+        for file in made.state.files:
+            await file.release_child()
         await decoders.aclose()
         assert_ended(psutil.Process().children(recursive=True))
 
@@ -90,7 +98,7 @@ async def harness(folder: Path, decoders: Decoders, file_count: int = 1) -> Asyn
 async def test_file_is_validated_then_decoded_with_growing_progress(tmp_path: Path) -> None:
     async with harness(tmp_path, Decoders(1)) as smelt:
         (file,) = smelt.state.files
-        await smelt.validate(0, keep_child=True)
+        await smelt.validate(0)
         assert file.probed is not None
         assert file.share == 1.0
         assert file.recording is None
@@ -107,14 +115,14 @@ async def test_file_is_validated_then_decoded_with_growing_progress(tmp_path: Pa
 
 async def test_child_starts_before_the_download(tmp_path: Path) -> None:
     async with harness(tmp_path, Decoders(2)) as smelt:
-        await smelt.validate(0, keep_child=False)
+        await smelt.validate(0)
         assert smelt.audio.ahead_count == 2
 
 
 async def test_files_hold_no_child_until_all_are_validated(tmp_path: Path) -> None:
     async with harness(tmp_path, Decoders(1), file_count=3) as smelt:
         for number in range(3):
-            await smelt.validate(number, keep_child=False)
+            await smelt.validate(number)
         for number in range(3):
             await smelt.decode(number)
         assert all(file.recording is not None for file in smelt.state.files)
@@ -122,7 +130,7 @@ async def test_files_hold_no_child_until_all_are_validated(tmp_path: Path) -> No
 
 async def test_child_of_a_single_file_is_kept_for_decoding(tmp_path: Path) -> None:
     async with harness(tmp_path, Decoders(1)) as smelt:
-        await smelt.validate(0, keep_child=True)
+        await smelt.validate(0)
         assert smelt.decoders._slots.locked()
         await smelt.state.files[0].release_child()
         assert not smelt.decoders._slots.locked()
@@ -130,7 +138,7 @@ async def test_child_of_a_single_file_is_kept_for_decoding(tmp_path: Path) -> No
 
 async def test_disk_that_fills_while_decoding_is_reported_as_full(tmp_path: Path) -> None:
     async with harness(tmp_path, poisoned_decoders("disk full", tmp_path / "counter")) as smelt:
-        await smelt.validate(0, keep_child=True)
+        await smelt.validate(0)
         with pytest.raises(DiskFull):
             await smelt.decode(0)
 
@@ -140,7 +148,7 @@ async def test_disk_that_fills_while_decoding_is_reported_as_full(tmp_path: Path
 async def test_poison_fails_its_files_and_nothing_else(stage: str, file_count: int, tmp_path: Path) -> None:
     decoders = poisoned_decoders("SIGSEGV", tmp_path / "counter", stage=stage)
     async with harness(tmp_path, decoders, file_count) as smelt:
-        assert await smelt.stages.run() == ()
+        assert await smelt.pipeline.run() == ()
         assert [file.error_code for file in smelt.state.files] == ["decoding_failed"] * file_count
         assert not decoders._slots.locked()
 
@@ -149,7 +157,7 @@ async def test_killed_child_ends_the_attempt_without_a_verdict_on_the_file(tmp_p
     decoders = poisoned_decoders("kill", tmp_path / "counter")
     async with harness(tmp_path, decoders) as smelt:
         with pytest.raises(ChildKilled):
-            await smelt.stages.run()
+            await smelt.pipeline.run()
         assert not smelt.state.files[0].failed
 
 
@@ -157,7 +165,7 @@ async def test_cancelled_stages_end_the_child_at_once(tmp_path: Path) -> None:
     counter = tmp_path / "counter"
     decoders = poisoned_decoders("hang", counter)
     async with harness(tmp_path, decoders) as smelt:
-        running = asyncio.create_task(smelt.stages.run())
+        running = asyncio.create_task(smelt.pipeline.run())
         await until(lambda: counter.stat().st_size)
         decoding = smelt.state.files[0].decoding
         assert decoding is not None

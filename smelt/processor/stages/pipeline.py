@@ -1,0 +1,82 @@
+"""Runs the stages of one smelt, in order."""
+
+import logging
+from pathlib import Path
+from typing import Any, Final
+
+from smelt.contract.events import Result
+from smelt.processor.errors import FileError
+from smelt.processor.logs import SmeltLog
+from smelt.processor.reporter import Reporter
+from smelt.processor.services import WorkerServices
+from smelt.processor.stages.decode import Decode
+from smelt.processor.stages.stage import Job, Stage, total
+from smelt.processor.stages.synthesize import Synthesize, combined
+from smelt.processor.stages.transcribe import Transcribe
+from smelt.processor.stages.validate import Validate
+from smelt.processor.state import FileWork
+
+logger = logging.getLogger(__name__)
+
+STAGES: Final[tuple[type[Stage], ...]] = (Validate, Decode, Transcribe, Synthesize)
+
+
+class Pipeline:
+    """Runs all stages of one smelt; a file that fails is skipped, the others continue."""
+
+    def __init__(self, reporter: Reporter, services: WorkerServices, folder: Path) -> None:
+        self._job = Job(reporter, services, folder)
+        self._stages = [stage(self._job) for stage in STAGES]
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The current stage, and the percentage of all work."""
+        return {"stage": self._job.state.stage, "percentage": self._job.state.percentage}
+
+    @property
+    def needs_model(self) -> bool:
+        """True if files are not transcribed yet."""
+        return bool(self._job.untranscribed)
+
+    async def run(self) -> tuple[Result, ...]:
+        """Run all stages and return the results; raises what the synthesizer raises.
+
+        Returns no result if every file failed; completing such a smelt fails it with the code of its first file.
+        """
+        first = self._stages[0]
+        self._job.state.enter(first.name, first.weight)
+        try:
+            for stage in self._stages:
+                if stage.files:
+                    await self._run_stage(stage)
+        finally:
+            for file in self._job.state.files:
+                await file.release_child()
+        return combined(self._job.state)
+
+    def eta_s(self) -> float | None:
+        """Return the seconds until this smelt is done; None while they are unknown."""
+        return total([part_s for stage in self._stages for part_s in (stage.waiting_s(), stage.remaining_s())])
+
+    async def _run_stage(self, stage: Stage) -> None:
+        state, services, reporter = self._job.state, self._job.services, self._job.reporter
+        async with stage.turn():
+            state.enter(stage.name, stage.weight)
+            with services.metrics.stage(stage.name):
+                for file in stage.files:
+                    await self._run_file(stage, file)
+            if stage.risk is not None:
+                # Saved before the next smelt begins: if that one stops this worker, this one is not the cause.
+                await reporter.acknowledge()
+
+    async def _run_file(self, stage: Stage, file: FileWork) -> None:
+        try:
+            if stage.risk is None:
+                await stage.run(file)
+            else:
+                async with self._job.reporter.at_risk(stage.risk):
+                    await stage.run(file)
+        except FileError as error:
+            SmeltLog(logger, self._job.state.claim).info("file %s failed: %s", file.id, error)
+            await file.release_child()
+            self._job.state.fail(file, error.code)

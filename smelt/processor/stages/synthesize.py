@@ -1,0 +1,81 @@
+"""Stage `synthesizing`: from transcripts to results."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from smelt.contract.events import Result
+from smelt.contract.work import Claim
+from smelt.processor.stages.stage import Stage
+from smelt.processor.state import FileWork, SmeltState
+from smelt.processor.synthesis.markdown import heading
+from smelt.processor.synthesis.request import SynthesisInput, SynthesisRequest
+from smelt.processor.synthesis.sentences import sentences_of_segments, sentences_of_text
+
+COMBINED_NAME = "combined.md"
+
+
+class Synthesize(Stage):
+    """Makes the outputs of all files."""
+
+    name = "synthesizing"
+
+    @property
+    def files(self) -> list[FileWork]:
+        """All files that have not failed."""
+        return self.job.state.live_files
+
+    def weight(self, _file: FileWork) -> float:
+        """Return the same weight for each file."""
+        return 1.0
+
+    def remaining_s(self) -> float | None:
+        """Return the estimated seconds for the remaining outputs."""
+        state, services = self.job.state, self.job.services
+        has_begun = state.stage == self.name
+        count = output_count(state.claim) * sum(1 - file.share if has_begun else 1 for file in self.files)
+        output_s = services.speed.output_s
+        return count * (services.synthesizer.typical_s if output_s is None else output_s)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until fewer than two other smelts are in this stage."""
+        async with self.job.services.synthesis_slots:
+            yield
+
+    async def run(self, file: FileWork) -> None:
+        """Make the outputs of a file, and set its result."""
+        state, services = self.job.state, self.job.services
+        if file.transcribed and file.recording is None:  # Transcribed by an earlier attempt or run.
+            file.segments = list(await services.calls.load_segments(state.claim.id, file.id))
+        request = SynthesisRequest(prompts=state.claim.default_prompt_names, user_prompt=state.claim.user_prompt)
+        started_s, was_started = time.monotonic(), bool(file.outputs)
+        content = await services.synthesizer.synthesize(
+            _source(file, state), request, lambda share: state.advance(file, share)
+        )
+        state.advance(file, 1.0)
+        if not was_started:
+            services.speed.add_outputs(output_count(state.claim), time.monotonic() - started_s)
+        file.result = Result(file_id=file.id, filename=file.claimed.filename, content=content)
+
+
+def combined(state: SmeltState) -> tuple[Result, ...]:
+    """Return the results of a smelt: one for each file that has not failed, or a single one in mode `combine`."""
+    results = tuple(file.result for file in state.live_files if file.result is not None)
+    if state.claim.mode != "combine" or not results:
+        return results
+    content = "\n\n".join(f"{heading(1, result.filename)}\n\n{result.content}" for result in results)
+    return (Result(file_id=state.claim.id, filename=COMBINED_NAME, content=content),)
+
+
+def output_count(claim: Claim) -> int:
+    """Return how many outputs each file of a smelt gets."""
+    return max(1, len(claim.default_prompt_names) + (claim.user_prompt is not None))
+
+
+def _source(file: FileWork, state: SmeltState) -> SynthesisInput:
+    is_text = file.claimed.input_type == "text"
+    sentences = sentences_of_text(state.claim.text_input or "") if is_text else sentences_of_segments(file.segments)
+    return SynthesisInput(
+        filename=file.claimed.filename, language=file.language, sentences=sentences, saved_outputs=file.outputs
+    )
