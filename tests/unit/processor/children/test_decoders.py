@@ -156,7 +156,7 @@ async def test_rejected_file_ends_its_child_and_keeps_its_code(
         ("unknown response", r"was killed \(protocol\)"),
         ("other response", r"was killed \(protocol\)"),
         ("infinite share", r"was killed \(protocol\)"),
-        ("infinite damage", r"was killed \(protocol\)"),
+        ("infinite time", r"was killed \(protocol\)"),
     ],
 )
 async def test_poison_is_tried_twice_then_fails_its_file(

@@ -51,6 +51,14 @@ class FakeAudio:
         return "1"
 
 
+class FullBeforeDecoding(Workspace):
+    """A workspace with room for the file, and not for the recording made of it."""
+
+    def require_space(self, byte_count: int = 0) -> None:
+        if byte_count != SHORT_BYTES:
+            raise DiskFull("x")
+
+
 class StagesHarness:
     """The stages of a claim of several files."""
 
@@ -141,6 +149,15 @@ async def test_disk_that_fills_while_decoding_is_reported_as_full(tmp_path: Path
         await smelt.validate(0)
         with pytest.raises(DiskFull):
             await smelt.decode(0)
+
+
+async def test_child_that_is_kept_ends_if_decoding_does_not_start(tmp_path: Path) -> None:
+    async with harness(tmp_path, Decoders(1)) as smelt:
+        smelt.services.workspace = FullBeforeDecoding(tmp_path)
+        with pytest.raises(DiskFull):
+            await smelt.stages.run()
+        assert smelt.state.stage == "decoding"
+        assert not smelt.decoders._slots.locked()
 
 
 @pytest.mark.parametrize("stage", ["probe", "decode"])
