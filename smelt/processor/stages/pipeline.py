@@ -56,7 +56,7 @@ class Pipeline:
 
     def eta_s(self) -> float | None:
         """Return the seconds until this smelt is done; None while they are unknown."""
-        return total([part_s for stage in self._stages for part_s in (stage.waiting_s(), stage.remaining_s())])
+        return total(part_s for stage in self._stages for part_s in (stage.waiting_s(), stage.remaining_s()))
 
     async def _run_stage(self, stage: Stage) -> None:
         state, services, reporter = self._job.state, self._job.services, self._job.reporter
