@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from patched_children import PatchedChildren
 from stacks import RemoteStack, Stack, cluster, end_cluster, running_local, running_project, shared_project
 
 from smelt.local import LocalCluster
@@ -53,6 +54,12 @@ def restored() -> Iterator[None]:
     project = shared_project()
     with project.restored() if project else nullcontext():
         yield
+
+
+@pytest.fixture
+def children(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> PatchedChildren:
+    """Return the children that workers of this process start in this test, to be patched."""
+    return PatchedChildren(tmp_path_factory.mktemp("children"), monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,8 @@ ENDLESS_MODEL = """
 import threading
 from smelt.processor.speech.transcriber import Transcriber
 _transcribe = Transcriber.transcribe
-def transcribe(*args):
-    passages = _transcribe(*args)
+def transcribe(*args, **more):
+    passages = _transcribe(*args, **more)
     for _ in range(12):
         yield next(passages)
     threading.Event().wait()

@@ -12,6 +12,7 @@ from smelt.contract.channels import smelt_channel
 from smelt.contract.events import Result
 from smelt.contract.work import Claim, Settled, Verdict
 from smelt.errors import SettingsError, SmeltError, TransientError
+from smelt.processor.errors import ChildUnusable, ModelSuspended
 from smelt.processor.event_queue import EventQueue
 from smelt.processor.logs import SmeltLog
 from smelt.processor.outcome import failure_of
@@ -22,8 +23,13 @@ from smelt.processor.stages.pipeline import Pipeline
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-StopReason = Literal["cancelled", "lost", "draining"]
+StopReason = Literal["cancelled", "lost", "draining", "unusable"]
+"""`unusable`: this worker can't process smelts, for a reason of its machine."""
 
+_RELEASE_REASONS: Final = {
+    "draining": "the worker drained",
+    "unusable": "the processes of the worker did not work",
+}
 _JOIN_TIMEOUT_S: Final = 2.0
 _FLUSH_TIMEOUT_S: Final = 5.0
 _RETRY_INTERVAL_S: Final = 2.0
@@ -50,6 +56,11 @@ class SmeltAttempt:
     def needs_model(self) -> bool:
         """True if files of this smelt are not transcribed yet."""
         return self._pipeline is None or self._pipeline.needs_model
+
+    @property
+    def found_worker_unusable(self) -> bool:
+        """True if the machine prevented the work."""
+        return self._stopping.done() and self._stopping.result() == "unusable"
 
     def stop(self, reason: StopReason) -> None:
         """Stop the work early; only the first reason counts."""
@@ -93,9 +104,12 @@ class SmeltAttempt:
     async def _end(
         self, work: asyncio.Task[tuple[Result, ...]], reporter: Reporter, events: EventQueue, channel: Channel
     ) -> None:
-        if not work.cancelled() and isinstance(work.exception(), SettingsError):
-            # These settings stop the whole worker, which raises the error itself. Another worker may succeed.
-            self.stop("draining")
+        match None if work.cancelled() else work.exception():
+            case SettingsError():
+                # These settings stop the whole worker, which raises the error itself. Another worker may succeed.
+                self.stop("draining")
+            case ModelSuspended() | ChildUnusable():
+                self.stop("unusable")
         if self._stopping.done():
             await self._end_early(self._stopping.result(), reporter, channel)
             return
@@ -141,13 +155,13 @@ class SmeltAttempt:
             case "cancelled":
                 # Cancelling has settled the row; its terminal event may still be in the outbox.
                 await self._services.announcer.send_outbox(self.claim.id, channel)
-            case "draining":
+            case "draining" | "unusable":
                 with contextlib.suppress(TransientError):
                     await reporter.flush()
                 settled = await self._services.calls.release_smelt(
-                    self.claim.id, self.claim.attempt, reason="the worker drained"
+                    self.claim.id, self.claim.attempt, reason=_RELEASE_REASONS[reason]
                 )
-                self._log.info("drained: %s", settled.verdict)
+                self._log.info("released, %s: %s", _RELEASE_REASONS[reason], settled.verdict)
 
     async def _retry_forever(self, call: Callable[[], Awaitable[T]]) -> T:
         while True:

@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 _RELEASE_TIMEOUT_S: Final = 3.0
 SHUTDOWN_TIMEOUT_S: Final = _RELEASE_TIMEOUT_S + LEAVE_TIMEOUT_S
 _SCHEMA_RETRY_INTERVAL_S: Final = 2.0
+# Between claims while the machine does not start processes for files.
+_MIN_PAUSE_S: Final = 5.0
+_MAX_PAUSE_S: Final = 300.0
 
 
 class Worker:
@@ -53,6 +56,8 @@ class Worker:
         self._started_s = time.monotonic()
         self._state: Literal["loading", "working", "draining"] = "loading"
         self._is_suspended = False
+        self._pause_s = _MIN_PAUSE_S
+        self._paused_until_s = 0.0
         self._running: dict[asyncio.Task[None], SmeltAttempt] = {}
 
     async def run(self, *, once: bool = False, stop: asyncio.Event) -> None:
@@ -170,6 +175,8 @@ class Worker:
         if self._free_slots <= 0 or services.model.is_suspended:
             return 0
         self._claim_loop.postpone()
+        if time.monotonic() < self._paused_until_s:
+            return 0
         try:
             # With a full disk, this worker would fail smelts that others can process.
             await asyncio.to_thread(services.workspace.require_space)
@@ -199,6 +206,13 @@ class Worker:
         if not task.cancelled() and (exc := task.exception()) is not None:
             # The lease expires, and the next attempt resumes from the last checkpoint.
             SmeltLog(logger, attempt.claim).error("attempt crashed, its lease will expire", exc_info=exc)
+        if not attempt.found_worker_unusable:
+            self._pause_s = _MIN_PAUSE_S
+        elif not self._is_suspended:
+            # Its next claim would end like this one.
+            logger.error("this machine does not start processes for files, the next claim is in %.0f s", self._pause_s)
+            self._paused_until_s = time.monotonic() + self._pause_s
+            self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
         self._janitor.request_purge()
         self._claim_loop.wake()
         self._heartbeat.request()
@@ -208,7 +222,7 @@ class Worker:
         self._is_suspended = is_suspended
         for attempt in self._running.values() if is_suspended else ():
             if attempt.needs_model:
-                attempt.stop("draining")
+                attempt.stop("unusable")
         self._claim_loop.wake()
         self._heartbeat.request()
 

@@ -39,13 +39,20 @@ async def check_machine(settings: WorkerSettings) -> AsyncIterator[CheckResult]:
 
 
 async def _model(options: "WorkerOptions") -> CheckResult:
+    from smelt.processor.errors import ChildUnusable, ModelError
     from smelt.processor.speech.demo_model_card import DEMO
-    from smelt.processor.speech.model import load_model
+    from smelt.processor.speech.shared import tested_model
 
-    started_s = time.monotonic()
-    model = await asyncio.to_thread(load_model, options.model_options)
-    device, precision = model.model.device, model.model.compute_type
-    observed = f"{options.model} loaded in {time.monotonic() - started_s:.1f} s, {precision} on {device}"
+    try:
+        info, load_s = await tested_model(options.model_options, options.speech_options)
+    except (ChildUnusable, ModelError) as exc:
+        return CheckResult(
+            "model",
+            "fail",
+            f"{options.model} does not transcribe a known recording: {exc}",
+            "a worker here claims nothing until it does; check the memory and the driver of SMELT_DEVICE",
+        )
+    observed = f"{options.model} loaded in {load_s:.1f} s, {info.compute_type} on {info.device}"
     if options.model == DEMO:
         return CheckResult(
             "model",

@@ -7,6 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import Final
 from uuid import UUID
 
 from smelt.errors import SettingsError
@@ -22,6 +23,8 @@ from smelt.processor.speech.values import LoadedInfo, ModelOptions, Passage, Spe
 from smelt.processor.speed import SpeedEstimate
 
 logger = logging.getLogger(__name__)
+
+_MAX_CHECK_STEP_S: Final = 600.0
 
 
 class SharedModel:
@@ -271,15 +274,38 @@ class SharedModel:
     async def _probe(self) -> None:
         model = await self._start_child()
         try:
-            async with aclosing(model.transcribe(check_recording(), START, max_step_s=self._max_step_s)) as items:
-                async for _ in items:
-                    pass
+            await _transcribe_check_recording(model, self._max_step_s)
         except BaseException:
             await model.end()
             raise
         self._loaded = model
         self._loading = asyncio.create_task(_already_loaded(model))
         self._release_when_idle()
+
+
+async def tested_model(model: ModelOptions, speech: SpeechOptions) -> tuple[LoadedInfo, float]:
+    """Load a model and transcribe a known recording, as a worker does if it distrusts its model; end the model.
+
+    Returns the loaded model and the seconds to load it. Raises `SettingsError`, `ModelError`, or `ChildUnusable` if
+    its child dies.
+    """
+    try:
+        loaded = await LoadedModel.load(model, speech)
+        try:
+            await _transcribe_check_recording(loaded, lambda *_: _MAX_CHECK_STEP_S)
+        finally:
+            await loaded.end()
+    except ChildDied as exc:
+        raise ChildUnusable(str(exc)) from exc
+    return loaded.info, loaded.load_s
+
+
+async def _transcribe_check_recording(
+    model: LoadedModel, max_step_s: Callable[[LoadedInfo, SpeechOptions], float]
+) -> None:
+    async with aclosing(model.transcribe(check_recording(), START, max_step_s=max_step_s)) as items:
+        async for _ in items:
+            pass
 
 
 def check_recording() -> Recording:

@@ -5,11 +5,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
 
-import ctranslate2
 import psycopg
 import pytest
 from fake_llm import error_response, serving
-from faster_whisper import WhisperModel
+from patched_children import PatchedChildren
 from stacks import Stack, sign_up
 from worker_harness import RECORDINGS, STANDUP, app_client, eventually, run_worker_once, running_worker
 
@@ -147,7 +146,7 @@ async def test_truncated_file_completes_and_reports_the_damage(project: Stack, t
 
 
 async def test_retry_of_a_failed_synthesis_does_not_transcribe_again(
-    project: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Stack, tmp_path: Path, children: PatchedChildren
 ) -> None:
     async with app_client(project) as app, serving(lambda _: error_response(401, "invalid_api_key")) as model:
         created = await app.create(RECORDINGS / "decision.ogg")
@@ -158,7 +157,7 @@ async def test_retry_of_a_failed_synthesis_does_not_transcribe_again(
         assert failed.segments
         model.responder = lambda _: "It was decided."
         # From now on, using the model would fail.
-        monkeypatch.setattr("smelt.processor.speech.transcriber.Transcriber.transcribe", None)
+        children.crash("SIGSEGV", at=0, times=1000)
         retried = await app.calls.retry_smelt(created.id)
         assert (retried.status, retried.run) == ("pending", 2)
         await run_worker_once(project, tmp_path, llm_base_url=model.base_url, llm_model="m")
@@ -201,23 +200,22 @@ async def test_model_that_cannot_be_loaded_raises_settings_error_before_a_claim(
 
 @pytest.mark.parametrize("full", ["while it loads", "in the middle of a recording"])
 async def test_out_of_memory_lowers_the_compute_type_without_a_failure(
-    full: str, project: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    full: str, project: Stack, tmp_path: Path, children: PatchedChildren
 ) -> None:
-    load, encode, windows = ctranslate2.models.Whisper, WhisperModel.encode, list[str]()
-
-    def loaded(*arguments: Any, **more: Any) -> ctranslate2.models.Whisper:
-        if full == "while it loads" and more["compute_type"] == "float32":
-            raise RuntimeError("CUDA failed with error out of memory")
-        return load(*arguments, **more)
-
-    def encoded(model: WhisperModel, features: Any) -> Any:
-        windows.append(model.model.compute_type)
-        if windows == ["float32"] * 3:
-            raise RuntimeError("CUDA failed with error out of memory")
-        return encode(model, features)
-
-    monkeypatch.setattr(ctranslate2.models, "Whisper", loaded)
-    monkeypatch.setattr(WhisperModel, "encode", encoded)
+    children.run(f"""
+import ctranslate2
+from faster_whisper import WhisperModel
+load, encode = ctranslate2.models.Whisper, WhisperModel.encode
+def loaded(*arguments, **more):
+    if {full == "while it loads"} and more["compute_type"] == "float32":
+        raise RuntimeError("CUDA failed with error out of memory")
+    return load(*arguments, **more)
+def encoded(model, features):
+    if record(model.model.compute_type) == 3 and model.model.compute_type == "float32":
+        raise RuntimeError("CUDA failed with error out of memory")
+    return encode(model, features)
+ctranslate2.models.Whisper, WhisperModel.encode = loaded, encoded
+""")
     async with app_client(project) as app:
         created = await app.create(STANDUP)
         await app.calls.submit_smelt(created.id)
@@ -225,8 +223,8 @@ async def test_out_of_memory_lowers_the_compute_type_without_a_failure(
         state = await app.state(created.id)
     assert state.status == "completed"
     assert [words(segment.text) for segment in state.segments] == [words(line) for line in SPOKEN_LINES]
-    assert windows.count("float32") == (0 if full == "while it loads" else 3)
-    assert "int8_float32" in windows
+    assert children.calls.count("float32") == (0 if full == "while it loads" else 3)
+    assert "int8_float32" in children.calls
     with psycopg.connect(project.db_url) as owner:
         tries = owner.execute("select run, attempt, failure_count from smelts where id = %s", [created.id]).fetchall()
     assert tries == [(1, 1, 0)]

@@ -5,6 +5,7 @@ import importlib.util
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from patched_children import PatchedChildren
 
 from smelt.backend.worker_rpc import Health
 from smelt.cli.bundled_migrations import migration_files, version_of
@@ -115,3 +116,14 @@ async def test_doctor_warns_when_the_processor_is_not_installed(monkeypatch: pyt
     (result,) = [result async for result in check_machine(WorkerSettings.model_construct())]
     assert (result.check, result.level) == ("processor", "warn")
     assert "[processor]" in (result.remedy or "")
+
+
+@pytest.mark.parametrize(("times", "level"), [(0, "warn"), (1, "fail")])
+async def test_doctor_transcribes_a_known_recording_with_the_model(
+    times: int, level: Level, children: PatchedChildren
+) -> None:
+    """The demo model is a warning."""
+    children.crash("SIGSEGV", at=1, times=times)
+    [result] = [result async for result in check_machine(WorkerSettings()) if result.check == "model"]
+    assert result.level == level
+    assert ("SIGSEGV" in result.observed) == bool(times)

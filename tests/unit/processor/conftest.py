@@ -1,11 +1,8 @@
 """Recordings, a decoded one, and the demo model; each made once."""
 
-from pathlib import Path
-
 import pytest
 from audio_samples import LIMITS, STANDUP
 from faster_whisper import WhisperModel
-from patched_children import PatchedChildren
 
 from smelt.processor.media.decode import decode_to_pcm
 from smelt.processor.media.probe import probe
@@ -31,9 +28,3 @@ def opening(standup: Recording) -> Recording:
 def demo_model() -> WhisperModel:
     """Return the model in the package."""
     return load_model(ModelOptions())
-
-
-@pytest.fixture
-def children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PatchedChildren:
-    """Return the children of this test, to be patched."""
-    return PatchedChildren(tmp_path, monkeypatch)

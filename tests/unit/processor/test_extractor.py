@@ -57,7 +57,7 @@ async def test_output_without_sentences_needs_no_child(extractor: Extractor) -> 
 
 
 async def test_crash_is_retried_once(extractor: Extractor, children: PatchedChildren) -> None:
-    children.run(PATCHED.format(action="count == 1 and os.kill(os.getpid(), signal.SIGSEGV)"))
+    children.run(PATCHED.format(action="count == 1 and os.kill(os.getpid(), signal.SIGSEGV)"), "extract")
     assert await extractor.extract(SOURCE, REQUEST) == render(SOURCE, REQUEST)
     assert children.calls == ["render"] * 2
 
@@ -75,7 +75,7 @@ async def test_crash_is_retried_once(extractor: Extractor, children: PatchedChil
 async def test_second_death_fails_the_output(
     action: str, detail: str, extractor: Extractor, children: PatchedChildren
 ) -> None:
-    children.run(PATCHED.format(action=action))
+    children.run(PATCHED.format(action=action), "extract")
     with pytest.raises(SynthesisPermanentError, match=detail) as error:
         await extractor.extract(SOURCE, REQUEST)
     assert error.value.code == "synthesis_failed"
@@ -83,7 +83,7 @@ async def test_second_death_fails_the_output(
 
 
 async def test_hang_fails_the_output(children: PatchedChildren) -> None:
-    children.run(PATCHED.format(action="time.sleep(1000)"))
+    children.run(PATCHED.format(action="time.sleep(1000)"), "extract")
     extractor = Extractor(timeout_s=0.5)
     with pytest.raises(SynthesisPermanentError, match="timeout"):
         await extractor.extract(SOURCE, REQUEST)
@@ -91,16 +91,19 @@ async def test_hang_fails_the_output(children: PatchedChildren) -> None:
 
 
 async def test_unexpected_message_fails_the_output(extractor: Extractor, children: PatchedChildren) -> None:
-    children.run("""
+    children.run(
+        """
 import smelt.processor.children.texts as module
 module.messages_of = lambda text: [{"type": "other"}]
-""")
+""",
+        "extract",
+    )
     with pytest.raises(SynthesisPermanentError, match="not a part of a text"):
         await extractor.extract(SOURCE, REQUEST)
 
 
 async def test_killed_child_says_nothing_about_the_source(extractor: Extractor, children: PatchedChildren) -> None:
-    children.run(PATCHED.format(action="os.kill(os.getpid(), signal.SIGKILL)"))
+    children.run(PATCHED.format(action="os.kill(os.getpid(), signal.SIGKILL)"), "extract")
     with pytest.raises(ChildKilled):
         await extractor.extract(SOURCE, REQUEST)
     assert children.calls == ["render"]
@@ -139,7 +142,7 @@ async def test_child_is_started_ahead_for_each_output() -> None:
 
 
 async def test_cancelled_output_leaves_no_process(extractor: Extractor, children: PatchedChildren) -> None:
-    children.run(PATCHED.format(action="time.sleep(1000)"))
+    children.run(PATCHED.format(action="time.sleep(1000)"), "extract")
     task = asyncio.create_task(extractor.extract(SOURCE, REQUEST))
     async with asyncio.timeout(60):
         while not children.calls:  # noqa: ASYNC110 - A file sets no event.

@@ -1,4 +1,4 @@
-"""Code that runs at the start of each child process, to make its model fail."""
+"""Code that runs at the start of child processes, to make them fail."""
 
 import os
 from pathlib import Path
@@ -16,17 +16,20 @@ class PatchedChildren:
         path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
         monkeypatch.setenv("PYTHONPATH", path)
 
-    def run(self, code: str) -> None:
-        """Run this at the start of each child from now on; `record(line)` is defined there, and returns the count."""
+    def run(self, code: str, module: str = "model") -> None:
+        """Run this at the start of each child of this kind; `record(line)` is defined there, and returns the count."""
         # Empty files: a child may not be allowed to write.
-        record = f"""
+        program = f"""
 def record(line):
     import os
     lines = [name[5:] for name in sorted(os.listdir({str(self._calls)!r}))]
     os.close(os.open(f"{self._calls}/{{len(lines):04}} {{line}}", os.O_CREAT))
     return lines.count(str(line)) + 1
+{code}
 """
-        (self.folder / "sitecustomize.py").write_text(record + code)
+        (self.folder / "sitecustomize.py").write_text(
+            f"import sys\nif 'smelt.processor.children.{module}' in sys.orig_argv:\n    exec({program!r}, {{}})\n"
+        )
 
     def crash(self, name: str, *, at: int, times: int) -> None:
         """Send itself a signal before a passage of its first `times` transcriptions."""

@@ -1,0 +1,148 @@
+"""A worker survives its model: killed, crashing, not usable; and its process stays small."""
+
+import signal
+import sys
+from pathlib import Path
+from uuid import UUID
+
+import psutil
+import psycopg
+from endless_model import ENDLESS_MODEL
+from patched_children import PatchedChildren
+from processes import assert_ended, process_tree, run
+from stacks import Stack
+from worker_harness import RECORDINGS, WorkerProcess, app_client, eventually, running_worker
+
+NATIVE = ("av", "faster_whisper", "ctranslate2", "onnxruntime", "numpy", "scipy", "sklearn", "huggingface_hub")
+MAX_IDLE_MIB = 120
+RUN_ONCE = f"""
+import asyncio, sys
+from pathlib import Path
+import smelt.cli.worker
+from smelt.backend.project import Project
+from smelt.processor.worker import Worker, WorkerOptions
+async def main(url, key, folder):
+    async with Project(url, key) as project:
+        options = WorkerOptions(worker_id="imports", temp_dir=Path(folder))
+        await Worker(project, options).run(once=True, stop=asyncio.Event())
+asyncio.run(main(*sys.argv[1:]))
+print(sorted(sys.modules.keys() & {set(NATIVE)}))
+"""
+
+
+def failure_count(project: Stack, smelt_id: UUID) -> int:
+    with psycopg.connect(project.db_url) as owner:
+        [(count,)] = owner.execute("select failure_count from smelts where id = %s", [smelt_id]).fetchall()
+        return int(count)
+
+
+def make_due(project: Stack, smelt_id: UUID) -> None:
+    """End the delay before a retry."""
+    with psycopg.connect(project.db_url) as owner:
+        owner.execute("update smelts set claimable_at = now() where id = %s", [smelt_id])
+        owner.execute("select smelt.wake_workers()")
+
+
+def worker_states(project: Stack) -> list[str]:
+    with psycopg.connect(project.db_url) as owner:
+        return [state for (state,) in owner.execute("select info ->> 'state' from smelt.workers")]
+
+
+def model_processes() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "smelt.processor.children.model" in child.cmdline()]
+
+
+async def test_killed_model_counts_a_failure_of_its_smelt_alone(
+    project: Stack, tmp_path: Path, long_recording: Path, undisturbed_texts: list[str]
+) -> None:
+    async with app_client(project) as app, running_worker(project, tmp_path):
+        long = await app.create(long_recording)
+        async with app.watching(long.id) as watched:
+            await app.calls.submit_smelt(long.id)
+            await eventually(lambda: watched.segment_count >= 5)
+            other = await app.create(RECORDINGS / "greeting.ogg")
+            await app.calls.submit_smelt(other.id)
+            [model] = model_processes()
+            model.kill()
+            assert (await app.ended(other.id)).status == "completed"
+            assert (failure_count(project, long.id), failure_count(project, other.id)) == (1, 0)
+            make_due(project, long.id)
+            state = await app.ended(long.id)
+            watched.check_order()
+    assert state.status == "completed"
+    assert [segment.text for segment in state.segments] == undisturbed_texts
+
+
+async def test_crashing_model_fails_one_file_and_the_worker_goes_on(
+    project: Stack, tmp_path: Path, children: PatchedChildren
+) -> None:
+    children.crash("SIGSEGV", at=1, times=2)
+    async with app_client(project) as app, running_worker(project, tmp_path, concurrency=1):
+        bad, good = [await app.create(RECORDINGS / name) for name in ("greeting.ogg", "budget.ogg")]
+        await app.calls.submit_smelt(bad.id)
+        failed = await app.ended(bad.id)
+        await app.calls.submit_smelt(good.id)
+        completed = await app.ended(good.id)
+    assert (failed.status, failed.error_code, failed.attempt) == ("failed", "transcription_failed", 1)
+    assert (completed.status, completed.attempt) == ("completed", 1)
+
+
+async def test_suspended_model_releases_its_smelts_without_a_failure(
+    project: Stack, tmp_path: Path, children: PatchedChildren
+) -> None:
+    # The third death is that of the first test.
+    children.crash("SIGKILL", at=1, times=3)
+    async with app_client(project) as app, running_worker(project, tmp_path, concurrency=1):
+        first, second = [await app.create(RECORDINGS / name) for name in ("greeting.ogg", "budget.ogg")]
+        await app.calls.submit_smelt(first.id)
+        await eventually(lambda: failure_count(project, first.id) == 1)
+        await app.calls.submit_smelt(second.id)
+        await eventually(lambda: "suspended" in worker_states(project))
+        assert failure_count(project, second.id) == 0
+        completed = await app.ended(second.id)
+        make_due(project, first.id)
+        assert (await app.ended(first.id)).status == "completed"
+        assert worker_states(project) == ["working"]
+    assert len(children.calls) == 6
+
+
+async def test_killed_worker_leaves_no_process(project: Stack, tmp_path: Path, long_recording: Path) -> None:
+    worker = WorkerProcess(project, tmp_path, before=ENDLESS_MODEL, SMELT_LEASE_S="5")
+    try:
+        async with app_client(project) as app:
+            created = await app.create(long_recording)
+            async with app.watching(created.id) as watched:
+                await app.calls.submit_smelt(created.id)
+                await eventually(lambda: watched.segment_count >= 5)
+            processes = process_tree(worker.process.pid)
+            assert len(processes) > 2
+            worker.end(signal.SIGKILL)
+            worker.process.wait()
+            assert_ended(processes, 5.0)
+            await app.calls.cancel_smelt(created.id)
+    finally:
+        worker.close()
+
+
+async def test_worker_process_imports_no_native_library(project: Stack, tmp_path: Path) -> None:
+    async with app_client(project) as app:
+        created = await app.create(RECORDINGS / "greeting.ogg")
+        await app.calls.submit_smelt(created.id)
+        command = [sys.executable, "-c", RUN_ONCE, project.api_url, project.service_role_key, str(tmp_path)]
+        done = run(command, check=True)
+        assert (await app.state(created.id)).status == "completed"
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+async def test_worker_process_is_small_after_work(project: Stack, tmp_path: Path) -> None:
+    worker = WorkerProcess(project, tmp_path, SMELT_MODEL_IDLE_S="1")
+    try:
+        async with app_client(project) as app:
+            created = await app.create(RECORDINGS / "greeting.ogg")
+            await app.calls.submit_smelt(created.id)
+            assert (await app.ended(created.id)).status == "completed"
+        resident_mib = psutil.Process(worker.process.pid).memory_info().rss / 2**20
+        assert resident_mib < MAX_IDLE_MIB
+        print(f"{resident_mib:.0f} MiB")
+    finally:
+        worker.close()
