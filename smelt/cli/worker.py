@@ -8,7 +8,8 @@ import socket
 import sys
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 from uuid import uuid4
 
 import typer
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from smelt.processor.options import WorkerOptions
 
 logger = logging.getLogger(__name__)
+
+# Only children of the worker import them.
+_CHILD_LIBRARIES: Final = ("av", "faster_whisper")
 
 
 def worker(
@@ -64,6 +68,9 @@ async def _work(once: bool) -> Exit:
     from smelt.backend.project import Project
     from smelt.processor.worker import SHUTDOWN_TIMEOUT_S, Worker
 
+    for module in _CHILD_LIBRARIES:
+        if find_spec(module) is None:
+            raise ModuleNotFoundError(name=module)
     project_settings = ProjectSettings.read()
     options = worker_options(WorkerSettings.read())
     stop = asyncio.Event()

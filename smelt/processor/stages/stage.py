@@ -1,4 +1,4 @@
-"""What all stages have in common."""
+"""The base of all stages."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable

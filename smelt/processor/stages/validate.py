@@ -45,7 +45,7 @@ class Validate(Stage):
         file.source = self.job.folder / f"{file.claimed.position}{_suffix(file.claimed.filename)}"
         with services.workspace.map_disk_full():
             await _retry_storage(lambda: _download(file, state, services), SmeltLog(logger, state.claim))
-        # The download is no risk for the worker.
+        # Only native code is a risk for the worker, not the download.
         async with self.job.reporter.at_risk("decode"):
             file.decoding = services.decoders.open(file.source, state.limits)
             file.probed = await file.decoding.probe()

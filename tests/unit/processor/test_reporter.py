@@ -415,7 +415,7 @@ def test_failed_file_counts_as_done_and_reports_its_error_code() -> None:
 def test_resume_counts_transcribed_files_as_done_until_synthesis() -> None:
     done = file_row(transcribed=True, duration_seconds=30.0)
     state = SmeltState(claim(done, file_row(position=1, duration_seconds=10.0), percentage=90.0), lambda _: None)
-    state.enter("transcribing")
+    state.enter("transcribing", lambda file: file.duration_s or 0.0)
     assert state.percentage == pytest.approx(20 + 50 * 0.75)
     assert state.draft().message == "Resuming..."
     state.enter("synthesizing")

@@ -155,7 +155,7 @@ async def test_child_that_is_kept_ends_if_decoding_does_not_start(tmp_path: Path
     async with harness(tmp_path, Decoders(1)) as smelt:
         smelt.services.workspace = FullBeforeDecoding(tmp_path)
         with pytest.raises(DiskFull):
-            await smelt.stages.run()
+            await smelt.pipeline.run()
         assert smelt.state.stage == "decoding"
         assert not smelt.decoders._slots.locked()
 
