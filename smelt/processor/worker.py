@@ -79,6 +79,7 @@ class Worker:
         with workspace(self._options.temp_dir) as folder:
             services = self._create_services(folder)
             services.decoders.prestart()
+            services.synthesizer.prestart()
             try:
                 await self._claim_loop.join()
                 background = (
@@ -157,7 +158,6 @@ class Worker:
                     await failed
                 else:
                     loading.result()
-                    services.synthesizer.prestart()
                     self._state = "working"
         finally:
             loading.cancel()
