@@ -7,10 +7,15 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from patched_children import PatchedChildren
 from stacks import RemoteStack, Stack, cluster, end_cluster, running_local, running_project, shared_project
 
 from smelt.local import LocalCluster
+
+# Examples are as many on a loaded machine, only slower.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 # A background job of a script ignores SIGINT, and its children inherit that; some tests send SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)

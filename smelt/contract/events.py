@@ -42,11 +42,12 @@ class StageProgress(Model):
 
 
 class FileProgress(Model):
-    """The progress of one file, 0 to 100."""
+    """The progress of one file, 0 to 100, and once it is transcribed, the seconds of speech without text."""
 
     id: UUID
     status: FileStatus
     progress: float
+    untranscribed_seconds: float = 0.0
 
 
 class Segment(Model):

@@ -37,6 +37,8 @@ async def validate(
     if size_bytes > state.limits.max_file_bytes:
         raise FileError("file_too_large", f"{size_bytes} bytes, {state.limits.max_file_bytes} are allowed")
     await asyncio.to_thread(services.workspace.require_space, size_bytes)
+    # Children import their modules during the download.
+    services.decoders.prestart()
     # The suffix helps to detect the format. The rest of a filename chosen by a user is never used as a path.
     file.source = folder / f"{file.claimed.position}{_suffix(file.claimed.filename)}"
     with services.workspace.map_disk_full():

@@ -78,7 +78,6 @@ class Worker:
     async def _run(self, *, once: bool, stop: asyncio.Event) -> None:
         with workspace(self._options.temp_dir) as folder:
             services = self._create_services(folder)
-            services.decoders.prestart()
             services.synthesizer.prestart()
             try:
                 await self._claim_loop.join()

@@ -177,7 +177,15 @@ def _progress_of_snapshot(snapshot: Snapshot) -> Progress:
         status=snapshot.status,
         percentage=snapshot.progress.percentage,
         message=snapshot.progress.message,
-        files=tuple(FileProgress(id=file.id, status=file.status, progress=file.progress) for file in snapshot.files),
+        files=tuple(
+            FileProgress(
+                id=file.id,
+                status=file.status,
+                progress=file.progress,
+                untranscribed_seconds=(file.trust and file.trust.untranscribed_seconds) or 0.0,
+            )
+            for file in snapshot.files
+        ),
         eta_seconds=snapshot.eta_seconds,
         queue_position=snapshot.queue_position,
         worker_online=snapshot.worker_online,

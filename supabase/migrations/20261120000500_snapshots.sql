@@ -239,7 +239,11 @@ create function smelt.progress_payload(p_smelt public.smelts, p_event_id uuid, p
             'files', (
                 select coalesce(
                     jsonb_agg(
-                        jsonb_build_object('id', f.id, 'status', f.status, 'progress', f.progress) order by f.position
+                        jsonb_build_object(
+                            'id', f.id, 'status', f.status, 'progress', f.progress,
+                            'untranscribed_seconds', coalesce((f.trust ->> 'untranscribed_seconds')::numeric, 0)
+                        )
+                        order by f.position
                     ),
                     '[]'
                 )

@@ -24,8 +24,9 @@ from smelt.processor.children.inside import (
     Parent,
     connect,
     leave,
+    limit_files,
+    limit_memory,
     limit_processor_s,
-    limit_resources,
     no_more_files,
     processor_s,
 )
@@ -41,10 +42,11 @@ _LIBRARIES: Final = (
     "av.subtitles.codeccontext",
     "av.subtitles.stream",
 )
-_ADDRESS_SPACE_BYTES: Final = 1024**3
+# A packet of 10 s of stereo at 384 kHz and 32 bits takes 255 MiB, with its frame and the samples made of it.
+_MEMORY_BYTES: Final = 320 * 1024 * 1024
 _OPEN_FILES: Final = 32
 # Seconds of the processor: probing reads headers, and at most the packets. Decoding takes less than real time.
-_PROBE_PROCESSOR_S: Final = 20
+_PROBE_PROCESSOR_S: Final = 10
 _DECODE_PROCESSOR_S: Final = 60
 _MIN_SHARE_STEP: Final = 0.01
 # A file that proceeds is not silent for longer.
@@ -60,6 +62,7 @@ def main() -> None:
     from smelt.processor.media.probe import limit_allocations
 
     limit_allocations()
+    limit_memory(_MEMORY_BYTES)
     parent.send(READY)
     for _ in range(2):
         parent.send(_response(*parent.receive(), parent))
@@ -78,7 +81,7 @@ def _response(request: dict[str, Any], descriptors: list[int], parent: Parent) -
     except FileError as exc:
         return {"type": "rejected", "code": exc.code, "detail": exc.detail[:_MAX_DETAIL_CHARACTERS]}
     except MemoryError:
-        return {"type": "limit", "detail": f"more than {_ADDRESS_SPACE_BYTES >> 20} MiB of memory"}
+        return {"type": "limit", "detail": f"more than {_MEMORY_BYTES >> 20} MiB of memory"}
     except OSError as exc:
         if exc.errno == EFBIG:
             return {"type": "limit", "detail": "more output than the maximum duration"}
@@ -90,12 +93,8 @@ def _response(request: dict[str, Any], descriptors: list[int], parent: Parent) -
 
 def _limit(kind: str, limits: MediaLimits) -> None:
     max_duration_s = int(limits.max_duration_s)
-    limit_resources(
-        address_space_bytes=_ADDRESS_SPACE_BYTES,
-        # Half a second more than `decode` accepts.
-        file_bytes=(max_duration_s + 1) * BYTES_PER_SECOND,
-        open_files=_OPEN_FILES,
-    )
+    # More than `decode` accepts.
+    limit_files(max_bytes=(max_duration_s + 2) * BYTES_PER_SECOND, max_open=_OPEN_FILES)
     decode_s = _DECODE_PROCESSOR_S + max_duration_s
     limit_processor_s(
         round(processor_s()) + (_PROBE_PROCESSOR_S if kind == "probe" else decode_s),

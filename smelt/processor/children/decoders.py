@@ -1,7 +1,7 @@
 """Probes and decodes files in children, one file each; the worker's side, asyncio.
 
-Children are started ahead, so that a file does not wait for their imports. One that dies of its file is replaced once;
-if the second dies too, the file has failed.
+Children are started ahead, from the first file on, so that a file does not wait for their imports. One that dies of
+its file is replaced once; if the second dies as well, the file has failed.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ DECODER_MODULE: Final = "smelt.processor.children.decode"
 _PROGRESS_TIMEOUT_S: Final = 120.0
 _ENVIRONMENT: Final = {
     # Each arena and thread reserves address space.
-    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_ARENA_MAX": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
 }

@@ -18,8 +18,9 @@ from smelt.processor.children.inside import (
     connect,
     end_with_parent,
     leave,
+    limit_files,
+    limit_memory,
     limit_processor_s,
-    limit_resources,
     processor_s,
 )
 from smelt.processor.children.texts import Text, messages_of
@@ -27,7 +28,7 @@ from smelt.processor.synthesis.request import EXTRACTION
 
 _LIBRARY: Final = "smelt.processor.synthesis.extractive"
 # The transcript of ten hours takes 300 MiB and 5 s.
-_ADDRESS_SPACE_BYTES: Final = 2 * 1024**3
+_MEMORY_BYTES: Final = 2 * 1024**3
 _PROCESSOR_S: Final = 120
 _OPEN_FILES: Final = 32
 
@@ -55,7 +56,8 @@ def _make_output(parent: Parent, text: str) -> NoReturn:
     from smelt.processor.synthesis.extractive import render
 
     try:
-        limit_resources(address_space_bytes=_ADDRESS_SPACE_BYTES, file_bytes=0, open_files=_OPEN_FILES)
+        limit_memory(_MEMORY_BYTES)
+        limit_files(max_bytes=0, max_open=_OPEN_FILES)
         used_s = round(processor_s())
         limit_processor_s(used_s + _PROCESSOR_S, used_s + 2 * _PROCESSOR_S)
         for message in messages_of(render(*EXTRACTION.validate_json(text))):

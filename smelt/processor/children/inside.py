@@ -81,16 +81,11 @@ class Parent:
 
 def connect() -> Parent:
     """Bind this process to the worker that started it, and return the connection to it."""
-    parent_pid = int(sys.argv[1])
+    end_with_parent(int(sys.argv[1]))
     if sys.platform == "linux":
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
         with suppress(OSError):  # Not all containers allow it.
             Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
-    else:
-        threading.Thread(target=_leave_with, args=(parent_pid,), daemon=True).start()
-    if os.getppid() != parent_pid:  # It ended before.
-        leave()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     connection = socket.socket(fileno=os.dup(0))
     with open(os.devnull, "rb") as nothing:
@@ -98,18 +93,31 @@ def connect() -> Parent:
     return Parent(connection)
 
 
-def limit_resources(*, address_space_bytes: int, file_bytes: int, open_files: int) -> None:
-    """Set hard limits of this process: memory, the size of a file it writes, and open files.
+def end_with_parent(parent_pid: int) -> None:
+    """End this process as soon as its parent ends; a copy of a process does not inherit that."""
+    if sys.platform == "linux":
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        threading.Thread(target=_leave_with, args=(parent_pid,), daemon=True).start()
+    if os.getppid() != parent_pid:  # It ended before.
+        leave()
 
-    Exceeding them raises `MemoryError` (not on macOS, which ignores it), and `OSError` with `EFBIG` and `EMFILE`.
+
+def limit_memory(more_bytes: int) -> None:
+    """Raise `MemoryError` in this process when it needs so much more address space than it has now.
+
+    Does nothing on macOS, which ignores such a limit.
     """
-    for kind, value in (
-        (resource.RLIMIT_AS, address_space_bytes),
-        (resource.RLIMIT_FSIZE, file_bytes),
-        (resource.RLIMIT_NOFILE, open_files),
-    ):
-        if kind != resource.RLIMIT_AS or sys.platform == "linux":
-            _set_limit(kind, value, value)
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        total_bytes = pages * resource.getpagesize() + more_bytes
+        _set_limit(resource.RLIMIT_AS, total_bytes, total_bytes)
+
+
+def limit_files(*, max_bytes: int, max_open: int) -> None:
+    """Raise `OSError` in this process for a file that becomes larger (`EFBIG`), and too many open ones (`EMFILE`)."""
+    _set_limit(resource.RLIMIT_FSIZE, max_bytes, max_bytes)
+    _set_limit(resource.RLIMIT_NOFILE, max_open, max_open)
 
 
 def limit_processor_s(seconds: int, hard_s: int) -> None:

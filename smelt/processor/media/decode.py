@@ -12,6 +12,7 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from smelt.pickling import PicklableError
 from smelt.processor.errors import FileError
 from smelt.processor.media.clock import Clock, Interval, merged
 from smelt.processor.media.headers import has_lost_pages, mp3_counted_s
@@ -42,7 +43,7 @@ OnDecoded = Callable[[float], object]
 """Receives the decoded share, 0 to 1, after each packet; it never decreases."""
 
 
-class _TooLong(Exception):
+class _TooLong(PicklableError):
     """The recording, with its silence, exceeds the maximum duration."""
 
 

@@ -42,6 +42,7 @@ class PacketReader:
         self._stream = stream
         self._has_clock = container.format.name not in _WITHOUT_CLOCK
         self._monkeys_audio = stream.codec_context.name == "ape"
+        stream.codec_context.thread_count = 1
         if not self._monkeys_audio:  # Its decoder has an option of this name with another meaning.
             stream.codec_context.options = {"max_samples": str(_MAX_FRAME_SAMPLES)}
         self._others = [

@@ -1,6 +1,6 @@
 """Runs the model on windows of speech: encodes, detects languages, generates, and aligns words."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,6 +28,7 @@ _FEATURE_FRAMES_PER_S: Final = SAMPLE_RATE // _HOP
 # The encoder halves the number of frames.
 _ENCODED_FRAMES_PER_S: Final = _FEATURE_FRAMES_PER_S // 2
 _MAX_INITIAL_TIMESTAMP_S: Final = 1.0
+_PADDING_S: Final = 0.3
 # Marks that belong to the following and to the preceding word: the defaults of faster-whisper.
 _PUNCTUATION: Final = tuple(
     signature(WhisperModel.transcribe).parameters[name].default
@@ -270,19 +271,27 @@ class WindowDecoder:
 
 
 def split_at_pauses(segment: WindowSegment, pauses_s: Sequence[float]) -> list[WindowSegment]:
-    """Split a segment at the pauses between its words, if they are known."""
+    """Split a segment at the pauses between its words, if they are known; no part reaches over a pause."""
     if not segment.words:
         return [segment]
-    groups = [
-        list(words)
-        for _, words in groupby(segment.words, key=lambda word: bisect_right(pauses_s, (word.start + word.end) / 2))
-    ]
-    bounds = [segment.start_s, *(words[0].start for words in groups[1:])]
-    ends = [*(words[-1].end for words in groups[:-1]), segment.end_s]
+    groups = [(clip, tuple(words)) for clip, words in groupby(segment.words, lambda word: _clip_of(word, pauses_s))]
     return [
-        replace(segment, start_s=start_s, end_s=end_s, text="".join(w.word for w in words).strip(), words=tuple(words))
-        for start_s, end_s, words in zip(bounds, ends, groups, strict=True)
+        replace(
+            segment,
+            start_s=segment.start_s if n == 0 and bisect_right(pauses_s, segment.start_s) == clip else words[0].start,
+            end_s=segment.end_s
+            if n == len(groups) - 1 and bisect_left(pauses_s, segment.end_s) == clip
+            else words[-1].end,
+            text="".join(word.word for word in words).strip(),
+            words=words,
+        )
+        for n, (clip, words) in enumerate(groups)
     ]
+
+
+def _clip_of(word: Word, pauses_s: Sequence[float]) -> int:
+    # Speech ends 0.4 s before a pause; alignment places a word too early rather than too late.
+    return bisect_right(pauses_s, (word.start + word.end) / 2 + _PADDING_S)
 
 
 def _words(rows: Sequence[dict[str, Any]], segment: TokenSegment) -> tuple[Word, ...]:

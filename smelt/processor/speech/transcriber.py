@@ -202,21 +202,22 @@ def _saved_segment(segment: WindowSegment, index: int, speech: SpeechAudio, span
     offset_s = span.start / SAMPLE_RATE
     words = segment.words
     start_s, end_s = speech.span_times(words[0].start if words else segment.start_s, segment.end_s)
+    start, end = round(offset_s + start_s, 2), round(offset_s + max(start_s, end_s), 2)
     return SavedSegment(
         index=index,
-        start=round(offset_s + start_s, 2),
-        end=round(offset_s + max(start_s, end_s), 2),
+        start=start,
+        end=end,
         text=segment.text,
         avg_logprob=segment.avg_logprob,
         no_speech_prob=segment.no_speech_prob,
         compression_ratio=segment.compression_ratio,
-        words=None if words is None else tuple(_placed(word, speech, offset_s) for word in words),
+        words=None if words is None else tuple(_placed(word, speech, offset_s, start, end) for word in words),
     )
 
 
-def _placed(word: Word, speech: SpeechAudio, offset_s: float) -> Word:
-    start_s, end_s = speech.word_times(word.start, word.end)
-    return word.model_copy(update={"start": round(offset_s + start_s, 2), "end": round(offset_s + end_s, 2)})
+def _placed(word: Word, speech: SpeechAudio, offset_s: float, start: float, end: float) -> Word:
+    times = (min(max(round(offset_s + time_s, 2), start), end) for time_s in speech.word_times(word.start, word.end))
+    return word.model_copy(update=dict(zip(("start", "end"), times, strict=True)))
 
 
 def _with_window(

@@ -12,6 +12,23 @@ from smelt.contract import events, state, vocabulary, work
 from smelt.contract.batches import BatchStatus
 from smelt.contract.schema_version import SCHEMA_VERSION, schema_issue
 
+TRUST = state.Trust(
+    silence_seconds=2.5,
+    low_confidence_segments=(1,),
+    repeated_segments=(),
+    untranscribed_seconds=4.5,
+    untranscribed=((3.0, 7.5),),
+    retried=((0.0, 30.0),),
+    languages=(state.LanguageShare(language="de", share=1.0, seconds=30.0),),
+    damaged_seconds=0.5,
+    damaged=((8.0, 8.5),),
+    clock_jumps=1,
+    track=2,
+    track_count=3,
+    channel=1,
+    model="small",
+)
+
 
 def _parse_exactly(model: type[BaseModel], response: dict[str, Any]) -> Any:
     """Parse a response that has exactly the keys of its model."""
@@ -147,13 +164,7 @@ def test_contract_holds_for_every_response_of_a_completed_smelt(
                 "stage": "transcribing",
                 "progress": 50,
                 "language": "de",
-                "trust": {
-                    "silence_seconds": 2.5,
-                    "low_confidence_segments": [1],
-                    "repeated_segments": [],
-                    "model": "small",
-                    "notice": None,
-                },
+                "trust": TRUST.model_dump(mode="json"),
             }
         ],
         segments=[
@@ -173,12 +184,13 @@ def test_contract_holds_for_every_response_of_a_completed_smelt(
     assert event.progress == events.StageProgress(
         percentage=33.3, stage="transcribing", message="Transcribing audio..."
     )
+    assert event.files[0].untranscribed_seconds == 4.5
     assert (event.eta_seconds, [file.status for file in event.files]) == (12.5, ["processing", "pending"])
     running = client("get_smelt", smelt_id=created["id"], with_words=True)
     assert _parse_exactly(state.Snapshot, running).seq == event.seq
     assert 11 < running["eta_seconds"] <= 12.5
     assert _parse_exactly(state.FileState, running["files"][0]).language == "de"
-    assert _parse_exactly(state.Trust, running["files"][0]["trust"]).low_confidence_segments == (1,)
+    assert _parse_exactly(state.Trust, running["files"][0]["trust"]) == TRUST
     assert [_parse_exactly(state.FileSegment, segment).index for segment in running["segments"]] == [0, 1, 2]
     assert _parse_exactly(state.Word, running["segments"][2]["words"][0]).end == 2.5
     unchanged = client("get_smelt", smelt_id=created["id"], after_seq=event.seq)

@@ -103,7 +103,7 @@ async def test_combine_mode_gives_one_result_with_file_names_as_headings(project
         ("empty.mp3", b"", "corrupted_file"),
         ("notes.mp3", b"These are notes.\n" * 40, "invalid_format"),
         ("noise.wav", bytes(range(256)) * 80, "corrupted_file"),
-        ("cut.flac", (RECORDINGS / "action_item.flac").read_bytes()[:20_000], "corrupted_file"),
+        ("cut.flac", (RECORDINGS / "action_item.flac").read_bytes()[:100], "corrupted_file"),
     ],
 )
 async def test_bad_file_fails_with_its_error_code(
@@ -125,6 +125,24 @@ async def test_bad_file_fails_with_its_error_code(
         assert end["error_message"] == state.error_message
         watched.check_order()
         assert watched.named("progress")[-1]["status"] in ("pending", "validating", "decoding")
+
+
+async def test_truncated_file_completes_and_reports_the_damage(project: Stack, tmp_path: Path) -> None:
+    (tmp_path / "cut.flac").write_bytes((RECORDINGS / "action_item.flac").read_bytes()[:20_000])
+    async with app_client(project) as app:
+        created = await app.create(tmp_path / "cut.flac")
+        async with app.watching(created.id) as watched:
+            await app.calls.submit_smelt(created.id)
+            await run_worker_once(project, tmp_path / "work")
+            await eventually(lambda: watched.ends)
+        state = await app.state(created.id)
+        assert (state.status, state.outcome) == ("completed", "complete")
+        trust = state.files[0].trust
+        assert trust is not None
+        assert trust.damaged_seconds is not None
+        assert trust.damaged_seconds > 1
+        [(start_s, _)] = trust.damaged
+        assert start_s == pytest.approx(state.files[0].duration_seconds, abs=0.1)
 
 
 async def test_retry_of_a_failed_synthesis_does_not_transcribe_again(

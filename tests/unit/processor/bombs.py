@@ -52,8 +52,9 @@ def matroska(
     private: bytes = b"",
     encoding: bytes = b"",
     track_count: int = 1,
+    lacing: bytes = b"",
 ) -> bytes:
-    """Return a Matroska file whose header declares a second."""
+    """Return a Matroska file whose header declares a second; with `lacing`, each block has several packets."""
     sound = _element(0xE1, _element(0xB5, struct.pack(">d", rate)), _number(0x9F, channels), _number(0x6264, bits))
     tracks = [
         _element(
@@ -64,7 +65,8 @@ def matroska(
         for number in range(1, track_count + 1)
     ]
     info = _element(0x1549A966, _number(0x2AD7B1, 10**6), _element(0x4489, struct.pack(">d", 1000)))
-    blocks = [_element(0xA3, b"\x81\0\0\x80", packet) for packet in packets]
+    start = b"\x81\0\0\x84" + lacing if lacing else b"\x81\0\0\x80"
+    blocks = [_element(0xA3, start, packet) for packet in packets]
     segment = _element(0x18538067, info, _element(0x1654AE6B, *tracks), _element(0x1F43B675, _number(0xE7, 0), *blocks))
     return _element(0x1A45DFA3, _element(0x4282, b"matroska")) + segment
 
@@ -76,6 +78,29 @@ def zlib_matroska(packet: bytes, rate: float) -> bytes:
         0x6D80, _element(0x6240, _number(0x5031, 0), _number(0x5032, 1), _number(0x5033, 0), compression)
     )
     return matroska([zlib.compress(packet, 9)], rate, encoding=encoding)
+
+
+def stripped_matroska(header_bytes: int, block_count: int) -> bytes:
+    """Return a Matroska file of blocks with 255 packets, to each of which the container adds a header."""
+    compression = _element(0x5034, _number(0x4254, 3), _element(0x4255, bytes(header_bytes)))
+    encoding = _element(
+        0x6D80, _element(0x6240, _number(0x5031, 0), _number(0x5032, 1), _number(0x5033, 0), compression)
+    )
+    return matroska([bytes(255)] * block_count, 48_000, encoding=encoding, lacing=b"\xfe")
+
+
+def flac_packet_matroska(frame_count: int) -> bytes:
+    """Return a Matroska file of FLAC with all frames in one packet, 65,535 samples of silence each."""
+    stream = flac(8000, 65_535, 1)
+    return matroska([stream[42:] * frame_count], 8000, codec=b"A_FLAC", private=stream[:42])
+
+
+def commented_flac(count: int) -> bytes:
+    """Return a FLAC file with this many comments."""
+    stream = flac(8000, 4096, 10)
+    comments = b"".join(struct.pack("<I", 7) + b"%05d=x" % n for n in range(count))
+    block = struct.pack("<II", 0, count) + comments
+    return b"fLaC\0" + stream[5:42] + b"\x84" + len(block).to_bytes(3, "big") + block + stream[42:]
 
 
 def flac(rate: int, frame_samples: int, frame_count: int) -> bytes:
@@ -127,6 +152,18 @@ def fragmented_mov(sample_count: int) -> bytes:
     return mov(
         bytes(1000), 8000, sample_count=0, fragment=_box(b"moof", _box(b"mfhd", struct.pack(">II", 0, 1)), track)
     )
+
+
+def many_tracks_mov(track_count: int, fourcc: bytes) -> bytes:
+    """Return a QuickTime file with many audio tracks in a compressed header."""
+    movie = mov(bytes(100), 48_000, fourcc=fourcc)
+    start, end = movie.index(b"trak") - 4, movie.index(b"mdat") - 4
+    boxes = _box(
+        b"moov", _box(b"mvhd", struct.pack(">IIIII", 0, 0, 0, 1000, 1000), bytes(80)), movie[start:end] * track_count
+    )
+    compressed = _box(b"cmvd", struct.pack(">I", len(boxes)), zlib.compress(boxes, 9))
+    header = _box(b"moov", _box(b"cmov", _box(b"dcom", b"zlib"), compressed))
+    return _box(b"ftyp", b"qt  \0\0\0\0qt  ") + header + _box(b"mdat", bytes(1000))
 
 
 def compressed_header_mov(size_bytes: int) -> bytes:

@@ -17,7 +17,14 @@ from smelt.contract.events import ProgressEvent, SegmentsEvent
 from smelt.contract.work import Claim, SavedSegment, Verdict
 from smelt.errors import Unavailable
 from smelt.processor.broadcasts import Announcer
-from smelt.processor.errors import DiskFull, FileError, SynthesisPermanentError, SynthesisTransientError
+from smelt.processor.errors import (
+    ChildKilled,
+    ChildUnusable,
+    DiskFull,
+    FileError,
+    SynthesisPermanentError,
+    SynthesisTransientError,
+)
 from smelt.processor.event_queue import EventQueue
 from smelt.processor.leases import Leases
 from smelt.processor.outcome import Failure, failure_of
@@ -393,6 +400,8 @@ def test_segments_events_fit_into_a_broadcast() -> None:
         ),
         (Unavailable("x"), Failure("connection_lost", transient=True)),
         (DiskFull("x"), Failure("internal_error", transient=True, retry_after_s=60.0)),
+        (ChildKilled("x"), Failure("internal_error", transient=True)),
+        (ChildUnusable("x"), Failure("internal_error", transient=True)),
         (ValueError("x"), Failure("internal_error", transient=True)),
     ],
 )

@@ -79,19 +79,32 @@ def test_removed_pauses_are_known_in_the_speech() -> None:
     assert audio().span_position(0) == 0
 
 
+def segment_of(start_s: float, end_s: float, *words: tuple[str, float, float]) -> WindowSegment:
+    return WindowSegment(
+        start_s=start_s,
+        end_s=end_s,
+        text=" ".join(text for text, _, _ in words),
+        avg_logprob=0,
+        no_speech_prob=0,
+        compression_ratio=1,
+        words=tuple(Word(word=f" {text}", start=start, end=end, probability=1.0) for text, start, end in words),
+    )
+
+
 def test_segment_is_split_at_a_removed_pause_between_its_words() -> None:
-    words = tuple(
-        Word(word=f" {text}", start=start, end=end, probability=1.0)
-        for text, start, end in (("one", 1.0, 2.0), ("two", 2.0, 3.1), ("three", 2.9, 4.0))
-    )
-    segment = WindowSegment(
-        start_s=0.8, end_s=4.5, text="one two three", avg_logprob=0, no_speech_prob=0, compression_ratio=1, words=words
-    )
+    segment = segment_of(0.8, 4.5, ("one", 1.0, 2.0), ("two", 2.0, 2.8), ("three", 2.9, 4.0))
     first, second = split_at_pauses(segment, [3.0])
-    assert (first.text, first.start_s, first.end_s) == ("one two", 0.8, 3.1)
+    assert (first.text, first.start_s, first.end_s) == ("one two", 0.8, 2.8)
     assert (second.text, second.start_s, second.end_s) == ("three", 2.9, 4.5)
     assert split_at_pauses(segment, [9.0])[0].text == "one two three"
     assert len(split_at_pauses(segment, [])) == 1
+
+
+def test_segment_whose_words_are_on_one_side_of_a_pause_does_not_reach_over_it() -> None:
+    [late] = split_at_pauses(segment_of(1.0, 9.0, ("I", 4.7, 5.0), ("lay", 5.2, 6.0)), [5.0])
+    assert (late.text, late.start_s, late.end_s) == ("I lay", 4.7, 9.0)
+    [early] = split_at_pauses(segment_of(1.0, 9.0, ("steady", 1.0, 2.0), ("jog.", 2.0, 4.4)), [5.0])
+    assert (early.text, early.start_s, early.end_s) == ("steady jog.", 1.0, 4.4)
 
 
 def test_cuts_are_in_pauses_and_at_most_a_window_apart(standup: Recording) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from smelt.processor.children.frames import READY
-from smelt.processor.children.inside import Parent, connect, leave, limit_processor_s, limit_resources
+from smelt.processor.children.inside import Parent, connect, leave, limit_files, limit_memory, limit_processor_s
 
 FOREVER_S = 1000
 
@@ -80,7 +80,8 @@ def exceed_processor_s(_parent: Parent, _message: Message, _: Descriptors) -> No
 
 
 def exceed_resources(parent: Parent, _message: Message, _: Descriptors) -> None:
-    limit_resources(address_space_bytes=1024**3, file_bytes=1000, open_files=20)
+    limit_memory(64 * 1024**2)
+    limit_files(max_bytes=1000, max_open=20)
     parent.send({"errors": [error_of(action) for action in (allocate, write, open_many)]})
 
 
@@ -118,7 +119,7 @@ def facts() -> dict[str, Any]:
 
 
 def allocate() -> None:
-    bytearray(1024**3)
+    bytearray(70 * 1024**2)
 
 
 def write() -> None:

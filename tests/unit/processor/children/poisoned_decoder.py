@@ -1,4 +1,4 @@
-"""A decoder that does to itself what a poisonous file could do; `POISON` says what, in how many children and when."""
+"""A decoder that does to itself what a poisonous file could do, as the variables `POISON...` describe."""
 
 import errno
 import os
@@ -53,6 +53,10 @@ def send(response: dict[str, Any]) -> None:
     parents[0].send(response)
 
 
+def send_body(body: bytes) -> None:
+    parents[0]._connection.sendall(len(body).to_bytes(4, "big") + body)
+
+
 def send_garbage() -> None:
     parents[0]._connection.sendall(b"\xff" * 100)
     time.sleep(FOREVER_S)
@@ -70,9 +74,11 @@ ACTIONS: dict[str, Callable[[], object]] = {
     "disk full": lambda: raise_error(OSError(errno.ENOSPC, "full")),
     "other response": lambda: send({"type": "decoded", "decoded": {"sample_count": 0}} if IN_PROBE else probed()),
     "unknown response": lambda: send({"type": "unknown"}),
-    "infinite share": lambda: parents[0]._connection.sendall(b'\0\0\0\x21{"type":"progress","share":1e999}'),
-    "infinite damage": lambda: parents[0]._connection.sendall(
-        b'\0\0\0\x4b{"type":"decoded","decoded":{"sample_count":0,"report":{"damaged":[[0,1e999]]}}}'
+    "infinite share": lambda: send_body(b'{"type":"progress","share":1e999}'),
+    "infinite time": lambda: send_body(
+        b'{"type":"decoded","decoded":{"sample_count":0,"report":{"damaged":[[0,1e999]]}}}'
+        if not IN_PROBE
+        else b'{"type":"probed","probe":{"size_bytes":1,"declared_s":1e999}}'
     ),
 }
 

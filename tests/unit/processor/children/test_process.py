@@ -267,6 +267,19 @@ async def test_end_kills_the_group_and_wakes_the_task_that_receives() -> None:
         assert await child.end() == died
 
 
+async def test_closed_connection_wakes_the_task_that_waits_for_it() -> None:
+    reading_end, writing_end = os.pipe()
+    connection = process_module._Descriptor(reading_end)
+    reading = asyncio.create_task(connection.read(10))
+    await asyncio.sleep(0)
+    connection.close()
+    with pytest.raises(ConnectionResetError):
+        await reading
+    with pytest.raises(ConnectionResetError):
+        await connection.read(10)
+    os.close(writing_end)
+
+
 async def test_group_ends_with_a_child_that_crashes() -> None:
     async with started() as child:
         descendant = psutil.Process((await response(child, do="descendant", own_session=False))["pid"])
