@@ -100,15 +100,19 @@ class Extractor:
         return output.text
 
     async def _child(self) -> Child:
-        try:
-            child = await asyncio.shield(self._start())
-            if child.dying.done():
-                self._starting = None
+        """Return a child that is alive; if the one that was started ahead is not, start another one."""
+        problem: object = None
+        for _ in range(2):
+            try:
                 child = await asyncio.shield(self._start())
-        except (ChildDied, OSError) as exc:
+            except (ChildDied, OSError) as exc:
+                problem = exc
+            else:
+                if not child.dying.done():
+                    return child
+                problem = child.dying.result()
             self._starting = None
-            raise ChildUnusable(f"no output can be made: {exc}") from exc
-        return child
+        raise ChildUnusable(f"no output can be made: {problem}")
 
     def _start(self) -> asyncio.Task[Child]:
         if self._starting is None:
