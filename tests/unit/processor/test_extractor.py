@@ -108,7 +108,7 @@ module.messages_of = lambda text: [{"type": "other"}]
         await extractor.extract(SOURCE, REQUEST)
 
 
-async def test_killed_child_says_nothing_about_the_source(extractor: Extractor, children: PatchedChildren) -> None:
+async def test_killed_child_is_not_the_fault_of_the_source(extractor: Extractor, children: PatchedChildren) -> None:
     children.run(PATCHED.format(action="os.kill(os.getpid(), signal.SIGKILL)"), "extract")
     with pytest.raises(ChildKilled):
         await extractor.extract(SOURCE, REQUEST)
