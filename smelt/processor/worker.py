@@ -85,6 +85,7 @@ class Worker:
     async def _run(self, *, once: bool, stop: asyncio.Event) -> None:
         with workspace(self._options.temp_dir) as folder:
             services = self._create_services(folder)
+            services.synthesizer.prestart()
             try:
                 await self._claim_loop.join()
                 background = (
@@ -164,7 +165,6 @@ class Worker:
                     await failed
                 else:
                     loading.result()
-                    services.synthesizer.prestart()
                     self._state = "working"
         finally:
             loading.cancel()

@@ -41,10 +41,10 @@ async def check_machine(settings: WorkerSettings) -> AsyncIterator[CheckResult]:
 async def _model(options: "WorkerOptions") -> CheckResult:
     from smelt.processor.errors import ChildUnusable, ModelError
     from smelt.processor.speech.demo_model_card import DEMO
-    from smelt.processor.speech.shared import tested_model
+    from smelt.processor.speech.shared import check_model
 
     try:
-        info, load_s = await tested_model(options.model_options, options.speech_options)
+        info, load_s = await check_model(options.model_options, options.speech_options)
     except (ChildUnusable, ModelError) as exc:
         return CheckResult(
             "model",

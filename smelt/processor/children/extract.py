@@ -1,41 +1,70 @@
-"""The child that makes one extractive output; `python -m` starts it, `Extractor` talks to it.
+"""The child that makes extractive outputs; `python -m` starts it, `Extractor` talks to it.
 
 It receives the source and the request as a text, and responds with the output as a text. The source comes from users,
-so the processing of this one has hard limits; at one of them the process ends.
+so each output is made in a process of its own with hard limits, at one of which that process ends. It is a copy of this
+one, which saves the time of the imports; the response to its end is {"type": "died", "returncode"}. A copy is safe
+because this process has one thread; the libraries of macOS start others, so there it makes one output itself.
 """
 
+import os
+import sys
+import traceback
 from importlib import import_module
-from typing import Final
+from typing import Final, NoReturn
 
 from smelt.processor.children.frames import READY
-from smelt.processor.children.inside import connect, leave, limit_files, limit_memory, limit_processor_s, processor_s
+from smelt.processor.children.inside import (
+    Parent,
+    connect,
+    end_with_parent,
+    leave,
+    limit_files,
+    limit_memory,
+    limit_processor_s,
+    processor_s,
+)
 from smelt.processor.children.texts import Text, messages_of
 from smelt.processor.synthesis.request import EXTRACTION
 
 _LIBRARY: Final = "smelt.processor.synthesis.extractive"
 # The transcript of ten hours takes 300 MiB and 5 s.
-_MORE_MEMORY_BYTES: Final = 1024**3
+_MEMORY_BYTES: Final = 2 * 1024**3
 _PROCESSOR_S: Final = 120
 _OPEN_FILES: Final = 32
 
 
 def main() -> None:
-    """Make one output."""
+    """Make outputs."""
     parent = connect()
     import_module(_LIBRARY)
     parent.send(READY)
-    limit_memory(_MORE_MEMORY_BYTES)
-    limit_files(max_bytes=0, max_open=_OPEN_FILES)
-    received = Text()
-    while not received.is_complete:
-        received.add(parent.receive()[0])
-    # From here on: a child that is started ahead may wait for hours.
-    used_s = round(processor_s())
-    limit_processor_s(used_s + _PROCESSOR_S, used_s + 2 * _PROCESSOR_S)
+    while True:
+        received = Text()
+        while not received.is_complete:
+            received.add(parent.receive()[0])
+        if sys.platform != "linux":
+            _make_output(parent, received.text)
+        own_pid = os.getpid()
+        if (pid := os.fork()) == 0:
+            end_with_parent(own_pid)
+            _make_output(parent, received.text)
+        if returncode := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+            parent.send({"type": "died", "returncode": returncode})
+
+
+def _make_output(parent: Parent, text: str) -> NoReturn:
     from smelt.processor.synthesis.extractive import render
 
-    for message in messages_of(render(*EXTRACTION.validate_json(received.text))):
-        parent.send(message)
+    try:
+        limit_memory(_MEMORY_BYTES)
+        limit_files(max_bytes=0, max_open=_OPEN_FILES)
+        used_s = round(processor_s())
+        limit_processor_s(used_s + _PROCESSOR_S, used_s + 2 * _PROCESSOR_S)
+        for message in messages_of(render(*EXTRACTION.validate_json(text))):
+            parent.send(message)
+    except Exception:  # noqa: BLE001 - A copy must not return to the code of the original.
+        traceback.print_exc()
+        leave(1)
     leave()
 
 

@@ -81,21 +81,26 @@ class Parent:
 
 def connect() -> Parent:
     """Bind this process to the worker that started it, and return the connection to it."""
-    parent_pid = int(sys.argv[1])
+    end_with_parent(int(sys.argv[1]))
     if sys.platform == "linux":
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
         with suppress(OSError):  # Not all containers allow it.
             Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
-    else:
-        threading.Thread(target=_leave_with, args=(parent_pid,), daemon=True).start()
-    if os.getppid() != parent_pid:  # It ended before.
-        leave()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     connection = socket.socket(fileno=os.dup(0))
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     return Parent(connection)
+
+
+def end_with_parent(parent_pid: int) -> None:
+    """End this process as soon as its parent ends; a copy of a process does not inherit that."""
+    if sys.platform == "linux":
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        threading.Thread(target=_leave_with, args=(parent_pid,), daemon=True).start()
+    if os.getppid() != parent_pid:  # It ended before.
+        leave()
 
 
 def limit_memory(more_bytes: int) -> None:

@@ -37,7 +37,7 @@ _LOAD_TIMEOUT_S: Final = 24 * 3600.0
 _MIN_RELOAD_S: Final = 1.0
 _NEXT: Final[Message] = {"type": "next"}
 _STOP: Final[Message] = {"type": "stop"}
-# What Hugging Face, CUDA, OpenMP and CTranslate2 read, and how to reach the model hub.
+# The variables of Hugging Face, CUDA, OpenMP and CTranslate2, and those for reaching the model hub.
 _PREFIXES: Final = ("HF_", "HUGGINGFACE_", "CUDA_", "NVIDIA_", "OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "CT2_")
 _NAMES: Final = frozenset(
     {
@@ -134,7 +134,7 @@ class LoadedModel:
             await asyncio.shield(self._stopping)
 
     async def end(self) -> None:
-        """Kill the child, whatever it does, and wait until its memory is free."""
+        """Kill the child, also one that works, and wait until its memory is free."""
         await self._child.end()
         if self._stopping is not None:
             await asyncio.wait({self._stopping})

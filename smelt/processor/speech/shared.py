@@ -283,7 +283,7 @@ class SharedModel:
         self._release_when_idle()
 
 
-async def tested_model(model: ModelOptions, speech: SpeechOptions) -> tuple[LoadedInfo, float]:
+async def check_model(model: ModelOptions, speech: SpeechOptions) -> tuple[LoadedInfo, float]:
     """Load a model and transcribe a known recording, as a worker does if it distrusts its model; end the model.
 
     Returns the loaded model and the seconds to load it. Raises `SettingsError`, `ModelError`, or `ChildUnusable` if

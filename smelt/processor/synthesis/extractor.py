@@ -1,4 +1,4 @@
-"""Makes extractive outputs in children, one for each: the source comes from users, and goes through native code."""
+"""Makes extractive outputs in child processes: the source comes from users, and goes through native code."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from smelt.processor.children.process import Child, ChildDied
+from smelt.processor.children.process import Child, ChildDied, Death
 from smelt.processor.children.texts import Text, messages_of
 from smelt.processor.errors import ChildKilled, ChildUnusable, SynthesisPermanentError
 from smelt.processor.synthesis.request import EXTRACTION, NO_SPEECH, OnShare, SynthesisInput, SynthesisRequest
@@ -21,28 +21,27 @@ _ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1", "OM
 
 
 class Extractor:
-    """Makes extractive outputs, each in a child; one that is started ahead saves the time of its imports."""
+    """Makes extractive outputs in a child, one at a time; one that is started ahead saves the time of its imports."""
 
     def __init__(self, module: str = EXTRACT_MODULE, timeout_s: float = _TIMEOUT_S) -> None:
         self._module = module
         self._timeout_s = timeout_s
-        self._ahead: asyncio.Task[Child] | None = None
+        self._turn = asyncio.Lock()
+        self._starting: asyncio.Task[Child] | None = None
         self._closed = False
 
     def prestart(self) -> None:
-        """Start the child for the next output."""
-        if self._ahead is None and not self._closed:
-            self._ahead = asyncio.create_task(self._start(), name="start an extractor")
-            # `_take` retrieves the error, or nobody does.
-            self._ahead.add_done_callback(lambda task: task.cancelled() or task.exception())
+        """Start the child for the next output, unless it is there."""
+        if not self._closed:
+            self._start()
 
     async def extract(self, source: SynthesisInput, request: SynthesisRequest) -> str:
         """Return the output for one source.
 
         Raises:
-            SynthesisPermanentError: Two children have died of this source.
-            ChildKilled: A child was killed, and not by this worker.
-            ChildUnusable: No child can be started.
+            SynthesisPermanentError: Two processes have died of this source.
+            ChildKilled: A process was killed, and not by this worker.
+            ChildUnusable: No process can be started.
         """
         if not source.sentences:
             return NO_SPEECH
@@ -57,57 +56,72 @@ class Extractor:
             raise SynthesisPermanentError("synthesis_failed", str(exc)) from exc
 
     async def aclose(self) -> None:
-        """End the child that was started ahead."""
+        """End the child."""
         self._closed = True
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            ahead.cancel()
+        if self._starting is not None:
+            self._starting.cancel()
             with suppress(asyncio.CancelledError, ChildDied, OSError):
-                await (await ahead).end()
+                await (await self._starting).end()
 
     async def _response(self, text: str) -> str:
-        """Return the output of one child; raise `ChildDied` if it dies of the source."""
-        child = await self._take()
-        try:
-            return await self._exchange(child, text)
-        except ChildDied as exc:
-            match exc.death.fault:
-                case "unknown":
-                    raise ChildKilled(str(exc)) from exc
-                case "machine":
-                    raise ChildUnusable(str(exc)) from exc
-                case "work":
-                    raise
-        finally:
-            await child.end()
+        """Return an output; raise `ChildDied` if the process that makes it dies of the source."""
+        async with self._turn:
+            child = await self._child()
+            child.stage = "working"
+            try:
+                return await self._exchange(child, text)
+            except ChildDied as exc:
+                match exc.death.fault:
+                    case "unknown":
+                        raise ChildKilled(str(exc)) from exc
+                    case "machine":
+                        raise ChildUnusable(str(exc)) from exc
+                    case "work":
+                        raise
+            except BaseException:
+                await child.end()
+                raise
+            finally:
+                child.stage = "idle"
 
     async def _exchange(self, child: Child, text: str) -> str:
-        child.stage = "working"
         for message in messages_of(text):
             await child.send(message)
         output = Text()
         while not output.is_complete:
             message = await child.receive(self._timeout_s)
+            match message:
+                case {"type": "died", "returncode": int(returncode)}:
+                    raise ChildDied(Death(returncode=returncode, stage="working"))
             try:
                 output.add(message)
             except ValueError as exc:
                 await child.fail("protocol", str(exc))
         return output.text
 
-    async def _take(self) -> Child:
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            with suppress(ChildDied, OSError):
-                child = await ahead
+    async def _child(self) -> Child:
+        """Return a child that is alive; if the one that was started ahead is not, start another one."""
+        problem: object = None
+        for _ in range(2):
+            try:
+                child = await asyncio.shield(self._start())
+            except (ChildDied, OSError) as exc:
+                problem = exc
+            else:
                 if not child.dying.done():
                     return child
-        try:
-            return await self._start()
-        except (ChildDied, OSError) as exc:
-            raise ChildUnusable(f"no output can be made: {exc}") from exc
+                problem = child.dying.result()
+            self._starting = None
+        raise ChildUnusable(f"no output can be made: {problem}")
 
-    async def _start(self) -> Child:
-        return await Child.start(self._module, environment=_ENVIRONMENT)
+    def _start(self) -> asyncio.Task[Child]:
+        if self._starting is None:
+            self._starting = asyncio.create_task(
+                Child.start(self._module, environment=_ENVIRONMENT), name="start the child for outputs"
+            )
+            # `_child` retrieves the error, or nobody does.
+            self._starting.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return self._starting
 
 
 class ExtractiveSynthesizer:
@@ -124,10 +138,7 @@ class ExtractiveSynthesizer:
 
     async def synthesize(self, source: SynthesisInput, request: SynthesisRequest, on_share: OnShare) -> str:
         """Return the output for one source."""
-        try:
-            content = await self._extractor.extract(source, request)
-        finally:
-            self._extractor.prestart()
+        content = await self._extractor.extract(source, request)
         on_share(1.0)
         return content
 

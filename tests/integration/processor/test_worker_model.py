@@ -99,7 +99,7 @@ async def test_suspended_model_releases_its_smelts_without_a_failure(
         await app.calls.submit_smelt(second.id)
         await eventually(lambda: "suspended" in worker_states(project))
         assert failure_count(project, second.id) == 0
-        completed = await app.ended(second.id)
+        assert (await app.ended(second.id)).status == "completed"
         make_due(project, first.id)
         assert (await app.ended(first.id)).status == "completed"
         assert worker_states(project) == ["working"]

@@ -1,12 +1,14 @@
 """The metrics that a worker exports."""
 
 import math
+import os
 from datetime import UTC, datetime
 
 import pytest
 
 from smelt.backend.worker_rpc import Health
 from smelt.contract.work import Settled
+from smelt.processor.children.process import Death
 from smelt.processor.metrics import Metrics
 from smelt.processor.speed import SpeedEstimate
 
@@ -80,3 +82,19 @@ def test_metrics_of_two_workers_are_separate() -> None:
     assert value(one, "smelt_claims_total") == 2
     assert value(one, "smelt_broadcast_failures_total", event="completed") == 1
     assert value(other, "smelt_claims_total") == 0
+
+
+def test_metrics_show_the_process_of_the_model_and_its_deaths() -> None:
+    metrics, pid, suspended = Metrics(), list[int | None]([None]), [False]
+    metrics.show_model(lambda: pid[0], lambda: suspended[0])
+    metrics.model_died(Death(returncode=-11, stage="working"))
+    metrics.model_died(Death(returncode=-9, stage="idle"))
+    assert value(metrics, "smelt_model_deaths_total", fault="work") == 1
+    assert value(metrics, "smelt_model_deaths_total", fault="machine") == 1
+    assert value(metrics, "smelt_model_suspended") == 0
+    assert value(metrics, "smelt_model_process_resident_memory_bytes") is None
+    pid[0], suspended[0] = os.getpid(), True
+    assert value(metrics, "smelt_model_suspended") == 1
+    resident_bytes = value(metrics, "smelt_model_process_resident_memory_bytes")
+    assert resident_bytes is not None
+    assert resident_bytes > 2**20

@@ -24,7 +24,7 @@ from smelt.processor.media.recording import SAMPLE_RATE, Recording
 from smelt.processor.speech.breaker import CircuitBreaker
 from smelt.processor.speech.checkpoint import START
 from smelt.processor.speech.languages import Language
-from smelt.processor.speech.shared import SharedModel, check_recording, tested_model
+from smelt.processor.speech.shared import SharedModel, check_model, check_recording
 from smelt.processor.speech.transcriber import Transcriber
 from smelt.processor.speech.values import ModelOptions, Passage, SpeechOptions
 from smelt.processor.speed import SpeedEstimate
@@ -470,7 +470,7 @@ async def test_check_recording_has_two_seconds_of_known_speech(demo_model: Whisp
 
 
 async def test_check_of_a_model_loads_it_and_transcribes() -> None:
-    info, load_s = await tested_model(ModelOptions(device="cpu"), SpeechOptions())
+    info, load_s = await check_model(ModelOptions(device="cpu"), SpeechOptions())
     assert (info.compute_type, info.device) == ("int8_float32", "cpu")
     assert load_s > 0
     assert_ended(psutil.Process().children())
@@ -479,5 +479,5 @@ async def test_check_of_a_model_loads_it_and_transcribes() -> None:
 async def test_check_of_a_model_that_dies_is_an_error(children: PatchedChildren) -> None:
     children.crash("SIGILL", at=1, times=1000)
     with pytest.raises(ChildUnusable, match="SIGILL"):
-        await tested_model(ModelOptions(), SpeechOptions())
+        await check_model(ModelOptions(), SpeechOptions())
     assert_ended(psutil.Process().children())
