@@ -32,7 +32,16 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NoReturn
 
 from smelt.errors import TransientError
-from smelt.processor.children.frames import HEADER_BYTES, READY, InvalidFrame, Message, body_bytes, frame, parse_body
+from smelt.processor.children.frames import (
+    HEADER_BYTES,
+    MAX_MESSAGE_BYTES,
+    READY,
+    InvalidFrame,
+    Message,
+    body_bytes,
+    frame,
+    parse_body,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -230,6 +239,8 @@ class Child:
         await asyncio.wait({logging_output}, timeout=_OUTPUT_TIMEOUT_S)
         logging_output.cancel()
         self._output.close()
+        # A child may send its last message and end at once.
+        self._received += self._connection.read_rest()
         self._connection.close()
         return Death(
             returncode=returncode,
@@ -255,7 +266,12 @@ class Child:
 
     async def _fill(self, count: int) -> None:
         while len(self._received) < count:
-            chunk = await self._connection.read(min(_CHUNK_BYTES, count - len(self._received)))
+            try:
+                chunk = await self._connection.read(min(_CHUNK_BYTES, count - len(self._received)))
+            except OSError:
+                if len(self._received) < count:
+                    raise
+                return  # The child has ended meanwhile, and the rest was read.
             if not chunk:
                 raise ConnectionResetError
             self._received += chunk
@@ -279,6 +295,14 @@ class _Descriptor:
             await self._ready(loop.add_reader, loop.remove_reader)
             with contextlib.suppress(BlockingIOError):
                 return os.read(self._number, count)
+
+    def read_rest(self) -> bytes:
+        """Return what can be read without waiting, at most one message."""
+        data = bytearray()
+        with contextlib.suppress(OSError):
+            while len(data) < MAX_MESSAGE_BYTES and (chunk := os.read(self._number, _CHUNK_BYTES)):
+                data += chunk
+        return bytes(data)
 
     async def send(self, data: bytes, descriptors: Sequence[int]) -> None:
         """Send all bytes to a socket, and descriptors with the first one."""

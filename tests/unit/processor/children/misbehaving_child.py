@@ -50,6 +50,11 @@ def end(_parent: Parent, message: Message, _: Descriptors) -> None:
     leave(message["code"])
 
 
+def send_and_end(parent: Parent, message: Message, _: Descriptors) -> None:
+    parent.send(message)
+    leave()
+
+
 def hang(_parent: Parent, _message: Message, _: Descriptors) -> None:
     time.sleep(FOREVER_S)
 
@@ -87,6 +92,7 @@ def exceed_resources(parent: Parent, _message: Message, _: Descriptors) -> None:
 
 ACTIONS = {
     "echo": echo,
+    "send and end": send_and_end,
     "read": read,
     "raw": send_raw,
     "large": send_large,

@@ -60,6 +60,22 @@ async def test_child_receives_messages_in_order() -> None:
             assert await response(child, do="echo", text=text) == {"do": "echo", "text": text}
 
 
+@pytest.mark.parametrize("is_waiting", [False, True])
+async def test_last_message_of_a_child_that_ends_is_received(is_waiting: bool) -> None:
+    """Otherwise its work would be lost, and count as a death."""
+    message = {"do": "send and end", "text": "x" * 20_000}
+    async with started() as child:
+        await child.send(message)
+        if is_waiting:
+            assert await child.receive(TIMEOUT_S) == message
+            await child.dying
+        else:
+            await child.dying
+            assert await child.receive(TIMEOUT_S) == message
+        with pytest.raises(ChildDied):
+            await child.receive(TIMEOUT_S)
+
+
 async def test_child_receives_descriptors_with_their_message() -> None:
     async with started() as child:
         with tempfile.TemporaryFile() as first, tempfile.TemporaryFile() as second:
