@@ -68,6 +68,16 @@ def process_tree(pid: int) -> list[psutil.Process]:
     return [parent, *parent.children(recursive=True)]
 
 
+def started_by_workers() -> list[psutil.Process]:
+    """Return the children of the workers of this process; a stack of other tests is not among them."""
+    found = []
+    for process in psutil.Process().children():
+        with suppress(psutil.Error):
+            if process.cmdline()[1:3] == ["-P", "-m"]:
+                found.append(process)
+    return found
+
+
 def assert_ended(processes: list[psutil.Process], timeout_s: float = 30.0) -> None:
     """Assert that all processes have ended or end in time; a zombie counts as ended."""
     wait_for(lambda: not _alive(processes), timeout_s, lambda: f"still running: {_alive(processes)}")
