@@ -1,0 +1,474 @@
+"""Smelts on three workers under faults in a random order, and what must hold after them; `scripts/chaos` runs it longer.
+
+The faults hit the workers and their children, Postgres, PostgREST and the gateway. None is the fault of a smelt, so each
+must complete, once: a fault that may count as a failure of a smelt waits while one more failure could end that.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Final, LiteralString, Protocol
+from uuid import UUID
+
+import psutil
+import psycopg
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from processes import named, process_tree, processes_with_home
+from proxies import FaultyProxy, faulty_proxy
+from recorder import Recorder
+from stacks import RemoteStack, end_cluster, running_local, sign_up
+from waiting import until
+from worker_harness import RECORDINGS, WorkerProcess
+
+from smelt.backend.project import Project
+from smelt.errors import TransientError
+from smelt.local import StackHandle
+from smelt.subscriber.client import Client, connect
+from smelt.subscriber.updates import Completed, Failed, Progress, Segments
+
+AUDIO: Final = ("greeting.ogg", "agreement.ogg", "number.ogg", "status.ogg", "deadline.ogg", "question.ogg")
+WORKERS: Final = ("one", "two", "three")
+LEASE_S: Final = 5
+# A worker that drains gives its smelts back after this time.
+DRAIN_S: Final = 10
+PAUSES_S: Final = (0.5, 1.5)
+SUSPENSIONS_S: Final = (0.5, LEASE_S + 2.0)
+OUTAGES_S: Final = (0.2, 2.0)
+RETRY_S: Final = 0.2
+# Of the smelts, this share is there before the first fault; the others come during the faults.
+FIRST_SHARE: Final = 0.3
+END_TIMEOUT_S: Final = 240.0
+EXIT_TIMEOUT_S: Final = 60.0
+
+SETTINGS: Final = "update smelt.limits set max_open = 10000, retry_base_s = 0.2, retry_max_s = 2"
+# One more failure would be the third one of a smelt. A lease with a risk may be about to expire, or its worker is gone.
+ENDANGERED: Final = """
+select count(*) from public.smelts as s left join smelt.leases as l on l.smelt_id = s.id
+where s.completed_at is null
+    and s.failure_count + (l.risk is not null and l.expires_at < now() + interval '3 s')::integer >= 2
+"""
+CUT: Final = """
+select count(pg_terminate_backend(pid)) from pg_stat_activity
+where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'
+"""
+# Each must return no row once all smelts have completed.
+WRONG: Final[dict[str, LiteralString]] = {
+    "smelts that did not complete": """
+        select id, status::text, error_code from public.smelts where status <> 'completed' or outcome <> 'complete'
+    """,
+    "leases": "select smelt_id, worker_id from smelt.leases",
+    "suspects": "select smelt_id, risk from smelt.suspects",
+    "attempts without an end": "select smelt_id, attempt from smelt.attempts where ended_as is null",
+    "smelts without one settlement": """
+        select s.id, count(a.attempt) from public.smelts as s
+        left join smelt.attempts as a on a.smelt_id = s.id and a.ended_as = 'settled'
+        group by s.id having count(a.attempt) <> 1
+    """,
+    "smelts without one result": """
+        select s.id, count(r.file_id) from public.smelts as s
+        left join public.smelt_results as r on r.smelt_id = s.id
+        group by s.id having count(r.file_id) <> 1
+    """,
+    "smelts without one notification": """
+        select s.id, count(n.id) from public.smelts as s
+        left join public.smelt_notifications as n on n.smelt_id = s.id
+        group by s.id having count(n.id) <> 1
+    """,
+}
+UNSENT: Final = "select count(*) from smelt.outbox"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How many smelts there are, for how long there are faults, and what decides them."""
+
+    texts: int
+    recordings: int
+    seconds: float
+    seed: int
+
+
+@dataclass
+class Outcome:
+    """What happened: the faults by kind, and the failures that they caused."""
+
+    smelts: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    attempts: int = 0
+    failures: int = 0
+    updates: int = 0
+    seconds: float = 0.0
+
+
+class Workers:
+    """Worker processes, each of which is started again when it exits."""
+
+    def __init__(self, stack: RemoteStack, folder: Path) -> None:
+        self.home = folder
+        self._stack = stack
+        self._running: dict[str, WorkerProcess] = {}
+        self._exit_codes: Counter[int] = Counter()
+
+    def start(self, name: str) -> None:
+        """Start a worker, on a host of its own."""
+        folder = self.home / name
+        folder.mkdir(exist_ok=True)
+        settings = {"SMELT_HOST": name, "SMELT_LEASE_S": str(LEASE_S), "SMELT_DRAIN_S": str(DRAIN_S)}
+        # Its children inherit the home, by which they are found even if it has ended.
+        self._running[name] = WorkerProcess(self._stack, folder, HOME=str(self.home), **settings)
+
+    def restart_exited(self) -> None:
+        """Start each worker again that has exited."""
+        for name, worker in list(self._running.items()):
+            if worker.process.poll() is not None:
+                self._exit_codes[worker.process.returncode] += 1
+                worker.close()
+                self.start(name)
+
+    def process(self, name: str) -> psutil.Process | None:
+        """Return the process of a worker, None if it has exited."""
+        worker = self._running[name].process
+        return psutil.Process(worker.pid) if worker.poll() is None else None
+
+    def children(self, kind: str) -> list[psutil.Process]:
+        """Return the children of this kind of all workers."""
+        found = []
+        for worker in filter(None, map(self.process, self._running)):
+            for child in worker.children(recursive=True):
+                with suppress(psutil.Error):
+                    if f"smelt.processor.children.{kind}" in child.cmdline():
+                        found.append(child)
+        return found
+
+    async def drain(self) -> None:
+        """End all workers; assert that each exits as it should, and that none of their processes is left."""
+        for worker in self._running.values():
+            worker.end(signal.SIGTERM)
+        for worker in self._running.values():
+            assert await worker.exit_code(EXIT_TIMEOUT_S) == 0
+        await until(lambda: not processes_with_home(self.home), timeout_s=EXIT_TIMEOUT_S)
+        # A worker exits because of a signal, or because it has drained, never by itself with an error.
+        assert set(self._exit_codes) <= {0, -signal.SIGKILL}, self._exit_codes
+
+    def close(self) -> None:
+        """Kill the workers that still run."""
+        for worker in self._running.values():
+            worker.close()
+
+
+@dataclass
+class Site:
+    """What the faults hit."""
+
+    stack: StackHandle
+    proxy: FaultyProxy
+    workers: Workers
+    database: psycopg.AsyncConnection[tuple[int]]
+    chance: random.Random
+    faults: Counter[str] = field(default_factory=Counter)
+
+    async def is_endangered(self) -> bool:
+        """Return True if one more failure could end a smelt."""
+        return bool(await self.count(ENDANGERED))
+
+    async def count(self, query: LiteralString) -> int:
+        """Return the one number that a query returns."""
+        row = await (await self.database.execute(query)).fetchone()
+        assert row is not None
+        return row[0]
+
+    def any_worker(self) -> psutil.Process | None:
+        """Return a worker, None if that has just exited."""
+        return self.workers.process(self.chance.choice(WORKERS))
+
+    async def pause(self, low_s: float, high_s: float) -> None:
+        """Wait for a random time."""
+        await asyncio.sleep(self.chance.uniform(low_s, high_s))
+
+
+class Fault(Protocol):
+    """Acts on a site and ends itself; returns False if there was nothing to act on."""
+
+    def __call__(self, site: Site, /) -> Awaitable[bool]: ...
+
+
+async def kill_worker(site: Site) -> bool:
+    if (worker := site.any_worker()) is None:
+        return False
+    worker.kill()
+    return True
+
+
+async def drain_worker(site: Site) -> bool:
+    if (worker := site.any_worker()) is None:
+        return False
+    worker.send_signal(signal.SIGTERM)
+    return True
+
+
+async def suspend_worker(site: Site) -> bool:
+    if (worker := site.any_worker()) is None:
+        return False
+    worker.suspend()
+    try:
+        await site.pause(*SUSPENSIONS_S)
+    finally:
+        worker.resume()
+    return True
+
+
+def killing_child(kind: str) -> Fault:
+    """Return a fault: a child of this kind is killed."""
+
+    async def inject(site: Site) -> bool:
+        if not (children := site.workers.children(kind)):
+            return False
+        site.chance.choice(children).kill()
+        return True
+
+    return inject
+
+
+async def cut_database(site: Site) -> bool:
+    with psycopg.connect(site.stack.admin_dsn, autocommit=True) as admin:
+        admin.execute(CUT)
+    await site.database.close()
+    site.database = await connect_to_database(site.stack)
+    return True
+
+
+async def kill_postgrest(site: Site) -> bool:
+    named(process_tree(site.stack.state.pid), "postgrest").kill()
+    return True
+
+
+async def suspend_postgrest(site: Site) -> bool:
+    postgrest = named(process_tree(site.stack.state.pid), "postgrest")
+    postgrest.suspend()
+    try:
+        await site.pause(*OUTAGES_S)
+    finally:
+        postgrest.resume()
+    return True
+
+
+def interrupting(start: Callable[[FaultyProxy], None]) -> Fault:
+    """Return a fault of the gateway, which is healed after a while."""
+
+    async def inject(site: Site) -> bool:
+        start(site.proxy)
+        await site.pause(*OUTAGES_S)
+        site.proxy.heal()
+        return True
+
+    return inject
+
+
+async def restart_gateway(site: Site) -> bool:
+    await site.proxy.stop()
+    await site.pause(*OUTAGES_S)
+    await site.proxy.start()
+    return True
+
+
+# The first ones can count as a failure of smelts.
+COUNTING: Final[dict[str, Fault]] = {
+    "worker killed": kill_worker,
+    "worker suspended": suspend_worker,
+    "model killed": killing_child("model"),
+    "decoder killed": killing_child("decode"),
+    "extractor killed": killing_child("extract"),
+}
+FAULTS: Final[dict[str, Fault]] = COUNTING | {
+    "worker drained": drain_worker,
+    "backends terminated": cut_database,
+    "PostgREST killed": kill_postgrest,
+    "PostgREST suspended": suspend_postgrest,
+    "connections cut": interrupting(lambda proxy: proxy.cut()),
+    "connections rejected": interrupting(lambda proxy: proxy.reject()),
+    "connections stalled": interrupting(lambda proxy: proxy.stall()),
+    "gateway restarted": restart_gateway,
+}
+
+
+async def inject_faults(site: Site, seconds: float) -> None:
+    """Inject one fault after another, each kind once before any kind again."""
+    end_s = time.monotonic() + seconds
+    waiting: list[str] = []
+    while time.monotonic() < end_s:
+        waiting = waiting or site.chance.sample(sorted(FAULTS), len(FAULTS))
+        site.workers.restart_exited()
+        endangered = await site.is_endangered()
+        name = next((name for name in waiting if not (endangered and name in COUNTING)), None)
+        if name is not None:
+            waiting.remove(name)
+            with suppress(psutil.NoSuchProcess):
+                site.faults[name] += await FAULTS[name](site)
+        await site.pause(*PAUSES_S)
+    site.workers.restart_exited()
+
+
+async def create(client: Client, number: int, plan: Plan) -> UUID:
+    """Create a smelt, repeatedly until the project has responded."""
+    # The recordings are spread over the texts.
+    every = (plan.texts + plan.recordings) // max(1, plan.recordings)
+    audio = number % every == 0 and number // every < plan.recordings
+    files = [RECORDINGS / AUDIO[number // every % len(AUDIO)]] if audio else []
+    text = None if audio else f"Note {number}. Ben will call the client on Monday. We ship {number} parts."
+    while True:
+        try:
+            created = await client.create(files=files, text=text, prompts=["summarize"], idempotency_key=str(number))
+        except TransientError:
+            await asyncio.sleep(RETRY_S)
+        else:
+            return created.id
+
+
+async def create_all(client: Client, plan: Plan, follow: Callable[[UUID], None]) -> None:
+    """Create all smelts: some at once, the others during the faults."""
+    total = plan.texts + plan.recordings
+    first = round(total * FIRST_SHARE)
+    for number in range(total):
+        follow(await create(client, number, plan))
+        if number >= first:
+            await asyncio.sleep(plan.seconds / (total - first) / 2)
+
+
+async def play(stack: StackHandle, folder: Path, plan: Plan) -> Outcome:
+    """Run smelts under faults; assert that each has completed once and that its watch has seen that."""
+    started_s = time.monotonic()
+    with psycopg.connect(stack.db_url, autocommit=True) as owner:
+        owner.execute(SETTINGS)
+    user = sign_up(stack)
+    recorder, watching = Recorder(), dict[UUID, asyncio.Task[None]]()
+    async with (
+        faulty_proxy(stack.api_url) as proxy,
+        connect(stack.api_url, stack.anon_key, user.access_token) as direct,
+        Client(Project(proxy.url, stack.anon_key, access_token=user.access_token)) as watcher,
+        running_workers(stack, proxy, folder) as workers,
+        connected(stack, proxy, workers, plan) as site,
+    ):
+
+        def follow(smelt_id: UUID) -> None:
+            watching[smelt_id] = asyncio.create_task(recorder.watch(watcher, smelt_id))
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(create_all(direct, plan, follow))
+            tasks.create_task(inject_faults(site, plan.seconds))
+        _, pending = await asyncio.wait(watching.values(), timeout=END_TIMEOUT_S)
+        assert not pending, await found(site, WRONG["smelts that did not complete"])
+        await asyncio.gather(*watching.values())
+        async with asyncio.timeout(END_TIMEOUT_S):
+            while await site.count(UNSENT):
+                await asyncio.sleep(RETRY_S)
+        await workers.drain()
+        await check_rows(site, set(watching))
+        for smelt_id in watching:
+            await check_watch(direct, recorder, smelt_id)
+        return Outcome(
+            smelts=len(watching),
+            faults=site.faults,
+            attempts=await site.count("select count(*) from smelt.attempts"),
+            failures=await site.count("select count(*) from smelt.attempts where is_failure"),
+            updates=sum(map(len, recorder.updates.values())),
+            seconds=round(time.monotonic() - started_s, 1),
+        )
+
+
+@asynccontextmanager
+async def running_workers(stack: StackHandle, proxy: FaultyProxy, folder: Path) -> AsyncIterator[Workers]:
+    """Run the workers behind a proxy."""
+    direct = RemoteStack(stack.api_url, stack.anon_key, stack.service_role_key, stack.db_url)
+    workers = Workers(replace(direct, api_url=proxy.url), folder)
+    try:
+        for name in WORKERS:
+            workers.start(name)
+        yield workers
+    finally:
+        workers.close()
+
+
+@asynccontextmanager
+async def connected(stack: StackHandle, proxy: FaultyProxy, workers: Workers, plan: Plan) -> AsyncIterator[Site]:
+    """Connect to the database of a site."""
+    site = Site(stack, proxy, workers, await connect_to_database(stack), random.Random(plan.seed))
+    try:
+        yield site
+    finally:
+        await site.database.close()
+
+
+async def connect_to_database(stack: StackHandle) -> psycopg.AsyncConnection[tuple[int]]:
+    """Return a connection of the project's owner."""
+    return await psycopg.AsyncConnection.connect(stack.db_url, autocommit=True)
+
+
+async def found(site: Site, query: LiteralString) -> Sequence[object]:
+    """Return the rows that a query returns."""
+    return await (await site.database.execute(query)).fetchall()
+
+
+async def check_rows(site: Site, smelt_ids: set[UUID]) -> None:
+    """Assert that each smelt has completed once, and that nothing else is left."""
+    known = await found(site, "select id from public.smelts")
+    assert {row[0] for row in known} == smelt_ids  # type: ignore[index]
+    wrong = {name: await found(site, query) for name, query in WRONG.items()}
+    assert not any(wrong.values()), {name: rows for name, rows in wrong.items() if rows}
+
+
+async def check_watch(client: Client, recorder: Recorder, smelt_id: UUID) -> None:
+    """Assert that a watch has received each segment once and one end, and that its percentages never decreased."""
+    updates = recorder.updates[smelt_id]
+    ends = [update for update in updates if isinstance(update, Completed | Failed)]
+    assert ends == updates[-1:], smelt_id
+    percentages = [update.percentage for update in updates if isinstance(update, Progress)]
+    assert percentages == sorted(percentages), smelt_id
+    state = await client.get(smelt_id)
+    heard = [segment.text for update in updates if isinstance(update, Segments) for segment in update.segments]
+    assert heard == [segment.text for file in state.files for segment in file.segments], smelt_id
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Create a folder for the block."""
+    with tempfile.TemporaryDirectory(prefix="smelt-chaos-") as folder:
+        yield Path(folder)
+
+
+def main() -> None:
+    """Run smelts under faults on an embedded stack, and print what happened."""
+    parser = argparse.ArgumentParser(prog="scripts/chaos", description="Run smelts on three workers under faults.")
+    parser.add_argument("--smelts", type=int, default=330)
+    parser.add_argument("--seconds", type=float, default=120.0, help="how long there are faults")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    arguments = parser.parse_args()
+    recordings = arguments.smelts // 11
+    plan = Plan(
+        texts=arguments.smelts - recordings,
+        recordings=recordings,
+        seconds=arguments.seconds,
+        seed=arguments.seed,
+    )
+    print(f"seed {plan.seed}", file=sys.stderr)
+    with ExitStack() as leaving:
+        leaving.callback(end_cluster)
+        folder, stack = leaving.enter_context(temporary_folder()), leaving.enter_context(running_local())
+        outcome = asyncio.run(play(stack, folder, plan))
+    print(json.dumps({"seed": plan.seed, **asdict(outcome)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
