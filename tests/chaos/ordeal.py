@@ -1,12 +1,13 @@
-"""Smelts on three workers under faults in a random order, and what must hold after them; `scripts/chaos` runs it longer.
+"""Smelts on three workers under faults in a random order; `scripts/chaos` runs it longer.
 
-The faults hit the workers and their children, Postgres, PostgREST and the gateway. None is the fault of a smelt, so each
-must complete, once: a fault that may count as a failure of a smelt waits while one more failure could end that.
+The faults affect the workers and their children, Postgres, PostgREST and the gateway. None is caused by a smelt, so
+each must complete, once: a fault that may count as a failure of a smelt is delayed while another failure could end it.
 """
 
 import argparse
 import asyncio
 import json
+import math
 import random
 import signal
 import sys
@@ -14,11 +15,11 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final, LiteralString, Protocol
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psutil
 import psycopg
@@ -44,12 +45,14 @@ WORKERS: Final = ("one", "two", "three")
 LEASE_S: Final = 5
 # A worker that drains gives its smelts back after this time.
 DRAIN_S: Final = 10
-PAUSES_S: Final = (0.5, 1.5)
+PAUSES_S: Final = (0.2, 0.8)
 SUSPENSIONS_S: Final = (0.5, LEASE_S + 2.0)
 OUTAGES_S: Final = (0.2, 2.0)
 RETRY_S: Final = 0.2
-# Of the smelts, this share is there before the first fault; the others come during the faults.
-FIRST_SHARE: Final = 0.3
+POLL_S: Final = 0.01
+WORK_TIMEOUT_S: Final = 2.0
+# About the time from one fault to the next.
+GROUP_INTERVAL_S: Final = 2.0
 END_TIMEOUT_S: Final = 240.0
 EXIT_TIMEOUT_S: Final = 60.0
 
@@ -59,6 +62,10 @@ ENDANGERED: Final = """
 select count(*) from public.smelts as s left join smelt.leases as l on l.smelt_id = s.id
 where s.completed_at is null
     and s.failure_count + (l.risk is not null and l.expires_at < now() + interval '3 s')::integer >= 2
+"""
+BUSY: Final = """
+select distinct l.host from smelt.leases as l join public.smelts as s on s.id = l.smelt_id
+where l.expires_at > now() and %(work)s in ('', l.risk, s.status::text)
 """
 CUT: Final = """
 select count(pg_terminate_backend(pid)) from pg_stat_activity
@@ -93,7 +100,7 @@ UNSENT: Final = "select count(*) from smelt.outbox"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How many smelts there are, for how long there are faults, and what decides them."""
+    """The number of smelts, the duration of the faults, and the seed of their order."""
 
     texts: int
     recordings: int
@@ -103,7 +110,7 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What happened: the faults by kind, and the failures that they caused."""
+    """The result of a run: the faults by kind, and the failures that they caused."""
 
     smelts: int = 0
     faults: Counter[str] = field(default_factory=Counter)
@@ -143,25 +150,26 @@ class Workers:
         worker = self._running[name].process
         return psutil.Process(worker.pid) if worker.poll() is None else None
 
-    def children(self, kind: str) -> list[psutil.Process]:
-        """Return the children of this kind of all workers."""
+    def children(self, name: str, kind: str) -> list[psutil.Process]:
+        """Return the children of this kind of a worker."""
+        module = f"smelt.processor.children.{kind}"
+        worker = self.process(name)
         found = []
-        for worker in filter(None, map(self.process, self._running)):
-            for child in worker.children(recursive=True):
-                with suppress(psutil.Error):
-                    if f"smelt.processor.children.{kind}" in child.cmdline():
-                        found.append(child)
+        for child in [] if worker is None else worker.children(recursive=True):
+            with suppress(psutil.Error):
+                if module in child.cmdline():
+                    found.append(child)
         return found
 
     async def drain(self) -> None:
-        """End all workers; assert that each exits as it should, and that none of their processes is left."""
+        """End all workers; assert that none has exited by itself, and that none of their processes is left."""
         for worker in self._running.values():
             worker.end(signal.SIGTERM)
         for worker in self._running.values():
-            assert await worker.exit_code(EXIT_TIMEOUT_S) == 0
+            self._exit_codes[await worker.exit_code(EXIT_TIMEOUT_S)] += 1
+        # One that has not yet begun to work ends at once.
+        assert set(self._exit_codes) <= {0, -signal.SIGKILL, -signal.SIGTERM}, self._exit_codes
         await until(lambda: not processes_with_home(self.home), timeout_s=EXIT_TIMEOUT_S)
-        # A worker exits because of a signal, or because it has drained, never by itself with an error.
-        assert set(self._exit_codes) <= {0, -signal.SIGKILL}, self._exit_codes
 
     def close(self) -> None:
         """Kill the workers that still run."""
@@ -171,7 +179,7 @@ class Workers:
 
 @dataclass
 class Site:
-    """What the faults hit."""
+    """The processes and connections that the faults affect."""
 
     stack: StackHandle
     proxy: FaultyProxy
@@ -190,9 +198,15 @@ class Site:
         assert row is not None
         return row[0]
 
-    def any_worker(self) -> psutil.Process | None:
-        """Return a worker, None if that has just exited."""
-        return self.workers.process(self.chance.choice(WORKERS))
+    async def busy_worker(self, work: str = "") -> str:
+        """Wait a moment for a worker with this work, by default any; return its name, or that of any worker."""
+        deadline_s = time.monotonic() + WORK_TIMEOUT_S
+        while time.monotonic() < deadline_s:
+            rows = await (await self.database.execute(BUSY, {"work": work})).fetchall()
+            if hosts := sorted(host for (host,) in rows):
+                return self.chance.choice(hosts)
+            await asyncio.sleep(POLL_S)
+        return self.chance.choice(WORKERS)
 
     async def pause(self, low_s: float, high_s: float) -> None:
         """Wait for a random time."""
@@ -200,27 +214,25 @@ class Site:
 
 
 class Fault(Protocol):
-    """Acts on a site and ends itself; returns False if there was nothing to act on."""
+    """Acts on a site, on a worker for some, and ends itself; returns False if there was nothing to act on."""
 
-    def __call__(self, site: Site, /) -> Awaitable[bool]: ...
-
-
-async def kill_worker(site: Site) -> bool:
-    if (worker := site.any_worker()) is None:
-        return False
-    worker.kill()
-    return True
+    def __call__(self, site: Site, worker: str, /) -> Awaitable[bool]: ...
 
 
-async def drain_worker(site: Site) -> bool:
-    if (worker := site.any_worker()) is None:
-        return False
-    worker.send_signal(signal.SIGTERM)
-    return True
+def sending(number: signal.Signals) -> Fault:
+    """Return a fault: a worker receives a signal."""
+
+    async def inject(site: Site, name: str) -> bool:
+        if (worker := site.workers.process(name)) is None:
+            return False
+        worker.send_signal(number)
+        return True
+
+    return inject
 
 
-async def suspend_worker(site: Site) -> bool:
-    if (worker := site.any_worker()) is None:
+async def suspend_worker(site: Site, name: str) -> bool:
+    if (worker := site.workers.process(name)) is None:
         return False
     worker.suspend()
     try:
@@ -230,19 +242,20 @@ async def suspend_worker(site: Site) -> bool:
     return True
 
 
-def killing_child(kind: str) -> Fault:
-    """Return a fault: a child of this kind is killed."""
+def killing_children(kind: str) -> Fault:
+    """Return a fault: all children of this kind of a worker are killed."""
 
-    async def inject(site: Site) -> bool:
-        if not (children := site.workers.children(kind)):
-            return False
-        site.chance.choice(children).kill()
-        return True
+    async def inject(site: Site, name: str) -> bool:
+        children = site.workers.children(name, kind)
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        return bool(children)
 
     return inject
 
 
-async def cut_database(site: Site) -> bool:
+async def cut_database(site: Site, _: str) -> bool:
     with psycopg.connect(site.stack.admin_dsn, autocommit=True) as admin:
         admin.execute(CUT)
     await site.database.close()
@@ -250,12 +263,12 @@ async def cut_database(site: Site) -> bool:
     return True
 
 
-async def kill_postgrest(site: Site) -> bool:
+async def kill_postgrest(site: Site, _: str) -> bool:
     named(process_tree(site.stack.state.pid), "postgrest").kill()
     return True
 
 
-async def suspend_postgrest(site: Site) -> bool:
+async def suspend_postgrest(site: Site, _: str) -> bool:
     postgrest = named(process_tree(site.stack.state.pid), "postgrest")
     postgrest.suspend()
     try:
@@ -268,7 +281,7 @@ async def suspend_postgrest(site: Site) -> bool:
 def interrupting(start: Callable[[FaultyProxy], None]) -> Fault:
     """Return a fault of the gateway, which is healed after a while."""
 
-    async def inject(site: Site) -> bool:
+    async def inject(site: Site, _: str) -> bool:
         start(site.proxy)
         await site.pause(*OUTAGES_S)
         site.proxy.heal()
@@ -277,23 +290,23 @@ def interrupting(start: Callable[[FaultyProxy], None]) -> Fault:
     return inject
 
 
-async def restart_gateway(site: Site) -> bool:
+async def restart_gateway(site: Site, _: str) -> bool:
     await site.proxy.stop()
     await site.pause(*OUTAGES_S)
     await site.proxy.start()
     return True
 
 
-# The first ones can count as a failure of smelts.
+# These can count as a failure of smelts, so each comes with a recording.
 COUNTING: Final[dict[str, Fault]] = {
-    "worker killed": kill_worker,
+    "worker killed": sending(signal.SIGKILL),
     "worker suspended": suspend_worker,
-    "model killed": killing_child("model"),
-    "decoder killed": killing_child("decode"),
-    "extractor killed": killing_child("extract"),
+    "model killed": killing_children("model"),
+    "decoders killed": killing_children("decode"),
+    "extractor killed": killing_children("extract"),
 }
 FAULTS: Final[dict[str, Fault]] = COUNTING | {
-    "worker drained": drain_worker,
+    "worker drained": sending(signal.SIGTERM),
     "backends terminated": cut_database,
     "PostgREST killed": kill_postgrest,
     "PostgREST suspended": suspend_postgrest,
@@ -302,53 +315,72 @@ FAULTS: Final[dict[str, Fault]] = COUNTING | {
     "connections stalled": interrupting(lambda proxy: proxy.stall()),
     "gateway restarted": restart_gateway,
 }
+# The work during which a child is killed: the risk of a lease, or the status of a smelt.
+WORK: Final = {"model killed": "model", "decoders killed": "decode", "extractor killed": "synthesizing"}
 
 
-async def inject_faults(site: Site, seconds: float) -> None:
-    """Inject one fault after another, each kind once before any kind again."""
+class Smelts:
+    """Creates the smelts of a plan, a group before each fault, and follows them."""
+
+    def __init__(self, plan: Plan, client: Client, follow: Callable[[UUID], None], tasks: asyncio.TaskGroup) -> None:
+        self._texts = [f"Note {n}. Ben will call the client on Monday. We ship {n} parts." for n in range(plan.texts)]
+        self._recordings = [RECORDINGS / AUDIO[n % len(AUDIO)] for n in range(plan.recordings)]
+        self._group_size = math.ceil(plan.texts * GROUP_INTERVAL_S / plan.seconds)
+        self._client = client
+        self._follow = follow
+        self._tasks = tasks
+
+    def create_group(self, *, with_recording: bool) -> None:
+        """Create the next texts, and a recording if there is one left."""
+        self._create([], self._group_size)
+        if with_recording and self._recordings:
+            self._create([self._recordings.pop()], 0)
+
+    def create_rest(self) -> None:
+        """Create all others."""
+        self._create(self._recordings, len(self._texts))
+
+    def _create(self, recordings: Sequence[Path], text_count: int) -> None:
+        texts, self._texts = self._texts[:text_count], self._texts[text_count:]
+        for recording in recordings:
+            self._tasks.create_task(self._create_one(files=[recording]))
+        for text in texts:
+            self._tasks.create_task(self._create_one(text=text))
+
+    async def _create_one(self, *, files: Sequence[Path] = (), text: str | None = None) -> None:
+        """Create a smelt, repeatedly until the project has responded."""
+        key = str(uuid4())
+        while True:
+            try:
+                created = await self._client.create(files=files, text=text, idempotency_key=key)
+            except TransientError:
+                await asyncio.sleep(RETRY_S)
+            else:
+                self._follow(created.id)
+                return
+
+
+async def inject_faults(site: Site, smelts: Smelts, seconds: float) -> None:
+    """Inject one fault after another, each kind once before any kind again, each while there is work."""
     end_s = time.monotonic() + seconds
     waiting: list[str] = []
     while time.monotonic() < end_s:
         waiting = waiting or site.chance.sample(sorted(FAULTS), len(FAULTS))
         site.workers.restart_exited()
+        smelts.create_group(with_recording=waiting[0] in COUNTING)
+        worker = await site.busy_worker(WORK.get(waiting[0], ""))
         endangered = await site.is_endangered()
         name = next((name for name in waiting if not (endangered and name in COUNTING)), None)
         if name is not None:
             waiting.remove(name)
             with suppress(psutil.NoSuchProcess):
-                site.faults[name] += await FAULTS[name](site)
+                site.faults[name] += await FAULTS[name](site, worker)
         await site.pause(*PAUSES_S)
-    site.workers.restart_exited()
-
-
-async def create(client: Client, number: int, plan: Plan) -> UUID:
-    """Create a smelt, repeatedly until the project has responded."""
-    # The recordings are spread over the texts.
-    every = (plan.texts + plan.recordings) // max(1, plan.recordings)
-    audio = number % every == 0 and number // every < plan.recordings
-    files = [RECORDINGS / AUDIO[number // every % len(AUDIO)]] if audio else []
-    text = None if audio else f"Note {number}. Ben will call the client on Monday. We ship {number} parts."
-    while True:
-        try:
-            created = await client.create(files=files, text=text, prompts=["summarize"], idempotency_key=str(number))
-        except TransientError:
-            await asyncio.sleep(RETRY_S)
-        else:
-            return created.id
-
-
-async def create_all(client: Client, plan: Plan, follow: Callable[[UUID], None]) -> None:
-    """Create all smelts: some at once, the others during the faults."""
-    total = plan.texts + plan.recordings
-    first = round(total * FIRST_SHARE)
-    for number in range(total):
-        follow(await create(client, number, plan))
-        if number >= first:
-            await asyncio.sleep(plan.seconds / (total - first) / 2)
+    smelts.create_rest()
 
 
 async def play(stack: StackHandle, folder: Path, plan: Plan) -> Outcome:
-    """Run smelts under faults; assert that each has completed once and that its watch has seen that."""
+    """Run smelts under faults; assert that each has completed once and that its watch has received that."""
     started_s = time.monotonic()
     with psycopg.connect(stack.db_url, autocommit=True) as owner:
         owner.execute(SETTINGS)
@@ -366,15 +398,15 @@ async def play(stack: StackHandle, folder: Path, plan: Plan) -> Outcome:
             watching[smelt_id] = asyncio.create_task(recorder.watch(watcher, smelt_id))
 
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(create_all(direct, plan, follow))
-            tasks.create_task(inject_faults(site, plan.seconds))
+            await inject_faults(site, Smelts(plan, direct, follow, tasks), plan.seconds)
+        workers.restart_exited()
         _, pending = await asyncio.wait(watching.values(), timeout=END_TIMEOUT_S)
         assert not pending, await found(site, WRONG["smelts that did not complete"])
         await asyncio.gather(*watching.values())
-        async with asyncio.timeout(END_TIMEOUT_S):
-            while await site.count(UNSENT):
-                await asyncio.sleep(RETRY_S)
+        with psycopg.connect(stack.db_url, autocommit=True) as owner:
+            await until(lambda: owner.execute(UNSENT).fetchone() == (0,), timeout_s=END_TIMEOUT_S)
         await workers.drain()
+        assert len(watching) == plan.texts + plan.recordings
         await check_rows(site, set(watching))
         for smelt_id in watching:
             await check_watch(direct, recorder, smelt_id)
@@ -437,8 +469,8 @@ async def check_watch(client: Client, recorder: Recorder, smelt_id: UUID) -> Non
     percentages = [update.percentage for update in updates if isinstance(update, Progress)]
     assert percentages == sorted(percentages), smelt_id
     state = await client.get(smelt_id)
-    heard = [segment.text for update in updates if isinstance(update, Segments) for segment in update.segments]
-    assert heard == [segment.text for file in state.files for segment in file.segments], smelt_id
+    received = [segment.text for update in updates if isinstance(update, Segments) for segment in update.segments]
+    assert received == [segment.text for segment in state.segments], smelt_id
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pytest
 from ordeal import FAULTS, Plan, play
 from stacks import StackHandle
 
-SECONDS = 20.0
+SECONDS = 25.0
 
 
 @pytest.mark.timeout(400)
