@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Final, LiteralString, Protocol
+from typing import Any, Final, LiteralString, Protocol
 from uuid import UUID, uuid4
 
 import psutil
@@ -112,12 +112,12 @@ class Plan:
 class Outcome:
     """The result of a run: the faults by kind, and the failures that they caused."""
 
-    smelts: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    attempts: int = 0
-    failures: int = 0
-    updates: int = 0
-    seconds: float = 0.0
+    smelts: int
+    faults: dict[str, int]
+    attempts: int
+    failures: int
+    updates: int
+    seconds: float
 
 
 class Workers:
@@ -184,7 +184,7 @@ class Site:
     stack: StackHandle
     proxy: FaultyProxy
     workers: Workers
-    database: psycopg.AsyncConnection[tuple[int]]
+    database: psycopg.AsyncConnection[tuple[Any, ...]]
     chance: random.Random
     faults: Counter[str] = field(default_factory=Counter)
 
@@ -194,9 +194,8 @@ class Site:
 
     async def count(self, query: LiteralString) -> int:
         """Return the one number that a query returns."""
-        row = await (await self.database.execute(query)).fetchone()
-        assert row is not None
-        return row[0]
+        [(count,)] = await (await self.database.execute(query)).fetchall()
+        return int(count)
 
     async def busy_worker(self, work: str = "") -> str:
         """Wait a moment for a worker with this work, by default any; return its name, or that of any worker."""
@@ -412,7 +411,7 @@ async def play(stack: StackHandle, folder: Path, plan: Plan) -> Outcome:
             await check_watch(direct, recorder, smelt_id)
         return Outcome(
             smelts=len(watching),
-            faults=site.faults,
+            faults=dict(site.faults),
             attempts=await site.count("select count(*) from smelt.attempts"),
             failures=await site.count("select count(*) from smelt.attempts where is_failure"),
             updates=sum(map(len, recorder.updates.values())),
@@ -443,12 +442,12 @@ async def connected(stack: StackHandle, proxy: FaultyProxy, workers: Workers, pl
         await site.database.close()
 
 
-async def connect_to_database(stack: StackHandle) -> psycopg.AsyncConnection[tuple[int]]:
+async def connect_to_database(stack: StackHandle) -> psycopg.AsyncConnection[tuple[Any, ...]]:
     """Return a connection of the project's owner."""
     return await psycopg.AsyncConnection.connect(stack.db_url, autocommit=True)
 
 
-async def found(site: Site, query: LiteralString) -> Sequence[object]:
+async def found(site: Site, query: LiteralString) -> Sequence[tuple[Any, ...]]:
     """Return the rows that a query returns."""
     return await (await site.database.execute(query)).fetchall()
 
@@ -456,7 +455,7 @@ async def found(site: Site, query: LiteralString) -> Sequence[object]:
 async def check_rows(site: Site, smelt_ids: set[UUID]) -> None:
     """Assert that each smelt has completed once, and that nothing else is left."""
     known = await found(site, "select id from public.smelts")
-    assert {row[0] for row in known} == smelt_ids  # type: ignore[index]
+    assert {row[0] for row in known} == smelt_ids
     wrong = {name: await found(site, query) for name, query in WRONG.items()}
     assert not any(wrong.values()), {name: rows for name, rows in wrong.items() if rows}
 
