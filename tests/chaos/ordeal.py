@@ -50,7 +50,7 @@ SUSPENSIONS_S: Final = (0.5, LEASE_S + 2.0)
 OUTAGES_S: Final = (0.2, 2.0)
 RETRY_S: Final = 0.2
 POLL_S: Final = 0.01
-WORK_TIMEOUT_S: Final = 2.0
+WORK_TIMEOUT_S: Final = 4.0
 # About the time from one fault to the next.
 GROUP_INTERVAL_S: Final = 2.0
 END_TIMEOUT_S: Final = 240.0
@@ -128,6 +128,7 @@ class Workers:
         self._stack = stack
         self._running: dict[str, WorkerProcess] = {}
         self._exit_codes: Counter[int] = Counter()
+        self._children: dict[str, list[tuple[str, psutil.Process]]] = {}
 
     def start(self, name: str) -> None:
         """Start a worker, on a host of its own."""
@@ -150,16 +151,17 @@ class Workers:
         worker = self._running[name].process
         return psutil.Process(worker.pid) if worker.poll() is None else None
 
+    def find_children(self) -> None:
+        """Find the children of all workers; this takes longer than the work that they do for a short recording."""
+        self._children = {name: [] for name in self._running}
+        for name, children in self._children.items():
+            if (worker := self.process(name)) is not None:
+                with suppress(psutil.NoSuchProcess):
+                    children += [(" ".join(child.cmdline()), child) for child in worker.children()]
+
     def children(self, name: str, kind: str) -> list[psutil.Process]:
-        """Return the children of this kind of a worker."""
-        module = f"smelt.processor.children.{kind}"
-        worker = self.process(name)
-        found = []
-        for child in [] if worker is None else worker.children(recursive=True):
-            with suppress(psutil.Error):
-                if module in child.cmdline():
-                    found.append(child)
-        return found
+        """Return the children of this kind of a worker that were found."""
+        return [child for command, child in self._children[name] if f"smelt.processor.children.{kind} " in command]
 
     async def drain(self) -> None:
         """End all workers; assert that none has exited by itself, and that none of their processes is left."""
@@ -203,7 +205,7 @@ class Site:
         while time.monotonic() < deadline_s:
             rows = await (await self.database.execute(BUSY, {"work": work})).fetchall()
             if hosts := sorted(host for (host,) in rows):
-                return self.chance.choice(hosts)
+                return str(self.chance.choice(hosts))
             await asyncio.sleep(POLL_S)
         return self.chance.choice(WORKERS)
 
@@ -366,6 +368,7 @@ async def inject_faults(site: Site, smelts: Smelts, seconds: float) -> None:
     while time.monotonic() < end_s:
         waiting = waiting or site.chance.sample(sorted(FAULTS), len(FAULTS))
         site.workers.restart_exited()
+        site.workers.find_children()
         smelts.create_group(with_recording=waiting[0] in COUNTING)
         worker = await site.busy_worker(WORK.get(waiting[0], ""))
         endangered = await site.is_endangered()
