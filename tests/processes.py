@@ -78,6 +78,11 @@ def started_by_workers() -> list[psutil.Process]:
     return found
 
 
+def named(processes: list[psutil.Process], name: str) -> psutil.Process:
+    """Return the first of these processes that runs this program."""
+    return next(process for process in processes if Path(process.cmdline()[0]).name == name)
+
+
 def assert_ended(processes: list[psutil.Process], timeout_s: float = 30.0) -> None:
     """Assert that all processes have ended or end in time; a zombie counts as ended."""
     wait_for(lambda: not _alive(processes), timeout_s, lambda: f"still running: {_alive(processes)}")

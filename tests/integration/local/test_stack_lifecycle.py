@@ -14,7 +14,7 @@ import psutil
 import psycopg
 import pytest
 from impostors import needs_root
-from processes import assert_ended, assert_free, capabilities, process_tree, started, wait_for
+from processes import assert_ended, assert_free, capabilities, named, process_tree, started, wait_for
 from stack_projects import NOTES, add_migration, write_project
 
 from smelt.local import LocalCluster, LocalPermanentError, LocalStack, StackHandle, cleanup
@@ -52,10 +52,6 @@ def insert(url: str, body: str) -> None:
 def health(stack: StackHandle) -> tuple[int, object]:
     response = httpx.get(f"{stack.api_url}/health", timeout=30)
     return response.status_code, response.json()
-
-
-def named(processes: list[psutil.Process], name: str) -> psutil.Process:
-    return next(process for process in processes if Path(process.cmdline()[0]).name == name)
 
 
 async def test_restart_keeps_data_applies_new_migrations_and_seeds_once(tmp_path: Path, project: Path) -> None:

@@ -3,21 +3,29 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 import pytest
 from http_proxy import running_http_proxy
-from stacks import Stack, sign_up
-from worker_harness import RECORDINGS, AppClient, WorkerProcess, app_client, eventually, running_worker
+from stacks import Stack
+from worker_harness import (
+    RECORDINGS,
+    WorkerProcess,
+    attempts_of,
+    eventually,
+    failures,
+    running_worker,
+    submitted,
+    user_client,
+)
 
 from smelt.backend.project import Project
 from smelt.backend.retries import without_waiting
 from smelt.backend.worker_rpc import WorkerRpc
-from smelt.contract.work import SmeltAttempts
 from smelt.errors import NotFound
 from smelt.processor.polling import CAUTION_S
 from smelt.processor.stages.transcribe import Transcribe
@@ -121,30 +129,6 @@ def quick_retries(project: Stack) -> Iterator[None]:
 @pytest.fixture
 def poison(tmp_path: Path) -> Path:
     return Path(shutil.copy(RECORDINGS / "budget.ogg", tmp_path / POISON))
-
-
-def user_client(stack: Stack) -> AbstractAsyncContextManager[AppClient]:
-    """Return an app of a new user: visitors have lower limits."""
-    return app_client(stack, sign_up(stack).access_token)
-
-
-async def submitted(app: AppClient, *files: Path) -> list[UUID]:
-    """Create and submit a smelt for each recording, in this order."""
-    created = [await app.create(file) for file in files]
-    for smelt in created:
-        await app.calls.submit_smelt(smelt.id)
-    return [smelt.id for smelt in created]
-
-
-async def attempts_of(stack: Stack, *smelt_ids: UUID) -> list[SmeltAttempts]:
-    async with Project(stack.api_url, stack.service_role_key) as project:
-        calls = WorkerRpc(project.rpc)
-        return [await calls.get_attempts(smelt_id) for smelt_id in smelt_ids]
-
-
-def failures(known: SmeltAttempts) -> list[str | None]:
-    """Return the risk of each attempt that counted as a failure."""
-    return [attempt.risk for attempt in known.attempts if attempt.is_failure]
 
 
 @pytest.mark.usefixtures("quick_retries")

@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,16 +16,18 @@ from uuid import UUID, uuid4
 import httpx
 from processes import started
 from prometheus_client.parser import text_string_to_metric_families
-from stacks import Stack
+from stacks import Stack, sign_up
 
 from smelt.backend.client_rpc import ClientRpc, FileSpec
 from smelt.backend.project import Project
+from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.channels import smelt_channel
 from smelt.contract.state import Created, Snapshot
 from smelt.contract.vocabulary import PERCENT_RANGES, STAGES
+from smelt.contract.work import SmeltAttempts
 from smelt.processor.worker import Worker, WorkerOptions
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[1]
 RECORDINGS = ROOT / "tests" / "recordings"
 STANDUP = ROOT / "smelt" / "cli" / "recordings" / "standup.ogg"
 TIMEOUT_S = 60.0
@@ -143,6 +145,31 @@ class AppClient:
             assert time.monotonic() < deadline, f"still {state.status} after {timeout_s:.0f} s"
             await asyncio.sleep(0.1)
         return state
+
+
+def user_client(stack: Stack) -> AbstractAsyncContextManager[AppClient]:
+    """Return an app of a new user: visitors have lower limits."""
+    return app_client(stack, sign_up(stack).access_token)
+
+
+async def submitted(app: AppClient, *files: Path) -> list[UUID]:
+    """Create and submit a smelt for each recording, in this order."""
+    created = [await app.create(file) for file in files]
+    for smelt in created:
+        await app.calls.submit_smelt(smelt.id)
+    return [smelt.id for smelt in created]
+
+
+async def attempts_of(stack: Stack, *smelt_ids: UUID) -> list[SmeltAttempts]:
+    """Return what is known about the attempts of each smelt."""
+    async with Project(stack.api_url, stack.service_role_key) as project:
+        calls = WorkerRpc(project.rpc)
+        return [await calls.get_attempts(smelt_id) for smelt_id in smelt_ids]
+
+
+def failures(known: SmeltAttempts) -> list[str | None]:
+    """Return the risk of each attempt that counted as a failure."""
+    return [attempt.risk for attempt in known.attempts if attempt.is_failure]
 
 
 def options(folder: Path, **more: Any) -> WorkerOptions:
