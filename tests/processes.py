@@ -68,6 +68,16 @@ def process_tree(pid: int) -> list[psutil.Process]:
     return [parent, *parent.children(recursive=True)]
 
 
+def started_by_workers() -> list[psutil.Process]:
+    """Return the children of the workers of this process; a stack of other tests is not among them."""
+    found = []
+    for process in psutil.Process().children():
+        with suppress(psutil.Error):
+            if process.cmdline()[1:3] == ["-P", "-m"]:
+                found.append(process)
+    return found
+
+
 def named(processes: list[psutil.Process], name: str) -> psutil.Process:
     """Return the first of these processes that runs this program."""
     return next(process for process in processes if Path(process.cmdline()[0]).name == name)

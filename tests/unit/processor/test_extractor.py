@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import psutil
 import pytest
 from patched_children import PatchedChildren
-from processes import assert_ended
+from processes import assert_ended, started_by_workers
 from waiting import until
 
 from smelt.processor.errors import ChildKilled, ChildUnusable, SynthesisPermanentError
@@ -37,8 +37,8 @@ module.render = render
 
 async def started_children(count: int) -> list[psutil.Process]:
     """Wait for so many children, and return them."""
-    await until(lambda: len(psutil.Process().children()) == count)
-    return psutil.Process().children()
+    await until(lambda: len(started_by_workers()) == count)
+    return started_by_workers()
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ async def extractor() -> AsyncIterator[Extractor]:
     made = Extractor()
     yield made
     await made.aclose()
-    assert_ended(psutil.Process().children())
+    assert_ended(started_by_workers())
 
 
 async def test_output_of_a_child_equals_that_of_this_process(extractor: Extractor) -> None:
@@ -59,7 +59,7 @@ async def test_output_of_a_child_equals_that_of_this_process(extractor: Extracto
 async def test_output_without_sentences_needs_no_child(extractor: Extractor) -> None:
     silent = SynthesisInput(filename="x", language="en", sentences=())
     assert await extractor.extract(silent, REQUEST) == NO_SPEECH
-    assert psutil.Process().children() == []
+    assert started_by_workers() == []
 
 
 async def test_crash_is_retried_once(extractor: Extractor, children: PatchedChildren) -> None:
@@ -93,7 +93,7 @@ async def test_hang_fails_the_output(children: PatchedChildren) -> None:
     extractor = Extractor(timeout_s=0.5)
     with pytest.raises(SynthesisPermanentError, match="timeout"):
         await extractor.extract(SOURCE, REQUEST)
-    assert_ended(psutil.Process().children())
+    assert_ended(started_by_workers())
 
 
 async def test_unexpected_message_fails_the_output(extractor: Extractor, children: PatchedChildren) -> None:
@@ -133,7 +133,7 @@ async def test_output_is_made_by_a_copy_of_the_child(extractor: Extractor, child
     children.run(PATCHED.format(action="record(os.getpid())"), "extract")
     for _ in range(2):
         await extractor.extract(SOURCE, REQUEST)
-    [child] = psutil.Process().children()
+    [child] = started_by_workers()
     pids = {call for call in children.calls if call != "render"}
     assert len(pids) == 2
     assert str(child.pid) not in pids
@@ -145,7 +145,7 @@ async def test_copy_of_the_child_ends_with_it(children: PatchedChildren, extract
     children.run(PATCHED.format(action="time.sleep(1000)"), "extract")
     task = asyncio.create_task(extractor.extract(SOURCE, REQUEST))
     await until(lambda: children.calls)
-    [child] = psutil.Process().children()
+    [child] = started_by_workers()
     [copy] = child.children()
     # Not its group, as the worker does.
     child.kill()
@@ -162,7 +162,7 @@ async def test_synthesizer_keeps_a_child_until_it_is_closed() -> None:
     assert shares == [1.0]
     await synthesizer.aclose()
     synthesizer.prestart()
-    assert_ended(psutil.Process().children())
+    assert_ended(started_by_workers())
 
 
 async def test_outputs_of_several_smelts_are_made_one_after_the_other(extractor: Extractor) -> None:
@@ -177,4 +177,4 @@ async def test_cancelled_output_leaves_no_process(extractor: Extractor, children
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert_ended(psutil.Process().children())
+    assert_ended(started_by_workers())

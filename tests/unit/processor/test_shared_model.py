@@ -14,7 +14,7 @@ import pytest
 from faster_whisper import WhisperModel
 from leaks import assert_no_leaks
 from patched_children import PatchedChildren
-from processes import assert_ended, started
+from processes import assert_ended, started, started_by_workers
 from waiting import until
 
 from smelt.errors import SettingsError
@@ -94,7 +94,7 @@ async def models() -> AsyncIterator[Models]:
     made = Models()
     yield made
     await made.aclose()
-    assert_ended(psutil.Process().children())
+    assert_ended(started_by_workers())
 
 
 @pytest.fixture
@@ -402,7 +402,9 @@ async def test_transcription_closed_between_passages_frees_the_child(short: Reco
     pid = await loaded_pid(model)
     async with aclosing(model.transcribe(uuid4(), short, START)) as items:
         await anext(items)
-    assert len(await items_of(model, short)) > 3
+    [language, *passages] = await items_of(model, short)
+    assert isinstance(language, Language)
+    assert len(passages) > 3
     assert model.pid == pid
     await until(lambda: str(short.path) not in {file.path for file in psutil.Process(pid).open_files()})
 
@@ -421,7 +423,7 @@ async def test_close_ends_a_child_that_loads_or_transcribes(
     async with assert_no_leaks():
         loading = models()
         loading.start()
-        await until(lambda: psutil.Process().children())
+        await until(lambda: started_by_workers())
         await loading.aclose()
         children.run(NEVER_ENDING_WINDOW)
         working = models()
@@ -431,7 +433,7 @@ async def test_close_ends_a_child_that_loads_or_transcribes(
         with pytest.raises(ChildUnusable):
             await task
         assert models.deaths == []
-    assert_ended(psutil.Process().children())
+    assert_ended(started_by_workers())
 
 
 async def test_child_ends_with_a_killed_worker(tmp_path: Path, children: PatchedChildren, short: Recording) -> None:
@@ -473,11 +475,11 @@ async def test_check_of_a_model_loads_it_and_transcribes() -> None:
     info, load_s = await check_model(ModelOptions(device="cpu"), SpeechOptions())
     assert (info.compute_type, info.device) == ("int8_float32", "cpu")
     assert load_s > 0
-    assert_ended(psutil.Process().children())
+    assert_ended(started_by_workers())
 
 
 async def test_check_of_a_model_that_dies_is_an_error(children: PatchedChildren) -> None:
     children.crash("SIGILL", at=1, times=1000)
     with pytest.raises(ChildUnusable, match="SIGILL"):
         await check_model(ModelOptions(), SpeechOptions())
-    assert_ended(psutil.Process().children())
+    assert_ended(started_by_workers())

@@ -19,7 +19,7 @@ import pytest
 from audio_samples import LIMITS, RECORDINGS, STANDUP
 from leaks import assert_no_leaks
 from poison import FOLDER, POISON_DURATION_S, poisoned_decoders
-from processes import assert_ended
+from processes import assert_ended, started_by_workers
 from waiting import until
 
 from smelt.processor.children.decoders import DecoderFailed, Decoders, Decoding
@@ -48,7 +48,7 @@ def counter(tmp_path: Path) -> Path:
 def poisoned(counter: Path) -> Iterator[Poisoned]:
     """Return a function that makes decoders with a poison."""
     yield lambda poison, **options: poisoned_decoders(poison, counter, **options)
-    assert_ended(psutil.Process().children(recursive=True))
+    assert_ended(started_by_workers())
 
 
 @asynccontextmanager
@@ -276,17 +276,17 @@ async def test_file_waits_for_a_free_decoder_and_may_stop_waiting(poisoned: Pois
 async def test_children_are_started_ahead_and_end_with_the_decoders(tmp_path: Path) -> None:
     async with assert_no_leaks():
         decoders = Decoders(2)
-        before = set(psutil.Process().children())
+        before = set(started_by_workers())
         decoders.prestart()
         decoders.prestart()
         ahead = await asyncio.gather(*decoders._ahead)
-        assert len(ahead) == len(set(psutil.Process().children()) - before) == 2
+        assert len(ahead) == len(set(started_by_workers()) - before) == 2
         decoding = decoders.open(SHORT, LIMITS)
         await decoding.probe()
         assert pid_of(decoding) == ahead[0].pid
         assert len(decoders._ahead) == 2
         await decoding.release()
-        children = psutil.Process().children()
+        children = started_by_workers()
         await decoders.aclose()
         assert_ended(children)
         decoders.prestart()

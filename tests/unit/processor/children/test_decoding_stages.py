@@ -13,7 +13,7 @@ import pytest
 from audio_samples import RECORDINGS
 from fakes import claim, file_row
 from poison import poisoned_decoders
-from processes import assert_ended
+from processes import assert_ended, started_by_workers
 from waiting import until
 
 from smelt.processor.children.decoders import Decoders
@@ -100,7 +100,7 @@ async def harness(folder: Path, decoders: Decoders, file_count: int = 1) -> Asyn
         for file in made.state.files:
             await file.release_child()
         await decoders.aclose()
-        assert_ended(psutil.Process().children(recursive=True))
+        assert_ended(started_by_workers())
 
 
 async def test_file_is_validated_then_decoded_with_growing_progress(tmp_path: Path) -> None:

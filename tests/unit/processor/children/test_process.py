@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 from leaks import assert_no_leaks
-from processes import assert_ended
+from processes import assert_ended, started_by_workers
 from waiting import until
 
 from smelt.processor.children import process as process_module
@@ -175,12 +175,12 @@ async def test_start_times_out() -> None:
 
 
 async def test_start_that_is_cancelled_leaves_no_process() -> None:
-    before = set(psutil.Process().children())
+    before = set(started_by_workers())
     starting = asyncio.create_task(
         Child.start("misbehaving_child", environment={"PYTHONPATH": str(FOLDER), "START": "hang"})
     )
-    await until(lambda: set(psutil.Process().children()) - before)
-    new = set(psutil.Process().children()) - before
+    await until(lambda: set(started_by_workers()) - before)
+    new = set(started_by_workers()) - before
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
