@@ -35,7 +35,7 @@ async def test_it_leaves_everything_behind(stack):
             await app.create(RECORDINGS / "greeting.ogg")
         await owner.calls.create_batch("Interviews")
     with psycopg.connect(stack.db_url, autocommit=True) as database:
-        database.execute("insert into smelt.workers (worker_id, info) values ('killed', '{}')")
+        database.execute("insert into smelt.workers (worker_id, host, info) values ('killed', 'host', '{}')")
         database.execute("update smelt.limits set anonymous_max_file_bytes = 1000")
     assert False
 
@@ -118,7 +118,7 @@ def test_shared_project_check_fails_a_run_that_leaves_something_behind(project: 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ("insert into smelt.workers (worker_id, info) values ('live', '{}')", "has a worker"),
+        ("insert into smelt.workers (worker_id, host, info) values ('live', 'host', '{}')", "has a worker"),
         (
             "update public.smelts set submitted_at = now(), claimable_at = now(), audio_state = 'stored'",
             "has smelts that are not finished",

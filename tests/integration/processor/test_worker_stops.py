@@ -157,7 +157,8 @@ async def test_poison_that_waits_for_the_model_is_counted_and_the_smelt_in_front
             assert (await app.ended(good, TIMEOUT_S)).status == "completed"
         assert state.error_message == "The worker stopped 3 times while transcribing this file."
         known_good, known_bad = await attempts_of(project, good, bad)
-    assert failures(known_good) == []
+    # A slow machine may still decode it when the worker is first killed.
+    assert failures(known_good) in ([], ["decode"])
     assert failures(known_bad) == ["model"] * 3
     assert worker.death_count == 3
 
