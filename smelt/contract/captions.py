@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise, zip_longest
 from typing import Final
 
-from smelt.contract.state import FileSegment, FileState, Stretch
+from smelt.contract.caption_tokens import MIN_MARK_S, Mark, Token, marks_of, tokens_of
+from smelt.contract.state import FileSegment, FileState
+from smelt.contract.writing import has_words, is_unspaced, text_width
 
 MIN_CUE_S: Final = 0.8
 MAX_CUE_S: Final = 7.0
-MIN_MARK_S: Final = 1.0
-"""Shorter stretches without a transcript are not marked."""
 
 _SHORT_MARK: Final = "[...]"
 """The text of a mark in a layout that has no room for the reason."""
@@ -49,14 +49,6 @@ _SENTENCE_ENDS: Final = frozenset(".!?…\u3002\uff01\uff1f\uff61\u0964\u0965\u0
 """The marks of all scripts that end a sentence."""
 _QUOTES: Final = "\"'”\u2019»)]」』"
 _ABBREVIATIONS: Final = frozenset(("mr", "mrs", "ms", "dr", "prof", "st", "vs", "e.g", "i.e", "z.b", "bzw", "ca", "nr"))
-_UNSPACED: Final = (
-    *((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF)),  # Thai, Lao, Myanmar, Khmer.
-    *((0x3040, 0x30FF), (0x31F0, 0x31FF), (0xFF66, 0xFF9F)),  # Kana.
-    *((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF)),  # Han.
-)
-"""The scripts without spaces between words."""
-_BOUND_TO_PREVIOUS: Final = frozenset("ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶะาำๅະາຳ")
-_BOUND_TO_NEXT: Final = frozenset("เแโใไເແໂໃໄ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,38 +68,6 @@ class Cue:
     lines: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Mark:
-    """A stretch of a recording that has no transcript, and the reason."""
-
-    start: float
-    end: float
-    reason: str
-
-
-@dataclass(frozen=True)
-class _Token:
-    """A piece of text that stays on one line: a word, or a character of a script without spaces; or a mark."""
-
-    text: str
-    start: float
-    end: float
-    is_spaced: bool = True
-    opens_segment: bool = False
-    is_mark: bool = False
-
-
-def marks_of(file: FileState) -> tuple[Mark, ...]:
-    """Return the stretches of at least `MIN_MARK_S` that were damaged or not transcribed, in order."""
-    if file.trust is None:
-        return ()
-    found = (
-        *((stretch, "speech not transcribed") for stretch in file.trust.untranscribed),
-        *((stretch, "recording damaged") for stretch in file.trust.damaged),
-    )
-    return tuple(Mark(start, end, reason) for (start, end), reason in sorted(found) if end - start >= MIN_MARK_S)
-
-
 def caption_cues(segments: Sequence[FileSegment], file: FileState, layout: CaptionLayout) -> list[Cue]:
     """Return the cues of a transcript, and a cue for each stretch without one; cues do not overlap.
 
@@ -115,124 +75,14 @@ def caption_cues(segments: Sequence[FileSegment], file: FileState, layout: Capti
     stretch without a transcript lasts as long as the stretch.
     """
     marks = marks_of(file)
-    tokens = list(_with_marks(_tokens(segments, marks, layout), marks, layout))
+    tokens = list(_with_marks(tokens_of(segments, marks, layout.line_chars), marks, layout))
     limit = math.inf if file.duration_seconds is None else file.duration_seconds
     ranges = _cheapest_division(len(tokens), _CueCosts(tokens, layout, limit).from_token)
     cues = (_cue(tokens[first:after], layout) for first, after in ranges)
-    return _readable([cue for cue in cues if cue.lines == (_SHORT_MARK,) or _has_words("".join(cue.lines))], limit)
+    return _readable([cue for cue in cues if cue.lines == (_SHORT_MARK,) or has_words("".join(cue.lines))], limit)
 
 
-def _tokens(segments: Sequence[FileSegment], marks: Sequence[Mark], layout: CaptionLayout) -> list[_Token]:
-    """Return the tokens of all segments; none starts before the end of the previous one."""
-    tokens: list[_Token] = []
-    reached = 0.0
-    for segment, following in zip_longest(segments, segments[1:]):
-        start = max(reached, segment.start)
-        reached = max(start, segment.end)
-        # End at the start of the next segment, unless both start at the same time: then the next one is delayed.
-        if following is not None and start < following.start < reached:
-            reached = following.start
-        tokens += _segment_tokens(segment, (start, reached), marks, layout)
-    return tokens
-
-
-def _segment_tokens(
-    segment: FileSegment, stretch: Stretch, marks: Sequence[Mark], layout: CaptionLayout
-) -> Iterator[_Token]:
-    # An empty line, and some whitespace characters, would end the cue.
-    words = segment.text.replace("-->", "→").split()
-    letters = "".join(words)
-    if not _has_words(letters):
-        return
-    marks = [mark for mark in marks if mark.start < stretch[1] and stretch[0] < mark.end]
-    pieces = [(piece, n == 0) for word in words for n, piece in enumerate(_pieces(word, layout.line_chars))]
-    times = _word_times(segment, letters, stretch)
-    if not times:
-        start, end = stretch
-        times = _spread_times(letters, (start, min(end, start + MAX_CUE_S * max(1.0, len(pieces) / 2))), marks)
-    count = 0
-    for piece, is_spaced in pieces:
-        first, count = count, count + len(piece)
-        start, end = _outside(times[first][0], times[count - 1][1], marks)
-        yield _Token(piece, start, end, is_spaced=is_spaced, opens_segment=first == 0)
-
-
-def _pieces(word: str, max_width: int) -> Iterator[str]:
-    """Divide a word that is written in a script without spaces, or that is longer than a line."""
-    piece, width = word[0], _width(word[0])
-    for before, after in pairwise(word):
-        if _can_cut(before, after) or width + _width(after) > max_width:
-            yield piece
-            piece, width = "", 0
-        piece += after
-        width += _width(after)
-    yield piece
-
-
-def _can_cut(before: str, after: str) -> bool:
-    """Return True if a line may end between two letters of a script without spaces."""
-    if not (_is_unspaced(before) or _is_unspaced(after)):
-        return False
-    kind_before, kind_after = unicodedata.category(before), unicodedata.category(after)
-    is_bound = kind_after[0] == "M" or kind_after == "Lm" or after in _BOUND_TO_PREVIOUS or before in _BOUND_TO_NEXT
-    is_closing = kind_after[0] == "P" and kind_after not in ("Ps", "Pi")
-    return not (is_bound or is_closing or kind_before in ("Ps", "Pi"))
-
-
-def _is_unspaced(letter: str) -> bool:
-    return letter >= "\u0e00" and any(first <= ord(letter) <= last for first, last in _UNSPACED)
-
-
-def _word_times(segment: FileSegment, letters: str, stretch: Stretch) -> list[Stretch]:
-    """Return the time of each letter, its share of its word; empty if the words are unknown or differ from the text."""
-    pieces = [("".join(word.word.split()), word.start, word.end) for word in segment.words or () if word.word.strip()]
-    if "".join(piece for piece, _, _ in pieces) != letters:
-        return []
-    times: list[Stretch] = []
-    reached, end = stretch
-    for piece, word_start, word_end in pieces:
-        from_s = min(max(reached, word_start), end)
-        reached = min(max(from_s, word_end), end)
-        times += _letter_times(piece, (from_s, reached))
-    return times
-
-
-def _spread_times(letters: str, stretch: Stretch, marks: Sequence[Mark]) -> list[Stretch]:
-    """Return the time of each letter: its share of the parts of a stretch that are outside of marks."""
-    start, end = stretch
-    parts: list[Stretch] = []
-    for mark in marks:
-        parts.append((start, min(end, max(start, mark.start))))
-        start = min(end, max(start, mark.end))
-    parts.append((start, end))
-    total = sum(until - since for since, until in parts)
-    if total <= 0:
-        return list(_letter_times(letters, stretch))
-    times: list[Stretch] = []
-    passed = 0.0
-    for since, until in parts:
-        passed += until - since
-        times += _letter_times(letters[len(times) : round(len(letters) * passed / total)], (since, until))
-    return times
-
-
-def _letter_times(letters: str, stretch: Stretch) -> Iterator[Stretch]:
-    start, end = stretch
-    duration_s = end - start
-    return pairwise(min(end, start + duration_s * n / len(letters)) for n in range(len(letters) + 1) if letters)
-
-
-def _outside(start: float, end: float, marks: Iterable[Mark]) -> Stretch:
-    """Shorten the time of a token that extends into a mark; one that is inside of it keeps its time."""
-    for mark in marks:
-        if start < mark.start < end:
-            end = mark.start
-        elif start < mark.end < end:
-            start = mark.end
-    return start, end
-
-
-def _with_marks(tokens: Sequence[_Token], marks: Sequence[Mark], layout: CaptionLayout) -> Iterator[_Token]:
+def _with_marks(tokens: Sequence[Token], marks: Sequence[Mark], layout: CaptionLayout) -> Iterator[Token]:
     """Yield tokens and, in the pauses between them, marks."""
     reached, waiting = 0.0, list(reversed(marks))
     for token in (*tokens, None):
@@ -241,7 +91,7 @@ def _with_marks(tokens: Sequence[_Token], marks: Sequence[Mark], layout: Caption
             mark = waiting[-1]
             start, end = max(reached, mark.start), min(until, mark.end)
             if end - start >= MIN_MARK_S:
-                yield _Token(_mark_text(mark, layout), start, end, is_mark=True)
+                yield Token(_mark_text(mark, layout), start, end, is_mark=True)
                 reached = end
             if mark.end > until:
                 break  # The rest of the mark is after the token.
@@ -257,7 +107,7 @@ def _mark_text(mark: Mark, layout: CaptionLayout) -> str:
     return "\n".join(lines) if fits else _SHORT_MARK
 
 
-def _run_ends(tokens: Sequence[_Token]) -> Iterator[int]:
+def _run_ends(tokens: Sequence[Token]) -> Iterator[int]:
     """Yield for each token the end of the tokens that may share a cue with it: the next mark or long pause."""
     first = 0
     for n, (before, after) in enumerate(zip_longest(tokens, tokens[1:]), start=1):
@@ -266,16 +116,16 @@ def _run_ends(tokens: Sequence[_Token]) -> Iterator[int]:
             first = n
 
 
-def _cut_cost(before: _Token, after: _Token) -> float:
+def _cut_cost(before: Token, after: Token) -> float:
     """Return the cost of a cue that ends between two tokens: lower in a pause and between segments."""
     cost = _ending_cost(before, after) - (_SEGMENT_CUT_DISCOUNT if after.opens_segment else 0.0)
     return cost * (1 - min(1.0, max(0.0, after.start - before.end) / _MAX_PAUSE_S))
 
 
-def _ending_cost(token: _Token, following: _Token) -> float:
+def _ending_cost(token: Token, following: Token) -> float:
     """Return the cost of a cue or line that ends between two tokens."""
     word = token.text
-    if not (following.is_spaced or _is_unspaced(word[-1]) or _is_unspaced(following.text[0])):
+    if not (following.is_spaced or is_unspaced(word[-1]) or is_unspaced(following.text[0])):
         return _INSIDE_WORD_CUT_COST
     unquoted = word.rstrip(_QUOTES) or word
     if _is_abbreviation(unquoted):
@@ -284,7 +134,7 @@ def _ending_cost(token: _Token, following: _Token) -> float:
         return _SENTENCE_CUT_COST
     if unicodedata.category(word[-1])[0] == "P":
         return _CLAUSE_CUT_COST
-    is_bound = len(word) <= _MAX_BOUND_CHARS and not _is_unspaced(word[-1])
+    is_bound = len(word) <= _MAX_BOUND_CHARS and not is_unspaced(word[-1])
     return _BOUND_CUT_COST if is_bound else _WORD_CUT_COST
 
 
@@ -295,13 +145,13 @@ def _is_abbreviation(word: str) -> bool:
 class _CueCosts:
     """The costs of the cues that are possible with tokens and a layout."""
 
-    def __init__(self, tokens: Sequence[_Token], layout: CaptionLayout, limit: float) -> None:
+    def __init__(self, tokens: Sequence[Token], layout: CaptionLayout, limit: float) -> None:
         self._tokens = tokens
         self._layout = layout
-        self._widths = [_width(token.text) for token in tokens]
+        self._widths = [text_width(token.text) for token in tokens]
         self._cuts = [_cut_cost(before, after) for before, after in pairwise(tokens)] + [0.0]
         self._run_ends = list(_run_ends(tokens))
-        self._words = [_has_words(token.text) for token in tokens]
+        self._words = [has_words(token.text) for token in tokens]
         starts = [token.start for token in tokens]
         self._pauses = [after - token.end for token, after in zip(tokens, [*starts[1:], limit], strict=False)]
 
@@ -361,7 +211,7 @@ def _cheapest_division(
     return reversed(ranges)
 
 
-def _cue(tokens: Sequence[_Token], layout: CaptionLayout) -> Cue:
+def _cue(tokens: Sequence[Token], layout: CaptionLayout) -> Cue:
     """Return a cue with few lines of about the same length."""
     start, end = tokens[0].start, tokens[-1].end
     if tokens[0].is_mark:
@@ -369,7 +219,7 @@ def _cue(tokens: Sequence[_Token], layout: CaptionLayout) -> Cue:
 
     def costs_from(first: int) -> Iterator[tuple[int, float]]:
         for after in range(first + 1, len(tokens) + 1):
-            width = _width(_joined(tokens[first:after]))
+            width = text_width(_joined(tokens[first:after]))
             if after > first + 1 and width > layout.line_chars:
                 return
             cut_cost = 0.0 if after == len(tokens) else _ending_cost(tokens[after - 1], tokens[after]) / 2
@@ -391,18 +241,5 @@ def _readable(cues: Sequence[Cue], limit: float) -> list[Cue]:
     return extended
 
 
-def _joined(tokens: Sequence[_Token]) -> str:
+def _joined(tokens: Sequence[Token]) -> str:
     return "".join(f" {token.text}" if token.is_spaced else token.text for token in tokens).removeprefix(" ")
-
-
-def _width(text: str) -> int:
-    """Return the number of columns of a text; East Asian wide characters have two."""
-    return len(text) if text.isascii() else sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def _has_words(text: str) -> bool:
-    """Return True if a text has more than punctuation, spaces and control characters."""
-    return any(
-        unicodedata.category(letter)[0] not in "PZ" and unicodedata.category(letter) not in ("Cc", "Cf")
-        for letter in text
-    )

@@ -88,7 +88,8 @@ class Trust(Model):
 class FileState(Model):
     """One file of a smelt; `progress` is 0 to 100, `duration_seconds` and `language` are None until known.
 
-    `trust` is None until the file is transcribed.
+    `language` is that of the first speech; `trust.languages` lists all. `trust` is None until the file
+    is transcribed.
     """
 
     id: UUID

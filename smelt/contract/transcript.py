@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final, assert_never
 
-from smelt.contract.captions import CaptionLayout, Cue, caption_cues, marks_of
+from smelt.contract.caption_tokens import marks_of
+from smelt.contract.captions import CaptionLayout, Cue, caption_cues
 from smelt.contract.state import FileSegment, FileState
 
 _FILE_FIELDS: Final = {"filename", "language", "language_probability", "duration_seconds", "trust"}

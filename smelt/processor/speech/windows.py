@@ -3,13 +3,13 @@
 A result depends only on the audio of its window and the options: never on earlier text, chance or time.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
+from smelt.contract.writing import word_count
 from smelt.processor.media.recording import SAMPLE_RATE
 from smelt.processor.speech.decoder import DecodedWindow, EncodedWindows, Window, WindowDecoder, WindowSegment
 from smelt.processor.speech.languages import SLICE_S, first_change, spoken_language
@@ -32,8 +32,6 @@ _MIN_UNCOVERED_S: Final = 1.0
 _MIN_REST: Final = SAMPLE_RATE // 2
 # To find a change of language, slices of this length are examined in steps of a second.
 _CHANGE_SLICE_S: Final = 6.0
-# Chinese, Japanese, Korean, Thai, Lao, Burmese and Khmer have no spaces; a character counts as a word.
-_WORD: Final = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+")
 
 Stretch = tuple[float, float]
 """Start and end in seconds."""
@@ -225,4 +223,4 @@ def _is_silence(decoded: DecodedWindow) -> bool:
 
 
 def _is_thin(text: str, voiced_s: float) -> bool:
-    return voiced_s >= _MIN_THIN_S and len(_WORD.findall(text)) < _MIN_WORDS_PER_S * voiced_s
+    return voiced_s >= _MIN_THIN_S and word_count(text) < _MIN_WORDS_PER_S * voiced_s

@@ -4,38 +4,19 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 from itertools import accumulate, pairwise, zip_longest
-from uuid import UUID
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from transcript_samples import FILE, segment, word
 
-from smelt.contract.captions import CaptionLayout, Cue, Mark, caption_cues, marks_of
-from smelt.contract.state import FileSegment, FileState, Trust, Word
+from smelt.contract.caption_tokens import Mark, marks_of
+from smelt.contract.captions import CaptionLayout, Cue, caption_cues
+from smelt.contract.state import FileSegment, FileState, Trust
 
-FILE = FileState(
-    id=UUID(int=1),
-    filename="a.mp3",
-    position=0,
-    input_type="audio",
-    size_bytes=5,
-    status="completed",
-    stage="completed",
-    progress=100,
-)
 DEFAULT = CaptionLayout()
 ONE_LINE = CaptionLayout(line_chars=8, lines=1)
 TOLERANCE_S = 1e-6
-
-
-def segment(start: float, end: float, text: str, words: Sequence[Word] | None = None, index: int = 0) -> FileSegment:
-    return FileSegment(
-        file_id=FILE.id, index=index, start=start, end=end, text=text, words=None if words is None else tuple(words)
-    )
-
-
-def word(text: str, start: float, end: float) -> Word:
-    return Word(word=text, start=start, end=end, probability=0.9)
 
 
 def timed(*words: tuple[str, float, float]) -> FileSegment:

@@ -1,35 +1,18 @@
 """Transcripts keep their words and times in every format."""
 
 import json
-from uuid import UUID
 
 import pytest
+from transcript_samples import FILE as UNKNOWN
+from transcript_samples import segment, word
 
 from smelt.contract.captions import CaptionLayout
-from smelt.contract.state import FileSegment, FileState, Trust, Word
+from smelt.contract.state import FileState, Trust
 from smelt.contract.transcript import TranscriptFormat, format_transcript, span, to_srt, to_txt, to_vtt
 
-FILE = FileState(
-    id=UUID(int=1),
-    filename="a.mp3",
-    position=0,
-    input_type="audio",
-    size_bytes=5,
-    status="completed",
-    stage="completed",
-    progress=100,
-    language="de",
-    trust=Trust(silence_seconds=3.5, low_confidence_segments=(1,), repeated_segments=(), model="small"),
-)
+TRUST = Trust(silence_seconds=3.5, low_confidence_segments=(1,), repeated_segments=(), model="small")
+FILE = UNKNOWN.model_copy(update={"language": "de", "trust": TRUST})
 SHORT = CaptionLayout(line_chars=8, lines=2)
-
-
-def segment(start: float, end: float, text: str, words: tuple[Word, ...] | None = None, index: int = 0) -> FileSegment:
-    return FileSegment(file_id=FILE.id, index=index, start=start, end=end, text=text, words=words)
-
-
-def word(text: str, start: float, end: float) -> Word:
-    return Word(word=text, start=start, end=end, probability=0.9)
 
 
 SEGMENTS = (
