@@ -39,6 +39,8 @@ def main() -> None:
     parent = connect()
     # Imported after `connect`, so that this process ends with its worker from the start.
     import_module("smelt.processor.speech.transcriber")
+    # faster-whisper would import it with the first recording.
+    import_module("onnxruntime")
     _write_logs()
     parent.send(READY)
     model = _load(parent)

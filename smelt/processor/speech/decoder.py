@@ -126,11 +126,6 @@ class WindowDecoder:
         """True if the model knows languages other than English."""
         return bool(self._model.model.is_multilingual)
 
-    @property
-    def compute_type(self) -> str:
-        """The type of the weights of the model."""
-        return str(self._model.model.compute_type)
-
     def window(self, speech: SpeechAudio) -> Window:
         """Return all speech of a span as one window, to take parts from."""
         features = self._model.feature_extractor(speech.samples)
@@ -304,7 +299,7 @@ def _words(rows: Sequence[dict[str, Any]], segment: TokenSegment) -> tuple[Word,
         for row in rows
     ]
     if words:
-        first, last = words[0], words[-1]
+        first = words[0]
         words[0] = first.model_copy(update={"start": max(first.start, min(segment.start_s, first.end))})
         last = words[-1]
         words[-1] = last.model_copy(update={"end": max(last.start, min(last.end, segment.end_s))})

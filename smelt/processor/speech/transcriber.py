@@ -63,10 +63,6 @@ class Transcriber:
         """Return where this transcriber resumes from a checkpoint, which may be of another mode."""
         return checkpoint.for_mode(self._mode_key)
 
-    def with_options(self, options: SpeechOptions) -> "Transcriber":
-        """Return a transcriber with the same model and other options."""
-        return Transcriber(self.model, options)
-
     @property
     def _mode_key(self) -> str:
         options = self.options

@@ -7,9 +7,6 @@ from itertools import accumulate, pairwise
 from typing import Final
 
 import numpy as np
-
-# Import it now: faster-whisper imports it at the first detection, which would block the event loop.
-import onnxruntime  # noqa: F401
 from faster_whisper.vad import VadOptions, get_speech_timestamps
 
 from smelt.processor.media.recording import SAMPLE_RATE, Samples

@@ -165,7 +165,7 @@ from smelt.processor.speech.decoder import WindowDecoder
 real = WindowDecoder.decode
 def decode(self, encoded, *arguments, **more):
     size = len(encoded.windows)
-    record(f"{{size}} {{self.compute_type}}")
+    record(f"{{size}} {{self._model.model.compute_type}}")
     if {condition}:
         raise RuntimeError("CUDA failed with error out of memory")
     return real(self, encoded, *arguments, **more)
@@ -202,7 +202,7 @@ async def test_model_error_in_every_batch_size_fails_the_file(
 async def test_out_of_memory_reloads_the_model_with_a_smaller_compute_type(
     opening: Recording, harnesses: Harnesses, children: PatchedChildren
 ) -> None:
-    children.run(FULL_DEVICE.format(condition="self.compute_type == 'float32'"))
+    children.run(FULL_DEVICE.format(condition="self._model.model.compute_type == 'float32'"))
     harness = harnesses(opening, SpeechOptions(), ModelOptions(device="cpu", compute_type="float32"))
     await harness.run()
     assert [call.split()[1] for call in children.calls[:2]] == ["float32", "int8_float32"]
