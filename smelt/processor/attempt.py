@@ -12,7 +12,7 @@ from smelt.contract.channels import smelt_channel
 from smelt.contract.events import Result
 from smelt.contract.work import Claim, Settled, Verdict
 from smelt.errors import SettingsError, SmeltError, TransientError
-from smelt.processor.errors import ChildUnusable, ModelSuspended
+from smelt.processor.errors import ChildKilled, ChildUnusable
 from smelt.processor.event_queue import EventQueue
 from smelt.processor.logs import SmeltLog
 from smelt.processor.outcome import failure_of
@@ -108,7 +108,7 @@ class SmeltAttempt:
             case SettingsError():
                 # These settings stop the whole worker, which raises the error itself. Another worker may succeed.
                 self.stop("draining")
-            case ModelSuspended() | ChildUnusable():
+            case ChildUnusable():
                 self.stop("unusable")
         if self._stopping.done():
             await self._end_early(self._stopping.result(), reporter, channel)
@@ -132,6 +132,14 @@ class SmeltAttempt:
             results = work.result()
             return await self._retry_forever(
                 lambda: self._services.calls.complete_smelt(self.claim.id, self.claim.attempt, results)
+            )
+        if isinstance(exc, ChildKilled):
+            self._log.warning("releasing: %s", exc)
+            reason = str(exc)
+            return await self._retry_forever(
+                lambda: self._services.calls.release_smelt(
+                    self.claim.id, self.claim.attempt, counts=True, reason=reason
+                )
             )
         failure = failure_of(exc)
         unexpected = exc if not isinstance(exc, SmeltError) else None

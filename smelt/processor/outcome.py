@@ -6,8 +6,6 @@ from typing import Final
 from smelt.contract.vocabulary import ErrorCode
 from smelt.errors import TransientError
 from smelt.processor.errors import (
-    ChildKilled,
-    ChildUnusable,
     DiskFull,
     FileError,
     SynthesisPermanentError,
@@ -28,7 +26,10 @@ class Failure:
 
 
 def failure_of(exc: BaseException) -> Failure:
-    """Return the failure for an exception; an unexpected one is transient."""
+    """Return the failure for an exception; an unexpected one is transient.
+
+    `ChildKilled` and `ChildUnusable` release their smelt instead.
+    """
     match exc:
         case FileError() | SynthesisPermanentError():
             return Failure(exc.code)
@@ -36,8 +37,6 @@ def failure_of(exc: BaseException) -> Failure:
             return Failure(exc.code, transient=True, retry_after_s=exc.retry_after_s)
         case DiskFull():
             return Failure("internal_error", transient=True, retry_after_s=_DISK_FULL_RETRY_DELAY_S)
-        case ChildKilled() | ChildUnusable():
-            return Failure("internal_error", transient=True)
         case TransientError():
             return Failure("connection_lost", transient=True)
         case _:

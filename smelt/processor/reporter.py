@@ -12,6 +12,7 @@ from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.vocabulary import Status
 from smelt.contract.work import Claim, Report, Risk, Verdict
 from smelt.errors import TransientError
+from smelt.processor.errors import ChildKilled
 from smelt.processor.event_queue import EventQueue
 from smelt.processor.logs import SmeltLog
 from smelt.processor.segment_events import segment_events
@@ -122,12 +123,18 @@ class Reporter:
         The next report contains the end of the risk; `acknowledge` waits until it is saved.
         """
         self.state.risk = risk
+        is_killed = False
         try:
             await self.acknowledge()
             yield
+        except ChildKilled:
+            # The attempt is released with this risk, which is what its owner gets to know.
+            is_killed = True
+            raise
         finally:
-            self.state.risk = None
-            self._on_change(False)
+            if not is_killed:
+                self.state.risk = None
+                self._on_change(False)
 
     def _has_results(self, draft: Draft) -> bool:
         return draft.status != self._last_stage or draft.has_results

@@ -2,16 +2,18 @@
 
 import signal
 import sys
+from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
 
 import psutil
 import psycopg
+import pytest
 from endless_model import ENDLESS_MODEL
 from patched_children import PatchedChildren
 from processes import assert_ended, process_tree, run
 from stacks import Stack
-from worker_harness import RECORDINGS, WorkerProcess, app_client, eventually, running_worker
+from worker_harness import RECORDINGS, WorkerProcess, app_client, attempts_of, eventually, running_worker
 
 NATIVE = ("av", "faster_whisper", "ctranslate2", "onnxruntime", "numpy", "scipy", "sklearn", "huggingface_hub")
 MAX_IDLE_MIB = 120
@@ -43,6 +45,13 @@ def make_due(project: Stack, smelt_id: UUID) -> None:
         owner.execute("select smelt.wake_workers()")
 
 
+def attempt_count(project: Stack, smelt_id: UUID) -> int:
+    with psycopg.connect(project.db_url) as owner:
+        query = "select count(*) from smelt.attempts where smelt_id = %s"
+        [(count,)] = owner.execute(query, [smelt_id]).fetchall()
+        return int(count)
+
+
 def worker_states(project: Stack) -> list[str]:
     with psycopg.connect(project.db_url) as owner:
         return [state for (state,) in owner.execute("select info ->> 'state' from smelt.workers")]
@@ -71,6 +80,51 @@ async def test_killed_model_counts_a_failure_of_its_smelt_alone(
             watched.check_order()
     assert state.status == "completed"
     assert [segment.text for segment in state.segments] == undisturbed_texts
+
+
+async def test_model_that_is_killed_each_time_ends_its_smelt_with_a_sentence_for_the_owner(
+    project: Stack, tmp_path: Path, children: PatchedChildren
+) -> None:
+    children.crash("SIGKILL", at=1, times=3)
+    async with app_client(project) as app, running_worker(project, tmp_path):
+        created = await app.create(RECORDINGS / "greeting.ogg")
+        await app.calls.submit_smelt(created.id)
+        for count in (1, 2):
+            await eventually(lambda count=count: failure_count(project, created.id) == count)
+            make_due(project, created.id)
+        failed = await app.ended(created.id)
+    [known] = await attempts_of(project, created.id)
+    assert (failed.status, failed.error_code) == ("failed", "internal_error")
+    assert failed.error_message == "The worker stopped 3 times while transcribing this file."
+    assert [(one.ended_as, one.risk, one.is_failure) for one in known.attempts] == [
+        ("released", "model", True),
+        ("released", "model", True),
+        ("settled", "model", True),
+    ]
+    assert all("SIGKILL" in (one.reason or "") for one in known.attempts)
+
+
+async def test_worker_that_starts_no_decoder_releases_its_smelts_without_a_failure(
+    project: Stack, tmp_path: Path, children: PatchedChildren, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smelt.processor.worker._MIN_PAUSE_S", 0.5)
+    children.run("raise SystemExit(3)", "decode")
+    async with app_client(project) as app, running_worker(project, tmp_path):
+        created = await app.create(RECORDINGS / "greeting.ogg")
+        await app.calls.submit_smelt(created.id)
+        await eventually(lambda: attempt_count(project, created.id) >= 3)
+        children.heal()
+        completed = await app.ended(created.id)
+    [known] = await attempts_of(project, created.id)
+    assert (completed.status, known.failure_count) == ("completed", 0)
+    *released, settled = known.attempts
+    assert {(one.ended_as, one.is_failure, one.reason) for one in released} == {
+        ("released", False, "the processes of the worker did not work")
+    }
+    assert settled.ended_as == "settled"
+    # The pause between two claims doubles each time.
+    pauses_s = [(b.claimed_at - a.claimed_at).total_seconds() for a, b in pairwise(known.attempts)]
+    assert all(pause_s >= 0.5 * 2**n for n, pause_s in enumerate(pauses_s))
 
 
 async def test_crashing_model_fails_one_file_and_the_worker_goes_on(

@@ -18,8 +18,6 @@ from smelt.contract.work import Claim, SavedSegment, Verdict
 from smelt.errors import Unavailable
 from smelt.processor.broadcasts import Announcer
 from smelt.processor.errors import (
-    ChildKilled,
-    ChildUnusable,
     DiskFull,
     FileError,
     SynthesisPermanentError,
@@ -477,8 +475,6 @@ def test_segments_events_fit_into_a_broadcast() -> None:
         ),
         (Unavailable("x"), Failure("connection_lost", transient=True)),
         (DiskFull("x"), Failure("internal_error", transient=True, retry_after_s=60.0)),
-        (ChildKilled("x"), Failure("internal_error", transient=True)),
-        (ChildUnusable("x"), Failure("internal_error", transient=True)),
         (ValueError("x"), Failure("internal_error", transient=True)),
     ],
 )
