@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from socket import socket
 
@@ -54,7 +55,7 @@ async def serve(options: ApiOptions, listener: socket, exit_stack: AsyncExitStac
 
 def load_gateway() -> None:
     """Import the servers behind the gateway."""
-    import smelt.local.gateway  # noqa: F401
+    import_module("smelt.local.gateway")
 
 
 async def _start_postgrest(options: ApiOptions, exit_stack: AsyncExitStack) -> Postgrest:

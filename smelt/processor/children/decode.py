@@ -86,7 +86,7 @@ def _response(request: dict[str, Any], descriptors: list[int], parent: Parent) -
         if exc.errno == EFBIG:
             return {"type": "limit", "detail": "more output than the maximum duration"}
         return {"type": "system_error", "errno": exc.errno or 0}
-    except Exception as exc:  # noqa: BLE001
+    except Exception as exc:  # noqa: BLE001 - The worker logs it and fails the attempt, not the file.
         traceback.print_exc()
         return {"type": "error", "detail": repr(exc)[:_MAX_DETAIL_CHARACTERS]}
 

@@ -3,7 +3,10 @@
 import io
 import os
 from dataclasses import dataclass
-from typing import BinaryIO, Literal, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 
 class Source(Protocol):
@@ -49,9 +52,10 @@ class _Reader(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def readinto(self, buffer: "memoryview[int]") -> int:  # type: ignore[override]
-        data = os.pread(self._descriptor, len(buffer), self._position)
-        buffer[: len(data)] = data
+    def readinto(self, buffer: "Buffer", /) -> int:
+        view = memoryview(buffer)
+        data = os.pread(self._descriptor, view.nbytes, self._position)
+        view[: len(data)] = data
         self._position += len(data)
         return len(data)
 
