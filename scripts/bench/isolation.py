@@ -1,7 +1,7 @@
 """Compares transcribing in a child with transcribing in the same process: processor time and wall time.
 
-Each pair transcribes a recording both ways, in alternating order, with `Transcription`; the model is loaded before, and
-its loading is not measured. Prints a line of JSON for each run, and one with the medians for each recording.
+Each pair transcribes a recording both ways, in alternating order, with the stage `Transcribe`. The model is loaded
+before, which is not measured. Prints a line of JSON for each run, and one with the medians for each recording.
 
     .venv/bin/python scripts/bench/isolation.py [--pairs 7] [--seconds 600 5]
 """
@@ -25,6 +25,7 @@ from bench_common import recording
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.work import Claim
 from smelt.processor.media.recording import SAMPLE_RATE, Recording
+from smelt.processor.model_queue import ModelQueue
 from smelt.processor.options import WorkerOptions
 from smelt.processor.speech.checkpoint import Checkpoint
 from smelt.processor.speech.languages import Language
@@ -33,8 +34,9 @@ from smelt.processor.speech.shared import SharedModel
 from smelt.processor.speech.transcriber import Transcriber
 from smelt.processor.speech.values import Passage
 from smelt.processor.speed import SpeedEstimate
+from smelt.processor.stages.stage import Job
+from smelt.processor.stages.transcribe import Transcribe
 from smelt.processor.state import SmeltState
-from smelt.processor.transcribe import Transcription
 
 WAV_HEADER_BYTES = 44
 
@@ -104,9 +106,17 @@ async def measure(model: Any, source: Recording) -> dict[str, float]:
     state = SmeltState(new_claim(source.duration_s), lambda _: None)
     state.enter("transcribing")
     state.files[0].recording = source
-    services = SimpleNamespace(model=model, calls=WorkerRpc(None), speed=SpeedEstimate())  # type: ignore[arg-type]
+    services: Any = SimpleNamespace(
+        model=model,
+        calls=WorkerRpc(None),  # type: ignore[arg-type]
+        speed=SpeedEstimate(),
+        model_queue=ModelQueue(),
+    )
+    reporter: Any = SimpleNamespace(state=state)
+    stage = Transcribe(Job(reporter, services, Path()))
     started_s, used_s = time.monotonic(), processor_s()
-    await Transcription(state, services).transcribe(state.files[0])  # type: ignore[arg-type]
+    async with stage.turn():
+        await stage.run(state.files[0])
     took = {"wall_s": time.monotonic() - started_s, "processor_s": processor_s() - used_s}
     return {**took, "segments": len(state.files[0].segments)}
 
