@@ -42,4 +42,3 @@ class SmeltOptions(Model):
     channels: Channels = "mixed"
     model: str | None = None
     keep_audio_h: Annotated[float, Field(ge=0)] | None = None
-
