@@ -1,6 +1,7 @@
 """Measure the queue in SQL: its speed beside PgQueuer and procrastinate, and what a call costs in a long queue.
 
     python scripts/bench/job_queue.py [--only compare growth batches polling] [--sizes 100,1000,10000,100000]
+        [--migrations DIR]
 
 Everything runs on one embedded Postgres. The parts:
 
@@ -20,9 +21,10 @@ import platform
 import random
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 from uuid import UUID
@@ -31,7 +33,6 @@ import httpx
 from bench_common import print_figure
 from queue_rows import Rows
 from queue_systems import (
-    WORKER,
     PgQueuer,
     Procrastinate,
     SmeltSql,
@@ -48,8 +49,9 @@ from smelt.local import LocalStack
 MAX_RATIO, MAX_DIFFERENCE_MS = 2.0, 3.0
 SIZES = (100, 1_000, 10_000, 100_000)
 FINISHED, USERS = 100_000, 200
-GROWTH_ROUNDS = 11
-COMPARE_ROUNDS, COMPARE_JOBS = 5, 200
+# After a round of a stack, its Realtime still reads what the round wrote.
+WARM_UP, GROWTH_ROUNDS, SETTLE_S = 2, 11, 0.2
+COMPARE_ROUNDS, COMPARE_JOBS = 5, 300
 MEMBERS, BATCH_ROUNDS = (0, 1_000, 10_000, 50_000), 11
 VISITORS, POLL_INTERVAL_S, POLL_WINDOW_S, POLL_ROUNDS, POLL_QUEUE = 300, 5.0, 10.0, 2, 10_000
 # The size at which a claim of ten smelts is compared with ten jobs fetched by procrastinate.
@@ -67,26 +69,23 @@ class Bench:
     users: list[UUID]
 
 
-async def main(parts: list[str], sizes: list[int]) -> None:
-    """Run these parts, each on a new stack."""
+async def main(parts: list[str], sizes: list[int], migrations: Path | None) -> None:
+    """Run these parts, each on new stacks."""
     versions = peer_versions() if {"compare", "growth"} & set(parts) else {}
-    runs: dict[str, Callable[[Bench], Coroutine[Any, Any, None]]] = {
-        "compare": compare,
-        "growth": lambda bench: growth(bench, sizes),
-        "batches": batches,
-        "polling": polling,
-    }
-    for number, part in enumerate(parts):
-        async with started() as bench:
-            if number == 0:
-                await print_machine(bench.stack, versions)
-            await runs[part](bench)
+    async with started(migrations) as bench:
+        await print_machine(bench.stack, versions)
+    for part in parts:
+        if part == "growth":
+            await growth(migrations, sizes)
+            continue
+        async with started(migrations) as bench:
+            await {"compare": compare, "batches": batches, "polling": polling}[part](bench)
 
 
 @asynccontextmanager
-async def started() -> AsyncIterator[Bench]:
+async def started(migrations: Path | None) -> AsyncIterator[Bench]:
     """Run a stack."""
-    async with LocalStack.from_env() as stack, await connect(stack) as database:
+    async with LocalStack.from_env(migrations=migrations) as stack, await connect(stack) as database:
         rows = Rows(database)
         await rows.lift_limits()
         yield Bench(stack, rows, await rows.add_users(USERS))
@@ -150,7 +149,7 @@ async def throughput(system: System, workers: int) -> dict[str, float]:
         raise SystemExit(f"{system.name} completed {sum(completed)} of {COMPARE_JOBS} jobs")
     return {
         "enqueue one by one": COMPARE_JOBS / (enqueued_s - began_s),
-        f"claim and complete, {workers} workers": COMPARE_JOBS / (ended_s - enqueued_s),
+        f"claim and complete, {workers} worker{'s' * (workers > 1)}": COMPARE_JOBS / (ended_s - enqueued_s),
     }
 
 
@@ -163,39 +162,68 @@ async def drain(session: Any, batch: int) -> int:
     return count
 
 
-async def growth(bench: Bench, sizes: list[int]) -> None:
-    """Print what each call costs in a queue of each size, and what those of the other queues cost there."""
-    await install_peers(bench.stack)
-    await bench.rows.add_finished(FINISHED, bench.users)
-    found: dict[int, Times] = {}
+async def growth(migrations: Path | None, sizes: list[int]) -> None:
+    """Print what each call costs in a queue of each size, and what those of the other queues cost there.
+
+    Each size has a stack of its own, and the rounds alternate between them: what else runs on this machine slows all
+    sizes alike.
+    """
+    found: dict[int, Times] = {size: defaultdict(list) for size in sizes}
     async with AsyncExitStack() as exits:
-        smelts = await exits.enter_async_context(SmeltSql.open(bench.stack, bench.users[0]))
-        pgqueuer = await exits.enter_async_context(PgQueuer.open(bench.stack))
-        procrastinate = await exits.enter_async_context(Procrastinate.open(bench.stack))
-        for size in sizes:
-            await bench.rows.clear_open()
-            await bench.rows.add_waiting(size, bench.users)
-            await pgqueuer.fill(size)
-            await procrastinate.fill(size, FINISHED)
-            await bench.rows.vacuum()
-            found[size] = defaultdict(list)
-            # The first round loads plans and catalogs.
-            for round_number in range(GROWTH_ROUNDS + 1):
-                times = {
-                    **await smelt_calls(bench, smelts),
-                    **await smelt_reads(bench, smelts),
-                    **await pgqueuer_calls(pgqueuer),
-                    **await procrastinate_calls(procrastinate),
-                }
-                for call, ms in times.items() if round_number else ():
+        queues = {size: await exits.enter_async_context(filled(migrations, size)) for size in sizes}
+        # The first rounds load plans and catalogs.
+        for round_number in range(-WARM_UP, GROWTH_ROUNDS):
+            for size in sizes if round_number % 2 else sizes[::-1]:
+                for call, ms in (await all_calls(queues[size])).items() if round_number >= 0 else ():
                     found[size][call].append(ms)
+                await asyncio.sleep(SETTLE_S)
     print_growth(found, "waiting", ("PgQueuer dequeue(1)", "procrastinate fetch_job"))
     print_claim(found)
 
 
+@dataclass(frozen=True)
+class Queues:
+    """The queues of one stack."""
+
+    bench: Bench
+    smelts: SmeltSql
+    pgqueuer: PgQueuer
+    procrastinate: Procrastinate
+
+
+@asynccontextmanager
+async def filled(migrations: Path | None, size: int) -> AsyncIterator[Queues]:
+    """Run a stack in which each queue has this many waiting jobs."""
+    async with AsyncExitStack() as exits:
+        bench = await exits.enter_async_context(started(migrations))
+        await install_peers(bench.stack)
+        queues = Queues(
+            bench,
+            await exits.enter_async_context(SmeltSql.open(bench.stack, bench.users[0])),
+            await exits.enter_async_context(PgQueuer.open(bench.stack)),
+            await exits.enter_async_context(Procrastinate.open(bench.stack)),
+        )
+        await bench.rows.add_finished(FINISHED, bench.users)
+        await bench.rows.add_waiting(size, bench.users)
+        await queues.pgqueuer.fill(size)
+        await queues.procrastinate.fill(size, FINISHED)
+        await bench.rows.vacuum()
+        yield queues
+
+
+async def all_calls(queues: Queues) -> dict[str, float]:
+    """Return the time of each call in ms; the queues are as long afterwards."""
+    return {
+        **await smelt_calls(queues.bench, queues.smelts),
+        **await smelt_reads(queues.bench, queues.smelts),
+        **await pgqueuer_calls(queues.pgqueuer),
+        **await procrastinate_calls(queues.procrastinate),
+    }
+
+
 async def smelt_calls(bench: Bench, smelts: SmeltSql) -> dict[str, float]:
     """Return the time of each call that changes a smelt, in ms; the queue is as long afterwards."""
-    await smelts.as_worker("heartbeat_smelt_worker", worker_id=WORKER, info={})
+    await smelts.as_worker("heartbeat_smelt_worker", worker_id=smelts.worker_id, info={})
     await smelts.sign_in(random.choice(bench.users))
     times = {}
     for count in (1, 4, 10):
@@ -210,14 +238,14 @@ async def smelt_calls(bench: Bench, smelts: SmeltSql) -> dict[str, float]:
     held = await smelts.claim(20)
     expect_count(held, 20)
     leases = [{"smelt_id": one["id"], "attempt": one["attempt"]} for one in held]
-    renewal = smelts.as_worker("renew_smelt_leases", worker_id=WORKER, leases=leases)
+    renewal = smelts.as_worker("renew_smelt_leases", worker_id=smelts.worker_id, leases=leases)
     _, times["renew_smelt_leases(20)"] = await timed(renewal)
     await smelts.release(held)
     # One replaces the completed smelt, the other one is cancelled.
     _, times["create_smelt"] = await timed(smelts.enqueue())
     created = await smelts.enqueue()
     _, times["cancel_smelt"] = await timed(smelts.as_user("cancel_smelt", smelt_id=created))
-    _, times["list_expired_smelts"] = await timed(smelts.as_worker("list_expired_smelts", worker_id=WORKER))
+    _, times["list_expired_smelts"] = await timed(smelts.as_worker("list_expired_smelts", worker_id=smelts.worker_id))
     await bench.rows.clear_outbox()
     return times
 
@@ -380,5 +408,6 @@ if __name__ == "__main__":
     parser.add_argument(
         "--sizes", type=lambda text: [int(size) for size in text.split(",")], default=list(SIZES), help="for growth"
     )
+    parser.add_argument("--migrations", type=Path, help="a folder like supabase/, for example of another checkout")
     arguments = parser.parse_args()
-    asyncio.run(main(arguments.only, sorted(arguments.sizes)))
+    asyncio.run(main(arguments.only, sorted(arguments.sizes), arguments.migrations))

@@ -16,8 +16,8 @@ with numbered as materialized (
     select gen_random_uuid() as id, n, (%(users)s::uuid[])[1 + (n - 1) %% cardinality(%(users)s::uuid[])] as owner
     from generate_series(1, %(count)s::integer) as n
 ), inserted_smelts as (
-    insert into public.smelts (id, user_id, is_anonymous, audio_state, submitted_at, claimable_at {columns})
-    select id, owner, owner is null, 'none', now(), now() - %(age)s + n * interval '1 microsecond' {values}
+    insert into public.smelts (id, user_id, is_anonymous, audio_state, submitted_at, claimable_at {column})
+    select id, owner, owner is null, 'none', now(), now() - %(age)s + n * interval '1 microsecond' {value}
     from numbered
 ), inserted_files as (
     insert into public.smelt_files (smelt_id, user_id, position, filename, input_type, size_bytes)
@@ -37,11 +37,11 @@ with numbered as materialized (
 ), inserted_smelts as (
     insert into public.smelts (
         id, user_id, is_anonymous, batch_id, attempt, seq, status, percentage, message, outcome, audio_state,
-        created_at, submitted_at, started_at, completed_at {columns}
+        created_at, submitted_at, started_at, completed_at
     )
     select
         id, owner, n %% 2 = 0, %(batch)s, 1, 3, 'completed', 100, 'Completed', 'complete', 'none',
-        now() - interval '1 hour', now(), now(), now() {values}
+        now() - interval '1 hour', now(), now(), now()
     from numbered
 ), inserted_files as (
     insert into public.smelt_files (
@@ -50,7 +50,7 @@ with numbered as materialized (
     select file_id, id, owner, 0, 'text', 'text', 5, 'completed', 'completed', 100 from numbered
 ), inserted_attempts as (
     insert into smelt.attempts (smelt_id, attempt, run, worker_id, host, claimed_at, ended_at, ended_as, response)
-    select id, 1, 1, 'bench', 'bench', now(), now(), 'settled', '{{}}' from numbered
+    select id, 1, 1, 'bench', 'bench', now(), now(), 'settled', '{}' from numbered
 ), inserted_results as (
     insert into public.smelt_results (smelt_id, run, file_id, position, filename, content)
     select id, 1, file_id, 0, 'text', 'Notes' from numbered
@@ -59,11 +59,8 @@ insert into smelt.requests (smelt_id, user_id, fingerprint, text_input)
 select id, owner, '', 'A text.' from numbered
 """
 
-# How a schema that ranks due smelts ranks those of `WAITING`: the users take turns.
-RANK_COLUMNS = {
-    "queue_rank": "(n - 1) / cardinality(%(users)s::uuid[]) + 1",
-    "queue_owner": "coalesce(owner, '00000000-0000-0000-0000-000000000000')",
-}
+# A schema with this column claims in its order; the users take turns.
+RANK = "(n - 1) / cardinality(%(users)s::uuid[]) + 1"
 
 
 class Rows:
@@ -90,16 +87,16 @@ class Rows:
 
     async def add_waiting(self, count: int, users: list[UUID | None], *, age_s: float = 60) -> list[UUID]:
         """Insert due texts of these users in turn, which became due `age_s` seconds ago; return their ids."""
-        statement = await self._with_columns(WAITING, RANK_COLUMNS)
+        column, value = (", queue_rank", f", {RANK}") if await self._has_ranks() else ("", "")
         found = await self._database.execute(
-            statement, {"users": users, "count": count, "age": timedelta(seconds=age_s)}
+            WAITING.format(column=column, value=value),
+            {"users": users, "count": count, "age": timedelta(seconds=age_s)},
         )
         return [row[0] for row in await found.fetchall()]
 
     async def add_finished(self, count: int, users: list[UUID], *, batch: UUID | None = None) -> None:
         """Insert completed texts of these users in turn; every second one is anonymous."""
-        statement = await self._with_columns(FINISHED, {"queue_owner": RANK_COLUMNS["queue_owner"]})
-        await self._database.execute(statement, {"users": users, "count": count, "batch": batch})
+        await self._database.execute(FINISHED, {"users": users, "count": count, "batch": batch})
 
     async def add_batch(self, user: UUID, members: int) -> UUID:
         """Insert a batch with completed members and their counts."""
@@ -129,11 +126,6 @@ class Rows:
         """Delete smelts."""
         await self._database.execute("delete from public.smelts where id = any (%s)", [smelt_ids])
 
-    async def clear_open(self) -> None:
-        """Delete all smelts that have not ended, and what is still to be sent."""
-        await self._database.execute("delete from public.smelts where status not in ('completed', 'failed')")
-        await self.clear_outbox()
-
     async def clear_outbox(self) -> None:
         """Delete unsent events, which a worker sends and settles after each smelt."""
         await self._database.execute("delete from smelt.outbox")
@@ -159,14 +151,10 @@ class Rows:
         )
         return [row[0] for row in await found.fetchall()]
 
-    async def _with_columns(self, statement: str, columns: dict[str, str]) -> str:
-        """Insert also into those of these columns of `smelts` that this schema has."""
+    async def _has_ranks(self) -> bool:
         found = await self._database.execute(
-            "select column_name from information_schema.columns where table_schema = 'public'"
-            " and table_name = 'smelts' and is_generated = 'NEVER' and column_name = any (%s)",
-            [list(columns)],
+            "select exists (select from information_schema.columns where table_schema = 'public'"
+            " and table_name = 'smelts' and column_name = 'queue_rank')"
         )
-        names = [row[0] for row in await found.fetchall()]
-        return statement.format(
-            columns="".join(f", {name}" for name in names), values="".join(f", {columns[name]}" for name in names)
-        )
+        [[has_ranks]] = await found.fetchall()
+        return bool(has_ranks)

@@ -19,7 +19,6 @@ from psycopg.types.json import Jsonb
 
 from smelt.local import LocalStack
 
-WORKER = "bench"
 LEASE_S = 600
 FILL_CHUNK = 10_000
 
@@ -68,7 +67,10 @@ def connect(stack: LocalStack, **settings: str) -> Any:
 
 
 class SmeltSession:
-    """Smelt: texts of one user."""
+    """Smelt: texts of one user, and a worker with an id of its own: the claims of one worker wait for each other."""
+
+    def __init__(self) -> None:
+        self.worker_id = str(uuid4())
 
     async def as_worker(self, function: str, **arguments: Any) -> Any:
         """Call a function of the API as a worker."""
@@ -83,7 +85,7 @@ class SmeltSession:
 
     async def claim(self, count: int) -> list[Any]:
         claim = await self.as_worker(
-            "claim_smelts", worker_id=WORKER, claim_token=str(uuid4()), max_count=count, lease_s=LEASE_S
+            "claim_smelts", worker_id=self.worker_id, claim_token=str(uuid4()), max_count=count, lease_s=LEASE_S
         )
         return claim["smelts"]
 
@@ -102,6 +104,7 @@ class SmeltSql(SmeltSession):
     """Smelt by its SQL functions, without PostgREST."""
 
     def __init__(self, worker: AsyncConnection, user: AsyncConnection) -> None:
+        super().__init__()
         self._worker = worker
         self._user = user
 
@@ -143,6 +146,7 @@ class SmeltRest(SmeltSession):
     """Smelt by PostgREST, through the gateway."""
 
     def __init__(self, http: httpx.AsyncClient, worker_token: str, user_token: str) -> None:
+        super().__init__()
         self._http = http
         self._worker_token = worker_token
         self._user_token = user_token
