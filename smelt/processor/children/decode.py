@@ -1,41 +1,50 @@
-"""The child that probes and decodes one file; `python -m` starts it, `decoders` talks to it.
+"""The child that probes and decodes files; `python -m` starts it, `decoders` talks to it.
 
-It receives up to two requests, each complete in itself, with the file and, to decode, the target as descriptors:
+It receives requests, each complete in itself, with the file and, to decode, the target as descriptors:
 
     {"type": "probe", "name", "limits"} + source           -> probed
     {"type": "decode", "name", "limits", "probe"} + both   -> progress ... decoded
+    {"type": "done"}                                       -> ready; the next request has another file
 
 and responds to any with `rejected` (a `FileError`), `limit` (it has exceeded one of its own), `system_error` (for
 example a full disk) or `error` instead. While native code reads the file, no other can be opened.
+
+Each file is processed in a copy of this process with hard limits, which saves the time of the imports; this process
+dies as its copy does. A copy is safe because this process has one thread. The libraries of macOS start others, so there
+it processes one file itself.
 """
 
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from errno import EFBIG
+from functools import partial
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from smelt.processor.children.frames import READY, Message
 from smelt.processor.children.inside import (
     Parent,
     connect,
+    end_like,
     leave,
     limit_files,
     limit_memory,
     limit_processor_s,
     no_more_files,
     processor_s,
+    run_in_copy,
 )
 from smelt.processor.errors import FileError
 from smelt.processor.media.headers import Layout
 from smelt.processor.media.source import DescriptorSource
 from smelt.processor.media.values import BYTES_PER_SECOND, MediaLimits, Probe
 
-# Imported once this process is bound to its worker. While a file is read, nothing can be imported.
+# While a file is read, nothing can be imported.
 _LIBRARIES: Final = (
     "smelt.processor.media.decode",
     "smelt.processor.media.probe",
@@ -62,11 +71,22 @@ def main() -> None:
     from smelt.processor.media.probe import limit_allocations
 
     limit_allocations()
+    while True:
+        parent.send(READY)
+        parent.wait()
+        if sys.platform != "linux":
+            _process_file(parent)
+        if returncode := run_in_copy(partial(_process_file, parent)):
+            end_like(returncode)
+
+
+def _process_file(parent: Parent) -> NoReturn:
     limit_memory(_MEMORY_BYTES)
-    parent.send(READY)
-    for _ in range(2):
-        parent.send(_response(*parent.receive(), parent))
-    leave()
+    while True:
+        request, descriptors = parent.receive()
+        if request["type"] == "done":
+            leave()
+        parent.send(_response(request, descriptors, parent))
 
 
 def _response(request: dict[str, Any], descriptors: list[int], parent: Parent) -> Message:

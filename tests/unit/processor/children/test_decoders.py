@@ -22,6 +22,7 @@ from poison import FOLDER, POISON_DURATION_S, poisoned_decoders
 from processes import assert_ended, started_by_workers
 from waiting import until
 
+from smelt.processor.children import decoders as decoders_module
 from smelt.processor.children.decoders import DecoderFailed, Decoders, Decoding
 from smelt.processor.errors import ChildKilled, ChildUnusable, FileError
 from smelt.processor.media.decode import decode_to_pcm
@@ -33,6 +34,7 @@ FORMATS = sorted(path.name for path in RECORDINGS.glob("action_item*") if path.s
 SHORT = RECORDINGS / "action_item.m4a"
 SHORT_LIMITS = replace(LIMITS, max_duration_s=POISON_DURATION_S)
 CRASHES = ["SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGXCPU", "SIGXFSZ"]
+LINUX_COPIES = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each file has a new child")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="macOS has no limit of the address space")
 
 Poisoned = Callable[..., Decoders]
@@ -105,16 +107,64 @@ async def test_progress_of_a_child_grows_to_one(tmp_path: Path) -> None:
     assert shares[-1] > 0.98
 
 
-async def test_one_child_probes_and_decodes_a_file_and_ends(tmp_path: Path) -> None:
-    async with assert_no_leaks(), closing(Decoders()) as decoders:
+@LINUX_COPIES
+async def test_one_copy_of_a_child_probes_and_decodes_a_file_and_ends(poisoned: Poisoned, tmp_path: Path) -> None:
+    async with assert_no_leaks(), closing(poisoned("none")) as decoders:
+        copies: list[psutil.Process] = []
+        seen: list[bool] = []
+        for _ in range(2):
+            decoding = decoders.open(SHORT, LIMITS)
+            probed = await decoding.probe()
+            child = psutil.Process(pid_of(decoding))
+            assert child.num_threads() == 1
+            [copy] = child.children()
+            await decoding.decode(tmp_path / "pcm", probed, lambda _, copy=copy: seen.append(copy.is_running()))
+            assert set(seen) == {True}
+            assert (await decoders._ahead[0]).pid == child.pid
+            assert_ended([copy])
+            copies.append(copy)
+        assert started_by_workers() == [child]
+        assert len(set(copies)) == 2
+
+
+async def test_file_that_is_rejected_keeps_its_child(poisoned: Poisoned, tmp_path: Path) -> None:
+    (tmp_path / "empty.mp3").touch()
+    async with closing(poisoned("none")) as decoders:
+        decoding = decoders.open(tmp_path / "empty.mp3", LIMITS)
+        await error_of(decoding.probe(), FileError)
+        [child] = started_by_workers()
+        await decoders._ahead[0]
+        assert child.is_running() == (sys.platform == "linux")
+
+
+async def test_child_that_does_not_finish_its_file_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(decoders_module, "_DONE_TIMEOUT_S", 0.1)
+    async with assert_no_leaks(), closing(Decoders(1)) as decoders:
         decoding = decoders.open(SHORT, LIMITS)
         probed = await decoding.probe()
-        process = psutil.Process(pid_of(decoding))
-        recording = asyncio.create_task(decoding.decode(tmp_path / "pcm", probed, lambda _: None))
-        await asyncio.sleep(0)
-        assert pid_of(decoding) == process.pid
-        assert (await recording).duration_s > 1
-        assert_ended([process])
+        child = psutil.Process(pid_of(decoding))
+        for process in child.children():
+            process.suspend()
+        await decoding.release()
+        assert (await decoding.decode(tmp_path / "pcm", probed, lambda _: None)).duration_s > 1
+        assert not child.is_running()
+
+
+@LINUX_COPIES
+async def test_child_on_a_system_without_copies_processes_one_file(tmp_path: Path) -> None:
+    environment = {"PYTHONPATH": str(FOLDER), "SYSTEM": "darwin"}
+    async with (
+        assert_no_leaks(),
+        closing(Decoders(1, module="decoder_of_another_system", environment=environment)) as decoders,
+    ):
+        for _ in range(2):
+            decoding = decoders.open(SHORT, LIMITS)
+            probed = await decoding.probe()
+            child = psutil.Process(pid_of(decoding))
+            assert child.children() == []
+            assert (await decoding.decode(tmp_path / "pcm", probed, lambda _: None)).duration_s > 1
+            await decoders._ahead[0]
+            assert not child.is_running()
 
 
 async def test_released_file_is_decoded_by_another_child(tmp_path: Path) -> None:
@@ -284,8 +334,9 @@ async def test_children_are_started_ahead_and_end_with_the_decoders(tmp_path: Pa
         decoding = decoders.open(SHORT, LIMITS)
         await decoding.probe()
         assert pid_of(decoding) == ahead[0].pid
-        assert len(decoders._ahead) == 2
+        assert len(decoders._ahead) == 1
         await decoding.release()
+        assert len(decoders._ahead) == 2
         children = started_by_workers()
         await decoders.aclose()
         assert_ended(children)
