@@ -51,8 +51,11 @@ _LIBRARIES: Final = (
     "av.subtitles.codeccontext",
     "av.subtitles.stream",
 )
-# A packet of 10 s of stereo at 384 kHz and 32 bits takes 255 MiB, with its frame and the samples made of it.
-_MEMORY_BYTES: Final = 320 * 1024 * 1024
+# A packet takes up to 8.3 times its size, with its frame and the samples made of it: 255 MiB for 10 s of stereo at
+# 384 kHz and 32 bits. A small file has no such packet, and takes much memory only if it was made for that.
+_MAX_MEMORY_BYTES: Final = 320 * 1024 * 1024
+_MIN_MEMORY_BYTES: Final = 80 * 1024 * 1024
+_MEMORY_PER_BYTE: Final = 9
 _OPEN_FILES: Final = 32
 # Seconds of the processor: probing reads headers, and at most the packets. Decoding takes less than real time.
 _PROBE_PROCESSOR_S: Final = 10
@@ -81,7 +84,6 @@ def main() -> None:
 
 
 def _process_file(parent: Parent) -> NoReturn:
-    limit_memory(_MEMORY_BYTES)
     while True:
         request, descriptors = parent.receive()
         if request["type"] == "done":
@@ -92,6 +94,8 @@ def _process_file(parent: Parent) -> NoReturn:
 def _response(request: dict[str, Any], descriptors: list[int], parent: Parent) -> Message:
     limits = MediaLimits(**request["limits"])
     _limit(request["type"], limits)
+    memory_bytes = _memory_bytes(os.fstat(descriptors[0]).st_size)
+    limit_memory(memory_bytes)
     try:
         with ExitStack() as closing:
             for descriptor in descriptors:
@@ -101,7 +105,7 @@ def _response(request: dict[str, Any], descriptors: list[int], parent: Parent) -
     except FileError as exc:
         return {"type": "rejected", "code": exc.code, "detail": exc.detail[:_MAX_DETAIL_CHARACTERS]}
     except MemoryError:
-        return {"type": "limit", "detail": f"more than {_MEMORY_BYTES >> 20} MiB of memory"}
+        return {"type": "limit", "detail": f"more than {memory_bytes >> 20} MiB of memory"}
     except OSError as exc:
         if exc.errno == EFBIG:
             return {"type": "limit", "detail": "more output than the maximum duration"}
@@ -109,6 +113,10 @@ def _response(request: dict[str, Any], descriptors: list[int], parent: Parent) -
     except Exception as exc:  # noqa: BLE001 - The worker logs it and fails the attempt, not the file.
         traceback.print_exc()
         return {"type": "error", "detail": repr(exc)[:_MAX_DETAIL_CHARACTERS]}
+
+
+def _memory_bytes(file_bytes: int) -> int:
+    return min(_MAX_MEMORY_BYTES, _MIN_MEMORY_BYTES + _MEMORY_PER_BYTE * file_bytes)
 
 
 def _limit(kind: str, limits: MediaLimits) -> None:
