@@ -11,6 +11,11 @@ _STREAMED_RIFF_BYTES: Final = 0x7FFF_0000
 _MAX_PARTS: Final = 1000
 _EBML: Final = b"\x1a\x45\xdf\xa3"
 _SEGMENT: Final = b"\x18\x53\x80\x67"
+# The elements that contain that of the removed bytes: tracks, a track, its encodings, an encoding, its compression.
+_TO_STRIPPED: Final = frozenset({_SEGMENT, b"\x16\x54\xae\x6b", b"\xae", b"\x6d\x80", b"\x62\x40", b"\x50\x34"})
+_STRIPPED: Final = b"\x42\x55"
+_MAX_ELEMENTS: Final = 10_000
+_ELEMENT_HEAD_BYTES: Final = 12
 _ID3_HEAD_BYTES: Final = 10
 _MAX_TAGS: Final = 10
 _SYNC_SEARCH_BYTES: Final = 4096
@@ -91,6 +96,24 @@ def _segment_end(head: bytes) -> int | None:
     length = 9 - head[start].bit_length()
     size = int.from_bytes(head[start : start + length], "big") & ((1 << 7 * length) - 1)
     return None if size == (1 << 7 * length) - 1 else start + length + size
+
+
+def stripped_bytes(source: Source) -> int:
+    """Return how many bytes a Matroska file has removed from each packet, for the reader to add; 0 for other files."""
+    found, position = 0, 0
+    with source.open("rb") as file:
+        for _ in range(_MAX_ELEMENTS):
+            file.seek(position)
+            head = file.read(_ELEMENT_HEAD_BYTES)
+            id_bytes = 9 - head[0].bit_length() if head else _ELEMENT_HEAD_BYTES
+            if head[id_bytes : id_bytes + 1] in (b"", b"\0") or (not position and head[:4] != _EBML):
+                break
+            content_bytes = 9 - head[id_bytes].bit_length()
+            size = int.from_bytes(head[id_bytes:][:content_bytes], "big") & ((1 << 7 * content_bytes) - 1)
+            if head[:id_bytes] == _STRIPPED:
+                found = max(found, size)
+            position += id_bytes + content_bytes + (0 if head[:id_bytes] in _TO_STRIPPED else size)
+    return found
 
 
 def comment_count(source: Source) -> int:

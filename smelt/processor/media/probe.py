@@ -16,7 +16,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from smelt.processor.errors import FileError
-from smelt.processor.media.headers import comment_count, mp3_counted_s, read_layout
+from smelt.processor.media.headers import comment_count, mp3_counted_s, read_layout, stripped_bytes
 from smelt.processor.media.sniff import HEAD_BYTES, content_kind
 from smelt.processor.media.source import Source
 from smelt.processor.media.values import MediaLimits, Probe
@@ -41,6 +41,8 @@ _OPTIONS: Final = {
         )
     ),
 }
+# Muxers remove some bytes of the header of a frame. libav adds them to each of up to 256 packets of a block at once.
+_MAX_STRIPPED_BYTES: Final = 1024
 # libav compares each one with all before it, whenever it opens the file: 50,000 take 10 s.
 _MAX_COMMENTS: Final = 2000
 # libav guesses their durations from the bit rate of the first frames.
@@ -111,6 +113,8 @@ def probe(source: Source, limits: MediaLimits) -> Probe:
     if size_bytes > limits.max_file_bytes:
         raise FileError("file_too_large", f"{size_bytes} bytes, {limits.max_file_bytes} are allowed")
     _check_comment_count(comment_count(source))
+    if (stripped := stripped_bytes(source)) > _MAX_STRIPPED_BYTES:
+        raise FileError("invalid_format", f"{stripped} bytes per packet removed, {_MAX_STRIPPED_BYTES} are allowed")
     try:
         with open_media(source) as container:
             parts = (container, *container.streams)

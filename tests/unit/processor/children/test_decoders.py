@@ -399,31 +399,25 @@ def test_worker_decodes_without_native_libraries() -> None:
 
 @LINUX
 @pytest.mark.parametrize(
-    ("build", "outcomes"),
+    ("build", "codes"),
     [
         # libav takes a failed allocation for damage, Python raises MemoryError: it depends on which one comes first.
-        (lambda: bombs.stripped_matroska(4_000_000, 1), {"invalid_format"}),
-        (lambda: bombs.stripped_matroska(1_000_000, 1), {"decoding_failed", "decoded"}),
         (lambda: bombs.flac_packet_matroska(4000), {"decoding_failed", "corrupted_file"}),
         (lambda: bombs.flac_packet_matroska(1000), {"decoding_failed", "corrupted_file"}),
         (bombs.vorbis_matroska, {"corrupted_file"}),
     ],
-    ids=["255 packets of 4 MB", "255 packets of 1 MB", "4000 frames in a packet", "1000 frames", "large codebooks"],
+    ids=["4000 frames in a packet", "1000 frames", "large codebooks"],
 )
 async def test_memory_is_limited_where_no_check_of_the_file_limits_it(
-    build: Callable[[], bytes], outcomes: set[str], tmp_path: Path
+    build: Callable[[], bytes], codes: set[str], tmp_path: Path
 ) -> None:
     source, peaks = tmp_path / "recording", tmp_path / "peaks"
     source.write_bytes(build())
     peaks.touch()
     environment = {"PYTHONPATH": str(FOLDER), "PEAKS": str(peaks)}
     async with closing(Decoders(1, module="measured_decoder", environment=environment)) as decoders:
-        try:
-            await read(decoders.open(source, LIMITS), tmp_path / "pcm")
-            outcome = "decoded"
-        except FileError as error:
-            outcome = error.code
-    assert outcome in outcomes
+        error = await error_of(read(decoders.open(source, LIMITS), tmp_path / "pcm"), FileError)
+    assert error.code in codes
     assert 50 * 1024**2 < max(map(int, peaks.read_text().split())) < 150 * 1024**2
 
 
