@@ -51,13 +51,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _respond(self) -> None:
         parts = self.path.partition("?")[0].split("/")
         name = parts[-1]
-        if UNKNOWN in self.path:
+        if UNKNOWN in self.path or ("resolve" in parts and name not in self.server.files):
             self._send(404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"})
         elif "revision" in parts:
             siblings = [{"rfilename": file} for file in self.server.files]
             self._send_json({"id": "/".join(parts[3:5]), "sha": COMMIT, "siblings": siblings})
         elif "tree" in parts:
             self._send_json([_entry(file, content) for file, content in self.server.files.items()])
+        elif "resolve" not in parts:  # Statistics of the client.
+            self._send(404, b"", {})
         else:
             content = self.server.files[name]
             etag = WEIGHTS_SHA256 if name == "model.bin" else _blob(content)

@@ -72,7 +72,7 @@ class LocalModel:
 
 def find_models() -> list[LocalModel]:
     """Return the bundled model and those in the cache of the hub, by name."""
-    return [find_model(DEMO) or _bundled(), *sorted(_cached(), key=lambda model: model.name)]
+    return [_bundled(), *sorted(_cached(), key=lambda model: model.name)]
 
 
 def find_model(name: str) -> LocalModel | None:
@@ -102,8 +102,10 @@ def fetch_model(name: str, *, bars: bool) -> LocalModel:
     shown = {} if bars else {"tqdm_class": disabled_tqdm}
     try:
         folder = Path(snapshot_download(repository, allow_patterns=_PATTERNS, **shown))
-    except OSError as exc:
-        raise Unavailable(f"{name} could not be downloaded ({_line(exc)}): run the command again to continue") from exc
+    except Exception as exc:  # The errors of its HTTP library, which depends on its version.
+        raise Unavailable(
+            f"the model {name} could not be downloaded ({_line(exc)}): run the command again to continue"
+        ) from exc
     model = _checked(LocalModel(name, folder, folder.name))
     expected = (folder / "model.bin").resolve().name  # The cache names weights by their hash.
     if _SHA256.fullmatch(expected) and model.sha256() != expected:
