@@ -1,4 +1,4 @@
-"""What a user asks of one smelt."""
+"""The options of one smelt, as its creator requests them."""
 
 from typing import Annotated, Final, Literal
 

@@ -135,7 +135,7 @@ create function smelt.submit_smelt(p_smelt_id uuid) returns jsonb
         v_smelt public.smelts := smelt.lock_smelt_of_caller(p_smelt_id);
     begin
         if v_smelt.submitted_at is null and not smelt.is_terminal(v_smelt.status) then
-            if v_smelt.audio_state <> 'expected' then
+            if v_smelt.audio_state not in ('none', 'expected') then
                 perform smelt.raise_rejection(
                     'audio_expired', 'The smelt was not submitted in time and its audio is removed; create a new smelt.'
                 );
@@ -143,7 +143,8 @@ create function smelt.submit_smelt(p_smelt_id uuid) returns jsonb
             perform smelt.verify_uploads(p_smelt_id);
             update public.smelts as s
             set submitted_at = clock_timestamp(), claimable_at = clock_timestamp(), updated_at = clock_timestamp(),
-                audio_state = 'stored', seq = s.seq + 1
+                audio_state = case s.audio_state when 'expected' then 'stored' else s.audio_state end,
+                seq = s.seq + 1
             where s.id = p_smelt_id
             returning s.* into v_smelt;
             perform smelt.broadcast_progress(v_smelt);
