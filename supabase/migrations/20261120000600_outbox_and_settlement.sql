@@ -1,5 +1,5 @@
 -- The end of a run, and the outbox. Callers of these functions hold the lock on the row of the smelt. Locks are taken
--- in one order everywhere: the smelt, then its batch.
+-- in one order everywhere: the smelt, then the ranks of its owner, then its batch.
 
 -- Wake idle workers: send on their channel.
 create function smelt.wake_workers() returns void
@@ -331,7 +331,7 @@ create function smelt.settle_smelt(
             percentage = case v_status when 'completed' then 100 else s.percentage end,
             outcome = v_outcome, error_code = p_error_code, error_message = v_error_message,
             completed_at = v_now, updated_at = v_now, seq = s.seq + 1,
-            claimable_at = null, estimated_end_at = null,
+            claimable_at = null, queue_rank = null, estimated_end_at = null,
             audio_state = case
                 when v_outcome = 'complete' and s.audio_state = 'stored' then 'removing' else s.audio_state
             end
