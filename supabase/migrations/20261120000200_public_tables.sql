@@ -123,6 +123,8 @@ create table public.smelts (
 );
 create index smelts_user_id_idx on public.smelts (user_id, created_at desc);
 create index smelts_batch_id_idx on public.smelts (batch_id);
+create index smelts_in_progress_by_batch_idx on public.smelts (batch_id)
+    where started_at is not null and status not in ('completed', 'failed');
 create index smelts_user_prompt_id_idx on public.smelts (user_prompt_id);
 create index smelts_open_by_user_idx on public.smelts (user_id) where status not in ('completed', 'failed');
 -- Claims read the first rows of this index, and the place in the queue up to a thousand.

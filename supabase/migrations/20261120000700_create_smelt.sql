@@ -308,7 +308,7 @@ create function smelt.insert_smelt(p_smelt public.smelts, p_request smelt.reques
         );
         perform smelt.insert_files(p_smelt.id, p_smelt.user_id, p_files, v_text);
         if v_smelt.batch_id is not null then
-            perform smelt.update_batch_counts(v_smelt.batch_id, v_smelt, true);
+            perform smelt.update_batch_progress(v_smelt.batch_id, v_smelt, true);
         end if;
         if p_smelt.submitted_at is not null then
             perform smelt.wake_workers();

@@ -233,7 +233,7 @@ create function smelt.retry_smelt(p_smelt_id uuid) returns jsonb
             );
             perform smelt.broadcast_progress(v_smelt);
             if v_smelt.batch_id is not null then
-                perform smelt.update_batch_counts(v_smelt.batch_id, v_smelt, true);
+                perform smelt.update_batch_progress(v_smelt.batch_id, v_smelt, true);
             end if;
             perform smelt.wake_workers();
         end if;
@@ -254,7 +254,7 @@ create function smelt.delete_smelt_row(p_smelt public.smelts) returns void
         set constraints all immediate;
         delete from public.smelts as s where s.id = p_smelt.id;
         if p_smelt.batch_id is not null then
-            perform smelt.update_batch_counts(p_smelt.batch_id, v_no_smelt, true);
+            perform smelt.update_batch_progress(p_smelt.batch_id, v_no_smelt, true);
         end if;
     end
     $$;
