@@ -32,9 +32,20 @@ create function smelt.get_smelt_health() returns jsonb
             from (
                 select
                     (select count(*) from (
-                        select from public.smelts as s where s.queue_rank is not null
+                        -- The order makes each branch read an index, and none the smelts that have ended.
+                        (
+                            select from public.smelts as s
+                            where s.queue_rank is not null
+                            order by s.queue_rank
+                            limit 1001
+                        )
                         union all
-                        select from public.smelts as s where s.queue_rank is null and s.claimable_at <= v_now
+                        (
+                            select from public.smelts as s
+                            where s.queue_rank is null and s.claimable_at <= v_now
+                            order by s.claimable_at
+                            limit 1001
+                        )
                         union all
                         select from smelt.leases as l where l.expires_at <= v_now
                         limit 1001
