@@ -138,8 +138,8 @@ class Snapshot(Model):
 
     `segments` contains those that were saved after the `segments_after` of the request; `segments_seq` is the value to
     pass in the next request. `results` is None until the smelt is completed. `queue_position` counts from 1 while the
-    smelt waits for a worker, and is at most 1001, which means more than 1,000 (`MAX_QUEUE_POSITION`). `worker_online` is True if any worker of
-    the project has sent a heartbeat within the last 60 s.
+    smelt waits for a worker, and is at most 1001, which means more than 1,000 (`MAX_QUEUE_POSITION`). `worker_online`
+    is True if any worker of the project has sent a heartbeat within the last 60 s.
     """
 
     id: UUID
