@@ -50,8 +50,8 @@ create function smelt.next_rank(p_owner uuid) returns bigint
     end
     $$;
 
--- Return the rank of a smelt that its worker returns to the queue: the rank on its lease or, if higher ranks were reached
--- since, one in front of all others. With a lower one, an owner without smelts would begin below the others.
+-- Return the rank of a smelt that its worker returns to the queue: the rank on its lease or, if higher ranks were
+-- reached since, one in front of all others. With a lower one, an owner without smelts would begin below the others.
 create function smelt.returned_rank(p_smelt_id uuid) returns bigint
     language sql stable
     set search_path = ''
@@ -102,8 +102,8 @@ create function smelt.rank_due_smelts(p_now timestamptz) returns void
     end
     $$;
 
--- Lock the first `p_max_count` smelts in the order of their rank and return their ids; skip these, and locked ones. This
--- reads only the beginning of an index.
+-- Lock the first `p_max_count` smelts in the order of their rank and return their ids; skip locked ones, and those of
+-- `p_skipped`. This reads only the beginning of an index.
 create function smelt.lock_ranked(p_skipped uuid[], p_max_count integer) returns uuid[]
     language plpgsql volatile
     set search_path = ''

@@ -70,8 +70,8 @@ create function smelt.smelts_left_to_others(p_host text, p_now timestamptz)
         where smelt.is_other_host_alive(p_host)
     $$;
 
--- Lock up to `p_max_count` smelts whose lease expired without a risk, in the order of their rank, and return their ids;
--- skip these, and locked ones.
+-- Lock up to `p_max_count` smelts whose lease expired without a risk, in the order of their rank, and return their
+-- ids; skip locked ones, and those of `p_skipped`.
 create function smelt.lock_expired(p_now timestamptz, p_max_count integer, p_skipped uuid[]) returns uuid[]
     language plpgsql volatile
     set search_path = ''
@@ -94,8 +94,8 @@ create function smelt.lock_expired(p_now timestamptz, p_max_count integer, p_ski
         )
         select array_agg(id) into v_locked from locked;
 
-        -- The leases were read before the smelts were locked: check again, in a new statement, which have expired. A lease
-        -- that is being renewed at this moment is locked, and skipped.
+        -- The leases were read before the smelts were locked: check again, in a new statement, which have expired. A
+        -- lease that is being renewed at this moment is locked, and skipped.
         with expired as materialized (
             select l.smelt_id
             from smelt.leases as l

@@ -1,5 +1,5 @@
--- A smelt that is released, or whose lease expires, is claimed at its rank; one that waits for a delay, or is retried, is
--- a new arrival. Ranks that were reached since are kept from those who begin.
+-- A smelt that is released, or whose lease expires, is claimed at its rank; one that waits for a delay, or is retried,
+-- is a new arrival. A release after higher ranks were reached gives no credit to an owner without smelts.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();

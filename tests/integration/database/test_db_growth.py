@@ -29,7 +29,7 @@ def test_growth_of_queue_and_history_costs_no_call_more_pages(database: Database
             "get_smelt": ("select smelt.get_smelt(%s, 1, null, false)", (last[-1],)),
             "get_smelts": ("select smelt.get_smelts(%s)", (Jsonb([{"id": smelt, "after_seq": 1} for smelt in last]),)),
             "health": ("select smelt.get_smelt_health()", ()),
-            "create": ("select smelt.create_smelt('[]', 'text', 'separate', null, null, null, null)", ()),
+            "create": ("select public.create_smelt(text_input => 'text')", ()),
             "cancel": ("select smelt.settle_smelt(%s, 'cancelled', false)", (waiting[0],)),
             "list_expired": ("select smelt.list_expired_smelts('worker', 100, 30)", ()),
         }
