@@ -29,6 +29,7 @@ from smelt.cli.event_lines import EventLines
 from smelt.cli.output import ERR, OUT, Exit, print_json
 from smelt.cli.trust_summary import trust_summary
 from smelt.contract.lines import ConnectionLine
+from smelt.contract.state import MAX_QUEUE_POSITION
 from smelt.contract.vocabulary import TERMINAL_STATUSES
 from smelt.errors import SmeltError
 from smelt.subscriber.updates import (
@@ -291,6 +292,8 @@ class LiveView:
 
 def queue_place(queue_position: int | None) -> str:
     """Return `number 3 in the queue`; empty for the first position, or if not waiting."""
+    if (queue_position or 0) > MAX_QUEUE_POSITION:
+        return f"more than number {MAX_QUEUE_POSITION:,} in the queue"
     return f"number {queue_position} in the queue" if (queue_position or 0) > 1 else ""
 
 

@@ -286,13 +286,17 @@ create function smelt.insert_smelt(p_smelt public.smelts, p_request smelt.reques
     begin
         insert into public.smelts (
             id, user_id, is_anonymous, batch_id, mode, default_prompt_names, user_prompt_id,
-            audio_state, submitted_at, claimable_at
+            audio_state, submitted_at, claimable_at, queue_rank
         )
         values (
             p_smelt.id, p_smelt.user_id, p_smelt.is_anonymous, p_smelt.batch_id, p_smelt.mode,
             p_smelt.default_prompt_names, p_smelt.user_prompt_id,
             case when v_text is null then 'expected' else 'none' end,
-            p_smelt.submitted_at, p_smelt.submitted_at
+            p_smelt.submitted_at, p_smelt.submitted_at,
+            case
+                when p_smelt.submitted_at is not null then
+                    smelt.next_rank(smelt.queue_owner(p_smelt.user_id, p_smelt.is_anonymous))
+            end
         )
         returning * into v_smelt;
         insert into smelt.requests (
@@ -304,7 +308,7 @@ create function smelt.insert_smelt(p_smelt public.smelts, p_request smelt.reques
         );
         perform smelt.insert_files(p_smelt.id, p_smelt.user_id, p_files, v_text);
         if v_smelt.batch_id is not null then
-            perform smelt.update_batch_counts(v_smelt.batch_id, v_smelt, true);
+            perform smelt.update_batch_progress(v_smelt.batch_id, v_smelt, true);
         end if;
         if p_smelt.submitted_at is not null then
             perform smelt.wake_workers();
