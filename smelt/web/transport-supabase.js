@@ -1,0 +1,232 @@
+// The transport over supabase-js: calls, uploads and private Realtime channels.
+import { asSmeltError, errorOfResponse, SmeltError } from './errors.js'
+import { onWake, retryInMs } from './polling.js'
+import { uploadObject } from './upload.js'
+
+/** @import { SupabaseClient, RealtimeChannel } from '@supabase/supabase-js' */
+/** @import { CallOptions, Joined, JoinHandlers, Query, Transport } from './smelt.d.ts' */
+
+const PAGE = 1000
+const AUTH_ERROR = /unauthorized|jwt|token|permission/i
+
+/** @implements {Transport} */
+export class SupabaseTransport {
+  /** @type {Map<string, Promise<unknown>>} */
+  #leaving = new Map()
+
+  /** @param {SupabaseClient<any, any, any>} supabase */
+  constructor(supabase) {
+    this.supabase = supabase
+  }
+
+  /**
+   * Call a SQL function; arguments that are undefined take their defaults.
+   * @param {string} name
+   * @param {Record<string, unknown>} args
+   * @param {CallOptions} [options]
+   * @returns {Promise<any>}
+   */
+  async call(name, args, options) {
+    return dataOf(this.supabase.rpc(name, args), options)
+  }
+
+  /**
+   * Return the rows of a table that the user may read.
+   * @param {string} table
+   * @param {Query} query
+   * @param {CallOptions} [options]
+   * @returns {Promise<any[]>}
+   */
+  async rows(table, { columns = '*', filters = [], order, ascending = false, limit = Infinity }, options) {
+    const all = []
+    for (let from = 0; from < limit; from += PAGE) {
+      let request = this.supabase.from(table).select(columns)
+      for (const [column, operator, value] of filters) request = request.filter(column, operator, value)
+      if (order) request = request.order(order, { ascending })
+      const page = await dataOf(request.order('id').range(from, Math.min(from + PAGE, limit) - 1), options)
+      all.push(...page)
+      if (page.length < PAGE) break
+    }
+    return all
+  }
+
+  /** @param {{ unread?: boolean }} _ */
+  async countNotifications({ unread = true } = {}) {
+    let request = this.supabase.from('smelt_notifications').select('id', { count: 'exact', head: true })
+    if (unread) request = request.is('read_at', null)
+    const { count, error, status } = await request
+    if (error) throw errorOfResponse(error, status)
+    return count ?? 0
+  }
+
+  /**
+   * Set a time of notifications that have none.
+   * @param {'seen_at' | 'read_at'} column
+   * @param {readonly string[]} ids
+   */
+  async markNotifications(column, ids) {
+    // Postgres evaluates 'now' by the server's clock.
+    const request = this.supabase.from('smelt_notifications').update({ [column]: 'now' }).in('id', [...ids]).is(column, null)
+    return (await dataOf(request.select('id'))).length
+  }
+
+  /** Return the id of the signed-in user; throw `unauthorized` if nobody is signed in. */
+  async userId() {
+    await this.supabase.realtime.setAuth()
+    const claims = claimsOf(this.supabase.realtime.accessTokenValue)
+    if (claims?.sub) return /** @type {string} */ (claims.sub)
+    throw new SmeltError('unauthorized', 'Sign in first: this belongs to a user.', { status: 401 })
+  }
+
+  /**
+   * Upload a file to an announced path.
+   * @param {string} path
+   * @param {Blob} file
+   * @param {{ onProgress?: (loaded: number) => void, signal?: AbortSignal }} options
+   */
+  upload(path, file, options) {
+    return uploadObject(this.supabase, path, file, options)
+  }
+
+  /**
+   * Join a private channel, again after each loss until `leave` is called.
+   * @param {string} topic
+   * @param {JoinHandlers} handlers
+   * @returns {Joined}
+   */
+  join(topic, handlers) {
+    return new PrivateChannel(this.supabase, topic, handlers, this.#leaving)
+  }
+}
+
+/** @implements {Joined} */
+class PrivateChannel {
+  joined = false
+  /** @type {RealtimeChannel | null} */
+  #channel = null
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer
+  #failures = 0
+  #isLeft = false
+  #isHealed = false
+  #stopWaking
+
+  /**
+   * @param {SupabaseClient<any, any, any>} supabase
+   * @param {string} topic
+   * @param {JoinHandlers} handlers
+   * @param {Map<string, Promise<unknown>>} leaving removals of channels that have not ended, by topic
+   */
+  constructor(supabase, topic, handlers, leaving) {
+    this.supabase = supabase
+    this.topic = topic
+    this.handlers = handlers
+    this.leaving = leaving
+    this.#stopWaking = onWake(() => {
+      if (!this.#timer) return
+      this.#failures = 0
+      this.#join()
+    })
+    this.#join()
+  }
+
+  async leave() {
+    this.#isLeft = true
+    this.joined = false
+    this.#stopWaking()
+    clearTimeout(this.#timer)
+    await this.#remove()
+  }
+
+  async #join() {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    try {
+      // A channel object with the same topic is only made once the previous one is removed.
+      await this.leaving.get(this.topic)
+      await this.supabase.realtime.setAuth()
+      if (this.#isLeft || this.#channel) return
+      this.#subscribe()
+    } catch (error) {
+      this.#lose(asSmeltError(error))
+    }
+  }
+
+  #subscribe() {
+    const { onMessage, changes = [], onChange } = this.handlers
+    const channel = this.supabase.channel(this.topic, { config: { private: true } })
+    this.#channel = channel
+    const isCurrent = () => this.#channel === channel
+    channel.on('broadcast', { event: '*' }, ({ event, payload }) => isCurrent() && onMessage?.(event, payload))
+    for (const { table, filter } of changes) {
+      for (const event of /** @type {const} */ (['INSERT', 'UPDATE'])) {
+        channel.on('postgres_changes', /** @type {any} */ ({ event, schema: 'public', table, filter }), (change) => isCurrent() && onChange?.(change))
+      }
+    }
+    channel.on('system', {}, ({ extension, status, message }) => {
+      if (!isCurrent()) return
+      if (status === 'error') this.#lose(new SmeltError('connection_lost', message, { transient: true }))
+      else if (extension === 'postgres_changes') this.#gain() // Changes before this were not sent.
+    })
+    channel.subscribe((status, error) => {
+      if (!isCurrent()) return
+      if (status === 'SUBSCRIBED') return changes.length ? undefined : this.#gain()
+      this.#lose(new SmeltError('connection_lost', error?.message ?? `The live connection is ${status}.`, { transient: true, cause: error }))
+    })
+  }
+
+  #gain() {
+    this.joined = true
+    this.#failures = 0
+    this.#isHealed = false
+    this.handlers.onJoined()
+  }
+
+  /** @param {SmeltError} error */
+  #lose(error) {
+    if (this.#isLeft) return
+    this.joined = false
+    this.#remove()
+    this.#failures += 1
+    const heals = AUTH_ERROR.test(error.message) && !this.#isHealed
+    if (heals) this.#isHealed = true // Once at once with a new token; after that like any error.
+    this.#timer = setTimeout(() => this.#join(), heals ? 0 : retryInMs(this.#failures))
+    this.handlers.onLeft(error)
+  }
+
+  async #remove() {
+    const channel = this.#channel
+    if (!channel) return
+    this.#channel = null
+    const removal = this.supabase.removeChannel(channel).catch(() => {})
+    this.leaving.set(this.topic, removal)
+    await removal
+    if (this.leaving.get(this.topic) === removal) this.leaving.delete(this.topic)
+  }
+}
+
+/**
+ * Return the data of a response; throw its error.
+ * @param {any} request
+ * @param {CallOptions} [options]
+ */
+async function dataOf(request, { signal, timeoutMs } = {}) {
+  const limits = [signal, timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs)].filter((limit) => limit !== undefined)
+  if (limits.length) request = request.abortSignal(limits.length > 1 ? AbortSignal.any(limits) : limits[0])
+  const { data, error, status } = await request
+  signal?.throwIfAborted()
+  if (error) throw errorOfResponse(error, status)
+  return data
+}
+
+/**
+ * @param {string | null} token
+ * @returns {Record<string, unknown> | null}
+ */
+function claimsOf(token) {
+  try {
+    return JSON.parse(atob((token ?? '').split('.')[1].replaceAll('-', '+').replaceAll('_', '/')))
+  } catch {
+    return null
+  }
+}
