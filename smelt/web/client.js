@@ -11,7 +11,7 @@ import { createSmelt } from './upload.js'
 import { Watch } from './watch.js'
 
 /** @import { CompletedUpdate, ConnectionState, CreateRequest, Joined, JoinHandlers, ListOptions, SmeltUpdate, Transport, WatchOptions } from './smelt.d.ts' */
-/** @import { Created, CreatedFile, Snapshot, SmeltRow } from './contract.d.ts' */
+/** @import { FileRow, Snapshot, SmeltRow } from './contract.d.ts' */
 
 /** @type {WeakMap<object, SmeltClient>} */
 const clients = new WeakMap()
@@ -78,7 +78,7 @@ export class SmeltClient {
   /**
    * Return the newest smelts of the signed-in user, each with its files.
    * @param {ListOptions} [options]
-   * @returns {Promise<SmeltRow[]>}
+   * @returns {Promise<(SmeltRow & { files: FileRow[] })[]>}
    */
   list({ status, batchId, before, limit = 50, signal } = {}) {
     /** @type {[string, string, unknown][]} */

@@ -264,6 +264,9 @@ export interface Notifications extends LiveStore<NotificationsView, Notification
 }
 
 export interface Feed extends LiveStore<FeedView, FeedChange> {
+  readonly isJoined: boolean
+  /** The time of the last event or join, as `performance.now()`; -Infinity before the first. */
+  readonly eventAt: number
   watch(options?: { signal?: AbortSignal }): AsyncGenerator<FeedChange, void, undefined>
 }
 
