@@ -87,7 +87,7 @@ function mergeEvent(before, event, payload) {
   const state = enterRun(before, payload.run)
   if (!state) return { state: before, updates: [] }
   if (event === 'progress') {
-    const advanced = advance(state, progressOf(payload, payload.files))
+    const advanced = advance(state, progressOf(payload, payload.files.map((/** @type {object} */ file) => ({ untranscribed_seconds: 0, ...file }))))
     return then(advanced, (state) => addSegments(state, payload.segments ?? []))
   }
   if (event === 'segments') return addSegments(state, payload.segments, payload.file_id)
