@@ -1,13 +1,10 @@
 // The client of an app: creates smelts, and shares connections and reads between all that watch.
-import { BatchWatch } from './batch.js'
 import { SmeltError, SmeltFailed } from './errors.js'
-import { Feed } from './feed.js'
-import { Notifications } from './notifications.js'
+import { LazyBatch, LazyFeed, LazyNotifications } from './lazy.js'
 import { onWake } from './polling.js'
 import { Reader } from './reader.js'
 import { Store } from './store.js'
 import { SupabaseTransport } from './transport-supabase.js'
-import { createSmelt } from './upload.js'
 import { Watch } from './watch.js'
 
 /** @import { CompletedUpdate, ConnectionState, CreateRequest, Joined, JoinHandlers, ListOptions, SmeltUpdate, Transport, WatchOptions } from './smelt.d.ts' */
@@ -34,7 +31,7 @@ export function connectSmelt(options) {
 
 export class SmeltClient {
   domEvents = false
-  /** @type {Map<string, WeakRef<Watch | BatchWatch>>} */
+  /** @type {Map<string, WeakRef<Watch | LazyBatch>>} */
   #stores = new Map()
   /** @type {Map<object, { joined: boolean, error: SmeltError | null }>} */
   #channels = new Map()
@@ -47,8 +44,8 @@ export class SmeltClient {
   constructor(transport) {
     this.transport = transport
     this.reader = new Reader(transport)
-    this.notifications = new Notifications(this)
-    this.feed = new Feed(this)
+    this.notifications = new LazyNotifications(this)
+    this.feed = new LazyFeed(this)
     /** The state of all live channels together. @type {Store<ConnectionState, never>} */
     this.connection = new Store({ isConnected: false, isConnecting: false, error: null })
     this.#wakers.add(() => this.reader.wake())
@@ -59,6 +56,7 @@ export class SmeltClient {
    * @param {CreateRequest} request
    */
   async create(request) {
+    const { createSmelt } = await import('./upload.js')
     const created = await createSmelt(this.transport, request)
     const job = new SmeltJob(this, created.id)
     job.store.setFiles(created.files)
@@ -105,15 +103,15 @@ export class SmeltClient {
     this.#known(id)?.end(new SmeltError('not_found', 'The smelt was deleted.', { status: 404 }))
   }
 
-  /** Create a batch of the signed-in user. @param {string} [title] @returns {Promise<BatchWatch>} */
+  /** Create a batch of the signed-in user. @param {string} [title] @returns {Promise<LazyBatch>} */
   async createBatch(title) {
     await this.transport.userId()
     return this.batch((await this.transport.call('create_smelt_batch', { title })).id)
   }
 
-  /** Return a batch by its id, without a call. @param {string} id @returns {BatchWatch} */
+  /** Return a batch by its id, without a call. @param {string} id @returns {LazyBatch} */
   batch(id) {
-    return /** @type {BatchWatch} */ (this.#store(`batch:${id}`, () => new BatchWatch(this, id)))
+    return /** @type {LazyBatch} */ (this.#store(`batch:${id}`, () => new LazyBatch(this, id)))
   }
 
   /** Return the shared state of a smelt. @param {string} id @returns {Watch} */
@@ -211,7 +209,7 @@ export class SmeltClient {
     return store instanceof Watch ? store : undefined
   }
 
-  /** @param {string} key @param {() => Watch | BatchWatch} make */
+  /** @param {string} key @param {() => Watch | LazyBatch} make */
   #store(key, make) {
     const present = this.#stores.get(key)?.deref()
     if (present) return present

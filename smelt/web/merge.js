@@ -91,8 +91,7 @@ function mergeEvent(before, event, payload) {
     return then(advanced, (state) => addSegments(state, payload.segments ?? []))
   }
   if (event === 'segments') return addSegments(state, payload.segments, payload.file_id)
-  const end = event === 'completed' ? completedOf(payload) : failedOf(payload)
-  return { state: withKnownEnd(state, end, !!payload.results_truncated), updates: [] }
+  return { state: withKnownEnd(state, endFrom({ ...payload, status: event }), !!payload.results_truncated), updates: [] }
 }
 
 /**
@@ -243,22 +242,22 @@ function withoutRegression(before, update) {
 }
 
 /**
+ * Return these fields of an object; one that is missing is null.
+ * @param {any} source
+ * @param {string} names
+ */
+const pick = (source, names) => Object.fromEntries(names.split(' ').map((name) => [name, source[name] ?? null]))
+
+/**
  * @param {any} source an event or a snapshot
  * @param {ProgressUpdate['files']} files
- * @returns {ProgressUpdate}
+ * @returns {any}
  */
 const progressOf = (source, files) => ({
   type: 'progress',
-  smelt_id: source.smelt_id,
-  status: source.status,
-  progress: { percentage: source.progress.percentage, stage: source.status, message: source.progress.message },
+  ...pick(source, 'smelt_id status eta_seconds queue_position worker_online seq run attempt'),
+  progress: { ...pick(source.progress, 'percentage message'), stage: source.status },
   files,
-  eta_seconds: source.eta_seconds ?? null,
-  queue_position: source.queue_position ?? null,
-  worker_online: source.worker_online ?? null,
-  seq: source.seq,
-  run: source.run,
-  attempt: source.attempt,
 })
 
 /** @param {Snapshot['files'][number]} file */
@@ -270,47 +269,30 @@ const fileProgressOf = ({ id, status, progress, trust }) => ({
 })
 
 /**
- * @param {any} source
- * @returns {EndUpdate}
+ * @param {any} source an event or a snapshot
+ * @returns {any}
  */
-const completedOf = ({ smelt_id, outcome, results, completed_at, seq, run }) => ({
-  type: 'completed',
-  smelt_id,
-  status: 'completed',
-  outcome: outcome ?? 'complete',
-  results: results ?? [],
-  completed_at,
-  seq,
-  run,
-})
-
-/**
- * @param {any} source
- * @returns {EndUpdate}
- */
-const failedOf = ({ smelt_id, error_code, error_message, completed_at, seq, run }) => ({
-  type: 'failed',
-  smelt_id,
-  status: 'failed',
-  error_code,
-  error_message,
-  completed_at,
-  seq,
-  run,
-})
+const endFrom = (source) =>
+  source.status === 'completed'
+    ? {
+        type: 'completed',
+        ...pick(source, 'smelt_id status completed_at seq run'),
+        outcome: source.outcome ?? 'complete',
+        results: source.results ?? [],
+      }
+    : { type: 'failed', ...pick(source, 'smelt_id status error_code error_message completed_at seq run') }
 
 /**
  * @param {Snapshot} snapshot
  * @returns {EndUpdate | null}
  */
 function endOf(snapshot) {
-  if (!snapshot.completed_at) return null
-  const source = { ...snapshot, smelt_id: snapshot.id }
-  if (snapshot.status === 'completed') return completedOf(source)
-  if (snapshot.status !== 'failed') return null
-  return failedOf({
-    ...source,
-    error_code: snapshot.error_code || 'internal_error',
-    error_message: snapshot.error_message || snapshot.progress.message,
+  if (!snapshot.completed_at || ORDER.indexOf(snapshot.status) < ORDER.indexOf('completed')) return null
+  const { id, error_code, error_message, progress } = snapshot
+  return endFrom({
+    ...snapshot,
+    smelt_id: id,
+    error_code: error_code || 'internal_error',
+    error_message: error_message || progress.message,
   })
 }

@@ -229,7 +229,7 @@ export interface ReadableStore<View> {
 interface LiveStore<View, Item> extends ReadableStore<View> {
   /** Observe items and errors; the returned function ends it. */
   observe(observer: { change?: () => void; next?: (item: Item) => void; error?: (error: Error) => void }): () => void
-  requestUpdate(): void
+  requestUpdate(): Promise<void>
 }
 
 export interface SmeltJob extends ReadableStore<SmeltView> {
@@ -264,9 +264,6 @@ export interface Notifications extends LiveStore<NotificationsView, Notification
 }
 
 export interface Feed extends LiveStore<FeedView, FeedChange> {
-  readonly isJoined: boolean
-  /** The time of the last event or join, as `performance.now()`; -Infinity before the first. */
-  readonly eventAt: number
   watch(options?: { signal?: AbortSignal }): AsyncGenerator<FeedChange, void, undefined>
 }
 

@@ -1,7 +1,6 @@
 // The transport over supabase-js: calls, uploads and private Realtime channels.
 import { asSmeltError, errorOfResponse, SmeltError } from './errors.js'
 import { onWake, retryInMs } from './polling.js'
-import { uploadObject } from './upload.js'
 
 /** @import { SupabaseClient, RealtimeChannel } from '@supabase/supabase-js' */
 /** @import { CallOptions, Joined, JoinHandlers, Query, Transport } from './smelt.d.ts' */
@@ -84,8 +83,9 @@ export class SupabaseTransport {
    * @param {Blob} file
    * @param {{ onProgress?: (loaded: number) => void, signal?: AbortSignal }} options
    */
-  upload(path, file, options) {
-    return uploadObject(this.supabase, path, file, options)
+  async upload(path, file, options) {
+    const { uploadObject } = await import('./upload.js')
+    await uploadObject(this.supabase, path, file, options)
   }
 
   /**
