@@ -62,7 +62,12 @@ class Lazy extends Store {
 
   /** @param {{ signal?: AbortSignal }} [options] @returns {AsyncGenerator<any, void, undefined>} */
   async *watch(options) {
-    yield* (await this.inner()).watch(options)
+    const end = this.observe({})
+    try {
+      yield* (await this.inner()).watch(options)
+    } finally {
+      end()
+    }
   }
 }
 

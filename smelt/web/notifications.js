@@ -57,7 +57,8 @@ export class Notifications extends Live {
 
   async load() {
     const [listed, count] = await Promise.all([this.list(), this.unreadCount()])
-    this.#merge(listed, count)
+    // One that arrives between the two is in one of them.
+    this.#merge(listed, Math.max(count, listed.filter(({ read_at }) => !read_at).length))
   }
 
   /** @param {Notification[]} listed newest first @param {number} unreadCount */

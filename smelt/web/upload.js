@@ -23,7 +23,7 @@ export async function createSmelt(transport, request) {
   const { text, prompts, mode, options, metadata, userPromptId, batchId, signal } = request
   const files = (request.files ?? []).map(namedFile)
   const args = defined({
-    files: files.map(({ filename, blob }) => ({ filename, size_bytes: blob.size })),
+    files: files.map(({ filename, size }) => ({ filename, size_bytes: size })),
     text_input: text,
     mode,
     default_prompt_names: prompts,
@@ -49,26 +49,26 @@ export async function createSmelt(transport, request) {
 /**
  * @param {Transport} transport
  * @param {Created} created
- * @param {{ filename: string, blob: Blob }[]} files
+ * @param {{ filename: string, blob: Blob, size: number }[]} files
  * @param {CreateRequest} request
  */
 async function uploadAll(transport, created, files, { onUpload, signal, idempotencyKey }) {
   const loaded = files.map(() => 0)
-  const total = files.reduce((sum, { blob }) => sum + blob.size, 0)
+  const total = files.reduce((sum, { size }) => sum + size, 0)
   const stop = new AbortController()
   const onAbort = () => stop.abort(signal?.reason)
   signal?.addEventListener('abort', onAbort)
   signal?.throwIfAborted()
   const waiting = files.entries()
   const work = async () => {
-    for (const [n, { filename, blob }] of waiting) {
+    for (const [n, { filename, blob, size }] of waiting) {
       const { id, upload_path } = created.files[n]
       const report = (/** @type {number} */ bytes) => {
-        loaded[n] = bytes
-        onUpload?.({ file_id: id, filename, loaded: bytes, size: blob.size, totalLoaded: loaded.reduce((a, b) => a + b), total })
+        loaded[n] = Math.min(bytes, size) // The request is larger than the file.
+        onUpload?.({ file_id: id, filename, loaded: loaded[n], size, totalLoaded: loaded.reduce((a, b) => a + b), total })
       }
       await uploadOne(transport, upload_path ?? '', blob, { onProgress: report, signal: stop.signal }, !!idempotencyKey)
-      report(blob.size)
+      report(size)
     }
   }
   try {
@@ -158,7 +158,7 @@ function sendBlob(url, blob, headers, { onProgress, signal }) {
   const sent = new Promise((resolve, reject) => {
     request.open('POST', url)
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value)
-    request.upload.onprogress = ({ loaded }) => onProgress?.(Math.min(loaded, blob.size))
+    request.upload.onprogress = ({ loaded }) => onProgress?.(loaded)
     request.onabort = () => reject(signal?.reason)
     request.onerror = () => reject(asSmeltError(new Error('The upload was interrupted.')))
     request.onload = () => {
@@ -192,7 +192,7 @@ function namedFile(input) {
   const blob = 'blob' in input ? input.blob : input
   const given = 'blob' in input ? input.filename : input instanceof File ? input.name : undefined
   const kind = blob.type.split('/')[1]?.split(';')[0] || 'webm'
-  return { blob, filename: given ?? `recording.${EXTENSIONS[kind] ?? kind}` }
+  return { blob, size: blob.size, filename: given ?? `recording.${EXTENSIONS[kind] ?? kind}` }
 }
 
 /**
