@@ -24,7 +24,8 @@ export class BatchWatch extends Live {
 
   /** Return the current row. @param {CallOptions} [options] */
   async get(options) {
-    const [row] = await this.client.transport.rows('smelt_batches', { filters: [['id', 'eq', this.id]], limit: 1 }, options)
+    const account = await this.client.transport.account()
+    const [row] = await account.rows('smelt_batches', { filters: [['id', 'eq', this.id]], limit: 1 }, options)
     if (!row) throw new SmeltError('not_found', 'The batch does not exist, or belongs to another user.', { status: 404 })
     return row
   }

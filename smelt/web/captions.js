@@ -4,7 +4,6 @@
 
 const LINE_CHARS = 42
 const LINES = 2
-const MAX_CUE_S = 7
 
 /**
  * Return SubRip captions of the segments of one file.
@@ -55,46 +54,27 @@ function cuesOf(segments) {
 }
 
 /**
- * Divide the words of a segment evenly into cues that fit, each with its share of the time.
+ * Divide the words of a segment into cues of two lines, each with its share of the time by its letters.
  * @param {string[]} words
  * @param {number} start
  * @param {number} end
  */
 function divided(words, start, end) {
-  let count = Math.max(1, Math.ceil((end - start) / MAX_CUE_S))
-  let parts = evenly(words, Math.min(count, words.length))
-  while (parts.some((part) => linesOf(part).length > LINES) && count < words.length) parts = evenly(words, (count += 1))
-  const total = words.join(' ').length
-  let passed = 0
-  return parts.map((part) => {
-    const from = start + ((end - start) * passed) / total
-    passed = Math.min(total, passed + part.join(' ').length + 1)
-    return { start: from, end: start + ((end - start) * passed) / total, lines: linesOf(part) }
-  })
-}
-
-/** @param {string[]} words @param {number} count */
-function evenly(words, count) {
-  /** @type {string[][]} */
-  const parts = Array.from({ length: count }, () => [])
-  const total = words.join(' ').length
-  let passed = 0
-  for (const word of words) {
-    parts[Math.min(count - 1, Math.floor((passed * count) / total))].push(word)
-    passed += word.length + 1
-  }
-  return parts.filter((part) => part.length)
-}
-
-/** @param {string[]} words */
-function linesOf(words) {
   const lines = ['']
   for (const word of words) {
     const line = lines[lines.length - 1]
-    if (line && line.length + 1 + word.length > LINE_CHARS) lines.push(word)
+    if (line && line.length + word.length >= LINE_CHARS) lines.push(word)
     else lines[lines.length - 1] = line ? `${line} ${word}` : word
   }
-  return lines
+  const perLetter = (end - start) / lines.join('').length
+  const cues = []
+  for (let from = start; lines.length; ) {
+    const shown = lines.splice(0, LINES)
+    const until = lines.length ? from + perLetter * shown.join('').length : end
+    cues.push({ start: from, end: until, lines: shown })
+    from = until
+  }
+  return cues
 }
 
 /** @param {number} seconds @param {string} mark before the milliseconds */

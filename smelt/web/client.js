@@ -33,8 +33,8 @@ export class SmeltClient {
   domEvents = false
   /** @type {Map<string, WeakRef<Watch | LazyBatch>>} */
   #stores = new Map()
-  /** @type {Map<object, { joined: boolean, error: SmeltError | null }>} */
-  #channels = new Map()
+  /** @type {Set<{ joined: boolean, error: SmeltError | null }>} */
+  #channels = new Set()
   /** @type {Set<() => void>} */
   #wakers = new Set()
   /** @type {(() => void) | null} */
@@ -78,13 +78,13 @@ export class SmeltClient {
    * @param {ListOptions} [options]
    * @returns {Promise<(SmeltRow & { files: FileRow[] })[]>}
    */
-  list({ status, batchId, before, limit = 50, signal } = {}) {
+  async list({ status, batchId, before, limit = 50, signal } = {}) {
     /** @type {[string, string, unknown][]} */
     const filters = []
     if (status) filters.push(['status', 'in', `(${[status].flat().join()})`])
     if (batchId) filters.push(['batch_id', 'eq', batchId])
     if (before) filters.push(['created_at', 'lt', before])
-    return this.transport.rows('smelts', { columns: '*, files:smelt_files(*)', filters, order: 'created_at', limit }, { signal })
+    return (await this.transport.account()).rows('smelts', { columns: '*, files:smelt_files(*)', filters, order: 'created_at', limit }, { signal })
   }
 
   /** Cancel a smelt: it fails with the code `cancelled`. @param {string} id @returns {Promise<Snapshot>} */
@@ -105,7 +105,7 @@ export class SmeltClient {
 
   /** Create a batch of the signed-in user. @param {string} [title] @returns {Promise<LazyBatch>} */
   async createBatch(title) {
-    await this.transport.userId()
+    await (await this.transport.account()).userId()
     return this.batch((await this.transport.call('create_smelt_batch', { title })).id)
   }
 
@@ -139,8 +139,8 @@ export class SmeltClient {
    */
   join(topic, handlers) {
     const entry = { joined: false, error: /** @type {SmeltError | null} */ (null) }
-    this.#channels.set(entry, entry)
-    const set = (/** @type {boolean} */ joined, /** @type {SmeltError | null} */ error) => {
+    this.#channels.add(entry)
+    const set = (/** @type {boolean} */ joined, error = /** @type {SmeltError | null} */ (null)) => {
       Object.assign(entry, { joined, error })
       this.#showConnection()
     }
@@ -151,7 +151,7 @@ export class SmeltClient {
         this.dispatch(topic, event, payload)
       },
       onJoined: () => {
-        set(true, null)
+        set(true)
         handlers.onJoined()
       },
       onLeft: (error) => {
@@ -184,7 +184,7 @@ export class SmeltClient {
   }
 
   #showConnection() {
-    const channels = [...this.#channels.values()]
+    const channels = [...this.#channels]
     if (channels.length === 0) {
       this.#stopWaking?.()
       this.#stopWaking = null
@@ -192,8 +192,7 @@ export class SmeltClient {
     const isConnected = channels.length > 0 && channels.every(({ joined }) => joined)
     const error = channels.find(({ error }) => error)?.error?.message ?? null
     const view = { isConnected, isConnecting: channels.length > 0 && !isConnected, error }
-    const before = this.connection.view
-    if (view.isConnected !== before.isConnected || view.isConnecting !== before.isConnecting || view.error !== before.error) this.connection.set(view)
+    if (JSON.stringify(view) !== JSON.stringify(this.connection.view)) this.connection.set(view)
   }
 
   /** @param {string} name @param {string} id */
@@ -252,7 +251,7 @@ export class SmeltJob {
       signal,
       replay: () => this.store.replay(),
       accept: (update) => connectionEvents || update.type !== 'connection',
-      isLast: ({ type }) => type === 'completed' || type === 'failed',
+      isLast: (update) => 'completed_at' in update,
     })
   }
 

@@ -33,7 +33,7 @@ export class Feed extends Live {
   }
 
   async channel() {
-    const userId = await this.client.transport.userId()
+    const userId = await (await this.client.transport.account()).userId()
     const filter = `user_id=eq.${userId}`
     return {
       topic: `smelt-feed:${userId}`,
@@ -47,10 +47,10 @@ export class Feed extends Live {
 
   async load() {
     this.#touched.clear()
-    const { transport } = this.client
+    const account = await this.client.transport.account()
     const options = { timeoutMs: 30_000 }
     // RLS limits both to the rows of the user.
-    const [smelts, files] = await Promise.all([transport.rows('smelts', {}, options), transport.rows('smelt_files', {}, options)])
+    const [smelts, files] = await Promise.all([account.rows('smelts', {}, options), account.rows('smelt_files', {}, options)])
     this.#publish([...this.#mergeRows('smelts', smelts), ...this.#mergeRows('smelt_files', files)])
   }
 

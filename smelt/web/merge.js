@@ -65,17 +65,20 @@ export const endingRun = (state) => (state.end || !state.knownEnd || state.isTru
 /** @param {MergeState} state */
 const isIncomplete = (state) => Object.keys(state.waiting).length > 0 || state.segmentsSeq < state.storedSeq
 
+/** @type {Record<string, (payload: any) => unknown>} */
+const VALIDATORS = {
+  progress: ({ status, progress, files }) => ORDER.includes(status) && progress && Array.isArray(files),
+  segments: ({ segments, file_id }) => Array.isArray(segments) && file_id,
+  completed: ({ results }) => Array.isArray(results),
+  failed: ({ error_code }) => error_code,
+}
+
 /**
  * @param {MergeState} state
  * @param {{ event: string, payload: any }} news
  */
-function isValid(state, { event, payload }) {
-  if (payload?.smelt_id !== state.id || !Number.isInteger(payload.run) || !Number.isInteger(payload.seq)) return false
-  if (event === 'progress') return ORDER.includes(payload.status) && Array.isArray(payload.files) && 'percentage' in (payload.progress ?? {})
-  if (event === 'segments') return Array.isArray(payload.segments) && !!payload.file_id
-  if (event === 'completed') return Array.isArray(payload.results)
-  return event === 'failed' && !!payload.error_code
-}
+const isValid = ({ id }, { event, payload }) =>
+  payload?.smelt_id === id && Number.isInteger(payload.run) && Number.isInteger(payload.seq) && VALIDATORS[event]?.(payload)
 
 /**
  * @param {MergeState} before

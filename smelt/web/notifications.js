@@ -19,14 +19,14 @@ export class Notifications extends Live {
   }
 
   /** Return stored notifications, newest first. @param {{ unread?: boolean, limit?: number, signal?: AbortSignal }} [options] @returns {Promise<Notification[]>} */
-  list({ unread = false, limit = SHOWN, signal } = {}) {
+  async list({ unread = false, limit = SHOWN, signal } = {}) {
     const filters = unread ? [/** @type {[string, string, unknown]} */ (['read_at', 'is', null])] : []
-    return this.client.transport.rows('smelt_notifications', { filters, order: 'created_at', limit }, { signal })
+    return (await this.client.transport.account()).rows('smelt_notifications', { filters, order: 'created_at', limit }, { signal })
   }
 
   /** Return the number of notifications that were not opened. */
-  unreadCount() {
-    return this.client.transport.countNotifications({ unread: true })
+  async unreadCount() {
+    return (await this.client.transport.account()).countUnread()
   }
 
   /** Mark notifications as shown in a list; return how many were not. @param {readonly string[]} ids */
@@ -46,7 +46,7 @@ export class Notifications extends Live {
   }
 
   async channel() {
-    const userId = await this.client.transport.userId()
+    const userId = await (await this.client.transport.account()).userId()
     const onMessage = (/** @type {string} */ event, /** @type {any} */ payload) => {
       if (event !== 'new_notification' || payload?.user_id !== userId) return
       if (this.view.isLoaded) this.#merge([payload], this.view.unreadCount + (this.known.has(payload.id) ? 0 : 1))
@@ -75,7 +75,7 @@ export class Notifications extends Live {
 
   /** @param {'seen_at' | 'read_at'} column @param {readonly string[]} ids */
   async #mark(column, ids) {
-    const count = await this.client.transport.markNotifications(column, ids)
+    const count = await (await this.client.transport.account()).markNotifications(column, ids)
     const now = new Date().toISOString()
     const notifications = this.view.notifications.map((one) => (ids.includes(one.id) ? { ...one, [column]: one[column] ?? now } : one))
     const unreadCount = Math.max(0, this.view.unreadCount - (column === 'read_at' ? count : 0))

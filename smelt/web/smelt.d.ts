@@ -384,13 +384,22 @@ export interface Joined {
   leave(): Promise<void>
 }
 
-/** The connection to a project: calls of the SQL functions for clients, rows, uploads and channels; throws `SmeltError`. */
+/** What belongs to the signed-in user; throws `SmeltError`. */
+export interface Account {
+  /** Throws `unauthorized` if nobody is signed in. */
+  userId(): Promise<Id>
+  /** The rows of a table that the user may read. */
+  rows(table: string, query: Query, options?: CallOptions): Promise<any[]>
+  /** The number of notifications that were not opened. */
+  countUnread(): Promise<number>
+  /** Set a time of notifications that have none; returns how many. */
+  markNotifications(column: 'seen_at' | 'read_at', ids: readonly Id[]): Promise<number>
+}
+
+/** The connection to a project: calls of the SQL functions for clients, uploads and channels; throws `SmeltError`. */
 export interface Transport {
   call(name: string, args: Record<string, unknown>, options?: CallOptions): Promise<any>
-  rows(table: string, query: Query, options?: CallOptions): Promise<any[]>
-  countNotifications(options: { unread: boolean }): Promise<number>
-  markNotifications(column: 'seen_at' | 'read_at', ids: readonly Id[]): Promise<number>
-  userId(): Promise<Id>
+  account(): Promise<Account>
   upload(path: string, file: Blob, options: { onProgress?: (loaded: number) => void; signal?: AbortSignal }): Promise<void>
   /** Join a channel, again after each loss until `leave` is called. */
   join(topic: string, handlers: JoinHandlers): Joined

@@ -3,9 +3,8 @@ import { asSmeltError, errorOfResponse, SmeltError } from './errors.js'
 import { onWake, retryInMs } from './polling.js'
 
 /** @import { SupabaseClient, RealtimeChannel } from '@supabase/supabase-js' */
-/** @import { CallOptions, Joined, JoinHandlers, Query, Transport } from './smelt.d.ts' */
+/** @import { CallOptions, Joined, JoinHandlers, Transport } from './smelt.d.ts' */
 
-const PAGE = 1000
 const AUTH_ERROR = /unauthorized|jwt|token|permission/i
 
 /** @implements {Transport} */
@@ -29,52 +28,9 @@ export class SupabaseTransport {
     return dataOf(this.supabase.rpc(name, args), options)
   }
 
-  /**
-   * Return the rows of a table that the user may read.
-   * @param {string} table
-   * @param {Query} query
-   * @param {CallOptions} [options]
-   * @returns {Promise<any[]>}
-   */
-  async rows(table, { columns = '*', filters = [], order, ascending = false, limit = Infinity }, options) {
-    const all = []
-    for (let from = 0; from < limit; from += PAGE) {
-      let request = this.supabase.from(table).select(columns)
-      for (const [column, operator, value] of filters) request = request.filter(column, operator, value)
-      if (order) request = request.order(order, { ascending })
-      const page = await dataOf(request.order('id').range(from, Math.min(from + PAGE, limit) - 1), options)
-      all.push(...page)
-      if (page.length < PAGE) break
-    }
-    return all
-  }
-
-  /** @param {{ unread?: boolean }} _ */
-  async countNotifications({ unread = true } = {}) {
-    let request = this.supabase.from('smelt_notifications').select('id', { count: 'exact', head: true })
-    if (unread) request = request.is('read_at', null)
-    const { count, error, status } = await request
-    if (error) throw errorOfResponse(error, status)
-    return count ?? 0
-  }
-
-  /**
-   * Set a time of notifications that have none.
-   * @param {'seen_at' | 'read_at'} column
-   * @param {readonly string[]} ids
-   */
-  async markNotifications(column, ids) {
-    // Postgres evaluates 'now' by the server's clock.
-    const request = this.supabase.from('smelt_notifications').update({ [column]: 'now' }).in('id', [...ids]).is(column, null)
-    return (await dataOf(request.select('id'))).length
-  }
-
-  /** Return the id of the signed-in user; throw `unauthorized` if nobody is signed in. */
-  async userId() {
-    await this.supabase.realtime.setAuth()
-    const claims = claimsOf(this.supabase.realtime.accessTokenValue)
-    if (claims?.sub) return /** @type {string} */ (claims.sub)
-    throw new SmeltError('unauthorized', 'Sign in first: this belongs to a user.', { status: 401 })
+  /** Return what belongs to the signed-in user. */
+  async account() {
+    return new (await import('./account-supabase.js')).SupabaseAccount(this.supabase)
   }
 
   /**
@@ -210,23 +166,11 @@ class PrivateChannel {
  * @param {any} request
  * @param {CallOptions} [options]
  */
-async function dataOf(request, { signal, timeoutMs } = {}) {
+export async function dataOf(request, { signal, timeoutMs } = {}) {
   const limits = [signal, timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs)].filter((limit) => limit !== undefined)
   if (limits.length) request = request.abortSignal(limits.length > 1 ? AbortSignal.any(limits) : limits[0])
   const { data, error, status } = await request
   signal?.throwIfAborted()
   if (error) throw errorOfResponse(error, status)
   return data
-}
-
-/**
- * @param {string | null} token
- * @returns {Record<string, unknown> | null}
- */
-function claimsOf(token) {
-  try {
-    return JSON.parse(atob((token ?? '').split('.')[1].replaceAll('-', '+').replaceAll('_', '/')))
-  } catch {
-    return null
-  }
 }

@@ -225,24 +225,31 @@ const withWorker = (update) =>
  * @param {SmeltError | null} error
  * @returns {SmeltView}
  */
-function viewOf({ id, run, progress, segments, end }, files, connection, error) {
-  const latest = progress && withWorker(progress)
-  const percentage = end?.type === 'completed' ? 100 : (progress?.progress.percentage ?? 0)
-  const endMessage = end?.type === 'failed' ? end.error_message : 'Complete'
-  const byId = new Map((progress?.files ?? []).map((file) => [file.id, file]))
+function viewOf({ id, run, progress, segments, end, readSeq }, files, connection, error) {
+  const completed = end?.type === 'completed' ? end : null
+  const failed = end?.type === 'failed' ? { code: end.error_code, message: end.error_message } : null
+  const current = end ? null : progress && withWorker(progress)
+  // Files of a read at the end are newer than the last progress.
+  const live = new Map(end && end.seq <= (readSeq ?? 0) ? [] : progress?.files.map((file) => [file.id, file]))
   return {
     id,
     status: end?.status ?? progress?.status ?? 'pending',
-    progress: end ? { percentage, stage: end.status, message: endMessage } : (latest?.progress ?? null),
-    files: files.length ? files.map((file) => ({ progress: 0, ...file, ...(!end && byId.get(file.id)) })) : (progress?.files ?? []),
+    progress: end
+      ? {
+          percentage: completed ? 100 : (progress?.progress.percentage ?? 0),
+          stage: end.status,
+          message: failed?.message ?? 'Complete',
+        }
+      : (current?.progress ?? null),
+    files: files.length ? files.map((file) => ({ progress: 0, ...file, ...live.get(file.id) })) : [...live.values()],
     segments,
-    results: end?.type === 'completed' ? end.results : null,
-    outcome: end?.type === 'completed' ? end.outcome : null,
-    error: end?.type === 'failed' ? { code: end.error_code, message: end.error_message } : error && { code: error.code, message: error.message },
-    eta_seconds: end ? null : (progress?.eta_seconds ?? null),
-    queue_position: end ? null : (progress?.queue_position ?? null),
+    results: completed?.results ?? null,
+    outcome: completed?.outcome ?? null,
+    error: failed ?? (error && { code: error.code, message: error.message }),
+    eta_seconds: current?.eta_seconds ?? null,
+    queue_position: current?.queue_position ?? null,
     completed_at: end?.completed_at ?? null,
-    seq: end?.seq ?? progress?.seq ?? null,
+    seq: (end ?? progress)?.seq ?? null,
     run,
     connection,
   }
