@@ -5,7 +5,7 @@ import { describe, test } from 'node:test'
 import { createClient } from '@supabase/supabase-js'
 import WebSocket from 'ws'
 import { connect, dataOf, recording, signUp, until } from './app.mjs'
-import { connectSmelt, SmeltError, SmeltFailed, subscribeToSmelt } from '../../smelt/web/index.js'
+import { connectSmelt, SmeltError, SmeltFailed, subscribeToSmelt, subscribeWithRetry } from '../../smelt/web/index.js'
 
 const content = await readFile(recording)
 const file = (name = 'decision.ogg') => new File([content], name, { type: 'audio/ogg' })
@@ -203,4 +203,60 @@ describe('smelt-js', { concurrency: true }, () => {
       assert.deepEqual((await smelt.list()).map(({ id }) => id), [job.id])
       await supabase.removeAllChannels()
     }, { signedIn: true }))
+
+  test('observer that leaves and comes back at once shares one channel; the last one removes it', () =>
+    withSmelt(async (smelt, supabase) => {
+      const { id } = await dataOf(supabase.rpc('create_smelt', { files: [{ filename: 'a.ogg', size_bytes: 5 }] }))
+      const job = smelt.job(id)
+      job.subscribe(() => {})()
+      const end = job.subscribe(() => {})
+      const other = smelt.job(id).subscribe(() => {})
+      await until(() => job.getSnapshot().connection.status === 'live', 'the channel')
+      assert.equal(supabase.getChannels().length, 1)
+      const [channel] = supabase.getChannels()
+      for await (const update of job.watch()) if (update.type === 'progress') break
+      end()
+      job.subscribe(() => {})()
+      other()
+      const again = job.subscribe(() => {})
+      await job.requestUpdate()
+      assert.deepEqual(supabase.getChannels(), [channel])
+      again()
+      await until(() => supabase.getChannels().length === 0, 'the channel to be removed')
+      const back = job.subscribe(() => {})
+      await until(() => job.getSnapshot().connection.status === 'live', 'the channel after it was removed')
+      back()
+    }))
+
+  test('retry of a failed smelt is followed by its observers', () =>
+    withSmelt(async (smelt) => {
+      const job = await smelt.create({ files: [file()] })
+      const statuses = []
+      const end = job.subscribe(() => statuses.push(job.getSnapshot().status))
+      await smelt.cancel(job.id)
+      await assert.rejects(job.done, SmeltFailed)
+      await job.retry()
+      const done = await job.done
+      assert.equal(done.run, 2)
+      assert.ok(statuses.includes('failed'))
+      assert.deepEqual([job.getSnapshot().status, job.getSnapshot().run, job.getSnapshot().error], ['completed', 2, null])
+      end()
+    }))
+
+  test('connection that never comes is polled, and ends a subscription after maxRetries only', async () => {
+    const supabase = createClient('http://127.0.0.1:9', 'key', { realtime: { transport: WebSocket }, auth: { persistSession: false, autoRefreshToken: false } })
+    const id = crypto.randomUUID()
+    const errors = []
+    const subscription = subscribeToSmelt(supabase, id, { onError: (error) => errors.push(error) })
+    const error = await new Promise((onError) => subscribeWithRetry(supabase, id, { onError }, 2))
+    assert.deepEqual([error.code, error.transient], ['connection_lost', true])
+    assert.ok(errors.length > 2)
+    const view = connectSmelt({ supabase }).job(id).getSnapshot()
+    assert.deepEqual([view.status, view.error, view.connection.status], ['pending', null, 'polling'])
+    subscription.unsubscribe()
+    const count = errors.length
+    await until(() => supabase.getChannels().length === 0, 'the channel to be removed')
+    assert.equal(errors.length, count)
+    await supabase.realtime.disconnect()
+  })
 })
