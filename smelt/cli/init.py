@@ -1,4 +1,4 @@
-"""`smelt init`: copy smelt's migrations into the folder of a Supabase project, or the JavaScript package into an app."""
+"""`smelt init`: copy smelt's migrations into a Supabase project, or the JavaScript package into an app."""
 
 import asyncio
 import shutil

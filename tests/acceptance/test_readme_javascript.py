@@ -24,7 +24,9 @@ from smelt.contract.channels import smelt_channel
 
 JS = ROOT / "tests" / "js"
 PACKAGE = (ROOT / "smelt" / "web" / "index.js").as_uri()
-(EXAMPLE,) = re.findall(r"```js\n(.*?)```", (ROOT / "README.md").read_text().replace("'smelt-js'", f"'{PACKAGE}'"), re.DOTALL)
+(EXAMPLE,) = re.findall(
+    r"```js\n(.*?)```", (ROOT / "README.md").read_text().replace("'smelt-js'", f"'{PACKAGE}'"), re.DOTALL
+)
 # The names that the example uses: the project, a file, and two functions that render.
 GIVEN = """
 import { readFile } from 'node:fs/promises'
@@ -226,9 +228,7 @@ async def test_rejections_of_create_upload_and_submit_are_thrown(
     assert page.states == []
 
 
-async def test_deletion_of_the_smelt_ends_the_example_with_not_found(
-    fresh_stack: Stack, proxy: FaultyProxy
-) -> None:
+async def test_deletion_of_the_smelt_ends_the_example_with_not_found(fresh_stack: Stack, proxy: FaultyProxy) -> None:
     proxy.reject("realtime")
     async with example(proxy.url, fresh_stack) as page:
         await until(lambda: page.states)

@@ -39,7 +39,9 @@ def test_types_of_the_contract_are_current() -> None:
 def test_package_has_the_version_of_smelt_and_every_exported_file() -> None:
     about = json.loads(package_files()["package.json"])
     assert about["version"] == version(NAME)
-    exported = [path for entry in about["exports"].values() for path in (entry if isinstance(entry, str) else entry.values())]
+    exported = [
+        path for entry in about["exports"].values() for path in (entry if isinstance(entry, str) else entry.values())
+    ]
     names = re.findall(r"\./([\w.-]+)", json.dumps(about["exports"]))
     assert exported
     assert {name for name in names if "." in name} <= set(package_files())

@@ -129,7 +129,9 @@ def _event_news(event: SmeltEvent, which: int) -> Json:
 
 def _features(steps: list[Json]) -> set[object]:
     """Return the results that a case covers, alone and in pairs of consecutive ones."""
-    news = [(step["news"]["type"], step["news"].get("event"), "status" in step["news"].get("state", {})) for step in steps]
+    news = [
+        (step["news"]["type"], step["news"].get("event"), "status" in step["news"].get("state", {})) for step in steps
+    ]
     emitted = [tuple(update["type"] for update in step["updates"]) for step in steps]
     states = [(step["needs_read"], step["ending_run"] is not None) for step in steps]
     return {*zip(news, emitted, states, strict=True), *pairwise(news), *pairwise(zip(emitted, states, strict=True))}

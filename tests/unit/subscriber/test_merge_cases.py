@@ -1,7 +1,7 @@
 """The timeline merges the shared cases as it did when they were written; the JavaScript package runs the same cases."""
 
-from merge_cases import merge, read_cases
 from histories import SMELT
+from merge_cases import merge, read_cases
 
 from smelt.subscriber.timeline import Timeline
 
