@@ -176,7 +176,7 @@ export class SmeltClient {
     }
   }
 
-  /** Tell the page of an event, if `domEvents` is set. @param {string} topic @param {string} event @param {unknown} payload */
+  /** Dispatch an event on the window, if `domEvents` is set. @param {string} topic @param {string} event @param {unknown} payload */
   dispatch(topic, event, payload) {
     if (this.domEvents && typeof window !== 'undefined') {
       window.dispatchEvent(new CustomEvent('smelt:update', { detail: { topic, event, payload } }))
@@ -222,6 +222,7 @@ export class SmeltClient {
 export class SmeltJob {
   /** @type {Promise<CompletedUpdate> | null} */
   #done = null
+  #restarts = 0
 
   /** @param {SmeltClient} client @param {string} id */
   constructor(client, id) {
@@ -257,6 +258,8 @@ export class SmeltJob {
 
   /** The end of a completed smelt; rejects with `SmeltFailed`, or the error that ended the watch. */
   get done() {
+    if (this.#restarts !== this.store.restarts) this.#done = null
+    this.#restarts = this.store.restarts
     return (this.#done ??= this.#end())
   }
 
@@ -275,7 +278,6 @@ export class SmeltJob {
   }
 
   retry() {
-    this.#done = null
     return this.client.retry(this.id)
   }
 

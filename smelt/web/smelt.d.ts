@@ -14,6 +14,7 @@ export interface AnySupabase {
   from(table: string): any
   channel(topic: string, options?: any): any
   removeChannel(channel: any): Promise<unknown>
+  getChannels(): any[]
   readonly storage: any
   readonly realtime: any
 }

@@ -102,6 +102,10 @@ class PrivateChannel {
       await this.leaving.get(this.topic)
       await this.supabase.realtime.setAuth()
       if (this.#isLeft || this.#channel) return
+      if (this.supabase.getChannels().some(({ topic }) => topic === `realtime:${this.topic}`)) {
+        // supabase-js would return that channel, which may be public, and never call back.
+        throw new SmeltError('connection_lost', `The app has a channel ${this.topic} of its own.`, { transient: true })
+      }
       this.#subscribe()
     } catch (error) {
       this.#lose(asSmeltError(error))

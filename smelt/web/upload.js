@@ -14,7 +14,7 @@ const EXTENSIONS = { mpeg: 'mp3', mp4: 'm4a', 'x-m4a': 'm4a', 'x-wav': 'wav', wa
 
 /**
  * Create a smelt, upload its files and submit it; throw the first error. An abort, or an upload that fails, cancels the
- * smelt, so that it does not count as open.
+ * smelt, so that it does not count as open; unless a repeated call can go on with it by its `idempotencyKey`.
  * @param {Transport} transport
  * @param {CreateRequest} request
  * @returns {Promise<Created>}
@@ -40,7 +40,7 @@ export async function createSmelt(transport, request) {
     await uploadAll(transport, created, files, request)
     await persistently(() => transport.call('submit_smelt', { smelt_id: created.id }, { signal }), signal)
   } catch (error) {
-    await transport.call('cancel_smelt', { smelt_id: created.id }).catch(() => {})
+    if (!request.idempotencyKey) await transport.call('cancel_smelt', { smelt_id: created.id }).catch(() => {})
     throw error
   }
   return created

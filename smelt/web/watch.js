@@ -33,6 +33,8 @@ export class Watch extends Store {
   #endingRun = null
   /** @type {number | null} */
   #nextPollS = null
+  /** The number of runs that began after an end. */
+  restarts = 0
   #eventAt = -Infinity
   #readAt = -Infinity
 
@@ -151,6 +153,7 @@ export class Watch extends Store {
   }
 
   #restart() {
+    this.restarts += 1
     this.#error = this.failure = null
     this.#state = initialState(this.id)
     if (this.isObserved) this.start()

@@ -150,6 +150,30 @@ describe('smelt-js', { concurrency: true }, () => {
       assert.deepEqual([listed.status, listed.error_code], ['failed', 'cancelled'])
     }, { signedIn: true }))
 
+  test('create with the same idempotency key goes on with an interrupted upload', () =>
+    withSmelt(async (smelt) => {
+      const stop = new AbortController()
+      const request = { files: [file('a.ogg'), file('b.ogg')], mode: 'combine', idempotencyKey: crypto.randomUUID() }
+      await assert.rejects(smelt.create({ ...request, signal: stop.signal, onUpload: () => stop.abort() }), { name: 'AbortError' })
+      const [{ id, status }] = await smelt.list()
+      assert.equal(status, 'pending')
+      const job = await smelt.create(request)
+      assert.equal(job.id, id)
+      await job.done
+      assert.equal((await smelt.create(request)).id, id)
+    }, { signedIn: true }))
+
+  test("channel of the app's own with the same name is reported, and polled instead", () =>
+    withSmelt(async (smelt, supabase) => {
+      const { id } = await dataOf(supabase.rpc('create_smelt', { files: [{ filename: 'a.ogg', size_bytes: 5 }] }))
+      supabase.channel(`smelt:${id}`).subscribe()
+      const error = await new Promise((onError) => subscribeToSmelt(supabase, id, { onError }))
+      assert.match(error.message, /of its own/)
+      const done = smelt.job(id).done
+      await smelt.cancel(id)
+      await assert.rejects(done, { code: 'cancelled' })
+    }, { signedIn: true }))
+
   test('failure rejects done with code and message, and ends a subscription once', () =>
     withSmelt(async (smelt, supabase) => {
       const { id } = await dataOf(supabase.rpc('create_smelt', { files: [{ filename: 'a.ogg', size_bytes: 5 }] }))
@@ -167,7 +191,7 @@ describe('smelt-js', { concurrency: true }, () => {
       await until(() => calls.includes('onFailed'), 'the end')
       assert.deepEqual(calls.filter((name) => name !== 'onProgress'), ['onConnected', 'onFailed'])
       assert.deepEqual(smelt.job(id).getSnapshot().error, { code: 'cancelled', message: 'The smelt was cancelled.' })
-    }))
+    }, { signedIn: true }))
 
   test("smelt of another user is not_found, not a failure", () =>
     withSmelt(async (smelt) => {
@@ -226,7 +250,7 @@ describe('smelt-js', { concurrency: true }, () => {
       const back = job.subscribe(() => {})
       await until(() => job.getSnapshot().connection.status === 'live', 'the channel after it was removed')
       back()
-    }))
+    }, { signedIn: true }))
 
   test('retry of a failed smelt is followed by its observers', () =>
     withSmelt(async (smelt) => {
@@ -235,13 +259,13 @@ describe('smelt-js', { concurrency: true }, () => {
       const end = job.subscribe(() => statuses.push(job.getSnapshot().status))
       await smelt.cancel(job.id)
       await assert.rejects(job.done, SmeltFailed)
-      await job.retry()
+      await smelt.retry(job.id)
       const done = await job.done
       assert.equal(done.run, 2)
       assert.ok(statuses.includes('failed'))
       assert.deepEqual([job.getSnapshot().status, job.getSnapshot().run, job.getSnapshot().error], ['completed', 2, null])
       end()
-    }))
+    }, { signedIn: true }))
 
   test('connection that never comes is polled, and ends a subscription after maxRetries only', async () => {
     const supabase = createClient('http://127.0.0.1:9', 'key', { realtime: { transport: WebSocket }, auth: { persistSession: false, autoRefreshToken: false } })
