@@ -6,17 +6,19 @@ smelt, each with its `news`, the resulting `updates`, the argument `known` of th
 """
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from histories import SMELT, History, make_history, snapshot
+from histories import SMELT, History, make_history, progress_event, snapshot
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from smelt.contract.events import CompletedEvent, FailedEvent, ProgressEvent, SegmentsEvent, SmeltEvent, parse_event
 from smelt.contract.state import Snapshot, Unchanged
+from smelt.contract.vocabulary import STAGES
 from smelt.subscriber.timeline import Timeline
 from smelt.subscriber.updates import Progress, Segments, Update
 
@@ -27,7 +29,7 @@ Json = dict[str, Any]
 Action = tuple[str, int, bool, bool]
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["event", "event", "event", "read", "stale read", "unchanged", "conclude"]),
+        st.sampled_from(["event", "event", "event", "lower event", "read", "stale read", "unchanged", "conclude"]),
         st.integers(0, 60),
         st.booleans(),
         st.booleans(),
@@ -97,7 +99,15 @@ def _news(timeline: Timeline, history: History, action: Action) -> Json | None:
         case "conclude":
             return {"type": "conclude"}
         case "event":
-            return _event_news(history.events[which % len(history.events)], which)
+            event = history.events[which % len(history.events)]
+            if isinstance(event, CompletedEvent) and is_queued:  # Sent twice, differently.
+                event = event.model_copy(update={"results_truncated": is_online})
+            return _event_news(event, which)
+        case "lower event":  # Another sender may violate the rules of the database.
+            lower = progress_event(
+                replace(row, seq=row.seq + which % 5, status=STAGES[which % 5], percentage=which % 9)
+            )
+            return _event_news(lower.model_copy(update={"attempt": row.run + is_queued}), which)
         case "unchanged":
             seq = known.after_seq or which % 9
             state = Unchanged(
@@ -129,12 +139,35 @@ def _event_news(event: SmeltEvent, which: int) -> Json:
 
 def _features(steps: list[Json]) -> set[object]:
     """Return the results that a case covers, alone and in pairs of consecutive ones."""
-    news = [
-        (step["news"]["type"], step["news"].get("event"), "status" in step["news"].get("state", {})) for step in steps
-    ]
+    news = [_kind(step["news"]) for step in steps]
     emitted = [tuple(update["type"] for update in step["updates"]) for step in steps]
     states = [(step["needs_read"], step["ending_run"] is not None) for step in steps]
-    return {*zip(news, emitted, states, strict=True), *pairwise(news), *pairwise(zip(emitted, states, strict=True))}
+    details = [
+        (
+            kind,
+            update["attempt"] > update["run"],
+            update["queue_position"] is None,
+            update["worker_online"],
+            *_raised(step["news"], update),
+        )
+        for step, kind in zip(steps, news, strict=True)
+        for update in step["updates"]
+        if update["type"] == "progress"
+    ]
+    return {*zip(news, emitted, states, strict=True), *pairwise(news), *details}
+
+
+def _kind(news: Json) -> tuple[object, ...]:
+    payload = news.get("payload", {})
+    return news["type"], news.get("event"), "status" in news.get("state", {}), payload.get("results_truncated")
+
+
+def _raised(news: Json, update: Json) -> tuple[bool, bool]:
+    """Return whether the status and the percentage of the news were raised to those that were known."""
+    given = news.get("payload") or news["state"]
+    if "progress" not in given:
+        return False, False
+    return given["status"] != update["status"], given["progress"]["percentage"] != update["progress"]["percentage"]
 
 
 def find_cases() -> list[list[Json]]:
