@@ -67,7 +67,8 @@ const isIncomplete = (state) => Object.keys(state.waiting).length > 0 || state.s
 
 /** @type {Record<string, (payload: any) => unknown>} */
 const VALIDATORS = {
-  progress: ({ status, progress, files }) => ORDER.includes(status) && progress && Array.isArray(files),
+  progress: ({ status, progress, files, segments = [] }) =>
+    ORDER.includes(status) && progress && Array.isArray(files) && Array.isArray(segments),
   segments: ({ segments, file_id }) => Array.isArray(segments) && file_id,
   completed: ({ results }) => Array.isArray(results),
   failed: ({ error_code }) => error_code,
@@ -90,8 +91,8 @@ function mergeEvent(before, event, payload) {
   const state = enterRun(before, payload.run)
   if (!state) return { state: before, updates: [] }
   if (event === 'progress') {
-    const advanced = advance(state, progressOf(payload, payload.files.map((/** @type {object} */ file) => ({ untranscribed_seconds: 0, ...file }))))
-    return then(advanced, (state) => addSegments(state, payload.segments ?? []))
+    const files = payload.files.map((/** @type {object} */ file) => ({ untranscribed_seconds: 0, ...file }))
+    return then(addSegments(state, payload.segments ?? []), (state) => advance(state, progressOf(payload, files)))
   }
   if (event === 'segments') return addSegments(state, payload.segments, payload.file_id)
   return { state: withKnownEnd(state, endFrom({ ...payload, status: event }), !!payload.results_truncated), updates: [] }
