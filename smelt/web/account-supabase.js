@@ -48,7 +48,11 @@ export class SupabaseAccount {
    */
   async markNotifications(column, ids) {
     // Postgres evaluates 'now' by the server's clock.
-    const request = this.supabase.from('smelt_notifications').update({ [column]: 'now' }).in('id', [...ids]).is(column, null)
+    const request = this.supabase
+      .from('smelt_notifications')
+      .update({ [column]: 'now' })
+      .in('id', [...ids])
+      .is(column, null)
     return (await dataOf(request.select('id'))).length
   }
 

@@ -26,7 +26,8 @@ export class BatchWatch extends Live {
   async get(options) {
     const account = await this.client.transport.account()
     const [row] = await account.rows('smelt_batches', { filters: [['id', 'eq', this.id]], limit: 1 }, options)
-    if (!row) throw new SmeltError('not_found', 'The batch does not exist, or belongs to another user.', { status: 404 })
+    if (!row)
+      throw new SmeltError('not_found', 'The batch does not exist, or belongs to another user.', { status: 404 })
     return row
   }
 

@@ -11,7 +11,10 @@ const LINES = 2
  */
 export const toSrt = (segments) =>
   cuesOf(segments)
-    .map(({ start, end, lines }, n) => `${n + 1}\n${timestamp(start, ',')} --> ${timestamp(end, ',')}\n${lines.join('\n')}\n`)
+    .map(
+      ({ start, end, lines }, n) =>
+        `${n + 1}\n${timestamp(start, ',')} --> ${timestamp(end, ',')}\n${lines.join('\n')}\n`,
+    )
     .join('\n')
 
 /**
@@ -21,7 +24,10 @@ export const toSrt = (segments) =>
 export const toVtt = (segments) =>
   'WEBVTT\n' +
   cuesOf(segments)
-    .map(({ start, end, lines }) => `\n${timestamp(start, '.')} --> ${timestamp(end, '.')}\n${escaped(lines.join('\n'))}\n`)
+    .map(
+      ({ start, end, lines }) =>
+        `\n${timestamp(start, '.')} --> ${timestamp(end, '.')}\n${escaped(lines.join('\n'))}\n`,
+    )
     .join('')
 
 /**
@@ -68,7 +74,7 @@ function divided(words, start, end) {
   }
   const perLetter = (end - start) / lines.join('').length
   const cues = []
-  for (let from = start; lines.length; ) {
+  for (let from = start; lines.length;) {
     const shown = lines.splice(0, LINES)
     const until = lines.length ? from + perLetter * shown.join('').length : end
     cues.push({ start: from, end: until, lines: shown })
@@ -81,7 +87,8 @@ function divided(words, start, end) {
 function timestamp(seconds, mark) {
   const ms = Math.round(seconds * 1000)
   const two = (/** @type {number} */ value) => String(Math.floor(value)).padStart(2, '0')
-  return `${two(ms / 3_600_000)}:${two((ms / 60_000) % 60)}:${two((ms / 1000) % 60)}${mark}${String(ms % 1000).padStart(3, '0')}`
+  const clock = [ms / 3_600_000, (ms / 60_000) % 60, (ms / 1000) % 60].map(two).join(':')
+  return `${clock}${mark}${String(ms % 1000).padStart(3, '0')}`
 }
 
 /** @param {string} text */

@@ -7,7 +7,8 @@ import { Store } from './store.js'
 import { SupabaseTransport } from './transport-supabase.js'
 import { Watch } from './watch.js'
 
-/** @import { CompletedUpdate, ConnectionState, CreateRequest, Joined, JoinHandlers, ListOptions, SmeltUpdate, Transport, WatchOptions } from './smelt.d.ts' */
+/** @import { CompletedUpdate, ConnectionState, CreateRequest, Joined } from './smelt.d.ts' */
+/** @import { JoinHandlers, ListOptions, SmeltUpdate, Transport, WatchOptions } from './smelt.d.ts' */
 /** @import { FileRow, Snapshot, SmeltRow } from './contract.d.ts' */
 
 /** @type {WeakMap<object, SmeltClient>} */
@@ -68,7 +69,12 @@ export class SmeltClient {
     return new SmeltJob(this, id)
   }
 
-  /** Return the current state with the transcript. @param {string} id @param {{ signal?: AbortSignal, withWords?: boolean }} [options] @returns {Promise<Snapshot>} */
+  /**
+   * Return the current state with the transcript.
+   * @param {string} id
+   * @param {{ signal?: AbortSignal, withWords?: boolean }} [options]
+   * @returns {Promise<Snapshot>}
+   */
   get(id, { signal, withWords } = {}) {
     return this.transport.call('get_smelt', { smelt_id: id, ...(withWords && { with_words: true }) }, { signal })
   }
@@ -84,7 +90,11 @@ export class SmeltClient {
     if (status) filters.push(['status', 'in', `(${[status].flat().join()})`])
     if (batchId) filters.push(['batch_id', 'eq', batchId])
     if (before) filters.push(['created_at', 'lt', before])
-    return (await this.transport.account()).rows('smelts', { columns: '*, files:smelt_files(*)', filters, order: 'created_at', limit }, { signal })
+    return (await this.transport.account()).rows(
+      'smelts',
+      { columns: '*, files:smelt_files(*)', filters, order: 'created_at', limit },
+      { signal },
+    )
   }
 
   /** Cancel a smelt: it fails with the code `cancelled`. @param {string} id @returns {Promise<Snapshot>} */
@@ -92,7 +102,11 @@ export class SmeltClient {
     return this.#change('cancel_smelt', id)
   }
 
-  /** Start the next run of a failed or partial smelt; finished transcripts are kept. @param {string} id @returns {Promise<Snapshot>} */
+  /**
+   * Start the next run of a failed or partial smelt; finished transcripts are kept.
+   * @param {string} id
+   * @returns {Promise<Snapshot>}
+   */
   retry(id) {
     return this.#change('retry_smelt', id)
   }
@@ -121,7 +135,9 @@ export class SmeltClient {
 
   /** Return the state of the connection, of reads and of all watches. */
   diagnostics() {
-    const stores = [...this.#stores.values()].map((ref) => ref.deref()).filter((store) => store instanceof Watch && store.isObserved)
+    const stores = [...this.#stores.values()]
+      .map((ref) => ref.deref())
+      .filter((store) => store instanceof Watch && store.isObserved)
     return {
       ...this.connection.view,
       channels: this.#channels.size,
@@ -165,7 +181,12 @@ export class SmeltClient {
       this.#showConnection()
       return channel.leave()
     }
-    return { get joined() { return channel.joined }, leave }
+    return {
+      get joined() {
+        return channel.joined
+      },
+      leave,
+    }
   }
 
   /** Call a function when the page becomes visible or is online again. @param {() => void} listener */
@@ -176,7 +197,12 @@ export class SmeltClient {
     }
   }
 
-  /** Dispatch an event on the window, if `domEvents` is set. @param {string} topic @param {string} event @param {unknown} payload */
+  /**
+   * Dispatch an event on the window, if `domEvents` is set.
+   * @param {string} topic
+   * @param {string} event
+   * @param {unknown} payload
+   */
   dispatch(topic, event, payload) {
     if (this.domEvents && typeof window !== 'undefined') {
       window.dispatchEvent(new CustomEvent('smelt:update', { detail: { topic, event, payload } }))
@@ -245,7 +271,7 @@ export class SmeltJob {
    * Iterate over updates from the current state to `completed` or `failed`; throw an error that would occur again, such
    * as `not_found`, and the reason of an abort.
    * @param {WatchOptions} [options]
-   * @returns {AsyncGenerator<any, void, undefined>} of updates; the declarations exclude connection events by the options
+   * @returns {AsyncGenerator<any, void, undefined>} of updates; the declarations exclude connection events
    */
   watch({ signal, connectionEvents = false } = {}) {
     return this.store.iterate({

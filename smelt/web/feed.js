@@ -38,8 +38,12 @@ export class Feed extends Live {
     return {
       topic: `smelt-feed:${userId}`,
       handlers: {
-        changes: [{ table: 'smelts', filter }, { table: 'smelt_files', filter }],
-        onMessage: (/** @type {string} */ event, /** @type {any} */ payload) => event === 'smelts_deleted' && this.#mergeDeleted(payload?.ids),
+        changes: [
+          { table: 'smelts', filter },
+          { table: 'smelt_files', filter },
+        ],
+        onMessage: (/** @type {string} */ event, /** @type {any} */ payload) =>
+          event === 'smelts_deleted' && this.#mergeDeleted(payload?.ids),
         onChange: (/** @type {any} */ { table, new: row, errors }) => this.#mergeChange(table, row, errors),
       },
     }
@@ -50,7 +54,10 @@ export class Feed extends Live {
     const account = await this.client.transport.account()
     const options = { timeoutMs: 30_000 }
     // RLS limits both to the rows of the user.
-    const [smelts, files] = await Promise.all([account.rows('smelts', {}, options), account.rows('smelt_files', {}, options)])
+    const [smelts, files] = await Promise.all([
+      account.rows('smelts', {}, options),
+      account.rows('smelt_files', {}, options),
+    ])
     this.#publish([...this.#mergeRows('smelts', smelts), ...this.#mergeRows('smelt_files', files)])
   }
 
@@ -72,7 +79,10 @@ export class Feed extends Live {
     for (const id of ids) this.#deletedAt.set(id, now)
     const gone = [...this.#rows.smelt_files.values()].filter((file) => this.#deletedAt.has(file.smelt_id))
     const smelts = [...this.#rows.smelts.values()].filter(({ id }) => this.#deletedAt.has(id))
-    this.#publish([...gone.map((row) => this.#remove('smelt_files', row)), ...smelts.map((row) => this.#remove('smelts', row))])
+    this.#publish([
+      ...gone.map((row) => this.#remove('smelt_files', row)),
+      ...smelts.map((row) => this.#remove('smelts', row)),
+    ])
   }
 
   /** @param {'smelts' | 'smelt_files'} table @param {any[]} rows */

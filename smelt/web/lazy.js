@@ -10,9 +10,11 @@ import { Store } from './store.js'
 /** @type {{ connection: ConnectionView, error: null }} */
 const IDLE = { connection: { status: 'idle', worker: null, error: null }, error: null }
 
+/** @typedef {{ requestUpdate: () => void, watch: (options?: any) => AsyncGenerator<any, void, undefined> }} Watchable */
+
 /**
  * A store with the state of another one.
- * @template {Store<any, any> & { requestUpdate: () => void, watch: (options?: any) => AsyncGenerator<any, void, undefined> }} Inner
+ * @template {Store<any, any> & Watchable} Inner
  * @extends {Store<Inner['view'], any>}
  */
 class Lazy extends Store {
@@ -38,16 +40,19 @@ class Lazy extends Store {
 
   start() {
     const generation = (this.#generation += 1)
-    this.inner().then((inner) => {
-      if (generation !== this.#generation) return
-      this.failure = null
-      this.#end = inner.observe({
-        change: () => this.set(inner.view),
-        next: (item) => this.emit(item),
-        error: (error) => this.fail(error),
-      })
-      this.set(inner.view)
-    }, (error) => this.fail(error))
+    this.inner().then(
+      (inner) => {
+        if (generation !== this.#generation) return
+        this.failure = null
+        this.#end = inner.observe({
+          change: () => this.set(inner.view),
+          next: (item) => this.emit(item),
+          error: (error) => this.fail(error),
+        })
+        this.set(inner.view)
+      },
+      (error) => this.fail(error),
+    )
   }
 
   stop() {
@@ -75,7 +80,10 @@ class Lazy extends Store {
 export class LazyFeed extends Lazy {
   /** @param {SmeltClient} client */
   constructor(client) {
-    super({ smelts: [], files: [], counts: {}, isLoaded: false, ...IDLE }, async () => new (await import('./feed.js')).Feed(client))
+    super(
+      { smelts: [], files: [], counts: {}, isLoaded: false, ...IDLE },
+      async () => new (await import('./feed.js')).Feed(client),
+    )
   }
 }
 

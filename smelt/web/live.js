@@ -125,7 +125,9 @@ export class Live extends Store {
         if (this.view.error) this.set({ ...this.view, error: null })
         const joined = this.isJoined
         const underWay = performance.now() - this.eventAt
-        this.#plan(joined && this.liveReadMs ? this.liveReadMs : pollInMs({ joined, eventAgeMs: underWay, underWay: true }))
+        this.#plan(
+          joined && this.liveReadMs ? this.liveReadMs : pollInMs({ joined, eventAgeMs: underWay, underWay: true }),
+        )
       } catch (error) {
         if (generation === this.#generation) this.#onError(asSmeltError(error), () => this.requestUpdate())
       }

@@ -35,7 +35,8 @@ export const initialState = (id) => ({
  */
 export function merge(state, news) {
   if (news.type === 'conclude') return conclude(state)
-  if (news.type === 'event') return isValid(state, news) ? mergeEvent(state, news.event, news.payload) : { state, updates: [] }
+  if (news.type === 'event')
+    return isValid(state, news) ? mergeEvent(state, news.event, news.payload) : { state, updates: [] }
   if ('status' in news.state) return mergeSnapshot(state, news.state, news.segments_after ?? 0)
   return mergeUnchanged(state, news.state)
 }
@@ -79,7 +80,10 @@ const VALIDATORS = {
  * @param {{ event: string, payload: any }} news
  */
 const isValid = ({ id }, { event, payload }) =>
-  payload?.smelt_id === id && Number.isInteger(payload.run) && Number.isInteger(payload.seq) && VALIDATORS[event]?.(payload)
+  payload?.smelt_id === id &&
+  Number.isInteger(payload.run) &&
+  Number.isInteger(payload.seq) &&
+  VALIDATORS[event]?.(payload)
 
 /**
  * @param {MergeState} before
@@ -95,7 +99,10 @@ function mergeEvent(before, event, payload) {
     return then(addSegments(state, payload.segments ?? []), (state) => advance(state, progressOf(payload, files)))
   }
   if (event === 'segments') return addSegments(state, payload.segments, payload.file_id)
-  return { state: withKnownEnd(state, endFrom({ ...payload, status: event }), !!payload.results_truncated), updates: [] }
+  return {
+    state: withKnownEnd(state, endFrom({ ...payload, status: event }), !!payload.results_truncated),
+    updates: [],
+  }
 }
 
 /**
@@ -111,11 +118,15 @@ function mergeSnapshot(before, snapshot, segmentsAfter) {
     ...state,
     readSeq: Math.max(snapshot.seq, state.readSeq ?? 0),
     storedSeq: Math.max(state.storedSeq, snapshot.segments_seq),
-    segmentsSeq: segmentsAfter <= state.segmentsSeq ? Math.max(state.segmentsSeq, snapshot.segments_seq) : state.segmentsSeq,
+    segmentsSeq:
+      segmentsAfter <= state.segmentsSeq ? Math.max(state.segmentsSeq, snapshot.segments_seq) : state.segmentsSeq,
   }
   const end = endOf(snapshot)
   if (!end) {
-    const advanced = advance(state, progressOf({ ...snapshot, smelt_id: snapshot.id }, snapshot.files.map(fileProgressOf)))
+    const advanced = advance(
+      state,
+      progressOf({ ...snapshot, smelt_id: snapshot.id }, snapshot.files.map(fileProgressOf)),
+    )
     return then(advanced, (state) => addSegments(state, snapshot.segments))
   }
   const added = addSegments(state, snapshot.segments)
@@ -133,7 +144,12 @@ function mergeSnapshot(before, snapshot, segmentsAfter) {
  */
 function mergeUnchanged(state, { seq, queue_position, worker_online }) {
   if (state.end || !state.progress) return { state, updates: [] }
-  return advance(state, { ...state.progress, seq, queue_position: queue_position ?? state.progress.queue_position, worker_online })
+  return advance(state, {
+    ...state.progress,
+    seq,
+    queue_position: queue_position ?? state.progress.queue_position,
+    worker_online,
+  })
 }
 
 /**

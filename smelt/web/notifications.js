@@ -18,10 +18,18 @@ export class Notifications extends Live {
     this.known = new Set()
   }
 
-  /** Return stored notifications, newest first. @param {{ unread?: boolean, limit?: number, signal?: AbortSignal }} [options] @returns {Promise<Notification[]>} */
+  /**
+   * Return stored notifications, newest first.
+   * @param {{ unread?: boolean, limit?: number, signal?: AbortSignal }} [options]
+   * @returns {Promise<Notification[]>}
+   */
   async list({ unread = false, limit = SHOWN, signal } = {}) {
     const filters = unread ? [/** @type {[string, string, unknown]} */ (['read_at', 'is', null])] : []
-    return (await this.client.transport.account()).rows('smelt_notifications', { filters, order: 'created_at', limit }, { signal })
+    return (await this.client.transport.account()).rows(
+      'smelt_notifications',
+      { filters, order: 'created_at', limit },
+      { signal },
+    )
   }
 
   /** Return the number of notifications that were not opened. */
@@ -39,7 +47,10 @@ export class Notifications extends Live {
     return this.#mark('read_at', ids)
   }
 
-  /** Iterate over unread notifications, oldest first, then over new ones, each once. @param {{ signal?: AbortSignal }} [options] */
+  /**
+   * Iterate over unread notifications, oldest first, then over new ones, each once.
+   * @param {{ signal?: AbortSignal }} [options]
+   */
   watch({ signal } = {}) {
     const unread = () => this.view.notifications.filter(({ read_at }) => !read_at).reverse()
     return this.iterate({ signal, replay: unread })
@@ -77,7 +88,9 @@ export class Notifications extends Live {
   async #mark(column, ids) {
     const count = await (await this.client.transport.account()).markNotifications(column, ids)
     const now = new Date().toISOString()
-    const notifications = this.view.notifications.map((one) => (ids.includes(one.id) ? { ...one, [column]: one[column] ?? now } : one))
+    const notifications = this.view.notifications.map((one) =>
+      ids.includes(one.id) ? { ...one, [column]: one[column] ?? now } : one,
+    )
     const unreadCount = Math.max(0, this.view.unreadCount - (column === 'read_at' ? count : 0))
     this.update({ notifications, unreadCount })
     return count

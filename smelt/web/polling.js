@@ -2,7 +2,7 @@
 
 export const FIRST_READ_MS = 3_000 // The first read waits for the join, but not longer.
 export const GAP_READ_MS = 1_000 // A known gap is read after this: the missing event may still arrive.
-export const END_TIMEOUT_MS = 5_000 // An end that was received is emitted after this, even if the gap before it is not read.
+export const END_TIMEOUT_MS = 5_000 // A received end is emitted after this, even if the gap before it is not read.
 const FRESH_FOR_MS = 30_000
 const MAX_DELAY_MS = 30_000
 const HIDDEN_MS = 60_000
@@ -11,8 +11,8 @@ const HIDDEN_MS = 60_000
 export const isHidden = () => typeof document !== 'undefined' && document.visibilityState === 'hidden'
 
 /**
- * Return the delay of the next read: 30 s with recent events, 10 to 15 s if they are ageing while something is under way,
- * 5 s while not joined; at least 60 s in a hidden page.
+ * Return the delay of the next read: 30 s with recent events, 10 to 15 s without any for 30 s while something is under
+ * way, 5 s while not joined; at least 60 s in a hidden page.
  * @param {{ joined: boolean, eventAgeMs: number, underWay: boolean, nextPollS?: number | null }} given
  */
 export function pollInMs({ joined, eventAgeMs, underWay, nextPollS }) {

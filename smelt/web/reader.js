@@ -56,7 +56,9 @@ export class Reader {
    */
   request(watch) {
     if (!this.#dueAt.has(watch)) this.#dueAt.set(watch, Infinity)
-    const done = new Promise((resolve) => this.#urgent.set(watch, [...(this.#urgent.get(watch) ?? []), () => resolve(undefined)]))
+    const done = new Promise((resolve) =>
+      this.#urgent.set(watch, [...(this.#urgent.get(watch) ?? []), () => resolve(undefined)]),
+    )
     this.#schedule()
     return done
   }
@@ -87,7 +89,9 @@ export class Reader {
   async #read() {
     const soon = performance.now() + GATHER_MS
     const due = [...this.#dueAt].filter(([watch, at]) => at <= soon || this.#urgent.has(watch)).map(([watch]) => watch)
-    const batch = due.sort((a, b) => Number(this.#urgent.has(b)) - Number(this.#urgent.has(a))).slice(0, SMELTS_PER_CALL)
+    const batch = due
+      .sort((a, b) => Number(this.#urgent.has(b)) - Number(this.#urgent.has(a)))
+      .slice(0, SMELTS_PER_CALL)
     const requested = batch.map((watch) => watch.known)
     const waiting = batch.flatMap((watch) => this.#urgent.get(watch) ?? [])
     for (const watch of batch) this.#urgent.delete(watch)

@@ -45,7 +45,11 @@ export class Store {
 
   /**
    * Iterate over items until `isLast` returns true for one; throw an error that ends them, or the reason of an abort.
-   * @param {{ signal?: AbortSignal, replay?: () => Item[], accept?: (item: Item) => boolean, isLast?: (item: Item) => boolean }} options
+   * @param {object} options
+   * @param {AbortSignal} [options.signal]
+   * @param {() => Item[]} [options.replay] the items that come first
+   * @param {(item: Item) => boolean} [options.accept]
+   * @param {(item: Item) => boolean} [options.isLast]
    * @returns {AsyncGenerator<Item, void, undefined>}
    */
   async *iterate({ signal, replay = () => [], accept = () => true, isLast = () => false }) {

@@ -31,7 +31,10 @@ export class SmeltSubscription {
     this.#failures = 0
     this.#isConnected = false
     const replay = this.#store.replay()
-    const end = this.#store.observe({ next: (update) => this.#take(update), error: (error) => this.#fail(/** @type {SmeltError} */ (error)) })
+    const end = this.#store.observe({
+      next: (update) => this.#take(update),
+      error: (error) => this.#fail(/** @type {SmeltError} */ (error)),
+    })
     this.#end = end
     queueMicrotask(() => {
       if (this.#end !== end) return

@@ -120,7 +120,11 @@ class PrivateChannel {
     channel.on('broadcast', { event: '*' }, ({ event, payload }) => isCurrent() && onMessage?.(event, payload))
     for (const { table, filter } of changes) {
       for (const event of /** @type {const} */ (['INSERT', 'UPDATE'])) {
-        channel.on('postgres_changes', /** @type {any} */ ({ event, schema: 'public', table, filter }), (change) => isCurrent() && onChange?.(change))
+        channel.on(
+          'postgres_changes',
+          /** @type {any} */ ({ event, schema: 'public', table, filter }),
+          (change) => isCurrent() && onChange?.(change),
+        )
       }
     }
     channel.on('system', {}, ({ extension, status, message }) => {
@@ -131,7 +135,12 @@ class PrivateChannel {
     channel.subscribe((status, error) => {
       if (!isCurrent()) return
       if (status === 'SUBSCRIBED') return changes.length ? undefined : this.#gain()
-      this.#lose(new SmeltError('connection_lost', error?.message ?? `The live connection is ${status}.`, { transient: true, cause: error }))
+      this.#lose(
+        new SmeltError('connection_lost', error?.message ?? `The live connection is ${status}.`, {
+          transient: true,
+          cause: error,
+        }),
+      )
     })
   }
 
@@ -171,7 +180,9 @@ class PrivateChannel {
  * @param {CallOptions} [options]
  */
 export async function dataOf(request, { signal, timeoutMs } = {}) {
-  const limits = [signal, timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs)].filter((limit) => limit !== undefined)
+  const limits = [signal, timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs)].filter(
+    (limit) => limit !== undefined,
+  )
   if (limits.length) request = request.abortSignal(limits.length > 1 ? AbortSignal.any(limits) : limits[0])
   const { data, error, status } = await request
   signal?.throwIfAborted()

@@ -36,7 +36,11 @@ export async function createSmelt(transport, request) {
   const created = await persistently(() => transport.call('create_smelt', args, { signal }), signal)
   if (!files.length) return created
   try {
-    if (request.idempotencyKey && (await transport.call('get_smelt', { smelt_id: created.id }, { signal })).submitted_at) return created
+    if (
+      request.idempotencyKey &&
+      (await transport.call('get_smelt', { smelt_id: created.id }, { signal })).submitted_at
+    )
+      return created
     await uploadAll(transport, created, files, request)
     await persistently(() => transport.call('submit_smelt', { smelt_id: created.id }, { signal }), signal)
   } catch (error) {
@@ -65,7 +69,14 @@ async function uploadAll(transport, created, files, { onUpload, signal, idempote
       const { id, upload_path } = created.files[n]
       const report = (/** @type {number} */ bytes) => {
         loaded[n] = Math.min(bytes, size) // The request is larger than the file.
-        onUpload?.({ file_id: id, filename, loaded: loaded[n], size, totalLoaded: loaded.reduce((a, b) => a + b), total })
+        onUpload?.({
+          file_id: id,
+          filename,
+          loaded: loaded[n],
+          size,
+          totalLoaded: loaded.reduce((a, b) => a + b),
+          total,
+        })
       }
       await uploadOne(transport, upload_path ?? '', blob, { onProgress: report, signal: stop.signal }, !!idempotencyKey)
       report(size)
@@ -135,13 +146,19 @@ export async function uploadObject(supabase, path, blob, { onProgress, signal })
   if (typeof XMLHttpRequest === 'undefined') {
     const { error } = await bucket.upload(path, blob, { contentType: blob.type || undefined })
     signal?.throwIfAborted()
-    if (error) throw uploadError(error, Number(/** @type {any} */ (error).statusCode ?? /** @type {any} */ (error).status ?? 0))
+    if (error)
+      throw uploadError(error, Number(/** @type {any} */ (error).statusCode ?? /** @type {any} */ (error).status ?? 0))
     return
   }
   await supabase.realtime.setAuth()
   const url = bucket.getPublicUrl(path).data.publicUrl.replace('/object/public/', '/object/')
   const { apiKey, accessTokenValue } = supabase.realtime
-  await sendBlob(url, blob, { apikey: apiKey ?? '', authorization: `Bearer ${accessTokenValue ?? apiKey}` }, { onProgress, signal })
+  await sendBlob(
+    url,
+    blob,
+    { apikey: apiKey ?? '', authorization: `Bearer ${accessTokenValue ?? apiKey}` },
+    { onProgress, signal },
+  )
 }
 
 /**
@@ -199,4 +216,5 @@ function namedFile(input) {
  * @template {Record<string, unknown>} T
  * @param {T} args
  */
-const defined = (args) => Object.fromEntries(Object.entries(args).filter(([, value]) => value !== undefined && value !== null))
+const defined = (args) =>
+  Object.fromEntries(Object.entries(args).filter(([, value]) => value !== undefined && value !== null))

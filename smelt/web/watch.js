@@ -3,7 +3,8 @@ import { END_TIMEOUT_MS, FIRST_READ_MS, GAP_READ_MS, pollInMs } from './polling.
 import { endingRun, initialState, known, merge, needsRead } from './merge.js'
 import { Store } from './store.js'
 
-/** @import { SmeltView, SmeltUpdate, ConnectionView, Joined, News, Update, EndUpdate, ProgressUpdate } from './smelt.d.ts' */
+/** @import { SmeltView, SmeltUpdate, ConnectionView, Joined } from './smelt.d.ts' */
+/** @import { News, Update, EndUpdate, ProgressUpdate } from './smelt.d.ts' */
 /** @import { CreatedFile, FileState, Snapshot, Unchanged } from './contract.d.ts' */
 /** @import { SmeltClient } from './client.js' */
 /** @import { SmeltError } from './errors.js' */
@@ -89,7 +90,11 @@ export class Watch extends Store {
     else this.mergeRead(await this.client.get(this.id), 0)
   }
 
-  /** Merge a state that was read, also one of a newer run after the end. @param {Snapshot | Unchanged} read @param {number} segmentsAfter */
+  /**
+   * Merge a state that was read, also one of a newer run after the end.
+   * @param {Snapshot | Unchanged} read
+   * @param {number} segmentsAfter
+   */
   mergeRead(read, segmentsAfter) {
     this.#readAt = performance.now()
     this.#nextPollS = read.next_poll_s
@@ -97,7 +102,10 @@ export class Watch extends Store {
       this.#files = read.files
       if (this.isEnded && read.run > this.#state.run) this.#restart()
     }
-    this.#setConnection({ error: null, ...(this.#connection.status === 'connecting' && !this.#isJoined && { status: 'polling' }) })
+    this.#setConnection({
+      error: null,
+      ...(this.#connection.status === 'connecting' && !this.#isJoined && { status: 'polling' }),
+    })
     this.#merge({ type: 'read', state: read, segments_after: segmentsAfter })
   }
 
@@ -129,16 +137,27 @@ export class Watch extends Store {
   replay() {
     const { id, run, progress, segments, end } = this.#state
     /** @type {Update[]} */
-    const updates = Object.entries(segments).map(([file_id, all]) => ({ type: 'segments', smelt_id: id, file_id, segments: all, run }))
+    const updates = Object.entries(segments).map(([file_id, all]) => ({
+      type: 'segments',
+      smelt_id: id,
+      file_id,
+      segments: all,
+      run,
+    }))
     if (progress?.run === run) updates.unshift(withWorker(progress))
     if (end) updates.push(end)
     return updates
   }
 
-  /** A slow consumer gets the newest progress of each stage, and all segments. @param {SmeltUpdate[]} queue @param {SmeltUpdate} item */
+  /**
+   * A slow consumer gets the newest progress of each stage, and all segments.
+   * @param {SmeltUpdate[]} queue
+   * @param {SmeltUpdate} item
+   */
   enqueue(queue, item) {
     const last = queue.at(-1)
-    const isNewer = last?.type === 'progress' && item.type === 'progress' && last.run === item.run && last.status === item.status
+    const isNewer =
+      last?.type === 'progress' && item.type === 'progress' && last.run === item.run && last.status === item.status
     return [...(isNewer ? queue.slice(0, -1) : queue), item]
   }
 
@@ -206,7 +225,8 @@ export class Watch extends Store {
   #setConnection(change, emits = false) {
     const before = this.#connection
     const connection = { ...before, ...change }
-    if (connection.status === before.status && connection.error === before.error && connection.worker === before.worker) return
+    if (connection.status === before.status && connection.error === before.error && connection.worker === before.worker)
+      return
     this.#connection = connection
     this.#show()
     if (emits) this.emit({ type: 'connection', ...connection })

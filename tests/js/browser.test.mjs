@@ -24,8 +24,10 @@ const FILES = {
 }
 
 /** Return a module of the package smelt-js. */
-const packaged = (url) =>
-  /^\/smelt\/[\w-]+\.js$/.test(url) && ['text/javascript', new URL(`../../smelt/web/${url.slice(7)}`, import.meta.url)] || null
+function packaged(url) {
+  const name = /^\/smelt\/([\w-]+\.js)$/.exec(url)?.[1]
+  return name && ['text/javascript', new URL(`../../smelt/web/${name}`, import.meta.url)]
+}
 
 /** Serve the page on a free port of the loopback interface, without CORS headers. */
 async function serve() {

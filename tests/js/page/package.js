@@ -1,7 +1,9 @@
 // An app in a page that uses the package: uploads with progress, and shows the state of its smelt.
 import { connectSmelt } from '/smelt/index.js'
 
-const show = (id, value) => { document.getElementById(id).textContent = value }
+const show = (id, value) => {
+  document.getElementById(id).textContent = value
+}
 
 try {
   const { url, key } = await (await fetch('/settings')).json()
@@ -21,7 +23,13 @@ try {
   })
   job.subscribe(() => {
     const { segments } = job.getSnapshot()
-    show('transcript', Object.values(segments).flat().map(({ text }) => text).join('\n'))
+    show(
+      'transcript',
+      Object.values(segments)
+        .flat()
+        .map(({ text }) => text)
+        .join('\n'),
+    )
   })
   const { status, results } = await job.done
   show('uploads', JSON.stringify({ uploads, rejected, events }))

@@ -11,10 +11,16 @@ const SEGMENTS = [
 ]
 
 test('toSrt has numbered cues that do not overlap', () => {
-  const cues = toSrt(SEGMENTS).trim().split('\n\n').map((cue) => cue.split('\n'))
+  const cues = toSrt(SEGMENTS)
+    .trim()
+    .split('\n\n')
+    .map((cue) => cue.split('\n'))
   assert.deepEqual(cues[0], ['1', '00:00:00,000 --> 00:00:02,400', 'Hello <there> & welcome.'])
   assert.deepEqual(cues[1], ['2', '00:00:02,400 --> 00:00:03,000', 'Emma: a → b c'])
-  assert.deepEqual(cues.map(([number]) => number), cues.map((_, n) => `${n + 1}`))
+  assert.deepEqual(
+    cues.map(([number]) => number),
+    cues.map((_, n) => `${n + 1}`),
+  )
   const long = cues.slice(2)
   assert.equal(long[0][1].slice(0, 12), '01:01:01,000')
   assert.equal(long.at(-1)[1].slice(17), '01:01:11,000')
@@ -27,11 +33,23 @@ test('toSrt has numbered cues that do not overlap', () => {
 
 test('toVtt escapes what WebVTT would interpret', () => {
   const lines = toVtt(SEGMENTS).split('\n')
-  assert.deepEqual(lines.slice(0, 4), ['WEBVTT', '', '00:00:00.000 --> 00:00:02.400', 'Hello &lt;there&gt; &amp; welcome.'])
+  assert.deepEqual(lines.slice(0, 4), [
+    'WEBVTT',
+    '',
+    '00:00:00.000 --> 00:00:02.400',
+    'Hello &lt;there&gt; &amp; welcome.',
+  ])
 })
 
 test('formatRemaining rounds to what an estimate is worth', () => {
-  const cases = { 3: 'a few seconds left', 32: 'about 30 s left', 58: 'about 1 min left', 200: 'about 3 min left', 3600: 'about 1 h left', 5400: 'about 1 h 30 min left' }
+  const cases = {
+    3: 'a few seconds left',
+    32: 'about 30 s left',
+    58: 'about 1 min left',
+    200: 'about 3 min left',
+    3600: 'about 1 h left',
+    5400: 'about 1 h 30 min left',
+  }
   for (const [seconds, text] of Object.entries(cases)) assert.equal(formatRemaining(Number(seconds)), text)
   for (const unknown of [null, undefined, NaN]) assert.equal(formatRemaining(unknown), '')
 })

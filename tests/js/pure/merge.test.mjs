@@ -5,7 +5,10 @@ import { test } from 'node:test'
 import { endingRun, initialState, known, merge, needsRead } from '../../../smelt/web/merge.js'
 
 const SMELT = '00000000-0000-0000-0000-000000000001'
-const cases = (await readFile(new URL('../../contract/merge.jsonl', import.meta.url), 'utf8')).trim().split('\n').map((line) => JSON.parse(line))
+const cases = (await readFile(new URL('../../contract/merge.jsonl', import.meta.url), 'utf8'))
+  .trim()
+  .split('\n')
+  .map((line) => JSON.parse(line))
 
 /** Freeze a value deeply: a change of it throws. */
 function frozen(value) {

@@ -5,7 +5,9 @@ import { pollInMs, retryInMs } from '../../../smelt/web/polling.js'
 
 const fresh = { joined: true, eventAgeMs: 1_000, underWay: true }
 
-afterEach(() => { delete globalThis.document })
+afterEach(() => {
+  delete globalThis.document
+})
 
 test('reads have three steps by freshness', () => {
   assert.equal(pollInMs(fresh), 30_000)

@@ -1,8 +1,16 @@
 // An app in TypeScript that uses the package.
 import { createClient } from '@supabase/supabase-js'
 import {
-  connectSmelt, formatRemaining, SmeltFailed, SmeltSubscription, subscribeToSmelt, subscribeWithRetry, toSrt, toVtt,
-  type SmeltView, type Update,
+  connectSmelt,
+  formatRemaining,
+  SmeltFailed,
+  SmeltSubscription,
+  subscribeToSmelt,
+  subscribeWithRetry,
+  toSrt,
+  toVtt,
+  type SmeltView,
+  type Update,
 } from './smelt/index.js'
 
 const supabase = createClient('http://localhost', 'key')
@@ -48,7 +56,8 @@ function render({ status, results, error, connection }: SmeltView): void {
 
 export async function lists(): Promise<void> {
   for (const { id, files } of await smelt.list({ status: ['pending', 'failed'] })) console.log(id, files[0]?.filename)
-  for await (const change of smelt.feed.watch()) if (change.type === 'smelt') console.log(change.row.status, change.keys)
+  for await (const change of smelt.feed.watch())
+    if (change.type === 'smelt') console.log(change.row.status, change.keys)
   for await (const { title } of smelt.notifications.watch()) console.log(title, await smelt.notifications.unreadCount())
   const batch = await smelt.createBatch('Interviews')
   for await (const { completed, total } of batch.watch()) console.log(completed / total)
