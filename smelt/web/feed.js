@@ -16,6 +16,7 @@ export class Feed extends Live {
   #touched = new Set()
   /** @type {Map<string, number>} */
   #deletedAt = new Map()
+  userId = ''
 
   /** @param {SmeltClient} client */
   constructor(client) {
@@ -34,6 +35,11 @@ export class Feed extends Live {
 
   async channel() {
     const userId = await (await this.client.transport.account()).userId()
+    if (userId !== this.userId) {
+      this.userId = userId
+      for (const rows of Object.values(this.#rows)) rows.clear()
+      this.update({ smelts: [], files: [], counts: {}, isLoaded: false })
+    }
     const filter = `user_id=eq.${userId}`
     return {
       topic: `smelt-feed:${userId}`,

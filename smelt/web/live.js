@@ -7,6 +7,8 @@ import { Store } from './store.js'
 /** @import { SmeltClient } from './client.js' */
 /** @import { SmeltError } from './errors.js' */
 
+const MAX_UNAUTHORIZED = 3
+
 /**
  * @template {{ connection: ConnectionView, error: { code: string, message: string } | null }} View, Item
  * @extends {Store<View, Item>}
@@ -124,10 +126,8 @@ export class Live extends Store {
         this.#failures = 0
         if (this.view.error) this.set({ ...this.view, error: null })
         const joined = this.isJoined
-        const underWay = performance.now() - this.eventAt
-        this.#plan(
-          joined && this.liveReadMs ? this.liveReadMs : pollInMs({ joined, eventAgeMs: underWay, underWay: true }),
-        )
+        const eventAgeMs = performance.now() - this.eventAt
+        this.#plan((joined && this.liveReadMs) || pollInMs({ joined, eventAgeMs, underWay: true }))
       } catch (error) {
         if (generation === this.#generation) this.#onError(asSmeltError(error), () => this.requestUpdate())
       }
@@ -139,7 +139,8 @@ export class Live extends Store {
   /** @param {SmeltError} error @param {() => void} again */
   #onError(error, again) {
     this.#failures += 1
-    if (error.transient && error.status !== 401) {
+    // A token may have expired just now; the next call has a new one.
+    if (error.transient && (error.status !== 401 || this.#failures < MAX_UNAUTHORIZED)) {
       this.setConnection({ error })
       this.#plan(retryInMs(this.#failures), again)
       return
@@ -152,6 +153,6 @@ export class Live extends Store {
   /** @param {number} inMs */
   #plan(inMs, again = () => this.requestUpdate()) {
     clearTimeout(this.#timer)
-    this.#timer = setTimeout(again, inMs)
+    if (this.isObserved) this.#timer = setTimeout(again, inMs)
   }
 }

@@ -16,6 +16,7 @@ export class Notifications extends Live {
     super(client, { notifications: [], unreadCount: 0, isLoaded: false, error: null, connection }, LIVE_READ_MS)
     /** @type {Set<string>} the ids that were emitted */
     this.known = new Set()
+    this.userId = ''
   }
 
   /**
@@ -58,9 +59,15 @@ export class Notifications extends Live {
 
   async channel() {
     const userId = await (await this.client.transport.account()).userId()
+    if (userId !== this.userId) {
+      this.userId = userId
+      this.known.clear()
+      this.update({ notifications: [], unreadCount: 0, isLoaded: false })
+    }
     const onMessage = (/** @type {string} */ event, /** @type {any} */ payload) => {
       if (event !== 'new_notification' || payload?.user_id !== userId) return
-      if (this.view.isLoaded) this.#merge([payload], this.view.unreadCount + (this.known.has(payload.id) ? 0 : 1))
+      const unreadCount = this.view.unreadCount + (this.known.has(payload.id) ? 0 : 1)
+      if (this.view.isLoaded) this.#merge([payload], unreadCount, this.view.notifications)
       this.requestUpdate()
     }
     return { topic: `smelt-notifications:${userId}`, handlers: { onMessage } }
@@ -69,14 +76,20 @@ export class Notifications extends Live {
   async load() {
     const [listed, count] = await Promise.all([this.list(), this.unreadCount()])
     // One that arrives between the two is in one of them.
-    this.#merge(listed, Math.max(count, listed.filter(({ read_at }) => !read_at).length))
+    const unreadCount = Math.max(count, listed.filter(({ read_at }) => !read_at).length)
+    this.#merge(listed, unreadCount, listed.length < SHOWN ? [] : this.view.notifications)
   }
 
-  /** @param {Notification[]} listed newest first @param {number} unreadCount */
-  #merge(listed, unreadCount) {
+  /**
+   * Merge notifications, and emit those that are new and unread.
+   * @param {readonly Notification[]} listed newest first
+   * @param {number} unreadCount
+   * @param {readonly Notification[]} others shown after them
+   */
+  #merge(listed, unreadCount, others) {
     const fresh = listed.filter(({ id, read_at }) => !read_at && !this.known.has(id)).reverse()
     const ids = new Set(listed.map(({ id }) => id))
-    const notifications = [...listed, ...this.view.notifications.filter(({ id }) => !ids.has(id))]
+    const notifications = [...listed, ...others.filter(({ id }) => !ids.has(id))]
     this.update({ notifications: notifications.slice(0, SHOWN), unreadCount, isLoaded: true })
     for (const one of fresh) {
       this.known.add(one.id)
@@ -93,6 +106,7 @@ export class Notifications extends Live {
     )
     const unreadCount = Math.max(0, this.view.unreadCount - (column === 'read_at' ? count : 0))
     this.update({ notifications, unreadCount })
+    if (this.isObserved) this.requestUpdate() // A read that is under way may be older than this.
     return count
   }
 }

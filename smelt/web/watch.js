@@ -60,7 +60,8 @@ export class Watch extends Store {
   }
 
   start() {
-    if (this.isEnded) return
+    if (this.#state.end) return
+    this.#error = this.failure = null // An error such as `not_found` may have ended: the user has signed in.
     this.#setConnection({ status: 'connecting' })
     this.#channel = this.client.join(`smelt:${this.id}`, {
       onMessage: (event, payload) => this.#onEvent(event, payload),
@@ -72,10 +73,11 @@ export class Watch extends Store {
 
   stop() {
     clearTimeout(this.#endTimer)
+    this.#endingRun = null
     this.client.reader.remove(this)
     this.#channel?.leave()
     this.#channel = null
-    if (!this.isEnded) this.#connection = IDLE
+    if (!this.isEnded) this.#setConnection(IDLE)
   }
 
   /** Set the files before the first read, so that their names can be shown. @param {readonly CreatedFile[]} files */

@@ -143,7 +143,7 @@ describe('smelt-js', { concurrency: true }, () => {
 
   test('notifications are listed, counted, seen and read', () =>
     withSmelt(
-      async (smelt) => {
+      async (smelt, supabase) => {
         const stop = new AbortController()
         const arriving = smelt.notifications.watch({ signal: stop.signal })
         const next = arriving.next()
@@ -162,6 +162,16 @@ describe('smelt-js', { concurrency: true }, () => {
         const waiting = arriving.next()
         stop.abort()
         await assert.rejects(waiting, { name: 'AbortError' })
+        // Another user on the same client sees nothing of the first.
+        await signUp(supabase)
+        const ends = [smelt.notifications.subscribe(() => {}), smelt.feed.subscribe(() => {})]
+        await until(() => smelt.feed.getSnapshot().isLoaded && smelt.notifications.getSnapshot().isLoaded, 'the lists')
+        await until(
+          () => smelt.notifications.getSnapshot().notifications.length === 0,
+          'notifications of the other user',
+        )
+        assert.deepEqual([smelt.feed.getSnapshot().smelts, smelt.notifications.getSnapshot().unreadCount], [[], 0])
+        ends.forEach((end) => end())
       },
       { signedIn: true },
     ))
