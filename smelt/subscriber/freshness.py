@@ -16,17 +16,17 @@ LIVE_FOR_S: Final = 30.0
 MAX_POLL_S: Final = 30.0
 
 
-def freshness(joined: bool, event_age_s: float = 0.0, *, under_way: bool = False) -> Freshness:
+def freshness(joined: bool, event_age_s: float = 0.0, *, active: bool = False) -> Freshness:
     """Return the freshness: `stale` while not joined; while joined, `aging` or `live`.
 
     Args:
         joined: The channel is joined.
         event_age_s: Seconds since the last event, or since the join.
-        under_way: Events are expected; they are `aging` if there was none for 30 s.
+        active: Events are expected; they are `aging` if there was none for 30 s.
     """
     if not joined:
         return "stale"
-    return "aging" if under_way and event_age_s > LIVE_FOR_S else "live"
+    return "aging" if active and event_age_s > LIVE_FOR_S else "live"
 
 
 def poll_in_s(state: Freshness, next_poll_s: float | None, jitter: float) -> float:

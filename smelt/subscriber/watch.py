@@ -149,9 +149,9 @@ class Watch:
 
     def _freshness(self) -> Freshness:
         progress = self._timeline.progress
-        under_way = self._timeline.ended is None and progress is not None and progress.status != "pending"
+        active = self._timeline.ended is None and progress is not None and progress.status != "pending"
         since = max(self._event_at or 0.0, self._joined_at or 0.0)
-        return freshness(self._is_joined, time.monotonic() - since, under_way=under_way)
+        return freshness(self._is_joined, time.monotonic() - since, active=active)
 
     def _on_message(self, event: str, payload: object) -> None:
         try:

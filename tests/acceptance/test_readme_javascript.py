@@ -72,6 +72,10 @@ class Page:
     def smelt_id(self) -> UUID:
         return UUID(next(state["id"] for state in self.states if "id" in state))
 
+    @property
+    def messages(self) -> list[str]:
+        return [state["progress"]["message"] for state in self.states if state["progress"]]
+
     async def end(self, exit_code: int = 0) -> str:
         """Wait until the process exits by itself; return its stderr."""
         assert self._process.stderr is not None
@@ -200,7 +204,8 @@ async def test_polling_without_realtime_brings_every_line(
 ) -> None:
     proxy.reject("realtime")
     async with example(proxy.url, fresh_stack) as page:
-        await until(lambda: page.states)
+        await until(lambda: page.messages)
+        assert page.messages[0] == "Waiting for a worker: none is running."
         job = await scripted_worker.claim(page.smelt_id)
         await emit(job, 0, 200)
         await until(lambda: page.lines == LINES[:200])

@@ -8,7 +8,7 @@ from smelt.subscriber.freshness import Freshness, freshness, poll_in_s
 
 
 @pytest.mark.parametrize(
-    ("joined", "event_age_s", "under_way", "expected"),
+    ("joined", "event_age_s", "active", "expected"),
     [
         (True, 1, True, "live"),
         (True, 30, True, "live"),
@@ -18,10 +18,10 @@ from smelt.subscriber.freshness import Freshness, freshness, poll_in_s
         (False, 500, False, "stale"),
     ],
 )
-def test_freshness_is_aging_without_events_while_under_way_and_stale_while_not_joined(
-    joined: bool, event_age_s: float, under_way: bool, expected: str
+def test_freshness_is_aging_without_events_while_active_and_stale_while_not_joined(
+    joined: bool, event_age_s: float, active: bool, expected: str
 ) -> None:
-    assert freshness(joined, event_age_s, under_way=under_way) == expected
+    assert freshness(joined, event_age_s, active=active) == expected
 
 
 @pytest.mark.parametrize(

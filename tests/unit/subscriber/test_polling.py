@@ -59,7 +59,7 @@ def test_polling_interval_of_a_healthy_watch_is_at_minimum_30_s() -> None:
     assert len(polls) > 80
 
 
-def test_polling_interval_without_events_is_10_to_15_s_while_joined_and_under_way() -> None:
+def test_polling_interval_without_events_is_10_to_15_s_while_joined_and_active() -> None:
     server = Server(random.Random(0))
     silent = History(tuple(replace(step, event=None) for step in long_history(600).steps))
     updates = simulate(updates_of(server, silent), seed=0)
