@@ -263,8 +263,9 @@ export interface SmeltsDeleted {
  * The whole state of a smelt, read in one statement.
  *
  * `segments` contains those that were saved after the `segments_after` of the request; `segments_seq` is the value to
- * pass in the next request. `results` is None until the smelt is completed. `worker_online` is True if any worker of
- * the project has sent a heartbeat within the last 60 s.
+ * pass in the next request. `results` is None until the smelt is completed. `queue_position` counts from 1 while the
+ * smelt waits for a worker, and is at most 1001, which means more than 1,000 (`MAX_QUEUE_POSITION`). `worker_online`
+ * is True if any worker of the project has sent a heartbeat within the last 60 s.
  */
 export interface Snapshot {
   readonly id: string

@@ -28,3 +28,36 @@ test(`merge has the results of Python in ${cases.length} cases`, () => {
     })
   })
 })
+
+test('progress with segments of several files emits them before it', () => {
+  const of = (file_id, index) => ({ file_id, index, start: index, end: index + 1, text: `word ${index}` })
+  const payload = {
+    ...{ smelt_id: SMELT, seq: 5, run: 1, attempt: 1, status: 'transcribing', files: [] },
+    progress: { percentage: 40, stage: 'transcribing', message: 'Transcribing audio...' },
+    segments: [of('a', 0), of('b', 1), of('a', 1)],
+  }
+  const first = merge(initialState(SMELT), { type: 'event', event: 'progress', payload })
+  assert.deepEqual(
+    first.updates.map(({ type, file_id }) => [type, file_id]),
+    [
+      ['segments', 'a'],
+      ['progress', undefined],
+    ],
+  )
+  assert.deepEqual(
+    first.state.segments.a.map(({ text, file_id }) => [text, file_id]),
+    [
+      ['word 0', undefined],
+      ['word 1', undefined],
+    ],
+  )
+  assert.ok(needsRead(first.state))
+  // The segments of an older event fill the gap, its progress is ignored.
+  const older = { ...payload, seq: 4, segments: [of('b', 0)] }
+  const second = merge(first.state, { type: 'event', event: 'progress', payload: older })
+  assert.deepEqual(
+    second.updates.map(({ type, segments }) => [type, segments.length]),
+    [['segments', 2]],
+  )
+  assert.ok(!needsRead(second.state))
+})
