@@ -130,6 +130,7 @@ export class SmeltClient {
 
   /** Return the shared state of a smelt. @param {string} id @returns {Watch} */
   store(id) {
+    id = id.toLowerCase()
     return /** @type {Watch} */ (this.#store(id, () => new Watch(this, id)))
   }
 
@@ -253,8 +254,8 @@ export class SmeltJob {
   /** @param {SmeltClient} client @param {string} id */
   constructor(client, id) {
     this.client = client
-    this.id = id
     this.store = client.store(id)
+    this.id = this.store.id
     this.subscribe = this.store.subscribe
     this.getSnapshot = this.store.getSnapshot
   }

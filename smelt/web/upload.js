@@ -29,7 +29,7 @@ export async function createSmelt(transport, request) {
     default_prompt_names: prompts,
     user_prompt_id: userPromptId,
     batch_id: batchId,
-    idempotency_key: request.idempotencyKey ?? crypto.randomUUID(),
+    idempotency_key: request.idempotencyKey ?? randomId(),
     options,
     metadata,
   })
@@ -210,6 +210,16 @@ function namedFile(input) {
   const given = 'blob' in input ? input.filename : input instanceof File ? input.name : undefined
   const kind = blob.type.split('/')[1]?.split(';')[0] || 'webm'
   return { blob, size: blob.size, filename: given ?? `recording.${EXTENSIONS[kind] ?? kind}` }
+}
+
+/** Return a random UUID; in a page without HTTPS, browsers have no `crypto.randomUUID`. */
+function randomId() {
+  if (crypto.randomUUID) return crypto.randomUUID()
+  const bytes = crypto.getRandomValues(new Uint8Array(16))
+  bytes[6] = (bytes[6] & 0x0f) | 0x40
+  bytes[8] = (bytes[8] & 0x3f) | 0x80
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('')
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
 }
 
 /**

@@ -1,4 +1,5 @@
 // Watching one smelt through events and reads.
+import { SmeltError } from './errors.js'
 import { END_TIMEOUT_MS, FIRST_READ_MS, GAP_READ_MS, pollInMs } from './polling.js'
 import { endingRun, initialState, known, merge, needsRead } from './merge.js'
 import { Store } from './store.js'
@@ -7,8 +8,8 @@ import { Store } from './store.js'
 /** @import { News, Update, EndUpdate, ProgressUpdate } from './smelt.d.ts' */
 /** @import { CreatedFile, FileState, Snapshot, Unchanged } from './contract.d.ts' */
 /** @import { SmeltClient } from './client.js' */
-/** @import { SmeltError } from './errors.js' */
 
+const UUID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/
 const NO_WORKER = 'Waiting for a worker: none is running.'
 
 /** @type {ConnectionView} */
@@ -61,6 +62,13 @@ export class Watch extends Store {
 
   start() {
     if (this.#state.end) return
+    if (!UUID.test(this.id)) {
+      // One invalid id would fail the read of all watches.
+      queueMicrotask(() =>
+        this.end(new SmeltError('not_found', `${this.id} is not the id of a smelt.`, { status: 404 })),
+      )
+      return
+    }
     this.#error = this.failure = null // An error such as `not_found` may have ended: the user has signed in.
     this.#setConnection({ status: 'connecting' })
     this.#channel = this.client.join(`smelt:${this.id}`, {

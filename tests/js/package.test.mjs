@@ -284,6 +284,9 @@ describe('smelt-js', { concurrency: true }, () => {
       async (smelt) => {
         await withSmelt(async (stranger, supabase) => {
           const { id } = await smelt.create({ text: TEXT })
+          // An invalid id does not end the other watches.
+          const job = smelt.job(id.toUpperCase())
+          await Promise.all([job.done, assert.rejects(smelt.job('nonsense').done, { code: 'not_found' })])
           await assert.rejects(stranger.get(id), { name: 'SmeltError', code: 'not_found' })
           await assert.rejects(stranger.job(id).done, { name: 'SmeltError', code: 'not_found' })
           const error = await new Promise((onError) => subscribeToSmelt(supabase, id, { onError }))
