@@ -108,7 +108,8 @@ class LeaseRenewal(Model):
 class Settled(Model):
     """The response of `complete_smelt`, `fail_smelt` and `release_smelt`.
 
-    A repeated call returns the first result. `verdict` is `settled`, `retrying` (claimable again at `claimable_at`),
+    A repeated call returns the first result. `outbox` contains the events of the smelt that are not sent yet; they are
+    leased to the worker for 15 s. `verdict` is `settled`, `retrying` (claimable again at `claimable_at`),
     `released`, or `lost` (a newer attempt holds the smelt; nothing changed).
     """
 
@@ -118,6 +119,7 @@ class Settled(Model):
     error_code: str | None = None
     completed_at: datetime | None = None
     claimable_at: datetime | None = None
+    outbox: tuple["OutboxMessage", ...] = ()
 
 
 AttemptEnd = Literal["settled", "retrying", "released", "expired"]

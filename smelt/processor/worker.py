@@ -181,7 +181,7 @@ class Worker:
             # With a full disk, this worker would fail smelts that others can process.
             await asyncio.to_thread(services.workspace.require_space)
             # Renew first: after an outage, this worker could claim a smelt whose own lease has expired.
-            await services.leases.renew()
+            await services.leases.renew_due()
             claims = await self._claim_loop.claim(self._free_slots)
         except TransientError as exc:
             if once:
@@ -213,7 +213,8 @@ class Worker:
             logger.error("this machine does not start processes for files, the next claim is in %.0f s", self._pause_s)
             self._paused_until_s = time.monotonic() + self._pause_s
             self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
-        self._janitor.request_purge()
+        if attempt.has_audio:
+            self._janitor.request_purge()
         self._claim_loop.wake()
         self._heartbeat.request()
 

@@ -59,6 +59,29 @@ create function smelt.enqueue_outbox(
     end
     $$;
 
+-- Lease locked events to a worker and return them in order, to be sent.
+create function smelt.lease_outbox(p_ids bigint[], p_worker_id text, p_lease interval) returns jsonb
+    language sql volatile
+    set search_path = ''
+    as $$
+        with leased as (
+            update smelt.outbox as o
+            set leased_by = p_worker_id, leased_until = clock_timestamp() + p_lease
+            where o.id = any (p_ids)
+            returning o.*
+        )
+        select coalesce(
+            jsonb_agg(
+                jsonb_build_object(
+                    'id', l.id, 'event_id', l.event_id, 'topic', l.topic, 'event', l.event, 'payload', l.payload
+                )
+                order by l.id
+            ),
+            '[]'
+        )
+        from leased as l
+    $$;
+
 -- Delete unsent events of a topic before a newer one is stored that contains more. A locked row is skipped: it is being
 -- claimed or settled, and watchers drop the older event.
 create function smelt.supersede_outbox(p_topic text) returns void
@@ -355,8 +378,8 @@ create function smelt.settle_smelt(
     $$;
 
 revoke all on function
-    smelt.wake_workers, smelt.broadcast_progress, smelt.notify_deletion, smelt.enqueue_outbox, smelt.supersede_outbox,
-    smelt.update_batch_counts, smelt.enqueue_notification, smelt.settlement_response, smelt.end_attempt,
-    smelt.settle_files, smelt.enqueue_end, smelt.settle_smelt, smelt.work_at_risk, smelt.record_attempt,
+    smelt.wake_workers, smelt.broadcast_progress, smelt.notify_deletion, smelt.enqueue_outbox, smelt.lease_outbox,
+    smelt.supersede_outbox, smelt.update_batch_counts, smelt.enqueue_notification, smelt.settlement_response,
+    smelt.end_attempt, smelt.settle_files, smelt.enqueue_end, smelt.settle_smelt, smelt.work_at_risk, smelt.record_attempt,
     smelt.is_other_host_alive, smelt.is_at_failure_limit, smelt.stopped_sentence
     from public, anon, authenticated, service_role;

@@ -116,6 +116,9 @@ class FakeChannel:
         self.acknowledges = acknowledges
         self.sent: list[tuple[str, dict[str, Any]]] = []
 
+    async def wait_joined(self, _timeout_s: float) -> bool:
+        return self.joined
+
     async def send(self, event: str, payload: dict[str, Any]) -> bool:
         if self.acknowledges:
             self.sent.append((event, payload))

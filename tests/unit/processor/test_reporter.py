@@ -27,8 +27,8 @@ from smelt.processor.event_queue import EventQueue
 from smelt.processor.leases import Leases
 from smelt.processor.outcome import Failure, failure_of
 from smelt.processor.polling import Contact
+from smelt.processor.report_events import MAX_EVENT_BYTES, pieces, report_events
 from smelt.processor.reporter import Reporter
-from smelt.processor.segment_events import MAX_EVENT_BYTES, pieces, segment_events
 from smelt.processor.speech.checkpoint import Checkpoint
 from smelt.processor.state import SmeltState
 
@@ -56,6 +56,7 @@ class ReporterHarness:
         self.eta_s: float | None = 12.5
         self.considered = 0
         self.verdicts: list[Verdict] = []
+        self.renewals: list[float] = []
         self.rpc = FakeRpc(self._respond)
         self.project = FakeProject(self.rpc)
         self.channel = FakeChannel()
@@ -67,6 +68,7 @@ class ReporterHarness:
             self.event_queue,
             lease_s=30,
             on_verdict=self.verdicts.append,
+            on_renewed=self.renewals.append,
             eta_s=self._estimate,
         )
         self.state = self.reporter.state
