@@ -74,11 +74,20 @@ class Claim(Model):
 
 
 class ClaimBatch(Model):
-    """The response of `claim_smelts`; `next_due_in_s` is when to claim again at the latest, None if nothing is due."""
+    """The response of `claim_smelts`.
+
+    `next_due_in_s` is when to claim again at the latest, None if nothing is due; with `waits_for_end`, also when a
+    smelt of this worker ends. `woken_at` is the last wake-up whose smelts this claim could see. With `follow_up_in_s`,
+    this worker claims again then, for smelts whose wake-up was skipped. `worker_count` counts live workers.
+    """
 
     smelts: tuple[Claim, ...]
     next_due_at: datetime | None
     next_due_in_s: float | None
+    waits_for_end: bool = False
+    woken_at: datetime | None = None
+    follow_up_in_s: float | None = None
+    worker_count: int = 1
 
 
 class SavedSegment(Segment):

@@ -173,9 +173,11 @@ class Worker:
         if services.model.is_suspended and once:
             raise ModelSuspended("the model does not work on this machine")
         if self._free_slots <= 0 or services.model.is_suspended:
+            await self._claim_loop.wake_others()
             return 0
         self._claim_loop.postpone()
         if time.monotonic() < self._paused_until_s:
+            await self._claim_loop.wake_others()
             return 0
         try:
             # With a full disk, this worker would fail smelts that others can process.
@@ -187,6 +189,7 @@ class Worker:
             if once:
                 raise
             logger.warning("claiming smelts failed: %s", exc)
+            self._claim_loop.retry_follow_up()
             return 0
         self._metrics.claimed(len(claims))
         for claim in claims:
@@ -215,7 +218,7 @@ class Worker:
             self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
         if attempt.has_audio:
             self._janitor.request_purge()
-        self._claim_loop.wake()
+        self._claim_loop.wake_at_end()
         self._heartbeat.request()
 
     def _on_suspended(self, *, is_suspended: bool) -> None:

@@ -141,7 +141,6 @@ create function smelt.release_to_queue(
         returning s.* into v_smelt;
         v_response := smelt.end_attempt(v_smelt, p_attempt, p_verdict);
         perform smelt.broadcast_progress(v_smelt);
-        perform smelt.wake_workers();
         return v_response;
     end
     $$;
