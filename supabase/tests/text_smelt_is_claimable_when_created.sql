@@ -12,6 +12,7 @@ begin
     }', v_created;
     assert v_created -> 'default_prompt_names' = '["summarize"]', v_created;
     perform pg_temp.become('postgres');
+    set constraints all immediate;
     assert (select count(*) = 1 from realtime.messages where topic = 'smelt-workers' and event = 'smelt' and private);
     v_claim := pg_temp.claim();
     assert v_claim ->> 'text_input' = 'Ünsere rough notes', v_claim;
