@@ -41,6 +41,11 @@ async def eventually(condition: Callable[[], object], timeout_s: float = TIMEOUT
         await asyncio.sleep(0.02)
 
 
+def _rows(payload: dict[str, Any]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = payload.get("segments", [])
+    return rows
+
+
 @dataclass
 class RecordedChannel:
     """All events that were received on the channel of one smelt."""
@@ -63,7 +68,8 @@ class RecordedChannel:
     @property
     def segment_count(self) -> int:
         """The number of segments that were received."""
-        return len({(s["file_id"], x["index"]) for s in self.named("segments") for x in s["segments"]})
+        received = [(x.get("file_id") or payload["file_id"], x["index"]) for _, payload in self.events for x in _rows(payload)]
+        return len(set(received))
 
     def check_order(self) -> None:
         """Assert that percentages and stages never decrease, and each percentage is in the range of its stage."""

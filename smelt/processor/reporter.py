@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, Literal
 
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.vocabulary import Status
@@ -55,6 +55,8 @@ class Reporter:
         self._urgent = asyncio.Event()
         self._last_report_s: float | None = None
         self._last_stage: Status | None = None
+        # `unknown` until a report has a response.
+        self._saved_risk: Risk | Literal["unknown"] | None = "unknown"
         self._last_eta_s: float | None = None
         self._reporting = asyncio.Lock()
         self._holds_lease = True
@@ -114,7 +116,9 @@ class Reporter:
         self._urgent.clear()
         began_s = self._last_report_s = time.monotonic()
         draft, self._last_eta_s = self.state.draft(), self._eta_s()
+        self._saved_risk = "unknown"
         report = await self._send(draft)
+        self._saved_risk = draft.risk
         self.state.confirm(draft)
         self._last_stage = draft.status
         if self._is_held(report, began_s) and report.event is not None:
@@ -130,7 +134,7 @@ class Reporter:
             try:
                 if self._has_results(draft := self.state.draft()):
                     await self.flush()
-                else:
+                elif self._saved_risk != draft.risk:
                     await self._send_risk(draft)
             except TransientError as exc:
                 self._log.warning("reporting failed, the work waits for it: %s", exc)
@@ -173,7 +177,7 @@ class Reporter:
 
     async def _send_risk(self, draft: Draft) -> None:
         async with self._reporting:
-            began_s = time.monotonic()
+            began_s, self._saved_risk = time.monotonic(), "unknown"
             report = await self._calls.report_progress(
                 self._claim.id,
                 self._claim.attempt,
@@ -182,6 +186,7 @@ class Reporter:
                 risk=draft.risk,
                 lease_s=self._lease_s,
             )
+            self._saved_risk = draft.risk
             self._is_held(report, began_s)
 
     async def _send(self, draft: Draft) -> Report:

@@ -66,6 +66,7 @@ def progress_event(smelt_id: UUID, status: str = "transcribing", percentage: flo
         "status": status,
         "progress": {"percentage": percentage, "stage": status, "message": "Transcribing audio..."},
         "files": [],
+        "segments": [],
     }
 
 
@@ -102,9 +103,9 @@ class FakeRealtime:
         self.listeners.append(on_message)
         return FakeChannel(topic)
 
-    def deliver(self, event: str) -> None:
+    def deliver(self, event: str, payload: object = None) -> None:
         for listener in self.listeners:
-            listener(event, {})
+            listener(event, payload)
 
 
 class FakeChannel:
