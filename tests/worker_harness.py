@@ -41,11 +41,6 @@ async def eventually(condition: Callable[[], object], timeout_s: float = TIMEOUT
         await asyncio.sleep(0.02)
 
 
-def _rows(payload: dict[str, Any]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = payload.get("segments", [])
-    return rows
-
-
 @dataclass
 class RecordedChannel:
     """All events that were received on the channel of one smelt."""
@@ -68,8 +63,8 @@ class RecordedChannel:
     @property
     def segment_count(self) -> int:
         """The number of segments that were received."""
-        received = [(x.get("file_id") or payload["file_id"], x["index"]) for _, payload in self.events for x in _rows(payload)]
-        return len(set(received))
+        payloads = [payload for _, payload in self.events]
+        return len({(x.get("file_id") or p["file_id"], x["index"]) for p in payloads for x in p.get("segments", [])})
 
     def check_order(self) -> None:
         """Assert that percentages and stages never decrease, and each percentage is in the range of its stage."""

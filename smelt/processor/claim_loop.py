@@ -61,7 +61,7 @@ class ClaimLoop:
         self._woken.set()
 
     def wake_at_end(self) -> None:
-        """End the sleep after a smelt has ended, unless the last claim has left room: then there is nothing to claim."""
+        """End the sleep after a smelt has ended, unless the last claim left room: then nothing is due."""
         if not self._left_room:
             self.wake()
 

@@ -15,9 +15,7 @@ _ENVELOPE_BYTES: Final = 1024
 Payload = dict[str, Any]
 
 
-def report_events(
-    segments: Iterable[tuple[UUID, SavedSegment]], state: ProgressEvent
-) -> Iterator[tuple[str, Payload]]:
+def report_events(segments: Iterable[tuple[UUID, SavedSegment]], state: ProgressEvent) -> Iterator[tuple[str, Payload]]:
     """Yield the names and payloads of the events for `state` and the segments saved with it, in the order to send.
 
     Each payload has at most `MAX_EVENT_BYTES` as JSON, unless a single segment is larger: `progress` contains the last

@@ -146,7 +146,8 @@ class SmeltState:
         self.stage, self._weight = stage, weight
         for file in self.live_files:
             file.share = 1.0 if file.transcribed and stage != "synthesizing" else 0.0
-        self._on_change(True)
+        # Downloading a small file takes less time than a report; the report before its probe has the stage too.
+        self._on_change(stage != "validating")
 
     def advance(self, file: FileWork, share: float) -> None:
         """Update the progress of a file in this stage; a share never decreases."""

@@ -24,9 +24,11 @@ def report_interval_s(audio_s: float) -> float:
 
 
 def wait_before_report_s(*, now_s: float, last_report_s: float | None, interval_s: float, urgent: bool) -> float:
-    """Return how long to wait: 0 for the first report, a change of stage or the first text, else up to `interval_s`."""
-    if urgent or last_report_s is None:
+    """Return how long to wait: 0 for a change of stage or the first text, 0.1 s for the first report, or the rest."""
+    if urgent:
         return 0.0
+    if last_report_s is None:
+        return GATHER_S
     return max(GATHER_S, last_report_s + interval_s - now_s)
 
 

@@ -48,7 +48,7 @@ def test_message_is_resuming_below_the_saved_percentage() -> None:
 
 @pytest.mark.parametrize(
     ("now_s", "last_report_s", "urgent", "wait_s"),
-    [(10.0, None, False, 0.0), (10.0, 9.9, True, 0.0), (10.0, 9.75, False, 0.75), (10.0, 3.0, False, GATHER_S)],
+    [(10.0, None, False, GATHER_S), (10.0, 9.9, True, 0.0), (10.0, 9.75, False, 0.75), (10.0, 3.0, False, GATHER_S)],
 )
 def test_throttle_delays_reports_unless_urgent(
     now_s: float, last_report_s: float | None, urgent: bool, wait_s: float

@@ -142,7 +142,7 @@ def test_report_is_not_requested_without_a_change() -> None:
     state.enter("validating")
     for share in (0.5, 0.5, 0.2):
         state.advance(state.files[0], share)
-    assert changes == [True, False]
+    assert changes == [False, False]
 
 
 async def test_checkpoint_is_reported_once_with_its_segments() -> None:

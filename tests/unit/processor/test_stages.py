@@ -119,9 +119,7 @@ async def test_risk_of_each_stage_is_saved_before_its_work_and_cleared_after_it(
     assert journal.of(smelt) == [
         ("validating", "decode"),
         ("probe", None),
-        ("probe", None),
         ("decoding", "decode"),
-        ("decode", None),
         ("decode", None),
         ("transcribing", "model"),
         ("transcribe", None),
