@@ -3,7 +3,7 @@
     python scripts/bench/messages.py [--texts 50] [--clips 10] [--counted 3]
 
 Counted are smelts of 65 seconds of speech and of a text, one after another, with one idle worker and the demo model:
-calls of SQL functions, and broadcasts of the worker and of the database. Heartbeats and the periodic sweep of the outbox
+calls of SQL functions, and broadcasts of the worker and of the database. Heartbeats and periodic sweeps of the outbox
 are counted apart, since they depend on time only.
 """
 

@@ -518,7 +518,7 @@ create function smelt.claim_smelts(
 -- failures it is ended instead. With `expired_leases` false, expired leases are left to their workers, after an outage.
 -- `host` is the machine of the worker.
 --
--- The response tells when the workers were last woken, `woken_at`: a worker that received a later wake-up claims again. A
+-- `woken_at` in the response is when the workers were last woken: a worker that received a later wake-up claims again. A
 -- worker with `follow_up_in_s` claims again then, for smelts whose wake-up was skipped; without room, it claims with a
 -- `max_count` of 0, which wakes the others if a smelt is due.
 create function public.claim_smelts(
