@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from smelt.contract.events import FileProgress as FileProgress
     from smelt.contract.events import Result as Result
     from smelt.contract.events import Segment as Segment
+    from smelt.contract.options import SmeltOptions as SmeltOptions
     from smelt.contract.rows import FileRow as FileRow
     from smelt.contract.rows import Notification as Notification
     from smelt.contract.rows import SmeltRow as SmeltRow
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from smelt.subscriber.updates import Progress as Progress
     from smelt.subscriber.updates import Segments as Segments
     from smelt.subscriber.updates import Update as Update
+    from smelt.subscriber.uploads import UploadProgress as UploadProgress
 
 __all__ = [
     "Batch",
@@ -85,6 +87,7 @@ __all__ = [
     "SmeltChange",
     "SmeltError",
     "SmeltFailed",
+    "SmeltOptions",
     "SmeltRow",
     "Snapshot",
     "Subscription",
@@ -92,6 +95,7 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "Update",
+    "UploadProgress",
     "blocking",
     "connect",
 ]
@@ -121,10 +125,12 @@ _HOMES: Final = {
     "Segment": "smelt.contract.events",
     "Segments": "smelt.subscriber.updates",
     "SmeltChange": "smelt.subscriber.mirror",
+    "SmeltOptions": "smelt.contract.options",
     "SmeltRow": "smelt.contract.rows",
     "Snapshot": "smelt.contract.state",
     "Subscription": "smelt.subscriber.subscription",
     "Update": "smelt.subscriber.updates",
+    "UploadProgress": "smelt.subscriber.uploads",
     "connect": "smelt.subscriber.client",
 }
 

@@ -11,17 +11,18 @@ import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Generic, Literal, ParamSpec, Self, TypeVar, overload
+from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, overload
 from uuid import UUID
 
 from smelt.backend.tokens import TokenCallable
+from smelt.backend.upload_source import File
 from smelt.contract.batches import Batch
+from smelt.contract.options import SmeltOptions
 from smelt.contract.rows import FileRow, Notification, SmeltRow
 from smelt.contract.state import Created, Snapshot
 from smelt.contract.vocabulary import Mode
 from smelt.loop_thread import EventLoopThread
 from smelt.subscriber.client import Client as AsyncClient
-from smelt.subscriber.client import File
 from smelt.subscriber.client import connect as connect_async
 from smelt.subscriber.diagnostics import Diagnostics
 from smelt.subscriber.feed import FamilyReport
@@ -30,6 +31,7 @@ from smelt.subscriber.mirror import CacheKey, FeedChange
 from smelt.subscriber.notifications import Notifications as AsyncNotifications
 from smelt.subscriber.subscription import Subscription as AsyncSubscription
 from smelt.subscriber.updates import BatchProgress, Completed, ConnectionEvent, Failed, Progress, Segments, Update
+from smelt.subscriber.uploads import UploadProgress
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,14 +67,21 @@ class Client:
         *,
         files: Sequence[File] = (),
         text: str | None = None,
-        prompts: Sequence[str] = (),
+        prompts: Sequence[str] | None = None,
         mode: Mode = "separate",
         user_prompt_id: UUID | str | None = None,
         batch_id: UUID | str | None = None,
         idempotency_key: str | None = None,
+        options: SmeltOptions | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        user_id: UUID | str | None = None,
         submit: bool = True,
+        on_upload: Callable[[UploadProgress], None] | None = None,
     ) -> Created:
-        """Create a smelt and upload its files; the arguments are those of `smelt.Client.create`."""
+        """Create a smelt and upload its files; the arguments are those of `smelt.Client.create`.
+
+        `on_upload` is called in another thread, one call at a time.
+        """
         return self._thread.run(
             self._client.create,
             files=files,
@@ -82,7 +91,11 @@ class Client:
             user_prompt_id=user_prompt_id,
             batch_id=batch_id,
             idempotency_key=idempotency_key,
+            options=options,
+            metadata=metadata,
+            user_id=user_id,
             submit=submit,
+            on_upload=_in_thread(on_upload),
         )
 
     def submit(self, smelt_id: UUID | str) -> Snapshot:

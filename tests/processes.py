@@ -88,6 +88,18 @@ def assert_ended(processes: list[psutil.Process], timeout_s: float = 30.0) -> No
     wait_for(lambda: not _alive(processes), timeout_s, lambda: f"still running: {_alive(processes)}")
 
 
+def assert_end_with_worker(processes: list[psutil.Process]) -> None:
+    """Assert that all processes end within a second of the death of their worker, which was just now.
+
+    The second is counted in pauses of this process, not by the clock: a machine that delays the others delays it too.
+    """
+    for _ in range(50):
+        if not _alive(processes):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"still running: {_alive(processes)}")
+
+
 def assert_free(port: int, timeout_s: float = 30.0) -> None:
     """Assert that no process listens on the port, or stops listening in time."""
     wait_for(lambda: not is_listening(port), timeout_s, lambda: f"a process still listens on {port}")

@@ -2,7 +2,7 @@
 
 import asyncio
 import mimetypes
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import quote
@@ -14,12 +14,12 @@ from storage3.exceptions import StorageApiError
 
 from smelt.backend.error_mapping import map_http_error, map_storage_error, map_transport_error
 from smelt.backend.retries import transient_retries
+from smelt.backend.upload_source import CHUNK_BYTES, OnSent, UploadSource, path_source
 from smelt.contract.channels import AUDIO_BUCKET
 from smelt.contract.events import Model
 from smelt.errors import NotFound, RequestRejected, SmeltError, Unavailable
 
 LINK_LIFETIME_S: Final = 3600
-CHUNK_BYTES: Final = 1 << 18
 # Storage responds to an upload only after it has moved the bytes to their final place.
 TRANSFER_TIMEOUT: Final = httpx.Timeout(30, read=300)
 
@@ -45,12 +45,16 @@ class AudioStore:
         self._url = f"{url}/storage/v1"
         self._bucket = AsyncStorageClient(f"{self._url}/", headers={}, http_client=http).from_(AUDIO_BUCKET)
 
-    async def upload(self, path: str, file: Path | str, *, on_bytes: OnBytes | None = None) -> None:
-        """Upload a file as the caller; an existing object is never replaced, but raises `RequestRejected`."""
+    async def upload(self, path: str, file: UploadSource | Path, *, on_sent: OnSent | None = None) -> None:
+        """Upload a file as the caller; an existing object is never replaced, but raises `RequestRejected`.
+
+        `on_sent` is called after each chunk with the bytes sent so far, from the start again if the upload is repeated.
+        """
+        source = await asyncio.to_thread(path_source, file) if isinstance(file, Path) else file
         async for attempt in transient_retries():
             with attempt:
                 try:
-                    await _map_errors(f"uploading {path}", lambda: self._send(path, Path(file), on_bytes))
+                    await _map_errors(f"uploading {path}", lambda: self._send(path, source, on_sent))
                 except RequestRejected as exc:
                     # An earlier attempt uploaded the object, but its response was lost.
                     if exc.code != "Duplicate" or attempt.retry_state.attempt_number == 1:
@@ -77,13 +81,15 @@ class AudioStore:
             with attempt:
                 await _map_errors("removing recordings", lambda: self._bucket.remove(list(paths)))
 
-    async def _send(self, path: str, file: Path, on_bytes: OnBytes | None) -> None:
-        size_bytes = await asyncio.to_thread(lambda: file.stat().st_size)
-        media_type, _ = mimetypes.guess_type(file.name)
+    async def _send(self, path: str, source: UploadSource, on_sent: OnSent | None) -> None:
+        media_type, _ = mimetypes.guess_type(source.filename)
         response = await self._http.post(
             f"{self._url}/object/{AUDIO_BUCKET}/{quote(path)}",
-            content=_chunks(file, on_bytes),
-            headers={"Content-Type": media_type or "application/octet-stream", "Content-Length": str(size_bytes)},
+            content=source.chunks(on_sent),
+            headers={
+                "Content-Type": media_type or "application/octet-stream",
+                "Content-Length": str(source.size_bytes),
+            },
             timeout=TRANSFER_TIMEOUT,
         )
         if response.is_error:
@@ -108,16 +114,6 @@ class AudioStore:
                 await response.aread()
                 raise _storage_error(response)
             await _write_chunks(response, target, on_bytes)
-
-
-async def _chunks(file: Path, on_bytes: OnBytes | None) -> AsyncIterator[bytes]:
-    sent_bytes = 0
-    with await asyncio.to_thread(file.open, "rb") as stream:
-        while chunk := await asyncio.to_thread(stream.read, CHUNK_BYTES):
-            yield chunk
-            sent_bytes += len(chunk)
-            if on_bytes is not None:
-                on_bytes(sent_bytes)
 
 
 async def _write_chunks(response: httpx.Response, target: Path, on_bytes: OnBytes | None) -> None:

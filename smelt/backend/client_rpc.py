@@ -1,6 +1,6 @@
 """Typed calls of the SQL functions for clients."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 from smelt.backend.rpc import Rpc, RpcResponse, parse
 from smelt.contract.batches import Batch
 from smelt.contract.events import Model
+from smelt.contract.options import SmeltOptions
 from smelt.contract.state import Created, Snapshot, Trust, Unchanged
 from smelt.contract.vocabulary import TERMINAL_STATUSES, Mode, Outcome, Status
 from smelt.errors import NotFound
@@ -82,10 +83,14 @@ class ClientRpc:
         files: Sequence[FileSpec] = (),
         text_input: str | None = None,
         mode: Mode = "separate",
-        default_prompt_names: Sequence[str] = (),
+        default_prompt_names: Sequence[str] | None = None,
         user_prompt_id: UUID | str | None = None,
         batch_id: UUID | str | None = None,
         idempotency_key: str | None = None,
+        options: SmeltOptions | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        user_id: UUID | str | None = None,
+        submit: bool = True,
     ) -> Created:
         """Create a smelt; without an `idempotency_key`, a random one makes retries safe."""
         listed: list[dict[str, Any]] = [{"filename": file.filename, "size_bytes": file.size_bytes} for file in files]
@@ -94,10 +99,14 @@ class ClientRpc:
             files=listed,
             text_input=text_input,
             mode=mode,
-            default_prompt_names=list(default_prompt_names),
+            default_prompt_names=None if default_prompt_names is None else list(default_prompt_names),
             user_prompt_id=user_prompt_id,
             batch_id=batch_id,
             idempotency_key=idempotency_key or str(uuid4()),
+            options=_requested(options),
+            metadata=metadata or None,
+            user_id=user_id,
+            submit=None if submit else False,
         )
         return parse(Created, response)
 
@@ -159,3 +168,8 @@ class ClientRpc:
     async def delete_smelt(self, smelt_id: UUID | str) -> None:
         """Delete a smelt with its files, transcripts and results."""
         await self.rpc.call("delete_smelt", smelt_id=smelt_id)
+
+
+def _requested(options: SmeltOptions | None) -> dict[str, Any] | None:
+    # An option with its default value is not sent.
+    return (options and options.model_dump(mode="json", exclude_defaults=True)) or None

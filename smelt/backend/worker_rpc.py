@@ -6,7 +6,7 @@ All of them may be repeated safely; a claim needs a token for that.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 from smelt.backend.rpc import Rpc, RpcResponse, parse
@@ -39,11 +39,16 @@ class Expired(Model):
     smelts: tuple[UUID, ...]
 
 
+MAX_WAITING_COUNT: Final = 1000
+"""Waiting smelts are counted up to this number."""
+
+
 class Health(Model):
     """The response of `get_smelt_health`: counts, ages in seconds, and the database's clock.
 
     `migrations` contains the versions in the project's migration history, None if it has no history. `unsent`
-    counts the rows of the outbox that are not sent yet.
+    counts the rows of the outbox that are not sent yet. `waiting` is at most 1001, which means more than 1,000
+    (`MAX_WAITING_COUNT`).
     """
 
     now: datetime

@@ -16,6 +16,7 @@ from smelt.cli import (
     list,
     local,
     login,
+    models,
     retry,
     serve,
     show,
@@ -38,9 +39,10 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.add_typer(local.app, name="local")
 app.command()(worker.worker)
+app.add_typer(models.app, name="models")
 app.command()(login.login)
 app.command()(login.logout)
-app.command()(submit.submit)
+app.command(epilog=submit.EXAMPLES)(submit.submit)
 app.command()(watch.watch)
 app.command()(show.show)
 app.command(name="list")(list.list_smelts)

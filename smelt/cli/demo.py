@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from smelt.cli.captions import caption_layout
 from smelt.cli.local import map_local_errors
+from smelt.cli.models import fetch
 from smelt.cli.output import OUT, Exit, run, visible, visible_controls
 from smelt.contract.captions import CaptionLayout
 from smelt.contract.transcript import TranscriptFormat, format_transcript
@@ -31,6 +32,8 @@ STANDUP = Path(__file__).parent / "recordings" / "standup.ogg"
 DEMO_FOLDER = Path(".smelt") / "demo"
 """Folder for the transcripts, the notes and the worker's log of a demo, relative to the current folder."""
 WORKER_LOG = DEMO_FOLDER / "worker.log"
+DEFAULT_MODEL = "base"
+"""The model for recordings of the user; the bundled one knows only the words of the bundled recording."""
 
 
 def demo(
@@ -48,7 +51,9 @@ async def _demo(files: Sequence[Path]) -> Exit:
 
     layout = caption_layout()
     OUT.rule("[bold]smelt demo")
-    if STANDUP not in files and WorkerSettings.read().model == DEMO:
+    settings = WorkerSettings.read()
+    env = {} if files == [STANDUP] or "model" in settings.model_fields_set else _default_model()
+    if STANDUP not in files and not env and settings.model == DEMO:
         OUT.print(f"[yellow]{notice_of(DEMO)} For real speech, set for example SMELT_MODEL=small.")
     try:
         DEMO_FOLDER.mkdir(parents=True, exist_ok=True)
@@ -59,7 +64,7 @@ async def _demo(files: Sequence[Path]) -> Exit:
     started_s = time.monotonic()
     async with LocalStack.from_env() as stack:
         OUT.print(f"Postgres, PostgREST and Realtime run at {stack.api_url} ({time.monotonic() - started_s:.1f} s)")
-        async with _worker(stack) as worker_ended, _signed_up(stack) as client:
+        async with _worker(stack, env) as worker_ended, _signed_up(stack) as client:
             following = asyncio.create_task(_smelt(client, files, layout))
             try:
                 await asyncio.wait({following, worker_ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -69,6 +74,17 @@ async def _demo(files: Sequence[Path]) -> Exit:
             finally:
                 following.cancel()
                 await asyncio.wait({following})  # It must end before its client is closed.
+
+
+def _default_model() -> dict[str, str]:
+    """Return the environment of a worker with the model for real speech; fetch it if it is not on this machine."""
+    from smelt.processor.speech.local_models import find_model
+
+    model = find_model(DEFAULT_MODEL)
+    if model is None or model.fault is not None:
+        OUT.print(f"Fetching the model {DEFAULT_MODEL} for your recordings; the next demo finds it on this machine.")
+        fetch(DEFAULT_MODEL)
+    return {"SMELT_MODEL": DEFAULT_MODEL, "HF_HUB_OFFLINE": "1"}
 
 
 async def _smelt(client: "Client", files: Sequence[Path], layout: CaptionLayout) -> Exit:
@@ -105,12 +121,12 @@ async def _signed_up(stack: "LocalStack") -> AsyncIterator["Client"]:
 
 
 @asynccontextmanager
-async def _worker(stack: "LocalStack") -> AsyncIterator[asyncio.Task[int]]:
+async def _worker(stack: "LocalStack", env: Mapping[str, str]) -> AsyncIterator[asyncio.Task[int]]:
     """Run `smelt worker` in a separate process, as on a server; yield a task that ends with the process."""
     with WORKER_LOG.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "smelt", "worker"),
-            env={**os.environ, **stack.env()},
+            env={**os.environ, **stack.env(), **env},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
             stderr=log,

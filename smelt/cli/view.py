@@ -1,15 +1,26 @@
 """Views of a running smelt: bars on a terminal, lines in files and pipes, JSON for programs."""
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self, assert_never
 from uuid import UUID
 
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Column
 from rich.text import Text
 
@@ -18,6 +29,7 @@ from smelt.cli.event_lines import EventLines
 from smelt.cli.output import ERR, OUT, Exit, print_json
 from smelt.cli.trust_summary import trust_summary
 from smelt.contract.lines import ConnectionLine
+from smelt.contract.state import MAX_QUEUE_POSITION
 from smelt.contract.vocabulary import TERMINAL_STATUSES
 from smelt.errors import SmeltError
 from smelt.subscriber.updates import (
@@ -35,6 +47,7 @@ from smelt.subscriber.updates import Progress as ProgressUpdate
 if TYPE_CHECKING:
     from smelt.contract.state import Snapshot, Trust
     from smelt.subscriber.client import Client
+    from smelt.subscriber.uploads import OnUpload, UploadProgress
 
 NO_WORKER: Final = "Waiting for a worker: none is running. Start one with `smelt worker`."
 
@@ -100,10 +113,29 @@ def open_view(
     note = ConnectionStatus(polling=polling)
     if as_json:
         return nullcontext(JsonView(note))
-    bars = OUT.is_terminal and not OUT.is_dumb_terminal
-    if bars:
+    if has_bars(OUT):
         return LiveView(OUT, names, note, no_worker)
     return nullcontext(PlainView(OUT, names, note, no_worker))
+
+
+def has_bars(console: Console) -> bool:
+    """Return True if the console shows progress bars: a terminal that can move its cursor."""
+    return console.is_terminal and not console.is_dumb_terminal
+
+
+@contextmanager
+def upload_bars(console: Console) -> Iterator["OnUpload"]:
+    """Show a bar for each file that is uploaded, until the end of the context; yield the function that moves them."""
+    columns = (NameColumn(), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    tasks: dict[int, TaskID] = {}
+    with Progress(*columns, console=console, transient=True) as bars:
+
+        def move(upload: "UploadProgress") -> None:
+            if upload.index not in tasks:
+                tasks[upload.index] = bars.add_task(f"Uploading {upload.filename}", total=upload.size_bytes)
+            bars.update(tasks[upload.index], completed=upload.sent_bytes)
+
+        yield move
 
 
 class JsonView:
@@ -260,6 +292,8 @@ class LiveView:
 
 def queue_place(queue_position: int | None) -> str:
     """Return `number 3 in the queue`; empty for the first position, or if not waiting."""
+    if (queue_position or 0) > MAX_QUEUE_POSITION:
+        return f"more than number {MAX_QUEUE_POSITION:,} in the queue"
     return f"number {queue_position} in the queue" if (queue_position or 0) > 1 else ""
 
 

@@ -1,6 +1,7 @@
 """The responses of `create_smelt`, `get_smelt` and `get_smelts`."""
 
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from smelt.contract.events import Model, Result, Segment, StageProgress
@@ -128,12 +129,17 @@ class FileSegment(Segment):
     words: tuple[Word, ...] | None = None
 
 
+MAX_QUEUE_POSITION: Final = 1000
+"""Places in the queue are exact up to this one; a `queue_position` of 1001 means any place above it."""
+
+
 class Snapshot(Model):
     """The whole state of a smelt, read in one statement.
 
     `segments` contains those that were saved after the `segments_after` of the request; `segments_seq` is the value to
-    pass in the next request. `results` is None until the smelt is completed. `worker_online` is True if any worker of
-    the project has sent a heartbeat within the last 60 s.
+    pass in the next request. `results` is None until the smelt is completed. `queue_position` counts from 1 while the
+    smelt waits for a worker, and is at most 1001, which means more than 1,000 (`MAX_QUEUE_POSITION`). `worker_online`
+    is True if any worker of the project has sent a heartbeat within the last 60 s.
     """
 
     id: UUID

@@ -4,6 +4,8 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from pydantic import Field
+
 from smelt.contract.events import Model, ProgressEvent, Segment
 from smelt.contract.state import Word
 from smelt.contract.vocabulary import FileStatus, InputType, Mode, Outcome, Status
@@ -50,7 +52,8 @@ class UserPrompt(Model):
 class Claim(Model):
     """A smelt that this worker holds until `lease_expires_at`; every later call carries `(id, attempt)`.
 
-    A `suspect` is claimed alone: the lease of an earlier attempt expired with this risk.
+    A `suspect` is claimed alone: the lease of an earlier attempt expired with this risk. `options` are those of the
+    creation, not yet parsed: a newer schema may have options that this worker does not know.
     """
 
     id: UUID
@@ -62,6 +65,7 @@ class Claim(Model):
     status: Status
     percentage: float
     mode: Mode
+    options: dict[str, Any] = Field(default_factory=dict)
     text_input: str | None
     default_prompt_names: tuple[str, ...]
     user_prompt: UserPrompt | None

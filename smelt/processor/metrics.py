@@ -111,7 +111,9 @@ class _ProjectGauges:
     """Gauges of the whole project; every worker exports the same."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._queue_depth = Gauge("smelt_queue_depth", "Smelts that could be claimed now", registry=registry)
+        self._queue_depth = Gauge(
+            "smelt_queue_depth", "Smelts that could be claimed now; 1001: more than 1,000", registry=registry
+        )
         self._queue_age_s = Gauge(
             "smelt_queue_age_seconds", "Seconds that the oldest of them has waited", registry=registry
         )

@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from os import PathLike
-from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self, overload
+from typing import Any, Literal, Self, overload
 from uuid import UUID
 from weakref import WeakSet
 
@@ -15,10 +14,12 @@ from smelt.backend.client_rpc import ClientRpc, FileSpec
 from smelt.backend.project import Project
 from smelt.backend.realtime import ConnectionState
 from smelt.backend.tokens import TokenCallable
+from smelt.backend.upload_source import File, UploadSource, open_sources
 from smelt.contract.batches import Batch
+from smelt.contract.options import SmeltOptions
 from smelt.contract.state import Created, Snapshot, Unchanged
 from smelt.contract.vocabulary import Mode, PromptName
-from smelt.errors import RequestRejected, SmeltError, SmeltFailed, Unavailable
+from smelt.errors import SmeltError, SmeltFailed, Unavailable
 from smelt.subscriber.batch import BatchWatch
 from smelt.subscriber.diagnostics import Diagnostics
 from smelt.subscriber.feed import Feed, OnInvalidate
@@ -26,11 +27,8 @@ from smelt.subscriber.notifications import Notifications
 from smelt.subscriber.reader import Reader
 from smelt.subscriber.subscription import Callback, Callbacks, ConnectionCallback, Followed, Subscription
 from smelt.subscriber.updates import BatchProgress, Completed, ConnectionEvent, Failed, Progress, Segments, Update
+from smelt.subscriber.uploads import OnUpload, Uploads
 from smelt.subscriber.watch import Watch
-
-UPLOADS_AT_ONCE: Final = 3
-
-File = str | PathLike[str]
 
 
 class Client:
@@ -74,45 +72,63 @@ class Client:
         *,
         files: Sequence[File] = (),
         text: str | None = None,
-        prompts: Sequence[PromptName | str] = (),
+        prompts: Sequence[PromptName | str] | None = None,
         mode: Mode = "separate",
         user_prompt_id: UUID | str | None = None,
         batch_id: UUID | str | None = None,
         idempotency_key: str | None = None,
+        options: SmeltOptions | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        user_id: UUID | str | None = None,
         submit: bool = True,
+        on_upload: OnUpload | None = None,
     ) -> Created:
         """Create a smelt and upload its files.
 
         Args:
-            files: One to five recordings; or else pass `text`.
+            files: One to five recordings; or else pass `text`. Each is a path, or a tuple of a filename and its
+                content: bytes, a file object that is open for reading bytes, or an async iterator of bytes.
             text: A text to process instead of recordings.
-            prompts: Names of default prompts; `summarize` if neither these nor `user_prompt_id` are given.
+            prompts: Names of default prompts. None applies `summarize`, or the user's prompt alone; an empty list
+                applies none, so that the result is the transcript.
             mode: `separate` results for each file, or `combine` for one result.
             user_prompt_id: A prompt that the user has saved.
             batch_id: The batch that the smelt belongs to.
             idempotency_key: A repeated call with the same key returns the same smelt, and resumes an interrupted one.
+            options: How the recordings are transcribed: language, vocabulary, model and more.
+            metadata: JSON of the app, up to 4 KiB, which comes back in rows, snapshots and notifications.
+            user_id: The user who will own the smelt; for the service alone.
             submit: Queue the smelt for the workers after the upload.
+            on_upload: A function, plain or async, that is called with `UploadProgress` as the files are sent. An
+                exception that it raises ends the upload and is raised here.
 
         Raises:
             RequestRejected: The request is invalid, or exceeds a limit.
             Unauthorized: The key or token is rejected.
             Unavailable: The project does not respond.
+            PermanentError: A file has changed while it was uploaded.
+            OSError: A file can't be read.
         """
         if isinstance(files, str | PathLike) or isinstance(prompts, str):
             raise TypeError("files and prompts must be lists, even with one element")
-        paths = [Path(file) for file in files]
-        created = await self._calls.create_smelt(
-            files=await self._announced(paths),
-            text_input=text,
-            mode=mode,
-            default_prompt_names=prompts,
-            user_prompt_id=user_prompt_id,
-            batch_id=batch_id,
-            idempotency_key=idempotency_key,
-        )
-        if idempotency_key is not None and (await self.get(created.id)).submitted_at is not None:
-            return created
-        await self._upload(created, paths, again=idempotency_key is not None)
+        async with self._open_sources(files) as sources:
+            created = await self._calls.create_smelt(
+                files=[FileSpec(source.filename, source.size_bytes) for source in sources],
+                text_input=text,
+                mode=mode,
+                default_prompt_names=prompts,
+                user_prompt_id=user_prompt_id,
+                batch_id=batch_id,
+                idempotency_key=idempotency_key,
+                options=options,
+                metadata=metadata,
+                user_id=user_id,
+                submit=submit,
+            )
+            if idempotency_key is not None and (await self.get(created.id)).submitted_at is not None:
+                return created
+            uploads = Uploads(self._project.audio, on_upload=on_upload, again=idempotency_key is not None)
+            await self._upload(created, sources, uploads, abandon=idempotency_key is None)
         if submit:
             await self.submit(created.id)
         return created
@@ -249,36 +265,18 @@ class Client:
             for watched in self._reader.watches:
                 watched.report_issue(Unavailable(reason), live=True)
 
-    async def _announced(self, paths: Sequence[Path]) -> list[FileSpec]:
-        sizes = await asyncio.gather(*(asyncio.to_thread(path.stat) for path in paths))
-        return [FileSpec(path.name, size.st_size) for path, size in zip(paths, sizes, strict=True)]
+    def _open_sources(self, files: Sequence[File]) -> AbstractAsyncContextManager[list[UploadSource]]:
+        return open_sources(files)
 
-    async def _upload(self, created: Created, paths: Sequence[Path], *, again: bool) -> None:
-        limit = asyncio.Semaphore(UPLOADS_AT_ONCE)
-
-        async def upload(target: str, path: Path) -> None:
-            async with limit:
-                await self._upload_one(target, path, again=again)
-
-        targets = [file.upload_path for file in created.files if file.upload_path is not None]
-        uploads = [asyncio.create_task(upload(target, path)) for target, path in zip(targets, paths, strict=True)]
+    async def _upload(
+        self, created: Created, sources: Sequence[UploadSource], uploads: Uploads, *, abandon: bool
+    ) -> None:
         try:
-            await asyncio.gather(*uploads)
+            await uploads.run(sources, [file.upload_path for file in created.files if file.upload_path is not None])
         except Exception:
-            if not again:  # The caller never got its id and cannot resume it.
+            if abandon:  # The caller never got its id and cannot resume it.
                 await self._abandon(created.id)
             raise
-        finally:
-            for task in uploads:
-                task.cancel()
-            await asyncio.gather(*uploads, return_exceptions=True)
-
-    async def _upload_one(self, target: str, path: Path, *, again: bool) -> None:
-        try:
-            await self._project.audio.upload(target, path)
-        except RequestRejected as exc:
-            if not (again and exc.code == "Duplicate"):
-                raise
 
     async def _abandon(self, smelt_id: UUID) -> None:
         with contextlib.suppress(SmeltError):

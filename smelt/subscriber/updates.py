@@ -15,8 +15,8 @@ class Progress(Model):
     """The whole state of a smelt that has not ended.
 
     `percentage` is 0 to 100 and never decreases within a `run`. `queue_position` is known while the smelt waits for a
-    worker, `eta_seconds` once a worker can estimate it. `worker_online` is False while no worker of the project runs,
-    so that the smelt waits until one starts; None if unknown.
+    worker (1001: more than 1,000), `eta_seconds` once a worker can estimate it. `worker_online` is False while no
+    worker of the project runs, so that the smelt waits until one starts; None if unknown.
     """
 
     smelt_id: UUID

@@ -2,16 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from datetime import UTC, datetime
+from os import PathLike
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 from smelt import blocking
-from smelt.backend.client_rpc import FileSpec
+from smelt.backend.upload_source import File, UploadSource, open_sources
 from smelt.contract.rows import Notification
-from smelt.contract.state import Created
 from smelt.errors import PermanentError
 from smelt.loop_thread import EventLoopThread
 from smelt.subscriber.backlog import Item
@@ -73,11 +73,9 @@ class FakeClient(Client):
             smelt.raise_error(PermanentError("the client is closed"))
         await super().aclose()
 
-    async def _announced(self, paths: Sequence[Path]) -> list[FileSpec]:
-        return [FileSpec(path.name, 0) for path in paths]
-
-    async def _upload(self, created: Created, paths: Sequence[Path], *, again: bool) -> None:
-        """Upload nothing."""
+    def _open_sources(self, files: Sequence[File]) -> AbstractAsyncContextManager[list[UploadSource]]:
+        # A file on disk need not exist.
+        return open_sources([(Path(file).name, b"") if isinstance(file, str | PathLike) else file for file in files])
 
     def _open(self, smelt_id: UUID | str) -> Followed:
         return FakeWatch(self._fake, UUID(str(smelt_id)))

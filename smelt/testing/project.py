@@ -4,17 +4,21 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from smelt.backend.audio import AudioStore
 from smelt.backend.client_rpc import ClientRpc, FileSpec, State
 from smelt.backend.project import Project
 from smelt.backend.realtime import ChangesOf, Channel, ConnectionReport, RealtimeConnection
 from smelt.backend.realtime.channel import ChannelCallbacks, OnChange, OnJoined, OnLeft, OnMessage, OnSuspect
 from smelt.backend.realtime.connection import StateListener
 from smelt.backend.rpc import Rpc
+from smelt.backend.upload_source import OnSent, UploadSource
 from smelt.contract.batches import Batch, BatchStatus
 from smelt.contract.channels import batch_channel, feed_channel, notifications_channel, smelt_channel
+from smelt.contract.options import SmeltOptions
 from smelt.contract.rows import FileRow, Notification, SmeltRow
 from smelt.contract.state import Created, CreatedFile, Snapshot
 from smelt.contract.vocabulary import TERMINAL_STATUSES, Mode
@@ -37,6 +41,7 @@ class FakeProject(Project):
         self.created: dict[str, Created] = {}
         self.realtime: FakeRealtime = FakeRealtime()
         self.rpc = FakeRpc(self)
+        self.audio = FakeAudio()
 
     async def user_id(self) -> UUID:
         """Return the id of the user; raise `Unauthorized` if nobody is signed in."""
@@ -141,10 +146,14 @@ class FakeCalls(ClientRpc):
         files: Sequence[FileSpec] = (),
         text_input: str | None = None,
         mode: Mode = "separate",
-        default_prompt_names: Sequence[str] = (),
+        default_prompt_names: Sequence[str] | None = None,
         user_prompt_id: UUID | str | None = None,
         batch_id: UUID | str | None = None,
         idempotency_key: str | None = None,
+        options: SmeltOptions | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        user_id: UUID | str | None = None,
+        submit: bool = True,
     ) -> Created:
         """Add a smelt, or return the one that was created with the same key."""
         if idempotency_key is not None and idempotency_key in self.project.created:
@@ -154,11 +163,11 @@ class FakeCalls(ClientRpc):
             *(["text"] if text_input is not None else [file.filename for file in files]),
             input_type="audio" if text_input is None else "text",
             mode=mode,
-            prompts=tuple(default_prompt_names) or fallback,
+            prompts=fallback if default_prompt_names is None else tuple(default_prompt_names),
             user_prompt_id=None if user_prompt_id is None else UUID(str(user_prompt_id)),
             batch_id=None if batch_id is None else self._batch(batch_id).id,
         )
-        if text_input is not None:
+        if text_input is not None and submit:
             smelt.submitted_at = smelt.created_at
         self.project.add_smelt(smelt)
         created = created_response(smelt)
@@ -232,6 +241,16 @@ def created_response(smelt: FakeSmelt) -> Created:
     return Created.model_validate(
         {**state.model_dump(), "files": files, "subscription_channel": smelt_channel(str(smelt.id))}
     )
+
+
+class FakeAudio(AudioStore):
+    """A bucket that keeps nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def upload(self, path: str, file: UploadSource | Path, *, on_sent: OnSent | None = None) -> None:
+        """Upload nothing."""
 
 
 class FakeRpc(Rpc):

@@ -35,8 +35,22 @@ create table public.smelt_prompts (
 );
 create index smelt_prompts_user_id_idx on public.smelt_prompts (user_id);
 
+-- Return the owner that takes turns with others in the queue: the user; all visitors and anonymous sign-ins are one.
+create function smelt.queue_owner(p_user_id uuid, p_is_anonymous boolean) returns uuid
+    language sql immutable
+    set search_path = ''
+    as $$
+        select case
+            when p_user_id is null or p_is_anonymous then '00000000-0000-0000-0000-000000000000'::uuid
+            else p_user_id
+        end
+    $$;
+revoke all on function smelt.queue_owner from public, anon, authenticated, service_role;
+
 -- One row for each smelt. From `claimable_at` on a worker may claim it; null before it is submitted, while a worker
--- holds it, and after its end. `status` and `percentage` never decrease within a run.
+-- holds it, and after its end. Due smelts are claimed in the order of `queue_rank`, and an owner's ranks are distinct;
+-- null for a suspect, and for a smelt that waits for a delay until a claim ranks it. `queue_owner` takes turns with the
+-- others: a user, or all visitors and anonymous sign-ins as one. `status` and `percentage` never decrease within a run.
 create table public.smelts (
     id uuid primary key default gen_random_uuid(),
     user_id uuid references auth.users (id) on delete cascade,
@@ -59,6 +73,8 @@ create table public.smelts (
     -- `none` for a text, `expected` before submission, `stored`, `removing` once listed for purge, `removed`.
     audio_state text not null,
     claimable_at timestamptz,
+    queue_rank bigint,
+    queue_owner uuid not null generated always as (smelt.queue_owner(user_id, is_anonymous)) stored,
     created_at timestamptz not null default now(),
     submitted_at timestamptz,
     started_at timestamptz,
@@ -98,6 +114,7 @@ create table public.smelts (
     ),
     constraint smelts_claimable_only_open
         check (claimable_at is null or (submitted_at is not null and status not in ('completed', 'failed'))),
+    constraint smelts_rank_only_claimable check (queue_rank is null or claimable_at is not null),
     constraint smelts_work_needs_submission check (status in ('pending', 'failed') or submitted_at is not null),
     constraint smelts_started_by_an_attempt check (started_at is null or attempt > 0),
     constraint smelts_estimate_only_open check (estimated_end_at is null or status not in ('completed', 'failed')),
@@ -106,9 +123,17 @@ create table public.smelts (
 );
 create index smelts_user_id_idx on public.smelts (user_id, created_at desc);
 create index smelts_batch_id_idx on public.smelts (batch_id);
+create index smelts_in_progress_by_batch_idx on public.smelts (batch_id)
+    where started_at is not null and status not in ('completed', 'failed');
 create index smelts_user_prompt_id_idx on public.smelts (user_prompt_id);
 create index smelts_open_by_user_idx on public.smelts (user_id) where status not in ('completed', 'failed');
-create index smelts_claimable_at_idx on public.smelts (claimable_at) where claimable_at is not null;
+-- Claims read the first rows of this index, and the place in the queue up to a thousand.
+create index smelts_queue_rank_idx on public.smelts (queue_rank, claimable_at, id) where queue_rank is not null;
+create index smelts_queue_owner_idx on public.smelts (queue_owner, queue_rank) where queue_rank is not null;
+create index smelts_ranked_at_idx on public.smelts (claimable_at) where queue_rank is not null;
+create index smelts_unranked_idx on public.smelts (claimable_at, id)
+    where queue_rank is null and claimable_at is not null;
+create index smelts_returned_idx on public.smelts (claimable_at) where claimable_at is not null and attempt > 1;
 create index smelts_audio_removing_idx on public.smelts (id) where audio_state = 'removing';
 create index smelts_audio_stored_idx on public.smelts (completed_at) where audio_state = 'stored';
 create index smelts_anonymous_ended_idx on public.smelts (completed_at) where is_anonymous;

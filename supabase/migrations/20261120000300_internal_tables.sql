@@ -59,7 +59,8 @@ create index requests_client_hash_idx on smelt.requests (client_hash) where clie
 -- Which attempt holds a smelt, and until when. There is a row for each smelt in progress, renewed every few seconds: an
 -- index on `expires_at` would cost more than it saves. `claim_token` identifies the claim, whose repetition returns the
 -- same leases. `risk` is set by the last report while the file is decoded (also to probe it) or the model reads it: if
--- the lease expires then, the file may have stopped its worker. Otherwise the expiry proves nothing.
+-- the lease expires then, the file may have stopped its worker. Otherwise the expiry proves nothing. `queue_rank` is the
+-- rank at which the smelt was claimed: it has that rank again if it is released, or if the lease expires.
 create table smelt.leases (
     smelt_id uuid primary key references public.smelts (id) on delete cascade,
     attempt bigint not null,
@@ -68,8 +69,12 @@ create table smelt.leases (
     claim_token uuid,
     expires_at timestamptz not null,
     risk text,
+    queue_owner uuid not null,
+    queue_rank bigint not null,
     constraint leases_risk_known check (risk in ('decode', 'model'))
 );
+create index leases_queue_owner_idx on smelt.leases (queue_owner, queue_rank);
+create index leases_queue_rank_idx on smelt.leases (queue_rank);
 
 -- Smelts whose lease expired with a risk. A worker claims one alone, so that it takes no other smelt with it. `risk` is
 -- the stage that it has to pass; then the row is deleted. `reserved_by` is a worker that claims nothing until it has

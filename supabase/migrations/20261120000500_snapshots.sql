@@ -1,4 +1,4 @@
--- States of smelts as JSON, the queue, and the payloads of events. Nothing in this file changes a row.
+-- States of smelts as JSON, and the payloads of events. Nothing in this file changes a row.
 
 -- Return the private channel of a smelt.
 create function smelt.topic_of(p_smelt_id uuid) returns text
@@ -11,58 +11,6 @@ create function smelt.seconds_until(p_moment timestamptz, p_now timestamptz) ret
     language sql immutable strict
     set search_path = ''
     as $$ select case when p_moment is not null then round(greatest(extract(epoch from p_moment - p_now), 0), 1) end $$;
-
--- Return the smelts that can be claimed until a moment, each with its rank. Lower ranks are claimed first: the first
--- smelt of each user, then the second of each user, and so on; smelts in progress count. All smelts without an owner
--- count as those of one user.
-create function smelt.queued_smelts(p_until timestamptz) returns table (smelt_id uuid, rank bigint, due_at timestamptz)
-    language sql stable
-    -- Few smelts are queued. With the default estimate of 1000 rows the planner would scan all smelts.
-    rows 20
-    set search_path = ''
-    as $$
-        with waiting as (
-            select s.id, coalesce(s.user_id, '00000000-0000-0000-0000-000000000000') as owner, s.claimable_at as due_at
-            from public.smelts as s
-            where s.claimable_at <= p_until
-            union all
-            select s.id, coalesce(s.user_id, '00000000-0000-0000-0000-000000000000'), l.expires_at
-            from smelt.leases as l
-            join public.smelts as s on s.id = l.smelt_id
-            where l.expires_at <= least(p_until, clock_timestamp())
-        ), running as (
-            select coalesce(s.user_id, '00000000-0000-0000-0000-000000000000') as owner, count(*) as running_count
-            from smelt.leases as l
-            join public.smelts as s on s.id = l.smelt_id
-            where l.expires_at > clock_timestamp()
-            group by 1
-        )
-        select
-            w.id,
-            coalesce(r.running_count, 0) + row_number() over (partition by w.owner order by w.due_at, w.id),
-            w.due_at
-        from waiting as w
-        left join running as r using (owner)
-    $$;
-
--- Return the positions in the queue, from 1, of these smelts; smelts that are not queued are left out.
-create function smelt.queue_positions(p_smelt_ids uuid[]) returns table (smelt_id uuid, queue_position bigint)
-    language sql stable
-    set search_path = ''
-    as $$
-        with requested as materialized (
-            select s.id from public.smelts as s where s.id = any (p_smelt_ids) and s.claimable_at is not null
-        ), queue as (
-            select
-                q.smelt_id,
-                row_number() over (order by q.due_at > clock_timestamp(), q.rank, q.due_at, q.smelt_id)
-                    as queue_position
-            from smelt.queued_smelts('infinity') as q
-            -- Read the queue only if a requested smelt is in it.
-            where exists (select from requested)
-        )
-        select q.smelt_id, q.queue_position from queue as q join requested as r on r.id = q.smelt_id
-    $$;
 
 -- Return true if any worker sent a heartbeat or renewed its leases within the last 60 seconds.
 create function smelt.is_worker_online() returns boolean
@@ -298,8 +246,7 @@ create function smelt.batch_state(p_batch public.smelt_batches) returns jsonb
     $$;
 
 revoke all on function
-    smelt.topic_of, smelt.seconds_until, smelt.queued_smelts, smelt.queue_positions, smelt.is_worker_online,
-    smelt.next_poll_s, smelt.progress_of, smelt.results_of, smelt.files_of, smelt.segments_of, smelt.snapshot,
-    smelt.state_since, smelt.state_now, smelt.envelope, smelt.progress_payload, smelt.completed_payload,
-    smelt.failed_payload, smelt.batch_state
+    smelt.topic_of, smelt.seconds_until, smelt.is_worker_online, smelt.next_poll_s, smelt.progress_of,
+    smelt.results_of, smelt.files_of, smelt.segments_of, smelt.snapshot, smelt.state_since, smelt.state_now,
+    smelt.envelope, smelt.progress_payload, smelt.completed_payload, smelt.failed_payload, smelt.batch_state
     from public, anon, authenticated, service_role;

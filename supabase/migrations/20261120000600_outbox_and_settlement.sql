@@ -1,5 +1,5 @@
 -- The end of a run, and the outbox. Callers of these functions hold the lock on the row of the smelt. Locks are taken
--- in one order everywhere: the smelt, then its batch.
+-- in one order everywhere: the smelt, then the ranks of its owner, then its batch.
 
 -- Return how many workers had a heartbeat within the last 60 seconds.
 create function smelt.live_worker_count() returns bigint
@@ -135,9 +135,110 @@ create function smelt.supersede_outbox(p_topic text) returns void
         where id in (select o.id from smelt.outbox as o where o.topic = p_topic for update skip locked)
     $$;
 
--- Count the smelts of a batch and store its progress in the outbox. The batch is locked before the smelts are counted:
--- of two transactions that end a smelt each, the second one counts both.
-create function smelt.update_batch_counts(p_batch_id uuid, p_cause public.smelts, p_send boolean) returns void
+-- Move the counts of the batches of these smelts. The update locks a batch: of two transactions that end a smelt each,
+-- the second one counts both. Batches are locked in the order of their ids.
+create function smelt.move_batch_counts(p_batch_ids uuid[], p_statuses text[], p_direction integer) returns void
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    declare
+        v_moved record;
+    begin
+        for v_moved in
+            select
+                m.batch_id, count(*) as total, count(*) filter (where m.status = 'completed') as completed,
+                count(*) filter (where m.status = 'failed') as failed
+            from unnest(p_batch_ids, p_statuses) as m (batch_id, status)
+            where m.batch_id is not null
+            group by m.batch_id
+            order by m.batch_id
+        loop
+            update public.smelt_batches as b
+            set total = b.total + p_direction * v_moved.total,
+                completed = b.completed + p_direction * v_moved.completed,
+                failed = b.failed + p_direction * v_moved.failed
+            where b.id = v_moved.batch_id;
+        end loop;
+    end
+    $$;
+
+-- Trigger: move the counts of batches to which smelts are added.
+create function smelt.count_added_members() returns trigger
+    language plpgsql security definer
+    set search_path = ''
+    as $$
+    begin
+        perform smelt.move_batch_counts(array_agg(a.batch_id), array_agg(a.status), 1)
+        from added as a
+        where a.batch_id is not null;
+        return null;
+    end
+    $$;
+create trigger count_added_members after insert on public.smelts referencing new table as added
+    for each statement execute function smelt.count_added_members();
+
+-- Trigger: move the counts of batches whose smelts are deleted.
+create function smelt.count_deleted_members() returns trigger
+    language plpgsql security definer
+    set search_path = ''
+    as $$
+    begin
+        perform smelt.move_batch_counts(array_agg(d.batch_id), array_agg(d.status), -1)
+        from deleted as d
+        where d.batch_id is not null;
+        return null;
+    end
+    $$;
+create trigger count_deleted_members after delete on public.smelts referencing old table as deleted
+    for each statement execute function smelt.count_deleted_members();
+
+-- Trigger: move the counts of the batch of a smelt that ends, is retried, or leaves its batch.
+create function smelt.count_changed_member() returns trigger
+    language plpgsql security definer
+    set search_path = ''
+    as $$
+    begin
+        if old.batch_id is not distinct from new.batch_id then
+            update public.smelt_batches as b
+            set completed = b.completed + (new.status = 'completed')::integer - (old.status = 'completed')::integer,
+                failed = b.failed + (new.status = 'failed')::integer - (old.status = 'failed')::integer
+            where b.id = new.batch_id;
+        else
+            perform smelt.move_batch_counts(array[old.batch_id], array[old.status], -1);
+            perform smelt.move_batch_counts(array[new.batch_id], array[new.status], 1);
+        end if;
+        return null;
+    end
+    $$;
+create trigger count_changed_member after update of batch_id, status on public.smelts
+    for each row
+    when (
+        old.batch_id is distinct from new.batch_id
+        or (new.batch_id is not null and old.status <> new.status
+            and (old.status in ('completed', 'failed') or new.status in ('completed', 'failed')))
+    )
+    execute function smelt.count_changed_member();
+
+-- The members of a batch in progress: a worker has claimed them, and they have not ended.
+create type smelt.batch_progress as (
+    count bigint, pending_count bigint, percentage_sum numeric, estimated_count bigint, last_end_at timestamptz
+);
+
+-- Sum up the members of a batch in progress, from an index of them alone.
+create function smelt.members_in_progress(p_batch_id uuid) returns smelt.batch_progress
+    language sql stable
+    set search_path = ''
+    as $$
+        select
+            count(*), count(*) filter (where s.status = 'pending'), coalesce(sum(s.percentage), 0),
+            count(s.estimated_end_at), max(s.estimated_end_at)
+        from public.smelts as s
+        where s.batch_id = p_batch_id and s.started_at is not null and s.status not in ('completed', 'failed')
+    $$;
+
+-- Store the progress of a batch, one of whose smelts was added, has ended, or was deleted, in the row and the outbox. Of
+-- the members only those in progress are read; the others are counted by triggers.
+create function smelt.update_batch_progress(p_batch_id uuid, p_cause public.smelts, p_send boolean) returns void
     language plpgsql volatile
     set search_path = ''
     as $$
@@ -145,44 +246,37 @@ create function smelt.update_batch_counts(p_batch_id uuid, p_cause public.smelts
         v_batch public.smelt_batches;
         v_topic constant text := 'smelt-batch:' || p_batch_id;
         v_now timestamptz;
-        v_end_at timestamptz;
+        v_progress smelt.batch_progress;
+        v_open integer;
     begin
-        perform from public.smelt_batches as b where b.id = p_batch_id for no key update;
+        select b.* into v_batch from public.smelt_batches as b where b.id = p_batch_id for no key update;
         if not found then
             return;
         end if;
         v_now := clock_timestamp();
-        with members as (
-            select
-                count(*) as total,
-                count(*) filter (where s.status = 'completed') as completed,
-                count(*) filter (where s.status = 'failed') as failed,
-                count(*) filter (where s.status = 'pending') as pending,
-                avg(case when smelt.is_terminal(s.status) then 100 else s.percentage end) as progress
-            from public.smelts as s
-            where s.batch_id = p_batch_id
-        )
+        v_progress := smelt.members_in_progress(p_batch_id);
+        v_open := v_batch.total - v_batch.completed - v_batch.failed;
         update public.smelt_batches as b
         set seq = b.seq + 1, updated_at = v_now,
-            total = m.total, completed = m.completed, failed = m.failed, progress = coalesce(m.progress, 0),
+            progress = coalesce(
+                ((b.completed + b.failed) * 100 + v_progress.percentage_sum) / nullif(b.total, 0), 0
+            ),
             status = case
-                when m.pending = m.total then 'pending'
-                when m.completed + m.failed < m.total then 'processing'
-                when m.completed = 0 then 'failed'
+                when v_open = b.total and v_progress.pending_count = v_progress.count then 'pending'
+                when v_open > 0 then 'processing'
+                when b.completed = 0 then 'failed'
                 else 'completed'
             end
-        from members as m
         where b.id = p_batch_id
         returning b.* into v_batch;
-        -- The batch has an ETA only if each of its open smelts has one.
-        select case when count(*) = count(s.estimated_end_at) then max(s.estimated_end_at) end into v_end_at
-        from public.smelts as s
-        where s.batch_id = p_batch_id and not smelt.is_terminal(s.status);
         perform smelt.supersede_outbox(v_topic);
         perform smelt.enqueue_outbox(p_cause, v_topic, 'progress', jsonb_build_object(
             'batch_id', v_batch.id, 'total', v_batch.total, 'completed', v_batch.completed, 'failed', v_batch.failed,
             'progress', v_batch.progress, 'status', v_batch.status,
-            'eta_seconds', smelt.seconds_until(v_end_at, v_now),
+            -- The batch has an ETA only if each of its open smelts has one.
+            'eta_seconds', case
+                when v_progress.estimated_count = v_open then smelt.seconds_until(v_progress.last_end_at, v_now)
+            end,
             'seq', v_batch.seq, 'event_id', gen_random_uuid(), 'emitted_at', v_now
         ), p_send);
     end
@@ -397,7 +491,7 @@ create function smelt.settle_smelt(
             percentage = case v_status when 'completed' then 100 else s.percentage end,
             outcome = v_outcome, error_code = p_error_code, error_message = v_error_message,
             completed_at = v_now, updated_at = v_now, seq = s.seq + 1,
-            claimable_at = null, estimated_end_at = null,
+            claimable_at = null, queue_rank = null, estimated_end_at = null,
             audio_state = case
                 when v_outcome = 'complete' and s.audio_state = 'stored' then 'removing' else s.audio_state
             end
@@ -414,7 +508,7 @@ create function smelt.settle_smelt(
             perform smelt.enqueue_notification(v_smelt, p_send);
         end if;
         if v_smelt.batch_id is not null then
-            perform smelt.update_batch_counts(v_smelt.batch_id, v_smelt, p_send);
+            perform smelt.update_batch_progress(v_smelt.batch_id, v_smelt, p_send);
         end if;
         return v_response;
     end
@@ -422,8 +516,9 @@ create function smelt.settle_smelt(
 
 revoke all on function
     smelt.live_worker_count, smelt.wake_up_interval, smelt.send_wake_up, smelt.wake_workers, smelt.broadcast_progress,
-    smelt.notify_deletion, smelt.enqueue_outbox, smelt.lease_outbox,
-    smelt.supersede_outbox, smelt.update_batch_counts, smelt.enqueue_notification, smelt.settlement_response,
-    smelt.end_attempt, smelt.settle_files, smelt.enqueue_end, smelt.settle_smelt, smelt.work_at_risk, smelt.record_attempt,
+    smelt.notify_deletion, smelt.enqueue_outbox, smelt.lease_outbox, smelt.supersede_outbox, smelt.move_batch_counts,
+    smelt.count_added_members, smelt.count_deleted_members, smelt.count_changed_member, smelt.members_in_progress,
+    smelt.update_batch_progress, smelt.enqueue_notification, smelt.settlement_response, smelt.end_attempt,
+    smelt.settle_files, smelt.enqueue_end, smelt.settle_smelt, smelt.work_at_risk, smelt.record_attempt,
     smelt.is_other_host_alive, smelt.is_at_failure_limit, smelt.stopped_sentence
     from public, anon, authenticated, service_role;

@@ -275,7 +275,7 @@ create function smelt.creation_response(p_smelt_id uuid) returns jsonb
         where s.id = p_smelt_id
     $$;
 
--- Insert a checked smelt with its files and its request; a text is claimable at once.
+-- Insert a checked smelt with its files and its request; a text with `submitted_at` is claimable at once.
 create function smelt.insert_smelt(p_smelt public.smelts, p_request smelt.requests, p_files jsonb) returns void
     language plpgsql volatile
     set search_path = ''
@@ -286,13 +286,17 @@ create function smelt.insert_smelt(p_smelt public.smelts, p_request smelt.reques
     begin
         insert into public.smelts (
             id, user_id, is_anonymous, batch_id, mode, default_prompt_names, user_prompt_id,
-            audio_state, submitted_at, claimable_at
+            audio_state, submitted_at, claimable_at, queue_rank
         )
         values (
             p_smelt.id, p_smelt.user_id, p_smelt.is_anonymous, p_smelt.batch_id, p_smelt.mode,
             p_smelt.default_prompt_names, p_smelt.user_prompt_id,
             case when v_text is null then 'expected' else 'none' end,
-            case when v_text is not null then now() end, case when v_text is not null then now() end
+            p_smelt.submitted_at, p_smelt.submitted_at,
+            case
+                when p_smelt.submitted_at is not null then
+                    smelt.next_rank(smelt.queue_owner(p_smelt.user_id, p_smelt.is_anonymous))
+            end
         )
         returning * into v_smelt;
         insert into smelt.requests (
@@ -304,14 +308,15 @@ create function smelt.insert_smelt(p_smelt public.smelts, p_request smelt.reques
         );
         perform smelt.insert_files(p_smelt.id, p_smelt.user_id, p_files, v_text);
         if v_smelt.batch_id is not null then
-            perform smelt.update_batch_counts(v_smelt.batch_id, v_smelt, true);
+            perform smelt.update_batch_progress(v_smelt.batch_id, v_smelt, true);
         end if;
     end
     $$;
 
 -- Check a request and create the smelt; return the existing one if the same request was made with the same key.
 create function smelt.create_smelt(
-    p_files jsonb, p_text text, p_mode text, p_prompt_names text[], p_user_prompt_id uuid, p_batch_id uuid, p_key text
+    p_files jsonb, p_text text, p_mode text, p_prompt_names text[], p_user_prompt_id uuid, p_batch_id uuid, p_key text,
+    p_submit boolean
 ) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -345,6 +350,9 @@ create function smelt.create_smelt(
         v_request.client_hash := smelt.reserve_open_slot(v_caller.user_id, v_caller.is_anonymous);
         v_request.idempotency_key := p_key;
         v_request.text_input := case when v_files = '[]' then p_text end;
+        v_smelt.submitted_at := case
+            when coalesce(p_submit, true) and v_request.text_input is not null then now()
+        end;
         v_request.user_prompt := smelt.find_user_prompt(p_user_prompt_id, v_caller);
         perform smelt.insert_smelt(v_smelt, v_request, v_files);
         return smelt.creation_response(v_smelt.id);
@@ -368,7 +376,8 @@ create function smelt.create_smelt_batch(p_title text) returns jsonb
     $$;
 
 -- Create a smelt of files, or of a text. The response contains the path to upload each file to, in the bucket
--- `smelt-audio`, and the private channel of the smelt. A smelt of files waits for `submit_smelt`; a text does not.
+-- `smelt-audio`, and the private channel of the smelt. A smelt of files waits for `submit_smelt`; a text only
+-- if `submit` is false.
 create function public.create_smelt(
     files jsonb default '[]',
     text_input text default null,
@@ -376,14 +385,15 @@ create function public.create_smelt(
     default_prompt_names text[] default null,
     user_prompt_id uuid default null,
     batch_id uuid default null,
-    idempotency_key text default null
+    idempotency_key text default null,
+    submit boolean default true
 ) returns jsonb
     language sql volatile security invoker
     set search_path = ''
     as $$
         select smelt.create_smelt(
             create_smelt.files, create_smelt.text_input, create_smelt.mode, create_smelt.default_prompt_names,
-            create_smelt.user_prompt_id, create_smelt.batch_id, create_smelt.idempotency_key
+            create_smelt.user_prompt_id, create_smelt.batch_id, create_smelt.idempotency_key, create_smelt.submit
         )
     $$;
 

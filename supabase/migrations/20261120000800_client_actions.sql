@@ -135,7 +135,7 @@ create function smelt.submit_smelt(p_smelt_id uuid) returns jsonb
         v_smelt public.smelts := smelt.lock_smelt_of_caller(p_smelt_id);
     begin
         if v_smelt.submitted_at is null and not smelt.is_terminal(v_smelt.status) then
-            if v_smelt.audio_state <> 'expected' then
+            if v_smelt.audio_state not in ('none', 'expected') then
                 perform smelt.raise_rejection(
                     'audio_expired', 'The smelt was not submitted in time and its audio is removed; create a new smelt.'
                 );
@@ -143,7 +143,9 @@ create function smelt.submit_smelt(p_smelt_id uuid) returns jsonb
             perform smelt.verify_uploads(p_smelt_id);
             update public.smelts as s
             set submitted_at = clock_timestamp(), claimable_at = clock_timestamp(), updated_at = clock_timestamp(),
-                audio_state = 'stored', seq = s.seq + 1
+                queue_rank = smelt.next_rank(s.queue_owner),
+                audio_state = case s.audio_state when 'expected' then 'stored' else s.audio_state end,
+                seq = s.seq + 1
             where s.id = p_smelt_id
             returning s.* into v_smelt;
             perform smelt.broadcast_progress(v_smelt);
@@ -217,7 +219,8 @@ create function smelt.retry_smelt(p_smelt_id uuid) returns jsonb
                 status = 'pending', percentage = 0, message = smelt.stage_message('pending'),
                 outcome = null, error_code = null, error_message = null,
                 started_at = null, completed_at = null, updated_at = v_now,
-                claimable_at = case when s.submitted_at is not null then v_now end
+                claimable_at = case when s.submitted_at is not null then v_now end,
+                queue_rank = case when s.submitted_at is not null then smelt.next_rank(s.queue_owner) end
             where s.id = p_smelt_id
             returning s.* into v_smelt;
             perform smelt.reset_files(v_smelt);
@@ -229,7 +232,7 @@ create function smelt.retry_smelt(p_smelt_id uuid) returns jsonb
             );
             perform smelt.broadcast_progress(v_smelt);
             if v_smelt.batch_id is not null then
-                perform smelt.update_batch_counts(v_smelt.batch_id, v_smelt, true);
+                perform smelt.update_batch_progress(v_smelt.batch_id, v_smelt, true);
             end if;
         end if;
         return smelt.state_now(p_smelt_id);
@@ -249,7 +252,7 @@ create function smelt.delete_smelt_row(p_smelt public.smelts) returns void
         set constraints all immediate;
         delete from public.smelts as s where s.id = p_smelt.id;
         if p_smelt.batch_id is not null then
-            perform smelt.update_batch_counts(p_smelt.batch_id, v_no_smelt, true);
+            perform smelt.update_batch_progress(p_smelt.batch_id, v_no_smelt, true);
         end if;
     end
     $$;

@@ -61,7 +61,8 @@ create function smelt.smelts_left_to_others(p_host text, p_now timestamptz)
             select s.id, s.claimable_at
             from public.smelts as s
             join smelt.attempts as a on a.smelt_id = s.id and a.attempt = s.attempt - 1
-            where s.claimable_at between p_now - interval '60 s' and p_now and s.attempt > 1
+            where s.claimable_at between p_now - interval '60 s' and p_now
+                and s.claimable_at is not null and s.attempt > 1
                 and a.host = p_host and (a.ended_as = 'expired' or (a.ended_as = 'released' and a.is_failure))
         )
         select s.smelt_id, s.due_at + interval '60 s'
@@ -69,7 +70,45 @@ create function smelt.smelts_left_to_others(p_host text, p_now timestamptz)
         where smelt.is_other_host_alive(p_host)
     $$;
 
--- Lock up to `p_max_count` due smelts in the order of their rank and return their ids; skip locked ones, suspects, and
+-- Lock up to `p_max_count` smelts whose lease expired without a risk, in the order of their rank, and return their
+-- ids; skip locked ones, and those of `p_skipped`.
+create function smelt.lock_expired(p_now timestamptz, p_max_count integer, p_skipped uuid[]) returns uuid[]
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    declare
+        v_locked uuid[];
+        v_expired uuid[];
+    begin
+        with expired as materialized (
+            select l.smelt_id, l.queue_rank, l.expires_at
+            from smelt.leases as l
+            where l.expires_at <= p_now and l.risk is null and l.smelt_id <> all (p_skipped)
+        ), locked as materialized (
+            select s.id
+            from expired as e
+            join public.smelts as s on s.id = e.smelt_id
+            order by e.queue_rank, e.expires_at, s.id
+            limit p_max_count
+            for update of s skip locked
+        )
+        select array_agg(id) into v_locked from locked;
+
+        -- The leases were read before the smelts were locked: check again, in a new statement, which have expired. A
+        -- lease that is being renewed at this moment is locked, and skipped.
+        with expired as materialized (
+            select l.smelt_id
+            from smelt.leases as l
+            where l.smelt_id = any (v_locked) and l.expires_at <= p_now and l.risk is null
+                and l.smelt_id not in (select x.smelt_id from smelt.suspects as x)
+            for update skip locked
+        )
+        select array_agg(e.smelt_id) into v_expired from expired as e;
+        return coalesce(v_expired, '{}');
+    end
+    $$;
+
+-- Lock up to `p_max_count` due smelts and return their ids in the order of their rank; skip locked ones, suspects, and
 -- leases that expired with a risk. Without `p_expired_leases`, skip all expired leases.
 create function smelt.lock_due_smelts(
     p_host text, p_now timestamptz, p_max_count integer, p_expired_leases boolean
@@ -78,47 +117,28 @@ create function smelt.lock_due_smelts(
     set search_path = ''
     as $$
     declare
-        -- Few. As an array it leaves the planner its estimate of the queue.
+        -- Few. A subquery in their place would mislead the planner.
         v_skipped constant uuid[] := array(
             select x.smelt_id from smelt.suspects as x
             union all
             select o.smelt_id from smelt.smelts_left_to_others(p_host, p_now) as o
-            union all
-            select l.smelt_id
-            from smelt.leases as l
-            where l.expires_at <= p_now and (l.risk is not null or not p_expired_leases)
         );
-        v_locked uuid[];
-        v_due uuid[];
+        v_expired uuid[] := '{}';
+        v_ranked uuid[];
     begin
-        with queue as materialized (
-            select q.smelt_id, q.rank, q.due_at
-            from smelt.queued_smelts(p_now) as q
-            where q.smelt_id <> all (v_skipped)
-        ), locked as materialized (
-            select s.id, q.rank, q.due_at
-            from queue as q
-            join public.smelts as s on s.id = q.smelt_id
-            order by q.rank, q.due_at, s.id
+        if p_expired_leases then
+            v_expired := smelt.lock_expired(p_now, p_max_count, v_skipped);
+        end if;
+        v_ranked := smelt.lock_ranked(v_skipped, p_max_count);
+        -- Few are locked in vain, until the commit: no more than expired leases.
+        return array(
+            select s.id
+            from public.smelts as s
+            left join smelt.leases as l on l.smelt_id = s.id
+            where s.id = any (v_expired || v_ranked)
+            order by coalesce(s.queue_rank, l.queue_rank), coalesce(s.claimable_at, l.expires_at), s.id
             limit p_max_count
-            for update of s skip locked
-        )
-        select array_agg(id order by rank, due_at, id) into v_locked from locked;
-
-        -- The queue was read before the rows were locked: check again, in a new statement, which smelts are still due.
-        -- A lease that is being renewed at this moment is locked, and skipped.
-        with expired as materialized (
-            select l.smelt_id
-            from smelt.leases as l
-            where l.smelt_id = any (v_locked) and l.expires_at <= p_now and l.risk is null
-            for update skip locked
-        )
-        select array_agg(s.id order by ordinal) into v_due
-        from unnest(v_locked) with ordinality as l (id, ordinal)
-        join public.smelts as s using (id)
-        where (s.claimable_at <= p_now or s.id in (select e.smelt_id from expired as e))
-            and s.id not in (select x.smelt_id from smelt.suspects as x);
-        return coalesce(v_due, '{}');
+        );
     end
     $$;
 
@@ -210,7 +230,7 @@ create function smelt.requeue_expired(p_smelt_id uuid) returns void
             on conflict (smelt_id) do update set risk = excluded.risk, reserved_by = null;
         end if;
         update public.smelts as s
-        set attempt = s.attempt + 1, seq = s.seq + 1, updated_at = v_now, claimable_at = v_due_at,
+        set attempt = s.attempt + 1, seq = s.seq + 1, updated_at = v_now, claimable_at = v_due_at, queue_rank = null,
             estimated_end_at = null,
             message = case when s.status = 'pending' then s.message else 'Resuming...' end
         where s.id = p_smelt_id
@@ -312,20 +332,26 @@ create function smelt.insert_leases(
     set search_path = ''
     as $$
     begin
-        update public.smelts as s
-        set attempt = s.attempt + 1, seq = s.seq + 1, updated_at = p_now, claimable_at = null,
-            started_at = coalesce(s.started_at, p_now),
-            estimated_end_at = null,
-            message = case when s.claimable_at is null and s.status <> 'pending' then 'Resuming...' else s.message end
-        where s.id = any (p_smelt_ids);
-
-        insert into smelt.leases as l (smelt_id, attempt, worker_id, host, claim_token, expires_at)
-        select s.id, s.attempt, p_worker_id, p_host, p_claim_token, p_now + p_lease
+        -- A suspect has no rank: its lease gets the one that was reached.
+        insert into smelt.leases as l (
+            smelt_id, attempt, worker_id, host, claim_token, expires_at, queue_owner, queue_rank
+        )
+        select
+            s.id, s.attempt + 1, p_worker_id, p_host, p_claim_token, p_now + p_lease, s.queue_owner,
+            coalesce(s.queue_rank, e.queue_rank, smelt.base_rank())
         from public.smelts as s
+        left join smelt.leases as e on e.smelt_id = s.id
         where s.id = any (p_smelt_ids)
         on conflict (smelt_id) do update
         set attempt = excluded.attempt, worker_id = excluded.worker_id, host = excluded.host,
             claim_token = excluded.claim_token, expires_at = excluded.expires_at, risk = excluded.risk;
+
+        update public.smelts as s
+        set attempt = s.attempt + 1, seq = s.seq + 1, updated_at = p_now, claimable_at = null, queue_rank = null,
+            started_at = coalesce(s.started_at, p_now),
+            estimated_end_at = null,
+            message = case when s.claimable_at is null and s.status <> 'pending' then 'Resuming...' else s.message end
+        where s.id = any (p_smelt_ids);
 
         insert into smelt.attempts (smelt_id, attempt, run, worker_id, host, claimed_at)
         select s.id, s.attempt, s.run, p_worker_id, p_host, p_now
@@ -381,6 +407,7 @@ create function smelt.claim_due_smelts(
         if p_expired_leases then
             perform smelt.requeue_all_expired(smelt.lock_expired_at_risk(p_host, p_now, p_max_count));
         end if;
+        perform smelt.rank_due_smelts(p_now);
         v_suspect := smelt.lock_due_suspect(p_worker_id, p_host, clock_timestamp());
         is_waiting := v_suspect.is_reserved;
         smelt_ids := case
@@ -405,10 +432,18 @@ create function smelt.next_due_at(p_host text, p_now timestamptz, p_expired_leas
             (
                 select s.claimable_at
                 from public.smelts as s
-                where s.claimable_at is not null
+                where s.queue_rank is not null
+                    and s.id not in (select o.smelt_id from left_to_others as o)
+                order by s.queue_rank, s.claimable_at, s.id
+                limit 1
+            ),
+            (
+                select s.claimable_at
+                from public.smelts as s
+                where s.queue_rank is null and s.claimable_at is not null
                     and s.id not in (select o.smelt_id from left_to_others as o)
                     and s.id not in (select x.smelt_id from smelt.suspects as x)
-                order by s.claimable_at
+                order by s.claimable_at, s.id
                 limit 1
             ),
             (
@@ -422,10 +457,10 @@ create function smelt.next_due_at(p_host text, p_now timestamptz, p_expired_leas
             (select min(o.until) from left_to_others as o),
             -- A suspect that is due now is claimed by this claim, or by another worker.
             (
-                select min(s.claimable_at)
+                select min((
+                    select s.claimable_at from public.smelts as s where s.id = x.smelt_id and s.claimable_at > p_now
+                ))
                 from smelt.suspects as x
-                join public.smelts as s on s.id = x.smelt_id
-                where s.claimable_at > p_now
             )
         )
     $$;
@@ -539,7 +574,7 @@ create function public.claim_smelts(
     $$;
 
 revoke all on function
-    smelt.lease_length, smelt.claim_payload, smelt.smelts_left_to_others, smelt.lock_due_smelts,
+    smelt.lease_length, smelt.claim_payload, smelt.smelts_left_to_others, smelt.lock_expired, smelt.lock_due_smelts,
     smelt.lock_expired_at_risk, smelt.end_expired_attempts, smelt.requeue_expired, smelt.requeue_all_expired,
     smelt.has_suspect, smelt.lock_due_suspect, smelt.insert_leases, smelt.repeat_claim, smelt.claim_due_smelts,
     smelt.next_due_at, smelt.follow_up_at, smelt.claim_smelts, public.claim_smelts

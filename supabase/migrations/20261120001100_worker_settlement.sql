@@ -121,7 +121,8 @@ create function smelt.retry_delay(p_failure_count integer, p_retry_after_s doubl
     $$;
 
 -- Make an unfinished smelt claimable again after a delay. It gets a new attempt number, so that later calls of this
--- attempt change nothing. A released smelt that is still `pending` keeps its message.
+-- attempt change nothing. A released smelt that is still `pending` keeps its message. Without a delay it has its rank
+-- again; after one, it is a new arrival in the queue.
 create function smelt.release_to_queue(
     p_smelt_id uuid, p_attempt bigint, p_verdict text, p_delay interval, p_message text
 ) returns jsonb
@@ -136,6 +137,7 @@ create function smelt.release_to_queue(
         update public.smelts as s
         set attempt = s.attempt + 1, seq = s.seq + 1, updated_at = v_now,
             claimable_at = v_now + p_delay, estimated_end_at = null,
+            queue_rank = case when p_delay <= '0' then smelt.returned_rank(p_smelt_id) end,
             message = case when p_verdict = 'released' and s.status = 'pending' then s.message else p_message end
         where s.id = p_smelt_id
         returning s.* into v_smelt;

@@ -2,7 +2,7 @@
 
 -- Read the health of the project in one statement. It has the version of the schema; the applied migrations, null if the
 -- project has no history of them; the counts and ages of due smelts (expired leases included) and of unsent events; the
--- number of running smelts, and of workers seen within a minute.
+-- number of running smelts, and of workers seen within a minute. Due smelts are counted up to 1001, for more than 1,000.
 create function smelt.get_smelt_health() returns jsonb
     language plpgsql stable security definer
     set search_path = ''
@@ -30,12 +30,35 @@ create function smelt.get_smelt_health() returns jsonb
                 'workers', (select count(*) from smelt.workers as w where w.seen_at > v_now - interval '1 minute')
             )
             from (
-                select count(*), coalesce(extract(epoch from v_now - min(due.at)), 0) as oldest_s
-                from (
-                    select s.claimable_at as at from public.smelts as s where s.claimable_at <= v_now
-                    union all
-                    select l.expires_at from smelt.leases as l where l.expires_at <= v_now
-                ) as due
+                select
+                    (select count(*) from (
+                        -- The order makes each branch read an index, and none the smelts that have ended.
+                        (
+                            select from public.smelts as s
+                            where s.queue_rank is not null
+                            order by s.queue_rank
+                            limit 1001
+                        )
+                        union all
+                        (
+                            select from public.smelts as s
+                            where s.queue_rank is null and s.claimable_at <= v_now
+                            order by s.claimable_at
+                            limit 1001
+                        )
+                        union all
+                        select from smelt.leases as l where l.expires_at <= v_now
+                        limit 1001
+                    ) as due) as count,
+                    coalesce(extract(epoch from v_now - least(
+                        (select min(s.claimable_at) from public.smelts as s where s.queue_rank is not null),
+                        (
+                            select min(s.claimable_at)
+                            from public.smelts as s
+                            where s.queue_rank is null and s.claimable_at <= v_now
+                        ),
+                        (select min(l.expires_at) from smelt.leases as l where l.expires_at <= v_now)
+                    )), 0) as oldest_s
             ) as waiting
             cross join (
                 select count(*), coalesce(extract(epoch from v_now - min(o.created_at)), 0) as oldest_s

@@ -1,8 +1,10 @@
--- Users take turns; running smelts count, and all smelts without an owner count as those of one user.
+-- Users take turns; all visitors and anonymous sign-ins take turns as one user.
 do $$
 declare
     v_busy constant uuid := pg_temp.given_user();
     v_other constant uuid := pg_temp.given_user();
+    v_guest constant uuid := pg_temp.given_user();
+    v_guests_smelt uuid;
     v_ids uuid[];
     v_claims jsonb;
 begin
@@ -10,6 +12,12 @@ begin
         pg_temp.given_smelt(v_busy), pg_temp.given_smelt(v_busy), pg_temp.given_smelt(v_busy),
         pg_temp.given_smelt(null), pg_temp.given_smelt(null), pg_temp.given_smelt(v_other)
     ];
+    perform pg_temp.become('authenticated', v_guest, true);
+    v_guests_smelt := public.create_smelt(text_input => 'notes') ->> 'id';
+    perform pg_temp.become('postgres');
+    assert (pg_temp.smelt(v_guests_smelt)).queue_rank = 3, 'the third of those without an account';
+    perform pg_temp.become('service_role');
+    perform public.cancel_smelt(v_guests_smelt);
     perform pg_temp.become('authenticated', v_other);
     assert public.get_smelt(v_ids[6]) ->> 'queue_position' = '3', public.get_smelt(v_ids[6]);
     perform pg_temp.become('service_role');

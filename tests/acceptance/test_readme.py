@@ -39,6 +39,22 @@ async def main():
 
 asyncio.run(main())
 """
+UPLOAD_PROGRAM = """
+import asyncio, smelt
+
+class Request:
+    async def stream(self):
+        with open("meeting.m4a", "rb") as body:
+            while part := body.read(10_000):
+                yield part
+
+async def main():
+    async with smelt.connect(url, anon_key, access_token=token) as client:
+        created = await create_from(client, Request())
+        await client.cancel(created.id)
+
+asyncio.run(main())
+"""
 MY_VIEW = """
 async def my_view(client, smelt_id):
     updates = [update async for update in client.watch(smelt_id)]
@@ -81,13 +97,20 @@ def test_readme_python_examples_run(working_stack: Stack, folder: Path) -> None:
     assert "Lisa" in run([sys.executable, "-c", blocking_program], folder, {})
 
 
+def test_readme_upload_example_runs(working_stack: Stack, folder: Path) -> None:
+    uploading = blocks("python")[2]
+    printed = run([sys.executable, "-c", f"{names_in(working_stack)}{uploading}{UPLOAD_PROGRAM}"], folder, {})
+    size_bytes = RECORDING.stat().st_size
+    assert f"call.m4a {size_bytes} {size_bytes}" in printed.splitlines()
+
+
 def test_readme_feed_and_notifications_example_runs(working_stack: Stack, folder: Path) -> None:
-    following = blocks("python")[2]
+    following = blocks("python")[3]
     run([sys.executable, "-c", f"{names_in(working_stack)}{following}{FEED_PROGRAM}"], folder, {})
 
 
 def test_readme_testing_example_passes_under_pytest(folder: Path) -> None:
-    testing = blocks("python")[3]
+    testing = blocks("python")[4]
     (folder / "test_mine.py").write_text(f"import asyncio\n{MY_VIEW}\n{testing}")
     # Load the plugin by its module: the entry points may not be installed.
     plugin = ["-p", "no:smelt", "-p", "smelt.pytest_plugin", "-o", "asyncio_mode=auto"]

@@ -146,11 +146,20 @@ def test_text_smelt_skips_the_audio_stages(working_stack: Stack) -> None:
         env=working_stack.env(),
     )
     assert code == 0
-    # A text is claimable at once, so a fast worker may be ahead of the watcher; there are no audio stages.
     stages = [event["status"] for event in events[1:-1]]
+    assert stages[0] == "pending"
     assert set(stages) <= {"pending", "validating", "synthesizing"}
     assert stages == sorted(stages, key=STAGES.index)
     assert "Anna" in events[-1]["results"][0]["content"]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_submit_shows_a_bar_while_it_uploads_on_a_terminal_alone(working_stack: Stack, terminal: bool) -> None:
+    env = {**working_stack.env(), **({"FORCE_COLOR": "1", "TERM": "xterm"} if terminal else {})}
+    done = smelt("submit", STANDUP, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("Uploading standup.ogg" in done.stdout) == terminal
+    assert "Created smelt" in done.stdout
 
 
 BAD_FILES = {

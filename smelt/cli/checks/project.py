@@ -13,7 +13,7 @@ from smelt.backend.auth import ProjectAuth
 from smelt.backend.client_rpc import ClientRpc
 from smelt.backend.project import Project
 from smelt.backend.tokens import TokenSource
-from smelt.backend.worker_rpc import Health, WorkerRpc
+from smelt.backend.worker_rpc import MAX_WAITING_COUNT, Health, WorkerRpc
 from smelt.cli.bundled_migrations import migration_files, version_of
 from smelt.cli.checks.policies import check_visitor_policies, check_worker_policies
 from smelt.cli.checks.result import CheckResult, run_check
@@ -186,7 +186,8 @@ def check_clock(health: Health, started: datetime, ended: datetime) -> CheckResu
 
 def check_queue(health: Health) -> CheckResult:
     """Warn about pending smelts without a worker, and about old messages in the outbox."""
-    observed = f"{health.waiting} smelts waiting, {health.running} running, {health.workers} workers online"
+    waiting = f"more than {MAX_WAITING_COUNT:,}" if health.waiting > MAX_WAITING_COUNT else health.waiting
+    observed = f"{waiting} smelts waiting, {health.running} running, {health.workers} workers online"
     if health.waiting and not health.workers:
         return CheckResult(
             "queue",

@@ -1,49 +1,61 @@
-"""The child that probes and decodes one file; `python -m` starts it, `decoders` talks to it.
+"""The child that probes and decodes files; `python -m` starts it, `decoders` talks to it.
 
-It receives up to two requests, each complete in itself, with the file and, to decode, the target as descriptors:
+It receives requests, each complete in itself, with the file and, to decode, the target as descriptors:
 
     {"type": "probe", "name", "limits"} + source           -> probed
     {"type": "decode", "name", "limits", "probe"} + both   -> progress ... decoded
+    {"type": "done"}                                       -> ready; the next request has another file
 
 and responds to any with `rejected` (a `FileError`), `limit` (it has exceeded one of its own), `system_error` (for
 example a full disk) or `error` instead. While native code reads the file, no other can be opened.
+
+Each file is processed in a copy of this process with hard limits, which saves the time of the imports; this process
+dies as its copy does. A copy is safe because this process has one thread. The libraries of macOS start others, so there
+it processes one file itself.
 """
 
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from errno import EFBIG
+from functools import partial
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from smelt.processor.children.frames import READY, Message
 from smelt.processor.children.inside import (
     Parent,
     connect,
+    end_like,
     leave,
     limit_files,
     limit_memory,
     limit_processor_s,
     no_more_files,
     processor_s,
+    run_in_copy,
 )
 from smelt.processor.errors import FileError
 from smelt.processor.media.headers import Layout
 from smelt.processor.media.source import DescriptorSource
 from smelt.processor.media.values import BYTES_PER_SECOND, MediaLimits, Probe
 
-# Imported once this process is bound to its worker. While a file is read, nothing can be imported.
+# While a file is read, nothing can be imported.
 _LIBRARIES: Final = (
     "smelt.processor.media.decode",
     "smelt.processor.media.probe",
     "av.subtitles.codeccontext",
     "av.subtitles.stream",
 )
-# A packet of 10 s of stereo at 384 kHz and 32 bits takes 255 MiB, with its frame and the samples made of it.
-_MEMORY_BYTES: Final = 320 * 1024 * 1024
+# A packet takes up to 8.3 times its size, with its frame and the samples made of it: 255 MiB for 10 s of stereo at
+# 384 kHz and 32 bits. A small file has no such packet, and takes much memory only if it was made for that.
+_MAX_MEMORY_BYTES: Final = 320 * 1024 * 1024
+_MIN_MEMORY_BYTES: Final = 80 * 1024 * 1024
+_MEMORY_PER_BYTE: Final = 9
 _OPEN_FILES: Final = 32
 # Seconds of the processor: probing reads headers, and at most the packets. Decoding takes less than real time.
 _PROBE_PROCESSOR_S: Final = 10
@@ -62,16 +74,28 @@ def main() -> None:
     from smelt.processor.media.probe import limit_allocations
 
     limit_allocations()
-    limit_memory(_MEMORY_BYTES)
-    parent.send(READY)
-    for _ in range(2):
-        parent.send(_response(*parent.receive(), parent))
-    leave()
+    while True:
+        parent.send(READY)
+        parent.wait()
+        if sys.platform != "linux":
+            _process_file(parent)
+        if returncode := run_in_copy(partial(_process_file, parent)):
+            end_like(returncode)
+
+
+def _process_file(parent: Parent) -> NoReturn:
+    while True:
+        request, descriptors = parent.receive()
+        if request["type"] == "done":
+            leave()
+        parent.send(_response(request, descriptors, parent))
 
 
 def _response(request: dict[str, Any], descriptors: list[int], parent: Parent) -> Message:
     limits = MediaLimits(**request["limits"])
     _limit(request["type"], limits)
+    memory_bytes = _memory_bytes(os.fstat(descriptors[0]).st_size)
+    limit_memory(memory_bytes)
     try:
         with ExitStack() as closing:
             for descriptor in descriptors:
@@ -81,7 +105,7 @@ def _response(request: dict[str, Any], descriptors: list[int], parent: Parent) -
     except FileError as exc:
         return {"type": "rejected", "code": exc.code, "detail": exc.detail[:_MAX_DETAIL_CHARACTERS]}
     except MemoryError:
-        return {"type": "limit", "detail": f"more than {_MEMORY_BYTES >> 20} MiB of memory"}
+        return {"type": "limit", "detail": f"more than {memory_bytes >> 20} MiB of memory"}
     except OSError as exc:
         if exc.errno == EFBIG:
             return {"type": "limit", "detail": "more output than the maximum duration"}
@@ -89,6 +113,10 @@ def _response(request: dict[str, Any], descriptors: list[int], parent: Parent) -
     except Exception as exc:  # noqa: BLE001 - The worker logs it and fails the attempt, not the file.
         traceback.print_exc()
         return {"type": "error", "detail": repr(exc)[:_MAX_DETAIL_CHARACTERS]}
+
+
+def _memory_bytes(file_bytes: int) -> int:
+    return min(_MAX_MEMORY_BYTES, _MIN_MEMORY_BYTES + _MEMORY_PER_BYTE * file_bytes)
 
 
 def _limit(kind: str, limits: MediaLimits) -> None:

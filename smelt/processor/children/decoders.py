@@ -1,7 +1,8 @@
-"""Probes and decodes files in children, one file each; the worker's side, asyncio.
+"""Probes and decodes files in children, one file at a time each; the worker's side, asyncio.
 
-Children are started ahead, from the first file on, so that a file does not wait for their imports. One that dies of
-its file is replaced once; if the second dies as well, the file has failed.
+Children are started ahead, from the first file on, so that a file does not wait for their imports. Each file is
+processed in a copy of one. A child that dies of its file is replaced once; if the second dies as well, the file has
+failed.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import contextlib
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Annotated, Any, Final, Literal, assert_never
@@ -30,6 +31,7 @@ OnShare = Callable[[float], object]
 DECODER_MODULE: Final = "smelt.processor.children.decode"
 # A child sends its progress every second. Probing is silent, and reads at most all packets of a file.
 _PROGRESS_TIMEOUT_S: Final = 120.0
+_DONE_TIMEOUT_S: Final = 10.0
 _ENVIRONMENT: Final = {
     # Each arena and thread reserves address space.
     "MALLOC_ARENA_MAX": "1",
@@ -100,7 +102,7 @@ class _Ended(PicklableError):
 
 
 class Decoders:
-    """Starts the children that decode, at most `count` at a time for files, and as many ahead."""
+    """The children that decode, at most `count`."""
 
     def __init__(
         self,
@@ -117,16 +119,14 @@ class Decoders:
         self._start_timeout_s = start_timeout_s
         self._progress_timeout_s = progress_timeout_s
         self._slots = asyncio.Semaphore(count)
+        self._taken_count = 0
         self._ahead: deque[asyncio.Task[Child]] = deque()
         self._closed = False
 
     def prestart(self) -> None:
         """Start children ahead."""
-        while not self._closed and len(self._ahead) < self._count:
-            starting = asyncio.create_task(self._start(), name="start a decoder")
-            # `_take` retrieves the error, or nobody does.
-            starting.add_done_callback(lambda task: task.cancelled() or task.exception())
-            self._ahead.append(starting)
+        while not self._closed and self._taken_count + len(self._ahead) < self._count:
+            self._add(self._start())
 
     def open(self, source: Path, limits: MediaLimits) -> "Decoding":
         """Return the decoding of a file, which has no child yet."""
@@ -136,6 +136,8 @@ class Decoders:
         """End all children that have no file."""
         self._closed = True
         ahead, self._ahead = list(self._ahead), deque()
+        # A task that is cancelled before it runs would not end its child.
+        await asyncio.sleep(0)
         for starting in ahead:
             starting.cancel()
         if ahead:
@@ -145,27 +147,44 @@ class Decoders:
                 await starting.result().end()
 
     async def take(self) -> Child:
-        """Return a child without a file; the caller ends it, then calls `give_back`.
+        """Return a child without a file, which the caller gives back.
 
         Raises `ChildUnusable` if none can be started here.
         """
         await self._slots.acquire()
+        self._taken_count += 1
         try:
             child = await self._ready_child()
         except BaseException:
-            self._slots.release()
+            self._free_slot()
             raise
         self.prestart()
         return child
 
-    def give_back(self) -> None:
-        """Allow another child to work."""
-        self._slots.release()
+    async def give_back(self, child: Child) -> None:
+        """Use a child that is idle for another file, and end any other one."""
+        try:
+            if child.stage == "idle" and not self._closed:
+                self._add(self._prepared(child))
+            else:
+                await child.end()
+        finally:
+            self._free_slot()
 
     @property
     def progress_timeout_s(self) -> float:
         """The time without a message after which a child is killed."""
         return self._progress_timeout_s
+
+    def _free_slot(self) -> None:
+        self._taken_count -= 1
+        self._slots.release()
+
+    def _add(self, starting: Coroutine[Any, Any, Child]) -> None:
+        task = asyncio.create_task(starting, name="start a decoder")
+        # `_ready_child` retrieves the error, or nobody does.
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self._ahead.append(task)
 
     async def _ready_child(self) -> Child:
         while self._ahead:
@@ -185,6 +204,18 @@ class Decoders:
         except (ChildDied, OSError) as exc:
             raise ChildUnusable(f"no decoder can be started: {exc}") from exc
 
+    async def _prepared(self, child: Child) -> Child:
+        """Return the child once it is done with its file, or another one if it ends with it."""
+        try:
+            await child.send({"type": "done"})
+            await child.wait_ready(_DONE_TIMEOUT_S)
+        except ChildDied:
+            return await self._start()
+        except BaseException:
+            await child.end()
+            raise
+        return child
+
     async def _start(self) -> Child:
         return await Child.start(self._module, environment=self._environment, timeout_s=self._start_timeout_s)
 
@@ -192,8 +223,8 @@ class Decoders:
 class Decoding:
     """One file, to be probed and then decoded, by one child if nothing happens to it.
 
-    The child is kept from `probe` to `decode`: call `release` if the file is not decoded next. Any error, and a
-    cancellation, ends it at once.
+    The child is kept from `probe` to `decode`: call `release` if the file is not decoded next. Any error but that of a
+    rejected file, and a cancellation, ends it at once.
     """
 
     def __init__(self, source: Path, limits: MediaLimits, decoders: Decoders) -> None:
@@ -216,14 +247,10 @@ class Decoding:
         return Recording(target, response.decoded.sample_count, response.decoded.report)
 
     async def release(self) -> None:
-        """End the child, if there is one."""
-        if self._child is None:
-            return
-        child, self._child = self._child, None
-        try:
-            await child.end()
-        finally:
-            self._decoders.give_back()
+        """Give the child back, if there is one."""
+        if self._child is not None:
+            child, self._child = self._child, None
+            await self._decoders.give_back(child)
 
     async def _run(self, request: dict[str, Any], target: Path | None, on_share: OnShare) -> _Probed | _Decoded:
         """Run a request in a child; if that dies, run it once more in another one."""
@@ -280,6 +307,7 @@ class Decoding:
                 case _Probed() | _Decoded():
                     return response
                 case _Rejected():
+                    child.stage = "idle"
                     raise FileError(response.code, printable(response.detail))
                 case _Limit():
                     raise _Ended(FileError("decoding_failed", printable(response.detail)))

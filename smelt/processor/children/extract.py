@@ -6,9 +6,8 @@ one, which saves the time of the imports; the response to its end is {"type": "d
 because this process has one thread; the libraries of macOS start others, so there it makes one output itself.
 """
 
-import os
 import sys
-import traceback
+from functools import partial
 from importlib import import_module
 from typing import Final, NoReturn
 
@@ -16,12 +15,12 @@ from smelt.processor.children.frames import READY
 from smelt.processor.children.inside import (
     Parent,
     connect,
-    end_with_parent,
     leave,
     limit_files,
     limit_memory,
     limit_processor_s,
     processor_s,
+    run_in_copy,
 )
 from smelt.processor.children.texts import Text, messages_of
 from smelt.processor.synthesis.request import EXTRACTION
@@ -44,27 +43,19 @@ def main() -> None:
             received.add(parent.receive()[0])
         if sys.platform != "linux":
             _make_output(parent, received.text)
-        own_pid = os.getpid()
-        if (pid := os.fork()) == 0:
-            end_with_parent(own_pid)
-            _make_output(parent, received.text)
-        if returncode := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+        if returncode := run_in_copy(partial(_make_output, parent, received.text)):
             parent.send({"type": "died", "returncode": returncode})
 
 
 def _make_output(parent: Parent, text: str) -> NoReturn:
     from smelt.processor.synthesis.extractive import render
 
-    try:
-        limit_memory(_MEMORY_BYTES)
-        limit_files(max_bytes=0, max_open=_OPEN_FILES)
-        used_s = round(processor_s())
-        limit_processor_s(used_s + _PROCESSOR_S, used_s + 2 * _PROCESSOR_S)
-        for message in messages_of(render(*EXTRACTION.validate_json(text))):
-            parent.send(message)
-    except Exception:  # noqa: BLE001 - A copy must not return to the code of the original.
-        traceback.print_exc()
-        leave(1)
+    limit_memory(_MEMORY_BYTES)
+    limit_files(max_bytes=0, max_open=_OPEN_FILES)
+    used_s = round(processor_s())
+    limit_processor_s(used_s + _PROCESSOR_S, used_s + 2 * _PROCESSOR_S)
+    for message in messages_of(render(*EXTRACTION.validate_json(text))):
+        parent.send(message)
     leave()
 
 

@@ -146,8 +146,7 @@ class Child:
         """
         child = await cls._spawn(module, environment or {})
         try:
-            if await child.receive(timeout_s) != READY:
-                await child.fail("protocol", "its first message is not ready")
+            await child.wait_ready(timeout_s)
         except BaseException:
             await child.end()
             raise
@@ -213,6 +212,11 @@ class Child:
             await self.fail("protocol", str(exc))
         except OSError:
             await self._fail_disconnected()
+
+    async def wait_ready(self, timeout_s: float) -> None:
+        """Wait until the child is ready for work; kill it if it sends anything else, or nothing in time."""
+        if await self.receive(timeout_s) != READY:
+            await self.fail("protocol", "it is not ready")
 
     async def fail(self, reason: KillReason, detail: str) -> NoReturn:
         """Kill the child for something that it did or sent, and raise `ChildDied`."""

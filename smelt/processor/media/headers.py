@@ -1,5 +1,6 @@
 """Reads headers that libav does not report: the parts of a joined file, and whether bytes are missing."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
@@ -10,12 +11,25 @@ _STREAMED_RIFF_BYTES: Final = 0x7FFF_0000
 _MAX_PARTS: Final = 1000
 _EBML: Final = b"\x1a\x45\xdf\xa3"
 _SEGMENT: Final = b"\x18\x53\x80\x67"
+# The elements that contain that of the removed bytes: tracks, a track, its encodings, an encoding, its compression.
+_TO_STRIPPED: Final = frozenset({_SEGMENT, b"\x16\x54\xae\x6b", b"\xae", b"\x6d\x80", b"\x62\x40", b"\x50\x34"})
+_STRIPPED: Final = b"\x42\x55"
+_MAX_ELEMENTS: Final = 10_000
+_ELEMENT_HEAD_BYTES: Final = 12
 _ID3_HEAD_BYTES: Final = 10
 _MAX_TAGS: Final = 10
 _SYNC_SEARCH_BYTES: Final = 4096
 _OGG_HEAD_BYTES: Final = 27
 # 12 hours of pages with a packet each.
 _MAX_PAGES: Final = 2_200_000
+_BLOCK_HEAD_BYTES: Final = 4
+_FLAC_COMMENT: Final = 4
+# Its length alone.
+_MIN_COMMENT_BYTES: Final = 4
+_MAX_METADATA_BLOCKS: Final = 1000
+# The comments are the second packet of an Ogg file, after a short one.
+_OGG_SEARCH_BYTES: Final = 4096
+_OGG_COMMENTS: Final = (b"\3vorbis", b"OpusTags")
 _MPEG_1: Final = 3
 # By version (2.5, reserved, 2, 1) and the bits of the header.
 _SAMPLE_RATES: Final = {
@@ -82,6 +96,59 @@ def _segment_end(head: bytes) -> int | None:
     length = 9 - head[start].bit_length()
     size = int.from_bytes(head[start : start + length], "big") & ((1 << 7 * length) - 1)
     return None if size == (1 << 7 * length) - 1 else start + length + size
+
+
+def stripped_bytes(source: Source) -> int:
+    """Return how many bytes a Matroska file has removed from each packet, for the reader to add; 0 for other files."""
+    found, position = 0, 0
+    with source.open("rb") as file:
+        for _ in range(_MAX_ELEMENTS):
+            file.seek(position)
+            head = file.read(_ELEMENT_HEAD_BYTES)
+            id_bytes = 9 - head[0].bit_length() if head else _ELEMENT_HEAD_BYTES
+            if head[id_bytes : id_bytes + 1] in (b"", b"\0") or (not position and head[:4] != _EBML):
+                break
+            content_bytes = 9 - head[id_bytes].bit_length()
+            size = int.from_bytes(head[id_bytes:][:content_bytes], "big") & ((1 << 7 * content_bytes) - 1)
+            if head[:id_bytes] == _STRIPPED:
+                found = max(found, size)
+            position += id_bytes + content_bytes + (0 if head[:id_bytes] in _TO_STRIPPED else size)
+    return found
+
+
+def comment_count(source: Source) -> int:
+    """Return the number of comments that a FLAC or Ogg file declares in its header; 0 for other files."""
+    with source.open("rb") as file:
+        start = id3_bytes(file.read(_ID3_HEAD_BYTES))
+        file.seek(start)
+        if (magic := file.read(4)) == b"fLaC":
+            return sum(_flac_comment_counts(file, start + len(magic)))
+        file.seek(0)
+        data = file.read(_OGG_SEARCH_BYTES) if magic == b"OggS" else b""
+        starts = [found + len(name) for name in _OGG_COMMENTS if (found := data.find(name)) >= 0]
+        return sum(_declared_count(file, at, source.stat().st_size) for at in starts)
+
+
+def _flac_comment_counts(file: BinaryIO, start: int) -> Iterator[int]:
+    """Yield the number of comments of each block of metadata."""
+    for _ in range(_MAX_METADATA_BLOCKS):
+        file.seek(start)
+        if len(head := file.read(_BLOCK_HEAD_BYTES)) < _BLOCK_HEAD_BYTES:
+            return
+        start += _BLOCK_HEAD_BYTES
+        size_bytes = int.from_bytes(head[1:], "big")
+        if head[0] & 127 == _FLAC_COMMENT:
+            yield _declared_count(file, start, size_bytes)
+        if head[0] & 128:
+            return
+        start += size_bytes
+
+
+def _declared_count(file: BinaryIO, start: int, size_bytes: int) -> int:
+    """Return the number of comments that is declared after the name of the vendor, at most as many as fit."""
+    file.seek(start)
+    file.seek(int.from_bytes(file.read(4), "little"), 1)
+    return min(int.from_bytes(file.read(4), "little"), size_bytes // _MIN_COMMENT_BYTES)
 
 
 def mp3_counted_s(source: Source) -> float | None:

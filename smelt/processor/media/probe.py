@@ -16,7 +16,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from smelt.processor.errors import FileError
-from smelt.processor.media.headers import mp3_counted_s, read_layout
+from smelt.processor.media.headers import comment_count, mp3_counted_s, read_layout, stripped_bytes
 from smelt.processor.media.sniff import HEAD_BYTES, content_kind
 from smelt.processor.media.source import Source
 from smelt.processor.media.values import MediaLimits, Probe
@@ -41,6 +41,10 @@ _OPTIONS: Final = {
         )
     ),
 }
+# Muxers remove some bytes of the header of a frame. libav adds them to each of up to 256 packets of a block at once.
+_MAX_STRIPPED_BYTES: Final = 1024
+# libav compares each one with all before it, whenever it opens the file: 50,000 take 10 s.
+_MAX_COMMENTS: Final = 2000
 # libav guesses their durations from the bit rate of the first frames.
 _GUESSED_DURATION: Final = frozenset({"aac", "ac3", "amr", "eac3", "mpeg"})
 # Their durations are the time of the end, not the time since the start.
@@ -108,8 +112,13 @@ def probe(source: Source, limits: MediaLimits) -> Probe:
         raise FileError("corrupted_file", "the file is empty")
     if size_bytes > limits.max_file_bytes:
         raise FileError("file_too_large", f"{size_bytes} bytes, {limits.max_file_bytes} are allowed")
+    _check_comment_count(comment_count(source))
+    if (stripped := stripped_bytes(source)) > _MAX_STRIPPED_BYTES:
+        raise FileError("invalid_format", f"{stripped} bytes per packet removed, {_MAX_STRIPPED_BYTES} are allowed")
     try:
         with open_media(source) as container:
+            parts = (container, *container.streams)
+            _check_comment_count(max(len(part.metadata) for part in parts))
             declared_s = _declared_seconds(container, source)
             if declared_s is not None and declared_s > limits.max_duration_s:
                 _check_packets(container, limits.max_duration_s)
@@ -117,6 +126,11 @@ def probe(source: Source, limits: MediaLimits) -> Probe:
     except av.error.FFmpegError as exc:
         raise unreadable_error(source, exc) from exc
     return Probe(size_bytes=size_bytes, declared_s=declared_s, layout=read_layout(source))
+
+
+def _check_comment_count(count: int) -> None:
+    if count > _MAX_COMMENTS:
+        raise FileError("invalid_format", f"{count} comments, {_MAX_COMMENTS} are allowed")
 
 
 def unreadable_error(source: Source, cause: Exception) -> FileError:

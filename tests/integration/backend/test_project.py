@@ -122,7 +122,11 @@ async def test_upload_and_download_stream_a_recording_in_chunks(app: Project, se
     recording.write_bytes(bytes(range(256)) * 4096)
     _, path = await create_audio_smelt(app, recording.stat().st_size)
     sent: list[int] = []
-    await app.audio.upload(path, recording, on_bytes=sent.append)
+
+    async def on_sent(sent_bytes: int) -> None:
+        sent.append(sent_bytes)
+
+    await app.audio.upload(path, recording, on_sent=on_sent)
     received: list[int] = []
     await service.audio.download(path, tmp_path / "copy", on_bytes=received.append)
     assert (tmp_path / "copy").read_bytes() == recording.read_bytes()

@@ -7,7 +7,19 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from db_calls import Caller, Database, claimed, expire_leases, rejection, results_for, service, submitted, upload, user
+from db_calls import (
+    Caller,
+    Database,
+    anon,
+    claimed,
+    expire_leases,
+    rejection,
+    results_for,
+    service,
+    submitted,
+    upload,
+    user,
+)
 
 FILES = [{"filename": "a.mp3", "size_bytes": 1000}]
 
@@ -391,3 +403,81 @@ def test_fencing_returns_lost_for_an_unknown_smelt(worker: Caller) -> None:
     unknown = str(uuid4())
     assert worker("release_smelt", smelt_id=unknown, attempt=1) == {"verdict": "lost"}
     assert worker("report_smelt_progress", smelt_id=unknown, attempt=1)["verdict"] == "lost"
+
+
+def ranks(database: Database) -> list[int]:
+    """Return the ranks of all due smelts."""
+    return [rank for (rank,) in database.rows("select queue_rank from public.smelts where queue_rank > 0 order by 1")]
+
+
+def delayed(database: Database, client: Caller, worker: Caller) -> str:
+    """Let a smelt of a client fail for the time being, and its delay pass; return its id."""
+    submitted(database, client)
+    claim = claimed(worker)
+    worker("fail_smelt", smelt_id=claim["id"], attempt=claim["attempt"], error_code="connection_lost", transient=True)
+    database.run("update public.smelts set claimable_at = clock_timestamp() where id = %s", claim["id"])
+    return str(claim["id"])
+
+
+def test_rank_is_distinct_for_concurrent_creates_of_one_owner(
+    database: Database, visitor: Caller, blocked_call: Callable[..., "Future[Any]"]
+) -> None:
+    """Visitors are one owner, and the limit of open smelts does not make two addresses wait for each other."""
+    other = database.caller(anon("192.0.2.2"))
+    with visitor.open_transaction():
+        visitor.call_in_transaction("create_smelt", text_input="first")
+        late = blocked_call(other, "create_smelt", text_input="second")
+    assert late.result()
+    assert ranks(database) == [1, 2]
+
+
+def test_rank_of_another_owner_does_not_wait(database: Database, client: Caller) -> None:
+    other = database.caller(user(database.add_user()))
+    with client.open_transaction():
+        client.call_in_transaction("create_smelt", text_input="first")
+        other("create_smelt", text_input="second")
+    assert ranks(database) == [1, 1]
+
+
+def test_rank_of_a_delayed_smelt_is_left_to_the_next_claim_while_its_owner_creates(
+    database: Database, client: Caller, second_client: Caller, worker: Caller
+) -> None:
+    smelt_id = delayed(database, client, worker)
+    with second_client.open_transaction():
+        second_client.call_in_transaction("create_smelt", text_input="text")
+        response = worker("claim_smelts", worker_id="worker", max_count=2)
+        assert (response["smelts"], response["next_due_in_s"]) == ([], 0)
+    assert len(worker("claim_smelts", worker_id="worker", max_count=2)["smelts"]) == 2
+    assert database.rows("select queue_rank from smelt.leases order by smelt_id <> %s", smelt_id) == [(2,), (1,)]
+
+
+def test_rank_is_distinct_for_a_create_during_a_claim_that_ranks_delayed_smelts(
+    database: Database,
+    client: Caller,
+    second_client: Caller,
+    worker: Caller,
+    second_worker: Caller,
+    blocked_call: Callable[..., "Future[Any]"],
+) -> None:
+    delayed(database, client, worker)
+    with worker.open_transaction():
+        assert len(worker.call_in_transaction("claim_smelts", worker_id="one")["smelts"]) == 1
+        # The locked smelt is left to the first claim.
+        assert second_worker("claim_smelts", worker_id="two")["smelts"] == []
+        late = blocked_call(second_client, "create_smelt", text_input="text")
+    assert late.result()
+    assert (database.value("select queue_rank from smelt.leases"), ranks(database)) == (1, [2])
+
+
+def test_release_during_a_claim_keeps_its_rank_for_the_next_one(
+    database: Database, client: Caller, worker: Caller, second_worker: Caller
+) -> None:
+    released, other = (submitted(database, client)["id"] for _ in range(2))
+    claim = claimed(worker)
+    assert claim["id"] == released
+    with worker.open_transaction():
+        worker.call_in_transaction("release_smelt", smelt_id=released, attempt=claim["attempt"])
+        [taken] = second_worker("claim_smelts", worker_id="two")["smelts"]
+        assert taken["id"] == other
+    assert ranks(database) == [1]
+    assert claimed(second_worker, "two")["id"] == released

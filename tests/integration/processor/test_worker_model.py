@@ -9,9 +9,8 @@ from uuid import UUID
 import psutil
 import psycopg
 import pytest
-from endless_model import ENDLESS_MODEL
 from patched_children import PatchedChildren
-from processes import assert_ended, process_tree, run
+from processes import assert_end_with_worker, process_tree, run
 from stacks import Stack
 from worker_harness import RECORDINGS, WorkerProcess, app_client, attempts_of, eventually, running_worker
 
@@ -30,6 +29,52 @@ async def main(url, key, folder):
 asyncio.run(main(*sys.argv[1:]))
 print(sorted(sys.modules.keys() & {set(NATIVE)}))
 """
+ENDLESS_WORK = {
+    "decoding": (
+        "decode",
+        """
+import resource
+import smelt.processor.media.decode as module
+real = module.decode
+def decode(source, sink, *arguments):
+    # It may open no file here.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+    record("decode")
+    while True:
+        real(source, sink, *arguments)
+        sink.seek(0)
+        sink.truncate()
+module.decode = decode
+""",
+    ),
+    "transcribing": (
+        "model",
+        """
+from smelt.processor.speech.transcriber import Transcriber
+real = Transcriber.transcribe
+def transcribe(*arguments, **more):
+    record("transcribe")
+    while True:
+        for _ in real(*arguments, **more):
+            pass
+    yield
+Transcriber.transcribe = transcribe
+""",
+    ),
+    "extracting": (
+        "extract",
+        """
+import smelt.processor.synthesis.extractive as module
+real = module.render
+def render(*arguments):
+    record("render")
+    while True:
+        real(*arguments)
+module.render = render
+""",
+    ),
+}
+"""Code for a kind of child, which then repeats its work on the first recording until it is killed."""
 
 
 def failure_count(project: Stack, smelt_id: UUID) -> int:
@@ -159,20 +204,44 @@ async def test_suspended_model_releases_its_smelts_without_a_failure(
     assert len(children.calls) == 6
 
 
-async def test_killed_worker_leaves_no_process(project: Stack, tmp_path: Path, long_recording: Path) -> None:
-    worker = WorkerProcess(project, tmp_path, before=ENDLESS_MODEL, SMELT_LEASE_S="5")
+@pytest.mark.parametrize("work", ENDLESS_WORK)
+async def test_killed_worker_leaves_no_process_after_a_second(
+    work: str, project: Stack, tmp_path: Path, long_recording: Path, children: PatchedChildren
+) -> None:
+    """Its children compute in native code, which receives no messages."""
+    module, code = ENDLESS_WORK[work]
+    children.run(code, module)
+    worker = WorkerProcess(project, children.folder, before=(children.folder / "sitecustomize.py").read_text())
     try:
         async with app_client(project) as app:
-            created = await app.create(long_recording)
-            async with app.watching(created.id) as watched:
-                await app.calls.submit_smelt(created.id)
-                await eventually(lambda: watched.segment_count >= 5)
+            # The model works longer on a window than on a whole short recording.
+            created = await app.create(long_recording if module == "model" else RECORDINGS / "action_item.ogg")
+            await app.calls.submit_smelt(created.id)
+            await eventually(lambda: children.calls)
             processes = process_tree(worker.process.pid)
-            assert len(processes) > 2
+            copies = [process for process in processes[1:] if process.ppid() != worker.process.pid]
+            assert len(copies) == (0 if module == "model" else 1)
+            assert {f"smelt.processor.children.{module}"} >= {copy.cmdline()[3] for copy in copies}
             worker.end(signal.SIGKILL)
             worker.process.wait()
-            assert_ended(processes, 5.0)
+            assert_end_with_worker(processes)
             await app.calls.cancel_smelt(created.id)
+    finally:
+        worker.close()
+
+
+async def test_killed_worker_without_work_leaves_no_process_after_a_second(project: Stack, tmp_path: Path) -> None:
+    worker = WorkerProcess(project, tmp_path)
+    try:
+        async with app_client(project) as app:
+            created = await app.create(RECORDINGS / "greeting.ogg")
+            await app.calls.submit_smelt(created.id)
+            assert (await app.ended(created.id)).status == "completed"
+        processes = process_tree(worker.process.pid)
+        assert len(processes) > 3
+        worker.end(signal.SIGKILL)
+        worker.process.wait()
+        assert_end_with_worker(processes)
     finally:
         worker.close()
 

@@ -73,6 +73,23 @@ def test_blocking_client_creates_watches_and_waits(shared_stack: Stack, app: blo
     assert app.diagnostics().watches == ()
 
 
+def test_blocking_create_uploads_file_objects_and_calls_on_upload(app: blocking.Client) -> None:
+    """The callback runs in another thread, and may use the client."""
+    seen: list[tuple[smelt.UploadProgress, int]] = []
+
+    def record(progress: smelt.UploadProgress) -> None:
+        seen.append((progress, threading.get_ident()))
+        app.diagnostics()
+
+    with GREETING.open("rb") as recording:
+        created = app.create(files=[("greeting.ogg", recording)], on_upload=record)
+        assert not recording.closed
+    size_bytes = GREETING.stat().st_size
+    assert [progress for progress, _ in seen] == [smelt.UploadProgress(0, "greeting.ogg", size_bytes, size_bytes)]
+    assert threading.get_ident() not in {thread for _, thread in seen}
+    assert app.get(created.id).submitted_at is not None
+
+
 def test_blocking_watch_yields_connection_events_on_request(app: blocking.Client) -> None:
     created = app.create(text="Ship it on Monday.")
     updates = app.watch(created.id, connection_events=True)

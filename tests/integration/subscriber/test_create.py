@@ -1,15 +1,22 @@
 """Creation of smelts: recordings are uploaded, and a failure leaves no smelt."""
 
+import asyncio
+import io
+import os
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
 import pytest
+from proxies import FaultyProxy
 from scripted_worker import ScriptedWorker
 from stacks import Stack, User
 
-from smelt.errors import NotFound, RequestRejected
+from smelt.backend.project import Project
+from smelt.backend.upload_source import MAX_SPOOLED_BYTES, Content
+from smelt.errors import NotFound, PermanentError, RequestRejected
 from smelt.subscriber.client import Client, connect
+from smelt.subscriber.uploads import UploadProgress
 
 GREETING = Path(__file__).parents[2] / "recordings" / "greeting.ogg"
 QUESTION = Path(__file__).parents[2] / "recordings" / "question.ogg"
@@ -27,6 +34,22 @@ async def test_create_uploads_and_submits_several_recordings(client: Client, scr
 async def test_create_from_text_submits_without_an_upload(client: Client) -> None:
     created = await client.create(text="Ship it on Monday.")
     assert (await client.get(created.id)).submitted_at is not None
+
+
+async def test_create_from_text_with_submit_false_waits_for_submit(
+    client: Client, scripted_worker: ScriptedWorker
+) -> None:
+    created = await client.create(text="Ship it on Monday.", submit=False)
+    assert (await client.get(created.id)).submitted_at is None
+    assert (await client.submit(created.id)).submitted_at is not None
+    assert (await scripted_worker.claim(created.id)).claim.text_input == "Ship it on Monday."
+
+
+async def test_idempotent_create_submits_a_text_that_is_not_submitted_yet(client: Client) -> None:
+    key = str(uuid4())
+    first = await client.create(text="Ship it on Monday.", idempotency_key=key, submit=False)
+    assert (await client.create(text="Ship it on Monday.", idempotency_key=key)).id == first.id
+    assert (await client.get(first.id)).submitted_at is not None
 
 
 async def test_submit_can_be_called_after_create(client: Client) -> None:
@@ -56,6 +79,124 @@ async def test_create_rejected_by_the_server_carries_its_error_code(shared_stack
     assert rejected.value.code == "too_many_files"
 
 
+# More than one chunk, and more than is spooled in memory.
+SOUND = bytes(range(251)) * (MAX_SPOOLED_BYTES // 251 + 2000)
+
+
+def read_position_at_the_end() -> Content:
+    stream = io.BytesIO(SOUND)
+    stream.read()
+    return stream
+
+
+def parts() -> Content:
+    async def generate() -> AsyncIterator[bytes]:
+        for start in range(0, len(SOUND), 100_000):
+            yield SOUND[start : start + 100_000]
+
+    return generate()
+
+
+CONTENTS: dict[str, Callable[[], Content]] = {
+    "bytes": lambda: SOUND,
+    "memoryview": lambda: memoryview(SOUND),
+    "file object at its end": read_position_at_the_end,
+    "async iterator": parts,
+    "file object without seek": lambda: Unseekable(SOUND),
+}
+
+
+class Unseekable(io.RawIOBase):
+    """A stream that can be read once, such as a pipe."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = io.BytesIO(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        return self._content.readinto(buffer)
+
+
+@pytest.fixture
+async def service(shared_stack: Stack) -> AsyncIterator[Project]:
+    async with Project(shared_stack.api_url, shared_stack.service_role_key) as project:
+        yield project
+
+
+@pytest.mark.parametrize("kind", CONTENTS)
+async def test_upload_is_repeated_from_the_start_after_an_outage(
+    kind: str, proxy: FaultyProxy, shared_stack: Stack, user: User, service: Project, tmp_path: Path
+) -> None:
+    """The first connection is cut while the file is sent; the stored object has the whole content."""
+    seen: list[UploadProgress] = []
+
+    def cut_once(progress: UploadProgress) -> None:
+        seen.append(progress)
+        if len(seen) == 2:
+            proxy.cut("rest")
+
+    async with connect(proxy.url, shared_stack.anon_key, user.access_token) as client:
+        created = await client.create(files=[("talk.mp3", CONTENTS[kind]())], on_upload=cut_once)
+        assert (await client.get(created.id)).submitted_at is not None
+    (file,) = created.files
+    assert file.upload_path is not None
+    await service.audio.download(file.upload_path, stored := tmp_path / "stored")
+    assert await asyncio.to_thread(stored.read_bytes) == SOUND
+    sent = [progress.sent_bytes for progress in seen]
+    assert sent != sorted(sent)
+    assert seen[-1] == UploadProgress(0, "talk.mp3", len(SOUND), len(SOUND))
+
+
+async def test_on_upload_is_called_for_each_file_up_to_its_size(client: Client, tmp_path: Path) -> None:
+    large = tmp_path / "large.wav"
+    large.write_bytes(SOUND)
+    seen: list[UploadProgress] = []
+
+    async def record(progress: UploadProgress) -> None:
+        seen.append(progress)
+
+    await client.create(files=[GREETING, large, ("empty.ogg", b"")], on_upload=record)
+    sizes = {"greeting.ogg": GREETING.stat().st_size, "large.wav": len(SOUND), "empty.ogg": 0}
+    for index, (filename, size_bytes) in enumerate(sizes.items()):
+        of_file = [progress for progress in seen if progress.index == index]
+        assert {(progress.filename, progress.size_bytes) for progress in of_file} == {(filename, size_bytes)}
+        assert [progress.sent_bytes for progress in of_file] == [*range(1 << 18, size_bytes, 1 << 18), size_bytes]
+
+
+async def test_on_upload_ends_the_upload_with_its_exception_and_deletes_the_smelt(
+    client: Client, shared_stack: Stack, user: User
+) -> None:
+    def stop(_: UploadProgress) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await client.create(files=[("talk.mp3", SOUND)], on_upload=stop)
+    assert await smelts_of(shared_stack, user) == []
+
+
+async def test_create_rejects_a_file_that_changes_while_it_is_uploaded(client: Client, tmp_path: Path) -> None:
+    recording = tmp_path / "talk.mp3"
+    recording.write_bytes(SOUND)
+
+    def shorten(_: UploadProgress) -> None:
+        os.truncate(recording, 300_000)
+
+    with pytest.raises(PermanentError, match=r"talk\.mp3 has changed"):
+        await client.create(files=[recording], on_upload=shorten)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [b"sound", io.BytesIO(b"sound"), ("talk.mp3", "sound"), ("talk.mp3", io.StringIO("sound")), ("talk.mp3",), None],
+    ids=["bytes", "file object", "str", "text file", "name alone", "None"],
+)
+async def test_create_rejects_content_without_a_name_and_text(client: Client, file: object) -> None:
+    with pytest.raises(TypeError, match="a tuple of a filename and its content"):
+        await client.create(files=[file])  # type: ignore[list-item]
+
+
 async def test_delete_makes_get_raise_not_found(client: Client) -> None:
     created = await client.create(text="Ship it on Monday.")
     await client.delete(created.id)
@@ -70,7 +211,10 @@ async def test_upload_failure_deletes_the_smelt(
     folder.mkdir()
     with pytest.raises(IsADirectoryError):
         await client.create(files=[folder])
-    headers = {"apikey": shared_stack.anon_key, "Authorization": f"Bearer {user.access_token}"}
-    async with httpx.AsyncClient(headers=headers) as http:
-        response = await http.get(f"{shared_stack.api_url}/rest/v1/smelts", params={"select": "id"})
-    assert response.json() == []
+    assert await smelts_of(shared_stack, user) == []
+
+
+async def smelts_of(stack: Stack, user: User) -> list[object]:
+    """Return the rows of the smelts of a user."""
+    async with Project(stack.api_url, stack.anon_key, access_token=user.access_token) as project:
+        return await project.rpc.rows("smelts")

@@ -110,6 +110,11 @@ def test_doctor_warns_about_a_queue_without_workers_or_an_old_outbox(changes: di
     assert project.check_queue(health(**changes)).level == level
 
 
+@pytest.mark.parametrize(("count", "shown"), [(1000, "1000 smelts waiting"), (1001, "more than 1,000 smelts waiting")])
+def test_doctor_shows_the_limit_of_the_count_of_waiting_smelts(count: int, shown: str) -> None:
+    assert project.check_queue(health(waiting=count)).observed.startswith(shown)
+
+
 async def test_doctor_warns_when_the_processor_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A warning is enough, since only machines for workers need the processor; the advice names the extra."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)

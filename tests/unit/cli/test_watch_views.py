@@ -88,10 +88,16 @@ def test_plain_view_prints_a_lost_connection_once() -> None:
 def test_plain_view_prints_each_queue_position() -> None:
     written = io.StringIO()
     view = PlainView(Console(file=written, width=100), {}, ConnectionStatus(polling=True))
-    for queue_position in (3, 3, 2, 1, None):
+    for queue_position in (1001, 1000, 3, 3, 2, 1, None):
         view.show(progress(0, queue_position))
     lines = [line.split("...")[1].strip() for line in written.getvalue().splitlines()]
-    assert lines == ["(number 3 in the queue)", "(number 2 in the queue)", ""]
+    assert lines == [
+        "(more than number 1,000 in the queue)",
+        "(number 1000 in the queue)",
+        "(number 3 in the queue)",
+        "(number 2 in the queue)",
+        "",
+    ]
 
 
 def test_worker_online_false_prints_a_notice_instead_of_the_activity() -> None:

@@ -95,12 +95,32 @@ def flac_packet_matroska(frame_count: int) -> bytes:
     return matroska([stream[42:] * frame_count], 8000, codec=b"A_FLAC", private=stream[:42])
 
 
+def vorbis_matroska() -> bytes:
+    """Return a Matroska file of Vorbis with a header of 6 KB: 256 codebooks, which take 1 MiB each when decoded."""
+    dimensions, code_bits = 16, 14
+    book = [(0x564342, 24), (dimensions, 16), (1 << code_bits, 24)]
+    # All codes have the same length. Their vectors repeat one value.
+    codes = [(1, 1), (code_bits - 1, 5), (1 << code_bits, code_bits + 1)]
+    values = [(1, 4), (0, 32), (0, 32), (0, 4), (0, 1), (1, 1)]
+    setup = b"\5vorbis" + _bits([(255, 8), *(book + codes + values) * 256]) + bytes(100)
+    identification = b"\1vorbis" + struct.pack("<IBIiiiBB", 0, 1, 48_000, 0, 0, 0, 0xB8, 1)
+    comments = b"\3vorbis" + bytes(8) + b"\1"
+    private = bytes([2, len(identification), len(comments)]) + identification + comments + setup
+    return matroska([bytes(100)], 48_000, codec=b"A_VORBIS", private=private)
+
+
 def commented_flac(count: int) -> bytes:
     """Return a FLAC file with this many comments."""
     stream = flac(8000, 4096, 10)
     comments = b"".join(struct.pack("<I", 7) + b"%05d=x" % n for n in range(count))
     block = struct.pack("<II", 0, count) + comments
     return b"fLaC\0" + stream[5:42] + b"\x84" + len(block).to_bytes(3, "big") + block + stream[42:]
+
+
+def commented_mp3(count: int, sound: bytes) -> bytes:
+    """Return an MP3 file with this many comments before its sound."""
+    body = b"".join(b"TXXX" + _seven_bits(9) + b"\0\0" + b"\0%05d\0\0x" % n for n in range(count))
+    return b"ID3\4\0\0" + _seven_bits(len(body)) + body + sound
 
 
 def flac(rate: int, frame_samples: int, frame_count: int) -> bytes:
@@ -276,6 +296,15 @@ def _flac_frame(number: int, sample_count: int) -> bytes:
     header = b"\xff\xf8\x70\x08" + coded + struct.pack(">H", sample_count - 1)
     frame = header + bytes([_checksum(header, 0x07, 8)]) + bytes(3)
     return frame + struct.pack(">H", _checksum(frame, 0x8005, 16))
+
+
+def _bits(fields: Sequence[tuple[int, int]]) -> bytes:
+    """Pack values of these widths, the lowest bit first."""
+    total = width = 0
+    for value, bits in fields:
+        total |= value << width
+        width += bits
+    return total.to_bytes((width + 7) // 8, "little")
 
 
 def _checksum(data: bytes, polynomial: int, width: int) -> int:

@@ -8,7 +8,15 @@ import pytest
 from audio_samples import RECORDINGS
 
 import smelt.processor.media.headers as headers_module
-from smelt.processor.media.headers import Layout, has_lost_pages, id3_bytes, mp3_counted_s, read_layout
+from smelt.processor.media.headers import (
+    Layout,
+    comment_count,
+    has_lost_pages,
+    id3_bytes,
+    mp3_counted_s,
+    read_layout,
+    stripped_bytes,
+)
 
 WAV = bombs.wav(bytes(1000), 8000)
 EBML = b"\x1a\x45\xdf\xa3\x80"
@@ -108,3 +116,53 @@ def test_number_of_checked_pages_is_bounded(tmp_path: Path, monkeypatch: pytest.
     whole = (RECORDINGS / "action_item.ogg").read_bytes()
     second = whole.index(b"OggS", whole.index(b"OggS", 1) + 1)
     assert not has_lost_pages(written(tmp_path, whole[:second] + b"junk" * 100 + whole[second:]))
+
+
+@pytest.mark.parametrize(
+    ("content", "stripped"),
+    [
+        (bombs.stripped_matroska(4_000_000, 1), 4_000_000),
+        (bombs.stripped_matroska(4_000_000, 1)[:400], 4_000_000),
+        (bombs.stripped_matroska(3, 1), 3),
+        (bombs.zlib_matroska(bytes(100), 8000), 0),
+        (b"\x42\x55\x48\x00", 0),
+        (EBML + b"\xec\x80" * 20_000 + b"\x42\x55\x48\x00", 0),
+        (EBML + b"\x42\x55", 0),
+        (EBML + b"\0", 0),
+        (EBML, 0),
+        (b"", 0),
+    ],
+)
+def test_bytes_that_a_container_removed_are_found(content: bytes, stripped: int, tmp_path: Path) -> None:
+    assert stripped_bytes(written(tmp_path, content)) == stripped
+
+
+VENDOR = struct.pack("<I", 3) + b"abc"
+MANY = VENDOR + struct.pack("<I", 900) + bytes(4000)
+FLAC_BLOCK = len(MANY).to_bytes(3, "big") + MANY
+
+
+@pytest.mark.parametrize(
+    ("content", "count"),
+    [
+        (bombs.commented_flac(30), 30),
+        (b"fLaC\4" + FLAC_BLOCK + b"\x84" + FLAC_BLOCK, 1800),
+        (b"ID3\4\0\0\0\0\0\2xxfLaC\x84" + FLAC_BLOCK, 900),
+        (b"fLaC\x84\0\0\x14" + MANY, 5),
+        (b"fLaC" + b"\1\0\0\0" * 2000 + b"\4" + FLAC_BLOCK, 0),
+        (b"fLaC\1\0", 0),
+        (b"fLaC", 0),
+        (b"OggS" + bytes(60) + b"\3vorbis" + MANY, 900),
+        (b"OggS" + bytes(60) + b"OpusTags" + MANY, 900),
+        (b"OggS" + bytes(60) + b"OpusTags" + VENDOR + b"\xff" * 4 + bytes(17), 25),
+        (b"OggS", 0),
+        (b"", 0),
+    ],
+)
+def test_comments_are_counted_up_to_what_fits(content: bytes, count: int, tmp_path: Path) -> None:
+    assert comment_count(written(tmp_path, content)) == count
+
+
+@pytest.mark.parametrize("name", ["action_item.ogg", "action_item.flac", "action_item.mp3"])
+def test_recordings_have_few_comments(name: str) -> None:
+    assert comment_count(RECORDINGS / name) < 20

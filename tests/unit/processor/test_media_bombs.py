@@ -11,6 +11,7 @@ import pytest
 from audio_samples import LIMITS, RECORDINGS
 
 import smelt.processor.media.decode as decode_module
+import smelt.processor.media.probe as probe_module
 from smelt.processor.errors import FileError
 from smelt.processor.media.decode import decode_to_pcm
 from smelt.processor.media.probe import probe
@@ -59,7 +60,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "mov, compressed header": (lambda: bombs.compressed_header_mov(400_000_000), "corrupted_file"),
     "mov, 1000 tracks of AAC": (lambda: bombs.many_tracks_mov(1000, b"mp4a"), "corrupted_file"),
     "mov, 5000 tracks of PCM": (lambda: bombs.many_tracks_mov(5000, b"sowt"), "corrupted_file"),
-    "matroska, laced packets with stripped headers": (lambda: bombs.stripped_matroska(30_000, 20), "decoded"),
+    "matroska, laced packets with stripped headers": (lambda: bombs.stripped_matroska(1025, 1), "invalid_format"),
     "wavpack, 1 Hz": (lambda: bombs.wavpack(1, 20_000, 10), "invalid_format"),
     "monkey's audio, 1 Hz": (lambda: bombs.monkeys_audio(1, 20_000), "invalid_format"),
     "monkey's audio, half an hour in a packet": (lambda: bombs.monkeys_audio(44_100, 90_000_000), "invalid_format"),
@@ -105,6 +106,30 @@ def test_memory_is_bounded_for_long_recording(tmp_path: Path) -> None:
     outcome, growth_bytes = measured(written(tmp_path, bombs.flac(8000, 40_000, 720)))
     assert outcome == "decoded"
     assert growth_bytes < MAX_GROWTH_BYTES
+
+
+@pytest.mark.parametrize("count", [2000, 2001])
+@pytest.mark.parametrize("name", ["flac", "mp3"])
+def test_comments_are_limited(name: str, count: int, tmp_path: Path) -> None:
+    sound = (RECORDINGS / "action_item.mp3").read_bytes()
+    source = written(tmp_path, bombs.commented_flac(count) if name == "flac" else bombs.commented_mp3(count, sound))
+    if count > 2000:
+        with pytest.raises(FileError, match=rf"invalid_format: {count} comments, 2000 are allowed"):
+            read(source)
+    else:
+        assert read(source).duration_s > 1
+
+
+def test_comments_of_flac_are_counted_before_libav_reads_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(probe_module, "open_media", None)
+    assert code_of(written(tmp_path, bombs.commented_flac(50_000))) == "invalid_format"
+
+
+@pytest.mark.parametrize("stripped", [4, 1024])
+def test_packets_with_short_stripped_headers_decode(stripped: int, tmp_path: Path) -> None:
+    samples = 255 * (stripped + 1)
+    content = bombs.stripped_matroska(stripped, 3)
+    assert read(written(tmp_path, content)).duration_s == pytest.approx(3 * samples / 48_000, abs=0.01)
 
 
 @pytest.mark.parametrize("rate", [1, 3999, 768_001, 2**31 - 1])

@@ -14,7 +14,7 @@ import pytest
 from faster_whisper import WhisperModel
 from leaks import assert_no_leaks
 from patched_children import PatchedChildren
-from processes import assert_ended, started, started_by_workers
+from processes import assert_end_with_worker, assert_ended, started, started_by_workers
 from waiting import until
 
 from smelt.errors import SettingsError
@@ -461,7 +461,7 @@ asyncio.run(main())
         await until(lambda: children.calls)
         worker.kill()
         worker.wait()
-        assert_ended([model], 5.0)
+        assert_end_with_worker([model])
 
 
 async def test_check_recording_has_two_seconds_of_known_speech(demo_model: WhisperModel) -> None:

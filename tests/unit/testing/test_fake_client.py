@@ -72,6 +72,17 @@ async def test_fake_client_delivers_the_same_updates_to_every_watch(client: Fake
     assert [(one.index, one.text) for one in spoken] == [(0, "one"), (1, "two"), (2, "three"), (0, "other")]
 
 
+async def test_fake_client_creates_from_content_and_waits_for_submit(client: FakeClient) -> None:
+    seen: list[smelt.UploadProgress] = []
+    created = await client.create(files=["missing.ogg", ("talk.mp3", b"sound")], on_upload=seen.append)
+    assert [file.filename for file in created.files] == ["missing.ogg", "talk.mp3"]
+    assert sorted((upload.index, upload.sent_bytes, upload.size_bytes) for upload in seen) == [(0, 0, 0), (1, 5, 5)]
+    note = await client.create(text="Ship it on Monday.", prompts=[], submit=False)
+    assert note.default_prompt_names == ()
+    assert (await client.get(note.id)).submitted_at is None
+    assert (await client.submit(note.id)).submitted_at is not None
+
+
 async def test_fake_client_simulates_failures_cancels_and_errors(client: FakeClient) -> None:
     job = client.add()
     job.fail("corrupted_file")

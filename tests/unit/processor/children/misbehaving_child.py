@@ -1,5 +1,6 @@
 """A child that does what the messages of a test ask for."""
 
+import ctypes
 import os
 import resource
 import signal
@@ -8,12 +9,22 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from smelt.processor.children.frames import READY
-from smelt.processor.children.inside import Parent, connect, leave, limit_files, limit_memory, limit_processor_s
+from smelt.processor.children.inside import (
+    Parent,
+    connect,
+    end_like,
+    leave,
+    limit_files,
+    limit_memory,
+    limit_processor_s,
+    run_in_copy,
+)
 
 FOREVER_S = 1000
+PR_GET_PDEATHSIG = 2
 
 Message = dict[str, Any]
 Descriptors = list[int]
@@ -78,6 +89,30 @@ def send_facts(parent: Parent, _message: Message, _: Descriptors) -> None:
     parent.send(facts())
 
 
+def send_death_signal(parent: Parent, message: Message, _: Descriptors) -> None:
+    def send() -> None:
+        number = ctypes.c_int()
+        ctypes.CDLL(None).prctl(PR_GET_PDEATHSIG, ctypes.byref(number), 0, 0, 0)
+        parent.send({"signal": number.value})
+
+    def send_and_leave() -> NoReturn:
+        send()
+        leave()
+
+    if message.get("in_copy"):
+        run_in_copy(send_and_leave)
+    else:
+        send()
+
+
+def end_like_copy(_parent: Parent, message: Message, _: Descriptors) -> None:
+    end_like(run_in_copy(lambda: end_like(message["number"])))
+
+
+def raise_in_copy(parent: Parent, _message: Message, _: Descriptors) -> None:
+    parent.send({"returncode": run_in_copy(lambda: leave(1 // 0))})
+
+
 def exceed_processor_s(_parent: Parent, _message: Message, _: Descriptors) -> None:
     limit_processor_s(1, 100)
     while True:
@@ -104,6 +139,9 @@ ACTIONS = {
     "print": write_output,
     "descendant": start_descendant,
     "facts": send_facts,
+    "death signal": send_death_signal,
+    "end like a copy": end_like_copy,
+    "raise in a copy": raise_in_copy,
     "exceed processor": exceed_processor_s,
     "exceed resources": exceed_resources,
 }

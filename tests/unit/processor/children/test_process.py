@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 from leaks import assert_no_leaks
-from processes import assert_ended, started_by_workers
+from processes import assert_end_with_worker, assert_ended, started_by_workers
 from waiting import until
 
 from smelt.processor.children import process as process_module
@@ -356,7 +356,30 @@ def test_child_ends_with_a_worker_that_is_killed(start: str, state: str) -> None
             child = psutil.Process(int(worker.stdout.readline()))
         finally:
             worker.kill()
-    assert_ended([child])
+            worker.wait()
+    assert_end_with_worker([child])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread of the child waits for the end of its worker")
+async def test_kernel_ends_a_child_and_its_copies_with_their_parents() -> None:
+    async with started() as child:
+        assert await response(child, do="death signal") == {"signal": signal.SIGKILL}
+        assert await response(child, do="death signal", in_copy=True) == {"signal": signal.SIGKILL}
+
+
+@pytest.mark.parametrize("number", [0, 3, -signal.SIGSEGV, -signal.SIGKILL])
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is copied")
+async def test_end_of_a_copy_is_known_and_repeated_by_its_original(number: int) -> None:
+    async with started() as child:
+        died = await death(child, do="end like a copy", number=number)
+    assert died.returncode == number
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is copied")
+async def test_copy_that_raises_ends_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    async with started() as child:
+        assert await response(child, do="raise in a copy") == {"returncode": 1}
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_child_without_its_worker_does_not_start() -> None:

@@ -1,0 +1,122 @@
+"""Measure how late a worker renews its leases while its model works.
+
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive \\
+        .venv/bin/python scripts/bench/renewals.py --model FOLDER --compute-type int8 --recording FILE [--interval 0.5]
+
+A renewal is late by the time from the end of the pause before it, as planned, until the request is sent. The reference
+is the lateness of a process beside it that does nothing but sleep for the same time. An interval shorter than that of a
+worker, 2 s, gives more renewals.
+"""
+
+import argparse
+import asyncio
+import json
+import math
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from bench_common import print_figure, recording, signed_in
+
+from smelt.backend.project import Project
+from smelt.local import LocalStack
+from smelt.processor import leases
+from smelt.processor.leases import Leases
+from smelt.processor.options import WorkerOptions
+from smelt.processor.worker import Worker
+
+PROMISED_S: Final = 0.25
+SLEEPER: Final = """
+import asyncio, sys, time
+async def main(seconds):
+    while True:
+        due_s = time.monotonic() + seconds
+        await asyncio.sleep(seconds)
+        print(time.monotonic() - due_s, flush=True)
+asyncio.run(main(float(sys.argv[1])))
+"""
+
+
+def measure_renewals(interval_s: float) -> list[float]:
+    """Let all workers of this process renew at this interval; return the list that gets the lateness of each."""
+    lateness_s: list[float] = []
+    wait = Leases._wait
+
+    async def measured_wait(self: Leases) -> None:
+        due_s = time.monotonic() + interval_s
+        await wait(self)
+        # Without those that were requested earlier, and pauses without a lease.
+        if self._entries and (late_s := time.monotonic() - due_s) >= 0:
+            lateness_s.append(late_s)
+
+    setattr(leases, "_RENEW_INTERVAL_S", interval_s)  # noqa: B010 - A constant.
+    setattr(Leases, "_wait", measured_wait)  # noqa: B010 - A method.
+    return lateness_s
+
+
+@asynccontextmanager
+async def sleeping(interval_s: float) -> AsyncIterator[list[float]]:
+    """Run the reference; at the end of the block, the list gets the lateness of each of its pauses."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", SLEEPER, str(interval_s)), stdout=asyncio.subprocess.PIPE
+    )
+    lateness_s: list[float] = []
+    try:
+        yield lateness_s
+    finally:
+        process.kill()
+        output, _ = await process.communicate()
+        lateness_s += [float(line) for line in output.split()]
+
+
+async def main(arguments: argparse.Namespace) -> None:
+    """Transcribe one recording."""
+    lateness_s = measure_renewals(arguments.interval)
+    with tempfile.TemporaryDirectory(prefix="smelt-bench-") as name:
+        folder = Path(name)
+        file = arguments.recording or recording(folder / "speech.wav", 300)
+        options: dict[str, Any] = {"model": arguments.model, "compute_type": arguments.compute_type}
+        async with LocalStack() as stack, signed_in(stack) as client:
+            created = await client.create(files=[file])
+            async with Project(stack.api_url, stack.service_role_key) as project:
+                worker = Worker(project, WorkerOptions(worker_id="bench", temp_dir=folder, **options))
+                async with sleeping(arguments.interval) as reference_s:
+                    await worker.run(once=True, stop=asyncio.Event())
+            state = await client.get(created.id)
+    print(json.dumps({"status": state.status, "audio_s": state.files[0].duration_seconds}), flush=True)
+    report(lateness_s, reference_s)
+
+
+def report(lateness_s: list[float], reference_s: list[float]) -> None:
+    """Print percentiles of both, and the share of renewals in time."""
+    for percent in (50, 99, 100):
+        print_figure(
+            f"lateness of a renewal, p{percent}",
+            percentile(lateness_s, percent) * 1000,
+            "milliseconds",
+            reference="a process that only sleeps",
+            reference_value=round(percentile(reference_s, percent) * 1000, 3),
+            renewals=len(lateness_s),
+        )
+    in_time = sum(late_s <= PROMISED_S for late_s in lateness_s) / len(lateness_s)
+    print_figure(
+        "renewals within 250 ms of their time", 100 * in_time, "percent", reference="promised", reference_value=99.0
+    )
+
+
+def percentile(values: list[float], percent: int) -> float:
+    """Return the smallest value that so many percent of all do not exceed."""
+    return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--compute-type", default="default")
+    parser.add_argument("--recording", type=Path)
+    parser.add_argument("--interval", type=float, default=2.0)
+    asyncio.run(main(parser.parse_args()))

@@ -1,0 +1,120 @@
+"""Recordings to upload: files on disk, bytes, file objects and async iterators.
+
+Each can be read several times, since an upload is repeated after an outage; none is held in memory as a whole, except
+bytes that the caller has there already.
+"""
+
+import asyncio
+import inspect
+import io
+import os
+import shutil
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from io import BytesIO
+from os import PathLike
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import IO, Final
+
+from smelt.errors import PermanentError
+
+CHUNK_BYTES: Final = 1 << 18
+MAX_SPOOLED_BYTES: Final = 1 << 20
+"""Content that can be read only once is copied: up to this size into memory, a larger one to a temporary file."""
+
+Content = bytes | bytearray | memoryview | IO[bytes] | AsyncIterable[bytes]
+File = str | PathLike[str] | tuple[str, Content]
+"""A path; or a filename with bytes, a file object that is open for reading bytes, or an async iterator of bytes."""
+
+OnSent = Callable[[int], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class UploadSource:
+    """A recording to upload: its name, its size in bytes, and a function that opens its content."""
+
+    filename: str
+    size_bytes: int
+    open: Callable[[], AbstractContextManager[IO[bytes]]]
+
+    async def chunks(self, on_sent: OnSent | None = None) -> AsyncIterator[bytes]:
+        """Yield the content from its start; raise `PermanentError` if it no longer has its size.
+
+        `on_sent` is called once a chunk has been consumed, with the bytes consumed so far.
+        """
+        sent_bytes = 0
+        with await asyncio.to_thread(self.open) as stream:
+            self._check(await asyncio.to_thread(_size_of, stream))
+            await asyncio.to_thread(stream.seek, 0)
+            while chunk := await asyncio.to_thread(stream.read, min(CHUNK_BYTES, self.size_bytes - sent_bytes)):
+                yield chunk
+                sent_bytes += len(chunk)
+                if on_sent is not None:
+                    await on_sent(sent_bytes)
+            self._check(sent_bytes)
+
+    def _check(self, size_bytes: int) -> None:
+        if size_bytes != self.size_bytes:
+            raise PermanentError(f"{self.filename} has changed since its size was announced; create a new smelt.")
+
+
+def path_source(path: Path) -> UploadSource:
+    """Return a file on disk as a source; raise `OSError` if it does not exist."""
+    return UploadSource(path.name, path.stat().st_size, lambda: path.open("rb"))
+
+
+@asynccontextmanager
+async def open_sources(files: Sequence[File]) -> AsyncIterator[list[UploadSource]]:
+    """Yield the sources of files; at the end, remove the copies of those that can be read only once.
+
+    A file object with `seek` is read from its start, wherever its position is, and is not closed.
+
+    Raises:
+        TypeError: One of them is neither a path nor a filename with content.
+        OSError: A path does not exist, or a copy can't be written.
+    """
+    with ExitStack() as copies:
+        yield [await _source(file, copies) for file in files]
+
+
+async def _source(file: File, copies: ExitStack) -> UploadSource:
+    match file:
+        case str() | PathLike():
+            return await asyncio.to_thread(path_source, Path(file))
+        case (str() as filename, bytes() | bytearray() | memoryview() as content):
+            stream: IO[bytes] = BytesIO(content)
+        case (str() as filename, AsyncIterable() as parts):
+            stream = copies.enter_context(_new_copy())
+            async for part in parts:
+                await asyncio.to_thread(stream.write, part)
+        case (str() as filename, opened) if _is_file(opened):
+            stream = opened if _is_seekable(opened) else copies.enter_context(_new_copy())
+            if stream is not opened:
+                await asyncio.to_thread(shutil.copyfileobj, opened, stream, CHUNK_BYTES)
+        case _:
+            raise TypeError(
+                "a file must be a path, or a tuple of a filename and its content: bytes, a file object that is open "
+                "for reading bytes, or an async iterator of bytes"
+            )
+    return UploadSource(filename, await asyncio.to_thread(_size_of, stream), lambda: nullcontext(stream))
+
+
+def _is_file(content: object) -> bool:
+    read = getattr(content, "read", None)
+    return callable(read) and not inspect.iscoroutinefunction(read) and not isinstance(content, io.TextIOBase)
+
+
+def _is_seekable(stream: IO[bytes]) -> bool:
+    seekable = getattr(stream, "seekable", None)
+    return seekable is not None and bool(seekable())
+
+
+def _new_copy() -> SpooledTemporaryFile[bytes]:
+    return SpooledTemporaryFile(MAX_SPOOLED_BYTES)
+
+
+def _size_of(stream: IO[bytes]) -> int:
+    stream.seek(0, os.SEEK_END)
+    return stream.tell()

@@ -1,0 +1,298 @@
+"""Random histories of the queue: claims follow a model of the ranks, and the model is fair between owners."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain, count, zip_longest
+from typing import Any, Final
+
+from db_calls import Caller, Database, anon, results_for, service, user
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+OWNERS: Final = ("ada", "ben", "visitors")
+NUMBERS: Final = st.integers(0, 99)
+CREATES: Final = st.tuples(st.just("create"), st.integers(0, len(OWNERS) - 1))
+BURSTS: Final = st.tuples(st.just("create"), st.integers(2, 30))
+CLAIMS: Final = st.tuples(st.just("claim"), st.integers(1, 3))
+ENDS: Final = st.tuples(st.just("complete"), NUMBERS)
+RETURNS: Final = st.tuples(st.sampled_from(["release", "expire"]), NUMBERS)
+OTHERS: Final = st.tuples(st.sampled_from(["cancel", "fail_later", "pass_delay", "retry"]), NUMBERS)
+ON_DATABASE: Final = settings(
+    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+DELAYS_PASS_IN_ANOTHER_ORDER: Final = (
+    [("create", 0)] * 4 + [("claim", 4)] + [("fail_later", 0)] * 4 + [("pass_delay", n) for n in (3, 1, 1, 0)]
+)
+NEXT_OF_AN_OWNER_WHOSE_OTHERS_RUN: Final = [
+    *[("create", 0)] * 3,
+    *[("create", 1)] * 3,
+    ("claim", 5),
+    ("create", 0),
+]
+LEASES_EXPIRE_IN_ANOTHER_ORDER: Final = [
+    *[("create", 0)] * 3,
+    ("claim", 3),
+    *[("expire", n) for n in (2, 1, 0)],
+    ("claim", 1),
+]
+RETURN_OF_A_LONG_SMELT: Final = [
+    ("create", 2),
+    ("claim", 1),
+    ("create", 41),
+    ("claim", 10),
+    *[("complete", 1)] * 10,
+    ("release", 0),
+    ("create", 20),
+    ("claim", 20),
+]
+
+
+@dataclass
+class Queue:
+    """The rules of the queue in Python, for smelts with numbers.
+
+    Due smelts and expired leases have `(rank, arrival)`, by which they are claimed; a smelt that waits for a delay has
+    its arrival once the delay has passed, None before.
+    """
+
+    owners: dict[int, str] = field(default_factory=dict)
+    due: dict[int, tuple[int, int]] = field(default_factory=dict)
+    leases: dict[int, int] = field(default_factory=dict)
+    expired: dict[int, tuple[int, int]] = field(default_factory=dict)
+    delayed: dict[int, int | None] = field(default_factory=dict)
+    ended: list[int] = field(default_factory=list)
+    arrivals: Iterator[int] = field(default_factory=count)
+
+    def reached(self) -> int:
+        """Return the rank that was reached."""
+        if self.due:
+            return min(rank for rank, _ in self.due.values()) - 1
+        return max(self.leases.values(), default=0)
+
+    def rank(self, smelt: int, arrival: int) -> None:
+        """Rank a smelt that becomes due."""
+        ranks = {other: rank for other, (rank, _) in self.due.items()} | self.leases
+        own = [rank for other, rank in ranks.items() if self.owners[other] == self.owners[smelt]]
+        self.due[smelt] = (max(self.reached(), *own, 0) + 1 if own else self.reached() + 1, arrival)
+
+    def create(self, owner: str) -> int:
+        """Add a smelt of an owner; return its number."""
+        smelt = len(self.owners)
+        self.owners[smelt] = owner
+        self.rank(smelt, next(self.arrivals))
+        return smelt
+
+    def order(self) -> list[int]:
+        """Return due smelts and expired leases in the order of claims."""
+        waiting = self.due | self.expired
+        return sorted(waiting, key=lambda smelt: waiting[smelt])
+
+    def claim(self, limit: int) -> list[int]:
+        """Rank the smelts whose delay has passed, then lease the first ones."""
+        passed = sorted((arrival, smelt) for smelt, arrival in self.delayed.items() if arrival is not None)
+        for arrival, smelt in passed:
+            del self.delayed[smelt]
+            self.rank(smelt, arrival)
+        claims = self.order()[:limit]
+        for smelt in claims:
+            self.leases[smelt] = (self.due.pop(smelt, None) or self.expired.pop(smelt))[0]
+        return claims
+
+    def release(self, smelt: int) -> None:
+        """Return a smelt with its rank, or to the front if higher ranks were reached."""
+        self.due[smelt] = (max(self.leases[smelt], self.reached()), next(self.arrivals))
+        self._end_lease(smelt)
+
+    def expire(self, smelt: int) -> None:
+        """Let a lease expire: it is claimed at its rank."""
+        self.expired[smelt] = (self.leases[smelt], next(self.arrivals))
+
+    def complete(self, smelt: int) -> None:
+        """End a smelt that a worker holds."""
+        self._end_lease(smelt)
+
+    def fail_later(self, smelt: int) -> None:
+        """Let a smelt wait for a delay."""
+        self._end_lease(smelt)
+        self.delayed[smelt] = None
+
+    def pass_delay(self, smelt: int) -> None:
+        """Let the delay of a smelt pass: the next claim ranks it."""
+        self.delayed[smelt] = next(self.arrivals)
+
+    def cancel(self, smelt: int) -> None:
+        """End a due smelt; its rank becomes a gap."""
+        del self.due[smelt]
+        self.ended.append(smelt)
+
+    def retry(self, smelt: int) -> None:
+        """Let a cancelled smelt arrive again."""
+        self.ended.remove(smelt)
+        self.rank(smelt, next(self.arrivals))
+
+    def candidates(self, change: str) -> list[int]:
+        """Return the smelts that a change applies to."""
+        match change:
+            case "cancel":
+                return list(self.due)
+            case "retry":
+                return list(self.ended)
+            case "pass_delay":
+                return [smelt for smelt, arrival in self.delayed.items() if arrival is None]
+            case _:
+                return [smelt for smelt in self.leases if smelt not in self.expired]
+
+    def _end_lease(self, smelt: int) -> None:
+        del self.leases[smelt]
+        self.expired.pop(smelt, None)
+
+
+class Project:
+    """The same changes in the database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        database.run("delete from public.smelts")
+        self.worker = database.caller(service())
+        self.callers = {
+            "ada": database.caller(user(database.add_user())),
+            "ben": database.caller(user(database.add_user())),
+            # Two kinds of callers that take turns as one owner.
+            "visitors": database.caller(anon()),
+            "guest": database.caller(user(database.add_user(), is_anonymous=True)),
+        }
+        self.ids: list[str] = []
+        self.creators: list[Caller] = []
+        self.claims: dict[int, dict[str, Any]] = {}
+
+    def close(self) -> None:
+        """Close the sessions of the callers."""
+        for caller in (self.worker, *self.callers.values()):
+            caller.session.close()
+
+    def create(self, owner: str) -> None:
+        caller = self.callers["guest" if owner == "visitors" and len(self.ids) % 2 else owner]
+        self.ids.append(caller("create_smelt", text_input="text")["id"])
+        self.creators.append(caller)
+
+    def claim(self, limit: int) -> list[int]:
+        claims = self.worker("claim_smelts", worker_id="worker", max_count=limit)["smelts"]
+        numbers = [self.ids.index(claim["id"]) for claim in claims]
+        self.claims |= zip(numbers, claims, strict=True)
+        return numbers
+
+    def change(self, change: str, smelt: int) -> None:
+        attempt = {"smelt_id": self.ids[smelt], "attempt": self.claims.get(smelt, {}).get("attempt")}
+        match change:
+            case "cancel" | "retry":
+                self.creators[smelt](f"{change}_smelt", smelt_id=self.ids[smelt])
+            case "complete":
+                self.worker("complete_smelt", **attempt, results=results_for(self.claims[smelt]))
+            case "release":
+                self.worker("release_smelt", **attempt)
+            case "fail_later":
+                self.worker("fail_smelt", **attempt, error_code="connection_lost", transient=True)
+            case "pass_delay":
+                self.database.run(
+                    "update public.smelts set claimable_at = clock_timestamp() where id = %s", self.ids[smelt]
+                )
+            case "expire":
+                self.database.run(
+                    "update smelt.leases set expires_at = clock_timestamp() where smelt_id = %s", self.ids[smelt]
+                )
+
+
+@given(st.lists(CREATES | CREATES | CLAIMS | ENDS | RETURNS | OTHERS, max_size=40))
+@example(DELAYS_PASS_IN_ANOTHER_ORDER)
+@example(NEXT_OF_AN_OWNER_WHOSE_OTHERS_RUN)
+@example(LEASES_EXPIRE_IN_ANOTHER_ORDER)
+@ON_DATABASE
+def test_claims_follow_the_model_in_random_histories(database: Database, history: list[tuple[str, int]]) -> None:
+    database.run("update smelt.limits set max_open = 1000, anonymous_max_open = 1000, max_failures = 1000")
+    queue, project = Queue(), Project(database)
+    for change, number in [*history, ("claim", 100)]:
+        if change == "create":
+            queue.create(OWNERS[number])
+            project.create(OWNERS[number])
+        elif change == "claim":
+            assert project.claim(number) == queue.claim(number)
+        elif candidates := queue.candidates(change):
+            smelt = candidates[number % len(candidates)]
+            getattr(queue, change)(smelt)
+            project.change(change, smelt)
+        ranks = database.rows("select id::text, queue_rank from public.smelts where queue_rank is not null")
+        assert {project.ids.index(smelt): rank for smelt, rank in ranks} == {s: r for s, (r, _) in queue.due.items()}
+    project.close()
+
+
+@given(st.lists(st.integers(0, len(OWNERS) - 1), max_size=30))
+def test_model_without_ends_is_a_round_robin(creators: list[int]) -> None:
+    queue = Queue()
+    smelts = [queue.create(OWNERS[number]) for number in creators]
+    turns: list[list[int]] = [[smelt for smelt in smelts if queue.owners[smelt] == owner] for owner in OWNERS]
+    rounds = [sorted(smelt for smelt in turn if smelt is not None) for turn in zip_longest(*turns)]
+    assert queue.claim(100) == list(chain(*rounds))
+
+
+@given(st.lists(BURSTS | BURSTS | CLAIMS | CLAIMS | ENDS | RETURNS, max_size=40))
+@example(RETURN_OF_A_LONG_SMELT)
+@settings(max_examples=500)
+def test_model_claims_of_two_waiting_owners_differ_by_what_was_running(history: list[tuple[str, int]]) -> None:
+    """A smelt that is returned and claimed again counts once. Cancelled ranks are left out: they are gaps."""
+    queue = Queue()
+    started: set[int] = set()
+    claimed: set[int] = set()
+    bound = 1
+    for change, number in history:
+        steps = number // 2 if change == "create" else number if change == "claim" else 1
+        for _ in range(steps):
+            if {queue.owners[smelt] for smelt in queue.due} != {"ada", "ben"}:
+                # While one of them has nothing to claim, the other gets ahead.
+                claimed.clear()
+                bound = 1 + len(queue.leases) + len(started & queue.due.keys())
+            if change == "create":
+                queue.create(OWNERS[number % 2])
+            elif change == "claim":
+                claimed.update(queue.claim(1))
+            elif candidates := queue.candidates(change):
+                getattr(queue, change)(candidates[number % len(candidates)])
+            started |= queue.leases.keys()
+            counts = Counter(queue.owners[smelt] for smelt in claimed)
+            assert abs(counts["ada"] - counts["ben"]) <= bound
+
+
+@given(st.lists(CREATES | CREATES | CLAIMS | ENDS, max_size=80))
+def test_model_claims_each_smelt_within_the_turns_in_front_of_it(history: list[tuple[str, int]]) -> None:
+    queue = Queue()
+    claims_left: dict[int, int] = {}
+    for change, number in history:
+        if change == "create":
+            own = [smelt for smelt in queue.due if queue.owners[smelt] == OWNERS[number]]
+            claims_left[queue.create(OWNERS[number])] = (len(own) + 1) * len(OWNERS)
+        elif change == "claim":
+            claims = queue.claim(number)
+            for position, smelt in enumerate(claims, start=1):
+                assert position <= claims_left.pop(smelt)
+            claims_left = {smelt: left - len(claims) for smelt, left in claims_left.items()}
+            assert all(left > 0 for left in claims_left.values())
+        elif candidates := queue.candidates(change):
+            queue.complete(candidates[number % len(candidates)])
+
+
+@given(st.lists(CREATES | CREATES | CLAIMS | ENDS | RETURNS, max_size=60))
+def test_model_gives_no_credit_to_an_owner_that_was_idle(history: list[tuple[str, int]]) -> None:
+    """The first smelt of an owner follows all that were first in the queue."""
+    queue = Queue()
+    for change, number in history:
+        if change == "create":
+            queue.create(OWNERS[number])
+        elif change == "claim":
+            queue.claim(number)
+        elif candidates := queue.candidates(change):
+            getattr(queue, change)(candidates[number % len(candidates)])
+    front = queue.order()[:1] if not queue.expired else []
+    newcomer = queue.create("carla")
+    assert queue.order()[: len(front)] == front
+    assert newcomer in queue.order()
