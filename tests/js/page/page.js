@@ -29,7 +29,7 @@ async function upload(supabase) {
 async function follow(supabase, topic) {
   const lines = []
   const addLines = ({ payload }) => {
-    payload.segments.forEach(({ index, text }) => { lines[index] = text })
+    for (const { index, text } of payload.segments ?? []) lines[index] = text
     show('transcript', lines.join('\n'))
   }
   await supabase.realtime.setAuth()
