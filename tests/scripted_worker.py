@@ -9,7 +9,7 @@ from smelt.backend.project import Project
 from smelt.backend.retries import transient_retries
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.channels import smelt_channel
-from smelt.contract.events import ProgressEvent, Result
+from smelt.contract.events import Result
 from smelt.contract.rows import FileRow, Notification, SmeltRow
 from smelt.contract.vocabulary import ErrorCode, Status
 from smelt.contract.work import Claim, Settled
@@ -84,33 +84,26 @@ class Job:
         )
         if report.event is None or not broadcast:
             return
-        await self._project.realtime.post(self._topic, "progress", report.event.model_dump(mode="json"))
-        if segments:
-            payload = {**_envelope(report.event), "file_id": str(file_id), "segments": segments}
-            await self._project.realtime.post(self._topic, "segments", payload)
+        payload = report.event.model_dump(mode="json")
+        payload["segments"] = [{"file_id": str(file_id), **segment} for segment in segments]
+        await self._project.realtime.post(self._topic, "progress", payload)
 
     async def complete(self, content: str = "notes", *, broadcast: bool = True) -> Settled:
         """Settle as completed with one result for each file, and broadcast the outbox."""
         results = [Result(file_id=file.id, filename=file.filename, content=content) for file in self.claim.files]
         settled = await self._calls.complete_smelt(self.claim.id, self.claim.attempt, results)
         if broadcast:
-            await self.broadcast_outbox()
+            await self._broadcast_outbox(settled)
         return settled
 
     async def fail(self, error_code: ErrorCode, *, broadcast: bool = True) -> Settled:
         """Settle as failed, and broadcast the outbox."""
         settled = await self._calls.fail_smelt(self.claim.id, self.claim.attempt, error_code)
         if broadcast:
-            await self.broadcast_outbox()
+            await self._broadcast_outbox(settled)
         return settled
 
-    async def broadcast_outbox(self) -> None:
-        """Broadcast the unsent events of the outbox."""
-        for message in await self._calls.claim_outbox("scripted", smelt_id=self.claim.id):
+    async def _broadcast_outbox(self, settled: Settled) -> None:
+        for message in settled.outbox:
             await self._project.realtime.post(message.topic, message.event, message.payload)
             await self._calls.settle_outbox([message.id])
-
-
-def _envelope(event: ProgressEvent) -> dict[str, Any]:
-    keys = {"smelt_id", "event_id", "seq", "run", "attempt", "eta_seconds", "emitted_at"}
-    return event.model_dump(mode="json", include=keys)

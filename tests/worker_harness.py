@@ -63,7 +63,8 @@ class RecordedChannel:
     @property
     def segment_count(self) -> int:
         """The number of segments that were received."""
-        return len({(s["file_id"], x["index"]) for s in self.named("segments") for x in s["segments"]})
+        payloads = [payload for _, payload in self.events]
+        return len({(x.get("file_id") or p["file_id"], x["index"]) for p in payloads for x in p.get("segments", [])})
 
     def check_order(self) -> None:
         """Assert that percentages and stages never decrease, and each percentage is in the range of its stage."""

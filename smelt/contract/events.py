@@ -59,6 +59,12 @@ class Segment(Model):
     text: str
 
 
+class NewSegment(Segment):
+    """A segment in an event `progress`, with the id of its file."""
+
+    file_id: UUID
+
+
 class Result(Model):
     """The result of a file in Markdown; in mode `combine`, `file_id` is the id of the smelt."""
 
@@ -68,15 +74,19 @@ class Result(Model):
 
 
 class ProgressEvent(Envelope):
-    """The whole state of a smelt that has not ended, with all of its files."""
+    """The whole state of a smelt that has not ended, with all of its files; at most 64 KiB.
+
+    `segments` are new since the last event; those that do not fit are sent before it as events `segments`.
+    """
 
     status: Status
     progress: StageProgress
     files: tuple[FileProgress, ...]
+    segments: tuple[NewSegment, ...] = ()
 
 
 class SegmentsEvent(Envelope):
-    """New segments of one file; at most 64 KiB per event."""
+    """New segments of one file that did not fit into the `progress` after it; at most 64 KiB."""
 
     file_id: UUID
     segments: tuple[Segment, ...]

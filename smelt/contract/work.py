@@ -78,11 +78,20 @@ class Claim(Model):
 
 
 class ClaimBatch(Model):
-    """The response of `claim_smelts`; `next_due_in_s` is when to claim again at the latest, None if nothing is due."""
+    """The response of `claim_smelts`.
+
+    `next_due_in_s` is when to claim again at the latest, None if nothing is due; with `waits_for_end`, also when a
+    smelt of this worker ends. `woken_at` is the last wake-up whose smelts this claim could see. With `follow_up_in_s`,
+    this worker claims again then, for smelts whose wake-up was skipped. `worker_count` counts live workers.
+    """
 
     smelts: tuple[Claim, ...]
     next_due_at: datetime | None
     next_due_in_s: float | None
+    waits_for_end: bool = False
+    woken_at: datetime | None = None
+    follow_up_in_s: float | None = None
+    worker_count: int = 1
 
 
 class SavedSegment(Segment):
@@ -112,7 +121,8 @@ class LeaseRenewal(Model):
 class Settled(Model):
     """The response of `complete_smelt`, `fail_smelt` and `release_smelt`.
 
-    A repeated call returns the first result. `verdict` is `settled`, `retrying` (claimable again at `claimable_at`),
+    A repeated call returns the first result. `outbox` contains the events of the smelt that are not sent yet; they are
+    leased to the worker for 15 s. `verdict` is `settled`, `retrying` (claimable again at `claimable_at`),
     `released`, or `lost` (a newer attempt holds the smelt; nothing changed).
     """
 
@@ -122,6 +132,7 @@ class Settled(Model):
     error_code: str | None = None
     completed_at: datetime | None = None
     claimable_at: datetime | None = None
+    outbox: tuple["OutboxMessage", ...] = ()
 
 
 AttemptEnd = Literal["settled", "retrying", "released", "expired"]

@@ -30,7 +30,6 @@ _RELEASE_REASONS: Final = {
     "draining": "the worker drained",
     "unusable": "the processes of the worker did not work",
 }
-_JOIN_TIMEOUT_S: Final = 2.0
 _FLUSH_TIMEOUT_S: Final = 5.0
 _RETRY_INTERVAL_S: Final = 2.0
 
@@ -58,6 +57,11 @@ class SmeltAttempt:
         return self._pipeline is None or self._pipeline.needs_model
 
     @property
+    def has_audio(self) -> bool:
+        """True if the smelt has recordings, which its end may leave to be removed."""
+        return any(file.input_type == "audio" for file in self.claim.files)
+
+    @property
     def found_worker_unusable(self) -> bool:
         """True if the machine prevented the work."""
         return self._stopping.done() and self._stopping.result() == "unusable"
@@ -78,7 +82,6 @@ class SmeltAttempt:
             smelt_channel(str(self.claim.id)), on_message=self._on_message
         )
         try:
-            await channel.wait_joined(_JOIN_TIMEOUT_S)
             await self._run_pipeline(channel)
         finally:
             self._services.leases.remove(self.claim)
@@ -119,11 +122,12 @@ class SmeltAttempt:
             return
         self._services.metrics.settled(settled)
         self._log.info("%s: %s", settled.verdict, settled.error_code or settled.outcome or settled.status)
-        if settled.verdict == "settled":
-            await self._services.announcer.send_outbox(self.claim.id, channel)
+        await self._services.announcer.send_outbox(self.claim.id, channel, settled.outbox)
 
     async def _settle(self, work: asyncio.Task[tuple[Result, ...]], reporter: Reporter, events: EventQueue) -> Settled:
-        await self._retry_forever(reporter.flush)
+        succeeded = work.exception() is None
+        # A completed smelt needs no report of its last progress; that of a failed one counts for its retry.
+        await self._retry_forever(reporter.flush_transcript if succeeded else reporter.flush)
         # Broadcast all queued events before the terminal one.
         await events.flush(_FLUSH_TIMEOUT_S)
         self._settling = True
@@ -195,6 +199,7 @@ class SmeltAttempt:
             events,
             lease_s=self._services.options.lease_s,
             on_verdict=self._on_verdict,
+            on_renewed=lambda at_s: self._services.leases.confirm(self.claim, at_s),
             eta_s=lambda: None if self._pipeline is None else self._pipeline.eta_s(),
         )
 

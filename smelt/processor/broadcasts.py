@@ -38,10 +38,16 @@ class Announcer:
             return False
         return True
 
-    async def send_outbox(self, smelt_id: UUID, channel: Channel | None) -> None:
-        """Broadcast the pending outbox messages of one smelt; a sweep of any worker repeats what fails."""
+    async def send_outbox(
+        self, smelt_id: UUID, channel: Channel | None, messages: tuple[OutboxMessage, ...] | None = None
+    ) -> None:
+        """Broadcast the outbox messages of one smelt; a sweep of any worker repeats what fails.
+
+        `messages` are already leased to this worker; without them, the unsent ones are claimed.
+        """
         try:
-            messages = await self._calls.claim_outbox(self._worker_id, smelt_id=smelt_id)
+            if messages is None:
+                messages = await self._calls.claim_outbox(self._worker_id, smelt_id=smelt_id)
             await self._send(messages, channel)
         except SmeltError as exc:
             logger.warning("smelt %s: sending its outbox failed, a later sweep repeats it: %s", smelt_id, exc)

@@ -2,10 +2,13 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from smelt.backend.realtime import Channel
 from smelt.processor.broadcasts import Announcer
+from smelt.processor.report_events import superseded
+
+_JOIN_TIMEOUT_S: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -13,9 +16,12 @@ class _QueuedEvent:
     event: str
     payload: dict[str, Any]
 
-    def replaces(self, other: "_QueuedEvent") -> bool:
-        """Return True if this is a newer progress of the same stage, which supersedes the older one."""
-        return self.event == other.event == "progress" and self.payload["status"] == other.payload["status"]
+    def in_place_of(self, older: "_QueuedEvent") -> "_QueuedEvent | None":
+        """Return this event with the segments of an older progress of the same stage; None if it cannot replace it."""
+        if not (self.event == older.event == "progress" and self.payload["status"] == older.payload["status"]):
+            return None
+        payload = superseded(older.payload, self.payload)
+        return None if payload is None else _QueuedEvent(self.event, payload)
 
 
 class EventQueue:
@@ -32,13 +38,18 @@ class EventQueue:
         """Queue an event."""
         queued = _QueuedEvent(event, payload)
         async with self._changed:
-            if self._queue and queued.replaces(self._queue[-1]):
-                self._queue.pop()
-            self._queue.append(queued)
+            if self._queue and (merged := queued.in_place_of(self._queue[-1])) is not None:
+                self._queue[-1] = merged
+            else:
+                self._queue.append(queued)
             self._changed.notify_all()
 
     async def run_queue(self) -> None:
-        """Send queued events until cancelled; unacknowledged ones are dropped, since each state is complete."""
+        """Send queued events once the channel is joined, until cancelled.
+
+        Unacknowledged ones are dropped, since each state is complete. If joining takes long, they are sent over REST.
+        """
+        await self._channel.wait_joined(_JOIN_TIMEOUT_S)
         while True:
             async with self._changed:
                 await self._changed.wait_for(lambda: bool(self._queue))

@@ -16,6 +16,11 @@ class ModelQueue:
         self._slots = asyncio.Semaphore(slots)
         self._entries: list[Remaining] = []
 
+    @property
+    def is_free(self) -> bool:
+        """True if a slot is free."""
+        return not self._slots.locked()
+
     @asynccontextmanager
     async def slot(self, remaining_s: Remaining) -> AsyncIterator[None]:
         """Wait for a slot and hold it for the block."""

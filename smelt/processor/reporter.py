@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, Literal
 
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.vocabulary import Status
@@ -15,9 +15,9 @@ from smelt.errors import TransientError
 from smelt.processor.errors import ChildKilled
 from smelt.processor.event_queue import EventQueue
 from smelt.processor.logs import SmeltLog
-from smelt.processor.segment_events import segment_events
+from smelt.processor.report_events import report_events
 from smelt.processor.state import Draft, SmeltState
-from smelt.processor.throttle import ETA_CHECK_INTERVAL_S, eta_changed, wait_before_report_s
+from smelt.processor.throttle import ETA_CHECK_INTERVAL_S, eta_changed, report_interval_s, wait_before_report_s
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +25,10 @@ _RETRY_DELAY_S: Final = 1.0
 
 
 class Reporter:
-    """Reports one smelt: a change of stage at once, other changes at most once per second.
+    """Reports one smelt: a change of stage and the first text at once, other changes at most once per interval.
 
-    A noticeably different ETA counts as a change.
+    The interval grows with the recording. A noticeably different ETA counts as a change. `on_renewed` is called with
+    the time of each report that renewed the lease.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Reporter:
         *,
         lease_s: int,
         on_verdict: Callable[[Verdict], None],
+        on_renewed: Callable[[float], None],
         eta_s: Callable[[], float | None],
     ) -> None:
         self.state = SmeltState(claim, self._on_change)
@@ -47,11 +49,14 @@ class Reporter:
         self._events = events
         self._lease_s = lease_s
         self._on_verdict = on_verdict
+        self._on_renewed = on_renewed
         self._eta_s = eta_s
         self._changed = asyncio.Event()
         self._urgent = asyncio.Event()
         self._last_report_s: float | None = None
         self._last_stage: Status | None = None
+        # `unknown` until a report has a response.
+        self._saved_risk: Risk | Literal["unknown"] | None = "unknown"
         self._last_eta_s: float | None = None
         self._reporting = asyncio.Lock()
         self._holds_lease = True
@@ -61,13 +66,16 @@ class Reporter:
         while True:
             await self._wait_for_change()
             wait_s = wait_before_report_s(
-                now_s=time.monotonic(), last_report_s=self._last_report_s, urgent=self._urgent.is_set()
+                now_s=time.monotonic(),
+                last_report_s=self._last_report_s,
+                interval_s=report_interval_s(self.state.audio_s),
+                urgent=self._urgent.is_set(),
             )
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._urgent.wait()
             try:
-                await self.flush()
+                await self._flush_changes()
             except TransientError as exc:
                 # Nothing is lost: the next report includes what was not confirmed.
                 self._log.warning("reporting failed: %s", exc)
@@ -80,33 +88,53 @@ class Reporter:
                 async with asyncio.timeout(ETA_CHECK_INTERVAL_S):
                     await self._changed.wait()
                     return
-            since_report_s = time.monotonic() - (self._last_report_s or 0.0)
-            if eta_changed(last_eta_s=self._last_eta_s, since_report_s=since_report_s, eta_s=self._eta_s()):
+            if self._has_new_eta():
                 return
+
+    def _has_new_eta(self) -> bool:
+        since_report_s = time.monotonic() - (self._last_report_s or 0.0)
+        return eta_changed(last_eta_s=self._last_eta_s, since_report_s=since_report_s, eta_s=self._eta_s())
 
     async def flush(self) -> None:
         """Report all unreported changes now, and broadcast the visible ones after the commit."""
         async with self._reporting:
-            self._changed.clear()
-            self._urgent.clear()
-            self._last_report_s = time.monotonic()
-            draft, self._last_eta_s = self.state.draft(), self._eta_s()
-            report = await self._send(draft)
-            self.state.confirm(draft)
-            self._last_stage = draft.status
-            if self._is_held(report):
-                await self._broadcast(report, draft)
+            await self._report()
+
+    async def flush_transcript(self) -> None:
+        """Report now if a part of a transcript is unreported, or a file that failed."""
+        if self.state.draft().has_transcript:
+            await self.flush()
+
+    async def _flush_changes(self) -> None:
+        async with self._reporting:
+            # An acknowledged report may have contained them meanwhile.
+            if self._changed.is_set() or self._has_new_eta():
+                await self._report()
+
+    async def _report(self) -> None:
+        self._changed.clear()
+        self._urgent.clear()
+        began_s = self._last_report_s = time.monotonic()
+        draft, self._last_eta_s = self.state.draft(), self._eta_s()
+        self._saved_risk = "unknown"
+        report = await self._send(draft)
+        self._saved_risk = draft.risk
+        self.state.confirm(draft)
+        self._last_stage = draft.status
+        if self._is_held(report, began_s) and report.event is not None:
+            for event, payload in report_events(draft.segments, report.event):
+                await self._events.put(event, payload)
 
     async def acknowledge(self) -> None:
         """Report until the database has saved stage, risk and results; if the lease is lost, wait to be cancelled.
 
-        Progress alone is left to the next report, which is limited to one per second.
+        Progress alone is left to the next report, which is limited to one per interval.
         """
         while True:
             try:
                 if self._has_results(draft := self.state.draft()):
                     await self.flush()
-                else:
+                elif self._saved_risk != draft.risk:
                     await self._send_risk(draft)
             except TransientError as exc:
                 self._log.warning("reporting failed, the work waits for it: %s", exc)
@@ -139,14 +167,17 @@ class Reporter:
     def _has_results(self, draft: Draft) -> bool:
         return draft.status != self._last_stage or draft.has_results
 
-    def _is_held(self, report: Report) -> bool:
-        if report.verdict != "go_on":
+    def _is_held(self, report: Report, began_s: float) -> bool:
+        if report.verdict == "go_on":
+            self._on_renewed(began_s)
+        else:
             self._holds_lease = False
             self._on_verdict(report.verdict)
         return self._holds_lease
 
     async def _send_risk(self, draft: Draft) -> None:
         async with self._reporting:
+            began_s, self._saved_risk = time.monotonic(), "unknown"
             report = await self._calls.report_progress(
                 self._claim.id,
                 self._claim.attempt,
@@ -155,7 +186,8 @@ class Reporter:
                 risk=draft.risk,
                 lease_s=self._lease_s,
             )
-            self._is_held(report)
+            self._saved_risk = draft.risk
+            self._is_held(report, began_s)
 
     async def _send(self, draft: Draft) -> Report:
         return await self._calls.report_progress(
@@ -170,13 +202,6 @@ class Reporter:
             risk=draft.risk,
             lease_s=self._lease_s,
         )
-
-    async def _broadcast(self, report: Report, draft: Draft) -> None:
-        if report.event is None:
-            return
-        for payload in segment_events(draft.segments, report.event):
-            await self._events.put("segments", payload)
-        await self._events.put("progress", report.event.model_dump(mode="json"))
 
     def _on_change(self, urgent: bool) -> None:
         self._changed.set()

@@ -93,6 +93,11 @@ class Draft:
         """True if it contains work that a later attempt would have to repeat, or a failed file."""
         return bool(self.segments) or any(not file.keys() <= _PROGRESS_FIELDS for file in self.files)
 
+    @property
+    def has_transcript(self) -> bool:
+        """True if it contains a part of a transcript, or a failed file."""
+        return bool(self.segments) or any(not file.keys() <= _PROGRESS_FIELDS | {"checkpoint"} for file in self.files)
+
     def segment_rows(self) -> list[dict[str, Any]]:
         """Return the segments in the format of `report_smelt_progress`."""
         return [{"file_id": str(file_id), **segment.model_dump()} for file_id, segment in self.segments]
@@ -127,6 +132,11 @@ class SmeltState:
         return [file for file in self.files if not file.failed]
 
     @property
+    def audio_s(self) -> float:
+        """The duration of all recordings in seconds, as far as it is known."""
+        return sum(file.duration_s or 0.0 for file in self.files)
+
+    @property
     def percentage(self) -> float:
         """The progress of this attempt; watchers see the maximum over all attempts."""
         return percentage(self.stage, overall_share([FilePosition(f.share, self._weight(f)) for f in self.live_files]))
@@ -136,7 +146,8 @@ class SmeltState:
         self.stage, self._weight = stage, weight
         for file in self.live_files:
             file.share = 1.0 if file.transcribed and stage != "synthesizing" else 0.0
-        self._on_change(True)
+        # Downloading a small file takes less time than a report; the report before its probe has the stage too.
+        self._on_change(stage != "validating")
 
     def advance(self, file: FileWork, share: float) -> None:
         """Update the progress of a file in this stage; a share never decreases."""
@@ -152,12 +163,13 @@ class SmeltState:
     def add_segments(
         self, file: FileWork, segments: tuple[SavedSegment, ...], checkpoint: Checkpoint, share: float
     ) -> None:
-        """Add transcribed segments, with the checkpoint after them."""
+        """Add transcribed segments, with the checkpoint after them; the first text is urgent."""
+        is_first_text = bool(segments) and not any(other.segments for other in self.files)
         file.segments.extend(segments)
         file.checkpoint = checkpoint
         self._unsaved.extend((file.id, segment) for segment in segments)
         file.share = max(file.share, min(1.0, share))
-        self._on_change(False)
+        self._on_change(is_first_text)
 
     def mark_changed(self, *, urgent: bool = False) -> None:
         """Notify of a change that was made directly."""

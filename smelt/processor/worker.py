@@ -173,20 +173,23 @@ class Worker:
         if services.model.is_suspended and once:
             raise ModelSuspended("the model does not work on this machine")
         if self._free_slots <= 0 or services.model.is_suspended:
+            await self._claim_loop.wake_others()
             return 0
         self._claim_loop.postpone()
         if time.monotonic() < self._paused_until_s:
+            await self._claim_loop.wake_others()
             return 0
         try:
             # With a full disk, this worker would fail smelts that others can process.
             await asyncio.to_thread(services.workspace.require_space)
             # Renew first: after an outage, this worker could claim a smelt whose own lease has expired.
-            await services.leases.renew()
+            await services.leases.renew_due()
             claims = await self._claim_loop.claim(self._free_slots)
         except TransientError as exc:
             if once:
                 raise
             logger.warning("claiming smelts failed: %s", exc)
+            self._claim_loop.retry_follow_up()
             return 0
         self._metrics.claimed(len(claims))
         for claim in claims:
@@ -213,8 +216,9 @@ class Worker:
             logger.error("this machine does not start processes for files, the next claim is in %.0f s", self._pause_s)
             self._paused_until_s = time.monotonic() + self._pause_s
             self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
-        self._janitor.request_purge()
-        self._claim_loop.wake()
+        if attempt.has_audio:
+            self._janitor.request_purge()
+        self._claim_loop.wake_at_end()
         self._heartbeat.request()
 
     def _on_suspended(self, *, is_suspended: bool) -> None:

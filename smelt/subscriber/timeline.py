@@ -3,6 +3,7 @@
 The resulting state does not depend on the order in which events and snapshots arrive, nor on repeated or lost events.
 """
 
+from collections.abc import Mapping
 from typing import assert_never
 from uuid import UUID
 
@@ -62,10 +63,10 @@ class Timeline:
             return ()
         match event:
             case ProgressEvent():
-                return self._advance(_progress_of_event(event))
+                segments = self._segments_updates(self._transcript.add_of_files(event.segments))
+                return (*segments, *self._advance(_progress_of_event(event)))
             case SegmentsEvent():
-                ready = self._transcript.add(event.file_id, event.segments)
-                return (self._segments_update(event.file_id, ready),) if ready else ()
+                return self._segments_updates({event.file_id: self._transcript.add(event.file_id, event.segments)})
             case CompletedEvent() | FailedEvent():
                 self._set_known_end(_end_of_event(event), isinstance(event, CompletedEvent) and event.results_truncated)
                 return ()
@@ -77,8 +78,9 @@ class Timeline:
         if not self._enter_run(snapshot.run):
             return ()
         self._read_seq = max(snapshot.seq, self._read_seq or 0)
-        ready_by_file = self._transcript.add_stored(snapshot.segments, segments_after, snapshot.segments_seq)
-        segments = tuple(self._segments_update(file_id, ready) for file_id, ready in ready_by_file.items())
+        segments = self._segments_updates(
+            self._transcript.add_stored(snapshot.segments, segments_after, snapshot.segments_seq)
+        )
         end = _end_of_snapshot(snapshot)
         if end is None:
             return (*self._advance(_progress_of_snapshot(snapshot)), *segments)
@@ -111,8 +113,13 @@ class Timeline:
             self._known_end = None
         return True
 
-    def _segments_update(self, file_id: UUID, ready: tuple[Segment, ...]) -> Segments:
-        return Segments(smelt_id=self.smelt_id, file_id=file_id, segments=ready, run=self._transcript.run)
+    def _segments_updates(self, ready_by_file: Mapping[UUID, tuple[Segment, ...]]) -> tuple[Segments, ...]:
+        run = self._transcript.run
+        return tuple(
+            Segments(smelt_id=self.smelt_id, file_id=file_id, segments=ready, run=run)
+            for file_id, ready in ready_by_file.items()
+            if ready
+        )
 
     def _set_known_end(self, end: Ending, truncated: bool) -> None:
         if self._known_end is None or self._end_is_truncated:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from smelt.contract.events import Segment
+from smelt.contract.events import NewSegment, Segment
 from smelt.contract.state import FileSegment
 
 
@@ -42,15 +42,18 @@ class Transcript:
             self._waiting.pop(file_id, None)
         return tuple(ready)
 
+    def add_of_files(self, segments: Iterable[NewSegment | FileSegment]) -> dict[UUID, tuple[Segment, ...]]:
+        """Add segments of any files; return those that are next in order, by file."""
+        by_file: dict[UUID, list[Segment]] = {}
+        for segment in segments:
+            by_file.setdefault(segment.file_id, []).append(segment)
+        return {file_id: self.add(file_id, of_file) for file_id, of_file in by_file.items()}
+
     def add_stored(
         self, segments: Sequence[FileSegment], after_seq: int, upto_seq: int
     ) -> dict[UUID, tuple[Segment, ...]]:
         """Add the segments stored after `after_seq` up to `upto_seq`; return those that are next in order, by file."""
-        by_file: dict[UUID, list[Segment]] = {}
-        for segment in segments:
-            by_file.setdefault(segment.file_id, []).append(segment)
         self._stored_seq = max(self._stored_seq, upto_seq)
         if after_seq <= self.read_seq:
             self.read_seq = max(self.read_seq, upto_seq)
-        ready_by_file = {file_id: self.add(file_id, of_file) for file_id, of_file in by_file.items()}
-        return {file_id: ready for file_id, ready in ready_by_file.items() if ready}
+        return self.add_of_files(segments)

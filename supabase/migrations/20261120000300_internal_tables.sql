@@ -145,6 +145,15 @@ create table smelt.workers (
     seen_at timestamptz not null default now()
 );
 
+-- When the workers were woken: `sent` the last time, and `followed` the last time after which a worker looks again. Two
+-- rows, since a wake-up is skipped while the row `sent` is locked: claims must not lock it.
+create table smelt.wake_ups (
+    kind text primary key,
+    at timestamptz not null default 'epoch',
+    constraint wake_ups_kind_known check (kind in ('sent', 'followed'))
+);
+insert into smelt.wake_ups (kind) values ('sent'), ('followed');
+
 -- One row: the lease of the worker that purges, so that one worker at a time does. `swept_to` is the name of the last
 -- object of the bucket that was checked; null at the start of a sweep.
 create table smelt.janitor (

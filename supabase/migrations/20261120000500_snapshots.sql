@@ -197,7 +197,8 @@ create function smelt.progress_payload(p_smelt public.smelts, p_event_id uuid, p
                 )
                 from public.smelt_files as f
                 where f.smelt_id = p_smelt.id
-            )
+            ),
+            'segments', '[]'::jsonb
         )
     $$;
 

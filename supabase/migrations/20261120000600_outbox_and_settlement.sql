@@ -1,13 +1,56 @@
 -- The end of a run, and the outbox. Callers of these functions hold the lock on the row of the smelt. Locks are taken
 -- in one order everywhere: the smelt, then the ranks of its owner, then its batch.
 
--- Wake idle workers: send on their channel.
-create function smelt.wake_workers() returns void
-    language sql volatile
+-- Return how many workers had a heartbeat within the last 60 seconds.
+create function smelt.live_worker_count() returns bigint
+    language sql stable
+    set search_path = ''
+    as $$ select count(*) from smelt.workers as w where w.seen_at > clock_timestamp() - interval '60 s' $$;
+
+-- Return the shortest time between two wake-ups. Every worker receives each of them; for a single one it is shorter.
+create function smelt.wake_up_interval() returns interval
+    language sql stable
+    set search_path = ''
+    as $$ select case smelt.live_worker_count() when 1 then interval '50 ms' else interval '1 s' end $$;
+
+-- Wake idle workers: send on their channel, at most once per `p_interval`. A skipped wake-up is made up for: one of the
+-- workers that the last one has woken claims again after the interval.
+create function smelt.send_wake_up(p_interval interval) returns void
+    language plpgsql volatile
     set search_path = ''
     as $$
-        select realtime.send(jsonb_build_object('sent_at', clock_timestamp()), 'smelt', 'smelt-workers', true)
+    declare
+        v_now constant timestamptz := clock_timestamp();
+    begin
+        -- A locked row is skipped: another transaction is committing a wake-up at this moment.
+        update smelt.wake_ups as w
+        set at = v_now
+        where w.kind in (
+            select s.kind
+            from smelt.wake_ups as s
+            where s.kind = 'sent' and s.at <= v_now - p_interval
+            for update skip locked
+        );
+        if found then
+            perform realtime.send(jsonb_build_object('sent_at', v_now), 'smelt', 'smelt-workers', true);
+        end if;
+    end
     $$;
+
+-- Trigger: wake workers for a smelt that is claimable, now or later. It is deferred to the commit, so that the time
+-- between the wake-up, sent or skipped, and the visibility of the smelt is short.
+create function smelt.wake_workers() returns trigger
+    language plpgsql security definer
+    set search_path = ''
+    as $$
+    begin
+        perform smelt.send_wake_up(smelt.wake_up_interval());
+        return null;
+    end
+    $$;
+create constraint trigger wake_workers after insert or update of claimable_at on public.smelts
+    deferrable initially deferred
+    for each row when (new.claimable_at is not null) execute function smelt.wake_workers();
 
 -- Broadcast the progress of a smelt after a change that the database made, which no worker would broadcast.
 create function smelt.broadcast_progress(p_smelt public.smelts) returns void
@@ -57,6 +100,29 @@ create function smelt.enqueue_outbox(
             perform realtime.send(p_payload, p_event, p_topic, true);
         end if;
     end
+    $$;
+
+-- Lease locked events to a worker and return them in order, to be sent.
+create function smelt.lease_outbox(p_ids bigint[], p_worker_id text, p_lease interval) returns jsonb
+    language sql volatile
+    set search_path = ''
+    as $$
+        with leased as (
+            update smelt.outbox as o
+            set leased_by = p_worker_id, leased_until = clock_timestamp() + p_lease
+            where o.id = any (p_ids)
+            returning o.*
+        )
+        select coalesce(
+            jsonb_agg(
+                jsonb_build_object(
+                    'id', l.id, 'event_id', l.event_id, 'topic', l.topic, 'event', l.event, 'payload', l.payload
+                )
+                order by l.id
+            ),
+            '[]'
+        )
+        from leased as l
     $$;
 
 -- Delete unsent events of a topic before a newer one is stored that contains more. A locked row is skipped: it is being
@@ -449,10 +515,10 @@ create function smelt.settle_smelt(
     $$;
 
 revoke all on function
-    smelt.wake_workers, smelt.broadcast_progress, smelt.notify_deletion, smelt.enqueue_outbox, smelt.supersede_outbox,
-    smelt.move_batch_counts, smelt.count_added_members, smelt.count_deleted_members, smelt.count_changed_member,
-    smelt.members_in_progress, smelt.update_batch_progress, smelt.enqueue_notification, smelt.settlement_response,
-    smelt.end_attempt,
+    smelt.live_worker_count, smelt.wake_up_interval, smelt.send_wake_up, smelt.wake_workers, smelt.broadcast_progress,
+    smelt.notify_deletion, smelt.enqueue_outbox, smelt.lease_outbox, smelt.supersede_outbox, smelt.move_batch_counts,
+    smelt.count_added_members, smelt.count_deleted_members, smelt.count_changed_member, smelt.members_in_progress,
+    smelt.update_batch_progress, smelt.enqueue_notification, smelt.settlement_response, smelt.end_attempt,
     smelt.settle_files, smelt.enqueue_end, smelt.settle_smelt, smelt.work_at_risk, smelt.record_attempt,
     smelt.is_other_host_alive, smelt.is_at_failure_limit, smelt.stopped_sentence
     from public, anon, authenticated, service_role;

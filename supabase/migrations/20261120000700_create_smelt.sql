@@ -310,9 +310,6 @@ create function smelt.insert_smelt(p_smelt public.smelts, p_request smelt.reques
         if v_smelt.batch_id is not null then
             perform smelt.update_batch_progress(v_smelt.batch_id, v_smelt, true);
         end if;
-        if p_smelt.submitted_at is not null then
-            perform smelt.wake_workers();
-        end if;
     end
     $$;
 

@@ -149,7 +149,6 @@ create function smelt.submit_smelt(p_smelt_id uuid) returns jsonb
             where s.id = p_smelt_id
             returning s.* into v_smelt;
             perform smelt.broadcast_progress(v_smelt);
-            perform smelt.wake_workers();
         end if;
         return smelt.state_now(p_smelt_id);
     end
@@ -235,7 +234,6 @@ create function smelt.retry_smelt(p_smelt_id uuid) returns jsonb
             if v_smelt.batch_id is not null then
                 perform smelt.update_batch_progress(v_smelt.batch_id, v_smelt, true);
             end if;
-            perform smelt.wake_workers();
         end if;
         return smelt.state_now(p_smelt_id);
     end

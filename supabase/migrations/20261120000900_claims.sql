@@ -261,9 +261,6 @@ create function smelt.requeue_all_expired(p_smelt_ids uuid[]) returns void
                 where l.smelt_id = v_smelt_id;
             end;
         end loop;
-        if cardinality(p_smelt_ids) > 0 then
-            perform smelt.wake_workers();
-        end if;
     end
     $$;
 
@@ -468,6 +465,31 @@ create function smelt.next_due_at(p_host text, p_now timestamptz, p_expired_leas
         )
     $$;
 
+-- Return when the worker of this claim looks again for smelts whose wake-up was skipped: a little after the interval that
+-- began with the last wake-up, `p_woken_at`. Null if another worker does, or none needs to.
+create function smelt.follow_up_at(p_woken_at timestamptz) returns timestamptz
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    declare
+        -- The margin is for the commits of those whose wake-up was skipped.
+        v_at constant timestamptz := p_woken_at + smelt.wake_up_interval() + interval '250 ms';
+    begin
+        if v_at <= clock_timestamp() then
+            return null;
+        end if;
+        update smelt.wake_ups as w
+        set at = p_woken_at
+        where w.kind in (
+            select f.kind
+            from smelt.wake_ups as f
+            where f.kind = 'followed' and f.at < p_woken_at
+            for update skip locked
+        );
+        return case when found then v_at end;
+    end
+    $$;
+
 -- Claim due smelts for a worker. A call with the token of an earlier claim whose leases exist returns that claim again
 -- and claims nothing more. The calls of one worker run one after another, also if it gave up waiting for the first.
 create function smelt.claim_smelts(
@@ -486,9 +508,13 @@ create function smelt.claim_smelts(
         v_is_waiting boolean := false;
         v_smelts jsonb;
         v_next_due_at timestamptz;
+        v_has_suspect boolean;
+        v_woken_at timestamptz;
     begin
         perform pg_advisory_xact_lock(hashtextextended('smelt.worker ' || p_worker_id, 0));
         v_now := clock_timestamp();
+        -- Read before the queue: the smelts of this wake-up are visible to the statements below.
+        select w.at into v_woken_at from smelt.wake_ups as w where w.kind = 'sent';
         v_smelts := smelt.repeat_claim(p_worker_id, p_claim_token, v_now, v_lease);
         if v_smelts is null and v_max_count > 0 and not smelt.has_suspect(p_worker_id, v_now) then
             select c.smelt_ids, c.is_waiting into v_due, v_is_waiting
@@ -497,14 +523,24 @@ create function smelt.claim_smelts(
         end if;
         -- A worker that holds a suspect asks again from time to time; one that waits to claim a suspect, when one of its
         -- smelts has ended.
+        v_has_suspect := smelt.has_suspect(p_worker_id, v_now);
         v_next_due_at := case
-            when smelt.has_suspect(p_worker_id, v_now) then v_now + interval '5 s'
+            when v_has_suspect then v_now + interval '5 s'
             when not v_is_waiting then smelt.next_due_at(v_host, v_now, v_expired_leases)
         end;
+        if v_max_count = 0 and v_next_due_at <= v_now then
+            perform smelt.send_wake_up('0');
+        end if;
         return jsonb_build_object(
             'smelts', coalesce(v_smelts, '[]'),
             'next_due_at', v_next_due_at,
-            'next_due_in_s', smelt.seconds_until(v_next_due_at, clock_timestamp())
+            'next_due_in_s', smelt.seconds_until(v_next_due_at, clock_timestamp()),
+            'waits_for_end', v_is_waiting or v_has_suspect,
+            'woken_at', v_woken_at,
+            'follow_up_in_s', case
+                when v_max_count > 0 then smelt.seconds_until(smelt.follow_up_at(v_woken_at), clock_timestamp())
+            end,
+            'worker_count', smelt.live_worker_count()
         );
     end
     $$;
@@ -516,6 +552,10 @@ create function smelt.claim_smelts(
 -- expired while its file was decoded or transcribed, is claimed alone, by a worker without other smelts; at the limit of
 -- failures it is ended instead. With `expired_leases` false, expired leases are left to their workers, after an outage.
 -- `host` is the machine of the worker.
+--
+-- `woken_at` in the response is when the workers were last woken: a worker that received a later wake-up claims again. A
+-- worker with `follow_up_in_s` claims again then, for smelts whose wake-up was skipped; without room, it claims with a
+-- `max_count` of 0, which wakes the others if a smelt is due.
 create function public.claim_smelts(
     worker_id text,
     claim_token uuid default null,
@@ -537,6 +577,6 @@ revoke all on function
     smelt.lease_length, smelt.claim_payload, smelt.smelts_left_to_others, smelt.lock_expired, smelt.lock_due_smelts,
     smelt.lock_expired_at_risk, smelt.end_expired_attempts, smelt.requeue_expired, smelt.requeue_all_expired,
     smelt.has_suspect, smelt.lock_due_suspect, smelt.insert_leases, smelt.repeat_claim, smelt.claim_due_smelts,
-    smelt.next_due_at, smelt.claim_smelts, public.claim_smelts
+    smelt.next_due_at, smelt.follow_up_at, smelt.claim_smelts, public.claim_smelts
     from public, anon, authenticated, service_role;
 grant execute on function smelt.claim_smelts, public.claim_smelts to service_role;

@@ -24,6 +24,37 @@ create function smelt.lock_to_settle(
     end
     $$;
 
+-- Return the response to a settling call with `outbox`: the events of the smelt that are not sent yet, leased to the
+-- worker of the attempt. A repeated call returns them again until they are sent; those that another worker is sending
+-- are left out.
+create function smelt.with_outbox(p_response jsonb, p_smelt_id uuid, p_attempt bigint) returns jsonb
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    declare
+        v_worker_id text;
+        v_ids bigint[];
+    begin
+        if p_response ->> 'verdict' <> 'settled' then
+            return p_response;
+        end if;
+        select a.worker_id into strict v_worker_id
+        from smelt.attempts as a
+        where a.smelt_id = p_smelt_id and a.attempt = p_attempt;
+        with unsent as materialized (
+            select o.id
+            from smelt.outbox as o
+            where o.smelt_id = p_smelt_id
+                and (o.leased_until is null or o.leased_until <= clock_timestamp() or o.leased_by = v_worker_id)
+            order by o.id
+            for update skip locked
+        )
+        select array_agg(u.id) into v_ids from unsent as u;
+        return p_response
+            || jsonb_build_object('outbox', smelt.lease_outbox(v_ids, v_worker_id, interval '15 s'));
+    end
+    $$;
+
 -- Store the results of a run: for files of the smelt, or one result for the whole smelt.
 create function smelt.store_results(p_smelt_id uuid, p_results jsonb) returns void
     language plpgsql volatile
@@ -63,7 +94,7 @@ create function smelt.complete_smelt(p_smelt_id uuid, p_attempt bigint, p_result
     begin
         v_lock := smelt.lock_to_settle(p_smelt_id, p_attempt, '{settled}');
         if not v_lock.is_held then
-            return v_lock.response;
+            return smelt.with_outbox(v_lock.response, p_smelt_id, p_attempt);
         end if;
         select min(f.error_code) filter (where f.position = 0) into v_error_code
         from public.smelt_files as f
@@ -72,7 +103,7 @@ create function smelt.complete_smelt(p_smelt_id uuid, p_attempt bigint, p_result
         if v_error_code is null then
             perform smelt.store_results(p_smelt_id, p_results);
         end if;
-        return smelt.settle_smelt(p_smelt_id, v_error_code, false);
+        return smelt.with_outbox(smelt.settle_smelt(p_smelt_id, v_error_code, false), p_smelt_id, p_attempt);
     end
     $$;
 
@@ -112,7 +143,6 @@ create function smelt.release_to_queue(
         returning s.* into v_smelt;
         v_response := smelt.end_attempt(v_smelt, p_attempt, p_verdict);
         perform smelt.broadcast_progress(v_smelt);
-        perform smelt.wake_workers();
         return v_response;
     end
     $$;
@@ -148,7 +178,7 @@ create function smelt.fail_smelt(
     begin
         v_lock := smelt.lock_to_settle(p_smelt_id, p_attempt, '{settled,retrying}');
         if not v_lock.is_held then
-            return v_lock.response;
+            return smelt.with_outbox(v_lock.response, p_smelt_id, p_attempt);
         end if;
         v_failure_count := smelt.count_failure(p_smelt_id, p_attempt, p_reason);
         if p_transient and not smelt.is_at_failure_limit(p_smelt_id, v_failure_count) then
@@ -156,7 +186,9 @@ create function smelt.fail_smelt(
                 p_smelt_id, p_attempt, 'retrying', smelt.retry_delay(v_failure_count, p_retry_after_s), 'Retrying...'
             );
         end if;
-        return smelt.settle_smelt(p_smelt_id, smelt.normalize_error_code(p_error_code), false);
+        return smelt.with_outbox(
+            smelt.settle_smelt(p_smelt_id, smelt.normalize_error_code(p_error_code), false), p_smelt_id, p_attempt
+        );
     end
     $$;
 
@@ -172,7 +204,7 @@ create function smelt.release_smelt(p_smelt_id uuid, p_attempt bigint, p_is_fail
     begin
         v_lock := smelt.lock_to_settle(p_smelt_id, p_attempt, '{settled,released}');
         if not v_lock.is_held then
-            return v_lock.response;
+            return smelt.with_outbox(v_lock.response, p_smelt_id, p_attempt);
         end if;
         if not coalesce(p_is_failure, false) then
             perform smelt.record_attempt(p_smelt_id, p_attempt, false, p_reason);
@@ -180,8 +212,11 @@ create function smelt.release_smelt(p_smelt_id uuid, p_attempt bigint, p_is_fail
         end if;
         v_failure_count := smelt.count_failure(p_smelt_id, p_attempt, p_reason);
         if smelt.is_at_failure_limit(p_smelt_id, v_failure_count) then
-            return smelt.settle_smelt(
-                p_smelt_id, 'internal_error', false, smelt.stopped_sentence(p_smelt_id, v_failure_count)
+            return smelt.with_outbox(
+                smelt.settle_smelt(
+                    p_smelt_id, 'internal_error', false, smelt.stopped_sentence(p_smelt_id, v_failure_count)
+                ),
+                p_smelt_id, p_attempt
             );
         end if;
         return smelt.release_to_queue(
@@ -229,7 +264,8 @@ create function public.release_smelt(
     $$;
 
 revoke all on function
-    smelt.lock_to_settle, smelt.store_results, smelt.complete_smelt, smelt.retry_delay, smelt.release_to_queue,
+    smelt.lock_to_settle, smelt.with_outbox, smelt.store_results, smelt.complete_smelt, smelt.retry_delay,
+    smelt.release_to_queue,
     smelt.count_failure, smelt.fail_smelt, smelt.release_smelt, public.complete_smelt, public.fail_smelt, public.release_smelt
     from public, anon, authenticated, service_role;
 grant execute on function

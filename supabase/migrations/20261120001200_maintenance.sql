@@ -10,7 +10,7 @@ create function smelt.claim_smelt_outbox(
     as $$
     declare
         v_now constant timestamptz := clock_timestamp();
-        v_messages jsonb;
+        v_ids bigint[];
     begin
         with unsent as materialized (
             select o.id
@@ -20,24 +20,9 @@ create function smelt.claim_smelt_outbox(
             order by o.id
             limit greatest(coalesce(p_max_count, 20), 0)
             for update skip locked
-        ), claimed as (
-            update smelt.outbox as o
-            set leased_by = p_worker_id, leased_until = v_now + smelt.lease_length(p_lease_s)
-            from unsent as u
-            where o.id = u.id
-            returning o.*
         )
-        select coalesce(
-            jsonb_agg(
-                jsonb_build_object(
-                    'id', c.id, 'event_id', c.event_id, 'topic', c.topic, 'event', c.event, 'payload', c.payload
-                )
-                order by c.id
-            ),
-            '[]'
-        ) into v_messages
-        from claimed as c;
-        return v_messages;
+        select array_agg(u.id) into v_ids from unsent as u;
+        return smelt.lease_outbox(v_ids, p_worker_id, smelt.lease_length(p_lease_s));
     end
     $$;
 

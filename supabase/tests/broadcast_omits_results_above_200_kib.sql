@@ -6,10 +6,9 @@ declare
     v_payload jsonb;
 begin
     perform pg_temp.become('service_role');
-    perform public.complete_smelt(v_id, (v_claim ->> 'attempt')::bigint, jsonb_set(
+    v_payload := public.complete_smelt(v_id, (v_claim ->> 'attempt')::bigint, jsonb_set(
         pg_temp.results(v_claim), '{0,content}', to_jsonb(repeat('word ', 41000))
-    ));
-    v_payload := public.claim_smelt_outbox('worker', smelt_id => v_id) #> '{0,payload}';
+    )) #> '{outbox,0,payload}';
     assert v_payload -> 'results' = '[]' and (v_payload -> 'results_truncated')::boolean, v_payload;
     assert octet_length(public.get_smelt(v_id) #>> '{results,0,content}') = 205000;
 end

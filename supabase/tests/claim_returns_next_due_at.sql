@@ -5,7 +5,7 @@ declare
 begin
     perform pg_temp.become('service_role');
     v_response := public.claim_smelts('worker');
-    assert v_response = '{"smelts": [], "next_due_at": null, "next_due_in_s": null}', v_response;
+    assert v_response @> '{"smelts": [], "next_due_at": null, "next_due_in_s": null}', v_response;
     perform pg_temp.given_smelt(pg_temp.given_user());
     perform pg_temp.become('service_role');
     v_response := public.claim_smelts('worker', lease_s => 20);

@@ -8,9 +8,10 @@ declare
     v_count bigint;
 begin
     perform pg_temp.become('service_role');
-    perform public.complete_smelt(v_id, (v_claim ->> 'attempt')::bigint, pg_temp.results(v_claim));
     select m into strict v_message
-    from jsonb_array_elements(public.claim_smelt_outbox('worker', smelt_id => v_id)) as m
+    from jsonb_array_elements(
+        public.complete_smelt(v_id, (v_claim ->> 'attempt')::bigint, pg_temp.results(v_claim)) -> 'outbox'
+    ) as m
     where m ->> 'event' = 'new_notification';
     assert v_message ->> 'topic' = 'smelt-notifications:' || v_user, v_message;
     assert v_message -> 'payload' ->> 'title' = 'Ready: 1.mp3', v_message;

@@ -6,6 +6,7 @@ declare
     v_claim constant jsonb := pg_temp.claim();
     v_report jsonb;
 begin
+    set constraints all immediate;
     insert into smelt.stages (status, position, message, min_percentage, max_percentage)
     values ('diarizing', 35, 'Finding speakers...', 60, 70);
     update smelt.stages set max_percentage = 60 where status = 'transcribing';

@@ -23,6 +23,7 @@ begin
         select from public.smelt_files as f join storage.objects as o on o.name = f.upload_path
         where f.object_version is distinct from o.version
     );
+    set constraints all immediate;
     assert exists (select from realtime.messages where topic = 'smelt-workers');
 end
 $$;

@@ -12,6 +12,7 @@ begin
     }', v_created;
     assert v_created -> 'default_prompt_names' = '["summarize"]', v_created;
     perform pg_temp.become('postgres');
+    set constraints all immediate;
     assert (select count(*) = 1 from realtime.messages where topic = 'smelt-workers' and event = 'smelt' and private);
     v_claim := pg_temp.claim();
     assert v_claim ->> 'text_input' = 'Ünsere rough notes', v_claim;
@@ -33,6 +34,7 @@ declare
     v_woken bigint;
 begin
     perform pg_temp.become('postgres');
+    update smelt.wake_ups set at = at - interval '1.01 s';
     v_woken := count(*) from realtime.messages where topic = 'smelt-workers';
     perform pg_temp.become('authenticated', v_user);
     v_id := public.create_smelt(text_input => 'Rough notes', submit => false) ->> 'id';

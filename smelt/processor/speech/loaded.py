@@ -128,6 +128,11 @@ class LoadedModel:
                 if not ended:
                     self._stopping = asyncio.create_task(self._stop(is_readable=not sending), name="stop transcribing")
 
+    @property
+    def is_ready(self) -> bool:
+        """True if the child lives and does not complete a window that was cancelled."""
+        return self.is_alive and (self._stopping is None or self._stopping.done())
+
     async def wait_stopped(self) -> None:
         """Wait until the child has left a transcription that was closed early, or was killed for it."""
         if self._stopping is not None:

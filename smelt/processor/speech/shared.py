@@ -74,6 +74,11 @@ class SharedModel:
         return self._loaded is not None
 
     @property
+    def is_ready(self) -> bool:
+        """True if `acquire` returns the model at once."""
+        return self._loaded is not None and self._loaded.is_ready and not self.is_suspended
+
+    @property
     def is_suspended(self) -> bool:
         """True if the model has to transcribe a known recording before anything else."""
         return self._breaker.state != "closed"

@@ -1,6 +1,7 @@
 """Runs the stages of one smelt, in order."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ class Pipeline:
     def __init__(self, reporter: Reporter, services: WorkerServices, folder: Path) -> None:
         self._job = Job(reporter, services, folder)
         self._stages = [stage(self._job) for stage in STAGES]
+        self._entered: Stage | None = None
 
     @property
     def info(self) -> dict[str, Any]:
@@ -43,12 +45,11 @@ class Pipeline:
 
         Returns no result if every file failed; completing such a smelt fails it with the code of its first file.
         """
-        first = self._stages[0]
-        self._job.state.enter(first.name, first.weight)
+        self._enter(self._stages[0])
         try:
-            for stage in self._stages:
+            for index, stage in enumerate(self._stages):
                 if stage.files:
-                    await self._run_stage(stage)
+                    await self._run_stage(stage, self._stages[index + 1 :])
         finally:
             for file in self._job.state.files:
                 await file.release_child()
@@ -58,16 +59,31 @@ class Pipeline:
         """Return the seconds until this smelt is done; None while they are unknown."""
         return total(part_s for stage in self._stages for part_s in (stage.waiting_s(), stage.remaining_s()))
 
-    async def _run_stage(self, stage: Stage) -> None:
-        state, services, reporter = self._job.state, self._job.services, self._job.reporter
+    async def _run_stage(self, stage: Stage, following: Sequence[Stage]) -> None:
+        services = self._job.services
         async with stage.turn():
-            state.enter(stage.name, stage.weight)
+            self._enter(stage)
             with services.metrics.stage(stage.name):
                 for file in stage.files:
                     await self._run_file(stage, file)
             if stage.risk is not None:
-                # Saved before the next smelt begins: if that one stops this worker, this one is not the cause.
-                await reporter.acknowledge()
+                await self._end_risk(next((one for one in following if one.files), None))
+
+    async def _end_risk(self, following: Stage | None) -> None:
+        """Save that the risk has ended before the next smelt begins: if that one stops this worker, this one did not.
+
+        If the following stage begins at once, one report contains its beginning as well.
+        """
+        if following is not None and following.begins_at_once:
+            if following.risk is not None:
+                return
+            self._enter(following)
+        await self._job.reporter.acknowledge()
+
+    def _enter(self, stage: Stage) -> None:
+        if self._entered is not stage:
+            self._entered = stage
+            self._job.state.enter(stage.name, stage.weight)
 
     async def _run_file(self, stage: Stage, file: FileWork) -> None:
         try:

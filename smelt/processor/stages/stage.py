@@ -61,6 +61,11 @@ class Stage(ABC):
         """Return the seconds until `turn` begins, as far as they count in ETAs; None while unknown."""
         return 0.0
 
+    @property
+    def begins_at_once(self) -> bool:
+        """True if `turn` would begin now, without waiting."""
+        return True
+
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait until the stage may begin, and hold its place for the block."""

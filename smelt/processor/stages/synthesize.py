@@ -37,6 +37,11 @@ class Synthesize(Stage):
         output_s = services.speed.output_s
         return count * (services.synthesizer.typical_s if output_s is None else output_s)
 
+    @property
+    def begins_at_once(self) -> bool:
+        """True if a place is free."""
+        return not self.job.services.synthesis_slots.locked()
+
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait until fewer than two other smelts are in this stage."""

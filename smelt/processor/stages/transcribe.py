@@ -41,6 +41,11 @@ class Transcribe(Stage):
             return 0.0
         return total(remaining_s() for remaining_s in self.job.services.model_queue.ahead_of(self.remaining_s))
 
+    @property
+    def begins_at_once(self) -> bool:
+        """True if no other smelt uses the model, and it is ready."""
+        return self._services.model_queue.is_free and self._services.model.is_ready
+
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait for the model, which is loaded before the first file is at risk."""

@@ -216,8 +216,7 @@ def test_contract_holds_for_every_response_of_a_completed_smelt(
         f["filename"] for f in files
     ]
     assert done["next_poll_s"] is None
-    messages = worker("claim_smelt_outbox", worker_id="w", smelt_id=created["id"])
-    [completed] = [message for message in messages if message["event"] == "completed"]
+    [completed] = [message for message in settled["outbox"] if message["event"] == "completed"]
     _parse_exactly(work.OutboxMessage, completed)
     assert _parse_exactly(events.CompletedEvent, completed["payload"]).seq == done["seq"]
 
@@ -227,12 +226,8 @@ def test_failed_event_of_an_unknown_code_matches_the_contract(
 ) -> None:
     submitted(database, client)
     claim = claimed(worker)
-    worker("fail_smelt", smelt_id=claim["id"], attempt=claim["attempt"], error_code="an unknown code")
-    [payload] = [
-        message["payload"]
-        for message in worker("claim_smelt_outbox", worker_id="w", smelt_id=claim["id"])
-        if message["event"] == "failed"
-    ]
+    settled = worker("fail_smelt", smelt_id=claim["id"], attempt=claim["attempt"], error_code="an unknown code")
+    [payload] = [message["payload"] for message in settled["outbox"] if message["event"] == "failed"]
     failed = _parse_exactly(events.FailedEvent, payload)
     assert failed.error_message == vocabulary.ERROR_SENTENCES["internal_error"]
 

@@ -87,7 +87,6 @@ def make_due(project: Stack, smelt_id: UUID) -> None:
     """End the delay before a retry."""
     with psycopg.connect(project.db_url) as owner:
         owner.execute("update smelts set claimable_at = now() where id = %s", [smelt_id])
-        owner.execute("select smelt.wake_workers()")
 
 
 def attempt_count(project: Stack, smelt_id: UUID) -> int:

@@ -45,8 +45,7 @@ async def test_recording_is_transcribed_and_synthesized_with_ordered_events(proj
     assert [words(segment.text) for segment in state.segments] == [words(line) for line in SPOKEN_LINES]
     assert state.files[0].duration_seconds == pytest.approx(67.38, abs=0.1)
     assert state.files[0].language == "en"
-    kinds = [name for name, _ in watched.events]
-    assert kinds.index("segments") < kinds.index("completed")
+    assert watched.named("segments") == [], "they fit into the progress"
     assert os.listdir(tmp_path) == []
 
 

@@ -28,12 +28,14 @@ async function upload(supabase) {
 
 async function follow(supabase, topic) {
   const lines = []
+  const addLines = ({ payload }) => {
+    for (const { index, text } of payload.segments ?? []) lines[index] = text
+    show('transcript', lines.join('\n'))
+  }
   await supabase.realtime.setAuth()
   const channel = supabase.channel(topic, { config: { private: true } })
-    .on('broadcast', { event: 'segments' }, ({ payload }) => {
-      payload.segments.forEach(({ index, text }) => { lines[index] = text })
-      show('transcript', lines.join('\n'))
-    })
+    .on('broadcast', { event: 'progress' }, addLines)
+    .on('broadcast', { event: 'segments' }, addLines)
     .on('broadcast', { event: 'failed' }, ({ payload }) => show('outcome', payload.error_message))
     .on('broadcast', { event: 'completed' }, ({ payload }) => {
       show('notes', payload.results[0].content)

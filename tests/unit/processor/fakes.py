@@ -66,6 +66,7 @@ def progress_event(smelt_id: UUID, status: str = "transcribing", percentage: flo
         "status": status,
         "progress": {"percentage": percentage, "stage": status, "message": "Transcribing audio..."},
         "files": [],
+        "segments": [],
     }
 
 
@@ -102,9 +103,9 @@ class FakeRealtime:
         self.listeners.append(on_message)
         return FakeChannel(topic)
 
-    def deliver(self, event: str) -> None:
+    def deliver(self, event: str, payload: object = None) -> None:
         for listener in self.listeners:
-            listener(event, {})
+            listener(event, payload)
 
 
 class FakeChannel:
@@ -115,6 +116,9 @@ class FakeChannel:
         self.joined = joined
         self.acknowledges = acknowledges
         self.sent: list[tuple[str, dict[str, Any]]] = []
+
+    async def wait_joined(self, _timeout_s: float) -> bool:
+        return self.joined
 
     async def send(self, event: str, payload: dict[str, Any]) -> bool:
         if self.acknowledges:

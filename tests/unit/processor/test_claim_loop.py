@@ -82,11 +82,13 @@ async def test_claim_that_failed_is_retried_soon(due_in_s: list[float | None]) -
 
 
 async def test_claim_wait_of_a_busy_worker_ends_after_that_of_an_idle_one() -> None:
-    project, awake = FakeProject(FakeRpc(lambda *_: NOTHING)), list[str]()
+    several = {**NOTHING, "worker_count": 2}
+    project, awake = FakeProject(FakeRpc(lambda *_: several)), list[str]()
 
     async def sleep(name: str, *, is_busy: bool) -> None:
         claims = ClaimLoop(project, WorkerOptions(worker_id=name), Contact())  # type: ignore[arg-type]
         await claims.join()
+        await claims.claim(1)
         await claims.sleep(has_room=True, is_busy=is_busy)
         awake.append(name)
 
@@ -162,3 +164,84 @@ async def test_claim_expects_expired_leases_only_while_it_leaves_them_alone(monk
     claims.now_s += CAUTION_S
     expected.append(claims.loop.expects_expired_leases)
     assert expected == [False, False, True, False]
+
+
+SENT_AT = "2026-01-01T00:00:01+00:00"
+EARLIER = "2026-01-01T00:00:00+00:00"
+
+
+async def test_claim_is_repeated_soon_and_bounded_if_it_precedes_the_wake_up(due_in_s: list[float | None]) -> None:
+    responses = [*[{**NOTHING, "woken_at": EARLIER}] * 5, {**NOTHING, "woken_at": SENT_AT}]
+    project = FakeProject(FakeRpc(lambda *_: responses.pop(0)))
+    claims = ClaimLoop(project, WorkerOptions(worker_id="w"), Contact())  # type: ignore[arg-type]
+    await claims.join()
+    project.realtime.deliver("smelt", {"sent_at": SENT_AT})
+    async with asyncio.timeout(TIMEOUT_S):
+        await claims.sleep(has_room=True)
+        due_in_s.clear()
+        for _ in range(4):
+            await claims.claim(1)
+            await claims.sleep(has_room=True)
+        assert due_in_s == []
+        await claims.claim(1)
+        await claims.sleep(has_room=True)
+        assert due_in_s == [None], "it polls"
+        await claims.claim(1)
+        await claims.sleep(has_room=True)
+    assert due_in_s == [None, None], "another worker has claimed the smelt"
+
+
+async def test_claim_is_repeated_soon_if_a_smelt_is_due_now(due_in_s: list[float | None]) -> None:
+    claims = claims_with({**NOTHING, "next_due_in_s": 0.0})
+    await claims.claim(1)
+    async with asyncio.timeout(TIMEOUT_S):
+        await claims.sleep(has_room=True)
+    assert due_in_s == []
+
+
+async def test_follow_up_without_room_wakes_others_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = ClaimsOfADatabase(monkeypatch)
+    await claims.claim({**NOTHING, "follow_up_in_s": 1.25})
+    await claims.loop.wake_others()
+    assert len(claims.rpc.calls) == 1, "it is not due"
+    claims.now_s += 1.25
+    async with asyncio.timeout(TIMEOUT_S):
+        await claims.loop.sleep(has_room=False)
+    for _ in range(2):
+        await claims.loop.wake_others()
+    assert [arguments["max_count"] for _, arguments in claims.rpc.calls] == [2, 0]
+
+
+async def test_follow_up_with_room_is_a_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = ClaimsOfADatabase(monkeypatch)
+    await claims.claim({**NOTHING, "follow_up_in_s": 1.25})
+    claims.now_s += 1.25
+    await claims.claim()
+    await claims.loop.wake_others()
+    assert [arguments["max_count"] for _, arguments in claims.rpc.calls] == [2, 2]
+
+
+async def test_follow_up_that_failed_is_repeated_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = ClaimsOfADatabase(monkeypatch)
+    await claims.claim({**NOTHING, "follow_up_in_s": 1.25})
+    claims.now_s += 1.25
+    await claims.claim(Unavailable("no"))
+    claims.loop.retry_follow_up()
+    await claims.loop.wake_others()
+    assert len(claims.rpc.calls) == 2
+    claims.now_s += 2
+    await claims.loop.wake_others()
+    assert len(claims.rpc.calls) == 3
+
+
+@pytest.mark.parametrize(("waits_for_end", "wakes"), [(False, False), (True, True)])
+async def test_end_of_a_smelt_ends_the_wait_only_if_the_last_claim_left_no_room(
+    monkeypatch: pytest.MonkeyPatch, waits_for_end: bool, wakes: bool
+) -> None:
+    claims = ClaimsOfADatabase(monkeypatch)
+    claims.loop.wake_at_end()
+    async with asyncio.timeout(TIMEOUT_S):
+        await claims.loop.sleep(has_room=False)
+    await claims.claim({**NOTHING, "waits_for_end": waits_for_end})
+    claims.loop.wake_at_end()
+    assert claims.loop._woken.is_set() == wakes

@@ -96,7 +96,9 @@ class Watcher:
             self._timer.add_passage(passage)
             self._position_s = passage.position_s
             if self._due_s is None:
-                wait_s = wait_before_report_s(now_s=self.now_s, last_report_s=self._reported_s, urgent=False)
+                wait_s = wait_before_report_s(
+                    now_s=self.now_s, last_report_s=self._reported_s, interval_s=1.0, urgent=False
+                )
                 self._due_s = self.now_s + wait_s
 
     def _report_until(self, then_s: float) -> None:

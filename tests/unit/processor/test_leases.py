@@ -67,3 +67,25 @@ async def test_lease_renewal_notes_if_the_project_responds(monkeypatch: pytest.M
     now_s += 200
     await renew({"leases": []})
     assert [contact.is_steady(now_s + after_s) for after_s in (CAUTION_S - 0.1, CAUTION_S)] == [False, True]
+
+
+async def test_lease_that_a_report_renewed_is_not_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+    monkeypatch.setattr(leases.time, "monotonic", lambda: now_s)
+    rpc = FakeRpc(lambda *_: {"leases": []})
+    renewing = Leases(WorkerRpc(rpc), "w", 30, Contact())  # type: ignore[arg-type]
+    reporting, silent = claim(), claim()
+    for held in (reporting, silent):
+        renewing.add(held, lambda _: None)
+    now_s = 1.9
+    renewing.confirm(reporting, now_s)
+    await renewing.renew_due()
+    assert rpc.calls == []
+    now_s = 2.0
+    await renewing.renew_due()
+    [(_, arguments)] = rpc.calls
+    assert [row["smelt_id"] for row in arguments["leases"]] == [silent.id]
+    now_s = 3.9
+    await renewing.renew_due()
+    assert len(rpc.calls) == 2
+    assert len(rpc.calls[1][1]["leases"]) == 2, "those that are due soon are renewed with the others"

@@ -10,7 +10,7 @@ from smelt.contract.vocabulary import PERCENT_RANGES, STAGE_MESSAGES, STAGES, St
 from smelt.processor.polling import poll_wait_s
 from smelt.processor.progress import RESUMING, FilePosition, message, overall_share, percentage
 from smelt.processor.speed import SpeedEstimate, SpeedRate
-from smelt.processor.throttle import GATHER_S, wait_before_report_s
+from smelt.processor.throttle import GATHER_S, report_interval_s, wait_before_report_s
 
 shares = st.floats(-1, 2)
 
@@ -48,12 +48,21 @@ def test_message_is_resuming_below_the_saved_percentage() -> None:
 
 @pytest.mark.parametrize(
     ("now_s", "last_report_s", "urgent", "wait_s"),
-    [(10.0, None, False, 0.0), (10.0, 9.9, True, 0.0), (10.0, 9.75, False, 0.75), (10.0, 3.0, False, GATHER_S)],
+    [(10.0, None, False, GATHER_S), (10.0, 9.9, True, 0.0), (10.0, 9.75, False, 0.75), (10.0, 3.0, False, GATHER_S)],
 )
 def test_throttle_delays_reports_unless_urgent(
     now_s: float, last_report_s: float | None, urgent: bool, wait_s: float
 ) -> None:
-    assert wait_before_report_s(now_s=now_s, last_report_s=last_report_s, urgent=urgent) == pytest.approx(wait_s)
+    wait = wait_before_report_s(now_s=now_s, last_report_s=last_report_s, interval_s=1.0, urgent=urgent)
+    assert wait == pytest.approx(wait_s)
+
+
+@pytest.mark.parametrize(
+    ("audio_s", "interval_s"),
+    [(0, 1.0), (600, 1.0), (2100, 1.5), (3600, 2.0), (12_600, 3.5), (21_600, 5.0), (90_000, 5.0)],
+)
+def test_report_interval_grows_with_the_recording(audio_s: float, interval_s: float) -> None:
+    assert report_interval_s(audio_s) == pytest.approx(interval_s)
 
 
 @pytest.mark.parametrize(

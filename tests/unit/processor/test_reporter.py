@@ -27,8 +27,8 @@ from smelt.processor.event_queue import EventQueue
 from smelt.processor.leases import Leases
 from smelt.processor.outcome import Failure, failure_of
 from smelt.processor.polling import Contact
+from smelt.processor.report_events import MAX_EVENT_BYTES, pieces, report_events
 from smelt.processor.reporter import Reporter
-from smelt.processor.segment_events import MAX_EVENT_BYTES, pieces, segment_events
 from smelt.processor.speech.checkpoint import Checkpoint
 from smelt.processor.state import SmeltState
 
@@ -56,6 +56,7 @@ class ReporterHarness:
         self.eta_s: float | None = 12.5
         self.considered = 0
         self.verdicts: list[Verdict] = []
+        self.renewals: list[float] = []
         self.rpc = FakeRpc(self._respond)
         self.project = FakeProject(self.rpc)
         self.channel = FakeChannel()
@@ -67,6 +68,7 @@ class ReporterHarness:
             self.event_queue,
             lease_s=30,
             on_verdict=self.verdicts.append,
+            on_renewed=self.renewals.append,
             eta_s=self._estimate,
         )
         self.state = self.reporter.state
@@ -140,7 +142,7 @@ def test_report_is_not_requested_without_a_change() -> None:
     state.enter("validating")
     for share in (0.5, 0.5, 0.2):
         state.advance(state.files[0], share)
-    assert changes == [True, False]
+    assert changes == [False, False]
 
 
 async def test_checkpoint_is_reported_once_with_its_segments() -> None:
@@ -264,17 +266,65 @@ async def test_report_without_an_event_is_not_broadcast() -> None:
     assert harness.channel.sent == []
 
 
-async def test_broadcast_of_segments_precedes_their_progress() -> None:
+async def test_broadcast_of_a_report_is_one_progress_with_its_segments() -> None:
+    harness = ReporterHarness()
+    file = harness.state.files[0]
+    async with harness.running():
+        harness.state.add_segments(file, (segment(0), segment(1)), CHECKPOINT, 0.1)
+        await until(lambda: harness.channel.sent)
+    [(event, payload)] = harness.channel.sent
+    assert event == "progress"
+    progress = ProgressEvent.model_validate(payload)
+    assert [(found.file_id, found.index) for found in progress.segments] == [(file.id, 0), (file.id, 1)]
+    assert "avg_logprob" not in payload["segments"][0]
+
+
+async def test_report_of_the_first_text_is_immediate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smelt.processor.reporter.report_interval_s", lambda _: 1000.0)
+    harness = ReporterHarness()
+    file = harness.state.files[0]
+    async with harness.running():
+        harness.state.enter("transcribing")
+        await until(lambda: len(harness.reports) == 1)
+        harness.state.add_segments(file, (segment(0),), CHECKPOINT, 0.1)
+        await until(lambda: len(harness.reports) == 2)
+        harness.state.add_segments(file, (segment(1),), CHECKPOINT, 0.2)
+        await asyncio.sleep(0.1)
+    assert [len(report["segments"]) for report in harness.reports] == [0, 1]
+
+
+async def test_report_that_was_acknowledged_is_not_repeated() -> None:
     harness = ReporterHarness()
     async with harness.running():
-        harness.state.add_segments(harness.state.files[0], (segment(0), segment(1)), CHECKPOINT, 0.1)
-        await until(lambda: len(harness.channel.sent) == 2)
-    (first, payload), (second, _) = harness.channel.sent
-    assert (first, second) == ("segments", "progress")
-    event = SegmentsEvent.model_validate(payload)
-    assert [found.index for found in event.segments] == [0, 1]
-    assert event.seq == 5
-    assert "avg_logprob" not in payload["segments"][0]
+        harness.state.enter("decoding")
+        await asyncio.gather(harness.reporter.acknowledge(), asyncio.sleep(0))
+        considered = harness.considered
+        await asyncio.sleep(0.1)
+        assert harness.considered == considered
+    assert len(harness.reports) == 1
+
+
+async def test_report_renews_the_lease_unless_the_smelt_is_lost() -> None:
+    harness = ReporterHarness()
+    await harness.reporter.flush()
+    assert len(harness.renewals) == 1
+    harness.verdict = "lost"
+    await harness.reporter.flush()
+    assert len(harness.renewals) == 1
+
+
+async def test_final_report_is_needed_only_for_a_transcript_or_a_failed_file() -> None:
+    harness = ReporterHarness()
+    file = harness.state.files[0]
+    harness.state.enter("synthesizing")
+    file.outputs["a"] = "Anna."
+    await harness.reporter.flush_transcript()
+    assert harness.reports == []
+    harness.state.add_segments(file, (segment(0),), CHECKPOINT, 0.1)
+    await harness.reporter.flush_transcript()
+    harness.state.fail(file, "corrupted_file")
+    await harness.reporter.flush_transcript()
+    assert len(harness.reports) == 2
 
 
 async def test_broadcast_coalesces_progress_of_one_stage() -> None:
@@ -452,16 +502,40 @@ def test_segment_batches_keep_all_rows_in_order_and_fit_the_size(texts: list[str
         assert len(piece) == 1 or len(json.dumps(piece)) <= max_bytes
 
 
-def test_segments_events_fit_into_a_broadcast() -> None:
-    smelt_id, files = uuid4(), (uuid4(), uuid4())
-    state = ProgressEvent.model_validate(progress_event(smelt_id))
-    received = [(file_id, segment(index, "word " * 200)) for file_id in files for index in range(200)]
-    made = list(segment_events(received, state))
-    assert len(made) > 4
-    assert all(len(json.dumps(payload)) <= MAX_EVENT_BYTES for payload in made)
-    assert len({payload["event_id"] for payload in made}) == len(made)
-    indexes = {str(f): [s["index"] for p in made if p["file_id"] == str(f) for s in p["segments"]] for f in files}
-    assert indexes == {str(file_id): list(range(200)) for file_id in files}
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5000)), max_size=80))
+def test_segments_fit_into_broadcasts_that_end_with_the_progress(sizes: list[tuple[int, int]]) -> None:
+    files = (uuid4(), uuid4())
+    state = ProgressEvent.model_validate(progress_event(uuid4()))
+    saved = [(files[file], segment(index, "w" * size)) for index, (file, size) in enumerate(sizes)]
+    made = list(report_events(saved, state))
+    assert [event for event, _ in made] == ["segments"] * (len(made) - 1) + ["progress"]
+    assert all(len(json.dumps(payload)) <= MAX_EVENT_BYTES for _, payload in made)
+    assert len({payload["event_id"] for _, payload in made}) == len(made)
+    sent = list[tuple[str, int]]()
+    for event, payload in made:
+        model: Any = {"segments": SegmentsEvent, "progress": ProgressEvent}[event]
+        assert model.model_validate(payload).seq == state.seq
+        sent += [(row.get("file_id", payload.get("file_id")), row["index"]) for row in payload["segments"]]
+    assert sent == [(str(file_id), row.index) for file_id, row in saved]
+    everything = {**state.model_dump(mode="json"), "segments": [row.model_dump() for _, row in saved]}
+    assert len(made) == 1 or len(json.dumps(everything)) > MAX_EVENT_BYTES / 2
+
+
+async def test_broadcast_keeps_the_segments_of_a_superseded_progress() -> None:
+    harness = ReporterHarness()
+
+    async def put(*indexes: int, text: str = "hello.") -> None:
+        payload = progress_event(harness.claim.id)
+        rows = [{"file_id": "f", "index": index, "text": text} for index in indexes]
+        await harness.event_queue.put("progress", {**payload, "segments": rows})
+
+    await put(0)
+    await put()
+    await put(1, 2)
+    await put(3, text="w" * MAX_EVENT_BYTES)
+    async with harness.running():
+        await harness.event_queue.flush(5)
+    assert [[row["index"] for row in payload["segments"]] for _, payload in harness.channel.sent] == [[0, 1, 2], [3]]
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ class Services(SimpleNamespace):
 
     def __init__(self) -> None:
         super().__init__(model_queue=ModelQueue(), metrics=Metrics(), synthesis_slots=asyncio.Semaphore(2))
-        self.model = SimpleNamespace(acquire=self._acquire)
+        self.model = SimpleNamespace(acquire=self._acquire, is_ready=True)
 
     @staticmethod
     def _acquire() -> AbstractAsyncContextManager[None]:
@@ -107,6 +107,7 @@ def pipeline_of(smelt: Claim, journal: Journal, services: Any) -> Pipeline:
         EventQueue(Announcer(project, "w"), channel),
         lease_s=30,
         on_verdict=lambda _: None,
+        on_renewed=lambda _: None,
         eta_s=lambda: None,
     )
     return Pipeline(reporter, services, Path())
@@ -118,22 +119,30 @@ async def test_risk_of_each_stage_is_saved_before_its_work_and_cleared_after_it(
     assert journal.of(smelt) == [
         ("validating", "decode"),
         ("probe", None),
-        ("validating", "decode"),
-        ("probe", None),
         ("decoding", "decode"),
         ("decode", None),
-        ("decoding", "decode"),
-        ("decode", None),
-        ("decoding", None),
         ("transcribing", "model"),
         ("transcribe", None),
         ("transcript saved", None),
         ("transcribing", "model"),
         ("transcribe", None),
         ("transcript saved", None),
-        ("transcribing", None),
+        ("synthesizing", None),
         ("synthesize", None),
     ]
+
+
+async def test_risk_is_cleared_before_a_stage_that_has_to_wait(journal: Journal) -> None:
+    smelt, services = claim(file_row()), Services()
+    services.model.is_ready = False
+    async with services.synthesis_slots, services.synthesis_slots:
+        working = asyncio.create_task(pipeline_of(smelt, journal, services).run())
+        async with asyncio.timeout(30):
+            while (smelt.id, "transcribing", None) not in journal.steps:  # noqa: ASYNC110 - The journal sets no event.
+                await asyncio.sleep(0)
+    await working
+    assert ("decoding", None) in journal.of(smelt)
+    assert ("synthesizing", None) not in journal.of(smelt)
 
 
 async def test_risk_is_cleared_when_every_file_fails(journal: Journal) -> None:

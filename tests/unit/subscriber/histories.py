@@ -10,6 +10,7 @@ from smelt.contract.events import (
     CompletedEvent,
     FailedEvent,
     FileProgress,
+    NewSegment,
     ProgressEvent,
     Result,
     Segment,
@@ -79,7 +80,7 @@ def make_history(chance: random.Random, smelt_id: UUID = SMELT) -> History:
             row = Row(run=run, seq=seq, segments=dict.fromkeys(before.segments, seq), id=smelt_id)
             steps.append(Step(row, progress_event(row)))
         for _ in range(chance.randint(0, 8)):
-            kind = chance.choice(["percent", "stage", "speak", "quiet"])
+            kind = chance.choice(["percent", "stage", "speak", "oversized", "quiet"])
             steps.append(_step(steps[-1].row, kind, chance.randint(0, 1), chance.randint(1, 3)))
         last = steps[-1].row
         status: Status = "failed" if run < run_count else chance.choice(["completed", "failed"])
@@ -91,11 +92,13 @@ def make_history(chance: random.Random, smelt_id: UUID = SMELT) -> History:
 
 def _step(row: Row, kind: str, file: int, count: int) -> Step:
     row = replace(row, seq=row.seq + 1)
-    if kind == "speak":
+    if kind in ("speak", "oversized"):
         first = sum(1 for of_file, _ in row.segments if of_file == FILES[file])
         new = {(FILES[file], index): row.seq for index in range(first, first + count)}
         row = replace(row, segments=row.segments | new)
-        return Step(row, segments_event(row, FILES[file], range(first, first + count)))
+        indexes = range(first, first + count)
+        event = segments_event if kind == "oversized" else progress_with_segments
+        return Step(row, event(row, FILES[file], indexes))
     stage = STAGES.index(row.status)
     status = STAGES[min(stage + 1, len(STAGES) - 2)] if kind == "stage" else row.status
     row = replace(row, status=status, percentage=min(99.0, row.percentage + count))
@@ -163,6 +166,11 @@ def progress_event(row: Row) -> ProgressEvent:
         progress=StageProgress(percentage=row.percentage, stage=row.status, message=row.status),
         files=tuple(FileProgress(id=file, status="processing", progress=row.percentage) for file in FILES),
     )
+
+
+def progress_with_segments(row: Row, file: UUID, indexes: range) -> ProgressEvent:
+    segments = tuple(NewSegment(file_id=file, **segment(index).model_dump()) for index in indexes)
+    return progress_event(row).model_copy(update={"segments": segments})
 
 
 def segments_event(row: Row, file: UUID, indexes: range) -> SegmentsEvent:

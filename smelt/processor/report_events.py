@@ -1,0 +1,69 @@
+"""Makes the events of a report: one `progress` with its new segments, after those that do not fit into it. Pure."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from smelt.contract.events import ProgressEvent, Segment
+from smelt.contract.work import SavedSegment
+
+MAX_EVENT_BYTES: Final = 64 * 1024
+_ENVELOPE_BYTES: Final = 1024
+
+Payload = dict[str, Any]
+
+
+def report_events(segments: Iterable[tuple[UUID, SavedSegment]], state: ProgressEvent) -> Iterator[tuple[str, Payload]]:
+    """Yield the names and payloads of the events for `state` and the segments saved with it, in the order to send.
+
+    Each payload has at most `MAX_EVENT_BYTES` as JSON, unless a single segment is larger: `progress` contains the last
+    segments, as many as fit; the others go before it in events `segments`, each of one file.
+    """
+    progress = state.model_dump(mode="json")
+    listed = [{"file_id": str(file_id), **_public(segment)} for file_id, segment in segments]
+    first = _first_that_fits(listed, MAX_EVENT_BYTES - size_bytes(progress))
+    envelope = state.model_dump(mode="json", include={"smelt_id", "seq", "run", "attempt", "eta_seconds", "emitted_at"})
+    for file_id, group in groupby(listed[:first], key=lambda segment: segment["file_id"]):
+        of_file = [{key: value for key, value in segment.items() if key != "file_id"} for segment in group]
+        for piece in pieces(of_file, MAX_EVENT_BYTES - _ENVELOPE_BYTES):
+            yield "segments", {**envelope, "event_id": str(uuid4()), "file_id": file_id, "segments": piece}
+    yield "progress", {**progress, "segments": listed[first:]}
+
+
+def superseded(older: Payload, newer: Payload) -> Payload | None:
+    """Return `newer` with the segments of `older` before its own; None if that is too large for an event."""
+    merged = {**newer, "segments": [*older["segments"], *newer["segments"]]}
+    return merged if not older["segments"] or size_bytes(merged) <= MAX_EVENT_BYTES else None
+
+
+def pieces(segments: Sequence[Payload], max_bytes: int) -> Iterator[list[Payload]]:
+    """Split a list into pieces of at most `max_bytes` as JSON; an oversized segment gets a piece of its own."""
+    piece: list[Payload] = []
+    piece_bytes = 0
+    for segment in segments:
+        segment_bytes = size_bytes(segment)
+        if piece and piece_bytes + segment_bytes > max_bytes:
+            yield piece
+            piece, piece_bytes = [], 0
+        piece.append(segment)
+        piece_bytes += segment_bytes
+    if piece:
+        yield piece
+
+
+def size_bytes(value: Payload) -> int:
+    """Return an upper bound of the size of a value and a separator: ASCII is the default of JSON encoders."""
+    return len(json.dumps(value)) + 2
+
+
+def _first_that_fits(segments: Sequence[Payload], max_bytes: int) -> int:
+    first = len(segments)
+    while first and (max_bytes := max_bytes - size_bytes(segments[first - 1])) >= 0:
+        first -= 1
+    return first
+
+
+def _public(segment: SavedSegment) -> Payload:
+    return segment.model_dump(include=set(Segment.model_fields))
