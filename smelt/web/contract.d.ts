@@ -177,6 +177,15 @@ export interface LanguageShare {
   readonly seconds: number
 }
 
+/** A segment in an event `progress`, with the id of its file. */
+export interface NewSegment {
+  readonly index: number
+  readonly start: number
+  readonly end: number
+  readonly text: string
+  readonly file_id: string
+}
+
 /** A notification for a user about the end of a smelt; `seen_at` (listed) and `read_at` (opened) are independent. */
 export interface Notification {
   readonly id: string
@@ -191,7 +200,11 @@ export interface Notification {
   readonly read_at: string | null
 }
 
-/** The whole state of a smelt that has not ended, with all of its files. */
+/**
+ * The whole state of a smelt that has not ended, with all of its files; at most 64 KiB.
+ *
+ * `segments` are new since the last event; those that do not fit are sent before it as events `segments`.
+ */
 export interface ProgressEvent {
   readonly smelt_id: string
   readonly event_id: string
@@ -203,6 +216,7 @@ export interface ProgressEvent {
   readonly status: Status
   readonly progress: StageProgress
   readonly files: readonly FileProgress[]
+  readonly segments?: readonly NewSegment[]
 }
 
 /** The result of a file in Markdown; in mode `combine`, `file_id` is the id of the smelt. */
@@ -220,7 +234,7 @@ export interface Segment {
   readonly text: string
 }
 
-/** New segments of one file; at most 64 KiB per event. */
+/** New segments of one file that did not fit into the `progress` after it; at most 64 KiB. */
 export interface SegmentsEvent {
   readonly smelt_id: string
   readonly event_id: string
