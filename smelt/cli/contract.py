@@ -2,11 +2,15 @@
 
 import asyncio
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from smelt.cli.output import Exit, run
+from smelt.cli.output import OUT, Exit, run
+from smelt.cli.web_package import NAME, packed_package
+from smelt.errors import PermanentError
 
 
 class ContractFormat(StrEnum):
@@ -20,9 +24,18 @@ def contract(
     form: Annotated[
         ContractFormat, typer.Option("--format", help="TypeScript declarations, or JSON Schema 2020-12.")
     ] = ContractFormat.TYPESCRIPT,
+    js_package: Annotated[
+        Path | None,
+        typer.Option(
+            "--js-package",
+            metavar="FILE",
+            help="Write the JavaScript package to this .tgz instead, for `npm install ./FILE`.",
+            dir_okay=False,
+        ),
+    ] = None,
 ) -> None:
     """Print the types of events, snapshots and batches, as TypeScript declarations or JSON Schema."""
-    run(asyncio.to_thread(_print, form))
+    run(asyncio.to_thread(_print, form) if js_package is None else asyncio.to_thread(_pack, js_package))
 
 
 def _print(form: ContractFormat) -> Exit:
@@ -37,4 +50,14 @@ def _print(form: ContractFormat) -> Exit:
             print(typescript(schema), end="")
         case ContractFormat.JSONSCHEMA:
             print(json.dumps(schema, indent=2, ensure_ascii=False))
+    return Exit.DONE
+
+
+def _pack(file: Path) -> Exit:
+    content = packed_package()
+    try:
+        file.write_bytes(content)
+    except OSError as exc:
+        raise PermanentError(f"{file} can't be written: {exc.strerror}") from exc
+    OUT.print(f"Wrote {NAME} to {escape(str(file))}; npm install ./{escape(file.name)}", soft_wrap=True)
     return Exit.DONE

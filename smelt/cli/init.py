@@ -1,4 +1,4 @@
-"""`smelt init`: copy smelt's migrations into the folder of a Supabase project."""
+"""`smelt init`: copy smelt's migrations into a Supabase project, or the JavaScript package into an app."""
 
 import asyncio
 import shutil
@@ -13,18 +13,25 @@ from rich.text import Text
 from smelt.cli.bundled_migrations import migration_files, version_of
 from smelt.cli.output import ERR, OUT, Exit, run
 from smelt.cli.sql_names import created_names
+from smelt.cli.web_package import NAME, copy_package
 from smelt.errors import PermanentError
 
 
 def init(
     folder: Annotated[
-        Path,
+        Path | None,
         typer.Argument(metavar="DIR", help="The folder of your project, which contains supabase/.", file_okay=False),
-    ],
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Add them even if names in your migrations collide.")] = False,
+    js: Annotated[
+        Path | None,
+        typer.Option("--js", metavar="DIR", help="Copy the JavaScript package into this folder of your app."),
+    ] = None,
 ) -> None:
     """Add smelt's migrations to your Supabase project; `supabase db push` then applies them."""
-    run(asyncio.to_thread(_add, folder, force))
+    if folder is None and js is None:
+        raise typer.BadParameter("pass the folder of your Supabase project, or --js with a folder of your app")
+    run(asyncio.to_thread(_add_all, folder, force, js))
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,16 @@ def _check_names(bundled: list[Path], target: Path, *, force: bool) -> None:
         )
 
 
-def _add(folder: Path, force: bool) -> Exit:
+def _add_all(folder: Path | None, force: bool, js: Path | None) -> Exit:
+    if folder is not None:
+        _add(folder, force)
+    if js is not None:
+        count = copy_package(js)
+        OUT.print(f"Wrote {count} files of {NAME} to {escape(str(js))}; import from its index.js.", soft_wrap=True)
+    return Exit.DONE
+
+
+def _add(folder: Path, force: bool) -> None:
     if not folder.is_dir():
         raise PermanentError(f"{folder} does not exist: pass the folder of your Supabase project")
     project = _supabase_folder(folder)
@@ -99,7 +115,6 @@ def _add(folder: Path, force: bool) -> Exit:
     for path in planned.changed:
         OUT.print(f"[yellow]{escape(path.name)} differs from smelt's version; it was not changed.[/]", soft_wrap=True)
     _print_next_steps(folder, planned, is_new=not (project / "config.toml").exists())
-    return Exit.DONE
 
 
 def _supabase_folder(folder: Path) -> Path:

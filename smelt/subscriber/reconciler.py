@@ -42,7 +42,6 @@ class Reconciler:
         self._polling = polling
         self._live_read_s = live_read_s
         self._channel: Channel | None = None
-        self._left_at: float | None = None
         self._due_at = float("inf")
         self._read_requested = False
         self._failures = 0
@@ -52,8 +51,7 @@ class Reconciler:
     @property
     def freshness(self) -> Freshness:
         """The reliability of live events at this moment."""
-        joined = self._channel is not None and self._channel.joined
-        return freshness(joined, None if self._left_at is None else time.monotonic() - self._left_at)
+        return freshness(self._channel is not None and self._channel.joined)
 
     async def start(
         self,
@@ -136,7 +134,6 @@ class Reconciler:
             self.request_read()
 
     def _on_left(self, error: Exception | None) -> None:
-        self._left_at = time.monotonic()
         if not isinstance(error, SmeltError):
             self._due_at = min(self._due_at, self._planned_at())
             self._changed.set()

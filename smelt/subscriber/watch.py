@@ -55,7 +55,7 @@ class Watch:
         self._next_poll_s: float | None = None
         self._event_at: float | None = None
         self._read_at: float | None = None
-        self._left_at: float | None = None
+        self._joined_at: float | None = None
         self._ending_run: int | None = None
         self._end_timer: asyncio.TimerHandle | None = None
         self._refreshes: list[tuple[int, asyncio.Future[None]]] = []
@@ -148,7 +148,10 @@ class Watch:
         return self._channel is not None and self._channel.joined
 
     def _freshness(self) -> Freshness:
-        return freshness(self._is_joined, None if self._left_at is None else time.monotonic() - self._left_at)
+        progress = self._timeline.progress
+        active = self._timeline.ended is None and progress is not None and progress.status != "pending"
+        since = max(self._event_at or 0.0, self._joined_at or 0.0)
+        return freshness(self._is_joined, time.monotonic() - since, active=active)
 
     def _on_message(self, event: str, payload: object) -> None:
         try:
@@ -190,6 +193,7 @@ class Watch:
         self._emit(*self._timeline.conclude())
 
     def _on_joined(self) -> None:
+        self._joined_at = time.monotonic()
         self._emit(Connected())
         self._reader.request_read(self)
 
@@ -198,7 +202,6 @@ class Watch:
             self._reader.request_read(self)
 
     def _on_left(self, error: Exception | None) -> None:
-        self._left_at = time.monotonic()
         if not isinstance(error, SmeltError):
             self._emit(Disconnected())
             self._reader.reschedule(self)

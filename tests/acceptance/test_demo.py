@@ -13,6 +13,8 @@ import pytest
 from commands import ROOT, STANDUP_TEXT, accuracy, environment
 from processes import processes_with_home, run
 
+from smelt.cli.web_package import package_files
+
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 SETTINGS = {"SMELT_CAPTION_LINE_CHARS": "20", "SMELT_WORD_TIMES": "true"}
 
@@ -35,6 +37,12 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (site,) = home.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     return home / "bin"
+
+
+def test_wheel_contains_the_javascript_package(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name.removeprefix("smelt/web/") for name in archive.namelist() if name.startswith("smelt/web/")}
+    assert packed == set(package_files())
 
 
 def test_wheel_has_the_name_of_the_distribution_and_the_license(wheel: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
 from uuid import UUID
@@ -56,6 +57,18 @@ def test_polling_interval_of_a_healthy_watch_is_at_minimum_30_s() -> None:
     assert min(gaps_s) >= 30
     assert max(gaps_s) > min(gaps_s) + 5  # Jitter separates clients that started at the same time.
     assert len(polls) > 80
+
+
+def test_polling_interval_without_events_is_10_to_15_s_while_joined_and_active() -> None:
+    server = Server(random.Random(0))
+    silent = History(tuple(replace(step, event=None) for step in long_history(600).steps))
+    updates = simulate(updates_of(server, silent), seed=0)
+    assert isinstance(updates[-1], Completed)
+    # The first reads and the last one have other reasons; the smelt is pending at first.
+    gaps_s = [after - before for before, after in pairwise(server.requests[3:-1])]
+    assert min(gaps_s) >= 10
+    assert max(gaps_s) <= 15 + 1  # The response takes up to a second.
+    assert max(gaps_s) > min(gaps_s) + 2
 
 
 def test_live_events_alone_complete_a_watch_without_polling() -> None:

@@ -1,0 +1,78 @@
+// The rows of the signed-in user over supabase-js.
+import { errorOfResponse, SmeltError } from './errors.js'
+import { dataOf } from './transport-supabase.js'
+
+/** @import { SupabaseClient } from '@supabase/supabase-js' */
+/** @import { Account, CallOptions, Query } from './smelt.d.ts' */
+
+const PAGE = 1000
+
+/** @implements {Account} */
+export class SupabaseAccount {
+  /** @param {SupabaseClient<any, any, any>} supabase */
+  constructor(supabase) {
+    this.supabase = supabase
+  }
+
+  /**
+   * Return the rows of a table that the user may read.
+   * @param {string} table
+   * @param {Query} query
+   * @param {CallOptions} [options]
+   * @returns {Promise<any[]>}
+   */
+  async rows(table, { columns = '*', filters = [], order, ascending = false, limit = Infinity }, options) {
+    const all = []
+    for (let from = 0; from < limit; from += PAGE) {
+      let request = this.supabase.from(table).select(columns)
+      for (const [column, operator, value] of filters) request = request.filter(column, operator, value)
+      if (order) request = request.order(order, { ascending })
+      const page = await dataOf(request.order('id').range(from, Math.min(from + PAGE, limit) - 1), options)
+      all.push(...page)
+      if (page.length < PAGE) break
+    }
+    return all
+  }
+
+  async countUnread() {
+    const request = this.supabase.from('smelt_notifications').select('id', { count: 'exact', head: true })
+    const { count, error, status } = await request.is('read_at', null)
+    if (error) throw errorOfResponse(error, status)
+    return count ?? 0
+  }
+
+  /**
+   * Set a time of notifications that have none.
+   * @param {'seen_at' | 'read_at'} column
+   * @param {readonly string[]} ids
+   */
+  async markNotifications(column, ids) {
+    // Postgres evaluates 'now' by the server's clock.
+    const request = this.supabase
+      .from('smelt_notifications')
+      .update({ [column]: 'now' })
+      .in('id', [...ids])
+      .is(column, null)
+    return (await dataOf(request.select('id'))).length
+  }
+
+  /** Return the id of the signed-in user; throw `unauthorized` if nobody is signed in. */
+  async userId() {
+    await this.supabase.realtime.setAuth()
+    const claims = claimsOf(this.supabase.realtime.accessTokenValue)
+    if (claims?.sub) return /** @type {string} */ (claims.sub)
+    throw new SmeltError('unauthorized', 'Sign in first: this belongs to a user.', { status: 401 })
+  }
+}
+
+/**
+ * @param {string | null} token
+ * @returns {Record<string, unknown> | null}
+ */
+function claimsOf(token) {
+  try {
+    return JSON.parse(atob((token ?? '').split('.')[1].replaceAll('-', '+').replaceAll('_', '/')))
+  } catch {
+    return null
+  }
+}

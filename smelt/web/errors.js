@@ -1,0 +1,45 @@
+/** An error of a call or of the connection; `code` is stable, the message is a sentence for people. */
+export class SmeltError extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {{ status?: number, transient?: boolean, cause?: unknown }} [options] `transient`: the same call may succeed
+   *   later.
+   */
+  constructor(code, message, { status = 0, transient = false, cause } = {}) {
+    super(message, { cause })
+    this.name = 'SmeltError'
+    this.code = code
+    this.status = status
+    this.transient = transient
+  }
+}
+
+/** The end of a smelt that failed, with the code and sentence of the smelt. */
+export class SmeltFailed extends SmeltError {
+  /** @param {import('./smelt.d.ts').FailedUpdate} end */
+  constructor(end) {
+    super(end.error_code, end.error_message)
+    this.name = 'SmeltFailed'
+    this.smelt_id = end.smelt_id
+  }
+}
+
+/**
+ * Return an error of the network or of a response as a `SmeltError`.
+ * @param {{ code?: string, hint?: string | null, message: string }} error
+ * @param {number} status of the response, 0 without one
+ */
+export function errorOfResponse(error, status) {
+  const transient = status === 0 || status === 401 || status === 408 || status === 429 || status >= 500
+  const code =
+    status === 0 ? 'connection_lost' : status === 401 ? 'unauthorized' : error.hint || error.code || 'internal_error'
+  return new SmeltError(code, error.message, { status, transient, cause: error })
+}
+
+/** @param {unknown} error */
+export function asSmeltError(error) {
+  if (error instanceof SmeltError) return error
+  const message = error instanceof Error ? error.message : String(error)
+  return new SmeltError('connection_lost', message, { transient: true, cause: error })
+}

@@ -1,0 +1,40 @@
+// The size of the package as a bundler sends it, gzipped.
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { gzipSync } from 'node:zlib'
+import { build } from 'esbuild'
+
+const INDEX = fileURLToPath(new URL('../../../smelt/web/index.js', import.meta.url))
+/** Leaves out the modules that are loaded when they are first used. */
+const loadedLater = {
+  name: 'loaded later',
+  setup: ({ onResolve }) =>
+    onResolve({ filter: /./ }, ({ kind, path }) => (kind === 'dynamic-import' ? { path, external: true } : undefined)),
+}
+
+/** Return the size of an app that consists of an import of the package. */
+async function sizeOf(names, plugins) {
+  const stdin = { contents: `export ${names} from ${JSON.stringify(INDEX)}`, resolveDir: '.' }
+  const { outputFiles } = await build({
+    stdin,
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    target: 'es2022',
+    write: false,
+    plugins,
+  })
+  return gzipSync(outputFiles[0].contents, { level: 9 }).length
+}
+
+test('core is smaller than 8 kB', async () => {
+  const core = await sizeOf(
+    '{ connectSmelt, SmeltSubscription, subscribeToSmelt, subscribeWithRetry, SmeltError, SmeltFailed }',
+    [loadedLater],
+  )
+  const all = await sizeOf('*', [])
+  console.log(`core: ${core} bytes, with all that is loaded later, and captions: ${all} bytes`)
+  assert.ok(core < 8000, `${core} bytes`)
+  assert.ok(core > 4000 && all > core, 'the package is not in the bundle')
+})

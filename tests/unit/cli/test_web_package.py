@@ -1,0 +1,111 @@
+"""The JavaScript package is complete, typed and current, and reaches an app as modules or as an archive."""
+
+import io
+import json
+import os
+import re
+import shutil
+import tarfile
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from processes import run
+from typer.testing import CliRunner
+
+from smelt.cli import app
+from smelt.cli.declarations.schema import contract_schema
+from smelt.cli.declarations.typescript import typescript
+from smelt.cli.web_package import package_files
+from smelt.distribution import NAME
+
+JS = Path(__file__).parents[2] / "js"
+MODULES = JS / "node_modules"
+needs_node = pytest.mark.skipif(
+    shutil.which("node") is None or not MODULES.exists(), reason="run `npm install` in tests/js"
+)
+
+
+def smelt(*arguments: str | Path) -> tuple[int, str]:
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return done.exit_code, " ".join(done.output.split())
+
+
+def test_types_of_the_contract_are_current() -> None:
+    current = package_files()["contract.d.ts"].decode() == typescript(contract_schema())
+    assert current, "run: smelt contract > smelt/web/contract.d.ts"
+
+
+def test_package_has_the_version_of_smelt_and_every_exported_file() -> None:
+    about = json.loads(package_files()["package.json"])
+    assert about["version"] == version(NAME)
+    exported = [
+        path for entry in about["exports"].values() for path in (entry if isinstance(entry, str) else entry.values())
+    ]
+    names = re.findall(r"\./([\w.-]+)", json.dumps(about["exports"]))
+    assert exported
+    assert {name for name in names if "." in name} <= set(package_files())
+
+
+def test_init_js_copies_the_package_and_replaces_an_earlier_copy(tmp_path: Path) -> None:
+    folder = tmp_path / "src" / "smelt"
+    code, printed = smelt("init", "--js", folder)
+    assert (code, printed.startswith("Wrote")) == (0, True)
+    (folder / "index.js").write_text("// older")
+    assert smelt("init", "--js", folder)[0] == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == package_files()
+
+
+def test_init_js_changes_no_folder_with_other_files(tmp_path: Path) -> None:
+    (tmp_path / "index.js").write_text("// mine")
+    code, printed = smelt("init", "--js", tmp_path)
+    assert (code, "contains other files" in printed) == (2, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["index.js"]
+
+
+def test_init_needs_a_folder() -> None:
+    assert smelt("init")[0] == 2
+
+
+def test_js_package_is_the_same_archive_each_time(tmp_path: Path) -> None:
+    for name in ("a.tgz", "b.tgz"):
+        assert smelt("contract", "--js-package", tmp_path / name)[0] == 0
+    packed = (tmp_path / "a.tgz").read_bytes()
+    assert packed == (tmp_path / "b.tgz").read_bytes()
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        contents = {entry.name: archive.extractfile(entry) for entry in archive}
+        assert {name: file and file.read() for name, file in contents.items()} == {
+            f"package/{name}": content for name, content in package_files().items()
+        }
+    code, printed = smelt("contract", "--js-package", tmp_path / "missing" / "a.tgz")
+    assert (code, "can't be written" in printed) == (2, True)
+
+
+@needs_node
+def test_js_package_installs_and_loads_without_a_window(tmp_path: Path) -> None:
+    assert smelt("contract", "--js-package", tmp_path / "smelt-js.tgz")[0] == 0
+    (tmp_path / "package.json").write_text('{"private": true, "type": "module"}')
+    # The peer dependencies are those of the app.
+    npm = ["npm", "install", "--offline", "--legacy-peer-deps", "--no-audit", "--no-fund", "./smelt-js.tgz"]
+    done = run([*npm, "--cache", str(tmp_path / "cache")], cwd=tmp_path, env={**os.environ}, timeout_s=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    script = "import { connectSmelt } from 'smelt-js'; import 'smelt-js/query'; console.log(typeof connectSmelt)"
+    done = run(["node", "--input-type=module", "--eval", script], cwd=tmp_path, env={**os.environ}, timeout_s=60)
+    assert (done.returncode, done.stdout) == (0, "function\n"), done.stderr
+
+
+@needs_node
+def test_package_and_an_app_pass_the_strict_type_check(tmp_path: Path) -> None:
+    shutil.copytree(JS / "types", tmp_path / "app")
+    assert smelt("init", "--js", tmp_path / "app" / "smelt")[0] == 0
+    (tmp_path / "app" / "node_modules").symlink_to(MODULES)
+    compiler = MODULES / ".bin" / "tsc"
+    done = run([str(compiler), "-p", "tsconfig.json"], cwd=tmp_path / "app", env={**os.environ}, timeout_s=100)
+    assert done.returncode == 0, done.stdout
+
+
+@needs_node
+@pytest.mark.parametrize("script", sorted(path.name for path in (JS / "pure").glob("*.test.mjs")))
+def test_pure_parts_of_the_package(script: str) -> None:
+    done = run(["node", "--test", "--test-reporter=spec", f"pure/{script}"], cwd=JS, env={**os.environ}, timeout_s=100)
+    assert done.returncode == 0, done.stdout + done.stderr
