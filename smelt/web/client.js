@@ -258,6 +258,7 @@ export class SmeltJob {
     this.id = this.store.id
     this.subscribe = this.store.subscribe
     this.getSnapshot = this.store.getSnapshot
+    this.getServerSnapshot = this.store.getServerSnapshot
   }
 
   get files() {

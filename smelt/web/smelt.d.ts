@@ -250,6 +250,7 @@ export class SmeltFailed extends SmeltError {
 export interface ReadableStore<View> {
   subscribe: (listener: () => void) => () => void
   getSnapshot: () => View
+  getServerSnapshot: () => View
 }
 
 interface LiveStore<View, Item> extends ReadableStore<View> {
