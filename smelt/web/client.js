@@ -167,6 +167,10 @@ export class SmeltClient {
         handlers.onMessage?.(event, payload)
         this.dispatch(topic, event, payload)
       },
+      onChange: (change) => {
+        handlers.onChange?.(change)
+        this.dispatch(topic, change.eventType, change.new)
+      },
       onJoined: () => {
         set(true)
         handlers.onJoined()

@@ -430,3 +430,10 @@ export interface Transport {
   /** Join a channel, again after each loss until `leave` is called. */
   join(topic: string, handlers: JoinHandlers): Joined
 }
+
+declare global {
+  interface WindowEventMap {
+    /** With `domEvents: true`: an event of a channel; those of the feed are `INSERT` and `UPDATE`, with the row. */
+    'smelt:update': CustomEvent<{ readonly topic: string; readonly event: string; readonly payload: any }>
+  }
+}
