@@ -3,44 +3,42 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
 import { chromium } from 'playwright-core'
-import { build } from 'vite'
 
 const CHROMIUM = '/usr/bin/chromium'
 const ARGUMENTS = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync',
 ]
+const PACKAGE = fileURLToPath(new URL('../../smelt/web', import.meta.url))
 const here = (path) => fileURLToPath(new URL(path, import.meta.url))
 
 export const skip = !existsSync(CHROMIUM) && 'Chromium is missing: apt-get install chromium'
 
 export const launch = () => chromium.launch({ executablePath: CHROMIUM, args: ARGUMENTS })
 
-/** Return a module and all that it imports as one, with React's development build: `react` is a folder of node_modules. */
-export async function bundle(entry, { react = 'react', reactDom = 'react-dom' } = {}) {
-  const web = here('../../smelt/web')
-  const { output } = await build({
-    root: here('.'),
-    configFile: false,
-    logLevel: 'error',
+/** Return a module and all that it imports, with React's development build; `alias` replaces packages. */
+export async function bundle(entry, alias = {}, options = {}) {
+  const { outputFiles } = await build({
+    entryPoints: [here(entry)],
+    outdir: '/',
+    write: false,
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    jsx: 'automatic',
     define: { 'process.env.NODE_ENV': '"development"' },
-    resolve: {
-      alias: [
-        { find: /^smelt-js$/, replacement: `${web}/index.js` },
-        { find: /^smelt-js\/(.*)$/, replacement: `${web}/$1.js` },
-        { find: /^react(?=\/|$)/, replacement: here(`node_modules/${react}`) },
-        { find: /^react-dom(?=\/|$)/, replacement: here(`node_modules/${reactDom}`) },
-      ],
-    },
-    build: { write: false, minify: false, modulePreload: false, target: 'es2022', rollupOptions: { input: here(entry) } },
+    nodePaths: [here('node_modules')],
+    alias: { 'smelt-js': PACKAGE, ...alias },
+    ...options,
   })
-  return new Map(output.map(({ fileName, code, source }) => [fileName, code ?? source]))
+  return new Map(outputFiles.map(({ path, text }) => [path.slice(1), text]))
 }
 
 /** Serve a page with one bundle, the settings of the project and the recording; `url` is that of the project. */
 export async function serveBundle(files, url = process.env.SUPABASE_URL) {
-  const entry = [...files.keys()][0]
+  const [entry] = files.keys()
   const page = `<!doctype html><title>smelt</title><link rel="icon" href="data:,"><main id="root"></main><script type="module" src="/${entry}"></script>`
   const server = createServer(async (request, response) => {
     const file = files.get(request.url.slice(1))

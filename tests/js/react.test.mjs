@@ -63,7 +63,7 @@ describe('hooks', { skip, concurrency: 3 }, () => {
   before(async () => {
     browser = await launch()
     bundles[19] = await bundle('react/page.jsx')
-    bundles[18] = await bundle('react/page.jsx', { react: 'react-18', reactDom: 'react-dom-18' })
+    bundles[18] = await bundle('react/page.jsx', { react: 'react-18', 'react-dom': 'react-dom-18' })
   })
   after(() => browser?.close())
 
