@@ -29,5 +29,6 @@ test('queries without polling follow the smelts of the user', async () => {
     for (const end of ends) end()
     client.clear()
     await until(() => supabase.getChannels().length === 0, 'the channel to be removed')
+    await supabase.removeAllChannels()
   }
 })
