@@ -10,6 +10,7 @@ from commands import ROOT, environment, worker
 from processes import run
 from stacks import running_project
 
+from smelt.cli.web_package import packed_package
 from smelt.contract.events import EVENT_MODELS
 
 JS = ROOT / "tests" / "js"
@@ -24,11 +25,14 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of the scripts, for a project with a worker."""
     folder = tmp_path_factory.mktemp("js")
     contract = folder / "contract.json"
+    package = folder / "smelt-js.tgz"
+    package.write_bytes(packed_package())
     contract.write_text(json.dumps({event: model.model_json_schema() for event, model in EVENT_MODELS.items()}))
     with running_project() as stack, worker(stack.env(), folder / "worker.log"):
         yield {
             **stack.env(),
             "SMELT_CONTRACT": str(contract),
+            "SMELT_JS_PACKAGE": str(package),
             "SMELT_RECORDING": str(ROOT / "tests" / "recordings" / "decision.ogg"),
         }
 
