@@ -11,40 +11,23 @@ const JITTER = Math.random() // Constant: a query restarts its timer whenever a 
 /** The feeds of the active invalidators, with the time of the last event by family. @type {Map<object, { feed: Feed, eventAt: Map<unknown, number> }>} */
 const sources = new Map()
 
+/** @type {WeakMap<Invalidates, (client: SmeltClient) => () => void>} */
+const invalidators = new WeakMap()
+
 /**
  * Return a function that, called with a client of `connectSmelt`, observes the client's feed and invalidates the cache
  * entries `['smelts']`, `['smelt', id]` and `['smelt-counts']`, with all that begin so, when rows of the signed-in user
- * change; it returns a function that ends this.
+ * change; it returns a function that ends this. The same query client has always the same one, as effects need it.
  * @param {Invalidates} queryClient
  * @returns {(client: SmeltClient) => () => void}
  */
 export function smeltQueryInvalidator(queryClient) {
-  return ({ feed }) => {
-    const eventAt = new Map()
-    const invalidator = new Invalidator(queryClient)
-    let joined = isJoined(feed)
-    const end = feed.observe({
-      change: () => {
-        const before = joined
-        joined = isJoined(feed)
-        if (joined && !before) for (const family of FAMILIES) eventAt.set(family, performance.now())
-        // The refetch also gives each query its shorter interval.
-        if (before && !joined) for (const family of FAMILIES) invalidator.invalidate([family])
-      },
-      next: ({ keys }) => {
-        for (const key of keys) {
-          eventAt.set(key[0], performance.now())
-          invalidator.invalidate(key)
-        }
-      },
-    })
-    sources.set(invalidator, { feed, eventAt })
-    return () => {
-      sources.delete(invalidator)
-      invalidator.end()
-      end()
-    }
+  let invalidator = invalidators.get(queryClient)
+  if (!invalidator) {
+    invalidator = ({ feed }) => invalidateBy(feed, new Invalidator(queryClient))
+    invalidators.set(queryClient, invalidator)
   }
+  return invalidator
 }
 
 /**
@@ -56,9 +39,41 @@ export function smartPolling(key) {
   return () => {
     const intervals = [...sources.values()].map(({ feed, eventAt }) => {
       const eventAgeMs = performance.now() - (eventAt.get(key[0]) ?? -Infinity)
-      return pollInMs({ joined: isJoined(feed), eventAgeMs, underWay: feed.getSnapshot().smelts.some(isUnderWay), jitter: JITTER })
+      return pollInMs({
+        joined: isJoined(feed),
+        eventAgeMs,
+        underWay: feed.getSnapshot().smelts.some(isUnderWay),
+        jitter: JITTER,
+      })
     })
     return intervals.length ? Math.min(...intervals) : pollInMs({ joined: false, eventAgeMs: 0, underWay: false })
+  }
+}
+
+/** @param {Feed} feed @param {Invalidator} invalidator */
+function invalidateBy(feed, invalidator) {
+  const eventAt = new Map()
+  let joined = isJoined(feed)
+  const end = feed.observe({
+    change: () => {
+      const before = joined
+      joined = isJoined(feed)
+      if (joined && !before) for (const family of FAMILIES) eventAt.set(family, performance.now())
+      // The refetch also gives each query its shorter interval.
+      if (before && !joined) for (const family of FAMILIES) invalidator.invalidate([family])
+    },
+    next: ({ keys }) => {
+      for (const key of keys) {
+        eventAt.set(key[0], performance.now())
+        invalidator.invalidate(key)
+      }
+    },
+  })
+  sources.set(invalidator, { feed, eventAt })
+  return () => {
+    sources.delete(invalidator)
+    invalidator.end()
+    end()
   }
 }
 

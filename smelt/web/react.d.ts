@@ -1,8 +1,21 @@
 // Declarations of the hooks.
 import type { ReactElement, ReactNode } from 'react'
 import type {
-  AnySupabase, BatchView, ConnectionState, ConnectionView, CreateRequest, FeedView, NotificationsView, Result, SmeltClient, SmeltError,
-  SmeltJob, SmeltView, Snapshot, StageProgress, UploadProgress,
+  AnySupabase,
+  BatchView,
+  ConnectionState,
+  ConnectionView,
+  CreateRequest,
+  FeedView,
+  NotificationsView,
+  Result,
+  SmeltClient,
+  SmeltError,
+  SmeltJob,
+  SmeltView,
+  Snapshot,
+  StageProgress,
+  UploadProgress,
 } from './smelt.js'
 
 type MaybeId = string | null | undefined

@@ -1,6 +1,16 @@
 'use client'
 // React hooks: the stores of the client as state of components.
-import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react'
+import {
+  createContext,
+  createElement,
+  useCallback,
+  useContext,
+  useEffect,
+  useMemo,
+  useRef,
+  useState,
+  useSyncExternalStore,
+} from 'react'
 import { connectSmelt } from './client.js'
 import { asSmeltError, SmeltError } from './errors.js'
 
@@ -11,8 +21,20 @@ import { asSmeltError, SmeltError } from './errors.js'
 const IDLE = { status: 'idle', worker: null, error: null }
 /** @type {SmeltView} */
 const NO_SMELT = {
-  id: '', status: 'pending', progress: null, files: [], segments: {}, results: null, outcome: null, error: null, eta_seconds: null,
-  queue_position: null, completed_at: null, seq: null, run: 1, connection: IDLE,
+  id: '',
+  status: 'pending',
+  progress: null,
+  files: [],
+  segments: {},
+  results: null,
+  outcome: null,
+  error: null,
+  eta_seconds: null,
+  queue_position: null,
+  completed_at: null,
+  seq: null,
+  run: 1,
+  connection: IDLE,
 }
 /** @type {BatchView} */
 const NO_BATCH = { id: '', batch: null, error: null, connection: IDLE }
@@ -65,9 +87,16 @@ export function useSmeltSubscription(supabase, id) {
  */
 export function useSmelt(id) {
   const [view, job] = useJob(useSmeltClient(), id)
-  const calls = useMemo(() => ({ cancel: async () => existing(job).cancel(), retry: async () => existing(job).retry() }), [job])
+  const calls = useMemo(
+    () => ({ cancel: async () => existing(job).cancel(), retry: async () => existing(job).retry() }),
+    [job],
+  )
   return useMemo(() => {
-    const { connection: { status: connection, worker }, eta_seconds: eta, ...rest } = view
+    const {
+      connection: { status: connection, worker },
+      eta_seconds: eta,
+      ...rest
+    } = view
     return { ...rest, eta, connection, worker, ...calls }
   }, [view, calls])
 }
@@ -85,7 +114,10 @@ export function useSmelts() {
  */
 export function useSmeltBatch(id) {
   const client = useSmeltClient()
-  const view = useStore(useMemo(() => (id ? client.batch(id) : null), [client, id]), NO_BATCH)
+  const view = useStore(
+    useMemo(() => (id ? client.batch(id) : null), [client, id]),
+    NO_BATCH,
+  )
   return useMemo(() => ({ ...view, connection: view.connection.status }), [view])
 }
 
@@ -95,7 +127,12 @@ export function useSmeltNotifications() {
   const view = useStore(notifications)
   return useMemo(() => {
     const { seen, read } = notifications
-    return { ...view, connection: view.connection.status, seen: seen.bind(notifications), read: read.bind(notifications) }
+    return {
+      ...view,
+      connection: view.connection.status,
+      seen: seen.bind(notifications),
+      read: read.bind(notifications),
+    }
   }, [notifications, view])
 }
 
@@ -108,26 +145,33 @@ export function useSmeltUpload() {
   const [state, setState] = useState(NO_UPLOAD)
   /** @type {{ current: { request: CreateRequest, stop: AbortController, done: Promise<SmeltJob | null> } | null }} */
   const running = useRef(null)
-  const upload = useCallback((/** @type {CreateRequest} */ request) => {
-    // A click twice, or an effect that StrictMode runs twice, is one upload.
-    if (running.current && isSame(running.current.request, request)) return running.current.done
-    if (running.current) throw new SmeltError('upload_running', 'Another upload is running.')
-    const stop = new AbortController()
-    const done = create(client, request, stop, setState).finally(() => {
-      running.current = null
-    })
-    running.current = { request, stop, done }
-    return done
-  }, [client])
+  const upload = useCallback(
+    (/** @type {CreateRequest} */ request) => {
+      // A click twice, or an effect that StrictMode runs twice, is one upload.
+      if (running.current && isSame(running.current.request, request)) return running.current.done
+      if (running.current) throw new SmeltError('upload_running', 'Another upload is running.')
+      const stop = new AbortController()
+      const done = create(client, request, stop, setState).then((end) => {
+        running.current = null
+        setState(end)
+        return end.job
+      })
+      running.current = { request, stop, done }
+      return done
+    },
+    [client],
+  )
   const cancel = useCallback(() => running.current?.stop.abort(), [])
   return useMemo(() => ({ ...state, upload, cancel }), [state, upload, cancel])
 }
 
 /**
+ * Create a smelt and show the progress; return the state at the end.
  * @param {SmeltClient} client
  * @param {CreateRequest} request
  * @param {AbortController} stop
  * @param {(state: UploadState) => void} show
+ * @returns {Promise<UploadState>}
  */
 async function create(client, request, stop, show) {
   const { signal, onUpload } = request
@@ -144,11 +188,9 @@ async function create(client, request, stop, show) {
         onUpload?.(progress)
       },
     })
-    show({ ...NO_UPLOAD, job })
-    return job
+    return { ...NO_UPLOAD, job }
   } catch (error) {
-    show(stop.signal.aborted ? NO_UPLOAD : { ...NO_UPLOAD, error: asSmeltError(error) })
-    return null
+    return stop.signal.aborted ? NO_UPLOAD : { ...NO_UPLOAD, error: asSmeltError(error) }
   } finally {
     signal?.removeEventListener('abort', onAbort)
   }
@@ -156,7 +198,10 @@ async function create(client, request, stop, show) {
 
 /** Return true if two requests have the same text and files. @param {CreateRequest} one @param {CreateRequest} other */
 function isSame(one, other) {
-  const [parts, others] = [one, other].map(({ text, files = [] }) => [text, ...files.map((file) => ('blob' in file ? file.blob : file))])
+  const [parts, others] = [one, other].map(({ text, files = [] }) => [
+    text,
+    ...files.map((file) => ('blob' in file ? file.blob : file)),
+  ])
   return parts.length === others.length && parts.every((part, n) => part === others[n])
 }
 
@@ -187,7 +232,11 @@ function useJob(client, id) {
 /** @param {ReadableStore<unknown> | null} store @param {unknown} [empty] */
 function useStore(store, empty) {
   const getEmpty = () => empty
-  return useSyncExternalStore(store?.subscribe ?? subscribeToNothing, store?.getSnapshot ?? getEmpty, store?.getServerSnapshot ?? getEmpty)
+  return useSyncExternalStore(
+    store?.subscribe ?? subscribeToNothing,
+    store?.getSnapshot ?? getEmpty,
+    store?.getServerSnapshot ?? getEmpty,
+  )
 }
 
 const subscribeToNothing = () => () => {}

@@ -8,8 +8,13 @@ import { chromium } from 'playwright-core'
 
 const CHROMIUM = '/usr/bin/chromium'
 const ARGUMENTS = [
-  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
 ]
 const PACKAGE = fileURLToPath(new URL('../../smelt/web', import.meta.url))
 const here = (path) => fileURLToPath(new URL(path, import.meta.url))
@@ -44,7 +49,8 @@ export async function serveBundle(files, url = process.env.SUPABASE_URL) {
     const file = files.get(request.url.slice(1))
     if (request.url === '/') response.setHeader('content-type', 'text/html').end(page)
     else if (request.url === '/settings') response.end(JSON.stringify({ url, key: process.env.SUPABASE_ANON_KEY }))
-    else if (request.url === '/recording') response.setHeader('content-type', 'audio/ogg').end(await readFile(process.env.SMELT_RECORDING))
+    else if (request.url === '/recording')
+      response.setHeader('content-type', 'audio/ogg').end(await readFile(process.env.SMELT_RECORDING))
     else response.writeHead(file ? 200 : 404, { 'content-type': 'text/javascript' }).end(file)
   })
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))

@@ -11,7 +11,8 @@ test('queries without polling follow the smelts of the user', async () => {
   await signUp(supabase)
   const smelt = connectSmelt({ supabase })
   const client = new QueryClient()
-  const observe = (queryKey, queryFn) => new QueryObserver(client, { queryKey, queryFn, staleTime: Infinity }).subscribe(() => {})
+  const observe = (queryKey, queryFn) =>
+    new QueryObserver(client, { queryKey, queryFn, staleTime: Infinity }).subscribe(() => {})
   const ends = [smeltQueryInvalidator(client)(smelt)]
   try {
     assert.equal(smartPolling(['smelts'])(), 5000)

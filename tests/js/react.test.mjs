@@ -17,11 +17,15 @@ async function withPage(browser, files, run, url) {
     const requests = []
     page.on('console', (message) => ['error', 'warning'].includes(message.type()) && errors.push(message.text()))
     page.on('pageerror', (error) => errors.push(String(error)))
-    page.on('request', (request) => requests.push(`${request.method()} ${new URL(request.url()).pathname.replace(/[0-9a-f-]{36}.*/, ':id')}`))
-    page.on('websocket', (socket) => socket.on('framesent', ({ payload }) => {
-      const [, , topic, event] = JSON.parse(payload)
-      if (event === 'phx_join') joined.push(topic.replace('realtime:', ''))
-    }))
+    page.on('request', (request) =>
+      requests.push(`${request.method()} ${new URL(request.url()).pathname.replace(/[0-9a-f-]{36}.*/, ':id')}`),
+    )
+    page.on('websocket', (socket) =>
+      socket.on('framesent', ({ payload }) => {
+        const [, , topic, event] = JSON.parse(payload)
+        if (event === 'phx_join') joined.push(topic.replace('realtime:', ''))
+      }),
+    )
     await page.goto(server.url)
     await page.waitForFunction(() => window.render)
     await run(page, { errors, joined, requests })
@@ -43,17 +47,25 @@ async function recorded(page, name, condition) {
 }
 
 const signUp = (page) =>
-  page.evaluate(() => window.supabase.auth.signUp({ email: `${crypto.randomUUID()}@example.com`, password: crypto.randomUUID() }))
+  page.evaluate(() =>
+    window.supabase.auth.signUp({ email: `${crypto.randomUUID()}@example.com`, password: crypto.randomUUID() }),
+  )
 
 /** Announce a smelt that is not submitted: it stays pending. */
 const announce = (page) =>
-  page.evaluate(async () => (await window.supabase.rpc('create_smelt', { files: [{ filename: 'a.ogg', size_bytes: 10 }] })).data.id)
+  page.evaluate(
+    async () => (await window.supabase.rpc('create_smelt', { files: [{ filename: 'a.ogg', size_bytes: 10 }] })).data.id,
+  )
 
-const noChannels = (page) => page.waitForFunction(() => window.supabase.getChannels().length === 0, null, { timeout: TIMEOUT_MS })
+const noChannels = (page) =>
+  page.waitForFunction(() => window.supabase.getChannels().length === 0, null, { timeout: TIMEOUT_MS })
 
 function assertNeverBack(states) {
   const percentages = states.map(({ progress }) => progress?.percentage ?? 0)
-  assert.deepEqual(percentages, percentages.toSorted((a, b) => a - b))
+  assert.deepEqual(
+    percentages,
+    percentages.toSorted((a, b) => a - b),
+  )
 }
 
 describe('hooks', { skip, concurrency: 3 }, () => {
@@ -76,7 +88,10 @@ describe('hooks', { skip, concurrency: 3 }, () => {
         assert.equal(await page.evaluate(() => window.mounts.upload), 2, 'StrictMode mounts twice')
         assert.deepEqual(Object.keys(states[0]).toSorted(), ['error', 'progress', 'results', 'status'])
         assert.deepEqual(states[0], { status: 'pending', progress: null, results: null, error: null })
-        assert.ok(states.some(({ status, progress }) => status === 'processing' && progress.message), JSON.stringify(states))
+        assert.ok(
+          states.some(({ status, progress }) => status === 'processing' && progress.message),
+          JSON.stringify(states),
+        )
         assert.deepEqual(states.at(-1).progress, { percentage: 100, stage: 'completed', message: 'Complete' })
         assertNeverBack(states)
         assert.equal(await page.textContent('h2'), 'Complete!')
@@ -86,7 +101,11 @@ describe('hooks', { skip, concurrency: 3 }, () => {
         assert.deepEqual(uploads[0], { isUploading: false, progress: null, id: null, error: null })
         assert.ok(uploads.some(({ isUploading, progress }) => isUploading && progress?.loaded > 0))
         assert.deepEqual(joined, [`smelt:${uploads.at(-1).id}`])
-        for (const path of ['/rest/v1/rpc/create_smelt', '/storage/v1/object/smelt-audio/:id', '/rest/v1/rpc/submit_smelt']) {
+        for (const path of [
+          '/rest/v1/rpc/create_smelt',
+          '/storage/v1/object/smelt-audio/:id',
+          '/rest/v1/rpc/submit_smelt',
+        ]) {
           assert.equal(requests.filter((request) => request === `POST ${path}`).length, 1, `${path} in ${requests}`)
         }
         await noChannels(page)
@@ -102,7 +121,8 @@ describe('hooks', { skip, concurrency: 3 }, () => {
       await show(null)
       await recorded(page, 'second', "state.connection === 'idle'")
       await show(first)
-      for (const name of ['first', 'second']) await recorded(page, name, `state.id === '${first}' && state.connection === 'live'`)
+      for (const name of ['first', 'second'])
+        await recorded(page, name, `state.id === '${first}' && state.connection === 'live'`)
       assert.deepEqual(joined, [`smelt:${first}`])
       await show(second)
       await recorded(page, 'first', `state.id === '${second}' && state.connection === 'live'`)
@@ -121,19 +141,28 @@ describe('hooks', { skip, concurrency: 3 }, () => {
   test('a lost connection is polling, and never a failure', async () => {
     const proxy = await startProxy()
     try {
-      await withPage(browser, bundles[19], async (page, { joined }) => {
-        await page.evaluate(() => window.supabase.auth.signInAnonymously())
-        const id = await announce(page)
-        await page.evaluate((id) => window.render('Pair', { id }), id)
-        await recorded(page, 'first', "state.connection === 'live'")
-        proxy.cut()
-        await recorded(page, 'first', "state.connection === 'polling'")
-        proxy.restore()
-        await page.waitForFunction(() => window.states.first.at(-1).connection === 'live', null, { timeout: TIMEOUT_MS })
-        const states = await page.evaluate(() => window.states.first)
-        assert.deepEqual([...new Set(states.map(({ status, error }) => `${status} ${error}`))], ['pending null'])
-        assert.ok(joined.length >= 2 && joined.every((topic) => topic === `smelt:${id}`), joined.join())
-      }, proxy.url)
+      await withPage(
+        browser,
+        bundles[19],
+        async (page, { joined }) => {
+          await page.evaluate(() => window.supabase.auth.signInAnonymously())
+          const id = await announce(page)
+          await page.evaluate((id) => window.render('Pair', { id }), id)
+          await recorded(page, 'first', "state.connection === 'live'")
+          proxy.cut()
+          await recorded(page, 'first', "state.connection === 'polling'")
+          proxy.restore()
+          await page.waitForFunction(() => window.states.first.at(-1).connection === 'live', null, {
+            timeout: TIMEOUT_MS,
+          })
+          for (const name of ['first', 'second subscription']) {
+            const states = await page.evaluate((name) => window.states[name], name)
+            assert.deepEqual([...new Set(states.map(({ status, error }) => `${status} ${error}`))], ['pending null'])
+          }
+          assert.ok(joined.length >= 2 && joined.every((topic) => topic === `smelt:${id}`), joined.join())
+        },
+        proxy.url,
+      )
     } finally {
       proxy.close()
     }
@@ -159,12 +188,17 @@ describe('hooks', { skip, concurrency: 3 }, () => {
       await recorded(page, 'smelts', "state.isLoaded && state.connection === 'live'")
       await recorded(page, 'connection', 'state.isConnected')
       const id = await page.evaluate(
-        async (batchId) => (await window.smelt.create({ text: 'We decided to publish the report on Friday.', batchId })).id, batch)
+        async (batchId) =>
+          (await window.smelt.create({ text: 'We decided to publish the report on Friday.', batchId })).id,
+        batch,
+      )
       await recorded(page, 'smelts', `state.counts.completed === 1 && state.smelts[0].id === '${id}'`)
       await recorded(page, 'batch', "state.batch?.status === 'completed'")
       await recorded(page, 'notifications', 'state.unreadCount > 0')
       await page.click('#read')
-      await page.waitForFunction(() => window.states.notifications.at(-1).unreadCount === 0, null, { timeout: TIMEOUT_MS })
+      await page.waitForFunction(() => window.states.notifications.at(-1).unreadCount === 0, null, {
+        timeout: TIMEOUT_MS,
+      })
       assert.equal(new Set(joined).size, joined.length, joined.join())
       await page.evaluate(() => window.render(null))
       await noChannels(page)
@@ -175,8 +209,14 @@ describe('hooks', { skip, concurrency: 3 }, () => {
     withPage(browser, bundles[19], async (page, { errors }) => {
       await signUp(page)
       await page.evaluate(() => window.render('Dashboard'))
-      await page.waitForFunction(() => document.getElementById('connection').textContent === 'Status: Connected', null, { timeout: TIMEOUT_MS })
-      const id = await page.evaluate(async () => (await window.smelt.create({ text: 'We decided to publish the report on Friday.' })).id)
+      await page.waitForFunction(
+        () => document.getElementById('connection').textContent === 'Status: Connected',
+        null,
+        { timeout: TIMEOUT_MS },
+      )
+      const id = await page.evaluate(
+        async () => (await window.smelt.create({ text: 'We decided to publish the report on Friday.' })).id,
+      )
       const shown = `document.getElementById('smelts').textContent === '${id}: completed'`
       await page.waitForFunction(shown, null, { timeout: TIMEOUT_MS })
       assert.match(await page.textContent('#update'), /^smelt-feed:\S+ UPDATE$/)
@@ -189,11 +229,14 @@ describe('hooks', { skip, concurrency: 3 }, () => {
         const { follow, followWithRetry, Follower } = window.vanilla
         const job = await window.smelt.create({ files: [window.recording] })
         const logs = [[], [], []]
-        const ended = logs.map((log, n) => new Promise((resolve) => {
-          const add = (line) => log.push(line) && line.startsWith('Complete!') && resolve()
-          if (n < 2) [follow, followWithRetry][n](window.supabase, job.id, add)
-          else new Follower(window.supabase, job.id, add).start()
-        }))
+        const ended = logs.map(
+          (log, n) =>
+            new Promise((resolve) => {
+              const add = (line) => log.push(line) && line.startsWith('Complete!') && resolve()
+              if (n < 2) [follow, followWithRetry][n](window.supabase, job.id, add)
+              else new Follower(window.supabase, job.id, add).start()
+            }),
+        )
         const stopped = new Follower(window.supabase, job.id, (line) => logs[0].push(`after stop: ${line}`))
         stopped.start()
         stopped.stop()

@@ -59,7 +59,20 @@ test('a change invalidates its keys and those that begin with them', async (t) =
   assert.deepEqual(fetches, [2, 2, 1, 2, 1])
 })
 
-test('frequent changes refetch once a second, and never cancel a slow refetch', async (t) => {
+test('frequent changes refetch once a second', async (t) => {
+  const { fetches, pass, change, start } = setUp(t, [['smelts']])
+  await pass(100)
+  t.after(start())
+  for (let n = 0; n < 40; n += 1) {
+    change(['smelts'])
+    await pass(100)
+  }
+  await pass(2000)
+  // At 0, 1, 2 and 3 s, and for the last changes at 4 s.
+  assert.equal(fetches[0], 1 + 5)
+})
+
+test('frequent changes never cancel a slow refetch', async (t) => {
   const { client, fetches, pass, change, start } = setUp(t, [['smelts']], { fetchMs: 1500 })
   await pass(2000)
   t.after(start())

@@ -1,7 +1,13 @@
 import { renderToString } from 'react-dom/server'
 import { connectSmelt } from 'smelt-js'
 import {
-  SmeltProvider, useSmelt, useSmeltBatch, useSmeltConnection, useSmeltNotifications, useSmelts, useSmeltSubscription,
+  SmeltProvider,
+  useSmelt,
+  useSmeltBatch,
+  useSmeltConnection,
+  useSmeltNotifications,
+  useSmelts,
+  useSmeltSubscription,
 } from 'smelt-js/react'
 
 /** Any use of the transport fails. */
@@ -19,7 +25,19 @@ function App() {
   const { unreadCount } = useSmeltNotifications()
   const batch = useSmeltBatch('c')
   const { isConnected } = useSmeltConnection()
-  return [status, smelt.status, smelt.connection, JSON.stringify(smelts), unreadCount, batch.connection, isConnected].join(' ')
+  return [
+    status,
+    smelt.status,
+    smelt.connection,
+    JSON.stringify(smelts),
+    unreadCount,
+    batch.connection,
+    isConnected,
+  ].join(' ')
 }
 
-export const html = renderToString(<SmeltProvider client={connectSmelt({ transport })}><App /></SmeltProvider>)
+export const html = renderToString(
+  <SmeltProvider client={connectSmelt({ transport })}>
+    <App />
+  </SmeltProvider>,
+)

@@ -18,6 +18,9 @@ test('hooks render on a server and call nothing', async () => {
     alias: { 'smelt-js': here('../../../smelt/web') },
   })
   const module = { exports: {} }
-  new Function('module', 'require', outputFiles[0].text)(module, process.getBuiltinModule('module').createRequire(import.meta.url))
+  new Function('module', 'require', outputFiles[0].text)(
+    module,
+    process.getBuiltinModule('module').createRequire(import.meta.url),
+  )
   assert.equal(module.exports.html, 'pending pending idle [] 0 idle false')
 })

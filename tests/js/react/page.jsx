@@ -4,7 +4,14 @@ import { createElement, StrictMode, useEffect, version } from 'react'
 import { createRoot } from 'react-dom/client'
 import { connectSmelt } from 'smelt-js'
 import {
-  SmeltProvider, useSmelt, useSmeltBatch, useSmeltConnection, useSmeltNotifications, useSmelts, useSmeltSubscription, useSmeltUpload,
+  SmeltProvider,
+  useSmelt,
+  useSmeltBatch,
+  useSmeltConnection,
+  useSmeltNotifications,
+  useSmelts,
+  useSmeltSubscription,
+  useSmeltUpload,
 } from 'smelt-js/react'
 import { Dashboard } from '../types/usage/Dashboard.tsx'
 import { SmeltProgress } from '../types/usage/SmeltProgress.tsx'
@@ -43,7 +50,12 @@ function Upload({ file = recording, prompts }) {
 function Smelt({ name, id }) {
   const smelt = useSmelt(id)
   useRecorded(name, smelt)
-  return <button id={`${name}-cancel`} onClick={smelt.cancel}>{smelt.status}</button>
+  useRecorded(`${name} subscription`, useSmeltSubscription(supabase, id))
+  return (
+    <button id={`${name}-cancel`} onClick={smelt.cancel}>
+      {smelt.status}
+    </button>
+  )
 }
 
 const Pair = ({ id }) => ['first', 'second'].map((name) => <Smelt key={name} name={name} id={id} />)
@@ -54,7 +66,11 @@ function Overview({ batch }) {
   useRecorded('connection', useSmeltConnection())
   const notifications = useSmeltNotifications()
   useRecorded('notifications', notifications)
-  return <button id="read" onClick={() => notifications.read(notifications.notifications.map(({ id }) => id))}>Mark as read</button>
+  return (
+    <button id="read" onClick={() => notifications.read(notifications.notifications.map(({ id }) => id))}>
+      Mark as read
+    </button>
+  )
 }
 
 const components = { Upload, Pair, Overview, SmeltProgress, Dashboard }
@@ -66,4 +82,13 @@ function render(name, props) {
   root.render(<StrictMode>{child && <SmeltProvider supabase={supabase}>{child}</SmeltProvider>}</StrictMode>)
 }
 
-Object.assign(window, { smelt: connectSmelt({ supabase }), supabase, recording, states, mounts, render, vanilla, version })
+Object.assign(window, {
+  smelt: connectSmelt({ supabase }),
+  supabase,
+  recording,
+  states,
+  mounts,
+  render,
+  vanilla,
+  version,
+})

@@ -28,13 +28,18 @@ export function Transcript({ id }: { id: string }) {
           <h2>{file.filename}</h2>
           <p className="transcript">{segments[file.id]?.map(({ text }) => text).join(' ')}</p>
           {status === 'completed' && segments[file.id] && (
-            <a download={`${file.filename}.srt`} href={`data:text/plain;charset=utf-8,${encodeURIComponent(toSrt(segments[file.id]))}`}>
+            <a
+              download={`${file.filename}.srt`}
+              href={`data:text/plain;charset=utf-8,${encodeURIComponent(toSrt(segments[file.id]))}`}
+            >
               Captions
             </a>
           )}
         </article>
       ))}
-      {results?.map(({ file_id, content }) => <pre key={file_id}>{content}</pre>)}
+      {results?.map(({ file_id, content }) => (
+        <pre key={file_id}>{content}</pre>
+      ))}
     </section>
   )
 }

@@ -33,7 +33,11 @@ function Connection() {
 function Smelts() {
   const smelt = useSmeltClient()
   const key = ['smelts', 'paginated', 1]
-  const { data } = useQuery({ queryKey: key, queryFn: () => smelt.list({ limit: 10 }), refetchInterval: smartPolling(key) })
+  const { data } = useQuery({
+    queryKey: key,
+    queryFn: () => smelt.list({ limit: 10 }),
+    refetchInterval: smartPolling(key),
+  })
   return (
     <ul id="smelts">
       {data?.map(({ id, status }) => (

@@ -1,8 +1,13 @@
 // Subscriptions without a framework: a function, the same with retries, and a class of an app around both.
 import type { SupabaseClient } from '@supabase/supabase-js'
 import {
-  SmeltSubscription, subscribeToSmelt, subscribeWithRetry,
-  type CompletedUpdate, type FailedUpdate, type ProgressUpdate, type SmeltCallbacks,
+  SmeltSubscription,
+  subscribeToSmelt,
+  subscribeWithRetry,
+  type CompletedUpdate,
+  type FailedUpdate,
+  type ProgressUpdate,
+  type SmeltCallbacks,
 } from 'smelt-js'
 
 type Log = (line: string) => void
@@ -25,7 +30,11 @@ export function followWithRetry(supabaseClient: SupabaseClient, smeltId: string,
 export class Follower {
   private subscription: SmeltSubscription | null = null
 
-  constructor(private supabase: SupabaseClient, private smeltId: string, private log: Log) {}
+  constructor(
+    private supabase: SupabaseClient,
+    private smeltId: string,
+    private log: Log,
+  ) {}
 
   start(): void {
     this.subscription = new SmeltSubscription(this.supabase, this.smeltId, callbacks(this.log))
