@@ -24,7 +24,7 @@ export const skip = !existsSync(CHROMIUM) && 'Chromium is missing: apt-get insta
 export const launch = () => chromium.launch({ executablePath: CHROMIUM, args: ARGUMENTS })
 
 /** Return a module and all that it imports, with React's development build; `alias` replaces packages. */
-export async function bundle(entry, alias = {}, options = {}) {
+export async function bundle(entry, alias = {}) {
   const { outputFiles } = await build({
     entryPoints: [here(entry)],
     outdir: '/',
@@ -36,7 +36,6 @@ export async function bundle(entry, alias = {}, options = {}) {
     define: { 'process.env.NODE_ENV': '"development"' },
     nodePaths: [here('node_modules')],
     alias: { 'smelt-js': PACKAGE, ...alias },
-    ...options,
   })
   return new Map(outputFiles.map(({ path, text }) => [path.slice(1), text]))
 }
