@@ -167,6 +167,10 @@ export class SmeltClient {
         handlers.onMessage?.(event, payload)
         this.dispatch(topic, event, payload)
       },
+      onChange: (change) => {
+        handlers.onChange?.(change)
+        this.dispatch(topic, change.eventType, change.new)
+      },
       onJoined: () => {
         set(true)
         handlers.onJoined()
@@ -258,6 +262,7 @@ export class SmeltJob {
     this.id = this.store.id
     this.subscribe = this.store.subscribe
     this.getSnapshot = this.store.getSnapshot
+    this.getServerSnapshot = this.store.getServerSnapshot
   }
 
   get files() {

@@ -13,10 +13,11 @@ export const isHidden = () => typeof document !== 'undefined' && document.visibi
 /**
  * Return the delay of the next read: 30 s with recent events, 10 to 15 s without any for 30 s while something is under
  * way, 5 s while not joined; at least 60 s in a hidden page.
- * @param {{ joined: boolean, eventAgeMs: number, underWay: boolean, nextPollS?: number | null }} given
+ * @param {{ joined: boolean, eventAgeMs: number, underWay: boolean, nextPollS?: number | null, jitter?: number }} given
+ *   `jitter`: from 0 to 1
  */
-export function pollInMs({ joined, eventAgeMs, underWay, nextPollS }) {
-  const base = !joined ? 5_000 : eventAgeMs < FRESH_FOR_MS || !underWay ? 30_000 : 10_000 + 5_000 * Math.random()
+export function pollInMs({ joined, eventAgeMs, underWay, nextPollS, jitter = Math.random() }) {
+  const base = !joined ? 5_000 : eventAgeMs < FRESH_FOR_MS || !underWay ? 30_000 : 10_000 + 5_000 * jitter
   const requested = Math.min((nextPollS ?? 0) * 1000, MAX_DELAY_MS)
   return Math.max(base, requested, isHidden() ? HIDDEN_MS : 0)
 }

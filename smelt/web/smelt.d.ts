@@ -250,6 +250,7 @@ export class SmeltFailed extends SmeltError {
 export interface ReadableStore<View> {
   subscribe: (listener: () => void) => () => void
   getSnapshot: () => View
+  getServerSnapshot: () => View
 }
 
 interface LiveStore<View, Item> extends ReadableStore<View> {
@@ -428,4 +429,11 @@ export interface Transport {
   ): Promise<void>
   /** Join a channel, again after each loss until `leave` is called. */
   join(topic: string, handlers: JoinHandlers): Joined
+}
+
+declare global {
+  interface WindowEventMap {
+    /** With `domEvents: true`: an event of a channel; those of the feed are `INSERT` and `UPDATE`, with the row. */
+    'smelt:update': CustomEvent<{ readonly topic: string; readonly event: string; readonly payload: any }>
+  }
 }

@@ -14,6 +14,8 @@ export class Store {
   /** @param {View} view */
   constructor(view) {
     this.view = view
+    /** Return the state before any change: the one that a server renders. */
+    this.getServerSnapshot = () => view
   }
 
   /** Return the current state: the same object until it changes. */

@@ -1,18 +1,12 @@
 // A page in Chromium runs a smelt with supabase-js, from another origin than the stack's.
 import assert from 'node:assert/strict'
-import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { createRequire } from 'node:module'
 import { test } from 'node:test'
-import { chromium } from 'playwright-core'
 import { recording } from './app.mjs'
+import { launch, skip } from './chromium.mjs'
 
-const CHROMIUM = '/usr/bin/chromium'
-const ARGUMENTS = [
-  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync',
-]
 const TIMEOUT_MS = 60_000
 const FILES = {
   '/': ['text/html', new URL('page/index.html', import.meta.url)],
@@ -44,12 +38,10 @@ async function serve() {
   return server
 }
 
-const skip = !existsSync(CHROMIUM) && 'Chromium is missing: apt-get install chromium'
-
 /** Run a test with a page that has an outcome. */
 async function withPage(path, run, uploadBytesPerS = -1) {
   const server = await serve()
-  const browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGUMENTS })
+  const browser = await launch()
   try {
     const page = await browser.newPage()
     const network = await page.context().newCDPSession(page)

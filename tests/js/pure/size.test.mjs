@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { build } from 'esbuild'
 
-const INDEX = fileURLToPath(new URL('../../../smelt/web/index.js', import.meta.url))
+const PACKAGE = fileURLToPath(new URL('../../../smelt/web/', import.meta.url))
 /** Leaves out the modules that are loaded when they are first used. */
 const loadedLater = {
   name: 'loaded later',
@@ -13,9 +13,18 @@ const loadedLater = {
     onResolve({ filter: /./ }, ({ kind, path }) => (kind === 'dynamic-import' ? { path, external: true } : undefined)),
 }
 
-/** Return the size of an app that consists of an import of the package. */
-async function sizeOf(names, plugins) {
-  const stdin = { contents: `export ${names} from ${JSON.stringify(INDEX)}`, resolveDir: '.' }
+/** Leaves out all other modules. */
+const alone = {
+  name: 'alone',
+  setup: ({ onResolve }) =>
+    onResolve({ filter: /./ }, ({ path, importer }) =>
+      importer.startsWith(PACKAGE) ? { path, external: true } : undefined,
+    ),
+}
+
+/** Return the size of an app that consists of an import of a module of the package. */
+async function sizeOf(names, plugins, module = 'index.js') {
+  const stdin = { contents: `export ${names} from ${JSON.stringify(PACKAGE + module)}`, resolveDir: '.' }
   const { outputFiles } = await build({
     stdin,
     bundle: true,
@@ -37,4 +46,11 @@ test('core is smaller than 8 kB', async () => {
   console.log(`core: ${core} bytes, with all that is loaded later, and captions: ${all} bytes`)
   assert.ok(core < 8000, `${core} bytes`)
   assert.ok(core > 4000 && all > core, 'the package is not in the bundle')
+})
+
+test('React hooks are smaller than 2 kB', async () => {
+  const [react, query] = await Promise.all(['react.js', 'query.js'].map((module) => sizeOf('*', [alone], module)))
+  console.log(`react: ${react} bytes, query: ${query} bytes`)
+  assert.ok(react < 2000, `${react} bytes`)
+  assert.ok(react > 1000, 'the hooks are not in the bundle')
 })
