@@ -46,6 +46,10 @@ class ChildUnusable(TransientError):
     """This worker can't start a child, or one died without work: the machine is at fault, not the smelt."""
 
 
+class ModelMissing(TransientError):
+    """The smelt requests a model that this worker does not have; another worker may have it."""
+
+
 class DiskFull(TransientError):
     """The temporary folder has no room for a recording right now."""
 

@@ -13,7 +13,7 @@ Power = Callable[[int, float, float], float]
 # 6 dB: bleed is quieter by more, two microphones for one voice by less.
 _MIN_BLEED_RATIO: Final = 4.0
 _MIN_SHARED: Final = 0.7
-# Two speakers may both say "yes" at a time, but not a sentence.
+# Two speakers may utter the same word at a time, but not the same sentence.
 _MIN_SENTENCE_WORDS: Final = 4
 # Each channel has its own windows, which end segments in different places.
 _TOLERANCE_S: Final = 1.0

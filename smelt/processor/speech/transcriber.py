@@ -236,7 +236,7 @@ def _batches(speech: SpeechAudio, transcriber: WindowTranscriber, seek: int, bat
     """Transcribe `batch_size` windows at a time, which are cut in pauses beforehand."""
     edges = [*speech.cuts(transcriber.decoder.window_samples), len(speech.samples)]
     whole = transcriber.decoder.window(speech)
-    windows = [(start, end) for start, end in pairwise(edges) if start >= seek]
+    windows = [(start, end) for start, end in pairwise(edges) if seek <= start < end]
     for first in range(0, len(windows), batch_size):
         batch = windows[first : first + batch_size]
         results = transcriber.transcribe([whole.part(start, end) for start, end in batch])
