@@ -28,10 +28,10 @@ def fitting_prompt(
 
 
 def is_echo(text: str, terms: Sequence[str]) -> bool:
-    """Return True if a text has no word that is not in the vocabulary: the model may have repeated its prompt."""
+    """Return True if half of the words are in the vocabulary: the model may repeat its prompt, often imprecisely."""
     known = {word for term in terms for word in words_of(term)}
     words = words_of(text)
-    return bool(words) and known.issuperset(words)
+    return bool(words) and 2 * sum(word in known for word in words) >= len(words)
 
 
 def is_same_speech(text: str, plain: str) -> bool:
