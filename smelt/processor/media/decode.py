@@ -153,6 +153,7 @@ class _Decoding:
         self._clock = Clock(max_s=limits.max_duration_s, max_gap_s=plan.max_gap_s)
         self._mixer = MonoMixer(plan.channel) if plan.separate is None else ChannelSplitter(plan.separate)
         self._sound_s = 0.0
+        self._is_behind_silence = False
         self._damaged: list[Interval] = []
         self._missing: list[Interval] = []
         self._gaps: list[Interval] = []
@@ -258,14 +259,16 @@ class _Decoding:
         self._write(self._mixer.flush())
         self._clock.advance(seconds)
         self._require_room(round(self._clock.position_s * SAMPLE_RATE))
+        self._is_behind_silence = True
         if damaged:
             self._damaged.append((start_s, self._clock.position_s))
 
     def _write(self, chunks: Iterable[bytes]) -> None:
         for chunk in chunks:
-            start = self.sample_count * self._sample_bytes
+            if self._is_behind_silence:  # The size of a sample is known with the first frame, which may follow silence.
+                self._sink.seek(self.sample_count * self._sample_bytes)
+                self._is_behind_silence = False
             self._require_room(self.sample_count + len(chunk) // self._sample_bytes)
-            self._sink.seek(start)
             self._sink.write(chunk)
 
     @property

@@ -208,7 +208,7 @@ def _without_segments(
         except StopIteration as end:
             found: _ChannelTranscript = end.value
             return found
-        position_s = offset_s + (place * length_s + passage.position_s - offset_s) / count
+        position_s = round(offset_s + (place * length_s + passage.position_s - offset_s) / count, 3)
         yield replace(passage, segments=(), position_s=position_s, checkpoint=start)
 
 
