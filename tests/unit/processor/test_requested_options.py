@@ -153,7 +153,7 @@ async def test_unknown_option_fails_all_files_with_its_name(input_type: str, mod
 async def test_language_of_an_english_model_fails_the_file_before_it_is_downloaded(
     options: dict[str, str], model: SharedModel
 ) -> None:
-    # A download would raise: there is no object store.
+    # A download would raise: the project has no object store.
     [(code, message)] = await PipelineHarness(claim(options=options), model).failed_rows()
     assert code == "transcription_failed"
     assert message is not None
