@@ -64,11 +64,11 @@ class Pipeline:
 
     def _check_options(self) -> None:
         """Fail the files whose options this worker can't honor, before any work on them."""
-        state, model = self._job.state, self._job.services.model
+        state = self._job.state
         if state.options_issue is not None:
             self._fail(state.live_files, state.options_issue)
         elif self._job.untranscribed and state.options != SmeltOptions():
-            requested = state.options.model
+            requested, model = state.options.model, self._job.services.model
             if requested is not None and requested not in model.names:
                 raise ModelMissing(f"the model {requested} is requested, this worker has {', '.join(model.names)}")
             if (issue := model.issue_of(state.options)) is not None:
