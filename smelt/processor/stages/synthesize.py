@@ -42,8 +42,8 @@ class Synthesize(Stage):
 
     @property
     def begins_at_once(self) -> bool:
-        """True if a place is free."""
-        return not self.job.services.synthesis_slots.locked()
+        """True if a place is free, or none is needed."""
+        return not has_prompts(self.job.state.claim) or not self.job.services.synthesis_slots.locked()
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
