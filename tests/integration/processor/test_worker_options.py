@@ -15,7 +15,6 @@ from worker_harness import (
     RECORDINGS,
     STANDUP,
     AppClient,
-    RecordedChannel,
     attempts_of,
     eventually,
     run_worker_once,
@@ -55,10 +54,6 @@ async def submitted(app: AppClient, *files: Path, **more: Any) -> UUID:
     return smelt.id
 
 
-def speakers(watched: RecordedChannel) -> list[str]:
-    return [segment["speaker"] for payload in watched.named("segments") for segment in payload["segments"]]
-
-
 async def test_separate_channels_are_speakers_in_live_segments_and_in_the_transcript(
     project: Stack, tmp_path: Path, dialog: Path, options: dict[UUID, dict[str, Any]]
 ) -> None:
@@ -72,7 +67,7 @@ async def test_separate_channels_are_speakers_in_live_segments_and_in_the_transc
         state = await app.calls.get_smelt(smelt.id, with_words=True)
         assert isinstance(state, Snapshot)
         watched.check_order()
-    assert set(speakers(watched)) == {"Speaker 1", "Speaker 2"}
+    assert {segment["speaker"] for segment in watched.segments.values()} == {"Speaker 1", "Speaker 2"}
     segments = state.segments
     assert [segment.index for segment in segments] == list(range(len(segments)))
     assert [segment.start for segment in segments] == sorted(segment.start for segment in segments)

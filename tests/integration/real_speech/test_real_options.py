@@ -97,8 +97,8 @@ async def _transcribed(
 
 def _with_speakers(segments: Sequence[FileSegment], channel: RecordedChannel) -> tuple[FileSegment, ...]:
     """Return the segments with the speakers of the live ones."""
-    live = {one["index"]: one["speaker"] for payload in channel.named("segments") for one in payload["segments"]}
-    return tuple(segment.model_copy(update={"speaker": live[segment.index]}) for segment in segments)
+    live = channel.segments
+    return tuple(one.model_copy(update={"speaker": live[str(one.file_id), one.index]["speaker"]}) for one in segments)
 
 
 def _text_of(transcript: Transcript, speaker: str) -> str:

@@ -123,6 +123,7 @@ class PipelineHarness:
             EventQueue(Announcer(project, "w"), channel),
             lease_s=30,
             on_verdict=lambda _: None,
+            on_renewed=lambda _: None,
             eta_s=lambda: None,
         )
         services: Any = SimpleNamespace(
