@@ -61,10 +61,15 @@ class RecordedChannel:
         return list(by_id.values())
 
     @property
+    def segments(self) -> dict[tuple[str, int], dict[str, Any]]:
+        """The segments that were received, by file and index."""
+        payloads = [payload for _, payload in self.events]
+        return {(x.get("file_id") or p["file_id"], x["index"]): x for p in payloads for x in p.get("segments", [])}
+
+    @property
     def segment_count(self) -> int:
         """The number of segments that were received."""
-        payloads = [payload for _, payload in self.events]
-        return len({(x.get("file_id") or p["file_id"], x["index"]) for p in payloads for x in p.get("segments", [])})
+        return len(self.segments)
 
     def check_order(self) -> None:
         """Assert that percentages and stages never decrease, and each percentage is in the range of its stage."""

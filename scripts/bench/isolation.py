@@ -54,7 +54,7 @@ class ModelInProcess:
         yield
 
     async def transcribe(
-        self, _smelt_id: UUID, source: Recording, start: Checkpoint, *, main_language: str | None = None
+        self, _smelt_id: UUID, source: Recording, start: Checkpoint, *, main_language: str | None = None, **_: object
     ) -> AsyncGenerator[Language | Passage, None]:
         language = main_language or (await asyncio.to_thread(self._transcriber.detect_language, source)).code
         yield Language(language, 1.0)

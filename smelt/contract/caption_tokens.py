@@ -1,7 +1,7 @@
 """Divides the segments of a transcript into timed tokens, from which captions are made. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, zip_longest
 from typing import Final
 
@@ -13,6 +13,8 @@ MIN_MARK_S: Final = 1.0
 
 _MAX_WORD_S: Final = 3.5
 """Without word times, a segment is spoken at this speed at least, from its start."""
+_READING_CHARS_PER_S: Final = 20.0
+"""If two speakers overlap, the text of each is shown long enough to be read at this speed."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Token:
     is_spaced: bool = True
     opens_segment: bool = False
     is_mark: bool = False
+    speaker: str | None = None
 
 
 def marks_of(file: FileState) -> tuple[Mark, ...]:
@@ -48,17 +51,40 @@ def marks_of(file: FileState) -> tuple[Mark, ...]:
 
 
 def tokens_of(segments: Sequence[FileSegment], marks: Sequence[Mark], max_width: int) -> list[Token]:
-    """Return the tokens of all segments; none starts before the end of the previous one."""
+    """Return the tokens of all segments; none starts before the end of the previous one.
+
+    Where two speakers overlap, the first one is shown until the second one starts, or until it can be read: the second
+    one is then delayed.
+    """
     tokens: list[Token] = []
     reached = 0.0
     for segment, following in zip_longest(segments, segments[1:]):
         start = max(reached, segment.start)
+        reading_s = len(segment.text) / _READING_CHARS_PER_S
         reached = max(start, segment.end)
+        if segment.speaker is not None and start > segment.start:
+            reached = max(reached, start + min(segment.end - segment.start, reading_s))
         # End at the start of the next segment, unless both start at the same time: then the next one is delayed.
         if following is not None and start < following.start < reached:
-            reached = following.start
+            is_overlap = following.speaker != segment.speaker
+            reached = max(following.start, min(reached, start + reading_s)) if is_overlap else following.start
         tokens += _segment_tokens(segment, (start, reached), marks, max_width)
     return tokens
+
+
+def with_labels(tokens: Sequence[Token], max_width: int) -> Iterator[Token]:
+    """Yield the tokens, with the name of the speaker before each one whose speaker differs from the last known one."""
+    speaker = None
+    for token in tokens:
+        if token.speaker in (None, speaker):
+            yield token
+            continue
+        speaker, label = token.speaker, f"{token.speaker}:"
+        if text_width(label) + 1 + text_width(token.text) <= max_width:
+            yield replace(token, text=f"{label} {token.text}")
+        else:
+            yield replace(token, text=label, end=token.start, is_spaced=True)
+            yield replace(token, is_spaced=True, opens_segment=False)
 
 
 def _segment_tokens(segment: FileSegment, stretch: Stretch, marks: Sequence[Mark], max_width: int) -> Iterator[Token]:
@@ -77,7 +103,7 @@ def _segment_tokens(segment: FileSegment, stretch: Stretch, marks: Sequence[Mark
     for piece, is_spaced in pieces:
         first, count = count, count + len(piece)
         start, end = _outside(times[first][0], times[count - 1][1], marks)
-        yield Token(piece, start, end, is_spaced=is_spaced, opens_segment=first == 0)
+        yield Token(piece, start, end, is_spaced=is_spaced, opens_segment=first == 0, speaker=segment.speaker)
 
 
 def _pieces(word: str, max_width: int) -> Iterator[str]:

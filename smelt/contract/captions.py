@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise, zip_longest
 from typing import Final
 
-from smelt.contract.caption_tokens import MIN_MARK_S, Mark, Token, marks_of, tokens_of
+from smelt.contract.caption_tokens import MIN_MARK_S, Mark, Token, marks_of, tokens_of, with_labels
 from smelt.contract.state import FileSegment, FileState
 from smelt.contract.writing import has_words, is_unspaced, text_width
 
@@ -61,21 +61,28 @@ class CaptionLayout:
 
 @dataclass(frozen=True)
 class Cue:
-    """A caption: its time on the screen in seconds, and its lines."""
+    """A caption: its time on the screen in seconds, its lines, and its speaker if that is known."""
 
     start: float
     end: float
     lines: tuple[str, ...]
+    speaker: str | None = None
 
 
-def caption_cues(segments: Sequence[FileSegment], file: FileState, layout: CaptionLayout) -> list[Cue]:
+def caption_cues(
+    segments: Sequence[FileSegment], file: FileState, layout: CaptionLayout, *, has_labels: bool = False
+) -> list[Cue]:
     """Return the cues of a transcript, and a cue for each stretch without one; cues do not overlap.
 
-    A cue lasts at least `MIN_CUE_S`, if there is silence to extend it into, and at most `MAX_CUE_S`. The cue of a
-    stretch without a transcript lasts as long as the stretch.
+    A cue has one speaker; with `has_labels`, its text begins with the name where the speaker changes. A cue lasts at
+    least `MIN_CUE_S`, if there is silence to extend it into, and at most `MAX_CUE_S`. The cue of a stretch without a
+    transcript lasts as long as the stretch.
     """
     marks = marks_of(file)
-    tokens = list(_with_marks(tokens_of(segments, marks, layout.line_chars), marks, layout))
+    spoken = tokens_of(segments, marks, layout.line_chars)
+    if has_labels:
+        spoken = list(with_labels(spoken, layout.line_chars))
+    tokens = list(_with_marks(spoken, marks, layout))
     limit = math.inf if file.duration_seconds is None else file.duration_seconds
     ranges = _cheapest_division(len(tokens), _CueCosts(tokens, layout, limit).from_token)
     cues = (_cue(tokens[first:after], layout) for first, after in ranges)
@@ -108,12 +115,17 @@ def _mark_text(mark: Mark, layout: CaptionLayout) -> str:
 
 
 def _run_ends(tokens: Sequence[Token]) -> Iterator[int]:
-    """Yield for each token the end of the tokens that may share a cue with it: the next mark or long pause."""
+    """Yield for each token the end of the tokens that may share a cue with it: a mark, a speaker, or a long pause."""
     first = 0
     for n, (before, after) in enumerate(zip_longest(tokens, tokens[1:]), start=1):
-        if after is None or before.is_mark or after.is_mark or after.start - before.end >= _MAX_PAUSE_S:
+        if after is None or _is_run_end(before, after):
             yield from [n] * (n - first)
             first = n
+
+
+def _is_run_end(before: Token, after: Token) -> bool:
+    is_pause = after.start - before.end >= _MAX_PAUSE_S
+    return is_pause or before.is_mark or after.is_mark or before.speaker != after.speaker
 
 
 def _cut_cost(before: Token, after: Token) -> float:
@@ -226,7 +238,7 @@ def _cue(tokens: Sequence[Token], layout: CaptionLayout) -> Cue:
             yield after, _LINE_COST + _FILL_COST * (width / layout.line_chars) ** 2 + cut_cost
 
     lines = tuple(_joined(tokens[first:after]) for first, after in _cheapest_division(len(tokens), costs_from))
-    return Cue(start, min(end, start + MAX_CUE_S), lines)
+    return Cue(start, min(end, start + MAX_CUE_S), lines, tokens[0].speaker)
 
 
 def _readable(cues: Sequence[Cue], limit: float) -> list[Cue]:

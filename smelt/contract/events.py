@@ -51,12 +51,16 @@ class FileProgress(Model):
 
 
 class Segment(Model):
-    """A piece of a transcript; `start` and `end` in seconds from the start of the recording, `index` from 0."""
+    """A piece of a transcript; `start` and `end` in seconds from the start of the recording, `index` from 0.
+
+    `speaker` is a label such as `Speaker 1`, None if the speaker is unknown.
+    """
 
     index: int
     start: float
     end: float
     text: str
+    speaker: str | None = None
 
 
 class NewSegment(Segment):

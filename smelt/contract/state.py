@@ -64,7 +64,8 @@ class Trust(Model):
             are those of the sound alone.
         track: the number of the audio track that was transcribed, from 1; None if there is only one.
         track_count: the number of audio tracks; None if there is only one.
-        channel: the number of the channel that was transcribed, from 1; None if the mix of all channels was.
+        channel: the number of the channel that was transcribed, from 1; None if the mix of all channels was, or each.
+        translated: True if the text is an English translation; `languages` are those that were spoken.
         model: the name of the model.
         notice: a sentence for people if the model is not suited for all speech.
     """
@@ -82,6 +83,7 @@ class Trust(Model):
     track: int | None = None
     track_count: int | None = None
     channel: int | None = None
+    translated: bool = False
     model: str | None = None
     notice: str | None = None
 
@@ -89,8 +91,8 @@ class Trust(Model):
 class FileState(Model):
     """One file of a smelt; `progress` is 0 to 100, `duration_seconds` and `language` are None until known.
 
-    `language` is that of the first speech; `trust.languages` lists all. `trust` is None until the file
-    is transcribed.
+    `language` is that of the first speech, also if it is translated; `trust.languages` lists all. `trust` is None until
+    the file is transcribed.
     """
 
     id: UUID

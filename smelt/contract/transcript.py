@@ -3,7 +3,7 @@
 import html
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Final, assert_never
 
@@ -12,7 +12,7 @@ from smelt.contract.captions import CaptionLayout, Cue, caption_cues
 from smelt.contract.state import FileSegment, FileState
 
 _FILE_FIELDS: Final = {"filename", "language", "language_probability", "duration_seconds", "trust"}
-_SEGMENT_FIELDS: Final = {"index", "start", "end", "text", "words"}
+_SEGMENT_FIELDS: Final = {"index", "start", "end", "text", "speaker", "words"}
 
 
 class TranscriptFormat(StrEnum):
@@ -48,8 +48,12 @@ def format_transcript(
 
 
 def to_txt(segments: Sequence[FileSegment], file: FileState) -> str:
-    """Return the text alone, one line per segment, and a line in brackets for each stretch without a transcript."""
-    lines = [(segment.start, segment.text.strip()) for segment in segments]
+    """Return the text alone, one line per segment, and a line in brackets for each stretch without a transcript.
+
+    A line begins with the name of the speaker where that changes.
+    """
+    labels = speaker_labels(segment.speaker for segment in segments)
+    lines = [(segment.start, label + segment.text.strip()) for segment, label in zip(segments, labels, strict=True)]
     for mark in marks_of(file):
         place = next((n for n, (start, _) in enumerate(lines) if start >= mark.start), len(lines))
         lines.insert(place, (mark.start, f"[{mark.reason}, {span(mark.start, mark.end)}]"))
@@ -57,18 +61,17 @@ def to_txt(segments: Sequence[FileSegment], file: FileState) -> str:
 
 
 def to_srt(segments: Sequence[FileSegment], file: FileState, layout: CaptionLayout = _DEFAULT_LAYOUT) -> str:
-    """Return SubRip captions; cues do not overlap."""
+    """Return SubRip captions; cues do not overlap. A cue begins with the name of the speaker where that changes."""
     return "\n".join(
         f"{n}\n{_timestamp(cue.start, ',')} --> {_timestamp(cue.end, ',')}\n{_text(cue)}\n"
-        for n, cue in enumerate(caption_cues(segments, file, layout), start=1)
+        for n, cue in enumerate(caption_cues(segments, file, layout, has_labels=True), start=1)
     )
 
 
 def to_vtt(segments: Sequence[FileSegment], file: FileState, layout: CaptionLayout = _DEFAULT_LAYOUT) -> str:
-    """Return WebVTT captions; cues do not overlap."""
-    # WebVTT interprets tags and entities.
+    """Return WebVTT captions; cues do not overlap. A cue with a known speaker has a voice tag."""
     return "WEBVTT\n" + "".join(
-        f"\n{_timestamp(cue.start, '.')} --> {_timestamp(cue.end, '.')}\n{html.escape(_text(cue), quote=False)}\n"
+        f"\n{_timestamp(cue.start, '.')} --> {_timestamp(cue.end, '.')}\n{_voice_tag(cue)}{_escaped(_text(cue))}\n"
         for cue in caption_cues(segments, file, layout)
     )
 
@@ -76,12 +79,21 @@ def to_vtt(segments: Sequence[FileSegment], file: FileState, layout: CaptionLayo
 def to_json(segments: Sequence[FileSegment], file: FileState) -> str:
     """Return a JSON object with the text, the metadata of the file, such as `trust`, and the segments.
 
-    Times are in seconds. A segment has the key `words` if words are known.
+    Times are in seconds. A segment has the key `speaker` if the speaker is known, and `words` if words are.
     """
     text = " ".join(segment.text.strip() for segment in segments)
     listed = [segment.model_dump(include=_SEGMENT_FIELDS, exclude_none=True) for segment in segments]
     about = file.model_dump(mode="json", include=_FILE_FIELDS)
     return json.dumps({"text": text, **about, "segments": listed}, ensure_ascii=False, indent=2) + "\n"
+
+
+def speaker_labels(speakers: Iterable[str | None]) -> list[str]:
+    """Return for each speaker `NAME: ` if that differs from the last known one, else an empty text."""
+    labels, last = [], None
+    for speaker in speakers:
+        labels.append("" if speaker in (None, last) else f"{speaker}: ")
+        last = speaker or last
+    return labels
 
 
 def span(start: float, end: float) -> str:
@@ -93,6 +105,15 @@ def _clock(seconds: int) -> str:
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _voice_tag(cue: Cue) -> str:
+    return "" if cue.speaker is None else f"<v {_escaped(cue.speaker)}>"
+
+
+def _escaped(text: str) -> str:
+    # WebVTT interprets tags and entities.
+    return html.escape(text, quote=False)
 
 
 def _text(cue: Cue) -> str:

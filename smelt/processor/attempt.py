@@ -12,7 +12,7 @@ from smelt.contract.channels import smelt_channel
 from smelt.contract.events import Result
 from smelt.contract.work import Claim, Settled, Verdict
 from smelt.errors import SettingsError, SmeltError, TransientError
-from smelt.processor.errors import ChildKilled, ChildUnusable
+from smelt.processor.errors import ChildKilled, ChildUnusable, ModelMissing
 from smelt.processor.event_queue import EventQueue
 from smelt.processor.logs import SmeltLog
 from smelt.processor.outcome import failure_of
@@ -23,12 +23,13 @@ from smelt.processor.stages.pipeline import Pipeline
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-StopReason = Literal["cancelled", "lost", "draining", "unusable"]
-"""`unusable`: this worker can't process smelts, for a reason of its machine."""
+StopReason = Literal["cancelled", "lost", "draining", "unusable", "mismatched"]
+"""`unusable`: this worker can't process smelts, for a reason of its machine. `mismatched`: it lacks their model."""
 
 _RELEASE_REASONS: Final = {
     "draining": "the worker drained",
     "unusable": "the processes of the worker did not work",
+    "mismatched": "the worker does not have the requested model",
 }
 _FLUSH_TIMEOUT_S: Final = 5.0
 _RETRY_INTERVAL_S: Final = 2.0
@@ -60,6 +61,11 @@ class SmeltAttempt:
     def has_audio(self) -> bool:
         """True if the smelt has recordings, which its end may leave to be removed."""
         return any(file.input_type == "audio" for file in self.claim.files)
+
+    @property
+    def is_mismatched(self) -> bool:
+        """True if the smelt was released because it requests another model."""
+        return self._stopping.done() and self._stopping.result() == "mismatched"
 
     @property
     def found_worker_unusable(self) -> bool:
@@ -113,6 +119,8 @@ class SmeltAttempt:
                 self.stop("draining")
             case ChildUnusable():
                 self.stop("unusable")
+            case ModelMissing():
+                self.stop("mismatched")
         if self._stopping.done():
             await self._end_early(self._stopping.result(), reporter, channel)
             return
@@ -167,7 +175,7 @@ class SmeltAttempt:
             case "cancelled":
                 # Cancelling has settled the row; its terminal event may still be in the outbox.
                 await self._services.announcer.send_outbox(self.claim.id, channel)
-            case "draining" | "unusable":
+            case "draining" | "unusable" | "mismatched":
                 with contextlib.suppress(TransientError):
                     await reporter.flush()
                 settled = await self._services.calls.release_smelt(

@@ -5,12 +5,16 @@ from smelt.errors import PermanentError, TransientError
 
 
 class FileError(PermanentError):
-    """One file can't be processed, now or later; the other files of its smelt continue."""
+    """One file can't be processed, now or later; the other files of its smelt continue.
 
-    def __init__(self, code: ErrorCode, detail: str) -> None:
+    `sentence` is for the owner of the file; None for the sentence of the code.
+    """
+
+    def __init__(self, code: ErrorCode, detail: str, sentence: str | None = None) -> None:
         super().__init__(f"{code}: {detail}")
         self.code: ErrorCode = code
         self.detail = detail
+        self.sentence = sentence
 
 
 class SynthesisPermanentError(PermanentError):
@@ -40,6 +44,10 @@ class ChildKilled(TransientError):
 
 class ChildUnusable(TransientError):
     """This worker can't start a child, or one died without work: the machine is at fault, not the smelt."""
+
+
+class ModelMissing(TransientError):
+    """The smelt requests a model that this worker does not have; another worker may have it."""
 
 
 class DiskFull(TransientError):

@@ -74,7 +74,7 @@ class Metrics:
             case verdict:
                 self._endings.labels(verdict).inc()
 
-    def stopped(self, reason: Literal["cancelled", "lost", "draining", "unusable"]) -> None:
+    def stopped(self, reason: Literal["cancelled", "lost", "draining", "unusable", "mismatched"]) -> None:
         """Count a smelt whose work was stopped early."""
         if reason == "lost":
             self._lost.inc()

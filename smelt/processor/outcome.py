@@ -28,7 +28,7 @@ class Failure:
 def failure_of(exc: BaseException) -> Failure:
     """Return the failure for an exception; an unexpected one is transient.
 
-    `ChildKilled` and `ChildUnusable` release their smelt instead.
+    `ChildKilled`, `ChildUnusable` and `ModelMissing` release their smelt instead.
     """
     match exc:
         case FileError() | SynthesisPermanentError():

@@ -14,6 +14,7 @@ from smelt.processor.media.recording import Recording
 from smelt.processor.media.values import MediaLimits, Probe
 from smelt.processor.progress import FilePosition, message, overall_share, percentage
 from smelt.processor.speech.checkpoint import Checkpoint, read_checkpoint
+from smelt.processor.speech.requested import parsed_options
 from smelt.processor.speed import TranscriptionTimer
 
 # The key of the outputs in a saved checkpoint.
@@ -32,6 +33,7 @@ class FileWork:
     share: float = 0.0
     status: FileStatus = "processing"
     error_code: ErrorCode | None = None
+    error_message: str | None = None
     duration_s: float | None = None
     language: str | None = None
     language_probability: float | None = None
@@ -51,6 +53,11 @@ class FileWork:
     def id(self) -> UUID:
         """The id of the file's row."""
         return self.claimed.id
+
+    @property
+    def channel_count(self) -> int:
+        """The number of separate channels, each of which is transcribed; 1 until it is known."""
+        return 1 if self.recording is None else self.recording.width
 
     @property
     def failed(self) -> bool:
@@ -113,10 +120,14 @@ def size_weight(file: FileWork) -> float:
 
 
 class SmeltState:
-    """The state of one smelt in progress; every change calls `on_change(urgent)`."""
+    """The state of one smelt in progress; every change calls `on_change(urgent)`.
+
+    `options` are those of the smelt; if they can't be parsed here, `options_issue` is a sentence that names one.
+    """
 
     def __init__(self, claim: Claim, on_change: Callable[[bool], None]) -> None:
         self.claim = claim
+        self.options, self.options_issue = parsed_options(claim.options)
         self.stage: Status = "validating"
         self.risk: Risk | None = None
         self.files = [_file_work(claimed) for claimed in claim.files]
@@ -155,9 +166,9 @@ class SmeltState:
             file.share = min(1.0, share)
             self._on_change(False)
 
-    def fail(self, file: FileWork, code: ErrorCode) -> None:
-        """Mark one file as failed."""
-        file.status, file.error_code = "failed", code
+    def fail(self, file: FileWork, code: ErrorCode, sentence: str | None = None) -> None:
+        """Mark one file as failed; without a sentence, its owner reads that of the code."""
+        file.status, file.error_code, file.error_message = "failed", code, sentence
         self._on_change(True)
 
     def add_segments(
@@ -203,6 +214,7 @@ class SmeltState:
             "language": file.language,
             "language_probability": file.language_probability,
             "error_code": file.error_code,
+            "error_message": file.error_message,
             "transcribed": file.transcribed or None,
             # Segments that an earlier attempt saved beyond this count are discarded.
             "segment_count": len(file.segments) if file.transcribed and file.recording is not None else None,

@@ -55,6 +55,7 @@ class Worker:
         self._metrics = Metrics()
         self._started_s = time.monotonic()
         self._state: Literal["loading", "working", "draining"] = "loading"
+        self._model: SharedModel | None = None
         self._is_suspended = False
         self._pause_s = _MIN_PAUSE_S
         self._paused_until_s = 0.0
@@ -119,6 +120,7 @@ class Worker:
             on_death=self._metrics.model_died,
             on_suspended=lambda: self._on_suspended(is_suspended=model.is_suspended),
         )
+        self._model = model
         self._metrics.show_speed(speed)
         self._metrics.show_model(lambda: model.pid, lambda: model.is_suspended)
         return WorkerServices(
@@ -206,6 +208,9 @@ class Worker:
 
     def _on_ended(self, task: asyncio.Task[None]) -> None:
         attempt = self._running.pop(task)
+        if attempt.is_mismatched:
+            # The smelt is due again; another worker claims it meanwhile.
+            self._paused_until_s = time.monotonic() + _MIN_PAUSE_S
         if not task.cancelled() and (exc := task.exception()) is not None:
             # The lease expires, and the next attempt resumes from the last checkpoint.
             SmeltLog(logger, attempt.claim).error("attempt crashed, its lease will expire", exc_info=exc)
@@ -255,6 +260,7 @@ class Worker:
     def _info(self) -> dict[str, Any]:
         return {
             "model": self._options.model,
+            "models": [] if self._model is None else list(self._model.names),
             "concurrency": self._options.concurrency,
             "state": "suspended" if self._is_suspended and self._state == "working" else self._state,
             "smelts": [attempt.info for attempt in self._running.values()],

@@ -143,6 +143,7 @@ export interface FileSegment {
   readonly start: number
   readonly end: number
   readonly text: string
+  readonly speaker?: string | null
   readonly file_id: string
   readonly words?: readonly Word[] | null
 }
@@ -150,8 +151,8 @@ export interface FileSegment {
 /**
  * One file of a smelt; `progress` is 0 to 100, `duration_seconds` and `language` are None until known.
  *
- * `language` is that of the first speech; `trust.languages` lists all. `trust` is None until the file
- * is transcribed.
+ * `language` is that of the first speech, also if it is translated; `trust.languages` lists all. `trust` is None until
+ * the file is transcribed.
  */
 export interface FileState {
   readonly id: string
@@ -183,6 +184,7 @@ export interface NewSegment {
   readonly start: number
   readonly end: number
   readonly text: string
+  readonly speaker?: string | null
   readonly file_id: string
 }
 
@@ -226,12 +228,17 @@ export interface Result {
   readonly content: string
 }
 
-/** A piece of a transcript; `start` and `end` in seconds from the start of the recording, `index` from 0. */
+/**
+ * A piece of a transcript; `start` and `end` in seconds from the start of the recording, `index` from 0.
+ *
+ * `speaker` is a label such as `Speaker 1`, None if the speaker is unknown.
+ */
 export interface Segment {
   readonly index: number
   readonly start: number
   readonly end: number
   readonly text: string
+  readonly speaker?: string | null
 }
 
 /** New segments of one file that did not fit into the `progress` after it; at most 64 KiB. */
@@ -336,7 +343,8 @@ export interface StageProgress {
  * are those of the sound alone.
  * track: the number of the audio track that was transcribed, from 1; None if there is only one.
  * track_count: the number of audio tracks; None if there is only one.
- * channel: the number of the channel that was transcribed, from 1; None if the mix of all channels was.
+ * channel: the number of the channel that was transcribed, from 1; None if the mix of all channels was, or each.
+ * translated: True if the text is an English translation; `languages` are those that were spoken.
  * model: the name of the model.
  * notice: a sentence for people if the model is not suited for all speech.
  */
@@ -354,6 +362,7 @@ export interface Trust {
   readonly track?: number | null
   readonly track_count?: number | null
   readonly channel?: number | null
+  readonly translated?: boolean
   readonly model?: string | null
   readonly notice?: string | null
 }

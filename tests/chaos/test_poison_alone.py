@@ -19,11 +19,11 @@ if "smelt.processor.children.decode" in sys.orig_argv:
     import os, signal
     import smelt.processor.media.decode as media
     original = media.decode
-    def decode(source, *more):
+    def decode(source, *arguments, **more):
         # The decoder gets no more of the name than the suffix, which no good recording has.
         if source.name.endswith(".oga"):
             os.kill(os.getpid(), signal.SIGSEGV)
-        return original(source, *more)
+        return original(source, *arguments, **more)
     media.decode = decode
 """
 """The text of a `sitecustomize.py`: a decoder crashes, as in native code, on one recording."""

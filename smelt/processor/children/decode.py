@@ -3,7 +3,7 @@
 It receives requests, each complete in itself, with the file and, to decode, the target as descriptors:
 
     {"type": "probe", "name", "limits"} + source           -> probed
-    {"type": "decode", "name", "limits", "probe"} + both   -> progress ... decoded
+    {"type": "decode", "name", "limits", "probe", "is_separate"} + both   -> progress ... decoded
     {"type": "done"}                                       -> ready; the next request has another file
 
 and responds to any with `rejected` (a `FileError`), `limit` (it has exceeded one of its own), `system_error` (for
@@ -42,7 +42,7 @@ from smelt.processor.children.inside import (
 from smelt.processor.errors import FileError
 from smelt.processor.media.headers import Layout
 from smelt.processor.media.source import DescriptorSource
-from smelt.processor.media.values import BYTES_PER_SECOND, MediaLimits, Probe
+from smelt.processor.media.values import BYTES_PER_SECOND, MAX_SEPARATE_CHANNELS, MediaLimits, Probe
 
 # While a file is read, nothing can be imported.
 _LIBRARIES: Final = (
@@ -93,7 +93,7 @@ def _process_file(parent: Parent) -> NoReturn:
 
 def _response(request: dict[str, Any], descriptors: list[int], parent: Parent) -> Message:
     limits = MediaLimits(**request["limits"])
-    _limit(request["type"], limits)
+    _limit(request, limits)
     memory_bytes = _memory_bytes(os.fstat(descriptors[0]).st_size)
     limit_memory(memory_bytes)
     try:
@@ -103,7 +103,8 @@ def _response(request: dict[str, Any], descriptors: list[int], parent: Parent) -
             closing.enter_context(no_more_files())
             return _processed(request, limits, descriptors, parent)
     except FileError as exc:
-        return {"type": "rejected", "code": exc.code, "detail": exc.detail[:_MAX_DETAIL_CHARACTERS]}
+        detail = exc.detail[:_MAX_DETAIL_CHARACTERS]
+        return {"type": "rejected", "code": exc.code, "detail": detail, "sentence": exc.sentence}
     except MemoryError:
         return {"type": "limit", "detail": f"more than {memory_bytes >> 20} MiB of memory"}
     except OSError as exc:
@@ -119,10 +120,11 @@ def _memory_bytes(file_bytes: int) -> int:
     return min(_MAX_MEMORY_BYTES, _MIN_MEMORY_BYTES + _MEMORY_PER_BYTE * file_bytes)
 
 
-def _limit(kind: str, limits: MediaLimits) -> None:
-    max_duration_s = int(limits.max_duration_s)
+def _limit(request: dict[str, Any], limits: MediaLimits) -> None:
+    kind, max_duration_s = request["type"], int(limits.max_duration_s)
+    channels = MAX_SEPARATE_CHANNELS if request.get("is_separate") else 1
     # More than `decode` accepts.
-    limit_files(max_bytes=(max_duration_s + 2) * BYTES_PER_SECOND, max_open=_OPEN_FILES)
+    limit_files(max_bytes=(max_duration_s + 2) * BYTES_PER_SECOND * channels, max_open=_OPEN_FILES)
     decode_s = _DECODE_PROCESSOR_S + max_duration_s
     limit_processor_s(
         round(processor_s()) + (_PROBE_PROCESSOR_S if kind == "probe" else decode_s),
@@ -137,8 +139,9 @@ def _processed(request: dict[str, Any], limits: MediaLimits, descriptors: list[i
     source = DescriptorSource(descriptors[0], request["name"])
     if request["type"] == "probe":
         return {"type": "probed", "probe": asdict(probe(source, limits))}
+    probed, is_separate = _probe_of(request["probe"]), request["is_separate"]
     with os.fdopen(descriptors[1], "wb", closefd=False) as sink:
-        decoded = decode(source, sink, _probe_of(request["probe"]), limits, _throttled(parent))
+        decoded = decode(source, sink, probed, limits, _throttled(parent), is_separate=is_separate)
     return {"type": "decoded", "decoded": asdict(decoded)}
 
 

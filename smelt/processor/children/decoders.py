@@ -63,6 +63,7 @@ class _Rejected(_Response):
     type: Literal["rejected"]
     code: ErrorCode
     detail: str = Field(max_length=500)
+    sentence: str | None = Field(max_length=500)
 
 
 class _Limit(_Response):
@@ -239,12 +240,14 @@ class Decoding:
         assert isinstance(response, _Probed)
         return response.probe
 
-    async def decode(self, target: Path, probed: Probe, on_share: OnShare) -> Recording:
-        """Decode the file to `target`; raise `FileError` if it is rejected."""
-        response = await self._run({"type": "decode", "probe": asdict(probed)}, target, on_share)
+    async def decode(self, target: Path, probed: Probe, on_share: OnShare, *, is_separate: bool = False) -> Recording:
+        """Decode the file to `target`, mono or with separate channels; raise `FileError` if it is rejected."""
+        request = {"type": "decode", "probe": asdict(probed), "is_separate": is_separate}
+        response = await self._run(request, target, on_share)
         await self.release()
         assert isinstance(response, _Decoded)
-        return Recording(target, response.decoded.sample_count, response.decoded.report)
+        decoded = response.decoded
+        return Recording(target, decoded.sample_count, decoded.report, decoded.channels)
 
     async def release(self) -> None:
         """Give the child back, if there is one."""
@@ -308,7 +311,8 @@ class Decoding:
                     return response
                 case _Rejected():
                     child.stage = "idle"
-                    raise FileError(response.code, printable(response.detail))
+                    sentence = None if response.sentence is None else printable(response.sentence)
+                    raise FileError(response.code, printable(response.detail), sentence)
                 case _Limit():
                     raise _Ended(FileError("decoding_failed", printable(response.detail)))
                 case _SystemError():
@@ -320,7 +324,7 @@ class Decoding:
 
 
 def _size_bytes(response: _Decoded) -> int:
-    return response.decoded.sample_count * 2
+    return response.decoded.sample_count * 2 * max(1, len(response.decoded.channels))
 
 
 @contextlib.contextmanager

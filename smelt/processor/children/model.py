@@ -63,15 +63,18 @@ def _write_logs() -> None:
 
 
 def _load(parent: Parent) -> "WhisperModel":
-    from smelt.processor.speech.model import load_model, smaller_compute_type
+    from smelt.processor.speech.model import known_languages, load_model, names_of, smaller_compute_type
 
     message, _ = parent.receive()
+    options = MODEL_OPTIONS.validate_python(message["model"])
     try:
-        model = load_model(MODEL_OPTIONS.validate_python(message["model"]))
+        model = load_model(options)
     except SettingsError as exc:
         parent.send({"type": "failed", "text": str(exc)})
         leave()
     info = LoadedInfo(
+        names=names_of(options),
+        languages=known_languages(model),
         compute_type=model.model.compute_type,
         device=model.model.device,
         smaller_compute_type=smaller_compute_type(model.model),
@@ -94,13 +97,13 @@ def _items(model: "WhisperModel", job: Job, samples: FileIO) -> Iterator[Message
     from smelt.processor.speech.languages import Language
     from smelt.processor.speech.transcriber import Transcriber
 
-    recording = Recording(Path(f"/dev/fd/{samples.fileno()}"), job.sample_count)
+    recording = Recording(Path(f"/dev/fd/{samples.fileno()}"), job.sample_count, channels=job.channels)
     transcriber = Transcriber(model, job.options)
-    named = job.language or job.main_language
+    named = job.options.language or job.main_language
     try:
         language = transcriber.detect_language(recording) if named is None else Language(named, 1.0)
         yield {"type": "language", "language": LANGUAGE.dump_python(language, mode="json")}
-        for passage in transcriber.transcribe(recording, language.code, job.start, language=job.language):
+        for passage in transcriber.transcribe(recording, language.code, job.start):
             yield {"type": "passage", "passage": PASSAGE.dump_python(passage, mode="json")}
     except (RuntimeError, MemoryError) as exc:  # CTranslate2, for example if it is out of memory.
         yield {"type": "error", "text": str(exc) or type(exc).__name__}

@@ -20,6 +20,7 @@ from smelt.processor.media.mono import MonoMixer
 from smelt.processor.media.packets import DecodedPacket, PacketReader
 from smelt.processor.media.probe import audio_stream, open_media, reason
 from smelt.processor.media.recording import Recording
+from smelt.processor.media.separate import ChannelSplitter
 from smelt.processor.media.source import Source
 from smelt.processor.media.tracks import choose_track
 from smelt.processor.media.values import SAMPLE_RATE, Decoded, DecodingReport, MediaLimits, Probe
@@ -49,29 +50,51 @@ class _TooLong(PicklableError):
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """The sound to decode, and the maximum length of a gap that is a pause."""
+    """The sound to decode, and the maximum length of a gap that is a pause.
+
+    The channels are mixed, unless there is one `channel` or several `separate` ones; empty separates all of them.
+    """
 
     track: int
     max_gap_s: float
     channel: int | None = None
+    separate: tuple[int, ...] | None = None
 
 
-def decode_to_pcm(source: Source, target: Path, probed: Probe, limits: MediaLimits, on_decoded: OnDecoded) -> Recording:
+def decode_to_pcm(
+    source: Source,
+    target: Path,
+    probed: Probe,
+    limits: MediaLimits,
+    on_decoded: OnDecoded,
+    *,
+    is_separate: bool = False,
+) -> Recording:
     """Decode `source` to a recording at `target`; raise `FileError` if it is rejected."""
     with target.open("wb") as sink:
-        decoded = decode(source, sink, probed, limits, on_decoded)
-    return Recording(target, decoded.sample_count, decoded.report)
+        decoded = decode(source, sink, probed, limits, on_decoded, is_separate=is_separate)
+    return Recording(target, decoded.sample_count, decoded.report, decoded.channels)
 
 
-def decode(source: Source, sink: BinaryIO, probed: Probe, limits: MediaLimits, on_decoded: OnDecoded) -> Decoded:
-    """Decode `source` to 16 kHz mono in the empty file `sink`; raise `FileError` if it is rejected.
+def decode(
+    source: Source,
+    sink: BinaryIO,
+    probed: Probe,
+    limits: MediaLimits,
+    on_decoded: OnDecoded,
+    *,
+    is_separate: bool = False,
+) -> Decoded:
+    """Decode `source` to 16 kHz in the empty file `sink`, mono or with separate channels.
 
-    Times of the recording are those of the file's own clock: gaps are silence, and so are damaged parts.
+    Times of the recording are those of the file's own clock: gaps are silence, and so are damaged parts. Channels with
+    the same sound become one; if one is left, the result is mono. Raises `FileError` if the file is rejected.
     """
     progress = _Progress(on_decoded)
     try:
         track, track_count = choose_track(source, probed, lambda: progress.update(0.0))
-        plan = _Plan(track=track, max_gap_s=limits.max_duration_s)
+        separate = () if is_separate and probed.channels != 1 else None
+        plan = _Plan(track=track, max_gap_s=limits.max_duration_s, separate=separate)
         decoding = _decode(source, sink, probed, limits, plan, progress)
     except av.error.FFmpegError as exc:
         raise FileError("corrupted_file", reason(exc)) from exc
@@ -79,7 +102,7 @@ def decode(source: Source, sink: BinaryIO, probed: Probe, limits: MediaLimits, o
     report = decoding.report()
     if track_count > 1:
         report = replace(report, track=track + 1, track_count=track_count)
-    return Decoded(sample_count=decoding.sample_count, report=report)
+    return Decoded(sample_count=decoding.sample_count, report=report, channels=decoding.channels)
 
 
 def _decode(
@@ -94,10 +117,10 @@ def _decode(
             raise FileError("duration_exceeded", f"more than {limits.max_duration_s:.0f} s") from exc
         again = replace(plan, max_gap_s=_SHORT_GAP_S)
     else:
-        channel = decoding.cancelled_channel
-        if channel is None or plan.channel is not None:
+        better = decoding.better_plan()
+        if better is None:
             return decoding
-        again = replace(plan, channel=channel)
+        again = better
     sink.seek(0)
     sink.truncate()
     return _decode(source, sink, probed, limits, again, progress)
@@ -128,8 +151,9 @@ class _Decoding:
         self._sink = sink
         self._progress = progress
         self._clock = Clock(max_s=limits.max_duration_s, max_gap_s=plan.max_gap_s)
-        self._mixer = MonoMixer(plan.channel)
+        self._mixer = MonoMixer(plan.channel) if plan.separate is None else ChannelSplitter(plan.separate)
         self._sound_s = 0.0
+        self._is_behind_silence = False
         self._damaged: list[Interval] = []
         self._missing: list[Interval] = []
         self._gaps: list[Interval] = []
@@ -142,9 +166,21 @@ class _Decoding:
         return self._clock.max_filled_gap_s
 
     @property
-    def cancelled_channel(self) -> int | None:
-        """The channel to decode instead of the mix, if the channels cancel each other out."""
-        return self._mixer.cancelled_channel()
+    def channels(self) -> tuple[int, ...]:
+        """The numbers of the separate channels, from 1; none if there is only one."""
+        channels = self._mixer.channels
+        return tuple(channel + 1 for channel in channels) if len(channels) > 1 else ()
+
+    def better_plan(self) -> _Plan | None:
+        """Return the plan by which to decode again; None if the result is good.
+
+        Channels that cancel each other out are not mixed, and those with the same sound are not separated.
+        """
+        different = self._mixer.different_channels()
+        if different != self._mixer.channels:
+            return replace(self._plan, separate=different if len(different) > 1 else None)
+        channel = self._mixer.cancelled_channel()
+        return None if channel is None or self._plan.channel is not None else replace(self._plan, channel=channel)
 
     def run(self) -> None:
         """Decode all parts of the file; raise `FileError` if nothing is audible."""
@@ -154,7 +190,7 @@ class _Decoding:
                 self._clock.restart()
                 self._run_part(container, audio_stream(container, self._plan.track))
         self._write(self._mixer.flush())
-        self._sink.truncate(self.sample_count * 2)
+        self._sink.truncate(self.sample_count * self._sample_bytes)
         damaged_s = sum(end_s - start_s for start_s, end_s in self._damaged)
         if not self.sample_count or not self._sound_s:
             raise FileError("corrupted_file", "no sample could be decoded")
@@ -223,14 +259,22 @@ class _Decoding:
         self._write(self._mixer.flush())
         self._clock.advance(seconds)
         self._require_room(round(self._clock.position_s * SAMPLE_RATE))
-        self._sink.seek(self.sample_count * 2)
+        self._is_behind_silence = True
         if damaged:
             self._damaged.append((start_s, self._clock.position_s))
 
     def _write(self, chunks: Iterable[bytes]) -> None:
         for chunk in chunks:
-            self._require_room(self.sample_count + len(chunk) // 2)
+            if self._is_behind_silence:  # The size of a sample is known with the first frame, which may follow silence.
+                self._sink.seek(self.sample_count * self._sample_bytes)
+                self._is_behind_silence = False
+            self._require_room(self.sample_count + len(chunk) // self._sample_bytes)
             self._sink.write(chunk)
+
+    @property
+    def _sample_bytes(self) -> int:
+        """The size of a sample of all channels."""
+        return 2 * max(1, len(self._mixer.channels))
 
     def _require_room(self, sample_count: int) -> None:
         if sample_count > self._max_samples:

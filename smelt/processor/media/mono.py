@@ -28,6 +28,9 @@ class MonoMixer:
     The format of the frames may change, as in files that were joined.
     """
 
+    channels: Final[tuple[int, ...]] = ()
+    """The separate channels: none."""
+
     def __init__(self, channel: int | None = None) -> None:
         self._channel = channel
         self._format: tuple[object, ...] = ()
@@ -62,6 +65,10 @@ class MonoMixer:
         for resampled in self._resampler.resample(None):
             yield _samples(resampled)
         self._resampler = _resampler()
+
+    def different_channels(self) -> tuple[int, ...]:
+        """Return `channels`: the result is one channel."""
+        return self.channels
 
     def cancelled_channel(self) -> int | None:
         """Return the loudest channel if the channels cancel each other out in the mix, else None."""

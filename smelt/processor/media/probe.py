@@ -120,12 +120,13 @@ def probe(source: Source, limits: MediaLimits) -> Probe:
             parts = (container, *container.streams)
             _check_comment_count(max(len(part.metadata) for part in parts))
             declared_s = _declared_seconds(container, source)
+            channels = max(stream.channels for stream in audio_tracks(container))
             if declared_s is not None and declared_s > limits.max_duration_s:
                 _check_packets(container, limits.max_duration_s)
                 declared_s = None
     except av.error.FFmpegError as exc:
         raise unreadable_error(source, exc) from exc
-    return Probe(size_bytes=size_bytes, declared_s=declared_s, layout=read_layout(source))
+    return Probe(size_bytes=size_bytes, declared_s=declared_s, channels=channels, layout=read_layout(source))
 
 
 def _check_comment_count(count: int) -> None:

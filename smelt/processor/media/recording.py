@@ -1,6 +1,6 @@
-"""A decoded recording on disk: 16 kHz, mono, 16 bits, read through a memory map."""
+"""A decoded recording on disk: 16 kHz, 16 bits, read through a memory map."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,11 +18,26 @@ Samples: TypeAlias = "NDArray[np.float32]"
 
 @dataclass(frozen=True)
 class Recording:
-    """A decoded recording; only the parts that are read are in memory."""
+    """A decoded recording; only the parts that are read are in memory.
+
+    `sample_count` is that of each channel. `channels` are the numbers of its separate channels, whose samples alternate
+    in the file; without them, it is mono. `place` is that of the channel to read.
+    """
 
     path: Path
     sample_count: int
     report: DecodingReport = field(default_factory=DecodingReport)
+    channels: tuple[int, ...] = ()
+    place: int = 0
+
+    @property
+    def width(self) -> int:
+        """The number of channels in the file."""
+        return max(1, len(self.channels))
+
+    def separated(self) -> "tuple[Recording, ...]":
+        """Return a recording for each channel."""
+        return tuple(replace(self, place=place) for place in range(self.width))
 
     @property
     def duration_s(self) -> float:
@@ -30,10 +45,10 @@ class Recording:
         return self.sample_count / SAMPLE_RATE
 
     def read(self, start: int, end: int) -> Samples:
-        """Return the samples from `start` to `end` as floats between -1 and 1."""
+        """Return the samples of a channel from `start` to `end` as floats between -1 and 1."""
         import numpy as np
 
         if start >= min(end, self.sample_count):
             return np.zeros(0, dtype=np.float32)
-        stored = np.memmap(self.path, dtype=np.int16, mode="r", shape=(self.sample_count,))
-        return stored[start:end].astype(np.float32) / np.float32(32768)
+        stored = np.memmap(self.path, dtype=np.int16, mode="r", shape=(self.sample_count, self.width))
+        return stored[start:end, self.place].astype(np.float32) / np.float32(32768)

@@ -7,6 +7,8 @@ from smelt.processor.media.headers import Layout
 
 SAMPLE_RATE: Final = 16_000
 BYTES_PER_SECOND: Final = SAMPLE_RATE * 2
+MAX_SEPARATE_CHANNELS: Final = 8
+"""The most channels that are transcribed separately."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +23,13 @@ class MediaLimits:
 class Probe:
     """The size and the declared duration of a file; `declared_s` is None if the container declares no reliable one.
 
-    Both serve the progress and the reserved disk space; only the packets decide how long a recording is.
+    Both serve the progress and the reserved disk space; only the packets decide how long a recording is. `channels` is
+    the highest number of channels of its tracks, as far as the headers declare it.
     """
 
     size_bytes: int
     declared_s: float | None
+    channels: int = 1
     layout: Layout = field(default_factory=Layout)
 
 
@@ -60,12 +64,19 @@ class DecodingReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """The length of a decoded recording, and the findings of decoding."""
+    """The length of a decoded recording, and the findings of decoding.
+
+    `sample_count` is that of each channel; `channels` are the numbers of the separate ones, from 1, or empty for one of
+    all.
+    """
 
     sample_count: int
     report: DecodingReport = field(default_factory=DecodingReport)
+    channels: tuple[int, ...] = ()
 
 
-def bytes_needed(probed: Probe, limits: MediaLimits) -> int:
+def bytes_needed(probed: Probe, limits: MediaLimits, *, is_separate: bool = False) -> int:
     """Return the maximum size of the decoded recording on disk."""
-    return int(min(probed.declared_s or limits.max_duration_s, limits.max_duration_s) * BYTES_PER_SECOND)
+    # Headers of raw AAC omit the number; such a file is not probed further.
+    channels = min(probed.channels or 2, MAX_SEPARATE_CHANNELS) if is_separate else 1
+    return int(min(probed.declared_s or limits.max_duration_s, limits.max_duration_s) * BYTES_PER_SECOND) * channels

@@ -1,5 +1,6 @@
 """The checkpoint at which a transcription resumes, and the findings before it."""
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
@@ -25,6 +26,20 @@ class Findings(Model):
     def with_silence(self, silence_s: float) -> "Findings":
         """Return the findings with more seconds of silence."""
         return self.model_copy(update={"silence_s": self.silence_s + silence_s})
+
+    def with_channels(self, channels: "Sequence[Findings]", silence_s: float) -> "Findings":
+        """Return the findings with those of a span of each channel, and the seconds in which all are silent."""
+        languages = {code for channel in (self, *channels) for code in channel.languages}
+        return Findings(
+            silence_s=self.silence_s + silence_s,
+            untranscribed_s=round(self.untranscribed_s + sum(channel.untranscribed_s for channel in channels), 2),
+            untranscribed=(*self.untranscribed, *sorted(s for c in channels for s in c.untranscribed))[:_MAX_PLACES],
+            retried=(*self.retried, *sorted(s for c in channels for s in c.retried))[:_MAX_PLACES],
+            languages={
+                code: round(sum(channel.languages.get(code, 0.0) for channel in (self, *channels)), 2)
+                for code in sorted(languages)
+            },
+        )
 
     def with_window(
         self,
@@ -57,7 +72,7 @@ class Checkpoint(Model):
     span_start: int
     """The sample at which the span of the window starts."""
     mode_key: str = ""
-    """The mode of transcription; a worker in another mode starts a span at `position`."""
+    """The mode of transcription, with the options of the smelt; in another mode, a span starts at `position`."""
     seek: int = 0
     """The position of the window in the speech of the span, in samples."""
     position: int = 0

@@ -1,9 +1,10 @@
 """Runs the model on windows of speech: encodes, detects languages, generates, and aligns words."""
 
+import logging
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from inspect import signature
 from itertools import groupby
 from typing import Any, Final
@@ -22,6 +23,10 @@ from smelt.processor.media.recording import SAMPLE_RATE, Samples
 from smelt.processor.speech.languages import SLICE_S, slice_starts
 from smelt.processor.speech.tokens import TokenSegment, split_at_timestamps
 from smelt.processor.speech.vad import SpeechAudio
+from smelt.processor.speech.values import SpeechOptions
+from smelt.processor.speech.vocabulary import fitting_prompt
+
+logger = logging.getLogger(__name__)
 
 _HOP: Final = 160
 _FEATURE_FRAMES_PER_S: Final = SAMPLE_RATE // _HOP
@@ -109,12 +114,16 @@ class EncodedWindows:
 
 
 class WindowDecoder:
-    """Decodes windows with one model and a fixed beam size; always at temperature 0, so results are reproducible."""
+    """Decodes windows with one model and fixed options; always at temperature 0, so results are reproducible."""
 
-    def __init__(self, model: WhisperModel, *, beam_size: int, word_times: bool) -> None:
+    def __init__(self, model: WhisperModel, options: SpeechOptions) -> None:
         self._model = model
-        self._beam_size = beam_size
-        self._word_times = word_times
+        self._options = options
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The words and names to expect."""
+        return self._options.vocabulary
 
     @property
     def window_samples(self) -> int:
@@ -153,14 +162,20 @@ class WindowDecoder:
         return self._detect(encoded, [(index, start_s) for start_s in starts_s], length_s)
 
     def decode(
-        self, encoded: EncodedWindows, languages: Sequence[str], *, no_repeat_ngram_size: int = 0
+        self,
+        encoded: EncodedWindows,
+        languages: Sequence[str],
+        *,
+        no_repeat_ngram_size: int = 0,
+        use_vocabulary: bool = True,
     ) -> list[DecodedWindow]:
-        """Decode each window in its language."""
+        """Decode each window in its language, or translate it from this language."""
         tokenizers = [self._tokenizer(language) for language in languages]
+        prompt = self._vocabulary_prompt if use_vocabulary else []
         results = self._model.model.generate(
             encoded.output,
-            [tokenizer.sot_sequence for tokenizer in tokenizers],
-            beam_size=self._beam_size,
+            [[*prompt, *tokenizer.sot_sequence] for tokenizer in tokenizers],
+            beam_size=self._options.beam_size,
             no_repeat_ngram_size=no_repeat_ngram_size,
             max_length=self._model.max_length,
             return_scores=True,
@@ -201,7 +216,7 @@ class WindowDecoder:
         self, encoded: EncodedWindows, tokenizers: Sequence[Tokenizer], parts: Sequence[Sequence[TokenSegment]]
     ) -> list[list[tuple[Word, ...] | None]]:
         """Return the words of each segment; None if no words are needed, to report or to split at a pause."""
-        needed = self._word_times or any(
+        needed = self._options.word_times or any(
             segment.start_s * SAMPLE_RATE < pause < segment.end_s * SAMPLE_RATE
             for window, segments in zip(encoded.windows, parts, strict=True)
             for segment in segments
@@ -252,17 +267,36 @@ class WindowDecoder:
         return DecodedWindow(
             window=window,
             language=tokenizer.language_code,
-            segments=tuple(split if self._word_times else (replace(piece, words=None) for piece in split)),
+            segments=tuple(split if self._options.word_times else (replace(piece, words=None) for piece in split)),
             end_s=end_s,
             **statistics,
         )
 
     def _tokenizer(self, language: str) -> Tokenizer:
-        return Tokenizer(self._model.hf_tokenizer, self.is_multilingual, task="transcribe", language=language)
+        # The model has learned to translate from other languages only.
+        task = "transcribe" if language == "en" else self._options.task
+        return Tokenizer(self._model.hf_tokenizer, self.is_multilingual, task=task, language=language)
+
+    @cached_property
+    def _vocabulary_prompt(self) -> list[int]:
+        """The tokens before the start of each window."""
+        terms, tokenizer = self.vocabulary, self._tokenizer("en")
+        if not terms:
+            return []
+        tokens, count = fitting_prompt(terms, tokenizer.encode)
+        if count < len(terms):
+            _warn_of_cut(terms, count)
+        return [tokenizer.sot_prev, *tokens] if tokens else []
 
     @cached_property
     def _suppressed_tokens(self) -> list[int]:
         return list(get_suppressed_tokens(self._tokenizer("en"), [-1]))
+
+
+@lru_cache(maxsize=64)
+def _warn_of_cut(terms: tuple[str, ...], count: int) -> None:
+    """Log once that a vocabulary does not fit."""
+    logger.warning("the first %s of %s terms of a vocabulary fit into the context of the model", count, len(terms))
 
 
 def split_at_pauses(segment: WindowSegment, pauses_s: Sequence[float]) -> list[WindowSegment]:

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
+from smelt.contract.options import SmeltOptions
 from smelt.errors import SettingsError
 from smelt.processor.children.frames import Message
 from smelt.processor.children.process import Child, ChildDied, Death, printable
@@ -31,6 +32,7 @@ from smelt.processor.speech.values import (
 
 T = TypeVar("T")
 
+NO_OPTIONS: Final = SmeltOptions()
 _MODULE: Final = "smelt.processor.children.model"
 # The download of a large model over a slow network.
 _LOAD_TIMEOUT_S: Final = 24 * 3600.0
@@ -92,18 +94,18 @@ class LoadedModel:
         *,
         max_step_s: Callable[[LoadedInfo, SpeechOptions], float],
         main_language: str | None = None,
-        language: str | None = None,
+        requested: SmeltOptions = NO_OPTIONS,
     ) -> AsyncGenerator[Language | Passage, None]:
-        """Transcribe a recording from a checkpoint: yield its language, then its passages.
+        """Transcribe a recording from a checkpoint, by the options of its smelt: yield its language, then its passages.
 
         Raises `ModelError` if the model fails, and `ChildDied` if the child dies, or is silent for `max_step_s`. If
         this generator is closed early, it returns at once; the child has the time of a reload to complete its window.
         """
         job = Job(
             sample_count=recording.sample_count,
-            options=self.options,
+            options=self.options.for_smelt(requested),
+            channels=recording.channels,
             main_language=main_language,
-            language=language,
             start=start,
         )
         await self.wait_stopped()

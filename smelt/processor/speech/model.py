@@ -9,7 +9,8 @@ from typing import Final
 from ctranslate2 import get_cuda_device_count, get_supported_compute_types
 from ctranslate2.models import Whisper
 from faster_whisper import WhisperModel
-from faster_whisper.utils import available_models
+from faster_whisper.tokenizer import _LANGUAGE_CODES
+from faster_whisper.utils import _MODELS, available_models
 
 from smelt.errors import SettingsError
 from smelt.processor.speech.demo_model_card import DEMO, demo_folder
@@ -59,6 +60,21 @@ def load_model(options: ModelOptions) -> WhisperModel:
         raise SettingsError(f"SMELT_COMPUTE_TYPE or SMELT_DEVICE does not fit this machine: {_line(exc)}") from exc
     except (RuntimeError, MemoryError) as exc:  # CTranslate2, without a model in the folder or a driver for the device.
         raise SettingsError(f"SMELT_MODEL={options.name} on SMELT_DEVICE={options.device}: {_line(exc)}") from exc
+
+
+def names_of(options: ModelOptions) -> tuple[str, ...]:
+    """Return the names under which a smelt may request a model: its size and its name on the hub, or its folder's."""
+    same = (other for other in available_models() if _MODELS[other] == _MODELS.get(options.name, options.name))
+    hub = _MODELS.get(options.name)
+    names = (options.title, *(() if options.title != options.name else (*same, *filter(None, [hub]))))
+    return tuple(dict.fromkeys(names))
+
+
+def known_languages(model: WhisperModel) -> tuple[str, ...]:
+    """Return the codes of the languages that a model knows; English alone if it is not multilingual."""
+    if not model.model.is_multilingual:
+        return ("en",)
+    return tuple(code for code in _LANGUAGE_CODES if model.hf_tokenizer.token_to_id(f"<|{code}|>") is not None)
 
 
 def _load(source: str, device: str, compute_type: str) -> WhisperModel:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from smelt.contract.options import SmeltOptions
 from smelt.errors import SettingsError
 from smelt.processor.children.process import ChildDied, Death
 from smelt.processor.errors import ChildKilled, ChildUnusable, ModelError, ModelSuspended
@@ -18,7 +19,8 @@ from smelt.processor.speech.breaker import CircuitBreaker
 from smelt.processor.speech.checkpoint import START, Checkpoint
 from smelt.processor.speech.demo_model_card import notice_of
 from smelt.processor.speech.languages import Language
-from smelt.processor.speech.loaded import LoadedModel
+from smelt.processor.speech.loaded import NO_OPTIONS, LoadedModel
+from smelt.processor.speech.requested import issue_of
 from smelt.processor.speech.values import LoadedInfo, ModelOptions, Passage, SpeechOptions
 from smelt.processor.speed import SpeedEstimate
 
@@ -54,6 +56,7 @@ class SharedModel:
         self._on_death = on_death
         self._breaker = breaker or CircuitBreaker()
         self._loaded: LoadedModel | None = None
+        self._info: LoadedInfo | None = None
         self._loading: asyncio.Task[LoadedModel] | None = None
         self._probing: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -67,6 +70,15 @@ class SharedModel:
         """The `model` that made a transcript, and a `notice` for its readers if the model has one."""
         notice = notice_of(self._model.name)
         return {"model": self._model.title} if notice is None else {"model": self._model.title, "notice": notice}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names under which a smelt may request this model; one alone until it has been loaded."""
+        return (self._model.title,) if self._info is None else self._info.names
+
+    def issue_of(self, requested: SmeltOptions) -> str | None:
+        """Return a sentence about the first option of a smelt that this model can't honor; None while unknown."""
+        return None if self._info is None else issue_of(requested, self._model.title, self._info.languages)
 
     @property
     def is_loaded(self) -> bool:
@@ -130,9 +142,15 @@ class SharedModel:
             self._release_when_idle()
 
     async def transcribe(
-        self, smelt_id: UUID, recording: Recording, start: Checkpoint, *, main_language: str | None = None
+        self,
+        smelt_id: UUID,
+        recording: Recording,
+        start: Checkpoint,
+        *,
+        main_language: str | None = None,
+        requested: SmeltOptions = NO_OPTIONS,
     ) -> AsyncGenerator[Language | Passage, None]:
-        """Transcribe a recording of a smelt from a checkpoint: yield its language, then its passages.
+        """Transcribe a recording of a smelt from a checkpoint, by its options: yield its language, then its passages.
 
         Raises:
             ModelError: The model failed, for example for lack of memory.
@@ -142,7 +160,9 @@ class SharedModel:
             ModelSuspended: Its child died, and that is probably not the fault of this recording.
         """
         async with self.acquire() as model:
-            items = model.transcribe(recording, start, max_step_s=self._max_step_s, main_language=main_language)
+            items = model.transcribe(
+                recording, start, max_step_s=self._max_step_s, main_language=main_language, requested=requested
+            )
             try:
                 async with aclosing(items):
                     async for item in items:
@@ -234,6 +254,7 @@ class SharedModel:
         except SettingsError as exc:
             self._failed.put_nowait(exc)
             raise
+        self._info = model.info
         logger.info("loaded the model %s in %.1f s", self._model.name, model.load_s)
         if (notice := notice_of(self._model.name)) is not None:
             logger.warning("%s Set SMELT_MODEL to use another one.", notice)

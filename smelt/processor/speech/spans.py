@@ -5,6 +5,7 @@ not of the recording. Where a span ends depends only on its start and the audio 
 start of a span cuts the rest like the first run.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,12 +27,22 @@ class Span:
 
 
 def span_from(recording: Recording, start: int, max_span_s: float) -> Span:
-    """Return the span that starts at `start`: the rest of the recording, or up to a pause near `max_span_s`."""
+    """Return the span that starts at `start`: the rest of the recording, or up to a pause near `max_span_s`.
+
+    A pause of a recording with separate channels is one of all channels.
+    """
     max_samples = int(max_span_s * SAMPLE_RATE)
     if recording.sample_count - start <= max_samples:
         return Span(start, recording.sample_count)
     search_from = start + int(max_samples * (1 - _SEARCH_SHARE))
-    return Span(start, search_from + quietest(recording.read(search_from, start + max_samples)))
+    channels = [channel.read(search_from, start + max_samples) for channel in recording.separated()]
+    return Span(start, search_from + quietest(channels[0] if len(channels) == 1 else _joint(channels)))
+
+
+def _joint(channels: Sequence[Samples]) -> Samples:
+    """Return samples with the energy of all channels."""
+    joint: Samples = np.sqrt(np.square(np.stack(channels)).mean(axis=0))
+    return joint
 
 
 def quietest(samples: Samples) -> int:

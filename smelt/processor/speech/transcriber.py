@@ -1,20 +1,24 @@
 """Transcribes a recording span by span and window by window."""
 
+import hashlib
+import math
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
+import numpy as np
 from faster_whisper import WhisperModel
 
 from smelt.contract.state import Word
 from smelt.contract.work import SavedSegment
 from smelt.processor.media.recording import SAMPLE_RATE, Recording, Samples
+from smelt.processor.speech.channels import merged_segments, speaker_label
 from smelt.processor.speech.checkpoint import START, Checkpoint, Findings
 from smelt.processor.speech.decoder import WindowDecoder, WindowSegment
 from smelt.processor.speech.languages import Language
 from smelt.processor.speech.spans import Span, span_from
-from smelt.processor.speech.vad import Clip, SpeechAudio, amplified, find_speech, speech_s
+from smelt.processor.speech.vad import Clip, SpeechAudio, amplified, find_speech, speech_s, union_length
 from smelt.processor.speech.values import Passage, SpeechOptions
 from smelt.processor.speech.windows import RETRY_RULES, Stretch, WindowResult, WindowTranscriber, shifted
 
@@ -22,6 +26,9 @@ _LANGUAGE_WINDOWS: Final = 4
 # A clip ends 0.4 s after its last speech; a shorter rest has no text.
 _MIN_REST: Final = SAMPLE_RATE // 2
 _MIN_ADVANCE: Final = SAMPLE_RATE // 2
+# The segments of separate channels are merged by time at the end of a span. Half of it is speech in a dialog, so that
+# the windows are still long.
+_MAX_SEPARATE_SPAN_S: Final = 60.0
 
 
 class Transcriber:
@@ -32,32 +39,38 @@ class Transcriber:
         self.options = options
 
     def detect_language(self, recording: Recording) -> Language:
-        """Detect the language of the first speech of the recording."""
+        """Detect the language of the first speech of the recording, in any of its separate channels."""
         if not self.model.model.is_multilingual:
             return Language("en", 1.0)
         start = 0
         while start < recording.sample_count:
             span = span_from(recording, start, self.options.max_span_s)
-            speech = self._speech(recording.read(span.start, span.end))
-            if len(speech.samples):
-                return self._language_of(speech.samples)
+            for channel in recording.separated():
+                speech = self._speech(channel.read(span.start, span.end))
+                if len(speech.samples):
+                    return self._language_of(speech.samples)
             start = span.end
         return Language("en", 0.0)
 
-    def transcribe(
-        self, recording: Recording, main_language: str, start: Checkpoint = START, *, language: str | None = None
-    ) -> Iterator[Passage]:
+    def transcribe(self, recording: Recording, main_language: str, start: Checkpoint = START) -> Iterator[Passage]:
         """Transcribe the recording from a checkpoint; the same checkpoint always gives the same text.
 
-        Without `language`, the language of each window is detected, and is `main_language` if the detection is
+        Unless the options name a language, that of each window is detected, and is `main_language` if the detection is
         uncertain.
         """
-        decoder = WindowDecoder(self.model, beam_size=self.options.beam_size, word_times=self.options.word_times)
-        windows = WindowTranscriber(decoder, main_language=main_language, language=language)
+        decoder = WindowDecoder(self.model, self.options)
+        windows = WindowTranscriber(decoder, main_language=main_language, language=self.options.language)
         checkpoint = self.resume_point(start)
+        max_span_s = self.options.max_span_s
+        if recording.channels:
+            max_span_s = min(max_span_s, _MAX_SEPARATE_SPAN_S)
         while checkpoint.span_start < recording.sample_count:
-            span = span_from(recording, checkpoint.span_start, self.options.max_span_s)
-            checkpoint = yield from self._transcribe_span(recording, span, windows, checkpoint)
+            span = span_from(recording, checkpoint.span_start, max_span_s)
+            if recording.channels:
+                checkpoint = yield from self._transcribe_channels(recording, span, windows, checkpoint)
+            else:
+                speech = self._speech(recording.read(span.start, span.end))
+                checkpoint = yield from self._transcribe_span(speech, span, windows, checkpoint)
 
     def resume_point(self, checkpoint: Checkpoint) -> Checkpoint:
         """Return where this transcriber resumes from a checkpoint, which may be of another mode."""
@@ -70,7 +83,8 @@ class Transcriber:
         mode = f"batched={options.batch_size}" if options.batch_size else "sequential"
         return (
             f"{mode} retry={RETRY_RULES} vad={options.vad:d} words={options.word_times:d} "
-            f"span={options.max_span_s:g} window={window_s}"
+            f"span={options.max_span_s:g} window={window_s} "
+            f"task={options.task} language={options.language} vocabulary={_short_hash(options.vocabulary)}"
         )
 
     def _speech(self, samples: Samples) -> SpeechAudio:
@@ -81,11 +95,48 @@ class Transcriber:
             samples, max_clip_s=self.model.feature_extractor.chunk_length if self.options.batch_size else None
         )
 
-    def _transcribe_span(
+    def _transcribe_channels(
         self, recording: Recording, span: Span, transcriber: WindowTranscriber, start: Checkpoint
     ) -> Generator[Passage, None, Checkpoint]:
+        """Transcribe a span of one channel after the other; all segments follow at its end, with its checkpoint."""
+        channels = recording.separated()
+        found = []
+        for place, channel in enumerate(channels):
+            passages = self._transcribe_channel(channel, span, transcriber)
+            found.append((yield from _without_segments(passages, start, span, place, len(channels))))
+        merged = merged_segments(
+            [one.segments for one in found],
+            [speaker_label(number) for number in recording.channels],
+            lambda place, start_s, end_s: _power(channels[place], start_s, end_s),
+            start.segment_count,
+        )
+        silence = span.end - span.start - union_length([clip for one in found for clip in one.clips])
+        end = Checkpoint(
+            span_start=span.end,
+            mode_key=self._mode_key,
+            position=span.end,
+            segment_count=start.segment_count + len(merged),
+            findings=start.findings.with_channels([one.findings for one in found], silence / SAMPLE_RATE),
+        )
+        yield Passage(merged, span.end / SAMPLE_RATE, end)
+        return end
+
+    def _transcribe_channel(
+        self, channel: Recording, span: Span, transcriber: WindowTranscriber
+    ) -> Generator[Passage, None, "_ChannelTranscript"]:
+        speech = self._speech(channel.read(span.start, span.end))
+        segments: list[SavedSegment] = []
+        checkpoint = Checkpoint(span_start=span.start, position=span.start)
+        for passage in self._transcribe_span(speech, span, transcriber, checkpoint):
+            segments += passage.segments
+            checkpoint = passage.checkpoint
+            yield passage
+        return _ChannelTranscript(segments, speech.clips, checkpoint.findings)
+
+    def _transcribe_span(
+        self, speech: SpeechAudio, span: Span, transcriber: WindowTranscriber, start: Checkpoint
+    ) -> Generator[Passage, None, Checkpoint]:
         offset_s, end_s = span.start / SAMPLE_RATE, span.end / SAMPLE_RATE
-        speech = self._speech(recording.read(span.start, span.end))
         from_s = speech.span_position(start.seek) / SAMPLE_RATE
         remaining_s = speech_s(speech.clips, from_s)
         yield Passage((), offset_s, start, prepared_s=end_s - offset_s, remaining_speech_s=remaining_s)
@@ -138,6 +189,30 @@ class Transcriber:
 
 
 @dataclass(frozen=True)
+class _ChannelTranscript:
+    """A span of a channel: its segments, its speech, and the findings in it."""
+
+    segments: Sequence[SavedSegment]
+    clips: Sequence[Clip]
+    findings: Findings
+
+
+def _without_segments(
+    passages: Generator[Passage, None, _ChannelTranscript], start: Checkpoint, span: Span, place: int, count: int
+) -> Generator[Passage, None, _ChannelTranscript]:
+    """Yield the progress of one of `count` channels in a span, whose segments follow later."""
+    offset_s, length_s = span.start / SAMPLE_RATE, (span.end - span.start) / SAMPLE_RATE
+    while True:
+        try:
+            passage = next(passages)
+        except StopIteration as end:
+            found: _ChannelTranscript = end.value
+            return found
+        position_s = round(offset_s + (place * length_s + passage.position_s - offset_s) / count, 3)
+        yield replace(passage, segments=(), position_s=position_s, checkpoint=start)
+
+
+@dataclass(frozen=True)
 class _Step:
     """Windows that are transcribed together, each with its start in the speech; the next step starts at `end`."""
 
@@ -161,7 +236,7 @@ def _batches(speech: SpeechAudio, transcriber: WindowTranscriber, seek: int, bat
     """Transcribe `batch_size` windows at a time, which are cut in pauses beforehand."""
     edges = [*speech.cuts(transcriber.decoder.window_samples), len(speech.samples)]
     whole = transcriber.decoder.window(speech)
-    windows = [(start, end) for start, end in pairwise(edges) if start >= seek]
+    windows = [(start, end) for start, end in pairwise(edges) if seek <= start < end]
     for first in range(0, len(windows), batch_size):
         batch = windows[first : first + batch_size]
         results = transcriber.transcribe([whole.part(start, end) for start, end in batch])
@@ -179,6 +254,16 @@ def _batches(speech: SpeechAudio, transcriber: WindowTranscriber, seek: int, bat
 def _length(result: WindowResult, window: int) -> int:
     """Return how many samples of a window have a result; at least half a second, so that the next window differs."""
     return min(window, max(round(result.end_s * SAMPLE_RATE), _MIN_ADVANCE))
+
+
+def _power(channel: Recording, start_s: float, end_s: float) -> float:
+    """Return the mean square of a stretch of a channel."""
+    samples = channel.read(int(start_s * SAMPLE_RATE), math.ceil(end_s * SAMPLE_RATE))
+    return float(np.square(samples, dtype=np.float64).mean()) if len(samples) else 0.0
+
+
+def _short_hash(terms: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(terms).encode()).hexdigest()[:12] if terms else "none"
 
 
 def _has_rest(position: int, end: int) -> bool:

@@ -163,6 +163,15 @@ def padded(clips: Sequence[Clip], sample_count: int) -> list[Clip]:
     ]
 
 
+def union_length(clips: Sequence[Clip]) -> int:
+    """Return the samples of a span that are in at least one clip; clips may overlap."""
+    reached = length = 0
+    for clip in sorted(clips, key=lambda clip: clip.start):
+        length += max(0, clip.end - max(clip.start, reached))
+        reached = max(reached, clip.end)
+    return length
+
+
 def speech_s(clips: Sequence[Clip], from_s: float = 0.0) -> float:
     """Return the seconds of speech in a span, from a time in it on."""
     start = from_s * SAMPLE_RATE

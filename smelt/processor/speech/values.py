@@ -6,6 +6,7 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
+from smelt.contract.options import SmeltOptions, Task
 from smelt.contract.work import SavedSegment
 from smelt.processor.speech.checkpoint import START, Checkpoint
 from smelt.processor.speech.demo_model_card import DEMO
@@ -28,13 +29,29 @@ class ModelOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechOptions:
-    """Options of transcription; `batch_size` 0 transcribes sequentially."""
+    """Options of transcription; `batch_size` 0 transcribes sequentially.
+
+    With `language`, everything is in this language. `vocabulary` are words and names to expect.
+    """
 
     batch_size: int = 0
     beam_size: int = 5
     vad: bool = True
     word_times: bool = False
     max_span_s: float = 120.0
+    language: str | None = None
+    task: Task = "transcribe"
+    vocabulary: tuple[str, ...] = ()
+
+    def for_smelt(self, requested: SmeltOptions) -> "SpeechOptions":
+        """Return these options of a worker, with those of a smelt."""
+        return replace(
+            self,
+            word_times=self.word_times if requested.word_times is None else requested.word_times,
+            language=requested.language,
+            task=requested.task,
+            vocabulary=requested.vocabulary,
+        )
 
     @property
     def with_smaller_batch(self) -> "SpeechOptions | None":
@@ -44,8 +61,13 @@ class SpeechOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedInfo:
-    """A model in memory; `smaller_compute_type` needs less memory, None if there is none."""
+    """A model in memory; `smaller_compute_type` needs less memory, None if there is none.
 
+    `names` are those under which a smelt may request the model, `languages` the codes of those that it knows.
+    """
+
+    names: tuple[str, ...]
+    languages: tuple[str, ...]
     compute_type: str
     device: str
     smaller_compute_type: str | None
@@ -56,14 +78,14 @@ class LoadedInfo:
 class Job:
     """The transcription of a recording from a checkpoint.
 
-    With `language`, everything is in this language. Without it, the language of each window is detected, and is
-    `main_language` if the detection is uncertain; without `main_language`, that is detected first.
+    Unless the options name a language, that of each window is detected, and is `main_language` if the detection is
+    uncertain; without `main_language`, that is detected first. `channels` are the numbers of separate channels.
     """
 
     sample_count: int
     options: SpeechOptions
+    channels: tuple[int, ...] = ()
     main_language: str | None = None
-    language: str | None = None
     start: Checkpoint = START
 
 

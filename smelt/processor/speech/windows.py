@@ -14,6 +14,7 @@ from smelt.processor.media.recording import SAMPLE_RATE
 from smelt.processor.speech.decoder import DecodedWindow, EncodedWindows, Window, WindowDecoder, WindowSegment
 from smelt.processor.speech.languages import SLICE_S, first_change, spoken_language
 from smelt.processor.speech.spans import quietest
+from smelt.processor.speech.vocabulary import is_echo, is_same_speech
 
 RETRY_RULES: Final = 1
 """The version of the rules of this file; a change of the text that they give increases it."""
@@ -66,7 +67,7 @@ class WindowTranscriber:
             languages, parts = [language for language, _ in found], [part for _, part in found]
             if any(part is not window for part, window in zip(parts, windows, strict=True)):
                 encoded = self.decoder.encode(parts)
-        firsts = self.decoder.decode(encoded, languages)
+        firsts = self._decoded(encoded, languages)
         results = [self._completed(first, encoded if len(parts) == 1 else None) for first in firsts]
         return [
             result if part is window else self._with_rest(result, part)
@@ -78,7 +79,7 @@ class WindowTranscriber:
         length = len(part.samples)
         while (start := int(result.end_s * SAMPLE_RATE)) < length - _MIN_REST:
             rest = part.part(start, length)
-            [first] = self.decoder.decode(self.decoder.encode([rest]), [result.language])
+            [first] = self._decoded(self.decoder.encode([rest]), [result.language])
             result = _chained(result, self._completed(first, None))
         return replace(result, end_s=part.duration_s)
 
@@ -109,7 +110,7 @@ class WindowTranscriber:
         best, pass_count = first, 1
         if is_suspicious(first):
             encoded = encoded or self.decoder.encode([first.window])
-            [again] = self.decoder.decode(encoded, [first.language], no_repeat_ngram_size=_NO_REPEAT_NGRAM_SIZE)
+            [again] = self._decoded(encoded, [first.language], _NO_REPEAT_NGRAM_SIZE)
             best, pass_count = max(first, again, key=_quality), 2
             if is_suspicious(best):
                 best, pass_count = max(best, self._in_halves(first), key=_quality), 3
@@ -145,8 +146,29 @@ class WindowTranscriber:
         return replace(best, segments=tuple(sorted(segments, key=lambda s: s.start_s)))
 
     def _again(self, window: Window, language: str) -> DecodedWindow:
-        encoded = self.decoder.encode([window])
-        return self.decoder.decode(encoded, [language], no_repeat_ngram_size=_NO_REPEAT_NGRAM_SIZE)[0]
+        [decoded] = self._decoded(self.decoder.encode([window]), [language], _NO_REPEAT_NGRAM_SIZE)
+        return decoded
+
+    def _decoded(
+        self, encoded: EncodedWindows, languages: Sequence[str], no_repeat_ngram_size: int = 0
+    ) -> list[DecodedWindow]:
+        """Decode windows, without the vocabulary where only that would be the text."""
+        found = self.decoder.decode(encoded, languages, no_repeat_ngram_size=no_repeat_ngram_size)
+        return [self._without_echo(decoded, no_repeat_ngram_size) for decoded in found]
+
+    def _without_echo(self, decoded: DecodedWindow, no_repeat_ngram_size: int) -> DecodedWindow:
+        """Return a window, or its text without the vocabulary if a segment only repeats it.
+
+        Where the vocabulary has changed the spelling alone, its spelling is kept.
+        """
+        terms = self.decoder.vocabulary
+        if not any(is_echo(segment.text, terms) for segment in decoded.segments):
+            return decoded
+        encoded = self.decoder.encode([decoded.window])
+        [plain] = self.decoder.decode(
+            encoded, [decoded.language], no_repeat_ngram_size=no_repeat_ngram_size, use_vocabulary=False
+        )
+        return decoded if not _is_silence(plain) and is_same_speech(decoded.text, plain.text) else plain
 
 
 def is_suspicious(decoded: DecodedWindow) -> bool:

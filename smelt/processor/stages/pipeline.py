@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from smelt.contract.events import Result
-from smelt.processor.errors import FileError
+from smelt.contract.options import SmeltOptions
+from smelt.processor.errors import FileError, ModelMissing
 from smelt.processor.logs import SmeltLog
 from smelt.processor.reporter import Reporter
 from smelt.processor.services import WorkerServices
@@ -43,9 +44,11 @@ class Pipeline:
     async def run(self) -> tuple[Result, ...]:
         """Run all stages and return the results; raises what the synthesizer raises.
 
-        Returns no result if every file failed; completing such a smelt fails it with the code of its first file.
+        Returns no result if every file failed; completing such a smelt fails it with the code of its first file. Raises
+        `ModelMissing` if the smelt requests another model than that of this worker.
         """
         self._enter(self._stages[0])
+        self._check_options()
         try:
             for index, stage in enumerate(self._stages):
                 if stage.files:
@@ -58,6 +61,23 @@ class Pipeline:
     def eta_s(self) -> float | None:
         """Return the seconds until this smelt is done; None while they are unknown."""
         return total(part_s for stage in self._stages for part_s in (stage.waiting_s(), stage.remaining_s()))
+
+    def _check_options(self) -> None:
+        """Fail the files whose options this worker can't honor, before any work on them."""
+        state = self._job.state
+        if state.options_issue is not None:
+            self._fail(state.live_files, state.options_issue)
+        elif self._job.untranscribed and state.options != SmeltOptions():
+            requested, model = state.options.model, self._job.services.model
+            if requested is not None and requested not in model.names:
+                raise ModelMissing(f"the model {requested} is requested, this worker has {', '.join(model.names)}")
+            if (issue := model.issue_of(state.options)) is not None:
+                self._fail(self._job.untranscribed, issue)
+
+    def _fail(self, files: Sequence[FileWork], sentence: str) -> None:
+        SmeltLog(logger, self._job.state.claim).info("its options: %s", sentence)
+        for file in files:
+            self._job.state.fail(file, "transcription_failed", sentence)
 
     async def _run_stage(self, stage: Stage, following: Sequence[Stage]) -> None:
         services = self._job.services
@@ -95,4 +115,4 @@ class Pipeline:
         except FileError as error:
             SmeltLog(logger, self._job.state.claim).info("file %s failed: %s", file.id, error)
             await file.release_child()
-            self._job.state.fail(file, error.code)
+            self._job.state.fail(file, error.code, error.sentence)

@@ -9,6 +9,7 @@ from smelt.contract.work import Claim
 from smelt.processor.stages.stage import Stage
 from smelt.processor.state import FileWork, SmeltState
 from smelt.processor.synthesis.markdown import heading
+from smelt.processor.synthesis.plain import paragraphs, paragraphs_of_text
 from smelt.processor.synthesis.request import SynthesisInput, SynthesisRequest
 from smelt.processor.synthesis.sentences import sentences_of_segments, sentences_of_text
 
@@ -16,7 +17,7 @@ COMBINED_NAME = "combined.md"
 
 
 class Synthesize(Stage):
-    """Makes the outputs of all files."""
+    """Makes the outputs of all files; without a prompt, the transcript is the result."""
 
     name = "synthesizing"
 
@@ -32,6 +33,8 @@ class Synthesize(Stage):
     def remaining_s(self) -> float | None:
         """Return the estimated seconds for the remaining outputs."""
         state, services = self.job.state, self.job.services
+        if not has_prompts(state.claim):
+            return 0.0
         has_begun = state.stage == self.name
         count = output_count(state.claim) * sum(1 - file.share if has_begun else 1 for file in self.files)
         output_s = services.speed.output_s
@@ -39,12 +42,15 @@ class Synthesize(Stage):
 
     @property
     def begins_at_once(self) -> bool:
-        """True if a place is free."""
-        return not self.job.services.synthesis_slots.locked()
+        """True if a place is free, or none is needed."""
+        return not has_prompts(self.job.state.claim) or not self.job.services.synthesis_slots.locked()
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait until fewer than two other smelts are in this stage."""
+        """Wait until fewer than two other smelts are making outputs."""
+        if not has_prompts(self.job.state.claim):
+            yield
+            return
         async with self.job.services.synthesis_slots:
             yield
 
@@ -53,15 +59,24 @@ class Synthesize(Stage):
         state, services = self.job.state, self.job.services
         if file.transcribed and file.recording is None:  # Transcribed by an earlier attempt or run.
             file.segments = list(await services.calls.load_segments(state.claim.id, file.id))
-        request = SynthesisRequest(prompts=state.claim.default_prompt_names, user_prompt=state.claim.user_prompt)
+        content = await self._outputs(file) if has_prompts(state.claim) else _transcript(file, state)
+        state.advance(file, 1.0)
+        file.result = Result(file_id=file.id, filename=file.claimed.filename, content=content)
+
+    async def _outputs(self, file: FileWork) -> str:
+        state, services = self.job.state, self.job.services
+        request = SynthesisRequest(
+            prompts=state.claim.default_prompt_names,
+            user_prompt=state.claim.user_prompt,
+            vocabulary=state.options.vocabulary,
+        )
         started_s, was_started = time.monotonic(), bool(file.outputs)
         content = await services.synthesizer.synthesize(
             _source(file, state), request, lambda share: state.advance(file, share)
         )
-        state.advance(file, 1.0)
         if not was_started:
             services.speed.add_outputs(output_count(state.claim), time.monotonic() - started_s)
-        file.result = Result(file_id=file.id, filename=file.claimed.filename, content=content)
+        return content
 
 
 def combined(state: SmeltState) -> tuple[Result, ...]:
@@ -75,12 +90,24 @@ def combined(state: SmeltState) -> tuple[Result, ...]:
 
 def output_count(claim: Claim) -> int:
     """Return how many outputs each file of a smelt gets."""
-    return max(1, len(claim.default_prompt_names) + (claim.user_prompt is not None))
+    return len(claim.default_prompt_names) + (claim.user_prompt is not None)
+
+
+def has_prompts(claim: Claim) -> bool:
+    """Return True unless the transcript is all that was requested."""
+    return output_count(claim) > 0
+
+
+def _transcript(file: FileWork, state: SmeltState) -> str:
+    if file.claimed.input_type == "text":
+        return paragraphs_of_text(state.claim.text_input or "")
+    return paragraphs(file.segments)
 
 
 def _source(file: FileWork, state: SmeltState) -> SynthesisInput:
     is_text = file.claimed.input_type == "text"
     sentences = sentences_of_text(state.claim.text_input or "") if is_text else sentences_of_segments(file.segments)
+    language = "en" if state.options.task == "translate" else file.language
     return SynthesisInput(
-        filename=file.claimed.filename, language=file.language, sentences=sentences, saved_outputs=file.outputs
+        filename=file.claimed.filename, language=language, sentences=sentences, saved_outputs=file.outputs
     )

@@ -28,8 +28,8 @@ class Transcribe(Stage):
     risk = "model"
 
     def weight(self, file: FileWork) -> float:
-        """Return the duration of a file."""
-        return file.duration_s or size_weight(file)
+        """Return the duration of a file, of all its separate channels."""
+        return (file.duration_s or size_weight(file)) * file.channel_count
 
     def remaining_s(self) -> float | None:
         """Return the seconds that the model still needs for all files; None while the speed is unknown."""
@@ -61,6 +61,8 @@ class Transcribe(Stage):
         file.trust = (
             trust_report(file.segments, end.findings) | file.recording.report.trust() | self._services.model.info
         )
+        if self._state.options.task == "translate":
+            file.trust |= {"translated": True}
         self._state.mark_changed()
 
     @property
@@ -80,7 +82,8 @@ class Transcribe(Stage):
             return file.timer.remaining_s
         if file.duration_s is None:
             return None
-        return self._services.speed.transcription_s(audio_s=file.duration_s - _start_s(file.saved_checkpoint))
+        remaining_s = file.duration_s - _start_s(file.saved_checkpoint)
+        return self._services.speed.transcription_s(audio_s=remaining_s * file.channel_count)
 
     async def _transcribe_with_retries(self, file: FileWork, recording: Recording) -> Checkpoint:
         start = await self._load_saved(file, file.saved_checkpoint)
@@ -113,13 +116,18 @@ class Transcribe(Stage):
 
     async def _transcribe_from(self, file: FileWork, recording: Recording, start: Checkpoint) -> None:
         resume_filter = ResumeFilter(file.segments)
-        items = self._services.model.transcribe(self._state.claim.id, recording, start, main_language=file.language)
+        items = self._services.model.transcribe(
+            self._state.claim.id, recording, start, main_language=file.language, requested=self._state.options
+        )
         async with aclosing(items):
             async for item in items:
                 if isinstance(item, Language):
                     if file.language is None:
                         file.language, file.language_probability = item.code, round(item.probability, 3)
-                    file.timer = TranscriptionTimer(self._services.speed, recording.duration_s, _start_s(start))
+                    audio_s, start_s = (
+                        seconds * recording.width for seconds in (recording.duration_s, _start_s(start))
+                    )
+                    file.timer = TranscriptionTimer(self._services.speed, audio_s, start_s)
                 else:
                     self._add_passage(file, recording, item, resume_filter)
 

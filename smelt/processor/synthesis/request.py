@@ -32,10 +32,11 @@ class SynthesisInput:
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesisRequest:
-    """The prompts to apply."""
+    """The prompts to apply, and names and terms as they are spelled."""
 
     prompts: tuple[str, ...]
     user_prompt: UserPrompt | None
+    vocabulary: tuple[str, ...] = ()
 
 
 EXTRACTION: Final = TypeAdapter(tuple[SynthesisInput, SynthesisRequest])

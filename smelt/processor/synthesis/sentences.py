@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 from smelt.contract.events import Segment
@@ -27,39 +28,44 @@ _BULLET: Final = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+(?!\[)")
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence and its start in the recording; a text has no times."""
+    """A sentence, its start in the recording, and its speaker if that is known; a text has no times."""
 
     text: str
     start_s: float | None = None
+    speaker: str | None = None
 
 
 def sentences_of_segments(segments: Iterable[Segment]) -> tuple[Sentence, ...]:
-    """Return the sentences of a transcript; one that spans several segments is joined.
+    """Return the sentences of a transcript; one that spans several segments of a speaker is joined.
 
     If a model writes no marks in a script without spaces, each segment is a sentence.
     """
     segments = tuple(segments)
     marked = any(not _MARKS.isdisjoint(segment.text) for segment in segments)
-    sentences: list[Sentence] = []
+    turns = groupby(segments, key=lambda segment: segment.speaker)
+    return tuple(sentence for speaker, turn in turns for sentence in _sentences_of_turn(turn, speaker, marked=marked))
+
+
+def _sentences_of_turn(segments: Iterable[Segment], speaker: str | None, *, marked: bool) -> Iterator[Sentence]:
     open_text, open_start = "", 0.0
     for segment in segments:
         if not open_text:
             open_start = segment.start
-        *whole, rest = split_sentences(_joined(open_text, segment.text.strip()))
+        *whole, rest = split_sentences(joined(open_text, segment.text.strip()))
         for text in whole:
-            sentences.append(Sentence(text, open_start))
+            yield Sentence(text, open_start, speaker)
             open_start = segment.start
         is_whole = not marked and is_unspaced(rest[-1:])
-        if is_whole or _CLOSED.search(rest) or length_in_words(rest) > _MAX_SENTENCE_WORDS:
-            sentences.append(Sentence(rest, open_start))
+        if rest and (is_whole or _CLOSED.search(rest) or length_in_words(rest) > _MAX_SENTENCE_WORDS):
+            yield Sentence(rest, open_start, speaker)
             rest = ""
         open_text = rest
     if open_text:
-        sentences.append(Sentence(open_text, open_start))
-    return tuple(sentence for sentence in sentences if sentence.text)
+        yield Sentence(open_text, open_start, speaker)
 
 
-def _joined(one: str, other: str) -> str:
+def joined(one: str, other: str) -> str:
+    """Join two parts of a text, with a space unless the script has none."""
     return one + other if is_east_asian(one[-1:]) and is_east_asian(other[:1]) else f"{one} {other}".strip()
 
 

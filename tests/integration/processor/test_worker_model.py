@@ -36,12 +36,12 @@ ENDLESS_WORK = {
 import resource
 import smelt.processor.media.decode as module
 real = module.decode
-def decode(source, sink, *arguments):
+def decode(source, sink, *arguments, **more):
     # It may open no file here.
     resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
     record("decode")
     while True:
-        real(source, sink, *arguments)
+        real(source, sink, *arguments, **more)
         sink.seek(0)
         sink.truncate()
 module.decode = decode

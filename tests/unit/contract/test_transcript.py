@@ -6,9 +6,9 @@ import pytest
 from transcript_samples import FILE as UNKNOWN
 from transcript_samples import segment, word
 
-from smelt.contract.captions import CaptionLayout
-from smelt.contract.state import FileState, Trust
-from smelt.contract.transcript import TranscriptFormat, format_transcript, span, to_srt, to_txt, to_vtt
+from smelt.contract.captions import CaptionLayout, caption_cues
+from smelt.contract.state import FileSegment, FileState, Trust
+from smelt.contract.transcript import TranscriptFormat, format_transcript, span, to_json, to_srt, to_txt, to_vtt
 
 TRUST = Trust(silence_seconds=3.5, low_confidence_segments=(1,), repeated_segments=(), model="small")
 FILE = UNKNOWN.model_copy(update={"language": "de", "trust": TRUST})
@@ -99,3 +99,60 @@ def test_captions_escape_tags() -> None:
 def test_captions_follow_the_layout_of_the_call() -> None:
     for form in (TranscriptFormat.SRT, TranscriptFormat.VTT):
         assert "one two\nsix ten" in format_transcript(form, [segment(0, 3, "one two six ten")], FILE, SHORT)
+
+
+def spoken(start: float, end: float, text: str, speaker: str | None, index: int = 0) -> FileSegment:
+    return segment(start, end, text, index=index).model_copy(update={"speaker": speaker})
+
+
+DIALOG = (
+    spoken(0, 2, "Good morning.", "Speaker 1"),
+    spoken(2, 3, "Good morning, Anna.", "Speaker 2", 1),
+    spoken(3, 4, "How are you?", "Speaker 2", 2),
+    spoken(4, 6, "Fine, thank you.", "Speaker 1", 3),
+)
+
+
+def test_txt_names_the_speaker_where_it_changes() -> None:
+    assert to_txt(DIALOG, FILE) == (
+        "Speaker 1: Good morning.\nSpeaker 2: Good morning, Anna.\nHow are you?\nSpeaker 1: Fine, thank you.\n"
+    )
+
+
+def test_srt_names_the_speaker_where_it_changes_and_mixes_no_two_speakers() -> None:
+    texts = [block.split("\n", 2)[2].strip() for block in to_srt(DIALOG, FILE).split("\n\n")]
+    assert texts == [
+        "Speaker 1: Good morning.",
+        "Speaker 2: Good morning, Anna.\nHow are you?",
+        "Speaker 1: Fine, thank you.",
+    ]
+
+
+def test_vtt_has_a_voice_tag_in_each_cue() -> None:
+    captions = to_vtt((*DIALOG[:2], spoken(10, 11, "x < y", "A & B", 2)), FILE)
+    assert "\n<v Speaker 1>Good morning.\n" in captions
+    assert "\n<v Speaker 2>Good morning, Anna.\n" in captions
+    assert "\n<v A &amp; B>x &lt; y\n" in captions
+    assert "Speaker 1:" not in captions
+
+
+def test_json_transcript_has_the_speaker_of_a_segment_if_it_is_known() -> None:
+    first, second = json.loads(to_json((DIALOG[0], SEGMENTS[1]), FILE))["segments"]
+    assert first["speaker"] == "Speaker 1"
+    assert "speaker" not in second
+
+
+def test_captions_of_two_speakers_at_once_can_both_be_read() -> None:
+    long = "I was about to explain the whole plan to you when you interrupted me."
+    both = (spoken(0, 8, long, "Speaker 1"), spoken(0.5, 1, "Yes.", "Speaker 2", 1))
+    first, second, third = caption_cues([*both, spoken(9, 10, "Go on, please.", "Speaker 1", 2)], FILE, CaptionLayout())
+    assert first.end - first.start >= 3
+    assert first.end <= second.start < second.end <= third.start
+    assert [cue.speaker for cue in (first, second, third)] == ["Speaker 1", "Speaker 2", "Speaker 1"]
+
+
+@pytest.mark.parametrize("line_chars", [8, 20, 42])
+def test_captions_with_labels_keep_all_words_in_every_layout(line_chars: int) -> None:
+    layout = CaptionLayout(line_chars=line_chars, lines=1)
+    texts = [" ".join(cue.lines) for cue in caption_cues(DIALOG, FILE, layout, has_labels=True)]
+    assert " ".join(texts) == to_txt(DIALOG, FILE).replace("\n", " ").strip()

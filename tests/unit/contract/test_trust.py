@@ -20,6 +20,7 @@ REPORTED = REQUIRED | {
     "track": 2,
     "track_count": 2,
     "channel": 1,
+    "translated": True,
     "model": "small",
     "notice": None,
 }

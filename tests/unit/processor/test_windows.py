@@ -33,6 +33,7 @@ class ScriptedDecoder:
     """Returns the result of a script for each pass: (window, language, no_repeat_ngram_size) to a result."""
 
     is_multilingual = True
+    vocabulary: tuple[str, ...] = ()
 
     def __init__(
         self, script: Callable[[Window, str, int], DecodedWindow], languages: Callable[[float], str] = lambda _: "en"

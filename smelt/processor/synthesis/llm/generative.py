@@ -36,7 +36,7 @@ class GenerativeSynthesizer:
         tasks = instructions.tasks_of(request)
         if not source.sentences or not tasks:
             return await self._extractor.extract(source, request)
-        texts, outputs = [sentence.text for sentence in source.sentences], list[str]()
+        texts, outputs = instructions.spoken_texts(source.sentences), list[str]()
         for number, task in enumerate(tasks):
             if task.key not in source.saved_outputs:
                 cache = _NoteCache(task, source.saved_outputs)

@@ -4,13 +4,15 @@ A transcript is data: it is in a message of its own, and no instruction follows 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from smelt.contract.transcript import speaker_labels
 from smelt.processor.synthesis.llm.json_data import as_json
 from smelt.processor.synthesis.prompts import default_prompts
 from smelt.processor.synthesis.request import SynthesisRequest
+from smelt.processor.synthesis.sentences import Sentence
 
 Role = Literal["system", "user", "assistant"]
 
@@ -47,6 +49,7 @@ _NOTES: Final = (
     "names, numbers and dates, leaving out nothing that matters. The task itself is done later, over all parts.\n\n"
 )
 _FROM_NOTES: Final = "The data are notes of all parts of one transcript, in order.\n\n"
+_SPELLING: Final = "\n\nNames and terms, as they are spelled: "
 _CONTINUE: Final = "Go on exactly where you stopped."
 
 
@@ -57,10 +60,23 @@ def key_of(text: str) -> str:
 
 def tasks_of(request: SynthesisRequest) -> tuple[Task, ...]:
     """Return the tasks of a request, in the order of the contract, the user's own last."""
-    tasks = [Task(prompt.title, prompt.instruction) for prompt in default_prompts(request)]
+    tasks = [(prompt.title, prompt.instruction) for prompt in default_prompts(request)]
     if request.user_prompt is not None:
-        tasks.append(Task(request.user_prompt.name, request.user_prompt.content))
-    return tuple(tasks)
+        tasks.append((request.user_prompt.name, request.user_prompt.content))
+    spelling = _spelling(request.vocabulary)
+    return tuple(Task(title, instruction + spelling) for title, instruction in tasks)
+
+
+def _spelling(vocabulary: Sequence[str]) -> str:
+    terms = ", ".join(as_json(" ".join(term.split())) for term in vocabulary)
+    return f"{_SPELLING}{terms}." if terms else ""
+
+
+def spoken_texts(sentences: Iterable[Sentence]) -> list[str]:
+    """Return the texts of sentences, with the name of the speaker where that changes."""
+    sentences = tuple(sentences)
+    labels = speaker_labels(sentence.speaker for sentence in sentences)
+    return [label + sentence.text for sentence, label in zip(sentences, labels, strict=True)]
 
 
 def whole(task: Task, transcript: str) -> tuple[Message, ...]:

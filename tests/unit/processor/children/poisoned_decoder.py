@@ -108,7 +108,7 @@ def probe(*arguments: Any) -> Probe:
     return original_probe(*arguments)
 
 
-def decode(source: Any, sink: BinaryIO, *arguments: Any) -> Decoded:
+def decode(source: Any, sink: BinaryIO, *arguments: Any, **more: Any) -> Decoded:
     if not IN_PROBE:
         poison()
         if POISON == "output":
@@ -117,7 +117,7 @@ def decode(source: Any, sink: BinaryIO, *arguments: Any) -> Decoded:
             sink.flush()
         if POISON == "samples":
             return Decoded(sample_count=10**6)
-    return original_decode(source, sink, *arguments)
+    return original_decode(source, sink, *arguments, **more)
 
 
 original_connect, original_probe, original_decode = child.connect, media_probe.probe, media_decode.decode
