@@ -178,14 +178,14 @@ class Worker:
             await self._claim_loop.wake_others()
             return 0
         self._claim_loop.postpone()
-        if time.monotonic() < self._paused_until_s:
+        if self._is_paused:
             await self._claim_loop.wake_others()
             return 0
         try:
             # With a full disk, this worker would fail smelts that others can process.
             await asyncio.to_thread(services.workspace.require_space)
             # Renew first: after an outage, this worker could claim a smelt whose own lease has expired.
-            await services.leases.renew_due()
+            await services.leases.renew()
             claims = await self._claim_loop.claim(self._free_slots)
         except TransientError as exc:
             if once:
@@ -201,6 +201,12 @@ class Worker:
             task.add_done_callback(self._on_ended)
             self._heartbeat.request()
         return len(claims)
+
+    @property
+    def _is_paused(self) -> bool:
+        """True for a time after a smelt that this worker can't process, from its release on."""
+        is_releasing = any(attempt.found_worker_unusable or attempt.is_mismatched for attempt in self._running.values())
+        return is_releasing or time.monotonic() < self._paused_until_s
 
     @property
     def _free_slots(self) -> int:
