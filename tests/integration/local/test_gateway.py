@@ -51,7 +51,7 @@ async def test_gateway_route_that_is_not_served_returns_501_with_a_hint(path: st
     assert "supabase start" in response.json()["message"]
 
 
-@pytest.mark.parametrize("path", ["/upload/resumable", "/upload/resumable/sign", "/render/image/public/b/k", "/s3/b"])
+@pytest.mark.parametrize("path", ["/render/image/public/b/k", "/s3/b"])
 async def test_storage_route_that_is_not_served_returns_501_with_a_hint(path: str, http: httpx.AsyncClient) -> None:
     """The error has Storage's format."""
     response = await http.post(f"/storage/v1{path}")
