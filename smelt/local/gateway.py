@@ -34,9 +34,11 @@ logger = logging.getLogger(__name__)
 
 METHODS: Final = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 EXPOSED_HEADERS: Final = (
-    # Those of PostgREST, then those of Auth; browsers hide all others from scripts.
+    # Those of PostgREST, then those of Auth and resumable uploads; browsers hide all others from scripts.
     *("Content-Encoding", "Content-Location", "Content-Range", "Content-Type", "Date", "Location", "Server"),
     *("Transfer-Encoding", "Range-Unit", "X-Total-Count", "Link", "X-Supabase-Api-Version"),
+    *("Tus-Extension", "Tus-Max-Size", "Tus-Resumable", "Tus-Version", "Upload-Defer-Length", "Upload-Expires"),
+    *("Upload-Length", "Upload-Metadata", "Upload-Offset"),
 )
 # Reached by links and redirects, which carry no key.
 KEYLESS_AUTH_PATHS: Final = (

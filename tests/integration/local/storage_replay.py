@@ -39,7 +39,7 @@ _NEWER_COLUMNS = ("versioning_status", "archived_at", "is_delete_marker", "is_ve
 _COMPARED_HEADERS = (
     *("accept-ranges", "cache-control", "content-disposition", "content-length", "content-range", "content-type"),
     *("etag", "expires", "last-modified", "x-robots-tag"),
-    *("access-control-allow-methods", "access-control-allow-origin", "access-control-max-age"),
+    *("access-control-allow-methods", "access-control-max-age"),
     *("location", "tus-complete", "tus-extension", "tus-max-size", "tus-resumable", "tus-version"),
     *("upload-defer-length", "upload-length", "upload-metadata", "upload-offset"),
 )
