@@ -3,7 +3,7 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import aiotus
 import httpx
 import pytest
-from proxies import FaultyProxy, Kind
+from proxies import CountingProxy, counting_proxy
 from stack_projects import write_project
 
 from smelt.local import LocalStack
@@ -24,27 +24,6 @@ SIZE_BYTES = 20 * MIB
 PIECE_BYTES = 6 * MIB
 TIMEOUT_S = 60.0
 BUCKET = "insert into storage.buckets (id, name) values ('box', 'box');"
-
-Fault = Callable[[], Coroutine[None, None, None]]
-
-
-class CountingProxy(FaultyProxy):
-    """Injects faults when so many bytes have passed: `faults` are ordered by them."""
-
-    def __init__(self, target_url: str) -> None:
-        super().__init__(target_url)
-        self.faults: list[tuple[int, Fault]] = []
-        self.injected: list[asyncio.Task[None]] = []
-        self._passed_bytes = 0
-
-    async def _put(self, piece: bytes, writer: asyncio.StreamWriter, kind: Kind) -> None:
-        self._passed_bytes += len(piece)
-        if self.faults and self._passed_bytes >= self.faults[0][0]:
-            _, fault = self.faults.pop(0)
-            # Shielded: a fault ends the relay that has reached the number of bytes.
-            self.injected.append(asyncio.create_task(fault()))
-            await asyncio.shield(self.injected[-1])
-        await super()._put(piece, writer, kind)
 
 
 @dataclass
@@ -68,26 +47,22 @@ async def _setting(folder: Path) -> AsyncIterator[Setting]:
 
     stack = new()
     await stack.__aenter__()
-    proxy = CountingProxy(stack.api_url)
-    setting = Setting(proxy, stack, folder, recording)
-
-    async def cut() -> None:
-        proxy.cut()
-
     port = urlsplit(stack.api_url).port or 0
-
-    async def restart() -> None:
-        await setting.stack.__aexit__(None, None, None)
-        setting.stack = new(port)
-        await setting.stack.__aenter__()
-
-    proxy.faults = [(8 * MIB, cut), (15 * MIB, restart)]
-    await proxy.start()
     try:
-        yield setting
+        async with counting_proxy(stack.api_url) as proxy:
+            setting = Setting(proxy, stack, folder, recording)
+
+            async def cut() -> None:
+                proxy.cut()
+
+            async def restart() -> None:
+                await setting.stack.__aexit__(None, None, None)
+                setting.stack = new(port)
+                await setting.stack.__aenter__()
+
+            proxy.faults = [(8 * MIB, cut), (15 * MIB, restart)]
+            yield setting
     finally:
-        await asyncio.gather(*proxy.injected)
-        await proxy.close()
         await setting.stack.__aexit__(None, None, None)
 
 
