@@ -24,7 +24,7 @@ import platformdirs
 from smelt.backend.error_mapping import map_storage_error, map_storage_response, map_transport_error
 from smelt.backend.retries import transient_retries
 from smelt.backend.upload_source import OnSent, UploadSource
-from smelt.errors import PermanentError, SmeltError, TransientError, Unavailable
+from smelt.errors import PermanentError, RequestRejected, SmeltError, TransientError, Unavailable
 
 PIECE_BYTES: Final = 6 * 1024 * 1024
 """The hosted Storage accepts no other size, except for the last piece."""
@@ -104,11 +104,17 @@ class ResumableUploads:
             False if the server has no resumable uploads; nothing has been sent then.
         """
         fingerprint = await asyncio.to_thread(_fingerprint, self._url, path, source)
-        for _ in range(MAX_STARTS):
+        for start in range(MAX_STARTS):
             upload_id = await asyncio.to_thread(self._saved.find, fingerprint)
             upload = _Upload(self._http, f"{self._url}/{upload_id}", path, source, on_sent)
             if upload_id is None or not await upload.resume():
-                upload_id = await self._create(path, source)
+                try:
+                    upload_id = await self._create(path, source)
+                except RequestRejected as exc:
+                    # An earlier attempt stored the object, but its response was lost.
+                    if exc.code == "Duplicate" and start:
+                        return True
+                    raise
                 if upload_id is None:
                     return False
                 await asyncio.to_thread(self._saved.save, fingerprint, upload_id)

@@ -65,7 +65,6 @@ def _routes(
     database: Database, files: FileStore, unfinished: UnfinishedUploads, keys: Keys, size_limit: int
 ) -> list[AnyPathRoute]:
     uploads = Uploads(database, files, keys, size_limit)
-    resumable = ResumableUploads(database, files, unfinished, keys, size_limit)
     downloads = Downloads(database, files, keys)
     buckets = Buckets(database, files, keys, size_limit)
     removal, transfers = Removal(database, files, keys), Transfers(database, files, keys)
@@ -98,12 +97,18 @@ def _routes(
         AnyPathRoute("/object/{bucket}/{key:path}", removal.remove, methods=["DELETE"]),
         AnyPathRoute("/object/{bucket}/{key:path}", downloads.get, methods=["GET"]),
         AnyPathRoute("/object/{bucket}/{key:path}", uploads.upload, methods=["POST", "PUT"]),
+        *_resumable_routes(ResumableUploads(database, files, unfinished, keys, size_limit)),
+        AnyPathRoute("/status", _status, methods=["GET"]),
+        AnyPathRoute("/health", _health(keys), methods=["GET"]),
+    ]
+
+
+def _resumable_routes(resumable: ResumableUploads) -> list[AnyPathRoute]:
+    return [
         AnyPathRoute("/upload/resumable", resumable.handle, methods=["OPTIONS", "POST"]),
         AnyPathRoute("/upload/resumable/sign", resumable.handle_signed, methods=["OPTIONS", "POST"]),
         AnyPathRoute("/upload/resumable/sign/{id}", resumable.handle_signed, methods=_UPLOAD_METHODS),
         AnyPathRoute("/upload/resumable/{id}", resumable.handle, methods=_UPLOAD_METHODS),
-        AnyPathRoute("/status", _status, methods=["GET"]),
-        AnyPathRoute("/health", _health(keys), methods=["GET"]),
     ]
 
 

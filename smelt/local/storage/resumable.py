@@ -255,7 +255,7 @@ class ResumableUploads:
         return upload
 
     def _access(self, request: Request, caller: StorageCaller | None, action: str, bucket_id: str, key: str) -> _Access:
-        """Return the rights of a request: the caller's, or those of the signed URL if there is no caller."""
+        """Return the rights of a request: the caller's, or those of the signed URL without a caller."""
         if caller is not None:
             operation = Operation.of(request, f"storage.tus.upload.{action}")
             upsert = request.headers.get("x-upsert") == "true"

@@ -169,12 +169,12 @@ def format_metadata(metadata: Mapping[str, str | None]) -> str:
 def response(status: int, **headers: str) -> Response:
     """Return a response without a body; underscores in names of headers become dashes."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    answer = Response(status_code=status, headers={"tus-resumable": VERSION} | CORS_HEADERS | named)
+    result = Response(status_code=status, headers={"tus-resumable": VERSION} | CORS_HEADERS | named)
     if status != 204:
-        answer.headers["content-type"] = _TEXT_TYPE
+        result.headers["content-type"] = _TEXT_TYPE
         # As on the platform: a client reads the header as the length of the upload in the response to HEAD.
-        del answer.headers["content-length"]
-    return answer
+        del result.headers["content-length"]
+    return result
 
 
 def text_response(status: int, text: str, **headers: str) -> Response:

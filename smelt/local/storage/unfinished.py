@@ -214,11 +214,14 @@ class UnfinishedUploads:
 
     @asynccontextmanager
     async def open(self, version: str) -> AsyncIterator[PartialFile]:
-        """Open the bytes of an upload for writing; what was written stays, also if the block raises."""
+        """Open the bytes of an upload for writing; they stay if the block raises, except if the disk is full."""
         try:
             file = await asyncio.to_thread(PartialFile, self.bytes_path(version))
             try:
                 yield file
+            except OSError:
+                file.undo()
+                raise
             finally:
                 await asyncio.shield(asyncio.to_thread(file.close))
         except OSError as exc:

@@ -35,7 +35,8 @@ async def test_cors_headers_are_sent_once_on_errors_and_results(
         response = await http.get("/rest/v1/", headers={"origin": ORIGIN, **headers})
         assert response.status_code == status
         assert response.headers.get_list("access-control-allow-origin") == ["*"]
-        assert "Content-Range" in response.headers["access-control-expose-headers"]
+        for exposed in ("Content-Range", "Location", "Upload-Offset"):
+            assert exposed in response.headers["access-control-expose-headers"]
 
 
 async def test_health_is_served_without_a_key(http: httpx.AsyncClient) -> None:

@@ -158,7 +158,7 @@ async def test_patches_at_the_same_time_never_mix_their_bytes(storage: Storage) 
         assert len(set(stored)) <= 1
 
 
-async def test_policy_that_refuses_the_creator_removes_the_upload(storage: Storage) -> None:
+async def test_policy_that_rejects_the_creator_removes_the_upload(storage: Storage) -> None:
     """As after the cancellation of a smelt: 403 at the next PATCH, and no bytes are left on disk."""
     url = await storage.url(upload_length="20")
     assert (await storage.patch(url, 0, b"0123456789")).status_code == 204
@@ -167,13 +167,13 @@ async def test_policy_that_refuses_the_creator_removes_the_upload(storage: Stora
     assert (await storage.http.delete(url, headers=storage.headers(BOB))).status_code == 403
     assert (await storage.head(url)).headers["upload-offset"] == "10", "another user has ended the upload"
     storage.policy("false")
-    refused = await storage.patch(url, 10, b"0123456789")
-    assert (refused.status_code, refused.text) == (403, "new row violates row-level security policy")
+    rejected = await storage.patch(url, 10, b"0123456789")
+    assert (rejected.status_code, rejected.text) == (403, "new row violates row-level security policy")
     assert storage.stored_bytes() == 0
     assert (await storage.head(url)).status_code == 404
 
 
-async def test_policy_refuses_between_the_last_byte_and_the_object(storage: Storage) -> None:
+async def test_policy_rejects_between_the_last_byte_and_the_object(storage: Storage) -> None:
     """The caller is checked again before the object appears."""
     url = await storage.url(upload_length="20")
 
@@ -215,8 +215,8 @@ async def test_deferred_length_is_declared_by_a_later_patch(storage: Storage) ->
     assert (await storage.patch(url, 20, b"", upload_length="20", x_upsert="true")).status_code == 403
 
 
-async def test_body_beyond_the_length_or_the_limit_of_the_bucket_is_refused(storage: Storage) -> None:
-    """Whether its length is declared or not; the bytes of the request leave the disk."""
+async def test_body_beyond_the_length_or_the_limit_of_the_bucket_is_rejected(storage: Storage) -> None:
+    """With and without a declared length; the bytes of the request leave the disk."""
     storage.database.execute("update storage.buckets set file_size_limit = 100000 where id = %s", [storage.bucket])
     for more, content in (
         ({"upload_length": "1000"}, b"x" * 1001),
@@ -225,8 +225,8 @@ async def test_body_beyond_the_length_or_the_limit_of_the_bucket_is_refused(stor
         ({"upload_defer_length": "1"}, _pieces(b"x" * 100_001)),
     ):
         url = await storage.url(**more)
-        refused = await storage.patch(url, 0, content)
-        assert (refused.status_code, refused.text) == (413, "upload's size exceeded\n")
+        rejected = await storage.patch(url, 0, content)
+        assert (rejected.status_code, rejected.text) == (413, "upload's size exceeded\n")
         assert (await storage.head(url)).headers["upload-offset"] == "0"
         assert storage.stored_bytes() == 0
     too_long = await storage.create(upload_length="100001")
@@ -265,12 +265,12 @@ async def test_failed_creation_with_upload_leaves_nothing(storage: Storage) -> N
     """The client does not learn the URL."""
     extra = {"content-type": "application/offset+octet-stream", "upload-length": "5"}
     metadata = base64.b64encode(storage.bucket.encode()).decode()
-    refused = await storage.http.post(
+    rejected = await storage.http.post(
         "/upload/resumable",
         content=_pieces(b"0123456789"),
         headers=storage.headers() | extra | {"upload-metadata": f"bucketName {metadata},objectName YQ=="},
     )
-    assert refused.status_code == 413
+    assert rejected.status_code == 413
     assert not list((storage.folder / ".resumable").iterdir())
 
 
@@ -320,8 +320,8 @@ async def test_finished_upload_cannot_be_terminated(storage: Storage) -> None:
     assert (await storage.patch(url, 0, b"x")).status_code == 204
     storage.database.execute("set storage.allow_delete_query = 'true'")
     storage.database.execute("delete from storage.objects where bucket_id = %s", [storage.bucket])
-    refused = await storage.http.delete(url, headers=storage.headers())
-    assert (refused.status_code, refused.text) == (400, "Cannot terminate an already completed upload")
+    rejected = await storage.http.delete(url, headers=storage.headers())
+    assert (rejected.status_code, rejected.text) == (400, "Cannot terminate an already completed upload")
 
 
 async def test_method_override_and_unsupported_extensions(storage: Storage) -> None:

@@ -99,7 +99,7 @@ async def test_partial_file_undo_removes_the_bytes_of_one_request(store: Unfinis
 
 
 async def test_exclusive_lets_the_newest_of_many_requests_win(store: UnfinishedUploads) -> None:
-    """All older ones are told to stop, those that wait included."""
+    """All older ones stop, including those that wait."""
     stopped: list[int] = []
 
     async def request(number: int) -> None:
