@@ -6,7 +6,7 @@ import json
 import re
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Literal
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from websockets.frames import OP_TEXT, Frame
 
 Kind = Literal["realtime", "rest"]
 Fault = Literal["none", "refused", "silent"]
+Action = Callable[[], Coroutine[None, None, None]]
 
 KINDS: tuple[Kind, ...] = ("realtime", "rest")
 PIECE_BYTES = 1 << 16
@@ -192,12 +193,43 @@ class FaultyProxy:
             writer.transport.abort()
 
 
+class CountingProxy(FaultyProxy):
+    """Injects faults when so many bytes have passed: `faults` are ordered by them."""
+
+    def __init__(self, target_url: str) -> None:
+        super().__init__(target_url)
+        self.faults: list[tuple[int, Action]] = []
+        self.injected: list[asyncio.Task[None]] = []
+        self._passed_bytes = 0
+
+    async def _put(self, piece: bytes, writer: asyncio.StreamWriter, kind: Kind) -> None:
+        self._passed_bytes += len(piece)
+        if self.faults and self._passed_bytes >= self.faults[0][0]:
+            _, fault = self.faults.pop(0)
+            # Shielded: a fault ends the relay that has reached the number of bytes.
+            self.injected.append(asyncio.create_task(fault()))
+            await asyncio.shield(self.injected[-1])
+        await super()._put(piece, writer, kind)
+
+
 async def _frame(reader: asyncio.StreamReader) -> bytes:
     """Read one frame of a server; servers do not mask."""
     head = await reader.readexactly(2)
     more = await reader.readexactly({126: 2, 127: 8}.get(head[1], 0))
     size = int.from_bytes(more) if more else head[1]
     return head + more + await reader.readexactly(size)
+
+
+@asynccontextmanager
+async def counting_proxy(target_url: str) -> AsyncIterator[CountingProxy]:
+    """Run a proxy in front of `target_url` that injects faults by the number of bytes."""
+    proxy = CountingProxy(target_url)
+    await proxy.start()
+    try:
+        yield proxy
+    finally:
+        await asyncio.gather(*proxy.injected)
+        await proxy.close()
 
 
 @asynccontextmanager

@@ -12,25 +12,18 @@ from pydantic import ValidationError
 from storage3 import AsyncStorageClient
 from storage3.exceptions import StorageApiError
 
-from smelt.backend.error_mapping import map_http_error, map_storage_error, map_transport_error
+from smelt.backend.error_mapping import map_storage_error, map_storage_response, map_transport_error
+from smelt.backend.resumable import PIECE_BYTES, TRANSFER_TIMEOUT, ResumableUploads, SavedUploads
 from smelt.backend.retries import transient_retries
 from smelt.backend.upload_source import CHUNK_BYTES, OnSent, UploadSource, path_source
 from smelt.contract.channels import AUDIO_BUCKET
 from smelt.contract.events import Model
-from smelt.errors import NotFound, RequestRejected, SmeltError, Unavailable
+from smelt.errors import NotFound, RequestRejected, Unavailable
 
 LINK_LIFETIME_S: Final = 3600
-# Storage responds to an upload only after it has moved the bytes to their final place.
-TRANSFER_TIMEOUT: Final = httpx.Timeout(30, read=300)
 
 T = TypeVar("T")
 OnBytes = Callable[[int], None]
-
-
-class _StorageError(Model):
-    statusCode: str
-    error: str
-    message: str
 
 
 class _ObjectInfo(Model):
@@ -43,14 +36,20 @@ class AudioStore:
     def __init__(self, url: str, http: httpx.AsyncClient) -> None:
         self._http = http
         self._url = f"{url}/storage/v1"
+        self._resumable = ResumableUploads(self._url, http, AUDIO_BUCKET, SavedUploads())
         self._bucket = AsyncStorageClient(f"{self._url}/", headers={}, http_client=http).from_(AUDIO_BUCKET)
 
     async def upload(self, path: str, file: UploadSource | Path, *, on_sent: OnSent | None = None) -> None:
         """Upload a file as the caller; an existing object is never replaced, but raises `RequestRejected`.
 
-        `on_sent` is called after each chunk with the bytes sent so far, from the start again if the upload is repeated.
+        A file above 6 MiB is uploaded in pieces: after a cut it continues with the bytes that have arrived, also in a
+        later call with the same path and content within 24 hours, unless the server has no resumable uploads.
+
+        `on_sent` is called after each chunk with the bytes sent so far; after a cut, with the bytes that have arrived.
         """
         source = await asyncio.to_thread(path_source, file) if isinstance(file, Path) else file
+        if source.size_bytes > PIECE_BYTES and await self._resumable.send(path, source, on_sent):
+            return
         async for attempt in transient_retries():
             with attempt:
                 try:
@@ -93,12 +92,12 @@ class AudioStore:
             timeout=TRANSFER_TIMEOUT,
         )
         if response.is_error:
-            raise _storage_error(response)
+            raise map_storage_response(response)
 
     async def _version(self, path: str) -> str:
         response = await self._http.get(f"{self._url}/object/info/{AUDIO_BUCKET}/{quote(path)}")
         if response.is_error:
-            raise _storage_error(response)
+            raise map_storage_response(response)
         try:
             return _ObjectInfo.model_validate_json(response.content).version
         except ValidationError as exc:
@@ -112,7 +111,7 @@ class AudioStore:
         async with self._http.stream("GET", link, timeout=TRANSFER_TIMEOUT) as response:
             if response.is_error:
                 await response.aread()
-                raise _storage_error(response)
+                raise map_storage_response(response)
             await _write_chunks(response, target, on_bytes)
 
 
@@ -124,14 +123,6 @@ async def _write_chunks(response: httpx.Response, target: Path, on_bytes: OnByte
             received_bytes += len(chunk)
             if on_bytes is not None:
                 on_bytes(received_bytes)
-
-
-def _storage_error(response: httpx.Response) -> SmeltError:
-    try:
-        error = _StorageError.model_validate_json(response.content)
-    except ValidationError:
-        return map_http_error(response.status_code, response.reason_phrase)
-    return map_storage_error(error.statusCode, error.error, error.message)
 
 
 async def _map_errors(doing: str, call: Callable[[], Awaitable[T]]) -> T:

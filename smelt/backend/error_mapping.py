@@ -3,13 +3,21 @@
 from typing import Final
 
 import httpx
+from pydantic import ValidationError
 
+from smelt.contract.events import Model
 from smelt.errors import NotFound, RequestRejected, SmeltError, Unauthorized, Unavailable
 
 # SQLSTATE classes that concern the state of the server and not the request: connections, serialization and deadlocks,
 # resources, locks, operator intervention, system errors.
 _TRANSIENT_CLASSES: Final = frozenset({"08", "40", "53", "55", "57", "58"})
 _UNAUTHORIZED_CODES: Final = frozenset({"42501", "PGRST301", "PGRST302", "PGRST303", "401", "403"})
+
+
+class _StorageError(Model):
+    statusCode: str
+    error: str
+    message: str
 
 
 def map_api_error(code: str | None, message: str, hint: str | None = None) -> SmeltError:
@@ -63,6 +71,15 @@ def map_storage_error(status: int | str, code: str, message: str) -> SmeltError:
             return Unavailable(message)
         case _:
             return RequestRejected(code, message)
+
+
+def map_storage_response(response: httpx.Response) -> SmeltError:
+    """Return the error for an error response of Storage, or of a proxy in front of it."""
+    try:
+        error = _StorageError.model_validate_json(response.content)
+    except ValidationError:
+        return map_http_error(response.status_code, response.reason_phrase)
+    return map_storage_error(error.statusCode, error.error, error.message)
 
 
 def map_http_error(status: int, message: str) -> SmeltError:

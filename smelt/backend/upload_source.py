@@ -5,6 +5,7 @@ bytes that the caller has there already.
 """
 
 import asyncio
+import hashlib
 import inspect
 import io
 import os
@@ -39,21 +40,35 @@ class UploadSource:
     size_bytes: int
     open: Callable[[], AbstractContextManager[IO[bytes]]]
 
-    async def chunks(self, on_sent: OnSent | None = None) -> AsyncIterator[bytes]:
-        """Yield the content from its start; raise `PermanentError` if it no longer has its size.
+    async def chunks(
+        self, on_sent: OnSent | None = None, *, first_byte: int = 0, end_byte: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield the content from `first_byte` up to `end_byte` or its end.
 
-        `on_sent` is called once a chunk has been consumed, with the bytes consumed so far.
+        `on_sent` is called once a chunk has been consumed, with its position: the bytes sent so far.
+
+        Raises:
+            PermanentError: The content no longer has its size.
         """
-        sent_bytes = 0
+        sent_bytes, end_byte = first_byte, self.size_bytes if end_byte is None else end_byte
         with await asyncio.to_thread(self.open) as stream:
             self._check(await asyncio.to_thread(_size_of, stream))
-            await asyncio.to_thread(stream.seek, 0)
-            while chunk := await asyncio.to_thread(stream.read, min(CHUNK_BYTES, self.size_bytes - sent_bytes)):
+            await asyncio.to_thread(stream.seek, first_byte)
+            while chunk := await asyncio.to_thread(stream.read, min(CHUNK_BYTES, end_byte - sent_bytes)):
                 yield chunk
                 sent_bytes += len(chunk)
                 if on_sent is not None:
                     await on_sent(sent_bytes)
-            self._check(sent_bytes)
+            self._check(self.size_bytes - end_byte + sent_bytes)
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the content in hexadecimal."""
+        digest = hashlib.sha256()
+        with self.open() as stream:
+            stream.seek(0)
+            while chunk := stream.read(CHUNK_BYTES):
+                digest.update(chunk)
+        return digest.hexdigest()
 
     def _check(self, size_bytes: int) -> None:
         if size_bytes != self.size_bytes:

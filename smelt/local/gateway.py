@@ -28,15 +28,17 @@ from smelt.local.edge.not_found import not_found
 from smelt.local.edge.rest_proxy import RestProxy, Upstream
 from smelt.local.edge.routing import AnyPathMount
 from smelt.local.realtime import Realtime, RealtimeOptions, create_routes
-from smelt.local.storage import Database, FileStore, create_storage
+from smelt.local.storage import Database, FileStore, UnfinishedUploads, create_storage
 
 logger = logging.getLogger(__name__)
 
 METHODS: Final = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 EXPOSED_HEADERS: Final = (
-    # Those of PostgREST, then those of Auth; browsers hide all others from scripts.
+    # Those of PostgREST, then those of Auth and resumable uploads; browsers hide all others from scripts.
     *("Content-Encoding", "Content-Location", "Content-Range", "Content-Type", "Date", "Location", "Server"),
     *("Transfer-Encoding", "Range-Unit", "X-Total-Count", "Link", "X-Supabase-Api-Version"),
+    *("Tus-Extension", "Tus-Max-Size", "Tus-Resumable", "Tus-Version", "Upload-Defer-Length", "Upload-Expires"),
+    *("Upload-Length", "Upload-Metadata", "Upload-Offset"),
 )
 # Reached by links and redirects, which carry no key.
 KEYLESS_AUTH_PATHS: Final = (
@@ -81,6 +83,8 @@ class _Services:
         self._auth_pool = _pool(config.auth_dsn)
         self._database = Database(self._storage_pool)
         self._files = FileStore(config.storage_dir)
+        # The folder of a bucket never starts with a dot.
+        self._unfinished = UnfinishedUploads(config.storage_dir / ".resumable")
         self._realtime = Realtime(
             RealtimeOptions(
                 keys=config.keys,
@@ -97,7 +101,7 @@ class _Services:
         issuer = f"{config.api_url}/auth/v1"
         rest = RestProxy(self._rest, config.max_body_bytes)
         auth = create_auth(AuthStore(self._auth_pool), keys, issuer=issuer, rules=config.auth)
-        storage = create_storage(self._database, self._files, keys, config.file_size_limit)
+        storage = create_storage(self._database, self._files, self._unfinished, keys, config.file_size_limit)
         return [
             AnyPathMount("/rest/v1", ApiKeys(rest, keys, required=True)),
             AnyPathMount("/auth/v1", ApiKeys(auth, keys, required=True, keyless_paths=KEYLESS_AUTH_PATHS)),
@@ -115,6 +119,7 @@ class _Services:
             await exit_stack.enter_async_context(self._storage_pool)
             await exit_stack.enter_async_context(self._auth_pool)
             await self._sweep()
+            await exit_stack.enter_async_context(self._unfinished.expiring())
             await exit_stack.enter_async_context(self._realtime.running())
             yield
 
@@ -132,8 +137,10 @@ class _Services:
 
     async def _sweep(self) -> None:
         """Remove the leftovers of a crash: incomplete files, and files without a row."""
+        versions = await self._database.versions()
         await asyncio.to_thread(self._files.prepare)
-        swept = await asyncio.to_thread(self._files.sweep, await self._database.versions())
+        await asyncio.to_thread(self._unfinished.restore, versions)
+        swept = await asyncio.to_thread(self._files.sweep, versions)
         if swept:
             logger.warning("removed %s files without an object", swept)
 

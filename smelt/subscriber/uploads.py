@@ -20,7 +20,7 @@ class UploadProgress:
     Attributes:
         index: The position of the file in the list of files, from 0.
         filename: Its name.
-        sent_bytes: The bytes that were sent; after an outage they start again from 0.
+        sent_bytes: The bytes that were sent; after an outage, the bytes that have arrived.
         size_bytes: The size of the file in bytes.
     """
 

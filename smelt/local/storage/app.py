@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smelt.local.edge.routing import AnyPathRoute
 from smelt.local.keys import Keys
-from smelt.local.storage import errors, tokens
+from smelt.local.storage import errors, tokens, tus
 from smelt.local.storage.buckets import Buckets
 from smelt.local.storage.database import Database
 from smelt.local.storage.downloads import Downloads
@@ -23,7 +23,9 @@ from smelt.local.storage.listing import Listings
 from smelt.local.storage.paging import Pages
 from smelt.local.storage.removal import Removal
 from smelt.local.storage.responses import error_response, json_response
+from smelt.local.storage.resumable import ResumableUploads
 from smelt.local.storage.transfers import Transfers
+from smelt.local.storage.unfinished import UnfinishedUploads
 from smelt.local.storage.uploads import Uploads
 
 logger = logging.getLogger(__name__)
@@ -31,8 +33,8 @@ logger = logging.getLogger(__name__)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_UPLOAD_METHODS: Final = ["OPTIONS", "POST", "HEAD", "PATCH", "DELETE"]
 _NOT_SERVED: Final = {
-    "/upload/resumable": "Resumable (TUS) upload",
     "/render": "Image transformation",
     "/s3": "The S3 protocol",
     "/iceberg": "The Iceberg catalog",
@@ -41,12 +43,15 @@ _NOT_SERVED: Final = {
 }
 
 
-def create_storage(database: Database, files: FileStore, keys: Keys, size_limit: int) -> ASGIApp:
+def create_storage(
+    database: Database, files: FileStore, unfinished: UnfinishedUploads, keys: Keys, size_limit: int
+) -> ASGIApp:
     """Return the Storage API as an ASGI application, to be mounted at `/storage/v1`."""
     app = Starlette(
-        routes=_routes(database, files, keys, size_limit),
+        routes=_routes(database, files, unfinished, keys, size_limit),
         exception_handlers={
             errors.StorageError: _error_response,
+            tus.TusError: _tus_error_response,
             HTTPException: _route_error_response,
             ClientDisconnect: _disconnected_response,
             Exception: _internal_error_response,
@@ -56,7 +61,9 @@ def create_storage(database: Database, files: FileStore, keys: Keys, size_limit:
     return _WellFormed(app)
 
 
-def _routes(database: Database, files: FileStore, keys: Keys, size_limit: int) -> list[AnyPathRoute]:
+def _routes(
+    database: Database, files: FileStore, unfinished: UnfinishedUploads, keys: Keys, size_limit: int
+) -> list[AnyPathRoute]:
     uploads = Uploads(database, files, keys, size_limit)
     downloads = Downloads(database, files, keys)
     buckets = Buckets(database, files, keys, size_limit)
@@ -90,8 +97,18 @@ def _routes(database: Database, files: FileStore, keys: Keys, size_limit: int) -
         AnyPathRoute("/object/{bucket}/{key:path}", removal.remove, methods=["DELETE"]),
         AnyPathRoute("/object/{bucket}/{key:path}", downloads.get, methods=["GET"]),
         AnyPathRoute("/object/{bucket}/{key:path}", uploads.upload, methods=["POST", "PUT"]),
+        *_resumable_routes(ResumableUploads(database, files, unfinished, keys, size_limit)),
         AnyPathRoute("/status", _status, methods=["GET"]),
         AnyPathRoute("/health", _health(keys), methods=["GET"]),
+    ]
+
+
+def _resumable_routes(resumable: ResumableUploads) -> list[AnyPathRoute]:
+    return [
+        AnyPathRoute("/upload/resumable", resumable.handle, methods=["OPTIONS", "POST"]),
+        AnyPathRoute("/upload/resumable/sign", resumable.handle_signed, methods=["OPTIONS", "POST"]),
+        AnyPathRoute("/upload/resumable/sign/{id}", resumable.handle_signed, methods=_UPLOAD_METHODS),
+        AnyPathRoute("/upload/resumable/{id}", resumable.handle, methods=_UPLOAD_METHODS),
     ]
 
 
@@ -134,6 +151,13 @@ async def _error_response(request: Request, exc: Exception) -> Response:
     if exc.http_status == 500:
         logger.error("%s %s: %s", request.method, request.url.path, exc, exc_info=exc)
     return error_response(exc)
+
+
+async def _tus_error_response(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, tus.TusError)
+    if exc.status == 500:
+        logger.error("%s %s: %s", request.method, request.url.path, exc, exc_info=exc)
+    return tus.error_response(exc.status, exc.message)
 
 
 async def _route_error_response(request: Request, exc: Exception) -> Response:

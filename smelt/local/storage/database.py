@@ -110,7 +110,10 @@ class Database:
                 )
                 yield Transaction(connection)
         except psycopg.Error as exc:
-            raise _storage_error_for(exc, duplicate) from exc
+            error = _storage_error_for(exc, duplicate)
+            # Without a SQLSTATE the connection was lost, in the classes 08 and 57 it may have been lost in a commit.
+            error.is_rolled_back = exc.sqlstate is not None and not exc.sqlstate.startswith(("08", "57"))
+            raise error from exc
 
     def as_service(self, operation: Operation) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction of the service role, which bypasses policies."""

@@ -16,6 +16,8 @@ class StorageError(PicklableError):
         self.code = code
         self.message = message
         self.http_status = http_status
+        self.is_rolled_back = False
+        """True if Postgres reported the error for a statement, so that nothing was committed."""
 
     def body(self) -> dict[str, str]:
         """Return the JSON body, with the keys in the platform's order."""

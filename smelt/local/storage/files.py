@@ -103,9 +103,9 @@ class FileStore:
         finally:
             await asyncio.shield(asyncio.to_thread(incoming.discard))
 
-    async def place(self, incoming: IncomingFile, bucket_id: str, key: str, version: str) -> None:
+    async def place(self, source: Path, bucket_id: str, key: str, version: str) -> None:
         """Move a received file to the path of this version of the object."""
-        await asyncio.to_thread(_put, os.replace, incoming.path, self._path(bucket_id, key, version))
+        await asyncio.to_thread(_put, os.replace, source, self._path(bucket_id, key, version))
 
     async def link(self, source: tuple[str, str, str], target: tuple[str, str, str]) -> None:
         """Link the file of a (bucket, key, version) to another one; raise FileNotFoundError if it does not exist."""

@@ -94,7 +94,7 @@ def _apply(upload: Upload, event: Event) -> str | None:
         case Field("cacheControl", value):
             upload.cache_control = f"max-age={value}"
         case Field("metadata" | "userMetadata", value):
-            upload.user_metadata = _parse_metadata(value)
+            upload.user_metadata = parse_user_metadata(value)
         case Field("contentType", value):
             return value
         case _:
@@ -107,13 +107,13 @@ def decode_metadata(header: str | None) -> Any:
     if header is None:
         return {}
     try:
-        return _parse_metadata(base64.b64decode(header + "==").decode())
+        return parse_user_metadata(base64.b64decode(header + "==").decode())
     except ValueError:
         return {}
 
 
-def _parse_metadata(text: str) -> Any:
-    # As on the platform, invalid metadata is ignored.
+def parse_user_metadata(text: str) -> Any:
+    """Return user metadata from JSON; as on the platform, invalid metadata is ignored."""
     try:
         return parse_json(text)
     except InvalidJsonBody:

@@ -20,11 +20,14 @@ def check_key(key: str) -> None:
         raise errors.invalid_key(key)
 
 
-def check_unicode(bucket_id: str, key: str, version: str) -> None:
-    """Raise `StorageError` for dot segments and too long keys, which the platform's object store rejects on writing."""
+def check_unicode(bucket_id: str, key: str, version: str, *, root: str = "stub/stub") -> None:
+    """Raise `StorageError` for dot segments and too long keys, which the platform's object store rejects on writing.
+
+    `root` is the folder in the platform's error message.
+    """
     if any(segment in (".", "..") for segment in key.split("/")):
         # In `supabase start`, both the tenant and the object store are named `stub`.
-        raise errors.invalid_key(f"stub/stub/{bucket_id}/{key}/{version} contains dot path segment")
+        raise errors.invalid_key(f"{root}/{bucket_id}/{key}/{version} contains dot path segment")
     if len(key) > MAX_KEY_BYTES:
         raise errors.internal_error()
 

@@ -17,7 +17,7 @@ from smelt.local.storage.incoming import decode_metadata
 from smelt.local.storage.objects import find_object
 from smelt.local.storage.responses import json_response
 from smelt.local.storage.rows import StoredObject, json_time
-from smelt.local.storage.writing import Target, try_insert, write_row
+from smelt.local.storage.writing import Target, commit_row, try_insert
 
 _MOVE: Final = """
     update storage.objects
@@ -106,10 +106,7 @@ class Transfers:
         self, operation: Operation, source: StoredObject, target: Target, row: dict[str, object]
     ) -> Response:
         await self._link(source, target)
-        async with self.database.as_service(operation) as transaction:
-            written, replaced = await write_row(transaction, row)
-        if replaced is not None:
-            await self.files.remove(target.bucket_id, target.key, replaced)
+        written = await commit_row(self.database, self.files, operation, row)
         names_of_copy = {"Key": f"{target.bucket_id}/{target.key}", "Id": str(written.id)}
         return json_response(names_of_copy | written.as_row())
 

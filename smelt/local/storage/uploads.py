@@ -1,7 +1,6 @@
 """Endpoints for uploads: the caller is authorized before any byte is read, and the row is written after the file."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,9 +13,9 @@ from smelt.local.storage.database import Database, Operation
 from smelt.local.storage.files import FileStore
 from smelt.local.storage.incoming import Upload, declared_bytes, read_upload
 from smelt.local.storage.responses import json_response
-from smelt.local.storage.rows import Bucket, StoredObject, json_time
+from smelt.local.storage.rows import Bucket, StoredObject
 from smelt.local.storage.tokens import StorageCaller
-from smelt.local.storage.writing import Target, try_insert, write_row
+from smelt.local.storage.writing import Target, commit_row, final_metadata, preliminary_metadata, try_insert
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Uploads:
         caller = tokens.authenticate(request, self.keys)
         target = Target.of(request.path_params["bucket"], request.path_params["key"], caller.subject)
         operation = Operation.of(request, "storage.object.sign_upload_url")
-        metadata = _preliminary_metadata(request.headers.get("content-type"), declared_bytes(request))
+        metadata = preliminary_metadata(request.headers.get("content-type"), declared_bytes(request))
         upsert = _is_upsert(request)
         await try_insert(self.database, caller, operation, target.row(metadata, {}), upsert=upsert)
         token = tokens.sign_upload_url(self.keys, caller, target.bucket_id, target.key, upsert=upsert)
@@ -73,7 +72,7 @@ class Uploads:
         if not upload.is_form and (upload.declared_bytes or 0) > limit:
             raise errors.too_large()
         names.check_key(target.key)
-        metadata = _preliminary_metadata(upload.content_type, upload.declared_bytes)
+        metadata = preliminary_metadata(upload.content_type, upload.declared_bytes)
         row = target.row(metadata, upload.user_metadata)
         await try_insert(self.database, caller, operation, row, upsert=upsert)
         names.check_unicode(target.bucket_id, target.key, target.version)
@@ -96,34 +95,17 @@ class Uploads:
                     raise errors.too_large()
                 await incoming.write(chunk)
             md5 = await incoming.finish()
-            await self.files.place(incoming, target.bucket_id, target.key, target.version)
-        row = target.row(_final_metadata(upload, incoming.size_bytes, md5), upload.user_metadata)
-        # If this fails, the row may have been committed: keep the file. Without a row, the next start removes it.
-        async with self.database.as_service(operation) as transaction:
-            stored, replaced = await write_row(transaction, row)
-        if replaced is not None:
-            await self.files.remove(target.bucket_id, target.key, replaced)
-        return stored
+            await self.files.place(incoming.path, target.bucket_id, target.key, target.version)
+        metadata = final_metadata(
+            size_bytes=incoming.size_bytes,
+            md5=md5,
+            mime_type=upload.content_type,
+            cache_control=upload.cache_control,
+            robots_tag=upload.robots_tag,
+        )
+        row = target.row(metadata, upload.user_metadata)
+        return await commit_row(self.database, self.files, operation, row)
 
 
 def _is_upsert(request: Request) -> bool:
     return request.headers.get("x-upsert") == "true"
-
-
-def _preliminary_metadata(content_type: str | None, length: int | None) -> dict[str, object]:
-    """Return the metadata that policies can read before the upload."""
-    known = {"mimetype": content_type, "contentLength": length}
-    return {name: value for name, value in known.items() if value is not None}
-
-
-def _final_metadata(upload: Upload, size_bytes: int, md5: str) -> dict[str, object]:
-    metadata: dict[str, object] = {
-        "eTag": f'"{md5}"',
-        "size": size_bytes,
-        "mimetype": upload.content_type,
-        "cacheControl": upload.cache_control,
-        "lastModified": json_time(datetime.now(UTC)),
-        "contentLength": size_bytes,
-        "httpStatusCode": 200,
-    }
-    return metadata if upload.robots_tag is None else metadata | {"xRobotsTag": upload.robots_tag}

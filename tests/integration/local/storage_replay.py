@@ -31,12 +31,17 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?P<fraction>\.\d+)?(?P<zone>Z|\+00:00)")
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
 _TOKEN = re.compile(r"\{\{(TOKEN\d+)\}\}")
+_UPLOAD_URL = re.compile(r"(.*/upload/resumable(?:/sign)?)/([\w-]+)")
+_RECORDED_URL = "http://127.0.0.1:55500"
 _JWT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+")
 # Columns of the platform for versioned and archived objects, which this schema does not have.
 _NEWER_COLUMNS = ("versioning_status", "archived_at", "is_delete_marker", "is_versioned")
 _COMPARED_HEADERS = (
     *("accept-ranges", "cache-control", "content-disposition", "content-length", "content-range", "content-type"),
     *("etag", "expires", "last-modified", "x-robots-tag"),
+    *("access-control-allow-methods", "access-control-max-age"),
+    *("location", "tus-complete", "tus-extension", "tus-max-size", "tus-resumable", "tus-version"),
+    *("upload-defer-length", "upload-length", "upload-metadata", "upload-offset"),
 )
 
 
@@ -67,6 +72,7 @@ class Replay:
     tokens: dict[str, str] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
     cursors: dict[str, str] = field(default_factory=dict)
+    uploads: dict[str, str] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -172,6 +178,8 @@ class Replay:
             case str(), str() if where.endswith(".nextCursor"):
                 self.cursors[expected] = actual
                 return self._compare(_decode(expected), _decode(actual), "cursor")
+            case str(), str() if where == "location":
+                return [] if self._same_upload(expected, actual) else [f"{where} is {actual!r}, not {expected!r}"]
             case str(), str():
                 return [] if self._same_text(expected, actual) else [f"{where} is {actual!r}, not {expected!r}"]
             case _:
@@ -185,12 +193,21 @@ class Replay:
                 return False
             self.tokens[names[0]] = found[0]
             return _TOKEN.sub("", expected) == actual.replace(found[0], "")
+        expected = self._fill_uploads(expected)
         shape_of = {_shape(expected), _shape(actual)}
         if len(shape_of) > 1:
             return False
         return all(
             self._same_id(old, new) for old, new in zip(_UUID.findall(expected), _UUID.findall(actual), strict=True)
         )
+
+    def _same_upload(self, expected: str, actual: str) -> bool:
+        """Compare URLs of resumable uploads, whose ids contain the bucket, the key and a version."""
+        old, new = (_UPLOAD_URL.fullmatch(url) for url in (expected, actual))
+        if old is None or new is None or old[1].replace(_RECORDED_URL, self.url + PREFIX) != new[1]:
+            return False
+        self.uploads[old[2]] = new[2]
+        return self._same_text(_decode_url(old[2]), _decode_url(new[2]))
 
     def _same_id(self, old: str, new: str) -> bool:
         if old in (ALICE, BOB):
@@ -229,6 +246,11 @@ class Replay:
     def _fill(self, text: str) -> str:
         for name, value in (self.caller_tokens | self.tokens).items():
             text = text.replace(f"{{{{{name}}}}}", value)
+        return self._fill_uploads(text)
+
+    def _fill_uploads(self, text: str) -> str:
+        for recorded, actual in self.uploads.items():
+            text = text.replace(recorded, actual)
         return text
 
 
@@ -283,6 +305,10 @@ def _shape(text: str) -> str:
 
 def _decode(cursor: str) -> str:
     return base64.b64decode(cursor).decode()
+
+
+def _decode_url(text: str) -> str:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
 
 
 def _plain(value: object) -> object:

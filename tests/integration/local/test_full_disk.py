@@ -51,5 +51,11 @@ async def test_upload_that_fills_the_disk_fails_and_removes_its_file(disk: Path,
             assert "disk is full" in response.json()["message"]
             assert (await http.get("/object/b/large")).json()["code"] == "NoSuchKey"
             assert not list((disk / "stack" / "storage" / ".incoming").iterdir())
+            metadata = {"tus-resumable": "1.0.0", "upload-metadata": "bucketName Yg==,objectName bGFyZ2U="}
+            created = await http.post("/upload/resumable", headers=metadata | {"upload-length": str(DISK_BYTES)})
+            part = {"content-type": "application/offset+octet-stream", "upload-offset": "0", "tus-resumable": "1.0.0"}
+            response = await http.patch(created.headers["location"], content=too_much(), headers=part)
+            assert (response.status_code, response.text) == (500, "The disk is full")
+            assert (await http.head(created.headers["location"], headers=part)).headers["upload-offset"] == "0"
             (await http.post("/object/b/small", content=b"fits")).raise_for_status()
             assert (await http.get("/object/b/small")).content == b"fits"

@@ -23,7 +23,7 @@ async def _put(store: FileStore, key: str, version: str, content: bytes) -> str:
         for start in range(0, len(content), 100_000):
             await incoming.write(content[start : start + 100_000])
         md5 = await incoming.finish()
-        await store.place(incoming, "bucket", key, version)
+        await store.place(incoming.path, "bucket", key, version)
     return md5
 
 
@@ -91,7 +91,7 @@ async def test_file_store_confines_every_bucket_to_its_folder(store: FileStore, 
     """A bucket that was created in SQL can have any name."""
     async with store.receive() as incoming:
         await incoming.finish()
-        await store.place(incoming, bucket, "../../a", "v1")
+        await store.place(incoming.path, bucket, "../../a", "v1")
     placed = [path.relative_to(tmp_path) for path in _files(tmp_path)]
     assert len(placed) == 1
     assert len(placed[0].parts) == 3

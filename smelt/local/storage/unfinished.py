@@ -1,0 +1,274 @@
+"""Unfinished resumable uploads on disk: `<version>.json` describes an upload, `<version>.bytes` holds what has arrived.
+
+The offset of an upload is the size of its second file, so an upload continues after a restart of the server where it
+was. The description of a finished upload stays until the upload expires: a client may ask whether it has arrived.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from smelt.local.storage import errors, tus
+from smelt.local.storage.files import DISK_FULL_ERRNOS, READ_BYTES, WRITE_BYTES
+
+logger = logging.getLogger(__name__)
+
+EXPIRY_S: Final = 24 * 3600
+SWEEP_INTERVAL_S: Final = 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumableUpload:
+    """The description of a resumable upload.
+
+    Attributes:
+        version: The version of the object, a UUID; it identifies the upload.
+        length: Its length in bytes; None until a client declares it.
+        creator: Role and subject of the caller that created it.
+        metadata: The pairs of its `Upload-Metadata`.
+        created_at: Seconds since the epoch.
+        is_finished: True once the object exists.
+    """
+
+    version: str
+    bucket_id: str
+    key: str
+    length: int | None
+    creator: tuple[str, str | None]
+    metadata: dict[str, str | None]
+    created_at: float
+    is_finished: bool = False
+
+    @property
+    def expires_at(self) -> float:
+        """The time from which the upload no longer exists, in seconds since the epoch."""
+        return self.created_at + EXPIRY_S
+
+
+@dataclass
+class _Turn:
+    """The order of the requests for one upload."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    requests: int = 0
+
+
+class PartialFile:
+    """The bytes of an unfinished upload, open for writing at its end."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab", buffering=0)
+        self._pending = bytearray()
+        self.first_byte = self.size_bytes = os.fstat(self._file.fileno()).st_size
+
+    async def write(self, chunk: bytes) -> None:
+        """Buffer more bytes; they are written in large pieces in a thread."""
+        self.size_bytes += len(chunk)
+        self._pending += chunk
+        if len(self._pending) >= WRITE_BYTES:
+            await asyncio.shield(asyncio.to_thread(self._flush))
+
+    def save(self) -> None:
+        """Write all bytes to disk."""
+        self._flush()
+        # A client must not continue after bytes that a power failure takes away.
+        os.fsync(self._file.fileno())
+
+    def undo(self) -> None:
+        """Remove the bytes that were written since the file was opened."""
+        self._pending = bytearray()
+        self._file.truncate(self.first_byte)
+        self.size_bytes = self.first_byte
+
+    def close(self) -> None:
+        """Write the buffered bytes and close the file."""
+        try:
+            self._flush()
+        finally:
+            self._file.close()
+
+    def _flush(self) -> None:
+        pending, self._pending = memoryview(self._pending), bytearray()
+        while pending:
+            pending = pending[self._file.write(pending) :]
+
+
+class UnfinishedUploads:
+    """The folder of unfinished uploads; `clock` returns seconds since the epoch."""
+
+    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._turns: dict[str, _Turn] = {}
+
+    def restore(self, versions: set[str]) -> None:
+        """Repair what a crash left; `versions` are those of all objects."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self.sweep()
+        described = {upload.version for upload in self._all()}
+        for path in self._folder.iterdir():
+            if path.suffix == ".tmp" or path.stem not in described:
+                path.unlink()
+        for upload in self._all():
+            if not upload.is_finished:
+                self._restore(upload, versions)
+
+    def _restore(self, upload: ResumableUpload, versions: set[str]) -> None:
+        try:
+            size_bytes = self.bytes_path(upload.version).stat().st_size
+        except FileNotFoundError:
+            # The bytes were moved to the object; its row may be missing.
+            if upload.version in versions:
+                self._save(replace(upload, is_finished=True))
+            else:
+                self._remove(upload.version)
+            return
+        if size_bytes and size_bytes == upload.length:
+            # All bytes without an object: a client that reads this offset would send nothing more.
+            os.truncate(self.bytes_path(upload.version), size_bytes - 1)
+
+    def sweep(self) -> int:
+        """Remove the expired uploads and return their number."""
+        expired = [upload for upload in self._all() if self._clock() >= upload.expires_at]
+        for upload in expired:
+            self._remove(upload.version)
+        return len(expired)
+
+    @asynccontextmanager
+    async def expiring(self) -> AsyncIterator[None]:
+        """Remove expired uploads every hour until the block ends."""
+        sweeping = asyncio.create_task(self._sweep_forever())
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+            try:
+                removed = await asyncio.to_thread(self.sweep)
+            except OSError:
+                logger.exception("removing expired uploads failed")
+            else:
+                if removed:
+                    logger.info("removed %s expired uploads", removed)
+
+    @asynccontextmanager
+    async def exclusive(self, version: str) -> AsyncIterator[asyncio.Event]:
+        """Wait for the turn of a request for an upload; the event is set when a newer request waits.
+
+        The newest request wins: the older one may be that of a connection that no longer exists.
+        """
+        turn = self._turns.setdefault(version, _Turn())
+        turn.requests += 1
+        turn.stop.set()
+        try:
+            async with turn.lock:
+                turn.stop = asyncio.Event()
+                if turn.requests > 1:
+                    turn.stop.set()
+                yield turn.stop
+        finally:
+            turn.requests -= 1
+            if not turn.requests:
+                del self._turns[version]
+
+    async def create(self, upload: ResumableUpload) -> None:
+        """Store a new upload without bytes."""
+        await asyncio.to_thread(self._create, upload)
+
+    async def find(self, version: str) -> ResumableUpload:
+        """Return an upload; raise `TusError` if there is none or it has expired."""
+        upload = await asyncio.to_thread(self._load, self._folder / f"{version}.json")
+        if upload is None:
+            raise tus.upload_not_found()
+        if self._clock() >= upload.expires_at:
+            await self.remove(version)
+            raise tus.upload_expired()
+        return upload
+
+    async def save(self, upload: ResumableUpload) -> None:
+        """Replace the description of an upload."""
+        await asyncio.to_thread(self._save, upload)
+
+    async def remove(self, version: str) -> None:
+        """Remove an upload and its bytes."""
+        await asyncio.to_thread(self._remove, version)
+
+    async def offset(self, upload: ResumableUpload) -> int:
+        """Return the number of bytes that have arrived."""
+        if upload.is_finished:
+            return upload.length or 0
+        return (await asyncio.to_thread(self.bytes_path(upload.version).stat)).st_size
+
+    @asynccontextmanager
+    async def open(self, version: str) -> AsyncIterator[PartialFile]:
+        """Open the bytes of an upload for writing; they stay if the block raises, except if the disk is full."""
+        try:
+            file = await asyncio.to_thread(PartialFile, self.bytes_path(version))
+            try:
+                yield file
+            except OSError:
+                file.undo()
+                raise
+            finally:
+                await asyncio.shield(asyncio.to_thread(file.close))
+        except OSError as exc:
+            if exc.errno in DISK_FULL_ERRNOS:
+                raise errors.disk_full() from exc
+            raise
+
+    async def md5(self, version: str) -> str:
+        """Return the MD5 of the bytes of an upload in hexadecimal."""
+        return await asyncio.to_thread(self._md5, version)
+
+    def now(self) -> float:
+        """Return the time in seconds since the epoch."""
+        return self._clock()
+
+    def bytes_path(self, version: str) -> Path:
+        """Return the path of the bytes of an upload."""
+        return self._folder / f"{version}.bytes"
+
+    def _create(self, upload: ResumableUpload) -> None:
+        self.bytes_path(upload.version).touch()
+        self._save(upload)
+
+    def _save(self, upload: ResumableUpload) -> None:
+        path = self._folder / f"{upload.version}.json"
+        path.with_suffix(".tmp").write_text(json.dumps(asdict(upload)))
+        path.with_suffix(".tmp").replace(path)
+
+    def _load(self, path: Path) -> ResumableUpload | None:
+        try:
+            fields = json.loads(path.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return ResumableUpload(**fields | {"creator": tuple(fields["creator"])})
+
+    def _all(self) -> list[ResumableUpload]:
+        found = [self._load(path) for path in self._folder.glob("*.json")]
+        return [upload for upload in found if upload is not None]
+
+    def _remove(self, version: str) -> None:
+        for path in self._folder.glob(f"{version}.*"):
+            with suppress(FileNotFoundError):
+                path.unlink()
+
+    def _md5(self, version: str) -> str:
+        digest = hashlib.md5(usedforsecurity=False)
+        with self.bytes_path(version).open("rb") as stream:
+            while chunk := stream.read(READ_BYTES):
+                digest.update(chunk)
+        return digest.hexdigest()

@@ -1,0 +1,117 @@
+"""The files of unfinished uploads, and their repair after a crash."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from smelt.local.storage.files import WRITE_BYTES
+from smelt.local.storage.tus import TusError
+from smelt.local.storage.unfinished import EXPIRY_S, ResumableUpload, UnfinishedUploads
+
+
+def _upload(**fields: object) -> ResumableUpload:
+    upload = ResumableUpload(
+        version=str(uuid4()),
+        bucket_id="b",
+        key="k",
+        length=10,
+        creator=("anon", None),
+        metadata={"contentType": "audio/webm", "flag": None},
+        created_at=1000.0,
+    )
+    return replace(upload, **fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> UnfinishedUploads:
+    """A new store, at the time 1000."""
+    uploads = UnfinishedUploads(tmp_path, clock=lambda: 1000.0)
+    uploads.restore(set())
+    return uploads
+
+
+async def _append(store: UnfinishedUploads, upload: ResumableUpload, content: bytes) -> None:
+    async with store.open(upload.version) as file:
+        await file.write(content)
+
+
+async def test_unfinished_upload_continues_after_a_restart(store: UnfinishedUploads, tmp_path: Path) -> None:
+    """The description is unchanged, and the offset is the number of stored bytes."""
+    upload = _upload(length=WRITE_BYTES * 2)
+    await store.create(upload)
+    await _append(store, upload, b"x" * (WRITE_BYTES + 7))
+    again = UnfinishedUploads(tmp_path, clock=lambda: 1000.0)
+    again.restore(set())
+    assert await again.find(upload.version) == upload
+    assert await again.offset(upload) == WRITE_BYTES + 7
+
+
+async def test_unfinished_upload_with_all_bytes_but_no_object_loses_one_byte(store: UnfinishedUploads) -> None:
+    """A client that finds all bytes sends nothing more, and the object would never appear."""
+    upload = _upload()
+    await store.create(upload)
+    await _append(store, upload, b"0123456789")
+    store.restore(set())
+    assert await store.offset(upload) == 9
+
+
+async def test_unfinished_upload_whose_bytes_became_an_object_is_finished(store: UnfinishedUploads) -> None:
+    """If the object has no row, the upload is gone."""
+    with_row, without_row = _upload(), _upload()
+    for upload in (with_row, without_row):
+        await store.create(upload)
+        store.bytes_path(upload.version).unlink()
+    store.restore({with_row.version})
+    found = await store.find(with_row.version)
+    assert (found.is_finished, await store.offset(found)) == (True, 10)
+    with pytest.raises(TusError):
+        await store.find(without_row.version)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+async def test_unfinished_uploads_restore_removes_expired_and_orphaned_files(
+    store: UnfinishedUploads, tmp_path: Path
+) -> None:
+    kept, expired = _upload(), _upload(created_at=1000.0 - EXPIRY_S)
+    for upload in (kept, expired):
+        await store.create(upload)
+    (tmp_path / "orphan.bytes").write_bytes(b"x")
+    (tmp_path / f"{kept.version}.tmp").write_bytes(b"{")
+    (tmp_path / "broken.json").write_bytes(b"{")
+    store.restore(set())
+    assert _names(tmp_path) == [f"{kept.version}.bytes", f"{kept.version}.json"]
+
+
+async def test_partial_file_undo_removes_the_bytes_of_one_request(store: UnfinishedUploads) -> None:
+    upload = _upload(length=WRITE_BYTES * 4)
+    await store.create(upload)
+    await _append(store, upload, b"0123")
+    async with store.open(upload.version) as file:
+        await file.write(b"x" * (WRITE_BYTES + 1))
+        file.undo()
+    assert store.bytes_path(upload.version).read_bytes() == b"0123"
+
+
+async def test_exclusive_lets_the_newest_of_many_requests_win(store: UnfinishedUploads) -> None:
+    """All older ones stop, including those that wait."""
+    stopped: list[int] = []
+
+    async def request(number: int) -> None:
+        async with store.exclusive("v") as stop:
+            await stop.wait()
+            stopped.append(number)
+
+    older = []
+    for number in range(3):
+        older.append(asyncio.create_task(request(number)))
+        await asyncio.sleep(0)
+    async with store.exclusive("v") as stop:
+        assert not stop.is_set()
+    await asyncio.gather(*older)
+    assert stopped == [0, 1, 2]
