@@ -25,6 +25,8 @@ ErrorCode = Literal[
 ]
 RejectionCode = Literal[
     "invalid_request",
+    "invalid_options",
+    "not_allowed",
     "no_input",
     "mixed_input",
     "too_many_files",

@@ -25,7 +25,7 @@ def test_growth_of_queue_and_history_costs_no_call_more_pages(database: Database
         # The last ones of the visitors, which every caller may read.
         last = waiting[:: len(users)][-70:]
         calls: dict[str, tuple[str, tuple[object, ...]]] = {
-            "claim": ("select smelt.claim_smelts('worker', null, 10, 30, true, 'host')", ()),
+            "claim": ("select smelt.claim_smelts('worker', null, 10, 30, true, 'host', '{small}')", ()),
             "get_smelt": ("select smelt.get_smelt(%s, 1, null, false)", (last[-1],)),
             "get_smelts": ("select smelt.get_smelts(%s)", (Jsonb([{"id": smelt, "after_seq": 1} for smelt in last]),)),
             "health": ("select smelt.get_smelt_health()", ()),
