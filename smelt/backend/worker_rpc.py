@@ -48,7 +48,8 @@ class Health(Model):
 
     `migrations` contains the versions in the project's migration history, None if it has no history. `unsent`
     counts the rows of the outbox that are not sent yet. `waiting` is at most 1001, which means more than 1,000
-    (`MAX_WAITING_COUNT`). `suspended` counts the workers whose model does not work on their machine.
+    (`MAX_WAITING_COUNT`). `suspended` counts the workers that claim nothing, since their
+    model fails on their machine.
     """
 
     now: datetime

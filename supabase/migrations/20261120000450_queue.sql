@@ -235,7 +235,7 @@ create function smelt.lock_ranked(p_models text[], p_skipped uuid[], p_max_count
     begin
         while v_missing > 0 loop
             with first as materialized (
-                select n.id, n.queue_rank, n.claimable_at
+                select n.*
                 from unnest(p_models) as m (model)
                 cross join lateral (
                     select s.id, s.queue_model, s.queue_rank, s.claimable_at
@@ -251,8 +251,8 @@ create function smelt.lock_ranked(p_models text[], p_skipped uuid[], p_max_count
             ), locked as materialized (
                 select s.id
                 from first as f
-                join public.smelts as s on s.id = f.id
-                where s.queue_rank is not null
+                -- The whole key, so that also without statistics each is found by its key.
+                join public.smelts as s using (queue_model, queue_rank, claimable_at, id)
                 for update of s skip locked
             ), last as (
                 select f.* from first as f order by f.queue_rank desc, f.claimable_at desc, f.id desc limit 1
