@@ -61,7 +61,7 @@ class FileRow(Model):
 class Notification(Model):
     """A notification for a user about the end of a smelt; `seen_at` (listed) and `read_at` (opened) are independent.
 
-    `data` has the `run` and the `metadata` of the smelt, and where they are set, `outcome`, `error_code` and `batch_id`.
+    `data` has `run` and `metadata` of the smelt, and where they are set, `outcome`, `error_code` and `batch_id`.
     """
 
     id: UUID

@@ -184,12 +184,13 @@ class Snapshot(Model):
 class Unchanged(Model):
     """The smelt has not changed since the `after_seq` of the request.
 
-    `queue_position` (None unless the smelt is pending) and `worker_online` may have changed, since other smelts and
-    workers determine them.
+    `queue_position` and `message` (None unless the smelt is in the queue) and `worker_online` may have changed, since
+    other smelts and workers determine them.
     """
 
     id: UUID
     seq: int
     next_poll_s: float | None
     queue_position: int | None = None
+    message: str | None = None
     worker_online: bool

@@ -75,6 +75,9 @@ STAGE_MESSAGES: Final[dict[Status, str]] = {
     "failed": "Processing failed",
 }
 
+MISSING_MODEL: Final = "No worker has the model "
+"""The beginning of the message of a smelt in the queue whose model no live worker has; the name follows."""
+
 ERROR_SENTENCES: Final[dict[ErrorCode, str]] = {
     "file_too_large": "The file is larger than allowed.",
     "invalid_format": "The file is not a recording that can be read.",

@@ -21,7 +21,7 @@ create function smelt.with_any_model(p_models text[]) returns text[]
         )
     $$;
 
--- Return the models that a worker can process, from what it tells in its heartbeat.
+-- Return the models that a worker can process, from the `info` of its heartbeat.
 create function smelt.models_of_info(p_info jsonb) returns text[]
     language sql immutable
     set search_path = ''

@@ -35,8 +35,8 @@ create function smelt.progress_of(p_smelt public.smelts) returns jsonb
         )
     $$;
 
--- Return percentage, stage and message as a client reads them. A smelt in the queue whose model no live worker has says
--- so: this changes without a change of the smelt.
+-- Return percentage, stage and message as a client reads them. The message of a smelt in the
+-- queue names a model that no live worker has: this changes without a change of the smelt.
 create function smelt.read_progress_of(p_smelt public.smelts, p_worker_online boolean) returns jsonb
     language sql stable
     set search_path = ''
@@ -135,8 +135,8 @@ create function smelt.snapshot(
         )
     $$;
 
--- Return the snapshot of a smelt; or, if it has not changed since `p_after_seq`, only that. The position in the queue
--- and `worker_online` are always included: they change without a change of the smelt.
+-- Return the snapshot of a smelt; or, if it has not changed since `p_after_seq`, only that. `worker_online` and, in the
+-- queue, position and message are always included: they change without a change of the smelt.
 create function smelt.state_since(
     p_smelt public.smelts, p_after_seq bigint, p_segments_after bigint, p_queue_position bigint,
     p_worker_online boolean, p_with_words boolean default false
@@ -152,7 +152,10 @@ create function smelt.state_since(
                 )
                 || case
                     when p_queue_position is null then '{}'
-                    else jsonb_build_object('queue_position', p_queue_position)
+                    else jsonb_build_object(
+                        'queue_position', p_queue_position,
+                        'message', smelt.read_progress_of(p_smelt, p_worker_online) -> 'message'
+                    )
                 end
             else smelt.snapshot(p_smelt, p_segments_after, p_queue_position, p_worker_online, p_with_words)
         end

@@ -137,7 +137,7 @@ create function smelt.has_control_characters(p_text text) returns boolean
     set search_path = ''
     as $$ select p_text ~ '[\u0001-\u001F\u007F-\u009F]' $$;
 
--- Return a vocabulary without the spaces around its terms; reject one that is no list of short terms.
+-- Return a vocabulary without the spaces around its terms; reject one that is not a list of short terms.
 create function smelt.check_vocabulary(p_vocabulary jsonb) returns jsonb
     language plpgsql stable
     set search_path = ''
@@ -165,7 +165,7 @@ create function smelt.check_vocabulary(p_vocabulary jsonb) returns jsonb
         from (
             select
                 jsonb_typeof(e.value) as kind,
-                -- All spaces of Unicode, whatever the locale of the database.
+                -- All spaces of Unicode, in any locale of the database.
                 btrim(e.value #>> '{}', U&' \00A0\1680\2000\2001\2002\2003\2004\2005\2006\2007\2008\2009\200A'
                     || U&'\2028\2029\202F\205F\3000') as term,
                 e.ordinal

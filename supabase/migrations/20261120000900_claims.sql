@@ -146,7 +146,7 @@ create function smelt.lock_due_smelts(
     $$;
 
 -- Lock up to `p_max_count` smelts whose lease expired with a risk, and suspects whose lease expired, and return their
--- ids; skip locked ones. Any worker returns them to the queue, whatever their model.
+-- ids; skip locked ones. Any worker returns them to the queue, with any model.
 create function smelt.lock_expired_at_risk(p_host text, p_now timestamptz, p_max_count integer) returns uuid[]
     language plpgsql volatile
     set search_path = ''

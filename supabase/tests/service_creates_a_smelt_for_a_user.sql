@@ -84,7 +84,7 @@ begin
     assert pg_temp.rejection(format('select public.create_smelt(text_input => ''notes'', user_id => %L)', v_other))
         = 'PT403 not_allowed';
     assert pg_temp.rejection('select public.create_smelt(text_input => ''notes'', user_id => gen_random_uuid())')
-        = 'PT403 not_allowed', 'it does not say if a user exists';
+        = 'PT403 not_allowed', 'the same for a user who does not exist';
     perform pg_temp.become('anon');
     assert pg_temp.rejection(format('select public.create_smelt(text_input => ''notes'', user_id => %L)', v_user))
         = 'PT403 not_allowed';

@@ -1,4 +1,4 @@
--- A waiting smelt says that no live worker has its model; `worker_online` is that of its model. Neither changes its `seq`.
+-- The message of a waiting smelt names a model that no live worker has; `worker_online` is that of its model. Neither changes its `seq`.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();
@@ -21,7 +21,8 @@ begin
     perform pg_temp.become('authenticated', v_user);
     v_state := public.get_smelt(v_id);
     assert v_state @> '{"worker_online": false, "progress": {"message": "No worker has the model large."}}', v_state;
-    assert public.get_smelt(v_id, after_seq => (v_state ->> 'seq')::bigint) -> 'worker_online' = 'false';
+    assert public.get_smelt(v_id, after_seq => (v_state ->> 'seq')::bigint)
+        @> '{"worker_online": false, "message": "No worker has the model large."}';
     assert public.get_smelt(v_text) @> '{"worker_online": true, "progress": {"message": "Waiting to process..."}}';
     assert jsonb_path_query_array(
         public.get_smelts(jsonb_build_array(jsonb_build_object('id', v_id), jsonb_build_object('id', v_text))),
@@ -35,6 +36,8 @@ begin
     perform pg_temp.become('authenticated', v_user);
     assert public.get_smelt(v_id) @> '{"worker_online": true, "progress": {"message": "Waiting to process..."}}';
     assert public.get_smelt(v_id) -> 'seq' = v_state -> 'seq';
+    assert public.get_smelt(v_id, after_seq => (v_state ->> 'seq')::bigint)
+        @> '{"worker_online": true, "message": "Waiting to process..."}';
     perform pg_temp.become('postgres');
     update smelt.workers set seen_at = clock_timestamp() - interval '61 s' where worker_id = 'l';
     perform pg_temp.become('authenticated', v_user);

@@ -35,7 +35,10 @@ def test_growth_of_queue_and_history_costs_no_call_more_pages(database: Database
                 "select smelt.claim_smelts('worker', null, 10, 30, true, 'host', '{a,large,n,small,z}')",
                 (),
             ),
-            "heartbeat": ("""select smelt.heartbeat_smelt_worker('worker', '{"models": ["small"]}', false, 'host')""", ()),
+            "heartbeat": (
+                """select smelt.heartbeat_smelt_worker('worker', '{"models": ["small"]}', false, 'host')""",
+                (),
+            ),
             "get_smelt of a model": ("select smelt.get_smelt(%s, 1, null, false)", (named[0],)),
             "create of a model": (
                 """

@@ -107,7 +107,9 @@ def test_doctor_warns_about_clock_skew(skew_s: float, level: Level) -> None:
         ({"unsent": 1, "oldest_unsent_s": 61}, "warn"),
     ],
 )
-def test_doctor_warns_about_a_queue_without_workers_or_suspended_ones_or_an_old_outbox(changes: dict[str, object], level: Level) -> None:
+def test_doctor_warns_about_missing_or_suspended_workers_or_an_old_outbox(
+    changes: dict[str, object], level: Level
+) -> None:
     assert project.check_queue(health(**changes)).level == level
 
 
