@@ -73,7 +73,8 @@ class ClaimLoop:
     async def claim(self, max_count: int, *, models: Sequence[str] = ()) -> tuple[Claim, ...]:
         """Claim up to `max_count` smelts; raise `Unavailable` if the database does not respond.
 
-        `models` are the names of the models that this worker has. A claim without a response is repeated with its token: the database may have carried it out.
+        `models` are the names of the models that this worker has. A claim without a response is repeated with its
+        token: the database may have carried it out.
         """
         self._next_due_in_s, self._is_recheck_due, self._left_room = _RETRY_DELAY_S, False, False
         self._pending_token = self._pending_token or uuid4()

@@ -240,7 +240,7 @@ def test_contract_holds_for_every_response_of_a_completed_smelt(
     assert running["segments"][0]["speaker"] == "Speaker 1"
     assert _parse_exactly(state.Word, running["segments"][2]["words"][0]).end == 2.5
     unchanged = client("get_smelt", smelt_id=created["id"], after_seq=event.seq)
-    assert _parse_exactly(state.Unchanged, {"queue_position": None, **unchanged}).seq == event.seq
+    assert _parse_exactly(state.Unchanged, {"queue_position": None, "message": None, **unchanged}).seq == event.seq
     _parse_exactly(
         work.SavedSegment, worker("load_smelt_segments", smelt_id=created["id"], file_id=str(claim.files[0].id))[0]
     )
