@@ -47,12 +47,23 @@ WORKERS_AT_DIFFERENT_RANKS: Final = [
     *[("create", 7)] * 5,
     *[("create", 3)] * 5,
     ("claim", 3),
+    ("create", 2),
     ("create", 1),
     ("create", 4),
     ("create", 8),
     ("claim", -4),
     ("create", 0),
     ("create", 9),
+]
+DELAY_OF_A_MODEL_PASSES: Final = [
+    ("create", 8),
+    ("claim", -1),
+    ("fail_later", 0),
+    *[("create", 7)] * 3,
+    *[("create", 3)] * 5,
+    ("claim", 3),
+    ("pass_delay", 0),
+    ("claim", 1),
 ]
 RETURN_OF_A_LONG_SMELT: Final = [
     ("create", 2),
@@ -255,6 +266,7 @@ class Project:
 
 @given(st.lists(NAMED | NAMED | CLAIMS | SECOND_CLAIMS | ENDS | RETURNS | OTHERS, max_size=40))
 @example(WORKERS_AT_DIFFERENT_RANKS)
+@example(DELAY_OF_A_MODEL_PASSES)
 @example(DELAYS_PASS_IN_ANOTHER_ORDER)
 @example(NEXT_OF_AN_OWNER_WHOSE_OTHERS_RUN)
 @example(LEASES_EXPIRE_IN_ANOTHER_ORDER)
