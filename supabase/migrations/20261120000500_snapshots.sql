@@ -119,7 +119,8 @@ create function smelt.snapshot(
     as $$
         select jsonb_build_object(
             'id', p_smelt.id, 'seq', p_smelt.seq, 'run', p_smelt.run, 'attempt', p_smelt.attempt,
-            'status', p_smelt.status, 'mode', p_smelt.mode, 'progress', smelt.read_progress_of(p_smelt, p_worker_online),
+            'status', p_smelt.status, 'mode', p_smelt.mode,
+            'progress', smelt.read_progress_of(p_smelt, p_worker_online),
             'eta_seconds', smelt.seconds_until(p_smelt.estimated_end_at, now()),
             'queue_position', p_queue_position, 'worker_online', p_worker_online,
             'files', smelt.files_of(p_smelt.id),
