@@ -1,4 +1,4 @@
-"""Gives claimed smelts options, as a project returns them that stores what their creators have requested."""
+"""Gives claimed smelts options that the database would not give to their worker."""
 
 from typing import Any
 from uuid import UUID
@@ -10,19 +10,12 @@ from smelt.contract.work import ClaimBatch
 
 
 def give_options(monkeypatch: pytest.MonkeyPatch, options: dict[UUID, dict[str, Any]]) -> None:
-    """Add options to the claims of these smelts; `prompts` replaces their default prompts.
-
-    The dictionary may be filled later.
-    """
+    """Replace the options in the claims of these smelts; the dictionary may be filled later."""
     claim_smelts = WorkerRpc.claim_smelts
 
     async def with_options(self: WorkerRpc, *arguments: Any, **more: Any) -> ClaimBatch:
         batch = await claim_smelts(self, *arguments, **more)
-        smelts = []
-        for claim in batch.smelts:
-            requested = dict(options.get(claim.id, {}))
-            prompts = requested.pop("prompts", claim.default_prompt_names)
-            smelts.append(claim.model_copy(update={"options": requested, "default_prompt_names": tuple(prompts)}))
+        smelts = (claim.model_copy(update={"options": options.get(claim.id, claim.options)}) for claim in batch.smelts)
         return batch.model_copy(update={"smelts": tuple(smelts)})
 
     monkeypatch.setattr(WorkerRpc, "claim_smelts", with_options)

@@ -20,17 +20,17 @@ class ScriptedWorker:
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._calls = WorkerRpc(project.rpc)
+        self.calls = WorkerRpc(project.rpc)
         self._claims: dict[UUID, Claim] = {}
         self._claiming = asyncio.Lock()
 
-    async def claim(self, smelt_id: UUID) -> "Job":
+    async def claim(self, smelt_id: UUID, *, models: Sequence[str] = ()) -> "Job":
         """Claim a smelt as soon as it is due; all other due smelts are claimed as well and kept for later calls."""
         async with asyncio.timeout(30), self._claiming:
             while smelt_id not in self._claims:
-                claims = await self._calls.claim_smelts("scripted", max_count=100, lease_s=600)
+                claims = await self.calls.claim_smelts("scripted", max_count=100, lease_s=600, models=models)
                 self._claims |= {claim.id: claim for claim in claims.smelts}
-        return Job(self._project, self._calls, self._claims.pop(smelt_id))
+        return Job(self._project, self.calls, self._claims.pop(smelt_id))
 
     async def rows_of_user(self, user_id: UUID) -> tuple[dict[UUID, SmeltRow | FileRow], list[Notification]]:
         """Return the smelts and files of a user by id, and the notifications."""

@@ -103,7 +103,7 @@ class ClientRpc:
             user_prompt_id=user_prompt_id,
             batch_id=batch_id,
             idempotency_key=idempotency_key or str(uuid4()),
-            options=_requested(options),
+            options=requested_options(options) or None,
             metadata=metadata or None,
             user_id=user_id,
             submit=None if submit else False,
@@ -170,6 +170,6 @@ class ClientRpc:
         await self.rpc.call("delete_smelt", smelt_id=smelt_id)
 
 
-def _requested(options: SmeltOptions | None) -> dict[str, Any] | None:
-    # An option with its default value is not sent.
-    return (options and options.model_dump(mode="json", exclude_defaults=True)) or None
+def requested_options(options: SmeltOptions | None) -> dict[str, Any]:
+    """Return the options that do not have their default value."""
+    return {} if options is None else options.model_dump(mode="json", exclude_defaults=True)

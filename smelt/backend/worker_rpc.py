@@ -48,7 +48,8 @@ class Health(Model):
 
     `migrations` contains the versions in the project's migration history, None if it has no history. `unsent`
     counts the rows of the outbox that are not sent yet. `waiting` is at most 1001, which means more than 1,000
-    (`MAX_WAITING_COUNT`).
+    (`MAX_WAITING_COUNT`). `suspended` counts the workers that claim nothing, since their
+    model fails on their machine.
     """
 
     now: datetime
@@ -63,6 +64,7 @@ class Health(Model):
     unsent: int
     oldest_unsent_s: float
     workers: int
+    suspended: int = 0
 
 
 class _LeaseRenewals(Model):
@@ -113,6 +115,7 @@ class WorkerRpc:
         lease_s: int = 30,
         expired_leases: bool = True,
         host: str | None = None,
+        models: Sequence[str] = (),
     ) -> ClaimBatch:
         """Claim up to `max_count` due smelts under a lease of `lease_s` seconds.
 
@@ -123,6 +126,7 @@ class WorkerRpc:
             lease_s: Seconds until the leases expire.
             expired_leases: False to leave expired leases to their workers, after an outage.
             host: The machine of the worker.
+            models: The names of the models that the worker has; a smelt that names another one is left to others.
         """
         response = await self.rpc.call(
             "claim_smelts",
@@ -132,6 +136,7 @@ class WorkerRpc:
             lease_s=lease_s,
             expired_leases=expired_leases,
             host=host,
+            models=list(models),
         )
         return parse(ClaimBatch, response)
 

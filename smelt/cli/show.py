@@ -1,5 +1,6 @@
 """`smelt show`: the results or the transcript of a smelt."""
 
+import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -46,6 +47,7 @@ async def _show(smelt_id: UUID, form: ShowFormat, number: int | None) -> Exit:
     async with connect() as client:
         snapshot = await client.get(smelt_id, with_words=form is not ShowFormat.MD)
     print_notices(ERR, snapshot)
+    _print_request(snapshot)
     for file in snapshot.files:
         print_trust(file.filename, file.trust)
     print_no_worker(ERR, snapshot)
@@ -64,6 +66,13 @@ async def _show(smelt_id: UUID, form: ShowFormat, number: int | None) -> Exit:
     else:
         print_document("\n".join(f"# {result.filename}\n\n{result.content}\n" for result in snapshot.results))
     return Exit.DONE
+
+
+def _print_request(snapshot: "Snapshot") -> None:
+    """Print the options and the metadata of a smelt, if it has any."""
+    for name, value in (("Options", snapshot.options), ("Metadata", snapshot.metadata)):
+        if value:
+            ERR.print(f"{name}: {json.dumps(value, ensure_ascii=False)}", markup=False, soft_wrap=True)
 
 
 def _describe_status(snapshot: "Snapshot") -> str:

@@ -30,7 +30,7 @@ from smelt.cli.output import ERR, OUT, Exit, print_json
 from smelt.cli.trust_summary import trust_summary
 from smelt.contract.lines import ConnectionLine
 from smelt.contract.state import MAX_QUEUE_POSITION
-from smelt.contract.vocabulary import TERMINAL_STATUSES
+from smelt.contract.vocabulary import MISSING_MODEL, TERMINAL_STATUSES
 from smelt.errors import SmeltError
 from smelt.subscriber.updates import (
     Completed,
@@ -184,7 +184,7 @@ class PlainView:
                 waiting = queue_place(update.queue_position)
                 message = f"{update.message} ({waiting})" if waiting else update.message
                 if update.worker_online is False:
-                    waiting = message = self._no_worker
+                    waiting = message = no_worker_notice(update.message, self._no_worker)
                 if (update.status, waiting) != self._shown:
                     self._shown = (update.status, waiting)
                     self._console.print(f"{update.percentage:5.1f} %  {message}", markup=False)
@@ -277,7 +277,7 @@ class LiveView:
             self._waiting_note, message = "", "Waiting for a worker"
             if self._worker_online is not False:
                 # Above the bars: the sentence does not fit beside them.
-                self._bars.console.print(self._no_worker)
+                self._bars.console.print(no_worker_notice(update.message, self._no_worker), markup=False)
         self._worker_online = update.worker_online
         self._bars.update(self._whole, completed=update.percentage, description=message)
         self._annotate()
@@ -335,9 +335,14 @@ def print_trust(name: str, trust: "Trust | None") -> None:
 
 
 def print_no_worker(console: Console, snapshot: "Snapshot") -> None:
-    """Print that no worker is online, if the smelt has not ended."""
+    """Print that no worker is online that can process the smelt, if it has not ended."""
     if snapshot.status not in TERMINAL_STATUSES and not snapshot.worker_online:
-        console.print(NO_WORKER, soft_wrap=True)
+        console.print(no_worker_notice(snapshot.progress.message, NO_WORKER), markup=False, soft_wrap=True)
+
+
+def no_worker_notice(message: str, no_worker: str) -> str:
+    """Return the sentence about a missing worker: the message if it names a model that none has, else `no_worker`."""
+    return message if message.startswith(MISSING_MODEL) else no_worker
 
 
 def print_end(console: Console, update: Completed | Failed) -> None:

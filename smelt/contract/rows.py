@@ -4,6 +4,8 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from pydantic import Field
+
 from smelt.contract.events import Model
 from smelt.contract.vocabulary import FileStatus, InputType, Mode, Outcome, Status
 
@@ -11,12 +13,17 @@ RowChangeType = Literal["INSERT", "UPDATE"]
 
 
 class SmeltRow(Model):
-    """A row of `smelts`; `percentage` is 0 to 100, `estimated_end_at` is None without an estimate."""
+    """A row of `smelts`; `percentage` is 0 to 100, `estimated_end_at` is None without an estimate.
+
+    `options` are those that were requested, except default values; `metadata` is JSON of the app.
+    """
 
     id: UUID
     batch_id: UUID | None
     mode: Mode
     default_prompt_names: tuple[str, ...]
+    options: dict[str, Any] = Field(default_factory=dict)
+    metadata: dict[str, Any] = Field(default_factory=dict)
     seq: int
     run: int
     status: Status
@@ -52,7 +59,10 @@ class FileRow(Model):
 
 
 class Notification(Model):
-    """A notification for a user about the end of a smelt; `seen_at` (listed) and `read_at` (opened) are independent."""
+    """A notification for a user about the end of a smelt; `seen_at` (listed) and `read_at` (opened) are independent.
+
+    `data` has `run` and `metadata` of the smelt, and where they are set, `outcome`, `error_code` and `batch_id`.
+    """
 
     id: UUID
     user_id: UUID

@@ -1,8 +1,10 @@
 """The responses of `create_smelt`, `get_smelt` and `get_smelts`."""
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
+
+from pydantic import Field
 
 from smelt.contract.events import Model, Result, Segment, StageProgress
 from smelt.contract.vocabulary import FileStatus, InputType, Mode, Outcome, Status
@@ -141,7 +143,8 @@ class Snapshot(Model):
     `segments` contains those that were saved after the `segments_after` of the request; `segments_seq` is the value to
     pass in the next request. `results` is None until the smelt is completed. `queue_position` counts from 1 while the
     smelt waits for a worker, and is at most 1001, which means more than 1,000 (`MAX_QUEUE_POSITION`). `worker_online`
-    is True if any worker of the project has sent a heartbeat within the last 60 s.
+    is True if any worker of the project that has the model of the smelt has sent a heartbeat within the last 60 s.
+    `options` are those that were requested, except default values; `metadata` is JSON of the app.
     """
 
     id: UUID
@@ -164,6 +167,8 @@ class Snapshot(Model):
     default_prompt_names: tuple[str, ...]
     user_prompt_id: UUID | None
     batch_id: UUID | None
+    options: dict[str, Any] = Field(default_factory=dict)
+    metadata: dict[str, Any] = Field(default_factory=dict)
     created_at: datetime
     submitted_at: datetime | None
     started_at: datetime | None
@@ -179,12 +184,13 @@ class Snapshot(Model):
 class Unchanged(Model):
     """The smelt has not changed since the `after_seq` of the request.
 
-    `queue_position` (None unless the smelt is pending) and `worker_online` may have changed, since other smelts and
-    workers determine them.
+    `queue_position` and `message` (None unless the smelt is in the queue) and `worker_online` may have changed, since
+    other smelts and workers determine them.
     """
 
     id: UUID
     seq: int
     next_poll_s: float | None
     queue_position: int | None = None
+    message: str | None = None
     worker_online: bool

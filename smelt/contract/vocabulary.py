@@ -25,6 +25,8 @@ ErrorCode = Literal[
 ]
 RejectionCode = Literal[
     "invalid_request",
+    "invalid_options",
+    "not_allowed",
     "no_input",
     "mixed_input",
     "too_many_files",
@@ -72,6 +74,9 @@ STAGE_MESSAGES: Final[dict[Status, str]] = {
     "completed": "Complete",
     "failed": "Processing failed",
 }
+
+MISSING_MODEL: Final = "No worker has the model "
+"""The beginning of the message of a smelt in the queue whose model no live worker has; the name follows."""
 
 ERROR_SENTENCES: Final[dict[ErrorCode, str]] = {
     "file_too_large": "The file is larger than allowed.",

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID, uuid4
@@ -69,10 +70,11 @@ class ClaimLoop:
         """Set the next claim to 10 s from now, until the response of a claim sets it."""
         self._next_due_in_s = _POSTPONE_S
 
-    async def claim(self, max_count: int) -> tuple[Claim, ...]:
+    async def claim(self, max_count: int, *, models: Sequence[str] = ()) -> tuple[Claim, ...]:
         """Claim up to `max_count` smelts; raise `Unavailable` if the database does not respond.
 
-        A claim without a response is repeated with its token: the database may have carried it out.
+        `models` are the names of the models that this worker has. A claim without a response is repeated with its
+        token: the database may have carried it out.
         """
         self._next_due_in_s, self._is_recheck_due, self._left_room = _RETRY_DELAY_S, False, False
         self._pending_token = self._pending_token or uuid4()
@@ -85,6 +87,7 @@ class ClaimLoop:
                 lease_s=self._options.lease_s,
                 expired_leases=self._contact.is_steady(time.monotonic()),
                 host=self._options.host,
+                models=models,
             )
         except TransientError:
             self._contact.lost()

@@ -186,7 +186,7 @@ class Worker:
             await asyncio.to_thread(services.workspace.require_space)
             # Renew first: after an outage, this worker could claim a smelt whose own lease has expired.
             await services.leases.renew()
-            claims = await self._claim_loop.claim(self._free_slots)
+            claims = await self._claim_loop.claim(self._free_slots, models=services.model.names)
         except TransientError as exc:
             if once:
                 raise

@@ -90,12 +90,17 @@ class Timeline:
     def merge_unchanged(self, state: Unchanged) -> tuple[Update, ...]:
         """Merge a response without changes of the smelt itself; return the resulting updates.
 
-        Position in the queue and `worker_online` may have changed: other smelts and workers determine them.
+        Position in the queue, message and `worker_online` may have changed: other smelts and workers determine them.
         """
         if self.ended is not None or self.progress is None:
             return ()
         position = self.progress.queue_position if state.queue_position is None else state.queue_position
-        update = {"seq": state.seq, "queue_position": position, "worker_online": state.worker_online}
+        update = {
+            "seq": state.seq,
+            "queue_position": position,
+            "message": self.progress.message if state.message is None else state.message,
+            "worker_online": state.worker_online,
+        }
         return self._advance(self.progress.model_copy(update=update))
 
     def conclude(self) -> tuple[Update, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from smelt.backend.audio import AudioStore
-from smelt.backend.client_rpc import ClientRpc, FileSpec, State
+from smelt.backend.client_rpc import ClientRpc, FileSpec, State, requested_options
 from smelt.backend.project import Project
 from smelt.backend.realtime import ChangesOf, Channel, ConnectionReport, RealtimeConnection
 from smelt.backend.realtime.channel import ChannelCallbacks, OnChange, OnJoined, OnLeft, OnMessage, OnSuspect
@@ -166,6 +166,8 @@ class FakeCalls(ClientRpc):
             prompts=fallback if default_prompt_names is None else tuple(default_prompt_names),
             user_prompt_id=None if user_prompt_id is None else UUID(str(user_prompt_id)),
             batch_id=None if batch_id is None else self._batch(batch_id).id,
+            options=requested_options(options),
+            metadata=metadata or {},
         )
         if text_input is not None and submit:
             smelt.submitted_at = smelt.created_at

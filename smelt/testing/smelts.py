@@ -4,8 +4,9 @@ Its events are merged like live events, so that a test receives the updates of a
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -53,6 +54,8 @@ class FakeSmelt:
         prompts: tuple[str, ...] = ("summarize",),
         user_prompt_id: UUID | None = None,
         batch_id: UUID | None = None,
+        options: Mapping[str, Any] = MappingProxyType({}),
+        metadata: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.id = smelt_id or uuid4()
         self.filenames = filenames or ("recording.ogg",)
@@ -62,6 +65,8 @@ class FakeSmelt:
         self.prompts = prompts
         self.user_prompt_id = user_prompt_id
         self.batch_id = batch_id
+        self.options = dict(options)
+        self.metadata = dict(metadata)
         self.created_at = datetime.now(UTC)
         self.submitted_at: datetime | None = None
         self.on_change: Callable[[FakeSmelt], None] | None = None
@@ -213,6 +218,8 @@ class FakeSmelt:
                 "default_prompt_names": self.prompts,
                 "user_prompt_id": self.user_prompt_id,
                 "batch_id": self.batch_id,
+                "options": self.options,
+                "metadata": self.metadata,
                 "created_at": self.created_at,
                 "submitted_at": self.submitted_at,
                 "started_at": self._started_at,

@@ -14,7 +14,7 @@ export type PromptName = "summarize" | "action_items" | "detailed_notes" | "qa_f
 
 export type ErrorCode = "file_too_large" | "invalid_format" | "duration_exceeded" | "corrupted_file" | "decoding_failed" | "transcription_failed" | "synthesis_failed" | "api_rate_limited" | "api_quota_exhausted" | "api_key_invalid" | "connection_lost" | "cancelled" | "internal_error"
 
-export type RejectionCode = "invalid_request" | "no_input" | "mixed_input" | "too_many_files" | "file_too_large" | "invalid_format" | "combine_requires_auth" | "combine_requires_multiple" | "prompt_not_found" | "missing_upload" | "audio_expired" | "idempotency_conflict" | "still_referenced" | "too_many_open" | "not_found"
+export type RejectionCode = "invalid_request" | "invalid_options" | "not_allowed" | "no_input" | "mixed_input" | "too_many_files" | "file_too_large" | "invalid_format" | "combine_requires_auth" | "combine_requires_multiple" | "prompt_not_found" | "missing_upload" | "audio_expired" | "idempotency_conflict" | "still_referenced" | "too_many_open" | "not_found"
 
 /** A row of `smelt_batches`; `progress` is 0 to 100 over all smelts, `seq` counts the changes of the batch. */
 export interface Batch {
@@ -188,7 +188,11 @@ export interface NewSegment {
   readonly file_id: string
 }
 
-/** A notification for a user about the end of a smelt; `seen_at` (listed) and `read_at` (opened) are independent. */
+/**
+ * A notification for a user about the end of a smelt; `seen_at` (listed) and `read_at` (opened) are independent.
+ *
+ * `data` has `run` and `metadata` of the smelt, and where they are set, `outcome`, `error_code` and `batch_id`.
+ */
 export interface Notification {
   readonly id: string
   readonly user_id: string
@@ -254,12 +258,18 @@ export interface SegmentsEvent {
   readonly segments: readonly Segment[]
 }
 
-/** A row of `smelts`; `percentage` is 0 to 100, `estimated_end_at` is None without an estimate. */
+/**
+ * A row of `smelts`; `percentage` is 0 to 100, `estimated_end_at` is None without an estimate.
+ *
+ * `options` are those that were requested, except default values; `metadata` is JSON of the app.
+ */
 export interface SmeltRow {
   readonly id: string
   readonly batch_id: string | null
   readonly mode: Mode
   readonly default_prompt_names: readonly string[]
+  readonly options?: Readonly<Record<string, unknown>>
+  readonly metadata?: Readonly<Record<string, unknown>>
   readonly seq: number
   readonly run: number
   readonly status: Status
@@ -286,7 +296,8 @@ export interface SmeltsDeleted {
  * `segments` contains those that were saved after the `segments_after` of the request; `segments_seq` is the value to
  * pass in the next request. `results` is None until the smelt is completed. `queue_position` counts from 1 while the
  * smelt waits for a worker, and is at most 1001, which means more than 1,000 (`MAX_QUEUE_POSITION`). `worker_online`
- * is True if any worker of the project has sent a heartbeat within the last 60 s.
+ * is True if any worker of the project that has the model of the smelt has sent a heartbeat within the last 60 s.
+ * `options` are those that were requested, except default values; `metadata` is JSON of the app.
  */
 export interface Snapshot {
   readonly id: string
@@ -309,6 +320,8 @@ export interface Snapshot {
   readonly default_prompt_names: readonly string[]
   readonly user_prompt_id: string | null
   readonly batch_id: string | null
+  readonly options?: Readonly<Record<string, unknown>>
+  readonly metadata?: Readonly<Record<string, unknown>>
   readonly created_at: string
   readonly submitted_at: string | null
   readonly started_at: string | null
@@ -370,14 +383,15 @@ export interface Trust {
 /**
  * The smelt has not changed since the `after_seq` of the request.
  *
- * `queue_position` (None unless the smelt is pending) and `worker_online` may have changed, since other smelts and
- * workers determine them.
+ * `queue_position` and `message` (None unless the smelt is in the queue) and `worker_online` may have changed, since
+ * other smelts and workers determine them.
  */
 export interface Unchanged {
   readonly id: string
   readonly seq: number
   readonly next_poll_s: number | null
   readonly queue_position?: number | null
+  readonly message?: string | null
   readonly worker_online: boolean
 }
 

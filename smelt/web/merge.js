@@ -137,17 +137,19 @@ function mergeSnapshot(before, snapshot, segmentsAfter) {
 }
 
 /**
- * Other smelts and workers change the queue position and `worker_online` without a change of this smelt.
+ * Other smelts and workers change queue position, message and `worker_online` without a change of this smelt.
  * @param {MergeState} state
  * @param {Unchanged} read
  * @returns {Merged}
  */
-function mergeUnchanged(state, { seq, queue_position, worker_online }) {
-  if (state.end || !state.progress) return { state, updates: [] }
+function mergeUnchanged(state, { seq, queue_position, message, worker_online }) {
+  const known = state.progress
+  if (state.end || !known) return { state, updates: [] }
   return advance(state, {
-    ...state.progress,
+    ...known,
     seq,
-    queue_position: queue_position ?? state.progress.queue_position,
+    progress: { ...known.progress, message: message ?? known.progress.message },
+    queue_position: queue_position ?? known.queue_position,
     worker_online,
   })
 }

@@ -11,6 +11,7 @@ import { Store } from './store.js'
 
 const UUID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/
 const NO_WORKER = 'Waiting for a worker: none is running.'
+const MISSING_MODEL = 'No worker has the model '
 
 /** @type {ConnectionView} */
 const IDLE = { status: 'idle', worker: null, error: null }
@@ -249,7 +250,9 @@ export class Watch extends Store {
 
 /** Show that no worker runs, instead of a message that claims activity. @param {ProgressUpdate} update */
 const withWorker = (update) =>
-  update.worker_online === false ? { ...update, progress: { ...update.progress, message: NO_WORKER } } : update
+  update.worker_online === false && !update.progress.message.startsWith(MISSING_MODEL)
+    ? { ...update, progress: { ...update.progress, message: NO_WORKER } }
+    : update
 
 /**
  * @param {import('./smelt.d.ts').MergeState} state

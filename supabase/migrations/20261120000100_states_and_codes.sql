@@ -97,6 +97,7 @@ create function smelt.raise_rejection(p_code text, p_message text) returns void
             hint = p_code,
             errcode = case p_code
                 when 'combine_requires_auth' then 'PT403'
+                when 'not_allowed' then 'PT403'
                 when 'not_found' then 'PT404'
                 when 'missing_upload' then 'PT409'
                 when 'idempotency_conflict' then 'PT409'
@@ -109,7 +110,20 @@ create function smelt.raise_rejection(p_code text, p_message text) returns void
     end
     $$;
 
+-- Return the codes of the languages that Whisper knows.
+create function smelt.known_languages() returns text[]
+    language sql immutable
+    set search_path = ''
+    as $$
+        select '{
+            af, am, ar, as, az, ba, be, bg, bn, bo, br, bs, ca, cs, cy, da, de, el, en, es, et, eu, fa, fi, fo, fr, gl,
+            gu, ha, haw, he, hi, hr, ht, hu, hy, id, is, it, ja, jw, ka, kk, km, kn, ko, la, lb, ln, lo, lt, lv, mg, mi,
+            mk, ml, mn, mr, ms, mt, my, ne, nl, nn, no, oc, pa, pl, ps, pt, ro, ru, sa, sd, si, sk, sl, sn, so, sq, sr,
+            su, sv, sw, ta, te, tg, th, tk, tl, tr, tt, uk, ur, uz, vi, yi, yo, yue, zh
+        }'::text[]
+    $$;
+
 revoke all on function
     smelt.error_sentence, smelt.normalize_error_code, smelt.stage_message, smelt.further_stage, smelt.is_terminal,
-    smelt.raise_rejection
+    smelt.raise_rejection, smelt.known_languages
     from public, anon, authenticated, service_role;

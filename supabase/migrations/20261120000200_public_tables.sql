@@ -50,7 +50,9 @@ revoke all on function smelt.queue_owner from public, anon, authenticated, servi
 -- One row for each smelt. From `claimable_at` on a worker may claim it; null before it is submitted, while a worker
 -- holds it, and after its end. Due smelts are claimed in the order of `queue_rank`, and an owner's ranks are distinct;
 -- null for a suspect, and for a smelt that waits for a delay until a claim ranks it. `queue_owner` takes turns with the
--- others: a user, or all visitors and anonymous sign-ins as one. `status` and `percentage` never decrease within a run.
+-- others: a user, or all visitors and anonymous sign-ins as one. `queue_model` is the model that only some workers
+-- have; '' for a smelt that any worker can process. `options` has no option with its default value. `status` and
+-- `percentage` never decrease within a run.
 create table public.smelts (
     id uuid primary key default gen_random_uuid(),
     user_id uuid references auth.users (id) on delete cascade,
@@ -59,6 +61,8 @@ create table public.smelts (
     mode text not null default 'separate',
     default_prompt_names text[] not null default '{}',
     user_prompt_id uuid references public.smelt_prompts (id) on delete set null,
+    options jsonb not null default '{}',
+    metadata jsonb not null default '{}',
     seq bigint not null default 1,
     run integer not null default 1,
     attempt bigint not null default 0,
@@ -72,15 +76,21 @@ create table public.smelts (
     error_message text,
     -- `none` for a text, `expected` before submission, `stored`, `removing` once listed for purge, `removed`.
     audio_state text not null,
+    -- Until when the audio is kept after the end, if the option `keep_audio_h` requests it.
+    audio_kept_until timestamptz,
     claimable_at timestamptz,
     queue_rank bigint,
     queue_owner uuid not null generated always as (smelt.queue_owner(user_id, is_anonymous)) stored,
+    queue_model text not null generated always as (coalesce(options ->> 'model', '')) stored,
     created_at timestamptz not null default now(),
     submitted_at timestamptz,
     started_at timestamptz,
     completed_at timestamptz,
     updated_at timestamptz not null default now(),
     constraint smelts_counters check (seq > 0 and run > 0 and attempt >= 0 and failure_count >= 0),
+    constraint smelts_options_is_object check (jsonb_typeof(options) = 'object'),
+    constraint smelts_metadata_is_small_object
+        check (jsonb_typeof(metadata) = 'object' and octet_length(metadata::text) <= 4096),
     constraint smelts_mode_known check (mode in ('separate', 'combine')),
     constraint smelts_status_known check (
         status in ('pending', 'validating', 'decoding', 'transcribing', 'synthesizing', 'completed', 'failed')
@@ -118,6 +128,8 @@ create table public.smelts (
     constraint smelts_work_needs_submission check (status in ('pending', 'failed') or submitted_at is not null),
     constraint smelts_started_by_an_attempt check (started_at is null or attempt > 0),
     constraint smelts_estimate_only_open check (estimated_end_at is null or status not in ('completed', 'failed')),
+    constraint smelts_audio_kept_only_ended
+        check (audio_kept_until is null or (status in ('completed', 'failed') and audio_state <> 'none')),
     constraint smelts_audio_stored_when_submitted
         check (audio_state not in ('expected', 'stored') or (audio_state = 'stored') = (submitted_at is not null))
 );
@@ -127,15 +139,24 @@ create index smelts_in_progress_by_batch_idx on public.smelts (batch_id)
     where started_at is not null and status not in ('completed', 'failed');
 create index smelts_user_prompt_id_idx on public.smelts (user_prompt_id);
 create index smelts_open_by_user_idx on public.smelts (user_id) where status not in ('completed', 'failed');
--- Claims read the first rows of this index, and the place in the queue up to a thousand.
+-- The place in the queue is read up to a thousand rows of this index.
 create index smelts_queue_rank_idx on public.smelts (queue_rank, claimable_at, id) where queue_rank is not null;
-create index smelts_queue_owner_idx on public.smelts (queue_owner, queue_rank) where queue_rank is not null;
+-- Claims read the first rows of each model that their worker has.
+create index smelts_queue_model_idx on public.smelts (queue_model, queue_rank, claimable_at, id)
+    where queue_rank is not null;
+create index smelts_queue_owner_idx on public.smelts (queue_owner, queue_model, queue_rank)
+    where queue_rank is not null;
 create index smelts_ranked_at_idx on public.smelts (claimable_at) where queue_rank is not null;
 create index smelts_unranked_idx on public.smelts (claimable_at, id)
     where queue_rank is null and claimable_at is not null;
+create index smelts_unranked_model_idx on public.smelts (queue_model, claimable_at, id)
+    where queue_rank is null and claimable_at is not null;
 create index smelts_returned_idx on public.smelts (claimable_at) where claimable_at is not null and attempt > 1;
 create index smelts_audio_removing_idx on public.smelts (id) where audio_state = 'removing';
-create index smelts_audio_stored_idx on public.smelts (completed_at) where audio_state = 'stored';
+create index smelts_audio_stored_idx on public.smelts (completed_at)
+    where audio_state = 'stored' and audio_kept_until is null;
+create index smelts_audio_kept_idx on public.smelts (audio_kept_until)
+    where audio_state = 'stored' and audio_kept_until is not null;
 create index smelts_anonymous_ended_idx on public.smelts (completed_at) where is_anonymous;
 create index smelts_unsubmitted_idx on public.smelts (created_at) where submitted_at is null;
 
@@ -199,12 +220,14 @@ create table public.smelt_segments (
     start_s double precision not null,
     end_s double precision not null,
     text text not null,
+    speaker text,
     avg_logprob double precision,
     no_speech_prob double precision,
     compression_ratio double precision,
     words jsonb,
     primary key (file_id, index),
     constraint smelt_segments_index_not_negative check (index >= 0),
+    constraint smelt_segments_speaker_length check (char_length(speaker) between 1 and 100),
     constraint smelt_segments_times check (start_s >= 0 and end_s >= start_s)
 );
 create index smelt_segments_smelt_id_seq_idx on public.smelt_segments (smelt_id, seq);

@@ -1,4 +1,5 @@
--- The tables that only smelt's functions use: limits, requests, leases, suspects, attempts, checkpoints, outbox, workers.
+-- The tables that only smelt's functions use: limits, requests, leases, suspects, attempts, checkpoints, outbox,
+-- workers.
 
 -- One row: the limits, which the operator may edit.
 create table smelt.limits (
@@ -24,6 +25,8 @@ create table smelt.limits (
     retry_base_s double precision not null default 5,
     retry_max_s double precision not null default 300,
     audio_retention_h double precision not null default 24,
+    -- The longest `keep_audio_h` of a smelt.
+    max_keep_audio_h double precision not null default 168,
     anonymous_retention_h double precision not null default 24,
     unsubmitted_retention_h double precision not null default 24,
     constraint limits_one_row check (id),
@@ -35,7 +38,10 @@ create table smelt.limits (
         ) > 0
     ),
     constraint limits_times_not_negative check (
-        least(retry_base_s, retry_max_s, audio_retention_h, anonymous_retention_h, unsubmitted_retention_h) >= 0
+        least(
+            retry_base_s, retry_max_s, audio_retention_h, max_keep_audio_h, anonymous_retention_h,
+            unsubmitted_retention_h
+        ) >= 0
     )
 );
 insert into smelt.limits default values;
@@ -59,8 +65,8 @@ create index requests_client_hash_idx on smelt.requests (client_hash) where clie
 -- Which attempt holds a smelt, and until when. There is a row for each smelt in progress, renewed every few seconds: an
 -- index on `expires_at` would cost more than it saves. `claim_token` identifies the claim, whose repetition returns the
 -- same leases. `risk` is set by the last report while the file is decoded (also to probe it) or the model reads it: if
--- the lease expires then, the file may have stopped its worker. Otherwise the expiry proves nothing. `queue_rank` is the
--- rank at which the smelt was claimed: it has that rank again if it is released, or if the lease expires.
+-- the lease expires then, the file may have stopped its worker. Otherwise the expiry proves nothing. `queue_rank` is
+-- the rank at which the smelt was claimed: it has that rank again if it is released, or if the lease expires.
 create table smelt.leases (
     smelt_id uuid primary key references public.smelts (id) on delete cascade,
     attempt bigint not null,
@@ -70,6 +76,7 @@ create table smelt.leases (
     expires_at timestamptz not null,
     risk text,
     queue_owner uuid not null,
+    queue_model text not null,
     queue_rank bigint not null,
     constraint leases_risk_known check (risk in ('decode', 'model'))
 );

@@ -2,33 +2,131 @@
 --
 -- Owners take turns: the n-th smelt of one has the rank of the n-th smelt of another. A rank is computed once, when a
 -- smelt becomes due, from the ends of indexes: no call numbers the queue, and none grows with it.
+--
+-- A smelt may name its model (`queue_model`); '' stands for none, which every worker can process. Ranks are compared
+-- among the models of one worker: a smelt that no live worker can process does not hold back the others.
+--
+-- Queries for one model compare and sort by `queue_model` first, also where it is constant. Otherwise the planner could
+-- choose an index of all models, and read the whole queue to find none of this one.
 
--- Return the rank that was reached: one below the lowest rank in the queue; the highest rank on a lease if the queue is
--- empty. An owner without smelts begins above it, without credit for its idle time.
-create function smelt.base_rank() returns bigint
+-- Return the models that a worker can process, from those that it names; '' is one of them.
+create function smelt.with_any_model(p_models text[]) returns text[]
+    language sql immutable
+    set search_path = ''
+    as $$
+        select array(
+            select distinct m.model from unnest(array_append(p_models, '')) as m (model)
+            where m.model is not null
+            order by m.model
+        )
+    $$;
+
+-- Return the models that a worker can process, from the `info` of its heartbeat.
+create function smelt.models_of_info(p_info jsonb) returns text[]
+    language sql immutable
+    set search_path = ''
+    as $$
+        select smelt.with_any_model(array(
+            select jsonb_array_elements_text(
+                case jsonb_typeof(p_info -> 'models') when 'array' then p_info -> 'models' else '[]' end
+            )
+        ))
+    $$;
+
+-- Return the models of each worker that was alive within the last 60 seconds; the same ones once.
+create function smelt.live_model_lists() returns table (models text[])
+    language sql stable
+    rows 2
+    set search_path = ''
+    as $$
+        select distinct smelt.models_of_info(w.info)
+        from smelt.workers as w
+        where w.seen_at > clock_timestamp() - interval '60 s'
+    $$;
+
+-- Return the models that live workers can process, with ''; none without a live worker.
+create function smelt.live_models() returns text[]
     language sql stable
     set search_path = ''
     as $$
+        select array(select distinct unnest(l.models) from smelt.live_model_lists() as l)
+    $$;
+
+-- Return the models of each live worker that can process this one; without such a worker, those that one would have.
+create function smelt.model_lists_with(p_model text) returns table (models text[])
+    language sql stable
+    rows 2
+    set search_path = ''
+    as $$
+        with live as materialized (
+            select l.models from smelt.live_model_lists() as l where p_model = any (l.models)
+        )
+        select l.models from live as l
+        union all
+        select smelt.with_any_model(array[p_model]) where not exists (select from live)
+    $$;
+
+-- Return the rank that was reached by the workers that can process a model: one below the lowest rank among the smelts
+-- that such a worker can process, of several workers the highest; if there are none, the highest rank on a lease of
+-- these models. An owner without smelts begins above it, without credit for its idle time.
+create function smelt.base_rank(p_model text) returns bigint
+    language sql stable
+    set search_path = ''
+    as $$
+        with lists as materialized (
+            select l.models from smelt.model_lists_with(p_model) as l
+        ), fronts as materialized (
+            select m.model, front.queue_rank
+            from (select distinct unnest(l.models) as model from lists as l) as m
+            left join lateral (
+                select s.queue_model, s.queue_rank
+                from public.smelts as s
+                where s.queue_rank is not null and s.queue_model >= m.model
+                order by s.queue_model, s.queue_rank
+                limit 1
+            ) as front on front.queue_model = m.model
+        )
         select coalesce(
-            (select min(s.queue_rank) - 1 from public.smelts as s where s.queue_rank is not null),
-            (select max(l.queue_rank) from smelt.leases as l),
+            (
+                select max(lowest.queue_rank) - 1
+                from lists as l
+                cross join lateral (
+                    select min(f.queue_rank) as queue_rank from fronts as f where f.model = any (l.models)
+                ) as lowest
+            ),
+            (select max(l.queue_rank) from smelt.leases as l where l.queue_model in (select f.model from fronts as f)),
             0
         )
     $$;
 
--- Return the highest rank of an owner, in the queue or on a lease; at least the rank that was reached.
-create function smelt.highest_rank(p_owner uuid) returns bigint
+-- Return the highest rank of an owner, in the queue or on a lease, among the models of the workers that can process
+-- this one; at least the rank that was reached.
+create function smelt.highest_rank(p_owner uuid, p_model text) returns bigint
     language sql stable
     set search_path = ''
     as $$
+        with models as materialized (
+            select distinct unnest(l.models) as model from smelt.model_lists_with(p_model) as l
+        )
         select greatest(
-            smelt.base_rank(),
+            smelt.base_rank(p_model),
             (
-                select max(s.queue_rank)
-                from public.smelts as s
-                where s.queue_owner = p_owner and s.queue_rank is not null
+                select max(own.queue_rank)
+                from models as m
+                cross join lateral (
+                    select s.queue_owner, s.queue_model, s.queue_rank
+                    from public.smelts as s
+                    where s.queue_rank is not null and (s.queue_owner, s.queue_model) <= (p_owner, m.model)
+                    order by s.queue_owner desc, s.queue_model desc, s.queue_rank desc
+                    limit 1
+                ) as own
+                where own.queue_owner = p_owner and own.queue_model = m.model
             ),
-            (select max(l.queue_rank) from smelt.leases as l where l.queue_owner = p_owner)
+            (
+                select max(l.queue_rank)
+                from smelt.leases as l
+                where l.queue_owner = p_owner and l.queue_model in (select m.model from models as m)
+            )
         )
     $$;
 
@@ -40,13 +138,13 @@ create function smelt.rank_lock_key(p_owner uuid) returns bigint
 
 -- Return the rank of a smelt that becomes due. An advisory lock keeps the ranks of an owner distinct until the commit.
 -- Callers hold the lock on the row of the smelt, and take that of its batch afterwards.
-create function smelt.next_rank(p_owner uuid) returns bigint
+create function smelt.next_rank(p_owner uuid, p_model text) returns bigint
     language plpgsql volatile
     set search_path = ''
     as $$
     begin
         perform pg_advisory_xact_lock(smelt.rank_lock_key(p_owner));
-        return smelt.highest_rank(p_owner) + 1;
+        return smelt.highest_rank(p_owner, p_model) + 1;
     end
     $$;
 
@@ -56,7 +154,9 @@ create function smelt.returned_rank(p_smelt_id uuid) returns bigint
     language sql stable
     set search_path = ''
     as $$
-        select greatest(l.queue_rank, smelt.base_rank()) from smelt.leases as l where l.smelt_id = p_smelt_id
+        select greatest(l.queue_rank, smelt.base_rank(l.queue_model))
+        from smelt.leases as l
+        where l.smelt_id = p_smelt_id
     $$;
 
 -- Rank up to 100 smelts whose delay has passed. This never waits: a locked smelt, and those of an owner whose ranks are
@@ -88,8 +188,10 @@ create function smelt.rank_due_smelts(p_now timestamptz) returns void
         );
         -- A new statement: it sees the ranks that were committed before the locks were taken.
         with owners as materialized (
-            select o.queue_owner, smelt.highest_rank(o.queue_owner) as highest_rank
-            from unnest(v_owners) as o (queue_owner)
+            select m.queue_owner, max(smelt.highest_rank(m.queue_owner, m.queue_model)) as highest_rank
+            from (select distinct s.queue_owner, s.queue_model from public.smelts as s where s.id = any (v_locked)) as m
+            where m.queue_owner = any (v_owners)
+            group by m.queue_owner
         ), ranked as (
             select
                 s.id,
@@ -102,26 +204,79 @@ create function smelt.rank_due_smelts(p_now timestamptz) returns void
     end
     $$;
 
--- Lock the first `p_max_count` smelts in the order of their rank and return their ids; skip locked ones, and those of
--- `p_skipped`. This reads only the beginning of an index.
-create function smelt.lock_ranked(p_skipped uuid[], p_max_count integer) returns uuid[]
+-- Take the ranks of the smelts of these models that were reached by others; the next claims rank them again. A worker
+-- that brings back a model would otherwise process all that waited for it first, and new smelts of their owners.
+create function smelt.unrank_overtaken(p_models text[], p_base_rank bigint) returns void
+    language sql volatile
+    set search_path = ''
+    as $$
+        with overtaken as materialized (
+            select s.id
+            from public.smelts as s
+            where s.queue_rank <= p_base_rank and s.queue_model = any (p_models)
+            for update skip locked
+        )
+        update public.smelts as s set queue_rank = null from overtaken as o where s.id = o.id
+    $$;
+
+-- Lock the first `p_max_count` smelts of these models in the order of their rank and return their ids; skip locked
+-- ones, and those of `p_skipped`. This reads only the beginnings of an index, one for each model.
+create function smelt.lock_ranked(p_models text[], p_skipped uuid[], p_max_count integer) returns uuid[]
     language plpgsql volatile
     set search_path = ''
     as $$
+    declare
+        v_locked uuid[] := '{}';
+        v_missing integer := p_max_count;
+        v_rank bigint := -9223372036854775808;
+        v_at timestamptz := '-infinity';
+        v_id uuid := '00000000-0000-0000-0000-000000000000';
+        v_batch record;
     begin
-        return array(
-            select s.id
-            from public.smelts as s
-            where s.queue_rank is not null and s.id <> all (p_skipped)
-            order by s.queue_rank, s.claimable_at, s.id
-            limit p_max_count
-            for update skip locked
-        );
+        while v_missing > 0 loop
+            with first as materialized (
+                select n.*
+                from unnest(p_models) as m (model)
+                cross join lateral (
+                    select s.id, s.queue_model, s.queue_rank, s.claimable_at
+                    from public.smelts as s
+                    where s.queue_rank is not null and s.id <> all (p_skipped)
+                        and (s.queue_model, s.queue_rank, s.claimable_at, s.id) > (m.model, v_rank, v_at, v_id)
+                    order by s.queue_model, s.queue_rank, s.claimable_at, s.id
+                    limit v_missing
+                ) as n
+                where n.queue_model = m.model
+                order by n.queue_rank, n.claimable_at, n.id
+                limit v_missing
+            ), locked as materialized (
+                select s.id
+                from first as f
+                -- The whole key, so that also without statistics each is found by its key.
+                join public.smelts as s using (queue_model, queue_rank, claimable_at, id)
+                for update of s skip locked
+            ), last as (
+                select f.* from first as f order by f.queue_rank desc, f.claimable_at desc, f.id desc limit 1
+            )
+            select
+                (select count(*) from first) as count, array(select l.id from locked as l) as locked_ids,
+                (select l.queue_rank from last as l) as queue_rank,
+                (select l.claimable_at from last as l) as claimable_at,
+                (select l.id from last as l) as id
+            into v_batch;
+            v_locked := v_locked || v_batch.locked_ids;
+            exit when v_batch.count < v_missing;
+            -- Some were locked by others: continue after them.
+            v_missing := p_max_count - cardinality(v_locked);
+            v_rank := v_batch.queue_rank;
+            v_at := v_batch.claimable_at;
+            v_id := v_batch.id;
+        end loop;
+        return v_locked;
     end
     $$;
 
--- Return the positions in the queue, from 1, of these smelts; 1001 stands for any position above 1,000. Smelts that wait
--- for a delay follow those that are due. Smelts that are not in the queue are left out.
+-- Return the positions in the queue, from 1, of these smelts; 1001 stands for any position above 1,000. Smelts that
+-- wait for a delay follow those that are due. Smelts that are not in the queue are left out.
 create function smelt.queue_positions(p_smelt_ids uuid[]) returns table (smelt_id uuid, queue_position bigint)
     language sql stable
     set search_path = ''
@@ -153,6 +308,7 @@ create function smelt.queue_positions(p_smelt_ids uuid[]) returns table (smelt_i
     $$;
 
 revoke all on function
+    smelt.with_any_model, smelt.models_of_info, smelt.live_model_lists, smelt.live_models, smelt.model_lists_with,
     smelt.base_rank, smelt.highest_rank, smelt.rank_lock_key, smelt.next_rank, smelt.returned_rank,
-    smelt.rank_due_smelts, smelt.lock_ranked, smelt.queue_positions
+    smelt.rank_due_smelts, smelt.unrank_overtaken, smelt.lock_ranked, smelt.queue_positions
     from public, anon, authenticated, service_role;

@@ -12,14 +12,6 @@ create function smelt.seconds_until(p_moment timestamptz, p_now timestamptz) ret
     set search_path = ''
     as $$ select case when p_moment is not null then round(greatest(extract(epoch from p_moment - p_now), 0), 1) end $$;
 
--- Return true if any worker sent a heartbeat or renewed its leases within the last 60 seconds.
-create function smelt.is_worker_online() returns boolean
-    language sql stable
-    set search_path = ''
-    as $$
-        select exists (select from smelt.workers as w where w.seen_at > clock_timestamp() - interval '60 s')
-    $$;
-
 -- Return after how many seconds a client without a channel should read the state again; null for a terminal smelt.
 create function smelt.next_poll_s(p_smelt public.smelts) returns numeric
     language sql stable
@@ -41,6 +33,19 @@ create function smelt.progress_of(p_smelt public.smelts) returns jsonb
         select jsonb_build_object(
             'percentage', p_smelt.percentage, 'stage', p_smelt.status, 'message', p_smelt.message
         )
+    $$;
+
+-- Return percentage, stage and message as a client reads them. The message of a smelt in the
+-- queue names a model that no live worker has: this changes without a change of the smelt.
+create function smelt.read_progress_of(p_smelt public.smelts, p_worker_online boolean) returns jsonb
+    language sql stable
+    set search_path = ''
+    as $$
+        select smelt.progress_of(p_smelt) || case
+            when p_smelt.claimable_at is not null and p_smelt.queue_model <> '' and not p_worker_online then
+                jsonb_build_object('message', format('No worker has the model %s.', p_smelt.queue_model))
+            else '{}'
+        end
     $$;
 
 -- Return the results of the run; null unless it is completed.
@@ -83,7 +88,7 @@ create function smelt.files_of(p_smelt_id uuid) returns jsonb
     $$;
 
 -- Return the segments of a smelt that were saved after a `seq`, in the order of the transcript; on request with their
--- words, where there are any.
+-- words. Speakers and words are left out where they are unknown.
 create function smelt.segments_of(p_smelt_id uuid, p_after bigint, p_with_words boolean) returns jsonb
     language sql stable
     set search_path = ''
@@ -93,6 +98,7 @@ create function smelt.segments_of(p_smelt_id uuid, p_after bigint, p_with_words 
                 jsonb_build_object(
                     'file_id', g.file_id, 'index', g.index, 'start', g.start_s, 'end', g.end_s, 'text', g.text
                 )
+                || case when g.speaker is not null then jsonb_build_object('speaker', g.speaker) else '{}' end
                 || case when p_with_words and g.words is not null then jsonb_build_object('words', g.words) else '{}' end
                 order by f.position, g.index
             ),
@@ -113,7 +119,8 @@ create function smelt.snapshot(
     as $$
         select jsonb_build_object(
             'id', p_smelt.id, 'seq', p_smelt.seq, 'run', p_smelt.run, 'attempt', p_smelt.attempt,
-            'status', p_smelt.status, 'mode', p_smelt.mode, 'progress', smelt.progress_of(p_smelt),
+            'status', p_smelt.status, 'mode', p_smelt.mode,
+            'progress', smelt.read_progress_of(p_smelt, p_worker_online),
             'eta_seconds', smelt.seconds_until(p_smelt.estimated_end_at, now()),
             'queue_position', p_queue_position, 'worker_online', p_worker_online,
             'files', smelt.files_of(p_smelt.id),
@@ -122,15 +129,15 @@ create function smelt.snapshot(
             'outcome', p_smelt.outcome, 'results', smelt.results_of(p_smelt),
             'error_code', p_smelt.error_code, 'error_message', p_smelt.error_message,
             'default_prompt_names', p_smelt.default_prompt_names, 'user_prompt_id', p_smelt.user_prompt_id,
-            'batch_id', p_smelt.batch_id,
+            'batch_id', p_smelt.batch_id, 'options', p_smelt.options, 'metadata', p_smelt.metadata,
             'created_at', p_smelt.created_at, 'submitted_at', p_smelt.submitted_at,
             'started_at', p_smelt.started_at, 'completed_at', p_smelt.completed_at,
             'subscription_channel', smelt.topic_of(p_smelt.id), 'next_poll_s', smelt.next_poll_s(p_smelt)
         )
     $$;
 
--- Return the snapshot of a smelt; or, if it has not changed since `p_after_seq`, only that. The position in the queue
--- and `worker_online` are always included: they change without a change of the smelt.
+-- Return the snapshot of a smelt; or, if it has not changed since `p_after_seq`, only that. `worker_online` and, in the
+-- queue, position and message are always included: they change without a change of the smelt.
 create function smelt.state_since(
     p_smelt public.smelts, p_after_seq bigint, p_segments_after bigint, p_queue_position bigint,
     p_worker_online boolean, p_with_words boolean default false
@@ -146,7 +153,10 @@ create function smelt.state_since(
                 )
                 || case
                     when p_queue_position is null then '{}'
-                    else jsonb_build_object('queue_position', p_queue_position)
+                    else jsonb_build_object(
+                        'queue_position', p_queue_position,
+                        'message', smelt.read_progress_of(p_smelt, p_worker_online) -> 'message'
+                    )
                 end
             else smelt.snapshot(p_smelt, p_segments_after, p_queue_position, p_worker_online, p_with_words)
         end
@@ -158,7 +168,8 @@ create function smelt.state_now(p_smelt_id uuid) returns jsonb
     set search_path = ''
     as $$
         select smelt.snapshot(
-            s, null, (select q.queue_position from smelt.queue_positions(array[s.id]) as q), smelt.is_worker_online()
+            s, null, (select q.queue_position from smelt.queue_positions(array[s.id]) as q),
+            s.queue_model = any (smelt.live_models())
         )
         from public.smelts as s
         where s.id = p_smelt_id
@@ -246,7 +257,7 @@ create function smelt.batch_state(p_batch public.smelt_batches) returns jsonb
     $$;
 
 revoke all on function
-    smelt.topic_of, smelt.seconds_until, smelt.is_worker_online, smelt.next_poll_s, smelt.progress_of,
+    smelt.topic_of, smelt.seconds_until, smelt.next_poll_s, smelt.progress_of, smelt.read_progress_of,
     smelt.results_of, smelt.files_of, smelt.segments_of, smelt.snapshot, smelt.state_since, smelt.state_now,
     smelt.envelope, smelt.progress_payload, smelt.completed_payload, smelt.failed_payload, smelt.batch_state
     from public, anon, authenticated, service_role;

@@ -236,8 +236,8 @@ create function smelt.members_in_progress(p_batch_id uuid) returns smelt.batch_p
         where s.batch_id = p_batch_id and s.started_at is not null and s.status not in ('completed', 'failed')
     $$;
 
--- Store the progress of a batch, one of whose smelts was added, has ended, or was deleted, in the row and the outbox. Of
--- the members only those in progress are read; the others are counted by triggers.
+-- Store the progress of a batch, one of whose smelts was added, has ended, or was deleted, in the row and the outbox.
+-- Of the members only those in progress are read; the others are counted by triggers.
 create function smelt.update_batch_progress(p_batch_id uuid, p_cause public.smelts, p_send boolean) returns void
     language plpgsql volatile
     set search_path = ''
@@ -307,7 +307,7 @@ create function smelt.enqueue_notification(p_smelt public.smelts, p_send boolean
             jsonb_strip_nulls(jsonb_build_object(
                 'outcome', p_smelt.outcome, 'error_code', p_smelt.error_code, 'batch_id', p_smelt.batch_id,
                 'run', p_smelt.run
-            ))
+            )) || jsonb_build_object('metadata', p_smelt.metadata)
         from public.smelt_files as f
         where f.smelt_id = p_smelt.id
         returning * into v_row;
@@ -463,6 +463,22 @@ create function smelt.enqueue_end(p_smelt public.smelts, p_now timestamptz, p_se
     end
     $$;
 
+-- Return until when the audio of a smelt is kept after its end: as long as the smelt requests, and that of a failed or
+-- partial one at least as long as usual. Null if the smelt requests nothing, or has no audio.
+create function smelt.audio_kept_until(
+    p_options jsonb, p_audio_state text, p_outcome text, p_completed_at timestamptz
+) returns timestamptz
+    language sql stable
+    set search_path = ''
+    as $$
+        select p_completed_at + make_interval(secs => 3600 * greatest(
+            (p_options ->> 'keep_audio_h')::double precision,
+            case when p_outcome is distinct from 'complete' then l.audio_retention_h end
+        ))
+        from smelt.limits as l
+        where p_options ? 'keep_audio_h' and p_audio_state = 'stored'
+    $$;
+
 -- End the run of a smelt: as failed with the code, or as completed if the code is null. This is the one place where a
 -- smelt becomes terminal: row, files, lease, response, event, notification and batch in one transaction. Without
 -- `p_error_message`, the message is that of the code.
@@ -492,8 +508,11 @@ create function smelt.settle_smelt(
             outcome = v_outcome, error_code = p_error_code, error_message = v_error_message,
             completed_at = v_now, updated_at = v_now, seq = s.seq + 1,
             claimable_at = null, queue_rank = null, estimated_end_at = null,
+            audio_kept_until = smelt.audio_kept_until(s.options, s.audio_state, v_outcome, v_now),
             audio_state = case
-                when v_outcome = 'complete' and s.audio_state = 'stored' then 'removing' else s.audio_state
+                when v_outcome = 'complete' and s.audio_state = 'stored' and not s.options ? 'keep_audio_h'
+                then 'removing'
+                else s.audio_state
             end
         where s.id = p_smelt_id
         returning s.* into v_smelt;
@@ -519,6 +538,7 @@ revoke all on function
     smelt.notify_deletion, smelt.enqueue_outbox, smelt.lease_outbox, smelt.supersede_outbox, smelt.move_batch_counts,
     smelt.count_added_members, smelt.count_deleted_members, smelt.count_changed_member, smelt.members_in_progress,
     smelt.update_batch_progress, smelt.enqueue_notification, smelt.settlement_response, smelt.end_attempt,
-    smelt.settle_files, smelt.enqueue_end, smelt.settle_smelt, smelt.work_at_risk, smelt.record_attempt,
+    smelt.settle_files, smelt.enqueue_end, smelt.audio_kept_until, smelt.settle_smelt, smelt.work_at_risk,
+    smelt.record_attempt,
     smelt.is_other_host_alive, smelt.is_at_failure_limit, smelt.stopped_sentence
     from public, anon, authenticated, service_role;

@@ -65,8 +65,8 @@ create function smelt.check_file(p_file jsonb, p_max_bytes bigint, p_extensions 
             or char_length(v_filename) > 255
         then
             perform smelt.raise_rejection('invalid_request', 'A file needs a "filename" of 1 to 255 characters.');
-        elsif v_filename ~ '[\u0001-\u001F\u007F-\u009F]' then
-            -- C0, DEL and C1: a terminal would execute an escape sequence.
+        elsif smelt.has_control_characters(v_filename) then
+            -- A terminal would execute an escape sequence.
             perform smelt.raise_rejection('invalid_request', 'A "filename" must not contain control characters.');
         elsif jsonb_typeof(p_file -> 'size_bytes') is distinct from 'number'
             or (p_file ->> 'size_bytes') !~ '^[0-9]{1,18}$'
@@ -86,7 +86,8 @@ create function smelt.check_file(p_file jsonb, p_max_bytes bigint, p_extensions 
     end
     $$;
 
--- Return the names of the default prompts to apply, each once; `summarize` without any. Reject unknown names.
+-- Return the names of the default prompts to apply, each once. Without a list, `summarize`, or the user's prompt alone;
+-- an empty list applies none. Reject unknown names.
 create function smelt.check_prompt_names(p_names text[], p_user_prompt_id uuid) returns text[]
     language plpgsql stable
     set search_path = ''
@@ -96,6 +97,9 @@ create function smelt.check_prompt_names(p_names text[], p_user_prompt_id uuid) 
         v_names text[];
         v_unknown text;
     begin
+        if p_names is null then
+            return case when p_user_prompt_id is null then '{summarize}' else '{}' end;
+        end if;
         select array_agg(name order by ordinal) into v_names
         from (
             select name, min(ordinal) as ordinal
@@ -113,7 +117,188 @@ create function smelt.check_prompt_names(p_names text[], p_user_prompt_id uuid) 
                 )
             );
         end if;
-        return coalesce(v_names, case when p_user_prompt_id is null then '{summarize}' else '{}' end::text[]);
+        return coalesce(v_names, '{}');
+    end
+    $$;
+
+-- Reject an option, with a sentence that begins with its name.
+create function smelt.reject_option(p_name text, p_sentence text) returns void
+    language plpgsql stable
+    set search_path = ''
+    as $$
+    begin
+        perform smelt.raise_rejection('invalid_options', format('"%s" %s', left(p_name, 50), p_sentence));
+    end
+    $$;
+
+-- Return true if a text contains a control character: C0, DEL or C1.
+create function smelt.has_control_characters(p_text text) returns boolean
+    language sql immutable
+    set search_path = ''
+    as $$ select p_text ~ '[\u0001-\u001F\u007F-\u009F]' $$;
+
+-- Return a vocabulary without the spaces around its terms; reject one that is not a list of short terms.
+create function smelt.check_vocabulary(p_vocabulary jsonb) returns jsonb
+    language plpgsql stable
+    set search_path = ''
+    as $$
+    declare
+        v_terms jsonb;
+        v_has_others boolean;
+        v_has_other_lengths boolean;
+        v_has_control_characters boolean;
+    begin
+        if jsonb_typeof(p_vocabulary) <> 'array' then
+            perform smelt.reject_option('vocabulary', 'must be a list of words and names.');
+        elsif jsonb_array_length(p_vocabulary) > 100 then
+            perform smelt.reject_option(
+                'vocabulary',
+                format('may have 100 words and names; these are %s.', jsonb_array_length(p_vocabulary))
+            );
+        end if;
+        select
+            coalesce(jsonb_agg(t.term order by t.ordinal), '[]'),
+            bool_or(t.kind <> 'string'),
+            bool_or(char_length(t.term) not between 1 and 100),
+            bool_or(smelt.has_control_characters(t.term))
+        into v_terms, v_has_others, v_has_other_lengths, v_has_control_characters
+        from (
+            select
+                jsonb_typeof(e.value) as kind,
+                -- All spaces of Unicode, in any locale of the database.
+                btrim(e.value #>> '{}', U&' \00A0\1680\2000\2001\2002\2003\2004\2005\2006\2007\2008\2009\200A'
+                    || U&'\2028\2029\202F\205F\3000') as term,
+                e.ordinal
+            from jsonb_array_elements(p_vocabulary) with ordinality as e (value, ordinal)
+        ) as t;
+        if v_has_others then
+            perform smelt.reject_option('vocabulary', 'must be a list of words and names.');
+        elsif v_has_control_characters then
+            perform smelt.reject_option('vocabulary', 'must not contain control characters.');
+        elsif v_has_other_lengths then
+            perform smelt.reject_option('vocabulary', 'must have words and names of 1 to 100 characters.');
+        end if;
+        return v_terms;
+    end
+    $$;
+
+-- Reject an option of an unknown name or with a value that it cannot have. Null stands for its default value.
+create function smelt.check_option(p_name text, p_value jsonb) returns void
+    language plpgsql stable
+    set search_path = ''
+    as $$
+    declare
+        v_type constant text := nullif(jsonb_typeof(p_value), 'null');
+        v_text constant text := p_value #>> '{}';
+        v_max_h constant numeric := (select l.max_keep_audio_h from smelt.limits as l);
+        v_sentence text;
+    begin
+        v_sentence := case p_name
+            when 'language' then case
+                when v_type <> 'string' or v_text <> all (smelt.known_languages()) then format(
+                    'must be the code of a language, such as "de"; %s is not.', left(p_value::text, 50)
+                )
+            end
+            when 'task' then case
+                when v_type <> 'string' or v_text not in ('transcribe', 'translate') then
+                    'must be "transcribe" or "translate".'
+            end
+            when 'word_times' then case when v_type <> 'boolean' then 'must be true or false.' end
+            when 'channels' then case
+                when v_type <> 'string' or v_text not in ('mixed', 'separate') then 'must be "mixed" or "separate".'
+            end
+            when 'model' then case
+                when v_type <> 'string' or char_length(v_text) > 200 or v_text !~ '\S'
+                    or smelt.has_control_characters(v_text)
+                then 'must be the name of a model, of 1 to 200 characters.'
+            end
+            when 'keep_audio_h' then case
+                when v_type <> 'number' then 'must be a number of hours.'
+                when v_text::numeric < 0 then 'must not be negative.'
+                when v_text::numeric > v_max_h then
+                    format('is limited to %s hours on this project.', v_max_h)
+            end
+            when 'vocabulary' then null
+            else 'is not an option.'
+        end;
+        if v_sentence is not null then
+            perform smelt.reject_option(p_name, v_sentence);
+        end if;
+    end
+    $$;
+
+-- Return the options of a request without those that are null or have their default value. Reject unknown options,
+-- values that an option cannot have, and, with a text, options of recordings.
+create function smelt.check_options(p_options jsonb, p_has_text boolean) returns jsonb
+    language plpgsql stable
+    set search_path = ''
+    as $$
+    declare
+        v_defaults constant jsonb := '{"task": "transcribe", "channels": "mixed", "vocabulary": []}';
+        v_options jsonb := '{}';
+        v_option record;
+    begin
+        if jsonb_typeof(p_options) <> 'object' then
+            perform smelt.raise_rejection('invalid_options', '"options" must be an object.');
+        end if;
+        for v_option in
+            select o.key as name, o.value from jsonb_each(p_options) as o order by o.key
+        loop
+            perform smelt.check_option(v_option.name, v_option.value);
+            continue when jsonb_typeof(v_option.value) = 'null';
+            if v_option.name = 'vocabulary' then
+                v_option.value := smelt.check_vocabulary(v_option.value);
+            elsif v_option.name = 'keep_audio_h' then
+                -- In JSON, a number may be too small for a float.
+                v_option.value := to_jsonb(trim_scale(round((v_option.value #>> '{}')::numeric, 4)));
+            end if;
+            continue when v_option.value = v_defaults -> v_option.name;
+            if p_has_text and v_option.name <> 'vocabulary' then
+                perform smelt.reject_option(v_option.name, 'is for recordings; a text has no audio.');
+            end if;
+            v_options := v_options || jsonb_build_object(v_option.name, v_option.value);
+        end loop;
+        return v_options;
+    end
+    $$;
+
+-- Reject metadata that is not an object, or larger than 4 KiB as text.
+create function smelt.check_metadata(p_metadata jsonb) returns void
+    language plpgsql stable
+    set search_path = ''
+    as $$
+    begin
+        if jsonb_typeof(p_metadata) <> 'object' then
+            perform smelt.raise_rejection('invalid_request', '"metadata" must be an object.');
+        elsif octet_length(p_metadata::text) > 4096 then
+            perform smelt.raise_rejection(
+                'invalid_request',
+                format('"metadata" has %s bytes as JSON; 4096 are allowed.', octet_length(p_metadata::text))
+            );
+        end if;
+    end
+    $$;
+
+-- Return the caller that a new smelt is created for: a service may name a user, who then owns it in every respect.
+create function smelt.creator(p_user_id uuid) returns smelt.caller
+    language plpgsql stable
+    set search_path = ''
+    as $$
+    declare
+        v_caller smelt.caller := smelt.current_caller();
+    begin
+        if p_user_id is null or p_user_id = v_caller.user_id then
+            return v_caller;
+        elsif not v_caller.is_service then
+            perform smelt.raise_rejection('not_allowed', 'Only the service creates a smelt for another user.');
+        end if;
+        select u.id, coalesce(u.is_anonymous, false), false into v_caller
+        from auth.users as u
+        where u.id = p_user_id;
+        if not found then
+            perform smelt.raise_rejection('invalid_request', format('The user %s does not exist.', p_user_id));
+        end if;
+        return v_caller;
     end
     $$;
 
@@ -152,9 +337,10 @@ create function smelt.check_batch(p_batch_id uuid, p_caller smelt.caller) return
     end
     $$;
 
--- Enforce the limit of open smelts; return the hash to count a smelt without an owner by, else null. An advisory lock
--- makes requests of the same user, or from the same address, wait until this transaction ends: the count is exact.
-create function smelt.reserve_open_slot(p_owner uuid, p_is_anonymous boolean) returns text
+-- Enforce the limit of open smelts, except for a service; return the hash to count a smelt without an owner by, else
+-- null. An advisory lock makes requests of the same user, or from the same address, wait until this transaction ends:
+-- the count is exact.
+create function smelt.reserve_open_slot(p_owner uuid, p_is_anonymous boolean, p_is_service boolean) returns text
     language plpgsql volatile
     set search_path = ''
     as $$
@@ -163,7 +349,7 @@ create function smelt.reserve_open_slot(p_owner uuid, p_is_anonymous boolean) re
         v_max constant integer := (smelt.allowance_for(p_is_anonymous)).max_open;
         v_open_count bigint;
     begin
-        if (smelt.current_caller()).is_service then
+        if p_is_service then
             return null;
         end if;
         perform pg_advisory_xact_lock(hashtextextended('smelt open ' || coalesce(p_owner::text, v_client_hash), 0));
@@ -285,17 +471,20 @@ create function smelt.insert_smelt(p_smelt public.smelts, p_request smelt.reques
         v_smelt public.smelts;
     begin
         insert into public.smelts (
-            id, user_id, is_anonymous, batch_id, mode, default_prompt_names, user_prompt_id,
+            id, user_id, is_anonymous, batch_id, mode, default_prompt_names, user_prompt_id, options, metadata,
             audio_state, submitted_at, claimable_at, queue_rank
         )
         values (
             p_smelt.id, p_smelt.user_id, p_smelt.is_anonymous, p_smelt.batch_id, p_smelt.mode,
-            p_smelt.default_prompt_names, p_smelt.user_prompt_id,
+            p_smelt.default_prompt_names, p_smelt.user_prompt_id, p_smelt.options, p_smelt.metadata,
             case when v_text is null then 'expected' else 'none' end,
             p_smelt.submitted_at, p_smelt.submitted_at,
             case
                 when p_smelt.submitted_at is not null then
-                    smelt.next_rank(smelt.queue_owner(p_smelt.user_id, p_smelt.is_anonymous))
+                    smelt.next_rank(
+                        smelt.queue_owner(p_smelt.user_id, p_smelt.is_anonymous),
+                        coalesce(p_smelt.options ->> 'model', '')
+                    )
             end
         )
         returning * into v_smelt;
@@ -316,20 +505,22 @@ create function smelt.insert_smelt(p_smelt public.smelts, p_request smelt.reques
 -- Check a request and create the smelt; return the existing one if the same request was made with the same key.
 create function smelt.create_smelt(
     p_files jsonb, p_text text, p_mode text, p_prompt_names text[], p_user_prompt_id uuid, p_batch_id uuid, p_key text,
-    p_submit boolean
+    p_options jsonb, p_metadata jsonb, p_user_id uuid, p_submit boolean
 ) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
     as $$
     declare
-        v_caller constant smelt.caller := smelt.current_caller();
+        v_caller constant smelt.caller := smelt.creator(p_user_id);
         v_files constant jsonb := coalesce(p_files, '[]');
+        v_options constant jsonb := coalesce(p_options, '{}');
+        v_metadata constant jsonb := coalesce(p_metadata, '{}');
         v_smelt public.smelts;
         v_request smelt.requests;
     begin
         perform smelt.check_shape(v_files, p_mode);
         v_request.fingerprint := encode(sha256(convert_to(jsonb_build_array(
-            v_files, p_text, p_mode, p_prompt_names, p_user_prompt_id, p_batch_id
+            v_files, p_text, p_mode, p_prompt_names, p_user_prompt_id, p_batch_id, v_options, v_metadata
         )::text, 'UTF8')), 'hex');
         v_request.smelt_id := smelt.find_idempotent_smelt(v_caller, p_key, v_request.fingerprint);
         if v_request.smelt_id is not null then
@@ -345,9 +536,17 @@ create function smelt.create_smelt(
         v_smelt.mode := p_mode;
         v_smelt.default_prompt_names := smelt.check_prompt_names(p_prompt_names, p_user_prompt_id);
         v_smelt.user_prompt_id := p_user_prompt_id;
+        v_smelt.options := smelt.check_options(v_options, v_files = '[]');
+        v_smelt.metadata := v_metadata;
+        perform smelt.check_metadata(v_metadata);
+        if v_files = '[]' and v_smelt.default_prompt_names = '{}' and p_user_prompt_id is null then
+            perform smelt.raise_rejection('invalid_request', 'A text without prompts has nothing to do.');
+        end if;
         v_request.smelt_id := v_smelt.id;
         v_request.user_id := v_caller.user_id;
-        v_request.client_hash := smelt.reserve_open_slot(v_caller.user_id, v_caller.is_anonymous);
+        v_request.client_hash := smelt.reserve_open_slot(
+            v_caller.user_id, v_caller.is_anonymous, v_caller.is_service
+        );
         v_request.idempotency_key := p_key;
         v_request.text_input := case when v_files = '[]' then p_text end;
         v_smelt.submitted_at := case
@@ -376,8 +575,9 @@ create function smelt.create_smelt_batch(p_title text) returns jsonb
     $$;
 
 -- Create a smelt of files, or of a text. The response contains the path to upload each file to, in the bucket
--- `smelt-audio`, and the private channel of the smelt. A smelt of files waits for `submit_smelt`; a text only
--- if `submit` is false.
+-- `smelt-audio`, and the private channel of the smelt. A smelt of files waits for `submit_smelt`; a text only if
+-- `submit` is false. An empty list of `default_prompt_names` makes the transcript the result. `metadata` is the app's
+-- own. The service may create a smelt for the user `user_id`.
 create function public.create_smelt(
     files jsonb default '[]',
     text_input text default null,
@@ -386,6 +586,9 @@ create function public.create_smelt(
     user_prompt_id uuid default null,
     batch_id uuid default null,
     idempotency_key text default null,
+    options jsonb default '{}',
+    metadata jsonb default '{}',
+    user_id uuid default null,
     submit boolean default true
 ) returns jsonb
     language sql volatile security invoker
@@ -393,7 +596,8 @@ create function public.create_smelt(
     as $$
         select smelt.create_smelt(
             create_smelt.files, create_smelt.text_input, create_smelt.mode, create_smelt.default_prompt_names,
-            create_smelt.user_prompt_id, create_smelt.batch_id, create_smelt.idempotency_key, create_smelt.submit
+            create_smelt.user_prompt_id, create_smelt.batch_id, create_smelt.idempotency_key, create_smelt.options,
+            create_smelt.metadata, create_smelt.user_id, create_smelt.submit
         )
     $$;
 
@@ -404,8 +608,10 @@ create function public.create_smelt_batch(title text default null) returns jsonb
     as $$ select smelt.create_smelt_batch(create_smelt_batch.title) $$;
 
 revoke all on function
-    smelt.check_shape, smelt.check_input, smelt.check_file, smelt.check_prompt_names, smelt.find_user_prompt,
-    smelt.check_batch, smelt.reserve_open_slot, smelt.find_idempotent_smelt, smelt.upload_path, smelt.insert_files,
+    smelt.check_shape, smelt.check_input, smelt.check_file, smelt.check_prompt_names, smelt.reject_option,
+    smelt.has_control_characters, smelt.check_vocabulary, smelt.check_option, smelt.check_options, smelt.check_metadata,
+    smelt.creator, smelt.find_user_prompt, smelt.check_batch, smelt.reserve_open_slot, smelt.find_idempotent_smelt,
+    smelt.upload_path, smelt.insert_files,
     smelt.creation_response, smelt.insert_smelt, smelt.create_smelt, smelt.create_smelt_batch, public.create_smelt,
     public.create_smelt_batch
     from public, anon, authenticated, service_role;

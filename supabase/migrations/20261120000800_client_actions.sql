@@ -30,7 +30,8 @@ create function smelt.get_smelt(
         v_state jsonb;
     begin
         select smelt.state_since(
-            s, p_after_seq, coalesce(p_segments_after, 0), q.queue_position, smelt.is_worker_online(), p_with_words
+            s, p_after_seq, coalesce(p_segments_after, 0), q.queue_position,
+            s.queue_model = any (smelt.live_models()), p_with_words
         ) into v_state
         from public.smelts as s
         left join lateral smelt.queue_positions(array[s.id]) as q on true
@@ -49,7 +50,7 @@ create function smelt.get_smelts(p_smelts jsonb) returns jsonb
     set search_path = ''
     as $$
     declare
-        v_worker_online constant boolean := smelt.is_worker_online();
+        v_live_models constant text[] := smelt.live_models();
     begin
         if jsonb_typeof(p_smelts) is distinct from 'array' or jsonb_array_length(p_smelts) > 200 then
             perform smelt.raise_rejection(
@@ -75,7 +76,10 @@ create function smelt.get_smelts(p_smelts jsonb) returns jsonb
             select jsonb_build_object(
                 'smelts', coalesce((
                     select jsonb_agg(
-                        smelt.state_since(a.s, a.after_seq, a.segments_after, q.queue_position, v_worker_online)
+                        smelt.state_since(
+                            a.s, a.after_seq, a.segments_after, q.queue_position,
+                            (a.s).queue_model = any (v_live_models)
+                        )
                         order by a.ordinal
                     )
                     from accessible as a
@@ -143,7 +147,7 @@ create function smelt.submit_smelt(p_smelt_id uuid) returns jsonb
             perform smelt.verify_uploads(p_smelt_id);
             update public.smelts as s
             set submitted_at = clock_timestamp(), claimable_at = clock_timestamp(), updated_at = clock_timestamp(),
-                queue_rank = smelt.next_rank(s.queue_owner),
+                queue_rank = smelt.next_rank(s.queue_owner, s.queue_model),
                 audio_state = case s.audio_state when 'expected' then 'stored' else s.audio_state end,
                 seq = s.seq + 1
             where s.id = p_smelt_id
@@ -196,7 +200,9 @@ create function smelt.check_retry(p_smelt public.smelts) returns void
         ) then
             perform smelt.raise_rejection('audio_expired', 'The audio is removed; create a new smelt.');
         end if;
-        v_client_hash := smelt.reserve_open_slot(p_smelt.user_id, p_smelt.is_anonymous);
+        v_client_hash := smelt.reserve_open_slot(
+            p_smelt.user_id, p_smelt.is_anonymous, (smelt.current_caller()).is_service
+        );
         update smelt.requests as r
         set client_hash = v_client_hash
         where r.smelt_id = p_smelt.id and v_client_hash is not null;
@@ -218,9 +224,9 @@ create function smelt.retry_smelt(p_smelt_id uuid) returns jsonb
             set run = s.run + 1, attempt = s.attempt + 1, seq = s.seq + 1, failure_count = 0,
                 status = 'pending', percentage = 0, message = smelt.stage_message('pending'),
                 outcome = null, error_code = null, error_message = null,
-                started_at = null, completed_at = null, updated_at = v_now,
+                started_at = null, completed_at = null, audio_kept_until = null, updated_at = v_now,
                 claimable_at = case when s.submitted_at is not null then v_now end,
-                queue_rank = case when s.submitted_at is not null then smelt.next_rank(s.queue_owner) end
+                queue_rank = case when s.submitted_at is not null then smelt.next_rank(s.queue_owner, s.queue_model) end
             where s.id = p_smelt_id
             returning s.* into v_smelt;
             perform smelt.reset_files(v_smelt);

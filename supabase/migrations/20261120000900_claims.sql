@@ -15,7 +15,7 @@ create function smelt.claim_payload(p_smelt_id uuid) returns jsonb
         select jsonb_build_object(
             'id', s.id, 'user_id', s.user_id, 'batch_id', s.batch_id,
             'run', s.run, 'attempt', s.attempt, 'seq', s.seq, 'status', s.status, 'percentage', s.percentage,
-            'mode', s.mode, 'text_input', r.text_input,
+            'mode', s.mode, 'options', s.options, 'text_input', r.text_input,
             'default_prompt_names', s.default_prompt_names, 'user_prompt', r.user_prompt,
             'failure_count', s.failure_count, 'lease_expires_at', l.expires_at,
             'suspect', (select x.risk from smelt.suspects as x where x.smelt_id = s.id),
@@ -45,8 +45,8 @@ create function smelt.claim_payload(p_smelt_id uuid) returns jsonb
     $$;
 
 -- Return the smelts that a worker of this host leaves to other hosts, and until when. If another host is alive, it has
--- 60 seconds from the moment when a smelt is due again, after the smelt's lease expired on this host or its work stopped
--- there.
+-- 60 seconds from the moment when a smelt is due again, after the smelt's lease expired on this host or its work
+-- stopped there.
 create function smelt.smelts_left_to_others(p_host text, p_now timestamptz)
     returns table (smelt_id uuid, until timestamptz)
     language sql stable
@@ -70,9 +70,11 @@ create function smelt.smelts_left_to_others(p_host text, p_now timestamptz)
         where smelt.is_other_host_alive(p_host)
     $$;
 
--- Lock up to `p_max_count` smelts whose lease expired without a risk, in the order of their rank, and return their
--- ids; skip locked ones, and those of `p_skipped`.
-create function smelt.lock_expired(p_now timestamptz, p_max_count integer, p_skipped uuid[]) returns uuid[]
+-- Lock up to `p_max_count` smelts of these models whose lease expired without a risk, in the order of their rank, and
+-- return their ids; skip locked ones, and those of `p_skipped`.
+create function smelt.lock_expired(
+    p_models text[], p_now timestamptz, p_max_count integer, p_skipped uuid[]
+) returns uuid[]
     language plpgsql volatile
     set search_path = ''
     as $$
@@ -84,6 +86,7 @@ create function smelt.lock_expired(p_now timestamptz, p_max_count integer, p_ski
             select l.smelt_id, l.queue_rank, l.expires_at
             from smelt.leases as l
             where l.expires_at <= p_now and l.risk is null and l.smelt_id <> all (p_skipped)
+                and l.queue_model = any (p_models)
         ), locked as materialized (
             select s.id
             from expired as e
@@ -108,10 +111,10 @@ create function smelt.lock_expired(p_now timestamptz, p_max_count integer, p_ski
     end
     $$;
 
--- Lock up to `p_max_count` due smelts and return their ids in the order of their rank; skip locked ones, suspects, and
--- leases that expired with a risk. Without `p_expired_leases`, skip all expired leases.
+-- Lock up to `p_max_count` due smelts of these models and return their ids in the order of their rank; skip locked
+-- ones, suspects, and leases that expired with a risk. Without `p_expired_leases`, skip all expired leases.
 create function smelt.lock_due_smelts(
-    p_host text, p_now timestamptz, p_max_count integer, p_expired_leases boolean
+    p_host text, p_models text[], p_now timestamptz, p_max_count integer, p_expired_leases boolean
 ) returns uuid[]
     language plpgsql volatile
     set search_path = ''
@@ -127,9 +130,9 @@ create function smelt.lock_due_smelts(
         v_ranked uuid[];
     begin
         if p_expired_leases then
-            v_expired := smelt.lock_expired(p_now, p_max_count, v_skipped);
+            v_expired := smelt.lock_expired(p_models, p_now, p_max_count, v_skipped);
         end if;
-        v_ranked := smelt.lock_ranked(v_skipped, p_max_count);
+        v_ranked := smelt.lock_ranked(p_models, v_skipped, p_max_count);
         -- Few are locked in vain, until the commit: no more than expired leases.
         return array(
             select s.id
@@ -143,7 +146,7 @@ create function smelt.lock_due_smelts(
     $$;
 
 -- Lock up to `p_max_count` smelts whose lease expired with a risk, and suspects whose lease expired, and return their
--- ids; skip locked ones.
+-- ids; skip locked ones. Any worker returns them to the queue, with any model.
 create function smelt.lock_expired_at_risk(p_host text, p_now timestamptz, p_max_count integer) returns uuid[]
     language plpgsql volatile
     set search_path = ''
@@ -241,7 +244,8 @@ create function smelt.requeue_expired(p_smelt_id uuid) returns void
     $$;
 
 -- Return expired suspects to the queue, each in isolation: one that a trigger of the app rejects is due again in a
--- minute. They are processed in the order of their batches, so that two claims that lock several batches cannot deadlock.
+-- minute. They are processed in the order of their batches, so that two claims that lock several batches cannot
+-- deadlock.
 create function smelt.requeue_all_expired(p_smelt_ids uuid[]) returns void
     language plpgsql volatile
     set search_path = ''
@@ -276,10 +280,11 @@ create function smelt.has_suspect(p_worker_id text, p_now timestamptz) returns b
         )
     $$;
 
--- Lock the suspect that a worker shall claim alone. A worker without other smelts gets it as `smelt_id`; another one
--- reserves it, and claims nothing until its other smelts have ended. One worker at a time does that.
+-- Lock the suspect of these models that a worker shall claim alone. A worker without other smelts gets it as
+-- `smelt_id`; another one reserves it, and claims nothing until its other smelts have ended. One worker at a time does
+-- that.
 create function smelt.lock_due_suspect(
-    p_worker_id text, p_host text, p_now timestamptz, out smelt_id uuid, out is_reserved boolean
+    p_worker_id text, p_host text, p_models text[], p_now timestamptz, out smelt_id uuid, out is_reserved boolean
 )
     language plpgsql volatile
     set search_path = ''
@@ -307,7 +312,7 @@ create function smelt.lock_due_suspect(
         select x.smelt_id into v_suspect_id
         from smelt.suspects as x
         join public.smelts as s on s.id = x.smelt_id
-        where s.claimable_at <= p_now
+        where s.claimable_at <= p_now and s.queue_model = any (p_models)
             and x.smelt_id not in (select o.smelt_id from smelt.smelts_left_to_others(p_host, p_now) as o)
         order by s.claimable_at, s.id
         limit 1
@@ -334,11 +339,11 @@ create function smelt.insert_leases(
     begin
         -- A suspect has no rank: its lease gets the one that was reached.
         insert into smelt.leases as l (
-            smelt_id, attempt, worker_id, host, claim_token, expires_at, queue_owner, queue_rank
+            smelt_id, attempt, worker_id, host, claim_token, expires_at, queue_owner, queue_model, queue_rank
         )
         select
-            s.id, s.attempt + 1, p_worker_id, p_host, p_claim_token, p_now + p_lease, s.queue_owner,
-            coalesce(s.queue_rank, e.queue_rank, smelt.base_rank())
+            s.id, s.attempt + 1, p_worker_id, p_host, p_claim_token, p_now + p_lease, s.queue_owner, s.queue_model,
+            coalesce(s.queue_rank, e.queue_rank, smelt.base_rank(s.queue_model))
         from public.smelts as s
         left join smelt.leases as e on e.smelt_id = s.id
         where s.id = any (p_smelt_ids)
@@ -393,9 +398,9 @@ create function smelt.repeat_claim(
     end
     $$;
 
--- Claim smelts for a worker that may claim some: a suspect alone, or up to `p_max_count` other smelts.
+-- Claim smelts of these models for a worker that may claim some: a suspect alone, or up to `p_max_count` other smelts.
 create function smelt.claim_due_smelts(
-    p_worker_id text, p_host text, p_now timestamptz, p_max_count integer, p_expired_leases boolean,
+    p_worker_id text, p_host text, p_models text[], p_now timestamptz, p_max_count integer, p_expired_leases boolean,
     out smelt_ids uuid[], out is_waiting boolean
 )
     language plpgsql volatile
@@ -408,20 +413,23 @@ create function smelt.claim_due_smelts(
             perform smelt.requeue_all_expired(smelt.lock_expired_at_risk(p_host, p_now, p_max_count));
         end if;
         perform smelt.rank_due_smelts(p_now);
-        v_suspect := smelt.lock_due_suspect(p_worker_id, p_host, clock_timestamp());
+        v_suspect := smelt.lock_due_suspect(p_worker_id, p_host, p_models, clock_timestamp());
         is_waiting := v_suspect.is_reserved;
         smelt_ids := case
             when is_waiting then '{}'
             when v_suspect.smelt_id is not null then array[v_suspect.smelt_id]
-            else smelt.lock_due_smelts(p_host, p_now, p_max_count, p_expired_leases)
+            else smelt.lock_due_smelts(p_host, p_models, p_now, p_max_count, p_expired_leases)
         end;
         perform smelt.end_expired_attempts(smelt_ids);
     end
     $$;
 
--- Return when a worker of this host can claim the next smelt, or the next lease expires; null if there is neither. A
--- worker that leaves expired leases alone does so for 5 seconds.
-create function smelt.next_due_at(p_host text, p_now timestamptz, p_expired_leases boolean) returns timestamptz
+-- Return when a worker of this host can claim the next smelt of these models, or the next lease expires; null if there
+-- is neither. A worker that leaves expired leases alone does so for 5 seconds. An expired lease of another model counts
+-- only if this worker can end it: otherwise it would claim again and again, in vain.
+create function smelt.next_due_at(
+    p_host text, p_models text[], p_now timestamptz, p_expired_leases boolean
+) returns timestamptz
     language sql stable
     set search_path = ''
     as $$
@@ -430,21 +438,31 @@ create function smelt.next_due_at(p_host text, p_now timestamptz, p_expired_leas
         )
         select least(
             (
-                select s.claimable_at
-                from public.smelts as s
-                where s.queue_rank is not null
-                    and s.id not in (select o.smelt_id from left_to_others as o)
-                order by s.queue_rank, s.claimable_at, s.id
-                limit 1
+                select min(ranked.claimable_at)
+                from unnest(p_models) as m (model)
+                cross join lateral (
+                    select s.queue_model, s.claimable_at
+                    from public.smelts as s
+                    where s.queue_rank is not null and s.queue_model >= m.model
+                        and s.id not in (select o.smelt_id from left_to_others as o)
+                    order by s.queue_model, s.queue_rank, s.claimable_at, s.id
+                    limit 1
+                ) as ranked
+                where ranked.queue_model = m.model
             ),
             (
-                select s.claimable_at
-                from public.smelts as s
-                where s.queue_rank is null and s.claimable_at is not null
-                    and s.id not in (select o.smelt_id from left_to_others as o)
-                    and s.id not in (select x.smelt_id from smelt.suspects as x)
-                order by s.claimable_at, s.id
-                limit 1
+                select min(unranked.claimable_at)
+                from unnest(p_models) as m (model)
+                cross join lateral (
+                    select s.queue_model, s.claimable_at
+                    from public.smelts as s
+                    where s.queue_rank is null and s.claimable_at is not null and s.queue_model >= m.model
+                        and s.id not in (select o.smelt_id from left_to_others as o)
+                        and s.id not in (select x.smelt_id from smelt.suspects as x)
+                    order by s.queue_model, s.claimable_at, s.id
+                    limit 1
+                ) as unranked
+                where unranked.queue_model = m.model
             ),
             (
                 select min(case
@@ -453,20 +471,27 @@ create function smelt.next_due_at(p_host text, p_now timestamptz, p_expired_leas
                 end)
                 from smelt.leases as l
                 where l.smelt_id not in (select o.smelt_id from left_to_others as o)
+                    and (
+                        l.queue_model = any (p_models) or l.expires_at > p_now or l.risk is not null
+                        or l.smelt_id in (select x.smelt_id from smelt.suspects as x)
+                    )
             ),
             (select min(o.until) from left_to_others as o),
             -- A suspect that is due now is claimed by this claim, or by another worker.
             (
                 select min((
-                    select s.claimable_at from public.smelts as s where s.id = x.smelt_id and s.claimable_at > p_now
+                    select s.claimable_at
+                    from public.smelts as s
+                    where s.id = x.smelt_id and s.claimable_at > p_now and s.queue_model = any (p_models)
                 ))
                 from smelt.suspects as x
             )
         )
     $$;
 
--- Return when the worker of this claim looks again for smelts whose wake-up was skipped: a little after the interval that
--- began with the last wake-up, `p_woken_at`. Null if another worker does, or none needs to.
+-- Return when the worker of this claim looks again for smelts whose wake-up was skipped: a little after the interval
+-- that began with the last wake-up, `p_woken_at`. Null if another worker does, or none needs to. If the workers have
+-- different models, each of them does.
 create function smelt.follow_up_at(p_woken_at timestamptz) returns timestamptz
     language plpgsql volatile
     set search_path = ''
@@ -477,6 +502,8 @@ create function smelt.follow_up_at(p_woken_at timestamptz) returns timestamptz
     begin
         if v_at <= clock_timestamp() then
             return null;
+        elsif (select count(*) > 1 from smelt.live_model_lists()) then
+            return v_at;
         end if;
         update smelt.wake_ups as w
         set at = p_woken_at
@@ -493,7 +520,8 @@ create function smelt.follow_up_at(p_woken_at timestamptz) returns timestamptz
 -- Claim due smelts for a worker. A call with the token of an earlier claim whose leases exist returns that claim again
 -- and claims nothing more. The calls of one worker run one after another, also if it gave up waiting for the first.
 create function smelt.claim_smelts(
-    p_worker_id text, p_claim_token uuid, p_max_count integer, p_lease_s integer, p_expired_leases boolean, p_host text
+    p_worker_id text, p_claim_token uuid, p_max_count integer, p_lease_s integer, p_expired_leases boolean, p_host text,
+    p_models text[]
 ) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -502,6 +530,10 @@ create function smelt.claim_smelts(
         v_host constant text := coalesce(p_host, p_worker_id);
         v_max_count constant integer := greatest(coalesce(p_max_count, 1), 0);
         v_lease constant interval := smelt.lease_length(p_lease_s);
+        -- A worker without room asks for the others, who may have other models.
+        v_models constant text[] := smelt.with_any_model(
+            case v_max_count when 0 then smelt.live_models() else p_models end
+        );
         v_now timestamptz;
         v_expired_leases constant boolean := coalesce(p_expired_leases, true);
         v_due uuid[];
@@ -518,7 +550,7 @@ create function smelt.claim_smelts(
         v_smelts := smelt.repeat_claim(p_worker_id, p_claim_token, v_now, v_lease);
         if v_smelts is null and v_max_count > 0 and not smelt.has_suspect(p_worker_id, v_now) then
             select c.smelt_ids, c.is_waiting into v_due, v_is_waiting
-            from smelt.claim_due_smelts(p_worker_id, v_host, v_now, v_max_count, v_expired_leases) as c;
+            from smelt.claim_due_smelts(p_worker_id, v_host, v_models, v_now, v_max_count, v_expired_leases) as c;
             v_smelts := smelt.insert_leases(p_worker_id, v_host, p_claim_token, v_due, v_now, v_lease);
         end if;
         -- A worker that holds a suspect asks again from time to time; one that waits to claim a suspect, when one of its
@@ -526,7 +558,7 @@ create function smelt.claim_smelts(
         v_has_suspect := smelt.has_suspect(p_worker_id, v_now);
         v_next_due_at := case
             when v_has_suspect then v_now + interval '5 s'
-            when not v_is_waiting then smelt.next_due_at(v_host, v_now, v_expired_leases)
+            when not v_is_waiting then smelt.next_due_at(v_host, v_models, v_now, v_expired_leases)
         end;
         if v_max_count = 0 and v_next_due_at <= v_now then
             perform smelt.send_wake_up('0');
@@ -548,28 +580,30 @@ create function smelt.claim_smelts(
 -- Claim up to `max_count` smelts that are due or whose lease expired, fairly between users. The response contains when
 -- to claim again at the latest.
 --
--- A repetition with the same `claim_token` returns the same claims, as long as their leases exist. A suspect, whose lease
--- expired while its file was decoded or transcribed, is claimed alone, by a worker without other smelts; at the limit of
--- failures it is ended instead. With `expired_leases` false, expired leases are left to their workers, after an outage.
--- `host` is the machine of the worker.
+-- A repetition with the same `claim_token` returns the same claims, as long as their leases exist. A suspect, whose
+-- lease expired while its file was decoded or transcribed, is claimed alone, by a worker without other smelts; at the
+-- limit of failures it is ended instead. With `expired_leases` false, expired leases are left to their workers, after
+-- an outage. `host` is the machine of the worker. `models` are the names of the models that it has: a smelt that names
+-- its model is claimed only by a worker that has it, and never by one without `models`.
 --
--- `woken_at` in the response is when the workers were last woken: a worker that received a later wake-up claims again. A
--- worker with `follow_up_in_s` claims again then, for smelts whose wake-up was skipped; without room, it claims with a
--- `max_count` of 0, which wakes the others if a smelt is due.
+-- `woken_at` in the response is when the workers were last woken: a worker that received a later wake-up claims again.
+-- A worker with `follow_up_in_s` claims again then, for smelts whose wake-up was skipped; without room, it claims with
+-- a `max_count` of 0, which wakes the others if a smelt is due.
 create function public.claim_smelts(
     worker_id text,
     claim_token uuid default null,
     max_count integer default 1,
     lease_s integer default 30,
     expired_leases boolean default true,
-    host text default null
+    host text default null,
+    models text[] default null
 ) returns jsonb
     language sql volatile security invoker
     set search_path = ''
     as $$
         select smelt.claim_smelts(
             claim_smelts.worker_id, claim_smelts.claim_token, claim_smelts.max_count, claim_smelts.lease_s,
-            claim_smelts.expired_leases, claim_smelts.host
+            claim_smelts.expired_leases, claim_smelts.host, claim_smelts.models
         )
     $$;
 

@@ -149,26 +149,27 @@ create function smelt.apply_segments(p_smelt public.smelts, p_seq bigint, p_segm
     begin
         with written as (
             insert into public.smelt_segments as g (
-                file_id, index, smelt_id, run, seq, start_s, end_s, text,
+                file_id, index, smelt_id, run, seq, start_s, end_s, text, speaker,
                 avg_logprob, no_speech_prob, compression_ratio, words
             )
             select
-                f.id, r.index, p_smelt.id, p_smelt.run, p_seq, r.start, r."end", r.text,
+                f.id, r.index, p_smelt.id, p_smelt.run, p_seq, r.start, r."end", r.text, r.speaker,
                 r.avg_logprob, r.no_speech_prob, r.compression_ratio, r.words
             from jsonb_to_recordset(p_segments) as r (
-                file_id uuid, index integer, start double precision, "end" double precision, text text,
+                file_id uuid, index integer, start double precision, "end" double precision, text text, speaker text,
                 avg_logprob double precision, no_speech_prob double precision, compression_ratio double precision,
                 words jsonb
             )
             join public.smelt_files as f on f.id = r.file_id and f.smelt_id = p_smelt.id
             on conflict (file_id, index) do update
             set run = excluded.run, seq = excluded.seq, start_s = excluded.start_s, end_s = excluded.end_s,
-                text = excluded.text, avg_logprob = excluded.avg_logprob, no_speech_prob = excluded.no_speech_prob,
-                compression_ratio = excluded.compression_ratio, words = excluded.words
-            where (g.start_s, g.end_s, g.text, g.avg_logprob, g.no_speech_prob, g.compression_ratio, g.words)
+                text = excluded.text, speaker = excluded.speaker, avg_logprob = excluded.avg_logprob,
+                no_speech_prob = excluded.no_speech_prob, compression_ratio = excluded.compression_ratio,
+                words = excluded.words
+            where (g.start_s, g.end_s, g.text, g.speaker, g.avg_logprob, g.no_speech_prob, g.compression_ratio, g.words)
                 is distinct from (
-                    excluded.start_s, excluded.end_s, excluded.text, excluded.avg_logprob, excluded.no_speech_prob,
-                    excluded.compression_ratio, excluded.words
+                    excluded.start_s, excluded.end_s, excluded.text, excluded.speaker, excluded.avg_logprob,
+                    excluded.no_speech_prob, excluded.compression_ratio, excluded.words
                 )
             -- `xmax` is 0 for a row that this statement inserted, and set for one that it updated.
             returning xmax = 0 as inserted
@@ -247,8 +248,8 @@ create function smelt.has_visible_change(p_old public.smelts, p_new public.smelt
             or coalesce(p_new.estimated_end_at - p_old.estimated_end_at not between '-1 s' and '1 s', false)
     $$;
 
--- Delete the suspicion of a smelt that has passed the stage in which its worker stopped: it reports that stage or a later
--- one, without the risk.
+-- Delete the suspicion of a smelt that has passed the stage in which its worker stopped: it reports that stage or a
+-- later one, without the risk.
 create function smelt.clear_suspect(p_smelt_id uuid, p_status text, p_risk text) returns void
     language sql volatile
     set search_path = ''
@@ -359,7 +360,7 @@ create function smelt.load_smelt_segments(p_smelt_id uuid, p_file_id uuid) retur
         select coalesce(
             jsonb_agg(
                 jsonb_build_object(
-                    'index', g.index, 'start', g.start_s, 'end', g.end_s, 'text', g.text,
+                    'index', g.index, 'start', g.start_s, 'end', g.end_s, 'text', g.text, 'speaker', g.speaker,
                     'avg_logprob', g.avg_logprob, 'no_speech_prob', g.no_speech_prob,
                     'compression_ratio', g.compression_ratio, 'words', g.words
                 )
@@ -373,8 +374,8 @@ create function smelt.load_smelt_segments(p_smelt_id uuid, p_file_id uuid) retur
 
 -- Report the progress of an attempt: stage, percentage, files, segments and checkpoints. Lower stages and percentages
 -- than before are ignored. A key that is absent from a file leaves its value; `segment_count` removes all segments from
--- that index on. `risk` is `decode` or `model` while the file is decoded or the model reads it, else null: the report with
--- it is acknowledged before that work begins, and one without it as soon as it has ended.
+-- that index on. `risk` is `decode` or `model` while the file is decoded or the model reads it, else null: the report
+-- with it is acknowledged before that work begins, and one without it as soon as it has ended.
 create function public.report_smelt_progress(
     smelt_id uuid,
     attempt bigint,

@@ -74,9 +74,10 @@ create view smelt.postponed_purges as
     select f.smelt_id from smelt.purge_failures as f where f.retry_at > clock_timestamp();
 revoke all on smelt.postponed_purges from public, anon, authenticated, service_role;
 
--- Set `audio_state` to `removing` for audio whose retention is over: of failed and partial smelts, of anonymous ones,
--- and of those that were never submitted. From then on no retry or submission uses it. Each kind is read by an index of
--- its own, and each smelt is updated in isolation: a trigger of the app may reject one.
+-- Set `audio_state` to `removing` for audio whose retention is over: of failed and partial smelts, of those that asked
+-- to keep it for some time, of anonymous ones, and of those that were never submitted. From then on no retry or
+-- submission uses it. Each kind is read by an index of its own, and each smelt is updated in isolation: a trigger of
+-- the app may reject one.
 create function smelt.mark_expired(p_max_count integer) returns void
     language plpgsql volatile
     set search_path = ''
@@ -91,10 +92,18 @@ create function smelt.mark_expired(p_max_count integer) returns void
             with kept as (
                 select s.id
                 from public.smelts as s
-                where s.audio_state = 'stored'
+                where s.audio_state = 'stored' and s.audio_kept_until is null
                     and s.completed_at <= v_now - make_interval(secs => v_limits.audio_retention_h * 3600)
                     and s.id not in (select smelt_id from smelt.postponed_purges)
                 order by s.completed_at
+                limit p_max_count
+                for update skip locked
+            ), requested as (
+                select s.id
+                from public.smelts as s
+                where s.audio_state = 'stored' and s.audio_kept_until is not null and s.audio_kept_until <= v_now
+                    and s.id not in (select smelt_id from smelt.postponed_purges)
+                order by s.audio_kept_until
                 limit p_max_count
                 for update skip locked
             ), anonymous as (
@@ -116,7 +125,10 @@ create function smelt.mark_expired(p_max_count integer) returns void
                 limit p_max_count
                 for update skip locked
             )
-            select id from kept union select id from anonymous union select id from unsubmitted
+            select id from kept
+            union select id from requested
+            union select id from anonymous
+            union select id from unsubmitted
         loop
             begin
                 update public.smelts as s set audio_state = 'removing' where s.id = v_smelt_id;
@@ -345,20 +357,33 @@ create function smelt.confirm_smelts_purged(p_paths text[], p_smelt_ids uuid[]) 
     end
     $$;
 
--- Insert or update the row of a worker; delete the row of one that leaves.
+-- Insert or update the row of a worker; delete the row of one that leaves. A worker that brings back a model takes the
+-- ranks of the smelts of this model that the others have passed meanwhile.
 create function smelt.heartbeat_smelt_worker(p_worker_id text, p_info jsonb, p_leaving boolean, p_host text) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
     as $$
+    declare
+        v_base_rank bigint;
+        v_new_models text[];
     begin
         if p_leaving then
             delete from smelt.workers as w where w.worker_id = p_worker_id;
             perform smelt.release_janitor_lease(p_worker_id);
             return '{}';
         end if;
+        v_new_models := array(
+            select unnest(smelt.models_of_info(p_info)) except select unnest(array_append(smelt.live_models(), ''))
+        );
+        if v_new_models <> '{}' then
+            v_base_rank := smelt.base_rank('');
+        end if;
         insert into smelt.workers as w (worker_id, host, info)
         values (p_worker_id, coalesce(p_host, p_worker_id), coalesce(p_info, '{}'))
         on conflict (worker_id) do update set info = excluded.info, host = excluded.host, seen_at = clock_timestamp();
+        if v_new_models <> '{}' then
+            perform smelt.unrank_overtaken(v_new_models, v_base_rank);
+        end if;
         return '{}';
     end
     $$;
@@ -402,7 +427,7 @@ create function public.confirm_smelts_purged(paths text[], smelt_ids uuid[]) ret
     as $$ select smelt.confirm_smelts_purged(confirm_smelts_purged.paths, confirm_smelts_purged.smelt_ids) $$;
 
 -- Record a heartbeat of a worker, or delete its row when it leaves. A row without heartbeats means that its worker
--- crashed.
+-- crashed. `info` is for people, except its `models`: the names of the models that the worker has.
 create function public.heartbeat_smelt_worker(
     worker_id text, info jsonb, leaving boolean default false, host text default null
 ) returns jsonb

@@ -52,7 +52,8 @@ begin
     perform pg_temp.become('authenticated', v_user);
     assert public.get_smelt(v_next, (v_state ->> 'seq')::bigint)
         = jsonb_build_object(
-            'id', v_next, 'seq', v_state -> 'seq', 'next_poll_s', 5, 'queue_position', 1, 'worker_online', false
+            'id', v_next, 'seq', v_state -> 'seq', 'next_poll_s', 5, 'queue_position', 1,
+            'message', 'Waiting to process...', 'worker_online', false
         );
     v_many := public.get_smelts(jsonb_build_array(jsonb_build_object('id', v_next, 'after_seq', v_state -> 'seq')));
     assert v_many -> 'smelts' -> 0 -> 'queue_position' = '1', v_many;

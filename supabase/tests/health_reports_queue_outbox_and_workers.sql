@@ -8,7 +8,8 @@ begin
     perform pg_temp.become('service_role');
     perform public.heartbeat_smelt_worker('one', '{}');
     v_health := public.get_smelt_health();
-    assert v_health @> '{"waiting": 1, "running": 0, "unsent": 0, "oldest_unsent_s": 0, "workers": 1}', v_health;
+    assert v_health @> '{"waiting": 1, "running": 0, "unsent": 0, "oldest_unsent_s": 0, "workers": 1, "suspended": 0}',
+        v_health;
     assert (v_health ->> 'oldest_waiting_s')::float between 90 and 120;
     assert abs(extract(epoch from (v_health ->> 'now')::timestamptz - clock_timestamp())) < 10;
 
@@ -26,5 +27,12 @@ begin
     perform pg_temp.become('service_role');
     assert public.get_smelt_health() @> '{"waiting": 0}';
     assert (public.get_smelt_health() ->> 'unsent')::integer > 0;
+
+    perform public.heartbeat_smelt_worker('two', '{"state": "suspended"}');
+    assert public.get_smelt_health() @> '{"workers": 2, "suspended": 1}', public.get_smelt_health();
+    perform pg_temp.become('postgres');
+    update smelt.workers set seen_at = seen_at - interval '61 s' where worker_id = 'two';
+    perform pg_temp.become('service_role');
+    assert public.get_smelt_health() @> '{"workers": 1, "suspended": 0}', public.get_smelt_health();
 end
 $$;

@@ -23,3 +23,29 @@ begin
     assert public.create_smelt(text_input => 'notes', idempotency_key => v_key) ->> 'id' <> v_created ->> 'id';
 end
 $$;
+
+-- Options and metadata are part of the request.
+do $$
+declare
+    v_created jsonb;
+    v_change text;
+begin
+    perform pg_temp.become('authenticated', pg_temp.given_user());
+    v_created := public.create_smelt(
+        files => pg_temp.recordings(1), options => '{"language": "de", "task": "translate"}', metadata => '{"a": 1, "b": 2}',
+        idempotency_key => 'monday'
+    );
+    assert v_created = public.create_smelt(
+        files => pg_temp.recordings(1), options => '{"task": "translate", "language": "de"}', metadata => '{"b": 2, "a": 1}',
+        idempotency_key => 'monday'
+    );
+    foreach v_change in array array[
+        'options => ''{"language": "de"}'', metadata => ''{"a": 1, "b": 2}''',
+        'options => ''{"language": "de", "task": "translate"}'', metadata => ''{"a": 1}'''
+    ] loop
+        assert pg_temp.rejection(format(
+            'select public.create_smelt(files => pg_temp.recordings(1), idempotency_key => ''monday'', %s)', v_change
+        )) = 'PT409 idempotency_conflict', v_change;
+    end loop;
+end
+$$;

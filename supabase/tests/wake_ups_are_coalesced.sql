@@ -51,3 +51,38 @@ begin
     assert pg_temp.sent() = 4, 'several workers';
 end
 $$;
+
+-- If workers have different models, each of them follows up: none can claim for all.
+do $$
+begin
+    perform pg_temp.become('service_role');
+    perform public.heartbeat_smelt_worker('one', '{"models": ["small"]}');
+    perform public.heartbeat_smelt_worker('two', '{"models": ["small", "large"]}');
+    perform pg_temp.become('postgres');
+    update smelt.wake_ups set at = case kind when 'sent' then clock_timestamp() else 'epoch' end;
+    perform pg_temp.become('service_role');
+    assert public.claim_smelts('one', models => '{small}') -> 'follow_up_in_s' <> 'null';
+    assert public.claim_smelts('two', models => '{small,large}') -> 'follow_up_in_s' <> 'null';
+end
+$$;
+
+-- A worker without room wakes the others also for a smelt that only they can claim.
+do $$
+declare
+    v_user constant uuid := pg_temp.given_user();
+    v_created jsonb;
+begin
+    perform pg_temp.become('postgres');
+    delete from public.smelts;
+    perform pg_temp.become('authenticated', v_user);
+    v_created := public.create_smelt(pg_temp.recordings(1), options => '{"model": "large"}');
+    perform pg_temp.upload(v_created);
+    perform public.submit_smelt((v_created ->> 'id')::uuid);
+    set constraints all immediate;
+    set constraints all deferred;
+    perform pg_temp.become('service_role');
+    assert pg_temp.sent() = 4, 'coalesced';
+    perform public.claim_smelts('one', max_count => 0, models => '{small}');
+    assert pg_temp.sent() = 5;
+end
+$$;

@@ -318,8 +318,17 @@ def _removed(caller: Caller, smelt: Any) -> bool:
     return response.is_success and bool(response.json())
 
 
+def _named_another_user(caller: Caller, accounts: Any) -> bool:
+    user_id = accounts.other_id if caller is accounts.owner else accounts.owner_id
+    response = caller.rpc("create_smelt", files=FILES, user_id=user_id)
+    if response.is_success:
+        accounts.worker.call("delete_smelt", smelt_id=response.json()["id"])
+    return response.is_success
+
+
 PERMISSION_CASES: Final[dict[str, PermissionCase]] = {
     "call create_smelt": _call("create_smelt", files=lambda _: FILES),
+    "name another user in create_smelt": PermissionCase(lambda accounts: accounts, _named_another_user),
     "call create_smelt_batch": _call("create_smelt_batch"),
     **{f"call {name}": attempt for name, attempt in _client_functions("owner").items()},
     **{f"call {name}": attempt for name, attempt in _worker_functions().items()},

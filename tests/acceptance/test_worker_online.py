@@ -1,5 +1,7 @@
 """While no worker is online, the commands print that instead of the stage."""
 
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,3 +67,32 @@ def test_show_names_the_missing_worker_of_a_smelt_that_has_not_ended(stack: Stac
     finally:
         smelt("cancel", created, env=stack.env())
     assert NO_WORKER not in smelt("show", created, "--format", "txt", env=stack.env()).stderr
+
+
+def test_options_of_the_command_line_reach_the_smelt_and_show_names_its_missing_model(stack: Stack) -> None:
+    flags = ("--language", "de", "--translate", "--vocabulary", "Anna Schmidt", "--word-times", "--transcript-only")
+    more = ("--channels", "separate", "--model", "missing", "--keep-audio", "24", "--metadata", "course=17")
+    created = smelt("submit", STANDUP, *flags, *more, env=stack.env()).stdout.split()[2]
+    options = {
+        "language": "de",
+        "task": "translate",
+        "vocabulary": ["Anna Schmidt"],
+        "word_times": True,
+        "channels": "separate",
+        "model": "missing",
+        "keep_audio_h": 24,
+    }
+    try:
+        shown = smelt("show", created, env=stack.env()).stderr
+    finally:
+        smelt("delete", created, "--yes", env=stack.env())
+    printed = {name: json.loads(value) for name, value in re.findall(r"^(\w+): (\{.*)$", shown, re.MULTILINE)}
+    assert printed == {"Options": options, "Metadata": {"course": "17"}}
+    assert "No worker has the model missing." in shown
+    assert NO_WORKER not in shown
+
+
+def test_options_that_are_rejected_name_the_option(stack: Stack) -> None:
+    rejected = smelt("submit", STANDUP, "--language", "deutsch", env=stack.env())
+    assert rejected.returncode != 0
+    assert "must be the code of a language" in rejected.stderr

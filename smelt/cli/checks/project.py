@@ -185,7 +185,7 @@ def check_clock(health: Health, started: datetime, ended: datetime) -> CheckResu
 
 
 def check_queue(health: Health) -> CheckResult:
-    """Warn about pending smelts without a worker, and about old messages in the outbox."""
+    """Warn about pending smelts without a worker, suspended workers, and old messages in the outbox."""
     waiting = f"more than {MAX_WAITING_COUNT:,}" if health.waiting > MAX_WAITING_COUNT else health.waiting
     observed = f"{waiting} smelts waiting, {health.running} running, {health.workers} workers online"
     if health.waiting and not health.workers:
@@ -194,6 +194,13 @@ def check_queue(health: Health) -> CheckResult:
             "warn",
             f"{observed}; the oldest has waited {health.oldest_waiting_s:.0f} s",
             "start a worker with `smelt worker`",
+        )
+    if health.suspended:
+        return CheckResult(
+            "queue",
+            "warn",
+            f"{observed}; {health.suspended} suspended: their model fails on their machine, so they claim nothing",
+            "run `smelt doctor` there, and look for `model` in their logs: a smaller SMELT_MODEL may fit",
         )
     if health.oldest_unsent_s > _MAX_OUTBOX_AGE_S:
         remedy = "look for `not acknowledged` in the logs of the workers, and check the Realtime limits of your plan"

@@ -4,7 +4,7 @@ import pytest
 from db_bulk import insert_ended, insert_waiting, pages_read
 from db_calls import Caller, Database, anon, user
 
-CLAIM = "select smelt.claim_smelts('worker', null, 4, 30, true, 'host')"
+CLAIM = "select smelt.claim_smelts('worker', null, 4, 30, true, 'host', '{small}')"
 FEW_PAGES = 600
 
 
@@ -46,6 +46,6 @@ def test_claim_reads_few_pages_of_a_long_queue(database: Database, is_analyzed: 
     assert pages_read(database, CLAIM) < FEW_PAGES
     # Also with smelts that the worker leaves to another host, and with expired leases.
     database.run("insert into smelt.workers (worker_id, host, info) values ('other', 'other', '{}')")
-    database.rows("select smelt.claim_smelts('stopped', null, 20, 30, true, 'host')")
+    database.rows("select smelt.claim_smelts('stopped', null, 20, 30, true, 'host', '{small}')")
     database.run("update smelt.leases set expires_at = now() - interval '1 s'")
     assert pages_read(database, CLAIM) < FEW_PAGES

@@ -6,10 +6,12 @@ from typing import Any, get_args
 import pytest
 from db_calls import Caller, Database, claimed, results_for, submitted, upload
 from db_server import MIGRATIONS
+from faster_whisper.tokenizer import _LANGUAGE_CODES
 from pydantic import BaseModel
 
 from smelt.contract import events, state, vocabulary, work
 from smelt.contract.batches import BatchStatus
+from smelt.contract.options import SmeltOptions
 from smelt.contract.schema_version import SCHEMA_VERSION, schema_issue
 
 TRUST = state.Trust(
@@ -125,6 +127,34 @@ def test_schema_version_matches_the_version_of_this_installation(template_databa
     assert schema_issue(version, compatible_from) is None
 
 
+def test_languages_are_those_of_the_speech_library(template_database: Database) -> None:
+    assert template_database.value("select smelt.known_languages()") == sorted(_LANGUAGE_CODES)
+
+
+def test_every_option_of_the_contract_is_accepted_and_stored_unless_it_is_the_default(
+    client: Caller, worker: Caller
+) -> None:
+    files = [{"filename": "a.mp3", "size_bytes": 1}]
+    values: dict[str, Any] = {
+        "language": "de",
+        "task": "translate",
+        "vocabulary": ["Kubernetes", "Zoë"],
+        "word_times": False,
+        "channels": "separate",
+        "model": "large-v3",
+        "keep_audio_h": 1.5,
+    }
+    assert values.keys() == SmeltOptions.model_fields.keys()
+    for given, stored in [
+        (values, values),
+        (SmeltOptions().model_dump(mode="json"), {}),
+        *(({name: value}, {name: value}) for name, value in values.items()),
+    ]:
+        created = client("create_smelt", files=files, options=given)
+        assert client("get_smelt", smelt_id=created["id"])["options"] == stored
+        assert SmeltOptions.model_validate(stored) == SmeltOptions.model_validate(given)
+
+
 def test_default_prompts_are_all_accepted(client: Caller) -> None:
     created = client(
         "create_smelt", text_input="notes", default_prompt_names=[*vocabulary.DEFAULT_PROMPTS, "summarize"]
@@ -136,7 +166,14 @@ def test_contract_holds_for_every_response_of_a_completed_smelt(
     database: Database, client: Caller, worker: Caller
 ) -> None:
     files = [{"filename": "stand-up März.mp3", "size_bytes": 12}, {"filename": "second.ogg", "size_bytes": 7}]
-    created = client("create_smelt", files=files, default_prompt_names=["summarize", "action_items"])
+    requested, metadata = {"language": "de", "model": "small"}, {"course": 17}
+    created = client(
+        "create_smelt",
+        files=files,
+        default_prompt_names=["summarize", "action_items"],
+        options=requested,
+        metadata=metadata,
+    )
     parsed = _parse_exactly(state.Created, created)
     assert [_parse_exactly(state.CreatedFile, file).filename for file in created["files"]] == [
         f["filename"] for f in files
@@ -145,13 +182,16 @@ def test_contract_holds_for_every_response_of_a_completed_smelt(
     upload(database, created)
     waiting = _parse_exactly(state.Snapshot, client("submit_smelt", smelt_id=created["id"]))
     assert (waiting.queue_position, waiting.eta_seconds, waiting.results) == (1, None, None)
-    assert waiting.progress == events.StageProgress(percentage=0, stage="pending", message="Waiting to process...")
+    assert (waiting.options, waiting.metadata) == (requested, metadata)
+    missing = "No worker has the model small."
+    assert waiting.progress == events.StageProgress(percentage=0, stage="pending", message=missing)
     unchanged = client("get_smelt", smelt_id=created["id"], after_seq=waiting.seq)
     assert _parse_exactly(state.Unchanged, unchanged).queue_position == 1
 
-    claims = worker("claim_smelts", worker_id="w")
+    claims = worker("claim_smelts", worker_id="w", models=["small"])
     assert _parse_exactly(work.ClaimBatch, claims).next_due_in_s > 29
     claim = _parse_exactly(work.Claim, claims["smelts"][0])
+    assert claim.options == requested
     assert (claim.max_file_bytes, claim.max_duration_s) == (500 * 1024**2, 6 * 3600)
     _parse_exactly(work.ClaimedFile, claims["smelts"][0]["files"][0])
 
@@ -178,6 +218,7 @@ def test_contract_holds_for_every_response_of_a_completed_smelt(
                 "start": i,
                 "end": i + 1,
                 "text": f"word {i}",
+                "speaker": "Speaker 1",
                 "words": [{"word": " word", "start": i, "end": i + 0.5, "probability": 0.9}],
             }
             for i in range(3)
@@ -196,9 +237,10 @@ def test_contract_holds_for_every_response_of_a_completed_smelt(
     assert _parse_exactly(state.FileState, running["files"][0]).language == "de"
     assert _parse_exactly(state.Trust, running["files"][0]["trust"]) == TRUST
     assert [_parse_exactly(state.FileSegment, segment).index for segment in running["segments"]] == [0, 1, 2]
+    assert running["segments"][0]["speaker"] == "Speaker 1"
     assert _parse_exactly(state.Word, running["segments"][2]["words"][0]).end == 2.5
     unchanged = client("get_smelt", smelt_id=created["id"], after_seq=event.seq)
-    assert _parse_exactly(state.Unchanged, {"queue_position": None, **unchanged}).seq == event.seq
+    assert _parse_exactly(state.Unchanged, {"queue_position": None, "message": None, **unchanged}).seq == event.seq
     _parse_exactly(
         work.SavedSegment, worker("load_smelt_segments", smelt_id=created["id"], file_id=str(claim.files[0].id))[0]
     )

@@ -1,7 +1,7 @@
 """Calls read as many pages with ten times as many waiting and ended smelts."""
 
 import pytest
-from db_bulk import insert_ended, insert_waiting, pages_read
+from db_bulk import insert_ended, insert_kept, insert_waiting, pages_read
 from db_calls import Database
 from psycopg.types.json import Jsonb
 
@@ -19,13 +19,37 @@ def test_growth_of_queue_and_history_costs_no_call_more_pages(database: Database
         database.run("vacuum public.smelts, public.smelt_files, smelt.requests")
         insert_ended(database, None, count, is_anonymous=True)
         insert_ended(database, users[1], count)
+        # A model that no worker has, the others in front and behind it in the index, and one that none requests.
+        insert_waiting(database, users, count, model="medium")
         waiting = insert_waiting(database, users, count)
+        named = insert_waiting(database, users, 20, model="small")
+        insert_kept(database, users[1], count)
         if is_analyzed:
             database.run("analyze")
         # The last ones of the visitors, which every caller may read.
         last = waiting[:: len(users)][-70:]
         calls: dict[str, tuple[str, tuple[object, ...]]] = {
-            "claim": ("select smelt.claim_smelts('worker', null, 10, 30, true, 'host')", ()),
+            "claim": ("select smelt.claim_smelts('worker', null, 10, 30, true, 'host', '{small}')", ()),
+            "claim of no model": ("select smelt.claim_smelts('worker', null, 10, 30, true, 'host', null)", ()),
+            "claim of many models": (
+                "select smelt.claim_smelts('worker', null, 10, 30, true, 'host', '{a,large,n,small,z}')",
+                (),
+            ),
+            "heartbeat": (
+                """select smelt.heartbeat_smelt_worker('worker', '{"models": ["small"]}', false, 'host')""",
+                (),
+            ),
+            "get_smelt of a model": ("select smelt.get_smelt(%s, 1, null, false)", (named[0],)),
+            "create of a model": (
+                """
+                select public.create_smelt(
+                    '[{"filename": "a.mp3", "size_bytes": 1}]', options => '{"model": "small"}'
+                )
+                """,
+                (),
+            ),
+            "rank of a model": ("select smelt.next_rank(%s, 'small')", (users[1],)),
+            "rank of a model that none has": ("select smelt.next_rank(%s, 'medium')", (users[1],)),
             "get_smelt": ("select smelt.get_smelt(%s, 1, null, false)", (last[-1],)),
             "get_smelts": ("select smelt.get_smelts(%s)", (Jsonb([{"id": smelt, "after_seq": 1} for smelt in last]),)),
             "health": ("select smelt.get_smelt_health()", ()),

@@ -6,15 +6,21 @@ from dataclasses import dataclass, field
 from itertools import chain, count, zip_longest
 from typing import Any, Final
 
-from db_calls import Caller, Database, anon, results_for, service, user
+from db_calls import Caller, Database, anon, results_for, service, submitted, user
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 OWNERS: Final = ("ada", "ben", "visitors")
+MODELS: Final = ("", "small", "large", "missing")
+"""The models that smelts name, '' for none; no worker has the last one."""
+WORKERS: Final = (frozenset({"", "small"}), frozenset({"", "small", "large"}))
+"""The models that two workers can process."""
 NUMBERS: Final = st.integers(0, 99)
 CREATES: Final = st.tuples(st.just("create"), st.integers(0, len(OWNERS) - 1))
 BURSTS: Final = st.tuples(st.just("create"), st.integers(2, 30))
 CLAIMS: Final = st.tuples(st.just("claim"), st.integers(1, 3))
+NAMED: Final = st.tuples(st.just("create"), st.integers(0, len(OWNERS) * len(MODELS) - 1))
+SECOND_CLAIMS: Final = st.tuples(st.just("claim"), st.integers(-3, -1))
 ENDS: Final = st.tuples(st.just("complete"), NUMBERS)
 RETURNS: Final = st.tuples(st.sampled_from(["release", "expire"]), NUMBERS)
 OTHERS: Final = st.tuples(st.sampled_from(["cancel", "fail_later", "pass_delay", "retry"]), NUMBERS)
@@ -37,6 +43,28 @@ LEASES_EXPIRE_IN_ANOTHER_ORDER: Final = [
     *[("expire", n) for n in (2, 1, 0)],
     ("claim", 1),
 ]
+WORKERS_AT_DIFFERENT_RANKS: Final = [
+    *[("create", 7)] * 5,
+    *[("create", 3)] * 5,
+    ("claim", 3),
+    ("create", 2),
+    ("create", 1),
+    ("create", 4),
+    ("create", 8),
+    ("claim", -4),
+    ("create", 0),
+    ("create", 9),
+]
+DELAY_OF_A_MODEL_PASSES: Final = [
+    ("create", 8),
+    ("claim", -1),
+    ("fail_later", 0),
+    *[("create", 7)] * 3,
+    *[("create", 3)] * 5,
+    ("claim", 3),
+    ("pass_delay", 0),
+    ("claim", 1),
+]
 RETURN_OF_A_LONG_SMELT: Final = [
     ("create", 2),
     ("claim", 1),
@@ -54,10 +82,12 @@ class Queue:
     """The rules of the queue in Python, for smelts with numbers.
 
     Due smelts and expired leases have `(rank, arrival)`, by which they are claimed; a smelt that waits for a delay has
-    its arrival once the delay has passed, None before.
+    its arrival once the delay has passed, None before. `workers` are the models that each live worker can process.
     """
 
+    workers: tuple[frozenset[str], ...] = (frozenset({""}),)
     owners: dict[int, str] = field(default_factory=dict)
+    models: dict[int, str] = field(default_factory=dict)
     due: dict[int, tuple[int, int]] = field(default_factory=dict)
     leases: dict[int, int] = field(default_factory=dict)
     expired: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -65,44 +95,61 @@ class Queue:
     ended: list[int] = field(default_factory=list)
     arrivals: Iterator[int] = field(default_factory=count)
 
-    def reached(self) -> int:
-        """Return the rank that was reached."""
-        if self.due:
-            return min(rank for rank, _ in self.due.values()) - 1
-        return max(self.leases.values(), default=0)
+    def workers_of(self, model: str) -> list[frozenset[str]]:
+        """Return the models of each worker that can process this one, of an imagined one if there is none."""
+        return [models for models in self.workers if model in models] or [frozenset({"", model})]
+
+    def reached(self, model: str) -> int:
+        """Return the rank that the workers of a model have reached."""
+        workers = self.workers_of(model)
+        queues = [[rank for smelt, (rank, _) in self.due.items() if self.models[smelt] in models] for models in workers]
+        fronts = [min(ranks) - 1 for ranks in queues if ranks]
+        shared = frozenset().union(*workers)
+        return max(fronts or [rank for smelt, rank in self.leases.items() if self.models[smelt] in shared], default=0)
+
+    def highest(self, owner: str, model: str) -> int:
+        """Return the highest rank of an owner among the models of the workers of this one."""
+        shared = frozenset().union(*self.workers_of(model))
+        ranks = {smelt: rank for smelt, (rank, _) in self.due.items()} | self.leases
+        own = [rank for smelt, rank in ranks.items() if self.owners[smelt] == owner and self.models[smelt] in shared]
+        return max([self.reached(model), *own])
 
     def rank(self, smelt: int, arrival: int) -> None:
         """Rank a smelt that becomes due."""
-        ranks = {other: rank for other, (rank, _) in self.due.items()} | self.leases
-        own = [rank for other, rank in ranks.items() if self.owners[other] == self.owners[smelt]]
-        self.due[smelt] = (max(self.reached(), *own, 0) + 1 if own else self.reached() + 1, arrival)
+        self.due[smelt] = (self.highest(self.owners[smelt], self.models[smelt]) + 1, arrival)
 
-    def create(self, owner: str) -> int:
+    def create(self, owner: str, model: str = "") -> int:
         """Add a smelt of an owner; return its number."""
         smelt = len(self.owners)
-        self.owners[smelt] = owner
+        self.owners[smelt], self.models[smelt] = owner, model
         self.rank(smelt, next(self.arrivals))
         return smelt
 
-    def order(self) -> list[int]:
-        """Return due smelts and expired leases in the order of claims."""
+    def order(self, worker: int = 0) -> list[int]:
+        """Return the due smelts and expired leases that a worker can claim, in the order of claims."""
         waiting = self.due | self.expired
-        return sorted(waiting, key=lambda smelt: waiting[smelt])
+        reachable = [smelt for smelt in waiting if self.models[smelt] in self.workers[worker]]
+        return sorted(reachable, key=lambda smelt: waiting[smelt])
 
-    def claim(self, limit: int) -> list[int]:
-        """Rank the smelts whose delay has passed, then lease the first ones."""
+    def claim(self, limit: int, worker: int = 0) -> list[int]:
+        """Rank the smelts whose delay has passed, then lease the first ones for a worker."""
         passed = sorted((arrival, smelt) for smelt, arrival in self.delayed.items() if arrival is not None)
+        highest: dict[str, int] = {}
+        for _, smelt in passed:
+            owner = self.owners[smelt]
+            highest[owner] = max(highest.get(owner, 0), self.highest(owner, self.models[smelt]))
         for arrival, smelt in passed:
             del self.delayed[smelt]
-            self.rank(smelt, arrival)
-        claims = self.order()[:limit]
+            highest[self.owners[smelt]] += 1
+            self.due[smelt] = (highest[self.owners[smelt]], arrival)
+        claims = self.order(worker)[:limit]
         for smelt in claims:
             self.leases[smelt] = (self.due.pop(smelt, None) or self.expired.pop(smelt))[0]
         return claims
 
     def release(self, smelt: int) -> None:
         """Return a smelt with its rank, or to the front if higher ranks were reached."""
-        self.due[smelt] = (max(self.leases[smelt], self.reached()), next(self.arrivals))
+        self.due[smelt] = (max(self.leases[smelt], self.reached(self.models[smelt])), next(self.arrivals))
         self._end_lease(smelt)
 
     def expire(self, smelt: int) -> None:
@@ -156,6 +203,9 @@ class Project:
         self.database = database
         database.run("delete from public.smelts")
         self.worker = database.caller(service())
+        for number, models in enumerate(WORKERS):
+            info = {"models": list(models)}
+            self.worker("heartbeat_smelt_worker", worker_id=f"worker {number}", info=info, host="host")
         self.callers = {
             "ada": database.caller(user(database.add_user())),
             "ben": database.caller(user(database.add_user())),
@@ -172,13 +222,23 @@ class Project:
         for caller in (self.worker, *self.callers.values()):
             caller.session.close()
 
-    def create(self, owner: str) -> None:
+    def create(self, owner: str, model: str = "") -> None:
         caller = self.callers["guest" if owner == "visitors" and len(self.ids) % 2 else owner]
-        self.ids.append(caller("create_smelt", text_input="text")["id"])
+        if model:
+            created = submitted(self.database, caller, options={"model": model})
+        else:
+            created = caller("create_smelt", text_input="text")
+        self.ids.append(created["id"])
         self.creators.append(caller)
 
-    def claim(self, limit: int) -> list[int]:
-        claims = self.worker("claim_smelts", worker_id="worker", max_count=limit)["smelts"]
+    def claim(self, limit: int, worker: int = 0) -> list[int]:
+        claims = self.worker(
+            "claim_smelts",
+            worker_id=f"worker {worker}",
+            max_count=limit,
+            host="host",
+            models=list(WORKERS[worker]),
+        )["smelts"]
         numbers = [self.ids.index(claim["id"]) for claim in claims]
         self.claims |= zip(numbers, claims, strict=True)
         return numbers
@@ -204,20 +264,25 @@ class Project:
                 )
 
 
-@given(st.lists(CREATES | CREATES | CLAIMS | ENDS | RETURNS | OTHERS, max_size=40))
+@given(st.lists(NAMED | NAMED | CLAIMS | SECOND_CLAIMS | ENDS | RETURNS | OTHERS, max_size=40))
+@example(WORKERS_AT_DIFFERENT_RANKS)
+@example(DELAY_OF_A_MODEL_PASSES)
 @example(DELAYS_PASS_IN_ANOTHER_ORDER)
 @example(NEXT_OF_AN_OWNER_WHOSE_OTHERS_RUN)
 @example(LEASES_EXPIRE_IN_ANOTHER_ORDER)
 @ON_DATABASE
 def test_claims_follow_the_model_in_random_histories(database: Database, history: list[tuple[str, int]]) -> None:
     database.run("update smelt.limits set max_open = 1000, anonymous_max_open = 1000, max_failures = 1000")
-    queue, project = Queue(), Project(database)
-    for change, number in [*history, ("claim", 100)]:
+    queue, project = Queue(WORKERS), Project(database)
+    for change, number in [*history, ("claim", 100), ("claim", -100)]:
         if change == "create":
-            queue.create(OWNERS[number])
-            project.create(OWNERS[number])
+            owner, model = OWNERS[number % len(OWNERS)], MODELS[number // len(OWNERS)]
+            queue.create(owner, model)
+            project.create(owner, model)
         elif change == "claim":
-            assert project.claim(number) == queue.claim(number)
+            # A negative number stands for a claim of the second worker.
+            limit, worker = abs(number), int(number < 0)
+            assert project.claim(limit, worker) == queue.claim(limit, worker)
         elif candidates := queue.candidates(change):
             smelt = candidates[number % len(candidates)]
             getattr(queue, change)(smelt)
@@ -225,6 +290,20 @@ def test_claims_follow_the_model_in_random_histories(database: Database, history
         ranks = database.rows("select id::text, queue_rank from public.smelts where queue_rank is not null")
         assert {project.ids.index(smelt): rank for smelt, rank in ranks} == {s: r for s, (r, _) in queue.due.items()}
     project.close()
+
+
+@given(st.lists(NAMED | NAMED | CLAIMS, max_size=60))
+def test_model_claims_the_same_smelts_without_those_that_no_worker_can_claim(history: list[tuple[str, int]]) -> None:
+    queue, without = Queue(WORKERS), Queue(WORKERS)
+    kept: dict[int, int] = {}
+    for change, number in history:
+        if change == "claim":
+            assert [kept[smelt] for smelt in queue.claim(number)] == without.claim(number)
+            continue
+        owner, model = OWNERS[number % len(OWNERS)], MODELS[number // len(OWNERS)]
+        smelt = queue.create(owner, model)
+        if model != MODELS[-1]:
+            kept[smelt] = without.create(owner, model)
 
 
 @given(st.lists(st.integers(0, len(OWNERS) - 1), max_size=30))

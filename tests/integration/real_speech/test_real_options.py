@@ -12,11 +12,11 @@ from uuid import UUID
 import pytest
 from known_texts import known_text
 from real_transcripts import Transcript
-from requested_options import give_options
 from stacks import Stack, running_project
 from words_scoring import align, words_of
 from worker_harness import RecordedChannel, eventually, run_worker_once, user_client
 
+from smelt.contract.options import SmeltOptions
 from smelt.contract.state import FileSegment
 from smelt.contract.transcript import to_srt
 
@@ -47,9 +47,7 @@ Transcripts = dict[str, Transcript]
 def requested(real_speech: Path, real_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Transcripts:
     """Return the transcripts of all requests by name, those of a worker with batches as `batched NAME`."""
     found: Transcripts = {}
-    options: dict[UUID, dict[str, Any]] = {}
-    with running_project() as stack, pytest.MonkeyPatch.context() as patch:
-        give_options(patch, options)
+    with running_project() as stack:
         for batch_size, names in ((0, tuple(REQUESTED)), (4, BATCHED)):
             made = asyncio.run(
                 _transcribed(
@@ -57,7 +55,6 @@ def requested(real_speech: Path, real_model: Path, tmp_path_factory: pytest.Temp
                     real_speech,
                     tmp_path_factory.mktemp("requested"),
                     names,
-                    options,
                     model=str(real_model),
                     compute_type="int8",
                     batch_size=batch_size,
@@ -72,7 +69,6 @@ async def _transcribed(
     real_speech: Path,
     folder: Path,
     names: Sequence[str],
-    options: dict[UUID, dict[str, Any]],
     **worker: Any,
 ) -> Transcripts:
     smelts: dict[str, UUID] = {}
@@ -80,8 +76,8 @@ async def _transcribed(
         channels = {}
         for name in names:
             recording, requested = REQUESTED[name]
-            smelt = await app.create(real_speech / recording)
-            options[smelt.id] = requested | {"prompts": []}
+            options = SmeltOptions.model_validate(requested)
+            smelt = await app.create(real_speech / recording, prompts=(), options=options)
             smelts[name] = smelt.id
             channels[name] = await watching.enter_async_context(app.watching(smelt.id))
             await app.calls.submit_smelt(smelt.id)

@@ -90,6 +90,19 @@ def test_blocking_create_uploads_file_objects_and_calls_on_upload(app: blocking.
     assert app.get(created.id).submitted_at is not None
 
 
+def test_blocking_create_sends_options_metadata_prompts_and_user(
+    shared_stack: Stack, user: User, app: blocking.Client
+) -> None:
+    requested = smelt.SmeltOptions(language="de", vocabulary=("Anna Schmidt",), keep_audio_h=2)
+    with blocking.connect(shared_stack.api_url, shared_stack.service_role_key) as service:
+        created = service.create(
+            files=[GREETING], prompts=(), options=requested, metadata={"course": 17}, user_id=user.id, submit=False
+        )
+    state = app.get(created.id)
+    assert smelt.SmeltOptions.model_validate(state.options) == requested
+    assert (state.metadata, state.default_prompt_names) == ({"course": 17}, ())
+
+
 def test_blocking_watch_yields_connection_events_on_request(app: blocking.Client) -> None:
     created = app.create(text="Ship it on Monday.")
     updates = app.watch(created.id, connection_events=True)

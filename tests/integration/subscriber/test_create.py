@@ -12,10 +12,14 @@ from proxies import FaultyProxy
 from scripted_worker import ScriptedWorker
 from stacks import Stack, User
 
+from smelt.backend.client_rpc import ClientRpc
 from smelt.backend.project import Project
 from smelt.backend.upload_source import MAX_SPOOLED_BYTES, Content
+from smelt.contract.options import SmeltOptions
+from smelt.contract.rows import SmeltRow
 from smelt.errors import NotFound, PermanentError, RequestRejected
 from smelt.subscriber.client import Client, connect
+from smelt.subscriber.updates import Progress
 from smelt.subscriber.uploads import UploadProgress
 
 GREETING = Path(__file__).parents[2] / "recordings" / "greeting.ogg"
@@ -50,6 +54,101 @@ async def test_idempotent_create_submits_a_text_that_is_not_submitted_yet(client
     first = await client.create(text="Ship it on Monday.", idempotency_key=key, submit=False)
     assert (await client.create(text="Ship it on Monday.", idempotency_key=key)).id == first.id
     assert (await client.get(first.id)).submitted_at is not None
+
+
+OPTIONS: dict[str, object] = {
+    "language": "de",
+    "task": "translate",
+    "vocabulary": ("Anna Schmidt", "Kubernetes"),
+    "word_times": True,
+    "channels": "separate",
+    "model": "small",
+    "keep_audio_h": 0.5,
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+async def test_options_reach_the_worker_and_the_snapshot(
+    client: Client, scripted_worker: ScriptedWorker, name: str
+) -> None:
+    requested = SmeltOptions.model_validate({name: OPTIONS[name]})
+    created = await client.create(files=[GREETING], options=requested)
+    job = await scripted_worker.claim(created.id, models=["small"])
+    assert SmeltOptions.model_validate(job.claim.options) == requested
+    assert job.claim.options == (await client.get(created.id)).options != {}
+
+
+async def test_options_that_contradict_a_text_are_rejected_by_name(client: Client) -> None:
+    with pytest.raises(RequestRejected, match='"language" is for recordings') as rejected:
+        await client.create(text="Ship it on Monday.", options=SmeltOptions(language="de"))
+    assert rejected.value.code == "invalid_options"
+
+
+async def test_model_that_no_worker_has_is_named_until_one_has(client: Client, scripted_worker: ScriptedWorker) -> None:
+    created = await client.create(files=[GREETING], options=SmeltOptions(model="missing"))
+    seen: list[Progress] = []
+    subscription = await client.subscribe(created.id, on_progress=seen.append)
+    await asyncio.wait_for(subscription.refresh(), 10)
+    assert (seen[-1].message, seen[-1].worker_online) == ("No worker has the model missing.", False)
+    await scripted_worker.calls.heartbeat_worker("with the model", {"models": ["missing"]})
+    try:
+        await asyncio.wait_for(subscription.refresh(), 10)
+        assert (seen[-1].message, seen[-1].worker_online) == ("Waiting to process...", True)
+    finally:
+        await scripted_worker.calls.remove_worker("with the model")
+    await client.cancel(created.id)
+
+
+async def test_metadata_is_in_the_snapshot_the_feed_and_the_notification(
+    client: Client, scripted_worker: ScriptedWorker
+) -> None:
+    metadata = {"course": 17, "tags": ["physics", None]}
+    async with client.feed() as feed, client.notifications() as notifications:
+        created = await client.create(text="Ship it on Monday.", metadata=metadata)
+        async with asyncio.timeout(30):
+            async for change in feed:
+                if isinstance(change.row, SmeltRow) and change.row.id == created.id:
+                    break
+            assert feed.smelts[created.id].metadata == metadata
+            job = await scripted_worker.claim(created.id)
+            await job.complete()
+            async for notification in notifications:
+                if notification.smelt_id == created.id:
+                    break
+        assert notification.data["metadata"] == metadata
+    assert (await client.get(created.id)).metadata == metadata
+
+
+async def test_metadata_above_4_kib_is_rejected(client: Client) -> None:
+    with pytest.raises(RequestRejected) as rejected:
+        await client.create(text="Ship it on Monday.", metadata={"large": "x" * 4096})
+    assert rejected.value.code == "invalid_request"
+
+
+async def test_create_without_prompts_makes_the_transcript_the_result(
+    client: Client, scripted_worker: ScriptedWorker
+) -> None:
+    created = await client.create(files=[GREETING], prompts=())
+    assert created.default_prompt_names == ()
+    assert (await scripted_worker.claim(created.id)).claim.default_prompt_names == ()
+    with pytest.raises(RequestRejected) as rejected:
+        await client.create(text="Ship it on Monday.", prompts=())
+    assert rejected.value.code == "invalid_request"
+
+
+async def test_create_for_a_user_is_reserved_to_the_service(shared_stack: Stack, client: Client, user: User) -> None:
+    async with connect(shared_stack.api_url, shared_stack.service_role_key) as service:
+        created = await service.create(files=[GREETING], user_id=user.id)
+        with pytest.raises(RequestRejected) as unknown:
+            await service.create(text="Ship it on Monday.", user_id=uuid4())
+    assert unknown.value.code == "invalid_request"
+    async with Project(shared_stack.api_url, shared_stack.anon_key, access_token=user.access_token) as project:
+        [listed] = await ClientRpc(project.rpc).list_smelts(10)
+    assert (listed.id, str(listed.user_id)) == (created.id, user.id)
+    assert (await client.create(text="Ship it on Monday.", user_id=user.id)).id != created.id
+    with pytest.raises(RequestRejected) as other:
+        await client.create(text="Ship it on Monday.", user_id=uuid4())
+    assert other.value.code == "not_allowed"
 
 
 async def test_submit_can_be_called_after_create(client: Client) -> None:

@@ -103,10 +103,13 @@ def test_doctor_warns_about_clock_skew(skew_s: float, level: Level) -> None:
         ({}, "ok"),
         ({"waiting": 3, "oldest_waiting_s": 100}, "ok"),
         ({"waiting": 3, "oldest_waiting_s": 100, "workers": 0}, "warn"),
+        ({"workers": 2, "suspended": 1}, "warn"),
         ({"unsent": 1, "oldest_unsent_s": 61}, "warn"),
     ],
 )
-def test_doctor_warns_about_a_queue_without_workers_or_an_old_outbox(changes: dict[str, object], level: Level) -> None:
+def test_doctor_warns_about_missing_or_suspended_workers_or_an_old_outbox(
+    changes: dict[str, object], level: Level
+) -> None:
     assert project.check_queue(health(**changes)).level == level
 
 

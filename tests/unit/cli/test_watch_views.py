@@ -2,6 +2,7 @@
 
 import io
 import json
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -107,6 +108,18 @@ def test_worker_online_false_prints_a_notice_instead_of_the_activity() -> None:
         view.show(progress(30, worker_online=online))
     activity, notice = "30.0 %  Transcribing audio...", f"30.0 %  {NO_WORKER}"
     assert [line.strip() for line in written.getvalue().splitlines()] == [activity, notice, activity]
+
+
+@pytest.mark.parametrize("view_type", [PlainView, LiveView])
+def test_missing_model_is_named_instead_of_a_missing_worker(view_type: type[PlainView | LiveView]) -> None:
+    written = io.StringIO()
+    console = Console(file=written, width=100, force_terminal=view_type is LiveView, color_system=None)
+    view = view_type(console, {}, ConnectionStatus(polling=True))
+    update = progress(0, worker_online=False).model_copy(update={"message": "No worker has the model [b]x."})
+    with view if isinstance(view, LiveView) else nullcontext():
+        view.show(update)
+    assert "No worker has the model [b]x." in written.getvalue()
+    assert NO_WORKER not in written.getvalue()
 
 
 def test_worker_online_false_prints_a_notice_above_the_bars() -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from smelt.contract.events import CompletedEvent, FailedEvent, ProgressEvent, SegmentsEvent, SmeltEvent, parse_event
 from smelt.contract.state import Snapshot, Unchanged
-from smelt.contract.vocabulary import STAGES
+from smelt.contract.vocabulary import MISSING_MODEL, STAGE_MESSAGES, STAGES
 from smelt.subscriber.timeline import Timeline
 from smelt.subscriber.updates import Progress, Segments, Update
 
@@ -111,7 +111,12 @@ def _news(timeline: Timeline, history: History, action: Action) -> Json | None:
         case "unchanged":
             seq = known.after_seq or which % 9
             state = Unchanged(
-                id=SMELT, seq=seq, next_poll_s=5, queue_position=1 if is_queued else None, worker_online=is_online
+                id=SMELT,
+                seq=seq,
+                next_poll_s=5,
+                queue_position=1 if is_queued else None,
+                worker_online=is_online,
+                message=(STAGE_MESSAGES["pending"] if is_online else f"{MISSING_MODEL}small.") if is_queued else None,
             )
             return {"type": "read", "state": state.model_dump(mode="json"), "segments_after": known.segments_after}
     # The response of a stale read was requested before later changes.

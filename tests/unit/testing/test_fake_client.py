@@ -49,6 +49,14 @@ async def collect_updates(client: FakeClient, smelt_id: object) -> list[smelt.Up
     return [update async for update in client.watch(str(smelt_id))]
 
 
+async def test_fake_client_returns_options_and_metadata(client: FakeClient) -> None:
+    created = await client.create(
+        files=["a.ogg"], options=smelt.SmeltOptions(language="de"), metadata={"course": 17}, prompts=()
+    )
+    state = await client.get(created.id)
+    assert (state.options, state.metadata, state.default_prompt_names) == ({"language": "de"}, {"course": 17}, ())
+
+
 async def test_fake_client_delivers_the_same_updates_to_every_watch(client: FakeClient) -> None:
     created = await client.create(files=["a.ogg", "b.ogg"], prompts=["summarize"])
     job = client.smelts[created.id]
