@@ -21,7 +21,8 @@ create function smelt.check_reported_stage(p_status text) returns void
     end
     $$;
 
--- Return the row of a file that has not ended after a report about it; stage and progress never decrease.
+-- Return the row of a file that has not ended after a report about it; stage and progress never decrease. The sentence
+-- of a failed file is that of its code, unless the report has a more exact one.
 create function smelt.advance_file(p_file public.smelt_files, p_report jsonb) returns public.smelt_files
     language plpgsql stable
     set search_path = ''
@@ -32,7 +33,7 @@ create function smelt.advance_file(p_file public.smelt_files, p_report jsonb) re
         select * into v_new
         from jsonb_to_record(p_report) as r (
             status text, stage text, progress numeric, duration_seconds numeric, language text,
-            language_probability numeric, error_code text, transcribed boolean, trust jsonb
+            language_probability numeric, error_code text, error_message text, transcribed boolean, trust jsonb
         );
         p_file.duration_seconds := coalesce(v_new.duration_seconds, p_file.duration_seconds);
         p_file.language := coalesce(v_new.language, p_file.language);
@@ -48,7 +49,9 @@ create function smelt.advance_file(p_file public.smelt_files, p_report jsonb) re
             p_file.status := 'failed';
             p_file.stage := 'failed';
             p_file.error_code := smelt.normalize_error_code(v_new.error_code);
-            p_file.error_message := smelt.error_sentence(p_file.error_code);
+            p_file.error_message := coalesce(
+                nullif(left(v_new.error_message, 500), ''), smelt.error_sentence(p_file.error_code)
+            );
         elsif v_new.status not in ('pending', 'processing') then
             perform smelt.raise_rejection('invalid_request', format(
                 'A report cannot set the status "%s" of a file; it can set processing, completed, failed.',

@@ -83,7 +83,7 @@ create function smelt.store_results(p_smelt_id uuid, p_results jsonb) returns vo
     end
     $$;
 
--- Complete a smelt with its results. If every file failed, the smelt fails with the error code of its first file.
+-- Complete a smelt with its results. If every file failed, the smelt fails with code and sentence of its first file.
 create function smelt.complete_smelt(p_smelt_id uuid, p_attempt bigint, p_results jsonb) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -91,19 +91,24 @@ create function smelt.complete_smelt(p_smelt_id uuid, p_attempt bigint, p_result
     declare
         v_lock record;
         v_error_code text;
+        v_error_message text;
     begin
         v_lock := smelt.lock_to_settle(p_smelt_id, p_attempt, '{settled}');
         if not v_lock.is_held then
             return smelt.with_outbox(v_lock.response, p_smelt_id, p_attempt);
         end if;
-        select min(f.error_code) filter (where f.position = 0) into v_error_code
+        select
+            min(f.error_code) filter (where f.position = 0), min(f.error_message) filter (where f.position = 0)
+        into v_error_code, v_error_message
         from public.smelt_files as f
         where f.smelt_id = p_smelt_id
         having bool_and(f.status = 'failed');
         if v_error_code is null then
             perform smelt.store_results(p_smelt_id, p_results);
         end if;
-        return smelt.with_outbox(smelt.settle_smelt(p_smelt_id, v_error_code, false), p_smelt_id, p_attempt);
+        return smelt.with_outbox(
+            smelt.settle_smelt(p_smelt_id, v_error_code, false, v_error_message), p_smelt_id, p_attempt
+        );
     end
     $$;
 

@@ -96,9 +96,13 @@ async def test_smelt_without_prompts_has_its_transcripts_as_combined_result(proj
     ).replace("_", r"\_")
 
 
-@pytest.mark.parametrize("requested", [{"mood": "happy"}, {"language": "de"}, {"task": "translate"}], ids=str)
+@pytest.mark.parametrize(
+    ("requested", "named"),
+    [({"mood": "happy"}, "mood"), ({"language": "de"}, "English"), ({"task": "translate"}, "English")],
+    ids=str,
+)
 async def test_option_that_this_worker_cannot_honor_fails_the_smelt_before_any_work(
-    requested: dict[str, Any], project: Stack, tmp_path: Path
+    requested: dict[str, Any], named: str, project: Stack, tmp_path: Path
 ) -> None:
     async with user_client(project) as app:
         smelt_id = await submitted(app, RECORDINGS / "greeting.ogg")
@@ -108,6 +112,8 @@ async def test_option_that_this_worker_cannot_honor_fails_the_smelt_before_any_w
         await run_worker_once(project, tmp_path)
         state = await app.ended(smelt_id)
     assert (state.status, state.error_code) == ("failed", "transcription_failed")
+    assert state.error_message == state.files[0].error_message
+    assert named in (state.error_message or "")
     assert state.files[0].duration_seconds is None
     assert state.segments == ()
     [known] = await attempts_of(project, smelt_id)
