@@ -102,7 +102,7 @@ export class JobElement extends ClientElement {
   }
 
   set smeltId(id) {
-    setAttribute(this, 'smelt-id', id)
+    setAttribute(this, 'smelt-id', id || null)
   }
 
   /** The state that the attributes show. */

@@ -1,5 +1,6 @@
 // Markdown as elements whose contents are text nodes: markup is shown as text, and links lead to web pages and mail only.
 import { h } from './dom.js'
+import { texts } from './texts.js'
 
 const MAX_DEPTH = 8
 const FENCE = /^ {0,3}(`{3,}(?=[^`]*$)|~{3,})/
@@ -153,10 +154,9 @@ function table(lines, start) {
   const [header, , ...body] = take(lines, start, (line) => line.includes('|'))
   const row = (/** @type {string} */ line, /** @type {'th' | 'td'} */ tag) =>
     h('tr', {}, ...cells(line).map((cell) => h(tag, { dir: 'auto' }, ...inline(cell))))
-  return [
-    h('table', {}, h('thead', {}, row(header, 'th')), h('tbody', {}, ...body.map((line) => row(line, 'td')))),
-    body.length + 2,
-  ]
+  const rows = [h('thead', {}, row(header, 'th')), h('tbody', {}, ...body.map((line) => row(line, 'td')))]
+  const frame = { class: 'table', tabindex: '0', role: 'group', 'aria-label': texts.table }
+  return [h('div', frame, h('table', {}, ...rows)), body.length + 2]
 }
 
 /** @param {string} line */

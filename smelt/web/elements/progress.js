@@ -14,7 +14,14 @@ export class SmeltProgressElement extends JobElement {
   #details = h('span', { part: 'details' })
   #cancel = button('cancel', texts.cancel, () => this.#change(this.#cancel, (job) => job.cancel()))
   #retry = button('retry', texts.retry, () => this.#change(this.#retry, (job) => job.retry()))
-  #error = h('p', { part: 'error', dir: 'auto', hidden: true })
+  #error = h('p', { part: 'error', class: 'grow', dir: 'auto', hidden: true })
+  #row = h(
+    'div',
+    { class: 'row' },
+    this.#error,
+    this.#details,
+    h('span', { class: 'row end' }, this.#cancel, this.#retry),
+  )
   #skeleton = skeleton(2)
   #files = h('ul', { part: 'files', hidden: true })
   #panel = h(
@@ -22,8 +29,7 @@ export class SmeltProgressElement extends JobElement {
     { part: 'panel', role: 'group', 'aria-label': texts.transcription, tabindex: '-1' },
     h('div', { class: 'row' }, this.#dot, h('span', { class: 'grow' }, this.#stage), this.#percentage),
     this.#bar,
-    this.#error,
-    h('div', { class: 'row' }, this.#details, h('span', { class: 'row end' }, this.#cancel, this.#retry)),
+    this.#row,
     this.#skeleton,
     this.#files,
     this.live,
@@ -50,13 +56,13 @@ export class SmeltProgressElement extends JobElement {
     const percentage = view?.progress?.percentage ?? null
     const details = detailsText(view)
     setText(this.#stage, stage)
-    setText(this.#percentage, state === 'processing' && percentage !== null ? `${Math.round(percentage)} %` : '')
+    setText(this.#percentage, state === 'processing' && percentage !== null ? `${Math.round(percentage)}%` : '')
     setText(this.#details, details)
     setBar(this.#bar, percentage, [stage, details].filter(Boolean).join(', '))
     this.#showConnection(view, state)
     this.#showError(view, state)
-    setAttribute(this.#skeleton, 'hidden', !isUnderWay(state) || !!view?.files.length)
-    this.#showFiles(view?.files ?? [], state)
+    this.#skeleton.hidden = !isUnderWay(state) || !!view?.files.length
+    this.#showFiles(view, state)
     this.#showButtons(view, state)
     const announced = `${state} ${view?.run} ${view?.status}`
     if (announced !== this.#announced && view?.progress) this.announce(stage)
@@ -67,7 +73,7 @@ export class SmeltProgressElement extends JobElement {
   #showConnection(view, state) {
     const status = view?.connection.status ?? 'idle'
     const label = status === 'live' || status === 'polling' ? texts[status] : texts.connecting
-    setAttribute(this.#dot, 'hidden', !isUnderWay(state))
+    this.#dot.hidden = !isUnderWay(state)
     setAttribute(this.#dot, 'data-status', status)
     setAttribute(this.#dot, 'aria-label', label)
     setAttribute(this.#dot, 'title', label)
@@ -77,27 +83,30 @@ export class SmeltProgressElement extends JobElement {
   #showError(view, state) {
     const text = this.#callError || (state === 'failed' && view?.error?.message) || ''
     setText(this.#error, text)
-    setAttribute(this.#error, 'hidden', !text)
+    this.#error.hidden = !text
   }
 
-  /** @param {readonly FileView[]} files @param {ElementState} state */
-  #showFiles(files, state) {
+  /** @param {SmeltView | null} view @param {ElementState} state */
+  #showFiles(view, state) {
+    const files = view?.files ?? []
+    const error = view?.error?.message
     for (const [n, file] of files.entries()) {
       let row = this.#rows.get(file.id)
       if (!row) this.#rows.set(file.id, (row = fileRow(file)))
-      row.update(file, state)
+      row.update(file, state, error)
       if (this.#files.children[n] !== row.element)
         this.#files.insertBefore(row.element, this.#files.children[n] ?? null)
     }
-    setAttribute(this.#files, 'hidden', !files.length)
+    this.#files.hidden = !files.length
   }
 
   /** @param {SmeltView | null} view @param {ElementState} state */
   #showButtons(view, state) {
     const focused = this.root.activeElement
-    setAttribute(this.#cancel, 'hidden', !view || !isUnderWay(state))
+    this.#cancel.hidden = !view || !isUnderWay(state)
     // A failure without an end is one of the watch, such as `not_found`.
-    setAttribute(this.#retry, 'hidden', !view?.completed_at || state === 'completed')
+    this.#retry.hidden = !view?.completed_at || state === 'completed'
+    this.#row.hidden = !this.#details.textContent && [this.#error, this.#cancel, this.#retry].every(({ hidden }) => hidden)
     if (!(focused instanceof HTMLElement) || !focused.hidden) return
     ;[this.#cancel, this.#retry, this.#panel].find(({ hidden }) => !hidden)?.focus()
   }
@@ -119,15 +128,17 @@ function fileRow(file) {
   const note = h('span', { part: 'note', dir: 'auto' })
   const progress = bar('file-bar', file.filename ?? '')
   const element = h('li', { part: 'file' }, h('div', { class: 'row' }, name, note), progress)
-  const update = (/** @type {FileView} */ file, /** @type {ElementState} */ state) => {
-    const { filename = '', status, untranscribed_seconds = 0 } = file
+  /** @param {FileView} file @param {ElementState} state @param {string} [shown] the error of the smelt */
+  const update = (file, state, shown) => {
+    const { filename = '', status } = file
+    const untranscribed = file.trust?.untranscribed_seconds ?? file.untranscribed_seconds ?? 0
     setText(name, filename)
     setAttribute(progress, 'aria-label', filename || texts.transcription)
     setAttribute(element, 'data-status', status)
     setBar(progress, status === 'completed' || state === 'completed' ? 100 : file.progress)
-    const doubt = untranscribed_seconds >= 1 ? texts.untranscribed(clock(untranscribed_seconds)) : ''
+    const doubt = untranscribed >= 1 ? texts.untranscribed(clock(untranscribed)) : ''
     const error = status === 'failed' ? file.error_message || texts.failed : ''
-    setText(note, error || doubt)
+    setText(note, error === shown ? '' : error || doubt)
     note.part.toggle('error', !!error)
   }
   return { element, update }

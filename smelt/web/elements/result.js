@@ -33,8 +33,8 @@ export class SmeltResultElement extends JobElement {
     const results = view?.results ?? null
     const underWay = isUnderWay(state)
     setAttribute(this.#panel, 'aria-busy', underWay ? 'true' : 'false')
-    setAttribute(this.#skeleton, 'hidden', !underWay)
-    setAttribute(this.#empty, 'hidden', underWay || !!results?.length)
+    this.#skeleton.hidden = !underWay
+    this.#empty.hidden = underWay || !!results?.length
     if (!results) this.clear()
     else if (results !== this.#results || view?.files !== this.#files) this.#show(results, view?.files ?? [])
     this.#results = results

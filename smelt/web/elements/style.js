@@ -39,11 +39,13 @@ const CSS_TEXT = `
   --_radius: var(--smelt-radius, 10px);
   --_gap: var(--smelt-gap, 16px);
   display: block;
+  position: relative;
   box-sizing: border-box;
   color: var(--_text);
   font: var(--smelt-font, inherit);
   line-height: 1.5;
   text-align: start;
+  font-variant-numeric: tabular-nums;
 }
 @supports (color: light-dark(red, red)) {
   :host { ${colors((light, dark) => `light-dark(${light}, ${dark})`)} }
@@ -51,8 +53,9 @@ const CSS_TEXT = `
 :host([hidden]), :host([idle]:empty), [hidden], :host([idle]) [part~=panel], :host(:not([idle])) slot { display: none !important; }
 * { box-sizing: border-box; }
 p, ul, ol, h3, pre { margin: 0; padding: 0; }
+h3 { font: inherit; }
 ul[part=files] { list-style: none; }
-bdi, p, td, th, li, pre { overflow-wrap: anywhere; }
+bdi, p, li, pre { overflow-wrap: anywhere; }
 [part~=panel] {
   background: var(--_surface);
   border: 1px solid var(--_border);
@@ -63,20 +66,14 @@ bdi, p, td, th, li, pre { overflow-wrap: anywhere; }
   padding: var(--_gap);
 }
 .row { align-items: center; display: flex; flex-wrap: wrap; gap: 4px 10px; min-inline-size: 0; }
-.grow { flex: 1 1 0; min-inline-size: 0; }
+.grow { flex: 1 1 9em; min-inline-size: 0; }
 .row > .end { margin-inline-start: auto; }
 [part~=stage] { font-weight: 600; }
-[part~=percentage], [part~=time], [part~=amount], [part~=matches], [part~=recording-time] { font-variant-numeric: tabular-nums; }
-[part~=percentage], [part~=remaining], [part~=details], [part~=time], [part~=note], [part~=amount], [part~=matches] {
-  color: var(--_muted);
+[part~=percentage], [part~=details], [part~=time], [part~=note], [part~=amount], [part~=matches] {
+  color: var(--_muted); font-size: .875em;
 }
-[part~=details], [part~=note], [part~=amount], [part~=matches], [part~=time] { font-size: .875em; }
 [part~=error] { color: var(--_danger); }
-[part~=live], .spoken {
-  block-size: 1px; inline-size: 1px; margin: -1px; overflow: hidden; position: absolute;
-  clip-path: inset(50%); white-space: nowrap;
-}
-:host { position: relative; }
+[part~=live] { block-size: 1px; clip-path: inset(50%); inline-size: 1px; overflow: hidden; position: absolute; }
 
 [part~=button] {
   background: transparent;
@@ -125,10 +122,11 @@ bdi, p, td, th, li, pre { overflow-wrap: anywhere; }
   display: grid; gap: var(--_gap); grid-template-columns: minmax(0, 1fr); max-block-size: var(--smelt-transcript-height, 24rem);
   overflow: auto; overflow-anchor: none; position: relative; scrollbar-width: thin;
 }
-[part~=filename] { font-size: 1em; font-weight: 600; }
-[part~=transcript] { display: grid; gap: 6px; grid-template-columns: minmax(0, 1fr); }
-[part~=line] { display: grid; gap: 0 12px; grid-template-columns: minmax(3.2em, max-content) minmax(0, 1fr); }
-[part~=time] { line-height: 1.7; text-align: end; }
+[part~=filename] { font-weight: 600; }
+[part~=matches]:empty { position: absolute; }
+section, [part~=transcript] { display: grid; gap: 6px; grid-template-columns: minmax(0, 1fr); }
+[part~=line] { display: grid; gap: 0 12px; grid-template-columns: minmax(2.4em, max-content) minmax(0, 1fr); }
+[part~=time] { line-height: 1.7; }
 [part~=speaker] { font-weight: 600; margin-inline-end: .5em; }
 [part~=doubtful] [part=text] { text-decoration: underline dotted var(--_warning) 2px; text-underline-offset: 3px; }
 [part~=doubt] { color: var(--_warning); font-size: .8125em; white-space: nowrap; }
@@ -136,14 +134,19 @@ mark { background: var(--_mark); border-radius: 2px; color: inherit; }
 mark[aria-current] { outline: 2px solid var(--_accent); }
 [part~=follow] { justify-self: center; }
 
-[part~=result] { display: grid; gap: 12px; grid-template-columns: minmax(0, 1fr); }
+.results { display: grid; gap: var(--_gap); }
+.results:empty { display: none; }
+.results, [part~=result] { grid-template-columns: minmax(0, 1fr); }
+[part~=result] { display: grid; gap: 12px; }
 [part~=result] + * { border-block-start: 1px solid var(--_border); padding-block-start: var(--_gap); }
 [part=content] { display: grid; gap: .75em; grid-template-columns: minmax(0, 1fr); }
 [part=content] :is(h4, h5, h6) { font-size: 1.0625em; line-height: 1.3; margin: .4em 0 0; }
 [part=content] h5, [part=content] h6 { font-size: 1em; }
 [part=content] :is(ul, ol) { display: grid; gap: .25em; padding-inline-start: 1.4em; }
 [part=content] :is(ul, ol) :is(ul, ol) { margin-block-start: .25em; }
-[part=content] li.task { list-style: none; }
+[part=content] li.task { list-style: none; margin-inline-start: -1.2em; }
+[part=content] li.task > :is(ul, ol) { padding-inline-start: 2.6em; }
+.table { overflow-x: auto; }
 [part=content] li > p + p, [part=content] blockquote > * + * { margin-block-start: .5em; }
 [part=content] blockquote { border-inline-start: 3px solid var(--_border); color: var(--_muted); margin: 0; padding-inline-start: 12px; }
 [part=content] :is(pre, code) { background: var(--_track); border-radius: 4px; font-family: ui-monospace, monospace; font-size: .9em; }
@@ -151,7 +154,7 @@ mark[aria-current] { outline: 2px solid var(--_accent); }
 [part=content] pre { padding: 10px 12px; white-space: pre-wrap; }
 [part=content] pre code { background: none; padding: 0; }
 [part=content] table { border-collapse: collapse; inline-size: 100%; }
-[part=content] :is(td, th) { border: 1px solid var(--_border); padding: 5px 8px; text-align: start; vertical-align: top; }
+[part=content] :is(td, th) { border: 1px solid var(--_border); overflow-wrap: break-word; padding: 5px 8px; text-align: start; vertical-align: top; }
 [part=content] hr { border: 0; border-block-start: 1px solid var(--_border); inline-size: 100%; }
 [part=content] a { color: var(--_accent); }
 

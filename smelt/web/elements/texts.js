@@ -29,6 +29,7 @@ export const texts = {
   noTranscript: 'There is no transcript.',
 
   result: 'Result',
+  table: 'Table',
   noResult: 'There is no result.',
   copy: 'Copy',
   copied: 'Copied',

@@ -61,6 +61,7 @@ export class SmeltTranscriptElement extends JobElement {
   constructor() {
     super()
     this.root.append(h('slot'), this.#panel)
+    new ResizeObserver(() => this.#isFollowing && isUnderWay(this.state) && this.#toEnd()).observe(this.#lines)
   }
 
   clear() {
@@ -84,14 +85,14 @@ export class SmeltTranscriptElement extends JobElement {
         this.#lines.insertBefore(transcript.element, this.#lines.children[n] ?? null)
     }
     const underWay = isUnderWay(state)
-    setAttribute(this.#lines, 'hidden', !files.length)
+    this.#lines.hidden = !files.length
     setAttribute(this.#lines, 'aria-busy', underWay ? 'true' : 'false')
-    setAttribute(this.#placeholder, 'hidden', !underWay || !!files.length)
+    this.#placeholder.hidden = !underWay || !!files.length
     setText(this.#empty, texts.noTranscript)
-    setAttribute(this.#empty, 'hidden', underWay || !!files.length)
+    this.#empty.hidden = underWay || !!files.length
     if (hasNew && query) this.#collect()
     if (underWay && this.#isFollowing) this.#toEnd()
-    setAttribute(this.#follow, 'hidden', !underWay || this.#isFollowing || this.#end() === 0)
+    this.#follow.hidden = !underWay || this.#isFollowing || this.#end() === 0
   }
 
   /** Return the scroll position at which the last line is the lowest. */
@@ -106,13 +107,13 @@ export class SmeltTranscriptElement extends JobElement {
 
   #onScroll() {
     this.#isFollowing = !this.#matches.length && this.#lines.scrollTop >= this.#end() - END_PX
-    setAttribute(this.#follow, 'hidden', !isUnderWay(this.state) || this.#isFollowing)
+    this.#follow.hidden = !isUnderWay(this.state) || this.#isFollowing
   }
 
   #resume() {
     this.#isFollowing = true
     this.#toEnd()
-    setAttribute(this.#follow, 'hidden', true)
+    this.#follow.hidden = true
     this.#lines.focus()
   }
 
@@ -129,7 +130,7 @@ export class SmeltTranscriptElement extends JobElement {
     const count = this.#matches.length
     this.#current = Math.min(this.#current, Math.max(0, count - 1))
     setText(this.#count, count ? texts.matches(this.#current + 1, count) : this.#search.value ? texts.noMatch : '')
-    for (const step of [this.#previous, this.#next]) setAttribute(step, 'hidden', !count)
+    for (const step of [this.#previous, this.#next]) step.hidden = !count
   }
 
   /** Show another match. @param {number} by */
@@ -189,9 +190,9 @@ class Transcript {
     const note = file.status === 'failed' ? file.error_message || texts.failed : (trust?.notice ?? '')
     const isMissing = isEnded && !this.lines.length
     setText(this.#note, note || (isMissing ? (state === 'completed' ? texts.noSpeech : texts.noTranscript) : ''))
-    setAttribute(this.#note, 'hidden', !this.#note.textContent)
+    this.#note.hidden = !this.#note.textContent
     this.#note.part.toggle('error', file.status === 'failed')
-    setAttribute(this.#skeleton, 'hidden', isEnded || !!this.lines.length)
+    this.#skeleton.hidden = isEnded || !!this.lines.length
     return added.length > 0
   }
 

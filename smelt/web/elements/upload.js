@@ -133,13 +133,14 @@ export class SmeltUploadElement extends ClientElement {
     const attempt = this.#attempt
     if (!attempt) return
     attempt.stop = new AbortController()
+    const hasFocus = !!this.root.activeElement
     this.#showFiles(attempt)
     setAttribute(this, 'failed', false)
     setAttribute(this, 'uploading', true)
     this.#showError('')
     this.announce(texts.uploading)
     this.#show()
-    this.#cancel.focus()
+    if (hasFocus) this.#cancel.focus()
     try {
       const job = await attempt.client.create({
         ...attempt.request,
@@ -178,12 +179,12 @@ export class SmeltUploadElement extends ClientElement {
 
   /** @param {import('../smelt.d.ts').SmeltJob} job */
   #onSubmitted(job) {
-    const hadFocus = this.root.activeElement === this.#cancel
+    const hasFocus = !!this.root.activeElement
     this.#attempt = null
     setAttribute(this, 'uploading', false)
     this.announce(texts.uploaded)
     this.#show()
-    if (hadFocus) this.#choose.focus()
+    if (hasFocus) this.#choose.focus()
     this.emit('smelt-submitted', { job })
   }
 
@@ -191,13 +192,14 @@ export class SmeltUploadElement extends ClientElement {
   #onFailed(error) {
     // A request that was rejected would be rejected again.
     const canRetry = error.transient || !!this.#attempt?.created
+    const hasFocus = !!this.root.activeElement
     if (!canRetry) this.#attempt = null
     setAttribute(this, 'uploading', false)
     setAttribute(this, 'failed', true)
     this.#showError(error.message)
     this.announce(`${texts.uploadFailed}: ${error.message}`)
     this.#show()
-    ;(canRetry ? this.#retry : this.#choose).focus()
+    if (hasFocus) (canRetry ? this.#retry : this.#choose).focus()
     this.emit('smelt-upload-failed', { error, canRetry })
   }
 
@@ -206,17 +208,17 @@ export class SmeltUploadElement extends ClientElement {
     setAttribute(this, 'recording', !!this.#recording)
     setAttribute(this.#input, 'accept', this.accept)
     for (const control of [this.#choose, this.#record]) control.disabled = this.disabled
-    setAttribute(this.#zone, 'hidden', isUploading || !!this.#recording)
-    setAttribute(this.#record, 'hidden', !canRecord())
-    setAttribute(this.#recorder, 'hidden', !this.#recording)
-    setAttribute(this.#running, 'hidden', !this.#attempt)
-    setAttribute(this.#retry, 'hidden', isUploading)
+    this.#zone.hidden = isUploading || !!this.#recording
+    this.#record.hidden = !canRecord()
+    this.#recorder.hidden = !this.#recording
+    this.#running.hidden = !this.#attempt
+    this.#retry.hidden = isUploading
   }
 
   /** @param {string} text */
   #showError(text) {
     setText(this.#error, text)
-    setAttribute(this.#error, 'hidden', !text)
+    this.#error.hidden = !text
   }
 
   /** @param {Attempt} attempt */

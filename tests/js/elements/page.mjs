@@ -31,7 +31,7 @@ async function serve(url) {
   return server
 }
 
-/** Run a test with the page; its errors fail the test unless it `expects` a pattern of them. */
+/** Run a test with the page, and a user that is signed in; its errors fail the test unless it `expects` a pattern of them. */
 export async function withPage(browser, run, { url = process.env.SUPABASE_URL, expects, ...options } = {}) {
   const server = await serve(url)
   const context = await browser.newContext(options)
@@ -52,6 +52,14 @@ export async function withPage(browser, run, { url = process.env.SUPABASE_URL, e
     const loaded = page.waitForFunction(() => document.querySelector('smelt-progress').client)
     await loaded.catch((cause) => {
       throw new Error(errors.join(), { cause })
+    })
+    await page.evaluate(async () => {
+      const { supabase } = await import('/supabase.js')
+      const { error } = await supabase.auth.signUp({
+        email: `${crypto.randomUUID()}@example.com`,
+        password: crypto.randomUUID(),
+      })
+      if (error) throw error
     })
     await run(page)
     assert.deepEqual(
