@@ -1,22 +1,24 @@
 // Nodes, times and sizes. All text becomes text nodes: no markup is ever parsed.
 
 /** @typedef {Node | string | null | undefined | false} Child */
+/** @typedef {Child | readonly Child[]} Children a list may be too long for the arguments of a call */
 
 /**
  * Return a new element; an attribute that is null or false is left out, true is an empty one, a function is a listener.
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
  * @param {Record<string, unknown>} [attributes]
- * @param {...Child} children
+ * @param {...Children} children
  * @returns {HTMLElementTagNameMap[Tag]}
  */
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag)
+  // The attributes follow the children: with `dir`, Chromium examines all children again after each insertion.
+  for (const child of children.flat()) if (child) element.append(child)
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === 'function') element.addEventListener(name, /** @type {EventListener} */ (value))
     else setAttribute(element, name, value)
   }
-  element.append(...children.filter((child) => child instanceof Node || typeof child === 'string'))
   return element
 }
 
@@ -51,7 +53,7 @@ export function setBar(element, percentage, text) {
 
 /** @param {number} lines */
 export const skeleton = (lines) =>
-  h('div', { part: 'skeleton', 'aria-hidden': 'true' }, ...Array.from({ length: lines }, () => h('div')))
+  h('div', { part: 'skeleton', 'aria-hidden': 'true' }, Array.from({ length: lines }, () => h('div')))
 
 /** Change a text only if it differs: a live region announces each change. @param {Node} node @param {string} text */
 export function setText(node, text) {

@@ -51,7 +51,7 @@ function blockAt(lines, start, depth) {
   // The heading of the element itself has the level 3.
   if (heading) {
     const level = /** @type {4 | 5 | 6} */ (Math.min(6, 3 + heading[1].length))
-    return [h(`h${level}`, { dir: 'auto' }, ...inline(heading[2].trim().replace(/\s#+$/, ''))), 1]
+    return [h(`h${level}`, { dir: 'auto' }, inline(heading[2].trim().replace(/\s#+$/, ''))), 1]
   }
   if (RULE.test(line)) return [h('hr'), 1]
   if (FENCE.test(line)) return codeBlock(lines, start)
@@ -61,13 +61,13 @@ function blockAt(lines, start, depth) {
       quoted.map((line) => line.replace(QUOTE, '')),
       depth + 1,
     )
-    return [h('blockquote', { dir: 'auto' }, ...inner), quoted.length]
+    return [h('blockquote', { dir: 'auto' }, inner), quoted.length]
   }
   if (depth < MAX_DEPTH && ITEM.test(line)) return list(lines, start, depth)
   if (isTable(lines, start)) return table(lines, start)
   const rest = take(lines, start + 1, (line, n) => !!line.trim() && !isBlock(line) && !isTable(lines, n))
   const text = [line, ...rest]
-  return [h('p', { dir: 'auto' }, ...text.flatMap(paragraphLine)), text.length]
+  return [h('p', { dir: 'auto' }, text.flatMap(paragraphLine)), text.length]
 }
 
 /** @param {string} line @param {number} n @param {string[]} all */
@@ -133,7 +133,7 @@ function list(lines, start, depth) {
   }
   const elements = items.map((item) => listItem(item, depth))
   const attributes = number && number !== '1' ? { start: Number(number) } : {}
-  return [number ? h('ol', attributes, ...elements) : h('ul', {}, ...elements), n - start]
+  return [number ? h('ol', attributes, elements) : h('ul', {}, elements), n - start]
 }
 
 /** @param {string} line */
@@ -146,17 +146,17 @@ function listItem(lines, depth) {
   const [first, ...rest] = blocks(lines, depth + 1)
   // The text of an item needs no paragraph of its own.
   const head = first?.localName === 'p' ? [...first.childNodes] : first ? [first] : []
-  return h('li', { dir: 'auto', class: task && 'task' }, ...head, ...rest)
+  return h('li', { dir: 'auto', class: task && 'task' }, head, rest)
 }
 
 /** @param {string[]} lines @param {number} start @returns {[HTMLElement, number]} */
 function table(lines, start) {
   const [header, , ...body] = take(lines, start, (line) => line.includes('|'))
   const row = (/** @type {string} */ line, /** @type {'th' | 'td'} */ tag) =>
-    h('tr', {}, ...cells(line).map((cell) => h(tag, { dir: 'auto' }, ...inline(cell))))
-  const rows = [h('thead', {}, row(header, 'th')), h('tbody', {}, ...body.map((line) => row(line, 'td')))]
+    h('tr', {}, cells(line).map((cell) => h(tag, { dir: 'auto' }, inline(cell))))
+  const rows = [h('thead', {}, row(header, 'th')), h('tbody', {}, body.map((line) => row(line, 'td')))]
   const frame = { class: 'table', tabindex: '0', role: 'group', 'aria-label': texts.table }
-  return [h('div', frame, h('table', {}, ...rows)), body.length + 2]
+  return [h('div', frame, h('table', {}, rows)), body.length + 2]
 }
 
 /** @param {string} line */
@@ -235,7 +235,7 @@ class InlineText {
     while (rest && /\S/.test(before)) {
       const open = this.#open.findLast(({ mark }) => mark[0] === run[0] && rest.startsWith(mark))
       if (!open) break
-      this.#wrap(open, (children) => h(ELEMENTS[open.mark], {}, ...children))
+      this.#wrap(open, (children) => h(ELEMENTS[open.mark], {}, children))
       rest = rest.slice(open.mark.length)
     }
     const canOpen = /\S/.test(after)
@@ -272,4 +272,4 @@ const isSafe = (url) => /^(?:https?:\/\/|mailto:)/i.test(url)
 
 /** @param {string} url @param {(Node | string)[]} children */
 const anchor = (url, children) =>
-  h('a', { href: url, target: '_blank', rel: 'noopener noreferrer nofollow', dir: 'auto' }, ...children)
+  h('a', { href: url, target: '_blank', rel: 'noopener noreferrer nofollow', dir: 'auto' }, children)

@@ -64,7 +64,7 @@ export class SmeltResultElement extends JobElement {
         h('h3', { class: 'grow' }, isolated('filename', filename)),
         h('span', { class: 'row' }, copy, button('download', texts.download, save)),
       ),
-      h('div', { part: 'content' }, ...markdown(content)),
+      h('div', { part: 'content' }, markdown(content)),
     )
   }
 

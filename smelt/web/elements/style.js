@@ -120,7 +120,7 @@ bdi, p, li, pre { overflow-wrap: anywhere; }
 [part~=search]::placeholder { color: var(--_muted); opacity: 1; }
 [part~=lines] {
   display: grid; gap: var(--_gap); grid-template-columns: minmax(0, 1fr); max-block-size: var(--smelt-transcript-height, 24rem);
-  overflow: auto; overflow-anchor: none; position: relative; scrollbar-width: thin;
+  overflow: auto; overflow-anchor: none; position: relative; scroll-padding: 1em; scrollbar-width: thin;
 }
 [part~=filename] { font-weight: 600; }
 [part~=matches]:empty { position: absolute; }

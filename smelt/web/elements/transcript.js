@@ -10,6 +10,8 @@ import { texts } from './texts.js'
 
 /** Pixels from the end within which the view still follows it. */
 const END_PX = 24
+/** Chromium takes quadratic time for the direction of a line with many nodes. */
+const MAX_MARKS_PER_LINE = 100
 
 export class SmeltTranscriptElement extends JobElement {
   #search = h('input', {
@@ -179,12 +181,16 @@ class Transcript {
    */
   update(file, segments, state, query) {
     setText(this.#name, file.filename ?? '')
-    const added = segments.slice(this.lines.length).map(lineOf)
-    for (const line of added) if (query) line.mark(query)
-    this.lines.push(...added)
-    this.#body.append(...added.map(({ element }) => element))
+    const before = this.lines.length
+    for (const segment of segments.slice(before)) {
+      const line = lineOf(segment)
+      if (query) line.mark(query)
+      this.lines.push(line)
+      this.#body.append(line.element)
+    }
+    const hasNew = this.lines.length > before
     const trust = file.trust ?? null
-    if (added.length || trust !== this.#trust) this.#showDoubts(trust)
+    if (hasNew || trust !== this.#trust) this.#showDoubts(trust)
     this.#trust = trust
     const isEnded = !isUnderWay(state) || file.status === 'completed' || file.status === 'failed'
     const note = file.status === 'failed' ? file.error_message || texts.failed : (trust?.notice ?? '')
@@ -193,7 +199,7 @@ class Transcript {
     this.#note.hidden = !this.#note.textContent
     this.#note.part.toggle('error', file.status === 'failed')
     this.#skeleton.hidden = isEnded || !!this.lines.length
-    return added.length > 0
+    return hasNew
   }
 
   /** @param {Trust | null} trust */
@@ -239,6 +245,7 @@ function marked(text, query) {
   for (const { 0: match, index } of text.matchAll(query)) {
     nodes.push(text.slice(reached, index), h('mark', {}, match))
     reached = index + match.length
+    if (nodes.length >= 2 * MAX_MARKS_PER_LINE) break
   }
   return [...nodes, text.slice(reached)]
 }

@@ -74,9 +74,9 @@ export async function withPage(browser, run, { url = process.env.SUPABASE_URL, e
 
 /** Limit the upload to these bytes per second, so that it can be observed; -1 lifts the limit. */
 export async function limitUpload(page, bytesPerS) {
-  const network = await page.context().newCDPSession(page)
+  page.network ??= await page.context().newCDPSession(page) // The limit of another session would remain.
   const conditions = { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: bytesPerS }
-  await network.send('Network.emulateNetworkConditions', conditions)
+  await page.network.send('Network.emulateNetworkConditions', conditions)
 }
 
 /** Return an audio file of this size for an input; it is not decoded before a worker claims it. */
