@@ -38,8 +38,22 @@ export class SmeltUploadElement extends ClientElement {
 /** Set the client of all elements without one of their own. */
 export function setDefaultClient(client: SmeltClient | null): void
 
+type TextName =
+  | 'transcription' | 'starting' | 'completed' | 'partial' | 'failed' | 'cancelled' | 'cancel' | 'retry'
+  | 'live' | 'connecting' | 'polling'
+  | 'transcript' | 'search' | 'previous' | 'next' | 'noMatch' | 'follow' | 'unsure' | 'noSpeech' | 'noTranscript'
+  | 'result' | 'noResult' | 'table' | 'copy' | 'copied' | 'download'
+  | 'upload' | 'drop' | 'choose' | 'record' | 'recording' | 'stop' | 'discard'
+  | 'uploading' | 'uploaded' | 'uploadFailed' | 'noMicrophone'
+
 /** The texts of the elements; replace them before the first element is created. */
-export const texts: typeof import('./elements/texts.js').texts
+export const texts: Record<TextName, string> & {
+  queue: (position: number) => string
+  remaining: (seconds: number | null | undefined) => string
+  untranscribed: (time: string) => string
+  matches: (current: number, count: number) => string
+  amount: (loaded: string, total: string) => string
+}
 
 export interface SmeltElementEvents {
   'smelt-state': CustomEvent<{ readonly state: ElementState; readonly view: SmeltView | null }>

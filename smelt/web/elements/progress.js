@@ -55,6 +55,10 @@ export class SmeltProgressElement extends JobElement {
     const stage = stageText(view, state)
     const percentage = view?.progress?.percentage ?? null
     const details = detailsText(view)
+    const announced = `${state} ${view?.run} ${view?.status}`
+    const isNew = announced !== this.#announced
+    if (isNew) this.#callError = ''
+    this.#announced = announced
     setText(this.#stage, stage)
     setText(this.#percentage, state === 'processing' && percentage !== null ? `${Math.round(percentage)}%` : '')
     setText(this.#details, details)
@@ -64,9 +68,7 @@ export class SmeltProgressElement extends JobElement {
     this.#skeleton.hidden = !isUnderWay(state) || !!view?.files.length
     this.#showFiles(view, state)
     this.#showButtons(view, state)
-    const announced = `${state} ${view?.run} ${view?.status}`
-    if (announced !== this.#announced && view?.progress) this.announce(stage)
-    this.#announced = announced
+    if (isNew && view?.progress) this.announce(stage)
   }
 
   /** @param {SmeltView | null} view @param {ElementState} state */

@@ -60,11 +60,9 @@ bdi, p, li, pre { overflow-wrap: anywhere; }
   background: var(--_surface);
   border: 1px solid var(--_border);
   border-radius: var(--_radius);
-  display: grid;
-  gap: calc(var(--_gap) * .75);
-  grid-template-columns: minmax(0, 1fr);
   padding: var(--_gap);
 }
+[part~=panel], [part=upload] { display: grid; gap: calc(var(--_gap) * .75); grid-template-columns: minmax(0, 1fr); }
 .row { align-items: center; display: flex; flex-wrap: wrap; gap: 4px 10px; min-inline-size: 0; }
 .grow { flex: 1 1 9em; min-inline-size: 0; }
 .row > .end { margin-inline-start: auto; }

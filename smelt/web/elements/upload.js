@@ -65,7 +65,7 @@ export class SmeltUploadElement extends ClientElement {
   constructor() {
     super()
     const panel = { part: 'panel', role: 'group', 'aria-label': texts.upload, tabindex: '-1' }
-    this.root.append(h('div', panel, this.#zone, this.#recorder, this.#running, this.#error, this.live))
+    this.root.append(h('div', panel, this.#zone, this.#recorder, this.#error, this.#running, this.live))
     for (const name of ['dragenter', 'dragover', 'dragleave', 'drop'])
       this.addEventListener(name, (event) => this.#onDrag(/** @type {DragEvent} */ (event)))
   }
@@ -104,7 +104,8 @@ export class SmeltUploadElement extends ClientElement {
   upload(files) {
     const chosen = [...files]
     const { client } = this
-    if (!chosen.length || !client || this.disabled || this.hasAttribute('uploading')) return
+    if (!client) throw new Error('<smelt-upload> has no client: call setDefaultClient(connectSmelt({ supabase })).')
+    if (!chosen.length || this.disabled || this.hasAttribute('uploading')) return
     this.#forget()
     const request = { idempotencyKey: randomKey(), ...this.request, files: chosen }
     this.#attempt = { client, request, stop: new AbortController(), created: null }
@@ -255,11 +256,13 @@ export class SmeltUploadElement extends ClientElement {
   }
 
   async #startRecording() {
+    this.#record.disabled = true // A second click would ask for the microphone again.
     try {
       this.#recording = await Recording.start((seconds) => setText(this.#time, clock(seconds)))
     } catch {
       this.#showError(texts.noMicrophone)
       this.announce(texts.noMicrophone)
+      this.#show()
       return
     }
     if (!this.isConnected) return this.#endRecording(false)

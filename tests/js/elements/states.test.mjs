@@ -148,7 +148,13 @@ describe('elements', { skip, concurrency: 3 }, () => {
       assert.deepEqual(events, [`smelt-created ${id}`, 'smelt-upload-failed connection_lost', `smelt-submitted ${id}`])
 
       await limitUpload(page, 100_000)
-      await page.setInputFiles('smelt-upload input', audio('third.ogg', 700_000))
+      await page.evaluate(() => {
+        const dataTransfer = new DataTransfer()
+        dataTransfer.items.add(new File([new Uint8Array(700_000)], 'dropped.ogg', { type: 'audio/ogg' }))
+        const drop = (type) => document.querySelector('smelt-upload').dispatchEvent(new DragEvent(type, { dataTransfer, cancelable: true }))
+        window.wasAccepted = ['dragover', 'drop'].map((type) => !drop(type))
+      })
+      assert.deepEqual(await page.evaluate(() => window.wasAccepted), [true, true])
       await shown(page, uploading)
       const other = (await page.evaluate(() => window.events.at(-1))).split(' ')[1]
       await page.locator('smelt-upload').getByRole('button', { name: 'Cancel' }).click()
