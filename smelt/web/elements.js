@@ -17,11 +17,4 @@ const definitions = {
 for (const [name, element] of Object.entries(definitions))
   if (globalThis.customElements && !customElements.get(name)) customElements.define(name, element)
 
-export {
-  setDefaultClient,
-  SmeltProgressElement,
-  SmeltResultElement,
-  SmeltTranscriptElement,
-  SmeltUploadElement,
-  texts,
-}
+export { setDefaultClient, SmeltProgressElement, SmeltResultElement, SmeltTranscriptElement, SmeltUploadElement, texts }

@@ -168,7 +168,11 @@ export class JobElement extends ClientElement {
   /** Remove all of an earlier smelt. */
   clear() {}
 
-  /** Show a state; the view is null without a smelt or a client. @param {SmeltView | null} view @param {ElementState} state */
+  /**
+   * Show a state; the view is null without a smelt or a client.
+   * @param {SmeltView | null} view
+   * @param {ElementState} state
+   */
   update(view, state) {}
 
   /**

@@ -22,7 +22,12 @@ export function h(tag, attributes = {}, ...children) {
   return element
 }
 
-/** @param {string} part @param {string} text @param {() => void} onClick @param {Record<string, unknown>} [attributes] */
+/**
+ * @param {string} part
+ * @param {string} text
+ * @param {() => void} onClick
+ * @param {Record<string, unknown>} [attributes]
+ */
 export const button = (part, text, onClick, attributes) =>
   h('button', { type: 'button', part: `button ${part}`, click: onClick, ...attributes }, text)
 
@@ -53,7 +58,11 @@ export function setBar(element, percentage, text) {
 
 /** @param {number} lines */
 export const skeleton = (lines) =>
-  h('div', { part: 'skeleton', 'aria-hidden': 'true' }, Array.from({ length: lines }, () => h('div')))
+  h(
+    'div',
+    { part: 'skeleton', 'aria-hidden': 'true' },
+    Array.from({ length: lines }, () => h('div')),
+  )
 
 /** Change a text only if it differs: a live region announces each change. @param {Node} node @param {string} text */
 export function setText(node, text) {

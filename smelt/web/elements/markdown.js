@@ -1,4 +1,4 @@
-// Markdown as elements whose contents are text nodes: markup is shown as text, and links lead to web pages and mail only.
+// Markdown as elements whose contents are text nodes: markup is shown as text; links lead to web pages and mail only.
 import { h } from './dom.js'
 import { texts } from './texts.js'
 
@@ -126,7 +126,13 @@ function list(lines, start, depth) {
       n + 1,
       (line, m) => indentOf(line) >= indent || (!line.trim() && indentOf(lines[m + 1] ?? '') >= indent),
     )
-    const width = Math.max(indent, ...inner.filter((line) => line.trim()).slice(0, 1).map(indentOf))
+    const width = Math.max(
+      indent,
+      ...inner
+        .filter((line) => line.trim())
+        .slice(0, 1)
+        .map(indentOf),
+    )
     items.push([lines[n].slice(marker[0].length), ...inner.map((line) => line.slice(Math.min(width, indentOf(line))))])
     n += 1 + inner.length
     if (n < lines.length && !lines[n].trim() && ITEM.test(lines[n + 1] ?? '')) n += 1
@@ -153,8 +159,19 @@ function listItem(lines, depth) {
 function table(lines, start) {
   const [header, , ...body] = take(lines, start, (line) => line.includes('|'))
   const row = (/** @type {string} */ line, /** @type {'th' | 'td'} */ tag) =>
-    h('tr', {}, cells(line).map((cell) => h(tag, { dir: 'auto' }, inline(cell))))
-  const rows = [h('thead', {}, row(header, 'th')), h('tbody', {}, body.map((line) => row(line, 'td')))]
+    h(
+      'tr',
+      {},
+      cells(line).map((cell) => h(tag, { dir: 'auto' }, inline(cell))),
+    )
+  const rows = [
+    h('thead', {}, row(header, 'th')),
+    h(
+      'tbody',
+      {},
+      body.map((line) => row(line, 'td')),
+    ),
+  ]
   const frame = { class: 'table', tabindex: '0', role: 'group', 'aria-label': texts.table }
   return [h('div', frame, h('table', {}, rows)), body.length + 2]
 }
@@ -167,8 +184,18 @@ const cells = (line) =>
     .split(/(?<!\\)\|/)
     .map((cell) => cell.trim().replaceAll('\\|', '|'))
 
-const TOKEN =
-  /\\([!-/:-@[-`{-~])|`+|\*+|_+|~~|!?\[|\]\(\s{0,9}<?([^\s()<>]{0,2000}(?:\([^\s()<>]{0,2000}\)[^\s()<>]{0,2000})?)>?(?:\s{1,9}"[^"]{0,2000}")?\s{0,9}\)|<((?:https?:\/\/|mailto:)[^\s<>]{1,2000})>/gi
+// Bounded repetitions keep the time linear.
+const TOKEN = new RegExp(
+  [
+    /\\([!-/:-@[-`{-~])/,
+    /`+|\*+|_+|~~|!?\[/,
+    /\]\(\s{0,9}<?([^\s()<>]{0,2000}(?:\([^\s()<>]{0,2000}\)[^\s()<>]{0,2000})?)>?(?:\s{1,9}"[^"]{0,2000}")?\s{0,9}\)/,
+    /<((?:https?:\/\/|mailto:)[^\s<>]{1,2000})>/,
+  ]
+    .map(({ source }) => source)
+    .join('|'),
+  'gi',
+)
 const MAX_OPEN = 16
 /** @type {Record<string, 'strong' | 'em' | 'del'>} */
 const ELEMENTS = { '**': 'strong', __: 'strong', '*': 'em', _: 'em', '~~': 'del' }
@@ -259,7 +286,11 @@ class InlineText {
     this.nodes.push(mark)
   }
 
-  /** Replace the nodes after a delimiter, and it, by one element. @param {{ place: number }} open @param {(children: (Node | string)[]) => Node} make */
+  /**
+   * Replace a delimiter and the nodes after it by one element.
+   * @param {{ place: number }} open
+   * @param {(children: (Node | string)[]) => Node} make
+   */
   #wrap(open, make) {
     const [, ...children] = this.nodes.splice(open.place)
     this.nodes.push(make(children))

@@ -108,7 +108,8 @@ export class SmeltProgressElement extends JobElement {
     this.#cancel.hidden = !view || !isUnderWay(state)
     // A failure without an end is one of the watch, such as `not_found`.
     this.#retry.hidden = !view?.completed_at || state === 'completed'
-    this.#row.hidden = !this.#details.textContent && [this.#error, this.#cancel, this.#retry].every(({ hidden }) => hidden)
+    this.#row.hidden =
+      !this.#details.textContent && [this.#error, this.#cancel, this.#retry].every(({ hidden }) => hidden)
     if (!(focused instanceof HTMLElement) || !focused.hidden) return
     ;[this.#cancel, this.#retry, this.#panel].find(({ hidden }) => !hidden)?.focus()
   }

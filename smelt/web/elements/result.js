@@ -12,7 +12,14 @@ export class SmeltResultElement extends JobElement {
   #skeleton = skeleton(5)
   #empty = h('p', { part: 'note' }, texts.noResult)
   #body = h('div', { class: 'results' })
-  #panel = h('div', { part: 'panel', role: 'region', 'aria-label': texts.result }, this.#skeleton, this.#empty, this.#body, this.live)
+  #panel = h(
+    'div',
+    { part: 'panel', role: 'region', 'aria-label': texts.result },
+    this.#skeleton,
+    this.#empty,
+    this.#body,
+    this.live,
+  )
   /** @type {readonly Result[] | null} */
   #results = null
   /** @type {readonly FileView[]} */
@@ -41,7 +48,11 @@ export class SmeltResultElement extends JobElement {
     this.#files = view?.files ?? []
   }
 
-  /** Show results and failures in the order of the files. @param {readonly Result[]} results @param {readonly FileView[]} files */
+  /**
+   * Show results and failures in the order of the files.
+   * @param {readonly Result[]} results
+   * @param {readonly FileView[]} files
+   */
   #show(results, files) {
     const ofFiles = files.flatMap((file) => {
       const result = results.find(({ file_id }) => file_id === file.id)

@@ -50,7 +50,13 @@ const CSS_TEXT = `
 @supports (color: light-dark(red, red)) {
   :host { ${colors((light, dark) => `light-dark(${light}, ${dark})`)} }
 }
-:host([hidden]), :host([idle]:empty), [hidden], :host([idle]) [part~=panel], :host(:not([idle])) slot { display: none !important; }
+:host([hidden]),
+:host([idle]:empty),
+[hidden],
+:host([idle]) [part~=panel],
+:host(:not([idle])) slot {
+  display: none !important;
+}
 * { box-sizing: border-box; }
 p, ul, ol, h3, pre { margin: 0; padding: 0; }
 h3 { font: inherit; }
@@ -62,7 +68,10 @@ bdi, p, li, pre { overflow-wrap: anywhere; }
   border-radius: var(--_radius);
   padding: var(--_gap);
 }
-[part~=panel], [part=upload] { display: grid; gap: calc(var(--_gap) * .75); grid-template-columns: minmax(0, 1fr); }
+[part~=panel], [part=upload], [part~=file], [part~=lines], [part~=transcript], [part~=result], [part=content],
+section, .results {
+  display: grid; gap: 12px; grid-template-columns: minmax(0, 1fr);
+}
 .row { align-items: center; display: flex; flex-wrap: wrap; gap: 4px 10px; min-inline-size: 0; }
 .grow { flex: 1 1 9em; min-inline-size: 0; }
 .row > .end { margin-inline-start: auto; }
@@ -88,10 +97,11 @@ bdi, p, li, pre { overflow-wrap: anywhere; }
 }
 [part~=button]:hover { border-color: var(--_accent); color: var(--_accent); }
 [part~=button][aria-disabled=true], [part~=button]:disabled { cursor: default; opacity: .6; }
-[part~=choose], [part~=retry], [part~=stop] { background: var(--_accent); border-color: var(--_accent); color: var(--_surface); }
+[part~=choose], [part~=retry], [part~=stop] {
+  background: var(--_accent); border-color: var(--_accent); color: var(--_surface);
+}
 [part~=choose]:hover, [part~=retry]:hover, [part~=stop]:hover { color: var(--_surface); filter: brightness(1.1); }
 :focus-visible { outline: 2px solid var(--_accent); outline-offset: 2px; }
-:focus:not(:focus-visible) { outline: none; }
 
 [part~=bar] { background: var(--_track); block-size: 8px; border-radius: 4px; overflow: hidden; }
 [part~=file-bar] { block-size: 4px; }
@@ -101,13 +111,16 @@ bdi, p, li, pre { overflow-wrap: anywhere; }
 :host([partial]) [part~=total] [part=fill] { background: var(--_warning); }
 :host([cancelled]) [part=fill] { background: var(--_muted); }
 [part~=files] { display: grid; gap: 10px; }
-[part~=file] { display: grid; gap: 4px; grid-template-columns: minmax(0, 1fr); }
+[part~=file] { gap: 4px; }
 [part~=connection] { background: var(--_muted); block-size: 10px; border-radius: 50%; flex: none; inline-size: 10px; }
 [part~=connection][data-status=live] { background: var(--_success); }
 [part~=connection][data-status=polling] { background: transparent; border: 2px solid var(--_warning); }
 
 [part=skeleton] { display: grid; gap: 10px; padding-block: 4px; }
-[part=skeleton] div { animation: pulse 1.4s ease-in-out infinite alternate; background: var(--_track); block-size: .75em; border-radius: 4px; }
+[part=skeleton] div {
+  animation: pulse 1.4s ease-in-out infinite alternate; background: var(--_track);
+  block-size: .75em; border-radius: 4px;
+}
 [part=skeleton] div:last-child { inline-size: 60%; }
 @keyframes pulse { from { opacity: 1 } to { opacity: .45 } }
 
@@ -117,12 +130,12 @@ bdi, p, li, pre { overflow-wrap: anywhere; }
 }
 [part~=search]::placeholder { color: var(--_muted); opacity: 1; }
 [part~=lines] {
-  display: grid; gap: var(--_gap); grid-template-columns: minmax(0, 1fr); max-block-size: var(--smelt-transcript-height, 24rem);
+  gap: var(--_gap); max-block-size: var(--smelt-transcript-height, 24rem);
   overflow: auto; overflow-anchor: none; position: relative; scroll-padding: 1em; scrollbar-width: thin;
 }
 [part~=filename] { font-weight: 600; }
 [part~=matches]:empty { position: absolute; }
-section, [part~=transcript] { display: grid; gap: 6px; grid-template-columns: minmax(0, 1fr); }
+section, [part~=transcript] { gap: 6px; }
 [part~=line] { display: grid; gap: 0 12px; grid-template-columns: minmax(2.4em, max-content) minmax(0, 1fr); }
 [part~=time] { line-height: 1.7; }
 [part~=speaker] { font-weight: 600; margin-inline-end: .5em; }
@@ -132,12 +145,9 @@ mark { background: var(--_mark); border-radius: 2px; color: inherit; }
 mark[aria-current] { outline: 2px solid var(--_accent); }
 [part~=follow] { justify-self: center; }
 
-.results { display: grid; gap: var(--_gap); }
+.results { gap: var(--_gap); }
 .results:empty { display: none; }
-.results, [part~=result] { grid-template-columns: minmax(0, 1fr); }
-[part~=result] { display: grid; gap: 12px; }
 [part~=result] + * { border-block-start: 1px solid var(--_border); padding-block-start: var(--_gap); }
-[part=content] { display: grid; gap: .75em; grid-template-columns: minmax(0, 1fr); }
 [part=content] :is(h4, h5, h6) { font-size: 1.0625em; line-height: 1.3; margin: .4em 0 0; }
 [part=content] h5, [part=content] h6 { font-size: 1em; }
 [part=content] :is(ul, ol) { display: grid; gap: .25em; padding-inline-start: 1.4em; }
@@ -146,13 +156,19 @@ mark[aria-current] { outline: 2px solid var(--_accent); }
 [part=content] li.task > :is(ul, ol) { padding-inline-start: 2.6em; }
 .table { overflow-x: auto; }
 [part=content] li > p + p, [part=content] blockquote > * + * { margin-block-start: .5em; }
-[part=content] blockquote { border-inline-start: 3px solid var(--_border); color: var(--_muted); margin: 0; padding-inline-start: 12px; }
-[part=content] :is(pre, code) { background: var(--_track); border-radius: 4px; font-family: ui-monospace, monospace; font-size: .9em; }
+[part=content] blockquote {
+  border-inline-start: 3px solid var(--_border); color: var(--_muted); margin: 0; padding-inline-start: 12px;
+}
+[part=content] :is(pre, code) {
+  background: var(--_track); border-radius: 4px; font-family: ui-monospace, monospace; font-size: .9em;
+}
 [part=content] code { padding: .1em .3em; }
 [part=content] pre { padding: 10px 12px; white-space: pre-wrap; }
 [part=content] pre code { background: none; padding: 0; }
 [part=content] table { border-collapse: collapse; inline-size: 100%; }
-[part=content] :is(td, th) { border: 1px solid var(--_border); overflow-wrap: break-word; padding: 5px 8px; text-align: start; vertical-align: top; }
+[part=content] :is(td, th) {
+  border: 1px solid var(--_border); overflow-wrap: break-word; padding: 5px 8px; text-align: start; vertical-align: top;
+}
 [part=content] hr { border: 0; border-block-start: 1px solid var(--_border); inline-size: 100%; }
 [part=content] a { color: var(--_accent); }
 
@@ -162,11 +178,15 @@ mark[aria-current] { outline: 2px solid var(--_accent); }
 }
 :host([dragging]) [part~=zone] { border-color: var(--_accent); }
 [part~=hint] { color: var(--_muted); flex-basis: 100%; }
-[part~=recording-dot] { background: var(--_danger); block-size: 12px; border-radius: 50%; inline-size: 12px; animation: pulse .8s infinite alternate; }
+[part~=recording-dot] {
+  background: var(--_danger); block-size: 12px;
+  border-radius: 50%; inline-size: 12px; animation: pulse .8s infinite alternate;
+}
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
 @media (forced-colors: active) {
-  [part=fill], [part~=connection][data-status=live], [part~=recording-dot] { background: Highlight !important; forced-color-adjust: none; }
+  [part=fill], [part~=connection][data-status=live], [part~=recording-dot] {
+    background: Highlight !important; forced-color-adjust: none;
+  }
   [part~=bar] { border: 1px solid; }
-  mark { forced-color-adjust: none; background: Mark; color: MarkText; }
 }
 `

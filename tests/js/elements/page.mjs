@@ -31,7 +31,7 @@ async function serve(url) {
   return server
 }
 
-/** Run a test with the page, and a user that is signed in; its errors fail the test unless it `expects` a pattern of them. */
+/** Run a test with the page and a signed-in user; its errors fail the test, except those that match `expects`. */
 export async function withPage(browser, run, { url = process.env.SUPABASE_URL, expects, ...options } = {}) {
   const server = await serve(url)
   const context = await browser.newContext(options)

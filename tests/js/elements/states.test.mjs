@@ -8,7 +8,9 @@ import { claim } from './worker.mjs'
 
 /** Errors of a page whose connection was cut; 400 is for an object that was stored before. */
 const CUT = /ERR_|WebSocket|fetch|400/
-const NOTES = '# Decisions\n\n- [x] **Publish** the report\n- [ ] Ask [Kim](https://example.com/kim)\n\n| who | when |\n|---|---|\n| Kim | Friday |'
+const NOTES =
+  '# Decisions\n\n- [x] **Publish** the report\n- [ ] Ask [Kim](https://example.com/kim)\n\n' +
+  '| who | when |\n|---|---|\n| Kim | Friday |'
 
 let browser
 before(async () => {
@@ -23,7 +25,10 @@ test('upload, waiting without a worker, processing, reload, partial end, retry a
     await assertAccessible(page, 'idle')
     await limitUpload(page, 500_000)
     await page.setInputFiles('smelt-upload input', [audio('first.ogg', 400_000), audio('second.ogg', 400_000)])
-    await shown(page, 'smelt-upload[uploading] [part~=total][aria-valuenow="50"], smelt-upload[uploading] [part~=file-bar]')
+    await shown(
+      page,
+      'smelt-upload[uploading] [part~=total][aria-valuenow="50"], smelt-upload[uploading] [part~=file-bar]',
+    )
     await assertAccessible(page, 'uploading')
     await limitUpload(page, -1)
     await shown(page, 'smelt-progress[waiting][processing][connected]')
@@ -51,7 +56,12 @@ test('upload, waiting without a worker, processing, reload, partial end, retry a
     await job.report('transcribing', 60, {
       texts: { 0: [{ text: 'mumbled', start: 3700 }] },
       files: [
-        { position: 0, status: 'completed', transcribed: true, trust: { silence_seconds: 0, low_confidence_segments: [2], repeated_segments: [] } },
+        {
+          position: 0,
+          status: 'completed',
+          transcribed: true,
+          trust: { silence_seconds: 0, low_confidence_segments: [2], repeated_segments: [] },
+        },
         { position: 1, status: 'failed', error_code: 'corrupted_file' },
       ],
     })
@@ -65,6 +75,8 @@ test('upload, waiting without a worker, processing, reload, partial end, retry a
     assert.deepEqual(await page.locator('smelt-result li').allTextContents(), ['☑ Publish the report', '☐ Ask Kim'])
     assert.equal(await page.locator('smelt-result td').last().textContent(), 'Friday')
     await assertAccessible(page, 'partial')
+    await page.emulateMedia({ colorScheme: 'dark' })
+    await assertAccessible(page, 'partial, dark')
 
     await page.getByRole('button', { name: 'Try again' }).click()
     await shown(page, 'smelt-progress[processing]:not([partial])')
@@ -73,7 +85,8 @@ test('upload, waiting without a worker, processing, reload, partial end, retry a
     const focused = () => document.querySelector('smelt-progress').shadowRoot.activeElement.textContent
     assert.equal(await page.evaluate(focused), 'Try again')
     await assertAccessible(page, 'cancelled')
-  }))
+  }),
+)
 
 describe('elements', { skip, concurrency: 3 }, () => {
   test('Markdown becomes elements', () =>
@@ -82,11 +95,17 @@ describe('elements', { skip, concurrency: 3 }, () => {
         '# A #\n###### B': '<h4>A</h4><h6>B</h6>',
         'one\ntwo  \nthree\\\nfour': '<p>one two<br>three<br>four</p>',
         '***a*** **b *c* d** snake_case_name _e_ __f__ \\*g\\* ~~h~~ 1 * 2 * 3':
-          '<p><strong><em>a</em></strong> <strong>b <em>c</em> d</strong> snake_case_name <em>e</em> <strong>f</strong> *g* <del>h</del> 1 * 2 * 3</p>',
-        '- a\n\n  b\n- c\n  3. d\n  4. e\n\nf\n---': '<ul><li>a<p>b</p></li><li>c<ol start="3"><li>d</li><li>e</li></ol></li></ul><p>f</p><hr>',
-        '```js\na < 1\n```\n> b\n> - c': '<pre><code>a &lt; 1</code></pre><blockquote><p>b</p><ul><li>c</li></ul></blockquote>',
-        '|a|b|\n|-|:-:|\n|`c`|d\\|e|': '<table><thead><tr><th>a</th><th>b</th></tr></thead><tbody><tr><td><code>c</code></td><td>d|e</td></tr></tbody></table>',
-        'a [b_c](https://x.y/(z)) <mailto:a@b.c>': '<p>a <a href="https://x.y/(z)">b_c</a> <a href="mailto:a@b.c">mailto:a@b.c</a></p>',
+          '<p><strong><em>a</em></strong> <strong>b <em>c</em> d</strong> snake_case_name ' +
+          '<em>e</em> <strong>f</strong> *g* <del>h</del> 1 * 2 * 3</p>',
+        '- a\n\n  b\n- c\n  3. d\n  4. e\n\nf\n---':
+          '<ul><li>a<p>b</p></li><li>c<ol start="3"><li>d</li><li>e</li></ol></li></ul><p>f</p><hr>',
+        '```js\na < 1\n```\n> b\n> - c':
+          '<pre><code>a &lt; 1</code></pre><blockquote><p>b</p><ul><li>c</li></ul></blockquote>',
+        '|a|b|\n|-|:-:|\n|`c`|d\\|e|':
+          '<table><thead><tr><th>a</th><th>b</th></tr></thead>' +
+          '<tbody><tr><td><code>c</code></td><td>d|e</td></tr></tbody></table>',
+        'a [b_c](https://x.y/(z)) <mailto:a@b.c>':
+          '<p>a <a href="https://x.y/(z)">b_c</a> <a href="mailto:a@b.c">mailto:a@b.c</a></p>',
       }
       const rendered = await page.evaluate(async (sources) => {
         const { markdown } = await import('/smelt/elements/markdown.js')
@@ -151,7 +170,8 @@ describe('elements', { skip, concurrency: 3 }, () => {
       await page.evaluate(() => {
         const dataTransfer = new DataTransfer()
         dataTransfer.items.add(new File([new Uint8Array(700_000)], 'dropped.ogg', { type: 'audio/ogg' }))
-        const drop = (type) => document.querySelector('smelt-upload').dispatchEvent(new DragEvent(type, { dataTransfer, cancelable: true }))
+        const drop = (type) =>
+          document.querySelector('smelt-upload').dispatchEvent(new DragEvent(type, { dataTransfer, cancelable: true }))
         window.wasAccepted = ['dragover', 'drop'].map((type) => !drop(type))
       })
       assert.deepEqual(await page.evaluate(() => window.wasAccepted), [true, true])
@@ -256,13 +276,20 @@ describe('elements', { skip, concurrency: 3 }, () => {
         }),
       )
       assert.equal(found.length, 1, found.join('\n'))
-      assert.match(found[0], /^<a href="https:\/\/example\.com\/a\.png" target="_blank" rel="noopener noreferrer nofollow"/)
+      assert.match(
+        found[0],
+        /^<a href="https:\/\/example\.com\/a\.png" target="_blank" rel="noopener noreferrer nofollow"/,
+      )
       assert.equal(await page.evaluate(() => window.attacked), undefined)
       const names = page.locator('smelt-transcript h3, smelt-progress li [part=filename], smelt-result h3')
       assert.deepEqual([...new Set(await names.allTextContents())], ['<b>bold<b>\u202Egpj.ogg'])
       assert.match(await text(page, 'smelt-result [part=content]'), /<script>window\.attacked=1<\/script>/)
       const isolation = (element) => getComputedStyle(element).unicodeBidi
-      for (const part of ['smelt-transcript [part=text]', 'smelt-result [part=content] p', 'smelt-result [part=content] td'])
+      for (const part of [
+        'smelt-transcript [part=text]',
+        'smelt-result [part=content] p',
+        'smelt-result [part=content] td',
+      ])
         assert.match(await page.locator(part).first().evaluate(isolation), /isolate|plaintext/, part)
       const width = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
       assert.ok(width <= 0, `the page is ${width} px too wide`)
@@ -291,6 +318,8 @@ describe('elements', { skip, concurrency: 3 }, () => {
         await job.fail('decoding_failed')
         await shown(page, 'smelt-progress[failed]:not([processing]) [part~=retry]')
         await assertAccessible(page, 'failed smelt')
+        await page.emulateMedia({ colorScheme: 'dark' })
+        await assertAccessible(page, 'failed smelt, dark')
       },
       { expects: /400/ },
     ))

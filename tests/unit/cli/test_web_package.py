@@ -90,7 +90,8 @@ def test_js_package_installs_and_loads_without_a_window(tmp_path: Path) -> None:
     npm = ["npm", "install", "--offline", "--legacy-peer-deps", "--no-audit", "--no-fund", "./smelt-js.tgz"]
     done = run([*npm, "--cache", str(tmp_path / "cache")], cwd=tmp_path, env={**os.environ}, timeout_s=60)
     assert done.returncode == 0, done.stdout + done.stderr
-    script = "import { connectSmelt } from 'smelt-js'; import 'smelt-js/query'; import 'smelt-js/elements'; console.log(typeof connectSmelt)"
+    imports = "import { connectSmelt } from 'smelt-js'; import 'smelt-js/query'; import 'smelt-js/elements'"
+    script = f"{imports}; console.log(typeof connectSmelt)"
     done = run(["node", "--input-type=module", "--eval", script], cwd=tmp_path, env={**os.environ}, timeout_s=60)
     assert (done.returncode, done.stdout) == (0, "function\n"), done.stderr
 
