@@ -16,8 +16,9 @@ _SUFFIXES: Final = frozenset((".js", ".ts", ".json", ".md"))
 
 
 def package_files() -> dict[str, bytes]:
-    """Return the content of each file of the package by its name, in order."""
-    return {path.name: path.read_bytes() for path in sorted(_FOLDER.iterdir()) if path.suffix in _SUFFIXES}
+    """Return the content of each file of the package by its path in the package, in order."""
+    files = sorted(path for path in _FOLDER.rglob("*") if path.suffix in _SUFFIXES)
+    return {path.relative_to(_FOLDER).as_posix(): path.read_bytes() for path in files}
 
 
 def copy_package(folder: Path) -> int:
@@ -28,8 +29,8 @@ def copy_package(folder: Path) -> int:
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not _is_package(folder))):
         raise PermanentError(f"{folder} contains other files: pass a new or empty folder, or an earlier copy")
     files = package_files()
-    folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return len(files)
 

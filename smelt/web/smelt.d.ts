@@ -17,6 +17,7 @@ import type {
   StageProgress,
   Status,
   FileStatus,
+  Trust,
   Unchanged,
   BatchEvent,
 } from './contract.d.ts'
@@ -107,6 +108,7 @@ export interface FileView extends FileProgress {
   readonly size_bytes?: number
   readonly duration_seconds?: number | null
   readonly language?: string | null
+  readonly trust?: Trust | null
   readonly error_code?: string | null
   readonly error_message?: string | null
 }
@@ -202,6 +204,8 @@ export interface CreateRequest {
   readonly batchId?: Id
   /** A repeated call with the same key returns the same smelt, and goes on with an interrupted one. */
   readonly idempotencyKey?: string
+  /** Called with the id and the files of the smelt before they are uploaded. */
+  readonly onCreated?: (created: Created) => void
   readonly onUpload?: (progress: UploadProgress) => void
   readonly signal?: AbortSignal
 }

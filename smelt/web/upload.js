@@ -34,6 +34,7 @@ export async function createSmelt(transport, request) {
     metadata,
   })
   const created = await persistently(() => transport.call('create_smelt', args, { signal }), signal)
+  request.onCreated?.(created)
   if (!files.length) return created
   try {
     if (

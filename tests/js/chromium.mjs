@@ -21,7 +21,7 @@ const here = (path) => fileURLToPath(new URL(path, import.meta.url))
 
 export const skip = !existsSync(CHROMIUM) && 'Chromium is missing: apt-get install chromium'
 
-export const launch = () => chromium.launch({ executablePath: CHROMIUM, args: ARGUMENTS })
+export const launch = (args = []) => chromium.launch({ executablePath: CHROMIUM, args: [...ARGUMENTS, ...args] })
 
 /** Return a module and all that it imports, with React's development build; `alias` replaces packages. */
 export async function bundle(entry, alias = {}) {

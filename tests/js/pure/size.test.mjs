@@ -22,6 +22,12 @@ const alone = {
     ),
 }
 
+/** Leaves out the modules of the core. */
+const core = {
+  name: 'core',
+  setup: ({ onResolve }) => onResolve({ filter: /^\.\.\/\w+\.js$/ }, ({ path }) => ({ path, external: true })),
+}
+
 /** Return the size of an app that consists of an import of a module of the package. */
 async function sizeOf(names, plugins, module = 'index.js') {
   const stdin = { contents: `export ${names} from ${JSON.stringify(PACKAGE + module)}`, resolveDir: '.' }
@@ -53,4 +59,13 @@ test('React hooks are smaller than 2 kB', async () => {
   console.log(`react: ${react} bytes, query: ${query} bytes`)
   assert.ok(react < 2000, `${react} bytes`)
   assert.ok(react > 1000, 'the hooks are not in the bundle')
+})
+
+test('custom elements are smaller than 12 kB, and an import for its effects keeps them', async () => {
+  const elements = await sizeOf('*', [core], 'elements.js')
+  console.log(`elements: ${elements} bytes`)
+  assert.ok(elements < 12_000, `${elements} bytes`)
+  const stdin = { contents: "import 'smelt-js/elements'", resolveDir: '.' }
+  const { outputFiles } = await build({ stdin, bundle: true, write: false, alias: { 'smelt-js': PACKAGE } })
+  assert.match(outputFiles[0].text, /customElements\.define/)
 })

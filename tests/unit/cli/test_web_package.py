@@ -53,7 +53,8 @@ def test_init_js_copies_the_package_and_replaces_an_earlier_copy(tmp_path: Path)
     assert (code, printed.startswith("Wrote")) == (0, True)
     (folder / "index.js").write_text("// older")
     assert smelt("init", "--js", folder)[0] == 0
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == package_files()
+    copied = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    assert {name: path.read_bytes() for name, path in copied.items()} == package_files()
 
 
 def test_init_js_changes_no_folder_with_other_files(tmp_path: Path) -> None:
@@ -89,7 +90,8 @@ def test_js_package_installs_and_loads_without_a_window(tmp_path: Path) -> None:
     npm = ["npm", "install", "--offline", "--legacy-peer-deps", "--no-audit", "--no-fund", "./smelt-js.tgz"]
     done = run([*npm, "--cache", str(tmp_path / "cache")], cwd=tmp_path, env={**os.environ}, timeout_s=60)
     assert done.returncode == 0, done.stdout + done.stderr
-    script = "import { connectSmelt } from 'smelt-js'; import 'smelt-js/query'; console.log(typeof connectSmelt)"
+    imports = "import { connectSmelt } from 'smelt-js'; import 'smelt-js/query'; import 'smelt-js/elements'"
+    script = f"{imports}; console.log(typeof connectSmelt)"
     done = run(["node", "--input-type=module", "--eval", script], cwd=tmp_path, env={**os.environ}, timeout_s=60)
     assert (done.returncode, done.stdout) == (0, "function\n"), done.stderr
 
@@ -98,7 +100,7 @@ def test_js_package_installs_and_loads_without_a_window(tmp_path: Path) -> None:
 def test_package_and_an_app_pass_the_strict_type_check(tmp_path: Path) -> None:
     shutil.copytree(JS / "types", tmp_path / "app")
     assert smelt("init", "--js", tmp_path / "app" / "smelt")[0] == 0
-    for name in ("react", "query"):  # A module beside its declarations is not checked itself.
+    for name in ("react", "query", "elements"):  # A module beside its declarations is not checked itself.
         shutil.copy(tmp_path / "app" / "smelt" / f"{name}.js", tmp_path / "app" / "smelt" / f"{name}-module.js")
     (tmp_path / "app" / "node_modules").symlink_to(MODULES)
     compiler = MODULES / ".bin" / "tsc"

@@ -1,0 +1,164 @@
+// <smelt-progress>: stage, percentage, remaining time, connection and files of a smelt, and its cancellation and retry.
+import { isUnderWay, JobElement } from './base.js'
+import { bar, button, clock, h, isolated, setAttribute, setBar, setText, skeleton } from './dom.js'
+import { texts } from './texts.js'
+
+/** @import { FileView, SmeltView } from '../smelt.d.ts' */
+/** @import { ElementState } from './base.js' */
+
+export class SmeltProgressElement extends JobElement {
+  #dot = h('span', { part: 'connection', role: 'img' })
+  #stage = isolated('stage')
+  #percentage = h('span', { part: 'percentage' })
+  #bar = bar('total', texts.transcription)
+  #details = h('span', { part: 'details' })
+  #cancel = button('cancel', texts.cancel, () => this.#change(this.#cancel, (job) => job.cancel()))
+  #retry = button('retry', texts.retry, () => this.#change(this.#retry, (job) => job.retry()))
+  #error = h('p', { part: 'error', class: 'grow', dir: 'auto', hidden: true })
+  #row = h(
+    'div',
+    { class: 'row' },
+    this.#error,
+    this.#details,
+    h('span', { class: 'row end' }, this.#cancel, this.#retry),
+  )
+  #skeleton = skeleton(2)
+  #files = h('ul', { part: 'files', hidden: true })
+  #panel = h(
+    'div',
+    { part: 'panel', role: 'group', 'aria-label': texts.transcription, tabindex: '-1' },
+    h('div', { class: 'row' }, this.#dot, h('span', { class: 'grow' }, this.#stage), this.#percentage),
+    this.#bar,
+    this.#row,
+    this.#skeleton,
+    this.#files,
+    this.live,
+  )
+  /** @type {Map<string, ReturnType<typeof fileRow>>} */
+  #rows = new Map()
+  #callError = ''
+  #announced = ''
+
+  constructor() {
+    super()
+    this.root.append(h('slot'), this.#panel)
+  }
+
+  clear() {
+    this.#rows.clear()
+    this.#files.replaceChildren()
+    this.#callError = this.#announced = ''
+  }
+
+  /** @param {SmeltView | null} view @param {ElementState} state */
+  update(view, state) {
+    const stage = stageText(view, state)
+    const percentage = view?.progress?.percentage ?? null
+    const details = detailsText(view)
+    const announced = `${state} ${view?.run} ${view?.status}`
+    const isNew = announced !== this.#announced
+    if (isNew) this.#callError = ''
+    this.#announced = announced
+    setText(this.#stage, stage)
+    setText(this.#percentage, state === 'processing' && percentage !== null ? `${Math.round(percentage)}%` : '')
+    setText(this.#details, details)
+    setBar(this.#bar, percentage, [stage, details].filter(Boolean).join(', '))
+    this.#showConnection(view, state)
+    this.#showError(view, state)
+    this.#skeleton.hidden = !isUnderWay(state) || !!view?.files.length
+    this.#showFiles(view, state)
+    this.#showButtons(view, state)
+    if (isNew && view?.progress) this.announce(stage)
+  }
+
+  /** @param {SmeltView | null} view @param {ElementState} state */
+  #showConnection(view, state) {
+    const status = view?.connection.status ?? 'idle'
+    const label = status === 'live' || status === 'polling' ? texts[status] : texts.connecting
+    this.#dot.hidden = !isUnderWay(state)
+    setAttribute(this.#dot, 'data-status', status)
+    setAttribute(this.#dot, 'aria-label', label)
+    setAttribute(this.#dot, 'title', label)
+  }
+
+  /** @param {SmeltView | null} view @param {ElementState} state */
+  #showError(view, state) {
+    const text = this.#callError || (state === 'failed' && view?.error?.message) || ''
+    setText(this.#error, text)
+    this.#error.hidden = !text
+  }
+
+  /** @param {SmeltView | null} view @param {ElementState} state */
+  #showFiles(view, state) {
+    const files = view?.files ?? []
+    const error = view?.error?.message
+    for (const [n, file] of files.entries()) {
+      let row = this.#rows.get(file.id)
+      if (!row) this.#rows.set(file.id, (row = fileRow(file)))
+      row.update(file, state, error)
+      if (this.#files.children[n] !== row.element)
+        this.#files.insertBefore(row.element, this.#files.children[n] ?? null)
+    }
+    this.#files.hidden = !files.length
+  }
+
+  /** @param {SmeltView | null} view @param {ElementState} state */
+  #showButtons(view, state) {
+    const focused = this.root.activeElement
+    this.#cancel.hidden = !view || !isUnderWay(state)
+    // A failure without an end is one of the watch, such as `not_found`.
+    this.#retry.hidden = !view?.completed_at || state === 'completed'
+    this.#row.hidden =
+      !this.#details.textContent && [this.#error, this.#cancel, this.#retry].every(({ hidden }) => hidden)
+    if (!(focused instanceof HTMLElement) || !focused.hidden) return
+    ;[this.#cancel, this.#retry, this.#panel].find(({ hidden }) => !hidden)?.focus()
+  }
+
+  /** @param {HTMLButtonElement} clicked @param {Parameters<JobElement['run']>[1]} call */
+  async #change(clicked, call) {
+    const job = this.job
+    const error = await this.run(clicked, call)
+    if (job !== this.job) return
+    this.#callError = error?.message ?? ''
+    this.#showError(job?.getSnapshot() ?? null, this.state)
+    if (error) this.announce(error.message)
+  }
+}
+
+/** @param {FileView} file */
+function fileRow(file) {
+  const name = isolated('filename')
+  const note = h('span', { part: 'note', dir: 'auto' })
+  const progress = bar('file-bar', file.filename ?? '')
+  const element = h('li', { part: 'file' }, h('div', { class: 'row' }, name, note), progress)
+  /** @param {FileView} file @param {ElementState} state @param {string} [shown] the error of the smelt */
+  const update = (file, state, shown) => {
+    const { filename = '', status } = file
+    const untranscribed = file.trust?.untranscribed_seconds ?? file.untranscribed_seconds ?? 0
+    setText(name, filename)
+    setAttribute(progress, 'aria-label', filename || texts.transcription)
+    setAttribute(element, 'data-status', status)
+    setBar(progress, status === 'completed' || state === 'completed' ? 100 : file.progress)
+    const doubt = untranscribed >= 1 ? texts.untranscribed(clock(untranscribed)) : ''
+    const error = status === 'failed' ? file.error_message || texts.failed : ''
+    setText(note, error === shown ? '' : error || doubt)
+    note.part.toggle('error', !!error)
+  }
+  return { element, update }
+}
+
+/** @param {SmeltView | null} view @param {ElementState} state */
+function stageText(view, state) {
+  return state === 'waiting' || state === 'processing' || state === 'idle'
+    ? (view?.progress?.message ?? texts.starting)
+    : texts[state]
+}
+
+/** @param {SmeltView | null} view */
+function detailsText(view) {
+  if (!view || view.completed_at || view.error) return ''
+  const { connection, queue_position, eta_seconds } = view
+  if (connection.status === 'polling') return texts.polling
+  if (view.status === 'pending') return queue_position ? texts.queue(queue_position) : ''
+  return texts.remaining(eta_seconds)
+}

@@ -1,0 +1,24 @@
+"""Runs the tests of the custom elements in tests/js/elements against an embedded project without a worker."""
+
+import re
+import shutil
+
+import pytest
+from commands import ROOT, environment
+from processes import run
+from stacks import running_local
+
+JS = ROOT / "tests" / "js"
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("node") is None or not (JS / "node_modules").exists(), reason="run `npm install` in tests/js"
+)
+
+
+def test_elements_show_every_state_of_a_smelt() -> None:
+    command = ["node", "--test", "--test-force-exit", "--test-reporter=spec", "elements/states.test.mjs"]
+    with running_local() as stack:
+        done = run(command, cwd=JS, env=environment(stack.env()), timeout_s=110)
+    assert done.returncode == 0, done.stdout + done.stderr
+    if skipped := re.search("^﹣ .*# (.*)$", done.stdout, re.MULTILINE):
+        pytest.skip(skipped[1])

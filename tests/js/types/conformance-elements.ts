@@ -1,0 +1,6 @@
+// The declarations describe the custom elements.
+import * as elements from './smelt/elements-module.js'
+import type * as elementsApi from './smelt/elements.js'
+
+const declared: typeof elementsApi = elements
+export { declared }
