@@ -5,6 +5,7 @@ import { onWake, retryInMs } from './polling.js'
 /** @import { SupabaseClient, RealtimeChannel } from '@supabase/supabase-js' */
 /** @import { CallOptions, Joined, JoinHandlers, Transport } from './smelt.d.ts' */
 
+const AUTH_TIMEOUT_MS = 10_000
 const AUTH_ERROR = /unauthorized|jwt|token|permission/i
 
 /** @implements {Transport} */
@@ -100,7 +101,7 @@ class PrivateChannel {
     try {
       // A channel object with the same topic is only made once the previous one is removed.
       await this.leaving.get(this.topic)
-      await this.supabase.realtime.setAuth()
+      await within(this.supabase.realtime.setAuth(), AbortSignal.timeout(AUTH_TIMEOUT_MS))
       if (this.#isLeft || this.#channel) return
       if (this.supabase.getChannels().some(({ topic }) => topic === `realtime:${this.topic}`)) {
         // supabase-js would return that channel, which may be public, and never call back.
@@ -135,6 +136,9 @@ class PrivateChannel {
     channel.subscribe((status, error) => {
       if (!isCurrent()) return
       if (status === 'SUBSCRIBED') return changes.length ? undefined : this.#gain()
+      const { realtime } = this.supabase
+      // supabase-js would wait forever for the response to a handshake.
+      if (status === 'TIMED_OUT' && realtime.isConnecting()) realtime.disconnect()
       this.#lose(
         new SmeltError('connection_lost', error?.message ?? `The live connection is ${status}.`, {
           transient: true,
@@ -180,12 +184,26 @@ class PrivateChannel {
  * @param {CallOptions} [options]
  */
 export async function dataOf(request, { signal, timeoutMs } = {}) {
-  const limits = [signal, timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs)].filter(
-    (limit) => limit !== undefined,
-  )
-  if (limits.length) request = request.abortSignal(limits.length > 1 ? AbortSignal.any(limits) : limits[0])
+  const limits = [signal, timeoutMs && AbortSignal.timeout(timeoutMs)].filter((limit) => limit)
+  if (limits.length) {
+    const limit = AbortSignal.any(limits)
+    request = within(request.abortSignal(limit), limit)
+  }
   const { data, error, status } = await request
   signal?.throwIfAborted()
   if (error) throw errorOfResponse(error, status)
   return data
 }
+
+/**
+ * Return what a promise resolves to; reject when a signal is aborted: a function that returns a token may never return.
+ * @template T
+ * @param {PromiseLike<T>} promise
+ * @param {AbortSignal} signal
+ * @returns {Promise<T>}
+ */
+const within = (promise, signal) =>
+  Promise.race([
+    promise,
+    new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+  ])

@@ -48,6 +48,11 @@ def lost(connection: Sequence[dict[str, Any]]) -> bool:
     return any(call["status"] == "polling" for call in connection)
 
 
+def timed_out(connection: Sequence[dict[str, Any]]) -> bool:
+    """Return True once a read or a join has timed out in the app."""
+    return any("aborted due to timeout" in call.get("error", "") for call in connection)
+
+
 def reported(connection: Sequence[dict[str, Any]]) -> bool:
     """Return True once an error was reported, also of a read while the channel is joined."""
     return any("error" in call for call in connection)
@@ -69,6 +74,18 @@ class Case:
 
 
 @asynccontextmanager
+async def unanswered(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
+    """The socket is reset, and the handshake of the next one is never answered."""
+    accepted = proxy.accepted["realtime"]
+    proxy.stall("realtime")
+    proxy.cut("realtime")
+    yield
+    await until(lambda: proxy.accepted["realtime"] > accepted)
+    proxy.make_half_open("realtime")
+    proxy.heal()
+
+
+@asynccontextmanager
 async def only_waiting(_: FaultyProxy, __: Topics) -> AsyncIterator[None]:
     """Wait for a token to expire."""
     yield
@@ -77,14 +94,19 @@ async def only_waiting(_: FaultyProxy, __: Topics) -> AsyncIterator[None]:
 CASES: Final[dict[str, Case]] = {
     # The remaining fault changes the clock of this process.
     **{name: Case(fault.inject, lost if fault.breaks else None) for name, fault in FAULTS.items() if not fault.alone},
-    # Only a heartbeat without a reply detects these.
-    "half-open": Case(FAULTS["half-open"].inject, heartbeat_ms=SHORT_HEARTBEAT_MS),
-    "blackholed": Case(FAULTS["blackholed"].inject, heartbeat_ms=SHORT_HEARTBEAT_MS),
+    # Only a heartbeat without a reply detects these. After an error of supabase-js in Node, its socket is silent.
+    **{
+        name: Case(FAULTS[name].inject, heartbeat_ms=SHORT_HEARTBEAT_MS)
+        for name in ("half-open", "blackholed", "frame over 1 MiB", "malformed frames")
+    },
+    "handshake without a response": Case(unanswered),
     "PostgREST gone": Case(FAULTS["PostgREST gone"].inject, reported),
-    "frame over 1 MiB": Case(FAULTS["frame over 1 MiB"].inject, None),  # supabase-js has no such limit.
     "token of a function expired": Case(only_waiting, lifetimes_s=(4, 7, 3600)),
     "token of a session expired": Case(only_waiting, lifetimes_s=()),
 }
+
+
+MORE_CASES: Final = ("token never returned", "frozen", "asleep")
 
 
 def frozen(app: JsApp, *, half_open: bool) -> Inject:
@@ -98,6 +120,19 @@ def frozen(app: JsApp, *, half_open: bool) -> Inject:
         yield
         await asyncio.sleep(FROZEN_S)
         app.thaw()
+
+    return inject
+
+
+def hanging(app: JsApp, name: str) -> Inject:
+    """Return a fault: calls of the app's token function never return, and the socket is reset."""
+
+    @asynccontextmanager
+    async def inject(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
+        app.send("hang", name, isHanging=True)
+        proxy.cut("realtime")
+        yield
+        app.send("hang", name, isHanging=False)
 
     return inject
 
@@ -182,6 +217,7 @@ async def all_outcomes(stack: StackHandle) -> dict[str, Outcome | BaseException]
         trial = Trial(stack, ScriptedWorker(project))
         shared, intact, dead = [await running.enter_async_context(js_app("node.mjs")) for _ in range(3)]
         given = {name: (case, shared) for name, case in CASES.items()}
+        given["token never returned"] = Case(hanging(shared, "token never returned"), timed_out), shared
         given |= {
             "frozen": (Case(frozen(intact, half_open=False), None, SHORT_HEARTBEAT_MS), intact),
             "asleep": (Case(frozen(dead, half_open=True), None, SHORT_HEARTBEAT_MS, (FROZEN_S - 1, 3600)), dead),
@@ -203,7 +239,7 @@ def outcomes(stack: StackHandle) -> dict[str, Outcome | BaseException]:
     return asyncio.run(all_outcomes(stack))
 
 
-@pytest.mark.parametrize("name", [*CASES, "frozen", "asleep"])
+@pytest.mark.parametrize("name", [*CASES, *MORE_CASES])
 def test_js_watch_loses_no_line_and_no_end(name: str, outcomes: dict[str, Outcome | BaseException]) -> None:
     outcome = outcomes[name]
     if isinstance(outcome, BaseException):

@@ -7,7 +7,8 @@ const current = (tokens) => {
 }
 
 /**
- * Return a function that runs a command: `open`, `unsubscribe`, `request` or `close`, each with the `name` of a client.
+ * Return a function that runs a command, each with the `name` of a client: `open`, `unsubscribe`, `close`, and `hang`
+ * with `isHanging`: true while calls of the token function never return.
  * @param {object} given
  * @param {Function} given.createClient of supabase-js
  * @param {typeof import('../../../smelt/web/index.js')} given.smeltJs
@@ -16,11 +17,12 @@ const current = (tokens) => {
  */
 export function follower({ createClient, smeltJs, realtime, print }) {
   const clients = new Map()
+  const hanging = new Set()
   const commands = {
     async open({ name, url, key, tokens, credentials, heartbeatMs, going, ending }) {
       const tell = (of, update) => print({ name, of, ...shortened(update) })
       const supabase = createClient(url, key, {
-        ...(tokens && { accessToken: async () => current(tokens) }),
+        ...(tokens && { accessToken: () => (hanging.has(name) ? new Promise(() => {}) : Promise.resolve(current(tokens))) }),
         auth: { persistSession: false, storageKey: name },
         realtime: { ...realtime, ...(heartbeatMs && { heartbeatIntervalMs: heartbeatMs }) },
       })
@@ -48,6 +50,10 @@ export function follower({ createClient, smeltJs, realtime, print }) {
       const left = smeltJs.subscribeToSmelt(supabase, going, callbacks('left'))
       smeltJs.subscribeToSmelt(supabase, ending, callbacks('ending'))
       clients.set(name, { supabase, smelt, stop, left })
+    },
+    async hang({ name, isHanging }) {
+      if (isHanging) hanging.add(name)
+      else hanging.delete(name)
     },
     async unsubscribe({ name }) {
       clients.get(name).left.unsubscribe()
