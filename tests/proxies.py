@@ -145,7 +145,11 @@ class FaultyProxy:
             far_reader, far_writer = await asyncio.open_connection(*self._target)
             with self._opened(far_writer, kind):
                 far_writer.write(first)
-                back = self._pass_frames(far_reader, writer, first) if kind == "realtime" else self._pass(far_reader, writer)
+                back = (
+                    self._pass_frames(far_reader, writer, first)
+                    if kind == "realtime"
+                    else self._pass(far_reader, writer)
+                )
                 relays = (self._pass_requests(reader, far_writer, kind), back)
                 tasks = [asyncio.create_task(relay) for relay in relays]
                 try:
@@ -155,9 +159,7 @@ class FaultyProxy:
                         task.cancel()
                     await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _pass(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Kind = "rest"
-    ) -> None:
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Kind = "rest") -> None:
         while piece := await reader.read(PIECE_BYTES):
             await self._put(piece, writer, kind)
 
