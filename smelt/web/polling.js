@@ -45,3 +45,19 @@ export function onWake(listener) {
 
 /** @param {number} ms */
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
+
+/**
+ * Return what a promise resolves to; reject once a signal is aborted, if there is one. A function that returns a token
+ * may never return.
+ * @template T
+ * @param {PromiseLike<T>} promise
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<T>}
+ */
+export async function within(promise, signal) {
+  signal?.throwIfAborted()
+  return Promise.race([
+    promise,
+    new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason))),
+  ])
+}

@@ -1,6 +1,6 @@
 // The transport over supabase-js: calls, uploads and private Realtime channels.
 import { asSmeltError, errorOfResponse, SmeltError } from './errors.js'
-import { onWake, retryInMs } from './polling.js'
+import { onWake, retryInMs, within } from './polling.js'
 
 /** @import { SupabaseClient, RealtimeChannel } from '@supabase/supabase-js' */
 /** @import { CallOptions, Joined, JoinHandlers, Transport } from './smelt.d.ts' */
@@ -184,7 +184,7 @@ class PrivateChannel {
  * @param {CallOptions} [options]
  */
 export async function dataOf(request, { signal, timeoutMs } = {}) {
-  const limits = [signal, timeoutMs && AbortSignal.timeout(timeoutMs)].filter((limit) => limit)
+  const limits = [signal, timeoutMs ? AbortSignal.timeout(timeoutMs) : undefined].filter((limit) => !!limit)
   if (limits.length) {
     const limit = AbortSignal.any(limits)
     request = within(request.abortSignal(limit), limit)
@@ -194,16 +194,3 @@ export async function dataOf(request, { signal, timeoutMs } = {}) {
   if (error) throw errorOfResponse(error, status)
   return data
 }
-
-/**
- * Return what a promise resolves to; reject when a signal is aborted: a function that returns a token may never return.
- * @template T
- * @param {PromiseLike<T>} promise
- * @param {AbortSignal} signal
- * @returns {Promise<T>}
- */
-const within = (promise, signal) =>
-  Promise.race([
-    promise,
-    new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
-  ])
