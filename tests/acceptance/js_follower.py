@@ -61,7 +61,9 @@ class JsApp:
         self.uncaught: list[str] = []
         self.is_frozen = False
         self._process = process
+        assert process.stderr is not None
         self._reading = asyncio.create_task(self._read())
+        self._errors = asyncio.create_task(process.stderr.read())  # With the warnings of supabase-js.
 
     def send(self, command: str, name: str, **options: object) -> Viewer:
         """Send a command for the client with a name; return its viewer."""
@@ -84,11 +86,13 @@ class JsApp:
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
-            assert await asyncio.wait_for(self._process.wait(), EXIT_TIMEOUT_S) == 0
+            code = await asyncio.wait_for(self._process.wait(), EXIT_TIMEOUT_S)
         finally:
             if self._process.returncode is None:
                 self._process.kill()
             await self._reading
+            errors = await self._errors
+        assert code == 0, errors.decode()
 
     async def _read(self) -> None:
         assert self._process.stdout is not None
@@ -105,7 +109,7 @@ async def js_app(script: str) -> AsyncIterator[JsApp]:
     """Run a script of `tests/js/follower`, which has no errors of its own."""
     command = ("node", f"follower/{script}")
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=JS, env=environment({}), stdin=PIPE, stdout=PIPE, limit=MAX_LINE_BYTES
+        *command, cwd=JS, env=environment({}), stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=MAX_LINE_BYTES
     )
     app = JsApp(process)
     try:

@@ -5,7 +5,8 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import jwt
@@ -25,6 +26,8 @@ from smelt.subscriber.client import connect
 LINES: Final = [f"line {number}" for number in range(240)]
 BEFORE, MEANWHILE = 53, 200
 STEP: Final = 20
+READS: Final = "/rest/v1/rpc/get_smelts"
+CHROMIUM: Final = Path("/usr/bin/chromium")
 LOST: Final = range(93, 133)
 HEALED_TIMEOUT_S: Final = 60.0
 SESSION_LIFETIME_S: Final = 5
@@ -101,12 +104,20 @@ CASES: Final[dict[str, Case]] = {
     },
     "handshake without a response": Case(unanswered),
     "PostgREST gone": Case(FAULTS["PostgREST gone"].inject, reported),
-    "token of a function expired": Case(only_waiting, lifetimes_s=(4, 7, 3600)),
+    "token of a function expired": Case(only_waiting, lifetimes_s=(*range(4, 60, 4), 3600)),
     "token of a session expired": Case(only_waiting, lifetimes_s=()),
 }
 
 
 MORE_CASES: Final = ("token never returned", "frozen", "asleep")
+CHROMIUM_CASES: Final = (
+    "reset",
+    "half-open",
+    "server restart",
+    "handshake without a response",
+    "token of a function expired",
+    "token of a session expired",
+)
 
 
 def frozen(app: JsApp, *, half_open: bool) -> Inject:
@@ -142,7 +153,8 @@ class Outcome:
     """A case that ended: what its app was called with, and how long after the fault all lines were there."""
 
     viewer: Viewer
-    healed_s: float = field(default=0.0)
+    healed_s: float = 0.0
+    reads_while_hidden: int = 0
 
 
 class Trial:
@@ -178,6 +190,30 @@ class Trial:
             await until(lambda: viewer.ends and viewer.of("ending", "completed"))
             app.send("close", name)
             await until(lambda: viewer.of("client", "closed"))
+        return outcome
+
+    async def hide(self, browser: JsApp) -> Outcome:
+        """Poll in two pages without Realtime until the visible one has read three times while the other was hidden."""
+        user = await asyncio.to_thread(sign_up, self._stack)
+        async with faulty_proxy(self._stack.api_url) as proxy, faulty_proxy(self._stack.api_url) as other:
+            for each in (proxy, other):
+                each.reject("realtime")
+            going, ending = await self._claimed(user)
+            options = self._options(Case(only_waiting), user, going, ending)
+            viewer = browser.send("open", "hidden page", url=proxy.url, **options)
+            visible = browser.send("open", "visible page", url=other.url, **options)
+            await emit(going, 0, BEFORE)
+            await until(lambda: viewer.lines == visible.lines == LINES[:BEFORE])
+            browser.send("hide", "hidden page")
+            reads, visible_reads = proxy.requests[READS], other.requests[READS]
+            await until(lambda: other.requests[READS] >= visible_reads + 3)
+            outcome = Outcome(viewer, reads_while_hidden=proxy.requests[READS] - reads)
+            await emit(going, BEFORE, len(LINES))
+            browser.send("show", "hidden page")
+            await until(lambda: viewer.lines == LINES)
+            await going.complete()
+            await ending.complete()
+            await until(lambda: viewer.ends and viewer.of("ending", "completed"))
         return outcome
 
     async def _claimed(self, user: User) -> tuple[Job, Job]:
@@ -217,13 +253,18 @@ async def all_outcomes(stack: StackHandle) -> dict[str, Outcome | BaseException]
         trial = Trial(stack, ScriptedWorker(project))
         shared, intact, dead = [await running.enter_async_context(js_app("node.mjs")) for _ in range(3)]
         given = {name: (case, shared) for name, case in CASES.items()}
-        given["token never returned"] = Case(hanging(shared, "token never returned"), timed_out), shared
         given |= {
+            "token never returned": (Case(hanging(shared, "token never returned"), timed_out), shared),
             "frozen": (Case(frozen(intact, half_open=False), None, SHORT_HEARTBEAT_MS), intact),
             "asleep": (Case(frozen(dead, half_open=True), None, SHORT_HEARTBEAT_MS, (FROZEN_S - 1, 3600)), dead),
         }
-        trials = (trial.run(name, case, app) for name, (case, app) in given.items())
-        return dict(zip(given, await asyncio.gather(*trials, return_exceptions=True), strict=True))
+        if CHROMIUM.exists():
+            browser = await running.enter_async_context(js_app("browser.mjs"))
+            given |= {f"{name} in Chromium": (CASES[name], browser) for name in CHROMIUM_CASES}
+        trials = {name: trial.run(name, case, app) for name, (case, app) in given.items()}
+        if CHROMIUM.exists():
+            trials["hidden page"] = trial.hide(browser)
+        return dict(zip(trials, await asyncio.gather(*trials.values(), return_exceptions=True), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -239,13 +280,35 @@ def outcomes(stack: StackHandle) -> dict[str, Outcome | BaseException]:
     return asyncio.run(all_outcomes(stack))
 
 
+needs_chromium = pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is missing: apt-get install chromium")
+
+
+@needs_chromium
+@pytest.mark.parametrize("name", CHROMIUM_CASES)
+def test_js_watch_in_chromium_loses_no_line_and_no_end(name: str, outcomes: dict[str, Outcome | BaseException]) -> None:
+    assert_followed(outcome_of(outcomes, f"{name} in Chromium").viewer)
+
+
+@needs_chromium
+def test_js_watch_in_a_hidden_page_polls_less_and_reads_once_it_is_visible(
+    outcomes: dict[str, Outcome | BaseException],
+) -> None:
+    """The read that was planned before is the only one; the next one would be a minute later."""
+    assert outcome_of(outcomes, "hidden page").reads_while_hidden <= 1
+
+
 @pytest.mark.parametrize("name", [*CASES, *MORE_CASES])
 def test_js_watch_loses_no_line_and_no_end(name: str, outcomes: dict[str, Outcome | BaseException]) -> None:
+    assert_followed(outcome_of(outcomes, name).viewer)
+
+
+def outcome_of(outcomes: dict[str, Outcome | BaseException], name: str) -> Outcome:
+    """Return the outcome of a case; raise the error that ended it."""
     outcome = outcomes[name]
     if isinstance(outcome, BaseException):
         raise outcome
     print(f"{name}: healed after {outcome.healed_s:.1f} s")
-    assert_followed(outcome.viewer)
+    return outcome
 
 
 def assert_followed(viewer: Viewer) -> None:
