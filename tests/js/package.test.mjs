@@ -176,6 +176,43 @@ describe('smelt-js', { concurrency: true }, () => {
       { signedIn: true },
     ))
 
+  test('feed and notifications are read again after a token or a response that never comes', () =>
+    withSmelt(
+      async (smelt, owner) => {
+        const job = await smelt.create({ text: TEXT })
+        await job.done
+        const { session } = await dataOf(owner.auth.getSession())
+        const lost = new Set()
+        const never = () => new Promise(() => {})
+        const client = (name, accessToken) =>
+          createClient(process.env.SUPABASE_URL, process.env.SUPABASE_ANON_KEY, {
+            accessToken,
+            realtime: { transport: WebSocket },
+            global: {
+              fetch: (url, options) => {
+                if (lost.has(name) || !String(url).includes(name)) return fetch(url, options)
+                lost.add(name)
+                return never()
+              },
+            },
+          })
+        let isHanging = true
+        const withoutToken = client('no request', async () => (isHanging ? never() : session.access_token))
+        const withoutResponse = client('smelt_notifications', async () => session.access_token)
+        const { feed } = connectSmelt({ supabase: withoutToken })
+        const { notifications } = connectSmelt({ supabase: withoutResponse })
+        const ends = [feed.subscribe(() => {}), notifications.subscribe(() => {})]
+        await until(() => feed.getSnapshot().connection.error, 'the timeout of the token')
+        isHanging = false
+        await until(() => feed.getSnapshot().smelts.length === 1, 'the feed')
+        await until(() => notifications.getSnapshot().unreadCount === 1, 'the notifications')
+        assert.deepEqual([...lost], ['smelt_notifications'])
+        ends.forEach((end) => end())
+        await Promise.all([withoutToken.removeAllChannels(), withoutResponse.removeAllChannels()])
+      },
+      { signedIn: true },
+    ))
+
   test('errors of create, upload and submit are thrown with code and sentence', () =>
     withSmelt(async (smelt, supabase) => {
       const error = await smelt.create({ files: [file('a.exe')] }).catch((error) => error)
