@@ -19,7 +19,7 @@ Call = dict[str, Any]
 
 
 class Viewer:
-    """What the package called one client of the app with: `calls` by their origin, in order.
+    """Calls of the package to one client of the app: `calls` by their origin, in order.
 
     Origins are `going`, a watch with connection events; `view`, the snapshot after its end; `done`; `ending`, a
     subscription to another smelt; `left`, one that is ended early; and `client`.
