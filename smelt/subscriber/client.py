@@ -19,7 +19,7 @@ from smelt.contract.batches import Batch
 from smelt.contract.options import SmeltOptions
 from smelt.contract.state import Created, Snapshot, Unchanged
 from smelt.contract.vocabulary import Mode, PromptName
-from smelt.errors import SmeltError, SmeltFailed, Unavailable
+from smelt.errors import SmeltFailed, Unavailable
 from smelt.subscriber.batch import BatchWatch
 from smelt.subscriber.diagnostics import Diagnostics
 from smelt.subscriber.feed import Feed, OnInvalidate
@@ -285,7 +285,7 @@ class Client:
         """Delete a smelt once it is created, within `ABANDON_TIMEOUT_S` and even if this call is cancelled."""
 
         async def delete() -> None:
-            with contextlib.suppress(SmeltError, TimeoutError):
+            with contextlib.suppress(Exception):  # `create` raises the error of its own.
                 async with asyncio.timeout(ABANDON_TIMEOUT_S):
                     await self._calls.delete_smelt((await creating).id)
 

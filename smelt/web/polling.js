@@ -54,10 +54,9 @@ export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
  * @param {AbortSignal} [signal]
  * @returns {Promise<T>}
  */
-export async function within(promise, signal) {
-  signal?.throwIfAborted()
-  return Promise.race([
-    promise,
-    new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason))),
-  ])
-}
+export const within = (promise, signal) =>
+  new Promise((resolve, reject) => {
+    signal?.throwIfAborted()
+    signal?.addEventListener('abort', () => reject(signal.reason))
+    promise.then(resolve, reject)
+  })

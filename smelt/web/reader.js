@@ -6,8 +6,9 @@ import { retryInMs } from './polling.js'
 /** @import { Watch } from './watch.js' */
 
 const SMELTS_PER_CALL = 200
-const MIN_TIMEOUT_MS = 4_000 // A half-open connection of the browser's pool is soon replaced;
-const MAX_TIMEOUT_MS = 30_000 // a large transcript on a slow network has time in a later try.
+// A half-open connection of the browser's pool is soon replaced, and a large transcript on a slow network has time in a
+// later try: 4 s after less than two failures, twice as long after two more, at most 32 s.
+const CALL_TIMEOUT_MS = 4_000
 const GATHER_MS = 2_000
 const SPACING_MS = 1_000
 const URGENT_SPACING_MS = 100
@@ -99,7 +100,7 @@ export class Reader {
     this.#isReading = true
     this.#lastAt = performance.now()
     this.readCount += 1
-    const timeoutMs = Math.min(MIN_TIMEOUT_MS * 2 ** (this.failures >> 1), MAX_TIMEOUT_MS)
+    const timeoutMs = CALL_TIMEOUT_MS << Math.min(this.failures >> 1, 3)
     try {
       const { smelts } = await this.transport.call('get_smelts', { smelts: requested }, { timeoutMs })
       this.failures = 0
