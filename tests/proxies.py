@@ -36,7 +36,7 @@ class FaultyProxy:
         self._faults: dict[Kind, Fault] = dict.fromkeys(KINDS, "none")
         self._open: dict[asyncio.StreamWriter, Kind] = {}
         self._half_open: set[asyncio.StreamWriter] = set()
-        self._realtime_clients: set[asyncio.StreamWriter] = set()
+        self._realtime_clients: dict[asyncio.StreamWriter, bytes] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._healed = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -52,6 +52,10 @@ class FaultyProxy:
     def url(self) -> str:
         """The URL of the proxy, to be used instead of the target's."""
         return f"http://127.0.0.1:{self._port}"
+
+    def open_count(self, kind: Kind) -> int:
+        """Return the number of open connections of clients and to the target, two for each that is relayed."""
+        return sum(opened == kind for opened in self._open.values())
 
     def cut(self, *kinds: Kind) -> None:
         """Reset the open connections."""
@@ -77,9 +81,12 @@ class FaultyProxy:
             writer.write(frame.serialize(mask=False))
 
     def send_message(self, topic: str, event: str, payload: object) -> None:
-        """Send a message of protocol 1.0.0 to all clients of Realtime, as if Realtime had sent it."""
-        message = {"topic": f"realtime:{topic}", "event": event, "payload": payload, "ref": None}
-        self.inject(Frame(OP_TEXT, json.dumps(message).encode()))
+        """Send a message to all clients of Realtime in the version of their protocol, as if Realtime had sent it."""
+        by_name = {"topic": f"realtime:{topic}", "event": event, "payload": payload, "ref": None}
+        by_place = [None, None, f"realtime:{topic}", event, payload]
+        for writer, first in self._realtime_clients.items():
+            message = by_place if b"vsn=2.0.0" in first else by_name
+            writer.write(Frame(OP_TEXT, json.dumps(message).encode()).serialize(mask=False))
 
     def heal(self) -> None:
         """End all faults; bytes that a stall held back are relayed late."""
@@ -138,8 +145,12 @@ class FaultyProxy:
             far_reader, far_writer = await asyncio.open_connection(*self._target)
             with self._opened(far_writer, kind):
                 far_writer.write(first)
-                back = self._pass_frames if kind == "realtime" else self._pass
-                relays = (self._pass_requests(reader, far_writer, kind), back(far_reader, writer, kind))
+                back = (
+                    self._pass_frames(far_reader, writer, first)
+                    if kind == "realtime"
+                    else self._pass(far_reader, writer)
+                )
+                relays = (self._pass_requests(reader, far_writer, kind), back)
                 tasks = [asyncio.create_task(relay) for relay in relays]
                 try:
                     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -148,7 +159,7 @@ class FaultyProxy:
                         task.cancel()
                     await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Kind) -> None:
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Kind = "rest") -> None:
         while piece := await reader.read(PIECE_BYTES):
             await self._put(piece, writer, kind)
 
@@ -160,15 +171,15 @@ class FaultyProxy:
     def _count(self, piece: bytes) -> None:
         self.requests.update(match.decode() for match in REQUEST_LINE.findall(piece))
 
-    async def _pass_frames(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Kind) -> None:
+    async def _pass_frames(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: bytes) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        await self._put(head, writer, kind)
+        await self._put(head, writer, "realtime")
         if b" 101 " not in head.split(b"\r\n", 1)[0]:
-            await self._pass(reader, writer, kind)
+            await self._pass(reader, writer, "realtime")
             return
-        self._realtime_clients.add(writer)
+        self._realtime_clients[writer] = first
         while True:
-            await self._put(await _frame(reader), writer, kind)
+            await self._put(await _frame(reader), writer, "realtime")
 
     async def _put(self, piece: bytes, writer: asyncio.StreamWriter, kind: Kind) -> None:
         await self._until_not_stalled(kind)
@@ -189,7 +200,7 @@ class FaultyProxy:
         finally:
             del self._open[writer]
             self._half_open.discard(writer)
-            self._realtime_clients.discard(writer)
+            self._realtime_clients.pop(writer, None)
             writer.transport.abort()
 
 

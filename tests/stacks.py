@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -122,9 +123,21 @@ def running_local(migrations: Path | None = None) -> Iterator[StackHandle]:
 @contextmanager
 def running_with_short_tokens(lifetime_s: int, folder: Path) -> Iterator[StackHandle]:
     """Run a fresh stack in which the tokens of opaque keys expire after `lifetime_s`; `folder` must be empty."""
+    with running_with_settings(folder, auth={"opaque_key_jwt_expiry": lifetime_s}) as stack:
+        yield stack
+
+
+@contextmanager
+def running_with_settings(folder: Path, **sections: Mapping[str, int]) -> Iterator[StackHandle]:
+    """Run a fresh stack with other settings in sections of its `config.toml`; `folder` must be empty."""
     project = shutil.copytree(find(), folder / "supabase")
     config = project / "config.toml"
-    config.write_text(config.read_text().replace("[auth]\n", f"[auth]\nopaque_key_jwt_expiry = {lifetime_s}\n"))
+    text = config.read_text()
+    for section, settings in sections.items():
+        for name, value in settings.items():
+            text = re.sub(rf"^{name} = .*\n", "", text, flags=re.MULTILINE)
+            text = text.replace(f"[{section}]\n", f"[{section}]\n{name} = {value}\n")
+    config.write_text(text)
     with running_local(project) as stack:
         yield stack
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from os import PathLike
 from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import Any, Final, Literal, Self, overload
 from uuid import UUID
 from weakref import WeakSet
 
@@ -19,7 +19,7 @@ from smelt.contract.batches import Batch
 from smelt.contract.options import SmeltOptions
 from smelt.contract.state import Created, Snapshot, Unchanged
 from smelt.contract.vocabulary import Mode, PromptName
-from smelt.errors import SmeltError, SmeltFailed, Unavailable
+from smelt.errors import SmeltFailed, Unavailable
 from smelt.subscriber.batch import BatchWatch
 from smelt.subscriber.diagnostics import Diagnostics
 from smelt.subscriber.feed import Feed, OnInvalidate
@@ -29,6 +29,8 @@ from smelt.subscriber.subscription import Callback, Callbacks, ConnectionCallbac
 from smelt.subscriber.updates import BatchProgress, Completed, ConnectionEvent, Failed, Progress, Segments, Update
 from smelt.subscriber.uploads import OnUpload, Uploads
 from smelt.subscriber.watch import Watch
+
+ABANDON_TIMEOUT_S: Final = 5.0
 
 
 class Client:
@@ -85,6 +87,8 @@ class Client:
     ) -> Created:
         """Create a smelt and upload its files.
 
+        If the call raises or is cancelled, the smelt is deleted, unless there is an `idempotency_key`.
+
         Args:
             files: One to five recordings; or else pass `text`. Each is a path, or a tuple of a filename and its
                 content: bytes, a file object that is open for reading bytes, or an async iterator of bytes.
@@ -112,25 +116,34 @@ class Client:
         if isinstance(files, str | PathLike) or isinstance(prompts, str):
             raise TypeError("files and prompts must be lists, even with one element")
         async with self._open_sources(files) as sources:
-            created = await self._calls.create_smelt(
-                files=[FileSpec(source.filename, source.size_bytes) for source in sources],
-                text_input=text,
-                mode=mode,
-                default_prompt_names=prompts,
-                user_prompt_id=user_prompt_id,
-                batch_id=batch_id,
-                idempotency_key=idempotency_key,
-                options=options,
-                metadata=metadata,
-                user_id=user_id,
-                submit=submit,
+            creating = asyncio.create_task(
+                self._calls.create_smelt(
+                    files=[FileSpec(source.filename, source.size_bytes) for source in sources],
+                    text_input=text,
+                    mode=mode,
+                    default_prompt_names=prompts,
+                    user_prompt_id=user_prompt_id,
+                    batch_id=batch_id,
+                    idempotency_key=idempotency_key,
+                    options=options,
+                    metadata=metadata,
+                    user_id=user_id,
+                    submit=submit,
+                )
             )
-            if idempotency_key is not None and (await self.get(created.id)).submitted_at is not None:
-                return created
-            uploads = Uploads(self._project.audio, on_upload=on_upload, again=idempotency_key is not None)
-            await self._upload(created, sources, uploads, abandon=idempotency_key is None)
-        if submit:
-            await self.submit(created.id)
+            try:
+                created = await asyncio.shield(creating)
+                if idempotency_key is not None and (await self.get(created.id)).submitted_at is not None:
+                    return created
+                uploads = Uploads(self._project.audio, on_upload=on_upload, again=idempotency_key is not None)
+                await uploads.run(sources, [file.upload_path for file in created.files if file.upload_path is not None])
+                if submit:
+                    await self.submit(created.id)
+            except BaseException:
+                if idempotency_key is None:  # The caller never got its id and cannot resume it.
+                    await self._abandon(creating)
+                creating.cancel()
+                raise
         return created
 
     async def submit(self, smelt_id: UUID | str) -> Snapshot:
@@ -268,19 +281,18 @@ class Client:
     def _open_sources(self, files: Sequence[File]) -> AbstractAsyncContextManager[list[UploadSource]]:
         return open_sources(files)
 
-    async def _upload(
-        self, created: Created, sources: Sequence[UploadSource], uploads: Uploads, *, abandon: bool
-    ) -> None:
-        try:
-            await uploads.run(sources, [file.upload_path for file in created.files if file.upload_path is not None])
-        except Exception:
-            if abandon:  # The caller never got its id and cannot resume it.
-                await self._abandon(created.id)
-            raise
+    async def _abandon(self, creating: asyncio.Task[Created]) -> None:
+        """Delete a smelt once it is created, within `ABANDON_TIMEOUT_S` and even if this call is cancelled."""
 
-    async def _abandon(self, smelt_id: UUID) -> None:
-        with contextlib.suppress(SmeltError):
-            await self._calls.delete_smelt(smelt_id)
+        async def delete() -> None:
+            with contextlib.suppress(Exception):  # `create` raises the error of its own.
+                async with asyncio.timeout(ABANDON_TIMEOUT_S):
+                    await self._calls.delete_smelt((await creating).id)
+
+        deleting = asyncio.create_task(delete())
+        while not deleting.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([deleting])
 
 
 def connect(url: str, key: str, access_token: str | TokenCallable | None = None, *, polling: bool = True) -> Client:

@@ -1,6 +1,6 @@
 // A state that is read after each join of its channel, after events that are incomplete, and from time to time.
 import { asSmeltError } from './errors.js'
-import { FIRST_READ_MS, pollInMs, retryInMs } from './polling.js'
+import { FIRST_READ_MS, pollInMs, retryInMs, within } from './polling.js'
 import { Store } from './store.js'
 
 /** @import { ConnectionView, Joined, JoinHandlers } from './smelt.d.ts' */
@@ -8,6 +8,7 @@ import { Store } from './store.js'
 /** @import { SmeltError } from './errors.js' */
 
 const MAX_UNAUTHORIZED = 3
+const CHANNEL_TIMEOUT_MS = 10_000
 
 /**
  * @template {{ connection: ConnectionView, error: { code: string, message: string } | null }} View, Item
@@ -90,7 +91,7 @@ export class Live extends Store {
   /** @param {number} generation */
   async #open(generation) {
     try {
-      const { topic, handlers } = await this.channel()
+      const { topic, handlers } = await within(this.channel(), AbortSignal.timeout(CHANNEL_TIMEOUT_MS))
       if (generation !== this.#generation) return
       this.#timer = setTimeout(() => this.requestUpdate(), FIRST_READ_MS)
       this.#channel = this.client.join(topic, {

@@ -1,11 +1,13 @@
 // Notifications of the signed-in user: stored ones and, live, new ones.
 import { Live } from './live.js'
+import { within } from './polling.js'
 
 /** @import { NotificationsView } from './smelt.d.ts' */
 /** @import { Notification } from './contract.d.ts' */
 /** @import { SmeltClient } from './client.js' */
 
 const LIVE_READ_MS = 300_000
+const LOAD_TIMEOUT_MS = 10_000
 const SHOWN = 100
 
 /** @extends {Live<NotificationsView, Notification>} */
@@ -74,7 +76,8 @@ export class Notifications extends Live {
   }
 
   async load() {
-    const [listed, count] = await Promise.all([this.list(), this.unreadCount()])
+    const both = Promise.all([this.list(), this.unreadCount()])
+    const [listed, count] = await within(both, AbortSignal.timeout(LOAD_TIMEOUT_MS))
     // One that arrives between the two is in one of them.
     const unreadCount = Math.max(count, listed.filter(({ read_at }) => !read_at).length)
     this.#merge(listed, unreadCount, listed.length < SHOWN ? [] : this.view.notifications)

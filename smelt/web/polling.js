@@ -45,3 +45,18 @@ export function onWake(listener) {
 
 /** @param {number} ms */
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
+
+/**
+ * Return what a promise resolves to; reject once a signal is aborted, if there is one. A function that returns a token
+ * may never return.
+ * @template T
+ * @param {PromiseLike<T>} promise
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<T>}
+ */
+export const within = (promise, signal) =>
+  new Promise((resolve, reject) => {
+    signal?.throwIfAborted()
+    signal?.addEventListener('abort', () => reject(signal.reason))
+    promise.then(resolve, reject)
+  })

@@ -6,7 +6,9 @@ import { retryInMs } from './polling.js'
 /** @import { Watch } from './watch.js' */
 
 const SMELTS_PER_CALL = 200
-const CALL_TIMEOUT_MS = 10_000
+// A half-open connection of the browser's pool is soon replaced, and a large transcript on a slow network has time in a
+// later try: 4 s after less than two failures, twice as long after two more, at most 32 s.
+const CALL_TIMEOUT_MS = 4_000
 const GATHER_MS = 2_000
 const SPACING_MS = 1_000
 const URGENT_SPACING_MS = 100
@@ -98,8 +100,9 @@ export class Reader {
     this.#isReading = true
     this.#lastAt = performance.now()
     this.readCount += 1
+    const timeoutMs = CALL_TIMEOUT_MS << Math.min(this.failures >> 1, 3)
     try {
-      const { smelts } = await this.transport.call('get_smelts', { smelts: requested }, { timeoutMs: CALL_TIMEOUT_MS })
+      const { smelts } = await this.transport.call('get_smelts', { smelts: requested }, { timeoutMs })
       this.failures = 0
       const byId = new Map(smelts.map((/** @type {{ id: string }} */ state) => [state.id, state]))
       batch.forEach((watch, n) => this.#distribute(watch, byId.get(watch.id), requested[n].segments_after))

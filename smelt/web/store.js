@@ -57,7 +57,7 @@ export class Store {
   async *iterate({ signal, replay = () => [], accept = () => true, isLast = () => false }) {
     signal?.throwIfAborted()
     /** @type {Item[]} */
-    let queue = replay()
+    let queue = replay().filter(accept)
     /** @type {unknown} */
     let failure
     let wake = () => {}

@@ -1,10 +1,11 @@
 // The transport over supabase-js: calls, uploads and private Realtime channels.
-import { asSmeltError, errorOfResponse, SmeltError } from './errors.js'
-import { onWake, retryInMs } from './polling.js'
+import { asSmeltError, errorOfResponse } from './errors.js'
+import { onWake, retryInMs, within } from './polling.js'
 
 /** @import { SupabaseClient, RealtimeChannel } from '@supabase/supabase-js' */
 /** @import { CallOptions, Joined, JoinHandlers, Transport } from './smelt.d.ts' */
 
+const AUTH_TIMEOUT_MS = 10_000
 const AUTH_ERROR = /unauthorized|jwt|token|permission/i
 
 /** @implements {Transport} */
@@ -64,7 +65,6 @@ class PrivateChannel {
   #timer
   #failures = 0
   #isLeft = false
-  #isHealed = false
   #stopWaking
 
   /**
@@ -100,15 +100,15 @@ class PrivateChannel {
     try {
       // A channel object with the same topic is only made once the previous one is removed.
       await this.leaving.get(this.topic)
-      await this.supabase.realtime.setAuth()
+      await within(this.supabase.realtime.setAuth(), AbortSignal.timeout(AUTH_TIMEOUT_MS))
       if (this.#isLeft || this.#channel) return
       if (this.supabase.getChannels().some(({ topic }) => topic === `realtime:${this.topic}`)) {
         // supabase-js would return that channel, which may be public, and never call back.
-        throw new SmeltError('connection_lost', `The app has a channel ${this.topic} of its own.`, { transient: true })
+        throw new Error(`The app has a channel ${this.topic} of its own.`)
       }
       this.#subscribe()
     } catch (error) {
-      this.#lose(asSmeltError(error))
+      this.#lose(error)
     }
   }
 
@@ -129,36 +129,33 @@ class PrivateChannel {
     }
     channel.on('system', {}, ({ extension, status, message }) => {
       if (!isCurrent()) return
-      if (status === 'error') this.#lose(new SmeltError('connection_lost', message, { transient: true }))
+      if (status === 'error') this.#lose(message)
       else if (extension === 'postgres_changes') this.#gain() // Changes before this were not sent.
     })
     channel.subscribe((status, error) => {
       if (!isCurrent()) return
       if (status === 'SUBSCRIBED') return changes.length ? undefined : this.#gain()
-      this.#lose(
-        new SmeltError('connection_lost', error?.message ?? `The live connection is ${status}.`, {
-          transient: true,
-          cause: error,
-        }),
-      )
+      // supabase-js would wait forever for the response to a handshake.
+      if (status === 'TIMED_OUT' && this.supabase.realtime.isConnecting()) this.supabase.realtime.disconnect()
+      this.#lose(error ?? `The live connection is ${status}.`)
     })
   }
 
   #gain() {
     this.joined = true
     this.#failures = 0
-    this.#isHealed = false
     this.handlers.onJoined()
   }
 
-  /** @param {SmeltError} error */
-  #lose(error) {
+  /** @param {unknown} reason an error or a sentence */
+  #lose(reason) {
     if (this.#isLeft) return
+    const error = asSmeltError(reason)
     this.joined = false
     this.#remove()
     this.#failures += 1
-    const heals = AUTH_ERROR.test(error.message) && !this.#isHealed
-    if (heals) this.#isHealed = true // Once at once with a new token; after that like any error.
+    // Once at once with a new token; after that like any error.
+    const heals = AUTH_ERROR.test(error.message) && this.#failures === 1
     this.#timer = setTimeout(() => this.#join(), heals ? 0 : retryInMs(this.#failures))
     this.handlers.onLeft(error)
   }
@@ -180,12 +177,8 @@ class PrivateChannel {
  * @param {CallOptions} [options]
  */
 export async function dataOf(request, { signal, timeoutMs } = {}) {
-  const limits = [signal, timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs)].filter(
-    (limit) => limit !== undefined,
-  )
-  if (limits.length) request = request.abortSignal(limits.length > 1 ? AbortSignal.any(limits) : limits[0])
-  const { data, error, status } = await request
-  signal?.throwIfAborted()
+  const limit = AbortSignal.any([signal, timeoutMs && AbortSignal.timeout(timeoutMs)].filter((one) => !!one))
+  const { data, error, status } = await within(request.abortSignal(limit), limit)
   if (error) throw errorOfResponse(error, status)
   return data
 }

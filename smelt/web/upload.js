@@ -1,6 +1,6 @@
 // Creation of a smelt: announce, upload with progress, submit.
 import { asSmeltError, errorOfResponse, SmeltError } from './errors.js'
-import { retryInMs, sleep } from './polling.js'
+import { retryInMs, sleep, within } from './polling.js'
 
 /** @import { SupabaseClient } from '@supabase/supabase-js' */
 /** @import { CreateRequest, FileInput, Transport } from './smelt.d.ts' */
@@ -9,6 +9,7 @@ import { retryInMs, sleep } from './polling.js'
 const BUCKET = 'smelt-audio'
 const UPLOADS_AT_A_TIME = 3
 const MAX_TRIES = 4
+const CANCEL_TIMEOUT_MS = 5_000
 /** @type {Record<string, string>} */
 const EXTENSIONS = { mpeg: 'mp3', mp4: 'm4a', 'x-m4a': 'm4a', 'x-wav': 'wav', wave: 'wav' }
 
@@ -33,10 +34,13 @@ export async function createSmelt(transport, request) {
     options,
     metadata,
   })
-  const created = await persistently(() => transport.call('create_smelt', args, { signal }), signal)
-  request.onCreated?.(created)
-  if (!files.length) return created
+  signal?.throwIfAborted()
+  // Not aborted under way: only the response has the id to cancel.
+  const creating = persistently(() => transport.call('create_smelt', args), signal)
   try {
+    const created = await within(creating, signal)
+    request.onCreated?.(created)
+    if (!files.length) return created
     if (
       request.idempotencyKey &&
       (await transport.call('get_smelt', { smelt_id: created.id }, { signal })).submitted_at
@@ -44,11 +48,12 @@ export async function createSmelt(transport, request) {
       return created
     await uploadAll(transport, created, files, request)
     await persistently(() => transport.call('submit_smelt', { smelt_id: created.id }, { signal }), signal)
+    return created
   } catch (error) {
-    if (!request.idempotencyKey) await transport.call('cancel_smelt', { smelt_id: created.id }).catch(() => {})
+    const cancel = async () => transport.call('cancel_smelt', { smelt_id: (await creating).id })
+    if (!request.idempotencyKey) await within(cancel(), AbortSignal.timeout(CANCEL_TIMEOUT_MS)).catch(() => {})
     throw error
   }
-  return created
 }
 
 /**
@@ -128,8 +133,7 @@ async function persistently(call, signal) {
     } catch (error) {
       signal?.throwIfAborted()
       if (tries >= MAX_TRIES || !(error instanceof SmeltError && error.transient && error.status !== 401)) throw error
-      await sleep(retryInMs(tries))
-      signal?.throwIfAborted()
+      await within(sleep(retryInMs(tries)), signal)
     }
   }
 }
@@ -145,13 +149,12 @@ export async function uploadObject(supabase, path, blob, { onProgress, signal })
   signal?.throwIfAborted()
   const bucket = supabase.storage.from(BUCKET)
   if (typeof XMLHttpRequest === 'undefined') {
-    const { error } = await bucket.upload(path, blob, { contentType: blob.type || undefined })
-    signal?.throwIfAborted()
+    const { error } = await within(bucket.upload(path, blob, { contentType: blob.type || undefined }), signal)
     if (error)
       throw uploadError(error, Number(/** @type {any} */ (error).statusCode ?? /** @type {any} */ (error).status ?? 0))
     return
   }
-  await supabase.realtime.setAuth()
+  await within(supabase.realtime.setAuth(), signal)
   const url = bucket.getPublicUrl(path).data.publicUrl.replace('/object/public/', '/object/')
   const { apiKey, accessTokenValue } = supabase.realtime
   await sendBlob(

@@ -147,7 +147,7 @@ export class Watch extends Store {
   /** Return updates that bring a new observer to the current state. @returns {SmeltUpdate[]} */
   replay() {
     const { id, run, progress, segments, end } = this.#state
-    /** @type {Update[]} */
+    /** @type {SmeltUpdate[]} */
     const updates = Object.entries(segments).map(([file_id, all]) => ({
       type: 'segments',
       smelt_id: id,
@@ -156,6 +156,7 @@ export class Watch extends Store {
       run,
     }))
     if (progress?.run === run) updates.unshift(withWorker(progress))
+    if (this.#isJoined) updates.unshift({ type: 'connection', ...this.#connection })
     if (end) updates.push(end)
     return updates
   }

@@ -176,6 +176,43 @@ describe('smelt-js', { concurrency: true }, () => {
       { signedIn: true },
     ))
 
+  test('feed and notifications are read again after a token or a response that never comes', () =>
+    withSmelt(
+      async (smelt, owner) => {
+        const job = await smelt.create({ text: TEXT })
+        await job.done
+        const { session } = await dataOf(owner.auth.getSession())
+        const lost = new Set()
+        const never = () => new Promise(() => {})
+        const client = (name, accessToken) =>
+          createClient(process.env.SUPABASE_URL, process.env.SUPABASE_ANON_KEY, {
+            accessToken,
+            realtime: { transport: WebSocket },
+            global: {
+              fetch: (url, options) => {
+                if (lost.has(name) || !String(url).includes(name)) return fetch(url, options)
+                lost.add(name)
+                return never()
+              },
+            },
+          })
+        let isHanging = true
+        const withoutToken = client('no request', async () => (isHanging ? never() : session.access_token))
+        const withoutResponse = client('smelt_notifications', async () => session.access_token)
+        const { feed } = connectSmelt({ supabase: withoutToken })
+        const { notifications } = connectSmelt({ supabase: withoutResponse })
+        const ends = [feed.subscribe(() => {}), notifications.subscribe(() => {})]
+        await until(() => feed.getSnapshot().connection.error, 'the timeout of the token')
+        isHanging = false
+        await until(() => feed.getSnapshot().smelts.length === 1, 'the feed')
+        await until(() => notifications.getSnapshot().unreadCount === 1, 'the notifications')
+        assert.deepEqual([...lost], ['smelt_notifications'])
+        ends.forEach((end) => end())
+        await Promise.all([withoutToken.removeAllChannels(), withoutResponse.removeAllChannels()])
+      },
+      { signedIn: true },
+    ))
+
   test('errors of create, upload and submit are thrown with code and sentence', () =>
     withSmelt(async (smelt, supabase) => {
       const error = await smelt.create({ files: [file('a.exe')] }).catch((error) => error)
@@ -211,6 +248,86 @@ describe('smelt-js', { concurrency: true }, () => {
         await assert.rejects(smelt.create({ text: TEXT, signal: stop.signal }), { name: 'AbortError' })
         const [listed] = await smelt.list()
         assert.deepEqual([listed.status, listed.error_code], ['failed', 'cancelled'])
+      },
+      { signedIn: true },
+    ))
+
+  test('abort while a response is under way throws its reason and cancels the smelt', () =>
+    withSmelt(
+      async (smelt, owner) => {
+        const { session } = await dataOf(owner.auth.getSession())
+        const stages = { '/rpc/create_smelt': false, '/object/smelt-audio/': true, '/rpc/submit_smelt': true }
+        for (const [stage, isLost] of Object.entries(stages)) {
+          const stop = new AbortController()
+          const supabase = createClient(process.env.SUPABASE_URL, process.env.SUPABASE_ANON_KEY, {
+            accessToken: async () => session.access_token,
+            realtime: { transport: WebSocket },
+            global: {
+              fetch: async (url, options) => {
+                const response = await fetch(url, options)
+                if (!String(url).includes(stage)) return response
+                stop.abort()
+                return isLost ? new Promise(() => {}) : response
+              },
+            },
+          })
+          const creating = connectSmelt({ supabase }).create({ files: [file()], signal: stop.signal })
+          await assert.rejects(creating, { name: 'AbortError' }, stage)
+        }
+        const listed = await smelt.list()
+        assert.deepEqual(
+          listed.map(({ error_code }) => error_code),
+          Object.keys(stages).map(() => 'cancelled'),
+        )
+      },
+      { signedIn: true },
+    ))
+
+  test('fifty watches that are opened and ended leave no channel and no socket', () =>
+    withSmelt(
+      async (_, owner) => {
+        const { session } = await dataOf(owner.auth.getSession())
+        const sockets = new Set()
+        let mostSockets = 0
+        class Counted extends WebSocket {
+          constructor(...args) {
+            super(...args)
+            sockets.add(this)
+            mostSockets = Math.max(mostSockets, sockets.size)
+            this.once('close', () => sockets.delete(this))
+          }
+        }
+        const supabase = createClient(process.env.SUPABASE_URL, process.env.SUPABASE_ANON_KEY, {
+          accessToken: async () => session.access_token,
+          // As long as a round may take.
+          realtime: { transport: Counted, disconnectOnEmptyChannelsAfterMs: 2_000 },
+        })
+        const smelt = connectSmelt({ supabase })
+        const ids = await Promise.all(
+          Array.from({ length: 10 }, async () => {
+            const files = [{ filename: 'a.ogg', size_bytes: 5 }]
+            return (await dataOf(supabase.rpc('create_smelt', { files }))).id
+          }),
+        )
+        for (let round = 0; round < 5; round += 1) {
+          const watches = ids.map(async (id, n) => {
+            const stop = new AbortController()
+            for await (const { type, status } of smelt.job(id).watch({ signal: stop.signal, connectionEvents: true })) {
+              if (type !== 'connection' || status !== 'live') continue
+              if (n % 2) break
+              stop.abort()
+            }
+          })
+          const ends = await Promise.allSettled(watches)
+          assert.deepEqual(
+            ends.map(({ reason }) => reason?.name),
+            ids.map((_, n) => (n % 2 ? undefined : 'AbortError')),
+          )
+        }
+        await until(() => supabase.getChannels().length === 0, 'the channels to be removed')
+        const { watches, channels } = smelt.diagnostics()
+        assert.deepEqual([watches, channels, mostSockets], [[], 0, 1])
+        await until(() => sockets.size === 0, 'the socket to be closed')
       },
       { signedIn: true },
     ))
@@ -335,6 +452,10 @@ describe('smelt-js', { concurrency: true }, () => {
         const end = job.subscribe(() => {})
         const other = smelt.job(id).subscribe(() => {})
         await until(() => job.getSnapshot().connection.status === 'live', 'the channel')
+        const late = await new Promise((onConnected) => {
+          const subscription = subscribeToSmelt(supabase, id, { onConnected: () => onConnected(subscription) })
+        })
+        late.unsubscribe()
         assert.equal(supabase.getChannels().length, 1)
         const [channel] = supabase.getChannels()
         for await (const update of job.watch()) if (update.type === 'progress') break

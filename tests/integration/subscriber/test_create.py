@@ -5,9 +5,11 @@ import io
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from cancellation import cancel_at_every_await
 from proxies import FaultyProxy
 from scripted_worker import ScriptedWorker
 from stacks import Stack, User
@@ -286,6 +288,56 @@ async def test_create_rejects_a_file_that_changes_while_it_is_uploaded(client: C
         await client.create(files=[recording], on_upload=shorten)
 
 
+@pytest.mark.parametrize("given", [{"files": [GREETING]}, {"text": "Ship it on Monday."}], ids=["files", "text"])
+@pytest.mark.parametrize("repeatedly", [False, True])
+async def test_create_cancelled_at_any_await_leaves_no_smelt(
+    given: dict[str, Any], repeatedly: bool, client: Client, shared_stack: Stack, user: User
+) -> None:
+    created: list[str] = []
+
+    async def create() -> None:
+        created.append(str((await client.create(**given)).id))
+
+    async def check() -> None:
+        assert [row["id"] for row in await smelts_of(shared_stack, user)] == created
+
+    assert await cancel_at_every_await(create, check, repeatedly=repeatedly)
+
+
+async def test_create_cancelled_during_an_outage_ends_without_its_end(
+    proxy: FaultyProxy, shared_stack: Stack, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smelt.subscriber.client.ABANDON_TIMEOUT_S", 0.1)
+    async with connect(proxy.url, shared_stack.anon_key, user.access_token) as client:
+        stalled = asyncio.Event()
+
+        def stall(_: UploadProgress) -> None:
+            proxy.stall("rest")
+            stalled.set()
+
+        creating = asyncio.create_task(client.create(files=[("talk.mp3", SOUND)], on_upload=stall))
+        await stalled.wait()
+        creating.cancel()
+        await asyncio.wait([creating], timeout=30)
+        assert creating.cancelled()
+
+
+async def test_create_cancelled_with_an_idempotency_key_can_be_resumed(
+    client: Client, shared_stack: Stack, user: User
+) -> None:
+    key, seen = str(uuid4()), asyncio.Event()
+    creating = asyncio.create_task(
+        client.create(files=[("talk.mp3", SOUND)], idempotency_key=key, on_upload=lambda _: seen.set())
+    )
+    await seen.wait()
+    creating.cancel()
+    await asyncio.wait([creating])
+    (row,) = await smelts_of(shared_stack, user)
+    resumed = await client.create(files=[("talk.mp3", SOUND)], idempotency_key=key)
+    assert str(resumed.id) == row["id"]
+    assert (await client.get(resumed.id)).submitted_at is not None
+
+
 @pytest.mark.parametrize(
     "file",
     [b"sound", io.BytesIO(b"sound"), ("talk.mp3", "sound"), ("talk.mp3", io.StringIO("sound")), ("talk.mp3",), None],
@@ -313,7 +365,7 @@ async def test_upload_failure_deletes_the_smelt(
     assert await smelts_of(shared_stack, user) == []
 
 
-async def smelts_of(stack: Stack, user: User) -> list[object]:
+async def smelts_of(stack: Stack, user: User) -> list[Any]:
     """Return the rows of the smelts of a user."""
     async with Project(stack.api_url, stack.anon_key, access_token=user.access_token) as project:
         return await project.rpc.rows("smelts")

@@ -1,0 +1,82 @@
+// An app that follows smelts as it is told to, in Node or in a page, and prints what the package calls it with.
+
+/** Return the first of these tokens that has not expired. */
+const current = (tokens) => {
+  const isValid = (token) => JSON.parse(atob(token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/'))).exp * 1000 > Date.now()
+  return tokens.find(isValid) ?? tokens.at(-1)
+}
+
+/**
+ * Return a function that runs a command, each with the `name` of a client: `open`, `unsubscribe`, `close`, and `hang`
+ * with `isHanging`: true while calls of the token function never return.
+ * @param {object} given
+ * @param {Function} given.createClient of supabase-js
+ * @param {typeof import('../../../smelt/web/index.js')} given.smeltJs
+ * @param {Record<string, unknown>} [given.realtime] options
+ * @param {(line: object) => void} given.print
+ */
+export function follower({ createClient, smeltJs, realtime, print }) {
+  const clients = new Map()
+  const hanging = new Set()
+  const commands = {
+    async open({ name, url, key, tokens, credentials, heartbeatMs, going, ending }) {
+      const tell = (of, update) => print({ name, of, ...shortened(update) })
+      const supabase = createClient(url, key, {
+        ...(tokens && { accessToken: () => (hanging.has(name) ? new Promise(() => {}) : Promise.resolve(current(tokens))) }),
+        auth: { persistSession: false, storageKey: name },
+        realtime: { ...realtime, ...(heartbeatMs && { heartbeatIntervalMs: heartbeatMs }) },
+      })
+      if (credentials) await supabase.auth.signInWithPassword(credentials)
+      const smelt = smeltJs.connectSmelt({ supabase })
+      const stop = new AbortController()
+      const job = smelt.job(going)
+      const watch = async () => {
+        for await (const update of job.watch({ signal: stop.signal, connectionEvents: true })) tell('going', update)
+        const { status, segments, results } = job.getSnapshot()
+        tell('view', { status, segments: Object.values(segments).flat(), results: results.length })
+        const shown = await job.done
+        tell('done', shown)
+      }
+      watch().catch((error) => tell('going', { type: 'error', error }))
+      const callbacks = (of) => ({
+        onProgress: (update) => tell(of, update),
+        onSegments: (update) => tell(of, update),
+        onCompleted: (update) => tell(of, update),
+        onFailed: (update) => tell(of, update),
+        onError: (error) => tell(of, { type: 'error', error }),
+        onConnected: () => tell(of, { type: 'connected' }),
+        onDisconnected: () => tell(of, { type: 'disconnected' }),
+      })
+      const left = smeltJs.subscribeToSmelt(supabase, going, callbacks('left'))
+      smeltJs.subscribeToSmelt(supabase, ending, callbacks('ending'))
+      clients.set(name, { supabase, smelt, stop, left })
+    },
+    async hang({ name, isHanging }) {
+      if (isHanging) hanging.add(name)
+      else hanging.delete(name)
+    },
+    async unsubscribe({ name }) {
+      clients.get(name).left.unsubscribe()
+      print({ name, of: 'left', type: 'unsubscribed' })
+    },
+    async close({ name }) {
+      const { supabase, smelt } = clients.get(name)
+      await new Promise((resolve) => setTimeout(resolve))
+      const { channels, watches } = smelt.diagnostics()
+      print({ name, of: 'client', type: 'closed', watches: watches.length, channels })
+      await supabase.realtime.disconnect()
+    },
+  }
+  return ({ command, ...options }) => commands[command](options)
+}
+
+/** Return the parts of an update that are asserted. */
+const shortened = ({ type, status, segments, progress, results, error, code }) => ({
+  type,
+  status,
+  lines: segments?.map(({ text }) => text),
+  percentage: progress?.percentage,
+  results: results?.length ?? results,
+  error: error ? `${error.code}: ${error.message}` : undefined,
+  code,
+})
