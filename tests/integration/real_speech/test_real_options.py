@@ -28,7 +28,7 @@ REQUESTED: dict[str, tuple[str, dict[str, Any]]] = {
     "named": ("de.flac", {"language": "de"}),
     "translated": ("de.flac", {"task": "translate"}),
     "spelled": ("de.flac", {"language": "de", "vocabulary": list(NAMES)}),
-    "unknown": ("jfk.flac", {"language": "tlh"}),
+    "unknown": ("jfk.flac", {"language": "yue"}),
     "other": ("jfk.flac", {"language": "es"}),
     "call": ("call.flac", {"channels": "separate", "word_times": True}),
     "dual mono": ("jfk.flac", {"channels": "separate"}),
