@@ -43,5 +43,12 @@ begin
     update storage.objects
     set last_accessed_at = now(), metadata = metadata || '{"mimetype": "audio/mpeg"}', bucket_id = bucket_id;
     update storage.objects set bucket_id = 'elsewhere';
+
+    perform pg_temp.become('authenticated', v_owner);
+    v_created := public.create_smelt(files => pg_temp.recordings(1));
+    perform public.cancel_smelt((v_created ->> 'id')::uuid);
+    perform pg_temp.become('service_role');
+    v_insert := 'insert into storage.objects (bucket_id, name) values (''smelt-audio'', %L)';
+    assert pg_temp.rejection(format(v_insert, v_created -> 'files' -> 0 ->> 'upload_path')) = '42501', 'cancelled';
 end
 $$;
