@@ -10,7 +10,10 @@ begin
     v_created := public.create_smelt(files => pg_temp.recordings(2));
     v_call := format('select public.submit_smelt(%L)', v_created ->> 'id');
     assert pg_temp.rejection(v_call) = 'PT409 missing_upload', pg_temp.rejection(v_call);
-    perform pg_temp.upload(v_created, 1);
+    perform pg_temp.upload(v_created);
+    perform pg_temp.become('postgres');
+    update public.smelt_files set size_bytes = 999;
+    perform pg_temp.become('authenticated', v_user);
     assert pg_temp.rejection(v_call) = 'PT413 file_too_large', pg_temp.rejection(v_call);
     perform pg_temp.become('postgres');
     update storage.objects set metadata = '{"size": 900}';

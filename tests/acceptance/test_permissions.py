@@ -72,8 +72,8 @@ class Caller:
         )
         return response.is_success and bool(response.json())
 
-    def upload(self, path: str, **headers: str) -> bool:
-        return self.http.post(f"/storage/v1/object/smelt-audio/{path}", content=AUDIO, headers=headers).is_success
+    def upload(self, path: str, content: bytes = AUDIO, **headers: str) -> bool:
+        return self.http.post(f"/storage/v1/object/smelt-audio/{path}", content=content, headers=headers).is_success
 
     def broadcast(self, topic: str, event: str) -> None:
         """Send on a private channel over HTTP; the response does not show whether it was delivered."""
@@ -291,6 +291,9 @@ def _object_cases() -> dict[str, PermissionCase]:
         "upload": PermissionCase(Accounts.make, lambda caller, smelt: caller.upload(_path(smelt))),
         "upload unannounced": PermissionCase(
             Accounts.make, lambda caller, smelt: caller.upload(f"{_path(smelt)}.more")
+        ),
+        "upload more than announced": PermissionCase(
+            Accounts.make, lambda caller, smelt: caller.upload(_path(smelt), AUDIO + b"x")
         ),
         "overwrite": PermissionCase(
             Accounts.make_uploaded, lambda caller, smelt: caller.upload(_path(smelt), **{"x-upsert": "true"})
