@@ -1,5 +1,6 @@
 // Resumable uploads (TUS 1.0.0), in pieces of 6 MiB.
 import { SmeltError } from './errors.js'
+import { findSaved, fingerprintOf, forget, save, UPLOAD_ID } from './saved-uploads.js'
 import { BUCKET, errorIn, persistently } from './storage-requests.js'
 
 /** @import { SendOptions, StorageRequests, StorageResponse } from './storage-requests.js' */
@@ -10,10 +11,6 @@ const ENDPOINT = '/upload/resumable'
 const PROTOCOL = { 'tus-resumable': '1.0.0' }
 const PIECE_TRIES = 10
 const MAX_STARTS = 3
-const SAVED_KEY = 'smelt-uploads'
-const SAVED_FOR_MS = 24 * 3600 * 1000
-const MAX_SAVED = 50
-const UPLOAD_ID = /^[\w-]+$/
 
 /**
  * Upload a file, from where an earlier upload of the same file to the same path has stopped. Return false if the server
@@ -172,65 +169,3 @@ const unexpected = () => new SmeltError('upload_failed', 'Storage sent an unexpe
 
 /** @param {string} text */
 const base64 = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)))
-
-// The ids of unfinished uploads: Storage cannot list them by object. They are kept in the page, and where there is a
-// localStorage, beyond it.
-
-/** @typedef {{ id: string, savedAt: number }} Saved */
-
-/** @type {Map<string, Saved>} */
-let inPage = new Map()
-/** @type {WeakMap<Blob, string>} */
-const unnamed = new WeakMap()
-
-/**
- * Return a key for a file and its target; two contents must never be mixed in one upload. A `Blob` that is not a file
- * is only equal to itself.
- * @param {string} url
- * @param {string} path
- * @param {Blob} file
- */
-function fingerprintOf(url, path, file) {
-  if (file instanceof File) return JSON.stringify([url, path, file.name, file.size, file.lastModified])
-  const name = unnamed.get(file) ?? `${Math.random()}`
-  unnamed.set(file, name)
-  return JSON.stringify([url, path, name])
-}
-
-/** @param {string} fingerprint */
-const findSaved = (fingerprint) => allSaved().get(fingerprint)?.id
-
-/** @param {string} fingerprint @param {string} id */
-function save(fingerprint, id) {
-  const saved = allSaved()
-  saved.delete(fingerprint) // Else it would keep its place.
-  replaceSaved([...saved, [fingerprint, { id, savedAt: Date.now() }]])
-}
-
-/** @param {string} fingerprint */
-function forget(fingerprint) {
-  const saved = allSaved()
-  saved.delete(fingerprint)
-  replaceSaved([...saved])
-}
-
-/** Return the current uploads by fingerprint, oldest first. */
-function allSaved() {
-  /** @type {[string, Saved][]} */
-  let stored = []
-  const isCurrent = (/** @type {[string, Saved]} */ [, { id, savedAt }]) =>
-    UPLOAD_ID.test(id) && Date.now() - savedAt < SAVED_FOR_MS
-  try {
-    stored = JSON.parse(localStorage.getItem(SAVED_KEY) ?? '[]').filter(isCurrent)
-  } catch {} // There is no storage, it is not accessible, or its content is another app's.
-  return new Map([...stored, ...[...inPage].filter(isCurrent)])
-}
-
-/** @param {[string, Saved][]} saved */
-function replaceSaved(saved) {
-  const newest = saved.slice(-MAX_SAVED)
-  inPage = new Map(newest)
-  try {
-    localStorage.setItem(SAVED_KEY, JSON.stringify(newest))
-  } catch {} // Uploads continue only within the page then.
-}
