@@ -107,7 +107,7 @@ test('a later call with the same key goes on with an upload that was aborted', (
     await assertStored(supabase, job)
   }))
 
-test('an upload that the server has lost starts anew', () =>
+test('an upload that the server has lost starts again', () =>
   withProxy(async (smelt, _, supabase) => {
     const request = { files: [twoPieces()], idempotencyKey: randomUUID() }
     await interrupt(smelt, request)
