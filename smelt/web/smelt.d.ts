@@ -426,10 +426,14 @@ export interface Account {
 export interface Transport {
   call(name: string, args: Record<string, unknown>, options?: CallOptions): Promise<any>
   account(): Promise<Account>
+  /**
+   * Upload a file, again after transient errors; `onProgress` gets its bytes so far. With `mayExist`, an object that
+   * exists is a success.
+   */
   upload(
     path: string,
     file: Blob,
-    options: { onProgress?: (loaded: number) => void; signal?: AbortSignal },
+    options: { onProgress?: (loaded: number) => void; signal?: AbortSignal; mayExist?: boolean },
   ): Promise<void>
   /** Join a channel, again after each loss until `leave` is called. */
   join(topic: string, handlers: JoinHandlers): Joined

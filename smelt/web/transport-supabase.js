@@ -38,7 +38,7 @@ export class SupabaseTransport {
    * Upload a file to an announced path.
    * @param {string} path
    * @param {Blob} file
-   * @param {{ onProgress?: (loaded: number) => void, signal?: AbortSignal }} options
+   * @param {{ onProgress?: (loaded: number) => void, signal?: AbortSignal, mayExist?: boolean }} options
    */
   async upload(path, file, options) {
     const { uploadObject } = await import('./upload.js')

@@ -1,14 +1,15 @@
 // Creation of a smelt: announce, upload with progress, submit.
-import { asSmeltError, errorOfResponse, SmeltError } from './errors.js'
-import { retryInMs, sleep, within } from './polling.js'
+import { SmeltError } from './errors.js'
+import { within } from './polling.js'
+import { BUCKET, errorIn, persistently, StorageRequests, uploadError } from './storage-requests.js'
 
 /** @import { SupabaseClient } from '@supabase/supabase-js' */
 /** @import { CreateRequest, FileInput, Transport } from './smelt.d.ts' */
 /** @import { Created } from './contract.d.ts' */
+/** @import { SendOptions } from './storage-requests.js' */
 
-const BUCKET = 'smelt-audio'
 const UPLOADS_AT_A_TIME = 3
-const MAX_TRIES = 4
+const RESUMABLE_ABOVE_BYTES = 6 * 1024 * 1024
 const CANCEL_TIMEOUT_MS = 5_000
 /** @type {Record<string, string>} */
 const EXTENSIONS = { mpeg: 'mp3', mp4: 'm4a', 'x-m4a': 'm4a', 'x-wav': 'wav', wave: 'wav' }
@@ -84,7 +85,8 @@ async function uploadAll(transport, created, files, { onUpload, signal, idempote
           total,
         })
       }
-      await uploadOne(transport, upload_path ?? '', blob, { onProgress: report, signal: stop.signal }, !!idempotencyKey)
+      const options = { onProgress: report, signal: stop.signal, mayExist: !!idempotencyKey }
+      await transport.upload(upload_path ?? '', blob, options)
       report(size)
     }
   }
@@ -99,113 +101,65 @@ async function uploadAll(transport, created, files, { onUpload, signal, idempote
 }
 
 /**
- * @param {Transport} transport
- * @param {string} path
- * @param {Blob} blob
- * @param {{ onProgress: (loaded: number) => void, signal: AbortSignal }} options
- * @param {boolean} mayExist
- */
-async function uploadOne(transport, path, blob, options, mayExist) {
-  let tries = 0
-  const upload = async () => {
-    tries += 1
-    try {
-      await transport.upload(path, blob, options)
-    } catch (error) {
-      // An earlier try was stored although its response was lost; submission compares the size.
-      if (!(error instanceof SmeltError && error.status === 409 && (tries > 1 || mayExist))) throw error
-    }
-  }
-  await persistently(upload, options.signal)
-}
-
-/**
- * Call a function again after transient errors.
- * @template T
- * @param {() => Promise<T>} call
- * @param {AbortSignal} [signal]
- * @returns {Promise<T>}
- */
-async function persistently(call, signal) {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      return await call()
-    } catch (error) {
-      signal?.throwIfAborted()
-      if (tries >= MAX_TRIES || !(error instanceof SmeltError && error.transient && error.status !== 401)) throw error
-      await within(sleep(retryInMs(tries)), signal)
-    }
-  }
-}
-
-/**
- * Upload an object with supabase-js, or where there is an XMLHttpRequest, with it: it reports the bytes that were sent.
+ * Upload an object: resumably above 6 MiB where the server has resumable uploads.
  * @param {SupabaseClient<any, any, any>} supabase
  * @param {string} path
  * @param {Blob} blob
- * @param {{ onProgress?: (loaded: number) => void, signal?: AbortSignal }} options
+ * @param {{ onProgress?: (loaded: number) => void, signal?: AbortSignal, mayExist?: boolean }} options `mayExist`: an
+ *   object with this path is a success; submission compares the size.
  */
-export async function uploadObject(supabase, path, blob, { onProgress, signal }) {
-  signal?.throwIfAborted()
-  const bucket = supabase.storage.from(BUCKET)
-  if (typeof XMLHttpRequest === 'undefined') {
-    const { error } = await within(bucket.upload(path, blob, { contentType: blob.type || undefined }), signal)
-    if (error)
-      throw uploadError(error, Number(/** @type {any} */ (error).statusCode ?? /** @type {any} */ (error).status ?? 0))
-    return
+export async function uploadObject(supabase, path, blob, options) {
+  const storage = new StorageRequests(supabase)
+  try {
+    if (blob.size > RESUMABLE_ABOVE_BYTES) {
+      const { uploadResumably } = await import('./resumable.js')
+      if (await uploadResumably(storage, path, blob, options)) return
+    }
+    await uploadAtOnce(storage, path, blob, options)
+  } catch (error) {
+    if (!(options.mayExist && error instanceof SmeltError && error.status === 409)) throw error
   }
-  await within(supabase.realtime.setAuth(), signal)
-  const url = bucket.getPublicUrl(path).data.publicUrl.replace('/object/public/', '/object/')
-  const { apiKey, accessTokenValue } = supabase.realtime
-  await sendBlob(
-    url,
-    blob,
-    { apikey: apiKey ?? '', authorization: `Bearer ${accessTokenValue ?? apiKey}` },
-    { onProgress, signal },
-  )
 }
 
 /**
- * @param {string} url
+ * @param {StorageRequests} storage
+ * @param {string} path
  * @param {Blob} blob
- * @param {Record<string, string>} headers
- * @param {{ onProgress?: (loaded: number) => void, signal?: AbortSignal }} options
- * @returns {Promise<void>}
+ * @param {SendOptions} options
  */
-function sendBlob(url, blob, headers, { onProgress, signal }) {
-  const request = new XMLHttpRequest()
-  const onAbort = () => request.abort()
-  /** @type {Promise<void>} */
-  const sent = new Promise((resolve, reject) => {
-    request.open('POST', url)
-    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value)
-    request.upload.onprogress = ({ loaded }) => onProgress?.(loaded)
-    request.onabort = () => reject(signal?.reason)
-    request.onerror = () => reject(asSmeltError(new Error('The upload was interrupted.')))
-    request.onload = () => {
-      if (request.status < 300) return resolve()
-      const body = parsed(request.responseText)
-      reject(uploadError({ message: body.message ?? request.statusText }, Number(body.statusCode ?? request.status)))
+async function uploadAtOnce(storage, path, blob, options) {
+  let isRepeated = false
+  await persistently(async () => {
+    try {
+      await sendObject(storage, path, blob, options)
+    } catch (error) {
+      // An earlier try was stored although its response was lost.
+      if (!(isRepeated && error instanceof SmeltError && error.status === 409)) throw error
+    } finally {
+      isRepeated = true
     }
-    signal?.addEventListener('abort', onAbort)
-    request.send(blob)
-  })
-  return sent.finally(() => signal?.removeEventListener('abort', onAbort))
+  }, options.signal)
 }
 
-/** @param {{ message: string }} error @param {number} status */
-function uploadError(error, status) {
-  const code = status === 413 ? 'file_too_large' : 'upload_failed'
-  return errorOfResponse({ message: error.message, code }, status)
-}
-
-/** @param {string} text @returns {{ message?: string, statusCode?: string }} */
-function parsed(text) {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return {}
+/**
+ * Send an object with supabase-js, or where there is an XMLHttpRequest, with it: it reports the bytes that were sent.
+ * @param {StorageRequests} storage
+ * @param {string} path
+ * @param {Blob} blob
+ * @param {SendOptions} options
+ */
+async function sendObject(storage, path, blob, options) {
+  options.signal?.throwIfAborted()
+  if (typeof XMLHttpRequest !== 'undefined') {
+    const response = await storage.send('POST', `/object/${BUCKET}/${path}`, { body: blob }, options)
+    if (response.status >= 300) throw errorIn(response)
+    return
   }
+  const sent = storage.supabase.storage.from(BUCKET).upload(path, blob, { contentType: blob.type || undefined })
+  const { error } = await within(sent, options.signal)
+  if (!error) return
+  const { statusCode, status } = /** @type {any} */ (error)
+  throw uploadError(error.message, Number(statusCode ?? status ?? 0))
 }
 
 /** @param {FileInput} input */
