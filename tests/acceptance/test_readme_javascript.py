@@ -219,9 +219,11 @@ async def test_polling_without_realtime_brings_every_line(
     [
         ({"filename": "meeting.exe"}, "select", "invalid_format"),
         ({}, 'drop policy "smelt: upload announced files" on storage.objects', "violates row-level security policy"),
-        ({"announced_too_much": -1}, "select", "file_too_large"),
+        ({"announced_too_much": -1}, "select", "violates row-level security policy"),
+        # A Storage that stores more than announced: the submission finds it.
+        ({"announced_too_much": -1}, "drop function smelt.check_object() cascade", "file_too_large"),
     ],
-    ids=["create", "upload", "submit"],
+    ids=["create", "upload", "size", "submit"],
 )
 async def test_rejections_of_create_upload_and_submit_are_thrown(
     given: dict[str, Any], change: str, error: str, fresh_stack: Stack

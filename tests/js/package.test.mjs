@@ -232,7 +232,7 @@ describe('smelt-js', { concurrency: true }, () => {
         })
         const announced = await smelt.create({ files: [grown] }).catch((error) => error)
         assert.ok(announced instanceof SmeltError, String(announced))
-        assert.equal(announced.code, 'file_too_large')
+        assert.equal(announced.code, 'upload_failed')
       }
       const upload = await supabase.storage.from('smelt-audio').upload('nowhere/a.ogg', content)
       const thrown = await smelt.transport.upload('nowhere/a.ogg', file(), {}).catch((error) => error)
