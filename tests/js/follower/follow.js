@@ -1,4 +1,4 @@
-// An app that follows smelts as it is told to, in Node or in a page, and prints what the package calls it with.
+// An app that follows smelts by commands, in Node or in a page, and prints the arguments of each callback.
 
 /** Return the first of these tokens that has not expired. */
 const current = (tokens) => {
@@ -20,7 +20,7 @@ export function follower({ createClient, smeltJs, realtime, print }) {
   const hanging = new Set()
   const commands = {
     async open({ name, url, key, tokens, credentials, heartbeatMs, going, ending }) {
-      const tell = (of, update) => print({ name, of, ...shortened(update) })
+      const report = (of, update) => print({ name, of, ...shortened(update) })
       const supabase = createClient(url, key, {
         ...(tokens && { accessToken: () => (hanging.has(name) ? new Promise(() => {}) : Promise.resolve(current(tokens))) }),
         auth: { persistSession: false, storageKey: name },
@@ -31,21 +31,21 @@ export function follower({ createClient, smeltJs, realtime, print }) {
       const stop = new AbortController()
       const job = smelt.job(going)
       const watch = async () => {
-        for await (const update of job.watch({ signal: stop.signal, connectionEvents: true })) tell('going', update)
+        for await (const update of job.watch({ signal: stop.signal, connectionEvents: true })) report('going', update)
         const { status, segments, results } = job.getSnapshot()
-        tell('view', { status, segments: Object.values(segments).flat(), results: results.length })
+        report('view', { status, segments: Object.values(segments).flat(), results: results.length })
         const shown = await job.done
-        tell('done', shown)
+        report('done', shown)
       }
-      watch().catch((error) => tell('going', { type: 'error', error }))
+      watch().catch((error) => report('going', { type: 'error', error }))
       const callbacks = (of) => ({
-        onProgress: (update) => tell(of, update),
-        onSegments: (update) => tell(of, update),
-        onCompleted: (update) => tell(of, update),
-        onFailed: (update) => tell(of, update),
-        onError: (error) => tell(of, { type: 'error', error }),
-        onConnected: () => tell(of, { type: 'connected' }),
-        onDisconnected: () => tell(of, { type: 'disconnected' }),
+        onProgress: (update) => report(of, update),
+        onSegments: (update) => report(of, update),
+        onCompleted: (update) => report(of, update),
+        onFailed: (update) => report(of, update),
+        onError: (error) => report(of, { type: 'error', error }),
+        onConnected: () => report(of, { type: 'connected' }),
+        onDisconnected: () => report(of, { type: 'disconnected' }),
       })
       const left = smeltJs.subscribeToSmelt(supabase, going, callbacks('left'))
       smeltJs.subscribeToSmelt(supabase, ending, callbacks('ending'))
