@@ -24,7 +24,7 @@ import platformdirs
 from smelt.backend.error_mapping import map_storage_error, map_storage_response, map_transport_error
 from smelt.backend.retries import transient_retries
 from smelt.backend.upload_source import OnSent, UploadSource
-from smelt.errors import PermanentError, RequestRejected, SmeltError, TransientError, Unavailable
+from smelt.errors import PermanentError, RequestRejected, SmeltError, TransientError, Unauthorized, Unavailable
 
 PIECE_BYTES: Final = 6 * 1024 * 1024
 """The hosted Storage accepts no other size, except for the last piece."""
@@ -82,7 +82,7 @@ class SavedUploads:
         return folder / fingerprint
 
     def _clean_up(self, folder: Path) -> None:
-        newest_first = sorted(((path.stat().st_mtime, path) for path in folder.iterdir()), reverse=True)
+        newest_first = sorted(((_modified_at(path), path) for path in folder.iterdir()), reverse=True)
         for position, (saved_at, path) in enumerate(newest_first, start=1):
             if position >= MAX_SAVED_UPLOADS or time.time() - saved_at > SAVED_LIFETIME_S:
                 path.unlink(missing_ok=True)
@@ -121,8 +121,10 @@ class ResumableUploads:
                 upload = _Upload(self._http, f"{self._url}/{upload_id}", path, source, on_sent)
             try:
                 is_done = await upload.send_rest()
-            except PermanentError:
-                await asyncio.to_thread(self._saved.forget, fingerprint)
+            except PermanentError as exc:
+                # After a new sign-in, the upload goes on.
+                if not isinstance(exc, Unauthorized):
+                    await asyncio.to_thread(self._saved.forget, fingerprint)
                 raise
             await asyncio.to_thread(self._saved.forget, fingerprint)
             if is_done:
@@ -229,7 +231,7 @@ class _Upload:
         response = await self._request("HEAD")
         if response.is_error:
             error = _error(response)
-            if isinstance(error, TransientError):
+            if isinstance(error, TransientError | Unauthorized):
                 raise error
             return False
         if response.headers.get("upload-length") != str(self._source.size_bytes):
@@ -248,6 +250,14 @@ class _Upload:
             )
         except httpx.TransportError as exc:
             raise map_transport_error(self._doing, exc) from exc
+
+
+def _modified_at(path: Path) -> float:
+    """Return when a file was modified; 0 if another upload has just renamed or removed it."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _fingerprint(url: str, path: str, source: UploadSource) -> str:

@@ -87,9 +87,12 @@ async def open_sources(files: Sequence[File]) -> AsyncIterator[list[UploadSource
     A file object with `seek` is read from its start, wherever its position is, and is not closed.
 
     Raises:
-        TypeError: One of them is neither a path nor a filename with content.
+        TypeError: One of them is neither a path nor a filename with content, or a file object is passed twice.
         OSError: A path does not exist, or a copy can't be written.
     """
+    opened = [id(file[1]) for file in files if isinstance(file, tuple) and _is_file(file[1])]
+    if len(set(opened)) < len(opened):
+        raise TypeError("a file object is passed twice; it has one position, so pass its bytes, or open the file again")
     with ExitStack() as copies:
         yield [await _source(file, copies) for file in files]
 

@@ -95,7 +95,7 @@ def submit(
 ) -> None:
     """Create a smelt from recordings or a text."""
     if transcript_only and prompt:
-        raise typer.BadParameter("a transcript only has no prompts: leave out one of both.", param_hint="--prompt")
+        raise typer.BadParameter("--transcript-only and --prompt exclude each other.", param_hint="--prompt")
     request: dict[str, Any] = {
         "text": text,
         "prompts": () if transcript_only else prompt or None,

@@ -41,4 +41,4 @@ class SmeltOptions(Model):
     word_times: bool | None = None
     channels: Channels = "mixed"
     model: str | None = None
-    keep_audio_h: Annotated[float, Field(ge=0)] | None = None
+    keep_audio_h: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None

@@ -61,9 +61,9 @@ class ClaimLoop:
         """End the sleep: there may be work, or room for it."""
         self._woken.set()
 
-    def wake_at_end(self) -> None:
-        """End the sleep after a smelt has ended, unless the last claim left room: then nothing is due."""
-        if not self._left_room:
+    def wake_at_end(self, *, always: bool) -> None:
+        """End the sleep after a smelt has ended; unless `always`, not if the last claim left room: nothing is due."""
+        if always or not self._left_room:
             self.wake()
 
     def postpone(self) -> None:
@@ -107,23 +107,33 @@ class ClaimLoop:
         # A wake-up may arrive before its smelt is visible. A smelt that is due now may be locked for a moment.
         is_behind = self._sent_at is not None and claims.woken_at is not None and claims.woken_at < self._sent_at
         is_due = not claims.smelts and claims.next_due_in_s is not None and claims.next_due_in_s <= 0
-        self._is_recheck_due = (is_behind or is_due) and self._recheck_count < len(_RECHECK_PAUSES_S)
-        self._recheck_count = self._recheck_count + 1 if self._is_recheck_due else 0
+        if not (is_behind or is_due):
+            self._recheck_count = 0
+        elif self._recheck_count < len(_RECHECK_PAUSES_S):
+            self._is_recheck_due = True
+            self._recheck_count += 1
 
     async def wake_others(self) -> None:
         """Wake other workers if it is this worker's turn to look for smelts without a wake-up, but it has no room."""
         if not self._is_follow_up_due:
             return
-        self._follow_up_s = None
         try:
             await self._calls.claim_smelts(self._options.worker_id, max_count=0, host=self._options.host)
         except TransientError as exc:
             logger.warning("waking other workers failed: %s", exc)
+            self.retry_follow_up()
+        else:
+            self._follow_up_s = None
 
     def retry_follow_up(self) -> None:
         """Look again for smelts without a wake-up in 2 s, if the last attempt failed."""
         if self._is_follow_up_due:
             self._follow_up_s = time.monotonic() + _RETRY_DELAY_S
+
+    @property
+    def is_recheck(self) -> bool:
+        """True if the next claim repeats the last one at once, since its smelt may not have been visible."""
+        return self._is_recheck_due
 
     @property
     def _is_follow_up_due(self) -> bool:
@@ -173,6 +183,7 @@ class ClaimLoop:
     def _on_wake_up(self, payload: object) -> None:
         self._last_wake_up_s = time.monotonic()
         self._sent_at = _sent_at(payload)
+        self._recheck_count = 0
         self._wake_up_received = True
         self._woken.set()
 

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Literal
+from uuid import UUID
 
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.vocabulary import Status
-from smelt.contract.work import Claim, Report, Risk, Verdict
+from smelt.contract.work import Claim, Report, Risk, SavedSegment, Verdict
 from smelt.errors import TransientError
 from smelt.processor.errors import ChildKilled
 from smelt.processor.event_queue import EventQueue
@@ -121,9 +122,7 @@ class Reporter:
         self._saved_risk = draft.risk
         self.state.confirm(draft)
         self._last_stage = draft.status
-        if self._is_held(report, began_s) and report.event is not None:
-            for event, payload in report_events(draft.segments, report.event):
-                await self._events.put(event, payload)
+        await self._broadcast(report, draft.segments, began_s)
 
     async def acknowledge(self) -> None:
         """Report until the database has saved stage, risk and results; if the lease is lost, wait to be cancelled.
@@ -167,6 +166,11 @@ class Reporter:
     def _has_results(self, draft: Draft) -> bool:
         return draft.status != self._last_stage or draft.has_results
 
+    async def _broadcast(self, report: Report, segments: Sequence[tuple[UUID, SavedSegment]], began_s: float) -> None:
+        if self._is_held(report, began_s) and report.event is not None:
+            for event, payload in report_events(segments, report.event):
+                await self._events.put(event, payload)
+
     def _is_held(self, report: Report, began_s: float) -> bool:
         if report.verdict == "go_on":
             self._on_renewed(began_s)
@@ -177,6 +181,8 @@ class Reporter:
 
     async def _send_risk(self, draft: Draft) -> None:
         async with self._reporting:
+            if self._saved_risk == draft.risk:  # By a report that ended meanwhile.
+                return
             began_s, self._saved_risk = time.monotonic(), "unknown"
             report = await self._calls.report_progress(
                 self._claim.id,
@@ -187,7 +193,7 @@ class Reporter:
                 lease_s=self._lease_s,
             )
             self._saved_risk = draft.risk
-            self._is_held(report, began_s)
+            await self._broadcast(report, (), began_s)
 
     async def _send(self, draft: Draft) -> Report:
         return await self._calls.report_progress(

@@ -53,6 +53,7 @@ class Worker:
         self._janitor = Janitor(project, options.worker_id)
         self._heartbeat = Heartbeat(self._calls, options.worker_id, options.host, self._info)
         self._metrics = Metrics()
+        self._once = False
         self._started_s = time.monotonic()
         self._state: Literal["loading", "working", "draining"] = "loading"
         self._model: SharedModel | None = None
@@ -63,6 +64,7 @@ class Worker:
 
     async def run(self, *, once: bool = False, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain; with `once`, until nothing can be claimed."""
+        self._once = once
         async with serve_metrics(self._metrics, self._calls, self._options.metrics_host, self._options.metrics_port):
             await self._require_schema(once=once, stop=stop)
             await self._run(once=once, stop=stop)
@@ -182,10 +184,11 @@ class Worker:
             await self._claim_loop.wake_others()
             return 0
         try:
-            # With a full disk, this worker would fail smelts that others can process.
-            await asyncio.to_thread(services.workspace.require_space)
-            # Renew first: after an outage, this worker could claim a smelt whose own lease has expired.
-            await services.leases.renew()
+            if not self._claim_loop.is_recheck:
+                # With a full disk, this worker would fail smelts that others can process.
+                await asyncio.to_thread(services.workspace.require_space)
+                # Renew first: after an outage, this worker could claim a smelt whose own lease has expired.
+                await services.leases.renew()
             claims = await self._claim_loop.claim(self._free_slots, models=services.model.names)
         except TransientError as exc:
             if once:
@@ -229,7 +232,7 @@ class Worker:
             self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
         if attempt.has_audio:
             self._janitor.request_purge()
-        self._claim_loop.wake_at_end()
+        self._claim_loop.wake_at_end(always=self._once)
         self._heartbeat.request()
 
     def _on_suspended(self, *, is_suspended: bool) -> None:

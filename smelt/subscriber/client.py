@@ -137,7 +137,8 @@ class Client:
                     return created
                 uploads = Uploads(self._project.audio, on_upload=on_upload, again=idempotency_key is not None)
                 await uploads.run(sources, [file.upload_path for file in created.files if file.upload_path is not None])
-                if submit:
+                # A text is submitted when it is created, unless an earlier call with its key did not submit it.
+                if submit and (text is None or idempotency_key is not None):
                     await self.submit(created.id)
             except BaseException:
                 if idempotency_key is None:  # The caller never got its id and cannot resume it.

@@ -154,9 +154,12 @@ class WindowTranscriber:
     ) -> list[DecodedWindow]:
         """Decode windows, without the vocabulary where only that would be the text."""
         found = self.decoder.decode(encoded, languages, no_repeat_ngram_size=no_repeat_ngram_size)
-        return [self._without_echo(decoded, no_repeat_ngram_size) for decoded in found]
+        own = encoded if len(found) == 1 else None
+        return [self._without_echo(decoded, own, no_repeat_ngram_size) for decoded in found]
 
-    def _without_echo(self, decoded: DecodedWindow, no_repeat_ngram_size: int) -> DecodedWindow:
+    def _without_echo(
+        self, decoded: DecodedWindow, encoded: EncodedWindows | None, no_repeat_ngram_size: int
+    ) -> DecodedWindow:
         """Return a window, or its text without the vocabulary if a segment only repeats it.
 
         Where the vocabulary has changed the spelling alone, its spelling is kept.
@@ -164,9 +167,11 @@ class WindowTranscriber:
         terms = self.decoder.vocabulary
         if not any(is_echo(segment.text, terms) for segment in decoded.segments):
             return decoded
-        encoded = self.decoder.encode([decoded.window])
         [plain] = self.decoder.decode(
-            encoded, [decoded.language], no_repeat_ngram_size=no_repeat_ngram_size, use_vocabulary=False
+            encoded or self.decoder.encode([decoded.window]),
+            [decoded.language],
+            no_repeat_ngram_size=no_repeat_ngram_size,
+            use_vocabulary=False,
         )
         return decoded if not _is_silence(plain) and is_same_speech(decoded.text, plain.text) else plain
 

@@ -234,10 +234,8 @@ async def test_resumable_upload_whose_last_response_was_lost_is_complete(
     assert proxy.requests[ENDPOINT] == 1
 
 
-async def test_resumable_upload_of_a_cancelled_smelt_is_unauthorized(
-    app: Project, recording: Recording, cache: Cache
-) -> None:
-    """The next piece after the cancellation is refused, and the upload cannot be continued."""
+async def test_resumable_upload_of_a_cancelled_smelt_is_unauthorized(app: Project, recording: Recording) -> None:
+    """The next piece after the cancellation is refused."""
     smelt_id, path = await _create(app, recording.content)
 
     async def cancel(sent_bytes: int) -> None:
@@ -246,7 +244,31 @@ async def test_resumable_upload_of_a_cancelled_smelt_is_unauthorized(
 
     with pytest.raises(Unauthorized):
         await app.audio.upload(path, recording.path, on_sent=cancel)
-    assert not cache.ids()
+
+
+async def test_resumable_upload_whose_token_has_expired_continues_after_a_new_sign_in(
+    app: Project, proxy: CountingProxy, stack: Stack, user: User, recording: Recording, tmp_path: Path
+) -> None:
+    class ExpiringToken(httpx.AsyncHTTPTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.headers.get("upload-offset", "0") != "0":
+                request.headers["authorization"] = "Bearer expired"
+            return await super().handle_async_request(request)
+
+    _, path = await _create(app, recording.content)
+    headers = {"authorization": f"Bearer {user.access_token}", "apikey": stack.anon_key}
+    async with httpx.AsyncClient(transport=ExpiringToken(), headers=headers) as http:
+        with pytest.raises(Unauthorized):
+            await AudioStore(proxy.url, http).upload(path, recording.path)
+    sent: list[int] = []
+
+    async def on_sent(sent_bytes: int) -> None:
+        sent.append(sent_bytes)
+
+    await app.audio.upload(path, recording.path, on_sent=on_sent)
+    assert sent[0] == PIECE_BYTES
+    assert proxy.requests[ENDPOINT] == 1
+    assert await _stored(app, path, tmp_path) == recording.content
 
 
 async def test_upload_is_plain_if_the_server_has_no_resumable_uploads(

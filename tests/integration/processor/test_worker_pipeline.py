@@ -1,5 +1,6 @@
 """A worker processes submitted smelts to their end, against a real project."""
 
+import asyncio
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from fake_llm import error_response, serving
 from patched_children import PatchedChildren
 from stacks import Stack, sign_up
-from worker_harness import RECORDINGS, STANDUP, app_client, eventually, run_worker_once, running_worker
+from worker_harness import RECORDINGS, STANDUP, TIMEOUT_S, app_client, eventually, run_worker_once, running_worker
 
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.vocabulary import Status
@@ -253,3 +254,15 @@ async def test_lease_renewal_after_settling_is_not_reported_as_lost(
             assert (await app.state(created.id)).status == "completed"
     assert "settled: complete" in caplog.text
     assert "lost" not in caplog.text
+
+
+async def test_worker_that_runs_once_ends_with_its_last_smelt(
+    project: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has room for another smelt, and does not wait until it polls again."""
+    monkeypatch.setattr("smelt.processor.claim_loop.poll_wait_s", lambda *, next_due_in_s, **_: next_due_in_s or 1000)
+    async with app_client(project) as app:
+        created = await app.create(text_input="Anna will call Ben.")
+        async with asyncio.timeout(TIMEOUT_S):
+            await run_worker_once(project, tmp_path, concurrency=2)
+        assert (await app.state(created.id)).status == "completed"

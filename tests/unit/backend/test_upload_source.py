@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,12 @@ async def test_file_objects_stay_open_and_copies_are_closed(tmp_path: Path) -> N
         assert not recording.closed
         with pytest.raises(ValueError, match="closed"):
             await anext(copied.chunks())
+
+
+async def test_file_object_is_accepted_once() -> None:
+    opened = BytesIO(b"speech")
+    with pytest.raises(TypeError, match="passed twice"):
+        async with open_sources([("a.mp3", opened), ("b.mp3", opened)]):
+            pass
+    async with open_sources([("a.mp3", opened), ("b.mp3", b"speech"), ("c.mp3", b"speech")]) as sources:
+        assert len(sources) == 3

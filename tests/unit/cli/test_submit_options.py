@@ -105,11 +105,15 @@ def test_submit_with_transcript_only_sends_no_prompt(requests: list[dict[str, An
         (["--vocabulary-file", __file__.replace("test_submit_options.py", "missing")], "does not exist"),
         (["--keep-audio", "-1"], "--keep-audio"),
         (["--keep-audio", "nan"], "--keep-audio"),
+        (["--keep-audio", "inf"], "--keep-audio"),
         (["--channels", "left"], "--channels"),
         (["--metadata", "course"], "--metadata: course is neither a JSON object nor KEY=VALUE."),
         (["--metadata", '{"a": NaN}'], "NaN does not exist in JSON"),
         (["--metadata", '{"a"'], "is not a JSON object"),
-        (["--transcript-only", "--prompt", "summarize"], "--prompt: a transcript only has no prompts"),
+        (
+            ["--transcript-only", "--prompt", "summarize"],
+            "--prompt: --transcript-only and --prompt exclude each other.",
+        ),
     ],
 )
 def test_submit_rejects_invalid_options_before_any_request(

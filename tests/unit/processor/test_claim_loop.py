@@ -192,11 +192,19 @@ async def test_claim_is_repeated_soon_and_bounded_if_it_precedes_the_wake_up(due
 
 
 async def test_claim_is_repeated_soon_if_a_smelt_is_due_now(due_in_s: list[float | None]) -> None:
+    """Only so often: the smelt may stay locked."""
     claims = claims_with({**NOTHING, "next_due_in_s": 0.0})
-    await claims.claim(1)
     async with asyncio.timeout(TIMEOUT_S):
-        await claims.sleep(has_room=True)
-    assert due_in_s == []
+        for _ in range(4):
+            await claims.claim(1)
+            assert claims.is_recheck
+            await claims.sleep(has_room=True)
+        assert due_in_s == []
+        for _ in range(3):
+            await claims.claim(1)
+            assert not claims.is_recheck
+            await claims.sleep(has_room=True)
+    assert due_in_s == [0.0] * 3
 
 
 async def test_follow_up_without_room_wakes_others_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,9 +247,26 @@ async def test_end_of_a_smelt_ends_the_wait_only_if_the_last_claim_left_no_room(
     monkeypatch: pytest.MonkeyPatch, waits_for_end: bool, wakes: bool
 ) -> None:
     claims = ClaimsOfADatabase(monkeypatch)
-    claims.loop.wake_at_end()
+    claims.loop.wake_at_end(always=False)
     async with asyncio.timeout(TIMEOUT_S):
         await claims.loop.sleep(has_room=False)
     await claims.claim({**NOTHING, "waits_for_end": waits_for_end})
-    claims.loop.wake_at_end()
+    claims.loop.wake_at_end(always=False)
     assert claims.loop._woken.is_set() == wakes
+    claims.loop.wake_at_end(always=True)
+    assert claims.loop._woken.is_set()
+
+
+async def test_wake_up_of_others_that_failed_is_repeated_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = ClaimsOfADatabase(monkeypatch)
+    await claims.claim({**NOTHING, "follow_up_in_s": 1.25})
+    claims.now_s += 1.25
+    claims.response = Unavailable("no")
+    await claims.loop.wake_others()
+    claims.response = NOTHING
+    await claims.loop.wake_others()
+    assert len(claims.rpc.calls) == 2
+    claims.now_s += 2
+    await claims.loop.wake_others()
+    await claims.loop.wake_others()
+    assert len(claims.rpc.calls) == 3
