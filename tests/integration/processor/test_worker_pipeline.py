@@ -260,7 +260,7 @@ async def test_worker_that_runs_once_ends_with_its_last_smelt(
     project: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has room for another smelt, and does not wait until it polls again."""
-    monkeypatch.setattr("smelt.processor.claim_loop.poll_wait_s", lambda *, next_due_in_s, **_: next_due_in_s or 1000)
+    monkeypatch.setattr("smelt.processor.claim_loop.poll_wait_s", lambda **_: 1000.0)
     async with app_client(project) as app:
         created = await app.create(text_input="Anna will call Ben.")
         async with asyncio.timeout(TIMEOUT_S):
