@@ -90,7 +90,7 @@ async def open_sources(files: Sequence[File]) -> AsyncIterator[list[UploadSource
         TypeError: One of them is neither a path nor a filename with content, or a file object is passed twice.
         OSError: A path does not exist, or a copy can't be written.
     """
-    opened = [id(file[1]) for file in files if isinstance(file, tuple) and _is_file(file[1])]
+    opened = [id(file[1]) for file in files if isinstance(file, tuple) and len(file) == 2 and _is_file(file[1])]
     if len(set(opened)) < len(opened):
         raise TypeError("a file object is passed twice; it has one position, so pass its bytes, or open the file again")
     with ExitStack() as copies:

@@ -53,7 +53,7 @@ def test_names_on_tables_of_the_platform_all_begin_with_smelt(template_database:
             and c.relnamespace not in ('public'::regnamespace, 'smelt'::regnamespace)
         """
     )
-    assert triggers == []
+    assert triggers == [("smelt_check_object",)]
     assert template_database.rows("select id from storage.buckets") == [(channels.AUDIO_BUCKET,)]
     assert "smelt" in channels.AUDIO_BUCKET
 
