@@ -1,0 +1,13 @@
+"""The HTTP gateway (`smelt serve`): REST and event streams over one Supabase project; see its README.md.
+
+- `app`: puts the application together; `options`: its options.
+- `server`: uvicorn with bounded headers; `drain`: the moment from which streams end.
+- `callers`: the credential of a request; `clients`: the clients that callers of one identity share.
+- `tokens`: read-only tokens of one smelt.
+- `errors`: one shape for all errors, and their HTTP status.
+- `limits`: bounds on bodies and on concurrent work.
+- `uploads`, `downloads`: recordings in, transcripts and results out.
+- `health`: liveness, readiness and metrics.
+- `routes`: one module for each group of routes.
+- `streams`: the event streams behind `routes/events`.
+"""
