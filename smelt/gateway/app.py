@@ -15,7 +15,8 @@ from smelt.gateway.clients import Clients
 from smelt.gateway.errors import add_error_handlers
 from smelt.gateway.limits import MAX_BODY_BYTES
 from smelt.gateway.options import GatewayOptions
-from smelt.gateway.routes import health
+from smelt.gateway.routes import events, health
+from smelt.gateway.streams.hub import Hub
 
 MAX_CONNECTIONS = 100
 """Connections to the project, which all callers share."""
@@ -36,8 +37,14 @@ def create_app(options: GatewayOptions) -> FastAPI:
             app.state.options = options
             app.state.callers = Callers(options, pool)
             app.state.clients = clients
-            app.state.drain = asyncio.Event()
-            yield
+            app.state.drain = drain = asyncio.Event()
+            async with Hub(
+                clients,
+                drain,
+                max_streams=options.max_streams,
+                max_streams_per_caller=options.max_streams_per_caller,
+            ) as app.state.hub:
+                yield
 
     app = FastAPI(
         title="smelt",
@@ -58,6 +65,6 @@ def create_app(options: GatewayOptions) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID"],
             expose_headers=["ETag", "Location", "Retry-After"],
         )
-    for routes in (health,):
+    for routes in (health, events):
         app.include_router(routes.router)
     return app
