@@ -6,8 +6,8 @@
 - `tokens`: read-only tokens of one smelt.
 - `errors`: one shape for all errors, and their HTTP status.
 - `limits`: bounds on bodies and on concurrent work.
-- `uploads`, `downloads`: recordings in, transcripts and results out.
-- `health`: liveness, readiness and metrics.
+- `requests`: the access log, metrics, and headers that protect browsers.
 - `routes`: one module for each group of routes.
+- `uploads`, `downloads`, `states`, `paging`, `waiting`: recordings in, documents out, entity tags, lists, `?wait=`.
 - `streams`: the event streams behind `routes/events`.
 """

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from importlib.metadata import version
+from typing import Any, Final
 
 from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
 from starlette.middleware.cors import CORSMiddleware
 
 from smelt.backend.pool import Pool
@@ -13,40 +15,52 @@ from smelt.distribution import NAME
 from smelt.gateway.callers import CALL_TIMEOUT_S, Callers
 from smelt.gateway.clients import Clients
 from smelt.gateway.errors import add_error_handlers
-from smelt.gateway.limits import MAX_BODY_BYTES
+from smelt.gateway.limits import BodyLimits, Places
 from smelt.gateway.options import GatewayOptions
-from smelt.gateway.routes import events, health
+from smelt.gateway.requests import Metrics, Requests
+from smelt.gateway.routes import batches, documents, events, health, notifications, smelts
 from smelt.gateway.streams.hub import Hub
+from smelt.gateway.uploads import NewSmelt, NewSmeltForm
 
-MAX_CONNECTIONS = 100
+MAX_CONNECTIONS: Final = 100
 """Connections to the project, which all callers share."""
 
-DESCRIPTION = """
+DESCRIPTION: Final = """
 Transcription jobs over HTTP. Each request carries the caller's own Supabase token, and the project's row level security
 decides. Errors have one shape: `{"error": sentence, "code": stable, "details"?}`.
 """
 
 
-def create_app(options: GatewayOptions) -> FastAPI:
+class Gateway(FastAPI):
+    """The application of one project."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, with the bodies that routes read themselves."""
+        if not self.openapi_schema:
+            schemas = super().openapi()["components"]["schemas"]
+            _, found = models_json_schema(
+                [(NewSmelt, "validation"), (NewSmeltForm, "validation")], ref_template="#/components/schemas/{model}"
+            )
+            schemas.update(found["$defs"])
+        return super().openapi()
+
+
+def create_app(options: GatewayOptions) -> Gateway:
     """Return the gateway of one project."""
+    metrics = Metrics()
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
         pool = Pool(None, CALL_TIMEOUT_S, max_connections=MAX_CONNECTIONS)
         async with aclosing(pool), aclosing(Clients(pool)) as clients:
-            app.state.options = options
             app.state.callers = Callers(options, pool)
             app.state.clients = clients
             app.state.drain = drain = asyncio.Event()
-            async with Hub(
-                clients,
-                drain,
-                max_streams=options.max_streams,
-                max_streams_per_caller=options.max_streams_per_caller,
-            ) as app.state.hub:
+            metrics.show(app.state.uploads, app.state.streams, clients)
+            async with Hub(clients, drain, app.state.streams) as app.state.hub:
                 yield
 
-    app = FastAPI(
+    app = Gateway(
         title="smelt",
         description=DESCRIPTION,
         version=version(NAME),
@@ -54,17 +68,23 @@ def create_app(options: GatewayOptions) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=MAX_BODY_BYTES,
     )
+    app.state.options = options
+    app.state.metrics = metrics
+    app.state.uploads = Places("requests with files", options.max_uploads, max(1, options.max_uploads // 2))
+    app.state.streams = Places("event streams", options.max_streams, options.max_streams_per_caller)
     add_error_handlers(app)
+    for routes in (events, smelts, documents, batches, notifications, health):
+        app.include_router(routes.router)
+    # The last one that is added is the outermost.
+    app.add_middleware(BodyLimits, max_upload_bytes=options.max_upload_bytes)
     if options.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=options.allowed_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID"],
-            expose_headers=["ETag", "Location", "Retry-After"],
+            expose_headers=["ETag", "Location", "Retry-After", "Content-Disposition"],
         )
-    for routes in (health, events):
-        app.include_router(routes.router)
+    app.add_middleware(Requests, metrics=metrics)
     return app

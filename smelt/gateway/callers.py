@@ -60,11 +60,6 @@ class Caller:
         """Raise `Unauthorized` unless the project accepts the credential."""
         await self.calls.get_smelts([])
 
-    def require_sign_in(self) -> None:
-        """Reject a visitor: all of them would count as the one visitor with the gateway's address."""
-        if self.identity == VISITOR:
-            raise Problem(401, "sign_in_required", SIGN_IN_FIRST)
-
 
 class Callers:
     """Makes the callers of requests, over one pool of connections."""
@@ -86,7 +81,7 @@ class Callers:
         counted_as = f"{VISITOR} {address}" if identity == VISITOR else identity
         return Caller(identity, credential, expires_at(credential), None, counted_as, project)
 
-    def reader(self, token: str, smelt_id: UUID | None, *, now: float) -> Caller:
+    def reader(self, token: str, smelt_id: UUID, *, now: float) -> Caller:
         """Return the holder of a read-only token, who asks for a smelt."""
         if self.read_tokens is None or self._options.secret_key is None:
             raise not_configured()
@@ -96,7 +91,7 @@ class Callers:
         if content.expires_at <= now:
             raise Problem(401, "token_expired", "The read-only token has expired; request a new one.")
         if content.smelt_id != smelt_id:
-            raise Problem(403, "forbidden", "The read-only token is for reading one smelt, and not for this.")
+            raise Problem(403, "forbidden", "The read-only token is for another smelt.")
         identity = f"smelt:{smelt_id}"
         project = self.project(self._options.secret_key)
         return Caller(identity, token, content.expires_at, smelt_id, identity, project)
@@ -133,11 +128,36 @@ def current_caller(
     """Return the caller of a request; a read-only token counts only for a GET of its smelt."""
     read_token = request.query_params.get("token")
     if read_token is not None:
-        return callers.reader(read_token, _requested_smelt(request), now=time.time())
+        smelt_id = _requested_smelt(request)
+        if smelt_id is None:
+            raise Problem(403, "forbidden", "A read-only token reads one smelt, and does nothing else.")
+        return callers.reader(read_token, smelt_id, now=time.time())
     return callers.caller(_credential(request), request.client.host if request.client else "")
 
 
 CurrentCaller = Annotated[Caller, Depends(current_caller)]
+
+
+def signed_in_caller(caller: CurrentCaller) -> Caller:
+    """Return the caller of a route that is not for visitors.
+
+    To the project, all visitors would be the one with the gateway's address, which limits them; and they own nothing
+    that could be listed.
+    """
+    if caller.identity == VISITOR:
+        raise Problem(401, "sign_in_required", SIGN_IN_FIRST)
+    return caller
+
+
+SignedInCaller = Annotated[Caller, Depends(signed_in_caller)]
+
+
+def smelt_reader(caller: CurrentCaller, _documented: Annotated[Any, Depends(_read_token)] = None) -> Caller:
+    """Return the caller of a route that reads one smelt, which takes a read-only token as well."""
+    return caller
+
+
+SmeltReader = Annotated[Caller, Depends(smelt_reader)]
 
 
 def _credential(request: Request) -> str | None:

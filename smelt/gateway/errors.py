@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from smelt.contract.events import Model
 from smelt.errors import Forbidden, RequestRejected, SmeltError, TransientError, Unauthorized
@@ -101,6 +102,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(SmeltError, _on_smelt_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
     app.add_exception_handler(Exception, _on_bug)
 
 
@@ -110,7 +112,7 @@ def response_to(error: SmeltError) -> JSONResponse:
         case Forbidden():
             return _response(403, "forbidden", str(error))
         case Unauthorized():
-            return _response(401, "unauthorized", str(error), {"WWW-Authenticate": "Bearer"})
+            return _response(401, "unauthorized", str(error))
         case RequestRejected(code=code):
             status = _STATUS_OF_REJECTION.get(code, 400)
             return _response(status, code, str(error), _retry_header(BUSY_RETRY_AFTER_S if status == 429 else None))
@@ -142,6 +144,11 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     return _response(status, _CODE_OF_STATUS.get(status, "malformed_request"), sentence, error.headers)
 
 
+async def _on_disconnect(request: Request, error: Exception) -> JSONResponse:
+    # It is not received; without a response the server would log an error.
+    return _response(400, "disconnected", "The connection ended before the body.")
+
+
 async def _on_bug(request: Request, error: Exception) -> JSONResponse:
     # Starlette raises the error again, and the server logs it.
     return _response(500, "internal_error", "Something went wrong on our side.")
@@ -151,7 +158,8 @@ def _response(
     status: int, code: str, sentence: str, headers: Mapping[str, str] | None = None, *, issues: Sequence[Issue] = ()
 ) -> JSONResponse:
     body = ErrorBody(error=sentence, code=code, details=tuple(issues) or None)
-    return JSONResponse(body.model_dump(exclude_none=True), status, {"Cache-Control": "no-store", **(headers or {})})
+    challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    return JSONResponse(body.model_dump(exclude_none=True), status, {**challenge, **(headers or {})})
 
 
 def _retry_header(retry_after_s: int | None) -> dict[str, str]:

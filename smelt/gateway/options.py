@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from fastapi import Request
+
 from smelt.contract.captions import CaptionLayout
 
 MIB: Final = 1024 * 1024
@@ -39,3 +41,9 @@ class GatewayOptions:
     max_streams_per_caller: int = 20
     drain_s: float = 25.0
     caption_layout: CaptionLayout = field(default_factory=CaptionLayout)
+
+
+def current_options(request: Request) -> GatewayOptions:
+    """Return the options of the running application."""
+    options: GatewayOptions = request.app.state.options
+    return options

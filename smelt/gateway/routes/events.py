@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.sse import EventSourceResponse
 
-from smelt.gateway.callers import CurrentCaller
+from smelt.gateway.callers import SignedInCaller, SmeltReader
 from smelt.gateway.errors import documented
 from smelt.gateway.streams.batches import BatchStream, parse_batch_event_id
 from smelt.gateway.streams.event_id import EventId
@@ -37,7 +37,7 @@ After = Annotated[str | None, Query(description="The same as `Last-Event-ID`, wh
     responses={**_STREAM, **_ENDED, **documented(404, 429)},
 )
 async def smelt_events(
-    smelt_id: UUID, caller: CurrentCaller, hub: CurrentHub, last_event_id: LastEventId = None, after: After = None
+    smelt_id: UUID, caller: SmeltReader, hub: CurrentHub, last_event_id: LastEventId = None, after: After = None
 ) -> Response:
     """Stream the events of a smelt: its state, then live events, until it has ended.
 
@@ -46,7 +46,7 @@ async def smelt_events(
     the end, that reconnect gets 204.
     """
     last = EventId.parse(last_event_id or after)
-    return await respond(SmeltStream(hub, caller, smelt_id, last)) or Response(status_code=204)
+    return await respond(SmeltStream(hub, caller, smelt_id, last))
 
 
 @router.get(
@@ -55,20 +55,20 @@ async def smelt_events(
     responses={**_STREAM, **_ENDED, **documented(404, 429)},
 )
 async def batch_events(
-    batch_id: UUID, caller: CurrentCaller, hub: CurrentHub, last_event_id: LastEventId = None, after: After = None
+    batch_id: UUID, caller: SignedInCaller, hub: CurrentHub, last_event_id: LastEventId = None, after: After = None
 ) -> Response:
     """Stream the states of a batch as events `progress`, until all of its smelts have ended."""
     last_seq = parse_batch_event_id(last_event_id or after)
-    return await respond(BatchStream(hub, caller, batch_id, last_seq)) or Response(status_code=204)
+    return await respond(BatchStream(hub, caller, batch_id, last_seq))
 
 
 @router.get("/files/events", response_class=EventSourceResponse, responses={**_STREAM, **documented(429)})
-async def file_events(caller: CurrentCaller, hub: CurrentHub) -> Response:
+async def file_events(caller: SignedInCaller, hub: CurrentHub) -> Response:
     """Stream all files of the user as messages, then each change; a heartbeat every 30 seconds."""
-    return await respond(FilesStream(hub, caller)) or Response(status_code=204)
+    return await respond(FilesStream(hub, caller))
 
 
 @router.get("/notifications/events", response_class=EventSourceResponse, responses={**_STREAM, **documented(429)})
-async def notification_events(caller: CurrentCaller, hub: CurrentHub) -> Response:
+async def notification_events(caller: SignedInCaller, hub: CurrentHub) -> Response:
     """Stream the unread notifications of the user, oldest first, then new ones, as events `new_notification`."""
-    return await respond(NotificationsStream(hub, caller)) or Response(status_code=204)
+    return await respond(NotificationsStream(hub, caller))

@@ -1,8 +1,9 @@
-"""Liveness and readiness."""
+"""Liveness, readiness and metrics, for those who operate the gateway."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from smelt.contract.events import Model
 from smelt.gateway.callers import Callers, current_callers
@@ -18,7 +19,7 @@ class Health(Model):
     status: str = "ok"
 
 
-@router.get("/healthz", responses={})
+@router.get("/healthz")
 async def live() -> Health:
     """Return 200 while the process runs."""
     return Health()
@@ -31,3 +32,9 @@ async def ready(drain: Drain, callers: Annotated[Callers, Depends(current_caller
         raise Problem(503, "stopping", "The gateway stops.", RETRY_AFTER_S)
     await callers.caller(None, "").check()
     return Health()
+
+
+@router.get("/metrics", include_in_schema=False)
+async def metrics(request: Request) -> Response:
+    """Return the metrics in the text format of Prometheus."""
+    return Response(request.app.state.metrics.text(), media_type=CONTENT_TYPE_LATEST)

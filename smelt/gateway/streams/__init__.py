@@ -1,6 +1,6 @@
 """Event streams (`text/event-stream`): many streams over one watch, feed or channel of each identity.
 
-- `hub`: counts the streams, and shares one `Source` for each identity and subject.
+- `hub`: admits streams, and shares one `Source` for each identity and subject.
 - `stream`: one stream: opening, comments, permission checks, drain.
 - `frames`: the wire format.
 - `event_id`: the id of an event, by which a reader resumes.

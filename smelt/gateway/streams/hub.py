@@ -1,25 +1,23 @@
-"""The hub: counts the streams, and shares one source for each identity and subject."""
+"""The hub: admits streams, and shares one source for each identity and subject."""
 
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Coroutine, Hashable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Annotated, Final, Self, TypeVar, cast
+from typing import Annotated, Self, TypeVar, cast
 
 from fastapi import Depends, Request
 
 from smelt.errors import SmeltError
 from smelt.gateway.callers import Caller
 from smelt.gateway.clients import Clients
-from smelt.gateway.errors import BUSY_RETRY_AFTER_S, Problem
+from smelt.gateway.errors import RETRY_AFTER_S, Problem
+from smelt.gateway.limits import Places
 from smelt.subscriber.client import Client
 
 logger = logging.getLogger(__name__)
-
-DRAIN_SPREAD_S: Final = 3.0
 
 
 class Source(ABC):
@@ -53,18 +51,13 @@ class Hub:
     Args:
         clients: The clients that callers of one identity share.
         drain: Once it is set, all streams end.
-        max_streams: The number of streams at a time.
-        max_streams_per_caller: The number of streams of one caller at a time.
+        places: Bounds the number of streams.
     """
 
-    def __init__(
-        self, clients: Clients, drain: asyncio.Event, *, max_streams: int, max_streams_per_caller: int
-    ) -> None:
+    def __init__(self, clients: Clients, drain: asyncio.Event, places: Places) -> None:
         self._clients = clients
         self._drain = drain
-        self._max_streams = max_streams
-        self._max_streams_per_caller = max_streams_per_caller
-        self._streams: Counter[str] = Counter()
+        self._places = places
         self._sources: dict[Hashable, Source] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._readers: set[asyncio.Event] = set()
@@ -83,11 +76,6 @@ class Hub:
             await asyncio.wait(tasks)
 
     @property
-    def stream_count(self) -> int:
-        """The number of open streams."""
-        return self._streams.total()
-
-    @property
     def source_count(self) -> int:
         """The number of sources that have readers."""
         return len(self._sources)
@@ -97,18 +85,13 @@ class Hub:
         """True once all streams end."""
         return self._drain.is_set()
 
-    def admit(self, caller: Caller) -> Callable[[], None]:
-        """Count a stream; return the function that ends it. Raise `Problem` beyond a limit, and while draining."""
+    @contextmanager
+    def admitted(self, caller: Caller) -> Iterator[None]:
+        """Count a stream in the block; raise `Problem` beyond a limit, and while draining."""
         if self.is_draining:
-            raise Problem(503, "draining", "The gateway stops; connect again.", round(DRAIN_SPREAD_S))
-        if self.stream_count >= self._max_streams:
-            raise Problem(503, "too_many_streams", "The gateway has no room for more streams.", BUSY_RETRY_AFTER_S)
-        counted_as = caller.counted_as
-        if self._streams[counted_as] >= self._max_streams_per_caller:
-            sentence = f"A caller may have {self._max_streams_per_caller} streams at a time."
-            raise Problem(429, "too_many_streams", sentence, BUSY_RETRY_AFTER_S)
-        self._streams[counted_as] += 1
-        return lambda: self._release(counted_as)
+            raise Problem(503, "unavailable", "The gateway stops; connect again.", RETRY_AFTER_S)
+        with self._places.taken(caller.counted_as):
+            yield
 
     @contextmanager
     def waking(self, changed: asyncio.Event) -> Iterator[None]:
@@ -161,11 +144,6 @@ class Hub:
         await self._drain.wait()
         for changed in self._readers:
             changed.set()
-
-    def _release(self, counted_as: str) -> None:
-        self._streams[counted_as] -= 1
-        if not self._streams[counted_as]:
-            del self._streams[counted_as]
 
     def _forget(self, key: Hashable, source: Source) -> None:
         if self._sources.get(key) is source:

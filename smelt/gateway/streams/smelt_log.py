@@ -149,7 +149,7 @@ class SmeltReader:
             self._read_index = {}
         frame = b""
         if segments or _content(progress) != _content(self._progress):
-            is_shared = not skipped
+            is_shared = not skipped and self._has_seq == log.last.upto
             frame = log.frame(start, progress, segments) if is_shared else self._own_frame(progress, segments)
         self._progress = progress
         if log.end is not None and log.end.run >= progress.run:

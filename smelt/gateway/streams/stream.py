@@ -6,10 +6,11 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import ExitStack, aclosing, contextmanager, suppress
 from typing import Final
 
 from fastapi.sse import EventSourceResponse
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from smelt.errors import SmeltError, TransientError, Unauthorized
@@ -140,8 +141,7 @@ class UserStream(Stream):
     """A stream of what a signed-in user owns."""
 
     async def authorize(self) -> bool:
-        """Check the token; a visitor and the service own nothing."""
-        self.caller.require_sign_in()
+        """Check the token; the service owns nothing."""
         if self.caller.identity == SERVICE:
             raise Problem(403, "forbidden", "Sign in as a user: the service owns nothing.")
         await self.caller.check()
@@ -192,22 +192,20 @@ class _Clock:
 class StreamResponse(EventSourceResponse):
     """The response with a stream; ends it as soon as the reader is gone, or takes nothing for `SEND_TIMEOUT_S`."""
 
-    def __init__(self, stream: Stream, on_end: Callable[[], None]) -> None:
+    def __init__(self, stream: Stream, held: ExitStack) -> None:
         self._sent = stream.sent()
-        self._on_end = on_end
+        self._held = held
         super().__init__(self._sent, headers=frames.HEADERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the stream."""
-        try:
+        """Send the stream, and release its place."""
+        with self._held:
             await super().__call__(scope, receive, send)
-        finally:
-            self._on_end()
 
     async def stream_response(self, send: Send) -> None:
         """Send the stream, and close it in any case."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async with aclosing(self._sent):
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             async for frame in self._sent:
                 try:
                     async with asyncio.timeout(SEND_TIMEOUT_S):
@@ -218,14 +216,10 @@ class StreamResponse(EventSourceResponse):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def respond(stream: Stream) -> StreamResponse | None:
-    """Return the response with a stream once the caller is authorized; None if there is nothing to read any more."""
-    release = stream.hub.admit(stream.caller)
-    try:
+async def respond(stream: Stream) -> Response:
+    """Return the response with a stream once the caller is authorized; 204 if there is nothing to read any more."""
+    with ExitStack() as held:
+        held.enter_context(stream.hub.admitted(stream.caller))
         if await stream.authorize():
-            return StreamResponse(stream, release)
-    except BaseException:
-        release()
-        raise
-    release()
-    return None
+            return StreamResponse(stream, held.pop_all())
+    return Response(status_code=204)
