@@ -4,7 +4,6 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response
-from fastapi.sse import EventSourceResponse
 
 from smelt.gateway.callers import SignedInCaller, SmeltReader
 from smelt.gateway.errors import documented
@@ -14,7 +13,7 @@ from smelt.gateway.streams.files import FilesStream
 from smelt.gateway.streams.hub import CurrentHub
 from smelt.gateway.streams.notifications import NotificationsStream
 from smelt.gateway.streams.smelts import SmeltStream
-from smelt.gateway.streams.stream import respond
+from smelt.gateway.streams.stream import StreamResponse, respond
 
 router = APIRouter(prefix="/api", tags=["events"])
 
@@ -33,7 +32,7 @@ After = Annotated[str | None, Query(description="The same as `Last-Event-ID`, wh
 
 @router.get(
     "/smelts/{smelt_id}/events",
-    response_class=EventSourceResponse,
+    response_class=StreamResponse,
     responses={**_STREAM, **_ENDED, **documented(404, 429)},
 )
 async def smelt_events(
@@ -51,7 +50,7 @@ async def smelt_events(
 
 @router.get(
     "/batches/{batch_id}/events",
-    response_class=EventSourceResponse,
+    response_class=StreamResponse,
     responses={**_STREAM, **_ENDED, **documented(404, 429)},
 )
 async def batch_events(
@@ -62,13 +61,13 @@ async def batch_events(
     return await respond(BatchStream(hub, caller, batch_id, last_seq))
 
 
-@router.get("/files/events", response_class=EventSourceResponse, responses={**_STREAM, **documented(429)})
+@router.get("/files/events", response_class=StreamResponse, responses={**_STREAM, **documented(429)})
 async def file_events(caller: SignedInCaller, hub: CurrentHub) -> Response:
     """Stream all files of the user as messages, then each change; a heartbeat every 30 seconds."""
     return await respond(FilesStream(hub, caller))
 
 
-@router.get("/notifications/events", response_class=EventSourceResponse, responses={**_STREAM, **documented(429)})
+@router.get("/notifications/events", response_class=StreamResponse, responses={**_STREAM, **documented(429)})
 async def notification_events(caller: SignedInCaller, hub: CurrentHub) -> Response:
     """Stream the unread notifications of the user, oldest first, then new ones, as events `new_notification`."""
     return await respond(NotificationsStream(hub, caller))

@@ -11,7 +11,8 @@ from smelt.gateway.errors import response_to
 
 RETRY_MS: Final = 2000
 """How long a reader waits before it reconnects."""
-COMMENT: Final = b": \n\n"
+COMMENT: Final = b":\n"
+"""Without an empty line, at which some readers dispatch an event without data."""
 
 HEADERS: Final = {
     "Cache-Control": "no-cache, no-transform",
@@ -25,8 +26,8 @@ def event(name: str | None, data: str, event_id: object = None) -> bytes:
 
 
 def retry(delay_ms: int = RETRY_MS) -> bytes:
-    """Return the hint how long to wait before a reconnect."""
-    return format_sse_event(retry=delay_ms)
+    """Return the hint how long to wait before a reconnect: a line of the next event, or the last one of a stream."""
+    return b"retry: %d\n" % delay_ms
 
 
 def connected(data: Mapping[str, str]) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack, aclosing, contextmanager, suppress
 from typing import Final
 
-from fastapi.sse import EventSourceResponse
+from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -189,8 +189,10 @@ class _Clock:
         self._check_at = time.monotonic() + in_s
 
 
-class StreamResponse(EventSourceResponse):
+class StreamResponse(StreamingResponse):
     """The response with a stream; ends it as soon as the reader is gone, or takes nothing for `SEND_TIMEOUT_S`."""
+
+    media_type = "text/event-stream"
 
     def __init__(self, stream: Stream, held: ExitStack) -> None:
         self._sent = stream.sent()
