@@ -1,0 +1,73 @@
+"""An HTTP connection of uvicorn, with a bounded wait for the head of a request."""
+
+import asyncio
+from typing import Any, Final
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from smelt.gateway.errors import ErrorBody
+
+MAX_HEADER_BYTES: Final = 32 * 1024
+HEAD_TIMEOUT_S: Final = 20.0
+"""Time for the head of a request to arrive, from its first byte or, for the first one, from the connection."""
+
+
+class HttpConnection(H11Protocol):
+    """A connection that is closed unless the head of a request arrives in time; uvicorn would wait forever."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._start_head_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._stop_head_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse bytes, and wait for the rest of a head that has begun."""
+        super().data_received(data)
+        self._check_head()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, which may have arrived in part."""
+        super().on_response_complete()
+        self._check_head()
+
+    def _check_head(self) -> None:
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_head_timer()
+        elif self.conn.trailing_data[0]:
+            self._start_head_timer()
+
+    def send_400_response(self, msg: str) -> None:
+        """Respond to a request that is not HTTP, or whose head is too large, in the shape of all errors."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            # A response is being sent; a second one would corrupt it.
+            self.transport.close()
+            return
+        sentence = f"The request is not valid HTTP, or its head is larger than {MAX_HEADER_BYTES} bytes."
+        body = ErrorBody(error=sentence, code="malformed_request").model_dump_json(exclude_none=True).encode()
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
+        for event in (
+            h11.Response(status_code=400, headers=headers, reason="Bad Request"),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _start_head_timer(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.close)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
