@@ -1,4 +1,4 @@
-"""An HTTP connection of uvicorn, with a bounded wait for the head of a request."""
+"""An HTTP connection of uvicorn, with bounded waits for the head of a request and for a caller that does not read."""
 
 import asyncio
 from typing import Any, Final
@@ -13,12 +13,17 @@ HEAD_TIMEOUT_S: Final = 20.0
 """Time for the head of a request to arrive, from its first byte or, for the first one, from the connection."""
 
 
+READ_TIMEOUT_S: Final = 60.0
+"""The longest time for which a caller reads nothing of a response."""
+
+
 class HttpConnection(H11Protocol):
-    """A connection that is closed unless the head of a request arrives in time; uvicorn would wait forever."""
+    """A connection that ends if its caller neither sends a head nor reads a response; uvicorn would wait forever."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._head_timer: asyncio.TimerHandle | None = None
+        self._read_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -28,7 +33,20 @@ class HttpConnection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._stop_head_timer()
+        self._stop_read_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait until the caller reads."""
+        super().pause_writing()
+        self._stop_read_timer()
+        # Not `close`, which waits until everything is sent.
+        self._read_timer = self.loop.call_later(READ_TIMEOUT_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: the caller has read."""
+        self._stop_read_timer()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Parse bytes, and wait for the rest of a head that has begun."""
@@ -71,3 +89,8 @@ class HttpConnection(H11Protocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _stop_read_timer(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -61,6 +62,26 @@ def test_serve_finishes_an_upload_that_is_under_way_at_sigterm(stack: Stack, tmp
         assert response.status_code == 201, response.text
         assert response.json()["files"][0]["size_bytes"] == 40
         assert gateway.process.wait(30) == 0
+
+
+def test_serve_ends_an_upload_that_outlasts_the_drain(stack: Stack, tmp_path: Path) -> None:
+    user = sign_up(stack)
+    with gateway_process({**stack.env(), "SMELT_DRAIN_S": "1"}, tmp_path / "log") as gateway:
+
+        def endless_form() -> Iterator[bytes]:
+            yield FORM_HEAD
+            gateway.process.send_signal(signal.SIGTERM)
+            while gateway.process.poll() is None:
+                time.sleep(0.05)
+                yield b"RIFF"
+
+        with suppress(httpx.WriteError):
+            response = httpx.post(
+                f"{gateway.url}/api/smelts", content=endless_form(), headers=form_headers(user), timeout=60
+            )
+            assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+        assert gateway.process.wait(30) == 0
+    assert "POST /api/smelts 503" in gateway.log.read_text()
 
 
 def test_serve_uploads_20_mib_with_flat_memory(stack: Stack, tmp_path: Path) -> None:

@@ -102,6 +102,18 @@ async def test_a_head_that_does_not_arrive_closes_the_connection(
         assert response.count(b"HTTP/1.1 200") == 1
 
 
+async def test_a_caller_that_reads_nothing_loses_its_connection(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "READ_TIMEOUT_S", 0.5)
+    connections = gateway.server.server_state.connections
+    others = set(connections)
+    async with connected(gateway.url) as (_, writer):
+        writer.write(b"GET /openapi.json HTTP/1.1\r\nHost: gateway\r\n\r\n" * 1000)
+        await until(lambda: connections - others)
+        await until(lambda: not connections - others)
+
+
 async def test_a_body_that_does_not_arrive_is_408(
     gateway: RunningGateway, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
