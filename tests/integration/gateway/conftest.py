@@ -18,9 +18,9 @@ def shared_stack() -> Iterator[Stack]:
         yield project
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def gateway(shared_stack: Stack) -> Iterator[RunningGateway]:
-    """A gateway over the project."""
+    """A gateway over the project; not for the session, as tests of other modules replace the clock of this process."""
     with running_gateway(options_for(shared_stack)) as running:
         yield running
 
