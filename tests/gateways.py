@@ -2,11 +2,12 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 from processes import wait_for
 from stacks import Stack
 
@@ -15,6 +16,9 @@ from smelt.gateway.server import GatewayServer, listen
 
 SIGNING_KEY = "a signing key of thirty-two bytes"
 STOP_TIMEOUT_S = 60.0
+
+Open = Callable[[str | None], httpx.AsyncClient]
+"""Returns an HTTP client of a gateway with a credential."""
 
 
 @dataclass(frozen=True)

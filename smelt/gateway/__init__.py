@@ -1,7 +1,7 @@
 """The HTTP gateway (`smelt serve`): REST and event streams over one Supabase project; see its README.md.
 
 - `app`: puts the application together; `options`: its options.
-- `server`: uvicorn with bounded headers; `drain`: the moment from which streams end.
+- `server`: uvicorn until a stop; `connection`: its HTTP, with bounded heads; `drain`: when streams have to end.
 - `callers`: the credential of a request; `clients`: the clients that callers of one identity share.
 - `tokens`: read-only tokens of one smelt.
 - `errors`: one shape for all errors, and their HTTP status.

@@ -62,6 +62,7 @@ _DOCUMENTED: Final = {
     415: "The type of the body or of a file is not supported",
     422: "A parameter or a field is invalid; `details` lists which",
     429: "A limit is exceeded; see `Retry-After`",
+    502: "The project has no smelt schema, or another version of it",
     503: "The project does not respond, or the gateway stops; see `Retry-After`",
 }
 
@@ -93,7 +94,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI responses for these statuses, and for those of any route."""
     return {
         status: {"model": ErrorBody, "description": _DOCUMENTED[status]}
-        for status in sorted({400, 401, 403, 422, 503, *statuses})
+        for status in sorted({400, 401, 403, 422, 502, 503, *statuses})
     }
 
 

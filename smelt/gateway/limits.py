@@ -27,10 +27,9 @@ class BodyLimits:
     A body with files may be larger and take longer; the size of its other parts is bounded where it is parsed.
     """
 
-    def __init__(self, app: ASGIApp, max_upload_bytes: int, idle_timeout_s: float = BODY_IDLE_TIMEOUT_S) -> None:
+    def __init__(self, app: ASGIApp, max_upload_bytes: int) -> None:
         self._app = app
         self._max_upload_bytes = max_upload_bytes
-        self._idle_timeout_s = idle_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application with a bounded body."""
@@ -53,7 +52,7 @@ class BodyLimits:
                 raise _too_large(max_bytes)
             now = asyncio.get_running_loop().time()
             try:
-                async with asyncio.timeout(min(self._idle_timeout_s, ends_at - now)):
+                async with asyncio.timeout(min(BODY_IDLE_TIMEOUT_S, ends_at - now)):
                     message = await receive()
             except TimeoutError as exc:
                 raise Problem(408, "body_timeout", "The body of the request does not arrive.") from exc

@@ -9,7 +9,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from smelt.errors import Unavailable
 from smelt.gateway.clients import Clients
+from smelt.gateway.errors import response_to
 from smelt.gateway.limits import Places
 
 logger = logging.getLogger(__name__)
@@ -77,9 +79,12 @@ class Requests:
             await self._app(scope, receive, send)
             return
         started_at = time.perf_counter()
+        has_started = False
 
         async def observed(message: Message) -> None:
+            nonlocal has_started
             if message["type"] == "http.response.start":
+                has_started = True
                 headers = MutableHeaders(scope=message)
                 for name, value in PROTECTION.items():
                     headers.setdefault(name, value)
@@ -88,9 +93,10 @@ class Requests:
 
         try:
             await self._app(scope, receive, observed)
-        except asyncio.CancelledError:
-            logger.warning("%s %s was cancelled: the drain took too long", scope["method"], _shown_path(scope))
-            raise
+        except asyncio.CancelledError:  # The time for the drain is over.
+            if has_started:
+                raise
+            await response_to(Unavailable("The gateway stops."))(scope, receive, observed)
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
         # The template of the path: a path has ids, and an unknown one anything.

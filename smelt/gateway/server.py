@@ -1,4 +1,4 @@
-"""Serves the gateway with uvicorn: bounded headers and waits, and a drain."""
+"""Serves the gateway with uvicorn until it is stopped, then drains."""
 
 import asyncio
 import logging
@@ -12,11 +12,11 @@ from fastapi import FastAPI
 
 from smelt.errors import SettingsError
 from smelt.gateway.app import create_app
+from smelt.gateway.connection import MAX_HEADER_BYTES, HttpConnection
 from smelt.gateway.options import GatewayOptions
 
 logger = logging.getLogger(__name__)
 
-MAX_HEADER_BYTES: Final = 32 * 1024
 KEEP_ALIVE_TIMEOUT_S: Final = 75
 """It must exceed the time for which clients and proxies keep idle connections."""
 
@@ -35,7 +35,7 @@ class GatewayServer(uvicorn.Server):
             uvicorn.Config(
                 self._app,
                 lifespan="on",
-                http="h11",
+                http=HttpConnection,
                 ws="none",
                 log_config=None,
                 # It would log query strings, which may hold tokens.

@@ -1,16 +1,14 @@
 """A gateway over a project in which the tests themselves take the role of the worker."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
-from gateways import RunningGateway, options_for, running_gateway
+from gateways import Open, RunningGateway, options_for, running_gateway
 from scripted_worker import ScriptedWorker
 from stacks import Stack, User, running_project, sign_up
 
 from smelt.backend.project import Project
-
-Open = Callable[[str | None], httpx.AsyncClient]
 
 
 @pytest.fixture(scope="session")
@@ -20,9 +18,9 @@ def shared_stack() -> Iterator[Stack]:
         yield project
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def gateway(shared_stack: Stack) -> Iterator[RunningGateway]:
-    """A gateway over the project."""
+    """A gateway over the project; not for the session, as tests of other modules replace the clock of this process."""
     with running_gateway(options_for(shared_stack)) as running:
         yield running
 

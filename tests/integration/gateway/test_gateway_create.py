@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from conftest import Open
+from gateways import Open
 from scripted_worker import ScriptedWorker
 from stacks import Stack, User
 
