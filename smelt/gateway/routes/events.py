@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import StreamingResponse
 
 from smelt.gateway.callers import SignedInCaller, SmeltReader
 from smelt.gateway.errors import documented
@@ -13,12 +14,21 @@ from smelt.gateway.streams.files import FilesStream
 from smelt.gateway.streams.hub import CurrentHub
 from smelt.gateway.streams.notifications import NotificationsStream
 from smelt.gateway.streams.smelts import SmeltStream
-from smelt.gateway.streams.stream import StreamResponse, respond
+from smelt.gateway.streams.stream import respond
 
 router = APIRouter(prefix="/api", tags=["events"])
 
+_EVENT: Final = {
+    "type": "object",
+    "properties": {
+        "event": {"type": "string"},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "id": {"type": "string"},
+        "retry": {"type": "integer"},
+    },
+}
 _STREAM: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "The stream", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    200: {"description": "The stream", "content": {"text/event-stream": {"schema": _EVENT}}}
 }
 _ENDED: Final[dict[int | str, dict[str, Any]]] = {
     204: {"description": "The reader has the last event: an `EventSource` stops"}
@@ -32,7 +42,7 @@ After = Annotated[str | None, Query(description="The same as `Last-Event-ID`, wh
 
 @router.get(
     "/smelts/{smelt_id}/events",
-    response_class=StreamResponse,
+    response_class=StreamingResponse,
     responses={**_STREAM, **_ENDED, **documented(404, 429)},
 )
 async def smelt_events(
@@ -50,7 +60,7 @@ async def smelt_events(
 
 @router.get(
     "/batches/{batch_id}/events",
-    response_class=StreamResponse,
+    response_class=StreamingResponse,
     responses={**_STREAM, **_ENDED, **documented(404, 429)},
 )
 async def batch_events(
@@ -61,13 +71,13 @@ async def batch_events(
     return await respond(BatchStream(hub, caller, batch_id, last_seq))
 
 
-@router.get("/files/events", response_class=StreamResponse, responses={**_STREAM, **documented(429)})
+@router.get("/files/events", response_class=StreamingResponse, responses={**_STREAM, **documented(429)})
 async def file_events(caller: SignedInCaller, hub: CurrentHub) -> Response:
     """Stream all files of the user as messages, then each change; a heartbeat every 30 seconds."""
     return await respond(FilesStream(hub, caller))
 
 
-@router.get("/notifications/events", response_class=StreamResponse, responses={**_STREAM, **documented(429)})
+@router.get("/notifications/events", response_class=StreamingResponse, responses={**_STREAM, **documented(429)})
 async def notification_events(caller: SignedInCaller, hub: CurrentHub) -> Response:
     """Stream the unread notifications of the user, oldest first, then new ones, as events `new_notification`."""
     return await respond(NotificationsStream(hub, caller))
