@@ -123,7 +123,7 @@ class GatewaySettings(Environment):
     trusted_proxies: Separated[str] = ()
     signing_keys: Separated[Annotated[SecretStr, Field(min_length=32)]] = ()
     gateway_max_upload_mib: Annotated[int, Field(ge=1)] = 2501
-    gateway_max_uploads: Annotated[int, Field(ge=1)] = 32
+    gateway_max_uploads: Annotated[int, Field(ge=1)] = 64
     gateway_max_streams: Annotated[int, Field(ge=1)] = 1000
     gateway_max_streams_per_caller: Annotated[int, Field(ge=1)] = 20
     drain_s: Annotated[float, Field(ge=0)] = 25.0

@@ -71,7 +71,7 @@ def create_app(options: GatewayOptions) -> Gateway:
     )
     app.state.options = options
     app.state.metrics = metrics
-    app.state.uploads = Places("requests with files", options.max_uploads, max(1, options.max_uploads // 2))
+    app.state.uploads = Places("requests with files", options.max_uploads, max(1, options.max_uploads // 8))
     app.state.streams = Places("event streams", options.max_streams, options.max_streams_per_caller)
     add_error_handlers(app)
     for routes in (events, smelts, documents, batches, notifications, health):

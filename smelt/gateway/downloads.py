@@ -42,6 +42,7 @@ def named_after(filename: str, suffix: str) -> str:
 
 def documented_download(*media_types: str) -> dict[str, Any]:
     """Return the OpenAPI response of a download."""
-    content = {name.partition(";")[0]: {"schema": {"type": "string"}} for name in media_types}
+    types = (name.partition(";")[0] for name in media_types)
+    content = {name: {"schema": {"type": "object" if name == "application/json" else "string"}} for name in types}
     header = {"description": "An attachment with a filename", "schema": {"type": "string"}}
     return {"description": "The document", "content": content, "headers": {"Content-Disposition": header}}

@@ -1,6 +1,7 @@
 """Bounds on what callers may send, and on what runs at a time."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +18,10 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 BODY_IDLE_TIMEOUT_S: Final = 30.0
 """The longest time without a byte of the body."""
 MAX_BODY_S: Final = 60.0
+"""The longest time for a body without files."""
 MAX_UPLOAD_S: Final = 3600.0
-"""The longest time for a body without files, and with them."""
+MIN_UPLOAD_BYTES_PER_S: Final = 16 * 1024
+"""The longest time for a body with files, and its lowest speed after the first minute."""
 
 
 class BodyLimits:
@@ -38,27 +41,30 @@ class BodyLimits:
             return
         headers = Headers(scope=scope)
         has_files = headers.get("content-type", "").startswith("multipart/form-data")
-        max_bytes, max_s = (self._max_upload_bytes, MAX_UPLOAD_S) if has_files else (MAX_BODY_BYTES, MAX_BODY_S)
+        max_bytes = self._max_upload_bytes if has_files else MAX_BODY_BYTES
         announced = headers.get("content-length", "0")
-        left_bytes = max_bytes
-        ends_at = asyncio.get_running_loop().time() + max_s
+        began_at = time.monotonic()
+        received_bytes = 0
         is_complete = False
 
+        def left_s() -> float:
+            earned_s = received_bytes / MIN_UPLOAD_BYTES_PER_S if has_files else 0
+            return began_at + min(MAX_BODY_S + earned_s, MAX_UPLOAD_S) - time.monotonic()
+
         async def bounded() -> Message:
-            nonlocal left_bytes, is_complete
+            nonlocal received_bytes, is_complete
             if is_complete:
                 return await receive()
             if announced.isdigit() and int(announced) > max_bytes:
                 raise _too_large(max_bytes)
-            now = asyncio.get_running_loop().time()
             try:
-                async with asyncio.timeout(min(BODY_IDLE_TIMEOUT_S, ends_at - now)):
+                async with asyncio.timeout(min(BODY_IDLE_TIMEOUT_S, left_s())):
                     message = await receive()
             except TimeoutError as exc:
                 raise Problem(408, "body_timeout", "The body of the request does not arrive.") from exc
-            left_bytes -= len(message.get("body", b""))
+            received_bytes += len(message.get("body", b""))
             is_complete = not message.get("more_body", False)
-            if left_bytes < 0:
+            if received_bytes > max_bytes:
                 raise _too_large(max_bytes)
             return message
 

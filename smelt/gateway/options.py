@@ -22,7 +22,7 @@ class GatewayOptions:
         allowed_origins: Origins of pages whose scripts may call the gateway; `*` allows all.
         trusted_proxies: Addresses of proxies whose `X-Forwarded-For` counts; `*` trusts all.
         max_upload_bytes: The largest body of a request with files.
-        max_uploads: The number of requests with files at a time; half of it for one caller.
+        max_uploads: The number of requests with files at a time; an eighth of it for one caller.
         max_streams: The number of event streams at a time.
         max_streams_per_caller: The number of event streams of one caller at a time.
         drain_s: Time for running requests to finish once the gateway stops.
@@ -36,7 +36,7 @@ class GatewayOptions:
     allowed_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     max_upload_bytes: int = 2501 * MIB
-    max_uploads: int = 32
+    max_uploads: int = 64
     max_streams: int = 1000
     max_streams_per_caller: int = 20
     drain_s: float = 25.0

@@ -49,7 +49,7 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Subject:
-    """What a request is about, as its owner made it."""
+    """The objects of a request, as their owner made them."""
 
     smelt_id: str
     batch_id: str

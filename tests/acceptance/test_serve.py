@@ -46,7 +46,7 @@ def test_serve_names_the_variables_of_an_address_that_is_in_use(stack: Stack, tm
     assert "SMELT_GATEWAY_PORT" in done.stderr
 
 
-def test_serve_finishes_an_upload_that_is_under_way_at_sigterm(stack: Stack, tmp_path: Path) -> None:
+def test_serve_finishes_a_running_upload_after_sigterm(stack: Stack, tmp_path: Path) -> None:
     user = sign_up(stack)
     with gateway_process(stack.env(), tmp_path / "log") as gateway:
 

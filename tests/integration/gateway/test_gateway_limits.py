@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from stacks import Stack, User, sign_up
 from waiting import until
 
 from smelt.gateway import connection, limits
+from smelt.gateway.callers import Caller, Callers
 from smelt.gateway.limits import MAX_BODY_BYTES
 
 TIMEOUT_S = 60.0
@@ -125,6 +127,19 @@ async def test_a_body_that_does_not_arrive_is_408(
             assert b" 408 " in await reader.readline()
 
 
+async def test_a_form_that_trickles_is_408(
+    gateway: RunningGateway, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_BODY_S", 0.5)
+    async with connected(gateway.url) as (reader, writer):
+        writer.write(upload_head(user.access_token, 1000) + b"--b\r\n")
+        responding = asyncio.create_task(reader.readline())
+        while not responding.done():
+            writer.write(b"X")
+            await asyncio.wait([responding], timeout=0.1)
+        assert b" 408 " in await responding
+
+
 async def test_slow_callers_shut_out_nobody(
     shared_stack: Stack, gateway: RunningGateway, owner: httpx.AsyncClient
 ) -> None:
@@ -146,7 +161,7 @@ async def test_slow_callers_shut_out_nobody(
 
 async def test_uploads_of_one_caller_leave_places_for_others(shared_stack: Stack) -> None:
     busy, other = sign_up(shared_stack), sign_up(shared_stack)
-    with running_gateway(options_for(shared_stack, max_uploads=4)) as gateway:
+    with running_gateway(options_for(shared_stack, max_uploads=16)) as gateway:
         async with AsyncExitStack() as open_connections:
             for _ in range(2):
                 _, writer = await open_connections.enter_async_context(connected(gateway.url))
@@ -200,6 +215,27 @@ async def test_cors_allows_the_origins_of_the_settings_alone(shared_stack: Stack
                 },
             )
             assert preflight.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("trusted", "address"),
+    [((), "127.0.0.1"), (("10.0.0.1",), "127.0.0.1"), (("127.0.0.1",), "203.0.113.7"), (("*",), "203.0.113.7")],
+)
+async def test_the_address_of_a_visitor_comes_from_trusted_proxies_alone(
+    shared_stack: Stack, monkeypatch: pytest.MonkeyPatch, trusted: tuple[str, ...], address: str
+) -> None:
+    addresses = []
+    make_caller = Callers.caller
+
+    def recorded(callers: Callers, credential: str | None, address: str) -> Caller:
+        addresses.append(address)
+        return make_caller(callers, credential, address)
+
+    monkeypatch.setattr(Callers, "caller", recorded)
+    with running_gateway(options_for(shared_stack, trusted_proxies=trusted)) as gateway:
+        async with httpx.AsyncClient(base_url=gateway.url, timeout=TIMEOUT_S) as http:
+            await http.get(f"/api/smelts/{uuid4()}", headers={"X-Forwarded-For": "203.0.113.7"})
+    assert addresses == [address]
 
 
 async def test_a_wait_ends_when_the_gateway_drains(shared_stack: Stack, user: User) -> None:
