@@ -99,7 +99,7 @@ async def create(url: str, user: User, count: int) -> list[str]:
 async def memory(url: str, process: psutil.Process, user: User, paths: Sequence[str]) -> float:
     """Open the streams; return the growth of the process for each of them, in KB."""
     async with AsyncExitStack() as opened:
-        for number in range(10):  # What the first streams import and open is not a cost of each.
+        for number in range(10):  # The first streams import modules and open connections.
             await opened.enter_async_context(reader(url, user, paths[number % len(paths)]))
         await asyncio.sleep(5)
         before = process.memory_info().rss

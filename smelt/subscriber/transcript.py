@@ -36,7 +36,7 @@ class Transcript:
 
     @property
     def segments_seq(self) -> int | None:
-        """The `seq` up to which all segments were returned, and none after it; None if there is no such `seq`."""
+        """The `seq` up to which all segments were returned, and none after it; None if it is unknown."""
         return self._whole_seq if self._received_seq <= self._whole_seq else None
 
     def record_event(self, seq: int, segments: Sequence[Segment], *, is_last: bool) -> None:

@@ -48,7 +48,7 @@ async def follow_with_curl(url: str, received: Received) -> None:
             "curl", "-sN", "--noproxy", "*", "-w", "status %{http_code}", *last, url, stdout=asyncio.subprocess.PIPE
         )
         printed = (await curl.communicate())[0].decode()
-        # What comes after the last empty line is not a whole event.
+        # The text after the last empty line is not a whole event.
         for text in printed.split("\n\n")[:-1]:
             fields = dict(line.split(": ", 1) for line in text.splitlines())
             if "id" in fields:

@@ -5,7 +5,7 @@
 - `frames`: the wire format.
 - `event_id`: the id of an event, by which a reader resumes.
 - `smelt_events`: the contract's events, made of states and updates. Pure.
-- `smelt_log`: what all readers of a smelt share, and the place of one reader in it. Pure.
+- `smelt_log`: the log that all readers of a smelt share, and the place of one reader in it. Pure.
 - `smelts`, `batches`, `files`, `notifications`: one kind of stream each.
 
 A source never queues for a reader. It holds the newest state; segments form a linked list in which each reader has its

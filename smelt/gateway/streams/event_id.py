@@ -12,7 +12,7 @@ _FORM = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})\.([0-9]{1,18})")
 
 @dataclass(frozen=True, order=True)
 class EventId:
-    """What a reader has once it has an event.
+    """The part of a smelt that a reader has once it has an event.
 
     `run` and `seq` are those of the newest state. The reader has all segments that were saved up to `segments_seq`, and
     none that were saved later: it is the `segments_after` of its next read.

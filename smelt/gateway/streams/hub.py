@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Source(ABC):
-    """What all streams of one identity and subject share; runs while it has a reader.
+    """The changes of one subject, for all streams of one identity; runs while it has a reader.
 
     `error` is set once it has failed; `is_closed` once it has failed or ended.
     """

@@ -1,4 +1,4 @@
-"""What all readers of a smelt share, and the place of one reader in it. Pure: no I/O, no waiting.
+"""The log that all readers of a smelt share, and the place of one reader in it. Pure: no I/O, no waiting.
 
 The database numbers segments by the `seq` with which they were saved, but neither snapshots nor updates contain that
 number. So a *boundary* is a `seq` up to which all segments are known, and none after it; between two boundaries lies a
@@ -87,7 +87,7 @@ class SmeltLog:
 
 
 class SmeltReader:
-    """What one reader of a smelt has, and the events that it lacks."""
+    """The place of one reader of a smelt, and the events that it lacks."""
 
     def __init__(self, last: EventId | None) -> None:
         self.is_over = False

@@ -142,7 +142,7 @@ async def test_resumption_over_cuts_restarts_and_lost_events_loses_and_doubles_n
     smelt_id, chance = await created(owner), random.Random(7)
     job = await scripted_worker.claim(UUID(smelt_id))
     cuts = Cuts(user, smelt_id, chance)
-    said = 0
+    spoken = 0
     for _ in range(3):
         with running_gateway(options_for(shared_stack)) as running:
             restart = asyncio.Event()
@@ -151,14 +151,14 @@ async def test_resumption_over_cuts_restarts_and_lost_events_loses_and_doubles_n
                     following.create_task(cuts.follow(running.url, received, restart))
                 for _ in range(12):
                     count = chance.randint(1, 3)
-                    await speak(job, said, count, broadcast=chance.random() < 0.8)
-                    said += count
+                    await speak(job, spoken, count, broadcast=chance.random() < 0.8)
+                    spoken += count
                     await asyncio.sleep(chance.uniform(0, 0.1))
                 restart.set()
                 running.server.stop()
     await job.complete()
     state = await state_of(shared_stack, user, smelt_id)
-    assert len(state.segments) == said
+    assert len(state.segments) == spoken
     await cuts.finish(owner, state)
 
 
