@@ -8,6 +8,7 @@ from contextlib import aclosing, suppress
 from uuid import UUID
 
 import httpx
+import psycopg
 import pytest
 from gateways import SIGNING_KEY, RunningGateway, options_for, running_gateway
 from processes import run
@@ -149,7 +150,7 @@ async def test_resumption_over_cuts_restarts_and_lost_events_loses_and_doubles_n
             async with asyncio.TaskGroup() as following:
                 for received in cuts.readers:
                     following.create_task(cuts.follow(running.url, received, restart))
-                for _ in range(12):
+                for _ in range(8):
                     count = chance.randint(1, 3)
                     await speak(job, spoken, count, broadcast=chance.random() < 0.8)
                     spoken += count
@@ -211,17 +212,29 @@ async def test_stream_of_a_read_only_token_ends_with_an_error_once_the_token_exp
     assert (await visitor.get(f"{path_of(smelt_id)}?token={token}")).status_code == 401
 
 
+@pytest.mark.own_project("whose rows the test changes")
 async def test_stream_is_checked_again_and_ends_with_an_error_without_permission(
-    owner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    shared_stack: Stack, owner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream_module, "CHECK_INTERVAL_S", 0.3)
     smelt_id = await created(owner)
     async with stream(owner, path_of(smelt_id)) as reader:
         assert (await reader.next()).event == "connected"
         assert (await reader.next()).event == "progress"
+        with psycopg.connect(shared_stack.db_url, autocommit=True) as connection:
+            other = sign_up(shared_stack).id
+            connection.execute("update public.smelts set user_id = %s where id = %s", (other, smelt_id))
+        # The shared watch would notice it with its next read, after 30 s.
+        *_, last = await reader.rest(10)
+    assert (last.event, json.loads(last.data)["code"]) == ("error", "not_found")
+
+
+async def test_stream_of_a_deleted_smelt_ends(owner: httpx.AsyncClient) -> None:
+    smelt_id = await created(owner)
+    async with stream(owner, path_of(smelt_id)) as reader:
         (await owner.delete(f"/api/smelts/{smelt_id}")).raise_for_status()
-        *_, last = await reader.rest(20)
-    assert last.event in ("error", "failed")
+        *_, last = await reader.rest()
+    assert last.event in ("failed", "error")
 
 
 async def test_idle_stream_gets_comments(owner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,9 +257,17 @@ async def test_drain_ends_streams_with_a_retry_hint(shared_stack: Stack, user: U
             httpx.AsyncClient(base_url=running.url, headers=headers, timeout=30) as http,
             http.stream("GET", path_of(smelt_id)) as response,
         ):
-            text = ""
+            text, stopped_at = "", 0.0
+
+            def stop() -> None:
+                nonlocal stopped_at
+                stopped_at = time.monotonic()
+                running.server.stop()
+
             async for chunk in response.aiter_text():
                 text += chunk
-                if "event: progress" in text:
-                    running.server.stop()
+                if "event: progress" in text and not stopped_at:
+                    stopped_at = float("inf")
+                    asyncio.get_running_loop().call_later(1, stop)  # The stream is idle then.
+            assert time.monotonic() - stopped_at < 3
     assert text.rstrip().rpartition("\n")[2].startswith("retry: ")
