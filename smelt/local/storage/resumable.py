@@ -104,8 +104,8 @@ class ResumableUploads:
                 upload, offset = await self._receive(request, access, upload, asyncio.Event())
                 headers["upload_offset"] = str(offset)
             elif upload.length == 0:
-                async with self.unfinished.open(upload.version) as file:
-                    upload = await self._finish(access, upload, file)
+                await self._authorize(access, upload, 0)
+                upload = await self._finish(access, upload, 0)
         except BaseException:
             # The client does not know the URL of the upload.
             await asyncio.shield(self.unfinished.remove(upload.version))
@@ -213,36 +213,42 @@ class ResumableUploads:
             checked_bytes = file.size_bytes
             async for chunk in _chunks(request, stop):
                 if file.size_bytes + len(chunk) > limit:
-                    file.undo()
+                    await file.undo()
                     raise tus.size_exceeded()
                 await file.write(chunk)
                 if upload.length is None and file.size_bytes >= checked_bytes + GROWTH_CHECK_BYTES:
                     checked_bytes = file.size_bytes
                     await self._authorize(access, upload, checked_bytes)
             await asyncio.to_thread(file.save)
-            if file.size_bytes == upload.length:
-                upload = await self._finish(access, upload, file)
+            size_bytes = file.size_bytes
+            if size_bytes == upload.length:
+                await self._authorize_last_bytes(access, upload, file)
             elif upload.length is None:
-                await self._authorize(access, upload, file.size_bytes)
-            return upload, file.size_bytes
+                await self._authorize(access, upload, size_bytes)
+        # The file is closed: from here on, its bytes may be those of the object.
+        if size_bytes == upload.length:
+            upload = await self._finish(access, upload, size_bytes)
+        return upload, size_bytes
 
-    async def _finish(self, access: _Access, upload: ResumableUpload, file: PartialFile) -> ResumableUpload:
-        """Make the object of a complete upload; if that fails, its last bytes or all of them have to be sent again."""
+    async def _authorize_last_bytes(self, access: _Access, upload: ResumableUpload, file: PartialFile) -> None:
         try:
             await self._authorize(access, upload, file.size_bytes)
         except errors.StorageError:
             # A client that finds all bytes here would not send the request again.
-            file.undo()
+            await file.undo()
             raise
+
+    async def _finish(self, access: _Access, upload: ResumableUpload, size_bytes: int) -> ResumableUpload:
+        """Make the object of a complete upload; if that fails, all bytes have to be sent again."""
         target = replace(Target.of(upload.bucket_id, upload.key, access.owner_id), version=upload.version)
-        metadata = final_metadata(
-            size_bytes=file.size_bytes,
-            md5=await self.unfinished.md5(upload.version),
-            mime_type=upload.metadata.get("contentType") or DEFAULT_TYPE,
-            cache_control=upload.metadata.get("cacheControl") or DEFAULT_CACHE_CONTROL,
-        )
-        row = target.row(metadata, parse_user_metadata(upload.metadata.get("metadata") or ""))
         try:
+            metadata = final_metadata(
+                size_bytes=size_bytes,
+                md5=await self.unfinished.md5(upload.version),
+                mime_type=upload.metadata.get("contentType") or DEFAULT_TYPE,
+                cache_control=upload.metadata.get("cacheControl") or DEFAULT_CACHE_CONTROL,
+            )
+            row = target.row(metadata, parse_user_metadata(upload.metadata.get("metadata") or ""))
             await self.files.place(
                 self.unfinished.bytes_path(upload.version), target.bucket_id, target.key, target.version
             )
@@ -250,9 +256,7 @@ class ResumableUploads:
         except Exception:
             await self.unfinished.remove(upload.version)
             raise
-        upload = replace(upload, is_finished=True)
-        await self.unfinished.save(upload)
-        return upload
+        return await self.unfinished.finish(upload)
 
     def _access(self, request: Request, caller: StorageCaller | None, action: str, bucket_id: str, key: str) -> _Access:
         """Return the rights of a request: the caller's, or those of the signed URL without a caller."""

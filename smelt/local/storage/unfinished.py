@@ -83,10 +83,10 @@ class PartialFile:
         # A client must not continue after bytes that a power failure takes away.
         os.fsync(self._file.fileno())
 
-    def undo(self) -> None:
+    async def undo(self) -> None:
         """Remove the bytes that were written since the file was opened."""
         self._pending = bytearray()
-        self._file.truncate(self.first_byte)
+        await asyncio.shield(asyncio.to_thread(self._file.truncate, self.first_byte))
         self.size_bytes = self.first_byte
 
     def close(self) -> None:
@@ -190,7 +190,7 @@ class UnfinishedUploads:
 
     async def find(self, version: str) -> ResumableUpload:
         """Return an upload; raise `TusError` if there is none or it has expired."""
-        upload = await asyncio.to_thread(self._load, self._folder / f"{version}.json")
+        upload = await asyncio.to_thread(self._find, version)
         if upload is None:
             raise tus.upload_not_found()
         if self._clock() >= upload.expires_at:
@@ -201,6 +201,18 @@ class UnfinishedUploads:
     async def save(self, upload: ResumableUpload) -> None:
         """Replace the description of an upload."""
         await asyncio.to_thread(self._save, upload)
+
+    async def finish(self, upload: ResumableUpload) -> ResumableUpload:
+        """Save that the object of an upload exists, and return the new description.
+
+        An error is only logged, as the object is stored: until the next start, the upload is not found any more.
+        """
+        finished = replace(upload, is_finished=True)
+        try:
+            await asyncio.to_thread(self._save, finished)
+        except OSError:
+            logger.warning("the finished upload %s could not be saved", upload.version, exc_info=True)
+        return finished
 
     async def remove(self, version: str) -> None:
         """Remove an upload and its bytes."""
@@ -220,7 +232,7 @@ class UnfinishedUploads:
             try:
                 yield file
             except OSError:
-                file.undo()
+                await file.undo()
                 raise
             finally:
                 await asyncio.shield(asyncio.to_thread(file.close))
@@ -249,6 +261,12 @@ class UnfinishedUploads:
         path = self._folder / f"{upload.version}.json"
         path.with_suffix(".tmp").write_text(json.dumps(asdict(upload)))
         path.with_suffix(".tmp").replace(path)
+
+    def _find(self, version: str) -> ResumableUpload | None:
+        upload = self._load(self._folder / f"{version}.json")
+        # Without bytes, the object was made, but that could not be saved.
+        is_lost = upload is not None and not upload.is_finished and not self.bytes_path(version).exists()
+        return None if is_lost else upload
 
     def _load(self, path: Path) -> ResumableUpload | None:
         try:

@@ -65,6 +65,14 @@ class Storage:
         """Read the offset of an upload."""
         return await self.http.head(url, headers=self.headers())
 
+    async def stored_object(self, key: str = "a.webm") -> bytes:
+        """Download an object as the service role."""
+        token = Keys().sign({"role": "service_role", "exp": int(time.time()) + 3600})
+        path = f"/object/{self.bucket}/{key}"
+        response = await self.http.get(path, headers={"authorization": f"Bearer {token}"})
+        assert response.status_code == 200, response.text
+        return response.content
+
     def stored_bytes(self) -> int:
         """Return the number of bytes of all uploads and objects on disk."""
         files = [path for path in self.folder.rglob("*") if path.is_file() and path.suffix != ".json"]
@@ -125,6 +133,23 @@ async def test_resumable_upload_in_pieces_stores_one_object(storage: Storage) ->
     assert storage.stored_bytes() == len(content), "the object is stored twice"
 
 
+async def test_object_keeps_its_bytes_if_the_finished_state_cannot_be_saved(
+    storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The response is that the upload is complete, a warning is logged, and later requests find no upload."""
+    url = await storage.url(upload_length="20")
+    assert (await storage.patch(url, 0, b"0123456789")).status_code == 204
+    [state] = (storage.folder / ".resumable").glob("*.json")
+    state.with_suffix(".tmp").mkdir()  # The next save fails.
+    done = await storage.patch(url, 10, b"0123456789")
+    assert (done.status_code, done.headers["tus-complete"]) == (204, "1")
+    assert await storage.stored_object() == b"0123456789" * 2
+    assert state.stem in caplog.text
+    assert (await storage.head(url)).status_code == 404
+    again = await storage.patch(url, 20, b"")
+    assert (again.status_code, again.text) == (404, "The file for this url was not found\n")
+
+
 async def test_newer_request_stops_an_older_patch_of_the_same_upload(storage: Storage) -> None:
     """The older connection may be dead: its bytes are kept, and the newer request continues after them."""
     url = await storage.url(upload_length="30")
@@ -152,10 +177,14 @@ async def test_patches_at_the_same_time_never_mix_their_bytes(storage: Storage) 
     statuses = [response.status_code for response in responses]
     assert set(statuses) <= {204, 400, 409}
     offset = int((await storage.head(url)).headers["upload-offset"])
-    if offset < 2 * MIB:
-        stored = next((storage.folder / ".resumable").glob("*.bytes")).read_bytes()
-        assert len(stored) == offset
-        assert len(set(stored)) <= 1
+    if 204 in statuses:
+        stored = await storage.stored_object()
+        assert offset == 2 * MIB
+    else:
+        [path] = (storage.folder / ".resumable").glob("*.bytes")
+        stored = path.read_bytes()
+    assert len(stored) == offset
+    assert len(set(stored)) <= 1, "the bytes of several requests are mixed"
 
 
 async def test_policy_that_rejects_the_creator_removes_the_upload(storage: Storage) -> None:

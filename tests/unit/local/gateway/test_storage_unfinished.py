@@ -94,7 +94,7 @@ async def test_partial_file_undo_removes_the_bytes_of_one_request(store: Unfinis
     await _append(store, upload, b"0123")
     async with store.open(upload.version) as file:
         await file.write(b"x" * (WRITE_BYTES + 1))
-        file.undo()
+        await file.undo()
     assert store.bytes_path(upload.version).read_bytes() == b"0123"
 
 
