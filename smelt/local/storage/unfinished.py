@@ -6,15 +6,16 @@ was. The description of a finished upload stays until the upload expires: a clie
 
 import asyncio
 import hashlib
-import json
 import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
+
+from pydantic import TypeAdapter
 
 from smelt.local.storage import errors, tus
 from smelt.local.storage.files import DISK_FULL_ERRNOS, READ_BYTES, WRITE_BYTES
@@ -51,6 +52,9 @@ class ResumableUpload:
     def expires_at(self) -> float:
         """The time from which the upload no longer exists, in seconds since the epoch."""
         return self.created_at + EXPIRY_S
+
+
+_STATE: Final = TypeAdapter(ResumableUpload)
 
 
 @dataclass
@@ -109,11 +113,13 @@ class UnfinishedUploads:
         self._folder = folder
         self._clock = clock
         self._turns: dict[str, _Turn] = {}
+        self._unfinished: dict[str, ResumableUpload] = {}
 
     def restore(self, versions: set[str]) -> None:
         """Repair what a crash left; `versions` are those of all objects."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self.sweep()
+        for upload in self._expired():
+            self._remove(upload.version)
         described = {upload.version for upload in self._all()}
         for path in self._folder.iterdir():
             if path.suffix == ".tmp" or path.stem not in described:
@@ -121,6 +127,7 @@ class UnfinishedUploads:
         for upload in self._all():
             if not upload.is_finished:
                 self._restore(upload, versions)
+        self._unfinished = {upload.version: upload for upload in self._all() if not upload.is_finished}
 
     def _restore(self, upload: ResumableUpload, versions: set[str]) -> None:
         try:
@@ -136,12 +143,15 @@ class UnfinishedUploads:
             # All bytes without an object: a client that reads this offset would send nothing more.
             os.truncate(self.bytes_path(upload.version), size_bytes - 1)
 
-    def sweep(self) -> int:
-        """Remove the expired uploads and return their number."""
-        expired = [upload for upload in self._all() if self._clock() >= upload.expires_at]
-        for upload in expired:
-            self._remove(upload.version)
-        return len(expired)
+    async def sweep(self) -> int:
+        """Remove the expired uploads without a request in progress, and return their number."""
+        removed = 0
+        for upload in await asyncio.to_thread(self._expired):
+            if upload.version not in self._turns:
+                async with self.exclusive(upload.version):
+                    await self.remove(upload.version)
+                removed += 1
+        return removed
 
     @asynccontextmanager
     async def expiring(self) -> AsyncIterator[None]:
@@ -157,7 +167,7 @@ class UnfinishedUploads:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             try:
-                removed = await asyncio.to_thread(self.sweep)
+                removed = await self.sweep()
             except OSError:
                 logger.exception("removing expired uploads failed")
             else:
@@ -186,6 +196,7 @@ class UnfinishedUploads:
 
     async def create(self, upload: ResumableUpload) -> None:
         """Store a new upload without bytes."""
+        self._unfinished[upload.version] = upload
         await asyncio.to_thread(self._create, upload)
 
     async def find(self, version: str) -> ResumableUpload:
@@ -193,8 +204,7 @@ class UnfinishedUploads:
         upload = await asyncio.to_thread(self._find, version)
         if upload is None:
             raise tus.upload_not_found()
-        if self._clock() >= upload.expires_at:
-            await self.remove(version)
+        if self._has_expired(upload):
             raise tus.upload_expired()
         return upload
 
@@ -212,11 +222,19 @@ class UnfinishedUploads:
             await asyncio.to_thread(self._save, finished)
         except OSError:
             logger.warning("the finished upload %s could not be saved", upload.version, exc_info=True)
+        self._unfinished.pop(upload.version, None)
         return finished
 
     async def remove(self, version: str) -> None:
-        """Remove an upload and its bytes."""
+        """Remove an upload and its bytes; the caller holds its turn."""
         await asyncio.to_thread(self._remove, version)
+        self._unfinished.pop(version, None)
+
+    async def terminate(self, version: str) -> None:
+        """Stop the requests for an upload, and remove it unless it is finished."""
+        async with self.exclusive(version):
+            if version in self._unfinished:
+                await self.remove(version)
 
     async def offset(self, upload: ResumableUpload) -> int:
         """Return the number of bytes that have arrived."""
@@ -259,7 +277,7 @@ class UnfinishedUploads:
 
     def _save(self, upload: ResumableUpload) -> None:
         path = self._folder / f"{upload.version}.json"
-        path.with_suffix(".tmp").write_text(json.dumps(asdict(upload)))
+        path.with_suffix(".tmp").write_bytes(_STATE.dump_json(upload))
         path.with_suffix(".tmp").replace(path)
 
     def _find(self, version: str) -> ResumableUpload | None:
@@ -269,15 +287,21 @@ class UnfinishedUploads:
         return None if is_lost else upload
 
     def _load(self, path: Path) -> ResumableUpload | None:
+        """Return the upload that a file describes; None if the file does not exist or is damaged."""
         try:
-            fields = json.loads(path.read_text())
+            return _STATE.validate_json(path.read_bytes())
         except (FileNotFoundError, ValueError):
             return None
-        return ResumableUpload(**fields | {"creator": tuple(fields["creator"])})
 
     def _all(self) -> list[ResumableUpload]:
         found = [self._load(path) for path in self._folder.glob("*.json")]
         return [upload for upload in found if upload is not None]
+
+    def _expired(self) -> list[ResumableUpload]:
+        return [upload for upload in self._all() if self._has_expired(upload)]
+
+    def _has_expired(self, upload: ResumableUpload) -> bool:
+        return self._clock() >= upload.expires_at
 
     def _remove(self, version: str) -> None:
         for path in self._folder.glob(f"{version}.*"):

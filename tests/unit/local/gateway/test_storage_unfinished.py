@@ -1,7 +1,8 @@
 """The files of unfinished uploads, and their repair after a crash."""
 
 import asyncio
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,6 +24,10 @@ def _upload(**fields: object) -> ResumableUpload:
         created_at=1000.0,
     )
     return replace(upload, **fields)  # type: ignore[arg-type]
+
+
+def _description(**fields: object) -> bytes:
+    return json.dumps(asdict(_upload()) | fields).encode()
 
 
 @pytest.fixture
@@ -86,6 +91,35 @@ async def test_unfinished_uploads_restore_removes_expired_and_orphaned_files(
     (tmp_path / "broken.json").write_bytes(b"{")
     store.restore(set())
     assert _names(tmp_path) == [f"{kept.version}.bytes", f"{kept.version}.json"]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"{",
+        b"\xff",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"creator": null}',
+        _description(creator=None),
+        _description(created_at="yesterday"),
+        _description(length="ten"),
+        _description(metadata=[]),
+    ],
+)
+async def test_unfinished_upload_with_a_damaged_state_is_not_found_and_removed_at_a_start(
+    store: UnfinishedUploads, tmp_path: Path, damaged: bytes
+) -> None:
+    upload, damaged_upload = _upload(), _upload()
+    for each in (upload, damaged_upload):
+        await store.create(each)
+    (tmp_path / f"{damaged_upload.version}.json").write_bytes(damaged)
+    with pytest.raises(TusError, match="was not found"):
+        await store.find(damaged_upload.version)
+    assert await store.sweep() == 0
+    store.restore(set())
+    assert _names(tmp_path) == [f"{upload.version}.bytes", f"{upload.version}.json"]
 
 
 async def test_partial_file_undo_removes_the_bytes_of_one_request(store: UnfinishedUploads) -> None:
