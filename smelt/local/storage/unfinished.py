@@ -24,6 +24,11 @@ logger = logging.getLogger(__name__)
 
 EXPIRY_S: Final = 24 * 3600
 SWEEP_INTERVAL_S: Final = 3600
+MAX_PER_OBJECT: Final = 16
+MAX_PER_CREATOR: Final = 1000
+"""More than smelt's limits allow to a user: 100 open smelts of 5 files."""
+
+_SERVICE: Final = ("service_role", None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +200,8 @@ class UnfinishedUploads:
                 del self._turns[version]
 
     async def create(self, upload: ResumableUpload) -> None:
-        """Store a new upload without bytes."""
+        """Store a new upload without bytes; raise `TusError` if its object or its creator has too many of them."""
+        self._check_bounds(upload)
         self._unfinished[upload.version] = upload
         await asyncio.to_thread(self._create, upload)
 
@@ -270,6 +276,14 @@ class UnfinishedUploads:
     def bytes_path(self, version: str) -> Path:
         """Return the path of the bytes of an upload."""
         return self._folder / f"{version}.bytes"
+
+    def _check_bounds(self, new: ResumableUpload) -> None:
+        uploads = [upload for upload in self._unfinished.values() if not self._has_expired(upload)]
+        if sum((upload.bucket_id, upload.key) == (new.bucket_id, new.key) for upload in uploads) >= MAX_PER_OBJECT:
+            raise tus.too_many_uploads(MAX_PER_OBJECT, "object")
+        # The service role uploads on behalf of all users.
+        if new.creator != _SERVICE and sum(upload.creator == new.creator for upload in uploads) >= MAX_PER_CREATOR:
+            raise tus.too_many_uploads(MAX_PER_CREATOR, "user")
 
     def _create(self, upload: ResumableUpload) -> None:
         self.bytes_path(upload.version).touch()

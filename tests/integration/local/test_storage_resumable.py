@@ -18,7 +18,7 @@ from smelt.local import StackHandle
 from smelt.local.keys import Keys
 from smelt.local.storage import Database, FileStore, UnfinishedUploads, create_storage
 from smelt.local.storage.resumable import GROWTH_CHECK_BYTES
-from smelt.local.storage.unfinished import EXPIRY_S
+from smelt.local.storage.unfinished import EXPIRY_S, MAX_PER_OBJECT
 
 MIB = 1024 * 1024
 TIMEOUT_S = 30.0
@@ -92,6 +92,11 @@ class Storage:
         """Return the number of bytes of all uploads and objects on disk."""
         files = [path for path in self.folder.rglob("*") if path.is_file() and path.suffix != ".json"]
         return sum(path.stat().st_size for path in files)
+
+    def delete_rows(self) -> None:
+        """Delete the rows of all objects in the bucket."""
+        self.database.execute("set storage.allow_delete_query = 'true'")
+        self.database.execute("delete from storage.objects where bucket_id = %s", [self.bucket])
 
     def policy(self, check: str) -> None:
         """Replace the policy for uploads to the bucket."""
@@ -336,6 +341,37 @@ async def test_failed_creation_with_upload_leaves_nothing(storage: Storage) -> N
     assert not list((storage.folder / ".resumable").iterdir())
 
 
+async def test_unfinished_uploads_of_one_object_are_bounded(storage: Storage) -> None:
+    """The error names the ways out: to continue or terminate one of them, or to wait until one expires."""
+
+    async def create_up_to_the_bound() -> list[str]:
+        urls = [await storage.url(upload_length="1") for _ in range(MAX_PER_OBJECT)]
+        await reject_one()
+        return urls
+
+    async def reject_one() -> None:
+        rejected = await storage.create(upload_length="1")
+        assert rejected.status_code == 400
+        assert rejected.headers["content-type"] == "text/plain;charset=UTF-8"
+        assert rejected.text == (
+            f"You have reached the maximum of {MAX_PER_OBJECT} unfinished uploads of this object: "
+            "continue or terminate one of them, or wait until one expires, 24 hours after its creation\n"
+        )
+
+    urls = await create_up_to_the_bound()
+    assert len(list((storage.folder / ".resumable").iterdir())) == 2 * MAX_PER_OBJECT
+    assert (await storage.create("b.webm", upload_length="1")).status_code == 201
+    assert (await storage.http.delete(urls[0], headers=storage.headers())).status_code == 204
+    await storage.url(upload_length="1")
+    await reject_one()
+    assert (await storage.patch(urls[1], 0, b"x")).headers["tus-complete"] == "1"
+    storage.delete_rows()
+    await storage.url(upload_length="1")
+    await reject_one()
+    storage.now += EXPIRY_S
+    await create_up_to_the_bound()
+
+
 async def test_upload_expires_24_hours_after_its_creation(storage: Storage) -> None:
     """It answers 410 until its bytes leave the disk, then 404."""
     urls = [await storage.url(upload_length="20"), await storage.url(upload_length="20")]
@@ -393,8 +429,7 @@ async def test_url_of_another_object_or_without_a_valid_id_is_rejected(storage: 
 async def test_finished_upload_cannot_be_terminated(storage: Storage) -> None:
     url = await storage.url(upload_length="1")
     assert (await storage.patch(url, 0, b"x")).status_code == 204
-    storage.database.execute("set storage.allow_delete_query = 'true'")
-    storage.database.execute("delete from storage.objects where bucket_id = %s", [storage.bucket])
+    storage.delete_rows()
     rejected = await storage.http.delete(url, headers=storage.headers())
     assert (rejected.status_code, rejected.text) == (400, "Cannot terminate an already completed upload")
 

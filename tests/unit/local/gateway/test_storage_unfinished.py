@@ -10,7 +10,7 @@ import pytest
 
 from smelt.local.storage.files import WRITE_BYTES
 from smelt.local.storage.tus import TusError
-from smelt.local.storage.unfinished import EXPIRY_S, ResumableUpload, UnfinishedUploads
+from smelt.local.storage.unfinished import EXPIRY_S, MAX_PER_CREATOR, ResumableUpload, UnfinishedUploads
 
 
 def _upload(**fields: object) -> ResumableUpload:
@@ -120,6 +120,29 @@ async def test_unfinished_upload_with_a_damaged_state_is_not_found_and_removed_a
     assert await store.sweep() == 0
     store.restore(set())
     assert _names(tmp_path) == [f"{upload.version}.bytes", f"{upload.version}.json"]
+
+
+async def test_unfinished_uploads_of_one_creator_are_bounded(store: UnfinishedUploads, tmp_path: Path) -> None:
+    """Also after a restart; of simultaneous creations, one is the last; the service role has no bound."""
+    user, service = ("authenticated", "alice"), ("service_role", None)
+    for creator in (user, service):
+        for number in range(MAX_PER_CREATOR - 1):
+            await store.create(_upload(key=f"{number}", creator=creator))
+    uploads = [_upload(key=key, creator=user) for key in "abc"]
+    results = await asyncio.gather(*(store.create(upload) for upload in uploads), return_exceptions=True)
+    assert [str(result).partition(":")[0] for result in results] == [
+        "None",
+        *["You have reached the maximum of 1000 unfinished uploads of this user"] * 2,
+    ]
+    for key in "abc":
+        await store.create(_upload(key=key, creator=service))
+    again = UnfinishedUploads(tmp_path, clock=lambda: 1000.0)
+    again.restore(set())
+    with pytest.raises(TusError, match="maximum of 1000 unfinished uploads of this user"):
+        await again.create(_upload(creator=user))
+    await again.create(_upload(creator=("authenticated", "bob")))
+    await again.terminate(uploads[0].version)
+    await again.create(_upload(creator=user))
 
 
 async def test_partial_file_undo_removes_the_bytes_of_one_request(store: UnfinishedUploads) -> None:
