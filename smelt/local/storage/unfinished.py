@@ -17,8 +17,8 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from smelt.local.storage import errors, tus
-from smelt.local.storage.files import DISK_FULL_ERRNOS, READ_BYTES, WRITE_BYTES
+from smelt.local.storage import tus
+from smelt.local.storage.files import READ_BYTES, WRITE_BYTES, rejecting_full_disk
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +203,8 @@ class UnfinishedUploads:
         """Store a new upload without bytes; raise `TusError` if its object or its creator has too many of them."""
         self._check_bounds(upload)
         self._unfinished[upload.version] = upload
-        await asyncio.to_thread(self._create, upload)
+        with rejecting_full_disk():
+            await asyncio.to_thread(self._create, upload)
 
     async def find(self, version: str) -> ResumableUpload:
         """Return an upload; raise `TusError` if there is none or it has expired."""
@@ -216,7 +217,8 @@ class UnfinishedUploads:
 
     async def save(self, upload: ResumableUpload) -> None:
         """Replace the description of an upload."""
-        await asyncio.to_thread(self._save, upload)
+        with rejecting_full_disk():
+            await asyncio.to_thread(self._save, upload)
 
     async def finish(self, upload: ResumableUpload) -> ResumableUpload:
         """Save that the object of an upload exists, and return the new description.
@@ -251,7 +253,7 @@ class UnfinishedUploads:
     @asynccontextmanager
     async def open(self, version: str) -> AsyncIterator[PartialFile]:
         """Open the bytes of an upload for writing; they stay if the block raises, except if the disk is full."""
-        try:
+        with rejecting_full_disk():
             file = await asyncio.to_thread(PartialFile, self.bytes_path(version))
             try:
                 yield file
@@ -260,10 +262,6 @@ class UnfinishedUploads:
                 raise
             finally:
                 await asyncio.shield(asyncio.to_thread(file.close))
-        except OSError as exc:
-            if exc.errno in DISK_FULL_ERRNOS:
-                raise errors.disk_full() from exc
-            raise
 
     async def md5(self, version: str) -> str:
         """Return the MD5 of the bytes of an upload in hexadecimal."""
