@@ -16,7 +16,7 @@ export const TIMEOUT_MS = 30_000
 const CUT = /ERR_|WebSocket|fetch|409|423/
 
 /** Serve the page with the settings of a project, as the example's `start` does. */
-async function serve(url) {
+export async function serve(url) {
   const settings = `export const url = '${url}', key = '${process.env.SUPABASE_ANON_KEY}'`
   const server = createServer(async (request, response) => {
     const path = request.url === '/' ? 'index.html' : request.url.slice(1)
@@ -86,7 +86,7 @@ export async function withProxy(browser, run, options) {
 }
 
 /** Sign up in a page. */
-async function signUp() {
+export async function signUp() {
   const { supabase } = await import('/supabase.js')
   const account = { email: `${crypto.randomUUID()}@example.com`, password: crypto.randomUUID() }
   const { error } = await supabase.auth.signUp(account)
