@@ -50,7 +50,15 @@ export async function createSmelt(transport, request) {
     const created = await within(creating, signal)
     request.onCreated?.(created)
     if (!files.length) return created
-    if (idempotencyKey && (await call('get_smelt', { smelt_id: created.id }, signal)).submitted_at) return created
+    if (idempotencyKey) {
+      const { submitted_at, status, error_code, error_message } = await call(
+        'get_smelt',
+        { smelt_id: created.id },
+        signal,
+      )
+      if (submitted_at) return created
+      if (status === 'failed') throw new SmeltError(error_code, error_message) // It accepts no files.
+    }
     await uploadAll(transport, created, files, { ...request, timeoutMs, cancelOnAbort })
     await call('submit_smelt', { smelt_id: created.id }, signal)
     return created

@@ -118,6 +118,23 @@ describe('upload', { skip, concurrency: 2 }, () => {
       await assertStored(page, id)
     }))
 
+  test('an interrupted upload whose smelt was cancelled is tried again with a new one', () =>
+    withPage(browser, async (page) => {
+      await limitUpload(page, 8 * MIB)
+      await page.setInputFiles('smelt-upload input', recording)
+      await page.waitForFunction(totalAbove(10))
+      await page.reload()
+      const [{ id }] = await smeltsOf(await userOf(page))
+      await page.evaluate((id) => document.querySelector('smelt-upload').client.cancel(id), id)
+      await page.setInputFiles('smelt-upload input', recording)
+      await shown(page, 'smelt-upload[failed] [part~=error]:has-text("cancelled")')
+      await limitUpload(page, -1)
+      await page.getByRole('button', { name: 'Try again' }).click()
+      await shown(page, 'smelt-progress[waiting]')
+      assert.notEqual(await page.evaluate(() => location.hash.slice(1)), id)
+      await until(async () => (await savedUploads(page)) === 1, 'the end of the key') // The lost upload expires.
+    }))
+
   test('an upload goes on after a cut', () =>
     withProxy(browser, async (page, proxy) => {
       const seen = requestsOf(page)
