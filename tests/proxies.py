@@ -201,17 +201,17 @@ class FaultyProxy:
 
 
 class CountingProxy(FaultyProxy):
-    """Injects faults when so many bytes have passed: `faults` are ordered by them."""
+    """Injects faults when so many bytes have passed, in both directions: `faults` are ordered by them."""
 
     def __init__(self, target_url: str) -> None:
         super().__init__(target_url)
         self.faults: list[tuple[int, Action]] = []
         self.injected: list[asyncio.Task[None]] = []
-        self._passed_bytes = 0
+        self.passed_bytes = 0
 
     async def _put(self, piece: bytes, writer: asyncio.StreamWriter, kind: Kind) -> None:
-        self._passed_bytes += len(piece)
-        if self.faults and self._passed_bytes >= self.faults[0][0]:
+        self.passed_bytes += len(piece)
+        if self.faults and self.passed_bytes >= self.faults[0][0]:
             _, fault = self.faults.pop(0)
             # Shielded: a fault ends the relay that has reached the number of bytes.
             self.injected.append(asyncio.create_task(fault()))

@@ -204,6 +204,10 @@ export interface CreateRequest {
   readonly batchId?: Id
   /** A repeated call with the same key returns the same smelt, and goes on with an interrupted one. */
   readonly idempotencyKey?: string
+  /** An abort cancels the smelt, also during its announcement; by default without an `idempotencyKey` only. */
+  readonly cancelOnAbort?: boolean
+  /** Time in milliseconds without an answer, or without progress of an upload, until a new try; 30,000 by default. */
+  readonly timeoutMs?: number
   /** Called with the id and the files of the smelt before they are uploaded. */
   readonly onCreated?: (created: Created) => void
   readonly onUpload?: (progress: UploadProgress) => void
@@ -427,13 +431,18 @@ export interface Transport {
   call(name: string, args: Record<string, unknown>, options?: CallOptions): Promise<any>
   account(): Promise<Account>
   /**
-   * Upload a file, again after transient errors; `onProgress` gets its bytes so far. With `mayExist`, an object that
-   * exists is a success.
+   * Upload a file, again after transient errors and after `timeoutMs` without progress; `onProgress` gets its bytes so
+   * far. `mayExist`: an earlier call may have sent it, or a part of it; an object that exists is a success.
    */
   upload(
     path: string,
     file: Blob,
-    options: { onProgress?: (loaded: number) => void; signal?: AbortSignal; mayExist?: boolean },
+    options: {
+      onProgress?: (loaded: number) => void
+      signal?: AbortSignal
+      timeoutMs?: number
+      mayExist?: boolean
+    },
   ): Promise<void>
   /** Join a channel, again after each loss until `leave` is called. */
   join(topic: string, handlers: JoinHandlers): Joined

@@ -1,14 +1,22 @@
-// Requests to Storage, and new attempts after transient errors.
+// Requests to Storage, which end without progress, and new attempts after transient errors.
 import { asSmeltError, errorOfResponse, SmeltError } from './errors.js'
 import { retryInMs, sleep, within } from './polling.js'
 
 /** @import { SupabaseClient } from '@supabase/supabase-js' */
 
 /** @typedef {{ status: number, text: string, header: (name: string) => string | null }} StorageResponse */
-/** @typedef {{ onProgress?: (loaded: number) => void, signal?: AbortSignal }} SendOptions */
+/**
+ * @typedef {object} SendOptions
+ * @property {(loaded: number) => void} [onProgress]
+ * @property {AbortSignal} [signal]
+ * @property {number} [timeoutMs] after this time without an answer or progress, a request is tried again
+ * @property {boolean} [mayExist] an earlier call may have sent the file, or a part of it
+ */
 
 export const BUCKET = 'smelt-audio'
 const MAX_TRIES = 4
+export const TIMEOUT_MS = 30_000
+const MIB = 1024 * 1024
 
 /** Storage of one project, with the token of the signed-in user at the time of each request. */
 export class StorageRequests {
@@ -28,13 +36,48 @@ export class StorageRequests {
    * @returns {Promise<StorageResponse>}
    */
   async send(method, path, { body, headers }, options) {
-    options.signal?.throwIfAborted()
-    const { realtime } = this.supabase
-    await within(realtime.setAuth(), options.signal)
-    const { apiKey, accessTokenValue } = realtime
-    const all = { apikey: apiKey ?? '', authorization: `Bearer ${accessTokenValue ?? apiKey}`, ...headers }
-    const sends = typeof XMLHttpRequest === 'undefined' ? fetched : sendWithProgress
-    return sends(method, `${this.url}${path}`, all, body, options)
+    return withoutStall(body, options, async (limited) => {
+      const { realtime } = this.supabase
+      await within(realtime.setAuth(), limited.signal)
+      const { apiKey, accessTokenValue } = realtime
+      const all = { apikey: apiKey ?? '', authorization: `Bearer ${accessTokenValue ?? apiKey}`, ...headers }
+      const sends = reportsProgress() ? sendWithProgress : fetched
+      return sends(method, `${this.url}${path}`, all, body, limited)
+    })
+  }
+}
+
+/** Return true if the bytes of a request are reported as they are sent. */
+export const reportsProgress = () => typeof XMLHttpRequest !== 'undefined'
+
+/**
+ * Send a request; abort it after `timeoutMs` without an answer or progress, and throw a transient error then. Where
+ * progress is not reported, the time is longer by itself for each MiB of the body.
+ * @template T
+ * @param {Blob | undefined} body
+ * @param {SendOptions} options
+ * @param {(options: SendOptions) => Promise<T>} send
+ */
+export async function withoutStall(body, { timeoutMs = TIMEOUT_MS, signal, onProgress }, send) {
+  signal?.throwIfAborted()
+  const limitMs = reportsProgress() ? timeoutMs : timeoutMs * (1 + (body?.size ?? 0) / MIB)
+  const stall = new AbortController()
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer
+  let sent = -1
+  const report = (/** @type {number} */ loaded) => {
+    if (loaded > sent) {
+      sent = loaded
+      clearTimeout(timer)
+      timer = setTimeout(() => stall.abort(noAnswer()), limitMs)
+    }
+    if (loaded) onProgress?.(loaded)
+  }
+  report(0)
+  try {
+    return await send({ signal: AbortSignal.any([stall.signal, ...(signal ? [signal] : [])]), onProgress: report })
+  } finally {
+    clearTimeout(timer)
   }
 }
 
@@ -92,6 +135,10 @@ export function errorIn(/** @type {StorageResponse} */ { status, text }) {
   return uploadError(body.message || text.trim() || 'The upload failed.', Number(body.statusCode ?? status))
 }
 
+/** @param {unknown} [cause] */
+const noAnswer = (cause) =>
+  new SmeltError('connection_lost', 'The server did not answer in time.', { transient: true, cause })
+
 /** @param {string} message @param {number} status */
 export function uploadError(message, status) {
   const code = status === 413 ? 'file_too_large' : 'upload_failed'
@@ -110,8 +157,9 @@ export async function persistently(call, signal, maxTries = MAX_TRIES) {
   for (let tries = 1; ; tries += 1) {
     try {
       return await call()
-    } catch (error) {
+    } catch (thrown) {
       signal?.throwIfAborted()
+      const error = thrown instanceof DOMException && thrown.name === 'TimeoutError' ? noAnswer(thrown) : thrown
       if (tries >= maxTries || !(error instanceof SmeltError && error.transient && error.status !== 401)) throw error
       await within(sleep(retryInMs(tries)), signal)
     }
