@@ -48,11 +48,11 @@ create function smelt.queue_owner(p_user_id uuid, p_is_anonymous boolean) return
 revoke all on function smelt.queue_owner from public, anon, authenticated, service_role;
 
 -- One row for each smelt. From `claimable_at` on a worker may claim it; null before it is submitted, while a worker
--- holds it, and after its end. Due smelts are claimed in the order of `queue_rank`, and an owner's ranks are distinct;
--- null for a suspect, and for a smelt that waits for a delay until a claim ranks it. `queue_owner` takes turns with the
--- others: a user, or all visitors and anonymous sign-ins as one. `queue_model` is the model that only some workers
--- have; '' for a smelt that any worker can process. `options` has no option with its default value. `status` and
--- `percentage` never decrease within a run.
+-- holds it, and after its end. Due smelts are claimed in the order of `queue_rank`; each new rank of an owner is above
+-- all others of that owner. It is null for a suspect, and for a smelt that waits for a delay until a claim ranks it.
+-- `queue_owner` takes turns with the others: a user, or all visitors and anonymous sign-ins as one. `queue_model` is
+-- the model that only some workers have; '' for a smelt that any worker can process. `options` has no option with its
+-- default value. `status` and `percentage` never decrease within a run.
 create table public.smelts (
     id uuid primary key default gen_random_uuid(),
     user_id uuid references auth.users (id) on delete cascade,
@@ -144,8 +144,10 @@ create index smelts_queue_rank_idx on public.smelts (queue_rank, claimable_at, i
 -- Claims read the first rows of each model that their worker has.
 create index smelts_queue_model_idx on public.smelts (queue_model, queue_rank, claimable_at, id)
     where queue_rank is not null;
-create index smelts_queue_owner_idx on public.smelts (queue_owner, queue_model, queue_rank)
-    where queue_rank is not null;
+-- Smelts that no worker has returned: the lowest of these ranks is the one that was reached.
+create index smelts_queue_front_idx on public.smelts (queue_model, queue_rank)
+    where queue_rank is not null and started_at is null;
+create index smelts_queue_owner_idx on public.smelts (queue_owner, queue_rank) where queue_rank is not null;
 create index smelts_ranked_at_idx on public.smelts (claimable_at) where queue_rank is not null;
 create index smelts_unranked_idx on public.smelts (claimable_at, id)
     where queue_rank is null and claimable_at is not null;
