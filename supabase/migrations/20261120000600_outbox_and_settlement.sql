@@ -1,17 +1,11 @@
 -- The end of a run, and the outbox. Callers of these functions hold the lock on the row of the smelt. Locks are taken
 -- in one order everywhere: the smelt, then the ranks of its owner, then its batch.
 
--- Return how many workers had a heartbeat within the last 60 seconds.
-create function smelt.live_worker_count() returns bigint
-    language sql stable
-    set search_path = ''
-    as $$ select count(*) from smelt.workers as w where w.seen_at > clock_timestamp() - interval '60 s' $$;
-
 -- Return the shortest time between two wake-ups. Every worker receives each of them; for a single one it is shorter.
 create function smelt.wake_up_interval() returns interval
     language sql stable
     set search_path = ''
-    as $$ select case smelt.live_worker_count() when 1 then interval '50 ms' else interval '1 s' end $$;
+    as $$ select case (select count(*) from smelt.live_workers) when 1 then interval '50 ms' else interval '1 s' end $$;
 
 -- Wake idle workers: send on their channel, at most once per `p_interval`. A skipped wake-up is made up for: one of the
 -- workers that the last one has woken claims again after the interval.
@@ -162,35 +156,24 @@ create function smelt.move_batch_counts(p_batch_ids uuid[], p_statuses text[], p
     end
     $$;
 
--- Trigger: move the counts of batches to which smelts are added.
-create function smelt.count_added_members() returns trigger
+-- Trigger: move the counts of batches to which smelts are added, or whose smelts are deleted.
+create function smelt.count_members() returns trigger
     language plpgsql security definer
     set search_path = ''
     as $$
     begin
-        perform smelt.move_batch_counts(array_agg(a.batch_id), array_agg(a.status), 1)
-        from added as a
-        where a.batch_id is not null;
+        perform smelt.move_batch_counts(
+            array_agg(m.batch_id), array_agg(m.status), case tg_op when 'INSERT' then 1 else -1 end
+        )
+        from members as m
+        where m.batch_id is not null;
         return null;
     end
     $$;
-create trigger count_added_members after insert on public.smelts referencing new table as added
-    for each statement execute function smelt.count_added_members();
-
--- Trigger: move the counts of batches whose smelts are deleted.
-create function smelt.count_deleted_members() returns trigger
-    language plpgsql security definer
-    set search_path = ''
-    as $$
-    begin
-        perform smelt.move_batch_counts(array_agg(d.batch_id), array_agg(d.status), -1)
-        from deleted as d
-        where d.batch_id is not null;
-        return null;
-    end
-    $$;
-create trigger count_deleted_members after delete on public.smelts referencing old table as deleted
-    for each statement execute function smelt.count_deleted_members();
+create trigger count_added_members after insert on public.smelts referencing new table as members
+    for each statement execute function smelt.count_members();
+create trigger count_deleted_members after delete on public.smelts referencing old table as members
+    for each statement execute function smelt.count_members();
 
 -- Trigger: move the counts of the batch of a smelt that ends, is retried, or leaves its batch.
 create function smelt.count_changed_member() returns trigger
@@ -355,8 +338,7 @@ create function smelt.is_other_host_alive(p_host text) returns boolean
     set search_path = ''
     as $$
         select exists (
-            select from smelt.workers as w
-            where w.host <> p_host and w.seen_at > clock_timestamp() - interval '60 s'
+            select from smelt.live_workers as w where w.host <> p_host
         )
     $$;
 
@@ -534,11 +516,10 @@ create function smelt.settle_smelt(
     $$;
 
 revoke all on function
-    smelt.live_worker_count, smelt.wake_up_interval, smelt.send_wake_up, smelt.wake_workers, smelt.broadcast_progress,
+    smelt.wake_up_interval, smelt.move_wake_up, smelt.send_wake_up, smelt.wake_workers, smelt.broadcast_progress,
     smelt.notify_deletion, smelt.enqueue_outbox, smelt.lease_outbox, smelt.supersede_outbox, smelt.move_batch_counts,
-    smelt.count_added_members, smelt.count_deleted_members, smelt.count_changed_member, smelt.members_in_progress,
-    smelt.update_batch_progress, smelt.enqueue_notification, smelt.settlement_response, smelt.end_attempt,
-    smelt.settle_files, smelt.enqueue_end, smelt.audio_kept_until, smelt.settle_smelt, smelt.work_at_risk,
-    smelt.record_attempt,
+    smelt.count_members, smelt.count_changed_member, smelt.members_in_progress, smelt.update_batch_progress,
+    smelt.enqueue_notification, smelt.settlement_response, smelt.end_attempt, smelt.settle_files, smelt.enqueue_end,
+    smelt.audio_kept_until, smelt.audio_state_at_end, smelt.settle_smelt, smelt.work_at_risk, smelt.record_attempt,
     smelt.is_other_host_alive, smelt.is_at_failure_limit, smelt.stopped_sentence
     from public, anon, authenticated, service_role;

@@ -569,10 +569,10 @@ create function smelt.claim_smelts(
             'next_due_in_s', smelt.seconds_until(v_next_due_at, clock_timestamp()),
             'waits_for_end', v_is_waiting or v_has_suspect,
             'woken_at', v_woken_at,
-            'follow_up_in_s', case
-                when v_max_count > 0 then smelt.seconds_until(smelt.follow_up_at(v_woken_at), clock_timestamp())
-            end,
-            'worker_count', smelt.live_worker_count()
+            'follow_up_in_s', smelt.seconds_until(
+                least(v_follow_up_at, smelt.next_delay_ends_at(v_now)), clock_timestamp()
+            ),
+            'worker_count', (select count(*) from smelt.live_workers)
         );
     end
     $$;
