@@ -7,25 +7,32 @@ create function smelt.wake_up_interval() returns interval
     set search_path = ''
     as $$ select case (select count(*) from smelt.live_workers) when 1 then interval '50 ms' else interval '1 s' end $$;
 
--- Wake idle workers: send on their channel, at most once per `p_interval`. A skipped wake-up is made up for: one of the
+-- Move a time of wake-ups forward to `p_at`; return false if it is after `p_until` already, or if another transaction
+-- moves it at this moment: a locked row is skipped.
+create function smelt.move_wake_up(p_kind text, p_until timestamptz, p_at timestamptz) returns boolean
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    begin
+        update smelt.wake_ups as w
+        set at = p_at
+        where w.kind in (
+            select u.kind from smelt.wake_ups as u where u.kind = p_kind and u.at <= p_until for update skip locked
+        );
+        return found;
+    end
+    $$;
+
+-- Wake idle workers: send on their channel, at most once per interval. A skipped wake-up is made up for: one of the
 -- workers that the last one has woken claims again after the interval.
-create function smelt.send_wake_up(p_interval interval) returns void
+create function smelt.send_wake_up() returns void
     language plpgsql volatile
     set search_path = ''
     as $$
     declare
         v_now constant timestamptz := clock_timestamp();
     begin
-        -- A locked row is skipped: another transaction is committing a wake-up at this moment.
-        update smelt.wake_ups as w
-        set at = v_now
-        where w.kind in (
-            select s.kind
-            from smelt.wake_ups as s
-            where s.kind = 'sent' and s.at <= v_now - p_interval
-            for update skip locked
-        );
-        if found then
+        if smelt.move_wake_up('sent', v_now - smelt.wake_up_interval(), v_now) then
             perform realtime.send(jsonb_build_object('sent_at', v_now), 'smelt', 'smelt-workers', true);
         end if;
     end
@@ -38,7 +45,7 @@ create function smelt.wake_workers() returns trigger
     set search_path = ''
     as $$
     begin
-        perform smelt.send_wake_up(smelt.wake_up_interval());
+        perform smelt.send_wake_up();
         return null;
     end
     $$;
