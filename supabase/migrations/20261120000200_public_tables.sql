@@ -131,7 +131,8 @@ create table public.smelts (
     constraint smelts_audio_kept_only_ended
         check (audio_kept_until is null or (status in ('completed', 'failed') and audio_state <> 'none')),
     constraint smelts_audio_stored_when_submitted
-        check (audio_state not in ('expected', 'stored') or (audio_state = 'stored') = (submitted_at is not null))
+        check (audio_state not in ('expected', 'stored') or (audio_state = 'stored') = (submitted_at is not null)),
+    constraint smelts_audio_expected_only_open check (audio_state <> 'expected' or completed_at is null)
 );
 create index smelts_user_id_idx on public.smelts (user_id, created_at desc);
 create index smelts_batch_id_idx on public.smelts (batch_id);

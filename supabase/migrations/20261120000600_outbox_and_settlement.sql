@@ -470,6 +470,26 @@ create function smelt.audio_kept_until(
 
 -- End the run of a smelt: as failed with the code, or as completed if the code is null. This is the one place where a
 -- smelt becomes terminal: row, files, lease, response, event, notification and batch in one transaction. Without
+-- Return the state of the audio of a smelt after its end. It is to be removed at once if the smelt is complete, if it
+-- was never submitted, or if no retry could use it: each file is not a recording, damaged, or too long. A submitted
+-- smelt that asks to keep its audio keeps it.
+create function smelt.audio_state_at_end(p_smelt public.smelts, p_outcome text) returns text
+    language sql stable
+    set search_path = ''
+    as $$
+        select case
+            when p_smelt.audio_state = 'expected' then 'removing'
+            when p_smelt.audio_state = 'stored' and not p_smelt.options ? 'keep_audio_h' and (
+                p_outcome = 'complete' or not exists (
+                    select from public.smelt_files as f
+                    where f.smelt_id = p_smelt.id
+                        and coalesce(f.error_code, '') not in ('invalid_format', 'corrupted_file', 'duration_exceeded')
+                )
+            ) then 'removing'
+            else p_smelt.audio_state
+        end
+    $$;
+
 -- `p_error_message`, the message is that of the code.
 create function smelt.settle_smelt(
     p_smelt_id uuid, p_error_code text, p_send boolean, p_error_message text default null
@@ -498,11 +518,7 @@ create function smelt.settle_smelt(
             completed_at = v_now, updated_at = v_now, seq = s.seq + 1,
             claimable_at = null, queue_rank = null, estimated_end_at = null,
             audio_kept_until = smelt.audio_kept_until(s.options, s.audio_state, v_outcome, v_now),
-            audio_state = case
-                when v_outcome = 'complete' and s.audio_state = 'stored' and not s.options ? 'keep_audio_h'
-                then 'removing'
-                else s.audio_state
-            end
+            audio_state = smelt.audio_state_at_end(s, v_outcome)
         where s.id = p_smelt_id
         returning s.* into v_smelt;
         update smelt.requests as r

@@ -109,7 +109,7 @@ create function smelt.mark_expired(p_max_count integer) returns void
             ), anonymous as (
                 select s.id
                 from public.smelts as s
-                where s.is_anonymous and s.audio_state in ('expected', 'stored')
+                where s.is_anonymous and s.audio_state = 'stored'
                     and s.completed_at <= v_now - make_interval(secs => v_limits.anonymous_retention_h * 3600)
                     and s.id not in (select smelt_id from smelt.postponed_purges)
                 order by s.completed_at
