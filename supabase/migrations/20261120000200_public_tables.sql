@@ -74,7 +74,7 @@ create table public.smelts (
     outcome text,
     error_code text,
     error_message text,
-    -- `none` for a text, `expected` before submission, `stored`, `removing` once listed for purge, `removed`.
+    -- `none` for a text, `expected` before submission, `stored`, `removing` once it is to be purged, `removed`.
     audio_state text not null,
     -- Until when the audio is kept after the end, if the option `keep_audio_h` requests it.
     audio_kept_until timestamptz,

@@ -328,7 +328,9 @@ create function smelt.work_at_risk(p_risk text) returns text
 
 -- Record for the operator why an attempt ends, and if it counts as a failure. Its lease, which has the risk, must still
 -- exist.
-create function smelt.record_attempt(p_smelt_id uuid, p_attempt bigint, p_is_failure boolean, p_reason text) returns void
+create function smelt.record_attempt(
+    p_smelt_id uuid, p_attempt bigint, p_is_failure boolean, p_reason text
+) returns void
     language sql volatile
     set search_path = ''
     as $$
@@ -339,7 +341,7 @@ create function smelt.record_attempt(p_smelt_id uuid, p_attempt bigint, p_is_fai
             and l.smelt_id = a.smelt_id and l.attempt = a.attempt
     $$;
 
--- Return true if a worker of another host was alive within the last 60 seconds.
+-- Return true if a worker of another host is alive.
 create function smelt.is_other_host_alive(p_host text) returns boolean
     language sql stable
     set search_path = ''
@@ -468,8 +470,6 @@ create function smelt.audio_kept_until(
         where p_options ? 'keep_audio_h' and p_audio_state = 'stored'
     $$;
 
--- End the run of a smelt: as failed with the code, or as completed if the code is null. This is the one place where a
--- smelt becomes terminal: row, files, lease, response, event, notification and batch in one transaction. Without
 -- Return the state of the audio of a smelt after its end. It is to be removed at once if the smelt is complete, if it
 -- was never submitted, or if no retry could use it: each file is not a recording, damaged, or too long. A submitted
 -- smelt that asks to keep its audio keeps it.
@@ -490,6 +490,8 @@ create function smelt.audio_state_at_end(p_smelt public.smelts, p_outcome text) 
         end
     $$;
 
+-- End the run of a smelt: as failed with the code, or as completed if the code is null. This is the one place where a
+-- smelt becomes terminal: row, files, lease, response, event, notification and batch in one transaction. Without
 -- `p_error_message`, the message is that of the code.
 create function smelt.settle_smelt(
     p_smelt_id uuid, p_error_code text, p_send boolean, p_error_message text default null
