@@ -47,6 +47,13 @@ def test_package_has_the_version_of_smelt_and_every_exported_file() -> None:
     assert {name for name in names if "." in name} <= set(package_files())
 
 
+def test_declared_values_of_the_package_are_those_that_it_exports() -> None:
+    files = {name: package_files()[name].decode() for name in ("index.js", "smelt.d.ts")}
+    exported = {name.strip() for names in re.findall(r"{(.*?)}", files["index.js"]) for name in names.split(",")}
+    declared = set(re.findall(r"^export (?:class|function|const) (\w+)", files["smelt.d.ts"], re.MULTILINE))
+    assert exported == declared
+
+
 def test_init_js_copies_the_package_and_replaces_an_earlier_copy(tmp_path: Path) -> None:
     folder = tmp_path / "src" / "smelt"
     code, printed = smelt("init", "--js", folder)
