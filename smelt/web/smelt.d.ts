@@ -271,7 +271,7 @@ export interface SmeltJob extends ReadableStore<SmeltView> {
   readonly id: Id
   readonly files: readonly FileView[]
   readonly subscription_channel: string
-  /** Rejects with `SmeltFailed`, or with the error that ended the watch. */
+  /** Rejects with `SmeltFailed`, or with the error that ended the watch; after that, the next use reads again. */
   readonly done: Promise<CompletedUpdate>
   watch(options?: { signal?: AbortSignal; connectionEvents?: false }): AsyncGenerator<Update, void, undefined>
   watch(options: WatchOptions): AsyncGenerator<SmeltUpdate, void, undefined>
@@ -390,6 +390,7 @@ export function merge(state: MergeState, news: News): { state: MergeState; updat
 
 export interface CallOptions {
   readonly signal?: AbortSignal
+  /** 30,000 if it is not given; then the call throws a transient `connection_lost`. */
   readonly timeoutMs?: number
 }
 
@@ -446,6 +447,8 @@ export interface Transport {
   ): Promise<void>
   /** Join a channel, again after each loss until `leave` is called. */
   join(topic: string, handlers: JoinHandlers): Joined
+  /** Call a function when another user has signed in, or none is any longer; without it, an app is for one user. */
+  onUserChange?(listener: () => void): void
 }
 
 declare global {

@@ -1,6 +1,7 @@
 // Requests to Storage, which end without progress, and new attempts after transient errors.
-import { asSmeltError, errorOfResponse, SmeltError } from './errors.js'
-import { retryInMs, sleep, within } from './polling.js'
+import { asSmeltError, errorOfResponse, lost, SmeltError } from './errors.js'
+import { CALL_TIMEOUT_MS, retryInMs, sleep, within } from './polling.js'
+import { authorize } from './private-channel.js'
 
 /** @import { SupabaseClient } from '@supabase/supabase-js' */
 
@@ -15,7 +16,6 @@ import { retryInMs, sleep, within } from './polling.js'
 
 export const BUCKET = 'smelt-audio'
 const MAX_TRIES = 4
-export const TIMEOUT_MS = 30_000
 const MIB = 1024 * 1024
 
 /** Storage of one project, with the token of the signed-in user at the time of each request. */
@@ -37,9 +37,8 @@ export class StorageRequests {
    */
   async send(method, path, { body, headers }, options) {
     return withoutStall(body, options, async (limited) => {
-      const { realtime } = this.supabase
-      await within(realtime.setAuth(), limited.signal)
-      const { apiKey, accessTokenValue } = realtime
+      await authorize(this.supabase, limited.signal)
+      const { apiKey, accessTokenValue } = this.supabase.realtime
       const all = { apikey: apiKey ?? '', authorization: `Bearer ${accessTokenValue ?? apiKey}`, ...headers }
       const sends = reportsProgress() ? sendWithProgress : fetched
       return sends(method, `${this.url}${path}`, all, body, limited)
@@ -58,10 +57,12 @@ export const reportsProgress = () => typeof XMLHttpRequest !== 'undefined'
  * @param {SendOptions} options
  * @param {(options: SendOptions) => Promise<T>} send
  */
-export async function withoutStall(body, { timeoutMs = TIMEOUT_MS, signal, onProgress }, send) {
+export async function withoutStall(body, { timeoutMs = CALL_TIMEOUT_MS, signal, onProgress }, send) {
   signal?.throwIfAborted()
   const limitMs = reportsProgress() ? timeoutMs : timeoutMs * (1 + (body?.size ?? 0) / MIB)
-  const stall = new AbortController()
+  const limit = new AbortController()
+  const onAbort = () => limit.abort(signal?.reason)
+  signal?.addEventListener('abort', onAbort)
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer
   let sent = -1
@@ -69,15 +70,16 @@ export async function withoutStall(body, { timeoutMs = TIMEOUT_MS, signal, onPro
     if (loaded > sent) {
       sent = loaded
       clearTimeout(timer)
-      timer = setTimeout(() => stall.abort(noAnswer()), limitMs)
+      timer = setTimeout(() => limit.abort(lost('The server did not answer in time.')), limitMs)
     }
     if (loaded) onProgress?.(loaded)
   }
   report(0)
   try {
-    return await send({ signal: AbortSignal.any([stall.signal, ...(signal ? [signal] : [])]), onProgress: report })
+    return await send({ signal: limit.signal, onProgress: report })
   } finally {
     clearTimeout(timer)
+    signal?.removeEventListener('abort', onAbort)
   }
 }
 
@@ -135,10 +137,6 @@ export function errorIn(/** @type {StorageResponse} */ { status, text }) {
   return uploadError(body.message || text.trim() || 'The upload failed.', Number(body.statusCode ?? status))
 }
 
-/** @param {unknown} [cause] */
-const noAnswer = (cause) =>
-  new SmeltError('connection_lost', 'The server did not answer in time.', { transient: true, cause })
-
 /** @param {string} message @param {number} status */
 export function uploadError(message, status) {
   const code = status === 413 ? 'file_too_large' : 'upload_failed'
@@ -157,9 +155,8 @@ export async function persistently(call, signal, maxTries = MAX_TRIES) {
   for (let tries = 1; ; tries += 1) {
     try {
       return await call()
-    } catch (thrown) {
+    } catch (error) {
       signal?.throwIfAborted()
-      const error = thrown instanceof DOMException && thrown.name === 'TimeoutError' ? noAnswer(thrown) : thrown
       if (tries >= maxTries || !(error instanceof SmeltError && error.transient && error.status !== 401)) throw error
       await within(sleep(retryInMs(tries)), signal)
     }

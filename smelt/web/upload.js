@@ -1,8 +1,8 @@
 // Creation of a smelt: announce, upload with progress, submit.
 import { SmeltError } from './errors.js'
-import { within } from './polling.js'
+import { CALL_TIMEOUT_MS, within } from './polling.js'
 import { BUCKET, errorIn, persistently, reportsProgress, StorageRequests } from './storage-requests.js'
-import { TIMEOUT_MS, uploadError, withoutStall } from './storage-requests.js'
+import { uploadError, withoutStall } from './storage-requests.js'
 
 /** @import { SupabaseClient } from '@supabase/supabase-js' */
 /** @import { CreateRequest, FileInput, Transport } from './smelt.d.ts' */
@@ -25,7 +25,7 @@ const EXTENSIONS = { mpeg: 'mp3', mp4: 'm4a', 'x-m4a': 'm4a', 'x-wav': 'wav', wa
  */
 export async function createSmelt(transport, request) {
   const { text, prompts, mode, options, metadata, userPromptId, batchId, idempotencyKey, signal } = request
-  const { timeoutMs = TIMEOUT_MS, cancelOnAbort = !idempotencyKey } = request
+  const { timeoutMs = CALL_TIMEOUT_MS, cancelOnAbort = !idempotencyKey } = request
   const files = (request.files ?? []).map(namedFile)
   const args = defined({
     files: files.map(({ filename, size }) => ({ filename, size_bytes: size })),
@@ -66,7 +66,7 @@ export async function createSmelt(transport, request) {
     if (signal?.aborted ? cancelOnAbort : !idempotencyKey) {
       // The caller waits for a while, the cancellation until the announcement is answered.
       const cancelling = creating.then(({ id }) => call('cancel_smelt', { smelt_id: id }))
-      await within(cancelling, AbortSignal.timeout(CANCEL_TIMEOUT_MS)).catch(() => {})
+      await within(cancelling, undefined, CANCEL_TIMEOUT_MS).catch(() => {})
     }
     signal?.throwIfAborted()
     throw error

@@ -11,7 +11,7 @@ export class Recording {
   #timer
   #recorder
 
-  /** Ask for the microphone and start; throws if it is denied or missing. @param {(seconds: number) => void} onTime */
+  /** Request the microphone and start; throws if it is denied or missing. @param {(seconds: number) => void} onTime */
   static async start(onTime) {
     const stream = await navigator.mediaDevices.getUserMedia({ audio: true })
     try {

@@ -22,7 +22,7 @@ import { texts } from './texts.js'
 /** Recordings that were not sent and that no element shows. @type {File[]} */
 const unsent = []
 
-/** Return true if this page may ask for the microphone; browsers allow it with HTTPS and on localhost. */
+/** Return true if this page may request the microphone; browsers allow it with HTTPS and on localhost. */
 const canRecord = () => typeof MediaRecorder !== 'undefined' && !!navigator.mediaDevices?.getUserMedia
 
 export class SmeltUploadElement extends ClientElement {
@@ -323,7 +323,7 @@ export class SmeltUploadElement extends ClientElement {
   }
 
   async #startRecording() {
-    this.#record.disabled = true // A second click would ask for the microphone again.
+    this.#record.disabled = true // A second click would request the microphone again.
     /** @type {Recording} */
     let recording
     try {
