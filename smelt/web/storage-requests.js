@@ -70,7 +70,7 @@ export async function withoutStall(body, { timeoutMs = CALL_TIMEOUT_MS, signal, 
     if (loaded > sent) {
       sent = loaded
       clearTimeout(timer)
-      timer = setTimeout(() => limit.abort(lost('The server did not answer in time.')), limitMs)
+      timer = setTimeout(() => limit.abort(lost(`There was no response or progress within ${limitMs / 1000} s.`)), limitMs)
     }
     if (loaded) onProgress?.(loaded)
   }

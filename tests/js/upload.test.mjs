@@ -96,7 +96,7 @@ describe('creation', { concurrency: true }, () => {
     try {
       const smelt = connectSmelt({ supabase: connect(`http://127.0.0.1:${server.address().port}`) })
       const creating = smelt.create({ files: [file()], timeoutMs: 100 })
-      await assert.rejects(creating, { code: 'connection_lost', transient: true, message: /did not answer in time/ })
+      await assert.rejects(creating, { code: 'connection_lost', transient: true, message: /There was no response/ })
     } finally {
       for (const socket of sockets) socket.destroy()
       server.close()
