@@ -13,6 +13,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from smelt.errors import (
+    Forbidden,
     NotFound,
     PermanentError,
     RequestRejected,
@@ -74,6 +75,7 @@ __all__ = [
     "FileChange",
     "FileProgress",
     "FileRow",
+    "Forbidden",
     "NotFound",
     "Notification",
     "Notifications",

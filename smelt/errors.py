@@ -6,6 +6,7 @@
     └── PermanentError           the same call will fail again
         ├── SettingsError        a setting is missing or invalid; the message names it
         ├── Unauthorized         the key or token is rejected, or lacks the permission
+        │   └── Forbidden        it is accepted, but lacks the permission
         ├── RequestRejected      the project rejects the request; `.code` is stable
         │   └── NotFound         the object does not exist, or belongs to another user
         └── SmeltFailed          a smelt that `wait` waited for has failed; `.code`, `.smelt_id`
@@ -39,6 +40,10 @@ class SettingsError(PermanentError):
 
 class Unauthorized(PermanentError):
     """The key or token is rejected, or lacks the permission for this call."""
+
+
+class Forbidden(Unauthorized):
+    """The key or token is accepted, but lacks the permission for this call."""
 
 
 class RequestRejected(PermanentError):

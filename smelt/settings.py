@@ -1,13 +1,15 @@
 """Settings from the environment and a `.env` in the current folder; read by the command line and the gateway alone."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from smelt.errors import SettingsError
+
+T = TypeVar("T")
 
 
 class Environment(BaseSettings):
@@ -102,6 +104,29 @@ class WorkerSettings(Environment):
     llm_context_tokens: Annotated[int, Field(ge=1024)] = 16_384
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int | None, Field(ge=0, le=65535)] = None
+
+
+def _parts(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Separated = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_parts)]
+"""Values that are separated by commas."""
+
+
+class GatewaySettings(Environment):
+    """Settings of the HTTP gateway; units are part of the names."""
+
+    gateway_host: str = "127.0.0.1"
+    gateway_port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    allowed_origins: Separated[str] = ()
+    trusted_proxies: Separated[str] = ()
+    signing_keys: Separated[Annotated[SecretStr, Field(min_length=32)]] = ()
+    gateway_max_upload_mib: Annotated[int, Field(ge=1)] = 2501
+    gateway_max_uploads: Annotated[int, Field(ge=1)] = 64
+    gateway_max_streams: Annotated[int, Field(ge=1)] = 1000
+    gateway_max_streams_per_caller: Annotated[int, Field(ge=1)] = 20
+    drain_s: Annotated[float, Field(ge=0)] = 25.0
 
 
 class CaptionSettings(Environment):

@@ -1,20 +1,24 @@
 """Typed calls of the SQL functions for clients."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, Literal
 from uuid import UUID, uuid4
 
-from smelt.backend.rpc import Rpc, RpcResponse, parse
+from smelt.backend.rpc import Cursor, Rpc, RpcResponse, parse
 from smelt.contract.batches import Batch
 from smelt.contract.events import Model
 from smelt.contract.options import SmeltOptions
+from smelt.contract.rows import Notification
 from smelt.contract.state import Created, Snapshot, Trust, Unchanged
-from smelt.contract.vocabulary import TERMINAL_STATUSES, Mode, Outcome, Status
+from smelt.contract.vocabulary import Mode, Outcome, Status
 from smelt.errors import NotFound
 
 State = Snapshot | Unchanged
+
+IDS_PER_CALL: Final = 100
+_UNREAD: Final = ("read_at", "is", "null")
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,10 @@ class ListedSmelt(Model):
 
 
 class _ListedSmelts(RpcResponse[tuple[ListedSmelt, ...]]):
+    pass
+
+
+class _Notifications(RpcResponse[tuple[Notification, ...]]):
     pass
 
 
@@ -139,12 +147,48 @@ class ClientRpc:
         ]
         return parse(States, await self.rpc.call_once("get_smelts", smelts=listed))
 
-    async def list_smelts(self, count: int, *, only_open: bool = False) -> tuple[ListedSmelt, ...]:
-        """Return the newest smelts of the signed-in user, of all users for the service; else raise `Unauthorized`."""
+    async def list_smelts(
+        self, count: int, *, statuses: Collection[Status] = (), before: Cursor | None = None
+    ) -> tuple[ListedSmelt, ...]:
+        """Return the newest smelts of the signed-in user, of all users for the service; else raise `Unauthorized`.
+
+        Args:
+            count: The maximum number of smelts.
+            statuses: List only smelts with one of these statuses; all if empty.
+            before: The position of the last smelt of the page before.
+        """
         files = "files:smelt_files(filename,position,trust)"
         columns = f"id,user_id,status,percentage,outcome,error_code,created_at,completed_at,{files}"
-        filters = [("status", "not.in", f"({','.join(sorted(TERMINAL_STATUSES))})")] if only_open else []
-        return parse(_ListedSmelts, await self.rpc.newest("smelts", columns, count, *filters)).root
+        rows = await self.rpc.newest("smelts", columns, count, *_with_status(statuses), before=before)
+        return parse(_ListedSmelts, rows).root
+
+    async def count_smelts(self, statuses: Collection[Status]) -> int:
+        """Return the number of smelts with one of these statuses, of the signed-in user."""
+        return await self.rpc.count("smelts", *_with_status(statuses))
+
+    async def list_notifications(
+        self, count: int, *, only_unread: bool = False, before: Cursor | None = None
+    ) -> tuple[Notification, ...]:
+        """Return the newest notifications of the signed-in user; else raise `Unauthorized`."""
+        filters = [_UNREAD] if only_unread else []
+        return parse(
+            _Notifications, await self.rpc.newest("smelt_notifications", "*", count, *filters, before=before)
+        ).root
+
+    async def count_unread(self) -> int:
+        """Return the number of unread notifications of the signed-in user."""
+        return await self.rpc.count("smelt_notifications", _UNREAD)
+
+    async def mark_notifications(self, column: Literal["seen_at", "read_at"], ids: Sequence[UUID]) -> int:
+        """Mark notifications as seen or read; return how many were not."""
+        marked = 0
+        for start in range(0, len(ids), IDS_PER_CALL):
+            some = ",".join(str(one) for one in ids[start : start + IDS_PER_CALL])
+            # Postgres evaluates 'now' by the server's clock.
+            marked += await self.rpc.update(
+                "smelt_notifications", {column: "now"}, ("id", "in", f"({some})"), (column, "is", "null")
+            )
+        return marked
 
     async def cancel_smelt(self, smelt_id: UUID | str) -> Snapshot:
         """Settle a smelt as cancelled; a smelt that is already settled does not change."""
@@ -173,3 +217,7 @@ class ClientRpc:
 def requested_options(options: SmeltOptions | None) -> dict[str, Any]:
     """Return the options that do not have their default value."""
     return {} if options is None else options.model_dump(mode="json", exclude_defaults=True)
+
+
+def _with_status(statuses: Collection[Status]) -> list[tuple[str, str, str]]:
+    return [("status", "in", f"({','.join(sorted(statuses))})")] if statuses else []

@@ -6,12 +6,13 @@ import httpx
 from pydantic import ValidationError
 
 from smelt.contract.events import Model
-from smelt.errors import NotFound, RequestRejected, SmeltError, Unauthorized, Unavailable
+from smelt.errors import Forbidden, NotFound, RequestRejected, SmeltError, Unauthorized, Unavailable
 
 # SQLSTATE classes that concern the state of the server and not the request: connections, serialization and deadlocks,
 # resources, locks, operator intervention, system errors.
 _TRANSIENT_CLASSES: Final = frozenset({"08", "40", "53", "55", "57", "58"})
-_UNAUTHORIZED_CODES: Final = frozenset({"42501", "PGRST301", "PGRST302", "PGRST303", "401", "403"})
+_UNAUTHORIZED_CODES: Final = frozenset({"PGRST301", "PGRST302", "PGRST303", "401"})
+_FORBIDDEN_CODES: Final = frozenset({"42501", "403"})
 
 
 class _StorageError(Model):
@@ -38,6 +39,8 @@ def map_api_error(code: str | None, message: str, hint: str | None = None) -> Sm
         return RequestRejected(code, f"{missing} ({message})")
     if code in _UNAUTHORIZED_CODES:
         return Unauthorized(message)
+    if code in _FORBIDDEN_CODES:
+        return Forbidden(message)
     if _is_transient(code):
         return Unavailable(f"{message} ({code})")
     return RequestRejected(code, message)
@@ -57,8 +60,10 @@ def map_rejection(code: str, message: str) -> RequestRejected:
 def map_storage_error(status: int | str, code: str, message: str) -> SmeltError:
     """Return the error for a response of Storage, which reports the actual status in the body."""
     match str(status):
-        case "401" | "403":
+        case "401":
             return Unauthorized(message)
+        case "403":
+            return Forbidden(message)
         case "404":
             return NotFound("not_found", message)
         case "413":
@@ -84,8 +89,10 @@ def map_storage_response(response: httpx.Response) -> SmeltError:
 
 def map_http_error(status: int, message: str) -> SmeltError:
     """Return the error for an HTTP status without a body that is known."""
-    if status in {401, 403}:
+    if status == 401:
         return Unauthorized(message)
+    if status == 403:
+        return Forbidden(message)
     if status in {408, 425, 429} or status >= 500:
         return Unavailable(f"{message} (HTTP {status})")
     return RequestRejected(str(status), message)

@@ -17,13 +17,28 @@ class Pool(httpx.AsyncClient):
     """An HTTP client that opens new connections after the machine was suspended.
 
     After a suspend, pooled connections may be half-open; a request on one would hang until its timeout.
+
+    Args:
+        auth: Signs each request.
+        timeout_s: The timeout of a request.
+        max_connections: The number of connections at a time; further requests wait.
+        shared: A pool to send the requests over, signed by `auth`; closing this client leaves its connections open.
     """
 
-    def __init__(self, auth: httpx.Auth, timeout_s: float) -> None:
+    def __init__(
+        self,
+        auth: httpx.Auth | None,
+        timeout_s: float,
+        *,
+        max_connections: int = MAX_CONNECTIONS,
+        shared: "Pool | None" = None,
+    ) -> None:
         super().__init__(auth=auth, timeout=timeout_s, verify=_tls())
+        self._shared = shared
+        self._max_connections = max_connections
         # httpx cannot drop pooled connections without closing the client: requests go through an inner client that
         # can be replaced.
-        self._inner_client = _inner_client()
+        self._inner_client: httpx.AsyncClient = self._new_client() if shared is None else shared
         self._clock = WallClock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -46,8 +61,8 @@ class Pool(httpx.AsyncClient):
     ) -> httpx.Response:
         """Send a request; after a suspend of the machine over a new connection."""
         self.check()
-        if self._clock.ran_ahead_s() >= SLEPT_S:
-            outdated, self._inner_client = self._inner_client, _inner_client()
+        if self._shared is None and self._clock.ran_ahead_s() >= SLEPT_S:
+            outdated, self._inner_client = self._inner_client, self._new_client()
             await outdated.aclose()
         auth = self.auth if auth is httpx.USE_CLIENT_DEFAULT else auth
         return await self._inner_client.send(request, stream=stream, auth=auth, follow_redirects=follow_redirects)
@@ -57,11 +72,11 @@ class Pool(httpx.AsyncClient):
         try:
             await super().aclose()
         finally:
-            await self._inner_client.aclose()
+            if self._shared is None:
+                await self._inner_client.aclose()
 
-
-def _inner_client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(verify=_tls(), limits=httpx.Limits(max_connections=MAX_CONNECTIONS))
+    def _new_client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(verify=_tls(), limits=httpx.Limits(max_connections=self._max_connections))
 
 
 @cache

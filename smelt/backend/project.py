@@ -22,6 +22,7 @@ class Project:
         access_token: The token of a user, or a function, plain or async, that returns a fresh one.
         timeout_s: The timeout of an HTTP request.
         timings: Intervals and limits of the Realtime connection; the defaults suit the hosted service.
+        pool: Connections that several callers share, and that stay open; None for a pool of its own.
     """
 
     def __init__(
@@ -32,11 +33,12 @@ class Project:
         access_token: str | TokenCallable | None = None,
         timeout_s: float = 20.0,
         timings: RealtimeTimings | None = None,
+        pool: Pool | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self.key = key
         self._tokens = tokens = TokenSource(key, access_token)
-        self._http = Pool(ProjectAuth(key, tokens), timeout_s)
+        self._http = Pool(ProjectAuth(key, tokens), timeout_s, shared=pool)
         self.rpc = Rpc(self.url, self._http)
         self.audio = AudioStore(self.url, self._http)
         self.realtime = RealtimeConnection(self.url, key, tokens, self._http, timings)

@@ -1,12 +1,14 @@
 """Calls of SQL functions and access to rows through PostgREST, with smelt's errors."""
 
 from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, TypeVar, cast
 from uuid import UUID
 
 import httpx
 from postgrest import APIError, APIResponse, AsyncPostgrestClient
-from postgrest.types import ReturnMethod
+from postgrest.types import CountMethod, ReturnMethod
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from smelt.backend.error_mapping import map_api_error, map_transport_error
@@ -24,6 +26,14 @@ class RpcResponse(RootModel[T]):
     """A response that is not a JSON object; like in `Model`, validation errors do not contain the value."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """The position of a row in a list of the newest rows."""
+
+    created_at: datetime
+    id: UUID
 
 
 class Rpc:
@@ -51,14 +61,34 @@ class Rpc:
         rows = await _execute(f"reading {table}", request.execute())
         return rows[0] if isinstance(rows, list) and rows else None
 
-    async def newest(self, table: str, columns: str, count: int, *filters: tuple[str, str, str]) -> object:
-        """Return the newest `count` rows that match the filters and that the caller may read, newest first."""
+    async def newest(
+        self, table: str, columns: str, count: int, *filters: tuple[str, str, str], before: Cursor | None = None
+    ) -> object:
+        """Return the newest `count` rows that match the filters and that the caller may read, newest first.
+
+        `before` is the position of the last row of the page before.
+        """
         async for attempt in transient_retries():
             with attempt:
-                request = self._postgrest.from_(table).select(columns).order("created_at", desc=True).limit(count)
+                request = self._postgrest.from_(table).select(columns)
+                request = request.order("created_at", desc=True).order("id", desc=True).limit(count)
                 for column, operator, value in filters:
                     request = request.filter(column, operator, value)
+                if before is not None:
+                    moment = f'"{before.created_at.isoformat()}"'
+                    request = request.or_(f"created_at.lt.{moment},and(created_at.eq.{moment},id.lt.{before.id})")
                 return await _execute(f"reading {table}", request.execute())
+        raise AssertionError("tenacity raises the last error itself")
+
+    async def count(self, table: str, *filters: tuple[str, str, str]) -> int:
+        """Return the number of rows that match the filters and that the caller may read."""
+        async for attempt in transient_retries():
+            with attempt:
+                request = self._postgrest.from_(table).select("id", count=CountMethod.exact, head=True)
+                for column, operator, value in filters:
+                    request = request.filter(column, operator, value)
+                response = await _respond(f"counting {table}", request.execute())
+                return response.count or 0
         raise AssertionError("tenacity raises the last error itself")
 
     async def rows(self, table: str, *filters: tuple[str, str, str]) -> list[object]:
@@ -109,8 +139,12 @@ def parse(shape: type[M], response: object) -> M:
 
 
 async def _execute(doing: str, executing: Awaitable[APIResponse]) -> object:
+    return (await _respond(doing, executing)).data
+
+
+async def _respond(doing: str, executing: Awaitable[APIResponse]) -> APIResponse:
     try:
-        return (await executing).data
+        return await executing
     except APIError as exc:
         raise map_api_error(exc.code, exc.message or f"{doing}: the response is not from PostgREST", exc.hint) from exc
     except httpx.TransportError as exc:

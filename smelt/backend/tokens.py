@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -25,25 +24,30 @@ def is_jwt(key: str) -> bool:
     return key.count(".") == 2 and not key.startswith("sb_")
 
 
+def claims(token: str) -> dict[str, Any]:
+    """Return the claims of a token, without verifying it; none if it is not a JWT."""
+    try:
+        _, body, _ = token.split(".")
+        found = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def expires_at(token: str) -> float | None:
     """Return the `exp` of a token in seconds since 1970, without verifying it; None if there is none."""
     try:
-        return float(_claim(token, "exp"))
-    except (ValueError, KeyError, TypeError, binascii.Error):
+        return float(claims(token)["exp"])
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
 
 
 def user_id(token: str) -> UUID | None:
     """Return the user that a token was issued for, its `sub`, without verifying it; None if there is none."""
     try:
-        return UUID(_claim(token, "sub"))
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
+        return UUID(claims(token)["sub"])
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def _claim(token: str, name: str) -> Any:
-    _, body, _ = token.split(".")
-    return json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))[name]
 
 
 def renew_in_s(token: str, now: float) -> float:

@@ -39,6 +39,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.add_typer(local.app, name="local")
 app.command()(worker.worker)
+app.command()(serve.serve)
 app.add_typer(models.app, name="models")
 app.command()(login.login)
 app.command()(login.logout)
@@ -52,7 +53,6 @@ app.command()(delete.delete)
 app.command()(doctor.doctor)
 app.command()(contract.contract)
 app.command()(init.init)
-app.command(hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve.serve)
 
 
 def _print_version(requested: bool) -> None:

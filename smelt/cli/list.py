@@ -8,6 +8,7 @@ import typer
 
 from smelt.cli.connection import open_project, user_token
 from smelt.cli.output import OUT, Exit, print_json, run
+from smelt.contract.vocabulary import OPEN_STATUSES
 from smelt.errors import SettingsError
 from smelt.settings import ProjectSettings
 
@@ -31,7 +32,7 @@ async def _list(count: int, only_open: bool, as_json: bool) -> Exit:
     settings = ProjectSettings.read()
     is_user = user_token(settings) is not None
     async with open_project(settings) if is_user else _open_as_service(settings) as project:
-        listed = await ClientRpc(project.rpc).list_smelts(count, only_open=only_open)
+        listed = await ClientRpc(project.rpc).list_smelts(count, statuses=OPEN_STATUSES if only_open else ())
     if as_json:
         for smelt in listed:
             print_json({"event": "smelt", **smelt.model_dump(mode="json", exclude={"files": {"__all__": {"trust"}}})})

@@ -118,8 +118,8 @@ def run_to_exit_code(command: Coroutine[Any, Any, Exit], runner: asyncio.Runner,
         return runner.run(command)
     except SmeltError as exc:
         return _report_error(exc, as_json=as_json)
-    except ModuleNotFoundError as exc:  # Workers and the embedded stack need extras.
-        remedy = f"install all that the commands need with: {install_command('processor,local')}"
+    except ModuleNotFoundError as exc:  # Workers, the gateway and the embedded stack need extras.
+        remedy = f"install all that the commands need with: {install_command('gateway,local,processor')}"
         return _report_error(PermanentError(f"{exc.name} is not installed; {remedy}"), as_json=as_json)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return Exit.INTERRUPTED

@@ -1,15 +1,67 @@
-"""`smelt serve`: reserved for an HTTP gateway."""
+"""`smelt serve`: the HTTP gateway of a project, until a signal stops it."""
 
 import asyncio
+import signal
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from smelt.cli.captions import caption_layout
+from smelt.cli.logs import write_logs
 from smelt.cli.output import Exit, run
-from smelt.errors import PermanentError
+from smelt.settings import GatewaySettings, LogSettings, ProjectSettings
+
+if TYPE_CHECKING:
+    from smelt.gateway.options import GatewayOptions
 
 
-def serve() -> None:
-    """Not implemented: an HTTP gateway for clients that can't use Supabase's API."""
-    run(asyncio.to_thread(_raise_unavailable))
+def serve(
+    host: Annotated[str | None, typer.Option("--host", help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="The port; 0 for a free one.")] = None,
+) -> None:
+    """Serve HTTP and event streams for clients that can't use Supabase's API."""
+    run(_serve(host, port))
 
 
-def _raise_unavailable() -> Exit:
-    raise PermanentError("the HTTP gateway is not implemented; apps and services call the Supabase project directly")
+async def _serve(host: str | None, port: int | None) -> Exit:
+    from smelt.gateway.server import GatewayServer, listen
+
+    write_logs(LogSettings.read())
+    settings = GatewaySettings.read()
+    options = gateway_options(settings, ProjectSettings.read())
+    listener = listen(settings.gateway_host if host is None else host, settings.gateway_port if port is None else port)
+    server = GatewayServer(options, listener)
+    received: set[signal.Signals] = set()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        received.add(number)
+        server.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # In a background job of a script SIGINT is ignored: Ctrl-C is meant for the foreground.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, on_signal, number)
+    await server.run_until_stopped()
+    return Exit.INTERRUPTED if signal.SIGINT in received else Exit.DONE
+
+
+def gateway_options(settings: GatewaySettings, project: ProjectSettings) -> "GatewayOptions":
+    """Return the options of a gateway in this process, from the settings."""
+    from smelt.gateway.options import MIB, GatewayOptions
+
+    secret = project.service_role_key
+    return GatewayOptions(
+        url=project.require_url(),
+        key=project.require_client_key(),
+        secret_key=None if secret is None else secret.get_secret_value(),
+        signing_keys=tuple(key.get_secret_value() for key in settings.signing_keys),
+        allowed_origins=settings.allowed_origins,
+        trusted_proxies=settings.trusted_proxies,
+        max_upload_bytes=settings.gateway_max_upload_mib * MIB,
+        max_uploads=settings.gateway_max_uploads,
+        max_streams=settings.gateway_max_streams,
+        max_streams_per_caller=settings.gateway_max_streams_per_caller,
+        drain_s=settings.drain_s,
+        caption_layout=caption_layout(),
+    )

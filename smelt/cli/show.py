@@ -11,12 +11,12 @@ from smelt.cli.captions import caption_layout
 from smelt.cli.connection import connect
 from smelt.cli.output import ERR, Exit, print_document, run
 from smelt.cli.view import print_no_worker, print_notices, print_trust
-from smelt.contract.transcript import TranscriptFormat, format_transcript
+from smelt.contract.documents import describe_status, results_document, transcript_document
+from smelt.contract.transcript import TranscriptFormat
 from smelt.contract.vocabulary import TERMINAL_STATUSES
-from smelt.errors import RequestRejected
 
 if TYPE_CHECKING:
-    from smelt.contract.state import FileState, Snapshot
+    from smelt.contract.state import Snapshot
 
 
 class ShowFormat(StrEnum):
@@ -51,20 +51,13 @@ async def _show(smelt_id: UUID, form: ShowFormat, number: int | None) -> Exit:
     for file in snapshot.files:
         print_trust(file.filename, file.trust)
     print_no_worker(ERR, snapshot)
-    if form is not ShowFormat.MD:
-        file = _chosen(snapshot, number)
-        segments = snapshot.segments_of(file.id)
-        if not segments and snapshot.status != "completed":
-            raise RequestRejected(
-                "not_transcribed", f"Smelt {smelt_id} has no transcript: {_describe_status(snapshot)}."
-            )
-        if snapshot.status not in TERMINAL_STATUSES:
-            ERR.print(f"This is the transcript so far: {_describe_status(snapshot)}.", markup=False, soft_wrap=True)
-        print_document(format_transcript(TranscriptFormat(form), segments, file, layout))
-    elif snapshot.results is None:
-        raise RequestRejected("not_completed", f"Smelt {smelt_id} has no results: {_describe_status(snapshot)}.")
-    else:
-        print_document("\n".join(f"# {result.filename}\n\n{result.content}\n" for result in snapshot.results))
+    if form is ShowFormat.MD:
+        print_document(results_document(snapshot))
+        return Exit.DONE
+    document = transcript_document(snapshot, TranscriptFormat(form), number, layout)
+    if snapshot.status not in TERMINAL_STATUSES:
+        ERR.print(f"This is the transcript so far: {describe_status(snapshot)}.", markup=False, soft_wrap=True)
+    print_document(document)
     return Exit.DONE
 
 
@@ -73,23 +66,3 @@ def _print_request(snapshot: "Snapshot") -> None:
     for name, value in (("Options", snapshot.options), ("Metadata", snapshot.metadata)):
         if value:
             ERR.print(f"{name}: {json.dumps(value, ensure_ascii=False)}", markup=False, soft_wrap=True)
-
-
-def _describe_status(snapshot: "Snapshot") -> str:
-    """Return the status of a smelt, as the end of a sentence."""
-    if snapshot.status == "failed":
-        return f"it has failed ({snapshot.error_message})"
-    if snapshot.submitted_at is None:
-        return "it has not been submitted"
-    percentage = "" if snapshot.status == "pending" else f" ({snapshot.progress.percentage:.0f} %)"
-    return f"it is still {snapshot.status}{percentage}"
-
-
-def _chosen(snapshot: "Snapshot", number: int | None) -> "FileState":
-    if number is None and len(snapshot.files) > 1:
-        raise RequestRejected(
-            "which_file", f"Smelt {snapshot.id} has {len(snapshot.files)} files: choose one with --file 1, 2, ..."
-        )
-    if number is not None and number > len(snapshot.files):
-        raise RequestRejected("which_file", f"Smelt {snapshot.id} has no file {number}.")
-    return snapshot.files[(number or 1) - 1]

@@ -54,6 +54,7 @@ STAGES: Final[tuple[Status, ...]] = (
 """The statuses of a run in order; `failed` can follow any of them except `completed`."""
 
 TERMINAL_STATUSES: Final[frozenset[Status]] = frozenset({"completed", "failed"})
+OPEN_STATUSES: Final[frozenset[Status]] = frozenset(STAGES) - TERMINAL_STATUSES
 
 PERCENT_RANGES: Final[dict[Status, tuple[float, float]]] = {
     "pending": (0.0, 0.0),

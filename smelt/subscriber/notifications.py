@@ -2,7 +2,6 @@
 
 import logging
 from collections import deque
-from collections.abc import Iterable
 from datetime import timedelta
 from types import TracebackType
 from typing import Final, Self
@@ -10,6 +9,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from smelt.backend.client_rpc import ClientRpc
 from smelt.backend.project import Project
 from smelt.backend.rpc import parse
 from smelt.contract.channels import notifications_channel
@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 EVENT: Final = "new_notification"
 # `created_at` is the start of the transaction; one that started earlier may commit later.
 OVERLAP: Final = timedelta(minutes=5)
-IDS_PER_CALL: Final = 100
 
 
 class Notifications:
@@ -37,6 +36,7 @@ class Notifications:
 
     def __init__(self, project: Project, *, polling: bool) -> None:
         self._project = project
+        self._calls = ClientRpc(project.rpc)
         self._polling = polling
         self._enqueued_ids: set[UUID] = set()
         self._before_first_read: list[Notification] = []
@@ -77,22 +77,11 @@ class Notifications:
 
     async def mark_seen(self, *ids: UUID | str) -> int:
         """Mark notifications as seen (shown in a list); return how many were unseen."""
-        return await self._mark("seen_at", ids)
+        return await self._calls.mark_notifications("seen_at", [UUID(str(one)) for one in ids])
 
     async def mark_read(self, *ids: UUID | str) -> int:
         """Mark notifications as read (opened); return how many were unread."""
-        return await self._mark("read_at", ids)
-
-    async def _mark(self, column: str, ids: Iterable[UUID | str]) -> int:
-        listed = [str(UUID(str(one))) for one in ids]
-        count = 0
-        for start in range(0, len(listed), IDS_PER_CALL):
-            some = ",".join(listed[start : start + IDS_PER_CALL])
-            # Postgres evaluates 'now' by the server's clock.
-            count += await self._project.rpc.update(
-                "smelt_notifications", {column: "now"}, ("id", "in", f"({some})"), (column, "is", "null")
-            )
-        return count
+        return await self._calls.mark_notifications("read_at", [UUID(str(one)) for one in ids])
 
     async def _read(self) -> None:
         filters = [("user_id", "eq", str(self._user_id)), ("read_at", "is", "null")]

@@ -3,7 +3,7 @@
 import pytest
 
 from smelt.backend.error_mapping import map_api_error, map_http_error, map_storage_error
-from smelt.errors import NotFound, RequestRejected, SmeltError, TransientError, Unauthorized, Unavailable
+from smelt.errors import Forbidden, NotFound, RequestRejected, SmeltError, TransientError, Unauthorized, Unavailable
 
 
 @pytest.mark.parametrize(
@@ -14,9 +14,14 @@ def test_transient_error_covers_the_codes_about_the_server(code: str | None) -> 
     assert isinstance(map_api_error(code, "no"), TransientError)
 
 
-@pytest.mark.parametrize("code", ["42501", "PGRST301", "PGRST302", "PGRST303", "401", "403"])
+@pytest.mark.parametrize("code", ["PGRST301", "PGRST302", "PGRST303", "401"])
 def test_unauthorized_covers_the_codes_about_the_key(code: str) -> None:
-    assert isinstance(map_api_error(code, "no"), Unauthorized)
+    assert type(map_api_error(code, "no")) is Unauthorized
+
+
+@pytest.mark.parametrize("code", ["42501", "403"])
+def test_forbidden_covers_the_codes_about_missing_permissions(code: str) -> None:
+    assert type(map_api_error(code, "no")) is Forbidden
 
 
 @pytest.mark.parametrize("code", ["22P02", "23505", "PGRST202", "404", "P0001"])
@@ -40,7 +45,7 @@ def test_rejected_request_takes_the_error_code_from_the_hint() -> None:
     ("status", "kind"),
     [
         ("401", Unauthorized),
-        (403, Unauthorized),
+        (403, Forbidden),
         ("404", NotFound),
         ("413", RequestRejected),
         ("415", RequestRejected),
@@ -58,7 +63,7 @@ def test_storage_error_is_mapped_by_the_status_in_its_body(status: int | str, ki
     ("status", "kind"),
     [
         (401, Unauthorized),
-        (403, Unauthorized),
+        (403, Forbidden),
         (408, Unavailable),
         (429, Unavailable),
         (502, Unavailable),

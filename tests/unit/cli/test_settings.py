@@ -7,17 +7,20 @@ from types import NoneType
 from typing import get_args
 
 import pytest
+from pydantic import SecretStr
 
+from smelt.cli.serve import gateway_options
 from smelt.cli.worker import worker_options
 from smelt.errors import SettingsError
+from smelt.gateway.options import GatewayOptions
 from smelt.processor.options import WorkerOptions
-from smelt.settings import CaptionSettings, Environment, LogSettings, ProjectSettings, WorkerSettings
+from smelt.settings import CaptionSettings, Environment, GatewaySettings, LogSettings, ProjectSettings, WorkerSettings
 
 EXAMPLE = (Path(__file__).parents[3] / ".env.example").read_text(encoding="utf-8")
 EXAMPLE_VALUES = dict(re.findall(r"^#?(SMELT_\w+)=(.*)$", EXAMPLE, re.MULTILINE))
 FIELDS = {
     f"SMELT_{name}".upper(): field
-    for settings in (ProjectSettings, CaptionSettings, WorkerSettings, LogSettings)
+    for settings in (ProjectSettings, CaptionSettings, WorkerSettings, GatewaySettings, LogSettings)
     for name, field in settings.model_fields.items()
     if field.validation_alias is None
 }
@@ -34,7 +37,7 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_example_lists_every_setting_with_its_default() -> None:
     assert EXAMPLE_VALUES.keys() == FIELDS.keys()
     for name, field in FIELDS.items():
-        optional = NoneType in get_args(field.annotation)
+        optional = NoneType in get_args(field.annotation) or field.default == ()
         assert EXAMPLE_VALUES[name] == ("" if optional else str(field.default).lower().removesuffix(".0")), name
 
 
@@ -56,9 +59,26 @@ def test_settings_reach_the_worker_options(monkeypatch: pytest.MonkeyPatch) -> N
     assert options.llm_api_key == "secret"
 
 
+def test_settings_defaults_equal_those_of_the_gateway_options() -> None:
+    project = ProjectSettings(SUPABASE_URL="http://a", SUPABASE_ANON_KEY=SecretStr("key"), SUPABASE_SECRET_KEY=None)
+    assert gateway_options(GatewaySettings.read(), project) == GatewayOptions(url="http://a", key="key")
+
+
+def test_settings_of_the_gateway_separate_values_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = "a" * 32, "b" * 32
+    monkeypatch.setenv("SMELT_SIGNING_KEYS", " , ".join(keys))
+    monkeypatch.setenv("SMELT_ALLOWED_ORIGINS", "https://a.example,https://b.example,")
+    settings = GatewaySettings.read()
+    assert tuple(key.get_secret_value() for key in settings.signing_keys) == keys
+    assert settings.allowed_origins == ("https://a.example", "https://b.example")
+    assert keys[0] not in repr(settings)
+
+
 @pytest.mark.parametrize(
     ("settings", "name", "value"),
     [
+        (GatewaySettings, "SMELT_GATEWAY_PORT", "65536"),
+        (GatewaySettings, "SMELT_SIGNING_KEYS", "short"),
         (WorkerSettings, "SMELT_BEAM_SIZE", "0"),
         (WorkerSettings, "SMELT_METRICS_PORT", "65536"),
         (WorkerSettings, "SMELT_LLM_CONTEXT_TOKENS", "many"),

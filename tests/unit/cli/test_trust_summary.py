@@ -1,7 +1,7 @@
 """Commands report on stderr what readers of a transcript should know, and nothing if all is well."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -159,7 +159,7 @@ async def test_list_prints_the_trust_to_stderr_and_keeps_its_json_lines(
     async def open_project(settings: object) -> AsyncIterator[SimpleNamespace]:
         yield SimpleNamespace(rpc=None)
 
-    async def list_smelts(rpc: ClientRpc, count: int, *, only_open: bool) -> tuple[ListedSmelt, ...]:
+    async def list_smelts(rpc: ClientRpc, count: int, *, statuses: Collection[str]) -> tuple[ListedSmelt, ...]:
         return (smelt,)
 
     monkeypatch.setattr(list_command, "open_project", open_project)

@@ -1,0 +1,169 @@
+"""The gateway's table of permissions: every cell is tried against a running project."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from commands import ROOT
+from gateways import SIGNING_KEY, options_for, running_gateway
+from stacks import Stack, running_project, sign_up
+
+from smelt.gateway.tokens import LIFETIME_S, ReadTokens
+
+CALLERS: Final = (
+    "visitor",
+    "another user",
+    "owner",
+    "service",
+    "token",
+    "token of another",
+    "expired",
+    "forged",
+)
+
+
+def _table() -> dict[str, dict[str, bool]]:
+    """Return the callers allowed for each route of the table."""
+    readme = (ROOT / "smelt" / "gateway" / "README.md").read_text()
+    section = readme.partition("## Who may do what")[2].partition("\n#")[0]
+    named: dict[str, dict[str, bool]] = {}
+    for line in section.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if line.startswith("| `"):
+            allowed = {caller: cell == "yes" for caller, cell in zip(CALLERS, cells[1:], strict=True)}
+            named |= dict.fromkeys(re.findall("`([^`]+)`", cells[0]), allowed)
+    return named
+
+
+TABLE: Final = _table()
+BODIES: Final[dict[str, dict[str, Any]]] = {
+    "POST /api/smelts": {"text": "Ship it."},
+    "POST /api/batches": {},
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The objects of a request, as their owner made them."""
+
+    smelt_id: str
+    batch_id: str
+    notification_id: str
+
+
+class World:
+    """A gateway, its callers, and functions that make what they act on."""
+
+    def __init__(self, stack: Stack, gateway: str) -> None:
+        self._owner = sign_up(stack)
+        tokens = {
+            "another user": sign_up(stack).access_token,
+            "owner": self._owner.access_token,
+            "service": stack.service_role_key,
+        }
+        self._http = {
+            name: httpx.Client(
+                base_url=gateway,
+                timeout=60,
+                headers={"Authorization": f"Bearer {tokens[name]}"} if name in tokens else {},
+            )
+            for name in CALLERS
+        }
+        self._project = httpx.Client(
+            base_url=f"{stack.api_url}/rest/v1/rpc",
+            headers={"apikey": stack.service_role_key, "Authorization": f"Bearer {stack.service_role_key}"},
+            timeout=60,
+        )
+
+    def close(self) -> None:
+        for http in (*self._http.values(), self._project):
+            http.close()
+
+    def make(self, route: str) -> Subject:
+        """Make what a route needs: a smelt that was completed, cancelled, or announced."""
+        owner = self._http["owner"]
+        batch_id = owner.post("/api/batches", json={}).json()["id"]
+        smelt_id = self._smelt(route)
+        notifications = owner.get("/api/notifications", params={"unread": True}).json()["notifications"]
+        notification_id = notifications[0]["id"] if notifications else str(uuid4())
+        return Subject(smelt_id, batch_id, notification_id)
+
+    def _smelt(self, route: str) -> str:
+        owner = self._http["owner"]
+        if route.endswith("/submit"):
+            new = {"text": "Ship it.", "submit": False}
+            return str(owner.post("/api/smelts", json=new).json()["id"])
+        smelt_id = str(owner.post("/api/smelts", json={"text": "Ship it."}).json()["id"])
+        if route.endswith("/retry"):
+            owner.post(f"/api/smelts/{smelt_id}/cancel").raise_for_status()
+        elif route.startswith("GET") or "notifications" in route:
+            self._complete(smelt_id)
+        return smelt_id
+
+    def _complete(self, smelt_id: str) -> None:
+        claims = self._project.post("/claim_smelts", json={"worker_id": str(uuid4()), "max_count": 100}).json()[
+            "smelts"
+        ]
+        [claim] = [claim for claim in claims if claim["id"] == smelt_id]
+        file_id = claim["files"][0]["id"]
+        which = {"smelt_id": smelt_id, "attempt": claim["attempt"]}
+        segment = {"file_id": file_id, "index": 0, "start": 0, "end": 1, "text": "hello"}
+        for function, arguments in (
+            ("report_smelt_progress", {"status": "synthesizing", "segments": [segment]}),
+            ("complete_smelt", {"results": [{"file_id": file_id, "filename": "a", "content": "b"}]}),
+        ):
+            self._project.post(f"/{function}", json={**which, **arguments}).raise_for_status()
+
+    def may(self, caller: str, route: str, subject: Subject) -> bool:
+        """Return True if a request succeeds, and for marks, if it changes something."""
+        method, path = route.split(" ")
+        of_batch = path.startswith("/api/batches")
+        path = path.replace("{id}", subject.batch_id if of_batch else subject.smelt_id)
+        body = {"ids": [subject.notification_id]} if path.startswith("/api/notifications/") else BODIES.get(route)
+        response = self._http[caller].request(
+            method, path, params=_query(caller, subject), json=body if method == "POST" else None
+        )
+        assert response.status_code < 500, response.text
+        if response.is_error:
+            assert response.status_code in {401, 403, 404}, response.text
+            assert set(response.json()) == {"error", "code"}
+        return response.is_success and (body is None or response.json().get("marked") != 0)
+
+
+def _query(caller: str, subject: Subject) -> dict[str, str]:
+    smelt_id, now = UUID(subject.smelt_id), time.time()
+    make: dict[str, Callable[[], tuple[str, object]]] = {
+        "token": lambda: ReadTokens([SIGNING_KEY]).issue(smelt_id, now),
+        "token of another": lambda: ReadTokens([SIGNING_KEY]).issue(uuid4(), now),
+        "expired": lambda: ReadTokens([SIGNING_KEY]).issue(smelt_id, now - LIFETIME_S - 1),
+        "forged": lambda: ReadTokens([SIGNING_KEY[::-1]]).issue(smelt_id, now),
+    }
+    return {"token": make[caller]()[0]} if caller in make else {}
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """A project without a worker, whose role the tests take."""
+    with running_project() as stack, running_gateway(options_for(stack)) as gateway:
+        made = World(stack, gateway.url)
+        yield made
+        made.close()
+
+
+@pytest.mark.parametrize("route", TABLE)
+def test_gateway_permissions_match_the_documented_table_for_every_caller(world: World, route: str) -> None:
+    assert {caller: world.may(caller, route, world.make(route)) for caller in CALLERS} == TABLE[route]
+
+
+def test_gateway_permissions_table_has_every_route_of_the_openapi_document(world: World) -> None:
+    paths = world._http["visitor"].get("/openapi.json").json()["paths"]
+    documented = {
+        re.sub(r"\{(smelt|batch)_id\}", "{id}", f"{method.upper()} {path}") for path in paths for method in paths[path]
+    }
+    in_table = {re.sub(r"\.(txt|srt|vtt|json)$", ".{transcript_format}", route) for route in TABLE}
+    assert documented <= in_table | {"GET /openapi.json"}

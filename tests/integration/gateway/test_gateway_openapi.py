@@ -1,0 +1,81 @@
+"""The OpenAPI document is true: requests made from it get no 5xx and no undocumented response."""
+
+import itertools
+from contextlib import suppress
+from typing import Final
+from uuid import UUID
+
+import httpx
+import pytest
+import schemathesis
+from gateways import RunningGateway
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.schemas import APIOperation
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from scripted_worker import ScriptedWorker
+from stacks import User
+
+CHECKS: Final = [
+    schemathesis.checks.not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+EXAMPLES: Final = settings(
+    max_examples=8, phases=[Phase.generate], database=None, suppress_health_check=list(HealthCheck)
+)
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+async def test_openapi_document_describes_every_response(
+    gateway: RunningGateway,
+    owner: httpx.AsyncClient,
+    user: User,
+    scripted_worker: ScriptedWorker,
+    mode: GenerationMode,
+) -> None:
+    batch_id = (await owner.post("/api/batches", json={})).json()["id"]
+    schema = schemathesis.openapi.from_url(f"{gateway.url}/openapi.json")
+    statuses: dict[str, set[int]] = {}
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        smelt_id = (await owner.post("/api/smelts", json={"text": "Ship it."})).json()["id"]
+        await (await scripted_worker.claim(UUID(smelt_id))).complete()
+        known = {"smelt_id": smelt_id, "batch_id": batch_id}
+        statuses[operation.label] = statuses_of(operation, mode, known, user.access_token)
+    if mode is GenerationMode.POSITIVE:
+        succeeded = {label for label, found in statuses.items() if min(found) < 300}
+        assert set(statuses) - succeeded <= {"POST /api/smelts"}  # The project rejects random prompts.
+    else:
+        assert sum(len(found) for found in statuses.values()) > len(statuses)
+
+
+def statuses_of(operation: APIOperation, mode: GenerationMode, known: dict[str, str], token: str) -> set[int]:
+    """Send requests of an operation, some about objects that exist; check and return the statuses of the responses."""
+    statuses: set[int] = set()
+    numbers = itertools.count()
+
+    @EXAMPLES
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def check(case: schemathesis.Case) -> None:
+        if mode is GenerationMode.POSITIVE:
+            if "wait" in case.query:
+                case.query["wait"] = 0
+            if next(numbers) % 2:
+                case.path_parameters.update({name: known[name] for name in case.path_parameters if name in known})
+                case.query.pop("token", None)
+        response = case.call(headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        statuses.add(response.status_code)
+        case.validate_response(response, checks=CHECKS)
+
+    with suppress(Unsatisfiable):  # Without parameters, no request is invalid.
+        check()
+    return statuses
