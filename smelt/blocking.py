@@ -107,11 +107,18 @@ class Client:
         return self._thread.run(self._client.get, smelt_id, with_words=with_words)
 
     def cancel(self, smelt_id: UUID | str) -> Snapshot:
-        """Cancel a smelt: it fails with the code `cancelled`. A smelt that has ended does not change."""
+        """Cancel a smelt: it fails with the code `cancelled`. A smelt that has ended does not change.
+
+        Recordings that are not submitted yet are removed: the smelt can't be retried.
+        """
         return self._thread.run(self._client.cancel, smelt_id)
 
     def retry(self, smelt_id: UUID | str) -> Snapshot:
-        """Start the next run of a failed or partial smelt; finished transcripts are kept."""
+        """Start the next run of a failed or partial smelt; finished transcripts are kept.
+
+        Raises:
+            RequestRejected: It needs audio that is removed (`audio_expired`), or too many smelts are open.
+        """
         return self._thread.run(self._client.retry, smelt_id)
 
     def delete(self, smelt_id: UUID | str) -> None:

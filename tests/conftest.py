@@ -13,6 +13,28 @@ from stacks import RemoteStack, Stack, cluster, end_cluster, running_local, runn
 
 from smelt.local import LocalCluster
 
+TESTS = Path(__file__).parent
+# The files that take longest, the longest first. Processes take files in this order, so that they end at about the
+# same time; each of these would otherwise be among the last, since it contains few tests.
+LONG_FILES = (
+    "acceptance/test_shared_project.py",
+    "acceptance/test_worker_online.py",
+    "acceptance/test_js_faults.py",
+    "acceptance/test_local_cli.py",
+    "integration/processor/test_worker_stops.py",
+    "integration/processor/test_worker_drain_and_resume.py",
+    "integration/real_speech/test_real_recordings.py",
+    "acceptance/test_submit_watch.py",
+    "integration/speech/test_transcribe_meetings.py",
+    "acceptance/test_supabase_js.py",
+    "acceptance/test_operator_commands.py",
+    "acceptance/test_readme_javascript.py",
+    "chaos/test_chaos.py",
+    "chaos/test_poison_alone.py",
+    "acceptance/test_elements.py",
+    "integration/processor/test_worker_model.py",
+)
+
 # Examples are as many on a loaded machine, only slower.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
@@ -87,6 +109,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Reject several processes in one project: their workers would claim each other's smelts."""
     if "SUPABASE_URL" in os.environ and config.getoption("numprocesses", None):
         raise pytest.UsageError("tests run one at a time in the project of SUPABASE_URL: use -n 0")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Move the tests of `LONG_FILES` to the front."""
+    ranks = {TESTS / name: rank for rank, name in enumerate(LONG_FILES)}
+    if missing := [path for path in ranks if not path.exists()]:
+        raise pytest.UsageError(f"LONG_FILES names files that do not exist: {missing}")
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -53,10 +53,6 @@ class FaultyProxy:
         """The URL of the proxy, to be used instead of the target's."""
         return f"http://127.0.0.1:{self._port}"
 
-    def open_count(self, kind: Kind) -> int:
-        """Return the number of open connections of clients and to the target, two for each that is relayed."""
-        return sum(opened == kind for opened in self._open.values())
-
     def cut(self, *kinds: Kind) -> None:
         """Reset the open connections."""
         for writer in [writer for writer, kind in self._open.items() if kind in (kinds or KINDS)]:
@@ -148,7 +144,7 @@ class FaultyProxy:
                 back = (
                     self._pass_frames(far_reader, writer, first)
                     if kind == "realtime"
-                    else self._pass(far_reader, writer)
+                    else self._pass(far_reader, writer, kind)
                 )
                 relays = (self._pass_requests(reader, far_writer, kind), back)
                 tasks = [asyncio.create_task(relay) for relay in relays]
@@ -159,7 +155,7 @@ class FaultyProxy:
                         task.cancel()
                     await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Kind = "rest") -> None:
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Kind) -> None:
         while piece := await reader.read(PIECE_BYTES):
             await self._put(piece, writer, kind)
 
@@ -205,17 +201,17 @@ class FaultyProxy:
 
 
 class CountingProxy(FaultyProxy):
-    """Injects faults when so many bytes have passed: `faults` are ordered by them."""
+    """Injects faults when so many bytes have passed, in both directions: `faults` are ordered by them."""
 
     def __init__(self, target_url: str) -> None:
         super().__init__(target_url)
         self.faults: list[tuple[int, Action]] = []
         self.injected: list[asyncio.Task[None]] = []
-        self._passed_bytes = 0
+        self.passed_bytes = 0
 
     async def _put(self, piece: bytes, writer: asyncio.StreamWriter, kind: Kind) -> None:
-        self._passed_bytes += len(piece)
-        if self.faults and self._passed_bytes >= self.faults[0][0]:
+        self.passed_bytes += len(piece)
+        if self.faults and self.passed_bytes >= self.faults[0][0]:
             _, fault = self.faults.pop(0)
             # Shielded: a fault ends the relay that has reached the number of bytes.
             self.injected.append(asyncio.create_task(fault()))

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 import httpx
 from processes import started
 from prometheus_client.parser import text_string_to_metric_families
-from stacks import Stack, sign_up
+from stacks import TLS, Stack, sign_up
 
 from smelt.backend.client_rpc import ClientRpc, FileSpec
 from smelt.backend.project import Project
@@ -187,9 +187,10 @@ def worker_metrics(log: str) -> dict[tuple[str, ...], float]:
     """Return the metrics of a worker by names and labels; its log contains their URL."""
     url = re.search(r"http://127\.0\.0\.1:\d+/metrics", log)
     assert url is not None
+    printed = httpx.get(url[0], timeout=TIMEOUT_S, verify=TLS).text
     return {
         (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(httpx.get(url[0]).text)
+        for family in text_string_to_metric_families(printed)
         for sample in family.samples
     }
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from smelt.cli.bundled_migrations import migration_files, version_of
 from smelt.cli.output import ERR, OUT, Exit, run
 from smelt.cli.sql_names import created_names
-from smelt.cli.web_package import NAME, copy_package
+from smelt.cli.web_package import NAME, check_target, copy_package
 from smelt.errors import PermanentError
 
 
@@ -90,11 +90,16 @@ def _check_names(bundled: list[Path], target: Path, *, force: bool) -> None:
 
 
 def _add_all(folder: Path | None, force: bool, js: Path | None) -> Exit:
-    if folder is not None:
-        _add(folder, force)
-    if js is not None:
-        count = copy_package(js)
-        OUT.print(f"Wrote {count} files of {NAME} to {escape(str(js))}; import from its index.js.", soft_wrap=True)
+    try:
+        if js is not None:
+            check_target(js)  # Before the migrations are added.
+        if folder is not None:
+            _add(folder, force)
+        if js is not None:
+            count = copy_package(js)
+            OUT.print(f"Wrote {count} files of {NAME} to {escape(str(js))}; import from its index.js.", soft_wrap=True)
+    except OSError as exc:
+        raise PermanentError(f"{exc.filename} can't be read or written: {exc.strerror}") from exc
     return Exit.DONE
 
 

@@ -82,7 +82,8 @@ class ClaimBatch(Model):
 
     `next_due_in_s` is when to claim again at the latest, None if nothing is due; with `waits_for_end`, also when a
     smelt of this worker ends. `woken_at` is the last wake-up whose smelts this claim could see. With `follow_up_in_s`,
-    this worker claims again then, for smelts whose wake-up was skipped. `worker_count` counts live workers.
+    this worker claims again then, or wakes the others if it can't claim: for smelts whose wake-up was skipped, or whose
+    delay ends. `worker_count` counts live workers.
     """
 
     smelts: tuple[Claim, ...]

@@ -1,7 +1,8 @@
 """Waits for the end of a smelt."""
 
 import asyncio
-from contextlib import aclosing, suppress
+from contextlib import aclosing
+from uuid import UUID
 
 from smelt.contract.state import Snapshot
 from smelt.contract.vocabulary import TERMINAL_STATUSES
@@ -12,23 +13,22 @@ from smelt.subscriber.updates import Completed, Failed
 
 
 async def wait_for_end(
-    caller: Caller, clients: Clients, drain: asyncio.Event, smelt_id: object, timeout_s: float
+    caller: Caller, clients: Clients, drain: asyncio.Event, smelt_id: UUID, timeout_s: float
 ) -> Snapshot | None:
     """Return the smelt once it has ended; None after `timeout_s`, or if the gateway stops before."""
     async with clients.lease(caller) as client:
-        tasks = {asyncio.create_task(_watch_until_end(client, str(smelt_id))), asyncio.create_task(drain.wait())}
+        tasks = {asyncio.create_task(_watch_until_end(client, smelt_id)), asyncio.create_task(drain.wait())}
         try:
             await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.gather(*tasks, return_exceptions=True)
-    state = await caller.calls.get_smelt(str(smelt_id))
+            await asyncio.gather(*tasks, return_exceptions=True)
+    state = await caller.calls.get_smelt(smelt_id)
     return state if isinstance(state, Snapshot) and state.status in TERMINAL_STATUSES else None
 
 
-async def _watch_until_end(client: Client, smelt_id: str) -> None:
+async def _watch_until_end(client: Client, smelt_id: UUID) -> None:
     async with aclosing(client.watch(smelt_id)) as updates:
         async for update in updates:
             if isinstance(update, Completed | Failed):

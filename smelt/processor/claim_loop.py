@@ -95,10 +95,11 @@ class ClaimLoop:
         self._contact.responded(time.monotonic())
         self._pending_token = None
         self._note_response(claims, max_count)
-        if is_follow_up and len(claims.smelts) < max_count:
+        if is_follow_up and claims.waits_for_end:
+            await self.wake_others()
+        elif is_follow_up and len(claims.smelts) < max_count:
             self._follow_up_s = None
-        if claims.follow_up_in_s is not None:
-            self._follow_up_s = time.monotonic() + claims.follow_up_in_s
+        self._note_follow_up(claims)
         return claims.smelts
 
     def _note_response(self, claims: ClaimBatch, max_count: int) -> None:
@@ -113,17 +114,22 @@ class ClaimLoop:
             self._is_recheck_due = True
             self._recheck_count += 1
 
+    def _note_follow_up(self, claims: ClaimBatch) -> None:
+        if claims.follow_up_in_s is not None:
+            self._follow_up_s = time.monotonic() + claims.follow_up_in_s
+
     async def wake_others(self) -> None:
-        """Wake other workers if it is this worker's turn to look for smelts without a wake-up, but it has no room."""
+        """Wake other workers if it is this worker's turn to look for smelts without a wake-up, but it can't claim."""
         if not self._is_follow_up_due:
             return
         try:
-            await self._calls.claim_smelts(self._options.worker_id, max_count=0, host=self._options.host)
+            claims = await self._calls.claim_smelts(self._options.worker_id, max_count=0, host=self._options.host)
         except TransientError as exc:
             logger.warning("waking other workers failed: %s", exc)
             self.retry_follow_up()
         else:
             self._follow_up_s = None
+            self._note_follow_up(claims)
 
     def retry_follow_up(self) -> None:
         """Look again for smelts without a wake-up in 2 s, if the last attempt failed."""

@@ -162,11 +162,18 @@ class Client:
         return state
 
     async def cancel(self, smelt_id: UUID | str) -> Snapshot:
-        """Cancel a smelt: it fails with the code `cancelled`. A smelt that has ended does not change."""
+        """Cancel a smelt: it fails with the code `cancelled`. A smelt that has ended does not change.
+
+        Recordings that are not submitted yet are removed: the smelt can't be retried.
+        """
         return await self._calls.cancel_smelt(smelt_id)
 
     async def retry(self, smelt_id: UUID | str) -> Snapshot:
-        """Start the next run of a failed or partial smelt; finished transcripts are kept."""
+        """Start the next run of a failed or partial smelt; finished transcripts are kept.
+
+        Raises:
+            RequestRejected: It needs audio that is removed (`audio_expired`), or too many smelts are open.
+        """
         return await self._calls.retry_smelt(smelt_id)
 
     async def delete(self, smelt_id: UUID | str) -> None:

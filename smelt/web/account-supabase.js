@@ -1,6 +1,7 @@
 // The rows of the signed-in user over supabase-js.
-import { errorOfResponse, SmeltError } from './errors.js'
-import { dataOf } from './transport-supabase.js'
+import { SmeltError } from './errors.js'
+import { authorize } from './private-channel.js'
+import { responseTo } from './transport-supabase.js'
 
 /** @import { SupabaseClient } from '@supabase/supabase-js' */
 /** @import { Account, CallOptions, Query } from './smelt.d.ts' */
@@ -27,18 +28,16 @@ export class SupabaseAccount {
       let request = this.supabase.from(table).select(columns)
       for (const [column, operator, value] of filters) request = request.filter(column, operator, value)
       if (order) request = request.order(order, { ascending })
-      const page = await dataOf(request.order('id').range(from, Math.min(from + PAGE, limit) - 1), options)
-      all.push(...page)
-      if (page.length < PAGE) break
+      const { data } = await responseTo(request.order('id').range(from, Math.min(from + PAGE, limit) - 1), options)
+      all.push(...data)
+      if (data.length < PAGE) break
     }
     return all
   }
 
   async countUnread() {
     const request = this.supabase.from('smelt_notifications').select('id', { count: 'exact', head: true })
-    const { count, error, status } = await request.is('read_at', null)
-    if (error) throw errorOfResponse(error, status)
-    return count ?? 0
+    return (await responseTo(request.is('read_at', null))).count ?? 0
   }
 
   /**
@@ -53,12 +52,12 @@ export class SupabaseAccount {
       .update({ [column]: 'now' })
       .in('id', [...ids])
       .is(column, null)
-    return (await dataOf(request.select('id'))).length
+    return (await responseTo(request.select('id'))).data.length
   }
 
   /** Return the id of the signed-in user; throw `unauthorized` if nobody is signed in. */
   async userId() {
-    await this.supabase.realtime.setAuth()
+    await authorize(this.supabase)
     const claims = claimsOf(this.supabase.realtime.accessTokenValue)
     if (claims?.sub) return /** @type {string} */ (claims.sub)
     throw new SmeltError('unauthorized', 'Sign in first: this belongs to a user.', { status: 401 })

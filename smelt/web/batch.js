@@ -1,12 +1,9 @@
-// Watching a batch until its last smelt has ended.
+// Watching a batch. Its end is not final: a smelt may be retried or added.
 import { SmeltError } from './errors.js'
 import { Live } from './live.js'
 
 /** @import { BatchUpdate, BatchView, CallOptions } from './smelt.d.ts' */
 /** @import { SmeltClient } from './client.js' */
-
-/** @type {BatchView['connection']} */
-const IDLE = { status: 'idle', worker: null, error: null }
 
 /** @param {BatchUpdate} update */
 const isLast = ({ status }) => status === 'completed' || status === 'failed'
@@ -15,11 +12,11 @@ const isLast = ({ status }) => status === 'completed' || status === 'failed'
 export class BatchWatch extends Live {
   /**
    * @param {SmeltClient} client
-   * @param {string} id
+   * @param {BatchView} view
    */
-  constructor(client, id) {
-    super(client, { id, batch: null, error: null, connection: IDLE })
-    this.id = id
+  constructor(client, view) {
+    super(client, view)
+    this.id = view.id
   }
 
   /** Return the current row. @param {CallOptions} [options] */
@@ -33,19 +30,32 @@ export class BatchWatch extends Live {
 
   /** Iterate over newer states until all smelts of the batch have ended. @param {{ signal?: AbortSignal }} [options] */
   watch({ signal } = {}) {
-    return this.iterate({ signal, isLast, replay: () => (this.view.batch ? [this.view.batch] : []) })
+    const replay = () => {
+      const { batch } = this.view
+      if (this.isSettled) this.requestUpdate() // A known end may be over.
+      return batch && !this.isSettled ? [batch] : []
+    }
+    return this.iterate({ signal, isLast, replay })
+  }
+
+  get isSettled() {
+    return !!this.view.batch && isLast(this.view.batch)
   }
 
   async channel() {
     const onMessage = (/** @type {string} */ event, /** @type {any} */ payload) => {
-      if (event === 'progress' && payload?.batch_id === this.id) this.#merge(payload)
+      if (event === 'progress' && payload?.batch_id === this.id) this.#merge(payload, false)
     }
     return { topic: `smelt-batch:${this.id}`, handlers: { onMessage } }
   }
 
-  async load() {
-    const { id, ...row } = await this.get({ timeoutMs: 10_000 })
-    this.#merge({ ...row, batch_id: id })
+  load() {
+    return this.get({ timeoutMs: 10_000 })
+  }
+
+  /** @param {import('./contract.d.ts').Batch} row */
+  merge(row) {
+    this.#merge({ ...row, batch_id: row.id }, !this.isRequested)
   }
 
   /** A slow consumer gets the newest state only. @param {BatchUpdate[]} _ @param {BatchUpdate} item */
@@ -53,12 +63,17 @@ export class BatchWatch extends Live {
     return [item]
   }
 
-  /** @param {any} state */
-  #merge({ batch_id, total, completed, failed, progress, status, eta_seconds = null, seq }) {
-    if (this.view.batch && seq <= this.view.batch.seq) return
+  /**
+   * Merge a newer state. An end that is confirmed by a read is emitted again, for an iteration that began after it.
+   * @param {any} state
+   * @param {boolean} confirms
+   */
+  #merge({ batch_id, total, completed, failed, progress, status, eta_seconds = null, seq }, confirms) {
+    const known = this.view.batch
+    if (known && (seq < known.seq || (seq === known.seq && !(confirms && isLast(known))))) return
     const batch = { batch_id, total, completed, failed, progress, status, eta_seconds, seq }
-    this.update({ batch })
+    if (seq !== known?.seq) this.update({ batch })
     this.emit(batch)
-    if (isLast(batch)) this.stop()
+    if (known && isLast(known) !== isLast(batch)) this.planRead()
   }
 }

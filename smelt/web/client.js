@@ -1,7 +1,7 @@
 // The client of an app: creates smelts, and shares connections and reads between all that watch.
 import { SmeltError, SmeltFailed } from './errors.js'
 import { LazyBatch, LazyFeed, LazyNotifications } from './lazy.js'
-import { onWake } from './polling.js'
+import { imported, onWake } from './polling.js'
 import { Reader } from './reader.js'
 import { Store } from './store.js'
 import { SupabaseTransport } from './transport-supabase.js'
@@ -40,6 +40,9 @@ export class SmeltClient {
   #wakers = new Set()
   /** @type {(() => void) | null} */
   #stopWaking = null
+  /** @type {FinalizationRegistry<string>} */
+  #collected = new FinalizationRegistry((key) => this.#stores.get(key)?.deref() ?? this.#stores.delete(key))
+  #followsUser = false
 
   /** @param {Transport} transport */
   constructor(transport) {
@@ -57,7 +60,7 @@ export class SmeltClient {
    * @param {CreateRequest} request
    */
   async create(request) {
-    const { createSmelt } = await import('./upload.js')
+    const { createSmelt } = await imported(import('./upload.js'))
     const created = await createSmelt(this.transport, request)
     const job = new SmeltJob(this, created.id)
     job.store.setFiles(created.files)
@@ -125,6 +128,7 @@ export class SmeltClient {
 
   /** Return a batch by its id, without a call. @param {string} id @returns {LazyBatch} */
   batch(id) {
+    id = id.toLowerCase()
     return /** @type {LazyBatch} */ (this.#store(`batch:${id}`, () => new LazyBatch(this, id)))
   }
 
@@ -136,15 +140,13 @@ export class SmeltClient {
 
   /** Return the state of the connection, of reads and of all watches. */
   diagnostics() {
-    const stores = [...this.#stores.values()]
-      .map((ref) => ref.deref())
-      .filter((store) => store instanceof Watch && store.isObserved)
+    const watches = this.#all().filter((store) => store instanceof Watch && store.isObserved)
     return {
       ...this.connection.view,
       channels: this.#channels.size,
       reads: this.reader.readCount,
       readFailures: this.reader.failures,
-      watches: stores.map((store) => /** @type {Watch} */ (store).report()),
+      watches: watches.map((store) => /** @type {Watch} */ (store).report()),
     }
   }
 
@@ -155,6 +157,10 @@ export class SmeltClient {
    * @returns {Joined}
    */
   join(topic, handlers) {
+    if (!this.#followsUser) {
+      this.#followsUser = true
+      this.transport.onUserChange?.(() => this.#changeUser())
+    }
     const entry = { joined: false, error: /** @type {SmeltError | null} */ (null) }
     this.#channels.add(entry)
     const set = (/** @type {boolean} */ joined, error = /** @type {SmeltError | null} */ (null)) => {
@@ -233,9 +239,18 @@ export class SmeltClient {
     return snapshot
   }
 
+  #changeUser() {
+    this.reader.users += 1
+    for (const store of [...this.#all(), this.feed, this.notifications]) store?.changeUser()
+  }
+
+  #all() {
+    return [...this.#stores.values()].map((ref) => ref.deref())
+  }
+
   /** @param {string} id */
   #known(id) {
-    const store = this.#stores.get(id)?.deref()
+    const store = this.#stores.get(id.toLowerCase())?.deref()
     return store instanceof Watch ? store : undefined
   }
 
@@ -245,6 +260,7 @@ export class SmeltClient {
     if (present) return present
     const store = make()
     this.#stores.set(key, new WeakRef(store))
+    this.#collected.register(store, key)
     return store
   }
 }
@@ -292,7 +308,10 @@ export class SmeltJob {
   get done() {
     if (this.#restarts !== this.store.restarts) this.#done = null
     this.#restarts = this.store.restarts
-    return (this.#done ??= this.#end())
+    return (this.#done ??= this.#end().catch((error) => {
+      if (!(error instanceof SmeltFailed)) this.#done = null // A later call may succeed, after a sign-in.
+      throw error
+    }))
   }
 
   /** Read the state as soon as possible. */

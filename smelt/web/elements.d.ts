@@ -26,7 +26,10 @@ export class SmeltResultElement extends JobElement {}
 
 export class SmeltUploadElement extends ClientElement {
   /** Merged into the request of each upload. */
-  request: Omit<CreateRequest, 'files' | 'text' | 'signal' | 'onCreated' | 'onUpload'>
+  request: Omit<
+    CreateRequest,
+    'files' | 'text' | 'signal' | 'onCreated' | 'onUpload' | 'idempotencyKey' | 'cancelOnAbort'
+  >
   accept: string
   disabled: boolean
   /** Upload files as one smelt, unless an upload is running. */
@@ -75,6 +78,7 @@ type TextName =
   | 'uploading'
   | 'uploaded'
   | 'uploadFailed'
+  | 'unsent'
   | 'noMicrophone'
 
 /** The texts of the elements; replace them before the first element is created. */

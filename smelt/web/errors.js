@@ -37,9 +37,9 @@ export function errorOfResponse(error, status) {
   return new SmeltError(code, error.message, { status, transient, cause: error })
 }
 
+/** Return the error of a call without a response. @param {string} message @param {unknown} [cause] */
+export const lost = (message, cause) => new SmeltError('connection_lost', message, { transient: true, cause })
+
 /** @param {unknown} error */
-export function asSmeltError(error) {
-  if (error instanceof SmeltError) return error
-  const message = error instanceof Error ? error.message : String(error)
-  return new SmeltError('connection_lost', message, { transient: true, cause: error })
-}
+export const asSmeltError = (error) =>
+  error instanceof SmeltError ? error : lost(error instanceof Error ? error.message : String(error), error)

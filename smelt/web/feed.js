@@ -1,27 +1,25 @@
 // All smelts and files that the signed-in user owns, from live changes and reads.
-import { Live } from './live.js'
+import { UserLive } from './live.js'
 
-/** @import { FeedChange, FeedView } from './smelt.d.ts' */
+/** @import { Account, FeedChange, FeedView } from './smelt.d.ts' */
 /** @import { FileRow, SmeltRow } from './contract.d.ts' */
 /** @import { SmeltClient } from './client.js' */
 
 const LIVE_READ_MS = 300_000
 const TOMBSTONE_MS = 60_000
 
-/** @extends {Live<FeedView, FeedChange>} */
-export class Feed extends Live {
+/** @extends {UserLive<FeedView, FeedChange>} */
+export class Feed extends UserLive {
   /** @type {Record<'smelts' | 'smelt_files', Map<string, any>>} */
   #rows = { smelts: new Map(), smelt_files: new Map() }
   /** @type {Set<string>} ids of rows that changed live while a read was running */
   #touched = new Set()
   /** @type {Map<string, number>} */
   #deletedAt = new Map()
-  userId = ''
 
-  /** @param {SmeltClient} client */
-  constructor(client) {
-    const connection = /** @type {const} */ ({ status: 'idle', worker: null, error: null })
-    super(client, { smelts: [], files: [], counts: {}, isLoaded: false, error: null, connection }, LIVE_READ_MS)
+  /** @param {SmeltClient} client @param {FeedView} view */
+  constructor(client, view) {
+    super(client, view, LIVE_READ_MS)
   }
 
   /** Iterate over changes: the existing rows first, as inserts. @param {{ signal?: AbortSignal }} [options] */
@@ -34,12 +32,7 @@ export class Feed extends Live {
   }
 
   async channel() {
-    const userId = await (await this.client.transport.account()).userId()
-    if (userId !== this.userId) {
-      this.userId = userId
-      for (const rows of Object.values(this.#rows)) rows.clear()
-      this.update({ smelts: [], files: [], counts: {}, isLoaded: false })
-    }
+    const userId = await this.signedIn()
     const filter = `user_id=eq.${userId}`
     return {
       topic: `smelt-feed:${userId}`,
@@ -55,16 +48,20 @@ export class Feed extends Live {
     }
   }
 
-  async load() {
+  clear() {
+    for (const rows of Object.values(this.#rows)) rows.clear()
+  }
+
+  /** @param {Account} account */
+  loadRows(account) {
     this.#touched.clear()
-    const account = await this.client.transport.account()
-    const options = { timeoutMs: 30_000 }
     // RLS limits both to the rows of the user.
-    const [smelts, files] = await Promise.all([
-      account.rows('smelts', {}, options),
-      account.rows('smelt_files', {}, options),
-    ])
-    this.#publish([...this.#mergeRows('smelts', smelts), ...this.#mergeRows('smelt_files', files)])
+    return Promise.all([account.rows('smelts', {}), account.rows('smelt_files', {})])
+  }
+
+  /** @param {[any[], any[]]} rows */
+  mergeRows([smelts, files]) {
+    this.#publish([...this.#mergeTable('smelts', smelts), ...this.#mergeTable('smelt_files', files)])
   }
 
   /** @param {'smelts' | 'smelt_files'} table @param {any} row @param {unknown} errors */
@@ -92,7 +89,7 @@ export class Feed extends Live {
   }
 
   /** @param {'smelts' | 'smelt_files'} table @param {any[]} rows */
-  #mergeRows(table, rows) {
+  #mergeTable(table, rows) {
     const read = new Set(rows.map(({ id }) => id))
     const gone = [...this.#rows[table].values()].filter(({ id }) => !read.has(id) && !this.#touched.has(id))
     const kept = rows.filter(({ id }) => !this.#touched.has(id))

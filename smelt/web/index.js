@@ -1,5 +1,5 @@
 export { formatRemaining, toSrt, toVtt } from './captions.js'
-export { connectSmelt, SmeltClient, SmeltJob } from './client.js'
+export { connectSmelt } from './client.js'
 export { SmeltError, SmeltFailed } from './errors.js'
 export { initialState, merge } from './merge.js'
 export { SmeltSubscription, subscribeToSmelt, subscribeWithRetry } from './subscription.js'

@@ -1,16 +1,16 @@
 // Parts of the client whose modules are loaded when they are first used.
-import { Store } from './store.js'
+import { imported, untilLoaded } from './polling.js'
+import { IDLE, Store } from './store.js'
 
-/** @import { ConnectionView } from './smelt.d.ts' */
 /** @import { BatchWatch } from './batch.js' */
 /** @import { Feed } from './feed.js' */
 /** @import { Notifications } from './notifications.js' */
 /** @import { SmeltClient } from './client.js' */
 
-/** @type {{ connection: ConnectionView, error: null }} */
-const IDLE = { connection: { status: 'idle', worker: null, error: null }, error: null }
+const START = { connection: IDLE, error: null }
 
-/** @typedef {{ requestUpdate: () => void, watch: (options?: any) => AsyncGenerator<any, void, undefined> }} Watchable */
+/** @typedef {(options?: any) => AsyncGenerator<any, void, undefined>} Iterate */
+/** @typedef {{ requestUpdate: () => void, changeUser: () => void, watch: Iterate }} Watchable */
 
 /**
  * A store with the state of another one.
@@ -22,12 +22,11 @@ class Lazy extends Store {
   /** @type {Promise<Inner> | undefined} */
   #inner
   #end = () => {}
-  #generation = 0
 
-  /** @param {Inner['view']} view @param {() => Promise<Inner>} load */
+  /** @param {Inner['view']} view @param {(view: Inner['view']) => Promise<Inner>} load */
   constructor(view, load) {
     super(view)
-    this.#load = load
+    this.#load = () => load(view)
   }
 
   /** Return the other store, loaded once; after an error it is loaded again by the next call. */
@@ -39,10 +38,10 @@ class Lazy extends Store {
   }
 
   start() {
-    const generation = (this.#generation += 1)
-    this.inner().then(
+    this.#end()
+    this.#end = untilLoaded(
+      () => this.inner(),
       (inner) => {
-        if (generation !== this.#generation) return
         this.failure = null
         this.#end = inner.observe({
           change: () => this.set(inner.view),
@@ -51,13 +50,18 @@ class Lazy extends Store {
         })
         this.set(inner.view)
       },
-      (error) => this.fail(error),
+      (error) => this.set({ ...this.view, connection: { ...this.view.connection, status: 'polling', error } }),
     )
   }
 
   stop() {
-    this.#generation += 1
     this.#end()
+  }
+
+  /** Show nothing of the former user. */
+  changeUser() {
+    this.set(this.getServerSnapshot())
+    this.#inner?.then((inner) => inner.changeUser(), () => {})
   }
 
   /** Read the state as soon as possible. */
@@ -80,10 +84,9 @@ class Lazy extends Store {
 export class LazyFeed extends Lazy {
   /** @param {SmeltClient} client */
   constructor(client) {
-    super(
-      { smelts: [], files: [], counts: {}, isLoaded: false, ...IDLE },
-      async () => new (await import('./feed.js')).Feed(client),
-    )
+    super({ smelts: [], files: [], counts: {}, isLoaded: false, ...START }, async (view) => {
+      return new (await imported(import('./feed.js'))).Feed(client, view)
+    })
   }
 }
 
@@ -91,8 +94,9 @@ export class LazyFeed extends Lazy {
 export class LazyNotifications extends Lazy {
   /** @param {SmeltClient} client */
   constructor(client) {
-    const load = async () => new (await import('./notifications.js')).Notifications(client)
-    super({ notifications: [], unreadCount: 0, isLoaded: false, ...IDLE }, load)
+    super({ notifications: [], unreadCount: 0, isLoaded: false, ...START }, async (view) => {
+      return new (await imported(import('./notifications.js'))).Notifications(client, view)
+    })
   }
 
   /** @param {{ unread?: boolean, limit?: number, signal?: AbortSignal }} [options] */
@@ -119,7 +123,9 @@ export class LazyNotifications extends Lazy {
 export class LazyBatch extends Lazy {
   /** @param {SmeltClient} client @param {string} id */
   constructor(client, id) {
-    super({ id, batch: null, ...IDLE }, async () => new (await import('./batch.js')).BatchWatch(client, id))
+    super({ id, batch: null, ...START }, async (view) => {
+      return new (await imported(import('./batch.js'))).BatchWatch(client, view)
+    })
     this.id = id
   }
 

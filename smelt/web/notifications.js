@@ -1,24 +1,20 @@
 // Notifications of the signed-in user: stored ones and, live, new ones.
-import { Live } from './live.js'
-import { within } from './polling.js'
+import { UserLive } from './live.js'
 
-/** @import { NotificationsView } from './smelt.d.ts' */
+/** @import { Account, NotificationsView } from './smelt.d.ts' */
 /** @import { Notification } from './contract.d.ts' */
 /** @import { SmeltClient } from './client.js' */
 
 const LIVE_READ_MS = 300_000
-const LOAD_TIMEOUT_MS = 10_000
 const SHOWN = 100
 
-/** @extends {Live<NotificationsView, Notification>} */
-export class Notifications extends Live {
-  /** @param {SmeltClient} client */
-  constructor(client) {
-    const connection = /** @type {const} */ ({ status: 'idle', worker: null, error: null })
-    super(client, { notifications: [], unreadCount: 0, isLoaded: false, error: null, connection }, LIVE_READ_MS)
+/** @extends {UserLive<NotificationsView, Notification>} */
+export class Notifications extends UserLive {
+  /** @param {SmeltClient} client @param {NotificationsView} view */
+  constructor(client, view) {
+    super(client, view, LIVE_READ_MS)
     /** @type {Set<string>} the ids that were emitted */
     this.known = new Set()
-    this.userId = ''
   }
 
   /**
@@ -60,12 +56,7 @@ export class Notifications extends Live {
   }
 
   async channel() {
-    const userId = await (await this.client.transport.account()).userId()
-    if (userId !== this.userId) {
-      this.userId = userId
-      this.known.clear()
-      this.update({ notifications: [], unreadCount: 0, isLoaded: false })
-    }
+    const userId = await this.signedIn()
     const onMessage = (/** @type {string} */ event, /** @type {any} */ payload) => {
       if (event !== 'new_notification' || payload?.user_id !== userId) return
       const unreadCount = this.view.unreadCount + (this.known.has(payload.id) ? 0 : 1)
@@ -75,9 +66,17 @@ export class Notifications extends Live {
     return { topic: `smelt-notifications:${userId}`, handlers: { onMessage } }
   }
 
-  async load() {
-    const both = Promise.all([this.list(), this.unreadCount()])
-    const [listed, count] = await within(both, AbortSignal.timeout(LOAD_TIMEOUT_MS))
+  clear() {
+    this.known.clear()
+  }
+
+  /** @param {Account} account */
+  loadRows(account) {
+    return Promise.all([this.list(), account.countUnread()])
+  }
+
+  /** @param {[Notification[], number]} rows */
+  mergeRows([listed, count]) {
     // One that arrives between the two is in one of them.
     const unreadCount = Math.max(count, listed.filter(({ read_at }) => !read_at).length)
     this.#merge(listed, unreadCount, listed.length < SHOWN ? [] : this.view.notifications)

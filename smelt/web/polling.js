@@ -1,8 +1,12 @@
-// Intervals of reads and of new attempts, in milliseconds.
+// Intervals of reads and of new attempts, in milliseconds, and the limits of what is awaited.
+import { lost } from './errors.js'
+
+/** @import { SmeltError } from './errors.js' */
 
 export const FIRST_READ_MS = 3_000 // The first read waits for the join, but not longer.
 export const GAP_READ_MS = 1_000 // A known gap is read after this: the missing event may still arrive.
 export const END_TIMEOUT_MS = 5_000 // A received end is emitted after this, even if the gap before it is not read.
+export const CALL_TIMEOUT_MS = 30_000
 const FRESH_FOR_MS = 30_000
 const MAX_DELAY_MS = 30_000
 const HIDDEN_MS = 60_000
@@ -47,16 +51,66 @@ export function onWake(listener) {
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 
 /**
- * Return what a promise resolves to; reject once a signal is aborted, if there is one. A function that returns a token
- * may never return.
+ * Return what a promise, or a function that takes a signal, resolves to. Once `signal` is aborted, reject with its
+ * reason; after `timeoutMs`, with a transient `connection_lost`. Both abort the signal of the function.
  * @template T
- * @param {PromiseLike<T>} promise
+ * @param {PromiseLike<T> | ((signal: AbortSignal) => PromiseLike<T>)} work
  * @param {AbortSignal} [signal]
+ * @param {number} [timeoutMs]
  * @returns {Promise<T>}
  */
-export const within = (promise, signal) =>
-  new Promise((resolve, reject) => {
-    signal?.throwIfAborted()
-    signal?.addEventListener('abort', () => reject(signal.reason))
-    promise.then(resolve, reject)
+export async function within(work, signal, timeoutMs) {
+  const limit = new AbortController()
+  const onAbort = () => limit.abort(signal?.reason)
+  const onTimeout = () => limit.abort(lost(`There was no response within ${Number(timeoutMs) / 1000} s.`))
+  const timer = timeoutMs && setTimeout(onTimeout, timeoutMs)
+  signal?.addEventListener('abort', onAbort)
+  try {
+    return await new Promise((resolve, reject) => {
+      limit.signal.onabort = () => reject(limit.signal.reason)
+      if (signal?.aborted) onAbort()
+      Promise.resolve(typeof work === 'function' ? work(limit.signal) : work).then(resolve, reject)
+    })
+  } finally {
+    clearTimeout(timer || undefined)
+    signal?.removeEventListener('abort', onAbort)
+  }
+}
+
+/**
+ * Return a module that is imported; each call imports it again after an error, which is transient.
+ * @template T
+ * @param {Promise<T>} module
+ */
+export const imported = (module) =>
+  within(module, undefined, CALL_TIMEOUT_MS).catch((cause) => {
+    throw lost('A module of smelt-js could not be loaded: try again, or reload the page.', cause)
   })
+
+/**
+ * Load until it succeeds, and pass the result to a function; return a function that ends this.
+ * @template T
+ * @param {() => Promise<T>} load
+ * @param {(loaded: T) => void} onLoaded
+ * @param {(error: SmeltError) => void} onError
+ */
+export function untilLoaded(load, onLoaded, onError) {
+  let failures = 0
+  let isEnded = false
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer
+  const attempt = () =>
+    load().then(
+      (loaded) => isEnded || onLoaded(loaded),
+      (error) => {
+        if (isEnded) return
+        onError(error)
+        timer = setTimeout(attempt, retryInMs((failures += 1)))
+      },
+    )
+  attempt()
+  return () => {
+    isEnded = true
+    clearTimeout(timer)
+  }
+}

@@ -103,7 +103,8 @@ class Invalidator {
     }
     do {
       this.#running.set(name, false)
-      await Promise.all([this.queryClient.invalidateQueries({ queryKey }), sleep(SPACING_MS)])
+      // A refetch that fails is an error of its query.
+      await Promise.allSettled([this.queryClient.invalidateQueries({ queryKey }), sleep(SPACING_MS)])
     } while (this.#running.get(name) && !this.#isEnded)
     this.#running.delete(name)
   }

@@ -69,8 +69,9 @@ export interface UploadState {
 
 export interface Upload extends UploadState {
   /**
-   * Create a smelt: returns it, or null after an error, which is in `error`, or `cancel`. A call with the same files
-   * during an upload returns that upload; one with others throws.
+   * Create a smelt: resolves to it, or to null after `cancel` or an abort, and rejects with the `SmeltError` that is also
+   * in `error`. A call with the same files during an upload joins that upload; one with others rejects with
+   * `upload_running`.
    */
   readonly upload: (request: CreateRequest) => Promise<SmeltJob | null>
   readonly cancel: () => void

@@ -13,12 +13,11 @@ import {
 } from 'react'
 import { connectSmelt } from './client.js'
 import { asSmeltError, SmeltError } from './errors.js'
+import { IDLE } from './store.js'
 
-/** @import { BatchView, ConnectionView, CreateRequest, ReadableStore, SmeltClient, SmeltJob, SmeltView } from './smelt.d.ts' */
+/** @import { BatchView, CreateRequest, ReadableStore, SmeltClient, SmeltJob, SmeltView } from './smelt.d.ts' */
 /** @import { Batch, Notifications, Smelt, Smelts, SmeltProviderProps, SmeltState, Upload, UploadState } from './react.d.ts' */
 
-/** @type {ConnectionView} */
-const IDLE = { status: 'idle', worker: null, error: null }
 /** @type {SmeltView} */
 const NO_SMELT = {
   id: '',
@@ -146,7 +145,7 @@ export function useSmeltUpload() {
   /** @type {{ current: { request: CreateRequest, stop: AbortController, done: Promise<SmeltJob | null> } | null }} */
   const running = useRef(null)
   const upload = useCallback(
-    (/** @type {CreateRequest} */ request) => {
+    async (/** @type {CreateRequest} */ request) => {
       // A click twice, or an effect that StrictMode runs twice, is one upload.
       if (running.current && isSame(running.current.request, request)) return running.current.done
       if (running.current) throw new SmeltError('upload_running', 'Another upload is running.')
@@ -154,6 +153,7 @@ export function useSmeltUpload() {
       const done = create(client, request, stop, setState).then((end) => {
         running.current = null
         setState(end)
+        if (end.error) throw end.error
         return end.job
       })
       running.current = { request, stop, done }

@@ -17,6 +17,8 @@ const URGENT_SPACING_MS = 100
 export class Reader {
   readCount = 0
   failures = 0
+  /** The number of changes of the user: what was requested before one is not merged after it. */
+  users = 0
   /** @type {Map<Watch, number>} */
   #dueAt = new Map()
   /** @type {Map<Watch, (() => void)[]>} */
@@ -100,12 +102,13 @@ export class Reader {
     this.#isReading = true
     this.#lastAt = performance.now()
     this.readCount += 1
+    const { users } = this
     const timeoutMs = CALL_TIMEOUT_MS << Math.min(this.failures >> 1, 3)
     try {
       const { smelts } = await this.transport.call('get_smelts', { smelts: requested }, { timeoutMs })
       this.failures = 0
       const byId = new Map(smelts.map((/** @type {{ id: string }} */ state) => [state.id, state]))
-      batch.forEach((watch, n) => this.#distribute(watch, byId.get(watch.id), requested[n].segments_after))
+      if (users === this.users) batch.forEach((watch, n) => this.#distribute(watch, byId.get(watch.id), requested[n].segments_after))
     } catch (error) {
       this.#retry(batch, asSmeltError(error))
     }

@@ -21,22 +21,23 @@ const MAX_STARTS = 3
  * @param {SendOptions} options
  */
 export async function uploadResumably(storage, path, file, options) {
-  const fingerprint = fingerprintOf(storage.url, path, file)
+  // Without a key of the app, no later call has the same path.
+  const fingerprint = options.mayExist ? fingerprintOf(storage.url, path, file) : null
   for (let start = 0; start < MAX_STARTS; start += 1) {
-    const saved = findSaved(fingerprint)
+    const saved = fingerprint && findSaved(fingerprint)
     let upload = saved && new Upload(storage, saved, file, options)
-    if (!upload || !(await upload.resume())) {
-      const id = await created(storage, path, file, options)
-      if (!id) return false
-      save(fingerprint, id)
-      upload = new Upload(storage, id, file, options)
-    }
     try {
+      if (!upload || !(await upload.resume())) {
+        const id = await created(storage, path, file, options)
+        if (!id) return false
+        if (fingerprint) save(fingerprint, id)
+        upload = new Upload(storage, id, file, options)
+      }
       const isDone = await upload.sendRest()
-      forget(fingerprint)
+      if (fingerprint) forget(fingerprint)
       if (isDone) return true
     } catch (error) {
-      if (error instanceof SmeltError && !error.transient) forget(fingerprint)
+      if (fingerprint && error instanceof SmeltError && !error.transient) forget(fingerprint)
       throw error
     }
   }
@@ -50,12 +51,12 @@ export async function uploadResumably(storage, path, file, options) {
  * @param {Blob} file
  * @param {SendOptions} options
  */
-async function created(storage, path, file, { signal }) {
+async function created(storage, path, file, { signal, timeoutMs }) {
   const metadata = { bucketName: BUCKET, objectName: path, contentType: file.type || 'application/octet-stream' }
   const pairs = Object.entries(metadata).map(([key, value]) => `${key} ${base64(value)}`)
   const headers = { ...PROTOCOL, 'upload-length': `${file.size}`, 'upload-metadata': pairs.join() }
   const response = await persistently(async () => {
-    const response = await storage.send('POST', ENDPOINT, { headers }, { signal })
+    const response = await storage.send('POST', ENDPOINT, { headers }, { signal, timeoutMs })
     if (response.status === 201 || hasNoEndpoint(response)) return response
     throw errorIn(response)
   }, signal)
@@ -115,13 +116,13 @@ class Upload {
    */
   async #sendPiece() {
     const start = this.#offset
-    const { onProgress, signal } = this.#options
+    const { onProgress, signal, timeoutMs } = this.#options
     const headers = { ...PROTOCOL, 'upload-offset': `${start}`, 'content-type': 'application/offset+octet-stream' }
     const response = await this.#storage.send(
       'PATCH',
       this.#url,
       { body: this.#file.slice(start, start + PIECE_BYTES), headers },
-      { onProgress: (loaded) => onProgress?.(start + loaded), signal },
+      { onProgress: (loaded) => onProgress?.(start + loaded), signal, timeoutMs },
     )
     if (response.status === 404 || response.status === 410) return false
     if (response.status === 409) return this.#resolveConflict(response, start)
@@ -144,8 +145,8 @@ class Upload {
   }
 
   async #readOffset() {
-    const { signal } = this.#options
-    const response = await this.#storage.send('HEAD', this.#url, { headers: PROTOCOL }, { signal })
+    const { signal, timeoutMs } = this.#options
+    const response = await this.#storage.send('HEAD', this.#url, { headers: PROTOCOL }, { signal, timeoutMs })
     if (response.status >= 400) {
       const error = errorIn(response)
       if (error.transient) throw error

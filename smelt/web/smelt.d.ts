@@ -204,6 +204,10 @@ export interface CreateRequest {
   readonly batchId?: Id
   /** A repeated call with the same key returns the same smelt, and goes on with an interrupted one. */
   readonly idempotencyKey?: string
+  /** An abort cancels the smelt, also during its announcement; by default without an `idempotencyKey` only. */
+  readonly cancelOnAbort?: boolean
+  /** Time in milliseconds without an answer, or without progress of an upload, until a new try; 30,000 by default. */
+  readonly timeoutMs?: number
   /** Called with the id and the files of the smelt before they are uploaded. */
   readonly onCreated?: (created: Created) => void
   readonly onUpload?: (progress: UploadProgress) => void
@@ -267,7 +271,7 @@ export interface SmeltJob extends ReadableStore<SmeltView> {
   readonly id: Id
   readonly files: readonly FileView[]
   readonly subscription_channel: string
-  /** Rejects with `SmeltFailed`, or with the error that ended the watch. */
+  /** Rejects with `SmeltFailed`, or with the error that ended the watch; after that, the next use reads again. */
   readonly done: Promise<CompletedUpdate>
   watch(options?: { signal?: AbortSignal; connectionEvents?: false }): AsyncGenerator<Update, void, undefined>
   watch(options: WatchOptions): AsyncGenerator<SmeltUpdate, void, undefined>
@@ -386,6 +390,7 @@ export function merge(state: MergeState, news: News): { state: MergeState; updat
 
 export interface CallOptions {
   readonly signal?: AbortSignal
+  /** 30,000 if it is not given; then the call throws a transient `connection_lost`. */
   readonly timeoutMs?: number
 }
 
@@ -427,16 +432,23 @@ export interface Transport {
   call(name: string, args: Record<string, unknown>, options?: CallOptions): Promise<any>
   account(): Promise<Account>
   /**
-   * Upload a file, again after transient errors; `onProgress` gets its bytes so far. With `mayExist`, an object that
-   * exists is a success.
+   * Upload a file, again after transient errors and after `timeoutMs` without progress; `onProgress` gets its bytes so
+   * far. `mayExist`: an earlier call may have sent it, or a part of it; an object that exists is a success.
    */
   upload(
     path: string,
     file: Blob,
-    options: { onProgress?: (loaded: number) => void; signal?: AbortSignal; mayExist?: boolean },
+    options: {
+      onProgress?: (loaded: number) => void
+      signal?: AbortSignal
+      timeoutMs?: number
+      mayExist?: boolean
+    },
   ): Promise<void>
   /** Join a channel, again after each loss until `leave` is called. */
   join(topic: string, handlers: JoinHandlers): Joined
+  /** Call a function when another user has signed in, or none is any longer; without it, an app is for one user. */
+  onUserChange?(listener: () => void): void
 }
 
 declare global {

@@ -1,14 +1,22 @@
-// Requests to Storage, and new attempts after transient errors.
-import { asSmeltError, errorOfResponse, SmeltError } from './errors.js'
-import { retryInMs, sleep, within } from './polling.js'
+// Requests to Storage, which end without progress, and new attempts after transient errors.
+import { asSmeltError, errorOfResponse, lost, SmeltError } from './errors.js'
+import { CALL_TIMEOUT_MS, retryInMs, sleep, within } from './polling.js'
+import { authorize } from './private-channel.js'
 
 /** @import { SupabaseClient } from '@supabase/supabase-js' */
 
 /** @typedef {{ status: number, text: string, header: (name: string) => string | null }} StorageResponse */
-/** @typedef {{ onProgress?: (loaded: number) => void, signal?: AbortSignal }} SendOptions */
+/**
+ * @typedef {object} SendOptions
+ * @property {(loaded: number) => void} [onProgress]
+ * @property {AbortSignal} [signal]
+ * @property {number} [timeoutMs] after this time without an answer or progress, a request is tried again
+ * @property {boolean} [mayExist] an earlier call may have sent the file, or a part of it
+ */
 
 export const BUCKET = 'smelt-audio'
 const MAX_TRIES = 4
+const MIB = 1024 * 1024
 
 /** Storage of one project, with the token of the signed-in user at the time of each request. */
 export class StorageRequests {
@@ -28,13 +36,50 @@ export class StorageRequests {
    * @returns {Promise<StorageResponse>}
    */
   async send(method, path, { body, headers }, options) {
-    options.signal?.throwIfAborted()
-    const { realtime } = this.supabase
-    await within(realtime.setAuth(), options.signal)
-    const { apiKey, accessTokenValue } = realtime
-    const all = { apikey: apiKey ?? '', authorization: `Bearer ${accessTokenValue ?? apiKey}`, ...headers }
-    const sends = typeof XMLHttpRequest === 'undefined' ? fetched : sendWithProgress
-    return sends(method, `${this.url}${path}`, all, body, options)
+    return withoutStall(body, options, async (limited) => {
+      await authorize(this.supabase, limited.signal)
+      const { apiKey, accessTokenValue } = this.supabase.realtime
+      const all = { apikey: apiKey ?? '', authorization: `Bearer ${accessTokenValue ?? apiKey}`, ...headers }
+      const sends = reportsProgress() ? sendWithProgress : fetched
+      return sends(method, `${this.url}${path}`, all, body, limited)
+    })
+  }
+}
+
+/** Return true if the bytes of a request are reported as they are sent. */
+export const reportsProgress = () => typeof XMLHttpRequest !== 'undefined'
+
+/**
+ * Send a request; abort it after `timeoutMs` without an answer or progress, and throw a transient error then. Where
+ * progress is not reported, the time is longer by itself for each MiB of the body.
+ * @template T
+ * @param {Blob | undefined} body
+ * @param {SendOptions} options
+ * @param {(options: SendOptions) => Promise<T>} send
+ */
+export async function withoutStall(body, { timeoutMs = CALL_TIMEOUT_MS, signal, onProgress }, send) {
+  signal?.throwIfAborted()
+  const limitMs = reportsProgress() ? timeoutMs : timeoutMs * (1 + (body?.size ?? 0) / MIB)
+  const limit = new AbortController()
+  const onAbort = () => limit.abort(signal?.reason)
+  signal?.addEventListener('abort', onAbort)
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer
+  let sent = -1
+  const report = (/** @type {number} */ loaded) => {
+    if (loaded > sent) {
+      sent = loaded
+      clearTimeout(timer)
+      timer = setTimeout(() => limit.abort(lost(`There was no response or progress within ${limitMs / 1000} s.`)), limitMs)
+    }
+    if (loaded) onProgress?.(loaded)
+  }
+  report(0)
+  try {
+    return await send({ signal: limit.signal, onProgress: report })
+  } finally {
+    clearTimeout(timer)
+    signal?.removeEventListener('abort', onAbort)
   }
 }
 

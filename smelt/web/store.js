@@ -1,5 +1,23 @@
 // Observable state: `subscribe` and `getSnapshot` are those of React's useSyncExternalStore.
 
+/** The connection of a state that nobody observes. @type {import('./smelt.d.ts').ConnectionView} */
+export const IDLE = { status: 'idle', worker: null, error: null }
+
+/**
+ * Call a function of the app; report its exception as uncaught.
+ * @param {() => void} callback
+ */
+export function guarded(callback) {
+  try {
+    callback()
+  } catch (error) {
+    if ('reportError' in globalThis) return reportError(error)
+    queueMicrotask(() => {
+      throw error
+    })
+  }
+}
+
 /**
  * A state that is kept up to date while it is observed.
  * @template View, Item
@@ -7,7 +25,7 @@
 export class Store {
   /** @type {Set<{ change?: () => void, next?: (item: Item) => void, error?: (error: Error) => void }>} */
   #observers = new Set()
-  #isStarted = false
+  isStarted = false
   /** The error that ended the updates. @type {Error | null} */
   failure = null
 
@@ -28,14 +46,15 @@ export class Store {
   subscribe = (listener) => this.observe({ change: listener })
 
   /**
-   * Observe changes, items and errors; return a function that ends it, after which nothing is called.
+   * Observe changes, items and errors; return a function that ends it, after which nothing is called. A state whose
+   * updates were ended by an error is started again.
    * @param {{ change?: () => void, next?: (item: Item) => void, error?: (error: Error) => void }} observer
    */
   observe(observer) {
     const own = { ...observer }
     this.#observers.add(own)
-    if (!this.#isStarted) {
-      this.#isStarted = true
+    if (!this.isStarted || this.failure) {
+      this.isStarted = true
       this.start()
     }
     return () => {
@@ -138,18 +157,12 @@ export class Store {
    */
   #call(observer, callback) {
     if (!this.#observers.has(observer)) return
-    try {
-      callback()
-    } catch (error) {
-      queueMicrotask(() => {
-        throw error
-      })
-    }
+    guarded(callback)
   }
 
   #stopUnobserved() {
-    if (this.#observers.size || !this.#isStarted) return
-    this.#isStarted = false
+    if (this.#observers.size || !this.isStarted) return
+    this.isStarted = false
     this.stop()
   }
 }

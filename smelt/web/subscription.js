@@ -1,5 +1,6 @@
 // Callbacks for the updates of one smelt.
 import { connectSmelt } from './client.js'
+import { guarded } from './store.js'
 
 /** @import { SmeltCallbacks, SmeltUpdate } from './smelt.d.ts' */
 /** @import { SmeltError } from './errors.js' */
@@ -56,18 +57,17 @@ export class SmeltSubscription {
 
   /** @param {SmeltUpdate} update */
   #take(update) {
-    const { onProgress, onSegments, onCompleted, onFailed } = this.callbacks
     switch (update.type) {
       case 'progress':
-        return onProgress?.(update)
+        return this.#call('onProgress', update)
       case 'segments':
-        return onSegments?.(update)
+        return this.#call('onSegments', update)
       case 'completed':
         this.unsubscribe()
-        return onCompleted?.(update)
+        return this.#call('onCompleted', update)
       case 'failed':
         this.unsubscribe()
-        return onFailed?.(update)
+        return this.#call('onFailed', update)
       case 'connection':
         return this.#onConnection(update)
     }
@@ -77,24 +77,29 @@ export class SmeltSubscription {
   #onConnection({ status, error }) {
     if (status === 'live' && !error) {
       this.#failures = 0
-      if (!this.#isConnected) this.callbacks.onConnected?.()
+      if (!this.#isConnected) this.#call('onConnected')
       this.#isConnected = true
       return
     }
     if (status !== 'live' && this.#isConnected) {
       this.#isConnected = false
-      this.callbacks.onDisconnected?.(error)
+      this.#call('onDisconnected', error)
     }
     if (!error || !this.#end) return
     this.#failures += 1
-    if (this.maxRetries === null) this.callbacks.onError?.(error)
+    if (this.maxRetries === null) this.#call('onError', error)
     else if (this.#failures > this.maxRetries) this.#fail(error)
   }
 
   /** @param {SmeltError} error */
   #fail(error) {
     this.unsubscribe()
-    this.callbacks.onError?.(error)
+    this.#call('onError', error)
+  }
+
+  /** Call a callback; its exception does not affect the others. @param {keyof SmeltCallbacks} name @param {any} [value] */
+  #call(name, value) {
+    guarded(() => this.callbacks[name]?.(value))
   }
 }
 

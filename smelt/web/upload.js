@@ -1,7 +1,8 @@
 // Creation of a smelt: announce, upload with progress, submit.
 import { SmeltError } from './errors.js'
-import { within } from './polling.js'
-import { BUCKET, errorIn, persistently, StorageRequests, uploadError } from './storage-requests.js'
+import { CALL_TIMEOUT_MS, within } from './polling.js'
+import { BUCKET, errorIn, persistently, reportsProgress, StorageRequests } from './storage-requests.js'
+import { uploadError, withoutStall } from './storage-requests.js'
 
 /** @import { SupabaseClient } from '@supabase/supabase-js' */
 /** @import { CreateRequest, FileInput, Transport } from './smelt.d.ts' */
@@ -16,13 +17,15 @@ const EXTENSIONS = { mpeg: 'mp3', mp4: 'm4a', 'x-m4a': 'm4a', 'x-wav': 'wav', wa
 
 /**
  * Create a smelt, upload its files and submit it; throw the first error. An abort, or an upload that fails, cancels the
- * smelt, so that it does not count as open; unless a repeated call can go on with it by its `idempotencyKey`.
+ * smelt, so that it does not count as open; unless a repeated call can go on with it by its `idempotencyKey`. With
+ * `cancelOnAbort`, an abort cancels it all the same.
  * @param {Transport} transport
  * @param {CreateRequest} request
  * @returns {Promise<Created>}
  */
 export async function createSmelt(transport, request) {
-  const { text, prompts, mode, options, metadata, userPromptId, batchId, signal } = request
+  const { text, prompts, mode, options, metadata, userPromptId, batchId, idempotencyKey, signal } = request
+  const { timeoutMs = CALL_TIMEOUT_MS, cancelOnAbort = !idempotencyKey } = request
   const files = (request.files ?? []).map(namedFile)
   const args = defined({
     files: files.map(({ filename, size }) => ({ filename, size_bytes: size })),
@@ -31,28 +34,41 @@ export async function createSmelt(transport, request) {
     default_prompt_names: prompts,
     user_prompt_id: userPromptId,
     batch_id: batchId,
-    idempotency_key: request.idempotencyKey ?? randomId(),
+    idempotency_key: idempotencyKey ?? randomId(),
     options,
     metadata,
   })
+  /** @param {string} name @param {Record<string, unknown>} args @param {AbortSignal} [signal] */
+  const call = (name, args, signal) => persistently(() => transport.call(name, args, { signal, timeoutMs }), signal)
   signal?.throwIfAborted()
-  // Not aborted under way: only the response has the id to cancel.
-  const creating = persistently(() => transport.call('create_smelt', args), signal)
+  // An abort that cancels does not end this: only the response has the id to cancel.
+  const creating = persistently(
+    () => transport.call('create_smelt', args, { timeoutMs }),
+    cancelOnAbort ? undefined : signal,
+  )
   try {
     const created = await within(creating, signal)
     request.onCreated?.(created)
     if (!files.length) return created
-    if (
-      request.idempotencyKey &&
-      (await transport.call('get_smelt', { smelt_id: created.id }, { signal })).submitted_at
-    )
-      return created
-    await uploadAll(transport, created, files, request)
-    await persistently(() => transport.call('submit_smelt', { smelt_id: created.id }, { signal }), signal)
+    if (idempotencyKey) {
+      const { submitted_at, status, error_code, error_message } = await call(
+        'get_smelt',
+        { smelt_id: created.id },
+        signal,
+      )
+      if (submitted_at) return created
+      if (status === 'failed') throw new SmeltError(error_code, error_message) // It accepts no files.
+    }
+    await uploadAll(transport, created, files, { ...request, timeoutMs, cancelOnAbort })
+    await call('submit_smelt', { smelt_id: created.id }, signal)
     return created
   } catch (error) {
-    const cancel = async () => transport.call('cancel_smelt', { smelt_id: (await creating).id })
-    if (!request.idempotencyKey) await within(cancel(), AbortSignal.timeout(CANCEL_TIMEOUT_MS)).catch(() => {})
+    if (signal?.aborted ? cancelOnAbort : !idempotencyKey) {
+      // The caller waits for a while, the cancellation until the announcement is answered.
+      const cancelling = creating.then(({ id }) => call('cancel_smelt', { smelt_id: id }))
+      await within(cancelling, undefined, CANCEL_TIMEOUT_MS).catch(() => {})
+    }
+    signal?.throwIfAborted()
     throw error
   }
 }
@@ -63,11 +79,14 @@ export async function createSmelt(transport, request) {
  * @param {{ filename: string, blob: Blob, size: number }[]} files
  * @param {CreateRequest} request
  */
-async function uploadAll(transport, created, files, { onUpload, signal, idempotencyKey }) {
+async function uploadAll(transport, created, files, request) {
+  const { onUpload, signal, timeoutMs, cancelOnAbort } = request
   const loaded = files.map(() => 0)
   const total = files.reduce((sum, { size }) => sum + size, 0)
   const stop = new AbortController()
-  const onAbort = () => stop.abort(signal?.reason)
+  // After a cancellation, no later call goes on: what was saved for it is removed.
+  const cancelled = new SmeltError('cancelled', 'The upload was cancelled.')
+  const onAbort = () => stop.abort(cancelOnAbort ? cancelled : signal?.reason)
   signal?.addEventListener('abort', onAbort)
   signal?.throwIfAborted()
   const waiting = files.entries()
@@ -85,7 +104,7 @@ async function uploadAll(transport, created, files, { onUpload, signal, idempote
           total,
         })
       }
-      const options = { onProgress: report, signal: stop.signal, mayExist: !!idempotencyKey }
+      const options = { onProgress: report, signal: stop.signal, timeoutMs, mayExist: !!request.idempotencyKey }
       await transport.upload(upload_path ?? '', blob, options)
       report(size)
     }
@@ -105,8 +124,7 @@ async function uploadAll(transport, created, files, { onUpload, signal, idempote
  * @param {SupabaseClient<any, any, any>} supabase
  * @param {string} path
  * @param {Blob} blob
- * @param {{ onProgress?: (loaded: number) => void, signal?: AbortSignal, mayExist?: boolean }} options `mayExist`: an
- *   object with this path is a success; submission compares the size.
+ * @param {SendOptions} options With `mayExist`, an object with this path is a success; submission compares the size.
  */
 export async function uploadObject(supabase, path, blob, options) {
   const storage = new StorageRequests(supabase)
@@ -149,14 +167,14 @@ async function uploadAtOnce(storage, path, blob, options) {
  * @param {SendOptions} options
  */
 async function sendObject(storage, path, blob, options) {
-  options.signal?.throwIfAborted()
-  if (typeof XMLHttpRequest !== 'undefined') {
+  if (reportsProgress()) {
     const response = await storage.send('POST', `/object/${BUCKET}/${path}`, { body: blob }, options)
     if (response.status >= 300) throw errorIn(response)
     return
   }
-  const sent = storage.supabase.storage.from(BUCKET).upload(path, blob, { contentType: blob.type || undefined })
-  const { error } = await within(sent, options.signal)
+  const bucket = storage.supabase.storage.from(BUCKET)
+  const send = () => bucket.upload(path, blob, { contentType: blob.type || undefined })
+  const { error } = await withoutStall(blob, options, ({ signal }) => within(send(), signal))
   if (!error) return
   const { statusCode, status } = /** @type {any} */ (error)
   throw uploadError(error.message, Number(statusCode ?? status ?? 0))
@@ -171,7 +189,7 @@ function namedFile(input) {
 }
 
 /** Return a random UUID; in a page without HTTPS, browsers have no `crypto.randomUUID`. */
-function randomId() {
+export function randomId() {
   if (crypto.randomUUID) return crypto.randomUUID()
   const bytes = crypto.getRandomValues(new Uint8Array(16))
   bytes[6] = (bytes[6] & 0x0f) | 0x40

@@ -2,7 +2,7 @@
 import { SmeltError } from './errors.js'
 import { END_TIMEOUT_MS, FIRST_READ_MS, GAP_READ_MS, pollInMs } from './polling.js'
 import { endingRun, initialState, known, merge, needsRead } from './merge.js'
-import { Store } from './store.js'
+import { IDLE, Store } from './store.js'
 
 /** @import { SmeltView, SmeltUpdate, ConnectionView, Joined } from './smelt.d.ts' */
 /** @import { News, Update, EndUpdate, ProgressUpdate } from './smelt.d.ts' */
@@ -12,9 +12,6 @@ import { Store } from './store.js'
 const UUID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/
 const NO_WORKER = 'Waiting for a worker: none is running.'
 const MISSING_MODEL = 'No worker has the model '
-
-/** @type {ConnectionView} */
-const IDLE = { status: 'idle', worker: null, error: null }
 
 /**
  * The state of one smelt, shared by all that observe it; items are its updates and, between them, connection events.
@@ -40,6 +37,7 @@ export class Watch extends Store {
   restarts = 0
   #eventAt = -Infinity
   #readAt = -Infinity
+  #isHidden = false // Another user has signed in; the next read shows if this user may see the state.
 
   /**
    * @param {SmeltClient} client
@@ -110,8 +108,12 @@ export class Watch extends Store {
     this.#readAt = performance.now()
     this.#nextPollS = read.next_poll_s
     if ('files' in read) {
-      this.#files = read.files
       if (this.isEnded && read.run > this.#state.run) this.#restart()
+      this.#files = read.files
+    }
+    if (this.#isHidden) {
+      this.#isHidden = false
+      this.#show()
     }
     this.#setConnection({
       error: null,
@@ -129,8 +131,29 @@ export class Watch extends Store {
   end(error) {
     this.#error = error
     this.stop()
+    if (this.#isHidden || error.code === 'not_found') this.#forget()
     this.#setConnection({ status: 'closed' })
+    this.#show()
     this.fail(error)
+  }
+
+  /** Show nothing of the former user; a running watch goes on if this user may read the smelt. */
+  changeUser() {
+    if (this.#channel) {
+      this.#isHidden = true
+      this.#show()
+      this.client.reader.request(this)
+    } else {
+      this.#connection = IDLE
+      this.#restart()
+      this.#show()
+    }
+  }
+
+  #forget() {
+    this.#isHidden = false
+    this.#state = initialState(this.id)
+    this.#files = []
   }
 
   nextReadMs() {
@@ -186,12 +209,13 @@ export class Watch extends Store {
   #restart() {
     this.restarts += 1
     this.#error = this.failure = null
-    this.#state = initialState(this.id)
-    if (this.isObserved) this.start()
+    this.#forget()
+    if (this.isStarted) this.start()
   }
 
   /** @param {string} event @param {any} payload */
   #onEvent(event, payload) {
+    if (this.#isHidden) return
     this.#eventAt = performance.now()
     this.#merge({ type: 'event', event, payload })
     if (needsRead(this.#state)) this.client.reader.reschedule(this)
@@ -245,7 +269,8 @@ export class Watch extends Store {
   }
 
   #show() {
-    this.set(viewOf(this.#state, this.#files, this.#connection, this.#error))
+    const state = this.#isHidden ? initialState(this.id) : this.#state
+    this.set(viewOf(state, this.#isHidden ? [] : this.#files, this.#connection, this.#error))
   }
 }
 

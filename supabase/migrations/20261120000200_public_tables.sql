@@ -48,11 +48,11 @@ create function smelt.queue_owner(p_user_id uuid, p_is_anonymous boolean) return
 revoke all on function smelt.queue_owner from public, anon, authenticated, service_role;
 
 -- One row for each smelt. From `claimable_at` on a worker may claim it; null before it is submitted, while a worker
--- holds it, and after its end. Due smelts are claimed in the order of `queue_rank`, and an owner's ranks are distinct;
--- null for a suspect, and for a smelt that waits for a delay until a claim ranks it. `queue_owner` takes turns with the
--- others: a user, or all visitors and anonymous sign-ins as one. `queue_model` is the model that only some workers
--- have; '' for a smelt that any worker can process. `options` has no option with its default value. `status` and
--- `percentage` never decrease within a run.
+-- holds it, and after its end. Due smelts are claimed in the order of `queue_rank`; each new rank of an owner is above
+-- all others of that owner. It is null for a suspect, and for a smelt that waits for a delay until a claim ranks it.
+-- `queue_owner` takes turns with the others: a user, or all visitors and anonymous sign-ins as one. `queue_model` is
+-- the model that only some workers have; '' for a smelt that any worker can process. `options` has no option with its
+-- default value. `status` and `percentage` never decrease within a run.
 create table public.smelts (
     id uuid primary key default gen_random_uuid(),
     user_id uuid references auth.users (id) on delete cascade,
@@ -74,7 +74,7 @@ create table public.smelts (
     outcome text,
     error_code text,
     error_message text,
-    -- `none` for a text, `expected` before submission, `stored`, `removing` once listed for purge, `removed`.
+    -- `none` for a text, `expected` before submission, `stored`, `removing` once it is to be purged, `removed`.
     audio_state text not null,
     -- Until when the audio is kept after the end, if the option `keep_audio_h` requests it.
     audio_kept_until timestamptz,
@@ -131,7 +131,8 @@ create table public.smelts (
     constraint smelts_audio_kept_only_ended
         check (audio_kept_until is null or (status in ('completed', 'failed') and audio_state <> 'none')),
     constraint smelts_audio_stored_when_submitted
-        check (audio_state not in ('expected', 'stored') or (audio_state = 'stored') = (submitted_at is not null))
+        check (audio_state not in ('expected', 'stored') or (audio_state = 'stored') = (submitted_at is not null)),
+    constraint smelts_audio_expected_only_open check (audio_state <> 'expected' or completed_at is null)
 );
 create index smelts_user_id_idx on public.smelts (user_id, created_at desc);
 create index smelts_batch_id_idx on public.smelts (batch_id);
@@ -144,8 +145,10 @@ create index smelts_queue_rank_idx on public.smelts (queue_rank, claimable_at, i
 -- Claims read the first rows of each model that their worker has.
 create index smelts_queue_model_idx on public.smelts (queue_model, queue_rank, claimable_at, id)
     where queue_rank is not null;
-create index smelts_queue_owner_idx on public.smelts (queue_owner, queue_model, queue_rank)
-    where queue_rank is not null;
+-- Smelts that no worker has returned: the lowest of these ranks is the one that was reached.
+create index smelts_queue_front_idx on public.smelts (queue_model, queue_rank)
+    where queue_rank is not null and started_at is null;
+create index smelts_queue_owner_idx on public.smelts (queue_owner, queue_rank) where queue_rank is not null;
 create index smelts_ranked_at_idx on public.smelts (claimable_at) where queue_rank is not null;
 create index smelts_unranked_idx on public.smelts (claimable_at, id)
     where queue_rank is null and claimable_at is not null;

@@ -152,6 +152,11 @@ create table smelt.workers (
     seen_at timestamptz not null default now()
 );
 
+-- The live workers: those with a heartbeat within the last 60 seconds.
+create view smelt.live_workers as
+    select w.* from smelt.workers as w where w.seen_at > clock_timestamp() - interval '60 s';
+revoke all on smelt.live_workers from public, anon, authenticated, service_role;
+
 -- When the workers were woken: `sent` the last time, and `followed` the last time after which a worker looks again. Two
 -- rows, since a wake-up is skipped while the row `sent` is locked: claims must not lock it.
 create table smelt.wake_ups (

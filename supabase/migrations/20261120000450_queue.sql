@@ -3,8 +3,9 @@
 -- Owners take turns: the n-th smelt of one has the rank of the n-th smelt of another. A rank is computed once, when a
 -- smelt becomes due, from the ends of indexes: no call numbers the queue, and none grows with it.
 --
--- A smelt may name its model (`queue_model`); '' stands for none, which every worker can process. Ranks are compared
--- among the models of one worker: a smelt that no live worker can process does not hold back the others.
+-- A smelt may name its model (`queue_model`); '' stands for none, which every worker can process. The rank that was
+-- reached is that among the models of one worker: a smelt that no live worker can process does not hold back the smelts
+-- of other owners.
 --
 -- Queries for one model compare and sort by `queue_model` first, also where it is constant. Otherwise the planner could
 -- choose an index of all models, and read the whole queue to find none of this one.
@@ -33,15 +34,13 @@ create function smelt.models_of_info(p_info jsonb) returns text[]
         ))
     $$;
 
--- Return the models of each worker that was alive within the last 60 seconds; the same ones once.
+-- Return the models of each live worker; the same ones once.
 create function smelt.live_model_lists() returns table (models text[])
     language sql stable
     rows 2
     set search_path = ''
     as $$
-        select distinct smelt.models_of_info(w.info)
-        from smelt.workers as w
-        where w.seen_at > clock_timestamp() - interval '60 s'
+        select distinct smelt.models_of_info(w.info) from smelt.live_workers as w
     $$;
 
 -- Return the models that live workers can process, with ''; none without a live worker.
@@ -67,24 +66,29 @@ create function smelt.model_lists_with(p_model text) returns table (models text[
     $$;
 
 -- Return the rank that was reached by the workers that can process a model: one below the lowest rank among the smelts
--- that such a worker can process, of several workers the highest; if there are none, the highest rank on a lease of
--- these models. An owner without smelts begins above it, without credit for its idle time.
+-- that such a worker can process, of several workers the highest. Smelts that a worker returned keep a lower rank and
+-- do not count: an owner without smelts would begin below the others. If there are no other smelts, return the highest
+-- rank on a lease of these models, or one below the lowest rank of a returned smelt, whichever is higher. An owner
+-- without smelts begins above the rank that was reached, without credit for its idle time.
 create function smelt.base_rank(p_model text) returns bigint
     language sql stable
     set search_path = ''
     as $$
         with lists as materialized (
             select l.models from smelt.model_lists_with(p_model) as l
+        ), models as materialized (
+            select distinct unnest(l.models) as model from lists as l
         ), fronts as materialized (
             select m.model, front.queue_rank
-            from (select distinct unnest(l.models) as model from lists as l) as m
-            left join lateral (
+            from models as m
+            cross join lateral (
                 select s.queue_model, s.queue_rank
                 from public.smelts as s
-                where s.queue_rank is not null and s.queue_model >= m.model
+                where s.queue_rank is not null and s.started_at is null and s.queue_model >= m.model
                 order by s.queue_model, s.queue_rank
                 limit 1
-            ) as front on front.queue_model = m.model
+            ) as front
+            where front.queue_model = m.model
         )
         select coalesce(
             (
@@ -94,39 +98,48 @@ create function smelt.base_rank(p_model text) returns bigint
                     select min(f.queue_rank) as queue_rank from fronts as f where f.model = any (l.models)
                 ) as lowest
             ),
-            (select max(l.queue_rank) from smelt.leases as l where l.queue_model in (select f.model from fronts as f)),
+            greatest(
+                (
+                    select max(l.queue_rank)
+                    from smelt.leases as l
+                    where l.queue_model in (select m.model from models as m)
+                ),
+                (
+                    select min(returned.queue_rank) - 1
+                    from models as m
+                    cross join lateral (
+                        select s.queue_model, s.queue_rank
+                        from public.smelts as s
+                        where s.queue_rank is not null and s.queue_model >= m.model
+                        order by s.queue_model, s.queue_rank
+                        limit 1
+                    ) as returned
+                    where returned.queue_model = m.model
+                )
+            ),
             0
         )
     $$;
 
--- Return the highest rank of an owner, in the queue or on a lease, among the models of the workers that can process
--- this one; at least the rank that was reached.
-create function smelt.highest_rank(p_owner uuid, p_model text) returns bigint
+-- Return the highest rank of an owner, in the queue or on a lease; null without one. It is that of all models: smelts
+-- of one owner are claimed in the order in which they became due, whichever models the workers have meanwhile.
+create function smelt.highest_rank(p_owner uuid) returns bigint
     language sql stable
     set search_path = ''
     as $$
-        with models as materialized (
-            select distinct unnest(l.models) as model from smelt.model_lists_with(p_model) as l
-        )
         select greatest(
-            smelt.base_rank(p_model),
             (
-                select max(own.queue_rank)
-                from models as m
-                cross join lateral (
-                    select s.queue_owner, s.queue_model, s.queue_rank
+                select own.queue_rank
+                from (
+                    select s.queue_owner, s.queue_rank
                     from public.smelts as s
-                    where s.queue_rank is not null and (s.queue_owner, s.queue_model) <= (p_owner, m.model)
-                    order by s.queue_owner desc, s.queue_model desc, s.queue_rank desc
+                    where s.queue_rank is not null and s.queue_owner <= p_owner
+                    order by s.queue_owner desc, s.queue_rank desc
                     limit 1
                 ) as own
-                where own.queue_owner = p_owner and own.queue_model = m.model
+                where own.queue_owner = p_owner
             ),
-            (
-                select max(l.queue_rank)
-                from smelt.leases as l
-                where l.queue_owner = p_owner and l.queue_model in (select m.model from models as m)
-            )
+            (select max(l.queue_rank) from smelt.leases as l where l.queue_owner = p_owner)
         )
     $$;
 
@@ -144,19 +157,8 @@ create function smelt.next_rank(p_owner uuid, p_model text) returns bigint
     as $$
     begin
         perform pg_advisory_xact_lock(smelt.rank_lock_key(p_owner));
-        return smelt.highest_rank(p_owner, p_model) + 1;
+        return greatest(smelt.highest_rank(p_owner), smelt.base_rank(p_model)) + 1;
     end
-    $$;
-
--- Return the rank of a smelt that its worker returns to the queue: the rank on its lease or, if higher ranks were
--- reached since, one in front of all others. With a lower one, an owner without smelts would begin below the others.
-create function smelt.returned_rank(p_smelt_id uuid) returns bigint
-    language sql stable
-    set search_path = ''
-    as $$
-        select greatest(l.queue_rank, smelt.base_rank(l.queue_model))
-        from smelt.leases as l
-        where l.smelt_id = p_smelt_id
     $$;
 
 -- Rank up to 100 smelts whose delay has passed. This never waits: a locked smelt, and those of an owner whose ranks are
@@ -188,7 +190,9 @@ create function smelt.rank_due_smelts(p_now timestamptz) returns void
         );
         -- A new statement: it sees the ranks that were committed before the locks were taken.
         with owners as materialized (
-            select m.queue_owner, max(smelt.highest_rank(m.queue_owner, m.queue_model)) as highest_rank
+            select
+                m.queue_owner,
+                greatest(smelt.highest_rank(m.queue_owner), max(smelt.base_rank(m.queue_model))) as highest_rank
             from (select distinct s.queue_owner, s.queue_model from public.smelts as s where s.id = any (v_locked)) as m
             where m.queue_owner = any (v_owners)
             group by m.queue_owner
@@ -202,21 +206,6 @@ create function smelt.rank_due_smelts(p_now timestamptz) returns void
         )
         update public.smelts as s set queue_rank = r.rank from ranked as r where s.id = r.id;
     end
-    $$;
-
--- Take the ranks of the smelts of these models that were reached by others; the next claims rank them again. A worker
--- that brings back a model would otherwise process all that waited for it first, and new smelts of their owners.
-create function smelt.unrank_overtaken(p_models text[], p_base_rank bigint) returns void
-    language sql volatile
-    set search_path = ''
-    as $$
-        with overtaken as materialized (
-            select s.id
-            from public.smelts as s
-            where s.queue_rank <= p_base_rank and s.queue_model = any (p_models)
-            for update skip locked
-        )
-        update public.smelts as s set queue_rank = null from overtaken as o where s.id = o.id
     $$;
 
 -- Lock the first `p_max_count` smelts of these models in the order of their rank and return their ids; skip locked
@@ -275,8 +264,8 @@ create function smelt.lock_ranked(p_models text[], p_skipped uuid[], p_max_count
     end
     $$;
 
--- Return the positions in the queue, from 1, of these smelts; 1001 stands for any position above 1,000. Smelts that
--- wait for a delay follow those that are due. Smelts that are not in the queue are left out.
+-- Return the positions in the queue, from 1, of these smelts, among those of all models; 1001 stands for any position
+-- above 1,000. Smelts that wait for a delay follow those that are due. Smelts that are not in the queue are left out.
 create function smelt.queue_positions(p_smelt_ids uuid[]) returns table (smelt_id uuid, queue_position bigint)
     language sql stable
     set search_path = ''
@@ -309,6 +298,6 @@ create function smelt.queue_positions(p_smelt_ids uuid[]) returns table (smelt_i
 
 revoke all on function
     smelt.with_any_model, smelt.models_of_info, smelt.live_model_lists, smelt.live_models, smelt.model_lists_with,
-    smelt.base_rank, smelt.highest_rank, smelt.rank_lock_key, smelt.next_rank, smelt.returned_rank,
-    smelt.rank_due_smelts, smelt.unrank_overtaken, smelt.lock_ranked, smelt.queue_positions
+    smelt.base_rank, smelt.highest_rank, smelt.rank_lock_key, smelt.next_rank, smelt.rank_due_smelts,
+    smelt.lock_ranked, smelt.queue_positions
     from public, anon, authenticated, service_role;

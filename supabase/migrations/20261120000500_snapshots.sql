@@ -99,7 +99,9 @@ create function smelt.segments_of(p_smelt_id uuid, p_after bigint, p_with_words 
                     'file_id', g.file_id, 'index', g.index, 'start', g.start_s, 'end', g.end_s, 'text', g.text
                 )
                 || case when g.speaker is not null then jsonb_build_object('speaker', g.speaker) else '{}' end
-                || case when p_with_words and g.words is not null then jsonb_build_object('words', g.words) else '{}' end
+                || case
+                    when p_with_words and g.words is not null then jsonb_build_object('words', g.words) else '{}'
+                end
                 order by f.position, g.index
             ),
             '[]'

@@ -1,37 +1,38 @@
 -- The end of a run, and the outbox. Callers of these functions hold the lock on the row of the smelt. Locks are taken
 -- in one order everywhere: the smelt, then the ranks of its owner, then its batch.
 
--- Return how many workers had a heartbeat within the last 60 seconds.
-create function smelt.live_worker_count() returns bigint
-    language sql stable
-    set search_path = ''
-    as $$ select count(*) from smelt.workers as w where w.seen_at > clock_timestamp() - interval '60 s' $$;
-
 -- Return the shortest time between two wake-ups. Every worker receives each of them; for a single one it is shorter.
 create function smelt.wake_up_interval() returns interval
     language sql stable
     set search_path = ''
-    as $$ select case smelt.live_worker_count() when 1 then interval '50 ms' else interval '1 s' end $$;
+    as $$ select case (select count(*) from smelt.live_workers) when 1 then interval '50 ms' else interval '1 s' end $$;
 
--- Wake idle workers: send on their channel, at most once per `p_interval`. A skipped wake-up is made up for: one of the
+-- Move a time of wake-ups forward to `p_at`; return false if it is after `p_until` already, or if another transaction
+-- moves it at this moment: a locked row is skipped.
+create function smelt.move_wake_up(p_kind text, p_until timestamptz, p_at timestamptz) returns boolean
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    begin
+        update smelt.wake_ups as w
+        set at = p_at
+        where w.kind in (
+            select u.kind from smelt.wake_ups as u where u.kind = p_kind and u.at <= p_until for update skip locked
+        );
+        return found;
+    end
+    $$;
+
+-- Wake idle workers: send on their channel, at most once per interval. A skipped wake-up is made up for: one of the
 -- workers that the last one has woken claims again after the interval.
-create function smelt.send_wake_up(p_interval interval) returns void
+create function smelt.send_wake_up() returns void
     language plpgsql volatile
     set search_path = ''
     as $$
     declare
         v_now constant timestamptz := clock_timestamp();
     begin
-        -- A locked row is skipped: another transaction is committing a wake-up at this moment.
-        update smelt.wake_ups as w
-        set at = v_now
-        where w.kind in (
-            select s.kind
-            from smelt.wake_ups as s
-            where s.kind = 'sent' and s.at <= v_now - p_interval
-            for update skip locked
-        );
-        if found then
+        if smelt.move_wake_up('sent', v_now - smelt.wake_up_interval(), v_now) then
             perform realtime.send(jsonb_build_object('sent_at', v_now), 'smelt', 'smelt-workers', true);
         end if;
     end
@@ -44,7 +45,7 @@ create function smelt.wake_workers() returns trigger
     set search_path = ''
     as $$
     begin
-        perform smelt.send_wake_up(smelt.wake_up_interval());
+        perform smelt.send_wake_up();
         return null;
     end
     $$;
@@ -162,35 +163,24 @@ create function smelt.move_batch_counts(p_batch_ids uuid[], p_statuses text[], p
     end
     $$;
 
--- Trigger: move the counts of batches to which smelts are added.
-create function smelt.count_added_members() returns trigger
+-- Trigger: move the counts of batches to which smelts are added, or whose smelts are deleted.
+create function smelt.count_members() returns trigger
     language plpgsql security definer
     set search_path = ''
     as $$
     begin
-        perform smelt.move_batch_counts(array_agg(a.batch_id), array_agg(a.status), 1)
-        from added as a
-        where a.batch_id is not null;
+        perform smelt.move_batch_counts(
+            array_agg(m.batch_id), array_agg(m.status), case tg_op when 'INSERT' then 1 else -1 end
+        )
+        from members as m
+        where m.batch_id is not null;
         return null;
     end
     $$;
-create trigger count_added_members after insert on public.smelts referencing new table as added
-    for each statement execute function smelt.count_added_members();
-
--- Trigger: move the counts of batches whose smelts are deleted.
-create function smelt.count_deleted_members() returns trigger
-    language plpgsql security definer
-    set search_path = ''
-    as $$
-    begin
-        perform smelt.move_batch_counts(array_agg(d.batch_id), array_agg(d.status), -1)
-        from deleted as d
-        where d.batch_id is not null;
-        return null;
-    end
-    $$;
-create trigger count_deleted_members after delete on public.smelts referencing old table as deleted
-    for each statement execute function smelt.count_deleted_members();
+create trigger count_added_members after insert on public.smelts referencing new table as members
+    for each statement execute function smelt.count_members();
+create trigger count_deleted_members after delete on public.smelts referencing old table as members
+    for each statement execute function smelt.count_members();
 
 -- Trigger: move the counts of the batch of a smelt that ends, is retried, or leaves its batch.
 create function smelt.count_changed_member() returns trigger
@@ -338,7 +328,9 @@ create function smelt.work_at_risk(p_risk text) returns text
 
 -- Record for the operator why an attempt ends, and if it counts as a failure. Its lease, which has the risk, must still
 -- exist.
-create function smelt.record_attempt(p_smelt_id uuid, p_attempt bigint, p_is_failure boolean, p_reason text) returns void
+create function smelt.record_attempt(
+    p_smelt_id uuid, p_attempt bigint, p_is_failure boolean, p_reason text
+) returns void
     language sql volatile
     set search_path = ''
     as $$
@@ -349,14 +341,13 @@ create function smelt.record_attempt(p_smelt_id uuid, p_attempt bigint, p_is_fai
             and l.smelt_id = a.smelt_id and l.attempt = a.attempt
     $$;
 
--- Return true if a worker of another host was alive within the last 60 seconds.
+-- Return true if a worker of another host is alive.
 create function smelt.is_other_host_alive(p_host text) returns boolean
     language sql stable
     set search_path = ''
     as $$
         select exists (
-            select from smelt.workers as w
-            where w.host <> p_host and w.seen_at > clock_timestamp() - interval '60 s'
+            select from smelt.live_workers as w where w.host <> p_host
         )
     $$;
 
@@ -479,6 +470,26 @@ create function smelt.audio_kept_until(
         where p_options ? 'keep_audio_h' and p_audio_state = 'stored'
     $$;
 
+-- Return the state of the audio of a smelt after its end. It is to be removed at once if the smelt is complete, if it
+-- was never submitted, or if no retry could use it: each file is not a recording, damaged, or too long. A submitted
+-- smelt that asks to keep its audio keeps it.
+create function smelt.audio_state_at_end(p_smelt public.smelts, p_outcome text) returns text
+    language sql stable
+    set search_path = ''
+    as $$
+        select case
+            when p_smelt.audio_state = 'expected' then 'removing'
+            when p_smelt.audio_state = 'stored' and not p_smelt.options ? 'keep_audio_h' and (
+                p_outcome = 'complete' or not exists (
+                    select from public.smelt_files as f
+                    where f.smelt_id = p_smelt.id
+                        and coalesce(f.error_code, '') not in ('invalid_format', 'corrupted_file', 'duration_exceeded')
+                )
+            ) then 'removing'
+            else p_smelt.audio_state
+        end
+    $$;
+
 -- End the run of a smelt: as failed with the code, or as completed if the code is null. This is the one place where a
 -- smelt becomes terminal: row, files, lease, response, event, notification and batch in one transaction. Without
 -- `p_error_message`, the message is that of the code.
@@ -509,11 +520,7 @@ create function smelt.settle_smelt(
             completed_at = v_now, updated_at = v_now, seq = s.seq + 1,
             claimable_at = null, queue_rank = null, estimated_end_at = null,
             audio_kept_until = smelt.audio_kept_until(s.options, s.audio_state, v_outcome, v_now),
-            audio_state = case
-                when v_outcome = 'complete' and s.audio_state = 'stored' and not s.options ? 'keep_audio_h'
-                then 'removing'
-                else s.audio_state
-            end
+            audio_state = smelt.audio_state_at_end(s, v_outcome)
         where s.id = p_smelt_id
         returning s.* into v_smelt;
         update smelt.requests as r
@@ -534,11 +541,10 @@ create function smelt.settle_smelt(
     $$;
 
 revoke all on function
-    smelt.live_worker_count, smelt.wake_up_interval, smelt.send_wake_up, smelt.wake_workers, smelt.broadcast_progress,
+    smelt.wake_up_interval, smelt.move_wake_up, smelt.send_wake_up, smelt.wake_workers, smelt.broadcast_progress,
     smelt.notify_deletion, smelt.enqueue_outbox, smelt.lease_outbox, smelt.supersede_outbox, smelt.move_batch_counts,
-    smelt.count_added_members, smelt.count_deleted_members, smelt.count_changed_member, smelt.members_in_progress,
-    smelt.update_batch_progress, smelt.enqueue_notification, smelt.settlement_response, smelt.end_attempt,
-    smelt.settle_files, smelt.enqueue_end, smelt.audio_kept_until, smelt.settle_smelt, smelt.work_at_risk,
-    smelt.record_attempt,
+    smelt.count_members, smelt.count_changed_member, smelt.members_in_progress, smelt.update_batch_progress,
+    smelt.enqueue_notification, smelt.settlement_response, smelt.end_attempt, smelt.settle_files, smelt.enqueue_end,
+    smelt.audio_kept_until, smelt.audio_state_at_end, smelt.settle_smelt, smelt.work_at_risk, smelt.record_attempt,
     smelt.is_other_host_alive, smelt.is_at_failure_limit, smelt.stopped_sentence
     from public, anon, authenticated, service_role;

@@ -502,7 +502,8 @@ create function smelt.insert_smelt(p_smelt public.smelts, p_request smelt.reques
     end
     $$;
 
--- Check a request and create the smelt; return the existing one if the same request was made with the same key.
+-- Check a request and create the smelt; return the existing one if the same request was made with the same key. A text
+-- that was created with that key without submission is submitted now, unless this call does not submit it either.
 create function smelt.create_smelt(
     p_files jsonb, p_text text, p_mode text, p_prompt_names text[], p_user_prompt_id uuid, p_batch_id uuid, p_key text,
     p_options jsonb, p_metadata jsonb, p_user_id uuid, p_submit boolean
@@ -524,6 +525,9 @@ create function smelt.create_smelt(
         )::text, 'UTF8')), 'hex');
         v_request.smelt_id := smelt.find_idempotent_smelt(v_caller, p_key, v_request.fingerprint);
         if v_request.smelt_id is not null then
+            if coalesce(p_submit, true) and v_files = '[]' then
+                perform smelt.submit_smelt(v_request.smelt_id);
+            end if;
             return smelt.creation_response(v_request.smelt_id);
         end if;
 
@@ -576,8 +580,9 @@ create function smelt.create_smelt_batch(p_title text) returns jsonb
 
 -- Create a smelt of files, or of a text. The response contains the path to upload each file to, in the bucket
 -- `smelt-audio`, and the private channel of the smelt. A smelt of files waits for `submit_smelt`; a text only if
--- `submit` is false. An empty list of `default_prompt_names` makes the transcript the result. `metadata` is the app's
--- own. The service may create a smelt for the user `user_id`.
+-- `submit` is false, and until a repetition with the same `idempotency_key` submits it. An empty list of
+-- `default_prompt_names` makes the transcript the result. `metadata` is the app's own. The service may create a smelt
+-- for the user `user_id`.
 create function public.create_smelt(
     files jsonb default '[]',
     text_input text default null,

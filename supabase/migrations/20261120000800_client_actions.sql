@@ -158,7 +158,8 @@ create function smelt.submit_smelt(p_smelt_id uuid) returns jsonb
     end
     $$;
 
--- End a smelt at once, as failed with `cancelled`. A terminal smelt stays as it is.
+-- End a smelt at once, as failed with `cancelled`. A terminal smelt stays as it is. The audio of a smelt that was not
+-- submitted is removed: it cannot be retried.
 create function smelt.cancel_smelt(p_smelt_id uuid) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -186,7 +187,7 @@ create function smelt.reset_files(p_smelt public.smelts) returns void
     end
     $$;
 
--- Reject a retry that needs audio which is removed, and one beyond the limit of open smelts.
+-- Reject a retry that needs audio which is removed, or was never submitted, and one beyond the limit of open smelts.
 create function smelt.check_retry(p_smelt public.smelts) returns void
     language plpgsql volatile
     set search_path = ''
@@ -314,13 +315,15 @@ create function public.submit_smelt(smelt_id uuid) returns jsonb
     set search_path = ''
     as $$ select smelt.submit_smelt(submit_smelt.smelt_id) $$;
 
--- Cancel a smelt: it ends as failed with `cancelled`, and its worker stops.
+-- Cancel a smelt: it ends as failed with `cancelled`, and its worker stops. One that was not submitted loses its audio
+-- and cannot be retried.
 create function public.cancel_smelt(smelt_id uuid) returns jsonb
     language sql volatile security invoker
     set search_path = ''
     as $$ select smelt.cancel_smelt(cancel_smelt.smelt_id) $$;
 
--- Run a failed or partial smelt again; finished transcripts are kept.
+-- Run a failed or partial smelt again; finished transcripts are kept. It is rejected with `audio_expired` if it needs
+-- audio that is removed.
 create function public.retry_smelt(smelt_id uuid) returns jsonb
     language sql volatile security invoker
     set search_path = ''

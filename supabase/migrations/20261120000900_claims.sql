@@ -425,8 +425,9 @@ create function smelt.claim_due_smelts(
     $$;
 
 -- Return when a worker of this host can claim the next smelt of these models, or the next lease expires; null if there
--- is neither. A worker that leaves expired leases alone does so for 5 seconds. An expired lease of another model counts
--- only if this worker can end it: otherwise it would claim again and again, in vain.
+-- is neither. Without a host, return this for the workers of all hosts. A worker that leaves expired leases alone does
+-- so for 5 seconds. An expired lease of another model counts only if this worker can end it: otherwise it would claim
+-- again and again, in vain.
 create function smelt.next_due_at(
     p_host text, p_models text[], p_now timestamptz, p_expired_leases boolean
 ) returns timestamptz
@@ -482,7 +483,8 @@ create function smelt.next_due_at(
                 select min((
                     select s.claimable_at
                     from public.smelts as s
-                    where s.id = x.smelt_id and s.claimable_at > p_now and s.queue_model = any (p_models)
+                    where s.id = x.smelt_id and (s.claimable_at > p_now or p_host is null)
+                        and s.queue_model = any (p_models)
                 ))
                 from smelt.suspects as x
             )
@@ -502,19 +504,25 @@ create function smelt.follow_up_at(p_woken_at timestamptz) returns timestamptz
     begin
         if v_at <= clock_timestamp() then
             return null;
-        elsif (select count(*) > 1 from smelt.live_model_lists()) then
+        elsif (select count(*) > 1 from smelt.live_model_lists())
+            or smelt.move_wake_up('followed', p_woken_at - interval '1 us', p_woken_at)
+        then
             return v_at;
         end if;
-        update smelt.wake_ups as w
-        set at = p_woken_at
-        where w.kind in (
-            select f.kind
-            from smelt.wake_ups as f
-            where f.kind = 'followed' and f.at < p_woken_at
-            for update skip locked
-        );
-        return case when found then v_at end;
+        return null;
     end
+    $$;
+
+-- Return when the first smelt that waits for a delay is due, at least a second from now; null if none does. A worker
+-- that has no room by then wakes the others: their wake-up may have been skipped.
+create function smelt.next_delay_ends_at(p_now timestamptz) returns timestamptz
+    language sql stable
+    set search_path = ''
+    as $$
+        select greatest(min(s.claimable_at), p_now + interval '1 s')
+        from public.smelts as s
+        where s.queue_rank is null and s.claimable_at > p_now
+        having count(*) > 0
     $$;
 
 -- Claim due smelts for a worker. A call with the token of an earlier claim whose leases exist returns that claim again
@@ -527,13 +535,13 @@ create function smelt.claim_smelts(
     set search_path = ''
     as $$
     declare
-        v_host constant text := coalesce(p_host, p_worker_id);
         v_max_count constant integer := greatest(coalesce(p_max_count, 1), 0);
-        v_lease constant interval := smelt.lease_length(p_lease_s);
-        -- A worker without room asks for the others, who may have other models.
+        -- A worker without room asks for the others, who may have other models and hosts.
+        v_host constant text := case when v_max_count > 0 then coalesce(p_host, p_worker_id) end;
         v_models constant text[] := smelt.with_any_model(
             case v_max_count when 0 then smelt.live_models() else p_models end
         );
+        v_lease constant interval := smelt.lease_length(p_lease_s);
         v_now timestamptz;
         v_expired_leases constant boolean := coalesce(p_expired_leases, true);
         v_due uuid[];
@@ -542,6 +550,7 @@ create function smelt.claim_smelts(
         v_next_due_at timestamptz;
         v_has_suspect boolean;
         v_woken_at timestamptz;
+        v_follow_up_at timestamptz;
     begin
         perform pg_advisory_xact_lock(hashtextextended('smelt.worker ' || p_worker_id, 0));
         v_now := clock_timestamp();
@@ -553,15 +562,19 @@ create function smelt.claim_smelts(
             from smelt.claim_due_smelts(p_worker_id, v_host, v_models, v_now, v_max_count, v_expired_leases) as c;
             v_smelts := smelt.insert_leases(p_worker_id, v_host, p_claim_token, v_due, v_now, v_lease);
         end if;
-        -- A worker that holds a suspect asks again from time to time; one that waits to claim a suspect, when one of its
-        -- smelts has ended.
-        v_has_suspect := smelt.has_suspect(p_worker_id, v_now);
+        v_has_suspect := v_max_count > 0 and smelt.has_suspect(p_worker_id, v_now);
+        -- A worker that holds a suspect asks again from time to time; one that waits to claim a suspect, when one of
+        -- its smelts has ended.
         v_next_due_at := case
             when v_has_suspect then v_now + interval '5 s'
             when not v_is_waiting then smelt.next_due_at(v_host, v_models, v_now, v_expired_leases)
         end;
-        if v_max_count = 0 and v_next_due_at <= v_now then
-            perform smelt.send_wake_up('0');
+        if v_max_count = 0 then
+            if v_next_due_at <= v_now then
+                perform smelt.send_wake_up();
+            end if;
+        elsif not (v_has_suspect or v_is_waiting) then
+            v_follow_up_at := smelt.follow_up_at(v_woken_at);
         end if;
         return jsonb_build_object(
             'smelts', coalesce(v_smelts, '[]'),
@@ -569,10 +582,10 @@ create function smelt.claim_smelts(
             'next_due_in_s', smelt.seconds_until(v_next_due_at, clock_timestamp()),
             'waits_for_end', v_is_waiting or v_has_suspect,
             'woken_at', v_woken_at,
-            'follow_up_in_s', case
-                when v_max_count > 0 then smelt.seconds_until(smelt.follow_up_at(v_woken_at), clock_timestamp())
-            end,
-            'worker_count', smelt.live_worker_count()
+            'follow_up_in_s', smelt.seconds_until(
+                least(v_follow_up_at, smelt.next_delay_ends_at(v_now)), clock_timestamp()
+            ),
+            'worker_count', (select count(*) from smelt.live_workers)
         );
     end
     $$;
@@ -587,8 +600,9 @@ create function smelt.claim_smelts(
 -- its model is claimed only by a worker that has it, and never by one without `models`.
 --
 -- `woken_at` in the response is when the workers were last woken: a worker that received a later wake-up claims again.
--- A worker with `follow_up_in_s` claims again then, for smelts whose wake-up was skipped; without room, it claims with
--- a `max_count` of 0, which wakes the others if a smelt is due.
+-- A worker with `follow_up_in_s` claims again then, for smelts whose wake-up was skipped or whose delay ends; if it has
+-- no room, or claims nothing and has `waits_for_end`, it claims with a `max_count` of 0, which wakes the others if a
+-- smelt is due for any of them.
 create function public.claim_smelts(
     worker_id text,
     claim_token uuid default null,
@@ -611,6 +625,6 @@ revoke all on function
     smelt.lease_length, smelt.claim_payload, smelt.smelts_left_to_others, smelt.lock_expired, smelt.lock_due_smelts,
     smelt.lock_expired_at_risk, smelt.end_expired_attempts, smelt.requeue_expired, smelt.requeue_all_expired,
     smelt.has_suspect, smelt.lock_due_suspect, smelt.insert_leases, smelt.repeat_claim, smelt.claim_due_smelts,
-    smelt.next_due_at, smelt.follow_up_at, smelt.claim_smelts, public.claim_smelts
+    smelt.next_due_at, smelt.follow_up_at, smelt.next_delay_ends_at, smelt.claim_smelts, public.claim_smelts
     from public, anon, authenticated, service_role;
 grant execute on function smelt.claim_smelts, public.claim_smelts to service_role;

@@ -420,7 +420,8 @@ create function public.load_smelt_segments(smelt_id uuid, file_id uuid) returns 
 
 revoke all on function
     smelt.check_reported_stage, smelt.advance_file, smelt.apply_files, smelt.apply_checkpoints, smelt.apply_segments,
-    smelt.truncate_segments, smelt.clear_suspect, smelt.verdict_for, smelt.advance_smelt, smelt.estimated_end, smelt.has_visible_change,
+    smelt.truncate_segments, smelt.clear_suspect, smelt.verdict_for, smelt.advance_smelt, smelt.estimated_end,
+    smelt.has_visible_change,
     smelt.report_smelt_progress, smelt.renew_smelt_leases, smelt.load_smelt_segments,
     public.report_smelt_progress, public.renew_smelt_leases, public.load_smelt_segments
     from public, anon, authenticated, service_role;

@@ -126,8 +126,8 @@ create function smelt.retry_delay(p_failure_count integer, p_retry_after_s doubl
     $$;
 
 -- Make an unfinished smelt claimable again after a delay. It gets a new attempt number, so that later calls of this
--- attempt change nothing. A released smelt that is still `pending` keeps its message. Without a delay it has its rank
--- again; after one, it is a new arrival in the queue.
+-- attempt change nothing. A released smelt that is still `pending` keeps its message. Without a delay it has the rank
+-- of its lease again, unless it is a suspect; after a delay, it is a new arrival in the queue.
 create function smelt.release_to_queue(
     p_smelt_id uuid, p_attempt bigint, p_verdict text, p_delay interval, p_message text
 ) returns jsonb
@@ -142,7 +142,10 @@ create function smelt.release_to_queue(
         update public.smelts as s
         set attempt = s.attempt + 1, seq = s.seq + 1, updated_at = v_now,
             claimable_at = v_now + p_delay, estimated_end_at = null,
-            queue_rank = case when p_delay <= '0' then smelt.returned_rank(p_smelt_id) end,
+            queue_rank = case
+                when p_delay <= '0' and not exists (select from smelt.suspects as x where x.smelt_id = p_smelt_id)
+                then (select l.queue_rank from smelt.leases as l where l.smelt_id = p_smelt_id)
+            end,
             message = case when p_verdict = 'released' and s.status = 'pending' then s.message else p_message end
         where s.id = p_smelt_id
         returning s.* into v_smelt;
@@ -199,7 +202,9 @@ create function smelt.fail_smelt(
 
 -- Make an unfinished smelt claimable again: at once without a failure, or after a delay if a failure is counted. At the
 -- limit of failures it ends.
-create function smelt.release_smelt(p_smelt_id uuid, p_attempt bigint, p_is_failure boolean, p_reason text) returns jsonb
+create function smelt.release_smelt(
+    p_smelt_id uuid, p_attempt bigint, p_is_failure boolean, p_reason text
+) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
     as $$
@@ -270,8 +275,8 @@ create function public.release_smelt(
 
 revoke all on function
     smelt.lock_to_settle, smelt.with_outbox, smelt.store_results, smelt.complete_smelt, smelt.retry_delay,
-    smelt.release_to_queue,
-    smelt.count_failure, smelt.fail_smelt, smelt.release_smelt, public.complete_smelt, public.fail_smelt, public.release_smelt
+    smelt.release_to_queue, smelt.count_failure, smelt.fail_smelt, smelt.release_smelt, public.complete_smelt,
+    public.fail_smelt, public.release_smelt
     from public, anon, authenticated, service_role;
 grant execute on function
     smelt.complete_smelt, smelt.fail_smelt, smelt.release_smelt,

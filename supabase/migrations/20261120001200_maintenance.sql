@@ -109,7 +109,7 @@ create function smelt.mark_expired(p_max_count integer) returns void
             ), anonymous as (
                 select s.id
                 from public.smelts as s
-                where s.is_anonymous and s.audio_state in ('expected', 'stored')
+                where s.is_anonymous and s.audio_state = 'stored'
                     and s.completed_at <= v_now - make_interval(secs => v_limits.anonymous_retention_h * 3600)
                     and s.id not in (select smelt_id from smelt.postponed_purges)
                 order by s.completed_at
@@ -357,32 +357,22 @@ create function smelt.confirm_smelts_purged(p_paths text[], p_smelt_ids uuid[]) 
     end
     $$;
 
--- Insert or update the row of a worker; delete the row of one that leaves. A worker that brings back a model takes the
--- ranks of the smelts of this model that the others have passed meanwhile.
-create function smelt.heartbeat_smelt_worker(p_worker_id text, p_info jsonb, p_leaving boolean, p_host text) returns jsonb
+-- Insert or update the row of a worker; delete the row of one that leaves.
+create function smelt.heartbeat_smelt_worker(
+    p_worker_id text, p_info jsonb, p_leaving boolean, p_host text
+) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
     as $$
-    declare
-        v_base_rank bigint;
-        v_new_models text[];
     begin
         if p_leaving then
             delete from smelt.workers as w where w.worker_id = p_worker_id;
             perform smelt.release_janitor_lease(p_worker_id);
-            return '{}';
-        end if;
-        v_new_models := array(
-            select unnest(smelt.models_of_info(p_info)) except select unnest(array_append(smelt.live_models(), ''))
-        );
-        if v_new_models <> '{}' then
-            v_base_rank := smelt.base_rank('');
-        end if;
-        insert into smelt.workers as w (worker_id, host, info)
-        values (p_worker_id, coalesce(p_host, p_worker_id), coalesce(p_info, '{}'))
-        on conflict (worker_id) do update set info = excluded.info, host = excluded.host, seen_at = clock_timestamp();
-        if v_new_models <> '{}' then
-            perform smelt.unrank_overtaken(v_new_models, v_base_rank);
+        else
+            insert into smelt.workers as w (worker_id, host, info)
+            values (p_worker_id, coalesce(p_host, p_worker_id), coalesce(p_info, '{}'))
+            on conflict (worker_id) do update
+            set info = excluded.info, host = excluded.host, seen_at = clock_timestamp();
         end if;
         return '{}';
     end

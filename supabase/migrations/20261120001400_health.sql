@@ -2,7 +2,7 @@
 
 -- Read the health of the project in one statement. It has the version of the schema; the applied migrations, null if
 -- the project has no history of them; the counts and ages of due smelts (expired leases included) and of unsent events;
--- the number of running smelts, of workers seen within a minute, and of those among them whose model is suspended. Due
+-- the number of running smelts, of live workers, and of those among them whose model is suspended. Due
 -- smelts are counted up to 1001, for more than 1,000.
 create function smelt.get_smelt_health() returns jsonb
     language plpgsql stable security definer
@@ -28,11 +28,8 @@ create function smelt.get_smelt_health() returns jsonb
                 'running', (select count(*) from smelt.leases as l where l.expires_at > v_now),
                 'unsent', unsent.count,
                 'oldest_unsent_s', unsent.oldest_s,
-                'workers', (select count(*) from smelt.workers as w where w.seen_at > v_now - interval '1 minute'),
-                'suspended', (
-                    select count(*) from smelt.workers as w
-                    where w.seen_at > v_now - interval '1 minute' and w.info ->> 'state' = 'suspended'
-                )
+                'workers', (select count(*) from smelt.live_workers),
+                'suspended', (select count(*) from smelt.live_workers as w where w.info ->> 'state' = 'suspended')
             )
             from (
                 select

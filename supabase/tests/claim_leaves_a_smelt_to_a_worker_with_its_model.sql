@@ -1,5 +1,5 @@
--- A smelt that names its model is claimed only by a worker that has it, also as a suspect and after its lease expired; one
--- that names none, by any worker.
+-- A smelt that names its model is claimed only by a worker that has it, also as a suspect and after its lease expired;
+-- one that names none, by any worker.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();
@@ -15,8 +15,8 @@ begin
     v_any := public.create_smelt(pg_temp.recordings(1)) ->> 'id';
     perform pg_temp.become('postgres');
     update public.smelts
-    set submitted_at = now(), claimable_at = now(), queue_rank = case id when v_large then 1 when v_small then 2 else 3 end,
-        audio_state = 'stored';
+    set submitted_at = now(), claimable_at = now(), audio_state = 'stored',
+        queue_rank = case id when v_large then 1 when v_small then 2 else 3 end;
 
     perform pg_temp.become('service_role');
     v_claims := public.claim_smelts('older', max_count => 5);

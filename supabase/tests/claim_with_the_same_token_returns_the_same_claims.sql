@@ -1,5 +1,5 @@
--- A claim that is repeated with its token returns the same attempts, renews their leases and claims nothing more. Another
--- token, another worker and a claim whose smelts have ended do not.
+-- A claim that is repeated with its token returns the same attempts, renews their leases and claims nothing more.
+-- Another token, another worker and a claim whose smelts have ended do not.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();

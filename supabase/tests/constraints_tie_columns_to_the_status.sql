@@ -18,6 +18,11 @@ begin
             ('outcome = ''complete''', 'smelts_outcome_iff_completed'),
             ('submitted_at = null, audio_state = ''expected''', 'smelts_claimable_only_open'),
             ('audio_state = ''expected''', 'smelts_audio_stored_when_submitted'),
+            (
+                'status = ''failed'', error_code = ''cancelled'', error_message = ''x'', completed_at = now(), '
+                'submitted_at = null, claimable_at = null, queue_rank = null, audio_state = ''expected''',
+                'smelts_audio_expected_only_open'
+            ),
             ('seq = 0', 'smelts_counters'),
             ('status = ''polishing''', 'smelts_status_known'),
             ('mode = ''both''', 'smelts_mode_known'),

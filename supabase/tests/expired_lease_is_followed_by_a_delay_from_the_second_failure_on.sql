@@ -1,5 +1,5 @@
--- A smelt whose lease expired with a risk is due again at once after the first failure, from the second on after the same
--- delay as a transient failure; its watchers get an event.
+-- A smelt whose lease expired with a risk is due again at once after the first failure, from the second on after the
+-- same delay as a transient failure; its watchers get an event.
 do $$
 declare
     v_id constant uuid := pg_temp.given_smelt(pg_temp.given_user());

@@ -1,5 +1,5 @@
--- The third failure ends a smelt if the failures were on two hosts, or if no other host was alive within 60 seconds; else
--- the host may be the cause, and the fifth ends it.
+-- The third failure ends a smelt if the failures were on two hosts, or if no other host was alive within 60 seconds;
+-- else the host may be the cause, and the fifth ends it.
 do $$
 declare
     v_id uuid;

@@ -24,6 +24,22 @@ begin
 end
 $$;
 
+-- A text that a call with the key did not submit is submitted by a repetition that does.
+do $$
+declare
+    v_id uuid;
+    v_is_submitted boolean[] := '{}';
+    v_submit boolean;
+begin
+    perform pg_temp.become('authenticated', pg_temp.given_user());
+    foreach v_submit in array array[false, false, true, false] loop
+        v_id := public.create_smelt(text_input => 'notes', idempotency_key => 'friday', submit => v_submit) ->> 'id';
+        v_is_submitted := v_is_submitted || ((pg_temp.smelt(v_id)).queue_rank is not null);
+    end loop;
+    assert v_is_submitted = '{f,f,t,t}', v_is_submitted;
+end
+$$;
+
 -- Options and metadata are part of the request.
 do $$
 declare
@@ -32,12 +48,12 @@ declare
 begin
     perform pg_temp.become('authenticated', pg_temp.given_user());
     v_created := public.create_smelt(
-        files => pg_temp.recordings(1), options => '{"language": "de", "task": "translate"}', metadata => '{"a": 1, "b": 2}',
-        idempotency_key => 'monday'
+        files => pg_temp.recordings(1), options => '{"language": "de", "task": "translate"}',
+        metadata => '{"a": 1, "b": 2}', idempotency_key => 'monday'
     );
     assert v_created = public.create_smelt(
-        files => pg_temp.recordings(1), options => '{"task": "translate", "language": "de"}', metadata => '{"b": 2, "a": 1}',
-        idempotency_key => 'monday'
+        files => pg_temp.recordings(1), options => '{"task": "translate", "language": "de"}',
+        metadata => '{"b": 2, "a": 1}', idempotency_key => 'monday'
     );
     foreach v_change in array array[
         'options => ''{"language": "de"}'', metadata => ''{"a": 1, "b": 2}''',

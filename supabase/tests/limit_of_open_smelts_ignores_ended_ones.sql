@@ -7,7 +7,7 @@ begin
     update smelt.limits set max_open = 2, anonymous_max_open = 1;
     foreach v_id in array array[null, v_user] loop
         perform pg_temp.become(case when v_id is null then 'anon' else 'authenticated' end, v_id);
-        v_id := public.create_smelt(files => pg_temp.recordings(1)) ->> 'id';
+        v_id := public.create_smelt(text_input => 'notes', submit => false) ->> 'id';
         if (pg_temp.smelt(v_id)).user_id is not null then
             perform public.create_smelt(files => pg_temp.recordings(1));
         end if;

@@ -26,7 +26,7 @@ begin
     end loop;
 
     perform pg_temp.become('postgres');
-    assert pg_temp.rejection(replace(replace(v_insert, v_path, v_path || 'x'), '$1', 'null')) = '42501', 'not announced';
+    assert pg_temp.rejection(replace(replace(v_insert, v_path, v_path || 'x'), '$1', 'null')) = '42501', 'unannounced';
     insert into storage.buckets (id, name) values ('elsewhere', 'elsewhere');
     insert into storage.objects (bucket_id, name, metadata) values
         ('elsewhere', 'large', '{"size": 1001}'), ('elsewhere', 'small', '{"size": 900}');
@@ -38,7 +38,8 @@ begin
     perform pg_temp.become('authenticated', v_owner);
     perform public.submit_smelt((v_created ->> 'id')::uuid);
     perform pg_temp.become('postgres');
-    assert pg_temp.rejection('update storage.objects set metadata = ''{"size": 950}'' where name <> ''large''') = '42501';
+    assert pg_temp.rejection('update storage.objects set metadata = ''{"size": 950}'' where name <> ''large''')
+        = '42501';
     assert pg_temp.rejection('update storage.objects set name = name || ''x'' where name <> ''large''') = '42501';
     update storage.objects
     set last_accessed_at = now(), metadata = metadata || '{"mimetype": "audio/mpeg"}', bucket_id = bucket_id;

@@ -92,8 +92,9 @@ begin
         '"language": "de"', '"task": "translate"', '"word_times": true', '"word_times": false',
         '"channels": "separate"', '"model": "small"', '"keep_audio_h": 0'
     ] loop
-        assert pg_temp.rejection(format('select public.create_smelt(text_input => ''notes'', options => ''{%s}'')', v_option))
-            = 'PT400 invalid_options', v_option;
+        assert pg_temp.rejection(
+            format('select public.create_smelt(text_input => ''notes'', options => ''{%s}'')', v_option)
+        ) = 'PT400 invalid_options', v_option;
     end loop;
     v_id := public.create_smelt(text_input => 'notes', options => '{
         "language": null, "task": "transcribe", "word_times": null, "channels": "mixed", "model": null,

@@ -1,5 +1,6 @@
--- A new segment, a finished transcript, or a position in transcribing or synthesizing beyond all earlier ones resets the
--- failure count; nothing else does. A checkpoint alone is none: a worker in another mode replaces it by an earlier one.
+-- A new segment, a finished transcript, or a position in transcribing or synthesizing beyond all earlier ones resets
+-- the failure count; nothing else does. A checkpoint alone is none: a worker in another mode replaces it by an earlier
+-- one.
 do $$
 declare
     v_id constant uuid := pg_temp.given_smelt(pg_temp.given_user());

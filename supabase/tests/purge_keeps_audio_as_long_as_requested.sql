@@ -49,7 +49,8 @@ begin
 end
 $$;
 
--- The audio of a visitor is not kept beyond the retention of anonymous smelts. The next run of a failed smelt has its own end.
+-- The audio of a visitor is not kept beyond the retention of anonymous smelts. The next run of a failed smelt has its
+-- own end.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();

@@ -1,5 +1,5 @@
--- Smelts of a model that no live worker has neither hold back the rank that was reached, nor the other smelts of their
--- owner. A worker that brings the model back does not claim them in front of everybody else.
+-- Smelts of a model that no live worker has do not hold back the rank that was reached. They keep their ranks: a worker
+-- that brings the model back claims the smelts of each owner in the order of their creation.
 do $$
 declare
     v_ada constant uuid := pg_temp.given_user();
@@ -14,7 +14,9 @@ begin
     perform public.heartbeat_smelt_worker('w', '{"models": ["small"]}');
     perform pg_temp.become('authenticated', v_ada);
     for n in 1..3 loop
-        v_large := v_large || (public.create_smelt(pg_temp.recordings(1), options => '{"model": "large"}') ->> 'id')::uuid;
+        v_large := v_large || (
+            public.create_smelt(pg_temp.recordings(1), options => '{"model": "large"}') ->> 'id'
+        )::uuid;
         perform pg_temp.become('postgres');
         perform pg_temp.upload(jsonb_build_object('files', (
             select jsonb_agg(to_jsonb(f)) from public.smelt_files as f where f.smelt_id = v_large[n]
@@ -40,18 +42,20 @@ begin
     v_id := public.create_smelt(text_input => 'notes') ->> 'id';
     assert (pg_temp.smelt(v_id)).queue_rank = 11, pg_temp.smelt(v_id);
 
-    -- The model is back: its smelts take turns with the others from here on.
-    assert (pg_temp.smelt(v_large[1])).queue_rank = 1;
+    -- The model is back, with the restart of the only worker that has it.
     perform pg_temp.become('service_role');
-    perform public.heartbeat_smelt_worker('l', '{"models": ["large", "small"]}');
-    v_claims := public.claim_smelts('l', models => '{large,small}', max_count => 100);
-    assert jsonb_array_length(v_claims -> 'smelts') = 15, v_claims;
-    perform pg_temp.become('postgres');
-    assert (
-        select array_agg(l.queue_rank order by l.queue_rank) = '{12,13,14}'
-        from smelt.leases as l
-        where l.smelt_id = any (v_large)
-    ), (select jsonb_agg(l) from smelt.leases as l where l.smelt_id = any (v_large));
+    for n in 1..2 loop
+        perform public.heartbeat_smelt_worker('l', '{"models": ["large", "small"]}');
+        assert (
+            select array_agg(s.queue_rank order by s.queue_rank) = '{1,2,3}'
+            from unnest(v_large) as id
+            cross join lateral pg_temp.smelt(id) as s
+        );
+        perform public.heartbeat_smelt_worker('l', '{}', leaving => n = 1);
+    end loop;
+    v_claims := public.claim_smelts('l', models => '{large,small}', max_count => 100) -> 'smelts';
+    assert jsonb_array_length(v_claims) = 15, v_claims;
+    assert jsonb_path_query_array(v_claims, '$[0 to 2].id') = to_jsonb(v_large), v_claims;
 end
 $$;
 
@@ -75,6 +79,6 @@ begin
     assert smelt.next_rank(v_ben, 'small') = 50, smelt.next_rank(v_ben, 'small');
     assert smelt.next_rank(v_ben, 'large') = 10;
     assert smelt.next_rank(v_ben, '') = 50;
-    assert smelt.next_rank(v_ada, 'large') = 11;
+    assert smelt.next_rank(v_ada, 'large') = 51, 'above all smelts of the owner';
 end
 $$;

@@ -6,6 +6,7 @@ declare
     v_other constant uuid := pg_temp.given_user();
     v_ids uuid[];
     v_claim jsonb;
+    v_claims jsonb;
     v_late uuid;
 begin
     v_ids := array[pg_temp.given_smelt(v_user), pg_temp.given_smelt(v_user), pg_temp.given_smelt(v_user)];
@@ -39,13 +40,26 @@ begin
     perform pg_temp.become('postgres');
     assert (pg_temp.smelt(v_ids[3])).queue_rank = 5, 'a retry';
 
-    -- A release after the queue has moved on is the first in the queue, and gives no credit to an owner without smelts.
-    v_claim := pg_temp.claim('slow');
-    assert (v_claim ->> 'id')::uuid = v_ids[1];
-    update smelt.leases set queue_rank = 1 where smelt_id = v_ids[1];
-    perform public.release_smelt(v_ids[1], (v_claim ->> 'attempt')::bigint);
+    -- Smelts that are released after the queue has moved on are claimed in their order, and give no credit to an owner
+    -- without smelts.
+    perform pg_temp.become('service_role');
+    v_claims := public.claim_smelts('slow', max_count => 2) -> 'smelts';
+    assert jsonb_path_query_array(v_claims, '$[*].id') = jsonb_build_array(v_ids[1], v_ids[3]), v_claims;
+    perform pg_temp.become('postgres');
+    update smelt.leases set queue_rank = queue_rank - 3;
+    for n in 1..3 loop
+        perform pg_temp.given_smelt(v_user);
+    end loop;
+    assert (
+        select array_agg(s.queue_rank order by s.queue_rank) from public.smelts as s where s.queue_rank is not null
+    ) = '{3,4,5}';
+    update public.smelts set queue_rank = queue_rank + 10 where queue_rank is not null;
+    perform public.release_smelt((c ->> 'id')::uuid, (c ->> 'attempt')::bigint)
+    from jsonb_array_elements(v_claims) as c;
+    assert (pg_temp.smelt(v_ids[1])).queue_rank = 1 and (pg_temp.smelt(v_ids[3])).queue_rank = 2;
     v_late := pg_temp.given_smelt(v_other);
-    assert (pg_temp.smelt(v_ids[1])).queue_rank = 4 and (pg_temp.smelt(v_late)).queue_rank = 4;
+    assert (pg_temp.smelt(v_late)).queue_rank = 13, pg_temp.smelt(v_late);
     assert (pg_temp.claim() ->> 'id')::uuid = v_ids[1];
+    assert (pg_temp.claim() ->> 'id')::uuid = v_ids[3];
 end
 $$;

@@ -1,5 +1,5 @@
--- A release that counts is followed by the delay of a failure, and the third one ends the smelt; the owner reads that the
--- worker stopped. A repeated release returns the first result. One that does not count is due at once.
+-- A release that counts is followed by the delay of a failure, and the third one ends the smelt; the owner reads that
+-- the worker stopped. A repeated release returns the first result. One that does not count is due at once.
 do $$
 declare
     v_id constant uuid := pg_temp.given_smelt(pg_temp.given_user(), 2);

@@ -34,8 +34,8 @@ begin
     assert (v_claim -> 'files' -> 0 -> 'transcribed')::boolean, v_claim;
     perform pg_temp.become('service_role');
     assert public.load_smelt_segments(v_id, v_file) = '[{
-        "index": 0, "start": 0, "end": 2.5, "text": "hello", "speaker": null, "avg_logprob": -0.2, "no_speech_prob": null,
-        "compression_ratio": null, "words": null
+        "index": 0, "start": 0, "end": 2.5, "text": "hello", "speaker": null, "avg_logprob": -0.2,
+        "no_speech_prob": null, "compression_ratio": null, "words": null
     }]', public.load_smelt_segments(v_id, v_file);
 end
 $$;

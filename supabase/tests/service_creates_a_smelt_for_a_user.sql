@@ -22,19 +22,22 @@ begin
 
     perform pg_temp.become('service_role');
     v_created := public.create_smelt(
-        text_input => 'notes', user_id => v_user, batch_id => v_batch, user_prompt_id => v_prompt, idempotency_key => 'key'
+        text_input => 'notes', user_id => v_user, batch_id => v_batch, user_prompt_id => v_prompt,
+        idempotency_key => 'key'
     );
     assert pg_temp.rejection(format(
         'select public.create_smelt(text_input => ''notes'', user_id => %L, batch_id => %L)', v_user, v_other_batch
     )) = 'PT404 not_found';
     assert pg_temp.rejection(format(
-        'select public.create_smelt(text_input => ''notes'', user_id => %L, user_prompt_id => %L)', v_user, v_other_prompt
+        'select public.create_smelt(text_input => ''notes'', user_id => %L, user_prompt_id => %L)',
+        v_user, v_other_prompt
     )) = 'PT400 prompt_not_found';
     assert pg_temp.rejection(
         'select public.create_smelt(text_input => ''notes'', user_id => gen_random_uuid())'
     ) = 'PT400 invalid_request';
     -- A key of the service is none of the user, and the other way around.
-    assert public.create_smelt(text_input => 'notes', idempotency_key => 'key', submit => false) -> 'id' <> v_created -> 'id';
+    assert public.create_smelt(text_input => 'notes', idempotency_key => 'key', submit => false) -> 'id'
+        <> v_created -> 'id';
     -- A guest has the limits of a guest.
     assert pg_temp.rejection(format(
         'select public.create_smelt(files => pg_temp.recordings(2), user_id => %L)', v_guest

@@ -1,5 +1,5 @@
--- The response of a settling call contains the events of the smelt, leased to the worker of the attempt; a repeated call
--- returns those that are not sent yet. A sweep gets them after the lease.
+-- The response of a settling call contains the events of the smelt, leased to the worker of the attempt; a repeated
+-- call returns those that are not sent yet. A sweep gets them after the lease.
 do $$
 declare
     v_id constant uuid := pg_temp.given_smelt(pg_temp.given_user());

@@ -1,5 +1,5 @@
--- If another host is alive, it has 60 seconds to claim a smelt whose lease expired on a host, whose work was killed there,
--- or that is due again after its delay. After that, or if no other host is alive, the same host claims it.
+-- If another host is alive, it has 60 seconds to claim a smelt whose lease expired on a host, whose work was killed
+-- there, or that is due again after its delay. After that, or if no other host is alive, the same host claims it.
 do $$
 declare
     v_id constant uuid := pg_temp.given_smelt(pg_temp.given_user());

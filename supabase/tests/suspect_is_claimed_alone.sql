@@ -1,5 +1,6 @@
 -- A smelt whose lease expired with a risk is claimed alone, by a worker without other smelts, which claims nothing else
--- until the smelt has passed the stage in which its worker stopped.
+-- until the smelt has passed the stage in which its worker stopped. Released before that, it is a suspect without a
+-- rank.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();
@@ -24,6 +25,11 @@ begin
         assert (v_response ->> 'next_due_in_s')::numeric between 4 and 5, v_response;
         v_response := public.claim_smelts('two', max_count => 4);
         assert v_response -> 'smelts' = '[]', 'not before it has passed the stage';
+        perform public.release_smelt(v_suspect, (v_claim ->> 'attempt')::bigint);
+        assert (pg_temp.smelt(v_suspect)).queue_rank is null and (pg_temp.smelt(v_suspect)).claimable_at is not null;
+        v_response := public.claim_smelts('two', max_count => 5);
+        v_claim := v_response -> 'smelts' -> 0;
+        assert v_claim ->> 'id' = v_suspect::text and v_claim ->> 'suspect' = v_risk, v_response;
         perform pg_temp.report(v_claim, 'validating');
         perform pg_temp.report(v_claim, 'validating', 'decode');
         perform pg_temp.report(v_claim, 'decoding', 'decode');

@@ -1,5 +1,6 @@
--- A worker that finds a suspect due while it has other smelts claims nothing until they have ended, and then the suspect
--- alone. One worker at a time does so; the others claim other smelts, and one without smelts takes the suspect at once.
+-- A worker that finds a suspect due while it has other smelts claims nothing until they have ended, and then the
+-- suspect alone. One worker at a time does so; the others claim other smelts, and one without smelts takes the suspect
+-- at once.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();

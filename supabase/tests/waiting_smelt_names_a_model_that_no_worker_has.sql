@@ -1,4 +1,5 @@
--- The message of a waiting smelt names a model that no live worker has; `worker_online` is that of its model. Neither changes its `seq`.
+-- The message of a waiting smelt names a model that no live worker has; `worker_online` is that of its model. Neither
+-- changes its `seq`.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();

@@ -15,8 +15,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_elements_show_every_state_of_a_smelt() -> None:
-    command = ["node", "--test", "--test-force-exit", "--test-reporter=spec", "elements/states.test.mjs"]
+@pytest.mark.parametrize("script", sorted(path.name for path in (JS / "elements").glob("*.test.mjs")))
+def test_scripts_of_the_elements_pass(script: str) -> None:
+    command = ["node", "--test", "--test-force-exit", "--test-reporter=spec", f"elements/{script}"]
     with running_local() as stack:
         done = run(command, cwd=JS, env=environment(stack.env()), timeout_s=110)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -54,7 +54,7 @@ def lost(connection: Sequence[dict[str, Any]]) -> bool:
 
 def timed_out(connection: Sequence[dict[str, Any]]) -> bool:
     """Return True once a read or a join has timed out in the app."""
-    return any("aborted due to timeout" in call.get("error", "") for call in connection)
+    return any("no response within" in call.get("error", "") for call in connection)
 
 
 def reported(connection: Sequence[dict[str, Any]]) -> bool:

@@ -23,6 +23,12 @@ REPRESENTATIVE = (
     "integration/processor/test_worker_outbox.py",
     "integration/subscriber/test_token_expiry.py::test_token_expiry_without_renewal_ends_the_watch_as_unauthorized",
 )
+# The second run begins with the same rows as the first: fewer tests find what else the first has left.
+REPEATED = (
+    "integration/backend/test_project.py",
+    "integration/subscriber/test_batches.py",
+    "integration/processor/test_worker_outbox.py::test_outbox_message_of_a_killed_worker_is_sent_once_by_another",
+)
 FAILING = """
 import httpx, psycopg
 from pathlib import Path
@@ -95,10 +101,10 @@ def contents(project: Stack) -> dict[str, object]:
 def test_shared_project_is_unchanged_after_two_runs_of_integration_tests(project: Stack) -> None:
     before = contents(project)
     assert before["public.smelts"] == 1
-    for _ in range(2):
-        code, printed = run_tests(project, *REPRESENTATIVE)
+    for tests, outcome in ((REPRESENTATIVE, r"\d\d passed, 1 skipped"), (REPEATED, r"\d\d passed")):
+        code, printed = run_tests(project, *tests)
         assert code == 0, printed
-        assert re.search(r"\d\d passed, 1 skipped", printed), printed
+        assert re.search(outcome, printed), printed
         assert contents(project) == before
 
 

@@ -117,6 +117,57 @@ describe('smelt-js', { concurrency: true }, () => {
       { signedIn: true },
     ))
 
+  test('batch is updated after its end when a smelt is added', () =>
+    withSmelt(
+      async (smelt) => {
+        const batch = await smelt.createBatch('Two')
+        const end = batch.subscribe(() => {})
+        const ended = (total) => {
+          const { status, completed } = batch.getSnapshot().batch ?? {}
+          return status === 'completed' && completed === total
+        }
+        await smelt.create({ text: TEXT, batchId: batch.id })
+        await until(() => ended(1), 'the end of the batch')
+        const job = await smelt.create({ text: TEXT, batchId: batch.id })
+        const states = await collected(batch.watch())
+        assert.deepEqual([states.at(-1).status, states.at(-1).completed, states.at(-1).total], ['completed', 2, 2])
+        assert.ok(ended(2))
+        assert.equal((await job.done).type, 'completed')
+        end()
+      },
+      { signedIn: true },
+    ))
+
+  test('nothing of a user is shown after the sign-out, and done is read again after a sign-in', () =>
+    withSmelt(async (smelt, supabase) => {
+      const account = { email: `${crypto.randomUUID()}@example.com`, password: crypto.randomUUID() }
+      await dataOf(supabase.auth.signUp(account))
+      const ended = await smelt.create({ text: TEXT })
+      await ended.done
+      const { id } = await dataOf(supabase.rpc('create_smelt', { files: [{ filename: 'a.ogg', size_bytes: 5 }] }))
+      const running = smelt.job(id)
+      const ends = [ended, running, smelt.feed].map((store) => store.subscribe(() => {}))
+      await until(() => smelt.feed.getSnapshot().smelts.length === 2, 'the feed')
+      await until(() => running.getSnapshot().progress && ended.getSnapshot().results, 'the smelts')
+      const watching = running.watch()
+      await watching.next()
+      await supabase.auth.signOut()
+      assert.deepEqual([smelt.feed.getSnapshot().smelts, smelt.feed.getSnapshot().isLoaded], [[], false])
+      for (const job of [ended, running]) {
+        const { progress, results, files, segments } = job.getSnapshot()
+        assert.deepEqual([progress, results, files, segments], [null, null, [], {}])
+        await until(() => job.getSnapshot().error, 'the error')
+        assert.equal(job.getSnapshot().error.code, 'not_found')
+      }
+      await assert.rejects(collected(watching), { code: 'not_found' })
+      await until(() => smelt.feed.getSnapshot().error, 'the error of the feed')
+      assert.equal(smelt.feed.getSnapshot().error.code, 'unauthorized')
+      await dataOf(supabase.auth.signInWithPassword(account))
+      assert.equal((await ended.done).type, 'completed')
+      await until(() => smelt.feed.getSnapshot().smelts.length === 2, 'the feed after the sign-in')
+      ends.forEach((end) => end())
+    }))
+
   test('feed shows the smelts of the user with the keys of stale cache entries', () =>
     withSmelt(
       async (smelt) => {
@@ -133,7 +184,7 @@ describe('smelt-js', { concurrency: true }, () => {
           [...keys].sort(),
           ['smelt', 'smelt-counts', 'smelts'].map((family) => (family === 'smelt' ? `smelt,${job.id}` : family)).sort(),
         )
-        assert.equal(smelt.connection.getSnapshot().isConnected, true)
+        await until(() => smelt.connection.getSnapshot().isConnected, 'the channel')
         await smelt.delete(job.id)
         await until(() => smelt.feed.getSnapshot().smelts.length === 0, 'the deletion')
         end()

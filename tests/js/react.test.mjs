@@ -182,6 +182,8 @@ describe('hooks', { skip, concurrency: 3 }, () => {
       await page.evaluate(() => window.render('Upload', { file: new File(['text'], 'a.exe') }))
       const states = await recorded(page, 'upload', "JSON.parse(state).error?.code === 'invalid_format'")
       assert.equal(JSON.parse(states.at(-1)).isUploading, false)
+      // StrictMode runs the effect twice: both calls are one upload.
+      assert.deepEqual(await page.evaluate(() => window.outcomes), ['invalid_format', 'invalid_format'])
     }))
 
   test('lists, notifications, batch and connection follow the work of the user', () =>

@@ -7,10 +7,11 @@ sees a complete version or none. The next start removes the leftovers of a crash
 import asyncio
 import errno
 import hashlib
+import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -18,12 +19,25 @@ from uuid import uuid4
 
 from smelt.local.storage import errors
 
+logger = logging.getLogger(__name__)
+
 WRITE_BYTES: Final = 512 * 1024
 READ_BYTES: Final = 256 * 1024
-DISK_FULL_ERRNOS: Final = (errno.ENOSPC, errno.EDQUOT)
 
+_DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 # The folder of a bucket never starts with a dot.
 _INCOMING: Final = ".incoming"
+
+
+@contextmanager
+def rejecting_full_disk() -> Iterator[None]:
+    """Raise `StorageError` for an `OSError` in the block that reports a full disk or an exhausted quota."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in _DISK_FULL:
+            raise errors.disk_full() from exc
+        raise
 
 
 class IncomingFile:
@@ -86,33 +100,34 @@ class FileStore:
         swept = 0
         for path in self._root.glob("[!.]*/*/*"):
             if path.name not in versions:
-                _unlink(path)
-                swept += 1
+                swept += _unlink(path)
         return swept
 
     @asynccontextmanager
     async def receive(self) -> AsyncIterator[IncomingFile]:
         """Open a file for incoming bytes; it is removed unless it was placed when the block ends."""
-        incoming = await asyncio.to_thread(IncomingFile, self._incoming / str(uuid4()))
-        try:
-            yield incoming
-        except OSError as exc:
-            if exc.errno in DISK_FULL_ERRNOS:
-                raise errors.disk_full() from exc
-            raise
-        finally:
-            await asyncio.shield(asyncio.to_thread(incoming.discard))
+        with rejecting_full_disk():
+            incoming = await asyncio.to_thread(IncomingFile, self._incoming / str(uuid4()))
+            try:
+                yield incoming
+            finally:
+                await asyncio.shield(asyncio.to_thread(incoming.discard))
 
     async def place(self, source: Path, bucket_id: str, key: str, version: str) -> None:
         """Move a received file to the path of this version of the object."""
-        await asyncio.to_thread(_put, os.replace, source, self._path(bucket_id, key, version))
+        with rejecting_full_disk():
+            await asyncio.to_thread(_put, os.replace, source, self._path(bucket_id, key, version))
 
     async def link(self, source: tuple[str, str, str], target: tuple[str, str, str]) -> None:
         """Link the file of a (bucket, key, version) to another one; raise FileNotFoundError if it does not exist."""
-        await asyncio.to_thread(_put, os.link, self._path(*source), self._path(*target))
+        with rejecting_full_disk():
+            await asyncio.to_thread(_put, os.link, self._path(*source), self._path(*target))
 
     async def remove(self, bucket_id: str, key: str, version: str) -> None:
-        """Remove the file of a version if it exists."""
+        """Remove the file of a version that has no row, if it exists.
+
+        An error is only logged: the request has committed its changes, and the next start removes such files.
+        """
         await asyncio.to_thread(_unlink, self._path(bucket_id, key, version))
 
     async def open(self, bucket_id: str, key: str, version: str) -> "OpenFile":
@@ -167,8 +182,14 @@ def _put(operation: Callable[[Path, Path], None], source: Path, target: Path) ->
         return
 
 
-def _unlink(path: Path) -> None:
-    path.unlink(missing_ok=True)
+def _unlink(path: Path) -> bool:
+    """Remove a file; log an error and return False if that fails."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        logger.warning("the file %s could not be removed", path, exc_info=True)
+        return False
     # The folder is not empty if another version exists.
     with suppress(OSError):
         path.parent.rmdir()
+    return True

@@ -1,14 +1,16 @@
 """Endpoints for resumable uploads (TUS), each request with its caller's rights.
 
-The policies are checked at each request: with the announced length if it is known, else with the bytes so far while
-they arrive. An object appears with its last byte, exactly as after a plain upload.
+The policies are checked at each request but HEAD: with the announced length if it is known, else with the bytes so far
+while they arrive. HEAD returns the offset and the metadata to every valid token, as on the platform: only clients to
+which the creator gave the URL know the UUID in it. An object appears with its last byte, exactly as after a plain
+upload.
 """
 
 import asyncio
 import base64
 import re
-from collections.abc import AsyncGenerator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -97,19 +99,20 @@ class ResumableUploads:
         if (length is None) != ("upload-defer-length" in request.headers):
             raise tus.length_required()
         upload, access = await self._new_upload(request, caller, length)
-        await self.unfinished.create(upload)
         headers = {"location": _location(request, upload, is_signed=caller is None)}
-        try:
-            if request.headers.get("content-type") == tus.CONTENT_TYPE:
-                upload, offset = await self._receive(request, access, upload, asyncio.Event())
-                headers["upload_offset"] = str(offset)
-            elif upload.length == 0:
-                async with self.unfinished.open(upload.version) as file:
-                    upload = await self._finish(access, upload, file)
-        except BaseException:
-            # The client does not know the URL of the upload.
-            await asyncio.shield(self.unfinished.remove(upload.version))
-            raise
+        async with self.unfinished.exclusive(upload.version) as stop:
+            try:
+                await self.unfinished.create(upload)
+                if request.headers.get("content-type") == tus.CONTENT_TYPE:
+                    upload, offset = await self._receive(request, access, upload, stop)
+                    headers["upload_offset"] = str(offset)
+                elif upload.length == 0:
+                    await self._authorize(access, upload, 0)
+                    upload = await self._finish(access, upload, 0)
+            except BaseException:
+                # The client does not know the URL of the upload.
+                await asyncio.shield(self.unfinished.remove(upload.version))
+                raise
         return tus.response(201, **headers, **_progress_headers(upload))
 
     async def _new_upload(
@@ -165,16 +168,17 @@ class ResumableUploads:
             raise tus.content_type_required()
         access = self._access(request, caller, "part", bucket_id, key)
         upload = await self._find(bucket_id, key, version)
-        await self._authorize(access, upload, upload.length or offset + (declared_bytes(request) or 0))
-        async with self.unfinished.exclusive(version) as stop:
-            upload = await self._find(bucket_id, key, version)
-            if offset != await self.unfinished.offset(upload):
-                raise tus.offset_conflict()
-            length = _number(request, "upload-length")
-            if length is not None:
-                upload = await self._declare_length(access, upload, offset, length)
-            if not upload.is_finished:
-                upload, offset = await self._receive(request, access, upload, stop)
+        async with self._terminating_if_denied(access, upload):
+            await self._authorize(access, upload, upload.length or offset + (declared_bytes(request) or 0))
+            async with self.unfinished.exclusive(version) as stop:
+                upload = await self._find(bucket_id, key, version)
+                if offset != await self.unfinished.offset(upload):
+                    raise tus.offset_conflict()
+                length = _number(request, "upload-length")
+                if length is not None:
+                    upload = await self._declare_length(access, upload, offset, length)
+                if not upload.is_finished:
+                    upload, offset = await self._receive(request, access, upload, stop)
         return tus.response(204, upload_offset=str(offset), **_progress_headers(upload))
 
     async def _declare_length(
@@ -194,7 +198,8 @@ class ResumableUploads:
         bucket_id, key, version = _upload_id(request)
         access = self._access(request, caller, "delete", bucket_id, key)
         upload = await self._find(bucket_id, key, version)
-        await self._authorize(access, upload, upload.length)
+        async with self._terminating_if_denied(access, upload):
+            await self._authorize(access, upload, upload.length)
         async with self.unfinished.exclusive(version):
             if (await self._find(bucket_id, key, version)).is_finished:
                 raise tus.already_completed()
@@ -213,36 +218,42 @@ class ResumableUploads:
             checked_bytes = file.size_bytes
             async for chunk in _chunks(request, stop):
                 if file.size_bytes + len(chunk) > limit:
-                    file.undo()
+                    await file.undo()
                     raise tus.size_exceeded()
                 await file.write(chunk)
                 if upload.length is None and file.size_bytes >= checked_bytes + GROWTH_CHECK_BYTES:
                     checked_bytes = file.size_bytes
                     await self._authorize(access, upload, checked_bytes)
             await asyncio.to_thread(file.save)
-            if file.size_bytes == upload.length:
-                upload = await self._finish(access, upload, file)
+            size_bytes = file.size_bytes
+            if size_bytes == upload.length:
+                await self._authorize_last_bytes(access, upload, file)
             elif upload.length is None:
-                await self._authorize(access, upload, file.size_bytes)
-            return upload, file.size_bytes
+                await self._authorize(access, upload, size_bytes)
+        # The file is closed: from here on, its bytes may be those of the object.
+        if size_bytes == upload.length:
+            upload = await self._finish(access, upload, size_bytes)
+        return upload, size_bytes
 
-    async def _finish(self, access: _Access, upload: ResumableUpload, file: PartialFile) -> ResumableUpload:
-        """Make the object of a complete upload; if that fails, its last bytes or all of them have to be sent again."""
+    async def _authorize_last_bytes(self, access: _Access, upload: ResumableUpload, file: PartialFile) -> None:
         try:
             await self._authorize(access, upload, file.size_bytes)
         except errors.StorageError:
             # A client that finds all bytes here would not send the request again.
-            file.undo()
+            await file.undo()
             raise
+
+    async def _finish(self, access: _Access, upload: ResumableUpload, size_bytes: int) -> ResumableUpload:
+        """Make the object of a complete upload; if that fails, all bytes have to be sent again."""
         target = replace(Target.of(upload.bucket_id, upload.key, access.owner_id), version=upload.version)
-        metadata = final_metadata(
-            size_bytes=file.size_bytes,
-            md5=await self.unfinished.md5(upload.version),
-            mime_type=upload.metadata.get("contentType") or DEFAULT_TYPE,
-            cache_control=upload.metadata.get("cacheControl") or DEFAULT_CACHE_CONTROL,
-        )
-        row = target.row(metadata, parse_user_metadata(upload.metadata.get("metadata") or ""))
         try:
+            metadata = final_metadata(
+                size_bytes=size_bytes,
+                md5=await self.unfinished.md5(upload.version),
+                mime_type=upload.metadata.get("contentType") or DEFAULT_TYPE,
+                cache_control=upload.metadata.get("cacheControl") or DEFAULT_CACHE_CONTROL,
+            )
+            row = target.row(metadata, parse_user_metadata(upload.metadata.get("metadata") or ""))
             await self.files.place(
                 self.unfinished.bytes_path(upload.version), target.bucket_id, target.key, target.version
             )
@@ -250,9 +261,7 @@ class ResumableUploads:
         except Exception:
             await self.unfinished.remove(upload.version)
             raise
-        upload = replace(upload, is_finished=True)
-        await self.unfinished.save(upload)
-        return upload
+        return await self.unfinished.finish(upload)
 
     def _access(self, request: Request, caller: StorageCaller | None, action: str, bucket_id: str, key: str) -> _Access:
         """Return the rights of a request: the caller's, or those of the signed URL without a caller."""
@@ -269,15 +278,20 @@ class ResumableUploads:
         return _Access(caller=tokens.SERVICE, owner_id=claims.get("owner"), upsert=upsert, operation=operation)
 
     async def _authorize(self, access: _Access, upload: ResumableUpload, length: int | None) -> None:
-        """Check the policies for an upload of this length; an upload that its creator must not continue is removed."""
+        """Raise `StorageError` unless the policies accept an upload of this length in bytes."""
         target = Target.of(upload.bucket_id, upload.key, access.owner_id)
         metadata = preliminary_metadata(upload.metadata.get("contentType"), length)
         row = target.row(metadata, parse_user_metadata(upload.metadata.get("metadata") or ""))
+        await try_insert(self.database, access.caller, access.operation, row, upsert=access.upsert)
+
+    @asynccontextmanager
+    async def _terminating_if_denied(self, access: _Access, upload: ResumableUpload) -> AsyncIterator[None]:
+        """Terminate an upload that its creator must not continue; the block must not hold the upload's turn."""
         try:
-            await try_insert(self.database, access.caller, access.operation, row, upsert=access.upsert)
+            yield
         except errors.StorageError as exc:
             if exc.code == "AccessDenied" and access.identity == upload.creator:
-                await self.unfinished.remove(upload.version)
+                await self.unfinished.terminate(upload.version)
             raise
 
     async def _find(self, bucket_id: str, key: str, version: str) -> ResumableUpload:

@@ -99,6 +99,15 @@ def maximum_exceeded() -> TusError:
     return TusError(413, "Maximum size exceeded\n")
 
 
+def too_many_uploads(maximum: int, owner: str) -> TusError:
+    """The object or user, named by `owner`, has the maximum number of unfinished uploads."""
+    return TusError(
+        400,
+        f"You have reached the maximum of {maximum} unfinished uploads of this {owner}: "
+        "continue or terminate one of them, or wait until one expires, 24 hours after its creation\n",
+    )
+
+
 def request_replaced() -> TusError:
     """A newer request for the same upload has stopped this one."""
     return TusError(400, "Request aborted due to lock acquired")

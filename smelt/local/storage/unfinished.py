@@ -6,23 +6,29 @@ was. The description of a finished upload stays until the upload expires: a clie
 
 import asyncio
 import hashlib
-import json
 import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from smelt.local.storage import errors, tus
-from smelt.local.storage.files import DISK_FULL_ERRNOS, READ_BYTES, WRITE_BYTES
+from pydantic import TypeAdapter
+
+from smelt.local.storage import tus
+from smelt.local.storage.files import READ_BYTES, WRITE_BYTES, rejecting_full_disk
 
 logger = logging.getLogger(__name__)
 
 EXPIRY_S: Final = 24 * 3600
 SWEEP_INTERVAL_S: Final = 3600
+MAX_PER_OBJECT: Final = 16
+MAX_PER_CREATOR: Final = 1000
+"""More than smelt's limits allow to a user: 100 open smelts of 5 files."""
+
+_SERVICE: Final = ("service_role", None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +57,9 @@ class ResumableUpload:
     def expires_at(self) -> float:
         """The time from which the upload no longer exists, in seconds since the epoch."""
         return self.created_at + EXPIRY_S
+
+
+_STATE: Final = TypeAdapter(ResumableUpload)
 
 
 @dataclass
@@ -83,10 +92,10 @@ class PartialFile:
         # A client must not continue after bytes that a power failure takes away.
         os.fsync(self._file.fileno())
 
-    def undo(self) -> None:
+    async def undo(self) -> None:
         """Remove the bytes that were written since the file was opened."""
         self._pending = bytearray()
-        self._file.truncate(self.first_byte)
+        await asyncio.shield(asyncio.to_thread(self._file.truncate, self.first_byte))
         self.size_bytes = self.first_byte
 
     def close(self) -> None:
@@ -109,11 +118,13 @@ class UnfinishedUploads:
         self._folder = folder
         self._clock = clock
         self._turns: dict[str, _Turn] = {}
+        self._unfinished: dict[str, ResumableUpload] = {}
 
     def restore(self, versions: set[str]) -> None:
         """Repair what a crash left; `versions` are those of all objects."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self.sweep()
+        for upload in self._expired():
+            self._remove(upload.version)
         described = {upload.version for upload in self._all()}
         for path in self._folder.iterdir():
             if path.suffix == ".tmp" or path.stem not in described:
@@ -121,6 +132,7 @@ class UnfinishedUploads:
         for upload in self._all():
             if not upload.is_finished:
                 self._restore(upload, versions)
+        self._unfinished = {upload.version: upload for upload in self._all() if not upload.is_finished}
 
     def _restore(self, upload: ResumableUpload, versions: set[str]) -> None:
         try:
@@ -136,12 +148,15 @@ class UnfinishedUploads:
             # All bytes without an object: a client that reads this offset would send nothing more.
             os.truncate(self.bytes_path(upload.version), size_bytes - 1)
 
-    def sweep(self) -> int:
-        """Remove the expired uploads and return their number."""
-        expired = [upload for upload in self._all() if self._clock() >= upload.expires_at]
-        for upload in expired:
-            self._remove(upload.version)
-        return len(expired)
+    async def sweep(self) -> int:
+        """Remove the expired uploads without a request in progress, and return their number."""
+        removed = 0
+        for upload in await asyncio.to_thread(self._expired):
+            if upload.version not in self._turns:
+                async with self.exclusive(upload.version):
+                    await self.remove(upload.version)
+                removed += 1
+        return removed
 
     @asynccontextmanager
     async def expiring(self) -> AsyncIterator[None]:
@@ -157,7 +172,7 @@ class UnfinishedUploads:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             try:
-                removed = await asyncio.to_thread(self.sweep)
+                removed = await self.sweep()
             except OSError:
                 logger.exception("removing expired uploads failed")
             else:
@@ -185,26 +200,49 @@ class UnfinishedUploads:
                 del self._turns[version]
 
     async def create(self, upload: ResumableUpload) -> None:
-        """Store a new upload without bytes."""
-        await asyncio.to_thread(self._create, upload)
+        """Store a new upload without bytes; raise `TusError` if its object or its creator has too many of them."""
+        self._check_bounds(upload)
+        self._unfinished[upload.version] = upload
+        with rejecting_full_disk():
+            await asyncio.to_thread(self._create, upload)
 
     async def find(self, version: str) -> ResumableUpload:
         """Return an upload; raise `TusError` if there is none or it has expired."""
-        upload = await asyncio.to_thread(self._load, self._folder / f"{version}.json")
+        upload = await asyncio.to_thread(self._find, version)
         if upload is None:
             raise tus.upload_not_found()
-        if self._clock() >= upload.expires_at:
-            await self.remove(version)
+        if self._has_expired(upload):
             raise tus.upload_expired()
         return upload
 
     async def save(self, upload: ResumableUpload) -> None:
         """Replace the description of an upload."""
-        await asyncio.to_thread(self._save, upload)
+        with rejecting_full_disk():
+            await asyncio.to_thread(self._save, upload)
+
+    async def finish(self, upload: ResumableUpload) -> ResumableUpload:
+        """Save that the object of an upload exists, and return the new description.
+
+        An error is only logged, as the object is stored: until the next start, the upload is not found any more.
+        """
+        finished = replace(upload, is_finished=True)
+        try:
+            await asyncio.to_thread(self._save, finished)
+        except OSError:
+            logger.warning("the finished upload %s could not be saved", upload.version, exc_info=True)
+        self._unfinished.pop(upload.version, None)
+        return finished
 
     async def remove(self, version: str) -> None:
-        """Remove an upload and its bytes."""
+        """Remove an upload and its bytes; the caller holds its turn."""
         await asyncio.to_thread(self._remove, version)
+        self._unfinished.pop(version, None)
+
+    async def terminate(self, version: str) -> None:
+        """Stop the requests for an upload, and remove it unless it is finished."""
+        async with self.exclusive(version):
+            if version in self._unfinished:
+                await self.remove(version)
 
     async def offset(self, upload: ResumableUpload) -> int:
         """Return the number of bytes that have arrived."""
@@ -215,19 +253,15 @@ class UnfinishedUploads:
     @asynccontextmanager
     async def open(self, version: str) -> AsyncIterator[PartialFile]:
         """Open the bytes of an upload for writing; they stay if the block raises, except if the disk is full."""
-        try:
+        with rejecting_full_disk():
             file = await asyncio.to_thread(PartialFile, self.bytes_path(version))
             try:
                 yield file
             except OSError:
-                file.undo()
+                await file.undo()
                 raise
             finally:
                 await asyncio.shield(asyncio.to_thread(file.close))
-        except OSError as exc:
-            if exc.errno in DISK_FULL_ERRNOS:
-                raise errors.disk_full() from exc
-            raise
 
     async def md5(self, version: str) -> str:
         """Return the MD5 of the bytes of an upload in hexadecimal."""
@@ -241,25 +275,45 @@ class UnfinishedUploads:
         """Return the path of the bytes of an upload."""
         return self._folder / f"{version}.bytes"
 
+    def _check_bounds(self, new: ResumableUpload) -> None:
+        uploads = [upload for upload in self._unfinished.values() if not self._has_expired(upload)]
+        if sum((upload.bucket_id, upload.key) == (new.bucket_id, new.key) for upload in uploads) >= MAX_PER_OBJECT:
+            raise tus.too_many_uploads(MAX_PER_OBJECT, "object")
+        # The service role uploads on behalf of all users.
+        if new.creator != _SERVICE and sum(upload.creator == new.creator for upload in uploads) >= MAX_PER_CREATOR:
+            raise tus.too_many_uploads(MAX_PER_CREATOR, "user")
+
     def _create(self, upload: ResumableUpload) -> None:
         self.bytes_path(upload.version).touch()
         self._save(upload)
 
     def _save(self, upload: ResumableUpload) -> None:
         path = self._folder / f"{upload.version}.json"
-        path.with_suffix(".tmp").write_text(json.dumps(asdict(upload)))
+        path.with_suffix(".tmp").write_bytes(_STATE.dump_json(upload))
         path.with_suffix(".tmp").replace(path)
 
+    def _find(self, version: str) -> ResumableUpload | None:
+        upload = self._load(self._folder / f"{version}.json")
+        # Without bytes, the object was made, but that could not be saved.
+        is_lost = upload is not None and not upload.is_finished and not self.bytes_path(version).exists()
+        return None if is_lost else upload
+
     def _load(self, path: Path) -> ResumableUpload | None:
+        """Return the upload that a file describes; None if the file does not exist or is damaged."""
         try:
-            fields = json.loads(path.read_text())
+            return _STATE.validate_json(path.read_bytes())
         except (FileNotFoundError, ValueError):
             return None
-        return ResumableUpload(**fields | {"creator": tuple(fields["creator"])})
 
     def _all(self) -> list[ResumableUpload]:
         found = [self._load(path) for path in self._folder.glob("*.json")]
         return [upload for upload in found if upload is not None]
+
+    def _expired(self) -> list[ResumableUpload]:
+        return [upload for upload in self._all() if self._has_expired(upload)]
+
+    def _has_expired(self, upload: ResumableUpload) -> bool:
+        return self._clock() >= upload.expires_at
 
     def _remove(self, version: str) -> None:
         for path in self._folder.glob(f"{version}.*"):

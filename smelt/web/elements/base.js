@@ -10,7 +10,7 @@ import { styleSheet } from './style.js'
 /** @type {SmeltClient | null} */
 let defaultClient = null
 /** The elements in a document. @type {Set<ClientElement>} */
-const elements = new Set()
+export const elements = new Set()
 
 /** Set the client of all elements without one of their own. @param {SmeltClient | null} client */
 export function setDefaultClient(client) {

@@ -92,9 +92,9 @@ export function sizeOf(bytes) {
   return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`
 }
 
-/** Offer a text as a file. @param {string} filename @param {string} text @param {string} type */
-export function download(filename, text, type) {
-  const url = URL.createObjectURL(new Blob([text], { type: `${type};charset=utf-8` }))
+/** Offer a file for download. @param {string} filename @param {Blob} content */
+export function download(filename, content) {
+  const url = URL.createObjectURL(content)
   // Control and direction characters could make the name appear as another one.
   const name = filename.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}/\\:*?"<>|]/gu, '_')
   h('a', { href: url, download: name }).click()

@@ -65,7 +65,8 @@ export class SmeltResultElement extends JobElement {
   /** @param {Result} result */
   #section({ filename, content }) {
     const copy = button('copy', texts.copy, () => this.#copy(copy, content), { hidden: !navigator.clipboard })
-    const save = () => download(`${filename.replace(/\.[^.]{1,5}$/, '')}.md`, content, 'text/markdown')
+    const name = `${filename.replace(/\.[^.]{1,5}$/, '')}.md`
+    const save = () => download(name, new Blob([content], { type: 'text/markdown;charset=utf-8' }))
     return h(
       'article',
       { part: 'result' },

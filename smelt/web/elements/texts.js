@@ -45,6 +45,7 @@ export const texts = {
   uploading: 'Uploading',
   uploaded: 'Upload complete',
   uploadFailed: 'The upload failed',
+  unsent: 'The recording was not sent.',
   noMicrophone: 'The microphone is not available.',
   amount: (/** @type {string} */ loaded, /** @type {string} */ total) => `${loaded} of ${total}`,
 }

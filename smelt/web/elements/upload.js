@@ -1,21 +1,29 @@
-// <smelt-upload>: files that are dropped, chosen or recorded become a smelt; a failed upload goes on where it ended.
+// <smelt-upload>: files that are dropped, chosen or recorded become a smelt. An interrupted upload goes on where it
+// ended, and a recording is kept until it is sent or discarded.
 import { asSmeltError } from '../errors.js'
-import { ClientElement } from './base.js'
-import { bar, button, clock, h, isolated, setAttribute, setBar, setText, sizeOf } from './dom.js'
-import { canRecord, Recording } from './recorder.js'
+import { ClientElement, elements } from './base.js'
+import { bar, button, clock, download, h, isolated, setAttribute, setBar, setText, sizeOf } from './dom.js'
 import { texts } from './texts.js'
 
 /** @import { CreateRequest, SmeltClient, UploadProgress } from '../smelt.d.ts' */
 /** @import { Created } from '../contract.d.ts' */
+/** @import { Recording } from './recorder.js' */
 
 /**
- * One upload; another try of it has the same key, so that it continues with the same smelt.
+ * One upload. Another try of it has the same key, so that it continues with the same smelt, unless that was rejected.
  * @typedef {object} Attempt
- * @property {SmeltClient} client
- * @property {CreateRequest} request
+ * @property {SmeltClient | null} client
+ * @property {CreateRequest & { files: readonly File[] }} request
+ * @property {boolean} isRecording
  * @property {AbortController} stop
  * @property {Created | null} created
  */
+
+/** Recordings that were not sent and that no element shows. @type {File[]} */
+const unsent = []
+
+/** Return true if this page may request the microphone; browsers allow it with HTTPS and on localhost. */
+const canRecord = () => typeof MediaRecorder !== 'undefined' && !!navigator.mediaDevices?.getUserMedia
 
 export class SmeltUploadElement extends ClientElement {
   static observedAttributes = ['accept', 'disabled']
@@ -34,7 +42,7 @@ export class SmeltUploadElement extends ClientElement {
   #record = button('record', texts.record, () => this.#startRecording())
   #zone = h('div', { part: 'zone' }, h('p', { part: 'hint' }, texts.drop), this.#choose, this.#record, this.#input)
   #time = h('span', { part: 'recording-time', role: 'timer' })
-  #stop = button('stop', texts.stop, () => this.#endRecording(true))
+  #stop = button('stop', texts.stop, () => this.#endRecording('send'))
   #recorder = h(
     'div',
     { class: 'row', hidden: true },
@@ -45,20 +53,23 @@ export class SmeltUploadElement extends ClientElement {
       'span',
       { class: 'row end' },
       this.#stop,
-      button('discard', texts.discard, () => this.#endRecording(false)),
+      button('discard', texts.discard, () => this.#endRecording('discard')),
     ),
   )
   #files = h('ul', { part: 'files' })
   #total = bar('total', texts.upload)
   #amount = h('span', { part: 'amount' })
   #retry = button('retry', texts.retry, () => this.#upload())
+  #save = button('save', texts.download, () => {
+    for (const file of this.#attempt?.request.files ?? []) download(file.name, file)
+  })
   #cancel = button('cancel', texts.cancel, () => this.cancel())
   #error = h('p', { part: 'error', dir: 'auto', hidden: true })
   #running = h(
     'div',
     { part: 'upload', hidden: true },
     this.#total,
-    h('div', { class: 'row' }, this.#amount, h('span', { class: 'row end' }, this.#retry, this.#cancel)),
+    h('div', { class: 'row' }, this.#amount, h('span', { class: 'row end' }, this.#save, this.#retry, this.#cancel)),
     this.#files,
   )
 
@@ -73,11 +84,13 @@ export class SmeltUploadElement extends ClientElement {
   connectedCallback() {
     super.connectedCallback()
     this.#show()
+    this.#offerUnsent()
   }
 
   disconnectedCallback() {
     super.disconnectedCallback()
-    this.#endRecording(false)
+    this.#endRecording('keep')
+    this.#leaveUnsent()
   }
 
   attributeChangedCallback() {
@@ -103,39 +116,84 @@ export class SmeltUploadElement extends ClientElement {
   /** Upload files as one smelt, unless an upload is running. @param {Iterable<File>} files */
   upload(files) {
     const chosen = [...files]
-    const { client } = this
-    if (!client) throw new Error('<smelt-upload> has no client: call setDefaultClient(connectSmelt({ supabase })).')
+    if (!this.client) throw new Error('<smelt-upload> has no client: call setDefaultClient(connectSmelt({ supabase })).')
     if (!chosen.length || this.disabled || this.hasAttribute('uploading')) return
-    this.#forget()
-    const request = { idempotencyKey: randomKey(), ...this.request, files: chosen }
-    this.#attempt = { client, request, stop: new AbortController(), created: null }
+    this.#replaceAttempt()
+    this.#prepare(chosen)
     this.#upload()
   }
 
   /** Cancel the upload and its smelt. */
   cancel() {
-    this.#forget()
+    this.#drop(this.#attempt)
+    this.#attempt = null
     setAttribute(this, 'failed', false)
     setAttribute(this, 'uploading', false)
     this.#showError('')
     this.announce(texts.cancelled)
     this.#show()
     this.#choose.focus()
+    this.#offerUnsent()
   }
 
-  #forget() {
+  /** @param {readonly File[]} files @param {boolean} [isRecording] */
+  #prepare(files, isRecording = false) {
+    const request = { ...this.request, files }
+    this.#attempt = { client: null, request, isRecording, stop: new AbortController(), created: null }
+    this.#showFiles(files)
+  }
+
+  /** Cancel the smelt of an attempt; another try begins with a new one. @param {Attempt | null} attempt */
+  #drop(attempt) {
+    if (!attempt) return
+    attempt.stop.abort()
+    if (attempt.created) attempt.client?.cancel(attempt.created.id).catch(() => {}) // It expires by itself.
+    attempt.created = null
+    forget(attempt.request)
+  }
+
+  /** Make room for another upload: a recording is kept, and all else cancelled. */
+  #replaceAttempt() {
     const attempt = this.#attempt
     this.#attempt = null
-    attempt?.stop.abort()
-    if (attempt?.created) attempt.client.cancel(attempt.created.id).catch(() => {}) // It expires by itself.
+    if (attempt?.isRecording) unsent.push(...attempt.request.files)
+    else this.#drop(attempt)
+  }
+
+  /** Let the elements in the document show the recordings that were not sent. */
+  static #offer() {
+    for (const element of elements) if (element instanceof SmeltUploadElement) element.#offerUnsent()
+  }
+
+  /** Show a recording that was not sent, unless an upload is shown. */
+  #offerUnsent() {
+    const file = this.isConnected && !this.#attempt && !this.#recording && unsent.pop()
+    if (!file) return
+    this.#prepare([file], true)
+    this.#showError(texts.unsent)
+    this.announce(texts.unsent)
+    this.#show()
+  }
+
+  /** Leave a recording that was not sent to an element in the document. */
+  #leaveUnsent() {
+    const attempt = this.#attempt
+    if (this.isConnected || !attempt?.isRecording || this.hasAttribute('uploading')) return
+    this.#attempt = null
+    setAttribute(this, 'failed', false)
+    unsent.push(...attempt.request.files)
+    SmeltUploadElement.#offer()
   }
 
   async #upload() {
     const attempt = this.#attempt
-    if (!attempt) return
+    const client = attempt?.client ?? this.client
+    if (!attempt || !client) return
+    attempt.client = client
     attempt.stop = new AbortController()
+    const { signal } = attempt.stop
     const hasFocus = !!this.root.activeElement
-    this.#showFiles(attempt)
+    this.#showFiles(attempt.request.files)
     setAttribute(this, 'failed', false)
     setAttribute(this, 'uploading', true)
     this.#showError('')
@@ -143,16 +201,19 @@ export class SmeltUploadElement extends ClientElement {
     this.#show()
     if (hasFocus) this.#cancel.focus()
     try {
-      const job = await attempt.client.create({
+      const { keyOf } = await import('../upload-key.js')
+      const job = await client.create({
         ...attempt.request,
-        signal: attempt.stop.signal,
+        idempotencyKey: keyOf(attempt.request),
+        cancelOnAbort: true,
+        signal,
         onCreated: (created) => this.#onCreated(attempt, created),
         onUpload: (progress) => this.#onUpload(attempt, progress),
       })
+      forget(attempt.request)
       if (attempt === this.#attempt) this.#onSubmitted(job)
     } catch (error) {
-      if (attempt === this.#attempt) this.#onFailed(asSmeltError(error))
-      else if (attempt.created) attempt.client.cancel(attempt.created.id).catch(() => {})
+      if (attempt === this.#attempt) this.#onFailed(attempt, asSmeltError(error))
     }
   }
 
@@ -161,7 +222,7 @@ export class SmeltUploadElement extends ClientElement {
     const isFirst = !attempt.created
     attempt.created = created
     for (const [n, { id }] of created.files.entries()) this.#bars.set(id, this.#barAt(n))
-    if (isFirst && attempt === this.#attempt) this.emit('smelt-created', { job: attempt.client.job(created.id) })
+    if (isFirst && attempt === this.#attempt) this.emit('smelt-created', { job: attempt.client?.job(created.id) })
   }
 
   /** @param {number} n */
@@ -187,13 +248,15 @@ export class SmeltUploadElement extends ClientElement {
     this.#show()
     if (hasFocus) this.#choose.focus()
     this.emit('smelt-submitted', { job })
+    this.#offerUnsent()
   }
 
-  /** @param {import('../errors.js').SmeltError} error */
-  #onFailed(error) {
+  /** @param {Attempt} attempt @param {import('../errors.js').SmeltError} error */
+  #onFailed(attempt, error) {
     // A request that was rejected would be rejected again.
-    const canRetry = error.transient || !!this.#attempt?.created
+    const canRetry = error.transient || !!attempt.created || attempt.isRecording
     const hasFocus = !!this.root.activeElement
+    if (!error.transient) this.#drop(attempt)
     if (!canRetry) this.#attempt = null
     setAttribute(this, 'uploading', false)
     setAttribute(this, 'failed', true)
@@ -202,6 +265,8 @@ export class SmeltUploadElement extends ClientElement {
     this.#show()
     if (hasFocus) (canRetry ? this.#retry : this.#choose).focus()
     this.emit('smelt-upload-failed', { error, canRetry })
+    this.#leaveUnsent()
+    this.#offerUnsent()
   }
 
   #show() {
@@ -209,11 +274,14 @@ export class SmeltUploadElement extends ClientElement {
     setAttribute(this, 'recording', !!this.#recording)
     setAttribute(this.#input, 'accept', this.accept)
     for (const control of [this.#choose, this.#record]) control.disabled = this.disabled
-    this.#zone.hidden = isUploading || !!this.#recording
+    const isUnsent = !!this.#attempt?.isRecording && !isUploading
+    this.#zone.hidden = isUploading || isUnsent || !!this.#recording
     this.#record.hidden = !canRecord()
     this.#recorder.hidden = !this.#recording
     this.#running.hidden = !this.#attempt
     this.#retry.hidden = isUploading
+    setText(this.#retry, this.hasAttribute('failed') ? texts.retry : texts.upload)
+    this.#save.hidden = !isUnsent
   }
 
   /** @param {string} text */
@@ -222,9 +290,8 @@ export class SmeltUploadElement extends ClientElement {
     this.#error.hidden = !text
   }
 
-  /** @param {Attempt} attempt */
-  #showFiles({ request }) {
-    const files = /** @type {File[]} */ (request.files ?? [])
+  /** @param {readonly File[]} files */
+  #showFiles(files) {
     this.#files.replaceChildren(
       ...files.map(({ name, size }) =>
         h(
@@ -256,16 +323,21 @@ export class SmeltUploadElement extends ClientElement {
   }
 
   async #startRecording() {
-    this.#record.disabled = true // A second click would ask for the microphone again.
+    this.#record.disabled = true // A second click would request the microphone again.
+    /** @type {Recording} */
+    let recording
     try {
-      this.#recording = await Recording.start((seconds) => setText(this.#time, clock(seconds)))
+      const { Recording } = await import('./recorder.js')
+      recording = await Recording.start((seconds) => setText(this.#time, clock(seconds)))
     } catch {
       this.#showError(texts.noMicrophone)
       this.announce(texts.noMicrophone)
       this.#show()
       return
     }
-    if (!this.isConnected) return this.#endRecording(false)
+    this.#recording = recording
+    if (!this.isConnected) return this.#endRecording('discard')
+    recording.ended.then(() => this.#endRecording('keep', recording)) // The microphone was removed.
     this.#showError('')
     setText(this.#time, clock(0))
     this.announce(texts.recording)
@@ -273,21 +345,27 @@ export class SmeltUploadElement extends ClientElement {
     this.#stop.focus()
   }
 
-  /** @param {boolean} sends */
-  async #endRecording(sends) {
-    const recording = this.#recording
-    if (!recording) return
+  /**
+   * End the recording; one that is kept is offered by an element that shows no upload.
+   * @param {'send' | 'discard' | 'keep'} use
+   */
+  async #endRecording(use, recording = this.#recording) {
+    if (!recording || recording !== this.#recording) return
     this.#recording = null
     const file = await recording.stop()
+    const sends = use === 'send' && !this.hasAttribute('uploading')
+    if (sends) this.#replaceAttempt()
+    if (use !== 'discard') unsent.push(file)
     this.#show()
-    if (sends) this.upload([file])
-    else this.#choose.focus()
+    this.#offerUnsent()
+    if (use === 'discard') this.#choose.focus()
+    else if (sends && !this.disabled) this.#upload()
+    SmeltUploadElement.#offer()
   }
 }
 
 /** @param {number} part @param {number} whole */
 const percent = (part, whole) => (whole ? (part / whole) * 100 : 100)
 
-/** Return a key of 32 random hexadecimal digits. */
-const randomKey = () =>
-  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('')
+/** Remove the key of a request from what is saved. @param {CreateRequest} request */
+const forget = (request) => import('../upload-key.js').then(({ forgetKey }) => forgetKey(request), () => {})

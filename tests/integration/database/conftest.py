@@ -1,7 +1,9 @@
 """A server for each major version with the migrations applied once, and a clone of its database for each test."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -27,12 +29,25 @@ def _binaries(version: str) -> Path:
     return DEBIAN_15
 
 
+@pytest.fixture(scope="session")
+def server_of() -> Iterator[Callable[[str], Server]]:
+    """Return the server of a version; the first call starts it, and it runs until the end of the session."""
+    with ExitStack() as stack:
+
+        @cache
+        def start(version: str) -> Server:
+            server = stack.enter_context(running(_binaries(version)))
+            apply_schema(server)
+            return server
+
+        yield start
+
+
 @pytest.fixture(scope="session", params=["embedded", "15"])
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest, server_of: Callable[[str], Server]) -> Server:
     """A server whose database `postgres` has only the platform's schemas and smelt's migrations."""
-    with running(_binaries(request.param)) as started:
-        apply_schema(started)
-        yield started
+    # pytest would start a server again after the tests of the other version, once or twice for each file.
+    return server_of(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -99,7 +99,7 @@ class RandomHistory:
         return self._change("cancel_smelt", "completed_at is null")
 
     def retry(self) -> str | None:
-        return self._change("retry_smelt", "status = 'failed'")
+        return self._change("retry_smelt", "status = 'failed' and audio_state <> 'removing'")
 
     def delete(self) -> str | None:
         return self._change("delete_smelt", "true")

@@ -188,7 +188,7 @@ def test_security_definer_functions_are_all_granted_or_triggers(template_databas
         "select oid::regproc::text from pg_catalog.pg_proc where prosecdef and pronamespace = 'smelt'::regnamespace"
     )
     called = set().union(*(_callable_by(role) for role in ROLES))
-    counts = {"smelt.count_added_members", "smelt.count_deleted_members", "smelt.count_changed_member"}
+    counts = {"smelt.count_members", "smelt.count_changed_member"}
     triggers = {"smelt.check_prompt", "smelt.notify_deletion", "smelt.wake_workers", "smelt.check_object", *counts}
     assert {name for (name,) in rows} == {name for name in called if name.startswith("smelt.")} | triggers
 

@@ -23,6 +23,7 @@ NAMED: Final = st.tuples(st.just("create"), st.integers(0, len(OWNERS) * len(MOD
 SECOND_CLAIMS: Final = st.tuples(st.just("claim"), st.integers(-3, -1))
 ENDS: Final = st.tuples(st.just("complete"), NUMBERS)
 RETURNS: Final = st.tuples(st.sampled_from(["release", "expire"]), NUMBERS)
+STARTS: Final = st.tuples(st.sampled_from(["start", "stop"]), st.integers(0, 1))
 OTHERS: Final = st.tuples(st.sampled_from(["cancel", "fail_later", "pass_delay", "retry"]), NUMBERS)
 ON_DATABASE: Final = settings(
     max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -65,6 +66,19 @@ DELAY_OF_A_MODEL_PASSES: Final = [
     ("pass_delay", 0),
     ("claim", 1),
 ]
+MODEL_IS_BACK: Final = [
+    ("create", 6),
+    *[("create", 0)] * 2,
+    ("start", 0),
+    *[("create", 6)] * 3,
+    ("create", 0),
+    ("claim", 1),
+    ("start", 1),
+    ("create", 0),
+    ("claim", -3),
+]
+WORKER_RESTARTS: Final = [("start", 1), ("create", 6), *[("create", 0)] * 2, ("stop", 1), ("start", 1)]
+TWO_ARE_RELEASED: Final = [("start", 0), *[("create", 0)] * 6, ("claim", 3), ("claim", 1), *[("release", 0)] * 2]
 RETURN_OF_A_LONG_SMELT: Final = [
     ("create", 2),
     ("claim", 1),
@@ -81,11 +95,13 @@ RETURN_OF_A_LONG_SMELT: Final = [
 class Queue:
     """The rules of the queue in Python, for smelts with numbers.
 
-    Due smelts and expired leases have `(rank, arrival)`, by which they are claimed; a smelt that waits for a delay has
-    its arrival once the delay has passed, None before. `workers` are the models that each live worker can process.
+    Due smelts and expired leases have `(rank, arrival)`, by which they are claimed; a smelt that waits for a delay
+    has its arrival once the delay has passed, None before. `workers` are the models that each worker can process;
+    `live` are the workers that are alive, and `started` the smelts that a worker has claimed.
     """
 
     workers: tuple[frozenset[str], ...] = (frozenset({""}),)
+    live: set[int] = field(default_factory=lambda: {0})
     owners: dict[int, str] = field(default_factory=dict)
     models: dict[int, str] = field(default_factory=dict)
     due: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -93,30 +109,35 @@ class Queue:
     expired: dict[int, tuple[int, int]] = field(default_factory=dict)
     delayed: dict[int, int | None] = field(default_factory=dict)
     ended: list[int] = field(default_factory=list)
+    started: set[int] = field(default_factory=set)
     arrivals: Iterator[int] = field(default_factory=count)
 
     def workers_of(self, model: str) -> list[frozenset[str]]:
-        """Return the models of each worker that can process this one, of an imagined one if there is none."""
-        return [models for models in self.workers if model in models] or [frozenset({"", model})]
+        """Return the models of each live worker that can process this one, of an imagined one if there is none."""
+        live = [self.workers[worker] for worker in self.live]
+        return [models for models in live if model in models] or [frozenset({"", model})]
 
     def reached(self, model: str) -> int:
         """Return the rank that the workers of a model have reached."""
         workers = self.workers_of(model)
-        queues = [[rank for smelt, (rank, _) in self.due.items() if self.models[smelt] in models] for models in workers]
-        fronts = [min(ranks) - 1 for ranks in queues if ranks]
         shared = frozenset().union(*workers)
-        return max(fronts or [rank for smelt, rank in self.leases.items() if self.models[smelt] in shared], default=0)
+        ranks = {smelt: rank for smelt, (rank, _) in self.due.items() if self.models[smelt] in shared}
+        new = {smelt: rank for smelt, rank in ranks.items() if smelt not in self.started}
+        queues = [[rank for smelt, rank in new.items() if self.models[smelt] in models] for models in workers]
+        if new:
+            return max(min(ranks) - 1 for ranks in queues if ranks)
+        leased = [rank for smelt, rank in self.leases.items() if self.models[smelt] in shared]
+        return max(max(leased, default=0), min(ranks.values(), default=1) - 1)
 
-    def highest(self, owner: str, model: str) -> int:
-        """Return the highest rank of an owner among the models of the workers of this one."""
-        shared = frozenset().union(*self.workers_of(model))
+    def highest(self, owner: str) -> int:
+        """Return the highest rank of an owner, 0 without one."""
         ranks = {smelt: rank for smelt, (rank, _) in self.due.items()} | self.leases
-        own = [rank for smelt, rank in ranks.items() if self.owners[smelt] == owner and self.models[smelt] in shared]
-        return max([self.reached(model), *own])
+        return max((rank for smelt, rank in ranks.items() if self.owners[smelt] == owner), default=0)
 
     def rank(self, smelt: int, arrival: int) -> None:
         """Rank a smelt that becomes due."""
-        self.due[smelt] = (self.highest(self.owners[smelt], self.models[smelt]) + 1, arrival)
+        rank = max(self.highest(self.owners[smelt]), self.reached(self.models[smelt])) + 1
+        self.due[smelt] = (rank, arrival)
 
     def create(self, owner: str, model: str = "") -> int:
         """Add a smelt of an owner; return its number."""
@@ -137,19 +158,24 @@ class Queue:
         highest: dict[str, int] = {}
         for _, smelt in passed:
             owner = self.owners[smelt]
-            highest[owner] = max(highest.get(owner, 0), self.highest(owner, self.models[smelt]))
+            highest[owner] = max(highest.get(owner, 0), self.highest(owner), self.reached(self.models[smelt]))
         for arrival, smelt in passed:
             del self.delayed[smelt]
             highest[self.owners[smelt]] += 1
             self.due[smelt] = (highest[self.owners[smelt]], arrival)
         claims = self.order(worker)[:limit]
-        for smelt in claims:
-            self.leases[smelt] = (self.due.pop(smelt, None) or self.expired.pop(smelt))[0]
+        self.lease(claims)
         return claims
 
+    def lease(self, claims: list[int]) -> None:
+        """Lease due smelts and those with expired leases."""
+        for smelt in claims:
+            self.leases[smelt] = (self.due.pop(smelt, None) or self.expired.pop(smelt))[0]
+        self.started.update(claims)
+
     def release(self, smelt: int) -> None:
-        """Return a smelt with its rank, or to the front if higher ranks were reached."""
-        self.due[smelt] = (max(self.leases[smelt], self.reached(self.models[smelt])), next(self.arrivals))
+        """Return a smelt with its rank."""
+        self.due[smelt] = (self.leases[smelt], next(self.arrivals))
         self._end_lease(smelt)
 
     def expire(self, smelt: int) -> None:
@@ -177,7 +203,16 @@ class Queue:
     def retry(self, smelt: int) -> None:
         """Let a cancelled smelt arrive again."""
         self.ended.remove(smelt)
+        self.started.discard(smelt)
         self.rank(smelt, next(self.arrivals))
+
+    def start(self, worker: int) -> None:
+        """Let a worker send heartbeats."""
+        self.live.add(worker)
+
+    def stop(self, worker: int) -> None:
+        """Let a worker leave; its leases stay."""
+        self.live.discard(worker)
 
     def candidates(self, change: str) -> list[int]:
         """Return the smelts that a change applies to."""
@@ -203,9 +238,7 @@ class Project:
         self.database = database
         database.run("delete from public.smelts")
         self.worker = database.caller(service())
-        for number, models in enumerate(WORKERS):
-            info = {"models": list(models)}
-            self.worker("heartbeat_smelt_worker", worker_id=f"worker {number}", info=info, host="host")
+        database.run("delete from smelt.workers")
         self.callers = {
             "ada": database.caller(user(database.add_user())),
             "ben": database.caller(user(database.add_user())),
@@ -221,6 +254,13 @@ class Project:
         """Close the sessions of the callers."""
         for caller in (self.worker, *self.callers.values()):
             caller.session.close()
+
+    def start(self, worker: int) -> None:
+        info = {"models": list(WORKERS[worker])}
+        self.worker("heartbeat_smelt_worker", worker_id=f"worker {worker}", info=info, host="host")
+
+    def stop(self, worker: int) -> None:
+        self.worker("heartbeat_smelt_worker", worker_id=f"worker {worker}", info={}, leaving=True)
 
     def create(self, owner: str, model: str = "") -> None:
         caller = self.callers["guest" if owner == "visitors" and len(self.ids) % 2 else owner]
@@ -264,7 +304,7 @@ class Project:
                 )
 
 
-@given(st.lists(NAMED | NAMED | CLAIMS | SECOND_CLAIMS | ENDS | RETURNS | OTHERS, max_size=40))
+@given(st.lists(NAMED | NAMED | CLAIMS | SECOND_CLAIMS | ENDS | RETURNS | OTHERS | STARTS, max_size=40))
 @example(WORKERS_AT_DIFFERENT_RANKS)
 @example(DELAY_OF_A_MODEL_PASSES)
 @example(DELAYS_PASS_IN_ANOTHER_ORDER)
@@ -273,9 +313,12 @@ class Project:
 @ON_DATABASE
 def test_claims_follow_the_model_in_random_histories(database: Database, history: list[tuple[str, int]]) -> None:
     database.run("update smelt.limits set max_open = 1000, anonymous_max_open = 1000, max_failures = 1000")
-    queue, project = Queue(WORKERS), Project(database)
-    for change, number in [*history, ("claim", 100), ("claim", -100)]:
-        if change == "create":
+    queue, project = Queue(WORKERS, live=set()), Project(database)
+    for change, number in [("start", 0), ("start", 1), *history, ("claim", 100), ("claim", -100)]:
+        if change in {"start", "stop"}:
+            getattr(queue, change)(number)
+            getattr(project, change)(number)
+        elif change == "create":
             owner, model = OWNERS[number % len(OWNERS)], MODELS[number // len(OWNERS)]
             queue.create(owner, model)
             project.create(owner, model)
@@ -292,8 +335,41 @@ def test_claims_follow_the_model_in_random_histories(database: Database, history
     project.close()
 
 
+@given(st.lists(NAMED | NAMED | CLAIMS | SECOND_CLAIMS | ENDS | RETURNS | STARTS, max_size=40))
+@example(MODEL_IS_BACK)
+@example(WORKER_RESTARTS)
+@example(TWO_ARE_RELEASED)
+@ON_DATABASE
+def test_claims_take_the_smelts_of_each_owner_in_the_order_of_their_creation(
+    database: Database, history: list[tuple[str, int]]
+) -> None:
+    database.run("update smelt.limits set max_open = 1000, anonymous_max_open = 1000")
+    queue, project = Queue(WORKERS, live=set()), Project(database)
+    for change, number in [*history, ("start", 1), ("claim", -2), ("claim", -100)]:
+        if change in {"start", "stop"}:
+            getattr(project, change)(number)
+        elif change == "create":
+            owner, model = OWNERS[number % len(OWNERS)], MODELS[number // len(OWNERS)]
+            queue.create(owner, model)
+            project.create(owner, model)
+        elif change == "claim":
+            worker = int(number < 0)
+            waiting = sorted(queue.order(worker))
+            claims = project.claim(abs(number), worker)
+            for owner in OWNERS:
+                own = [smelt for smelt in claims if queue.owners[smelt] == owner]
+                assert own == [smelt for smelt in waiting if queue.owners[smelt] == owner][: len(own)]
+            queue.lease(claims)
+        elif candidates := queue.candidates(change):
+            smelt = candidates[number % len(candidates)]
+            getattr(queue, change)(smelt)
+            project.change(change, smelt)
+    project.close()
+
+
 @given(st.lists(NAMED | NAMED | CLAIMS, max_size=60))
 def test_model_claims_the_same_smelts_without_those_that_no_worker_can_claim(history: list[tuple[str, int]]) -> None:
+    """Smelts that no worker can claim hold back only later ones of their owner, who is a separate one here."""
     queue, without = Queue(WORKERS), Queue(WORKERS)
     kept: dict[int, int] = {}
     for change, number in history:
@@ -301,7 +377,7 @@ def test_model_claims_the_same_smelts_without_those_that_no_worker_can_claim(his
             assert [kept[smelt] for smelt in queue.claim(number)] == without.claim(number)
             continue
         owner, model = OWNERS[number % len(OWNERS)], MODELS[number // len(OWNERS)]
-        smelt = queue.create(owner, model)
+        smelt = queue.create(owner if model != MODELS[-1] else "carla", model)
         if model != MODELS[-1]:
             kept[smelt] = without.create(owner, model)
 

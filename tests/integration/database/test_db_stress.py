@@ -56,15 +56,22 @@ class RandomWorker:
             arguments |= {"max_count": count, "host": self.name[-1], "expired_leases": self.random.random() < 0.9}
             claims = self.caller("claim_smelts", **arguments)["smelts"]
             if self.random.random() < 0.2:  # As if the response was lost.
-                repeated = self.caller("claim_smelts", **arguments)["smelts"]
-                held = {(claim["id"], claim["attempt"]) for claim in claims}
-                assert not claims or {(claim["id"], claim["attempt"]) for claim in repeated} <= held
+                self.repeat(claims, arguments)
             leases = [{"smelt_id": claim["id"], "attempt": claim["attempt"]} for claim in claims]
             self.random.shuffle(leases)
             self.caller("renew_smelt_leases", worker_id=self.name, leases=leases)
             for claim in claims:
                 self.work(claim)
             self.send()
+
+    def repeat(self, claims: list[dict[str, Any]], arguments: dict[str, Any]) -> None:
+        """Repeat a claim: it returns no other smelts, unless all of its leases have been lost meanwhile."""
+        repeated = self.caller("claim_smelts", **arguments)["smelts"]
+        held = {(claim["id"], claim["attempt"]) for claim in claims}
+        if claims and not {(claim["id"], claim["attempt"]) for claim in repeated} <= held:
+            leases = [{"smelt_id": smelt_id, "attempt": attempt} for smelt_id, attempt in sorted(held)]
+            renewed = self.caller("renew_smelt_leases", worker_id=self.name, leases=leases)["leases"]
+            assert "go_on" not in {lease["verdict"] for lease in renewed}, (claims, repeated)
 
     def work(self, claim: dict[str, Any]) -> None:
         """Report a few times, then settle, release or abandon the smelt."""

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from stacks import running_local
+from stacks import TLS, running_local
 from supabase import AsyncClient, AsyncClientOptions, create_async_client
 
 from smelt.local import StackHandle
@@ -27,7 +27,7 @@ async def connect(bare_stack: StackHandle) -> AsyncIterator[Connect]:
     async with AsyncExitStack() as exits:
 
         async def make(key: str | None = None) -> AsyncClient:
-            transport = await exits.enter_async_context(httpx.AsyncClient(timeout=60))
+            transport = await exits.enter_async_context(httpx.AsyncClient(timeout=60, verify=TLS))
             options = AsyncClientOptions(httpx_client=transport, auto_refresh_token=False, persist_session=False)
             return await create_async_client(bare_stack.api_url, key or bare_stack.anon_key, options)
 
@@ -37,7 +37,7 @@ async def connect(bare_stack: StackHandle) -> AsyncIterator[Connect]:
 @pytest.fixture
 async def http(bare_stack: StackHandle) -> AsyncIterator[httpx.AsyncClient]:
     """Plain HTTP to the stack, without headers of a client."""
-    async with httpx.AsyncClient(base_url=bare_stack.api_url, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=bare_stack.api_url, timeout=60, verify=TLS) as client:
         yield client
 
 

@@ -1,6 +1,7 @@
 """Other users may have access to a stack's folders: files that they plant are rejected and never read."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +9,9 @@ from pathlib import Path
 import pytest
 from impostors import assert_untouched, each_impostor, needs_root
 
-from smelt.local import LocalPermanentError, cleanup, lock, state
+from smelt.local import LocalPermanentError, cleanup, launching, lock, state
 from smelt.local.account import OsAccount, database_account
+from smelt.local.child import Child
 from smelt.local.logs import LogTail
 from smelt.local.migrations import ProjectFiles
 from smelt.local.paths import StackPaths, cache_folder, temporary_folder
@@ -53,13 +55,26 @@ def test_state_rejects_impostors(paths: StackPaths, plant: Plant) -> None:
 
 
 @each_impostor
-def test_logs_reject_impostors(paths: StackPaths, plant: Plant) -> None:
+async def test_logs_reject_impostors(paths: StackPaths, plant: Plant) -> None:
+    """No program is started that would write into one."""
     log = paths.log("postgres")
     plant(log)
     if log.exists():
         with pytest.raises(LocalPermanentError, match=REJECTED):
             LogTail(log).text()
+    with pytest.raises(LocalPermanentError, match=REJECTED):
+        await Child.spawn(["true"], log=log, death_signal=signal.SIGKILL)
+    assert_untouched(log)
     paths.make()
+
+
+@each_impostor
+async def test_log_of_the_supervisor_rejects_impostors(paths: StackPaths, plant: Plant) -> None:
+    log = paths.log("supervisor")
+    plant(log)
+    with pytest.raises(LocalPermanentError, match=REJECTED):
+        await launching.start(launching.LaunchOptions(folder=paths.folder, project=None))
+    assert_untouched(log)
 
 
 @each_impostor

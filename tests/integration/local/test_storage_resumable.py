@@ -18,9 +18,10 @@ from smelt.local import StackHandle
 from smelt.local.keys import Keys
 from smelt.local.storage import Database, FileStore, UnfinishedUploads, create_storage
 from smelt.local.storage.resumable import GROWTH_CHECK_BYTES
-from smelt.local.storage.unfinished import EXPIRY_S
+from smelt.local.storage.unfinished import EXPIRY_S, MAX_PER_OBJECT
 
 MIB = 1024 * 1024
+TIMEOUT_S = 30.0
 SIZE_LIMIT = 8 * MIB
 ALICE, BOB = str(uuid4()), str(uuid4())
 
@@ -61,14 +62,41 @@ class Storage:
         kind = {"content_type": "application/offset+octet-stream", "upload_offset": str(offset)}
         return await self.http.patch(url, content=content, headers=self.headers(user, **kind, **more))
 
+    async def patch_half(self, url: str) -> tuple[asyncio.Task[httpx.Response], asyncio.Event]:
+        """Send 10 of 20 bytes in a request, and return it and the event after which it sends the others."""
+        sent, go_on = asyncio.Event(), asyncio.Event()
+
+        async def body() -> AsyncIterator[bytes]:
+            yield b"0123456789"
+            sent.set()
+            await go_on.wait()
+            yield b"0123456789"
+
+        request = asyncio.create_task(self.patch(url, 0, body()))
+        await asyncio.wait_for(sent.wait(), TIMEOUT_S)
+        return request, go_on
+
     async def head(self, url: str) -> httpx.Response:
         """Read the offset of an upload."""
         return await self.http.head(url, headers=self.headers())
+
+    async def stored_object(self, key: str = "a.webm") -> bytes:
+        """Download an object as the service role."""
+        token = Keys().sign({"role": "service_role", "exp": int(time.time()) + 3600})
+        path = f"/object/{self.bucket}/{key}"
+        response = await self.http.get(path, headers={"authorization": f"Bearer {token}"})
+        assert response.status_code == 200, response.text
+        return response.content
 
     def stored_bytes(self) -> int:
         """Return the number of bytes of all uploads and objects on disk."""
         files = [path for path in self.folder.rglob("*") if path.is_file() and path.suffix != ".json"]
         return sum(path.stat().st_size for path in files)
+
+    def delete_rows(self) -> None:
+        """Delete the rows of all objects in the bucket."""
+        self.database.execute("set storage.allow_delete_query = 'true'")
+        self.database.execute("delete from storage.objects where bucket_id = %s", [self.bucket])
 
     def policy(self, check: str) -> None:
         """Replace the policy for uploads to the bucket."""
@@ -125,18 +153,27 @@ async def test_resumable_upload_in_pieces_stores_one_object(storage: Storage) ->
     assert storage.stored_bytes() == len(content), "the object is stored twice"
 
 
+async def test_object_keeps_its_bytes_if_the_finished_state_cannot_be_saved(
+    storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The response is that the upload is complete, a warning is logged, and later requests find no upload."""
+    url = await storage.url(upload_length="20")
+    assert (await storage.patch(url, 0, b"0123456789")).status_code == 204
+    [state] = (storage.folder / ".resumable").glob("*.json")
+    state.with_suffix(".tmp").mkdir()  # The next save fails.
+    done = await storage.patch(url, 10, b"0123456789")
+    assert (done.status_code, done.headers["tus-complete"]) == (204, "1")
+    assert await storage.stored_object() == b"0123456789" * 2
+    assert state.stem in caplog.text
+    assert (await storage.head(url)).status_code == 404
+    again = await storage.patch(url, 20, b"")
+    assert (again.status_code, again.text) == (404, "The file for this url was not found\n")
+
+
 async def test_newer_request_stops_an_older_patch_of_the_same_upload(storage: Storage) -> None:
     """The older connection may be dead: its bytes are kept, and the newer request continues after them."""
     url = await storage.url(upload_length="30")
-    first_sent, never = asyncio.Event(), asyncio.Event()
-
-    async def stuck() -> AsyncIterator[bytes]:
-        yield b"0123456789"
-        first_sent.set()
-        await never.wait()
-
-    older = asyncio.create_task(storage.patch(url, 0, stuck()))
-    await first_sent.wait()
+    older, _ = await storage.patch_half(url)
     head = await storage.head(url)
     assert head.headers["upload-offset"] == "10"
     stopped = await older
@@ -152,10 +189,14 @@ async def test_patches_at_the_same_time_never_mix_their_bytes(storage: Storage) 
     statuses = [response.status_code for response in responses]
     assert set(statuses) <= {204, 400, 409}
     offset = int((await storage.head(url)).headers["upload-offset"])
-    if offset < 2 * MIB:
-        stored = next((storage.folder / ".resumable").glob("*.bytes")).read_bytes()
-        assert len(stored) == offset
-        assert len(set(stored)) <= 1
+    if 204 in statuses:
+        stored = await storage.stored_object()
+        assert offset == 2 * MIB
+    else:
+        [path] = (storage.folder / ".resumable").glob("*.bytes")
+        stored = path.read_bytes()
+    assert len(stored) == offset
+    assert len(set(stored)) <= 1, "the bytes of several requests are mixed"
 
 
 async def test_policy_that_rejects_the_creator_removes_the_upload(storage: Storage) -> None:
@@ -171,6 +212,32 @@ async def test_policy_that_rejects_the_creator_removes_the_upload(storage: Stora
     assert (rejected.status_code, rejected.text) == (403, "new row violates row-level security policy")
     assert storage.stored_bytes() == 0
     assert (await storage.head(url)).status_code == 404
+
+
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+async def test_rejected_request_of_the_creator_stops_a_patch_before_the_upload_is_removed(
+    storage: Storage, method: str
+) -> None:
+    """A request in progress writes no bytes to a removed file."""
+    url = await storage.url(upload_length="20")
+    older, _ = await storage.patch_half(url)
+    storage.policy("false")
+    kind = {"content_type": "application/offset+octet-stream", "upload_offset": "10"}
+    rejected = await storage.http.request(method, url, headers=storage.headers(**kind))
+    assert rejected.status_code == 403
+    stopped = await asyncio.wait_for(older, TIMEOUT_S)
+    assert (stopped.status_code, stopped.text) == (400, "Request aborted due to lock acquired")
+    assert (await storage.head(url)).status_code == 404
+    assert not list((storage.folder / ".resumable").iterdir())
+
+
+async def test_rejected_request_keeps_the_state_of_a_finished_upload(storage: Storage) -> None:
+    """A client whose last response was lost still learns that all bytes have arrived."""
+    url = await storage.url(upload_length="10")
+    assert (await storage.patch(url, 0, b"0123456789")).status_code == 204
+    storage.policy("false")
+    assert (await storage.patch(url, 10, b"")).status_code == 403
+    assert (await storage.head(url)).headers["upload-offset"] == "10"
 
 
 async def test_policy_rejects_between_the_last_byte_and_the_object(storage: Storage) -> None:
@@ -274,24 +341,68 @@ async def test_failed_creation_with_upload_leaves_nothing(storage: Storage) -> N
     assert not list((storage.folder / ".resumable").iterdir())
 
 
+async def test_unfinished_uploads_of_one_object_are_bounded(storage: Storage) -> None:
+    """The error names the ways out: to continue or terminate one of them, or to wait until one expires."""
+
+    async def create_up_to_the_bound() -> list[str]:
+        urls = [await storage.url(upload_length="1") for _ in range(MAX_PER_OBJECT)]
+        await reject_one()
+        return urls
+
+    async def reject_one() -> None:
+        rejected = await storage.create(upload_length="1")
+        assert rejected.status_code == 400
+        assert rejected.headers["content-type"] == "text/plain;charset=UTF-8"
+        assert rejected.text == (
+            f"You have reached the maximum of {MAX_PER_OBJECT} unfinished uploads of this object: "
+            "continue or terminate one of them, or wait until one expires, 24 hours after its creation\n"
+        )
+
+    urls = await create_up_to_the_bound()
+    assert len(list((storage.folder / ".resumable").iterdir())) == 2 * MAX_PER_OBJECT
+    assert (await storage.create("b.webm", upload_length="1")).status_code == 201
+    assert (await storage.http.delete(urls[0], headers=storage.headers())).status_code == 204
+    await storage.url(upload_length="1")
+    await reject_one()
+    assert (await storage.patch(urls[1], 0, b"x")).headers["tus-complete"] == "1"
+    storage.delete_rows()
+    await storage.url(upload_length="1")
+    await reject_one()
+    storage.now += EXPIRY_S
+    await create_up_to_the_bound()
+
+
 async def test_upload_expires_24_hours_after_its_creation(storage: Storage) -> None:
-    """It answers 410, then 404, and its bytes leave the disk; so do those of uploads that nobody asks for."""
+    """It answers 410 until its bytes leave the disk, then 404."""
     urls = [await storage.url(upload_length="20"), await storage.url(upload_length="20")]
     for url in urls:
         assert (await storage.patch(url, 0, b"0123456789")).status_code == 204
     done = await storage.url(upload_length="1")
     assert (await storage.patch(done, 0, b"x")).headers["tus-complete"] == "1"
     storage.now += EXPIRY_S - 1
-    assert storage.unfinished.sweep() == 0
+    assert await storage.unfinished.sweep() == 0
     assert (await storage.head(urls[0])).status_code == 200
     storage.now += 1
     expired = await storage.patch(urls[0], 10, b"0123456789")
     assert (expired.status_code, expired.text) == (410, "The file for this url no longer exists\n")
+    assert (await storage.head(urls[0])).status_code == 410
+    assert await storage.unfinished.sweep() == 3
     assert (await storage.head(urls[0])).status_code == 404
-    assert storage.stored_bytes() == 11
-    assert storage.unfinished.sweep() == 2
     assert storage.stored_bytes() == 1
     assert not list((storage.folder / ".resumable").iterdir())
+
+
+async def test_upload_that_expires_during_a_patch_is_finished_by_it(storage: Storage) -> None:
+    """The sweep removes no upload with a request in progress."""
+    url = await storage.url(upload_length="20")
+    patching, go_on = await storage.patch_half(url)
+    storage.now += EXPIRY_S
+    assert await storage.unfinished.sweep() == 0
+    go_on.set()
+    done = await asyncio.wait_for(patching, TIMEOUT_S)
+    assert (done.status_code, done.headers["tus-complete"]) == (204, "1")
+    assert await storage.stored_object() == b"0123456789" * 2
+    assert await storage.unfinished.sweep() == 1
 
 
 async def test_url_of_another_object_or_without_a_valid_id_is_rejected(storage: Storage) -> None:
@@ -318,8 +429,7 @@ async def test_url_of_another_object_or_without_a_valid_id_is_rejected(storage: 
 async def test_finished_upload_cannot_be_terminated(storage: Storage) -> None:
     url = await storage.url(upload_length="1")
     assert (await storage.patch(url, 0, b"x")).status_code == 204
-    storage.database.execute("set storage.allow_delete_query = 'true'")
-    storage.database.execute("delete from storage.objects where bucket_id = %s", [storage.bucket])
+    storage.delete_rows()
     rejected = await storage.http.delete(url, headers=storage.headers())
     assert (rejected.status_code, rejected.text) == (400, "Cannot terminate an already completed upload")
 

@@ -62,6 +62,7 @@ def test_word_times_match_the_spoken_times(model: WhisperModel, standup: Recordi
         assert [segment.start, *times, segment.end] == sorted([segment.start, *times, segment.end])
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("mode", SEQUENTIAL)
 def test_transcribe_ten_minutes_with_word_error_rate_below_1_percent(
     model: WhisperModel, long_meeting: Path, mode: str
@@ -71,6 +72,7 @@ def test_transcribe_ten_minutes_with_word_error_rate_below_1_percent(
     assert word_error_rate(text_of(long_meeting), joined(segments)) < 0.01
 
 
+@pytest.mark.timeout(300)
 def test_transcribe_ten_minutes_in_batches_with_error_rate_below_1_percent(
     batched_model: BatchedInferencePipeline, long_meeting: Path
 ) -> None:

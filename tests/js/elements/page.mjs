@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { createRequire } from 'node:module'
+import { startProxy } from '../proxy.mjs'
 
 const { resolve } = createRequire(import.meta.url)
 const EXAMPLE = new URL('../../../scripts/examples/elements/', import.meta.url)
@@ -11,9 +12,11 @@ const SUPABASE = resolve('@supabase/supabase-js/dist/umd/supabase.js')
 const TYPES = { html: 'text/html', css: 'text/css', js: 'text/javascript' }
 const AXE = await readFile(resolve('axe-core/axe.min.js'), 'utf8')
 export const TIMEOUT_MS = 30_000
+/** Errors of a page whose connection was cut; 409 and 423 are for bytes of the cut request that still arrive. */
+const CUT = /ERR_|WebSocket|fetch|409|423/
 
 /** Serve the page with the settings of a project, as the example's `start` does. */
-async function serve(url) {
+export async function serve(url) {
   const settings = `export const url = '${url}', key = '${process.env.SUPABASE_ANON_KEY}'`
   const server = createServer(async (request, response) => {
     const path = request.url === '/' ? 'index.html' : request.url.slice(1)
@@ -31,8 +34,15 @@ async function serve(url) {
   return server
 }
 
-/** Run a test with the page and a signed-in user; its errors fail the test, except those that match `expects`. */
-export async function withPage(browser, run, { url = process.env.SUPABASE_URL, expects, ...options } = {}) {
+/**
+ * Run a test with the page and a signed-in user, or a visitor; its errors fail the test, except those that match
+ * `expects`.
+ */
+export async function withPage(
+  browser,
+  run,
+  { url = process.env.SUPABASE_URL, signedIn = true, expects, ...options } = {},
+) {
   const server = await serve(url)
   const context = await browser.newContext(options)
   try {
@@ -53,14 +63,7 @@ export async function withPage(browser, run, { url = process.env.SUPABASE_URL, e
     await loaded.catch((cause) => {
       throw new Error(errors.join(), { cause })
     })
-    await page.evaluate(async () => {
-      const { supabase } = await import('/supabase.js')
-      const { error } = await supabase.auth.signUp({
-        email: `${crypto.randomUUID()}@example.com`,
-        password: crypto.randomUUID(),
-      })
-      if (error) throw error
-    })
+    await page.evaluate(signedIn ? signUp : signOut)
     await run(page)
     assert.deepEqual(
       errors.filter((error) => !expects?.test(error)),
@@ -70,6 +73,30 @@ export async function withPage(browser, run, { url = process.env.SUPABASE_URL, e
     await context.close()
     server.close()
   }
+}
+
+/** Run a test with the page behind a proxy. */
+export async function withProxy(browser, run, options) {
+  const proxy = await startProxy()
+  try {
+    await withPage(browser, (page) => run(page, proxy), { url: proxy.url, expects: CUT, ...options })
+  } finally {
+    proxy.close()
+  }
+}
+
+/** Sign up in a page. */
+export async function signUp() {
+  const { supabase } = await import('/supabase.js')
+  const account = { email: `${crypto.randomUUID()}@example.com`, password: crypto.randomUUID() }
+  const { error } = await supabase.auth.signUp(account)
+  if (error) throw error
+}
+
+/** End the session of the page. */
+async function signOut() {
+  const { supabase } = await import('/supabase.js')
+  await supabase.auth.signOut({ scope: 'local' })
 }
 
 /** Limit the upload to these bytes per second, so that it can be observed; -1 lifts the limit. */

@@ -1,18 +1,19 @@
 // A worker whose calls and broadcasts a test makes one at a time, as `tests/scripted_worker.py`.
 const { SUPABASE_URL, SUPABASE_SERVICE_ROLE_KEY } = process.env
 
-async function post(path, body) {
+async function request(method, path, body) {
   const headers = {
     'content-type': 'application/json',
     apikey: SUPABASE_SERVICE_ROLE_KEY,
     authorization: `Bearer ${SUPABASE_SERVICE_ROLE_KEY}`,
   }
-  const response = await fetch(SUPABASE_URL + path, { method: 'POST', headers, body: JSON.stringify(body) })
+  const response = await fetch(SUPABASE_URL + path, { method, headers, body: JSON.stringify(body) })
   const text = await response.text()
   if (!response.ok) throw new Error(`${path}: ${response.status} ${text}`)
   return text && JSON.parse(text)
 }
 
+const post = (path, body) => request('POST', path, body)
 const call = (name, args) => post(`/rest/v1/rpc/${name}`, args)
 const broadcast = (topic, event, payload) =>
   post('/realtime/v1/api/broadcast', { messages: [{ topic, event, payload, private: true }] })
@@ -78,4 +79,15 @@ class Job {
     for (const { topic, event, payload } of outbox) await broadcast(topic, event, payload)
     await call('settle_smelt_outbox', { ids: outbox.map(({ id }) => id) })
   }
+}
+
+/** Return the smelts of a user. */
+export const smeltsOf = (userId) => request('GET', `/rest/v1/smelts?user_id=eq.${userId}&select=id,status,error_code`)
+
+/** Return the bytes of a stored object. */
+export async function stored(path) {
+  const headers = { apikey: SUPABASE_SERVICE_ROLE_KEY, authorization: `Bearer ${SUPABASE_SERVICE_ROLE_KEY}` }
+  const response = await fetch(`${SUPABASE_URL}/storage/v1/object/smelt-audio/${path}`, { headers })
+  if (!response.ok) throw new Error(`${path}: ${response.status}`)
+  return Buffer.from(await response.arrayBuffer())
 }

@@ -125,3 +125,18 @@ test('a lost connection shortens the interval of queries at once', async (t) => 
   await pass(16_000)
   assert.equal(fetches[0], before + 4)
 })
+
+test('a refetch that fails does not stop later invalidations of its key', async (t) => {
+  const { feed, client, pass, change } = setUp(t, [])
+  let calls = 0
+  const rejected = t.mock.method(client, 'invalidateQueries', async () => {
+    calls += 1
+    if (calls === 1) throw new Error('offline')
+  })
+  t.after(smeltQueryInvalidator(client)({ feed }))
+  change(['smelts'])
+  await pass(1500)
+  change(['smelts'])
+  await pass(100)
+  assert.equal(rejected.mock.callCount(), 2)
+})

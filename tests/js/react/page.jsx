@@ -23,6 +23,7 @@ const recording = new File([await (await fetch('/recording')).blob()], 'decision
 
 const states = {}
 const mounts = {}
+const outcomes = [] // Of calls of `upload`.
 
 /** Record the state of each commit without its functions, and the effects of mounts. */
 function useRecorded(name, state) {
@@ -38,7 +39,10 @@ function Upload({ file = recording, prompts }) {
   const uploaded = useSmeltUpload()
   const { upload, job, isUploading, progress, error } = uploaded
   useEffect(() => {
-    upload({ files: [file], prompts })
+    upload({ files: [file], prompts }).then(
+      (job) => outcomes.push(job.id),
+      ({ code }) => outcomes.push(code),
+    )
   }, [upload, file, prompts])
   const id = job?.id ?? null
   useRecorded('upload', JSON.stringify({ isUploading, progress, id, error: error && { code: error.code } }))
@@ -88,6 +92,7 @@ Object.assign(window, {
   recording,
   states,
   mounts,
+  outcomes,
   render,
   vanilla,
   version,

@@ -23,6 +23,8 @@ def names(tmp_path: Path, *migrations: str) -> list[str]:
         ("create or replace view v as select 1;", "view public.v"),
         ("create materialized\nview if not exists app.v as select 1;", "materialized view app.v"),
         ("create sequence s;", "sequence public.s"),
+        ("create table übung_1 ();", "table public.übung_1"),
+        ("create table 𠮷 ();", "table public.𠮷"),
         ("create type mood as enum ('a');", "type public.mood"),
         ("create domain d as text;", "domain public.d"),
         ("create unique index concurrently if not exists i on app.t (a);", "index app.i"),

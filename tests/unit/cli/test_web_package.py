@@ -47,6 +47,13 @@ def test_package_has_the_version_of_smelt_and_every_exported_file() -> None:
     assert {name for name in names if "." in name} <= set(package_files())
 
 
+def test_declared_values_of_the_package_are_those_that_it_exports() -> None:
+    files = {name: package_files()[name].decode() for name in ("index.js", "smelt.d.ts")}
+    exported = {name.strip() for names in re.findall(r"{(.*?)}", files["index.js"]) for name in names.split(",")}
+    declared = set(re.findall(r"^export (?:class|function|const) (\w+)", files["smelt.d.ts"], re.MULTILINE))
+    assert exported == declared
+
+
 def test_init_js_copies_the_package_and_replaces_an_earlier_copy(tmp_path: Path) -> None:
     folder = tmp_path / "src" / "smelt"
     code, printed = smelt("init", "--js", folder)
@@ -62,6 +69,51 @@ def test_init_js_changes_no_folder_with_other_files(tmp_path: Path) -> None:
     code, printed = smelt("init", "--js", tmp_path)
     assert (code, "contains other files" in printed) == (2, True)
     assert [path.name for path in tmp_path.iterdir()] == ["index.js"]
+
+
+def test_init_js_removes_modules_that_the_package_no_longer_has(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "smelt", tmp_path / "outside.js"
+    assert smelt("init", "--js", folder)[0] == 0
+    removed = ["gone.js", "elements/gone.js"]
+    for name in ("mine.js", *removed):
+        (folder / name).write_text("// a module")
+    outside.write_text("// not in the package")
+    about = json.loads((folder / "package.json").read_text())
+    about["files"] += [*removed, "missing.js", "../outside.js", str(outside), 3]
+    (folder / "package.json").write_text(json.dumps(about))
+    assert smelt("init", "--js", folder)[0] == 0
+    copied = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert copied == {*package_files(), "mine.js"}
+    assert outside.exists()
+
+
+def test_init_js_reports_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, printed = smelt("init", "--js", tmp_path / "file" / "smelt")
+    assert (code, "file is a file: pass a folder" in printed) == (2, True)
+    folder = tmp_path / "smelt"
+    assert smelt("init", "--js", folder)[0] == 0
+    (folder / "index.js").unlink()
+    (folder / "index.js").mkdir()
+    code, printed = smelt("init", "--js", folder)
+    assert (code, "index.js can't be read or written: Is a directory" in printed) == (2, True)
+
+
+def test_init_reports_migrations_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "supabase").mkdir()
+    (tmp_path / "supabase" / "migrations").write_text("")
+    code, printed = smelt("init", tmp_path)
+    assert (code, "migrations can't be read or written: File exists" in printed) == (2, True)
+
+
+def test_init_rejects_a_js_folder_before_it_adds_migrations(tmp_path: Path) -> None:
+    project, js = tmp_path / "project", tmp_path / "app"
+    for folder in (project, js):
+        folder.mkdir()
+    (js / "index.js").write_text("// mine")
+    code, printed = smelt("init", project, "--js", js)
+    assert (code, "contains other files" in printed) == (2, True)
+    assert list(project.iterdir()) == []
 
 
 def test_init_needs_a_folder() -> None:

@@ -229,6 +229,32 @@ async def test_follow_up_with_room_is_a_claim(monkeypatch: pytest.MonkeyPatch) -
     assert [arguments["max_count"] for _, arguments in claims.rpc.calls] == [2, 2]
 
 
+@pytest.mark.parametrize("waits_for_end", [True, False])
+async def test_follow_up_of_a_worker_with_a_suspect_wakes_others_once(
+    monkeypatch: pytest.MonkeyPatch, waits_for_end: bool
+) -> None:
+    claims = ClaimsOfADatabase(monkeypatch)
+    await claims.claim({**NOTHING, "follow_up_in_s": 1.25})
+    claims.now_s += 1.25
+    for _ in range(2):
+        await claims.claim({**NOTHING, "waits_for_end": waits_for_end})
+    await claims.loop.wake_others()
+    counts = [arguments["max_count"] for _, arguments in claims.rpc.calls]
+    assert counts == ([2, 2, 0, 2] if waits_for_end else [2, 2, 2])
+
+
+async def test_follow_up_without_room_is_repeated_when_a_delay_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = ClaimsOfADatabase(monkeypatch)
+    await claims.claim({**NOTHING, "follow_up_in_s": 1.25})
+    claims.response = {**NOTHING, "follow_up_in_s": 4.0}
+    called = []
+    for after_s in (1.25, 3.9, 0.1):
+        claims.now_s += after_s
+        await claims.loop.wake_others()
+        called.append(len(claims.rpc.calls) - 1)
+    assert called == [1, 1, 2]
+
+
 async def test_follow_up_that_failed_is_repeated_later(monkeypatch: pytest.MonkeyPatch) -> None:
     claims = ClaimsOfADatabase(monkeypatch)
     await claims.claim({**NOTHING, "follow_up_in_s": 1.25})

@@ -8,7 +8,7 @@ export function App() {
 
   async function transcribe(files: FileList | null) {
     if (!files?.length) return
-    const job = await upload({ files: [...files], prompts: ['summarize'] })
+    const job = await upload({ files: [...files], prompts: ['summarize'] }).catch(() => null) // Shown as `error`.
     if (job) setSmeltId(job.id)
   }
 

@@ -104,3 +104,16 @@ async def test_file_store_link_survives_removal_of_its_source(store: FileStore) 
     await store.link(("bucket", "a", "v1"), ("bucket", "b", "v2"))
     await store.remove("bucket", "a", "v1")
     assert await _get(store, "b", "v2") == b"same"
+
+
+async def test_file_store_logs_a_file_that_cannot_be_removed(
+    store: FileStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A request has already committed its changes, and a start must not depend on a file that no object needs."""
+    await _put(store, "a", "v1", b"x")
+    [path] = _files(tmp_path)
+    path.unlink()
+    path.mkdir()  # It can't be removed like a file.
+    await store.remove("bucket", "a", "v1")
+    assert store.sweep(set()) == 0
+    assert caplog.text.count(f"the file {path} could not be removed") == 2

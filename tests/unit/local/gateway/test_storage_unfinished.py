@@ -1,7 +1,8 @@
 """The files of unfinished uploads, and their repair after a crash."""
 
 import asyncio
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,7 +10,7 @@ import pytest
 
 from smelt.local.storage.files import WRITE_BYTES
 from smelt.local.storage.tus import TusError
-from smelt.local.storage.unfinished import EXPIRY_S, ResumableUpload, UnfinishedUploads
+from smelt.local.storage.unfinished import EXPIRY_S, MAX_PER_CREATOR, ResumableUpload, UnfinishedUploads
 
 
 def _upload(**fields: object) -> ResumableUpload:
@@ -23,6 +24,10 @@ def _upload(**fields: object) -> ResumableUpload:
         created_at=1000.0,
     )
     return replace(upload, **fields)  # type: ignore[arg-type]
+
+
+def _description(**fields: object) -> bytes:
+    return json.dumps(asdict(_upload()) | fields).encode()
 
 
 @pytest.fixture
@@ -88,13 +93,65 @@ async def test_unfinished_uploads_restore_removes_expired_and_orphaned_files(
     assert _names(tmp_path) == [f"{kept.version}.bytes", f"{kept.version}.json"]
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"{",
+        b"\xff",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"creator": null}',
+        _description(creator=None),
+        _description(created_at="yesterday"),
+        _description(length="ten"),
+        _description(metadata=[]),
+    ],
+)
+async def test_unfinished_upload_with_a_damaged_state_is_not_found_and_removed_at_a_start(
+    store: UnfinishedUploads, tmp_path: Path, damaged: bytes
+) -> None:
+    upload, damaged_upload = _upload(), _upload()
+    for each in (upload, damaged_upload):
+        await store.create(each)
+    (tmp_path / f"{damaged_upload.version}.json").write_bytes(damaged)
+    with pytest.raises(TusError, match="was not found"):
+        await store.find(damaged_upload.version)
+    assert await store.sweep() == 0
+    store.restore(set())
+    assert _names(tmp_path) == [f"{upload.version}.bytes", f"{upload.version}.json"]
+
+
+async def test_unfinished_uploads_of_one_creator_are_bounded(store: UnfinishedUploads, tmp_path: Path) -> None:
+    """Also after a restart; of simultaneous creations, one is the last; the service role has no bound."""
+    user, service = ("authenticated", "alice"), ("service_role", None)
+    for creator in (user, service):
+        for number in range(MAX_PER_CREATOR - 1):
+            await store.create(_upload(key=f"{number}", creator=creator))
+    uploads = [_upload(key=key, creator=user) for key in "abc"]
+    results = await asyncio.gather(*(store.create(upload) for upload in uploads), return_exceptions=True)
+    assert [str(result).partition(":")[0] for result in results] == [
+        "None",
+        *["You have reached the maximum of 1000 unfinished uploads of this user"] * 2,
+    ]
+    for key in "abc":
+        await store.create(_upload(key=key, creator=service))
+    again = UnfinishedUploads(tmp_path, clock=lambda: 1000.0)
+    again.restore(set())
+    with pytest.raises(TusError, match="maximum of 1000 unfinished uploads of this user"):
+        await again.create(_upload(creator=user))
+    await again.create(_upload(creator=("authenticated", "bob")))
+    await again.terminate(uploads[0].version)
+    await again.create(_upload(creator=user))
+
+
 async def test_partial_file_undo_removes_the_bytes_of_one_request(store: UnfinishedUploads) -> None:
     upload = _upload(length=WRITE_BYTES * 4)
     await store.create(upload)
     await _append(store, upload, b"0123")
     async with store.open(upload.version) as file:
         await file.write(b"x" * (WRITE_BYTES + 1))
-        file.undo()
+        await file.undo()
     assert store.bytes_path(upload.version).read_bytes() == b"0123"
 
 

@@ -1,0 +1,108 @@
+// Recordings of the microphone that could be lost, against a project without a worker.
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { launch, skip } from '../chromium.mjs'
+import { assertAccessible, shown, withPage, withProxy } from './page.mjs'
+
+let browser
+before(async () => {
+  browser = skip ? null : await launch(['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream'])
+})
+after(() => browser?.close())
+
+/** Record for a second; `window.tracks` are those of the microphone. */
+async function record(page) {
+  await page.evaluate(() => {
+    const { mediaDevices } = navigator
+    const original = mediaDevices.getUserMedia.bind(mediaDevices)
+    window.tracks = []
+    mediaDevices.getUserMedia = async (constraints) => {
+      const stream = await original(constraints)
+      window.tracks.push(...stream.getTracks())
+      return stream
+    }
+  })
+  await page.getByRole('button', { name: 'Record' }).click()
+  await shown(page, 'smelt-upload[recording] [part=recording-time]:text("0:01")')
+}
+
+const microphoneIsOff = (page) =>
+  page.waitForFunction(() => window.tracks.length > 0 && window.tracks.every((track) => track.readyState === 'ended'))
+
+describe('recording of the microphone', { skip, concurrency: 2 }, () => {
+  for (const [name, replace] of [
+    ['is kept when its element is replaced', (element) => element.replaceWith(document.createElement('smelt-upload'))],
+    ['is kept when its element is moved', (element) => document.body.append(element)],
+  ])
+    test(name, () =>
+      withPage(browser, async (page) => {
+        await record(page)
+        await page.locator('smelt-upload').evaluate(replace)
+        await microphoneIsOff(page)
+        await page.getByText('The recording was not sent.').first().waitFor()
+        await shown(page, 'smelt-upload:not([recording]) [part=filename]:text-matches("^recording-.*webm$")')
+        await assertAccessible(page, 'recording that was not sent')
+        const saved = page.waitForEvent('download')
+        await page.locator('smelt-upload').getByRole('button', { name: 'Download' }).click()
+        assert.match((await saved).suggestedFilename(), /^recording-.*webm$/)
+        await page.locator('smelt-upload').getByRole('button', { name: 'Upload' }).click()
+        await shown(page, 'smelt-progress[waiting]')
+        await shown(page, 'smelt-upload [part~=zone]')
+      }),
+    )
+
+  test('is kept when the microphone is removed', () =>
+    withPage(browser, async (page) => {
+      await record(page)
+      await page.evaluate(() => {
+        for (const track of window.tracks) {
+          track.stop()
+          track.dispatchEvent(new Event('ended'))
+        }
+      })
+      await page.getByText('The recording was not sent.').first().waitFor()
+      await microphoneIsOff(page)
+      await page.locator('smelt-upload').getByRole('button', { name: 'Cancel' }).click()
+      await shown(page, 'smelt-upload [part~=zone]')
+    }))
+
+  test('is kept when its upload fails, also after its element was removed', () =>
+    withProxy(browser, async (page, proxy) => {
+      await page.evaluate(() => {
+        document.querySelector('smelt-upload').request = { timeoutMs: 100 }
+        addEventListener('smelt-upload-failed', () => (window.hasFailed = true))
+      })
+      await record(page)
+      proxy.cut()
+      await page.getByRole('button', { name: 'Stop and send' }).click()
+      await microphoneIsOff(page)
+      await shown(page, 'smelt-upload[failed] [part~=save]')
+      assert.equal(await page.locator('smelt-upload [part~=zone]').isVisible(), false)
+      await page.evaluate(() => {
+        const element = document.querySelector('smelt-upload')
+        element.shadowRoot.querySelector('[part~=retry]').click()
+        element.remove()
+        element.addEventListener('smelt-upload-failed', () => (window.hasFailedAgain = true))
+      })
+      await page.waitForFunction(() => window.hasFailedAgain)
+      await page.evaluate(() => document.body.append(document.createElement('smelt-upload')))
+      await page.getByText('The recording was not sent.').first().waitFor()
+      proxy.restore()
+      await page.locator('smelt-upload').getByRole('button', { name: 'Upload' }).click()
+      await shown(page, 'smelt-progress[waiting]')
+    }))
+
+  test('is kept when its smelt is rejected', () =>
+    withPage(
+      browser,
+      async (page) => {
+        await page.evaluate(() => (document.querySelector('smelt-upload').request = { prompts: ['no such prompt'] }))
+        await record(page)
+        await page.getByRole('button', { name: 'Stop and send' }).click()
+        await microphoneIsOff(page)
+        await shown(page, 'smelt-upload[failed] [part~=save]')
+        await shown(page, 'smelt-upload[failed] [part~=retry]')
+      },
+      { expects: /400/ },
+    ))
+})
