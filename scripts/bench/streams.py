@@ -1,9 +1,8 @@
 """Measure 500 event streams of one gateway: memory per stream, and the time from a commit to the last stream.
 
 Prints one line of JSON for each figure. The gateway is a process of its own; its streams follow the same smelt, or one
-smelt each. The reference for memory is the gateway without streams: the memory per stream is the growth of the process.
-The reference for the time is one stream of the same gateway, and for the memory of streams of one smelt each a bare
-`StreamingResponse` with as many connections.
+smelt each. Memory is the growth of the process for each stream; its reference is a bare `StreamingResponse` with as
+many connections. The reference for the time is a single stream of the same gateway.
 """
 
 import asyncio
