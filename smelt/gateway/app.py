@@ -18,7 +18,8 @@ from smelt.gateway.errors import add_error_handlers
 from smelt.gateway.limits import BodyLimits, Places
 from smelt.gateway.options import GatewayOptions
 from smelt.gateway.requests import Metrics, Requests
-from smelt.gateway.routes import batches, documents, health, notifications, smelts
+from smelt.gateway.routes import batches, documents, events, health, notifications, smelts
+from smelt.gateway.streams.hub import Hub
 from smelt.gateway.uploads import NewSmelt, NewSmeltForm
 
 MAX_CONNECTIONS: Final = 100
@@ -54,9 +55,10 @@ def create_app(options: GatewayOptions) -> Gateway:
         async with aclosing(pool), aclosing(Clients(pool)) as clients:
             app.state.callers = Callers(options, pool)
             app.state.clients = clients
-            app.state.drain = asyncio.Event()
+            app.state.drain = drain = asyncio.Event()
             metrics.show(app.state.uploads, app.state.streams, clients)
-            yield
+            async with Hub(clients, drain, app.state.streams) as app.state.hub:
+                yield
 
     app = Gateway(
         title="smelt",
@@ -72,7 +74,7 @@ def create_app(options: GatewayOptions) -> Gateway:
     app.state.uploads = Places("requests with files", options.max_uploads, max(1, options.max_uploads // 8))
     app.state.streams = Places("event streams", options.max_streams, options.max_streams_per_caller)
     add_error_handlers(app)
-    for routes in (smelts, documents, batches, notifications, health):
+    for routes in (events, smelts, documents, batches, notifications, health):
         app.include_router(routes.router)
     # The last one that is added is the outermost.
     app.add_middleware(BodyLimits, max_upload_bytes=options.max_upload_bytes)

@@ -279,6 +279,9 @@ class Client:
         )
 
     def _open(self, smelt_id: UUID | str) -> Followed:
+        return self._open_watch(smelt_id)
+
+    def _open_watch(self, smelt_id: UUID | str) -> Watch:
         return Watch(UUID(str(smelt_id)), self._project.realtime, self._reader, polling=self._polling)
 
     def _on_connection_state(self, state: ConnectionState) -> None:
@@ -301,6 +304,11 @@ class Client:
         while not deleting.done():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([deleting])
+
+
+def open_watch(client: Client, smelt_id: UUID | str) -> Watch:
+    """Return the watch behind `client.watch`, for a consumer that passes its updates on to others."""
+    return client._open_watch(smelt_id)
 
 
 def connect(url: str, key: str, access_token: str | TokenCallable | None = None, *, polling: bool = True) -> Client:

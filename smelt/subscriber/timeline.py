@@ -51,6 +51,11 @@ class Timeline:
         return self.ended is None and (self._known_end is not None or self._transcript.is_incomplete)
 
     @property
+    def segments_seq(self) -> int | None:
+        """The `seq` up to which all segments of the run were returned, and none after it; None if unknown."""
+        return self._transcript.segments_seq
+
+    @property
     def ending_run(self) -> int | None:
         """The run whose end is known with all of its results, while earlier updates may be missing; None otherwise."""
         if self.ended is not None or self._known_end is None or self._end_is_truncated:
@@ -64,9 +69,12 @@ class Timeline:
         match event:
             case ProgressEvent():
                 segments = self._segments_updates(self._transcript.add_of_files(event.segments))
+                self._transcript.record_event(event.seq, event.segments, is_last=True)
                 return (*segments, *self._advance(_progress_of_event(event)))
             case SegmentsEvent():
-                return self._segments_updates({event.file_id: self._transcript.add(event.file_id, event.segments)})
+                ready = self._transcript.add(event.file_id, event.segments)
+                self._transcript.record_event(event.seq, event.segments, is_last=False)
+                return self._segments_updates({event.file_id: ready})
             case CompletedEvent() | FailedEvent():
                 self._set_known_end(_end_of_event(event), isinstance(event, CompletedEvent) and event.results_truncated)
                 return ()
@@ -81,9 +89,9 @@ class Timeline:
         segments = self._segments_updates(
             self._transcript.add_stored(snapshot.segments, segments_after, snapshot.segments_seq)
         )
-        end = _end_of_snapshot(snapshot)
+        end = end_of_snapshot(snapshot)
         if end is None:
-            return (*self._advance(_progress_of_snapshot(snapshot)), *segments)
+            return (*self._advance(progress_of_snapshot(snapshot)), *segments)
         self._set_known_end(end, truncated=False)
         return segments if self._transcript.is_incomplete else (*segments, *self.conclude())
 
@@ -183,7 +191,8 @@ def _progress_of_event(event: ProgressEvent) -> Progress:
     )
 
 
-def _progress_of_snapshot(snapshot: Snapshot) -> Progress:
+def progress_of_snapshot(snapshot: Snapshot) -> Progress:
+    """Return the state of a snapshot."""
     return Progress(
         smelt_id=snapshot.id,
         status=snapshot.status,
@@ -227,7 +236,8 @@ def _end_of_event(event: CompletedEvent | FailedEvent) -> Ending:
     )
 
 
-def _end_of_snapshot(snapshot: Snapshot) -> Ending | None:
+def end_of_snapshot(snapshot: Snapshot) -> Ending | None:
+    """Return the end of a smelt; None if it has not ended."""
     if snapshot.status not in TERMINAL_STATUSES or snapshot.completed_at is None:
         return None
     if snapshot.status == "completed":

@@ -1,10 +1,16 @@
 """The transcript of one run as it arrives: each segment once, in order, without gaps."""
 
+import json
 from collections.abc import Iterable, Sequence
+from typing import Final
 from uuid import UUID
 
 from smelt.contract.events import NewSegment, Segment
 from smelt.contract.state import FileSegment
+
+MAX_WHOLE_BYTES: Final = 48 * 1024
+"""A report whose `progress` contains more segments than this may have sent others before it, in events `segments`."""
+_SEGMENT_BYTES: Final = 150
 
 
 class Transcript:
@@ -18,6 +24,8 @@ class Transcript:
         self.run = run
         self.read_seq = 0
         self._stored_seq = 0
+        self._whole_seq = 0
+        self._received_seq = 0
         self._next_index: dict[UUID, int] = {}
         self._waiting: dict[UUID, dict[int, Segment]] = {}
 
@@ -25,6 +33,22 @@ class Transcript:
     def is_incomplete(self) -> bool:
         """True if segments are known to exist that were neither read nor received."""
         return bool(self._waiting) or self.read_seq < self._stored_seq
+
+    @property
+    def segments_seq(self) -> int | None:
+        """The `seq` up to which all segments were returned, and none after it; None if it is unknown."""
+        return self._whole_seq if self._received_seq <= self._whole_seq else None
+
+    def record_event(self, seq: int, segments: Sequence[Segment], *, is_last: bool) -> None:
+        """Record that the segments of an event were added; `is_last` if it is the last event with this `seq`.
+
+        The `seq` after a whole one is whole as well, if nothing can be missing between them.
+        """
+        is_next = is_last and seq == self._whole_seq + 1 and self._received_seq <= self._whole_seq
+        if is_next and not self._waiting and _size_bytes(segments) <= MAX_WHOLE_BYTES:
+            self._whole_seq = seq
+        elif segments:
+            self._received_seq = max(self._received_seq, seq)
 
     def add(self, file_id: UUID, segments: Iterable[Segment]) -> tuple[Segment, ...]:
         """Add segments of one file; return those that are next in order."""
@@ -56,4 +80,11 @@ class Transcript:
         self._stored_seq = max(self._stored_seq, upto_seq)
         if after_seq <= self.read_seq:
             self.read_seq = max(self.read_seq, upto_seq)
+            self._whole_seq = max(self._whole_seq, upto_seq)
+        elif segments:
+            self._received_seq = max(self._received_seq, upto_seq)
         return self.add_of_files(segments)
+
+
+def _size_bytes(segments: Sequence[Segment]) -> int:
+    return sum(len(json.dumps(segment.text)) + _SEGMENT_BYTES for segment in segments)

@@ -112,6 +112,20 @@ class Watch:
         )
 
     @property
+    def pending_count(self) -> int:
+        """The number of items that were not yielded yet."""
+        return len(self._backlog)
+
+    @property
+    def segments_seq(self) -> int | None:
+        """The `segments_seq` up to which all segments were yielded, and none after it; None if it is unknown.
+
+        It is unknown while items are pending, and while an event between the received ones may be missing: a
+        `refresh` fills the gap.
+        """
+        return None if self.pending_count else self._timeline.segments_seq
+
+    @property
     def known(self) -> SeenState:
         """The state that need not be read again."""
         return self._timeline.known

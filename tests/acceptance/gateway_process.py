@@ -25,9 +25,9 @@ class GatewayProcess:
 
 
 @contextmanager
-def gateway_process(env: Mapping[str, str], log: Path) -> Iterator[GatewayProcess]:
-    """Run `smelt serve` on a free port; yield once it listens, and drain it at the end unless it has exited."""
-    command = [sys.executable, "-m", "smelt", "serve", "--port", "0"]
+def gateway_process(env: Mapping[str, str], log: Path, port: int = 0) -> Iterator[GatewayProcess]:
+    """Run `smelt serve`, by default on a free port; yield once it listens, and drain it unless it has exited."""
+    command = [sys.executable, "-m", "smelt", "serve", "--port", str(port)]
     with log.open("wb") as sink, started(command, env=environment(env), stdout=sink, stderr=sink) as process:
         try:
             wait_until(lambda: "listens at" in log.read_text() or process.poll() is not None, "a gateway that listens")

@@ -125,9 +125,10 @@ class World:
         of_batch = path.startswith("/api/batches")
         path = path.replace("{id}", subject.batch_id if of_batch else subject.smelt_id)
         body = {"ids": [subject.notification_id]} if path.startswith("/api/notifications/") else BODIES.get(route)
-        response = self._http[caller].request(
-            method, path, params=_query(caller, subject), json=body if method == "POST" else None
-        )
+        body = body if method == "POST" else None
+        with self._http[caller].stream(method, path, params=_query(caller, subject), json=body) as response:
+            if not path.endswith("/events") or response.is_error:  # A stream need not end.
+                response.read()
         assert response.status_code < 500, response.text
         if response.is_error:
             assert response.status_code in {401, 403, 404}, response.text

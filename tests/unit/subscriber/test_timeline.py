@@ -14,6 +14,7 @@ from histories import (
     lengths,
     make_history,
     progress_event,
+    progress_with_segments,
     segment_indexes,
     segments_event,
     snapshot,
@@ -26,6 +27,7 @@ from smelt.contract.events import CompletedEvent, FailedEvent
 from smelt.contract.state import Unchanged
 from smelt.contract.vocabulary import Status
 from smelt.subscriber.timeline import Timeline
+from smelt.subscriber.transcript import MAX_WHOLE_BYTES
 from smelt.subscriber.updates import Completed, Progress, Update
 
 
@@ -179,6 +181,35 @@ def test_timeline_gap_requests_a_read_that_fills_it() -> None:
     updates = read_state(timeline, timeline.known, row)
     assert segment_indexes(list(updates), 1) == {FILES[0]: [0, 1, 2]}
     assert not timeline.needs_read
+
+
+def test_segments_seq_advances_with_events_without_a_gap_and_is_unknown_after_one() -> None:
+    timeline = Timeline(SMELT)
+    timeline.merge_snapshot(snapshot(Row(seq=3)), 0)
+    assert timeline.segments_seq == 3
+    timeline.merge_event(progress_with_segments(Row(seq=4), FILES[0], range(1)))
+    assert timeline.segments_seq == 4
+    timeline.merge_event(progress_event(Row(seq=6)))  # Another event may have had segments.
+    assert timeline.segments_seq == 4
+    timeline.merge_event(progress_with_segments(Row(seq=7), FILES[0], range(1, 2)))
+    assert timeline.segments_seq is None
+    row = Row(seq=7, segments={(FILES[0], 0): 4, (FILES[1], 0): 5, (FILES[0], 1): 7})
+    assert segment_indexes(list(read_state(timeline, timeline.known, row)), 1) == {FILES[1]: [0]}
+    assert timeline.segments_seq == 7
+
+
+def test_segments_seq_is_unknown_if_a_report_may_have_had_further_events() -> None:
+    timeline = Timeline(SMELT)
+    timeline.merge_snapshot(snapshot(Row(seq=3)), 0)
+    large = progress_with_segments(Row(seq=4), FILES[0], range(1))
+    text = "x" * MAX_WHOLE_BYTES
+    timeline.merge_event(large.model_copy(update={"segments": (large.segments[0].model_copy(update={"text": text}),)}))
+    assert timeline.segments_seq is None
+    timeline = Timeline(SMELT)
+    timeline.merge_snapshot(snapshot(Row(seq=3)), 0)
+    timeline.merge_event(segments_event(Row(seq=4), FILES[0], range(1)))
+    timeline.merge_event(progress_event(Row(seq=4)))
+    assert timeline.segments_seq is None
 
 
 def test_timeline_requests_only_state_newer_than_the_snapshot() -> None:

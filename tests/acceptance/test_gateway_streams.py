@@ -1,0 +1,135 @@
+"""EventSource in Chromium, httpx-sse and curl follow a smelt over killed workers and gateways."""
+
+import asyncio
+import json
+import shutil
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack, ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from commands import ROOT, environment
+from endless_model import ENDLESS_MODEL
+from gateway_process import GatewayProcess, gateway_process
+from gateways import SIGNING_KEY
+from sse_readers import Received, read_smelt
+from stacks import Stack, sign_up
+from worker_harness import STANDUP, WorkerProcess, eventually
+
+from smelt.backend.client_rpc import ClientRpc
+from smelt.backend.project import Project
+from smelt.contract.state import Snapshot
+
+JS = ROOT / "tests" / "js"
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("node") is None or not (JS / "node_modules").exists() or not Path("/usr/bin/chromium").exists(),
+    reason="needs Chromium (apt-get install chromium), and `npm install` in tests/js",
+)
+
+
+async def follow(http: httpx.AsyncClient, path: str, received: Received) -> None:
+    """Follow a smelt as an EventSource does, with httpx-sse."""
+    while True:
+        with suppress(httpx.TransportError):
+            if await read_smelt(http, path, received) == httpx.codes.NO_CONTENT:
+                return
+        await asyncio.sleep(0.2)
+
+
+async def follow_with_curl(url: str, received: Received) -> None:
+    """Follow a smelt with one `curl` after another."""
+    while True:
+        last = [] if received.last_id is None else ["-H", f"Last-Event-ID: {received.last_id}"]
+        curl = await asyncio.create_subprocess_exec(
+            "curl", "-sN", "--noproxy", "*", "-w", "status %{http_code}", *last, url, stdout=asyncio.subprocess.PIPE
+        )
+        printed = (await curl.communicate())[0].decode()
+        # The text after the last empty line is not a whole event.
+        for text in printed.split("\n\n")[:-1]:
+            fields = dict(line.split(": ", 1) for line in text.splitlines())
+            if "id" in fields:
+                received.add(fields["event"], fields["id"], fields["data"])
+        if printed.endswith("status 204"):
+            return
+        await asyncio.sleep(0.2)
+
+
+async def follow_in_chromium(url: str, received: Received, is_ready: asyncio.Event) -> int:
+    """Follow a smelt with EventSource; return how often it was opened."""
+    node = await asyncio.create_subprocess_exec(
+        "node", "event-source.mjs", url, cwd=JS, env=environment({}), stdout=asyncio.subprocess.PIPE, limit=1 << 24
+    )
+    assert node.stdout is not None
+    try:
+        assert await node.stdout.readline() == b"ready\n"
+        is_ready.set()
+        result: dict[str, Any] = json.loads(await node.stdout.readline())
+    finally:
+        if node.returncode is None:
+            node.send_signal(signal.SIGTERM)
+        await node.wait()
+    for name, event_id, data in result["events"]:
+        received.add(name, event_id, data)
+    return int(result["opened"])
+
+
+@pytest.mark.own_project("whose worker is killed")
+@pytest.mark.timeout(240)
+async def test_readers_lose_and_double_nothing_over_killed_workers_and_gateways(
+    fresh_stack: Stack, tmp_path: Path
+) -> None:
+    stack = fresh_stack
+    with ExitStack() as closing:
+        user = sign_up(stack)
+        env = {**stack.env(), "SMELT_SIGNING_KEYS": SIGNING_KEY, "SMELT_ALLOWED_ORIGINS": "*"}
+        gateway = closing.enter_context(gateway_process(env, tmp_path / "gateway-1.log"))
+        url, port = gateway.url, int(gateway.url.rpartition(":")[2])
+        async with AsyncExitStack() as opened, asyncio.timeout(200):
+            headers = {"Authorization": f"Bearer {user.access_token}"}
+            http = await opened.enter_async_context(httpx.AsyncClient(base_url=url, headers=headers, timeout=30))
+            recording = STANDUP.read_bytes()
+            files = [("file", (f"{name}.ogg", recording)) for name in ("first", "second")]
+            smelt_id = (await http.post("/api/smelts", files=files)).raise_for_status().json()["id"]
+            path = f"/api/smelts/{smelt_id}/events"
+            token = (await http.post(f"/api/smelts/{smelt_id}/token")).raise_for_status().json()["token"]
+            readers = [Received() for _ in range(3)]
+            with_token, is_ready = f"{url}{path}?token={token}", asyncio.Event()
+            following = [
+                asyncio.create_task(follow(http, path, readers[0])),
+                asyncio.create_task(follow_with_curl(with_token, readers[1])),
+                asyncio.create_task(follow_in_chromium(with_token, readers[2], is_ready)),
+            ]
+            await is_ready.wait()
+            worker = WorkerProcess(stack, tmp_path, before=ENDLESS_MODEL, SMELT_LEASE_S="5")
+            closing.callback(worker.close)
+            await eventually(lambda: len(readers[0].segments) >= 3)
+            gateway = replace(closing, gateway, signal.SIGKILL, lambda: gateway_process(env, tmp_path / "2.log", port))
+            worker.end(signal.SIGKILL)
+            worker = WorkerProcess(stack, tmp_path, SMELT_LEASE_S="5")
+            closing.callback(worker.close)
+            count = len(readers[0].segments)
+            await eventually(lambda: len(readers[0].segments) > count)
+            gateway = replace(closing, gateway, signal.SIGTERM, lambda: gateway_process(env, tmp_path / "3.log", port))
+            _, _, opened_count = await asyncio.gather(*following)
+            async with Project(stack.api_url, stack.anon_key, access_token=user.access_token) as project:
+                state = await ClientRpc(project.rpc).get_smelt(smelt_id)
+        assert isinstance(state, Snapshot)
+        assert (state.status, state.run, len(state.files)) == ("completed", 1, 2)
+        assert state.attempt >= 2
+        for received in readers:
+            received.assert_complete(state)
+        assert opened_count >= 3
+
+
+def replace(
+    closing: ExitStack, gateway: GatewayProcess, number: signal.Signals, start: Callable[[], Any]
+) -> GatewayProcess:
+    """End a gateway with a signal, and start another one."""
+    gateway.process.send_signal(number)
+    gateway.process.wait(30)
+    started: GatewayProcess = closing.enter_context(start())
+    return started

@@ -1,0 +1,161 @@
+"""The streams of a user: files to the letter of their plan, notifications, and batches."""
+
+import json
+from datetime import datetime
+from uuid import UUID
+
+import httpx
+import pytest
+from gateways import options_for, running_gateway
+from proxies import faulty_proxy
+from scripted_worker import ScriptedWorker
+from sse_readers import EventReader, stream
+from stacks import Stack, User
+
+from smelt.contract.batches import BatchEvent
+from smelt.contract.rows import Notification
+from smelt.gateway.streams.files import FilesStream
+
+FILE_KEYS = {"id", "filename", "file_type", "status", "progress", "processing_stage", "error_message"}
+
+
+async def created(http: httpx.AsyncClient, **more: object) -> str:
+    response = await http.post("/api/smelts", json={"text": "Ship it on Monday.", **more})
+    return str(response.raise_for_status().json()["id"])
+
+
+async def message(reader: EventReader) -> dict[str, object]:
+    """Return the next message of the stream of files."""
+    event = await reader.next()
+    assert (event.event, event.id) == ("message", "")
+    content: dict[str, object] = json.loads(event.data)
+    assert isinstance(content["timestamp"], str)
+    assert content["timestamp"].endswith("Z")
+    assert datetime.fromisoformat(content["timestamp"]).tzinfo is not None
+    return content
+
+
+async def test_files_stream_has_all_files_then_changes_and_deletions(
+    owner: httpx.AsyncClient, scripted_worker: ScriptedWorker
+) -> None:
+    smelts = [await created(owner), await created(owner)]
+    async with stream(owner, "/api/files/events") as reader:
+        assert set(await message(reader)) == {"eventType", "timestamp"}
+        first = [await message(reader) for _ in smelts]
+        for update in first:
+            assert set(update) == {"eventType", "timestamp", "file"}
+            assert update["eventType"] == "file-update"
+            assert isinstance(update["file"], dict)
+            assert set(update["file"]) == FILE_KEYS
+            assert (update["file"]["status"], update["file"]["processing_stage"]) == ("pending", None)
+            assert update["file"]["file_type"] == "text"
+        job = await scripted_worker.claim(UUID(smelts[0]))
+        file_id = str(job.claim.files[0].id)
+        await job.report(
+            "synthesizing", 80, files=[{"id": file_id, "status": "processing", "stage": "synthesizing", "progress": 75}]
+        )
+        changed = await message(reader)
+        assert isinstance(changed["file"], dict)
+        assert (changed["file"]["id"], changed["file"]["progress"]) == (file_id, 75)
+        assert (changed["file"]["status"], changed["file"]["processing_stage"]) == ("processing", "synthesizing")
+        await job.complete()
+        completed = await message(reader)
+        assert isinstance(completed["file"], dict)
+        assert (completed["file"]["status"], completed["file"]["progress"]) == ("completed", 100)
+        (await owner.delete(f"/api/smelts/{smelts[0]}")).raise_for_status()
+        deleted = await message(reader)
+        assert (deleted["eventType"], deleted["file"]) == ("file-deleted", {"id": file_id})
+
+
+async def test_files_stream_has_heartbeats(owner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert FilesStream.heartbeat_interval_s == 30
+    monkeypatch.setattr(FilesStream, "heartbeat_interval_s", 0.2)
+    async with stream(owner, "/api/files/events") as reader:
+        events = [await message(reader) for _ in range(3)]
+    assert [event["eventType"] for event in events] == ["connected", "heartbeat", "heartbeat"]
+
+
+@pytest.mark.parametrize("path", ["/api/files/events", "/api/notifications/events"])
+async def test_streams_of_a_user_are_401_as_json_without_a_user(
+    visitor: httpx.AsyncClient, shared_stack: Stack, path: str
+) -> None:
+    response = await visitor.get(path)
+    assert (response.status_code, response.json()["code"]) == (401, "sign_in_required")
+    assert response.headers["content-type"] == "application/json"
+    for token, status in ((shared_stack.service_role_key, 403), ("a.b.c", 401), ("sb_secret_nothing", 403)):
+        response = await visitor.get(path, headers={"Authorization": f"Bearer {token}"})
+        assert response.status_code == status, token
+
+
+async def test_files_stream_stays_open_while_realtime_is_away(
+    shared_stack: Stack, user: User, owner: httpx.AsyncClient
+) -> None:
+    async with faulty_proxy(shared_stack.api_url) as proxy:
+        proxy.reject("realtime")
+        with running_gateway(options_for(shared_stack, url=proxy.url)) as gateway:
+            headers = {"Authorization": f"Bearer {user.access_token}"}
+            async with (
+                httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60) as http,
+                stream(http, "/api/files/events") as reader,
+            ):
+                assert (await message(reader))["eventType"] == "connected"
+                await created(owner)
+                assert (await message(reader))["eventType"] == "file-update"
+                proxy.heal()
+                await created(owner)
+                assert (await message(reader))["eventType"] == "file-update"
+
+
+async def test_notifications_stream_has_the_unread_ones_then_new_ones_once(
+    owner: httpx.AsyncClient, scripted_worker: ScriptedWorker
+) -> None:
+    smelts = [await created(owner) for _ in range(3)]
+    await (await scripted_worker.claim(UUID(smelts[0]))).complete()
+
+    async def smelt_of(reader: EventReader) -> str:
+        event = await reader.next()
+        assert event.event == "new_notification"
+        return str(Notification.model_validate_json(event.data).smelt_id)
+
+    path = "/api/notifications/events"
+    async with stream(owner, path) as first, stream(owner, path) as second:
+        for reader in (first, second):
+            assert (await reader.next()).event == "connected"
+            assert await smelt_of(reader) == smelts[0]
+        for smelt_id in smelts[1:]:
+            await (await scripted_worker.claim(UUID(smelt_id))).complete()
+            assert [await smelt_of(first), await smelt_of(second)] == [smelt_id] * 2
+
+
+async def test_batch_stream_ends_after_the_last_smelt_and_a_reconnect_gets_204(
+    owner: httpx.AsyncClient, scripted_worker: ScriptedWorker
+) -> None:
+    batch_id = (await owner.post("/api/batches", json={})).json()["id"]
+    smelts = [await created(owner, batch_id=batch_id) for _ in range(2)]
+    path = f"/api/batches/{batch_id}/events"
+    async with stream(owner, path) as reader:
+        assert (await reader.next()).event == "connected"
+        first = BatchEvent.model_validate_json((await reader.next()).data)
+        assert (first.total, first.completed) == (2, 0)
+        for smelt_id in smelts:
+            await (await scripted_worker.claim(UUID(smelt_id))).complete()
+        *_, last = await reader.rest()
+    state = BatchEvent.model_validate_json(last.data)
+    assert (last.event, state.status, state.completed) == ("progress", "completed", 2)
+    assert last.id == str(state.seq)
+    assert (await owner.get(path, headers={"Last-Event-ID": last.id})).status_code == 204
+    again = await owner.get(path, headers={"Last-Event-ID": "nonsense"})
+    assert again.status_code == 200
+    assert '"status":"completed"' in again.text
+
+
+async def test_batch_of_another_user_is_404_before_the_stream(
+    owner: httpx.AsyncClient, visitor: httpx.AsyncClient, shared_stack: Stack
+) -> None:
+    batch_id = (await owner.post("/api/batches", json={})).json()["id"]
+    signed_up = (
+        await visitor.post(f"{shared_stack.api_url}/auth/v1/signup", headers={"apikey": shared_stack.anon_key}, json={})
+    ).json()
+    headers = {"Authorization": f"Bearer {signed_up['access_token']}"}
+    response = await visitor.get(f"/api/batches/{batch_id}/events", headers=headers)
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
