@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from patched_children import PatchedChildren
@@ -57,10 +58,20 @@ def local_cluster() -> LocalCluster:
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    """A project shared by tests that do not disturb each other: each has its own users and smelts, and no worker."""
+def session_stack() -> Iterator[Stack]:
+    """The project of `stack`."""
     with running_project() as project:
         yield project
+
+
+@pytest.fixture(scope="module")
+def stack(session_stack: Stack) -> Stack:
+    """A project shared by tests that do not disturb each other: each has its own users and smelts, and no worker."""
+    if shared_project() is None:
+        with psycopg.connect(session_stack.db_url, autocommit=True) as database:
+            # Those that another file left would count for the visitors of this one.
+            database.execute("delete from public.smelts where user_id is null and completed_at is null")
+    return session_stack
 
 
 @pytest.fixture
