@@ -156,6 +156,9 @@ create index smelts_unranked_model_idx on public.smelts (queue_model, claimable_
     where queue_rank is null and claimable_at is not null;
 create index smelts_returned_idx on public.smelts (claimable_at) where claimable_at is not null and attempt > 1;
 create index smelts_audio_removing_idx on public.smelts (id) where audio_state = 'removing';
+-- Ended smelts whose upload still takes a place of their owner.
+create index smelts_unused_audio_by_user_idx on public.smelts (user_id)
+    where audio_state = 'removing' and submitted_at is null;
 create index smelts_audio_stored_idx on public.smelts (completed_at)
     where audio_state = 'stored' and audio_kept_until is null;
 create index smelts_audio_kept_idx on public.smelts (audio_kept_until)

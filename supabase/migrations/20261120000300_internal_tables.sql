@@ -47,7 +47,8 @@ create table smelt.limits (
 insert into smelt.limits default values;
 
 -- The parts of a request that do not belong into `public.smelts`, whose row is sent to watchers with every change. The
--- prompt is stored as it was when the smelt was created. `client_hash` is set for a visitor while the smelt is open.
+-- prompt is stored as it was when the smelt was created. `client_hash` is set for a visitor while the smelt counts
+-- toward the limit of open ones.
 create table smelt.requests (
     smelt_id uuid primary key references public.smelts (id) on delete cascade,
     user_id uuid,

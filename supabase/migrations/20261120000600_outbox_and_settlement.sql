@@ -490,6 +490,19 @@ create function smelt.audio_state_at_end(p_smelt public.smelts, p_outcome text) 
         end
     $$;
 
+-- Return true if recordings of an ended smelt were uploaded but never submitted, and are not removed yet. They count
+-- toward the limit of open smelts: otherwise a caller could fill the bucket by cancelling after each upload.
+create function smelt.has_unused_audio(p_smelt public.smelts) returns boolean
+    language sql stable
+    set search_path = ''
+    as $$
+        select p_smelt.audio_state = 'removing' and p_smelt.submitted_at is null and exists (
+            select from public.smelt_files as f
+            join storage.objects as o on o.bucket_id = 'smelt-audio' and o.name = f.upload_path
+            where f.smelt_id = p_smelt.id
+        )
+    $$;
+
 -- End the run of a smelt: as failed with the code, or as completed if the code is null. This is the one place where a
 -- smelt becomes terminal: row, files, lease, response, event, notification and batch in one transaction. Without
 -- `p_error_message`, the message is that of the code.
@@ -525,7 +538,7 @@ create function smelt.settle_smelt(
         returning s.* into v_smelt;
         update smelt.requests as r
         set client_hash = null
-        where r.smelt_id = p_smelt_id and r.client_hash is not null;
+        where r.smelt_id = p_smelt_id and r.client_hash is not null and not smelt.has_unused_audio(v_smelt);
         delete from smelt.suspects as x where x.smelt_id = p_smelt_id;
         v_response := smelt.end_attempt(v_smelt, v_smelt.attempt, 'settled');
 
@@ -545,6 +558,7 @@ revoke all on function
     smelt.notify_deletion, smelt.enqueue_outbox, smelt.lease_outbox, smelt.supersede_outbox, smelt.move_batch_counts,
     smelt.count_members, smelt.count_changed_member, smelt.members_in_progress, smelt.update_batch_progress,
     smelt.enqueue_notification, smelt.settlement_response, smelt.end_attempt, smelt.settle_files, smelt.enqueue_end,
-    smelt.audio_kept_until, smelt.audio_state_at_end, smelt.settle_smelt, smelt.work_at_risk, smelt.record_attempt,
+    smelt.audio_kept_until, smelt.audio_state_at_end, smelt.has_unused_audio,
+    smelt.settle_smelt, smelt.work_at_risk, smelt.record_attempt,
     smelt.is_other_host_alive, smelt.is_at_failure_limit, smelt.stopped_sentence
     from public, anon, authenticated, service_role;

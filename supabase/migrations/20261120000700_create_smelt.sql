@@ -338,7 +338,7 @@ create function smelt.check_batch(p_batch_id uuid, p_caller smelt.caller) return
     $$;
 
 -- Enforce the limit of open smelts, except for a service; return the hash to count a smelt without an owner by, else
--- null. An advisory lock makes requests of the same user, or from the same address, wait until this transaction ends:
+-- null. Ended smelts count while an upload that was never submitted is still there. An advisory lock makes requests of the same user, or from the same address, wait until this transaction ends:
 -- the count is exact.
 create function smelt.reserve_open_slot(p_owner uuid, p_is_anonymous boolean, p_is_service boolean) returns text
     language plpgsql volatile
@@ -354,16 +354,27 @@ create function smelt.reserve_open_slot(p_owner uuid, p_is_anonymous boolean, p_
         end if;
         perform pg_advisory_xact_lock(hashtextextended('smelt open ' || coalesce(p_owner::text, v_client_hash), 0));
         if p_owner is not null then
-            select count(*) into v_open_count
-            from public.smelts as s
-            where s.user_id = p_owner and s.status not in ('completed', 'failed');
+            select (
+                select count(*)
+                from public.smelts as s
+                where s.user_id = p_owner and s.status not in ('completed', 'failed')
+            ) + (
+                select count(*)
+                from public.smelts as s
+                where s.user_id = p_owner and s.audio_state = 'removing' and s.submitted_at is null
+                    and smelt.has_unused_audio(s)
+            ) into v_open_count;
         else
             select count(*) into v_open_count from smelt.requests as r where r.client_hash = v_client_hash;
         end if;
         if v_open_count >= v_max then
             perform smelt.raise_rejection(
                 'too_many_open',
-                format('At most %s smelts may be open at a time; wait until one ends, or cancel one.', v_max)
+                format(
+                    'At most %s smelts may be open at a time; wait until one ends, or cancel one. '
+                    'Uploads of cancelled smelts count until a worker has removed them.',
+                    v_max
+                )
             );
         end if;
         return v_client_hash;

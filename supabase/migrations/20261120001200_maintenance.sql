@@ -314,6 +314,9 @@ create function smelt.purge(p_smelt public.smelts) returns boolean
             perform smelt.delete_smelt_row(p_smelt);
             return true;
         end if;
+        update smelt.requests as r
+        set client_hash = null
+        where r.smelt_id = p_smelt.id and r.client_hash is not null and p_smelt.completed_at is not null;
         update public.smelts as s set audio_state = 'removed' where s.id = p_smelt.id and s.audio_state = 'removing';
         return found;
     end
