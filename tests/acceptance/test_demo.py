@@ -13,7 +13,7 @@ import pytest
 from commands import ROOT, STANDUP_TEXT, accuracy, environment
 from processes import processes_with_home, run
 
-from smelt.cli.web_package import package_files
+from smelt.js_package import package_files
 
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 SETTINGS = {"SMELT_CAPTION_LINE_CHARS": "20", "SMELT_WORD_TIMES": "true"}
