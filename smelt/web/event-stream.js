@@ -72,7 +72,10 @@ export class Places {
     this.#free = count
   }
 
-  /** Wait for a place and return a function that frees it; reject once the signal is aborted. @param {AbortSignal} signal */
+  /**
+   * Wait for a place and return a function that frees it; reject once the signal is aborted.
+   * @param {AbortSignal} signal
+   */
   async take(signal) {
     signal.throwIfAborted()
     if (this.#free > 0) this.#free -= 1

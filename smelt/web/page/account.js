@@ -129,7 +129,11 @@ export class Account {
     $('no-notifications').hidden = notifications.length > 0
     $('notification-list').replaceChildren(
       ...notifications.slice(0, PAGE).map(({ smelt_id, title, message, created_at, read_at }) => {
-        const text = [element('strong', { dir: 'auto' }, title), element('span', { dir: 'auto' }, message), timeOf(created_at)]
+        const text = [
+          element('strong', { dir: 'auto' }, title),
+          element('span', { dir: 'auto' }, message),
+          timeOf(created_at),
+        ]
         const item = smelt_id
           ? element('a', { href: `/?id=${encodeURIComponent(smelt_id)}` }, ...text)
           : element('div', {}, ...text)

@@ -211,7 +211,9 @@ async function copy(button, text) {
 const stem = (filename) => filename.replace(/\.[^.]{1,5}$/, '')
 if (navigator.clipboard)
   action($('transcript-actions'), 'Copy transcript', (button) => copy(button, plainText(view())))
-action($('transcript-actions'), 'Download text', () => save(`${stem(nameOf(view().files))}.txt`, plainText(view()), 'text/plain'))
+action($('transcript-actions'), 'Download text', () =>
+  save(`${stem(nameOf(view().files))}.txt`, plainText(view()), 'text/plain'),
+)
 
 function showPlayer(hasText) {
   const files = hasText && recordings.get(currentId)

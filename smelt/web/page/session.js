@@ -81,7 +81,8 @@ export class Session {
       // Another tab may have refreshed it.
       if (!session || session.expires_at - Date.now() / 1000 > MARGIN_S) return session?.access_token ?? null
       try {
-        const next = await this.#request('POST', '/token?grant_type=refresh_token', { refresh_token: session.refresh_token })
+        const { refresh_token } = session
+        const next = await this.#request('POST', '/token?grant_type=refresh_token', { refresh_token })
         this.#save(next)
         return next.access_token
       } catch (error) {
@@ -108,7 +109,8 @@ export class Session {
     }
     const answer = await response.json().catch(() => ({}))
     if (response.ok) return answer
-    throw new AuthError(answer.msg ?? answer.error_description ?? answer.message ?? 'The sign-in failed.', response.status)
+    const message = answer.msg ?? answer.error_description ?? answer.message ?? 'The sign-in failed.'
+    throw new AuthError(message, response.status)
   }
 
   #save({ access_token, refresh_token, expires_at, expires_in, user: { id, email, is_anonymous } }) {

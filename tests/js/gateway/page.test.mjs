@@ -145,7 +145,8 @@ describe('page', { skip, concurrency: 3 }, () => {
       await page.getByRole('button', { name: 'Try again' }).click()
       await shown(page, 'smelt-progress[processing]')
       const again = await claim(id)
-      await again.report('transcribing', 50, { files: [{ position: 1, status: 'failed', error_code: 'corrupted_file' }] })
+      const failed = { position: 1, status: 'failed', error_code: 'corrupted_file' }
+      await again.report('transcribing', 50, { files: [failed] })
       await again.complete({ 0: 'Some notes' })
       await titled(page, 'Partly done')
       await shown(page, 'smelt-progress[partial]')

@@ -99,7 +99,8 @@ describe('connectSmelt with a gateway', { concurrency: true, timeout: 90_000 }, 
   test('a failure, and a retry that another client starts, are followed', async () => {
     const { smelt, user } = await signedIn()
     const job = await smelt.create({ files: [audio('failing.ogg')] })
-    const failed = assert.rejects(job.done, (error) => error instanceof SmeltFailed && error.code === 'transcription_failed')
+    const isExpected = (error) => error instanceof SmeltFailed && error.code === 'transcription_failed'
+    const failed = assert.rejects(job.done, isExpected)
     await (await claim(job.id)).fail('transcription_failed')
     await failed
     await connectSmelt({ gateway: `${SMELT_GATEWAY}/`, token: user.token }).retry(job.id)

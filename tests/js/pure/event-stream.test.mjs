@@ -25,7 +25,8 @@ test(`parser returns the ${cases.length} events of the merge cases, wherever the
   assert.ok(cases.length > 100)
   const frames = cases.map(({ event, payload }, n) => {
     const end = ['\n', '\r\n', '\r'][n % 3]
-    const lines = [': comment', `event: ${event}`, `data: ${JSON.stringify(payload)}`, `id: 1.${n}.ü`, 'retry: 1500', '']
+    const data = `data: ${JSON.stringify(payload)}`
+    const lines = [': comment', `event: ${event}`, data, `id: 1.${n}.ü`, 'retry: 1500', '']
     return lines.map((line) => line + end).join('')
   })
   const bytes = new TextEncoder().encode(frames.join(''))
@@ -226,7 +227,7 @@ test('nothing is called after leave, and a stream without a place waits for one'
   }),
 )
 
-test('token function that never returns, and a gateway that never responds, do not hold a call', { timeout: 20_000 }, () =>
+test('token function that never returns, or a gateway that never responds, holds no call', { timeout: 20_000 }, () =>
   withServer([() => {}], async (url) => {
     const never = new GatewayTransport({ gateway: url, token: () => new Promise(() => {}) })
     await assert.rejects(never.call('get_smelts', { smelts: [] }, { timeoutMs: 100 }), { transient: true })
