@@ -9,8 +9,8 @@ import typer
 from rich.markup import escape
 
 from smelt.cli.output import OUT, Exit, run
-from smelt.cli.web_package import NAME, packed_package
 from smelt.errors import PermanentError
+from smelt.js_package import NAME, packed_package
 
 
 class ContractFormat(StrEnum):

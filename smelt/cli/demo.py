@@ -22,7 +22,7 @@ from smelt.contract.captions import CaptionLayout
 from smelt.contract.transcript import TranscriptFormat, format_transcript
 from smelt.errors import PermanentError, SmeltError
 from smelt.processor.speech.demo_model_card import DEMO, notice_of
-from smelt.settings import WorkerSettings
+from smelt.settings import GatewaySettings, WorkerSettings
 
 if TYPE_CHECKING:
     from smelt.local import LocalStack
@@ -41,9 +41,14 @@ def demo(
         list[Path] | None,
         typer.Argument(help="Recordings to process. Default: a bundled one.", exists=True, dir_okay=False),
     ] = None,
+    web: Annotated[
+        bool, typer.Option("--web", help="Serve the page of the gateway instead, for recordings of the browser.")
+    ] = False,
 ) -> None:
     """Process a recording with a temporary Supabase stack on this machine; it needs no account and no Docker."""
-    run(map_local_errors(lambda: _demo(files or [STANDUP])))
+    if web and files:
+        raise typer.BadParameter("The page takes recordings itself: pass --web or files.")
+    run(map_local_errors(_demo_web if web else lambda: _demo(files or [STANDUP])))
 
 
 async def _demo(files: Sequence[Path]) -> Exit:
@@ -55,12 +60,7 @@ async def _demo(files: Sequence[Path]) -> Exit:
     env = {} if files == [STANDUP] or "model" in settings.model_fields_set else _default_model()
     if STANDUP not in files and not env and settings.model == DEMO:
         OUT.print(f"[yellow]{notice_of(DEMO)} For real speech, set for example SMELT_MODEL=small.")
-    try:
-        DEMO_FOLDER.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise PermanentError(
-            f"{DEMO_FOLDER} can't be created ({exc.strerror}): run the demo in a folder that you can write to"
-        ) from exc
+    _make_folder()
     started_s = time.monotonic()
     async with LocalStack.from_env() as stack:
         OUT.print(f"Postgres, PostgREST and Realtime run at {stack.api_url} ({time.monotonic() - started_s:.1f} s)")
@@ -74,6 +74,45 @@ async def _demo(files: Sequence[Path]) -> Exit:
             finally:
                 following.cancel()
                 await asyncio.wait({following})  # It must end before its client is closed.
+
+
+async def _demo_web() -> Exit:
+    """Run a stack, a worker and a gateway until Ctrl-C."""
+    from smelt.cli.serve import serve_until_signal
+    from smelt.gateway.options import GatewayOptions
+    from smelt.gateway.server import GatewayServer, listen
+    from smelt.local import LocalStack
+
+    OUT.rule("[bold]smelt demo")
+    settings = GatewaySettings.read()
+    layout = caption_layout()
+    _make_folder()
+    listener = listen(settings.gateway_host, settings.gateway_port)
+    async with LocalStack.from_env() as stack:
+        options = GatewayOptions(url=stack.api_url, key=stack.anon_key, caption_layout=layout, drain_s=settings.drain_s)
+        server = GatewayServer(options, listener)
+        async with _worker(stack, {}) as worker_ended:
+            serving = asyncio.create_task(serve_until_signal(server))
+            if WorkerSettings.read().model == DEMO:
+                OUT.print(f"[yellow]{notice_of(DEMO)} For real speech, set for example SMELT_MODEL=small.")
+            OUT.print(f"The page: [bold]{server.address}/[/] (Ctrl-C stops it, and removes what was transcribed)")
+            try:
+                await asyncio.wait({serving, worker_ended}, return_when=asyncio.FIRST_COMPLETED)
+                if not serving.done():
+                    raise SmeltError(f"The worker exited early: {_last_line(WORKER_LOG)} (log: {WORKER_LOG})")
+                return serving.result()
+            finally:
+                server.stop()
+                await asyncio.wait({serving})
+
+
+def _make_folder() -> None:
+    try:
+        DEMO_FOLDER.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise PermanentError(
+            f"{DEMO_FOLDER} can't be created ({exc.strerror}): run the demo in a folder that you can write to"
+        ) from exc
 
 
 def _default_model() -> dict[str, str]:

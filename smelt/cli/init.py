@@ -13,8 +13,8 @@ from rich.text import Text
 from smelt.cli.bundled_migrations import migration_files, version_of
 from smelt.cli.output import ERR, OUT, Exit, run
 from smelt.cli.sql_names import created_names
-from smelt.cli.web_package import NAME, check_target, copy_package
 from smelt.errors import PermanentError
+from smelt.js_package import NAME, check_target, copy_package
 
 
 def init(

@@ -13,6 +13,7 @@ from smelt.settings import GatewaySettings, LogSettings, ProjectSettings
 
 if TYPE_CHECKING:
     from smelt.gateway.options import GatewayOptions
+    from smelt.gateway.server import GatewayServer
 
 
 def serve(
@@ -30,7 +31,11 @@ async def _serve(host: str | None, port: int | None) -> Exit:
     settings = GatewaySettings.read()
     options = gateway_options(settings, ProjectSettings.read())
     listener = listen(settings.gateway_host if host is None else host, settings.gateway_port if port is None else port)
-    server = GatewayServer(options, listener)
+    return await serve_until_signal(GatewayServer(options, listener))
+
+
+async def serve_until_signal(server: "GatewayServer") -> Exit:
+    """Serve until SIGTERM or SIGINT; a second one ends the drain at once."""
     received: set[signal.Signals] = set()
     loop = asyncio.get_running_loop()
 

@@ -68,7 +68,7 @@ export class SupabaseAccount {
  * @param {string | null} token
  * @returns {Record<string, unknown> | null}
  */
-function claimsOf(token) {
+export function claimsOf(token) {
   try {
     return JSON.parse(atob((token ?? '').split('.')[1].replaceAll('-', '+').replaceAll('_', '/')))
   } catch {

@@ -1,6 +1,6 @@
 // The client of an app: creates smelts, and shares connections and reads between all that watch.
 import { SmeltError, SmeltFailed } from './errors.js'
-import { LazyBatch, LazyFeed, LazyNotifications } from './lazy.js'
+import { LazyBatch, LazyFeed, LazyNotifications, lazyTransport } from './lazy.js'
 import { imported, onWake } from './polling.js'
 import { Reader } from './reader.js'
 import { Store } from './store.js'
@@ -8,25 +8,26 @@ import { SupabaseTransport } from './transport-supabase.js'
 import { Watch } from './watch.js'
 
 /** @import { CompletedUpdate, ConnectionState, CreateRequest, Joined } from './smelt.d.ts' */
-/** @import { JoinHandlers, ListOptions, SmeltUpdate, Transport, WatchOptions } from './smelt.d.ts' */
+/** @import { GatewayOptions, JoinHandlers, ListOptions, SmeltUpdate, Transport, WatchOptions } from './smelt.d.ts' */
 /** @import { FileRow, Snapshot, SmeltRow } from './contract.d.ts' */
 
 /** @type {WeakMap<object, SmeltClient>} */
 const clients = new WeakMap()
 
 /**
- * Return the client of a supabase-js client, always the same, or one with another transport.
- * @param {{ supabase: any, domEvents?: boolean } | { transport: Transport, domEvents?: boolean }} options
+ * Return the client of a supabase-js client, always the same, or one with another transport, or a new one of a gateway.
+ * @param {{ supabase?: any, transport?: Transport, domEvents?: boolean } & Partial<GatewayOptions>} options
  * @returns {SmeltClient}
  */
 export function connectSmelt(options) {
-  const key = 'transport' in options ? options.transport : options.supabase
+  const { supabase, transport, domEvents } = options
+  const key = transport ?? supabase ?? options
   let client = clients.get(key)
   if (!client) {
-    client = new SmeltClient('transport' in options ? options.transport : new SupabaseTransport(options.supabase))
+    client = new SmeltClient(transport ?? (supabase ? new SupabaseTransport(supabase) : lazyTransport(options)))
     clients.set(key, client)
   }
-  if (options.domEvents) client.domEvents = true
+  if (domEvents) client.domEvents = true
   return client
 }
 
@@ -87,17 +88,9 @@ export class SmeltClient {
    * @param {ListOptions} [options]
    * @returns {Promise<(SmeltRow & { files: FileRow[] })[]>}
    */
-  async list({ status, batchId, before, limit = 50, signal } = {}) {
-    /** @type {[string, string, unknown][]} */
-    const filters = []
-    if (status) filters.push(['status', 'in', `(${[status].flat().join()})`])
-    if (batchId) filters.push(['batch_id', 'eq', batchId])
-    if (before) filters.push(['created_at', 'lt', before])
-    return (await this.transport.account()).rows(
-      'smelts',
-      { columns: '*, files:smelt_files(*)', filters, order: 'created_at', limit },
-      { signal },
-    )
+  async list(options) {
+    const { listSmelts } = await imported(import('./list.js'))
+    return listSmelts(this.transport, options)
   }
 
   /** Cancel a smelt: it fails with the code `cancelled`. @param {string} id @returns {Promise<Snapshot>} */

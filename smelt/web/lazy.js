@@ -1,11 +1,12 @@
 // Parts of the client whose modules are loaded when they are first used.
-import { imported, untilLoaded } from './polling.js'
+import { imported, joinedLater, untilLoaded } from './polling.js'
 import { IDLE, Store } from './store.js'
 
 /** @import { BatchWatch } from './batch.js' */
 /** @import { Feed } from './feed.js' */
 /** @import { Notifications } from './notifications.js' */
 /** @import { SmeltClient } from './client.js' */
+/** @import { Transport } from './smelt.d.ts' */
 
 const START = { connection: IDLE, error: null }
 
@@ -132,5 +133,29 @@ export class LazyBatch extends Lazy {
   /** @param {import('./smelt.d.ts').CallOptions} [options] */
   async get(options) {
     return (await this.inner()).get(options)
+  }
+}
+
+/**
+ * Return the transport of a gateway.
+ * @param {any} options
+ * @returns {Transport}
+ */
+export function lazyTransport(options) {
+  /** @type {Transport | undefined} */
+  let inner
+  const loaded = async () => {
+    const { GatewayTransport } = await imported(import('./transport-gateway.js'))
+    return (inner ??= new GatewayTransport(options))
+  }
+  const lazily =
+    (/** @type {'call' | 'account' | 'upload'} */ name) =>
+    async (/** @type {any[]} */ ...args) =>
+      /** @type {any} */ (await loaded())[name](...args)
+  return {
+    call: lazily('call'),
+    account: lazily('account'),
+    upload: lazily('upload'),
+    join: (topic, handlers) => joinedLater(loaded, (transport) => transport.join(topic, handlers), handlers),
   }
 }

@@ -2,6 +2,7 @@
 import { lost } from './errors.js'
 
 /** @import { SmeltError } from './errors.js' */
+/** @import { Joined, JoinHandlers } from './smelt.d.ts' */
 
 export const FIRST_READ_MS = 3_000 // The first read waits for the join, but not longer.
 export const GAP_READ_MS = 1_000 // A known gap is read after this: the missing event may still arrive.
@@ -112,5 +113,28 @@ export function untilLoaded(load, onLoaded, onError) {
   return () => {
     isEnded = true
     clearTimeout(timer)
+  }
+}
+
+/**
+ * Join a channel once what it needs is loaded.
+ * @template T
+ * @param {() => Promise<T>} load
+ * @param {(loaded: T) => Joined} join
+ * @param {JoinHandlers} handlers
+ * @returns {Joined}
+ */
+export function joinedLater(load, join, handlers) {
+  /** @type {Joined | undefined} */
+  let channel
+  const end = untilLoaded(load, (loaded) => (channel = join(loaded)), handlers.onLeft)
+  return {
+    get joined() {
+      return channel?.joined ?? false
+    },
+    leave: async () => {
+      end()
+      await channel?.leave()
+    },
   }
 }

@@ -341,8 +341,15 @@ export class SmeltSubscription {
   requestUpdate(): Promise<void>
 }
 
+/** A gateway: the origin of `smelt serve`, and the access token of a user, or a function that returns the current one. */
+export interface GatewayOptions {
+  readonly gateway: string
+  readonly token?: MaybeToken | (() => MaybeToken | Promise<MaybeToken>)
+}
+type MaybeToken = string | null | undefined
+
 export function connectSmelt(
-  options: { supabase: AnySupabase; domEvents?: boolean } | { transport: Transport; domEvents?: boolean },
+  options: ({ supabase: AnySupabase } | GatewayOptions | { transport: Transport }) & { domEvents?: boolean },
 ): SmeltClient
 export function subscribeToSmelt(supabase: AnySupabase, smeltId: Id, callbacks: SmeltCallbacks): SmeltSubscription
 export function subscribeWithRetry(

@@ -1,6 +1,6 @@
 // The transport over supabase-js: calls, uploads and private Realtime channels.
 import { errorOfResponse } from './errors.js'
-import { CALL_TIMEOUT_MS, imported, untilLoaded, within } from './polling.js'
+import { CALL_TIMEOUT_MS, imported, joinedLater, within } from './polling.js'
 
 /** @import { SupabaseClient } from '@supabase/supabase-js' */
 /** @import { CallOptions, Joined, JoinHandlers, Transport } from './smelt.d.ts' */
@@ -62,22 +62,11 @@ export class SupabaseTransport {
    * @returns {Joined}
    */
   join(topic, handlers) {
-    /** @type {Joined | undefined} */
-    let channel
-    const end = untilLoaded(
+    return joinedLater(
       () => imported(import('./private-channel.js')),
-      ({ PrivateChannel }) => (channel = new PrivateChannel(this.supabase, topic, handlers, this.#leaving)),
-      handlers.onLeft,
+      ({ PrivateChannel }) => new PrivateChannel(this.supabase, topic, handlers, this.#leaving),
+      handlers,
     )
-    return {
-      get joined() {
-        return channel?.joined ?? false
-      },
-      leave: async () => {
-        end()
-        await channel?.leave()
-      },
-    }
   }
 }
 

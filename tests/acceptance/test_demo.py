@@ -2,18 +2,21 @@
 
 import email
 import json
+import re
 import shlex
+import signal
 import sys
 import sysconfig
 import venv
 import zipfile
 from pathlib import Path
 
+import httpx
 import pytest
-from commands import ROOT, STANDUP_TEXT, accuracy, environment
-from processes import processes_with_home, run
+from commands import ROOT, STANDUP, STANDUP_TEXT, accuracy, environment, smelt, wait_until
+from processes import processes_with_home, run, started
 
-from smelt.cli.web_package import package_files
+from smelt.js_package import PAGE, package_files
 
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 SETTINGS = {"SMELT_CAPTION_LINE_CHARS": "20", "SMELT_WORD_TIMES": "true"}
@@ -39,10 +42,10 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "bin"
 
 
-def test_wheel_contains_the_javascript_package(wheel: Path) -> None:
+def test_wheel_contains_the_javascript_package_and_the_page(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name.removeprefix("smelt/web/") for name in archive.namelist() if name.startswith("smelt/web/")}
-    assert packed == set(package_files())
+    assert packed == {*package_files(), *(f"page/{path.name}" for path in PAGE.iterdir())}
 
 
 def test_wheel_has_the_name_of_the_distribution_and_the_license(wheel: Path) -> None:
@@ -86,3 +89,30 @@ def test_demo_prints_transcript_and_action_items_and_ends_every_process(
     for segment in json.loads((kept / "standup.json").read_text())["segments"]:
         assert "".join(word["word"] for word in segment["words"]).strip() == segment["text"]
     assert processes_with_home(home) == []
+
+
+def test_demo_serves_the_page_and_ends_every_process_on_ctrl_c(tmp_path: Path) -> None:
+    home = str(tmp_path / "home")
+    env = environment({"HOME": home, "PYTHONPATH": str(ROOT), "SMELT_GATEWAY_PORT": "0", **SETTINGS})
+    log = tmp_path / "log"
+    command = [sys.executable, "-m", "smelt", "demo", "--web"]
+    with log.open("wb") as sink, started(command, env=env, cwd=tmp_path, stdout=sink, stderr=sink) as process:
+        wait_until(lambda: "The page" in log.read_text() or process.poll() is not None, "the address of the page", 60)
+        found = re.search(r"The page: (http://\S+/)", log.read_text())
+        assert found is not None, log.read_text()
+        with httpx.Client(base_url=found[1], timeout=90) as gateway:
+            assert "<smelt-upload>" in gateway.get("/").text
+            config = gateway.get("/config.json").json()
+            session = httpx.post(f"{config['url']}/auth/v1/signup", headers={"apikey": config["key"]}, json={})
+            gateway.headers["Authorization"] = f"Bearer {session.json()['access_token']}"
+            with STANDUP.open("rb") as recording:
+                created = gateway.post("/api/smelts?wait=60", files={"file": (STANDUP.name, recording)})
+            assert (created.status_code, created.json()["ended"]["status"]) == (201, "completed"), created.text
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130, log.read_text()
+    assert processes_with_home(home) == []
+
+
+def test_demo_takes_either_files_or_the_page() -> None:
+    done = smelt("demo", "--web", STANDUP, env={})
+    assert (done.returncode, "pass --web or files" in " ".join(done.stderr.split())) == (2, True)

@@ -43,6 +43,7 @@ def _table() -> dict[str, dict[str, bool]]:
 TABLE: Final = _table()
 BODIES: Final[dict[str, dict[str, Any]]] = {
     "POST /api/smelts": {"text": "Ship it."},
+    "POST /api/smelts/states": {"smelts": []},
     "POST /api/batches": {},
 }
 

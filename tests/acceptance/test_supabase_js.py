@@ -10,8 +10,8 @@ from commands import ROOT, environment, worker
 from processes import run
 from stacks import running_project
 
-from smelt.cli.web_package import packed_package
 from smelt.contract.events import EVENT_MODELS
+from smelt.js_package import packed_package
 
 JS = ROOT / "tests" / "js"
 

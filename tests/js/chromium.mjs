@@ -23,7 +23,7 @@ export const skip = !existsSync(CHROMIUM) && 'Chromium is missing: apt-get insta
 
 export const launch = (args = []) => chromium.launch({ executablePath: CHROMIUM, args: [...ARGUMENTS, ...args] })
 
-/** Return a module and all that it imports, with React's development build; `alias` replaces packages. */
+/** Return a module, then all that it imports, with React's development build; `alias` replaces packages. */
 export async function bundle(entry, alias = {}) {
   const { outputFiles } = await build({
     entryPoints: [here(entry)],
@@ -37,7 +37,10 @@ export async function bundle(entry, alias = {}) {
     nodePaths: [here('node_modules')],
     alias: { 'smelt-js': PACKAGE, ...alias },
   })
-  return new Map(outputFiles.map(({ path, text }) => [path.slice(1), text]))
+  const name = entry.replace(/^.*\/|\.\w+$/g, '')
+  const files = outputFiles.map(({ path, text }) => [path.slice(1), text])
+  const isEntry = ([path]) => path === `${name}.js`
+  return new Map([...files.filter(isEntry), ...files.filter((file) => !isEntry(file))])
 }
 
 /** Serve a page with one bundle, the settings of the project and the recording; `url` is that of the project. */

@@ -38,7 +38,9 @@ export async function claim(id) {
 }
 
 class Job {
-  constructor({ id, attempt, files }) {
+  constructor({ id, attempt, files, options, default_prompt_names }) {
+    this.options = options
+    this.prompts = default_prompt_names
     this.fence = { smelt_id: id, attempt }
     this.files = files.toSorted((a, b) => a.position - b.position)
   }

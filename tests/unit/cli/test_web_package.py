@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from smelt.cli import app
 from smelt.cli.declarations.schema import contract_schema
 from smelt.cli.declarations.typescript import typescript
-from smelt.cli.web_package import package_files
 from smelt.distribution import NAME
+from smelt.js_package import package_files
 
 JS = Path(__file__).parents[2] / "js"
 MODULES = JS / "node_modules"

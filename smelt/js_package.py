@@ -12,7 +12,9 @@ from smelt.errors import PermanentError
 
 NAME: Final = "smelt-js"
 
-_FOLDER: Final = Path(__file__).resolve().parents[1] / "web"
+_FOLDER: Final = Path(__file__).resolve().parent / "web"
+PAGE: Final = _FOLDER / "page"
+"""The page of the gateway, which is not part of the package."""
 _ABOUT: Final = "package.json"
 _SUFFIXES: Final = frozenset((".js", ".ts", ".json", ".md"))
 
@@ -22,7 +24,7 @@ def package_files() -> dict[str, bytes]:
 
     `package.json` lists them as `files`, so that a later copy can remove those that it no longer has.
     """
-    paths = sorted(path for path in _FOLDER.rglob("*") if path.suffix in _SUFFIXES)
+    paths = sorted(path for path in _FOLDER.rglob("*") if path.suffix in _SUFFIXES and path.parent != PAGE)
     files = {path.relative_to(_FOLDER).as_posix(): path.read_bytes() for path in paths}
     about = {**json.loads(files[_ABOUT]), "files": list(files)}
     return {**files, _ABOUT: json.dumps(about, indent=2).encode() + b"\n"}

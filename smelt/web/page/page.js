@@ -1,0 +1,390 @@
+// The page of the gateway: the elements of smelt-js, a session, and the history of the user.
+import { connectSmelt, SmeltError, toSrt, toVtt } from '/smelt-js/index.js'
+import { setDefaultClient } from '/smelt-js/elements.js'
+import { Account } from '/page/account.js'
+import { Session } from '/page/session.js'
+
+const LANGUAGES = 'ar cs da de el en es fi fr he hi hu id it ja ko nl no pl pt ro ru sk sv th tr uk vi zh'
+const TITLE = 'smelt'
+
+const $ = (id) => document.getElementById(id)
+const [upload, progress, transcript, result] = ['upload', 'progress', 'transcript', 'result'].map((name) =>
+  document.querySelector(`smelt-${name}`),
+)
+const tabs = [...document.querySelectorAll('[role=tab]')]
+
+/** Recordings that this page has uploaded, by the id of their smelt: they can be played. @type {Map<string, File[]>} */
+const recordings = new Map()
+const played = { url: '', file: null }
+
+const session = new Session(await settings())
+let client
+let account
+let currentId = null
+/** The tab that was selected by hand, for the shown smelt. */
+let chosenTab = null
+let stopWatching = () => {}
+
+// Sessions: every user has a client of its own.
+
+function connect() {
+  account?.end()
+  client = connectSmelt({ gateway: location.origin, token: () => session.token() })
+  // Creation needs a user; an anonymous one is enough.
+  const create = async (request) => {
+    if (!session.user) await signInAnonymously()
+    const onCreated = (created) => {
+      recordings.set(created.id, [...(request.files ?? [])])
+      request.onCreated?.(created)
+    }
+    const { mode, ...rest } = request
+    return client.create({ ...rest, ...(request.files?.length > 1 && { mode }), onCreated })
+  }
+  setDefaultClient(client)
+  upload.client = { create, job: (id) => client.job(id), cancel: (id) => client.cancel(id) }
+  account = new Account(client, session, { open: show, currentId: () => currentId })
+}
+
+async function signInAnonymously() {
+  isKept = true // The page goes on with what it is doing.
+  try {
+    await session.signInAnonymously()
+  } catch (error) {
+    openSignIn()
+    throw new SmeltError('sign_in_required', error.status ? 'Sign in first.' : error.message, { transient: true })
+  } finally {
+    isKept = false
+  }
+}
+
+let isKept = false
+session.onChange(() => {
+  $('account').textContent = accountName()
+  if (isKept) return account.start()
+  connect()
+  show(currentId)
+})
+
+const accountName = () => (session.user ? session.user.email || 'Without an account' : 'Sign in')
+
+async function settings() {
+  for (;;) {
+    try {
+      return await (await fetch('/config.json', { signal: AbortSignal.timeout(10_000) })).json()
+    } catch {
+      notify('The gateway does not respond. The page tries again by itself.')
+      await new Promise((resolve) => setTimeout(resolve, 3000))
+      notify('')
+    }
+  }
+}
+
+function notify(text) {
+  $('notice').textContent = text
+  $('notice').hidden = !text
+}
+
+// The shown smelt: its id is part of the address, so that a reload shows it again.
+
+function show(id, { focus = false } = {}) {
+  stopWatching()
+  currentId = id
+  chosenTab = null
+  for (const element of [progress, transcript, result]) element.smeltId = id
+  $('start').hidden = !!id
+  $('gone').hidden = true
+  $('work').hidden = !id
+  $('kept').hidden = $('no-worker').hidden = true
+  stopPlaying()
+  document.title = TITLE
+  account.mark(id)
+  if (!id) return
+  const job = client.job(id)
+  const update = () => onView(job.getSnapshot())
+  stopWatching = job.subscribe(update)
+  update()
+  if (focus) $('work-title').focus()
+}
+
+function navigate(id) {
+  history.pushState(null, '', id ? `/?id=${encodeURIComponent(id)}` : '/')
+  show(id, { focus: true })
+}
+
+function onView(view) {
+  const isGone = view.error?.code === 'not_found' && !view.completed_at
+  $('work').hidden = isGone
+  $('gone').hidden = !isGone
+  const name = nameOf(view.files)
+  $('work-title').firstElementChild.textContent = name
+  document.title = titleOf(view, isGone, name)
+  $('no-worker').hidden = isGone || !!view.completed_at || view.connection.worker !== false
+  $('again').hidden = !view.completed_at
+  showKept(view)
+  showTab(chosenTab ?? (view.results ? 'notes' : 'transcript'))
+  $('tab-notes').hidden = !view.results
+  const hasText = Object.values(view.segments).some(({ length }) => length)
+  $('views').hidden = !view.results && !hasText && (view.status === 'pending' || !!view.completed_at)
+  $('transcript-actions').hidden = !hasText
+  showPlayer(hasText)
+  showCaptions(view)
+  const state = `${view.status} ${view.run}`
+  if (state !== account.seenState) account.refresh()
+  account.seenState = state
+}
+
+function titleOf({ status, progress, error, outcome, completed_at }, isGone, name) {
+  if (isGone) return `Gone · ${TITLE}`
+  if (error && completed_at) return `${error.code === 'cancelled' ? 'Cancelled' : 'Failed'} · ${name} · ${TITLE}`
+  if (status === 'completed') return `${outcome === 'partial' ? 'Partly done' : 'Done'} · ${name} · ${TITLE}`
+  return `${Math.round(progress?.percentage ?? 0)} % · ${name} · ${TITLE}`
+}
+
+const nameOf = (files) => {
+  const [first = 'Transcription', ...others] = files.map(({ filename }) => filename).filter(Boolean)
+  return others.length ? `${first} and ${others.length} more` : first
+}
+
+/** After a cancellation or a failure: which transcripts were kept. */
+function showKept({ error, completed_at, segments, files }) {
+  const kept = files.filter(({ id }) => segments[id]?.length)
+  $('kept').textContent = `The transcript so far of ${nameOf(kept)} was kept. “Try again” goes on from there.`
+  $('kept').hidden = !(error && completed_at && kept.length)
+}
+
+// Tabs
+
+function showTab(name) {
+  for (const tab of tabs) {
+    const isSelected = tab.id === `tab-${name}`
+    tab.setAttribute('aria-selected', `${isSelected}`)
+    tab.tabIndex = isSelected ? 0 : -1
+    $(tab.getAttribute('aria-controls')).hidden = !isSelected
+  }
+}
+
+for (const tab of tabs) {
+  tab.addEventListener('click', () => {
+    chosenTab = tab.id.replace('tab-', '')
+    showTab(chosenTab)
+  })
+  tab.addEventListener('keydown', ({ key }) => {
+    const shown = tabs.filter(({ hidden }) => !hidden)
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[key]
+    if (!step) return
+    const next = shown[(shown.indexOf(tab) + step + shown.length) % shown.length]
+    next.click()
+    next.focus()
+  })
+}
+
+// Transcript: copy, downloads, and the local recording
+
+const plainText = ({ files, segments }) =>
+  files.flatMap(({ id }) => (segments[id] ?? []).map(({ text }) => text.trim())).join('\n')
+const view = () => client.job(currentId).getSnapshot()
+
+function save(filename, text, type) {
+  const url = URL.createObjectURL(new Blob([text], { type: `${type};charset=utf-8` }))
+  const link = document.createElement('a')
+  link.href = url
+  link.download = filename.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}/\\:*?"<>|]/gu, '_')
+  link.click()
+  setTimeout(() => URL.revokeObjectURL(url), 10_000)
+}
+
+function action(parent, label, onClick) {
+  const button = document.createElement('button')
+  button.type = 'button'
+  button.textContent = label
+  button.addEventListener('click', () => onClick(button))
+  parent.append(button)
+}
+
+async function copy(button, text) {
+  const label = button.textContent
+  await navigator.clipboard.writeText(text)
+  button.textContent = 'Copied'
+  setTimeout(() => (button.textContent = label), 2000)
+}
+
+const stem = (filename) => filename.replace(/\.[^.]{1,5}$/, '')
+if (navigator.clipboard)
+  action($('transcript-actions'), 'Copy transcript', (button) => copy(button, plainText(view())))
+action($('transcript-actions'), 'Download text', () =>
+  save(`${stem(nameOf(view().files))}.txt`, plainText(view()), 'text/plain'),
+)
+
+function showPlayer(hasText) {
+  const files = hasText && recordings.get(currentId)
+  $('player').hidden = !files?.length
+  transcript.toggleAttribute('data-playable', !!files?.length)
+  if (files?.length && !played.file) load(files[0])
+}
+
+function load(file) {
+  if (played.file === file) return
+  stopPlaying()
+  played.file = file
+  played.url = URL.createObjectURL(file)
+  $('player').querySelector('audio').src = played.url
+}
+
+function stopPlaying() {
+  const audio = $('player').querySelector('audio')
+  audio.pause()
+  audio.removeAttribute('src')
+  URL.revokeObjectURL(played.url)
+  Object.assign(played, { file: null, url: '' })
+}
+
+transcript.addEventListener('click', (event) => {
+  const path = event.composedPath().filter((node) => node instanceof Element)
+  const time = path.find((node) => node.part?.contains('time'))
+  const section = path.find((node) => node.localName === 'section')
+  const files = recordings.get(currentId)
+  if (!time || !section || !files) return
+  const file = files[[...section.parentElement.children].indexOf(section)]
+  if (!file) return
+  load(file)
+  const audio = $('player').querySelector('audio')
+  audio.currentTime = time.textContent.split(':').reduce((seconds, part) => seconds * 60 + Number(part), 0)
+  audio.play().catch(() => {}) // The browser may not know the format.
+})
+
+// Captions
+
+const formats = { srt: toSrt, vtt: toVtt }
+const captionsOf = ({ segments }) => formats[$('captions-format').value](segments[$('captions-file').value] ?? [])
+
+function showCaptions(shown) {
+  const select = $('captions-file')
+  const files = shown.files.filter(({ id, input_type }) => input_type !== 'text' && shown.segments[id]?.length)
+  if ([...select.options].map(({ value }) => value).join() !== files.map(({ id }) => id).join())
+    select.replaceChildren(...files.map(({ id, filename = '' }) => new Option(filename, id)))
+  select.parentElement.hidden = files.length < 2
+  $('tab-captions').hidden = !files.length
+  if (!$('captions').hidden) $('captions-text').textContent = captionsOf(shown)
+}
+
+for (const id of ['captions-file', 'captions-format'])
+  $(id).addEventListener('change', () => showCaptions(view()))
+$('tab-captions').addEventListener('click', () => showCaptions(view()))
+if (navigator.clipboard)
+  action($('captions-actions'), 'Copy captions', (button) => copy(button, captionsOf(view())))
+action($('captions-actions'), 'Download', () => {
+  const format = $('captions-format').value
+  const { filename = 'captions' } = view().files.find(({ id }) => id === $('captions-file').value) ?? {}
+  save(`${stem(filename)}.${format}`, captionsOf(view()), format === 'vtt' ? 'text/vtt' : 'application/x-subrip')
+})
+
+// Options, files and texts
+
+const names = new Intl.DisplayNames(['en'], { type: 'language' })
+const languages = LANGUAGES.split(' ').map((code) => new Option(names.of(code), code))
+languages.sort((a, b) => a.text.localeCompare(b.text))
+$('language').append(new Option('Detect', ''), ...languages)
+
+function request() {
+  const prompts = [...document.querySelectorAll('[name=prompt]:checked')].map(({ value }) => value)
+  const vocabulary = $('vocabulary').value.split(',').map((term) => term.trim()).filter(Boolean)
+  const options = {
+    ...($('language').value && { language: $('language').value }),
+    ...($('translate').checked && { task: 'translate' }),
+    ...(vocabulary.length && { vocabulary }),
+  }
+  return { prompts, options, ...($('combine').checked && { mode: 'combine' }) }
+}
+Object.defineProperty(upload, 'request', { get: request, set() {} })
+
+addEventListener('smelt-submitted', ({ detail: { job } }) => navigate(job.id))
+
+addEventListener('paste', (event) => {
+  if ($('start').hidden || event.composedPath().some(({ localName }) => ['input', 'textarea'].includes(localName)))
+    return
+  const { files } = event.clipboardData
+  const text = event.clipboardData.getData('text/plain').trim()
+  if (!files.length && !text) return
+  event.preventDefault()
+  if (files.length) return upload.upload(files)
+  $('text').open = true
+  $('text-input').value = text
+  $('text-input').focus()
+})
+
+$('text-form').addEventListener('submit', async (event) => {
+  event.preventDefault()
+  const button = event.submitter ?? $('text-form').querySelector('button')
+  button.disabled = true
+  $('text-error').hidden = true
+  try {
+    const { prompts } = request()
+    const job = await upload.client.create({ text: $('text-input').value, prompts })
+    $('text-input').value = ''
+    navigate(job.id)
+  } catch (error) {
+    $('text-error').textContent = error.message
+    $('text-error').hidden = false
+  } finally {
+    button.disabled = false
+  }
+})
+
+// Addresses
+
+const idOfAddress = () => new URLSearchParams(location.search).get('id')
+addEventListener('popstate', () => show(idOfAddress()))
+document.addEventListener('click', (event) => {
+  const link = event.target.closest?.('a[href^="/"]')
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return
+  event.preventDefault()
+  account.closeNotifications()
+  navigate(new URL(link.href).searchParams.get('id'))
+})
+
+// Account
+
+function openSignIn() {
+  $('sign-in-error').hidden = true
+  $('sign-in').showModal()
+}
+
+$('account').addEventListener('click', () => {
+  if (!session.user || session.user.is_anonymous) return openSignIn()
+  $('profile-text').textContent = `Signed in as ${session.user.email}.`
+  $('profile').showModal()
+})
+$('sign-out').addEventListener('click', async () => {
+  $('profile').close()
+  navigate(null) // Before the session ends: a visitor may not read what is shown.
+  await session.signOut()
+})
+$('close').addEventListener('click', () => $('sign-in').close())
+$('profile-close').addEventListener('click', () => $('profile').close())
+$('anonymous').addEventListener('click', () =>
+  attemptSignIn($('anonymous'), () => session.user ?? session.signInAnonymously()),
+)
+$('sign-in-form').addEventListener('submit', (event) => {
+  event.preventDefault()
+  const signs = event.submitter?.value === 'sign-up' ? 'signUp' : 'signIn'
+  attemptSignIn(event.submitter, () => session[signs]($('email').value, $('password').value))
+})
+
+async function attemptSignIn(button, sign) {
+  button.disabled = true
+  try {
+    await sign()
+    $('password').value = ''
+    $('sign-in').close()
+  } catch (error) {
+    $('sign-in-error').textContent = error.message
+    $('sign-in-error').hidden = false
+  } finally {
+    button.disabled = false
+  }
+}
+
+$('account').textContent = accountName()
+connect()
+show(idOfAddress())
+document.documentElement.toggleAttribute('data-ready', true)

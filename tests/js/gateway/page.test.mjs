@@ -1,0 +1,315 @@
+// The page of the gateway in Chromium, against a project without a worker: the test acts as one.
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { launch, skip } from '../chromium.mjs'
+import { assertAccessible, audio, shown, text } from '../elements/page.mjs'
+import { claim } from '../elements/worker.mjs'
+import { startProxy } from '../proxy.mjs'
+import { newEmail, PASSWORD } from './users.mjs'
+
+const { SMELT_GATEWAY, SMELT_RECORDING } = process.env
+const TIMEOUT_MS = 30_000
+const NOTES = '# Decisions\n\n- [x] **Publish** the report\n- [ ] Ask [Kim](https://example.com/kim)'
+const MARKUP = '<img src=x onerror=document.title="hacked">'
+
+let browser
+before(async () => {
+  browser = skip ? null : await launch()
+})
+after(() => browser?.close())
+
+/** Run a test with a page of a browser of its own; errors of the page fail it, except those that match `expects`. */
+async function withPage(run, { path = '/', gateway = SMELT_GATEWAY, expects, ...options } = {}) {
+  const context = await browser.newContext(options)
+  try {
+    const page = await context.newPage()
+    page.setDefaultTimeout(TIMEOUT_MS)
+    const errors = []
+    page.on('console', (message) => ['error', 'warning'].includes(message.type()) && errors.push(message.text()))
+    page.on('pageerror', (error) => errors.push(String(error)))
+    await open(page, gateway + path)
+    await run(page)
+    assert.deepEqual(
+      errors.filter((error) => !expects?.test(error)),
+      [],
+    )
+  } finally {
+    await context.close()
+  }
+}
+
+async function open(page, url) {
+  await page.goto(url)
+  await page.waitForSelector('html[data-ready]')
+}
+
+/** Choose files; return the id of the smelt once the page shows it. */
+async function submit(page, ...files) {
+  await page.setInputFiles('smelt-upload input', files)
+  await page.waitForURL(/\?id=/)
+  return new URL(page.url()).searchParams.get('id')
+}
+
+async function signUp(page, email = newEmail()) {
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.getByLabel('Email').fill(email)
+  await page.getByLabel('Password').fill(PASSWORD)
+  await assertAccessible(page, 'sign in')
+  await page.getByRole('button', { name: 'Create account' }).click()
+  await page.getByRole('button', { name: email }).waitFor()
+  return email
+}
+
+const titled = (page, title) => page.waitForFunction((title) => document.title.startsWith(title), title)
+const selectedTab = (page) => text(page, '[role=tab][aria-selected=true]')
+
+// Before any other test: no worker has run yet.
+test('upload without a sign-in, waiting without a worker, working, reload, completed', { skip }, () =>
+  withPage(async (page) => {
+    await assertAccessible(page, 'empty')
+    await page.getByText('Options').click()
+    await page.getByLabel('Language').selectOption('en')
+    await page.getByLabel('Detailed notes').check()
+    await page.getByLabel('Names and terms').fill('Kim, Emma')
+    await assertAccessible(page, 'options')
+    const id = await submit(page, SMELT_RECORDING)
+    await shown(page, 'smelt-progress[waiting]')
+    await page.getByText('No worker is running.').waitFor()
+    assert.equal(await text(page, '#account'), 'Without an account')
+    await titled(page, '0 % · decision.ogg')
+    await assertAccessible(page, 'waiting')
+
+    const job = await claim(id)
+    assert.deepEqual(job.options, { language: 'en', vocabulary: ['Kim', 'Emma'] })
+    assert.deepEqual(job.prompts, ['summarize', 'action_items', 'detailed_notes'])
+    await job.report('transcribing', 40, { texts: { 0: ['We decided.', { text: 'Kim will ask.', start: 3 }] } })
+    await page.getByText('Kim will ask.').first().waitFor()
+    await titled(page, '40 % · decision.ogg')
+    assert.equal(await page.getByText('No worker is running.').isVisible(), false)
+    assert.equal(await selectedTab(page), 'Transcript')
+    await assertAccessible(page, 'working')
+    await page.locator('smelt-transcript [part~=time]').last().click()
+    await page.waitForFunction(() => document.querySelector('audio').currentTime >= 3)
+
+    await page.reload()
+    await page.getByText('Kim will ask.').first().waitFor()
+    await titled(page, '40 % · decision.ogg')
+    assert.equal(await page.locator('audio').isVisible(), false) // The recording is not in the new page.
+
+    const trust = { silence_seconds: 0, low_confidence_segments: [1], repeated_segments: [] }
+    await job.report('synthesizing', 80, {
+      files: [{ position: 0, status: 'completed', transcribed: true, trust }],
+    })
+    await job.complete({ 0: NOTES })
+    await titled(page, 'Done · decision.ogg')
+    assert.equal(await selectedTab(page), 'Notes')
+    assert.deepEqual(await page.locator('smelt-result li').allTextContents(), ['☑ Publish the report', '☐ Ask Kim'])
+    await assertAccessible(page, 'completed')
+    await page.getByRole('tab', { name: 'Notes' }).press('ArrowRight')
+    assert.equal(await selectedTab(page), 'Transcript')
+    assert.match(await text(page, 'smelt-transcript [part~=doubtful]'), /Kim will ask\. \(unsure\)/)
+    const [saved] = await Promise.all([
+      page.waitForEvent('download'),
+      page.getByRole('button', { name: 'Download text' }).click(),
+    ])
+    assert.equal(saved.suggestedFilename(), 'decision.txt')
+    await page.getByRole('tab', { name: 'Captions' }).click()
+    assert.match(await text(page, '#captions-text'), /^1\n00:00:00,000 --> 00:00:03,000\nWe decided\./)
+    await page.getByLabel('Format').selectOption('vtt')
+    assert.match(await text(page, '#captions-text'), /^WEBVTT/)
+    await assertAccessible(page, 'captions')
+    await page.emulateMedia({ colorScheme: 'dark' })
+    await assertAccessible(page, 'captions, dark')
+    assert.match(await text(page, '#history-list li[data-state=Done]'), /decision\.ogg/)
+
+    await page.getByRole('link', { name: 'New transcription' }).click()
+    await shown(page, '#start')
+    await page.goBack()
+    await titled(page, 'Done · decision.ogg')
+  }),
+)
+
+describe('page', { skip, concurrency: 3 }, () => {
+  test('partial end and failure are shown, a cancelled one is tried again', () =>
+    withPage(async (page) => {
+      await page.evaluate(() => localStorage.clear())
+      await signUp(page)
+      const id = await submit(page, audio('first.ogg'), audio('second.ogg'))
+      const job = await claim(id)
+      await job.report('transcribing', 30, { texts: { 0: ['Kept words.'] } })
+      await page.getByText('Kept words.').first().waitFor()
+      await page.getByRole('button', { name: 'Cancel' }).click()
+      await titled(page, 'Cancelled · first.ogg and 1 more')
+      assert.match(await text(page, '#kept'), /transcript so far of first\.ogg was kept/)
+      await assertAccessible(page, 'cancelled')
+      await page.getByRole('button', { name: 'Try again' }).click()
+      await shown(page, 'smelt-progress[processing]')
+      const again = await claim(id)
+      const failed = { position: 1, status: 'failed', error_code: 'corrupted_file' }
+      await again.report('transcribing', 50, { files: [failed] })
+      await again.complete({ 0: 'Some notes' })
+      await titled(page, 'Partly done')
+      await shown(page, 'smelt-progress[partial]')
+      await assertAccessible(page, 'partial')
+
+      await page.getByRole('link', { name: 'New transcription' }).click()
+      const failing = await submit(page, audio('broken.ogg'))
+      await (await claim(failing)).fail('corrupted_file')
+      await titled(page, 'Failed · broken.ogg')
+      assert.equal(await page.locator('#views').isVisible(), false)
+      assert.match(await text(page, 'smelt-progress [part~=error]'), /damaged/)
+      await assertAccessible(page, 'failed')
+    }))
+
+  test('a cut network leaves the last state and is shown; the page goes on by itself', async () => {
+    const proxy = await startProxy(SMELT_GATEWAY)
+    try {
+      await withPage(
+        async (page) => {
+          const id = await submit(page, audio('cut.ogg'))
+          const job = await claim(id)
+          await job.report('transcribing', 30, { texts: { 0: ['before'] } })
+          await page.getByText('before').first().waitFor()
+          proxy.cut()
+          await page.getByText('Connection lost, updating every few seconds').waitFor()
+          assert.equal(await page.getByText('before').first().isVisible(), true)
+          await assertAccessible(page, 'connection lost')
+          await job.report('transcribing', 60, { texts: { 0: ['meanwhile'] } })
+          proxy.restore()
+          await page.getByText('meanwhile').first().waitFor()
+          await shown(page, 'smelt-progress[connected]')
+          await job.complete({ 0: 'Notes' })
+          await titled(page, 'Done · cut.ogg')
+        },
+        { gateway: proxy.url, expects: /ERR_/ },
+      )
+    } finally {
+      proxy.close()
+    }
+  })
+
+  test('two users see their own transcriptions and notifications alone', () =>
+    withPage((first) =>
+      withPage(
+        async (second) => {
+          const email = await signUp(first)
+          await signUp(second)
+          const id = await submit(first, audio('mine.ogg'))
+          await first.getByRole('link', { name: 'smelt' }).click()
+          await first.locator('#history-list').getByText('mine.ogg').waitFor()
+          await open(second, `${SMELT_GATEWAY}/?id=${id}`)
+          await second.getByText('This transcription is gone').waitFor()
+          assert.equal(await second.locator('smelt-progress').isVisible(), false)
+          await assertAccessible(second, 'gone')
+          await (await claim(id)).complete({ 0: 'Notes' })
+          await first.getByRole('button', { name: 'Notifications 1' }).click()
+          await assertAccessible(first, 'notifications')
+          await first.locator('#notification-list a').click()
+          await titled(first, 'Done · mine.ogg')
+          await first.locator('#unread').waitFor({ state: 'hidden' })
+          assert.equal(await second.locator('#unread').isVisible(), false)
+          assert.equal(await second.locator('#history').isVisible(), false)
+
+          await first.getByRole('button', { name: email }).click()
+          await first.getByRole('button', { name: 'Sign out' }).click()
+          await shown(first, '#start')
+          assert.equal(await first.locator('#history').isVisible(), false)
+          await first.getByRole('button', { name: 'Sign in' }).click()
+          await first.getByLabel('Email').fill(email)
+          await first.getByLabel('Password').fill('another password')
+          await first.locator('#sign-in button[value=sign-in]').click()
+          await first.locator('#sign-in-error').waitFor()
+          await first.getByLabel('Password').fill(PASSWORD)
+          await first.locator('#sign-in button[value=sign-in]').click()
+          await first.locator('#history-list').getByText('mine.ogg').waitFor()
+        },
+        { expects: /40[04]/ },
+      ),
+      { expects: /400/ },
+    ))
+
+  test('an anonymous user keeps its transcriptions with a new account, in another browser as well', () =>
+    withPage(async (page) => {
+      await submit(page, audio('kept.ogg'))
+      const email = newEmail()
+      await page.getByRole('button', { name: 'Without an account' }).click()
+      await page.getByLabel('Email').fill(email)
+      await page.getByLabel('Password').fill(PASSWORD)
+      await page.getByRole('button', { name: 'Create account' }).click()
+      await page.getByRole('button', { name: email }).waitFor()
+      await page.locator('#history-list').getByText('kept.ogg').waitFor()
+      await withPage(async (other) => {
+        await other.getByRole('button', { name: 'Sign in' }).click()
+        await other.getByLabel('Email').fill(email)
+        await other.getByLabel('Password').fill(PASSWORD)
+        await other.locator('#sign-in button[value=sign-in]').click()
+        await other.locator('#history-list').getByText('kept.ogg').waitFor()
+      })
+    }))
+
+  test('markup, directions and long lines of names, transcripts and notes change nothing but text', () =>
+    withPage(async (page) => {
+      const name = '<b>\u202Egpj.ogg'
+      const id = await submit(page, audio(name))
+      const job = await claim(id)
+      await job.report('transcribing', 30, { texts: { 0: [MARKUP, 'x'.repeat(3000)] } })
+      await page.locator('smelt-transcript').getByText(MARKUP).waitFor()
+      await job.complete({ 0: `${MARKUP}\n\n[a](javascript:alert(1))` })
+      await titled(page, 'Done')
+      assert.equal(await text(page, 'h1 bdi:visible, #work-title bdi'), name)
+      assert.equal(await page.locator('img').count(), 0)
+      assert.equal(await page.locator('smelt-result a').count(), 0)
+      const isWide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth)
+      assert.equal(isWide, false)
+    }, { viewport: { width: 320, height: 640 } }))
+
+  test('pasted text becomes notes; keyboard alone reaches everything of the empty page', () =>
+    withPage(async (page) => {
+      await page.evaluate(() => {
+        const clipboardData = new DataTransfer()
+        clipboardData.setData('text/plain', 'We decided to publish the report.')
+        document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, composed: true }))
+      })
+      assert.equal(await page.locator('#text-input').inputValue(), 'We decided to publish the report.')
+      await page.keyboard.press('Tab')
+      await page.keyboard.press('Enter')
+      await page.waitForURL(/\?id=/)
+      const id = new URL(page.url()).searchParams.get('id')
+      await (await claim(id)).complete({ 0: 'Notes of the text' })
+      await page.getByText('Notes of the text').waitFor()
+      await page.goto(SMELT_GATEWAY)
+      await page.waitForSelector('html[data-ready]')
+      const reached = new Set()
+      for (let n = 0; n < 12; n += 1) {
+        await page.keyboard.press('Tab')
+        const name = () => {
+          const { activeElement: outer } = document
+          return (outer.shadowRoot?.activeElement ?? outer).textContent.trim().split(/\s{2,}/)[0]
+        }
+        reached.add(await page.evaluate(name))
+      }
+      for (const label of ['smelt', 'Choose files', 'Options', 'Use a text']) assert.ok(reached.has(label), label)
+    }))
+
+  test('an id that is not one is gone, and an expired session is refreshed', () =>
+    withPage(
+      async (page) => {
+        await page.getByText('This transcription is gone').waitFor()
+        await page.getByRole('link', { name: 'New transcription' }).click()
+        await submit(page, audio('again.ogg'))
+        const expired = await page.evaluate(() => {
+          const session = JSON.parse(localStorage.getItem('smelt-session'))
+          localStorage.setItem('smelt-session', JSON.stringify({ ...session, expires_at: 1 }))
+          return session.refresh_token
+        })
+        await page.reload()
+        await shown(page, 'smelt-progress[waiting]')
+        await page.waitForFunction(
+          (expired) => JSON.parse(localStorage.getItem('smelt-session')).refresh_token !== expired,
+          expired,
+        )
+        await titled(page, '0 % · again.ogg')
+      },
+      { path: '/?id=nonsense' },
+    ))
+})
