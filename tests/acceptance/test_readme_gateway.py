@@ -61,7 +61,7 @@ class Shell:
         headers = {"Authorization": f"Bearer {self.variables.get('TOKEN')}"}
         with httpx.Client(base_url=self._gateway, headers=headers, timeout=60) as http:
             if "$SMELT/cancel" in command:
-                new = {"files": [{"filename": "a.wav", "size_bytes": 1}]}
+                new = {"text": "Some notes.", "submit": False}
                 self.variables["SMELT"] = http.post("/api/smelts", json=new).json()["id"]
             elif "$SMELT/transcript" in command:
                 path = f"/api/smelts/{self.variables['SMELT']}"
