@@ -122,7 +122,8 @@ async def test_readers_lose_and_double_nothing_over_killed_workers_and_gateways(
         assert state.attempt >= 2
         for received in readers:
             received.assert_complete(state)
-        assert opened_count >= 3
+        # Of a gateway that was soon replaced, EventSource may have seen nothing: it waits before it reconnects.
+        assert opened_count >= 2
 
 
 def replace(
