@@ -153,7 +153,7 @@ async def test_smelt_of_another_model_is_released_without_a_failure_until_a_work
 
 def worker_info(project: Stack) -> dict[str, Any]:
     with psycopg.connect(project.db_url) as owner:
-        rows = owner.execute("select info from smelt.workers").fetchall()
+        rows = owner.execute("select info from smelt.workers order by seen_at desc limit 1").fetchall()
     found: dict[str, Any] = rows[0][0] if rows else {"models": None}
     return found
 
