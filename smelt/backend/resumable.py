@@ -277,7 +277,8 @@ def _error(response: httpx.Response) -> SmeltError:
     if "tus-resumable" not in response.headers:
         return map_storage_response(response)
     message = response.text.strip() or response.reason_phrase
-    if response.status_code in {408, 423}:
+    # A request for the same upload stops the one in progress; it may be one of an earlier call that arrives late.
+    if response.status_code in {408, 423} or "lock acquired" in message:
         return Unavailable(message)
     code = "Duplicate" if response.status_code == 409 else str(response.status_code)
     return map_storage_error(response.status_code, code, message)

@@ -134,7 +134,9 @@ export function errorIn(/** @type {StorageResponse} */ { status, text }) {
   try {
     body = JSON.parse(text)
   } catch {}
-  return uploadError(body.message || text.trim() || 'The upload failed.', Number(body.statusCode ?? status))
+  // A request for the same upload stops the one in progress; it may be one of an earlier call that arrives late.
+  const actual = text.includes('lock acquired') ? 423 : Number(body.statusCode ?? status)
+  return uploadError(body.message || text.trim() || 'The upload failed.', actual)
 }
 
 /** @param {string} message @param {number} status */

@@ -25,11 +25,12 @@ subscribe('undici:request:create', ({ request: { method, path } }) => {
 })
 const methods = () => requests.map(({ method }) => method)
 
-/** Return a proxy for requests without resumable uploads. */
-async function startProxyWithoutResumable() {
+/** Return a proxy that answers some requests itself: those for which the function returns a status and a body. */
+async function startAnsweringProxy(answerTo) {
   const server = createServer((incoming, response) => {
-    if (incoming.url.startsWith(ENDPOINT)) return response.writeHead(404).end('{}')
     const { method, url, headers } = incoming
+    const own = answerTo(incoming)
+    if (own) return incoming.resume().on('end', () => response.writeHead(own.status).end(own.body))
     const forwarded = request(process.env.SUPABASE_URL + url, { method, headers }, (answer) => {
       response.writeHead(answer.statusCode, answer.headers)
       answer.pipe(response)
@@ -119,11 +120,14 @@ test('an upload that the server has lost starts again', () =>
   }))
 
 test('upload is sent at once where the server has no resumable uploads', () =>
-  withProxy(async (smelt, _, supabase) => {
-    const job = await smelt.create({ files: [twoPieces()] })
-    assert.deepEqual(methods(), ['POST'])
-    await assertStored(supabase, job)
-  }, startProxyWithoutResumable))
+  withProxy(
+    async (smelt, _, supabase) => {
+      const job = await smelt.create({ files: [twoPieces()] })
+      assert.deepEqual(methods(), ['POST'])
+      await assertStored(supabase, job)
+    },
+    () => startAnsweringProxy(({ url }) => (url.startsWith(ENDPOINT) ? { status: 404, body: '{}' } : null)),
+  ))
 
 /** Return a list that gets each answered request of a page for resumable uploads, with its offset. */
 function requestsOf(page) {
@@ -137,6 +141,19 @@ function requestsOf(page) {
   })
   return seen
 }
+
+test('upload goes on after another request for it has stopped a piece', () => {
+  // A request of an earlier call may arrive late.
+  const stopped = [{ status: 400, body: 'Request aborted due to lock acquired' }]
+  return withProxy(
+    async (smelt, _, supabase) => {
+      const job = await smelt.create({ files: [twoPieces()] })
+      assert.deepEqual(methods(), ['POST', 'PATCH', 'HEAD', 'PATCH', 'PATCH'])
+      await assertStored(supabase, job)
+    },
+    () => startAnsweringProxy(({ method }) => (method === 'PATCH' ? stopped.pop() : null)),
+  )
+})
 
 test('upload goes on after the page was reloaded', { skip }, async () => {
   const server = await serveBundle(await bundle('page/resumable-upload.js'))

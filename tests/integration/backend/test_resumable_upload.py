@@ -234,6 +234,32 @@ async def test_resumable_upload_whose_last_response_was_lost_is_complete(
     assert proxy.requests[ENDPOINT] == 1
 
 
+async def test_resumable_upload_goes_on_after_another_request_has_stopped_it(
+    app: Project, stack: Stack, user: User, recording: Recording, cache: Cache, tmp_path: Path
+) -> None:
+    """As a request of an interrupted call does that arrives late."""
+    _, path = await _create(app, recording.content)
+    late: list[int] = []
+
+    async def on_sent(sent_bytes: int) -> None:
+        if sent_bytes < 8 * MIB or late:
+            return
+        headers = {
+            "authorization": f"Bearer {user.access_token}",
+            "apikey": stack.anon_key,
+            "tus-resumable": "1.0.0",
+            "upload-offset": "0",
+            "content-type": "application/offset+octet-stream",
+        }
+        [upload_id] = cache.ids()
+        async with httpx.AsyncClient(headers=headers, timeout=30) as http:
+            late.append((await http.patch(f"{stack.api_url}{ENDPOINT}/{upload_id}", content=b"late")).status_code)
+
+    await app.audio.upload(path, recording.path, on_sent=on_sent)
+    assert late == [409]
+    assert await _stored(app, path, tmp_path) == recording.content
+
+
 async def test_resumable_upload_of_a_cancelled_smelt_is_unauthorized(app: Project, recording: Recording) -> None:
     """The next piece after the cancellation is refused."""
     smelt_id, path = await _create(app, recording.content)

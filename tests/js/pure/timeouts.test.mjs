@@ -9,6 +9,7 @@ import { connectSmelt } from '../../../smelt/web/index.js'
 import { within } from '../../../smelt/web/polling.js'
 import '../../../smelt/web/account-supabase.js' // Loaded before the first use, so that no call waits for a module.
 import '../../../smelt/web/batch.js'
+import '../../../smelt/web/list.js'
 import '../../../smelt/web/notifications.js'
 import '../../../smelt/web/upload.js'
 import { settle } from './project.mjs'
