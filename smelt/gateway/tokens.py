@@ -34,6 +34,8 @@ class ReadTokens:
 
     def verify(self, token: str) -> ReadToken | None:
         """Return the content of a token, which may have expired; None if none of the keys has signed it."""
+        if not token.isascii():  # Lone surrogates can't be encoded, and no token has such characters.
+            return None
         payload, _, signature = token.rpartition(".")
         if not any(hmac.compare_digest(_signature(key, payload), signature.encode()) for key in self._keys):
             return None
