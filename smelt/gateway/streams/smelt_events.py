@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import assert_never
+from typing import Any, assert_never
 from uuid import UUID, uuid4, uuid5
 
 from smelt.contract.events import CompletedEvent, FailedEvent, NewSegment, ProgressEvent, Segment, StageProgress
@@ -55,33 +55,30 @@ def progress_frame(
 def end_frame(end: Ending, attempt: int, segments_seq: int) -> bytes:
     """Return the event `completed` with all results, or `failed`."""
     event_id = EventId(end.run, end.seq, segments_seq)
+    envelope: dict[str, Any] = {
+        "smelt_id": end.smelt_id,
+        "event_id": uuid5(end.smelt_id, str(event_id)),
+        "seq": end.seq,
+        "run": end.run,
+        "attempt": attempt,
+        "emitted_at": datetime.now(UTC),
+        "completed_at": end.completed_at,
+    }
     payload: CompletedEvent | FailedEvent
     match end:
         case Completed():
             payload = CompletedEvent(
-                smelt_id=end.smelt_id,
-                event_id=uuid5(end.smelt_id, str(event_id)),
-                seq=end.seq,
-                run=end.run,
-                attempt=attempt,
-                emitted_at=datetime.now(UTC),
+                **envelope,
                 status="completed",
                 outcome=end.outcome,
                 results=end.results,
-                completed_at=end.completed_at,
             )
         case Failed():
             payload = FailedEvent(
-                smelt_id=end.smelt_id,
-                event_id=uuid5(end.smelt_id, str(event_id)),
-                seq=end.seq,
-                run=end.run,
-                attempt=attempt,
-                emitted_at=datetime.now(UTC),
+                **envelope,
                 status="failed",
                 error_code=end.error_code,
                 error_message=end.error_message,
-                completed_at=end.completed_at,
             )
         case _:
             assert_never(end)

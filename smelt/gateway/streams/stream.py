@@ -65,8 +65,8 @@ class Stream(ABC):
         """Yield frames to the end; None if there is nothing to send until `changed` is set."""
 
     def heartbeat(self) -> bytes:
-        """Return the frame that is sent every `heartbeat_interval_s`."""
-        raise NotImplementedError
+        """Return the frame that is sent every `heartbeat_interval_s`, if that is set."""
+        return frames.COMMENT
 
     @contextmanager
     def timer(self, seconds: float) -> Iterator[Callable[[], bool]]:
