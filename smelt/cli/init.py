@@ -106,7 +106,7 @@ def _add_all(folder: Path | None, force: bool, js: Path | None) -> Exit:
 def _add(folder: Path, force: bool) -> None:
     if not folder.is_dir():
         raise PermanentError(f"{folder} does not exist: pass the folder of your Supabase project")
-    project = _supabase_folder(folder)
+    project = supabase_folder(folder)
     target = project / "migrations"
     planned = plan(migration_files(), target)
     _check_names(migration_files(), target, force=force)
@@ -122,7 +122,7 @@ def _add(folder: Path, force: bool) -> None:
     _print_next_steps(folder, planned, is_new=not (project / "config.toml").exists())
 
 
-def _supabase_folder(folder: Path) -> Path:
+def supabase_folder(folder: Path) -> Path:
     """Return `DIR/supabase`, or DIR if it is the `supabase` folder itself."""
     is_itself = folder.resolve().name == "supabase" and (folder / "config.toml").exists()
     return folder if is_itself else folder / "supabase"
