@@ -45,7 +45,7 @@ def remove(
         Path, typer.Argument(metavar="DIR", help="The folder of your project, which contains supabase/.")
     ],
 ) -> None:
-    """Write a migration that removes smelt from your Supabase project; `supabase db push` then applies it."""
+    """Write a migration that removes smelt from your Supabase project; `supabase db push --remote` then applies it."""
     run(asyncio.to_thread(_remove, folder))
 
 
@@ -72,7 +72,7 @@ def _remove(folder: Path) -> Exit:
     if not present & {path.name for path in migration_files()}:
         raise PermanentError(f"{migrations} has no migrations of smelt: nothing to remove")
     if written := [name for name in present if name.endswith(_SUFFIX)]:
-        raise PermanentError(f"{migrations / written[0]} removes smelt already: apply it with `supabase db push`")
+        raise PermanentError(f"{migrations / written[0]} removes smelt already: apply it with `supabase db push --remote`")
     path = migrations / f"{datetime.now(UTC):%Y%m%d%H%M%S}{_SUFFIX}"
     try:
         path.write_text(removal(), encoding="utf-8")
@@ -81,5 +81,5 @@ def _remove(folder: Path) -> Exit:
     OUT.print(f"Wrote {escape(str(path))}. Next:", soft_wrap=True)
     OUT.print("  1. stop the workers", soft_wrap=True)
     OUT.print("  2. empty the bucket smelt-audio in the dashboard or through the Storage API", soft_wrap=True)
-    OUT.print("  3. supabase db push    deletes smelt's tables with all their rows", soft_wrap=True)
+    OUT.print("  3. supabase db push --remote    deletes smelt's tables with all their rows", soft_wrap=True)
     return Exit.DONE

@@ -22,7 +22,7 @@ from smelt.contract.events import Model
 from smelt.contract.schema_version import SCHEMA_VERSION, schema_issue
 from smelt.errors import RequestRejected, SmeltError, Unauthorized, Unavailable
 
-_PUSH: Final = "add the migrations to your project with `smelt init DIR`, then apply them with `supabase db push`"
+_PUSH: Final = "add the migrations to your project with `smelt init DIR`, then apply them with `supabase db push --remote`"
 _KEYS: Final = "copy it again from the project's API keys, or from `supabase status -o env`"
 # PostgREST's code for an unknown function.
 _NO_FUNCTION: Final = "PGRST202"
@@ -163,7 +163,7 @@ def check_migrations(health: Health) -> CheckResult:
             "migrations",
             "warn",
             "the project has no migration history; the applied versions are unknown",
-            f"apply them with `supabase db push`, up to {bundled[-1]}",
+            f"apply them with `supabase db push --remote`, up to {bundled[-1]}",
         )
     missing = [version for version in bundled if version not in health.migrations]
     if missing:
