@@ -77,7 +77,7 @@ create function smelt.check_file(p_file jsonb, p_max_bytes bigint, p_extensions 
                 'file_too_large',
                 format('%s is larger than %s, the limit for a file.', v_filename, pg_size_pretty(p_max_bytes))
             );
-        elsif not v_extension = any (p_extensions) then
+        elsif not coalesce(v_extension = any (p_extensions), false) then
             perform smelt.raise_rejection(
                 'invalid_format',
                 format('%s is not an audio or video file of a supported type, by its extension.', v_filename)
