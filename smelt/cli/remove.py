@@ -72,7 +72,7 @@ def _remove(folder: Path) -> Exit:
     if not present & {path.name for path in migration_files()}:
         raise PermanentError(f"{migrations} has no migrations of smelt: nothing to remove")
     if written := [name for name in present if name.endswith(_SUFFIX)]:
-        raise PermanentError(f"{migrations / written[0]} removes smelt already: apply it with `supabase db push --remote`")
+        raise PermanentError(f"{migrations / written[0]} removes smelt already: `supabase db push --remote` applies it")
     path = migrations / f"{datetime.now(UTC):%Y%m%d%H%M%S}{_SUFFIX}"
     try:
         path.write_text(removal(), encoding="utf-8")

@@ -22,7 +22,7 @@ from smelt.contract.events import Model
 from smelt.contract.schema_version import SCHEMA_VERSION, schema_issue
 from smelt.errors import RequestRejected, SmeltError, Unauthorized, Unavailable
 
-_PUSH: Final = "add the migrations to your project with `smelt init DIR`, then apply them with `supabase db push --remote`"
+_PUSH: Final = "add the migrations to your project with `smelt init DIR`, then run `supabase db push --remote`"
 _KEYS: Final = "copy it again from the project's API keys, or from `supabase status -o env`"
 # PostgREST's code for an unknown function.
 _NO_FUNCTION: Final = "PGRST202"

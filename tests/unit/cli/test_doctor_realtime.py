@@ -1,4 +1,4 @@
-"""What `smelt doctor` reports about Realtime, against a scripted server."""
+"""The results of `smelt doctor` about Realtime, against a scripted server."""
 
 import json
 
