@@ -1,7 +1,6 @@
 """Finds the turns of the speakers of one recording."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -9,7 +8,7 @@ import numpy as np
 from smelt.processor.media.recording import SAMPLE_RATE, Recording
 from smelt.processor.speakers.clusters import cluster
 from smelt.processor.speakers.embedding import VoiceModel
-from smelt.processor.speakers.turns import Turn, turns, windows
+from smelt.processor.speakers.turns import Diarization, turns, windows
 from smelt.processor.speech.vad import Clip, amplified, find_voiced, merged
 
 # Speakers alternate with shorter pauses than these.
@@ -17,14 +16,6 @@ _MIN_PAUSE: Final = 3 * SAMPLE_RATE // 10
 # The part of a recording that is in memory at a time.
 _PART: Final = 300 * SAMPLE_RATE
 _WINDOWS_AT_A_TIME: Final = 64
-
-
-@dataclass(frozen=True)
-class Diarization:
-    """The turns of all speakers by their start, and the share of speech whose speaker is uncertain, 0 to 1."""
-
-    turns: list[Turn]
-    uncertain: float
 
 
 def diarize(recording: Recording, model: VoiceModel, on_share: Callable[[float], None]) -> Diarization:

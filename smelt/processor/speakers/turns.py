@@ -37,6 +37,14 @@ class Turn:
     speaker: int
 
 
+@dataclass(frozen=True)
+class Diarization:
+    """The turns of all speakers by their start, and the share of speech whose speaker is uncertain, 0 to 1."""
+
+    turns: list[Turn]
+    uncertain: float
+
+
 def windows(clips: Sequence[tuple[float, float]]) -> list[Window]:
     """Return overlapping windows that cover the clips; the last one of a clip ends with it."""
     return [window for place, clip in enumerate(clips) for window in _windows(place, *clip)]
