@@ -83,6 +83,8 @@ def _joined(found: Iterable[Turn]) -> list[Turn]:
             joined[-1] = Turn(joined[-1].start, turn.end, turn.speaker)
         else:
             joined.append(turn)
+    if not joined:
+        return []
     room = [max(0.0, after.start - before.end) / 2 for before, after in pairwise(joined)]
     padding = [min(_PADDING_S, pause) for pause in room]
     return [
