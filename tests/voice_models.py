@@ -1,4 +1,4 @@
-"""A tiny model of "voices" for tests: it tells speech with high frequencies from speech without."""
+"""A tiny model of "voices" for tests: it distinguishes speech with high frequencies from speech without."""
 
 from pathlib import Path
 from typing import Any

@@ -8,7 +8,7 @@ KNOWN = [(0.0, 10.0, "a"), (12.0, 22.0, "b")]
 SCORED_S = 19.0
 
 
-def test_error_of_equal_turns_is_zero_whatever_the_names() -> None:
+def test_error_of_equal_turns_is_zero_with_any_names() -> None:
     assert score(KNOWN, [(0.0, 10.0, "2"), (12.0, 22.0, "1")], 25.0).rate == 0
 
 

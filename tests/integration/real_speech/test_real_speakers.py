@@ -1,4 +1,4 @@
-"""A real model of voices tells the speakers of real recordings apart."""
+"""A real model of voices distinguishes the speakers of real recordings."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.real_speech, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize(("name", "seconds", "speakers", "bar"), [("call", 137, 2, 0.06), ("ten", 300, 4, 0.09)])
-async def test_speakers_of_real_recordings_are_told_apart(
+async def test_speakers_of_real_recordings_are_distinguished(
     name: str, seconds: int, speakers: int, bar: float, real_speech: Path, real_speaker_model: Path, tmp_path: Path
 ) -> None:
     samples = decode_audio(str(real_speech / f"{name}.flac"))[: seconds * SAMPLE_RATE]

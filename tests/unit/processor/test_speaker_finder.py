@@ -40,7 +40,7 @@ def dialog(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A model of voices that tells the two apart."""
+    """A model of voices that distinguishes the two."""
     return write_voice_model(tmp_path / "voices.onnx")
 
 
