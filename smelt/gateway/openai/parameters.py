@@ -99,7 +99,7 @@ def parse_translation(fields: Iterable[tuple[str, str]]) -> Parameters:
 
 def vocabulary_of(prompt: str) -> tuple[str, ...]:
     """Return the words and names of a prompt: its parts between commas and lines, of at most 100 characters each."""
-    parts = re.split(r"[,;\n]", prompt)
+    parts = (" ".join(part.split()) for part in re.split(r"[,;\n]", prompt))
     return tuple(term for part in parts for term in textwrap.wrap(part, _MAX_TERM_CHARS))
 
 
