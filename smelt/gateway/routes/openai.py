@@ -13,7 +13,6 @@ from smelt.contract.events import Model
 from smelt.contract.state import Snapshot
 from smelt.gateway.callers import Caller, SignedInCaller
 from smelt.gateway.clients import SharedClients
-from smelt.gateway.downloads import MEDIA_TYPES
 from smelt.gateway.drain import Drain
 from smelt.gateway.errors import RETRY_AFTER_S, Problem
 from smelt.gateway.limits import UploadPlaces
@@ -65,11 +64,11 @@ class Shared:
     options: Annotated[GatewayOptions, Depends(current_options)]
 
 
-_TEXTS: Final = {name.partition(";")[0]: {"schema": {"type": "string"}} for name in MEDIA_TYPES.values()}
+_TEXTS: Final = ("text/plain", "application/x-subrip", "text/vtt", "text/event-stream")
 _TRANSCRIPT: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The transcript in the format of the request",
-        "content": {**_TEXTS, "application/json": {}, "text/event-stream": {"schema": {"type": "string"}}},
+        "content": {media_type: {"schema": {"type": "string"}} for media_type in _TEXTS},
         "headers": {SMELT_ID_HEADER: {"description": "The id of the smelt", "schema": {"type": "string"}}},
     },
     **documented_errors(404, 408, 409, 413, 429, 500, 504),
