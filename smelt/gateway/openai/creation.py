@@ -17,14 +17,15 @@ from smelt.backend.rpc import RpcResponse, parse
 from smelt.backend.upload_source import UploadSource, open_sources
 from smelt.contract.events import Model
 from smelt.contract.options import SmeltOptions
+from smelt.contract.state import Created, Snapshot
 from smelt.contract.vocabulary import Status
-from smelt.errors import NotFound
+from smelt.errors import NotFound, PermanentError
 from smelt.gateway.callers import SERVICE, Caller
 from smelt.gateway.openai.errors import OpenAIProblem
 from smelt.gateway.openai.parameters import Parameters
 from smelt.gateway.states import read_snapshot
 from smelt.gateway.uploads import parsed_form
-from smelt.subscriber.client import Client
+from smelt.subscriber.uploads import Uploads
 
 Parse = Callable[[Iterable[tuple[str, str]]], Parameters]
 
@@ -64,22 +65,20 @@ async def create_smelt(request: Request, caller: Caller, parse_fields: Parse) ->
     await caller.check()
     async with parsed_form(request) as form:
         parameters = parse_fields(_fields(form))
-        file = _file(form)
-        async with open_sources([file]) as [source]:
+        async with open_sources([_file(form)]) as [source]:
             digest = await asyncio.to_thread(_digest, caller, source, parameters.options)
-        key = await _idempotency_key(caller, digest)
-        metadata = {_METADATA: key}
-        if parameters.options.model is not None:
-            announced = FileSpec(source.filename, source.size_bytes)
-            await _require_model(caller, announced, key, parameters.options, metadata)
-        # Not closed: it has no connections of its own, and the caller needs its project afterwards.
-        created = await Client(caller.project).create(
-            files=[file],
-            prompts=[],
-            idempotency_key=key,
-            options=parameters.options,
-            metadata=metadata,
-        )
+            key = await _idempotency_key(caller, digest)
+            created = await caller.calls.create_smelt(
+                files=[FileSpec(source.filename, source.size_bytes)],
+                default_prompt_names=[],
+                idempotency_key=key,
+                options=parameters.options,
+                metadata={_METADATA: key},
+            )
+            state = await read_snapshot(caller.calls, created.id, with_words=False)
+            if state.submitted_at is None:
+                await _require_model(caller, state, parameters.options.model)
+                await _submit(caller, created, source)
     return created.id, parameters
 
 
@@ -126,18 +125,24 @@ async def _idempotency_key(caller: Caller, digest: str) -> str:
     return f"{digest}.{earlier.id}" if earlier.status == "failed" else earlier.metadata.openai_request
 
 
-async def _require_model(
-    caller: Caller, file: FileSpec, key: str, options: SmeltOptions, metadata: dict[str, str]
-) -> None:
-    """Raise `OpenAIProblem` unless a live worker has the model, before a recording is uploaded for it.
+async def _require_model(caller: Caller, smelt: Snapshot, model: str | None) -> None:
+    """Delete a smelt and raise `OpenAIProblem` if a model is requested and no live worker has it.
 
-    Only the state of a smelt contains that, so the smelt is created, and deleted if it can't be processed.
+    Only the state of a smelt contains that, so the smelt is created first, but nothing is uploaded.
     """
-    created = await caller.calls.create_smelt(
-        files=[file], default_prompt_names=[], idempotency_key=key, options=options, metadata=metadata
-    )
-    state = await read_snapshot(caller.calls, created.id, with_words=False)
-    if not state.worker_online and state.submitted_at is None:
+    if model is not None and not smelt.worker_online:
         with suppress(NotFound):  # An equal request has deleted it.
-            await caller.calls.delete_smelt(created.id)
-        raise OpenAIProblem(404, "model_not_found", f"No worker has the model {options.model}.", "model")
+            await caller.calls.delete_smelt(smelt.id)
+        raise OpenAIProblem(404, "model_not_found", f"No worker has the model {model}.", "model")
+
+
+async def _submit(caller: Caller, created: Created, source: UploadSource) -> None:
+    """Upload the recording of a smelt and submit it, unless an equal request does so at the same time."""
+    paths = [file.upload_path for file in created.files if file.upload_path is not None]
+    try:
+        await Uploads(caller.project.audio, on_upload=None, again=True).run([source], paths)
+        await caller.calls.submit_smelt(created.id)
+    except PermanentError:
+        # Nothing can be uploaded to a smelt that is submitted.
+        if (await read_snapshot(caller.calls, created.id, with_words=False)).submitted_at is None:
+            raise

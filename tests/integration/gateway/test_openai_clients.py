@@ -58,7 +58,7 @@ async def test_client_that_loses_its_connection_twice_makes_one_smelt(
         job = await scripted_worker.claim(smelt_id)
         await job.report("transcribing", 50, words=["Ship", "it."])
         await job.complete()
-        assert (await requesting).text == "Ship it."
+        assert (await asyncio.wait_for(requesting, TIMEOUT_S)).text == "Ship it."
     assert await smelts_of(user, scripted_worker) == [smelt_id]
 
 
@@ -72,7 +72,7 @@ async def test_client_that_loses_a_stream_joins_the_smelt_with_its_next_request(
         [smelt_id] = await smelts_of(user, scripted_worker)
         job = await scripted_worker.claim(smelt_id)
         await job.report("transcribing", 50, words=["Ship"])
-        event = await anext(stream)
+        event = await asyncio.wait_for(anext(stream), TIMEOUT_S)
         assert isinstance(event, openai.types.audio.TranscriptionTextDeltaEvent)
         assert event.delta == "Ship"
         proxy.cut()
@@ -80,7 +80,8 @@ async def test_client_that_loses_a_stream_joins_the_smelt_with_its_next_request(
             await anext(stream)
         await job.report("transcribing", 60, words=["it."], first=1)
         await job.complete()
-        events = [event async for event in await create(file=file, model="whisper-1", stream=True)]
+        async with asyncio.timeout(TIMEOUT_S):
+            events = [event async for event in await create(file=file, model="whisper-1", stream=True)]
         assert events[-1].type == "transcript.text.done"
         assert events[-1].text == "Ship it."
     assert await smelts_of(user, scripted_worker) == [smelt_id]
@@ -145,7 +146,7 @@ async def test_client_raises_the_error_of_a_smelt_that_fails_in_a_stream(
         [smelt_id] = await smelts_of(user, scripted_worker)
         await (await scripted_worker.claim(smelt_id)).fail("corrupted_file")
         with pytest.raises(openai.APIError, match="damaged") as raised:
-            await anext(stream)
+            await asyncio.wait_for(anext(stream), TIMEOUT_S)
         assert raised.value.code == "corrupted_file"
 
 

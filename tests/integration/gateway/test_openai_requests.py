@@ -213,7 +213,7 @@ async def test_service_does_not_join_the_smelt_of_a_user(
     waiting = asyncio.create_task(owner.post(PATH, files=files, data=FORM))
     await complete(await claimed(owner, scripted_worker))
     data = {**FORM, "stream": "true"}
-    async with aconnect_sse(service, "POST", PATH, files=files, data=data) as source:
+    async with asyncio.timeout(TIMEOUT_S), aconnect_sse(service, "POST", PATH, files=files, data=data) as source:
         smelt_id = source.response.headers["x-smelt-id"]
         assert smelt_id != (await waiting).headers["x-smelt-id"]
         await complete(await scripted_worker.claim(UUID(smelt_id)))
@@ -273,7 +273,7 @@ async def test_drain_ends_a_wait_with_503_and_another_gateway_joins_the_smelt(
 async def streamed(http: httpx.AsyncClient, **form: str) -> list[dict[str, Any]]:
     """Return the events of a stream to its end."""
     data = {**FORM, "stream": "true", **form}
-    async with aconnect_sse(http, "POST", PATH, files=recording(), data=data) as source:
+    async with asyncio.timeout(TIMEOUT_S), aconnect_sse(http, "POST", PATH, files=recording(), data=data) as source:
         source.response.raise_for_status()
         assert UUID(source.response.headers["x-smelt-id"])
         return [json.loads(event.data) async for event in source.aiter_sse()]
@@ -281,7 +281,7 @@ async def streamed(http: httpx.AsyncClient, **form: str) -> list[dict[str, Any]]
 
 async def test_stream_sends_the_text_as_it_grows(owner: httpx.AsyncClient, scripted_worker: ScriptedWorker) -> None:
     data = {**FORM, "stream": "true"}
-    async with aconnect_sse(owner, "POST", PATH, files=recording(), data=data) as source:
+    async with asyncio.timeout(TIMEOUT_S), aconnect_sse(owner, "POST", PATH, files=recording(), data=data) as source:
         job = await scripted_worker.claim(UUID(source.response.headers["x-smelt-id"]))
         events = source.aiter_sse()
         for n, word in enumerate(WORDS):
