@@ -3,8 +3,9 @@
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 import httpx
@@ -16,7 +17,9 @@ from scripted_worker import Job, ScriptedWorker
 from stacks import Stack, User
 from waiting import until
 
+from smelt.backend.upload_source import UploadSource
 from smelt.contract.vocabulary import ErrorCode
+from smelt.subscriber.uploads import Uploads
 
 PATH = "/v1/audio/transcriptions"
 FORM = {"model": "whisper-1"}
@@ -67,37 +70,34 @@ async def complete(job: Job) -> None:
     await job.complete(TEXT)
 
 
-@pytest.mark.parametrize("response_format", ["json", "text", "srt", "vtt", "verbose_json"])
 async def test_transcription_has_the_requested_format(
-    owner: httpx.AsyncClient, scripted_worker: ScriptedWorker, response_format: str
+    owner: httpx.AsyncClient, scripted_worker: ScriptedWorker
 ) -> None:
-    form = {**FORM, "response_format": response_format}
-    waiting = asyncio.create_task(owner.post(PATH, files=recording(), data=form))
+    files = recording()
+    waiting = asyncio.create_task(owner.post(PATH, files=files, data=FORM))
     job = await claimed(owner, scripted_worker)
     await complete(job)
     response = await waiting
     assert response.status_code == 200, response.text
     assert response.headers["x-smelt-id"] == str(job.claim.id)
     usage = {"type": "duration", "seconds": 3.5}
-    match response_format:
-        case "json":
-            assert response.json() == {"text": TEXT, "usage": usage}
-        case "text":
-            assert response.text == f"{TEXT}\n"
-        case "srt":
-            assert response.text.startswith("1\n00:00:00,000 --> ")
-        case "vtt":
-            assert response.text.startswith("WEBVTT\n")
-        case _:
-            segments = [{"id": n, "start": n, "end": n + 1, "text": word} for n, word in enumerate(WORDS)]
-            assert response.json() == {
-                "task": "transcribe",
-                "language": "de",
-                "duration": 3.5,
-                "text": TEXT,
-                "segments": segments,
-                "usage": usage,
-            }
+    assert response.json() == {"text": TEXT, "usage": usage}
+    formats = ("text", "srt", "vtt", "verbose_json")
+    responses = [await owner.post(PATH, files=files, data={**FORM, "response_format": name}) for name in formats]
+    text, srt, vtt, verbose = responses
+    assert {response.headers["x-smelt-id"] for response in responses} == {str(job.claim.id)}
+    assert text.text == f"{TEXT}\n"
+    assert srt.text.startswith("1\n00:00:00,000 --> ")
+    assert vtt.text.startswith("WEBVTT\n")
+    segments = [{"id": n, "start": n, "end": n + 1, "text": word} for n, word in enumerate(WORDS)]
+    assert verbose.json() == {
+        "task": "transcribe",
+        "language": "de",
+        "duration": 3.5,
+        "text": TEXT,
+        "segments": segments,
+        "usage": usage,
+    }
 
 
 async def test_transcription_requests_a_smelt_without_prompts_and_with_its_options(
@@ -152,6 +152,28 @@ async def test_repeated_request_joins_the_smelt_also_after_its_end(
         count = len(await listed(owner))
         await claimed(owner, scripted_worker, count + 1)
         leaving.cancel()
+
+
+async def test_request_whose_upload_ends_after_that_of_an_equal_one_joins_its_smelt(
+    owner: httpx.AsyncClient,
+    project_of_user: httpx.AsyncClient,
+    scripted_worker: ScriptedWorker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = Uploads.run
+
+    async def run_late(self: Uploads, sources: Sequence[UploadSource], paths: Sequence[str]) -> None:
+        await run(self, sources, paths)
+        async with httpx.AsyncClient(base_url=project_of_user.base_url, headers=project_of_user.headers) as equal:
+            submitted = await equal.post("/rest/v1/rpc/submit_smelt", json={"smelt_id": paths[0].partition("/")[0]})
+            submitted.raise_for_status()
+        await run(self, sources, paths)
+
+    monkeypatch.setattr(Uploads, "run", run_late)
+    waiting = asyncio.create_task(owner.post(PATH, files=recording(), data=FORM))
+    await complete(await claimed(owner, scripted_worker))
+    response = await waiting
+    assert (response.status_code, response.json().get("text")) == (200, TEXT)
 
 
 async def test_request_after_a_failed_one_makes_a_new_smelt(
@@ -350,41 +372,27 @@ async def test_models_are_listed_for_callers_whose_token_is_valid(owner: httpx.A
     assert_error(await as_caller("sb_secret_of_nobody").get("/v1/models"), 401, "unauthorized")
 
 
-INVALID: dict[str, tuple[dict[str, Any], int, str, str | None]] = {
-    "no model": ({"data": {}, "files": recording()}, 400, "missing_required_parameter", "model"),
-    "no file": ({"data": FORM, "files": {"x": (None, "")}}, 400, "missing_required_parameter", "file"),
-    "a file that is a text": (
-        {"data": FORM, "files": {"file": (None, "text")}},
-        400,
-        "missing_required_parameter",
-        "file",
-    ),
-    "another file": ({"data": FORM, "files": {**recording(), "x": ("x", b"")}}, 400, "unsupported_parameter", "x"),
-    "another field": ({"data": {**FORM, "x": "1"}, "files": recording()}, 400, "unsupported_parameter", "x"),
-    "a language that does not exist": (
-        {"data": {**FORM, "language": "xx"}, "files": recording()},
-        400,
-        "invalid_options",
-        None,
-    ),
-    "a type of file": ({"data": FORM, "files": recording("a.exe")}, 400, "invalid_format", "file"),
-    "JSON": ({"json": FORM}, 400, "unsupported_media_type", None),
-    "no body": ({}, 400, "unsupported_media_type", None),
-    "a form that is cut off": (
+INVALID: Final[list[tuple[dict[str, Any], str, str | None]]] = [
+    ({"data": {}, "files": recording()}, "missing_required_parameter", "model"),
+    ({"data": FORM, "files": {"x": (None, "")}}, "missing_required_parameter", "file"),
+    ({"data": FORM, "files": {"file": (None, "not a file")}}, "missing_required_parameter", "file"),
+    ({"data": FORM, "files": {**recording(), "x": ("x", b"")}}, "unsupported_parameter", "x"),
+    ({"data": {**FORM, "x": "1"}, "files": recording()}, "unsupported_parameter", "x"),
+    ({"data": {**FORM, "language": "xx"}, "files": recording()}, "invalid_options", None),
+    ({"data": FORM, "files": recording("a.exe")}, "invalid_format", "file"),
+    ({"json": FORM}, "unsupported_media_type", None),
+    ({}, "unsupported_media_type", None),
+    (
         {"content": b"--b\r\nContent-Disp", "headers": {"content-type": "multipart/form-data; boundary=b"}},
-        400,
         "malformed_request",
         None,
     ),
-}
+]
 
 
-@pytest.mark.parametrize("what", INVALID)
-async def test_invalid_requests_are_400_with_the_parameter_and_make_no_smelt(
-    owner: httpx.AsyncClient, what: str
-) -> None:
-    request, status, code, parameter = INVALID[what]
-    assert_error(await owner.post(PATH, **request), status, code, parameter)
+async def test_invalid_requests_are_400_with_the_parameter_and_make_no_smelt(owner: httpx.AsyncClient) -> None:
+    for request, code, parameter in INVALID:
+        assert_error(await owner.post(PATH, **request), 400, code, parameter)
     assert await listed(owner) == []
 
 
