@@ -20,7 +20,7 @@ RECORDING = ROOT / "tests" / "recordings" / "action_item.m4a"
 TEXT = RECORDING.with_suffix(".txt").read_text()
 README = (ROOT / "smelt" / "gateway" / "README.md").read_text()
 JS = ROOT / "tests" / "js"
-REPEATS = 32
+REPEATS = 30
 """Of a recording of 4 s: more than one span of two minutes."""
 
 
