@@ -129,13 +129,13 @@ class _FormParser(MultiPartParser):
 
 
 @asynccontextmanager
-async def parsed_form(request: Request) -> AsyncIterator[FormData]:
+async def parsed_form(request: Request, max_fields: int = MAX_FIELDS) -> AsyncIterator[FormData]:
     """Yield the form of a request, and remove its temporary files at the end."""
     parser = _FormParser(
         request.headers,
         request.stream(),
         max_files=MAX_FILES,
-        max_fields=MAX_FIELDS,
+        max_fields=max_fields,
         max_part_size=MAX_FIELD_BYTES,
     )
     try:

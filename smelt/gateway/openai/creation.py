@@ -16,7 +16,7 @@ from smelt.backend.client_rpc import FileSpec, requested_options
 from smelt.backend.rpc import RpcResponse, parse
 from smelt.backend.upload_source import UploadSource, open_sources
 from smelt.contract.events import Model
-from smelt.contract.options import SmeltOptions
+from smelt.contract.options import MAX_VOCABULARY, SmeltOptions
 from smelt.contract.state import Created, Snapshot
 from smelt.contract.vocabulary import Status
 from smelt.errors import NotFound, PermanentError
@@ -24,7 +24,7 @@ from smelt.gateway.callers import SERVICE, Caller
 from smelt.gateway.openai.errors import OpenAIProblem
 from smelt.gateway.openai.parameters import Parameters
 from smelt.gateway.states import read_snapshot
-from smelt.gateway.uploads import parsed_form
+from smelt.gateway.uploads import MAX_FIELDS, parsed_form
 from smelt.subscriber.uploads import Uploads
 
 Parse = Callable[[Iterable[tuple[str, str]]], Parameters]
@@ -63,7 +63,7 @@ async def create_smelt(request: Request, caller: Caller, parse_fields: Parse) ->
         raise OpenAIProblem(400, "unsupported_media_type", "The body must be a form (multipart/form-data).")
     # A rejected token must not fill the disk.
     await caller.check()
-    async with parsed_form(request) as form:
+    async with parsed_form(request, MAX_FIELDS + MAX_VOCABULARY) as form:
         parameters = parse_fields(_fields(form))
         async with open_sources([_file(form)]) as [source]:
             digest = await asyncio.to_thread(_digest, caller, source, parameters.options)

@@ -33,7 +33,7 @@ def _zero(temperature: float) -> float:
 
 
 class TranslationForm(Model):
-    """The form of a translation, beside its `file`. Fields that OpenAI's API also has are rejected."""
+    """The form of a translation, beside its `file`. Other fields are rejected."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -44,7 +44,7 @@ class TranslationForm(Model):
 
 
 class TranscriptionForm(TranslationForm):
-    """The form of a transcription, beside its `file`. Other fields of OpenAI's API are rejected."""
+    """The form of a transcription, beside its `file`. Other fields are rejected, also those of OpenAI's API."""
 
     language: Annotated[str | None, Field(description="The code of the language that is spoken, such as `de`.")] = None
     keywords: Annotated[tuple[Term, ...], Field(description="Words and names to expect, besides `prompt`.")] = ()

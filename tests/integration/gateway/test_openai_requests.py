@@ -18,6 +18,7 @@ from stacks import Stack, User
 from waiting import until
 
 from smelt.backend.upload_source import UploadSource
+from smelt.contract.options import MAX_VOCABULARY
 from smelt.contract.vocabulary import ErrorCode
 from smelt.subscriber.uploads import Uploads
 
@@ -103,11 +104,12 @@ async def test_transcription_has_the_requested_format(
 async def test_transcription_requests_a_smelt_without_prompts_and_with_its_options(
     owner: httpx.AsyncClient, scripted_worker: ScriptedWorker
 ) -> None:
+    names = [f"Name {n}" for n in range(MAX_VOCABULARY - 2)]
     form = {
         **FORM,
         "language": "de",
         "prompt": "Ada Lovelace, Smelt",
-        "keywords[]": ["Turing"],
+        "keywords[]": names,
         "response_format": "verbose_json",
         "timestamp_granularities[]": ["word"],
         "temperature": "0.0",
@@ -119,7 +121,7 @@ async def test_transcription_requests_a_smelt_without_prompts_and_with_its_optio
     assert state["default_prompt_names"] == []
     assert state["options"] == {
         "language": "de",
-        "vocabulary": ["Ada Lovelace", "Smelt", "Turing"],
+        "vocabulary": ["Ada Lovelace", "Smelt", *names],
         "word_times": True,
     }
     await complete(job)  # Without the times of words, unlike any worker.
@@ -380,6 +382,7 @@ INVALID: Final[list[tuple[dict[str, Any], str, str | None]]] = [
     ({"data": {**FORM, "x": "1"}, "files": recording()}, "unsupported_parameter", "x"),
     ({"data": {**FORM, "language": "xx"}, "files": recording()}, "invalid_options", None),
     ({"data": FORM, "files": recording("a.exe")}, "invalid_format", "file"),
+    ({"data": FORM, "files": recording("a")}, "invalid_format", "file"),
     ({"json": FORM}, "unsupported_media_type", None),
     ({}, "unsupported_media_type", None),
     (
