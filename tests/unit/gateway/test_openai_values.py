@@ -1,5 +1,6 @@
 """Parameters and responses of OpenAI's audio API: pure functions."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from smelt.gateway.openai.parameters import (
     vocabulary_of,
 )
 from smelt.gateway.openai.transcripts import text_after, text_of
+from smelt.gateway.requests import Metrics, Requests
 
 MODEL = ("model", "whisper-1")
 VERBOSE = ("response_format", "verbose_json")
@@ -163,6 +165,20 @@ def test_errors_keep_their_headers_and_types_of_the_server_and_of_limits() -> No
     assert b'"rate_limit_error"' in bytes(busy.body)
     assert (away.status_code, away.headers["retry-after"]) == (503, "5")
     assert b'"server_error"' in bytes(away.body)
+
+
+async def test_errors_of_requests_that_outlast_the_drain_are_translated() -> None:
+    sent: list[Any] = []
+
+    async def cancelled(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/audio/transcriptions"}
+    await Requests(cancelled, Metrics())(scope, cancelled, send)
+    assert OpenAIErrorBody.model_validate_json(sent[1]["body"]).error.code == "unavailable"
 
 
 @pytest.mark.parametrize("path", ["/", "/v10", "/api/smelts", "/api/v1/x"])
