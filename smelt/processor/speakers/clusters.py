@@ -37,8 +37,8 @@ def cluster(embeddings: "NDArray[np.float32]") -> Clusters:
     selected = embeddings[:: -(-count // _MAX_WINDOWS)]
     groups = fcluster(linkage(selected, "average", metric="cosine"), _MAX_DISTANCE, "distance")
     sizes = np.bincount(groups)
-    least = max(_MIN_WINDOWS, _MIN_SHARE * len(selected))
-    large = np.flatnonzero(sizes >= least) if sizes.max() >= least else np.array([sizes.argmax()])
+    min_size = max(_MIN_WINDOWS, _MIN_SHARE * len(selected))
+    large = np.flatnonzero(sizes >= min_size) if sizes.max() >= min_size else np.array([sizes.argmax()])
     centers = np.stack([selected[groups == one].mean(axis=0) for one in large])
     likeness = embeddings @ (centers / np.linalg.norm(centers, axis=1, keepdims=True)).T
     if len(large) == 1:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Final
 
 WINDOW_S: Final = 1.5
-"""The length of a window: shorter ones tell voices apart less well, longer ones contain two speakers more often."""
+"""The length of a window: shorter ones distinguish voices less well, longer ones contain two speakers more often."""
 _STEP_S: Final = 0.75
 # A pause of this length ends a turn even if the same speaker goes on.
 _MAX_PAUSE_S: Final = 1.2

@@ -12,7 +12,7 @@ SPEAKERS_SHARE: Final = 0.05
 
 
 class IdentifySpeakers(Stage):
-    """Identifies the speakers of transcribed recordings. A later attempt begins it anew, with the saved transcript."""
+    """Identifies the speakers of transcribed recordings. A later attempt repeats it, with the saved transcript."""
 
     name = "transcribing"
     risk = "model"
