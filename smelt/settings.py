@@ -94,6 +94,7 @@ class WorkerSettings(Environment):
     batch_size: Annotated[int, Field(ge=0)] = 0
     beam_size: Annotated[int, Field(ge=1, le=20)] = 5
     word_times: bool = False
+    speaker_model: Path | None = None
     concurrency: Annotated[int, Field(ge=1)] = 2
     lease_s: Annotated[int, Field(ge=5, le=3600)] = 30
     drain_s: Annotated[float, Field(ge=0)] = 25.0

@@ -204,6 +204,7 @@ create function smelt.check_option(p_name text, p_value jsonb) returns void
                     'must be "transcribe" or "translate".'
             end
             when 'word_times' then case when v_type <> 'boolean' then 'must be true or false.' end
+            when 'speakers' then case when v_type <> 'boolean' then 'must be true or false.' end
             when 'channels' then case
                 when v_type <> 'string' or v_text not in ('mixed', 'separate') then 'must be "mixed" or "separate".'
             end
@@ -234,7 +235,8 @@ create function smelt.check_options(p_options jsonb, p_has_text boolean) returns
     set search_path = ''
     as $$
     declare
-        v_defaults constant jsonb := '{"task": "transcribe", "channels": "mixed", "vocabulary": []}';
+        v_defaults constant jsonb :=
+            '{"task": "transcribe", "channels": "mixed", "speakers": false, "vocabulary": []}';
         v_options jsonb := '{}';
         v_option record;
     begin
@@ -258,6 +260,9 @@ create function smelt.check_options(p_options jsonb, p_has_text boolean) returns
             end if;
             v_options := v_options || jsonb_build_object(v_option.name, v_option.value);
         end loop;
+        if v_options ?& '{channels,speakers}' then
+            perform smelt.reject_option('speakers', 'needs "channels": "mixed"; else each channel is a speaker.');
+        end if;
         return v_options;
     end
     $$;
