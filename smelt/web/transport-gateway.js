@@ -1,6 +1,6 @@
 // The transports over smelt's HTTP gateway: calls and event streams with fetch, uploads to the project's Storage.
 import { asSmeltError, errorOfResponse, SmeltError } from './errors.js'
-import { EventStream, Places } from './event-stream.js'
+import { EventStream, Places, ResponseError } from './event-stream.js'
 import { CALL_TIMEOUT_MS, imported, within } from './polling.js'
 
 /** @import { CallOptions, Joined, JoinHandlers, Transport } from './smelt.d.ts' */
@@ -171,11 +171,12 @@ export class GatewayTransport {
     } catch {
       body = { error: `The gateway responded with ${status}.` }
     }
-    const error = errorOfResponse({ message: body.error, hint: body.code }, status)
-    if (status !== 401) return error
-    // Only a function may return another token.
-    const transient = typeof this.source === 'function'
-    return new SmeltError(body.code === EXPIRED ? EXPIRED : error.code, error.message, { status, transient })
+    let { code, message, transient } = errorOfResponse({ message: body.error, hint: body.code }, status)
+    if (status === 401) {
+      if (body.code === EXPIRED) code = EXPIRED
+      transient = typeof this.source === 'function' // Only a function may return another token.
+    }
+    return new ResponseError(code, message, { status, transient }, response.headers.get('retry-after'))
   }
 }
 
