@@ -305,7 +305,7 @@ class Trial:
                 yield proxy, gateway.url
 
     async def _taken_over(self, job: Job) -> Job:
-        """Let the lease of a job expire, as that of a dead worker; return the next attempt, which begins anew."""
+        """Let the lease of a job expire, as that of a dead worker; return the next attempt, which has started."""
         await self._worker.calls.renew_leases("scripted", [(job.claim.id, job.claim.attempt)], lease_s=0)
         next_attempt = await self._worker.claim(job.claim.id)
         assert next_attempt.claim.attempt > job.claim.attempt
