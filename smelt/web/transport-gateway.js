@@ -35,6 +35,7 @@ const STREAMS = /** @type {Record<string, (id: string) => string>} */ ({
   smelt: (id) => `/smelts/${id}/events`,
   'smelt-batch': (id) => `/batches/${id}/events`,
   'smelt-notifications': () => '/notifications/events',
+  'smelt-feed': () => '/files/events?rows=true',
 })
 
 /** Return the transport of a user, or of the holder of a read-only token. @param {Options} options */
@@ -96,11 +97,15 @@ export class GatewayTransport {
    */
   join(topic, handlers) {
     const [kind, id] = topic.split(':')
-    const path = STREAMS[kind]
-    if (!path) return refused(handlers, notSupported('A gateway has no live changes of rows'))
+    const path = STREAMS[kind](id)
     const open = (/** @type {Record<string, string>} */ headers, /** @type {AbortSignal} */ signal) =>
-      this.send(`/api${path(id)}`, { headers: { accept: 'text/event-stream', ...headers } }, signal)
-    return new EventStream(open, handlers, this.#places)
+      this.send(`/api${path}`, { headers: { accept: 'text/event-stream', ...headers } }, signal)
+    const onMessage = (/** @type {string} */ event, /** @type {any} */ payload) => {
+      if (event !== 'change') return handlers.onMessage?.(event, payload)
+      const { table, type: eventType, record } = payload
+      handlers.onChange?.({ table, eventType, new: record })
+    }
+    return new EventStream(open, { ...handlers, onMessage }, this.#places)
   }
 
   /** Return the current token, null for a visitor. */
@@ -161,7 +166,7 @@ export class GatewayTransport {
     return token ? { authorization: `Bearer ${token}` } : {}
   }
 
-  /** Return the error of a response. @param {Response} response */
+  /** Return the error of a response. @param {Response} response @returns {Promise<SmeltError>} */
   async errorIn(response) {
     const { status } = response
     const text = await response.text().catch(() => '')
@@ -243,10 +248,6 @@ function refused(handlers, error) {
   queueMicrotask(() => handlers.onLeft(error))
   return { joined: false, leave: async () => {} }
 }
-
-/** @param {string} what */
-export const notSupported = (what) =>
-  new SmeltError('not_supported', `${what}: pass a supabase-js client to connectSmelt for this.`)
 
 /**
  * Return the part of a supabase-js client that an upload uses.
