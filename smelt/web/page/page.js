@@ -333,7 +333,7 @@ async function readingLink(id) {
   // The clock of this machine may differ from that of the gateway.
   const minutes = Math.round((Date.parse(answer.expires_at) - Date.parse(response.headers.get('date'))) / 60_000)
   const link = `${location.origin}/?id=${encodeURIComponent(id)}#token=${encodeURIComponent(answer.token)}`
-  return [`Whoever has it can read this transcription for ${minutes} minutes, without signing in.`, link]
+  return [`Everyone with the link can read this transcription for ${minutes} minutes, without signing in.`, link]
 }
 
 // Captions

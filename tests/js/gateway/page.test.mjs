@@ -224,7 +224,7 @@ describe('page', { skip, concurrency: 3 }, () => {
       },
     ))
 
-  test('an expired link says so and keeps the text so far, and one that is damaged is not valid', () =>
+  test('an expired link is reported and keeps the text so far, and a damaged one is not valid', () =>
     withPage(async (owner) => {
       const id = await submit(owner, audio('expiring.ogg'))
       const job = await claim(id)
