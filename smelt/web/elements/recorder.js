@@ -47,6 +47,7 @@ export class Recording {
     const mimeType = TYPES.find((type) => MediaRecorder.isTypeSupported(type))
     this.#recorder = new MediaRecorder(stream, mimeType ? { mimeType } : {})
     this.#recorder.ondataavailable = ({ data }) => this.#pieces.push(data)
+    this.#recorder.start(1000)
     this.#meter = meterOf(stream)
     setAttribute(this.#level, 'role', 'meter')
     this.#level.hidden = !this.#meter
@@ -69,7 +70,6 @@ export class Recording {
         resolve()
       }
     })
-    this.#recorder.start(1000)
     this.#showLevel()
     unsaved.add(this)
     addEventListener('beforeunload', onUnload) // One listener, however often it is added.
