@@ -464,7 +464,7 @@ export interface Transport {
       mayExist?: boolean
     },
   ): Promise<void>
-  /** Join a channel, again after each loss until `leave` is called. */
+  /** Join a channel, again after each loss until `leave` is called, or `onLeft` gets an error that is not transient. */
   join(topic: string, handlers: JoinHandlers): Joined
   /** Call a function when another user has signed in, or none is any longer; without it, an app is for one user. */
   onUserChange?(listener: () => void): void

@@ -40,7 +40,7 @@ const STREAMS = /** @type {Record<string, (id: string) => string>} */ ({
 
 /** Return the transport of a user, or of the holder of a read-only token. @param {Options} options */
 export const gatewayTransport = (options) =>
-  'readToken' in options ? new ReadOnlyTransport(options) : new GatewayTransport(options)
+  options.readToken == null ? new GatewayTransport(options) : new ReadOnlyTransport(options)
 
 /** @implements {Transport} */
 export class GatewayTransport {
@@ -90,7 +90,7 @@ export class GatewayTransport {
   }
 
   /**
-   * Follow the stream of a channel, again after each loss until `leave` is called.
+   * Follow the stream of a channel, again after each loss until `leave` is called; it stops on a permanent error.
    * @param {string} topic
    * @param {JoinHandlers} handlers
    * @returns {Joined}
@@ -201,8 +201,13 @@ class ReadOnlyTransport extends GatewayTransport {
   async call(name, args, options) {
     if (name === 'get_smelt') return super.call(name, args, options)
     if (name !== 'get_smelts') throw notAllowed()
-    const read = (/** @type {{ id: string }} */ { id }) => super.call('get_smelt', { smelt_id: id }, options)
-    return { smelts: await Promise.all(args.smelts.map(read)) }
+    const read = (/** @type {{ id: string }} */ { id }) =>
+      super.call('get_smelt', { smelt_id: id }, options).catch((error) => {
+        // Beside the smelt of the token, another one is missing.
+        if (args.smelts.length > 1 && error.code === 'not_allowed') return []
+        throw error
+      })
+    return { smelts: (await Promise.all(args.smelts.map(read))).flat() }
   }
 
   /** @returns {Promise<never>} */
@@ -214,9 +219,11 @@ class ReadOnlyTransport extends GatewayTransport {
     throw notAllowed()
   }
 
-  /** @param {string} topic @param {JoinHandlers} handlers */
+  /** @param {string} topic @param {JoinHandlers} handlers @returns {Joined} */
   join(topic, handlers) {
-    return topic.startsWith('smelt:') ? super.join(topic, handlers) : refused(handlers, notAllowed())
+    if (topic.startsWith('smelt:')) return super.join(topic, handlers)
+    queueMicrotask(() => handlers.onLeft(notAllowed()))
+    return { joined: false, leave: async () => {} }
   }
 
   /** @param {string} path @param {string | null} token */
@@ -237,17 +244,6 @@ class ReadOnlyTransport extends GatewayTransport {
 
 const notAllowed = (message = 'A read-only token reads one smelt, and does nothing else.') =>
   new SmeltError('not_allowed', message, { status: 403 })
-
-/**
- * Return a channel that is never joined.
- * @param {JoinHandlers} handlers
- * @param {SmeltError} error
- * @returns {Joined}
- */
-function refused(handlers, error) {
-  queueMicrotask(() => handlers.onLeft(error))
-  return { joined: false, leave: async () => {} }
-}
 
 /**
  * Return the part of a supabase-js client that an upload uses.

@@ -280,6 +280,9 @@ describe('connectSmelt with a gateway', { concurrency: true, timeout: 90_000 }, 
     await worker.report('transcribing', 40, { texts: { 0: lineTexts(0, 5) } })
     await watched.until(() => watched.lines().length === 5)
     assert.equal((await visitor.get(job.id, { withWords: true })).segments.length, 5)
+    const smelts = [{ id: job.id }, { id: other.id }]
+    const read = await visitor.transport.call('get_smelts', { smelts })
+    assert.deepEqual(read.smelts.map(({ id }) => id), [job.id])
     const notAllowed = { code: 'not_allowed', status: 403, transient: false }
     for (const refused of [
       () => visitor.get(other.id),
