@@ -27,7 +27,13 @@ class SynthesisInput:
     filename: str
     language: str | None
     sentences: tuple[Sentence, ...]
+    other_languages: tuple[str, ...] = ()
     saved_outputs: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages of the text, the main one first; empty if they are not known."""
+        return () if self.language is None else tuple(dict.fromkeys((self.language, *self.other_languages)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,13 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from itertools import groupby
 from typing import Final
+
+from stopwordsiso import has_lang, langs, stopwords
 
 _HAN: Final = "\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _KATAKANA: Final = "\u30a0-\u30ff"
@@ -17,12 +21,25 @@ _UNSPACED: Final = re.compile(f"[{_HAN}{_KATAKANA}{_HIRAGANA}{_PHRASES}]")
 _BETWEEN_HIRAGANA: Final = re.compile(f"[{_HAN}]+|[{_KATAKANA}]+|[^{_HAN}{_KATAKANA}{_HIRAGANA}]+")
 # Scripts after this letter write no vowels, or a syllable as one character: their words are shorter.
 _LONG_WORDS: Final = "\u052f"
-_ENGLISH_LETTERS, _OTHER_LETTERS, _MIN_LETTERS = 3, 4, 2
+_MIN_LETTERS, _MIN_SHORT_LETTERS = 3, 2
+_APOSTROPHES: Final = "'\u2019"
+
+# Words of every meeting, and the subject of none, that are not in the lists of stop words.
+_SMALL_TALK: Final = frozenset(
+    (
+        *("yeah", "yep", "yes", "okay", "uh", "um", "hmm", "huh", "mhm", "gonna", "wanna", "gotta", "kinda", "stuff"),
+        *("guys", "lot", "basically", "actually", "morning", "thank", "thanks", "today", "tomorrow", "yesterday"),
+        *("talk", "agree", "action", "item", "asked", "going", "äh", "ähm", "halt", "naja", "genau", "danke", "bitte"),
+        *("hallo", "vale", "eh", "hola", "gracias", "mañana", "oui", "bonjour", "demain", "hier", "faut", "euh"),
+    )
+)
 
 
-def is_english(language: str | None) -> bool:
-    """Return True for English, or an unknown language."""
-    return language in (None, "en")
+@cache
+def stop_words(languages: tuple[str, ...]) -> frozenset[str]:
+    """Return the words in lower case that are never the subject, of those languages that have a list."""
+    listed = (stopwords(language) for language in languages if has_lang(language))
+    return _SMALL_TALK.union(*listed)
 
 
 def is_unspaced(text: str) -> bool:
@@ -40,22 +57,47 @@ def length_in_words(text: str) -> int:
     return len(text.split()) + len(_UNSPACED.findall(text))
 
 
-def significant_words(text: str, language: str | None) -> list[str]:
-    """Return the words in lower case that may indicate the subject; the shortest ones never do."""
-    runs = ("".join(run) for is_word, run in groupby(text.lower(), key=_in_word) if is_word)
-    min_letters = _ENGLISH_LETTERS if is_english(language) else _OTHER_LETTERS
-    words = (word for run in runs for word in _parts(run))
-    return [word for word in words if len(word) >= (_MIN_LETTERS if word > _LONG_WORDS else min_letters)]
+def guessed_language(text: str) -> str:
+    """Return the language whose stop words cover most of a text; English unless another one covers more."""
+    words = Counter(re.findall(r"[^\W\d_]+", text.lower()))
+    hits = {language: sum(words[word] for word in words.keys() & stopwords(language)) for language in sorted(langs())}
+    return max(hits, key=lambda language: (hits[language], language == "en"))
+
+
+def significant_words(text: str, languages: tuple[str, ...]) -> list[str]:
+    """Return the words in lower case that may indicate the subject, in order."""
+    return [word.lower() for word in spelled_words(text, languages) if word]
+
+
+def spelled_words(text: str, languages: tuple[str, ...]) -> list[str]:
+    """Return the words that may indicate the subject, and an empty text for everything else between them."""
+    stops = stop_words(languages)
+    words: list[str] = []
+    for is_word, letters in groupby(text, key=_in_word):
+        run = "".join(letters).strip(_APOSTROPHES)
+        if not is_word:
+            words.extend("" for _ in run)
+        elif run.lower().replace("\u2019", "'") in stops:
+            words.append("")
+        else:
+            words.extend(part if _is_significant(part, stops) else "" for part in _parts(run))
+    return words
+
+
+def _is_significant(word: str, stops: frozenset[str]) -> bool:
+    return word.lower() not in stops and len(word) >= (_MIN_SHORT_LETTERS if word > _LONG_WORDS else _MIN_LETTERS)
 
 
 def _in_word(letter: str) -> bool:
     # Combining marks are the vowels of many scripts.
-    return letter.isalpha() or unicodedata.category(letter).startswith("M")
+    return letter.isalpha() or letter in _APOSTROPHES or unicodedata.category(letter).startswith("M")
 
 
 def _parts(run: str) -> Iterator[str]:
     # Most Chinese words have two characters. Japanese writes mostly grammar in Hiragana.
-    for part in _BETWEEN_HIRAGANA.findall(run):
+    # `l'équipe`, `Anna's`.
+    stem = max(re.split("['\u2019]", run), key=len)
+    for part in _BETWEEN_HIRAGANA.findall(stem):
         if re.match(f"[{_HAN}]", part):
             yield from (part[n : n + 2] for n in range(len(part) - 1))
         else:
