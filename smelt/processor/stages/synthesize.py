@@ -74,8 +74,12 @@ class Synthesize(Stage):
         )
         started_s, was_started = time.monotonic(), bool(file.outputs)
         content = await services.synthesizer.synthesize(
-            _source(file, state), request, lambda share: state.advance(file, share)
+            _source(file, state),
+            request,
+            on_share=lambda share: state.advance(file, share),
+            on_output=lambda title: state.write_output(file, title),
         )
+        state.write_output(file, None)
         if not was_started:
             services.speed.add_outputs(output_count(state.claim), time.monotonic() - started_s)
         return content

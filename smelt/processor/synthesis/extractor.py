@@ -9,7 +9,7 @@ from typing import Final
 from smelt.processor.children.process import Child, ChildDied, Death
 from smelt.processor.children.texts import Text, messages_of
 from smelt.processor.errors import ChildKilled, ChildUnusable, SynthesisPermanentError
-from smelt.processor.synthesis.request import EXTRACTION, NO_SPEECH, OnShare, SynthesisInput, SynthesisRequest
+from smelt.processor.synthesis.request import EXTRACTION, NO_SPEECH, OnOutput, OnShare, SynthesisInput, SynthesisRequest
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +136,13 @@ class ExtractiveSynthesizer:
         """Start the process for the first output."""
         self._extractor.prestart()
 
-    async def synthesize(self, source: SynthesisInput, request: SynthesisRequest, on_share: OnShare) -> str:
+    async def synthesize(
+        self,
+        source: SynthesisInput,
+        request: SynthesisRequest,
+        on_share: OnShare,
+        on_output: OnOutput = lambda _title: None,
+    ) -> str:
         """Return the output for one source."""
         content = await self._extractor.extract(source, request)
         on_share(1.0)
