@@ -123,9 +123,9 @@ def detailed_notes(analysis: Analysis) -> str:
 
 
 def _topic_notes(analysis: Analysis, number: int) -> str:
-    scores = analysis.ranking.scores
-    ranked = sorted(analysis.with_content(analysis.topics[number].sentences), key=lambda index: (-scores[index], index))
-    chosen = sorted(ranked[:_MAX_NOTES_PER_TOPIC])
+    chosen = analysis.with_content(analysis.topics[number].sentences)
+    if len(chosen) > _MAX_NOTES_PER_TOPIC:
+        chosen = analysis.ranking.best(_MAX_NOTES_PER_TOPIC, chosen)
     labels = speaker_labels(analysis.sentences[index].speaker for index in chosen)
     lines = [f"- {label}{analysis.sentence(index)}" for label, index in zip(labels, chosen, strict=True)]
     return "\n".join([heading(3, analysis.title(number)), "", *lines])

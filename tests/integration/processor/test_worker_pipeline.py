@@ -174,8 +174,10 @@ async def test_progress_names_the_output_that_a_language_model_writes(project: S
 
             async def once_watched(title: str) -> str:
                 await eventually(
-                    lambda: f"Generating output: {title}..."
-                    in [payload["progress"]["message"] for payload in watched.named("progress")]
+                    lambda: (
+                        f"Generating output: {title}..."
+                        in [payload["progress"]["message"] for payload in watched.named("progress")]
+                    )
                 )
                 return "Anna calls Ben."
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from smelt.contract.events import Segment
 from smelt.contract.vocabulary import DEFAULT_PROMPTS
-from smelt.contract.work import UserPrompt
+from smelt.contract.work import SavedSegment, UserPrompt
 from smelt.processor.synthesis.extractive import NO_SPEECH, render
 from smelt.processor.synthesis.markdown import as_sentence, capitalized, clock, inline
 from smelt.processor.synthesis.people import names_in
@@ -248,6 +248,7 @@ def test_sentence_split_loses_no_character(text: str) -> None:
 def test_sentence_is_capitalized() -> None:
     assert as_sentence("tomorrow i meet anna on friday", {"anna"}) == "Tomorrow I meet Anna on Friday."
     assert capitalized("NASA met anna", {"anna"}) == "NASA met anna"
+    assert as_sentence("He asked, 'how?'", ()) == "He asked, 'how?'"
 
 
 def test_names_are_recognized_by_their_position() -> None:
@@ -275,3 +276,36 @@ def test_markdown_of_a_transcript_is_escaped() -> None:
 
 def test_prompts_have_one_record_for_each_name_of_the_contract() -> None:
     assert tuple(prompt.name for prompt in PROMPTS) == DEFAULT_PROMPTS
+
+
+def test_extracts_contain_only_words_of_the_speakers() -> None:
+    """Each line occurs in the transcript, except for headings, titles, names of speakers, and notices."""
+    spoken = [
+        *("Okay, Ben, can you send me the draft by Friday?", "Sure, I'll send it tomorrow.", "Um, okay."),
+        *(
+            "What's the state of the budget?",
+            "The budget. Um.",
+            "It's 500 dollars over.",
+            "Let's cut the travel costs.",
+        ),
+        *(f"Then we looked at page {n} of the annual report for {n * 7} minutes." for n in range(40)),
+        *(f"The garden needs {n} new trees and a fence." for n in range(40)),
+    ]
+    segments = [
+        SavedSegment(index=n, start=n * 6.0, end=n * 6.0 + 5, text=text, speaker=f"Speaker {n % 2 + 1}")
+        for n, text in enumerate(spoken)
+    ]
+    source = SynthesisInput(filename="x", language="en", sentences=sentences_of_segments(segments))
+    transcript = plain(" ".join(spoken))
+    for prompt in DEFAULT_PROMPTS:
+        content = render(source, SynthesisRequest(prompts=(prompt,), user_prompt=None))
+        lines = [line for line in content.splitlines() if line and not line.startswith(("#", "Also"))]
+        assert len(lines) > 1
+        for line in lines:
+            text = re.sub(r"^(- \[ \] |- |A: |\*\*Q: |\d+\. )(Speaker \d: |Ben: )?|\*\*|\(\d\d:\d\d\)", "", line)
+            parts = text.split(", ") if prompt == "table_of_contents" else re.split(r"(?<=[.?]) ", text)
+            assert all(plain(part) in transcript for part in parts), line
+
+
+def plain(text: str) -> str:
+    return " ".join(re.findall(r"[\w']+", text.lower()))
