@@ -1,4 +1,4 @@
-"""Makes extractive outputs in child processes: the source comes from users, and goes through native code."""
+"""Makes extractive outputs in child processes: the source comes from users, and decides their time and memory."""
 
 import asyncio
 import logging
@@ -16,8 +16,6 @@ logger = logging.getLogger(__name__)
 EXTRACT_MODULE: Final = "smelt.processor.children.extract"
 # Its limit of processor time is half of this.
 _TIMEOUT_S: Final = 240.0
-# Threads reserve address space, and matrices of this size gain nothing from them.
-_ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 class Extractor:
@@ -116,9 +114,7 @@ class Extractor:
 
     def _start(self) -> asyncio.Task[Child]:
         if self._starting is None:
-            self._starting = asyncio.create_task(
-                Child.start(self._module, environment=_ENVIRONMENT), name="start the child for outputs"
-            )
+            self._starting = asyncio.create_task(Child.start(self._module), name="start the child for outputs")
             # `_child` retrieves the error, or nobody does.
             self._starting.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._starting

@@ -1,6 +1,6 @@
 """Extractive outputs: one function for each default prompt. Pure.
 
-All sentences are those of the speakers; a notice in italics says why there are none.
+All sentences are those of the speakers; a notice in italics states why there are none.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""How tasks and questions are phrased in a language: rules that `phrasings/LANGUAGE.toml` lists.
+"""The phrasings of tasks and questions in a language: rules that `phrasings/LANGUAGE.toml` lists.
 
 A rule is a regular expression for the beginning of a clause, in any case, with U+2019 as its only apostrophe:
 
@@ -11,8 +11,8 @@ A rule is a regular expression for the beginning of a clause, in any case, with 
 - `leads`, `times`: words before a clause; `conjunctions` begin one.
 - `not_people`: words that are not names; `people`: groups of people that are not names.
 - `not_items`, `not_passive`: words that contradict a task. `hypothetical`: the beginning of a sentence that contains
-  only requests, and tasks with a deadline. `reported`: the end of the words before a clause that somebody else said.
-- `questions`, `not_questions`: sentences that are questions without a mark. `fillers`: sentences that say nothing.
+  only requests, and tasks with a deadline. `reported`: the end of the words before a clause that quotes somebody.
+- `questions`, `not_questions`: sentences that are questions without a mark. `fillers`: sentences without content.
 """
 
 import re
@@ -35,7 +35,7 @@ _APOSTROPHES: Final = str.maketrans("'`\u02bc", "\u2019\u2019\u2019")
 
 @dataclass(frozen=True)
 class Phrasing:
-    """The rules of one language, compiled; the module's docstring describes them."""
+    """The rules of one language, compiled; the docstring of the module describes them."""
 
     name: str
     rules: tuple[tuple[Strength, re.Pattern[str]], ...]

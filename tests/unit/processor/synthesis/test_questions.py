@@ -53,7 +53,7 @@ def test_question_is_found_by_its_mark_alone_if_there_are_marks() -> None:
     ]
 
 
-def test_answer_omits_fillers_and_repeated_words() -> None:
+def test_reply_omits_fillers_and_repeated_words() -> None:
     assert asked("When is the release?", "The release.", "Um, well.", "Good question.", "On Monday, I think.") == [
         ("When is the release?", ["On Monday, I think."])
     ]
@@ -61,7 +61,7 @@ def test_answer_omits_fillers_and_repeated_words() -> None:
     assert asked("Is it ready?", "No.", "Not at all.") == [("Is it ready?", ["No.", "Not at all."])]
 
 
-def test_answer_ends_with_the_turn_of_its_speaker_and_before_the_next_question() -> None:
+def test_reply_ends_with_the_turn_of_its_speaker_and_before_the_next_question() -> None:
     turns = [("Is it late?", "A"), ("It is.", "B"), ("By a week.", "B"), ("I see.", "A"), ("Why is it late?", "A")]
     sentences = [Sentence(text, float(n), speaker) for n, (text, speaker) in enumerate(turns)]
     assert [pair.replies for pair in question_pairs(sentences, ("en",))] == [(1, 2), ()]
