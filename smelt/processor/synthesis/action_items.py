@@ -134,7 +134,7 @@ def _is_task(match: re.Match[str], strength: Strength, clause: _Clause, phrasing
 def _is_task_by_words(
     what: str, strength: Strength, clause: _Clause, phrasing: Phrasing, *, has_deadline: bool
 ) -> bool:
-    endings = () if strength == "imperative" else phrasing.endings
+    endings = () if strength in ("command", "imperative") else phrasing.endings
     begins_as_task = _matched_length(what, phrasing.tasks, endings)
     if len(what.split()) < _MIN_TASK_WORDS or begins_as_task < _matched_length(what, phrasing.not_tasks, endings):
         return False
@@ -145,6 +145,8 @@ def _is_task_by_words(
             return has_deadline
         case "present":
             return has_deadline and begins_as_task > 0
+        case "command":
+            return begins_as_task > 0 and not clause.before
         case "imperative":
             return begins_as_task > 0 and (clause.addressee is not None or (has_deadline and not clause.before))
         case _:

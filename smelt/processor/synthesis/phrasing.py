@@ -4,8 +4,9 @@ A rule is a regular expression for the beginning of a clause, in any case, with 
 
 - `<who>` is a name, `<also>` any `adverbs`, `<what>` a task after any `adverbs`; `(?P<task>...)` is one without them.
 - `named`: the speaker calls it an action item. `requests`, `strong`: a task follows, unless its words are `not_tasks`.
-  `weak`: it needs the words of one of the `tasks`, or a `deadline`; `dated`: a deadline; `present` and `imperative`:
-  both; `passive`: a task without somebody who does it.
+  `weak`: it needs the words of one of the `tasks`, or a `deadline`; `dated`: a deadline; `present`: both; `command`: a
+  task at the beginning of a sentence; `imperative`: one after a name, or with a deadline at the beginning; `passive`: a
+  task without somebody who does it.
 - `tasks`, `not_tasks`: the words that a task begins with, and does not; the longer match decides. `endings` of these
   words are ignored.
 - `leads`, `times`: words before a clause; `conjunctions` begin one.
@@ -22,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-Strength = Literal["named", "requests", "strong", "weak", "dated", "present", "imperative", "passive"]
+Strength = Literal["named", "requests", "strong", "weak", "dated", "present", "command", "imperative", "passive"]
 STRENGTHS: Final[tuple[Strength, ...]] = (
-    *("named", "requests", "strong", "weak", "dated", "present", "imperative", "passive"),
+    *("named", "requests", "strong", "weak", "dated", "present", "command", "imperative", "passive"),
 )
 
 _FOLDER: Final = Path(__file__).parent / "phrasings"
