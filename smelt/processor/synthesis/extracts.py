@@ -17,8 +17,9 @@ from smelt.processor.synthesis.questions import Pair, has_marks, question_pairs
 from smelt.processor.synthesis.ranking import Ranking
 from smelt.processor.synthesis.request import SynthesisInput
 from smelt.processor.synthesis.sentences import QUESTIONING
+from smelt.processor.synthesis.subjects import guessed_language
 from smelt.processor.synthesis.topics import Topic, topics_of
-from smelt.processor.synthesis.words import guessed_language, length_in_words
+from smelt.processor.synthesis.words import length_in_words
 
 _SUPPORTED: Final = f"{', '.join(SUPPORTED[:-1])} and {SUPPORTED[-1]}"
 _NO_RULES: Final = f"_Without a language model, this worker finds action items only in {_SUPPORTED}._"

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from smelt.processor.synthesis.words import length_in_words, significant_words
+from smelt.processor.synthesis.subjects import significant_words
+from smelt.processor.synthesis.words import length_in_words
 
 _DAMPING: Final = 0.85
 _MAX_ITERATIONS: Final = 50

@@ -13,7 +13,8 @@ from itertools import accumulate, pairwise
 from typing import Final
 
 from smelt.processor.synthesis.ranking import Ranking
-from smelt.processor.synthesis.words import length_in_words, spelled_words
+from smelt.processor.synthesis.subjects import spelled_words
+from smelt.processor.synthesis.words import length_in_words
 
 _WORDS_PER_TOPIC: Final = 250
 _MAX_TYPICAL_TOPICS: Final = 14

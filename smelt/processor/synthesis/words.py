@@ -1,45 +1,16 @@
-"""Words of a text, in scripts with and without spaces between them. Pure."""
+"""Letters of scripts with and without spaces between words. Pure."""
 
 import re
-import unicodedata
-from collections import Counter
-from collections.abc import Iterator
-from functools import cache
-from itertools import groupby
 from typing import Final
 
-from stopwordsiso import has_lang, langs, stopwords
-
-_HAN: Final = "\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_KATAKANA: Final = "\u30a0-\u30ff"
-_HIRAGANA: Final = "\u3041-\u309f"
+HAN: Final = "\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+KATAKANA: Final = "\u30a0-\u30ff"
+HIRAGANA: Final = "\u3041-\u309f"
 # Thai and Lao, Myanmar, Khmer: a space ends a phrase.
 _PHRASES: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 
-_EAST_ASIAN: Final = re.compile(f"[{_HAN}{_KATAKANA}{_HIRAGANA}\u3000-\u303f\uff01-\uff60]")
-_UNSPACED: Final = re.compile(f"[{_HAN}{_KATAKANA}{_HIRAGANA}{_PHRASES}]")
-_BETWEEN_HIRAGANA: Final = re.compile(f"[{_HAN}]+|[{_KATAKANA}]+|[^{_HAN}{_KATAKANA}{_HIRAGANA}]+")
-# Scripts after this letter write no vowels, or a syllable as one character: their words are shorter.
-_LONG_WORDS: Final = "\u052f"
-_MIN_LETTERS, _MIN_SHORT_LETTERS = 3, 2
-_APOSTROPHES: Final = "'\u2019"
-
-# Words of every meeting, and the subject of none, that are not in the lists of stop words.
-_SMALL_TALK: Final = frozenset(
-    (
-        *("yeah", "yep", "yes", "okay", "uh", "um", "hmm", "huh", "mhm", "gonna", "wanna", "gotta", "kinda", "stuff"),
-        *("guys", "lot", "basically", "actually", "morning", "thank", "thanks", "today", "tomorrow", "yesterday"),
-        *("talk", "agree", "action", "item", "asked", "going", "äh", "ähm", "halt", "naja", "genau", "danke", "bitte"),
-        *("hallo", "vale", "eh", "hola", "gracias", "mañana", "oui", "bonjour", "demain", "hier", "faut", "euh"),
-    )
-)
-
-
-@cache
-def stop_words(languages: tuple[str, ...]) -> frozenset[str]:
-    """Return the words in lower case that are never the subject, of those languages that have a list."""
-    listed = (stopwords(language) for language in languages if has_lang(language))
-    return _SMALL_TALK.union(*listed)
+_EAST_ASIAN: Final = re.compile(f"[{HAN}{KATAKANA}{HIRAGANA}\u3000-\u303f\uff01-\uff60]")
+_UNSPACED: Final = re.compile(f"[{HAN}{KATAKANA}{HIRAGANA}{_PHRASES}]")
 
 
 def is_unspaced(text: str) -> bool:
@@ -55,50 +26,3 @@ def is_east_asian(text: str) -> bool:
 def length_in_words(text: str) -> int:
     """Return the number of words; in scripts without spaces, every letter counts."""
     return len(text.split()) + len(_UNSPACED.findall(text))
-
-
-def guessed_language(text: str) -> str:
-    """Return the language whose stop words cover most of a text; English unless another one covers more."""
-    words = Counter(re.findall(r"[^\W\d_]+", text.lower()))
-    hits = {language: sum(words[word] for word in words.keys() & stopwords(language)) for language in sorted(langs())}
-    return max(hits, key=lambda language: (hits[language], language == "en"))
-
-
-def significant_words(text: str, languages: tuple[str, ...]) -> list[str]:
-    """Return the words in lower case that may indicate the subject, in order."""
-    return [word.lower() for word in spelled_words(text, languages) if word]
-
-
-def spelled_words(text: str, languages: tuple[str, ...]) -> list[str]:
-    """Return the words that may indicate the subject, and an empty text for everything else between them."""
-    stops = stop_words(languages)
-    words: list[str] = []
-    for is_word, letters in groupby(text, key=_in_word):
-        run = "".join(letters).strip(_APOSTROPHES)
-        if not is_word:
-            words.extend("" for _ in run)
-        elif run.lower().replace("\u2019", "'") in stops:
-            words.append("")
-        else:
-            words.extend(part if _is_significant(part, stops) else "" for part in _parts(run))
-    return words
-
-
-def _is_significant(word: str, stops: frozenset[str]) -> bool:
-    return word.lower() not in stops and len(word) >= (_MIN_SHORT_LETTERS if word > _LONG_WORDS else _MIN_LETTERS)
-
-
-def _in_word(letter: str) -> bool:
-    # Combining marks are the vowels of many scripts.
-    return letter.isalpha() or letter in _APOSTROPHES or unicodedata.category(letter).startswith("M")
-
-
-def _parts(run: str) -> Iterator[str]:
-    # Most Chinese words have two characters. Japanese writes mostly grammar in Hiragana.
-    # `l'équipe`, `Anna's`.
-    stem = max(re.split("['\u2019]", run), key=len)
-    for part in _BETWEEN_HIRAGANA.findall(stem):
-        if re.match(f"[{_HAN}]", part):
-            yield from (part[n : n + 2] for n in range(len(part) - 1))
-        else:
-            yield part

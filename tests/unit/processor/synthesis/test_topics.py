@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smelt.processor.synthesis.ranking import Ranking
+from smelt.processor.synthesis.subjects import guessed_language, significant_words, spelled_words
 from smelt.processor.synthesis.topics import Topic, topics_of
-from smelt.processor.synthesis.words import guessed_language, length_in_words, significant_words, spelled_words
+from smelt.processor.synthesis.words import length_in_words
 
 SUBJECTS = (
     "budget invoice payment dollars accountant taxes",
