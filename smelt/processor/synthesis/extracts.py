@@ -3,6 +3,7 @@
 All sentences are those of the speakers; a notice in italics states why there are none.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Final
@@ -34,6 +35,8 @@ _MIN_SUMMARY_SENTENCES, _MAX_SUMMARY_SENTENCES = 3, 8
 _MAX_NOTES_PER_TOPIC: Final = 10
 # Of sentences without any word that may be a subject.
 _MIN_CONTENT_WORDS: Final = 5
+# A word three times in a row: a model that lost the thread.
+_STUTTER: Final = re.compile(r"\b(\w+)(?:\W+\1\b){2}", re.IGNORECASE)
 
 
 class Analysis:
@@ -75,8 +78,12 @@ class Analysis:
     def with_content(self, indexes: Iterable[int]) -> list[int]:
         """Return those sentences that have content, unlike `Yeah.`; all, if there are none."""
         indexes = list(indexes)
-        vectors, texts = self.ranking.vectors, self.texts
-        return [i for i in indexes if vectors[i] or length_in_words(texts[i]) >= _MIN_CONTENT_WORDS] or indexes
+        return [index for index in indexes if self._has_content(index)] or indexes
+
+    def _has_content(self, index: int) -> bool:
+        text = self.texts[index]
+        has_words = bool(self.ranking.vectors[index]) or length_in_words(text) >= _MIN_CONTENT_WORDS
+        return has_words and _STUTTER.search(text) is None
 
 
 def transcript(analysis: Analysis) -> str:

@@ -23,6 +23,8 @@ _MIN_LENGTH, _MAX_LENGTH = 0.7, 2.0
 _WINDOW: Final = 6
 _TITLE_PHRASES, _MAX_PHRASE_WORDS = 3, 3
 _MIN_COMMON_LETTERS: Final = 4
+# Of phrases that never occur in lower case: names, and the nouns of German.
+_NAME_WEIGHT: Final = 1.5
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def _title(sentences: Sequence[Sequence[str]], whole: Counter[str]) -> tuple[str
         words = phrase.split()
         rarity = sum(math.log(1 + total / whole[word]) for word in words)
         focus = sum(counts[word] / whole[word] for word in words) / len(words)
-        return counts[phrase] * rarity * (focus + here / max(1, total))
+        name = _NAME_WEIGHT if phrase not in spellings else 1.0
+        return counts[phrase] * rarity * (focus + here / max(1, total)) * name
 
     # A word that was spoken once is the subject of short texts only.
     min_count = min(2, max(counts.values(), default=0))

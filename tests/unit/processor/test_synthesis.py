@@ -307,5 +307,52 @@ def test_extracts_contain_only_words_of_the_speakers() -> None:
             assert all(plain(part) in transcript for part in parts), line
 
 
+def test_outputs_omit_sentences_without_content() -> None:
+    text = "Okay. Yeah, yeah, yeah, the budget. Uh, right. The budget is late. Anna has the new invoice. Um. Is the invoice paid?"
+    assert made(text, "detailed_notes").splitlines()[2:] == [
+        "- The budget is late.",
+        "- Anna has the new invoice.",
+        "- Is the invoice paid?",
+    ]
+    assert made(text, "summarize") == "The budget is late. Anna has the new invoice."
+    assert made("Okay. Yeah.", "detailed_notes").splitlines()[2:] == ["- Okay.", "- Yeah."]
+
+
+def test_output_of_a_short_text_states_that_it_is_short() -> None:
+    assert made("Ship it on Monday.", "summarize") == (
+        "_The text is too short for a summary. This is all of it:_\n\nShip it on Monday."
+    )
+    assert made("Ship it on Monday.", "table_of_contents") == "_The text is too short for a table of contents._"
+    assert made("The budget is late.", "action_items") == "_No action items were found._"
+
+
+def test_questions_without_marks_need_rules_of_the_language() -> None:
+    source = SynthesisInput(filename="x", language="pl", sentences=sentences_of_text("Kiedy jest premiera. Jutro."))
+    content = render(source, SynthesisRequest(prompts=("qa_format",), user_prompt=None))
+    assert "has no question marks" in content
+    assert "English, French, German and Spanish" in content
+
+
+def test_language_of_a_text_decides_about_its_rules() -> None:
+    source = SynthesisInput(
+        filename="x", language=None, sentences=sentences_of_text("Wir müssen die Rechnung noch an den Kunden schicken.")
+    )
+    content = render(source, SynthesisRequest(prompts=("action_items",), user_prompt=None))
+    assert content == "- [ ] Wir müssen die Rechnung noch an den Kunden schicken"
+
+
+def test_action_item_without_an_owner_is_that_of_its_speaker() -> None:
+    sentences = (
+        Sentence("Can you send it?", 61.0, "Speaker 1"),
+        Sentence("Okay, I'll send it today.", 64.0, "Speaker 2"),
+    )
+    source = SynthesisInput(filename="x", language="en", sentences=sentences)
+    content = render(source, SynthesisRequest(prompts=("action_items",), user_prompt=None))
+    assert content.splitlines() == [
+        "- [ ] Speaker 1: Can you send it? (01:01)",
+        "- [ ] Speaker 2: I'll send it today (01:04)",
+    ]
+
+
 def plain(text: str) -> str:
     return " ".join(re.findall(r"[\w']+", text.lower()))

@@ -74,6 +74,12 @@ def test_title_prefers_phrases_of_the_speakers_to_single_words() -> None:
     assert not {"yeah", "okay", "know"}.intersection(" ".join(topic.phrases).lower().split())
 
 
+def test_title_prefers_names() -> None:
+    texts = ["The bridge to Berlin is old.", "In Berlin the bridge is long."]
+    [topic] = topics(texts)
+    assert topic.phrases == ("Berlin", "bridge")
+
+
 def test_title_contains_one_form_of_a_word() -> None:
     texts = ["The meeting was about meetings.", "All meetings need a meeting and a budget.", "The budget is late."]
     [topic] = topics(texts)
