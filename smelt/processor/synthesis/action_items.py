@@ -9,9 +9,13 @@ from smelt.processor.synthesis.phrasing import Phrasing, Strength, phrasings_of,
 
 Kind = Literal["named", "mentioned"]
 
+(_ENGLISH,) = phrasings_of(("en",))
+
 _MIN_TASK_WORDS: Final = 2
 _END: Final = " .!…,;:-"
 _MAX_NAMES: Final = 4
+# Of a clause: a text without marks is one sentence, and each clause would be searched to its end.
+_MAX_CHARACTERS: Final = 300
 _TRAILING_NAME: Final = re.compile(r", ([^\W\d]+)[.!?]*$")
 
 
@@ -30,15 +34,17 @@ class ActionItem:
 
 @dataclass(frozen=True)
 class _Clause:
-    """A sentence from the beginning of a clause on; `addressee` was named just before it.
+    """A sentence from the beginning of a clause on, and the words before it; `addressee` was named just before it.
 
     The last clause ends at `last_end`, before the words that lead to this one.
     """
 
+    start: int
     text: str
     before: str
     last_end: int
     addressee: str | None
+    is_hypothetical: bool
 
 
 @dataclass(frozen=True)
@@ -66,8 +72,9 @@ def action_items(sentences: Iterable[str], languages: Sequence[str] = ("en",)) -
 
 
 def owners(items: Iterable[ActionItem]) -> frozenset[str]:
-    """Return the words of the owners, in lower case."""
-    return frozenset(word.lower() for item in items if item.owner for word in item.owner.split()) - {"and"}
+    """Return the words of the owners that are names, in lower case."""
+    named = [item.owner for item in items if item.owner and not _ENGLISH.people.fullmatch(item.owner)]
+    return frozenset(word.lower() for owner in named for word in owner.split()) - {"and"}
 
 
 def _items(sentence: str, index: int, phrasing: Phrasing) -> list[ActionItem]:
@@ -75,23 +82,24 @@ def _items(sentence: str, index: int, phrasing: Phrasing) -> list[ActionItem]:
     task_start = -1
     for clause in _clauses(with_one_apostrophe(sentence), phrasing):
         # A clause that begins before the task of the last one is a part of its beginning: `Anna, can you ...`.
-        if len(clause.before) > task_start and (match := _match(clause, phrasing)):
+        if clause.start > task_start and (match := _match(clause, phrasing)):
             found.append((clause, match))
-            task_start = len(clause.before) + match.start
+            task_start = clause.start + match.start
     ends = [*(clause.last_end for clause, _ in found), len(sentence)][1:]
-    return [
-        match.item(sentence[len(clause.before) : end], index) for (clause, match), end in zip(found, ends, strict=True)
-    ]
+    return [match.item(sentence[clause.start : end], index) for (clause, match), end in zip(found, ends, strict=True)]
 
 
 def _clauses(sentence: str, phrasing: Phrasing) -> Iterator[_Clause]:
+    leads = phrasing.leads.match(sentence)
+    is_hypothetical = phrasing.hypothetical.match(sentence, leads.end() if leads else 0) is not None
     start, last_end, addressee = 0, 0, None
     breaks = [(match.start(), match.end()) for match in phrasing.breaks.finditer(sentence)]
     for end, next_start in [*breaks, (len(sentence), len(sentence))]:
         leads = phrasing.leads.match(sentence, start)
         start = start if leads is None else leads.end()
         if start < len(sentence):
-            yield _Clause(sentence[start:], sentence[:start], last_end, addressee)
+            text, before = sentence[start : start + _MAX_CHARACTERS], sentence[max(0, start - _MAX_CHARACTERS) : start]
+            yield _Clause(start, text, before, last_end, addressee, is_hypothetical)
         words = sentence[start:end]
         addressee = words if _are_people(words, sentence, phrasing) else None
         start, last_end = max(start, next_start), end
@@ -121,7 +129,7 @@ def _is_task(match: re.Match[str], strength: Strength, clause: _Clause, phrasing
     if strength == "named":
         return True
     has_deadline = phrasing.deadline.search(text) is not None
-    is_doubtful = phrasing.not_items.search(text) or phrasing.hypothetical.match(clause.before or text)
+    is_doubtful = clause.is_hypothetical or phrasing.not_items.search(text) is not None
     if phrasing.reported.search(clause.before.rstrip()) or (
         is_doubtful and not has_deadline and strength != "requests"
     ):

@@ -108,7 +108,7 @@ def _phrasing(data: dict[str, Any]) -> Phrasing:
         deadline=_compiled(data["deadline"]),
         questions=_compiled(_any_of(data["questions"]).replace("<who>", _NAME)),
         not_questions=_compiled(data.get("not_questions", _NEVER)),
-        fillers=_compiled(rf"(?:(?:{'|'.join(data['fillers'])})\W*)+"),
+        fillers=_compiled(rf"(?:(?:{'|'.join(data['fillers'])})(?:\W+|$))+"),
     )
 
 

@@ -69,3 +69,7 @@ def test_reply_ends_with_the_turn_of_its_speaker_and_before_the_next_question() 
 
 def test_question_of_one_word_is_ignored() -> None:
     assert asked("Right?", "Yes.", "Okay?", "Who pays?") == [("Who pays?", [])]
+
+
+def test_long_filler_is_compared_in_linear_time() -> None:
+    assert asked("Who pays?", f"U{'m' * 500}x.") == [("Who pays?", [f"U{'m' * 500}x."])]
