@@ -35,8 +35,8 @@ _MIN_SUMMARY_SENTENCES, _MAX_SUMMARY_SENTENCES = 3, 8
 _MAX_NOTES_PER_TOPIC: Final = 10
 # Of sentences without any word that may be a subject.
 _MIN_CONTENT_WORDS: Final = 5
-# A word three times in a row: a model that lost the thread.
-_STUTTER: Final = re.compile(r"\b(\w+)(?:\W+\1\b){2}", re.IGNORECASE)
+# A word at least three times in a row: where that is most of a sentence, a model has repeated itself.
+_REPEATED: Final = re.compile(r"\b(\w+)(?:\W+\1\b){2,}", re.IGNORECASE)
 
 
 class Analysis:
@@ -83,7 +83,8 @@ class Analysis:
     def _has_content(self, index: int) -> bool:
         text = self.texts[index]
         has_words = bool(self.ranking.vectors[index]) or length_in_words(text) >= _MIN_CONTENT_WORDS
-        return has_words and _STUTTER.search(text) is None
+        repeated = _REPEATED.search(text)
+        return has_words and (repeated is None or 2 * len(repeated[0]) < len(text))
 
 
 def transcript(analysis: Analysis) -> str:
@@ -135,7 +136,10 @@ def _topic_notes(analysis: Analysis, number: int) -> str:
     if len(chosen) > _MAX_NOTES_PER_TOPIC:
         chosen = analysis.ranking.best(_MAX_NOTES_PER_TOPIC, chosen)
     labels = speaker_labels(analysis.sentences[index].speaker for index in chosen)
-    lines = [f"- {label}{analysis.sentence(index)}" for label, index in zip(labels, chosen, strict=True)]
+    lines = [
+        f"- {inline(label)} {analysis.sentence(index)}" if label else f"- {analysis.sentence(index)}"
+        for label, index in zip(labels, chosen, strict=True)
+    ]
     return "\n".join([heading(3, analysis.title(number)), "", *lines])
 
 

@@ -9,8 +9,7 @@ from smelt.processor.synthesis.markdown import clock
 
 # A time within a sentence is corrected to its start; one in a longer pause is wrong.
 _MAX_CORRECTION_S: Final = 30
-_TIME: Final = r"\d{1,3}:[0-5]\d(?::[0-5]\d)?"
-_TIMES: Final = re.compile(_TIME)
+_TIME: Final = re.compile(r"(?<![\d:])\d{1,3}:[0-5]\d(?::[0-5]\d)?(?![\d:])")
 # `[12:34]`, `[12:34-12:50]`, `[12:34, 12:50]`; also impossible ones, such as `[12:75]`.
 _BRACKETS: Final = r"\[\d+:\d+[\d:.,;\s\u2010-\u2015-]*\]"
 # With the blanks that go with it: those before it, at the beginning of a line those after it.
@@ -33,7 +32,7 @@ class Citations:
         return _CITATION.sub(self._citation, text) if self.exist else text
 
     def _citation(self, match: re.Match[str]) -> str:
-        starts_s = [self._start_s(time) for time in _TIMES.findall(match[0])]
+        starts_s = [self._start_s(time) for time in _TIME.findall(match[0])]
         cited = " ".join(dict.fromkeys(f"[{clock(start_s)}]" for start_s in starts_s if start_s is not None))
         return f"{match['before'] or ''}{cited}{match['after'] or ''}" if cited else ""
 

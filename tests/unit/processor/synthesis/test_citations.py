@@ -31,7 +31,7 @@ TIMES = {clock(sentence.start_s or 0.0) for sentence in SENTENCES}
         ("Twice [00:12; 00:13].", "Twice [00:12]."),
         ("Never [45:00].", "Never."),
         ("Partly [45:00, 00:12].", "Partly [00:12]."),
-        ("Impossible [00:75] [123:456].", "Impossible."),
+        ("Impossible [00:75] [0:123] [123:456].", "Impossible."),
         ("[59:59] First.\n- [59:59] Second", "First.\n- Second"),
         ("- [ ] Anna: call Ben at 12:30 [00:12]", "- [ ] Anna: call Ben at 12:30 [00:12]"),
         ("[a link](b) and [1] stay", "[a link](b) and [1] stay"),
