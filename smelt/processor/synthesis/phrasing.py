@@ -10,7 +10,8 @@ A rule is a regular expression for the beginning of a clause, in any case, with 
 - `tasks`, `not_tasks`: the words that a task begins with, and does not; the longer match decides. `endings` of these
   words are ignored.
 - `leads`, `times`: words before a clause; `conjunctions` begin one.
-- `not_people`: words that are not names; `people`: groups of people that are not names.
+- `not_people`: words that are not names; `people`: groups of people that are not names; `addressed`: words of a request
+  after which a name at the end (`..., Ben?`) is its owner.
 - `not_items`, `not_passive`: words that contradict a task. `hypothetical`: the beginning of a sentence that contains
   only requests, and tasks with a deadline. `reported`: the end of the words before a clause that quotes somebody.
 - `questions`, `not_questions`: sentences that are questions without a mark. `fillers`: sentences without content.
