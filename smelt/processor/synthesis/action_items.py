@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from smelt.processor.synthesis.phrasing import Phrasing, Strength, phrasings_of, with_one_apostrophe
@@ -10,6 +10,8 @@ from smelt.processor.synthesis.phrasing import Phrasing, Strength, phrasings_of,
 Kind = Literal["named", "mentioned"]
 
 (_ENGLISH,) = phrasings_of(("en",))
+# `TODO: ...` in other languages.
+_NAMED_ONLY: Final = replace(_ENGLISH, rules=tuple(rule for rule in _ENGLISH.rules if rule[0] == "named"))
 
 _MIN_TASK_WORDS: Final = 2
 _END: Final = " .!…,;:-"
@@ -61,8 +63,11 @@ class _Match:
 
 
 def action_items(sentences: Iterable[str], languages: Sequence[str] = ("en",)) -> tuple[ActionItem, ...]:
-    """Return the action items in order, without repeats, by the rules of the languages that have some."""
-    phrasings = phrasings_of(languages)
+    """Return the action items in order, without repeats, by the rules of the languages.
+
+    If none of them has rules, these are items that the speaker calls so in English.
+    """
+    phrasings = phrasings_of(languages) or (_NAMED_ONLY,)
     found = (
         item
         for index, sentence in enumerate(sentences)

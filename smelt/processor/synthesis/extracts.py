@@ -110,7 +110,7 @@ def summary(analysis: Analysis) -> str:
 
 def action_list(analysis: Analysis) -> str:
     """Return a task list of the action items."""
-    if not analysis.phrasings:
+    if not analysis.phrasings and not analysis.items:
         return _NO_RULES
     named = [_action_line(item, analysis) for item in analysis.items if item.kind == "named"]
     mentioned = [_action_line(item, analysis) for item in analysis.items if item.kind == "mentioned"]

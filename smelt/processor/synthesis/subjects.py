@@ -17,6 +17,8 @@ _BETWEEN_HIRAGANA: Final = re.compile(f"[{HAN}]+|[{KATAKANA}]+|[^{HAN}{KATAKANA}
 _LONG_WORDS: Final = "\u052f"
 _MIN_LETTERS, _MIN_SHORT_LETTERS = 3, 2
 _APOSTROPHES: Final = "'\u2019"
+# Of a text whose language is guessed; lists of languages have words in common.
+_MIN_STOP_WORDS, _MIN_STOP_WORD_RATIO = 3, 1.25
 
 # Words of every meeting, and the subject of none, that are not in the lists of stop words.
 _SMALL_TALK: Final = frozenset(
@@ -37,10 +39,11 @@ def stop_words(languages: tuple[str, ...]) -> frozenset[str]:
 
 
 def guessed_language(text: str) -> str:
-    """Return the language whose stop words cover most of a text; English unless another one covers more."""
+    """Return the language whose stop words cover most of a text; English unless another one covers clearly more."""
     words = Counter(re.findall(r"[^\W\d_]+", text.lower()))
     hits = {language: sum(words[word] for word in words.keys() & stopwords(language)) for language in sorted(langs())}
-    return max(hits, key=lambda language: (hits[language], language == "en"))
+    best = max(hits, key=lambda language: hits[language])
+    return best if hits[best] >= max(_MIN_STOP_WORDS, _MIN_STOP_WORD_RATIO * hits["en"]) else "en"
 
 
 def significant_words(text: str, languages: tuple[str, ...]) -> list[str]:

@@ -73,4 +73,5 @@ def test_action_item_that_is_repeated_counts_once() -> None:
 
 def test_action_items_need_rules_of_the_language() -> None:
     assert action_items(["Anna will call Ben."], ("pl",)) == ()
+    assert [item.task for item in action_items(["TODO: kup mleko."], ("pl",))] == ["TODO: kup mleko"]
     assert len(action_items(["Anna will call Ben.", "Wir müssen die Rechnung prüfen."], ("en", "de"))) == 2

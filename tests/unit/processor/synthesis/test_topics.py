@@ -100,6 +100,7 @@ def test_significant_words_omit_stop_words_and_their_contractions() -> None:
         ("Wir müssen die Rechnung noch an den Kunden schicken.", "de"),
         ("Tenemos que enviar la factura al cliente antes del viernes.", "es"),
         ("Il faut envoyer la facture au client avant vendredi.", "fr"),
+        ("Ben phones Anna.", "en"),
         ("12345", "en"),
     ],
 )
