@@ -13,6 +13,7 @@ from smelt.processor.synthesis.llm.endpoint import Endpoint, EndpointOptions
 from smelt.processor.synthesis.llm.instructions import Message, Task
 from smelt.processor.synthesis.markdown import heading
 from smelt.processor.synthesis.request import OnOutput, OnShare, SynthesisInput, SynthesisRequest
+from smelt.processor.synthesis.sentences import Sentence
 
 _EXPECTED_CHARACTERS: Final = 1500
 _MAX_CONTINUATIONS: Final = 8
@@ -45,12 +46,12 @@ class GenerativeSynthesizer:
         tasks = instructions.tasks_of(request, has_times=citations.exist)
         if not source.sentences or not tasks:
             return await self._extractor.extract(source, request)
-        texts, outputs = instructions.spoken_texts(source.sentences), list[str]()
+        outputs: list[str] = []
         for number, task in enumerate(tasks):
             if task.key not in source.saved_outputs:
                 on_output(task.title if len(tasks) == 1 else f"{task.title} ({number + 1} of {len(tasks)})")
                 work = _Work(task, citations, _NoteCache(task, source.saved_outputs))
-                output = await self._write(work, texts, _partial_share(on_share, number, len(tasks)))
+                output = await self._write(work, source.sentences, _partial_share(on_share, number, len(tasks)))
                 source.saved_outputs[task.key] = output
                 work.cache.discard()
             outputs.append(source.saved_outputs[task.key])
@@ -64,10 +65,12 @@ class GenerativeSynthesizer:
         await self._endpoint.aclose()
         await self._extractor.aclose()
 
-    async def _write(self, work: "_Work", texts: Sequence[str], on_share: OnShare) -> str:
-        pieces = self._parts(work.task, texts)
+    async def _write(self, work: "_Work", sentences: Sequence[Sentence], on_share: OnShare) -> str:
+        pieces = self._parts(work.task, instructions.spoken_texts(sentences))
         if len(pieces) == 1:
             return await self._complete(work, instructions.whole(work.task, pieces[0]), on_share)
+        # Each part is read alone.
+        pieces = self._parts(work.task, instructions.spoken_texts(sentences, names_all=True))
         steps = len(pieces) + 1
         notes = [
             await self._take_notes(work, piece, number + 1, len(pieces), _partial_share(on_share, number, steps))

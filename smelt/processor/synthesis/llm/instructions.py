@@ -80,10 +80,11 @@ def _spelling(vocabulary: Sequence[str]) -> str:
     return f"{_SPELLING}{terms}." if terms else ""
 
 
-def spoken_texts(sentences: Iterable[Sentence]) -> list[str]:
-    """Return the texts of sentences, with their times, and the name of the speaker where that changes."""
+def spoken_texts(sentences: Iterable[Sentence], *, names_all: bool = False) -> list[str]:
+    """Return the texts of sentences, with their times, and the speaker where that changes or, if requested, of all."""
     sentences = tuple(sentences)
-    labels = speaker_labels(sentence.speaker for sentence in sentences)
+    turns = [(sentence,) for sentence in sentences] if names_all else [sentences]
+    labels = [label for turn in turns for label in speaker_labels(sentence.speaker for sentence in turn)]
     return [_time(sentence) + label + sentence.text for sentence, label in zip(sentences, labels, strict=True)]
 
 
