@@ -49,6 +49,8 @@ class FileWork:
     probed: Probe | None = None
     recording: Recording | None = None
     timer: TranscriptionTimer | None = None
+    output: str | None = None
+    """The title of the output that is being written."""
     result: Result | None = None
 
     @property
@@ -168,6 +170,11 @@ class SmeltState:
             file.share = min(1.0, share)
             self._on_change(False)
 
+    def write_output(self, file: FileWork, title: str | None) -> None:
+        """Set the title of the output that is being written for a file; None after the last one."""
+        file.output = title
+        self._on_change(False)
+
     def fail(self, file: FileWork, code: ErrorCode, sentence: str | None = None) -> None:
         """Mark one file as failed; without a sentence, its owner reads that of the code."""
         file.status, file.error_code, file.error_message = "failed", code, sentence
@@ -203,7 +210,7 @@ class SmeltState:
             status=self.stage,
             risk=self.risk,
             percentage=self.percentage,
-            message=message(self.stage, self.percentage, self.claim.percentage),
+            message=message(self.stage, self.percentage, self.claim.percentage, self._output),
             files=tuple(_changed_fields(row, self._reported.get(file_id)) for file_id, row in file_rows.items()),
             segments=tuple(self._unsaved),
             file_rows=file_rows,
@@ -213,6 +220,10 @@ class SmeltState:
         """Mark a draft as reported."""
         self._reported.update(draft.file_rows)
         del self._unsaved[: len(draft.segments)]
+
+    @property
+    def _output(self) -> str | None:
+        return next((file.output for file in self.live_files if file.output is not None), None)
 
     def _file_row(self, file: FileWork) -> dict[str, Any]:
         row: dict[str, Any] = {
