@@ -107,11 +107,13 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_bug)
 
 
-def response_to(error: SmeltError) -> JSONResponse:
-    """Return the response to an error of smelt."""
+def response_to(error: SmeltError, *, has_expired: bool = False) -> JSONResponse:
+    """Return the response to an error of smelt; `has_expired` is True if the token of the caller has expired."""
     match error:
         case Forbidden():
             return _response(403, "forbidden", str(error))
+        case Unauthorized() if has_expired:
+            return _response(401, "token_expired", "The token has expired; send a new one.")
         case Unauthorized():
             return _response(401, "unauthorized", str(error))
         case RequestRejected(code=code):
@@ -126,7 +128,9 @@ def response_to(error: SmeltError) -> JSONResponse:
 
 async def _on_smelt_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SmeltError)
-    return response_to(error)
+    # None if the error came before the caller.
+    caller = getattr(request.state, "caller", None)
+    return response_to(error, has_expired=caller is not None and caller.has_expired)
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:

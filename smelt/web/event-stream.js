@@ -191,7 +191,7 @@ export class EventStream {
     if (this.#left.signal.aborted) return
     const payload = JSON.parse(data)
     if (event === 'error') {
-      const status = payload.code === 'unauthorized' ? 401 : 0
+      const status = ['unauthorized', 'token_expired'].includes(payload.code) ? 401 : 0
       throw new SmeltError(payload.code, payload.error, { status, transient: true })
     }
     if (event !== 'connected') return this.handlers.onMessage?.(event, payload)

@@ -35,6 +35,6 @@ def connected(data: Mapping[str, str]) -> bytes:
     return event("connected", json.dumps(data))
 
 
-def error(failure: SmeltError) -> bytes:
+def error(failure: SmeltError, *, has_expired: bool) -> bytes:
     """Return the event `error`, which ends a stream: the body of the error over HTTP."""
-    return event("error", bytes(response_to(failure).body).decode())
+    return event("error", bytes(response_to(failure, has_expired=has_expired).body).decode())

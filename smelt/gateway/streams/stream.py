@@ -112,7 +112,7 @@ class Stream(ABC):
                             await self._check(clock)
             yield frames.retry(random.randint(MAX_DRAIN_RETRY_MS // 3, MAX_DRAIN_RETRY_MS))
         except SmeltError as exc:
-            yield frames.error(exc)
+            yield frames.error(exc, has_expired=self.caller.has_expired)
 
     async def _wait(self, clock: "_Clock") -> bytes | None:
         """Wait until there may be something to send or to check; return a comment or heartbeat that is due."""
@@ -125,7 +125,7 @@ class Stream(ABC):
         return frames.COMMENT if clock.is_comment_due else None
 
     async def _check(self, clock: "_Clock") -> None:
-        if self.caller.smelt_id is not None and time.time() >= (self.caller.expires_at or 0.0):
+        if self.caller.smelt_id is not None and self.caller.has_expired:
             # The calls for a read-only token are made with the secret key, which does not expire.
             raise Unauthorized("the read-only token has expired")
         try:

@@ -184,6 +184,20 @@ test('stream with a rejected token reconnects at once with a new one, then with 
   })
 })
 
+test('stream whose token has expired reconnects at once with a new one', { timeout: 20_000 }, () => {
+  const expire = (response) => {
+    stream(response, CONNECTED + 'event: error\ndata: {"error":"Expired.","code":"token_expired"}\n\n')
+    response.end()
+  }
+  return withServer([expire, (response) => stream(response, CONNECTED)], async (url) => {
+    const times = []
+    const { joined, until } = follow(url, { token: async () => `token-${times.push(performance.now())}` })
+    assert.deepEqual(await until(3), ['joined', 'left token_expired', 'joined'])
+    assert.ok(times[1] - times[0] < 400)
+    await joined.leave()
+  })
+})
+
 test('stream begins again with the state after 204, and an event error ends it', { timeout: 20_000 }, () =>
   withServer(
     [

@@ -208,7 +208,7 @@ async def test_stream_of_a_read_only_token_ends_with_an_error_once_the_token_exp
     async with stream(visitor, f"{path_of(smelt_id)}?token={token}") as reader:
         *_, last = await reader.rest(20)
     assert last.event == "error"
-    assert json.loads(last.data)["code"] == "unauthorized"
+    assert json.loads(last.data)["code"] == "token_expired"
     assert (await visitor.get(f"{path_of(smelt_id)}?token={token}")).status_code == 401
 
 

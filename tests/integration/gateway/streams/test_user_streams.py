@@ -1,12 +1,16 @@
 """The streams of a user: files to the letter of their plan, notifications, and batches."""
 
+import asyncio
 import json
+import time
 from datetime import datetime
 from uuid import UUID
 
 import httpx
+import jwt
 import pytest
-from gateways import options_for, running_gateway
+from gateways import Open, options_for, running_gateway
+from httpx_sse import ServerSentEvent
 from proxies import faulty_proxy
 from scripted_worker import ScriptedWorker
 from sse_readers import EventReader, stream
@@ -14,7 +18,9 @@ from stacks import Stack, User
 
 from smelt.contract.batches import BatchEvent
 from smelt.contract.rows import Notification
+from smelt.gateway.streams import stream as stream_module
 from smelt.gateway.streams.files import FilesStream
+from smelt.local import StackHandle
 
 FILE_KEYS = {"id", "filename", "file_type", "status", "progress", "processing_stage", "error_message"}
 
@@ -85,6 +91,32 @@ async def test_streams_of_a_user_are_401_as_json_without_a_user(
     for token, status in ((shared_stack.service_role_key, 403), ("a.b.c", 401), ("sb_secret_nothing", 403)):
         response = await visitor.get(path, headers={"Authorization": f"Bearer {token}"})
         assert response.status_code == status, token
+
+
+@pytest.mark.own_project("whose key signs the token")
+async def test_streams_end_with_an_error_once_the_token_of_the_user_has_expired(
+    shared_stack: StackHandle, user: User, as_caller: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "CHECK_RETRY_S", 0.2)
+    owner = as_caller(user.access_token)
+    smelt_id = await created(owner)
+    batch_id = (await owner.post("/api/batches", json={})).json()["id"]
+    await created(owner, batch_id=batch_id)
+    claims = jwt.decode(user.access_token, shared_stack.jwt_secret, algorithms=["HS256"], audience="authenticated")
+    # PostgREST still accepts a token that expired less than 30 s ago.
+    claims["exp"] = int(time.time()) - 25
+    late = as_caller(jwt.encode(claims, shared_stack.jwt_secret, algorithm="HS256"))
+
+    async def read(path: str) -> list[ServerSentEvent]:
+        async with stream(late, f"{path}/events") as reader:
+            return await reader.rest(30)
+
+    paths = [f"/api/smelts/{smelt_id}", f"/api/batches/{batch_id}", "/api/files", "/api/notifications"]
+    for first, *_, last in await asyncio.gather(*(read(path) for path in paths)):
+        assert "connected" in first.event + first.data
+        assert (last.event, json.loads(last.data)["code"]) == ("error", "token_expired")
+    rejected = await late.get("/api/smelts")
+    assert (rejected.status_code, rejected.json()["code"]) == (401, "token_expired")
 
 
 async def test_files_stream_stays_open_while_realtime_is_away(
