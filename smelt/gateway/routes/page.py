@@ -27,7 +27,7 @@ class PageConfig(Model):
 @router.get("/config.json")
 async def config(options: Annotated[GatewayOptions, Depends(current_options)]) -> PageConfig:
     """Return the project that a browser signs in to and uploads to."""
-    return PageConfig(url=options.url, key=options.key)
+    return PageConfig(url=options.public_url or options.url, key=options.key)
 
 
 @router.get("/")
@@ -35,7 +35,8 @@ async def index(
     options: Annotated[GatewayOptions, Depends(current_options)], if_none_match: IfNoneMatch = None
 ) -> Response:
     """Return the page."""
-    return _files()["index.html"].response(if_none_match, {"Content-Security-Policy": _policy(options.url)})
+    policy = _policy(options.public_url or options.url)
+    return _files()["index.html"].response(if_none_match, {"Content-Security-Policy": policy})
 
 
 @router.get("/page/{name}")
