@@ -63,7 +63,7 @@ _DOCUMENTED: Final = {
     422: "A parameter or a field is invalid; `details` lists which",
     429: "A limit is exceeded; see `Retry-After`",
     502: "The project has no smelt schema, or another version of it",
-    503: "The project does not respond, or the gateway stops; see `Retry-After`",
+    503: "The project does not respond, or the gateway stops or has no disk space; see `Retry-After`",
 }
 
 

@@ -1,9 +1,11 @@
 """Everything a caller sends is bounded, and slow callers shut out nobody."""
 
 import asyncio
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import BinaryIO
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -71,6 +73,29 @@ async def test_bodies_with_files_are_bounded(shared_stack: Stack, user: User) ->
                 response = await http.post("/api/smelts", content=body, headers=form)
                 assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
             assert (await http.post("/api/smelts", files={"file": ("a.wav", WAV * 1000)})).status_code == 201
+
+
+async def test_a_form_without_disk_space_is_503_and_leaves_nothing(
+    gateway: RunningGateway, owner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[BinaryIO] = []
+
+    def full_disk(**_: object) -> BinaryIO:
+        opened.append(open("/dev/full", "w+b"))
+        return opened[-1]
+
+    # The first one fits into memory, the second does not.
+    files = [("file", (name, WAV * count)) for name, count in (("a.wav", 1), ("b.wav", 100_000))]
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "TemporaryFile", full_disk)
+        response = await owner.post("/api/smelts", files=files)
+    assert (response.status_code, response.json()["code"]) == (503, "disk_full")
+    assert int(response.headers["retry-after"]) > 0
+    assert [file.closed for file in opened] == [True]
+    assert (await owner.get("/api/smelts")).json()["smelts"] == []
+    app = gateway.server.config.app
+    await until(lambda: app.state.uploads.count == 0)  # type: ignore[union-attr]
+    assert (await owner.post("/api/smelts", files=files)).status_code == 201
 
 
 async def test_form_fields_are_bounded(owner: httpx.AsyncClient) -> None:
