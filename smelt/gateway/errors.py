@@ -88,6 +88,7 @@ class Problem(PicklableError, HTTPException):
     def __init__(self, status: int, code: str, sentence: str, retry_after_s: int | None = None) -> None:
         HTTPException.__init__(self, status, sentence, _retry_header(retry_after_s))
         self.code = code
+        self.retry_after_s = retry_after_s
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -47,6 +47,13 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._postponed_streams = Counter(
+            "smelt_gateway_postponed_streams",
+            "Streams that got the hint to reconnect in place of an error",
+            ["code"],
+            registry=self._registry,
+        )
+
     def show(self, uploads: Places, streams: Places, clients: Clients) -> None:
         """Export what runs now."""
         for name, text, count in (
@@ -55,6 +62,10 @@ class Metrics:
             ("smelt_gateway_clients", "Clients of the project that requests share", lambda: clients.count),
         ):
             Gauge(name, text, registry=self._registry).set_function(count)
+
+    def count_postponed_stream(self, code: str) -> None:
+        """Count a stream that its reader has to open again later; `code` is that of the error."""
+        self._postponed_streams.labels(code).inc()
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request whose response has begun."""

@@ -96,7 +96,7 @@ export class GatewayTransport {
       return { joined: false, leave: async () => {} }
     }
     const open = (/** @type {Record<string, string>} */ headers, /** @type {AbortSignal} */ signal) =>
-      this.send(`/api${path(id)}`, { headers: { accept: 'text/event-stream', ...headers } }, signal)
+      this.send(`/api${path(id)}`, { headers: { accept: 'text/event-stream, application/json', ...headers } }, signal)
     return new EventStream(open, handlers, this.#places)
   }
 

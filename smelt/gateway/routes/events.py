@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from smelt.gateway.callers import SignedInCaller, SmeltReader
@@ -28,7 +28,10 @@ _EVENT: Final = {
     },
 }
 _STREAM: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "The stream", "content": {"text/event-stream": {"schema": _EVENT}}}
+    200: {
+        "description": "The stream; empty if it cannot be opened now",
+        "content": {"text/event-stream": {"schema": _EVENT}},
+    }
 }
 _ENDED: Final[dict[int | str, dict[str, Any]]] = {
     204: {"description": "The reader has the last event: an `EventSource` stops"}
@@ -46,7 +49,12 @@ After = Annotated[str | None, Query(description="The same as `Last-Event-ID`, wh
     responses={**_STREAM, **_ENDED, **documented(404, 429)},
 )
 async def smelt_events(
-    smelt_id: UUID, caller: SmeltReader, hub: CurrentHub, last_event_id: LastEventId = None, after: After = None
+    request: Request,
+    smelt_id: UUID,
+    caller: SmeltReader,
+    hub: CurrentHub,
+    last_event_id: LastEventId = None,
+    after: After = None,
 ) -> Response:
     """Stream the events of a smelt: its state, then live events, until it has ended.
 
@@ -55,7 +63,7 @@ async def smelt_events(
     the end, that reconnect gets 204.
     """
     last = EventId.parse(last_event_id or after)
-    return await respond(SmeltStream(hub, caller, smelt_id, last))
+    return await respond(request, SmeltStream(hub, caller, smelt_id, last))
 
 
 @router.get(
@@ -64,20 +72,25 @@ async def smelt_events(
     responses={**_STREAM, **_ENDED, **documented(404, 429)},
 )
 async def batch_events(
-    batch_id: UUID, caller: SignedInCaller, hub: CurrentHub, last_event_id: LastEventId = None, after: After = None
+    request: Request,
+    batch_id: UUID,
+    caller: SignedInCaller,
+    hub: CurrentHub,
+    last_event_id: LastEventId = None,
+    after: After = None,
 ) -> Response:
     """Stream the states of a batch as events `progress`, until all of its smelts have ended."""
     last_seq = parse_batch_event_id(last_event_id or after)
-    return await respond(BatchStream(hub, caller, batch_id, last_seq))
+    return await respond(request, BatchStream(hub, caller, batch_id, last_seq))
 
 
 @router.get("/files/events", response_class=StreamingResponse, responses={**_STREAM, **documented(429)})
-async def file_events(caller: SignedInCaller, hub: CurrentHub) -> Response:
+async def file_events(request: Request, caller: SignedInCaller, hub: CurrentHub) -> Response:
     """Stream all files of the user as messages, then each change; a heartbeat every 30 seconds."""
-    return await respond(FilesStream(hub, caller))
+    return await respond(request, FilesStream(hub, caller))
 
 
 @router.get("/notifications/events", response_class=StreamingResponse, responses={**_STREAM, **documented(429)})
-async def notification_events(caller: SignedInCaller, hub: CurrentHub) -> Response:
+async def notification_events(request: Request, caller: SignedInCaller, hub: CurrentHub) -> Response:
     """Stream the unread notifications of the user, oldest first, then new ones, as events `new_notification`."""
-    return await respond(NotificationsStream(hub, caller))
+    return await respond(request, NotificationsStream(hub, caller))

@@ -100,6 +100,8 @@ class FilesStream(UserStream):
             async with aclosing(self.rejoin()) as waiting:
                 async for _ in waiting:
                     yield None
+            # Deletions in the meantime are unknown: the reader forgets what it has, and gets all files again.
+            yield self.opening()
 
 
 def frame_of(file_id: UUID, row: FileRow | None) -> bytes:

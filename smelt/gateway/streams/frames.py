@@ -11,8 +11,6 @@ from smelt.gateway.errors import response_to
 
 RETRY_MS: Final = 2000
 """How long a reader waits before it reconnects."""
-COMMENT: Final = b":\n"
-"""Without an empty line, at which some readers dispatch an event without data."""
 
 HEADERS: Final = {
     "Cache-Control": "no-cache, no-transform",
@@ -23,6 +21,11 @@ HEADERS: Final = {
 def event(name: str | None, data: str, event_id: object = None) -> bytes:
     """Return an event; without a name it is a `message`, without an id the reader keeps the last one."""
     return format_sse_event(event=name, data_str=data, id=None if event_id is None else str(event_id))
+
+
+def comment(text: str = "") -> bytes:
+    """Return a comment, without an empty line, at which some readers dispatch an event without data."""
+    return f":{text}\n".encode()
 
 
 def retry(delay_ms: int = RETRY_MS) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -178,6 +179,12 @@ async def test_streams_of_a_caller_are_bounded(shared_stack: Stack, user: User) 
             rejected = await http.get("/api/files/events")
             assert (rejected.status_code, rejected.json()["code"]) == (429, "too_many_requests")
             assert int(rejected.headers["retry-after"]) > 0
+            postponed = await http.get("/api/files/events", headers={"Accept": "text/event-stream"})
+            assert postponed.status_code == 200
+            assert postponed.headers["content-type"] == "text/event-stream; charset=utf-8"
+            assert re.fullmatch(r":too_many_requests\nretry: [3-6]\d{4}\n", postponed.text)
+            metrics = (await http.get("/metrics")).text
+            assert 'smelt_gateway_postponed_streams_total{code="too_many_requests"} 1.0' in metrics
             await opened.enter_async_context(stream(other, "/api/files/events"))
             assert (await other.get("/api/files/events")).status_code == 429
         await until(lambda: server._app.state.streams.count == 0)
