@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from http import HTTPMethod
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -24,7 +25,7 @@ PROTECTION: Final = {
     "Cache-Control": "no-store",
 }
 _BUCKETS_S: Final = (0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 600)
-_UNKNOWN_ROUTE: Final = "unknown"
+_UNKNOWN: Final = "unknown"
 
 
 class Metrics:
@@ -110,9 +111,10 @@ class Requests:
             await response_to(Unavailable("The gateway stops."))(scope, receive, observed)
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
-        # The template of the path: a path has ids, and an unknown one anything.
-        route = getattr(scope.get("route"), "path", _UNKNOWN_ROUTE)
-        method = scope["method"] if route != _UNKNOWN_ROUTE else _UNKNOWN_ROUTE
+        # The template of the path: a path has ids, and an unknown one anything. A method may be any word.
+        route = getattr(scope.get("route"), "path", _UNKNOWN)
+        is_known = route != _UNKNOWN and scope["method"] in HTTPMethod.__members__
+        method = scope["method"] if is_known else _UNKNOWN
         self._metrics.count(method, route, status, seconds)
         logger.info("%s %s %s %.0f ms", scope["method"], _shown_path(scope), status, seconds * 1000)
 
