@@ -151,7 +151,7 @@ async def _parsed(request: Request) -> AsyncIterator[FormData]:
     except OSError as exc:
         if exc.errno not in _NO_SPACE:
             raise
-        logger.error("the folder of temporary files is full: %s: %s", tempfile.gettempdir(), exc)
+        logger.warning("the folder of temporary files is full: %s: %s", tempfile.gettempdir(), exc)
         sentence = "The gateway has no space for the files at the moment."
         raise Problem(503, "disk_full", sentence, BUSY_RETRY_AFTER_S) from exc
     try:

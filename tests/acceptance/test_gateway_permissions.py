@@ -11,7 +11,7 @@ import httpx
 import pytest
 from commands import ROOT
 from gateways import SIGNING_KEY, options_for, running_gateway
-from stacks import Stack, running_project, sign_up
+from stacks import TLS, Stack, running_project, sign_up
 
 from smelt.gateway.tokens import LIFETIME_S, ReadTokens
 
@@ -72,6 +72,7 @@ class World:
             name: httpx.Client(
                 base_url=gateway,
                 timeout=60,
+                verify=TLS,
                 headers={"Authorization": f"Bearer {tokens[name]}"} if name in tokens else {},
             )
             for name in CALLERS
@@ -80,6 +81,7 @@ class World:
             base_url=f"{stack.api_url}/rest/v1/rpc",
             headers={"apikey": stack.service_role_key, "Authorization": f"Bearer {stack.service_role_key}"},
             timeout=60,
+            verify=TLS,
         )
 
     def close(self) -> None:

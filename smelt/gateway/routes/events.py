@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from smelt.gateway.callers import SignedInCaller, SmeltReader
@@ -37,10 +37,18 @@ _ENDED: Final[dict[int | str, dict[str, Any]]] = {
     204: {"description": "The reader has the last event: an `EventSource` stops"}
 }
 
-LastEventId = Annotated[
-    str | None, Header(alias="Last-Event-ID", description="The id of the last event; an `EventSource` sends it.")
-]
-After = Annotated[str | None, Query(description="The same as `Last-Event-ID`, which takes precedence.")]
+
+def requested_last_id(
+    last_event_id: Annotated[
+        str | None, Header(alias="Last-Event-ID", description="The id of the last event; an `EventSource` sends it.")
+    ] = None,
+    after: Annotated[str | None, Query(description="The same as `Last-Event-ID`, which takes precedence.")] = None,
+) -> str | None:
+    """Return the id of the last event that the reader has."""
+    return last_event_id or after
+
+
+LastId = Annotated[str | None, Depends(requested_last_id)]
 
 
 @router.get(
@@ -49,12 +57,7 @@ After = Annotated[str | None, Query(description="The same as `Last-Event-ID`, wh
     responses={**_STREAM, **_ENDED, **documented(404, 429)},
 )
 async def smelt_events(
-    request: Request,
-    smelt_id: UUID,
-    caller: SmeltReader,
-    hub: CurrentHub,
-    last_event_id: LastEventId = None,
-    after: After = None,
+    request: Request, smelt_id: UUID, caller: SmeltReader, hub: CurrentHub, last_id: LastId
 ) -> Response:
     """Stream the events of a smelt: its state, then live events, until it has ended.
 
@@ -62,8 +65,7 @@ async def smelt_events(
     that reconnects with its last one gets each segment and the end exactly once, and of the states the newest. After
     the end, that reconnect gets 204.
     """
-    last = EventId.parse(last_event_id or after)
-    return await respond(request, SmeltStream(hub, caller, smelt_id, last))
+    return await respond(request, SmeltStream(hub, caller, smelt_id, EventId.parse(last_id)))
 
 
 @router.get(
@@ -72,16 +74,10 @@ async def smelt_events(
     responses={**_STREAM, **_ENDED, **documented(404, 429)},
 )
 async def batch_events(
-    request: Request,
-    batch_id: UUID,
-    caller: SignedInCaller,
-    hub: CurrentHub,
-    last_event_id: LastEventId = None,
-    after: After = None,
+    request: Request, batch_id: UUID, caller: SignedInCaller, hub: CurrentHub, last_id: LastId
 ) -> Response:
     """Stream the states of a batch as events `progress`, until all of its smelts have ended."""
-    last_seq = parse_batch_event_id(last_event_id or after)
-    return await respond(request, BatchStream(hub, caller, batch_id, last_seq))
+    return await respond(request, BatchStream(hub, caller, batch_id, parse_batch_event_id(last_id)))
 
 
 @router.get("/files/events", response_class=StreamingResponse, responses={**_STREAM, **documented(429)})

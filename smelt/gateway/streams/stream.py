@@ -222,8 +222,8 @@ class StreamResponse(StreamingResponse):
 async def respond(request: Request, stream: Stream) -> Response:
     """Return the response with a stream once the caller is authorized; 204 if there is nothing to read any more.
 
-    An `EventSource` stops for good at any status but 200. So a reader that accepts event streams alone gets, in place of
-    an error with `Retry-After`, a stream that ends at once with the hint when to reconnect.
+    An `EventSource` stops for good at any status but 200. So a reader that accepts event streams alone gets, in place
+    of an error with `Retry-After`, a stream that ends at once with the hint when to reconnect.
     """
     try:
         with ExitStack() as held:

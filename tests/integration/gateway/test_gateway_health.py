@@ -6,7 +6,7 @@ from typing import Final
 
 import httpx
 import pytest
-from gateways import options_for, running_gateway
+from gateways import http_client, options_for, running_gateway
 from stacks import Stack
 
 README: Final = Path(__file__).parents[3] / "smelt" / "gateway" / "README.md"
@@ -20,7 +20,7 @@ async def test_liveness_and_readiness_respond_while_the_project_responds(visitor
 
 async def test_an_unreachable_project_is_503_with_retry_after(shared_stack: Stack) -> None:
     with running_gateway(options_for(shared_stack, url="http://127.0.0.1:9")) as gateway:
-        async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as http:
+        async with http_client(gateway.url) as http:
             response = await http.get("/readyz")
             assert response.status_code == 503
             assert response.json()["code"] == "unavailable"

@@ -111,10 +111,10 @@ def test_settings_error_names_the_invalid_variable(
 )
 def test_settings_error_names_an_invalid_supabase_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPABASE_URL", url)
-    with pytest.raises(SettingsError, match="^SUPABASE_URL"):
+    with pytest.raises(SettingsError, match=r"^SUPABASE_URL"):
         ProjectSettings.read().require_url()
     monkeypatch.setenv("SMELT_PUBLIC_SUPABASE_URL", url)
-    with pytest.raises(SettingsError, match="^SMELT_PUBLIC_SUPABASE_URL"):
+    with pytest.raises(SettingsError, match=r"^SMELT_PUBLIC_SUPABASE_URL"):
         GatewaySettings.read()
 
 

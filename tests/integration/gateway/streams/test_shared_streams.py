@@ -13,7 +13,7 @@ import pytest
 from gateways import options_for
 from scripted_worker import ScriptedWorker
 from sse_readers import EventReader, Received, stream
-from stacks import Stack, User, sign_up
+from stacks import TLS, Stack, User, sign_up
 from waiting import until
 
 from smelt.gateway import clients as clients_module
@@ -48,6 +48,7 @@ async def caller_of(server: GatewayServer, user: User) -> AsyncIterator[httpx.As
         base_url=server.address,
         headers={"Authorization": f"Bearer {user.access_token}"},
         timeout=60,
+        verify=TLS,
         limits=httpx.Limits(max_connections=None),
     ) as http:
         yield http

@@ -11,12 +11,13 @@ from uuid import UUID, uuid4
 import httpx
 import jwt
 import pytest
-from gateways import Open, options_for, running_gateway
+from gateways import Open, http_client, options_for, running_gateway
 from httpx_sse import ServerSentEvent
 from proxies import faulty_proxy
 from scripted_worker import ScriptedWorker
 from sse_readers import EventReader, stream
 from stacks import Stack, User
+from waiting import until
 
 from smelt.contract.batches import BatchEvent
 from smelt.contract.rows import Notification
@@ -24,6 +25,7 @@ from smelt.errors import Unavailable
 from smelt.gateway.streams import stream as stream_module
 from smelt.gateway.streams.files import FilesSource, FilesStream
 from smelt.local import StackHandle
+from smelt.subscriber import freshness
 from smelt.subscriber.client import Client
 
 FILE_KEYS = {"id", "filename", "file_type", "status", "progress", "processing_stage", "error_message"}
@@ -131,8 +133,7 @@ async def test_files_stream_begins_again_after_a_failure_of_its_source(
     async def follow_until_failure(source: FilesSource, client: Client) -> None:
         following = asyncio.create_task(follow(source, client))
         try:
-            while not has_to_fail.is_set():
-                await asyncio.sleep(0.01)
+            await until(has_to_fail.is_set, timeout_s=100)
             has_to_fail.clear()
             raise Unavailable("injected by the test")
         finally:
@@ -175,14 +176,15 @@ async def test_streams_of_a_user_have_everything_again_after_a_reconnect(
 
 
 async def test_files_stream_stays_open_while_realtime_is_away(
-    shared_stack: Stack, user: User, owner: httpx.AsyncClient
+    shared_stack: Stack, user: User, owner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(freshness, "STALE_POLL_S", 0.5)
     async with faulty_proxy(shared_stack.api_url) as proxy:
         proxy.reject("realtime")
         with running_gateway(options_for(shared_stack, url=proxy.url)) as gateway:
             headers = {"Authorization": f"Bearer {user.access_token}"}
             async with (
-                httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60) as http,
+                http_client(gateway.url, headers) as http,
                 stream(http, "/api/files/events") as reader,
             ):
                 assert (await message(reader))["eventType"] == "connected"
@@ -200,7 +202,7 @@ async def test_stream_without_the_project_is_503_or_a_retry_hint_for_readers_tha
     reconnecting = {"Accept": "text/event-stream"}
     with running_gateway(options_for(shared_stack, url="http://127.0.0.1:9")) as gateway:
         headers = {"Authorization": f"Bearer {user.access_token}"}
-        async with httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60) as http:
+        async with http_client(gateway.url, headers) as http:
             for path in paths:
                 rejected = await http.get(f"{path}/events")
                 assert (rejected.status_code, rejected.json()["code"]) == (503, "unavailable")
