@@ -52,7 +52,7 @@ async def follow_with_curl(url: str, received: Received) -> None:
         printed = (await curl.communicate())[0].decode()
         # The text after the last empty line is not a whole event.
         for text in printed.split("\n\n")[:-1]:
-            fields = dict(line.split(": ", 1) for line in text.splitlines())
+            fields = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)  # Not a comment.
             if "id" in fields:
                 received.add(fields["event"], fields["id"], fields["data"])
         if printed.endswith("status 204"):
