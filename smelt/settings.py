@@ -37,6 +37,20 @@ def _sentence(cls: type[Environment], location: tuple[int | str, ...], reason: s
     return f"{variable} is invalid: {reason}"
 
 
+def _project_url(variable: str, url: str) -> str:
+    """Return the URL of a project without a slash at the end; raise `SettingsError` if it is invalid."""
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError as exc:  # Brackets without an address, or a port out of range.
+        raise SettingsError(f"{variable} is not a URL: {exc}") from exc
+    if not known:
+        raise SettingsError(f"{variable} needs http:// or https:// and a host, not {url!r}")
+    if parts.path.startswith("/rest/"):
+        raise SettingsError(f"{variable} needs the project's URL without {parts.path}")
+    return url.rstrip("/")
+
+
 class ProjectSettings(Environment):
     """The Supabase project, and the keys or token to call it with."""
 
@@ -57,16 +71,7 @@ class ProjectSettings(Environment):
                 "SUPABASE_URL is not set: put your project's URL there, or run `smelt local start` "
                 "and `smelt local status -o env > .env`"
             )
-        try:
-            parts = urlsplit(self.url)
-            known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-        except ValueError as exc:  # Brackets without an address, or a port out of range.
-            raise SettingsError(f"SUPABASE_URL is not a URL: {exc}") from exc
-        if not known:
-            raise SettingsError(f"SUPABASE_URL needs http:// or https:// and a host, not {self.url!r}")
-        if parts.path.startswith("/rest/"):
-            raise SettingsError(f"SUPABASE_URL needs the project's URL without {parts.path}")
-        return self.url.rstrip("/")
+        return _project_url("SUPABASE_URL", self.url)
 
     def require_client_key(self) -> str:
         """Return the anon or publishable key; raise `SettingsError` if it is not set."""
@@ -129,6 +134,12 @@ class GatewaySettings(Environment):
     gateway_max_streams_per_caller: Annotated[int, Field(ge=1)] = 20
     openai_wait_s: Annotated[float, Field(ge=1, le=3600)] = 300.0
     drain_s: Annotated[float, Field(ge=0)] = 25.0
+    public_supabase_url: str | None = None
+
+    @field_validator("public_supabase_url")
+    @classmethod
+    def _is_project_url(cls, url: str | None) -> str | None:
+        return None if url is None else _project_url("SMELT_PUBLIC_SUPABASE_URL", url)
 
 
 class CaptionSettings(Environment):

@@ -2,14 +2,14 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 from processes import wait_for
-from stacks import Stack
+from stacks import TLS, Stack
 
 from smelt.gateway.options import GatewayOptions
 from smelt.gateway.server import GatewayServer, listen
@@ -39,6 +39,11 @@ def options_for(stack: Stack, **changes: Any) -> GatewayOptions:
         "drain_s": 5.0,
     }
     return GatewayOptions(**{**given, **changes})
+
+
+def http_client(url: str, headers: Mapping[str, str] | None = None) -> httpx.AsyncClient:
+    """Return an HTTP client of a gateway or project."""
+    return httpx.AsyncClient(base_url=url, headers=headers, timeout=60, verify=TLS)
 
 
 @contextmanager

@@ -62,7 +62,11 @@ OUT: Final = VisibleConsole(highlight=False)
 ERR: Final = VisibleConsole(stderr=True, highlight=False)
 
 
-OPEN_ADVICE: Final = "`smelt list --open` lists those of a signed-in user; `smelt cancel ID` ends one."
+ADVICE: Final = {
+    "too_many_open": "`smelt list --open` lists those of a signed-in user; `smelt cancel ID` ends one.",
+    "which_file": "`--file 1` selects the first one.",
+}
+"""Added to an error of this code: what to do about it on the command line."""
 
 
 def print_json(value: Mapping[str, object]) -> None:
@@ -130,8 +134,8 @@ def run_to_exit_code(command: Coroutine[Any, Any, Exit], runner: asyncio.Runner,
 
 def _report_error(error: SmeltError, *, as_json: bool) -> Exit:
     code = exit_code(error)
-    if isinstance(error, RequestRejected) and error.code == "too_many_open":
-        error = RequestRejected(error.code, f"{error} {OPEN_ADVICE}")
+    if isinstance(error, RequestRejected) and error.code in ADVICE:
+        error = RequestRejected(error.code, f"{error} {ADVICE[error.code]}")
     if as_json:
         print_json_error(getattr(error, "code", code.name.lower()), str(error))
     else:

@@ -58,6 +58,7 @@ def gateway_options(settings: GatewaySettings, project: ProjectSettings) -> "Gat
     secret = project.service_role_key
     return GatewayOptions(
         url=project.require_url(),
+        public_url=settings.public_supabase_url,
         key=project.require_client_key(),
         secret_key=None if secret is None else secret.get_secret_value(),
         signing_keys=tuple(key.get_secret_value() for key in settings.signing_keys),

@@ -56,6 +56,11 @@ class Caller:
         """Calls with exactly this credential."""
         return ClientRpc(self.project.rpc)
 
+    @property
+    def has_expired(self) -> bool:
+        """True once the token has expired by the clock of this machine, which may differ from that of the project."""
+        return self.expires_at is not None and self.expires_at <= time.time()
+
     async def check(self) -> None:
         """Raise `Unauthorized` unless the project accepts the credential."""
         await self.calls.get_smelts([])
@@ -126,6 +131,12 @@ def current_caller(
     _documented: Annotated[Any, Depends(_bearer)] = None,
 ) -> Caller:
     """Return the caller of a request; a read-only token counts only for a GET of its smelt."""
+    caller = _caller(request, callers)
+    request.state.caller = caller  # For errors.
+    return caller
+
+
+def _caller(request: Request, callers: Callers) -> Caller:
     read_token = request.query_params.get("token")
     if read_token is not None:
         smelt_id = _requested_smelt(request)

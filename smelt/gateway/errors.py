@@ -64,7 +64,7 @@ _DOCUMENTED: Final = {
     429: "A limit is exceeded; see `Retry-After`",
     500: "The smelt has failed",
     502: "The project has no smelt schema, or another version of it",
-    503: "The project does not respond, or the gateway stops; see `Retry-After`",
+    503: "The project does not respond, or the gateway stops or has no disk space; see `Retry-After`",
     504: "The smelt has not ended in time",
 }
 
@@ -90,6 +90,7 @@ class Problem(PicklableError, HTTPException):
     def __init__(self, status: int, code: str, sentence: str, retry_after_s: int | None = None) -> None:
         HTTPException.__init__(self, status, sentence, _retry_header(retry_after_s))
         self.code = code
+        self.retry_after_s = retry_after_s
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -109,11 +110,13 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_bug)
 
 
-def response_to(error: SmeltError) -> JSONResponse:
-    """Return the response to an error of smelt."""
+def response_to(error: SmeltError, *, has_expired: bool = False) -> JSONResponse:
+    """Return the response to an error of smelt; `has_expired` is True if the token of the caller has expired."""
     match error:
         case Forbidden():
             return _response(403, "forbidden", str(error))
+        case Unauthorized() if has_expired:
+            return _response(401, "token_expired", "The token has expired; send a new one.")
         case Unauthorized():
             return _response(401, "unauthorized", str(error))
         case RequestRejected(code=code):
@@ -128,7 +131,9 @@ def response_to(error: SmeltError) -> JSONResponse:
 
 async def _on_smelt_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SmeltError)
-    return response_to(error)
+    # None if the error came before the caller.
+    caller = getattr(request.state, "caller", None)
+    return response_to(error, has_expired=caller is not None and caller.has_expired)
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:

@@ -16,6 +16,7 @@ class GatewayOptions:
 
     Attributes:
         url: The URL of the Supabase project.
+        public_url: Its URL for browsers, which may be on another network than the gateway; None if it is the same.
         key: Its publishable or anon key.
         secret_key: Its secret or service-role key, with which read-only tokens are served; None without these tokens.
         signing_keys: Keys of read-only tokens: the first signs, all verify.
@@ -31,6 +32,7 @@ class GatewayOptions:
     """
 
     url: str
+    public_url: str | None = None
     key: str
     secret_key: str | None = None
     signing_keys: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from http import HTTPMethod
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -25,7 +26,7 @@ PROTECTION: Final = {
     "Cache-Control": "no-store",
 }
 _BUCKETS_S: Final = (0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 600)
-_UNKNOWN_ROUTE: Final = "unknown"
+_UNKNOWN: Final = "unknown"
 
 
 class Metrics:
@@ -48,6 +49,13 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._postponed_streams = Counter(
+            "smelt_gateway_postponed_streams",
+            "Streams that got the hint to reconnect in place of an error",
+            ["code"],
+            registry=self._registry,
+        )
+
     def show(self, uploads: Places, streams: Places, clients: Clients) -> None:
         """Export what runs now."""
         for name, text, count in (
@@ -56,6 +64,10 @@ class Metrics:
             ("smelt_gateway_clients", "Clients of the project that requests share", lambda: clients.count),
         ):
             Gauge(name, text, registry=self._registry).set_function(count)
+
+    def count_postponed_stream(self, code: str) -> None:
+        """Count a stream that its reader has to open again later; `code` is that of the error."""
+        self._postponed_streams.labels(code).inc()
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request whose response has begun."""
@@ -101,9 +113,10 @@ class Requests:
             await response(scope, receive, observed)
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
-        # The template of the path: a path has ids, and an unknown one anything.
-        route = getattr(scope.get("route"), "path", _UNKNOWN_ROUTE)
-        method = scope["method"] if route != _UNKNOWN_ROUTE else _UNKNOWN_ROUTE
+        # The template of the path: a path has ids, and an unknown one anything. A method may be any word.
+        route = getattr(scope.get("route"), "path", _UNKNOWN)
+        is_known = route != _UNKNOWN and scope["method"] in HTTPMethod.__members__
+        method = scope["method"] if is_known else _UNKNOWN
         self._metrics.count(method, route, status, seconds)
         logger.info("%s %s %s %.0f ms", scope["method"], _shown_path(scope), status, seconds * 1000)
 

@@ -1,6 +1,9 @@
 """New smelts from requests: a form with recordings, or JSON."""
 
+import errno
 import json
+import logging
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
@@ -18,14 +21,17 @@ from smelt.contract.options import SmeltOptions
 from smelt.contract.state import Created
 from smelt.contract.vocabulary import Mode
 from smelt.gateway.callers import Caller
-from smelt.gateway.errors import Problem
+from smelt.gateway.errors import BUSY_RETRY_AFTER_S, Problem
 from smelt.subscriber.client import Client
+
+logger = logging.getLogger(__name__)
 
 MAX_FILES: Final = 50
 """More than any project should allow; the project decides how many."""
 MAX_FIELDS: Final = 50
 MAX_FIELD_BYTES: Final = 64 * 1024
 _JSON_FIELDS: Final = ("options", "metadata")
+_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class AnnouncedFile(Model):
@@ -142,6 +148,12 @@ async def parsed_form(request: Request, max_fields: int = MAX_FIELDS) -> AsyncIt
         form = await parser.parse()
     except MultiPartException as exc:
         raise Problem(400, "malformed_request", exc.message) from exc
+    except OSError as exc:
+        if exc.errno not in _NO_SPACE:
+            raise
+        logger.warning("the folder of temporary files is full: %s: %s", tempfile.gettempdir(), exc)
+        sentence = "The gateway has no space for the files at the moment."
+        raise Problem(503, "disk_full", sentence, BUSY_RETRY_AFTER_S) from exc
     try:
         if not parser.is_complete:
             raise Problem(400, "malformed_request", "The form is cut off.")

@@ -209,7 +209,7 @@ export class EventStream {
     const payload = JSON.parse(data)
     if (event === 'error') {
       // The response to the next request tells if the error is permanent.
-      const status = payload.code === 'unauthorized' ? 401 : 0
+      const status = ['unauthorized', 'token_expired'].includes(payload.code) ? 401 : 0
       throw new SmeltError(payload.code, payload.error, { status, transient: true })
     }
     if (event !== 'connected') return this.handlers.onMessage?.(event, payload)

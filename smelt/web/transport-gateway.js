@@ -99,7 +99,7 @@ export class GatewayTransport {
     const [kind, id] = topic.split(':')
     const path = STREAMS[kind](id)
     const open = (/** @type {Record<string, string>} */ headers, /** @type {AbortSignal} */ signal) =>
-      this.send(`/api${path}`, { headers: { accept: 'text/event-stream', ...headers } }, signal)
+      this.send(`/api${path}`, { headers: { accept: 'text/event-stream, application/json', ...headers } }, signal)
     const onMessage = (/** @type {string} */ event, /** @type {any} */ payload) => {
       if (event !== 'change') return handlers.onMessage?.(event, payload)
       const { table, type: eventType, record } = payload

@@ -14,16 +14,18 @@ import pytest
 from commands import ROOT, environment
 from endless_model import ENDLESS_MODEL
 from gateway_process import GatewayProcess, gateway_process
-from gateways import SIGNING_KEY
-from sse_readers import Received, read_smelt
+from gateways import SIGNING_KEY, http_client, options_for, running_gateway
+from sse_readers import Received, read_smelt, stream
 from stacks import Stack, sign_up
 from worker_harness import STANDUP, WorkerProcess, eventually
 
 from smelt.backend.client_rpc import ClientRpc
 from smelt.backend.project import Project
 from smelt.contract.state import Snapshot
+from smelt.gateway import limits
 
 JS = ROOT / "tests" / "js"
+POSTPONED = b'smelt_gateway_postponed_streams_total{code="too_many_requests"}'
 
 pytestmark = pytest.mark.skipif(
     shutil.which("node") is None or not (JS / "node_modules").exists() or not Path("/usr/bin/chromium").exists(),
@@ -50,7 +52,7 @@ async def follow_with_curl(url: str, received: Received) -> None:
         printed = (await curl.communicate())[0].decode()
         # The text after the last empty line is not a whole event.
         for text in printed.split("\n\n")[:-1]:
-            fields = dict(line.split(": ", 1) for line in text.splitlines())
+            fields = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)  # Not a comment.
             if "id" in fields:
                 received.add(fields["event"], fields["id"], fields["data"])
         if printed.endswith("status 204"):
@@ -90,7 +92,7 @@ async def test_readers_lose_and_double_nothing_over_killed_workers_and_gateways(
         url, port = gateway.url, int(gateway.url.rpartition(":")[2])
         async with AsyncExitStack() as opened, asyncio.timeout(200):
             headers = {"Authorization": f"Bearer {user.access_token}"}
-            http = await opened.enter_async_context(httpx.AsyncClient(base_url=url, headers=headers, timeout=30))
+            http = await opened.enter_async_context(http_client(url, headers))
             recording = STANDUP.read_bytes()
             files = [("file", (f"{name}.ogg", recording)) for name in ("first", "second")]
             smelt_id = (await http.post("/api/smelts", files=files)).raise_for_status().json()["id"]
@@ -124,6 +126,29 @@ async def test_readers_lose_and_double_nothing_over_killed_workers_and_gateways(
             received.assert_complete(state)
         # Of a gateway that was soon replaced, EventSource may have seen nothing: it waits before it reconnects.
         assert opened_count >= 2
+
+
+async def test_event_source_follows_a_smelt_although_the_gateway_had_no_place_at_first(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "BUSY_RETRY_AFTER_S", 1)
+    headers = {"Authorization": f"Bearer {sign_up(stack).access_token}"}
+    options = options_for(stack, max_streams=1, allowed_origins=("*",))
+    with running_gateway(options) as gateway:
+        async with asyncio.timeout(100), http_client(gateway.url, headers) as http:
+            new = {"text": "Ship it.", "submit": False}
+            path = f"/api/smelts/{(await http.post('/api/smelts', json=new)).raise_for_status().json()['id']}"
+            token = (await http.post(f"{path}/token")).raise_for_status().json()["token"]
+            received = Received()
+            url = f"{gateway.url}{path}/events?token={token}"
+            async with stream(http, f"{path}/events"):
+                following = asyncio.create_task(follow_in_chromium(url, received, asyncio.Event()))
+                metrics = gateway.server.config.app.state.metrics  # type: ignore[union-attr]
+                await eventually(lambda: POSTPONED in metrics.text() or following.done())
+            (await http.post(f"{path}/cancel")).raise_for_status()
+            opened_count = await following
+    assert received.ends == ["failed"]
+    assert opened_count >= 2
 
 
 def replace(

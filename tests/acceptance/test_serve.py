@@ -9,8 +9,9 @@ from typing import Final
 
 import httpx
 import psutil
+import pytest
 from commands import smelt
-from gateway_process import gateway_process
+from gateway_process import GatewayProcess, gateway_process
 from gateways import SIGNING_KEY
 from stacks import Stack, User, sign_up
 
@@ -24,12 +25,12 @@ def form_headers(user: User) -> dict[str, str]:
     return {"Authorization": f"Bearer {user.access_token}", "Content-Type": "multipart/form-data; boundary=b"}
 
 
-def test_serve_logs_its_address_and_exits_with_0_after_sigterm(stack: Stack, tmp_path: Path) -> None:
-    with gateway_process(stack.env(), tmp_path / "log") as gateway:
-        assert httpx.get(f"{gateway.url}/readyz").status_code == 200
-        gateway.process.send_signal(signal.SIGTERM)
-        assert gateway.process.wait(30) == 0
-    assert "draining" in gateway.log.read_text()
+@pytest.fixture(scope="module")
+def gateway(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """A gateway for tests that do not stop it."""
+    env = {**stack.env(), "SMELT_LOG_LEVEL": "debug"}
+    with gateway_process(env, tmp_path_factory.mktemp("gateway") / "log") as running:
+        yield running
 
 
 def test_serve_names_the_variable_of_an_invalid_setting(stack: Stack) -> None:
@@ -39,14 +40,13 @@ def test_serve_names_the_variable_of_an_invalid_setting(stack: Stack) -> None:
     assert "short" not in done.stderr
 
 
-def test_serve_names_the_variables_of_an_address_that_is_in_use(stack: Stack, tmp_path: Path) -> None:
-    with gateway_process(stack.env(), tmp_path / "log") as gateway:
-        done = smelt("serve", "--port", gateway.url.rpartition(":")[2], env=stack.env())
+def test_serve_names_the_variables_of_an_address_that_is_in_use(stack: Stack, gateway: GatewayProcess) -> None:
+    done = smelt("serve", "--port", gateway.url.rpartition(":")[2], env=stack.env())
     assert done.returncode == 2
     assert "SMELT_GATEWAY_PORT" in done.stderr
 
 
-def test_serve_finishes_a_running_upload_after_sigterm(stack: Stack, tmp_path: Path) -> None:
+def test_serve_finishes_a_running_upload_after_sigterm_and_exits_with_0(stack: Stack, tmp_path: Path) -> None:
     user = sign_up(stack)
     with gateway_process(stack.env(), tmp_path / "log") as gateway:
 
@@ -62,6 +62,7 @@ def test_serve_finishes_a_running_upload_after_sigterm(stack: Stack, tmp_path: P
         assert response.status_code == 201, response.text
         assert response.json()["files"][0]["size_bytes"] == 40
         assert gateway.process.wait(30) == 0
+    assert "draining" in gateway.log.read_text()
 
 
 def test_serve_ends_an_upload_that_outlasts_the_drain(stack: Stack, tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_serve_ends_an_upload_that_outlasts_the_drain(stack: Stack, tmp_path: Pa
     assert "POST /api/smelts 503" in gateway.log.read_text()
 
 
-def test_serve_uploads_20_mib_with_flat_memory(stack: Stack, tmp_path: Path) -> None:
+def test_serve_uploads_20_mib_with_flat_memory(stack: Stack, gateway: GatewayProcess) -> None:
     user = sign_up(stack)
 
     def form(mebibytes: int) -> Iterator[bytes]:
@@ -93,16 +94,15 @@ def test_serve_uploads_20_mib_with_flat_memory(stack: Stack, tmp_path: Path) -> 
             yield b"\0" * MIB
         yield FORM_END
 
-    with gateway_process(stack.env(), tmp_path / "log") as gateway:
-        process = psutil.Process(gateway.process.pid)
-        for mebibytes in (1, 7):  # Loads the modules that uploads need.
-            httpx.post(f"{gateway.url}/api/smelts", content=form(mebibytes), headers=form_headers(user), timeout=60)
-        before = process.memory_info().rss
-        peak_before = peak_bytes(process.pid)
-        response = httpx.post(f"{gateway.url}/api/smelts", content=form(20), headers=form_headers(user), timeout=60)
-        assert response.status_code == 201, response.text
-        assert response.json()["files"][0]["size_bytes"] == 20 * MIB
-        assert peak_bytes(process.pid) - max(before, peak_before) < 4 * MIB
+    process = psutil.Process(gateway.process.pid)
+    for mebibytes in (1, 7):  # Loads the modules that uploads need.
+        httpx.post(f"{gateway.url}/api/smelts", content=form(mebibytes), headers=form_headers(user), timeout=60)
+    before = process.memory_info().rss
+    peak_before = peak_bytes(process.pid)
+    response = httpx.post(f"{gateway.url}/api/smelts", content=form(20), headers=form_headers(user), timeout=60)
+    assert response.status_code == 201, response.text
+    assert response.json()["files"][0]["size_bytes"] == 20 * MIB
+    assert peak_bytes(process.pid) - max(before, peak_before) < 4 * MIB
 
 
 def peak_bytes(pid: int) -> int:
@@ -111,10 +111,9 @@ def peak_bytes(pid: int) -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
-def test_serve_logs_no_query_strings(stack: Stack, tmp_path: Path) -> None:
-    with gateway_process({**stack.env(), "SMELT_LOG_LEVEL": "debug"}, tmp_path / "log") as gateway:
-        httpx.get(f"{gateway.url}/api/smelts/11111111-1111-4111-8111-111111111111?token=geheim")
-        httpx.get(f"{gateway.url}/nothing?token=geheim")
+def test_serve_logs_no_query_strings(gateway: GatewayProcess) -> None:
+    httpx.get(f"{gateway.url}/api/smelts/11111111-1111-4111-8111-111111111111?token=geheim")
+    httpx.get(f"{gateway.url}/nothing?token=geheim")
     log = gateway.log.read_text()
     assert "GET /api/smelts/11111111-1111-4111-8111-111111111111 40" in log
     assert "GET /nothing 404" in log

@@ -68,7 +68,7 @@ class TranscriptStream(Stream):
 
     def error(self, reason: SmeltError) -> bytes:
         """Return the event that makes OpenAI's clients raise an error."""
-        response = response_to(reason)
+        response = response_to(reason, has_expired=self.caller.has_expired)
         return _error(ErrorBody.model_validate_json(bytes(response.body)), response.status_code)
 
     async def frames(self) -> AsyncGenerator[bytes | None, None]:

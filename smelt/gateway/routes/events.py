@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from smelt.gateway.callers import SignedInCaller, SmeltReader
@@ -29,16 +29,27 @@ _EVENT: Final = {
     },
 }
 _STREAM: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "The stream", "content": {"text/event-stream": {"schema": _EVENT}}}
+    200: {
+        "description": "The stream; empty if it cannot be opened now",
+        "content": {"text/event-stream": {"schema": _EVENT}},
+    }
 }
 _ENDED: Final[dict[int | str, dict[str, Any]]] = {
     204: {"description": "The reader has the last event: an `EventSource` stops"}
 }
 
-LastEventId = Annotated[
-    str | None, Header(alias="Last-Event-ID", description="The id of the last event; an `EventSource` sends it.")
-]
-After = Annotated[str | None, Query(description="The same as `Last-Event-ID`, which takes precedence.")]
+
+def requested_last_id(
+    last_event_id: Annotated[
+        str | None, Header(alias="Last-Event-ID", description="The id of the last event; an `EventSource` sends it.")
+    ] = None,
+    after: Annotated[str | None, Query(description="The same as `Last-Event-ID`, which takes precedence.")] = None,
+) -> str | None:
+    """Return the id of the last event that the reader has."""
+    return last_event_id or after
+
+
+LastId = Annotated[str | None, Depends(requested_last_id)]
 
 
 @router.get(
@@ -47,7 +58,7 @@ After = Annotated[str | None, Query(description="The same as `Last-Event-ID`, wh
     responses={**_STREAM, **_ENDED, **documented(404, 429)},
 )
 async def smelt_events(
-    smelt_id: UUID, caller: SmeltReader, hub: CurrentHub, last_event_id: LastEventId = None, after: After = None
+    request: Request, smelt_id: UUID, caller: SmeltReader, hub: CurrentHub, last_id: LastId
 ) -> Response:
     """Stream the events of a smelt: its state, then live events, until it has ended.
 
@@ -55,8 +66,7 @@ async def smelt_events(
     that reconnects with its last one gets each segment and the end exactly once, and of the states the newest. After
     the end, that reconnect gets 204.
     """
-    last = EventId.parse(last_event_id or after)
-    return await respond(SmeltStream(hub, caller, smelt_id, last))
+    return await respond(request, SmeltStream(hub, caller, smelt_id, EventId.parse(last_id)))
 
 
 @router.get(
@@ -65,15 +75,15 @@ async def smelt_events(
     responses={**_STREAM, **_ENDED, **documented(404, 429)},
 )
 async def batch_events(
-    batch_id: UUID, caller: SignedInCaller, hub: CurrentHub, last_event_id: LastEventId = None, after: After = None
+    request: Request, batch_id: UUID, caller: SignedInCaller, hub: CurrentHub, last_id: LastId
 ) -> Response:
     """Stream the states of a batch as events `progress`, until all of its smelts have ended."""
-    last_seq = parse_batch_event_id(last_event_id or after)
-    return await respond(BatchStream(hub, caller, batch_id, last_seq))
+    return await respond(request, BatchStream(hub, caller, batch_id, parse_batch_event_id(last_id)))
 
 
 @router.get("/files/events", response_class=StreamingResponse, responses={**_STREAM, **documented(429)})
 async def file_events(
+    request: Request,
     caller: SignedInCaller,
     hub: CurrentHub,
     rows: Annotated[bool, Query(description="Stream changes of rows instead: of files and of smelts.")] = False,
@@ -83,10 +93,10 @@ async def file_events(
     With `rows`, stream an event `change` for each new state of a smelt or a file, with all of its columns, and
     `smelts_deleted`; the rows that exist when it is `connected` are those of `GET /api/smelts`.
     """
-    return await respond(RowsStream(hub, caller) if rows else FilesStream(hub, caller))
+    return await respond(request, RowsStream(hub, caller) if rows else FilesStream(hub, caller))
 
 
 @router.get("/notifications/events", response_class=StreamingResponse, responses={**_STREAM, **documented(429)})
-async def notification_events(caller: SignedInCaller, hub: CurrentHub) -> Response:
+async def notification_events(request: Request, caller: SignedInCaller, hub: CurrentHub) -> Response:
     """Stream the unread notifications of the user, oldest first, then new ones, as events `new_notification`."""
-    return await respond(NotificationsStream(hub, caller))
+    return await respond(request, NotificationsStream(hub, caller))

@@ -36,7 +36,9 @@ async def config(
     callers: Annotated[Callers, Depends(current_callers)],
 ) -> PageConfig:
     """Return the project that a browser signs in to and uploads to."""
-    return PageConfig(url=options.url, key=options.key, read_tokens=callers.read_tokens is not None)
+    return PageConfig(
+        url=options.public_url or options.url, key=options.key, read_tokens=callers.read_tokens is not None
+    )
 
 
 @router.get("/")
@@ -44,7 +46,8 @@ async def index(
     options: Annotated[GatewayOptions, Depends(current_options)], if_none_match: IfNoneMatch = None
 ) -> Response:
     """Return the page."""
-    return _files()["index.html"].response(if_none_match, {"Content-Security-Policy": _policy(options.url)})
+    policy = _policy(options.public_url or options.url)
+    return _files()["index.html"].response(if_none_match, {"Content-Security-Policy": policy})
 
 
 @router.get("/page/{name}")

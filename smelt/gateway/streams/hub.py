@@ -10,10 +10,9 @@ from typing import Annotated, Self, TypeVar, cast
 
 from fastapi import Depends, Request
 
-from smelt.errors import SmeltError
+from smelt.errors import SmeltError, Unavailable
 from smelt.gateway.callers import Caller
 from smelt.gateway.clients import Clients
-from smelt.gateway.errors import RETRY_AFTER_S, Problem
 from smelt.gateway.limits import Places
 from smelt.subscriber.client import Client
 
@@ -87,9 +86,9 @@ class Hub:
 
     @contextmanager
     def admitted(self, caller: Caller) -> Iterator[None]:
-        """Count a stream in the block; raise `Problem` beyond a limit, and while draining."""
+        """Count a stream in the block; raise `Problem` beyond a limit, and `Unavailable` while draining."""
         if self.is_draining:
-            raise Problem(503, "unavailable", "The gateway stops; connect again.", RETRY_AFTER_S)
+            raise Unavailable("The gateway stops; connect again.")
         with self._places.taken(caller.counted_as):
             yield
 

@@ -110,6 +110,9 @@ class RowsStream(UserStream):
             async with aclosing(self.rejoin()) as waiting:
                 async for _ in waiting:
                     yield None
+            # Deletions in the meantime are unknown: the reader forgets what it has.
+            if opening := self.opening():
+                yield opening
 
     def frame_of(self, change: FeedChange) -> bytes:
         """Return the event for a change: those of the channel `smelt-feed:<user_id>`."""

@@ -9,13 +9,14 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack, aclosing, contextmanager, suppress
 from typing import Final
 
+from fastapi import Request
 from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from smelt.errors import SmeltError, TransientError, Unauthorized
 from smelt.gateway.callers import SERVICE, Caller
-from smelt.gateway.errors import Problem
+from smelt.gateway.errors import RETRY_AFTER_S, Problem
 from smelt.gateway.streams import frames
 from smelt.gateway.streams.hub import Hub
 
@@ -66,7 +67,7 @@ class Stream(ABC):
 
     def heartbeat(self) -> bytes:
         """Return the frame that is sent every `heartbeat_interval_s`, if that is set."""
-        return frames.COMMENT
+        return frames.comment()
 
     def closing(self) -> bytes:
         """Return the last frame of a stream that the drain ends."""
@@ -74,7 +75,7 @@ class Stream(ABC):
 
     def error(self, reason: SmeltError) -> bytes:
         """Return the last frame of a stream that an error ends."""
-        return frames.error(reason)
+        return frames.error(reason, has_expired=self.caller.has_expired)
 
     @contextmanager
     def timer(self, seconds: float) -> Iterator[Callable[[], bool]]:
@@ -130,10 +131,10 @@ class Stream(ABC):
         if clock.is_heartbeat_due:
             clock.record_heartbeat()
             return self.heartbeat()
-        return frames.COMMENT if clock.is_comment_due else None
+        return frames.comment() if clock.is_comment_due else None
 
     async def _check(self, clock: "_Clock") -> None:
-        if self.caller.smelt_id is not None and time.time() >= (self.caller.expires_at or 0.0):
+        if self.caller.smelt_id is not None and self.caller.has_expired:
             # The calls for a read-only token are made with the secret key, which does not expire.
             raise Unauthorized("the read-only token has expired")
         try:
@@ -226,10 +227,25 @@ class StreamResponse(StreamingResponse):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def respond(stream: Stream) -> Response:
-    """Return the response with a stream once the caller is authorized; 204 if there is nothing to read any more."""
-    with ExitStack() as held:
-        held.enter_context(stream.hub.admitted(stream.caller))
-        if await stream.authorize():
-            return StreamResponse(stream, held.pop_all())
-    return Response(status_code=204)
+async def respond(request: Request, stream: Stream) -> Response:
+    """Return the response with a stream once the caller is authorized; 204 if there is nothing to read any more.
+
+    An `EventSource` stops for good at any status but 200. So a reader that accepts event streams alone gets, in place
+    of an error with `Retry-After`, a stream that ends at once with the hint when to reconnect.
+    """
+    try:
+        with ExitStack() as held:
+            held.enter_context(stream.hub.admitted(stream.caller))
+            if await stream.authorize():
+                return StreamResponse(stream, held.pop_all())
+        return Response(status_code=204)
+    except (Problem, TransientError) as exc:
+        code, delay_s = (exc.code, exc.retry_after_s) if isinstance(exc, Problem) else ("unavailable", RETRY_AFTER_S)
+        if delay_s is None or request.headers.get("accept") != StreamResponse.media_type:
+            raise
+        logger.info("a reader reconnects after %s s: %s", delay_s, exc)
+        request.app.state.metrics.count_postponed_stream(code)
+        delay_ms = random.randint(delay_s * 1000, delay_s * 2000)
+        return Response(
+            frames.comment(code) + frames.retry(delay_ms), media_type=StreamResponse.media_type, headers=frames.HEADERS
+        )

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
-from gateways import Open, RunningGateway, options_for, running_gateway
+from gateways import Open, RunningGateway, http_client, options_for, running_gateway
 from scripted_worker import ScriptedWorker
 from stacks import Stack, User, running_project, sign_up
 
@@ -37,7 +37,7 @@ async def as_caller(gateway: RunningGateway) -> AsyncIterator[Open]:
 
     def open_client(credential: str | None) -> httpx.AsyncClient:
         headers = {} if credential is None else {"Authorization": f"Bearer {credential}"}
-        opened.append(httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60))
+        opened.append(http_client(gateway.url, headers))
         return opened[-1]
 
     yield open_client
@@ -59,7 +59,7 @@ def owner(as_caller: Open, user: User) -> httpx.AsyncClient:
 async def project_of_user(shared_stack: Stack, user: User) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client of the project itself, as the user."""
     headers = {"apikey": shared_stack.anon_key, "Authorization": f"Bearer {user.access_token}"}
-    async with httpx.AsyncClient(base_url=shared_stack.api_url, headers=headers, timeout=60) as http:
+    async with http_client(shared_stack.api_url, headers) as http:
         yield http
 
 

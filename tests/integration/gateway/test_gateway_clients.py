@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 import pytest
 from gateways import options_for
-from stacks import Stack, User, sign_up
+from stacks import TLS, Stack, User, sign_up
 from waiting import until
 
 from smelt.backend.pool import Pool
@@ -43,6 +43,7 @@ def sign_in(stack: Stack, user: User) -> str:
         headers={"apikey": stack.anon_key},
         json={"email": user.email, "password": user.password},
         timeout=60,
+        verify=TLS,
     )
     return str(response.json()["access_token"])
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from gateways import SIGNING_KEY, options_for, running_gateway
+from gateways import SIGNING_KEY, http_client, options_for, running_gateway
 from scripted_worker import ScriptedWorker
 from stacks import Stack
 
@@ -141,7 +141,7 @@ async def test_read_only_tokens_without_signing_keys_are_not_configured(
     smelt_id = (await owner.post("/api/smelts", json={"text": "a"})).json()["id"]
     for without in ({"signing_keys": ()}, {"secret_key": None}):
         with running_gateway(options_for(shared_stack, **without)) as gateway:
-            async with httpx.AsyncClient(base_url=gateway.url, headers=owner.headers, timeout=60) as http:
+            async with http_client(gateway.url, owner.headers) as http:
                 for response in (
                     await http.post(f"/api/smelts/{smelt_id}/token"),
                     await http.get(f"/api/smelts/{smelt_id}?token=x"),

@@ -33,7 +33,7 @@ CHECKS: Final = [
 ENDLESS: Final = r"/(batches/.*|files|notifications)/events$"
 """Streams that do not end by themselves."""
 EXAMPLES: Final = settings(
-    max_examples=8, phases=[Phase.generate], database=None, suppress_health_check=list(HealthCheck)
+    max_examples=5, phases=[Phase.generate], database=None, suppress_health_check=list(HealthCheck)
 )
 
 

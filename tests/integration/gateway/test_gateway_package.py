@@ -58,6 +58,18 @@ async def test_page_may_load_its_own_files_and_call_the_project_alone(
     assert config == {"url": shared_stack.api_url, "key": shared_stack.anon_key, "read_tokens": True}
 
 
+def test_public_url_of_the_project_is_the_one_for_browsers_alone(shared_stack: Stack) -> None:
+    # The gateway itself must not use it: nothing listens there.
+    public_url = "http://127.0.0.1:9"
+    with (
+        running_gateway(options_for(shared_stack, public_url=public_url)) as other,
+        httpx.Client(base_url=other.url, timeout=30) as http,
+    ):
+        assert http.get("/config.json").json() == {"url": public_url, "key": shared_stack.anon_key}
+        assert f"connect-src 'self' {public_url};" in http.get("/").headers["Content-Security-Policy"]
+        assert http.get("/readyz").status_code == 200
+
+
 def test_policy_of_the_page_cannot_be_extended_by_the_url_of_the_project(shared_stack: Stack) -> None:
     options = replace(options_for(shared_stack), url=f"{shared_stack.api_url}/path;script-src *")
     with running_gateway(options) as other:

@@ -1,15 +1,18 @@
 """Everything a caller sends is bounded, and slow callers shut out nobody."""
 
 import asyncio
+import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
 import pytest
-from gateways import RunningGateway, options_for, running_gateway
+from gateways import RunningGateway, http_client, options_for, running_gateway
 from stacks import Stack, User, sign_up
 from waiting import until
 
@@ -31,6 +34,8 @@ async def connected(url: str) -> AsyncIterator[tuple[asyncio.StreamReader, async
             yield reader, writer
         finally:
             writer.transport.abort()
+            with suppress(OSError):
+                await writer.wait_closed()
 
 
 def upload_head(token: str, size_bytes: int) -> bytes:
@@ -58,7 +63,7 @@ async def test_bodies_without_files_are_bounded_with_and_without_an_announced_si
 async def test_bodies_with_files_are_bounded(shared_stack: Stack, user: User) -> None:
     with running_gateway(options_for(shared_stack, max_upload_bytes=300_000)) as gateway:
         headers = {"Authorization": f"Bearer {user.access_token}"}
-        async with httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=TIMEOUT_S) as http:
+        async with http_client(gateway.url, headers) as http:
             form = {"Content-Type": "multipart/form-data; boundary=b"}
             head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
 
@@ -71,6 +76,30 @@ async def test_bodies_with_files_are_bounded(shared_stack: Stack, user: User) ->
                 response = await http.post("/api/smelts", content=body, headers=form)
                 assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
             assert (await http.post("/api/smelts", files={"file": ("a.wav", WAV * 1000)})).status_code == 201
+
+
+@pytest.fixture
+def full_disk() -> Iterator[BinaryIO]:
+    """A file on a disk without space."""
+    with Path("/dev/full").open("w+b") as file:
+        yield file
+
+
+async def test_a_form_without_disk_space_is_503_and_leaves_nothing(
+    gateway: RunningGateway, owner: httpx.AsyncClient, full_disk: BinaryIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first one fits into memory, the second does not.
+    files = [("file", (name, WAV * count)) for name, count in (("a.wav", 1), ("b.wav", 100_000))]
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "TemporaryFile", lambda **_: full_disk)
+        response = await owner.post("/api/smelts", files=files)
+        assert full_disk.closed
+    assert (response.status_code, response.json()["code"]) == (503, "disk_full")
+    assert int(response.headers["retry-after"]) > 0
+    assert (await owner.get("/api/smelts")).json()["smelts"] == []
+    app = gateway.server.config.app
+    await until(lambda: app.state.uploads.count == 0)  # type: ignore[union-attr]
+    assert (await owner.post("/api/smelts", files=files)).status_code == 201
 
 
 async def test_form_fields_are_bounded(owner: httpx.AsyncClient) -> None:
@@ -168,7 +197,7 @@ async def test_uploads_of_one_caller_leave_places_for_others(shared_stack: Stack
                 writer.write(upload_head(busy.access_token, 1000))
             app = gateway.server.config.app
             await until(lambda: app.state.uploads.count == 2)  # type: ignore[union-attr]
-            async with httpx.AsyncClient(base_url=gateway.url, timeout=TIMEOUT_S) as http:
+            async with http_client(gateway.url) as http:
                 responses = {
                     user.id: await http.post(
                         "/api/smelts",
@@ -186,21 +215,23 @@ async def test_uploads_of_one_caller_leave_places_for_others(shared_stack: Stack
 async def test_waits_for_an_end_are_limited_for_each_caller(shared_stack: Stack, user: User) -> None:
     headers = {"Authorization": f"Bearer {user.access_token}"}
     with running_gateway(options_for(shared_stack, max_streams_per_caller=1)) as gateway:
-        async with httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=TIMEOUT_S) as http:
-            first = asyncio.create_task(http.post("/api/smelts?wait=2", json={"text": "a"}))
+        async with http_client(gateway.url, headers) as http:
+            first = asyncio.create_task(http.post("/api/smelts?wait=60", json={"text": "a"}))
             app = gateway.server.config.app
             await until(lambda: app.state.streams.count == 1)  # type: ignore[union-attr]
             second = await http.post("/api/smelts?wait=2", json={"text": "b"})
             assert (second.status_code, second.json()["code"]) == (429, "too_many_requests")
-            assert (await first).status_code == 201
-            assert len((await http.get("/api/smelts")).json()["smelts"]) == 1
+            await until(lambda: app.state.clients.count == 1)  # type: ignore[union-attr]
+            [smelt] = (await http.get("/api/smelts")).json()["smelts"]
+            (await http.post(f"/api/smelts/{smelt['id']}/cancel")).raise_for_status()
+            assert (await first).json()["ended"]["status"] == "failed"
 
 
 async def test_cors_allows_the_origins_of_the_settings_alone(shared_stack: Stack, visitor: httpx.AsyncClient) -> None:
     origin = {"Origin": "https://app.example"}
     assert "access-control-allow-origin" not in (await visitor.get("/healthz", headers=origin)).headers
     with running_gateway(options_for(shared_stack, allowed_origins=("https://app.example",))) as gateway:
-        async with httpx.AsyncClient(base_url=gateway.url, timeout=TIMEOUT_S) as http:
+        async with http_client(gateway.url) as http:
             allowed = await http.get("/api/smelts", headers=origin)
             assert allowed.status_code == 401
             assert allowed.headers["access-control-allow-origin"] == "https://app.example"
@@ -233,7 +264,7 @@ async def test_the_address_of_a_visitor_comes_from_trusted_proxies_alone(
 
     monkeypatch.setattr(Callers, "caller", recorded)
     with running_gateway(options_for(shared_stack, trusted_proxies=trusted)) as gateway:
-        async with httpx.AsyncClient(base_url=gateway.url, timeout=TIMEOUT_S) as http:
+        async with http_client(gateway.url) as http:
             await http.get(f"/api/smelts/{uuid4()}", headers={"X-Forwarded-For": "203.0.113.7"})
     assert addresses == [address]
 
@@ -241,7 +272,7 @@ async def test_the_address_of_a_visitor_comes_from_trusted_proxies_alone(
 async def test_a_wait_ends_when_the_gateway_drains(shared_stack: Stack, user: User) -> None:
     headers = {"Authorization": f"Bearer {user.access_token}"}
     with running_gateway(options_for(shared_stack)) as gateway:
-        async with httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=TIMEOUT_S) as http:
+        async with http_client(gateway.url, headers) as http:
             waiting = asyncio.create_task(http.post("/api/smelts?wait=60", json={"text": "a"}))
             app = gateway.server.config.app
             await until(lambda: app.state.clients.count == 1)  # type: ignore[union-attr]

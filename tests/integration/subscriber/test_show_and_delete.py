@@ -59,6 +59,19 @@ async def test_show_of_a_pending_smelt_prints_its_status_in_every_format(
     assert "The smelt was cancelled." in err
 
 
+async def test_show_of_a_smelt_with_several_files_names_the_option_that_selects_one(
+    client: Client, env: dict[str, str], tmp_path: Path
+) -> None:
+    files = [tmp_path / name for name in ("a.wav", "b.wav")]
+    for file in files:
+        file.write_bytes(b"RIFF")
+    created = await client.create(files=files)
+    for number in ([], ["--file", "3"]):
+        code, out, err = await smelt(env, "show", str(created.id), "--format", "txt", *number)
+        assert (code, out) == (2, "")
+        assert "`--file 1`" in err
+
+
 @pytest.mark.parametrize("form", FORMATS)
 async def test_show_of_a_running_smelt_prints_the_transcript_so_far(
     client: Client, scripted_worker: ScriptedWorker, env: dict[str, str], form: str

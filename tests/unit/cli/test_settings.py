@@ -64,6 +64,13 @@ def test_settings_defaults_equal_those_of_the_gateway_options() -> None:
     assert gateway_options(GatewaySettings.read(), project) == GatewayOptions(url="http://a", key="key")
 
 
+def test_settings_of_the_gateway_have_a_url_of_the_project_for_browsers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMELT_PUBLIC_SUPABASE_URL", "https://app.example/")
+    project = ProjectSettings(SUPABASE_URL="http://kong:8000", SUPABASE_ANON_KEY=SecretStr("key"))
+    options = gateway_options(GatewaySettings.read(), project)
+    assert (options.url, options.public_url) == ("http://kong:8000", "https://app.example")
+
+
 def test_settings_of_the_gateway_separate_values_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = "a" * 32, "b" * 32
     monkeypatch.setenv("SMELT_SIGNING_KEYS", " , ".join(keys))
@@ -104,14 +111,19 @@ def test_settings_error_names_the_invalid_variable(
 )
 def test_settings_error_names_an_invalid_supabase_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPABASE_URL", url)
-    with pytest.raises(SettingsError, match="SUPABASE_URL"):
+    with pytest.raises(SettingsError, match=r"^SUPABASE_URL"):
         ProjectSettings.read().require_url()
+    monkeypatch.setenv("SMELT_PUBLIC_SUPABASE_URL", url)
+    with pytest.raises(SettingsError, match=r"^SMELT_PUBLIC_SUPABASE_URL"):
+        GatewaySettings.read()
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:54321", "https://ref.supabase.co/", "https://example.com/supabase"])
 def test_settings_strip_only_the_trailing_slash_of_the_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPABASE_URL", url)
     assert ProjectSettings.read().require_url() == url.rstrip("/")
+    monkeypatch.setenv("SMELT_PUBLIC_SUPABASE_URL", url)
+    assert GatewaySettings.read().public_supabase_url == url.rstrip("/")
 
 
 def test_settings_error_names_an_unreadable_env_file() -> None:

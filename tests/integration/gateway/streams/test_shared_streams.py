@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,7 +13,7 @@ import pytest
 from gateways import options_for
 from scripted_worker import ScriptedWorker
 from sse_readers import EventReader, Received, stream
-from stacks import Stack, User, sign_up
+from stacks import TLS, Stack, User, sign_up
 from waiting import until
 
 from smelt.gateway import clients as clients_module
@@ -47,6 +48,7 @@ async def caller_of(server: GatewayServer, user: User) -> AsyncIterator[httpx.As
         base_url=server.address,
         headers={"Authorization": f"Bearer {user.access_token}"},
         timeout=60,
+        verify=TLS,
         limits=httpx.Limits(max_connections=None),
     ) as http:
         yield http
@@ -178,6 +180,12 @@ async def test_streams_of_a_caller_are_bounded(shared_stack: Stack, user: User) 
             rejected = await http.get("/api/files/events")
             assert (rejected.status_code, rejected.json()["code"]) == (429, "too_many_requests")
             assert int(rejected.headers["retry-after"]) > 0
+            postponed = await http.get("/api/files/events", headers={"Accept": "text/event-stream"})
+            assert postponed.status_code == 200
+            assert postponed.headers["content-type"] == "text/event-stream; charset=utf-8"
+            assert re.fullmatch(r":too_many_requests\nretry: [3-6]\d{4}\n", postponed.text)
+            metrics = (await http.get("/metrics")).text
+            assert 'smelt_gateway_postponed_streams_total{code="too_many_requests"} 1.0' in metrics
             await opened.enter_async_context(stream(other, "/api/files/events"))
             assert (await other.get("/api/files/events")).status_code == 429
         await until(lambda: server._app.state.streams.count == 0)

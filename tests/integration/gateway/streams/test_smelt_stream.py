@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 import psycopg
 import pytest
-from gateways import SIGNING_KEY, RunningGateway, options_for, running_gateway
+from gateways import SIGNING_KEY, RunningGateway, http_client, options_for, running_gateway
 from processes import run
 from scripted_worker import Job, ScriptedWorker
 from sse_readers import Received, read_smelt, stream
@@ -125,7 +125,7 @@ class Cuts:
         while not until.is_set() and not received.ends:
             count = len(received.events) + self._chance.randint(1, 5)
             with suppress(httpx.TransportError):
-                async with httpx.AsyncClient(base_url=url, headers=self._headers, timeout=30) as http:
+                async with http_client(url, self._headers) as http:
                     await read_smelt(http, self._path, received, is_enough=lambda one, n=count: len(one.events) >= n)
 
     async def finish(self, http: httpx.AsyncClient, state: Snapshot) -> None:
@@ -208,7 +208,7 @@ async def test_stream_of_a_read_only_token_ends_with_an_error_once_the_token_exp
     async with stream(visitor, f"{path_of(smelt_id)}?token={token}") as reader:
         *_, last = await reader.rest(20)
     assert last.event == "error"
-    assert json.loads(last.data)["code"] == "unauthorized"
+    assert json.loads(last.data)["code"] == "token_expired"
     assert (await visitor.get(f"{path_of(smelt_id)}?token={token}")).status_code == 401
 
 
@@ -254,7 +254,7 @@ async def test_drain_ends_streams_with_a_retry_hint(shared_stack: Stack, user: U
     headers = {"Authorization": f"Bearer {user.access_token}"}
     with running_gateway(options_for(shared_stack)) as running:
         async with (
-            httpx.AsyncClient(base_url=running.url, headers=headers, timeout=30) as http,
+            http_client(running.url, headers) as http,
             http.stream("GET", path_of(smelt_id)) as response,
         ):
             text, stopped_at = "", 0.0

@@ -1,22 +1,33 @@
 """The streams of a user: files to the letter of their plan, notifications, and batches."""
 
+import asyncio
 import json
+import re
+import threading
+import time
 from collections.abc import Sequence
 from datetime import datetime
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
+import jwt
 import pytest
-from gateways import options_for, running_gateway
+from gateways import Open, http_client, options_for, running_gateway
 from httpx_sse import ServerSentEvent
 from proxies import faulty_proxy
 from scripted_worker import ScriptedWorker
 from sse_readers import EventReader, stream
 from stacks import Stack, User
+from waiting import until
 
 from smelt.contract.batches import BatchEvent
 from smelt.contract.rows import Notification, RowChange
-from smelt.gateway.streams.files import FilesStream
+from smelt.errors import Unavailable
+from smelt.gateway.streams import stream as stream_module
+from smelt.gateway.streams.files import FilesSource, FilesStream
+from smelt.local import StackHandle
+from smelt.subscriber import freshness
+from smelt.subscriber.client import Client
 
 FILE_KEYS = {"id", "filename", "file_type", "status", "progress", "processing_stage", "error_message"}
 
@@ -122,15 +133,92 @@ async def test_streams_of_a_user_are_401_as_json_without_a_user(
         assert response.status_code == status, token
 
 
-async def test_files_stream_stays_open_while_realtime_is_away(
-    shared_stack: Stack, user: User, owner: httpx.AsyncClient
+@pytest.mark.own_project("whose key signs the token")
+async def test_streams_end_with_an_error_once_the_token_of_the_user_has_expired(
+    shared_stack: StackHandle, user: User, as_caller: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(stream_module, "CHECK_RETRY_S", 0.2)
+    owner = as_caller(user.access_token)
+    smelt_id = await created(owner)
+    batch_id = (await owner.post("/api/batches", json={})).json()["id"]
+    await created(owner, batch_id=batch_id)
+    claims = jwt.decode(user.access_token, shared_stack.jwt_secret, algorithms=["HS256"], audience="authenticated")
+    # PostgREST still accepts a token that expired less than 30 s ago.
+    claims["exp"] = int(time.time()) - 25
+    late = as_caller(jwt.encode(claims, shared_stack.jwt_secret, algorithm="HS256"))
+
+    async def read(path: str) -> list[ServerSentEvent]:
+        async with stream(late, f"{path}/events") as reader:
+            return await reader.rest(30)
+
+    paths = [f"/api/smelts/{smelt_id}", f"/api/batches/{batch_id}", "/api/files", "/api/notifications"]
+    for first, *_, last in await asyncio.gather(*(read(path) for path in paths)):
+        assert "connected" in first.event + first.data
+        assert (last.event, json.loads(last.data)["code"]) == ("error", "token_expired")
+    rejected = await late.get("/api/smelts")
+    assert (rejected.status_code, rejected.json()["code"]) == (401, "token_expired")
+
+
+async def test_files_stream_begins_again_after_a_failure_of_its_source(
+    owner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_to_fail, follow = threading.Event(), FilesSource.follow
+
+    async def follow_until_failure(source: FilesSource, client: Client) -> None:
+        following = asyncio.create_task(follow(source, client))
+        try:
+            await until(has_to_fail.is_set, timeout_s=100)
+            has_to_fail.clear()
+            raise Unavailable("injected by the test")
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+    monkeypatch.setattr(FilesSource, "follow", follow_until_failure)
+    smelts = [await created(owner) for _ in range(2)]
+    async with stream(owner, "/api/files/events") as reader:
+        assert [(await message(reader))["eventType"] for _ in range(3)] == ["connected", *["file-update"] * 2]
+        has_to_fail.set()
+        (await owner.delete(f"/api/smelts/{smelts[0]}")).raise_for_status()
+        while (again := await message(reader))["eventType"] != "connected":
+            assert again["eventType"] == "file-deleted"
+        [file] = (await owner.get(f"/api/smelts/{smelts[1]}")).json()["files"]
+        listed = await message(reader)
+        assert (listed["eventType"], listed["file"]["id"]) == ("file-update", file["id"])  # type: ignore[index]
+        (await owner.delete(f"/api/smelts/{smelts[1]}")).raise_for_status()
+        assert (await message(reader))["file"] == {"id": file["id"]}
+
+
+async def test_streams_of_a_user_have_everything_again_after_a_reconnect(
+    owner: httpx.AsyncClient, scripted_worker: ScriptedWorker
+) -> None:
+    smelts = [await created(owner) for _ in range(3)]
+    await (await scripted_worker.claim(UUID(smelts[0]))).complete()
+    async with stream(owner, "/api/files/events") as files, stream(owner, "/api/notifications/events") as notifications:
+        assert [(await message(files))["eventType"] for _ in range(4)] == ["connected", *["file-update"] * 3]
+        assert [(await notifications.next()).event for _ in range(2)] == ["connected", "new_notification"]
+    await (await scripted_worker.claim(UUID(smelts[1]))).complete()
+    (await owner.delete(f"/api/smelts/{smelts[2]}")).raise_for_status()
+    smelts[2] = await created(owner)
+    async with stream(owner, "/api/files/events") as files, stream(owner, "/api/notifications/events") as notifications:
+        assert (await message(files))["eventType"] == "connected"
+        statuses = [(await message(files))["file"]["status"] for _ in range(3)]  # type: ignore[index]
+        assert sorted(statuses) == ["completed", "completed", "pending"]
+        assert (await notifications.next()).event == "connected"
+        ended = [Notification.model_validate_json((await notifications.next()).data).smelt_id for _ in range(2)]
+        assert list(map(str, ended)) == smelts[:2]
+
+
+async def test_files_stream_stays_open_while_realtime_is_away(
+    shared_stack: Stack, user: User, owner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freshness, "STALE_POLL_S", 0.5)
     async with faulty_proxy(shared_stack.api_url) as proxy:
         proxy.reject("realtime")
         with running_gateway(options_for(shared_stack, url=proxy.url)) as gateway:
             headers = {"Authorization": f"Bearer {user.access_token}"}
             async with (
-                httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60) as http,
+                http_client(gateway.url, headers) as http,
                 stream(http, "/api/files/events") as reader,
             ):
                 assert (await message(reader))["eventType"] == "connected"
@@ -139,6 +227,28 @@ async def test_files_stream_stays_open_while_realtime_is_away(
                 proxy.heal()
                 await created(owner)
                 assert (await message(reader))["eventType"] == "file-update"
+
+
+async def test_stream_without_the_project_is_503_or_a_retry_hint_for_readers_that_reconnect(
+    shared_stack: Stack, user: User, owner: httpx.AsyncClient
+) -> None:
+    paths = (f"/api/smelts/{await created(owner)}", "/api/files")
+    reconnecting = {"Accept": "text/event-stream"}
+    with running_gateway(options_for(shared_stack, url="http://127.0.0.1:9")) as gateway:
+        headers = {"Authorization": f"Bearer {user.access_token}"}
+        async with http_client(gateway.url, headers) as http:
+            for path in paths:
+                rejected = await http.get(f"{path}/events")
+                assert (rejected.status_code, rejected.json()["code"]) == (503, "unavailable")
+                postponed = await http.get(f"{path}/events", headers=reconnecting)
+                assert postponed.status_code == 200
+                assert re.fullmatch(r":unavailable\nretry: ([5-9]\d{3}|10000)\n", postponed.text)
+            both = {"Accept": "text/event-stream, application/json"}
+            assert (await http.get(f"{paths[0]}/events", headers=both)).status_code == 503
+    # An error that will not pass stays one.
+    assert (await owner.get(f"/api/smelts/{uuid4()}/events", headers=reconnecting)).status_code == 404
+    rejected = await owner.get("/api/files/events", headers={**reconnecting, "Authorization": "Bearer a.b.c"})
+    assert rejected.status_code == 401
 
 
 async def test_notifications_stream_has_the_unread_ones_then_new_ones_once(
