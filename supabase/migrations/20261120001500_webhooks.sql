@@ -31,7 +31,7 @@ create table smelt.webhook_secrets (
 
 -- One row for each event and webhook, until a week after its end; its id is the `webhook-id` of all its attempts. It
 -- does not depend on its smelt, which may be deleted meanwhile. From `next_at` on a worker may send it, unless the
--- lease of another worker has not expired. The last attempt has either a status code or an error.
+-- lease of another worker has not expired. The last attempt has a status code, or an error if there was no response.
 create table smelt.webhook_deliveries (
     id uuid primary key default gen_random_uuid(),
     webhook_id uuid not null references public.smelt_webhooks (id) on delete cascade,
@@ -186,7 +186,7 @@ create function smelt.disable_webhook(p_webhook_id uuid, p_reason text) returns 
         set enabled = false, disabled_reason = p_reason, updated_at = clock_timestamp()
         where w.id = p_webhook_id and w.enabled;
         update smelt.webhook_deliveries as d
-        set status = 'failed', error = coalesce(d.error, 'disabled'), next_at = null, leased_by = null,
+        set status = 'failed', error = 'disabled', next_at = null, leased_by = null,
             leased_until = null, ended_at = clock_timestamp()
         where d.webhook_id = p_webhook_id and d.next_at is not null;
     end
@@ -461,7 +461,7 @@ create function smelt.claim_smelt_webhook_deliveries(p_worker_id text, p_max_cou
     end
     $$;
 
--- Return the delay after a failed attempt, with up to 20 % of jitter; null after the last one, about a day after the
+-- Return the delay after a failed attempt, with up to 10 % of jitter in either direction; null after the last one, about a day after the
 -- first.
 create function smelt.webhook_retry_delay(p_attempt integer) returns interval
     language sql volatile
