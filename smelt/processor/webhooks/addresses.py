@@ -8,15 +8,16 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Final
+from typing import Final, Literal
 
 import httpcore
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """Returns the addresses of a host, for a port; raises `OSError`."""
 
-CONNECT_TIMEOUT_S: Final = 3.0
+_CONNECT_TIMEOUT_S: Final = 3.0
 
 # The special-purpose registry of IANA, and 168.63.129.16, at which virtual machines reach their host on Azure.
 _IPV4_NOT_PUBLIC: Final = tuple(
@@ -48,12 +49,16 @@ _IPV6_NOT_PUBLIC: Final = tuple(
 )
 
 
-class AddressNotAllowed(Exception):
-    """The host has an address that is not public."""
+Reason = Literal["address_not_allowed", "http_not_allowed", "name_not_resolved", "not_connected"]
+"""Why a host is not reached: it has an address that is not public, no address, or none that accepts."""
 
 
-class NameNotResolved(Exception):
-    """The host has no address."""
+class Unreachable(Exception):
+    """A host is not reached."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def is_public(address: str) -> bool:
@@ -112,22 +117,18 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first address that accepts; TLS verifies the name of the host, not the address.
-
-        Raises `NameNotResolved`, `AddressNotAllowed`, or an error of httpcore.
-        """
+        """Connect to the first address that accepts, or raise `Unreachable`; TLS verifies the name, not the address."""
         try:
             addresses = await self._resolve(host, port)
         except (OSError, UnicodeError) as exc:
-            raise NameNotResolved(host) from exc
+            raise Unreachable("name_not_resolved") from exc
+        if not addresses:
+            raise Unreachable("name_not_resolved")
         if not self._allow_private and not all(is_public(address) for address in addresses):
-            raise AddressNotAllowed(host)
-        failure: Exception = NameNotResolved(host)
+            raise Unreachable("address_not_allowed")
         for address in addresses:
-            try:
+            with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
                 return await self._connector.connect_tcp(
-                    address, port, CONNECT_TIMEOUT_S, local_address, socket_options
+                    address, port, _CONNECT_TIMEOUT_S, local_address, socket_options
                 )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as exc:
-                failure = exc
-        raise failure
+        raise Unreachable("not_connected")

@@ -16,28 +16,14 @@ import httpx
 from smelt.backend.pool import tls
 from smelt.contract.webhooks import ClaimedDelivery
 from smelt.distribution import NAME
-from smelt.processor.webhooks.addresses import (
-    AddressNotAllowed,
-    CheckedBackend,
-    NameNotResolved,
-    Resolve,
-    Resolver,
-)
+from smelt.processor.webhooks.addresses import CheckedBackend, Reason, Resolve, Resolver, Unreachable
 
 MAX_PLACES: Final = 4
 TIMEOUT_S: Final = 10.0
 MAX_RESPONSE_BYTES: Final = 64 * 1024
 _DISCARD_TIMEOUT_S: Final = 1.0
 
-SendError = Literal[
-    "address_not_allowed",
-    "http_not_allowed",
-    "invalid_response",
-    "name_not_resolved",
-    "not_connected",
-    "timed_out",
-    "tls_failed",
-]
+SendError = Reason | Literal["invalid_response", "timed_out", "tls_failed"]
 """Why an attempt has no status code. The address is not part of it: the owner of a webhook must not learn addresses of
 the worker's network."""
 
@@ -97,45 +83,32 @@ class Sender:
                 status_code = response.status
                 limit.reschedule(asyncio.get_running_loop().time() + _DISCARD_TIMEOUT_S)
                 await _discard_body(response)
-        except _FAILURES as exc:
+        except (
+            Unreachable,
+            TimeoutError,
+            httpcore.TimeoutException,
+            httpcore.NetworkError,
+            httpcore.ProtocolError,
+        ) as exc:
             error = None if status_code is not None else _error_of(exc)
         return SendResult(status_code, error, round(1000 * (time.monotonic() - started_s)))
 
     def _response(self, delivery: ClaimedDelivery) -> AbstractAsyncContextManager[httpcore.Response]:
         url = httpx.URL(delivery.url)
         if url.scheme != "https" and not self._allow_private:
-            raise _HttpNotAllowed
+            raise Unreachable("http_not_allowed")
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         return self._pool.stream("POST", target, headers=headers_of(delivery), content=delivery.body.encode())
 
 
-class _HttpNotAllowed(Exception):
-    pass
-
-
-_FAILURES: Final = (
-    _HttpNotAllowed,
-    AddressNotAllowed,
-    NameNotResolved,
-    TimeoutError,
-    httpcore.TimeoutException,
-    httpcore.NetworkError,
-    httpcore.ProtocolError,
-)
-
-
 def _error_of(failure: Exception) -> SendError:
     match failure:
-        case _HttpNotAllowed():
-            return "http_not_allowed"
-        case AddressNotAllowed():
-            return "address_not_allowed"
-        case NameNotResolved():
-            return "name_not_resolved"
+        case Unreachable():
+            return failure.reason
         case TimeoutError():
             return "timed_out"
         case httpcore.ConnectError() | httpcore.ConnectTimeout():
-            return "tls_failed" if isinstance(failure.__cause__, ssl.SSLError) else "not_connected"
+            return "tls_failed"
         case _:
             return "invalid_response"
 
