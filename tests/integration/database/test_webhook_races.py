@@ -78,7 +78,7 @@ def test_webhook_claim_does_not_read_the_backlog_of_an_endpoint(
     ended(database, client)
     pages_read(database, claim, warm_calls=0)  # Later calls of the session do not read the catalog.
     pages: list[int] = []
-    for count in (100, 10_000):
+    for count in (100, 3_000):
         database.run(
             "insert into smelt.webhook_deliveries (webhook_id, event, payload)"
             " select %s, 'smelt.failed', %s from generate_series(1, %s)",
