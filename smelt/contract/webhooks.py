@@ -1,10 +1,11 @@
-"""Webhooks, their deliveries, and the claims of workers that send them."""
+"""Webhooks, the payloads of their requests, their deliveries, and the claims of workers that send them."""
 
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
 from smelt.contract.events import Model
+from smelt.contract.vocabulary import ErrorCode, Outcome
 
 WebhookEvent = Literal["smelt.completed", "smelt.failed", "batch.completed"]
 """The events that a webhook may subscribe to."""
@@ -33,6 +34,60 @@ class WebhookWithSecret(Webhook):
     """The response of the calls that make a secret, `whsec_` and base64, which no other call returns."""
 
     secret: str
+
+
+class EndedSmelt(Model):
+    """A smelt that has ended; `user_id` is None for a smelt of a visitor, `metadata` is JSON of the app."""
+
+    id: UUID
+    status: Literal["completed", "failed"]
+    outcome: Outcome | None
+    error_code: ErrorCode | None
+    run: int
+    batch_id: UUID | None
+    user_id: UUID | None
+    metadata: dict[str, Any]
+
+
+class SmeltWebhook(Model):
+    """The body of a request about the end of a smelt."""
+
+    type: Literal["smelt.completed", "smelt.failed"]
+    timestamp: datetime
+    data: EndedSmelt
+
+
+class EndedBatch(Model):
+    """A batch of which all smelts have ended; it has `failed` if all of them did."""
+
+    id: UUID
+    status: Literal["completed", "failed"]
+    total: int
+    completed: int
+    failed: int
+    user_id: UUID
+
+
+class BatchWebhook(Model):
+    """The body of a request about the end of all smelts of a batch."""
+
+    type: Literal["batch.completed"]
+    timestamp: datetime
+    data: EndedBatch
+
+
+class WebhookTestData(Model):
+    """The webhook of a test."""
+
+    id: UUID
+
+
+class WebhookTest(Model):
+    """The body of a test."""
+
+    type: Literal["webhook.test"]
+    timestamp: datetime
+    data: WebhookTestData
 
 
 class RequestedTest(Model):
