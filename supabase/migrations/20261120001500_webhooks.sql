@@ -119,9 +119,9 @@ create function smelt.new_webhook_secret() returns text
     set search_path = ''
     as $$ select 'whsec_' || encode(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()), 'base64') $$;
 
--- Lock and return a webhook of the caller, or any one for the service; reject others as not found.
-create function smelt.lock_webhook(p_webhook_id uuid) returns public.smelt_webhooks
-    language plpgsql volatile
+-- Return a webhook of the caller, or any one for the service; reject others as not found.
+create function smelt.find_webhook(p_webhook_id uuid) returns public.smelt_webhooks
+    language plpgsql stable
     set search_path = ''
     as $$
     declare
@@ -129,12 +129,24 @@ create function smelt.lock_webhook(p_webhook_id uuid) returns public.smelt_webho
     begin
         select w.* into v_webhook
         from public.smelt_webhooks as w
-        where w.id = p_webhook_id and (w.user_id = auth.uid() or (smelt.current_caller()).is_service)
-        for no key update;
+        where w.id = p_webhook_id and (w.user_id = auth.uid() or (smelt.current_caller()).is_service);
         if not found then
             perform smelt.raise_rejection('not_found', 'The webhook does not exist, or belongs to another user.');
         end if;
         return v_webhook;
+    end
+    $$;
+
+-- Lock a webhook that the caller may access, and return it.
+create function smelt.lock_webhook(p_webhook_id uuid) returns public.smelt_webhooks
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    begin
+        perform smelt.find_webhook(p_webhook_id);
+        perform from public.smelt_webhooks as w where w.id = p_webhook_id for no key update;
+        -- It may have changed or been deleted before the lock.
+        return smelt.find_webhook(p_webhook_id);
     end
     $$;
 
@@ -276,11 +288,11 @@ create function smelt.test_smelt_webhook(p_webhook_id uuid) returns jsonb
 -- Return the newest deliveries of a webhook, or one of them.
 create function smelt.get_smelt_webhook_deliveries(p_webhook_id uuid, p_max_count integer, p_delivery_id uuid)
     returns jsonb
-    language plpgsql volatile security definer
+    language plpgsql stable security definer
     set search_path = ''
     as $$
     begin
-        perform smelt.lock_webhook(p_webhook_id);
+        perform smelt.find_webhook(p_webhook_id);
         return (
             select coalesce(
                 jsonb_agg(
@@ -623,7 +635,7 @@ create function public.test_smelt_webhook(webhook_id uuid) returns jsonb
 create function public.get_smelt_webhook_deliveries(
     webhook_id uuid, max_count integer default 50, delivery_id uuid default null
 ) returns jsonb
-    language sql volatile security invoker
+    language sql stable security invoker
     set search_path = ''
     as $$
         select smelt.get_smelt_webhook_deliveries(
@@ -661,7 +673,8 @@ create function public.settle_smelt_webhook_delivery(
     $$;
 
 revoke all on function
-    smelt.check_webhook_url, smelt.check_webhook_events, smelt.new_webhook_secret, smelt.lock_webhook,
+    smelt.check_webhook_url, smelt.check_webhook_events, smelt.new_webhook_secret, smelt.find_webhook,
+    smelt.lock_webhook,
     smelt.create_smelt_webhook, smelt.disable_webhook, smelt.update_smelt_webhook, smelt.rotate_smelt_webhook_secret,
     smelt.delete_smelt_webhook, smelt.test_smelt_webhook, smelt.get_smelt_webhook_deliveries, smelt.enqueue_webhooks,
     smelt.enqueue_smelt_webhooks, smelt.enqueue_batch_webhooks, smelt.webhooks_with_pending, smelt.lock_due_webhooks,

@@ -32,6 +32,7 @@ class Deliveries:
         self._sender = sender
         self._sending: set[asyncio.Task[None]] = set()
         self._requested = asyncio.Event()
+        self._claiming = asyncio.Lock()
 
     def request(self) -> None:
         """Claim soon: a smelt has ended, or there is room."""
@@ -64,15 +65,16 @@ class Deliveries:
             await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
 
     async def _start_due(self) -> int:
-        free_count = MAX_PLACES - len(self._sending)
-        if free_count <= 0:
-            return 0
-        claimed = await self._calls.claim(self._worker_id, free_count, lease_s=_LEASE_S)
-        for delivery in claimed:
-            task = asyncio.create_task(self._deliver(delivery), name=f"webhook {delivery.webhook_id}")
-            self._sending.add(task)
-            task.add_done_callback(self._on_sent)
-        return len(claimed)
+        async with self._claiming:
+            free_count = MAX_PLACES - len(self._sending)
+            if free_count <= 0:
+                return 0
+            claimed = await self._calls.claim(self._worker_id, free_count, lease_s=_LEASE_S)
+            for delivery in claimed:
+                task = asyncio.create_task(self._deliver(delivery), name=f"webhook {delivery.webhook_id}")
+                self._sending.add(task)
+                task.add_done_callback(self._on_sent)
+            return len(claimed)
 
     def _on_sent(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
