@@ -60,5 +60,11 @@ begin
     assert (
         select count(*) from smelt.webhook_deliveries as d where d.payload -> 'data' ->> 'run' = '2'
     ) = 2;
+
+    -- A batch that has lost a smelt is not an event.
+    perform pg_temp.become('authenticated', v_owner);
+    perform public.delete_smelt(v_bad);
+    perform pg_temp.become('postgres');
+    assert (select count(*) from smelt.webhook_deliveries) = 4;
 end
 $$;
