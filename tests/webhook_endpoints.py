@@ -1,6 +1,7 @@
 """HTTP endpoints for webhooks on this machine, with the faults that a stranger's endpoint may have."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -88,6 +89,12 @@ async def gigabyte(endpoint: Endpoint, writer: asyncio.StreamWriter) -> None:
         writer.write(b"x" * 64 * 1024)
         await writer.drain()
         endpoint.sent_bytes += 64 * 1024
+
+
+async def broken_tls(_: Endpoint, writer: asyncio.StreamWriter) -> None:
+    """Send bytes that are not a TLS record over a connection with TLS."""
+    os.write(writer.get_extra_info("socket").fileno(), b"\x17\x03\x03\x00\x20" + b"x" * 32)
+    await asyncio.Event().wait()
 
 
 async def endless_head(endpoint: Endpoint, writer: asyncio.StreamWriter) -> None:

@@ -408,7 +408,8 @@ create function smelt.lock_due_webhooks(p_max_count integer) returns setof uuid
     $$;
 
 -- Lease the next due delivery of a locked webhook to a worker and return it with the URL, the body and the secrets;
--- null if another worker has leased one meanwhile. `sent_at` is in seconds since 1970.
+-- null if another worker has leased one meanwhile. `sent_at` is in seconds since 1970. A delivery that had no result far
+-- more often than workers are killed ends instead.
 create function smelt.lease_webhook_delivery(p_webhook_id uuid, p_worker_id text, p_lease interval) returns jsonb
     language plpgsql volatile
     set search_path = ''
@@ -433,6 +434,9 @@ create function smelt.lease_webhook_delivery(p_webhook_id uuid, p_worker_id text
         where d.id = due.id
         returning d.* into v_delivery;
         if not found then
+            return null;
+        elsif v_delivery.attempt > 20 then
+            perform smelt.settle_smelt_webhook_delivery(v_delivery.id, v_delivery.attempt, null, 'no_result', null);
             return null;
         end if;
         update public.smelt_webhooks as w set last_attempt_at = v_now where w.id = p_webhook_id;

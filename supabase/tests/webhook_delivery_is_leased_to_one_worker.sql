@@ -1,11 +1,12 @@
 -- A delivery is leased to one worker, with one body and id for all attempts. After an expired lease another worker gets
--- it, and a late result of the first one changes nothing.
+-- it, and a late result of the first one changes nothing. After twenty leases without a result it has failed.
 do $$
 declare
     v_user constant uuid := pg_temp.given_user();
     v_webhook jsonb;
     v_first jsonb;
     v_second jsonb;
+    v_log jsonb;
 begin
     perform pg_temp.become('authenticated', v_user);
     v_webhook := public.create_smelt_webhook('https://example.com/hook');
@@ -29,8 +30,14 @@ begin
     assert public.settle_smelt_webhook_delivery((v_first ->> 'id')::uuid, 2, 500) ->> 'status' = 'delivered';
     assert public.settle_smelt_webhook_delivery(gen_random_uuid(), 1, 200) ->> 'status' = 'lost';
     assert public.claim_smelt_webhook_deliveries('three') = '[]', 'it is delivered';
+    perform pg_temp.given_ended_smelt(v_user);
+    update smelt.webhook_deliveries set attempt = 20 where status = 'pending';
+    perform pg_temp.become('service_role');
+    assert public.claim_smelt_webhook_deliveries('three') = '[]', 'it had no result too often';
     perform pg_temp.become('authenticated', v_user);
-    assert public.get_smelt_webhook_deliveries((v_webhook ->> 'id')::uuid) -> 0
+    v_log := public.get_smelt_webhook_deliveries((v_webhook ->> 'id')::uuid);
+    assert v_log -> 0 @> '{"status": "failed", "error": "no_result"}', v_log;
+    assert v_log -> 1
         @> '{"status": "delivered", "attempt": 2, "status_code": 204, "duration_ms": 31, "error": null, "next_at": null}';
 end
 $$;

@@ -85,7 +85,8 @@ class Sender:
                 await _discard_body(response)
         except (
             Unreachable,
-            TimeoutError,
+            OSError,  # `TimeoutError`, and `ssl.SSLError` after the handshake.
+            httpx.InvalidURL,
             httpcore.TimeoutException,
             httpcore.NetworkError,
             httpcore.ProtocolError,
@@ -105,6 +106,8 @@ def _error_of(failure: Exception) -> SendError:
     match failure:
         case Unreachable():
             return failure.reason
+        case httpx.InvalidURL():
+            return "name_not_resolved"
         case TimeoutError():
             return "timed_out"
         case httpcore.ConnectError() | httpcore.ConnectTimeout():

@@ -12,6 +12,7 @@ from standardwebhooks import Webhook
 from webhook_endpoints import (
     Redirecting,
     Respond,
+    broken_tls,
     dripping,
     endless_head,
     gigabyte,
@@ -180,6 +181,21 @@ async def test_tls_verifies_the_name_and_not_the_address(secured: Secured) -> No
     assert names.hosts == requested
     [request] = endpoint.requests
     assert request.headers["host"] == f"hook.example:{endpoint.port}"
+
+
+async def test_tls_that_breaks_is_an_error(secured: Secured) -> None:
+    """An exception that is not expected would leave the delivery unsettled, to be sent again without an end."""
+    sender, tls, _ = secured(Names(PUBLIC), Redirecting())
+    async with running_endpoint(broken_tls, tls) as endpoint:
+        assert await sent(sender, f"https://hook.example:{endpoint.port}/") == (None, "invalid_response")
+    await sender.aclose()
+
+
+@pytest.mark.parametrize("host", ["999.1.1.1", "a..b", f"{'a' * 64}.example", "xn--a", "a-.example"])
+async def test_host_that_is_not_valid_has_no_address(host: str) -> None:
+    sender = Sender()
+    assert await sent(sender, f"https://{host}/") == (None, "name_not_resolved")
+    await sender.aclose()
 
 
 async def test_dns_rebinding_does_not_reach_a_private_address(secured: Secured) -> None:
