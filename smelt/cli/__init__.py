@@ -17,6 +17,7 @@ from smelt.cli import (
     local,
     login,
     models,
+    remove,
     retry,
     serve,
     show,
@@ -55,6 +56,7 @@ app.add_typer(webhook.app, name="webhook")
 app.command()(doctor.doctor)
 app.command()(contract.contract)
 app.command()(init.init)
+app.command()(remove.remove)
 
 
 def _print_version(requested: bool) -> None:
