@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from commands import ROOT, environment, wait_until, worker
 from processes import started
@@ -43,7 +44,10 @@ def own_stack() -> Iterator[Stack]:
 def working_stack(own_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The project with a worker that may send to this machine."""
     env = {**own_stack.env(), "SMELT_WEBHOOK_ALLOW_PRIVATE": "true"}
-    with worker(env, tmp_path_factory.mktemp("worker") / "log"):
+    with worker(env, tmp_path_factory.mktemp("worker") / "log"), psycopg.connect(own_stack.db_url) as owner:
+        owner.autocommit = True
+        online = "select count(*) > 0 from smelt.live_workers"
+        wait_until(lambda: owner.execute(online).fetchone() == (True,), "the first heartbeat of the worker")
         yield own_stack
 
 

@@ -1,5 +1,7 @@
 """The addresses that webhooks may reach."""
 
+import socket
+
 import httpcore
 import pytest
 
@@ -76,6 +78,11 @@ async def test_connection_is_not_made_if_one_of_the_addresses_is_private() -> No
 
 
 async def test_connection_to_a_host_without_addresses_fails() -> None:
+    async def fail(_host: str, _port: int) -> list[str]:
+        raise socket.gaierror
+
+    with pytest.raises(Unreachable, match="name_not_resolved"):
+        await CheckedBackend(fail, Connector()).connect_tcp("hook.example", 443)
     with pytest.raises(Unreachable, match="name_not_resolved"):
         await backend(Connector()).connect_tcp("hook.example", 443)
     with pytest.raises(Unreachable, match="not_connected"):
