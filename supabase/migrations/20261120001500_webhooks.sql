@@ -86,7 +86,7 @@ create function smelt.check_webhook_url(p_url text) returns void
         then
             perform smelt.raise_rejection(
                 'invalid_request',
-                'A webhook needs a URL that begins with https:// and the name of a host, in at most 2000 ASCII characters.'
+                'A webhook needs a URL in ASCII, of https:// and the name of a host, with at most 2000 characters.'
             );
         elsif v_port not in (80, 443) and v_port not between 1024 and 65535 then
             perform smelt.raise_rejection(
@@ -109,7 +109,9 @@ create function smelt.check_webhook_events(p_events text[]) returns text[]
                 'invalid_request', format('The events of a webhook are %s.', array_to_string(v_known, ', '))
             );
         end if;
-        return array(select e.event from unnest(v_known) as e (event) where p_events is null or e.event = any (p_events));
+        return array(
+            select e.event from unnest(v_known) as e (event) where p_events is null or e.event = any (p_events)
+        );
     end
     $$;
 
@@ -408,8 +410,8 @@ create function smelt.lock_due_webhooks(p_max_count integer) returns setof uuid
     $$;
 
 -- Lease the next due delivery of a locked webhook to a worker and return it with the URL, the body and the secrets;
--- null if another worker has leased one meanwhile. `sent_at` is in seconds since 1970. A delivery that had no result far
--- more often than workers are killed ends instead.
+-- null if another worker has leased one meanwhile. `sent_at` is in seconds since 1970. A delivery that had no result
+-- far more often than workers are killed ends instead.
 create function smelt.lease_webhook_delivery(p_webhook_id uuid, p_worker_id text, p_lease interval) returns jsonb
     language plpgsql volatile
     set search_path = ''
@@ -477,8 +479,8 @@ create function smelt.claim_smelt_webhook_deliveries(p_worker_id text, p_max_cou
     end
     $$;
 
--- Return the delay after a failed attempt, with up to 10 % of jitter in either direction; null after the last one, about a day after the
--- first.
+-- Return the delay after a failed attempt, with up to 10 % of jitter in either direction; null after the last one,
+-- about a day after the first.
 create function smelt.webhook_retry_delay(p_attempt integer) returns interval
     language sql volatile
     set search_path = ''
@@ -548,7 +550,11 @@ create function smelt.settle_smelt_webhook_delivery(
                 v_delay := smelt.webhook_retry_delay(p_attempt);
             end if;
             update smelt.webhook_deliveries as d
-            set status = case when v_is_delivered then 'delivered' when v_delay is null then 'failed' else 'pending' end,
+            set status = case
+                    when v_is_delivered then 'delivered'
+                    when v_delay is null then 'failed'
+                    else 'pending'
+                end,
                 next_at = v_now + v_delay, ended_at = case when v_delay is null then v_now end,
                 leased_by = null, leased_until = null,
                 status_code = p_status_code, error = left(p_error, 100), duration_ms = p_duration_ms

@@ -22,7 +22,8 @@ begin
     update smelt.webhook_deliveries set leased_until = clock_timestamp() - interval '1 s';
     perform pg_temp.become('service_role');
     v_second := public.claim_smelt_webhook_deliveries('two') -> 0;
-    assert v_second - 'attempt' - 'sent_at' = v_first - 'attempt' - 'sent_at' and v_second ->> 'attempt' = '2', v_second;
+    assert v_second - '{attempt,sent_at}'::text[] = v_first - '{attempt,sent_at}'::text[], v_second;
+    assert v_second ->> 'attempt' = '2', v_second;
 
     assert public.settle_smelt_webhook_delivery((v_first ->> 'id')::uuid, 1, 200) ->> 'status' = 'lost';
     assert public.claim_smelt_webhook_deliveries('three') = '[]', 'it is still leased to the second worker';
@@ -37,7 +38,7 @@ begin
     perform pg_temp.become('authenticated', v_user);
     v_log := public.get_smelt_webhook_deliveries((v_webhook ->> 'id')::uuid);
     assert v_log -> 0 @> '{"status": "failed", "error": "no_result"}', v_log;
-    assert v_log -> 1
-        @> '{"status": "delivered", "attempt": 2, "status_code": 204, "duration_ms": 31, "error": null, "next_at": null}';
+    assert v_log -> 1 @> '{"status": "delivered", "attempt": 2, "status_code": 204, "duration_ms": 31}', v_log;
+    assert v_log -> 1 @> '{"error": null, "next_at": null}', v_log;
 end
 $$;

@@ -35,7 +35,10 @@ begin
         select array_agg(regexp_replace(w.url, '.*/', '') || ' ' || d.event order by w.url, d.event)
         from smelt.webhook_deliveries as d
         join public.smelt_webhooks as w on w.id = d.webhook_id
-    ) = '{batch batch.completed,failed smelt.failed,project batch.completed,project smelt.completed,project smelt.failed}';
+    ) = array[
+        'batch batch.completed', 'failed smelt.failed', 'project batch.completed', 'project smelt.completed',
+        'project smelt.failed'
+    ];
     select d.payload into strict v_delivery from smelt.webhook_deliveries as d where d.event = 'smelt.completed';
     assert v_delivery.payload - 'timestamp' = jsonb_build_object('type', 'smelt.completed', 'data', jsonb_build_object(
         'id', v_good, 'status', 'completed', 'outcome', 'complete', 'error_code', null, 'run', 1, 'batch_id', v_batch,

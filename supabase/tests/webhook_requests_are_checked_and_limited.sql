@@ -14,7 +14,8 @@ begin
         'https://münchen.example', 'https://example.com/' || chr(10), 'https://example.com' || chr(10) || '/',
         'https://example.com/' || repeat('a', 2000), 'https://example.com\@evil.example'
     ] loop
-        assert pg_temp.rejection(format('select public.create_smelt_webhook(%L)', v_url)) = 'PT400 invalid_request', v_url;
+        assert pg_temp.rejection(format('select public.create_smelt_webhook(%L)', v_url))
+            = 'PT400 invalid_request', v_url;
     end loop;
     assert pg_temp.rejection('select public.create_smelt_webhook(null)') = 'PT400 invalid_request';
     assert pg_temp.rejection('select public.create_smelt_webhook(''https://example.com'', ''{}'')')
@@ -22,13 +23,15 @@ begin
     assert pg_temp.rejection('select public.create_smelt_webhook(''https://example.com'', ''{smelt.created}'')')
         = 'PT400 invalid_request';
     foreach v_url in array array[
-        'https://example.com', 'HTTPS://Example.com/', 'https://example.com?a=b', 'https://a-b.example.com:8443/p?q=%20',
-        'http://localhost:3000/hook', 'https://xn--mnchen-3ya.example/', 'https://192.0.2.1/'
+        'https://example.com', 'HTTPS://Example.com/', 'https://example.com?a=b',
+        'https://a-b.example.com:8443/p?q=%20', 'http://localhost:3000/hook', 'https://xn--mnchen-3ya.example/', 'https://192.0.2.1/'
     ] loop
         v_id := public.create_smelt_webhook(v_url) ->> 'id';
     end loop;
     assert (
-        select w.events = '{smelt.completed,smelt.failed,batch.completed}' from public.smelt_webhooks as w where w.id = v_id
+        select w.events = '{smelt.completed,smelt.failed,batch.completed}'
+        from public.smelt_webhooks as w
+        where w.id = v_id
     );
     assert pg_temp.rejection(format('select public.update_smelt_webhook(%L, ''ftp://example.com'')', v_id))
         = 'PT400 invalid_request';

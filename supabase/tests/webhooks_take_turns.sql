@@ -1,5 +1,5 @@
--- Of each webhook, one delivery is leased at a time, in the order in which they are due. The webhooks whose last attempt
--- is the longest ago come first, however many deliveries others have.
+-- Of each webhook, one delivery is leased at a time, in the order in which they are due. The webhooks whose last
+-- attempt is the longest ago come first, however many deliveries others have.
 do $$
 declare
     v_busy constant uuid := pg_temp.given_user();
