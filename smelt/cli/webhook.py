@@ -13,6 +13,7 @@ from rich.text import Text
 
 from smelt.cli.connection import open_as_user_or_service
 from smelt.cli.output import ERR, OUT, Exit, print_json, run
+from smelt.errors import Unavailable
 from smelt.settings import ProjectSettings
 
 if TYPE_CHECKING:
@@ -181,8 +182,7 @@ async def _test(webhook_id: UUID, as_json: bool) -> Exit:
     async with _calls() as calls:
         requested = await calls.test(webhook_id)
         if not requested.worker_online:
-            ERR.print("No worker is running: start one with `smelt worker`. It will send the test.")
-            return Exit.FAILED
+            raise Unavailable("no worker is running: start one with `smelt worker`, which then sends the test")
         delivery = await _ended(calls, webhook_id, requested.delivery_id)
     _print_delivery(delivery, as_json)
     if delivery.status == "pending":

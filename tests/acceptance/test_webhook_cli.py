@@ -73,9 +73,9 @@ def test_webhook_commands_manage_the_webhooks_of_a_user(own_stack: Stack) -> Non
     env = as_user(own_stack)
     code, [created] = webhook("create", "https://hook.example/", "--event", "smelt.failed", env=env)
     assert (code, created["events"], created["secret"][:6]) == (0, ["smelt.failed"], "whsec_")
-    tested = smelt_webhook("test", created["id"], env=env)
-    assert (tested.exit_code, tested.stdout) == (1, "")
-    assert "No worker is running" in tested.stderr
+    code, [error] = webhook("test", created["id"], env=env)
+    assert (code, error["code"]) == (3, "unreachable")
+    assert "no worker is running" in error["message"]
     _, [disabled] = webhook("disable", created["id"], env=env)
     assert (disabled["enabled"], disabled["disabled_reason"]) == (False, "requested")
     _, [enabled] = webhook("enable", created["id"], env=env)
