@@ -110,6 +110,7 @@ class WorkerSettings(Environment):
     llm_context_tokens: Annotated[int, Field(ge=1024)] = 16_384
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int | None, Field(ge=0, le=65535)] = None
+    webhook_allow_private: bool = False
 
 
 def _parts(value: object) -> object:

@@ -37,7 +37,7 @@ class Pool(httpx.AsyncClient):
         max_connections: int = MAX_CONNECTIONS,
         shared: "Pool | None" = None,
     ) -> None:
-        super().__init__(auth=auth, timeout=timeout_s, verify=_tls())
+        super().__init__(auth=auth, timeout=timeout_s, verify=tls())
         self._shared = shared
         self._max_connections = max_connections
         # httpx cannot drop pooled connections without closing the client: requests go through an inner client that
@@ -90,7 +90,7 @@ class Pool(httpx.AsyncClient):
                 await self._inner_client.aclose()
 
     def _new_client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(verify=_tls(), limits=httpx.Limits(max_connections=self._max_connections))
+        return httpx.AsyncClient(verify=tls(), limits=httpx.Limits(max_connections=self._max_connections))
 
 
 async def _closed(response: httpx.Response) -> httpx.Response:
@@ -109,6 +109,7 @@ async def _closed(response: httpx.Response) -> httpx.Response:
 
 
 @cache
-def _tls() -> ssl.SSLContext:
+def tls() -> ssl.SSLContext:
+    """Return the TLS settings of all clients, with the certificates to trust."""
     # Loading all certificates blocks the event loop for tens of milliseconds: done once.
     return httpx.create_ssl_context()

@@ -23,6 +23,7 @@ from smelt.cli import (
     show,
     submit,
     watch,
+    webhook,
     worker,
 )
 from smelt.cli.logs import TextFormatter
@@ -51,6 +52,7 @@ app.command(name="list")(list.list_smelts)
 app.command()(cancel.cancel)
 app.command()(retry.retry)
 app.command()(delete.delete)
+app.add_typer(webhook.app, name="webhook")
 app.command()(doctor.doctor)
 app.command()(contract.contract)
 app.command()(init.init)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from smelt.errors import SettingsError
 from smelt.settings import ProjectSettings
 
 if TYPE_CHECKING:
@@ -23,6 +24,20 @@ def open_project(settings: ProjectSettings) -> "Project":
     from smelt.backend.project import Project
 
     return Project(settings.require_url(), settings.require_client_key(), access_token=user_token(settings))
+
+
+def open_as_user_or_service(settings: ProjectSettings, objects: str) -> "Project":
+    """Return the project as the signed-in user or, without one, as the service, to manage `objects` of all users."""
+    from smelt.backend.project import Project
+
+    if user_token(settings) is not None:
+        return open_project(settings)
+    if settings.service_role_key is None:
+        raise SettingsError(
+            f"you are not signed in: run `smelt login` (or set SMELT_ACCESS_TOKEN) for your {objects}, or set "
+            "SUPABASE_SERVICE_ROLE_KEY for those of all users"
+        )
+    return Project(settings.require_url(), settings.require_worker_key())
 
 
 def user_token(settings: ProjectSettings) -> "str | TokenCallable | None":

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smelt.cli.connection import open_project, user_token
+from smelt.cli.connection import open_as_user_or_service, user_token
 from smelt.cli.output import OUT, Exit, print_json, run
 from smelt.contract.vocabulary import OPEN_STATUSES
-from smelt.errors import SettingsError
 from smelt.settings import ProjectSettings
 
 if TYPE_CHECKING:
     from smelt.backend.client_rpc import ListedSmelt
-    from smelt.backend.project import Project
 
 
 def list_smelts(
@@ -31,7 +29,7 @@ async def _list(count: int, only_open: bool, as_json: bool) -> Exit:
 
     settings = ProjectSettings.read()
     is_user = user_token(settings) is not None
-    async with open_project(settings) if is_user else _open_as_service(settings) as project:
+    async with open_as_user_or_service(settings, "smelts") as project:
         listed = await ClientRpc(project.rpc).list_smelts(count, statuses=OPEN_STATUSES if only_open else ())
     if as_json:
         for smelt in listed:
@@ -40,17 +38,6 @@ async def _list(count: int, only_open: bool, as_json: bool) -> Exit:
         _print(listed, with_owner=not is_user)
         _print_trust(listed)
     return Exit.DONE
-
-
-def _open_as_service(settings: ProjectSettings) -> "Project":
-    from smelt.backend.project import Project
-
-    if settings.service_role_key is None:
-        raise SettingsError(
-            "you are not signed in: run `smelt login` (or set SMELT_ACCESS_TOKEN) to list your smelts, or set "
-            "SUPABASE_SERVICE_ROLE_KEY to list those of all users"
-        )
-    return Project(settings.require_url(), settings.require_worker_key())
 
 
 def _print(listed: Sequence["ListedSmelt"], *, with_owner: bool = False) -> None:

@@ -111,6 +111,7 @@ def worker_options(settings: WorkerSettings) -> "WorkerOptions":
         llm_context_tokens=settings.llm_context_tokens,
         metrics_host=settings.metrics_host,
         metrics_port=settings.metrics_port,
+        webhook_allow_private=settings.webhook_allow_private,
     )
 
 

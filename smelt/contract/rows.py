@@ -59,9 +59,10 @@ class FileRow(Model):
 
 
 class Notification(Model):
-    """A notification for a user about the end of a smelt; `seen_at` (listed) and `read_at` (opened) are independent.
+    """A notification for a user; `seen_at` (listed) and `read_at` (opened) are independent.
 
-    `data` has `run` and `metadata` of the smelt, and where they are set, `outcome`, `error_code` and `batch_id`.
+    `type` is `smelt_completed`, `smelt_failed` or `webhook_disabled`. `data` has `run` and `metadata` of the smelt, and
+    where they are set, `outcome`, `error_code` and `batch_id`; for a webhook, `webhook_id` and `reason`.
     """
 
     id: UUID

@@ -36,6 +36,12 @@ class Metrics:
         self._unacknowledged = Counter(
             "smelt_broadcast_failures", "Broadcasts without an acknowledgement", ["event"], registry=self.registry
         )
+        self._webhook_attempts = Counter(
+            "smelt_webhook_attempts",
+            "Requests of webhooks, by the status of their delivery after it",
+            ["status"],
+            registry=self.registry,
+        )
         self._stages = Histogram(
             "smelt_stage_seconds",
             "Seconds of work in a stage, without waiting for the model",
@@ -84,6 +90,10 @@ class Metrics:
     def unacknowledged(self, event: str) -> None:
         """Count a broadcast that neither the channel nor REST acknowledged."""
         self._unacknowledged.labels(event).inc()
+
+    def webhook_attempted(self, status: Literal["delivered", "retrying", "failed", "lost"]) -> None:
+        """Count a request of a webhook."""
+        self._webhook_attempts.labels(status).inc()
 
     def stage(self, stage: Status) -> AbstractContextManager[object]:
         """Time a block as work of a stage."""

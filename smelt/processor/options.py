@@ -16,6 +16,7 @@ class WorkerOptions:
     `concurrency` is the number of smelts in progress: one transcribes while the others download, decode or synthesize.
     Without `llm_base_url`, outputs are extractive. `metrics_port` serves Prometheus metrics, on any free port for 0.
     `host` names the machine: the worker of another host tries a smelt whose worker stopped.
+    `webhook_allow_private` allows webhooks to any address, and over HTTP.
     """
 
     worker_id: str
@@ -38,6 +39,7 @@ class WorkerOptions:
     llm_context_tokens: int = 16_384
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None
+    webhook_allow_private: bool = False
 
     @property
     def model_options(self) -> ModelOptions:

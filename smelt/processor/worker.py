@@ -27,6 +27,7 @@ from smelt.processor.speakers.finder import SpeakerFinder
 from smelt.processor.speech.shared import SharedModel
 from smelt.processor.speed import SpeedEstimate
 from smelt.processor.synthesis.factory import create_synthesizer
+from smelt.processor.webhooks import Deliveries, Sender
 from smelt.processor.workspace import Workspace, workspace
 
 __all__ = ["Worker", "WorkerOptions"]
@@ -54,6 +55,8 @@ class Worker:
         self._janitor = Janitor(project, options.worker_id)
         self._heartbeat = Heartbeat(self._calls, options.worker_id, options.host, self._info)
         self._metrics = Metrics()
+        sender = Sender(allow_private=options.webhook_allow_private)
+        self._deliveries = Deliveries(project, options.worker_id, self._metrics, sender)
         self._once = False
         self._started_s = time.monotonic()
         self._state: Literal["loading", "working", "draining"] = "loading"
@@ -96,6 +99,7 @@ class Worker:
                     services.leases.run_renewals(),
                     services.announcer.run_sweeps(),
                     self._janitor.run_janitor(),
+                    self._deliveries.run_deliveries(),
                     self._heartbeat.run_heartbeat(),
                     services.model.run_until_load_fails(),
                 )
@@ -234,6 +238,7 @@ class Worker:
             self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
         if attempt.has_audio:
             self._janitor.request_purge()
+        self._deliveries.request()
         self._claim_loop.wake_at_end(always=self._once)
         self._heartbeat.request()
 
@@ -264,6 +269,7 @@ class Worker:
     async def _clean_up(self, services: WorkerServices) -> None:
         try:
             await services.announcer.sweep()
+            await self._deliveries.send_due()
             await self._janitor.purge()
         except SmeltError as exc:
             logger.warning("final clean-up failed, the next worker repeats it: %s", exc)

@@ -41,6 +41,13 @@ export interface BatchEvent {
   readonly seq: number
 }
 
+/** The body of a request about the end of all smelts of a batch. */
+export interface BatchWebhook {
+  readonly type: "batch.completed"
+  readonly timestamp: string
+  readonly data: EndedBatch
+}
+
 /** The end of a completed smelt; with `results_truncated`, `results` is empty and must be read. */
 export interface CompletedEvent {
   readonly smelt_id: string
@@ -88,6 +95,28 @@ export interface CreatedFile {
   readonly position: number
   readonly status: FileStatus
   readonly upload_path: string | null
+}
+
+/** A batch of which all smelts have ended; it has `failed` if all of them did. */
+export interface EndedBatch {
+  readonly id: string
+  readonly status: "completed" | "failed"
+  readonly total: number
+  readonly completed: number
+  readonly failed: number
+  readonly user_id: string
+}
+
+/** A smelt that has ended; `user_id` is None for a smelt of a visitor, `metadata` is JSON of the app. */
+export interface EndedSmelt {
+  readonly id: string
+  readonly status: "completed" | "failed"
+  readonly outcome: Outcome | null
+  readonly error_code: ErrorCode | null
+  readonly run: number
+  readonly batch_id: string | null
+  readonly user_id: string | null
+  readonly metadata: Readonly<Record<string, unknown>>
 }
 
 /** An error that ended the command: a `code` for programs, a sentence for people. */
@@ -189,9 +218,10 @@ export interface NewSegment {
 }
 
 /**
- * A notification for a user about the end of a smelt; `seen_at` (listed) and `read_at` (opened) are independent.
+ * A notification for a user; `seen_at` (listed) and `read_at` (opened) are independent.
  *
- * `data` has `run` and `metadata` of the smelt, and where they are set, `outcome`, `error_code` and `batch_id`.
+ * `type` is `smelt_completed`, `smelt_failed` or `webhook_disabled`. `data` has `run` and `metadata` of the smelt, and
+ * where they are set, `outcome`, `error_code` and `batch_id`; for a webhook, `webhook_id` and `reason`.
  */
 export interface Notification {
   readonly id: string
@@ -283,6 +313,13 @@ export interface SmeltRow {
   readonly submitted_at: string | null
   readonly started_at: string | null
   readonly completed_at: string | null
+}
+
+/** The body of a request about the end of a smelt. */
+export interface SmeltWebhook {
+  readonly type: "smelt.completed" | "smelt.failed"
+  readonly timestamp: string
+  readonly data: EndedSmelt
 }
 
 /** The event `smelts_deleted` on a user's feed: ids of smelts that were deleted with their files. */
@@ -400,6 +437,31 @@ export interface Unchanged {
   readonly worker_online: boolean
 }
 
+/** A row of `smelt_webhooks`; without a `user_id` it is one of the project, which gets the events of all smelts. */
+export interface Webhook {
+  readonly id: string
+  readonly user_id: string | null
+  readonly url: string
+  readonly events: readonly ("smelt.completed" | "smelt.failed" | "batch.completed")[]
+  readonly enabled: boolean
+  readonly disabled_reason: "requested" | "failing" | "gone" | null
+  readonly last_attempt_at: string | null
+  readonly created_at: string
+  readonly updated_at: string
+}
+
+/** The body of a test. */
+export interface WebhookTest {
+  readonly type: "webhook.test"
+  readonly timestamp: string
+  readonly data: WebhookTestData
+}
+
+/** The webhook of a test. */
+export interface WebhookTestData {
+  readonly id: string
+}
+
 /**
  * A word of a segment: `start` and `end` in seconds from the start of the recording, `probability` 0 to 1.
  *
@@ -434,6 +496,14 @@ export interface NotificationEvents {
 /** The payloads of a channel by the names of its events. */
 export interface FeedEvents {
   readonly smelts_deleted: SmeltsDeleted
+}
+
+/** The bodies of the requests of webhooks by their `type`. */
+export interface WebhookEvents {
+  readonly "smelt.completed": SmeltWebhook
+  readonly "smelt.failed": SmeltWebhook
+  readonly "batch.completed": BatchWebhook
+  readonly "webhook.test": WebhookTest
 }
 
 /** The lines of `smelt watch --json` and `smelt submit --watch --json` by their `event`. */

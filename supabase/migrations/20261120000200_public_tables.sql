@@ -251,7 +251,8 @@ create table public.smelt_results (
     primary key (smelt_id, run, file_id)
 );
 
--- The end of each run, for the owner's list of notifications; the owner may set `seen_at` and `read_at`.
+-- The end of each run, and webhooks that were disabled, for the owner's list of notifications; the owner may set
+-- `seen_at` and `read_at`.
 create table public.smelt_notifications (
     id uuid primary key default gen_random_uuid(),
     user_id uuid not null references auth.users (id) on delete cascade,
@@ -263,7 +264,9 @@ create table public.smelt_notifications (
     created_at timestamptz not null default now(),
     seen_at timestamptz,
     read_at timestamptz,
-    constraint smelt_notifications_type_known check (type in ('smelt_completed', 'smelt_failed'))
+    constraint smelt_notifications_type_known check (
+        type in ('smelt_completed', 'smelt_failed', 'webhook_disabled')
+    )
 );
 create index smelt_notifications_user_id_idx on public.smelt_notifications (user_id, created_at desc);
 create index smelt_notifications_smelt_id_idx on public.smelt_notifications (smelt_id);

@@ -238,12 +238,14 @@ create function smelt.update_batch_progress(p_batch_id uuid, p_cause public.smel
         v_now timestamptz;
         v_progress smelt.batch_progress;
         v_open integer;
+        v_had_ended boolean;
     begin
         select b.* into v_batch from public.smelt_batches as b where b.id = p_batch_id for no key update;
         if not found then
             return;
         end if;
         v_now := clock_timestamp();
+        v_had_ended := smelt.is_terminal(v_batch.status);
         v_progress := smelt.members_in_progress(p_batch_id);
         v_open := v_batch.total - v_batch.completed - v_batch.failed;
         update public.smelt_batches as b
@@ -269,6 +271,9 @@ create function smelt.update_batch_progress(p_batch_id uuid, p_cause public.smel
             end,
             'seq', v_batch.seq, 'event_id', gen_random_uuid(), 'emitted_at', v_now
         ), p_send);
+        if smelt.is_terminal(v_batch.status) and not v_had_ended then
+            perform smelt.enqueue_batch_webhooks(v_batch);
+        end if;
     end
     $$;
 
@@ -504,8 +509,8 @@ create function smelt.has_unused_audio(p_smelt public.smelts) returns boolean
     $$;
 
 -- End the run of a smelt: as failed with the code, or as completed if the code is null. This is the one place where a
--- smelt becomes terminal: row, files, lease, response, event, notification and batch in one transaction. Without
--- `p_error_message`, the message is that of the code.
+-- smelt becomes terminal: row, files, lease, response, event, webhooks, notification and batch in one transaction.
+-- Without `p_error_message`, the message is that of the code.
 create function smelt.settle_smelt(
     p_smelt_id uuid, p_error_code text, p_send boolean, p_error_message text default null
 ) returns jsonb
@@ -543,6 +548,7 @@ create function smelt.settle_smelt(
         v_response := smelt.end_attempt(v_smelt, v_smelt.attempt, 'settled');
 
         perform smelt.enqueue_end(v_smelt, v_now, p_send);
+        perform smelt.enqueue_smelt_webhooks(v_smelt);
         if v_smelt.user_id is not null then
             perform smelt.enqueue_notification(v_smelt, p_send);
         end if;

@@ -284,6 +284,7 @@ create function smelt.list_expired_smelts(p_worker_id text, p_max_count integer,
         if smelt.acquire_janitor_lease(p_worker_id, p_lease_s) then
             perform smelt.mark_expired(v_max_count);
             delete from smelt.workers as w where w.seen_at < clock_timestamp() - interval '7 days';
+            perform smelt.purge_webhook_deliveries();
             v_expired := smelt.expired_objects(v_max_count);
             if v_expired = v_nothing then
                 perform smelt.release_janitor_lease(p_worker_id);

@@ -52,6 +52,20 @@ create function pg_temp.given_smelt(p_user uuid default null, p_files integer de
     end
     $$;
 
+-- Create, submit and cancel a smelt of a user.
+create function pg_temp.given_ended_smelt(p_user uuid) returns uuid
+    language plpgsql
+    as $$
+    declare
+        v_id constant uuid := pg_temp.given_smelt(p_user);
+    begin
+        perform pg_temp.become('authenticated', p_user);
+        perform public.cancel_smelt(v_id);
+        perform pg_temp.become('postgres');
+        return v_id;
+    end
+    $$;
+
 -- Claim one smelt as a worker; return null if none is due.
 create function pg_temp.claim(p_worker text default 'worker', p_host text default null) returns jsonb
     language plpgsql

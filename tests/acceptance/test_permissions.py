@@ -87,6 +87,7 @@ class Accounts:
     def __init__(self, project: Stack) -> None:
         self.api_url = project.api_url
         self._made: list[str] = []
+        self._webhooks: list[str] = []
         other, owner = sign_up(project), sign_up(project)
         self.owner_id, self.other_id = owner.id, other.id
         self.by_name = {
@@ -104,8 +105,15 @@ class Accounts:
         self._made.append(created["id"])
         return created
 
+    def make_webhook(self) -> dict[str, Any]:
+        created: dict[str, Any] = self.owner.call("create_smelt_webhook", url="https://hook.example/")
+        self._webhooks.append(created["id"])
+        return created
+
     def clear(self) -> None:
-        """Delete the created smelts: a visitor may have only three open smelts."""
+        """Delete the created smelts and webhooks: a visitor may have only three open smelts."""
+        while self._webhooks:
+            self.worker.rpc("delete_smelt_webhook", webhook_id=self._webhooks.pop())
         while self._made:
             self.worker.rpc("delete_smelt", smelt_id=self._made.pop())
 
@@ -210,6 +218,31 @@ def _worker_functions() -> dict[str, PermissionCase]:
     }
 
 
+def _webhook_functions() -> dict[str, PermissionCase]:
+    names = (
+        "update_smelt_webhook",
+        "rotate_smelt_webhook_secret",
+        "test_smelt_webhook",
+        "get_smelt_webhook_deliveries",
+        "delete_smelt_webhook",
+    )
+    return {
+        "create_smelt_webhook": PermissionCase(lambda accounts: accounts, _created_webhook),
+        **{name: _call(name, Accounts.make_webhook, webhook_id=_id) for name in names},
+        "claim_smelt_webhook_deliveries": _call("claim_smelt_webhook_deliveries", worker_id=lambda _: str(uuid4())),
+        "settle_smelt_webhook_delivery": _call(
+            "settle_smelt_webhook_delivery", delivery_id=lambda _: str(uuid4()), attempt=lambda _: 1
+        ),
+    }
+
+
+def _created_webhook(caller: Caller, accounts: Any) -> bool:
+    response = caller.rpc("create_smelt_webhook", url="https://hook.example/")
+    if response.is_success:
+        accounts.worker.call("delete_smelt_webhook", webhook_id=response.json()["id"])
+    return response.is_success
+
+
 OWNED_ROWS: Final = {
     "smelts": "id",
     "smelt_files": "smelt_id",
@@ -237,7 +270,11 @@ def _rows(table: str) -> Callable[[Accounts], dict[str, str]]:
     """Return a function that creates rows of the owner in a table and returns the query for them."""
     if table in OWNED_ROWS:
         return lambda accounts: {OWNED_ROWS[table]: f"eq.{accounts.make_completed()['id']}"}
-    return {"smelt_batches": _batch, "smelt_prompts": _prompt}[table]
+    return {
+        "smelt_batches": _batch,
+        "smelt_prompts": _prompt,
+        "smelt_webhooks": lambda accounts: {"id": f"eq.{accounts.make_webhook()['id']}"},
+    }[table]
 
 
 def _read(caller: Caller, table: str, query: dict[str, str]) -> bool:
@@ -261,6 +298,7 @@ def _table_cases(table: str) -> dict[str, PermissionCase]:
         "smelt_batches": {"title": "x"},
         "smelt_notifications": {"message": "x"},
         "smelt_prompts": {"content": "x"},
+        "smelt_webhooks": {"url": "x"},
     }[table]
     new = {"name": str(uuid4()), **changed} if table == "smelt_prompts" else changed
     return {
@@ -335,10 +373,11 @@ PERMISSION_CASES: Final[dict[str, PermissionCase]] = {
     "call create_smelt_batch": _call("create_smelt_batch"),
     **{f"call {name}": attempt for name, attempt in _client_functions("owner").items()},
     **{f"call {name}": attempt for name, attempt in _worker_functions().items()},
+    **{f"call {name}": attempt for name, attempt in _webhook_functions().items()},
     **{f"for an ownerless smelt: {name}": attempt for name, attempt in _client_functions("visitor").items()},
     **{
         name: attempt
-        for table in (*OWNED_ROWS, "smelt_batches", "smelt_prompts")
+        for table in (*OWNED_ROWS, "smelt_batches", "smelt_prompts", "smelt_webhooks")
         for name, attempt in _table_cases(table).items()
     },
     "mark as seen and read smelt_notifications": PermissionCase(_rows("smelt_notifications"), _marked),

@@ -11,10 +11,11 @@ from smelt.contract.events import EVENT_MODELS
 from smelt.contract.lines import ConnectionLine, ErrorLine
 from smelt.contract.rows import FileRow, Notification, SmeltRow, SmeltsDeleted
 from smelt.contract.state import Created, Snapshot, Unchanged
+from smelt.contract.webhooks import BatchWebhook, SmeltWebhook, Webhook, WebhookTest
 
 Schema = dict[str, Any]
 
-STATES: Final[tuple[type[BaseModel], ...]] = (Created, Snapshot, Unchanged, Batch, SmeltRow, FileRow)
+STATES: Final[tuple[type[BaseModel], ...]] = (Created, Snapshot, Unchanged, Batch, SmeltRow, FileRow, Webhook)
 """Results of the functions for clients, and rows that owners can read."""
 
 CHANNELS: Final[dict[str, dict[str, type[BaseModel]]]] = {
@@ -22,9 +23,18 @@ CHANNELS: Final[dict[str, dict[str, type[BaseModel]]]] = {
     "BatchEvents": {"progress": BatchEvent},
     "NotificationEvents": {"new_notification": Notification},
     "FeedEvents": {"smelts_deleted": SmeltsDeleted},
+    "WebhookEvents": {
+        "smelt.completed": SmeltWebhook,
+        "smelt.failed": SmeltWebhook,
+        "batch.completed": BatchWebhook,
+        "webhook.test": WebhookTest,
+    },
     "CommandEvents": {"created": Created, **EVENT_MODELS, "connection": ConnectionLine, "error": ErrorLine},
 }
-"""Event names and models of each kind of channel; `CommandEvents` are the lines of `smelt submit --watch --json`."""
+"""Event names and models of each kind of channel.
+
+`WebhookEvents` are the bodies of webhooks, `CommandEvents` the lines of `smelt submit --watch --json`.
+"""
 
 VOCABULARY: Final = {
     "Status": vocabulary.Status,
@@ -67,10 +77,12 @@ def contract_schema() -> Schema:
 
 
 def _by_event(name: str, channel: dict[str, type[BaseModel]]) -> Schema:
-    payloads = "The payloads of a channel by the names of its events."
-    lines = "The lines of `smelt watch --json` and `smelt submit --watch --json` by their `event`."
+    others = {
+        "WebhookEvents": "The bodies of the requests of webhooks by their `type`.",
+        "CommandEvents": "The lines of `smelt watch --json` and `smelt submit --watch --json` by their `event`.",
+    }
     return {
         "type": "object",
-        "description": lines if name == "CommandEvents" else payloads,
+        "description": others.get(name, "The payloads of a channel by the names of its events."),
         "properties": {event: {"$ref": f"#/$defs/{model.__name__}"} for event, model in channel.items()},
     }

@@ -26,10 +26,14 @@ def _declared(name: str, definition: Schema, words: Mapping[tuple[str, ...], str
         return f"{comment}export type {name} = {_type(definition, words)}\n"
     required = definition.get("required", tuple(definition["properties"]) if name.endswith("Events") else ())
     fields = (
-        f"  readonly {field}{'' if field in required else '?'}: {_type(shape, words)}\n"
+        f"  readonly {_key(field)}{'' if field in required else '?'}: {_type(shape, words)}\n"
         for field, shape in definition["properties"].items()
     )
     return f"{comment}export interface {name} {{\n{''.join(fields)}}}\n"
+
+
+def _key(name: str) -> str:
+    return name if name.isidentifier() else json.dumps(name)
 
 
 def _type(shape: Schema, words: Mapping[tuple[str, ...], str]) -> str:

@@ -37,6 +37,19 @@ WORKER_FUNCTIONS: Final = {
         "heartbeat_smelt_worker",
         "get_smelt_health",
         "get_smelt_attempts",
+        "claim_smelt_webhook_deliveries",
+        "settle_smelt_webhook_delivery",
+    )
+}
+WEBHOOK_FUNCTIONS: Final = {
+    f"public.{name}"
+    for name in (
+        "create_smelt_webhook",
+        "update_smelt_webhook",
+        "rotate_smelt_webhook_secret",
+        "delete_smelt_webhook",
+        "test_smelt_webhook",
+        "get_smelt_webhook_deliveries",
     )
 }
 POLICY_FUNCTIONS: Final = {"smelt.can_subscribe", "smelt.can_upload", "smelt.can_read_audio"}
@@ -50,6 +63,7 @@ READABLE: Final = {
         "smelt_batches",
         "smelt_prompts",
         "smelt_notifications",
+        "smelt_webhooks",
     )
 }
 WRITABLE_COLUMNS: Final = {
@@ -72,8 +86,8 @@ def _callable_by(role: str) -> set[str]:
     return {
         "public": set(),
         "anon": clients,
-        "authenticated": clients | _bodies({"public.create_smelt_batch"}),
-        "service_role": clients | _bodies(WORKER_FUNCTIONS),
+        "authenticated": clients | _bodies({"public.create_smelt_batch"} | WEBHOOK_FUNCTIONS),
+        "service_role": clients | _bodies(WORKER_FUNCTIONS | WEBHOOK_FUNCTIONS),
     }[role]
 
 

@@ -15,10 +15,11 @@ from smelt.cli.declarations.typescript import typescript
 MODELS = [model for channel in CHANNELS.values() for model in channel.values()] + list(STATES)
 COMPILER = Path(__file__).parents[2] / "js" / "node_modules" / ".bin" / "tsc"
 USE = """
-import type { ProgressEvent, SmeltEvents, Snapshot } from './contract'
+import type { ProgressEvent, SmeltEvents, Snapshot, WebhookEvents } from './contract'
 declare function on<E extends keyof SmeltEvents>(event: E, take: (payload: SmeltEvents[E]) => void): void
 on('completed', (payload) => payload.results.map((result) => result.content.length))
 on('progress', ({ eta_seconds }) => eta_seconds?.toFixed())
+const verified = (event: WebhookEvents['smelt.completed']) => event.data.metadata['course']
 // @ts-expect-error an unknown event
 on('lost', () => {})
 // @ts-expect-error an unknown status

@@ -156,13 +156,13 @@ async def test_list_prints_the_trust_to_stderr_and_keeps_its_json_lines(
     )
 
     @asynccontextmanager
-    async def open_project(settings: object) -> AsyncIterator[SimpleNamespace]:
+    async def open_as_user(settings: object, objects: str) -> AsyncIterator[SimpleNamespace]:
         yield SimpleNamespace(rpc=None)
 
     async def list_smelts(rpc: ClientRpc, count: int, *, statuses: Collection[str]) -> tuple[ListedSmelt, ...]:
         return (smelt,)
 
-    monkeypatch.setattr(list_command, "open_project", open_project)
+    monkeypatch.setattr(list_command, "open_as_user_or_service", open_as_user)
     monkeypatch.setattr(list_command, "user_token", lambda settings: "token")
     monkeypatch.setattr(ClientRpc, "list_smelts", list_smelts)
     assert await list_command._list(20, only_open=False, as_json=as_json) is Exit.DONE

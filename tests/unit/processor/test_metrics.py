@@ -56,6 +56,14 @@ def test_metrics_count_lost_leases_separately() -> None:
     assert value(metrics, "smelt_endings_total", ending="released") == 1
 
 
+def test_metrics_count_requests_of_webhooks_by_the_status_of_their_delivery() -> None:
+    metrics = Metrics()
+    for status in ("retrying", "retrying", "delivered"):
+        metrics.webhook_attempted(status)
+    assert value(metrics, "smelt_webhook_attempts_total", status="retrying") == 2
+    assert value(metrics, "smelt_webhook_attempts_total", status="delivered") == 1
+
+
 def test_metrics_are_nan_without_a_database() -> None:
     metrics = Metrics()
     metrics.observe(HEALTH)
