@@ -13,7 +13,7 @@ from smelt.local.account import database_account
 from smelt.local.config import GatewayConfig
 from smelt.local.keys import Keys
 from smelt.local.migrations import ProjectFiles
-from smelt.local.postgres import SUPERUSER
+from smelt.local.postgres import REALTIME_ROLE
 from smelt.local.postgrest import Postgrest, PostgrestOptions
 from smelt.local.restart import attempts
 from smelt.local.serving import GatewayServer
@@ -92,7 +92,7 @@ def _config(options: ApiOptions, url: str, postgrest_url: str) -> GatewayConfig:
     return GatewayConfig(
         api_url=url,
         postgrest_url=postgrest_url,
-        admin_dsn=options.dsn(SUPERUSER),
+        realtime_dsn=options.dsn(REALTIME_ROLE),
         authenticator_dsn=options.dsn("authenticator"),
         auth_dsn=options.dsn("supabase_auth_admin"),
         storage_dsn=options.dsn("supabase_storage_admin"),

@@ -88,7 +88,7 @@ class _Services:
         self._realtime = Realtime(
             RealtimeOptions(
                 keys=config.keys,
-                admin_dsn=config.admin_dsn,
+                realtime_dsn=config.realtime_dsn,
                 authenticator_dsn=config.authenticator_dsn,
                 max_events_per_s=config.realtime.max_events_per_s,
                 max_joins_per_s=config.realtime.max_joins_per_s,

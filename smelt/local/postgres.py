@@ -22,6 +22,7 @@ from smelt.local.waiting import until
 
 MAJOR_VERSION: Final = "18"
 SUPERUSER: Final = "supabase_admin"
+REALTIME_ROLE: Final = "smelt_realtime"
 DATABASE: Final = "postgres"
 START_TIMEOUT_S: Final = 30.0
 STALE_POSTMASTER_TIMEOUT_S: Final = 5.0

@@ -14,12 +14,18 @@ create role supabase_storage_admin login noinherit createrole password 'postgres
 create role supabase_realtime_admin nologin noinherit;
 create role dashboard_user nologin createdb createrole replication;
 
+-- The role of the embedded Realtime server, which the platform lets connect as a superuser. Here it may not be one:
+-- triggers, domains and casts of the project run in its sessions. It has no privilege that `postgres` lacks, and no
+-- password, so it connects only over the socket.
+create role smelt_realtime login inherit replication bypassrls;
+
 -- The role of a project's owner, who is not a superuser.
 create role postgres login nosuperuser createdb createrole replication bypassrls password 'postgres';
 
 grant anon, authenticated, service_role to authenticator;
 grant authenticator to supabase_storage_admin;
 grant anon, authenticated, service_role to supabase_realtime_admin;
+grant authenticator, pg_read_all_data to smelt_realtime;
 grant anon, authenticated, service_role, authenticator, pg_monitor, pg_read_all_data, pg_signal_backend
     to postgres with admin option;
 
@@ -61,8 +67,9 @@ create schema extensions authorization postgres;
 grant usage on schema extensions to anon, authenticated, service_role;
 grant all on schema extensions to dashboard_user;
 
--- The files of this folder that this database has run, with their hashes.
-create table extensions.platform_files (
+-- The files of this folder that this database has run, with their hashes. Only the superuser has access.
+create schema smelt_platform;
+create table smelt_platform.files (
     name text primary key,
     sha256 text not null
 );
