@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import psycopg
 
+from smelt.local import extensions
 from smelt.local.errors import LocalPermanentError
 
 PLATFORM: Final = Path(__file__).with_name("platform")
@@ -30,6 +31,7 @@ async def install(connection: Connection) -> None:
     """Run all files in an empty database as the superuser."""
     await _clear_search_path(connection)
     await _run(connection, _files(PLATFORM))
+    await extensions.install(connection)
 
 
 async def upgrade(connection: Connection, folder: Path = PLATFORM) -> None:
