@@ -45,19 +45,19 @@ async def test_health_is_served_without_a_key(http: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/functions/v1/hello", "/graphql/v1", "/pg/tables", "/analytics/v1/endpoints"])
-async def test_gateway_route_that_is_not_served_returns_501_with_a_hint(path: str, http: httpx.AsyncClient) -> None:
+async def test_gateway_route_that_is_not_served_returns_404_with_a_hint(path: str, http: httpx.AsyncClient) -> None:
     """The message names `supabase start`."""
     response = await http.post(path, json={})
-    assert response.status_code == 501
+    assert (response.status_code, response.json()["code"]) == (404, "NOT_FOUND")
     assert "supabase start" in response.json()["message"]
 
 
-@pytest.mark.parametrize("path", ["/render/image/public/b/k", "/s3/b"])
-async def test_storage_route_that_is_not_served_returns_501_with_a_hint(path: str, http: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("path", ["/vector/GetIndex", "/s3/b"])
+async def test_storage_route_that_is_not_served_returns_404_with_a_hint(path: str, http: httpx.AsyncClient) -> None:
     """The error has Storage's format."""
     response = await http.post(f"/storage/v1{path}")
-    assert response.status_code == 501
-    assert response.json()["statusCode"] == "501"
+    assert (response.status_code, response.json()["code"]) == (404, "FeatureNotEnabled")
+    assert response.json()["statusCode"] == "404"
     assert "supabase start" in response.json()["message"]
 
 
