@@ -260,6 +260,8 @@ def _print(running: "StackState", output: Output, folder: Path) -> None:
         case Output.PRETTY:
             _print_table(names)
             chosen = "" if folder == DEFAULT_FOLDER else f" --folder {escape(str(folder))}"
+            for note in running.notes:
+                OUT.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
             OUT.print(f"Print lines for a .env file: [bold]smelt local status -o env{chosen}[/]", soft_wrap=True)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from smelt.local import lock, migrations, ports
+from smelt.local import lock, migrations, notes, ports
 from smelt.local.account import remove
 from smelt.local.api import ApiOptions, load_gateway, serve
 from smelt.local.cleanup import remove_ephemeral
@@ -133,6 +133,7 @@ class Clones:
             api_url=api.url,
             db_url=self._postgres.url(name),
             admin_dsn=dsn(SUPERUSER),
+            notes=await notes.describe(project, dsn("postgres")),
         )
 
     def close(self, name: str) -> None:
@@ -160,7 +161,7 @@ class Clones:
             dsn = self._postgres.dsn("postgres", name)
             async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
                 await migrations.apply(connection, project.migrations)
-                await migrations.seed(connection, project.seed)
+                await migrations.seed(connection, project)
             self._templates.add(name)
         return name
 

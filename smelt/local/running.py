@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from smelt.local import lock, ports, state
+from smelt.local import lock, notes, ports, state
 from smelt.local.account import remove
 from smelt.local.api import Api, ApiOptions, load_gateway, serve
 from smelt.local.cleanup import remove_ephemeral
@@ -68,6 +68,7 @@ async def run(options: StackOptions, on_ready: Callable[[state.StackState], None
             api_url=api.url,
             db_url=postgres.url(),
             admin_dsn=postgres.dsn(SUPERUSER),
+            notes=await notes.describe(project, postgres.dsn("postgres")),
         )
         state.write(paths, current)
         on_ready(current)
