@@ -13,7 +13,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from smelt.local import lock, migrations, notes, ports
+from smelt.local import lock, logs, migrations, notes, ports
 from smelt.local.account import remove
 from smelt.local.api import ApiOptions, load_gateway, serve
 from smelt.local.cleanup import remove_ephemeral
@@ -60,6 +60,9 @@ async def run(options: ClusterOptions, requests: AsyncIterator[Any], on_ready: O
         exit_stack.enter_context(lock.hold(paths.lock))
         remove_ephemeral(paths, exit_stack)
         exit_stack.callback(remove, paths.sockets)
+        logs.rotate(paths.logs)
+        rotation_task = asyncio.create_task(logs.keep_rotating(paths.logs))
+        exit_stack.callback(rotation_task.cancel)
         loading = asyncio.create_task(asyncio.to_thread(load_gateway))
         program = await ensure_program(options.cache, options.postgrest)
         postgres = await start_postgres(paths, ProjectFiles(), options.cache, exit_stack, db_port=0, durable=False)

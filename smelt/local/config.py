@@ -27,6 +27,8 @@ class GatewayConfig:
     storage_dir: Path
     file_size_limit: int
     max_body_bytes: int
+    allowed_hosts: tuple[str, ...]
+    allowed_origins: tuple[str, ...]
     auth: AuthRules
     realtime: RealtimeLimits
 

@@ -159,6 +159,8 @@ class ProjectFiles:
     extra_search_path: tuple[str, ...] = ("public", "extensions")
     max_rows: int = 1000
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
     file_size_limit: int = DEFAULT_FILE_SIZE_LIMIT
     buckets: tuple[Bucket, ...] = ()
     auth: AuthRules = AuthRules()
@@ -191,6 +193,8 @@ class ProjectFiles:
             extra_search_path=tuple(api.get("extra_search_path", cls.extra_search_path)),
             max_rows=int(api.get("max_rows", cls.max_rows)),
             max_body_bytes=_size_bytes(api.get("max_body_size", cls.max_body_bytes), "api.max_body_size"),
+            allowed_hosts=tuple(api.get("allowed_hosts", cls.allowed_hosts)),
+            allowed_origins=tuple(api.get("allowed_origins", cls.allowed_origins)),
             file_size_limit=file_size_limit,
             buckets=tuple(Bucket.read(name, bucket, file_size_limit) for name, bucket in buckets),
             auth=AuthRules.read(auth),

@@ -57,7 +57,9 @@ class Realtime:
             Catalog(self._service), Filters(self._service), Visibility(self._callers), options.max_change_bytes
         )
         self._dispatcher = LogDispatcher(self.hub, self.changes, Commits(self._service))
-        self._replication = Replication(options.realtime_dsn, self._dispatcher.receive, self._dispatcher.wait_for_room)
+        self._replication = Replication(
+            options.realtime_dsn, self._dispatcher.receive, self._dispatcher.wait_for_room, self._reconnect_clients
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -89,6 +91,10 @@ class Realtime:
         """Close all sockets after a disconnect event; clients reconnect."""
         for socket in list(self.sockets):
             socket.disconnect()
+
+    def _reconnect_clients(self) -> None:
+        logger.warning("changes may be lost; disconnecting %s sockets, so that they read again", len(self.sockets))
+        self.disconnect_all()
 
     async def wait_ready(self) -> bool:
         """Wait for the stream, so that a joined channel misses no later commit; return False on a timeout."""
