@@ -126,6 +126,7 @@ class GatewaySettings(Environment):
     gateway_max_uploads: Annotated[int, Field(ge=1)] = 64
     gateway_max_streams: Annotated[int, Field(ge=1)] = 1000
     gateway_max_streams_per_caller: Annotated[int, Field(ge=1)] = 20
+    openai_wait_s: Annotated[float, Field(ge=1, le=3600)] = 300.0
     drain_s: Annotated[float, Field(ge=0)] = 25.0
 
 
