@@ -69,7 +69,7 @@ def _ignored(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _is_switchable(prefix: str) -> bool:
-    """Return True for a section with one feature, such as a provider; its name says more than its settings."""
+    """Return True for a section with one feature, such as a provider; its name is enough."""
     return (
         re.fullmatch(r"functions\.[^.]+\.|auth\.(external|hook|third_party|web3)\.[^.]+\.|auth\.passkey\.", prefix)
         is not None

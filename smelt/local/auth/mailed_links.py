@@ -65,9 +65,9 @@ class MailedLinks:
         """Return the URL to redirect to after the link of a request."""
         return self.redirect_url(request.query_params.get("redirect_to", ""))
 
-    def redirect_url(self, wanted: str) -> str:
+    def redirect_url(self, requested: str) -> str:
         """Return the URL if the project allows redirects to it, else the project's own."""
-        return allowed_redirect(wanted, self.rules.site_url, self.rules.redirect_urls)
+        return allowed_redirect(requested, self.rules.site_url, self.rules.redirect_urls)
 
     async def issue(self, transaction: AuthTransaction, user: User, kind: LinkKind, redirect_to: str) -> MailedLink:
         """Replace the user's token of this kind, and return the new one."""
@@ -102,16 +102,16 @@ class MailedLinks:
         raise AuthError(403, "otp_expired", "Email link is invalid or has expired")
 
 
-def allowed_redirect(wanted: str, site_url: str, patterns: tuple[str, ...]) -> str:
-    """Return `wanted` if it is on the host of the site or matches a pattern, else the URL of the site.
+def allowed_redirect(requested: str, site_url: str, patterns: tuple[str, ...]) -> str:
+    """Return `requested` if it is on the host of the site or matches a pattern, else the URL of the site.
 
     In a pattern `*` matches any characters but `.` and `/`, and `**` any.
     """
     try:
-        is_own = bool(wanted) and urlsplit(wanted).hostname == urlsplit(site_url).hostname
+        is_own = bool(requested) and urlsplit(requested).hostname == urlsplit(site_url).hostname
     except ValueError:
         return site_url
-    return wanted if is_own or any(_glob(pattern).fullmatch(wanted) for pattern in patterns) else site_url
+    return requested if is_own or any(_glob(pattern).fullmatch(requested) for pattern in patterns) else site_url
 
 
 def _glob(pattern: str) -> re.Pattern[str]:

@@ -1,5 +1,5 @@
 -- What the embedded stack has of pgcrypto, on the functions of Postgres itself: random values, and digests but SHA-1.
--- The other functions exist and raise an error that says so.
+-- The other functions exist and raise an error.
 
 create function @extschema@.gen_random_uuid() returns uuid
     language sql volatile parallel safe set search_path = ''

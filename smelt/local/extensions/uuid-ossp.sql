@@ -1,5 +1,5 @@
 -- What the embedded stack has of uuid-ossp: random UUIDs, those of names with MD5, and the constants. The other
--- functions exist and raise an error that says so.
+-- functions exist and raise an error.
 
 create function @extschema@.uuid_generate_v4() returns uuid
     language sql volatile strict parallel safe

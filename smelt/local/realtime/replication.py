@@ -3,7 +3,7 @@
 The slot is temporary: it is dropped with the connection, so no slot is left that would retain the WAL. As on the
 platform, changes that are committed while the stream is down are not published. After a restart of Postgres the sockets
 stay, as on the platform. If only the stream ended, for instance because Postgres dropped a slot that retained too much
-WAL, clients cannot tell that changes are missing: they are disconnected, so that they join and read again.
+WAL, clients do not notice the missing changes: they are disconnected, so that they join and read again.
 """
 
 import asyncio

@@ -124,8 +124,8 @@ async def test_generate_link_is_denied_to_users_and_for_a_change_of_address(
     denied = await http.post("/admin/generate_link", json=body, headers={"authorization": f"Bearer {Keys().anon_key}"})
     assert denied.json()["error_code"] == "not_admin"
     for change, status in (({"type": "email_change_new"}, 422), ({"type": "recovery"}, 404)):
-        refused = await http.post("/admin/generate_link", json=body | change, headers=ADMIN)
-        assert refused.status_code == status
+        rejected = await http.post("/admin/generate_link", json=body | change, headers=ADMIN)
+        assert rejected.status_code == status
 
 
 async def test_one_time_password_and_recovery_are_written_to_the_log(
@@ -146,8 +146,8 @@ async def test_one_time_password_and_recovery_are_written_to_the_log(
     assert parse_qs(urlsplit(location).fragment)["type"] == ["recovery"]
     unknown = f"{uuid4().hex}@example.com"
     assert (await http.post("/recover", json={"email": unknown})).json() == {}
-    refused = await http.post("/otp", json={"email": unknown, "create_user": False})
-    assert refused.json()["error_code"] == "otp_disabled"
+    rejected = await http.post("/otp", json={"email": unknown, "create_user": False})
+    assert rejected.json()["error_code"] == "otp_disabled"
     assert unknown not in mails.text
 
 
@@ -162,8 +162,8 @@ async def test_one_time_password_expires(bare_stack: StackHandle, address: str) 
 
 
 async def test_pkce_with_links_by_mail_is_refused(http: httpx.AsyncClient, address: str) -> None:
-    refused = await http.post("/otp", json={"email": address, "code_challenge": "x"})
-    assert (refused.status_code, refused.json()["error_code"]) == (422, "feature_disabled")
+    rejected = await http.post("/otp", json={"email": address, "code_challenge": "x"})
+    assert (rejected.status_code, rejected.json()["error_code"]) == (422, "feature_disabled")
 
 
 HOOK = """
@@ -171,7 +171,7 @@ create schema if not exists hooks;
 grant usage on schema hooks to supabase_auth_admin;
 create or replace function hooks.claims(event jsonb) returns jsonb language plpgsql as $$
     begin
-        if event -> 'claims' ->> 'email' like 'refused%' then
+        if event -> 'claims' ->> 'email' like 'rejected%' then
             return '{"error": {"http_code": 403, "message": "not you"}}';
         elsif event -> 'claims' ->> 'email' like 'failing%' then
             raise exception 'broken';
@@ -189,7 +189,7 @@ async def test_token_hook_changes_the_claims_or_refuses_the_sign_in(bare_stack: 
         database.execute(HOOK)
     outcomes = {}
     async with serving(bare_stack, AuthRules(token_hook=("hooks", "claims"))) as http:
-        for prefix in ("", "refused", "failing", "empty"):
+        for prefix in ("", "rejected", "failing", "empty"):
             response = await http.post("/signup", json={"email": prefix + address, "password": PASSWORD})
             outcomes[prefix] = response.status_code, response.json()
         token = outcomes[""][1]["access_token"]

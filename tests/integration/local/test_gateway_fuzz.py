@@ -99,7 +99,7 @@ HUGE = {
     "header": b"GET /health HTTP/1.1\r\nhost: localhost\r\nx: " + b"x" * 2_000_000,
     "headers": b"GET /health HTTP/1.1\r\nhost: localhost\r\n" + b"x: y\r\n" * 100_000,
     "length": b"POST /auth/v1/signup HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999999999999999\r\n\r\nx",
-    "chunk": b"POST /auth/v1/signup HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\nx",
+    "chunk": b"POST /auth/v1/signup HTTP/1.1\r\nhost: [::1]\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\nx",
 }
 
 

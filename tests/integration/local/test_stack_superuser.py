@@ -1,4 +1,4 @@
-"""No code of a project runs in a superuser's session, whatever the role `postgres` creates."""
+"""No code of a project runs in a superuser's session: the role `postgres` stays without its privileges."""
 
 import time
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from psycopg.conninfo import make_conninfo
 from realtime_socket import connected
 from stack_projects import write_project
 from stacks import running_local
+from waiting import until
 
 from smelt.local import LocalPermanentError, LocalStack, StackHandle, schemas
 from smelt.local.keys import Keys
@@ -109,7 +110,7 @@ def test_superuser_runs_no_domain_check_of_a_filter_or_a_change(
 
 
 def test_superuser_has_no_session_while_the_stack_runs(spied_stack: StackHandle) -> None:
-    """Whatever a project creates, it finds no session of a superuser to run in."""
+    """No object of a project can run in one."""
     with psycopg.connect(spied_stack.admin_dsn) as connection:
         rows = connection.execute(
             "select usename, application_name, backend_type from pg_catalog.pg_stat_activity a "
@@ -172,7 +173,7 @@ async def test_superuser_runs_no_trigger_when_old_messages_are_deleted(tmp_path:
             before = calls(owner)
     async with LocalStack.from_env(tmp_path / "stack", migrations=project) as stack:
         with psycopg.connect(stack.db_url, autocommit=True) as owner:
-            while owner.execute("select 1 from realtime.messages where inserted_at < '2021-01-01'").fetchone():
-                pass
+            remaining = "select 1 from realtime.messages where inserted_at < '2021-01-01'"
+            await until(lambda: owner.execute(remaining).fetchone() is None)
             assert calls(owner) > before
             assert calls(owner, "superuser_sessions") == 0

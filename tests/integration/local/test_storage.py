@@ -356,8 +356,8 @@ async def test_upload_by_form_stores_the_media_type_without_parameters(
     info = (await http.get(f"/storage/v1/object/info/{name}/a", headers=service)).json()
     assert info["content_type"] == "audio/webm"
     for path, sent in ((f"{name}2/a", form), (f"{name}/b", _form("audio/ogg"))):
-        refused = await http.post(f"/storage/v1/object/{path}", headers=service, **sent)
-        assert refused.json()["statusCode"] == "415"
+        rejected = await http.post(f"/storage/v1/object/{path}", headers=service, **sent)
+        assert rejected.json()["statusCode"] == "415"
 
 
 async def test_upload_with_a_content_type_without_a_subtype_is_rejected(

@@ -62,7 +62,7 @@ def test_password_requirements_accept_a_password_with_all_characters(requirement
 
 
 @pytest.mark.parametrize(
-    ("wanted", "is_allowed"),
+    ("requested", "is_allowed"),
     [
         ("https://app.example/welcome?x=1", True),
         ("https://preview-1.example.com/a", True),
@@ -74,10 +74,10 @@ def test_password_requirements_accept_a_password_with_all_characters(requirement
         ("", False),
     ],
 )
-def test_redirect_is_allowed_to_the_site_and_the_listed_patterns(wanted: str, is_allowed: bool) -> None:
+def test_redirect_is_allowed_to_the_site_and_the_listed_patterns(requested: str, is_allowed: bool) -> None:
     patterns = ("https://preview-*.example.com/*", "https://other.example/**", "exp://app")
     site = "https://app.example"
-    assert allowed_redirect(wanted, site, patterns) == (wanted if is_allowed else site)
+    assert allowed_redirect(requested, site, patterns) == (requested if is_allowed else site)
 
 
 @asynccontextmanager
