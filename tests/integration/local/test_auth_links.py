@@ -161,7 +161,7 @@ async def test_one_time_password_expires(bare_stack: StackHandle, address: str) 
     assert (expired.status_code, expired.json()["error_code"]) == (403, "otp_expired")
 
 
-async def test_pkce_with_links_by_mail_is_refused(http: httpx.AsyncClient, address: str) -> None:
+async def test_pkce_with_links_by_mail_is_rejected(http: httpx.AsyncClient, address: str) -> None:
     rejected = await http.post("/otp", json={"email": address, "code_challenge": "x"})
     assert (rejected.status_code, rejected.json()["error_code"]) == (422, "feature_disabled")
 
@@ -184,7 +184,7 @@ create or replace function hooks.claims(event jsonb) returns jsonb language plpg
 """
 
 
-async def test_token_hook_changes_the_claims_or_refuses_the_sign_in(bare_stack: StackHandle, address: str) -> None:
+async def test_token_hook_changes_the_claims_or_rejects_the_sign_in(bare_stack: StackHandle, address: str) -> None:
     with psycopg.connect(bare_stack.db_url, autocommit=True) as database:
         database.execute(HOOK)
     outcomes = {}
