@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
 import signal
+import stat
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +15,7 @@ from urllib.parse import urlsplit
 import typer
 from rich.markup import escape
 
-from smelt.cli.output import OUT, Exit, run
+from smelt.cli.output import ERR, OUT, Exit, run
 from smelt.errors import PermanentError, Unavailable
 
 if TYPE_CHECKING:
@@ -257,10 +260,22 @@ def _print(running: "StackState", output: Output, folder: Path) -> None:
             print(json.dumps(names, indent=2))
         case Output.ENV:
             print("\n".join(f'{name}="{value}"' for name, value in names.items()))
+            if _is_readable_by_others(sys.stdout.fileno()):
+                ERR.print(
+                    "Other users can read the file with these keys; `umask 077` before the command, or chmod 600."
+                )
         case Output.PRETTY:
             _print_table(names)
             chosen = "" if folder == DEFAULT_FOLDER else f" --folder {escape(str(folder))}"
+            for note in running.notes:
+                OUT.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
             OUT.print(f"Print lines for a .env file: [bold]smelt local status -o env{chosen}[/]", soft_wrap=True)
+
+
+def _is_readable_by_others(descriptor: int) -> bool:
+    """Return True for a regular file that its group or others may read."""
+    mode = os.fstat(descriptor).st_mode
+    return stat.S_ISREG(mode) and bool(mode & (stat.S_IRGRP | stat.S_IROTH))
 
 
 def _print_table(names: Mapping[str, str]) -> None:

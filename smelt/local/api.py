@@ -13,7 +13,7 @@ from smelt.local.account import database_account
 from smelt.local.config import GatewayConfig
 from smelt.local.keys import Keys
 from smelt.local.migrations import ProjectFiles
-from smelt.local.postgres import SUPERUSER
+from smelt.local.postgres import REALTIME_ROLE
 from smelt.local.postgrest import Postgrest, PostgrestOptions
 from smelt.local.restart import attempts
 from smelt.local.serving import GatewayServer
@@ -46,9 +46,9 @@ async def serve(options: ApiOptions, listener: socket, exit_stack: AsyncExitStac
     """Start the API and stop it when `exit_stack` closes; raise `LocalTransientError` if the start fails."""
     # Importing the gateway takes a moment; do it while PostgREST starts.
     loading = asyncio.create_task(asyncio.to_thread(load_gateway))
-    postgrest = await _start_postgrest(options, exit_stack)
-    await loading
     url = f"http://{ports.HOST}:{listener.getsockname()[1]}"
+    postgrest = await _start_postgrest(options, url, exit_stack)
+    await loading
     gateway = await _start_gateway(_config(options, url, postgrest.url), listener, exit_stack)
     return Api(url=url, postgrest=postgrest, gateway=gateway)
 
@@ -58,7 +58,7 @@ def load_gateway() -> None:
     import_module("smelt.local.gateway")
 
 
-async def _start_postgrest(options: ApiOptions, exit_stack: AsyncExitStack) -> Postgrest:
+async def _start_postgrest(options: ApiOptions, url: str, exit_stack: AsyncExitStack) -> Postgrest:
     async for attempt in attempts():
         with attempt:
             server = PostgrestOptions(
@@ -66,6 +66,7 @@ async def _start_postgrest(options: ApiOptions, exit_stack: AsyncExitStack) -> P
                 dsn=options.dsn("authenticator"),
                 # Another process may take the free port first; the next attempt chooses another one.
                 port=ports.choose(0, "--api-port"),
+                public_url=f"{url}/rest/v1",
                 jwt_secret=Keys().jwt_secret,
                 project=options.project,
                 log=options.log,
@@ -92,7 +93,7 @@ def _config(options: ApiOptions, url: str, postgrest_url: str) -> GatewayConfig:
     return GatewayConfig(
         api_url=url,
         postgrest_url=postgrest_url,
-        admin_dsn=options.dsn(SUPERUSER),
+        realtime_dsn=options.dsn(REALTIME_ROLE),
         authenticator_dsn=options.dsn("authenticator"),
         auth_dsn=options.dsn("supabase_auth_admin"),
         storage_dsn=options.dsn("supabase_storage_admin"),
@@ -100,6 +101,8 @@ def _config(options: ApiOptions, url: str, postgrest_url: str) -> GatewayConfig:
         storage_dir=options.storage,
         file_size_limit=options.project.file_size_limit,
         max_body_bytes=options.project.max_body_bytes,
+        allowed_hosts=options.project.allowed_hosts,
+        allowed_origins=options.project.allowed_origins,
         auth=options.project.auth,
         realtime=options.project.realtime,
     )

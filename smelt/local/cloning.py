@@ -13,7 +13,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from smelt.local import lock, migrations, ports
+from smelt.local import lock, logs, migrations, notes, ports
 from smelt.local.account import remove
 from smelt.local.api import ApiOptions, load_gateway, serve
 from smelt.local.cleanup import remove_ephemeral
@@ -60,6 +60,9 @@ async def run(options: ClusterOptions, requests: AsyncIterator[Any], on_ready: O
         exit_stack.enter_context(lock.hold(paths.lock))
         remove_ephemeral(paths, exit_stack)
         exit_stack.callback(remove, paths.sockets)
+        logs.rotate(paths.logs)
+        rotation_task = asyncio.create_task(logs.keep_rotating(paths.logs))
+        exit_stack.callback(rotation_task.cancel)
         loading = asyncio.create_task(asyncio.to_thread(load_gateway))
         program = await ensure_program(options.cache, options.postgrest)
         postgres = await start_postgres(paths, ProjectFiles(), options.cache, exit_stack, db_port=0, durable=False)
@@ -133,6 +136,7 @@ class Clones:
             api_url=api.url,
             db_url=self._postgres.url(name),
             admin_dsn=dsn(SUPERUSER),
+            notes=await notes.describe(project, dsn("postgres")),
         )
 
     def close(self, name: str) -> None:
@@ -160,7 +164,7 @@ class Clones:
             dsn = self._postgres.dsn("postgres", name)
             async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
                 await migrations.apply(connection, project.migrations)
-                await migrations.seed(connection, project.seed)
+                await migrations.seed(connection, project)
             self._templates.add(name)
         return name
 

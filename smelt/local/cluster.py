@@ -65,7 +65,7 @@ class LocalCluster:
         name = f"stack_{token_hex(6)}"
         try:
             ready = await self._request({"open": name, "project": str((migrations or find()).absolute())})
-            yield StackHandle(StackState(**ready))
+            yield StackHandle(StackState.of(ready))
         finally:
             await self._request({"close": name})
 

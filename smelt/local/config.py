@@ -12,13 +12,14 @@ class GatewayConfig:
     """The complete configuration of the gateway; it reads neither the environment nor files.
 
     The DSNs are libpq connection strings over the Unix socket, one for each role that a service of the platform uses:
-    `admin_dsn` connects as the superuser `supabase_admin` (replication), `authenticator_dsn` as the role that switches
-    to the caller's, `auth_dsn` and `storage_dsn` as the owners of those tables.
+    `realtime_dsn` connects as `smelt_realtime` (replication), `authenticator_dsn` as the role that switches to the
+    caller's, `auth_dsn` and `storage_dsn` as the owners of those tables. None is a superuser: all of these sessions run
+    functions of the project.
     """
 
     api_url: str
     postgrest_url: str
-    admin_dsn: str
+    realtime_dsn: str
     authenticator_dsn: str
     auth_dsn: str
     storage_dsn: str
@@ -26,6 +27,8 @@ class GatewayConfig:
     storage_dir: Path
     file_size_limit: int
     max_body_bytes: int
+    allowed_hosts: tuple[str, ...]
+    allowed_origins: tuple[str, ...]
     auth: AuthRules
     realtime: RealtimeLimits
 

@@ -24,6 +24,7 @@ from smelt.local.auth import AuthStore, create_auth
 from smelt.local.config import GatewayConfig
 from smelt.local.edge.api_keys import ApiKeys
 from smelt.local.edge.error_logging import LogServerErrors
+from smelt.local.edge.loopback import LoopbackOnly, origin_of
 from smelt.local.edge.not_found import not_found
 from smelt.local.edge.rest_proxy import RestProxy, Upstream
 from smelt.local.edge.routing import AnyPathMount
@@ -65,11 +66,19 @@ def create_app(config: GatewayConfig) -> Starlette:
     app = Starlette(
         routes=services.routes(),
         exception_handlers={HTTPException: not_found},
-        middleware=[cors, Middleware(LogServerErrors)],
+        middleware=[
+            Middleware(LoopbackOnly, hosts=config.allowed_hosts, origins=_allowed_origins(config)),
+            cors,
+            Middleware(LogServerErrors),
+        ],
         lifespan=services.running,
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _allowed_origins(config: GatewayConfig) -> tuple[str, ...]:
+    return (*config.allowed_origins, origin_of(config.auth.site_url))
 
 
 class _Services:
@@ -88,7 +97,7 @@ class _Services:
         self._realtime = Realtime(
             RealtimeOptions(
                 keys=config.keys,
-                admin_dsn=config.admin_dsn,
+                realtime_dsn=config.realtime_dsn,
                 authenticator_dsn=config.authenticator_dsn,
                 max_events_per_s=config.realtime.max_events_per_s,
                 max_joins_per_s=config.realtime.max_joins_per_s,

@@ -53,7 +53,7 @@ class LaunchOptions:
 async def launch(options: LaunchOptions) -> tuple[subprocess.Popen[bytes], StackState]:
     """Start the supervisor of a stack and wait until the stack is ready; raise the `LocalError` that it reports."""
     process, ready = await start(options)
-    return process, StackState(**ready)
+    return process, StackState.of(ready)
 
 
 async def start(options: LaunchOptions) -> tuple[subprocess.Popen[bytes], Any]:

@@ -10,16 +10,35 @@ from typing import Any, Final
 
 import psycopg
 
+from smelt.local import extensions
 from smelt.local.errors import LocalPermanentError
+from smelt.local.ignored_settings import ignored_settings
 
 MIGRATION_NAME: Final = re.compile(r"([0-9]+)_(.*)\.sql")
 SIZE: Final = re.compile(r"(?i)\s*([0-9]+)\s*([kmg]?)(i?)b?\s*")
-DEFAULT_FILE_SIZE_LIMIT: Final = 500 * 1024**2
+DEFAULT_FILE_SIZE_LIMIT: Final = 50 * 1024**2
 DEFAULT_MAX_BODY_BYTES: Final = 16 * 1024**2
 """Limit for requests to `/rest/v1`. The platform has none. PostgREST needs 70 times the size of nested JSON, so this
 limit protects the memory of the machine. It is twice the largest request of smelt: one report with all segments and
 word timings of a recording of six hours."""
 
+_LOWER: Final = "abcdefghijklmnopqrstuvwxyz"
+_UPPER: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_DIGITS: Final = "0123456789"
+PASSWORD_CHARACTERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "": (),
+    "letters_digits": (_LOWER + _UPPER, _DIGITS),
+    "lower_upper_letters_digits": (_LOWER, _UPPER, _DIGITS),
+    "lower_upper_letters_digits_symbols": (_LOWER, _UPPER, _DIGITS, "!@#$%^&*()_+-=[]{};'\\:\"|<>?,./`~"),
+}
+"""The values of `password_requirements`."""
+
+DATABASE_HOOK: Final = re.compile(r"pg-functions://[^/]+/([^/]+)/([^/]+)")
+BUCKET: Final = """
+insert into storage.buckets (id, name, public, file_size_limit, allowed_mime_types) values (%s, %s, %s, %s, %s)
+on conflict (id) do update set public = excluded.public, file_size_limit = excluded.file_size_limit,
+    allowed_mime_types = excluded.allowed_mime_types
+"""
 HISTORY: Final = """
 create schema if not exists supabase_migrations;
 create table if not exists supabase_migrations.schema_migrations (
@@ -39,28 +58,74 @@ class Migration:
 
 @dataclass(frozen=True, kw_only=True)
 class AuthRules:
-    """The settings of `[auth]`: allowed sign-ups, the length of passwords, and the lifetime of tokens.
+    """The settings of `[auth]`: allowed sign-ups, the rules for passwords, and the lifetime of tokens.
+
+    A password contains at least one of each of `password_characters`. `token_hook` is the schema and the name of the
+    function that returns the claims of access tokens.
 
     `opaque_key_lifetime_s` is the lifetime of the tokens that replace `sb_...` keys in the gateway; None means years.
     Its setting is `opaque_key_jwt_expiry`, an addition to those of the CLI.
     """
 
     allows_sign_up: bool = True
-    allows_anonymous: bool = True
+    allows_anonymous: bool = False
+    allows_email: bool = True
+    confirms_email: bool = False
     password_min_characters: int = 6
+    password_characters: tuple[str, ...] = ()
     token_lifetime_s: int = 3600
+    token_reuse_interval_s: int = 10
+    otp_characters: int = 6
+    otp_lifetime_s: int = 3600
     opaque_key_lifetime_s: int | None = None
+    token_hook: tuple[str, str] | None = None
+    site_url: str = "http://127.0.0.1:3000"
+    redirect_urls: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, auth: Mapping[str, Any]) -> "AuthRules":
         """Read the section of `config.toml`."""
         opaque_key_expiry = auth.get("opaque_key_jwt_expiry")
+        email = auth.get("email", {})
         return cls(
             allows_sign_up=bool(auth.get("enable_signup", cls.allows_sign_up)),
             allows_anonymous=bool(auth.get("enable_anonymous_sign_ins", cls.allows_anonymous)),
+            # The second one is the name in newer versions of the CLI.
+            allows_email=bool(email.get("enable_signup", True)) and bool(email.get("enabled", True)),
+            confirms_email=bool(email.get("enable_confirmations", cls.confirms_email)),
             password_min_characters=int(auth.get("minimum_password_length", cls.password_min_characters)),
+            password_characters=_password_characters(auth.get("password_requirements", "")),
             token_lifetime_s=int(auth.get("jwt_expiry", cls.token_lifetime_s)),
+            token_reuse_interval_s=int(auth.get("refresh_token_reuse_interval", cls.token_reuse_interval_s)),
+            otp_characters=int(email.get("otp_length", cls.otp_characters)),
+            otp_lifetime_s=int(email.get("otp_expiry", cls.otp_lifetime_s)),
+            site_url=str(auth.get("site_url", cls.site_url)),
+            redirect_urls=tuple(auth.get("additional_redirect_urls", cls.redirect_urls)),
+            token_hook=_database_hook(auth.get("hook", {}).get("custom_access_token", {})),
             opaque_key_lifetime_s=None if opaque_key_expiry is None else int(opaque_key_expiry),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bucket:
+    """A section of `[storage.buckets]`; `mime_types` is None for any."""
+
+    name: str
+    public: bool
+    file_size_limit: int
+    mime_types: tuple[str, ...] | None
+
+    @classmethod
+    def read(cls, name: str, bucket: Mapping[str, Any], default_limit: int) -> "Bucket":
+        """Read the section of a bucket."""
+        mime_types = bucket.get("allowed_mime_types")
+        return cls(
+            name=name,
+            public=bool(bucket.get("public", False)),
+            file_size_limit=_size_bytes(
+                bucket.get("file_size_limit", default_limit), f"storage.buckets.{name}.file_size_limit"
+            ),
+            mime_types=tuple(mime_types) if mime_types else None,
         )
 
 
@@ -84,7 +149,7 @@ class RealtimeLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectFiles:
-    """The contents of a `supabase/` folder that the embedded stack uses."""
+    """The contents of a `supabase/` folder that the embedded stack uses, and the names of ignored settings."""
 
     migrations: tuple[Migration, ...] = ()
     seed: str = ""
@@ -94,9 +159,13 @@ class ProjectFiles:
     extra_search_path: tuple[str, ...] = ("public", "extensions")
     max_rows: int = 1000
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
     file_size_limit: int = DEFAULT_FILE_SIZE_LIMIT
+    buckets: tuple[Bucket, ...] = ()
     auth: AuthRules = AuthRules()
     realtime: RealtimeLimits = RealtimeLimits()
+    ignored: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, folder: Path) -> "ProjectFiles":
@@ -113,6 +182,8 @@ class ProjectFiles:
     def _parse(cls, folder: Path, settings: dict[str, Any]) -> "ProjectFiles":
         sections = ("api", "db", "storage", "auth", "realtime")
         api, db, storage, auth, realtime = (settings.get(section, {}) for section in sections)
+        file_size_limit = _size_bytes(storage.get("file_size_limit", cls.file_size_limit), "storage.file_size_limit")
+        buckets = storage.get("buckets", {}).items()
         return cls(
             migrations=_read_migrations(folder / "migrations"),
             seed=_read_seed(folder, db.get("seed", {})),
@@ -122,17 +193,22 @@ class ProjectFiles:
             extra_search_path=tuple(api.get("extra_search_path", cls.extra_search_path)),
             max_rows=int(api.get("max_rows", cls.max_rows)),
             max_body_bytes=_size_bytes(api.get("max_body_size", cls.max_body_bytes), "api.max_body_size"),
-            file_size_limit=_size_bytes(storage.get("file_size_limit", cls.file_size_limit), "storage.file_size_limit"),
+            allowed_hosts=tuple(api.get("allowed_hosts", cls.allowed_hosts)),
+            allowed_origins=tuple(api.get("allowed_origins", cls.allowed_origins)),
+            file_size_limit=file_size_limit,
+            buckets=tuple(Bucket.read(name, bucket, file_size_limit) for name, bucket in buckets),
             auth=AuthRules.read(auth),
             realtime=RealtimeLimits.read(realtime),
+            ignored=ignored_settings(settings),
         )
 
     def fingerprint(self) -> str:
-        """Return a hash of the migrations and the seed."""
+        """Return a hash of the migrations, the seed and the buckets."""
         digest = sha256()
         for migration in self.migrations:
             digest.update(f"{migration.version}\0{migration.name}\0{migration.text}\0".encode())
         digest.update(self.seed.encode())
+        digest.update(repr(self.buckets).encode())
         return digest.hexdigest()
 
 
@@ -151,6 +227,7 @@ async def apply(connection: psycopg.AsyncConnection[Any], migrations: Sequence[M
     The history has the CLI's format, so that `supabase db push` finds nothing to do. Raises `LocalPermanentError` with
     the message of Postgres for the first file that fails.
     """
+    notices = _Notices(connection)
     await connection.execute(HISTORY)
     rows = await connection.execute("select version from supabase_migrations.schema_migrations")
     known = {version for (version,) in await rows.fetchall()}
@@ -165,21 +242,25 @@ async def apply(connection: psycopg.AsyncConnection[Any], migrations: Sequence[M
                 )
         except psycopg.Error as exc:
             raise LocalPermanentError(
-                f"migration {migration.version}_{migration.name}.sql fails: {_message(exc)}"
+                f"migration {migration.version}_{migration.name}.sql fails: {notices.explain(exc)}"
             ) from exc
         await _reset_session(connection)
     return len(pending)
 
 
-async def seed(connection: psycopg.AsyncConnection[Any], text: str) -> None:
-    """Run the seed in one transaction; raise `LocalPermanentError` if it fails."""
-    if not text.strip():
-        return
-    try:
-        async with connection.transaction():
-            await connection.execute(text.encode())
-    except psycopg.Error as exc:
-        raise LocalPermanentError(f"seed.sql fails: {_message(exc)}") from exc
+async def seed(connection: psycopg.AsyncConnection[Any], project: ProjectFiles) -> None:
+    """Run the seed in one transaction and create the buckets; raise `LocalPermanentError` if the seed fails."""
+    notices = _Notices(connection)
+    if project.seed.strip():
+        try:
+            async with connection.transaction():
+                await connection.execute(project.seed.encode())
+        except psycopg.Error as exc:
+            raise LocalPermanentError(f"seed.sql fails: {notices.explain(exc)}") from exc
+        await _reset_session(connection)
+    for bucket in project.buckets:
+        types = None if bucket.mime_types is None else list(bucket.mime_types)
+        await connection.execute(BUCKET, (bucket.name, bucket.name, bucket.public, bucket.file_size_limit, types))
 
 
 async def _reset_session(connection: psycopg.AsyncConnection[Any]) -> None:
@@ -188,11 +269,25 @@ async def _reset_session(connection: psycopg.AsyncConnection[Any]) -> None:
     await connection.execute("reset all")
 
 
-def _message(error: psycopg.Error) -> str:
-    message = error.diag.message_primary or str(error)
-    if error.diag.source_file == "extension.c":
-        return f"{message}; the embedded stack has no extensions, use `supabase start` for them"
-    return message
+class _Notices:
+    """Collects the notices of a session about extensions that the stack does not have."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        self._missing: list[str] = []
+        connection.add_notice_handler(self._add)
+
+    def explain(self, error: psycopg.Error) -> str:
+        """Return the message of an error, and what it may be about: the missing extensions so far."""
+        message = error.diag.message_primary or str(error)
+        if error.diag.source_file == "extension.c":
+            message += "; the embedded stack has only some extensions, use `supabase start` for others"
+        if self._missing:
+            message += f"; the embedded stack has nothing of {', '.join(dict.fromkeys(self._missing))}"
+        return message
+
+    def _add(self, notice: psycopg.errors.Diagnostic) -> None:
+        if notice.sqlstate == extensions.MISSING_SQLSTATE and notice.message_detail is not None:
+            self._missing.append(notice.message_detail)
 
 
 def _read_migrations(folder: Path) -> tuple[Migration, ...]:
@@ -218,6 +313,21 @@ def _read_settings(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as exc:
         raise LocalPermanentError(f"{path} is not valid TOML: {exc}") from exc
+
+
+def _password_characters(requirements: str) -> tuple[str, ...]:
+    try:
+        return PASSWORD_CHARACTERS[requirements]
+    except KeyError as exc:
+        raise LocalPermanentError(
+            f"auth.password_requirements in config.toml must be one of {', '.join(filter(None, PASSWORD_CHARACTERS))}, "
+            f"not {requirements!r}"
+        ) from exc
+
+
+def _database_hook(hook: Mapping[str, Any]) -> tuple[str, str] | None:
+    match = DATABASE_HOOK.fullmatch(str(hook.get("uri", ""))) if hook.get("enabled", False) else None
+    return None if match is None else (match[1], match[2])
 
 
 def _size_bytes(declared: str | int, setting: str) -> int:

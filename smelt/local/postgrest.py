@@ -51,11 +51,12 @@ START_TIMEOUT_S: Final = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class PostgrestOptions:
-    """The database and project to serve, and the port on the loopback interface."""
+    """The database and project to serve, the port on the loopback interface, and the URL at the gateway."""
 
     program: Path
     dsn: str
     port: int
+    public_url: str
     jwt_secret: str
     project: ProjectFiles
     log: Path
@@ -128,6 +129,7 @@ class Postgrest:
             "PGRST_DB_MAX_ROWS": str(options.project.max_rows),
             "PGRST_DB_POOL": "10",
             "PGRST_JWT_SECRET": options.jwt_secret,
+            "PGRST_OPENAPI_SERVER_PROXY_URI": options.public_url,
             "PGRST_SERVER_HOST": "127.0.0.1",
             "PGRST_SERVER_PORT": str(options.port),
         }

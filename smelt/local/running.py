@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from smelt.local import lock, ports, state
+from smelt.local import lock, logs, notes, ports, state
 from smelt.local.account import remove
 from smelt.local.api import Api, ApiOptions, load_gateway, serve
 from smelt.local.cleanup import remove_ephemeral
@@ -42,6 +42,9 @@ async def run(options: StackOptions, on_ready: Callable[[state.StackState], None
             remove_ephemeral(paths, exit_stack)
         exit_stack.callback(state.remove, paths)
         exit_stack.callback(remove, paths.sockets)
+        logs.rotate(paths.logs)
+        rotation_task = asyncio.create_task(logs.keep_rotating(paths.logs))
+        exit_stack.callback(rotation_task.cancel)
         project = ProjectFiles.read(options.project)
         # Importing the gateway takes a moment; do it while Postgres starts.
         loading = asyncio.create_task(asyncio.to_thread(load_gateway))
@@ -68,6 +71,7 @@ async def run(options: StackOptions, on_ready: Callable[[state.StackState], None
             api_url=api.url,
             db_url=postgres.url(),
             admin_dsn=postgres.dsn(SUPERUSER),
+            notes=await notes.describe(project, postgres.dsn("postgres")),
         )
         state.write(paths, current)
         on_ready(current)

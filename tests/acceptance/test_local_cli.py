@@ -109,6 +109,25 @@ def test_local_status_env_output_uses_the_names_of_supabase_status(folder: Path)
     assert names["API_URL"] in smelt("local", "status", env={}, cwd=folder).stdout
 
 
+def test_local_start_prints_ignored_settings_and_env_warns_about_a_readable_file(folder: Path) -> None:
+    project = folder / "supabase"
+    project.mkdir()
+    (project / "config.toml").write_text("[functions.hello]\nverify_jwt = true")
+    done = start(folder, *ANY_PORTS)
+    assert "without effect in the embedded stack: functions.hello." in done.stdout
+    for mode, is_warned in ((0o644, True), (0o600, False)):
+        target = folder / f"env-{mode:o}"
+        target.touch(mode)
+        target.chmod(mode)
+        with target.open("w") as output:
+            command = [sys.executable, "-m", "smelt", "local", "status", "-o", "env"]
+            written = subprocess.run(
+                command, env=environment({}), cwd=folder, stdout=output, stderr=subprocess.PIPE, text=True, check=True
+            )
+        assert ("Other users can read the file" in written.stderr) == is_warned
+        assert "SERVICE_ROLE_KEY" in target.read_text()
+
+
 def test_local_status_without_a_stack_exits_3_and_names_local_start(folder: Path) -> None:
     done = smelt("local", "status", env={}, cwd=folder)
     assert done.returncode == 3

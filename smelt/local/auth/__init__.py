@@ -1,8 +1,8 @@
 """The Auth API of the embedded stack, limited to what the official clients use.
 
 It offers sign-up with email and password or anonymously, sign-in, refresh with rotation, the user's own account,
-sign-out, and user management with the service key. It sends no mail: features that need mail, other providers or
-second factors are left to `supabase start`.
+sign-out, links and one-time passwords, and user management with the service key. It writes mails to the log instead of
+sending them. Other providers and second factors are left to `supabase start`.
 """
 
 from smelt.local.auth.app import create_auth

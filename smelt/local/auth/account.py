@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from smelt.local.auth import errors, passwords
 from smelt.local.auth.bearer import find_caller, read_bearer
@@ -12,9 +12,8 @@ from smelt.local.auth.emails import normalize_email
 from smelt.local.auth.errors import AuthError
 from smelt.local.auth.requests import UserChange, read_body
 from smelt.local.auth.sessions import Scope, Sessions
-from smelt.local.auth.sign_in import EMAIL_METADATA
-from smelt.local.auth.store import AuthStore, AuthTransaction
-from smelt.local.auth.users import User, merge
+from smelt.local.auth.store import AuthStore, show_user
+from smelt.local.auth.users import EMAIL_METADATA, User, merge
 from smelt.local.keys import Keys
 from smelt.local.migrations import AuthRules
 
@@ -85,7 +84,7 @@ class AccountRoutes:
 
     def _check(self, user: User, body: UserChange, email: str | None) -> None:
         if body.password is not None:
-            passwords.check_password(body.password, self.rules.password_min_characters)
+            passwords.check_password(body.password, self.rules)
         if body.app_metadata is not None:
             raise AuthError(403, "not_admin", "Updating app_metadata requires admin privileges")
         if body.password is not None and not email:
@@ -94,12 +93,6 @@ class AccountRoutes:
         if email != user.email and not user.is_anonymous:
             # The platform always confirms a changed email by mail, independently of the project's settings.
             raise errors.not_served("Confirming a new address by mail")
-
-
-async def show_user(transaction: AuthTransaction, user: User) -> Response:
-    """Return a response with the user as JSON."""
-    identities = await transaction.identities([user])
-    return JSONResponse(user.as_json(identities[user.id]))
 
 
 async def _new_password(user: User, password: str) -> str:

@@ -11,13 +11,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from smelt.local.auth import errors, passwords
-from smelt.local.auth.account import show_user
 from smelt.local.auth.bearer import require_admin
 from smelt.local.auth.emails import normalize_email
 from smelt.local.auth.requests import AdminUser, UserDeletion, read_body
-from smelt.local.auth.sign_in import EMAIL_METADATA
-from smelt.local.auth.store import AuthStore
-from smelt.local.auth.users import merge
+from smelt.local.auth.store import AuthStore, show_user
+from smelt.local.auth.users import EMAIL_METADATA, merge
 from smelt.local.keys import Keys
 from smelt.local.migrations import AuthRules
 
@@ -79,7 +77,7 @@ class AdminRoutes:
         require_admin(request, self.keys)
         user_id, body = _user_id(request), await read_body(request, AdminUser)
         if body.password:
-            passwords.check_password(body.password, self.rules.password_min_characters)
+            passwords.check_password(body.password, self.rules)
         async with self.store.transaction() as transaction:
             user = await transaction.user(user_id)
             if user is None:

@@ -54,9 +54,9 @@ def invalid_credentials() -> AuthError:
     return AuthError(400, "invalid_credentials", "Invalid login credentials")
 
 
-def weak_password(message: str, reason: str) -> AuthError:
-    """The password is too short."""
-    return AuthError(422, "weak_password", message, weak_password={"reasons": [reason]})
+def weak_password(message: str, *reasons: str) -> AuthError:
+    """The password is too short, or lacks a kind of characters."""
+    return AuthError(422, "weak_password", message, weak_password={"reasons": list(reasons)})
 
 
 def user_not_found() -> AuthError:
@@ -85,6 +85,9 @@ def bad_jwt(message: str) -> AuthError:
 
 
 def not_served(feature: str) -> AuthError:
-    """The embedded stack does not implement this part of the platform."""
+    """The embedded stack does not implement this part of the platform.
+
+    The status is not a 5xx, which clients take for a failure that passes, and retry.
+    """
     message = f"{feature} is not part of the embedded stack; use `supabase start` for it."
-    return AuthError(501, "not_implemented", message)
+    return AuthError(422, "feature_disabled", message)

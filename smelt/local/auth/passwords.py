@@ -6,17 +6,24 @@ from typing import Final
 import bcrypt
 
 from smelt.local.auth import errors
+from smelt.local.migrations import AuthRules
 
 # bcrypt ignores further bytes.
 MAX_BYTES: Final = 72
 COST: Final = 10
 
 
-def check_password(password: str, min_characters: int) -> None:
-    """Raise `AuthError` for a password that is too short or too long."""
+def check_password(password: str, rules: AuthRules) -> None:
+    """Raise `AuthError` for a password that is too long, or weaker than the project requires."""
     check_length(password)
-    if len(password) < min_characters:
-        raise errors.weak_password(f"Password should be at least {min_characters} characters.", "length")
+    messages: dict[str, str] = {}
+    if len(password) < rules.password_min_characters:
+        messages["length"] = f"Password should be at least {rules.password_min_characters} characters."
+    if not all(set(characters) & set(password) for characters in rules.password_characters):
+        listed = ", ".join(rules.password_characters)
+        messages["characters"] = f"Password should contain at least one character of each: {listed}."
+    if messages:
+        raise errors.weak_password(" ".join(messages.values()), *messages)
 
 
 def check_length(password: str) -> None:

@@ -50,6 +50,37 @@ class RefreshGrant(RequestBody):
     refresh_token: Text = ""
 
 
+class GenerateLink(RequestBody):
+    """`POST /admin/generate_link`."""
+
+    type: Text = ""
+    email: Text = ""
+    password: Text = ""
+    data: dict[str, Any] | None = None
+    redirect_to: Text = ""
+
+
+class MailRequest(RequestBody):
+    """`POST /otp`, `/magiclink`, `/recover`, `/resend` and `/invite`."""
+
+    type: Text = ""
+    email: Text = ""
+    phone: Text = ""
+    data: dict[str, Any] | None = None
+    create_user: bool = True
+    code_challenge: Text = ""
+
+
+class Verification(RequestBody):
+    """`POST /verify`."""
+
+    type: Text = ""
+    email: Text = ""
+    phone: Text = ""
+    token: Text = ""
+    token_hash: Text = ""
+
+
 class UserChange(RequestBody):
     """`PUT /user`."""
 

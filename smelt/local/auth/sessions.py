@@ -1,8 +1,8 @@
 """Sessions with access tokens and single-use refresh tokens.
 
 A client that presents a used refresh token may have missed the response to its refresh: it gets the successor again.
-Within `REUSE_INTERVAL` reuse is also allowed, for tabs that refresh at the same time. Any other reuse indicates a
-stolen token and revokes all tokens of the session.
+Within the reuse interval of the project, reuse is also allowed, for tabs that refresh at the same time. Any other reuse
+indicates a stolen token and revokes all tokens of the session.
 """
 
 import secrets
@@ -14,10 +14,10 @@ from uuid import UUID
 
 from smelt.local.auth.errors import AuthError
 from smelt.local.auth.store import AuthTransaction
+from smelt.local.auth.token_hook import customize
 from smelt.local.auth.users import Session, User, access_claims
 from smelt.local.keys import Keys
-
-REUSE_INTERVAL: Final = timedelta(seconds=10)
+from smelt.local.migrations import AuthRules
 
 _INSERT_TOKEN: Final = """
     insert into auth.refresh_tokens (instance_id, token, user_id, session_id, parent)
@@ -64,7 +64,7 @@ class Sessions:
 
     keys: Keys
     issuer: str
-    lifetime_s: int
+    rules: AuthRules
 
     async def open(self, transaction: AuthTransaction, user: User, method: str, agent: str | None) -> dict[str, object]:
         """Sign a user in; return the response with the tokens."""
@@ -90,7 +90,8 @@ class Sessions:
             return _not_found()
         if user.is_banned(datetime.now(UTC)):
             return AuthError(400, "user_banned", "Invalid Refresh Token: User Banned")
-        successor = await _rotate(transaction, session, presented)
+        reuse_interval = timedelta(seconds=self.rules.token_reuse_interval_s)
+        successor = await _rotate(transaction, session, presented, reuse_interval)
         if successor is None:
             await transaction.execute(_REVOKE_FAMILY, id=session.id)
             return AuthError(400, "refresh_token_already_used", "Invalid Refresh Token: Already Used")
@@ -104,27 +105,31 @@ class Sessions:
     async def _token_response(
         self, transaction: AuthTransaction, user: User, session: Session, refresh_token: str
     ) -> dict[str, object]:
-        issued_at = int(time.time())
-        claims = access_claims(user, session, issuer=self.issuer, issued_at=issued_at, lifetime_s=self.lifetime_s)
+        issued_at, lifetime_s = int(time.time()), self.rules.token_lifetime_s
+        claims = access_claims(user, session, issuer=self.issuer, issued_at=issued_at, lifetime_s=lifetime_s)
+        if self.rules.token_hook is not None:
+            claims = await customize(transaction, self.rules.token_hook, claims, session.method)
         identities = await transaction.identities([user])
         return {
             "access_token": self.keys.sign(claims),
             "token_type": "bearer",
-            "expires_in": self.lifetime_s,
-            "expires_at": issued_at + self.lifetime_s,
+            "expires_in": lifetime_s,
+            "expires_at": issued_at + lifetime_s,
             "refresh_token": refresh_token,
             "user": user.as_json(identities[user.id]),
         }
 
 
-async def _rotate(transaction: AuthTransaction, session: Session, presented: RefreshToken) -> str | None:
+async def _rotate(
+    transaction: AuthTransaction, session: Session, presented: RefreshToken, reuse_interval: timedelta
+) -> str | None:
     """Return the successor of the presented token; None if it was used too long ago."""
     if presented.revoked:
         active = await transaction.one(RefreshToken, _ACTIVE_TOKEN, session_id=session.id)
         if active is not None and active.parent == presented.token:
             return active.token
         # Without an active token the session is revoked, and reuse is not allowed.
-        if active is None or datetime.now(UTC) > presented.updated_at + REUSE_INTERVAL:
+        if active is None or datetime.now(UTC) > presented.updated_at + reuse_interval:
             return None
     else:
         await transaction.execute(_REVOKE, id=presented.id)

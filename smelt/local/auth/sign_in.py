@@ -1,9 +1,10 @@
 """Endpoints for sign-up, sign-in and token refresh."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -11,13 +12,12 @@ from starlette.responses import JSONResponse, Response
 from smelt.local.auth import errors, passwords
 from smelt.local.auth.emails import normalize_email
 from smelt.local.auth.errors import AuthError
+from smelt.local.auth.mailed_links import MailedLinks
 from smelt.local.auth.requests import PasswordGrant, RefreshGrant, SignUp, read_body
 from smelt.local.auth.sessions import Sessions
-from smelt.local.auth.store import AuthStore, AuthTransaction
-from smelt.local.auth.users import User
+from smelt.local.auth.store import AuthStore, AuthTransaction, show_user
+from smelt.local.auth.users import EMAIL_METADATA, User
 from smelt.local.migrations import AuthRules
-
-EMAIL_METADATA: Mapping[str, Any] = {"provider": "email", "providers": ["email"]}
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class SignInRoutes:
 
     store: AuthStore
     sessions: Sessions
+    links: MailedLinks
     rules: AuthRules
 
     async def sign_up(self, request: Request) -> Response:
@@ -40,17 +41,13 @@ class SignInRoutes:
             return await self._sign_up_anonymously(request, body)
         if not body.password:
             raise errors.validation_failed("Signup requires a valid password")
-        passwords.check_password(body.password, self.rules.password_min_characters)
+        passwords.check_password(body.password, self.rules)
         _check_single_identifier(body, "signup")
         if body.phone:
             raise AuthError(400, "phone_provider_disabled", "Phone signups are disabled")
-        email = normalize_email(body.email)
-        hashed = await passwords.hash_password(body.password)
-        async with self.store.transaction() as transaction:
-            if await transaction.user_by_email(email) is not None:
-                raise AuthError(422, "user_already_exists", "User already registered")
-            user = await _insert_by_email(transaction, email, hashed, body.data or {})
-            return JSONResponse(await self.sessions.open(transaction, user, "password", _agent(request)))
+        if not self.rules.allows_email:
+            raise AuthError(400, "email_provider_disabled", "Email signups are disabled")
+        return await self._sign_up_by_email(request, body)
 
     async def token(self, request: Request) -> Response:
         """`POST /token?grant_type=`: sign in with a password, or exchange a refresh token."""
@@ -59,10 +56,31 @@ class SignInRoutes:
                 return await self._sign_in(request, await read_body(request, PasswordGrant))
             case "refresh_token":
                 return await self._refresh(await read_body(request, RefreshGrant))
-            case "id_token" | "pkce" | "web3" as grant:
-                raise errors.not_served(f"The grant {grant}")
+            case "id_token":
+                raise AuthError(400, "provider_disabled", "Provider is not enabled")
+            case "web3":
+                raise AuthError(422, "web3_provider_disabled", "Web3 provider is disabled")
+            case "pkce":
+                raise AuthError(404, "flow_state_not_found", "invalid flow state, no valid flow state found")
             case _:
                 raise AuthError(400, "invalid_credentials", "unsupported_grant_type")
+
+    async def _sign_up_by_email(self, request: Request, body: SignUp) -> Response:
+        email, data = normalize_email(body.email), body.data or {}
+        hashed = await passwords.hash_password(body.password)
+        async with self.store.transaction() as transaction:
+            user = await transaction.user_by_email(email)
+            if self.rules.confirms_email:
+                if user is not None and user.email_confirmed_at is not None:
+                    return JSONResponse(_imitation(user, data))
+                if user is None:
+                    user = await insert_by_email(transaction, email, hashed, data)
+                await self.links.send(transaction, user, "signup", self.links.redirect_of(request))
+                return await show_user(transaction, user)
+            if user is not None:
+                raise AuthError(422, "user_already_exists", "User already registered")
+            user = await insert_by_email(transaction, email, hashed, data, confirmed_at=datetime.now(UTC))
+            return JSONResponse(await self.sessions.open(transaction, user, "password", _agent(request)))
 
     async def _sign_up_anonymously(self, request: Request, body: SignUp) -> Response:
         async with self.store.transaction() as transaction:
@@ -77,6 +95,8 @@ class SignInRoutes:
             raise AuthError(422, "phone_provider_disabled", "Phone logins are disabled")
         if not body.email:
             raise errors.validation_failed("missing email or phone")
+        if not self.rules.allows_email:
+            raise AuthError(422, "email_provider_disabled", "Email logins are disabled")
         async with self.store.transaction() as transaction:
             user = await transaction.user_by_email(body.email.strip().lower())
         if user is None or not user.encrypted_password:
@@ -105,18 +125,37 @@ def _check_single_identifier(body: SignUp | PasswordGrant, to: str) -> None:
         raise errors.validation_failed(f"Only an email address or phone number should be provided on {to}.")
 
 
-async def _insert_by_email(transaction: AuthTransaction, email: str, hashed: str, data: Mapping[str, Any]) -> User:
-    user = await transaction.insert_user(
-        None,
-        email=email,
-        encrypted_password=hashed,
-        # This stack sends no mail: emails count as confirmed, as with `enable_confirmations = false`.
-        email_confirmed_at=datetime.now(UTC),
+async def insert_by_email(
+    transaction: AuthTransaction,
+    email: str,
+    hashed: str | None,
+    data: Mapping[str, Any],
+    confirmed_at: datetime | None = None,
+) -> User:
+    """Create a user with an email, with the metadata of the platform."""
+    confirmed = {"email_confirmed_at": confirmed_at} if confirmed_at else {}
+    metadata = {"raw_app_meta_data": EMAIL_METADATA, "raw_user_meta_data": data}
+    user = await transaction.insert_user(None, email=email, encrypted_password=hashed, **metadata, **confirmed)
+    about = {"sub": str(user.id), "email": email, "email_verified": bool(confirmed), "phone_verified": False}
+    return await transaction.update_user(user.id, raw_user_meta_data={**data, **about})
+
+
+def _imitation(user: User, data: Mapping[str, Any]) -> dict[str, object]:
+    """Return a new user with the address of an existing one: the response must not reveal that it exists."""
+    now = datetime.now(UTC)
+    imitation = replace(
+        user,
+        id=uuid4(),
+        email_confirmed_at=None,
+        confirmed_at=None,
+        last_sign_in_at=None,
+        banned_until=None,
         raw_app_meta_data=EMAIL_METADATA,
         raw_user_meta_data=data,
+        created_at=now,
+        updated_at=now,
     )
-    about = {"sub": str(user.id), "email": email, "email_verified": True, "phone_verified": False}
-    return await transaction.update_user(user.id, raw_user_meta_data={**data, **about})
+    return imitation.as_json([])
 
 
 def _agent(request: Request) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from typing import Any, Final, LiteralString, TypeVar
 from uuid import UUID, uuid4
 
@@ -10,6 +11,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
+from starlette.responses import JSONResponse, Response
 
 from smelt.local.auth import errors
 from smelt.local.auth.users import Identity, Session, User
@@ -23,6 +25,9 @@ _COLUMNS: Final = """
     created_at, updated_at, banned_until, is_anonymous
 """
 _SELECT: Final = f"select {_COLUMNS} from auth.users where deleted_at is null"
+_WITH_TOKEN: Final = sql.SQL(
+    " and {token} = %(token_hash)s and {sent_at} > now() - %(lifetime)s and not is_sso_user for update"
+)
 _INSERT: Final = sql.SQL("insert into auth.users ({}) values ({})")
 _RETURNING: Final = sql.SQL(f" returning {_COLUMNS}")
 _FIXED: Final = {
@@ -67,6 +72,15 @@ class AuthTransaction:
         cursor = await self._connection.execute(query, values)
         return cursor.rowcount
 
+    async def run(self, query: sql.Composed) -> None:
+        """Run a composed statement."""
+        await self._connection.execute(query)
+
+    async def value(self, query: sql.Composed, parameter: object) -> object:
+        """Return the first column of the first row of a query, or None."""
+        row = await (await self._connection.execute(query, (parameter,))).fetchone()
+        return None if row is None else row[0]
+
     async def many(self, kind: type[Row], query: LiteralString | sql.Composed, **values: object) -> list[Row]:
         """Return all rows of a query."""
         async with self._connection.cursor(row_factory=class_row(kind)) as cursor:
@@ -85,6 +99,12 @@ class AuthTransaction:
     async def user_by_email(self, email: str) -> User | None:
         """Return a user by email."""
         return await self.one(User, f"{_SELECT} and email = %(email)s and not is_sso_user", email=email)
+
+    async def user_by_token(self, kind: str, token_hash: str, lifetime: timedelta) -> User | None:
+        """Return the user of a `confirmation` or `recovery` token that has not expired, locked until the commit."""
+        has_token = _WITH_TOKEN.format(token=sql.Identifier(f"{kind}_token"), sent_at=sql.Identifier(f"{kind}_sent_at"))
+        query = sql.SQL(_SELECT) + has_token
+        return await self.one(User, query, token_hash=token_hash, lifetime=lifetime) if token_hash else None
 
     async def users(self, *, limit: int, offset: int) -> list[User]:
         """Return a page of users, newest first."""
@@ -154,6 +174,12 @@ class AuthTransaction:
     async def _write_identity(self, user: User) -> None:
         data = {"sub": str(user.id), "email": user.email, "email_verified": False, "phone_verified": False}
         await self.execute(_UPSERT_IDENTITY, user_id=user.id, data=Jsonb(data))
+
+
+async def show_user(transaction: AuthTransaction, user: User) -> Response:
+    """Return a response with the user as JSON."""
+    identities = await transaction.identities([user])
+    return JSONResponse(user.as_json(identities[user.id]))
 
 
 def _adapt(values: Mapping[str, object]) -> dict[str, object]:

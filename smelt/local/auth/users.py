@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from smelt.local.keys import JwtClaims
 
 Json = Mapping[str, Any]
+
+EMAIL_METADATA: Final[Json] = {"provider": "email", "providers": ["email"]}
+"""The app metadata of a user with an email."""
 
 
 def json_time(moment: datetime | None) -> str | None:

@@ -16,10 +16,10 @@ _NOT_SERVED: Final = {
 
 
 async def not_found(request: Request, exc: Exception) -> Response:
-    """Return 501 for a service that only the platform has, else the 404 of the platform's gateway."""
+    """Return 404, as the platform's gateway does, with a hint for a service that only the platform has."""
     path = request.url.path
     for prefix, subject in _NOT_SERVED.items():
         if path == prefix or path.startswith(f"{prefix}/"):
             message = f"{subject} not part of the embedded stack; use `supabase start` for it."
-            return JSONResponse({"message": message}, 501)
+            return JSONResponse({"code": "NOT_FOUND", "message": message}, 404)
     return JSONResponse({"message": "no Route matched with those values"}, 404)

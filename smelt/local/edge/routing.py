@@ -4,16 +4,19 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from starlette.routing import Mount, Route
-from starlette.types import ASGIApp
+from starlette.routing import Match, Mount, Route
+from starlette.types import ASGIApp, Scope
 
 
 class AnyPathMount(Mount):
-    """A mount that matches every path below its own."""
+    """A mount of a service over HTTP, without websockets, that matches every path below its own."""
 
     def __init__(self, path: str, app: ASGIApp) -> None:
         super().__init__(path, app)
         self.path_regex = re.compile(self.path_regex.pattern, re.DOTALL)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return super().matches(scope) if scope["type"] == "http" else (Match.NONE, {})
 
 
 class AnyPathRoute(Route):

@@ -14,12 +14,18 @@ create role supabase_storage_admin login noinherit createrole password 'postgres
 create role supabase_realtime_admin nologin noinherit;
 create role dashboard_user nologin createdb createrole replication;
 
+-- The role of the embedded Realtime server, which the platform lets connect as a superuser. Here it may not be one:
+-- triggers, domains and casts of the project run in its sessions. It has no privilege that `postgres` lacks, and no
+-- password, so it connects only over the socket.
+create role smelt_realtime login inherit replication bypassrls;
+
 -- The role of a project's owner, who is not a superuser.
 create role postgres login nosuperuser createdb createrole replication bypassrls password 'postgres';
 
 grant anon, authenticated, service_role to authenticator;
 grant authenticator to supabase_storage_admin;
 grant anon, authenticated, service_role to supabase_realtime_admin;
+grant authenticator, pg_read_all_data, pg_read_all_stats to smelt_realtime;
 grant anon, authenticated, service_role, authenticator, pg_monitor, pg_read_all_data, pg_signal_backend
     to postgres with admin option;
 
@@ -34,9 +40,13 @@ alter role supabase_auth_admin set idle_in_transaction_session_timeout = '60s';
 alter role supabase_storage_admin set search_path = storage;
 
 -- Data dumps set the first parameter; the others configure PostgREST, by `alter role authenticator set pgrst...`.
-grant set on parameter session_replication_role, pgrst.db_aggregates_enabled, pgrst.db_extra_search_path,
-    pgrst.db_max_rows, pgrst.db_plan_enabled, pgrst.db_pre_request, pgrst.db_schemas, pgrst.openapi_mode,
-    pgrst.server_timing_enabled to postgres;
+grant set on parameter session_replication_role, pgrst.client_error_verbosity, pgrst.db_aggregates_enabled,
+    pgrst.db_anon_role, pgrst.db_extra_search_path, pgrst.db_hoisted_tx_settings, pgrst.db_max_rows,
+    pgrst.db_plan_enabled, pgrst.db_pre_request, pgrst.db_prepared_statements, pgrst.db_root_spec, pgrst.db_schemas,
+    pgrst.db_timezone_enabled, pgrst.db_tx_end, pgrst.jwt_aud, pgrst.jwt_cache_max_lifetime, pgrst.jwt_role_claim_key,
+    pgrst.jwt_secret, pgrst.jwt_secret_is_base64, pgrst.log_level, pgrst.openapi_mode, pgrst.openapi_security_active,
+    pgrst.openapi_server_proxy_uri, pgrst.raw_media_types, pgrst.server_cors_allowed_origins,
+    pgrst.server_timing_enabled, pgrst.server_trace_header to postgres;
 
 alter database postgres owner to postgres;
 grant all on database postgres to dashboard_user;
@@ -61,8 +71,9 @@ create schema extensions authorization postgres;
 grant usage on schema extensions to anon, authenticated, service_role;
 grant all on schema extensions to dashboard_user;
 
--- The files of this folder that this database has run, with their hashes.
-create table extensions.platform_files (
+-- The files of this folder that this database has run, with their hashes. Only the superuser has access.
+create schema smelt_platform;
+create table smelt_platform.files (
     name text primary key,
     sha256 text not null
 );

@@ -13,7 +13,7 @@ create table auth.users (
     encrypted_password varchar(255),
     email_confirmed_at timestamptz,
     invited_at timestamptz,
-    -- The columns for mails and messages stay empty; they exist because seeds and dumps of the platform name them.
+    -- The columns for messages and changes of an address stay empty; seeds and dumps of the platform name them.
     confirmation_token varchar(255),
     confirmation_sent_at timestamptz,
     recovery_token varchar(255),

@@ -97,6 +97,8 @@ alter function realtime.broadcast_changes(text, text, text, text, text, record, 
 
 grant select, insert, update on realtime.messages to anon, authenticated, service_role;
 grant all on realtime.messages to postgres, dashboard_user;
+-- Its sessions bypass row level security.
+grant insert, delete on realtime.messages to smelt_realtime;
 
 -- The publication from which Realtime reads messages; only inserts, so that purging is not replicated.
 create publication supabase_realtime_messages_publication for table realtime.messages with (publish = 'insert');

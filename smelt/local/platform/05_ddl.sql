@@ -1,4 +1,9 @@
--- The platform's event triggers for DDL.
+-- The schemas of extensions that dumps create, and the platform's event triggers for DDL.
+
+create schema graphql;
+create schema pgsodium;
+create schema vault;
+grant usage on schema graphql, vault to postgres;
 
 -- Make PostgREST reload the schema after each change.
 create function extensions.pgrst_ddl_watch() returns event_trigger

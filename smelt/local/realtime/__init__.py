@@ -2,7 +2,7 @@
 
 Mount it in a Starlette application, and run it in the lifespan of the application:
 
-    realtime = Realtime(RealtimeOptions(keys=..., admin_dsn=..., authenticator_dsn=...))
+    realtime = Realtime(RealtimeOptions(keys=..., realtime_dsn=..., authenticator_dsn=...))
 
     @asynccontextmanager
     async def lifespan(app):

@@ -49,7 +49,7 @@ class RealtimeCaller:
 
 
 class Authorization:
-    """Evaluates policies on behalf of callers; the pool connects as a superuser."""
+    """Evaluates policies on behalf of callers; the pool connects as a role that bypasses row level security."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

@@ -10,13 +10,13 @@ class RealtimeOptions:
     """The options of the server; only tests should change the delays and limits.
 
     `max_events_per_s` limits messages, sent and delivered, and `max_joins_per_s` joins: means over a minute, updated
-    every `event_tick_s`. 100 is the limit of the platform's free plan; None disables a limit. `admin_dsn` connects as a
-    superuser (for replication and the probes of private channels), `authenticator_dsn` as a role that can switch to the
-    callers' roles.
+    every `event_tick_s`. 100 is the limit of the platform's free plan; None disables a limit. `realtime_dsn` connects
+    as `smelt_realtime` (for replication and the probes of private channels), `authenticator_dsn` as a role that can
+    switch to the callers' roles.
     """
 
     keys: Keys
-    admin_dsn: str
+    realtime_dsn: str
     authenticator_dsn: str
     connect_error_delay_s: float = 2.0
     join_error_delay_s: float = 5.0

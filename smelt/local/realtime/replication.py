@@ -1,7 +1,9 @@
 """Follows the WAL by logical replication, and reconnects when the connection is lost.
 
 The slot is temporary: it is dropped with the connection, so no slot is left that would retain the WAL. As on the
-platform, changes that are committed while the stream is down are not published.
+platform, changes that are committed while the stream is down are not published. After a restart of Postgres the sockets
+stay, as on the platform. If only the stream ended, for instance because Postgres dropped a slot that retained too much
+WAL, clients do not notice the missing changes: they are disconnected, so that they join and read again.
 """
 
 import asyncio
@@ -26,6 +28,8 @@ PUBLICATIONS: Final = ("supabase_realtime", "supabase_realtime_messages_publicat
 CONFIRM_BUSY_INTERVAL_S: Final = 0.01
 CONFIRM_IDLE_INTERVAL_S: Final = 0.2
 YIELD_EVERY_MESSAGES: Final = 64
+# Also changes after a crash, unlike the start of the postmaster.
+_SERVER_START: Final = "select backend_start from pg_catalog.pg_stat_activity where backend_type = 'checkpointer'"
 BACKOFF_DELAYS_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 
 Receive = Callable[[pgoutput.Message], None]
@@ -34,14 +38,23 @@ Receive = Callable[[pgoutput.Message], None]
 class Replication:
     """Reads the WAL of a database and passes each message to `receive` in order.
 
-    `ready` is set while the stream is up. After each message it awaits `wait_for_room`, for backpressure.
+    `ready` is set while the stream is up. After each message it awaits `wait_for_room`, for backpressure. It calls
+    `on_gap` after a reconnection to the same run of the server.
     """
 
-    def __init__(self, dsn: str, receive: Receive, wait_for_room: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        receive: Receive,
+        wait_for_room: Callable[[], Awaitable[None]],
+        on_gap: Callable[[], None],
+    ) -> None:
         self.ready = asyncio.Event()
         self._dsn = dsn
         self._receive = receive
         self._wait_for_room = wait_for_room
+        self._on_gap = on_gap
+        self._server_started_at: object = None
         self._lsn = 0
         self._received_count = 0
 
@@ -76,8 +89,12 @@ class Replication:
             await connection.execute(f"CREATE_REPLICATION_SLOT {slot} TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT")
             names = ",".join(PUBLICATIONS)
             start = f"START_REPLICATION SLOT {slot} LOGICAL 0/0 (proto_version '1', publication_names '{names}')"
+            row = await (await connection.execute(_SERVER_START)).fetchone()
             connection.pgconn.send_query(start.encode())
             await _expect_copy(connection.pgconn)
+            if row == self._server_started_at:
+                self._on_gap()
+            self._server_started_at = row
             yield connection.pgconn
         finally:
             await connection.close()

@@ -49,20 +49,22 @@ class Realtime:
             "-c search_path=public,auth,extensions -c statement_timeout=10000 "
             "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=1 -c bytea_output=hex"
         )
-        self._admin = _pool(options.admin_dsn, settings)
+        self._service = _pool(options.realtime_dsn, settings)
         self._callers = _pool(options.authenticator_dsn, settings)
-        self.authorization = Authorization(self._admin)
-        self.replays = messages.Replays(self._admin)
+        self.authorization = Authorization(self._service)
+        self.replays = messages.Replays(self._service)
         self.changes = Changes(
-            Catalog(self._admin), Filters(self._admin), Visibility(self._callers), options.max_change_bytes
+            Catalog(self._service), Filters(self._service), Visibility(self._callers), options.max_change_bytes
         )
-        self._dispatcher = LogDispatcher(self.hub, self.changes, Commits(self._admin))
-        self._replication = Replication(options.admin_dsn, self._dispatcher.receive, self._dispatcher.wait_for_room)
+        self._dispatcher = LogDispatcher(self.hub, self.changes, Commits(self._service))
+        self._replication = Replication(
+            options.realtime_dsn, self._dispatcher.receive, self._dispatcher.wait_for_room, self._reconnect_clients
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the background tasks during a context; the database may start later."""
-        await self._admin.open()
+        await self._service.open()
         await self._callers.open()
         jobs = (self._replication.run(), self._dispatcher.run(), self._watch_publication(), self._purge())
         tasks = [asyncio.create_task(job) for job in jobs]
@@ -71,7 +73,7 @@ class Realtime:
         finally:
             for failure in await end(tasks):
                 logger.error("a background task of Realtime failed", exc_info=failure)
-            await self._admin.close()
+            await self._service.close()
             await self._callers.close()
 
     @property
@@ -82,13 +84,17 @@ class Realtime:
     @property
     def borrowed_connections(self) -> int:
         """The number of database connections in use."""
-        pools = (pool.get_stats() for pool in (self._admin, self._callers))
+        pools = (pool.get_stats() for pool in (self._service, self._callers))
         return sum(stats["pool_size"] - stats["pool_available"] for stats in pools)
 
     def disconnect_all(self) -> None:
         """Close all sockets after a disconnect event; clients reconnect."""
         for socket in list(self.sockets):
             socket.disconnect()
+
+    def _reconnect_clients(self) -> None:
+        logger.warning("changes may be lost; disconnecting %s sockets, so that they read again", len(self.sockets))
+        self.disconnect_all()
 
     async def wait_ready(self) -> bool:
         """Wait for the stream, so that a joined channel misses no later commit; return False on a timeout."""
@@ -111,7 +117,7 @@ class Realtime:
     async def _purge(self) -> None:
         while True:
             try:
-                await messages.purge(self._admin, self.options.message_retention_h)
+                await messages.purge(self._service, self.options.message_retention_h)
             except psycopg.Error as error:
                 logger.debug("deleting old messages: %s", error)
             await asyncio.sleep(PURGE_INTERVAL_S)

@@ -35,7 +35,6 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _UPLOAD_METHODS: Final = ["OPTIONS", "POST", "HEAD", "PATCH", "DELETE"]
 _NOT_SERVED: Final = {
-    "/render": "Image transformation",
     "/s3": "The S3 protocol",
     "/iceberg": "The Iceberg catalog",
     "/vector": "Vector storage",
@@ -166,7 +165,7 @@ async def _route_error_response(request: Request, exc: Exception) -> Response:
     for prefix, feature in _NOT_SERVED.items():
         if target.startswith(prefix):
             return error_response(errors.not_served(feature))
-    if target.startswith(("/object", "/bucket")):
+    if target.startswith(("/object", "/bucket", "/render")):
         missing = errors.route_not_found(request.method, target)
         return JSONResponse(missing.body(), missing.http_status)
     message = f"Route {request.method}:{target} not found"

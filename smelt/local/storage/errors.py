@@ -158,6 +158,9 @@ def disk_full() -> StorageError:
 
 
 def not_served(feature: str) -> StorageError:
-    """The embedded stack does not implement this part of the platform."""
+    """The embedded stack does not implement this part of the platform.
+
+    The status is not a 5xx, which clients take for a failure that passes, and retry.
+    """
     message = f"{feature} is not part of the embedded stack; use `supabase start` for it."
-    return StorageError(501, "Not Implemented", "NotImplemented", message, http_status=501)
+    return StorageError(404, "Not Found", "FeatureNotEnabled", message, http_status=404)

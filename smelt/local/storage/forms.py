@@ -100,7 +100,8 @@ class FormReader:
 
     def _end_headers(self) -> None:
         _, options = parse_options_header(self._headers.get("content-disposition", ""))
-        content_type = self._headers.get("content-type", "text/plain")
+        # The platform drops parameters, such as the codecs that browsers add to what they record.
+        content_type = self._headers.get("content-type", "text/plain").partition(";")[0].strip()
         self._field, self._field_name, self._in_file = bytearray(), None, False
         if b"filename" not in options and content_type != "application/octet-stream":
             self._field_name = options.get(b"name", b"").decode("utf-8", "replace")

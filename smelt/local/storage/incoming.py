@@ -35,6 +35,7 @@ async def read_upload(request: Request) -> Upload:
     if robots_tag is not None:
         media.check_robots_tag(robots_tag)
     content_type = request.headers.get("content-type", DEFAULT_TYPE)
+    media.check_content_type(content_type)
     upload = Upload(
         content_type=content_type,
         cache_control=request.headers.get("cache-control", DEFAULT_CACHE_CONTROL),

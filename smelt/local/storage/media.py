@@ -7,7 +7,8 @@ from typing import Final
 from smelt.local.storage import errors
 
 _TOKEN: Final = r"[A-Za-z0-9!#$&^_.+-]+"
-_ALLOWED_TYPE: Final = re.compile(rf"{_TOKEN}/(?:{_TOKEN}|\*)(?:;.*)?")
+_ALLOWED_TYPE: Final = re.compile(rf"(?:{_TOKEN}|\*)/(?:{_TOKEN}|\*)(?:;.*)?")
+_CONTENT_TYPE: Final = re.compile(r"[^\s/;]+/[^\s/;]+\s*(?:;.*)?", re.DOTALL)
 _SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([gG][bB]|[mM][bB]|[kK][bB]|[bB])")
 _UNIT_BYTES: Final = {"b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
 
@@ -21,7 +22,10 @@ _ROBOTS_RULES_WITH_VALUE: Final = ("max-snippet:", "max-image-preview:", "max-vi
 
 
 def check_allowed_types(types: Sequence[str]) -> None:
-    """Raise `StorageError` unless each type is `type/subtype`, `type/*` or `*`."""
+    """Raise `StorageError` unless each type is `type/subtype`, `type/*`, `*/*` or `*`.
+
+    As on the platform, the last two are valid, but match no upload.
+    """
     for mime_type in types:
         if mime_type != "*" and _ALLOWED_TYPE.fullmatch(mime_type) is None:
             raise errors.mime_type_not_supported(mime_type)
@@ -37,9 +41,13 @@ def check_type(mime_type: str, allowed: Sequence[str] | None) -> None:
     raise errors.mime_type_not_supported(mime_type)
 
 
+def check_content_type(header: str) -> None:
+    """Raise `StorageError` for a Content-Type header without a subtype."""
+    if _CONTENT_TYPE.fullmatch(header) is None:
+        raise errors.invalid_content_type()
+
+
 def _covers(entry: str, mime_type: str) -> bool:
-    if entry == "*":
-        return True
     if entry.endswith("/*"):
         return mime_type.startswith(entry[:-1])
     return mime_type == entry

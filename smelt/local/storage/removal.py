@@ -52,7 +52,7 @@ class Removal:
         async with self.database.acting_as(caller, Operation.of(request, "storage.object.delete_many")) as transaction:
             removed = await _delete(transaction, bucket_id, keys)
         await self._remove_files(removed)
-        return json_response([row.as_row() for row in removed])
+        return json_response([row.as_removed_row() for row in removed])
 
     async def _remove_files(self, removed: list[StoredObject]) -> None:
         for row in removed:

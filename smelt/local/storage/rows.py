@@ -130,7 +130,7 @@ class StoredObject:
         }
 
     def as_row(self) -> dict[str, object]:
-        """Return the complete row, as in the responses of removals and copies."""
+        """Return the complete row, as in the responses of copies."""
         return {
             "name": self.name,
             "bucket_id": self.bucket_id,
@@ -144,3 +144,7 @@ class StoredObject:
             "metadata": self.metadata,
             "user_metadata": self.user_metadata,
         }
+
+    def as_removed_row(self) -> dict[str, object]:
+        """Return the complete row, as in the responses of removals: without an owner, its fields are empty."""
+        return {**self.as_row(), "owner": str(self.owner or ""), "owner_id": self.owner_id or ""}

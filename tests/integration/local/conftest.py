@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from stack_projects import write_project
 from stacks import TLS, running_local
 from supabase import AsyncClient, AsyncClientOptions, create_async_client
 
@@ -17,7 +18,8 @@ Connect = Callable[..., Awaitable[AsyncClient]]
 @pytest.fixture(scope="session")
 def bare_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHandle]:
     """A stack of an empty project; tests create their own buckets and users in it."""
-    with running_local(tmp_path_factory.mktemp("bare")) as stack:
+    project = write_project(tmp_path_factory.mktemp("bare"), config="[auth]\nenable_anonymous_sign_ins = true")
+    with running_local(project) as stack:
         yield stack
 
 

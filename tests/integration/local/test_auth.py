@@ -281,7 +281,7 @@ async def test_user_update_rejects_address_and_app_metadata_changes(
     """Changes of a confirmed email or of app metadata, and soft deletion, are rejected."""
     client = await connect()
     user = (await client.auth.sign_up({"email": address, "password": PASSWORD})).user
-    for change, status in (({"email": f"x{address}"}, 501), ({"app_metadata": {"role": "admin"}}, 403)):
+    for change, status in (({"email": f"x{address}"}, 422), ({"app_metadata": {"role": "admin"}}, 403)):
         with pytest.raises(AuthApiError) as error:
             await client.auth.update_user(change)
         assert error.value.status == status
@@ -292,15 +292,25 @@ async def test_user_update_rejects_address_and_app_metadata_changes(
 
 
 @pytest.mark.parametrize(
-    "path", ["/otp", "/authorize?provider=github", "/factors", "/recover", "/admin/generate_link", "/user/identities/x"]
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/authorize?provider=github", 400, "validation_failed"),
+        ("POST", "/sso", 404, "saml_provider_disabled"),
+        ("POST", "/factors", 422, "mfa_totp_enroll_not_enabled"),
+        ("GET", "/user/identities/authorize?provider=github", 404, "manual_linking_disabled"),
+        ("POST", "/token?grant_type=id_token", 400, "provider_disabled"),
+        ("POST", "/token?grant_type=web3", 422, "web3_provider_disabled"),
+        ("GET", "/reauthenticate", 422, "feature_disabled"),
+        ("GET", "/admin/audit", 422, "feature_disabled"),
+    ],
 )
-async def test_auth_route_that_is_not_served_returns_501_with_a_hint(
-    path: str, http: httpx.AsyncClient, bare_stack: StackHandle
+async def test_auth_feature_that_is_not_served_is_disabled_as_on_the_platform(
+    method: str, path: str, status: int, code: str, http: httpx.AsyncClient, bare_stack: StackHandle
 ) -> None:
-    """The message names `supabase start`."""
-    response = await http.get(f"/auth/v1{path}", headers={"apikey": bare_stack.anon_key})
-    assert response.status_code == 501
-    assert "supabase start" in response.json()["msg"]
+    """Clients take a 5xx for a failure that passes, and retry."""
+    response = await http.request(method, f"/auth/v1{path}", headers={"apikey": bare_stack.anon_key}, json={})
+    assert (response.status_code, response.json()["error_code"]) == (status, code)
+    assert code != "feature_disabled" or "supabase start" in response.json()["msg"]
 
 
 async def test_auth_health_settings_and_jwks_are_served(http: httpx.AsyncClient, bare_stack: StackHandle) -> None:

@@ -130,11 +130,11 @@ async def test_fresh_stack_contains_only_migrations_and_seed(
             assert connection.execute("select to_regclass('public.left_behind')").fetchone() == (None,)
 
 
-@pytest.mark.parametrize("name", ["pgcrypto", "vector"])
+@pytest.mark.parametrize("name", ["dblink", "unknown_extension"])
 async def test_migration_with_an_unavailable_extension_fails_with_a_hint(
     name: str, tmp_path: Path, local_cluster: LocalCluster
 ) -> None:
-    """The extension is missing in Postgres, or requires a superuser."""
+    """The extension requires a superuser, or is unknown."""
     project = write_project(tmp_path / "supabase", f"create extension if not exists {name} with schema extensions")
     with pytest.raises(LocalPermanentError, match="supabase start"):
         async with local_cluster.fresh(project):

@@ -119,6 +119,7 @@ async def test_start_on_a_full_disk_is_rejected_with_one_sentence(disk: Path, tm
 async def test_upload_that_fills_the_disk_fails_and_removes_its_file(disk: Path, tmp_path: Path) -> None:
     """The failed upload leaves no file, so the space is free again."""
     (tmp_path / "supabase").mkdir()
+    (tmp_path / "supabase" / "config.toml").write_text('[storage]\nfile_size_limit = "500MiB"')
 
     async def too_much() -> AsyncIterator[bytes]:
         for _ in range(DISK_BYTES // MIB):

@@ -32,7 +32,7 @@ TIMEOUT_S = 60.0
 
 def head(stack: StackHandle, path: str, extra: Sequence[bytes] = (), method: str = "GET") -> bytes:
     """Return the head of a request with a key and `extra` headers; an upgrade on the websocket path."""
-    headers = [b"host: stack", f"apikey: {stack.anon_key}".encode(), *(UPGRADE if path.endswith("websocket") else ())]
+    headers = [b"host: [::1]", f"apikey: {stack.anon_key}".encode(), *(UPGRADE if path.endswith("websocket") else ())]
     return b"\r\n".join([f"{method} {path} HTTP/1.1".encode(), *headers, *extra, b"", b""])
 
 

@@ -4,14 +4,15 @@ import time
 from pathlib import Path
 
 import jwt
+import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from stack_projects import write_project
 from stacks import running
 
-from smelt.local import LocalPermanentError, LocalStack
+from smelt.local import LocalCluster, LocalPermanentError, LocalStack
 from smelt.local.keys import Keys
-from smelt.local.migrations import AuthRules, ProjectFiles, RealtimeLimits
+from smelt.local.migrations import PASSWORD_CHARACTERS, AuthRules, Bucket, ProjectFiles, RealtimeLimits
 
 # `supabase start` prints these keys on every machine.
 ANON_KEY = (
@@ -48,28 +49,86 @@ def test_config_toml_settings_are_read(tmp_path: Path) -> None:
     max_rows = 7
     max_body_size = "2MiB"
     [storage]
-    file_size_limit = "50MiB"
+    file_size_limit = "51MiB"
+    [storage.buckets.avatars]
+    public = true
+    file_size_limit = "5MiB"
+    allowed_mime_types = ["image/png"]
+    [storage.buckets.files]
     [auth]
+    site_url = "https://app.example"
+    additional_redirect_urls = ["https://other.example"]
+    password_requirements = "letters_digits"
+    refresh_token_reuse_interval = 0
     jwt_expiry = 60
     opaque_key_jwt_expiry = 20
     enable_signup = false
-    enable_anonymous_sign_ins = false
+    enable_anonymous_sign_ins = true
     minimum_password_length = 8
+    [auth.email]
+    enable_signup = false
+    enable_confirmations = true
+    otp_length = 8
+    otp_expiry = 60
+    [auth.hook.custom_access_token]
+    enabled = true
+    uri = "pg-functions://postgres/public/claims"
+    [auth.external.google]
+    enabled = true
     [realtime]
     max_events_per_second = 2500
     """
     project = ProjectFiles.read(write_project(tmp_path / "supabase", config=config))
     assert (project.schemas, project.max_rows) == (("public", "other"), 7)
-    assert (project.file_size_limit, project.max_body_bytes) == (50 * 1024**2, 2 * 1024**2)
+    assert (project.file_size_limit, project.max_body_bytes) == (51 * 1024**2, 2 * 1024**2)
     assert project.auth == AuthRules(
         allows_sign_up=False,
-        allows_anonymous=False,
+        allows_anonymous=True,
+        allows_email=False,
+        confirms_email=True,
         password_min_characters=8,
+        password_characters=PASSWORD_CHARACTERS["letters_digits"],
         token_lifetime_s=60,
+        token_reuse_interval_s=0,
+        otp_characters=8,
+        otp_lifetime_s=60,
+        token_hook=("public", "claims"),
+        site_url="https://app.example",
+        redirect_urls=("https://other.example",),
         opaque_key_lifetime_s=20,
     )
     assert project.realtime == RealtimeLimits(max_events_per_s=2500, max_joins_per_s=100)
-    assert ProjectFiles.read(write_project(tmp_path / "default")) == ProjectFiles()
+    assert project.buckets == (
+        Bucket(name="avatars", public=True, file_size_limit=5 * 1024**2, mime_types=("image/png",)),
+        Bucket(name="files", public=False, file_size_limit=51 * 1024**2, mime_types=None),
+    )
+    assert project.ignored == ("auth.external.google",)
+    default = ProjectFiles.read(write_project(tmp_path / "default"))
+    assert default == ProjectFiles()
+    # Those of the CLI.
+    assert (default.file_size_limit, default.auth.allows_anonymous) == (50 * 1024**2, False)
+
+
+async def test_config_toml_buckets_are_created_and_ignored_settings_noted(
+    tmp_path: Path, local_cluster: LocalCluster
+) -> None:
+    buckets = '[storage.buckets.avatars]\npublic = true\nallowed_mime_types = ["image/png"]\n[storage.buckets.seeded]\n'
+    project = write_project(
+        tmp_path / "supabase",
+        seed="insert into storage.buckets (id, name, public) values ('seeded', 'seeded', true); set role anon;",
+        config=buckets + "[functions.hello]\nverify_jwt = true\n[auth.external.google]\nenabled = true",
+    )
+    async with local_cluster.fresh(project) as stack:
+        with psycopg.connect(stack.db_url) as connection:
+            rows = connection.execute(
+                "select id, public, file_size_limit, allowed_mime_types from storage.buckets order by id"
+            ).fetchall()
+        (note,) = stack.state.notes
+        assert note.endswith(
+            "without effect in the embedded stack: auth.external.google, functions.hello. "
+            "Use `supabase start` for them."
+        )
+    assert rows == [("avatars", True, 50 * 1024**2, ["image/png"]), ("seeded", False, 50 * 1024**2, None)]
 
 
 @pytest.mark.parametrize(
@@ -88,6 +147,10 @@ def test_config_toml_sizes_are_parsed_like_the_supabase_cli(tmp_path: Path, decl
         ('[api]\nport = "env(PORT)"', r"Supabase project: .*'env\(PORT\)'"),
         ("[api]\nschemas = 5", "cannot read .* as a Supabase project"),
         ('[storage]\nfile_size_limit = "much"', r"^storage\.file_size_limit in .* must be a size such as 50MiB"),
+        (
+            '[auth]\npassword_requirements = "hard"',
+            r"^auth\.password_requirements in .* must be one of letters_digits, ",
+        ),
         ('[api]\nmax_body_size = "much"', r"^api\.max_body_size in .* must be a size such as 50MiB"),
     ],
 )

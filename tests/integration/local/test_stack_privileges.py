@@ -46,6 +46,8 @@ def test_postgres_role_is_not_a_superuser(owner: psycopg.Connection) -> None:
         ),
         "set session_replication_role = replica",
         "alter role authenticator set pgrst.db_schemas = 'public, internal'",
+        "alter role authenticator set pgrst.db_tx_end = 'rollback-allow-override'",
+        "alter role authenticator set pgrst.log_level = 'info'",
         "create table public.owned (id uuid primary key references auth.users on delete cascade)",
         "insert into storage.buckets (id, name) values ('b', 'b')",
         "create schema internal",

@@ -59,7 +59,7 @@ async def test_platform_upgrade_rejects_changed_unknown_or_missing_records(
     (later / "99_later.sql").write_text("create table auth.later (id bigint)")
     with pytest.raises(LocalPermanentError, match="another version of smelt"):
         await schemas.upgrade(database, later)
-    await database.execute("drop table extensions.platform_files")
+    await database.execute("drop table smelt_platform.files")
     with pytest.raises(LocalPermanentError, match="another version of smelt"):
         await schemas.upgrade(database)
 
@@ -68,7 +68,7 @@ async def test_start_rejects_a_data_folder_of_another_smelt_version(tmp_path: Pa
     project = write_project(tmp_path / "supabase")
     async with LocalStack.from_env(tmp_path / "stack", migrations=project) as stack:
         with psycopg.connect(stack.admin_dsn) as connection:
-            connection.execute("update extensions.platform_files set sha256 = 'of another version'")
+            connection.execute("update smelt_platform.files set sha256 = 'of another version'")
     with pytest.raises(LocalPermanentError, match=r"created by another version of smelt.*`smelt local reset`"):
         async with LocalStack.from_env(tmp_path / "stack", migrations=project):
             pass

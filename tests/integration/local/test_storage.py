@@ -337,3 +337,45 @@ async def test_storage_rejects_an_invalid_key(
     response = await http.post(url, content=b"x", headers=_service(bare_stack))
     assert response.status_code == 400
     assert json.loads(response.content)["error"] in ("InvalidKey", "Bad Request", "Bucket not found")
+
+
+def _form(content_type: str) -> dict[str, Any]:
+    return {"files": {"": ("blob", b"recorded", content_type)}}
+
+
+async def test_upload_by_form_stores_the_media_type_without_parameters(
+    http: httpx.AsyncClient, bare_stack: StackHandle
+) -> None:
+    """A bucket that allows `audio/webm` accepts it with codecs, in a form; `*/*` allows nothing."""
+    service, name = _service(bare_stack), f"b{uuid4().hex}"
+    for bucket, allowed in ((name, "audio/webm"), (f"{name}2", "*/*")):
+        body = {"name": bucket, "allowed_mime_types": [allowed]}
+        assert (await http.post("/storage/v1/bucket", json=body, headers=service)).status_code == 200
+    form = _form("audio/webm;codecs=opus")
+    assert (await http.post(f"/storage/v1/object/{name}/a", headers=service, **form)).status_code == 200
+    info = (await http.get(f"/storage/v1/object/info/{name}/a", headers=service)).json()
+    assert info["content_type"] == "audio/webm"
+    for path, sent in ((f"{name}2/a", form), (f"{name}/b", _form("audio/ogg"))):
+        rejected = await http.post(f"/storage/v1/object/{path}", headers=service, **sent)
+        assert rejected.json()["statusCode"] == "415"
+
+
+async def test_upload_with_a_content_type_without_a_subtype_is_rejected(
+    http: httpx.AsyncClient, bare_stack: StackHandle, bucket: str
+) -> None:
+    headers = _service(bare_stack)
+    for content_type, message in (("audio", "Invalid Content-Type header"), ("audio/x; y=1", None)):
+        response = await http.post(
+            f"/storage/v1/object/{bucket}/typed", content=b"x", headers=headers | {"content-type": content_type}
+        )
+        assert response.json().get("message") == message
+
+
+async def test_remove_of_an_object_without_an_owner_returns_empty_fields(
+    http: httpx.AsyncClient, bare_stack: StackHandle, bucket: str
+) -> None:
+    headers = _service(bare_stack)
+    await http.post(f"/storage/v1/object/{bucket}/ownerless", content=b"x", headers=headers)
+    body = {"prefixes": ["ownerless"]}
+    (row,) = (await http.request("DELETE", f"/storage/v1/object/{bucket}", json=body, headers=headers)).json()
+    assert (row["owner"], row["owner_id"]) == ("", "")

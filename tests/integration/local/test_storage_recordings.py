@@ -21,7 +21,7 @@ SCENARIOS = (
 
 HASHED_NAMES = "file names are hashes of keys, so no key is too long for the disk"
 GATEWAY = "the gateway handles CORS and the paths of other services"
-NOT_SERVED = "returns 501 with a hint"
+NOT_SERVED = "returns 404 with a hint"
 DIFFERENT = {
     "name: long 300 chars": HASHED_NAMES,
     "GET /version": "it has another version",
@@ -31,8 +31,6 @@ DIFFERENT = {
     "OPTIONS preflight /bucket": GATEWAY,
     "OPTIONS preflight /object/list/recordings": GATEWAY,
     "OPTIONS with CORS headers": GATEWAY,
-    "render image (disabled)": NOT_SERVED,
-    "render image auth (disabled)": NOT_SERVED,
     "cdn purge as alice": NOT_SERVED,
     "direct SQL delete is refused by trigger (psql)": "the recorded request is only `GET /version`",
 }

@@ -20,7 +20,7 @@ from websockets.asyncio.client import ClientConnection
 from smelt.local.account import database_account
 from smelt.local.keys import Keys
 from smelt.local.migrations import ProjectFiles
-from smelt.local.postgres import SUPERUSER, Postgres, PostgresOptions
+from smelt.local.postgres import REALTIME_ROLE, SUPERUSER, Postgres, PostgresOptions
 from smelt.local.realtime import Realtime, RealtimeOptions, create_routes
 from smelt.local.serving import GatewayServer
 from smelt.local.template import build
@@ -107,11 +107,11 @@ class RealtimeServer(Reachable):
                 pass
 
 
-def options_for(admin_dsn: str, authenticator_dsn: str, **changes: Any) -> RealtimeOptions:
+def options_for(realtime_dsn: str, authenticator_dsn: str, **changes: Any) -> RealtimeOptions:
     """Return the platform's settings with short delays."""
     options = RealtimeOptions(
         keys=Keys(),
-        admin_dsn=admin_dsn,
+        realtime_dsn=realtime_dsn,
         authenticator_dsn=authenticator_dsn,
         connect_error_delay_s=0.05,
         join_error_delay_s=0.05,
@@ -145,7 +145,7 @@ async def serving(postgres: Postgres, **changes: Any) -> AsyncIterator[RealtimeS
         await connection.execute("set search_path = public")
         await connection.execute(FIXTURES.read_bytes())
         await connection.execute(WITNESS)
-    realtime = Realtime(options_for(postgres.dsn(SUPERUSER), postgres.dsn("authenticator"), **changes))
+    realtime = Realtime(options_for(postgres.dsn(REALTIME_ROLE), postgres.dsn("authenticator"), **changes))
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     server = GatewayServer(Starlette(routes=create_routes(realtime)), listener)

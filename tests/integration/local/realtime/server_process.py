@@ -21,7 +21,7 @@ from realtime_server import Reachable, options_for
 from starlette.applications import Starlette
 
 from smelt.local.keys import Keys
-from smelt.local.postgres import SUPERUSER, Postgres
+from smelt.local.postgres import REALTIME_ROLE, SUPERUSER, Postgres
 from smelt.local.realtime import Realtime, create_routes
 from smelt.local.realtime.channel import JoinedChannel
 from smelt.local.realtime.connection import Connection
@@ -72,22 +72,22 @@ async def running_in_process(postgres: Postgres, **options: Any) -> AsyncIterato
     """Serve a database from a separate process until the context ends."""
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
-    dsns = (postgres.dsn(SUPERUSER), postgres.dsn("authenticator"))
+    dsns = (postgres.dsn(REALTIME_ROLE), postgres.dsn("authenticator"))
     process = ServerProcess(command=(sys.executable, __file__, str(port), *dsns, json.dumps(options)))
     await process.start()
     try:
-        yield Reachable(keys=Keys(), port=port, dsn=dsns[0]), process
+        yield Reachable(keys=Keys(), port=port, dsn=postgres.dsn(SUPERUSER)), process
     finally:
         await process.end(signal.SIGKILL)
 
 
-async def serve(port: int, admin_dsn: str, authenticator_dsn: str, options: str) -> None:
+async def serve(port: int, realtime_dsn: str, authenticator_dsn: str, options: str) -> None:
     """Serve until SIGTERM or the exit of the parent; print the resource counts on SIGUSR1."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     loop.add_reader(sys.stdin.fileno(), stopping.set)
-    realtime = Realtime(options_for(admin_dsn, authenticator_dsn, **json.loads(options)))
+    realtime = Realtime(options_for(realtime_dsn, authenticator_dsn, **json.loads(options)))
     server = GatewayServer(Starlette(routes=create_routes(realtime)), socket.create_server(("127.0.0.1", port)))
     loop.add_signal_handler(signal.SIGUSR1, lambda: print(json.dumps(resource_counts(realtime, port)), flush=True))
     async with realtime.running():

@@ -197,7 +197,7 @@ async def test_socket_abort_releases_channels_presence_changes_and_tasks(realtim
 
 
 async def test_connection_pool_gets_a_connection_back_from_a_cancelled_task(realtime: RealtimeServer) -> None:
-    pool, lending, enough = realtime.realtime._admin, asyncio.Event(), asyncio.Event()
+    pool, lending, enough = realtime.realtime._service, asyncio.Event(), asyncio.Event()
 
     async def borrow() -> None:
         async with pool.connection():

@@ -1,5 +1,7 @@
 """postgres_changes beyond the recordings: callers, changes of the publication, many rows, a crash."""
 
+import asyncio
+
 import psycopg
 from realtime_server import USER_A, USER_B, RealtimeServer, eventually, serving
 from sockets import raw_socket
@@ -179,3 +181,19 @@ async def test_reconnect_to_a_crashed_postgres_keeps_sockets_and_channels(realti
         await realtime.sql("select realtime.send('{\"after\": true}', 'e', 'db', false)")
         assert (await socket.next("broadcast"))["payload"]["payload"]["after"] is True
         assert (await socket.join("p", token=realtime.token(USER_A), private=True))["status"] == "error"
+
+
+async def test_reconnect_after_a_lost_slot_disconnects_the_sockets(realtime_postgres: Postgres) -> None:
+    """Changes between the slots are lost, so clients must join and read again."""
+    async with serving(realtime_postgres) as realtime, raw_socket(realtime) as socket:
+        await socket.subscribe("n", NOTES)
+        await realtime.sql(
+            "select pg_terminate_backend(pid) from pg_stat_replication; insert into notes (body) values ('in between')"
+        )
+        assert (await socket.next("system"))["payload"]["message"] == "Server requested disconnect"
+        await asyncio.wait_for(socket.socket.wait_closed(), 30)
+        assert realtime.realtime.is_replicating
+        async with raw_socket(realtime) as again:
+            await again.subscribe("n", NOTES)
+            await realtime.sql("insert into notes (body) values ('after')")
+            assert (await again.next("postgres_changes"))["payload"]["data"]["record"]["body"] == "after"

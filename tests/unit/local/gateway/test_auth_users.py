@@ -15,6 +15,7 @@ from smelt.local.auth.emails import normalize_email
 from smelt.local.auth.errors import AuthError, weak_password
 from smelt.local.auth.users import Session, User, access_claims
 from smelt.local.keys import Keys
+from smelt.local.migrations import AuthRules
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 USER = User(
@@ -138,7 +139,7 @@ async def test_password_matches_only_its_hash() -> None:
 def test_password_too_short_or_too_long_is_rejected(password: str) -> None:
     """Too short, or longer than bcrypt's limit."""
     with pytest.raises(AuthError):
-        passwords.check_password(password, 6)
+        passwords.check_password(password, AuthRules())
 
 
 @pytest.mark.parametrize(

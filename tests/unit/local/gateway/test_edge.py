@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smelt.local.edge.api_keys import ApiKeys
 from smelt.local.edge.error_logging import LogServerErrors
+from smelt.local.edge.loopback import LoopbackOnly, origin_of
 from smelt.local.edge.rest_proxy import Upstream
 from smelt.local.keys import Keys
 
@@ -111,3 +112,35 @@ async def test_head_request_is_followed_by_a_new_connection() -> None:
                 await response.aread()
         await asyncio.gather(*filter(None, served))
     assert len(served) == 2
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_accepted"),
+    [
+        ({}, True),
+        ({"host": "127.0.0.1:54321", "origin": "http://localhost:3000"}, True),
+        ({"host": "[::1]:54321", "origin": "http://[::1]"}, True),
+        ({"host": "app.localhost", "origin": "capacitor://localhost"}, True),
+        ({"host": "127.8.9.1"}, True),
+        ({"host": "tunnel.example", "origin": "https://app.example"}, True),
+        ({"origin": "https://app.example:8443"}, False),
+        ({"origin": "http://app.example"}, False),
+        ({"origin": "https://localhost.evil.example"}, False),
+        ({"origin": "null"}, False),
+        ({"origin": "http://["}, False),
+        ({"host": "evil.example"}, False),
+        ({"host": "127.0.0.1.evil.example"}, False),
+        ({"host": "evil.example:54321", "origin": "http://localhost"}, False),
+    ],
+)
+async def test_loopback_only_accepts_this_machine_and_what_the_project_allows(
+    headers: dict[str, str], is_accepted: bool
+) -> None:
+    app = LoopbackOnly(Response(), hosts=["tunnel.example"], origins=["https://app.example"])
+    response = await _get(app, "/", {"host": "localhost", **headers})
+    assert response.status_code == (200 if is_accepted else 403)
+    assert (await _get(LoopbackOnly(Response(), hosts=["*"], origins=["*"]), "/", headers)).status_code == 200
+
+
+def test_origin_of_the_site_is_that_of_its_url() -> None:
+    assert origin_of("https://app.example:8443/path?x") == "https://app.example:8443"
