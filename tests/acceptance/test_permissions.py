@@ -371,6 +371,7 @@ PERMISSION_CASES: Final[dict[str, PermissionCase]] = {
     "call create_smelt": _call("create_smelt", files=lambda _: FILES),
     "name another user in create_smelt": PermissionCase(lambda accounts: accounts, _named_another_user),
     "call create_smelt_batch": _call("create_smelt_batch"),
+    "call get_smelt_models": _call("get_smelt_models"),
     **{f"call {name}": attempt for name, attempt in _client_functions("owner").items()},
     **{f"call {name}": attempt for name, attempt in _worker_functions().items()},
     **{f"call {name}": attempt for name, attempt in _webhook_functions().items()},

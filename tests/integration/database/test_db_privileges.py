@@ -41,7 +41,7 @@ WORKER_FUNCTIONS: Final = {
         "settle_smelt_webhook_delivery",
     )
 }
-WEBHOOK_FUNCTIONS: Final = {
+ACCOUNT_FUNCTIONS: Final = {
     f"public.{name}"
     for name in (
         "create_smelt_webhook",
@@ -50,6 +50,7 @@ WEBHOOK_FUNCTIONS: Final = {
         "delete_smelt_webhook",
         "test_smelt_webhook",
         "get_smelt_webhook_deliveries",
+        "get_smelt_models",
     )
 }
 POLICY_FUNCTIONS: Final = {"smelt.can_subscribe", "smelt.can_upload", "smelt.can_read_audio"}
@@ -86,8 +87,8 @@ def _callable_by(role: str) -> set[str]:
     return {
         "public": set(),
         "anon": clients,
-        "authenticated": clients | _bodies({"public.create_smelt_batch"} | WEBHOOK_FUNCTIONS),
-        "service_role": clients | _bodies(WORKER_FUNCTIONS | WEBHOOK_FUNCTIONS),
+        "authenticated": clients | _bodies({"public.create_smelt_batch"} | ACCOUNT_FUNCTIONS),
+        "service_role": clients | _bodies(WORKER_FUNCTIONS | ACCOUNT_FUNCTIONS),
     }[role]
 
 
