@@ -27,7 +27,7 @@ from smelt.processor.event_queue import EventQueue
 from smelt.processor.leases import Leases
 from smelt.processor.outcome import Failure, failure_of
 from smelt.processor.polling import Contact
-from smelt.processor.report_events import MAX_EVENT_BYTES, pieces, report_events
+from smelt.contract.report_events import MAX_EVENT_BYTES, pieces, report_events
 from smelt.processor.reporter import Reporter
 from smelt.processor.speech.checkpoint import Checkpoint
 from smelt.processor.state import SmeltState
