@@ -33,6 +33,8 @@ from worker_harness import attempts_of, failures
 
 from smelt.contract.work import SmeltAttempts
 
+pytestmark = pytest.mark.timeout(300)
+
 TOKEN = "a token of the service"
 SHORT = ROOT / "tests" / "recordings" / "action_item.flac"
 # Of a longer recording, the model of the service yields six segments, the last one after a second, after which the
@@ -108,7 +110,7 @@ def known_attempts(stack: Stack, smelt_id: str) -> SmeltAttempts:
 
 @pytest.mark.own_project("whose only workers are those of the test")
 def test_external_worker_transcribes_and_a_worker_completes(dispatched: Dispatched) -> None:
-    code, events = submit(SHORT, env=dispatched.stack.env())
+    code, events = submit(SHORT, "--transcript-only", env=dispatched.stack.env())
     assert code == 0, events
     percentages = [event["progress"]["percentage"] for event in events if event["event"] == "progress"]
     assert percentages == sorted(percentages)
@@ -126,7 +128,7 @@ def test_external_worker_killed_in_the_middle_costs_one_failure_and_another_work
     dispatched: Dispatched, tmp_path: Path
 ) -> None:
     events: list[Event] = []
-    with submitting(STANDUP, env=dispatched.stack.env()) as (_, lines):
+    with submitting(STANDUP, "--transcript-only", env=dispatched.stack.env()) as (_, lines):
         while not texts(events):
             events.append(json.loads(lines.readline()))
         dispatched.service.kill()
@@ -141,3 +143,5 @@ def test_external_worker_killed_in_the_middle_costs_one_failure_and_another_work
     known = known_attempts(dispatched.stack, events[-1]["smelt_id"])
     assert failures(known) == ["external"]
     assert known.attempts[0].ended_as == "expired"
+    segments = {one["index"]: one for event in events for one in event.get("segments", [])}
+    assert segments[6]["start"] >= segments[5]["end"], "the model began at the end of the last saved segment"
