@@ -16,12 +16,14 @@ class Service:
     Attributes:
         url: The address for jobs.
         status: The status of its next responses.
+        retry_after: Its `Retry-After`.
         may_respond: A request waits for it.
         received: The authorization and the body of each request.
     """
 
     url: str = ""
     status: int = 202
+    retry_after: str | None = None
     may_respond: threading.Event = field(default_factory=threading.Event)
     received: list[tuple[str | None, bytes]] = field(default_factory=list)
 
@@ -45,7 +47,8 @@ def running_service(status: int = 202) -> Iterator[Service]:
             service.may_respond.wait(60)
             self.send_response(service.status)
             self.send_header("Content-Length", "0")
-            self.send_header("Retry-After", "1")
+            if service.retry_after is not None:
+                self.send_header("Retry-After", service.retry_after)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:

@@ -172,7 +172,7 @@ class Accepted(Model):
 
 @dataclass(frozen=True)
 class CallbackToken:
-    """What a token permits: callbacks of one attempt, each of which renews its lease of `lease_s` seconds.
+    """The content of a token: it permits callbacks of one attempt, each of which renews its lease of `lease_s` seconds.
 
     `expires_at` is in seconds since 1970.
     """

@@ -41,10 +41,12 @@ class Dispatcher:
     `on_suspended` is called when that begins and when it ends.
     """
 
-    def __init__(self, options: DispatchOptions, on_suspended: Callable[[], None]) -> None:
+    def __init__(
+        self, options: DispatchOptions, on_suspended: Callable[[], None], breaker: CircuitBreaker | None = None
+    ) -> None:
         self._options = options
         self._on_suspended = on_suspended
-        self._breaker = CircuitBreaker()
+        self._breaker = breaker or CircuitBreaker()
         self._resuming: asyncio.TimerHandle | None = None
         headers = {} if options.token is None else {"Authorization": f"Bearer {options.token}"}
         self._http = httpx.AsyncClient(timeout=_TIMEOUT_S, headers=headers)
