@@ -30,7 +30,7 @@ class ReadyToDispatch(Exception):
     """All recordings of a smelt are ready for the external service."""
 
     def __init__(self, job: DispatchedJob) -> None:
-        super().__init__(job)
+        super().__init__()  # Without the job, whose links and token must not be logged.
         self.job = job
 
 
