@@ -103,6 +103,7 @@ class WorkerSettings(Environment):
     batch_size: Annotated[int, Field(ge=0)] = 0
     beam_size: Annotated[int, Field(ge=1, le=20)] = 5
     word_times: bool = False
+    speaker_model: Path | None = None
     concurrency: Annotated[int, Field(ge=1)] = 2
     lease_s: Annotated[int, Field(ge=5, le=3600)] = 30
     drain_s: Annotated[float, Field(ge=0)] = 25.0
@@ -133,6 +134,7 @@ class GatewaySettings(Environment):
     gateway_max_uploads: Annotated[int, Field(ge=1)] = 64
     gateway_max_streams: Annotated[int, Field(ge=1)] = 1000
     gateway_max_streams_per_caller: Annotated[int, Field(ge=1)] = 20
+    openai_wait_s: Annotated[float, Field(ge=1, le=3600)] = 300.0
     drain_s: Annotated[float, Field(ge=0)] = 25.0
 
 

@@ -107,6 +107,15 @@ def real_model() -> Path:
     return _folder("SMELT_REAL_MODEL", "a Whisper model: `scripts/real-model FOLDER` makes one")
 
 
+@pytest.fixture(scope="session")
+def real_speaker_model() -> Path:
+    """The file of a real model of voices that `SMELT_REAL_SPEAKER_MODEL` names; mark the test `real_speech`."""
+    named = os.environ.get("SMELT_REAL_SPEAKER_MODEL")
+    if not named:
+        pytest.skip("set SMELT_REAL_SPEAKER_MODEL to a model of voices: `scripts/speaker-model FILE` makes one")
+    return Path(named)
+
+
 def _folder(variable: str, content: str) -> Path:
     named = os.environ.get(variable)
     if not named:

@@ -10,7 +10,7 @@ from smelt.backend.rpc import Cursor, Rpc, RpcResponse, parse
 from smelt.contract.batches import Batch
 from smelt.contract.events import Model
 from smelt.contract.options import SmeltOptions
-from smelt.contract.rows import Notification
+from smelt.contract.rows import FileRow, Notification, SmeltRow
 from smelt.contract.state import Created, Snapshot, Trust, Unchanged
 from smelt.contract.vocabulary import Mode, Outcome, Status
 from smelt.errors import NotFound
@@ -67,7 +67,24 @@ class ListedSmelt(Model):
     files: tuple[ListedFile, ...]
 
 
+class TrustedFileRow(FileRow):
+    """A row of `smelt_files`, with what readers of its transcript should know."""
+
+    trust: Trust | None
+
+
+class SmeltWithFiles(SmeltRow):
+    """A row of `smelts` with its files; `user_id` is None for a smelt of a visitor."""
+
+    user_id: UUID | None
+    files: tuple[TrustedFileRow, ...]
+
+
 class _ListedSmelts(RpcResponse[tuple[ListedSmelt, ...]]):
+    pass
+
+
+class _SmeltsWithFiles(RpcResponse[tuple[SmeltWithFiles, ...]]):
     pass
 
 
@@ -161,6 +178,19 @@ class ClientRpc:
         columns = f"id,user_id,status,percentage,outcome,error_code,created_at,completed_at,{files}"
         rows = await self.rpc.newest("smelts", columns, count, *_with_status(statuses), before=before)
         return parse(_ListedSmelts, rows).root
+
+    async def list_rows(
+        self,
+        count: int,
+        *,
+        statuses: Collection[Status] = (),
+        batch_id: UUID | None = None,
+        before: Cursor | None = None,
+    ) -> tuple[SmeltWithFiles, ...]:
+        """Return smelts as `list_smelts` does, with all of their columns, and optionally those of one batch alone."""
+        filters = [*_with_status(statuses), *([] if batch_id is None else [("batch_id", "eq", str(batch_id))])]
+        rows = await self.rpc.newest("smelts", "*,files:smelt_files(*)", count, *filters, before=before)
+        return parse(_SmeltsWithFiles, rows).root
 
     async def count_smelts(self, statuses: Collection[Status]) -> int:
         """Return the number of smelts with one of these statuses, of the signed-in user."""

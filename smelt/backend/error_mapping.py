@@ -35,7 +35,7 @@ def map_api_error(code: str | None, message: str, hint: str | None = None) -> Sm
     if code.startswith("PT"):
         return map_rejection(hint or code, message)
     if code == "PGRST202":
-        missing = "the project has no, or not all, of smelt's functions: run `smelt init`, then `supabase db push`"
+        missing = "the project lacks functions of smelt: run `smelt init`, then `supabase db push --remote`"
         return RequestRejected(code, f"{missing} ({message})")
     if code in _UNAUTHORIZED_CODES:
         return Unauthorized(message)

@@ -2,6 +2,8 @@
 
 import asyncio
 import ssl
+import sys
+from contextlib import aclosing
 from functools import cache
 from typing import Any, Final
 
@@ -14,9 +16,11 @@ MAX_CONNECTIONS: Final = 20
 
 
 class Pool(httpx.AsyncClient):
-    """An HTTP client that opens new connections after the machine was suspended.
+    """An HTTP client that reuses no connection on which a request would hang until its timeout.
 
-    After a suspend, pooled connections may be half-open; a request on one would hang until its timeout.
+    After a suspend of the machine, pooled connections may be half-open: it opens new ones. A server that rejects an
+    upload before it has read all of it may read nothing more from the connection (Storage leaves it so for 62 s, though
+    it announces keep-alive): it closes the connection.
 
     Args:
         auth: Signs each request.
@@ -59,13 +63,23 @@ class Pool(httpx.AsyncClient):
         auth: httpx.Auth | Any = httpx.USE_CLIENT_DEFAULT,
         follow_redirects: bool | Any = httpx.USE_CLIENT_DEFAULT,
     ) -> httpx.Response:
-        """Send a request; after a suspend of the machine over a new connection."""
+        """Send a request, over a connection that is usable."""
         self.check()
-        if self._shared is None and self._clock.ran_ahead_s() >= SLEPT_S:
+        auth = self.auth if auth is httpx.USE_CLIENT_DEFAULT else auth
+        if self._shared is not None:
+            return await self._shared.send(request, stream=stream, auth=auth, follow_redirects=follow_redirects)
+        if self._clock.ran_ahead_s() >= SLEPT_S:
             outdated, self._inner_client = self._inner_client, self._new_client()
             await outdated.aclose()
-        auth = self.auth if auth is httpx.USE_CLIENT_DEFAULT else auth
-        return await self._inner_client.send(request, stream=stream, auth=auth, follow_redirects=follow_redirects)
+        is_upload = not isinstance(request.stream, httpx.ByteStream)
+        response = await self._inner_client.send(
+            request, stream=stream or is_upload, auth=auth, follow_redirects=follow_redirects
+        )
+        if is_upload and response.is_error:
+            return await _closed(response)
+        if not stream:
+            await response.aread()
+        return response
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -77,6 +91,21 @@ class Pool(httpx.AsyncClient):
 
     def _new_client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(verify=_tls(), limits=httpx.Limits(max_connections=self._max_connections))
+
+
+async def _closed(response: httpx.Response) -> httpx.Response:
+    """Return the response with its body, after closing its connection.
+
+    The connection closes because the end of the response is never taken from it. The end of a body without a
+    Content-Length is only known once it was taken, and the connection stays open then.
+    """
+    length = int(response.headers.get("content-length", sys.maxsize))
+    body = bytearray()
+    async with aclosing(response):
+        parts = response.aiter_raw()
+        while len(body) < length and (part := await anext(parts, None)) is not None:
+            body += part
+    return httpx.Response(response.status_code, headers=response.headers, content=bytes(body), request=response.request)
 
 
 @cache

@@ -52,7 +52,8 @@ class Health(Model):
     `migrations` contains the versions in the project's migration history, None if it has no history. `unsent`
     counts the rows of the outbox that are not sent yet. `waiting` is at most 1001, which means more than 1,000
     (`MAX_WAITING_COUNT`). `suspended` counts the workers that claim nothing, since their
-    model fails on their machine.
+    model fails on their machine. `missing_partition` is the partition of `realtime.messages` that Realtime has not
+    created for today.
     """
 
     now: datetime
@@ -60,6 +61,7 @@ class Health(Model):
     schema_version: int = 0
     schema_compatible_from: int = 0
     migrations: tuple[str, ...] | None
+    missing_partition: str | None = None
     max_file_bytes: int
     waiting: int
     oldest_waiting_s: float

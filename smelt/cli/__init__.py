@@ -17,6 +17,7 @@ from smelt.cli import (
     local,
     login,
     models,
+    remove,
     retry,
     serve,
     show,
@@ -53,6 +54,7 @@ app.command()(delete.delete)
 app.command()(doctor.doctor)
 app.command()(contract.contract)
 app.command()(init.init)
+app.command()(remove.remove)
 
 
 def _print_version(requested: bool) -> None:

@@ -28,7 +28,7 @@ def init(
         typer.Option("--js", metavar="DIR", help="Copy the JavaScript package into this folder of your app."),
     ] = None,
 ) -> None:
-    """Add smelt's migrations to your Supabase project; `supabase db push` then applies them."""
+    """Add smelt's migrations to your Supabase project; `supabase db push --remote` then applies them."""
     if folder is None and js is None:
         raise typer.BadParameter("pass the folder of your Supabase project, or --js with a folder of your app")
     run(asyncio.to_thread(_add_all, folder, force, js))
@@ -106,7 +106,7 @@ def _add_all(folder: Path | None, force: bool, js: Path | None) -> Exit:
 def _add(folder: Path, force: bool) -> None:
     if not folder.is_dir():
         raise PermanentError(f"{folder} does not exist: pass the folder of your Supabase project")
-    project = _supabase_folder(folder)
+    project = supabase_folder(folder)
     target = project / "migrations"
     planned = plan(migration_files(), target)
     _check_names(migration_files(), target, force=force)
@@ -122,15 +122,15 @@ def _add(folder: Path, force: bool) -> None:
     _print_next_steps(folder, planned, is_new=not (project / "config.toml").exists())
 
 
-def _supabase_folder(folder: Path) -> Path:
+def supabase_folder(folder: Path) -> Path:
     """Return `DIR/supabase`, or DIR if it is the `supabase` folder itself."""
     is_itself = folder.resolve().name == "supabase" and (folder / "config.toml").exists()
     return folder if is_itself else folder / "supabase"
 
 
 def _print_next_steps(folder: Path, planned: Plan, *, is_new: bool) -> None:
-    push = "supabase db push --include-all" if planned.needs_include_all else "supabase db push"
-    steps = [f"{push}    applies them to the linked project (`supabase link`)"]
+    push = f"supabase db push --remote{' --include-all' if planned.needs_include_all else ''}"
+    steps = [f"{push}    applies them to the linked project (`supabase link`); without --remote, to the local one"]
     if planned.needs_include_all:
         steps[0] += "; --include-all, since some of your migrations are newer"
     if is_new:

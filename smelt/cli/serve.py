@@ -67,6 +67,7 @@ def gateway_options(settings: GatewaySettings, project: ProjectSettings) -> "Gat
         max_uploads=settings.gateway_max_uploads,
         max_streams=settings.gateway_max_streams,
         max_streams_per_caller=settings.gateway_max_streams_per_caller,
+        openai_wait_s=settings.openai_wait_s,
         drain_s=settings.drain_s,
         caption_layout=caption_layout(),
     )

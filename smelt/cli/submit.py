@@ -61,6 +61,9 @@ _WordTimes = Annotated[
 _Channels = Annotated[
     Channels, typer.Option(help="mixed: as one recording; separate: each channel is transcribed and is a speaker.")
 ]
+_Speakers = Annotated[
+    bool, typer.Option("--speakers", help="Identify the speakers by their voices; the worker needs a speaker model.")
+]
 _Model = Annotated[
     str | None, typer.Option(metavar="NAME", help="The model to transcribe with. Default: any that a worker has.")
 ]
@@ -87,6 +90,7 @@ def submit(
     vocabulary_file: _VocabularyFile = None,
     word_times: _WordTimes = None,
     channels: _Channels = "mixed",
+    speakers: _Speakers = False,
     model: _Model = None,
     keep_audio: _KeepAudio = None,
     metadata: _Metadata = None,
@@ -106,6 +110,7 @@ def submit(
             vocabulary=[*(vocabulary or ()), *_terms(vocabulary_file)],
             word_times=word_times,
             channels=channels,
+            speakers=speakers,
             model=model,
             keep_audio_h=keep_audio,
         ),

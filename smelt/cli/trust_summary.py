@@ -8,6 +8,7 @@ from smelt.contract.transcript import span
 
 _MAX_PLACES: Final = 5
 _MIN_UNTRANSCRIBED_S: Final = 1.0
+_MIN_UNCERTAIN: Final = 0.1
 
 
 def trust_summary(trust: Trust | None) -> str:
@@ -28,6 +29,8 @@ def _clauses(trust: Trust) -> Iterator[str]:
         yield f"audio track {trust.track}{count} transcribed"
     if trust.channel is not None:
         yield f"only channel {trust.channel} transcribed, because the channels cancel each other out"
+    if trust.uncertain_speakers is not None and trust.uncertain_speakers >= _MIN_UNCERTAIN:
+        yield f"speakers uncertain in {trust.uncertain_speakers:.0%} of the speech".replace("%", " %")
     if len(trust.languages) > 1:
         yield "languages " + ", ".join(f"{one.language} {one.share:.0%}".replace("%", " %") for one in trust.languages)
 

@@ -107,6 +107,7 @@ def worker_options(settings: WorkerSettings) -> "WorkerOptions":
         batch_size=settings.batch_size,
         beam_size=settings.beam_size,
         word_times=settings.word_times,
+        speaker_model=settings.speaker_model,
         concurrency=settings.concurrency,
         lease_s=settings.lease_s,
         drain_s=settings.drain_s,

@@ -28,6 +28,7 @@ class SmeltOptions(Model):
         vocabulary: Words and names to expect, as they are spelled; at most 100, of at most 100 characters.
         word_times: Save when each word is spoken; None leaves it to the worker.
         channels: `mixed`, or `separate`: each channel is transcribed and is a speaker.
+        speakers: Identify the speakers by their voices; needs `mixed` channels, and a worker with a speaker model.
         model: The name of the model; None for any that a worker has.
         keep_audio_h: Hours to keep the audio after the smelt has ended, at most the operator's limit; None removes it
             as usual.
@@ -40,5 +41,6 @@ class SmeltOptions(Model):
     vocabulary: Annotated[tuple[Term, ...], Field(max_length=MAX_VOCABULARY)] = ()
     word_times: bool | None = None
     channels: Channels = "mixed"
+    speakers: bool = False
     model: str | None = None
     keep_audio_h: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None

@@ -25,7 +25,7 @@ def schema_issue(version: int, compatible_from: int) -> SchemaIssue | None:
     if version < SCHEMA_VERSION:
         return SchemaIssue(
             f"the schema of the project is older than this smelt needs: version {version}, not {SCHEMA_VERSION}",
-            "update the project: `smelt init DIR` adds the migrations, `supabase db push` applies them",
+            "update the project: `smelt init DIR` adds the migrations, `supabase db push --remote` applies them",
         )
     if compatible_from > SCHEMA_VERSION:
         return SchemaIssue(

@@ -67,6 +67,9 @@ class Trust(Model):
         track: the number of the audio track that was transcribed, from 1; None if there is only one.
         track_count: the number of audio tracks; None if there is only one.
         channel: the number of the channel that was transcribed, from 1; None if the mix of all channels was, or each.
+        speaker_count: the number of speakers that were identified by their voices; None if that was not requested.
+        uncertain_speakers: the share of the speech, 0 to 1, whose voice resembles two speakers: it is high where
+            speakers talk at the same time.
         translated: True if the text is an English translation; `languages` are those that were spoken.
         model: the name of the model.
         notice: a sentence for people if the model is not suited for all speech.
@@ -85,6 +88,8 @@ class Trust(Model):
     track: int | None = None
     track_count: int | None = None
     channel: int | None = None
+    speaker_count: int | None = None
+    uncertain_speakers: float | None = None
     translated: bool = False
     model: str | None = None
     notice: str | None = None

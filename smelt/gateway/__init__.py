@@ -9,5 +9,6 @@
 - `requests`: the access log, metrics, and headers that protect browsers.
 - `routes`: one module for each group of routes.
 - `uploads`, `downloads`, `states`, `paging`, `waiting`: recordings in, documents out, entity tags, lists, `?wait=`.
+- `openai`: OpenAI's audio API, behind `routes/openai`.
 - `streams`: the event streams behind `routes/events`.
 """

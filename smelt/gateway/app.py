@@ -16,6 +16,7 @@ from smelt.gateway.callers import CALL_TIMEOUT_S, Callers
 from smelt.gateway.clients import Clients
 from smelt.gateway.errors import add_error_handlers
 from smelt.gateway.limits import BodyLimits, Places
+from smelt.gateway.openai.errors import SMELT_ID_HEADER, add_openai_error_handlers
 from smelt.gateway.options import GatewayOptions
 from smelt.gateway.requests import Metrics, Requests
 from smelt.gateway.routes import (
@@ -25,6 +26,7 @@ from smelt.gateway.routes import (
     events,
     health,
     notifications,
+    openai,
     package,
     page,
     reads,
@@ -85,7 +87,8 @@ def create_app(options: GatewayOptions) -> Gateway:
     app.state.uploads = Places("requests with files", options.max_uploads, max(1, options.max_uploads // 8))
     app.state.streams = Places("event streams", options.max_streams, options.max_streams_per_caller)
     add_error_handlers(app)
-    for routes in (events, reads, smelts, documents, batches, notifications, callbacks, health, package, page):
+    add_openai_error_handlers(app)
+    for routes in (events, reads, smelts, documents, batches, notifications, callbacks, openai, health, package, page):
         app.include_router(routes.router)
     # The last one that is added is the outermost.
     app.add_middleware(BodyLimits, max_upload_bytes=options.max_upload_bytes)
@@ -95,7 +98,7 @@ def create_app(options: GatewayOptions) -> Gateway:
             allow_origins=options.allowed_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID"],
-            expose_headers=["ETag", "Location", "Retry-After", "Content-Disposition"],
+            expose_headers=["ETag", "Location", "Retry-After", "Content-Disposition", SMELT_ID_HEADER],
         )
     app.add_middleware(Requests, metrics=metrics)
     return app

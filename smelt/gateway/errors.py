@@ -62,8 +62,10 @@ _DOCUMENTED: Final = {
     415: "The type of the body or of a file is not supported",
     422: "A parameter or a field is invalid; `details` lists which",
     429: "A limit is exceeded; see `Retry-After`",
+    500: "The smelt has failed",
     502: "The project has no smelt schema, or another version of it",
     503: "The project does not respond, or the gateway stops; see `Retry-After`",
+    504: "The smelt has not ended in time",
 }
 
 

@@ -25,6 +25,7 @@ class GatewayOptions:
         max_uploads: The number of requests with files at a time; an eighth of it for one caller.
         max_streams: The number of event streams at a time.
         max_streams_per_caller: The number of event streams of one caller at a time.
+        openai_wait_s: The longest time for which a request of OpenAI's audio API waits for its transcript.
         drain_s: Time for running requests to finish once the gateway stops.
         caption_layout: The layout of downloaded captions.
     """
@@ -39,6 +40,7 @@ class GatewayOptions:
     max_uploads: int = 64
     max_streams: int = 1000
     max_streams_per_caller: int = 20
+    openai_wait_s: float = 300.0
     drain_s: float = 25.0
     caption_layout: CaptionLayout = field(default_factory=CaptionLayout)
 

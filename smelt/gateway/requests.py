@@ -13,6 +13,7 @@ from smelt.errors import Unavailable
 from smelt.gateway.clients import Clients
 from smelt.gateway.errors import response_to
 from smelt.gateway.limits import Places
+from smelt.gateway.openai.errors import translated
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,8 @@ class Requests:
         except asyncio.CancelledError:  # The time for the drain is over.
             if has_started:
                 raise
-            await response_to(Unavailable("The gateway stops."))(scope, receive, observed)
+            response = translated(scope["path"], response_to(Unavailable("The gateway stops.")))
+            await response(scope, receive, observed)
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
         # The template of the path: a path has ids, and an unknown one anything.

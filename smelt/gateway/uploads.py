@@ -100,7 +100,7 @@ async def create_from_form(request: Request, caller: Caller, idempotency_key: st
     """
     # A rejected token must not fill the disk.
     await caller.check()
-    async with _parsed(request) as form:
+    async with parsed_form(request) as form:
         files = [(file.filename or "", file.file) for file in form.getlist("file") if isinstance(file, UploadFile)]
         if not files:
             raise Problem(400, "no_input", "The form has no file: send 1 to 5 parts with the name `file`.")
@@ -129,13 +129,13 @@ class _FormParser(MultiPartParser):
 
 
 @asynccontextmanager
-async def _parsed(request: Request) -> AsyncIterator[FormData]:
+async def parsed_form(request: Request, max_fields: int = MAX_FIELDS) -> AsyncIterator[FormData]:
     """Yield the form of a request, and remove its temporary files at the end."""
     parser = _FormParser(
         request.headers,
         request.stream(),
         max_files=MAX_FILES,
-        max_fields=MAX_FIELDS,
+        max_fields=max_fields,
         max_part_size=MAX_FIELD_BYTES,
     )
     try:

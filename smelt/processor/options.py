@@ -33,6 +33,7 @@ class WorkerOptions:
     """Options of one worker; names that end in `_s` are in seconds.
 
     `batch_size` 0 transcribes window by window. After `model_idle_s` without a recording, the model is released.
+    With `speaker_model`, an ONNX file, the worker identifies speakers on request.
     `concurrency` is the number of smelts in progress: one transcribes while the others download, decode or synthesize.
     Without `llm_base_url`, outputs are extractive. `metrics_port` serves Prometheus metrics, on any free port for 0.
     `host` names the machine: the worker of another host tries a smelt whose worker stopped. With `dispatch`, an
@@ -48,6 +49,7 @@ class WorkerOptions:
     model_idle_s: float | None = None
     beam_size: int = 5
     word_times: bool = False
+    speaker_model: Path | None = None
     concurrency: int = 2
     lease_s: int = 30
     drain_s: float = 25.0

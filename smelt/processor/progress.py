@@ -7,6 +7,7 @@ from typing import Final
 from smelt.contract.vocabulary import PERCENT_RANGES, STAGE_MESSAGES, Status
 
 RESUMING: Final = "Resuming..."
+_MAX_TITLE_LENGTH: Final = 100
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,13 @@ def overall_share(files: Sequence[FilePosition]) -> float:
     return min(1.0, sum(min(1.0, max(0.0, file.share)) * file.weight for file in files) / total)
 
 
-def message(stage: Status, percent: float, saved_percent: float) -> str:
-    """Return the message of a stage; `Resuming...` while this attempt is behind the saved percentage."""
-    return RESUMING if percent < saved_percent else STAGE_MESSAGES[stage]
+def message(stage: Status, percent: float, saved_percent: float, output: str | None = None) -> str:
+    """Return the message of a stage, with the title of the output that is being written, if that is known.
+
+    While this attempt is behind the saved percentage, it is `Resuming...`.
+    """
+    if percent < saved_percent:
+        return RESUMING
+    if stage != "synthesizing" or output is None:
+        return STAGE_MESSAGES[stage]
+    return f"Generating output: {' '.join(output.split())[:_MAX_TITLE_LENGTH]}..."

@@ -14,6 +14,7 @@ from smelt.processor.leases import Leases
 from smelt.processor.metrics import Metrics
 from smelt.processor.model_queue import ModelQueue
 from smelt.processor.options import WorkerOptions
+from smelt.processor.speakers.finder import SpeakerFinder
 from smelt.processor.speech.shared import SharedModel
 from smelt.processor.speed import SpeedEstimate
 from smelt.processor.synthesis.request import Synthesizer
@@ -52,6 +53,7 @@ class WorkerServices:
     workspace: Workspace
     model: SharedModel
     synthesizer: Synthesizer
+    speakers: SpeakerFinder | None = None
     options: WorkerOptions
     dispatcher: Dispatcher | None = None
     metrics: Metrics = field(default_factory=Metrics)

@@ -1,6 +1,6 @@
 """The state of a smelt in its worker, and which part of it is not reported yet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +37,8 @@ class FileWork:
     duration_s: float | None = None
     language: str | None = None
     language_probability: float | None = None
+    # The transcript is complete, and `transcribed` follows once its speakers are identified.
+    has_text: bool = False
     transcribed: bool = False
     trust: dict[str, Any] | None = None
     checkpoint: Checkpoint | None = None
@@ -47,6 +49,8 @@ class FileWork:
     probed: Probe | None = None
     recording: Recording | None = None
     timer: TranscriptionTimer | None = None
+    output: str | None = None
+    """The title of the output that is being written."""
     result: Result | None = None
 
     @property
@@ -152,11 +156,11 @@ class SmeltState:
         """The progress of this attempt; watchers see the maximum over all attempts."""
         return percentage(self.stage, overall_share([FilePosition(f.share, self._weight(f)) for f in self.live_files]))
 
-    def enter(self, stage: Status, weight: Weight = size_weight) -> None:
+    def enter(self, stage: Status, weight: Weight = size_weight, first_share: float = 0.0) -> None:
         """Start a stage for all files that have not failed, with the weight of each in its progress."""
         self.stage, self._weight = stage, weight
         for file in self.live_files:
-            file.share = 1.0 if file.transcribed and stage != "synthesizing" else 0.0
+            file.share = 1.0 if file.transcribed and stage != "synthesizing" else first_share
         # Downloading a small file takes less time than a report; the report before its probe has the stage too.
         self._on_change(stage != "validating")
 
@@ -165,6 +169,11 @@ class SmeltState:
         if share > file.share:
             file.share = min(1.0, share)
             self._on_change(False)
+
+    def write_output(self, file: FileWork, title: str | None) -> None:
+        """Set the title of the output that is being written for a file; None after the last one."""
+        file.output = title
+        self._on_change(False)
 
     def fail(self, file: FileWork, code: ErrorCode, sentence: str | None = None) -> None:
         """Mark one file as failed; without a sentence, its owner reads that of the code."""
@@ -182,6 +191,14 @@ class SmeltState:
         file.share = max(file.share, min(1.0, share))
         self._on_change(is_first_text)
 
+    def set_speakers(self, file: FileWork, labels: Sequence[str | None]) -> None:
+        """Set the speaker of each segment of a transcript whose segments are all reported."""
+        labeled = [s.model_copy(update={"speaker": label}) for s, label in zip(file.segments, labels, strict=True)]
+        changed = [new for old, new in zip(file.segments, labeled, strict=True) if new != old]
+        file.segments = labeled
+        self._unsaved.extend((file.id, segment) for segment in changed)
+        self._on_change(True)
+
     def mark_changed(self, *, urgent: bool = False) -> None:
         """Notify of a change that was made directly."""
         self._on_change(urgent)
@@ -193,7 +210,7 @@ class SmeltState:
             status=self.stage,
             risk=self.risk,
             percentage=self.percentage,
-            message=message(self.stage, self.percentage, self.claim.percentage),
+            message=message(self.stage, self.percentage, self.claim.percentage, self._output),
             files=tuple(_changed_fields(row, self._reported.get(file_id)) for file_id, row in file_rows.items()),
             segments=tuple(self._unsaved),
             file_rows=file_rows,
@@ -203,6 +220,10 @@ class SmeltState:
         """Mark a draft as reported."""
         self._reported.update(draft.file_rows)
         del self._unsaved[: len(draft.segments)]
+
+    @property
+    def _output(self) -> str | None:
+        return next((file.output for file in self.live_files if file.output is not None), None)
 
     def _file_row(self, file: FileWork) -> dict[str, Any]:
         row: dict[str, Any] = {

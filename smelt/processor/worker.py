@@ -24,6 +24,7 @@ from smelt.processor.metrics import Metrics, serve_metrics
 from smelt.processor.options import WorkerOptions
 from smelt.processor.polling import Contact
 from smelt.processor.services import WorkerServices
+from smelt.processor.speakers.finder import SpeakerFinder
 from smelt.processor.speech.shared import SharedModel
 from smelt.processor.speed import SpeedEstimate
 from smelt.processor.synthesis.factory import create_synthesizer
@@ -134,6 +135,7 @@ class Worker:
             workspace=folder,
             model=model,
             synthesizer=create_synthesizer(options),
+            speakers=None if options.speaker_model is None else SpeakerFinder(options.speaker_model),
             options=options,
             dispatcher=None if options.dispatch is None else Dispatcher(options.dispatch, self._on_dispatch_suspended),
             metrics=self._metrics,

@@ -15,7 +15,7 @@ from smelt.backend.realtime import ChangesOf
 from smelt.backend.rpc import parse
 from smelt.contract.channels import feed_channel
 from smelt.contract.rows import FileRow, RowChange, SmeltRow, SmeltsDeleted
-from smelt.errors import PermanentError
+from smelt.errors import PermanentError, SmeltError
 from smelt.subscriber.freshness import Freshness
 from smelt.subscriber.inbox import Inbox
 from smelt.subscriber.mirror import FAMILIES, CacheKey, Family, FeedChange, Pending, RowMirror, cache_keys_for
@@ -61,6 +61,7 @@ class Feed:
         self._changed_at: dict[Family, float] = {}
         self._inbox: Inbox[FeedChange] = Inbox(self._pending.pop)
         self._stale = asyncio.Event()
+        self._loaded = asyncio.Event()
         self._reconciler: Reconciler | None = None
         self._hook_task: asyncio.Task[None] | None = None
         self._user_id: UUID | None = None
@@ -98,9 +99,7 @@ class Feed:
         self._user_id = await self._project.user_id()
         owner_filter = f"user_id=eq.{self._user_id}"
         topic = feed_channel(str(self._user_id))
-        self._reconciler = Reconciler(
-            topic, self._read, self._inbox.fail, polling=self._polling, live_read_s=LIVE_READ_S
-        )
+        self._reconciler = Reconciler(topic, self._read, self._fail, polling=self._polling, live_read_s=LIVE_READ_S)
         self._hook_task = asyncio.create_task(self._run_hooks(), name="feed hooks")
         await self._reconciler.start(
             self._project.realtime,
@@ -118,7 +117,7 @@ class Feed:
     async def close(self) -> None:
         """Stop; no hook is called afterwards, and the iteration raises `PermanentError`."""
         self._pending.clear()
-        self._inbox.fail(PermanentError("the feed is closed"))
+        self._fail(PermanentError("the feed is closed"))
         if self._hook_task is not None:
             self._hook_task.cancel()
         try:
@@ -127,6 +126,10 @@ class Feed:
         finally:
             if self._hook_task is not None:
                 await asyncio.wait([self._hook_task])
+
+    async def loaded(self) -> None:
+        """Wait until all rows were read once, or the iteration raises an error."""
+        await self._loaded.wait()
 
     def __aiter__(self) -> Self:
         return self
@@ -143,6 +146,11 @@ class Feed:
         smelts = await self._project.rpc.rows("smelts", mine)
         files = await self._project.rpc.rows("smelt_files", mine)
         self._publish(self._mirror.merge_rows(_parsed(SmeltRow, smelts), _parsed(FileRow, files)))
+        self._loaded.set()
+
+    def _fail(self, error: SmeltError) -> None:
+        self._inbox.fail(error)
+        self._loaded.set()
 
     def _on_change(self, payload: object) -> None:
         try:

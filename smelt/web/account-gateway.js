@@ -1,7 +1,6 @@
 // What belongs to the signed-in user, over smelt's HTTP gateway.
 import { claimsOf } from './account-supabase.js'
 import { SmeltError } from './errors.js'
-import { notSupported } from './transport-gateway.js'
 
 /** @import { Account, CallOptions, Query } from './smelt.d.ts' */
 /** @import { GatewayTransport } from './transport-gateway.js' */
@@ -10,6 +9,9 @@ const PAGE = 200
 
 /** @implements {Account} */
 export class GatewayAccount {
+  /** @type {Promise<any[]> | undefined} */
+  #all
+
   /** @param {GatewayTransport} gateway */
   constructor(gateway) {
     this.gateway = gateway
@@ -23,26 +25,29 @@ export class GatewayAccount {
   }
 
   /**
-   * Return the newest rows of the user: smelts as the gateway lists them, notifications, or one batch by its id.
+   * Return the newest rows of the user: smelts, their files, notifications, or one batch by its id.
    * @param {string} table
    * @param {Query} query
    * @param {CallOptions} [options]
    * @returns {Promise<any[]>}
    */
-  async rows(table, { filters = [], limit = Infinity }, options) {
+  async rows(table, { columns, filters = [], limit = Infinity }, options) {
     const wanted = Object.fromEntries(filters.map(([column, , value]) => [column, `${value}`]))
     if (table === 'smelt_batches') return this.#batch(wanted.id, options)
-    const { status, created_at, read_at, ...rest } = wanted
-    if (Object.keys(rest).length) throw notSupported(`A gateway does not select by ${Object.keys(rest)[0]}`)
+    const { status, batch_id, created_at, read_at } = wanted
     const search = new URLSearchParams()
     if (created_at) search.set('before', cursorOf(created_at))
-    if (table === 'smelts') {
-      for (const one of status?.slice(1, -1).split(',') ?? []) search.append('status', one)
-      return this.#pages('smelts', search, limit, options)
+    if (table === 'smelt_notifications') {
+      if (read_at) search.set('unread', 'true')
+      return this.#pages('notifications', search, limit, options)
     }
-    if (table !== 'smelt_notifications') throw notSupported(`A gateway does not list ${table}`)
-    if (read_at) search.set('unread', 'true')
-    return this.#pages('notifications', search, limit, options)
+    if (batch_id) search.set('batch_id', batch_id)
+    for (const one of status?.slice(1, -1).split(',') ?? []) search.append('status', one)
+    if (columns) return this.#pages('smelts', search, limit, options)
+    // Without columns: all rows of one of the two tables, which one list contains.
+    const all = await (this.#all ??= this.#pages('smelts', search, limit, options))
+    if (table === 'smelts') return all.map(({ user_id, files, ...row }) => row)
+    return all.flatMap(({ files }) => files.map((/** @type {any} */ { trust, ...row }) => row))
   }
 
   async countUnread() {

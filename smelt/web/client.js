@@ -8,7 +8,7 @@ import { SupabaseTransport } from './transport-supabase.js'
 import { Watch } from './watch.js'
 
 /** @import { CompletedUpdate, ConnectionState, CreateRequest, Joined } from './smelt.d.ts' */
-/** @import { GatewayOptions, JoinHandlers, ListOptions, SmeltUpdate, Transport, WatchOptions } from './smelt.d.ts' */
+/** @import { GatewayOptions, JoinHandlers, ListOptions, ReadOnlyOptions, SmeltUpdate, Transport, WatchOptions } from './smelt.d.ts' */
 /** @import { FileRow, Snapshot, SmeltRow } from './contract.d.ts' */
 
 /** @type {WeakMap<object, SmeltClient>} */
@@ -16,7 +16,7 @@ const clients = new WeakMap()
 
 /**
  * Return the client of a supabase-js client, always the same, or one with another transport, or a new one of a gateway.
- * @param {{ supabase?: any, transport?: Transport, domEvents?: boolean } & Partial<GatewayOptions>} options
+ * @param {{ supabase?: any, transport?: Transport, domEvents?: boolean } & Partial<GatewayOptions & ReadOnlyOptions>} options
  * @returns {SmeltClient}
  */
 export function connectSmelt(options) {

@@ -357,6 +357,9 @@ export interface StageProgress {
  * track: the number of the audio track that was transcribed, from 1; None if there is only one.
  * track_count: the number of audio tracks; None if there is only one.
  * channel: the number of the channel that was transcribed, from 1; None if the mix of all channels was, or each.
+ * speaker_count: the number of speakers that were identified by their voices; None if that was not requested.
+ * uncertain_speakers: the share of the speech, 0 to 1, whose voice resembles two speakers: it is high where
+ * speakers talk at the same time.
  * translated: True if the text is an English translation; `languages` are those that were spoken.
  * model: the name of the model.
  * notice: a sentence for people if the model is not suited for all speech.
@@ -375,6 +378,8 @@ export interface Trust {
   readonly track?: number | null
   readonly track_count?: number | null
   readonly channel?: number | null
+  readonly speaker_count?: number | null
+  readonly uncertain_speakers?: number | null
   readonly translated?: boolean
   readonly model?: string | null
   readonly notice?: string | null

@@ -20,7 +20,9 @@ declare class JobElement extends ClientElement {
   readonly state: ElementState
 }
 
+/** With the attribute `readonly`, it offers neither a cancellation nor a retry. */
 export class SmeltProgressElement extends JobElement {}
+/** With the attribute `playable`, each time is a button that dispatches `smelt-seek`. */
 export class SmeltTranscriptElement extends JobElement {}
 export class SmeltResultElement extends JobElement {}
 
@@ -73,6 +75,7 @@ type TextName =
   | 'choose'
   | 'record'
   | 'recording'
+  | 'level'
   | 'stop'
   | 'discard'
   | 'uploading'
@@ -92,6 +95,8 @@ export const texts: Record<TextName, string> & {
 
 export interface SmeltElementEvents {
   'smelt-state': CustomEvent<{ readonly state: ElementState; readonly view: SmeltView | null }>
+  /** A time of a transcript was chosen; `start` is in seconds. */
+  'smelt-seek': CustomEvent<{ readonly file_id: string; readonly start: number }>
   'smelt-created': CustomEvent<{ readonly job: SmeltJob }>
   'smelt-submitted': CustomEvent<{ readonly job: SmeltJob }>
   'smelt-upload-failed': CustomEvent<{ readonly error: SmeltError; readonly canRetry: boolean }>

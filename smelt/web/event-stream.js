@@ -13,6 +13,20 @@ const SILENCE_TIMEOUT_MS = 35_000
 const DEFAULT_RETRY_MS = 2_000
 const MAX_RETRY_MS = 60_000
 
+/** The error of a response; `retryAfterMs` is the delay that the server asks for, 0 without one. */
+export class ResponseError extends SmeltError {
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {{ status: number, transient: boolean }} options
+   * @param {string | null} retryAfter the header `Retry-After`: seconds, or a time
+   */
+  constructor(code, message, options, retryAfter) {
+    super(code, message, options)
+    this.retryAfterMs = Math.max(0, Number(retryAfter) * 1000 || Date.parse(retryAfter ?? '') - Date.now() || 0)
+  }
+}
+
 /** Parses the bytes of an event stream, which may be cut anywhere. */
 export class EventParser {
   /** The id that a reconnect sends. */
@@ -100,7 +114,7 @@ export class Places {
 }
 
 /**
- * A stream that is opened again after each loss until `leave` is called.
+ * A stream that is opened again after each loss until `leave` is called, or an error would occur again.
  * @implements {Joined}
  */
 export class EventStream {
@@ -145,7 +159,10 @@ export class EventStream {
         free()
       }
       if (this.#left.signal.aborted) return
-      await this.#pause(this.#lose(reason))
+      const error = reason ? asSmeltError(reason) : lost('The event stream has ended.')
+      const inMs = this.#lose(error, !reason)
+      if (!error.transient) return this.leave()
+      await this.#pause(inMs)
     }
   }
 
@@ -191,6 +208,7 @@ export class EventStream {
     if (this.#left.signal.aborted) return
     const payload = JSON.parse(data)
     if (event === 'error') {
+      // The response to the next request tells if the error is permanent.
       const status = payload.code === 'unauthorized' ? 401 : 0
       throw new SmeltError(payload.code, payload.error, { status, transient: true })
     }
@@ -200,17 +218,17 @@ export class EventStream {
     this.handlers.onJoined()
   }
 
-  /** Report a loss; return the delay of the next attempt. @param {unknown} reason */
-  #lose(reason) {
+  /** Report a loss; return the delay of the next attempt. @param {SmeltError} error @param {boolean} isEnd */
+  #lose(error, isEnd) {
     const wasJoined = this.joined
     this.joined = false
     this.#failures += 1
-    const error = reason ? asSmeltError(reason) : lost('The event stream has ended.')
     this.handlers.onLeft(error)
     // Once at once with a new token; after that like any error.
     if (error.status === 401 && this.#failures === 1) return 0
-    if (wasJoined && !reason) return this.#parser.retryMs ?? DEFAULT_RETRY_MS
-    return Math.max(retryInMs(this.#failures), this.#parser.retryMs ?? 0)
+    if (wasJoined && isEnd) return this.#parser.retryMs ?? DEFAULT_RETRY_MS
+    const requestedMs = error instanceof ResponseError ? error.retryAfterMs : this.#parser.retryMs
+    return Math.max(retryInMs(this.#failures), Math.min(requestedMs ?? 0, MAX_RETRY_MS))
   }
 
   /** @param {number} ms @returns {Promise<void>} */

@@ -145,8 +145,8 @@ export function lazyTransport(options) {
   /** @type {Transport | undefined} */
   let inner
   const loaded = async () => {
-    const { GatewayTransport } = await imported(import('./transport-gateway.js'))
-    return (inner ??= new GatewayTransport(options))
+    const { gatewayTransport } = await imported(import('./transport-gateway.js'))
+    return (inner ??= gatewayTransport(options))
   }
   const lazily =
     (/** @type {'call' | 'account' | 'upload'} */ name) =>

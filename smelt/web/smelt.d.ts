@@ -348,8 +348,20 @@ export interface GatewayOptions {
 }
 type MaybeToken = string | null | undefined
 
+/**
+ * A gateway, and a read-only token of one smelt (`POST /api/smelts/{id}/token`), or a function that returns the current
+ * one: the client reads and watches that smelt. Another smelt, and every other call, is rejected with `not_allowed`, and
+ * an expired token with `token_expired`, which ends a watch unless a function may return another token.
+ */
+export interface ReadOnlyOptions {
+  readonly gateway: string
+  readonly readToken: string | (() => string | Promise<string>)
+}
+
 export function connectSmelt(
-  options: ({ supabase: AnySupabase } | GatewayOptions | { transport: Transport }) & { domEvents?: boolean },
+  options: ({ supabase: AnySupabase } | GatewayOptions | ReadOnlyOptions | { transport: Transport }) & {
+    domEvents?: boolean
+  },
 ): SmeltClient
 export function subscribeToSmelt(supabase: AnySupabase, smeltId: Id, callbacks: SmeltCallbacks): SmeltSubscription
 export function subscribeWithRetry(
@@ -452,7 +464,7 @@ export interface Transport {
       mayExist?: boolean
     },
   ): Promise<void>
-  /** Join a channel, again after each loss until `leave` is called. */
+  /** Join a channel, again after each loss until `leave` is called, or `onLeft` gets an error that is not transient. */
   join(topic: string, handlers: JoinHandlers): Joined
   /** Call a function when another user has signed in, or none is any longer; without it, an app is for one user. */
   onUserChange?(listener: () => void): void

@@ -1,15 +1,17 @@
-// The transport over smelt's HTTP gateway: calls and event streams with fetch, uploads to the project's Storage.
+// The transports over smelt's HTTP gateway: calls and event streams with fetch, uploads to the project's Storage.
 import { asSmeltError, errorOfResponse, SmeltError } from './errors.js'
-import { EventStream, Places } from './event-stream.js'
+import { EventStream, Places, ResponseError } from './event-stream.js'
 import { CALL_TIMEOUT_MS, imported, within } from './polling.js'
 
 /** @import { CallOptions, Joined, JoinHandlers, Transport } from './smelt.d.ts' */
 
 /** @typedef {string | null | undefined} Token */
 /** @typedef {Token | (() => Token | Promise<Token>)} TokenSource */
+/** @typedef {{ gateway: string, token?: TokenSource, readToken?: TokenSource }} Options `gateway`: its URL */
 /** @typedef {{ method?: string, body?: unknown, headers?: Record<string, string> }} Content */
 
 const TOKEN_TIMEOUT_MS = 10_000
+const EXPIRED = 'token_expired'
 /** Of six connections of a browser two stay free for calls. */
 const MAX_STREAMS = typeof document === 'undefined' ? 16 : 4
 
@@ -33,7 +35,12 @@ const STREAMS = /** @type {Record<string, (id: string) => string>} */ ({
   smelt: (id) => `/smelts/${id}/events`,
   'smelt-batch': (id) => `/batches/${id}/events`,
   'smelt-notifications': () => '/notifications/events',
+  'smelt-feed': () => '/files/events?rows=true',
 })
+
+/** Return the transport of a user, or of the holder of a read-only token. @param {Options} options */
+export const gatewayTransport = (options) =>
+  options.readToken == null ? new GatewayTransport(options) : new ReadOnlyTransport(options)
 
 /** @implements {Transport} */
 export class GatewayTransport {
@@ -41,7 +48,7 @@ export class GatewayTransport {
   /** @type {Promise<{ url: string, key: string }> | null} */
   #project = null
 
-  /** @param {{ gateway: string, token?: TokenSource }} options `gateway`: its URL */
+  /** @param {Options} options */
   constructor({ gateway, token }) {
     this.url = gateway.replace(/\/+$/, '')
     this.source = token
@@ -83,21 +90,22 @@ export class GatewayTransport {
   }
 
   /**
-   * Follow the stream of a channel, again after each loss until `leave` is called.
+   * Follow the stream of a channel, again after each loss until `leave` is called; it stops on a permanent error.
    * @param {string} topic
    * @param {JoinHandlers} handlers
    * @returns {Joined}
    */
   join(topic, handlers) {
     const [kind, id] = topic.split(':')
-    const path = STREAMS[kind]
-    if (!path) {
-      queueMicrotask(() => handlers.onLeft(notSupported('A gateway has no live changes of rows')))
-      return { joined: false, leave: async () => {} }
-    }
+    const path = STREAMS[kind](id)
     const open = (/** @type {Record<string, string>} */ headers, /** @type {AbortSignal} */ signal) =>
-      this.send(`/api${path(id)}`, { headers: { accept: 'text/event-stream', ...headers } }, signal)
-    return new EventStream(open, handlers, this.#places)
+      this.send(`/api${path}`, { headers: { accept: 'text/event-stream', ...headers } }, signal)
+    const onMessage = (/** @type {string} */ event, /** @type {any} */ payload) => {
+      if (event !== 'change') return handlers.onMessage?.(event, payload)
+      const { table, type: eventType, record } = payload
+      handlers.onChange?.({ table, eventType, new: record })
+    }
+    return new EventStream(open, { ...handlers, onMessage }, this.#places)
   }
 
   /** Return the current token, null for a visitor. */
@@ -132,10 +140,10 @@ export class GatewayTransport {
    */
   async send(path, { method = 'GET', body, headers }, signal) {
     const token = await within(this.token(), signal)
-    const response = await fetch(this.url + path, {
+    const response = await fetch(this.url + this.pathFor(path, token), {
       method,
       headers: {
-        ...(token && { authorization: `Bearer ${token}` }),
+        ...this.headersFor(token),
         ...(body !== undefined && { 'content-type': 'application/json' }),
         ...headers,
       },
@@ -144,25 +152,98 @@ export class GatewayTransport {
       credentials: 'omit',
       signal,
     })
-    if (!response.ok) throw await errorIn(response)
+    if (!response.ok) throw await this.errorIn(response)
     return response
   }
-}
 
-/** @param {string} what */
-export const notSupported = (what) =>
-  new SmeltError('not_supported', `${what}: pass a supabase-js client to connectSmelt for this.`)
+  /** Return a path with what a request with this token adds to it. @param {string} path @param {string | null} _token */
+  pathFor(path, _token) {
+    return path
+  }
 
-/** @param {Response} response */
-async function errorIn(response) {
-  const text = await response.text().catch(() => '')
-  try {
-    const { error, code } = JSON.parse(text)
-    return errorOfResponse({ message: error, hint: code }, response.status)
-  } catch {
-    return errorOfResponse({ message: `The gateway responded with ${response.status}.` }, response.status)
+  /** Return the headers that authorize a request. @param {string | null} token @returns {Record<string, string>} */
+  headersFor(token) {
+    return token ? { authorization: `Bearer ${token}` } : {}
+  }
+
+  /** Return the error of a response. @param {Response} response @returns {Promise<SmeltError>} */
+  async errorIn(response) {
+    const { status } = response
+    const text = await response.text().catch(() => '')
+    let body
+    try {
+      body = JSON.parse(text)
+    } catch {
+      body = { error: `The gateway responded with ${status}.` }
+    }
+    let { code, message, transient } = errorOfResponse({ message: body.error, hint: body.code }, status)
+    if (status === 401) {
+      if (body.code === EXPIRED) code = EXPIRED
+      transient = typeof this.source === 'function' // Only a function may return another token.
+    }
+    return new ResponseError(code, message, { status, transient }, response.headers.get('retry-after'))
   }
 }
+
+/** The transport of a read-only token: it reads and watches one smelt, and does nothing else. */
+class ReadOnlyTransport extends GatewayTransport {
+  /** @param {Options} options */
+  constructor({ gateway, readToken }) {
+    super({ gateway, token: readToken })
+  }
+
+  /**
+   * Read the smelt of the token.
+   * @param {string} name
+   * @param {any} args
+   * @param {CallOptions} [options]
+   */
+  async call(name, args, options) {
+    if (name === 'get_smelt') return super.call(name, args, options)
+    if (name !== 'get_smelts') throw notAllowed()
+    const read = (/** @type {{ id: string }} */ { id }) =>
+      super.call('get_smelt', { smelt_id: id }, options).catch((error) => {
+        // Beside the smelt of the token, another one is missing.
+        if (args.smelts.length > 1 && error.code === 'not_allowed') return []
+        throw error
+      })
+    return { smelts: (await Promise.all(args.smelts.map(read))).flat() }
+  }
+
+  /** @returns {Promise<never>} */
+  async account() {
+    throw notAllowed()
+  }
+
+  async upload() {
+    throw notAllowed()
+  }
+
+  /** @param {string} topic @param {JoinHandlers} handlers @returns {Joined} */
+  join(topic, handlers) {
+    if (topic.startsWith('smelt:')) return super.join(topic, handlers)
+    queueMicrotask(() => handlers.onLeft(notAllowed()))
+    return { joined: false, leave: async () => {} }
+  }
+
+  /** @param {string} path @param {string | null} token */
+  pathFor(path, token) {
+    return `${path}${path.includes('?') ? '&' : '?'}token=${encodeURIComponent(token ?? '')}`
+  }
+
+  headersFor() {
+    return {}
+  }
+
+  /** @param {Response} response */
+  async errorIn(response) {
+    const error = await super.errorIn(response)
+    return error.status === 403 ? notAllowed(error.message) : error
+  }
+}
+
+const notAllowed = (message = 'A read-only token reads one smelt, and does nothing else.') =>
+  new SmeltError('not_allowed', message, { status: 403 })
 
 /**
  * Return the part of a supabase-js client that an upload uses.

@@ -229,6 +229,7 @@ export class Watch extends Store {
 
   /** @param {SmeltError} error */
   #onLeft(error) {
+    if (!error.transient) return this.end(error)
     this.#setConnection({ status: 'polling', error }, true)
     this.client.reader.reschedule(this)
   }

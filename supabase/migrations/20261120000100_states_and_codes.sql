@@ -1,5 +1,18 @@
 -- The schema of smelt's internals, its version, and the statuses and error codes with their messages.
 
+-- Later migrations need the tables of Realtime and Storage, which their servers create when they first start.
+do $$
+    begin
+        if to_regclass('realtime.messages') is null or to_regclass('storage.objects') is null then
+            raise exception using
+                message = 'realtime.messages or storage.objects does not exist: Realtime and Storage have not started in '
+                    'this project yet.',
+                hint = 'Start them (`supabase start`; on the platform, wait until the project is healthy), then apply '
+                    'the migrations again.';
+        end if;
+    end
+$$;
+
 -- Tables and functions that only smelt's own functions use. PostgREST does not expose it.
 create schema smelt;
 

@@ -57,7 +57,7 @@ create table smelt.requests (
     fingerprint text not null,
     text_input text,
     user_prompt jsonb,
-    constraint requests_key_length check (char_length(idempotency_key) between 1 and 200)
+    constraint requests_key_length check (char_length(idempotency_key) between 1 and 220)
 );
 create unique index requests_idempotency_key on smelt.requests (user_id, idempotency_key)
     nulls not distinct where idempotency_key is not null;

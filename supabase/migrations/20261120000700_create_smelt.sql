@@ -77,7 +77,7 @@ create function smelt.check_file(p_file jsonb, p_max_bytes bigint, p_extensions 
                 'file_too_large',
                 format('%s is larger than %s, the limit for a file.', v_filename, pg_size_pretty(p_max_bytes))
             );
-        elsif not v_extension = any (p_extensions) then
+        elsif not coalesce(v_extension = any (p_extensions), false) then
             perform smelt.raise_rejection(
                 'invalid_format',
                 format('%s is not an audio or video file of a supported type, by its extension.', v_filename)
@@ -204,6 +204,7 @@ create function smelt.check_option(p_name text, p_value jsonb) returns void
                     'must be "transcribe" or "translate".'
             end
             when 'word_times' then case when v_type <> 'boolean' then 'must be true or false.' end
+            when 'speakers' then case when v_type <> 'boolean' then 'must be true or false.' end
             when 'channels' then case
                 when v_type <> 'string' or v_text not in ('mixed', 'separate') then 'must be "mixed" or "separate".'
             end
@@ -234,7 +235,8 @@ create function smelt.check_options(p_options jsonb, p_has_text boolean) returns
     set search_path = ''
     as $$
     declare
-        v_defaults constant jsonb := '{"task": "transcribe", "channels": "mixed", "vocabulary": []}';
+        v_defaults constant jsonb :=
+            '{"task": "transcribe", "channels": "mixed", "speakers": false, "vocabulary": []}';
         v_options jsonb := '{}';
         v_option record;
     begin
@@ -258,6 +260,9 @@ create function smelt.check_options(p_options jsonb, p_has_text boolean) returns
             end if;
             v_options := v_options || jsonb_build_object(v_option.name, v_option.value);
         end loop;
+        if v_options ?& '{channels,speakers}' then
+            perform smelt.reject_option('speakers', 'needs "channels": "mixed"; else each channel is a speaker.');
+        end if;
         return v_options;
     end
     $$;
@@ -381,6 +386,12 @@ create function smelt.reserve_open_slot(p_owner uuid, p_is_anonymous boolean, p_
     end
     $$;
 
+-- Return an idempotency key as it is stored: the keys of the service never equal those of users and visitors.
+create function smelt.stored_key(p_caller smelt.caller, p_key text) returns text
+    language sql immutable
+    set search_path = ''
+    as $$ select case when p_caller.is_service then 'service ' || p_key else p_key end $$;
+
 -- Return the smelt that the same request created before, else null. Reject a key that another request used.
 create function smelt.find_idempotent_smelt(p_caller smelt.caller, p_key text, p_fingerprint text) returns uuid
     language plpgsql volatile
@@ -394,17 +405,19 @@ create function smelt.find_idempotent_smelt(p_caller smelt.caller, p_key text, p
         elsif char_length(p_key) not between 1 and 200 then
             perform smelt.raise_rejection('invalid_request', 'An idempotency key must have 1 to 200 characters.');
         elsif p_caller.user_id is null and not p_caller.is_service
-            and p_key !~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+            and p_key !~* '^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'
         then
             -- Visitors share one namespace: a key that could be guessed would return the smelt of another visitor.
-            perform smelt.raise_rejection('invalid_request', 'Without a sign-in, an idempotency key must be a UUID.');
+            perform smelt.raise_rejection(
+                'invalid_request', 'Without a sign-in, an idempotency key must be a random UUID (version 4).'
+            );
         end if;
         perform pg_advisory_xact_lock(
             hashtextextended(format('smelt key %s %s', p_caller.user_id, p_key), 0)
         );
         select r.* into v_request
         from smelt.requests as r
-        where r.user_id is not distinct from p_caller.user_id and r.idempotency_key = p_key;
+        where r.user_id is not distinct from p_caller.user_id and r.idempotency_key = smelt.stored_key(p_caller, p_key);
         if found and v_request.fingerprint <> p_fingerprint then
             perform smelt.raise_rejection(
                 'idempotency_conflict', 'The idempotency key was used for another request; use a new one.'
@@ -562,7 +575,7 @@ create function smelt.create_smelt(
         v_request.client_hash := smelt.reserve_open_slot(
             v_caller.user_id, v_caller.is_anonymous, v_caller.is_service
         );
-        v_request.idempotency_key := p_key;
+        v_request.idempotency_key := smelt.stored_key(v_caller, p_key);
         v_request.text_input := case when v_files = '[]' then p_text end;
         v_smelt.submitted_at := case
             when coalesce(p_submit, true) and v_request.text_input is not null then now()
@@ -626,7 +639,7 @@ create function public.create_smelt_batch(title text default null) returns jsonb
 revoke all on function
     smelt.check_shape, smelt.check_input, smelt.check_file, smelt.check_prompt_names, smelt.reject_option,
     smelt.has_control_characters, smelt.check_vocabulary, smelt.check_option, smelt.check_options, smelt.check_metadata,
-    smelt.creator, smelt.find_user_prompt, smelt.check_batch, smelt.reserve_open_slot, smelt.find_idempotent_smelt,
+    smelt.creator, smelt.find_user_prompt, smelt.check_batch, smelt.reserve_open_slot, smelt.stored_key, smelt.find_idempotent_smelt,
     smelt.upload_path, smelt.insert_files,
     smelt.creation_response, smelt.insert_smelt, smelt.create_smelt, smelt.create_smelt_batch, public.create_smelt,
     public.create_smelt_batch

@@ -59,12 +59,14 @@ create function smelt.get_smelts(p_smelts jsonb) returns jsonb
         end if;
         return (
             with requested as materialized (
-                select
+                -- A state is returned once, however often its id is listed.
+                select distinct on ((entry ->> 'id')::uuid)
                     (entry ->> 'id')::uuid as id,
                     (entry ->> 'after_seq')::bigint as after_seq,
                     coalesce((entry ->> 'segments_after')::bigint, 0) as segments_after,
                     ordinal
                 from jsonb_array_elements(p_smelts) with ordinality as e (entry, ordinal)
+                order by (entry ->> 'id')::uuid, ordinal
             ), accessible as materialized (
                 select r.*, s
                 from requested as r

@@ -1,9 +1,29 @@
 -- The health of the project and the attempts of a smelt, for workers, `smelt doctor` and metrics.
 
+-- Return the partition for today that a table partitioned by day lacks; null if it has it, or is not partitioned.
+-- Realtime creates those of `realtime.messages`; without one it rejects broadcasts, and those of the database are lost.
+create function smelt.missing_partition(p_table regclass) returns text
+    language sql stable
+    set search_path = ''
+    as $$
+        select today.name
+        from pg_class as c
+        cross join lateral (
+            select c.relname || to_char(clock_timestamp() at time zone 'utc', '_YYYY_MM_DD') as name
+        ) as today
+        where c.oid = p_table and c.relkind = 'p'
+            and not exists (
+                select
+                from pg_inherits as i
+                join pg_class as p on p.oid = i.inhrelid
+                where i.inhparent = c.oid and p.relname = today.name
+            )
+    $$;
+
 -- Read the health of the project in one statement. It has the version of the schema; the applied migrations, null if
--- the project has no history of them; the counts and ages of due smelts (expired leases included) and of unsent events;
--- the number of running smelts, of live workers, and of those among them whose model is suspended. Due
--- smelts are counted up to 1001, for more than 1,000.
+-- the project has no history of them; the missing partition of `realtime.messages`; the counts and ages of due smelts
+-- (expired leases included) and of unsent events; the number of running smelts, of live workers, and of those among
+-- them whose model is suspended. Due smelts are counted up to 1001, for more than 1,000.
 create function smelt.get_smelt_health() returns jsonb
     language plpgsql stable security definer
     set search_path = ''
@@ -22,6 +42,7 @@ create function smelt.get_smelt_health() returns jsonb
                 'schema_version', (select v.version from smelt.schema_version as v),
                 'schema_compatible_from', (select v.compatible_from from smelt.schema_version as v),
                 'migrations', v_migrations,
+                'missing_partition', smelt.missing_partition(to_regclass('realtime.messages')),
                 'max_file_bytes', (select l.max_file_bytes from smelt.limits as l),
                 'waiting', waiting.count,
                 'oldest_waiting_s', waiting.oldest_s,
@@ -114,7 +135,8 @@ create function public.get_smelt_attempts(smelt_id uuid) returns jsonb
     as $$ select smelt.get_smelt_attempts(get_smelt_attempts.smelt_id) $$;
 
 revoke all on function
-    smelt.get_smelt_health, smelt.get_smelt_attempts, public.get_smelt_health, public.get_smelt_attempts
+    smelt.missing_partition, smelt.get_smelt_health, smelt.get_smelt_attempts, public.get_smelt_health,
+    public.get_smelt_attempts
     from public, anon, authenticated, service_role;
 grant execute on function
     smelt.get_smelt_health, smelt.get_smelt_attempts, public.get_smelt_health, public.get_smelt_attempts

@@ -33,7 +33,7 @@ begin
             ('text_input => ''notes'', batch_id => gen_random_uuid()', 'PT404 not_found'),
             ('text_input => ''notes'', idempotency_key => ''''', 'PT400 invalid_request'),
             ('files => ''[{"filename": "empty.mp3", "size_bytes": 0}]''', null),
-            ('files => ''[{"filename": "no extension", "size_bytes": 1}]''', null),
+            ('files => ''[{"filename": "no extension", "size_bytes": 1}]''', 'PT400 invalid_format'),
             ('files => E''[{"filename": "\\u00a0\\u00fc \\u4f1a.mp3", "size_bytes": 1}]''', null),
             ('files => ''[]'', text_input => ''notes''', null)
         ) as c (arguments, expected)

@@ -65,3 +65,28 @@ begin
     end loop;
 end
 $$;
+
+-- Visitors share one namespace, in which only random keys are accepted; the service has another one.
+do $$
+declare
+    v_key constant text := gen_random_uuid();
+    v_created jsonb;
+    v_guessable text;
+begin
+    perform pg_temp.become('anon');
+    v_created := public.create_smelt(files => pg_temp.recordings(1), idempotency_key => v_key);
+    foreach v_guessable in array array[
+        'monday', '00000000-0000-0000-0000-000000000000', '6ba7b810-9dad-11d1-80b4-00c04fd430c8',
+        '886313e1-3b8a-5372-9b90-0c9aee199e5d'
+    ] loop
+        assert pg_temp.rejection(format(
+            'select public.create_smelt(files => pg_temp.recordings(1), idempotency_key => %L)', v_guessable
+        )) = 'PT400 invalid_request', v_guessable;
+    end loop;
+
+    perform pg_temp.become('service_role');
+    assert public.create_smelt(files => pg_temp.recordings(1), idempotency_key => v_key) ->> 'id' <> v_created ->> 'id';
+    assert public.create_smelt(files => pg_temp.recordings(1), idempotency_key => v_key)
+        = public.create_smelt(files => pg_temp.recordings(1), idempotency_key => v_key);
+end
+$$;

@@ -35,6 +35,11 @@ begin
             ('{"vocabulary": ["a\u001b[2J"]}', '"vocabulary" must not contain control characters.'),
             ('{"vocabulary": ["a\u009b"]}', '"vocabulary" must not contain control characters.'),
             ('{"word_times": "yes"}', '"word_times" must be true or false.'),
+            ('{"speakers": 2}', '"speakers" must be true or false.'),
+            (
+                '{"speakers": true, "channels": "separate"}',
+                '"speakers" needs "channels": "mixed"; else each channel is a speaker.'
+            ),
             ('{"channels": "left"}', '"channels" must be "mixed" or "separate".'),
             ('{"channels": 2}', '"channels" must be "mixed" or "separate".'),
             ('{"model": ""}', '"model" must be the name of a model, of 1 to 200 characters.'),

@@ -1,17 +1,20 @@
-"""The JavaScript package loses no line of a transcript and no end in any fault of the network and of Realtime."""
+"""The JavaScript package loses no line of a transcript and no end in any fault, over Supabase and over a gateway."""
 
 import asyncio
 import shutil
+import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeVar
 
 import jwt
 import pytest
-from faults import FAULTS, Inject, Topics
+from faults import FAULTS, Inject, Topics, rejecting
+from gateway_process import GatewayProcess, gateway_process
+from gateways import options_for, running_gateway
 from js_follower import JS, JsApp, Viewer, js_app
 from proxies import FaultyProxy, faulty_proxy
 from scripted_worker import Job, ScriptedWorker
@@ -34,6 +37,7 @@ SESSION_LIFETIME_S: Final = 5
 FROZEN_S: Final = 4.0
 LONG_HEARTBEAT_MS: Final = 25_000
 SHORT_HEARTBEAT_MS: Final = 1_000
+GATEWAY_EXIT_TIMEOUT_S: Final = 30.0
 
 pytestmark = [
     pytest.mark.timeout(240),  # The first test waits for the outcomes of all cases.
@@ -62,19 +66,26 @@ def reported(connection: Sequence[dict[str, Any]]) -> bool:
     return any("error" in call for call in connection)
 
 
+Route = Literal["supabase", "gateway", "behind the gateway"]
+"""The connection with the fault: of the app to the project, of the app to a gateway, or of a gateway to the project."""
+Entered = TypeVar("Entered")
+
+
 @dataclass(frozen=True)
 class Case:
     """A fault, and the app that meets it.
 
     The fault does not end before `noticed` is true of the connection events since its begin. `lifetimes_s` are those of
     the tokens that the app's token function returns one after another; none for a session of supabase-js, which it
-    renews itself.
+    renews itself. With `kills_worker`, the worker dies meanwhile, and another attempt goes on.
     """
 
     inject: Inject
     noticed: Noticed | None = lost
     heartbeat_ms: int = LONG_HEARTBEAT_MS
     lifetimes_s: Sequence[float] = (3600,)
+    route: Route = "supabase"
+    kills_worker: bool = False
 
 
 @asynccontextmanager
@@ -91,7 +102,7 @@ async def unanswered(proxy: FaultyProxy, _: Topics) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def only_waiting(_: FaultyProxy, __: Topics) -> AsyncIterator[None]:
-    """Wait for a token to expire."""
+    """No fault of the network: a token expires, or the worker dies."""
     yield
 
 
@@ -109,7 +120,25 @@ CASES: Final[dict[str, Case]] = {
     "PostgREST gone": Case(FAULTS["PostgREST gone"].inject, reported),
     "token of a function expired": Case(only_waiting, lifetimes_s=(*range(4, 120, 4), 3600)),
     "token of a session expired": Case(only_waiting, lifetimes_s=()),
+    "worker killed": Case(only_waiting, None, kills_worker=True),
 }
+
+# Faults of Realtime's protocol and of its sockets are those of the project: behind a gateway, the gateway meets them.
+GATEWAY_CASES: Final[dict[str, Case]] = {
+    "reset": Case(FAULTS["reset"].inject, route="gateway"),
+    # Only the comments that are missing for 35 s detect these.
+    "half-open": Case(FAULTS["half-open"].inject, route="gateway"),
+    "blackholed": Case(FAULTS["blackholed"].inject, route="gateway"),
+    "unreachable": Case(rejecting("rest"), route="gateway"),
+    "token of a function expired": Case(only_waiting, lifetimes_s=(*range(4, 120, 4), 3600), route="gateway"),
+    "worker killed": Case(only_waiting, None, route="gateway", kills_worker=True),
+    # The streams of the gateway stay open meanwhile.
+    **{
+        f"{name} behind it": Case(FAULTS[name].inject, None, route="behind the gateway")
+        for name in ("rejected", "half-open", "server restart", "PostgREST gone")
+    },
+}
+MORE_GATEWAY_CASES: Final = ("killed and drained", "asleep")
 
 
 MORE_CASES: Final = ("token never returned", "frozen", "asleep")
@@ -121,6 +150,12 @@ CHROMIUM_CASES: Final = (
     "token of a function expired",
     "token of a session expired",
 )
+CHROMIUM_GATEWAY_CASES: Final = ("reset", "token of a function expired")
+
+
+def over_gateway(name: str) -> str:
+    """Return the name of a case whose app connects to a gateway."""
+    return f"{name}, over a gateway"
 
 
 def frozen(app: JsApp, *, half_open: bool) -> Inject:
@@ -151,6 +186,58 @@ def hanging(app: JsApp, name: str) -> Inject:
     return inject
 
 
+def replacing(gateways: "Gateways") -> Inject:
+    """Return a fault: the gateway is killed, another one starts at its address, and a third one after a drain."""
+
+    @asynccontextmanager
+    async def inject(_: FaultyProxy, __: Topics) -> AsyncIterator[None]:
+        await gateways.end(signal.SIGKILL)
+        yield
+        await gateways.start()
+        await gateways.end(signal.SIGTERM)
+        await gateways.start()
+
+    return inject
+
+
+class Gateways:
+    """Gateways in processes, one after another at the same address."""
+
+    def __init__(self, opened: AsyncExitStack, stack: StackHandle, folder: Path) -> None:
+        self._opened = opened
+        self._stack = stack
+        self._folder = folder
+        self._running: list[GatewayProcess] = []
+
+    @property
+    def url(self) -> str:
+        """The address."""
+        return self._running[0].url
+
+    async def start(self) -> None:
+        """Start the next one."""
+        log = self._folder / f"gateway-{len(self._running)}.log"
+        port = int(self.url.rpartition(":")[2]) if self._running else 0
+        started = gateway_process(self._stack.env(), log, port)
+        self._running.append(await self._opened.enter_async_context(in_thread(started)))
+
+    async def end(self, number: signal.Signals) -> None:
+        """End the current one with a signal."""
+        process = self._running[-1].process
+        process.send_signal(number)
+        await asyncio.to_thread(process.wait, GATEWAY_EXIT_TIMEOUT_S)
+
+
+@asynccontextmanager
+async def in_thread(context: AbstractContextManager[Entered]) -> AsyncIterator[Entered]:
+    """Enter and leave a context whose code blocks."""
+    entered = await asyncio.to_thread(context.__enter__)
+    try:
+        yield entered
+    finally:
+        await asyncio.to_thread(context.__exit__, None, None, None)
+
+
 @dataclass
 class Outcome:
     """A case that ended: the calls to its app, and the seconds from the end of the fault until all lines were there."""
@@ -162,30 +249,39 @@ class Outcome:
 
 
 class Trial:
-    """Runs cases against one project, each with a proxy, a user and two smelts of its own."""
+    """Runs cases against one project, each with a proxy, a user and two smelts of its own.
 
-    def __init__(self, stack: StackHandle, scripted_worker: ScriptedWorker) -> None:
+    Args:
+        gateway_url: The gateway of cases with a fault in front of it.
+    """
+
+    def __init__(self, stack: StackHandle, scripted_worker: ScriptedWorker, gateway_url: str) -> None:
         self._stack = stack
         self._worker = scripted_worker
+        self._gateway_url = gateway_url
 
-    async def run(self, name: str, case: Case, app: JsApp) -> Outcome:
+    async def run(self, name: str, case: Case, app: JsApp, gateway_url: str | None = None) -> Outcome:
         """Emit lines before, during and after a fault; another smelt ends during it, and one subscription is ended."""
         user = await asyncio.to_thread(sign_up, self._stack)
-        async with faulty_proxy(self._stack.api_url) as proxy:
+        async with self._connection(case.route, gateway_url) as (proxy, url):
             going, ending = await self._claimed(user)
             topics = [smelt_channel(str(job.claim.id)) for job in (going, ending)]
-            viewer = app.send("open", name, url=proxy.url, **self._options(case, user, going, ending))
+            viewer = app.send("open", name, url=url, **self._options(case, user, going, ending))
             await until(lambda: viewer.is_live and viewer.of("ending", "connected"), timeout_s=HEALED_TIMEOUT_S)
             await emit(going, 0, BEFORE)
             await until(lambda: viewer.lines == LINES[:BEFORE])
             seen = len(viewer.connection)
             async with case.inject(proxy, topics):
                 app.send("unsubscribe", name)
+                if case.kills_worker:
+                    going = await self._taken_over(going)
                 await emit(going, BEFORE, MEANWHILE)
                 await ending.complete()
                 if not app.is_frozen:
                     noticed = case.noticed
-                    await until(lambda: noticed is None or noticed(viewer.connection[seen:]))
+                    await until(
+                        lambda: noticed is None or noticed(viewer.connection[seen:]), timeout_s=HEALED_TIMEOUT_S
+                    )
             outcome = Outcome(viewer, time.monotonic())
             await until(lambda: viewer.is_live and viewer.lines == LINES[:MEANWHILE], timeout_s=HEALED_TIMEOUT_S)
             outcome.healed_s = time.monotonic() - outcome.healed_s
@@ -196,6 +292,25 @@ class Trial:
             await until(lambda: viewer.of("client", "closed"))
             outcome.socket_count = proxy.accepted["realtime"]
         return outcome
+
+    @asynccontextmanager
+    async def _connection(self, route: Route, gateway_url: str | None) -> AsyncIterator[tuple[FaultyProxy, str]]:
+        """Yield the proxy of a case, and the URL for its app."""
+        target = self._stack.api_url if route != "gateway" else gateway_url or self._gateway_url
+        async with faulty_proxy(target) as proxy:
+            if route != "behind the gateway":
+                yield proxy, proxy.url
+                return
+            async with in_thread(running_gateway(options_for(self._stack, url=proxy.url))) as gateway:
+                yield proxy, gateway.url
+
+    async def _taken_over(self, job: Job) -> Job:
+        """Let the lease of a job expire, as that of a dead worker; return the next attempt, which has started."""
+        await self._worker.calls.renew_leases("scripted", [(job.claim.id, job.claim.attempt)], lease_s=0)
+        next_attempt = await self._worker.claim(job.claim.id)
+        assert next_attempt.claim.attempt > job.claim.attempt
+        await next_attempt.report("validating", 1)
+        return next_attempt
 
     async def hide(self, browser: JsApp) -> Outcome:
         """Poll in two pages without Realtime until the visible one has read three times while the other was hidden."""
@@ -234,6 +349,7 @@ class Trial:
             "heartbeatMs": case.heartbeat_ms,
             "going": str(going.claim.id),
             "ending": str(ending.claim.id),
+            "overGateway": case.route != "supabase",
             **({"tokens": tokens} if tokens else {"credentials": {"email": user.email, "password": user.password}}),
         }
 
@@ -251,22 +367,39 @@ async def emit(job: Job, first: int, last: int) -> None:
         await job.report("transcribing", 20 + start / 6, words=words, first=start, broadcast=start not in LOST)
 
 
-async def all_outcomes(stack: StackHandle) -> dict[str, Outcome | BaseException]:
+async def all_outcomes(stack: StackHandle, folder: Path) -> dict[str, Outcome | BaseException]:
     """Run all cases at the same time: most of them in one process, those in which it is frozen in another one each."""
     async with AsyncExitStack() as running:
         project = await running.enter_async_context(Project(stack.api_url, stack.service_role_key))
-        trial = Trial(stack, ScriptedWorker(project))
-        shared, intact, dead = [await running.enter_async_context(js_app("node.mjs")) for _ in range(3)]
+        options = options_for(stack, allowed_origins=("*",))
+        gateway = await running.enter_async_context(in_thread(running_gateway(options)))
+        gateways = Gateways(running, stack, folder)
+        await gateways.start()
+        trial = Trial(stack, ScriptedWorker(project), gateway.url)
+        shared, intact, dead, dead_over_gateway = [
+            await running.enter_async_context(js_app("node.mjs")) for _ in range(4)
+        ]
         given = {name: (case, shared) for name, case in CASES.items()}
+        given |= {over_gateway(name): (case, shared) for name, case in GATEWAY_CASES.items()}
+        asleep = Case(frozen(dead, half_open=True), None, SHORT_HEARTBEAT_MS, (FROZEN_S - 1, 3600))
         given |= {
             "token never returned": (Case(hanging(shared, "token never returned"), timed_out), shared),
             "frozen": (Case(frozen(intact, half_open=False), None, SHORT_HEARTBEAT_MS), intact),
-            "asleep": (Case(frozen(dead, half_open=True), None, SHORT_HEARTBEAT_MS, (FROZEN_S - 1, 3600)), dead),
+            "asleep": (asleep, dead),
+            over_gateway("asleep"): (
+                replace(asleep, inject=frozen(dead_over_gateway, half_open=True), route="gateway"),
+                dead_over_gateway,
+            ),
         }
         if CHROMIUM.exists():
             browser = await running.enter_async_context(js_app("browser.mjs"))
             given |= {f"{name} in Chromium": (CASES[name], browser) for name in CHROMIUM_CASES}
+            given |= {
+                over_gateway(f"{name} in Chromium"): (GATEWAY_CASES[name], browser) for name in CHROMIUM_GATEWAY_CASES
+            }
         trials = {name: trial.run(name, case, app) for name, (case, app) in given.items()}
+        name = over_gateway("killed and drained")
+        trials[name] = trial.run(name, Case(replacing(gateways), route="gateway"), shared, gateways.url)
         if CHROMIUM.exists():
             trials["hidden page"] = trial.hide(browser)
         return dict(zip(trials, await asyncio.gather(*trials.values(), return_exceptions=True), strict=True))
@@ -281,8 +414,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHandle]:
 
 
 @pytest.fixture(scope="module")
-def outcomes(stack: StackHandle) -> dict[str, Outcome | BaseException]:
-    return asyncio.run(all_outcomes(stack))
+def outcomes(stack: StackHandle, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome | BaseException]:
+    return asyncio.run(all_outcomes(stack, tmp_path_factory.mktemp("gateways")))
 
 
 needs_chromium = pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is missing: apt-get install chromium")
@@ -292,6 +425,14 @@ needs_chromium = pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is m
 @pytest.mark.parametrize("name", CHROMIUM_CASES)
 def test_js_watch_in_chromium_loses_no_line_and_no_end(name: str, outcomes: dict[str, Outcome | BaseException]) -> None:
     assert_followed(outcome_of(outcomes, f"{name} in Chromium").viewer)
+
+
+@needs_chromium
+@pytest.mark.parametrize("name", CHROMIUM_GATEWAY_CASES)
+def test_js_watch_over_a_gateway_in_chromium_loses_no_line_and_no_end(
+    name: str, outcomes: dict[str, Outcome | BaseException]
+) -> None:
+    assert_followed(outcome_of(outcomes, over_gateway(f"{name} in Chromium")).viewer)
 
 
 @needs_chromium
@@ -305,6 +446,13 @@ def test_js_watch_in_a_hidden_page_polls_less_and_reads_once_it_is_visible(
 @pytest.mark.parametrize("name", [*CASES, *MORE_CASES])
 def test_js_watch_loses_no_line_and_no_end(name: str, outcomes: dict[str, Outcome | BaseException]) -> None:
     assert_followed(outcome_of(outcomes, name).viewer)
+
+
+@pytest.mark.parametrize("name", [*GATEWAY_CASES, *MORE_GATEWAY_CASES])
+def test_js_watch_over_a_gateway_loses_no_line_and_no_end(
+    name: str, outcomes: dict[str, Outcome | BaseException]
+) -> None:
+    assert_followed(outcome_of(outcomes, over_gateway(name)).viewer)
 
 
 def test_js_watches_of_one_client_share_a_socket(outcomes: dict[str, Outcome | BaseException]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from commands import ROOT, environment
 from gateway_process import gateway_process
+from gateways import SIGNING_KEY
 from processes import run
 from stacks import running_local
 
@@ -24,9 +25,11 @@ pytestmark = [
 @pytest.fixture
 def env(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The environment of the scripts, for a gateway and a project on which no worker has ever run."""
-    with running_local() as stack, gateway_process(stack.env(), tmp_path / "gateway.log") as gateway:
+    keys = {"SMELT_SIGNING_KEYS": SIGNING_KEY}
+    with running_local() as stack, gateway_process({**stack.env(), **keys}, tmp_path / "gateway.log") as gateway:
         yield {
             **stack.env(),
+            **keys,
             "SMELT_GATEWAY": gateway.url,
             "SMELT_RECORDING": str(ROOT / "tests/recordings/decision.ogg"),
         }

@@ -22,7 +22,8 @@ from smelt.local import StackHandle
 
 CHECKS = [
     *("settings", "project", "service key", "schema", "migrations", "clock", "queue", "bucket"),
-    *("broadcast", "wake-up channel", "anon key", "forbidden broadcast", "foreign rows", "foreign channel"),
+    *("broadcast", "wake-up channel", "changes", "anon key", "forbidden broadcast", "public channels"),
+    *("foreign rows", "foreign channel"),
     *("model", "decoding", "synthesis", "disk"),
 ]
 
@@ -136,6 +137,18 @@ def test_doctor_reports_open_policies_grants_and_bucket(own_stack: StackHandle) 
         code, results = doctor(own_stack.env())
     assert code == 2
     assert levels(results, "fail") == {"forbidden broadcast", "foreign channel", "foreign rows", "bucket"}
+
+
+def test_doctor_warns_when_realtime_does_not_read_changes(own_stack: StackHandle) -> None:
+    with changed(
+        own_stack,
+        "alter publication supabase_realtime drop table public.smelts",
+        "alter publication supabase_realtime add table public.smelts",
+    ):
+        code, results = doctor(own_stack.env())
+    assert code == 0
+    assert levels(results, "warn") == {"changes", "model"}
+    assert "supabase_realtime" in results["changes"]["remedy"]
 
 
 def test_doctor_exits_3_when_the_project_is_unreachable() -> None:

@@ -19,6 +19,8 @@ from smelt.settings import WorkerSettings
 if TYPE_CHECKING:
     from smelt.processor.options import WorkerOptions
 
+_FULL_BYTES: Final = 64 * 1024**2
+"""Less is not enough for any recording of some minutes."""
 _MIN_FREE_BYTES: Final = 2 * 1024**3
 """Enough for a recording of the maximum size and duration, with its decoded audio."""
 
@@ -106,9 +108,10 @@ async def _disk(temp_dir: Path | None) -> CheckResult:
             pass
     except OSError as exc:
         raise SettingsError(f"{folder} is not writable: {exc.strerror}") from exc
+    remedy = "free some space, or set SMELT_TEMP_DIR to a folder on a larger disk"
+    if free_bytes < _FULL_BYTES:
+        return CheckResult("disk", "fail", f"{folder} is full: {free_bytes / 1024**2:.0f} MiB free", remedy)
     observed = f"{free_bytes / 1024**3:.1f} GiB free in {folder}"
     if free_bytes < _MIN_FREE_BYTES:
-        return CheckResult(
-            "disk", "warn", observed, "free some space, or set SMELT_TEMP_DIR to a folder on a larger disk"
-        )
+        return CheckResult("disk", "warn", observed, remedy)
     return CheckResult("disk", "ok", observed)

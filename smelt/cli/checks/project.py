@@ -1,7 +1,7 @@
 """Checks whether the project responds, accepts the keys, and has everything that smelt needs."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -16,13 +16,13 @@ from smelt.backend.tokens import TokenSource
 from smelt.backend.worker_rpc import MAX_WAITING_COUNT, Health, WorkerRpc
 from smelt.cli.bundled_migrations import migration_files, version_of
 from smelt.cli.checks.policies import check_visitor_policies, check_worker_policies
-from smelt.cli.checks.result import CheckResult, run_check
+from smelt.cli.checks.result import CheckResult, Level, run_check
 from smelt.contract.channels import AUDIO_BUCKET
 from smelt.contract.events import Model
 from smelt.contract.schema_version import SCHEMA_VERSION, schema_issue
 from smelt.errors import RequestRejected, SmeltError, Unauthorized, Unavailable
 
-_PUSH: Final = "add the migrations to your project with `smelt init DIR`, then apply them with `supabase db push`"
+_PUSH: Final = "add the migrations to your project with `smelt init DIR`, then run `supabase db push --remote`"
 _KEYS: Final = "copy it again from the project's API keys, or from `supabase status -o env`"
 # PostgREST's code for an unknown function.
 _NO_FUNCTION: Final = "PGRST202"
@@ -51,13 +51,13 @@ async def check_project(access: Access) -> AsyncIterator[CheckResult]:
     yield reached
     if reached.level == "fail":
         return
-    migrated = False
+    levels: dict[str, Level] = {}
     if access.service_key is not None:
         async for result in _check_as_worker(access.url, access.service_key):
-            migrated = migrated or (result.check == "migrations" and result.level != "fail")
+            levels[result.check] = result.level
             yield result
     if access.anon_key is not None:
-        async for result in _check_as_visitor(access.url, access.anon_key, migrated=migrated):
+        async for result in _check_as_visitor(access.url, access.anon_key, levels):
             yield result
 
 
@@ -99,24 +99,24 @@ async def _check_as_worker(url: str, key: str) -> AsyncIterator[CheckResult]:
         yield check_clock(health, started, ended)
         yield check_queue(health)
         yield await run_check("bucket", _bucket(url, key, health), _PUSH)
-        async for result in check_worker_policies(project):
+        async for result in check_worker_policies(project, health.missing_partition):
             yield result
 
 
-async def _check_as_visitor(url: str, key: str, *, migrated: bool) -> AsyncIterator[CheckResult]:
+async def _check_as_visitor(url: str, key: str, levels: Mapping[str, Level]) -> AsyncIterator[CheckResult]:
     async with Project(url, key, timeout_s=_TIMEOUT_S) as project:
         try:
             await ClientRpc(project.rpc).get_smelts([])
         except RequestRejected as exc:
             yield CheckResult("anon key", "ok", "accepted")
-            if migrated or exc.code != _NO_FUNCTION:
+            if levels.get("migrations", "fail") != "fail" or exc.code != _NO_FUNCTION:
                 yield CheckResult("functions", "fail", f"an app can't call get_smelts: {exc}", _PUSH)
             return
         except SmeltError as exc:
             yield _rejected_key("anon key", "SUPABASE_ANON_KEY", exc)
             return
         yield await _anon_permissions(project)
-        async for result in check_visitor_policies(project):
+        async for result in check_visitor_policies(project, key, can_broadcast=levels.get("broadcast") != "fail"):
             yield result
 
 
@@ -163,7 +163,7 @@ def check_migrations(health: Health) -> CheckResult:
             "migrations",
             "warn",
             "the project has no migration history; the applied versions are unknown",
-            f"apply them with `supabase db push`, up to {bundled[-1]}",
+            f"apply them with `supabase db push --remote`, up to {bundled[-1]}",
         )
     missing = [version for version in bundled if version not in health.migrations]
     if missing:

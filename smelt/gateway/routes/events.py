@@ -13,6 +13,7 @@ from smelt.gateway.streams.event_id import EventId
 from smelt.gateway.streams.files import FilesStream
 from smelt.gateway.streams.hub import CurrentHub
 from smelt.gateway.streams.notifications import NotificationsStream
+from smelt.gateway.streams.rows import RowsStream
 from smelt.gateway.streams.smelts import SmeltStream
 from smelt.gateway.streams.stream import respond
 
@@ -72,9 +73,17 @@ async def batch_events(
 
 
 @router.get("/files/events", response_class=StreamingResponse, responses={**_STREAM, **documented(429)})
-async def file_events(caller: SignedInCaller, hub: CurrentHub) -> Response:
-    """Stream all files of the user as messages, then each change; a heartbeat every 30 seconds."""
-    return await respond(FilesStream(hub, caller))
+async def file_events(
+    caller: SignedInCaller,
+    hub: CurrentHub,
+    rows: Annotated[bool, Query(description="Stream changes of rows instead: of files and of smelts.")] = False,
+) -> Response:
+    """Stream all files of the user as messages, then each change; a heartbeat every 30 seconds.
+
+    With `rows`, stream an event `change` for each new state of a smelt or a file, with all of its columns, and
+    `smelts_deleted`; the rows that exist when it is `connected` are those of `GET /api/smelts`.
+    """
+    return await respond(RowsStream(hub, caller) if rows else FilesStream(hub, caller))
 
 
 @router.get("/notifications/events", response_class=StreamingResponse, responses={**_STREAM, **documented(429)})

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Depends, Response
 
 from smelt.contract.events import Model
+from smelt.gateway.callers import Callers, current_callers
 from smelt.gateway.errors import Problem
 from smelt.gateway.options import GatewayOptions, current_options
 from smelt.gateway.routes.package import SCRIPT, Asset, IfNoneMatch
@@ -18,16 +19,24 @@ _TYPES: Final = {"html": "text/html; charset=utf-8", "js": SCRIPT, "css": "text/
 
 
 class PageConfig(Model):
-    """The project that a browser signs in to and uploads to; the key is the publishable one."""
+    """The project that a browser signs in to and uploads to; the key is the publishable one.
+
+    Attributes:
+        read_tokens: Whether the gateway issues read-only tokens, so that the page offers to share a smelt.
+    """
 
     url: str
     key: str
+    read_tokens: bool
 
 
 @router.get("/config.json")
-async def config(options: Annotated[GatewayOptions, Depends(current_options)]) -> PageConfig:
+async def config(
+    options: Annotated[GatewayOptions, Depends(current_options)],
+    callers: Annotated[Callers, Depends(current_callers)],
+) -> PageConfig:
     """Return the project that a browser signs in to and uploads to."""
-    return PageConfig(url=options.url, key=options.key)
+    return PageConfig(url=options.url, key=options.key, read_tokens=callers.read_tokens is not None)
 
 
 @router.get("/")

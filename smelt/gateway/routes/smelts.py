@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from smelt.backend.client_rpc import ListedSmelt
+from smelt.backend.client_rpc import SmeltWithFiles
 from smelt.contract.events import Model
 from smelt.contract.state import Created, Unchanged
 from smelt.contract.vocabulary import OPEN_STATUSES, Status
@@ -43,7 +43,7 @@ class SmeltCounts(Model):
 class SmeltPage(Model):
     """A page of smelts, newest first; `next` is the `before` of the next page, None on the last one."""
 
-    smelts: tuple[ListedSmelt, ...]
+    smelts: tuple[SmeltWithFiles, ...]
     next: str | None
     counts: SmeltCounts | None = None
 
@@ -110,10 +110,11 @@ async def list_smelts(
     before: Before,
     limit: Limit = 50,
     status: Annotated[list[Status] | None, Query(description="List only these; may be repeated.")] = None,
+    batch_id: Annotated[UUID | None, Query(description="List only those of this batch.")] = None,
     counts: Annotated[bool, Query(description="Also count the caller's smelts.")] = False,
 ) -> SmeltPage:
     """List the caller's smelts, newest first; those of all users for the service."""
-    smelts = await caller.calls.list_smelts(limit, statuses=status or (), before=before)
+    smelts = await caller.calls.list_rows(limit, statuses=status or (), batch_id=batch_id, before=before)
     return SmeltPage(
         smelts=smelts,
         next=cursor_after(smelts, limit),

@@ -68,6 +68,14 @@ class Stream(ABC):
         """Return the frame that is sent every `heartbeat_interval_s`, if that is set."""
         return frames.COMMENT
 
+    def closing(self) -> bytes:
+        """Return the last frame of a stream that the drain ends."""
+        return frames.retry(random.randint(MAX_DRAIN_RETRY_MS // 3, MAX_DRAIN_RETRY_MS))
+
+    def error(self, reason: SmeltError) -> bytes:
+        """Return the last frame of a stream that an error ends."""
+        return frames.error(reason)
+
     @contextmanager
     def timer(self, seconds: float) -> Iterator[Callable[[], bool]]:
         """Set `changed` after some seconds; yield a function that returns True from then on."""
@@ -110,9 +118,9 @@ class Stream(ABC):
                             clock.record_sent()
                         if clock.is_check_due:
                             await self._check(clock)
-            yield frames.retry(random.randint(MAX_DRAIN_RETRY_MS // 3, MAX_DRAIN_RETRY_MS))
+            yield self.closing()
         except SmeltError as exc:
-            yield frames.error(exc)
+            yield self.error(exc)
 
     async def _wait(self, clock: "_Clock") -> bytes | None:
         """Wait until there may be something to send or to check; return a comment or heartbeat that is due."""

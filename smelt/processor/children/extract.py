@@ -26,7 +26,7 @@ from smelt.processor.children.texts import Text, messages_of
 from smelt.processor.synthesis.request import EXTRACTION
 
 _LIBRARY: Final = "smelt.processor.synthesis.extractive"
-# The transcript of ten hours takes 300 MiB and 5 s.
+# The transcript of ten hours takes 50 MiB and 5 s.
 _MEMORY_BYTES: Final = 2 * 1024**3
 _PROCESSOR_S: Final = 120
 _OPEN_FILES: Final = 32

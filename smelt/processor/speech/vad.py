@@ -122,18 +122,23 @@ def find_speech(samples: Samples, *, max_clip_s: float | None = None) -> SpeechA
 
     With `max_clip_s`, each pause of 0.16 s ends a clip, and no clip is longer.
     """
-    options = VadOptions(
-        min_silence_duration_ms=_SHORT_PAUSE_MS,
-        speech_pad_ms=0,
-        max_speech_duration_s=float("inf") if max_clip_s is None else max_clip_s - 2 * _PADDING / SAMPLE_RATE,
-    )
-    voiced = [Clip(found["start"], found["end"]) for found in get_speech_timestamps(samples, options)]
+    voiced = find_voiced(samples, None if max_clip_s is None else max_clip_s - 2 * _PADDING / SAMPLE_RATE)
     if max_clip_s is not None:
         return SpeechAudio(samples, voiced, padded(voiced, len(samples)))
     clips = merged(voiced, _MIN_LONG_PAUSE)
     if clips and len(samples) - clips[-1].end < _MIN_LONG_PAUSE:
         clips[-1] = Clip(clips[-1].start, len(samples))
     return SpeechAudio(samples, voiced, padded(clips, len(samples)))
+
+
+def find_voiced(samples: Samples, max_clip_s: float | None = None) -> list[Clip]:
+    """Return the speech of a span without padding; each pause of 0.16 s ends a clip."""
+    options = VadOptions(
+        min_silence_duration_ms=_SHORT_PAUSE_MS,
+        speech_pad_ms=0,
+        max_speech_duration_s=float("inf") if max_clip_s is None else max_clip_s,
+    )
+    return [Clip(found["start"], found["end"]) for found in get_speech_timestamps(samples, options)]
 
 
 def merged(clips: Sequence[Clip], min_pause: int) -> list[Clip]:

@@ -13,6 +13,7 @@ from smelt.processor.logs import SmeltLog
 from smelt.processor.reporter import Reporter
 from smelt.processor.services import WorkerServices
 from smelt.processor.stages.decode import Decode
+from smelt.processor.stages.identify_speakers import IdentifySpeakers
 from smelt.processor.stages.stage import Job, Stage, total
 from smelt.processor.stages.synthesize import Synthesize, combined
 from smelt.processor.stages.transcribe import Transcribe
@@ -21,7 +22,12 @@ from smelt.processor.state import FileWork
 
 logger = logging.getLogger(__name__)
 
-STAGES: Final[tuple[type[Stage], ...]] = (Validate, Decode, Transcribe, Synthesize)
+STAGES: Final[tuple[type[Stage], ...]] = (Validate, Decode, Transcribe, IdentifySpeakers, Synthesize)
+
+_NO_SPEAKERS: Final = (
+    "The speakers can't be identified: no speaker model is set up here. Request a transcript without speakers, or "
+    "separate channels."
+)
 
 
 class Pipeline:
@@ -73,11 +79,14 @@ class Pipeline:
         if state.options_issue is not None:
             self._fail(state.live_files, state.options_issue)
         elif self._job.untranscribed and state.options != SmeltOptions():
-            requested, engine = state.options.model, self._job.services.engine
+            services = self._job.services
+            requested, engine = state.options.model, services.engine
             if requested is not None and requested not in engine.names:
                 raise ModelMissing(f"the model {requested} is requested, this worker has {', '.join(engine.names)}")
             if (issue := engine.issue_of(state.options)) is not None:
                 self._fail(self._job.untranscribed, issue)
+            elif state.options.speakers and services.speakers is None and services.dispatcher is None:
+                self._fail(self._job.untranscribed, _NO_SPEAKERS)
 
     def _fail(self, files: Sequence[FileWork], sentence: str) -> None:
         SmeltLog(logger, self._job.state.claim).info("its options: %s", sentence)
@@ -116,7 +125,7 @@ class Pipeline:
     def _enter(self, stage: Stage) -> None:
         if self._entered is not stage:
             self._entered = stage
-            self._job.state.enter(stage.name, stage.weight)
+            self._job.state.enter(stage.name, stage.weight, stage.first_share)
 
     async def _run_file(self, stage: Stage, file: FileWork) -> None:
         try:

@@ -40,6 +40,8 @@ class Stage(ABC):
     """The status of a smelt in this stage, and the label of its metrics."""
     risk: ClassVar[Risk | None] = None
     """The risk of its work for the worker, which the database knows before each file and after the last one."""
+    first_share: ClassVar[float] = 0.0
+    """The share of the status at which it begins."""
 
     def __init__(self, job: Job) -> None:
         self.job = job

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from smelt.contract.events import Result
 from smelt.contract.work import Claim
@@ -14,6 +15,7 @@ from smelt.processor.synthesis.request import SynthesisInput, SynthesisRequest
 from smelt.processor.synthesis.sentences import sentences_of_segments, sentences_of_text
 
 COMBINED_NAME = "combined.md"
+_MIN_LANGUAGE_SHARE: Final = 0.05
 
 
 class Synthesize(Stage):
@@ -72,8 +74,12 @@ class Synthesize(Stage):
         )
         started_s, was_started = time.monotonic(), bool(file.outputs)
         content = await services.synthesizer.synthesize(
-            _source(file, state), request, lambda share: state.advance(file, share)
+            _source(file, state),
+            request,
+            on_share=lambda share: state.advance(file, share),
+            on_output=lambda title: state.write_output(file, title),
         )
+        state.write_output(file, None)
         if not was_started:
             services.speed.add_outputs(output_count(state.claim), time.monotonic() - started_s)
         return content
@@ -107,7 +113,17 @@ def _transcript(file: FileWork, state: SmeltState) -> str:
 def _source(file: FileWork, state: SmeltState) -> SynthesisInput:
     is_text = file.claimed.input_type == "text"
     sentences = sentences_of_text(state.claim.text_input or "") if is_text else sentences_of_segments(file.segments)
-    language = "en" if state.options.task == "translate" else file.language
+    is_translated = state.options.task == "translate"
     return SynthesisInput(
-        filename=file.claimed.filename, language=language, sentences=sentences, saved_outputs=file.outputs
+        filename=file.claimed.filename,
+        language="en" if is_translated else file.language,
+        other_languages=() if is_translated else _languages_of(file),
+        sentences=sentences,
+        saved_outputs=file.outputs,
     )
+
+
+def _languages_of(file: FileWork) -> tuple[str, ...]:
+    """Return the languages with a share of the text that is not just a window in the wrong language."""
+    seconds = (file.checkpoint or file.saved_checkpoint).findings.languages
+    return tuple(code for code in seconds if seconds[code] >= _MIN_LANGUAGE_SHARE * sum(seconds.values()))

@@ -15,6 +15,7 @@ from smelt.processor.speech.resume_filter import ResumeFilter
 from smelt.processor.speech.trust import trust_report
 from smelt.processor.speech.values import Passage
 from smelt.processor.speed import TranscriptionTimer
+from smelt.processor.stages.identify_speakers import IdentifySpeakers
 from smelt.processor.stages.stage import Stage, total
 from smelt.processor.state import FileWork, SmeltState, size_weight
 
@@ -57,7 +58,7 @@ class Transcribe(Stage):
         """Transcribe a file from its last checkpoint; raise `FileError` if the model fails on it."""
         assert file.recording is not None
         end = await self._transcribe_with_retries(file, file.recording)
-        file.transcribed = True
+        file.has_text, file.transcribed = True, not self._state.options.speakers
         file.trust = (
             trust_report(file.segments, end.findings) | file.recording.report.trust() | self._services.model.info
         )
@@ -138,7 +139,9 @@ class Transcribe(Stage):
         new = [s.model_copy(update={"index": count + n}) for n, s in enumerate(resume_filter.unseen(passage.segments))]
         # If re-transcription splits the audio differently, the new transcript ends where the saved one ends.
         checkpoint = passage.checkpoint.limited_to(count + len(new))
-        self._state.add_segments(file, tuple(new), checkpoint, passage.position_s / recording.duration_s)
+        share = passage.position_s / recording.duration_s
+        last_share = IdentifySpeakers.first_share if self._state.options.speakers else 1.0
+        self._state.add_segments(file, tuple(new), checkpoint, share * last_share)
 
 
 def _start_s(start: Checkpoint) -> float:

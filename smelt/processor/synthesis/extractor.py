@@ -1,4 +1,4 @@
-"""Makes extractive outputs in child processes: the source comes from users, and goes through native code."""
+"""Makes extractive outputs in child processes: the source comes from users, and decides their time and memory."""
 
 import asyncio
 import logging
@@ -9,15 +9,13 @@ from typing import Final
 from smelt.processor.children.process import Child, ChildDied, Death
 from smelt.processor.children.texts import Text, messages_of
 from smelt.processor.errors import ChildKilled, ChildUnusable, SynthesisPermanentError
-from smelt.processor.synthesis.request import EXTRACTION, NO_SPEECH, OnShare, SynthesisInput, SynthesisRequest
+from smelt.processor.synthesis.request import EXTRACTION, NO_SPEECH, OnOutput, OnShare, SynthesisInput, SynthesisRequest
 
 logger = logging.getLogger(__name__)
 
 EXTRACT_MODULE: Final = "smelt.processor.children.extract"
 # Its limit of processor time is half of this.
 _TIMEOUT_S: Final = 240.0
-# Threads reserve address space, and matrices of this size gain nothing from them.
-_ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 class Extractor:
@@ -116,9 +114,7 @@ class Extractor:
 
     def _start(self) -> asyncio.Task[Child]:
         if self._starting is None:
-            self._starting = asyncio.create_task(
-                Child.start(self._module, environment=_ENVIRONMENT), name="start the child for outputs"
-            )
+            self._starting = asyncio.create_task(Child.start(self._module), name="start the child for outputs")
             # `_child` retrieves the error, or nobody does.
             self._starting.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._starting
@@ -136,7 +132,13 @@ class ExtractiveSynthesizer:
         """Start the process for the first output."""
         self._extractor.prestart()
 
-    async def synthesize(self, source: SynthesisInput, request: SynthesisRequest, on_share: OnShare) -> str:
+    async def synthesize(
+        self,
+        source: SynthesisInput,
+        request: SynthesisRequest,
+        on_share: OnShare,
+        on_output: OnOutput = lambda _title: None,
+    ) -> str:
         """Return the output for one source."""
         content = await self._extractor.extract(source, request)
         on_share(1.0)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from typing import Final
 
-from smelt.processor.synthesis.sentences import CLOSING
+from smelt.processor.synthesis.sentences import CLOSED
 from smelt.processor.synthesis.words import is_east_asian, is_unspaced
 
 _PROPER: Final = frozenset(
@@ -47,7 +47,7 @@ def capitalized(text: str, names: Collection[str]) -> str:
 def as_sentence(text: str, names: Collection[str]) -> str:
     """Capitalize a sentence and close it with a mark."""
     spelled = capitalized(text.strip(), names)
-    closed = spelled if spelled.endswith(tuple(CLOSING)) else spelled + _closing_mark(spelled)
+    closed = spelled if CLOSED.search(spelled) else spelled + _closing_mark(spelled)
     return inline(closed[:1].upper() + closed[1:])
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from smelt.processor.synthesis.action_items import NOT_PEOPLE
+from smelt.processor.synthesis.phrasing import phrasings_of
 
 _NAME: Final = r"([^\W\d]{2,})"
 _PATTERNS: Final = (
@@ -16,7 +16,7 @@ _PATTERNS: Final = (
     re.compile(rf"^(?:good (?:morning|afternoon|evening)|thank you|thanks|hello|hi|welcome) {_NAME}\W*$"),
     re.compile(rf"\bagree with {_NAME}\W*$"),
 )
-_NOT_NAMES: Final = NOT_PEOPLE | {"we", "i", "everyone", "all", "again", "please", "back", "very", "so"}
+_NOT_NAMES: Final = phrasings_of(("en",))[0].not_people | {"back", "very"}
 
 
 def names_in(sentences: Iterable[str]) -> frozenset[str]:

@@ -15,6 +15,9 @@ NO_SPEECH: Final = "_No speech was found._"
 OnShare = Callable[[float], None]
 """Receives the share of the work that is done, 0 to 1."""
 
+OnOutput = Callable[[str], None]
+"""Receives the title of the output that is being written, with its number if there are several."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesisInput:
@@ -27,7 +30,13 @@ class SynthesisInput:
     filename: str
     language: str | None
     sentences: tuple[Sentence, ...]
+    other_languages: tuple[str, ...] = ()
     saved_outputs: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages of the text, the main one first; empty if they are not known."""
+        return () if self.language is None else tuple(dict.fromkeys((self.language, *self.other_languages)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +62,13 @@ class Synthesizer(Protocol):
     def typical_s(self) -> float:
         """Seconds to expect for an output before one is measured."""
 
-    async def synthesize(self, source: SynthesisInput, request: SynthesisRequest, on_share: OnShare) -> str:
+    async def synthesize(
+        self,
+        source: SynthesisInput,
+        request: SynthesisRequest,
+        on_share: OnShare,
+        on_output: OnOutput = lambda _title: None,
+    ) -> str:
         """Return the output for one source, with every prompt of the request."""
 
     async def aclose(self) -> None:

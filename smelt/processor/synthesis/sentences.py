@@ -21,7 +21,8 @@ QUESTIONING: Final = "?\u061f\uff1f"
 """The closing marks of questions."""
 _QUOTES: Final = "\"'”\u2019»)\\]"
 _END: Final = re.compile(rf"(?<=[{_SPACED}])[{_QUOTES}]*\s+|(?<=[{_UNSPACED}])")
-_CLOSED: Final = re.compile(rf"[{CLOSING}][{_QUOTES}]*$")
+CLOSED: Final = re.compile(rf"[{CLOSING}][{_QUOTES}]*$")
+"""Matches the end of a sentence that has such a mark."""
 _MARKS: Final = frozenset(CLOSING)
 _BULLET: Final = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+(?!\[)")
 
@@ -56,7 +57,7 @@ def _sentences_of_turn(segments: Iterable[Segment], speaker: str | None, *, mark
             yield Sentence(text, open_start, speaker)
             open_start = segment.start
         is_whole = not marked and is_unspaced(rest[-1:])
-        if rest and (is_whole or _CLOSED.search(rest) or length_in_words(rest) > _MAX_SENTENCE_WORDS):
+        if rest and (is_whole or CLOSED.search(rest) or length_in_words(rest) > _MAX_SENTENCE_WORDS):
             yield Sentence(rest, open_start, speaker)
             rest = ""
         open_text = rest

@@ -1,11 +1,13 @@
 // What the elements share: the client, the watched smelt, states as attributes, and a live region.
-import { asSmeltError } from '../errors.js'
 import { h, setAttribute, setText } from './dom.js'
 import { styleSheet } from './style.js'
 
 /** @import { SmeltClient, SmeltJob, SmeltView } from '../smelt.d.ts' */
 
 /** @typedef {'idle' | 'waiting' | 'processing' | 'completed' | 'partial' | 'failed' | 'cancelled'} ElementState */
+
+/** Properties that may have been set before the element was defined. */
+const PROPERTIES = ['client', 'job', 'smeltId']
 
 /** @type {SmeltClient | null} */
 let defaultClient = null
@@ -23,8 +25,6 @@ const Base = /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? class 
 
 /** An element with a client, a shadow root and a live region. */
 export class ClientElement extends Base {
-  /** Properties that may have been set before the element was defined. @type {readonly string[]} */
-  static properties = ['client']
   /** @type {SmeltClient | null} */
   #client = null
 
@@ -45,7 +45,7 @@ export class ClientElement extends Base {
   }
 
   connectedCallback() {
-    for (const name of /** @type {typeof ClientElement} */ (this.constructor).properties) {
+    for (const name of PROPERTIES) {
       if (!Object.hasOwn(this, name)) continue
       const self = /** @type {Record<string, unknown>} */ (/** @type {unknown} */ (this))
       const value = self[name]
@@ -67,6 +67,16 @@ export class ClientElement extends Base {
     setText(this.live, text)
   }
 
+  /**
+   * If the element that had the focus is hidden now, focus the first of others that is shown.
+   * @param {Element | null} focused
+   * @param {HTMLElement[]} others
+   */
+  keepFocus(focused, others) {
+    const isShown = (/** @type {Element} */ element) => element.getClientRects().length
+    if (focused && !isShown(focused)) others.find(isShown)?.focus()
+  }
+
   /** @param {string} name @param {unknown} detail */
   emit(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail, bubbles: true, composed: true }))
@@ -75,8 +85,7 @@ export class ClientElement extends Base {
 
 /** An element that shows a smelt. */
 export class JobElement extends ClientElement {
-  static observedAttributes = ['smelt-id']
-  static properties = ['client', 'job', 'smeltId']
+  static observedAttributes = ['smelt-id', 'playable', 'readonly']
   /** The job that was set as a property. @type {SmeltJob | null} */
   #given = null
   /** @type {SmeltJob | null} */
@@ -151,7 +160,7 @@ export class JobElement extends ClientElement {
     const attributes = {
       idle: state === 'idle',
       waiting: state === 'waiting',
-      processing: state === 'waiting' || state === 'processing',
+      processing: isUnderWay(state),
       completed: state === 'completed' || state === 'partial',
       partial: state === 'partial',
       failed: state === 'failed',
@@ -174,24 +183,6 @@ export class JobElement extends ClientElement {
    * @param {ElementState} state
    */
   update(view, state) {}
-
-  /**
-   * Run a call of a button, which is disabled meanwhile; return its error.
-   * @param {HTMLButtonElement} clicked
-   * @param {(job: SmeltJob) => Promise<unknown>} call
-   */
-  async run(clicked, call) {
-    if (!this.#job || clicked.hasAttribute('aria-disabled')) return null
-    setAttribute(clicked, 'aria-disabled', 'true') // A disabled button would lose the focus.
-    try {
-      await call(this.#job)
-      return null
-    } catch (error) {
-      return asSmeltError(error)
-    } finally {
-      setAttribute(clicked, 'aria-disabled', null)
-    }
-  }
 }
 
 /** @param {SmeltView | null} view @returns {ElementState} */

@@ -43,6 +43,14 @@ export const bar = (part, label) =>
   )
 
 /**
+ * Return an item of a list of files; its last child is the bar of the file.
+ * @param {HTMLElement} name
+ * @param {HTMLElement} note
+ */
+export const fileItem = (name, note) =>
+  h('li', { part: 'file' }, h('div', { class: 'row' }, name, note), bar('file-bar', name.textContent ?? ''))
+
+/**
  * Set the value of a bar; null is an unknown one.
  * @param {HTMLElement} element
  * @param {number | null} percentage
@@ -89,7 +97,7 @@ export function clock(seconds) {
 /** Return a size such as `12.3 MB`. @param {number} bytes */
 export function sizeOf(bytes) {
   if (bytes < 1e6) return `${Math.ceil(bytes / 1000)} kB`
-  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`
+  return `${(bytes / 1e6).toFixed(1)} MB`
 }
 
 /** Offer a file for download. @param {string} filename @param {Blob} content */

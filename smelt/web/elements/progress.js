@@ -1,10 +1,15 @@
 // <smelt-progress>: stage, percentage, remaining time, connection and files of a smelt, and its cancellation and retry.
+import { asSmeltError } from '../errors.js'
 import { isUnderWay, JobElement } from './base.js'
-import { bar, button, clock, h, isolated, setAttribute, setBar, setText, skeleton } from './dom.js'
+import { bar, button, clock, fileItem, h, isolated, setAttribute, setBar, setText, skeleton } from './dom.js'
 import { texts } from './texts.js'
 
-/** @import { FileView, SmeltView } from '../smelt.d.ts' */
+/** @import { FileView, SmeltJob, SmeltView } from '../smelt.d.ts' */
+/** @import { SmeltError } from '../errors.js' */
 /** @import { ElementState } from './base.js' */
+
+/** Errors of files that another try would repeat; once all files have one, the audio is removed. */
+const DAMAGED = ['corrupted_file', 'invalid_format', 'duration_exceeded']
 
 export class SmeltProgressElement extends JobElement {
   #dot = h('span', { part: 'connection', role: 'img' })
@@ -36,7 +41,8 @@ export class SmeltProgressElement extends JobElement {
   )
   /** @type {Map<string, ReturnType<typeof fileRow>>} */
   #rows = new Map()
-  #callError = ''
+  /** @type {SmeltError | null} */
+  #callError = null
   #announced = ''
 
   constructor() {
@@ -47,7 +53,8 @@ export class SmeltProgressElement extends JobElement {
   clear() {
     this.#rows.clear()
     this.#files.replaceChildren()
-    this.#callError = this.#announced = ''
+    this.#callError = null
+    this.#announced = ''
   }
 
   /** @param {SmeltView | null} view @param {ElementState} state */
@@ -57,7 +64,7 @@ export class SmeltProgressElement extends JobElement {
     const details = detailsText(view)
     const announced = `${state} ${view?.run} ${view?.status}`
     const isNew = announced !== this.#announced
-    if (isNew) this.#callError = ''
+    if (isNew) this.#callError = null
     this.#announced = announced
     setText(this.#stage, stage)
     setText(this.#percentage, state === 'processing' && percentage !== null ? `${Math.round(percentage)}%` : '')
@@ -83,7 +90,7 @@ export class SmeltProgressElement extends JobElement {
 
   /** @param {SmeltView | null} view @param {ElementState} state */
   #showError(view, state) {
-    const text = this.#callError || (state === 'failed' && view?.error?.message) || ''
+    const text = this.#callError?.message || (state === 'failed' && view?.error?.message) || ''
     setText(this.#error, text)
     this.#error.hidden = !text
   }
@@ -105,22 +112,31 @@ export class SmeltProgressElement extends JobElement {
   /** @param {SmeltView | null} view @param {ElementState} state */
   #showButtons(view, state) {
     const focused = this.root.activeElement
-    this.#cancel.hidden = !view || !isUnderWay(state)
+    const isReadOnly = this.hasAttribute('readonly')
+    const isExpired = this.#callError?.code === 'audio_expired'
+    this.#cancel.hidden = !view || !isUnderWay(state) || isReadOnly
     // A failure without an end is one of the watch, such as `not_found`.
-    this.#retry.hidden = !view?.completed_at || state === 'completed'
+    this.#retry.hidden = !view?.completed_at || state === 'completed' || isReadOnly || isExpired || isDamaged(view)
     this.#row.hidden =
       !this.#details.textContent && [this.#error, this.#cancel, this.#retry].every(({ hidden }) => hidden)
-    if (!(focused instanceof HTMLElement) || !focused.hidden) return
-    ;[this.#cancel, this.#retry, this.#panel].find(({ hidden }) => !hidden)?.focus()
+    this.keepFocus(focused, [this.#cancel, this.#retry, this.#panel])
   }
 
-  /** @param {HTMLButtonElement} clicked @param {Parameters<JobElement['run']>[1]} call */
+  /**
+   * Run the call of a button, which is disabled meanwhile.
+   * @param {HTMLButtonElement} clicked
+   * @param {(job: SmeltJob) => Promise<unknown>} call
+   */
   async #change(clicked, call) {
-    const job = this.job
-    const error = await this.run(clicked, call)
+    const { job } = this
+    if (!job || clicked.hasAttribute('aria-disabled')) return
+    setAttribute(clicked, 'aria-disabled', 'true') // A disabled button would lose the focus.
+    const error = await call(job).then(() => null, asSmeltError)
+    setAttribute(clicked, 'aria-disabled', null)
     if (job !== this.job) return
-    this.#callError = error?.message ?? ''
-    this.#showError(job?.getSnapshot() ?? null, this.state)
+    this.#callError = error
+    this.#showError(job.getSnapshot(), this.state)
+    this.#showButtons(job.getSnapshot(), this.state)
     if (error) this.announce(error.message)
   }
 }
@@ -129,8 +145,8 @@ export class SmeltProgressElement extends JobElement {
 function fileRow(file) {
   const name = isolated('filename')
   const note = h('span', { part: 'note', dir: 'auto' })
-  const progress = bar('file-bar', file.filename ?? '')
-  const element = h('li', { part: 'file' }, h('div', { class: 'row' }, name, note), progress)
+  const element = fileItem(name, note)
+  const progress = /** @type {HTMLElement} */ (element.lastElementChild)
   /** @param {FileView} file @param {ElementState} state @param {string} [shown] the error of the smelt */
   const update = (file, state, shown) => {
     const { filename = '', status } = file
@@ -146,6 +162,9 @@ function fileRow(file) {
   }
   return { element, update }
 }
+
+/** @param {SmeltView} view */
+const isDamaged = ({ files }) => !!files[0] && files.every(({ error_code }) => DAMAGED.includes(error_code ?? ''))
 
 /** @param {SmeltView | null} view @param {ElementState} state */
 function stageText(view, state) {

@@ -39,7 +39,7 @@ export class SmeltResultElement extends JobElement {
   update(view, state) {
     const results = view?.results ?? null
     const underWay = isUnderWay(state)
-    setAttribute(this.#panel, 'aria-busy', underWay ? 'true' : 'false')
+    setAttribute(this.#panel, 'aria-busy', `${underWay}`)
     this.#skeleton.hidden = !underWay
     this.#empty.hidden = underWay || !!results?.length
     if (!results) this.clear()

@@ -7,7 +7,7 @@ let sheet
 export function styleSheet() {
   if (!sheet) {
     sheet = new CSSStyleSheet()
-    sheet.replaceSync(CSS_TEXT)
+    sheet.replaceSync(colors() + CSS_TEXT)
   }
   return sheet
 }
@@ -26,16 +26,18 @@ const COLORS = {
   mark: ['#ffe08a', '#6b5200'],
 }
 
-/** @param {(light: string, dark: string) => string} value */
-const colors = (value) =>
-  Object.entries(COLORS)
-    .map(([name, [light, dark]]) => `--_${name}: var(--smelt-${name}, ${value(light, dark)});`)
-    .join('')
+/** `light-dark()` follows the color-scheme of the page, so that a page without a dark theme has no dark elements. */
+function colors() {
+  const hasDark = CSS.supports('color', 'light-dark(red, red)')
+  const rules = Object.entries(COLORS).map(
+    ([name, [light, dark]]) =>
+      `--_${name}: var(--smelt-${name}, ${hasDark ? `light-dark(${light}, ${dark})` : light});`,
+  )
+  return `:host { ${rules.join('')} }`
+}
 
-// `light-dark()` follows the color-scheme of the page, so that a page without a dark theme has no dark elements.
 const CSS_TEXT = `
 :host {
-  ${colors((light) => light)}
   --_radius: var(--smelt-radius, 10px);
   --_gap: var(--smelt-gap, 16px);
   display: block;
@@ -46,9 +48,6 @@ const CSS_TEXT = `
   line-height: 1.5;
   text-align: start;
   font-variant-numeric: tabular-nums;
-}
-@supports (color: light-dark(red, red)) {
-  :host { ${colors((light, dark) => `light-dark(${light}, ${dark})`)} }
 }
 :host([hidden]),
 :host([idle]:empty),
@@ -74,20 +73,19 @@ section, .results {
 }
 .row { align-items: center; display: flex; flex-wrap: wrap; gap: 4px 10px; min-inline-size: 0; }
 .grow { flex: 1 1 9em; min-inline-size: 0; }
-.row > .end { margin-inline-start: auto; }
-[part~=stage] { font-weight: 600; }
+.end { margin-inline-start: auto; }
+[part~=stage], [part~=filename], [part~=speaker] { font-weight: 600; }
 [part~=percentage], [part~=details], [part~=time], [part~=note], [part~=amount], [part~=matches] {
   color: var(--_muted); font-size: .875em;
 }
 [part~=error] { color: var(--_danger); }
 [part~=live] { block-size: 1px; clip-path: inset(50%); inline-size: 1px; overflow: hidden; position: absolute; }
 
-[part~=button] {
-  background: transparent;
+button, input {
+  background: none;
   border: 1px solid var(--_border);
   border-radius: calc(var(--_radius) * .6);
   color: inherit;
-  cursor: pointer;
   font: inherit;
   font-size: .9375em;
   line-height: 1.25;
@@ -95,12 +93,12 @@ section, .results {
   min-inline-size: 36px;
   padding: 6px 14px;
 }
-[part~=button]:hover { border-color: var(--_accent); color: var(--_accent); }
-[part~=button][aria-disabled=true], [part~=button]:disabled { cursor: default; opacity: .6; }
+button { cursor: pointer; }
+[part~=button]:hover { border-color: var(--_accent); }
+[aria-disabled], :disabled { cursor: default; opacity: .6; }
 [part~=choose], [part~=retry], [part~=stop] {
   background: var(--_accent); border-color: var(--_accent); color: var(--_surface);
 }
-[part~=choose]:hover, [part~=retry]:hover, [part~=stop]:hover { color: var(--_surface); filter: brightness(1.1); }
 :focus-visible { outline: 2px solid var(--_accent); outline-offset: 2px; }
 
 [part~=bar] { background: var(--_track); block-size: 8px; border-radius: 4px; overflow: hidden; }
@@ -112,76 +110,73 @@ section, .results {
 :host([cancelled]) [part=fill] { background: var(--_muted); }
 [part~=files] { display: grid; gap: 10px; }
 [part~=file] { gap: 4px; }
-[part~=connection] { background: var(--_muted); block-size: 10px; border-radius: 50%; flex: none; inline-size: 10px; }
+[part~=connection], [part~=recording-dot] {
+  background: var(--_muted); block-size: 10px; border-radius: 50%; flex: none; inline-size: 10px;
+}
 [part~=connection][data-status=live] { background: var(--_success); }
 [part~=connection][data-status=polling] { background: transparent; border: 2px solid var(--_warning); }
 
 [part=skeleton] { display: grid; gap: 10px; padding-block: 4px; }
 [part=skeleton] div {
-  animation: pulse 1.4s ease-in-out infinite alternate; background: var(--_track);
+  animation: pulse 1s infinite alternate; background: var(--_track);
   block-size: .75em; border-radius: 4px;
 }
 [part=skeleton] div:last-child { inline-size: 60%; }
 @keyframes pulse { from { opacity: 1 } to { opacity: .45 } }
 
-[part~=search] {
-  background: transparent; border: 1px solid var(--_muted); border-radius: calc(var(--_radius) * .6);
-  color: inherit; font: inherit; font-size: .9375em; inline-size: 100%; min-block-size: 36px; padding: 6px 10px;
-}
+[part~=search] { border-color: var(--_muted); inline-size: 100%; padding: 6px 10px; }
 [part~=search]::placeholder { color: var(--_muted); opacity: 1; }
 [part~=lines] {
   gap: var(--_gap); max-block-size: var(--smelt-transcript-height, 24rem);
-  overflow: auto; overflow-anchor: none; position: relative; scroll-padding: 1em; scrollbar-width: thin;
+  overflow: auto; overflow-anchor: none; position: relative; scroll-padding: 1em;
 }
-[part~=filename] { font-weight: 600; }
-[part~=matches]:empty { position: absolute; }
 section, [part~=transcript] { gap: 6px; }
 [part~=line] { display: grid; gap: 0 12px; grid-template-columns: minmax(2.4em, max-content) minmax(0, 1fr); }
 [part~=time] { line-height: 1.7; }
-[part~=speaker] { font-weight: 600; margin-inline-end: .5em; }
-[part~=doubtful] [part=text] { text-decoration: underline dotted var(--_warning) 2px; text-underline-offset: 3px; }
-[part~=doubt] { color: var(--_warning); font-size: .8125em; white-space: nowrap; }
+button[part=time] {
+  align-self: start; border: 0; color: var(--_accent); min-block-size: 0; outline-offset: -2px; padding: 0 4px;
+}
+[part~=speaker] { margin-inline-end: .5em; }
+[part~=doubtful] [part=text] { text-decoration: underline dotted var(--_warning) 2px; }
+[part~=doubt] { color: var(--_warning); font-size: .875em; white-space: nowrap; }
 mark { background: var(--_mark); border-radius: 2px; color: inherit; }
 mark[aria-current] { outline: 2px solid var(--_accent); }
 [part~=follow] { justify-self: center; }
 
 .results { gap: var(--_gap); }
-.results:empty { display: none; }
+.results:empty, [part~=matches]:empty { position: absolute; }
 [part~=result] + * { border-block-start: 1px solid var(--_border); padding-block-start: var(--_gap); }
-[part=content] :is(h4, h5, h6) { font-size: 1.0625em; line-height: 1.3; margin: .4em 0 0; }
-[part=content] h5, [part=content] h6 { font-size: 1em; }
+h4, h5, h6 { font-size: 1em; margin: .4em 0 0; }
 [part=content] :is(ul, ol) { display: grid; gap: .25em; padding-inline-start: 1.4em; }
 [part=content] :is(ul, ol) :is(ul, ol) { margin-block-start: .25em; }
-[part=content] li.task { list-style: none; margin-inline-start: -1.2em; }
-[part=content] li.task > :is(ul, ol) { padding-inline-start: 2.6em; }
+li.task { list-style: none; margin-inline-start: -1.2em; }
+li.task > :is(ul, ol) { padding-inline-start: 2.6em; }
 .table { overflow-x: auto; }
-[part=content] li > p + p, [part=content] blockquote > * + * { margin-block-start: .5em; }
-[part=content] blockquote {
+li > p + p, blockquote > * + * { margin-block-start: .5em; }
+blockquote {
   border-inline-start: 3px solid var(--_border); color: var(--_muted); margin: 0; padding-inline-start: 12px;
 }
-[part=content] :is(pre, code) {
-  background: var(--_track); border-radius: 4px; font-family: ui-monospace, monospace; font-size: .9em;
+pre, code {
+  background: var(--_track); border-radius: 4px; font-family: ui-monospace, monospace; font-size: .875em;
 }
-[part=content] code { padding: .1em .3em; }
-[part=content] pre { padding: 10px 12px; white-space: pre-wrap; }
-[part=content] pre code { background: none; padding: 0; }
-[part=content] table { border-collapse: collapse; inline-size: 100%; }
-[part=content] :is(td, th) {
-  border: 1px solid var(--_border); overflow-wrap: break-word; padding: 5px 8px; text-align: start; vertical-align: top;
+code { padding: .1em .3em; }
+pre { padding: 10px 12px; white-space: pre-wrap; }
+pre code { background: none; padding: 0; }
+table { border-collapse: collapse; inline-size: 100%; }
+td, th {
+  border: 1px solid var(--_border); overflow-wrap: break-word; padding: 5px 8px; text-align: start;
 }
-[part=content] hr { border: 0; border-block-start: 1px solid var(--_border); inline-size: 100%; }
-[part=content] a { color: var(--_accent); }
+hr { border: 0; border-block-start: 1px solid var(--_border); inline-size: 100%; }
+a { color: var(--_accent); }
 
 [part~=zone] {
   align-items: center; border: 2px dashed var(--_border); border-radius: var(--_radius); display: flex; flex-wrap: wrap;
-  gap: 10px; justify-content: center; padding: calc(var(--_gap) * 1.5) var(--_gap); text-align: center;
+  gap: 10px; justify-content: center; padding: var(--_gap); text-align: center;
 }
 :host([dragging]) [part~=zone] { border-color: var(--_accent); }
 [part~=hint] { color: var(--_muted); flex-basis: 100%; }
-[part~=recording-dot] {
-  background: var(--_danger); block-size: 12px;
-  border-radius: 50%; inline-size: 12px; animation: pulse .8s infinite alternate;
-}
+[part~=level] { inline-size: 6em; }
+[part~=recording-dot] { animation: pulse 1s infinite alternate; background: var(--_danger); }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
 @media (forced-colors: active) {
   [part=fill], [part~=connection][data-status=live], [part~=recording-dot] {

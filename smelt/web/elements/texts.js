@@ -40,6 +40,7 @@ export const texts = {
   choose: 'Choose files',
   record: 'Record',
   recording: 'Recording',
+  level: 'Microphone level',
   stop: 'Stop and send',
   discard: 'Discard',
   uploading: 'Uploading',

@@ -58,7 +58,7 @@ export class SmeltTranscriptElement extends JobElement {
   #matches = []
   #current = 0
   #isFollowing = true
-  #run = 0
+  #run = ''
 
   constructor() {
     super()
@@ -74,21 +74,23 @@ export class SmeltTranscriptElement extends JobElement {
 
   /** @param {SmeltView | null} view @param {ElementState} state */
   update(view, state) {
-    if (view && view.run !== this.#run) this.clear()
-    this.#run = view?.run ?? 0
+    const isPlayable = this.hasAttribute('playable')
+    const run = `${view?.run} ${isPlayable}`
+    if (run !== this.#run) this.clear()
+    this.#run = run
     const files = view?.files.filter(({ input_type }) => input_type !== 'text') ?? []
     const query = pattern(this.#search.value)
     let hasNew = false
     for (const [n, file] of files.entries()) {
       let transcript = this.#transcripts.get(file.id)
-      if (!transcript) this.#transcripts.set(file.id, (transcript = new Transcript()))
+      if (!transcript) this.#transcripts.set(file.id, (transcript = new Transcript(isPlayable ? this : null)))
       hasNew = transcript.update(file, view?.segments[file.id] ?? [], state, query) || hasNew
       if (this.#lines.children[n] !== transcript.element)
         this.#lines.insertBefore(transcript.element, this.#lines.children[n] ?? null)
     }
     const underWay = isUnderWay(state)
     this.#lines.hidden = !files.length
-    setAttribute(this.#lines, 'aria-busy', underWay ? 'true' : 'false')
+    setAttribute(this.#lines, 'aria-busy', `${underWay}`)
     this.#placeholder.hidden = !underWay || !!files.length
     setText(this.#empty, texts.noTranscript)
     this.#empty.hidden = underWay || !!files.length
@@ -165,12 +167,17 @@ class Transcript {
   /** @type {ReturnType<typeof lineOf>[]} */
   lines = []
   #name = isolated('filename')
-  #body = h('div', { part: 'transcript' })
+  #body = h('div', { part: 'transcript', keydown: (/** @type {KeyboardEvent} */ event) => this.#onKey(event) })
   #skeleton = skeleton(3)
   #note = h('p', { part: 'note', dir: 'auto', hidden: true })
   element = h('section', {}, h('h3', {}, this.#name), this.#body, this.#skeleton, this.#note)
   /** @type {Trust | null} */
   #trust = null
+
+  /** @param {SmeltTranscriptElement | null} player dispatches the events of times that are buttons */
+  constructor(player) {
+    this.player = player
+  }
 
   /**
    * Show a file; return true if lines were added.
@@ -183,7 +190,7 @@ class Transcript {
     setText(this.#name, file.filename ?? '')
     const before = this.lines.length
     for (const segment of segments.slice(before)) {
-      const line = lineOf(segment)
+      const line = lineOf(segment, this.#timeOf(segment.start, file.id))
       if (query) line.mark(query)
       this.lines.push(line)
       this.#body.append(line.element)
@@ -202,6 +209,29 @@ class Transcript {
     return hasNew
   }
 
+  /**
+   * Return the time of a new line; of those that are buttons, the first of a file is in the order of tabs.
+   * @param {number} start
+   * @param {string} file_id
+   */
+  #timeOf(start, file_id) {
+    if (!this.player) return h('span', { part: 'time' }, clock(start))
+    const click = () => this.player?.emit('smelt-seek', { file_id, start })
+    return h('button', { type: 'button', part: 'time', tabindex: this.lines.length ? -1 : 0, click }, clock(start))
+  }
+
+  /** Move the focus to the next or the previous time. @param {KeyboardEvent} event */
+  #onKey(event) {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key]
+    const focused = this.lines.findIndex(({ time }) => time.matches(':focus'))
+    const next = step && focused >= 0 && this.lines[focused + step]?.time
+    if (!next) return
+    event.preventDefault()
+    this.lines[focused].time.tabIndex = -1
+    next.tabIndex = 0
+    next.focus()
+  }
+
   /** @param {Trust | null} trust */
   #showDoubts(trust) {
     const doubtful = new Set([...(trust?.low_confidence_segments ?? []), ...(trust?.repeated_segments ?? [])])
@@ -209,10 +239,9 @@ class Transcript {
   }
 }
 
-/** @param {Spoken} segment */
-function lineOf(segment) {
+/** @param {Spoken} segment @param {HTMLElement} time */
+function lineOf(segment, time) {
   const text = isolated('text', segment.text)
-  const time = h('span', { part: 'time' }, clock(segment.start))
   const speaker = segment.speaker && isolated('speaker', `${segment.speaker}:`)
   const content = h('span', {}, speaker, text)
   const element = h('p', { part: 'line' }, time, content)
@@ -223,7 +252,7 @@ function lineOf(segment) {
     if (isDoubtful) content.append(h('span', { part: 'doubt' }, ` (${texts.unsure})`))
     else content.lastChild?.remove()
   }
-  return { element, segment, mark, doubt }
+  return { element, segment, time, mark, doubt }
 }
 
 /** @param {string} query @returns {RegExp | null} */

@@ -2,7 +2,7 @@
 // ended, and a recording is kept until it is sent or discarded.
 import { asSmeltError } from '../errors.js'
 import { ClientElement, elements } from './base.js'
-import { bar, button, clock, download, h, isolated, setAttribute, setBar, setText, sizeOf } from './dom.js'
+import { bar, button, download, fileItem, h, isolated, setAttribute, setBar, setText, sizeOf } from './dom.js'
 import { texts } from './texts.js'
 
 /** @import { CreateRequest, SmeltClient, UploadProgress } from '../smelt.d.ts' */
@@ -14,12 +14,12 @@ import { texts } from './texts.js'
  * @typedef {object} Attempt
  * @property {SmeltClient | null} client
  * @property {CreateRequest & { files: readonly File[] }} request
- * @property {boolean} isRecording
+ * @property {Recording | null} recording the one that is the only file
  * @property {AbortController} stop
  * @property {Created | null} created
  */
 
-/** Recordings that were not sent and that no element shows. @type {File[]} */
+/** Recordings that were not sent and that no element shows. @type {{ recording: Recording, file: File }[]} */
 const unsent = []
 
 /** Return true if this page may request the microphone; browsers allow it with HTTPS and on localhost. */
@@ -27,35 +27,18 @@ const canRecord = () => typeof MediaRecorder !== 'undefined' && !!navigator.medi
 
 export class SmeltUploadElement extends ClientElement {
   static observedAttributes = ['accept', 'disabled']
-  static properties = ['client', 'request']
   /** Merged into the request: `prompts`, `mode`, `options`, `metadata`, `batchId`. @type {CreateRequest} */
-  request = {}
+  request = this.request ?? {}
   /** @type {Attempt | null} */
   #attempt = null
   /** @type {Recording | null} */
   #recording = null
-  /** @type {Map<string, HTMLElement>} */
-  #bars = new Map()
 
   #input = h('input', { type: 'file', multiple: true, hidden: true, change: () => this.#onChosen() })
   #choose = button('choose', texts.choose, () => this.#input.click())
   #record = button('record', texts.record, () => this.#startRecording())
   #zone = h('div', { part: 'zone' }, h('p', { part: 'hint' }, texts.drop), this.#choose, this.#record, this.#input)
-  #time = h('span', { part: 'recording-time', role: 'timer' })
-  #stop = button('stop', texts.stop, () => this.#endRecording('send'))
-  #recorder = h(
-    'div',
-    { class: 'row', hidden: true },
-    h('span', { part: 'recording-dot' }),
-    h('span', {}, texts.recording),
-    this.#time,
-    h(
-      'span',
-      { class: 'row end' },
-      this.#stop,
-      button('discard', texts.discard, () => this.#endRecording('discard')),
-    ),
-  )
+  #recorder = h('div', { class: 'row', hidden: true })
   #files = h('ul', { part: 'files' })
   #total = bar('total', texts.upload)
   #amount = h('span', { part: 'amount' })
@@ -116,7 +99,7 @@ export class SmeltUploadElement extends ClientElement {
   /** Upload files as one smelt, unless an upload is running. @param {Iterable<File>} files */
   upload(files) {
     const chosen = [...files]
-    if (!this.client) throw new Error('<smelt-upload> has no client: call setDefaultClient(connectSmelt({ supabase })).')
+    if (!this.client) throw new Error('<smelt-upload> has no client.')
     if (!chosen.length || this.disabled || this.hasAttribute('uploading')) return
     this.#replaceAttempt()
     this.#prepare(chosen)
@@ -126,20 +109,16 @@ export class SmeltUploadElement extends ClientElement {
   /** Cancel the upload and its smelt. */
   cancel() {
     this.#drop(this.#attempt)
+    this.#attempt?.recording?.release()
     this.#attempt = null
-    setAttribute(this, 'failed', false)
-    setAttribute(this, 'uploading', false)
-    this.#showError('')
-    this.announce(texts.cancelled)
-    this.#show()
-    this.#choose.focus()
+    this.#enter(null, texts.cancelled)
     this.#offerUnsent()
   }
 
-  /** @param {readonly File[]} files @param {boolean} [isRecording] */
-  #prepare(files, isRecording = false) {
+  /** @param {readonly File[]} files @param {Recording | null} [recording] */
+  #prepare(files, recording = null) {
     const request = { ...this.request, files }
-    this.#attempt = { client: null, request, isRecording, stop: new AbortController(), created: null }
+    this.#attempt = { client: null, request, recording, stop: new AbortController(), created: null }
     this.#showFiles(files)
   }
 
@@ -156,8 +135,7 @@ export class SmeltUploadElement extends ClientElement {
   #replaceAttempt() {
     const attempt = this.#attempt
     this.#attempt = null
-    if (attempt?.isRecording) unsent.push(...attempt.request.files)
-    else this.#drop(attempt)
+    if (!keep(attempt)) this.#drop(attempt)
   }
 
   /** Let the elements in the document show the recordings that were not sent. */
@@ -167,21 +145,17 @@ export class SmeltUploadElement extends ClientElement {
 
   /** Show a recording that was not sent, unless an upload is shown. */
   #offerUnsent() {
-    const file = this.isConnected && !this.#attempt && !this.#recording && unsent.pop()
-    if (!file) return
-    this.#prepare([file], true)
-    this.#showError(texts.unsent)
-    this.announce(texts.unsent)
-    this.#show()
+    const kept = this.isConnected && !this.#attempt && !this.#recording && unsent.pop()
+    if (!kept) return
+    this.#prepare([kept.file], kept.recording)
+    this.#enter(null, texts.unsent, texts.unsent)
   }
 
   /** Leave a recording that was not sent to an element in the document. */
   #leaveUnsent() {
-    const attempt = this.#attempt
-    if (this.isConnected || !attempt?.isRecording || this.hasAttribute('uploading')) return
+    if (this.isConnected || this.hasAttribute('uploading') || !keep(this.#attempt)) return
     this.#attempt = null
-    setAttribute(this, 'failed', false)
-    unsent.push(...attempt.request.files)
+    this.#enter(null)
     SmeltUploadElement.#offer()
   }
 
@@ -192,14 +166,8 @@ export class SmeltUploadElement extends ClientElement {
     attempt.client = client
     attempt.stop = new AbortController()
     const { signal } = attempt.stop
-    const hasFocus = !!this.root.activeElement
     this.#showFiles(attempt.request.files)
-    setAttribute(this, 'failed', false)
-    setAttribute(this, 'uploading', true)
-    this.#showError('')
-    this.announce(texts.uploading)
-    this.#show()
-    if (hasFocus) this.#cancel.focus()
+    this.#enter('uploading', texts.uploading)
     try {
       const { keyOf } = await import('../upload-key.js')
       const job = await client.create({
@@ -211,6 +179,7 @@ export class SmeltUploadElement extends ClientElement {
         onUpload: (progress) => this.#onUpload(attempt, progress),
       })
       forget(attempt.request)
+      attempt.recording?.release()
       if (attempt === this.#attempt) this.#onSubmitted(job)
     } catch (error) {
       if (attempt === this.#attempt) this.#onFailed(attempt, asSmeltError(error))
@@ -221,32 +190,22 @@ export class SmeltUploadElement extends ClientElement {
   #onCreated(attempt, created) {
     const isFirst = !attempt.created
     attempt.created = created
-    for (const [n, { id }] of created.files.entries()) this.#bars.set(id, this.#barAt(n))
     if (isFirst && attempt === this.#attempt) this.emit('smelt-created', { job: attempt.client?.job(created.id) })
-  }
-
-  /** @param {number} n */
-  #barAt(n) {
-    return /** @type {HTMLElement} */ (this.#files.children[n].lastElementChild)
   }
 
   /** @param {Attempt} attempt @param {UploadProgress} progress */
   #onUpload(attempt, { file_id, loaded, size, totalLoaded, total }) {
-    if (attempt !== this.#attempt) return
-    const file = this.#bars.get(file_id)
-    if (file) setBar(file, percent(loaded, size))
+    if (attempt !== this.#attempt || !attempt.created) return
+    const n = attempt.created.files.findIndex(({ id }) => id === file_id)
+    setBar(/** @type {HTMLElement} */ (this.#files.children[n].lastElementChild), percent(loaded, size))
     setBar(this.#total, percent(totalLoaded, total))
     setText(this.#amount, texts.amount(sizeOf(totalLoaded), sizeOf(total)))
   }
 
   /** @param {import('../smelt.d.ts').SmeltJob} job */
   #onSubmitted(job) {
-    const hasFocus = !!this.root.activeElement
     this.#attempt = null
-    setAttribute(this, 'uploading', false)
-    this.announce(texts.uploaded)
-    this.#show()
-    if (hasFocus) this.#choose.focus()
+    this.#enter(null, texts.uploaded)
     this.emit('smelt-submitted', { job })
     this.#offerUnsent()
   }
@@ -254,27 +213,36 @@ export class SmeltUploadElement extends ClientElement {
   /** @param {Attempt} attempt @param {import('../errors.js').SmeltError} error */
   #onFailed(attempt, error) {
     // A request that was rejected would be rejected again.
-    const canRetry = error.transient || !!attempt.created || attempt.isRecording
-    const hasFocus = !!this.root.activeElement
+    const canRetry = error.transient || !!attempt.created || !!attempt.recording
     if (!error.transient) this.#drop(attempt)
     if (!canRetry) this.#attempt = null
-    setAttribute(this, 'uploading', false)
-    setAttribute(this, 'failed', true)
-    this.#showError(error.message)
-    this.announce(`${texts.uploadFailed}: ${error.message}`)
-    this.#show()
-    if (hasFocus) (canRetry ? this.#retry : this.#choose).focus()
+    this.#enter('failed', `${texts.uploadFailed}: ${error.message}`, error.message)
     this.emit('smelt-upload-failed', { error, canRetry })
     this.#leaveUnsent()
     this.#offerUnsent()
   }
 
+  /** @param {'uploading' | 'failed' | null} state @param {string} [announced] @param {string} [error] */
+  #enter(state, announced, error) {
+    for (const name of ['uploading', 'failed']) setAttribute(this, name, name === state)
+    this.#report(announced, error)
+  }
+
+  /** @param {string} [announced] @param {string} [error] */
+  #report(announced = '', error = '') {
+    setText(this.#error, error)
+    this.#error.hidden = !error
+    this.announce(announced)
+    this.#show()
+  }
+
   #show() {
+    const focused = this.root.activeElement
     const isUploading = this.hasAttribute('uploading')
     setAttribute(this, 'recording', !!this.#recording)
     setAttribute(this.#input, 'accept', this.accept)
     for (const control of [this.#choose, this.#record]) control.disabled = this.disabled
-    const isUnsent = !!this.#attempt?.isRecording && !isUploading
+    const isUnsent = !!this.#attempt?.recording && !isUploading
     this.#zone.hidden = isUploading || isUnsent || !!this.#recording
     this.#record.hidden = !canRecord()
     this.#recorder.hidden = !this.#recording
@@ -282,25 +250,13 @@ export class SmeltUploadElement extends ClientElement {
     this.#retry.hidden = isUploading
     setText(this.#retry, this.hasAttribute('failed') ? texts.retry : texts.upload)
     this.#save.hidden = !isUnsent
-  }
-
-  /** @param {string} text */
-  #showError(text) {
-    setText(this.#error, text)
-    this.#error.hidden = !text
+    this.keepFocus(focused, [this.#retry, this.#cancel, this.#choose])
   }
 
   /** @param {readonly File[]} files */
   #showFiles(files) {
     this.#files.replaceChildren(
-      ...files.map(({ name, size }) =>
-        h(
-          'li',
-          { part: 'file' },
-          h('div', { class: 'row' }, isolated('filename', name), h('span', { part: 'note' }, sizeOf(size))),
-          bar('file-bar', name),
-        ),
-      ),
+      ...files.map(({ name, size }) => fileItem(isolated('filename', name), h('span', { part: 'note' }, sizeOf(size)))),
     )
     setBar(this.#total, 0)
     setText(this.#amount, '')
@@ -328,21 +284,19 @@ export class SmeltUploadElement extends ClientElement {
     let recording
     try {
       const { Recording } = await import('./recorder.js')
-      recording = await Recording.start((seconds) => setText(this.#time, clock(seconds)))
+      recording = await Recording.start({
+        onStop: () => this.#endRecording('send'),
+        onDiscard: () => this.#endRecording('discard'),
+      })
     } catch {
-      this.#showError(texts.noMicrophone)
-      this.announce(texts.noMicrophone)
-      this.#show()
-      return
+      return this.#report(texts.noMicrophone, texts.noMicrophone)
     }
     this.#recording = recording
     if (!this.isConnected) return this.#endRecording('discard')
     recording.ended.then(() => this.#endRecording('keep', recording)) // The microphone was removed.
-    this.#showError('')
-    setText(this.#time, clock(0))
-    this.announce(texts.recording)
-    this.#show()
-    this.#stop.focus()
+    this.#recorder.replaceChildren(...recording.controls)
+    this.#report(texts.recording)
+    recording.stopButton.focus()
   }
 
   /**
@@ -355,17 +309,21 @@ export class SmeltUploadElement extends ClientElement {
     const file = await recording.stop()
     const sends = use === 'send' && !this.hasAttribute('uploading')
     if (sends) this.#replaceAttempt()
-    if (use !== 'discard') unsent.push(file)
+    if (use === 'discard') recording.release()
+    else unsent.push({ recording, file })
     this.#show()
     this.#offerUnsent()
-    if (use === 'discard') this.#choose.focus()
-    else if (sends && !this.disabled) this.#upload()
+    if (sends && !this.disabled) this.#upload()
     SmeltUploadElement.#offer()
   }
 }
 
 /** @param {number} part @param {number} whole */
 const percent = (part, whole) => (whole ? (part / whole) * 100 : 100)
+
+/** Keep the recording of an attempt, so that an element offers it, if there is one. @param {Attempt | null} attempt */
+const keep = (attempt) =>
+  attempt?.recording && unsent.push({ recording: attempt.recording, file: attempt.request.files[0] })
 
 /** Remove the key of a request from what is saved. @param {CreateRequest} request */
 const forget = (request) => import('../upload-key.js').then(({ forgetKey }) => forgetKey(request), () => {})

@@ -6,6 +6,15 @@ import { Session } from '/page/session.js'
 
 const LANGUAGES = 'ar cs da de el en es fi fr he hi hu id it ja ko nl no pl pt ro ru sk sv th tr uk vi zh'
 const TITLE = 'smelt'
+/** Titles and sentences for errors that end a watch. */
+const GONE = {
+  not_found: ['This transcription is gone', 'It was deleted, or it belongs to another account.'],
+  token_expired: ['This link has expired', 'Links for reading are valid for a short time. Ask for a new one.'],
+  unauthorized: ['This link is not valid', 'A part of it may be missing.'],
+  not_allowed: ['This link is not valid', 'It is for another transcription.'],
+}
+const READING = 'You are reading a shared transcription. The link to it expires after a short time.'
+const EXPIRED = 'This link has expired, and the state below is not updated. Ask for a new link.'
 
 const $ = (id) => document.getElementById(id)
 const [upload, progress, transcript, result] = ['upload', 'progress', 'transcript', 'result'].map((name) =>
@@ -15,9 +24,14 @@ const tabs = [...document.querySelectorAll('[role=tab]')]
 
 /** Recordings that this page has uploaded, by the id of their smelt: they can be played. @type {Map<string, File[]>} */
 const recordings = new Map()
+/** Whether the files of a cancelled smelt were submitted, by its id; otherwise their audio is removed. */
+const submitted = new Map()
 const played = { url: '', file: null }
 
-const session = new Session(await settings())
+/** The read-only token of a shared link, in the fragment: browsers do not send it, so that it is in no log. */
+const readToken = new URLSearchParams(location.hash.slice(1)).get('token')
+const config = await settings()
+const session = new Session(config)
 let client
 let account
 let currentId = null
@@ -28,6 +42,7 @@ let stopWatching = () => {}
 // Sessions: every user has a client of its own.
 
 function connect() {
+  if (readToken) return connectReader()
   account?.end()
   client = connectSmelt({ gateway: location.origin, token: () => session.token() })
   // Creation needs a user; an anonymous one is enough.
@@ -42,7 +57,13 @@ function connect() {
   }
   setDefaultClient(client)
   upload.client = { create, job: (id) => client.job(id), cancel: (id) => client.cancel(id) }
-  account = new Account(client, session, { open: show, currentId: () => currentId })
+  account = new Account(client, session, { currentId: () => currentId })
+}
+
+/** Read the smelt of a shared link, as nobody: an account that is signed in here has nothing to do with it. */
+function connectReader() {
+  client = connectSmelt({ gateway: location.origin, readToken })
+  setDefaultClient(client)
 }
 
 async function signInAnonymously() {
@@ -59,6 +80,7 @@ async function signInAnonymously() {
 
 let isKept = false
 session.onChange(() => {
+  if (readToken) return
   $('account').textContent = accountName()
   if (isKept) return account.start()
   connect()
@@ -94,10 +116,11 @@ function show(id, { focus = false } = {}) {
   $('start').hidden = !!id
   $('gone').hidden = true
   $('work').hidden = !id
-  $('kept').hidden = $('no-worker').hidden = true
+  $('kept').hidden = $('no-worker').hidden = $('shared').hidden = true
+  transcript.toggleAttribute('playable', !!recordings.get(id)?.length)
   stopPlaying()
   document.title = TITLE
-  account.mark(id)
+  account?.mark(id)
   if (!id) return
   const job = client.job(id)
   const update = () => onView(job.getSnapshot())
@@ -112,25 +135,43 @@ function navigate(id) {
 }
 
 function onView(view) {
-  const isGone = view.error?.code === 'not_found' && !view.completed_at
-  $('work').hidden = isGone
-  $('gone').hidden = !isGone
+  const hasText = Object.values(view.segments).some(({ length }) => length)
+  const code = view.completed_at ? null : view.error?.code
+  const gone = readToken || code === 'not_found' ? GONE[code] : undefined
+  // After an expiry, the text so far stays.
+  const isGone = !!gone && !(hasText && code === 'token_expired')
+  showGone(isGone ? gone : null)
+  showReading(!!gone)
   const name = nameOf(view.files)
   $('work-title').firstElementChild.textContent = name
   document.title = titleOf(view, isGone, name)
-  $('no-worker').hidden = isGone || !!view.completed_at || view.connection.worker !== false
-  $('again').hidden = !view.completed_at
-  showKept(view)
+  $('no-worker').hidden = !!gone || !!readToken || !!view.completed_at || view.connection.worker !== false
+  $('again').hidden = !view.completed_at && !readToken
+  $('share').hidden = isGone || !!readToken || !config.read_tokens
+  showRetry(view)
   showTab(chosenTab ?? (view.results ? 'notes' : 'transcript'))
   $('tab-notes').hidden = !view.results
-  const hasText = Object.values(view.segments).some(({ length }) => length)
   $('views').hidden = !view.results && !hasText && (view.status === 'pending' || !!view.completed_at)
   $('transcript-actions').hidden = !hasText
   showPlayer(hasText)
   showCaptions(view)
   const state = `${view.status} ${view.run}`
+  if (!account) return
   if (state !== account.seenState) account.refresh()
   account.seenState = state
+  if (view.completed_at && view.error?.code === 'cancelled') readSubmission(view.id)
+}
+
+function showGone(gone) {
+  $('work').hidden = !!gone
+  $('gone').hidden = !gone
+  for (const [n, id] of ['gone-title', 'gone-text'].entries()) $(id).textContent = gone?.[n] ?? ''
+}
+
+function showReading(isExpired) {
+  progress.hidden = isExpired
+  $('reading').hidden = !readToken
+  $('reading').textContent = isExpired ? EXPIRED : READING
 }
 
 function titleOf({ status, progress, error, outcome, completed_at }, isGone, name) {
@@ -145,10 +186,24 @@ const nameOf = (files) => {
   return others.length ? `${first} and ${others.length} more` : first
 }
 
-/** After a cancellation or a failure: which transcripts were kept. */
-function showKept({ error, completed_at, segments, files }) {
+/** After a cancellation: find out whether the files were submitted. Without a response, a retry is offered. */
+async function readSubmission(id) {
+  if (submitted.has(id)) return
+  submitted.set(id, true)
+  const { submitted_at } = await client.get(id).catch(() => ({ submitted_at: undefined }))
+  submitted.set(id, submitted_at !== null)
+  if (id === currentId) showRetry(view())
+}
+
+/** After a cancellation or a failure: whether it can be tried again, and which transcripts were kept. */
+function showRetry({ error, completed_at, segments, files }) {
+  const hasNoAudio = !!completed_at && submitted.get(currentId) === false
+  const isReadOnly = !!readToken || hasNoAudio
+  progress.toggleAttribute('readonly', isReadOnly)
+  $('again').textContent = hasNoAudio ? 'Upload again' : 'New transcription'
   const kept = files.filter(({ id }) => segments[id]?.length)
-  $('kept').textContent = `The transcript so far of ${nameOf(kept)} was kept. “Try again” goes on from there.`
+  const sentences = [`The transcript so far of ${nameOf(kept)} was kept.`, '“Try again” goes on from there.']
+  $('kept').textContent = sentences.slice(0, isReadOnly ? 1 : 2).join(' ')
   $('kept').hidden = !(error && completed_at && kept.length)
 }
 
@@ -218,7 +273,6 @@ action($('transcript-actions'), 'Download text', () =>
 function showPlayer(hasText) {
   const files = hasText && recordings.get(currentId)
   $('player').hidden = !files?.length
-  transcript.toggleAttribute('data-playable', !!files?.length)
   if (files?.length && !played.file) load(files[0])
 }
 
@@ -238,19 +292,49 @@ function stopPlaying() {
   Object.assign(played, { file: null, url: '' })
 }
 
-transcript.addEventListener('click', (event) => {
-  const path = event.composedPath().filter((node) => node instanceof Element)
-  const time = path.find((node) => node.part?.contains('time'))
-  const section = path.find((node) => node.localName === 'section')
-  const files = recordings.get(currentId)
-  if (!time || !section || !files) return
-  const file = files[[...section.parentElement.children].indexOf(section)]
+transcript.addEventListener('smelt-seek', ({ detail: { file_id, start } }) => {
+  const file = recordings.get(currentId)?.[view().files.findIndex(({ id }) => id === file_id)]
   if (!file) return
   load(file)
   const audio = $('player').querySelector('audio')
-  audio.currentTime = time.textContent.split(':').reduce((seconds, part) => seconds * 60 + Number(part), 0)
+  audio.currentTime = start
   audio.play().catch(() => {}) // The browser may not know the format.
 })
+
+// Sharing: a link with a read-only token
+
+$('share').addEventListener('click', async () => {
+  const id = currentId
+  const [text, link] = await readingLink(id).catch((error) => [error.message, ''])
+  if (id !== currentId) return
+  $('shared').hidden = false
+  $('shared-link').hidden = !link
+  $('shared-link').value = link
+  const isCopied = link && (await navigator.clipboard?.writeText(link).then(() => true, () => false))
+  if (link && !isCopied) {
+    $('shared-link').focus()
+    $('shared-link').select()
+  }
+  $('shared-text').textContent = `${isCopied ? 'The link was copied. ' : ''}${text}`
+})
+
+/** Return a sentence about a new link that lets others read a smelt, and the link. */
+async function readingLink(id) {
+  const token = await session.token()
+  const response = await fetch(`/api/smelts/${encodeURIComponent(id)}/token`, {
+    method: 'POST',
+    headers: token ? { authorization: `Bearer ${token}` } : {},
+    signal: AbortSignal.timeout(10_000),
+  }).catch(() => {
+    throw new Error('The gateway does not respond. Try again.')
+  })
+  const answer = await response.json().catch(() => ({}))
+  if (!response.ok) throw new Error(answer.error ?? 'No link could be made. Try again.')
+  // The clock of this machine may differ from that of the gateway.
+  const minutes = Math.round((Date.parse(answer.expires_at) - Date.parse(response.headers.get('date'))) / 60_000)
+  const link = `${location.origin}/?id=${encodeURIComponent(id)}#token=${encodeURIComponent(answer.token)}`
+  return [`Everyone with the link can read this transcription for ${minutes} minutes, without signing in.`, link]
+}
 
 // Captions
 
@@ -334,9 +418,10 @@ $('text-form').addEventListener('submit', async (event) => {
 
 const idOfAddress = () => new URLSearchParams(location.search).get('id')
 addEventListener('popstate', () => show(idOfAddress()))
+addEventListener('hashchange', () => location.reload()) // Another token is another page.
 document.addEventListener('click', (event) => {
   const link = event.target.closest?.('a[href^="/"]')
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return
+  if (readToken || !link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return
   event.preventDefault()
   account.closeNotifications()
   navigate(new URL(link.href).searchParams.get('id'))
@@ -385,6 +470,7 @@ async function attemptSignIn(button, sign) {
 }
 
 $('account').textContent = accountName()
+$('account').hidden = !!readToken
 connect()
 show(idOfAddress())
 document.documentElement.toggleAttribute('data-ready', true)

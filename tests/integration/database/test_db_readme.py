@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
-from uuid import uuid4
 
 import pytest
 from db_calls import Caller, Database, claimed, results_for, submitted
@@ -235,24 +234,3 @@ def test_claims_are_numbered_and_each_has_the_sql_test_that_it_names() -> None:
     assert len(named) == len(claims)
     tests = {path.stem for path in (REPOSITORY / "supabase" / "tests").glob("*.sql")} - {"setup"}
     assert sorted(named) == sorted(tests)
-
-
-def test_removing_smelt_drops_everything_that_the_migrations_create(database: Database, client: Caller) -> None:
-    """The script leaves nothing of smelt but the bucket, which SQL cannot remove."""
-    client("create_smelt", text_input="notes", idempotency_key=str(uuid4()))
-    (script,) = re.findall(r"^```sql\n(.*?)^```", _section("Removing"), re.DOTALL | re.MULTILINE)
-    database.run(script)
-    assert (
-        database.rows(
-            """
-        select relname::text from pg_class where relnamespace = 'public'::regnamespace
-        union all select proname from pg_proc where pronamespace = 'public'::regnamespace
-        union all select typname from pg_type where typnamespace = 'public'::regnamespace
-        union all select nspname from pg_namespace where nspname = 'smelt'
-        union all select polname from pg_policy where polname like 'smelt:%%'
-        union all select tgname from pg_trigger where not tgisinternal and tgname like '%%smelt%%'
-        union all select tablename::text from pg_publication_tables where tablename like 'smelt%%'
-        """
-        )
-        == []
-    )

@@ -147,6 +147,7 @@ async def test_read_only_tokens_without_signing_keys_are_not_configured(
                     await http.get(f"/api/smelts/{smelt_id}?token=x"),
                 ):
                     assert (response.status_code, response.json()["code"]) == (404, "not_configured")
+                assert (await http.get("/config.json")).json()["read_tokens"] is False
                 assert (await http.get(f"/api/smelts/{smelt_id}")).status_code == 200
 
 

@@ -55,7 +55,7 @@ async def test_page_may_load_its_own_files_and_call_the_project_alone(
     assert policy["default-src"] == "'none'"
     assert policy["script-src"] == policy["style-src"] == "'self'"
     config = (await visitor.get("/config.json")).json()
-    assert config == {"url": shared_stack.api_url, "key": shared_stack.anon_key}
+    assert config == {"url": shared_stack.api_url, "key": shared_stack.anon_key, "read_tokens": True}
 
 
 def test_policy_of_the_page_cannot_be_extended_by_the_url_of_the_project(shared_stack: Stack) -> None:

@@ -83,12 +83,26 @@ async def test_list_pages_are_complete_while_new_smelts_arrive(owner: httpx.Asyn
     assert [smelt["id"] for smelt in failed["smelts"]] == ids[:1]
 
 
+async def test_list_selects_the_smelts_of_a_batch_with_all_columns(owner: httpx.AsyncClient) -> None:
+    batch = (await owner.post("/api/batches", json={})).raise_for_status().json()["id"]
+    await created(owner)
+    body = {"text": "Ship it.", "batch_id": batch, "metadata": {"origin": "test"}}
+    ids = [(await owner.post("/api/smelts", json=body)).raise_for_status().json()["id"] for _ in range(2)]
+    query = {"batch_id": batch, "status": "pending"}
+    [newest, oldest] = (await owner.get("/api/smelts", params=query)).raise_for_status().json()["smelts"]
+    assert [newest["id"], oldest["id"]] == ids[::-1]
+    assert (newest["batch_id"], newest["metadata"], newest["seq"] > 0) == (batch, {"origin": "test"}, True)
+    assert (newest["files"][0]["smelt_id"], newest["files"][0]["trust"]) == (newest["id"], None)
+    assert (await owner.get("/api/smelts", params={"batch_id": str(uuid4())})).json()["smelts"] == []
+
+
 @pytest.mark.parametrize(
     "query",
     [
         {"limit": 0},
         {"limit": 201},
         {"status": "x"},
+        {"batch_id": "x"},
         {"before": "x"},
         {"before": f"2026-13-01T00:00:00Z_{uuid4()}"},
         {"before": "2026-01-01T00:00:00Z_" + "-" * 36},

@@ -1,4 +1,4 @@
-"""The Supabase CLI works with an embedded stack through `--db-url`."""
+"""The Supabase CLI works with an embedded stack as a remote database."""
 
 import json
 import re
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not CLI.exists(), reason="the Supabase CLI is mi
 
 def supabase(*arguments: str, stack: StackHandle) -> subprocess.CompletedProcess[str]:
     """Run a command of the CLI in smelt's project."""
-    command = [str(CLI), *arguments, "--db-url", stack.db_url]
+    command = [str(CLI), *arguments, f"--remote={stack.db_url}"]
     return run(command, cwd=migrations.find().parent, timeout_s=110, check=True)
 
 

@@ -89,6 +89,7 @@ async def test_dispatch_posts_jobs_and_the_worker_is_free_for_the_next_ones(
             "word_times": None,
             "channels": "mixed",
             "model": None,
+            "speakers": False,
         }
         async with httpx.AsyncClient() as anyone:
             assert (await anyone.get(file.audio_url)).content == RECORDING.read_bytes()

@@ -14,7 +14,7 @@ from processes import assert_end_with_worker, process_tree, run
 from stacks import Stack
 from worker_harness import RECORDINGS, WorkerProcess, app_client, attempts_of, eventually, running_worker
 
-NATIVE = ("av", "faster_whisper", "ctranslate2", "onnxruntime", "numpy", "scipy", "sklearn", "huggingface_hub")
+NATIVE = ("av", "faster_whisper", "ctranslate2", "onnxruntime", "numpy", "scipy", "huggingface_hub")
 MAX_IDLE_MIB = 120
 RUN_ONCE = f"""
 import asyncio, sys

@@ -12,6 +12,7 @@ from faster_whisper import decode_audio
 from psycopg.types.json import Jsonb
 from requested_options import give_options
 from stacks import Stack
+from voice_models import muffled, write_voice_model
 from worker_harness import (
     RECORDINGS,
     STANDUP,
@@ -54,6 +55,42 @@ async def submitted(app: AppClient, *files: Path, **more: Any) -> UUID:
     smelt = await app.create(*files, **more)
     await app.calls.submit_smelt(smelt.id)
     return smelt.id
+
+
+async def test_speakers_are_identified_in_a_mixed_recording(project: Stack, tmp_path: Path) -> None:
+    """The labels reach watchers with segments that they already have."""
+    sound = decode_audio(str(STANDUP))[: 24 * RATE]
+    parts = [part if n % 2 == 0 else muffled(part) for n, part in enumerate(np.split(sound, 4))]
+    with wave.open(str(tmp_path / "mixed.wav"), "wb") as sink:
+        sink.setparams((1, 2, RATE, 0, "NONE", ""))
+        sink.writeframes((np.concatenate(parts) * 32767).astype(np.int16).tobytes())
+    voices = write_voice_model(tmp_path / "voices.onnx")
+    async with user_client(project) as app:
+        smelt = await app.create(tmp_path / "mixed.wav", prompts=(), options=SmeltOptions(speakers=True))
+        async with app.watching(smelt.id) as watched:
+            await app.calls.submit_smelt(smelt.id)
+            await run_worker_once(project, tmp_path, speaker_model=voices)
+            await eventually(lambda: watched.ends)
+        state = await app.calls.get_smelt(smelt.id)
+        assert isinstance(state, Snapshot)
+        watched.check_order()
+    speakers = [segment.speaker for segment in state.segments]
+    assert set(speakers) == {"Speaker 1", "Speaker 2"}
+    assert speakers[0] == "Speaker 1"
+    assert [watched.segments[(str(s.file_id), s.index)]["speaker"] for s in state.segments] == speakers
+    trust = state.files[0].trust
+    assert trust is not None
+    assert (trust.speaker_count, trust.uncertain_speakers) == (2, 0.0)
+
+
+async def test_worker_without_a_speaker_model_fails_the_file_with_a_sentence(project: Stack, tmp_path: Path) -> None:
+    async with user_client(project) as app:
+        smelt = await submitted(app, STANDUP, prompts=(), options=SmeltOptions(speakers=True))
+        await run_worker_once(project, tmp_path)
+        state = await app.calls.get_smelt(smelt)
+        assert isinstance(state, Snapshot)
+    assert (state.status, state.error_code) == ("failed", "transcription_failed")
+    assert (state.error_message or "").startswith("The speakers can't be identified: no speaker model is set up here.")
 
 
 async def test_separate_channels_are_speakers_in_live_segments_and_in_the_transcript(

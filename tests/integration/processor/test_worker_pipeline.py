@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import psycopg
 import pytest
-from fake_llm import error_response, serving
+from fake_llm import delayed_response, error_response, serving
 from patched_children import PatchedChildren
 from stacks import Stack, sign_up
 from worker_harness import RECORDINGS, STANDUP, TIMEOUT_S, app_client, eventually, run_worker_once, running_worker
@@ -165,6 +165,29 @@ async def test_retry_of_a_failed_synthesis_does_not_transcribe_again(
         assert state.status == "completed"
         assert [result.content for result in state.results or ()] == ["It was decided."]
         assert [segment.text for segment in state.segments] == [segment.text for segment in failed.segments]
+
+
+async def test_progress_names_the_output_that_a_language_model_writes(project: Stack, tmp_path: Path) -> None:
+    async with app_client(project) as app, serving(lambda _: "") as model:
+        created = await app.create(text_input="Anna will call Ben.", prompts=["summarize", "qa_format"], submit=False)
+        async with app.watching(created.id) as watched:
+
+            async def once_watched(title: str) -> str:
+                await eventually(
+                    lambda: (
+                        f"Generating output: {title}..."
+                        in [payload["progress"]["message"] for payload in watched.named("progress")]
+                    )
+                )
+                return "Anna calls Ben."
+
+            titles = iter(("Summary (1 of 2)", "Questions and answers (2 of 2)"))
+            model.responder = lambda _: delayed_response(once_watched(next(titles)))
+            await app.calls.submit_smelt(created.id)
+            await run_worker_once(project, tmp_path, llm_base_url=model.base_url, llm_model="m")
+            await eventually(lambda: watched.ends)
+        assert next(titles, None) is None
+        assert (await app.state(created.id)).status == "completed"
 
 
 async def test_rate_limit_delays_the_retry_by_retry_after_and_keeps_outputs(project: Stack, tmp_path: Path) -> None:

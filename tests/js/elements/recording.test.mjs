@@ -10,9 +10,16 @@ before(async () => {
 })
 after(() => browser?.close())
 
-/** Record for a second; `window.tracks` are those of the microphone. */
+/** Record for a second; `window.tracks` are those of the microphone, `window.contexts` are those of level meters. */
 async function record(page) {
   await page.evaluate(() => {
+    window.contexts = []
+    window.AudioContext = class extends AudioContext {
+      constructor() {
+        super()
+        window.contexts.push(this)
+      }
+    }
     const { mediaDevices } = navigator
     const original = mediaDevices.getUserMedia.bind(mediaDevices)
     window.tracks = []
@@ -23,13 +30,86 @@ async function record(page) {
     }
   })
   await page.getByRole('button', { name: 'Record' }).click()
-  await shown(page, 'smelt-upload[recording] [part=recording-time]:text("0:01")')
+  await shown(page, 'smelt-upload[recording] [part=recording-time]:not(:text("0:00"))')
 }
 
+/** Wait until the microphone and the level meter are released. */
 const microphoneIsOff = (page) =>
-  page.waitForFunction(() => window.tracks.length > 0 && window.tracks.every((track) => track.readyState === 'ended'))
+  page.waitForFunction(
+    () =>
+      window.tracks.length > 0 &&
+      window.tracks.every((track) => track.readyState === 'ended') &&
+      window.contexts.length > 0 &&
+      window.contexts.every(({ state }) => state === 'closed'),
+  )
+
+/** Return whether the browser asks before it closes the page, which stays open if so. */
+async function asksBeforeClosing(page) {
+  const asked = new Promise((resolve) =>
+    page.once('dialog', async (dialog) => {
+      await dialog.dismiss()
+      resolve(dialog.type() === 'beforeunload')
+    }),
+  )
+  const closed = new Promise((resolve) => page.once('close', () => resolve(false)))
+  await page.close({ runBeforeUnload: true })
+  return Promise.race([asked, closed])
+}
+
+/** Record in `window.changes` which of level and time change together, in a page. */
+function observeLevel() {
+  const meter = document.querySelector('smelt-upload').shadowRoot.querySelector('[role=meter]')
+  window.changes = []
+  const observer = new MutationObserver((records) => {
+    const has = (name) => records.some(({ target }) => target.part.contains(name))
+    window.changes.push({ level: has('level'), time: has('recording-time') })
+  })
+  observer.observe(meter.parentElement, { subtree: true, childList: true, attributeFilter: ['aria-valuenow'] })
+}
 
 describe('recording of the microphone', { skip, concurrency: 2 }, () => {
+  for (const reducedMotion of ['no-preference', 'reduce'])
+    test(`shows its level until it is discarded, with prefers-reduced-motion: ${reducedMotion}`, () =>
+      withPage(
+        browser,
+        async (page) => {
+          await record(page)
+          const meter = page.getByRole('meter', { name: 'Microphone level' })
+          await meter.waitFor()
+          await shown(page, 'smelt-upload [role=meter]:not([aria-valuenow="0"])')
+          await assertAccessible(page, 'recording')
+          await page.evaluate(observeLevel)
+          const fill = meter.locator('[part=fill]')
+          const duration = await fill.evaluate((element) => getComputedStyle(element).transitionDuration)
+          assert.equal(duration, reducedMotion === 'reduce' ? '0s' : '0.3s')
+          if (reducedMotion === 'reduce') {
+            await page.waitForFunction(() => window.changes.filter(({ level }) => level).length > 1)
+            assert.ok(await page.evaluate(() => window.changes.every(({ time }) => time)))
+          } else await page.waitForFunction(() => window.changes.some(({ level, time }) => level && !time))
+          await page.getByRole('button', { name: 'Discard' }).click()
+          await microphoneIsOff(page)
+          await meter.waitFor({ state: 'hidden' })
+          const focused = () => document.querySelector('smelt-upload').shadowRoot.activeElement.textContent
+          assert.equal(await page.evaluate(focused), 'Choose files')
+        },
+        { reducedMotion },
+      ))
+
+  test('asks before the page is closed, until the recording was sent or discarded', () =>
+    withPage(browser, async (page) => {
+      await record(page)
+      assert.equal(await asksBeforeClosing(page), true)
+      await page.locator('smelt-upload').evaluate((element) => document.body.append(element))
+      await page.getByText('The recording was not sent.').first().waitFor()
+      assert.equal(await asksBeforeClosing(page), true)
+      await page.locator('smelt-upload').getByRole('button', { name: 'Upload' }).click()
+      await shown(page, 'smelt-progress[waiting]')
+      await record(page)
+      await page.getByRole('button', { name: 'Discard' }).click()
+      await microphoneIsOff(page)
+      assert.equal(await asksBeforeClosing(page), false)
+    }))
+
   for (const [name, replace] of [
     ['is kept when its element is replaced', (element) => element.replaceWith(document.createElement('smelt-upload'))],
     ['is kept when its element is moved', (element) => document.body.append(element)],

@@ -192,7 +192,7 @@ describe('elements', { skip, concurrency: 3 }, () => {
   test('a recording of the microphone is sent', () =>
     withPage(browser, async (page) => {
       await page.getByRole('button', { name: 'Record' }).click()
-      await shown(page, 'smelt-upload[recording] [part=recording-time]:text("0:01")')
+      await shown(page, 'smelt-upload[recording] [part=recording-time]:not(:text("0:00"))')
       await assertAccessible(page, 'recording')
       await page.getByRole('button', { name: 'Discard' }).click()
       await page.getByRole('button', { name: 'Record' }).click()
@@ -302,6 +302,72 @@ describe('elements', { skip, concurrency: 3 }, () => {
       assert.equal(await page.evaluate(async () => (await navigator.clipboard.readText()).replaceAll('\r', '')), notes)
     }))
 
+  test('a retry is not offered without audio, and the focus stays in the element', () =>
+    withPage(
+      browser,
+      async (page) => {
+        const damaged = await claim(await submit(page, audio('damaged.ogg')))
+        await damaged.fail('corrupted_file')
+        await shown(page, 'smelt-progress[failed] [part~=error]')
+        assert.equal(await page.getByRole('button', { name: 'Try again' }).isVisible(), false)
+        const id = await page.evaluate(async () => {
+          const { client } = document.querySelector('smelt-upload')
+          const files = [{ filename: 'unsent.ogg', size_bytes: 1000 }]
+          const { id } = await client.transport.call('create_smelt', { files })
+          await client.cancel(id)
+          location.hash = id
+          return id
+        })
+        await shown(page, `smelt-progress[smelt-id="${id}"][cancelled]`)
+        const retry = page.getByRole('button', { name: 'Try again' })
+        await retry.focus()
+        await page.keyboard.press('Enter')
+        await page.getByText('The audio is removed; create a new smelt.').first().waitFor()
+        await retry.waitFor({ state: 'hidden' })
+        const part = () => document.querySelector('smelt-progress').shadowRoot.activeElement.part.value
+        assert.equal(await page.evaluate(part), 'panel')
+        await assertAccessible(page, 'without audio')
+      },
+      { expects: /410/ },
+    ))
+
+  test('times are buttons of a playable transcript alone, and one of a file is in the order of tabs', () =>
+    withPage(browser, async (page) => {
+      const job = await claim(await submit(page, audio('first.ogg'), audio('second.ogg')))
+      await job.report('transcribing', 40, { texts: { 0: ['One.', { text: 'Two.', start: 3.5 }], 1: ['Three.'] } })
+      await page.getByText('Three.').waitFor()
+      const time = page.locator('smelt-transcript button[part=time]')
+      assert.equal(await time.count(), 0)
+      await page.evaluate(() => {
+        window.seeks = []
+        addEventListener('smelt-seek', ({ detail }) => window.seeks.push(detail))
+        document.querySelector('smelt-transcript').toggleAttribute('playable')
+      })
+      await time.nth(2).waitFor()
+      await assertAccessible(page, 'playable')
+      await time.first().focus()
+      await page.keyboard.press('ArrowUp') // There is none before.
+      await page.keyboard.press('Space')
+      await page.keyboard.press('ArrowDown')
+      await page.keyboard.press('Enter')
+      await page.keyboard.press('ArrowDown') // The next one is of another file.
+      await page.keyboard.press('Enter')
+      await page.keyboard.press('Tab')
+      await page.keyboard.press('Enter')
+      const [first, second] = job.files.map(({ id }) => id)
+      assert.deepEqual(await page.evaluate(() => window.seeks), [
+        { file_id: first, start: 0 },
+        { file_id: first, start: 3.5 },
+        { file_id: first, start: 3.5 },
+        { file_id: second, start: 0 },
+      ])
+      await page.keyboard.press('Shift+Tab')
+      assert.deepEqual(await time.evaluateAll((all) => all.map(({ tabIndex }) => tabIndex)), [-1, 0, 0])
+      await page.evaluate(() => document.querySelector('smelt-transcript').toggleAttribute('playable'))
+      await time.first().waitFor({ state: 'detached' })
+      await page.getByText('Two.').waitFor()
+    }))
+
   test('a missing smelt and a rejected upload are failures', () =>
     withPage(
       browser,
@@ -318,6 +384,10 @@ describe('elements', { skip, concurrency: 3 }, () => {
         await job.fail('decoding_failed')
         await shown(page, 'smelt-progress[failed]:not([processing]) [part~=retry]')
         await assertAccessible(page, 'failed smelt')
+        await page.evaluate(() => document.querySelector('smelt-progress').toggleAttribute('readonly'))
+        await page.getByRole('button', { name: 'Try again' }).waitFor({ state: 'hidden' })
+        await page.evaluate(() => document.querySelector('smelt-progress').toggleAttribute('readonly'))
+        await page.getByRole('button', { name: 'Try again' }).waitFor()
         await page.emulateMedia({ colorScheme: 'dark' })
         await assertAccessible(page, 'failed smelt, dark')
       },

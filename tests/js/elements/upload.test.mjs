@@ -88,9 +88,12 @@ describe('upload', { skip, concurrency: 2 }, () => {
       { signedIn: false },
     ))
 
-  test('a cancel during the announcement cancels the smelt', () =>
+  test('a cancel during the announcement cancels the smelt, also with a key of the app', () =>
     withProxy(browser, async (page, proxy) => {
       const user = await userOf(page)
+      await page.evaluate(() => {
+        document.querySelector('smelt-upload').request = { idempotencyKey: crypto.randomUUID() }
+      })
       proxy.holdAt('POST /rest/v1/rpc/create_smelt')
       await page.setInputFiles('smelt-upload input', audio('a.ogg'))
       await until(async () => (await smeltsOf(user)).length === 1, 'a smelt')

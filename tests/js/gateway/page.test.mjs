@@ -1,5 +1,6 @@
 // The page of the gateway in Chromium, against a project without a worker: the test acts as one.
 import assert from 'node:assert/strict'
+import { createHmac } from 'node:crypto'
 import { after, before, describe, test } from 'node:test'
 import { launch, skip } from '../chromium.mjs'
 import { assertAccessible, audio, shown, text } from '../elements/page.mjs'
@@ -7,7 +8,7 @@ import { claim } from '../elements/worker.mjs'
 import { startProxy } from '../proxy.mjs'
 import { newEmail, PASSWORD } from './users.mjs'
 
-const { SMELT_GATEWAY, SMELT_RECORDING } = process.env
+const { SMELT_GATEWAY, SMELT_RECORDING, SMELT_SIGNING_KEYS } = process.env
 const TIMEOUT_MS = 30_000
 const NOTES = '# Decisions\n\n- [x] **Publish** the report\n- [ ] Ask [Kim](https://example.com/kim)'
 const MARKUP = '<img src=x onerror=document.title="hacked">'
@@ -60,6 +61,19 @@ async function signUp(page, email = newEmail()) {
   return email
 }
 
+/** Return the text of the element with the focus, in a page. */
+function focusedText() {
+  const { activeElement: outer } = document
+  return (outer.shadowRoot?.activeElement ?? outer).textContent.trim().split(/\s{2,}/)[0]
+}
+
+/** Return a read-only token of a smelt that expires in so many seconds. */
+function readToken(id, seconds) {
+  const payload = `${id.replaceAll('-', '')}.${Math.floor(Date.now() / 1000) + seconds}`
+  const hmac = createHmac('sha256', SMELT_SIGNING_KEYS).update(`read\0${payload}`)
+  return `${payload}.${hmac.digest('base64url')}`
+}
+
 const titled = (page, title) => page.waitForFunction((title) => document.title.startsWith(title), title)
 const selectedTab = (page) => text(page, '[role=tab][aria-selected=true]')
 
@@ -88,13 +102,21 @@ test('upload without a sign-in, waiting without a worker, working, reload, compl
     assert.equal(await page.getByText('No worker is running.').isVisible(), false)
     assert.equal(await selectedTab(page), 'Transcript')
     await assertAccessible(page, 'working')
-    await page.locator('smelt-transcript [part~=time]').last().click()
+    const times = page.locator('smelt-transcript button[part=time]')
+    await times.first().focus()
+    await page.keyboard.press('ArrowDown')
+    assert.equal(await page.evaluate(focusedText), '0:03')
+    assert.deepEqual(await times.evaluateAll((all) => all.map(({ tabIndex }) => tabIndex)), [-1, 0])
+    await page.keyboard.press('Enter')
     await page.waitForFunction(() => document.querySelector('audio').currentTime >= 3)
+    await times.first().click()
+    await page.waitForFunction(() => document.querySelector('audio').currentTime < 3)
 
     await page.reload()
     await page.getByText('Kim will ask.').first().waitFor()
     await titled(page, '40 % · decision.ogg')
     assert.equal(await page.locator('audio').isVisible(), false) // The recording is not in the new page.
+    assert.equal(await times.count(), 0)
 
     const trust = { silence_seconds: 0, low_confidence_segments: [1], repeated_segments: [] }
     await job.report('synthesizing', 80, {
@@ -158,8 +180,102 @@ describe('page', { skip, concurrency: 3 }, () => {
       await titled(page, 'Failed · broken.ogg')
       assert.equal(await page.locator('#views').isVisible(), false)
       assert.match(await text(page, 'smelt-progress [part~=error]'), /damaged/)
+      assert.equal(await page.getByRole('button', { name: 'Try again' }).isVisible(), false)
       await assertAccessible(page, 'failed')
     }))
+
+  test('a shared link is read without a sign-in and without actions', () =>
+    withPage(
+      async (owner) => {
+        const id = await submit(owner, audio('shared.ogg'))
+        const job = await claim(id)
+        await job.report('transcribing', 30, { texts: { 0: ['Spoken before.'] } })
+        await owner.context().grantPermissions(['clipboard-read', 'clipboard-write'])
+        await owner.getByRole('button', { name: 'Share' }).click()
+        await owner.getByText('can read this transcription for 15 minutes').waitFor()
+        const link = await owner.evaluate(() => navigator.clipboard.readText())
+        assert.ok(link.startsWith(`${SMELT_GATEWAY}/?id=${id}#token=`), link)
+        assert.equal(await owner.getByLabel('Link for reading').inputValue(), link)
+        await assertAccessible(owner, 'shared')
+        await withPage(
+          async (reader) => {
+            const calls = []
+            reader.on('request', (request) => calls.push(`${request.method()} ${new URL(request.url()).pathname}`))
+            await reader.reload()
+            await reader.getByText('You are reading a shared transcription.').waitFor()
+            await reader.getByText('Spoken before.').first().waitFor()
+            const buttons = reader.getByRole('button', { name: /Cancel|Try again|Share|Sign in/ })
+            assert.equal(await buttons.count(), 0)
+            await assertAccessible(reader, 'reading')
+            await job.report('transcribing', 60, { texts: { 0: ['Spoken after.'] } })
+            await reader.getByText('Spoken after.').first().waitFor()
+            await owner.getByRole('button', { name: 'Cancel' }).click()
+            await titled(reader, 'Cancelled · shared.ogg')
+            assert.equal(await buttons.count(), 0)
+            assert.equal(await text(reader, '#kept'), 'The transcript so far of shared.ogg was kept.')
+            const others = calls.filter((call) => call.includes('/api/') && !call.startsWith(`GET /api/smelts/${id}`))
+            assert.deepEqual(others, [])
+            await reader.getByRole('link', { name: 'New transcription' }).click()
+            await reader.waitForURL(`${SMELT_GATEWAY}/`)
+            await reader.getByRole('button', { name: 'Sign in' }).waitFor()
+          },
+          { path: link.replace(SMELT_GATEWAY, '') },
+        )
+      },
+    ))
+
+  test('an expired link is reported and keeps the text so far, and a damaged one is not valid', () =>
+    withPage(async (owner) => {
+      const id = await submit(owner, audio('expiring.ogg'))
+      const job = await claim(id)
+      await job.report('transcribing', 30, { texts: { 0: ['Spoken before.'] } })
+      await withPage(
+        async (reader) => {
+          await reader.getByText('Spoken before.').first().waitFor()
+          await reader.getByText('This link has expired, and the state below is not updated.').waitFor()
+          assert.equal(await reader.getByText('Spoken before.').first().isVisible(), true)
+          assert.equal(await reader.locator('smelt-progress').isVisible(), false)
+          await assertAccessible(reader, 'expired')
+          await reader.reload()
+          await reader.getByRole('heading', { name: 'This link has expired' }).waitFor()
+          await reader.goto(`${SMELT_GATEWAY}/?id=${id}#token=nonsense`)
+          await reader.getByRole('heading', { name: 'This link is not valid' }).waitFor()
+        },
+        { path: `/?id=${id}#token=${readToken(id, 20)}`, expects: /401/ },
+      )
+    }))
+
+  test('a gateway without signing keys offers no link, and audio that was not submitted is not tried again', () =>
+    withPage(
+      async (page) => {
+        await page.route('**/config.json', async (route) => {
+          const response = await route.fetch()
+          await route.fulfill({ response, json: { ...(await response.json()), read_tokens: false } })
+        })
+        await open(page, SMELT_GATEWAY)
+        await submit(page, audio('sent.ogg'))
+        await shown(page, 'smelt-progress[waiting]')
+        assert.equal(await page.getByRole('button', { name: 'Share' }).isVisible(), false)
+        await page.getByRole('button', { name: 'Cancel' }).click()
+        await page.getByRole('button', { name: 'Try again' }).waitFor()
+        await page.evaluate(async () => {
+          const { access_token } = JSON.parse(localStorage.getItem('smelt-session'))
+          const post = async (path, body) => {
+            const headers = { authorization: `Bearer ${access_token}`, 'content-type': 'application/json' }
+            return (await fetch(path, { method: 'POST', headers, body })).json()
+          }
+          const files = [{ filename: 'unsent.ogg', size_bytes: 1000 }]
+          const { id } = await post('/api/smelts', JSON.stringify({ files }))
+          await post(`/api/smelts/${id}/cancel`)
+        })
+        await open(page, SMELT_GATEWAY)
+        await page.locator('#history-list').getByText('unsent.ogg').click()
+        await page.getByRole('link', { name: 'Upload again' }).waitFor()
+        assert.equal(await page.getByRole('button', { name: 'Try again' }).isVisible(), false)
+        await page.locator('#history-list').getByText('sent.ogg', { exact: true }).click()
+        await page.getByRole('button', { name: 'Try again' }).waitFor()
+      },
+    ))
 
   test('a cut network leaves the last state and is shown; the page goes on by itself', async () => {
     const proxy = await startProxy(SMELT_GATEWAY)
@@ -282,11 +398,7 @@ describe('page', { skip, concurrency: 3 }, () => {
       const reached = new Set()
       for (let n = 0; n < 12; n += 1) {
         await page.keyboard.press('Tab')
-        const name = () => {
-          const { activeElement: outer } = document
-          return (outer.shadowRoot?.activeElement ?? outer).textContent.trim().split(/\s{2,}/)[0]
-        }
-        reached.add(await page.evaluate(name))
+        reached.add(await page.evaluate(focusedText))
       }
       for (const label of ['smelt', 'Choose files', 'Options', 'Use a text']) assert.ok(reached.has(label), label)
     }))

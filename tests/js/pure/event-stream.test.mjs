@@ -184,6 +184,51 @@ test('stream with a rejected token reconnects at once with a new one, then with 
   })
 })
 
+const refuse = (status, code, headers = {}) => (response) =>
+  response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify({ error: 'No.', code }))
+
+test('stream retries 503 and 429, not before the time of Retry-After', { timeout: 30_000 }, () => {
+  const times = []
+  const timed = (answer) => (response) => {
+    times.push(performance.now())
+    answer(response)
+  }
+  const answers = [
+    refuse(503, 'unavailable', { 'retry-after': '2' }),
+    refuse(429, 'too_many_requests', { 'retry-after': '4' }),
+    (response) => stream(response, CONNECTED),
+  ]
+  return withServer(answers.map(timed), async (url) => {
+    const { joined, until } = follow(url)
+    assert.deepEqual(await until(3), ['left unavailable', 'left too_many_requests', 'joined'])
+    // The backoff alone would be at most 1 s and 2 s.
+    assert.ok(times[1] - times[0] > 1900 && times[2] - times[1] > 3900, `${times}`)
+    await joined.leave()
+  })
+})
+
+for (const [status, code] of [
+  [401, 'unauthorized'],
+  [401, 'token_expired'],
+  [403, 'forbidden'],
+  [404, 'not_found'],
+]) {
+  test(`stream stops for good on ${status} ${code}, and frees its place`, { timeout: 30_000 }, () => {
+    const unavailable = refuse(503, 'unavailable')
+    const answers = [refuse(status, code), unavailable, unavailable, (response) => stream(response, CONNECTED)]
+    return withServer(answers, async (url, requests) => {
+      const places = new Places(1)
+      const { joined, log, until } = follow(url, { places, token: 'constant' })
+      await until(1)
+      // Until the second stream is joined, the first one would have tried again as well.
+      const second = follow(url, { places })
+      await second.until(3)
+      assert.deepEqual([log, joined.joined, requests.length], [[`left ${code} for good`], false, 4])
+      await second.joined.leave()
+    })
+  })
+}
+
 test('stream begins again with the state after 204, and an event error ends it', { timeout: 20_000 }, () =>
   withServer(
     [

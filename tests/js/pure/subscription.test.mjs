@@ -74,3 +74,19 @@ test('an exception in onError does not stop the end of a subscription with maxRe
   assert.deepEqual(called, ['onConnected', 'onDisconnected', 'onError'])
   assert.deepEqual(uncaught, called)
 })
+
+test('a permanent error of the channel ends a watch, a transient one does not', async () => {
+  const project = new Project()
+  project.call = async () => new Promise(() => {})
+  const job = connectSmelt({ transport: project }).job(SMELT)
+  let end = null
+  job.done.catch((error) => (end = error))
+  await settle()
+  for (const { onLeft } of project.channels) onLeft(new SmeltError('connection_lost', 'Lost.', { transient: true }))
+  await settle()
+  assert.deepEqual([end, job.getSnapshot().connection.status], [null, 'polling'])
+  for (const { onLeft } of project.channels) onLeft(new SmeltError('not_allowed', 'No.', { status: 403 }))
+  await settle()
+  assert.equal(end.code, 'not_allowed')
+  assert.deepEqual([project.channels.size, job.getSnapshot().error.code], [0, 'not_allowed'])
+})

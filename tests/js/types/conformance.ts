@@ -5,9 +5,11 @@ import * as client from './smelt/client.js'
 import * as errors from './smelt/errors.js'
 import * as merge from './smelt/merge.js'
 import * as subscription from './smelt/subscription.js'
+import { gatewayTransport } from './smelt/transport-gateway.js'
 import { SupabaseTransport } from './smelt/transport-supabase.js'
 
 const modules = { ...captions, ...client, ...errors, ...merge, ...subscription }
 const declared: { [name in keyof typeof api]: (typeof api)[name] } = modules
 const transport = (supabase: any): api.Transport => new SupabaseTransport(supabase)
-export { declared, transport }
+const overGateway = (options: api.GatewayOptions | api.ReadOnlyOptions): api.Transport => gatewayTransport(options)
+export { declared, overGateway, transport }

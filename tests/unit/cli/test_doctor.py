@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from patched_children import PatchedChildren
 from smelt.backend.worker_rpc import Health
 from smelt.cli.bundled_migrations import migration_files, version_of
 from smelt.cli.checks import project
-from smelt.cli.checks.machine import check_machine
+from smelt.cli.checks.machine import _disk, check_machine
 from smelt.cli.checks.result import CheckResult, Level, run_check
 from smelt.cli.doctor import _line, worst_exit
 from smelt.cli.output import Exit
@@ -135,3 +136,10 @@ async def test_doctor_transcribes_a_known_recording_with_the_model(
     [result] = [result async for result in check_machine(WorkerSettings()) if result.check == "model"]
     assert result.level == level
     assert ("SIGSEGV" in result.observed) == bool(times)
+
+
+@pytest.mark.parametrize(("free_bytes", "level"), [(3 << 30, "ok"), (1 << 30, "warn"), (1 << 20, "fail")])
+async def test_doctor_fails_on_a_full_disk(free_bytes: int, level: Level, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage("/")._replace(free=free_bytes)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: usage)
+    assert (await _disk(None)).level == level

@@ -30,7 +30,7 @@ def migrations(tmp_path: Path) -> Path:
 def test_init_adds_the_migrations_to_the_project(tmp_path: Path, migrations: Path) -> None:
     code, printed = init(tmp_path)
     assert code == 0
-    assert "1. supabase db push applies" in printed
+    assert "1. supabase db push --remote applies" in printed
     assert {path.name for path in migrations.iterdir()} == {path.name for path in BUNDLED} | {"20200101000000_mine.sql"}
     assert all((migrations / path.name).read_bytes() == path.read_bytes() for path in BUNDLED)
 
@@ -38,7 +38,7 @@ def test_init_adds_the_migrations_to_the_project(tmp_path: Path, migrations: Pat
 def test_init_accepts_the_supabase_folder(tmp_path: Path, migrations: Path) -> None:
     code, printed = init(migrations.parent)
     assert code == 0
-    assert "1. supabase db push applies" in printed
+    assert "1. supabase db push --remote applies" in printed
     assert len([*migrations.iterdir()]) == len(BUNDLED) + 1
     assert not (migrations.parent / "supabase").exists()
 
@@ -71,7 +71,7 @@ def test_init_rejects_a_taken_version_before_writing(tmp_path: Path, migrations:
 def test_init_advises_include_all_for_newer_migrations(tmp_path: Path, migrations: Path) -> None:
     """The Supabase CLI rejects a migration that is older than an applied one."""
     (migrations / "99990101000000_mine.sql").write_text("select 3;")
-    assert "supabase db push --include-all" in init(tmp_path)[1]
+    assert "supabase db push --remote --include-all" in init(tmp_path)[1]
 
 
 def test_init_advises_supabase_init_without_a_project(tmp_path: Path) -> None:

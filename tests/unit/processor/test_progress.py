@@ -46,6 +46,13 @@ def test_message_is_resuming_below_the_saved_percentage() -> None:
     assert message("transcribing", 50.0, 50.0) == STAGE_MESSAGES["transcribing"]
 
 
+def test_message_names_the_output_that_is_being_written() -> None:
+    assert message("synthesizing", 75.0, 70.0, "Summary (1 of 2)") == "Generating output: Summary (1 of 2)..."
+    assert message("synthesizing", 75.0, 70.0, " A\n" * 200) == f"Generating output: {'A ' * 50}..."
+    assert message("synthesizing", 75.0, 80.0, "Summary") == RESUMING
+    assert message("synthesizing", 75.0, 70.0) == STAGE_MESSAGES["synthesizing"]
+
+
 @pytest.mark.parametrize(
     ("now_s", "last_report_s", "urgent", "wait_s"),
     [(10.0, None, False, GATHER_S), (10.0, 9.9, True, 0.0), (10.0, 9.75, False, 0.75), (10.0, 3.0, False, GATHER_S)],

@@ -70,14 +70,14 @@ def test_transcript_as_result_joins_scripts_without_spaces() -> None:
     assert paragraphs(spoken((0, 1, "会议开始。", None), (1, 2, "谢谢。", None))) == "会议开始。谢谢。"
 
 
-async def test_llm_reads_the_speaker_where_it_changes() -> None:
+async def test_llm_reads_the_times_and_the_speaker_where_it_changes() -> None:
     async with synthesizer(lambda _: "Done.") as (made, model):
         await made.synthesize(source(), SUMMARY, lambda _: None)
     [messages] = model.conversations
     data: Any = json.loads(messages[-1]["content"])
     assert data["transcript"] == (
-        "Speaker 1: Good morning, shall we Speaker 2: Good morning. Speaker 1: talk about the budget? "
-        "Speaker 2: Yes. The budget is ready."
+        "[00:00] Speaker 1: Good morning, shall we [00:02] Speaker 2: Good morning. "
+        "[00:03] Speaker 1: talk about the budget? [00:05] Speaker 2: Yes. [00:05] The budget is ready."
     )
 
 

@@ -1,16 +1,19 @@
 """Outputs by a language model; a transcript that exceeds one request is condensed to notes, part by part."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from smelt.processor.errors import SynthesisPermanentError
 from smelt.processor.synthesis.extractor import Extractor
 from smelt.processor.synthesis.llm import instructions
 from smelt.processor.synthesis.llm.budget import parts, transcript_bytes, typing_share
+from smelt.processor.synthesis.llm.citations import Citations
 from smelt.processor.synthesis.llm.endpoint import Endpoint, EndpointOptions
 from smelt.processor.synthesis.llm.instructions import Message, Task
 from smelt.processor.synthesis.markdown import heading
-from smelt.processor.synthesis.request import OnShare, SynthesisInput, SynthesisRequest
+from smelt.processor.synthesis.request import OnOutput, OnShare, SynthesisInput, SynthesisRequest
+from smelt.processor.synthesis.sentences import Sentence
 
 _EXPECTED_CHARACTERS: Final = 1500
 _MAX_CONTINUATIONS: Final = 8
@@ -31,18 +34,26 @@ class GenerativeSynthesizer:
     def prestart(self) -> None:
         """Do nothing: the endpoint is elsewhere."""
 
-    async def synthesize(self, source: SynthesisInput, request: SynthesisRequest, on_share: OnShare) -> str:
+    async def synthesize(
+        self,
+        source: SynthesisInput,
+        request: SynthesisRequest,
+        on_share: OnShare,
+        on_output: OnOutput = lambda _title: None,
+    ) -> str:
         """Return the output for one source; several prompts get a heading each."""
-        tasks = instructions.tasks_of(request)
+        citations = Citations(sentence.start_s for sentence in source.sentences)
+        tasks = instructions.tasks_of(request, has_times=citations.exist)
         if not source.sentences or not tasks:
             return await self._extractor.extract(source, request)
-        texts, outputs = instructions.spoken_texts(source.sentences), list[str]()
+        outputs: list[str] = []
         for number, task in enumerate(tasks):
             if task.key not in source.saved_outputs:
-                cache = _NoteCache(task, source.saved_outputs)
-                output = await self._write(task, texts, cache, _partial_share(on_share, number, len(tasks)))
+                on_output(task.title if len(tasks) == 1 else f"{task.title} ({number + 1} of {len(tasks)})")
+                work = _Work(task, citations, _NoteCache(task, source.saved_outputs))
+                output = await self._write(work, source.sentences, _partial_share(on_share, number, len(tasks)))
                 source.saved_outputs[task.key] = output
-                cache.discard()
+                work.cache.discard()
             outputs.append(source.saved_outputs[task.key])
             on_share((number + 1) / len(tasks))
         if len(tasks) == 1:
@@ -54,39 +65,41 @@ class GenerativeSynthesizer:
         await self._endpoint.aclose()
         await self._extractor.aclose()
 
-    async def _write(self, task: Task, texts: Sequence[str], cache: "_NoteCache", on_share: OnShare) -> str:
-        pieces = self._parts(task, texts)
+    async def _write(self, work: "_Work", sentences: Sequence[Sentence], on_share: OnShare) -> str:
+        pieces = self._parts(work.task, instructions.spoken_texts(sentences))
         if len(pieces) == 1:
-            return await self._complete(instructions.whole(task, pieces[0]), on_share)
+            return await self._complete(work, instructions.whole(work.task, pieces[0]), on_share)
+        # Each part is read alone.
+        pieces = self._parts(work.task, instructions.spoken_texts(sentences, names_all=True))
         steps = len(pieces) + 1
         notes = [
-            await self._take_notes(cache, piece, number + 1, len(pieces), _partial_share(on_share, number, steps))
+            await self._take_notes(work, piece, number + 1, len(pieces), _partial_share(on_share, number, steps))
             for number, piece in enumerate(pieces)
         ]
-        notes = await self._condense(task, notes, cache)
-        return await self._complete(instructions.from_notes(task, notes), _partial_share(on_share, steps - 1, steps))
+        messages = instructions.from_notes(work.task, await self._condense(work, notes))
+        return await self._complete(work, messages, _partial_share(on_share, steps - 1, steps))
 
-    async def _condense(self, task: Task, notes: list[str], cache: "_NoteCache") -> list[str]:
+    async def _condense(self, work: "_Work", notes: list[str]) -> list[str]:
         for _ in range(_MAX_CONDENSATIONS):
-            pieces = self._parts(task, notes)
+            pieces = self._parts(work.task, notes)
             if len(pieces) == 1:
                 return notes
             notes = [
-                await self._take_notes(cache, piece, number, len(pieces), _ignore_share)
+                await self._take_notes(work, piece, number, len(pieces), _ignore_share)
                 for number, piece in enumerate(pieces, start=1)
             ]
         raise SynthesisPermanentError("synthesis_failed", "the notes of all parts do not fit into the context")
 
-    async def _take_notes(self, cache: "_NoteCache", piece: str, number: int, count: int, on_share: OnShare) -> str:
-        messages = instructions.notes(cache.task, piece, number, count)
-        if (notes := cache.get(messages)) is None:
-            notes = cache.put(messages, await self._complete(messages, on_share))
+    async def _take_notes(self, work: "_Work", piece: str, number: int, count: int, on_share: OnShare) -> str:
+        messages = instructions.notes(work.task, piece, number, count)
+        if (notes := work.cache.get(messages)) is None:
+            notes = work.cache.put(messages, await self._complete(work, messages, on_share))
         return notes
 
     def _parts(self, task: Task, texts: Sequence[str]) -> list[str]:
         return parts(texts, transcript_bytes(self._context_tokens, task.instruction))
 
-    async def _complete(self, messages: tuple[Message, ...], on_share: OnShare) -> str:
+    async def _complete(self, work: "_Work", messages: tuple[Message, ...], on_share: OnShare) -> str:
         text = ""
         for _ in range(_MAX_CONTINUATIONS):
             cut = False
@@ -99,10 +112,11 @@ class GenerativeSynthesizer:
                 break
         else:
             raise SynthesisPermanentError("synthesis_failed", "the response does not end")
-        if not text.strip():
-            raise SynthesisPermanentError("synthesis_failed", "the response is empty")
         # Postgres text can't contain NUL.
-        return text.replace("\0", "").strip()
+        text = work.citations.checked(text.replace("\0", "")).strip()
+        if not text:
+            raise SynthesisPermanentError("synthesis_failed", "the response is empty")
+        return text
 
 
 class _NoteCache:
@@ -125,6 +139,15 @@ class _NoteCache:
 
     def _key(self, messages: tuple[Message, ...]) -> str:
         return f"{self.task.key}/{instructions.key_of(messages[-1].content)}"
+
+
+@dataclass(frozen=True)
+class _Work:
+    """An output that is being written."""
+
+    task: Task
+    citations: Citations
+    cache: _NoteCache
 
 
 def _partial_share(on_share: OnShare, number: int, count: int) -> Callable[[float], None]:

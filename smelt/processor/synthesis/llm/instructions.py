@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from smelt.contract.transcript import speaker_labels
 from smelt.processor.synthesis.llm.json_data import as_json
+from smelt.processor.synthesis.markdown import clock
 from smelt.processor.synthesis.prompts import default_prompts
 from smelt.processor.synthesis.request import SynthesisRequest
 from smelt.processor.synthesis.sentences import Sentence
@@ -49,6 +50,11 @@ _NOTES: Final = (
     "names, numbers and dates, leaving out nothing that matters. The task itself is done later, over all parts.\n\n"
 )
 _FROM_NOTES: Final = "The data are notes of all parts of one transcript, in order.\n\n"
+_TIMES: Final = "\n\nThe transcript has the time of each sentence in brackets before it, such as [12:34]."
+_CITE: Final = (
+    " After each point, cite the time of the sentence that it is taken from, in the same form, exactly as it stands in "
+    "the transcript; do not cite any other time."
+)
 _SPELLING: Final = "\n\nNames and terms, as they are spelled: "
 _CONTINUE: Final = "Go on exactly where you stopped."
 
@@ -58,11 +64,13 @@ def key_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def tasks_of(request: SynthesisRequest) -> tuple[Task, ...]:
+def tasks_of(request: SynthesisRequest, *, has_times: bool) -> tuple[Task, ...]:
     """Return the tasks of a request, in the order of the contract, the user's own last."""
-    tasks = [(prompt.title, prompt.instruction) for prompt in default_prompts(request)]
+    times = _TIMES if has_times else ""
+    cite = _CITE if has_times else ""
+    tasks = [(prompt.title, prompt.instruction + times + cite) for prompt in default_prompts(request)]
     if request.user_prompt is not None:
-        tasks.append((request.user_prompt.name, request.user_prompt.content))
+        tasks.append((request.user_prompt.name, request.user_prompt.content + times))
     spelling = _spelling(request.vocabulary)
     return tuple(Task(title, instruction + spelling) for title, instruction in tasks)
 
@@ -72,11 +80,16 @@ def _spelling(vocabulary: Sequence[str]) -> str:
     return f"{_SPELLING}{terms}." if terms else ""
 
 
-def spoken_texts(sentences: Iterable[Sentence]) -> list[str]:
-    """Return the texts of sentences, with the name of the speaker where that changes."""
+def spoken_texts(sentences: Iterable[Sentence], *, names_all: bool = False) -> list[str]:
+    """Return the texts of sentences, with their times, and the speaker where that changes or, if requested, of all."""
     sentences = tuple(sentences)
-    labels = speaker_labels(sentence.speaker for sentence in sentences)
-    return [label + sentence.text for sentence, label in zip(sentences, labels, strict=True)]
+    turns = [(sentence,) for sentence in sentences] if names_all else [sentences]
+    labels = [label for turn in turns for label in speaker_labels(sentence.speaker for sentence in turn)]
+    return [_time(sentence) + label + sentence.text for sentence, label in zip(sentences, labels, strict=True)]
+
+
+def _time(sentence: Sentence) -> str:
+    return "" if sentence.start_s is None else f"[{clock(sentence.start_s)}] "
 
 
 def whole(task: Task, transcript: str) -> tuple[Message, ...]:

@@ -1,19 +1,21 @@
 """The streams of a user: files to the letter of their plan, notifications, and batches."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
 import httpx
 import pytest
 from gateways import options_for, running_gateway
+from httpx_sse import ServerSentEvent
 from proxies import faulty_proxy
 from scripted_worker import ScriptedWorker
 from sse_readers import EventReader, stream
 from stacks import Stack, User
 
 from smelt.contract.batches import BatchEvent
-from smelt.contract.rows import Notification
+from smelt.contract.rows import Notification, RowChange
 from smelt.gateway.streams.files import FilesStream
 
 FILE_KEYS = {"id", "filename", "file_type", "status", "progress", "processing_stage", "error_message"}
@@ -65,6 +67,39 @@ async def test_files_stream_has_all_files_then_changes_and_deletions(
         (await owner.delete(f"/api/smelts/{smelts[0]}")).raise_for_status()
         deleted = await message(reader)
         assert (deleted["eventType"], deleted["file"]) == ("file-deleted", {"id": file_id})
+
+
+async def test_rows_stream_has_each_change_and_deletion_after_it_is_connected(
+    owner: httpx.AsyncClient, scripted_worker: ScriptedWorker
+) -> None:
+    deleted = await created(owner)
+    path = "/api/files/events?rows=true"
+    async with stream(owner, path) as first, stream(owner, path) as second:
+        for reader in (first, second):
+            assert (await reader.next()).event == "connected"
+        (await owner.delete(f"/api/smelts/{deleted}")).raise_for_status()
+        smelt_id = await created(owner)
+        job = await scripted_worker.claim(UUID(smelt_id))
+        await job.report("synthesizing", 80)
+        [listed] = (await owner.get("/api/smelts")).json()["smelts"]
+        await job.complete()
+        for reader in (first, second):
+            events = [await reader.next()]
+            while (
+                not (changes := changes_of(events, "smelts", smelt_id)) or changes[-1].record["status"] != "completed"
+            ):
+                events.append(await reader.next())
+            assert ("smelts_deleted", {"ids": [deleted]}) in [(event.event, json.loads(event.data)) for event in events]
+            assert (changes[0].type, changes[-1].type) == ("INSERT", "UPDATE")
+            assert set(changes[-1].record) == set(listed) - {"user_id", "files"}
+            file_id = listed["files"][0]["id"]
+            assert set(changes_of(events, "smelt_files", file_id)[0].record) == set(listed["files"][0]) - {"trust"}
+
+
+def changes_of(events: Sequence[ServerSentEvent], table: str, row_id: str) -> list[RowChange]:
+    """Return the changes of one row."""
+    changes = [RowChange.model_validate_json(event.data) for event in events if event.event == "change"]
+    return [change for change in changes if (change.table, change.record["id"]) == (table, row_id)]
 
 
 async def test_files_stream_has_heartbeats(owner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,9 @@ import pytest
 from histories import NOW
 
 from smelt.contract.rows import FileRow
-from smelt.gateway.streams import files as files_module
+from smelt.gateway.streams import rows as rows_module
 from smelt.gateway.streams.files import FilesSource
+from smelt.gateway.streams.rows import RowsSource
 from smelt.subscriber.mirror import FileChange, Kind
 
 
@@ -32,8 +33,13 @@ def change(kind: Kind, number: int, progress: float = 0.0, before: float | None 
     return FileChange(kind=kind, row=row, before=known)
 
 
-def after(source: FilesSource, number: int) -> list[tuple[int, float | None]]:
-    return [(file_id.int, kept.file and kept.file.progress) for file_id, kept in source.after(number)]
+def after(source: RowsSource, number: int) -> list[tuple[int, float | None]]:
+    changes = [kept.change for kept in source.after(number)]
+    return [
+        (change.row.id.int, None if change.kind == "delete" else change.row.progress)
+        for change in changes
+        if isinstance(change, FileChange)
+    ]
 
 
 def test_slow_reader_of_files_gets_the_newest_state_of_each_once() -> None:
@@ -52,12 +58,13 @@ def test_change_that_the_stream_does_not_show_is_none() -> None:
     source = FilesSource()
     assert source.record(change("insert", 1, 5.0))
     assert not source.record(change("update", 1, 5.0, 5.0))
+    assert RowsSource().record(change("update", 1, 5.0, 5.0))
 
 
 def test_deletions_are_forgotten_once_every_reader_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
     source = FilesSource()
     source.record(change("delete", 1))
-    monkeypatch.setattr(files_module, "TOMBSTONE_S", -1.0)
+    monkeypatch.setattr(rows_module, "TOMBSTONE_S", -1.0)
     source.record(change("delete", 2))
     assert after(source, 0) == []
-    assert len(source._changes) == 0
+    assert len(source._recorded) == 0
