@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 _TIMEOUT_S: Final = 20.0
 _MAX_RETRY_AFTER_S: Final = 300.0
+# The smelt is due this much earlier than the next claim of this worker, so that another worker claims it first.
+_HEAD_START_S: Final = 1.0
 _CALLBACK_PATH: Final = "/api/callbacks/progress"
 
 
@@ -124,7 +126,7 @@ class Dispatcher:
         delay_s = max(self._breaker.delay_s, retry_after_s)
         if self._resuming is None:
             logger.warning("%s; the next claim is in %.0f s", detail, delay_s)
-            self._resuming = asyncio.get_running_loop().call_later(delay_s, self._resume)
+            self._resuming = asyncio.get_running_loop().call_later(delay_s + _HEAD_START_S, self._resume)
             self._on_suspended()
         return NotAccepted(detail, delay_s)
 
