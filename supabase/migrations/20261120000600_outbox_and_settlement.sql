@@ -329,7 +329,14 @@ create function smelt.settlement_response(p_verdict text, p_smelt public.smelts)
 create function smelt.work_at_risk(p_risk text) returns text
     language sql immutable
     set search_path = ''
-    as $$ select case p_risk when 'decode' then 'decoding' when 'model' then 'transcribing' else 'processing' end $$;
+    as $$
+        select case p_risk
+            when 'decode' then 'decoding'
+            when 'model' then 'transcribing'
+            when 'external' then 'transcribing'
+            else 'processing'
+        end
+    $$;
 
 -- Record for the operator why an attempt ends, and if it counts as a failure. Its lease, which has the risk, must still
 -- exist.

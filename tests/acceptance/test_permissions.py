@@ -208,6 +208,8 @@ def _worker_functions() -> dict[str, PermissionCase]:
         "complete_smelt": _call("complete_smelt", Accounts.make_claimed, **which, results=lambda _: []),
         "fail_smelt": _call("fail_smelt", Accounts.make_claimed, **which, error_code=lambda _: "internal_error"),
         "release_smelt": _call("release_smelt", Accounts.make_claimed, **which),
+        "dispatch_smelt": _call("dispatch_smelt", Accounts.make_claimed, **which),
+        "report_dispatched_smelt": _call("report_dispatched_smelt", Accounts.make_claimed, **which),
         "claim_smelt_outbox": _call("claim_smelt_outbox", **who),
         "settle_smelt_outbox": _call("settle_smelt_outbox", ids=lambda _: []),
         "list_expired_smelts": _call("list_expired_smelts", **who),

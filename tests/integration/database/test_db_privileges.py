@@ -30,6 +30,8 @@ WORKER_FUNCTIONS: Final = {
         "complete_smelt",
         "fail_smelt",
         "release_smelt",
+        "dispatch_smelt",
+        "report_dispatched_smelt",
         "claim_smelt_outbox",
         "settle_smelt_outbox",
         "list_expired_smelts",
