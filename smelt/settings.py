@@ -88,6 +88,15 @@ class ProjectSettings(Environment):
         return self.service_role_key.get_secret_value()
 
 
+def _parts(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Separated = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_parts)]
+"""Values that are separated by commas."""
+SigningKey = Annotated[SecretStr, Field(min_length=32)]
+
+
 class WorkerSettings(Environment):
     """Settings of a worker; units are part of the names."""
 
@@ -111,14 +120,12 @@ class WorkerSettings(Environment):
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int | None, Field(ge=0, le=65535)] = None
     webhook_allow_private: bool = False
-
-
-def _parts(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-Separated = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_parts)]
-"""Values that are separated by commas."""
+    dispatch_url: str | None = None
+    dispatch_token: SecretStr | None = None
+    dispatch_lease_s: Annotated[int, Field(ge=5, le=3600)] = 120
+    dispatch_models: Separated[str] = ()
+    gateway_url: str | None = None
+    signing_keys: Separated[SigningKey] = ()
 
 
 class GatewaySettings(Environment):
@@ -128,7 +135,7 @@ class GatewaySettings(Environment):
     gateway_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     allowed_origins: Separated[str] = ()
     trusted_proxies: Separated[str] = ()
-    signing_keys: Separated[Annotated[SecretStr, Field(min_length=32)]] = ()
+    signing_keys: Separated[SigningKey] = ()
     gateway_max_upload_mib: Annotated[int, Field(ge=1)] = 2501
     gateway_max_uploads: Annotated[int, Field(ge=1)] = 64
     gateway_max_streams: Annotated[int, Field(ge=1)] = 1000

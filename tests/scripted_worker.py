@@ -62,6 +62,7 @@ class Job:
         *,
         words: Sequence[str] = (),
         first: int = 0,
+        speaker: str | None = None,
         files: Sequence[Mapping[str, Any]] = (),
         broadcast: bool = True,
     ) -> None:
@@ -71,7 +72,8 @@ class Job:
         """
         file_id = self.claim.files[0].id
         segments: list[dict[str, Any]] = [
-            {"index": first + place, "start": place, "end": place + 1, "text": word} for place, word in enumerate(words)
+            {"index": first + place, "start": place, "end": place + 1, "text": word, "speaker": speaker}
+            for place, word in enumerate(words)
         ]
         report = await self._calls.report_progress(
             self.claim.id,

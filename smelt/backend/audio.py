@@ -65,6 +65,13 @@ class AudioStore:
             with attempt:
                 await _map_errors(f"downloading {path}", lambda: self._fetch(path, target, on_bytes))
 
+    async def signed_url(self, path: str) -> str:
+        """Return a link from which anyone can download an object for an hour."""
+        async for attempt in transient_retries():
+            with attempt:
+                return await _map_errors(f"signing a link to {path}", lambda: self._sign(path))
+        raise AssertionError("tenacity returns a result or raises the last error")
+
     async def version(self, path: str) -> str:
         """Return the current version of an object; each upload to the same path changes it."""
         async for attempt in transient_retries():
@@ -103,12 +110,15 @@ class AudioStore:
         except ValidationError as exc:
             raise Unavailable(f"reading the version of {path}: unexpected response") from exc
 
-    async def _fetch(self, path: str, target: Path, on_bytes: OnBytes | None) -> None:
+    async def _sign(self, path: str) -> str:
         signed = await self._bucket.create_signed_url(path, LINK_LIFETIME_S)
         link = signed["signedURL"]
         if link is None:
             raise NotFound("not_found", f"The object {path} does not exist.")
-        async with self._http.stream("GET", link, timeout=TRANSFER_TIMEOUT) as response:
+        return link
+
+    async def _fetch(self, path: str, target: Path, on_bytes: OnBytes | None) -> None:
+        async with self._http.stream("GET", await self._sign(path), timeout=TRANSFER_TIMEOUT) as response:
             if response.is_error:
                 await response.aread()
                 raise map_storage_response(response)

@@ -88,6 +88,10 @@ class _SmeltsWithFiles(RpcResponse[tuple[SmeltWithFiles, ...]]):
     pass
 
 
+class _Models(RpcResponse[tuple[str, ...]]):
+    pass
+
+
 class _Notifications(RpcResponse[tuple[Notification, ...]]):
     pass
 
@@ -227,6 +231,10 @@ class ClientRpc:
     async def retry_smelt(self, smelt_id: UUID | str) -> Snapshot:
         """Start the next run of a failed or partial smelt. Not retried: a second call would find the new run."""
         return parse(Snapshot, await self.rpc.call_once("retry_smelt", smelt_id=smelt_id))
+
+    async def get_models(self) -> tuple[str, ...]:
+        """Return the names of the models that live workers have; for signed-in users and the service."""
+        return parse(_Models, await self.rpc.call("get_smelt_models")).root
 
     async def create_batch(self, title: str | None = None) -> Batch:
         """Create a batch of the signed-in user. Not retried: a second call would create a second batch."""

@@ -14,6 +14,8 @@ from smelt.contract.events import Model, Result
 from smelt.contract.vocabulary import ErrorCode, Status
 from smelt.contract.work import (
     ClaimBatch,
+    DispatchReport,
+    DispatchVerdict,
     LeaseRenewal,
     OutboxMessage,
     Report,
@@ -21,6 +23,7 @@ from smelt.contract.work import (
     SavedSegment,
     Settled,
     SmeltAttempts,
+    Verdict,
 )
 from smelt.errors import NotFound
 
@@ -221,17 +224,45 @@ class WorkerRpc:
         return parse(Settled, response)
 
     async def release_smelt(
-        self, smelt_id: UUID, attempt: int, *, counts: bool = False, reason: str | None = None
+        self,
+        smelt_id: UUID,
+        attempt: int,
+        *,
+        counts: bool = False,
+        reason: str | None = None,
+        retry_after_s: float | None = None,
     ) -> Settled:
-        """Return an unfinished smelt to the queue: at once, or if it `counts` as a failure, after a delay.
+        """Return an unfinished smelt to the queue: at once or after `retry_after_s`, or if it `counts`, after a delay.
 
-        It counts if work on its file was killed, which proves nothing about the file; at the limit of failures the
-        smelt is settled. `reason` is for the operator.
+        It counts as a failure if work on its file was killed, which proves nothing about the file; at the limit of
+        failures the smelt is settled. `reason` is for the operator.
         """
         response = await self.rpc.call(
-            "release_smelt", smelt_id=smelt_id, attempt=attempt, counts=counts, reason=reason
+            "release_smelt",
+            smelt_id=smelt_id,
+            attempt=attempt,
+            counts=counts,
+            reason=reason,
+            retry_after_s=retry_after_s,
         )
         return parse(Settled, response)
+
+    async def dispatch_smelt(self, smelt_id: UUID, attempt: int, *, lease_s: int) -> Verdict:
+        """Hand an attempt over to an external service, whose callbacks renew the lease from now on."""
+        response = await self.rpc.call("dispatch_smelt", smelt_id=smelt_id, attempt=attempt, lease_s=lease_s)
+        return parse(DispatchVerdict, response).verdict
+
+    async def report_dispatched(
+        self, smelt_id: UUID, attempt: int, report: Mapping[str, Any], *, lease_s: int
+    ) -> DispatchReport:
+        """Save a callback of an external service and renew its lease; `event` of the response is to be broadcast.
+
+        Raises `RequestRejected` if its segments do not continue the saved ones.
+        """
+        response = await self.rpc.call(
+            "report_dispatched_smelt", smelt_id=smelt_id, attempt=attempt, report=dict(report), lease_s=lease_s
+        )
+        return parse(DispatchReport, response)
 
     async def get_attempts(self, smelt_id: UUID) -> SmeltAttempts:
         """Return the attempts of a smelt; raise `NotFound` for an unknown one; not retried."""

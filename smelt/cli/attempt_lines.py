@@ -6,7 +6,11 @@ from typing import Final
 from smelt.contract.vocabulary import TERMINAL_STATUSES
 from smelt.contract.work import AttemptRow, SmeltAttempts
 
-_AT_RISK: Final = {"decode": "while decoding", "model": "while transcribing"}
+_AT_RISK: Final = {
+    "decode": "while decoding",
+    "model": "while transcribing",
+    "external": "while an external service transcribed",
+}
 
 
 def attempt_lines(known: SmeltAttempts) -> Iterator[str]:

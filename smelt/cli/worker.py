@@ -20,23 +20,28 @@ from smelt.errors import SettingsError, SmeltError, Unauthorized
 from smelt.settings import LogSettings, ProjectSettings, WorkerSettings
 
 if TYPE_CHECKING:
-    from smelt.processor.options import WorkerOptions
+    from smelt.processor.options import DispatchOptions, WorkerOptions
 
 logger = logging.getLogger(__name__)
 
 # Only children of the worker import them.
-_CHILD_LIBRARIES: Final = ("av", "faster_whisper")
+_DECODING_LIBRARIES: Final = ("av",)
+_CHILD_LIBRARIES: Final = (*_DECODING_LIBRARIES, "faster_whisper")
 
 
 def worker(
     once: Annotated[bool, typer.Option("--once", help="Process the pending smelts, then exit.")] = False,
+    dispatch_to: Annotated[
+        str | None,
+        typer.Option("--dispatch-to", metavar="URL", help="Let an external service at this address transcribe."),
+    ] = None,
 ) -> None:
     """Run a worker, which claims pending smelts, processes them and reports progress."""
     # Import before there is anything to clean up, so that Ctrl-C exits at once; `_work` raises if it is missing.
     with suppress(ModuleNotFoundError):
         import_module("smelt.processor.worker")
     # The runner is not closed: closing it would wait for the threads.
-    _exit_now(run_to_exit_code(_worker(once), asyncio.Runner()))
+    _exit_now(run_to_exit_code(_worker(once, dispatch_to), asyncio.Runner()))
 
 
 def _exit_now(code: Exit) -> NoReturn:
@@ -51,11 +56,11 @@ def _exit_now(code: Exit) -> NoReturn:
     os._exit(code)
 
 
-async def _worker(once: bool) -> Exit:
+async def _worker(once: bool, dispatch_to: str | None) -> Exit:
     logs = LogSettings.read()
     write_logs(logs)
     try:
-        return await _work(once)
+        return await _work(once, dispatch_to)
     except SmeltError as exc:
         if logs.log_format == "text":
             raise
@@ -64,15 +69,17 @@ async def _worker(once: bool) -> Exit:
         return exit_code(exc)
 
 
-async def _work(once: bool) -> Exit:
+async def _work(once: bool, dispatch_to: str | None) -> Exit:
     from smelt.backend.project import Project
     from smelt.processor.worker import SHUTDOWN_TIMEOUT_S, Worker
 
-    for module in _CHILD_LIBRARIES:
+    project_settings, settings = ProjectSettings.read(), WorkerSettings.read()
+    if dispatch_to is not None:
+        settings = settings.model_copy(update={"dispatch_url": dispatch_to})
+    for module in _CHILD_LIBRARIES if settings.dispatch_url is None else _DECODING_LIBRARIES:
         if find_spec(module) is None:
             raise ModuleNotFoundError(name=module)
-    project_settings = ProjectSettings.read()
-    options = worker_options(WorkerSettings.read())
+    options = worker_options(settings)
     stop = asyncio.Event()
     received = _drain_on_signals(stop, drain_s=options.drain_s, shutdown_timeout_s=SHUTDOWN_TIMEOUT_S)
     async with Project(project_settings.require_url(), project_settings.require_worker_key()) as project:
@@ -112,6 +119,32 @@ def worker_options(settings: WorkerSettings) -> "WorkerOptions":
         metrics_host=settings.metrics_host,
         metrics_port=settings.metrics_port,
         webhook_allow_private=settings.webhook_allow_private,
+        dispatch=dispatch_options(settings),
+    )
+
+
+def dispatch_options(settings: WorkerSettings) -> "DispatchOptions | None":
+    """Return the options for an external service, None without one; raise `SettingsError` if they are incomplete."""
+    from smelt.processor.options import DispatchOptions
+
+    if settings.dispatch_url is None:
+        return None
+    for variable, url in (("DISPATCH", settings.dispatch_url), ("GATEWAY", settings.gateway_url)):
+        if url is None or not url.startswith(("http://", "https://")):
+            raise SettingsError(
+                f"SMELT_{variable}_URL needs to start with http:// or https://, for an external service"
+            )
+    if not settings.signing_keys:
+        raise SettingsError("SMELT_SIGNING_KEYS is not set: callbacks of an external service need those of the gateway")
+    assert settings.gateway_url is not None
+    token = settings.dispatch_token
+    return DispatchOptions(
+        url=settings.dispatch_url,
+        token=None if token is None else token.get_secret_value(),
+        lease_s=settings.dispatch_lease_s,
+        models=settings.dispatch_models,
+        gateway_url=settings.gateway_url,
+        signing_keys=tuple(key.get_secret_value() for key in settings.signing_keys),
     )
 
 

@@ -13,8 +13,11 @@ from smelt.contract.vocabulary import FileStatus, InputType, Mode, Outcome, Stat
 Verdict = Literal["go_on", "cancelled", "lost"]
 """What a worker must do with a smelt: go on, stop because it was cancelled, or stop because its lease was lost."""
 
-Risk = Literal["decode", "model"]
-"""Work on a file that may stop its worker: decoding it, also to probe it, and transcribing it with the model."""
+Risk = Literal["decode", "model", "external"]
+"""Work on a file that may stop its worker: decoding it, also to probe it, and transcribing it with the model.
+
+`external` is that of a service to which the smelt is dispatched, from its first callback on.
+"""
 
 
 class ClaimedFile(Model):
@@ -117,6 +120,23 @@ class LeaseRenewal(Model):
     smelt_id: UUID
     attempt: int
     verdict: Verdict
+
+
+class DispatchVerdict(Model):
+    """The response of `dispatch_smelt`."""
+
+    verdict: Verdict
+
+
+class DispatchReport(Model):
+    """The response of `report_dispatched_smelt`; `event` is to be broadcast, None if no visible state changed.
+
+    The verdict is `foreign` if the reported file belongs to another smelt; `seq` is None if the smelt was deleted.
+    """
+
+    verdict: Verdict | Literal["foreign"]
+    seq: int | None
+    event: ProgressEvent | None
 
 
 class Settled(Model):

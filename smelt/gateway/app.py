@@ -19,7 +19,19 @@ from smelt.gateway.limits import BodyLimits, Places
 from smelt.gateway.openai.errors import SMELT_ID_HEADER, add_openai_error_handlers
 from smelt.gateway.options import GatewayOptions
 from smelt.gateway.requests import Metrics, Requests
-from smelt.gateway.routes import batches, documents, events, health, notifications, openai, package, page, reads, smelts
+from smelt.gateway.routes import (
+    batches,
+    callbacks,
+    documents,
+    events,
+    health,
+    notifications,
+    openai,
+    package,
+    page,
+    reads,
+    smelts,
+)
 from smelt.gateway.streams.hub import Hub
 from smelt.gateway.uploads import NewSmelt, NewSmeltForm
 
@@ -76,7 +88,7 @@ def create_app(options: GatewayOptions) -> Gateway:
     app.state.streams = Places("event streams", options.max_streams, options.max_streams_per_caller)
     add_error_handlers(app)
     add_openai_error_handlers(app)
-    for routes in (events, reads, smelts, documents, batches, notifications, openai, health, package, page):
+    for routes in (events, reads, smelts, documents, batches, notifications, callbacks, openai, health, package, page):
         app.include_router(routes.router)
     # The last one that is added is the outermost.
     app.add_middleware(BodyLimits, max_upload_bytes=options.max_upload_bytes)

@@ -1,7 +1,8 @@
 """Callers: the credential of a request, and the project that it is passed to.
 
 The gateway has no users of its own. It passes the credential of a request on to the project, whose row level security
-decides. Only a read-only token is served with the secret key, and only for the smelt that it names.
+decides. Only a read-only token and a callback token are served with the secret key, and only for the smelt that they
+name.
 """
 
 import time
@@ -17,6 +18,7 @@ from smelt.backend.client_rpc import ClientRpc
 from smelt.backend.pool import Pool
 from smelt.backend.project import Project
 from smelt.backend.tokens import claims, expires_at, is_jwt, user_id
+from smelt.contract.dispatch import CallbackTokens
 from smelt.gateway.errors import Problem
 from smelt.gateway.options import GatewayOptions
 from smelt.gateway.tokens import ReadTokens
@@ -72,7 +74,9 @@ class Callers:
     def __init__(self, options: GatewayOptions, pool: Pool) -> None:
         self._options = options
         self._pool = pool
-        self.read_tokens = ReadTokens(options.signing_keys) if options.secret_key and options.signing_keys else None
+        is_configured = bool(options.secret_key and options.signing_keys)
+        self.read_tokens = ReadTokens(options.signing_keys) if is_configured else None
+        self.callback_tokens = CallbackTokens(options.signing_keys) if is_configured else None
 
     def caller(self, credential: str | None, address: str) -> Caller:
         """Return the caller with a credential: a user's token, a key of the project, or None."""
@@ -88,7 +92,7 @@ class Callers:
 
     def reader(self, token: str, smelt_id: UUID, *, now: float) -> Caller:
         """Return the holder of a read-only token, who asks for a smelt."""
-        if self.read_tokens is None or self._options.secret_key is None:
+        if self.read_tokens is None:
             raise not_configured()
         content = self.read_tokens.verify(token)
         if content is None:
@@ -98,8 +102,13 @@ class Callers:
         if content.smelt_id != smelt_id:
             raise Problem(403, "forbidden", "The read-only token is for another smelt.")
         identity = f"smelt:{smelt_id}"
-        project = self.project(self._options.secret_key)
-        return Caller(identity, token, content.expires_at, smelt_id, identity, project)
+        return Caller(identity, token, content.expires_at, smelt_id, identity, self.service())
+
+    def service(self) -> Project:
+        """Return the project with the secret key."""
+        if self._options.secret_key is None:
+            raise not_configured()
+        return self.project(self._options.secret_key)
 
     def project(self, key: str, token: str | None = None) -> Project:
         """Return the project with a credential, over the shared connections."""
@@ -108,7 +117,8 @@ class Callers:
 
 def not_configured() -> Problem:
     """Return the error for a route that needs the secret key and signing keys."""
-    return Problem(404, "not_configured", "Read-only tokens need SUPABASE_SECRET_KEY and SMELT_SIGNING_KEYS.")
+    sentence = "Read-only tokens and callbacks need SUPABASE_SECRET_KEY and SMELT_SIGNING_KEYS."
+    return Problem(404, "not_configured", sentence)
 
 
 def current_callers(request: Request) -> Callers:

@@ -9,10 +9,12 @@ from typing import Any, Final, Literal, TypeVar
 
 from smelt.backend.realtime import Channel
 from smelt.contract.channels import smelt_channel
+from smelt.contract.dispatch import DispatchedJob
 from smelt.contract.events import Result
 from smelt.contract.work import Claim, Settled, Verdict
 from smelt.errors import SettingsError, SmeltError, TransientError
-from smelt.processor.errors import ChildKilled, ChildUnusable, ModelMissing
+from smelt.processor.dispatcher import ReadyToDispatch
+from smelt.processor.errors import ChildKilled, ChildUnusable, ModelMissing, NotAccepted
 from smelt.processor.event_queue import EventQueue
 from smelt.processor.logs import SmeltLog
 from smelt.processor.outcome import failure_of
@@ -124,6 +126,10 @@ class SmeltAttempt:
         if self._stopping.done():
             await self._end_early(self._stopping.result(), reporter, channel)
             return
+        if isinstance(ready := work.exception(), ReadyToDispatch):
+            if await self._until_stopped(self._dispatch(ready.job, reporter, events)) is None:
+                await self._end_early(self._stopping.result(), reporter, channel)
+            return
         settled = await self._until_stopped(self._settle(work, reporter, events))
         if settled is None:
             await self._end_early(self._stopping.result(), reporter, channel)
@@ -166,6 +172,39 @@ class SmeltAttempt:
                 reason=str(exc) or type(exc).__name__,
             )
         )
+
+    async def _dispatch(
+        self, job: DispatchedJob, reporter: Reporter, events: EventQueue
+    ) -> Literal["dispatched", "released"] | None:
+        """Hand the smelt over to the external service; without its acceptance, release it without a failure.
+
+        Returns None if the attempt was stopped meanwhile.
+        """
+        dispatcher, calls, claim = self._services.dispatcher, self._services.calls, self.claim
+        assert dispatcher is not None
+        await self._retry_forever(reporter.flush)
+        await events.flush(_FLUSH_TIMEOUT_S)
+        # From then on the database fences the reports and renewals of this worker.
+        self._settling = True
+        verdict = await self._retry_forever(
+            lambda: calls.dispatch_smelt(claim.id, claim.attempt, lease_s=dispatcher.lease_s)
+        )
+        if verdict != "go_on":
+            self.stop(verdict)
+            return None
+        try:
+            await dispatcher.post(job)
+        except NotAccepted as exc:
+            reason, retry_after_s = str(exc), exc.retry_after_s
+            settled = await self._retry_forever(
+                lambda: calls.release_smelt(claim.id, claim.attempt, reason=reason, retry_after_s=retry_after_s)
+            )
+            self._services.metrics.settled(settled)
+            self._log.warning("released: %s", reason)
+            return "released"
+        self._services.metrics.dispatched()
+        self._log.info("dispatched, the service calls back within %s s", dispatcher.lease_s)
+        return "dispatched"
 
     async def _end_early(self, reason: StopReason, reporter: Reporter, channel: Channel) -> None:
         self._services.metrics.stopped(reason)

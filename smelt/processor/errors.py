@@ -50,6 +50,14 @@ class ModelMissing(TransientError):
     """The smelt requests a model that this worker does not have; another worker may have it."""
 
 
+class NotAccepted(TransientError):
+    """The external service does not accept a smelt now; `retry_after_s` is the delay that it asked for."""
+
+    def __init__(self, detail: str, retry_after_s: float | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
 class DiskFull(TransientError):
     """The temporary folder has no room for a recording right now."""
 
@@ -59,4 +67,4 @@ class ModelError(TransientError):
 
 
 class ModelSuspended(ChildUnusable):
-    """This worker does not use its model until that has transcribed a known recording."""
+    """This worker does not use its model until that has transcribed a known recording, or dispatches nothing."""

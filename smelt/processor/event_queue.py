@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from smelt.backend.realtime import Channel
+from smelt.contract.report_events import superseded
 from smelt.processor.broadcasts import Announcer
-from smelt.processor.report_events import superseded
 
 _JOIN_TIMEOUT_S: Final = 2.0
 

@@ -80,6 +80,10 @@ class Metrics:
             case verdict:
                 self._endings.labels(verdict).inc()
 
+    def dispatched(self) -> None:
+        """Count a smelt that an external service has accepted."""
+        self._endings.labels("dispatched").inc()
+
     def stopped(self, reason: Literal["cancelled", "lost", "draining", "unusable", "mismatched"]) -> None:
         """Count a smelt whose work was stopped early."""
         if reason == "lost":

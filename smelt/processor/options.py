@@ -8,6 +8,27 @@ from smelt.processor.speech.values import ModelOptions, SpeechOptions
 
 
 @dataclass(frozen=True, kw_only=True)
+class DispatchOptions:
+    """Options for dispatching smelts to an external service.
+
+    Attributes:
+        url: The address that jobs are posted to.
+        token: The bearer token for it.
+        lease_s: Seconds in which the service has to call back.
+        models: The names of the models that the service has.
+        gateway_url: The address at which the service reaches the gateway.
+        signing_keys: Those of the gateway.
+    """
+
+    url: str
+    token: str | None = None
+    lease_s: int = 120
+    models: tuple[str, ...] = ()
+    gateway_url: str
+    signing_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
     """Options of one worker; names that end in `_s` are in seconds.
 
@@ -15,8 +36,9 @@ class WorkerOptions:
     With `speaker_model`, an ONNX file, the worker identifies speakers on request.
     `concurrency` is the number of smelts in progress: one transcribes while the others download, decode or synthesize.
     Without `llm_base_url`, outputs are extractive. `metrics_port` serves Prometheus metrics, on any free port for 0.
-    `host` names the machine: the worker of another host tries a smelt whose worker stopped.
-    `webhook_allow_private` allows webhooks to any address, and over HTTP.
+    `host` names the machine: the worker of another host tries a smelt whose worker stopped. With `dispatch`, an
+    external service transcribes, and no model is loaded. `webhook_allow_private` allows webhooks to any address, and
+    over HTTP.
     """
 
     worker_id: str
@@ -40,6 +62,7 @@ class WorkerOptions:
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None
     webhook_allow_private: bool = False
+    dispatch: DispatchOptions | None = None
 
     @property
     def model_options(self) -> ModelOptions:

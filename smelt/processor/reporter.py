@@ -10,13 +10,13 @@ from typing import Final, Literal
 from uuid import UUID
 
 from smelt.backend.worker_rpc import WorkerRpc
+from smelt.contract.report_events import report_events
 from smelt.contract.vocabulary import Status
 from smelt.contract.work import Claim, Report, Risk, SavedSegment, Verdict
 from smelt.errors import TransientError
 from smelt.processor.errors import ChildKilled
 from smelt.processor.event_queue import EventQueue
 from smelt.processor.logs import SmeltLog
-from smelt.processor.report_events import report_events
 from smelt.processor.state import Draft, SmeltState
 from smelt.processor.throttle import ETA_CHECK_INTERVAL_S, eta_changed, report_interval_s, wait_before_report_s
 

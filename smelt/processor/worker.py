@@ -14,6 +14,7 @@ from smelt.errors import SettingsError, SmeltError, TransientError
 from smelt.processor.attempt import SmeltAttempt
 from smelt.processor.broadcasts import Announcer
 from smelt.processor.claim_loop import ClaimLoop
+from smelt.processor.dispatcher import Dispatcher
 from smelt.processor.errors import ModelSuspended
 from smelt.processor.heartbeat import LEAVE_TIMEOUT_S, Heartbeat
 from smelt.processor.janitor import Janitor
@@ -60,7 +61,7 @@ class Worker:
         self._once = False
         self._started_s = time.monotonic()
         self._state: Literal["loading", "working", "draining"] = "loading"
-        self._model: SharedModel | None = None
+        self._services: WorkerServices | None = None
         self._is_suspended = False
         self._pause_s = _MIN_PAUSE_S
         self._paused_until_s = 0.0
@@ -101,7 +102,7 @@ class Worker:
                     self._janitor.run_janitor(),
                     self._deliveries.run_deliveries(),
                     self._heartbeat.run_heartbeat(),
-                    services.model.run_until_load_fails(),
+                    services.engine.run_until_load_fails(),
                 )
                 async with _in_background(*background) as failed:
                     try:
@@ -113,6 +114,8 @@ class Worker:
                         await self._clean_up(services)
             finally:
                 await services.model.aclose()
+                if services.dispatcher is not None:
+                    await services.dispatcher.aclose()
                 await services.decoders.aclose()
                 await services.synthesizer.aclose()
                 await self._heartbeat.leave()
@@ -127,10 +130,8 @@ class Worker:
             on_death=self._metrics.model_died,
             on_suspended=lambda: self._on_suspended(is_suspended=model.is_suspended),
         )
-        self._model = model
         self._metrics.show_speed(speed)
-        self._metrics.show_model(lambda: model.pid, lambda: model.is_suspended)
-        return WorkerServices(
+        self._services = services = WorkerServices(
             project=self._project,
             calls=self._calls,
             announcer=Announcer(self._project, options.worker_id, self._metrics),
@@ -140,9 +141,12 @@ class Worker:
             synthesizer=create_synthesizer(options),
             speakers=None if options.speaker_model is None else SpeakerFinder(options.speaker_model),
             options=options,
+            dispatcher=None if options.dispatch is None else Dispatcher(options.dispatch, self._on_dispatch_suspended),
             metrics=self._metrics,
             speed=speed,
         )
+        self._metrics.show_model(lambda: model.pid, lambda: services.engine.is_suspended)
+        return services
 
     async def _claim_until_stopped(
         self, failed: "asyncio.Future[None]", stop: asyncio.Event, services: WorkerServices, *, once: bool
@@ -167,7 +171,7 @@ class Worker:
         self, failed: "asyncio.Future[None]", stopping: asyncio.Future[Any], services: WorkerServices, *, once: bool
     ) -> None:
         # Claim nothing before the model is loaded: a worker that can't load it would take smelts from others.
-        loading = asyncio.create_task(services.model.wait_usable(while_suspended=not once))
+        loading = asyncio.create_task(services.engine.wait_usable(while_suspended=not once))
         try:
             await asyncio.wait({loading, stopping, failed}, return_when=asyncio.FIRST_COMPLETED)
             if loading.done():
@@ -180,9 +184,9 @@ class Worker:
             loading.cancel()
 
     async def _claim(self, services: WorkerServices, *, once: bool) -> int:
-        if services.model.is_suspended and once:
-            raise ModelSuspended("the model does not work on this machine")
-        if self._free_slots <= 0 or services.model.is_suspended:
+        if services.engine.is_suspended and once:
+            raise ModelSuspended("the model does not work on this machine, or the external service accepts nothing")
+        if self._free_slots <= 0 or services.engine.is_suspended:
             await self._claim_loop.wake_others()
             return 0
         self._claim_loop.postpone()
@@ -195,7 +199,7 @@ class Worker:
                 await asyncio.to_thread(services.workspace.require_space)
                 # Renew first: after an outage, this worker could claim a smelt whose own lease has expired.
                 await services.leases.renew()
-            claims = await self._claim_loop.claim(self._free_slots, models=services.model.names)
+            claims = await self._claim_loop.claim(self._free_slots, models=services.engine.names)
         except TransientError as exc:
             if once:
                 raise
@@ -251,6 +255,13 @@ class Worker:
         self._claim_loop.wake()
         self._heartbeat.request()
 
+    def _on_dispatch_suspended(self) -> None:
+        """Claim nothing while the external service accepts nothing; smelts in progress still try."""
+        assert self._services is not None
+        self._is_suspended = self._services.engine.is_suspended
+        self._claim_loop.wake()
+        self._heartbeat.request()
+
     async def _drain(self, failed: "asyncio.Future[None]") -> None:
         if not self._running:
             return
@@ -276,8 +287,8 @@ class Worker:
 
     def _info(self) -> dict[str, Any]:
         return {
-            "model": self._options.model,
-            "models": [] if self._model is None else list(self._model.names),
+            "model": self._options.model if self._options.dispatch is None else "external service",
+            "models": [] if self._services is None else list(self._services.engine.names),
             "concurrency": self._options.concurrency,
             "state": "suspended" if self._is_suspended and self._state == "working" else self._state,
             "smelts": [attempt.info for attempt in self._running.values()],

@@ -65,13 +65,15 @@ create index requests_client_hash_idx on smelt.requests (client_hash) where clie
 
 -- Which attempt holds a smelt, and until when. There is a row for each smelt in progress, renewed every few seconds: an
 -- index on `expires_at` would cost more than it saves. `claim_token` identifies the claim, whose repetition returns the
--- same leases. `risk` is set by the last report while the file is decoded (also to probe it) or the model reads it: if
--- the lease expires then, the file may have stopped its worker. Otherwise the expiry proves nothing. `queue_rank` is
--- the rank at which the smelt was claimed: it has that rank again if it is released, or if the lease expires.
+-- same leases. `worker_id` is null once the attempt is dispatched to an external service: its callbacks renew the lease
+-- then, and the worker is free. `risk` is set by the last report while the file is decoded (also to probe it) or the
+-- model reads it, and by each callback of an external service: if the lease expires then, the file may have stopped its
+-- worker. Otherwise the expiry proves nothing. `queue_rank` is the rank at which the smelt was claimed: it has that rank
+-- again if it is released, or if the lease expires.
 create table smelt.leases (
     smelt_id uuid primary key references public.smelts (id) on delete cascade,
     attempt bigint not null,
-    worker_id text not null,
+    worker_id text,
     host text not null,
     claim_token uuid,
     expires_at timestamptz not null,
@@ -79,7 +81,7 @@ create table smelt.leases (
     queue_owner uuid not null,
     queue_model text not null,
     queue_rank bigint not null,
-    constraint leases_risk_known check (risk in ('decode', 'model'))
+    constraint leases_risk_known check (risk in ('decode', 'model', 'external'))
 );
 create index leases_queue_owner_idx on smelt.leases (queue_owner, queue_rank);
 create index leases_queue_rank_idx on smelt.leases (queue_rank);
@@ -114,7 +116,7 @@ create table smelt.attempts (
     constraint attempts_ended_at_iff_ended check ((ended_at is not null) = (ended_as is not null)),
     constraint attempts_response_unless_expired
         check ((response is not null) = (coalesce(ended_as, 'expired') <> 'expired')),
-    constraint attempts_risk_known check (risk in ('decode', 'model')),
+    constraint attempts_risk_known check (risk in ('decode', 'model', 'external')),
     constraint attempts_reason_length check (char_length(reason) between 1 and 500)
 );
 

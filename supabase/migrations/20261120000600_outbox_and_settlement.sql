@@ -329,7 +329,14 @@ create function smelt.settlement_response(p_verdict text, p_smelt public.smelts)
 create function smelt.work_at_risk(p_risk text) returns text
     language sql immutable
     set search_path = ''
-    as $$ select case p_risk when 'decode' then 'decoding' when 'model' then 'transcribing' else 'processing' end $$;
+    as $$
+        select case p_risk
+            when 'decode' then 'decoding'
+            when 'model' then 'transcribing'
+            when 'external' then 'transcribing'
+            else 'processing'
+        end
+    $$;
 
 -- Record for the operator why an attempt ends, and if it counts as a failure. Its lease, which has the risk, must still
 -- exist.
@@ -510,9 +517,10 @@ create function smelt.has_unused_audio(p_smelt public.smelts) returns boolean
 
 -- End the run of a smelt: as failed with the code, or as completed if the code is null. This is the one place where a
 -- smelt becomes terminal: row, files, lease, response, event, webhooks, notification and batch in one transaction.
--- Without `p_error_message`, the message is that of the code.
+-- Without `p_error_message`, the message is that of the code. Without `p_notify`, the owner gets no notification: the
+-- smelt is deleted, and the message would keep the names of its files for days.
 create function smelt.settle_smelt(
-    p_smelt_id uuid, p_error_code text, p_send boolean, p_error_message text default null
+    p_smelt_id uuid, p_error_code text, p_send boolean, p_error_message text default null, p_notify boolean default true
 ) returns jsonb
     language plpgsql volatile
     set search_path = ''
@@ -549,7 +557,7 @@ create function smelt.settle_smelt(
 
         perform smelt.enqueue_end(v_smelt, v_now, p_send);
         perform smelt.enqueue_smelt_webhooks(v_smelt);
-        if v_smelt.user_id is not null then
+        if p_notify and v_smelt.user_id is not null then
             perform smelt.enqueue_notification(v_smelt, p_send);
         end if;
         if v_smelt.batch_id is not null then

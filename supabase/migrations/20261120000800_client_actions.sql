@@ -279,7 +279,7 @@ create function smelt.delete_smelt(p_smelt_id uuid) returns jsonb
         v_constraint text;
     begin
         if not smelt.is_terminal(v_smelt.status) then
-            perform smelt.settle_smelt(p_smelt_id, 'cancelled', true);
+            perform smelt.settle_smelt(p_smelt_id, 'cancelled', true, p_notify => false);
         end if;
         perform smelt.delete_smelt_row(v_smelt);
         return '{"deleted": true}';

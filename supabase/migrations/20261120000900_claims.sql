@@ -192,6 +192,8 @@ create function smelt.end_expired_attempts(p_smelt_ids uuid[]) returns void
         update smelt.attempts as a
         set ended_at = clock_timestamp(), ended_as = 'expired', risk = l.risk, is_failure = l.risk is not null,
             reason = case
+                when l.risk = 'external' then 'the external service stopped calling back'
+                when l.risk is null and l.worker_id is null then 'the external service did not call back'
                 when l.risk is null then 'the lease expired while no file was decoded or transcribed'
                 else format('the lease expired while %s a file', smelt.work_at_risk(l.risk))
             end
@@ -201,7 +203,8 @@ create function smelt.end_expired_attempts(p_smelt_ids uuid[]) returns void
     $$;
 
 -- Make a locked smelt whose lease expired a suspect and return it to the queue: at once after its first failure, later
--- after a delay. At the limit of failures it ends.
+-- after a delay. At the limit of failures it ends. One that stopped an external service is not a suspect: it has stopped
+-- no worker.
 create function smelt.requeue_expired(p_smelt_id uuid) returns void
     language plpgsql volatile
     set search_path = ''
@@ -229,7 +232,8 @@ create function smelt.requeue_expired(p_smelt_id uuid) returns void
                 v_due_at := v_now + smelt.retry_delay(v_smelt.failure_count, null);
             end if;
             insert into smelt.suspects as x (smelt_id, risk)
-            values (p_smelt_id, v_risk)
+            select p_smelt_id, v_risk
+            where v_risk <> 'external'
             on conflict (smelt_id) do update set risk = excluded.risk, reserved_by = null;
         end if;
         update public.smelts as s

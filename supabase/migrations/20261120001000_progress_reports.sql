@@ -265,8 +265,49 @@ create function smelt.clear_suspect(p_smelt_id uuid, p_status text, p_risk text)
             end)
     $$;
 
+-- Save the stage, files and segments of a report about a locked smelt. Return the progress to broadcast after the
+-- commit; null if a watcher could not see a change.
+create function smelt.apply_report(
+    p_smelt public.smelts, p_status text, p_percentage numeric, p_message text, p_eta_seconds double precision,
+    p_files jsonb, p_segments jsonb
+) returns jsonb
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    declare
+        v_now constant timestamptz := clock_timestamp();
+        v_next public.smelts;
+        v_files smelt.report_effect;
+        v_segments smelt.report_effect;
+        v_truncated boolean;
+    begin
+        v_files := smelt.apply_files(p_smelt.id, p_files);
+        v_segments := smelt.apply_segments(p_smelt, p_smelt.seq + 1, p_segments);
+        v_truncated := smelt.truncate_segments(p_smelt.id, p_files);
+        perform smelt.apply_checkpoints(p_smelt.id, p_files);
+        v_next := smelt.advance_smelt(p_smelt, p_status, p_percentage, p_message);
+        v_next.estimated_end_at := coalesce(smelt.estimated_end(p_eta_seconds, v_now), p_smelt.estimated_end_at);
+        v_next.failure_count := case
+            when v_files.advanced or v_segments.advanced then 0 else p_smelt.failure_count
+        end;
+        if not (smelt.has_visible_change(p_smelt, v_next) or v_files.visible or v_segments.visible or v_truncated) then
+            update public.smelts as s
+            set failure_count = v_next.failure_count
+            where s.id = p_smelt.id and s.failure_count <> v_next.failure_count;
+            return null;
+        end if;
+        update public.smelts as s
+        set seq = s.seq + 1, updated_at = v_now, failure_count = v_next.failure_count,
+            status = v_next.status, percentage = v_next.percentage, message = v_next.message,
+            estimated_end_at = v_next.estimated_end_at
+        where s.id = p_smelt.id
+        returning s.* into v_next;
+        return smelt.progress_payload(v_next, gen_random_uuid(), v_now);
+    end
+    $$;
+
 -- Save a report and renew the lease. The response contains the verdict and, as `event`, the progress to broadcast after
--- the commit; null if a watcher could not see a change.
+-- the commit; null if a watcher could not see a change. A worker has lost an attempt that it has dispatched.
 create function smelt.report_smelt_progress(
     p_smelt_id uuid, p_attempt bigint, p_status text, p_percentage double precision, p_message text,
     p_eta_seconds double precision, p_files jsonb, p_segments jsonb, p_lease_s integer, p_risk text
@@ -276,48 +317,23 @@ create function smelt.report_smelt_progress(
     as $$
     declare
         v_smelt public.smelts;
-        v_next public.smelts;
-        v_now timestamptz;
         v_verdict text;
-        v_files smelt.report_effect;
-        v_segments smelt.report_effect;
-        v_advanced boolean;
-        v_truncated boolean;
     begin
         select s.* into v_smelt from public.smelts as s where s.id = p_smelt_id for no key update;
         v_verdict := smelt.verdict_for(p_smelt_id, p_attempt);
+        if v_verdict = 'go_on' then
+            update smelt.leases as l
+            set expires_at = clock_timestamp() + smelt.lease_length(p_lease_s), risk = p_risk
+            where l.smelt_id = p_smelt_id and l.worker_id is not null;
+            v_verdict := case when found then 'go_on' else 'lost' end;
+        end if;
         if v_verdict <> 'go_on' then
             return jsonb_build_object('verdict', v_verdict, 'event', null);
         end if;
-        v_now := clock_timestamp();
-        update smelt.leases as l
-        set expires_at = v_now + smelt.lease_length(p_lease_s), risk = p_risk
-        where l.smelt_id = p_smelt_id;
         perform smelt.clear_suspect(p_smelt_id, p_status, p_risk);
-
-        v_files := smelt.apply_files(p_smelt_id, p_files);
-        v_segments := smelt.apply_segments(v_smelt, v_smelt.seq + 1, p_segments);
-        v_truncated := smelt.truncate_segments(p_smelt_id, p_files);
-        perform smelt.apply_checkpoints(p_smelt_id, p_files);
-        v_advanced := v_files.advanced or v_segments.advanced;
-        v_next := smelt.advance_smelt(v_smelt, p_status, nullif(p_percentage, 'NaN')::numeric, p_message);
-        v_next.estimated_end_at := coalesce(smelt.estimated_end(p_eta_seconds, v_now), v_smelt.estimated_end_at);
-        v_next.failure_count := case when v_advanced then 0 else v_smelt.failure_count end;
-        if not (smelt.has_visible_change(v_smelt, v_next) or v_files.visible or v_segments.visible or v_truncated) then
-            update public.smelts as s
-            set failure_count = v_next.failure_count
-            where s.id = p_smelt_id and s.failure_count <> v_next.failure_count;
-            return '{"verdict": "go_on", "event": null}';
-        end if;
-        update public.smelts as s
-        set seq = s.seq + 1, updated_at = v_now, failure_count = v_next.failure_count,
-            status = v_next.status, percentage = v_next.percentage, message = v_next.message,
-            estimated_end_at = v_next.estimated_end_at
-        where s.id = p_smelt_id
-        returning s.* into v_smelt;
-        return jsonb_build_object(
-            'verdict', 'go_on', 'event', smelt.progress_payload(v_smelt, gen_random_uuid(), v_now)
-        );
+        return jsonb_build_object('verdict', 'go_on', 'event', smelt.apply_report(
+            v_smelt, p_status, nullif(p_percentage, 'NaN')::numeric, p_message, p_eta_seconds, p_files, p_segments
+        ));
     end
     $$;
 
@@ -331,7 +347,7 @@ create function smelt.renew_smelt_leases(p_worker_id text, p_leases jsonb, p_lea
         with renewed as materialized (
             select l.smelt_id
             from jsonb_to_recordset(p_leases) as r (smelt_id uuid, attempt bigint)
-            join smelt.leases as l on l.smelt_id = r.smelt_id and l.attempt = r.attempt
+            join smelt.leases as l on l.smelt_id = r.smelt_id and l.attempt = r.attempt and l.worker_id is not null
             order by l.smelt_id
             for update of l
         )
@@ -421,7 +437,7 @@ create function public.load_smelt_segments(smelt_id uuid, file_id uuid) returns 
 revoke all on function
     smelt.check_reported_stage, smelt.advance_file, smelt.apply_files, smelt.apply_checkpoints, smelt.apply_segments,
     smelt.truncate_segments, smelt.clear_suspect, smelt.verdict_for, smelt.advance_smelt, smelt.estimated_end,
-    smelt.has_visible_change,
+    smelt.has_visible_change, smelt.apply_report,
     smelt.report_smelt_progress, smelt.renew_smelt_leases, smelt.load_smelt_segments,
     public.report_smelt_progress, public.renew_smelt_leases, public.load_smelt_segments
     from public, anon, authenticated, service_role;

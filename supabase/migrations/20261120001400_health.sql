@@ -97,6 +97,22 @@ create function public.get_smelt_health() returns jsonb
     set search_path = ''
     as $$ select smelt.get_smelt_health() $$;
 
+-- Return the names of the models that live workers have, in order.
+create function smelt.get_smelt_models() returns jsonb
+    language sql stable security definer
+    set search_path = ''
+    as $$
+        select coalesce(jsonb_agg(m.name order by m.name), '[]')
+        from unnest(smelt.live_models()) as m (name)
+        where m.name <> ''
+    $$;
+
+-- Return the names of the models that live workers have, which a smelt may request.
+create function public.get_smelt_models() returns jsonb
+    language sql stable security invoker
+    set search_path = ''
+    as $$ select smelt.get_smelt_models() $$;
+
 -- Return the attempts of a smelt in order, and if it is a suspect; null for an unknown smelt.
 create function smelt.get_smelt_attempts(p_smelt_id uuid) returns jsonb
     language sql stable security definer
@@ -135,9 +151,10 @@ create function public.get_smelt_attempts(smelt_id uuid) returns jsonb
     as $$ select smelt.get_smelt_attempts(get_smelt_attempts.smelt_id) $$;
 
 revoke all on function
-    smelt.missing_partition, smelt.get_smelt_health, smelt.get_smelt_attempts, public.get_smelt_health,
-    public.get_smelt_attempts
+    smelt.missing_partition, smelt.get_smelt_health, smelt.get_smelt_models, smelt.get_smelt_attempts,
+    public.get_smelt_health, public.get_smelt_models, public.get_smelt_attempts
     from public, anon, authenticated, service_role;
 grant execute on function
     smelt.get_smelt_health, smelt.get_smelt_attempts, public.get_smelt_health, public.get_smelt_attempts
     to service_role;
+grant execute on function smelt.get_smelt_models, public.get_smelt_models to authenticated, service_role;

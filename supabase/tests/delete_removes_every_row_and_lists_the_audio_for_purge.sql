@@ -34,6 +34,9 @@ begin
         assert v_count = 0, v_table;
     end loop;
     assert exists (select from realtime.messages where topic = 'smelt:' || v_id and event = 'failed');
+    assert not exists (
+        select from realtime.messages where topic = 'smelt-notifications:' || v_user
+    ), 'a notification would keep the names of the files';
     assert (select total = 0 from public.smelt_batches where id = v_batch);
     perform pg_temp.become('service_role');
     assert public.report_smelt_progress(v_id, (v_claim ->> 'attempt')::bigint) ->> 'verdict' = 'lost';

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -13,6 +13,7 @@ from commands import ROOT
 from gateways import SIGNING_KEY, options_for, running_gateway
 from stacks import TLS, Stack, running_project, sign_up
 
+from smelt.contract.dispatch import CallbackTokens
 from smelt.gateway.tokens import LIFETIME_S, ReadTokens
 
 CALLERS: Final = (
@@ -46,15 +47,20 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
     "POST /api/smelts/states": {"smelts": []},
     "POST /api/batches": {},
 }
+CALLBACKS: Final = "POST /api/callbacks/progress"
+LEASE_S: Final = 60
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The objects of a request, as their owner made them."""
+    """The objects of a request, as their owner made them; for a callback, a smelt that was dispatched, and another."""
 
     smelt_id: str
     batch_id: str
     notification_id: str
+    file_id: str = ""
+    attempt: int = 0
+    other: "Subject | None" = None
 
 
 class World:
@@ -102,6 +108,8 @@ class World:
 
     def _make(self, route: str) -> Subject:
         """Make what a route needs: a smelt that was completed, cancelled, or announced."""
+        if route == CALLBACKS:
+            return replace(self._dispatched(), other=self._dispatched())
         owner = self._http["owner"]
         batch_id = owner.post("/api/batches", json={}).json()["id"]
         smelt_id = self._smelt(route)
@@ -121,11 +129,22 @@ class World:
             self._complete(smelt_id)
         return smelt_id
 
-    def _complete(self, smelt_id: str) -> None:
-        claims = self._project.post("/claim_smelts", json={"worker_id": str(uuid4()), "max_count": 100}).json()[
-            "smelts"
-        ]
+    def _dispatched(self) -> Subject:
+        created = self._http["owner"].post("/api/smelts", files={"file": ("a.wav", b"recording")}, data={"prompt": ""})
+        smelt_id = created.json()["id"]
+        claim = self._claim(smelt_id)
+        dispatch = {"smelt_id": smelt_id, "attempt": claim["attempt"], "lease_s": LEASE_S}
+        self._project.post("/dispatch_smelt", json=dispatch).raise_for_status()
+        return Subject(smelt_id, "", "", claim["files"][0]["id"], claim["attempt"])
+
+    def _claim(self, smelt_id: str) -> dict[str, Any]:
+        request = {"worker_id": str(uuid4()), "max_count": 100}
+        claims: list[dict[str, Any]] = self._project.post("/claim_smelts", json=request).json()["smelts"]
         [claim] = [claim for claim in claims if claim["id"] == smelt_id]
+        return claim
+
+    def _complete(self, smelt_id: str) -> None:
+        claim = self._claim(smelt_id)
         file_id = claim["files"][0]["id"]
         which = {"smelt_id": smelt_id, "attempt": claim["attempt"]}
         segment = {"file_id": file_id, "index": 0, "start": 0, "end": 1, "text": "hello"}
@@ -141,10 +160,13 @@ class World:
         of_batch = path.startswith("/api/batches")
         path = path.replace("{id}", subject.batch_id if of_batch else subject.smelt_id)
         body = {"ids": [subject.notification_id]} if path.startswith("/api/notifications/") else BODIES.get(route)
+        body = {"file_id": subject.file_id, "progress": 1} if route == CALLBACKS else body
         body = body if method == "POST" else None
         if path.startswith("/v1/audio/"):
             return self._may_transcribe(caller, path, _query(caller, subject))
-        with self._http[caller].stream(method, path, params=_query(caller, subject), json=body) as response:
+        query = {} if route == CALLBACKS else _query(caller, subject)
+        headers = _callback_header(caller, subject) if route == CALLBACKS else {}
+        with self._http[caller].stream(method, path, params=query, headers=headers, json=body) as response:
             if not path.endswith("/events") or response.is_error:  # A stream need not end.
                 response.read()
         assert response.status_code < 500, response.text
@@ -171,6 +193,20 @@ def _query(caller: str, subject: Subject) -> dict[str, str]:
         "forged": lambda: ReadTokens([SIGNING_KEY[::-1]]).issue(smelt_id, now),
     }
     return {"token": make[caller]()[0]} if caller in make else {}
+
+
+def _callback_header(caller: str, subject: Subject) -> dict[str, str]:
+    def token(of: Subject, key: str = SIGNING_KEY, age_s: float = 0) -> str:
+        return CallbackTokens([key]).issue(UUID(of.smelt_id), of.attempt, LEASE_S, time.time() - age_s)[0]
+
+    assert subject.other is not None
+    made = {
+        "token": token(subject),
+        "token of another": token(subject.other),
+        "expired": token(subject, age_s=LEASE_S + 1),
+        "forged": token(subject, key=SIGNING_KEY[::-1]),
+    }
+    return {"X-Callback-Token": made[caller]} if caller in made else {}
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,10 @@ from gateways import options_for, running_gateway
 from processes import run
 from stacks import Stack, running_project
 
-README: Final = (ROOT / "smelt" / "gateway" / "README.md").read_text()
+# The calls of external workers are tested by `test_callbacks_readme.py`.
+README: Final = re.sub(
+    "## External workers.*?(?=^## )", "", (ROOT / "smelt" / "gateway" / "README.md").read_text(), flags=re.DOTALL | re.M
+)
 RECORDING: Final = ROOT / "tests" / "recordings" / "action_item.m4a"
 # Prints the status of the response as well, and fails if it is an error.
 CURL: Final = "curl() { command curl --fail-with-body -w '%{stderr}%{http_code}' \"$@\"; }\n"

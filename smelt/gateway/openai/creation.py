@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import BinaryIO, Final
 from uuid import UUID
@@ -17,9 +16,9 @@ from smelt.backend.rpc import RpcResponse, parse
 from smelt.backend.upload_source import UploadSource, open_sources
 from smelt.contract.events import Model
 from smelt.contract.options import MAX_VOCABULARY, SmeltOptions
-from smelt.contract.state import Created, Snapshot
+from smelt.contract.state import Created
 from smelt.contract.vocabulary import Status
-from smelt.errors import NotFound, PermanentError
+from smelt.errors import PermanentError
 from smelt.gateway.callers import SERVICE, Caller
 from smelt.gateway.openai.errors import OpenAIProblem
 from smelt.gateway.openai.parameters import Parameters
@@ -66,6 +65,7 @@ async def create_smelt(request: Request, caller: Caller, parse_fields: Parse) ->
     async with parsed_form(request, MAX_FIELDS + MAX_VOCABULARY) as form:
         parameters = parse_fields(_fields(form))
         async with open_sources([_file(form)]) as [source]:
+            await _require_model(caller, parameters.options.model)
             digest = await asyncio.to_thread(_digest, caller, source, parameters.options)
             key = await _idempotency_key(caller, digest)
             created = await caller.calls.create_smelt(
@@ -77,7 +77,6 @@ async def create_smelt(request: Request, caller: Caller, parse_fields: Parse) ->
             )
             state = await read_snapshot(caller.calls, created.id, with_words=False)
             if state.submitted_at is None:
-                await _require_model(caller, state, parameters.options.model)
                 await _submit(caller, created, source)
     return created.id, parameters
 
@@ -125,14 +124,9 @@ async def _idempotency_key(caller: Caller, digest: str) -> str:
     return f"{digest}.{earlier.id}" if earlier.status == "failed" else earlier.metadata.openai_request
 
 
-async def _require_model(caller: Caller, smelt: Snapshot, model: str | None) -> None:
-    """Delete a smelt and raise `OpenAIProblem` if a model is requested and no live worker has it.
-
-    Only the state of a smelt contains that, so the smelt is created first, but nothing is uploaded.
-    """
-    if model is not None and not smelt.worker_online:
-        with suppress(NotFound):  # An equal request has deleted it.
-            await caller.calls.delete_smelt(smelt.id)
+async def _require_model(caller: Caller, model: str | None) -> None:
+    """Raise `OpenAIProblem` if a model is requested and no live worker has it."""
+    if model is not None and model not in await caller.calls.get_models():
         raise OpenAIProblem(404, "model_not_found", f"No worker has the model {model}.", "model")
 
 

@@ -16,14 +16,14 @@ from smelt.gateway.openai.errors import OpenAIProblem
 WHISPER: Final = "whisper-1"
 """The name that stands for the model of any worker."""
 
-ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json"]
+ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json"]
 Granularity = Literal["word", "segment"]
 
 _STREAMED_FORMATS: Final = ("json", "text", "verbose_json")
 _LISTS: Final = ("keywords", "timestamp_granularities")
 _MAX_TERM_CHARS: Final = 100
 
-F = TypeVar("F", bound="TranslationForm")
+F = TypeVar("F", bound="AudioForm")
 
 
 def _zero(temperature: float) -> float:
@@ -32,20 +32,26 @@ def _zero(temperature: float) -> float:
     return temperature
 
 
-class TranslationForm(Model):
-    """The form of a translation, beside its `file`. Other fields are rejected."""
+class AudioForm(Model):
+    """The fields of every form, beside its `file`. Other fields are rejected."""
 
     model_config = ConfigDict(extra="forbid")
 
     model: Annotated[str, Field(description="`whisper-1` for that of any worker, or the name of a worker's model.")]
     prompt: Annotated[str, Field(description="Words and names to expect, as they are spelled.")] = ""
-    response_format: ResponseFormat = "json"
     temperature: Annotated[float, AfterValidator(_zero), Field(description="0, the only one that is possible.")] = 0
 
 
-class TranscriptionForm(TranslationForm):
-    """The form of a transcription, beside its `file`. Other fields are rejected, also those of OpenAI's API."""
+class TranslationForm(AudioForm):
+    """The form of a translation, beside its `file`."""
 
+    response_format: Literal["json", "text", "srt", "vtt", "verbose_json"] = "json"
+
+
+class TranscriptionForm(AudioForm):
+    """The form of a transcription, beside its `file`. Other fields of OpenAI's API are rejected as well."""
+
+    response_format: ResponseFormat = "json"
     language: Annotated[str | None, Field(description="The code of the language that is spoken, such as `de`.")] = None
     keywords: Annotated[tuple[Term, ...], Field(description="Words and names to expect, besides `prompt`.")] = ()
     timestamp_granularities: Annotated[tuple[Granularity, ...], Field(description="For `verbose_json` alone.")] = ()
@@ -83,7 +89,14 @@ def parse_transcription(fields: Iterable[tuple[str, str]]) -> Parameters:
     if form.stream and "word" in granularities:
         raise _invalid("timestamp_granularities", "must not have word with stream")
     return Parameters(
-        _options(form, "transcribe", form.language, form.keywords, has_words="word" in granularities),
+        _options(
+            form,
+            "transcribe",
+            form.language,
+            form.keywords,
+            has_words="word" in granularities,
+            has_speakers=form.response_format == "diarized_json",
+        ),
         form.response_format,
         has_segments="segment" in granularities or not granularities,
         has_words="word" in granularities,
@@ -103,7 +116,7 @@ def vocabulary_of(prompt: str) -> tuple[str, ...]:
     return tuple(term for part in parts for term in textwrap.wrap(part, _MAX_TERM_CHARS))
 
 
-def form_schema(form: type[TranslationForm]) -> dict[str, Any]:
+def form_schema(form: type[AudioForm]) -> dict[str, Any]:
     """Return the JSON Schema of a form with its file."""
     schema = form.model_json_schema()
     file = {"type": "string", "format": "binary", "description": "The recording."}
@@ -137,12 +150,13 @@ def _parsed(form: type[F], fields: Iterable[tuple[str, str]]) -> F:
 
 
 def _options(
-    form: TranslationForm,
+    form: AudioForm,
     task: Task,
     language: str | None = None,
     keywords: tuple[str, ...] = (),
     *,
     has_words: bool = False,
+    has_speakers: bool = False,
 ) -> SmeltOptions:
     vocabulary = (*vocabulary_of(form.prompt), *keywords)
     if len(vocabulary) > MAX_VOCABULARY:
@@ -152,6 +166,7 @@ def _options(
         task=task,
         vocabulary=vocabulary,
         word_times=True if has_words else None,
+        speakers=has_speakers,
         model=None if form.model == WHISPER else form.model,
     )
 

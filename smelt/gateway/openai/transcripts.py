@@ -62,6 +62,14 @@ class VerboseTranscription(Transcription):
     words: tuple[TranscribedWord, ...] | None = None
 
 
+class DiarizedTranscription(Transcription):
+    """The format `diarized_json`; `duration` is in seconds."""
+
+    task: Task
+    duration: float
+    segments: tuple["SegmentEvent", ...]
+
+
 class DeltaEvent(Model):
     """The text that a segment adds; all of them joined are the text of the transcript."""
 
@@ -114,6 +122,14 @@ def transcript_response(snapshot: Snapshot, parameters: Parameters, layout: Capt
             body: Transcription = Transcription(text=text_of(snapshot.segments), usage=_usage(file))
         case "verbose_json":
             body = _verbose(file, snapshot.segments, parameters)
+        case "diarized_json":
+            body = DiarizedTranscription(
+                task=parameters.options.task,
+                duration=file.duration_seconds or 0.0,
+                text=text_of(snapshot.segments),
+                segments=tuple(SegmentEvent.of(segment) for segment in snapshot.segments),
+                usage=_usage(file),
+            )
         case "text":
             return Response(f"{text_of(snapshot.segments)}\n", media_type=MEDIA_TYPES[TranscriptFormat.TXT])
         case "srt" | "vtt" as captions:

@@ -20,6 +20,7 @@ from smelt.gateway.openai.creation import Parse, create_smelt
 from smelt.gateway.openai.errors import NO_RETRY, SMELT_ID_HEADER, OpenAIProblem, documented_errors
 from smelt.gateway.openai.parameters import (
     WHISPER,
+    AudioForm,
     TranscriptionForm,
     TranslationForm,
     form_schema,
@@ -27,7 +28,12 @@ from smelt.gateway.openai.parameters import (
     parse_translation,
 )
 from smelt.gateway.openai.stream import TranscriptStream
-from smelt.gateway.openai.transcripts import Transcription, VerboseTranscription, transcript_response
+from smelt.gateway.openai.transcripts import (
+    DiarizedTranscription,
+    Transcription,
+    VerboseTranscription,
+    transcript_response,
+)
 from smelt.gateway.options import GatewayOptions, current_options
 from smelt.gateway.states import read_snapshot
 from smelt.gateway.streams.hub import CurrentHub
@@ -75,13 +81,13 @@ _TRANSCRIPT: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def _body(form: type[TranslationForm]) -> dict[str, Any]:
+def _body(form: type[AudioForm]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form_schema(form)}}}}
 
 
 @router.post(
     "/audio/transcriptions",
-    response_model=Transcription | VerboseTranscription,
+    response_model=Transcription | VerboseTranscription | DiarizedTranscription,
     responses=_TRANSCRIPT,
     openapi_extra=_body(TranscriptionForm),
 )
@@ -107,9 +113,9 @@ async def create_translation(
 
 @router.get("/models", responses=documented_errors())
 async def list_models(caller: SignedInCaller) -> OpenAIModels:
-    """Return the name that stands for the model of any worker."""
-    await caller.check()
-    return OpenAIModels(data=(OpenAIModel(id=WHISPER),))
+    """Return the name that stands for the model of any worker, and the models that workers have."""
+    names = dict.fromkeys((WHISPER, *await caller.calls.get_models()))
+    return OpenAIModels(data=tuple(OpenAIModel(id=name) for name in names))
 
 
 async def _transcribe(request: Request, caller: Caller, shared: Shared, parse: Parse) -> Response:

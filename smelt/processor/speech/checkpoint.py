@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from smelt.contract.events import Model
+from smelt.processor.media.values import SAMPLE_RATE
 
 # Beyond this number, places are counted in seconds only.
 _MAX_PLACES: Final = 100
@@ -96,9 +97,26 @@ class Checkpoint(Model):
 START = Checkpoint(span_start=0)
 
 
+class ServiceCheckpoint(Model):
+    """The checkpoint of an external service: the end of its last segment in seconds, and the number of segments."""
+
+    transcribed_s: float
+    segment_count: int
+
+    @property
+    def as_window(self) -> Checkpoint:
+        """The window that starts there."""
+        position = int(self.transcribed_s * SAMPLE_RATE)
+        return Checkpoint(span_start=position, position=position, segment_count=self.segment_count)
+
+
+_SAVED: Final[TypeAdapter[Checkpoint | ServiceCheckpoint]] = TypeAdapter(Checkpoint | ServiceCheckpoint)
+
+
 def read_checkpoint(saved: dict[str, Any] | None) -> Checkpoint:
     """Parse a saved checkpoint; return `START` for None or the format of another version."""
     try:
-        return START if saved is None else Checkpoint.model_validate(saved)
+        found = START if saved is None else _SAVED.validate_python(saved)
     except ValidationError:
         return START
+    return found if isinstance(found, Checkpoint) else found.as_window

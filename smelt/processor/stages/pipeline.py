@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from smelt.contract.events import Result
 from smelt.contract.options import SmeltOptions
+from smelt.processor.dispatcher import Dispatcher, ReadyToDispatch
 from smelt.processor.errors import FileError, ModelMissing
 from smelt.processor.logs import SmeltLog
 from smelt.processor.reporter import Reporter
@@ -51,14 +52,18 @@ class Pipeline:
         """Run all stages and return the results; raises what the synthesizer raises.
 
         Returns no result if every file failed; completing such a smelt fails it with the code of its first file. Raises
-        `ModelMissing` if the smelt requests another model than that of this worker.
+        `ModelMissing` if the smelt requests another model than that of this worker, and `ReadyToDispatch` once an
+        external service can transcribe its recordings.
         """
         self._enter(self._stages[0])
         self._check_options()
         try:
             for index, stage in enumerate(self._stages):
-                if stage.files:
-                    await self._run_stage(stage, self._stages[index + 1 :])
+                if not stage.files:
+                    continue
+                if isinstance(stage, Transcribe) and (dispatcher := self._job.services.dispatcher) is not None:
+                    await self._prepare_dispatch(stage, dispatcher)
+                await self._run_stage(stage, self._stages[index + 1 :])
         finally:
             for file in self._job.state.files:
                 await file.release_child()
@@ -74,12 +79,13 @@ class Pipeline:
         if state.options_issue is not None:
             self._fail(state.live_files, state.options_issue)
         elif self._job.untranscribed and state.options != SmeltOptions():
-            requested, model = state.options.model, self._job.services.model
-            if requested is not None and requested not in model.names:
-                raise ModelMissing(f"the model {requested} is requested, this worker has {', '.join(model.names)}")
-            if (issue := model.issue_of(state.options)) is not None:
+            services = self._job.services
+            requested, engine = state.options.model, services.engine
+            if requested is not None and requested not in engine.names:
+                raise ModelMissing(f"the model {requested} is requested, this worker has {', '.join(engine.names)}")
+            if (issue := engine.issue_of(state.options)) is not None:
                 self._fail(self._job.untranscribed, issue)
-            elif state.options.speakers and self._job.services.speakers is None:
+            elif state.options.speakers and services.speakers is None and services.dispatcher is None:
                 self._fail(self._job.untranscribed, _NO_SPEAKERS)
 
     def _fail(self, files: Sequence[FileWork], sentence: str) -> None:
@@ -96,6 +102,14 @@ class Pipeline:
                     await self._run_file(stage, file)
             if stage.risk is not None:
                 await self._end_risk(next((one for one in following if one.files), None))
+
+    async def _prepare_dispatch(self, stage: Transcribe, dispatcher: Dispatcher) -> NoReturn:
+        for file in stage.files:
+            assert file.recording is not None
+            file.trust = file.recording.report.trust() or None
+        self._enter(stage)
+        services = self._job.services
+        raise ReadyToDispatch(await dispatcher.job(self._job.state, services.project.audio, services.calls))
 
     async def _end_risk(self, following: Stage | None) -> None:
         """Save that the risk has ended before the next smelt begins: if that one stops this worker, this one did not.

@@ -30,6 +30,8 @@ WORKER_FUNCTIONS: Final = {
         "complete_smelt",
         "fail_smelt",
         "release_smelt",
+        "dispatch_smelt",
+        "report_dispatched_smelt",
         "claim_smelt_outbox",
         "settle_smelt_outbox",
         "list_expired_smelts",
@@ -41,7 +43,7 @@ WORKER_FUNCTIONS: Final = {
         "settle_smelt_webhook_delivery",
     )
 }
-WEBHOOK_FUNCTIONS: Final = {
+ACCOUNT_FUNCTIONS: Final = {
     f"public.{name}"
     for name in (
         "create_smelt_webhook",
@@ -50,6 +52,7 @@ WEBHOOK_FUNCTIONS: Final = {
         "delete_smelt_webhook",
         "test_smelt_webhook",
         "get_smelt_webhook_deliveries",
+        "get_smelt_models",
     )
 }
 POLICY_FUNCTIONS: Final = {"smelt.can_subscribe", "smelt.can_upload", "smelt.can_read_audio"}
@@ -86,8 +89,8 @@ def _callable_by(role: str) -> set[str]:
     return {
         "public": set(),
         "anon": clients,
-        "authenticated": clients | _bodies({"public.create_smelt_batch"} | WEBHOOK_FUNCTIONS),
-        "service_role": clients | _bodies(WORKER_FUNCTIONS | WEBHOOK_FUNCTIONS),
+        "authenticated": clients | _bodies({"public.create_smelt_batch"} | ACCOUNT_FUNCTIONS),
+        "service_role": clients | _bodies(WORKER_FUNCTIONS | ACCOUNT_FUNCTIONS),
     }[role]
 
 

@@ -152,6 +152,6 @@ async def test_client_raises_the_error_of_a_smelt_that_fails_in_a_stream(
 
 async def test_client_lists_models_and_rejects_an_invalid_key(gateway: RunningGateway, user: User) -> None:
     async with client_of(gateway.url, user.access_token) as client:
-        assert [model.id async for model in client.models.list()] == ["whisper-1"]
+        assert "whisper-1" in [model.id async for model in client.models.list()]
         with pytest.raises(openai.AuthenticationError):
             await client.with_options(api_key="sb_publishable_x").models.list()

@@ -316,6 +316,26 @@ async def test_stream_sends_the_text_as_it_grows(owner: httpx.AsyncClient, scrip
         assert [json.loads(event.data) async for event in events] == [{"type": "transcript.text.done", "text": TEXT}]
 
 
+async def test_diarized_transcription_requests_speakers_and_has_them(
+    owner: httpx.AsyncClient, scripted_worker: ScriptedWorker
+) -> None:
+    form = {**FORM, "response_format": "diarized_json"}
+    waiting = asyncio.create_task(owner.post(PATH, files=recording(), data=form))
+    job = await claimed(owner, scripted_worker)
+    assert (await owner.get(f"/api/smelts/{job.claim.id}")).json()["options"] == {"speakers": True}
+    await job.report("transcribing", 40, words=WORDS[:2], speaker="Speaker 1")
+    file = {"id": str(job.claim.files[0].id), "status": "completed", "duration_seconds": 3.5}
+    await job.report("transcribing", 50, words=WORDS[2:], first=2, speaker="Speaker 2", files=[file])
+    await job.complete(TEXT)
+    content = (await waiting).json()
+    assert (content["text"], content["duration"], content["task"]) == (TEXT, 3.5, "transcribe")
+    assert [(one["id"], one["text"], one["speaker"], one["type"]) for one in content["segments"]] == [
+        ("seg_000", "One", "Speaker 1", "transcript.text.segment"),
+        ("seg_001", "two.", "Speaker 1", "transcript.text.segment"),
+        ("seg_002", "Three.", "Speaker 2", "transcript.text.segment"),
+    ]
+
+
 async def test_stream_of_verbose_json_also_sends_segments(
     owner: httpx.AsyncClient, scripted_worker: ScriptedWorker
 ) -> None:
@@ -361,6 +381,7 @@ async def test_model_of_a_live_worker_is_requested_and_another_one_is_404_withou
     assert_error(rejected, 404, "model_not_found", "model")
     assert await listed(owner) == []
     await scripted_worker.calls.heartbeat_worker("scripted", {"models": [model]}, host="here")
+    assert model in [listed["id"] for listed in (await owner.get("/v1/models")).json()["data"]]
     waiting = asyncio.create_task(owner.post(PATH, files=recording(), data={"model": model}))
     job = await scripted_worker.claim(await newest(owner), models=[model])
     assert (await owner.get(f"/api/smelts/{job.claim.id}")).json()["options"] == {"model": model}
@@ -369,7 +390,7 @@ async def test_model_of_a_live_worker_is_requested_and_another_one_is_404_withou
 
 
 async def test_models_are_listed_for_callers_whose_token_is_valid(owner: httpx.AsyncClient, as_caller: Open) -> None:
-    [model] = (await owner.get("/v1/models")).json()["data"]
+    [model, *_] = (await owner.get("/v1/models")).json()["data"]
     assert (model["id"], model["object"]) == ("whisper-1", "model")
     assert_error(await as_caller("sb_secret_of_nobody").get("/v1/models"), 401, "unauthorized")
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from types import NoneType
 from typing import get_args
@@ -13,7 +14,7 @@ from smelt.cli.serve import gateway_options
 from smelt.cli.worker import worker_options
 from smelt.errors import SettingsError
 from smelt.gateway.options import GatewayOptions
-from smelt.processor.options import WorkerOptions
+from smelt.processor.options import DispatchOptions, WorkerOptions
 from smelt.settings import CaptionSettings, Environment, GatewaySettings, LogSettings, ProjectSettings, WorkerSettings
 
 EXAMPLE = (Path(__file__).parents[3] / ".env.example").read_text(encoding="utf-8")
@@ -43,12 +44,40 @@ def test_settings_example_lists_every_setting_with_its_default() -> None:
 
 def test_settings_cover_every_worker_option() -> None:
     options = {field.name for field in dataclasses.fields(WorkerOptions)}
-    assert options - {"worker_id"} == set(WorkerSettings.model_fields)
+    dispatch = {f"dispatch_{name}" for name in ("url", "token", "lease_s", "models")} | {"gateway_url", "signing_keys"}
+    assert options - {"worker_id", "dispatch"} == set(WorkerSettings.model_fields) - dispatch
+    assert {field.name for field in dataclasses.fields(DispatchOptions)} == {
+        name.removeprefix("dispatch_") for name in dispatch
+    }
 
 
 def test_settings_defaults_equal_those_of_the_worker_options() -> None:
     read = worker_options(WorkerSettings.read())
     assert read == WorkerOptions(worker_id=read.worker_id)
+
+
+def test_settings_of_dispatching_reach_the_worker_options_and_are_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert worker_options(WorkerSettings.read()).dispatch is None
+    for name, value in (
+        ("DISPATCH_URL", "https://gpu.example/jobs"),
+        ("GATEWAY_URL", "https://smelt.example"),
+        ("SIGNING_KEYS", f"{'a' * 32},{'b' * 32}"),
+    ):
+        with pytest.raises(SettingsError, match=f"SMELT_{name}") if name != "DISPATCH_URL" else nullcontext():
+            worker_options(WorkerSettings.read())
+        monkeypatch.setenv(f"SMELT_{name}", value)
+    monkeypatch.setenv("SMELT_DISPATCH_TOKEN", "secret")
+    monkeypatch.setenv("SMELT_DISPATCH_MODELS", "large-v3, turbo")
+    assert worker_options(WorkerSettings.read()).dispatch == DispatchOptions(
+        url="https://gpu.example/jobs",
+        token="secret",
+        models=("large-v3", "turbo"),
+        gateway_url="https://smelt.example",
+        signing_keys=("a" * 32, "b" * 32),
+    )
+    monkeypatch.setenv("SMELT_DISPATCH_URL", "gpu.example")
+    with pytest.raises(SettingsError, match="SMELT_DISPATCH_URL"):
+        worker_options(WorkerSettings.read())
 
 
 def test_settings_reach_the_worker_options(monkeypatch: pytest.MonkeyPatch) -> None:

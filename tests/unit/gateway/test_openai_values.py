@@ -13,6 +13,7 @@ from smelt.errors import RequestRejected, Unavailable
 from smelt.gateway.errors import response_to
 from smelt.gateway.openai.errors import OpenAIErrorBody, OpenAIProblem, translated
 from smelt.gateway.openai.parameters import (
+    AudioForm,
     Parameters,
     TranscriptionForm,
     TranslationForm,
@@ -71,6 +72,7 @@ def parsed(fields: list[tuple[str, str]]) -> Parameters | OpenAIProblem:
             [VERBOSE, WORD, ("timestamp_granularities[]", "segment")],
             Parameters(SmeltOptions(word_times=True), "verbose_json", has_words=True),
         ),
+        ([("response_format", "diarized_json")], Parameters(SmeltOptions(speakers=True), "diarized_json")),
     ],
 )
 def test_parameters_become_options_of_a_smelt(fields: list[tuple[str, str]], expected: Parameters) -> None:
@@ -88,7 +90,7 @@ def test_parameters_name_the_model_of_a_worker_unless_it_is_whisper_1() -> None:
     [
         ([("temperature", "0.2")], "invalid_value", "temperature"),
         ([("temperature", "nan")], "invalid_value", "temperature"),
-        ([("response_format", "diarized_json")], "invalid_value", "response_format"),
+        ([("response_format", "diarized_json"), ("stream", "true")], "invalid_value", "response_format"),
         ([("response_format", "srt"), ("stream", "true")], "invalid_value", "response_format"),
         ([("stream", "maybe")], "invalid_value", "stream"),
         ([WORD], "invalid_value", "timestamp_granularities"),
@@ -116,6 +118,7 @@ def test_parameters_need_a_model_and_those_of_a_translation_are_fewer() -> None:
     assert error_of(parse_transcription).parameter == "model"
     for field in (("language", "de"), ("stream", "true"), ("keywords[]", "Ada"), WORD):
         assert error_of(parse_translation, MODEL, field).code == "unsupported_parameter"
+    assert error_of(parse_translation, MODEL, ("response_format", "diarized_json")).code == "invalid_value"
 
 
 @given(fields=st.lists(st.tuples(NAMES, VALUES), max_size=4))
@@ -188,7 +191,7 @@ def test_errors_elsewhere_are_not_translated(path: str) -> None:
 
 
 @pytest.mark.parametrize("form", [TranscriptionForm, TranslationForm])
-def test_schema_of_a_form_has_all_of_its_fields_and_the_file(form: type[TranslationForm]) -> None:
+def test_schema_of_a_form_has_all_of_its_fields_and_the_file(form: type[AudioForm]) -> None:
     schema = form_schema(form)
     assert set(schema["properties"]) == {"file", *form.model_fields}
     assert schema["required"] == ["file", "model"]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.events import ProgressEvent, SegmentsEvent
+from smelt.contract.report_events import MAX_EVENT_BYTES, pieces, report_events
 from smelt.contract.work import Claim, SavedSegment, Verdict
 from smelt.errors import Unavailable
 from smelt.processor.broadcasts import Announcer
@@ -27,7 +28,6 @@ from smelt.processor.event_queue import EventQueue
 from smelt.processor.leases import Leases
 from smelt.processor.outcome import Failure, failure_of
 from smelt.processor.polling import Contact
-from smelt.processor.report_events import MAX_EVENT_BYTES, pieces, report_events
 from smelt.processor.reporter import Reporter
 from smelt.processor.speech.checkpoint import Checkpoint
 from smelt.processor.state import SmeltState

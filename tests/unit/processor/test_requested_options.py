@@ -127,7 +127,12 @@ class PipelineHarness:
             eta_s=lambda: None,
         )
         services: Any = SimpleNamespace(
-            model=model, metrics=Metrics(), calls=WorkerRpc(calls), synthesis_slots=asyncio.Semaphore(0)
+            model=model,
+            engine=model,
+            dispatcher=None,
+            metrics=Metrics(),
+            calls=WorkerRpc(calls),
+            synthesis_slots=asyncio.Semaphore(0),
         )
         self.pipeline = Pipeline(self.reporter, services, Path())
 

@@ -89,7 +89,9 @@ class Services(SimpleNamespace):
     """The services of a worker whose model is loaded."""
 
     def __init__(self) -> None:
-        super().__init__(model_queue=ModelQueue(), metrics=Metrics(), synthesis_slots=asyncio.Semaphore(2))
+        super().__init__(
+            model_queue=ModelQueue(), metrics=Metrics(), synthesis_slots=asyncio.Semaphore(2), dispatcher=None
+        )
         self.model = SimpleNamespace(acquire=self._acquire, is_ready=True)
 
     @staticmethod

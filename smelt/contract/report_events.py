@@ -7,7 +7,6 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from smelt.contract.events import ProgressEvent, Segment
-from smelt.contract.work import SavedSegment
 
 MAX_EVENT_BYTES: Final = 64 * 1024
 _ENVELOPE_BYTES: Final = 1024
@@ -15,7 +14,7 @@ _ENVELOPE_BYTES: Final = 1024
 Payload = dict[str, Any]
 
 
-def report_events(segments: Iterable[tuple[UUID, SavedSegment]], state: ProgressEvent) -> Iterator[tuple[str, Payload]]:
+def report_events(segments: Iterable[tuple[UUID, Segment]], state: ProgressEvent) -> Iterator[tuple[str, Payload]]:
     """Yield the names and payloads of the events for `state` and the segments saved with it, in the order to send.
 
     Each payload has at most `MAX_EVENT_BYTES` as JSON, unless a single segment is larger: `progress` contains the last
@@ -65,5 +64,5 @@ def _first_that_fits(segments: Sequence[Payload], max_bytes: int) -> int:
     return first
 
 
-def _public(segment: SavedSegment) -> Payload:
+def _public(segment: Segment) -> Payload:
     return segment.model_dump(include=set(Segment.model_fields))
