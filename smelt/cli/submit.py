@@ -23,6 +23,8 @@ smelt submit interview.mp3 --language de --vocabulary "Anna Schmidt" --vocabular
 
 smelt submit interview.mp3 --translate --word-times --vocabulary-file names.txt
 
+smelt submit meeting.m4a --speakers
+
 smelt submit call.flac --channels separate --model large-v3-turbo --keep-audio 24
 
 smelt submit lecture.ogg --transcript-only --metadata course=17 --metadata '{"tags": ["physics"]}'

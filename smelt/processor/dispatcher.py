@@ -14,6 +14,7 @@ from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.dispatch import CallbackTokens, DispatchedFile, DispatchedJob
 from smelt.contract.events import NewSegment, Segment
 from smelt.contract.options import SmeltOptions
+from smelt.pickling import PicklableError
 from smelt.processor.errors import NotAccepted
 from smelt.processor.options import DispatchOptions
 from smelt.processor.speech.breaker import CircuitBreaker
@@ -28,7 +29,7 @@ _HEAD_START_S: Final = 1.0
 _CALLBACK_PATH: Final = "/api/callbacks/progress"
 
 
-class ReadyToDispatch(Exception):
+class ReadyToDispatch(PicklableError):
     """All recordings of a smelt are ready for the external service."""
 
     def __init__(self, job: DispatchedJob) -> None:

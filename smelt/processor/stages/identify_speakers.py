@@ -29,9 +29,11 @@ class IdentifySpeakers(Stage):
 
     def remaining_s(self) -> float | None:
         """Return the estimated seconds for all files; None while their durations are unknown."""
-        finder = self.job.services.speakers
-        if finder is None or not self.job.state.options.speakers:
+        if not self.job.state.options.speakers:
             return 0.0
+        finder = self.job.services.speakers
+        if finder is None:
+            return None
         if any(file.duration_s is None for file in self.job.untranscribed):
             return None
         return sum(finder.remaining_s(file.duration_s or 0.0) for file in self.job.untranscribed)

@@ -14,6 +14,8 @@ from typing import Final, Literal
 
 import httpcore
 
+from smelt.pickling import PicklableError
+
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """Returns the addresses of a host, for a port; raises `OSError`."""
 
@@ -53,7 +55,7 @@ Reason = Literal["address_not_allowed", "http_not_allowed", "name_not_resolved",
 """Why a host is not reached: it has an address that is not public, no address, or none that accepts."""
 
 
-class Unreachable(Exception):
+class Unreachable(PicklableError):
     """A host is not reached."""
 
     def __init__(self, reason: Reason) -> None:

@@ -144,9 +144,12 @@ def test_every_option_of_the_contract_is_accepted_and_stored_unless_it_is_the_de
         "model": "large-v3",
         "keep_audio_h": 1.5,
     }
-    assert values.keys() == SmeltOptions.model_fields.keys()
+    # Separate channels are speakers already.
+    speakers = {"speakers": True}
+    assert {*values, *speakers} == SmeltOptions.model_fields.keys()
     for given, stored in [
         (values, values),
+        (speakers, speakers),
         (SmeltOptions().model_dump(mode="json"), {}),
         *(({name: value}, {name: value}) for name, value in values.items()),
     ]:

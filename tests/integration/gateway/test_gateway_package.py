@@ -65,7 +65,11 @@ def test_public_url_of_the_project_is_the_one_for_browsers_alone(shared_stack: S
         running_gateway(options_for(shared_stack, public_url=public_url)) as other,
         httpx.Client(base_url=other.url, timeout=30) as http,
     ):
-        assert http.get("/config.json").json() == {"url": public_url, "key": shared_stack.anon_key}
+        assert http.get("/config.json").json() == {
+            "url": public_url,
+            "key": shared_stack.anon_key,
+            "read_tokens": True,
+        }
         assert f"connect-src 'self' {public_url};" in http.get("/").headers["Content-Security-Policy"]
         assert http.get("/readyz").status_code == 200
 

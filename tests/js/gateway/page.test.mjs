@@ -329,7 +329,7 @@ describe('page', { skip, concurrency: 3 }, () => {
           await first.getByRole('button', { name: email }).click()
           await first.getByRole('button', { name: 'Sign out' }).click()
           await shown(first, '#start')
-          assert.equal(await first.locator('#history').isVisible(), false)
+          await first.locator('#history').waitFor({ state: 'hidden' })
           await first.getByRole('button', { name: 'Sign in' }).click()
           await first.getByLabel('Email').fill(email)
           await first.getByLabel('Password').fill('another password')

@@ -20,6 +20,8 @@ REPORTED = REQUIRED | {
     "track": 2,
     "track_count": 2,
     "channel": 1,
+    "speaker_count": 2,
+    "uncertain_speakers": 0.05,
     "translated": True,
     "model": "small",
     "notice": None,
