@@ -22,6 +22,8 @@ class EventLoopThread:
         self._thread = threading.Thread(target=self._loop.run_forever, name="smelt", daemon=True)
         self._thread.start()
         self._pid = os.getpid()
+        self._has_ended = False
+        self._running: set[Future[Any]] = set()
 
     @property
     def closed(self) -> bool:
@@ -32,15 +34,16 @@ class EventLoopThread:
         """Call an async function in the loop and return its result; interrupting the call cancels the function."""
         if self._pid != os.getpid():
             raise PermanentError("the client was created in another process: call connect() after the fork")
-        if self.closed:
-            raise PermanentError("the client is closed")
         outcome: Future[T] = Future()
         try:
-            self._loop.call_soon_threadsafe(self._begin, partial(work, *args, **kwargs), outcome)
+            self._running.add(outcome)
+            self._call_soon(self._begin, partial(work, *args, **kwargs), outcome)
             return outcome.result()
         except BaseException:
             outcome.cancel()
             raise
+        finally:
+            self._running.discard(outcome)
 
     def ask(self, function: Callable[[], T]) -> T:
         """Call a plain function in the loop's thread and return its result; no task of the loop runs meanwhile."""
@@ -51,12 +54,25 @@ class EventLoopThread:
         return self.run(call)
 
     def close(self) -> None:
-        """End the loop and its thread."""
+        """End the loop and its thread; a call of another thread that has not returned raises `PermanentError`."""
         self.run(self._loop.shutdown_asyncgens)
         self.run(self._loop.shutdown_default_executor)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._has_ended = True
+        # Nobody else would: the loop runs no callback any more.
+        for outcome in list(self._running):
+            if not outcome.done() and outcome.set_running_or_notify_cancel():
+                outcome.set_exception(_closed())
         self._loop.close()
+
+    def _call_soon(self, callback: Callable[..., object], *args: object) -> None:
+        if self._has_ended:
+            raise _closed()
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError as exc:  # The loop was closed meanwhile.
+            raise _closed() from exc
 
     def _begin(self, work: Callable[[], Coroutine[Any, Any, T]], outcome: Future[T]) -> None:
         # The coroutine is created in this thread, which no signal interrupts: elsewhere it might never be awaited.
@@ -64,6 +80,10 @@ class EventLoopThread:
             task = self._loop.create_task(work())
             outcome.add_done_callback(lambda _: self._loop.call_soon_threadsafe(task.cancel))
             task.add_done_callback(lambda _: _settle(outcome, task))
+
+
+def _closed() -> PermanentError:
+    return PermanentError("the client is closed")
 
 
 def _settle(outcome: Future[T], task: asyncio.Task[T]) -> None:

@@ -75,10 +75,14 @@ class Pool(httpx.AsyncClient):
         response = await self._inner_client.send(
             request, stream=stream or is_upload, auth=auth, follow_redirects=follow_redirects
         )
-        if is_upload and response.is_error:
-            return await _closed(response)
-        if not stream:
-            await response.aread()
+        try:
+            if is_upload and response.is_error:
+                return await _closed(response)
+            if not stream:
+                await response.aread()
+        except BaseException:
+            await response.aclose()
+            raise
         return response
 
     async def aclose(self) -> None:

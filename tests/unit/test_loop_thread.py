@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from types import FrameType
 from typing import Any
@@ -95,3 +96,21 @@ def test_loop_thread_returns_results_and_errors_and_rejects_when_closed() -> Non
     thread.close()
     with pytest.raises(PermanentError):
         thread.run(double, 1)
+
+
+def test_close_ends_the_call_of_another_thread() -> None:
+    thread = EventLoopThread()
+    has_begun = threading.Event()
+
+    async def wait_forever() -> None:
+        has_begun.set()
+        await asyncio.Event().wait()
+
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(thread.run, wait_forever)
+        assert has_begun.wait(10)
+        thread.close()
+        with pytest.raises(PermanentError, match="the client is closed"):
+            waiting.result(10)
+    with pytest.raises(PermanentError, match="the client is closed"):
+        thread.run(wait_forever)

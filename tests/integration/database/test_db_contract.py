@@ -1,7 +1,7 @@
 """The database and `smelt.contract` agree on values, messages, ranges and the keys of every response."""
 
 import re
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import pytest
 from db_calls import Caller, Database, claimed, results_for, submitted, upload
@@ -96,7 +96,7 @@ def test_error_codes_of_rejections_match_the_contract() -> None:
         ("smelt_files_error_code_known", vocabulary.ErrorCode),
         ("smelt_batches_status_known", BatchStatus),
         ("leases_risk_known", work.Risk),
-        ("suspects_risk_known", work.Risk),
+        ("suspects_risk_known", Literal["decode", "model"]),
         ("attempts_risk_known", work.Risk),
         ("attempts_ended_as_known", work.AttemptEnd),
     ],

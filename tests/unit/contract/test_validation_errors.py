@@ -23,7 +23,7 @@ def models(shape: type[BaseModel]) -> Iterator[type[BaseModel]]:
 def test_validation_error_never_contains_the_value() -> None:
     tried = 0
     for shape in {*models(Model), *models(RpcResponse)}:
-        if shape.__module__.startswith("smelt."):
+        if shape.__module__.startswith("smelt.") and shape.model_fields:
             for value in (WORDS, {key: [WORDS] for key in shape.model_fields}):
                 with pytest.raises(ValidationError) as caught:
                     shape.model_validate(value)
