@@ -60,7 +60,7 @@ class EventLoopThread:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._has_ended = True
-        # Nobody else would: the loop runs no callback any more.
+        # The loop runs no callback any more that would settle them.
         for outcome in list(self._running):
             if not outcome.done() and outcome.set_running_or_notify_cancel():
                 outcome.set_exception(_closed())
