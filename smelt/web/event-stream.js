@@ -208,7 +208,7 @@ export class EventStream {
     if (this.#left.signal.aborted) return
     const payload = JSON.parse(data)
     if (event === 'error') {
-      // The response to the next request tells if the error is permanent.
+      // The response to the next request shows whether the error is permanent.
       const status = ['unauthorized', 'token_expired'].includes(payload.code) ? 401 : 0
       throw new SmeltError(payload.code, payload.error, { status, transient: true })
     }

@@ -10,7 +10,7 @@ from smelt.processor.synthesis.phrasing import Phrasing, Strength, phrasings_of,
 Kind = Literal["named", "mentioned"]
 
 (_ENGLISH,) = phrasings_of(("en",))
-# `TODO: ...` in other languages.
+# A task that is named as one in English is recognized in transcripts of other languages as well.
 _NAMED_ONLY: Final = replace(_ENGLISH, rules=tuple(rule for rule in _ENGLISH.rules if rule[0] == "named"))
 
 _MIN_TASK_WORDS: Final = 2
