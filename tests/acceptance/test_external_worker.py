@@ -50,7 +50,7 @@ def transcribe(*args, **more):
         return segments, info
     def some():
         yield from islice(segments, 5)
-        time.sleep(1)
+        time.sleep(1)  # The service posts what it has once a second.
         yield next(segments)
         threading.Event().wait()
     return some(), info
