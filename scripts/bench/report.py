@@ -31,7 +31,7 @@ PICTURES: Final = HERE / "pictures"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 PROMISES: Final = {"promised", "bar", "the documented limit"}
 TIMEOUT_S: Final = 3600.0
-GREEN, RED, GREY = "#2e7d32", "#c62828", "#607d8b"
+GREEN, RED, GRAY = "#2e7d32", "#c62828", "#607d8b"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Figure:
-    """A line of a program; `goal` is a sentence, and `met` None if there is no goal."""
+    """A line of a program; without a goal, `goal` is empty and `met` None."""
 
     program: str
     line: dict[str, Any]
@@ -208,14 +208,14 @@ def _draw(name: str, found: Sequence[Figure]) -> None:
     from matplotlib import pyplot  # Of the extra `bench`, which the other programs do not need.
 
     figure, axes = pyplot.subplots(figsize=(9, 1 + 0.3 * len(found)), layout="constrained")
-    colors = {True: GREEN, False: RED, None: GREY}
+    colors = {True: GREEN, False: RED, None: GRAY}
     ratios = [each.line["ratio"] for each in found]
     axes.barh([each.line["figure"] for each in found], ratios, color=[colors[each.met] for each in found])
     axes.bar_label(axes.containers[0], fmt="%.2f", padding=3)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
     axes.invert_yaxis()
-    axes.set_xlabel("ratio to the reference (green: goal met, red: not met, grey: no goal)")
+    axes.set_xlabel("ratio to the reference (green: goal met, red: not met, gray: no goal)")
     figure.savefig(PICTURES / f"{name}.svg", metadata={"Date": None})
     pyplot.close(figure)
 
