@@ -15,7 +15,7 @@ MAX_README_WORDS: Final = 1200
 MIN_PROMISES: Final = 80
 COMMIT_VERBS: Final = {"Fix", "Add", "Remove", "Document", "Test"}
 LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
-# A file in backticks: with a folder, or in a table of places.
+# A file in backticks, with its folder.
 FILE: Final = re.compile(r"`((?:[\w.*-]+/)+[\w.*-]+\.(?:py|sql|m?js|toml|md|jsonl?|ogg|pcm))`")
 PACKAGES: Final = ("", "smelt", "smelt/processor", "smelt/processor/speech", "smelt/local")
 EVERY_DOCUMENT: Final = pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
@@ -74,13 +74,17 @@ def test_links_lead_to_files_and_headings(document: Path) -> None:
 @EVERY_DOCUMENT
 def test_files_that_a_document_names_exist(document: Path) -> None:
     folders = [document.parent, *(ROOT / package for package in PACKAGES)]
-    named = set(FILE.findall(_without_code(document)))
-    assert {name for name in named if not any(any(folder.glob(name)) for folder in folders)} == set()
+    text = _without_code(document)
+    named = {*FILE.findall(text), *re.findall(r"`(test_\w+\.py)`", text)}
+    missing = {name for name in named if not any(any(folder.glob(name)) for folder in folders)}
+    assert missing - {Path(file).name for files in _tests().values() for file in files} == set()
 
 
 @EVERY_DOCUMENT
 def test_every_code_block_is_executed_by_a_test_or_states_why_not(document: Path) -> None:
-    assert [f"line {block.line}" for block in code_blocks(document) if not _is_accounted_for(block)] == []
+    blocks = list(code_blocks(document))
+    assert len(re.findall(r"^ *```", document.read_text(encoding="utf-8"), re.MULTILINE)) == 2 * len(blocks)
+    assert [f"line {block.line}" for block in blocks if not _is_accounted_for(block)] == []
 
 
 def _is_accounted_for(block: CodeBlock) -> bool:
