@@ -1,13 +1,16 @@
 """Settings from the environment and a `.env` in the current folder; read by the command line and the gateway alone."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from smelt.errors import SettingsError
+
+if TYPE_CHECKING:
+    from smelt.transcripts.captions import CaptionLayout
 
 T = TypeVar("T")
 
@@ -155,6 +158,12 @@ class CaptionSettings(Environment):
 
     caption_line_chars: Annotated[int, Field(ge=8)] = 42
     caption_lines: Annotated[int, Field(ge=1)] = 2
+
+    def layout(self) -> "CaptionLayout":
+        """Return these settings as a layout."""
+        from smelt.transcripts.captions import CaptionLayout
+
+        return CaptionLayout(line_chars=self.caption_line_chars, lines=self.caption_lines)
 
 
 class LogSettings(Environment):

@@ -18,8 +18,7 @@ from stacks import Stack, User
 from waiting import until
 
 from smelt.backend.upload_source import UploadSource
-from smelt.contract.options import MAX_VOCABULARY
-from smelt.contract.vocabulary import ErrorCode
+from smelt.contract.vocabulary import MAX_VOCABULARY, ErrorCode
 from smelt.subscriber.uploads import Uploads
 
 PATH = "/v1/audio/transcriptions"

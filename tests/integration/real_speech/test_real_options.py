@@ -18,7 +18,7 @@ from worker_harness import RecordedChannel, eventually, run_worker_once, user_cl
 
 from smelt.contract.options import SmeltOptions
 from smelt.contract.state import FileSegment
-from smelt.contract.transcript import to_srt
+from smelt.transcripts.formats import to_srt
 
 pytestmark = [pytest.mark.real_speech, pytest.mark.timeout(900)]
 
