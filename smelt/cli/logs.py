@@ -3,11 +3,13 @@
 import json
 import logging
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from smelt.cli.log_dedup import DuplicateLogFilter
 from smelt.cli.output import visible
-from smelt.settings import LogSettings
+
+if TYPE_CHECKING:
+    from smelt.settings import LogSettings
 
 TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _FIELDS: Final = ("smelt_id", "attempt")
@@ -39,7 +41,7 @@ class JsonFormatter(logging.Formatter):
         return visible(json.dumps(line, ensure_ascii=False, default=str))
 
 
-def write_logs(settings: LogSettings) -> None:
+def write_logs(settings: "LogSettings") -> None:
     """Log to stderr: smelt at the level of the settings, libraries at WARNING.
 
     Below WARNING, libraries log keys, tokens and signed URLs.

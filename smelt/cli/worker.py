@@ -17,10 +17,10 @@ import typer
 from smelt.cli.logs import write_logs
 from smelt.cli.output import Exit, exit_code, run_to_exit_code
 from smelt.errors import SettingsError, SmeltError, Unauthorized
-from smelt.settings import LogSettings, ProjectSettings, WorkerSettings
 
 if TYPE_CHECKING:
     from smelt.processor.options import DispatchOptions, WorkerOptions
+    from smelt.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def worker(
         typer.Option("--dispatch-to", metavar="URL", help="Let an external service at this address transcribe."),
     ] = None,
 ) -> None:
-    """Run a worker, which claims pending smelts, processes them and reports progress."""
+    """Run a worker, which processes smelts and reports progress."""
     # Import before there is anything to clean up, so that Ctrl-C exits at once; `_work` raises if it is missing.
     with suppress(ModuleNotFoundError):
         import_module("smelt.processor.worker")
@@ -57,6 +57,8 @@ def _exit_now(code: Exit) -> NoReturn:
 
 
 async def _worker(once: bool, dispatch_to: str | None) -> Exit:
+    from smelt.settings import LogSettings
+
     logs = LogSettings.read()
     write_logs(logs)
     try:
@@ -72,6 +74,7 @@ async def _worker(once: bool, dispatch_to: str | None) -> Exit:
 async def _work(once: bool, dispatch_to: str | None) -> Exit:
     from smelt.backend.project import Project
     from smelt.processor.worker import SHUTDOWN_TIMEOUT_S, Worker
+    from smelt.settings import ProjectSettings, WorkerSettings
 
     project_settings, settings = ProjectSettings.read(), WorkerSettings.read()
     if dispatch_to is not None:
@@ -91,7 +94,7 @@ async def _work(once: bool, dispatch_to: str | None) -> Exit:
     return Exit.INTERRUPTED if signal.SIGINT in received else Exit.DONE
 
 
-def worker_options(settings: WorkerSettings) -> "WorkerOptions":
+def worker_options(settings: "WorkerSettings") -> "WorkerOptions":
     """Return the options of a worker in this process, from the settings."""
     from smelt.processor.options import WorkerOptions
 
@@ -123,7 +126,7 @@ def worker_options(settings: WorkerSettings) -> "WorkerOptions":
     )
 
 
-def dispatch_options(settings: WorkerSettings) -> "DispatchOptions | None":
+def dispatch_options(settings: "WorkerSettings") -> "DispatchOptions | None":
     """Return the options for an external service, None without one; raise `SettingsError` if they are incomplete."""
     from smelt.processor.options import DispatchOptions
 
