@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from transcript_samples import FILE as UNKNOWN
-from transcript_samples import segment, word
 
 from smelt.contract.state import FileSegment, FileState, Trust
 from smelt.contract.vocabulary import TranscriptFormat
 from smelt.transcripts.captions import CaptionLayout, caption_cues
 from smelt.transcripts.formats import format_transcript, span, to_json, to_srt, to_txt, to_vtt
+from tests.unit.transcripts.transcript_samples import FILE as UNKNOWN
+from tests.unit.transcripts.transcript_samples import segment, word
 
 TRUST = Trust(silence_seconds=3.5, low_confidence_segments=(1,), repeated_segments=(), model="small")
 FILE = UNKNOWN.model_copy(update={"language": "de", "trust": TRUST})
