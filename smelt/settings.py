@@ -1,7 +1,8 @@
 """Settings from the environment and a `.env` in the current folder; read by the command line and the gateway alone."""
 
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
@@ -10,6 +11,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from smelt.errors import SettingsError
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from smelt.transcripts.captions import CaptionLayout
 
 T = TypeVar("T")
@@ -31,6 +34,14 @@ class Environment(BaseSettings):
             ) from exc
         except (OSError, UnicodeDecodeError) as exc:
             raise SettingsError(f".env cannot be read: {exc}") from exc
+
+    def values_of(self, options: type["DataclassInstance"]) -> dict[str, Any]:
+        """Return the values of the settings that are fields of `options`, without those that are not set."""
+        names = {field.name for field in fields(options)}
+        values = {name: value for name, value in self if name in names and value is not None}
+        return {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values.items()
+        }
 
 
 def _sentence(cls: type[Environment], location: tuple[int | str, ...], reason: str) -> str:

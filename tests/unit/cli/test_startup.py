@@ -63,6 +63,29 @@ def test_cli_names_a_missing_extra(command: str, module: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_worker_starts_its_model_before_it_imports_the_rest() -> None:
+    done = smelt(
+        *("worker", "--once"),
+        before="""
+import os
+os.environ.update(SUPABASE_URL="http://127.0.0.1:9", SUPABASE_SERVICE_ROLE_KEY="sb_secret_x")
+def on_event(event, arguments):
+    if event == "subprocess.Popen":
+        has_worker = hasattr(sys.modules.get("smelt.processor.worker"), "Worker")
+        print("starts", arguments[1][3], "after" if has_worker else "before", "the imports", file=sys.stderr)
+sys.addaudithook(on_event)
+""",
+    )
+    assert done.returncode == 3, done.stderr
+    assert "starts smelt.processor.children.model before the imports\n" in done.stderr
+
+
+def test_worker_imports_no_library_that_it_needs_after_its_first_claim_only() -> None:
+    program = "import sys, smelt.processor.worker; print(*{'jwt', 'storage3', 'supabase'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.split() == []
+
+
 def test_warnings_of_libraries_escape_control_characters() -> None:
     done = smelt("list", after=r"import logging; logging.getLogger('asyncio').warning('a\x1b[2Jb')")
     assert done.stderr.endswith("\na\\u001b[2Jb\n")
