@@ -42,7 +42,7 @@ def main() -> None:
     _write_logs()
     parent.send(READY)
     model = _load(parent)
-    # What the first recording needs; the worker claims it meanwhile.
+    # Imported after the load: the worker claims the first recording meanwhile.
     import_module("smelt.processor.speech.transcriber")
     import_module("onnxruntime")
     while True:
