@@ -3,10 +3,10 @@
     python scripts/bench/start.py [--rounds 5]
 
 The reference of the help is Python with typer and a console of rich, which print it; that of a worker is a process that
-imports faster-whisper and loads the same model. The processor time of a worker includes one text and its end. The
-figures are medians; rounds alternate between a figure and its
-reference. The documented limits are 0.15 s for `smelt --help`, and 0.3 s more than the reference for a worker. Of its
-own, typer imports pydantic for the help of a command with options. `local_start.py` measures the embedded stack.
+imports faster-whisper and loads the same model. The processor time of a worker includes one text and its end. Figures
+are medians of rounds that alternate between a figure and its reference. The goals are 0.15 s for `smelt --help`, and
+0.3 s more than the reference for a worker. Of its own, typer imports pydantic for the help of a command with options.
+`local_start.py` measures the embedded stack.
 """
 
 import argparse
