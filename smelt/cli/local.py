@@ -69,7 +69,7 @@ def start(
         bool, typer.Option("--foreground", help="Run in the foreground and print the logs; Ctrl-C stops the stack.")
     ] = False,
 ) -> None:
-    """Start the stack, apply pending migrations, and wait until it is ready."""
+    """Start the stack, apply migrations, and wait until it is ready."""
     run(map_local_errors(lambda: _start(folder, api_port, db_port, project, foreground=foreground)))
 
 
