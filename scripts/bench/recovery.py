@@ -36,6 +36,7 @@ from watch_recorder import WatchRecorder
 from smelt.backend.project import Project
 from smelt.contract.channels import smelt_channel
 from smelt.local import LocalStack
+from smelt.settings import LocalSettings
 from smelt.subscriber.client import Client, connect
 
 ROUNDS: Final = 5
@@ -242,7 +243,7 @@ def main() -> None:
     parser.add_argument("faults", nargs="*", metavar="FAULT")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     arguments = parser.parse_args()
-    with running(LocalStack.from_env()) as stack:
+    with running(LocalStack(postgrest=LocalSettings.read().postgrest)) as stack:
         asyncio.run(run(stack, arguments.faults, arguments.rounds))
 
 

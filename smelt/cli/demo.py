@@ -22,7 +22,7 @@ from smelt.contract.captions import CaptionLayout
 from smelt.contract.transcript import TranscriptFormat, format_transcript
 from smelt.errors import PermanentError, SmeltError
 from smelt.processor.speech.demo_model_card import DEMO, notice_of
-from smelt.settings import GatewaySettings, WorkerSettings
+from smelt.settings import GatewaySettings, LocalSettings, WorkerSettings
 
 if TYPE_CHECKING:
     from smelt.local import LocalStack
@@ -62,7 +62,7 @@ async def _demo(files: Sequence[Path]) -> Exit:
         OUT.print(f"[yellow]{notice_of(DEMO)} For real speech, set for example SMELT_MODEL=small.")
     _make_folder()
     started_s = time.monotonic()
-    async with LocalStack.from_env() as stack:
+    async with LocalStack(postgrest=LocalSettings.read().postgrest) as stack:
         OUT.print(f"Postgres, PostgREST and Realtime run at {stack.api_url} ({time.monotonic() - started_s:.1f} s)")
         async with _worker(stack, env) as worker_ended, _signed_up(stack) as client:
             following = asyncio.create_task(_smelt(client, files, layout))
@@ -88,7 +88,7 @@ async def _demo_web() -> Exit:
     layout = caption_layout()
     _make_folder()
     listener = listen(settings.gateway_host, settings.gateway_port)
-    async with LocalStack.from_env() as stack:
+    async with LocalStack(postgrest=LocalSettings.read().postgrest) as stack:
         options = GatewayOptions(url=stack.api_url, key=stack.anon_key, caption_layout=layout, drain_s=settings.drain_s)
         server = GatewayServer(options, listener)
         async with _worker(stack, {}) as worker_ended:

@@ -15,7 +15,7 @@ from processes import assert_ended, processes_with_home, started
 from stacks import Stack, running_local, sign_up
 
 from smelt.local import StackHandle
-from smelt.local.lock import holder
+from smelt.local.processes.lock import holder
 
 COMMANDS = {
     "demo": ["demo"],

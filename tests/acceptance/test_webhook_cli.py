@@ -19,7 +19,7 @@ from stacks import Stack, running_project, sign_up
 from typer.testing import CliRunner, Result
 
 from smelt.cli import app
-from smelt.local.ports import choose
+from smelt.local.processes.ports import choose
 
 SECTION = (ROOT / "README.md").read_text().partition("### Webhooks\n")[2].partition("\n### ")[0]
 [PYTHON] = re.findall(r"```py\n(.*?)```", SECTION, re.DOTALL)

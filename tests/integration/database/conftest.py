@@ -13,7 +13,7 @@ import pytest
 from db_calls import Caller, Database, anon, service, user
 from db_server import Server, apply_schema, running
 
-from smelt.local.postgres import SUPERUSER, binaries
+from smelt.local.database.postgres import SUPERUSER, binaries
 
 DEBIAN_15 = Path(os.environ.get("SMELT_TEST_POSTGRES_15", "/usr/lib/postgresql/15/bin"))
 

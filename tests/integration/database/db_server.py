@@ -15,8 +15,8 @@ from db_waiting import await_true
 from psycopg.conninfo import make_conninfo
 
 from smelt.local.account import OsAccount, database_account
-from smelt.local.child import Child, Step
-from smelt.local.postgres import EPHEMERAL_SETTINGS, SETTINGS, SUPERUSER
+from smelt.local.database.postgres import EPHEMERAL_SETTINGS, SETTINGS, SUPERUSER
+from smelt.local.processes.child import Child, Step
 
 REPOSITORY: Final = Path(__file__).resolve().parents[3]
 MIGRATIONS: Final = REPOSITORY / "supabase" / "migrations"

@@ -9,7 +9,7 @@ from db_server import MIGRATIONS
 from psycopg import errors
 
 from smelt.cli.remove import removal
-from smelt.local.postgres import SUPERUSER
+from smelt.local.database.postgres import SUPERUSER
 
 LEFT = """
     select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace

@@ -12,7 +12,7 @@ from stack_projects import write_project
 from stacks import running_local
 
 from smelt.local import LocalCluster, LocalPermanentError, StackHandle
-from smelt.local.extensions import EMPTY, PARTIAL, PRIVILEGED
+from smelt.local.database.extensions import EMPTY, PARTIAL, PRIVILEGED
 
 DUMPS = sorted((Path(__file__).parent / "dumps").glob("*.sql"))
 

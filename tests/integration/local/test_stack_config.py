@@ -12,7 +12,7 @@ from stacks import running
 
 from smelt.local import LocalCluster, LocalPermanentError, LocalStack
 from smelt.local.keys import Keys
-from smelt.local.migrations import PASSWORD_CHARACTERS, AuthRules, Bucket, ProjectFiles, RealtimeLimits
+from smelt.local.project import PASSWORD_CHARACTERS, AuthRules, Bucket, ProjectFiles, RealtimeLimits
 
 # `supabase start` prints these keys on every machine.
 ANON_KEY = (

@@ -9,10 +9,11 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from realtime_socket import connected
 from stack_projects import write_project
-from stacks import running_local
+from stacks import POSTGREST, running_local
 from waiting import until
 
-from smelt.local import LocalPermanentError, LocalStack, StackHandle, schemas
+from smelt.local import LocalPermanentError, LocalStack, StackHandle
+from smelt.local.database import schemas
 from smelt.local.keys import Keys
 
 # Sequences keep their value when a transaction is rolled back, as the probes of private channels are.
@@ -167,11 +168,11 @@ async def test_superuser_runs_no_trigger_when_old_messages_are_deleted(tmp_path:
     """Old messages are deleted when a stack starts."""
     project = write_project(tmp_path / "supabase", PROJECT)
     old = "insert into realtime.messages (topic, extension, inserted_at) values ('t', 'broadcast', '2020-01-01')"
-    async with LocalStack.from_env(tmp_path / "stack", migrations=project) as stack:
+    async with LocalStack(tmp_path / "stack", migrations=project, postgrest=POSTGREST) as stack:
         with psycopg.connect(stack.db_url) as owner:
             owner.execute(old)
             before = calls(owner)
-    async with LocalStack.from_env(tmp_path / "stack", migrations=project) as stack:
+    async with LocalStack(tmp_path / "stack", migrations=project, postgrest=POSTGREST) as stack:
         with psycopg.connect(stack.db_url, autocommit=True) as owner:
             remaining = "select 1 from realtime.messages where inserted_at < '2021-01-01'"
             await until(lambda: owner.execute(remaining).fetchone() is None)

@@ -9,9 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
+from stacks import POSTGREST
 
 from smelt.local import LocalStack
-from smelt.local.waiting import until
+from smelt.local.processes.waiting import until
 
 TIMEOUT_S = 30.0
 
@@ -27,7 +28,7 @@ async def test_sigkill_during_an_upload_keeps_only_whole_objects(tmp_path: Path)
         yield b"x" * 3_000_000
         await half_written.wait()
 
-    async with LocalStack.from_env(folder, migrations=project) as stack:
+    async with LocalStack(folder, migrations=project, postgrest=POSTGREST) as stack:
         key = {"apikey": stack.secret_key}
         async with httpx.AsyncClient(base_url=f"{stack.api_url}/storage/v1", headers=key) as http:
             (await http.post("/bucket", json={"name": "b"})).raise_for_status()
@@ -43,7 +44,7 @@ async def test_sigkill_during_an_upload_keeps_only_whole_objects(tmp_path: Path)
     (folder / "storage" / "b" / "nobodys" / "version").write_bytes(b"orphan")
 
     async with (
-        LocalStack.from_env(folder, migrations=project) as stack,
+        LocalStack(folder, migrations=project, postgrest=POSTGREST) as stack,
         httpx.AsyncClient(base_url=f"{stack.api_url}/storage/v1", headers={"apikey": stack.secret_key}) as http,
     ):
         listed = await http.post("/object/list/b", json={"prefix": ""})

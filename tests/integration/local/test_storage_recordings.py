@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from stacks import POSTGREST
 from storage_replay import RECORDINGS, Replay
 
 from smelt.local import LocalStack
@@ -60,7 +61,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     (project / "config.toml").write_text(
         '[storage]\nfile_size_limit = "50MiB"\n[api]\nallowed_origins = ["http://app.example"]\n'
     )
-    stack = LocalStack.from_env(folder, migrations=project)
+    stack = LocalStack(folder, migrations=project, postgrest=POSTGREST)
     with asyncio.Runner() as runner:
         runner.run(stack.__aenter__())
         try:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from waiting import until
 
-from smelt.local import logs
+from smelt.local.processes import logs
 
 
 async def test_log_rotation_empties_a_large_file_under_its_writer(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from realtime_server import RealtimeServer, serving, start_postgres
 
-from smelt.local.postgres import Postgres
+from smelt.local.database.postgres import Postgres
 
 
 @pytest.fixture(scope="session")

@@ -20,13 +20,13 @@ import psutil
 from realtime_server import Reachable, options_for
 from starlette.applications import Starlette
 
+from smelt.local.database.postgres import REALTIME_ROLE, SUPERUSER, Postgres
+from smelt.local.gateway.uvicorn_server import GatewayServer
 from smelt.local.keys import Keys
-from smelt.local.postgres import REALTIME_ROLE, SUPERUSER, Postgres
 from smelt.local.realtime import Realtime, create_routes
 from smelt.local.realtime.channel import JoinedChannel
 from smelt.local.realtime.connection import Connection
 from smelt.local.realtime.mailbox import Mailbox
-from smelt.local.serving import GatewayServer
 
 END_TIMEOUT_S = 60.0
 PER_SOCKET_TYPES = (Connection, Mailbox, JoinedChannel)

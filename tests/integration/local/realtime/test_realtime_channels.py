@@ -13,7 +13,7 @@ import websockets
 from realtime_server import USER_A, USER_B, RealtimeServer, eventually, serving
 from sockets import raw_socket
 
-from smelt.local.postgres import Postgres
+from smelt.local.database.postgres import Postgres
 
 POLICIES = """
 create policy all_sel on realtime.messages for select to authenticated using (true);

@@ -7,7 +7,7 @@ from churn import churn
 from realtime_server import FIXTURES, eventually
 from server_process import running_in_process
 
-from smelt.local.postgres import SUPERUSER, Postgres
+from smelt.local.database.postgres import SUPERUSER, Postgres
 
 
 async def test_churn_under_faults_loses_no_acknowledged_message(realtime_postgres: Postgres) -> None:

@@ -13,7 +13,7 @@ from replayer import Act, Replayer
 from scenarios import ACTS, BEFORE, HEADERS, OPTIONS, SERVER_CLOSES, STATEMENTS, TOPICS_MAY_SWAP, recordings, steps_of
 from server_process import running_in_process
 
-from smelt.local.postgres import Postgres
+from smelt.local.database.postgres import Postgres
 
 RESTARTED = "10_server_restart"
 

