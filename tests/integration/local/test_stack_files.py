@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from impostors import assert_untouched, each_impostor, needs_root
 
 from smelt.local import LocalPermanentError, state
 from smelt.local.account import OsAccount, database_account
@@ -21,6 +20,7 @@ from smelt.local.processes.logs import LogTail
 from smelt.local.project import ProjectFiles
 from smelt.local.state import StackState
 from smelt.local.supervisor import cleanup
+from tests.harness.impostors import assert_untouched, each_impostor, needs_root
 
 Plant = Callable[[Path], None]
 

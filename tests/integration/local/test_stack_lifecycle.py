@@ -13,14 +13,14 @@ import httpx
 import psutil
 import psycopg
 import pytest
-from impostors import needs_root
-from processes import assert_ended, assert_free, capabilities, named, process_tree, started, wait_for
-from stack_projects import NOTES, add_migration, write_project
-from stacks import POSTGREST
 
 from smelt.local import LocalCluster, LocalPermanentError, LocalStack, StackHandle
 from smelt.local.account import database_account
 from smelt.local.supervisor import cleanup
+from tests.harness.impostors import needs_root
+from tests.harness.processes import assert_ended, assert_free, capabilities, named, process_tree, started, wait_for
+from tests.harness.stacks import POSTGREST
+from tests.integration.local.stack_projects import NOTES, add_migration, write_project
 
 OWNER = """
 import asyncio, sys

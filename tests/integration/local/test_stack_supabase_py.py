@@ -7,11 +7,11 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from stack_projects import NOTES, write_project
-from stacks import POSTGREST
 from supabase import AsyncClient, AsyncClientOptions, create_async_client
 
 from smelt.local import LocalCluster, LocalStack
+from tests.harness.stacks import POSTGREST
+from tests.integration.local.stack_projects import NOTES, write_project
 
 TIMEOUT_S = 30
 

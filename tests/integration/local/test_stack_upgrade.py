@@ -7,11 +7,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from stack_projects import write_project
-from stacks import POSTGREST
 
 from smelt.local import LocalCluster, LocalPermanentError, LocalStack
 from smelt.local.database import schemas
+from tests.harness.stacks import POSTGREST
+from tests.integration.local.stack_projects import write_project
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
-from stacks import POSTGREST
 
 from smelt.local import LocalStack
 from smelt.local.processes.waiting import until
+from tests.harness.stacks import POSTGREST
 
 TIMEOUT_S = 30.0
 

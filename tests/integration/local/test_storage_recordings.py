@@ -8,10 +8,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from stacks import POSTGREST
-from storage_replay import RECORDINGS, Replay
 
 from smelt.local import LocalStack
+from tests.harness.stacks import POSTGREST
+from tests.integration.local.storage_replay import RECORDINGS, Replay
 
 logger = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 import aiotus
 import httpx
 import pytest
-from processes import kill_session
-from proxies import CountingProxy, counting_proxy
-from stack_projects import write_project
-from stacks import POSTGREST
 
 from smelt.distribution import supabase_folder
 from smelt.local import LocalStack
+from tests.harness.processes import kill_session
+from tests.harness.proxies import CountingProxy, counting_proxy
+from tests.harness.stacks import POSTGREST
+from tests.integration.local.stack_projects import write_project
 
 JS = Path(__file__).parents[2] / "js"
 MIB = 1024 * 1024

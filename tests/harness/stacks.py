@@ -14,11 +14,11 @@ from typing import Final, Protocol, TypeVar
 from uuid import uuid4
 
 import httpx
-from shared_project import SharedProject, shared
 
 from smelt.distribution import supabase_folder
 from smelt.local import LocalCluster, StackHandle
 from smelt.settings import LocalSettings
+from tests.harness.shared_project import SharedProject, shared
 
 Entered = TypeVar("Entered")
 
