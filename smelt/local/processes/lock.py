@@ -1,4 +1,4 @@
-"""The lock that allows one stack per folder; it is released with its process, even after SIGKILL."""
+"""Locks of files, such as the one that allows one stack per folder; they end with their process, even by SIGKILL."""
 
 import fcntl
 import os
@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import IO, Any, Final
 
 from smelt.local.errors import LocalPermanentError
 from smelt.local.files import open_text
@@ -20,17 +20,13 @@ def hold(path: Path) -> Iterator[None]:
     """Hold the lock of a folder; raise `LocalPermanentError` if a stack runs there or the file is another user's."""
     with open_text(path, "a+") as file:
         deadline = time.monotonic() + TIMEOUT_S
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as exc:
-                # `holder` in another process may hold the lock for a moment.
-                if time.monotonic() > deadline:
-                    raise LocalPermanentError(
-                        f"a stack is already running in {path.parent}; stop it or choose another folder"
-                    ) from exc
-                time.sleep(POLL_INTERVAL_S)
+        while not try_lock(file):
+            # `holder` in another process may hold the lock for a moment.
+            if time.monotonic() > deadline:
+                raise LocalPermanentError(
+                    f"a stack is already running in {path.parent}; stop it or choose another folder"
+                )
+            time.sleep(POLL_INTERVAL_S)
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
@@ -44,15 +40,21 @@ def holder(path: Path) -> int | None:
     """
     with suppress(FileNotFoundError), open_text(path, "r", os.geteuid(), 0) as file:
         while True:
-            try:
-                # A shared lock, so that several callers of `holder` do not block each other.
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                with suppress(ValueError):
-                    return int(file.read())
-                # The holder has just acquired the lock and not written its process id yet.
-                time.sleep(POLL_INTERVAL_S)
-            else:
+            # A shared lock, so that several callers of `holder` do not block each other.
+            if try_lock(file, fcntl.LOCK_SH):
                 return None
+            file.seek(0)
+            with suppress(ValueError):
+                return int(file.read())
+            # The holder has just acquired the lock and not written its process id yet.
+            time.sleep(POLL_INTERVAL_S)
     return None
+
+
+def try_lock(file: IO[Any], kind: int = fcntl.LOCK_EX) -> bool:
+    """Acquire the lock of an open file, and return False if another process holds it."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
