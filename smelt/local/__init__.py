@@ -11,7 +11,7 @@ From the outside inwards:
 
 The modules beside them are shared: `project` (a `supabase/` folder), `state` (the addresses of a running stack),
 `paths`, `files`, `account` (the user of the servers), `http` (for the services), `keys` and `errors`. Each package
-imports only what stands below it. README.md describes the differences to the platform.
+imports only those below it. README.md describes how the stack is built, and its differences to the platform.
 """
 
 from smelt.local.client.cluster import LocalCluster

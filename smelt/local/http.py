@@ -1,4 +1,4 @@
-"""What the services behind the gateway share: routes, bounded bodies, and the message about missing features."""
+"""HTTP for the services behind the gateway: routes, bounded bodies, and the message about missing features."""
 
 import re
 from collections.abc import Callable
