@@ -18,7 +18,6 @@ from rich.markup import escape
 from smelt.cli.output import ERR, OUT, Exit, run
 from smelt.distribution import supabase_folder
 from smelt.errors import PermanentError, Unavailable
-from smelt.settings import LocalSettings
 
 if TYPE_CHECKING:
     from smelt.local.client.supervisor_client import LaunchOptions
@@ -71,7 +70,7 @@ def start(
         bool, typer.Option("--foreground", help="Run in the foreground and print the logs; Ctrl-C stops the stack.")
     ] = False,
 ) -> None:
-    """Start the stack, apply pending migrations, and wait until it is ready."""
+    """Start the stack, apply migrations, and wait until it is ready."""
     run(map_local_errors(lambda: _start(folder, api_port, db_port, project, foreground=foreground)))
 
 
@@ -220,6 +219,7 @@ def _options(
 ) -> "LaunchOptions":
     from smelt.local.client.supervisor_client import LaunchOptions
     from smelt.local.project import ProjectFiles
+    from smelt.settings import LocalSettings
 
     chosen = chosen_project(project)
     settings = ProjectFiles.read(chosen)

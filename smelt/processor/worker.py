@@ -25,8 +25,7 @@ from smelt.processor.options import WorkerOptions
 from smelt.processor.polling import Contact
 from smelt.processor.services import WorkerServices
 from smelt.processor.speakers.finder import SpeakerFinder
-from smelt.processor.speech.shared import SharedModel
-from smelt.processor.speed import SpeedEstimate
+from smelt.processor.speech.shared import SharedModel, create_model
 from smelt.processor.synthesis.factory import create_synthesizer
 from smelt.processor.webhooks import Deliveries, Sender
 from smelt.processor.workspace import Workspace, workspace
@@ -45,11 +44,15 @@ _MAX_PAUSE_S: Final = 300.0
 
 
 class Worker:
-    """Works for one project until stopped; raises `SettingsError` or `Unauthorized` if it can't work at all."""
+    """Works for one project until stopped; raises `SettingsError` or `Unauthorized` if it can't work at all.
 
-    def __init__(self, project: Project, options: WorkerOptions) -> None:
+    `model` is one of `create_model` that is being loaded already; the worker ends it.
+    """
+
+    def __init__(self, project: Project, options: WorkerOptions, model: SharedModel | None = None) -> None:
         self._project = project
         self._options = options
+        self._model = model or create_model(options)
         self._calls = WorkerRpc(project.rpc)
         self._contact = Contact()
         self._claim_loop = ClaimLoop(project, options, self._contact)
@@ -70,9 +73,13 @@ class Worker:
     async def run(self, *, once: bool = False, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain; with `once`, until nothing can be claimed."""
         self._once = once
-        async with serve_metrics(self._metrics, self._calls, self._options.metrics_host, self._options.metrics_port):
-            await self._require_schema(once=once, stop=stop)
-            await self._run(once=once, stop=stop)
+        metrics_host, metrics_port = self._options.metrics_host, self._options.metrics_port
+        try:
+            async with serve_metrics(self._metrics, self._calls, metrics_host, metrics_port):
+                await self._require_schema(once=once, stop=stop)
+                await self._run(once=once, stop=stop)
+        finally:
+            await self._model.aclose()
 
     async def _require_schema(self, *, once: bool, stop: asyncio.Event) -> None:
         """Raise `SettingsError` if this worker cannot work with the project's schema; wait until that is known."""
@@ -93,7 +100,6 @@ class Worker:
     async def _run(self, *, once: bool, stop: asyncio.Event) -> None:
         with workspace(self._options.temp_dir) as folder:
             services = self._create_services(folder)
-            services.synthesizer.prestart()
             try:
                 await self._claim_loop.join()
                 background = (
@@ -113,7 +119,6 @@ class Worker:
                     if once:
                         await self._clean_up(services)
             finally:
-                await services.model.aclose()
                 if services.dispatcher is not None:
                     await services.dispatcher.aclose()
                 await services.decoders.aclose()
@@ -121,16 +126,12 @@ class Worker:
                 await self._heartbeat.leave()
 
     def _create_services(self, folder: Workspace) -> WorkerServices:
-        options, speed = self._options, SpeedEstimate()
-        model = SharedModel(
-            options.model_options,
-            options.speech_options,
-            options.model_idle_s,
-            speed=speed,
+        options, model = self._options, self._model
+        model.subscribe(
             on_death=self._metrics.model_died,
             on_suspended=lambda: self._on_suspended(is_suspended=model.is_suspended),
         )
-        self._metrics.show_speed(speed)
+        self._metrics.show_speed(model.speed)
         self._services = services = WorkerServices(
             project=self._project,
             calls=self._calls,
@@ -143,7 +144,7 @@ class Worker:
             options=options,
             dispatcher=None if options.dispatch is None else Dispatcher(options.dispatch, self._on_dispatch_suspended),
             metrics=self._metrics,
-            speed=speed,
+            speed=model.speed,
         )
         self._metrics.show_model(lambda: model.pid, lambda: services.engine.is_suspended)
         return services
@@ -180,6 +181,8 @@ class Worker:
                 else:
                     loading.result()
                     self._state = "working"
+                    # Not before: it would slow down the load.
+                    services.synthesizer.prestart()
         finally:
             loading.cancel()
 

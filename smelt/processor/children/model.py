@@ -38,12 +38,13 @@ def main() -> None:
     """Load the model of the first message, then transcribe until the worker ends this process."""
     parent = connect()
     # Imported after `connect`, so that this process ends with its worker from the start.
-    import_module("smelt.processor.speech.transcriber")
-    # faster-whisper would import it with the first recording.
-    import_module("onnxruntime")
+    import_module("smelt.processor.speech.model")
     _write_logs()
     parent.send(READY)
     model = _load(parent)
+    # Imported after the load: the worker claims the first recording meanwhile.
+    import_module("smelt.processor.speech.transcriber")
+    import_module("onnxruntime")
     while True:
         message, descriptors = parent.receive()
         if message["type"] == "stop":  # It had ended by itself.

@@ -7,7 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from smelt.contract.options import SmeltOptions
@@ -24,6 +24,9 @@ from smelt.processor.speech.requested import issue_of
 from smelt.processor.speech.values import LoadedInfo, ModelOptions, Passage, SpeechOptions
 from smelt.processor.speed import SpeedEstimate
 
+if TYPE_CHECKING:
+    from smelt.processor.options import WorkerOptions
+
 logger = logging.getLogger(__name__)
 
 _MAX_CHECK_STEP_S: Final = 600.0
@@ -33,8 +36,8 @@ class SharedModel:
     """A model that is loaded from `start` on; `acquire` waits for it and raises the error of a failed load.
 
     After `idle_s` without a user it is released, and loaded again for the next one. If its child dies for a reason that
-    is probably not the recording, the model is suspended until it has transcribed a known recording: `on_suspended` is
-    called when that begins and when it ends, and everything that needs the model raises `ModelSuspended` meanwhile.
+    is probably not the recording, the model is suspended until it has transcribed a known recording: everything that
+    needs it raises `ModelSuspended` meanwhile.
     """
 
     def __init__(
@@ -44,16 +47,12 @@ class SharedModel:
         idle_s: float | None = None,
         *,
         speed: SpeedEstimate | None = None,
-        on_suspended: Callable[[], None] = lambda: None,
-        on_death: Callable[[Death], None] = lambda _: None,
         breaker: CircuitBreaker | None = None,
     ) -> None:
         self._model = model
         self._speech = speech
         self._idle_s = idle_s
-        self._speed = speed or SpeedEstimate()
-        self._on_suspended = on_suspended
-        self._on_death = on_death
+        self.speed = speed or SpeedEstimate()
         self._breaker = breaker or CircuitBreaker()
         self._loaded: LoadedModel | None = None
         self._info: LoadedInfo | None = None
@@ -64,6 +63,7 @@ class SharedModel:
         self._failed: asyncio.Queue[SettingsError] = asyncio.Queue()
         self._user_count = 0
         self._release_timer: asyncio.TimerHandle | None = None
+        self.subscribe()
 
     @property
     def info(self) -> dict[str, str]:
@@ -81,11 +81,6 @@ class SharedModel:
         return None if self._info is None else issue_of(requested, self._model.title, self._info.languages)
 
     @property
-    def is_loaded(self) -> bool:
-        """True if the model is in memory."""
-        return self._loaded is not None
-
-    @property
     def is_ready(self) -> bool:
         """True if `acquire` returns the model at once."""
         return self._loaded is not None and self._loaded.is_ready and not self.is_suspended
@@ -97,8 +92,19 @@ class SharedModel:
 
     @property
     def pid(self) -> int | None:
-        """The id of the process with the model; None if there is none."""
+        """The id of the process with the loaded model; None if there is none."""
         return None if self._loaded is None else self._loaded.pid
+
+    def subscribe(
+        self, *, on_suspended: Callable[[], None] = lambda: None, on_death: Callable[[Death], None] = lambda _: None
+    ) -> None:
+        """Call `on_death` for each death from now on, and `on_suspended` when a suspension begins and when it ends.
+
+        `on_suspended` is called at once if the model is suspended already.
+        """
+        self._on_suspended, self._on_death = on_suspended, on_death
+        if self.is_suspended:
+            on_suspended()
 
     async def run_until_load_fails(self) -> None:
         """Load in the background; raises the `SettingsError` of this load or a later one, and never returns."""
@@ -263,7 +269,7 @@ class SharedModel:
 
     def _max_step_s(self, info: LoadedInfo, options: SpeechOptions) -> float:
         window_s = info.window_s * max(1, options.batch_size)
-        return self._speed.max_step_s(span_s=options.max_span_s, window_s=window_s)
+        return self.speed.max_step_s(span_s=options.max_span_s, window_s=window_s)
 
     def _add_death(self, death: Death, smelt_id: UUID | None) -> None:
         """Record a death; raise `ModelSuspended` if the model is suspended."""
@@ -307,6 +313,11 @@ class SharedModel:
         self._loaded = model
         self._loading = asyncio.create_task(_already_loaded(model))
         self._release_when_idle()
+
+
+def create_model(options: "WorkerOptions") -> SharedModel:
+    """Return the model of a worker with these options."""
+    return SharedModel(options.model_options, options.speech_options, options.model_idle_s)
 
 
 async def check_model(model: ModelOptions, speech: SpeechOptions) -> tuple[LoadedInfo, float]:

@@ -4,24 +4,15 @@ import html
 import json
 import math
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 from typing import Final, assert_never
 
-from smelt.contract.caption_tokens import marks_of
-from smelt.contract.captions import CaptionLayout, Cue, caption_cues
 from smelt.contract.state import FileSegment, FileState
+from smelt.contract.vocabulary import TranscriptFormat
+from smelt.transcripts.caption_tokens import marks_of
+from smelt.transcripts.captions import CaptionLayout, Cue, caption_cues
 
 _FILE_FIELDS: Final = {"filename", "language", "language_probability", "duration_seconds", "trust"}
 _SEGMENT_FIELDS: Final = {"index", "start", "end", "text", "speaker", "words"}
-
-
-class TranscriptFormat(StrEnum):
-    """The formats of a transcript."""
-
-    TXT = "txt"
-    SRT = "srt"
-    VTT = "vtt"
-    JSON = "json"
 
 
 _DEFAULT_LAYOUT: Final = CaptionLayout()
@@ -35,13 +26,13 @@ def format_transcript(
 ) -> str:
     """Return the transcript of a file in a format; `layout` applies to captions."""
     match transcript_format:
-        case TranscriptFormat.TXT:
+        case "txt":
             return to_txt(segments, file)
-        case TranscriptFormat.SRT:
+        case "srt":
             return to_srt(segments, file, layout)
-        case TranscriptFormat.VTT:
+        case "vtt":
             return to_vtt(segments, file, layout)
-        case TranscriptFormat.JSON:
+        case "json":
             return to_json(segments, file)
         case _:
             assert_never(transcript_format)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise, zip_longest
 from typing import Final
 
-from smelt.contract.caption_tokens import MIN_MARK_S, Mark, Token, marks_of, tokens_of, with_labels
 from smelt.contract.state import FileSegment, FileState
-from smelt.contract.writing import has_words, is_unspaced, text_width
+from smelt.transcripts.caption_tokens import MIN_MARK_S, Mark, Token, marks_of, tokens_of, with_labels
+from smelt.transcripts.writing import has_words, is_unspaced, text_width
 
 MIN_CUE_S: Final = 0.8
 MAX_CUE_S: Final = 7.0

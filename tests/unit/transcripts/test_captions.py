@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from smelt.contract.caption_tokens import Mark, marks_of
-from smelt.contract.captions import CaptionLayout, Cue, caption_cues
 from smelt.contract.state import FileSegment, FileState, Trust
-from tests.unit.contract.transcript_samples import FILE, segment, word
+from smelt.transcripts.caption_tokens import Mark, marks_of
+from smelt.transcripts.captions import CaptionLayout, Cue, caption_cues
+from tests.unit.transcripts.transcript_samples import FILE, segment, word
 
 DEFAULT = CaptionLayout()
 ONE_LINE = CaptionLayout(line_chars=8, lines=1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from smelt.contract.writing import word_count
+from smelt.transcripts.writing import word_count
 
 
 @pytest.mark.parametrize(

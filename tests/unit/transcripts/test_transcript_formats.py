@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from smelt.contract.captions import CaptionLayout, caption_cues
 from smelt.contract.state import FileSegment, FileState, Trust
-from smelt.contract.transcript import TranscriptFormat, format_transcript, span, to_json, to_srt, to_txt, to_vtt
-from tests.unit.contract.transcript_samples import FILE as UNKNOWN
-from tests.unit.contract.transcript_samples import segment, word
+from smelt.contract.vocabulary import TranscriptFormat
+from smelt.transcripts.captions import CaptionLayout, caption_cues
+from smelt.transcripts.formats import format_transcript, span, to_json, to_srt, to_txt, to_vtt
+from tests.unit.transcripts.transcript_samples import FILE as UNKNOWN
+from tests.unit.transcripts.transcript_samples import segment, word
 
 TRUST = Trust(silence_seconds=3.5, low_confidence_segments=(1,), repeated_segments=(), model="small")
 FILE = UNKNOWN.model_copy(update={"language": "de", "trust": TRUST})
@@ -40,7 +41,7 @@ def test_txt_has_one_segment_per_line() -> None:
 def test_txt_marks_untranscribed_and_damaged_stretches_at_their_place() -> None:
     file = with_trust(untranscribed=((28.2, 53.5), (3700, 3701.5), (90, 90.9)), damaged=((10, 14),))
     later = segment(60, 61, " and on.", index=2)
-    assert format_transcript(TranscriptFormat.TXT, (SEGMENTS[0], later), file) == (
+    assert format_transcript("txt", (SEGMENTS[0], later), file) == (
         "good morning anna.\n"
         "[recording damaged, 0:10 to 0:14]\n"
         "[speech not transcribed, 0:28 to 0:54]\n"
@@ -60,7 +61,7 @@ def test_vtt_starts_with_its_header() -> None:
     assert to_vtt(SEGMENTS[:1], FILE) == "WEBVTT\n\n00:00:00.000 --> 00:00:02.500\ngood morning anna.\n"
 
 
-@pytest.mark.parametrize("form", [TranscriptFormat.SRT, TranscriptFormat.VTT])
+@pytest.mark.parametrize("form", ["srt", "vtt"])
 def test_captions_mark_untranscribed_and_damaged_stretches(form: TranscriptFormat) -> None:
     file = with_trust(untranscribed=((28, 54),), damaged=((5, 6.5),))
     captions = format_transcript(form, SEGMENTS[:1], file).replace(",", ".")
@@ -77,7 +78,7 @@ def test_span_contains_the_whole_stretch(stretch: tuple[float, float], text: str
 
 
 def test_json_transcript_has_file_text_and_times() -> None:
-    parsed = json.loads(format_transcript(TranscriptFormat.JSON, SEGMENTS, FILE))
+    parsed = json.loads(format_transcript("json", SEGMENTS, FILE))
     assert parsed["text"] == "good morning anna. the report's late."
     assert parsed["segments"][0] == {"index": 0, "start": 0.0, "end": 2.5, "text": " good morning anna."}
     assert Trust.model_validate(parsed["trust"]) == FILE.trust
@@ -85,9 +86,7 @@ def test_json_transcript_has_file_text_and_times() -> None:
 
 
 def test_json_transcript_includes_the_words_of_a_segment() -> None:
-    plain, spoken = json.loads(format_transcript(TranscriptFormat.JSON, (SEGMENTS[0], SEGMENT_WITH_WORDS), FILE))[
-        "segments"
-    ]
+    plain, spoken = json.loads(format_transcript("json", (SEGMENTS[0], SEGMENT_WITH_WORDS), FILE))["segments"]
     assert "words" not in plain
     assert spoken["words"][1] == {"word": " two", "start": 11.5, "end": 12, "probability": 0.9}
 
@@ -97,7 +96,7 @@ def test_captions_escape_tags() -> None:
 
 
 def test_captions_follow_the_layout_of_the_call() -> None:
-    for form in (TranscriptFormat.SRT, TranscriptFormat.VTT):
+    for form in ("srt", "vtt"):
         assert "one two\nsix ten" in format_transcript(form, [segment(0, 3, "one two six ten")], FILE, SHORT)
 
 

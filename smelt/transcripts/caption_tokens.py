@@ -6,7 +6,7 @@ from itertools import pairwise, zip_longest
 from typing import Final
 
 from smelt.contract.state import FileSegment, FileState, Stretch
-from smelt.contract.writing import can_cut, has_words, text_width
+from smelt.transcripts.writing import can_cut, has_words, text_width
 
 MIN_MARK_S: Final = 1.0
 """Shorter stretches without a transcript are not marked."""

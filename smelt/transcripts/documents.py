@@ -1,9 +1,10 @@
 """Transcripts and results of a smelt as documents, made from its snapshot. Pure."""
 
-from smelt.contract.captions import CaptionLayout
 from smelt.contract.state import FileState, Snapshot
-from smelt.contract.transcript import TranscriptFormat, format_transcript
+from smelt.contract.vocabulary import TranscriptFormat
 from smelt.errors import RequestRejected
+from smelt.transcripts.captions import CaptionLayout
+from smelt.transcripts.formats import format_transcript
 
 
 def transcript_document(
