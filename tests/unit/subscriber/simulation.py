@@ -1,13 +1,11 @@
-"""A project in memory and a simulated clock: hours of a client in milliseconds, reproducible by seed."""
+"""A project in memory, for hours of a client in simulated time."""
 
 import asyncio
 import random
-import selectors
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
-from unittest import mock
 from uuid import UUID, uuid4
 
 from smelt.backend.realtime import ConnectionReport
@@ -24,39 +22,6 @@ BATCH = UUID(int=88)
 STALL_S = 20.0
 JOIN_S = 4.0
 CHANGE_LAG_S = 0.3
-
-
-class SimulatedClock(selectors.DefaultSelector):
-    """A selector that never waits: when idle, it advances the time to the next timer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        ready = super().select(0)
-        if not ready:
-            assert timeout is not None, "all tasks wait forever"
-            self.now += timeout
-        return ready
-
-
-def simulate(work: Coroutine[Any, Any, T], seed: int) -> T:
-    """Run a coroutine in simulated time; the same seed results in the same run."""
-    clock = SimulatedClock()
-    before = random.getstate()
-    random.seed(seed)
-    try:
-        with (
-            mock.patch.object(time, "monotonic", clock.monotonic),
-            asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(clock)) as runner,
-        ):
-            return runner.run(work)
-    finally:
-        random.setstate(before)
 
 
 class Server:

@@ -23,7 +23,8 @@ from tests.harness.histories import (
     segment_indexes,
     segments_event,
 )
-from tests.unit.subscriber.simulation import Server, SimulatedProject, simulate, wait_until
+from tests.harness.simulated_clock import simulate
+from tests.unit.subscriber.simulation import Server, SimulatedProject, wait_until
 
 HOUR_S = 3600.0
 
