@@ -99,7 +99,7 @@ class FileState(Model):
     """One file of a smelt; `progress` is 0 to 100, `duration_seconds` and `language` are None until known.
 
     `language` is that of the first speech, also if it is translated; `trust.languages` lists all. `trust` is None until
-    the file is transcribed.
+    the file is transcribed. `speaker_names` are the names that were given to speakers, by their labels.
     """
 
     id: UUID
@@ -110,6 +110,7 @@ class FileState(Model):
     duration_seconds: float | None = None
     language: str | None = None
     language_probability: float | None = None
+    speaker_names: dict[str, str] = Field(default_factory=dict)
     trust: Trust | None = None
     status: FileStatus
     stage: Status

@@ -175,6 +175,22 @@ class Client:
         """
         return await self._calls.retry_smelt(smelt_id)
 
+    async def rename_speaker(
+        self, smelt_id: UUID | str, speaker: str, name: str, *, file_id: UUID | str | None = None
+    ) -> Snapshot:
+        """Name a speaker in the finished transcripts of a smelt: in captions, documents and results.
+
+        Args:
+            smelt_id: The smelt, which may have ended.
+            speaker: The label of the speaker, such as `Speaker 1`, also if it has a name already.
+            name: A text on one line, up to 100 characters; the label itself removes the name.
+            file_id: The file; by default, all files whose transcript has the speaker.
+
+        Raises:
+            RequestRejected: No finished transcript has the speaker (`speaker_not_found`).
+        """
+        return await self._calls.rename_speaker(smelt_id, speaker, name, file_id=file_id)
+
     async def delete(self, smelt_id: UUID | str) -> None:
         """Delete a smelt with its files, transcripts and results."""
         await self._calls.delete_smelt(smelt_id)

@@ -74,6 +74,7 @@ class FakeSmelt:
         self._timeline = Timeline(self.id)
         self._items: list[Item] = []
         self._segments: list[list[Segment]] = [[] for _ in self.filenames]
+        self._speaker_names: list[dict[str, str]] = [{} for _ in self.filenames]
         self._seq = 0
         self._run = 1
         self._worker_online = True
@@ -120,15 +121,32 @@ class FakeSmelt:
         unchanged = Unchanged(id=self.id, seq=self._seq, next_poll_s=None, worker_online=online)
         self._emit(*self._timeline.merge_unchanged(unchanged))
 
-    def segments(self, *texts: str, file: int = 0) -> None:
-        """Emit new segments of a file: one per text, two seconds each."""
+    def segments(self, *texts: str, file: int = 0, speaker: str | None = None) -> None:
+        """Emit new segments of a file: one per text, two seconds each, of one speaker."""
         first = len(self._segments[file])
         new = [
-            Segment(index=index, start=index * SEGMENT_S, end=(index + 1) * SEGMENT_S, text=text)
+            Segment(index=index, start=index * SEGMENT_S, end=(index + 1) * SEGMENT_S, text=text, speaker=speaker)
             for index, text in enumerate(texts, first)
         ]
         self._segments[file] += new
         self._take(SegmentsEvent(**self._envelope(), file_id=self.file_ids[file], segments=tuple(new)))
+
+    def rename_speaker(self, speaker: str, name: str, file_id: UUID | None = None) -> bool:
+        """Name a speaker, as `client.rename_speaker` does; return False if no segment has it."""
+        found = [
+            names
+            for of_file, names, segments in zip(self.file_ids, self._speaker_names, self._segments, strict=True)
+            if file_id in (None, of_file) and any(segment.speaker == speaker for segment in segments)
+        ]
+        for names in found:
+            names[speaker] = name
+            if name == speaker:
+                del names[speaker]
+        if found:
+            self._seq += 1
+            if self.on_change is not None:
+                self.on_change(self)
+        return bool(found)
 
     def complete(self, *contents: str, outcome: Outcome = "complete") -> None:
         """Complete the smelt with one content per file; missing contents are empty."""
@@ -230,8 +248,10 @@ class FakeSmelt:
 
     def _file_segments(self) -> tuple[FileSegment, ...]:
         return tuple(
-            FileSegment(file_id=file_id, **segment.model_dump())
-            for file_id, segments in zip(self.file_ids, self._segments, strict=True)
+            FileSegment(
+                file_id=file_id, **segment.model_dump() | {"speaker": names.get(segment.speaker or "", segment.speaker)}
+            )
+            for file_id, names, segments in zip(self.file_ids, self._speaker_names, self._segments, strict=True)
             for segment in segments
         )
 
@@ -247,8 +267,11 @@ class FakeSmelt:
                 status=states.get(status, "processing"),
                 stage=status,
                 progress=percentage,
+                speaker_names=names,
             )
-            for position, (file_id, filename) in enumerate(zip(self.file_ids, self.filenames, strict=True))
+            for position, (file_id, filename, names) in enumerate(
+                zip(self.file_ids, self.filenames, self._speaker_names, strict=True)
+            )
         )
 
     def _envelope(self, eta_seconds: float | None = None) -> dict[str, Any]:

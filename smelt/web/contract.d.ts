@@ -14,7 +14,7 @@ export type PromptName = "summarize" | "action_items" | "detailed_notes" | "qa_f
 
 export type ErrorCode = "file_too_large" | "invalid_format" | "duration_exceeded" | "corrupted_file" | "decoding_failed" | "transcription_failed" | "synthesis_failed" | "api_rate_limited" | "api_quota_exhausted" | "api_key_invalid" | "connection_lost" | "cancelled" | "internal_error"
 
-export type RejectionCode = "invalid_request" | "invalid_options" | "not_allowed" | "no_input" | "mixed_input" | "too_many_files" | "file_too_large" | "invalid_format" | "combine_requires_auth" | "combine_requires_multiple" | "prompt_not_found" | "missing_upload" | "audio_expired" | "idempotency_conflict" | "still_referenced" | "too_many_open" | "not_found"
+export type RejectionCode = "invalid_request" | "invalid_options" | "not_allowed" | "no_input" | "mixed_input" | "too_many_files" | "file_too_large" | "invalid_format" | "combine_requires_auth" | "combine_requires_multiple" | "prompt_not_found" | "missing_upload" | "audio_expired" | "idempotency_conflict" | "still_referenced" | "too_many_open" | "not_found" | "speaker_not_found"
 
 /** A row of `smelt_batches`; `progress` is 0 to 100 over all smelts, `seq` counts the changes of the batch. */
 export interface Batch {
@@ -181,7 +181,7 @@ export interface FileSegment {
  * One file of a smelt; `progress` is 0 to 100, `duration_seconds` and `language` are None until known.
  *
  * `language` is that of the first speech, also if it is translated; `trust.languages` lists all. `trust` is None until
- * the file is transcribed.
+ * the file is transcribed. `speaker_names` are the names that were given to speakers, by their labels.
  */
 export interface FileState {
   readonly id: string
@@ -192,6 +192,7 @@ export interface FileState {
   readonly duration_seconds?: number | null
   readonly language?: string | null
   readonly language_probability?: number | null
+  readonly speaker_names?: Readonly<Record<string, string>>
   readonly trust?: Trust | null
   readonly status: FileStatus
   readonly stage: Status

@@ -108,6 +108,7 @@ export interface FileView extends FileProgress {
   readonly size_bytes?: number
   readonly duration_seconds?: number | null
   readonly language?: string | null
+  readonly speaker_names?: Readonly<Record<string, string>>
   readonly trust?: Trust | null
   readonly error_code?: string | null
   readonly error_message?: string | null
