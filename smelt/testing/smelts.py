@@ -4,7 +4,7 @@ Its events are merged like live events, so that a test receives the updates of a
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final
@@ -15,6 +15,7 @@ from smelt.contract.events import (
     CompletedEvent,
     FailedEvent,
     FileProgress,
+    Output,
     ProgressEvent,
     Result,
     Segment,
@@ -99,8 +100,9 @@ class FakeSmelt:
         *,
         message: str | None = None,
         eta_seconds: float | None = None,
+        outputs: Sequence[Output] = (),
     ) -> None:
-        """Emit progress; `percentage` defaults to the start of the stage."""
+        """Emit progress, with the outputs so far; `percentage` defaults to the start of the stage."""
         reached = PERCENT_RANGES[status][0] if percentage is None else percentage
         if status != "pending" and self._started_at is None:
             self._started_at = datetime.now(UTC)
@@ -112,6 +114,7 @@ class FakeSmelt:
                 status=status,
                 progress=StageProgress(percentage=reached, stage=status, message=message or STAGE_MESSAGES[status]),
                 files=tuple(FileProgress.model_validate(file) for file in files),
+                outputs=tuple(outputs),
             )
         )
 
@@ -233,6 +236,7 @@ class FakeSmelt:
                 "files": self._file_states(status, percentage),
                 "segments": self._file_segments(),
                 "segments_seq": self._seq,
+                "outputs": () if ended else progress.outputs,
                 "default_prompt_names": self.prompts,
                 "user_prompt_id": self.user_prompt_id,
                 "batch_id": self.batch_id,

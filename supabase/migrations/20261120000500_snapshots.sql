@@ -175,6 +175,26 @@ create function smelt.segments_of(p_smelt_id uuid, p_after bigint, p_with_words 
         where g.smelt_id = p_smelt_id and g.seq > p_after
     $$;
 
+-- Return the outputs of a smelt that has not ended, complete ones and the one that is being written.
+create function smelt.outputs_of(p_smelt_id uuid) returns jsonb
+    language sql stable
+    set search_path = ''
+    as $$
+        select coalesce(
+            jsonb_agg(
+                jsonb_build_object(
+                    'file_id', o.file_id, 'position', o.position, 'title', o.title, 'content', o.content,
+                    'is_complete', o.is_complete
+                )
+                order by f.position, o.position
+            ),
+            '[]'
+        )
+        from public.smelt_files as f
+        join smelt.outputs as o on o.file_id = f.id
+        where f.smelt_id = p_smelt_id
+    $$;
+
 -- Return the whole state of a smelt; without segments if `p_segments_after` is null.
 create function smelt.snapshot(
     p_smelt public.smelts, p_segments_after bigint, p_queue_position bigint, p_worker_online boolean,
@@ -192,6 +212,7 @@ create function smelt.snapshot(
             'files', smelt.files_of(p_smelt.id),
             'segments', smelt.segments_of(p_smelt.id, p_segments_after, p_with_words),
             'segments_seq', case when p_segments_after is null then 0 else p_smelt.seq end,
+            'outputs', smelt.outputs_of(p_smelt.id),
             'outcome', p_smelt.outcome, 'results', smelt.results_of(p_smelt),
             'error_code', p_smelt.error_code, 'error_message', p_smelt.error_message,
             'default_prompt_names', p_smelt.default_prompt_names, 'user_prompt_id', p_smelt.user_prompt_id,
@@ -275,7 +296,7 @@ create function smelt.progress_payload(p_smelt public.smelts, p_event_id uuid, p
                 from public.smelt_files as f
                 where f.smelt_id = p_smelt.id
             ),
-            'segments', '[]'::jsonb
+            'segments', '[]'::jsonb, 'outputs', '[]'::jsonb
         )
     $$;
 

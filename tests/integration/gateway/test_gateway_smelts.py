@@ -1,12 +1,15 @@
 """Reading, listing and acting on smelts."""
 
+import json
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
+from smelt.contract.events import Output
 from tests.harness.gateways import Open
 from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.sse_readers import stream
 from tests.harness.stacks import Stack, sign_up
 
 
@@ -212,3 +215,25 @@ async def test_speaker_of_a_finished_transcript_gets_a_name(
     assert "Ann: hello" in (await owner.get(f"{path}/results.md")).text
     invalid = await owner.post(f"{path}/speakers", json={"speaker": "Speaker 1", "name": "a\nb"})
     assert (invalid.status_code, invalid.json()["code"]) == (400, "invalid_request")
+
+
+async def test_stream_has_the_outputs_as_they_are_written(
+    owner: httpx.AsyncClient, scripted_worker: ScriptedWorker
+) -> None:
+    smelt_id = await created(owner)
+    job = await scripted_worker.claim(UUID(smelt_id))
+    output = {
+        "file_id": str(job.claim.files[0].id),
+        "position": 0,
+        "title": "Summary",
+        "content": "So far",
+        "is_complete": False,
+    }
+    await scripted_worker.calls.report_progress(
+        job.claim.id, job.claim.attempt, status="synthesizing", outputs=[Output.model_validate(output)]
+    )
+    assert (await owner.get(f"/api/smelts/{smelt_id}")).json()["outputs"] == [output]
+    async with stream(owner, f"/api/smelts/{smelt_id}/events") as reader:
+        while (event := await reader.next()).event != "progress":
+            pass
+    assert json.loads(event.data)["outputs"] == [output]

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 import smelt
+from smelt.contract.events import Output
 from smelt.testing import FakeBlockingClient, FakeClient, FakeSmelt
 
 pytest_plugins = ["pytester"]
