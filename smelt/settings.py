@@ -142,6 +142,12 @@ class WorkerSettings(Environment):
     signing_keys: Separated[SigningKey] = ()
 
 
+class LocalSettings(Environment):
+    """Settings of the embedded stack."""
+
+    postgrest: Path | None = None
+
+
 class GatewaySettings(Environment):
     """Settings of the HTTP gateway; units are part of the names."""
 

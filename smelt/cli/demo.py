@@ -54,7 +54,7 @@ def demo(
 
 async def _demo(files: Sequence[Path]) -> Exit:
     from smelt.local import LocalStack
-    from smelt.settings import CaptionSettings, WorkerSettings
+    from smelt.settings import CaptionSettings, LocalSettings, WorkerSettings
 
     layout = CaptionSettings.read().layout()
     OUT.rule("[bold]smelt demo")
@@ -64,7 +64,7 @@ async def _demo(files: Sequence[Path]) -> Exit:
         _print_notice(settings)
     _make_folder()
     started_s = time.monotonic()
-    async with LocalStack.from_env() as stack:
+    async with LocalStack(postgrest=LocalSettings.read().postgrest) as stack:
         OUT.print(f"Postgres, PostgREST and Realtime run at {stack.api_url} ({time.monotonic() - started_s:.1f} s)")
         async with _worker(stack, env) as worker_ended, _signed_up(stack) as client:
             following = asyncio.create_task(_smelt(client, files, layout))
@@ -84,14 +84,14 @@ async def _demo_web() -> Exit:
     from smelt.gateway.options import GatewayOptions
     from smelt.gateway.server import GatewayServer, listen
     from smelt.local import LocalStack
-    from smelt.settings import CaptionSettings, GatewaySettings, WorkerSettings
+    from smelt.settings import CaptionSettings, GatewaySettings, LocalSettings, WorkerSettings
 
     OUT.rule("[bold]smelt demo")
     settings = GatewaySettings.read()
     layout = CaptionSettings.read().layout()
     _make_folder()
     listener = listen(settings.gateway_host, settings.gateway_port)
-    async with LocalStack.from_env() as stack:
+    async with LocalStack(postgrest=LocalSettings.read().postgrest) as stack:
         options = GatewayOptions(url=stack.api_url, key=stack.anon_key, caption_layout=layout, drain_s=settings.drain_s)
         server = GatewayServer(options, listener)
         async with _worker(stack, {}) as worker_ended:

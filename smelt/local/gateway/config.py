@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smelt.local.keys import Keys
-from smelt.local.migrations import AuthRules, RealtimeLimits
+from smelt.local.project import AuthRules, RealtimeLimits
 
 
 @dataclass(frozen=True, kw_only=True)

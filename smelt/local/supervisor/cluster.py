@@ -13,18 +13,20 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from smelt.local import lock, logs, migrations, notes, ports
 from smelt.local.account import remove
-from smelt.local.api import ApiOptions, load_gateway, serve
-from smelt.local.cleanup import remove_ephemeral
+from smelt.local.database import migrations
+from smelt.local.database.postgres import DATABASE, SUPERUSER, Postgres
 from smelt.local.errors import LocalError, LocalTransientError
-from smelt.local.migrations import ProjectFiles
+from smelt.local.gateway.postgrest import ensure_program
 from smelt.local.paths import StackPaths
-from smelt.local.postgres import DATABASE, SUPERUSER, Postgres
-from smelt.local.postgrest import ensure_program
-from smelt.local.restart import keep_running
-from smelt.local.server import start_postgres
+from smelt.local.processes import lock, logs, ports
+from smelt.local.project import ProjectFiles
 from smelt.local.state import StackState
+from smelt.local.supervisor import notes
+from smelt.local.supervisor.api import ApiOptions, load_gateway, serve
+from smelt.local.supervisor.cleanup import remove_ephemeral
+from smelt.local.supervisor.database import start_postgres
+from smelt.local.supervisor.restart import keep_running
 
 logger = logging.getLogger(__name__)
 

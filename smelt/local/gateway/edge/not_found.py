@@ -5,6 +5,8 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from smelt.local.http import not_served_message
+
 _NOT_SERVED: Final = {
     "/functions/v1": "Edge Functions are",
     "/graphql/v1": "GraphQL is",
@@ -20,6 +22,5 @@ async def not_found(request: Request, exc: Exception) -> Response:
     path = request.url.path
     for prefix, subject in _NOT_SERVED.items():
         if path == prefix or path.startswith(f"{prefix}/"):
-            message = f"{subject} not part of the embedded stack; use `supabase start` for it."
-            return JSONResponse({"code": "NOT_FOUND", "message": message}, 404)
+            return JSONResponse({"code": "NOT_FOUND", "message": not_served_message(subject)}, 404)
     return JSONResponse({"message": "no Route matched with those values"}, 404)

@@ -10,10 +10,11 @@ from secrets import token_hex
 from types import TracebackType
 from typing import Any, Self
 
-from smelt.local.handle import StackHandle
-from smelt.local.launching import LaunchOptions, end, postgrest_from_env, read_reply, send_request, start
-from smelt.local.logs import LogTail
+from smelt.distribution import supabase_folder
+from smelt.local.client.handle import StackHandle
+from smelt.local.client.supervisor_client import LaunchOptions, end, read_reply, send_request, start
 from smelt.local.paths import StackPaths, temporary_folder
+from smelt.local.processes.logs import LogTail
 from smelt.local.state import StackState
 
 
@@ -35,11 +36,6 @@ class LocalCluster:
         # Fixtures outlive the event loops of tests, so requests are sent and awaited in threads.
         self._pipe_lock = threading.Lock()
 
-    @classmethod
-    def from_env(cls) -> Self:
-        """Create a cluster; uses the binary in `SMELT_POSTGREST`, if set. For entry points and tests."""
-        return cls(postgrest=postgrest_from_env())
-
     async def __aenter__(self) -> Self:
         self._folder = temporary_folder()
         options = LaunchOptions(
@@ -60,11 +56,9 @@ class LocalCluster:
 
         The first stack of each project waits for its migrations. Raises `LocalPermanentError` if a migration fails.
         """
-        from smelt.local.migrations import find
-
         name = f"stack_{token_hex(6)}"
         try:
-            ready = await self._request({"open": name, "project": str((migrations or find()).absolute())})
+            ready = await self._request({"open": name, "project": str((migrations or supabase_folder()).absolute())})
             yield StackHandle(StackState.of(ready))
         finally:
             await self._request({"close": name})

@@ -21,13 +21,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from smelt.local.auth import AuthStore, create_auth
-from smelt.local.config import GatewayConfig
-from smelt.local.edge.api_keys import ApiKeys
-from smelt.local.edge.error_logging import LogServerErrors
-from smelt.local.edge.loopback import LoopbackOnly, origin_of
-from smelt.local.edge.not_found import not_found
-from smelt.local.edge.rest_proxy import RestProxy, Upstream
-from smelt.local.edge.routing import AnyPathMount
+from smelt.local.gateway.config import GatewayConfig
+from smelt.local.gateway.edge.api_keys import ApiKeys
+from smelt.local.gateway.edge.error_logging import LogServerErrors
+from smelt.local.gateway.edge.loopback import LoopbackOnly, origin_of
+from smelt.local.gateway.edge.not_found import not_found
+from smelt.local.gateway.edge.rest_proxy import RestProxy, Upstream
+from smelt.local.http import AnyPathMount
 from smelt.local.realtime import Realtime, RealtimeOptions, create_routes
 from smelt.local.storage import Database, FileStore, UnfinishedUploads, create_storage
 

@@ -4,7 +4,7 @@
 
 It writes one line of JSON to standard output, `{"ready": {...}}` or `{"error": "...", "transient": false}`, and exits
 on SIGTERM, SIGINT or SIGHUP, or with `--until-input-closes` when standard input closes. Without `--project` it owns a
-cluster: each line of standard input is a request, and gets one such line as its reply; see `cloning`.
+cluster: each line of standard input is a request, and gets one such line as its reply; see `cluster`.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from smelt.local import cloning, running
 from smelt.local.errors import LocalError, LocalTransientError
+from smelt.local.supervisor import cluster, single
 
 TERMINATION_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 EXIT_FAILURE: Final = 1
@@ -57,13 +57,13 @@ def _create_job(arguments: argparse.Namespace) -> Coroutine[Any, Any, None]:
     folder, cache = arguments.folder.resolve(), arguments.cache.resolve()
     postgrest = arguments.postgrest and arguments.postgrest.resolve()
     if arguments.project is None:
-        return cloning.run(
-            cloning.ClusterOptions(folder=folder, cache=cache, postgrest=postgrest),
+        return cluster.run(
+            cluster.ClusterOptions(folder=folder, cache=cache, postgrest=postgrest),
             _requests(),
             _report_ready,
             _report_error,
         )
-    options = running.StackOptions(
+    options = single.StackOptions(
         folder=folder,
         project=arguments.project.resolve(),
         cache=cache,
@@ -72,7 +72,7 @@ def _create_job(arguments: argparse.Namespace) -> Coroutine[Any, Any, None]:
         postgrest=postgrest,
         ephemeral=arguments.ephemeral,
     )
-    return running.run(options, lambda state: _report_ready(asdict(state)))
+    return single.run(options, lambda state: _report_ready(asdict(state)))
 
 
 def _cancel_on_request(task: asyncio.Task[None], *, watch_input: bool) -> None:

@@ -2,8 +2,8 @@
 
 import psycopg
 
-from smelt.local import extensions
-from smelt.local.migrations import ProjectFiles
+from smelt.local.database import extensions
+from smelt.local.project import ProjectFiles
 
 
 async def describe(project: ProjectFiles, dsn: str) -> tuple[str, ...]:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from smelt.local import lock
 from smelt.local.errors import LocalPermanentError, LocalTransientError
 from smelt.local.files import open_binary
-from smelt.local.logs import LogTail
 from smelt.local.paths import StackPaths, cache_folder
+from smelt.local.processes import lock
+from smelt.local.processes.logs import LogTail
+from smelt.local.processes.waiting import until
 from smelt.local.state import StackState
-from smelt.local.waiting import until
 
 START_TIMEOUT_S: Final = 240.0
 """Long enough to download PostgREST over a slow connection."""
@@ -119,12 +119,6 @@ async def stop(paths: StackPaths) -> bool:
         if await until(lambda: lock.holder(paths.lock) is None, STOP_TIMEOUT_S):
             return True
     raise LocalTransientError(f"process {pid} of the stack did not exit within {STOP_TIMEOUT_S:.0f} s of SIGKILL")
-
-
-def postgrest_from_env() -> Path | None:
-    """Return the path in `SMELT_POSTGREST`, or None."""
-    named = os.environ.get("SMELT_POSTGREST")
-    return Path(named) if named else None
 
 
 def _spawn(options: LaunchOptions, log: Path) -> subprocess.Popen[bytes]:

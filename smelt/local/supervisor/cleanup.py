@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Final
 
-from smelt.local import lock
 from smelt.local.account import remove
 from smelt.local.errors import LocalPermanentError
 from smelt.local.paths import StackPaths
+from smelt.local.processes import lock
 
 MARKER: Final = "ephemeral"
 """Name of the marker file, written under the folder's lock. A folder with a marker and a free lock is abandoned."""

@@ -1,6 +1,6 @@
 """Runs a program that never outlives the supervisor, as another user if required.
 
-    python -I -S launch.py '{"parent": pid, "signal": n, "uid": n|null, "gid": n|null, ...}' PROGRAM...
+    python -I -S exec_shim.py '{"parent": pid, "signal": n, "uid": n|null, "gid": n|null, ...}' PROGRAM...
 
 Two more members are booleans: "keep_read_capability" keeps the one capability that lets another user traverse folders
 without permission, and "open_before_setuid" opens the program before the change of user.

@@ -7,17 +7,19 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from smelt.local import lock, logs, notes, ports, state
+from smelt.local import state
 from smelt.local.account import remove
-from smelt.local.api import Api, ApiOptions, load_gateway, serve
-from smelt.local.cleanup import remove_ephemeral
+from smelt.local.database.postgres import SUPERUSER, Postgres
 from smelt.local.errors import LocalTransientError
-from smelt.local.migrations import ProjectFiles
+from smelt.local.gateway.postgrest import ensure_program
 from smelt.local.paths import StackPaths
-from smelt.local.postgres import SUPERUSER, Postgres
-from smelt.local.postgrest import ensure_program
-from smelt.local.restart import keep_running
-from smelt.local.server import start_postgres
+from smelt.local.processes import lock, logs, ports
+from smelt.local.project import ProjectFiles
+from smelt.local.supervisor import notes
+from smelt.local.supervisor.api import Api, ApiOptions, load_gateway, serve
+from smelt.local.supervisor.cleanup import remove_ephemeral
+from smelt.local.supervisor.database import start_postgres
+from smelt.local.supervisor.restart import keep_running
 
 
 @dataclass(frozen=True, kw_only=True)

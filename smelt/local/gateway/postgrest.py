@@ -17,10 +17,10 @@ from typing import Final
 import httpx
 
 from smelt.local.account import OsAccount, remove
-from smelt.local.child import Child, Step
 from smelt.local.errors import LocalPermanentError, LocalTransientError
-from smelt.local.logs import LogTail
-from smelt.local.migrations import ProjectFiles
+from smelt.local.processes.child import Child, Step
+from smelt.local.processes.logs import LogTail
+from smelt.local.project import ProjectFiles
 
 logger = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from typing import Final
 from psycopg.conninfo import make_conninfo
 
 from smelt.distribution import install_command
-from smelt.local import extensions
 from smelt.local.account import OsAccount
-from smelt.local.child import Child, Step
+from smelt.local.database import extensions
 from smelt.local.errors import LocalPermanentError, LocalTransientError
 from smelt.local.files import open_text, read_text
-from smelt.local.logs import LogTail
-from smelt.local.waiting import until
+from smelt.local.processes.child import Child, Step
+from smelt.local.processes.logs import LogTail
+from smelt.local.processes.waiting import until
 
 MAJOR_VERSION: Final = "18"
 SUPERUSER: Final = "supabase_admin"

@@ -8,15 +8,15 @@ from importlib import import_module
 from pathlib import Path
 from socket import socket
 
-from smelt.local import ports
 from smelt.local.account import database_account
-from smelt.local.config import GatewayConfig
+from smelt.local.database.postgres import REALTIME_ROLE
+from smelt.local.gateway.config import GatewayConfig
+from smelt.local.gateway.postgrest import Postgrest, PostgrestOptions
+from smelt.local.gateway.uvicorn_server import GatewayServer
 from smelt.local.keys import Keys
-from smelt.local.migrations import ProjectFiles
-from smelt.local.postgres import REALTIME_ROLE
-from smelt.local.postgrest import Postgrest, PostgrestOptions
-from smelt.local.restart import attempts
-from smelt.local.serving import GatewayServer
+from smelt.local.processes import ports
+from smelt.local.project import ProjectFiles
+from smelt.local.supervisor.restart import attempts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ async def serve(options: ApiOptions, listener: socket, exit_stack: AsyncExitStac
 
 def load_gateway() -> None:
     """Import the servers behind the gateway."""
-    import_module("smelt.local.gateway")
+    import_module("smelt.local.gateway.app")
 
 
 async def _start_postgrest(options: ApiOptions, url: str, exit_stack: AsyncExitStack) -> Postgrest:
@@ -79,7 +79,7 @@ async def _start_postgrest(options: ApiOptions, url: str, exit_stack: AsyncExitS
 
 
 async def _start_gateway(config: GatewayConfig, listener: socket, exit_stack: AsyncExitStack) -> GatewayServer:
-    from smelt.local.gateway import create_app
+    from smelt.local.gateway.app import create_app
 
     app = create_app(config)
     await exit_stack.enter_async_context(app.router.lifespan_context(app))

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import psycopg
 
-from smelt.local import extensions
+from smelt.local.database import extensions
 from smelt.local.errors import LocalPermanentError
 
 PLATFORM: Final = Path(__file__).with_name("platform")
