@@ -12,7 +12,8 @@ from smelt.contract.events import Output
 from tests.harness.fake_llm import paced_response, serving
 from tests.harness.recorder import Recorder
 from tests.harness.stacks import Stack
-from tests.harness.worker_harness import TIMEOUT_S, WorkerProcess, app_client, eventually, running_worker
+from tests.harness.waiting import until
+from tests.harness.worker_harness import TIMEOUT_S, WorkerProcess, app_client, running_worker
 
 SUMMARY = "Anna calls Ben."
 PAIRS = "**Q: Who calls?**\n\nA: Anna."
@@ -61,7 +62,7 @@ async def test_output_is_shown_while_the_next_is_written_and_is_not_requested_ag
         llm = {"SMELT_LLM_BASE_URL": model.base_url, "SMELT_LLM_MODEL": "m"}
         worker = WorkerProcess(project, tmp_path, SMELT_LEASE_S="5", **llm)
         try:
-            await eventually(lambda: shown(recorder) == begun)
+            await until(lambda: shown(recorder) == begun)
             state = await app.state(created.id)
             assert [listed(output) for output in state.outputs] == begun
             assert state.results is None
