@@ -4,10 +4,11 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Final, Literal
 
 from smelt.backend.project import Project
+from smelt.backend.waiting import wait_for_event
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.schema_version import schema_issue
 from smelt.errors import SettingsError, SmeltError, TransientError
@@ -94,8 +95,7 @@ class Worker:
                 if issue := schema_issue(health.schema_version, health.schema_compatible_from):
                     raise SettingsError(f"{issue.observed}; {issue.remedy}")
                 return
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _SCHEMA_RETRY_INTERVAL_S)
+            await wait_for_event(stop, _SCHEMA_RETRY_INTERVAL_S)
 
     async def _run(self, *, once: bool, stop: asyncio.Event) -> None:
         with workspace(self._options.temp_dir) as folder:
