@@ -1,4 +1,4 @@
-"""The README's table of permissions: every cell is tried against a running project."""
+"""The table of permissions in the README of the database: every cell is tried against a running project."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ Allowed = dict[str, bool]
 
 def _table() -> dict[str, Allowed]:
     """Return the callers allowed for each action of the table, such as `call get_smelt` or `read smelts`."""
-    section = (ROOT / "README.md").read_text().partition("### Who may do what")[2].partition("\n#")[0]
+    section = (ROOT / "supabase" / "README.md").read_text().partition("## Who may do what")[2].partition("\n#")[0]
     named: dict[str, Allowed] = {}
     for line in section.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
