@@ -21,6 +21,7 @@ from smelt.processor.janitor import Janitor
 from smelt.processor.leases import Leases
 from smelt.processor.logs import SmeltLog
 from smelt.processor.metrics import Metrics, serve_metrics
+from smelt.processor.model_queue import ModelQueue
 from smelt.processor.options import WorkerOptions
 from smelt.processor.polling import Contact
 from smelt.processor.services import WorkerServices
@@ -144,6 +145,7 @@ class Worker:
             dispatcher=None if options.dispatch is None else Dispatcher(options.dispatch, self._on_dispatch_suspended),
             metrics=self._metrics,
             speed=speed,
+            model_queue=ModelQueue(lambda: model.lanes),
         )
         self._metrics.show_model(lambda: model.pid, lambda: services.engine.is_suspended)
         return services

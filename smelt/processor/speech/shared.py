@@ -7,13 +7,13 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 from uuid import UUID
 
 from smelt.contract.options import SmeltOptions
 from smelt.errors import SettingsError
 from smelt.processor.children.process import ChildDied, Death
-from smelt.processor.errors import ChildKilled, ChildUnusable, ModelError, ModelSuspended
+from smelt.processor.errors import ChildKilled, ChildUnusable, ModelError, ModelRestarted, ModelSuspended
 from smelt.processor.media.recording import BYTES_PER_SECOND, SAMPLE_RATE, Recording
 from smelt.processor.speech.breaker import CircuitBreaker
 from smelt.processor.speech.checkpoint import START, Checkpoint
@@ -32,9 +32,11 @@ _MAX_CHECK_STEP_S: Final = 600.0
 class SharedModel:
     """A model that is loaded from `start` on; `acquire` waits for it and raises the error of a failed load.
 
-    After `idle_s` without a user it is released, and loaded again for the next one. If its child dies for a reason that
-    is probably not the recording, the model is suspended until it has transcribed a known recording: `on_suspended` is
-    called when that begins and when it ends, and everything that needs the model raises `ModelSuspended` meanwhile.
+    After `idle_s` without a user it is released, and loaded again for the next one. It transcribes several recordings
+    at a time, in lanes. If its child dies while it computes windows of several, each of these recordings is transcribed
+    alone from then on, window by window, so that its next death has one cause. If it dies for a reason that is probably
+    not the recording, the model is suspended until it has transcribed a known recording: `on_suspended` is called when
+    that begins and when it ends, and everything that needs the model raises `ModelSuspended` meanwhile.
     """
 
     def __init__(
@@ -64,6 +66,8 @@ class SharedModel:
         self._failed: asyncio.Queue[SettingsError] = asyncio.Queue()
         self._user_count = 0
         self._release_timer: asyncio.TimerHandle | None = None
+        self._suspects: set[UUID] = set()
+        self._is_closing = False
 
     @property
     def info(self) -> dict[str, str]:
@@ -79,6 +83,11 @@ class SharedModel:
     def issue_of(self, requested: SmeltOptions) -> str | None:
         """Return a sentence about the first option of a smelt that this model can't honor; None while unknown."""
         return None if self._info is None else issue_of(requested, self._model.title, self._info.languages)
+
+    @property
+    def lanes(self) -> int:
+        """The number of recordings that are transcribed at a time; 1 until the model has been loaded."""
+        return 1 if self._info is None else self._info.lanes
 
     @property
     def is_loaded(self) -> bool:
@@ -157,11 +166,18 @@ class SharedModel:
             ChildDied: Its child died of the recording.
             ChildKilled: Its child was killed, and not by this worker.
             ChildUnusable: The worker ends.
+            ModelRestarted: Its child has ended, perhaps for another recording.
             ModelSuspended: Its child died, and that is probably not the fault of this recording.
         """
         async with self.acquire() as model:
             items = model.transcribe(
-                recording, start, max_step_s=self._max_step_s, main_language=main_language, requested=requested
+                recording,
+                start,
+                max_step_s=self._max_step_s,
+                smelt_id=smelt_id,
+                is_alone=smelt_id in self._suspects,
+                main_language=main_language,
+                requested=requested,
             )
             try:
                 async with aclosing(items):
@@ -169,13 +185,24 @@ class SharedModel:
                         yield item
             except ChildDied as exc:
                 self._forget(model)
-                if exc.death.killed_for == "ended":
-                    raise ChildUnusable("the worker has ended the model") from exc
-                self._add_death(exc.death, None if exc.death.fault == "machine" else smelt_id)
-                if exc.death.fault == "unknown":
-                    raise ChildKilled(str(exc)) from exc
-                raise
+                self._raise_fault(exc, model.suspects, smelt_id)
+            self._suspects.discard(smelt_id)
             self._breaker.on_success()
+
+    def _raise_fault(self, exc: ChildDied, suspects: frozenset[UUID | None], smelt_id: UUID) -> NoReturn:
+        """Raise the error of a smelt whose transcription ended because the child did."""
+        if exc.death.killed_for == "ended":
+            if self._is_closing:
+                raise ChildUnusable("the worker has ended the model") from exc
+            raise ModelRestarted("the model is loaded again") from exc
+        if suspects != {smelt_id}:
+            if smelt_id in suspects:
+                self._suspects.add(smelt_id)
+            raise ModelRestarted(str(exc)) from exc
+        self._add_death(exc.death, None if exc.death.fault == "machine" else smelt_id)
+        if exc.death.fault == "unknown":
+            raise ChildKilled(str(exc)) from exc
+        raise exc
 
     async def reduce_memory(self) -> bool:
         """Use less memory from now on; return False if that is not possible.
@@ -198,6 +225,7 @@ class SharedModel:
 
     async def aclose(self) -> None:
         """End the child, also one that is loading or transcribing, and all background work."""
+        self._is_closing = True
         tasks = [task for task in (self._loading, self._probing) if task is not None]
         for task in tasks:
             task.cancel()
@@ -244,6 +272,8 @@ class SharedModel:
             self._loaded = await self._start_child()
         except ChildDied as exc:
             self._loading = None
+            logger.warning("the model: %s", exc.death)
+            self._on_death(exc.death)
             self._add_death(exc.death, None)
             raise
         return self._loaded
@@ -258,8 +288,14 @@ class SharedModel:
         logger.info("loaded the model %s in %.1f s", self._model.name, model.load_s)
         if (notice := notice_of(self._model.name)) is not None:
             logger.warning("%s Set SMELT_MODEL to use another one.", notice)
-        model.dying.add_done_callback(lambda _: self._forget(model))
+        model.dying.add_done_callback(lambda dying: self._on_child_end(model, dying.result()))
         return model
+
+    def _on_child_end(self, model: LoadedModel, death: Death) -> None:
+        self._forget(model)
+        if death.stage == "working" and death.killed_for != "ended":
+            logger.warning("the model: %s", death)
+            self._on_death(death)
 
     def _max_step_s(self, info: LoadedInfo, options: SpeechOptions) -> float:
         window_s = info.window_s * max(1, options.batch_size)
@@ -267,8 +303,6 @@ class SharedModel:
 
     def _add_death(self, death: Death, smelt_id: UUID | None) -> None:
         """Record a death; raise `ModelSuspended` if the model is suspended."""
-        logger.warning("the model: %s", death)
-        self._on_death(death)
         self._breaker.on_death(smelt_id)
         if not self.is_suspended:
             return

@@ -15,11 +15,16 @@ from smelt.processor.speech.languages import Language
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """The model, its device and its compute type; names and values are those of faster-whisper, and `demo`."""
+    """The model, its device and its compute type; names and values are those of faster-whisper, and `demo`.
+
+    It transcribes up to `lanes` recordings at a time, each with `cpu_threads`; 0 is the default of CTranslate2.
+    """
 
     name: str = DEMO
     device: str = "auto"
     compute_type: str = "default"
+    cpu_threads: int = 0
+    lanes: int = 1
 
     @property
     def title(self) -> str:
@@ -72,6 +77,8 @@ class LoadedInfo:
     device: str
     smaller_compute_type: str | None
     window_s: float
+    cpu_threads: int
+    lanes: int
 
 
 @dataclass(frozen=True, kw_only=True)
