@@ -9,10 +9,18 @@ from pathlib import Path
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
-from patched_children import PatchedChildren
-from stacks import RemoteStack, Stack, cluster, end_cluster, running_local, running_project, shared_project
 
 from smelt.local import LocalCluster
+from tests.harness.patched_children import PatchedChildren
+from tests.harness.stacks import (
+    RemoteStack,
+    Stack,
+    cluster,
+    end_cluster,
+    running_local,
+    running_project,
+    shared_project,
+)
 
 TESTS = Path(__file__).parent
 # The files that take longest, the longest first. Processes take files in this order, so that they end at about the

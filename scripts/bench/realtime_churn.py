@@ -8,18 +8,14 @@ length.
 import argparse
 import asyncio
 import json
-import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "integration" / "local" / "realtime"))
-
-from churn import Record, churn
-from realtime_server import FIXTURES, start_postgres
-from server_process import running_in_process
+from tests.integration.local.realtime.churn import Record, churn
+from tests.integration.local.realtime.realtime_server import FIXTURES, start_postgres
+from tests.integration.local.realtime.server_process import running_in_process
 
 CLIENTS, ROUNDS, MESSAGES = 24, 2, 6
 SETTLE_TIMEOUT_S = 30

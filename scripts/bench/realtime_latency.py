@@ -9,7 +9,6 @@ previous one; every delivery counts. Prints one line of JSON for each figure.
 import asyncio
 import json
 import multiprocessing
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,11 +23,8 @@ import websockets
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import broadcast, serve
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "integration" / "local" / "realtime"))
-
-from realtime_server import FIXTURES, USER_A, Reachable, start_postgres
-from server_process import running_in_process
+from tests.integration.local.realtime.realtime_server import FIXTURES, USER_A, Reachable, start_postgres
+from tests.integration.local.realtime.server_process import running_in_process
 
 MESSAGES = {1: 400, 50: 120, 500: 30}
 WARM_UP = 5

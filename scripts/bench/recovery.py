@@ -12,31 +12,25 @@ timeout.
 import argparse
 import asyncio
 import json
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 from typing import Final
 
 import psycopg
 from official_client import OfficialClient
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "integration" / "subscriber"))
-
-from faults import FAULTS, Fault, Inject, Topics, rejecting, sending_messages, system_error
-from proxies import FaultyProxy, faulty_proxy
-from scripted_worker import Job, ScriptedWorker
-from stacks import User, running, sign_up
-from watch_recorder import WatchRecorder
-
 from smelt.backend.project import Project
 from smelt.contract.channels import smelt_channel
 from smelt.local import LocalStack
 from smelt.subscriber.client import Client, connect
+from tests.harness.faults import FAULTS, Fault, Inject, Topics, rejecting, sending_messages, system_error
+from tests.harness.proxies import FaultyProxy, faulty_proxy
+from tests.harness.scripted_worker import Job, ScriptedWorker
+from tests.harness.stacks import User, running, sign_up
+from tests.integration.subscriber.watch_recorder import WatchRecorder
 
 ROUNDS: Final = 5
 ROUNDS_OF_LONG_ONES: Final = 3

@@ -25,12 +25,9 @@ import psutil
 import psycopg
 from bench_common import print_figure
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-
-from scripted_worker import ScriptedWorker
-from stacks import Stack, User, running_local, sign_up
-
 from smelt.backend.project import Project
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, User, running_local, sign_up
 
 STREAMS = 500
 REPORTS = 20

@@ -12,12 +12,10 @@ import gc
 import json
 import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 import psycopg
@@ -26,11 +24,8 @@ from realtime import AsyncRealtimeClient
 from smelt.backend.realtime import RealtimeTimings
 from smelt.local import LocalStack
 from smelt.subscriber.client import connect
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-
-from proxies import faulty_proxy
-from stacks import running, sign_up
+from tests.harness.proxies import faulty_proxy
+from tests.harness.stacks import running, sign_up
 
 WATCHES = 1000
 CREATED_AT_ONCE = 8

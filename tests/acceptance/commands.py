@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from processes import run, started
+from tests.harness.processes import run, started
 
 ROOT = Path(__file__).parents[2]
 STANDUP = ROOT / "smelt" / "cli" / "recordings" / "standup.ogg"

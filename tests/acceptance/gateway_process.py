@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from commands import environment, wait_until
-from processes import started
+from tests.acceptance.commands import environment, wait_until
+from tests.harness.processes import started
 
 STOP_TIMEOUT_S = 60.0
 

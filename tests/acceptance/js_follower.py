@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from commands import ROOT, environment
+from tests.acceptance.commands import ROOT, environment
 
 JS: Final = ROOT / "tests" / "js"
 EXIT_TIMEOUT_S: Final = 20.0

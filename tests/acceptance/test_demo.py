@@ -13,10 +13,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from commands import ROOT, STANDUP, STANDUP_TEXT, accuracy, environment, smelt, wait_until
-from processes import processes_with_home, run, started
 
 from smelt.js_package import PAGE, package_files
+from tests.acceptance.commands import ROOT, STANDUP, STANDUP_TEXT, accuracy, environment, smelt, wait_until
+from tests.harness.processes import processes_with_home, run, started
 
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 SETTINGS = {"SMELT_CAPTION_LINE_CHARS": "20", "SMELT_WORD_TIMES": "true"}

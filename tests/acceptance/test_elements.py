@@ -4,9 +4,10 @@ import re
 import shutil
 
 import pytest
-from commands import ROOT, environment
-from processes import run
-from stacks import running_local
+
+from tests.acceptance.commands import ROOT, environment
+from tests.harness.processes import run
+from tests.harness.stacks import running_local
 
 JS = ROOT / "tests" / "js"
 

@@ -13,7 +13,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from commands import (
+
+from smelt.contract.work import SmeltAttempts
+from tests.acceptance.commands import (
     ROOT,
     STANDUP,
     STANDUP_TEXT,
@@ -25,13 +27,11 @@ from commands import (
     wait_until,
     worker,
 )
-from gateway_process import gateway_process
-from gateways import SIGNING_KEY
-from processes import started
-from stacks import Stack, running_local
-from worker_harness import attempts_of, failures
-
-from smelt.contract.work import SmeltAttempts
+from tests.acceptance.gateway_process import gateway_process
+from tests.harness.gateways import SIGNING_KEY
+from tests.harness.processes import started
+from tests.harness.stacks import Stack, running_local
+from tests.harness.worker_harness import attempts_of, failures
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -9,12 +9,12 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from commands import ROOT
-from gateways import SIGNING_KEY, options_for, running_gateway
-from stacks import TLS, Stack, running_project, sign_up
 
 from smelt.contract.dispatch import CallbackTokens
 from smelt.gateway.tokens import LIFETIME_S, ReadTokens
+from tests.acceptance.commands import ROOT
+from tests.harness.gateways import SIGNING_KEY, options_for, running_gateway
+from tests.harness.stacks import TLS, Stack, running_project, sign_up
 
 CALLERS: Final = (
     "visitor",

@@ -11,18 +11,18 @@ from typing import Any
 
 import httpx
 import pytest
-from commands import ROOT, environment
-from endless_model import ENDLESS_MODEL
-from gateway_process import GatewayProcess, gateway_process
-from gateways import SIGNING_KEY, http_client, options_for, running_gateway
-from sse_readers import Received, read_smelt, stream
-from stacks import Stack, sign_up
-from worker_harness import STANDUP, WorkerProcess, eventually
 
 from smelt.backend.client_rpc import ClientRpc
 from smelt.backend.project import Project
 from smelt.contract.state import Snapshot
 from smelt.gateway import limits
+from tests.acceptance.commands import ROOT, environment
+from tests.acceptance.gateway_process import GatewayProcess, gateway_process
+from tests.harness.endless_model import ENDLESS_MODEL
+from tests.harness.gateways import SIGNING_KEY, http_client, options_for, running_gateway
+from tests.harness.sse_readers import Received, read_smelt, stream
+from tests.harness.stacks import Stack, sign_up
+from tests.harness.worker_harness import STANDUP, WorkerProcess, eventually
 
 JS = ROOT / "tests" / "js"
 POSTPONED = b'smelt_gateway_postponed_streams_total{code="too_many_requests"}'

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import platformdirs
 import pytest
-from commands import STANDUP, environment, smelt, submit, wait_until
-from processes import assert_ended, processes_with_home, started
-from stacks import Stack, running_local, sign_up
 
 from smelt.local import StackHandle
 from smelt.local.lock import holder
+from tests.acceptance.commands import STANDUP, environment, smelt, submit, wait_until
+from tests.harness.processes import assert_ended, processes_with_home, started
+from tests.harness.stacks import Stack, running_local, sign_up
 
 COMMANDS = {
     "demo": ["demo"],

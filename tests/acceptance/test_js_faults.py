@@ -12,19 +12,19 @@ from typing import Any, Final, Literal, TypeVar
 
 import jwt
 import pytest
-from faults import FAULTS, Inject, Topics, rejecting
-from gateway_process import GatewayProcess, gateway_process
-from gateways import options_for, running_gateway
-from js_follower import JS, JsApp, Viewer, js_app
-from proxies import FaultyProxy, faulty_proxy
-from scripted_worker import Job, ScriptedWorker
-from stacks import User, running_with_settings, sign_up
-from waiting import until
 
 from smelt.backend.project import Project
 from smelt.contract.channels import smelt_channel
 from smelt.local import StackHandle
 from smelt.subscriber.client import connect
+from tests.acceptance.gateway_process import GatewayProcess, gateway_process
+from tests.acceptance.js_follower import JS, JsApp, Viewer, js_app
+from tests.harness.faults import FAULTS, Inject, Topics, rejecting
+from tests.harness.gateways import options_for, running_gateway
+from tests.harness.proxies import FaultyProxy, faulty_proxy
+from tests.harness.scripted_worker import Job, ScriptedWorker
+from tests.harness.stacks import User, running_with_settings, sign_up
+from tests.harness.waiting import until
 
 LINES: Final = [f"line {number}" for number in range(240)]
 BEFORE, MEANWHILE = 53, 200

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import ROOT, environment
-from gateway_process import gateway_process
-from gateways import SIGNING_KEY
-from processes import run
-from stacks import running_local
+
+from tests.acceptance.commands import ROOT, environment
+from tests.acceptance.gateway_process import gateway_process
+from tests.harness.gateways import SIGNING_KEY
+from tests.harness.processes import run
+from tests.harness.stacks import running_local
 
 JS = ROOT / "tests" / "js"
 

@@ -15,9 +15,13 @@ import httpx
 import psutil
 import psycopg
 import pytest
-from commands import environment, smelt
-from impostors import IMPOSTORS, assert_untouched, needs_root
-from processes import (
+
+from smelt.local.lock import holder
+from smelt.local.paths import cache_folder
+from smelt.local.postgrest import PACKAGES, VERSION
+from tests.acceptance.commands import environment, smelt
+from tests.harness.impostors import IMPOSTORS, assert_untouched, needs_root
+from tests.harness.processes import (
     as_unprivileged_user,
     assert_ended,
     assert_free,
@@ -28,11 +32,7 @@ from processes import (
     run,
     wait_for,
 )
-from processes import started as begun
-
-from smelt.local.lock import holder
-from smelt.local.paths import cache_folder
-from smelt.local.postgrest import PACKAGES, VERSION
+from tests.harness.processes import started as begun
 
 OVERRIDING = 1 << 1
 """CAP_DAC_OVERRIDE: the capability to write where file permissions forbid it."""

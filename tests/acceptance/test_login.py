@@ -13,8 +13,9 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from commands import environment, smelt, wait_until
-from stacks import Stack, sign_up
+
+from tests.acceptance.commands import environment, smelt, wait_until
+from tests.harness.stacks import Stack, sign_up
 
 STATE = "XDG_STATE_HOME"
 

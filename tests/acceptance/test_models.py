@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import smelt
-from fake_hub import COMMIT, UNKNOWN, WEIGHTS_SHA256, running_hub
 
 from smelt.processor.speech.demo_model_card import demo_folder
+from tests.acceptance.commands import smelt
+from tests.harness.fake_hub import COMMIT, UNKNOWN, WEIGHTS_SHA256, running_hub
 
 RECORDING = Path(__file__).parents[1] / "recordings" / "greeting.ogg"
 BUNDLED = Path(str(demo_folder()))

@@ -11,10 +11,11 @@ from typing import Any
 
 import openai
 import pytest
-from commands import ROOT, accuracy, environment, worker
-from gateways import options_for, running_gateway
-from processes import run
-from stacks import Stack, running_project, sign_up
+
+from tests.acceptance.commands import ROOT, accuracy, environment, worker
+from tests.harness.gateways import options_for, running_gateway
+from tests.harness.processes import run
+from tests.harness.stacks import Stack, running_project, sign_up
 
 RECORDING = ROOT / "tests" / "recordings" / "action_item.m4a"
 TEXT = RECORDING.with_suffix(".txt").read_text()

@@ -12,13 +12,13 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
-from commands import STANDUP, smelt, submit, wait_until, worker
-from impostors import each_impostor
 from prometheus_client.parser import text_string_to_metric_families
-from stacks import Stack, running_local, sign_up
 
 from smelt import blocking
 from smelt.local import StackHandle
+from tests.acceptance.commands import STANDUP, smelt, submit, wait_until, worker
+from tests.harness.impostors import each_impostor
+from tests.harness.stacks import Stack, running_local, sign_up
 
 CHECKS = [
     *("settings", "project", "service key", "schema", "migrations", "clock", "queue", "bucket"),

@@ -10,9 +10,6 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from commands import ROOT
-from realtime_socket import Socket, connected
-from stacks import Stack, sign_up
 
 from smelt.contract.channels import (
     WORKERS_CHANNEL,
@@ -21,6 +18,9 @@ from smelt.contract.channels import (
     notifications_channel,
     smelt_channel,
 )
+from tests.acceptance.commands import ROOT
+from tests.harness.realtime_socket import Socket, connected
+from tests.harness.stacks import Stack, sign_up
 
 CALLERS: Final = ("visitor", "another user", "owner", "worker")
 AUDIO: Final = b"RIFF\x24\x00\x00\x00WAVEfmt "

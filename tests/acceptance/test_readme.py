@@ -7,10 +7,11 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-import processes
 import pytest
-from commands import ROOT, environment, worker
-from stacks import Stack, running_project, sign_up
+
+from tests.acceptance.commands import ROOT, environment, worker
+from tests.harness import processes
+from tests.harness.stacks import Stack, running_project, sign_up
 
 README = (ROOT / "README.md").read_text()
 RECORDING = ROOT / "tests" / "recordings" / "action_item.m4a"

@@ -13,14 +13,14 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from commands import ROOT, environment, worker
-from proxies import FaultyProxy, faulty_proxy
-from scripted_worker import Job, ScriptedWorker
-from stacks import Stack
-from waiting import until
 
 from smelt.backend.project import Project
 from smelt.contract.channels import smelt_channel
+from tests.acceptance.commands import ROOT, environment, worker
+from tests.harness.proxies import FaultyProxy, faulty_proxy
+from tests.harness.scripted_worker import Job, ScriptedWorker
+from tests.harness.stacks import Stack
+from tests.harness.waiting import until
 
 JS = ROOT / "tests" / "js"
 PACKAGE = (ROOT / "smelt" / "web" / "index.js").as_uri()

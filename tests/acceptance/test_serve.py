@@ -10,10 +10,11 @@ from typing import Final
 import httpx
 import psutil
 import pytest
-from commands import smelt
-from gateway_process import GatewayProcess, gateway_process
-from gateways import SIGNING_KEY
-from stacks import Stack, User, sign_up
+
+from tests.acceptance.commands import smelt
+from tests.acceptance.gateway_process import GatewayProcess, gateway_process
+from tests.harness.gateways import SIGNING_KEY
+from tests.harness.stacks import Stack, User, sign_up
 
 MIB: Final = 1024 * 1024
 FORM_HEAD: Final = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'

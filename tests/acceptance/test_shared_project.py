@@ -9,9 +9,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from commands import ROOT, environment
-from shared_project import opened
-from stacks import Stack, running_local
+
+from tests.acceptance.commands import ROOT, environment
+from tests.harness.shared_project import opened
+from tests.harness.stacks import Stack, running_local
 
 TESTS = ROOT / "tests"
 # They cover users, visitors, uploads, batches, notifications, drained and killed workers, and a skipped test.
@@ -32,8 +33,8 @@ REPEATED = (
 FAILING = """
 import httpx, psycopg
 from pathlib import Path
-from stacks import sign_up
-from worker_harness import RECORDINGS, app_client
+from tests.harness.stacks import sign_up
+from tests.harness.worker_harness import RECORDINGS, app_client
 
 async def test_it_leaves_everything_behind(stack):
     async with app_client(stack) as visitor, app_client(stack, sign_up(stack).access_token) as owner:

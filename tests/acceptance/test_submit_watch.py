@@ -7,7 +7,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from commands import (
+
+from tests.acceptance.commands import (
     RANGES,
     STAGES,
     STANDUP,
@@ -20,8 +21,8 @@ from commands import (
     wait_until,
     worker,
 )
-from endless_model import ENDLESS_MODEL
-from stacks import Stack, running_project, sign_up
+from tests.harness.endless_model import ENDLESS_MODEL
+from tests.harness.stacks import Stack, running_project, sign_up
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 

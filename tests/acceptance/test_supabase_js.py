@@ -6,12 +6,12 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from commands import ROOT, environment, worker
-from processes import run
-from stacks import running_project
 
 from smelt.contract.events import EVENT_MODELS
 from smelt.js_package import packed_package
+from tests.acceptance.commands import ROOT, environment, worker
+from tests.harness.processes import run
+from tests.harness.stacks import running_project
 
 JS = ROOT / "tests" / "js"
 

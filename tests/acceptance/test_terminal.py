@@ -9,13 +9,13 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from commands import STANDUP, smelt
-from stacks import Stack, running_local, sign_up
 
 from smelt import blocking
 from smelt.backend.project import Project
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.events import Result
+from tests.acceptance.commands import STANDUP, smelt
+from tests.harness.stacks import Stack, running_local, sign_up
 
 HOSTILE = "a\x1b]0;title\x07b\x1b]52;c;ZXZpbA==\x1b\\c\x1b[2Jd\x9b2Je\x9d52;c;Zg==\x9cf\rg\x08h\x7fi"
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from commands import STANDUP, environment, smelt, wait_until, worker
-from endless_model import ENDLESS_MODEL
-from stacks import Stack
+
+from tests.acceptance.commands import STANDUP, environment, smelt, wait_until, worker
+from tests.harness.endless_model import ENDLESS_MODEL
+from tests.harness.stacks import Stack
 
 NO_WORKER = "Waiting for a worker: none is running. Start one with `smelt worker`."
 # A live watch polls every 30 to 37.5 s.

@@ -24,21 +24,17 @@ from uuid import UUID, uuid4
 import psutil
 import psycopg
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from processes import named, process_tree, processes_with_home
-from proxies import FaultyProxy, faulty_proxy
-from recorder import Recorder
-from stacks import RemoteStack, end_cluster, running_local, sign_up
-from waiting import until
-from worker_harness import RECORDINGS, WorkerProcess
-
 from smelt.backend.project import Project
 from smelt.errors import TransientError
 from smelt.local import StackHandle
 from smelt.subscriber.client import Client, connect
 from smelt.subscriber.updates import Completed, Failed, Progress, Segments
+from tests.harness.processes import named, process_tree, processes_with_home
+from tests.harness.proxies import FaultyProxy, faulty_proxy
+from tests.harness.recorder import Recorder
+from tests.harness.stacks import RemoteStack, end_cluster, running_local, sign_up
+from tests.harness.waiting import until
+from tests.harness.worker_harness import RECORDINGS, WorkerProcess
 
 AUDIO: Final = ("greeting.ogg", "agreement.ogg", "number.ogg", "status.ogg", "deadline.ogg", "question.ogg")
 WORKERS: Final = ("one", "two", "three")

@@ -5,8 +5,9 @@ import random
 from pathlib import Path
 
 import pytest
-from ordeal import FAULTS, Plan, play
-from stacks import StackHandle
+
+from tests.chaos.ordeal import FAULTS, Plan, play
+from tests.harness.stacks import StackHandle
 
 SECONDS = 25.0
 

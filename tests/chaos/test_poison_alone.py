@@ -5,8 +5,9 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from stacks import Stack
-from worker_harness import RECORDINGS, WorkerProcess, attempts_of, failures, submitted, user_client
+
+from tests.harness.stacks import Stack
+from tests.harness.worker_harness import RECORDINGS, WorkerProcess, attempts_of, failures, submitted, user_client
 
 GOOD = ("greeting.ogg", "agreement.ogg", "number.ogg", "status.ogg", "deadline.ogg")
 GOOD_TIMES = 4

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import assert_ended, processes_with_home, run, started, wait_for
+
+from tests.harness.processes import assert_ended, processes_with_home, run, started, wait_for
 
 ROOT = Path(__file__).parents[2]
 HANGING_TEARDOWN = """

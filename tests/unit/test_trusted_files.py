@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from impostors import assert_untouched, each_impostor, needs_root
 
 from smelt.trusted_files import UntrustedFile, trusted_opener
+from tests.harness.impostors import assert_untouched, each_impostor, needs_root
 
 MODES = ("r", "r+", "w", "a", "a+")
 

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from scripted_realtime import ScriptedRealtime, scripted_realtime
 
 from smelt.backend.retries import without_waiting
+from tests.integration.backend.scripted_realtime import ScriptedRealtime, scripted_realtime
 
 
 @pytest.fixture

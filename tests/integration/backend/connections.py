@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from scripted_realtime import ScriptedRealtime
-from waiting import until
-
 from smelt.backend.project import Project
 from smelt.backend.realtime import RealtimeTimings
 from smelt.backend.tokens import TokenCallable
+from tests.harness.waiting import until
+from tests.integration.backend.scripted_realtime import ScriptedRealtime
 
 SHORT_TIMEOUTS = RealtimeTimings(
     heartbeat_interval_s=0.2, reply_timeout_s=0.4, join_timeout_s=1, rate_limit_delay_s=0.2, joins_per_second=1000

@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from connections import SHORT_TIMEOUTS
-from scripted_realtime import Frame, ScriptedRealtime, reply
-from waiting import until
 from websockets.asyncio.server import ServerConnection
 
 from smelt.backend.project import Project
 from smelt.backend.realtime import ChangesOf
+from tests.harness.waiting import until
+from tests.integration.backend.connections import SHORT_TIMEOUTS
+from tests.integration.backend.scripted_realtime import Frame, ScriptedRealtime, reply
 
 BINDING = ChangesOf("smelts", "user_id=eq.1")
 TOPIC = "feed:1"

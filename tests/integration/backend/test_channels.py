@@ -3,13 +3,13 @@
 import asyncio
 
 import pytest
-from connections import ChannelRecorder, project
-from scripted_realtime import Frame, ScriptedRealtime, reply, send
-from waiting import until
 from websockets.asyncio.server import ServerConnection
 
 from smelt.backend.realtime import RealtimeTimings, supervised_channel
 from smelt.errors import RequestRejected, Unauthorized
+from tests.harness.waiting import until
+from tests.integration.backend.connections import ChannelRecorder, project
+from tests.integration.backend.scripted_realtime import Frame, ScriptedRealtime, reply, send
 
 pytestmark = pytest.mark.usefixtures("no_backoff")
 

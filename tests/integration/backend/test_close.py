@@ -1,13 +1,13 @@
 """A close completes even if its task is cancelled at any await."""
 
 import pytest
-from cancellation import cancel_at_every_await
-from leaks import assert_no_leaks
-from scripted_realtime import ScriptedRealtime
-from waiting import until
 
 from smelt.backend.project import Project
 from smelt.backend.realtime import RealtimeTimings
+from tests.harness.cancellation import cancel_at_every_await
+from tests.harness.leaks import assert_no_leaks
+from tests.harness.waiting import until
+from tests.integration.backend.scripted_realtime import ScriptedRealtime
 
 pytestmark = pytest.mark.usefixtures("no_backoff")
 

@@ -8,14 +8,14 @@ from contextlib import suppress
 from http import HTTPStatus
 
 import pytest
-from connections import LONG_HEARTBEAT, ChannelRecorder, project
-from scripted_realtime import Frame, FrameHandler, ScriptedRealtime, reply, send
-from waiting import until
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from smelt.backend.realtime import Channel, RealtimeTimings
 from smelt.errors import Unauthorized
+from tests.harness.waiting import until
+from tests.integration.backend.connections import LONG_HEARTBEAT, ChannelRecorder, project
+from tests.integration.backend.scripted_realtime import Frame, FrameHandler, ScriptedRealtime, reply, send
 
 EXPIRED = "Token has expired 0 seconds ago"
 NOT_ALLOWED = "Unauthorized: You do not have permissions to read from this Channel topic: x"

@@ -7,8 +7,6 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from stacks import Stack, User, sign_up
-from waiting import until
 
 from smelt.backend.client_rpc import ClientRpc, FileSpec, SeenState
 from smelt.backend.project import Project
@@ -17,6 +15,8 @@ from smelt.backend.rpc import parse
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.state import Created, Snapshot, Unchanged
 from smelt.errors import NotFound, RequestRejected, Unauthorized, Unavailable
+from tests.harness.stacks import Stack, User, sign_up
+from tests.harness.waiting import until
 
 
 @pytest.fixture

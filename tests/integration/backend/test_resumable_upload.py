@@ -9,8 +9,6 @@ from uuid import UUID
 
 import httpx
 import pytest
-from proxies import CountingProxy, counting_proxy
-from stacks import Stack, User, sign_up
 
 from smelt.backend.audio import AudioStore
 from smelt.backend.client_rpc import ClientRpc, FileSpec
@@ -18,6 +16,8 @@ from smelt.backend.project import Project
 from smelt.backend.resumable import MAX_SAVED_UPLOADS, PIECE_BYTES, SavedUploads
 from smelt.backend.retries import without_waiting
 from smelt.errors import RequestRejected, Unauthorized
+from tests.harness.proxies import CountingProxy, counting_proxy
+from tests.harness.stacks import Stack, User, sign_up
 
 MIB = 1024 * 1024
 ENDPOINT = "/storage/v1/upload/resumable"

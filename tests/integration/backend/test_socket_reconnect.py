@@ -7,13 +7,13 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
-from connections import LONG_HEARTBEAT, ChannelRecorder, project
-from scripted_realtime import Frame, ScriptedRealtime
-from waiting import until
 from websockets.asyncio.server import ServerConnection
 
 from smelt.backend.realtime import RealtimeTimings
 from smelt.errors import Unauthorized
+from tests.harness.waiting import until
+from tests.integration.backend.connections import LONG_HEARTBEAT, ChannelRecorder, project
+from tests.integration.backend.scripted_realtime import Frame, ScriptedRealtime
 
 pytestmark = pytest.mark.usefixtures("no_backoff")
 

@@ -1,12 +1,12 @@
 """A channel stays joined beyond the expiry of its token if the token can be renewed."""
 
 import pytest
-from connections import LONG_HEARTBEAT, project
-from scripted_realtime import Frame, ScriptedRealtime, reply, send
-from waiting import until
 from websockets.asyncio.server import ServerConnection
 
 from smelt.errors import Unauthorized
+from tests.harness.waiting import until
+from tests.integration.backend.connections import LONG_HEARTBEAT, project
+from tests.integration.backend.scripted_realtime import Frame, ScriptedRealtime, reply, send
 
 pytestmark = pytest.mark.usefixtures("no_backoff")
 

@@ -2,11 +2,10 @@
 
 import asyncio
 
-from faults import waking_from_sleep
-from proxies import faulty_proxy
-from stacks import Stack
-
 from smelt.backend.project import Project
+from tests.harness.faults import waking_from_sleep
+from tests.harness.proxies import faulty_proxy
+from tests.harness.stacks import Stack
 
 
 async def test_wake_from_sleep_opens_a_new_connection_for_the_next_call(stack: Stack) -> None:

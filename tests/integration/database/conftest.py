@@ -10,10 +10,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from db_calls import Caller, Database, anon, service, user
-from db_server import Server, apply_schema, running
 
 from smelt.local.postgres import SUPERUSER, binaries
+from tests.integration.database.db_calls import Caller, Database, anon, service, user
+from tests.integration.database.db_server import Server, apply_schema, running
 
 DEBIAN_15 = Path(os.environ.get("SMELT_TEST_POSTGRES_15", "/usr/lib/postgresql/15/bin"))
 

@@ -1,6 +1,6 @@
 """Thousands of smelts, inserted directly: calls of `create_smelt` would take too long."""
 
-from db_calls import Database
+from tests.integration.database.db_calls import Database
 
 WAITING = """
     with numbered as materialized (

@@ -8,9 +8,10 @@ from typing import Any, Final
 from uuid import uuid4
 
 import psycopg
-from db_waiting import await_true
 from psycopg import sql
 from psycopg.types.json import Jsonb
+
+from tests.integration.database.db_waiting import await_true
 
 ARGUMENT_TYPES: Final = """
     select p.proname, a.name, pg_catalog.format_type(a.type, null)

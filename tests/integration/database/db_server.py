@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final
 
 import psycopg
-from db_waiting import await_true
 from psycopg.conninfo import make_conninfo
 
 from smelt.local.account import OsAccount, database_account
 from smelt.local.child import Child, Step
 from smelt.local.postgres import EPHEMERAL_SETTINGS, SETTINGS, SUPERUSER
+from tests.integration.database.db_waiting import await_true
 
 REPOSITORY: Final = Path(__file__).resolve().parents[3]
 MIGRATIONS: Final = REPOSITORY / "supabase" / "migrations"

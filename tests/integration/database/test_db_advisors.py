@@ -4,9 +4,10 @@ import json
 from typing import Final
 
 import pytest
-from db_server import REPOSITORY
-from processes import run
-from stacks import Stack
+
+from tests.harness.processes import run
+from tests.harness.stacks import Stack
+from tests.integration.database.db_server import REPOSITORY
 
 CLI: Final = REPOSITORY / "tests" / "js" / "node_modules" / ".bin" / "supabase"
 

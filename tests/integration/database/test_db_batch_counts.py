@@ -6,8 +6,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 import pytest
-from db_bulk import insert_ended, insert_waiting, pages_read
-from db_calls import Database, results_for, service, user
+
+from tests.integration.database.db_bulk import insert_ended, insert_waiting, pages_read
+from tests.integration.database.db_calls import Database, results_for, service, user
 
 STEPS: Final = 150
 FULL_COUNT: Final = """

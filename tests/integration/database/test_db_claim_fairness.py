@@ -1,8 +1,9 @@
 """Claims are fair to a user behind a thousand smelts of another, and read few pages, however many smelts there are."""
 
 import pytest
-from db_bulk import insert_ended, insert_waiting, pages_read
-from db_calls import Caller, Database, anon, user
+
+from tests.integration.database.db_bulk import insert_ended, insert_waiting, pages_read
+from tests.integration.database.db_calls import Caller, Database, anon, user
 
 CLAIM = "select smelt.claim_smelts('worker', null, 4, 30, true, 'host', '{small}')"
 FEW_PAGES = 600

@@ -4,8 +4,6 @@ import re
 from typing import Any, Literal, get_args
 
 import pytest
-from db_calls import Caller, Database, claimed, results_for, submitted, upload
-from db_server import MIGRATIONS
 from faster_whisper.tokenizer import _LANGUAGE_CODES
 from pydantic import BaseModel
 
@@ -13,6 +11,8 @@ from smelt.contract import events, state, vocabulary, work
 from smelt.contract.batches import BatchStatus
 from smelt.contract.options import SmeltOptions
 from smelt.contract.schema_version import SCHEMA_VERSION, schema_issue
+from tests.integration.database.db_calls import Caller, Database, claimed, results_for, submitted, upload
+from tests.integration.database.db_server import MIGRATIONS
 
 TRUST = state.Trust(
     silence_seconds=2.5,

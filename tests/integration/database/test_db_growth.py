@@ -1,9 +1,10 @@
 """Calls read as many pages with ten times as many waiting and ended smelts."""
 
 import pytest
-from db_bulk import insert_ended, insert_kept, insert_waiting, pages_read
-from db_calls import Database
 from psycopg.types.json import Jsonb
+
+from tests.integration.database.db_bulk import insert_ended, insert_kept, insert_waiting, pages_read
+from tests.integration.database.db_calls import Database
 
 # More than the thousand waiting smelts that positions and health count.
 COUNTS = (1_500, 15_000)

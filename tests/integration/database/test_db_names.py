@@ -2,10 +2,10 @@
 
 import psycopg
 import pytest
-from stacks import RemoteStack, Stack
 
 from smelt.cli.bundled_migrations import migration_files
 from smelt.cli.sql_names import created_names
+from tests.harness.stacks import RemoteStack, Stack
 
 CATALOG = """
     select 'relation', n.nspname, c.relname, ''

@@ -5,8 +5,9 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from db_calls import Caller, Database, Role, anon, rejection, service, user
-from db_server import Server
+
+from tests.integration.database.db_calls import Caller, Database, Role, anon, rejection, service, user
+from tests.integration.database.db_server import Server
 
 CLIENT_FUNCTIONS: Final = {
     f"public.{name}"

@@ -4,9 +4,8 @@ import re
 from typing import Final
 from uuid import uuid4
 
-from db_calls import Database
-
 from smelt.contract import channels
+from tests.integration.database.db_calls import Database
 
 PREFIXES: Final = {
     channel(str(uuid4())).partition(":")[0]

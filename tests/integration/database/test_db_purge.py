@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from db_calls import Caller, Database
+from tests.integration.database.db_calls import Caller, Database
 
 STORED: Final = 20_000
 

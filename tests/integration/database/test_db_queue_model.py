@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from itertools import chain, count, zip_longest
 from typing import Any, Final
 
-from db_calls import Caller, Database, anon, results_for, service, submitted, user
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+
+from tests.integration.database.db_calls import Caller, Database, anon, results_for, service, submitted, user
 
 OWNERS: Final = ("ada", "ben", "visitors")
 MODELS: Final = ("", "small", "large", "missing")

@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from db_calls import (
+
+from tests.integration.database.db_calls import (
     Caller,
     Database,
     anon,

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import pytest
-from db_calls import Caller, Database, claimed, results_for, submitted
-from db_server import MIGRATIONS, REPOSITORY
+
+from tests.integration.database.db_calls import Caller, Database, claimed, results_for, submitted
+from tests.integration.database.db_server import MIGRATIONS, REPOSITORY
 
 README: Final = (REPOSITORY / "supabase" / "README.md").read_text(encoding="utf-8")
 ER_DIAGRAM, STATE_DIAGRAM = re.findall(r"^```mermaid\n(.*?)^```", README, re.DOTALL | re.MULTILINE)

@@ -2,7 +2,8 @@
 
 import httpx
 import pytest
-from stacks import Stack
+
+from tests.harness.stacks import Stack
 
 PROMPT_NAMES = {
     "a header": "x\r\nSet-Cookie: stolen=1",

@@ -4,12 +4,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from db_calls import Database
-from db_server import MIGRATIONS
 from psycopg import errors
 
 from smelt.cli.remove import removal
 from smelt.local.postgres import SUPERUSER
+from tests.integration.database.db_calls import Database
+from tests.integration.database.db_server import MIGRATIONS
 
 LEFT = """
     select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace

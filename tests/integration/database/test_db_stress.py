@@ -11,8 +11,9 @@ from typing import Any, Final
 from uuid import UUID
 
 import pytest
-from db_calls import Caller, Database, results_for, service, user
-from db_waiting import await_true
+
+from tests.integration.database.db_calls import Caller, Database, results_for, service, user
+from tests.integration.database.db_waiting import await_true
 
 SMELTS: Final = 60
 USERS: Final = 5

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from db_server import REPOSITORY, Server
+
+from tests.integration.database.db_server import REPOSITORY, Server
 
 FOLDER = REPOSITORY / "supabase" / "tests"
 CLAIMS = sorted(path for path in FOLDER.glob("*.sql") if path.name != "setup.sql")

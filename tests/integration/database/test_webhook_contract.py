@@ -5,10 +5,10 @@ import re
 from typing import Any, get_args
 
 import pytest
-from db_calls import Caller, Database, claimed, results_for, submitted
 from pydantic import BaseModel
 
 from smelt.contract import webhooks
+from tests.integration.database.db_calls import Caller, Database, claimed, results_for, submitted
 
 
 def parsed_exactly(model: type[BaseModel], response: dict[str, Any]) -> Any:

@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from db_bulk import pages_read
-from db_calls import Caller, Database, service, submitted
 from psycopg.types.json import Jsonb
+
+from tests.integration.database.db_bulk import pages_read
+from tests.integration.database.db_calls import Caller, Database, service, submitted
 
 
 @pytest.fixture

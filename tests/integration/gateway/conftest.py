@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
-from gateways import Open, RunningGateway, http_client, options_for, running_gateway
-from scripted_worker import ScriptedWorker
-from stacks import Stack, User, running_project, sign_up
 
 from smelt.backend.project import Project
+from tests.harness.gateways import Open, RunningGateway, http_client, options_for, running_gateway
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, User, running_project, sign_up
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,10 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-from gateways import SIGNING_KEY
-from scripted_worker import ScriptedWorker
 
 from smelt.contract.dispatch import CallbackTokens
+from tests.harness.gateways import SIGNING_KEY
+from tests.harness.scripted_worker import ScriptedWorker
 
 DURATION_S = 100.0
 LEASE_S = 120

@@ -6,16 +6,25 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from dispatched_smelts import DURATION_S, LEASE_S, Service, dispatched, repeated, segment, state_of, token_of
-from gateways import RunningGateway, options_for, running_gateway
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scripted_worker import ScriptedWorker
-from stacks import Stack, User
-from waiting import until
-from worker_harness import AppClient
 
 from smelt.backend.project import Project
+from tests.harness.gateways import RunningGateway, options_for, running_gateway
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, User
+from tests.harness.waiting import until
+from tests.harness.worker_harness import AppClient
+from tests.integration.gateway.dispatched_smelts import (
+    DURATION_S,
+    LEASE_S,
+    Service,
+    dispatched,
+    repeated,
+    segment,
+    state_of,
+    token_of,
+)
 
 HOSTILE: dict[str, dict[str, Any]] = {
     "too many segments": {"segments": [segment(index) for index in range(501)]},

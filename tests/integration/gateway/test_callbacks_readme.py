@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Final
 
 import httpx
-from dispatched_smelts import dispatched, state_of
-from external_services import running_service
-from gateways import RunningGateway
-from processes import run
-from scripted_worker import ScriptedWorker
 
 import smelt.gateway
 from smelt.contract.dispatch import DispatchedJob
+from tests.harness.external_services import running_service
+from tests.harness.gateways import RunningGateway
+from tests.harness.processes import run
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.integration.gateway.dispatched_smelts import dispatched, state_of
 
 SECTION: Final = (
     (Path(smelt.gateway.__file__).parent / "README.md")

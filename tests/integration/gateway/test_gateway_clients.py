@@ -9,14 +9,14 @@ from uuid import UUID
 
 import httpx
 import pytest
-from gateways import options_for
-from stacks import TLS, Stack, User, sign_up
-from waiting import until
 
 from smelt.backend.pool import Pool
 from smelt.errors import NotFound, Unauthorized
 from smelt.gateway.callers import Callers
 from smelt.gateway.clients import Clients
+from tests.harness.gateways import options_for
+from tests.harness.stacks import TLS, Stack, User, sign_up
+from tests.harness.waiting import until
 
 
 @pytest.fixture

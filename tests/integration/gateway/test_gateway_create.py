@@ -7,9 +7,10 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from gateways import Open
-from scripted_worker import ScriptedWorker
-from stacks import Stack, User
+
+from tests.harness.gateways import Open
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, User
 
 WAV = b"RIFF\x24\x00\x00\x00WAVEfmt "
 

@@ -9,12 +9,12 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from gateways import SIGNING_KEY, http_client, options_for, running_gateway
-from scripted_worker import ScriptedWorker
-from stacks import Stack
 
 from smelt.gateway.downloads import content_disposition, named_after
 from smelt.gateway.tokens import LIFETIME_S, ReadTokens
+from tests.harness.gateways import SIGNING_KEY, http_client, options_for, running_gateway
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack
 
 HOSTILE: Final = (
     "<script>alert(1)</script>",

@@ -6,8 +6,9 @@ from typing import Final
 
 import httpx
 import pytest
-from gateways import http_client, options_for, running_gateway
-from stacks import Stack
+
+from tests.harness.gateways import http_client, options_for, running_gateway
+from tests.harness.stacks import Stack
 
 README: Final = Path(__file__).parents[3] / "smelt" / "gateway" / "README.md"
 

@@ -9,8 +9,6 @@ from uuid import UUID
 import httpx
 import pytest
 import schemathesis
-from dispatched_smelts import dispatched
-from gateways import RunningGateway, options_for, running_gateway
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
@@ -21,8 +19,11 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from scripted_worker import ScriptedWorker
-from stacks import Stack, User
+
+from tests.harness.gateways import RunningGateway, options_for, running_gateway
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, User
+from tests.integration.gateway.dispatched_smelts import dispatched
 
 CHECKS: Final = [
     schemathesis.checks.not_a_server_error,

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import httpx
 import pytest
-from gateways import options_for, running_gateway
-from stacks import Stack
 
 from smelt.js_package import package_files, packed_package
+from tests.harness.gateways import options_for, running_gateway
+from tests.harness.stacks import Stack
 
 STATES = "/api/smelts/states"
 

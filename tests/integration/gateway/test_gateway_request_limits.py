@@ -12,13 +12,13 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from gateways import RunningGateway, http_client, options_for, running_gateway
-from stacks import Stack, User, sign_up
-from waiting import until
 
 from smelt.gateway import connection, limits
 from smelt.gateway.callers import Caller, Callers
 from smelt.gateway.limits import MAX_BODY_BYTES
+from tests.harness.gateways import RunningGateway, http_client, options_for, running_gateway
+from tests.harness.stacks import Stack, User, sign_up
+from tests.harness.waiting import until
 
 TIMEOUT_S = 60.0
 WAV = b"RIFF\x24\x00\x00\x00WAVEfmt "

@@ -4,9 +4,10 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from gateways import Open
-from scripted_worker import ScriptedWorker
-from stacks import Stack, sign_up
+
+from tests.harness.gateways import Open
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, sign_up
 
 
 async def created(http: httpx.AsyncClient, text: str = "Ship it.") -> str:

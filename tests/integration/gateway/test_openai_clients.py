@@ -7,13 +7,13 @@ from uuid import UUID, uuid4
 
 import openai
 import pytest
-from gateways import RunningGateway, options_for, running_gateway
-from proxies import FaultyProxy, faulty_proxy
-from scripted_worker import ScriptedWorker
-from stacks import Stack, User
-from waiting import until
 
 from smelt.contract.rows import SmeltRow
+from tests.harness.gateways import RunningGateway, options_for, running_gateway
+from tests.harness.proxies import FaultyProxy, faulty_proxy
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, User
+from tests.harness.waiting import until
 
 PATH = "/v1/audio/transcriptions"
 TIMEOUT_S = 60.0

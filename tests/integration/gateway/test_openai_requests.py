@@ -11,16 +11,16 @@ from uuid import UUID, uuid4
 import httpx
 import psycopg
 import pytest
-from gateways import Open, RunningGateway, options_for, running_gateway
 from httpx_sse import aconnect_sse
-from scripted_worker import Job, ScriptedWorker
-from stacks import Stack, User
-from waiting import until
 
 from smelt.backend.upload_source import UploadSource
 from smelt.contract.options import MAX_VOCABULARY
 from smelt.contract.vocabulary import ErrorCode
 from smelt.subscriber.uploads import Uploads
+from tests.harness.gateways import Open, RunningGateway, options_for, running_gateway
+from tests.harness.scripted_worker import Job, ScriptedWorker
+from tests.harness.stacks import Stack, User
+from tests.harness.waiting import until
 
 PATH = "/v1/audio/transcriptions"
 FORM = {"model": "whisper-1"}

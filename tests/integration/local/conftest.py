@@ -6,11 +6,11 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from stack_projects import write_project
-from stacks import TLS, running_local
 from supabase import AsyncClient, AsyncClientOptions, create_async_client
 
 from smelt.local import StackHandle
+from tests.harness.stacks import TLS, running_local
+from tests.integration.local.stack_projects import write_project
 
 Connect = Callable[..., Awaitable[AsyncClient]]
 

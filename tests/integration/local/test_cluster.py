@@ -12,12 +12,12 @@ import httpx
 import psutil
 import psycopg
 import pytest
-from processes import assert_ended, process_tree, started
-from stack_projects import NOTES, write_project
 from supabase import AsyncClient, AsyncClientOptions, AuthApiError, create_async_client
-from waiting import until
 
 from smelt.local import LocalCluster, LocalPermanentError, StackHandle
+from tests.harness.processes import assert_ended, process_tree, started
+from tests.harness.waiting import until
+from tests.integration.local.stack_projects import NOTES, write_project
 
 OWNER = """
 import asyncio, os

@@ -8,11 +8,11 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import errors
-from stack_projects import write_project
-from stacks import running_local
 
 from smelt.local import LocalCluster, LocalPermanentError, StackHandle
 from smelt.local.extensions import EMPTY, PARTIAL, PRIVILEGED
+from tests.harness.stacks import running_local
+from tests.integration.local.stack_projects import write_project
 
 DUMPS = sorted((Path(__file__).parent / "dumps").glob("*.sql"))
 

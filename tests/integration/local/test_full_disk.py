@@ -10,12 +10,12 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from processes import run
 
 from smelt.local import LocalPermanentError, LocalStack
 from smelt.local.storage import FileStore, UnfinishedUploads
 from smelt.local.storage.errors import StorageError
 from smelt.local.storage.unfinished import ResumableUpload
+from tests.harness.processes import run
 
 MIB = 1024 * 1024
 DISK_BYTES = 200 * MIB

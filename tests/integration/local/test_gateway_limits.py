@@ -11,13 +11,13 @@ from uuid import uuid4
 import httpx
 import psutil
 import pytest
-from stack_projects import write_project
 
 from smelt.contract.state import Word
 from smelt.contract.work import SavedSegment
 from smelt.local import LocalCluster, StackHandle
 from smelt.local.migrations import DEFAULT_MAX_BODY_BYTES
 from smelt.local.serving import MAX_HEADER_BYTES, MAX_HEADER_COUNT
+from tests.integration.local.stack_projects import write_project
 
 SERVED = ("/rest/v1/", "/auth/v1/health", "/storage/v1/bucket", "/realtime/v1/api/ping")
 PATHS = (*SERVED, "/realtime/v1/websocket", "/health", "/nothing")

@@ -7,12 +7,12 @@ import jwt
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
-from stack_projects import write_project
-from stacks import running
 
 from smelt.local import LocalCluster, LocalPermanentError, LocalStack
 from smelt.local.keys import Keys
 from smelt.local.migrations import PASSWORD_CHARACTERS, AuthRules, Bucket, ProjectFiles, RealtimeLimits
+from tests.harness.stacks import running
+from tests.integration.local.stack_projects import write_project
 
 # `supabase start` prints these keys on every machine.
 ANON_KEY = (

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from impostors import assert_untouched, each_impostor, needs_root
 
 from smelt.local import LocalPermanentError, cleanup, launching, lock, state
 from smelt.local.account import OsAccount, database_account
@@ -18,6 +17,7 @@ from smelt.local.paths import StackPaths, cache_folder, temporary_folder
 from smelt.local.postgres import ACCESS, Postgres, PostgresOptions, check_data_version, clear_stale_postmaster
 from smelt.local.state import StackState
 from smelt.local.template import Templates
+from tests.harness.impostors import assert_untouched, each_impostor, needs_root
 
 Plant = Callable[[Path], None]
 

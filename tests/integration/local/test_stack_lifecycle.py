@@ -13,12 +13,12 @@ import httpx
 import psutil
 import psycopg
 import pytest
-from impostors import needs_root
-from processes import assert_ended, assert_free, capabilities, named, process_tree, started, wait_for
-from stack_projects import NOTES, add_migration, write_project
 
 from smelt.local import LocalCluster, LocalPermanentError, LocalStack, StackHandle, cleanup
 from smelt.local.account import database_account
+from tests.harness.impostors import needs_root
+from tests.harness.processes import assert_ended, assert_free, capabilities, named, process_tree, started, wait_for
+from tests.integration.local.stack_projects import NOTES, add_migration, write_project
 
 OWNER = """
 import asyncio, sys

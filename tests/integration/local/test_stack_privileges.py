@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from psycopg import errors
-from stacks import running_local
 
 from smelt.local import StackHandle
+from tests.harness.stacks import running_local
 
 
 @pytest.fixture(scope="module")

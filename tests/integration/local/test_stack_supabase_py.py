@@ -7,11 +7,11 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from stack_projects import NOTES, write_project
 from supabase import AsyncClient, AsyncClientOptions, create_async_client
 
 from smelt.local import LocalCluster, LocalStack
 from smelt.local.launching import postgrest_from_env
+from tests.integration.local.stack_projects import NOTES, write_project
 
 TIMEOUT_S = 30
 

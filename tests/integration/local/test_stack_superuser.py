@@ -7,13 +7,13 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
-from realtime_socket import connected
-from stack_projects import write_project
-from stacks import running_local
-from waiting import until
 
 from smelt.local import LocalPermanentError, LocalStack, StackHandle, schemas
 from smelt.local.keys import Keys
+from tests.harness.realtime_socket import connected
+from tests.harness.stacks import running_local
+from tests.harness.waiting import until
+from tests.integration.local.stack_projects import write_project
 
 # Sequences keep their value when a transaction is rolled back, as the probes of private channels are.
 SPY = """

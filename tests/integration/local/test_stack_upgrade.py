@@ -7,9 +7,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from stack_projects import write_project
 
 from smelt.local import LocalCluster, LocalPermanentError, LocalStack, schemas
+from tests.integration.local.stack_projects import write_project
 
 
 @pytest.fixture

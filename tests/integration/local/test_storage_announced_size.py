@@ -9,11 +9,11 @@ from typing import Any, Final
 import httpx
 import pytest
 from psycopg_pool import AsyncConnectionPool
-from stacks import running_local, sign_up
 
 from smelt.local import StackHandle
 from smelt.local.keys import Keys
 from smelt.local.storage import Database, FileStore, UnfinishedUploads, create_storage
+from tests.harness.stacks import running_local, sign_up
 
 ANNOUNCED: Final = 200_000
 SIZE_LIMIT: Final = 8 * 1024 * 1024

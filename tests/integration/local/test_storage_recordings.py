@@ -8,9 +8,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from storage_replay import RECORDINGS, Replay
 
 from smelt.local import LocalStack
+from tests.integration.local.storage_replay import RECORDINGS, Replay
 
 logger = logging.getLogger(__name__)
 

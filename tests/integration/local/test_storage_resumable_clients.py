@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 import aiotus
 import httpx
 import pytest
-from processes import kill_session
-from proxies import CountingProxy, counting_proxy
-from stack_projects import write_project
 
 from smelt.local import LocalStack
 from smelt.local.launching import postgrest_from_env
 from smelt.local.migrations import find
+from tests.harness.processes import kill_session
+from tests.harness.proxies import CountingProxy, counting_proxy
+from tests.integration.local.stack_projects import write_project
 
 JS = Path(__file__).parents[2] / "js"
 MIB = 1024 * 1024

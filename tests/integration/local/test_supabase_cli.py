@@ -8,10 +8,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from processes import run
-from stacks import running_local
 
 from smelt.local import StackHandle, migrations
+from tests.harness.processes import run
+from tests.harness.stacks import running_local
 
 CLI = Path(__file__).parents[2] / "js" / "node_modules" / ".bin" / "supabase"
 VERSIONS = sorted(path.name.split("_")[0] for path in (migrations.find() / "migrations").glob("*.sql"))

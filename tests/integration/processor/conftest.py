@@ -6,8 +6,6 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from stacks import Stack, running_project
-from worker_harness import STANDUP
 
 from smelt.processor.media.decode import decode_to_pcm
 from smelt.processor.media.probe import probe
@@ -15,6 +13,8 @@ from smelt.processor.media.recording import SAMPLE_RATE
 from smelt.processor.media.values import MediaLimits
 from smelt.processor.speech.model import ModelOptions, load_model
 from smelt.processor.speech.transcriber import SpeechOptions, Transcriber
+from tests.harness.stacks import Stack, running_project
+from tests.harness.worker_harness import STANDUP
 
 # More than one span of the transcriber, and long enough to stop a worker in the middle twice.
 REPEATS = 4

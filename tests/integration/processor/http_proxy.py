@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 
 import httpx
 import uvicorn
-from stacks import RemoteStack, Stack
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +16,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+
+from tests.harness.stacks import RemoteStack, Stack
 
 BROADCAST = "/realtime/v1/api/broadcast/"
 STORAGE = "/storage/v1/"

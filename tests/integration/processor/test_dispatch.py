@@ -10,9 +10,17 @@ from uuid import UUID
 
 import httpx
 import pytest
-from external_services import Service, running_service
-from stacks import Stack
-from worker_harness import (
+
+from smelt.backend.client_rpc import ClientRpc
+from smelt.backend.project import Project
+from smelt.backend.worker_rpc import WorkerRpc
+from smelt.contract.dispatch import CallbackTokens
+from smelt.contract.options import SmeltOptions
+from smelt.contract.work import AttemptRow, Claim
+from smelt.processor.options import DispatchOptions
+from tests.harness.external_services import Service, running_service
+from tests.harness.stacks import Stack
+from tests.harness.worker_harness import (
     RECORDINGS,
     TIMEOUT_S,
     attempts_of,
@@ -22,14 +30,6 @@ from worker_harness import (
     submitted,
     user_client,
 )
-
-from smelt.backend.client_rpc import ClientRpc
-from smelt.backend.project import Project
-from smelt.backend.worker_rpc import WorkerRpc
-from smelt.contract.dispatch import CallbackTokens
-from smelt.contract.options import SmeltOptions
-from smelt.contract.work import AttemptRow, Claim
-from smelt.processor.options import DispatchOptions
 
 KEY = "a signing key of thirty-two bytes"
 RECORDING = RECORDINGS / "action_item.flac"

@@ -11,16 +11,16 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from stacks import Stack
 from standardwebhooks import Webhook
-from webhook_endpoints import Endpoint, ReceivedRequest, hang, running_endpoint, status
-from worker_harness import AppClient, WorkerProcess, eventually, running_worker, user_client
 
 from smelt.backend.project import Project
 from smelt.backend.webhook_rpc import WebhookRpc
 from smelt.contract.webhooks import Delivery, WebhookWithSecret
 from smelt.processor.metrics import Metrics
 from smelt.processor.webhooks import Deliveries, Sender
+from tests.harness.stacks import Stack
+from tests.harness.webhook_endpoints import Endpoint, ReceivedRequest, hang, running_endpoint, status
+from tests.harness.worker_harness import AppClient, WorkerProcess, eventually, running_worker, user_client
 
 
 @dataclass

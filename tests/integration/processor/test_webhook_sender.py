@@ -9,7 +9,10 @@ from uuid import uuid4
 import pytest
 import trustme
 from standardwebhooks import Webhook
-from webhook_endpoints import (
+
+from smelt.contract.webhooks import ClaimedDelivery
+from smelt.processor.webhooks.sender import MAX_RESPONSE_BYTES, Sender
+from tests.harness.webhook_endpoints import (
     Redirecting,
     Respond,
     broken_tls,
@@ -21,9 +24,6 @@ from webhook_endpoints import (
     running_endpoint,
     status,
 )
-
-from smelt.contract.webhooks import ClaimedDelivery
-from smelt.processor.webhooks.sender import MAX_RESPONSE_BYTES, Sender
 
 SECRET = f"whsec_{b64encode(b'k' * 32).decode()}"
 PUBLIC = "93.184.216.34"

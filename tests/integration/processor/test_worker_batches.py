@@ -4,11 +4,10 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from fake_llm import delayed_response, serving
-from stacks import Stack, sign_up
-from worker_harness import RECORDINGS, app_client, eventually, running_worker
-
 from smelt.contract.channels import batch_channel, notifications_channel
+from tests.harness.fake_llm import delayed_response, serving
+from tests.harness.stacks import Stack, sign_up
+from tests.harness.worker_harness import RECORDINGS, app_client, eventually, running_worker
 
 
 async def test_batch_ends_once_with_completed_failed_and_cancelled_members(project: Stack, tmp_path: Path) -> None:

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import psycopg
-from http_proxy import STORAGE, running_http_proxy
-from stacks import Stack
-from worker_harness import RECORDINGS, app_client, eventually, run_worker_once, running_worker
 
 from smelt.backend.project import Project
 from smelt.backend.retries import ATTEMPTS, without_waiting
+from tests.harness.stacks import Stack
+from tests.harness.worker_harness import RECORDINGS, app_client, eventually, run_worker_once, running_worker
+from tests.integration.processor.http_proxy import STORAGE, running_http_proxy
 
 
 async def test_cancel_is_broadcast_without_a_worker(project: Stack) -> None:

@@ -6,8 +6,8 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from stacks import Stack
-from worker_harness import STANDUP, WorkerProcess, app_client
+from tests.harness.stacks import Stack
+from tests.harness.worker_harness import STANDUP, WorkerProcess, app_client
 
 HOUR_S = 3600
 AN_HOUR_AHEAD = f"""

@@ -9,11 +9,17 @@ from typing import Any
 
 import psycopg
 import pytest
-from endless_model import ENDLESS_MODEL
-from proxies import faulty_proxy
-from recorder import Recorder
-from stacks import Stack, sign_up
-from worker_harness import (
+
+import smelt
+from smelt.backend.project import Project
+from smelt.backend.worker_rpc import WorkerRpc
+from smelt.contract.state import Created, Snapshot
+from smelt.contract.work import Claim
+from tests.harness.endless_model import ENDLESS_MODEL
+from tests.harness.proxies import faulty_proxy
+from tests.harness.recorder import Recorder
+from tests.harness.stacks import Stack, sign_up
+from tests.harness.worker_harness import (
     TIMEOUT_S,
     AppClient,
     RecordedChannel,
@@ -23,12 +29,6 @@ from worker_harness import (
     running_worker,
     worker_metrics,
 )
-
-import smelt
-from smelt.backend.project import Project
-from smelt.backend.worker_rpc import WorkerRpc
-from smelt.contract.state import Created, Snapshot
-from smelt.contract.work import Claim
 
 
 def folders(parent: Path, pattern: str) -> list[Path]:

@@ -9,10 +9,11 @@ from uuid import UUID
 import psutil
 import psycopg
 import pytest
-from patched_children import PatchedChildren
-from processes import assert_end_with_worker, process_tree, run
-from stacks import Stack
-from worker_harness import RECORDINGS, WorkerProcess, app_client, attempts_of, eventually, running_worker
+
+from tests.harness.patched_children import PatchedChildren
+from tests.harness.processes import assert_end_with_worker, process_tree, run
+from tests.harness.stacks import Stack
+from tests.harness.worker_harness import RECORDINGS, WorkerProcess, app_client, attempts_of, eventually, running_worker
 
 NATIVE = ("av", "faster_whisper", "ctranslate2", "onnxruntime", "numpy", "scipy", "huggingface_hub")
 MAX_IDLE_MIB = 120

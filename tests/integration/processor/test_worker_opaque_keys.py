@@ -11,14 +11,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from followers import feed, notifications, subscribe, wait, watch_batch
-from proxies import FaultyProxy, faulty_proxy
-from stacks import running_with_short_tokens, sign_up
-from worker_harness import ROOT, STANDUP, WorkerProcess, eventually
 
 from smelt.local import StackHandle
 from smelt.subscriber.client import Client, connect
 from smelt.subscriber.updates import Completed, Segments, Update
+from tests.harness.followers import feed, notifications, subscribe, wait, watch_batch
+from tests.harness.proxies import FaultyProxy, faulty_proxy
+from tests.harness.stacks import running_with_short_tokens, sign_up
+from tests.harness.worker_harness import ROOT, STANDUP, WorkerProcess, eventually
 
 LIFETIME_S = 6
 REJOINS = 3

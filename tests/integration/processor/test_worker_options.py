@@ -10,10 +10,13 @@ import psycopg
 import pytest
 from faster_whisper import decode_audio
 from psycopg.types.json import Jsonb
-from requested_options import give_options
-from stacks import Stack
-from voice_models import muffled, write_voice_model
-from worker_harness import (
+
+from smelt.contract.options import SmeltOptions
+from smelt.contract.state import Snapshot
+from tests.harness.requested_options import give_options
+from tests.harness.stacks import Stack
+from tests.harness.voice_models import muffled, write_voice_model
+from tests.harness.worker_harness import (
     RECORDINGS,
     STANDUP,
     AppClient,
@@ -23,9 +26,6 @@ from worker_harness import (
     running_worker,
     user_client,
 )
-
-from smelt.contract.options import SmeltOptions
-from smelt.contract.state import Snapshot
 
 RATE = 16_000
 

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from fake_llm import serving, streamed_response
-from http_proxy import BROADCAST, running_http_proxy
-from stacks import Stack
-from worker_harness import (
+
+import smelt
+from smelt.backend.realtime import Channel
+from smelt.backend.retries import without_waiting
+from tests.harness.fake_llm import serving, streamed_response
+from tests.harness.stacks import Stack
+from tests.harness.worker_harness import (
     RECORDINGS,
     WorkerProcess,
     app_client,
@@ -19,10 +22,7 @@ from worker_harness import (
     running_worker,
     worker_metrics,
 )
-
-import smelt
-from smelt.backend.realtime import Channel
-from smelt.backend.retries import without_waiting
+from tests.integration.processor.http_proxy import BROADCAST, running_http_proxy
 
 GREETING = RECORDINGS / "greeting.ogg"
 LARGE = "It was about tea. " * (300 * 1024 // 18 + 1)

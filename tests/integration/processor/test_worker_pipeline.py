@@ -8,15 +8,23 @@ from typing import Any, get_args
 
 import psycopg
 import pytest
-from fake_llm import delayed_response, error_response, serving
-from patched_children import PatchedChildren
-from stacks import Stack, sign_up
-from worker_harness import RECORDINGS, STANDUP, TIMEOUT_S, app_client, eventually, run_worker_once, running_worker
 
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.vocabulary import Status
 from smelt.errors import SettingsError
 from smelt.processor.leases import Leases
+from tests.harness.fake_llm import delayed_response, error_response, serving
+from tests.harness.patched_children import PatchedChildren
+from tests.harness.stacks import Stack, sign_up
+from tests.harness.worker_harness import (
+    RECORDINGS,
+    STANDUP,
+    TIMEOUT_S,
+    app_client,
+    eventually,
+    run_worker_once,
+    running_worker,
+)
 
 SPOKEN_LINES = [line.strip() for line in STANDUP.with_suffix(".txt").read_text().lower().splitlines()]
 

@@ -8,8 +8,6 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
-from stacks import running
-from worker_harness import RECORDINGS, AppClient, app_client, eventually, run_worker_once, running_worker
 
 from smelt.backend.project import Project
 from smelt.backend.worker_rpc import WorkerRpc
@@ -17,6 +15,8 @@ from smelt.contract.channels import AUDIO_BUCKET
 from smelt.contract.state import Created
 from smelt.errors import NotFound, RequestRejected
 from smelt.local import LocalStack
+from tests.harness.stacks import running
+from tests.harness.worker_harness import RECORDINGS, AppClient, app_client, eventually, run_worker_once, running_worker
 
 GREETING = RECORDINGS / "greeting.ogg"
 

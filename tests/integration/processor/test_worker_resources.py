@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from processes import run
-from stacks import Stack
-from worker_harness import app_client, eventually, run_worker_once
+from tests.harness.processes import run
+from tests.harness.stacks import Stack
+from tests.harness.worker_harness import app_client, eventually, run_worker_once
 
 TRANSCRIBE = """
 import resource, sys

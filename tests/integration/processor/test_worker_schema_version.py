@@ -5,12 +5,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from http_proxy import running_http_proxy
-from stacks import Stack, running_local
-from worker_harness import STANDUP, app_client, eventually, run_worker_once, running_worker
 
 from smelt.contract.schema_version import SCHEMA_VERSION
 from smelt.errors import SettingsError, Unavailable
+from tests.harness.stacks import Stack, running_local
+from tests.harness.worker_harness import STANDUP, app_client, eventually, run_worker_once, running_worker
+from tests.integration.processor.http_proxy import running_http_proxy
 
 
 @pytest.fixture

@@ -10,9 +10,16 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from http_proxy import running_http_proxy
-from stacks import Stack
-from worker_harness import (
+
+from smelt.backend.project import Project
+from smelt.backend.retries import without_waiting
+from smelt.backend.worker_rpc import WorkerRpc
+from smelt.errors import NotFound
+from smelt.processor.polling import CAUTION_S
+from smelt.processor.stages.transcribe import Transcribe
+from smelt.processor.state import FileWork
+from tests.harness.stacks import Stack
+from tests.harness.worker_harness import (
     RECORDINGS,
     WorkerProcess,
     attempts_of,
@@ -22,14 +29,7 @@ from worker_harness import (
     submitted,
     user_client,
 )
-
-from smelt.backend.project import Project
-from smelt.backend.retries import without_waiting
-from smelt.backend.worker_rpc import WorkerRpc
-from smelt.errors import NotFound
-from smelt.processor.polling import CAUTION_S
-from smelt.processor.stages.transcribe import Transcribe
-from smelt.processor.state import FileWork
+from tests.integration.processor.http_proxy import running_http_proxy
 
 POISON = "poison.ogg"
 GOOD = ("greeting.ogg", "agreement.ogg", "number.ogg")

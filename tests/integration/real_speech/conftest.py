@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from faster_whisper import decode_audio
-from processes import run
-from real_transcripts import PARTS, RECORDINGS, Transcript
-from stacks import Stack, running_project, sign_up
 
 import smelt.blocking
+from tests.harness.processes import run
+from tests.harness.stacks import Stack, running_project, sign_up
+from tests.integration.real_speech.real_transcripts import PARTS, RECORDINGS, Transcript
 
 RATE = 16_000
 MAX_FILES = 5

@@ -11,14 +11,14 @@ from uuid import UUID
 
 import pytest
 from known_texts import known_text
-from real_transcripts import Transcript
-from stacks import Stack, running_project
 from words_scoring import align, words_of
-from worker_harness import RecordedChannel, eventually, run_worker_once, user_client
 
 from smelt.contract.options import SmeltOptions
 from smelt.contract.state import FileSegment
 from smelt.contract.transcript import to_srt
+from tests.harness.stacks import Stack, running_project
+from tests.harness.worker_harness import RecordedChannel, eventually, run_worker_once, user_client
+from tests.integration.real_speech.real_transcripts import Transcript
 
 pytestmark = [pytest.mark.real_speech, pytest.mark.timeout(900)]
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from known_texts import known_text
-from real_transcripts import RECORDINGS, Transcript
 from words_scoring import align, without_loops, words_of
+
+from tests.integration.real_speech.real_transcripts import RECORDINGS, Transcript
 
 pytestmark = [pytest.mark.real_speech, pytest.mark.timeout(600)]
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 from faster_whisper import BatchedInferencePipeline, WhisperModel
-from processes import run
-from reference_texts import REPOSITORY, STANDUP
 
 from smelt.processor.media.decode import decode_to_pcm
 from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import Recording
 from smelt.processor.media.values import MediaLimits
 from smelt.processor.speech.model import ModelOptions, load_model
+from tests.harness.processes import run
+from tests.integration.speech.reference_texts import REPOSITORY, STANDUP
 
 LONG_S = 600
 
@@ -42,6 +42,6 @@ def long_meeting(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if ctypes.util.find_library("espeak-ng") is None:
         pytest.skip("espeak-ng speaks the long recording: apt-get install espeak-ng libespeak-ng1")
     recording = tmp_path_factory.mktemp("meeting") / "meeting.wav"
-    script = REPOSITORY / "scripts" / "make_recordings.py"
+    script = REPOSITORY / "scripts" / "train_demo_model" / "make_recordings.py"
     run([sys.executable, script, "long", recording, "--seconds", str(LONG_S)], check=True)
     return recording

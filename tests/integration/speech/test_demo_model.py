@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-from reference_texts import RECORDINGS, STANDUP, words
-
 import smelt
+from tests.integration.speech.reference_texts import RECORDINGS, STANDUP, words
 
 MODEL = Path(smelt.__file__).parent / "processor" / "demo_model"
 VOCABULARY = set(json.loads((MODEL / "card.json").read_text())["vocabulary"])

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 from faster_whisper import BatchedInferencePipeline, WhisperModel
-from reference_texts import (
+
+from smelt.processor.media.recording import Recording
+from smelt.processor.speech.transcriber import SpeechOptions, Transcriber
+from tests.integration.speech.reference_texts import (
     BATCHED,
     RECORDINGS,
     SEQUENTIAL,
@@ -15,9 +18,6 @@ from reference_texts import (
     word_error_rate,
     words_of,
 )
-
-from smelt.processor.media.recording import Recording
-from smelt.processor.speech.transcriber import SpeechOptions, Transcriber
 
 TIME_TOLERANCE_S = 0.3
 WORD_TIMES = (

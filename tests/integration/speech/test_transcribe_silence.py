@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 from numpy.typing import NDArray
-from reference_texts import BATCHED, SINGLE_PASS, joined
+
+from tests.integration.speech.reference_texts import BATCHED, SINGLE_PASS, joined
 
 LENGTH_S = 25
 RATE = 16_000

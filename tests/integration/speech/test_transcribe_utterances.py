@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 from faster_whisper import BatchedInferencePipeline, WhisperModel
-from reference_texts import BATCHED, RECORDINGS, SINGLE_PASS, joined, text_of
+
+from tests.integration.speech.reference_texts import BATCHED, RECORDINGS, SINGLE_PASS, joined, text_of
 
 AUDIO = sorted(path for path in RECORDINGS.iterdir() if path.suffix not in {".json", ".md", ".txt"})
 

@@ -3,13 +3,13 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from proxies import FaultyProxy, faulty_proxy
-from scripted_worker import ScriptedWorker
-from stacks import Stack, User, running_project, sign_up
 
 from smelt.backend.project import Project
 from smelt.backend.realtime import RealtimeTimings
 from smelt.subscriber.client import Client, connect
+from tests.harness.proxies import FaultyProxy, faulty_proxy
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, User, running_project, sign_up
 
 SHORT_TIMEOUTS = RealtimeTimings(heartbeat_interval_s=0.3, reply_timeout_s=0.5)
 

@@ -4,14 +4,14 @@ import asyncio
 from uuid import uuid4
 
 import pytest
-from proxies import FaultyProxy
-from scripted_worker import ScriptedWorker
-from stacks import Stack, User, sign_up
-from waiting import until
 
 from smelt.errors import NotFound, Unauthorized
 from smelt.subscriber.client import Client, connect
 from smelt.subscriber.updates import BatchProgress
+from tests.harness.proxies import FaultyProxy
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, User, sign_up
+from tests.harness.waiting import until
 
 
 async def watch(client: Client, batch_id: object, states: list[BatchProgress]) -> None:

@@ -15,13 +15,13 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from processes import started
-from scripted_worker import ScriptedWorker
-from stacks import Stack, User
 
 import smelt
 from smelt import blocking
 from smelt.backend.project import Project
+from tests.harness.processes import started
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, User
 
 GREETING = Path(__file__).parents[2] / "recordings" / "greeting.ogg"
 

@@ -2,11 +2,10 @@
 
 import asyncio
 
-from scripted_worker import ScriptedWorker
-from waiting import until
-
 from smelt.errors import NotFound
 from smelt.subscriber.client import Client
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.waiting import until
 
 
 async def test_callbacks_of_every_kind_are_called_until_completion(

@@ -9,10 +9,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from cancellation import cancel_at_every_await
-from proxies import FaultyProxy
-from scripted_worker import ScriptedWorker
-from stacks import Stack, User
 
 from smelt.backend.client_rpc import ClientRpc
 from smelt.backend.project import Project
@@ -23,6 +19,10 @@ from smelt.errors import NotFound, PermanentError, RequestRejected
 from smelt.subscriber.client import Client, connect
 from smelt.subscriber.updates import Progress
 from smelt.subscriber.uploads import UploadProgress
+from tests.harness.cancellation import cancel_at_every_await
+from tests.harness.proxies import FaultyProxy
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, User
 
 GREETING = Path(__file__).parents[2] / "recordings" / "greeting.ogg"
 QUESTION = Path(__file__).parents[2] / "recordings" / "question.ogg"

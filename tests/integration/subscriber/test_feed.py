@@ -4,16 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from collect import collect
-from proxies import FaultyProxy
-from scripted_worker import ScriptedWorker
-from stacks import Stack, User, sign_up
-from waiting import until
 
 from smelt.errors import PermanentError, Unauthorized
 from smelt.subscriber.client import Client, connect
 from smelt.subscriber.feed import Feed
 from smelt.subscriber.mirror import CacheKey, FeedChange, SmeltChange
+from tests.harness.proxies import FaultyProxy
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, User, sign_up
+from tests.harness.waiting import until
+from tests.integration.subscriber.collect import collect
 
 
 def kinds(items: list[FeedChange], row_id: object) -> list[str]:

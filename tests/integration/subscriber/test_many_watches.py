@@ -2,12 +2,11 @@
 
 import asyncio
 
-from scripted_worker import ScriptedWorker
-from stacks import Stack, User
-from waiting import until
-
 from smelt.subscriber.client import Client, connect
 from smelt.subscriber.updates import Completed, Update
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, User
+from tests.harness.waiting import until
 
 COUNT = 60
 

@@ -3,15 +3,15 @@
 from uuid import UUID
 
 import pytest
-from collect import collect
-from proxies import FaultyProxy
-from scripted_worker import ScriptedWorker
-from stacks import Stack, sign_up
-from waiting import until
 
 from smelt.contract.rows import Notification
 from smelt.errors import Unauthorized
 from smelt.subscriber.client import Client, connect
+from tests.harness.proxies import FaultyProxy
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, sign_up
+from tests.harness.waiting import until
+from tests.integration.subscriber.collect import collect
 
 
 def smelts(received: list[Notification]) -> list[UUID | None]:

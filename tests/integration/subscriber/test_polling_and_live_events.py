@@ -6,12 +6,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from faults import sending_messages, system_error
-from proxies import FaultyProxy
-from scripted_worker import ScriptedWorker
-from stacks import Stack, User, sign_up
-from waiting import until
-from watch_recorder import WatchRecorder
 
 from smelt.backend.project import Project
 from smelt.backend.realtime import RealtimeTimings
@@ -19,6 +13,12 @@ from smelt.contract.channels import smelt_channel
 from smelt.contract.state import Created
 from smelt.errors import NotFound, Unauthorized, Unavailable
 from smelt.subscriber.client import Client, connect
+from tests.harness.faults import sending_messages, system_error
+from tests.harness.proxies import FaultyProxy
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, User, sign_up
+from tests.harness.waiting import until
+from tests.integration.subscriber.watch_recorder import WatchRecorder
 
 GREETING = Path(__file__).parents[2] / "recordings" / "greeting.ogg"
 

@@ -6,13 +6,7 @@ from collections.abc import Sequence
 
 import httpx
 import pytest
-from leaks import assert_no_leaks
-from proxies import KINDS, FaultyProxy, faulty_proxy
-from recorder import Recorder
-from scripted_worker import ScriptedWorker
-from stacks import Stack
 from tenacity import wait_random_exponential
-from waiting import until
 
 from smelt.backend import retries
 from smelt.backend.project import Project
@@ -20,6 +14,12 @@ from smelt.backend.realtime import RealtimeTimings
 from smelt.contract.state import Created
 from smelt.subscriber.client import Client
 from smelt.subscriber.updates import Completed, Progress, Segments, Update
+from tests.harness.leaks import assert_no_leaks
+from tests.harness.proxies import KINDS, FaultyProxy, faulty_proxy
+from tests.harness.recorder import Recorder
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack
+from tests.harness.waiting import until
 
 SCHEDULES = 50
 CONCURRENCY = 16

@@ -4,18 +4,18 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from faults import FAULTS
-from proxies import FaultyProxy
-from scripted_worker import ScriptedWorker
-from stacks import Stack, User, sign_up
-from waiting import until
-from watch_recorder import WatchRecorder
 
 from smelt.backend.project import Project
 from smelt.backend.realtime import RealtimeTimings
 from smelt.backend.retries import without_waiting
 from smelt.contract.channels import smelt_channel
 from smelt.subscriber.client import Client, connect
+from tests.harness.faults import FAULTS
+from tests.harness.proxies import FaultyProxy
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, User, sign_up
+from tests.harness.waiting import until
+from tests.integration.subscriber.watch_recorder import WatchRecorder
 
 # Only a heartbeat without a reply detects these faults; all others must be detected without one.
 DETECTED_BY_HEARTBEAT = {"half-open", "blackholed"}

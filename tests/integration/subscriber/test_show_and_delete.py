@@ -10,11 +10,11 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from scripted_worker import ScriptedWorker
-from stacks import Stack, User
 
 from smelt.errors import NotFound
 from smelt.subscriber.client import Client
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, User
 
 ROOT = Path(__file__).parents[3]
 FORMATS = ["md", "txt", "srt", "vtt", "json"]

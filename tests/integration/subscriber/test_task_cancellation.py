@@ -4,14 +4,14 @@ import asyncio
 from uuid import UUID
 
 import pytest
-from cancellation import cancel_at_every_await
-from followers import FOLLOWERS, Follower
-from leaks import assert_no_leaks
-from scripted_worker import ScriptedWorker
-from stacks import Stack, User
-from waiting import until
 
 from smelt.subscriber.client import Client, connect
+from tests.harness.cancellation import cancel_at_every_await
+from tests.harness.followers import FOLLOWERS, Follower
+from tests.harness.leaks import assert_no_leaks
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, User
+from tests.harness.waiting import until
 
 # Iterations of the event loop; a join takes about a hundred.
 MOMENTS = (*range(24), 30, 40, 60, 90, 140, 200, 400)

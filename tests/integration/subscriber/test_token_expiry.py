@@ -8,10 +8,6 @@ from uuid import uuid4
 
 import jwt
 import pytest
-from scripted_worker import ScriptedWorker
-from stacks import Stack, User, running_with_short_tokens, sign_up
-from waiting import until
-from watch_recorder import WatchRecorder
 
 from smelt.backend.project import Project
 from smelt.contract.channels import smelt_channel
@@ -19,6 +15,10 @@ from smelt.errors import Unauthorized
 from smelt.local import StackHandle
 from smelt.subscriber.client import Client, connect
 from smelt.subscriber.updates import Completed, Disconnected, Progress, Update
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, User, running_with_short_tokens, sign_up
+from tests.harness.waiting import until
+from tests.integration.subscriber.watch_recorder import WatchRecorder
 
 OPAQUE_LIFETIME_S = 6
 

@@ -4,13 +4,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from scripted_worker import ScriptedWorker
-from stacks import Stack, User
-from waiting import until
 
 from smelt.backend.project import Project
 from smelt.subscriber.client import Client
 from smelt.subscriber.updates import Completed, Progress, Update
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, User
+from tests.harness.waiting import until
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
 

@@ -5,15 +5,15 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from scripted_worker import ScriptedWorker
-from stacks import Stack, User, sign_up
-from waiting import until
 
 from smelt.contract.state import Created
 from smelt.contract.vocabulary import STAGES
 from smelt.errors import NotFound, SmeltFailed, Unauthorized
 from smelt.subscriber.client import Client, connect
 from smelt.subscriber.updates import Completed, Connected, Failed, Progress, Segments, Update
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, User, sign_up
+from tests.harness.waiting import until
 
 GREETING = Path(__file__).parents[2] / "recordings" / "greeting.ogg"
 

@@ -13,14 +13,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from processes import END_TIMEOUT_S, kill_session
-from proxies import FaultyProxy
-from scripted_worker import ScriptedWorker
-from stacks import Stack, User
-from waiting import until
 
 from smelt.contract.events import parse_event
 from smelt.subscriber.client import Client
+from tests.harness.processes import END_TIMEOUT_S, kill_session
+from tests.harness.proxies import FaultyProxy
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.stacks import Stack, User
+from tests.harness.waiting import until
 
 ROOT = Path(__file__).parents[3]
 UNREACHABLE_URL = "http://127.0.0.1:9"

@@ -1,4 +1,4 @@
-// A worker whose calls and broadcasts a test makes one at a time, as `tests/scripted_worker.py`.
+// A worker whose calls and broadcasts a test makes one at a time, as `tests/harness/scripted_worker.py`.
 const { SUPABASE_URL, SUPABASE_SERVICE_ROLE_KEY } = process.env
 
 async function request(method, path, body) {

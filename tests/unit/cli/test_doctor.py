@@ -6,7 +6,6 @@ import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from patched_children import PatchedChildren
 
 from smelt.backend.worker_rpc import Health
 from smelt.cli.bundled_migrations import migration_files, version_of
@@ -18,6 +17,7 @@ from smelt.cli.output import Exit
 from smelt.contract.schema_version import SCHEMA_VERSION
 from smelt.errors import SmeltError, Unauthorized, Unavailable
 from smelt.settings import WorkerSettings
+from tests.harness.patched_children import PatchedChildren
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 VERSIONS = tuple(version_of(path) for path in migration_files())

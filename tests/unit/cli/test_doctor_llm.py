@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-from fake_llm import Responder, delayed_response, error_response, serving
 from starlette.responses import Response
 
 from smelt.cli.checks import language_model
@@ -11,6 +10,7 @@ from smelt.cli.checks.machine import check_machine
 from smelt.cli.checks.result import CheckResult
 from smelt.processor.synthesis.llm.endpoint import EndpointOptions
 from smelt.settings import WorkerSettings
+from tests.harness.fake_llm import Responder, delayed_response, error_response, serving
 
 
 async def llm_finding(response: Responder) -> CheckResult:

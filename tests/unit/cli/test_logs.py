@@ -11,13 +11,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from processes import run
 
 from smelt.cli.log_dedup import REPEAT_INTERVAL_S, DuplicateLogFilter
 from smelt.cli.logs import JsonFormatter, write_logs
 from smelt.contract.work import Claim
 from smelt.processor.logs import SmeltLog
 from smelt.settings import LogSettings
+from tests.harness.processes import run
 
 ID = UUID("00000000-0000-4000-8000-000000000001")
 

@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from processes import run
 from typer.testing import CliRunner
 
 from smelt.cli import app
@@ -18,6 +17,7 @@ from smelt.cli.declarations.schema import contract_schema
 from smelt.cli.declarations.typescript import typescript
 from smelt.distribution import NAME
 from smelt.js_package import package_files
+from tests.harness.processes import run
 
 JS = Path(__file__).parents[2] / "js"
 MODULES = JS / "node_modules"

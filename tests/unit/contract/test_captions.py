@@ -8,11 +8,11 @@ from itertools import accumulate, pairwise, zip_longest
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from transcript_samples import FILE, segment, word
 
 from smelt.contract.caption_tokens import Mark, marks_of
 from smelt.contract.captions import CaptionLayout, Cue, caption_cues
 from smelt.contract.state import FileSegment, FileState, Trust
+from tests.unit.contract.transcript_samples import FILE, segment, word
 
 DEFAULT = CaptionLayout()
 ONE_LINE = CaptionLayout(line_chars=8, lines=1)

@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from transcript_samples import FILE as UNKNOWN
-from transcript_samples import segment, word
 
 from smelt.contract.captions import CaptionLayout, caption_cues
 from smelt.contract.state import FileSegment, FileState, Trust
 from smelt.contract.transcript import TranscriptFormat, format_transcript, span, to_json, to_srt, to_txt, to_vtt
+from tests.unit.contract.transcript_samples import FILE as UNKNOWN
+from tests.unit.contract.transcript_samples import segment, word
 
 TRUST = Trust(silence_seconds=3.5, low_confidence_segments=(1,), repeated_segments=(), model="small")
 FILE = UNKNOWN.model_copy(update={"language": "de", "trust": TRUST})

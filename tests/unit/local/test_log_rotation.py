@@ -3,9 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from waiting import until
-
 from smelt.local import logs
+from tests.harness.waiting import until
 
 
 async def test_log_rotation_empties_a_large_file_under_its_writer(tmp_path: Path) -> None:

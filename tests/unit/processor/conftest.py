@@ -1,13 +1,13 @@
 """Recordings, a decoded one, and the demo model; each made once."""
 
 import pytest
-from audio_samples import LIMITS, STANDUP
 from faster_whisper import WhisperModel
 
 from smelt.processor.media.decode import decode_to_pcm
 from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import SAMPLE_RATE, Recording
 from smelt.processor.speech.model import ModelOptions, load_model
+from tests.unit.processor.audio_samples import LIMITS, STANDUP
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from audio_samples import LIMITS
-
 from smelt.processor.errors import FileError
 from smelt.processor.media.decode import decode_to_pcm
 from smelt.processor.media.probe import probe
+from tests.unit.processor.audio_samples import LIMITS
 
 # A bug that allocates gigabytes must not exhaust the memory of the machine.
 ADDRESS_SPACE_BYTES = 4 * 1024**3

@@ -9,7 +9,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from audio_samples import LIMITS
 from av.stream import Disposition
 from numpy.typing import NDArray
 
@@ -17,6 +16,7 @@ from smelt.processor.media.decode import decode_to_pcm
 from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import SAMPLE_RATE, Recording
 from smelt.processor.media.values import MediaLimits
+from tests.unit.processor.audio_samples import LIMITS
 
 RATE = 48_000
 LOUD = 0.05

@@ -4,13 +4,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from fakes import FakeProject, FakeRpc
 
 from smelt.errors import Unavailable
 from smelt.processor import claim_loop
 from smelt.processor.claim_loop import ClaimLoop
 from smelt.processor.options import WorkerOptions
 from smelt.processor.polling import CAUTION_S, Contact
+from tests.unit.processor.fakes import FakeProject, FakeRpc
 
 TIMEOUT_S = 30
 

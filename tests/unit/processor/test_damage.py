@@ -7,14 +7,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from audio_samples import LIMITS, RECORDINGS
-from media_samples import Track, decoded, loud_parts, near, silence, tone, write
 
 import smelt.processor.media.packets as packets_module
 from smelt.processor.errors import FileError
 from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import DecodingReport
 from smelt.processor.media.values import bytes_needed
+from tests.unit.processor.audio_samples import LIMITS, RECORDINGS
+from tests.unit.processor.media_samples import Track, decoded, loud_parts, near, silence, tone, write
 
 DURATION_S = 4.14
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from audio_samples import LIMITS, RECORDINGS, STANDUP
 
 from smelt.processor.errors import FileError
 from smelt.processor.media.decode import decode_to_pcm
 from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import SAMPLE_RATE, Recording
 from smelt.processor.media.values import MediaLimits
+from tests.unit.processor.audio_samples import LIMITS, RECORDINGS, STANDUP
 
 FORMATS = sorted(path.name for path in RECORDINGS.glob("action_item*") if path.suffix != ".txt")
 

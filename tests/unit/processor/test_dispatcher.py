@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
 import pytest
-from external_services import Service, running_service
-from waiting import until
 
 from smelt.contract.dispatch import DispatchedJob
 from smelt.processor.dispatcher import Dispatcher
@@ -13,6 +11,8 @@ from smelt.processor.errors import NotAccepted
 from smelt.processor.options import DispatchOptions
 from smelt.processor.speech.breaker import CircuitBreaker
 from smelt.processor.speech.checkpoint import START, read_checkpoint
+from tests.harness.external_services import Service, running_service
+from tests.harness.waiting import until
 
 JOB = DispatchedJob(
     job_id=uuid4(),

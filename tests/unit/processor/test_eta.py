@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fakes import claim, file_row
 
 from smelt.contract.work import SavedSegment
 from smelt.processor.media.recording import SAMPLE_RATE
@@ -19,6 +18,7 @@ from smelt.processor.speed import SpeedEstimate, TranscriptionTimer
 from smelt.processor.stages.pipeline import Pipeline
 from smelt.processor.state import SmeltState
 from smelt.processor.throttle import eta_changed, wait_before_report_s
+from tests.unit.processor.fakes import claim, file_row
 
 TOTAL_S = 600.0
 SPAN_S = 120.0

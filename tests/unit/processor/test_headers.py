@@ -3,9 +3,7 @@
 import struct
 from pathlib import Path
 
-import bombs
 import pytest
-from audio_samples import RECORDINGS
 
 import smelt.processor.media.headers as headers_module
 from smelt.processor.media.headers import (
@@ -17,6 +15,8 @@ from smelt.processor.media.headers import (
     read_layout,
     stripped_bytes,
 )
+from tests.unit.processor import bombs
+from tests.unit.processor.audio_samples import RECORDINGS
 
 WAV = bombs.wav(bytes(1000), 8000)
 EBML = b"\x1a\x45\xdf\xa3\x80"

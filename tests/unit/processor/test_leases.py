@@ -4,13 +4,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from fakes import FakeRpc, claim
 
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.errors import Unavailable
 from smelt.processor import leases
 from smelt.processor.leases import Leases
 from smelt.processor.polling import CAUTION_S, Contact
+from tests.unit.processor.fakes import FakeRpc, claim
 
 TIMEOUT_S = 30
 

@@ -9,7 +9,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from fake_llm import FakeLlm, Responder, error_response, interrupted_response, serving, streamed_response
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.responses import Response
@@ -25,6 +24,7 @@ from smelt.processor.synthesis.llm.endpoint import retry_after_s
 from smelt.processor.synthesis.llm.json_data import size_bytes
 from smelt.processor.synthesis.request import NO_SPEECH, SynthesisInput, SynthesisRequest, Synthesizer
 from smelt.processor.synthesis.sentences import sentences_of_text
+from tests.harness.fake_llm import FakeLlm, Responder, error_response, interrupted_response, serving, streamed_response
 
 # A transient error with a short delay is retried once.
 RETRY_AFTER_ZERO = {"retry-after": "0"}

@@ -6,9 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import bombs
 import pytest
-from audio_samples import LIMITS, RECORDINGS
 
 import smelt.processor.media.decode as decode_module
 import smelt.processor.media.probe as probe_module
@@ -16,6 +14,8 @@ from smelt.processor.errors import FileError
 from smelt.processor.media.decode import decode_to_pcm
 from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import Recording
+from tests.unit.processor import bombs
+from tests.unit.processor.audio_samples import LIMITS, RECORDINGS
 
 MAX_GROWTH_BYTES = 150 * 1024**2
 
@@ -88,7 +88,7 @@ def code_of(source: Path) -> str:
 
 
 def measured(source: Path) -> tuple[str, int]:
-    command = [sys.executable, str(Path(__file__).with_name("measured_decoding.py")), str(source)]
+    command = [sys.executable, "-m", "tests.unit.processor.measured_decoding", str(source)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
     result = json.loads(done.stdout)
     return result["outcome"], result["growth_bytes"]

@@ -4,15 +4,15 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-import bombs
 import numpy as np
 import pytest
-from audio_samples import LIMITS, RECORDINGS
-from media_samples import Track, decoded, loud_parts, near, silence, tone, write
 
 from smelt.processor.errors import FileError
 from smelt.processor.media.probe import probe
 from smelt.processor.media.values import MediaLimits, bytes_needed
+from tests.unit.processor import bombs
+from tests.unit.processor.audio_samples import LIMITS, RECORDINGS
+from tests.unit.processor.media_samples import Track, decoded, loud_parts, near, silence, tone, write
 
 CODECS = {"m4a": "aac", "mp4": "aac", "mov": "aac", "ts": "aac", "flac": "flac", "mp3": "libmp3lame"}
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "1000000"}

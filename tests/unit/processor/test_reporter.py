@@ -8,7 +8,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from fakes import FakeChannel, FakeProject, FakeRpc, claim, file_row, progress_event
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +30,7 @@ from smelt.processor.polling import Contact
 from smelt.processor.reporter import Reporter
 from smelt.processor.speech.checkpoint import Checkpoint
 from smelt.processor.state import SmeltState
+from tests.unit.processor.fakes import FakeChannel, FakeProject, FakeRpc, claim, file_row, progress_event
 
 CHECKPOINT = Checkpoint(span_start=0, seek=100, segment_count=1)
 

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
-from fakes import FakeChannel, FakeProject, FakeRpc, claim, file_row
 from faster_whisper.utils import available_models
 
 from smelt.backend.worker_rpc import WorkerRpc
@@ -23,6 +22,7 @@ from smelt.processor.speech.requested import issue_of, parsed_options
 from smelt.processor.speech.shared import SharedModel
 from smelt.processor.speech.values import ModelOptions, SpeechOptions
 from smelt.processor.stages.pipeline import Pipeline
+from tests.unit.processor.fakes import FakeChannel, FakeProject, FakeRpc, claim, file_row
 
 MANY = ("en", "de", "es")
 

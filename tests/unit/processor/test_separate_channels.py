@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from audio_samples import LIMITS, STANDUP
 from faster_whisper import WhisperModel, decode_audio
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +25,7 @@ from smelt.processor.speech.spans import span_from
 from smelt.processor.speech.transcriber import Transcriber
 from smelt.processor.speech.vad import Clip, union_length
 from smelt.processor.speech.values import SpeechOptions
+from tests.unit.processor.audio_samples import LIMITS, STANDUP
 
 Sound = NDArray[np.float32]
 SEED = 3

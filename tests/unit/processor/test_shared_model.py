@@ -12,10 +12,6 @@ from uuid import UUID, uuid4
 import psutil
 import pytest
 from faster_whisper import WhisperModel
-from leaks import assert_no_leaks
-from patched_children import PatchedChildren
-from processes import assert_end_with_worker, assert_ended, started, started_by_workers
-from waiting import until
 
 from smelt.errors import SettingsError
 from smelt.processor.children.process import ChildDied, Death
@@ -28,6 +24,10 @@ from smelt.processor.speech.shared import SharedModel, check_model, check_record
 from smelt.processor.speech.transcriber import Transcriber
 from smelt.processor.speech.values import ModelOptions, Passage, SpeechOptions
 from smelt.processor.speed import SpeedEstimate
+from tests.harness.leaks import assert_no_leaks
+from tests.harness.patched_children import PatchedChildren
+from tests.harness.processes import assert_end_with_worker, assert_ended, started, started_by_workers
+from tests.harness.waiting import until
 
 MODES = {
     "sequential": SpeechOptions(),

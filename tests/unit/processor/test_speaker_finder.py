@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from faster_whisper import decode_audio
-from patched_children import PatchedChildren
-from processes import assert_ended, started_by_workers
-from voice_models import RATE, muffled, write_voice_model
 
 from smelt.errors import SettingsError
 from smelt.processor.errors import ChildKilled, FileError
 from smelt.processor.media.recording import Recording
 from smelt.processor.speakers.finder import SpeakerFinder
 from smelt.processor.speakers.turns import speaker_at
+from tests.harness.patched_children import PatchedChildren
+from tests.harness.processes import assert_ended, started_by_workers
+from tests.harness.voice_models import RATE, muffled, write_voice_model
 
 STANDUP = Path(__file__).parents[3] / "smelt" / "cli" / "recordings" / "standup.ogg"
 PATCHED = """

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import pytest
-from test_llm import SUMMARY, synthesizer
 
 from smelt.contract.vocabulary import DEFAULT_PROMPTS
 from smelt.contract.work import SavedSegment
@@ -12,6 +11,7 @@ from smelt.processor.synthesis.extractive import render
 from smelt.processor.synthesis.plain import paragraphs, paragraphs_of_text
 from smelt.processor.synthesis.request import NO_SPEECH, SynthesisInput, SynthesisRequest
 from smelt.processor.synthesis.sentences import Sentence, sentences_of_segments
+from tests.unit.processor.test_llm import SUMMARY, synthesizer
 
 TEXTS = (
     (0.0, 2.0, "Good morning, shall we", "Speaker 1"),

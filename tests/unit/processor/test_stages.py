@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from fakes import FakeChannel, FakeProject, FakeRpc, claim, file_row
 
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.work import Claim
@@ -24,6 +23,7 @@ from smelt.processor.stages.synthesize import Synthesize
 from smelt.processor.stages.transcribe import Transcribe
 from smelt.processor.stages.validate import Validate
 from smelt.processor.state import FileWork
+from tests.unit.processor.fakes import FakeChannel, FakeProject, FakeRpc, claim, file_row
 
 BAD = "bad.mp3"
 

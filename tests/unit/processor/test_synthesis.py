@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from audio_samples import STANDUP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from smelt.processor.synthesis.prompts import PROMPTS
 from smelt.processor.synthesis.ranking import Ranking
 from smelt.processor.synthesis.request import SynthesisInput, SynthesisRequest
 from smelt.processor.synthesis.sentences import Sentence, sentences_of_segments, sentences_of_text, split_sentences
+from tests.unit.processor.audio_samples import STANDUP
 
 SPOKEN_TEXT = STANDUP.with_suffix(".txt").read_text().lower()
 STANDUP_SOURCE = SynthesisInput(filename="standup.ogg", language="en", sentences=sentences_of_text(SPOKEN_TEXT))

@@ -3,15 +3,15 @@
 from pathlib import Path
 
 import av
-import bombs
 import numpy as np
 import pytest
-from media_samples import Sound, Track, decoded, frame_of, loud_parts, near, silence, tone, write
 
 import smelt.processor.media.tracks as tracks_module
 from smelt.processor.media.mono import MonoMixer, cancelled_channel
 from smelt.processor.media.recording import Recording
 from smelt.processor.media.tracks import audible_track
+from tests.unit.processor import bombs
+from tests.unit.processor.media_samples import Sound, Track, decoded, frame_of, loud_parts, near, silence, tone, write
 
 SUFFIXES = ["mkv", "mp4", "ts"]
 

@@ -8,9 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fakes import FakeRpc, claim, file_row
 from faster_whisper import WhisperModel
-from patched_children import PatchedChildren
 
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.state import Trust
@@ -26,6 +24,8 @@ from smelt.processor.speed import SpeedEstimate
 from smelt.processor.stages.stage import Job
 from smelt.processor.stages.transcribe import Transcribe
 from smelt.processor.state import FileWork, SmeltState
+from tests.harness.patched_children import PatchedChildren
+from tests.unit.processor.fakes import FakeRpc, claim, file_row
 
 
 class TranscriptionHarness:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from audio_samples import STANDUP
 from faster_whisper import WhisperModel
 
 from smelt.contract.work import SavedSegment
@@ -13,6 +12,7 @@ from smelt.processor.media.recording import SAMPLE_RATE, Recording
 from smelt.processor.speech.languages import Language
 from smelt.processor.speech.model import ModelOptions, load_model
 from smelt.processor.speech.transcriber import SpeechOptions, Transcriber
+from tests.unit.processor.audio_samples import STANDUP
 
 SPOKEN_TEXT = STANDUP.with_suffix(".txt").read_text()
 

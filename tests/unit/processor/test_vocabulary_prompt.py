@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
-from test_windows import ScriptedDecoder, decoded, texts, transcribe, window_of
 
 from smelt.processor.media.recording import Recording
 from smelt.processor.speech import decoder as decoder_module
@@ -15,6 +14,7 @@ from smelt.processor.speech.decoder import DecodedWindow, EncodedWindows, Window
 from smelt.processor.speech.transcriber import Transcriber
 from smelt.processor.speech.values import SpeechOptions
 from smelt.processor.speech.vocabulary import MAX_PROMPT_TOKENS, fitting_prompt, is_echo, is_same_speech
+from tests.unit.processor.test_windows import ScriptedDecoder, decoded, texts, transcribe, window_of
 
 TERMS = ("Mr. Hale", "Helstone", "Grimmelshausen")
 

@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from impostors import each_impostor, needs_root
-from processes import run
 
 from smelt.errors import SettingsError
 from smelt.processor.errors import DiskFull
 from smelt.processor.model_queue import ModelQueue
 from smelt.processor.workspace import workspace
+from tests.harness.impostors import each_impostor, needs_root
+from tests.harness.processes import run
 
 
 def test_workspace_folder_is_removed_after_smelt_and_worker(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from histories import SMELT, History, make_history, progress_event, snapshot
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from smelt.contract.state import Snapshot, Unchanged
 from smelt.contract.vocabulary import MISSING_MODEL, STAGE_MESSAGES, STAGES
 from smelt.subscriber.timeline import Timeline
 from smelt.subscriber.updates import Progress, Segments, Update
+from tests.harness.histories import SMELT, History, make_history, progress_event, snapshot
 
 PATH = Path(__file__).parents[2] / "contract" / "merge.jsonl"
 MAX_STEPS = 12

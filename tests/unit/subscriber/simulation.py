@@ -10,13 +10,12 @@ from typing import Any, Literal, TypeVar
 from unittest import mock
 from uuid import UUID, uuid4
 
-from histories import NOW, History, Row, snapshot
-
 from smelt.backend.realtime import ConnectionReport
 from smelt.contract.batches import BatchStatus
 from smelt.contract.channels import batch_channel, feed_channel, notifications_channel, smelt_channel
 from smelt.contract.state import Unchanged
 from smelt.errors import Unavailable
+from tests.harness.histories import NOW, History, Row, snapshot
 
 T = TypeVar("T")
 

@@ -1,9 +1,8 @@
 """The timeline merges the shared cases as it did when they were written; the JavaScript package runs the same cases."""
 
-from histories import SMELT
-from merge_cases import merge, read_cases
-
 from smelt.subscriber.timeline import Timeline
+from tests.harness.histories import SMELT
+from tests.unit.subscriber.merge_cases import merge, read_cases
 
 
 def test_timeline_merges_the_shared_cases() -> None:

@@ -8,12 +8,22 @@ from typing import Literal
 from uuid import UUID
 
 import pytest
-from histories import FILES, SMELT, History, Row, Step, end_event, progress_event, segment_indexes, segments_event
-from simulation import Server, SimulatedProject, simulate, wait_until
 
 from smelt.subscriber.client import Client
 from smelt.subscriber.reader import SMELTS_PER_CALL
 from smelt.subscriber.updates import Completed, Progress, Segments, Update
+from tests.harness.histories import (
+    FILES,
+    SMELT,
+    History,
+    Row,
+    Step,
+    end_event,
+    progress_event,
+    segment_indexes,
+    segments_event,
+)
+from tests.unit.subscriber.simulation import Server, SimulatedProject, simulate, wait_until
 
 HOUR_S = 3600.0
 

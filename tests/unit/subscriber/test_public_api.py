@@ -5,9 +5,9 @@ import inspect
 import sys
 
 import pytest
-from processes import run
 
 import smelt
+from tests.harness.processes import run
 
 PROBE = """
 import sys, smelt

@@ -3,12 +3,11 @@
 from typing import cast
 from uuid import UUID
 
-from histories import Row, snapshot
-
 from smelt.backend.client_rpc import SeenState
 from smelt.backend.realtime import RealtimeConnection
 from smelt.subscriber.reader import Reader
 from smelt.subscriber.watch import Watch
+from tests.harness.histories import Row, snapshot
 
 
 class CountingReader:

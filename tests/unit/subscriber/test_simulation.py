@@ -7,14 +7,22 @@ from contextlib import suppress
 from uuid import UUID
 
 import pytest
-from cancellation import cancel_at_every_await
-from followers import FOLLOWERS, Follower
-from histories import SMELT, assert_complete, assert_ended, assert_monotonic, make_history
-from recorder import Recorder
-from simulation import BATCH, Server, SimulatedProject, simulate, smelt_row, wait_until, with_timeout
 
 from smelt.contract.rows import SmeltRow
 from smelt.subscriber.client import Client
+from tests.harness.cancellation import cancel_at_every_await
+from tests.harness.followers import FOLLOWERS, Follower
+from tests.harness.histories import SMELT, assert_complete, assert_ended, assert_monotonic, make_history
+from tests.harness.recorder import Recorder
+from tests.unit.subscriber.simulation import (
+    BATCH,
+    Server,
+    SimulatedProject,
+    simulate,
+    smelt_row,
+    wait_until,
+    with_timeout,
+)
 
 SCHEDULES = 1000
 SCHEDULES_PER_TEST = 100

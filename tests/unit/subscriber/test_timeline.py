@@ -3,7 +3,17 @@
 from dataclasses import replace
 
 import pytest
-from histories import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smelt.backend.client_rpc import SeenState
+from smelt.contract.events import CompletedEvent, FailedEvent
+from smelt.contract.state import Unchanged
+from smelt.contract.vocabulary import Status
+from smelt.subscriber.timeline import Timeline
+from smelt.subscriber.transcript import MAX_WHOLE_BYTES
+from smelt.subscriber.updates import Completed, Progress, Update
+from tests.harness.histories import (
     FILES,
     SMELT,
     History,
@@ -19,16 +29,6 @@ from histories import (
     segments_event,
     snapshot,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
-from smelt.backend.client_rpc import SeenState
-from smelt.contract.events import CompletedEvent, FailedEvent
-from smelt.contract.state import Unchanged
-from smelt.contract.vocabulary import Status
-from smelt.subscriber.timeline import Timeline
-from smelt.subscriber.transcript import MAX_WHOLE_BYTES
-from smelt.subscriber.updates import Completed, Progress, Update
 
 
 def histories() -> st.SearchStrategy[History]:

@@ -10,16 +10,16 @@ from uuid import UUID
 
 import httpx
 import pytest
-from gateways import options_for
-from scripted_worker import ScriptedWorker
-from sse_readers import EventReader, Received, stream
-from stacks import TLS, Stack, User, sign_up
-from waiting import until
 
 from smelt.gateway import clients as clients_module
 from smelt.gateway.server import GatewayServer, listen
 from smelt.gateway.streams import stream as stream_module
 from smelt.gateway.streams.hub import Hub
+from tests.harness.gateways import options_for
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.sse_readers import EventReader, Received, stream
+from tests.harness.stacks import TLS, Stack, User, sign_up
+from tests.harness.waiting import until
 
 STREAMS = 50
 

@@ -10,17 +10,17 @@ from uuid import UUID
 import httpx
 import psycopg
 import pytest
-from gateways import SIGNING_KEY, RunningGateway, http_client, options_for, running_gateway
-from processes import run
-from scripted_worker import Job, ScriptedWorker
-from sse_readers import Received, read_smelt, stream
-from stacks import Stack, User, sign_up
 
 from smelt.backend.client_rpc import ClientRpc
 from smelt.backend.project import Project
 from smelt.contract.state import Snapshot
 from smelt.gateway.streams import stream as stream_module
 from smelt.gateway.tokens import LIFETIME_S, ReadTokens
+from tests.harness.gateways import SIGNING_KEY, RunningGateway, http_client, options_for, running_gateway
+from tests.harness.processes import run
+from tests.harness.scripted_worker import Job, ScriptedWorker
+from tests.harness.sse_readers import Received, read_smelt, stream
+from tests.harness.stacks import Stack, User, sign_up
 
 
 async def created(http: httpx.AsyncClient) -> str:

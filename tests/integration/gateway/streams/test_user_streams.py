@@ -12,13 +12,7 @@ from uuid import UUID, uuid4
 import httpx
 import jwt
 import pytest
-from gateways import Open, http_client, options_for, running_gateway
 from httpx_sse import ServerSentEvent
-from proxies import faulty_proxy
-from scripted_worker import ScriptedWorker
-from sse_readers import EventReader, stream
-from stacks import Stack, User
-from waiting import until
 
 from smelt.contract.batches import BatchEvent
 from smelt.contract.rows import Notification, RowChange
@@ -28,6 +22,12 @@ from smelt.gateway.streams.files import FilesSource, FilesStream
 from smelt.local import StackHandle
 from smelt.subscriber import freshness
 from smelt.subscriber.client import Client
+from tests.harness.gateways import Open, http_client, options_for, running_gateway
+from tests.harness.proxies import faulty_proxy
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.sse_readers import EventReader, stream
+from tests.harness.stacks import Stack, User
+from tests.harness.waiting import until
 
 FILE_KEYS = {"id", "filename", "file_type", "status", "progress", "processing_stage", "error_message"}
 

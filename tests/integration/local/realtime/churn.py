@@ -16,10 +16,11 @@ from itertools import count
 from typing import Any
 
 import websockets
-from proxies import FaultyProxy
-from realtime_server import Reachable
-from server_process import ServerProcess
 from websockets.asyncio.client import ClientConnection
+
+from tests.harness.proxies import FaultyProxy
+from tests.integration.local.realtime.realtime_server import Reachable
+from tests.integration.local.realtime.server_process import ServerProcess
 
 ROOMS = ("a", "b", "c", "d")
 PRIVATE = frozenset({"c", "d"})

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from realtime_server import RealtimeServer, serving, start_postgres
 
 from smelt.local.postgres import Postgres
+from tests.integration.local.realtime.realtime_server import RealtimeServer, serving, start_postgres
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from realtime_server import USER_A, USER_B, Reachable
-
 from smelt.local.keys import Keys
+from tests.integration.local.realtime.realtime_server import USER_A, USER_B, Reachable
 
 _PLACEHOLDER = re.compile(r"<([A-Z][A-Za-z0-9_]*)>")
 _LIFE = re.compile(r"(EXPIRED|EXPIRES_IN)_(\d+)s")

@@ -11,10 +11,11 @@ from typing import Any
 
 import httpx
 import websockets
-from realtime_server import Reachable
-from recorded import ABSENT, Comparable, Step, decode_binary, restore
-from recorded_socket import RecordedSocket
-from recorded_tokens import RecordedTokens, restore_body
+
+from tests.integration.local.realtime.realtime_server import Reachable
+from tests.integration.local.realtime.recorded import ABSENT, Comparable, Step, decode_binary, restore
+from tests.integration.local.realtime.recorded_socket import RecordedSocket
+from tests.integration.local.realtime.recorded_tokens import RecordedTokens, restore_body
 
 APART_MS = 30
 NORMAL = 1000

@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from realtime_server import RealtimeServer
-from recorded import FOLDER, Step, load
-from replayer import Act, Replayer
+from tests.integration.local.realtime.realtime_server import RealtimeServer
+from tests.integration.local.realtime.recorded import FOLDER, Step, load
+from tests.integration.local.realtime.replayer import Act, Replayer
 
 POLICIES = """
 create policy all_sel on realtime.messages for select to authenticated using (true);

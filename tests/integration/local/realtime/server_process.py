@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import psutil
-from realtime_server import Reachable, options_for
 from starlette.applications import Starlette
 
 from smelt.local.keys import Keys
@@ -27,6 +26,7 @@ from smelt.local.realtime.channel import JoinedChannel
 from smelt.local.realtime.connection import Connection
 from smelt.local.realtime.mailbox import Mailbox
 from smelt.local.serving import GatewayServer
+from tests.integration.local.realtime.realtime_server import Reachable, options_for
 
 END_TIMEOUT_S = 60.0
 PER_SOCKET_TYPES = (Connection, Mailbox, JoinedChannel)
@@ -73,7 +73,7 @@ async def running_in_process(postgres: Postgres, **options: Any) -> AsyncIterato
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
     dsns = (postgres.dsn(REALTIME_ROLE), postgres.dsn("authenticator"))
-    process = ServerProcess(command=(sys.executable, __file__, str(port), *dsns, json.dumps(options)))
+    process = ServerProcess(command=(sys.executable, "-m", __spec__.name, str(port), *dsns, json.dumps(options)))
     await process.start()
     try:
         yield Reachable(keys=Keys(), port=port, dsn=postgres.dsn(SUPERUSER)), process

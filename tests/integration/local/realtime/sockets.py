@@ -8,8 +8,9 @@ from itertools import count
 from typing import Any
 
 import websockets
-from realtime_server import RealtimeServer
 from websockets.asyncio.client import ClientConnection
+
+from tests.integration.local.realtime.realtime_server import RealtimeServer
 
 TIMEOUT_S = 30.0
 

@@ -10,10 +10,10 @@ import httpx
 import psycopg
 import pytest
 import websockets
-from realtime_server import USER_A, USER_B, RealtimeServer, eventually, serving
-from sockets import raw_socket
 
 from smelt.local.postgres import Postgres
+from tests.integration.local.realtime.realtime_server import USER_A, USER_B, RealtimeServer, eventually, serving
+from tests.integration.local.realtime.sockets import raw_socket
 
 POLICIES = """
 create policy all_sel on realtime.messages for select to authenticated using (true);

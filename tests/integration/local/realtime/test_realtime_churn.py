@@ -3,11 +3,11 @@
 from contextlib import suppress
 
 import psycopg
-from churn import churn
-from realtime_server import FIXTURES, eventually
-from server_process import running_in_process
 
 from smelt.local.postgres import SUPERUSER, Postgres
+from tests.integration.local.realtime.churn import churn
+from tests.integration.local.realtime.realtime_server import FIXTURES, eventually
+from tests.integration.local.realtime.server_process import running_in_process
 
 
 async def test_churn_under_faults_loses_no_acknowledged_message(realtime_postgres: Postgres) -> None:

@@ -8,12 +8,22 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from realtime_server import Reachable, serving
-from replayer import Act, Replayer
-from scenarios import ACTS, BEFORE, HEADERS, OPTIONS, SERVER_CLOSES, STATEMENTS, TOPICS_MAY_SWAP, recordings, steps_of
-from server_process import running_in_process
 
 from smelt.local.postgres import Postgres
+from tests.integration.local.realtime.realtime_server import Reachable, serving
+from tests.integration.local.realtime.replayer import Act, Replayer
+from tests.integration.local.realtime.scenarios import (
+    ACTS,
+    BEFORE,
+    HEADERS,
+    OPTIONS,
+    SERVER_CLOSES,
+    STATEMENTS,
+    TOPICS_MAY_SWAP,
+    recordings,
+    steps_of,
+)
+from tests.integration.local.realtime.server_process import running_in_process
 
 RESTARTED = "10_server_restart"
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from realtime_server import USER_A, RealtimeServer
-from sockets import raw_socket
+from tests.integration.local.realtime.realtime_server import USER_A, RealtimeServer
+from tests.integration.local.realtime.sockets import raw_socket
 
 NOTES = {"event": "*", "schema": "public", "table": "notes"}
 TYPES = {"event": "INSERT", "schema": "public", "table": "types_t"}

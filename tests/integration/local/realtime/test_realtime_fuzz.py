@@ -10,8 +10,9 @@ import pytest
 import websockets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from realtime_server import RealtimeServer
-from sockets import raw_socket
+
+from tests.integration.local.realtime.realtime_server import RealtimeServer
+from tests.integration.local.realtime.sockets import raw_socket
 
 words = st.sampled_from(
     ["realtime:room", "realtime:", "phoenix", "room", "phx_join", "phx_leave", "broadcast"]

@@ -3,10 +3,10 @@
 import asyncio
 
 import psycopg
-from realtime_server import USER_A, USER_B, RealtimeServer, eventually, serving
-from sockets import raw_socket
 
 from smelt.local.postgres import SUPERUSER, Postgres
+from tests.integration.local.realtime.realtime_server import USER_A, USER_B, RealtimeServer, eventually, serving
+from tests.integration.local.realtime.sockets import raw_socket
 
 NOTES = {"event": "*", "schema": "public", "table": "notes"}
 TODOS = {"event": "*", "schema": "public", "table": "todos"}

@@ -7,7 +7,8 @@ from typing import Any
 import pytest_asyncio
 from realtime import AsyncRealtimeClient, RealtimeSubscribeStates
 from realtime.types import RealtimePostgresChangesListenEvent
-from realtime_server import USER_A, RealtimeServer
+
+from tests.integration.local.realtime.realtime_server import USER_A, RealtimeServer
 
 POLICIES = """
 create policy own on realtime.messages for select to authenticated

@@ -12,13 +12,13 @@ from typing import Any
 
 import httpx
 import pytest
-from processes import END_TIMEOUT_S, kill_session
 from realtime import AsyncRealtimeClient
 from realtime.types import RealtimePostgresChangesListenEvent
-from realtime_server import FIXTURES, Reachable, eventually
-from server_process import running_in_process
 
 from smelt.local.postgres import Postgres
+from tests.harness.processes import END_TIMEOUT_S, kill_session
+from tests.integration.local.realtime.realtime_server import FIXTURES, Reachable, eventually
+from tests.integration.local.realtime.server_process import running_in_process
 
 JS = Path(__file__).parents[3] / "js"
 WITHOUT_NODE = shutil.which("node") is None or not (JS / "node_modules").exists()

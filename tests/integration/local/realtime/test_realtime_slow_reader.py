@@ -7,11 +7,11 @@ from typing import Any
 import psutil
 import pytest
 import websockets
-from realtime_server import RealtimeServer, eventually, serving
-from sockets import RawSocket, raw_socket
 from websockets.asyncio.client import ClientConnection
 
 from smelt.local.postgres import Postgres
+from tests.integration.local.realtime.realtime_server import RealtimeServer, eventually, serving
+from tests.integration.local.realtime.sockets import RawSocket, raw_socket
 
 FRAMES, FRAME_BYTES = 300, 100_000
 """More than the socket buffers of the system hold."""

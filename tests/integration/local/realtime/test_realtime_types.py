@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 import psycopg
-from realtime_server import RealtimeServer
-from sockets import raw_socket
+
+from tests.integration.local.realtime.realtime_server import RealtimeServer
+from tests.integration.local.realtime.sockets import raw_socket
 
 TYPES = """
 create type public.pair as (a int, "b c" text);

@@ -1,12 +1,12 @@
 """Ids of events: their form, nonsense, and ids that a smelt cannot have issued."""
 
 import pytest
-from histories import Row, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smelt.gateway.streams.batches import parse_batch_event_id
 from smelt.gateway.streams.event_id import EventId
+from tests.harness.histories import Row, snapshot
 
 NUMBERS = st.integers(0, 10**18 - 1)
 

@@ -3,13 +3,13 @@
 from uuid import UUID
 
 import pytest
-from histories import NOW
 
 from smelt.contract.rows import FileRow
 from smelt.gateway.streams import rows as rows_module
 from smelt.gateway.streams.files import FilesSource
 from smelt.gateway.streams.rows import RowsSource
 from smelt.subscriber.mirror import FileChange, Kind
+from tests.harness.histories import NOW
 
 
 def change(kind: Kind, number: int, progress: float = 0.0, before: float | None = None) -> FileChange:

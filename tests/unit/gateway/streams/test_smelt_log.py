@@ -8,7 +8,15 @@ from collections import Counter
 from typing import Any
 from uuid import UUID
 
-from histories import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smelt.contract.events import SmeltEvent, parse_event
+from smelt.gateway.streams.event_id import EventId
+from smelt.gateway.streams.smelt_log import SmeltLog, SmeltReader
+from smelt.subscriber.timeline import Timeline, end_of_snapshot, progress_of_snapshot
+from smelt.subscriber.updates import Completed, Failed, Progress, Segments, Update
+from tests.harness.histories import (
     FILES,
     SMELT,
     History,
@@ -18,14 +26,6 @@ from histories import (
     segment,
     snapshot,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from smelt.contract.events import SmeltEvent, parse_event
-from smelt.gateway.streams.event_id import EventId
-from smelt.gateway.streams.smelt_log import SmeltLog, SmeltReader
-from smelt.subscriber.timeline import Timeline, end_of_snapshot, progress_of_snapshot
-from smelt.subscriber.updates import Completed, Failed, Progress, Segments, Update
 
 
 class Gateway:

@@ -7,13 +7,13 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from incoming_requests import request
 
 from smelt.local.keys import Keys
 from smelt.local.storage.body import read_body
 from smelt.local.storage.errors import StorageError
 from smelt.local.storage.incoming import Upload, read_upload
 from smelt.local.storage.tokens import authenticate, authenticate_or_none
+from tests.unit.local.gateway.incoming_requests import request
 
 FORM = {"content-type": "multipart/form-data; boundary=XX"}
 

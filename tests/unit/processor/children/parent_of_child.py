@@ -8,8 +8,8 @@ from smelt.processor.children.process import Child
 
 
 async def main() -> None:
-    environment = {"PYTHONPATH": str(Path(__file__).parent), "START": sys.argv[1]}
-    child = await Child.start("misbehaving_child", environment=environment)
+    environment = {"PYTHONPATH": str(Path(__file__).parents[4]), "START": sys.argv[1]}
+    child = await Child.start("tests.unit.processor.children.misbehaving_child", environment=environment)
     if sys.argv[2] == "hanging":
         await child.send({"do": "hang"})
     print(child.pid, flush=True)

@@ -13,14 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import bombs
 import psutil
 import pytest
-from audio_samples import LIMITS, RECORDINGS, STANDUP
-from leaks import assert_no_leaks
-from poison import FOLDER, POISON_DURATION_S, poisoned_decoders
-from processes import assert_ended, started_by_workers
-from waiting import until
 
 from smelt.processor.children import decoders as decoders_module
 from smelt.processor.children.decoders import DecoderFailed, Decoders, Decoding
@@ -29,8 +23,15 @@ from smelt.processor.media.decode import decode_to_pcm
 from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import Recording
 from smelt.processor.media.values import MediaLimits
+from tests.harness.leaks import assert_no_leaks
+from tests.harness.processes import assert_ended, started_by_workers
+from tests.harness.waiting import until
+from tests.unit.processor import bombs
+from tests.unit.processor.audio_samples import LIMITS, RECORDINGS, STANDUP
+from tests.unit.processor.children.poison import POISON_DURATION_S, ROOT, poisoned_decoders
 
 FORMATS = sorted(path.name for path in RECORDINGS.glob("action_item*") if path.suffix != ".txt")
+PACKAGE = "tests.unit.processor.children"
 SHORT = RECORDINGS / "action_item.m4a"
 SHORT_LIMITS = replace(LIMITS, max_duration_s=POISON_DURATION_S)
 CRASHES = ["SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGXCPU", "SIGXFSZ"]
@@ -152,10 +153,10 @@ async def test_child_that_does_not_finish_its_file_is_replaced(monkeypatch: pyte
 
 @LINUX_COPIES
 async def test_child_on_a_system_without_copies_processes_one_file(tmp_path: Path) -> None:
-    environment = {"PYTHONPATH": str(FOLDER), "SYSTEM": "darwin"}
+    environment = {"PYTHONPATH": str(ROOT), "SYSTEM": "darwin"}
     async with (
         assert_no_leaks(),
-        closing(Decoders(1, module="decoder_of_another_system", environment=environment)) as decoders,
+        closing(Decoders(1, module=f"{PACKAGE}.decoder_of_another_system", environment=environment)) as decoders,
     ):
         for _ in range(2):
             decoding = decoders.open(SHORT, LIMITS)
@@ -374,8 +375,11 @@ async def test_child_that_dies_without_a_file_is_replaced(tmp_path: Path) -> Non
 
 
 async def test_machine_without_usable_children_is_at_fault(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    environment = {"PYTHONPATH": str(FOLDER), "START": "raise"}
-    async with assert_no_leaks(), closing(Decoders(1, module="misbehaving_child", environment=environment)) as decoders:
+    environment = {"PYTHONPATH": str(ROOT), "START": "raise"}
+    async with (
+        assert_no_leaks(),
+        closing(Decoders(1, module=f"{PACKAGE}.misbehaving_child", environment=environment)) as decoders,
+    ):
         for _ in range(2):
             with pytest.raises(ChildUnusable, match="no decoder can be started: the child exited with 1"):
                 await decoders.open(SHORT, LIMITS).probe()
@@ -414,8 +418,8 @@ async def test_memory_is_limited_where_no_check_of_the_file_limits_it(
     source, peaks = tmp_path / "recording", tmp_path / "peaks"
     source.write_bytes(build())
     peaks.touch()
-    environment = {"PYTHONPATH": str(FOLDER), "PEAKS": str(peaks)}
-    async with closing(Decoders(1, module="measured_decoder", environment=environment)) as decoders:
+    environment = {"PYTHONPATH": str(ROOT), "PEAKS": str(peaks)}
+    async with closing(Decoders(1, module=f"{PACKAGE}.measured_decoder", environment=environment)) as decoders:
         error = await error_of(read(decoders.open(source, LIMITS), tmp_path / "pcm"), FileError)
     assert error.code in codes
     assert 50 * 1024**2 < max(map(int, peaks.read_text().split())) < 150 * 1024**2

@@ -10,11 +10,6 @@ from typing import Any
 
 import psutil
 import pytest
-from audio_samples import RECORDINGS
-from fakes import claim, file_row
-from poison import poisoned_decoders
-from processes import assert_ended, started_by_workers
-from waiting import until
 
 from smelt.processor.children.decoders import Decoders
 from smelt.processor.errors import ChildKilled, DiskFull
@@ -26,6 +21,11 @@ from smelt.processor.stages.pipeline import Pipeline
 from smelt.processor.stages.validate import Validate
 from smelt.processor.state import SmeltState
 from smelt.processor.workspace import Workspace
+from tests.harness.processes import assert_ended, started_by_workers
+from tests.harness.waiting import until
+from tests.unit.processor.audio_samples import RECORDINGS
+from tests.unit.processor.children.poison import poisoned_decoders
+from tests.unit.processor.fakes import claim, file_row
 
 SHORT = RECORDINGS / "action_item.m4a"
 SHORT_BYTES = SHORT.stat().st_size

@@ -16,21 +16,23 @@ from typing import Any
 
 import psutil
 import pytest
-from leaks import assert_no_leaks
-from processes import assert_end_with_worker, assert_ended, started_by_workers
-from waiting import until
 
 from smelt.processor.children import process as process_module
 from smelt.processor.children.frames import MAX_MESSAGE_BYTES, InvalidFrame, body_bytes, frame, parse_body
 from smelt.processor.children.process import Child, ChildDied, Death
+from tests.harness.leaks import assert_no_leaks
+from tests.harness.processes import assert_end_with_worker, assert_ended, started_by_workers
+from tests.harness.waiting import until
 
 FOLDER = Path(__file__).parent
+ROOT = FOLDER.parents[3]
+MISBEHAVING = "tests.unit.processor.children.misbehaving_child"
 TIMEOUT_S = 60.0
 
 
 @asynccontextmanager
 async def started(**environment: str) -> AsyncIterator[Child]:
-    child = await Child.start("misbehaving_child", environment={"PYTHONPATH": str(FOLDER)} | environment)
+    child = await Child.start(MISBEHAVING, environment={"PYTHONPATH": str(ROOT)} | environment)
     try:
         yield child
     finally:
@@ -169,16 +171,12 @@ async def test_start_fails_with_a_child_that_does_not_get_ready(start: str) -> N
 async def test_start_times_out() -> None:
     async with assert_no_leaks():
         with pytest.raises(ChildDied, match=r"was killed \(timeout\) while starting: no message for 0.5 s"):
-            await Child.start(
-                "misbehaving_child", environment={"PYTHONPATH": str(FOLDER), "START": "hang"}, timeout_s=0.5
-            )
+            await Child.start(MISBEHAVING, environment={"PYTHONPATH": str(ROOT), "START": "hang"}, timeout_s=0.5)
 
 
 async def test_start_that_is_cancelled_leaves_no_process() -> None:
     before = set(started_by_workers())
-    starting = asyncio.create_task(
-        Child.start("misbehaving_child", environment={"PYTHONPATH": str(FOLDER), "START": "hang"})
-    )
+    starting = asyncio.create_task(Child.start(MISBEHAVING, environment={"PYTHONPATH": str(ROOT), "START": "hang"}))
     await until(lambda: set(started_by_workers()) - before)
     new = set(started_by_workers()) - before
     starting.cancel()
@@ -191,7 +189,7 @@ async def test_start_of_a_missing_program_leaves_nothing_open(monkeypatch: pytes
     monkeypatch.setattr(sys, "executable", "/nonexistent")
     async with assert_no_leaks():
         with pytest.raises(FileNotFoundError):
-            await Child.start("misbehaving_child")
+            await Child.start(MISBEHAVING)
 
 
 @pytest.mark.parametrize(
@@ -383,8 +381,8 @@ async def test_copy_that_raises_ends_with_its_traceback(caplog: pytest.LogCaptur
 
 
 def test_child_without_its_worker_does_not_start() -> None:
-    command = [sys.executable, "-m", "misbehaving_child", "1"]
-    environment = os.environ | {"PYTHONPATH": str(FOLDER)}
+    command = [sys.executable, "-m", MISBEHAVING, "1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=False
     )

@@ -6,13 +6,13 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_llm import synthesizer
 
 from smelt.contract.vocabulary import DEFAULT_PROMPTS
 from smelt.processor.synthesis.llm.citations import Citations
 from smelt.processor.synthesis.markdown import clock
 from smelt.processor.synthesis.request import SynthesisInput, SynthesisRequest
 from smelt.processor.synthesis.sentences import Sentence
+from tests.unit.processor.test_llm import synthesizer
 
 CITATION = re.compile(r"\[([\d:]+)\]")
 SENTENCES = tuple(

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fakes import claim, file_row
 
 from smelt.contract.vocabulary import STAGE_MESSAGES
 from smelt.contract.work import SavedSegment
@@ -14,6 +13,7 @@ from smelt.processor.stages.stage import Job
 from smelt.processor.stages.synthesize import Synthesize
 from smelt.processor.state import SmeltState
 from smelt.processor.synthesis.request import OnOutput, OnShare, SynthesisInput, SynthesisRequest
+from tests.unit.processor.fakes import claim, file_row
 
 SEGMENTS = [SavedSegment(index=0, start=0.0, end=2.0, text="Wir sind da.")]
 

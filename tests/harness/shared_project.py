@@ -18,7 +18,7 @@ from supabase import Client, ClientOptions, create_client
 from smelt.contract.channels import AUDIO_BUCKET
 
 if TYPE_CHECKING:
-    from stacks import Stack
+    from tests.harness.stacks import Stack
 
 # Each query returns one text column. An object is a stray once its smelt is deleted.
 CREATED_BY_TESTS: dict[str, LiteralString] = {

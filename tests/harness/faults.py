@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 from unittest.mock import patch
 
-from proxies import FaultyProxy, Kind
 from websockets.frames import OP_BINARY, OP_CLOSE, OP_TEXT, Close, Frame
+
+from tests.harness.proxies import FaultyProxy, Kind
 
 SLEEP_S: Final = 3600.0
 MALFORMED: Final = (

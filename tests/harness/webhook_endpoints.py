@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import httpcore
-from waiting import until
+
+from tests.harness.waiting import until
 
 
 @dataclass(frozen=True)

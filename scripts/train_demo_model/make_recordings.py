@@ -1,29 +1,24 @@
 """Make the spoken recordings of the demo and the tests with espeak-ng.
 
-python scripts/make_recordings.py                                the committed recordings, reproducibly
-python scripts/make_recordings.py long FILE.wav --seconds 600    a long meeting, with its times in FILE.json
+`make_recordings.py` makes the committed recordings, reproducibly.
+`make_recordings.py long FILE.wav --seconds 600` makes a long meeting, with its times in FILE.json.
 
 Needs espeak-ng (on Debian: apt-get install espeak-ng libespeak-ng1), PyAV and NumPy.
 """
 
 import argparse
 import random
-import sys
 import tempfile
 import wave
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
+from espeak import Espeak, Voice
+from grammar import sentence
+from recording import Recording, conversation, record, write_times
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "scripts" / "train_demo_model"))
-
-# Modules of the training, which uses the same speech.
-from espeak import Espeak, Voice  # noqa: E402
-from grammar import sentence  # noqa: E402
-from recording import Recording, conversation, record, write_times  # noqa: E402
-
+ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "smelt" / "cli" / "recordings"
 TESTS = ROOT / "tests" / "recordings"
 # A worker that distrusts its model transcribes it.

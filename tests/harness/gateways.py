@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from processes import wait_for
-from stacks import TLS, Stack
 
 from smelt.gateway.options import GatewayOptions
 from smelt.gateway.server import GatewayServer, listen
+from tests.harness.processes import wait_for
+from tests.harness.stacks import TLS, Stack
 
 SIGNING_KEY = "a signing key of thirty-two bytes"
 STOP_TIMEOUT_S = 60.0

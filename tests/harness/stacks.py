@@ -14,10 +14,10 @@ from typing import Final, Protocol, TypeVar
 from uuid import uuid4
 
 import httpx
-from shared_project import SharedProject, shared
 
 from smelt.local import LocalCluster, StackHandle
 from smelt.local.migrations import find
+from tests.harness.shared_project import SharedProject, shared
 
 Entered = TypeVar("Entered")
 

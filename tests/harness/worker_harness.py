@@ -14,9 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-from processes import started
 from prometheus_client.parser import text_string_to_metric_families
-from stacks import TLS, Stack, sign_up
 
 from smelt.backend.client_rpc import ClientRpc, FileSpec
 from smelt.backend.project import Project
@@ -26,8 +24,10 @@ from smelt.contract.state import Created, Snapshot
 from smelt.contract.vocabulary import PERCENT_RANGES, STAGES
 from smelt.contract.work import SmeltAttempts
 from smelt.processor.worker import Worker, WorkerOptions
+from tests.harness.processes import started
+from tests.harness.stacks import TLS, Stack, sign_up
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RECORDINGS = ROOT / "tests" / "recordings"
 STANDUP = ROOT / "smelt" / "cli" / "recordings" / "standup.ogg"
 TIMEOUT_S = 60.0

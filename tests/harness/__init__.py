@@ -1,0 +1,1 @@
+"""Parts that tests share: the stack, a faulty proxy, scripted workers and models, processes, waiting."""
