@@ -103,6 +103,8 @@ def worker_options(settings: WorkerSettings) -> "WorkerOptions":
         model=settings.model,
         device=settings.device,
         compute_type=settings.compute_type,
+        cpu_threads=settings.cpu_threads,
+        model_lanes=settings.model_lanes,
         model_idle_s=settings.model_idle_s,
         batch_size=settings.batch_size,
         beam_size=settings.beam_size,

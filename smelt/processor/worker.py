@@ -128,6 +128,7 @@ class Worker:
             options.speech_options,
             options.model_idle_s,
             speed=speed,
+            calibration=options.calibration,
             on_death=self._metrics.model_died,
             on_suspended=lambda: self._on_suspended(is_suspended=model.is_suspended),
         )
@@ -225,7 +226,14 @@ class Worker:
 
     @property
     def _free_slots(self) -> int:
-        return self._options.concurrency - len(self._running)
+        return self._concurrency - len(self._running)
+
+    @property
+    def _concurrency(self) -> int:
+        """The number of smelts in progress; by default, one more than the lanes of the model prepares."""
+        if self._options.concurrency is not None:
+            return self._options.concurrency
+        return 1 + (1 if self._services is None else self._services.model.lanes)
 
     def _on_ended(self, task: asyncio.Task[None]) -> None:
         attempt = self._running.pop(task)
@@ -291,7 +299,7 @@ class Worker:
         return {
             "model": self._options.model if self._options.dispatch is None else "external service",
             "models": [] if self._services is None else list(self._services.engine.names),
-            "concurrency": self._options.concurrency,
+            "concurrency": self._concurrency,
             "state": "suspended" if self._is_suspended and self._state == "working" else self._state,
             "smelts": [attempt.info for attempt in self._running.values()],
             "up_seconds": round(time.monotonic() - self._started_s),

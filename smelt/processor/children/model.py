@@ -2,6 +2,7 @@
 
 Each message of the worker, with its response:
 
+    {"type": "measure", "models"}                 {"type": "measured", "measurement": Measurement} each, and it ends
     {"type": "load", "model": ModelOptions}       {"type": "loaded", "info": LoadedInfo}, or {"type": "failed", "text"}
     {"type": "transcribe", "lane", "job": Job} and a file with the samples: no response
     {"type": "next", "lane"}                      first {"type": "language", "language": Language}, then
@@ -29,7 +30,17 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from smelt.errors import SettingsError
 from smelt.processor.children.frames import READY, Message
 from smelt.processor.children.inside import Parent, connect, leave
-from smelt.processor.speech.values import JOB, LANGUAGE, LOADED_INFO, MODEL_OPTIONS, PASSAGE, Job, LoadedInfo
+from smelt.processor.speech.values import (
+    JOB,
+    LANGUAGE,
+    LOADED_INFO,
+    MEASUREMENT,
+    MODEL_OPTIONS,
+    PASSAGE,
+    Job,
+    LoadedInfo,
+    ModelOptions,
+)
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
@@ -46,7 +57,10 @@ def main() -> None:
     import_module("onnxruntime")
     _write_logs()
     parent.send(READY)
-    lanes = _Lanes(parent, _load(parent))
+    message, _ = parent.receive()
+    if message["type"] == "measure":
+        _measure(parent, [MODEL_OPTIONS.validate_python(model) for model in message["models"]])
+    lanes = _Lanes(parent, _load(parent, MODEL_OPTIONS.validate_python(message["model"])))
     while True:
         lanes.on_message(*parent.receive())
 
@@ -93,11 +107,18 @@ def _write_logs() -> None:
     logging.getLogger("huggingface_hub").handlers.clear()
 
 
-def _load(parent: Parent) -> "WhisperModel":
+def _measure(parent: Parent, models: Sequence[ModelOptions]) -> NoReturn:
+    from smelt.processor.speech.timing import timed
+
+    for measurement in timed(models):
+        parent.send({"type": "measured", "measurement": MEASUREMENT.dump_python(measurement)})
+    parent.send({"type": "end"})
+    leave()
+
+
+def _load(parent: Parent, options: ModelOptions) -> "WhisperModel":
     from smelt.processor.speech.model import known_languages, load_model, names_of, smaller_compute_type
 
-    message, _ = parent.receive()
-    options = MODEL_OPTIONS.validate_python(message["model"])
     try:
         model = load_model(options)
     except SettingsError as exc:

@@ -36,7 +36,7 @@ from smelt.processor.speech.values import (
 T = TypeVar("T")
 
 NO_OPTIONS: Final = SmeltOptions()
-_MODULE: Final = "smelt.processor.children.model"
+MODEL_MODULE: Final = "smelt.processor.children.model"
 # The download of a large model over a slow network.
 _LOAD_TIMEOUT_S: Final = 24 * 3600.0
 _MIN_RELOAD_S: Final = 1.0
@@ -118,7 +118,7 @@ class LoadedModel:
     async def load(cls, model: ModelOptions, options: SpeechOptions) -> "LoadedModel":
         """Start a child and load the model; raise `SettingsError` if that fails, `ChildDied` if the child dies."""
         started_s = time.monotonic()
-        child = await Child.start(_MODULE, environment=_environment())
+        child = await Child.start(MODEL_MODULE, environment=model_environment())
         try:
             await child.send({"type": "load", "model": MODEL_OPTIONS.dump_python(model)})
             info = await _loaded_info(child)
@@ -309,5 +309,6 @@ async def _parsed(child: Child, parse: Callable[[Any], T], value: object) -> T:
         await child.fail("protocol", f"an invalid message: {exc.error_count()} errors")
 
 
-def _environment() -> dict[str, str]:
+def model_environment() -> dict[str, str]:
+    """Return the variables of this process that the libraries of the model need."""
     return {k: v for k, v in os.environ.items() if k.startswith(_PREFIXES) or k.upper() in _NAMES}

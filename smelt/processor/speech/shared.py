@@ -16,6 +16,7 @@ from smelt.processor.children.process import ChildDied, Death
 from smelt.processor.errors import ChildKilled, ChildUnusable, ModelError, ModelRestarted, ModelSuspended
 from smelt.processor.media.recording import BYTES_PER_SECOND, SAMPLE_RATE, Recording
 from smelt.processor.speech.breaker import CircuitBreaker
+from smelt.processor.speech.calibration import Calibration
 from smelt.processor.speech.checkpoint import START, Checkpoint
 from smelt.processor.speech.demo_model_card import notice_of
 from smelt.processor.speech.languages import Language
@@ -49,8 +50,10 @@ class SharedModel:
         on_suspended: Callable[[], None] = lambda: None,
         on_death: Callable[[Death], None] = lambda _: None,
         breaker: CircuitBreaker | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self._model = model
+        self._calibration = calibration
         self._speech = speech
         self._idle_s = idle_s
         self._speed = speed or SpeedEstimate()
@@ -280,7 +283,7 @@ class SharedModel:
 
     async def _start_child(self) -> LoadedModel:
         try:
-            model = await LoadedModel.load(self._model, self._speech)
+            model = await self._load_calibrated()
         except SettingsError as exc:
             self._failed.put_nowait(exc)
             raise
@@ -290,6 +293,18 @@ class SharedModel:
             logger.warning("%s Set SMELT_MODEL to use another one.", notice)
         model.dying.add_done_callback(lambda dying: self._on_child_end(model, dying.result()))
         return model
+
+    async def _load_calibrated(self) -> LoadedModel:
+        """Load the model; first choose its threads and lanes, unless that has been done or it runs on a GPU."""
+        calibration, self._calibration = self._calibration, None
+        known = self._model if calibration is None else calibration.known(self._model)
+        self._model = known or self._model
+        model = await LoadedModel.load(self._model, self._speech)
+        if known is not None or calibration is None or model.info.device != "cpu":
+            return model
+        await model.end()
+        self._model = await calibration.measure(self._model)
+        return await LoadedModel.load(self._model, self._speech)
 
     def _on_child_end(self, model: LoadedModel, death: Death) -> None:
         self._forget(model)
@@ -343,14 +358,19 @@ class SharedModel:
         self._release_when_idle()
 
 
-async def check_model(model: ModelOptions, speech: SpeechOptions) -> tuple[LoadedInfo, float]:
+async def check_model(
+    model: ModelOptions, speech: SpeechOptions, calibration: Calibration | None = None
+) -> tuple[LoadedInfo, float]:
     """Load a model and transcribe a known recording, as a worker does if it distrusts its model; end the model.
+
+    Threads and lanes are those that a worker has measured before, if any.
 
     Returns the loaded model and the seconds to load it. Raises `SettingsError`, `ModelError`, or `ChildUnusable` if
     its child dies.
     """
     try:
-        loaded = await LoadedModel.load(model, speech)
+        known = None if calibration is None else calibration.known(model)
+        loaded = await LoadedModel.load(known or model, speech)
         try:
             await _transcribe_check_recording(loaded, lambda *_: _MAX_CHECK_STEP_S)
         finally:

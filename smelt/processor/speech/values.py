@@ -33,6 +33,25 @@ class ModelOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """The seconds for one window with so many threads, and for a window in each of so many lanes."""
+
+    cpu_threads: int
+    lanes: int
+    one_s: float
+    all_s: float
+
+    @property
+    def windows_per_s(self) -> float:
+        """The windows per second of all lanes."""
+        return self.lanes / self.all_s
+
+    def applied_to(self, model: ModelOptions) -> ModelOptions:
+        """Return a model with these threads and lanes."""
+        return replace(model, cpu_threads=self.cpu_threads, lanes=self.lanes)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SpeechOptions:
     """Options of transcription; `batch_size` 0 transcribes sequentially.
 
@@ -113,6 +132,7 @@ class Passage:
 
 # Their form in messages.
 MODEL_OPTIONS: Final = TypeAdapter(ModelOptions)
+MEASUREMENT: Final = TypeAdapter(Measurement)
 LOADED_INFO: Final = TypeAdapter(LoadedInfo)
 JOB: Final = TypeAdapter(Job)
 LANGUAGE: Final = TypeAdapter(Language)
