@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, islice, pairwise, repeat
 from typing import Final
 
 import numpy as np
@@ -26,6 +26,8 @@ _LANGUAGE_WINDOWS: Final = 4
 # A clip ends 0.4 s after its last speech; a shorter rest has no text.
 _MIN_REST: Final = SAMPLE_RATE // 2
 _MIN_ADVANCE: Final = SAMPLE_RATE // 2
+# Windows are cut in pauses: a span of this share of a batch has about as many windows as the batch.
+_BATCH_SHARE: Final = 0.9
 # The segments of separate channels are merged by time at the end of a span. Half of it is speech in a dialog, so that
 # the windows are still long.
 _MAX_SEPARATE_SPAN_S: Final = 60.0
@@ -61,7 +63,8 @@ class Transcriber:
         decoder = WindowDecoder(self.model, self.options)
         windows = WindowTranscriber(decoder, main_language=main_language, language=self.options.language)
         checkpoint = self.resume_point(start)
-        max_span_s = self.options.max_span_s
+        batch_s = self.options.batch_size * self.model.feature_extractor.chunk_length
+        max_span_s = max(self.options.max_span_s, _BATCH_SHARE * batch_s)
         if recording.channels:
             max_span_s = min(max_span_s, _MAX_SEPARATE_SPAN_S)
         while checkpoint.span_start < recording.sample_count:
@@ -141,7 +144,7 @@ class Transcriber:
         remaining_s = speech_s(speech.clips, from_s)
         yield Passage((), offset_s, start, prepared_s=end_s - offset_s, remaining_speech_s=remaining_s)
         checkpoint, position_s = start, offset_s
-        for step in self._steps(speech, transcriber, start.seek):
+        for step in self._steps(speech, span, transcriber, start.seek):
             count, findings = checkpoint.segment_count, checkpoint.findings
             for seek, result in step.windows:
                 segments = _saved_segments(result, count, speech, seek, span)
@@ -175,9 +178,11 @@ class Transcriber:
         yield Passage((), end_s, end)
         return end
 
-    def _steps(self, speech: SpeechAudio, transcriber: WindowTranscriber, seek: int) -> Iterator["_Step"]:
+    def _steps(self, speech: SpeechAudio, span: Span, transcriber: WindowTranscriber, seek: int) -> Iterator["_Step"]:
         if self.options.batch_size:
-            return _batches(speech, transcriber, seek, self.options.batch_size)
+            # The first text appears early.
+            first = [1] if span.start + seek == 0 else []
+            return _batches(speech, transcriber, seek, chain(first, repeat(self.options.batch_size)))
         return _sequence(speech, transcriber, seek)
 
     def _language_of(self, samples: Samples) -> Language:
@@ -232,23 +237,14 @@ def _sequence(speech: SpeechAudio, transcriber: WindowTranscriber, seek: int) ->
         seek = end
 
 
-def _batches(speech: SpeechAudio, transcriber: WindowTranscriber, seek: int, batch_size: int) -> Iterator[_Step]:
-    """Transcribe `batch_size` windows at a time, which are cut in pauses beforehand."""
+def _batches(speech: SpeechAudio, transcriber: WindowTranscriber, seek: int, sizes: Iterator[int]) -> Iterator[_Step]:
+    """Transcribe several windows at a time, which are cut in pauses beforehand."""
     edges = [*speech.cuts(transcriber.decoder.window_samples), len(speech.samples)]
     whole = transcriber.decoder.window(speech)
-    windows = [(start, end) for start, end in pairwise(edges) if seek <= start < end]
-    for first in range(0, len(windows), batch_size):
-        batch = windows[first : first + batch_size]
+    windows = iter([(start, end) for start, end in pairwise(edges) if seek <= start < end])
+    while batch := list(islice(windows, next(sizes))):
         results = transcriber.transcribe([whole.part(start, end) for start, end in batch])
-        found: list[tuple[int, WindowResult]] = []
-        for (start, end), result in zip(batch, results, strict=True):
-            found.append((start, result))
-            reached = start + _length(result, end - start)
-            while _has_rest(reached, end):
-                [result] = transcriber.transcribe([whole.part(reached, end)])
-                found.append((reached, result))
-                reached += _length(result, end - reached)
-        yield _Step(found, batch[-1][1])
+        yield _Step([(start, result) for (start, _), result in zip(batch, results, strict=True)], batch[-1][1])
 
 
 def _length(result: WindowResult, window: int) -> int:
