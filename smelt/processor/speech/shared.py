@@ -88,6 +88,11 @@ class SharedModel:
         return None if self._info is None else issue_of(requested, self._model.title, self._info.languages)
 
     @property
+    def options(self) -> ModelOptions:
+        """The options with which the model is loaded."""
+        return self._model
+
+    @property
     def lanes(self) -> int:
         """The number of recordings that are transcribed at a time; 1 until the model has been loaded."""
         return 1 if self._info is None else self._info.lanes

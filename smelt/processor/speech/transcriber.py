@@ -26,8 +26,8 @@ _LANGUAGE_WINDOWS: Final = 4
 # A clip ends 0.4 s after its last speech; a shorter rest has no text.
 _MIN_REST: Final = SAMPLE_RATE // 2
 _MIN_ADVANCE: Final = SAMPLE_RATE // 2
-# Windows are cut in pauses: a span of this share of a batch has about as many windows as the batch.
-_BATCH_SHARE: Final = 0.9
+# Pauses are removed, and windows cut in pauses, so that a batch of windows needs more audio than its length.
+_BATCH_SHARE: Final = 1.25
 # The segments of separate channels are merged by time at the end of a span. Half of it is speech in a dialog, so that
 # the windows are still long.
 _MAX_SEPARATE_SPAN_S: Final = 60.0
@@ -73,6 +73,7 @@ class Transcriber:
                 checkpoint = yield from self._transcribe_channels(recording, span, windows, checkpoint)
             else:
                 speech = self._speech(recording.read(span.start, span.end))
+                span, speech = self._limited_to_batch(span, speech)
                 checkpoint = yield from self._transcribe_span(speech, span, windows, checkpoint)
 
     def resume_point(self, checkpoint: Checkpoint) -> Checkpoint:
@@ -97,6 +98,15 @@ class Transcriber:
         return find_speech(
             samples, max_clip_s=self.model.feature_extractor.chunk_length if self.options.batch_size else None
         )
+
+    def _limited_to_batch(self, span: Span, speech: SpeechAudio) -> tuple[Span, SpeechAudio]:
+        """End a span with the last window of its batch, so that all batches but the last one are full."""
+        # The first window is a batch of its own.
+        count = self.options.batch_size + (span.start == 0)
+        cuts = speech.cuts(self.model.feature_extractor.n_samples) if self.options.batch_size else []
+        if len(cuts) <= count:
+            return span, speech
+        return Span(span.start, span.start + speech.span_position(cuts[count])), speech.before(cuts[count])
 
     def _transcribe_channels(
         self, recording: Recording, span: Span, transcriber: WindowTranscriber, start: Checkpoint
