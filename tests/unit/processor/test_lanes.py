@@ -92,6 +92,11 @@ class Lanes:
         assert self.model.pid is not None
         return psutil.Process(self.model.pid)
 
+    async def transcribe_all(self, *recordings: Recording) -> list[list[SavedSegment] | BaseException]:
+        """Load the model, then transcribe a smelt of each recording at a time; return texts and errors."""
+        await self.load()
+        return await asyncio.gather(*map(self.transcribe, recordings), return_exceptions=True)
+
     async def transcribe(self, recording: Recording) -> list[SavedSegment]:
         """Transcribe a smelt as a worker does."""
         services: Any = SimpleNamespace(
@@ -135,7 +140,7 @@ async def test_two_recordings_are_transcribed_at_a_time_with_the_text_of_one(
     demo_model: WhisperModel, opening: Recording, short: Recording, lanes: Lanes, children: PatchedChildren
 ) -> None:
     children.run(TWO_WINDOWS_AT_A_TIME.format(marker=str(children.folder / "done"), then=""))
-    found = await asyncio.gather(*(lanes.transcribe(one) for one in (opening, short)))
+    found = await lanes.transcribe_all(opening, short)
     assert found == [undisturbed(demo_model, one) for one in (opening, short)]
     assert "two at a time" in children.calls
 
@@ -146,7 +151,7 @@ async def test_death_of_the_model_with_two_recordings_costs_neither_of_them(
 ) -> None:
     then = f"os.kill(os.getpid(), {getattr(signal, name):d})"
     children.run(TWO_WINDOWS_AT_A_TIME.format(marker=str(children.folder / "done"), then=then))
-    found = await asyncio.gather(*(lanes.transcribe(one) for one in (opening, short)))
+    found = await lanes.transcribe_all(opening, short)
     assert found == [undisturbed(demo_model, one) for one in (opening, short)]
     assert [death.returncode for death in lanes.deaths] == [-getattr(signal, name)]
     assert lanes.suspensions == []
@@ -165,7 +170,7 @@ async def test_recording_that_kills_the_model_fails_without_the_other_one(
 ) -> None:
     marker = str(children.folder / "both")
     children.run(DEADLY_RECORDING.format(sample_count=short.sample_count, marker=marker, name=name))
-    good, bad = await asyncio.gather(*(lanes.transcribe(one) for one in (opening, short)), return_exceptions=True)
+    good, bad = await lanes.transcribe_all(opening, short)
     assert good == undisturbed(demo_model, opening)
     assert isinstance(bad, error)
     # The first one decides nothing; a SIGKILL is no reason to try the file again.
@@ -235,10 +240,10 @@ def transcribe(self, recording, *arguments, **more):
 Transcriber.transcribe = transcribe
 module.smaller_compute_type = lambda model: "int8"
 """)
-    pid = (await lanes.load()).pid
-    found = await asyncio.gather(*(lanes.transcribe(one) for one in (opening, short)))
+    process = await lanes.load()
+    found = await lanes.transcribe_all(opening, short)
     assert found == [undisturbed(demo_model, one) for one in (opening, short)]
-    assert lanes.model.pid != pid
+    assert lanes.model.pid != process.pid
     assert (lanes.deaths, lanes.suspensions) == ([], [])
 
 
