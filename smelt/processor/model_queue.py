@@ -30,7 +30,7 @@ class ModelQueue:
         return len(self._entries) < self._lanes()
 
     @asynccontextmanager
-    async def slot(self, remaining_s: Remaining) -> AsyncIterator[None]:
+    async def lane(self, remaining_s: Remaining) -> AsyncIterator[None]:
         """Wait for a lane and hold it for the block."""
         entry = _Entry(remaining_s)
         self._entries.append(entry)

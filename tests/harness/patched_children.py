@@ -42,7 +42,7 @@ def transcribe(*arguments, **more):
     number_of_transcription = record("transcription")
     for number, passage in enumerate(real(*arguments, **more)):
         if number == {at} and number_of_transcription <= {times}:
-            os.kill(os.getpid(), signal.{name})
+            signal.raise_signal(signal.{name})
         yield passage
 Transcriber.transcribe = transcribe
 """

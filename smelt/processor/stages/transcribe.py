@@ -51,7 +51,7 @@ class Transcribe(Stage):
     async def turn(self) -> AsyncIterator[None]:
         """Wait for the model, which is loaded before the first file is at risk."""
         services = self.job.services
-        async with services.model_queue.slot(self.remaining_s), services.model.acquire():
+        async with services.model_queue.lane(self.remaining_s), services.model.acquire():
             yield
 
     async def run(self, file: FileWork) -> None:

@@ -38,7 +38,7 @@ from tests.unit.processor.fakes import FakeRpc, claim, file_row
 OPTIONS = SpeechOptions(max_span_s=15)
 # Each window waits for one of another recording, unless a file exists.
 TWO_WINDOWS_AT_A_TIME = """
-import os, threading
+import os, signal, threading
 from smelt.processor.speech.decoder import WindowDecoder
 both, real = threading.Barrier(2), WindowDecoder.decode
 def decode(*arguments, **more):
@@ -65,7 +65,7 @@ def transcribe(self, recording, *arguments, **more):
             os.close(os.open({marker!r}, os.O_CREAT))
         if number == 1 and is_deadly:
             record("death")
-            os.kill(os.getpid(), signal.{name})
+            signal.raise_signal(signal.{name})
         yield passage
 Transcriber.transcribe = transcribe
 """
@@ -149,7 +149,7 @@ async def test_two_recordings_are_transcribed_at_a_time_with_the_text_of_one(
 async def test_death_of_the_model_with_two_recordings_costs_neither_of_them(
     name: str, demo_model: WhisperModel, opening: Recording, short: Recording, lanes: Lanes, children: PatchedChildren
 ) -> None:
-    then = f"os.kill(os.getpid(), {getattr(signal, name):d})"
+    then = f"signal.raise_signal({getattr(signal, name):d})"
     children.run(TWO_WINDOWS_AT_A_TIME.format(marker=str(children.folder / "done"), then=then))
     found = await lanes.transcribe_all(opening, short)
     assert found == [undisturbed(demo_model, one) for one in (opening, short)]
@@ -173,7 +173,7 @@ async def test_recording_that_kills_the_model_fails_without_the_other_one(
     good, bad = await lanes.transcribe_all(opening, short)
     assert good == undisturbed(demo_model, opening)
     assert isinstance(bad, error)
-    # The first one decides nothing; a SIGKILL is no reason to try the file again.
+    # The first one decides nothing; after a SIGKILL, the file is left to the next attempt.
     assert len(lanes.deaths) == len(children.calls) == death_count
     assert lanes.suspensions == []
     # Later recordings share the model again.

@@ -106,7 +106,7 @@ async def test_model_queue_is_fifo_and_lists_entries_ahead() -> None:
     estimates = {"a": lambda: 30.0, "b": lambda: 20.0}
 
     async def take(name: str, until: asyncio.Event | None) -> None:
-        async with model_queue.slot(estimates[name]):
+        async with model_queue.lane(estimates[name]):
             order.append(name)
             if until is not None:
                 await until.wait()
@@ -125,7 +125,7 @@ async def test_model_queue_begins_as_many_entries_as_there_are_lanes() -> None:
     needed: list[Callable[[], float | None]] = [lambda: 30.0, lambda: 10.0, lambda: 5.0, lambda: None]
 
     async def take(number: int) -> None:
-        async with model_queue.slot(needed[number]):
+        async with model_queue.lane(needed[number]):
             begun.append(number)
             await ends[number].wait()
 
@@ -158,5 +158,5 @@ async def test_model_queue_begins_as_many_entries_as_there_are_lanes() -> None:
 
 async def test_model_queue_does_not_know_when_entries_of_unknown_length_end() -> None:
     model_queue = ModelQueue()
-    async with model_queue.slot(lambda: None):
+    async with model_queue.lane(lambda: None):
         assert model_queue.wait_s(lambda: 0.0) is None
