@@ -23,10 +23,13 @@ STANDUP = Path(__file__).parents[2] / "smelt" / "cli" / "recordings" / "standup.
 
 
 def print_figure(
-    figure: str, value: float, unit: str, *, reference: str, reference_value: float, **more: object
+    figure: str, value: float, unit: str, *, reference: str, reference_value: float | None, **more: object
 ) -> None:
-    """Print a figure and its reference value as a line of JSON."""
-    line = {"figure": figure, unit: round(value, 3), "reference": reference, f"reference_{unit}": reference_value}
+    """Print a figure, its reference value and their ratio as a line of JSON."""
+    line = {"figure": figure, "value": round(value, 3), "unit": unit, "reference": reference}
+    if reference_value is not None:
+        line |= {"reference_value": round(reference_value, 3)}
+        line |= {"ratio": round(value / reference_value, 3)} if reference_value else {}
     print(json.dumps({**line, **more}), flush=True)
 
 

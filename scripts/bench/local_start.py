@@ -6,7 +6,6 @@ long a test waits for a fresh stack of a running cluster; its reference is a `Lo
 """
 
 import asyncio
-import json
 import os
 import shutil
 import subprocess
@@ -15,6 +14,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from bench_common import print_figure
 
 from smelt.local import LocalCluster, LocalStack
 from smelt.local.launching import postgrest_from_env
@@ -41,8 +42,10 @@ def main() -> None:
             shutil.rmtree(f"{home}/second")
         fresh_s, stack_s = asyncio.run(clones(program))
     for figure, seconds in figures.items():
-        print_figure(f"local start, {figure}", min(seconds), "initdb alone", reference_s)
-    print_figure("fresh stack of a cluster", fresh_s, "a LocalStack", stack_s)
+        print_figure(
+            f"local start, {figure}", min(seconds), "seconds", reference="initdb alone", reference_value=reference_s
+        )
+    print_figure("fresh stack of a cluster", fresh_s, "seconds", reference="a LocalStack", reference_value=stack_s)
 
 
 async def clones(program: Path) -> tuple[float, float]:
@@ -57,12 +60,6 @@ async def clones(program: Path) -> tuple[float, float]:
                 async with stack:
                     seconds.append(time.monotonic() - began)
     return min(fresh_s), min(stack_s)
-
-
-def print_figure(figure: str, seconds: float, reference: str, reference_s: float) -> None:
-    """Print a figure and its reference."""
-    line = {"figure": figure, "seconds": round(seconds, 3), "reference": reference}
-    print(json.dumps({**line, "reference_seconds": round(reference_s, 3), "ratio": round(seconds / reference_s, 3)}))
 
 
 def timed(action: Callable[[], None]) -> float:

@@ -7,11 +7,12 @@ length.
 
 import argparse
 import asyncio
-import json
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+
+from bench_common import print_figure
 
 from tests.integration.local.realtime.churn import Record, churn
 from tests.integration.local.realtime.realtime_server import FIXTURES, start_postgres
@@ -46,13 +47,21 @@ async def run(folder: Path, seconds: float) -> None:
             after = await settled(process, before)
     finally:
         await postgres.stop()
-    for figure in ("acknowledged", "due", "lost", "doubled"):
-        print(json.dumps({"figure": f"realtime churn, {figure}", "value": totals[figure], "seconds": seconds}))
-    print(json.dumps({"figure": "realtime churn, faults", **faults}))
     left = {name: after[name] - value for name, value in before.items() if name != "resident_kb"}
-    print(json.dumps({"figure": "realtime churn, still held", **left}))
-    memory = {"reference": "after the first lap", "reference_kb": lap_kb[0], "ratio": round(lap_kb[-1] / lap_kb[0], 3)}
-    print(json.dumps({"figure": "realtime churn, resident memory", "kb": lap_kb[-1], **memory}))
+    for figure, value, reference, reference_value in (
+        ("lost messages", totals["lost"], "promised", 0),
+        ("doubled messages", totals["doubled"], "promised", 0),
+        ("deliveries", totals["due"], "acknowledged messages", totals["acknowledged"]),
+        ("resources still held", sum(left.values()), "promised", 0),
+    ):
+        print_figure(
+            f"realtime churn, {figure}", value, "count", reference=reference, reference_value=reference_value,
+            seconds=seconds,
+        )  # fmt: skip
+    print_figure(
+        "realtime churn, resident memory", lap_kb[-1], "KB", reference="after the first lap", reference_value=lap_kb[0],
+        faults=faults, still_held=left,
+    )  # fmt: skip
 
 
 def counted(record: Record) -> Counter[str]:

@@ -20,6 +20,7 @@ from statistics import quantiles
 
 import psycopg
 import websockets
+from bench_common import print_figure
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import broadcast, serve
 
@@ -74,12 +75,9 @@ def print_figures(figure: str, subscribers: int, seconds: list[float], reference
     """Print p50 and p99."""
     for percent in (50, 99):
         ms, bare_ms = (quantiles(each, n=100)[percent - 1] * 1000 for each in (seconds, reference))
-        line = {
-            "figure": f"{figure}, {subscribers} subscribers, p{percent}",
-            "ms": round(ms, 2),
-            "reference": REFERENCE,
-        }
-        print(json.dumps({**line, "reference_ms": round(bare_ms, 2), "ratio": round(ms / bare_ms, 2)}), flush=True)
+        print_figure(
+            f"{figure}, {subscribers} subscribers, p{percent}", ms, "ms", reference=REFERENCE, reference_value=bare_ms
+        )
 
 
 async def bare(url: str, subscribers: int, messages: int) -> list[float]:

@@ -11,7 +11,6 @@ timeout.
 
 import argparse
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,6 +19,7 @@ from statistics import median
 from typing import Final
 
 import psycopg
+from bench_common import print_figure
 from official_client import OfficialClient
 
 from smelt.backend.project import Project
@@ -192,19 +192,17 @@ def revoking(db_url: str, stranger: User) -> Inject:
 
 def print_figures(name: str, fault: Fault, outcome: Outcome) -> None:
     """Print the results of one fault."""
-    line = {
-        "fault": name,
-        "lasts_s": fault.lasts_s,
-        "rounds": len(outcome.updated_s),
-        "p50_s": seconds(median(outcome.updated_s)),
-        "max_s": seconds(max(outcome.updated_s)),
-        "rejoined_p50_s": seconds(median(outcome.rejoined_s)) if outcome.rejoined_s else None,
-        "rejoined_max_s": seconds(max(outcome.rejoined_s)) if outcome.rejoined_s else None,
-        "missed_ends": outcome.missed_ends,
-        "reference": "official client alone, receives again",
-        "reference_s": seconds(*outcome.official_s),
-    }
-    print(json.dumps(line), flush=True)
+    official_s = seconds(*outcome.official_s)
+    print_figure(
+        f"up to date after: {name}", median(outcome.updated_s), "seconds",
+        reference="official client alone receives again", reference_value=official_s,
+        max=seconds(max(outcome.updated_s)),
+        rounds=len(outcome.updated_s),
+        lasts_s=fault.lasts_s,
+        rejoined_p50_s=seconds(median(outcome.rejoined_s)) if outcome.rejoined_s else None,
+        rejoined_max_s=seconds(max(outcome.rejoined_s)) if outcome.rejoined_s else None,
+        missed_ends=outcome.missed_ends,
+    )  # fmt: skip
 
 
 def seconds(value: float) -> float | None:

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from bench_common import print_figure
 from faster_whisper import decode_audio
 from speakers_scoring import KnownTurn, score
 
@@ -64,25 +65,17 @@ async def main(folder: Path, model: Path) -> int:
         speakers = len({speaker for _, _, speaker in known})
         bar = BARS.get(speakers, OTHER_BAR)
         missed += error.rate > bar
-        line = {
-            "figure": f"diarization error of {source.name}",
-            "rate": round(error.rate, 4),
-            "missed": round(error.missed, 4),
-            "false_alarm": round(error.false_alarm, 4),
-            "confused": round(error.confused, 4),
-            "reference": "one speaker",
-            "reference_rate": round(score(known, [(start, end, "") for start, end, _ in turns], duration_s).rate, 4),
-            "bar": bar,
-            "met": error.rate <= bar,
-            "speakers": speakers,
-            "speakers_found": len({turn.speaker for turn in found.turns}),
-            "uncertain": round(found.uncertain, 3),
-            "audio_s": round(duration_s, 1),
-            "seconds_per_audio_s": round(seconds / duration_s, 4),
+        print_figure(
+            f"diarization error of {source.name}", error.rate, "rate", reference="one speaker",
+            reference_value=score(known, [(start, end, "") for start, end, _ in turns], duration_s).rate,
+            missed=round(error.missed, 4), false_alarm=round(error.false_alarm, 4), confused=round(error.confused, 4),
+            goal=bar, met=error.rate <= bar,
+            speakers=speakers, speakers_found=len({turn.speaker for turn in found.turns}),
+            uncertain=round(found.uncertain, 3), audio_s=round(duration_s, 1),
+            seconds_per_audio_s=round(seconds / duration_s, 4),
             # The largest child so far.
-            "peak_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
-        }
-        print(json.dumps(line), flush=True)
+            peak_mib=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
+        )  # fmt: skip
     return int(missed > 0)
 
 

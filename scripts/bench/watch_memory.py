@@ -9,7 +9,6 @@ most of the time until all are joined.
 
 import asyncio
 import gc
-import json
 import multiprocessing
 import os
 import time
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 
 import psutil
 import psycopg
+from bench_common import print_figure
 from realtime import AsyncRealtimeClient
 
 from smelt.backend.realtime import RealtimeTimings
@@ -28,6 +28,7 @@ from tests.harness.proxies import faulty_proxy
 from tests.harness.stacks import running, sign_up
 
 WATCHES = 1000
+OFFICIAL = "official client alone"
 CREATED_AT_ONCE = 8
 CHANNELS_A_SOCKET = 100
 TIMEOUT_S = 180
@@ -53,22 +54,16 @@ def main() -> None:
         ours = in_a_process_of_its_own(watch_all, *access, ids)
         bare = in_a_process_of_its_own(join_all, *access, ids)
         requests = in_a_process_of_its_own(poll_all, *access, ids)
-    print_figure("KB a watch", ours.kilobytes_each, bare.kilobytes_each)
-    print_figure("sockets", ours.sockets, bare.sockets)
-    print_figure("seconds until all are joined", ours.joined_s, bare.joined_s)
     joins_per_s = RealtimeTimings().joins_per_second  # The joins of the first second are not delayed.
-    print_figure(
-        "seconds until all are joined", ours.joined_s, (WATCHES - joins_per_s) / joins_per_s, "the rate limit of joins"
-    )
-    print_figure("requests a second without Realtime", requests / POLLED_S, 1.0, "one request a second")
-
-
-def print_figure(figure: str, value: float, reference: float, name: str = "official client alone") -> None:
-    """Print one figure as a line of JSON."""
-    line = {"figure": f"{WATCHES} watches, {figure}", "value": round(value, 2), "reference": name}
-    print(
-        json.dumps({**line, "reference_value": round(reference, 1), "ratio": round(value / reference, 2)}), flush=True
-    )
+    limit_s = (WATCHES - joins_per_s) / joins_per_s
+    for figure, value, unit, reference, reference_value in (
+        ("memory of a watch", ours.kilobytes_each, "KB", OFFICIAL, bare.kilobytes_each),
+        ("sockets", ours.sockets, "sockets", OFFICIAL, bare.sockets),
+        ("until all are joined", ours.joined_s, "seconds", OFFICIAL, bare.joined_s),
+        ("until all are joined", ours.joined_s, "seconds", "the rate limit of joins", limit_s),
+        ("without Realtime", requests / POLLED_S, "requests/s", "one request a second", 1.0),
+    ):
+        print_figure(f"{WATCHES} watches, {figure}", value, unit, reference=reference, reference_value=reference_value)
 
 
 def in_a_process_of_its_own(work, *arguments):

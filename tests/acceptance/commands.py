@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from tests.harness.processes import run, started
+from tests.harness.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 STANDUP = ROOT / "smelt" / "cli" / "recordings" / "standup.ogg"
@@ -70,14 +70,6 @@ def worker(env: Mapping[str, str], log: Path, *, cwd: Path | None = None) -> Ite
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(60) == 0, log.read_text()
-
-
-def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 30) -> None:
-    """Wait for a condition; fail with its description after the deadline."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end, f"waited {deadline_s:.0f} s for {what}"
-        time.sleep(0.02)
 
 
 def accuracy(transcribed: str, spoken: str) -> float:

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.acceptance.commands import environment, wait_until
+from tests.acceptance.commands import environment
 from tests.harness.processes import started
+from tests.harness.waiting import wait_until
 
 STOP_TIMEOUT_S = 60.0
 

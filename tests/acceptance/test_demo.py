@@ -15,8 +15,9 @@ import httpx
 import pytest
 
 from smelt.js_package import PAGE, package_files
-from tests.acceptance.commands import ROOT, STANDUP, STANDUP_TEXT, accuracy, environment, smelt, wait_until
+from tests.acceptance.commands import ROOT, STANDUP, STANDUP_TEXT, accuracy, environment, smelt
 from tests.harness.processes import processes_with_home, run, started
+from tests.harness.waiting import wait_until
 
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 SETTINGS = {"SMELT_CAPTION_LINE_CHARS": "20", "SMELT_WORD_TIMES": "true"}

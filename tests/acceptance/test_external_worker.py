@@ -24,13 +24,13 @@ from tests.acceptance.commands import (
     environment,
     submit,
     submitting,
-    wait_until,
     worker,
 )
 from tests.acceptance.gateway_process import gateway_process
 from tests.harness.gateways import SIGNING_KEY
 from tests.harness.processes import started
 from tests.harness.stacks import Stack, running_local
+from tests.harness.waiting import wait_until
 from tests.harness.worker_harness import attempts_of, failures
 
 pytestmark = pytest.mark.timeout(300)

@@ -22,7 +22,8 @@ from tests.harness.endless_model import ENDLESS_MODEL
 from tests.harness.gateways import SIGNING_KEY, http_client, options_for, running_gateway
 from tests.harness.sse_readers import Received, read_smelt, stream
 from tests.harness.stacks import Stack, sign_up
-from tests.harness.worker_harness import STANDUP, WorkerProcess, eventually
+from tests.harness.waiting import until
+from tests.harness.worker_harness import STANDUP, WorkerProcess
 
 JS = ROOT / "tests" / "js"
 POSTPONED = b'smelt_gateway_postponed_streams_total{code="too_many_requests"}'
@@ -108,13 +109,13 @@ async def test_readers_lose_and_double_nothing_over_killed_workers_and_gateways(
             await is_ready.wait()
             worker = WorkerProcess(stack, tmp_path, before=ENDLESS_MODEL, SMELT_LEASE_S="5")
             closing.callback(worker.close)
-            await eventually(lambda: len(readers[0].segments) >= 3)
+            await until(lambda: len(readers[0].segments) >= 3)
             gateway = replace(closing, gateway, signal.SIGKILL, lambda: gateway_process(env, tmp_path / "2.log", port))
             worker.end(signal.SIGKILL)
             worker = WorkerProcess(stack, tmp_path, SMELT_LEASE_S="5")
             closing.callback(worker.close)
             count = len(readers[0].segments)
-            await eventually(lambda: len(readers[0].segments) > count)
+            await until(lambda: len(readers[0].segments) > count)
             gateway = replace(closing, gateway, signal.SIGTERM, lambda: gateway_process(env, tmp_path / "3.log", port))
             _, _, opened_count = await asyncio.gather(*following)
             async with Project(stack.api_url, stack.anon_key, access_token=user.access_token) as project:
@@ -144,7 +145,7 @@ async def test_event_source_follows_a_smelt_although_the_gateway_had_no_place_at
             async with stream(http, f"{path}/events"):
                 following = asyncio.create_task(follow_in_chromium(url, received, asyncio.Event()))
                 metrics = gateway.server.config.app.state.metrics  # type: ignore[union-attr]
-                await eventually(lambda: POSTPONED in metrics.text() or following.done())
+                await until(lambda: POSTPONED in metrics.text() or following.done())
             (await http.post(f"{path}/cancel")).raise_for_status()
             opened_count = await following
     assert received.ends == ["failed"]

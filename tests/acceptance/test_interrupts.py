@@ -13,9 +13,10 @@ import pytest
 
 from smelt.local import StackHandle
 from smelt.local.lock import holder
-from tests.acceptance.commands import STANDUP, environment, smelt, submit, wait_until
+from tests.acceptance.commands import STANDUP, environment, smelt, submit
 from tests.harness.processes import assert_ended, processes_with_home, started
 from tests.harness.stacks import Stack, running_local, sign_up
+from tests.harness.waiting import wait_until
 
 COMMANDS = {
     "demo": ["demo"],

@@ -30,9 +30,9 @@ from tests.harness.processes import (
     open_folder,
     process_tree,
     run,
-    wait_for,
 )
 from tests.harness.processes import started as begun
+from tests.harness.waiting import wait_until
 
 OVERRIDING = 1 << 1
 """CAP_DAC_OVERRIDE: the capability to write where file permissions forbid it."""
@@ -172,7 +172,7 @@ def test_local_start_interrupted_by_sigint_ends_every_process(folder: Path) -> N
     command = [sys.executable, "-m", "smelt", "local", "start", *ANY_PORTS]
     with begun(command, cwd=folder, env=environment({}), stdout=subprocess.DEVNULL) as process:
         lock = folder / ".smelt" / "lock"
-        wait_for(lambda: lock.exists() and lock.read_text().endswith("\n"), 20, lambda: "nothing was started")
+        wait_until(lambda: lock.exists() and lock.read_text().endswith("\n"), lambda: "nothing was started", 20)
         processes = process_tree(supervisor(folder))
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130

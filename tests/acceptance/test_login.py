@@ -14,8 +14,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.acceptance.commands import environment, smelt, wait_until
+from tests.acceptance.commands import environment, smelt
 from tests.harness.stacks import Stack, sign_up
+from tests.harness.waiting import wait_until
 
 STATE = "XDG_STATE_HOME"
 

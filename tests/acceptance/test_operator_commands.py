@@ -16,9 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from smelt import blocking
 from smelt.local import StackHandle
-from tests.acceptance.commands import STANDUP, smelt, submit, wait_until, worker
+from tests.acceptance.commands import STANDUP, smelt, submit, worker
 from tests.harness.impostors import each_impostor
 from tests.harness.stacks import Stack, running_local, sign_up
+from tests.harness.waiting import wait_until
 
 CHECKS = [
     *("settings", "project", "service key", "schema", "migrations", "clock", "queue", "bucket"),

@@ -10,10 +10,11 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from tests.acceptance.commands import ROOT, environment, wait_until, worker
+from tests.acceptance.commands import ROOT, environment, worker
 from tests.harness.gateways import options_for, running_gateway
 from tests.harness.processes import run
 from tests.harness.stacks import Stack, running_project
+from tests.harness.waiting import wait_until
 
 # The calls of external workers are tested by `test_callbacks_readme.py`.
 README: Final = re.sub(

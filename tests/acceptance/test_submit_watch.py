@@ -18,11 +18,11 @@ from tests.acceptance.commands import (
     smelt,
     submit,
     submitting,
-    wait_until,
     worker,
 )
 from tests.harness.endless_model import ENDLESS_MODEL
 from tests.harness.stacks import Stack, running_project, sign_up
+from tests.harness.waiting import wait_until
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 

@@ -17,9 +17,10 @@ from typer.testing import CliRunner, Result
 
 from smelt.cli import app
 from smelt.local.ports import choose
-from tests.acceptance.commands import ROOT, environment, wait_until, worker
+from tests.acceptance.commands import ROOT, environment, worker
 from tests.harness.processes import started
 from tests.harness.stacks import Stack, running_project, sign_up
+from tests.harness.waiting import wait_until
 
 SECTION = (ROOT / "README.md").read_text().partition("### Webhooks\n")[2].partition("\n### ")[0]
 [PYTHON] = re.findall(r"```py\n(.*?)```", SECTION, re.DOTALL)

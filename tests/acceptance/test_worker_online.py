@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.commands import STANDUP, environment, smelt, wait_until, worker
+from tests.acceptance.commands import STANDUP, environment, smelt, worker
 from tests.harness.endless_model import ENDLESS_MODEL
 from tests.harness.stacks import Stack
+from tests.harness.waiting import wait_until
 
 NO_WORKER = "Waiting for a worker: none is running. Start one with `smelt worker`."
 # A live watch polls every 30 to 37.5 s.

@@ -11,8 +11,8 @@ import httpx
 
 from smelt.gateway.options import GatewayOptions
 from smelt.gateway.server import GatewayServer, listen
-from tests.harness.processes import wait_for
 from tests.harness.stacks import TLS, Stack
+from tests.harness.waiting import wait_until
 
 SIGNING_KEY = "a signing key of thirty-two bytes"
 STOP_TIMEOUT_S = 60.0
@@ -53,7 +53,7 @@ def running_gateway(options: GatewayOptions) -> Iterator[RunningGateway]:
     thread = threading.Thread(target=lambda: asyncio.run(server.run_until_stopped()), name="gateway")
     thread.start()
     try:
-        wait_for(lambda: server.started or not thread.is_alive(), 30, lambda: "the gateway does not listen")
+        wait_until(lambda: server.started or not thread.is_alive(), lambda: "the gateway does not listen", 30)
         assert server.started
         yield RunningGateway(server.address, server)
     finally:

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from tests.harness.waiting import wait_until
 
 END_TIMEOUT_S = 60.0
 
@@ -85,7 +87,7 @@ def named(processes: list[psutil.Process], name: str) -> psutil.Process:
 
 def assert_ended(processes: list[psutil.Process], timeout_s: float = 30.0) -> None:
     """Assert that all processes have ended or end in time; a zombie counts as ended."""
-    wait_for(lambda: not _alive(processes), timeout_s, lambda: f"still running: {_alive(processes)}")
+    wait_until(lambda: not _alive(processes), lambda: f"still running: {_alive(processes)}", timeout_s)
 
 
 def assert_end_with_worker(processes: list[psutil.Process]) -> None:
@@ -102,7 +104,7 @@ def assert_end_with_worker(processes: list[psutil.Process]) -> None:
 
 def assert_free(port: int, timeout_s: float = 30.0) -> None:
     """Assert that no process listens on the port, or stops listening in time."""
-    wait_for(lambda: not is_listening(port), timeout_s, lambda: f"a process still listens on {port}")
+    wait_until(lambda: not is_listening(port), lambda: f"a process still listens on {port}", timeout_s)
 
 
 def processes_with_home(home: Path | str) -> list[psutil.Process]:
@@ -119,14 +121,6 @@ def is_listening(port: int) -> bool:
     """Return True if a process accepts connections on a port of the loopback interface."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float, failure_message: Callable[[], str]) -> None:
-    """Wait until a condition holds; fail with the message after the timeout."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, failure_message()
-        time.sleep(0.02)
 
 
 def capabilities(process: psutil.Process) -> int:

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,19 +26,12 @@ from smelt.contract.work import SmeltAttempts
 from smelt.processor.worker import Worker, WorkerOptions
 from tests.harness.processes import started
 from tests.harness.stacks import TLS, Stack, sign_up
+from tests.harness.waiting import until
 
 ROOT = Path(__file__).parents[2]
 RECORDINGS = ROOT / "tests" / "recordings"
 STANDUP = ROOT / "smelt" / "cli" / "recordings" / "standup.ogg"
 TIMEOUT_S = 60.0
-
-
-async def eventually(condition: Callable[[], object], timeout_s: float = TIMEOUT_S) -> None:
-    """Wait until the condition holds; fail after the timeout."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s"
-        await asyncio.sleep(0.02)
 
 
 @dataclass
@@ -245,7 +238,7 @@ class WorkerProcess:
 
     async def exit_code(self, timeout_s: float = TIMEOUT_S) -> int:
         """Wait for the exit of the process."""
-        await eventually(lambda: self.process.poll() is not None, timeout_s)
+        await until(lambda: self.process.poll() is not None, timeout_s)
         if self.process.returncode:
             print(self.log.read_text())
         assert self.process.returncode is not None

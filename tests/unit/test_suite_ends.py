@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.processes import assert_ended, processes_with_home, run, started, wait_for
+from tests.harness.processes import assert_ended, processes_with_home, run, started
+from tests.harness.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 HANGING_TEARDOWN = """
@@ -99,7 +100,7 @@ def test_bounded_lets_an_interrupted_command_clean_up_and_kills_orphans(
 ) -> None:
     script = f"trap 'touch cleaned; exit 2' INT; {LEAVING_ORPHANS} wait"
     with started(bounded(60, script), env=env, cwd=tmp_path) as process:
-        wait_for((tmp_path / "started").exists, 30, lambda: "not started")
+        wait_until((tmp_path / "started").exists, lambda: "not started", 30)
         if number is signal.SIGINT:  # A terminal sends SIGINT to the whole process group.
             os.killpg(process.pid, number)
         else:

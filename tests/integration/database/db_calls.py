@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from tests.integration.database.db_waiting import await_true
+from tests.harness.waiting import wait_until
 
 ARGUMENT_TYPES: Final = """
     select p.proname, a.name, pg_catalog.format_type(a.type, null)
@@ -90,7 +90,7 @@ class Database:
     def await_blocked(self, session: psycopg.Connection[Any]) -> None:
         """Wait until a session waits for the lock of another one."""
         pid = session.info.backend_pid
-        await_true(lambda: self.value("select cardinality(pg_blocking_pids(%s)) > 0", pid))
+        wait_until(lambda: self.value("select cardinality(pg_blocking_pids(%s)) > 0", pid))
 
 
 class Caller:

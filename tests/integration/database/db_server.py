@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 from smelt.local.account import OsAccount, database_account
 from smelt.local.child import Child, Step
 from smelt.local.postgres import EPHEMERAL_SETTINGS, SETTINGS, SUPERUSER
-from tests.integration.database.db_waiting import await_true
+from tests.harness.waiting import wait_until
 
 REPOSITORY: Final = Path(__file__).resolve().parents[3]
 MIGRATIONS: Final = REPOSITORY / "supabase" / "migrations"
@@ -49,7 +49,7 @@ def running(binaries: Path) -> Iterator[Server]:
         with asyncio.Runner() as runner:
             child = runner.run(_start(binaries, folder, account))
             try:
-                await_true(lambda: not child.running or _accepts_connections(server))
+                wait_until(lambda: not child.running or _accepts_connections(server))
                 yield server
             finally:
                 runner.run(child.stop(IMMEDIATE_SHUTDOWN))

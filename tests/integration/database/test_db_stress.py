@@ -12,8 +12,8 @@ from uuid import UUID
 
 import pytest
 
+from tests.harness.waiting import wait_until
 from tests.integration.database.db_calls import Caller, Database, results_for, service, user
-from tests.integration.database.db_waiting import await_true
 
 SMELTS: Final = 60
 USERS: Final = 5
@@ -165,7 +165,7 @@ def _run_workers(database: Database, workers: list[RandomWorker], disturb: Calla
     with ThreadPoolExecutor(len(workers)) as pool:
         runs = [pool.submit(worker.run, finished) for worker in workers]
         try:
-            await_true(all_ended)
+            wait_until(all_ended)
         finally:
             finished.set()
         for run in runs:

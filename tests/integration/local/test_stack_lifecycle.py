@@ -17,7 +17,8 @@ import pytest
 from smelt.local import LocalCluster, LocalPermanentError, LocalStack, StackHandle, cleanup
 from smelt.local.account import database_account
 from tests.harness.impostors import needs_root
-from tests.harness.processes import assert_ended, assert_free, capabilities, named, process_tree, started, wait_for
+from tests.harness.processes import assert_ended, assert_free, capabilities, named, process_tree, started
+from tests.harness.waiting import wait_until
 from tests.integration.local.stack_projects import NOTES, add_migration, write_project
 
 OWNER = """
@@ -107,7 +108,7 @@ async def test_crashed_postgres_or_postgrest_is_restarted(project: Path, program
             response = httpx.get(url, headers={"apikey": stack.service_role_key}, timeout=30)
             return response.status_code == 200 and response.json() == [{"body": "before"}]
 
-        wait_for(is_served, 30, lambda: "REST does not respond")
+        wait_until(is_served, lambda: "REST does not respond", 30)
 
 
 async def test_schema_change_is_reloaded_by_postgrest(project: Path, local_cluster: LocalCluster) -> None:
@@ -117,7 +118,7 @@ async def test_schema_change_is_reloaded_by_postgrest(project: Path, local_clust
             connection.execute("create function public.late() returns int language sql as 'select 42'")
         url, headers = f"{stack.api_url}/rest/v1/rpc/late", {"apikey": stack.anon_key}
         call = partial(httpx.post, url, headers=headers, timeout=30)
-        wait_for(lambda: call().text == "42", 30, lambda: "the function is not seen")
+        wait_until(lambda: call().text == "42", lambda: "the function is not seen", 30)
 
 
 async def test_stop_ends_processes_frees_ports_and_removes_the_folder(project: Path) -> None:
@@ -143,7 +144,7 @@ def test_stack_ends_with_its_owner_after_a_signal(project: Path, number: signal.
         owner.send_signal(number)
         owner.wait(60)
     assert_ended(processes)
-    wait_for(lambda: not folder.exists(), 30, lambda: f"{folder} is still there")
+    wait_until(lambda: not folder.exists(), lambda: f"{folder} is still there", 30)
 
 
 @needs_root
@@ -178,7 +179,7 @@ async def test_ephemeral_stack_of_a_killed_supervisor_is_cleaned_up_later(projec
         assert_ended(processes)
         # From now on, any start on this machine may remove the folder.
         async with LocalStack.from_env(migrations=project) as second:
-            wait_for(lambda: not folder.exists(), 30, lambda: f"{folder} is still there")
+            wait_until(lambda: not folder.exists(), lambda: f"{folder} is still there", 30)
             cleanup.sweep(folder.parent)
             assert bodies(second.db_url) == []
 

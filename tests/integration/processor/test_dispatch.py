@@ -20,11 +20,11 @@ from smelt.contract.work import AttemptRow, Claim
 from smelt.processor.options import DispatchOptions
 from tests.harness.external_services import Service, running_service
 from tests.harness.stacks import Stack
+from tests.harness.waiting import until
 from tests.harness.worker_harness import (
     RECORDINGS,
     TIMEOUT_S,
     attempts_of,
-    eventually,
     failures,
     running_worker,
     submitted,
@@ -75,7 +75,7 @@ async def test_dispatch_posts_jobs_and_the_worker_is_free_for_the_next_ones(
         [other] = await submitted(app, RECORDING)
         text = await app.create(text_input="Anna will call Ben.")
         assert (await app.ended(text.id)).status == "completed"
-        await eventually(lambda: len(service.jobs) == 2)
+        await until(lambda: len(service.jobs) == 2)
         job = service.jobs[0]
         assert {one.job_id for one in service.jobs} == {created.id, other}
         state = await app.state(created.id)
@@ -111,7 +111,7 @@ async def test_dispatch_that_is_not_accepted_costs_no_failure_and_suspends_the_w
         async with running_worker(project, tmp_path, **dispatching(service)):
             [smelt_id] = await submitted(app, RECORDING)
             # The next attempt is later, by this worker as well.
-            await eventually(lambda: len(service.received) == 2)
+            await until(lambda: len(service.received) == 2)
         await cancel_once_claimed(project, smelt_id)
         [known] = await attempts_of(project, smelt_id)
         assert failures(known) == []
@@ -127,7 +127,7 @@ async def test_dispatch_lease_that_expires_before_the_first_callback_costs_no_fa
     async with user_client(project) as app:
         async with running_worker(project, tmp_path, **dispatching(service, lease_s=1)):
             [smelt_id] = await submitted(app, RECORDING)
-            await eventually(lambda: service.jobs)
+            await until(lambda: service.jobs)
         claim = await cancel_once_claimed(project, smelt_id)
         assert (claim.attempt, claim.failure_count) == (2, 0)
         [known] = await attempts_of(project, smelt_id)
@@ -148,7 +148,7 @@ async def test_dispatch_names_the_last_saved_segment_and_drain_releases_a_job_wi
         await calls.release_smelt(smelt_id, claim.attempt)
         service.may_respond.clear()
         async with running_worker(project, tmp_path, drain_s=4.0, **dispatching(service)):
-            await eventually(lambda: service.jobs)
+            await until(lambda: service.jobs)
         service.may_respond.set()
         [job] = service.jobs
         assert [one.model_dump(mode="json") for one in job.resume] == [

@@ -19,8 +19,9 @@ from smelt.contract.webhooks import Delivery, WebhookWithSecret
 from smelt.processor.metrics import Metrics
 from smelt.processor.webhooks import Deliveries, Sender
 from tests.harness.stacks import Stack
+from tests.harness.waiting import until
 from tests.harness.webhook_endpoints import Endpoint, ReceivedRequest, hang, running_endpoint, status
-from tests.harness.worker_harness import AppClient, WorkerProcess, eventually, running_worker, user_client
+from tests.harness.worker_harness import AppClient, WorkerProcess, running_worker, user_client
 
 
 @dataclass
@@ -227,7 +228,7 @@ async def test_broadcasts_are_not_held_up_by_four_hanging_endpoints(
             created = await receiver.app.create_without_upload(text_input="Ship it on Monday.", submit=False)
             async with receiver.app.watching(created.id) as watched:
                 await receiver.app.calls.submit_smelt(created.id)
-                await eventually(lambda: watched.ends)
+                await until(lambda: watched.ends)
             assert [name for name, _ in watched.ends] == ["completed"]
             assert len(receiver.endpoint.requests) == 4, "all places are taken"
 

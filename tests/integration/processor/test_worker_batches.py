@@ -7,7 +7,8 @@ from typing import Any
 from smelt.contract.channels import batch_channel, notifications_channel
 from tests.harness.fake_llm import delayed_response, serving
 from tests.harness.stacks import Stack, sign_up
-from tests.harness.worker_harness import RECORDINGS, app_client, eventually, running_worker
+from tests.harness.waiting import until
+from tests.harness.worker_harness import RECORDINGS, app_client, running_worker
 
 
 async def test_batch_ends_once_with_completed_failed_and_cancelled_members(project: Stack, tmp_path: Path) -> None:
@@ -39,8 +40,8 @@ async def test_batch_ends_once_with_completed_failed_and_cancelled_members(proje
             async with running_worker(
                 project, tmp_path / "work", concurrency=3, llm_base_url=model.base_url, llm_model="m"
             ):
-                await eventually(lambda: any(ended(batch) for batch in deduplicated(batch_events)))
-                await eventually(lambda: len(deduplicated(notified)) == 4)
+                await until(lambda: any(ended(batch) for batch in deduplicated(batch_events)))
+                await until(lambda: len(deduplicated(notified)) == 4)
     # Two that were made at the same time may arrive in either order: receivers go by `seq`.
     counted = sorted(deduplicated(batch_events), key=lambda batch: int(batch["seq"]))
     assert len({batch["seq"] for batch in counted}) == len(counted)

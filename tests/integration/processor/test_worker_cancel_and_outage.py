@@ -7,7 +7,8 @@ import psycopg
 from smelt.backend.project import Project
 from smelt.backend.retries import ATTEMPTS, without_waiting
 from tests.harness.stacks import Stack
-from tests.harness.worker_harness import RECORDINGS, app_client, eventually, run_worker_once, running_worker
+from tests.harness.waiting import until
+from tests.harness.worker_harness import RECORDINGS, app_client, run_worker_once, running_worker
 from tests.integration.processor.http_proxy import STORAGE, running_http_proxy
 
 
@@ -17,7 +18,7 @@ async def test_cancel_is_broadcast_without_a_worker(project: Stack) -> None:
         await app.calls.submit_smelt(created.id)
         async with app.watching(created.id) as watched:
             cancelled = await app.calls.cancel_smelt(created.id)
-            await eventually(lambda: watched.ends, 10)
+            await until(lambda: watched.ends, 10)
         [(event, end)] = watched.ends
         assert (event, end["error_code"], end["seq"]) == ("failed", "cancelled", cancelled.seq)
 
@@ -54,10 +55,10 @@ async def test_lease_has_a_risk_only_while_the_model_works_on_the_smelt(
         long, short = await app.create(long_recording), await app.create(RECORDINGS / "greeting.ogg")
         await app.calls.submit_smelt(long.id)
         async with app.watching(long.id) as watched, running_worker(project, tmp_path):
-            await eventually(lambda: watched.segment_count)
+            await until(lambda: watched.segment_count)
             await app.calls.submit_smelt(short.id)
-            await eventually(decoded)
-            await eventually(lambda: risks() == {str(long.id): "model", str(short.id): None})
+            await until(decoded)
+            await until(lambda: risks() == {str(long.id): "model", str(short.id): None})
             assert (await app.state(short.id)).status == "decoding"
             await app.calls.cancel_smelt(long.id)
             assert (await app.ended(short.id)).status == "completed"
@@ -70,7 +71,7 @@ async def test_storage_outage_is_retried_in_the_same_attempt(project: Stack, tmp
         with without_waiting():
             async with running_worker(between.project, tmp_path):
                 await app.calls.submit_smelt(created.id)
-                await eventually(lambda: between.rejected_count > 5 * ATTEMPTS)
+                await until(lambda: between.rejected_count > 5 * ATTEMPTS)
                 between.rejected_prefix = None
                 state = await app.ended(created.id)
     assert (state.status, state.attempt) == ("completed", 1)

@@ -19,13 +19,13 @@ from tests.harness.endless_model import ENDLESS_MODEL
 from tests.harness.proxies import faulty_proxy
 from tests.harness.recorder import Recorder
 from tests.harness.stacks import Stack, sign_up
+from tests.harness.waiting import until
 from tests.harness.worker_harness import (
     TIMEOUT_S,
     AppClient,
     RecordedChannel,
     WorkerProcess,
     app_client,
-    eventually,
     running_worker,
     worker_metrics,
 )
@@ -53,7 +53,7 @@ async def claimed_by(calls: WorkerRpc) -> Claim:
 
 async def submitted(app: AppClient, watched: RecordedChannel) -> None:
     await app.calls.submit_smelt(watched.smelt_id)
-    await eventually(lambda: watched.segment_count >= 5)
+    await until(lambda: watched.segment_count >= 5)
 
 
 def assert_updates_match_state(updates: list[smelt.Update], state: Snapshot) -> None:
@@ -87,10 +87,10 @@ async def test_resume_after_two_sigkills_gives_the_same_text_and_one_completion(
                 for before in (ENDLESS_MODEL, ENDLESS_MODEL, ""):
                     received_count = watched.segment_count
                     workers.append(WorkerProcess(project, tmp_path, before=before, SMELT_LEASE_S="5"))
-                    await eventually(lambda received_count=received_count: watched.segment_count > received_count)
+                    await until(lambda received_count=received_count: watched.segment_count > received_count)
                     if before:
                         workers[-1].end(signal.SIGKILL)
-                await eventually(lambda: watched.ends, 90)
+                await until(lambda: watched.ends, 90)
                 state = await app.ended(created.id)
                 await following
                 workers[-1].end(signal.SIGTERM)
@@ -117,8 +117,8 @@ async def test_cancel_stops_transcription_and_keeps_the_segments(
             await submitted(app, watched)
             cancelled = await app.calls.cancel_smelt(created.id)
             assert (cancelled.status, cancelled.error_code) == ("failed", "cancelled")
-            await eventually(lambda: watched.ends)
-            await eventually(lambda: not folders(tmp_path, "smelt-worker-*/*-*"))
+            await until(lambda: watched.ends)
+            await until(lambda: not folders(tmp_path, "smelt-worker-*/*-*"))
             state = await app.state(created.id)
             assert len(state.segments) >= 5
             after = len(watched.named("progress"))
@@ -141,7 +141,7 @@ async def test_drain_releases_unfinished_smelts_within_drain_s(
                 received_count = watched.segment_count
                 for _ in range(signals - 1):
                     worker.end(signal.SIGTERM)
-                    await eventually(lambda: [row["state"] for row in rows_of(project, worker)] == ["draining"])
+                    await until(lambda: [row["state"] for row in rows_of(project, worker)] == ["draining"])
                     [doing] = rows_of(project, worker)[0]["smelts"]
                     assert (doing["id"], doing["stage"]) == (str(created.id), "transcribing")
                     assert 20 < doing["percentage"] < 70
@@ -201,7 +201,7 @@ async def test_fencing_stops_reports_of_a_worker_that_lost_its_smelt(
             assert released.verdict == "released"
             claims = await calls.claim_smelts("a-rival", lease_s=60)
             rival = claims.smelts[0].attempt
-            await eventually(lambda: not folders(tmp_path, "smelt-worker-*/*-*"))
+            await until(lambda: not folders(tmp_path, "smelt-worker-*/*-*"))
             event_count = len(watched.events)
             text = await app.create(text_input="Anna will call Ben.")
             await app.ended(text.id)
@@ -255,7 +255,7 @@ async def test_drain_in_rolling_deploys_loses_no_text_and_no_smelt(
                     async with running_worker(project, tmp_path, drain_s=600.0 if last else 3.5):
                         shorts += [await signed_in.create(text_input=f"Ben will send {n} bills.") for n in range(2)]
                         received_count = watched.segment_count
-                        await eventually(
+                        await until(
                             lambda received_count=received_count: (
                                 watched.ends or watched.segment_count > received_count + 10
                             )

@@ -13,7 +13,8 @@ import pytest
 from tests.harness.patched_children import PatchedChildren
 from tests.harness.processes import assert_end_with_worker, process_tree, run
 from tests.harness.stacks import Stack
-from tests.harness.worker_harness import RECORDINGS, WorkerProcess, app_client, attempts_of, eventually, running_worker
+from tests.harness.waiting import until
+from tests.harness.worker_harness import RECORDINGS, WorkerProcess, app_client, attempts_of, running_worker
 
 NATIVE = ("av", "faster_whisper", "ctranslate2", "onnxruntime", "numpy", "scipy", "huggingface_hub")
 MAX_IDLE_MIB = 120
@@ -115,7 +116,7 @@ async def test_killed_model_counts_a_failure_of_its_smelt_alone(
         long = await app.create(long_recording)
         async with app.watching(long.id) as watched:
             await app.calls.submit_smelt(long.id)
-            await eventually(lambda: watched.segment_count >= 5)
+            await until(lambda: watched.segment_count >= 5)
             other = await app.create(RECORDINGS / "greeting.ogg")
             await app.calls.submit_smelt(other.id)
             [model] = model_processes()
@@ -137,7 +138,7 @@ async def test_model_that_is_killed_each_time_ends_its_smelt_with_a_sentence_for
         created = await app.create(RECORDINGS / "greeting.ogg")
         await app.calls.submit_smelt(created.id)
         for count in (1, 2):
-            await eventually(lambda count=count: failure_count(project, created.id) == count)
+            await until(lambda count=count: failure_count(project, created.id) == count)
             make_due(project, created.id)
         failed = await app.ended(created.id)
     [known] = await attempts_of(project, created.id)
@@ -159,7 +160,7 @@ async def test_worker_that_starts_no_decoder_releases_its_smelts_without_a_failu
     async with app_client(project) as app, running_worker(project, tmp_path):
         created = await app.create(RECORDINGS / "greeting.ogg")
         await app.calls.submit_smelt(created.id)
-        await eventually(lambda: attempt_count(project, created.id) >= 3)
+        await until(lambda: attempt_count(project, created.id) >= 3)
         children.heal()
         completed = await app.ended(created.id)
     [known] = await attempts_of(project, created.id)
@@ -196,9 +197,9 @@ async def test_suspended_model_releases_its_smelts_without_a_failure(
     async with app_client(project) as app, running_worker(project, tmp_path, concurrency=1):
         first, second = [await app.create(RECORDINGS / name) for name in ("greeting.ogg", "budget.ogg")]
         await app.calls.submit_smelt(first.id)
-        await eventually(lambda: failure_count(project, first.id) == 1)
+        await until(lambda: failure_count(project, first.id) == 1)
         await app.calls.submit_smelt(second.id)
-        await eventually(lambda: "suspended" in worker_states(project))
+        await until(lambda: "suspended" in worker_states(project))
         assert failure_count(project, second.id) == 0
         assert (await app.ended(second.id)).status == "completed"
         make_due(project, first.id)
@@ -220,7 +221,7 @@ async def test_killed_worker_leaves_no_process_after_a_second(
             # The model works longer on a window than on a whole short recording.
             created = await app.create(long_recording if module == "model" else RECORDINGS / "action_item.ogg")
             await app.calls.submit_smelt(created.id)
-            await eventually(lambda: children.calls)
+            await until(lambda: children.calls)
             processes = process_tree(worker.process.pid)
             copies = [process for process in processes[1:] if process.ppid() != worker.process.pid]
             assert len(copies) == (0 if module == "model" else 1)

@@ -18,7 +18,8 @@ from smelt.subscriber.updates import Completed, Segments, Update
 from tests.harness.followers import feed, notifications, subscribe, wait, watch_batch
 from tests.harness.proxies import FaultyProxy, faulty_proxy
 from tests.harness.stacks import running_with_short_tokens, sign_up
-from tests.harness.worker_harness import ROOT, STANDUP, WorkerProcess, eventually
+from tests.harness.waiting import until
+from tests.harness.worker_harness import ROOT, STANDUP, WorkerProcess
 
 LIFETIME_S = 6
 REJOINS = 3
@@ -51,7 +52,7 @@ async def worker(stack: StackHandle, folder: Path, url: str) -> AsyncIterator[Wo
     """Run a worker whose clock is an hour ahead, which must not affect its tokens; wait until it has joined."""
     process = WorkerProcess(stack, folder, before=AN_HOUR_AHEAD, **environment(stack, url))
     try:
-        await eventually(lambda: "joined channel smelt-workers" in process.log.read_text())
+        await until(lambda: "joined channel smelt-workers" in process.log.read_text())
         yield process
     finally:
         process.close()
@@ -92,7 +93,7 @@ async def test_worker_and_watchers_rejoin_when_tokens_expire_and_poll_no_more_of
             at_worker = running.log.read_text().count("all channels are joined again")
             return at_worker, min((watch.rejoin_count for watch in watches), default=0)
 
-        await eventually(lambda: min(rejoins()) >= REJOINS)
+        await until(lambda: min(rejoins()) >= REJOINS)
         claims, reads = requests_to(at_worker, "claim_smelts"), requests_to(at_visitor, "get_smelts")
         (worker_rejoins, watch_rejoins), elapsed_s = rejoins(), time.monotonic() - began_at
         assert claims <= 1 + worker_rejoins + 1 + elapsed_s / WORKER_POLL_S

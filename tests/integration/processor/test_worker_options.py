@@ -16,12 +16,12 @@ from smelt.contract.state import Snapshot
 from tests.harness.requested_options import give_options
 from tests.harness.stacks import Stack
 from tests.harness.voice_models import muffled, write_voice_model
+from tests.harness.waiting import until
 from tests.harness.worker_harness import (
     RECORDINGS,
     STANDUP,
     AppClient,
     attempts_of,
-    eventually,
     run_worker_once,
     running_worker,
     user_client,
@@ -70,7 +70,7 @@ async def test_speakers_are_identified_in_a_mixed_recording(project: Stack, tmp_
         async with app.watching(smelt.id) as watched:
             await app.calls.submit_smelt(smelt.id)
             await run_worker_once(project, tmp_path, speaker_model=voices)
-            await eventually(lambda: watched.ends)
+            await until(lambda: watched.ends)
         state = await app.calls.get_smelt(smelt.id)
         assert isinstance(state, Snapshot)
         watched.check_order()
@@ -101,7 +101,7 @@ async def test_separate_channels_are_speakers_in_live_segments_and_in_the_transc
         async with app.watching(smelt.id) as watched:
             await app.calls.submit_smelt(smelt.id)
             await run_worker_once(project, tmp_path)
-            await eventually(lambda: watched.ends)
+            await until(lambda: watched.ends)
         state = await app.calls.get_smelt(smelt.id, with_words=True)
         assert isinstance(state, Snapshot)
         watched.check_order()
@@ -176,8 +176,8 @@ async def test_smelt_of_another_model_is_released_without_a_failure_until_a_work
         smelt_id = await submitted(app, RECORDINGS / "greeting.ogg")
         options[smelt_id] = {"model": "large-v3"}
         async with running_worker(project, tmp_path):
-            await eventually(lambda: worker_info(project)["models"] == ["demo"])
-            await eventually(lambda: attempt_count(project, smelt_id) >= 3)
+            await until(lambda: worker_info(project)["models"] == ["demo"])
+            await until(lambda: attempt_count(project, smelt_id) >= 3)
             options[smelt_id] = {"model": "demo"}
             state = await app.ended(smelt_id)
     [known] = await attempts_of(project, smelt_id)

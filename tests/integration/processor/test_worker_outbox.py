@@ -13,11 +13,11 @@ from smelt.backend.realtime import Channel
 from smelt.backend.retries import without_waiting
 from tests.harness.fake_llm import serving, streamed_response
 from tests.harness.stacks import Stack
+from tests.harness.waiting import until
 from tests.harness.worker_harness import (
     RECORDINGS,
     WorkerProcess,
     app_client,
-    eventually,
     run_worker_once,
     running_worker,
     worker_metrics,
@@ -60,7 +60,7 @@ async def test_completed_event_of_300_kib_omits_results_and_the_watch_reads_them
             running_worker(project, tmp_path, llm_base_url=model.base_url, llm_model="m"),
         ):
             done = await client.wait(created.id, timeout_s=60)
-            await eventually(lambda: watched.ends)
+            await until(lambda: watched.ends)
     [(event, end)] = watched.ends
     assert (event, end["results_truncated"], end["results"]) == ("completed", True, [])
     assert [result.content for result in done.results] == [LARGE.strip()]
@@ -90,23 +90,23 @@ async def test_outbox_message_is_retried_until_a_broadcast_is_acknowledged(
         created = await app.create(GREETING)
         async with app.watching(created.id) as watched:
             await app.calls.submit_smelt(created.id)
-            await eventually(lambda: watched.ends)
+            await until(lambda: watched.ends)
             watched.check_order()
-            await eventually(lambda: outbox_count(project, created.id) == 0)
+            await until(lambda: outbox_count(project, created.id) == 0)
         assert not failures(worker_metrics(caplog.text)), "broadcasts fall back to REST"
 
         between.rejected_prefix = BROADCAST
         created = await app.create(GREETING)
         async with app.watching(created.id) as watched:
             await app.calls.submit_smelt(created.id)
-            await eventually(lambda: failures(worker_metrics(caplog.text)).get("completed"))
+            await until(lambda: failures(worker_metrics(caplog.text)).get("completed"))
             assert outbox_count(project, created.id) == 1
             make_due(project, created.id)
-            await eventually(lambda: worker_metrics(caplog.text)["smelt_outbox_age_seconds",] >= 60)
+            await until(lambda: worker_metrics(caplog.text)["smelt_outbox_age_seconds",] >= 60)
             assert not watched.ends
             between.drops_broadcasts, between.rejected_prefix = False, None
-            await eventually(lambda: make_due(project, created.id) or watched.ends)
-            await eventually(lambda: worker_metrics(caplog.text)["smelt_outbox_depth",] == 0)
+            await until(lambda: make_due(project, created.id) or watched.ends)
+            await until(lambda: worker_metrics(caplog.text)["smelt_outbox_depth",] == 0)
         assert [name for name, _ in watched.events if name == "completed"] == ["completed"]
 
 
@@ -129,7 +129,7 @@ async def test_outbox_message_of_a_killed_worker_is_sent_once_by_another(project
                 assert not watched.ends
                 make_due(project, created.id)
                 await run_worker_once(project, tmp_path)
-                await eventually(lambda: watched.ends)
+                await until(lambda: watched.ends)
                 # A second sweep finds nothing to send.
                 await run_worker_once(project, tmp_path)
                 assert outbox_count(project, created.id) == 0

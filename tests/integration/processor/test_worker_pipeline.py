@@ -16,15 +16,8 @@ from smelt.processor.leases import Leases
 from tests.harness.fake_llm import delayed_response, error_response, serving
 from tests.harness.patched_children import PatchedChildren
 from tests.harness.stacks import Stack, sign_up
-from tests.harness.worker_harness import (
-    RECORDINGS,
-    STANDUP,
-    TIMEOUT_S,
-    app_client,
-    eventually,
-    run_worker_once,
-    running_worker,
-)
+from tests.harness.waiting import until
+from tests.harness.worker_harness import RECORDINGS, STANDUP, TIMEOUT_S, app_client, run_worker_once, running_worker
 
 SPOKEN_LINES = [line.strip() for line in STANDUP.with_suffix(".txt").read_text().lower().splitlines()]
 
@@ -38,7 +31,7 @@ async def test_recording_is_transcribed_and_synthesized_with_ordered_events(proj
         created = await app.create(STANDUP, prompts=["summarize", "action_items"])
         async with app.watching(created.id) as watched:
             await app.calls.submit_smelt(created.id)
-            await eventually(lambda: watched.ends)
+            await until(lambda: watched.ends)
             state = await app.ended(created.id)
     [(event, end)] = watched.ends
     assert event == "completed"
@@ -83,7 +76,7 @@ async def test_partial_outcome_when_one_of_three_files_is_bad(project: Stack, tm
         async with app.watching(created.id) as watched:
             await app.calls.submit_smelt(created.id)
             await run_worker_once(project, tmp_path / "work")
-            await eventually(lambda: watched.ends)
+            await until(lambda: watched.ends)
         state = await app.state(created.id)
         assert state.status == "completed"
         assert state.outcome == "partial"
@@ -123,7 +116,7 @@ async def test_bad_file_fails_with_its_error_code(
         async with app.watching(created.id) as watched:
             await app.calls.submit_smelt(created.id)
             await run_worker_once(project, tmp_path / "work")
-            await eventually(lambda: watched.ends)
+            await until(lambda: watched.ends)
         state = await app.state(created.id)
         assert (state.status, state.error_code) == ("failed", code)
         assert (state.files[0].status, state.files[0].error_code) == ("failed", code)
@@ -142,7 +135,7 @@ async def test_truncated_file_completes_and_reports_the_damage(project: Stack, t
         async with app.watching(created.id) as watched:
             await app.calls.submit_smelt(created.id)
             await run_worker_once(project, tmp_path / "work")
-            await eventually(lambda: watched.ends)
+            await until(lambda: watched.ends)
         state = await app.state(created.id)
         assert (state.status, state.outcome) == ("completed", "complete")
         trust = state.files[0].trust
@@ -181,7 +174,7 @@ async def test_progress_names_the_output_that_a_language_model_writes(project: S
         async with app.watching(created.id) as watched:
 
             async def once_watched(title: str) -> str:
-                await eventually(
+                await until(
                     lambda: (
                         f"Generating output: {title}..."
                         in [payload["progress"]["message"] for payload in watched.named("progress")]
@@ -193,7 +186,7 @@ async def test_progress_names_the_output_that_a_language_model_writes(project: S
             model.responder = lambda _: delayed_response(once_watched(next(titles)))
             await app.calls.submit_smelt(created.id)
             await run_worker_once(project, tmp_path, llm_base_url=model.base_url, llm_model="m")
-            await eventually(lambda: watched.ends)
+            await until(lambda: watched.ends)
         assert next(titles, None) is None
         assert (await app.state(created.id)).status == "completed"
 

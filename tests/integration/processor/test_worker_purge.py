@@ -16,7 +16,8 @@ from smelt.contract.state import Created
 from smelt.errors import NotFound, RequestRejected
 from smelt.local import LocalStack
 from tests.harness.stacks import running
-from tests.harness.worker_harness import RECORDINGS, AppClient, app_client, eventually, run_worker_once, running_worker
+from tests.harness.waiting import until
+from tests.harness.worker_harness import RECORDINGS, AppClient, app_client, run_worker_once, running_worker
 
 GREETING = RECORDINGS / "greeting.ogg"
 
@@ -80,8 +81,8 @@ async def test_purge_removes_audio_when_the_smelt_completes(own_stack: Inspectab
         # While a worker runs, not only on its exit.
         async with running_worker(own_stack, tmp_path):
             assert (await app.ended(created.id)).status == "completed"
-            await eventually(lambda: own_stack.bytes_of() == 0)
-            await eventually(lambda: own_stack.count("select count(*) from smelts where audio_state = 'removed'") == 1)
+            await until(lambda: own_stack.bytes_of() == 0)
+            await until(lambda: own_stack.count("select count(*) from smelts where audio_state = 'removed'") == 1)
         assert (await app.state(created.id)).results
 
 
@@ -233,7 +234,7 @@ async def uploading(own_stack: InspectableStack, path: str) -> AsyncIterator[Non
         try:
             await begun.wait()
             # Storage accepts bytes only after it has authorized the upload.
-            await eventually(lambda: any((own_stack.root / ".incoming").iterdir()))
+            await until(lambda: any((own_stack.root / ".incoming").iterdir()))
             yield
         finally:
             ending.set()

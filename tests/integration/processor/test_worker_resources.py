@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tests.harness.processes import run
 from tests.harness.stacks import Stack
-from tests.harness.worker_harness import app_client, eventually, run_worker_once
+from tests.harness.waiting import until
+from tests.harness.worker_harness import app_client, run_worker_once
 
 TRANSCRIBE = """
 import resource, sys
@@ -88,7 +89,7 @@ async def test_event_loop_is_not_blocked_and_eta_remains_known(
             await app.calls.submit_smelt(created.id)
             with calls.measured():
                 await run_worker_once(project, tmp_path)
-            await eventually(lambda: watched.ends)
+            await until(lambda: watched.ends)
     assert 0 < calls.max_s < MAX_BLOCKED_S, calls.max_callback
     estimates = [(payload["progress"]["percentage"], payload["eta_seconds"]) for payload in watched.named("progress")]
     first = next(place for place, (_, eta_s) in enumerate(estimates) if eta_s is not None)

@@ -9,7 +9,8 @@ import pytest
 from smelt.contract.schema_version import SCHEMA_VERSION
 from smelt.errors import SettingsError, Unavailable
 from tests.harness.stacks import Stack, running_local
-from tests.harness.worker_harness import STANDUP, app_client, eventually, run_worker_once, running_worker
+from tests.harness.waiting import until
+from tests.harness.worker_harness import STANDUP, app_client, run_worker_once, running_worker
 from tests.integration.processor.http_proxy import running_http_proxy
 
 
@@ -53,7 +54,7 @@ async def test_schema_version_is_read_again_while_the_project_does_not_respond(s
         with pytest.raises(Unavailable):
             await run_worker_once(proxy.project, tmp_path)
         async with running_worker(proxy.project, tmp_path):
-            await eventually(lambda: proxy.rejected_count >= 3)
+            await until(lambda: proxy.rejected_count >= 3)
             assert (await app.state(created.id)).attempt == 0
             proxy.rejected_prefix = None
             assert (await app.ended(created.id)).status == "completed"

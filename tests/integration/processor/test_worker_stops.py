@@ -19,11 +19,11 @@ from smelt.processor.polling import CAUTION_S
 from smelt.processor.stages.transcribe import Transcribe
 from smelt.processor.state import FileWork
 from tests.harness.stacks import Stack
+from tests.harness.waiting import until
 from tests.harness.worker_harness import (
     RECORDINGS,
     WorkerProcess,
     attempts_of,
-    eventually,
     failures,
     running_worker,
     submitted,
@@ -115,7 +115,7 @@ class RestartedWorker:
             kind = self._kinds[self.death_count % len(self._kinds)]
             worker = WorkerProcess(self._stack, self._folder, before=self._before, SMELT_LEASE_S="5", **kind)
             try:
-                await eventually(lambda worker=worker: worker.process.poll() is not None, 2 * TIMEOUT_S)
+                await until(lambda worker=worker: worker.process.poll() is not None, 2 * TIMEOUT_S)
             finally:
                 worker.close()
             self.death_count += 1
@@ -224,7 +224,7 @@ async def test_crash_loop_of_one_host_fails_no_smelt_beside_a_healthy_host(
             await busy.wait()
             async with crashing as broken:
                 ids += await submitted(app, *(RECORDINGS / name for name in GOOD))
-                await eventually(lambda: broken.death_count > 3 or broken_host_has_waited(), TIMEOUT_S)
+                await until(lambda: broken.death_count > 3 or broken_host_has_waited(), TIMEOUT_S)
                 is_free.set()
                 states = [await app.ended(smelt_id, TIMEOUT_S) for smelt_id in ids]
         known = await attempts_of(project, *ids)
@@ -244,7 +244,7 @@ async def test_lost_claim_responses_count_no_failures(project: Stack, tmp_path: 
                 with psycopg.connect(project.db_url, autocommit=True) as owner:
                     for _ in range(5):
                         count = between.lost_count
-                        await eventually(lambda count=count: between.lost_count >= count + 10)
+                        await until(lambda count=count: between.lost_count >= count + 10)
                         leased = owner.execute("select count(*), count(distinct claim_token) from smelt.leases")
                         # Each worker has room for two, which its repeated claims get again.
                         assert leased.fetchall() == [(4, 2)]
@@ -279,15 +279,15 @@ async def test_outage_longer_than_the_lease_leaves_a_smelt_to_its_worker(
     ):
         [smelt_id] = await submitted(app, long_recording)
         async with app.watching(smelt_id) as watched:
-            await eventually(lambda: watched.segment_count)
+            await until(lambda: watched.segment_count)
         expired = counted("select count(*) from smelt.attempts where ended_as = 'expired'")
         async with running_worker(to_idle.project, tmp_path / "idle", lease_s=5, host="another"):
             to_busy.rejected_prefix = to_idle.rejected_prefix = "/rest/"
-            await eventually(lambda: to_idle.rejected_count)
-            await eventually(lambda: counted("select count(*) from smelt.leases where expires_at < now()"))
+            await until(lambda: to_idle.rejected_count)
+            await until(lambda: counted("select count(*) from smelt.leases where expires_at < now()"))
             to_idle.on_response = on_response
             to_idle.rejected_prefix = None
-            await eventually(lambda: ends_at_first_claim)
+            await until(lambda: ends_at_first_claim)
             to_busy.rejected_prefix = None
             state = await app.ended(smelt_id)
     assert ends_at_first_claim == [expired]

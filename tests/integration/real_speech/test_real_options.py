@@ -17,7 +17,8 @@ from smelt.contract.options import SmeltOptions
 from smelt.contract.state import FileSegment
 from smelt.contract.transcript import to_srt
 from tests.harness.stacks import Stack, running_project
-from tests.harness.worker_harness import RecordedChannel, eventually, run_worker_once, user_client
+from tests.harness.waiting import until
+from tests.harness.worker_harness import RecordedChannel, run_worker_once, user_client
 from tests.integration.real_speech.real_transcripts import Transcript
 
 pytestmark = [pytest.mark.real_speech, pytest.mark.timeout(900)]
@@ -83,7 +84,7 @@ async def _transcribed(
             await app.calls.submit_smelt(smelt.id)
         await run_worker_once(stack, folder, **worker)
         for channel in channels.values():
-            await eventually(lambda channel=channel: channel.ends)
+            await until(lambda channel=channel: channel.ends)
         states = {name: await app.state(smelt_id) for name, smelt_id in smelts.items()}
     return {
         name: Transcript(state.files[0], _with_speakers(state.segments, channels[name]))

@@ -30,6 +30,7 @@ from smelt.processor.polling import Contact
 from smelt.processor.reporter import Reporter
 from smelt.processor.speech.checkpoint import Checkpoint
 from smelt.processor.state import SmeltState
+from tests.harness.waiting import until
 from tests.unit.processor.fakes import FakeChannel, FakeProject, FakeRpc, claim, file_row, progress_event
 
 CHECKPOINT = Checkpoint(span_start=0, seek=100, segment_count=1)
@@ -37,12 +38,6 @@ CHECKPOINT = Checkpoint(span_start=0, seek=100, segment_count=1)
 
 def segment(index: int, text: str = "hello.") -> SavedSegment:
     return SavedSegment(index=index, start=float(index), end=index + 1.0, text=text, avg_logprob=-0.1)
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - The fakes set no event.
-            await asyncio.sleep(0.005)
 
 
 class ReporterHarness:

@@ -24,6 +24,7 @@ from smelt.local.postgres import REALTIME_ROLE, SUPERUSER, Postgres, PostgresOpt
 from smelt.local.realtime import Realtime, RealtimeOptions, create_routes
 from smelt.local.serving import GatewayServer
 from smelt.local.template import build
+from tests.harness.waiting import until
 
 FIXTURES = Path(__file__).parents[1] / "recordings" / "realtime" / "fixtures.sql"
 WITNESS = """
@@ -33,13 +34,6 @@ alter publication supabase_realtime add table witness.marks;
 """
 USER_A = "aaaaaaaa-0000-4000-8000-000000000001"
 USER_B = "bbbbbbbb-0000-4000-8000-000000000002"
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]], timeout_s: float = 60.0) -> None:
-    """Poll until a condition holds."""
-    async with asyncio.timeout(timeout_s):
-        while not await holds():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +80,8 @@ class Reachable:
             return not await responds(lambda: bystander.execute("select 1"))
 
         # The other backends run for a moment longer.
-        await eventually(down)
-        await eventually(lambda: responds(lambda: self.sql("select 1")))
+        await until(down)
+        await until(lambda: responds(lambda: self.sql("select 1")))
         for connection in (victim, bystander):
             await connection.close()
 

@@ -12,7 +12,8 @@ import pytest
 import websockets
 
 from smelt.local.postgres import Postgres
-from tests.integration.local.realtime.realtime_server import USER_A, USER_B, RealtimeServer, eventually, serving
+from tests.harness.waiting import until
+from tests.integration.local.realtime.realtime_server import USER_A, USER_B, RealtimeServer, serving
 from tests.integration.local.realtime.sockets import raw_socket
 
 POLICIES = """
@@ -188,12 +189,12 @@ async def test_socket_abort_releases_channels_presence_changes_and_tasks(realtim
         hub, changes = realtime.realtime.hub, realtime.realtime.changes
         return (hub.member_count, changes.subscriber_count, hub.present_topics) == witness_alone
 
-    await eventually(clean)
+    await until(clean)
 
     async def no_tasks() -> bool:
         return len(asyncio.all_tasks()) <= tasks + 1
 
-    await eventually(no_tasks)
+    await until(no_tasks)
 
 
 async def test_connection_pool_gets_a_connection_back_from_a_cancelled_task(realtime: RealtimeServer) -> None:
@@ -216,7 +217,7 @@ async def test_connection_pool_gets_a_connection_back_from_a_cancelled_task(real
     async def is_back() -> bool:
         return realtime.realtime.borrowed_connections == 0
 
-    await eventually(is_back)
+    await until(is_back)
 
 
 async def test_malformed_frames_do_not_affect_the_channel(realtime: RealtimeServer) -> None:

@@ -5,8 +5,9 @@ from contextlib import suppress
 import psycopg
 
 from smelt.local.postgres import SUPERUSER, Postgres
+from tests.harness.waiting import until
 from tests.integration.local.realtime.churn import churn
-from tests.integration.local.realtime.realtime_server import FIXTURES, eventually
+from tests.integration.local.realtime.realtime_server import FIXTURES
 from tests.integration.local.realtime.server_process import running_in_process
 
 
@@ -27,7 +28,7 @@ async def test_churn_under_faults_loses_no_acknowledged_message(realtime_postgre
 
         after: dict[str, int] = {}
         with suppress(TimeoutError):
-            await eventually(clean)
+            await until(clean)
         assert after == before
 
         async def one_slot() -> bool:
@@ -35,4 +36,4 @@ async def test_churn_under_faults_loses_no_acknowledged_message(realtime_postgre
                 slots = await (await connection.execute("select active from pg_replication_slots")).fetchall()
                 return slots == [(True,)]
 
-        await eventually(one_slot)
+        await until(one_slot)

@@ -5,7 +5,8 @@ import asyncio
 import psycopg
 
 from smelt.local.postgres import SUPERUSER, Postgres
-from tests.integration.local.realtime.realtime_server import USER_A, USER_B, RealtimeServer, eventually, serving
+from tests.harness.waiting import until
+from tests.integration.local.realtime.realtime_server import USER_A, USER_B, RealtimeServer, serving
 from tests.integration.local.realtime.sockets import raw_socket
 
 NOTES = {"event": "*", "schema": "public", "table": "notes"}
@@ -163,10 +164,10 @@ async def test_replication_slot_is_dropped_when_the_server_stops(realtime_postgr
     async def none() -> bool:
         return await slots() == 0
 
-    await eventually(none)
+    await until(none)
     async with serving(realtime_postgres):
         assert await slots() == 1
-    await eventually(none)
+    await until(none)
 
 
 async def test_reconnect_to_a_crashed_postgres_keeps_sockets_and_channels(realtime_postgres: Postgres) -> None:
@@ -175,7 +176,7 @@ async def test_reconnect_to_a_crashed_postgres_keeps_sockets_and_channels(realti
         await socket.subscribe("n", NOTES)
         await socket.join("db")
         await realtime.crash_postgres()
-        await eventually(realtime.realtime.wait_ready)
+        await until(realtime.realtime.wait_ready)
         await realtime.sql("insert into notes (body) values ('after')")
         assert (await socket.next("postgres_changes"))["payload"]["data"]["record"]["body"] == "after"
         await realtime.sql("select realtime.send('{\"after\": true}', 'e', 'db', false)")

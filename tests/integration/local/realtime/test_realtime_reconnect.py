@@ -17,7 +17,8 @@ from realtime.types import RealtimePostgresChangesListenEvent
 
 from smelt.local.postgres import Postgres
 from tests.harness.processes import END_TIMEOUT_S, kill_session
-from tests.integration.local.realtime.realtime_server import FIXTURES, Reachable, eventually
+from tests.harness.waiting import until
+from tests.integration.local.realtime.realtime_server import FIXTURES, Reachable
 from tests.integration.local.realtime.server_process import running_in_process
 
 JS = Path(__file__).parents[3] / "js"
@@ -111,4 +112,4 @@ async def assert_receives(server: Reachable, received: Received, number: int) ->
         await server.sql(f"delete from notes; insert into notes (id) values ({number})")
         return {("broadcast", number), ("change", number)} <= set(received)
 
-    await eventually(both)
+    await until(both)

@@ -10,7 +10,8 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from smelt.local.postgres import Postgres
-from tests.integration.local.realtime.realtime_server import RealtimeServer, eventually, serving
+from tests.harness.waiting import until
+from tests.integration.local.realtime.realtime_server import RealtimeServer, serving
 from tests.integration.local.realtime.sockets import RawSocket, raw_socket
 
 FRAMES, FRAME_BYTES = 300, 100_000
@@ -45,7 +46,7 @@ async def test_slow_reader_is_dropped_without_delaying_others(realtime_postgres:
             async def gone() -> bool:
                 return _established(realtime.port) == len(realtime.realtime.sockets) == 2
 
-            await eventually(gone)
+            await until(gone)
             assert await _count(slow) < FRAMES
             assert (await quick.join("other"))["status"] == "ok"
 

@@ -1,0 +1,69 @@
+"""The report of the benchmarks judges each figure by its goal."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import report
+
+GOALS = [
+    {"figure": "^ratio$", "ratio": 1.05},
+    {"figure": "^value$", "value": 0.15},
+    {"figure": "^add", "difference": 0.3},
+]
+
+
+def line(figure: str, value: float, reference_value: float | None = 1.0, **more: Any) -> dict[str, Any]:
+    ratio = {} if reference_value is None else {"ratio": value / reference_value}
+    base = {"figure": figure, "value": value, "unit": "s", "reference": "bare", "reference_value": reference_value}
+    return {**base, **ratio, **more}
+
+
+@pytest.mark.parametrize(
+    ("figure", "met"),
+    [
+        (line("ratio", 2.1, 2.0), True),
+        (line("ratio", 2.2, 2.0), False),
+        (line("value", 0.15), True),
+        (line("value", 0.16), False),
+        (line("added", 0.75, 0.5), True),
+        (line("added", 0.9, 0.5), False),
+        (line("other", 9), None),
+        (line("ratio", 9, None), None),
+        (line("other", 2, 2.5, reference="promised"), True),
+        (line("other", 3, 2.5, reference="promised"), False),
+        (line("other", 3, goal=2.5), False),
+        (line("other", 3, goal=2.5, met=True), True),
+    ],
+)
+def test_figure_is_judged_by_its_goal(figure: dict[str, Any], met: bool | None) -> None:
+    assert report._judged(figure, GOALS)[1] is met
+
+
+def test_goals_are_valid() -> None:
+    for goal in tomllib.loads((report.HERE / "goals.toml").read_text())["goal"]:
+        re.compile(goal.pop("figure"))
+        assert goal.keys() <= {"ratio", "value", "difference"}
+        assert len(goal) == 1
+
+
+def test_each_listed_benchmark_exists() -> None:
+    assert [one.name for one in report.BENCHMARKS if not (report.HERE / f"{one.name}.py").exists()] == []
+
+
+def test_report_replaces_the_figures_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    monkeypatch.setattr(report, "README", readme)
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    lines = [{"run": "2026-01-02", "load": 0.1}, line("value", 0.16, 0.2, spread=[0.1, 0.2])]
+    (tmp_path / "start.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    report._write_readme({"start": list(report._figures("start"))})
+    text = readme.read_text()
+    assert text.startswith(f"before\n{report.BEGIN}\n")
+    assert text.endswith(f"{report.END}\nafter\n")
+    assert "| value | 0.16 s (0.1 to 0.2) | bare: 0.2 | 0.8 |  |  |" in text
+    assert "old" not in text
