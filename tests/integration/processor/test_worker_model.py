@@ -283,7 +283,7 @@ async def test_killed_model_with_two_recordings_in_its_lanes_counts_no_failure(
         async with app.watching(smelts[0].id) as first, app.watching(smelts[1].id) as second:
             for one in smelts:
                 await app.calls.submit_smelt(one.id)
-            await eventually(lambda: first.segment_count >= 5 and second.segment_count >= 5)
+            await until(lambda: first.segment_count >= 5 and second.segment_count >= 5)
             assert not first.ends
             assert not second.ends
             [model] = model_processes()

@@ -197,14 +197,15 @@ def decode(*arguments, **more):
 WindowDecoder.decode = decode
 """)
     process = await lanes.load()
+    async with lanes.model.acquire() as model:
+        load_s = model.load_s
     good, cancelled = [asyncio.create_task(lanes.transcribe(one)) for one in (opening, short)]
     await until(lambda: len(children.calls) == 2)
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cancelled
-    async with lanes.model.acquire() as model:
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(model.wait_stopped(), model.load_s + 2)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(lanes.model.wait_usable(), load_s + 2)
     go_on.touch()
     assert await good == undisturbed(demo_model, opening)
     assert process.is_running()
