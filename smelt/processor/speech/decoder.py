@@ -138,9 +138,11 @@ class _WindowTokens:
     result_count: int = 0
 
     def add(self, result: WhisperGenerationResult, segments: Sequence[TokenSegment], end_s: float) -> None:
-        """Add a result that continues the ones before."""
+        """Add a result, unless it repeats the ones before instead of continuing them."""
+        if self.result_count and not all(self.end_s <= segment.start_s < segment.end_s for segment in segments):
+            return
         tokens = result.sequences_ids[0]
-        self.segments += [replace(segment, start_s=max(segment.start_s, self.end_s)) for segment in segments]
+        self.segments += segments
         self.tokens += tokens
         self.end_s = end_s
         self.no_speech_prob = min(self.no_speech_prob, float(result.no_speech_prob))
@@ -230,10 +232,9 @@ class WindowDecoder:
         prompt: Sequence[int],
         no_repeat_ngram_size: int,
     ) -> None:
-        """Decode each window to its end.
+        """Decode each window to its end, as far as the model continues at the time at which it stopped.
 
-        The model stops before a sentence that it takes for unfinished, which the next window would repeat. The windows
-        of a batch do not overlap, so the model continues at the time at which it stopped.
+        It stops before a sentence that it takes for unfinished; the windows of a batch, however, are cut in pauses.
         """
         starts_s = [-1.0] * len(found)
         while True:
@@ -248,8 +249,6 @@ class WindowDecoder:
                 starts_s[n] = found[n].end_s
             parts = encoded.selected(rest), [tokenizers[n] for n in rest], [found[n] for n in rest]
             self._generate(*parts, prompt, no_repeat_ngram_size)
-        for one, window in zip(found, encoded.windows, strict=True):
-            one.end_s = window.duration_s
 
     def _generate(
         self,

@@ -5,6 +5,7 @@ import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice, pairwise, repeat
+from operator import itemgetter
 from typing import Final
 
 import numpy as np
@@ -73,7 +74,8 @@ class Transcriber:
                 checkpoint = yield from self._transcribe_channels(recording, span, windows, checkpoint)
             else:
                 speech = self._speech(recording.read(span.start, span.end))
-                span, speech = self._limited_to_batch(span, speech)
+                if self.options.batch_size and span.end < recording.sample_count:
+                    span, speech = self._limited_to_batches(span, speech)
                 checkpoint = yield from self._transcribe_span(speech, span, windows, checkpoint)
 
     def resume_point(self, checkpoint: Checkpoint) -> Checkpoint:
@@ -99,12 +101,13 @@ class Transcriber:
             samples, max_clip_s=self.model.feature_extractor.chunk_length if self.options.batch_size else None
         )
 
-    def _limited_to_batch(self, span: Span, speech: SpeechAudio) -> tuple[Span, SpeechAudio]:
-        """End a span with the last window of its batch, so that all batches but the last one are full."""
+    def _limited_to_batches(self, span: Span, speech: SpeechAudio) -> tuple[Span, SpeechAudio]:
+        """End a span with the last window of a full batch; the next span begins with the following window."""
+        cuts = speech.cuts(self.model.feature_extractor.n_samples)
         # The first window is a batch of its own.
-        count = self.options.batch_size + (span.start == 0)
-        cuts = speech.cuts(self.model.feature_extractor.n_samples) if self.options.batch_size else []
-        if len(cuts) <= count:
+        first = 1 if span.start == 0 else 0
+        count = first + (len(cuts) - first) // self.options.batch_size * self.options.batch_size
+        if count in (0, len(cuts)):
             return span, speech
         return Span(span.start, span.start + speech.span_position(cuts[count])), speech.before(cuts[count])
 
@@ -253,8 +256,15 @@ def _batches(speech: SpeechAudio, transcriber: WindowTranscriber, seek: int, siz
     whole = transcriber.decoder.window(speech)
     windows = iter([(start, end) for start, end in pairwise(edges) if seek <= start < end])
     while batch := list(islice(windows, next(sizes))):
-        results = transcriber.transcribe([whole.part(start, end) for start, end in batch])
-        yield _Step([(start, result) for (start, _), result in zip(batch, results, strict=True)], batch[-1][1])
+        found, rest = [], batch
+        while rest:
+            results = transcriber.transcribe([whole.part(start, end) for start, end in rest])
+            found += [(start, result) for (start, _), result in zip(rest, results, strict=True)]
+            reached = [
+                (start + _length(result, end - start), end) for (start, end), result in zip(rest, results, strict=True)
+            ]
+            rest = [(start, end) for start, end in reached if _has_rest(start, end)]
+        yield _Step(sorted(found, key=itemgetter(0)), batch[-1][1])
 
 
 def _length(result: WindowResult, window: int) -> int:
