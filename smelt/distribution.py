@@ -1,4 +1,4 @@
-"""The distribution that contains this package: its name, and the command that installs its extras."""
+"""The distribution that contains this package: its name, its migrations, and the command that installs its extras."""
 
 import json
 import shlex
@@ -9,6 +9,13 @@ from urllib.request import url2pathname
 
 NAME: Final = "supabase-smelt"
 """The name on package indexes, where the name `smelt` belongs to another project."""
+
+
+def supabase_folder() -> Path:
+    """Return the project folder with smelt's migrations: in the package when installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "supabase"
+    return installed if installed.is_dir() else package.parent / "supabase"
 
 
 def install_command(extras: str) -> str:

@@ -1,13 +1,19 @@
 """Settings from the environment and a `.env` in the current folder; read by the command line and the gateway alone."""
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from smelt.errors import SettingsError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from smelt.transcripts.captions import CaptionLayout
 
 T = TypeVar("T")
 
@@ -28,6 +34,14 @@ class Environment(BaseSettings):
             ) from exc
         except (OSError, UnicodeDecodeError) as exc:
             raise SettingsError(f".env cannot be read: {exc}") from exc
+
+    def values_of(self, options: type["DataclassInstance"]) -> dict[str, Any]:
+        """Return the values of the settings that are fields of `options`, without those that are not set."""
+        names = {field.name for field in fields(options)}
+        values = {name: value for name, value in self if name in names and value is not None}
+        return {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values.items()
+        }
 
 
 def _sentence(cls: type[Environment], location: tuple[int | str, ...], reason: str) -> str:
@@ -130,6 +144,12 @@ class WorkerSettings(Environment):
     signing_keys: Separated[SigningKey] = ()
 
 
+class LocalSettings(Environment):
+    """Settings of the embedded stack."""
+
+    postgrest: Path | None = None
+
+
 class GatewaySettings(Environment):
     """Settings of the HTTP gateway; units are part of the names."""
 
@@ -157,6 +177,12 @@ class CaptionSettings(Environment):
 
     caption_line_chars: Annotated[int, Field(ge=8)] = 42
     caption_lines: Annotated[int, Field(ge=1)] = 2
+
+    def layout(self) -> "CaptionLayout":
+        """Return these settings as a layout."""
+        from smelt.transcripts.captions import CaptionLayout
+
+        return CaptionLayout(line_chars=self.caption_line_chars, lines=self.caption_lines)
 
 
 class LogSettings(Environment):

@@ -45,6 +45,7 @@ from queue_systems import (
 )
 
 from smelt.local import LocalStack
+from smelt.settings import LocalSettings
 
 MAX_RATIO, MAX_DIFFERENCE_MS = 2.0, 3.0
 SIZES = (100, 1_000, 10_000, 100_000)
@@ -85,7 +86,10 @@ async def main(parts: list[str], sizes: list[int], migrations: Path | None) -> N
 @asynccontextmanager
 async def started(migrations: Path | None) -> AsyncIterator[Bench]:
     """Run a stack."""
-    async with LocalStack.from_env(migrations=migrations) as stack, await connect(stack) as database:
+    async with (
+        LocalStack(migrations=migrations, postgrest=LocalSettings.read().postgrest) as stack,
+        await connect(stack) as database,
+    ):
         rows = Rows(database)
         await rows.lift_limits()
         yield Bench(stack, rows, await rows.add_users(USERS))

@@ -18,17 +18,17 @@ from pathlib import Path
 from bench_common import print_figure
 
 from smelt.local import LocalCluster, LocalStack
-from smelt.local.launching import postgrest_from_env
+from smelt.local.database.postgres import binaries
+from smelt.local.gateway.postgrest import ensure_program
 from smelt.local.paths import cache_folder
-from smelt.local.postgres import binaries
-from smelt.local.postgrest import ensure_program
+from smelt.settings import LocalSettings
 
 ROUNDS = 3
 
 
 def main() -> None:
     """Measure the best of a few rounds of each."""
-    program = asyncio.run(ensure_program(cache_folder(), postgrest_from_env()))
+    program = asyncio.run(ensure_program(cache_folder(), LocalSettings.read().postgrest))
     with tempfile.TemporaryDirectory(prefix="smelt-bench-") as home:
         env = {**os.environ, "XDG_CACHE_HOME": f"{home}/cache", "SMELT_POSTGREST": str(program)}
         reference_s = min(timed(lambda: initdb(Path(home))) for _ in range(ROUNDS))

@@ -25,6 +25,7 @@ from official_client import OfficialClient
 from smelt.backend.project import Project
 from smelt.contract.channels import smelt_channel
 from smelt.local import LocalStack
+from smelt.settings import LocalSettings
 from smelt.subscriber.client import Client, connect
 from tests.harness.faults import FAULTS, Fault, Inject, Topics, rejecting, sending_messages, system_error
 from tests.harness.proxies import FaultyProxy, faulty_proxy
@@ -234,7 +235,7 @@ def main() -> None:
     parser.add_argument("faults", nargs="*", metavar="FAULT")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     arguments = parser.parse_args()
-    with running(LocalStack.from_env()) as stack:
+    with running(LocalStack(postgrest=LocalSettings.read().postgrest)) as stack:
         asyncio.run(run(stack, arguments.faults, arguments.rounds))
 
 

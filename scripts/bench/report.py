@@ -77,6 +77,7 @@ class Figure:
 
 BENCHMARKS: Final = (
     Benchmark("local_start"),
+    Benchmark("start", quick=("--rounds", "3")),
     Benchmark(
         "speakers",
         ("$SMELT_REAL_SPEECH", "$SMELT_REAL_SPEAKER_MODEL"),

@@ -23,6 +23,7 @@ from realtime import AsyncRealtimeClient
 
 from smelt.backend.realtime import RealtimeTimings
 from smelt.local import LocalStack
+from smelt.settings import LocalSettings
 from smelt.subscriber.client import connect
 from tests.harness.proxies import faulty_proxy
 from tests.harness.stacks import running, sign_up
@@ -46,7 +47,7 @@ class Cost:
 
 def main() -> None:
     """Measure both against one stack."""
-    with running(LocalStack.from_env()) as stack:
+    with running(LocalStack(postgrest=LocalSettings.read().postgrest)) as stack:
         with psycopg.connect(stack.db_url, autocommit=True) as connection:
             connection.execute("update smelt.limits set max_open = %s", (WATCHES,))
         access = (stack.api_url, stack.anon_key, sign_up(stack).access_token)

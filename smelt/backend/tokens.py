@@ -1,8 +1,6 @@
 """The caller's bearer token: where it comes from, when it expires, and its renewal."""
 
 import asyncio
-import base64
-import json
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -26,12 +24,12 @@ def is_jwt(key: str) -> bool:
 
 def claims(token: str) -> dict[str, Any]:
     """Return the claims of a token, without verifying it; none if it is not a JWT."""
+    import jwt  # Clients and workers with a key alone do without; it takes 0.02 s.
+
     try:
-        _, body, _ = token.split(".")
-        found = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-    except (ValueError, RecursionError):
+        return jwt.decode(token, options={"verify_signature": False})
+    except (jwt.InvalidTokenError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def expires_at(token: str) -> float | None:

@@ -1,4 +1,11 @@
-"""The command line: one file per command. Heavy imports are inside the commands, so that `--help` is fast."""
+"""The command line: one file per command, which declares its options and does its work.
+
+`smelt --help` imports all of these files, so that they import little at their top: the standard library, typer, rich's
+console, the errors, the vocabulary, and files of this folder for which the same is true. All else, such as the settings
+and all that needs pydantic, is imported by the function that uses it, and under `TYPE_CHECKING` for annotations.
+`tests/unit/cli/test_startup.py` lists what must not be imported. The help is plain text: rich's would cost as much as
+all other imports.
+"""
 
 import logging
 import sys
@@ -28,7 +35,6 @@ from smelt.cli import (
 )
 from smelt.cli.logs import TextFormatter
 from smelt.cli.output import Exit, print_json_error
-from smelt.distribution import NAME
 
 app = typer.Typer(
     name="smelt",
@@ -36,6 +42,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
     pretty_exceptions_show_locals=False,
 )
 app.command()(demo.demo)
@@ -62,6 +69,8 @@ app.command()(remove.remove)
 def _print_version(requested: bool) -> None:
     if requested:
         from importlib.metadata import version
+
+        from smelt.distribution import NAME
 
         typer.echo(version(NAME))
         raise typer.Exit

@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
+from smelt.distribution import supabase_folder
 from smelt.errors import PermanentError
 
 
 def migration_files() -> list[Path]:
-    """Return smelt's migrations, ordered by version: from the package if installed, from beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "supabase", package.parent / "supabase"):
-        if files := sorted((folder / "migrations").glob("*.sql")):
-            return files
+    """Return smelt's migrations, ordered by version."""
+    if files := sorted((supabase_folder() / "migrations").glob("*.sql")):
+        return files
     raise PermanentError("smelt's migrations are missing from this installation: reinstall smelt")
 
 

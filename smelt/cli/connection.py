@@ -3,30 +3,31 @@
 from typing import TYPE_CHECKING
 
 from smelt.errors import SettingsError
-from smelt.settings import ProjectSettings
 
 if TYPE_CHECKING:
     from smelt.backend.project import Project
     from smelt.backend.tokens import TokenCallable
+    from smelt.settings import ProjectSettings
     from smelt.subscriber.client import Client
 
 
 def connect() -> "Client":
     """Return a client for `SUPABASE_URL`, as the signed-in user or, without one, as a visitor."""
+    from smelt.settings import ProjectSettings
     from smelt.subscriber.client import Client
 
     settings = ProjectSettings.read()
     return Client(open_project(settings), polling=settings.polling)
 
 
-def open_project(settings: ProjectSettings) -> "Project":
+def open_project(settings: "ProjectSettings") -> "Project":
     """Return the project with the same credentials, for calls that need no `Client`."""
     from smelt.backend.project import Project
 
     return Project(settings.require_url(), settings.require_client_key(), access_token=user_token(settings))
 
 
-def open_as_user_or_service(settings: ProjectSettings, objects: str) -> "Project":
+def open_as_user_or_service(settings: "ProjectSettings", objects: str) -> "Project":
     """Return the project as the signed-in user or, without one, as the service, to manage `objects` of all users."""
     from smelt.backend.project import Project
 
@@ -40,7 +41,7 @@ def open_as_user_or_service(settings: ProjectSettings, objects: str) -> "Project
     return Project(settings.require_url(), settings.require_worker_key())
 
 
-def user_token(settings: ProjectSettings) -> "str | TokenCallable | None":
+def user_token(settings: "ProjectSettings") -> "str | TokenCallable | None":
     """Return the user's access token, from `SMELT_ACCESS_TOKEN` or `smelt login`; None for a visitor."""
     from smelt.cli.login_file import LoginFile, LoginTokens
 

@@ -1,6 +1,5 @@
 """`smelt contract`: the wire format, for clients in other languages than Python."""
 
-import asyncio
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from smelt.cli.output import OUT, Exit, run
+from smelt.cli.output import OUT, Exit, run_in_thread
 from smelt.errors import PermanentError
 from smelt.js_package import NAME, packed_package
 
@@ -34,8 +33,10 @@ def contract(
         ),
     ] = None,
 ) -> None:
-    """Print the types of events, snapshots and batches, as TypeScript declarations or JSON Schema."""
-    run(asyncio.to_thread(_print, form) if js_package is None else asyncio.to_thread(_pack, js_package))
+    """Print the types of the contract, as TypeScript or JSON Schema."""
+    if js_package is None:
+        run_in_thread(_print, form)
+    run_in_thread(_pack, js_package)
 
 
 def _print(form: ContractFormat) -> Exit:

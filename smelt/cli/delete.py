@@ -15,7 +15,10 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Delete a smelt with its transcript, results and audio; on a terminal, ask for confirmation."""
+    """Delete a smelt with its transcript, results and audio.
+
+    On a terminal, it asks for confirmation.
+    """
     run(_delete(smelt_id, yes, as_json), as_json=as_json)
 
 

@@ -8,25 +8,23 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 from uuid import UUID, uuid4
 
 import typer
 from rich.markup import escape
 
-from smelt.cli.captions import caption_layout
 from smelt.cli.local import map_local_errors
 from smelt.cli.models import fetch
 from smelt.cli.output import OUT, Exit, run, visible, visible_controls
-from smelt.contract.captions import CaptionLayout
-from smelt.contract.transcript import TranscriptFormat, format_transcript
+from smelt.contract.vocabulary import TranscriptFormat
 from smelt.errors import PermanentError, SmeltError
-from smelt.processor.speech.demo_model_card import DEMO, notice_of
-from smelt.settings import GatewaySettings, WorkerSettings
 
 if TYPE_CHECKING:
     from smelt.local import LocalStack
+    from smelt.settings import WorkerSettings
     from smelt.subscriber.client import Client
+    from smelt.transcripts.captions import CaptionLayout
 
 STANDUP = Path(__file__).parent / "recordings" / "standup.ogg"
 DEMO_FOLDER = Path(".smelt") / "demo"
@@ -45,7 +43,10 @@ def demo(
         bool, typer.Option("--web", help="Serve the page of the gateway instead, for recordings of the browser.")
     ] = False,
 ) -> None:
-    """Process a recording with a temporary Supabase stack on this machine; it needs no account and no Docker."""
+    """Process a recording with a temporary Supabase stack.
+
+    The stack runs on this machine; it needs no account and no Docker.
+    """
     if web and files:
         raise typer.BadParameter("The page takes recordings itself: pass --web or files.")
     run(map_local_errors(_demo_web if web else lambda: _demo(files or [STANDUP])))
@@ -53,16 +54,17 @@ def demo(
 
 async def _demo(files: Sequence[Path]) -> Exit:
     from smelt.local import LocalStack
+    from smelt.settings import CaptionSettings, LocalSettings, WorkerSettings
 
-    layout = caption_layout()
+    layout = CaptionSettings.read().layout()
     OUT.rule("[bold]smelt demo")
     settings = WorkerSettings.read()
     env = {} if files == [STANDUP] or "model" in settings.model_fields_set else _default_model()
-    if STANDUP not in files and not env and settings.model == DEMO:
-        OUT.print(f"[yellow]{notice_of(DEMO)} For real speech, set for example SMELT_MODEL=small.")
+    if STANDUP not in files and not env:
+        _print_notice(settings)
     _make_folder()
     started_s = time.monotonic()
-    async with LocalStack.from_env() as stack:
+    async with LocalStack(postgrest=LocalSettings.read().postgrest) as stack:
         OUT.print(f"Postgres, PostgREST and Realtime run at {stack.api_url} ({time.monotonic() - started_s:.1f} s)")
         async with _worker(stack, env) as worker_ended, _signed_up(stack) as client:
             following = asyncio.create_task(_smelt(client, files, layout))
@@ -82,19 +84,19 @@ async def _demo_web() -> Exit:
     from smelt.gateway.options import GatewayOptions
     from smelt.gateway.server import GatewayServer, listen
     from smelt.local import LocalStack
+    from smelt.settings import CaptionSettings, GatewaySettings, LocalSettings, WorkerSettings
 
     OUT.rule("[bold]smelt demo")
     settings = GatewaySettings.read()
-    layout = caption_layout()
+    layout = CaptionSettings.read().layout()
     _make_folder()
     listener = listen(settings.gateway_host, settings.gateway_port)
-    async with LocalStack.from_env() as stack:
+    async with LocalStack(postgrest=LocalSettings.read().postgrest) as stack:
         options = GatewayOptions(url=stack.api_url, key=stack.anon_key, caption_layout=layout, drain_s=settings.drain_s)
         server = GatewayServer(options, listener)
         async with _worker(stack, {}) as worker_ended:
             serving = asyncio.create_task(serve_until_signal(server))
-            if WorkerSettings.read().model == DEMO:
-                OUT.print(f"[yellow]{notice_of(DEMO)} For real speech, set for example SMELT_MODEL=small.")
+            _print_notice(WorkerSettings.read())
             OUT.print(f"The page: [bold]{server.address}/[/] (Ctrl-C stops it, and removes what was transcribed)")
             try:
                 await asyncio.wait({serving, worker_ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -104,6 +106,14 @@ async def _demo_web() -> Exit:
             finally:
                 server.stop()
                 await asyncio.wait({serving})
+
+
+def _print_notice(settings: "WorkerSettings") -> None:
+    """Print what the model is not made for, if it is the bundled one."""
+    from smelt.processor.speech.demo_model_card import notice_of
+
+    if (notice := notice_of(settings.model)) is not None:
+        OUT.print(f"[yellow]{notice} For real speech, set for example SMELT_MODEL=small.")
 
 
 def _make_folder() -> None:
@@ -126,7 +136,7 @@ def _default_model() -> dict[str, str]:
     return {"SMELT_MODEL": DEFAULT_MODEL, "HF_HUB_OFFLINE": "1"}
 
 
-async def _smelt(client: "Client", files: Sequence[Path], layout: CaptionLayout) -> Exit:
+async def _smelt(client: "Client", files: Sequence[Path], layout: "CaptionLayout") -> Exit:
     from smelt.cli.view import follow
 
     created = await client.create(files=files, prompts=["summarize", "action_items"], submit=False)
@@ -192,12 +202,14 @@ def _last_line(log: Path) -> str:
     return lines[-1].removeprefix("smelt: ") if lines else "it printed nothing"
 
 
-async def _save_files(client: "Client", smelt_id: UUID, layout: CaptionLayout) -> Path:
+async def _save_files(client: "Client", smelt_id: UUID, layout: "CaptionLayout") -> Path:
     """Save the transcripts, captions and results of a smelt below the current folder; return the folder."""
+    from smelt.transcripts.formats import format_transcript
+
     snapshot = await client.get(smelt_id, with_words=True)
     names = file_stems([file.filename for file in snapshot.files])
     for name, file in zip(names, snapshot.files, strict=True):
-        for form in TranscriptFormat:
+        for form in get_args(TranscriptFormat):
             text = format_transcript(form, snapshot.segments_of(file.id), file, layout)
             (DEMO_FOLDER / f"{name}.{form}").write_text(visible_controls(text), encoding="utf-8")
         for result in snapshot.results or ():

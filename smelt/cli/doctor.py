@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 from uuid import UUID
 
 import typer
@@ -10,9 +10,11 @@ import typer
 from smelt.cli.checks.result import CheckResult, Level
 from smelt.cli.output import OUT, Exit, print_json, run
 from smelt.errors import SettingsError
-from smelt.settings import Environment, LogSettings, ProjectSettings, WorkerSettings
 
-S = TypeVar("S", bound=Environment)
+if TYPE_CHECKING:
+    from smelt.settings import Environment, ProjectSettings
+
+S = TypeVar("S", bound="Environment")
 
 _COLORS: Final[dict[Level, str]] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -23,7 +25,10 @@ def doctor(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Check settings, project, keys, migrations, policies, model and decoding; print a remedy for each problem."""
+    """Check all that workers and apps need.
+
+    These are settings, project, keys, migrations, policies, model and decoding; it prints a remedy for each problem.
+    """
     run(_doctor(as_json) if smelt_id is None else _print_attempts(smelt_id, as_json), as_json=as_json)
 
 
@@ -31,6 +36,7 @@ async def _print_attempts(smelt_id: UUID, as_json: bool) -> Exit:
     from smelt.backend.project import Project
     from smelt.backend.worker_rpc import WorkerRpc
     from smelt.cli.attempt_lines import attempt_lines
+    from smelt.settings import ProjectSettings
 
     settings = ProjectSettings.read()
     async with Project(settings.require_url(), settings.require_worker_key()) as project:
@@ -76,6 +82,7 @@ def worst_exit(results: Sequence[CheckResult]) -> Exit:
 async def _run_checks() -> AsyncIterator[CheckResult]:
     from smelt.cli.checks.machine import check_machine
     from smelt.cli.checks.project import Access, check_project
+    from smelt.settings import LogSettings, ProjectSettings, WorkerSettings
 
     results: list[CheckResult] = []
     project, worker = _read(ProjectSettings, results), _read(WorkerSettings, results)
@@ -107,7 +114,7 @@ def _read(settings: type[S], results: list[CheckResult]) -> S | None:
         return None
 
 
-def _url(project: ProjectSettings, results: list[CheckResult]) -> str | None:
+def _url(project: "ProjectSettings", results: list[CheckResult]) -> str | None:
     try:
         return project.require_url()
     except SettingsError as exc:
@@ -115,7 +122,7 @@ def _url(project: ProjectSettings, results: list[CheckResult]) -> str | None:
         return None
 
 
-def _keys(project: ProjectSettings, results: list[CheckResult]) -> tuple[str | None, str | None]:
+def _keys(project: "ProjectSettings", results: list[CheckResult]) -> tuple[str | None, str | None]:
     anon_key, service_key = project.anon_key, project.service_role_key
     if anon_key is None and service_key is None:
         observed = "neither SUPABASE_ANON_KEY nor SUPABASE_SERVICE_ROLE_KEY is set"

@@ -1,6 +1,5 @@
 """`smelt init`: copy smelt's migrations into a Supabase project, or the JavaScript package into an app."""
 
-import asyncio
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from smelt.cli.bundled_migrations import migration_files, version_of
-from smelt.cli.output import ERR, OUT, Exit, run
-from smelt.cli.sql_names import created_names
+from smelt.cli.output import ERR, OUT, Exit, run_in_thread
 from smelt.errors import PermanentError
 from smelt.js_package import NAME, check_target, copy_package
 
@@ -28,10 +26,13 @@ def init(
         typer.Option("--js", metavar="DIR", help="Copy the JavaScript package into this folder of your app."),
     ] = None,
 ) -> None:
-    """Add smelt's migrations to your Supabase project; `supabase db push --remote` then applies them."""
+    """Add smelt's migrations to your Supabase project.
+
+    `supabase db push --remote` then applies them.
+    """
     if folder is None and js is None:
         raise typer.BadParameter("pass the folder of your Supabase project, or --js with a folder of your app")
-    run(asyncio.to_thread(_add_all, folder, force, js))
+    run_in_thread(_add_all, folder, force, js)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ def plan(bundled: list[Path], target: Path) -> Plan:
 
 def collisions(bundled: list[Path], target: Path) -> list[str]:
     """Return a sentence for each name that both the project's own migrations and smelt's create."""
+    from smelt.cli.sql_names import created_names
+
     names = {path.name for path in bundled}
     existing = created_names([path for path in sorted(target.glob("*.sql")) if path.name not in names])
     smelts = {created.name.key: created for created in created_names(bundled)}

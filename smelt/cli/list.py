@@ -9,7 +9,6 @@ import typer
 from smelt.cli.connection import open_as_user_or_service, user_token
 from smelt.cli.output import OUT, Exit, print_json, run
 from smelt.contract.vocabulary import OPEN_STATUSES
-from smelt.settings import ProjectSettings
 
 if TYPE_CHECKING:
     from smelt.backend.client_rpc import ListedSmelt
@@ -26,6 +25,7 @@ def list_smelts(
 
 async def _list(count: int, only_open: bool, as_json: bool) -> Exit:
     from smelt.backend.client_rpc import ClientRpc
+    from smelt.settings import ProjectSettings
 
     settings = ProjectSettings.read()
     is_user = user_token(settings) is not None

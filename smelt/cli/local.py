@@ -16,10 +16,11 @@ import typer
 from rich.markup import escape
 
 from smelt.cli.output import ERR, OUT, Exit, run
+from smelt.distribution import supabase_folder
 from smelt.errors import PermanentError, Unavailable
 
 if TYPE_CHECKING:
-    from smelt.local.launching import LaunchOptions
+    from smelt.local.client.supervisor_client import LaunchOptions
     from smelt.local.paths import StackPaths
     from smelt.local.state import StackState
 
@@ -69,7 +70,7 @@ def start(
         bool, typer.Option("--foreground", help="Run in the foreground and print the logs; Ctrl-C stops the stack.")
     ] = False,
 ) -> None:
-    """Start the stack, apply pending migrations, and wait until it is ready."""
+    """Start the stack, apply migrations, and wait until it is ready."""
     run(map_local_errors(lambda: _start(folder, api_port, db_port, project, foreground=foreground)))
 
 
@@ -113,9 +114,9 @@ async def _start(
 
 
 async def _stop(folder: Path) -> Exit:
-    from smelt.local import launching
+    from smelt.local.client import supervisor_client
 
-    was_running = await launching.stop(_paths(folder))
+    was_running = await supervisor_client.stop(_paths(folder))
     OUT.print("The stack is stopped." if was_running else "No stack is running.")
     return Exit.DONE
 
@@ -131,7 +132,8 @@ async def _status(folder: Path, output: Output) -> Exit:
 
 
 async def _reset(folder: Path, project: Path | None) -> Exit:
-    from smelt.local import account, launching, state
+    from smelt.local import account, state
+    from smelt.local.client import supervisor_client
 
     paths = _paths(folder)
     before = state.read(paths)
@@ -140,36 +142,36 @@ async def _reset(folder: Path, project: Path | None) -> Exit:
     else:
         ports = (urlsplit(url).port or 0 for url in (before.api_url, before.db_url))
         options = _options(paths, project or Path(before.project), *ports)
-    await launching.stop(paths)
+    await supervisor_client.stop(paths)
     for data in (paths.data, paths.storage):
         await asyncio.to_thread(account.remove, data)
     await _start_detached(options, lambda _: None)
     if before is None:
         # It was not running before, so it does not stay running.
-        await launching.stop(paths)
+        await supervisor_client.stop(paths)
     OUT.print("The data was deleted; the migrations are applied.")
     return Exit.DONE
 
 
 async def _start_detached(options: "LaunchOptions", announce: "Callable[[StackState], None]") -> None:
     """Start a stack that outlives this command; stop it if the command is interrupted before it ends."""
-    from smelt.local import launching
+    from smelt.local.client import supervisor_client
 
-    process, running = await launching.launch(options)
+    process, running = await supervisor_client.launch(options)
     try:
         announce(running)
         await asyncio.sleep(0)  # Raises CancelledError if Ctrl-C was pressed meanwhile.
     except BaseException:
-        await launching.end(process)
+        await supervisor_client.end(process)
         raise
     # The process outlives this one; without a return code, Python would warn about it.
     process.returncode = 0
 
 
 async def _run_in_foreground(options: "LaunchOptions", folder: Path) -> Exit:
-    from smelt.local import launching
+    from smelt.local.client import supervisor_client
 
-    process, running = await launching.launch(options)
+    process, running = await supervisor_client.launch(options)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     waiting = asyncio.create_task(stopped.wait())
@@ -180,7 +182,7 @@ async def _run_in_foreground(options: "LaunchOptions", folder: Path) -> Exit:
     try:
         await asyncio.wait((waiting, ended), return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await launching.end(process)
+        await supervisor_client.end(process)
         waiting.cancel()
         logging.cancel()
     return Exit.DONE if stopped.is_set() or process.returncode == 0 else Exit.UNREACHABLE
@@ -188,7 +190,7 @@ async def _run_in_foreground(options: "LaunchOptions", folder: Path) -> Exit:
 
 async def _print_logs(folder: Path) -> None:
     """Print the logs of the processes as they are written, each line with the name of its process."""
-    from smelt.local.logs import follow
+    from smelt.local.processes.logs import follow
 
     paths = _paths(folder)
     async for path, line in follow([paths.log(process) for process in ("supervisor", "postgres", "postgrest")]):
@@ -215,8 +217,9 @@ def _options(
     *,
     until_input_closes: bool = False,
 ) -> "LaunchOptions":
-    from smelt.local.launching import LaunchOptions, postgrest_from_env
-    from smelt.local.migrations import ProjectFiles
+    from smelt.local.client.supervisor_client import LaunchOptions
+    from smelt.local.project import ProjectFiles
+    from smelt.settings import LocalSettings
 
     chosen = chosen_project(project)
     settings = ProjectFiles.read(chosen)
@@ -225,7 +228,7 @@ def _options(
         project=chosen,
         api_port=settings.api_port if api_port is None else api_port,
         db_port=settings.db_port if db_port is None else db_port,
-        postgrest=postgrest_from_env(),
+        postgrest=LocalSettings.read().postgrest,
         until_input_closes=until_input_closes,
     )
 
@@ -235,13 +238,11 @@ def chosen_project(named: Path | None) -> Path:
 
     The default is the one in the current folder, as with the Supabase CLI, else smelt's own.
     """
-    from smelt.local.migrations import find
-
     for folder in (Path("supabase"),) if named is None else (named / "supabase", named):
         if (folder / "config.toml").exists() or (folder / "migrations").is_dir():
             return folder.absolute()  # `reset` may be run from another folder.
     if named is None:
-        return find()
+        return supabase_folder()
     raise PermanentError(f"{named} is not a Supabase project: it contains neither config.toml nor migrations/")
 
 

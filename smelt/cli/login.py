@@ -8,7 +8,6 @@ import typer
 
 from smelt.cli.output import ERR, OUT, Exit, print_json, run
 from smelt.errors import SettingsError, SmeltError
-from smelt.settings import ProjectSettings
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
@@ -19,9 +18,10 @@ def login(
     sign_up: Annotated[bool, typer.Option("--sign-up", help="Create the user first, then sign in.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Sign in to the project; the other commands then act as this user.
+    """Sign in to the project.
 
-    The password is read from a prompt or from stdin; the session is stored in a private file until `smelt logout`.
+    The other commands then act as this user. The password is read from a prompt or from stdin;
+    the session is stored in a private file until `smelt logout`.
     """
     run(_login(email, anonymous=anonymous, sign_up=sign_up, as_json=as_json), as_json=as_json)
 
@@ -34,6 +34,7 @@ def logout(as_json: JsonOption = False) -> None:
 async def _login(email: str | None, *, anonymous: bool, sign_up: bool, as_json: bool) -> Exit:
     from smelt.backend.signing_in import SignIn
     from smelt.cli.login_file import LoginFile
+    from smelt.settings import ProjectSettings
 
     settings = ProjectSettings.read()
     url = settings.require_url()
@@ -59,6 +60,7 @@ async def _login(email: str | None, *, anonymous: bool, sign_up: bool, as_json: 
 async def _logout(as_json: bool) -> Exit:
     from smelt.backend.signing_in import SignIn
     from smelt.cli.login_file import LoginFile
+    from smelt.settings import ProjectSettings
 
     settings = ProjectSettings.read()
     url = settings.require_url()

@@ -8,7 +8,6 @@ import typer
 from rich.text import Text
 
 from smelt.cli.output import ERR, OUT, Exit, print_json, run
-from smelt.settings import WorkerSettings
 
 if TYPE_CHECKING:
     from smelt.processor.speech.local_models import LocalModel
@@ -36,12 +35,13 @@ def get(
         ),
     ] = None,
 ) -> None:
-    """Fetch a model from the Hugging Face hub ahead of time, or copy it from a folder."""
+    """Fetch a model from the Hugging Face hub, or copy it from a folder."""
     run(_get(name, source))
 
 
 async def _list(as_json: bool) -> Exit:
     from smelt.processor.speech.local_models import find_model, find_models
+    from smelt.settings import WorkerSettings
 
     chosen = WorkerSettings.read().model
     taken = find_model(chosen)

@@ -7,7 +7,7 @@ Names, transcripts, notes and logs contain text of other people. Commands print 
 import asyncio
 import json
 import signal
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from enum import IntEnum
 from typing import Any, Final, NoReturn
 
@@ -16,8 +16,6 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from smelt.contract.lines import ErrorLine
-from smelt.distribution import install_command
 from smelt.errors import PermanentError, RequestRejected, SmeltError, SmeltFailed, Unavailable
 
 
@@ -76,6 +74,8 @@ def print_json(value: Mapping[str, object]) -> None:
 
 def print_json_error(code: str, message: str) -> None:
     """Print an error as one JSON line, with a `code` for programs and a sentence for people."""
+    from smelt.contract.lines import ErrorLine
+
     print_json({"event": "error", **ErrorLine(code=code, message=message).model_dump()})
 
 
@@ -102,6 +102,11 @@ def print_error(error: SmeltError) -> None:
     ERR.print(Text.assemble(("smelt:", "bold red"), f" {error}"), soft_wrap=True)
 
 
+def run_in_thread(command: Callable[..., Exit], *arguments: object) -> NoReturn:
+    """Run a command that awaits nothing, as `run` does."""
+    run(asyncio.to_thread(command, *arguments))
+
+
 def run(command: Coroutine[Any, Any, Exit], *, as_json: bool = False) -> NoReturn:
     """Run a command and exit with its code; print an error as one sentence, or as one line of JSON."""
     with asyncio.Runner() as runner:
@@ -123,6 +128,8 @@ def run_to_exit_code(command: Coroutine[Any, Any, Exit], runner: asyncio.Runner,
     except SmeltError as exc:
         return _report_error(exc, as_json=as_json)
     except ModuleNotFoundError as exc:  # Workers, the gateway and the embedded stack need extras.
+        from smelt.distribution import install_command
+
         remedy = f"install all that the commands need with: {install_command('gateway,local,processor')}"
         return _report_error(PermanentError(f"{exc.name} is not installed; {remedy}"), as_json=as_json)
     except (KeyboardInterrupt, asyncio.CancelledError):

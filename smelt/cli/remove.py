@@ -1,18 +1,19 @@
 """`smelt remove`: write the migration that removes smelt from a Supabase project."""
 
-import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.markup import escape
 
 from smelt.cli.bundled_migrations import migration_files
 from smelt.cli.init import supabase_folder
-from smelt.cli.output import OUT, Exit, run
-from smelt.cli.sql_names import Name, created_names
+from smelt.cli.output import OUT, Exit, run_in_thread
 from smelt.errors import PermanentError
+
+if TYPE_CHECKING:
+    from smelt.cli.sql_names import Name
 
 _SUFFIX: Final = "_remove_smelt.sql"
 _MIGRATION: Final = """\
@@ -45,12 +46,17 @@ def remove(
         Path, typer.Argument(metavar="DIR", help="The folder of your project, which contains supabase/.")
     ],
 ) -> None:
-    """Write a migration that removes smelt from your Supabase project; `supabase db push --remote` then applies it."""
-    run(asyncio.to_thread(_remove, folder))
+    """Write a migration that removes smelt from your project.
+
+    `supabase db push --remote` then applies it.
+    """
+    run_in_thread(_remove, folder)
 
 
 def removal() -> str:
     """Return the SQL that removes everything that smelt's migrations create."""
+    from smelt.cli.sql_names import created_names
+
     names = [created.name for created in created_names(migration_files())]
     buckets = _named(names, "bucket")
     return _MIGRATION.format(
@@ -62,7 +68,7 @@ def removal() -> str:
     )
 
 
-def _named(names: list[Name], kind: str, schema: str = "") -> list[str]:
+def _named(names: "list[Name]", kind: str, schema: str = "") -> list[str]:
     return [one.name for one in names if (one.kind, one.schema) == (kind, schema)]
 
 

@@ -13,7 +13,10 @@ def retry(
     smelt_id: Annotated[UUID, typer.Argument(metavar="ID", help="The id of the smelt.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Start the next run of a failed or partial smelt; finished transcripts are kept."""
+    """Start the next run of a failed or partial smelt.
+
+    Finished transcripts are kept.
+    """
     run(_retry(smelt_id, as_json), as_json=as_json)
 
 

@@ -6,26 +6,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smelt.cli.captions import caption_layout
 from smelt.cli.logs import write_logs
 from smelt.cli.output import Exit, run
-from smelt.settings import GatewaySettings, LogSettings, ProjectSettings
 
 if TYPE_CHECKING:
     from smelt.gateway.options import GatewayOptions
     from smelt.gateway.server import GatewayServer
+    from smelt.settings import GatewaySettings, ProjectSettings
 
 
 def serve(
     host: Annotated[str | None, typer.Option("--host", help="The address to listen on.")] = None,
     port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="The port; 0 for a free one.")] = None,
 ) -> None:
-    """Serve HTTP and event streams for clients that can't use Supabase's API."""
+    """Serve the HTTP gateway of a project, with event streams."""
     run(_serve(host, port))
 
 
 async def _serve(host: str | None, port: int | None) -> Exit:
     from smelt.gateway.server import GatewayServer, listen
+    from smelt.settings import GatewaySettings, LogSettings, ProjectSettings
 
     write_logs(LogSettings.read())
     settings = GatewaySettings.read()
@@ -51,9 +51,10 @@ async def serve_until_signal(server: "GatewayServer") -> Exit:
     return Exit.INTERRUPTED if signal.SIGINT in received else Exit.DONE
 
 
-def gateway_options(settings: GatewaySettings, project: ProjectSettings) -> "GatewayOptions":
+def gateway_options(settings: "GatewaySettings", project: "ProjectSettings") -> "GatewayOptions":
     """Return the options of a gateway in this process, from the settings."""
     from smelt.gateway.options import MIB, GatewayOptions
+    from smelt.settings import CaptionSettings
 
     secret = project.service_role_key
     return GatewayOptions(
@@ -70,5 +71,5 @@ def gateway_options(settings: GatewaySettings, project: ProjectSettings) -> "Gat
         max_streams_per_caller=settings.gateway_max_streams_per_caller,
         openai_wait_s=settings.openai_wait_s,
         drain_s=settings.drain_s,
-        caption_layout=caption_layout(),
+        caption_layout=CaptionSettings.read().layout(),
     )

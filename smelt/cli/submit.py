@@ -4,32 +4,27 @@ import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
-from pydantic import ValidationError
 
 from smelt.cli.connection import connect
 from smelt.cli.output import OUT, Exit, print_json, run
-from smelt.cli.view import follow, has_bars, upload_bars
-from smelt.contract.options import MAX_VOCABULARY, Channels, SmeltOptions
-from smelt.contract.vocabulary import DEFAULT_PROMPTS, Mode
+from smelt.contract.vocabulary import DEFAULT_PROMPTS, MAX_VOCABULARY, Channels, Mode
 
-EXAMPLES: Final = """Examples:
+if TYPE_CHECKING:
+    from smelt.contract.options import SmeltOptions
 
-smelt submit meeting.m4a --prompt summarize --prompt action_items --watch
-
-smelt submit interview.mp3 --language de --vocabulary "Anna Schmidt" --vocabulary Kubernetes
-
-smelt submit interview.mp3 --translate --word-times --vocabulary-file names.txt
-
-smelt submit meeting.m4a --speakers
-
-smelt submit call.flac --channels separate --model large-v3-turbo --keep-audio 24
-
-smelt submit lecture.ogg --transcript-only --metadata course=17 --metadata '{"tags": ["physics"]}'
-
-smelt submit --text "Anna sends the report by Friday." --prompt action_items
+# Lines after `\b` are not wrapped.
+EXAMPLES: Final = """\b
+Examples:
+  smelt submit meeting.m4a --prompt summarize --prompt action_items --watch
+  smelt submit interview.mp3 --language de --vocabulary "Anna Schmidt" --vocabulary Kubernetes
+  smelt submit interview.mp3 --translate --word-times --vocabulary-file names.txt
+  smelt submit meeting.m4a --speakers
+  smelt submit call.flac --channels separate --model large-v3-turbo --keep-audio 24
+  smelt submit lecture.ogg --transcript-only --metadata course=17 --metadata '{"tags": ["physics"]}'
+  smelt submit --text "Anna sends the report by Friday." --prompt action_items
 """
 
 _PROMPTS: Final = f"A prompt to apply: {', '.join(DEFAULT_PROMPTS)}. Repeatable. Default: summarize."
@@ -121,7 +116,11 @@ def submit(
     run(_submit(files or [], request, watch, as_json), as_json=as_json)
 
 
-def _options(**values: object) -> SmeltOptions:
+def _options(**values: object) -> "SmeltOptions":
+    from pydantic import ValidationError
+
+    from smelt.contract.options import SmeltOptions
+
     try:
         return SmeltOptions.model_validate(values)
     except ValidationError as exc:
@@ -162,6 +161,8 @@ def _reject_constant(name: str) -> NoReturn:
 
 
 async def _submit(files: list[Path], request: dict[str, Any], watch: bool, as_json: bool) -> Exit:
+    from smelt.cli.view import follow, has_bars, upload_bars
+
     async with connect() as client:
         with upload_bars(OUT) if has_bars(OUT) and not as_json else nullcontext() as on_upload:
             created = await client.create(files=files, **request, submit=False, on_upload=on_upload)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from smelt.contract.state import Stretch, Trust
-from smelt.contract.transcript import span
+from smelt.transcripts.formats import span
 
 _MAX_PLACES: Final = 5
 _MIN_UNTRANSCRIBED_S: Final = 1.0

@@ -7,7 +7,6 @@ import typer
 
 from smelt.cli.connection import connect
 from smelt.cli.output import Exit, run
-from smelt.cli.view import follow
 
 
 def watch(
@@ -19,6 +18,8 @@ def watch(
 
 
 async def _watch(smelt_id: UUID, as_json: bool) -> Exit:
+    from smelt.cli.view import follow
+
     async with connect() as client:
         snapshot = await client.get(smelt_id)
         names = {file.id: file.filename for file in snapshot.files}

@@ -14,7 +14,6 @@ from rich.text import Text
 from smelt.cli.connection import open_as_user_or_service
 from smelt.cli.output import ERR, OUT, Exit, print_json, run
 from smelt.errors import Unavailable
-from smelt.settings import ProjectSettings
 
 if TYPE_CHECKING:
     from smelt.backend.webhook_rpc import WebhookRpc
@@ -51,7 +50,10 @@ def create(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create a webhook and print its secret, which is not shown again."""
+    """Create a webhook and print its secret.
+
+    The secret is not shown again.
+    """
     run(_create(url, events, as_json), as_json=as_json)
 
 
@@ -63,7 +65,10 @@ def list_webhooks(as_json: AsJson = False) -> None:
 
 @app.command(name="test")
 def send_test(webhook_id: WebhookId, as_json: AsJson = False) -> None:
-    """Send a test, wait for the response, and print it; a worker has to be running."""
+    """Send a test, wait for the response, and print it.
+
+    A worker has to be running.
+    """
     run(_test(webhook_id, as_json), as_json=as_json)
 
 
@@ -73,13 +78,19 @@ def deliveries(
     count: Annotated[int, typer.Option("--count", "-n", help="The maximum number.", min=1, max=_MAX_LISTED)] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List the deliveries of the last week, newest first, each with its last attempt."""
+    """List the deliveries of the last week, newest first.
+
+    Each is printed with its last attempt.
+    """
     run(_deliveries(webhook_id, count, as_json), as_json=as_json)
 
 
 @app.command()
 def enable(webhook_id: WebhookId, as_json: AsJson = False) -> None:
-    """Enable a webhook that was disabled; events of the meantime are not sent."""
+    """Enable a webhook that was disabled.
+
+    Events of the meantime are not sent.
+    """
     run(_set_enabled(webhook_id, True, as_json), as_json=as_json)
 
 
@@ -97,7 +108,10 @@ def rotate(
     ] = 24,
     as_json: AsJson = False,
 ) -> None:
-    """Replace the secret and print the new one, which is not shown again."""
+    """Replace the secret and print the new one.
+
+    It is not shown again.
+    """
     run(_rotate(webhook_id, overlap_h, as_json), as_json=as_json)
 
 
@@ -110,6 +124,7 @@ def delete(webhook_id: WebhookId, as_json: AsJson = False) -> None:
 @asynccontextmanager
 async def _calls() -> "AsyncIterator[WebhookRpc]":
     from smelt.backend.webhook_rpc import WebhookRpc
+    from smelt.settings import ProjectSettings
 
     async with open_as_user_or_service(ProjectSettings.read(), "webhooks") as project:
         yield WebhookRpc(project.rpc)

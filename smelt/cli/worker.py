@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import sys
-from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
@@ -17,10 +16,11 @@ import typer
 from smelt.cli.logs import write_logs
 from smelt.cli.output import Exit, exit_code, run_to_exit_code
 from smelt.errors import SettingsError, SmeltError, Unauthorized
-from smelt.settings import LogSettings, ProjectSettings, WorkerSettings
 
 if TYPE_CHECKING:
     from smelt.processor.options import DispatchOptions, WorkerOptions
+    from smelt.processor.speech.shared import SharedModel
+    from smelt.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +36,7 @@ def worker(
         typer.Option("--dispatch-to", metavar="URL", help="Let an external service at this address transcribe."),
     ] = None,
 ) -> None:
-    """Run a worker, which claims pending smelts, processes them and reports progress."""
-    # Import before there is anything to clean up, so that Ctrl-C exits at once; `_work` raises if it is missing.
-    with suppress(ModuleNotFoundError):
-        import_module("smelt.processor.worker")
+    """Run a worker, which processes smelts and reports progress."""
     # The runner is not closed: closing it would wait for the threads.
     _exit_now(run_to_exit_code(_worker(once, dispatch_to), asyncio.Runner()))
 
@@ -57,6 +54,8 @@ def _exit_now(code: Exit) -> NoReturn:
 
 
 async def _worker(once: bool, dispatch_to: str | None) -> Exit:
+    from smelt.settings import LogSettings
+
     logs = LogSettings.read()
     write_logs(logs)
     try:
@@ -70,8 +69,8 @@ async def _worker(once: bool, dispatch_to: str | None) -> Exit:
 
 
 async def _work(once: bool, dispatch_to: str | None) -> Exit:
-    from smelt.backend.project import Project
-    from smelt.processor.worker import SHUTDOWN_TIMEOUT_S, Worker
+    from smelt.processor.speech.shared import create_model
+    from smelt.settings import ProjectSettings, WorkerSettings
 
     project_settings, settings = ProjectSettings.read(), WorkerSettings.read()
     if dispatch_to is not None:
@@ -80,52 +79,42 @@ async def _work(once: bool, dispatch_to: str | None) -> Exit:
         if find_spec(module) is None:
             raise ModuleNotFoundError(name=module)
     options = worker_options(settings)
+    url, key = project_settings.require_url(), project_settings.require_worker_key()
+    model = create_model(options)
+    if options.dispatch is None:
+        model.start()
+    # The model is loaded meanwhile; in a thread, so that its child is started and gets its options.
+    await asyncio.to_thread(import_module, "smelt.processor.worker")
+    return await _claim_until_stopped(url, key, options, model, once=once)
+
+
+async def _claim_until_stopped(
+    url: str, key: str, options: "WorkerOptions", model: "SharedModel", *, once: bool
+) -> Exit:
+    from smelt.backend.project import Project
+    from smelt.processor.worker import SHUTDOWN_TIMEOUT_S, Worker
+
     stop = asyncio.Event()
     received = _drain_on_signals(stop, drain_s=options.drain_s, shutdown_timeout_s=SHUTDOWN_TIMEOUT_S)
-    async with Project(project_settings.require_url(), project_settings.require_worker_key()) as project:
+    async with Project(url, key) as project:
         logger.info("worker %s processes smelts of %s", options.worker_id, project.url)
         try:
-            await Worker(project, options).run(once=once, stop=stop)
+            await Worker(project, options, model).run(once=once, stop=stop)
         except Unauthorized as exc:
             raise SettingsError(f"SUPABASE_SERVICE_ROLE_KEY does not have the rights of a worker: {exc}") from exc
     return Exit.INTERRUPTED if signal.SIGINT in received else Exit.DONE
 
 
-def worker_options(settings: WorkerSettings) -> "WorkerOptions":
+def worker_options(settings: "WorkerSettings") -> "WorkerOptions":
     """Return the options of a worker in this process, from the settings."""
     from smelt.processor.options import WorkerOptions
 
-    key = settings.llm_api_key
-    return WorkerOptions(
-        # The pid identifies the process; the random suffix distinguishes it from earlier ones.
-        worker_id=f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}",
-        host=settings.host or socket.gethostname(),
-        model=settings.model,
-        device=settings.device,
-        compute_type=settings.compute_type,
-        cpu_threads=settings.cpu_threads,
-        model_lanes=settings.model_lanes,
-        model_idle_s=settings.model_idle_s,
-        batch_size=settings.batch_size,
-        beam_size=settings.beam_size,
-        word_times=settings.word_times,
-        speaker_model=settings.speaker_model,
-        concurrency=settings.concurrency,
-        lease_s=settings.lease_s,
-        drain_s=settings.drain_s,
-        temp_dir=settings.temp_dir,
-        llm_base_url=settings.llm_base_url,
-        llm_api_key=None if key is None else key.get_secret_value(),
-        llm_model=settings.llm_model,
-        llm_context_tokens=settings.llm_context_tokens,
-        metrics_host=settings.metrics_host,
-        metrics_port=settings.metrics_port,
-        webhook_allow_private=settings.webhook_allow_private,
-        dispatch=dispatch_options(settings),
-    )
+    # The pid identifies the process; the random suffix distinguishes it from earlier ones.
+    worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
+    return WorkerOptions(worker_id=worker_id, dispatch=dispatch_options(settings), **settings.values_of(WorkerOptions))
 
 
-def dispatch_options(settings: WorkerSettings) -> "DispatchOptions | None":
+def dispatch_options(settings: "WorkerSettings") -> "DispatchOptions | None":
     """Return the options for an external service, None without one; raise `SettingsError` if they are incomplete."""
     from smelt.processor.options import DispatchOptions
 

@@ -1,19 +1,11 @@
 """The options of one smelt, as its creator requests them."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated
 
 from pydantic import ConfigDict, Field, StringConstraints
 
 from smelt.contract.events import Model
-
-Task = Literal["transcribe", "translate"]
-"""Write the language that is spoken, or English."""
-
-Channels = Literal["mixed", "separate"]
-"""Mix the channels of a recording into one, or transcribe each, as a speaker of its own."""
-
-MAX_VOCABULARY: Final = 100
-"""The most words and names of `vocabulary`."""
+from smelt.contract.vocabulary import MAX_VOCABULARY, Channels, Task
 
 Term = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 """A word or name of `vocabulary`."""

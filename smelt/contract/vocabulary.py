@@ -6,6 +6,11 @@ Status = Literal["pending", "validating", "decoding", "transcribing", "synthesiz
 FileStatus = Literal["pending", "processing", "completed", "failed"]
 Mode = Literal["separate", "combine"]
 InputType = Literal["audio", "text"]
+Task = Literal["transcribe", "translate"]
+"""Write the language that is spoken, or English."""
+Channels = Literal["mixed", "separate"]
+"""Mix the channels of a recording into one, or transcribe each, as a speaker of its own."""
+TranscriptFormat = Literal["txt", "srt", "vtt", "json"]
 Outcome = Literal["complete", "partial"]
 PromptName = Literal["summarize", "action_items", "detailed_notes", "qa_format", "table_of_contents"]
 ErrorCode = Literal[
@@ -95,5 +100,8 @@ ERROR_SENTENCES: Final[dict[ErrorCode, str]] = {
     "internal_error": "Something went wrong on our side; the smelt can be retried.",
 }
 """The sentence for people of each code, the same as in the SQL function `smelt.error_sentence`."""
+
+MAX_VOCABULARY: Final = 100
+"""The most words and names that a smelt may expect."""
 
 DEFAULT_PROMPTS: Final[tuple[PromptName, ...]] = get_args(PromptName)

@@ -6,14 +6,14 @@ from urllib.parse import quote
 
 from fastapi import Response
 
-from smelt.contract.transcript import TranscriptFormat
+from smelt.contract.vocabulary import TranscriptFormat
 
 MARKDOWN: Final = "text/markdown; charset=utf-8"
 MEDIA_TYPES: Final[dict[TranscriptFormat, str]] = {
-    TranscriptFormat.TXT: "text/plain; charset=utf-8",
-    TranscriptFormat.SRT: "application/x-subrip; charset=utf-8",
-    TranscriptFormat.VTT: "text/vtt; charset=utf-8",
-    TranscriptFormat.JSON: "application/json",
+    "txt": "text/plain; charset=utf-8",
+    "srt": "application/x-subrip; charset=utf-8",
+    "vtt": "text/vtt; charset=utf-8",
+    "json": "application/json",
 }
 
 

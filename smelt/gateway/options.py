@@ -5,7 +5,7 @@ from typing import Final
 
 from fastapi import Request
 
-from smelt.contract.captions import CaptionLayout
+from smelt.transcripts.captions import CaptionLayout
 
 MIB: Final = 1024 * 1024
 

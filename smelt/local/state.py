@@ -5,9 +5,10 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from smelt.local import files, lock
+from smelt.local import files
 from smelt.local.keys import Keys
 from smelt.local.paths import StackPaths
+from smelt.local.processes import lock
 
 
 @dataclass(frozen=True, kw_only=True)

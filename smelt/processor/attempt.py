@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final, Literal, TypeVar
 
-from smelt.backend.realtime import Channel
+from smelt.backend.realtime import Broadcast, Channel, ChannelEvent
 from smelt.contract.channels import smelt_channel
 from smelt.contract.dispatch import DispatchedJob
 from smelt.contract.events import Result
@@ -86,9 +86,7 @@ class SmeltAttempt:
         if self.claim.suspect is not None:
             self._log.warning("its last worker stopped (%s): it is processed alone", self.claim.suspect)
         self._services.leases.add(self.claim, self._on_verdict)
-        channel = await self._services.project.realtime.join(
-            smelt_channel(str(self.claim.id)), on_message=self._on_message
-        )
+        channel = await self._services.project.realtime.join(smelt_channel(str(self.claim.id)), self._on_event)
         try:
             await self._run_pipeline(channel)
         finally:
@@ -255,9 +253,9 @@ class SmeltAttempt:
         if verdict != "go_on" and not self._settling:
             self.stop(verdict)
 
-    def _on_message(self, event: str, _payload: object) -> None:
+    def _on_event(self, event: ChannelEvent) -> None:
         # The database broadcasts `failed` when a smelt is cancelled. The verdict of a renewal decides.
-        if event == "failed":
+        if isinstance(event, Broadcast) and event.event == "failed":
             self._services.leases.request_renewal()
 
 

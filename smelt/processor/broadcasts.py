@@ -1,6 +1,5 @@
 """Broadcasts: over the channel of a smelt while it is joined, otherwise over REST; both are acknowledged."""
 
-import asyncio
 import logging
 from typing import Any, Final
 from uuid import UUID
@@ -11,6 +10,7 @@ from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.work import OutboxMessage
 from smelt.errors import SmeltError
 from smelt.processor.metrics import Metrics
+from smelt.processor.periodic import Periodic
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +60,7 @@ class Announcer:
 
     async def run_sweeps(self) -> None:
         """Sweep every 5 s, until cancelled."""
-        while True:
-            await asyncio.sleep(_SWEEP_INTERVAL_S)
-            try:
-                await self.sweep()
-            except SmeltError as exc:
-                logger.warning("sweeping the outbox failed: %s", exc)
+        await Periodic("sweeping the outbox", self.sweep, _SWEEP_INTERVAL_S, at_once=False, logged=SmeltError).run()
 
     async def _send(self, messages: tuple[OutboxMessage, ...], channel: Channel | None) -> int:
         sent: list[int] = []

@@ -12,7 +12,8 @@ from uuid import UUID, uuid4
 from pydantic import ValidationError
 
 from smelt.backend.project import Project
-from smelt.backend.realtime import Channel
+from smelt.backend.realtime import Broadcast, Channel, ChannelEvent, Joined
+from smelt.backend.waiting import wait_for_event
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.channels import WORKERS_CHANNEL
 from smelt.contract.events import Model
@@ -53,9 +54,7 @@ class ClaimLoop:
 
     async def join(self) -> None:
         """Join the channel of the workers, to receive wake-ups."""
-        self._channel = await self._project.realtime.join(
-            WORKERS_CHANNEL, on_message=lambda _event, payload: self._on_wake_up(payload), on_joined=self.wake
-        )
+        self._channel = await self._project.realtime.join(WORKERS_CHANNEL, self._on_event)
 
     def wake(self) -> None:
         """End the sleep: there may be work, or room for it."""
@@ -160,11 +159,7 @@ class ClaimLoop:
         Of several workers, a busy one waits 0.3 s after a wake-up so that idle workers claim first, and idle ones claim
         at random moments within 0.1 s.
         """
-        try:
-            async with asyncio.timeout(self._wait_s(has_room=has_room)):
-                await self._woken.wait()
-        except TimeoutError:
-            pass
+        await wait_for_event(self._woken, self._wait_s(has_room=has_room))
         received, self._wake_up_received = self._wake_up_received, False
         self._woken.clear()
         if received and self._worker_count > 1:
@@ -185,6 +180,12 @@ class ClaimLoop:
             next_due_in_s=self._next_due_in_s,
             jitter=random.random(),
         )
+
+    def _on_event(self, event: ChannelEvent) -> None:
+        if isinstance(event, Joined):
+            self.wake()
+        elif isinstance(event, Broadcast):
+            self._on_wake_up(event.payload)
 
     def _on_wake_up(self, payload: object) -> None:
         self._last_wake_up_s = time.monotonic()

@@ -5,11 +5,10 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from smelt.backend.audio import AudioStore
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.dispatch import CallbackTokens, DispatchedFile, DispatchedJob
 from smelt.contract.events import NewSegment, Segment
@@ -19,6 +18,9 @@ from smelt.processor.errors import NotAccepted
 from smelt.processor.options import DispatchOptions
 from smelt.processor.speech.breaker import CircuitBreaker
 from smelt.processor.state import FileWork, SmeltState
+
+if TYPE_CHECKING:
+    from smelt.backend.audio import AudioStore
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +82,7 @@ class Dispatcher:
         """Wait forever."""
         await asyncio.Event().wait()
 
-    async def job(self, state: SmeltState, audio: AudioStore, calls: WorkerRpc) -> DispatchedJob:
+    async def job(self, state: SmeltState, audio: "AudioStore", calls: WorkerRpc) -> DispatchedJob:
         """Return the job for the recordings of a smelt that are not transcribed."""
         claim, files = state.claim, [f for f in state.live_files if not f.transcribed]
         tokens = CallbackTokens(self._options.signing_keys)
@@ -137,7 +139,7 @@ class Dispatcher:
         self._on_suspended()
 
 
-async def _dispatched(file: FileWork, options: SmeltOptions, audio: AudioStore) -> DispatchedFile:
+async def _dispatched(file: FileWork, options: SmeltOptions, audio: "AudioStore") -> DispatchedFile:
     assert file.claimed.object_path is not None
     assert file.duration_s is not None
     return DispatchedFile(

@@ -1,13 +1,13 @@
 """Keeps the row of a worker in the database up to date."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from smelt.backend.worker_rpc import WorkerRpc
-from smelt.errors import SmeltError, TransientError
+from smelt.errors import SmeltError
+from smelt.processor.periodic import Periodic
 
 logger = logging.getLogger(__name__)
 
@@ -25,24 +25,15 @@ class Heartbeat:
         self._worker_id = worker_id
         self._host = host
         self._info = info
-        self._changed = asyncio.Event()
+        self._heartbeats = Periodic("heartbeat", self._send, _HEARTBEAT_INTERVAL_S, pause_s=_MIN_INTERVAL_S)
 
     def request(self) -> None:
         """Send a heartbeat soon: `info` has changed."""
-        self._changed.set()
+        self._heartbeats.request()
 
     async def run_heartbeat(self) -> None:
         """Send a heartbeat every 5 s, and within 2 s after `request`, until cancelled."""
-        while True:
-            self._changed.clear()
-            try:
-                await self._calls.heartbeat_worker(self._worker_id, self._info(), host=self._host)
-            except TransientError as exc:
-                logger.warning("heartbeat failed: %s", exc)
-            await asyncio.sleep(_MIN_INTERVAL_S)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_HEARTBEAT_INTERVAL_S - _MIN_INTERVAL_S):
-                    await self._changed.wait()
+        await self._heartbeats.run()
 
     async def leave(self) -> None:
         """Remove the row; after a timeout of 1 s it remains, like that of a crashed worker."""
@@ -51,3 +42,6 @@ class Heartbeat:
                 await self._calls.remove_worker(self._worker_id)
         except (SmeltError, TimeoutError) as exc:
             logger.warning("removing the row of the worker failed: %s", str(exc) or "no response")
+
+    async def _send(self) -> None:
+        await self._calls.heartbeat_worker(self._worker_id, self._info(), host=self._host)

@@ -1,6 +1,5 @@
 """Purges audio of completed smelts, and everything else whose retention is over."""
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Final
@@ -8,6 +7,7 @@ from typing import Final
 from smelt.backend.project import Project
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.errors import RequestRejected, SmeltError
+from smelt.processor.periodic import Periodic
 
 logger = logging.getLogger(__name__)
 
@@ -21,25 +21,15 @@ class Janitor:
         self._project = project
         self._worker_id = worker_id
         self._calls = WorkerRpc(project.rpc)
-        self._requested = asyncio.Event()
+        self._purges = Periodic("purging", self.purge, _PURGE_INTERVAL_S, at_once=False, logged=SmeltError)
 
     def request_purge(self) -> None:
         """Purge soon: there is something to remove."""
-        self._requested.set()
+        self._purges.request()
 
     async def run_janitor(self) -> None:
         """Purge on request and every minute, until cancelled."""
-        while True:
-            try:
-                async with asyncio.timeout(_PURGE_INTERVAL_S):
-                    await self._requested.wait()
-            except TimeoutError:
-                pass
-            self._requested.clear()
-            try:
-                await self.purge()
-            except SmeltError as exc:
-                logger.warning("purging failed: %s", exc)
+        await self._purges.run()
 
     async def purge(self) -> None:
         """Remove everything that is listed; raises `SmeltError` if the project does not respond."""

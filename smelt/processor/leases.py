@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from smelt.backend.waiting import wait_for_event
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.work import Claim, LeaseRenewal, Verdict
 from smelt.errors import TransientError, Unavailable
@@ -120,10 +121,7 @@ class Leases:
         """Wait until a renewal is due or requested; return True if it is requested."""
         now_s = time.monotonic()
         renewed_s = min((entry.renewed_s for entry in self._entries.values()), default=now_s)
-        try:
-            async with asyncio.timeout(max(renewed_s, self._failed_s) + self._interval_s - now_s):
-                await self._renewal_requested.wait()
-        except TimeoutError:
-            return False
+        due_s = max(renewed_s, self._failed_s) + self._interval_s
+        is_requested = await wait_for_event(self._renewal_requested, due_s - now_s)
         self._renewal_requested.clear()
-        return True
+        return is_requested

@@ -14,6 +14,7 @@ from smelt.contract.vocabulary import Status
 from smelt.contract.work import Settled
 from smelt.errors import SettingsError, SmeltError
 from smelt.processor.children.process import Death
+from smelt.processor.periodic import Periodic
 from smelt.processor.speed import SpeedEstimate
 
 logger = logging.getLogger(__name__)
@@ -151,13 +152,15 @@ class _ProjectGauges:
 
 async def run_observer(metrics: Metrics, calls: WorkerRpc) -> None:
     """Read the state of the project every 15 s, until cancelled."""
-    while True:
+
+    async def observe() -> None:
         try:
             metrics.observe(await calls.get_health())
-        except SmeltError as exc:
+        except SmeltError:
             metrics.observe(None)
-            logger.warning("reading the state of the project failed: %s", exc)
-        await asyncio.sleep(OBSERVE_INTERVAL_S)
+            raise
+
+    await Periodic("reading the state of the project", observe, OBSERVE_INTERVAL_S, logged=SmeltError).run()
 
 
 @asynccontextmanager

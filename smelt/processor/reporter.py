@@ -1,7 +1,6 @@
 """Reports: save the state of a smelt in the database, then broadcast it."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -9,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Final, Literal
 from uuid import UUID
 
+from smelt.backend.waiting import wait_for_event
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.report_events import report_events
 from smelt.contract.vocabulary import Status
@@ -72,9 +72,7 @@ class Reporter:
                 interval_s=report_interval_s(self.state.audio_s),
                 urgent=self._urgent.is_set(),
             )
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
-                    await self._urgent.wait()
+            await wait_for_event(self._urgent, wait_s)
             try:
                 await self._flush_changes()
             except TransientError as exc:
@@ -84,11 +82,7 @@ class Reporter:
                 await asyncio.sleep(_RETRY_DELAY_S)
 
     async def _wait_for_change(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ETA_CHECK_INTERVAL_S):
-                    await self._changed.wait()
-                    return
+        while not await wait_for_event(self._changed, ETA_CHECK_INTERVAL_S):
             if self._has_new_eta():
                 return
 

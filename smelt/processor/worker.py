@@ -4,10 +4,11 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Final, Literal
 
 from smelt.backend.project import Project
+from smelt.backend.waiting import wait_for_event
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.schema_version import schema_issue
 from smelt.errors import SettingsError, SmeltError, TransientError
@@ -26,8 +27,7 @@ from smelt.processor.options import WorkerOptions
 from smelt.processor.polling import Contact
 from smelt.processor.services import WorkerServices
 from smelt.processor.speakers.finder import SpeakerFinder
-from smelt.processor.speech.shared import SharedModel
-from smelt.processor.speed import SpeedEstimate
+from smelt.processor.speech.shared import SharedModel, create_model
 from smelt.processor.synthesis.factory import create_synthesizer
 from smelt.processor.webhooks import Deliveries, Sender
 from smelt.processor.workspace import Workspace, workspace
@@ -46,11 +46,15 @@ _MAX_PAUSE_S: Final = 300.0
 
 
 class Worker:
-    """Works for one project until stopped; raises `SettingsError` or `Unauthorized` if it can't work at all."""
+    """Works for one project until stopped; raises `SettingsError` or `Unauthorized` if it can't work at all.
 
-    def __init__(self, project: Project, options: WorkerOptions) -> None:
+    `model` is one of `create_model` that is being loaded already; the worker ends it.
+    """
+
+    def __init__(self, project: Project, options: WorkerOptions, model: SharedModel | None = None) -> None:
         self._project = project
         self._options = options
+        self._model = model or create_model(options)
         self._calls = WorkerRpc(project.rpc)
         self._contact = Contact()
         self._claim_loop = ClaimLoop(project, options, self._contact)
@@ -71,9 +75,13 @@ class Worker:
     async def run(self, *, once: bool = False, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain; with `once`, until nothing can be claimed."""
         self._once = once
-        async with serve_metrics(self._metrics, self._calls, self._options.metrics_host, self._options.metrics_port):
-            await self._require_schema(once=once, stop=stop)
-            await self._run(once=once, stop=stop)
+        metrics_host, metrics_port = self._options.metrics_host, self._options.metrics_port
+        try:
+            async with serve_metrics(self._metrics, self._calls, metrics_host, metrics_port):
+                await self._require_schema(once=once, stop=stop)
+                await self._run(once=once, stop=stop)
+        finally:
+            await self._model.aclose()
 
     async def _require_schema(self, *, once: bool, stop: asyncio.Event) -> None:
         """Raise `SettingsError` if this worker cannot work with the project's schema; wait until that is known."""
@@ -88,13 +96,11 @@ class Worker:
                 if issue := schema_issue(health.schema_version, health.schema_compatible_from):
                     raise SettingsError(f"{issue.observed}; {issue.remedy}")
                 return
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _SCHEMA_RETRY_INTERVAL_S)
+            await wait_for_event(stop, _SCHEMA_RETRY_INTERVAL_S)
 
     async def _run(self, *, once: bool, stop: asyncio.Event) -> None:
         with workspace(self._options.temp_dir) as folder:
             services = self._create_services(folder)
-            services.synthesizer.prestart()
             try:
                 await self._claim_loop.join()
                 background = (
@@ -114,7 +120,6 @@ class Worker:
                     if once:
                         await self._clean_up(services)
             finally:
-                await services.model.aclose()
                 if services.dispatcher is not None:
                     await services.dispatcher.aclose()
                 await services.decoders.aclose()
@@ -122,17 +127,12 @@ class Worker:
                 await self._heartbeat.leave()
 
     def _create_services(self, folder: Workspace) -> WorkerServices:
-        options, speed = self._options, SpeedEstimate()
-        model = SharedModel(
-            options.model_options,
-            options.speech_options,
-            options.model_idle_s,
-            speed=speed,
-            calibration=options.calibration,
+        options, model = self._options, self._model
+        model.subscribe(
             on_death=self._metrics.model_died,
             on_suspended=lambda: self._on_suspended(is_suspended=model.is_suspended),
         )
-        self._metrics.show_speed(speed)
+        self._metrics.show_speed(model.speed)
         self._services = services = WorkerServices(
             project=self._project,
             calls=self._calls,
@@ -145,7 +145,7 @@ class Worker:
             options=options,
             dispatcher=None if options.dispatch is None else Dispatcher(options.dispatch, self._on_dispatch_suspended),
             metrics=self._metrics,
-            speed=speed,
+            speed=model.speed,
             model_queue=ModelQueue(lambda: model.lanes),
         )
         self._metrics.show_model(lambda: model.pid, lambda: services.engine.is_suspended)
@@ -183,6 +183,8 @@ class Worker:
                 else:
                     loading.result()
                     self._state = "working"
+                    # Not before: it would slow down the load.
+                    services.synthesizer.prestart()
         finally:
             loading.cancel()
 
@@ -231,9 +233,7 @@ class Worker:
     @property
     def _concurrency(self) -> int:
         """The number of smelts in progress; by default, one more than the lanes of the model prepares."""
-        if self._options.concurrency is not None:
-            return self._options.concurrency
-        return 1 + (1 if self._services is None else self._services.model.lanes)
+        return self._options.concurrency or 1 + self._model.lanes
 
     def _on_ended(self, task: asyncio.Task[None]) -> None:
         attempt = self._running.pop(task)

@@ -23,6 +23,7 @@ from smelt.errors import SmeltFailed, Unavailable
 from smelt.subscriber.batch import BatchWatch
 from smelt.subscriber.diagnostics import Diagnostics
 from smelt.subscriber.feed import Feed, OnInvalidate
+from smelt.subscriber.live_iterator import LiveIterator
 from smelt.subscriber.notifications import Notifications
 from smelt.subscriber.reader import Reader
 from smelt.subscriber.subscription import Callback, Callbacks, ConnectionCallback, Followed, Subscription
@@ -42,7 +43,7 @@ class Client:
         self._reader = Reader(self._calls)
         self._polling = polling
         self._subscriptions: set[Subscription] = set()
-        self._followers: WeakSet[Feed | Notifications | BatchWatch] = WeakSet()
+        self._live_iterators: WeakSet[LiveIterator[Any]] = WeakSet()
         project.realtime.add_state_listener(self._on_connection_state)
 
     @property
@@ -66,8 +67,10 @@ class Client:
         async with AsyncExitStack() as closing:
             closing.push_async_callback(self._project.aclose)
             closing.push_async_callback(self._reader.close)
-            for follower in (*self._subscriptions, *self._followers):
-                closing.push_async_callback(follower.close)
+            for subscription in self._subscriptions:
+                closing.push_async_callback(subscription.close)
+            for iterator in self._live_iterators:
+                closing.push_async_callback(iterator.close)
 
     async def create(
         self,
@@ -188,7 +191,7 @@ class Client:
     def watch_batch(self, batch_id: UUID | str) -> AsyncGenerator[BatchProgress, None]:
         """Yield the progress of a batch until all of its smelts have ended; raise `NotFound` or `Unauthorized`."""
         watch = BatchWatch(UUID(str(batch_id)), self._project.realtime, self._calls, polling=self._polling)
-        self._followers.add(watch)
+        self._live_iterators.add(watch)
         return watch.updates()
 
     def feed(self, on_invalidate: OnInvalidate | None = None) -> Feed:
@@ -198,13 +201,13 @@ class Client:
         """
         hooks = () if on_invalidate is None else (on_invalidate,)
         feed = Feed(self._project, polling=self._polling, on_invalidate=hooks)
-        self._followers.add(feed)
+        self._live_iterators.add(feed)
         return feed
 
     def notifications(self) -> Notifications:
         """Return the notifications of the signed-in user: enter as an async context manager, then iterate."""
         notifications = Notifications(self._project, polling=self._polling)
-        self._followers.add(notifications)
+        self._live_iterators.add(notifications)
         return notifications
 
     @overload

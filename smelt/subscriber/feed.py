@@ -6,20 +6,18 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar, assert_never
 from uuid import UUID
 
 from smelt.backend.project import Project
-from smelt.backend.realtime import ChangesOf
+from smelt.backend.realtime import Broadcast, ChangesOf, LiveEvent, RowChanged
 from smelt.backend.rpc import parse
 from smelt.contract.channels import feed_channel
 from smelt.contract.rows import FileRow, RowChange, SmeltRow, SmeltsDeleted
-from smelt.errors import PermanentError, SmeltError
+from smelt.errors import SmeltError
 from smelt.subscriber.freshness import Freshness
-from smelt.subscriber.inbox import Inbox
+from smelt.subscriber.live_iterator import LiveIterator
 from smelt.subscriber.mirror import FAMILIES, CacheKey, Family, FeedChange, Pending, RowMirror, cache_keys_for
-from smelt.subscriber.reconciler import Reconciler
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +41,7 @@ class FamilyReport:
     read_age_s: float | None
 
 
-class Feed:
+class Feed(LiveIterator[FeedChange]):
     """The smelts and files of the signed-in user: an async context manager, and an async iterator of changes.
 
     Existing rows are emitted first, as inserts. `smelts` and `files` contain the newest state at any time. A slow
@@ -52,17 +50,15 @@ class Feed:
     """
 
     def __init__(self, project: Project, *, polling: bool, on_invalidate: Sequence[OnInvalidate] = ()) -> None:
-        self._project = project
-        self._polling = polling
-        self._hooks = list(on_invalidate)
         self._mirror = RowMirror()
         self._pending = Pending()
+        super().__init__("feed", project.realtime, self._pending.pop, polling=polling, live_read_s=LIVE_READ_S)
+        self._project = project
+        self._hooks = list(on_invalidate)
         self._stale_keys: set[CacheKey] = set()
         self._changed_at: dict[Family, float] = {}
-        self._inbox: Inbox[FeedChange] = Inbox(self._pending.pop)
         self._stale = asyncio.Event()
         self._loaded = asyncio.Event()
-        self._reconciler: Reconciler | None = None
         self._hook_task: asyncio.Task[None] | None = None
         self._user_id: UUID | None = None
 
@@ -83,46 +79,24 @@ class Feed:
     def report(self) -> tuple[FamilyReport, ...]:
         """Return the freshness of each family of cache keys."""
         now = time.monotonic()
-        reconciler = self._reconciler
-        read_at = None if reconciler is None else reconciler.read_at
+        read_at = self._reconciler.read_at
         return tuple(
             FamilyReport(
                 family=family,
-                freshness="stale" if reconciler is None else reconciler.freshness,
+                freshness=self._reconciler.freshness,
                 changed_age_s=None if family not in self._changed_at else now - self._changed_at[family],
                 read_age_s=None if read_at is None else now - read_at,
             )
             for family in FAMILIES
         )
 
-    async def __aenter__(self) -> Self:
-        self._user_id = await self._project.user_id()
-        owner_filter = f"user_id=eq.{self._user_id}"
-        topic = feed_channel(str(self._user_id))
-        self._reconciler = Reconciler(topic, self._read, self._fail, polling=self._polling, live_read_s=LIVE_READ_S)
-        self._hook_task = asyncio.create_task(self._run_hooks(), name="feed hooks")
-        await self._reconciler.start(
-            self._project.realtime,
-            on_message=self._on_message,
-            changes=(ChangesOf("smelts", owner_filter), ChangesOf("smelt_files", owner_filter)),
-            on_change=self._on_change,
-        )
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
-
     async def close(self) -> None:
         """Stop; no hook is called afterwards, and the iteration raises `PermanentError`."""
         self._pending.clear()
-        self._fail(PermanentError("the feed is closed"))
         if self._hook_task is not None:
             self._hook_task.cancel()
         try:
-            if self._reconciler is not None:
-                await self._reconciler.close()
+            await super().close()
         finally:
             if self._hook_task is not None:
                 await asyncio.wait([self._hook_task])
@@ -131,14 +105,12 @@ class Feed:
         """Wait until all rows were read once, or the iteration raises an error."""
         await self._loaded.wait()
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> FeedChange:
-        """Wait for the next change and return it."""
-        if self._reconciler is None:
-            raise PermanentError("open the feed first: async with client.feed() as feed")
-        return await self._inbox.take()
+    async def _join(self) -> None:
+        self._user_id = await self._project.user_id()
+        owner_filter = f"user_id=eq.{self._user_id}"
+        changes = (ChangesOf("smelts", owner_filter), ChangesOf("smelt_files", owner_filter))
+        await self._reconciler.start(self._realtime, feed_channel(str(self._user_id)), changes)
+        self._hook_task = asyncio.create_task(self._run_hooks(), name="feed hooks")
 
     async def _read(self) -> None:
         mine = ("user_id", "eq", str(self._user_id))
@@ -149,10 +121,21 @@ class Feed:
         self._loaded.set()
 
     def _fail(self, error: SmeltError) -> None:
-        self._inbox.fail(error)
+        super()._fail(error)
         self._loaded.set()
 
-    def _on_change(self, payload: object) -> None:
+    def _merge(self, event: LiveEvent) -> None:
+        match event:
+            case RowChanged(change):
+                self._merge_change(change)
+            case Broadcast("smelts_deleted", payload):
+                self._merge_deletion(payload)
+            case Broadcast():
+                pass
+            case _:
+                assert_never(event)
+
+    def _merge_change(self, payload: object) -> None:
         try:
             change = self._mirror.merge_change(RowChange.model_validate(payload))
         except ValueError:  # Realtime sends rows that are too large without some columns.
@@ -161,9 +144,7 @@ class Feed:
         if change is not None:
             self._publish([change])
 
-    def _on_message(self, event: str, payload: object) -> None:
-        if event != "smelts_deleted":
-            return
+    def _merge_deletion(self, payload: object) -> None:
         try:
             deleted = SmeltsDeleted.model_validate(payload)
         except ValueError:
@@ -173,8 +154,7 @@ class Feed:
 
     def _read_instead(self, what: str) -> None:
         logger.info("%s is incomplete, reading all rows instead", what)
-        if self._reconciler is not None:
-            self._reconciler.request_read()
+        self._reconciler.request_read()
 
     def _publish(self, changes: Sequence[FeedChange]) -> None:
         now = time.monotonic()

@@ -3,21 +3,19 @@
 import logging
 from collections import deque
 from datetime import timedelta
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 from uuid import UUID
 
 from pydantic import ValidationError
 
 from smelt.backend.client_rpc import ClientRpc
 from smelt.backend.project import Project
+from smelt.backend.realtime import Broadcast, LiveEvent
 from smelt.backend.rpc import parse
 from smelt.contract.channels import notifications_channel
 from smelt.contract.events import error_summary
 from smelt.contract.rows import Notification
-from smelt.errors import PermanentError
-from smelt.subscriber.inbox import Inbox
-from smelt.subscriber.reconciler import Reconciler
+from smelt.subscriber.live_iterator import LiveIterator
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +24,7 @@ EVENT: Final = "new_notification"
 OVERLAP: Final = timedelta(minutes=5)
 
 
-class Notifications:
+class Notifications(LiveIterator[Notification]):
     """The notifications of the signed-in user: an async context manager, and an async iterator.
 
     Yields all unread notifications, oldest first, then new ones, each once. Those that arrive while the connection is
@@ -35,45 +33,20 @@ class Notifications:
     """
 
     def __init__(self, project: Project, *, polling: bool) -> None:
+        self._waiting: deque[Notification] = deque()
+        super().__init__("notifications", project.realtime, self._pop, polling=polling)
         self._project = project
         self._calls = ClientRpc(project.rpc)
-        self._polling = polling
         self._enqueued_ids: set[UUID] = set()
         self._before_first_read: list[Notification] = []
-        self._waiting: deque[Notification] = deque()
-        self._inbox = Inbox(lambda: self._waiting.popleft() if self._waiting else None)
         self._newest: Notification | None = None
         self._has_read = False
-        self._reconciler: Reconciler | None = None
         self._user_id: UUID | None = None
-
-    async def __aenter__(self) -> Self:
-        self._user_id = await self._project.user_id()
-        topic = notifications_channel(str(self._user_id))
-        self._reconciler = Reconciler(topic, self._read, self._inbox.fail, polling=self._polling)
-        await self._reconciler.start(self._project.realtime, on_message=self._on_message)
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def close(self) -> None:
         """Stop; the iteration raises `PermanentError`."""
         self._waiting.clear()
-        self._inbox.fail(PermanentError("the notifications are closed"))
-        if self._reconciler is not None:
-            await self._reconciler.close()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Notification:
-        """Wait for the next notification and return it."""
-        if self._reconciler is None:
-            raise PermanentError("open the notifications first: async with client.notifications() as notifications")
-        return await self._inbox.take()
+        await super().close()
 
     async def mark_seen(self, *ids: UUID | str) -> int:
         """Mark notifications as seen (shown in a list); return how many were unseen."""
@@ -82,6 +55,13 @@ class Notifications:
     async def mark_read(self, *ids: UUID | str) -> int:
         """Mark notifications as read (opened); return how many were unread."""
         return await self._calls.mark_notifications("read_at", [UUID(str(one)) for one in ids])
+
+    async def _join(self) -> None:
+        self._user_id = await self._project.user_id()
+        await self._reconciler.start(self._realtime, notifications_channel(str(self._user_id)))
+
+    def _pop(self) -> Notification | None:
+        return self._waiting.popleft() if self._waiting else None
 
     async def _read(self) -> None:
         filters = [("user_id", "eq", str(self._user_id)), ("read_at", "is", "null")]
@@ -93,11 +73,11 @@ class Notifications:
         before_first_read, self._before_first_read = self._before_first_read, []
         self._enqueue(*read, *before_first_read)
 
-    def _on_message(self, event: str, payload: object) -> None:
-        if event != EVENT:
+    def _merge(self, event: LiveEvent) -> None:
+        if not isinstance(event, Broadcast) or event.event != EVENT:
             return
         try:
-            notification = Notification.model_validate(payload)
+            notification = Notification.model_validate(event.payload)
         except ValidationError as exc:
             logger.warning("a malformed notification: %s", error_summary(exc))
             return

@@ -1,7 +1,6 @@
 """Reads of the states of all watches of a client, combined into as few calls as possible."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from uuid import UUID
 
 from smelt.backend.client_rpc import ClientRpc, SeenState, State, States
 from smelt.backend.retries import reconnect_wait_s
+from smelt.backend.waiting import wait_for_event
 from smelt.errors import NotFound, PermanentError, SmeltError, TransientError, Unavailable
 from smelt.subscriber.diagnostics import WatchReport
 
@@ -127,9 +127,7 @@ class Reader:
             if wait_s <= 0:
                 await self._read(self._batch())
                 continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if wait_s == float("inf") else wait_s):
-                    await self._changed.wait()
+            await wait_for_event(self._changed, wait_s)
 
     def _wait_s(self) -> float:
         now = time.monotonic()

@@ -1,16 +1,27 @@
 """Reconciliation of a user's channel: reads the rows after every join, and from time to time by freshness."""
 
 import asyncio
-import contextlib
 import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, assert_never
 
-from smelt.backend.realtime import ChangesOf, Channel, RealtimeConnection
-from smelt.backend.realtime.channel import OnChange, OnMessage
+from smelt.backend.realtime import (
+    Broadcast,
+    ChangesOf,
+    Channel,
+    ChannelEvent,
+    GaveUp,
+    Joined,
+    Left,
+    LiveEvent,
+    RealtimeConnection,
+    RowChanged,
+    Suspect,
+)
 from smelt.backend.retries import reconnect_wait_s
+from smelt.backend.waiting import wait_for_event
 from smelt.errors import SmeltError, TransientError
 from smelt.subscriber.freshness import FIRST_READ_S, LIVE_POLL_S, Freshness, freshness, poll_in_s
 
@@ -23,24 +34,25 @@ READ_PAUSE_FACTOR: Final = 10.0
 class Reconciler:
     """Joins a channel and calls `read` whenever it is due, one call at a time, until `close`.
 
-    `on_error` is called with an error that ends it before that.
+    `merge` is called with each live event, and `on_error` with an error that ends the reads before `close`.
     """
 
     def __init__(
         self,
-        topic: str,
         read: Callable[[], Awaitable[None]],
+        merge: Callable[[LiveEvent], None],
         on_error: Callable[[SmeltError], None],
         *,
         polling: bool,
         live_read_s: float = LIVE_POLL_S,
     ) -> None:
         self.read_at: float | None = None
-        self._topic = topic
         self._read = read
+        self._merge = merge
         self._on_error = on_error
         self._polling = polling
         self._live_read_s = live_read_s
+        self._topic = ""
         self._channel: Channel | None = None
         self._due_at = float("inf")
         self._read_requested = False
@@ -49,31 +61,22 @@ class Reconciler:
         self._task: asyncio.Task[None] | None = None
 
     @property
+    def has_started(self) -> bool:
+        """True once `start` was called."""
+        return self._channel is not None
+
+    @property
     def freshness(self) -> Freshness:
         """The reliability of live events at this moment."""
         return freshness(self._channel is not None and self._channel.joined)
 
-    async def start(
-        self,
-        realtime: RealtimeConnection,
-        *,
-        on_message: OnMessage | None = None,
-        changes: Sequence[ChangesOf] = (),
-        on_change: OnChange | None = None,
-    ) -> None:
+    async def start(self, realtime: RealtimeConnection, topic: str, changes: Sequence[ChangesOf] = ()) -> None:
         """Join the channel and start to read."""
         if self._polling:
             self._due_at = time.monotonic() + FIRST_READ_S
-        self._channel = await realtime.join(
-            self._topic,
-            on_message=on_message,
-            on_joined=self.request_read,
-            on_left=self._on_left,
-            on_suspect=self._on_suspect,
-            changes=changes,
-            on_change=on_change,
-        )
-        self._task = asyncio.create_task(self._run(), name=f"reconciler {self._topic}")
+        self._topic = topic
+        self._channel = await realtime.join(topic, self._on_event, changes=changes)
+        self._task = asyncio.create_task(self._run(), name=f"reconciler {topic}")
 
     async def close(self) -> None:
         """Leave the channel and stop reading."""
@@ -99,10 +102,7 @@ class Reconciler:
                     self._read_requested = False
                     await self._read_once()
                     continue
-                wait_s = self._due_at - time.monotonic()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(None if wait_s == float("inf") else wait_s):
-                        await self._changed.wait()
+                await wait_for_event(self._changed, self._due_at - time.monotonic())
         except SmeltError as exc:
             self._on_error(exc)
         except Exception as exc:  # No consumer may wait forever for a reconciler that has stopped.
@@ -129,15 +129,22 @@ class Reconciler:
         live_s = self._live_read_s if self.freshness == "live" else 0.0
         return time.monotonic() + max(live_s, pause_s, poll_in_s(self.freshness, None, random.random()))
 
-    def _on_suspect(self) -> None:
-        if self._polling:
-            self.request_read()
-
-    def _on_left(self, error: Exception | None) -> None:
-        if not isinstance(error, SmeltError):
-            self._due_at = min(self._due_at, self._planned_at())
-            self._changed.set()
-        elif self._polling:  # Reading may still be permitted; if not, the read reports the error.
-            self.request_read()
-        else:
-            self._on_error(error)
+    def _on_event(self, event: ChannelEvent) -> None:
+        match event:
+            case Joined():
+                self.request_read()
+            case Suspect():
+                if self._polling:
+                    self.request_read()
+            case Left():
+                self._due_at = min(self._due_at, self._planned_at())
+                self._changed.set()
+            case GaveUp(error):
+                if self._polling:  # Reading may still be permitted; if not, the read reports the error.
+                    self.request_read()
+                else:
+                    self._on_error(error)
+            case Broadcast() | RowChanged():
+                self._merge(event)
+            case _:
+                assert_never(event)

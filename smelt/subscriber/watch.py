@@ -6,13 +6,23 @@ import random
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Final
+from typing import Final, assert_never
 from uuid import UUID
 
 from pydantic import ValidationError
 
 from smelt.backend.client_rpc import SeenState, State
-from smelt.backend.realtime import Channel, RealtimeConnection
+from smelt.backend.realtime import (
+    Broadcast,
+    Channel,
+    ChannelEvent,
+    GaveUp,
+    Joined,
+    Left,
+    RealtimeConnection,
+    RowChanged,
+    Suspect,
+)
 from smelt.contract.channels import smelt_channel
 from smelt.contract.events import error_summary, parse_event
 from smelt.contract.state import Unchanged
@@ -62,13 +72,7 @@ class Watch:
 
     async def items(self) -> AsyncGenerator[Item, None]:
         """Yield updates and connection events in order until the smelt ends; raise a permanent error."""
-        self._channel = await self._realtime.join(
-            smelt_channel(str(self.smelt_id)),
-            on_message=self._on_message,
-            on_joined=self._on_joined,
-            on_left=self._on_left,
-            on_suspect=self._on_suspect,
-        )
+        self._channel = await self._realtime.join(smelt_channel(str(self.smelt_id)), self._on_event)
         self._reader.add(self, FIRST_READ_S if self._polling else None)
         try:
             while True:
@@ -167,7 +171,35 @@ class Watch:
         since = max(self._event_at or 0.0, self._joined_at or 0.0)
         return freshness(self._is_joined, time.monotonic() - since, active=active)
 
-    def _on_message(self, event: str, payload: object) -> None:
+    def _on_event(self, event: ChannelEvent) -> None:
+        match event:
+            case Joined():
+                self._joined_at = time.monotonic()
+                self._emit(Connected())
+                self._reader.request_read(self)
+            case Suspect():
+                if self._polling:
+                    self._reader.request_read(self)
+            case Left():
+                self._emit(Disconnected())
+                self._reader.reschedule(self)
+            case GaveUp(error):
+                self._on_gave_up(error)
+            case Broadcast(name, payload):
+                self._merge_broadcast(name, payload)
+            case RowChanged():
+                pass
+            case _:
+                assert_never(event)
+
+    def _on_gave_up(self, error: SmeltError) -> None:
+        if self._polling:  # Reading may still be permitted; if not, the read ends the watch.
+            self._emit(ConnectionIssue(error, live=True))
+            self._reader.request_read(self)
+        else:
+            self.fail(error)
+
+    def _merge_broadcast(self, event: str, payload: object) -> None:
         try:
             parsed = parse_event(event, payload)
         except ValidationError as exc:
@@ -205,25 +237,6 @@ class Watch:
 
     def _conclude(self) -> None:
         self._emit(*self._timeline.conclude())
-
-    def _on_joined(self) -> None:
-        self._joined_at = time.monotonic()
-        self._emit(Connected())
-        self._reader.request_read(self)
-
-    def _on_suspect(self) -> None:
-        if self._polling:
-            self._reader.request_read(self)
-
-    def _on_left(self, error: Exception | None) -> None:
-        if not isinstance(error, SmeltError):
-            self._emit(Disconnected())
-            self._reader.reschedule(self)
-        elif self._polling:  # Reading may still be permitted; if not, the read ends the watch.
-            self._emit(ConnectionIssue(error, live=True))
-            self._reader.request_read(self)
-        else:
-            self.fail(error)
 
     def _emit(self, *items: Item) -> None:
         for item in items:

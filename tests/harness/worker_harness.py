@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from smelt.backend.client_rpc import ClientRpc, FileSpec
 from smelt.backend.project import Project
+from smelt.backend.realtime import Broadcast, ChannelEvent
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.channels import smelt_channel
 from smelt.contract.state import Created, Snapshot
@@ -115,10 +116,12 @@ class AppClient:
     async def subscribed(self, topic: str) -> AsyncIterator[list[tuple[str, dict[str, Any]]]]:
         """Collect all events of a channel."""
         received: list[tuple[str, dict[str, Any]]] = []
-        channel = await self.project.realtime.join(
-            topic,
-            on_message=lambda event, payload: received.append((event, payload)),  # type: ignore[arg-type]
-        )
+
+        def on_event(event: ChannelEvent) -> None:
+            if isinstance(event, Broadcast) and isinstance(event.payload, dict):
+                received.append((event.event, event.payload))
+
+        channel = await self.project.realtime.join(topic, on_event)
         assert await channel.wait_joined(20)
         try:
             yield received

@@ -2,21 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from realtime import AsyncRealtimeChannel, AsyncRealtimeClient
 from realtime.types import BroadcastPayload, PostgresChangesPayload, RealtimePostgresChangesListenEvent
 
+from smelt.backend.realtime.events import Broadcast, Joined, OnEvent, RowChanged, Suspect
 from smelt.backend.realtime.policy import ChannelFailed, LeaveReason
 
 logger = logging.getLogger(__name__)
 
 CHANGES_EXTENSION: Final = "postgres_changes"
-
-OnBroadcast = Callable[[str, object], None]
-OnChange = Callable[[object], None]
 
 
 @dataclass(frozen=True)
@@ -27,36 +25,21 @@ class ChangesOf:
     filter: str | None = None
 
 
-@dataclass(frozen=True)
-class JoinCallbacks:
-    """Called for incoming messages and state changes of a join.
-
-    `on_resumed` is called when changes are delivered again after an interruption in which some may have been lost,
-    `on_suspect` when the socket may be half-open.
-    """
-
-    on_broadcast: OnBroadcast
-    on_change: OnChange
-    on_resumed: Callable[[], None]
-    on_suspect: Callable[[], None]
-
-
 class ChannelJoin:
     """One join of a channel, from the request until it ends; the futures `joined` and `left` complete in that order.
 
     A channel with changes counts as joined only once the server listens to the database: earlier changes are lost.
+    While joined, it delivers broadcasts, changes and `Suspect`, and `Joined` after an interruption of the changes.
     """
 
-    def __init__(
-        self, channel: AsyncRealtimeChannel, topic: str, callbacks: JoinCallbacks, *, with_changes: bool
-    ) -> None:
+    def __init__(self, channel: AsyncRealtimeChannel, topic: str, on_event: OnEvent, *, with_changes: bool) -> None:
         loop = asyncio.get_running_loop()
         self.channel = channel
         self.topic = topic
         self.joined: asyncio.Future[None] = loop.create_future()
         self.left: asyncio.Future[LeaveReason] = loop.create_future()
         self.accepted = False
-        self._callbacks = callbacks
+        self._on_event = on_event
         self._with_changes = with_changes
 
     @property
@@ -82,25 +65,26 @@ class ChannelJoin:
         if not self.joined.done():
             self._settle_joined()
         elif not self.left.done():
-            self._notify(self._callbacks.on_resumed)
+            logger.info("channel %s receives changes again", self.topic)
+            self._on_event(Joined())
 
     def mark_suspect(self) -> None:
-        """Call `on_suspect` if joined."""
+        """Deliver `Suspect` if joined."""
         if self.is_joined:
-            self._notify(self._callbacks.on_suspect)
+            self._on_event(Suspect())
 
     def end(self, reason: LeaveReason) -> None:
         """Complete `left` with the reason; later reasons are ignored."""
         if not self.left.done():
             self.left.set_result(reason)
 
-    def deliver_message(self, payload: BroadcastPayload) -> None:
-        """Call `on_broadcast`."""
-        self._notify(lambda: self._callbacks.on_broadcast(payload["event"], payload["payload"]))
+    def deliver_broadcast(self, payload: BroadcastPayload) -> None:
+        """Deliver a broadcast."""
+        self._on_event(Broadcast(payload["event"], payload["payload"]))
 
     def deliver_change(self, payload: PostgresChangesPayload) -> None:
-        """Call `on_change`."""
-        self._notify(lambda: self._callbacks.on_change(payload["data"]))
+        """Deliver a change of a row."""
+        self._on_event(RowChanged(payload["data"]))
 
     def _settle_joined(self) -> None:
         if not self.joined.done():
@@ -110,15 +94,9 @@ class ChannelJoin:
         if not self.joined.done():
             self.end(ChannelFailed("the server does not listen to the database"))
 
-    def _notify(self, notify: Callable[[], None]) -> None:
-        try:
-            notify()
-        except Exception:  # The socket keeps reading if a listener fails.
-            logger.exception("a listener of %s failed", self.topic)
-
 
 def open_channel(
-    client: AsyncRealtimeClient, topic: str, callbacks: JoinCallbacks, changes: Sequence[ChangesOf], join_timeout_s: int
+    client: AsyncRealtimeClient, topic: str, on_event: OnEvent, changes: Sequence[ChangesOf], join_timeout_s: int
 ) -> ChannelJoin:
     """Return a join of a private channel that is not requested yet."""
     channel = client.channel(
@@ -132,7 +110,7 @@ def open_channel(
         },
     )
     channel.timeout = channel.join_push.timeout = join_timeout_s
-    join = ChannelJoin(channel, topic, callbacks, with_changes=bool(changes))
+    join = ChannelJoin(channel, topic, on_event, with_changes=bool(changes))
     for binding in changes:
         event = RealtimePostgresChangesListenEvent.All
         channel.on_postgres_changes(event, join.deliver_change, binding.table, "public", binding.filter)

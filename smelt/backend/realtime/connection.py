@@ -7,17 +7,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+from urllib.parse import quote
 
+import httpx
+
+from smelt.backend.error_mapping import map_http_error
 from smelt.backend.pool import Pool
-from smelt.backend.realtime.channel import Channel, ChannelCallbacks, OnChange, OnJoined, OnLeft, OnMessage, OnSuspect
+from smelt.backend.realtime.channel import Channel, SupervisedChannel
 from smelt.backend.realtime.channel_join import ChangesOf
+from smelt.backend.realtime.events import OnEvent
 from smelt.backend.realtime.policy import Backoff, RealtimeTimings
-from smelt.backend.realtime.rest_broadcast import broadcast_over_rest
 from smelt.backend.realtime.socket import Socket
-from smelt.backend.realtime.supervised_channel import ChannelListener, SupervisedChannel
-from smelt.backend.retries import pause, reconnect_wait_s
+from smelt.backend.retries import pause, reconnect_wait_s, transient_retries
 from smelt.backend.tokens import TokenSource
-from smelt.errors import SmeltError, TransientError, Unauthorized
+from smelt.errors import SmeltError, TransientError, Unauthorized, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -88,30 +91,14 @@ class RealtimeConnection:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
 
-    async def join(
-        self,
-        topic: str,
-        *,
-        on_message: OnMessage | None = None,
-        on_joined: OnJoined | None = None,
-        on_left: OnLeft | None = None,
-        on_suspect: OnSuspect | None = None,
-        changes: Sequence[ChangesOf] = (),
-        on_change: OnChange | None = None,
-    ) -> Channel:
+    async def join(self, topic: str, on_event: OnEvent | None = None, *, changes: Sequence[ChangesOf] = ()) -> Channel:
         """Join a private channel in the background and keep it joined; return at once.
-
-        The callbacks are called on the event loop and must return at once.
 
         Args:
             topic: The name of the channel, without the `realtime:` prefix of the protocol.
-            on_message: Called with the name and payload of each broadcast.
-            on_joined: Called after each join, and after an interruption in which changes may have been lost.
-            on_left: Called with None if the channel rejoins, with an error if it has given up.
-            on_suspect: Called while the channel is joined but its socket may be half-open.
+            on_event: Called with each event on the event loop; it must return at once.
             changes: Bindings to tables, the same for all listeners of a topic. With bindings, the channel counts as
                 joined once the server listens to the database.
-            on_change: Called with each changed row.
         """
         self._http.check()
         channel = self._channels.get(topic)
@@ -119,11 +106,20 @@ class RealtimeConnection:
             channel = self._channels[topic] = SupervisedChannel(topic, self, self._timings, changes)
         if channel.changes != tuple(changes):
             raise ValueError(f"{topic} is already joined with other changes")
-        return Channel(channel, ChannelCallbacks(on_message, on_joined, on_left, on_suspect, on_change), self._leave)
+        return Channel(channel, on_event)
 
     async def post(self, topic: str, event: str, payload: Mapping[str, Any]) -> None:
-        """Broadcast on a private channel over REST; return once the server has accepted the message."""
-        await broadcast_over_rest(self._http, self._url, topic, event, payload)
+        """Broadcast on a private channel over REST, without a join; return once the server has accepted the message."""
+        # The endpoint for many messages also responds with 202 to messages that it drops as unauthorized.
+        url = f"{self._url}/api/broadcast/{quote(topic, safe='')}/events/{quote(event, safe='')}"
+        async for attempt in transient_retries():
+            with attempt:
+                try:
+                    response = await self._http.post(url, params={"private": "true"}, json=payload)
+                except httpx.TransportError as exc:
+                    raise Unavailable(f"broadcasting on {topic}: {type(exc).__name__}") from exc
+                if response.status_code != httpx.codes.ACCEPTED:
+                    raise map_http_error(response.status_code, f"the broadcast on {topic} was not accepted")
 
     async def close(self) -> None:
         """Leave all channels and close all sockets; if cancelled, the closing goes on in the background."""
@@ -179,11 +175,6 @@ class RealtimeConnection:
 
     def _socket_with_room(self, topic: str) -> Socket | None:
         return next((socket for socket in self._sockets if socket.can_join(topic)), None)
-
-    async def _leave(self, channel: SupervisedChannel, listener: ChannelListener) -> None:
-        if channel.remove(listener):
-            self.forget_channel(channel)
-            await asyncio.wait([channel.end()])
 
     async def _open_with_retries(self) -> Socket:
         while True:

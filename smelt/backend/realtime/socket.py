@@ -8,22 +8,26 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any, Final
 
-from realtime import AsyncRealtimeChannel, AsyncRealtimeClient, RealtimeSubscribeStates
+from realtime import AsyncRealtimeChannel, AsyncRealtimeClient, ChannelStates, RealtimeSubscribeStates
 from realtime._async.push import AsyncPush
 from realtime.message import SuccessSystemPayload
 from realtime.types import BroadcastPayload, RealtimeAcknowledgementStatus
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from smelt.backend.realtime.channel_join import CHANGES_EXTENSION, ChangesOf, ChannelJoin, JoinCallbacks, open_channel
+from smelt.backend.clock import WallClock
+from smelt.backend.realtime.channel_join import CHANGES_EXTENSION, ChangesOf, ChannelJoin, open_channel
+from smelt.backend.realtime.events import OnEvent
 from smelt.backend.realtime.policy import (
     ChannelFailed,
     ClosedByServer,
     CloseSocket,
     JoinRejected,
     JoinTimedOut,
+    Liveness,
     MarkSuspect,
     RealtimeTimings,
     SendHeartbeat,
@@ -35,13 +39,38 @@ from smelt.backend.realtime.policy import (
     handshake_error,
     next_step,
 )
-from smelt.backend.realtime.socket_heartbeat import SocketHeartbeat
 from smelt.errors import Unavailable
 
 logger = logging.getLogger(__name__)
 
 DISABLED_HEARTBEAT_INTERVAL_S: Final = 7 * 24 * 3600
 CLOSE_TIMEOUT_S: Final = 2.0
+
+# The client library logs each lost socket as an error, and quotes the messages that it sends, receives and cannot
+# parse, with tokens and transcripts. These loggers are quiet for smelt's sockets, whose state this package logs itself.
+# Tasks and transports inherit the context in which a socket is opened: sockets of the app itself are still logged.
+_LOGGERS: Final = ("realtime._async.client", "realtime._async.channel", "realtime._async.timer", "websockets.client")
+_is_quiet: Final = ContextVar("smelt_quiet_client_logs", default=False)
+
+
+class _NotQuiet(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not _is_quiet.get()
+
+
+_not_quiet: Final = _NotQuiet()
+for _name in _LOGGERS:
+    logging.getLogger(_name).addFilter(_not_quiet)
+
+
+@contextlib.contextmanager
+def quiet_client_logs() -> Iterator[None]:
+    """Suppress the client library's log records of calls, sockets and tasks that start inside."""
+    token = _is_quiet.set(True)
+    try:
+        yield
+    finally:
+        _is_quiet.reset(token)
 
 
 class Socket:
@@ -59,7 +88,7 @@ class Socket:
         self._joins: dict[str, ChannelJoin] = {}
         self._used_topics: set[str] = set()
         self._tasks: set[asyncio.Task[object]] = set()
-        self._heartbeat = SocketHeartbeat(client, lambda error: self.mark_lost(_close_reason(error)))
+        self._heartbeat = _Heartbeat(client, lambda error: self.mark_lost(_close_reason(error)))
 
     @classmethod
     async def open(cls, url: str, key: str, token: str | None, timings: RealtimeTimings) -> "Socket":
@@ -105,9 +134,9 @@ class Socket:
         has_room = len(self._joins) < self._timings.channels_per_socket
         return has_room and not self.lost.done() and topic not in self._used_topics and topic not in self._joins
 
-    def join_channel(self, topic: str, callbacks: JoinCallbacks, changes: Sequence[ChangesOf] = ()) -> ChannelJoin:
+    def join_channel(self, topic: str, on_event: OnEvent, changes: Sequence[ChangesOf] = ()) -> ChannelJoin:
         """Start to join a channel; requires `can_join(topic)`."""
-        join = open_channel(self._client, topic, callbacks, changes, self._timings.join_timeout_s)
+        join = open_channel(self._client, topic, on_event, changes, self._timings.join_timeout_s)
         self._joins[topic] = join
         join.channel.on_broadcast("*", lambda payload: self._on_broadcast(join, payload))
         join.channel.on_system(lambda payload: self._on_system(join, payload))
@@ -205,7 +234,7 @@ class Socket:
     def _on_broadcast(self, join: ChannelJoin, payload: BroadcastPayload) -> None:
         self._heartbeat.record_activity()
         if not join.left.done():
-            join.deliver_message(payload)
+            join.deliver_broadcast(payload)
 
     def _on_system(self, join: ChannelJoin, payload: SuccessSystemPayload) -> None:
         self._heartbeat.record_activity()
@@ -291,6 +320,45 @@ class Socket:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.debug("a task of a Realtime socket failed: %r", error)
             self.mark_lost(_close_reason(error))
+
+
+class _Heartbeat:
+    """Sends heartbeats and records activity of an open websocket; `on_broken` is called first when it is lost."""
+
+    def __init__(self, client: AsyncRealtimeClient, on_broken: Callable[[Exception | None], None]) -> None:
+        self.opened_at = time.monotonic()
+        self._received_at = self._heartbeat_at = self.opened_at
+        self._is_suspect = False
+        self._clock = WallClock()
+        # The client routes messages to the channel of their topic. A channel on the protocol's own topic receives the
+        # replies to heartbeats, and while it counts as joined, it is the first to be notified of a lost websocket.
+        self._channel = AsyncRealtimeChannel(client, "phoenix")
+        self._channel.state = ChannelStates.JOINED
+        self._channel.subscribe_callback = lambda _, error: on_broken(error)
+        client.channels[self._channel.topic] = self._channel
+
+    def liveness(self) -> Liveness:
+        """Return the liveness so far."""
+        return Liveness(
+            self.opened_at, self._received_at, self._heartbeat_at, self._is_suspect, self._clock.ran_ahead_s()
+        )
+
+    def record_activity(self) -> None:
+        """Record that a message was received."""
+        self._received_at = time.monotonic()
+
+    def mark_suspect(self) -> None:
+        """Record that the reply to the last heartbeat is late."""
+        self._is_suspect = True
+
+    def send(self, timeout_s: int) -> Coroutine[Any, Any, None]:
+        """Record a heartbeat as sent now; return the coroutine that sends it."""
+        # The client's own heartbeats do not report their replies.
+        push = AsyncPush(self._channel, "heartbeat", {}, timeout_s)
+        push.receive(RealtimeAcknowledgementStatus.Ok, lambda _: self.record_activity())
+        self._heartbeat_at = time.monotonic()
+        self._is_suspect = False
+        return push.send()
 
 
 def _settle(future: asyncio.Future[Any], value: object) -> None:

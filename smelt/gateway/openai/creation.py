@@ -15,9 +15,9 @@ from smelt.backend.client_rpc import FileSpec, requested_options
 from smelt.backend.rpc import RpcResponse, parse
 from smelt.backend.upload_source import UploadSource, open_sources
 from smelt.contract.events import Model
-from smelt.contract.options import MAX_VOCABULARY, SmeltOptions
+from smelt.contract.options import SmeltOptions
 from smelt.contract.state import Created
-from smelt.contract.vocabulary import Status
+from smelt.contract.vocabulary import MAX_VOCABULARY, Status
 from smelt.errors import PermanentError
 from smelt.gateway.callers import SERVICE, Caller
 from smelt.gateway.openai.errors import OpenAIProblem

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from smelt.contract.events import Model
-from smelt.contract.options import MAX_VOCABULARY, SmeltOptions, Task, Term
+from smelt.contract.options import SmeltOptions, Term
+from smelt.contract.vocabulary import MAX_VOCABULARY, Task
 from smelt.gateway.openai.errors import OpenAIProblem
 
 WHISPER: Final = "whisper-1"

@@ -6,14 +6,14 @@ from typing import Final, Literal, Self
 from fastapi import Response
 from fastapi.responses import JSONResponse
 
-from smelt.contract.captions import CaptionLayout
 from smelt.contract.events import Model, Segment
-from smelt.contract.options import Task
 from smelt.contract.state import FileSegment, FileState, Snapshot
-from smelt.contract.transcript import TranscriptFormat, format_transcript
+from smelt.contract.vocabulary import Task
 from smelt.gateway.downloads import MEDIA_TYPES
 from smelt.gateway.openai.errors import NO_RETRY, OpenAIProblem
 from smelt.gateway.openai.parameters import Parameters
+from smelt.transcripts.captions import CaptionLayout
+from smelt.transcripts.formats import format_transcript
 
 _INVALID_FILE: Final = frozenset(
     {"file_too_large", "invalid_format", "duration_exceeded", "corrupted_file", "decoding_failed"}
@@ -131,9 +131,8 @@ def transcript_response(snapshot: Snapshot, parameters: Parameters, layout: Capt
                 usage=_usage(file),
             )
         case "text":
-            return Response(f"{text_of(snapshot.segments)}\n", media_type=MEDIA_TYPES[TranscriptFormat.TXT])
-        case "srt" | "vtt" as captions:
-            chosen = TranscriptFormat(captions)
+            return Response(f"{text_of(snapshot.segments)}\n", media_type=MEDIA_TYPES["txt"])
+        case "srt" | "vtt" as chosen:
             return Response(format_transcript(chosen, snapshot.segments, file, layout), media_type=MEDIA_TYPES[chosen])
     return JSONResponse(body.model_dump(exclude_none=True))
 

@@ -7,14 +7,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from smelt.contract.documents import chosen_file, results_document, transcript_document
 from smelt.contract.events import Model
-from smelt.contract.transcript import TranscriptFormat
+from smelt.contract.vocabulary import TranscriptFormat
 from smelt.gateway.callers import Callers, CurrentCaller, SmeltReader, current_callers, not_configured
 from smelt.gateway.downloads import MARKDOWN, MEDIA_TYPES, Download, documented_download, named_after
 from smelt.gateway.errors import documented
 from smelt.gateway.options import GatewayOptions, current_options
 from smelt.gateway.states import read_snapshot
+from smelt.transcripts.documents import chosen_file, results_document, transcript_document
 
 MAX_SEQ: Final = 2**62
 
@@ -46,7 +46,7 @@ async def download_transcript(
     """Download the transcript of a file: text, captions, or JSON; before the end, as far as it exists."""
     snapshot = await read_snapshot(caller.calls, smelt_id, with_words=True)
     document = transcript_document(snapshot, transcript_format, file, options.caption_layout)
-    filename = named_after(chosen_file(snapshot, file).filename, transcript_format.value)
+    filename = named_after(chosen_file(snapshot, file).filename, transcript_format)
     return Download(document, MEDIA_TYPES[transcript_format], filename)
 
 

@@ -6,7 +6,7 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import ExitStack, aclosing, contextmanager, suppress
+from contextlib import ExitStack, aclosing, contextmanager
 from typing import Final
 
 from fastapi import Request
@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from smelt.backend.waiting import wait_for_event
 from smelt.errors import SmeltError, TransientError, Unauthorized
 from smelt.gateway.callers import SERVICE, Caller
 from smelt.gateway.errors import RETRY_AFTER_S, Problem
@@ -125,9 +126,7 @@ class Stream(ABC):
 
     async def _wait(self, clock: "_Clock") -> bytes | None:
         """Wait until there may be something to send or to check; return a comment or heartbeat that is due."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(clock.wait_s()):
-                await self.changed.wait()
+        await wait_for_event(self.changed, clock.wait_s())
         if clock.is_heartbeat_due:
             clock.record_heartbeat()
             return self.heartbeat()

@@ -15,7 +15,7 @@ from smelt.local.auth.sessions import Scope, Sessions
 from smelt.local.auth.store import AuthStore, show_user
 from smelt.local.auth.users import EMAIL_METADATA, User, merge
 from smelt.local.keys import Keys
-from smelt.local.migrations import AuthRules
+from smelt.local.project import AuthRules
 
 
 @dataclass(frozen=True)

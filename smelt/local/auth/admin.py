@@ -17,7 +17,7 @@ from smelt.local.auth.requests import AdminUser, UserDeletion, read_body
 from smelt.local.auth.store import AuthStore, show_user
 from smelt.local.auth.users import EMAIL_METADATA, merge
 from smelt.local.keys import Keys
-from smelt.local.migrations import AuthRules
+from smelt.local.project import AuthRules
 
 PER_PAGE: Final = 50
 MAX_PER_PAGE: Final = 1000

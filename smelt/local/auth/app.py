@@ -21,7 +21,7 @@ from smelt.local.auth.sign_in import SignInRoutes
 from smelt.local.auth.store import AuthStore
 from smelt.local.auth.verification import VerificationRoutes
 from smelt.local.keys import Keys
-from smelt.local.migrations import AuthRules
+from smelt.local.project import AuthRules
 
 logger = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from smelt.local.http import not_served_message
 from smelt.pickling import PicklableError
 
 VERSION_HEADER: Final = "x-supabase-api-version"
@@ -42,6 +43,11 @@ def _supports_error_codes(version: str) -> bool:
 def invalid_body(reason: str) -> AuthError:
     """The body is not valid JSON for the route."""
     return AuthError(400, "bad_json", f"Could not parse request body as JSON: {reason}")
+
+
+def body_too_large() -> AuthError:
+    """The body exceeds the limit."""
+    return AuthError(413, "request_too_large", "Request body is too large")
 
 
 def validation_failed(message: str, status: int = 400) -> AuthError:
@@ -85,9 +91,5 @@ def bad_jwt(message: str) -> AuthError:
 
 
 def not_served(feature: str) -> AuthError:
-    """The embedded stack does not implement this part of the platform.
-
-    The status is not a 5xx, which clients take for a failure that passes, and retry.
-    """
-    message = f"{feature} is not part of the embedded stack; use `supabase start` for it."
-    return AuthError(422, "feature_disabled", message)
+    """The embedded stack does not implement this part of the platform."""
+    return AuthError(422, "feature_disabled", not_served_message(f"{feature} is"))

@@ -18,7 +18,7 @@ from smelt.local.auth import errors
 from smelt.local.auth.errors import AuthError
 from smelt.local.auth.store import AuthTransaction
 from smelt.local.auth.users import User
-from smelt.local.migrations import AuthRules
+from smelt.local.project import AuthRules
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Final
 import bcrypt
 
 from smelt.local.auth import errors
-from smelt.local.migrations import AuthRules
+from smelt.local.project import AuthRules
 
 # bcrypt ignores further bytes.
 MAX_BYTES: Final = 72

@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from starlette.requests import Request
 
 from smelt.local.auth import errors
+from smelt.local.http import read_bounded
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 
@@ -114,12 +115,8 @@ class AdminUser(RequestBody):
 
 async def read_body(request: Request, kind: type[Body]) -> Body:
     """Parse the body of a request; raise `AuthError` if it is not valid JSON of this kind."""
-    received = bytearray()
-    async for chunk in request.stream():
-        received += chunk
-        if len(received) > MAX_BODY_BYTES:
-            raise errors.AuthError(413, "request_too_large", "Request body is too large")
+    received = await read_bounded(request, MAX_BODY_BYTES, errors.body_too_large)
     try:
-        return kind.model_validate_json(bytes(received))
+        return kind.model_validate_json(received)
     except ValidationError as exc:
         raise errors.invalid_body(exc.errors()[0]["msg"]) from None

@@ -17,7 +17,7 @@ from smelt.local.auth.store import AuthTransaction
 from smelt.local.auth.token_hook import customize
 from smelt.local.auth.users import Session, User, access_claims
 from smelt.local.keys import Keys
-from smelt.local.migrations import AuthRules
+from smelt.local.project import AuthRules
 
 _INSERT_TOKEN: Final = """
     insert into auth.refresh_tokens (instance_id, token, user_id, session_id, parent)

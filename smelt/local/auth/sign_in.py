@@ -17,7 +17,7 @@ from smelt.local.auth.requests import PasswordGrant, RefreshGrant, SignUp, read_
 from smelt.local.auth.sessions import Sessions
 from smelt.local.auth.store import AuthStore, AuthTransaction, show_user
 from smelt.local.auth.users import EMAIL_METADATA, User
-from smelt.local.migrations import AuthRules
+from smelt.local.project import AuthRules
 
 
 @dataclass(frozen=True)

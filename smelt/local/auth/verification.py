@@ -17,7 +17,7 @@ from smelt.local.auth.sign_in import insert_by_email
 from smelt.local.auth.store import AuthStore, AuthTransaction, show_user
 from smelt.local.auth.users import User, merge
 from smelt.local.keys import Keys
-from smelt.local.migrations import AuthRules
+from smelt.local.project import AuthRules
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ Mount it in a Starlette application, and run it in the lifespan of the applicati
     app = Starlette(routes=[*create_routes(realtime)], lifespan=lifespan)
 
 The routes are `/realtime/v1/websocket` and `/realtime/v1/api/...`; they need the uvicorn configuration of
-`smelt.local.serving`. Postgres may start later, restart, or be unavailable for a while.
+`smelt.local.gateway.uvicorn_server`. Postgres may start later, restart, or be unavailable for a while.
 
 From the wire inwards: `socket` and `rest` move bytes, `connection` handles frames, `admission` authorizes joins, `hub`
 delivers broadcasts, `replication` reads the WAL, `log_dispatcher` orders its messages, and `changes` publishes

@@ -7,6 +7,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from smelt.local.http import read_bounded
 from smelt.local.realtime.authorization import DatabaseUnavailable, RealtimeCaller
 from smelt.local.realtime.hub import ChannelKey
 from smelt.local.realtime.rates import EventRate
@@ -160,15 +161,10 @@ class BroadcastApi:
         return check_token(self._options.keys, text, time.time())
 
     async def _read(self, request: Request) -> bytes:
-        body = bytearray()
         try:
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > self._options.max_request_bytes:
-                    raise _EarlyResponse(HTMLResponse("Request Entity Too Large", 413))
+            return await read_bounded(request, self._options.max_request_bytes, _too_large)
         except ClientDisconnect as error:
             raise _EarlyResponse(Response(status_code=400)) from error
-        return bytes(body)
 
 
 class _EarlyResponse(PicklableError):
@@ -177,6 +173,10 @@ class _EarlyResponse(PicklableError):
     def __init__(self, response: Response) -> None:
         super().__init__(response.status_code)
         self.response = response
+
+
+def _too_large() -> _EarlyResponse:
+    return _EarlyResponse(HTMLResponse("Request Entity Too Large", 413))
 
 
 def _too_many(sentence: str) -> Response:

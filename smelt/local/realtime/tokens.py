@@ -6,7 +6,7 @@ from math import floor
 
 import jwt
 
-from smelt.local.keys import ALGORITHM, Keys
+from smelt.local.keys import Keys
 from smelt.pickling import PicklableError
 
 
@@ -36,21 +36,7 @@ class InvalidRealtimeToken(PicklableError):
 def check_token(keys: Keys, text: str, now: float) -> Token:
     """Validate a token; raise InvalidRealtimeToken if it is malformed, foreign, incomplete or expired."""
     try:
-        claims = jwt.decode(
-            text,
-            keys.jwt_secret,
-            algorithms=[ALGORITHM],
-            options={
-                "verify_signature": True,
-                "verify_exp": False,
-                "verify_nbf": False,
-                "verify_iat": False,
-                "verify_aud": False,
-                "verify_iss": False,
-                "verify_sub": False,
-                "verify_jti": False,
-            },
-        )
+        claims = keys.verify(text, check_times=False)
     except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError) as error:
         sentence = "Failed to validate JWT signature"
         raise InvalidRealtimeToken("JwtSignatureError", sentence, on_refresh=":signature_error") from error

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from smelt.local.edge.routing import AnyPathRoute
+from smelt.local.http import AnyPathRoute
 from smelt.local.keys import Keys
 from smelt.local.storage import errors, tokens, tus
 from smelt.local.storage.buckets import Buckets

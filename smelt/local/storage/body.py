@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from starlette.requests import Request
 
+from smelt.local.http import read_bounded
 from smelt.local.storage import errors
 from smelt.local.storage.media import SIZE_PATTERN, parse_size
 from smelt.pickling import PicklableError
@@ -33,7 +34,7 @@ async def read_body(request: Request) -> object:
         raise errors.invalid_content_type()
     if content_type.partition(";")[0].strip().lower() != "application/json":
         return None
-    raw = await _read_bounded(request)
+    raw = await read_bounded(request, MAX_BODY_BYTES, errors.body_too_large)
     if not raw:
         raise errors.unreadable_body("Body cannot be empty when content-type is set to 'application/json'")
     try:
@@ -71,15 +72,6 @@ def _replace_surrogates(value: Any) -> Any:
             return {_replace_surrogates(key): _replace_surrogates(item) for key, item in value.items()}
         case _:
             return value
-
-
-async def _read_bounded(request: Request) -> bytes:
-    received = bytearray()
-    async for chunk in request.stream():
-        received += chunk
-        if len(received) > MAX_BODY_BYTES:
-            raise errors.body_too_large()
-    return bytes(received)
 
 
 class Fields:

@@ -1,4 +1,7 @@
-"""Parses the `Range` header; like the platform, it supports a single range."""
+"""Parses the `Range` header with the platform's rules, which are not those of Starlette's `FileResponse`.
+
+It supports a single range, rejects all others with 416 and a JSON body, and ignores `If-Range`.
+"""
 
 import re
 from dataclasses import dataclass

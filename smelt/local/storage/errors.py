@@ -3,6 +3,7 @@
 As on the platform, most errors have the HTTP status 400; the actual status is `statusCode` in the body.
 """
 
+from smelt.local.http import not_served_message
 from smelt.pickling import PicklableError
 
 
@@ -158,9 +159,5 @@ def disk_full() -> StorageError:
 
 
 def not_served(feature: str) -> StorageError:
-    """The embedded stack does not implement this part of the platform.
-
-    The status is not a 5xx, which clients take for a failure that passes, and retry.
-    """
-    message = f"{feature} is not part of the embedded stack; use `supabase start` for it."
-    return StorageError(404, "Not Found", "FeatureNotEnabled", message, http_status=404)
+    """The embedded stack does not implement this part of the platform."""
+    return StorageError(404, "Not Found", "FeatureNotEnabled", not_served_message(f"{feature} is"), http_status=404)

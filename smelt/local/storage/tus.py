@@ -114,9 +114,12 @@ def request_replaced() -> TusError:
 
 
 def concatenation_unsupported() -> TusError:
-    """The extension `concatenation` is not available."""
+    """The extension `concatenation` is not available.
+
+    tus-node responds with 501, which clients retry.
+    """
     return TusError(
-        501, "Concatenation extension is not (yet) supported. Disable parallel uploads in the tus client.\n"
+        400, "Concatenation extension is not (yet) supported. Disable parallel uploads in the tus client.\n"
     )
 
 

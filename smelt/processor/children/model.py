@@ -52,15 +52,16 @@ def main() -> None:
     """Load the model of the first message, then transcribe until the worker ends this process."""
     parent = connect()
     # Imported after `connect`, so that this process ends with its worker from the start.
-    import_module("smelt.processor.speech.transcriber")
-    # faster-whisper would import it with the first recording.
-    import_module("onnxruntime")
+    import_module("smelt.processor.speech.model")
     _write_logs()
     parent.send(READY)
     message, _ = parent.receive()
     if message["type"] == "measure":
         _measure(parent, [MODEL_OPTIONS.validate_python(model) for model in message["models"]])
     lanes = _Lanes(parent, _load(parent, MODEL_OPTIONS.validate_python(message["model"])))
+    # Imported after the load: the worker claims the first recording meanwhile.
+    import_module("smelt.processor.speech.transcriber")
+    import_module("onnxruntime")
     while True:
         lanes.on_message(*parent.receive())
 

@@ -7,7 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 from uuid import UUID
 
 from smelt.contract.options import SmeltOptions
@@ -25,6 +25,9 @@ from smelt.processor.speech.requested import issue_of
 from smelt.processor.speech.values import LoadedInfo, ModelOptions, Passage, SpeechOptions
 from smelt.processor.speed import SpeedEstimate
 
+if TYPE_CHECKING:
+    from smelt.processor.options import WorkerOptions
+
 logger = logging.getLogger(__name__)
 
 _MAX_CHECK_STEP_S: Final = 600.0
@@ -36,8 +39,8 @@ class SharedModel:
     After `idle_s` without a user it is released, and loaded again for the next one. It transcribes several recordings
     at a time, in lanes. If its child dies while it computes windows of several, each of these recordings is transcribed
     alone from then on, window by window, so that its next death has one cause. If it dies for a reason that is probably
-    not the recording, the model is suspended until it has transcribed a known recording: `on_suspended` is called when
-    that begins and when it ends, and everything that needs the model raises `ModelSuspended` meanwhile.
+    not the recording, the model is suspended until it has transcribed a known recording: everything that needs it
+    raises `ModelSuspended` meanwhile.
     """
 
     def __init__(
@@ -47,8 +50,6 @@ class SharedModel:
         idle_s: float | None = None,
         *,
         speed: SpeedEstimate | None = None,
-        on_suspended: Callable[[], None] = lambda: None,
-        on_death: Callable[[Death], None] = lambda _: None,
         breaker: CircuitBreaker | None = None,
         calibration: Calibration | None = None,
     ) -> None:
@@ -56,9 +57,7 @@ class SharedModel:
         self._calibration = calibration
         self._speech = speech
         self._idle_s = idle_s
-        self._speed = speed or SpeedEstimate()
-        self._on_suspended = on_suspended
-        self._on_death = on_death
+        self.speed = speed or SpeedEstimate()
         self._breaker = breaker or CircuitBreaker()
         self._loaded: LoadedModel | None = None
         self._info: LoadedInfo | None = None
@@ -71,6 +70,7 @@ class SharedModel:
         self._release_timer: asyncio.TimerHandle | None = None
         self._suspects: set[UUID] = set()
         self._is_closing = False
+        self.subscribe()
 
     @property
     def info(self) -> dict[str, str]:
@@ -98,11 +98,6 @@ class SharedModel:
         return 1 if self._info is None else self._info.lanes
 
     @property
-    def is_loaded(self) -> bool:
-        """True if the model is in memory."""
-        return self._loaded is not None
-
-    @property
     def is_ready(self) -> bool:
         """True if `acquire` returns the model at once."""
         return self._loaded is not None and self._loaded.is_ready and not self.is_suspended
@@ -114,8 +109,19 @@ class SharedModel:
 
     @property
     def pid(self) -> int | None:
-        """The id of the process with the model; None if there is none."""
+        """The id of the process with the loaded model; None if there is none."""
         return None if self._loaded is None else self._loaded.pid
+
+    def subscribe(
+        self, *, on_suspended: Callable[[], None] = lambda: None, on_death: Callable[[Death], None] = lambda _: None
+    ) -> None:
+        """Call `on_death` for each death from now on, and `on_suspended` when a suspension begins and when it ends.
+
+        `on_suspended` is called at once if the model is suspended already.
+        """
+        self._on_suspended, self._on_death = on_suspended, on_death
+        if self.is_suspended:
+            on_suspended()
 
     async def run_until_load_fails(self) -> None:
         """Load in the background; raises the `SettingsError` of this load or a later one, and never returns."""
@@ -319,7 +325,7 @@ class SharedModel:
 
     def _max_step_s(self, info: LoadedInfo, options: SpeechOptions) -> float:
         window_s = info.window_s * max(1, options.batch_size)
-        return self._speed.max_step_s(span_s=options.max_span_s, window_s=window_s)
+        return self.speed.max_step_s(span_s=options.max_span_s, window_s=window_s)
 
     def _add_death(self, death: Death, smelt_id: UUID | None) -> None:
         """Record a death; raise `ModelSuspended` if the model is suspended."""
@@ -361,6 +367,12 @@ class SharedModel:
         self._loaded = model
         self._loading = asyncio.create_task(_already_loaded(model))
         self._release_when_idle()
+
+
+def create_model(options: "WorkerOptions") -> SharedModel:
+    """Return the model of a worker with these options."""
+    speech, calibration = options.speech_options, options.calibration
+    return SharedModel(options.model_options, speech, options.model_idle_s, calibration=calibration)
 
 
 async def check_model(

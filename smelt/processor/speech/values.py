@@ -6,7 +6,8 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from smelt.contract.options import SmeltOptions, Task
+from smelt.contract.options import SmeltOptions
+from smelt.contract.vocabulary import Task
 from smelt.contract.work import SavedSegment
 from smelt.processor.speech.checkpoint import START, Checkpoint
 from smelt.processor.speech.demo_model_card import DEMO

@@ -9,12 +9,12 @@ from typing import Final
 
 import numpy as np
 
-from smelt.contract.writing import word_count
 from smelt.processor.media.recording import SAMPLE_RATE
 from smelt.processor.speech.decoder import DecodedWindow, EncodedWindows, Window, WindowDecoder, WindowSegment
 from smelt.processor.speech.languages import SLICE_S, first_change, spoken_language
 from smelt.processor.speech.spans import quietest
 from smelt.processor.speech.vocabulary import is_echo, is_same_speech
+from smelt.transcripts.writing import word_count
 
 RETRY_RULES: Final = 1
 """The version of the rules of this file; a change of the text that they give increases it."""

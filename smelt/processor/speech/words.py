@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from smelt.contract.writing import is_unspaced
+from smelt.transcripts.writing import is_unspaced
 
 _WORD: Final = re.compile(r"\w+")
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Final
 
-from smelt.contract.transcript import speaker_labels
 from smelt.contract.vocabulary import PromptName
 from smelt.processor.synthesis.action_items import ActionItem, action_items, owners
 from smelt.processor.synthesis.markdown import as_sentence, capitalized, clock, heading, inline
@@ -21,6 +20,7 @@ from smelt.processor.synthesis.sentences import QUESTIONING
 from smelt.processor.synthesis.subjects import guessed_language
 from smelt.processor.synthesis.topics import Topic, topics_of
 from smelt.processor.synthesis.words import length_in_words
+from smelt.transcripts.formats import speaker_labels
 
 _SUPPORTED: Final = f"{', '.join(SUPPORTED[:-1])} and {SUPPORTED[-1]}"
 _NO_RULES: Final = f"_Without a language model, this worker finds action items only in {_SUPPORTED}._"

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import Final
 
-from smelt.contract.transcript import speaker_labels
 from smelt.contract.work import SavedSegment
 from smelt.processor.synthesis.markdown import inline
 from smelt.processor.synthesis.request import NO_SPEECH
 from smelt.processor.synthesis.sentences import CLOSING, joined
+from smelt.transcripts.formats import speaker_labels
 
 # A speaker who pauses for longer begins another paragraph.
 _MAX_PAUSE_S: Final = 2.0

@@ -9,6 +9,7 @@ from smelt.backend.webhook_rpc import DeliveryRpc
 from smelt.contract.webhooks import ClaimedDelivery
 from smelt.errors import SmeltError
 from smelt.processor.metrics import Metrics
+from smelt.processor.periodic import Periodic
 from smelt.processor.webhooks.sender import MAX_PLACES, Sender
 
 logger = logging.getLogger(__name__)
@@ -31,27 +32,17 @@ class Deliveries:
         self._metrics = metrics
         self._sender = sender
         self._sending: set[asyncio.Task[None]] = set()
-        self._requested = asyncio.Event()
+        self._claims = Periodic("claiming webhooks", self._start_due, _POLL_INTERVAL_S, logged=SmeltError)
         self._claiming = asyncio.Lock()
 
     def request(self) -> None:
         """Claim soon: a smelt has ended, or there is room."""
-        self._requested.set()
+        self._claims.request()
 
     async def run_deliveries(self) -> None:
         """Send what is due, on request and every 5 s, until cancelled."""
         try:
-            while True:
-                try:
-                    await self._start_due()
-                except SmeltError as exc:
-                    logger.warning("claiming webhooks failed: %s", exc)
-                try:
-                    async with asyncio.timeout(_POLL_INTERVAL_S):
-                        await self._requested.wait()
-                except TimeoutError:
-                    pass
-                self._requested.clear()
+            await self._claims.run()
         finally:
             for task in self._sending:
                 task.cancel()

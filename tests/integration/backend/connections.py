@@ -1,4 +1,4 @@
-"""A project that connects to a scripted server, and a recorder of channel callbacks."""
+"""A project that connects to a scripted server, and a recorder of channel events."""
 
 import asyncio
 import threading
@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from smelt.backend.project import Project
-from smelt.backend.realtime import RealtimeTimings
+from smelt.backend.realtime import Broadcast, ChannelEvent, GaveUp, Joined, Left, RealtimeTimings, RowChanged
 from smelt.backend.tokens import TokenCallable
+from smelt.errors import SmeltError
 from tests.harness.waiting import until
 from tests.integration.backend.scripted_realtime import ScriptedRealtime
 
@@ -40,19 +41,27 @@ def _remaining_tasks(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
 
 
 class ChannelRecorder:
-    """Records the callbacks of a channel."""
+    """Records the events of a channel."""
 
     def __init__(self) -> None:
-        self.messages: list[tuple[str, object]] = []
-        self.joined_count = 0
-        self.leave_errors: list[Exception | None] = []
-
-    def on_message(self, event: str, payload: object) -> None:
-        self.messages.append((event, payload))
-
-    def on_joined(self) -> None:
-        self.joined_count += 1
+        self.events: list[ChannelEvent] = []
 
     @property
-    def callbacks(self) -> dict[str, Any]:
-        return {"on_message": self.on_message, "on_joined": self.on_joined, "on_left": self.leave_errors.append}
+    def messages(self) -> list[tuple[str, object]]:
+        return [(event.event, event.payload) for event in self.events if isinstance(event, Broadcast)]
+
+    @property
+    def changes(self) -> list[Any]:
+        return [event.change for event in self.events if isinstance(event, RowChanged)]
+
+    @property
+    def joined_count(self) -> int:
+        return sum(isinstance(event, Joined) for event in self.events)
+
+    @property
+    def left_count(self) -> int:
+        return sum(isinstance(event, Left) for event in self.events)
+
+    @property
+    def errors(self) -> list[SmeltError]:
+        return [event.error for event in self.events if isinstance(event, GaveUp)]

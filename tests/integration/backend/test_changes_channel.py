@@ -1,15 +1,14 @@
 """Row changes arrive on a channel that counts as joined only while the database subscription exists."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection
 
 from smelt.backend.project import Project
-from smelt.backend.realtime import ChangesOf
+from smelt.backend.realtime import ChangesOf, Channel, ChannelEvent
 from tests.harness.waiting import until
-from tests.integration.backend.connections import SHORT_TIMEOUTS
+from tests.integration.backend.connections import SHORT_TIMEOUTS, ChannelRecorder
 from tests.integration.backend.scripted_realtime import Frame, ScriptedRealtime, reply
 
 BINDING = ChangesOf("smelts", "user_id=eq.1")
@@ -25,25 +24,8 @@ async def project(server: ScriptedRealtime) -> AsyncIterator[Project]:
         yield opened
 
 
-class ChangesRecorder:
-    """Records the callbacks of a channel."""
-
-    def __init__(self) -> None:
-        self.changes: list[Any] = []
-        self.joined_count = 0
-        self.leave_count = 0
-
-    async def join(self, project: Project) -> Any:
-        return await project.realtime.join(
-            TOPIC, on_joined=self._on_joined, on_left=self._on_left, changes=[BINDING], on_change=self.changes.append
-        )
-
-    def _on_joined(self) -> None:
-        self.joined_count += 1
-
-    def _on_left(self, error: Exception | None) -> None:
-        assert error is None
-        self.leave_count += 1
+async def join(project: Project, recorder: ChannelRecorder) -> Channel:
+    return await project.realtime.join(TOPIC, recorder.events.append, changes=[BINDING])
 
 
 async def reply_to_join(socket: ServerConnection, frame: Frame) -> bool:
@@ -68,8 +50,8 @@ def change(kind: str, row: Frame) -> Frame:
 async def test_postgres_changes_join_waits_for_the_database_subscription(
     server: ScriptedRealtime, project: Project
 ) -> None:
-    recorder = ChangesRecorder()
-    channel = await recorder.join(project)
+    recorder = ChannelRecorder()
+    channel = await join(project, recorder)
     await until(lambda: server.joins(TOPIC))
     assert not await channel.wait_joined(0.2)
     await send_system(server, "ok")
@@ -84,22 +66,22 @@ async def test_postgres_changes_resubscription_is_reported_as_a_join(
     server: ScriptedRealtime, project: Project
 ) -> None:
     """After a token renewal the server subscribes again, and changes in between are lost."""
-    recorder = ChangesRecorder()
-    await recorder.join(project)
+    recorder = ChannelRecorder()
+    await join(project, recorder)
     await until(lambda: server.joins(TOPIC))
     await send_system(server, "ok")
     await until(lambda: recorder.joined_count == 1)
     await send_system(server, "ok")
     await until(lambda: recorder.joined_count == 2)
-    assert recorder.leave_count == 0
+    assert (recorder.left_count, recorder.errors) == (0, [])
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["at first", "later"])
 async def test_postgres_changes_error_rejoins_on_another_socket(
     server: ScriptedRealtime, project: Project, before: bool
 ) -> None:
-    recorder = ChangesRecorder()
-    channel = await recorder.join(project)
+    recorder = ChannelRecorder()
+    channel = await join(project, recorder)
     await until(lambda: server.joins(TOPIC))
     if before:
         await send_system(server, "ok")
@@ -114,19 +96,19 @@ async def test_postgres_changes_error_rejoins_on_another_socket(
 async def test_postgres_changes_join_is_retried_without_a_confirmation(
     server: ScriptedRealtime, project: Project
 ) -> None:
-    await ChangesRecorder().join(project)
+    await join(project, ChannelRecorder())
     await until(lambda: len(server.joins(TOPIC)) == 2, timeout_s=5)
 
 
 async def test_postgres_changes_callback_that_raises_does_not_affect_others(
     server: ScriptedRealtime, project: Project
 ) -> None:
-    def fail(_: object) -> None:
+    def fail(_: ChannelEvent) -> None:
         raise ValueError("this callback always fails")
 
-    recorder = ChangesRecorder()
-    await project.realtime.join(TOPIC, changes=[BINDING], on_change=fail)
-    await recorder.join(project)
+    recorder = ChannelRecorder()
+    await project.realtime.join(TOPIC, fail, changes=[BINDING])
+    await join(project, recorder)
     await until(lambda: server.joins(TOPIC))
     await send_system(server, "ok")
     await until(lambda: recorder.joined_count == 1)
@@ -141,4 +123,4 @@ async def test_postgres_changes_that_differ_on_one_topic_raise_value_error(
     server.on_frame = None
     await project.realtime.join(TOPIC)
     with pytest.raises(ValueError, match="other changes"):
-        await ChangesRecorder().join(project)
+        await join(project, ChannelRecorder())

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from websockets.asyncio.server import ServerConnection
 
-from smelt.backend.realtime import RealtimeTimings, supervised_channel
+from smelt.backend.realtime import RealtimeTimings
 from smelt.errors import RequestRejected, Unauthorized
 from tests.harness.waiting import until
 from tests.integration.backend.connections import ChannelRecorder, project
@@ -27,8 +27,8 @@ async def test_rejoin_after_a_server_close_keeps_other_channels_joined(
 ) -> None:
     async with project(server) as opened:
         recorder, other = ChannelRecorder(), ChannelRecorder()
-        channel = await opened.realtime.join("smelt:a", **recorder.callbacks)
-        other_channel = await opened.realtime.join("smelt:b", **other.callbacks)
+        channel = await opened.realtime.join("smelt:a", recorder.events.append)
+        other_channel = await opened.realtime.join("smelt:b", other.events.append)
         assert await channel.wait_joined(5)
         assert await other_channel.wait_joined(5)
         await server.send_to_all("smelt:a", event, payload)
@@ -37,7 +37,7 @@ async def test_rejoin_after_a_server_close_keeps_other_channels_joined(
         await send(server.sockets[0], "realtime:smelt:a", "phx_close", {})
         await server.broadcast("smelt:a", "progress", {})
         await until(lambda: recorder.messages == [("progress", {})])
-        assert (recorder.joined_count, other.joined_count, other.leave_errors) == (2, 1, [])
+        assert (recorder.joined_count, other.joined_count, other.left_count) == (2, 1, 0)
 
 
 async def test_join_rejected_as_unauthorized_ends_the_channel_with_its_error(server: ScriptedRealtime) -> None:
@@ -50,11 +50,11 @@ async def test_join_rejected_as_unauthorized_ends_the_channel_with_its_error(ser
     server.on_frame = reject
     async with project(server) as opened:
         recorder = ChannelRecorder()
-        channel = await opened.realtime.join("smelt:a", **recorder.callbacks)
+        channel = await opened.realtime.join("smelt:a", recorder.events.append)
         other_channel = await opened.realtime.join("smelt:b")
         assert not await channel.wait_joined(5)
         assert await other_channel.wait_joined(5)
-        assert [type(error) for error in recorder.leave_errors] == [Unauthorized]
+        assert [type(error) for error in recorder.errors] == [Unauthorized]
         assert len(server.joins("smelt:a")) == 1
         assert isinstance(channel.error, Unauthorized)
 
@@ -107,7 +107,7 @@ async def test_rate_limit_on_a_join_delays_the_next_join(
     async def pause(seconds: float) -> None:
         waits_s.append(seconds)
 
-    monkeypatch.setattr(supervised_channel, "pause", pause)
+    monkeypatch.setattr("smelt.backend.realtime.channel.pause", pause)
     server.on_frame = reject_once
     async with project(server, timings=RealtimeTimings(rate_limit_delay_s=30)) as opened:
         channel = await opened.realtime.join("smelt:a")
@@ -149,10 +149,8 @@ async def test_callback_that_raises_does_not_affect_other_channels(server: Scrip
     async with project(server) as opened:
         recorder = ChannelRecorder()
         opened.realtime.add_state_listener(raise_error)
-        broken = await opened.realtime.join(
-            "smelt:a", on_message=raise_error, on_joined=raise_error, on_left=raise_error
-        )
-        channel = await opened.realtime.join("smelt:b", **recorder.callbacks)
+        broken = await opened.realtime.join("smelt:a", raise_error)
+        channel = await opened.realtime.join("smelt:b", recorder.events.append)
         assert await broken.wait_joined(5)
         assert await channel.wait_joined(5)
         await server.broadcast("smelt:a", "progress", {})
@@ -169,7 +167,7 @@ async def test_rejoin_right_after_leave_works(server: ScriptedRealtime) -> None:
         assert await joined_channel.wait_joined(5)
         for _ in range(3):
             recorder = ChannelRecorder()
-            channel = await opened.realtime.join("smelt:a", **recorder.callbacks)
+            channel = await opened.realtime.join("smelt:a", recorder.events.append)
             assert await channel.wait_joined(5)
             await server.broadcast("smelt:a", "progress", {})
             await until(lambda recorder=recorder: recorder.messages)
@@ -181,9 +179,9 @@ async def test_rejoin_right_after_leave_works(server: ScriptedRealtime) -> None:
 async def test_join_of_one_topic_is_shared_by_its_subscribers(server: ScriptedRealtime) -> None:
     async with project(server) as opened:
         first, second = ChannelRecorder(), ChannelRecorder()
-        one = await opened.realtime.join("smelt:a", **first.callbacks)
+        one = await opened.realtime.join("smelt:a", first.events.append)
         assert await one.wait_joined(5)
-        two = await opened.realtime.join("smelt:a", **second.callbacks)
+        two = await opened.realtime.join("smelt:a", second.events.append)
         await until(lambda: second.joined_count == 1)
         await server.broadcast("smelt:a", "progress", {})
         await until(lambda: first.messages and second.messages)
@@ -202,11 +200,11 @@ async def test_join_followed_by_leave_delivers_nothing(server: ScriptedRealtime)
         joined_channel = await opened.realtime.join("smelt:a")
         assert await joined_channel.wait_joined(5)
         recorder = ChannelRecorder()
-        brief = await opened.realtime.join("smelt:a", **recorder.callbacks)
+        brief = await opened.realtime.join("smelt:a", recorder.events.append)
         await brief.leave()
         await server.broadcast("smelt:a", "progress", {})
         await joined_channel.leave()
-        assert (recorder.joined_count, recorder.messages, recorder.leave_errors) == (0, [], [])
+        assert recorder.events == []
 
 
 @pytest.mark.parametrize("steps", range(40))

@@ -48,7 +48,7 @@ def rejecting(reason: str, when: Callable[[Frame], bool]) -> FrameHandler:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The numbers of failures for which a backoff was requested; the backoff itself is skipped."""
     waits: list[int] = []
-    for module in ("connection", "supervised_channel"):
+    for module in ("connection", "channel"):
         monkeypatch.setattr(f"smelt.backend.realtime.{module}.reconnect_wait_s", lambda n: waits.append(n) or 0.0)
     return waits
 
@@ -60,7 +60,7 @@ async def test_token_expiry_rejoins_all_channels_on_a_new_socket(
     async with project(server, timings=LONG_HEARTBEAT) as opened:
         recorders = [ChannelRecorder() for _ in range(5)]
         channels = [
-            await opened.realtime.join(f"smelt:{n}", **recorder.callbacks) for n, recorder in enumerate(recorders)
+            await opened.realtime.join(f"smelt:{n}", recorder.events.append) for n, recorder in enumerate(recorders)
         ]
         assert all([await channel.wait_joined(10) for channel in channels])
         for count in range(1, 4):
@@ -70,7 +70,7 @@ async def test_token_expiry_rejoins_all_channels_on_a_new_socket(
         await until(lambda: len(server.sockets) == 1)
         await server.broadcast("smelt:4", "progress", {"n": 1})
         await until(lambda: recorders[4].messages)
-        assert [recorder.leave_errors for recorder in recorders] == [[None] * 3] * 5
+        assert [(recorder.left_count, recorder.errors) for recorder in recorders] == [(3, [])] * 5
         assert opened.realtime.report().last_error == EXPIRED
         assert waits == []
 
@@ -106,7 +106,7 @@ async def test_key_revoked_while_connected_ends_every_channel_after_few_handshak
     async with project(server, timings=QUICK_JOINS) as opened:
         recorders = [ChannelRecorder() for _ in range(150)]
         channels = [
-            await opened.realtime.join(f"smelt:{n}", **recorder.callbacks) for n, recorder in enumerate(recorders)
+            await opened.realtime.join(f"smelt:{n}", recorder.events.append) for n, recorder in enumerate(recorders)
         ]
         assert all([await channel.wait_joined(30) for channel in channels])
         server.reject_with = HTTPStatus.UNAUTHORIZED
@@ -114,7 +114,7 @@ async def test_key_revoked_while_connected_ends_every_channel_after_few_handshak
         for socket in list(server.sockets):
             await expire(socket, channels)
         await until(lambda: all(isinstance(channel.error, Unauthorized) for channel in channels))
-        assert all(isinstance(recorder.leave_errors[-1], Unauthorized) for recorder in recorders)
+        assert all(isinstance(recorder.errors[-1], Unauthorized) for recorder in recorders)
         assert 1 <= server.handshake_count - handshakes_before <= 10
         assert opened.realtime.state == "disconnected"
 

@@ -1,6 +1,5 @@
 """Functions, recordings and broadcasts of a real project, and the mapping of its errors."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -17,6 +16,7 @@ from smelt.contract.state import Created, Snapshot, Unchanged
 from smelt.errors import NotFound, RequestRejected, Unauthorized, Unavailable
 from tests.harness.stacks import Stack, User, sign_up
 from tests.harness.waiting import until
+from tests.integration.backend.connections import ChannelRecorder
 
 
 @pytest.fixture
@@ -153,28 +153,26 @@ async def test_upload_of_an_unannounced_object_is_unauthorized(app: Project, tmp
 
 async def test_broadcast_is_allowed_for_the_service_and_denied_for_a_client(app: Project, service: Project) -> None:
     created = await ClientRpc(app.rpc).create_smelt(text_input="Some words.")
-    received: list[object] = []
-    listener = await app.realtime.join(
-        created.subscription_channel, on_message=lambda _, payload: received.append(payload)
-    )
+    recorder = ChannelRecorder()
+    listener = await app.realtime.join(created.subscription_channel, recorder.events.append)
     sender = await service.realtime.join(created.subscription_channel)
     assert await listener.wait_joined(10)
     assert await sender.wait_joined(10)
     assert await sender.send("progress", {"by": "socket"})
     await service.realtime.post(created.subscription_channel, "progress", {"by": "rest"})
-    await until(lambda: len(received) == 2)
-    assert received == [{"by": "socket"}, {"by": "rest"}]
+    await until(lambda: len(recorder.messages) == 2)
+    assert recorder.messages == [("progress", {"by": "socket"}), ("progress", {"by": "rest"})]
     assert not await listener.send("progress", {"by": "a client"}, timeout_s=1)
     with pytest.raises(Unauthorized):
         await app.realtime.post(created.subscription_channel, "progress", {"by": "a client"})
     await service.realtime.post(created.subscription_channel, "progress", {"by": "the service again"})
-    await until(lambda: len(received) == 3)
-    assert {"by": "a client"} not in received
+    await until(lambda: len(recorder.messages) == 3)
+    assert ("progress", {"by": "a client"}) not in recorder.messages
 
 
 async def test_wake_up_broadcast_is_sent_for_a_new_smelt(app: Project, service: Project) -> None:
-    woken = asyncio.Event()
-    channel = await service.realtime.join("smelt-workers", on_message=lambda *_: woken.set())
+    recorder = ChannelRecorder()
+    channel = await service.realtime.join("smelt-workers", recorder.events.append)
     assert await channel.wait_joined(10)
     await ClientRpc(app.rpc).create_smelt(text_input="Some words.")
-    await asyncio.wait_for(woken.wait(), 10)
+    await until(lambda: recorder.messages)

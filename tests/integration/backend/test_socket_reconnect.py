@@ -41,11 +41,11 @@ def close_with(code: int) -> Any:
 async def test_reconnect_rejoins_the_channels_of_a_broken_socket(server: ScriptedRealtime, break_socket: Any) -> None:
     async with project(server, timings=LONG_HEARTBEAT) as opened:
         recorder = ChannelRecorder()
-        channel = await opened.realtime.join("smelt:a", **recorder.callbacks)
+        channel = await opened.realtime.join("smelt:a", recorder.events.append)
         assert await channel.wait_joined(5)
         await break_socket(server.sockets[0])
         await until(lambda: recorder.joined_count == 2)
-        assert recorder.leave_errors == [None]
+        assert (recorder.left_count, recorder.errors) == (1, [])
         await server.broadcast("smelt:a", "progress", {"n": 1})
         await until(lambda: recorder.messages == [("progress", {"n": 1})])
         assert opened.realtime.report().reconnect_count == 1
@@ -55,7 +55,7 @@ async def test_reconnect_rejoins_the_channels_of_a_broken_socket(server: Scripte
 async def test_malformed_frames_are_ignored(server: ScriptedRealtime, text: str) -> None:
     async with project(server) as opened:
         recorder = ChannelRecorder()
-        channel = await opened.realtime.join("smelt:a", **recorder.callbacks)
+        channel = await opened.realtime.join("smelt:a", recorder.events.append)
         assert await channel.wait_joined(5)
         await server.sockets[0].send(text)
         await server.broadcast("smelt:a", "progress", {})
@@ -75,7 +75,7 @@ async def test_log_of_a_reconnect_contains_no_token_payload_or_warning(
     caplog.set_level(logging.DEBUG)
     async with project(server, timings=LONG_HEARTBEAT, access_token=token) as opened:
         recorder = ChannelRecorder()
-        channel = await opened.realtime.join("smelt:a", **recorder.callbacks)
+        channel = await opened.realtime.join("smelt:a", recorder.events.append)
         assert await channel.wait_joined(30)
         await server.broadcast("smelt:a", "segments", {"text": "my-words"})
         await server.sockets[0].send('{"event": "segments", "text": "my-words"}')
@@ -96,7 +96,7 @@ async def test_heartbeat_timeout_reconnects(server: ScriptedRealtime) -> None:
     server.on_frame = swallow
     async with project(server) as opened:
         recorder = ChannelRecorder()
-        await opened.realtime.join("smelt:a", **recorder.callbacks)
+        await opened.realtime.join("smelt:a", recorder.events.append)
         await until(lambda: recorder.joined_count == 2)
         assert opened.realtime.report().last_error == "no reply to a heartbeat"
 
@@ -104,7 +104,7 @@ async def test_heartbeat_timeout_reconnects(server: ScriptedRealtime) -> None:
 async def test_heartbeat_replies_keep_the_socket(server: ScriptedRealtime) -> None:
     async with project(server) as opened:
         recorder = ChannelRecorder()
-        await opened.realtime.join("smelt:a", **recorder.callbacks)
+        await opened.realtime.join("smelt:a", recorder.events.append)
         await until(lambda: sum(frame["event"] == "heartbeat" for frame in server.frames) >= 4)
         assert server.opened_count == 1
 
@@ -123,7 +123,7 @@ async def test_join_timeout_is_retried_on_another_socket(server: ScriptedRealtim
 async def test_recycle_replaces_a_socket_after_recycle_s(server: ScriptedRealtime) -> None:
     async with project(server, timings=RealtimeTimings(recycle_s=0.5, joins_per_second=1000)) as opened:
         recorder = ChannelRecorder()
-        await opened.realtime.join("smelt:a", **recorder.callbacks)
+        await opened.realtime.join("smelt:a", recorder.events.append)
         await until(lambda: recorder.joined_count >= 3)
 
 

@@ -73,9 +73,7 @@ async def test_token_renewal_backoff_grows_while_new_tokens_expire_at_once(
         requests.append(1)
         return f"token {len(requests)}"
 
-    monkeypatch.setattr(
-        "smelt.backend.realtime.supervised_channel.reconnect_wait_s", lambda n: waited_after.append(n) or 0.0
-    )
+    monkeypatch.setattr("smelt.backend.realtime.channel.reconnect_wait_s", lambda n: waited_after.append(n) or 0.0)
     server.on_frame = accept_and_close
     async with project(server, access_token=fresh) as opened:
         await opened.realtime.join("smelt:a")

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from smelt.local.postgres import SUPERUSER, binaries
+from smelt.local.database.postgres import SUPERUSER, binaries
 from tests.integration.database.db_calls import Caller, Database, anon, service, user
 from tests.integration.database.db_server import Server, apply_schema, running
 

@@ -14,13 +14,13 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from smelt.local.account import OsAccount, database_account
-from smelt.local.child import Child, Step
-from smelt.local.postgres import EPHEMERAL_SETTINGS, SETTINGS, SUPERUSER
+from smelt.local.database.postgres import EPHEMERAL_SETTINGS, SETTINGS, SUPERUSER
+from smelt.local.database.schemas import PLATFORM
+from smelt.local.processes.child import Child, Step
 from tests.harness.waiting import wait_until
 
 REPOSITORY: Final = Path(__file__).resolve().parents[3]
 MIGRATIONS: Final = REPOSITORY / "supabase" / "migrations"
-PLATFORM: Final = REPOSITORY / "smelt" / "local" / "platform"
 MEMORY: Final = Path("/dev/shm")
 MIN_FREE_BYTES: Final = 1024**3
 IMMEDIATE_SHUTDOWN: Final = Step(signal.SIGQUIT, 5.0)

@@ -7,7 +7,7 @@ import pytest
 from psycopg import errors
 
 from smelt.cli.remove import removal
-from smelt.local.postgres import SUPERUSER
+from smelt.local.database.postgres import SUPERUSER
 from tests.integration.database.db_calls import Database
 from tests.integration.database.db_server import MIGRATIONS
 

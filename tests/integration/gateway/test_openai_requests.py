@@ -14,8 +14,7 @@ import pytest
 from httpx_sse import aconnect_sse
 
 from smelt.backend.upload_source import UploadSource
-from smelt.contract.options import MAX_VOCABULARY
-from smelt.contract.vocabulary import ErrorCode
+from smelt.contract.vocabulary import MAX_VOCABULARY, ErrorCode
 from smelt.subscriber.uploads import Uploads
 from tests.harness.gateways import Open, RunningGateway, options_for, running_gateway
 from tests.harness.scripted_worker import Job, ScriptedWorker

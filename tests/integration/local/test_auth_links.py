@@ -18,7 +18,7 @@ from psycopg_pool import AsyncConnectionPool
 from smelt.local import StackHandle
 from smelt.local.auth import AuthStore, create_auth
 from smelt.local.keys import Keys
-from smelt.local.migrations import AuthRules
+from smelt.local.project import AuthRules
 
 PASSWORD = "correct horse"
 ADMIN = {"authorization": f"Bearer {Keys().service_role_key}"}

@@ -22,9 +22,10 @@ from tests.integration.local.stack_projects import NOTES, write_project
 OWNER = """
 import asyncio, os
 from smelt.local import LocalCluster
+from smelt.settings import LocalSettings
 
 async def main():
-    async with LocalCluster.from_env() as cluster, cluster.fresh() as stack:
+    async with LocalCluster(postgrest=LocalSettings.read().postgrest) as cluster, cluster.fresh() as stack:
         print(stack.state.pid, flush=True)
         await asyncio.Event().wait()
 

@@ -10,7 +10,7 @@ import pytest
 from psycopg import errors
 
 from smelt.local import LocalCluster, LocalPermanentError, StackHandle
-from smelt.local.extensions import EMPTY, PARTIAL, PRIVILEGED
+from smelt.local.database.extensions import EMPTY, PARTIAL, PRIVILEGED
 from tests.harness.stacks import running_local
 from tests.integration.local.stack_projects import write_project
 

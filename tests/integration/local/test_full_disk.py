@@ -16,6 +16,7 @@ from smelt.local.storage import FileStore, UnfinishedUploads
 from smelt.local.storage.errors import StorageError
 from smelt.local.storage.unfinished import ResumableUpload
 from tests.harness.processes import run
+from tests.harness.stacks import POSTGREST
 
 MIB = 1024 * 1024
 DISK_BYTES = 200 * MIB
@@ -112,7 +113,7 @@ async def test_start_on_a_full_disk_is_rejected_with_one_sentence(disk: Path, tm
     (tmp_path / "supabase").mkdir()
     (disk / "full").write_bytes(bytes(DISK_BYTES - 10 * MIB))
     with pytest.raises(LocalPermanentError, match=r"is full: a stack needs 64 MiB, and only \d+ MiB are free$"):
-        async with LocalStack.from_env(disk / "stack", migrations=tmp_path / "supabase"):
+        async with LocalStack(disk / "stack", migrations=tmp_path / "supabase", postgrest=POSTGREST):
             pass
 
 
@@ -125,7 +126,7 @@ async def test_upload_that_fills_the_disk_fails_and_removes_its_file(disk: Path,
         for _ in range(DISK_BYTES // MIB):
             yield bytes(MIB)
 
-    async with LocalStack.from_env(disk / "stack", migrations=tmp_path / "supabase") as stack:
+    async with LocalStack(disk / "stack", migrations=tmp_path / "supabase", postgrest=POSTGREST) as stack:
         service = {"apikey": stack.secret_key}
         async with httpx.AsyncClient(base_url=f"{stack.api_url}/storage/v1", headers=service, timeout=60) as http:
             (await http.post("/bucket", json={"name": "b"})).raise_for_status()

@@ -15,8 +15,8 @@ import pytest
 from smelt.contract.state import Word
 from smelt.contract.work import SavedSegment
 from smelt.local import LocalCluster, StackHandle
-from smelt.local.migrations import DEFAULT_MAX_BODY_BYTES
-from smelt.local.serving import MAX_HEADER_BYTES, MAX_HEADER_COUNT
+from smelt.local.gateway.uvicorn_server import MAX_HEADER_BYTES, MAX_HEADER_COUNT
+from smelt.local.project import DEFAULT_MAX_BODY_BYTES
 from tests.integration.local.stack_projects import write_project
 
 SERVED = ("/rest/v1/", "/auth/v1/health", "/storage/v1/bucket", "/realtime/v1/api/ping")

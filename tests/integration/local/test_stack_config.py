@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from smelt.local import LocalCluster, LocalPermanentError, LocalStack
 from smelt.local.keys import Keys
-from smelt.local.migrations import PASSWORD_CHARACTERS, AuthRules, Bucket, ProjectFiles, RealtimeLimits
+from smelt.local.project import PASSWORD_CHARACTERS, AuthRules, Bucket, ProjectFiles, RealtimeLimits
 from tests.harness.stacks import running
 from tests.integration.local.stack_projects import write_project
 

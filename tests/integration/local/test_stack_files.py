@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from smelt.local import LocalPermanentError, cleanup, launching, lock, state
+from smelt.local import LocalPermanentError, state
 from smelt.local.account import OsAccount, database_account
-from smelt.local.child import Child
-from smelt.local.logs import LogTail
-from smelt.local.migrations import ProjectFiles
+from smelt.local.client import supervisor_client
+from smelt.local.database.postgres import ACCESS, Postgres, PostgresOptions, check_data_version, clear_stale_postmaster
+from smelt.local.database.template import Templates
 from smelt.local.paths import StackPaths, cache_folder, temporary_folder
-from smelt.local.postgres import ACCESS, Postgres, PostgresOptions, check_data_version, clear_stale_postmaster
+from smelt.local.processes import lock
+from smelt.local.processes.child import Child
+from smelt.local.processes.logs import LogTail
+from smelt.local.project import ProjectFiles
 from smelt.local.state import StackState
-from smelt.local.template import Templates
+from smelt.local.supervisor import cleanup
 from tests.harness.impostors import assert_untouched, each_impostor, needs_root
 
 Plant = Callable[[Path], None]
@@ -73,7 +76,7 @@ async def test_log_of_the_supervisor_rejects_impostors(paths: StackPaths, plant:
     log = paths.log("supervisor")
     plant(log)
     with pytest.raises(LocalPermanentError, match=REJECTED):
-        await launching.start(launching.LaunchOptions(folder=paths.folder, project=None))
+        await supervisor_client.start(supervisor_client.LaunchOptions(folder=paths.folder, project=None))
     assert_untouched(log)
 
 

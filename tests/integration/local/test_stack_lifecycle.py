@@ -14,10 +14,12 @@ import psutil
 import psycopg
 import pytest
 
-from smelt.local import LocalCluster, LocalPermanentError, LocalStack, StackHandle, cleanup
+from smelt.local import LocalCluster, LocalPermanentError, LocalStack, StackHandle
 from smelt.local.account import database_account
+from smelt.local.supervisor import cleanup
 from tests.harness.impostors import needs_root
 from tests.harness.processes import assert_ended, assert_free, capabilities, named, process_tree, started
+from tests.harness.stacks import POSTGREST
 from tests.harness.waiting import wait_until
 from tests.integration.local.stack_projects import NOTES, add_migration, write_project
 
@@ -25,9 +27,10 @@ OWNER = """
 import asyncio, sys
 from pathlib import Path
 from smelt.local import LocalStack
+from smelt.settings import LocalSettings
 
 async def main():
-    async with LocalStack.from_env(migrations=Path(sys.argv[1])) as stack:
+    async with LocalStack(migrations=Path(sys.argv[1]), postgrest=LocalSettings.read().postgrest) as stack:
         print(stack.state.dump(), flush=True)
         await asyncio.Event().wait()
 
@@ -93,7 +96,7 @@ async def test_start_of_a_second_stack_in_one_folder_is_rejected(tmp_path: Path,
 @pytest.mark.parametrize("program", ["postgres", "postgrest"])
 async def test_crashed_postgres_or_postgrest_is_restarted(project: Path, program: str) -> None:
     """Rows can be read over REST again after Postgres or PostgREST was killed."""
-    async with LocalStack.from_env(migrations=project) as stack:
+    async with LocalStack(migrations=project, postgrest=POSTGREST) as stack:
         insert(stack.db_url, "before")
         crashed = named(process_tree(stack.state.pid), program)
         assert health(stack) == (200, {"healthy": True})
@@ -123,7 +126,7 @@ async def test_schema_change_is_reloaded_by_postgrest(project: Path, local_clust
 
 async def test_stop_ends_processes_frees_ports_and_removes_the_folder(project: Path) -> None:
     """No process, listener or folder is left."""
-    async with LocalStack.from_env(migrations=project) as stack:
+    async with LocalStack(migrations=project, postgrest=POSTGREST) as stack:
         processes = process_tree(stack.state.pid)
         ports = [urlsplit(url).port for url in (stack.api_url, stack.db_url)]
         folder = _folder(stack.state.pid)
@@ -150,7 +153,7 @@ def test_stack_ends_with_its_owner_after_a_signal(project: Path, number: signal.
 @needs_root
 async def test_root_runs_postgrest_as_the_account_of_postgres(project: Path) -> None:
     """PostgREST does not get the capability with which Postgres can traverse folders without permission."""
-    async with LocalStack.from_env(migrations=project) as stack:
+    async with LocalStack(migrations=project, postgrest=POSTGREST) as stack:
         processes = process_tree(stack.state.pid)
         postgres, postgrest = named(processes, "postgres"), named(processes, "postgrest")
         assert postgrest.uids() == postgres.uids()
@@ -172,13 +175,13 @@ async def test_supervisor_kill_ends_every_process_and_keeps_data(tmp_path: Path,
 
 async def test_ephemeral_stack_of_a_killed_supervisor_is_cleaned_up_later(project: Path) -> None:
     """A later start removes the folder, but not those of running stacks."""
-    async with LocalStack.from_env(migrations=project) as stack:
+    async with LocalStack(migrations=project, postgrest=POSTGREST) as stack:
         folder = _folder(stack.state.pid)
         processes = process_tree(stack.state.pid)
         processes[0].kill()
         assert_ended(processes)
         # From now on, any start on this machine may remove the folder.
-        async with LocalStack.from_env(migrations=project) as second:
+        async with LocalStack(migrations=project, postgrest=POSTGREST) as second:
             wait_until(lambda: not folder.exists(), lambda: f"{folder} is still there", 30)
             cleanup.sweep(folder.parent)
             assert bodies(second.db_url) == []

@@ -10,7 +10,7 @@ import pytest
 from supabase import AsyncClient, AsyncClientOptions, create_async_client
 
 from smelt.local import LocalCluster, LocalStack
-from smelt.local.launching import postgrest_from_env
+from tests.harness.stacks import POSTGREST
 from tests.integration.local.stack_projects import NOTES, write_project
 
 TIMEOUT_S = 30
@@ -78,7 +78,7 @@ async def test_supabase_py_client_continues_after_a_stack_restart(tmp_path: Path
     project = write_project(tmp_path / "supabase", NOTES)
 
     def started(port: int = 0) -> LocalStack:
-        return LocalStack(tmp_path / "stack", migrations=project, api_port=port, postgrest=postgrest_from_env())
+        return LocalStack(tmp_path / "stack", migrations=project, api_port=port, postgrest=POSTGREST)
 
     async with httpx.AsyncClient(timeout=30) as http:
         async with started() as stack:

@@ -8,10 +8,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from smelt.local import LocalPermanentError, LocalStack, StackHandle, schemas
+from smelt.local import LocalPermanentError, LocalStack, StackHandle
+from smelt.local.database import schemas
 from smelt.local.keys import Keys
 from tests.harness.realtime_socket import connected
-from tests.harness.stacks import running_local
+from tests.harness.stacks import POSTGREST, running_local
 from tests.harness.waiting import until
 from tests.integration.local.stack_projects import write_project
 
@@ -167,11 +168,11 @@ async def test_superuser_runs_no_trigger_when_old_messages_are_deleted(tmp_path:
     """Old messages are deleted when a stack starts."""
     project = write_project(tmp_path / "supabase", PROJECT)
     old = "insert into realtime.messages (topic, extension, inserted_at) values ('t', 'broadcast', '2020-01-01')"
-    async with LocalStack.from_env(tmp_path / "stack", migrations=project) as stack:
+    async with LocalStack(tmp_path / "stack", migrations=project, postgrest=POSTGREST) as stack:
         with psycopg.connect(stack.db_url) as owner:
             owner.execute(old)
             before = calls(owner)
-    async with LocalStack.from_env(tmp_path / "stack", migrations=project) as stack:
+    async with LocalStack(tmp_path / "stack", migrations=project, postgrest=POSTGREST) as stack:
         with psycopg.connect(stack.db_url, autocommit=True) as owner:
             remaining = "select 1 from realtime.messages where inserted_at < '2021-01-01'"
             await until(lambda: owner.execute(remaining).fetchone() is None)

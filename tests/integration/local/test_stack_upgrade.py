@@ -8,7 +8,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from smelt.local import LocalCluster, LocalPermanentError, LocalStack, schemas
+from smelt.local import LocalCluster, LocalPermanentError, LocalStack
+from smelt.local.database import schemas
+from tests.harness.stacks import POSTGREST
 from tests.integration.local.stack_projects import write_project
 
 
@@ -66,9 +68,9 @@ async def test_platform_upgrade_rejects_changed_unknown_or_missing_records(
 
 async def test_start_rejects_a_data_folder_of_another_smelt_version(tmp_path: Path) -> None:
     project = write_project(tmp_path / "supabase")
-    async with LocalStack.from_env(tmp_path / "stack", migrations=project) as stack:
+    async with LocalStack(tmp_path / "stack", migrations=project, postgrest=POSTGREST) as stack:
         with psycopg.connect(stack.admin_dsn) as connection:
             connection.execute("update smelt_platform.files set sha256 = 'of another version'")
     with pytest.raises(LocalPermanentError, match=r"created by another version of smelt.*`smelt local reset`"):
-        async with LocalStack.from_env(tmp_path / "stack", migrations=project):
+        async with LocalStack(tmp_path / "stack", migrations=project, postgrest=POSTGREST):
             pass

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from smelt.local import LocalStack
+from tests.harness.stacks import POSTGREST
 from tests.integration.local.storage_replay import RECORDINGS, Replay
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     (project / "config.toml").write_text(
         '[storage]\nfile_size_limit = "50MiB"\n[api]\nallowed_origins = ["http://app.example"]\n'
     )
-    stack = LocalStack.from_env(folder, migrations=project)
+    stack = LocalStack(folder, migrations=project, postgrest=POSTGREST)
     with asyncio.Runner() as runner:
         runner.run(stack.__aenter__())
         try:

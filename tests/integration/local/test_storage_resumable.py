@@ -439,6 +439,6 @@ async def test_method_override_and_unsupported_extensions(storage: Storage) -> N
     kind = {"content_type": "application/offset+octet-stream", "upload_offset": "0"}
     posted = await storage.http.post(url, content=b"x", headers=storage.headers(x_http_method_override="PATCH", **kind))
     assert posted.headers["tus-complete"] == "1"
-    assert (await storage.create("b", upload_length="1", upload_concat="partial")).status_code == 501
+    assert (await storage.create("b", upload_length="1", upload_concat="partial")).status_code == 400
     both = await storage.create("b", upload_length="1", upload_defer_length="1")
     assert both.status_code == 400

@@ -14,11 +14,11 @@ import aiotus
 import httpx
 import pytest
 
+from smelt.distribution import supabase_folder
 from smelt.local import LocalStack
-from smelt.local.launching import postgrest_from_env
-from smelt.local.migrations import find
 from tests.harness.processes import kill_session
 from tests.harness.proxies import CountingProxy, counting_proxy
+from tests.harness.stacks import POSTGREST
 from tests.integration.local.stack_projects import write_project
 
 JS = Path(__file__).parents[2] / "js"
@@ -45,7 +45,7 @@ async def _setting(folder: Path, project: Path) -> AsyncIterator[Setting]:
     recording.write_bytes(os.urandom(SIZE_BYTES))
 
     def new(port: int = 0) -> LocalStack:
-        return LocalStack(folder / "stack", migrations=project, api_port=port, postgrest=postgrest_from_env())
+        return LocalStack(folder / "stack", migrations=project, api_port=port, postgrest=POSTGREST)
 
     stack = new()
     await stack.__aenter__()
@@ -134,7 +134,7 @@ async def test_resumable_upload_of_a_client_survives_a_cut_and_a_restart(client:
 @pytest.mark.skipif(not (JS / "node_modules").exists(), reason="run `npm install` in tests/js")
 async def test_upload_of_a_page_goes_on_after_a_cut_and_a_restart(tmp_path: Path) -> None:
     """`<smelt-upload>` creates one upload, and sends at most one piece again for each fault."""
-    async with _setting(tmp_path, find()) as setting, asyncio.timeout(TIMEOUT_S):
+    async with _setting(tmp_path, supabase_folder()) as setting, asyncio.timeout(TIMEOUT_S):
         output = await _run_node(setting, "elements/uploader.mjs", lines=f"{setting.recording}\n")
         outcome = json.loads(output.splitlines()[-1])
         assert "error" not in outcome, outcome

@@ -9,12 +9,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from smelt.local import StackHandle, migrations
+from smelt.distribution import supabase_folder
+from smelt.local import StackHandle
 from tests.harness.processes import run
 from tests.harness.stacks import running_local
 
 CLI = Path(__file__).parents[2] / "js" / "node_modules" / ".bin" / "supabase"
-VERSIONS = sorted(path.name.split("_")[0] for path in (migrations.find() / "migrations").glob("*.sql"))
+VERSIONS = sorted(path.name.split("_")[0] for path in (supabase_folder() / "migrations").glob("*.sql"))
 
 pytestmark = pytest.mark.skipif(not CLI.exists(), reason="the Supabase CLI is missing: run `npm install` in tests/js")
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.skipif(not CLI.exists(), reason="the Supabase CLI is mi
 def supabase(*arguments: str, stack: StackHandle) -> subprocess.CompletedProcess[str]:
     """Run a command of the CLI in smelt's project."""
     command = [str(CLI), *arguments, f"--remote={stack.db_url}"]
-    return run(command, cwd=migrations.find().parent, timeout_s=110, check=True)
+    return run(command, cwd=supabase_folder().parent, timeout_s=110, check=True)
 
 
 @pytest.fixture(scope="module")

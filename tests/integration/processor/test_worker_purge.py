@@ -15,7 +15,7 @@ from smelt.contract.channels import AUDIO_BUCKET
 from smelt.contract.state import Created
 from smelt.errors import NotFound, RequestRejected
 from smelt.local import LocalStack
-from tests.harness.stacks import running
+from tests.harness.stacks import POSTGREST, running
 from tests.harness.waiting import until
 from tests.harness.worker_harness import RECORDINGS, AppClient, app_client, run_worker_once, running_worker
 
@@ -48,7 +48,7 @@ class InspectableStack(LocalStack):
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InspectableStack]:
     """Run a project for these tests alone."""
     folder = tmp_path_factory.mktemp("project")
-    stack = InspectableStack.from_env(folder)
+    stack = InspectableStack(folder, postgrest=POSTGREST)
     stack.root = folder / "storage"
     with running(stack):
         yield stack
@@ -264,6 +264,22 @@ async def test_signed_upload_after_the_purge_stores_nothing(own_stack: Inspectab
             assert late.json()["statusCode"] == "403", late.text
         assert own_stack.bytes_of() == 0
         assert (await app.state(created.id)).status == "completed"
+
+
+async def test_signed_download_url_of_a_deleted_smelt_ends_with_the_purge(
+    own_stack: InspectableStack, tmp_path: Path
+) -> None:
+    async with app_client(own_stack) as app:
+        created = await submitted(app, GREETING)
+        storage = f"{own_stack.api_url}/storage/v1"
+        async with httpx.AsyncClient(headers={"apikey": own_stack.service_role_key}, timeout=30) as http:
+            sign = f"{storage}/object/sign/{AUDIO_BUCKET}/{path_of(created)}"
+            url = f"{storage}{(await http.post(sign, json={'expiresIn': 3600})).json()['signedURL']}"
+            assert (await http.get(url)).content == GREETING.read_bytes()
+            await app.calls.delete_smelt(created.id)
+            await run_worker_once(own_stack, tmp_path)
+            ended = await http.get(url)
+            assert (ended.status_code, ended.json()["statusCode"]) == (400, "404")
 
 
 async def test_purge_removes_worker_rows_on_exit_or_a_week_after_death(

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from smelt.contract.state import FileSegment, FileState
-from smelt.contract.transcript import TranscriptFormat, format_transcript
+from smelt.transcripts.formats import format_transcript
 
 RECORDINGS = (
     *("jfk.flac", "meeting_ami_tst00.flac", "multilingual.mp3", "dtx_gap.ogg", "dtx_gap.webm", "late_audio.mkv"),
@@ -46,7 +46,7 @@ class Transcript:
     def cues(self) -> list[Cue]:
         """The captions."""
         found = []
-        for block in format_transcript(TranscriptFormat.SRT, self.segments, self.file).strip().split("\n\n"):
+        for block in format_transcript("srt", self.segments, self.file).strip().split("\n\n"):
             _, times, *rows = block.splitlines()
             start, end = (_seconds(time) for time in times.split(" --> "))
             found.append(Cue(start, end, tuple(rows)))

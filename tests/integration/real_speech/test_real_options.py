@@ -15,7 +15,7 @@ from words_scoring import align, words_of
 
 from smelt.contract.options import SmeltOptions
 from smelt.contract.state import FileSegment
-from smelt.contract.transcript import to_srt
+from smelt.transcripts.formats import to_srt
 from tests.harness.stacks import Stack, running_project
 from tests.harness.waiting import until
 from tests.harness.worker_harness import RecordedChannel, run_worker_once, user_client

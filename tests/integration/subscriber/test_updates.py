@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from smelt.backend.project import Project
+from smelt.backend.realtime import Broadcast, ChannelEvent
 from smelt.subscriber.client import Client
 from smelt.subscriber.updates import Completed, Progress, Update
 from tests.harness.scripted_worker import ScriptedWorker
@@ -75,16 +76,14 @@ async def test_subscription_channel_of_create_carries_progress_and_completion(
 ) -> None:
     created = await client.create(text="Ship it on Monday.")
     assert created.subscription_channel == f"smelt:{created.id}"
-    received: list[str] = []
+    received: list[ChannelEvent] = []
     async with Project(shared_stack.api_url, shared_stack.anon_key, access_token=user.access_token) as project:
-        channel = await project.realtime.join(
-            created.subscription_channel, on_message=lambda event, _: received.append(event)
-        )
+        channel = await project.realtime.join(created.subscription_channel, received.append)
         assert await channel.wait_joined(30)
         job = await scripted_worker.claim(created.id)
         await job.report("synthesizing", 80)
         await job.complete()
-        await until(lambda: received == ["progress", "completed"])
+        await until(lambda: [one.event for one in received if isinstance(one, Broadcast)] == ["progress", "completed"])
 
 
 def _file(file_id: object, progress: float) -> dict[str, object]:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from smelt.cli.local import chosen_project
+from smelt.distribution import supabase_folder
 from smelt.errors import PermanentError
-from smelt.local.migrations import find
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_local_project_defaults_to_the_one_of_smelt() -> None:
-    assert chosen_project(None) == find()
+    assert chosen_project(None) == supabase_folder()
 
 
 def test_local_project_is_found_in_the_working_directory(working_directory: Path) -> None:

@@ -12,8 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from smelt.cli.log_dedup import REPEAT_INTERVAL_S, DuplicateLogFilter
-from smelt.cli.logs import JsonFormatter, write_logs
+from smelt.cli.logs import REPEAT_INTERVAL_S, DuplicateLogFilter, JsonFormatter, write_logs
 from smelt.contract.work import Claim
 from smelt.processor.logs import SmeltLog
 from smelt.settings import LogSettings

@@ -23,11 +23,11 @@ from smelt.cli.demo import _save_files
 from smelt.cli.logs import JsonFormatter, TextFormatter
 from smelt.cli.output import VisibleConsole, print_document, print_error, print_json, visible, visible_controls
 from smelt.cli.view import JsonView, LiveView, PlainView, View, print_notices
-from smelt.contract.captions import CaptionLayout
 from smelt.contract.events import Result
 from smelt.contract.state import FileSegment, FileState, Snapshot, Trust
 from smelt.errors import PermanentError
 from smelt.subscriber.updates import Completed, Failed, Progress, Segments
+from smelt.transcripts.captions import CaptionLayout
 
 ID, FILE_ID = UUID(int=1), UUID(int=2)
 HOSTILE = "a\x1b]0;title\x07b\x1b]52;c;ZXZpbA==\x1b\\c\x1b[2Jd\x9b2Je\x9d52;c;Zg==\x9cf\rg\x08h\x7fi\u202ej\u2066k"

@@ -15,13 +15,21 @@ from smelt.cli.worker import worker_options
 from smelt.errors import SettingsError
 from smelt.gateway.options import GatewayOptions
 from smelt.processor.options import DispatchOptions, WorkerOptions
-from smelt.settings import CaptionSettings, Environment, GatewaySettings, LogSettings, ProjectSettings, WorkerSettings
+from smelt.settings import (
+    CaptionSettings,
+    Environment,
+    GatewaySettings,
+    LocalSettings,
+    LogSettings,
+    ProjectSettings,
+    WorkerSettings,
+)
 
 EXAMPLE = (Path(__file__).parents[3] / ".env.example").read_text(encoding="utf-8")
 EXAMPLE_VALUES = dict(re.findall(r"^#?(SMELT_\w+)=(.*)$", EXAMPLE, re.MULTILINE))
 FIELDS = {
     f"SMELT_{name}".upper(): field
-    for settings in (ProjectSettings, CaptionSettings, WorkerSettings, GatewaySettings, LogSettings)
+    for settings in (ProjectSettings, CaptionSettings, WorkerSettings, GatewaySettings, LocalSettings, LogSettings)
     for name, field in settings.model_fields.items()
     if field.validation_alias is None
 }

@@ -119,7 +119,7 @@ async def test_watch_prints_the_trust_to_stderr(capsys: pytest.CaptureFixture[st
     assert HOLE_SUMMARY not in captured.out
 
 
-@pytest.mark.parametrize("form", [ShowFormat.TXT, ShowFormat.MD])
+@pytest.mark.parametrize("form", ["txt", "md"])
 async def test_show_prints_the_trust_to_stderr_and_marks_the_transcript(
     form: ShowFormat, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,7 +131,7 @@ async def test_show_prints_the_trust_to_stderr_and_marks_the_transcript(
     assert await show._show(ID, form, None) is Exit.DONE
     captured = capsys.readouterr()
     assert captured.err == f"[2].mp3: {HOLE_SUMMARY}\n"
-    if form is ShowFormat.TXT:
+    if form == "txt":
         assert captured.out == "[speech not transcribed, 0:28 to 0:54]\nIt is late.\n"
 
 

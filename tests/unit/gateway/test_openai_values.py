@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smelt.contract.events import Segment
-from smelt.contract.options import MAX_VOCABULARY, SmeltOptions
+from smelt.contract.options import SmeltOptions
+from smelt.contract.vocabulary import MAX_VOCABULARY
 from smelt.errors import RequestRejected, Unavailable
 from smelt.gateway.errors import response_to
 from smelt.gateway.openai.errors import OpenAIErrorBody, OpenAIProblem, translated

@@ -4,8 +4,8 @@ import tomllib
 
 import pytest
 
+from smelt.distribution import supabase_folder
 from smelt.local.ignored_settings import ignored_settings
-from smelt.local.migrations import find
 
 
 @pytest.mark.parametrize(
@@ -38,4 +38,4 @@ def test_ignored_settings_are_those_with_an_effect(config: str, ignored: list[st
 
 def test_ignored_settings_of_the_template_of_the_supabase_cli_are_none() -> None:
     """smelt's own file is the template with a few changes."""
-    assert ignored_settings(tomllib.loads((find() / "config.toml").read_text())) == ()
+    assert ignored_settings(tomllib.loads((supabase_folder() / "config.toml").read_text())) == ()

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from smelt.local import logs
+from smelt.local.processes import logs
 from tests.harness.waiting import until
 
 

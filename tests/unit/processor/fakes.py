@@ -1,9 +1,9 @@
 """Claims as the database returns them, and fakes of a project."""
 
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
+from smelt.backend.realtime import Broadcast, OnEvent
 from smelt.contract.work import Claim
 
 
@@ -90,7 +90,7 @@ class FakeRealtime:
     """Records posts, and delivers events of the test to every joined channel."""
 
     def __init__(self) -> None:
-        self.listeners: list[Callable[[str, object], None]] = []
+        self.listeners: list[OnEvent] = []
         self.posted: list[tuple[str, str, dict[str, Any]]] = []
         self.error: Exception | None = None
 
@@ -99,13 +99,13 @@ class FakeRealtime:
             raise self.error
         self.posted.append((topic, event, payload))
 
-    async def join(self, topic: str, *, on_message: Callable[[str, object], None], **_: object) -> "FakeChannel":
-        self.listeners.append(on_message)
+    async def join(self, topic: str, on_event: OnEvent) -> "FakeChannel":
+        self.listeners.append(on_event)
         return FakeChannel(topic)
 
     def deliver(self, event: str, payload: object = None) -> None:
         for listener in self.listeners:
-            listener(event, payload)
+            listener(Broadcast(event, payload))
 
 
 class FakeChannel:

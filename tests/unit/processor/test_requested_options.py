@@ -10,7 +10,8 @@ import pytest
 from faster_whisper.utils import available_models
 
 from smelt.backend.worker_rpc import WorkerRpc
-from smelt.contract.options import SmeltOptions, Task
+from smelt.contract.options import SmeltOptions
+from smelt.contract.vocabulary import Task
 from smelt.contract.work import Claim
 from smelt.processor.broadcasts import Announcer
 from smelt.processor.errors import ModelMissing

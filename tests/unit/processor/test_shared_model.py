@@ -76,10 +76,9 @@ class Models:
             options or SpeechOptions(max_span_s=15),
             idle_s,
             speed=speed,
-            on_death=self.deaths.append,
-            on_suspended=lambda: self.suspensions.append(model.is_suspended),
             breaker=CircuitBreaker(probe_delay_s),
         )
+        model.subscribe(on_death=self.deaths.append, on_suspended=lambda: self.suspensions.append(model.is_suspended))
         self._made.append(model)
         return model
 
@@ -179,7 +178,7 @@ async def test_death_in_a_transcription_is_raised_and_the_next_one_works(
     model, smelt_id = models(), uuid4()
     with pytest.raises(error, match=f"died of {name} while working"):
         await items_of(model, opening, smelt_id)
-    assert not model.is_loaded
+    assert model.pid is None
     assert len(await items_of(model, opening, smelt_id)) > 10
     assert [death.returncode for death in models.deaths] == [-getattr(signal, name)]
     assert models.suspensions == []
@@ -297,7 +296,7 @@ async def test_death_of_an_idle_model_only_reloads_it(short: Recording, models: 
     model = models()
     pid = await loaded_pid(model)
     os.kill(pid, signal.SIGKILL)
-    await until(lambda: not model.is_loaded)
+    await until(lambda: model.pid is None)
     assert len(await items_of(model, short)) > 3
     assert model.pid != pid
     assert (models.deaths, models.suspensions) == ([], [])
@@ -414,7 +413,7 @@ async def test_idle_model_is_released_with_its_process(models: Models) -> None:
     process = psutil.Process(await loaded_pid(model))
     await until(lambda: not process.is_running())
     assert model.pid is None
-    assert not model.is_loaded
+    assert model.pid is None
 
 
 async def test_close_ends_a_child_that_loads_or_transcribes(

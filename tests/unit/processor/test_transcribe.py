@@ -249,12 +249,12 @@ async def test_idle_model_is_released_and_loaded_again(opening: Recording, harne
     await harness.run()
     before = harness.file.segments
     async with asyncio.timeout(30):
-        while harness.model.is_loaded:  # noqa: ASYNC110 - The model's timer sets no event.
+        while harness.model.pid is not None:  # noqa: ASYNC110 - The model's timer sets no event.
             await asyncio.sleep(0.005)
     async with harness.model.acquire():
-        assert harness.model.is_loaded
+        assert harness.model.pid is not None
         await asyncio.sleep(0.02)
-        assert harness.model.is_loaded
+        assert harness.model.pid is not None
     again = harnesses(opening, model=harness.model)
     await again.run()
     assert again.file.segments == before

@@ -1,16 +1,14 @@
-"""A project in memory and a simulated clock: hours of a client in milliseconds, reproducible by seed."""
+"""A project in memory, for hours of a client in simulated time."""
 
 import asyncio
 import random
-import selectors
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
-from unittest import mock
 from uuid import UUID, uuid4
 
-from smelt.backend.realtime import ConnectionReport
+from smelt.backend.realtime import Broadcast, ChangesOf, ConnectionReport, Joined, Left, OnEvent, RowChanged, Suspect
 from smelt.contract.batches import BatchStatus
 from smelt.contract.channels import batch_channel, feed_channel, notifications_channel, smelt_channel
 from smelt.contract.state import Unchanged
@@ -24,39 +22,6 @@ BATCH = UUID(int=88)
 STALL_S = 20.0
 JOIN_S = 4.0
 CHANGE_LAG_S = 0.3
-
-
-class SimulatedClock(selectors.DefaultSelector):
-    """A selector that never waits: when idle, it advances the time to the next timer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        ready = super().select(0)
-        if not ready:
-            assert timeout is not None, "all tasks wait forever"
-            self.now += timeout
-        return ready
-
-
-def simulate(work: Coroutine[Any, Any, T], seed: int) -> T:
-    """Run a coroutine in simulated time; the same seed results in the same run."""
-    clock = SimulatedClock()
-    before = random.getstate()
-    random.seed(seed)
-    try:
-        with (
-            mock.patch.object(time, "monotonic", clock.monotonic),
-            asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(clock)) as runner,
-        ):
-            return runner.run(work)
-    finally:
-        random.setstate(before)
 
 
 class Server:
@@ -200,17 +165,17 @@ class SimulatedRealtime:
         joined = sum(channel.joined for channel in self._server.channels)
         return ConnectionReport("connected", 1, len(self._server.channels), joined, 0, 0, None)
 
-    async def join(self, topic: str, **callbacks: Any) -> "SimulatedChannel":
-        return SimulatedChannel(self._server, topic, callbacks)
+    async def join(self, topic: str, on_event: OnEvent, *, changes: Sequence[ChangesOf] = ()) -> "SimulatedChannel":
+        return SimulatedChannel(self._server, topic, on_event)
 
 
 class SimulatedChannel:
-    def __init__(self, server: Server, topic: str, callbacks: dict[str, Any]) -> None:
+    def __init__(self, server: Server, topic: str, on_event: OnEvent) -> None:
         self.topic = topic
         self.joined = False
         self.rejoin_count = 0
         self._server = server
-        self._callbacks = callbacks
+        self._on_event = on_event
         server.channels.append(self)
         self._joining = self._join_soon()
 
@@ -218,19 +183,19 @@ class SimulatedChannel:
         if self.joined:
             self.joined = False
             self._joining = self._join_soon()
-            self._callbacks["on_left"](None)
+            self._on_event(Left())
 
     def suspect(self) -> None:
         if self.joined:
-            self._callbacks["on_suspect"]()
+            self._on_event(Suspect())
 
     def deliver(self, event: str, payload: object) -> None:
         if self.joined:
-            self._callbacks["on_message"](event, payload)
+            self._on_event(Broadcast(event, payload))
 
     def deliver_change(self, change: dict[str, Any]) -> None:
         if self.joined:
-            self._callbacks["on_change"](change)
+            self._on_event(RowChanged(change))
 
     async def leave(self) -> None:
         if self in self._server.channels:
@@ -245,7 +210,7 @@ class SimulatedChannel:
     def _join(self) -> None:
         if self._server.realtime_is_up:
             self.joined = True
-            self._callbacks["on_joined"]()
+            self._on_event(Joined())
         else:
             self._joining = self._join_soon()
 

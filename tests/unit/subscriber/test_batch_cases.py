@@ -6,7 +6,7 @@ joins the channels again, and `event` is a broadcast. `yielded` has the `seq` of
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from smelt.backend.client_rpc import ClientRpc
-from smelt.backend.realtime import RealtimeConnection
+from smelt.backend.realtime import Broadcast, ChangesOf, Joined, OnEvent, RealtimeConnection
 from smelt.contract.batches import TERMINAL_BATCH_STATUSES, Batch
 from smelt.subscriber.batch import BatchWatch
 
@@ -27,8 +27,8 @@ class Channel:
 
     joined = True
 
-    def __init__(self, project: "Project", on_message: Callable[[str, object], None], on_joined: Callable[[], None]):
-        self.project, self.on_message, self.on_joined = project, on_message, on_joined
+    def __init__(self, project: "Project", on_event: OnEvent) -> None:
+        self.project, self.on_event = project, on_event
 
     async def leave(self) -> None:
         self.project.channels.remove(self)
@@ -48,10 +48,10 @@ class Project:
         fields = {"id": batch_id, "title": None, "created_at": "2026-01-01T00:00:00Z"}
         return Batch.model_validate({**fields, **self.state(*self.row)})
 
-    async def join(self, _topic: str, *, on_message: Any, on_joined: Any, **_callbacks: Any) -> Channel:
-        channel = Channel(self, on_message, on_joined)
+    async def join(self, _topic: str, on_event: OnEvent, *, changes: Sequence[ChangesOf]) -> Channel:
+        channel = Channel(self, on_event)
         self.channels.append(channel)
-        on_joined()
+        on_event(Joined())
         return channel
 
 
@@ -64,10 +64,10 @@ async def play(project: Project, watches: list[asyncio.Task[None]], yielded: lis
             watches.append(asyncio.create_task(collect(project, yielded[-1].append)))
         case {"join": _}:
             for channel in list(project.channels):
-                channel.on_joined()
+                channel.on_event(Joined())
         case {"event": [seq, status]}:
             for channel in list(project.channels):
-                channel.on_message("progress", {"batch_id": str(BATCH), **project.state(seq, status)})
+                channel.on_event(Broadcast("progress", {"batch_id": str(BATCH), **project.state(seq, status)}))
     for _ in range(50):  # Nothing waits for a timer: each task that is ready runs.
         await asyncio.sleep(0)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
@@ -12,6 +13,7 @@ import pytest
 from smelt.subscriber.client import Client
 from smelt.subscriber.reader import SMELTS_PER_CALL
 from smelt.subscriber.updates import Completed, Progress, Segments, Update
+from tests.harness.followers import Follower, feed, notifications, watch, watch_batch
 from tests.harness.histories import (
     FILES,
     SMELT,
@@ -23,7 +25,8 @@ from tests.harness.histories import (
     segment_indexes,
     segments_event,
 )
-from tests.unit.subscriber.simulation import Server, SimulatedProject, simulate, wait_until
+from tests.harness.simulated_clock import simulate
+from tests.unit.subscriber.simulation import BATCH, Server, SimulatedProject, wait_until
 
 HOUR_S = 3600.0
 
@@ -145,6 +148,31 @@ def test_reads_of_other_watches_continue_after_a_failed_read_of_a_closed_watch()
             return len(server.requests) > since
 
     assert simulate(follow(), seed=0)
+
+
+@pytest.mark.parametrize("follower", [watch, watch_batch, feed, notifications])
+@pytest.mark.parametrize(("fault", "max_wait_s"), [("disconnect", 6.25), ("suspect", 1.0)])
+def test_polling_is_fast_once_live_events_may_be_lost(follower: Follower, fault: str, max_wait_s: float) -> None:
+    server = Server(random.Random(0))
+    server.begin([History((Step(Row(), None),))])
+
+    async def wait_after_fault() -> float:
+        async with Client(SimulatedProject(server)) as client:
+            following = asyncio.create_task(follower(client, SMELT, BATCH))
+            await asyncio.sleep(60)
+            since = len(server.requests)
+            await wait_until(lambda: len(server.requests) > since)
+            await asyncio.sleep(5)  # The next poll of a joined channel is due in 25 s or more.
+            since, began_s = len(server.requests), time.monotonic()
+            server.realtime_is_up = False
+            for channel in list(server.channels):
+                getattr(channel, fault)()
+            await wait_until(lambda: len(server.requests) > since)
+            following.cancel()
+            await asyncio.wait([following])
+            return server.requests[since] - began_s
+
+    assert simulate(wait_after_fault(), seed=0) <= max_wait_s
 
 
 @pytest.mark.parametrize("count", [1, SMELTS_PER_CALL, 1000])

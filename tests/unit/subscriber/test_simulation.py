@@ -14,11 +14,11 @@ from tests.harness.cancellation import cancel_at_every_await
 from tests.harness.followers import FOLLOWERS, Follower
 from tests.harness.histories import SMELT, assert_complete, assert_ended, assert_monotonic, make_history
 from tests.harness.recorder import Recorder
+from tests.harness.simulated_clock import simulate
 from tests.unit.subscriber.simulation import (
     BATCH,
     Server,
     SimulatedProject,
-    simulate,
     smelt_row,
     wait_until,
     with_timeout,

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from smelt.contract.transcript import speaker_labels
 from smelt.processor.synthesis.llm.json_data import as_json
 from smelt.processor.synthesis.markdown import clock
 from smelt.processor.synthesis.prompts import default_prompts
 from smelt.processor.synthesis.request import SynthesisRequest
 from smelt.processor.synthesis.sentences import Sentence
+from smelt.transcripts.formats import speaker_labels
 
 Role = Literal["system", "user", "assistant"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from smelt.local.postgres import Postgres
+from smelt.local.database.postgres import Postgres
 from tests.integration.local.realtime.realtime_server import RealtimeServer, serving, start_postgres
 
 

@@ -18,12 +18,12 @@ from starlette.applications import Starlette
 from websockets.asyncio.client import ClientConnection
 
 from smelt.local.account import database_account
+from smelt.local.database.postgres import REALTIME_ROLE, SUPERUSER, Postgres, PostgresOptions
+from smelt.local.database.template import build
+from smelt.local.gateway.uvicorn_server import GatewayServer
 from smelt.local.keys import Keys
-from smelt.local.migrations import ProjectFiles
-from smelt.local.postgres import REALTIME_ROLE, SUPERUSER, Postgres, PostgresOptions
+from smelt.local.project import ProjectFiles
 from smelt.local.realtime import Realtime, RealtimeOptions, create_routes
-from smelt.local.serving import GatewayServer
-from smelt.local.template import build
 from tests.harness.waiting import until
 
 FIXTURES = Path(__file__).parents[1] / "recordings" / "realtime" / "fixtures.sql"

@@ -1,6 +1,6 @@
 """Settings for each recording: its setup, omitted statements and manual actions.
 
-It also has the intended differences; each has a row in the README's table of differences.
+It also has the intended differences; each has a row in the table of differences in `smelt/local/README.md`.
 """
 
 import json

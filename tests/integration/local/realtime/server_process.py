@@ -19,13 +19,13 @@ from typing import Any
 import psutil
 from starlette.applications import Starlette
 
+from smelt.local.database.postgres import REALTIME_ROLE, SUPERUSER, Postgres
+from smelt.local.gateway.uvicorn_server import GatewayServer
 from smelt.local.keys import Keys
-from smelt.local.postgres import REALTIME_ROLE, SUPERUSER, Postgres
 from smelt.local.realtime import Realtime, create_routes
 from smelt.local.realtime.channel import JoinedChannel
 from smelt.local.realtime.connection import Connection
 from smelt.local.realtime.mailbox import Mailbox
-from smelt.local.serving import GatewayServer
 from tests.integration.local.realtime.realtime_server import Reachable, options_for
 
 END_TIMEOUT_S = 60.0

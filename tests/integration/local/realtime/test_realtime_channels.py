@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import websockets
 
-from smelt.local.postgres import Postgres
+from smelt.local.database.postgres import Postgres
 from tests.harness.waiting import until
 from tests.integration.local.realtime.realtime_server import USER_A, USER_B, RealtimeServer, serving
 from tests.integration.local.realtime.sockets import raw_socket

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import psycopg
 
-from smelt.local.postgres import SUPERUSER, Postgres
+from smelt.local.database.postgres import SUPERUSER, Postgres
 from tests.harness.waiting import until
 from tests.integration.local.realtime.churn import churn
 from tests.integration.local.realtime.realtime_server import FIXTURES

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from smelt.local.postgres import Postgres
+from smelt.local.database.postgres import Postgres
 from tests.integration.local.realtime.realtime_server import Reachable, serving
 from tests.integration.local.realtime.replayer import Act, Replayer
 from tests.integration.local.realtime.scenarios import (

@@ -4,7 +4,7 @@ import asyncio
 
 import psycopg
 
-from smelt.local.postgres import SUPERUSER, Postgres
+from smelt.local.database.postgres import SUPERUSER, Postgres
 from tests.harness.waiting import until
 from tests.integration.local.realtime.realtime_server import USER_A, USER_B, RealtimeServer, serving
 from tests.integration.local.realtime.sockets import raw_socket

@@ -15,7 +15,7 @@ import pytest
 from realtime import AsyncRealtimeClient
 from realtime.types import RealtimePostgresChangesListenEvent
 
-from smelt.local.postgres import Postgres
+from smelt.local.database.postgres import Postgres
 from tests.harness.processes import END_TIMEOUT_S, kill_session
 from tests.harness.waiting import until
 from tests.integration.local.realtime.realtime_server import FIXTURES, Reachable

@@ -9,7 +9,7 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection
 
-from smelt.local.postgres import Postgres
+from smelt.local.database.postgres import Postgres
 from tests.harness.waiting import until
 from tests.integration.local.realtime.realtime_server import RealtimeServer, serving
 from tests.integration.local.realtime.sockets import RawSocket, raw_socket

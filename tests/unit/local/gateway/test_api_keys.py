@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smelt.local.edge.api_keys import authorization_for
+from smelt.local.gateway.edge.api_keys import authorization_for
 from smelt.local.keys import Keys
 
 KEYS = Keys()

@@ -11,7 +11,7 @@ from smelt.local.auth import AuthStore, create_auth
 from smelt.local.auth.mailed_links import allowed_redirect
 from smelt.local.auth.passwords import check_password
 from smelt.local.keys import Keys
-from smelt.local.migrations import PASSWORD_CHARACTERS, AuthRules
+from smelt.local.project import PASSWORD_CHARACTERS, AuthRules
 
 ADDRESS = {"email": "a@example.com"}
 

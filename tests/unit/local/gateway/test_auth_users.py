@@ -15,7 +15,7 @@ from smelt.local.auth.emails import normalize_email
 from smelt.local.auth.errors import AuthError, weak_password
 from smelt.local.auth.users import Session, User, access_claims
 from smelt.local.keys import Keys
-from smelt.local.migrations import AuthRules
+from smelt.local.project import AuthRules
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 USER = User(

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from smelt.local.edge.api_keys import ApiKeys
-from smelt.local.edge.error_logging import LogServerErrors
-from smelt.local.edge.loopback import LoopbackOnly, origin_of
-from smelt.local.edge.rest_proxy import Upstream
+from smelt.local.gateway.edge.api_keys import ApiKeys
+from smelt.local.gateway.edge.error_logging import LogServerErrors
+from smelt.local.gateway.edge.loopback import LoopbackOnly, origin_of
+from smelt.local.gateway.edge.rest_proxy import Upstream
 from smelt.local.keys import Keys
 
 KEYS = Keys()
