@@ -150,7 +150,7 @@ async def _measured(candidates: Sequence[ModelOptions]) -> list[Measurement]:
             await child.send({"type": "measure", "models": [MODEL_OPTIONS.dump_python(one) for one in candidates]})
             while (message := await child.receive(TIMEOUT_S)).get("type") == "measured":
                 measured.append(MEASUREMENT.validate_python(message.get("measurement")))
-    except (ChildDied, ValidationError, TimeoutError) as exc:
+    except (ChildDied, ValidationError, OSError) as exc:
         logger.info("measuring threads for the model: %s", exc or "it takes too long")
     finally:
         if child is not None:
