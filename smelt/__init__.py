@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from smelt import blocking as blocking
     from smelt.contract.batches import Batch as Batch
     from smelt.contract.events import FileProgress as FileProgress
+    from smelt.contract.events import Output as Output
     from smelt.contract.events import Result as Result
     from smelt.contract.events import Segment as Segment
     from smelt.contract.options import SmeltOptions as SmeltOptions
@@ -79,6 +80,7 @@ __all__ = [
     "NotFound",
     "Notification",
     "Notifications",
+    "Output",
     "PermanentError",
     "Progress",
     "RequestRejected",
@@ -123,6 +125,7 @@ _HOMES: Final = {
     "Notification": "smelt.contract.rows",
     "Notifications": "smelt.subscriber.notifications",
     "Progress": "smelt.subscriber.updates",
+    "Output": "smelt.contract.events",
     "Result": "smelt.contract.events",
     "Segment": "smelt.contract.events",
     "Segments": "smelt.subscriber.updates",

@@ -121,6 +121,22 @@ class Client:
         """
         return self._thread.run(self._client.retry, smelt_id)
 
+    def rename_speaker(
+        self, smelt_id: UUID | str, speaker: str, name: str, *, file_id: UUID | str | None = None
+    ) -> Snapshot:
+        """Name a speaker in the finished transcripts of a smelt: in captions, documents and results.
+
+        Args:
+            smelt_id: The smelt, which may have ended.
+            speaker: The label of the speaker, such as `Speaker 1`, also if it has a name already.
+            name: A text on one line, up to 100 characters; the label itself removes the name.
+            file_id: The file; by default, all files whose transcript has the speaker.
+
+        Raises:
+            RequestRejected: No finished transcript has the speaker (`speaker_not_found`).
+        """
+        return self._thread.run(self._client.rename_speaker, smelt_id, speaker, name, file_id=file_id)
+
     def delete(self, smelt_id: UUID | str) -> None:
         """Delete a smelt with its files, transcripts and results."""
         self._thread.run(self._client.delete, smelt_id)

@@ -106,7 +106,7 @@ def children(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
 @pytest.fixture(scope="session")
 def real_speech() -> Path:
     """The folder of recordings of real speech that `SMELT_REAL_SPEECH` names; mark the test `real_speech`."""
-    return _folder("SMELT_REAL_SPEECH", "recordings of real speech (see README.md)")
+    return _folder("SMELT_REAL_SPEECH", "recordings of real speech (see tests/README.md)")
 
 
 @pytest.fixture(scope="session")

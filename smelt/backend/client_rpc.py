@@ -232,6 +232,15 @@ class ClientRpc:
         """Start the next run of a failed or partial smelt. Not retried: a second call would find the new run."""
         return parse(Snapshot, await self.rpc.call_once("retry_smelt", smelt_id=smelt_id))
 
+    async def rename_speaker(
+        self, smelt_id: UUID | str, speaker: str, name: str, *, file_id: UUID | str | None = None
+    ) -> Snapshot:
+        """Name a speaker in the finished transcripts of a smelt, or of one file."""
+        response = await self.rpc.call(
+            "rename_smelt_speaker", smelt_id=smelt_id, speaker=speaker, name=name, file_id=file_id
+        )
+        return parse(Snapshot, response)
+
     async def get_models(self) -> tuple[str, ...]:
         """Return the names of the models that live workers have; for signed-in users and the service."""
         return parse(_Models, await self.rpc.call("get_smelt_models")).root

@@ -10,7 +10,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from smelt.backend.rpc import Rpc, RpcResponse, parse
-from smelt.contract.events import Model, Result
+from smelt.contract.events import Model, Output, Result
 from smelt.contract.vocabulary import ErrorCode, Status
 from smelt.contract.work import (
     ClaimBatch,
@@ -156,6 +156,7 @@ class WorkerRpc:
         eta_seconds: float | None = None,
         files: Sequence[Mapping[str, Any]] = (),
         segments: Sequence[Mapping[str, Any]] = (),
+        outputs: Sequence[Output] = (),
         risk: Risk | None = None,
         lease_s: int = 30,
     ) -> Report:
@@ -173,6 +174,7 @@ class WorkerRpc:
             eta_seconds=eta_seconds,
             files=list(files),
             segments=list(segments),
+            outputs=[output.model_dump(mode="json") for output in outputs],
             risk=risk,
             lease_s=lease_s,
         )

@@ -25,6 +25,7 @@ from smelt.cli import (
     login,
     models,
     remove,
+    rename_speaker,
     retry,
     serve,
     show,
@@ -58,6 +59,7 @@ app.command()(show.show)
 app.command(name="list")(list.list_smelts)
 app.command()(cancel.cancel)
 app.command()(retry.retry)
+app.command(name="rename-speaker")(rename_speaker.rename_speaker)
 app.command()(delete.delete)
 app.add_typer(webhook.app, name="webhook")
 app.command()(doctor.doctor)

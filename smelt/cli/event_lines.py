@@ -40,7 +40,11 @@ class EventLines:
             case Progress():
                 progress = StageProgress(percentage=update.percentage, stage=update.status, message=update.message)
                 return "progress", ProgressEvent(
-                    **envelope, status=update.status, progress=progress, files=update.files
+                    **envelope,
+                    status=update.status,
+                    progress=progress,
+                    files=update.files,
+                    outputs=update.outputs,
                 )
             case Segments():
                 return "segments", SegmentsEvent(**envelope, file_id=update.file_id, segments=update.segments)

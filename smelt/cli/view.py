@@ -161,7 +161,7 @@ class JsonView:
 
 
 class PlainView:
-    """Prints a line for each stage, queue position and segment, and the end: for logs and pipes."""
+    """Prints a line for each stage, queue position, segment and finished output, and the end: for logs and pipes."""
 
     def __init__(
         self, console: Console, names: Mapping[UUID, str], note: ConnectionStatus, no_worker: str = NO_WORKER
@@ -169,6 +169,7 @@ class PlainView:
         self._console = console
         self._names = names
         self._shown: tuple[str, str] | None = None
+        self._written: set[tuple[UUID, int]] = set()
         self._note = note
         self._no_worker = no_worker
 
@@ -188,12 +189,20 @@ class PlainView:
                 if (update.status, waiting) != self._shown:
                     self._shown = (update.status, waiting)
                     self._console.print(f"{update.percentage:5.1f} %  {message}", markup=False)
+                self._print_written(update)
             case Segments():
                 print_segments(self._console, update, self._names)
             case Completed() | Failed():
                 print_end(self._console, update)
             case _:
                 assert_never(update)
+
+    def _print_written(self, update: ProgressUpdate) -> None:
+        for output in update.outputs:
+            key = (output.file_id, output.position)
+            if output.is_complete and key not in self._written:
+                self._written.add(key)
+                self._console.print(f"{update.percentage:5.1f} %  {output.title} is written", markup=False)
 
     def _print_note(self, *, changed: bool) -> None:
         if changed:
@@ -223,6 +232,7 @@ class LiveView:
         self._no_worker = no_worker
         self._worker_online: bool | None = None
         self._waiting_note = ""
+        self._output_note = ""
         self._bars = Progress(
             SpinnerColumn(finished_text=" "),
             NameColumn(),
@@ -272,6 +282,8 @@ class LiveView:
 
     def _move(self, update: ProgressUpdate) -> None:
         self._waiting_note = queue_place(update.queue_position) or time_left(update.eta_seconds)
+        writing = next((output.title for output in update.outputs if not output.is_complete), None)
+        self._output_note = f"writing {writing}" if writing else ""
         message = update.message
         if update.worker_online is False:
             self._waiting_note, message = "", "Waiting for a worker"
@@ -286,7 +298,7 @@ class LiveView:
                 self._bars.update(task, completed=file.progress, note="failed" if file.status == "failed" else "")
 
     def _annotate(self) -> None:
-        notes = [note for note in (self._waiting_note, self._note.text) if note]
+        notes = [note for note in (self._output_note, self._waiting_note, self._note.text) if note]
         self._bars.update(self._whole, note=", ".join(notes))
 
 

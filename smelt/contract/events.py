@@ -77,16 +77,32 @@ class Result(Model):
     content: str
 
 
+class Output(Model):
+    """An output of a smelt that has not ended: the text so far, and whether it is complete.
+
+    Outputs of a file are written in the order of `position`, which counts from 0. `title` is that of the prompt.
+    `content` is None if it does not fit into an event; a read returns it.
+    """
+
+    file_id: UUID
+    position: int
+    title: str
+    content: str | None
+    is_complete: bool
+
+
 class ProgressEvent(Envelope):
     """The whole state of a smelt that has not ended, with all of its files; at most 64 KiB.
 
-    `segments` are new since the last event; those that do not fit are sent before it as events `segments`.
+    `segments` are new since the last event; those that do not fit are sent before it as events `segments`. `outputs`
+    are all that are complete or being written.
     """
 
     status: Status
     progress: StageProgress
     files: tuple[FileProgress, ...]
     segments: tuple[NewSegment, ...] = ()
+    outputs: tuple[Output, ...] = ()
 
 
 class SegmentsEvent(Envelope):

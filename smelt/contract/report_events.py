@@ -1,4 +1,4 @@
-"""Makes the events of a report: one `progress` with its new segments, after those that do not fit into it. Pure."""
+"""Makes the events of a report: one `progress` with its outputs and new segments, after those that do not fit. Pure."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from smelt.contract.events import ProgressEvent, Segment
+from smelt.contract.events import Output, ProgressEvent, Segment
 
 MAX_EVENT_BYTES: Final = 64 * 1024
 _ENVELOPE_BYTES: Final = 1024
@@ -14,13 +14,16 @@ _ENVELOPE_BYTES: Final = 1024
 Payload = dict[str, Any]
 
 
-def report_events(segments: Iterable[tuple[UUID, Segment]], state: ProgressEvent) -> Iterator[tuple[str, Payload]]:
+def report_events(
+    segments: Iterable[tuple[UUID, Segment]], state: ProgressEvent, outputs: Sequence[Output] = ()
+) -> Iterator[tuple[str, Payload]]:
     """Yield the names and payloads of the events for `state` and the segments saved with it, in the order to send.
 
-    Each payload has at most `MAX_EVENT_BYTES` as JSON, unless a single segment is larger: `progress` contains the last
-    segments, as many as fit; the others go before it in events `segments`, each of one file.
+    Each payload has at most `MAX_EVENT_BYTES` as JSON, unless a single segment is larger: `progress` contains the
+    outputs, the last ones with their content as far as it fits, then the last segments that fit; the other segments go
+    before it in events `segments`, each of one file.
     """
-    progress = state.model_dump(mode="json")
+    progress = _with_fitting(outputs, state.model_dump(mode="json"))
     listed = [{"file_id": str(file_id), **_public(segment)} for file_id, segment in segments]
     first = _first_that_fits(listed, MAX_EVENT_BYTES - size_bytes(progress))
     envelope = state.model_dump(mode="json", include={"smelt_id", "seq", "run", "attempt", "eta_seconds", "emitted_at"})
@@ -52,9 +55,22 @@ def pieces(segments: Sequence[Payload], max_bytes: int) -> Iterator[list[Payload
         yield piece
 
 
-def size_bytes(value: Payload) -> int:
+def size_bytes(value: Payload | str) -> int:
     """Return an upper bound of the size of a value and a separator: ASCII is the default of JSON encoders."""
     return len(json.dumps(value)) + 2
+
+
+def _with_fitting(outputs: Sequence[Output], progress: Payload) -> Payload:
+    """Return a progress with outputs; the first ones are without their content if it does not fit."""
+    listed = [output.model_dump(mode="json") for output in outputs]
+    room_bytes = MAX_EVENT_BYTES - size_bytes(
+        {**progress, "outputs": [{**output, "content": None} for output in listed]}
+    )
+    for output in reversed(listed):
+        room_bytes -= size_bytes(output["content"])
+        if room_bytes < 0:
+            output["content"] = None
+    return {**progress, "outputs": listed}
 
 
 def _first_that_fits(segments: Sequence[Payload], max_bytes: int) -> int:

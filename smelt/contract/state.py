@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from smelt.contract.events import Model, Result, Segment, StageProgress
+from smelt.contract.events import Model, Output, Result, Segment, StageProgress
 from smelt.contract.vocabulary import FileStatus, InputType, Mode, Outcome, Status
 
 
@@ -99,7 +99,7 @@ class FileState(Model):
     """One file of a smelt; `progress` is 0 to 100, `duration_seconds` and `language` are None until known.
 
     `language` is that of the first speech, also if it is translated; `trust.languages` lists all. `trust` is None until
-    the file is transcribed.
+    the file is transcribed. `speaker_names` are the names that were given to speakers, by their labels.
     """
 
     id: UUID
@@ -110,6 +110,7 @@ class FileState(Model):
     duration_seconds: float | None = None
     language: str | None = None
     language_probability: float | None = None
+    speaker_names: dict[str, str] = Field(default_factory=dict)
     trust: Trust | None = None
     status: FileStatus
     stage: Status
@@ -146,7 +147,8 @@ class Snapshot(Model):
     """The whole state of a smelt, read in one statement.
 
     `segments` contains those that were saved after the `segments_after` of the request; `segments_seq` is the value to
-    pass in the next request. `results` is None until the smelt is completed. `queue_position` counts from 1 while the
+    pass in the next request. `results` is None until the smelt is completed; `outputs` are those that are complete or
+    being written before. `queue_position` counts from 1 while the
     smelt waits for a worker, and is at most 1001, which means more than 1,000 (`MAX_QUEUE_POSITION`). `worker_online`
     is True if any worker of the project that has the model of the smelt has sent a heartbeat within the last 60 s.
     `options` are those that were requested, except default values; `metadata` is JSON of the app.
@@ -165,6 +167,7 @@ class Snapshot(Model):
     files: tuple[FileState, ...]
     segments: tuple[FileSegment, ...]
     segments_seq: int
+    outputs: tuple[Output, ...] = ()
     outcome: Outcome | None
     results: tuple[Result, ...] | None
     error_code: str | None

@@ -46,6 +46,7 @@ RejectionCode = Literal[
     "still_referenced",
     "too_many_open",
     "not_found",
+    "speaker_not_found",
 ]
 
 STAGES: Final[tuple[Status, ...]] = (

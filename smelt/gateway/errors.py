@@ -25,6 +25,7 @@ _STATUS_OF_REJECTION: Final = {
     "combine_requires_auth": 403,
     "not_allowed": 403,
     "not_found": 404,
+    "speaker_not_found": 404,
     "missing_upload": 409,
     "idempotency_conflict": 409,
     "still_referenced": 409,

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from smelt.backend.waiting import wait_for_event
 from smelt.backend.worker_rpc import WorkerRpc
+from smelt.contract.events import Output
 from smelt.contract.report_events import report_events
 from smelt.contract.vocabulary import Status
 from smelt.contract.work import Claim, Report, Risk, SavedSegment, Verdict
@@ -116,7 +117,8 @@ class Reporter:
         self._saved_risk = draft.risk
         self.state.confirm(draft)
         self._last_stage = draft.status
-        await self._broadcast(report, draft.segments, began_s)
+        if self._is_held(report, began_s):
+            await self._broadcast(report, draft.outputs, draft.segments)
 
     async def acknowledge(self) -> None:
         """Report until the database has saved stage, risk and results; if the lease is lost, wait to be cancelled.
@@ -160,9 +162,11 @@ class Reporter:
     def _has_results(self, draft: Draft) -> bool:
         return draft.status != self._last_stage or draft.has_results
 
-    async def _broadcast(self, report: Report, segments: Sequence[tuple[UUID, SavedSegment]], began_s: float) -> None:
-        if self._is_held(report, began_s) and report.event is not None:
-            for event, payload in report_events(segments, report.event):
+    async def _broadcast(
+        self, report: Report, outputs: Sequence[Output], segments: Sequence[tuple[UUID, SavedSegment]] = ()
+    ) -> None:
+        if report.event is not None:
+            for event, payload in report_events(segments, report.event, outputs):
                 await self._events.put(event, payload)
 
     def _is_held(self, report: Report, began_s: float) -> bool:
@@ -187,7 +191,8 @@ class Reporter:
                 lease_s=self._lease_s,
             )
             self._saved_risk = draft.risk
-            await self._broadcast(report, (), began_s)
+            if self._is_held(report, began_s):
+                await self._broadcast(report, draft.outputs)
 
     async def _send(self, draft: Draft) -> Report:
         return await self._calls.report_progress(
@@ -199,6 +204,7 @@ class Reporter:
             eta_seconds=self._last_eta_s,
             files=[file for file in draft.files if len(file) > 1],
             segments=draft.segment_rows(),
+            outputs=draft.changed_outputs,
             risk=draft.risk,
             lease_s=self._lease_s,
         )

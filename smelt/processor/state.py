@@ -1,12 +1,12 @@
 """The state of a smelt in its worker, and which part of it is not reported yet."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from smelt.contract.events import Result
+from smelt.contract.events import Output, Result
 from smelt.contract.vocabulary import ErrorCode, FileStatus, Status
 from smelt.contract.work import Claim, ClaimedFile, Risk, SavedSegment
 from smelt.processor.children.decoders import Decoding
@@ -49,8 +49,8 @@ class FileWork:
     probed: Probe | None = None
     recording: Recording | None = None
     timer: TranscriptionTimer | None = None
-    output: str | None = None
-    """The title of the output that is being written."""
+    written: dict[int, Output] = field(default_factory=dict)
+    """The outputs that are complete or being written, by position."""
     result: Result | None = None
 
     @property
@@ -97,6 +97,8 @@ class Draft:
     message: str
     files: tuple[dict[str, Any], ...]
     segments: tuple[tuple[UUID, SavedSegment], ...]
+    outputs: tuple[Output, ...]
+    changed_outputs: tuple[Output, ...]
     file_rows: dict[UUID, dict[str, Any]]
 
     @property
@@ -140,6 +142,7 @@ class SmeltState:
         self._weight: Weight = size_weight
         self._unsaved: list[tuple[UUID, SavedSegment]] = []
         self._reported: dict[UUID, dict[str, Any]] = {}
+        self._reported_outputs: dict[tuple[UUID, int], Output] = {}
 
     @property
     def live_files(self) -> list[FileWork]:
@@ -170,9 +173,9 @@ class SmeltState:
             file.share = min(1.0, share)
             self._on_change(False)
 
-    def write_output(self, file: FileWork, title: str | None) -> None:
-        """Set the title of the output that is being written for a file; None after the last one."""
-        file.output = title
+    def write_output(self, file: FileWork, output: Output) -> None:
+        """Set an output of a file, or its text so far."""
+        file.written[output.position] = output
         self._on_change(False)
 
     def fail(self, file: FileWork, code: ErrorCode, sentence: str | None = None) -> None:
@@ -210,20 +213,34 @@ class SmeltState:
             status=self.stage,
             risk=self.risk,
             percentage=self.percentage,
-            message=message(self.stage, self.percentage, self.claim.percentage, self._output),
+            message=message(self.stage, self.percentage, self.claim.percentage, self._title),
             files=tuple(_changed_fields(row, self._reported.get(file_id)) for file_id, row in file_rows.items()),
             segments=tuple(self._unsaved),
+            outputs=tuple(self._outputs()),
+            changed_outputs=tuple(self._changed_outputs()),
             file_rows=file_rows,
         )
 
     def confirm(self, draft: Draft) -> None:
         """Mark a draft as reported."""
         self._reported.update(draft.file_rows)
+        self._reported_outputs.update({_key(output): output for output in draft.changed_outputs})
         del self._unsaved[: len(draft.segments)]
 
     @property
-    def _output(self) -> str | None:
-        return next((file.output for file in self.live_files if file.output is not None), None)
+    def _title(self) -> str | None:
+        """The title of the output that is being written, with its number if there are several."""
+        count = output_count(self.claim)
+        for output in self._outputs():
+            if not output.is_complete:
+                return output.title if count == 1 else f"{output.title} ({output.position + 1} of {count})"
+        return None
+
+    def _outputs(self) -> Iterator[Output]:
+        return (output for file in self.live_files for output in file.written.values())
+
+    def _changed_outputs(self) -> Iterator[Output]:
+        return (output for output in self._outputs() if output != self._reported_outputs.get(_key(output)))
 
     def _file_row(self, file: FileWork) -> dict[str, Any]:
         row: dict[str, Any] = {
@@ -245,6 +262,15 @@ class SmeltState:
         if file.failed:
             del row["stage"], row["progress"]  # A failed file keeps the stage in which it failed.
         return {key: value for key, value in row.items() if value is not None}
+
+
+def output_count(claim: Claim) -> int:
+    """Return how many outputs each file of a smelt gets."""
+    return len(claim.default_prompt_names) + (claim.user_prompt is not None)
+
+
+def _key(output: Output) -> tuple[UUID, int]:
+    return output.file_id, output.position
 
 
 def _file_work(claimed: ClaimedFile) -> FileWork:

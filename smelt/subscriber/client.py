@@ -19,7 +19,7 @@ from smelt.contract.batches import Batch
 from smelt.contract.options import SmeltOptions
 from smelt.contract.state import Created, Snapshot, Unchanged
 from smelt.contract.vocabulary import Mode, PromptName
-from smelt.errors import SmeltFailed, Unavailable
+from smelt.errors import Forbidden, SmeltFailed, Unavailable
 from smelt.subscriber.batch import BatchWatch
 from smelt.subscriber.diagnostics import Diagnostics
 from smelt.subscriber.feed import Feed, OnInvalidate
@@ -136,10 +136,9 @@ class Client:
             )
             try:
                 created = await asyncio.shield(creating)
-                if idempotency_key is not None and (await self.get(created.id)).submitted_at is not None:
+                if idempotency_key is not None and await self._is_submitted(created):
                     return created
-                uploads = Uploads(self._project.audio, on_upload=on_upload, again=idempotency_key is not None)
-                await uploads.run(sources, [file.upload_path for file in created.files if file.upload_path is not None])
+                await self._upload(created, sources, on_upload, again=idempotency_key is not None)
                 # A text is submitted when it is created, unless an earlier call with its key did not submit it.
                 if submit and (text is None or idempotency_key is not None):
                     await self.submit(created.id)
@@ -178,6 +177,22 @@ class Client:
             RequestRejected: It needs audio that is removed (`audio_expired`), or too many smelts are open.
         """
         return await self._calls.retry_smelt(smelt_id)
+
+    async def rename_speaker(
+        self, smelt_id: UUID | str, speaker: str, name: str, *, file_id: UUID | str | None = None
+    ) -> Snapshot:
+        """Name a speaker in the finished transcripts of a smelt: in captions, documents and results.
+
+        Args:
+            smelt_id: The smelt, which may have ended.
+            speaker: The label of the speaker, such as `Speaker 1`, also if it has a name already.
+            name: A text on one line, up to 100 characters; the label itself removes the name.
+            file_id: The file; by default, all files whose transcript has the speaker.
+
+        Raises:
+            RequestRejected: No finished transcript has the speaker (`speaker_not_found`).
+        """
+        return await self._calls.rename_speaker(smelt_id, speaker, name, file_id=file_id)
 
     async def delete(self, smelt_id: UUID | str) -> None:
         """Delete a smelt with its files, transcripts and results."""
@@ -294,6 +309,20 @@ class Client:
 
     def _open_sources(self, files: Sequence[File]) -> AbstractAsyncContextManager[list[UploadSource]]:
         return open_sources(files)
+
+    async def _upload(
+        self, created: Created, sources: Sequence[UploadSource], on_upload: OnUpload | None, *, again: bool
+    ) -> None:
+        paths = [file.upload_path for file in created.files if file.upload_path is not None]
+        try:
+            await Uploads(self._project.audio, on_upload=on_upload, again=again).run(sources, paths)
+        except Forbidden:
+            # Nothing can be uploaded to a smelt that an equal call has submitted meanwhile.
+            if not (again and await self._is_submitted(created)):
+                raise
+
+    async def _is_submitted(self, created: Created) -> bool:
+        return (await self.get(created.id)).submitted_at is not None
 
     async def _abandon(self, creating: asyncio.Task[Created]) -> None:
         """Delete a smelt once it is created, within `ABANDON_TIMEOUT_S` and even if this call is cancelled."""

@@ -6,7 +6,7 @@ from typing import Literal
 from uuid import UUID
 
 from smelt.contract.batches import BatchStatus
-from smelt.contract.events import FileProgress, Model, Result, Segment
+from smelt.contract.events import FileProgress, Model, Output, Result, Segment
 from smelt.contract.vocabulary import Outcome, Status
 from smelt.errors import SmeltError
 
@@ -16,7 +16,8 @@ class Progress(Model):
 
     `percentage` is 0 to 100 and never decreases within a `run`. `queue_position` is known while the smelt waits for a
     worker (1001: more than 1,000), `eta_seconds` once a worker can estimate it. `worker_online` is False while no
-    worker of the project runs, so that the smelt waits until one starts; None if unknown.
+    worker of the project runs, so that the smelt waits until one starts; None if unknown. `outputs` are those that are
+    complete, and the one that is being written with its text so far.
     """
 
     smelt_id: UUID
@@ -27,6 +28,7 @@ class Progress(Model):
     eta_seconds: float | None
     queue_position: int | None
     worker_online: bool | None = None
+    outputs: tuple[Output, ...] = ()
     seq: int
     run: int
     attempt: int

@@ -31,7 +31,7 @@ from smelt.contract.options import SmeltOptions
 from smelt.contract.rows import FileRow, Notification, SmeltRow
 from smelt.contract.state import Created, CreatedFile, Snapshot
 from smelt.contract.vocabulary import TERMINAL_STATUSES, Mode
-from smelt.errors import NotFound, SmeltError, Unauthorized
+from smelt.errors import NotFound, RequestRejected, SmeltError, Unauthorized
 from smelt.subscriber.notifications import EVENT
 from smelt.testing.smelts import FakeSmelt
 
@@ -216,6 +216,15 @@ class FakeCalls(ClientRpc):
         state = smelt.snapshot()
         if state.status == "failed" or state.outcome == "partial":
             smelt.restart()
+        return smelt.snapshot()
+
+    async def rename_speaker(
+        self, smelt_id: UUID | str, speaker: str, name: str, *, file_id: UUID | str | None = None
+    ) -> Snapshot:
+        """Name a speaker; raise `RequestRejected` if no segment has it."""
+        smelt = self.project.find(smelt_id)
+        if not smelt.rename_speaker(speaker, name, None if file_id is None else UUID(str(file_id))):
+            raise RequestRejected("speaker_not_found", "No finished transcript has a speaker with this label.")
         return smelt.snapshot()
 
     async def delete_smelt(self, smelt_id: UUID | str) -> None:

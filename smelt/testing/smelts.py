@@ -4,7 +4,7 @@ Its events are merged like live events, so that a test receives the updates of a
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final
@@ -15,6 +15,7 @@ from smelt.contract.events import (
     CompletedEvent,
     FailedEvent,
     FileProgress,
+    Output,
     ProgressEvent,
     Result,
     Segment,
@@ -74,6 +75,7 @@ class FakeSmelt:
         self._timeline = Timeline(self.id)
         self._items: list[Item] = []
         self._segments: list[list[Segment]] = [[] for _ in self.filenames]
+        self._speaker_names: list[dict[str, str]] = [{} for _ in self.filenames]
         self._seq = 0
         self._run = 1
         self._worker_online = True
@@ -98,8 +100,9 @@ class FakeSmelt:
         *,
         message: str | None = None,
         eta_seconds: float | None = None,
+        outputs: Sequence[Output] = (),
     ) -> None:
-        """Emit progress; `percentage` defaults to the start of the stage."""
+        """Emit progress, with the outputs so far; `percentage` defaults to the start of the stage."""
         reached = PERCENT_RANGES[status][0] if percentage is None else percentage
         if status != "pending" and self._started_at is None:
             self._started_at = datetime.now(UTC)
@@ -111,6 +114,7 @@ class FakeSmelt:
                 status=status,
                 progress=StageProgress(percentage=reached, stage=status, message=message or STAGE_MESSAGES[status]),
                 files=tuple(FileProgress.model_validate(file) for file in files),
+                outputs=tuple(outputs),
             )
         )
 
@@ -120,15 +124,32 @@ class FakeSmelt:
         unchanged = Unchanged(id=self.id, seq=self._seq, next_poll_s=None, worker_online=online)
         self._emit(*self._timeline.merge_unchanged(unchanged))
 
-    def segments(self, *texts: str, file: int = 0) -> None:
-        """Emit new segments of a file: one per text, two seconds each."""
+    def segments(self, *texts: str, file: int = 0, speaker: str | None = None) -> None:
+        """Emit new segments of a file: one per text, two seconds each, of one speaker."""
         first = len(self._segments[file])
         new = [
-            Segment(index=index, start=index * SEGMENT_S, end=(index + 1) * SEGMENT_S, text=text)
+            Segment(index=index, start=index * SEGMENT_S, end=(index + 1) * SEGMENT_S, text=text, speaker=speaker)
             for index, text in enumerate(texts, first)
         ]
         self._segments[file] += new
         self._take(SegmentsEvent(**self._envelope(), file_id=self.file_ids[file], segments=tuple(new)))
+
+    def rename_speaker(self, speaker: str, name: str, file_id: UUID | None = None) -> bool:
+        """Name a speaker, as `client.rename_speaker` does; return False if no segment has it."""
+        found = [
+            names
+            for of_file, names, segments in zip(self.file_ids, self._speaker_names, self._segments, strict=True)
+            if file_id in (None, of_file) and any(segment.speaker == speaker for segment in segments)
+        ]
+        for names in found:
+            names[speaker] = name
+            if name == speaker:
+                del names[speaker]
+        if found:
+            self._seq += 1
+            if self.on_change is not None:
+                self.on_change(self)
+        return bool(found)
 
     def complete(self, *contents: str, outcome: Outcome = "complete") -> None:
         """Complete the smelt with one content per file; missing contents are empty."""
@@ -215,6 +236,7 @@ class FakeSmelt:
                 "files": self._file_states(status, percentage),
                 "segments": self._file_segments(),
                 "segments_seq": self._seq,
+                "outputs": () if ended else progress.outputs,
                 "default_prompt_names": self.prompts,
                 "user_prompt_id": self.user_prompt_id,
                 "batch_id": self.batch_id,
@@ -230,8 +252,10 @@ class FakeSmelt:
 
     def _file_segments(self) -> tuple[FileSegment, ...]:
         return tuple(
-            FileSegment(file_id=file_id, **segment.model_dump())
-            for file_id, segments in zip(self.file_ids, self._segments, strict=True)
+            FileSegment(
+                file_id=file_id, **segment.model_dump() | {"speaker": names.get(segment.speaker or "", segment.speaker)}
+            )
+            for file_id, names, segments in zip(self.file_ids, self._speaker_names, self._segments, strict=True)
             for segment in segments
         )
 
@@ -247,8 +271,11 @@ class FakeSmelt:
                 status=states.get(status, "processing"),
                 stage=status,
                 progress=percentage,
+                speaker_names=names,
             )
-            for position, (file_id, filename) in enumerate(zip(self.file_ids, self.filenames, strict=True))
+            for position, (file_id, filename, names) in enumerate(
+                zip(self.file_ids, self.filenames, self._speaker_names, strict=True)
+            )
         )
 
     def _envelope(self, eta_seconds: float | None = None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ export type PromptName = "summarize" | "action_items" | "detailed_notes" | "qa_f
 
 export type ErrorCode = "file_too_large" | "invalid_format" | "duration_exceeded" | "corrupted_file" | "decoding_failed" | "transcription_failed" | "synthesis_failed" | "api_rate_limited" | "api_quota_exhausted" | "api_key_invalid" | "connection_lost" | "cancelled" | "internal_error"
 
-export type RejectionCode = "invalid_request" | "invalid_options" | "not_allowed" | "no_input" | "mixed_input" | "too_many_files" | "file_too_large" | "invalid_format" | "combine_requires_auth" | "combine_requires_multiple" | "prompt_not_found" | "missing_upload" | "audio_expired" | "idempotency_conflict" | "still_referenced" | "too_many_open" | "not_found"
+export type RejectionCode = "invalid_request" | "invalid_options" | "not_allowed" | "no_input" | "mixed_input" | "too_many_files" | "file_too_large" | "invalid_format" | "combine_requires_auth" | "combine_requires_multiple" | "prompt_not_found" | "missing_upload" | "audio_expired" | "idempotency_conflict" | "still_referenced" | "too_many_open" | "not_found" | "speaker_not_found"
 
 /** A row of `smelt_batches`; `progress` is 0 to 100 over all smelts, `seq` counts the changes of the batch. */
 export interface Batch {
@@ -181,7 +181,7 @@ export interface FileSegment {
  * One file of a smelt; `progress` is 0 to 100, `duration_seconds` and `language` are None until known.
  *
  * `language` is that of the first speech, also if it is translated; `trust.languages` lists all. `trust` is None until
- * the file is transcribed.
+ * the file is transcribed. `speaker_names` are the names that were given to speakers, by their labels.
  */
 export interface FileState {
   readonly id: string
@@ -192,6 +192,7 @@ export interface FileState {
   readonly duration_seconds?: number | null
   readonly language?: string | null
   readonly language_probability?: number | null
+  readonly speaker_names?: Readonly<Record<string, string>>
   readonly trust?: Trust | null
   readonly status: FileStatus
   readonly stage: Status
@@ -237,9 +238,24 @@ export interface Notification {
 }
 
 /**
+ * An output of a smelt that has not ended: the text so far, and whether it is complete.
+ *
+ * Outputs of a file are written in the order of `position`, which counts from 0. `title` is that of the prompt.
+ * `content` is None if it does not fit into an event; a read returns it.
+ */
+export interface Output {
+  readonly file_id: string
+  readonly position: number
+  readonly title: string
+  readonly content: string | null
+  readonly is_complete: boolean
+}
+
+/**
  * The whole state of a smelt that has not ended, with all of its files; at most 64 KiB.
  *
- * `segments` are new since the last event; those that do not fit are sent before it as events `segments`.
+ * `segments` are new since the last event; those that do not fit are sent before it as events `segments`. `outputs`
+ * are all that are complete or being written.
  */
 export interface ProgressEvent {
   readonly smelt_id: string
@@ -253,6 +269,7 @@ export interface ProgressEvent {
   readonly progress: StageProgress
   readonly files: readonly FileProgress[]
   readonly segments?: readonly NewSegment[]
+  readonly outputs?: readonly Output[]
 }
 
 /** The result of a file in Markdown; in mode `combine`, `file_id` is the id of the smelt. */
@@ -331,7 +348,8 @@ export interface SmeltsDeleted {
  * The whole state of a smelt, read in one statement.
  *
  * `segments` contains those that were saved after the `segments_after` of the request; `segments_seq` is the value to
- * pass in the next request. `results` is None until the smelt is completed. `queue_position` counts from 1 while the
+ * pass in the next request. `results` is None until the smelt is completed; `outputs` are those that are complete or
+ * being written before. `queue_position` counts from 1 while the
  * smelt waits for a worker, and is at most 1001, which means more than 1,000 (`MAX_QUEUE_POSITION`). `worker_online`
  * is True if any worker of the project that has the model of the smelt has sent a heartbeat within the last 60 s.
  * `options` are those that were requested, except default values; `metadata` is JSON of the app.
@@ -350,6 +368,7 @@ export interface Snapshot {
   readonly files: readonly FileState[]
   readonly segments: readonly FileSegment[]
   readonly segments_seq: number
+  readonly outputs?: readonly Output[]
   readonly outcome: Outcome | null
   readonly results: readonly Result[] | null
   readonly error_code: string | null

@@ -68,8 +68,8 @@ const isIncomplete = (state) => Object.keys(state.waiting).length > 0 || state.s
 
 /** @type {Record<string, (payload: any) => unknown>} */
 const VALIDATORS = {
-  progress: ({ status, progress, files, segments = [] }) =>
-    ORDER.includes(status) && progress && Array.isArray(files) && Array.isArray(segments),
+  progress: ({ status, progress, files, segments = [], outputs = [] }) =>
+    ORDER.includes(status) && progress && [files, segments, outputs].every(Array.isArray),
   segments: ({ segments, file_id }) => Array.isArray(segments) && file_id,
   completed: ({ results }) => Array.isArray(results),
   failed: ({ error_code }) => error_code,
@@ -264,11 +264,12 @@ function withoutRegression(before, update) {
 }
 
 /**
- * Return these fields of an object; one that is missing is null.
+ * Return these fields of an object; one that is missing is null, and so are all without an object.
  * @param {any} source
  * @param {string} names
+ * @returns {any}
  */
-const pick = (source, names) => Object.fromEntries(names.split(' ').map((name) => [name, source[name] ?? null]))
+export const pick = (source, names) => Object.fromEntries(names.split(' ').map((name) => [name, source?.[name] ?? null]))
 
 /**
  * @param {any} source an event or a snapshot
@@ -279,6 +280,7 @@ const progressOf = (source, files) => ({
   type: 'progress',
   ...pick(source, 'smelt_id status eta_seconds queue_position worker_online seq run attempt'),
   progress: { ...pick(source.progress, 'percentage message'), stage: source.status },
+  outputs: source.outputs ?? [],
   files,
 })
 

@@ -25,6 +25,7 @@ const NO_SMELT = {
   progress: null,
   files: [],
   segments: {},
+  outputs: [],
   results: null,
   outcome: null,
   error: null,

@@ -9,6 +9,7 @@ import type {
   Mode,
   Notification,
   Outcome,
+  Output,
   PromptName,
   Result,
   Segment,
@@ -44,6 +45,7 @@ export interface ProgressUpdate {
   readonly status: Status
   readonly progress: StageProgress
   readonly files: readonly FileProgress[]
+  readonly outputs: readonly Output[]
   readonly eta_seconds: number | null
   readonly queue_position: number | null
   readonly worker_online: boolean | null
@@ -108,6 +110,7 @@ export interface FileView extends FileProgress {
   readonly size_bytes?: number
   readonly duration_seconds?: number | null
   readonly language?: string | null
+  readonly speaker_names?: Readonly<Record<string, string>>
   readonly trust?: Trust | null
   readonly error_code?: string | null
   readonly error_message?: string | null
@@ -121,6 +124,8 @@ export interface SmeltView {
   readonly files: readonly FileView[]
   /** The transcript of each file by its id, in order and without gaps. */
   readonly segments: Readonly<Record<Id, readonly Segment[]>>
+  /** The outputs that are complete or being written, until the end. */
+  readonly outputs: readonly Output[]
   readonly results: readonly Result[] | null
   readonly outcome: Outcome | null
   readonly error: { readonly code: string; readonly message: string } | null

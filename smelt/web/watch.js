@@ -1,7 +1,7 @@
 // Watching one smelt through events and reads.
 import { SmeltError } from './errors.js'
 import { END_TIMEOUT_MS, FIRST_READ_MS, GAP_READ_MS, pollInMs } from './polling.js'
-import { endingRun, initialState, known, merge, needsRead } from './merge.js'
+import { endingRun, initialState, known, merge, needsRead, pick } from './merge.js'
 import { IDLE, Store } from './store.js'
 
 /** @import { SmeltView, SmeltUpdate, ConnectionView, Joined } from './smelt.d.ts' */
@@ -289,7 +289,6 @@ const withWorker = (update) =>
  * @returns {SmeltView}
  */
 function viewOf({ id, run, progress, segments, end, readSeq }, files, connection, error) {
-  const completed = end?.type === 'completed' ? end : null
   const failed = end?.type === 'failed' ? { code: end.error_code, message: end.error_message } : null
   const current = end ? null : progress && withWorker(progress)
   // Files of a read at the end are newer than the last progress.
@@ -299,19 +298,17 @@ function viewOf({ id, run, progress, segments, end, readSeq }, files, connection
     status: end?.status ?? progress?.status ?? 'pending',
     progress: end
       ? {
-          percentage: completed ? 100 : (progress?.progress.percentage ?? 0),
+          percentage: end.type === 'completed' ? 100 : (progress?.progress.percentage ?? 0),
           stage: end.status,
           message: failed?.message ?? 'Complete',
         }
       : (current?.progress ?? null),
     files: files.length ? files.map((file) => ({ progress: 0, ...file, ...live.get(file.id) })) : [...live.values()],
     segments,
-    results: completed?.results ?? null,
-    outcome: completed?.outcome ?? null,
+    outputs: current?.outputs ?? [],
     error: failed ?? (error && { code: error.code, message: error.message }),
-    eta_seconds: current?.eta_seconds ?? null,
-    queue_position: current?.queue_position ?? null,
-    completed_at: end?.completed_at ?? null,
+    ...pick(current, 'eta_seconds queue_position'),
+    ...pick(end, 'results outcome completed_at'), // A failed smelt has the last one alone.
     seq: (end ?? progress)?.seq ?? null,
     run,
     connection,

@@ -112,6 +112,7 @@ create function smelt.raise_rejection(p_code text, p_message text) returns void
                 when 'combine_requires_auth' then 'PT403'
                 when 'not_allowed' then 'PT403'
                 when 'not_found' then 'PT404'
+                when 'speaker_not_found' then 'PT404'
                 when 'missing_upload' then 'PT409'
                 when 'idempotency_conflict' then 'PT409'
                 when 'still_referenced' then 'PT409'

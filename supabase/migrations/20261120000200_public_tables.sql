@@ -185,6 +185,8 @@ create table public.smelt_files (
     language text,
     language_probability numeric(4, 3),
     transcribed boolean not null default false,
+    -- Names that a client has given to speakers, by their labels in the segments.
+    speaker_names jsonb not null default '{}',
     trust jsonb,
     error_code text,
     error_message text,
@@ -192,6 +194,7 @@ create table public.smelt_files (
     constraint smelt_files_position unique (smelt_id, position),
     constraint smelt_files_upload_path unique (upload_path),
     constraint smelt_files_filename_length check (char_length(filename) between 1 and 255),
+    constraint smelt_files_speaker_names_is_object check (jsonb_typeof(speaker_names) = 'object'),
     constraint smelt_files_size_not_negative check (size_bytes >= 0),
     constraint smelt_files_upload_path_iff_audio check ((upload_path is not null) = (input_type = 'audio')),
     constraint smelt_files_progress_range check (progress between 0 and 100),
@@ -216,7 +219,8 @@ create table public.smelt_files (
 );
 create index smelt_files_user_id_idx on public.smelt_files (user_id);
 
--- The transcript as it grows. `seq` is that of the smelt when the segment was saved, or moved to a new run.
+-- The transcript as it grows. `seq` is that of the smelt when the segment was saved, moved to a new run, or its speaker
+-- got a name. `speaker` is the label of the worker: the functions return the name of `smelt_files.speaker_names` instead.
 create table public.smelt_segments (
     file_id uuid not null references public.smelt_files (id) on delete cascade,
     index integer not null,

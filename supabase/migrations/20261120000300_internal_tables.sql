@@ -126,6 +126,18 @@ create table smelt.checkpoints (
     checkpoint jsonb not null
 );
 
+-- The outputs of a smelt that has not ended, in the order in which they are written; the last one of a file may be
+-- incomplete. They are deleted at the end, which stores the results.
+create table smelt.outputs (
+    file_id uuid not null references public.smelt_files (id) on delete cascade,
+    position integer not null,
+    title text not null,
+    content text not null,
+    is_complete boolean not null,
+    primary key (file_id, position),
+    constraint outputs_position_not_negative check (position >= 0)
+);
+
 -- Events that must still be sent. A row is deleted once its event was acknowledged, or superseded by a newer one.
 create table smelt.outbox (
     id bigint generated always as identity primary key,

@@ -48,19 +48,80 @@ create function smelt.read_progress_of(p_smelt public.smelts, p_worker_online bo
         end
     $$;
 
--- Return the results of the run; null unless it is completed.
+-- Return a text for Markdown on one line, in which none of its characters is markup.
+create function smelt.as_markdown(p_text text) returns text
+    language sql immutable
+    set search_path = ''
+    as $$
+        select regexp_replace(
+            regexp_replace(p_text, '([\\*_`\[<~|]|&(?=#?\w+;))', '\\\1', 'g'),
+            '^(\d*)([#>+=-]|(?<=\d)[.)])', '\1\\\2'
+        )
+    $$;
+
+-- Return a Markdown text with the names of speakers instead of their labels. Only labels of smelt itself, such as
+-- `Speaker 1`, are replaced: that of an external service may be any word.
+create function smelt.with_speaker_names(p_text text, p_names jsonb) returns text
+    language plpgsql immutable
+    set search_path = ''
+    as $$
+    declare
+        -- Names have no control characters: a label in this mark is none that a name has introduced.
+        v_mark constant text := chr(1);
+        v_label text;
+        v_name text;
+    begin
+        if p_names = '{}' then
+            return p_text;
+        end if;
+        p_text := regexp_replace(p_text, '\m(Speaker \d+)\M', v_mark || '\1' || v_mark, 'g');
+        for v_label, v_name in select n.key, n.value from jsonb_each_text(p_names) as n loop
+            p_text := replace(p_text, v_mark || v_label || v_mark, smelt.as_markdown(v_name));
+        end loop;
+        return regexp_replace(p_text, v_mark || '(Speaker \d+)' || v_mark, '\1', 'g');
+    end
+    $$;
+
+-- Return the names of speakers that hold for all files of a smelt: those that each file with the label has.
+create function smelt.common_speaker_names(p_smelt_id uuid) returns jsonb
+    language sql stable
+    set search_path = ''
+    as $$
+        select coalesce(jsonb_object_agg(n.label, n.name), '{}')
+        from (
+            select e.key as label, min(e.value) as name
+            from public.smelt_files as f
+            cross join jsonb_each_text(f.speaker_names) as e
+            where f.smelt_id = p_smelt_id
+            group by e.key
+            having count(distinct e.value) = 1
+        ) as n
+        where not exists (
+            select
+            from public.smelt_files as f
+            join public.smelt_segments as g on g.file_id = f.id and g.speaker = n.label
+            where f.smelt_id = p_smelt_id and f.transcribed and not f.speaker_names ? n.label
+        )
+    $$;
+
+-- Return the results of the run with the names of speakers; null unless it is completed.
 create function smelt.results_of(p_smelt public.smelts) returns jsonb
     language sql stable
     set search_path = ''
     as $$
         select coalesce(
             jsonb_agg(
-                jsonb_build_object('file_id', r.file_id, 'filename', r.filename, 'content', r.content)
+                jsonb_build_object(
+                    'file_id', r.file_id, 'filename', r.filename, 'content', smelt.with_speaker_names(
+                        r.content, coalesce(f.speaker_names, smelt.common_speaker_names(p_smelt.id))
+                    )
+                )
                 order by r.position
             ),
             '[]'
         )
         from public.smelt_results as r
+        left join public.smelt_files as f on f.id = r.file_id
         where r.smelt_id = p_smelt.id and r.run = p_smelt.run
         having p_smelt.status = 'completed'
     $$;
@@ -75,7 +136,7 @@ create function smelt.files_of(p_smelt_id uuid) returns jsonb
                 jsonb_build_object(
                     'id', f.id, 'filename', f.filename, 'position', f.position, 'input_type', f.input_type,
                     'size_bytes', f.size_bytes, 'duration_seconds', f.duration_seconds, 'language', f.language,
-                    'language_probability', f.language_probability, 'trust', f.trust,
+                    'language_probability', f.language_probability, 'speaker_names', f.speaker_names, 'trust', f.trust,
                     'status', f.status, 'stage', f.stage, 'progress', f.progress,
                     'error_code', f.error_code, 'error_message', f.error_message
                 )
@@ -88,7 +149,7 @@ create function smelt.files_of(p_smelt_id uuid) returns jsonb
     $$;
 
 -- Return the segments of a smelt that were saved after a `seq`, in the order of the transcript; on request with their
--- words. Speakers and words are left out where they are unknown.
+-- words. Speakers have their names; speakers and words are left out where they are unknown.
 create function smelt.segments_of(p_smelt_id uuid, p_after bigint, p_with_words boolean) returns jsonb
     language sql stable
     set search_path = ''
@@ -98,7 +159,10 @@ create function smelt.segments_of(p_smelt_id uuid, p_after bigint, p_with_words 
                 jsonb_build_object(
                     'file_id', g.file_id, 'index', g.index, 'start', g.start_s, 'end', g.end_s, 'text', g.text
                 )
-                || case when g.speaker is not null then jsonb_build_object('speaker', g.speaker) else '{}' end
+                || case
+                    when g.speaker is null then '{}'
+                    else jsonb_build_object('speaker', coalesce(f.speaker_names ->> g.speaker, g.speaker))
+                end
                 || case
                     when p_with_words and g.words is not null then jsonb_build_object('words', g.words) else '{}'
                 end
@@ -109,6 +173,26 @@ create function smelt.segments_of(p_smelt_id uuid, p_after bigint, p_with_words 
         from public.smelt_segments as g
         join public.smelt_files as f on f.id = g.file_id
         where g.smelt_id = p_smelt_id and g.seq > p_after
+    $$;
+
+-- Return the outputs of a smelt that has not ended, complete ones and the one that is being written.
+create function smelt.outputs_of(p_smelt_id uuid) returns jsonb
+    language sql stable
+    set search_path = ''
+    as $$
+        select coalesce(
+            jsonb_agg(
+                jsonb_build_object(
+                    'file_id', o.file_id, 'position', o.position, 'title', o.title, 'content', o.content,
+                    'is_complete', o.is_complete
+                )
+                order by f.position, o.position
+            ),
+            '[]'
+        )
+        from public.smelt_files as f
+        join smelt.outputs as o on o.file_id = f.id
+        where f.smelt_id = p_smelt_id
     $$;
 
 -- Return the whole state of a smelt; without segments if `p_segments_after` is null.
@@ -128,6 +212,7 @@ create function smelt.snapshot(
             'files', smelt.files_of(p_smelt.id),
             'segments', smelt.segments_of(p_smelt.id, p_segments_after, p_with_words),
             'segments_seq', case when p_segments_after is null then 0 else p_smelt.seq end,
+            'outputs', smelt.outputs_of(p_smelt.id),
             'outcome', p_smelt.outcome, 'results', smelt.results_of(p_smelt),
             'error_code', p_smelt.error_code, 'error_message', p_smelt.error_message,
             'default_prompt_names', p_smelt.default_prompt_names, 'user_prompt_id', p_smelt.user_prompt_id,
@@ -211,7 +296,7 @@ create function smelt.progress_payload(p_smelt public.smelts, p_event_id uuid, p
                 from public.smelt_files as f
                 where f.smelt_id = p_smelt.id
             ),
-            'segments', '[]'::jsonb
+            'segments', '[]'::jsonb, 'outputs', '[]'::jsonb
         )
     $$;
 
@@ -260,6 +345,7 @@ create function smelt.batch_state(p_batch public.smelt_batches) returns jsonb
 
 revoke all on function
     smelt.topic_of, smelt.seconds_until, smelt.next_poll_s, smelt.progress_of, smelt.read_progress_of,
-    smelt.results_of, smelt.files_of, smelt.segments_of, smelt.snapshot, smelt.state_since, smelt.state_now,
+    smelt.as_markdown, smelt.with_speaker_names, smelt.common_speaker_names,
+    smelt.results_of, smelt.files_of, smelt.segments_of, smelt.outputs_of, smelt.snapshot, smelt.state_since, smelt.state_now,
     smelt.envelope, smelt.progress_payload, smelt.completed_payload, smelt.failed_payload, smelt.batch_state
     from public, anon, authenticated, service_role;

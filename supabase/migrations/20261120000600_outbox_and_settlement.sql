@@ -59,9 +59,13 @@ create function smelt.broadcast_progress(p_smelt public.smelts) returns void
     set search_path = ''
     as $$
         select realtime.send(
-            smelt.progress_payload(p_smelt, gen_random_uuid(), clock_timestamp()),
+            smelt.progress_payload(p_smelt, gen_random_uuid(), clock_timestamp()) || case
+                when octet_length(o.outputs::text) <= 48 * 1024 then jsonb_build_object('outputs', o.outputs)
+                else '{}'
+            end,
             'progress', smelt.topic_of(p_smelt.id), true
         )
+        from smelt.outputs_of(p_smelt.id) as o (outputs)
     $$;
 
 -- Trigger: broadcast the ids of deleted smelts to their owner, at most 500 in a message; not to an owner who is deleted
@@ -553,6 +557,7 @@ create function smelt.settle_smelt(
         set client_hash = null
         where r.smelt_id = p_smelt_id and r.client_hash is not null and not smelt.has_unused_audio(v_smelt);
         delete from smelt.suspects as x where x.smelt_id = p_smelt_id;
+        delete from smelt.outputs as o using public.smelt_files as f where f.id = o.file_id and f.smelt_id = p_smelt_id;
         v_response := smelt.end_attempt(v_smelt, v_smelt.attempt, 'settled');
 
         perform smelt.enqueue_end(v_smelt, v_now, p_send);

@@ -137,6 +137,15 @@ create function smelt.has_control_characters(p_text text) returns boolean
     set search_path = ''
     as $$ select p_text ~ '[\u0001-\u001F\u007F-\u009F]' $$;
 
+-- Return a text without the spaces around it: all spaces of Unicode, in any locale of the database.
+create function smelt.trimmed(p_text text) returns text
+    language sql immutable
+    set search_path = ''
+    as $$
+        select btrim(p_text, U&' \00A0\1680\2000\2001\2002\2003\2004\2005\2006\2007\2008\2009\200A'
+            || U&'\2028\2029\202F\205F\3000')
+    $$;
+
 -- Return a vocabulary without the spaces around its terms; reject one that is not a list of short terms.
 create function smelt.check_vocabulary(p_vocabulary jsonb) returns jsonb
     language plpgsql stable
@@ -165,9 +174,7 @@ create function smelt.check_vocabulary(p_vocabulary jsonb) returns jsonb
         from (
             select
                 jsonb_typeof(e.value) as kind,
-                -- All spaces of Unicode, in any locale of the database.
-                btrim(e.value #>> '{}', U&' \00A0\1680\2000\2001\2002\2003\2004\2005\2006\2007\2008\2009\200A'
-                    || U&'\2028\2029\202F\205F\3000') as term,
+                smelt.trimmed(e.value #>> '{}') as term,
                 e.ordinal
             from jsonb_array_elements(p_vocabulary) with ordinality as e (value, ordinal)
         ) as t;
@@ -638,7 +645,7 @@ create function public.create_smelt_batch(title text default null) returns jsonb
 
 revoke all on function
     smelt.check_shape, smelt.check_input, smelt.check_file, smelt.check_prompt_names, smelt.reject_option,
-    smelt.has_control_characters, smelt.check_vocabulary, smelt.check_option, smelt.check_options, smelt.check_metadata,
+    smelt.has_control_characters, smelt.trimmed, smelt.check_vocabulary, smelt.check_option, smelt.check_options, smelt.check_metadata,
     smelt.creator, smelt.find_user_prompt, smelt.check_batch, smelt.reserve_open_slot, smelt.stored_key, smelt.find_idempotent_smelt,
     smelt.upload_path, smelt.insert_files,
     smelt.creation_response, smelt.insert_smelt, smelt.create_smelt, smelt.create_smelt_batch, public.create_smelt,

@@ -1,4 +1,4 @@
--- The functions of clients for an existing smelt: read, submit, cancel, retry, delete.
+-- The functions of clients for an existing smelt: read, submit, cancel, retry, rename a speaker, delete.
 
 -- Lock a smelt of the caller and return its row. Reject a missing smelt and that of another user in the same way.
 create function smelt.lock_smelt_of_caller(p_smelt_id uuid) returns public.smelts
@@ -248,6 +248,69 @@ create function smelt.retry_smelt(p_smelt_id uuid) returns jsonb
     end
     $$;
 
+-- Return the name of a speaker without the spaces around it; reject one that is not a short text on one line.
+create function smelt.check_speaker_name(p_name text) returns text
+    language plpgsql stable
+    set search_path = ''
+    as $$
+    declare
+        v_name constant text := smelt.trimmed(coalesce(p_name, ''));
+    begin
+        if char_length(v_name) not between 1 and 100 then
+            perform smelt.raise_rejection('invalid_request', 'A speaker needs a "name" of 1 to 100 characters.');
+        -- Separators of lines, and characters that change the direction of the text around them.
+        elsif smelt.has_control_characters(v_name) or v_name ~ '[\u2028-\u202E\u2066-\u2069]' then
+            perform smelt.raise_rejection(
+                'invalid_request', 'The "name" of a speaker must not contain control characters.'
+            );
+        end if;
+        return v_name;
+    end
+    $$;
+
+-- Name a speaker in the finished transcripts of a smelt, or of one file; the label itself removes the name. The segments
+-- and results are stored with the label, and are returned with the name. The segments get a new `seq`.
+create function smelt.rename_smelt_speaker(p_smelt_id uuid, p_speaker text, p_name text, p_file_id uuid) returns jsonb
+    language plpgsql volatile security definer
+    set search_path = ''
+    as $$
+    declare
+        v_smelt public.smelts := smelt.lock_smelt_of_caller(p_smelt_id);
+        v_name constant text := smelt.check_speaker_name(p_name);
+        v_files constant uuid[] := array(
+            select f.id
+            from public.smelt_files as f
+            where f.smelt_id = p_smelt_id and f.id = coalesce(p_file_id, f.id) and f.transcribed and exists (
+                select from public.smelt_segments as g where g.file_id = f.id and g.speaker = p_speaker
+            )
+        );
+    begin
+        if cardinality(v_files) = 0 then
+            perform smelt.raise_rejection('speaker_not_found', format(
+                'No finished transcript has a speaker with the label "%s".', left(p_speaker, 100)
+            ));
+        end if;
+        update public.smelt_files as f
+        set speaker_names = f.speaker_names - p_speaker || case
+            when v_name = p_speaker then '{}' else jsonb_build_object(p_speaker, v_name)
+        end
+        where f.id = any (v_files) and coalesce(f.speaker_names ->> p_speaker, p_speaker) <> v_name;
+        if found then
+            update public.smelts as s
+            set seq = s.seq + 1, updated_at = clock_timestamp()
+            where s.id = p_smelt_id
+            returning s.* into v_smelt;
+            update public.smelt_segments as g
+            set seq = v_smelt.seq
+            where g.file_id = any (v_files) and g.speaker = p_speaker;
+            if not smelt.is_terminal(v_smelt.status) then
+                perform smelt.broadcast_progress(v_smelt);
+            end if;
+        end if;
+        return smelt.state_now(p_smelt_id);
+    end
+    $$;
+
 -- Delete a locked smelt with every row that belongs to it; the next sweep finds its objects in Storage. Raise
 -- `foreign_key_violation` or `restrict_violation` at once if a row of the app references it.
 create function smelt.delete_smelt_row(p_smelt public.smelts) returns void
@@ -331,6 +394,21 @@ create function public.retry_smelt(smelt_id uuid) returns jsonb
     set search_path = ''
     as $$ select smelt.retry_smelt(retry_smelt.smelt_id) $$;
 
+-- Name a speaker: `speaker` is the label in the segments, such as `Speaker 1`, also if it has a name already; the label
+-- as `name` removes the name. Without `file_id`, in all files. It is rejected with `speaker_not_found` if no finished
+-- transcript has that speaker.
+create function public.rename_smelt_speaker(
+    smelt_id uuid, speaker text, name text, file_id uuid default null
+) returns jsonb
+    language sql volatile security invoker
+    set search_path = ''
+    as $$
+        select smelt.rename_smelt_speaker(
+            rename_smelt_speaker.smelt_id, rename_smelt_speaker.speaker, rename_smelt_speaker.name,
+            rename_smelt_speaker.file_id
+        )
+    $$;
+
 -- Delete a smelt with its transcripts, results and notifications; a worker removes its audio with the next sweep.
 create function public.delete_smelt(smelt_id uuid) returns jsonb
     language sql volatile security invoker
@@ -339,12 +417,14 @@ create function public.delete_smelt(smelt_id uuid) returns jsonb
 
 revoke all on function
     smelt.lock_smelt_of_caller, smelt.get_smelt, smelt.get_smelts, smelt.verify_uploads, smelt.submit_smelt,
-    smelt.cancel_smelt, smelt.reset_files, smelt.check_retry, smelt.retry_smelt, smelt.delete_smelt_row,
-    smelt.delete_smelt, public.get_smelt, public.get_smelts, public.submit_smelt, public.cancel_smelt,
-    public.retry_smelt, public.delete_smelt
+    smelt.cancel_smelt, smelt.reset_files, smelt.check_retry, smelt.retry_smelt, smelt.check_speaker_name,
+    smelt.rename_smelt_speaker, smelt.delete_smelt_row, smelt.delete_smelt,
+    public.get_smelt, public.get_smelts, public.submit_smelt, public.cancel_smelt, public.retry_smelt,
+    public.rename_smelt_speaker, public.delete_smelt
     from public, anon, authenticated, service_role;
 grant execute on function
-    smelt.get_smelt, smelt.get_smelts, smelt.submit_smelt, smelt.cancel_smelt, smelt.retry_smelt, smelt.delete_smelt,
+    smelt.get_smelt, smelt.get_smelts, smelt.submit_smelt, smelt.cancel_smelt, smelt.retry_smelt,
+    smelt.rename_smelt_speaker, smelt.delete_smelt,
     public.get_smelt, public.get_smelts, public.submit_smelt, public.cancel_smelt, public.retry_smelt,
-    public.delete_smelt
+    public.rename_smelt_speaker, public.delete_smelt
     to anon, authenticated, service_role;

@@ -182,6 +182,38 @@ create function smelt.apply_segments(p_smelt public.smelts, p_seq bigint, p_segm
     end
     $$;
 
+-- Save the outputs of a report; return true if one has changed. A file's outputs are written in order: those of an
+-- earlier attempt after the reported ones are deleted.
+create function smelt.apply_outputs(p_smelt_id uuid, p_outputs jsonb) returns boolean
+    language plpgsql volatile
+    set search_path = ''
+    as $$
+    declare
+        v_is_changed boolean;
+    begin
+        insert into smelt.outputs as o (file_id, position, title, content, is_complete)
+        select f.id, r.position, r.title, r.content, r.is_complete
+        from jsonb_to_recordset(p_outputs) as r (
+            file_id uuid, position integer, title text, content text, is_complete boolean
+        )
+        join public.smelt_files as f on f.id = r.file_id and f.smelt_id = p_smelt_id
+        on conflict (file_id, position) do update
+        set title = excluded.title, content = excluded.content, is_complete = excluded.is_complete
+        where (o.title, o.content, o.is_complete)
+            is distinct from (excluded.title, excluded.content, excluded.is_complete);
+        v_is_changed := found;
+        delete from smelt.outputs as o
+        using (
+            select r.file_id, max(r.position) as position
+            from jsonb_to_recordset(p_outputs) as r (file_id uuid, position integer)
+            group by r.file_id
+        ) as r
+        join public.smelt_files as f on f.id = r.file_id and f.smelt_id = p_smelt_id
+        where o.file_id = f.id and o.position > r.position;
+        return v_is_changed or found;
+    end
+    $$;
+
 -- Return the verdict for an attempt: `go_on` if it holds the smelt, `cancelled` if a client cancelled the smelt, else
 -- `lost`.
 create function smelt.verdict_for(p_smelt_id uuid, p_attempt bigint) returns text
@@ -265,11 +297,11 @@ create function smelt.clear_suspect(p_smelt_id uuid, p_status text, p_risk text)
             end)
     $$;
 
--- Save the stage, files and segments of a report about a locked smelt. Return the progress to broadcast after the
+-- Save the stage, files, segments and outputs of a report about a locked smelt. Return the progress to broadcast after the
 -- commit; null if a watcher could not see a change.
 create function smelt.apply_report(
     p_smelt public.smelts, p_status text, p_percentage numeric, p_message text, p_eta_seconds double precision,
-    p_files jsonb, p_segments jsonb
+    p_files jsonb, p_segments jsonb, p_outputs jsonb
 ) returns jsonb
     language plpgsql volatile
     set search_path = ''
@@ -280,17 +312,22 @@ create function smelt.apply_report(
         v_files smelt.report_effect;
         v_segments smelt.report_effect;
         v_truncated boolean;
+        v_outputs_changed boolean;
     begin
         v_files := smelt.apply_files(p_smelt.id, p_files);
         v_segments := smelt.apply_segments(p_smelt, p_smelt.seq + 1, p_segments);
         v_truncated := smelt.truncate_segments(p_smelt.id, p_files);
+        v_outputs_changed := smelt.apply_outputs(p_smelt.id, p_outputs);
         perform smelt.apply_checkpoints(p_smelt.id, p_files);
         v_next := smelt.advance_smelt(p_smelt, p_status, p_percentage, p_message);
         v_next.estimated_end_at := coalesce(smelt.estimated_end(p_eta_seconds, v_now), p_smelt.estimated_end_at);
         v_next.failure_count := case
             when v_files.advanced or v_segments.advanced then 0 else p_smelt.failure_count
         end;
-        if not (smelt.has_visible_change(p_smelt, v_next) or v_files.visible or v_segments.visible or v_truncated) then
+        if not (
+            smelt.has_visible_change(p_smelt, v_next) or v_files.visible or v_segments.visible or v_truncated
+            or v_outputs_changed
+        ) then
             update public.smelts as s
             set failure_count = v_next.failure_count
             where s.id = p_smelt.id and s.failure_count <> v_next.failure_count;
@@ -310,7 +347,7 @@ create function smelt.apply_report(
 -- the commit; null if a watcher could not see a change. A worker has lost an attempt that it has dispatched.
 create function smelt.report_smelt_progress(
     p_smelt_id uuid, p_attempt bigint, p_status text, p_percentage double precision, p_message text,
-    p_eta_seconds double precision, p_files jsonb, p_segments jsonb, p_lease_s integer, p_risk text
+    p_eta_seconds double precision, p_files jsonb, p_segments jsonb, p_outputs jsonb, p_lease_s integer, p_risk text
 ) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -332,7 +369,8 @@ create function smelt.report_smelt_progress(
         end if;
         perform smelt.clear_suspect(p_smelt_id, p_status, p_risk);
         return jsonb_build_object('verdict', 'go_on', 'event', smelt.apply_report(
-            v_smelt, p_status, nullif(p_percentage, 'NaN')::numeric, p_message, p_eta_seconds, p_files, p_segments
+            v_smelt, p_status, nullif(p_percentage, 'NaN')::numeric, p_message, p_eta_seconds, p_files, p_segments,
+            p_outputs
         ));
     end
     $$;
@@ -391,10 +429,11 @@ create function smelt.load_smelt_segments(p_smelt_id uuid, p_file_id uuid) retur
         where g.smelt_id = p_smelt_id and g.file_id = p_file_id
     $$;
 
--- Report the progress of an attempt: stage, percentage, files, segments and checkpoints. Lower stages and percentages
--- than before are ignored. A key that is absent from a file leaves its value; `segment_count` removes all segments from
--- that index on. `risk` is `decode` or `model` while the file is decoded or the model reads it, else null: the report
--- with it is acknowledged before that work begins, and one without it as soon as it has ended.
+-- Report the progress of an attempt: stage, percentage, files, segments, outputs and checkpoints. Lower stages and
+-- percentages than before are ignored. A key that is absent from a file leaves its value; `segment_count` removes all
+-- segments from that index on. `outputs` are those that changed, `[{file_id, position, title, content, is_complete}]`.
+-- `risk` is `decode` or `model` while the file is decoded or the model reads it, else null: the report with it is
+-- acknowledged before that work begins, and one without it as soon as it has ended.
 create function public.report_smelt_progress(
     smelt_id uuid,
     attempt bigint,
@@ -404,6 +443,7 @@ create function public.report_smelt_progress(
     eta_seconds double precision default null,
     files jsonb default '[]',
     segments jsonb default '[]',
+    outputs jsonb default '[]',
     lease_s integer default 30,
     risk text default null
 ) returns jsonb
@@ -413,8 +453,8 @@ create function public.report_smelt_progress(
         select smelt.report_smelt_progress(
             report_smelt_progress.smelt_id, report_smelt_progress.attempt, report_smelt_progress.status,
             report_smelt_progress.percentage, report_smelt_progress.message, report_smelt_progress.eta_seconds,
-            report_smelt_progress.files, report_smelt_progress.segments, report_smelt_progress.lease_s,
-            report_smelt_progress.risk
+            report_smelt_progress.files, report_smelt_progress.segments, report_smelt_progress.outputs,
+            report_smelt_progress.lease_s, report_smelt_progress.risk
         )
     $$;
 
@@ -436,7 +476,7 @@ create function public.load_smelt_segments(smelt_id uuid, file_id uuid) returns 
 
 revoke all on function
     smelt.check_reported_stage, smelt.advance_file, smelt.apply_files, smelt.apply_checkpoints, smelt.apply_segments,
-    smelt.truncate_segments, smelt.clear_suspect, smelt.verdict_for, smelt.advance_smelt, smelt.estimated_end,
+    smelt.truncate_segments, smelt.apply_outputs, smelt.clear_suspect, smelt.verdict_for, smelt.advance_smelt, smelt.estimated_end,
     smelt.has_visible_change, smelt.apply_report,
     smelt.report_smelt_progress, smelt.renew_smelt_leases, smelt.load_smelt_segments,
     public.report_smelt_progress, public.renew_smelt_leases, public.load_smelt_segments

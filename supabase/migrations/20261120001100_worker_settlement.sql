@@ -535,7 +535,8 @@ create function smelt.report_dispatched_smelt(
                 (
                     select coalesce(jsonb_agg(r.segment || jsonb_build_object('file_id', v_file.id)), '[]')
                     from jsonb_array_elements(p_report -> 'segments') as r (segment)
-                )
+                ),
+                '[]'
             );
             perform smelt.end_dispatched_attempt(p_smelt_id, p_attempt, p_report -> 'error');
         end if;

@@ -47,6 +47,17 @@ def submit(*arguments: str | Path, env: Mapping[str, str], cwd: Path | None = No
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def shell(commands: str, *, env: Mapping[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run commands of a document as printed; `smelt` is this one, and its embedded stack takes free ports."""
+    program = cwd / "bin" / "smelt"
+    program.parent.mkdir(exist_ok=True)
+    free_ports = '[ "$*" != "local start" ] || set -- local start --api-port 0 --db-port 0'
+    program.write_text(f'#!/bin/sh\n{free_ports}\nexec {sys.executable} -m smelt "$@"\n')
+    program.chmod(0o755)
+    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    return run(["bash", "-ec", commands], env=environment({**env, "PATH": path}), cwd=cwd)
+
+
 @contextmanager
 def submitting(*arguments: str | Path, env: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
     """Run `smelt submit --watch --json` in the background; yield the process and its output."""

@@ -45,6 +45,7 @@ TABLE: Final = _table()
 BODIES: Final[dict[str, dict[str, Any]]] = {
     "POST /api/smelts": {"text": "Ship it."},
     "POST /api/smelts/states": {"smelts": []},
+    "POST /api/smelts/{id}/speakers": {"speaker": "Speaker 1", "name": "Ann"},
     "POST /api/batches": {},
 }
 CALLBACKS: Final = "POST /api/callbacks/progress"
@@ -125,6 +126,8 @@ class World:
         smelt_id = str(owner.post("/api/smelts", json={"text": "Ship it."}).json()["id"])
         if route.endswith("/retry"):
             owner.post(f"/api/smelts/{smelt_id}/cancel").raise_for_status()
+        elif route.endswith("/speakers"):
+            self._report(self._claim(smelt_id))
         elif route.startswith("GET") or "notifications" in route:
             self._complete(smelt_id)
         return smelt_id
@@ -145,14 +148,20 @@ class World:
 
     def _complete(self, smelt_id: str) -> None:
         claim = self._claim(smelt_id)
+        self._report(claim)
+        results = [{"file_id": claim["files"][0]["id"], "filename": "a", "content": "b"}]
+        self._call("complete_smelt", claim, results=results)
+
+    def _report(self, claim: dict[str, Any]) -> None:
+        """Report a finished transcript of one speaker."""
         file_id = claim["files"][0]["id"]
-        which = {"smelt_id": smelt_id, "attempt": claim["attempt"]}
-        segment = {"file_id": file_id, "index": 0, "start": 0, "end": 1, "text": "hello"}
-        for function, arguments in (
-            ("report_smelt_progress", {"status": "synthesizing", "segments": [segment]}),
-            ("complete_smelt", {"results": [{"file_id": file_id, "filename": "a", "content": "b"}]}),
-        ):
-            self._project.post(f"/{function}", json={**which, **arguments}).raise_for_status()
+        segment = {"file_id": file_id, "index": 0, "start": 0, "end": 1, "text": "hello", "speaker": "Speaker 1"}
+        files = [{"id": file_id, "transcribed": True}]
+        self._call("report_smelt_progress", claim, status="synthesizing", segments=[segment], files=files)
+
+    def _call(self, function: str, claim: dict[str, Any], **arguments: object) -> None:
+        which = {"smelt_id": claim["id"], "attempt": claim["attempt"]}
+        self._project.post(f"/{function}", json={**which, **arguments}).raise_for_status()
 
     def _may(self, caller: str, route: str, subject: Subject) -> bool:
         """Return True if a request succeeds, and for marks, if it changes something."""

@@ -13,13 +13,13 @@ import openai
 import pytest
 
 from tests.acceptance.commands import ROOT, accuracy, environment, worker
+from tests.harness.documents import code_for
 from tests.harness.gateways import options_for, running_gateway
 from tests.harness.processes import run
 from tests.harness.stacks import Stack, running_project, sign_up
 
 RECORDING = ROOT / "tests" / "recordings" / "action_item.m4a"
 TEXT = RECORDING.with_suffix(".txt").read_text()
-README = (ROOT / "smelt" / "gateway" / "README.md").read_text()
 JS = ROOT / "tests" / "js"
 REPEATS = 30
 """Of a recording of 4 s: more than one span of two minutes."""
@@ -103,7 +103,7 @@ def test_openai_client_gets_the_reason_why_a_file_is_not_transcribed(client: ope
 
 def test_openai_example_of_the_readme_runs_as_printed(stack: Stack, gateway_url: str, tmp_path: Path) -> None:
     shutil.copy(RECORDING, tmp_path / "meeting.m4a")
-    [program] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    [program] = code_for("test_openai_example_of_the_readme_runs_as_printed")
     names = {"gateway": gateway_url, "token": sign_up(stack).access_token}
     prologue = "".join(f"{name} = {value!r}\n" for name, value in names.items())
     done = run([sys.executable, "-W", "error", "-c", prologue + program], cwd=tmp_path, env=environment({}))

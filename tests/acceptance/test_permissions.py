@@ -1,4 +1,4 @@
-"""The README's table of permissions: every cell is tried against a running project."""
+"""The table of permissions in the README of the database: every cell is tried against a running project."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ Allowed = dict[str, bool]
 
 def _table() -> dict[str, Allowed]:
     """Return the callers allowed for each action of the table, such as `call get_smelt` or `read smelts`."""
-    section = (ROOT / "README.md").read_text().partition("### Who may do what")[2].partition("\n#")[0]
+    section = (ROOT / "supabase" / "README.md").read_text().partition("## Who may do what")[2].partition("\n#")[0]
     named: dict[str, Allowed] = {}
     for line in section.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
@@ -128,8 +128,8 @@ class Accounts:
         self.by_name[maker].call("cancel_smelt", smelt_id=created["id"])
         return created
 
-    def make_claimed(self) -> dict[str, Any]:
-        created = self.make(text=True)
+    def make_claimed(self, maker: str = "owner") -> dict[str, Any]:
+        created = self.make(maker, text=True)
         claims = self.worker.call("claim_smelts", worker_id=str(uuid4()), max_count=100)["smelts"]
         [claim] = [claim for claim in claims if claim["id"] == created["id"]]
         return {**created, "attempt": claim["attempt"]}
@@ -143,6 +143,21 @@ class Accounts:
         self.worker.call("report_smelt_progress", **which, status="synthesizing", segments=[segment])
         result = {"file_id": file_id, "filename": "a", "content": "b"}
         self.worker.call("complete_smelt", **which, results=[result])
+        return claim
+
+    def make_transcribed(self, maker: str = "owner") -> dict[str, Any]:
+        """Create a smelt with a finished transcript of one speaker."""
+        claim = self.make_claimed(maker)
+        file_id = claim["files"][0]["id"]
+        segment = {"file_id": file_id, "index": 0, "start": 0, "end": 1, "text": "hello", "speaker": "Speaker 1"}
+        self.worker.call(
+            "report_smelt_progress",
+            smelt_id=claim["id"],
+            attempt=claim["attempt"],
+            status="synthesizing",
+            files=[{"id": file_id, "transcribed": True}],
+            segments=[segment],
+        )
         return claim
 
 
@@ -187,6 +202,13 @@ def _client_functions(maker: str) -> dict[str, PermissionCase]:
         "submit_smelt": _call("submit_smelt", lambda accounts: accounts.make_uploaded(maker), smelt_id=_id),
         "cancel_smelt": _call("cancel_smelt", lambda accounts: accounts.make(maker), smelt_id=_id),
         "retry_smelt": _call("retry_smelt", lambda accounts: accounts.make_ended(maker), smelt_id=_id),
+        "rename_smelt_speaker": _call(
+            "rename_smelt_speaker",
+            lambda accounts: accounts.make_transcribed(maker),
+            smelt_id=_id,
+            speaker=lambda _: "Speaker 1",
+            name=lambda _: "Ann",
+        ),
         "delete_smelt": _call("delete_smelt", lambda accounts: accounts.make(maker), smelt_id=_id),
     }
 

@@ -1,6 +1,5 @@
-"""The Python examples of the README run as printed."""
+"""The commands and the Python examples of the READMEs run as printed."""
 
-import re
 import shutil
 import sys
 import textwrap
@@ -9,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.commands import ROOT, environment, worker
+import smelt
+from tests.acceptance.commands import ROOT, environment, shell, worker
 from tests.harness import processes
+from tests.harness.documents import code_for
 from tests.harness.stacks import Stack, running_project, sign_up
 
-README = (ROOT / "README.md").read_text()
 RECORDING = ROOT / "tests" / "recordings" / "action_item.m4a"
 
 # Ends when the examples have printed the insert and the updates of a smelt and its notification.
@@ -63,11 +63,6 @@ async def my_view(client, smelt_id):
 """
 
 
-def blocks(language: str) -> list[str]:
-    """Return the code blocks of one language, in order."""
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-
-
 @pytest.fixture(scope="module")
 def working_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A project with a worker."""
@@ -86,36 +81,70 @@ def run(command: list[str], folder: Path, env: dict[str, str]) -> str:
     return processes.run(command, cwd=folder, env=environment(env), check=True).stdout
 
 
-def test_readme_python_examples_run(working_stack: Stack, folder: Path) -> None:
-    watching, blocking, *_ = blocks("python")
-    given = names_in(working_stack)
-    body = watching.replace("import smelt\n", "")
-    program = f"import asyncio, smelt\n{given}async def main():\n{textwrap.indent(body, '    ')}\nasyncio.run(main())\n"
-    printed = run([sys.executable, "-c", program], folder, {})
+def test_readme_commands_lead_from_local_start_to_results(folder: Path) -> None:
+    [commands] = code_for("test_readme_commands_lead_from_local_start_to_results")
+    try:
+        done = shell(f"{commands}kill %1; wait %1", env={}, cwd=folder)
+    finally:
+        stopped = shell("smelt local stop", env={}, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Lisa" in done.stdout
+    assert stopped.returncode == 0
+
+
+def test_readme_commands_run_as_printed(working_stack: Stack, folder: Path) -> None:
+    """A command with an ID gets that of a completed smelt, or of an open one where it ends or deletes it."""
+    with smelt.blocking.connect(working_stack.api_url, working_stack.service_role_key) as client:
+        completed = client.wait(client.create(files=[folder / "meeting.m4a"]).id).smelt_id
+        for line in "".join(code_for("test_readme_commands_run_as_printed")).splitlines():
+            command = line.partition("#")[0].strip()
+            changed = "cancel" in command or "delete" in command
+            given = client.create(text="Ship it on Monday.", submit=False).id if changed else completed
+            done = shell(command.replace("ID", str(given)), env=working_stack.env(), cwd=folder)
+            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+
+def test_readme_python_example_runs(working_stack: Stack, folder: Path) -> None:
+    [example] = code_for("test_readme_python_example_runs")
+    printed = run([sys.executable, "-c", in_main(example, names_in(working_stack))], folder, {})
     assert "% Transcribing audio..." in printed
     assert "action item" in printed.lower()
-    blocking_program = f"import smelt\n{given}{blocking}\nprint(done.results[0].content)\n"
-    assert "Lisa" in run([sys.executable, "-c", blocking_program], folder, {})
+
+
+def test_readme_blocking_example_runs(working_stack: Stack, folder: Path) -> None:
+    [example] = code_for("test_readme_blocking_example_runs")
+    program = f"import smelt\n{names_in(working_stack)}{example}\nprint(done.results[0].content)\n"
+    assert "Lisa" in run([sys.executable, "-c", program], folder, {})
 
 
 def test_readme_upload_example_runs(working_stack: Stack, folder: Path) -> None:
-    uploading = blocks("python")[2]
-    printed = run([sys.executable, "-c", f"{names_in(working_stack)}{uploading}{UPLOAD_PROGRAM}"], folder, {})
+    [example] = code_for("test_readme_upload_example_runs")
+    printed = run([sys.executable, "-c", f"{names_in(working_stack)}{example}{UPLOAD_PROGRAM}"], folder, {})
     size_bytes = RECORDING.stat().st_size
     assert f"call.m4a {size_bytes} {size_bytes}" in printed.splitlines()
 
 
 def test_readme_feed_and_notifications_example_runs(working_stack: Stack, folder: Path) -> None:
-    following = blocks("python")[3]
-    run([sys.executable, "-c", f"{names_in(working_stack)}{following}{FEED_PROGRAM}"], folder, {})
+    [example] = code_for("test_readme_feed_and_notifications_example_runs")
+    run([sys.executable, "-c", f"{names_in(working_stack)}{example}{FEED_PROGRAM}"], folder, {})
 
 
 def test_readme_testing_example_passes_under_pytest(folder: Path) -> None:
-    testing = blocks("python")[4]
-    (folder / "test_mine.py").write_text(f"import asyncio\n{MY_VIEW}\n{testing}")
+    [example] = code_for("test_readme_testing_example_passes_under_pytest")
+    (folder / "test_mine.py").write_text(f"import asyncio\n{MY_VIEW}\n{example}")
     # Load the plugin by its module: the entry points may not be installed.
     plugin = ["-p", "no:smelt", "-p", "smelt.pytest_plugin", "-o", "asyncio_mode=auto"]
     assert "1 passed" in run([sys.executable, "-m", "pytest", *plugin, "test_mine.py"], folder, {})
+
+
+def test_readme_cluster_example_runs() -> None:
+    [example] = code_for("test_readme_cluster_example_runs")
+    assert run([sys.executable, "-c", in_main(example)], ROOT, {}).startswith("http://127.0.0.1:")
+
+
+def in_main(example: str, names: str = "") -> str:
+    """Return a program that runs an example with `await` outside of a function."""
+    return f"import asyncio\n{names}async def main():\n{textwrap.indent(example, '    ')}\nasyncio.run(main())\n"
 
 
 def names_in(stack: Stack) -> str:

@@ -1,7 +1,9 @@
-"""Every `curl` of the gateway's README is executed, in order, against a gateway with a worker."""
+"""The examples of the gateway's README are executed, in order, against a gateway with a worker.
+
+The calls of external workers are tested by `test_callbacks_readme.py`.
+"""
 
 import json
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +13,12 @@ import httpx
 import pytest
 
 from tests.acceptance.commands import ROOT, environment, worker
+from tests.harness.documents import code_for
 from tests.harness.gateways import options_for, running_gateway
 from tests.harness.processes import run
-from tests.harness.stacks import Stack, running_project
+from tests.harness.stacks import Stack, running_project, sign_up
 from tests.harness.waiting import wait_until
 
-# The calls of external workers are tested by `test_callbacks_readme.py`.
-README: Final = re.sub(
-    "## External workers.*?(?=^## )", "", (ROOT / "smelt" / "gateway" / "README.md").read_text(), flags=re.DOTALL | re.M
-)
 RECORDING: Final = ROOT / "tests" / "recordings" / "action_item.m4a"
 # Prints the status of the response as well, and fails if it is an error.
 CURL: Final = "curl() { command curl --fail-with-body -w '%{stderr}%{http_code}' \"$@\"; }\n"
@@ -27,9 +26,15 @@ CURL: Final = "curl() { command curl --fail-with-body -w '%{stderr}%{http_code}'
 
 def curls() -> list[str]:
     """Return the commands, each with the lines that it is continued on."""
-    blocks = re.findall(r"```\n(.*?)```", README, re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", "").splitlines()
-    return [line for line in lines if line.startswith("curl ")]
+    blocks = code_for("test_gateway_readme_curls_run_as_printed")
+    return "".join(blocks).replace("\\\n", "").splitlines()
+
+
+# The names that the example uses; Node prints the results, and the event source would wait for more.
+GIVEN_TO_EVENT_SOURCE: Final = """
+const { GATEWAY: gateway, SMELT: id, READ_TOKEN: readToken } = process.env
+const show = (value) => Array.isArray(value) && (console.log(value[0].content), events.close())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +108,18 @@ def test_gateway_readme_curls_run_as_printed(working_stack: Stack, tmp_path: Pat
     assert named["/read"][1] == {"marked": 1}
     assert (tmp_path / "meeting.vtt").read_text().startswith("WEBVTT")
     assert (tmp_path / "meeting.md").read_text().startswith("# meeting.m4a")
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="install Node 20.18 or newer")
+def test_gateway_readme_event_source_follows_a_smelt(working_stack: Stack) -> None:
+    [example] = code_for("test_gateway_readme_event_source_follows_a_smelt")
+    with running_gateway(options_for(working_stack)) as gateway:
+        headers = {"Authorization": f"Bearer {sign_up(working_stack).access_token}"}
+        with httpx.Client(base_url=gateway.url, headers=headers, timeout=60) as http:
+            smelt = http.post("/api/smelts", json={"text": "Ship it on Monday."}).json()["id"]
+            token = http.post(f"/api/smelts/{smelt}/token").json()["token"]
+        env = environment({"GATEWAY": gateway.url, "SMELT": smelt, "READ_TOKEN": token, "NO_PROXY": "*"})
+        program = f"{GIVEN_TO_EVENT_SOURCE}{example}"
+        done = run(["node", "--experimental-eventsource", "--input-type=module", "--eval", program], env=env)
+    assert done.returncode == 0, done.stderr
+    assert "Ship it on Monday" in done.stdout

@@ -1,8 +1,7 @@
-"""The JavaScript example of the README loses no segment of a transcript and no error."""
+"""The JavaScript examples of the READMEs run as printed; the first loses no segment of a transcript and no error."""
 
 import asyncio
 import json
-import re
 import shutil
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
@@ -16,17 +15,20 @@ import pytest
 
 from smelt.backend.project import Project
 from smelt.contract.channels import smelt_channel
-from tests.acceptance.commands import ROOT, environment, worker
+from tests.acceptance.commands import ROOT, environment, shell, worker
+from tests.acceptance.gateway_process import gateway_process
+from tests.harness.documents import code_for
+from tests.harness.gateways import SIGNING_KEY
+from tests.harness.processes import run
 from tests.harness.proxies import FaultyProxy, faulty_proxy
 from tests.harness.scripted_worker import Job, ScriptedWorker
-from tests.harness.stacks import Stack
+from tests.harness.stacks import Stack, sign_up
 from tests.harness.waiting import until
 
 JS = ROOT / "tests" / "js"
+RECORDING = ROOT / "tests" / "recordings" / "action_item.m4a"
 PACKAGE = (ROOT / "smelt" / "web" / "index.js").as_uri()
-(EXAMPLE,) = re.findall(
-    r"```js\n(.*?)```", (ROOT / "README.md").read_text().replace("'smelt-js'", f"'{PACKAGE}'"), re.DOTALL
-)
+[EXAMPLE] = code_for("test_readme_javascript_shows_the_results_of_a_worker")
 # The names that the example uses: the project, a file, and two functions that render.
 GIVEN = """
 import { readFile } from 'node:fs/promises'
@@ -47,6 +49,41 @@ const render = ({ id, status, progress, results, segments, connection: { error }
 """
 # Without this the socket stays open for 50 s after its last channel was removed.
 AFTERWARDS = "await supabase.realtime.disconnect()"
+# The names that the examples of the package use.
+GIVEN_TO_PACKAGE = """
+import { readFile } from 'node:fs/promises'
+import WebSocket from 'ws'
+import { createClient } from '@supabase/supabase-js'
+import { subscribeToSmelt } from 'smelt-js'
+globalThis.WebSocket ??= WebSocket
+const supabase = createClient(process.env.SUPABASE_URL, process.env.SUPABASE_ANON_KEY)
+const files = [new File([await readFile(process.env.RECORDING)], 'meeting.m4a')]
+const seen = { uploads: [], texts: [], percentages: [] }
+const onUpload = ({ totalLoaded }) => seen.uploads.push(totalLoaded)
+const { signal } = new AbortController()
+const append = (_, segments) => seen.texts.push(...segments.map(({ text }) => text))
+const show = (percentage) => seen.percentages.push(percentage)
+"""
+# The callbacks of the example are empty; this one ends the program.
+GIVEN_TO_CALLBACKS = """
+const { id } = job
+const completed = new Promise((resolve) => subscribeToSmelt(supabase, id, { onCompleted: resolve }))
+"""
+AFTER_CALLBACKS = """
+console.log(JSON.stringify({ ...seen, results, again: (await completed).results }))
+await supabase.realtime.disconnect()
+"""
+GIVEN_TO_GATEWAY = """
+const session = { access_token: process.env.TOKEN }
+"""
+BEFORE_SHARING = """
+const { id, done } = await smelt.create({ text: 'Ship it on Monday.', prompts: ['summarize'] })
+await done
+const headers = { authorization: `Bearer ${session.access_token}` }
+const issued = await fetch(`${process.env.GATEWAY}/api/smelts/${id}/token`, { method: 'POST', headers })
+const { token: readToken } = await issued.json()
+const show = ({ type, results }) => type === 'completed' && console.log(results[0].content)
+"""
 LINES = [f"line {number}" for number in range(240)]
 
 pytestmark = [
@@ -55,6 +92,11 @@ pytestmark = [
         shutil.which("node") is None or not (JS / "node_modules").exists(), reason="run `npm install` in tests/js"
     ),
 ]
+
+
+def in_checkout(program: str) -> str:
+    """Return a program that imports the package from this checkout."""
+    return program.replace("'smelt-js'", f"'{PACKAGE}'")
 
 
 class Page:
@@ -112,12 +154,12 @@ async def example(
     given = {
         "SUPABASE_URL": url,
         "SUPABASE_ANON_KEY": stack.anon_key,
-        "RECORDING": str(ROOT / "tests" / "recordings" / "action_item.m4a"),
+        "RECORDING": str(RECORDING),
         "FILENAME": filename,
         "ANNOUNCED_TOO_MUCH": str(announced_too_much),
     }
     process = await asyncio.create_subprocess_exec(
-        *("node", "--input-type=module", "--eval", f"{GIVEN}{EXAMPLE}{AFTERWARDS}"),
+        *("node", "--input-type=module", "--eval", in_checkout(f"{GIVEN}{EXAMPLE}{AFTERWARDS}")),
         cwd=JS,
         env=environment(given),
         stdout=PIPE,
@@ -172,6 +214,51 @@ async def test_readme_javascript_shows_the_results_of_a_worker(fresh_stack: Stac
     assert "Lisa" in page.states[-1]["results"][0]["content"]
     assert len(page.lines) == 1
     assert (page.uploaded, page.errors) == (1, [])
+
+
+def test_javascript_package_installs_as_printed(tmp_path: Path) -> None:
+    (tmp_path / "package.json").write_text('{"private": true, "type": "module"}')
+    # The peer dependencies are those of the app.
+    npm = {"offline": "true", "legacy_peer_deps": "true", "audit": "false", "cache": str(tmp_path / "cache")}
+    env = {f"npm_config_{name}": value for name, value in npm.items()}
+    for commands in code_for("test_javascript_package_installs_as_printed"):
+        done = shell(commands, env=env, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+    names = ("'smelt-js'", "'smelt-js/query'", "'smelt-js/elements'", "'./src/smelt/index.js'")
+    imports = ";".join(f"import {name}" for name in names)
+    done = run(["node", "--input-type=module", "--eval", imports], cwd=tmp_path, env=environment({}))
+    assert done.returncode == 0, done.stderr
+
+
+def node(program: str, env: dict[str, str]) -> str:
+    """Run a program; return its output."""
+    done = run(["node", "--input-type=module", "--eval", in_checkout(program)], cwd=JS, env=environment(env))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_web_readme_examples_run_with_supabase_js(fresh_stack: Stack, tmp_path: Path) -> None:
+    watching, callbacks = code_for("test_web_readme_examples_run_with_supabase_js")
+    program = f"{GIVEN_TO_PACKAGE}{watching}{GIVEN_TO_CALLBACKS}{callbacks}{AFTER_CALLBACKS}"
+    env = {"SUPABASE_URL": fresh_stack.api_url, "SUPABASE_ANON_KEY": fresh_stack.anon_key}
+    with worker(fresh_stack.env(), tmp_path / "worker.log"):
+        seen = json.loads(node(program, {**env, "RECORDING": str(RECORDING)}))
+    assert "action item" in " ".join(seen["texts"]).lower()
+    assert seen["percentages"] == sorted(seen["percentages"])
+    assert seen["uploads"][-1] == RECORDING.stat().st_size
+    assert "Lisa" in seen["results"][0]["content"]
+    assert seen["again"] == seen["results"]
+
+
+def test_web_readme_examples_run_over_a_gateway(fresh_stack: Stack, tmp_path: Path) -> None:
+    connecting, sharing = code_for("test_web_readme_examples_run_over_a_gateway")
+    env = {**fresh_stack.env(), "SMELT_SIGNING_KEYS": SIGNING_KEY}
+    with worker(env, tmp_path / "log"), gateway_process(env, tmp_path / "gateway.log") as gateway:
+        program = f"{GIVEN_TO_GATEWAY}{connecting}{BEFORE_SHARING}{sharing}"
+        program = program.replace("'https://smelt.example.com/smelt.js'", "'smelt-js'")
+        program = program.replace("https://smelt.example.com", gateway.url)
+        printed = node(program, {"GATEWAY": gateway.url, "TOKEN": sign_up(fresh_stack).access_token})
+    assert "Ship it on Monday" in printed
 
 
 async def test_outage_loses_no_line(

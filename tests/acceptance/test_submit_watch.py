@@ -73,23 +73,6 @@ def test_submit_watch_reports_every_stage_from_pending_to_results(working_stack:
     assert "The demo model knows only" in shown.stderr
 
 
-def test_cli_commands_lead_from_local_start_to_results(tmp_path: Path) -> None:
-    """`local start`, its `.env`, `worker` and `submit` work in one folder, as in the README."""
-    stack = tmp_path / "stack"
-    started = smelt("local", "start", "--folder", stack, "--api-port", "0", "--db-port", "0", env={}, cwd=tmp_path)
-    assert started.returncode == 0, started.stderr
-    try:
-        status = smelt("local", "status", "--folder", stack, "-o", "env", env={}, cwd=tmp_path)
-        (tmp_path / ".env").write_text(status.stdout)
-        with worker({}, tmp_path / "worker.log", cwd=tmp_path):
-            code, events = submit(STANDUP, env={}, cwd=tmp_path)
-    finally:
-        stopped = smelt("local", "stop", "--folder", stack, env={}, cwd=tmp_path)
-    assert stopped.returncode == 0
-    assert code == 0
-    assert_journey(events)
-
-
 def test_watch_without_polling_gets_every_live_event(working_stack: Stack) -> None:
     """With polling disabled, the same events arrive."""
     env = {**working_stack.env(), "SMELT_POLLING": "false"}

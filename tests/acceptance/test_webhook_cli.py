@@ -18,13 +18,12 @@ from typer.testing import CliRunner, Result
 from smelt.cli import app
 from smelt.local.processes.ports import choose
 from tests.acceptance.commands import ROOT, environment, worker
+from tests.harness.documents import code_for
 from tests.harness.processes import started
 from tests.harness.stacks import Stack, running_project, sign_up
 from tests.harness.waiting import wait_until
 
-SECTION = (ROOT / "README.md").read_text().partition("### Webhooks\n")[2].partition("\n### ")[0]
-[PYTHON] = re.findall(r"```py\n(.*?)```", SECTION, re.DOTALL)
-[JAVASCRIPT] = re.findall(r"```javascript\n(.*?)```", SECTION, re.DOTALL)
+PYTHON, JAVASCRIPT = code_for("test_webhook_receiver_of_the_readme_verifies_a_test")
 JS = ROOT / "tests" / "js"
 NODE = ["node", "--input-type=module", "-e", JAVASCRIPT]
 needs_node = pytest.mark.skipif(

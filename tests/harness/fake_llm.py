@@ -48,9 +48,20 @@ def delayed_response(responder: Awaitable[str]) -> Response:
     """Return a response that is sent once `responder` is done."""
 
     async def pieces() -> AsyncIterator[str]:
-        yield _line({"delta": {"content": await responder}, "finish_reason": "stop"})
+        yield await responder
 
-    return StreamingResponse(pieces(), media_type="text/event-stream")
+    return paced_response(pieces())
+
+
+def paced_response(pieces: AsyncIterator[str]) -> Response:
+    """Return a response whose pieces are sent as they are made."""
+
+    async def lines() -> AsyncIterator[str]:
+        async for piece in pieces:
+            yield _line({"delta": {"content": piece}, "finish_reason": None})
+        yield _line({"delta": {}, "finish_reason": "stop"})
+
+    return StreamingResponse(lines(), media_type="text/event-stream")
 
 
 def interrupted_response(text: str) -> Response:

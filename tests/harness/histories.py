@@ -11,6 +11,7 @@ from smelt.contract.events import (
     FailedEvent,
     FileProgress,
     NewSegment,
+    Output,
     ProgressEvent,
     Result,
     Segment,
@@ -29,13 +30,14 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Row:
-    """The row of a smelt at one moment; segments as `(file, index) -> seq`."""
+    """The row of a smelt at one moment; segments as `(file, index) -> seq`, outputs as `(file, position) -> seq`."""
 
     run: int = 1
     seq: int = 1
     status: Status = "pending"
     percentage: float = 0.0
     segments: dict[tuple[UUID, int], int] = field(default_factory=dict)
+    outputs: dict[tuple[UUID, int], int] = field(default_factory=dict)
     id: UUID = SMELT
 
     @property
@@ -102,6 +104,8 @@ def _step(row: Row, kind: str, file: int, count: int) -> Step:
     stage = STAGES.index(row.status)
     status = STAGES[min(stage + 1, len(STAGES) - 2)] if kind == "stage" else row.status
     row = replace(row, status=status, percentage=min(99.0, row.percentage + count))
+    if status == "synthesizing":
+        row = replace(row, outputs=row.outputs | {(FILES[file], count): row.seq})
     return Step(row, None if kind == "quiet" else progress_event(row))
 
 
@@ -165,6 +169,14 @@ def progress_event(row: Row) -> ProgressEvent:
         status=row.status,
         progress=StageProgress(percentage=row.percentage, stage=row.status, message=row.status),
         files=tuple(FileProgress(id=file, status="processing", progress=row.percentage) for file in FILES),
+        outputs=outputs(row),
+    )
+
+
+def outputs(row: Row) -> tuple[Output, ...]:
+    return tuple(
+        Output(file_id=file, position=position, title="Summary", content=str(seq), is_complete=position == 1)
+        for (file, position), seq in row.outputs.items()
     )
 
 
@@ -240,6 +252,7 @@ def snapshot(
             if seq > segments_after
         ),
         segments_seq=row.seq,
+        outputs=() if row.is_terminal else outputs(row),
         outcome="complete" if row.status == "completed" else None,
         results=results(row) if row.status == "completed" else None,
         error_code="internal_error" if row.status == "failed" else None,

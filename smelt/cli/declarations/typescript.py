@@ -50,6 +50,8 @@ def _type(shape: Schema, words: Mapping[tuple[str, ...], str]) -> str:
             return f"readonly {_wrapped(_type(items, words))}[]"
         case {"type": "array", "prefixItems": items}:
             return f"readonly [{', '.join(_type(item, words) for item in items)}]"
+        case {"type": "object", "additionalProperties": {"type": _} as values}:
+            return f"Readonly<Record<string, {_type(values, words)}>>"
         case {"type": "object"}:
             return "Readonly<Record<string, unknown>>"
         case {"type": str(plain)} if plain in _PLAIN:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import ConfigDict, Field
 
 from smelt.backend.client_rpc import SmeltWithFiles
 from smelt.contract.events import Model
@@ -46,6 +47,16 @@ class SmeltPage(Model):
     smelts: tuple[SmeltWithFiles, ...]
     next: str | None
     counts: SmeltCounts | None = None
+
+
+class NamedSpeaker(Model):
+    """A name for a speaker: `speaker` is the label in the transcript. Without `file_id`, it holds for all files."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    speaker: Annotated[str, Field(min_length=1, max_length=100)]
+    name: Annotated[str, Field(max_length=400)]
+    file_id: UUID | None = None
 
 
 _BODY: Final[dict[str, Any]] = {
@@ -163,6 +174,12 @@ async def cancel_smelt(caller: CurrentCaller, smelt_id: UUID) -> SmeltState:
 async def retry_smelt(caller: CurrentCaller, smelt_id: UUID) -> SmeltState:
     """Start the next run of a failed or partial smelt; finished transcripts are kept."""
     return state_of(await caller.calls.retry_smelt(smelt_id))
+
+
+@router.post("/{smelt_id}/speakers", responses=documented(404))
+async def rename_speaker(caller: CurrentCaller, smelt_id: UUID, named: NamedSpeaker) -> SmeltState:
+    """Name a speaker in the finished transcripts; without segments in the response."""
+    return state_of(await caller.calls.rename_speaker(smelt_id, named.speaker, named.name, file_id=named.file_id))
 
 
 @router.delete("/{smelt_id}", status_code=204, responses=documented(404, 409))

@@ -46,6 +46,7 @@ def progress_frame(
         progress=StageProgress(percentage=progress.percentage, stage=progress.status, message=progress.message),
         files=progress.files,
         segments=tuple(segments),
+        outputs=progress.outputs,
     )
     return frames.event(
         "progress", payload.model_dump_json(), event_id or EventId(progress.run, progress.seq, segments_seq)

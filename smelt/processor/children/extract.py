@@ -1,9 +1,9 @@
 """The child that makes extractive outputs; `python -m` starts it, `Extractor` talks to it.
 
-It receives the source and the request as a text, and responds with the output as a text. The source comes from users,
-so each output is made in a process of its own with hard limits, at one of which that process ends. It is a copy of this
-one, which saves the time of the imports; the response to its end is {"type": "died", "returncode"}. A copy is safe
-because this process has one thread; the libraries of macOS start others, so there it makes one output itself.
+It receives the source and the request as a text, and responds with each output as a text. The source comes from users,
+so the outputs of each are made in a process of its own with hard limits, at one of which that process ends. It is a
+copy of this one, which saves the time of the imports; the response to its end is {"type": "died", "returncode"}. A copy
+is safe because this process has one thread; the libraries of macOS start others, so there it makes them itself.
 """
 
 import sys
@@ -42,20 +42,21 @@ def main() -> None:
         while not received.is_complete:
             received.add(parent.receive()[0])
         if sys.platform != "linux":
-            _make_output(parent, received.text)
-        if returncode := run_in_copy(partial(_make_output, parent, received.text)):
+            _make_outputs(parent, received.text)
+        if returncode := run_in_copy(partial(_make_outputs, parent, received.text)):
             parent.send({"type": "died", "returncode": returncode})
 
 
-def _make_output(parent: Parent, text: str) -> NoReturn:
-    from smelt.processor.synthesis.extractive import render
+def _make_outputs(parent: Parent, text: str) -> NoReturn:
+    from smelt.processor.synthesis.extractive import outputs
 
     limit_memory(_MEMORY_BYTES)
     limit_files(max_bytes=0, max_open=_OPEN_FILES)
     used_s = round(processor_s())
     limit_processor_s(used_s + _PROCESSOR_S, used_s + 2 * _PROCESSOR_S)
-    for message in messages_of(render(*EXTRACTION.validate_json(text))):
-        parent.send(message)
+    for output in outputs(*EXTRACTION.validate_json(text)):
+        for message in messages_of(output):
+            parent.send(message)
     leave()
 
 

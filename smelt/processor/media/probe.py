@@ -41,6 +41,8 @@ _OPTIONS: Final = {
         )
     ),
 }
+# Layouts without a name of their own are described by their channels: "8 channels (FL+FR+...)".
+_CHANNEL_LIST: Final = " channels ("
 # Muxers remove some bytes of the header of a frame. libav adds them to each of up to 256 packets of a block at once.
 _MAX_STRIPPED_BYTES: Final = 1024
 # libav compares each one with all before it, whenever it opens the file: 50,000 take 10 s.
@@ -64,7 +66,19 @@ def open_media(source: Source, *, start_bytes: int = 0, ignore_length: bool = Fa
         source.open("rb") as file,
         av.open(file, mode="r", options=options, metadata_errors="replace") as container,
     ):
+        _simplify_layouts(container)
         yield container
+
+
+def _simplify_layouts(container: InputContainer) -> None:
+    """Replace each layout of channels in an order of its own by their number.
+
+    PyAV would free its list of channels more than once: with the layout, with the stream and with each frame.
+    """
+    for stream in container.streams.audio:
+        # The list is freed once, with `layout`: the stream does not refer to it anymore.
+        if stream.codec_context and _CHANNEL_LIST in (layout := stream.codec_context.layout).name:
+            stream.codec_context.layout = f"{layout.nb_channels} channels"
 
 
 @cache

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from smelt.contract.events import Result
+from smelt.contract.events import Output, Result
 from smelt.contract.work import Claim
 from smelt.processor.stages.stage import Stage
-from smelt.processor.state import FileWork, SmeltState
+from smelt.processor.state import FileWork, SmeltState, output_count
 from smelt.processor.synthesis.markdown import heading
 from smelt.processor.synthesis.plain import paragraphs, paragraphs_of_text
+from smelt.processor.synthesis.prompts import titles_of
 from smelt.processor.synthesis.request import SynthesisInput, SynthesisRequest
 from smelt.processor.synthesis.sentences import sentences_of_segments, sentences_of_text
 
@@ -72,14 +73,21 @@ class Synthesize(Stage):
             user_prompt=state.claim.user_prompt,
             vocabulary=state.options.vocabulary,
         )
+        titles = titles_of(request)
+
+        def write(position: int, content: str, is_complete: bool) -> None:
+            output = Output(
+                file_id=file.id, position=position, title=titles[position], content=content, is_complete=is_complete
+            )
+            state.write_output(file, output)
+
         started_s, was_started = time.monotonic(), bool(file.outputs)
         content = await services.synthesizer.synthesize(
             _source(file, state),
             request,
             on_share=lambda share: state.advance(file, share),
-            on_output=lambda title: state.write_output(file, title),
+            on_output=write,
         )
-        state.write_output(file, None)
         if not was_started:
             services.speed.add_outputs(output_count(state.claim), time.monotonic() - started_s)
         return content
@@ -92,11 +100,6 @@ def combined(state: SmeltState) -> tuple[Result, ...]:
         return results
     content = "\n\n".join(f"{heading(1, result.filename)}\n\n{result.content}" for result in results)
     return (Result(file_id=state.claim.id, filename=COMBINED_NAME, content=content),)
-
-
-def output_count(claim: Claim) -> int:
-    """Return how many outputs each file of a smelt gets."""
-    return len(claim.default_prompt_names) + (claim.user_prompt is not None)
 
 
 def has_prompts(claim: Claim) -> bool:

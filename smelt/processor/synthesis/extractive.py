@@ -3,11 +3,11 @@
 It never invents a sentence; if it finds nothing, the output states that.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 from smelt.processor.synthesis.extracts import EXTRACTS, Analysis, transcript
-from smelt.processor.synthesis.markdown import heading
-from smelt.processor.synthesis.prompts import default_prompts
+from smelt.processor.synthesis.prompts import default_prompts, joined
 from smelt.processor.synthesis.request import NO_SPEECH, SynthesisInput, SynthesisRequest
 
 _OWN_PROMPT: Final = (
@@ -17,14 +17,16 @@ _OWN_PROMPT: Final = (
 
 def render(source: SynthesisInput, request: SynthesisRequest) -> str:
     """Return the output of all prompts, several with a heading each; without prompts, the transcript."""
-    if not source.sentences:
-        return NO_SPEECH
+    return joined(request, list(outputs(source, request))) if source.sentences else NO_SPEECH
+
+
+def outputs(source: SynthesisInput, request: SynthesisRequest) -> Iterator[str]:
+    """Yield the output of each prompt, in their order; without prompts, the transcript. The source has sentences."""
     analysis = Analysis(source)
-    parts = [(prompt.title, EXTRACTS[prompt.name](analysis)) for prompt in default_prompts(request)]
+    prompts = default_prompts(request)
+    for prompt in prompts:
+        yield EXTRACTS[prompt.name](analysis)
     if request.user_prompt is not None:
-        parts.append((request.user_prompt.name, f"{_OWN_PROMPT}\n\n{transcript(analysis)}"))
-    if not parts:
-        return transcript(analysis)
-    if len(parts) == 1:
-        return parts[0][1]
-    return "\n\n".join(f"{heading(2, title)}\n\n{body}" for title, body in parts)
+        yield f"{_OWN_PROMPT}\n\n{transcript(analysis)}"
+    elif not prompts:
+        yield transcript(analysis)

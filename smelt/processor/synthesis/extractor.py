@@ -9,7 +9,16 @@ from typing import Final
 from smelt.processor.children.process import Child, ChildDied, Death
 from smelt.processor.children.texts import Text, messages_of
 from smelt.processor.errors import ChildKilled, ChildUnusable, SynthesisPermanentError
-from smelt.processor.synthesis.request import EXTRACTION, NO_SPEECH, OnOutput, OnShare, SynthesisInput, SynthesisRequest
+from smelt.processor.synthesis.prompts import joined, titles_of
+from smelt.processor.synthesis.request import (
+    EXTRACTION,
+    NO_SPEECH,
+    OnOutput,
+    OnShare,
+    SynthesisInput,
+    SynthesisRequest,
+    ignore_output,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +42,10 @@ class Extractor:
         if not self._closed:
             self._start()
 
-    async def extract(self, source: SynthesisInput, request: SynthesisRequest) -> str:
-        """Return the output for one source.
+    async def extract(
+        self, source: SynthesisInput, request: SynthesisRequest, on_output: OnOutput = ignore_output
+    ) -> str:
+        """Return the output for one source; `on_output` is called with that of each prompt.
 
         Raises:
             SynthesisPermanentError: Two processes have died of this source.
@@ -44,12 +55,15 @@ class Extractor:
         if not source.sentences:
             return NO_SPEECH
         text = EXTRACTION.dump_json((replace(source, saved_outputs={}), request)).decode()
+        count = len(titles_of(request))
+        # Without a prompt, the child responds with the transcript, and there is not any output.
+        work = (text, max(1, count), on_output if count else ignore_output)
         try:
-            return await self._response(text)
+            return joined(request, await self._response(*work))
         except ChildDied as exc:
             logger.warning("trying once more: %s", exc)
         try:
-            return await self._response(text)
+            return joined(request, await self._response(*work))
         except ChildDied as exc:
             raise SynthesisPermanentError("synthesis_failed", str(exc)) from exc
 
@@ -61,13 +75,13 @@ class Extractor:
             with suppress(asyncio.CancelledError, ChildDied, OSError):
                 await (await self._starting).end()
 
-    async def _response(self, text: str) -> str:
-        """Return an output; raise `ChildDied` if the process that makes it dies of the source."""
+    async def _response(self, text: str, count: int, on_output: OnOutput) -> list[str]:
+        """Return the outputs; raise `ChildDied` if the process that makes them dies of the source."""
         async with self._turn:
             child = await self._child()
             child.stage = "working"
             try:
-                return await self._exchange(child, text)
+                return await self._exchange(child, text, count, on_output)
             except ChildDied as exc:
                 match exc.death.fault:
                     case "unknown":
@@ -82,9 +96,17 @@ class Extractor:
             finally:
                 child.stage = "idle"
 
-    async def _exchange(self, child: Child, text: str) -> str:
+    async def _exchange(self, child: Child, text: str, count: int, on_output: OnOutput) -> list[str]:
         for message in messages_of(text):
             await child.send(message)
+        outputs: list[str] = []
+        for position in range(count):
+            on_output(position, "", False)
+            outputs.append(await self._receive(child))
+            on_output(position, outputs[-1], True)
+        return outputs
+
+    async def _receive(self, child: Child) -> str:
         output = Text()
         while not output.is_complete:
             message = await child.receive(self._timeout_s)
@@ -137,10 +159,10 @@ class ExtractiveSynthesizer:
         source: SynthesisInput,
         request: SynthesisRequest,
         on_share: OnShare,
-        on_output: OnOutput = lambda _title: None,
+        on_output: OnOutput = ignore_output,
     ) -> str:
         """Return the output for one source."""
-        content = await self._extractor.extract(source, request)
+        content = await self._extractor.extract(source, request, on_output)
         on_share(1.0)
         return content
 

@@ -1,13 +1,15 @@
-"""The default prompts: title, and instruction to a language model.
+"""The default prompts: title, and instruction to a language model; and the text of several outputs.
 
 `PromptName` in `smelt.contract.vocabulary` lists their names; each has one record here, and one extractive writer in
 `extracts`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from smelt.contract.vocabulary import PromptName
+from smelt.processor.synthesis.markdown import heading
 from smelt.processor.synthesis.request import SynthesisRequest
 
 
@@ -53,3 +55,17 @@ PROMPTS: Final[tuple[Prompt, ...]] = (
 def default_prompts(request: SynthesisRequest) -> tuple[Prompt, ...]:
     """Return the default prompts of a request, in the order of the contract."""
     return tuple(prompt for prompt in PROMPTS if prompt.name in request.prompts)
+
+
+def titles_of(request: SynthesisRequest) -> tuple[str, ...]:
+    """Return the titles of the outputs of a request, in their order: the user's own prompt is the last."""
+    own = () if request.user_prompt is None else (request.user_prompt.name,)
+    return (*(prompt.title for prompt in default_prompts(request)), *own)
+
+
+def joined(request: SynthesisRequest, outputs: Sequence[str]) -> str:
+    """Return all outputs of a request as one text: several have a heading each."""
+    if len(outputs) == 1:
+        return outputs[0]
+    headed = zip(titles_of(request), outputs, strict=True)
+    return "\n\n".join(f"{heading(2, title)}\n\n{output}" for title, output in headed)

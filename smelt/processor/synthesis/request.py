@@ -15,8 +15,12 @@ NO_SPEECH: Final = "_No speech was found._"
 OnShare = Callable[[float], None]
 """Receives the share of the work that is done, 0 to 1."""
 
-OnOutput = Callable[[str], None]
-"""Receives the title of the output that is being written, with its number if there are several."""
+OnOutput = Callable[[int, str, bool], None]
+"""Receives the position of an output, from 0, its text so far, and whether it is complete."""
+
+
+def ignore_output(_position: int, _content: str, _is_complete: bool) -> None:
+    """Ignore an output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +71,7 @@ class Synthesizer(Protocol):
         source: SynthesisInput,
         request: SynthesisRequest,
         on_share: OnShare,
-        on_output: OnOutput = lambda _title: None,
+        on_output: OnOutput = ignore_output,
     ) -> str:
         """Return the output for one source, with every prompt of the request."""
 

@@ -2,18 +2,17 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
-from smelt.local.database.postgres import SUPERUSER, binaries
+from smelt.local.database.postgres import binaries
 from tests.integration.database.db_calls import Caller, Database, anon, service, user
-from tests.integration.database.db_server import Server, apply_schema, running
+from tests.integration.database.db_server import Server, apply_schema, cloned, running
 
 DEBIAN_15 = Path(os.environ.get("SMELT_TEST_POSTGRES_15", "/usr/lib/postgresql/15/bin"))
 
@@ -59,19 +58,11 @@ def numbers() -> Iterator[int]:
 @pytest.fixture
 def database(server: Server, numbers: Iterator[int]) -> Iterator[Database]:
     """A database for one test."""
-    name = f"test_{next(numbers)}"
-
-    def connect(login: str) -> psycopg.Connection[Any]:
-        return psycopg.connect(server.dsn(login, name))
-
-    with psycopg.connect(server.dsn(SUPERUSER, "template1"), autocommit=True) as admin:
-        admin.execute(f"create database {name} template postgres owner postgres")
-        opened = Database(connect)
-        try:
-            yield opened
-        finally:
-            opened.close()
-            admin.execute(f"drop database {name} with (force)")
+    with (
+        cloned(server, f"test_{next(numbers)}") as name,
+        closing(Database(lambda login: psycopg.connect(server.dsn(login, name)))) as opened,
+    ):
+        yield opened
 
 
 @pytest.fixture

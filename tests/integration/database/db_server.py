@@ -68,6 +68,17 @@ def apply_schema(server: Server) -> None:
             owner.commit()
 
 
+@contextmanager
+def cloned(server: Server, name: str) -> Iterator[str]:
+    """Create a copy of the database `postgres` for the block; yield its name."""
+    with psycopg.connect(server.dsn(SUPERUSER, "template1"), autocommit=True) as admin:
+        admin.execute(f"create database {name} template postgres owner postgres")
+        try:
+            yield name
+        finally:
+            admin.execute(f"drop database {name} with (force)")
+
+
 async def _start(binaries: Path, folder: Path, account: OsAccount) -> Child:
     log = folder / "log"
     is_inaccessible = not account.can_access((binaries / "postgres",))

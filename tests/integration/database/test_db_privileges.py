@@ -18,6 +18,7 @@ CLIENT_FUNCTIONS: Final = {
         "get_smelts",
         "cancel_smelt",
         "retry_smelt",
+        "rename_smelt_speaker",
         "delete_smelt",
     )
 }

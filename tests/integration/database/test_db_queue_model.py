@@ -1,85 +1,89 @@
-"""Random histories of the queue: claims follow a model of the ranks, and the model is fair between owners."""
+"""Random histories: the database follows the model of the core, and the model of the queue is fair between owners."""
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import chain, count, zip_longest
-from typing import Any, Final
+from contextlib import closing
+from itertools import chain, zip_longest
+from typing import Final
 
-from hypothesis import HealthCheck, example, given, settings
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import run_state_machine_as_test
 
-from tests.integration.database.db_calls import Caller, Database, anon, results_for, service, submitted, user
+from tests.integration.database.core_machine import MODELS, NUMBERS, OWNERS, Core, CoreMachine, Step
+from tests.integration.database.core_project import WORKERS, prepare
+from tests.integration.database.db_calls import Database
+from tests.integration.database.queue_model import Queue
 
-OWNERS: Final = ("ada", "ben", "visitors")
-MODELS: Final = ("", "small", "large", "missing")
-"""The models that smelts name, '' for none; no worker has the last one."""
-WORKERS: Final = (frozenset({"", "small"}), frozenset({"", "small", "large"}))
-"""The models that two workers can process."""
-NUMBERS: Final = st.integers(0, 99)
 CREATES: Final = st.tuples(st.just("create"), st.integers(0, len(OWNERS) - 1))
 BURSTS: Final = st.tuples(st.just("create"), st.integers(2, 30))
 CLAIMS: Final = st.tuples(st.just("claim"), st.integers(1, 3))
 NAMED: Final = st.tuples(st.just("create"), st.integers(0, len(OWNERS) * len(MODELS) - 1))
-SECOND_CLAIMS: Final = st.tuples(st.just("claim"), st.integers(-3, -1))
+SECOND_CLAIMS: Final = st.tuples(st.just("claim"), st.integers(1, 3), st.just(1))
 ENDS: Final = st.tuples(st.just("complete"), NUMBERS)
 RETURNS: Final = st.tuples(st.sampled_from(["release", "expire"]), NUMBERS)
 STARTS: Final = st.tuples(st.sampled_from(["start", "stop"]), st.integers(0, 1))
-OTHERS: Final = st.tuples(st.sampled_from(["cancel", "fail_later", "pass_delay", "retry"]), NUMBERS)
-ON_DATABASE: Final = settings(
-    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
-
-DELAYS_PASS_IN_ANOTHER_ORDER: Final = (
-    [("create", 0)] * 4 + [("claim", 4)] + [("fail_later", 0)] * 4 + [("pass_delay", n) for n in (3, 1, 1, 0)]
-)
-NEXT_OF_AN_OWNER_WHOSE_OTHERS_RUN: Final = [
-    *[("create", 0)] * 3,
-    *[("create", 1)] * 3,
-    ("claim", 5),
-    ("create", 0),
-]
-LEASES_EXPIRE_IN_ANOTHER_ORDER: Final = [
-    *[("create", 0)] * 3,
-    ("claim", 3),
-    *[("expire", n) for n in (2, 1, 0)],
-    ("claim", 1),
-]
-WORKERS_AT_DIFFERENT_RANKS: Final = [
-    *[("create", 7)] * 5,
-    *[("create", 3)] * 5,
-    ("claim", 3),
-    ("create", 2),
-    ("create", 1),
-    ("create", 4),
-    ("create", 8),
-    ("claim", -4),
-    ("create", 0),
-    ("create", 9),
-]
-DELAY_OF_A_MODEL_PASSES: Final = [
-    ("create", 8),
-    ("claim", -1),
-    ("fail_later", 0),
-    *[("create", 7)] * 3,
-    *[("create", 3)] * 5,
-    ("claim", 3),
-    ("pass_delay", 0),
-    ("claim", 1),
-]
-MODEL_IS_BACK: Final = [
-    ("create", 6),
-    *[("create", 0)] * 2,
-    ("start", 0),
-    *[("create", 6)] * 3,
-    ("create", 0),
-    ("claim", 1),
-    ("start", 1),
-    ("create", 0),
-    ("claim", -3),
-]
-WORKER_RESTARTS: Final = [("start", 1), ("create", 6), *[("create", 0)] * 2, ("stop", 1), ("start", 1)]
-TWO_ARE_RELEASED: Final = [("start", 0), *[("create", 0)] * 6, ("claim", 3), ("claim", 1), *[("release", 0)] * 2]
+START: Final[list[Step]] = [("start", 0), ("start", 1)]
+HISTORIES: Final[dict[str, list[Step]]] = {
+    "delays pass in another order": [
+        *START,
+        *[("create", 0)] * 4,
+        ("claim", 4),
+        *[("fail_later", 0)] * 4,
+        *[("pass_delay", n) for n in (3, 1, 1, 0)],
+    ],
+    "the next of an owner whose others run": [
+        *START,
+        *[("create", 0)] * 3,
+        *[("create", 1)] * 3,
+        ("claim", 5),
+        ("create", 0),
+    ],
+    "leases expire in another order": [
+        *START,
+        *[("create", 0)] * 3,
+        ("claim", 3),
+        *[("expire", n) for n in (2, 1, 0)],
+        ("claim", 1),
+    ],
+    "workers at different ranks": [
+        *START,
+        *[("create", 7)] * 5,
+        *[("create", 3)] * 5,
+        ("claim", 3),
+        ("create", 2),
+        ("create", 1),
+        ("create", 4),
+        ("create", 8),
+        ("claim", 4, 1),
+        ("create", 0),
+        ("create", 9),
+    ],
+    "the delay of a model passes": [
+        *START,
+        ("create", 8),
+        ("claim", 1, 1),
+        ("fail_later", 0),
+        *[("create", 7)] * 3,
+        *[("create", 3)] * 5,
+        ("claim", 3),
+        ("pass_delay", 0),
+        ("claim", 1),
+    ],
+    "a model is back": [
+        ("create", 6),
+        *[("create", 0)] * 2,
+        ("start", 0),
+        *[("create", 6)] * 3,
+        ("create", 0),
+        ("claim", 1),
+        ("start", 1),
+        ("create", 0),
+        ("claim", 3, 1),
+    ],
+    "a worker restarts": [("start", 1), ("create", 6), *[("create", 0)] * 2, ("stop", 1), ("start", 1)],
+    "two are released": [("start", 0), *[("create", 0)] * 6, ("claim", 3), ("claim", 1), *[("release", 0)] * 2],
+}
 RETURN_OF_A_LONG_SMELT: Final = [
     ("create", 2),
     ("claim", 1),
@@ -92,280 +96,46 @@ RETURN_OF_A_LONG_SMELT: Final = [
 ]
 
 
-@dataclass
-class Queue:
-    """The rules of the queue in Python, for smelts with numbers.
-
-    Due smelts and expired leases have `(rank, arrival)`, by which they are claimed; a smelt that waits for a delay
-    has its arrival once the delay has passed, None before. `workers` are the models that each worker can process;
-    `live` are the workers that are alive, and `started` the smelts that a worker has claimed.
-    """
-
-    workers: tuple[frozenset[str], ...] = (frozenset({""}),)
-    live: set[int] = field(default_factory=lambda: {0})
-    owners: dict[int, str] = field(default_factory=dict)
-    models: dict[int, str] = field(default_factory=dict)
-    due: dict[int, tuple[int, int]] = field(default_factory=dict)
-    leases: dict[int, int] = field(default_factory=dict)
-    expired: dict[int, tuple[int, int]] = field(default_factory=dict)
-    delayed: dict[int, int | None] = field(default_factory=dict)
-    ended: list[int] = field(default_factory=list)
-    started: set[int] = field(default_factory=set)
-    arrivals: Iterator[int] = field(default_factory=count)
-
-    def workers_of(self, model: str) -> list[frozenset[str]]:
-        """Return the models of each live worker that can process this one, of an imagined one if there is none."""
-        live = [self.workers[worker] for worker in self.live]
-        return [models for models in live if model in models] or [frozenset({"", model})]
-
-    def reached(self, model: str) -> int:
-        """Return the rank that the workers of a model have reached."""
-        workers = self.workers_of(model)
-        shared = frozenset().union(*workers)
-        ranks = {smelt: rank for smelt, (rank, _) in self.due.items() if self.models[smelt] in shared}
-        new = {smelt: rank for smelt, rank in ranks.items() if smelt not in self.started}
-        queues = [[rank for smelt, rank in new.items() if self.models[smelt] in models] for models in workers]
-        if new:
-            return max(min(ranks) - 1 for ranks in queues if ranks)
-        leased = [rank for smelt, rank in self.leases.items() if self.models[smelt] in shared]
-        return max(max(leased, default=0), min(ranks.values(), default=1) - 1)
-
-    def highest(self, owner: str) -> int:
-        """Return the highest rank of an owner, 0 without one."""
-        ranks = {smelt: rank for smelt, (rank, _) in self.due.items()} | self.leases
-        return max((rank for smelt, rank in ranks.items() if self.owners[smelt] == owner), default=0)
-
-    def rank(self, smelt: int, arrival: int) -> None:
-        """Rank a smelt that becomes due."""
-        rank = max(self.highest(self.owners[smelt]), self.reached(self.models[smelt])) + 1
-        self.due[smelt] = (rank, arrival)
-
-    def create(self, owner: str, model: str = "") -> int:
-        """Add a smelt of an owner; return its number."""
-        smelt = len(self.owners)
-        self.owners[smelt], self.models[smelt] = owner, model
-        self.rank(smelt, next(self.arrivals))
-        return smelt
-
-    def order(self, worker: int = 0) -> list[int]:
-        """Return the due smelts and expired leases that a worker can claim, in the order of claims."""
-        waiting = self.due | self.expired
-        reachable = [smelt for smelt in waiting if self.models[smelt] in self.workers[worker]]
-        return sorted(reachable, key=lambda smelt: waiting[smelt])
-
-    def claim(self, limit: int, worker: int = 0) -> list[int]:
-        """Rank the smelts whose delay has passed, then lease the first ones for a worker."""
-        passed = sorted((arrival, smelt) for smelt, arrival in self.delayed.items() if arrival is not None)
-        highest: dict[str, int] = {}
-        for _, smelt in passed:
-            owner = self.owners[smelt]
-            highest[owner] = max(highest.get(owner, 0), self.highest(owner), self.reached(self.models[smelt]))
-        for arrival, smelt in passed:
-            del self.delayed[smelt]
-            highest[self.owners[smelt]] += 1
-            self.due[smelt] = (highest[self.owners[smelt]], arrival)
-        claims = self.order(worker)[:limit]
-        self.lease(claims)
-        return claims
-
-    def lease(self, claims: list[int]) -> None:
-        """Lease due smelts and those with expired leases."""
-        for smelt in claims:
-            self.leases[smelt] = (self.due.pop(smelt, None) or self.expired.pop(smelt))[0]
-        self.started.update(claims)
-
-    def release(self, smelt: int) -> None:
-        """Return a smelt with its rank."""
-        self.due[smelt] = (self.leases[smelt], next(self.arrivals))
-        self._end_lease(smelt)
-
-    def expire(self, smelt: int) -> None:
-        """Let a lease expire: it is claimed at its rank."""
-        self.expired[smelt] = (self.leases[smelt], next(self.arrivals))
-
-    def complete(self, smelt: int) -> None:
-        """End a smelt that a worker holds."""
-        self._end_lease(smelt)
-
-    def fail_later(self, smelt: int) -> None:
-        """Let a smelt wait for a delay."""
-        self._end_lease(smelt)
-        self.delayed[smelt] = None
-
-    def pass_delay(self, smelt: int) -> None:
-        """Let the delay of a smelt pass: the next claim ranks it."""
-        self.delayed[smelt] = next(self.arrivals)
-
-    def cancel(self, smelt: int) -> None:
-        """End a due smelt; its rank becomes a gap."""
-        del self.due[smelt]
-        self.ended.append(smelt)
-
-    def retry(self, smelt: int) -> None:
-        """Let a cancelled smelt arrive again."""
-        self.ended.remove(smelt)
-        self.started.discard(smelt)
-        self.rank(smelt, next(self.arrivals))
-
-    def start(self, worker: int) -> None:
-        """Let a worker send heartbeats."""
-        self.live.add(worker)
-
-    def stop(self, worker: int) -> None:
-        """Let a worker leave; its leases stay."""
-        self.live.discard(worker)
-
-    def candidates(self, change: str) -> list[int]:
-        """Return the smelts that a change applies to."""
-        match change:
-            case "cancel":
-                return list(self.due)
-            case "retry":
-                return list(self.ended)
-            case "pass_delay":
-                return [smelt for smelt, arrival in self.delayed.items() if arrival is None]
-            case _:
-                return [smelt for smelt in self.leases if smelt not in self.expired]
-
-    def _end_lease(self, smelt: int) -> None:
-        del self.leases[smelt]
-        self.expired.pop(smelt, None)
+@pytest.fixture
+def core_database(database: Database) -> Database:
+    """A database with the history of its smelts."""
+    prepare(database)
+    return database
 
 
-class Project:
-    """The same changes in the database."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        database.run("delete from public.smelts")
-        self.worker = database.caller(service())
-        database.run("delete from smelt.workers")
-        self.callers = {
-            "ada": database.caller(user(database.add_user())),
-            "ben": database.caller(user(database.add_user())),
-            # Two kinds of callers that take turns as one owner.
-            "visitors": database.caller(anon()),
-            "guest": database.caller(user(database.add_user(), is_anonymous=True)),
-        }
-        self.ids: list[str] = []
-        self.creators: list[Caller] = []
-        self.claims: dict[int, dict[str, Any]] = {}
-
-    def close(self) -> None:
-        """Close the sessions of the callers."""
-        for caller in (self.worker, *self.callers.values()):
-            caller.session.close()
-
-    def start(self, worker: int) -> None:
-        info = {"models": list(WORKERS[worker])}
-        self.worker("heartbeat_smelt_worker", worker_id=f"worker {worker}", info=info, host="host")
-
-    def stop(self, worker: int) -> None:
-        self.worker("heartbeat_smelt_worker", worker_id=f"worker {worker}", info={}, leaving=True)
-
-    def create(self, owner: str, model: str = "") -> None:
-        caller = self.callers["guest" if owner == "visitors" and len(self.ids) % 2 else owner]
-        if model:
-            created = submitted(self.database, caller, options={"model": model})
-        else:
-            created = caller("create_smelt", text_input="text")
-        self.ids.append(created["id"])
-        self.creators.append(caller)
-
-    def claim(self, limit: int, worker: int = 0) -> list[int]:
-        claims = self.worker(
-            "claim_smelts",
-            worker_id=f"worker {worker}",
-            max_count=limit,
-            host="host",
-            models=list(WORKERS[worker]),
-        )["smelts"]
-        numbers = [self.ids.index(claim["id"]) for claim in claims]
-        self.claims |= zip(numbers, claims, strict=True)
-        return numbers
-
-    def change(self, change: str, smelt: int) -> None:
-        attempt = {"smelt_id": self.ids[smelt], "attempt": self.claims.get(smelt, {}).get("attempt")}
-        match change:
-            case "cancel" | "retry":
-                self.creators[smelt](f"{change}_smelt", smelt_id=self.ids[smelt])
-            case "complete":
-                self.worker("complete_smelt", **attempt, results=results_for(self.claims[smelt]))
-            case "release":
-                self.worker("release_smelt", **attempt)
-            case "fail_later":
-                self.worker("fail_smelt", **attempt, error_code="connection_lost", transient=True)
-            case "pass_delay":
-                self.database.run(
-                    "update public.smelts set claimable_at = clock_timestamp() where id = %s", self.ids[smelt]
-                )
-            case "expire":
-                self.database.run(
-                    "update smelt.leases set expires_at = clock_timestamp() where smelt_id = %s", self.ids[smelt]
-                )
+def test_calls_follow_the_model_in_known_histories(core_database: Database) -> None:
+    for name, history in HISTORIES.items():
+        with closing(Core(core_database)) as core:
+            for step in [*history, ("claim", 100), ("claim", 100, 1)]:
+                core.step(*step)
+            assert core.project.ids, name
 
 
-@given(st.lists(NAMED | NAMED | CLAIMS | SECOND_CLAIMS | ENDS | RETURNS | OTHERS | STARTS, max_size=40))
-@example(WORKERS_AT_DIFFERENT_RANKS)
-@example(DELAY_OF_A_MODEL_PASSES)
-@example(DELAYS_PASS_IN_ANOTHER_ORDER)
-@example(NEXT_OF_AN_OWNER_WHOSE_OTHERS_RUN)
-@example(LEASES_EXPIRE_IN_ANOTHER_ORDER)
-@ON_DATABASE
-def test_claims_follow_the_model_in_random_histories(database: Database, history: list[tuple[str, int]]) -> None:
-    database.run("update smelt.limits set max_open = 1000, anonymous_max_open = 1000, max_failures = 1000")
-    queue, project = Queue(WORKERS, live=set()), Project(database)
-    for change, number in [("start", 0), ("start", 1), *history, ("claim", 100), ("claim", -100)]:
-        if change in {"start", "stop"}:
-            getattr(queue, change)(number)
-            getattr(project, change)(number)
-        elif change == "create":
-            owner, model = OWNERS[number % len(OWNERS)], MODELS[number // len(OWNERS)]
-            queue.create(owner, model)
-            project.create(owner, model)
-        elif change == "claim":
-            # A negative number stands for a claim of the second worker.
-            limit, worker = abs(number), int(number < 0)
-            assert project.claim(limit, worker) == queue.claim(limit, worker)
-        elif candidates := queue.candidates(change):
-            smelt = candidates[number % len(candidates)]
-            getattr(queue, change)(smelt)
-            project.change(change, smelt)
-        ranks = database.rows("select id::text, queue_rank from public.smelts where queue_rank is not null")
-        assert {project.ids.index(smelt): rank for smelt, rank in ranks} == {s: r for s, (r, _) in queue.due.items()}
-    project.close()
+def test_calls_follow_the_model_in_random_histories(core_database: Database) -> None:
+    """`scripts/mutants` shows which faults of the functions this detects."""
+    run_state_machine_as_test(lambda: CoreMachine(core_database), settings=settings(max_examples=15))
 
 
 @given(st.lists(NAMED | NAMED | CLAIMS | SECOND_CLAIMS | ENDS | RETURNS | STARTS, max_size=40))
-@example(MODEL_IS_BACK)
-@example(WORKER_RESTARTS)
-@example(TWO_ARE_RELEASED)
-@ON_DATABASE
-def test_claims_take_the_smelts_of_each_owner_in_the_order_of_their_creation(
-    database: Database, history: list[tuple[str, int]]
-) -> None:
-    database.run("update smelt.limits set max_open = 1000, anonymous_max_open = 1000")
-    queue, project = Queue(WORKERS, live=set()), Project(database)
-    for change, number in [*history, ("start", 1), ("claim", -2), ("claim", -100)]:
-        if change in {"start", "stop"}:
-            getattr(project, change)(number)
-        elif change == "create":
-            owner, model = OWNERS[number % len(OWNERS)], MODELS[number // len(OWNERS)]
-            queue.create(owner, model)
-            project.create(owner, model)
-        elif change == "claim":
-            worker = int(number < 0)
+@example(HISTORIES["a model is back"])
+@example(HISTORIES["a worker restarts"])
+@example(HISTORIES["two are released"])
+def test_model_claims_the_smelts_of_each_owner_in_the_order_of_their_creation(history: list[Step]) -> None:
+    queue = Queue(WORKERS, live=set())
+    for kind, number, *more in [*history, ("start", 1), ("claim", 2, 1), ("claim", 100, 1)]:
+        if kind in ("start", "stop"):
+            getattr(queue, kind)(number)
+        elif kind == "create":
+            queue.create(OWNERS[number % len(OWNERS)], MODELS[number // len(OWNERS)])
+        elif kind == "claim":
+            worker = more[0] if more else 0
             waiting = sorted(queue.order(worker))
-            claims = project.claim(abs(number), worker)
+            claims = queue.claim(number, worker)
             for owner in OWNERS:
                 own = [smelt for smelt in claims if queue.owners[smelt] == owner]
                 assert own == [smelt for smelt in waiting if queue.owners[smelt] == owner][: len(own)]
-            queue.lease(claims)
-        elif candidates := queue.candidates(change):
-            smelt = candidates[number % len(candidates)]
-            getattr(queue, change)(smelt)
-            project.change(change, smelt)
-    project.close()
+        elif candidates := queue.candidates(kind):
+            getattr(queue, kind)(candidates[number % len(candidates)])
 
 
 @given(st.lists(NAMED | NAMED | CLAIMS, max_size=60))

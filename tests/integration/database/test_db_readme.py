@@ -8,11 +8,13 @@ from typing import Final, NamedTuple
 
 import pytest
 
+from tests.harness.documents import code_for
 from tests.integration.database.db_calls import Caller, Database, claimed, results_for, submitted
 from tests.integration.database.db_server import MIGRATIONS, REPOSITORY
 
 README: Final = (REPOSITORY / "supabase" / "README.md").read_text(encoding="utf-8")
-ER_DIAGRAM, STATE_DIAGRAM = re.findall(r"^```mermaid\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+[ER_DIAGRAM] = code_for("test_er_diagram_has_exactly_the_tables_of_the_catalog")
+[STATE_DIAGRAM] = code_for("test_state_diagram_has_exactly_the_statuses_in_their_order")
 ROLES: Final = ("anon", "authenticated", "service_role")
 TYPES: Final = {"timestamptz": "timestamp with time zone", "float": "double precision"}
 ON_DELETE: Final = {"c": "cascade", "n": "set null"}

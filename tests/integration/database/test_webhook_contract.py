@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from smelt.contract import webhooks
+from tests.harness.documents import code_for
 from tests.integration.database.db_calls import Caller, Database, claimed, results_for, submitted
 
 
@@ -15,6 +16,13 @@ def parsed_exactly(model: type[BaseModel], response: dict[str, Any]) -> Any:
     """Parse a response that has exactly the keys of its model."""
     assert response.keys() == set(model.model_fields)
     return model.model_validate(response)
+
+
+def test_webhook_readme_body_has_the_keys_of_the_contract() -> None:
+    [printed] = code_for("test_webhook_readme_body_has_the_keys_of_the_contract")
+    body = json.loads(printed)
+    parsed_exactly(webhooks.SmeltWebhook, body)
+    parsed_exactly(webhooks.EndedSmelt, body["data"])
 
 
 @pytest.mark.parametrize(

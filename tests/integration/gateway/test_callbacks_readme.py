@@ -2,32 +2,24 @@
 
 import asyncio
 import json
-import re
 from pathlib import Path
 from typing import Final
 
 import httpx
 
-import smelt.gateway
 from smelt.contract.dispatch import DispatchedJob
+from tests.harness.documents import code_for
 from tests.harness.external_services import running_service
 from tests.harness.gateways import RunningGateway
 from tests.harness.processes import run
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.integration.gateway.dispatched_smelts import dispatched, state_of
 
-SECTION: Final = (
-    (Path(smelt.gateway.__file__).parent / "README.md")
-    .read_text()
-    .partition("## External workers")[2]
-    .partition("\n## ")[0]
-)
-[JOB] = re.findall(r"```json\n(.*?)```", SECTION, re.DOTALL)
+[JOB] = code_for("test_callbacks_readme_job_is_a_dispatched_job")
 CURLS: Final = [
     line
-    for block in re.findall(r"```\n(.*?)```", SECTION.replace(f"```json\n{JOB}```", ""), re.DOTALL)
+    for block in code_for("test_callbacks_readme_curls_run_as_printed")
     for line in block.replace("\\\n", "").splitlines()
-    if line.startswith("curl ")
 ]
 
 

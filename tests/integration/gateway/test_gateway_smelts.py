@@ -1,12 +1,15 @@
 """Reading, listing and acting on smelts."""
 
+import json
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
+from smelt.contract.events import Output
 from tests.harness.gateways import Open
 from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.sse_readers import stream
 from tests.harness.stacks import Stack, sign_up
 
 
@@ -189,3 +192,48 @@ async def test_notifications_are_listed_counted_and_marked(
     assert (await owner.get("/api/notifications/unread-count")).json() == {"unread": 2}
     unread = (await owner.get("/api/notifications", params={"unread": True})).json()["notifications"]
     assert [one["id"] for one in unread] == [one["id"] for one in listed[1:]]
+
+
+async def test_speaker_of_a_finished_transcript_gets_a_name(
+    owner: httpx.AsyncClient, scripted_worker: ScriptedWorker
+) -> None:
+    smelt_id = await created(owner)
+    path = f"/api/smelts/{smelt_id}"
+    job = await scripted_worker.claim(UUID(smelt_id))
+    file_id = str(job.claim.files[0].id)
+    await job.report("transcribing", 30, words=["hello"], speaker="Speaker 1")
+    body = {"speaker": "Speaker 1", "name": "Ann", "file_id": file_id}
+    early = await owner.post(f"{path}/speakers", json=body)
+    assert (early.status_code, early.json()["code"]) == (404, "speaker_not_found")
+    await job.report("synthesizing", 75, files=[{"id": file_id, "transcribed": True}])
+    await job.complete("Speaker 1: hello")
+    tag = (await owner.get(path)).headers["etag"]
+    named = (await owner.post(f"{path}/speakers", json=body)).raise_for_status().json()
+    assert named["files"][0]["speaker_names"] == {"Speaker 1": "Ann"}
+    assert (await owner.get(path, headers={"If-None-Match": tag})).status_code == 200
+    assert "Ann: hello" in (await owner.get(f"{path}/transcript.txt")).text
+    assert "Ann: hello" in (await owner.get(f"{path}/results.md")).text
+    invalid = await owner.post(f"{path}/speakers", json={"speaker": "Speaker 1", "name": "a\nb"})
+    assert (invalid.status_code, invalid.json()["code"]) == (400, "invalid_request")
+
+
+async def test_stream_has_the_outputs_as_they_are_written(
+    owner: httpx.AsyncClient, scripted_worker: ScriptedWorker
+) -> None:
+    smelt_id = await created(owner)
+    job = await scripted_worker.claim(UUID(smelt_id))
+    output = {
+        "file_id": str(job.claim.files[0].id),
+        "position": 0,
+        "title": "Summary",
+        "content": "So far",
+        "is_complete": False,
+    }
+    await scripted_worker.calls.report_progress(
+        job.claim.id, job.claim.attempt, status="synthesizing", outputs=[Output.model_validate(output)]
+    )
+    assert (await owner.get(f"/api/smelts/{smelt_id}")).json()["outputs"] == [output]
+    async with stream(owner, f"/api/smelts/{smelt_id}/events") as reader:
+        while (event := await reader.next()).event != "progress":
+            pass
+    assert json.loads(event.data)["outputs"] == [output]

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -15,10 +15,11 @@ from smelt.backend.project import Project
 from smelt.backend.upload_source import MAX_SPOOLED_BYTES, Content
 from smelt.contract.options import SmeltOptions
 from smelt.contract.rows import SmeltRow
+from smelt.contract.state import Created
 from smelt.errors import NotFound, PermanentError, RequestRejected
 from smelt.subscriber.client import Client, connect
 from smelt.subscriber.updates import Progress
-from smelt.subscriber.uploads import UploadProgress
+from smelt.subscriber.uploads import UPLOADS_AT_ONCE, OnUpload, UploadProgress
 from tests.harness.cancellation import cancel_at_every_await
 from tests.harness.proxies import FaultyProxy
 from tests.harness.scripted_worker import ScriptedWorker
@@ -166,6 +167,24 @@ async def test_idempotent_create_submits_a_smelt_that_is_not_submitted_yet(clien
     assert (await client.get(first.id)).submitted_at is not None
     third = await client.create(files=[GREETING], idempotency_key=key)
     assert first.id == again.id == third.id
+
+
+async def test_idempotent_create_returns_a_smelt_that_an_equal_call_submits_during_the_upload(client: Client) -> None:
+    key, submitted = str(uuid4()), list[UUID]()
+    names = [f"{number}.ogg" for number in range(UPLOADS_AT_ONCE + 1)]
+
+    async def submit_meanwhile(_: UploadProgress) -> None:
+        if not submitted:
+            submitted.append((await create()).id)
+
+    async def create(on_upload: OnUpload | None = None) -> Created:
+        files = [(name, GREETING.read_bytes()) for name in names]
+        return await client.create(files=files, idempotency_key=key, on_upload=on_upload)
+
+    created = await create(submit_meanwhile)
+    assert submitted == [created.id]
+    state = await client.get(created.id)
+    assert [file.filename for file in state.files] == names
 
 
 async def test_create_with_a_missing_file_raises_file_not_found(client: Client, tmp_path: Path) -> None:

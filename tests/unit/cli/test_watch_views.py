@@ -11,7 +11,7 @@ from rich.console import Console
 
 from smelt.cli.connection_status import LIVE_AGAIN, NO_RESPONSE, POLLING, RECONNECTING, ConnectionStatus
 from smelt.cli.view import NO_WORKER, JsonView, LiveView, PlainView, print_notices
-from smelt.contract.events import EVENT_MODELS, Result, Segment, parse_event
+from smelt.contract.events import EVENT_MODELS, Output, Result, Segment, parse_event
 from smelt.contract.state import FileState, Snapshot
 from smelt.errors import Unavailable
 from smelt.subscriber.updates import Completed, Connected, ConnectionIssue, Disconnected, Failed, Progress, Segments
@@ -20,7 +20,13 @@ NO_READ = ConnectionIssue(Unavailable("no response"))
 NOT_LIVE = ConnectionIssue(Unavailable("closed"), live=True)
 
 
-def progress(percentage: float, queue_position: int | None = None, *, worker_online: bool | None = None) -> Progress:
+def progress(
+    percentage: float,
+    queue_position: int | None = None,
+    *,
+    worker_online: bool | None = None,
+    outputs: tuple[Output, ...] = (),
+) -> Progress:
     return Progress(
         smelt_id=UUID(int=1),
         status="transcribing",
@@ -30,6 +36,7 @@ def progress(percentage: float, queue_position: int | None = None, *, worker_onl
         eta_seconds=30,
         queue_position=queue_position,
         worker_online=worker_online,
+        outputs=outputs,
         seq=1,
         run=1,
         attempt=1,
@@ -214,3 +221,29 @@ def test_piped_markdown_is_not_padded_with_blanks() -> None:
     assert lines == [line.rstrip() for line in lines]
     assert "Ship it." in lines
     assert " • two" in lines
+
+
+def output(position: int, title: str, *, is_complete: bool) -> Output:
+    return Output(file_id=UUID(int=2), position=position, title=title, content="text", is_complete=is_complete)
+
+
+def test_plain_view_prints_each_finished_output_once() -> None:
+    written = io.StringIO()
+    view = PlainView(Console(file=written), {}, ConnectionStatus(polling=True))
+    summary, topics = output(0, "Summary", is_complete=True), output(1, "Topics [1]", is_complete=False)
+    for outputs in ((summary, topics), (summary, topics), (summary, output(1, "Topics [1]", is_complete=True))):
+        view.show(progress(80, outputs=outputs))
+    assert [line for line in written.getvalue().splitlines() if "is written" in line] == [
+        " 80.0 %  Summary is written",
+        " 80.0 %  Topics [1] is written",
+    ]
+
+
+def test_live_view_names_the_output_that_is_being_written() -> None:
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=100)
+    with LiveView(console, {}, ConnectionStatus(polling=True)) as view:
+        view.show(
+            progress(80, outputs=(output(0, "Summary", is_complete=True), output(1, "Topics", is_complete=False)))
+        )
+    assert "writing Topics, 30 s left" in written.getvalue()

@@ -135,20 +135,6 @@ def test_js_package_is_the_same_archive_each_time(tmp_path: Path) -> None:
 
 
 @needs_node
-def test_js_package_installs_and_loads_without_a_window(tmp_path: Path) -> None:
-    assert smelt("contract", "--js-package", tmp_path / "smelt-js.tgz")[0] == 0
-    (tmp_path / "package.json").write_text('{"private": true, "type": "module"}')
-    # The peer dependencies are those of the app.
-    npm = ["npm", "install", "--offline", "--legacy-peer-deps", "--no-audit", "--no-fund", "./smelt-js.tgz"]
-    done = run([*npm, "--cache", str(tmp_path / "cache")], cwd=tmp_path, env={**os.environ}, timeout_s=60)
-    assert done.returncode == 0, done.stdout + done.stderr
-    imports = "import { connectSmelt } from 'smelt-js'; import 'smelt-js/query'; import 'smelt-js/elements'"
-    script = f"{imports}; console.log(typeof connectSmelt)"
-    done = run(["node", "--input-type=module", "--eval", script], cwd=tmp_path, env={**os.environ}, timeout_s=60)
-    assert (done.returncode, done.stdout) == (0, "function\n"), done.stderr
-
-
-@needs_node
 def test_package_and_an_app_pass_the_strict_type_check(tmp_path: Path) -> None:
     shutil.copytree(JS / "types", tmp_path / "app")
     assert smelt("init", "--js", tmp_path / "app" / "smelt")[0] == 0

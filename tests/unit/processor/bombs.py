@@ -2,9 +2,12 @@
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from tests.unit.processor.audio_samples import RECORDINGS
+
+_WAVE64: Final = bytes.fromhex("f3acd3118cd100c04f8edb8a")
 # One ALAC frame may hold this many samples, and so may its relatives.
 ALAC_SAMPLES: Final = 16 * 1024 * 1024
 
@@ -97,15 +100,8 @@ def flac_packet_matroska(frame_count: int) -> bytes:
 
 def vorbis_matroska() -> bytes:
     """Return a Matroska file of Vorbis with a header of 6 KB: 256 codebooks, which take 1 MiB each when decoded."""
-    dimensions, code_bits = 16, 14
-    book = [(0x564342, 24), (dimensions, 16), (1 << code_bits, 24)]
-    # All codes have the same length. Their vectors repeat one value.
-    codes = [(1, 1), (code_bits - 1, 5), (1 << code_bits, code_bits + 1)]
-    values = [(1, 4), (0, 32), (0, 32), (0, 4), (0, 1), (1, 1)]
-    setup = b"\5vorbis" + _bits([(255, 8), *(book + codes + values) * 256]) + bytes(100)
-    identification = b"\1vorbis" + struct.pack("<IBIiiiBB", 0, 1, 48_000, 0, 0, 0, 0xB8, 1)
-    comments = b"\3vorbis" + bytes(8) + b"\1"
-    private = bytes([2, len(identification), len(comments)]) + identification + comments + setup
+    headers = _vorbis_headers()
+    private = bytes([2, len(headers[0]), len(headers[1])]) + b"".join(headers)
     return matroska([bytes(100)], 48_000, codec=b"A_VORBIS", private=private)
 
 
@@ -222,6 +218,85 @@ def alac_packet(sample_count: int) -> bytes:
     return int(bits, 2).to_bytes(len(bits) // 8, "big")
 
 
+def au(data: bytes, rate: int) -> bytes:
+    """Return an AU file of 8-bit PCM."""
+    return struct.pack(">4sIIIII", b".snd", 24, len(data), 2, rate, 1) + data
+
+
+def w64(data: bytes, rate: int) -> bytes:
+    """Return a Wave64 file of 8-bit PCM."""
+    fmt = struct.pack("<HHIIHH", 1, 1, rate, rate, 1, 8)
+    chunks = b"".join(
+        name + guid + struct.pack("<Q", 24 + len(body)) + body
+        for name, guid, body in ((b"fmt ", _WAVE64, fmt), (b"data", _WAVE64, data))
+    )
+    head = b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000") + struct.pack("<Q", 40 + len(chunks))
+    return head + b"wave" + _WAVE64 + chunks
+
+
+def tta(rate: int, sample_count: int, channels: int = 1) -> bytes:
+    """Return a True Audio file that declares samples, with an index of what is there."""
+    head = struct.pack("<4sHHHII", b"TTA1", 1, channels, 16, rate, sample_count)
+    return head + struct.pack("<I", zlib.crc32(head)) + bytes(20_000)
+
+
+def musepack(frame_count: int) -> bytes:
+    """Return a Musepack file that declares frames."""
+    return b"MP+\7" + struct.pack("<I", frame_count) + bytes(20_000)
+
+
+def asf(data: bytes, rate: int) -> bytes:
+    """Return an ASF file of 8-bit PCM."""
+    fmt = struct.pack("<HHIIHHH", 1, 1, rate, rate, 1, 8, 0)
+    audio = bytes.fromhex("409e69f84d5bcf11a8fd00805f5c442b")
+    none = bytes.fromhex("0057fb20555bcf11a8fd00805f5c442b")
+    stream = audio + none + struct.pack("<QIIHI", 0, len(fmt), 0, 1, 0) + fmt
+    values = struct.pack("<16sQQQQQQIII", bytes(16), 0, 0, 1, 10**7, 10**7, 0, 2, 3200, 3200)
+    parts = _object("a1dcab8c47a9cf118ee400c00c205365", values[:8] + values[8:] + struct.pack("<I", 8 * rate))
+    parts += _object("9107dcb7b7a9cf118ee600c00c205365", stream)
+    header = _object("3026b2758e66cf11a6d900aa0062ce6c", struct.pack("<IBB", 2, 1, 2) + parts)
+    payload = struct.pack("<BBBBBHHI", 0x82, 0, 0, 0x08, 0x5D, 0, 0, 0) + data
+    return header + _object("3626b2758e66cf11a6d900aa0062ce6c", bytes(16) + struct.pack("<QH", 1, 257) + payload)
+
+
+def ogg(*packets: bytes) -> bytes:
+    """Return an Ogg file with a packet in each page, or in as many pages as it needs."""
+    pages, number = b"", 0
+    for index, packet in enumerate(packets):
+        # A packet ends with a segment of less than 255 bytes.
+        sizes = [255] * (len(packet) // 255) + [len(packet) % 255]
+        for start in range(0, len(sizes), 255):
+            part = sizes[start : start + 255]
+            flags = (1 if start else 0) | (0 if number else 2) | (4 if index == len(packets) - 1 else 0)
+            body = packet[start * 255 :][: sum(part)]
+            head = struct.pack("<4sBBqIII", b"OggS", 0, flags, 48_000 * max(0, index - 1), 1, number, 0)
+            page = head + bytes([len(part), *part]) + body
+            pages += page[:22] + struct.pack("<I", _checksum(page, 0x04C11DB7, 32)) + page[26:]
+            number += 1
+    return pages
+
+
+def flac_ogg(rate: int) -> bytes:
+    """Return an Ogg file of FLAC, with frames of 65,535 samples of silence."""
+    stream = flac(rate, 65_535, 3)
+    frame_bytes = (len(stream) - 42) // 3
+    frames = [stream[42 + frame_bytes * n :][:frame_bytes] for n in range(3)]
+    comments = b"\x84\0\0\x08" + bytes(8)
+    return ogg(b"\x7fFLAC\1\0\0\1fLaC\0" + stream[5:42], comments, *frames)
+
+
+def speex_ogg(rate: int, frames_per_packet: int) -> bytes:
+    """Return an Ogg file of Speex."""
+    numbers = struct.pack("<13I", 1, 80, rate, 0, 4, 1, 0xFFFFFFFF, 160, 0, frames_per_packet, 0, 0, 0)
+    return ogg(b"Speex   " + b"1.2".ljust(20, b"\0") + numbers, bytes(8), *[bytes(200)] * 5)
+
+
+def vorbis_ogg() -> bytes:
+    """Return an Ogg file of Vorbis with 256 large codebooks."""
+    identification, comments, setup = _vorbis_headers()
+    return ogg(identification, comments, setup, bytes(100))
+
+
 def wavpack(rate: int, block_samples: int, block_count: int) -> bytes:
     """Return a WavPack file of silence; its header declares one sample."""
     blocks = b"\x67\2" + rate.to_bytes(3, "little") + b"\0" + b"\2\0\3\0\4\0\5\3" + bytes(6) + b"\x0a\x40" + bytes(128)
@@ -259,6 +334,22 @@ def id3(picture: bytes) -> bytes:
     body = b"\0image/png\0\3\0" + picture
     frame = b"APIC" + _seven_bits(len(body)) + b"\0\0" + body
     return b"ID3\4\0\0" + _seven_bits(len(frame)) + frame
+
+
+def _vorbis_headers() -> tuple[bytes, bytes, bytes]:
+    dimensions, code_bits = 16, 14
+    book = [(0x564342, 24), (dimensions, 16), (1 << code_bits, 24)]
+    # All codes have the same length. Their vectors repeat one value.
+    codes = [(1, 1), (code_bits - 1, 5), (1 << code_bits, code_bits + 1)]
+    values = [(1, 4), (0, 32), (0, 32), (0, 4), (0, 1), (1, 1)]
+    setup = b"\5vorbis" + _bits([(255, 8), *(book + codes + values) * 256]) + bytes(100)
+    identification = b"\1vorbis" + struct.pack("<IBIiiiBB", 0, 1, 48_000, 0, 0, 0, 0xB8, 1)
+    comments = b"\3vorbis" + bytes(8) + b"\1"
+    return identification, comments, setup
+
+
+def _object(guid: str, body: bytes) -> bytes:
+    return bytes.fromhex(guid) + struct.pack("<Q", 24 + len(body)) + body
 
 
 def _riff(name: bytes, *parts: bytes) -> bytes:
@@ -314,3 +405,64 @@ def _checksum(data: bytes, polynomial: int, width: int) -> int:
         for _ in range(8):
             value = (value << 1 ^ (polynomial if value >> (width - 1) & 1 else 0)) & ((1 << width) - 1)
     return value
+
+
+SAMPLES: Final = bytes(20_000)
+BOMBS: Final[dict[str, tuple[Callable[[], bytes], str]]] = {
+    "matroska, PCM at 1 Hz": (lambda: matroska([SAMPLES], 1), "invalid_format"),
+    "matroska, PCM at 1 Hz in zlib": (lambda: zlib_matroska(SAMPLES, 1), "invalid_format"),
+    "matroska, PCM at 8 kHz in zlib": (lambda: zlib_matroska(bytes(8_000_000), 8000), "invalid_format"),
+    "matroska, ALAC with an hour in a frame": (
+        lambda: matroska([alac_packet(ALAC_SAMPLES)], 4000, codec=b"A_ALAC", bits=16, private=alac_config(4000)),
+        "corrupted_file",
+    ),
+    "matroska, 1000 tracks of AAC": (
+        lambda: matroska([SAMPLES], 48_000, codec=b"A_AAC", private=b"\x11\x88", track_count=1000),
+        "corrupted_file",
+    ),
+    "avi, PCM at 1 Hz": (lambda: avi(SAMPLES, 1), "invalid_format"),
+    "aiff, PCM at 1 Hz": (lambda: aiff(SAMPLES, 1), "invalid_format"),
+    "caf, PCM at 1 Hz": (lambda: caf(SAMPLES, 1), "invalid_format"),
+    "flac, 1 Hz": (lambda: flac(1, 65_535, 3), "invalid_format"),
+    "mov, PCM at 1 Hz": (lambda: mov(SAMPLES, 1), "invalid_format"),
+    "mov, ALAC at 1 Hz": (
+        lambda: mov(alac_packet(65_536), 1, fourcc=b"alac", config=alac_box(1)),
+        "invalid_format",
+    ),
+    "mov, ALAC with 6 minutes in a frame": (
+        lambda: mov(
+            alac_packet(ALAC_SAMPLES),
+            48_000,
+            fourcc=b"alac",
+            config=alac_box(48_000),
+        ),
+        "corrupted_file",
+    ),
+    "mov, index of 30 million samples": (
+        lambda: mov(bytes(1000), 48_000, fourcc=b"ulaw", sample_count=30_000_000, sample_size=1),
+        "corrupted_file",
+    ),
+    "mov, fragment of 50 million samples": (lambda: fragmented_mov(50_000_000), "corrupted_file"),
+    "mov, compressed header": (lambda: compressed_header_mov(400_000_000), "corrupted_file"),
+    "mov, 1000 tracks of AAC": (lambda: many_tracks_mov(1000, b"mp4a"), "corrupted_file"),
+    "mov, 5000 tracks of PCM": (lambda: many_tracks_mov(5000, b"sowt"), "corrupted_file"),
+    "matroska, laced packets with stripped headers": (lambda: stripped_matroska(1025, 1), "invalid_format"),
+    "wavpack, 1 Hz": (lambda: wavpack(1, 20_000, 10), "invalid_format"),
+    "monkey's audio, 1 Hz": (lambda: monkeys_audio(1, 20_000), "invalid_format"),
+    "monkey's audio, half an hour in a packet": (lambda: monkeys_audio(44_100, 90_000_000), "invalid_format"),
+    "mp3, large picture": (
+        lambda: id3(png(12_000, 12_000)) + (RECORDINGS / "action_item.mp3").read_bytes(),
+        "decoded",
+    ),
+    "au, PCM at 1 Hz": (lambda: au(SAMPLES, 1), "invalid_format"),
+    "wave64, PCM at 1 Hz": (lambda: w64(SAMPLES, 1), "invalid_format"),
+    "asf, PCM at 1 Hz": (lambda: asf(SAMPLES, 1), "invalid_format"),
+    "true audio, 1 Hz": (lambda: tta(1, 20_000), "corrupted_file"),
+    "true audio, index of 4 billion samples": (lambda: tta(48_000, 2**32 - 1), "corrupted_file"),
+    "true audio, frames of 4 billion samples": (lambda: tta(2**32 - 1, 2**32 - 1), "corrupted_file"),
+    "musepack, index of 100 million frames": (lambda: musepack(100_000_000), "corrupted_file"),
+    "ogg, FLAC at 1 Hz": (lambda: flac_ogg(1), "invalid_format"),
+    "ogg, Speex at 1 Hz": (lambda: speex_ogg(1, 1), "invalid_format"),
+    "ogg, Speex with 65,535 frames in a packet": (lambda: speex_ogg(8000, 65_535), "corrupted_file"),
+}
+"""Each with the outcome of a decoder without a limit of its memory."""

@@ -67,6 +67,7 @@ def progress_event(smelt_id: UUID, status: str = "transcribing", percentage: flo
         "progress": {"percentage": percentage, "stage": status, "message": "Transcribing audio..."},
         "files": [],
         "segments": [],
+        "outputs": [],
     }
 
 

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from smelt.processor.errors import ChildKilled, ChildUnusable, SynthesisPermanentError
-from smelt.processor.synthesis.extractive import render
+from smelt.processor.synthesis.extractive import outputs, render
 from smelt.processor.synthesis.extractor import ExtractiveSynthesizer, Extractor
 from smelt.processor.synthesis.request import NO_SPEECH, SynthesisInput, SynthesisRequest
 from smelt.processor.synthesis.sentences import sentences_of_text
@@ -26,12 +26,12 @@ SOURCE = SynthesisInput(
 PATCHED = """
 import os, signal, time
 import smelt.processor.synthesis.extractive as module
-real = module.render
-def render(source, request):
-    count = record("render")
+real = module.outputs
+def outputs(source, request):
+    count = record("outputs")
     {action}
-    return real(source, request)
-module.render = render
+    yield from real(source, request)
+module.outputs = outputs
 """
 
 
@@ -65,7 +65,7 @@ async def test_output_without_sentences_needs_no_child(extractor: Extractor) -> 
 async def test_crash_is_retried_once(extractor: Extractor, children: PatchedChildren) -> None:
     children.run(PATCHED.format(action="count == 1 and os.kill(os.getpid(), signal.SIGSEGV)"), "extract")
     assert await extractor.extract(SOURCE, REQUEST) == render(SOURCE, REQUEST)
-    assert children.calls == ["render"] * 2
+    assert children.calls == ["outputs"] * 2
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ async def test_second_death_fails_the_output(
     with pytest.raises(SynthesisPermanentError, match=detail) as error:
         await extractor.extract(SOURCE, REQUEST)
     assert error.value.code == "synthesis_failed"
-    assert children.calls == ["render"] * 2
+    assert children.calls == ["outputs"] * 2
 
 
 async def test_hang_fails_the_output(children: PatchedChildren) -> None:
@@ -112,7 +112,7 @@ async def test_killed_child_is_not_the_fault_of_the_source(extractor: Extractor,
     children.run(PATCHED.format(action="os.kill(os.getpid(), signal.SIGKILL)"), "extract")
     with pytest.raises(ChildKilled):
         await extractor.extract(SOURCE, REQUEST)
-    assert children.calls == ["render"]
+    assert children.calls == ["outputs"]
 
 
 async def test_child_that_does_not_start_is_the_fault_of_the_machine() -> None:
@@ -134,7 +134,7 @@ async def test_output_is_made_by_a_copy_of_the_child(extractor: Extractor, child
     for _ in range(2):
         await extractor.extract(SOURCE, REQUEST)
     [child] = started_by_workers()
-    pids = {call for call in children.calls if call != "render"}
+    pids = {call for call in children.calls if call != "outputs"}
     assert len(pids) == 2
     assert str(child.pid) not in pids
     assert_ended(child.children())
@@ -158,11 +158,36 @@ async def test_synthesizer_keeps_a_child_until_it_is_closed() -> None:
     synthesizer, shares = ExtractiveSynthesizer(), list[float]()
     synthesizer.prestart()
     await started_children(1)
-    assert await synthesizer.synthesize(SOURCE, REQUEST, shares.append) == render(SOURCE, REQUEST)
+    written: list[tuple[int, str, bool]] = []
+    content = await synthesizer.synthesize(SOURCE, REQUEST, shares.append, lambda *output: written.append(output))
+    assert content == render(SOURCE, REQUEST)
+    summary, pairs = outputs(SOURCE, REQUEST)
+    assert written == [(0, "", False), (0, summary, True), (1, "", False), (1, pairs, True)]
     assert shares == [1.0]
     await synthesizer.aclose()
     synthesizer.prestart()
     assert_ended(started_by_workers())
+
+
+async def test_output_is_returned_before_the_next_is_made(extractor: Extractor, children: PatchedChildren) -> None:
+    children.run(
+        """
+import time
+import smelt.processor.synthesis.extractive as module
+def outputs(source, request):
+    yield "first"
+    time.sleep(1000)
+module.outputs = outputs
+""",
+        "extract",
+    )
+    written: list[tuple[int, str, bool]] = []
+    task = asyncio.create_task(extractor.extract(SOURCE, REQUEST, lambda *output: written.append(output)))
+    await until(lambda: written[-1:] == [(1, "", False)])
+    assert written == [(0, "", False), (0, "first", True), (1, "", False)]
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_outputs_of_several_smelts_are_made_one_after_the_other(extractor: Extractor) -> None:

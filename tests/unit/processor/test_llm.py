@@ -71,6 +71,34 @@ async def test_llm_response_is_streamed_into_progress() -> None:
     assert model.keys == ["Bearer sk-1"]
 
 
+async def test_llm_outputs_are_returned_as_they_are_written() -> None:
+    written: list[tuple[int, str, bool]] = []
+    request = SynthesisRequest(prompts=("summarize", "action_items"), user_prompt=None)
+    text = "It was about\0 tea. " * 3
+    async with synthesizer(lambda _: text) as (made, model):
+        spoken = source("Tea.")
+        await made.synthesize(spoken, request, lambda _: None, lambda *output: written.append(output))
+        clean = text.replace("\0", "")
+        assert [one[1] for one in written[:3]] == ["", clean[:19], clean[: 40 - text[:40].count("\0")]]
+        assert [one for one in written if one[2]] == [(0, clean.strip(), True), (1, clean.strip(), True)]
+        assert [position for position, _, _ in written] == sorted(position for position, _, _ in written)
+        # Saved outputs are complete at once.
+        written.clear()
+        await made.synthesize(spoken, request, lambda _: None, lambda *output: written.append(output))
+    assert written == [(0, clean.strip(), True), (1, clean.strip(), True)]
+    assert len(model.conversations) == 2
+
+
+async def test_llm_notes_on_parts_are_no_output() -> None:
+    written: list[tuple[int, str, bool]] = []
+    spoken = source(" ".join(f"Number {n} was said here." for n in range(800)))
+    async with synthesizer(
+        lambda messages: "All of it." if "notes" in data_of(messages) else "a note", llm_context_tokens=4000
+    ) as (made, _):
+        await made.synthesize(spoken, SUMMARY, lambda _: None, lambda *output: written.append(output))
+    assert written == [(0, "", False), (0, "All of it.", False), (0, "All of it.", False), (0, "All of it.", True)]
+
+
 async def test_llm_prompts_are_sent_one_by_one() -> None:
     prompt = UserPrompt(id=uuid4(), name="Poem", content="Write a poem.")
     async with synthesizer(lambda messages: messages[1]["content"][:5]) as (made, model):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smelt.backend.worker_rpc import WorkerRpc
-from smelt.contract.events import ProgressEvent, SegmentsEvent
+from smelt.contract.events import Output, ProgressEvent, SegmentsEvent
 from smelt.contract.report_events import MAX_EVENT_BYTES, pieces, report_events
 from smelt.contract.work import Claim, SavedSegment, Verdict
 from smelt.errors import Unavailable
@@ -38,6 +38,13 @@ CHECKPOINT = Checkpoint(span_start=0, seek=100, segment_count=1)
 
 def segment(index: int, text: str = "hello.") -> SavedSegment:
     return SavedSegment(index=index, start=float(index), end=index + 1.0, text=text, avg_logprob=-0.1)
+
+
+FILE_ID = uuid4()
+
+
+def output(position: int, content: str) -> Output:
+    return Output(file_id=FILE_ID, position=position, title="Summary", content=content, is_complete=False)
 
 
 class ReporterHarness:
@@ -514,6 +521,20 @@ def test_segments_fit_into_broadcasts_that_end_with_the_progress(sizes: list[tup
     assert sent == [(str(file_id), row.index) for file_id, row in saved]
     everything = {**state.model_dump(mode="json"), "segments": [row.model_dump() for _, row in saved]}
     assert len(made) == 1 or len(json.dumps(everything)) > MAX_EVENT_BYTES / 2
+
+
+@given(st.lists(st.integers(0, 50_000), max_size=8), st.integers(0, 40_000))
+def test_last_outputs_that_fit_have_their_content_in_the_progress(sizes: list[int], text_size: int) -> None:
+    state = ProgressEvent.model_validate(progress_event(uuid4()))
+    outputs = [output(position, "w" * size) for position, size in enumerate(sizes)]
+    made = list(report_events([(uuid4(), segment(0, "w" * text_size))], state, outputs))
+    assert all(len(json.dumps(payload)) <= MAX_EVENT_BYTES for _, payload in made)
+    sent = ProgressEvent.model_validate(made[-1][1]).outputs
+    count = sum(one.content is not None for one in sent)
+    first = len(sizes) - count
+    assert list(sent[first:]) == outputs[first:]
+    assert list(sent[:first]) == [one.model_copy(update={"content": None}) for one in outputs[:first]]
+    assert count == len(sizes) or sum(sizes[first - 1 :]) > MAX_EVENT_BYTES - 3000
 
 
 async def test_broadcast_keeps_the_segments_of_a_superseded_progress() -> None:

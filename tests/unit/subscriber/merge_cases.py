@@ -153,6 +153,7 @@ def _features(steps: list[Json]) -> set[object]:
             update["attempt"] > update["run"],
             update["queue_position"] is None,
             update["worker_online"],
+            len(update["outputs"]),
             *_raised(step["news"], update),
         )
         for step, kind in zip(steps, news, strict=True)

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 import smelt
+from smelt.contract.events import Output
 from smelt.testing import FakeBlockingClient, FakeClient, FakeSmelt
 
 pytest_plugins = ["pytester"]
@@ -55,6 +56,35 @@ async def test_fake_client_returns_options_and_metadata(client: FakeClient) -> N
     )
     state = await client.get(created.id)
     assert (state.options, state.metadata, state.default_prompt_names) == ({"language": "de"}, {"course": 17}, ())
+
+
+async def test_fake_client_names_a_speaker_of_an_ended_smelt(client: FakeClient) -> None:
+    job = client.add("a.ogg", "b.ogg")
+    job.segments("one", speaker="Speaker 1")
+    job.segments("two", speaker="Speaker 2")
+    job.complete()
+    before = await client.get(job.id)
+    after = await client.rename_speaker(job.id, "Speaker 1", "Ann")
+    assert after.seq == before.seq + 1
+    assert [segment.speaker for segment in after.segments] == ["Ann", "Speaker 2"]
+    assert [file.speaker_names for file in after.files] == [{"Speaker 1": "Ann"}, {}]
+    assert (await client.rename_speaker(job.id, "Speaker 1", "Speaker 1")).segments == before.segments
+    with pytest.raises(smelt.RequestRejected) as error:
+        await client.rename_speaker(job.id, "Speaker 1", "Ann", file_id=job.file_ids[1])
+    assert error.value.code == "speaker_not_found"
+
+
+async def test_fake_client_shows_outputs_until_the_end(client: FakeClient) -> None:
+    job = client.add()
+    summary = Output(file_id=job.file_ids[0], position=0, title="Summary", content="So far", is_complete=False)
+    notes = summary.model_copy(update={"position": 1, "content": "Notes"})
+    job.progress("synthesizing", 80, outputs=[summary])
+    job.progress("synthesizing", 90, outputs=[summary, notes])
+    assert (await client.get(job.id)).outputs == (summary, notes)
+    job.complete("# Notes")
+    assert (await client.get(job.id)).outputs == ()
+    outputs = [update.outputs for update in await collect_updates(client, job.id) if isinstance(update, smelt.Progress)]
+    assert outputs == [(), (summary,), (summary, notes)]
 
 
 async def test_fake_client_delivers_the_same_updates_to_every_watch(client: FakeClient) -> None:

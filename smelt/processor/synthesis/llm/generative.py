@@ -11,8 +11,8 @@ from smelt.processor.synthesis.llm.budget import parts, transcript_bytes, typing
 from smelt.processor.synthesis.llm.citations import Citations
 from smelt.processor.synthesis.llm.endpoint import Endpoint, EndpointOptions
 from smelt.processor.synthesis.llm.instructions import Message, Task
-from smelt.processor.synthesis.markdown import heading
-from smelt.processor.synthesis.request import OnOutput, OnShare, SynthesisInput, SynthesisRequest
+from smelt.processor.synthesis.prompts import joined
+from smelt.processor.synthesis.request import OnOutput, OnShare, SynthesisInput, SynthesisRequest, ignore_output
 from smelt.processor.synthesis.sentences import Sentence
 
 _EXPECTED_CHARACTERS: Final = 1500
@@ -39,7 +39,7 @@ class GenerativeSynthesizer:
         source: SynthesisInput,
         request: SynthesisRequest,
         on_share: OnShare,
-        on_output: OnOutput = lambda _title: None,
+        on_output: OnOutput = ignore_output,
     ) -> str:
         """Return the output for one source; several prompts get a heading each."""
         citations = Citations(sentence.start_s for sentence in source.sentences)
@@ -49,16 +49,16 @@ class GenerativeSynthesizer:
         outputs: list[str] = []
         for number, task in enumerate(tasks):
             if task.key not in source.saved_outputs:
-                on_output(task.title if len(tasks) == 1 else f"{task.title} ({number + 1} of {len(tasks)})")
-                work = _Work(task, citations, _NoteCache(task, source.saved_outputs))
+                on_output(number, "", False)
+                on_text = _partial_output(on_output, number)
+                work = _Work(task, citations, _NoteCache(task, source.saved_outputs), on_text)
                 output = await self._write(work, source.sentences, _partial_share(on_share, number, len(tasks)))
                 source.saved_outputs[task.key] = output
                 work.cache.discard()
             outputs.append(source.saved_outputs[task.key])
+            on_output(number, outputs[-1], True)
             on_share((number + 1) / len(tasks))
-        if len(tasks) == 1:
-            return outputs[0]
-        return "\n\n".join(f"{heading(2, task.title)}\n\n{output}" for task, output in zip(tasks, outputs, strict=True))
+        return joined(request, outputs)
 
     async def aclose(self) -> None:
         """Close the connections to the endpoint."""
@@ -68,7 +68,7 @@ class GenerativeSynthesizer:
     async def _write(self, work: "_Work", sentences: Sequence[Sentence], on_share: OnShare) -> str:
         pieces = self._parts(work.task, instructions.spoken_texts(sentences))
         if len(pieces) == 1:
-            return await self._complete(work, instructions.whole(work.task, pieces[0]), on_share)
+            return await self._complete(work, instructions.whole(work.task, pieces[0]), on_share, work.on_text)
         # Each part is read alone.
         pieces = self._parts(work.task, instructions.spoken_texts(sentences, names_all=True))
         steps = len(pieces) + 1
@@ -77,7 +77,7 @@ class GenerativeSynthesizer:
             for number, piece in enumerate(pieces)
         ]
         messages = instructions.from_notes(work.task, await self._condense(work, notes))
-        return await self._complete(work, messages, _partial_share(on_share, steps - 1, steps))
+        return await self._complete(work, messages, _partial_share(on_share, steps - 1, steps), work.on_text)
 
     async def _condense(self, work: "_Work", notes: list[str]) -> list[str]:
         for _ in range(_MAX_CONDENSATIONS):
@@ -99,21 +99,28 @@ class GenerativeSynthesizer:
     def _parts(self, task: Task, texts: Sequence[str]) -> list[str]:
         return parts(texts, transcript_bytes(self._context_tokens, task.instruction))
 
-    async def _complete(self, work: "_Work", messages: tuple[Message, ...], on_share: OnShare) -> str:
+    async def _complete(
+        self,
+        work: "_Work",
+        messages: tuple[Message, ...],
+        on_share: OnShare,
+        on_text: Callable[[str], None] = lambda _text: None,
+    ) -> str:
         text = ""
         for _ in range(_MAX_CONTINUATIONS):
             cut = False
             conversation = instructions.continued(messages, text) if text else messages
             async for piece in self._endpoint.stream_completion(conversation):
-                text += piece.text
+                # Postgres text can't contain NUL.
+                text += piece.text.replace("\0", "")
                 cut = cut or piece.cut
                 on_share(typing_share(len(text), _EXPECTED_CHARACTERS))
+                on_text(text)
             if not cut:
                 break
         else:
             raise SynthesisPermanentError("synthesis_failed", "the response does not end")
-        # Postgres text can't contain NUL.
-        text = work.citations.checked(text.replace("\0", "")).strip()
+        text = work.citations.checked(text).strip()
         if not text:
             raise SynthesisPermanentError("synthesis_failed", "the response is empty")
         return text
@@ -148,10 +155,15 @@ class _Work:
     task: Task
     citations: Citations
     cache: _NoteCache
+    on_text: Callable[[str], None]
 
 
 def _partial_share(on_share: OnShare, number: int, count: int) -> Callable[[float], None]:
     return lambda share: on_share((number + share) / count)
+
+
+def _partial_output(on_output: OnOutput, number: int) -> Callable[[str], None]:
+    return lambda text: on_output(number, text, False)
 
 
 def _ignore_share(_share: float) -> None:

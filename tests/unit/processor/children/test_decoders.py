@@ -409,8 +409,9 @@ def test_worker_decodes_without_native_libraries() -> None:
         (lambda: bombs.flac_packet_matroska(4000), {"decoding_failed", "corrupted_file"}),
         (lambda: bombs.flac_packet_matroska(1000), {"decoding_failed", "corrupted_file"}),
         (bombs.vorbis_matroska, {"corrupted_file"}),
+        (bombs.vorbis_ogg, {"corrupted_file"}),
     ],
-    ids=["4000 frames in a packet", "1000 frames", "large codebooks"],
+    ids=["4000 frames in a packet", "1000 frames", "large codebooks", "large codebooks in Ogg"],
 )
 async def test_memory_is_limited_where_no_check_of_the_file_limits_it(
     build: Callable[[], bytes], codes: set[str], tmp_path: Path

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smelt.contract.vocabulary import DEFAULT_PROMPTS
 from smelt.processor.synthesis.llm.citations import Citations
 from smelt.processor.synthesis.markdown import clock
 from smelt.processor.synthesis.request import SynthesisInput, SynthesisRequest
@@ -78,16 +77,3 @@ async def test_llm_cites_only_times_of_the_transcript_over_all_parts_in_order() 
     assert [time for line in content.splitlines() for time in CITATION.findall(line)[:2]] == from_parts
     assert from_parts[0] == "00:00"
     assert from_parts[-1] == clock(SENTENCES[-1].start_s or 0.0)
-
-
-async def test_llm_reports_the_output_that_it_writes() -> None:
-    titles: list[str] = []
-    source = SynthesisInput(filename="x", language="en", sentences=SENTENCES[:3])
-    async with synthesizer(lambda _: "Done.") as (made, _):
-        request = SynthesisRequest(prompts=DEFAULT_PROMPTS[:2], user_prompt=None)
-        await made.synthesize(source, request, lambda _: None, titles.append)
-        # Both are saved: nothing is written.
-        await made.synthesize(source, request, lambda _: None, titles.append)
-        summary = SynthesisRequest(prompts=DEFAULT_PROMPTS[2:3], user_prompt=None)
-        await made.synthesize(source, summary, lambda _: None, titles.append)
-    assert titles == ["Summary (1 of 2)", "Action items (2 of 2)", "Detailed notes"]

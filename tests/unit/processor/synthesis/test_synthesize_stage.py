@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from smelt.contract.events import Output
 from smelt.contract.vocabulary import STAGE_MESSAGES
 from smelt.contract.work import SavedSegment
 from smelt.processor.speed import SpeedEstimate
@@ -19,7 +20,7 @@ SEGMENTS = [SavedSegment(index=0, start=0.0, end=2.0, text="Wir sind da.")]
 
 
 class RecordingSynthesizer:
-    """Records its source, and the message of the smelt while an output is being written."""
+    """Records its source, and what is reported while an output is being written."""
 
     def __init__(self, state: SmeltState) -> None:
         self.state = state
@@ -28,9 +29,10 @@ class RecordingSynthesizer:
         self, source: SynthesisInput, _request: SynthesisRequest, on_share: OnShare, on_output: OnOutput
     ) -> str:
         self.source = source
-        on_output("Summary")
+        on_output(0, "So", False)
         on_share(0.5)
-        self.message = self.state.draft().message
+        self.draft = self.state.draft()
+        on_output(0, "So far.", True)
         return "Done."
 
 
@@ -68,5 +70,20 @@ async def test_source_has_all_languages_of_the_transcript(
 
 async def test_message_names_the_output_until_it_is_written(tmp_path: Path) -> None:
     made = await synthesized({}, tmp_path)
-    assert made.message == "Generating output: Summary..."
+    assert made.draft.message == "Generating output: Summary..."
     assert made.state.draft().message == STAGE_MESSAGES["synthesizing"]
+
+
+async def test_output_is_reported_as_it_is_written_and_each_change_once(tmp_path: Path) -> None:
+    made = await synthesized({}, tmp_path)
+    state, [file] = made.state, made.state.files
+    so_far = Output(file_id=file.id, position=0, title="Summary", content="So", is_complete=False)
+    complete = so_far.model_copy(update={"content": "So far.", "is_complete": True})
+    assert made.draft.changed_outputs == (so_far,)
+    assert state.draft().changed_outputs == (complete,)
+    # A report whose response is lost is repeated with what has changed meanwhile.
+    state.confirm(made.draft)
+    assert state.draft().changed_outputs == (complete,)
+    state.confirm(state.draft())
+    assert state.draft().changed_outputs == ()
+    assert state.draft().outputs == (complete,)
