@@ -118,12 +118,14 @@ class WorkerSettings(Environment):
     model: str = "demo"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compute_type: str = "default"
+    cpu_threads: Annotated[int | None, Field(ge=1)] = None
+    model_lanes: Annotated[int | None, Field(ge=1)] = None
     model_idle_s: Annotated[float | None, Field(gt=0)] = None
     batch_size: Annotated[int, Field(ge=0)] = 0
     beam_size: Annotated[int, Field(ge=1, le=20)] = 5
     word_times: bool = False
     speaker_model: Path | None = None
-    concurrency: Annotated[int, Field(ge=1)] = 2
+    concurrency: Annotated[int | None, Field(ge=1)] = None
     lease_s: Annotated[int, Field(ge=5, le=3600)] = 30
     drain_s: Annotated[float, Field(ge=0)] = 25.0
     temp_dir: Path | None = None

@@ -53,7 +53,7 @@ class Health(Model):
     counts the rows of the outbox that are not sent yet. `waiting` is at most 1001, which means more than 1,000
     (`MAX_WAITING_COUNT`). `suspended` counts the workers that claim nothing, since their
     model fails on their machine. `missing_partition` is the partition of `realtime.messages` that Realtime has not
-    created for today.
+    created for today. `client_ip_header` is the header that identifies visitors; None before it existed.
     """
 
     now: datetime
@@ -63,6 +63,7 @@ class Health(Model):
     migrations: tuple[str, ...] | None
     missing_partition: str | None = None
     max_file_bytes: int
+    client_ip_header: str | None = None
     waiting: int
     oldest_waiting_s: float
     running: int

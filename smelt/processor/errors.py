@@ -66,5 +66,9 @@ class ModelError(TransientError):
     """The model failed on a recording, for example for lack of memory; its process goes on."""
 
 
+class ModelRestarted(TransientError):
+    """The process of the model has ended, perhaps for another recording: this one continues from its checkpoint."""
+
+
 class ModelSuspended(ChildUnusable):
     """This worker does not use its model until that has transcribed a known recording, or dispatches nothing."""

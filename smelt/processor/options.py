@@ -4,6 +4,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from smelt.processor.speech.calibration import MAX_LANES, Calibration
 from smelt.processor.speech.values import ModelOptions, SpeechOptions
 
 
@@ -32,9 +33,11 @@ class DispatchOptions:
 class WorkerOptions:
     """Options of one worker; names that end in `_s` are in seconds.
 
+    The model transcribes `model_lanes` recordings at a time, each with `cpu_threads`; what is None is measured.
     `batch_size` 0 transcribes window by window. After `model_idle_s` without a recording, the model is released.
     With `speaker_model`, an ONNX file, the worker identifies speakers on request.
-    `concurrency` is the number of smelts in progress: one transcribes while the others download, decode or synthesize.
+    `concurrency` is the number of smelts in progress: some transcribe while the others download, decode or synthesize;
+    None is one more than the lanes of the model.
     Without `llm_base_url`, outputs are extractive. `metrics_port` serves Prometheus metrics, on any free port for 0.
     `host` names the machine: the worker of another host tries a smelt whose worker stopped. With `dispatch`, an
     external service transcribes, and no model is loaded. `webhook_allow_private` allows webhooks to any address, and
@@ -46,12 +49,14 @@ class WorkerOptions:
     model: str = "demo"
     device: str = "auto"
     compute_type: str = "default"
+    cpu_threads: int | None = None
+    model_lanes: int | None = None
     batch_size: int = 0
     model_idle_s: float | None = None
     beam_size: int = 5
     word_times: bool = False
     speaker_model: Path | None = None
-    concurrency: int = 2
+    concurrency: int | None = None
     lease_s: int = 30
     drain_s: float = 25.0
     temp_dir: Path | None = None
@@ -68,6 +73,12 @@ class WorkerOptions:
     def model_options(self) -> ModelOptions:
         """The options for loading the model."""
         return ModelOptions(name=self.model, device=self.device, compute_type=self.compute_type)
+
+    @property
+    def calibration(self) -> Calibration:
+        """The threads and lanes of the model, and what is to be measured of them."""
+        max_lanes = min(MAX_LANES, self.concurrency or MAX_LANES)
+        return Calibration(cpu_threads=self.cpu_threads, lanes=self.model_lanes, max_lanes=max_lanes)
 
     @property
     def speech_options(self) -> SpeechOptions:

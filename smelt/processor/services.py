@@ -58,7 +58,7 @@ class WorkerServices:
     dispatcher: Dispatcher | None = None
     metrics: Metrics = field(default_factory=Metrics)
     speed: SpeedEstimate = field(default_factory=SpeedEstimate)
-    model_queue: ModelQueue = field(default_factory=ModelQueue)
+    model_queue: ModelQueue
     decoders: Decoders = field(default_factory=Decoders)
     synthesis_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 

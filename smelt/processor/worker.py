@@ -22,6 +22,7 @@ from smelt.processor.janitor import Janitor
 from smelt.processor.leases import Leases
 from smelt.processor.logs import SmeltLog
 from smelt.processor.metrics import Metrics, serve_metrics
+from smelt.processor.model_queue import ModelQueue
 from smelt.processor.options import WorkerOptions
 from smelt.processor.polling import Contact
 from smelt.processor.services import WorkerServices
@@ -145,6 +146,7 @@ class Worker:
             dispatcher=None if options.dispatch is None else Dispatcher(options.dispatch, self._on_dispatch_suspended),
             metrics=self._metrics,
             speed=model.speed,
+            model_queue=ModelQueue(lambda: model.lanes),
         )
         self._metrics.show_model(lambda: model.pid, lambda: services.engine.is_suspended)
         return services
@@ -226,7 +228,12 @@ class Worker:
 
     @property
     def _free_slots(self) -> int:
-        return self._options.concurrency - len(self._running)
+        return self._concurrency - len(self._running)
+
+    @property
+    def _concurrency(self) -> int:
+        """The number of smelts in progress; by default, one more than the lanes of the model prepares."""
+        return self._options.concurrency or 1 + self._model.lanes
 
     def _on_ended(self, task: asyncio.Task[None]) -> None:
         attempt = self._running.pop(task)
@@ -292,7 +299,7 @@ class Worker:
         return {
             "model": self._options.model if self._options.dispatch is None else "external service",
             "models": [] if self._services is None else list(self._services.engine.names),
-            "concurrency": self._options.concurrency,
+            "concurrency": self._concurrency,
             "state": "suspended" if self._is_suspended and self._state == "working" else self._state,
             "smelts": [attempt.info for attempt in self._running.values()],
             "up_seconds": round(time.monotonic() - self._started_s),

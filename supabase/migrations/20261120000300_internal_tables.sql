@@ -29,6 +29,9 @@ create table smelt.limits (
     max_keep_audio_h double precision not null default 168,
     anonymous_retention_h double precision not null default 24,
     unsubmitted_retention_h double precision not null default 24,
+    -- The header with the address of a visitor, in lower case. It must be one that the proxy before PostgREST sets and
+    -- that no client can: on the platform, its proxy overwrites this one.
+    client_ip_header text not null default 'cf-connecting-ip',
     constraint limits_one_row check (id),
     constraint limits_positive check (
         least(
@@ -37,6 +40,7 @@ create table smelt.limits (
             max_failures_on_one_host
         ) > 0
     ),
+    constraint limits_client_ip_header check (client_ip_header ~ '^[a-z0-9-]+$'),
     constraint limits_times_not_negative check (
         least(
             retry_base_s, retry_max_s, audio_retention_h, max_keep_audio_h, anonymous_retention_h,

@@ -26,16 +26,19 @@ create function smelt.is_owner_or_service(p_owner uuid) returns boolean
     set search_path = ''
     as $$ select p_owner is null or p_owner = (select auth.uid()) or (smelt.current_caller()).is_service $$;
 
--- Return the hashed network address of the request, to count the open smelts of a visitor. It proves nothing: a caller
--- can set these headers, except the first one, which the platform's proxy overwrites.
+-- Return the hashed network address of the request, to count the open smelts of a visitor. Requests without the header
+-- `client_ip_header` of `smelt.limits` share one address. Of several addresses, the proxy has added the last one.
 create function smelt.current_client() returns text
     language sql stable
     set search_path = ''
     as $$
-        select encode(sha256(convert_to(coalesce(
-            headers ->> 'cf-connecting-ip', headers ->> 'x-real-ip', headers ->> 'x-forwarded-for', 'unknown'
-        ), 'UTF8')), 'hex')
-        from (select coalesce(nullif(current_setting('request.headers', true), ''), '{}')::jsonb as headers) as request
+        select encode(sha256(convert_to(
+            coalesce(trim(split_part(request.headers ->> l.client_ip_header, ',', -1)), 'unknown'), 'UTF8'
+        )), 'hex')
+        from smelt.limits as l
+        cross join (
+            select coalesce(nullif(current_setting('request.headers', true), ''), '{}')::jsonb as headers
+        ) as request
     $$;
 
 -- The limits of one kind of caller.

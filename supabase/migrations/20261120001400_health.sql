@@ -44,6 +44,7 @@ create function smelt.get_smelt_health() returns jsonb
                 'migrations', v_migrations,
                 'missing_partition', smelt.missing_partition(to_regclass('realtime.messages')),
                 'max_file_bytes', (select l.max_file_bytes from smelt.limits as l),
+                'client_ip_header', (select l.client_ip_header from smelt.limits as l),
                 'waiting', waiting.count,
                 'oldest_waiting_s', waiting.oldest_s,
                 'running', (select count(*) from smelt.leases as l where l.expires_at > v_now),

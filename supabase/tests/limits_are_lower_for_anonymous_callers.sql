@@ -25,5 +25,13 @@ begin
     perform set_config('request.headers', '{"cf-connecting-ip": "198.51.100.7"}', true);
     perform pg_temp.become('anon');
     assert pg_temp.rejection('select public.create_smelt(text_input => ''notes'')') is null;
+    perform pg_temp.become('postgres');
+    -- Headers that any client can set do not make another visitor.
+    perform set_config('request.headers', '{"x-forwarded-for": "1.2.3.4", "x-real-ip": "1.2.3.4"}', true);
+    assert smelt.current_client() = encode(sha256('unknown'), 'hex');
+    -- The operator names the header of another proxy, which has added the last address.
+    update smelt.limits set client_ip_header = 'x-forwarded-for';
+    perform set_config('request.headers', '{"x-forwarded-for": "1.2.3.4, 198.51.100.7"}', true);
+    assert smelt.current_client() = encode(sha256('198.51.100.7'), 'hex');
 end
 $$;

@@ -22,9 +22,14 @@ class PatchedChildren:
         program = f"""
 def record(line):
     import os
-    lines = [name[5:] for name in sorted(os.listdir({str(self._calls)!r}))]
-    os.close(os.open(f"{self._calls}/{{len(lines):04}} {{line}}", os.O_CREAT))
-    return lines.count(str(line)) + 1
+    while True:
+        lines = [name[5:] for name in sorted(os.listdir({str(self._calls)!r}))]
+        try:
+            # Several threads may record the same line.
+            os.close(os.open(f"{self._calls}/{{len(lines):04}} {{line}}", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            continue
+        return lines.count(str(line)) + 1
 {code}
 """
         (self.folder / "sitecustomize.py").write_text(
@@ -42,7 +47,7 @@ def transcribe(*arguments, **more):
     number_of_transcription = record("transcription")
     for number, passage in enumerate(real(*arguments, **more)):
         if number == {at} and number_of_transcription <= {times}:
-            os.kill(os.getpid(), signal.{name})
+            signal.raise_signal(signal.{name})
         yield passage
 Transcriber.transcribe = transcribe
 """

@@ -18,6 +18,7 @@ from smelt.settings import WorkerSettings
 
 if TYPE_CHECKING:
     from smelt.processor.options import WorkerOptions
+    from smelt.processor.speech.values import LoadedInfo
 
 _FULL_BYTES: Final = 64 * 1024**2
 """Less is not enough for any recording of some minutes."""
@@ -46,7 +47,7 @@ async def _model(options: "WorkerOptions") -> CheckResult:
     from smelt.processor.speech.shared import check_model
 
     try:
-        info, load_s = await check_model(options.model_options, options.speech_options)
+        info, load_s = await check_model(options.model_options, options.speech_options, options.calibration)
     except (ChildUnusable, ModelError) as exc:
         return CheckResult(
             "model",
@@ -54,7 +55,8 @@ async def _model(options: "WorkerOptions") -> CheckResult:
             f"{options.model} does not transcribe a known recording: {exc}",
             "a worker here claims nothing until it does; check the memory and the driver of SMELT_DEVICE",
         )
-    observed = f"{options.model} loaded in {load_s:.1f} s, {info.compute_type} on {info.device}"
+    loaded = f"{options.model} loaded in {load_s:.1f} s, {info.compute_type} on {info.device}"
+    observed = f"{loaded}; {_lanes(options, info)}"
     if options.model == DEMO:
         return CheckResult(
             "model",
@@ -63,6 +65,14 @@ async def _model(options: "WorkerOptions") -> CheckResult:
             "for real speech, set for example SMELT_MODEL=small",
         )
     return CheckResult("model", "ok", observed)
+
+
+def _lanes(options: "WorkerOptions", info: "LoadedInfo") -> str:
+    """Return how many recordings the model transcribes at a time, with how many threads, and who has chosen that."""
+    if info.device == "cpu" and options.calibration.known(options.model_options) is None:
+        return "the first worker here measures threads and lanes"
+    threads = f", {info.cpu_threads} threads each" if info.cpu_threads else ""
+    return f"lanes: {info.lanes}{threads}"
 
 
 async def _decoding() -> CheckResult:

@@ -25,7 +25,7 @@ _CHANGES: Final = (
 _JOIN_TIMEOUT_S: Final = 10.0
 # A real Realtime needs seconds for the first subscription.
 _CHANGES_TIMEOUT_S: Final = 20.0
-_LOCAL_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+LOCAL_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 async def check_visitor_policies(project: Project, key: str, *, can_broadcast: bool) -> AsyncIterator[CheckResult]:
@@ -95,7 +95,7 @@ async def _public_channels(url: str, key: str) -> CheckResult:
         raise Unavailable(f"Realtime does not respond ({type(exc).__name__})") from exc
     if not is_open:
         return CheckResult(check, "ok", "closed")
-    if urlsplit(url).hostname in _LOCAL_HOSTS:
+    if urlsplit(url).hostname in LOCAL_HOSTS:
         return CheckResult(check, "ok", "open, as on every local stack")
     remedy = (
         'turn off "Allow public access" in the settings of Realtime: a public channel has no policies, and an app that '

@@ -15,7 +15,7 @@ from smelt.backend.project import Project
 from smelt.backend.tokens import TokenSource
 from smelt.backend.worker_rpc import MAX_WAITING_COUNT, Health, WorkerRpc
 from smelt.cli.bundled_migrations import migration_files, version_of
-from smelt.cli.checks.policies import check_visitor_policies, check_worker_policies
+from smelt.cli.checks.policies import LOCAL_HOSTS, check_visitor_policies, check_worker_policies
 from smelt.cli.checks.result import CheckResult, Level, run_check
 from smelt.contract.channels import AUDIO_BUCKET
 from smelt.contract.events import Model
@@ -29,6 +29,8 @@ _NO_FUNCTION: Final = "PGRST202"
 _TIMEOUT_S: Final = 10.0
 _SKEW_S: Final = 30.0
 _MAX_OUTBOX_AGE_S: Final = 60.0
+_PLATFORM_HOSTS: Final = (".supabase.co", ".supabase.in", ".supabase.net")
+_PLATFORM_IP_HEADER: Final = "cf-connecting-ip"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,7 @@ async def _check_as_worker(url: str, key: str) -> AsyncIterator[CheckResult]:
         yield check_migrations(health)
         yield check_clock(health, started, ended)
         yield check_queue(health)
+        yield check_client_address(url, health)
         yield await run_check("bucket", _bucket(url, key, health), _PUSH)
         async for result in check_worker_policies(project, health.missing_partition):
             yield result
@@ -143,6 +146,22 @@ def _migrations_missing(error: RequestRejected) -> CheckResult:
     if error.code == _NO_FUNCTION:
         return CheckResult("migrations", "fail", "functions of smelt are missing in the project", _PUSH)
     return CheckResult("migrations", "fail", f"get_smelt_health failed: {error}", _PUSH)
+
+
+def check_client_address(url: str, health: Health) -> CheckResult:
+    """Warn if a visitor may set the header that contains the address: only the platform's proxy overwrites it."""
+    check, host, header = "visitors", httpx.URL(url).host, health.client_ip_header
+    if header is None:
+        return CheckResult(check, "warn", "the header with their address is unknown", _PUSH)
+    if header != _PLATFORM_IP_HEADER or host in LOCAL_HOSTS or host.endswith(_PLATFORM_HOSTS):
+        return CheckResult(check, "ok", f"counted by the address in the header {header}")
+    return CheckResult(
+        check,
+        "warn",
+        f"counted by the header {header}, which only the platform overwrites, and {host} may be another server",
+        "if it is not a custom domain of the platform, let your proxy set a header, "
+        "and name it: update smelt.limits set client_ip_header = 'x-real-ip'",
+    )
 
 
 def check_schema_version(health: Health) -> CheckResult:

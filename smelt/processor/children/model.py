@@ -2,36 +2,50 @@
 
 Each message of the worker, with its response:
 
+    {"type": "measure", "models"}                 {"type": "measured", "measurement": Measurement} each, and it ends
     {"type": "load", "model": ModelOptions}       {"type": "loaded", "info": LoadedInfo}, or {"type": "failed", "text"}
-    {"type": "transcribe", "job": Job} and a file with the samples: no response
-    {"type": "next"}                              first {"type": "language", "language": Language}, then
+    {"type": "transcribe", "lane", "job": Job} and a file with the samples: no response
+    {"type": "next", "lane"}                      first {"type": "language", "language": Language}, then
                                                   {"type": "passage", "passage": Passage} for each, {"type": "end"};
                                                   or {"type": "error", "text"} if the model fails
-    {"type": "stop"}                              {"type": "stopped"}; ends a transcription early
+    {"type": "stop", "lane"}                      no response; ends a transcription early
 
-A passage is computed when it is requested, so that nothing piles up if the worker is slow, and a transcription that is
-stopped computes no further window. Memory has no limit here, because CUDA reserves address space.
+A lane is one transcription, with a number that the worker selects and all responses contain. Several lanes transcribe
+at a time, each in a thread. A passage is computed when it is requested, so that nothing piles up if the worker is slow,
+and a transcription that is stopped computes no further window. Memory has no limit here, because CUDA reserves address
+space.
 """
 
 import logging
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from smelt.errors import SettingsError
 from smelt.processor.children.frames import READY, Message
 from smelt.processor.children.inside import Parent, connect, leave
-from smelt.processor.speech.values import JOB, LANGUAGE, LOADED_INFO, MODEL_OPTIONS, PASSAGE, Job, LoadedInfo
+from smelt.processor.speech.values import (
+    JOB,
+    LANGUAGE,
+    LOADED_INFO,
+    MEASUREMENT,
+    MODEL_OPTIONS,
+    PASSAGE,
+    Job,
+    LoadedInfo,
+    ModelOptions,
+)
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
 
-_STARTED: Final[Message] = {"type": "started"}
-_STOPPED: Final[Message] = {"type": "stopped"}
-_LAST: Final = frozenset({"end", "error", "stopped"})
+_LAST: Final = frozenset({"end", "error"})
 
 
 def main() -> None:
@@ -41,17 +55,48 @@ def main() -> None:
     import_module("smelt.processor.speech.model")
     _write_logs()
     parent.send(READY)
-    model = _load(parent)
+    message, _ = parent.receive()
+    if message["type"] == "measure":
+        _measure(parent, [MODEL_OPTIONS.validate_python(model) for model in message["models"]])
+    lanes = _Lanes(parent, _load(parent, MODEL_OPTIONS.validate_python(message["model"])))
     # Imported after the load: the worker claims the first recording meanwhile.
     import_module("smelt.processor.speech.transcriber")
     import_module("onnxruntime")
     while True:
-        message, descriptors = parent.receive()
-        if message["type"] == "stop":  # It had ended by itself.
-            parent.send(_STOPPED)
-            continue
-        with FileIO(descriptors[0]) as samples:
-            _transcribe(parent, model, JOB.validate_python(message["job"]), samples)
+        lanes.on_message(*parent.receive())
+
+
+class _Lanes:
+    """The transcriptions that are in progress, each in a thread."""
+
+    def __init__(self, parent: Parent, model: "WhisperModel") -> None:
+        self._parent = parent
+        self._model = model
+        self._requests: dict[int, SimpleQueue[str]] = {}
+        self._sending = Lock()
+        # An error in a thread ends this process, like one in the main thread.
+        threading.excepthook = _leave_after
+
+    def on_message(self, message: Message, descriptors: Sequence[int]) -> None:
+        """Begin a transcription, or pass a request on to its thread."""
+        lane = message["lane"]
+        if message["type"] == "transcribe":
+            self._requests[lane] = SimpleQueue()
+            arguments = (lane, JOB.validate_python(message["job"]), descriptors[0])
+            Thread(target=self._transcribe, args=arguments, daemon=True).start()
+        elif (requests := self._requests.get(lane)) is not None:  # Otherwise, it has ended by itself.
+            requests.put(message["type"])
+
+    def _transcribe(self, lane: int, job: Job, descriptor: int) -> None:
+        with FileIO(descriptor) as samples:
+            items = _items(self._model, job, samples)
+            while self._requests[lane].get() == "next":
+                response = next(items)
+                with self._sending:
+                    self._parent.send({**response, "lane": lane})
+                if response["type"] in _LAST:
+                    break
+        del self._requests[lane]
 
 
 def _write_logs() -> None:
@@ -63,11 +108,18 @@ def _write_logs() -> None:
     logging.getLogger("huggingface_hub").handlers.clear()
 
 
-def _load(parent: Parent) -> "WhisperModel":
+def _measure(parent: Parent, models: Sequence[ModelOptions]) -> NoReturn:
+    from smelt.processor.speech.timing import timed
+
+    for measurement in timed(models):
+        parent.send({"type": "measured", "measurement": MEASUREMENT.dump_python(measurement)})
+    parent.send({"type": "end"})
+    leave()
+
+
+def _load(parent: Parent, options: ModelOptions) -> "WhisperModel":
     from smelt.processor.speech.model import known_languages, load_model, names_of, smaller_compute_type
 
-    message, _ = parent.receive()
-    options = MODEL_OPTIONS.validate_python(message["model"])
     try:
         model = load_model(options)
     except SettingsError as exc:
@@ -80,17 +132,16 @@ def _load(parent: Parent) -> "WhisperModel":
         device=model.model.device,
         smaller_compute_type=smaller_compute_type(model.model),
         window_s=model.feature_extractor.chunk_length,
+        cpu_threads=options.cpu_threads,
+        lanes=options.lanes,
     )
     parent.send({"type": "loaded", "info": LOADED_INFO.dump_python(info, mode="json")})
     return model
 
 
-def _transcribe(parent: Parent, model: "WhisperModel", job: Job, samples: FileIO) -> None:
-    items, response = _items(model, job, samples), _STARTED
-    while response["type"] not in _LAST:
-        message, _ = parent.receive()
-        response = _STOPPED if message["type"] == "stop" else next(items)
-        parent.send(response)
+def _leave_after(error: threading.ExceptHookArgs) -> NoReturn:
+    threading.__excepthook__(error)
+    leave(1)
 
 
 def _items(model: "WhisperModel", job: Job, samples: FileIO) -> Iterator[Message]:

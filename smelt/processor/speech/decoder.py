@@ -3,7 +3,7 @@
 import logging
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from inspect import signature
 from itertools import groupby
@@ -34,6 +34,8 @@ _FEATURE_FRAMES_PER_S: Final = SAMPLE_RATE // _HOP
 _ENCODED_FRAMES_PER_S: Final = _FEATURE_FRAMES_PER_S // 2
 _MAX_INITIAL_TIMESTAMP_S: Final = 1.0
 _PADDING_S: Final = 0.3
+# A window ends 0.4 s after its last speech; a shorter rest has no text.
+_MIN_REST_S: Final = 0.5
 # Marks that belong to the following and to the preceding word: the defaults of faster-whisper.
 _PUNCTUATION: Final = tuple(
     signature(WhisperModel.transcribe).parameters[name].default
@@ -112,6 +114,46 @@ class EncodedWindows:
     output: StorageView
     windows: Sequence[Window]
 
+    def selected(self, indexes: Sequence[int]) -> "EncodedWindows":
+        """Return some of the windows."""
+        if len(indexes) == len(self.windows):
+            return self
+        output = StorageView.from_array(self.as_array()[list(indexes)]).to(self.output.dtype)
+        return EncodedWindows(output, [self.windows[index] for index in indexes])
+
+    def as_array(self) -> NDArray[np.float32]:
+        """Return the output of shape (windows, frames, values)."""
+        return np.array(self.output.to_device(Device.cpu).to(DataType.float32))
+
+
+@dataclass
+class _WindowTokens:
+    """The tokens of a window, of one or several results of the model, and the time at which they end."""
+
+    segments: list[TokenSegment] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    end_s: float = 0.0
+    no_speech_prob: float = 1.0
+    logprob_sum: float = 0.0
+    result_count: int = 0
+
+    def add(self, result: WhisperGenerationResult, segments: Sequence[TokenSegment], end_s: float) -> None:
+        """Add a result, unless it repeats the ones before instead of continuing them."""
+        if self.result_count and not all(self.end_s <= segment.start_s < segment.end_s for segment in segments):
+            return
+        tokens = result.sequences_ids[0]
+        self.segments += segments
+        self.tokens += tokens
+        self.end_s = end_s
+        self.no_speech_prob = min(self.no_speech_prob, float(result.no_speech_prob))
+        self.logprob_sum += float(result.scores[0]) * len(tokens)
+        self.result_count += 1
+
+    @property
+    def avg_logprob(self) -> float:
+        """The mean log probability, with the end of each result."""
+        return self.logprob_sum / (len(self.tokens) + self.result_count)
+
 
 class WindowDecoder:
     """Decodes windows with one model and fixed options; always at temperature 0, so results are reproducible."""
@@ -172,39 +214,83 @@ class WindowDecoder:
         """Decode each window in its language, or translate it from this language."""
         tokenizers = [self._tokenizer(language) for language in languages]
         prompt = self._vocabulary_prompt if use_vocabulary else []
+        found = [_WindowTokens() for _ in encoded.windows]
+        self._generate(encoded, tokenizers, found, prompt, no_repeat_ngram_size)
+        if self._options.batch_size:
+            self._complete(encoded, tokenizers, found, prompt, no_repeat_ngram_size)
+        words = self._align(encoded, tokenizers, [one.segments for one in found])
+        return [
+            self._decoded(one, tokenizer, window, timed)
+            for one, tokenizer, window, timed in zip(found, tokenizers, encoded.windows, words, strict=True)
+        ]
+
+    def _complete(
+        self,
+        encoded: EncodedWindows,
+        tokenizers: Sequence[Tokenizer],
+        found: Sequence[_WindowTokens],
+        prompt: Sequence[int],
+        no_repeat_ngram_size: int,
+    ) -> None:
+        """Decode each window to its end, as far as the model continues at the time at which it stopped.
+
+        It stops before a sentence that it takes for unfinished; the windows of a batch, however, are cut in pauses.
+        """
+        starts_s = [-1.0] * len(found)
+        while True:
+            rest = [
+                n
+                for n, (one, window) in enumerate(zip(found, encoded.windows, strict=True))
+                if starts_s[n] < one.end_s < window.duration_s - _MIN_REST_S
+            ]
+            if not rest:
+                break
+            for n in rest:
+                starts_s[n] = found[n].end_s
+            parts = encoded.selected(rest), [tokenizers[n] for n in rest], [found[n] for n in rest]
+            self._generate(*parts, prompt, no_repeat_ngram_size)
+
+    def _generate(
+        self,
+        encoded: EncodedWindows,
+        tokenizers: Sequence[Tokenizer],
+        found: Sequence[_WindowTokens],
+        prompt: Sequence[int],
+        no_repeat_ngram_size: int,
+    ) -> None:
+        """Add the tokens of each window from the end of those that are found."""
+        tick_s = self._model.time_precision
+        is_first = not any(one.result_count for one in found)
+        starts = [
+            [] if is_first else [tokenizer.timestamp_begin + round(one.end_s / tick_s)]
+            for one, tokenizer in zip(found, tokenizers, strict=True)
+        ]
+        max_initial_s = _MAX_INITIAL_TIMESTAMP_S if is_first else self.window_samples / SAMPLE_RATE
         results = self._model.model.generate(
             encoded.output,
-            [[*prompt, *tokenizer.sot_sequence] for tokenizer in tokenizers],
+            [[*prompt, *tokenizer.sot_sequence, *start] for tokenizer, start in zip(tokenizers, starts, strict=True)],
             beam_size=self._options.beam_size,
             no_repeat_ngram_size=no_repeat_ngram_size,
             max_length=self._model.max_length,
             return_scores=True,
             return_no_speech_prob=True,
             suppress_tokens=self._suppressed_tokens,
-            max_initial_timestamp_index=round(_MAX_INITIAL_TIMESTAMP_S / self._model.time_precision),
+            max_initial_timestamp_index=round(max_initial_s / tick_s),
         )
-        parts = [
-            split_at_timestamps(
+        for one, result, tokenizer, window in zip(found, results, tokenizers, encoded.windows, strict=True):
+            segments, end_s = split_at_timestamps(
                 result.sequences_ids[0],
                 timestamp_begin=tokenizer.timestamp_begin,
-                tick_s=self._model.time_precision,
+                tick_s=tick_s,
                 window_s=window.duration_s,
             )
-            for result, tokenizer, window in zip(results, tokenizers, encoded.windows, strict=True)
-        ]
-        words = self._align(encoded, tokenizers, [segments for segments, _ in parts])
-        return [
-            self._decoded(result, tokenizer, window, segments, end_s, timed)
-            for result, tokenizer, window, (segments, end_s), timed in zip(
-                results, tokenizers, encoded.windows, parts, words, strict=True
-            )
-        ]
+            one.add(result, segments, end_s)
 
     def _detect(
         self, encoded: EncodedWindows, parts: Sequence[tuple[int, float]], length_s: float
     ) -> list[dict[str, float]]:
         # The encoder output of a part still serves for detection, which saves encoding each part.
-        output = np.array(encoded.output.to_device(Device.cpu).to(DataType.float32))
+        output = encoded.as_array()
         length = int(length_s * _ENCODED_FRAMES_PER_S)
         last = output.shape[1] - length
         starts = [(index, min(int(start_s * _ENCODED_FRAMES_PER_S), last)) for index, start_s in parts]
@@ -243,23 +329,20 @@ class WindowDecoder:
 
     def _decoded(
         self,
-        result: WhisperGenerationResult,
+        found: _WindowTokens,
         tokenizer: Tokenizer,
         window: Window,
-        parts: Sequence[TokenSegment],
-        end_s: float,
         words: Sequence[tuple[Word, ...] | None],
     ) -> DecodedWindow:
-        count = len(result.sequences_ids[0])
-        text = tokenizer.decode(result.sequences_ids[0]).strip()
+        text = tokenizer.decode(found.tokens).strip()
         statistics = {
-            "avg_logprob": float(result.scores[0] * count / (count + 1)),
-            "no_speech_prob": float(result.no_speech_prob),
+            "avg_logprob": found.avg_logprob,
+            "no_speech_prob": found.no_speech_prob,
             "compression_ratio": float(get_compression_ratio(text)) if text else 0.0,
         }
         segments = [
             WindowSegment(start_s=part.start_s, end_s=part.end_s, text=text, words=timed, **statistics)
-            for part, timed in zip(parts, words, strict=True)
+            for part, timed in zip(found.segments, words, strict=True)
             if any(map(str.isalnum, text := tokenizer.decode(part.tokens).strip()))
         ]
         pauses_s = [pause / SAMPLE_RATE for pause in window.pauses]
@@ -268,7 +351,7 @@ class WindowDecoder:
             window=window,
             language=tokenizer.language_code,
             segments=tuple(split if self._options.word_times else (replace(piece, words=None) for piece in split)),
-            end_s=end_s,
+            end_s=found.end_s,
             **statistics,
         )
 

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -50,7 +51,7 @@ def load_model(options: ModelOptions) -> WhisperModel:
     # The demo model is stored in a type that few devices support; by default CTranslate2 would convert it and warn.
     compute_type = "int8" if (options.name, options.compute_type) == (DEMO, "default") else options.compute_type
     try:
-        return _load(source, options.device, compute_type)
+        return _load(source, replace(options, compute_type=compute_type))
     except OSError as exc:  # The hub is unreachable, or an error of huggingface_hub.
         raise SettingsError(
             f"SMELT_MODEL={options.name} could not be downloaded ({_line(exc)}): check the network, "
@@ -77,19 +78,29 @@ def known_languages(model: WhisperModel) -> tuple[str, ...]:
     return tuple(code for code in _LANGUAGE_CODES if model.hf_tokenizer.token_to_id(f"<|{code}|>") is not None)
 
 
-def _load(source: str, device: str, compute_type: str) -> WhisperModel:
+def _load(source: str, options: ModelOptions) -> WhisperModel:
     try:
-        return WhisperModel(source, device=device, compute_type=compute_type)
+        return _whisper_model(source, options, options.compute_type)
     except (RuntimeError, MemoryError) as exc:
         # CTranslate2 raises these if it is out of memory; other errors occur with a smaller type as well.
-        for smaller in _smaller_types(compute_type, device):
+        for smaller in _smaller_types(options.compute_type, options.device):
             with contextlib.suppress(RuntimeError, MemoryError):
-                model = WhisperModel(source, device=device, compute_type=smaller)
+                model = _whisper_model(source, options, smaller)
                 logger.warning(
-                    "loading the model as %s failed (%s), loaded it as %s", compute_type, _line(exc), smaller
+                    "loading the model as %s failed (%s), loaded it as %s", options.compute_type, _line(exc), smaller
                 )
                 return model
         raise
+
+
+def _whisper_model(source: str, options: ModelOptions, compute_type: str) -> WhisperModel:
+    return WhisperModel(
+        source,
+        device=options.device,
+        compute_type=compute_type,
+        cpu_threads=options.cpu_threads,
+        num_workers=options.lanes,
+    )
 
 
 def _source(name: str) -> str:

@@ -7,15 +7,16 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 from uuid import UUID
 
 from smelt.contract.options import SmeltOptions
 from smelt.errors import SettingsError
 from smelt.processor.children.process import ChildDied, Death
-from smelt.processor.errors import ChildKilled, ChildUnusable, ModelError, ModelSuspended
+from smelt.processor.errors import ChildKilled, ChildUnusable, ModelError, ModelRestarted, ModelSuspended
 from smelt.processor.media.recording import BYTES_PER_SECOND, SAMPLE_RATE, Recording
 from smelt.processor.speech.breaker import CircuitBreaker
+from smelt.processor.speech.calibration import Calibration
 from smelt.processor.speech.checkpoint import START, Checkpoint
 from smelt.processor.speech.demo_model_card import notice_of
 from smelt.processor.speech.languages import Language
@@ -35,9 +36,11 @@ _MAX_CHECK_STEP_S: Final = 600.0
 class SharedModel:
     """A model that is loaded from `start` on; `acquire` waits for it and raises the error of a failed load.
 
-    After `idle_s` without a user it is released, and loaded again for the next one. If its child dies for a reason that
-    is probably not the recording, the model is suspended until it has transcribed a known recording: everything that
-    needs it raises `ModelSuspended` meanwhile.
+    After `idle_s` without a user it is released, and loaded again for the next one. It transcribes several recordings
+    at a time, in lanes. If its child dies while it computes windows of several, each of these recordings is transcribed
+    alone from then on, window by window, so that its next death has one cause. If it dies for a reason that is probably
+    not the recording, the model is suspended until it has transcribed a known recording: everything that needs it
+    raises `ModelSuspended` meanwhile.
     """
 
     def __init__(
@@ -48,8 +51,10 @@ class SharedModel:
         *,
         speed: SpeedEstimate | None = None,
         breaker: CircuitBreaker | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self._model = model
+        self._calibration = calibration
         self._speech = speech
         self._idle_s = idle_s
         self.speed = speed or SpeedEstimate()
@@ -63,6 +68,8 @@ class SharedModel:
         self._failed: asyncio.Queue[SettingsError] = asyncio.Queue()
         self._user_count = 0
         self._release_timer: asyncio.TimerHandle | None = None
+        self._suspects: set[UUID] = set()
+        self._is_closing = False
         self.subscribe()
 
     @property
@@ -79,6 +86,16 @@ class SharedModel:
     def issue_of(self, requested: SmeltOptions) -> str | None:
         """Return a sentence about the first option of a smelt that this model can't honor; None while unknown."""
         return None if self._info is None else issue_of(requested, self._model.title, self._info.languages)
+
+    @property
+    def options(self) -> ModelOptions:
+        """The options with which the model is loaded."""
+        return self._model
+
+    @property
+    def lanes(self) -> int:
+        """The number of recordings that are transcribed at a time; 1 until the model has been loaded."""
+        return 1 if self._info is None else self._info.lanes
 
     @property
     def is_ready(self) -> bool:
@@ -163,11 +180,18 @@ class SharedModel:
             ChildDied: Its child died of the recording.
             ChildKilled: Its child was killed, and not by this worker.
             ChildUnusable: The worker ends.
+            ModelRestarted: Its child has ended, perhaps for another recording.
             ModelSuspended: Its child died, and that is probably not the fault of this recording.
         """
         async with self.acquire() as model:
             items = model.transcribe(
-                recording, start, max_step_s=self._max_step_s, main_language=main_language, requested=requested
+                recording,
+                start,
+                max_step_s=self._max_step_s,
+                smelt_id=smelt_id,
+                is_alone=smelt_id in self._suspects,
+                main_language=main_language,
+                requested=requested,
             )
             try:
                 async with aclosing(items):
@@ -175,13 +199,24 @@ class SharedModel:
                         yield item
             except ChildDied as exc:
                 self._forget(model)
-                if exc.death.killed_for == "ended":
-                    raise ChildUnusable("the worker has ended the model") from exc
-                self._add_death(exc.death, None if exc.death.fault == "machine" else smelt_id)
-                if exc.death.fault == "unknown":
-                    raise ChildKilled(str(exc)) from exc
-                raise
+                self._raise_fault(exc, model.suspects, smelt_id)
+            self._suspects.discard(smelt_id)
             self._breaker.on_success()
+
+    def _raise_fault(self, exc: ChildDied, suspects: frozenset[UUID | None], smelt_id: UUID) -> NoReturn:
+        """Raise the error of a smelt whose transcription ended because the child did."""
+        if exc.death.killed_for == "ended":
+            if self._is_closing:
+                raise ChildUnusable("the worker has ended the model") from exc
+            raise ModelRestarted("the model is loaded again") from exc
+        if suspects != {smelt_id}:
+            if smelt_id in suspects:
+                self._suspects.add(smelt_id)
+            raise ModelRestarted(str(exc)) from exc
+        self._add_death(exc.death, None if exc.death.fault == "machine" else smelt_id)
+        if exc.death.fault == "unknown":
+            raise ChildKilled(str(exc)) from exc
+        raise exc
 
     async def reduce_memory(self) -> bool:
         """Use less memory from now on; return False if that is not possible.
@@ -204,6 +239,7 @@ class SharedModel:
 
     async def aclose(self) -> None:
         """End the child, also one that is loading or transcribing, and all background work."""
+        self._is_closing = True
         tasks = [task for task in (self._loading, self._probing) if task is not None]
         for task in tasks:
             task.cancel()
@@ -250,13 +286,15 @@ class SharedModel:
             self._loaded = await self._start_child()
         except ChildDied as exc:
             self._loading = None
+            logger.warning("the model: %s", exc.death)
+            self._on_death(exc.death)
             self._add_death(exc.death, None)
             raise
         return self._loaded
 
     async def _start_child(self) -> LoadedModel:
         try:
-            model = await LoadedModel.load(self._model, self._speech)
+            model = await self._load_calibrated()
         except SettingsError as exc:
             self._failed.put_nowait(exc)
             raise
@@ -264,8 +302,26 @@ class SharedModel:
         logger.info("loaded the model %s in %.1f s", self._model.name, model.load_s)
         if (notice := notice_of(self._model.name)) is not None:
             logger.warning("%s Set SMELT_MODEL to use another one.", notice)
-        model.dying.add_done_callback(lambda _: self._forget(model))
+        model.dying.add_done_callback(lambda dying: self._on_child_end(model, dying.result()))
         return model
+
+    async def _load_calibrated(self) -> LoadedModel:
+        """Load the model; first choose its threads and lanes, unless that has been done or it runs on a GPU."""
+        calibration, self._calibration = self._calibration, None
+        known = self._model if calibration is None else calibration.known(self._model)
+        self._model = known or self._model
+        model = await LoadedModel.load(self._model, self._speech)
+        if known is not None or calibration is None or model.info.device != "cpu":
+            return model
+        await model.end()
+        self._model = await calibration.measure(self._model)
+        return await LoadedModel.load(self._model, self._speech)
+
+    def _on_child_end(self, model: LoadedModel, death: Death) -> None:
+        self._forget(model)
+        if death.stage == "working" and death.killed_for != "ended":
+            logger.warning("the model: %s", death)
+            self._on_death(death)
 
     def _max_step_s(self, info: LoadedInfo, options: SpeechOptions) -> float:
         window_s = info.window_s * max(1, options.batch_size)
@@ -273,8 +329,6 @@ class SharedModel:
 
     def _add_death(self, death: Death, smelt_id: UUID | None) -> None:
         """Record a death; raise `ModelSuspended` if the model is suspended."""
-        logger.warning("the model: %s", death)
-        self._on_death(death)
         self._breaker.on_death(smelt_id)
         if not self.is_suspended:
             return
@@ -317,17 +371,23 @@ class SharedModel:
 
 def create_model(options: "WorkerOptions") -> SharedModel:
     """Return the model of a worker with these options."""
-    return SharedModel(options.model_options, options.speech_options, options.model_idle_s)
+    speech, calibration = options.speech_options, options.calibration
+    return SharedModel(options.model_options, speech, options.model_idle_s, calibration=calibration)
 
 
-async def check_model(model: ModelOptions, speech: SpeechOptions) -> tuple[LoadedInfo, float]:
+async def check_model(
+    model: ModelOptions, speech: SpeechOptions, calibration: Calibration | None = None
+) -> tuple[LoadedInfo, float]:
     """Load a model and transcribe a known recording, as a worker does if it distrusts its model; end the model.
+
+    Threads and lanes are those that a worker has measured before, if any.
 
     Returns the loaded model and the seconds to load it. Raises `SettingsError`, `ModelError`, or `ChildUnusable` if
     its child dies.
     """
     try:
-        loaded = await LoadedModel.load(model, speech)
+        known = None if calibration is None else calibration.known(model)
+        loaded = await LoadedModel.load(known or model, speech)
         try:
             await _transcribe_check_recording(loaded, lambda *_: _MAX_CHECK_STEP_S)
         finally:

@@ -4,7 +4,8 @@ import hashlib
 import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, islice, pairwise, repeat
+from operator import itemgetter
 from typing import Final
 
 import numpy as np
@@ -26,6 +27,8 @@ _LANGUAGE_WINDOWS: Final = 4
 # A clip ends 0.4 s after its last speech; a shorter rest has no text.
 _MIN_REST: Final = SAMPLE_RATE // 2
 _MIN_ADVANCE: Final = SAMPLE_RATE // 2
+# Pauses are removed, and windows cut in pauses, so that a batch of windows needs more audio than its length.
+_BATCH_SHARE: Final = 1.25
 # The segments of separate channels are merged by time at the end of a span. Half of it is speech in a dialog, so that
 # the windows are still long.
 _MAX_SEPARATE_SPAN_S: Final = 60.0
@@ -61,7 +64,8 @@ class Transcriber:
         decoder = WindowDecoder(self.model, self.options)
         windows = WindowTranscriber(decoder, main_language=main_language, language=self.options.language)
         checkpoint = self.resume_point(start)
-        max_span_s = self.options.max_span_s
+        batch_s = self.options.batch_size * self.model.feature_extractor.chunk_length
+        max_span_s = max(self.options.max_span_s, _BATCH_SHARE * batch_s)
         if recording.channels:
             max_span_s = min(max_span_s, _MAX_SEPARATE_SPAN_S)
         while checkpoint.span_start < recording.sample_count:
@@ -70,6 +74,8 @@ class Transcriber:
                 checkpoint = yield from self._transcribe_channels(recording, span, windows, checkpoint)
             else:
                 speech = self._speech(recording.read(span.start, span.end))
+                if self.options.batch_size and span.end < recording.sample_count:
+                    span, speech = self._limited_to_batches(span, speech)
                 checkpoint = yield from self._transcribe_span(speech, span, windows, checkpoint)
 
     def resume_point(self, checkpoint: Checkpoint) -> Checkpoint:
@@ -94,6 +100,16 @@ class Transcriber:
         return find_speech(
             samples, max_clip_s=self.model.feature_extractor.chunk_length if self.options.batch_size else None
         )
+
+    def _limited_to_batches(self, span: Span, speech: SpeechAudio) -> tuple[Span, SpeechAudio]:
+        """End a span with the last window of a full batch; the next span begins with the following window."""
+        cuts = speech.cuts(self.model.feature_extractor.n_samples)
+        # The first window is a batch of its own.
+        first = 1 if span.start == 0 else 0
+        count = first + (len(cuts) - first) // self.options.batch_size * self.options.batch_size
+        if count in (0, len(cuts)):
+            return span, speech
+        return Span(span.start, span.start + speech.span_position(cuts[count])), speech.before(cuts[count])
 
     def _transcribe_channels(
         self, recording: Recording, span: Span, transcriber: WindowTranscriber, start: Checkpoint
@@ -141,7 +157,7 @@ class Transcriber:
         remaining_s = speech_s(speech.clips, from_s)
         yield Passage((), offset_s, start, prepared_s=end_s - offset_s, remaining_speech_s=remaining_s)
         checkpoint, position_s = start, offset_s
-        for step in self._steps(speech, transcriber, start.seek):
+        for step in self._steps(speech, span, transcriber, start.seek):
             count, findings = checkpoint.segment_count, checkpoint.findings
             for seek, result in step.windows:
                 segments = _saved_segments(result, count, speech, seek, span)
@@ -175,9 +191,11 @@ class Transcriber:
         yield Passage((), end_s, end)
         return end
 
-    def _steps(self, speech: SpeechAudio, transcriber: WindowTranscriber, seek: int) -> Iterator["_Step"]:
+    def _steps(self, speech: SpeechAudio, span: Span, transcriber: WindowTranscriber, seek: int) -> Iterator["_Step"]:
         if self.options.batch_size:
-            return _batches(speech, transcriber, seek, self.options.batch_size)
+            # The first text appears early.
+            first = [1] if span.start + seek == 0 else []
+            return _batches(speech, transcriber, seek, chain(first, repeat(self.options.batch_size)))
         return _sequence(speech, transcriber, seek)
 
     def _language_of(self, samples: Samples) -> Language:
@@ -232,23 +250,21 @@ def _sequence(speech: SpeechAudio, transcriber: WindowTranscriber, seek: int) ->
         seek = end
 
 
-def _batches(speech: SpeechAudio, transcriber: WindowTranscriber, seek: int, batch_size: int) -> Iterator[_Step]:
-    """Transcribe `batch_size` windows at a time, which are cut in pauses beforehand."""
+def _batches(speech: SpeechAudio, transcriber: WindowTranscriber, seek: int, sizes: Iterator[int]) -> Iterator[_Step]:
+    """Transcribe several windows at a time, which are cut in pauses beforehand."""
     edges = [*speech.cuts(transcriber.decoder.window_samples), len(speech.samples)]
     whole = transcriber.decoder.window(speech)
-    windows = [(start, end) for start, end in pairwise(edges) if seek <= start < end]
-    for first in range(0, len(windows), batch_size):
-        batch = windows[first : first + batch_size]
-        results = transcriber.transcribe([whole.part(start, end) for start, end in batch])
-        found: list[tuple[int, WindowResult]] = []
-        for (start, end), result in zip(batch, results, strict=True):
-            found.append((start, result))
-            reached = start + _length(result, end - start)
-            while _has_rest(reached, end):
-                [result] = transcriber.transcribe([whole.part(reached, end)])
-                found.append((reached, result))
-                reached += _length(result, end - reached)
-        yield _Step(found, batch[-1][1])
+    windows = iter([(start, end) for start, end in pairwise(edges) if seek <= start < end])
+    while batch := list(islice(windows, next(sizes))):
+        found, rest = [], batch
+        while rest:
+            results = transcriber.transcribe([whole.part(start, end) for start, end in rest])
+            found += [(start, result) for (start, _), result in zip(rest, results, strict=True)]
+            reached = [
+                (start + _length(result, end - start), end) for (start, end), result in zip(rest, results, strict=True)
+            ]
+            rest = [(start, end) for start, end in reached if _has_rest(start, end)]
+        yield _Step(sorted(found, key=itemgetter(0)), batch[-1][1])
 
 
 def _length(result: WindowResult, window: int) -> int:

@@ -42,6 +42,8 @@ class SpeechAudio:
     def __init__(self, samples: Samples, voiced: Sequence[Clip], clips: Sequence[Clip]) -> None:
         """Take the clips from `samples`; each of `voiced`, the speech without padding, is inside a clip."""
         self.clips = clips
+        self._span_samples = samples
+        self._span_voiced = voiced
         self.samples: Samples = (
             np.concatenate([samples[c.start : c.end] for c in clips]) if clips else np.zeros(0, dtype=np.float32)
         )
@@ -54,6 +56,15 @@ class SpeechAudio:
             if after.start - before.end >= _MIN_REMOVED_PAUSE
         ]
         """The samples of the speech at which a pause was removed."""
+
+    def before(self, position: int) -> "SpeechAudio":
+        """Return the speech before a sample of it."""
+        end = self.span_position(position)
+        voiced, clips = (
+            [Clip(clip.start, min(clip.end, end)) for clip in given if clip.start < end]
+            for given in (self._span_voiced, self.clips)
+        )
+        return SpeechAudio(self._span_samples[:end], voiced, clips)
 
     def span_position(self, position: int) -> int:
         """Map a sample of the speech to a sample of the span; the end of the speech to the end of its last clip."""

@@ -16,16 +16,40 @@ from smelt.processor.speech.languages import Language
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """The model, its device and its compute type; names and values are those of faster-whisper, and `demo`."""
+    """The model, its device and its compute type; names and values are those of faster-whisper, and `demo`.
+
+    It transcribes up to `lanes` recordings at a time, each with `cpu_threads`; 0 is the default of CTranslate2.
+    """
 
     name: str = DEMO
     device: str = "auto"
     compute_type: str = "default"
+    cpu_threads: int = 0
+    lanes: int = 1
 
     @property
     def title(self) -> str:
         """The name of the model for people, without the path of its folder."""
         return Path(self.name).name if Path(self.name).is_dir() else self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """The seconds for one window with so many threads, and for a window in each of so many lanes."""
+
+    cpu_threads: int
+    lanes: int
+    one_s: float
+    all_s: float
+
+    @property
+    def windows_per_s(self) -> float:
+        """The windows per second of all lanes."""
+        return self.lanes / self.all_s
+
+    def applied_to(self, model: ModelOptions) -> ModelOptions:
+        """Return a model with these threads and lanes."""
+        return replace(model, cpu_threads=self.cpu_threads, lanes=self.lanes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +97,8 @@ class LoadedInfo:
     device: str
     smaller_compute_type: str | None
     window_s: float
+    cpu_threads: int
+    lanes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +133,7 @@ class Passage:
 
 # Their form in messages.
 MODEL_OPTIONS: Final = TypeAdapter(ModelOptions)
+MEASUREMENT: Final = TypeAdapter(Measurement)
 LOADED_INFO: Final = TypeAdapter(LoadedInfo)
 JOB: Final = TypeAdapter(Job)
 LANGUAGE: Final = TypeAdapter(Language)

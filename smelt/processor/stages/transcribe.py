@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 from smelt.processor.children.process import ChildDied
-from smelt.processor.errors import FileError, ModelError
+from smelt.processor.errors import FileError, ModelError, ModelRestarted
 from smelt.processor.logs import SmeltLog
 from smelt.processor.media.recording import SAMPLE_RATE, Recording
 from smelt.processor.services import WorkerServices
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Transcribe(Stage):
-    """Transcribes decoded files with the shared model, one smelt at a time."""
+    """Transcribes decoded files with the shared model, as many smelts at a time as it has lanes."""
 
     name = "transcribing"
     risk = "model"
@@ -40,18 +40,18 @@ class Transcribe(Stage):
         """Return the seconds that the model needs for the smelts in front; None while they are unknown."""
         if not self.files:
             return 0.0
-        return total(remaining_s() for remaining_s in self.job.services.model_queue.ahead_of(self.remaining_s))
+        return self.job.services.model_queue.wait_s(self.remaining_s)
 
     @property
     def begins_at_once(self) -> bool:
-        """True if no other smelt uses the model, and it is ready."""
+        """True if a lane of the model is free, and it is ready."""
         return self._services.model_queue.is_free and self._services.model.is_ready
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait for the model, which is loaded before the first file is at risk."""
         services = self.job.services
-        async with services.model_queue.slot(self.remaining_s), services.model.acquire():
+        async with services.model_queue.lane(self.remaining_s), services.model.acquire():
             yield
 
     async def run(self, file: FileWork) -> None:
@@ -96,6 +96,8 @@ class Transcribe(Stage):
                 if not await self._services.model.reduce_memory():
                     raise FileError("transcription_failed", str(exc)) from exc
                 self._log.warning("the model failed (%s), retrying with less memory", exc)
+            except ModelRestarted as exc:
+                self._log.info("continuing file %s with a new model: %s", file.id, exc)
             except ChildDied as exc:
                 if died:
                     raise FileError("transcription_failed", str(exc)) from exc

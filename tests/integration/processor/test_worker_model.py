@@ -272,3 +272,26 @@ async def test_worker_process_is_small_after_work(project: Stack, tmp_path: Path
         print(f"{resident_mib:.0f} MiB")
     finally:
         worker.close()
+
+
+async def test_killed_model_with_two_recordings_in_its_lanes_counts_no_failure(
+    project: Stack, tmp_path: Path, long_recording: Path, undisturbed_texts: list[str]
+) -> None:
+    """Both continue from their checkpoints, so that neither pays for the other one."""
+    async with app_client(project) as app, running_worker(project, tmp_path, model_lanes=2, cpu_threads=1):
+        smelts = [await app.create(long_recording) for _ in range(2)]
+        async with app.watching(smelts[0].id) as first, app.watching(smelts[1].id) as second:
+            for one in smelts:
+                await app.calls.submit_smelt(one.id)
+            await until(lambda: first.segment_count >= 5 and second.segment_count >= 5)
+            assert not first.ends
+            assert not second.ends
+            [model] = model_processes()
+            model.kill()
+            states = [await app.ended(one.id) for one in smelts]
+            first.check_order()
+            second.check_order()
+        known = await attempts_of(project, *(one.id for one in smelts))
+    assert [[segment.text for segment in state.segments] for state in states] == [undisturbed_texts] * 2
+    assert [one.failure_count for one in known] == [0, 0]
+    assert [len(one.attempts) for one in known] == [1, 1]

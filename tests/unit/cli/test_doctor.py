@@ -114,6 +114,20 @@ def test_doctor_warns_about_missing_or_suspended_workers_or_an_old_outbox(
     assert project.check_queue(health(**changes)).level == level
 
 
+@pytest.mark.parametrize(
+    ("url", "header", "level"),
+    [
+        ("https://abc.supabase.co", "cf-connecting-ip", "ok"),
+        ("http://127.0.0.1:54321", "cf-connecting-ip", "ok"),
+        ("https://supabase.example.com", "cf-connecting-ip", "warn"),
+        ("https://supabase.example.com", "x-real-ip", "ok"),
+        ("https://abc.supabase.co", None, "warn"),
+    ],
+)
+def test_doctor_warns_if_a_client_may_set_the_header_of_its_address(url: str, header: str | None, level: Level) -> None:
+    assert project.check_client_address(url, health(client_ip_header=header)).level == level
+
+
 @pytest.mark.parametrize(("count", "shown"), [(1000, "1000 smelts waiting"), (1001, "more than 1,000 smelts waiting")])
 def test_doctor_shows_the_limit_of_the_count_of_waiting_smelts(count: int, shown: str) -> None:
     assert project.check_queue(health(waiting=count)).observed.startswith(shown)

@@ -31,7 +31,7 @@ async def check(status: str | None) -> CheckResult:
 
 async def test_doctor_warns_about_public_channels_of_a_remote_project(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (await check("ok")).level == "ok"
-    monkeypatch.setattr(policies, "_LOCAL_HOSTS", frozenset[str]())
+    monkeypatch.setattr(policies, "LOCAL_HOSTS", frozenset[str]())
     result = await check("ok")
     assert result.level == "warn"
     assert "Allow public access" in (result.remedy or "")

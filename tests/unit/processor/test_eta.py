@@ -203,7 +203,7 @@ async def test_eta_of_a_queued_smelt_includes_smelts_ahead_and_own_files() -> No
     work = QueuedWork()
     first, first_pipeline = work.smelt(file_row(duration_seconds=100.0))
     second, second_pipeline = work.smelt(file_row(duration_seconds=60.0), file_row(position=1, duration_seconds=20.0))
-    async with work.services.model_queue.slot(first_pipeline._stages[2].remaining_s):
+    async with work.services.model_queue.lane(first_pipeline._stages[2].remaining_s):
         first.enter("transcribing")
         work.begin(first)
         work.now_s += 10

@@ -214,7 +214,7 @@ from smelt.processor.speech.transcriber import Transcriber
 real = Transcriber.transcribe
 def transcribe(*arguments, **more):
     if record("transcription") % 2:
-        os.kill(os.getpid(), signal.SIGSEGV)
+        signal.raise_signal(signal.SIGSEGV)
     return real(*arguments, **more)
 Transcriber.transcribe = transcribe
 """)
@@ -276,7 +276,7 @@ real = Transcriber.transcribe
 def transcribe(*arguments, **more):
     count = record("transcription")
     if count <= 2:
-        os.kill(os.getpid(), signal.SIGSEGV)
+        signal.raise_signal(signal.SIGSEGV)
     if count == 3:
         raise RuntimeError("CUDA failed")
     return real(*arguments, **more)

@@ -125,3 +125,12 @@ def test_clips_are_merged_and_padded_without_overlap() -> None:
         Clip(2 * s + 50, s * 34 // 10),
         Clip(s * 46 // 10, 6 * s),
     ]
+
+
+def test_speech_before_a_sample_has_the_clips_before_it() -> None:
+    speech = audio((0, 10), (20, 30), (40, 50))
+    at_pause, in_clip = speech.before(20 * SAMPLE_RATE), speech.before(15 * SAMPLE_RATE)
+    assert at_pause.clips == [Clip(0, 10 * SAMPLE_RATE), Clip(20 * SAMPLE_RATE, 30 * SAMPLE_RATE)]
+    assert at_pause.voiced == [Clip(0, 10 * SAMPLE_RATE), Clip(10 * SAMPLE_RATE, 20 * SAMPLE_RATE)]
+    assert in_clip.clips == [Clip(0, 10 * SAMPLE_RATE), Clip(20 * SAMPLE_RATE, 25 * SAMPLE_RATE)]
+    assert [len(one.samples) for one in (at_pause, in_clip)] == [20 * SAMPLE_RATE, 15 * SAMPLE_RATE]

@@ -1,5 +1,6 @@
 """Speech is transcribed in every mode, within the recording, without losing a word."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ from faster_whisper import WhisperModel
 from smelt.contract.work import SavedSegment
 from smelt.errors import SettingsError
 from smelt.processor.media.recording import SAMPLE_RATE, Recording
+from smelt.processor.speech.decoder import Window
 from smelt.processor.speech.languages import Language
 from smelt.processor.speech.model import ModelOptions, load_model
 from smelt.processor.speech.transcriber import SpeechOptions, Transcriber
+from smelt.processor.speech.windows import WindowResult, WindowTranscriber
 from tests.unit.processor.audio_samples import STANDUP
 
 SPOKEN_TEXT = STANDUP.with_suffix(".txt").read_text()
@@ -124,3 +127,22 @@ def test_model_folder_without_a_tokenizer_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "model.bin").touch()
     with pytest.raises(SettingsError, match=r"SMELT_MODEL=.* has no tokenizer\.json"):
         load_model(ModelOptions(name=str(tmp_path)))
+
+
+def test_batches_are_full_but_for_the_first_and_the_last_one(
+    demo_model: WhisperModel, standup: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A span ends with the last window of its batch, wherever it would end otherwise."""
+    sizes, transcribe = [], WindowTranscriber.transcribe
+
+    def recorded(self: WindowTranscriber, windows: Sequence[Window]) -> list[WindowResult]:
+        # A part that the model has left is transcribed again.
+        if all(window.duration_s > 6 for window in windows):
+            sizes.append(len(windows))
+        return transcribe(self, windows)
+
+    monkeypatch.setattr(WindowTranscriber, "transcribe", recorded)
+    transcribe_with(demo_model, SpeechOptions(batch_size=2, max_span_s=20), standup)
+    assert sizes[0] == 1
+    assert len(sizes) > 3
+    assert set(sizes[1:-1]) == {2}

@@ -106,17 +106,57 @@ async def test_model_queue_is_fifo_and_lists_entries_ahead() -> None:
     estimates = {"a": lambda: 30.0, "b": lambda: 20.0}
 
     async def take(name: str, until: asyncio.Event | None) -> None:
-        async with model_queue.slot(estimates[name]):
+        async with model_queue.lane(estimates[name]):
             order.append(name)
             if until is not None:
                 await until.wait()
 
     tasks = [asyncio.create_task(take("a", first_done)), asyncio.create_task(take("b", None))]
     await asyncio.sleep(0)
-    assert model_queue.ahead_of(estimates["a"]) == []
-    assert model_queue.ahead_of(estimates["b"]) == [estimates["a"]]
-    assert model_queue.ahead_of(lambda: 0.0) == [estimates["a"], estimates["b"]]
+    assert [model_queue.wait_s(one) for one in (estimates["a"], estimates["b"], lambda: 0.0)] == [0.0, 30.0, 50.0]
     first_done.set()
     await asyncio.wait(tasks)
     assert order == ["a", "b"]
-    assert model_queue.ahead_of(lambda: 0.0) == []
+    assert model_queue.wait_s(lambda: 0.0) == 0.0
+
+
+async def test_model_queue_begins_as_many_entries_as_there_are_lanes() -> None:
+    model_queue, begun, ends = ModelQueue(lambda: 2), [], [asyncio.Event() for _ in range(4)]
+    needed: list[Callable[[], float | None]] = [lambda: 30.0, lambda: 10.0, lambda: 5.0, lambda: None]
+
+    async def take(number: int) -> None:
+        async with model_queue.lane(needed[number]):
+            begun.append(number)
+            await ends[number].wait()
+
+    tasks = []
+    for number in range(3):
+        assert model_queue.is_free is (number < 2)
+        tasks.append(asyncio.create_task(take(number)))
+        await asyncio.sleep(0)
+    # The third one follows the second, which ends first.
+    assert [model_queue.wait_s(one) for one in needed] == [0.0, 0.0, 10.0, 15.0]
+    assert begun == [0, 1]
+    ends[1].set()
+    await asyncio.wait({tasks[1]})
+    await asyncio.sleep(0)
+    assert begun == [0, 1, 2]
+    tasks.append(asyncio.create_task(take(3)))
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    await asyncio.wait({tasks[0]})
+    await asyncio.sleep(0)
+    assert begun == [0, 1, 2, 3]
+    # One needs 5 s, the other an unknown time.
+    assert model_queue.wait_s(lambda: 0.0) == 5.0
+    ends[2].set()
+    await asyncio.wait({tasks[2]})
+    assert model_queue.wait_s(lambda: 0.0) == 0.0
+    ends[3].set()
+    await asyncio.wait(tasks)
+
+
+async def test_model_queue_does_not_know_when_entries_of_unknown_length_end() -> None:
+    model_queue = ModelQueue()
+    async with model_queue.lane(lambda: None):
+        assert model_queue.wait_s(lambda: 0.0) is None

@@ -28,8 +28,10 @@ _HOP_BY_HOP: Final = frozenset(
         "upgrade",
     }
 )
+# The platform's proxy overwrites what a client sends under this name.
+_CLIENT_IP_HEADER: Final = "cf-connecting-ip"
 # PostgREST would use `apikey` as a filter, and policies and functions do not need it.
-_DROPPED_REQUEST_HEADERS: Final = _HOP_BY_HOP | {"apikey"}
+_DROPPED_REQUEST_HEADERS: Final = _HOP_BY_HOP | {"apikey", _CLIENT_IP_HEADER}
 # The gateway's server adds its own date.
 _DROPPED_RESPONSE_HEADERS: Final = _HOP_BY_HOP | {"date"}
 _TOO_LARGE: Final = {
@@ -130,11 +132,7 @@ class RestProxy:
         return await self._upstream.send(
             request.method,
             path + (b"?" + query if query else b""),
-            [
-                (name, value)
-                for name, value in request.headers.raw
-                if name.decode("latin-1") not in _DROPPED_REQUEST_HEADERS
-            ],
+            _forwarded_headers(request),
             self._body(request) if _has_body(request) else None,
         )
 
@@ -145,6 +143,12 @@ class RestProxy:
             if size_bytes > self._max_body_bytes:
                 raise _BodyTooLarge
             yield chunk
+
+
+def _forwarded_headers(request: Request) -> list[tuple[bytes, bytes]]:
+    address = request.client.host if request.client else "unknown"
+    kept = [pair for pair in request.headers.raw if pair[0].decode("latin-1") not in _DROPPED_REQUEST_HEADERS]
+    return [*kept, (_CLIENT_IP_HEADER.encode(), address.encode())]
 
 
 class _BodyTooLarge(PicklableError):

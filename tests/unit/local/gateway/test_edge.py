@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from smelt.local.gateway.edge.api_keys import ApiKeys
 from smelt.local.gateway.edge.error_logging import LogServerErrors
 from smelt.local.gateway.edge.loopback import LoopbackOnly, origin_of
-from smelt.local.gateway.edge.rest_proxy import Upstream
+from smelt.local.gateway.edge.rest_proxy import RestProxy, Upstream
 from smelt.local.keys import Keys
 
 KEYS = Keys()
@@ -144,3 +144,21 @@ async def test_loopback_only_accepts_this_machine_and_what_the_project_allows(
 
 def test_origin_of_the_site_is_that_of_its_url() -> None:
     assert origin_of("https://app.example:8443/path?x") == "https://app.example:8443"
+
+
+async def test_address_of_a_visitor_is_set_by_the_gateway() -> None:
+    """A client that sends the header itself is counted by its address all the same."""
+    received: list[bytes] = []
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with Upstream(f"http://127.0.0.1:{port}") as upstream:
+            await _get(RestProxy(upstream, 1000), "/", {"CF-Connecting-IP": "192.0.2.9"})
+    [headers] = [line for line in received[0].lower().split(b"\r\n") if line.startswith(b"cf-connecting-ip")]
+    assert headers == b"cf-connecting-ip: 127.0.0.1"

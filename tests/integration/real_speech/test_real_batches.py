@@ -1,0 +1,42 @@
+"""A real model transcribes the windows of a batch to their ends."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from faster_whisper import decode_audio
+
+from smelt.processor.media.recording import SAMPLE_RATE
+from smelt.processor.speech.decoder import DecodedWindow, Window, WindowDecoder
+from smelt.processor.speech.model import load_model
+from smelt.processor.speech.vad import find_speech
+from smelt.processor.speech.values import ModelOptions, SpeechOptions
+
+pytestmark = [pytest.mark.real_speech, pytest.mark.timeout(900)]
+
+MIN_REST_S = 0.5
+
+
+def decoded(decoder: WindowDecoder, windows: list[Window]) -> list[DecodedWindow]:
+    return decoder.decode(decoder.encode(windows), ["en"] * len(windows))
+
+
+def test_batched_window_continues_where_the_model_stopped(real_speech: Path, real_model: Path) -> None:
+    model = load_model(ModelOptions(name=str(real_model), compute_type="int8"))
+    speech = find_speech(decode_audio(str(real_speech / "ten.flac"))[: 120 * SAMPLE_RATE], max_clip_s=30)
+    alone, batched = (WindowDecoder(model, SpeechOptions(batch_size=size)) for size in (0, 4))
+    whole = alone.window(speech)
+    edges = [*speech.cuts(alone.window_samples), len(speech.samples)]
+    windows = [whole.part(start, end) for start, end in pairwise(edges)]
+    stopped = [
+        (first, complete)
+        for first, complete in zip(decoded(alone, windows), decoded(batched, windows), strict=True)
+        if first.end_s < first.window.duration_s - MIN_REST_S
+    ]
+    assert stopped
+    for first, complete in stopped:
+        assert complete.end_s >= complete.window.duration_s - MIN_REST_S
+        assert complete.text.startswith(first.text)
+        assert len(complete.text) > len(first.text)
+        times = [time_s for segment in complete.segments for time_s in (segment.start_s, segment.end_s)]
+        assert times == sorted(times)
