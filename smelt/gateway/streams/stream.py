@@ -235,7 +235,7 @@ async def respond(request: Request, stream: Stream) -> Response:
     try:
         with ExitStack() as held:
             held.enter_context(stream.hub.admitted(stream.caller))
-            if await stream.authorize():
+            if await _authorize(stream, request.app.state.drain):
                 return StreamResponse(stream, held.pop_all())
         return Response(status_code=204)
     except (Problem, TransientError) as exc:
@@ -248,3 +248,21 @@ async def respond(request: Request, stream: Stream) -> Response:
         return Response(
             frames.comment(code) + frames.retry(delay_ms), media_type=StreamResponse.media_type, headers=frames.HEADERS
         )
+
+
+async def _authorize(stream: Stream, drain: asyncio.Event) -> bool:
+    """Authorize a stream; raise `Problem` if the gateway stops before the project has responded.
+
+    At the end of the drain the request would be cancelled, and get an error in place of the hint.
+    """
+    authorizing = asyncio.create_task(stream.authorize())
+    draining = asyncio.create_task(drain.wait())
+    try:
+        await asyncio.wait((authorizing, draining), return_when=asyncio.FIRST_COMPLETED)
+        if not authorizing.done():
+            raise Problem(503, "stopping", "The gateway stops.", RETRY_AFTER_S)
+        return authorizing.result()
+    finally:
+        authorizing.cancel()
+        draining.cancel()
+        await asyncio.gather(authorizing, draining, return_exceptions=True)

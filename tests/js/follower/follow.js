@@ -36,7 +36,7 @@ export function follower({ createClient, smeltJs, realtime, print }) {
       const watch = async () => {
         for await (const update of job.watch({ connectionEvents: true })) report('going', update)
         const { status, segments, results } = job.getSnapshot()
-        report('view', { status, segments: Object.values(segments).flat(), results: results.length })
+        report('view', { status, segments: Object.values(segments).flat(), results: results?.length })
         const shown = await job.done
         report('done', shown)
       }
@@ -91,9 +91,12 @@ const iterated = (smelt, report) => (id, of) => {
 }
 
 /** Return the parts of an update that are asserted. */
-const shortened = ({ type, status, segments, progress, results, error, code }) => ({
+const shortened = ({ type, status, run, seq, segments, progress, results, error, code }) => ({
   type,
   status,
+  run,
+  seq,
+  indexes: segments?.map(({ index }) => index),
   lines: segments?.map(({ text }) => text),
   percentage: progress?.percentage,
   results: results?.length ?? results,

@@ -16,6 +16,7 @@ from smelt.gateway.server import GatewayServer, listen
 from smelt.gateway.streams import stream as stream_module
 from smelt.gateway.streams.hub import Hub
 from tests.harness.gateways import options_for
+from tests.harness.proxies import faulty_proxy
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.sse_readers import EventReader, Received, stream
 from tests.harness.stacks import TLS, Stack, User, sign_up
@@ -189,6 +190,24 @@ async def test_streams_of_a_caller_are_bounded(shared_stack: Stack, user: User) 
             await opened.enter_async_context(stream(other, "/api/files/events"))
             assert (await other.get("/api/files/events")).status_code == 429
         await until(lambda: server._app.state.streams.count == 0)
+
+
+async def test_drain_sends_a_stream_that_is_not_authorized_yet_the_hint_to_reconnect(
+    shared_stack: Stack, user: User
+) -> None:
+    async with (
+        faulty_proxy(shared_stack.api_url) as proxy,
+        serving(shared_stack, url=proxy.url, drain_s=1.0) as server,
+        caller_of(server, user) as http,
+    ):
+        smelt_id = await created(http)
+        proxy.stall()
+        headers = {"Accept": "text/event-stream"}
+        opening = asyncio.create_task(http.get(f"/api/smelts/{smelt_id}/events", headers=headers))
+        await until(lambda: server._app.state.streams.count == 1)
+        server.stop()
+        postponed = await opening
+    assert (postponed.status_code, postponed.text.partition("\n")[0]) == (200, ":stopping")
 
 
 async def test_reader_that_takes_nothing_is_dropped(

@@ -1,0 +1,83 @@
+"""The webhooks of a run: that of the project accepts all requests, that of a user fails at times."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+from uuid import UUID
+
+from standardwebhooks import Webhook
+
+from smelt.backend.project import Project
+from smelt.backend.webhook_rpc import WebhookRpc
+from smelt.contract.webhooks import WebhookWithSecret
+from tests.chaos.clients import Owner
+from tests.chaos.site import Site
+from tests.harness.webhook_endpoints import Endpoint, Respond, raw, running_endpoint, status
+
+FAILURE_SHARE: Final = 0.3
+
+
+@dataclass
+class Hook:
+    """A webhook with its endpoint, which belongs to the user, or to the project for None."""
+
+    webhook: WebhookWithSecret
+    endpoint: Endpoint
+    user_id: UUID | None
+
+    def ends(self) -> Counter[tuple[UUID, int]]:
+        """Return the smelts and runs whose end was delivered; assert that each request is signed."""
+        found = {}
+        for request in self.endpoint.requests:
+            Webhook(self.webhook.secret).verify(request.body, request.headers)
+            data = json.loads(request.body)["data"]
+            found[request.headers["webhook-id"]] = (UUID(data["id"]), data["run"])
+        return Counter(found.values())
+
+
+@dataclass
+class Hooks:
+    """All webhooks of a run."""
+
+    accepting: Hook
+    failing: Hook
+
+    def named(self) -> dict[str, Hook]:
+        """Return the webhooks by name."""
+        return {"accepting": self.accepting, "failing": self.failing}
+
+
+def failing_at_times(chance: Random) -> Respond:
+    """Return a response that is an error at times, or no valid response."""
+    responses = (status(500), status(503), raw(b"nonsense\r\n\r\n"), raw(b""))
+
+    async def respond(endpoint: Endpoint, writer: asyncio.StreamWriter) -> None:
+        is_failing = chance.random() < FAILURE_SHARE
+        await (chance.choice(responses) if is_failing else status(200))(endpoint, writer)
+
+    return respond
+
+
+@asynccontextmanager
+async def running_hooks(site: Site, owner: Owner) -> AsyncIterator[Hooks]:
+    """Create both webhooks, with endpoints on this machine; delete them at the end."""
+    stack, events = site.stack, ("smelt.completed", "smelt.failed")
+    assert owner.user is not None
+    async with AsyncExitStack() as opened:
+        service = await opened.enter_async_context(Project(stack.api_url, stack.service_role_key))
+        user = Project(stack.api_url, stack.anon_key, access_token=owner.access_token)
+        user = await opened.enter_async_context(user)
+        respond = failing_at_times(site.plan.chance("webhook"))
+        hooks = []
+        for project, response in ((service, status(200)), (user, respond)):
+            calls = WebhookRpc(project.rpc)
+            endpoint = await opened.enter_async_context(running_endpoint(response))
+            webhook = await calls.create(endpoint.url, events)
+            opened.push_async_callback(calls.delete, webhook.id)
+            hooks.append(Hook(webhook, endpoint, webhook.user_id))
+        yield Hooks(*hooks)
