@@ -80,7 +80,9 @@ create function smelt.check_object() returns trigger
         v_bytes constant bigint := smelt.object_bytes(new.metadata);
         v_announced_bytes bigint;
     begin
+        -- Other columns may change at any time; another version is another upload.
         if tg_op = 'UPDATE' and (new.bucket_id, new.name) = (old.bucket_id, old.name)
+            and new.version is not distinct from old.version
             and coalesce(v_bytes <= coalesce(smelt.object_bytes(old.metadata), 0), true)
         then
             return null;

@@ -38,6 +38,10 @@ begin
     assert v_count = 0;
     perform public.submit_smelt((v_created ->> 'id')::uuid);
     assert pg_temp.rejection(v_insert) = '42501';
+    -- An upload that ends after the submission: Storage writes its row as the service.
+    perform pg_temp.become('postgres');
+    assert pg_temp.rejection(format('update storage.objects set version = ''2'' where name = %L', v_path)) = '42501';
+    assert pg_temp.rejection(format('update storage.objects set last_accessed_at = now() where name = %L', v_path)) is null;
     perform pg_temp.become('authenticated', v_other);
     select count(*) into v_count from storage.objects;
     assert v_count = 0, 'no other user can';

@@ -119,12 +119,8 @@ async def create(owner: Owner, planned: PlannedSmelt) -> Created:
     if planned.is_in_batch:
         given["batch_id"] = owner.batch_id
 
-    # Of concurrent uploads to one path, Storage keeps the last one, even if the first one is submitted by then.
-    places = asyncio.Semaphore(1 if planned.is_recording else planned.create_calls)
-
     async def call() -> Created:
-        async with places:
-            return await owner.client.create(idempotency_key=key, metadata={"number": planned.number}, **given)
+        return await owner.client.create(idempotency_key=key, metadata={"number": planned.number}, **given)
 
     first, *others = await asyncio.gather(*(until_accepted(call) for _ in range(planned.create_calls)))
     assert {other.id for other in others} <= {first.id}
