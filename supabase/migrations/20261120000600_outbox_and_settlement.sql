@@ -357,13 +357,14 @@ create function smelt.record_attempt(
             and l.smelt_id = a.smelt_id and l.attempt = a.attempt
     $$;
 
--- Return true if a worker of another host is alive.
-create function smelt.is_other_host_alive(p_host text) returns boolean
+-- Return true if a worker of another host that has this model is alive.
+create function smelt.is_other_host_alive(p_host text, p_model text) returns boolean
     language sql stable
     set search_path = ''
     as $$
         select exists (
-            select from smelt.live_workers as w where w.host <> p_host
+            select from smelt.live_workers as w
+            where w.host <> p_host and p_model = any (smelt.models_of_info(w.info))
         )
     $$;
 
@@ -382,7 +383,12 @@ create function smelt.is_at_failure_limit(p_smelt_id uuid, p_failure_count integ
         )
         select p_failure_count >= l.max_failures and (
             p_failure_count >= l.max_failures_on_one_host
-            or (select count(distinct f.host) <> 1 or not smelt.is_other_host_alive(min(f.host)) from failed as f)
+            or (
+                select count(distinct f.host) <> 1 or not smelt.is_other_host_alive(
+                    min(f.host), (select s.queue_model from public.smelts as s where s.id = p_smelt_id)
+                )
+                from failed as f
+            )
         )
         from smelt.limits as l
     $$;

@@ -44,8 +44,8 @@ create function smelt.claim_payload(p_smelt_id uuid) returns jsonb
         where s.id = p_smelt_id
     $$;
 
--- Return the smelts that a worker of this host leaves to other hosts, and until when. If another host is alive, it has
--- 60 seconds from the moment when a smelt is due again, after the smelt's lease expired on this host or its work
+-- Return the smelts that a worker of this host leaves to other hosts, and until when. If another host with the
+-- model is alive, it has 60 seconds from the moment when a smelt is due again, after the smelt's lease expired on this host or its work
 -- stopped there.
 create function smelt.smelts_left_to_others(p_host text, p_now timestamptz)
     returns table (smelt_id uuid, until timestamptz)
@@ -67,7 +67,8 @@ create function smelt.smelts_left_to_others(p_host text, p_now timestamptz)
         )
         select s.smelt_id, s.due_at + interval '60 s'
         from stopped as s
-        where smelt.is_other_host_alive(p_host)
+        join public.smelts as x on x.id = s.smelt_id
+        where smelt.is_other_host_alive(p_host, x.queue_model)
     $$;
 
 -- Lock up to `p_max_count` smelts of these models whose lease expired without a risk, in the order of their rank, and

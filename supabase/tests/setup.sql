@@ -67,14 +67,16 @@ create function pg_temp.given_ended_smelt(p_user uuid) returns uuid
     $$;
 
 -- Claim one smelt as a worker; return null if none is due.
-create function pg_temp.claim(p_worker text default 'worker', p_host text default null) returns jsonb
+create function pg_temp.claim(
+    p_worker text default 'worker', p_host text default null, p_models text[] default null
+) returns jsonb
     language plpgsql
     as $$
     declare
         v_claim jsonb;
     begin
         perform pg_temp.become('service_role');
-        v_claim := public.claim_smelts(p_worker, host => p_host) -> 'smelts' -> 0;
+        v_claim := public.claim_smelts(p_worker, models => p_models, host => p_host) -> 'smelts' -> 0;
         perform pg_temp.become('postgres');
         return v_claim;
     end

@@ -1,11 +1,13 @@
 -- If another host is alive, it has 60 seconds to claim a smelt whose lease expired on a host, whose work was killed
--- there, or that is due again after its delay. After that, or if no other host is alive, the same host claims it.
+-- there, or that is due again after its delay. After that, or if no other host with its model is alive, the same host
+-- claims it.
 do $$
 declare
     v_id constant uuid := pg_temp.given_smelt(pg_temp.given_user());
     v_claim jsonb;
     v_response jsonb;
     v_ending text;
+    v_large uuid;
 begin
     update smelt.limits set max_failures = 100, max_failures_on_one_host = 100;
     perform pg_temp.given_worker('a1', 'a');
@@ -52,5 +54,15 @@ begin
     update smelt.leases set expires_at = clock_timestamp() - interval '61 s';
     update public.smelts set failure_count = 0;
     assert pg_temp.claim('a2', 'a') ->> 'id' = v_id::text, 'nobody else has claimed it within 60 s';
+
+    -- A host without the model of the smelt does not count.
+    perform pg_temp.given_worker('b1', 'b');
+    v_large := pg_temp.given_smelt(pg_temp.given_user());
+    update public.smelts set options = '{"model": "large"}', claimable_at = null, queue_rank = null where id = v_large;
+    update public.smelts set claimable_at = clock_timestamp() where id = v_large;
+    v_claim := pg_temp.claim('a1', 'a', '{large}');
+    assert v_claim ->> 'id' = v_large::text, v_claim;
+    update smelt.leases set expires_at = clock_timestamp() - interval '1 s' where smelt_id = v_large;
+    assert pg_temp.claim('a3', 'a', '{large}') ->> 'id' = v_large::text, 'no other host can claim it';
 end
 $$;
