@@ -86,8 +86,9 @@ class Workers:
             worker.end(signal.SIGTERM)
         for worker in self._running.values():
             self._exit_codes[await worker.exit_code(EXIT_TIMEOUT_S)] += 1
-        # One that has not yet begun to work ends at once; the project may not respond while one is drained.
-        expected = {0, Exit.UNREACHABLE, -signal.SIGKILL, -signal.SIGTERM}
+        # One that has not yet begun to work ends at once, as does one that is terminated while it drains. The project
+        # may not respond meanwhile.
+        expected = {0, Exit.INTERRUPTED, Exit.UNREACHABLE, -signal.SIGKILL, -signal.SIGTERM}
         assert set(self._exit_codes) <= expected, self._exit_codes
         await until(lambda: not processes_with_home(self.home), timeout_s=EXIT_TIMEOUT_S)
         assert not list(self.home.parent.rglob(LEFTOVERS))
