@@ -50,16 +50,21 @@ export async function createSmelt(transport, request) {
     const created = await within(creating, signal)
     request.onCreated?.(created)
     if (!files.length) return created
-    if (idempotencyKey) {
-      const { submitted_at, status, error_code, error_message } = await call(
-        'get_smelt',
-        { smelt_id: created.id },
-        signal,
-      )
-      if (submitted_at) return created
-      if (status === 'failed') throw new SmeltError(error_code, error_message) // It accepts no files.
+    const isSubmitted = async () => {
+      const smelt = await call('get_smelt', { smelt_id: created.id }, signal)
+      // It accepts no files.
+      if (!smelt.submitted_at && smelt.status === 'failed') throw new SmeltError(smelt.error_code, smelt.error_message)
+      return !!smelt.submitted_at
     }
-    await uploadAll(transport, created, files, { ...request, timeoutMs, cancelOnAbort })
+    if (idempotencyKey && (await isSubmitted())) return created
+    try {
+      await uploadAll(transport, created, files, { ...request, timeoutMs, cancelOnAbort })
+    } catch (error) {
+      // Nothing can be uploaded to a smelt that an equal call has submitted meanwhile.
+      const isRejected = error instanceof SmeltError && error.status === 403
+      if (idempotencyKey && isRejected && (await isSubmitted())) return created
+      throw error
+    }
     await call('submit_smelt', { smelt_id: created.id }, signal)
     return created
   } catch (error) {
