@@ -55,17 +55,9 @@ async def run(options: StackOptions, on_ready: Callable[[state.StackState], None
         postgres = await start_postgres(
             paths, project, options.cache, exit_stack, db_port=options.db_port, durable=not options.ephemeral
         )
-        api = await serve(
-            ApiOptions(
-                project=project,
-                dsn=postgres.dsn,
-                storage=paths.storage,
-                program=program,
-                log=paths.log("postgrest"),
-            ),
-            listener,
-            exit_stack,
-        )
+        log = paths.log("postgrest")
+        served = ApiOptions(project=project, dsn=postgres.dsn, storage=paths.storage, program=program, log=log)
+        api = await serve(served, listener, exit_stack)
         await loading
         current = state.StackState(
             pid=os.getpid(),

@@ -180,16 +180,20 @@ class Transcriber:
             position_s = max(position_s, position / SAMPLE_RATE)
             remaining_s = min(remaining_s, (len(speech.samples) - step.end) / SAMPLE_RATE)
             yield Passage((), position_s, checkpoint, remaining_speech_s=remaining_s)
-        silence_s = (span.end - checkpoint.position - len(speech.samples) + checkpoint.seek) / SAMPLE_RATE
-        end = Checkpoint(
+        end = self._end_of(span, checkpoint, len(speech.samples))
+        yield Passage((), end_s, end)
+        return end
+
+    def _end_of(self, span: Span, last: Checkpoint, sample_count: int) -> Checkpoint:
+        """Return the checkpoint after a span, whose speech has this number of samples."""
+        silence_s = (span.end - last.position - sample_count + last.seek) / SAMPLE_RATE
+        return Checkpoint(
             span_start=span.end,
             mode_key=self._mode_key,
             position=span.end,
-            segment_count=checkpoint.segment_count,
-            findings=checkpoint.findings.with_silence(silence_s),
+            segment_count=last.segment_count,
+            findings=last.findings.with_silence(silence_s),
         )
-        yield Passage((), end_s, end)
-        return end
 
     def _steps(self, speech: SpeechAudio, span: Span, transcriber: WindowTranscriber, seek: int) -> Iterator["_Step"]:
         if self.options.batch_size:
