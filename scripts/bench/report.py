@@ -79,6 +79,12 @@ BENCHMARKS: Final = (
     Benchmark("local_start"),
     Benchmark("start", quick=("--rounds", "3")),
     Benchmark(
+        "speed",
+        ("$SMELT_REAL_SPEECH/ten.flac", "--model", "$SMELT_REAL_MODEL"),
+        ("$SMELT_REAL_SPEECH/ten.flac", "--model", "$SMELT_REAL_MODEL", "--pairs", "1"),
+        variables=("SMELT_REAL_SPEECH", "SMELT_REAL_MODEL"),
+    ),
+    Benchmark(
         "speakers",
         ("$SMELT_REAL_SPEECH", "$SMELT_REAL_SPEAKER_MODEL"),
         variables=("SMELT_REAL_SPEECH", "SMELT_REAL_SPEAKER_MODEL"),
@@ -96,6 +102,7 @@ BENCHMARKS: Final = (
     Benchmark("memory", quick=("--hours", "0.5")),
     Benchmark("gateway_uploads", quick=("--count", "8", "--mib", "20")),
     Benchmark("upload", quick=("--mib", "50"), programs=("chromium",)),
+    Benchmark("scale"),
 )
 
 

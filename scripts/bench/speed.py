@@ -1,12 +1,11 @@
 """Compare the time, processor time, memory and words of smelt with those of faster-whisper, on a real recording.
 
-    python scripts/bench/speed.py FILE --model FOLDER [--pairs 5] [--batch-size 8] [--cpu-threads 1]
-    python scripts/bench/speed.py FILE --model FOLDER --worker
+    python scripts/bench/speed.py FILE --model FOLDER [--pairs 5] [--batch-size 8] [--cpu-threads 1] [--only worker]
 
-The first form transcribes the recording in pairs of fresh processes, in alternating order: smelt's engine and
+The part `engine` transcribes the recording in pairs of fresh processes, in alternating order: smelt's engine and
 faster-whisper with the same settings, sequentially and in batches. The figures are medians of the ratio of a pair.
 
-The second form compares a worker with the defaults of smelt, once it has measured its threads and lanes, with the
+The part `worker` compares a worker with the defaults of smelt, once it has measured its threads and lanes, with the
 defaults of faster-whisper: for the recording, and for four clips of a minute, which faster-whisper transcribes in turn.
 """
 
@@ -96,7 +95,7 @@ def compare_engines(options: argparse.Namespace) -> None:
                 f"{mine}: {key} of faster-whisper",
                 median(pair[mine][key] / pair[bare][key] for pair in pairs),
                 "ratio",
-                reference="limit",
+                reference="bar",
                 reference_value=limit,
                 smelt_s=[round(pair[mine][key], 1) for pair in pairs],
                 bare_s=[round(pair[bare][key], 1) for pair in pairs],
@@ -131,7 +130,7 @@ async def compare_worker(options: argparse.Namespace) -> None:
                         f"worker: time for {figure}, of the defaults of faster-whisper",
                         (time.monotonic() - started_s) / bare["wall_s"],
                         "ratio",
-                        reference="limit",
+                        reference="bar",
                         reference_value=limit,
                         smelt_s=round(time.monotonic() - started_s, 1),
                         bare_s=round(bare["wall_s"], 1),
@@ -162,10 +161,11 @@ def main(options: argparse.Namespace) -> None:
     """Run one arm, or compare."""
     if options.arm:
         print(json.dumps(transcribed(options.arm, options.files, options)))
-    elif options.worker:
-        asyncio.run(compare_worker(options))
-    else:
+        return
+    if options.only != "worker":
         compare_engines(options)
+    if options.only != "engine":
+        asyncio.run(compare_worker(options))
 
 
 if __name__ == "__main__":
@@ -175,6 +175,6 @@ if __name__ == "__main__":
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--cpu-threads", type=int, default=0, help="0: the default of CTranslate2")
-    parser.add_argument("--worker", action="store_true")
+    parser.add_argument("--only", choices=("engine", "worker"))
     parser.add_argument("--arm", help=argparse.SUPPRESS)
     main(parser.parse_args())
