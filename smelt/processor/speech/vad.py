@@ -19,9 +19,9 @@ _MIN_LONG_PAUSE: Final = 2 * SAMPLE_RATE
 _PADDING: Final = SAMPLE_RATE * 2 // 5
 # Times in a segment that spans a longer pause would be wrong.
 _MIN_REMOVED_PAUSE: Final = SAMPLE_RATE
-# A segment that reaches less than this into a clip belongs to the neighboring clip. Clips are padded by 0.4 s of
-# silence, and the timestamps of the model are imprecise.
-_MAX_OVERHANG_S: Final = 0.5
+# A segment that has less speech than this in a clip belongs to the neighboring clip: timestamps of the model are
+# imprecise. The padding of clips, 0.4 s of silence, does not count.
+_MAX_OVERHANG_S: Final = 0.3
 # Detection misses speech below about -35 dBFS.
 _QUIET_LEVEL: Final = 0.03
 _TARGET_LEVEL: Final = 0.1
@@ -73,15 +73,15 @@ class SpeechAudio:
     def span_times(self, start_s: float, end_s: float) -> tuple[float, float]:
         """Map the times of a segment in the speech to seconds from the start of the span.
 
-        A segment that reaches into a clip by less than half a second, and by less than half of its length, does not
-        start or end in this clip: otherwise, it would cover the silence beside the clip.
+        A segment that has less than 0.3 s of speech in a clip, and less than half of its length, does not start or end
+        in this clip: otherwise, it would cover the silence beside the clip.
         """
         start, end = round(start_s * SAMPLE_RATE), round(end_s * SAMPLE_RATE)
         first, last = self._clip_at(start), self._clip_at(end - 1)
         max_overhang = min(_MAX_OVERHANG_S * SAMPLE_RATE, (end - start) / 2)
-        if first < last and self._edges[first + 1] - start < max_overhang:
+        if first < last and self._speech_between(start, self._edges[first + 1]) < max_overhang:
             first, start = first + 1, self._edges[first + 1]
-        if first < last and end - self._edges[last] < max_overhang:
+        if first < last and self._speech_between(self._edges[last], end) < max_overhang:
             last, end = last - 1, self._edges[last]
         return self._to_span(start, first) / SAMPLE_RATE, self._to_span(end, last) / SAMPLE_RATE
 
@@ -105,6 +105,10 @@ class SpeechAudio:
                 search = cuts[-1] + max_samples * 3 // 4
                 cuts.append(search + quietest(self.samples[search : cuts[-1] + max_samples]))
         return cuts
+
+    def _speech_between(self, start: int, end: int) -> int:
+        """Return the number of samples that are speech between two samples of it."""
+        return sum(max(0, min(clip.end, end) - max(clip.start, start)) for clip in self.voiced)
 
     def _clip_at(self, position: int) -> int:
         return min(max(bisect_right(self._edges, position) - 1, 0), len(self.clips) - 1)

@@ -13,9 +13,12 @@ from smelt.processor.speech.decoder import WindowSegment, split_at_pauses
 from smelt.processor.speech.vad import Clip, SpeechAudio, amplified, find_speech, merged, padded, speech_s
 
 
-def audio(*clips_s: tuple[float, float], total_s: float = 200) -> SpeechAudio:
-    clips = [Clip(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)) for start, end in clips_s]
-    return SpeechAudio(np.zeros(round(total_s * SAMPLE_RATE), dtype=np.float32), clips, clips)
+def audio(*clips_s: tuple[float, float], total_s: float = 200, padding_s: float = 0) -> SpeechAudio:
+    clips, voiced = (
+        [Clip(round((start + inner) * SAMPLE_RATE), round((end - inner) * SAMPLE_RATE)) for start, end in clips_s]
+        for inner in (0, padding_s)
+    )
+    return SpeechAudio(np.zeros(round(total_s * SAMPLE_RATE), dtype=np.float32), voiced, clips)
 
 
 @pytest.mark.parametrize("volume", [1.0, 0.004, 0.0005])
@@ -40,9 +43,11 @@ def test_quiet_noise_has_no_speech(level: float) -> None:
 
 
 def test_segment_that_starts_at_the_end_of_a_clip_belongs_to_the_next() -> None:
-    speech = audio((9, 61), (101, 115))
-    assert speech.span_times(51.7, 58) == pytest.approx((101, 107))
-    assert speech.span_times(45, 52.2) == pytest.approx((54, 61))
+    speech = audio((9, 61), (101, 115), padding_s=0.4)
+    # 0.6 s of the other clip, of which 0.2 s are speech.
+    assert speech.span_times(51.4, 58) == pytest.approx((101, 107))
+    assert speech.span_times(45, 52.6) == pytest.approx((54, 61))
+    assert speech.span_times(51.2, 58) == pytest.approx((60.2, 107))
     assert speech.span_times(50, 51) == pytest.approx((59, 60))
     # A segment with much text on both sides covers the pause.
     assert speech.span_times(48, 58) == pytest.approx((57, 107))
