@@ -15,6 +15,8 @@ _MIN_BLEED_RATIO: Final = 4.0
 _MIN_SHARED: Final = 0.7
 # Two speakers may utter the same word at a time, but not the same sentence.
 _MIN_SENTENCE_WORDS: Final = 4
+# A channel with less text of its own is the voice of another one, in which the model has understood other words.
+_MIN_OWN_SHARE: Final = 0.1
 # Each channel has its own windows, which end segments in different places.
 _TOLERANCE_S: Final = 1.0
 
@@ -48,8 +50,19 @@ def _without_bleed(
 
     others = [n for n in range(len(transcripts)) if n != place]
     sentences = kept(_MIN_SENTENCE_WORDS)
+    if 2 * _word_count(sentences) >= _word_count(segments):
+        return sentences
     # If most of a channel is the voice of another one, so are its short segments.
-    return sentences if 2 * _word_count(sentences) >= _word_count(segments) else kept(1)
+    rest = kept(1)
+    if _word_count(rest) >= _MIN_OWN_SHARE * _word_count(segments):
+        return rest
+    return [segment for segment in rest if not any(_is_covered(segment, transcripts[n]) for n in others)]
+
+
+def _is_covered(segment: SavedSegment, others: Sequence[SavedSegment]) -> bool:
+    """Return True if another channel has text during most of a segment."""
+    shared_s = sum(max(0.0, min(segment.end, one.end) - max(segment.start, one.start)) for one in others)
+    return shared_s >= _MIN_SHARED * (segment.end - segment.start)
 
 
 def _is_bleed(

@@ -188,6 +188,15 @@ def test_voice_that_is_equally_loud_in_two_channels_belongs_to_the_first() -> No
     assert {speaker for _, speaker, _ in merge(voice, voice)} == {"Speaker 1"}
 
 
+def test_other_words_that_the_model_finds_in_a_copy_of_a_voice_are_omitted() -> None:
+    sentence = "this is one voice that both of the microphones have recorded in the same room at the same time"
+    first = [spoken(0, 8, sentence), spoken(8, 9, "I see.")]
+    misheard = [spoken(0, 8, sentence), spoken(8.1, 9, "Icy.")]
+    assert [speaker for _, speaker, _ in merge(first, misheard)] == ["Speaker 1"] * 2
+    # During a pause of the other channel, they are those of another speaker.
+    assert [speaker for _, speaker, _ in merge(first[:1], misheard)] == ["Speaker 1", "Speaker 2"]
+
+
 def test_same_word_of_two_speakers_at_a_time_is_kept() -> None:
     left = [spoken(0, 4, "Shall we meet at the station tomorrow?"), spoken(5, 6, "Yes.")]
     right = [spoken(5, 6, "Yes."), spoken(7, 9, "I will be there at eight.")]
