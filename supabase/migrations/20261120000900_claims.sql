@@ -54,21 +54,24 @@ create function smelt.smelts_left_to_others(p_host text, p_now timestamptz)
     set search_path = ''
     as $$
         with stopped as (
-            select l.smelt_id, l.expires_at as due_at
+            select l.smelt_id, l.expires_at as due_at, l.queue_model
             from smelt.leases as l
             where l.host = p_host and l.expires_at between p_now - interval '60 s' and p_now
             union all
-            select s.id, s.claimable_at
+            select s.id, s.claimable_at, s.queue_model
             from public.smelts as s
             join smelt.attempts as a on a.smelt_id = s.id and a.attempt = s.attempt - 1
             where s.claimable_at between p_now - interval '60 s' and p_now
                 and s.claimable_at is not null and s.attempt > 1
                 and a.host = p_host and (a.ended_as = 'expired' or (a.ended_as = 'released' and a.is_failure))
+        ), models_elsewhere as materialized (
+            select m.queue_model
+            from (select distinct s.queue_model from stopped as s) as m
+            where smelt.is_other_host_alive(p_host, m.queue_model)
         )
         select s.smelt_id, s.due_at + interval '60 s'
         from stopped as s
-        join public.smelts as x on x.id = s.smelt_id
-        where smelt.is_other_host_alive(p_host, x.queue_model)
+        join models_elsewhere as m on m.queue_model = s.queue_model
     $$;
 
 -- Lock up to `p_max_count` smelts of these models whose lease expired without a risk, in the order of their rank, and
