@@ -33,7 +33,7 @@ def contract(
         ),
     ] = None,
 ) -> None:
-    """Print the types of the contract, as TypeScript or JSON Schema."""
+    """Print the types of the contract (TypeScript, JSON Schema)."""
     if js_package is None:
         run_in_thread(_print, form)
     run_in_thread(_pack, js_package)

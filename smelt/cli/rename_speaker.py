@@ -18,7 +18,7 @@ def rename_speaker(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Name a speaker of a finished transcript, as captions, documents and results show it."""
+    """Name a speaker in captions, documents and results."""
     run(_rename_speaker(smelt_id, speaker, name, file_id, as_json), as_json=as_json)
 
 

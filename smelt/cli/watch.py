@@ -13,7 +13,7 @@ def watch(
     smelt_id: Annotated[UUID, typer.Argument(metavar="ID", help="The id of the smelt, as printed by `smelt submit`.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Show progress and transcript of a smelt live, until it ends."""
+    """Show progress and transcript of a smelt until it ends."""
     run(_watch(smelt_id, as_json), as_json=as_json)
 
 
