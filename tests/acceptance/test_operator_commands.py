@@ -22,7 +22,7 @@ from tests.harness.stacks import Stack, running_local, sign_up
 from tests.harness.waiting import wait_until
 
 CHECKS = [
-    *("settings", "project", "service key", "schema", "migrations", "clock", "queue", "bucket"),
+    *("settings", "project", "service key", "schema", "migrations", "clock", "queue", "visitors", "bucket"),
     *("broadcast", "wake-up channel", "changes", "anon key", "forbidden broadcast", "public channels"),
     *("foreign rows", "foreign channel"),
     *("model", "decoding", "synthesis", "disk"),

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import psycopg
+import pytest
+from storage3.exceptions import StorageApiError
 
 from smelt.backend.project import Project
 from smelt.backend.retries import ATTEMPTS, without_waiting
@@ -23,16 +25,28 @@ async def test_cancel_is_broadcast_without_a_worker(project: Stack) -> None:
         assert (event, end["error_code"], end["seq"]) == ("failed", "cancelled", cancelled.seq)
 
 
-async def test_object_replaced_after_submit_fails_as_corrupted_file(project: Stack, tmp_path: Path) -> None:
+async def test_object_cannot_be_replaced_after_submit(project: Stack, tmp_path: Path) -> None:
     async with app_client(project) as app, Project(project.api_url, project.service_role_key) as owner:
         created = await app.create(RECORDINGS / "budget.ogg")
         await app.calls.submit_smelt(created.id)
         [file] = created.files
         assert file.upload_path is not None
-        # Storage accepts a replacement that is not larger, of the service alone; no public call replaces.
+        # Not even by the service, nor by one that is not larger.
         other = RECORDINGS / "greeting.ogg"
         assert other.stat().st_size <= file.size_bytes
-        await owner.audio._bucket.update(file.upload_path, other.read_bytes())
+        with pytest.raises(StorageApiError):
+            await owner.audio._bucket.update(file.upload_path, other.read_bytes())
+        await run_worker_once(project, tmp_path)
+        state = await app.state(created.id)
+    assert state.status == "completed"
+
+
+async def test_object_of_another_version_fails_as_corrupted_file(project: Stack, tmp_path: Path) -> None:
+    async with app_client(project) as app:
+        created = await app.create(RECORDINGS / "budget.ogg")
+        await app.calls.submit_smelt(created.id)
+        with psycopg.connect(project.db_url) as owner:
+            owner.execute("update smelt_files set object_version = 'other' where smelt_id = %s", [created.id])
         await run_worker_once(project, tmp_path)
         state = await app.state(created.id)
     assert (state.status, state.error_code) == ("failed", "corrupted_file")

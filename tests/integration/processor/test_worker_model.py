@@ -67,12 +67,12 @@ Transcriber.transcribe = transcribe
         "extract",
         """
 import smelt.processor.synthesis.extractive as module
-real = module.render
-def render(*arguments):
-    record("render")
+real = module.outputs
+def outputs(*arguments):
+    record("outputs")
     while True:
-        real(*arguments)
-module.render = render
+        list(real(*arguments))
+module.outputs = outputs
 """,
     ),
 }
