@@ -302,30 +302,30 @@ class WindowDecoder:
         self, encoded: EncodedWindows, tokenizers: Sequence[Tokenizer], parts: Sequence[Sequence[TokenSegment]]
     ) -> list[list[tuple[Word, ...] | None]]:
         """Return the words of each segment; None if no words are needed, to report or to split at a pause."""
-        needed = self._options.word_times or any(
-            segment.start_s * SAMPLE_RATE < pause < segment.end_s * SAMPLE_RATE
-            for window, segments in zip(encoded.windows, parts, strict=True)
-            for segment in segments
-            for pause in window.pauses
-        )
+        needed = [
+            n
+            for n, (window, segments) in enumerate(zip(encoded.windows, parts, strict=True))
+            if self._options.word_times or _reaches_over_pause(segments, window.pauses)
+        ]
+        words: list[list[tuple[Word, ...] | None]] = [[None] * len(segments) for segments in parts]
         if not needed:
-            return [[None] * len(segments) for segments in parts]
+            return words
+        selected = encoded.selected(needed)
         rows: list[list[dict[str, Any]]] = [
-            [{"seek": 0, "start": s.start_s, "end": s.end_s, "tokens": list(s.tokens)} for s in segments]
-            for segments in parts
+            [{"seek": 0, "start": s.start_s, "end": s.end_s, "tokens": list(s.tokens)} for s in parts[n]]
+            for n in needed
         ]
         self._model.add_word_timestamps(
             rows,
             tokenizers[0],
-            encoded.output,
-            [int(window.duration_s * _FEATURE_FRAMES_PER_S) for window in encoded.windows],
+            selected.output,
+            [int(window.duration_s * _FEATURE_FRAMES_PER_S) for window in selected.windows],
             *_PUNCTUATION,
             0.0,
         )
-        return [
-            [_words(row["words"], part) for row, part in zip(timed, segments, strict=True)]
-            for timed, segments in zip(rows, parts, strict=True)
-        ]
+        for n, timed in zip(needed, rows, strict=True):
+            words[n] = [_words(row["words"], part) for row, part in zip(timed, parts[n], strict=True)]
+        return words
 
     def _decoded(
         self,
@@ -404,6 +404,12 @@ def split_at_pauses(segment: WindowSegment, pauses_s: Sequence[float]) -> list[W
 def _clip_of(word: Word, pauses_s: Sequence[float]) -> int:
     # Speech ends 0.4 s before a pause; alignment places a word too early rather than too late.
     return bisect_right(pauses_s, (word.start + word.end) / 2 + _PADDING_S)
+
+
+def _reaches_over_pause(segments: Sequence[TokenSegment], pauses: Sequence[int]) -> bool:
+    return any(
+        segment.start_s * SAMPLE_RATE < pause < segment.end_s * SAMPLE_RATE for segment in segments for pause in pauses
+    )
 
 
 def _words(rows: Sequence[dict[str, Any]], segment: TokenSegment) -> tuple[Word, ...]:
