@@ -20,6 +20,10 @@ from tests.chaos.site import Site
 from tests.harness.webhook_endpoints import Endpoint, Respond, raw, running_endpoint, status
 
 FAILURE_SHARE: Final = 0.3
+PENDING: Final = """
+select (payload -> 'data' ->> 'id')::uuid, (payload -> 'data' ->> 'run')::integer
+from smelt.webhook_deliveries where webhook_id = %s and status = 'pending'
+"""
 
 
 @dataclass
@@ -38,6 +42,10 @@ class Hook:
             data = json.loads(request.body)["data"]
             found[request.headers["webhook-id"]] = (UUID(data["id"]), data["run"])
         return Counter(found.values())
+
+    async def pending_ends(self, site: Site) -> frozenset[tuple[UUID, int]]:
+        """Return the smelts and runs whose end is not delivered yet: after a fault of a worker, the webhook waits."""
+        return frozenset(tuple(row) for row in await site.database.rows(PENDING, self.webhook.id))
 
 
 @dataclass

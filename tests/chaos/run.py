@@ -131,6 +131,7 @@ async def play_round(site: Site, plan: Plan, references: References, sampler: Sa
             hooks=hooks,
             deaths=injector.deaths,
             outbox_age_s=sampler.outbox_age_s,
+            pending_ends=await hooks.accepting.pending_ends(site),
         )
         await checker.check(site, evidence)
         async with Project(site.stack.api_url, site.stack.service_role_key) as service:

@@ -60,9 +60,9 @@ def _without_bleed(
 
 
 def _is_covered(segment: SavedSegment, others: Sequence[SavedSegment]) -> bool:
-    """Return True if another channel has text during most of a segment."""
+    """Return True if another channel has text during half of a segment."""
     shared_s = sum(max(0.0, min(segment.end, one.end) - max(segment.start, one.start)) for one in others)
-    return shared_s >= _MIN_SHARED * (segment.end - segment.start)
+    return 2 * shared_s >= segment.end - segment.start
 
 
 def _is_bleed(
