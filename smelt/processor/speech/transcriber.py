@@ -76,7 +76,8 @@ class Transcriber:
                 speech = self._speech(recording.read(span.start, span.end))
                 if self.options.batch_size and span.end < recording.sample_count:
                     span, speech = self._limited_to_batches(span, speech)
-                checkpoint = yield from self._transcribe_span(speech, span, windows, checkpoint)
+                is_last = span.end == recording.sample_count
+                checkpoint = yield from self._transcribe_span(speech, span, windows, checkpoint, is_last=is_last)
 
     def resume_point(self, checkpoint: Checkpoint) -> Checkpoint:
         """Return where this transcriber resumes from a checkpoint, which may be of another mode."""
@@ -150,14 +151,21 @@ class Transcriber:
         return _ChannelTranscript(segments, speech.clips, checkpoint.findings)
 
     def _transcribe_span(
-        self, speech: SpeechAudio, span: Span, transcriber: WindowTranscriber, start: Checkpoint
+        self,
+        speech: SpeechAudio,
+        span: Span,
+        transcriber: WindowTranscriber,
+        start: Checkpoint,
+        *,
+        is_last: bool = True,
     ) -> Generator[Passage, None, Checkpoint]:
-        offset_s, end_s = span.start / SAMPLE_RATE, span.end / SAMPLE_RATE
-        from_s = speech.span_position(start.seek) / SAMPLE_RATE
-        remaining_s = speech_s(speech.clips, from_s)
-        yield Passage((), offset_s, start, prepared_s=end_s - offset_s, remaining_speech_s=remaining_s)
-        checkpoint, position_s = start, offset_s
-        for step in self._steps(speech, span, transcriber, start.seek):
+        """Transcribe a span; unless it is the last one, what is left of it for a part of a window is in the next."""
+        offset_s = span.start / SAMPLE_RATE
+        remaining_s = speech_s(speech.clips, speech.span_position(start.seek) / SAMPLE_RATE)
+        prepared_s = (span.end - span.start) / SAMPLE_RATE
+        checkpoint, position_s = start, _rounded_up_s(span.start)
+        yield Passage((), position_s, start, prepared_s=prepared_s, remaining_speech_s=remaining_s)
+        for step in self._steps(speech, span, transcriber, start.seek, is_last=is_last):
             count, findings = checkpoint.segment_count, checkpoint.findings
             for seek, result in step.windows:
                 segments = _saved_segments(result, count, speech, seek, span)
@@ -180,27 +188,31 @@ class Transcriber:
             position_s = max(position_s, position / SAMPLE_RATE)
             remaining_s = min(remaining_s, (len(speech.samples) - step.end) / SAMPLE_RATE)
             yield Passage((), position_s, checkpoint, remaining_speech_s=remaining_s)
-        end = self._end_of(span, checkpoint, len(speech.samples))
-        yield Passage((), end_s, end)
+        end = self._end_of(span, checkpoint, speech, is_last=is_last)
+        yield Passage((), span.end / SAMPLE_RATE if end.position == span.end else _rounded_up_s(end.position), end)
         return end
 
-    def _end_of(self, span: Span, last: Checkpoint, sample_count: int) -> Checkpoint:
-        """Return the checkpoint after a span, whose speech has this number of samples."""
-        silence_s = (span.end - last.position - sample_count + last.seek) / SAMPLE_RATE
+    def _end_of(self, span: Span, last: Checkpoint, speech: SpeechAudio, *, is_last: bool) -> Checkpoint:
+        """Return the checkpoint after a span."""
+        is_whole = is_last or not _has_rest(last.seek, len(speech.samples))
+        position = span.end if is_whole else last.position
+        silence = position - last.position - (len(speech.samples) - last.seek if is_whole else 0)
         return Checkpoint(
-            span_start=span.end,
+            span_start=position,
             mode_key=self._mode_key,
-            position=span.end,
+            position=position,
             segment_count=last.segment_count,
-            findings=last.findings.with_silence(silence_s),
+            findings=last.findings.with_silence(silence / SAMPLE_RATE),
         )
 
-    def _steps(self, speech: SpeechAudio, span: Span, transcriber: WindowTranscriber, seek: int) -> Iterator["_Step"]:
+    def _steps(
+        self, speech: SpeechAudio, span: Span, transcriber: WindowTranscriber, seek: int, *, is_last: bool
+    ) -> Iterator["_Step"]:
         if self.options.batch_size:
             # The first text appears early.
             first = [1] if span.start + seek == 0 else []
             return _batches(speech, transcriber, seek, chain(first, repeat(self.options.batch_size)))
-        return _sequence(speech, transcriber, seek)
+        return _sequence(speech, transcriber, seek, is_last=is_last)
 
     def _language_of(self, samples: Samples) -> Language:
         max_samples = _LANGUAGE_WINDOWS * self.model.feature_extractor.n_samples
@@ -242,14 +254,20 @@ class _Step:
     end: int
 
 
-def _sequence(speech: SpeechAudio, transcriber: WindowTranscriber, seek: int) -> Iterator[_Step]:
-    """Transcribe one window after the other; the end of each decides the start of the next."""
-    whole = transcriber.decoder.window(speech)
-    while _has_rest(seek, len(speech.samples)):
-        window_end = min(seek + transcriber.decoder.window_samples, len(speech.samples))
+def _sequence(speech: SpeechAudio, transcriber: WindowTranscriber, seek: int, *, is_last: bool) -> Iterator[_Step]:
+    """Transcribe one window after the other; the end of each decides the start of the next.
+
+    Unless the speech is that of the last span, its end is left out if it fills only a part of a window, which would
+    take nearly as long as a whole one.
+    """
+    whole, length = transcriber.decoder.window(speech), len(speech.samples)
+    while _has_rest(seek, length):
+        if seek > 0 and length - seek < transcriber.decoder.window_samples and not is_last:
+            break
+        window_end = min(seek + transcriber.decoder.window_samples, length)
         [result] = transcriber.transcribe([whole.part(seek, window_end)])
         end = seek + _length(result, window_end - seek)
-        end = end if _has_rest(end, len(speech.samples)) else len(speech.samples)
+        end = end if _has_rest(end, length) else length
         yield _Step([(seek, result)], end)
         seek = end
 
@@ -284,6 +302,11 @@ def _power(channel: Recording, start_s: float, end_s: float) -> float:
 
 def _short_hash(terms: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(terms).encode()).hexdigest()[:12] if terms else "none"
+
+
+def _rounded_up_s(position: int) -> float:
+    """Return the seconds until a sample; not before the end of a segment, which is rounded."""
+    return math.ceil(position / SAMPLE_RATE * 100) / 100
 
 
 def _has_rest(position: int, end: int) -> bool:

@@ -1,5 +1,6 @@
 """A run that is stopped anywhere and resumed at its last checkpoint gives the text of an undisturbed run."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -11,6 +12,7 @@ from faster_whisper import WhisperModel
 from smelt.contract.work import SavedSegment
 from smelt.processor.media.recording import SAMPLE_RATE, Recording
 from smelt.processor.speech.checkpoint import START, Checkpoint, read_checkpoint
+from smelt.processor.speech.decoder import EncodedWindows, Window, WindowDecoder
 from smelt.processor.speech.transcriber import Passage, SpeechOptions, Transcriber
 
 MODES = {
@@ -124,3 +126,21 @@ def test_silence_is_skipped_and_counted(demo_model: WhisperModel, tmp_path: Path
 @pytest.mark.parametrize("saved", [None, {}, {"version": 1, "span_start": 5}, {"version": 2, "span_start": 5, "x": 1}])
 def test_checkpoint_of_an_unknown_version_starts_over(saved: dict[str, int] | None) -> None:
     assert read_checkpoint(saved) == START
+
+
+def test_part_of_a_window_at_the_end_of_a_span_is_left_to_the_next(
+    demo_model: WhisperModel, opening: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = []
+    encode = WindowDecoder.encode
+
+    def recording_encode(self: WindowDecoder, windows: Sequence[Window]) -> EncodedWindows:
+        lengths.extend(len(window.samples) for window in windows)
+        return encode(self, windows)
+
+    monkeypatch.setattr(WindowDecoder, "encode", recording_encode)
+    transcriber = Transcriber(demo_model, SpeechOptions(max_span_s=15))
+    assert list(transcriber.transcribe(opening, "en"))
+    window = WindowDecoder(demo_model, transcriber.options).window_samples
+    assert len(lengths) > 2
+    assert all(length == window for length in lengths[:-1]), lengths
