@@ -7,17 +7,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from smelt.processor.synthesis.extracts import EXTRACTS, Analysis, transcript
-from smelt.processor.synthesis.prompts import default_prompts, joined
-from smelt.processor.synthesis.request import NO_SPEECH, SynthesisInput, SynthesisRequest
+from smelt.processor.synthesis.prompts import default_prompts
+from smelt.processor.synthesis.request import SynthesisInput, SynthesisRequest
 
 _OWN_PROMPT: Final = (
     "_Your own prompts need a language model, and this worker runs without one. The transcript follows._"
 )
-
-
-def render(source: SynthesisInput, request: SynthesisRequest) -> str:
-    """Return the output of all prompts, several with a heading each; without prompts, the transcript."""
-    return joined(request, list(outputs(source, request))) if source.sentences else NO_SPEECH
 
 
 def outputs(source: SynthesisInput, request: SynthesisRequest) -> Iterator[str]:

@@ -8,13 +8,14 @@ import psutil
 import pytest
 
 from smelt.processor.errors import ChildKilled, ChildUnusable, SynthesisPermanentError
-from smelt.processor.synthesis.extractive import outputs, render
+from smelt.processor.synthesis.extractive import outputs
 from smelt.processor.synthesis.extractor import ExtractiveSynthesizer, Extractor
 from smelt.processor.synthesis.request import NO_SPEECH, SynthesisInput, SynthesisRequest
 from smelt.processor.synthesis.sentences import sentences_of_text
 from tests.harness.patched_children import PatchedChildren
 from tests.harness.processes import assert_ended, started_by_workers
 from tests.harness.waiting import until
+from tests.unit.processor.synthesis.rendering import render
 
 REQUEST = SynthesisRequest(prompts=("summarize", "qa_format"), user_prompt=None)
 SOURCE = SynthesisInput(

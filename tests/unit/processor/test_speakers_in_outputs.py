@@ -7,10 +7,10 @@ import pytest
 
 from smelt.contract.vocabulary import DEFAULT_PROMPTS
 from smelt.contract.work import SavedSegment
-from smelt.processor.synthesis.extractive import render
 from smelt.processor.synthesis.plain import paragraphs, paragraphs_of_text
 from smelt.processor.synthesis.request import NO_SPEECH, SynthesisInput, SynthesisRequest
 from smelt.processor.synthesis.sentences import Sentence, sentences_of_segments
+from tests.unit.processor.synthesis.rendering import render
 from tests.unit.processor.test_llm import SUMMARY, synthesizer
 
 TEXTS = (

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from smelt.contract.events import Segment
 from smelt.contract.vocabulary import DEFAULT_PROMPTS
 from smelt.contract.work import SavedSegment, UserPrompt
-from smelt.processor.synthesis.extractive import NO_SPEECH, render
 from smelt.processor.synthesis.markdown import as_sentence, capitalized, clock, inline
 from smelt.processor.synthesis.people import names_in
 from smelt.processor.synthesis.prompts import PROMPTS
 from smelt.processor.synthesis.ranking import Ranking
-from smelt.processor.synthesis.request import SynthesisInput, SynthesisRequest
+from smelt.processor.synthesis.request import NO_SPEECH, SynthesisInput, SynthesisRequest
 from smelt.processor.synthesis.sentences import Sentence, sentences_of_segments, sentences_of_text, split_sentences
 from tests.unit.processor.audio_samples import STANDUP
+from tests.unit.processor.synthesis.rendering import render
 
 SPOKEN_TEXT = STANDUP.with_suffix(".txt").read_text().lower()
 STANDUP_SOURCE = SynthesisInput(filename="standup.ogg", language="en", sentences=sentences_of_text(SPOKEN_TEXT))
