@@ -324,7 +324,7 @@ class SharedModel:
             self._on_death(death)
 
     def _max_step_s(self, info: LoadedInfo, options: SpeechOptions) -> float:
-        window_s = info.window_s * max(1, options.batch_size)
+        window_s = info.window_s * options.windows_per_step(info.lanes)
         return self.speed.max_step_s(span_s=options.max_span_s, window_s=window_s)
 
     def _add_death(self, death: Death, smelt_id: UUID | None) -> None:

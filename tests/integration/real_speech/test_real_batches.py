@@ -24,7 +24,7 @@ def decoded(decoder: WindowDecoder, windows: list[Window]) -> list[DecodedWindow
 def test_batched_window_continues_where_the_model_stopped(real_speech: Path, real_model: Path) -> None:
     model = load_model(ModelOptions(name=str(real_model), compute_type="int8"))
     speech = find_speech(decode_audio(str(real_speech / "ten.flac"))[: 120 * SAMPLE_RATE], max_clip_s=30)
-    alone, batched = (WindowDecoder(model, SpeechOptions(batch_size=size)) for size in (0, 4))
+    alone, batched = (WindowDecoder(model, SpeechOptions(), is_complete=is_complete) for is_complete in (False, True))
     whole = alone.window(speech)
     edges = [*speech.cuts(alone.window_samples), len(speech.samples)]
     windows = [whole.part(start, end) for start, end in pairwise(edges)]
