@@ -221,7 +221,7 @@ class SharedModel:
     async def reduce_memory(self) -> bool:
         """Use less memory from now on; return False if that is not possible.
 
-        Halves the batch size, down to sequential transcription, then picks a compute type with fewer bytes.
+        Halves the batch size, down to none, then picks a compute type with fewer bytes.
         """
         async with self.acquire() as model:
             if (options := self._speech.with_smaller_batch) is not None:
