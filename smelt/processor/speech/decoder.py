@@ -238,8 +238,8 @@ class WindowDecoder:
     ) -> None:
         """Decode each window to its end, as far as the model continues at the time at which it stopped.
 
-        It stops before a sentence that it takes for unfinished; windows that are cut beforehand, however, are cut in
-        pauses.
+        It stops before a sentence that it takes for unfinished; a window that was cut beforehand, however, ends in a
+        pause.
         """
         starts_s = [-1.0] * len(found)
         while True:
