@@ -47,10 +47,9 @@ class Transcriber:
     def __init__(self, model: WhisperModel, options: SpeechOptions, *, is_alone: bool = False) -> None:
         self.model = model
         self.options = options
-        lanes = model.model.num_workers
-        self._is_parallel = lanes > 1 and not options.batch_size
-        self._thread_count = 1 if is_alone else lanes
-        self._span_windows = options.windows_per_step(lanes)
+        self._lanes = model.model.num_workers
+        self._is_parallel = self._lanes > 1 and not options.batch_size
+        self._span_windows = options.windows_per_step(self._lanes)
         self._step_windows = 1 if is_alone and self._is_parallel else self._span_windows
 
     def detect_language(self, recording: Recording) -> Language:
@@ -114,7 +113,7 @@ class Transcriber:
         decoder = WindowDecoder(self.model, self.options, is_complete=self._is_cut)
         language = self.options.language
         if self._is_parallel:
-            with ThreadPoolExecutor(self._thread_count) as threads:
+            with ThreadPoolExecutor(self._lanes) as threads:
                 yield ParallelTranscriber(decoder, threads, main_language=main_language, language=language)
         else:
             yield WindowTranscriber(decoder, main_language=main_language, language=language)
