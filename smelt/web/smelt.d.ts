@@ -280,6 +280,7 @@ export interface SmeltJob extends ReadableStore<SmeltView> {
   readonly done: Promise<CompletedUpdate>
   watch(options?: { signal?: AbortSignal; connectionEvents?: false }): AsyncGenerator<Update, void, undefined>
   watch(options: WatchOptions): AsyncGenerator<SmeltUpdate, void, undefined>
+  /** Read the state as soon as possible; that of a smelt that has ended gets new names of speakers. */
   requestUpdate(): Promise<void>
   get(options?: { signal?: AbortSignal; withWords?: boolean }): Promise<Snapshot>
   cancel(): Promise<Snapshot>

@@ -100,7 +100,7 @@ export class Watch extends Store {
   }
 
   /**
-   * Merge a state that was read, also one of a newer run after the end.
+   * Merge a state that was read; after the end, also one of a newer run, and one with new names of speakers.
    * @param {Snapshot | Unchanged} read
    * @param {number} segmentsAfter
    */
@@ -108,7 +108,10 @@ export class Watch extends Store {
     this.#readAt = performance.now()
     this.#nextPollS = read.next_poll_s
     if ('files' in read) {
-      if (this.isEnded && read.run > this.#state.run) this.#restart()
+      const { end, run } = this.#state
+      if (this.isEnded && read.run > run) this.#restart()
+      // All that is read replaces an ended state: iterators have ended with it, and get nothing twice.
+      else if (end && !segmentsAfter && read.seq >= end.seq) this.#state = initialState(this.id)
       this.#files = read.files
     }
     if (this.#isHidden) {

@@ -180,7 +180,7 @@ class Transcript {
   }
 
   /**
-   * Show a file; return true if lines were added.
+   * Show a file; return true if lines were added. Segments that are other objects have new names of speakers.
    * @param {FileView} file
    * @param {readonly Spoken[]} segments
    * @param {ElementState} state
@@ -188,6 +188,10 @@ class Transcript {
    */
   update(file, segments, state, query) {
     setText(this.#name, file.filename ?? '')
+    if (this.lines[0]?.segment !== segments[0]) {
+      this.lines = []
+      this.#body.replaceChildren()
+    }
     const before = this.lines.length
     for (const segment of segments.slice(before)) {
       const line = lineOf(segment, this.#timeOf(segment.start, file.id))

@@ -331,6 +331,47 @@ describe('elements', { skip, concurrency: 3 }, () => {
       { expects: /410/ },
     ))
 
+  test('a name of a speaker is shown after requestUpdate, in place of the label', () =>
+    withPage(browser, async (page) => {
+      const id = await submit(page, audio('a.ogg'))
+      const job = await claim(id)
+      await job.report('synthesizing', 80, {
+        texts: { 0: [{ text: 'Hello.', speaker: 'Speaker 1' }, { text: 'Welcome.', speaker: 'Speaker 2' }] },
+        files: [{ position: 0, status: 'completed', transcribed: true }],
+      })
+      await job.complete({ 0: 'Speaker 1 greets Speaker 2.' })
+      const lines = page.locator('smelt-transcript [part~=line]')
+      const linesAre = (...texts) =>
+        page.waitForFunction((texts) => {
+          const { shadowRoot } = document.querySelector('smelt-transcript')
+          return [...shadowRoot.querySelectorAll('[part~=line]')].map((line) => line.textContent).join() === texts
+        }, texts.join())
+      await shown(page, 'smelt-progress[completed]')
+      assert.deepEqual(await lines.allTextContents(), ['0:00Speaker 1:Hello.', '0:04Speaker 2:Welcome.'])
+      await page.evaluate(async (smelt_id) => {
+        const { job } = document.querySelector('smelt-transcript')
+        const { supabase } = await import('/supabase.js')
+        const { subscribeToSmelt } = await import('/smelt/index.js')
+        window.ends = 0
+        await new Promise((resolve) => {
+          const onCompleted = () => resolve((window.ends += 1))
+          subscribeToSmelt(supabase, smelt_id, { onCompleted })
+        })
+        await supabase.rpc('rename_smelt_speaker', { smelt_id, speaker: 'Speaker 1', name: 'Ann' })
+        await job.requestUpdate()
+      }, id)
+      await linesAre('0:00Ann:Hello.', '0:04Speaker 2:Welcome.')
+      await page.locator('smelt-result').getByText('Ann greets Speaker 2.').waitFor()
+      const watched = await page.evaluate(async () => {
+        const { job } = document.querySelector('smelt-transcript')
+        const updates = []
+        for await (const update of job.watch()) updates.push(update)
+        return updates.map(({ type, segments }) => segments?.map(({ speaker }) => speaker).join() ?? type)
+      })
+      assert.deepEqual(watched.slice(-2), ['Ann,Speaker 2', 'completed'])
+      assert.equal(await page.evaluate(() => window.ends), 1)
+    }))
+
   test('times are buttons of a playable transcript alone, and one of a file is in the order of tabs', () =>
     withPage(browser, async (page) => {
       const job = await claim(await submit(page, audio('first.ogg'), audio('second.ogg')))

@@ -51,8 +51,8 @@ class Job {
       lines.map((line, n) => {
         const index = this.#counts[position] ?? 0
         this.#counts[position] = index + 1
-        const { start = index * 4, text } = typeof line === 'string' ? { text: line } : line
-        return { file_id: this.files[position].id, index, start, end: start + 4, text }
+        const { start = index * 4, ...segment } = typeof line === 'string' ? { text: line } : line
+        return { file_id: this.files[position].id, index, start, end: start + 4, ...segment }
       }),
     )
     const ofFiles = files.map(({ position, ...report }) => ({ id: this.files[position].id, ...report }))
