@@ -55,6 +55,7 @@ type TextName =
   | 'live'
   | 'connecting'
   | 'polling'
+  | 'unsubmitted'
   | 'transcript'
   | 'search'
   | 'previous'

@@ -132,6 +132,8 @@ export interface SmeltView {
   readonly eta_seconds: number | null
   readonly queue_position: number | null
   readonly completed_at: string | null
+  /** Once the end was read: null if the smelt was never submitted, so that its recordings are removed. */
+  readonly submitted_at?: string | null
   readonly seq: number | null
   readonly run: number
   readonly connection: ConnectionView

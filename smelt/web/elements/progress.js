@@ -116,7 +116,8 @@ export class SmeltProgressElement extends JobElement {
     const isExpired = this.#callError?.code === 'audio_expired'
     this.#cancel.hidden = !view || !isUnderWay(state) || isReadOnly
     // A failure without an end is one of the watch, such as `not_found`.
-    this.#retry.hidden = !view?.completed_at || state === 'completed' || isReadOnly || isExpired || isDamaged(view)
+    const canRetry = view?.completed_at && state !== 'completed' && !isExpired && !isUnsent(view) && !isDamaged(view)
+    this.#retry.hidden = !canRetry || isReadOnly
     this.#row.hidden =
       !this.#details.textContent && [this.#error, this.#cancel, this.#retry].every(({ hidden }) => hidden)
     this.keepFocus(focused, [this.#cancel, this.#retry, this.#panel])
@@ -166,6 +167,10 @@ function fileRow(file) {
 /** @param {SmeltView} view */
 const isDamaged = ({ files }) => !!files[0] && files.every(({ error_code }) => DAMAGED.includes(error_code ?? ''))
 
+/** Return true if a smelt has ended before its recordings were submitted. @param {SmeltView} view */
+const isUnsent = ({ submitted_at, files }) =>
+  submitted_at === null && files.some(({ input_type }) => input_type === 'audio')
+
 /** @param {SmeltView | null} view @param {ElementState} state */
 function stageText(view, state) {
   return state === 'waiting' || state === 'processing' || state === 'idle'
@@ -175,7 +180,9 @@ function stageText(view, state) {
 
 /** @param {SmeltView | null} view */
 function detailsText(view) {
-  if (!view || view.completed_at || view.error) return ''
+  if (!view) return ''
+  if (isUnsent(view)) return texts.unsubmitted
+  if (view.completed_at || view.error) return ''
   const { connection, queue_position, eta_seconds } = view
   if (connection.status === 'polling') return texts.polling
   if (view.status === 'pending') return queue_position ? texts.queue(queue_position) : ''

@@ -4,7 +4,7 @@ import { after, before, describe, test } from 'node:test'
 import { launch, skip } from '../chromium.mjs'
 import { startProxy } from '../proxy.mjs'
 import { assertAccessible, audio, limitUpload, shown, submit, text, withPage } from './page.mjs'
-import { claim } from './worker.mjs'
+import { claim, expireAudio } from './worker.mjs'
 
 /** Errors of a page whose connection was cut; 400 is for an object that was stored before. */
 const CUT = /ERR_|WebSocket|fetch|400/
@@ -319,7 +319,14 @@ describe('elements', { skip, concurrency: 3 }, () => {
           return id
         })
         await shown(page, `smelt-progress[smelt-id="${id}"][cancelled]`)
+        await page.getByText('The upload was not completed, and the audio is removed.').waitFor()
         const retry = page.getByRole('button', { name: 'Try again' })
+        assert.equal(await retry.isVisible(), false)
+        await assertAccessible(page, 'cancelled upload')
+        const expired = await claim(await submit(page, audio('expired.ogg')))
+        await expired.fail('decoding_failed')
+        await retry.waitFor()
+        await expireAudio()
         await retry.focus()
         await page.keyboard.press('Enter')
         await page.getByText('The audio is removed; create a new smelt.').first().waitFor()

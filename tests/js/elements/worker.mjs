@@ -83,6 +83,9 @@ class Job {
   }
 }
 
+/** Expire the audio of ended smelts, whose retention must be over: no retry uses it from then on. */
+export const expireAudio = () => call('list_expired_smelts', { worker_id: 'scripted' })
+
 /** Return the smelts of a user. */
 export const smeltsOf = (userId) => request('GET', `/rest/v1/smelts?user_id=eq.${userId}&select=id,status,error_code`)
 
