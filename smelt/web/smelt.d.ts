@@ -124,7 +124,7 @@ export interface SmeltView {
   readonly files: readonly FileView[]
   /** The transcript of each file by its id, in order and without gaps. */
   readonly segments: Readonly<Record<Id, readonly Segment[]>>
-  /** The outputs that are complete or being written, until the end. */
+  /** The outputs that are complete or being written, until the end; then the results contain them. */
   readonly outputs: readonly Output[]
   readonly results: readonly Result[] | null
   readonly outcome: Outcome | null

@@ -1,7 +1,7 @@
 // <smelt-progress>: stage, percentage, remaining time, connection and files of a smelt, and its cancellation and retry.
 import { asSmeltError } from '../errors.js'
 import { isUnderWay, JobElement } from './base.js'
-import { bar, button, clock, fileItem, h, isolated, setAttribute, setBar, setText, skeleton } from './dom.js'
+import { bar, button, clock, fileItem, h, isolated, place, setAttribute, setBar, setText, skeleton } from './dom.js'
 import { texts } from './texts.js'
 
 /** @import { FileView, SmeltJob, SmeltView } from '../smelt.d.ts' */
@@ -99,13 +99,13 @@ export class SmeltProgressElement extends JobElement {
   #showFiles(view, state) {
     const files = view?.files ?? []
     const error = view?.error?.message
-    for (const [n, file] of files.entries()) {
+    const rows = files.map((file) => {
       let row = this.#rows.get(file.id)
       if (!row) this.#rows.set(file.id, (row = fileRow(file)))
       row.update(file, state, error)
-      if (this.#files.children[n] !== row.element)
-        this.#files.insertBefore(row.element, this.#files.children[n] ?? null)
-    }
+      return row.element
+    })
+    place(this.#files, rows)
     this.#files.hidden = !files.length
   }
 

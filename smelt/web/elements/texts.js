@@ -32,6 +32,7 @@ export const texts = {
   result: 'Result',
   table: 'Table',
   noResult: 'There is no result.',
+  written: (/** @type {string} */ title) => `${title} is written`,
   copy: 'Copy',
   copied: 'Copied',
   download: 'Download',

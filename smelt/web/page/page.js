@@ -148,9 +148,11 @@ function onView(view) {
   $('again').hidden = !view.completed_at && !readToken
   $('share').hidden = isGone || !!readToken || !config.read_tokens
   showRetry(view)
-  showTab(chosenTab ?? (view.results ? 'notes' : 'transcript'))
-  $('tab-notes').hidden = !view.results
-  $('views').hidden = !view.results && !hasText && (view.status === 'pending' || !!view.completed_at)
+  const hasNotes = !!view.results || view.outputs.length > 0
+  const tab = chosenTab ?? 'notes'
+  showTab(tab === 'notes' && !hasNotes ? 'transcript' : tab)
+  $('tab-notes').hidden = !hasNotes
+  $('views').hidden = !hasNotes && !hasText && (view.status === 'pending' || !!view.completed_at)
   $('transcript-actions').hidden = !hasText
   showPlayer(hasText)
   showCaptions(view)
@@ -205,9 +207,13 @@ function showTab(name) {
 }
 
 for (const tab of tabs) {
+  const name = tab.getAttribute('aria-controls')
+  const choose = () => (chosenTab = name)
+  // A panel in which a search or a time has the focus is not replaced by the first notes.
+  $(name).addEventListener('focusin', choose)
   tab.addEventListener('click', () => {
-    chosenTab = tab.id.replace('tab-', '')
-    showTab(chosenTab)
+    choose()
+    showTab(name)
   })
   tab.addEventListener('keydown', ({ key }) => {
     const shown = tabs.filter(({ hidden }) => !hidden)

@@ -46,7 +46,7 @@ class Job {
   }
 
   /** Report progress; `texts` are new segments by the position of their file, as texts or segments. */
-  async report(status, percentage, { texts = {}, files = [], ...rest } = {}) {
+  async report(status, percentage, { texts = {}, files = [], outputs = [], ...rest } = {}) {
     const segments = Object.entries(texts).flatMap(([position, lines]) =>
       lines.map((line, n) => {
         const index = this.#counts[position] ?? 0
@@ -56,9 +56,9 @@ class Job {
       }),
     )
     const ofFiles = files.map(({ position, ...report }) => ({ id: this.files[position].id, ...report }))
-    const args = { ...this.fence, status, percentage, segments, files: ofFiles, lease_s: 600, ...rest }
+    const args = { ...this.fence, status, percentage, segments, files: ofFiles, outputs, lease_s: 600, ...rest }
     const { event } = await call('report_smelt_progress', args)
-    if (event) await broadcast(`smelt:${this.fence.smelt_id}`, 'progress', { ...event, segments })
+    if (event) await broadcast(`smelt:${this.fence.smelt_id}`, 'progress', { ...event, segments, outputs })
   }
 
   /** Complete with a result for each of these contents by position. */
