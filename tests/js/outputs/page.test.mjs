@@ -72,7 +72,7 @@ test('elements show outputs as they are written, once after a cut connection, an
     await page.getByRole('button', { name: 'Cancel' }).click()
     await shown(page, 'smelt-progress[cancelled]')
     await written(page)
-    await page.getByText('There is no result.').waitFor()
+    await shown(page, 'smelt-result [part=note]')
     await page.getByRole('button', { name: 'Try again' }).click()
     const again = await model.next() // The complete output is kept.
     again.write('Q: Whom')
