@@ -18,7 +18,7 @@ _SHARED: Final = ("postgrest", "templates")
 def own_cache() -> Iterator[None]:
     """Set `XDG_CACHE_HOME` to a temporary folder during the block, for this process and those that it starts."""
     users = platformdirs.user_cache_path("smelt")
-    with tempfile.TemporaryDirectory(prefix="smelt-cache-") as folder, pytest.MonkeyPatch.context() as patch:
+    with tempfile.TemporaryDirectory(prefix="smelt-tests-") as folder, pytest.MonkeyPatch.context() as patch:
         own = Path(folder) / "smelt"
         own.mkdir()
         for name in _SHARED:
