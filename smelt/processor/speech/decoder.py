@@ -168,6 +168,11 @@ class WindowDecoder:
         return self._options.vocabulary
 
     @property
+    def batch_size(self) -> int:
+        """The maximum number of windows that are decoded at a time."""
+        return max(1, self._options.batch_size)
+
+    @property
     def window_samples(self) -> int:
         """The maximum length of a window in samples."""
         return int(self._model.feature_extractor.n_samples)
@@ -249,6 +254,8 @@ class WindowDecoder:
                 starts_s[n] = found[n].end_s
             parts = encoded.selected(rest), [tokenizers[n] for n in rest], [found[n] for n in rest]
             self._generate(*parts, prompt, no_repeat_ngram_size)
+        for one, window in zip(found, encoded.windows, strict=True):
+            one.end_s = window.duration_s
 
     def _generate(
         self,
