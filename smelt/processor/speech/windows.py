@@ -10,13 +10,20 @@ from typing import Final
 import numpy as np
 
 from smelt.processor.media.recording import SAMPLE_RATE
-from smelt.processor.speech.decoder import DecodedWindow, EncodedWindows, Window, WindowDecoder, WindowSegment
+from smelt.processor.speech.decoder import (
+    MIN_UNCOVERED_S,
+    DecodedWindow,
+    EncodedWindows,
+    Window,
+    WindowDecoder,
+    WindowSegment,
+)
 from smelt.processor.speech.languages import SLICE_S, first_change, spoken_language
 from smelt.processor.speech.spans import quietest
 from smelt.processor.speech.vocabulary import is_echo, is_same_speech
 from smelt.transcripts.writing import word_count
 
-RETRY_RULES: Final = 1
+RETRY_RULES: Final = 2
 """The version of the rules of this file; a change of the text that they give increases it."""
 
 # The thresholds of OpenAI's Whisper.
@@ -28,8 +35,6 @@ _MIN_WORDS_PER_S: Final = 0.5
 _MIN_THIN_S: Final = 4.0
 _NO_REPEAT_NGRAM_SIZE: Final = 3
 _MAX_PASSES: Final = 3
-# Less speech than this between two segments is due to imprecise timestamps.
-_MIN_UNCOVERED_S: Final = 1.0
 _MIN_REST: Final = SAMPLE_RATE // 2
 # To find a change of language, slices of this length are examined in steps of a second.
 _CHANGE_SLICE_S: Final = 6.0
@@ -222,7 +227,7 @@ def uncovered(decoded: DecodedWindow) -> list[Stretch]:
     window, reached, found = decoded.window, 0.0, []
     covering = [s for s in decoded.segments if not _is_thin(s.text, window.voiced_s(s.start_s, s.end_s))]
     for start_s, end_s in [*((s.start_s, s.end_s) for s in covering), (decoded.end_s, decoded.end_s)]:
-        if window.voiced_s(reached, start_s) >= _MIN_UNCOVERED_S:
+        if window.voiced_s(reached, start_s) >= MIN_UNCOVERED_S:
             found.append((reached, start_s))
         reached = max(reached, end_s)
     return found
