@@ -56,11 +56,12 @@ class WindowResult:
 
 @dataclass
 class _Passes:
-    """The best of the passes over a window."""
+    """The best of the passes over a window; with `is_filled`, stretches without text were decoded again."""
 
     first: DecodedWindow
     best: DecodedWindow
     count: int = 1
+    is_filled: bool = False
 
     def add(self, decoded: DecodedWindow) -> None:
         """Add the result of a further pass."""
@@ -74,7 +75,7 @@ class _Passes:
             language=best.language,
             segments=best.segments,
             end_s=best.end_s,
-            retried=self.count > 1,
+            retried=self.is_filled or self.count > 1,
             # Speech for one detector and not for the other is probably music or noise.
             untranscribed=() if best.no_speech_prob > _MIN_SILENCE_PROBABILITY else tuple(uncovered(best)),
         )
@@ -161,17 +162,15 @@ class WindowTranscriber:
 
     def _fill(self, windows: Sequence[_Passes]) -> None:
         """Decode the stretches of windows without text again, each by itself."""
-        missing = [(window, uncovered(window.best)) for window in windows]
-        stretches = [(window, stretch) for window, found in missing for stretch in found]
+        missing = [(window, stretch) for window in windows for stretch in uncovered(window.best)]
         decoded = self._again(
-            [_part(window.best.window, *stretch) for window, stretch in stretches],
-            [window.best.language for window, _ in stretches],
+            [_part(window.best.window, *stretch) for window, stretch in missing],
+            [window.best.language for window, _ in missing],
         )
-        for (window, stretch), found in zip(stretches, decoded, strict=True):
+        for (window, stretch), found in zip(missing, decoded, strict=True):
+            window.is_filled = True
             if found.segments and not is_suspicious(found) and not _is_silence(found):
                 window.best = _with_segments(window.best, stretch, found.segments)
-        for window, found in missing:
-            window.count += bool(found)
 
     def _again(self, windows: Sequence[Window], languages: Sequence[str]) -> list[DecodedWindow]:
         """Encode and decode parts of windows, at most as many at a time as a batch has: memory limits its size."""
