@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import json
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from bench_common import print_figure, signed_in, start_worker
+from bench_common import print_figure, running_worker, signed_in
 from faster_whisper import BatchedInferencePipeline, WhisperModel, decode_audio
 from transcribe_file import transcribe_file
 
@@ -111,33 +110,28 @@ async def compare_worker(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="smelt-bench-") as name:
         folder = Path(name)
         clips = cut(options.files[0], folder)
-        async with LocalStack() as stack, signed_in(stack) as client:
-            worker = start_worker(stack, folder, **settings)
-            try:
-                # It measures and loads the model meanwhile.
-                await finished(client, [await client.create(files=[clips[0]])])
-                for figure, files, limit in (
-                    ("the recording", options.files, MAX_ONE),
-                    ("four clips of a minute", clips, MAX_QUEUE),
-                ):
-                    bare = await asyncio.to_thread(in_process, "bare-defaults", files, options)
-                    created = [await client.create(files=[file], submit=False) for file in files]
-                    started_s = time.monotonic()
-                    for one in created:
-                        await client.submit(one.id)
-                    await finished(client, created)
-                    print_figure(
-                        f"worker: time for {figure}, of the defaults of faster-whisper",
-                        (time.monotonic() - started_s) / bare["wall_s"],
-                        "ratio",
-                        reference="bar",
-                        reference_value=limit,
-                        smelt_s=round(time.monotonic() - started_s, 1),
-                        bare_s=round(bare["wall_s"], 1),
-                    )
-            finally:
-                worker.send_signal(signal.SIGTERM)
-                await asyncio.to_thread(worker.wait)
+        async with LocalStack() as stack, signed_in(stack) as client, running_worker(stack, folder, **settings):
+            # It measures and loads the model meanwhile.
+            await finished(client, [await client.create(files=[clips[0]])])
+            for figure, files, limit in (
+                ("the recording", options.files, MAX_ONE),
+                ("four clips of a minute", clips, MAX_QUEUE),
+            ):
+                bare = await asyncio.to_thread(in_process, "bare-defaults", files, options)
+                created = [await client.create(files=[file], submit=False) for file in files]
+                started_s = time.monotonic()
+                for one in created:
+                    await client.submit(one.id)
+                await finished(client, created)
+                print_figure(
+                    f"worker: time for {figure}, of the defaults of faster-whisper",
+                    (time.monotonic() - started_s) / bare["wall_s"],
+                    "ratio",
+                    reference="bar",
+                    reference_value=limit,
+                    smelt_s=round(time.monotonic() - started_s, 1),
+                    bare_s=round(bare["wall_s"], 1),
+                )
 
 
 async def finished(client: smelt.Client, created: Sequence[Created]) -> None:
