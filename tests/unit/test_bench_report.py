@@ -59,11 +59,15 @@ def test_report_replaces_the_figures_alone(tmp_path: Path, monkeypatch: pytest.M
     readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     monkeypatch.setattr(report, "README", readme)
     monkeypatch.setattr(report, "RESULTS", tmp_path)
-    lines = [{"run": "2026-01-02", "load": 0.1}, line("value", 0.16, 0.2, spread=[0.1, 0.2])]
+    lines = [
+        {"run": "2026-01-02", "load": 0.1, "quick": True, "machine": "2 cores"},
+        line("value", 0.16, 0.2, spread=[0.1, 0.2]),
+    ]
     (tmp_path / "start.jsonl").write_text("\n".join(map(json.dumps, lines)))
     report._write_readme({"start": list(report._figures("start"))})
     text = readme.read_text()
     assert text.startswith(f"before\n{report.BEGIN}\n")
     assert text.endswith(f"{report.END}\nafter\n")
+    assert "Measured on 2026-01-02 at load 0.1, a quick run; 2 cores." in text
     assert "| value | 0.16 s (0.1 to 0.2) | bare: 0.2 | 0.8 |  |  |" in text
     assert "old" not in text
