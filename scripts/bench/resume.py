@@ -2,12 +2,13 @@
 
     python scripts/bench/resume.py [--rounds 3] [--lease-s 30] [FAULT...]
 
-The faults are those of the table in `smelt/processor/README.md`, without that of an external service; another worker is
-idle meanwhile, unless one is enough. Before a fault, the child at work is stopped, until all that it has computed is
-saved; then the fault is injected, and the time runs until the next segment is saved. The reference is the time from a
-submission to the first segment without a fault. Audio is transcribed again from the saved checkpoint to the end of the
-saved segments; the documented limit is one window of the model. In the end, each text must equal that of the
-undisturbed run.
+The faults are those of the table in `smelt/processor/README.md`; meanwhile another worker is idle, or one is enough.
+Before a fault, the child at work is stopped, until all that it has computed is saved; then the fault is injected, and
+the time runs until the next segment is saved. The reference is the time from a submission to the first segment without
+a fault. Audio is transcribed again from the saved checkpoint to the end of the saved segments; the documented limit is
+one window of the model. In the end, each text must equal that of the undisturbed run.
+
+The external service is this program: it calls the gateway back once, and then no more, so that its lease expires.
 """
 
 import argparse
@@ -23,14 +24,20 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from uuid import UUID
 
+import httpx
 import psutil
 import psycopg
 from bench_common import idle_since, print_figure, print_medians, recording, signed_in, start_worker
 
 import smelt
+from smelt.backend.project import Project
+from smelt.contract.dispatch import CallbackTokens
 from smelt.local import LocalStack
 from smelt.processor.media.recording import SAMPLE_RATE
 from smelt.processor.speech.model import ModelOptions, load_model
+from tests.acceptance.gateway_process import gateway_process
+from tests.harness.gateways import SIGNING_KEY
+from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import until
 
 MINUTES: Final = 4.0
@@ -106,6 +113,8 @@ FAULTS: Final[dict[str, Fault]] = {
     "decoder crashed": Fault(sending("decode", signal.SIGSEGV), child="decode"),
     "decoder killed": Fault(sending("decode", signal.SIGKILL), child="decode"),
 }
+SERVICE: Final = "external service killed"
+SERVICE_SEGMENTS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -162,21 +171,19 @@ class Bench:
         [(_, saved_s, position)] = await self.rows(SAVED, smelt_id)
         return max(0.0, float(saved_s) - float(position) / SAMPLE_RATE)
 
-    async def texts(self, smelt_ids: Sequence[UUID]) -> list[list[str]]:
-        """Wait for the ends of smelts; return the texts of their segments."""
-        for smelt_id in smelt_ids:
-            await self.client.wait(smelt_id, timeout_s=TIMEOUT_S)
-        return [[segment.text for segment in (await self.client.get(one)).segments] for one in smelt_ids]
+    async def segments(self, smelt_id: UUID) -> Sequence[smelt.Segment]:
+        """Wait for the end of a smelt; return its segments."""
+        await self.client.wait(smelt_id, timeout_s=TIMEOUT_S)
+        return (await self.client.get(smelt_id)).segments
 
-    async def undisturbed(self) -> tuple[float, list[str]]:
-        """Return the seconds from a submission to the first text of a warm worker, and the text."""
+    async def undisturbed(self) -> tuple[float, Sequence[smelt.Segment]]:
+        """Return the seconds from a submission to the first text of a warm worker, and all segments."""
         async with self.workers(Fault(psutil.Process.kill, worker_count=1)) as workers:
             await self.ready(workers)
             began_s = time.monotonic()
-            smelt_ids = await self.submit()
-            took_s = await self.until_more(smelt_ids, [0], began_s)
-            [text] = await self.texts(smelt_ids)
-        return took_s, text
+            [smelt_id] = await self.submit()
+            took_s = await self.until_more([smelt_id], [0], began_s)
+            return took_s, await self.segments(smelt_id)
 
     async def until_more(self, smelt_ids: Sequence[UUID], before: Sequence[int], began_s: float) -> float:
         """Return the seconds until all of these smelts have more segments than before."""
@@ -187,7 +194,7 @@ class Bench:
         await until(have_more, TIMEOUT_S)
         return time.monotonic() - began_s
 
-    async def play(self, fault: Fault, outcome: Outcome, text: Sequence[str]) -> None:
+    async def play(self, fault: Fault, outcome: Outcome, undisturbed: Sequence[smelt.Segment]) -> None:
         """Run one round of a fault."""
         early = await self.submit() if fault.is_loading else []
         async with self.workers(fault) as workers:
@@ -198,11 +205,42 @@ class Bench:
                 await self.ready(workers)
                 smelt_ids, worker = await self.at_work(fault, workers)
             before = [await self.segment_count(one) for one in smelt_ids]
-            outcome.repeated_s += [await self.repeated_s(one) for one in smelt_ids]
+            if fault.child == "model" and not fault.is_loading:
+                outcome.repeated_s += [await self.repeated_s(one) for one in smelt_ids]
             began_s = time.monotonic()
             fault.inject(worker)
             outcome.until_text_s.append(await self.until_more(smelt_ids, before, began_s))
-            outcome.different += sum(found != text for found in await self.texts(smelt_ids))
+            for smelt_id in smelt_ids:
+                outcome.different += texts(await self.segments(smelt_id)) != texts(undisturbed)
+
+    async def play_service(self, outcome: Outcome, undisturbed: Sequence[smelt.Segment]) -> None:
+        """Run one round in which a smelt is dispatched to a service that stops after its first segments."""
+        [smelt_id] = await self.submit()
+        attempt = await self.dispatch(smelt_id)
+        env = {**self.stack.env(), "SMELT_SIGNING_KEYS": SIGNING_KEY}
+        with gateway_process(env, self.folder / "gateway.log") as gateway:
+            async with self.workers(Fault(psutil.Process.kill, worker_count=1)) as workers:
+                await self.ready(workers)
+                first = [
+                    one.model_dump(include={"index", "start", "end", "text"}) for one in undisturbed[:SERVICE_SEGMENTS]
+                ]
+                token, _ = CallbackTokens((SIGNING_KEY,)).issue(smelt_id, attempt, self.lease_s, time.time())
+                async with httpx.AsyncClient(base_url=gateway.url, headers={"X-Callback-Token": token}) as http:
+                    (await http.post("/api/callbacks/progress", json={"segments": first})).raise_for_status()
+                outcome.until_text_s.append(await self.until_more([smelt_id], [len(first)], time.monotonic()))
+                await self.segments(smelt_id)
+
+    async def dispatch(self, smelt_id: UUID) -> int:
+        """Claim a smelt and dispatch it, as a worker does; return the attempt."""
+        async with Project(self.stack.api_url, self.stack.service_role_key) as project:
+            worker = ScriptedWorker(project)
+            job = await worker.claim(smelt_id)
+            [file] = job.claim.files
+            started = {"status": "processing", "stage": "transcribing", "duration_seconds": MINUTES * 60}
+            await job.report("transcribing", 20, files=[{"id": str(file.id), **started}])
+            # Until the first callback, which comes once the other worker is ready.
+            assert await worker.calls.dispatch_smelt(smelt_id, job.claim.attempt, lease_s=600) == "go_on"
+        return job.claim.attempt
 
     async def at_work(self, fault: Fault, workers: dict[str, psutil.Process]) -> tuple[list[UUID], psutil.Process]:
         """Submit smelts; return them and their worker once the child at work is stopped and all else is saved."""
@@ -232,6 +270,11 @@ class Bench:
         return str(host)
 
 
+def texts(segments: Sequence[smelt.Segment]) -> list[str]:
+    """Return the texts of segments."""
+    return [segment.text for segment in segments]
+
+
 def stopped(worker: psutil.Process, kind: ChildKind) -> bool:
     """Stop the children of this kind; return False if there is none."""
     found = children(worker, kind)
@@ -240,10 +283,10 @@ def stopped(worker: psutil.Process, kind: ChildKind) -> bool:
     return bool(found)
 
 
-def report(name: str, fault: Fault, outcome: Outcome, window_s: float) -> None:
+def report(name: str, outcome: Outcome, window_s: float) -> None:
     """Print the figures of one fault."""
     print_medians(f"until the next text after: {name}", outcome.until_text_s, "s", UNDISTURBED, outcome.undisturbed_s)
-    if fault.child == "model" and not fault.is_loading:
+    if outcome.repeated_s:
         print_figure(
             f"audio transcribed again after: {name}", max(outcome.repeated_s), "s",
             reference="the documented limit", reference_value=window_s, rounds=len(outcome.repeated_s),
@@ -266,9 +309,12 @@ async def main(names: Sequence[str], rounds: int, lease_s: int) -> None:
             undisturbed = [await bench.undisturbed() for _ in range(rounds)]
             for name in names:
                 outcome = Outcome(undisturbed_s=[seconds for seconds, _ in undisturbed])
-                for _ in range(rounds):
-                    await bench.play(FAULTS[name], outcome, undisturbed[0][1])
-                report(name, FAULTS[name], outcome, window_s)
+                for _, segments in undisturbed:
+                    if name == SERVICE:
+                        await bench.play_service(outcome, segments)
+                    else:
+                        await bench.play(FAULTS[name], outcome, segments)
+                report(name, outcome, window_s)
                 different += outcome.different
     print_figure(
         "texts that differ from that of an undisturbed run", different, "count", reference="promised", reference_value=0
@@ -277,8 +323,8 @@ async def main(names: Sequence[str], rounds: int, lease_s: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("faults", nargs="*", metavar="FAULT", help=", ".join(FAULTS))
+    parser.add_argument("faults", nargs="*", metavar="FAULT", help=", ".join([*FAULTS, SERVICE]))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--lease-s", type=int, default=30)
     given = parser.parse_args()
-    asyncio.run(main(given.faults or list(FAULTS), given.rounds, given.lease_s))
+    asyncio.run(main(given.faults or [*FAULTS, SERVICE], given.rounds, given.lease_s))
