@@ -2,10 +2,10 @@
 
     python scripts/bench/memory.py [--hours 1 3] [--count 200]
 
-Memory is resident memory, of the worker and of its children together, apart. The peaks are those of a worker that
-transcribes one recording and exits; the reference is a recording of 3 minutes, and the documented limit 150 MiB more,
-however long the recording. Over many clips of 5 seconds, the memory after each is sampled; the figures are the medians
-of the last quarter and, as the reference, of the first one.
+The memory of the worker, and of all of its children, is that which no other process shares (USS). The peaks are those
+of a worker that transcribes one recording and exits; the reference is a recording of 3 minutes, and the documented
+limit 150 MiB more, however long the recording. Over many clips of 5 seconds, the memory after each is sampled; the
+figures are the medians of the last quarter and, as the reference, of the first one.
 
 The model is that of the demo, unless `SMELT_MODEL` names another one: it needs little memory, so that growth shows.
 """
@@ -33,7 +33,7 @@ MIB: Final = 1 << 20
 
 @dataclass(frozen=True)
 class Memory:
-    """The resident memory of a worker and of its children, in MiB."""
+    """The memory of a worker and of its children, in MiB."""
 
     worker: float
     children: float
@@ -78,7 +78,7 @@ async def peak(stack: LocalStack, client: smelt.Client, folder: Path, seconds: f
     worker = start_worker(stack, folder, "--once")
     highest = Memory(0, 0)
     while worker.poll() is None:
-        now = resident(psutil.Process(worker.pid))
+        now = used(psutil.Process(worker.pid))
         highest = Memory(max(highest.worker, now.worker), max(highest.children, now.children))
         await asyncio.sleep(SAMPLE_INTERVAL_S)
     assert worker.returncode == 0, (folder / "worker.log").read_text()
@@ -93,19 +93,19 @@ async def after_each(stack: LocalStack, client: smelt.Client, folder: Path, coun
     async with running_worker(stack, folder) as worker:
         for _ in range(count):
             await client.wait((await client.create(files=[clip])).id)
-            found.append(resident(worker))
+            found.append(used(worker))
     return found
 
 
-def resident(worker: psutil.Process) -> Memory:
-    """Return the present memory of a worker and its children."""
-    children = 0
+def used(worker: psutil.Process) -> Memory:
+    """Return the present memory of a worker and its children; those that have exited have none."""
+    own = children = 0
     with suppress(psutil.NoSuchProcess):
+        own = worker.memory_full_info().uss
         for child in worker.children(recursive=True):
             with suppress(psutil.NoSuchProcess):
-                children += child.memory_info().rss
-        return Memory(worker.memory_info().rss / MIB, children / MIB)
-    return Memory(0, 0)
+                children += child.memory_full_info().uss
+    return Memory(own / MIB, children / MIB)
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ BENCHMARKS: Final = (
     Benchmark("messages", quick=("--texts", "10", "--clips", "3", "--counted", "1")),
     Benchmark("job_queue", quick=("--only", "growth", "--sizes", "100,1000")),
     Benchmark(
-        "watching", quick=("--rounds", "30", "--idle-s", "15"), programs=("node",), paths=("tests/js/node_modules",)
+        "watching", quick=("--rounds", "30", "--idle-s", "30"), programs=("node",), paths=("tests/js/node_modules",)
     ),
     Benchmark("watch_memory", quick=("--watches", "200", "--polled-s", "10")),
     Benchmark("streams", quick=("--streams", "50", "--reports", "5")),
@@ -115,7 +115,12 @@ BENCHMARKS: Final = (
         "resume",
         quick=("worker killed", "model crashed", "decoder killed", "--rounds", "1", "--lease-s", "5"),
     ),
-    Benchmark("renewals"),
+    Benchmark(
+        "renewals",
+        ("--recording", TEN_MINUTES, *MODEL, "--compute-type", "int8", "--interval", "0.5"),
+        quick=("--interval", "0.5"),
+        variables=REAL,
+    ),
     Benchmark("eta", quick=("--minutes", "2")),
     Benchmark("memory", quick=("--hours", "0.25", "--count", "20")),
     Benchmark("gateway_uploads", quick=("--count", "8", "--mib", "20")),

@@ -42,7 +42,7 @@ from tests.harness.waiting import until
 
 MINUTES: Final = 4.0
 SEGMENTS_BEFORE_FAULT: Final = 12
-# Longer than the interval between two reports.
+# Longer than the interval between two reports, and than handing a file over to a child.
 QUIET_S: Final = 2.5
 DRAIN_S: Final = 2
 TIMEOUT_S: Final = 180.0
@@ -253,9 +253,9 @@ class Bench:
             for other in workers.values():
                 for child in () if other == worker else children(other, "decode"):
                     child.resume()
-            return smelt_ids, worker
-        await self.until_more(smelt_ids, [SEGMENTS_BEFORE_FAULT] * len(smelt_ids), time.monotonic())
-        stopped(worker, "model")
+        else:
+            await self.until_more(smelt_ids, [SEGMENTS_BEFORE_FAULT] * len(smelt_ids), time.monotonic())
+            stopped(worker, "model")
         await asyncio.sleep(QUIET_S)
         return smelt_ids, worker
 

@@ -54,6 +54,19 @@ def test_each_listed_benchmark_exists() -> None:
     assert [one.name for one in report.BENCHMARKS if not (report.HERE / f"{one.name}.py").exists()] == []
 
 
+def test_report_runs_each_program_of_the_table() -> None:
+    table = re.findall(r"^\| `(\w+)\.py` \|", report.README.read_text(), re.MULTILINE)
+    assert sorted(table) == sorted(one.name for one in report.BENCHMARKS)
+
+
+def test_benchmark_without_its_requirements_is_skipped_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_SUCH_VARIABLE", raising=False)
+    assert report.Benchmark("start").missing() is None
+    assert report.Benchmark("start", variables=("NO_SUCH_VARIABLE",)).missing() == "NO_SUCH_VARIABLE is not set"
+    assert report.Benchmark("start", programs=("no-such-program",)).missing() == "no-such-program is not installed"
+    assert report.Benchmark("start", paths=("no/such/path",)).missing() == "no/such/path does not exist"
+
+
 def test_report_replaces_the_figures_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
