@@ -2,7 +2,7 @@
 
     python scripts/bench/memory.py [--hours 1 3] [--count 200]
 
-The memory of the worker, and of all of its children, is that which no other process shares (USS). The peaks are those
+The memory of the worker, and the sum of its children, is without pages that processes share (USS). The peaks are those
 of a worker that transcribes one recording and exits; the reference is a recording of 3 minutes, and the documented
 limit 150 MiB more, however long the recording. Over many clips of 5 seconds, the memory after each is sampled; the
 figures are the medians of the last quarter and, as the reference, of the first one.
