@@ -106,7 +106,7 @@ BENCHMARKS: Final = (
         "watching", quick=("--rounds", "30", "--idle-s", "30"), programs=("node",), paths=("tests/js/node_modules",)
     ),
     Benchmark("watch_memory", quick=("--watches", "200", "--polled-s", "10")),
-    Benchmark("streams", quick=("--streams", "50", "--reports", "5")),
+    Benchmark("streams", quick=("--streams", "50", "--reports", "5", "--settle-s", "3")),
     Benchmark("realtime_latency", quick=("--subscribers", "1", "50")),
     Benchmark("realtime_churn", quick=("--seconds", "20")),
     Benchmark("recovery", quick=("reset", "server restart", "close 1006", "expired token", "--rounds", "1")),
