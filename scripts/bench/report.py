@@ -98,6 +98,7 @@ BENCHMARKS: Final = (
     Benchmark(
         "speakers",
         ("$SMELT_REAL_SPEECH", "$SMELT_REAL_SPEAKER_MODEL"),
+        ("$SMELT_REAL_SPEECH", "$SMELT_REAL_SPEAKER_MODEL", "--only", "call.flac"),
         variables=("SMELT_REAL_SPEECH", "SMELT_REAL_SPEAKER_MODEL"),
     ),
     Benchmark("messages", quick=("--texts", "10", "--clips", "3", "--counted", "1")),
@@ -122,7 +123,7 @@ BENCHMARKS: Final = (
         variables=REAL,
     ),
     Benchmark("eta", quick=("--minutes", "2")),
-    Benchmark("memory", quick=("--hours", "0.25", "--count", "20")),
+    Benchmark("memory", quick=("--hours", "0.1", "--count", "20")),
     Benchmark("gateway_uploads", quick=("--count", "8", "--mib", "20")),
     Benchmark("upload", quick=("--mib", "50"), programs=("chromium",)),
     Benchmark("scale"),

@@ -18,7 +18,7 @@ import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -41,10 +41,12 @@ from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import until
 
 MINUTES: Final = 4.0
+CLIP_S: Final = 2.0
 SEGMENTS_BEFORE_FAULT: Final = 12
 # Longer than the interval between two reports, and than handing a file over to a child.
 QUIET_S: Final = 2.5
 DRAIN_S: Final = 2
+PREPARED_DECODERS: Final = 2
 TIMEOUT_S: Final = 180.0
 UNDISTURBED: Final = "from a submission to the first text"
 SAVED: Final = """
@@ -54,7 +56,7 @@ left join public.smelt_segments as g on g.file_id = f.id
 left join smelt.checkpoints as c on c.file_id = f.id
 where f.smelt_id = %s
 """
-HOLDER: Final = "select host from smelt.leases where smelt_id = %s and worker_id is not null and risk = %s"
+AT_RISK: Final = "select 1 from smelt.leases where smelt_id = %s and risk = %s"
 
 ChildKind = Literal["model", "decode"]
 
@@ -66,7 +68,7 @@ class Fault:
     inject: Callable[[psutil.Process], None]
     child: ChildKind = "model"
     is_loading: bool = False
-    worker_count: int = 2
+    has_other: bool = True
     smelt_count: int = 1
 
 
@@ -107,8 +109,8 @@ FAULTS: Final[dict[str, Fault]] = {
     "worker frozen": Fault(psutil.Process.suspend),
     "worker drained": Fault(psutil.Process.terminate),
     "model crashed": Fault(sending("model", signal.SIGSEGV)),
-    "model crashed, two recordings": Fault(sending("model", signal.SIGSEGV), worker_count=1, smelt_count=2),
-    "model crashed while loading": Fault(sending("model", signal.SIGSEGV), is_loading=True, worker_count=1),
+    "model crashed, two recordings": Fault(sending("model", signal.SIGSEGV), has_other=False, smelt_count=2),
+    "model crashed while loading": Fault(sending("model", signal.SIGSEGV), is_loading=True, has_other=False),
     "model killed": Fault(sending("model", signal.SIGKILL)),
     "decoder crashed": Fault(sending("decode", signal.SIGSEGV), child="decode"),
     "decoder killed": Fault(sending("decode", signal.SIGKILL), child="decode"),
@@ -129,27 +131,20 @@ class Bench:
     lease_s: int
 
     @asynccontextmanager
-    async def workers(self, fault: Fault) -> AsyncIterator[dict[str, psutil.Process]]:
-        """Run workers, each on a host of its own; yield them by host, and kill them at the end of the block."""
-        settings = {"SMELT_LEASE_S": str(self.lease_s), "SMELT_DRAIN_S": str(DRAIN_S)}
-        settings["SMELT_MODEL_LANES"] = str(fault.smelt_count)
-        hosts = [os.urandom(4).hex() for _ in range(fault.worker_count)]
-        started = {host: start_worker(self.stack, self.folder, SMELT_HOST=host, **settings) for host in hosts}
+    async def worker(self, lanes: int = 1, *, is_loading: bool = False) -> AsyncIterator[psutil.Process]:
+        """Run a worker on a host of its own until the end of the block; yield it once it is idle, or while it loads."""
+        host = os.urandom(4).hex()
+        settings = {"SMELT_LEASE_S": str(self.lease_s), "SMELT_DRAIN_S": str(DRAIN_S), "SMELT_MODEL_LANES": str(lanes)}
+        started = start_worker(self.stack, self.folder, SMELT_HOST=host, **settings)
+        worker = psutil.Process(started.pid)
         try:
-            yield {host: psutil.Process(process.pid) for host, process in started.items()}
+            if not is_loading:
+                await until(lambda: self.rows("select 1 from smelt.live_workers where host = %s", host), TIMEOUT_S)
+                await idle_since(worker)
+            yield worker
         finally:
-            for process in started.values():
-                process.kill()
-                await asyncio.to_thread(process.wait)
-
-    async def ready(self, workers: dict[str, psutil.Process]) -> None:
-        """Wait until all of these workers are registered, and idle: then their models are loaded."""
-
-        async def are_registered() -> bool:
-            return {host for (host,) in await self.rows("select host from smelt.live_workers")} >= workers.keys()
-
-        await until(are_registered, TIMEOUT_S)
-        await asyncio.gather(*map(idle_since, workers.values()))
+            started.kill()
+            await asyncio.to_thread(started.wait)
 
     async def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Return the rows of a query."""
@@ -178,8 +173,7 @@ class Bench:
 
     async def undisturbed(self) -> tuple[float, Sequence[smelt.Segment]]:
         """Return the seconds from a submission to the first text of a warm worker, and all segments."""
-        async with self.workers(Fault(psutil.Process.kill, worker_count=1)) as workers:
-            await self.ready(workers)
+        async with self.worker():
             began_s = time.monotonic()
             [smelt_id] = await self.submit()
             took_s = await self.until_more([smelt_id], [0], began_s)
@@ -197,13 +191,15 @@ class Bench:
     async def play(self, fault: Fault, outcome: Outcome, undisturbed: Sequence[smelt.Segment]) -> None:
         """Run one round of a fault."""
         early = await self.submit() if fault.is_loading else []
-        async with self.workers(fault) as workers:
+        async with (
+            self.worker(fault.smelt_count, is_loading=fault.is_loading) as worker,
+            AsyncExitStack() as others,
+        ):
+            smelt_ids = early or await self.at_work(fault, worker)
             if fault.is_loading:
-                smelt_ids, [worker] = early, workers.values()
                 await until(lambda: stopped(worker, "model"), TIMEOUT_S)
-            else:
-                await self.ready(workers)
-                smelt_ids, worker = await self.at_work(fault, workers)
+            if fault.has_other:
+                await others.enter_async_context(self.worker())
             before = [await self.segment_count(one) for one in smelt_ids]
             if fault.child == "model" and not fault.is_loading:
                 outcome.repeated_s += [await self.repeated_s(one) for one in smelt_ids]
@@ -219,8 +215,7 @@ class Bench:
         attempt = await self.dispatch(smelt_id)
         env = {**self.stack.env(), "SMELT_SIGNING_KEYS": SIGNING_KEY}
         with gateway_process(env, self.folder / "gateway.log") as gateway:
-            async with self.workers(Fault(psutil.Process.kill, worker_count=1)) as workers:
-                await self.ready(workers)
+            async with self.worker():
                 first = [
                     one.model_dump(include={"index", "start", "end", "text"}) for one in undisturbed[:SERVICE_SEGMENTS]
                 ]
@@ -242,32 +237,26 @@ class Bench:
             assert await worker.calls.dispatch_smelt(smelt_id, job.claim.attempt, lease_s=600) == "go_on"
         return job.claim.attempt
 
-    async def at_work(self, fault: Fault, workers: dict[str, psutil.Process]) -> tuple[list[UUID], psutil.Process]:
-        """Submit smelts; return them and their worker once the child at work is stopped and all else is saved."""
+    async def at_work(self, fault: Fault, worker: psutil.Process) -> list[UUID]:
+        """Submit smelts to a worker; return them once its child at work is stopped, and all else is saved."""
         if fault.child == "decode":
-            for worker in workers.values():
-                stopped(worker, "decode")
+            await self.stop_decoders(worker)
         smelt_ids = await self.submit(fault.smelt_count)
-        worker = workers[await self.holder(smelt_ids[0], fault.child)]
         if fault.child == "decode":
-            for other in workers.values():
-                for child in () if other == worker else children(other, "decode"):
-                    child.resume()
+            await until(lambda: self.rows(AT_RISK, smelt_ids[0], fault.child), TIMEOUT_S)
         else:
             await self.until_more(smelt_ids, [SEGMENTS_BEFORE_FAULT] * len(smelt_ids), time.monotonic())
             stopped(worker, "model")
         await asyncio.sleep(QUIET_S)
-        return smelt_ids, worker
+        return smelt_ids
 
-    async def holder(self, smelt_id: UUID, risk: str) -> str:
-        """Wait until a worker has reported the risk of this work; return its host."""
-
-        async def is_held() -> bool:
-            return bool(await self.rows(HOLDER, smelt_id, risk))
-
-        await until(is_held, TIMEOUT_S)
-        [(host,)] = await self.rows(HOLDER, smelt_id, risk)
-        return str(host)
+    async def stop_decoders(self, worker: psutil.Process) -> None:
+        """Stop the decoders of a worker, which it has prepared since its first recording."""
+        clip = await self.client.create(files=[recording(self.folder / "clip.wav", CLIP_S)], prompts=[])
+        await self.segments(clip.id)
+        await until(lambda: len(children(worker, "decode")) == PREPARED_DECODERS, TIMEOUT_S)
+        await idle_since(worker)
+        stopped(worker, "decode")
 
 
 def texts(segments: Sequence[smelt.Segment]) -> list[str]:
