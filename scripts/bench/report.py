@@ -201,7 +201,7 @@ def _judged(line: dict[str, Any], goals: list[dict[str, Any]]) -> tuple[str, boo
         return "", None
     if "difference" in goal:
         return f"at most {_number(goal['difference'])} more", value - reference <= goal["difference"]
-    return f"ratio at most {_number(goal['ratio'])}", line["ratio"] <= goal["ratio"]
+    return f"ratio at most {_number(goal['ratio'])}", value <= goal["ratio"] * reference
 
 
 def _write_readme(figures: dict[str, list[Figure]]) -> None:

@@ -17,7 +17,7 @@ GOALS = [
 
 
 def line(figure: str, value: float, reference_value: float | None = 1.0, **more: Any) -> dict[str, Any]:
-    ratio = {} if reference_value is None else {"ratio": value / reference_value}
+    ratio = {"ratio": value / reference_value} if reference_value else {}
     base = {"figure": figure, "value": value, "unit": "s", "reference": "bare", "reference_value": reference_value}
     return {**base, **ratio, **more}
 
@@ -27,6 +27,8 @@ def line(figure: str, value: float, reference_value: float | None = 1.0, **more:
     [
         (line("ratio", 2.1, 2.0), True),
         (line("ratio", 2.2, 2.0), False),
+        (line("ratio", 0, 0), True),
+        (line("ratio", 1, 0), False),
         (line("value", 0.15), True),
         (line("value", 0.16), False),
         (line("added", 0.75, 0.5), True),
