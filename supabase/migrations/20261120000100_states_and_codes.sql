@@ -5,8 +5,8 @@ do $$
     begin
         if to_regclass('realtime.messages') is null or to_regclass('storage.objects') is null then
             raise exception using
-                message = 'realtime.messages or storage.objects does not exist: Realtime and Storage have not started in '
-                    'this project yet.',
+                message = 'realtime.messages or storage.objects does not exist: Realtime and Storage have not started '
+                    'in this project yet.',
                 hint = 'Start them (`supabase start`; on the platform, wait until the project is healthy), then apply '
                     'the migrations again.';
         end if;

@@ -59,7 +59,7 @@ create function smelt.is_expired(p_smelt public.smelts) returns boolean
         from smelt.limits as l
     $$;
 
--- Skip a smelt that could not be purged for an hour, so that it does not hold up the others.
+-- For an hour, skip a smelt that could not be purged, so that it does not hold up the others.
 create function smelt.postpone_purge(p_smelt_id uuid, p_error text) returns void
     language sql volatile
     set search_path = ''
@@ -438,13 +438,11 @@ revoke all on function
     smelt.claim_smelt_outbox, smelt.settle_smelt_outbox, smelt.is_expired, smelt.postpone_purge, smelt.mark_expired,
     smelt.acquire_janitor_lease, smelt.release_janitor_lease, smelt.smelts_to_purge, smelt.sweep_objects,
     smelt.expired_objects, smelt.list_expired_smelts, smelt.purge, smelt.confirm_smelts_purged,
-    smelt.heartbeat_smelt_worker,
-    public.claim_smelt_outbox, public.settle_smelt_outbox, public.list_expired_smelts, public.confirm_smelts_purged,
-    public.heartbeat_smelt_worker
+    smelt.heartbeat_smelt_worker, public.claim_smelt_outbox, public.settle_smelt_outbox, public.list_expired_smelts,
+    public.confirm_smelts_purged, public.heartbeat_smelt_worker
     from public, anon, authenticated, service_role;
 grant execute on function
     smelt.claim_smelt_outbox, smelt.settle_smelt_outbox, smelt.list_expired_smelts, smelt.confirm_smelts_purged,
-    smelt.heartbeat_smelt_worker,
-    public.claim_smelt_outbox, public.settle_smelt_outbox, public.list_expired_smelts, public.confirm_smelts_purged,
-    public.heartbeat_smelt_worker
+    smelt.heartbeat_smelt_worker, public.claim_smelt_outbox, public.settle_smelt_outbox, public.list_expired_smelts,
+    public.confirm_smelts_purged, public.heartbeat_smelt_worker
     to service_role;
