@@ -16,8 +16,8 @@ $$;
 -- Tables and functions that only smelt's own functions use. PostgREST does not expose it.
 create schema smelt;
 
--- One row: the version of this schema, and the lowest version that a worker may be made for. A migration that changes
--- what workers rely on updates it; `smelt worker` and `smelt doctor` compare it with their own version.
+-- One row: the version of this schema, and the lowest version that a worker may be made for. The last migration of each
+-- release updates it; workers and `smelt doctor` compare it with their own version.
 create table smelt.schema_version (
     id boolean primary key default true,
     version integer not null,
