@@ -3,7 +3,7 @@
 import pytest
 
 from tests.integration.database.db_calls import Database
-from tests.integration.database.mutants import MUTANTS, Mutant, broken_invariant
+from tests.integration.database.mutants import MUTANTS, Mutant, first_error
 
 FOUND_AT_ONCE = ("lease outlives the end", "end is not sent", "cancel ends a smelt again")
 
@@ -12,7 +12,7 @@ FOUND_AT_ONCE = ("lease outlives the end", "end is not sent", "cancel ends a sme
 @pytest.mark.parametrize("server", ["embedded"], indirect=True)
 def test_fault_in_a_function_is_detected(name: str, database: Database) -> None:
     [mutant] = [mutant for mutant in MUTANTS if mutant.name == name]
-    assert broken_invariant(database, mutant, examples=100) is not None
+    assert first_error(database, mutant, examples=100) is not None
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)

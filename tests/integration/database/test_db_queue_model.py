@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.integration.database.core_machine import MODELS, NUMBERS, OWNERS, Core, CoreMachine, Step
-from tests.integration.database.core_project import WORKERS, prepare
+from tests.integration.database.core_project import WORKERS, connect_callers, prepare
 from tests.integration.database.db_calls import Database
 from tests.integration.database.queue_model import Queue
 
@@ -82,6 +82,12 @@ HISTORIES: Final[dict[str, list[Step]]] = {
         ("claim", 3, 1),
     ],
     "a worker restarts": [("start", 1), ("create", 6), *[("create", 0)] * 2, ("stop", 1), ("start", 1)],
+    "a worker starts while its row is removed": [
+        ("race", ("start", 0, 0), ("stop", 0, 0)),
+        *[("create", 3)] * 2,
+        ("claim", 1),
+        ("create", 1),
+    ],
     "two are released": [("start", 0), *[("create", 0)] * 6, ("claim", 3), ("claim", 1), *[("release", 0)] * 2],
 }
 RETURN_OF_A_LONG_SMELT: Final = [
@@ -104,8 +110,9 @@ def core_database(database: Database) -> Database:
 
 
 def test_calls_follow_the_model_in_known_histories(core_database: Database) -> None:
+    callers = connect_callers(core_database)
     for name, history in HISTORIES.items():
-        with closing(Core(core_database)) as core:
+        with closing(Core(core_database, callers)) as core:
             for step in [*history, ("claim", 100), ("claim", 100, 1)]:
                 core.step(*step)
             assert core.project.ids, name
@@ -113,7 +120,8 @@ def test_calls_follow_the_model_in_known_histories(core_database: Database) -> N
 
 def test_calls_follow_the_model_in_random_histories(core_database: Database) -> None:
     """`scripts/mutants` shows which faults of the functions this detects."""
-    run_state_machine_as_test(lambda: CoreMachine(core_database), settings=settings(max_examples=15))
+    callers = connect_callers(core_database)
+    run_state_machine_as_test(lambda: CoreMachine(core_database, callers), settings=settings(max_examples=15))
 
 
 @given(st.lists(NAMED | NAMED | CLAIMS | SECOND_CLAIMS | ENDS | RETURNS | STARTS, max_size=40))
