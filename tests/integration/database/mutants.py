@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from smelt.local.database.postgres import binaries
+from tests.integration.database.core_histories import HISTORIES, follow
 from tests.integration.database.core_machine import CoreMachine
 from tests.integration.database.core_model import Violation
 from tests.integration.database.core_project import connect_callers, prepare
@@ -30,9 +31,7 @@ from tests.integration.database.db_calls import Database
 from tests.integration.database.db_server import MIGRATIONS, Server, apply_schema, cloned, running
 
 MAX_DETAIL_CHARS: Final = 500
-HISTORIES: Final = settings(
-    phases=[Phase.generate], database=None, deadline=None, suppress_health_check=list(HealthCheck)
-)
+RANDOM: Final = settings(phases=[Phase.generate], database=None, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @dataclass(frozen=True)
@@ -272,6 +271,11 @@ def first_error(database: Database, mutant: Mutant, examples: int) -> Exception 
     database.run(mutant.statement())
     prepare(database)
     callers = connect_callers(database)
+    for history in HISTORIES.values():
+        try:
+            follow(history, database, callers)
+        except (Violation, psycopg.Error) as error:
+            return error
     machines: list[CoreMachine] = []
 
     def machine() -> CoreMachine:
@@ -279,7 +283,7 @@ def first_error(database: Database, mutant: Mutant, examples: int) -> Exception 
         return machines[-1]
 
     try:
-        run_state_machine_as_test(machine, settings=settings(HISTORIES, max_examples=examples))
+        run_state_machine_as_test(machine, settings=settings(RANDOM, max_examples=examples))
     except Exception:
         # Hypothesis repeats the history, in which a fault of two calls at the same time may not occur again.
         errors = [error for error in (machine.core.error for machine in machines) if error is not None]
