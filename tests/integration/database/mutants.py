@@ -3,8 +3,8 @@
     scripts/mutants [--only NAME ...] [--examples 100] [--jobs 2]
 
 Each is a replacement in a function of one migration, in a new database. Prints one line of JSON per fault: whether it
-is found, after how many seconds, by which invariant, and the difference. Exits 1 if one is not found. The jobs, by
-default as many as the machine has cores, share one server.
+is found, by which history and invariant, after how many seconds, and the difference. Exits 1 if one is not found. The
+jobs, by default as many as the machine has cores, share one server.
 """
 
 import argparse
@@ -266,16 +266,16 @@ MUTANTS: Final = (
 )
 
 
-def first_error(database: Database, mutant: Mutant, examples: int) -> Exception | None:
-    """Return the error by which the histories detect a fault; None if they do not."""
+def first_error(database: Database, mutant: Mutant, examples: int) -> tuple[str, Exception] | None:
+    """Return the first history that detects a fault, a known one or `random`, with its error; None without one."""
     database.run(mutant.statement())
     prepare(database)
     callers = connect_callers(database)
-    for history in HISTORIES.values():
+    for name, history in HISTORIES.items():
         try:
             follow(history, database, callers)
         except (Violation, psycopg.Error) as error:
-            return error
+            return name, error
     machines: list[CoreMachine] = []
 
     def machine() -> CoreMachine:
@@ -289,7 +289,7 @@ def first_error(database: Database, mutant: Mutant, examples: int) -> Exception 
         errors = [error for error in (machine.core.error for machine in machines) if error is not None]
         if not errors:
             raise
-        return errors[0]
+        return "random", errors[0]
     return None
 
 
@@ -300,8 +300,8 @@ def detect(server: Server, mutant: Mutant, examples: int) -> dict[str, object]:
         cloned(server, f"mutant_{os.getpid()}") as name,
         closing(Database(lambda login: psycopg.connect(server.dsn(login, name)))) as database,
     ):
-        error = first_error(database, mutant, examples)
-    line = {"mutant": mutant.name, "migration": mutant.migration, "found": error is not None}
+        history, error = first_error(database, mutant, examples) or (None, None)
+    line = {"mutant": mutant.name, "migration": mutant.migration, "found": error is not None, "history": history}
     invariant = error.invariant if isinstance(error, Violation) else error and type(error).__name__
     detail = error and str(error)[:MAX_DETAIL_CHARS]
     return line | {"seconds": round(time.monotonic() - began, 1), "by": invariant, "detail": detail}
