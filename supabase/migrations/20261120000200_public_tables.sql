@@ -45,7 +45,7 @@ create function smelt.queue_owner(p_user_id uuid, p_is_anonymous boolean) return
             else p_user_id
         end
     $$;
-revoke all on function smelt.queue_owner from  public, anon, authenticated, service_role;
+revoke all on function smelt.queue_owner from public, anon, authenticated, service_role;
 
 -- One row for each smelt. From `claimable_at` on a worker may claim it; null before it is submitted, while a worker
 -- holds it, and after its end. Due smelts are claimed in the order of `queue_rank`; each new rank of an owner is above

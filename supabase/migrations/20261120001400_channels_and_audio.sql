@@ -106,7 +106,7 @@ revoke all on function
     smelt.check_object
     from public, anon, authenticated, service_role;
 grant execute on function smelt.can_subscribe, smelt.can_upload, smelt.can_read_audio
-    to  anon, authenticated, service_role;
+    to anon, authenticated, service_role;
 
 -- Without a policy for INSERT no client can send: progress cannot be faked.
 create policy "smelt: listen on one's own channels" on realtime.messages
