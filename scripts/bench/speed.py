@@ -16,6 +16,7 @@ transcribes in turn.
 import argparse
 import asyncio
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -36,6 +37,7 @@ import smelt
 from smelt.contract.state import Created
 from smelt.local import LocalStack
 from smelt.processor.media.recording import SAMPLE_RATE
+from smelt.processor.speech.loaded import model_environment
 from smelt.processor.speech.model import load_model
 from smelt.processor.speech.transcriber import Transcriber
 from smelt.processor.speech.values import ModelOptions, SpeechOptions
@@ -79,10 +81,12 @@ def text_of(arm: str, model: WhisperModel, file: Path, batch_size: int) -> str:
 
 
 def in_process(arm: str, files: Sequence[Path], options: argparse.Namespace) -> dict[str, Any]:
-    """Transcribe files in a fresh process."""
+    """Transcribe files in a fresh process; smelt's has the environment of a model in a worker."""
     command = [sys.executable, __file__, *map(str, files), "--model", str(options.model), "--arm", arm]
     command += ["--batch-size", str(options.batch_size), "--cpu-threads", str(options.cpu_threads)]
-    printed: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    environment = {**os.environ, **(model_environment() if arm.startswith("smelt") else {})}
+    ended = subprocess.run(command, check=True, capture_output=True, env=environment)
+    printed: dict[str, Any] = json.loads(ended.stdout)
     return printed
 
 
