@@ -1,0 +1,72 @@
+"""Deadlines that distinguish a lost event from a busy machine.
+
+Most of a run has no promise of its own about time: on a busy machine, all takes longer. What is promised is that a
+watcher gets an end that is there, and that work goes on. Both are observed in the database, and their limits grow with
+the time that this process itself waits for a processor.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from tests.chaos.site import Site
+
+MAX_MISSED_END_S: Final = 120.0
+"""How long a watcher may wait for the end of a smelt that has ended: longer than any outage, backoff and poll."""
+MAX_STANDSTILL_S: Final = 120.0
+"""How long no smelt may change while one has not ended: longer than a lease, and the start of a worker."""
+INTERVAL_S: Final = 5.0
+SCHEDULE: Final = Path("/proc/self/schedstat")
+ENDED: Final = """
+select id, extract(epoch from clock_timestamp() - completed_at)::float from public.smelts where completed_at is not null
+"""
+STATE: Final = "select count(*), count(*) filter (where completed_at is null), sum(seq) from public.smelts"
+
+Watched = Mapping[UUID, float]
+"""The smelts whose end a watcher waits for, with the time since when."""
+
+
+class Slowdown:
+    """The time that this process has taken since then, divided by the time that it has computed."""
+
+    def __init__(self) -> None:
+        self._ran, self._waited = _scheduled()
+
+    @property
+    def factor(self) -> float:
+        """At least 1; 1 on systems that do not report it."""
+        ran, waited = _scheduled()
+        return 1 + (waited - self._waited) / max(1, ran - self._ran)
+
+
+async def observe_deadlines(site: Site, watched: Callable[[], Watched]) -> None:
+    """Assert until cancelled that watchers get the ends that are there, and that work goes on."""
+    slowdown = Slowdown()
+    last_state, changed_s = None, time.monotonic()
+    while True:
+        await asyncio.sleep(INTERVAL_S)
+        ended = dict(await site.database.rows(ENDED))
+        missed = missed_ends(watched(), ended, time.monotonic(), MAX_MISSED_END_S * slowdown.factor)
+        assert not missed, f"watchers wait for smelts that have ended, for so many seconds: {missed}"
+        [state] = await site.database.rows(STATE)
+        if state != last_state or not state[1]:
+            last_state, changed_s = state, time.monotonic()
+        still_s = time.monotonic() - changed_s
+        assert still_s <= MAX_STANDSTILL_S * slowdown.factor, f"no smelt has changed for {still_s:.0f} s: {state}"
+
+
+def missed_ends(watched: Watched, ended_s: Mapping[UUID, float], now_s: float, limit_s: float) -> dict[UUID, float]:
+    """Return the smelts whose end a watcher has missed for longer than the limit, with that time."""
+    waits = {smelt_id: min(ended_s.get(smelt_id, 0.0), now_s - since_s) for smelt_id, since_s in watched.items()}
+    return {smelt_id: wait_s for smelt_id, wait_s in waits.items() if wait_s > limit_s}
+
+
+def _scheduled() -> tuple[int, int]:
+    """Return for how long this process has run and waited for a processor, in nanoseconds."""
+    if not SCHEDULE.exists():
+        return 0, 0
+    ran, waited, _ = SCHEDULE.read_text().split()
+    return int(ran), int(waited)
