@@ -18,12 +18,13 @@ MAX_MISSED_END_S: Final = 120.0
 """How long a watcher may wait for the end of a smelt that has ended: longer than any outage, backoff and poll."""
 MAX_STANDSTILL_S: Final = 120.0
 """How long no smelt may change while one has not ended: longer than a lease, and the start of a worker."""
+MAX_SLOWDOWN: Final = 5.0
 INTERVAL_S: Final = 5.0
 SCHEDULE: Final = Path("/proc/self/schedstat")
 ENDED: Final = """
 select id, extract(epoch from clock_timestamp() - completed_at)::float from public.smelts where completed_at is not null
 """
-STATE: Final = "select count(*), count(*) filter (where completed_at is null), sum(seq) from public.smelts"
+STATE: Final = "select count(*) filter (where completed_at is null), count(*), sum(seq) from public.smelts"
 
 Watched = Mapping[UUID, float]
 """The smelts whose end a watcher waits for, with the time since when."""
@@ -36,26 +37,43 @@ class Slowdown:
         self._ran, self._waited = _scheduled()
 
     @property
-    def factor(self) -> float:
+    def ratio(self) -> float:
         """At least 1; 1 on systems that do not report it."""
         ran, waited = _scheduled()
         return 1 + (waited - self._waited) / max(1, ran - self._ran)
 
 
+def scaled(limit_s: float, slowdown: float) -> float:
+    """Return a limit of time for a machine that is this much slower, which counts up to a limit of its own."""
+    return limit_s * min(slowdown, MAX_SLOWDOWN)
+
+
+class Standstill:
+    """The time for which no smelt has changed while one has not ended."""
+
+    def __init__(self, now_s: float) -> None:
+        self._state: tuple[object, ...] = ()
+        self._changed_s = now_s
+
+    def lasts_s(self, state: tuple[object, ...], open_count: int, now_s: float) -> float:
+        """Return the time, given a state that differs from the last one if a smelt has changed."""
+        if state != self._state or not open_count:
+            self._state, self._changed_s = state, now_s
+        return now_s - self._changed_s
+
+
 async def observe_deadlines(site: Site, watched: Callable[[], Watched]) -> None:
     """Assert until cancelled that watchers get the ends that are there, and that work goes on."""
-    slowdown = Slowdown()
-    last_state, changed_s = None, time.monotonic()
+    slowdown, standstill = Slowdown(), Standstill(time.monotonic())
     while True:
         await asyncio.sleep(INTERVAL_S)
         ended = dict(await site.database.rows(ENDED))
-        missed = missed_ends(watched(), ended, time.monotonic(), MAX_MISSED_END_S * slowdown.factor)
+        missed = missed_ends(watched(), ended, time.monotonic(), scaled(MAX_MISSED_END_S, slowdown.ratio))
         assert not missed, f"watchers wait for smelts that have ended, for so many seconds: {missed}"
-        [state] = await site.database.rows(STATE)
-        if state != last_state or not state[1]:
-            last_state, changed_s = state, time.monotonic()
-        still_s = time.monotonic() - changed_s
-        assert still_s <= MAX_STANDSTILL_S * slowdown.factor, f"no smelt has changed for {still_s:.0f} s: {state}"
+        [(open_count, *state)] = await site.database.rows(STATE)
+        still_s = standstill.lasts_s(tuple(state), open_count, time.monotonic())
+        limit_s = scaled(MAX_STANDSTILL_S, slowdown.ratio)
+        assert still_s <= limit_s, f"no smelt has changed for {still_s:.0f} s, and {open_count} have not ended"
 
 
 def missed_ends(watched: Watched, ended_s: Mapping[UUID, float], now_s: float, limit_s: float) -> dict[UUID, float]:

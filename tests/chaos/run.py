@@ -140,12 +140,12 @@ async def play_round(site: Site, plan: Plan, references: References, sampler: Sa
             hooks=hooks,
             deaths=injector.deaths,
             outbox_age_s=sampler.outbox_age_s,
-            slowdown=slowdown.factor,
+            slowdown=slowdown.ratio,
             pending_ends=await hooks.accepting.pending_ends(site),
         )
         await checker.check(site, evidence)
         async with Project(site.stack.api_url, site.stack.service_role_key) as service:
-            await feeds.check(ScriptedWorker(service), evidence.slowdown)
+            await feeds.check(ScriptedWorker(service))
         return await _outcome(site, plan, injector, evidence, watchers, time.monotonic() - started_s)
 
 

@@ -97,7 +97,7 @@ class Sampler:
         slowdown = Slowdown()
         while True:
             await asyncio.sleep(interval_s)
-            await self.take("running", slowdown=round(slowdown.factor, 1))
+            await self.take("running", slowdown=round(slowdown.ratio, 1))
 
     async def until_released(self, start: Sample) -> None:
         """Wait until a round has released what it used beyond the start of the run."""
@@ -165,8 +165,8 @@ def _of_processes(parts: Mapping[str, Sequence[psutil.Process]]) -> Sample:
 def figures(samples: Sequence[Sample]) -> list[Figure]:
     """Return the figures of samples, one after each round; none if there are fewer than three after the warm-up.
 
-    The caches that the first round fills are not growth, and a median ignores a worker that has just started, or one sample
-    while a server releases something.
+    The caches that the first round fills are not growth. A median ignores a worker that has just started, and a server
+    that has not yet released something.
     """
     warm = samples[WARM_UP_ROUNDS:]
     third = len(warm) // 3
