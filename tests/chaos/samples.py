@@ -50,11 +50,12 @@ class Growth:
     share: float = 0.0
 
 
-# Tables and indexes keep the space of deleted rows until it is used again.
+# The number of connections through the proxies varies, and with it tasks and descriptors. Tables and indexes keep the
+# space of deleted rows until it is used again.
 MAX_GROWTH: Final[Mapping[str, Growth]] = {
     "rss_mib": Growth(24, 0.1),
     "descriptors": Growth(12),
-    "tasks": Growth(2),
+    "tasks": Growth(12),
     "connections": Growth(8),
     "slots": Growth(0),
     "objects": Growth(0),
