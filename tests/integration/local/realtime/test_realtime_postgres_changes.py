@@ -11,6 +11,7 @@ from tests.integration.local.realtime.sockets import raw_socket
 
 NOTES = {"event": "*", "schema": "public", "table": "notes"}
 TODOS = {"event": "*", "schema": "public", "table": "todos"}
+WAITING_FOR_LOCK = "select pid from pg_stat_activity where wait_event_type = 'Lock'"
 
 
 async def test_postgres_changes_of_protocol_v1_take_the_table_from_the_topic(realtime: RealtimeServer) -> None:
@@ -182,6 +183,32 @@ async def test_reconnect_to_a_crashed_postgres_keeps_sockets_and_channels(realti
         await realtime.sql("select realtime.send('{\"after\": true}', 'e', 'db', false)")
         assert (await socket.next("broadcast"))["payload"]["payload"]["after"] is True
         assert (await socket.join("p", token=realtime.token(USER_A), private=True))["status"] == "error"
+
+
+async def test_postgres_changes_are_sent_although_the_check_of_visibility_loses_its_connection(
+    realtime: RealtimeServer,
+) -> None:
+    async def connect() -> psycopg.AsyncConnection:
+        return await psycopg.AsyncConnection.connect(realtime.dsn, autocommit=True)
+
+    async with await connect() as writer, await connect() as locker, await connect() as admin:
+
+        async def waiting_for_lock() -> list[int]:
+            return [pid for (pid,) in await (await admin.execute(WAITING_FOR_LOCK)).fetchall()]
+
+        async with raw_socket(realtime) as socket:
+            await socket.subscribe("t", TODOS, token=realtime.token(USER_A))
+            async with writer.transaction():
+                await writer.execute("insert into public.todos (user_id, title) values (%s, 'mine')", [USER_A])
+                locking = asyncio.create_task(locker.execute("begin; lock table public.todos"))
+                await until(waiting_for_lock)
+            await locking
+            # The check of visibility waits for the lock.
+            await until(waiting_for_lock)
+            await admin.execute("select pg_terminate_backend(pid) from unnest(%s) as pid", [await waiting_for_lock()])
+            await locker.execute("rollback")
+            change = await socket.next("postgres_changes")
+            assert change["payload"]["data"]["record"]["title"] == "mine"
 
 
 async def test_reconnect_after_a_lost_slot_disconnects_the_sockets(realtime_postgres: Postgres) -> None:
