@@ -1,8 +1,8 @@
 """Deadlines that distinguish a lost event from a busy machine.
 
-Most of a run has no promise of its own about time: on a busy machine, all takes longer. What is promised is that a
-watcher gets an end that is there, and that work goes on. Both are observed in the database, and their limits grow with
-the time that this process itself waits for a processor.
+A run has no promise about its duration, which grows on a busy machine. Promised is that a watcher gets an end that
+exists, and that work continues. Both are observed in the database, and their limits grow with the time that this
+process waits for a processor.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ from uuid import UUID
 from tests.chaos.site import Site
 
 MAX_MISSED_END_S: Final = 120.0
-"""How long a watcher may wait for the end of a smelt that has ended: longer than any outage, backoff and poll."""
+"""The time that a watcher may wait for an end that exists: longer than any outage, backoff and poll."""
 MAX_STANDSTILL_S: Final = 120.0
-"""How long no smelt may change while one has not ended: longer than a lease, and the start of a worker."""
+"""The time without a change of any smelt while one has not ended: longer than a lease and the start of a worker."""
 MAX_SLOWDOWN: Final = 5.0
 INTERVAL_S: Final = 5.0
 SCHEDULE: Final = Path("/proc/self/schedstat")
