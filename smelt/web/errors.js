@@ -32,7 +32,7 @@ export class SmeltFailed extends SmeltError {
  */
 export function errorOfResponse(error, status) {
   // PostgREST sends an empty code if it lost its connection to the database.
-  const isLost = status === 0 || error.code === ''
+  const isLost = !status || error.code === ''
   const transient = isLost || status === 401 || status === 408 || status === 423 || status === 429 || status >= 500
   const code = isLost ? 'connection_lost' : status === 401 ? 'unauthorized' : error.hint || error.code || 'internal_error'
   return new SmeltError(code, error.message, { status, transient, cause: error })
