@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import psycopg
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from smelt.local import LocalCluster
+from tests.harness.own_cache import cached_for_user, own_cache
 from tests.harness.patched_children import PatchedChildren
 from tests.harness.stacks import (
     RemoteStack,
@@ -57,6 +58,14 @@ def end_cluster_after_session() -> Iterator[None]:
     """End the database server of this process, on which all stacks are cloned, after its tests."""
     yield
     end_cluster()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unchanged_cache() -> Iterator[None]:
+    """Fail if something has appeared in the cache of the user during the tests."""
+    before = cached_for_user()
+    yield
+    assert cached_for_user() <= before, "a test, or another program meanwhile, has written to the cache of the user"
 
 
 @pytest.fixture(scope="session")
@@ -134,9 +143,13 @@ def _folder(variable: str, content: str) -> Path:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Reject several processes in one project: their workers would claim each other's smelts."""
+    """Give the tests a cache; reject several processes in one project: they would claim each other's smelts."""
     if "SUPABASE_URL" in os.environ and config.getoption("numprocesses", None):
         raise pytest.UsageError("tests run one at a time in the project of SUPABASE_URL: use -n 0")
+    if not hasattr(config, "workerinput"):  # A process of pytest-xdist inherits the cache of the first one.
+        end = ExitStack()
+        end.enter_context(own_cache())
+        config.add_cleanup(end.close)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

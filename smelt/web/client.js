@@ -243,8 +243,7 @@ export class SmeltClient {
 
   /** @param {string} id */
   #known(id) {
-    const store = this.#stores.get(id.toLowerCase())?.deref()
-    return store instanceof Watch ? store : undefined
+    return /** @type {Watch | undefined} */ (this.#stores.get(id.toLowerCase())?.deref())
   }
 
   /** @param {string} key @param {() => Watch | LazyBatch} make */
@@ -331,10 +330,9 @@ export class SmeltJob {
 
   /** @returns {Promise<CompletedUpdate>} */
   async #end() {
-    for await (const update of this.watch()) {
-      if (update.type === 'completed') return update
-      if (update.type === 'failed') throw new SmeltFailed(update)
-    }
-    throw new SmeltError('internal_error', 'The watch ended without an end of the smelt.')
+    let end
+    for await (end of this.watch());
+    if (end.type === 'failed') throw new SmeltFailed(end)
+    return end
   }
 }

@@ -55,6 +55,7 @@ type TextName =
   | 'live'
   | 'connecting'
   | 'polling'
+  | 'unsubmitted'
   | 'transcript'
   | 'search'
   | 'previous'
@@ -89,6 +90,7 @@ export const texts: Record<TextName, string> & {
   queue: (position: number) => string
   remaining: (seconds: number | null | undefined) => string
   untranscribed: (time: string) => string
+  written: (title: string) => string
   matches: (current: number, count: number) => string
   amount: (loaded: string, total: string) => string
 }

@@ -311,7 +311,7 @@ const endFrom = (source) =>
  * @returns {EndUpdate | null}
  */
 function endOf(snapshot) {
-  if (!snapshot.completed_at || ORDER.indexOf(snapshot.status) < ORDER.indexOf('completed')) return null
+  if (!snapshot.completed_at) return null // It is set if and only if the status is terminal.
   const { id, error_code, error_message, progress } = snapshot
   return endFrom({
     ...snapshot,

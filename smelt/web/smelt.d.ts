@@ -124,7 +124,7 @@ export interface SmeltView {
   readonly files: readonly FileView[]
   /** The transcript of each file by its id, in order and without gaps. */
   readonly segments: Readonly<Record<Id, readonly Segment[]>>
-  /** The outputs that are complete or being written, until the end. */
+  /** The outputs that are complete or being written, until the end; then the results contain them. */
   readonly outputs: readonly Output[]
   readonly results: readonly Result[] | null
   readonly outcome: Outcome | null
@@ -132,6 +132,8 @@ export interface SmeltView {
   readonly eta_seconds: number | null
   readonly queue_position: number | null
   readonly completed_at: string | null
+  /** Once the end was read: null if the smelt was never submitted, so that its recordings are removed. */
+  readonly submitted_at?: string | null
   readonly seq: number | null
   readonly run: number
   readonly connection: ConnectionView
@@ -280,6 +282,7 @@ export interface SmeltJob extends ReadableStore<SmeltView> {
   readonly done: Promise<CompletedUpdate>
   watch(options?: { signal?: AbortSignal; connectionEvents?: false }): AsyncGenerator<Update, void, undefined>
   watch(options: WatchOptions): AsyncGenerator<SmeltUpdate, void, undefined>
+  /** Read the state as soon as possible; that of a smelt that has ended gets new names of speakers. */
   requestUpdate(): Promise<void>
   get(options?: { signal?: AbortSignal; withWords?: boolean }): Promise<Snapshot>
   cancel(): Promise<Snapshot>

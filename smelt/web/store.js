@@ -11,7 +11,6 @@ export function guarded(callback) {
   try {
     callback()
   } catch (error) {
-    if ('reportError' in globalThis) return reportError(error)
     queueMicrotask(() => {
       throw error
     })

@@ -5,6 +5,13 @@ import { guarded } from './store.js'
 /** @import { SmeltCallbacks, SmeltUpdate } from './smelt.d.ts' */
 /** @import { SmeltError } from './errors.js' */
 
+const CALLBACKS = /** @type {const} */ ({
+  progress: 'onProgress',
+  segments: 'onSegments',
+  completed: 'onCompleted',
+  failed: 'onFailed',
+})
+
 /** A subscription to one smelt; it ends itself after `onCompleted`, `onFailed` or an error that would occur again. */
 export class SmeltSubscription {
   /** @type {(() => void) | null} */
@@ -57,20 +64,9 @@ export class SmeltSubscription {
 
   /** @param {SmeltUpdate} update */
   #take(update) {
-    switch (update.type) {
-      case 'progress':
-        return this.#call('onProgress', update)
-      case 'segments':
-        return this.#call('onSegments', update)
-      case 'completed':
-        this.unsubscribe()
-        return this.#call('onCompleted', update)
-      case 'failed':
-        this.unsubscribe()
-        return this.#call('onFailed', update)
-      case 'connection':
-        return this.#onConnection(update)
-    }
+    if (update.type === 'connection') return this.#onConnection(update)
+    if ('completed_at' in update) this.unsubscribe()
+    this.#call(CALLBACKS[update.type], update)
   }
 
   /** @param {Extract<SmeltUpdate, { type: 'connection' }>} update */

@@ -8,10 +8,13 @@ import { IDLE, Store } from './store.js'
 /** @import { News, Update, EndUpdate, ProgressUpdate } from './smelt.d.ts' */
 /** @import { CreatedFile, FileState, Snapshot, Unchanged } from './contract.d.ts' */
 /** @import { SmeltClient } from './client.js' */
+/** @typedef {{ files: readonly (CreatedFile | FileState)[], submitted_at?: string | null }} Details */
 
 const UUID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/
 const NO_WORKER = 'Waiting for a worker: none is running.'
 const MISSING_MODEL = 'No worker has the model '
+/** @type {Details} */
+const NO_DETAILS = { files: [] }
 
 /**
  * The state of one smelt, shared by all that observe it; items are its updates and, between them, connection events.
@@ -23,8 +26,8 @@ export class Watch extends Store {
   #connection = IDLE
   /** @type {Joined | null} */
   #channel = null
-  /** @type {readonly (CreatedFile | FileState)[]} */
-  #files = []
+  /** What events do not have. @type {Details} */
+  #details = NO_DETAILS
   /** @type {SmeltError | null} */
   #error = null
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -44,7 +47,7 @@ export class Watch extends Store {
    * @param {string} id
    */
   constructor(client, id) {
-    super(viewOf(initialState(id), [], IDLE, null))
+    super(viewOf(initialState(id), NO_DETAILS, IDLE, null))
     this.client = client
     this.id = id
     this.#state = initialState(id)
@@ -89,7 +92,7 @@ export class Watch extends Store {
 
   /** Set the files before the first read, so that their names can be shown. @param {readonly CreatedFile[]} files */
   setFiles(files) {
-    if (!this.#files.length) this.#files = files
+    if (!this.#details.files.length) this.#details = { files }
     this.#show()
   }
 
@@ -100,7 +103,7 @@ export class Watch extends Store {
   }
 
   /**
-   * Merge a state that was read, also one of a newer run after the end.
+   * Merge a state that was read; after the end, also one of a newer run, and one with new names of speakers.
    * @param {Snapshot | Unchanged} read
    * @param {number} segmentsAfter
    */
@@ -108,8 +111,12 @@ export class Watch extends Store {
     this.#readAt = performance.now()
     this.#nextPollS = read.next_poll_s
     if ('files' in read) {
-      if (this.isEnded && read.run > this.#state.run) this.#restart()
-      this.#files = read.files
+      const { end, run } = this.#state
+      if (this.isEnded && read.run > run) this.#restart()
+      // All that is read replaces an ended state: iterators have ended with it, and get nothing twice.
+      else if (end && !segmentsAfter && read.seq >= end.seq) this.#state = initialState(this.id)
+      const { files, completed_at, submitted_at } = read
+      this.#details = completed_at ? { files, submitted_at } : { files }
     }
     if (this.#isHidden) {
       this.#isHidden = false
@@ -153,7 +160,7 @@ export class Watch extends Store {
   #forget() {
     this.#isHidden = false
     this.#state = initialState(this.id)
-    this.#files = []
+    this.#details = NO_DETAILS
   }
 
   nextReadMs() {
@@ -271,7 +278,7 @@ export class Watch extends Store {
 
   #show() {
     const state = this.#isHidden ? initialState(this.id) : this.#state
-    this.set(viewOf(state, this.#isHidden ? [] : this.#files, this.#connection, this.#error))
+    this.set(viewOf(state, this.#isHidden ? NO_DETAILS : this.#details, this.#connection, this.#error))
   }
 }
 
@@ -283,12 +290,12 @@ const withWorker = (update) =>
 
 /**
  * @param {import('./smelt.d.ts').MergeState} state
- * @param {readonly (CreatedFile | FileState)[]} files
+ * @param {Details} details
  * @param {ConnectionView} connection
  * @param {SmeltError | null} error
  * @returns {SmeltView}
  */
-function viewOf({ id, run, progress, segments, end, readSeq }, files, connection, error) {
+function viewOf({ id, run, progress, segments, end, readSeq }, { files, submitted_at }, connection, error) {
   const failed = end?.type === 'failed' ? { code: end.error_code, message: end.error_message } : null
   const current = end ? null : progress && withWorker(progress)
   // Files of a read at the end are newer than the last progress.
@@ -309,6 +316,7 @@ function viewOf({ id, run, progress, segments, end, readSeq }, files, connection
     error: failed ?? (error && { code: error.code, message: error.message }),
     ...pick(current, 'eta_seconds queue_position'),
     ...pick(end, 'results outcome completed_at'), // A failed smelt has the last one alone.
+    submitted_at,
     seq: (end ?? progress)?.seq ?? null,
     run,
     connection,

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import platformdirs
 import pytest
 
 from smelt.local import StackHandle
@@ -63,7 +62,6 @@ def env(project: StackHandle, tmp_path: Path) -> Iterator[dict[str, str]]:
         "HOME": str(tmp_path / "home"),
         "MARK": str(tmp_path / "mark"),
         "PYTHONPATH": str(tmp_path),
-        "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path(platformdirs.user_cache_dir()))),
     }
     yield env
     if holder(tmp_path / ".smelt" / "lock") is not None:

@@ -17,6 +17,8 @@ _PROPER: Final = frozenset(
 _SPECIAL: Final = re.compile(r"([\\*_`\[<~]|&(?=#?\w+;)|(?<= )#+$)")
 _LINE_START: Final = re.compile(r"^(\d*)([#>+=-]|(?<=\d)[.)])")
 _WORD: Final = re.compile(r"[^\W\d_]+")
+# Marks within a sentence, with which a turn may end.
+_INNER: Final = ",;:\u2013\u2014-\u060c\u3001\uff0c "
 
 
 def heading(level: int, text: str) -> str:
@@ -45,10 +47,12 @@ def capitalized(text: str, names: Collection[str]) -> str:
 
 
 def as_sentence(text: str, names: Collection[str]) -> str:
-    """Capitalize a sentence and close it with a mark."""
+    """Capitalize a sentence and close it with a mark, which replaces a comma at its end."""
     spelled = capitalized(text.strip(), names)
-    closed = spelled if CLOSED.search(spelled) else spelled + _closing_mark(spelled)
-    return inline(closed[:1].upper() + closed[1:])
+    if not CLOSED.search(spelled):
+        spelled = spelled.rstrip(_INNER)
+        spelled += _closing_mark(spelled)
+    return inline(spelled[:1].upper() + spelled[1:])
 
 
 def _closing_mark(text: str) -> str:

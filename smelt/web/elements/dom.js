@@ -77,6 +77,17 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text
 }
 
+/**
+ * Make elements the children of a parent, without moving those that are in their place.
+ * @param {Element} parent
+ * @param {readonly Element[]} elements
+ */
+export function place(parent, elements) {
+  const { children } = parent
+  elements.forEach((element, n) => children[n] === element || parent.insertBefore(element, children[n] ?? null))
+  while (children.length > elements.length) parent.lastElementChild?.remove()
+}
+
 /** @param {Element} element @param {string} name @param {unknown} value null and false remove the attribute */
 export function setAttribute(element, name, value) {
   if (value === null || value === undefined || value === false) element.removeAttribute(name)

@@ -1,7 +1,7 @@
 // <smelt-progress>: stage, percentage, remaining time, connection and files of a smelt, and its cancellation and retry.
 import { asSmeltError } from '../errors.js'
 import { isUnderWay, JobElement } from './base.js'
-import { bar, button, clock, fileItem, h, isolated, setAttribute, setBar, setText, skeleton } from './dom.js'
+import { bar, button, clock, fileItem, h, isolated, place, setAttribute, setBar, setText, skeleton } from './dom.js'
 import { texts } from './texts.js'
 
 /** @import { FileView, SmeltJob, SmeltView } from '../smelt.d.ts' */
@@ -99,13 +99,13 @@ export class SmeltProgressElement extends JobElement {
   #showFiles(view, state) {
     const files = view?.files ?? []
     const error = view?.error?.message
-    for (const [n, file] of files.entries()) {
+    const rows = files.map((file) => {
       let row = this.#rows.get(file.id)
       if (!row) this.#rows.set(file.id, (row = fileRow(file)))
       row.update(file, state, error)
-      if (this.#files.children[n] !== row.element)
-        this.#files.insertBefore(row.element, this.#files.children[n] ?? null)
-    }
+      return row.element
+    })
+    place(this.#files, rows)
     this.#files.hidden = !files.length
   }
 
@@ -116,7 +116,8 @@ export class SmeltProgressElement extends JobElement {
     const isExpired = this.#callError?.code === 'audio_expired'
     this.#cancel.hidden = !view || !isUnderWay(state) || isReadOnly
     // A failure without an end is one of the watch, such as `not_found`.
-    this.#retry.hidden = !view?.completed_at || state === 'completed' || isReadOnly || isExpired || isDamaged(view)
+    const canRetry = view?.completed_at && state !== 'completed' && !isExpired && !isUnsent(view) && !isDamaged(view)
+    this.#retry.hidden = !canRetry || isReadOnly
     this.#row.hidden =
       !this.#details.textContent && [this.#error, this.#cancel, this.#retry].every(({ hidden }) => hidden)
     this.keepFocus(focused, [this.#cancel, this.#retry, this.#panel])
@@ -166,6 +167,10 @@ function fileRow(file) {
 /** @param {SmeltView} view */
 const isDamaged = ({ files }) => !!files[0] && files.every(({ error_code }) => DAMAGED.includes(error_code ?? ''))
 
+/** Return true if a smelt has ended before its recordings were submitted. @param {SmeltView} view */
+const isUnsent = ({ submitted_at, files }) =>
+  submitted_at === null && files.some(({ input_type }) => input_type === 'audio')
+
 /** @param {SmeltView | null} view @param {ElementState} state */
 function stageText(view, state) {
   return state === 'waiting' || state === 'processing' || state === 'idle'
@@ -175,7 +180,9 @@ function stageText(view, state) {
 
 /** @param {SmeltView | null} view */
 function detailsText(view) {
-  if (!view || view.completed_at || view.error) return ''
+  if (!view) return ''
+  if (isUnsent(view)) return texts.unsubmitted
+  if (view.completed_at || view.error) return ''
   const { connection, queue_position, eta_seconds } = view
   if (connection.status === 'polling') return texts.polling
   if (view.status === 'pending') return queue_position ? texts.queue(queue_position) : ''

@@ -144,6 +144,7 @@ mark[aria-current] { outline: 2px solid var(--_accent); }
 [part~=follow] { justify-self: center; }
 
 .results { gap: var(--_gap); }
+[part=output] { gap: 12px; }
 .results:empty, [part~=matches]:empty { position: absolute; }
 [part~=result] + * { border-block-start: 1px solid var(--_border); padding-block-start: var(--_gap); }
 h4, h5, h6 { font-size: 1em; margin: .4em 0 0; }

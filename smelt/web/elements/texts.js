@@ -15,6 +15,7 @@ export const texts = {
   polling: 'Connection lost, updating every few seconds',
   queue: (/** @type {number} */ position) => `position ${position > 1000 ? 'above 1,000' : position} in the queue`,
   remaining: formatRemaining,
+  unsubmitted: 'The upload was not completed, and the audio is removed. Upload it again.',
   untranscribed: (/** @type {string} */ time) => `${time} of speech without text`,
 
   transcript: 'Transcript',
@@ -31,6 +32,7 @@ export const texts = {
   result: 'Result',
   table: 'Table',
   noResult: 'There is no result.',
+  written: (/** @type {string} */ title) => `${title} is written`,
   copy: 'Copy',
   copied: 'Copied',
   download: 'Download',

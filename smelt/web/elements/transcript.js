@@ -1,6 +1,6 @@
 // <smelt-transcript>: the lines of each file as they arrive, in the order of the files, with a search.
 import { isUnderWay, JobElement } from './base.js'
-import { button, clock, h, isolated, setAttribute, setText, skeleton } from './dom.js'
+import { button, clock, h, isolated, place, setAttribute, setText, skeleton } from './dom.js'
 import { texts } from './texts.js'
 
 /** @import { FileView, SmeltView } from '../smelt.d.ts' */
@@ -81,13 +81,13 @@ export class SmeltTranscriptElement extends JobElement {
     const files = view?.files.filter(({ input_type }) => input_type !== 'text') ?? []
     const query = pattern(this.#search.value)
     let hasNew = false
-    for (const [n, file] of files.entries()) {
+    const sections = files.map((file) => {
       let transcript = this.#transcripts.get(file.id)
       if (!transcript) this.#transcripts.set(file.id, (transcript = new Transcript(isPlayable ? this : null)))
       hasNew = transcript.update(file, view?.segments[file.id] ?? [], state, query) || hasNew
-      if (this.#lines.children[n] !== transcript.element)
-        this.#lines.insertBefore(transcript.element, this.#lines.children[n] ?? null)
-    }
+      return transcript.element
+    })
+    place(this.#lines, sections)
     const underWay = isUnderWay(state)
     this.#lines.hidden = !files.length
     setAttribute(this.#lines, 'aria-busy', `${underWay}`)
@@ -180,7 +180,7 @@ class Transcript {
   }
 
   /**
-   * Show a file; return true if lines were added.
+   * Show a file; return true if lines were added. Segments that are other objects have new names of speakers.
    * @param {FileView} file
    * @param {readonly Spoken[]} segments
    * @param {ElementState} state
@@ -188,6 +188,10 @@ class Transcript {
    */
   update(file, segments, state, query) {
     setText(this.#name, file.filename ?? '')
+    if (this.lines[0]?.segment !== segments[0]) {
+      this.lines = []
+      this.#body.replaceChildren()
+    }
     const before = this.lines.length
     for (const segment of segments.slice(before)) {
       const line = lineOf(segment, this.#timeOf(segment.start, file.id))

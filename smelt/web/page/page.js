@@ -24,8 +24,6 @@ const tabs = [...document.querySelectorAll('[role=tab]')]
 
 /** Recordings that this page has uploaded, by the id of their smelt: they can be played. @type {Map<string, File[]>} */
 const recordings = new Map()
-/** Whether the files of a cancelled smelt were submitted, by its id; otherwise their audio is removed. */
-const submitted = new Map()
 const played = { url: '', file: null }
 
 /** The read-only token of a shared link, in the fragment: browsers do not send it, so that it is in no log. */
@@ -64,6 +62,7 @@ function connect() {
 function connectReader() {
   client = connectSmelt({ gateway: location.origin, readToken })
   setDefaultClient(client)
+  progress.toggleAttribute('readonly', true)
 }
 
 async function signInAnonymously() {
@@ -149,9 +148,11 @@ function onView(view) {
   $('again').hidden = !view.completed_at && !readToken
   $('share').hidden = isGone || !!readToken || !config.read_tokens
   showRetry(view)
-  showTab(chosenTab ?? (view.results ? 'notes' : 'transcript'))
-  $('tab-notes').hidden = !view.results
-  $('views').hidden = !view.results && !hasText && (view.status === 'pending' || !!view.completed_at)
+  const hasNotes = !!view.results || view.outputs.length > 0
+  const tab = chosenTab ?? 'notes'
+  showTab(tab === 'notes' && !hasNotes ? 'transcript' : tab)
+  $('tab-notes').hidden = !hasNotes
+  $('views').hidden = !hasNotes && !hasText && (view.status === 'pending' || !!view.completed_at)
   $('transcript-actions').hidden = !hasText
   showPlayer(hasText)
   showCaptions(view)
@@ -159,7 +160,6 @@ function onView(view) {
   if (!account) return
   if (state !== account.seenState) account.refresh()
   account.seenState = state
-  if (view.completed_at && view.error?.code === 'cancelled') readSubmission(view.id)
 }
 
 function showGone(gone) {
@@ -186,24 +186,12 @@ const nameOf = (files) => {
   return others.length ? `${first} and ${others.length} more` : first
 }
 
-/** After a cancellation: find out whether the files were submitted. Without a response, a retry is offered. */
-async function readSubmission(id) {
-  if (submitted.has(id)) return
-  submitted.set(id, true)
-  const { submitted_at } = await client.get(id).catch(() => ({ submitted_at: undefined }))
-  submitted.set(id, submitted_at !== null)
-  if (id === currentId) showRetry(view())
-}
-
 /** After a cancellation or a failure: whether it can be tried again, and which transcripts were kept. */
-function showRetry({ error, completed_at, segments, files }) {
-  const hasNoAudio = !!completed_at && submitted.get(currentId) === false
-  const isReadOnly = !!readToken || hasNoAudio
-  progress.toggleAttribute('readonly', isReadOnly)
-  $('again').textContent = hasNoAudio ? 'Upload again' : 'New transcription'
+function showRetry({ error, completed_at, submitted_at, segments, files }) {
+  $('again').textContent = submitted_at === null ? 'Upload again' : 'New transcription'
   const kept = files.filter(({ id }) => segments[id]?.length)
   const sentences = [`The transcript so far of ${nameOf(kept)} was kept.`, '“Try again” goes on from there.']
-  $('kept').textContent = sentences.slice(0, isReadOnly ? 1 : 2).join(' ')
+  $('kept').textContent = sentences.slice(0, readToken ? 1 : 2).join(' ')
   $('kept').hidden = !(error && completed_at && kept.length)
 }
 
@@ -219,9 +207,13 @@ function showTab(name) {
 }
 
 for (const tab of tabs) {
+  const name = tab.getAttribute('aria-controls')
+  const choose = () => (chosenTab = name)
+  // A panel in which a search or a time has the focus is not replaced by the first notes.
+  $(name).addEventListener('focusin', choose)
   tab.addEventListener('click', () => {
-    chosenTab = tab.id.replace('tab-', '')
-    showTab(chosenTab)
+    choose()
+    showTab(name)
   })
   tab.addEventListener('keydown', ({ key }) => {
     const shown = tabs.filter(({ hidden }) => !hidden)

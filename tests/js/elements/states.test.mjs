@@ -4,7 +4,7 @@ import { after, before, describe, test } from 'node:test'
 import { launch, skip } from '../chromium.mjs'
 import { startProxy } from '../proxy.mjs'
 import { assertAccessible, audio, limitUpload, shown, submit, text, withPage } from './page.mjs'
-import { claim } from './worker.mjs'
+import { claim, expireAudio } from './worker.mjs'
 
 /** Errors of a page whose connection was cut; 400 is for an object that was stored before. */
 const CUT = /ERR_|WebSocket|fetch|400/
@@ -319,7 +319,14 @@ describe('elements', { skip, concurrency: 3 }, () => {
           return id
         })
         await shown(page, `smelt-progress[smelt-id="${id}"][cancelled]`)
+        await page.getByText('The upload was not completed, and the audio is removed.').waitFor()
         const retry = page.getByRole('button', { name: 'Try again' })
+        assert.equal(await retry.isVisible(), false)
+        await assertAccessible(page, 'cancelled upload')
+        const expired = await claim(await submit(page, audio('expired.ogg')))
+        await expired.fail('decoding_failed')
+        await retry.waitFor()
+        await expireAudio()
         await retry.focus()
         await page.keyboard.press('Enter')
         await page.getByText('The audio is removed; create a new smelt.').first().waitFor()
@@ -330,6 +337,47 @@ describe('elements', { skip, concurrency: 3 }, () => {
       },
       { expects: /410/ },
     ))
+
+  test('a name of a speaker is shown after requestUpdate, in place of the label', () =>
+    withPage(browser, async (page) => {
+      const id = await submit(page, audio('a.ogg'))
+      const job = await claim(id)
+      await job.report('synthesizing', 80, {
+        texts: { 0: [{ text: 'Hello.', speaker: 'Speaker 1' }, { text: 'Welcome.', speaker: 'Speaker 2' }] },
+        files: [{ position: 0, status: 'completed', transcribed: true }],
+      })
+      await job.complete({ 0: 'Speaker 1 greets Speaker 2.' })
+      const lines = page.locator('smelt-transcript [part~=line]')
+      const linesAre = (...texts) =>
+        page.waitForFunction((texts) => {
+          const { shadowRoot } = document.querySelector('smelt-transcript')
+          return [...shadowRoot.querySelectorAll('[part~=line]')].map((line) => line.textContent).join() === texts
+        }, texts.join())
+      await shown(page, 'smelt-progress[completed]')
+      assert.deepEqual(await lines.allTextContents(), ['0:00Speaker 1:Hello.', '0:04Speaker 2:Welcome.'])
+      await page.evaluate(async (smelt_id) => {
+        const { job } = document.querySelector('smelt-transcript')
+        const { supabase } = await import('/supabase.js')
+        const { subscribeToSmelt } = await import('/smelt/index.js')
+        window.ends = 0
+        await new Promise((resolve) => {
+          const onCompleted = () => resolve((window.ends += 1))
+          subscribeToSmelt(supabase, smelt_id, { onCompleted })
+        })
+        await supabase.rpc('rename_smelt_speaker', { smelt_id, speaker: 'Speaker 1', name: 'Ann' })
+        await job.requestUpdate()
+      }, id)
+      await linesAre('0:00Ann:Hello.', '0:04Speaker 2:Welcome.')
+      await page.locator('smelt-result').getByText('Ann greets Speaker 2.').waitFor()
+      const watched = await page.evaluate(async () => {
+        const { job } = document.querySelector('smelt-transcript')
+        const updates = []
+        for await (const update of job.watch()) updates.push(update)
+        return updates.map(({ type, segments }) => segments?.map(({ speaker }) => speaker).join() ?? type)
+      })
+      assert.deepEqual(watched.slice(-2), ['Ann,Speaker 2', 'completed'])
+      assert.equal(await page.evaluate(() => window.ends), 1)
+    }))
 
   test('times are buttons of a playable transcript alone, and one of a file is in the order of tabs', () =>
     withPage(browser, async (page) => {

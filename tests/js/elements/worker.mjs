@@ -46,19 +46,19 @@ class Job {
   }
 
   /** Report progress; `texts` are new segments by the position of their file, as texts or segments. */
-  async report(status, percentage, { texts = {}, files = [], ...rest } = {}) {
+  async report(status, percentage, { texts = {}, files = [], outputs = [], ...rest } = {}) {
     const segments = Object.entries(texts).flatMap(([position, lines]) =>
       lines.map((line, n) => {
         const index = this.#counts[position] ?? 0
         this.#counts[position] = index + 1
-        const { start = index * 4, text } = typeof line === 'string' ? { text: line } : line
-        return { file_id: this.files[position].id, index, start, end: start + 4, text }
+        const { start = index * 4, ...segment } = typeof line === 'string' ? { text: line } : line
+        return { file_id: this.files[position].id, index, start, end: start + 4, ...segment }
       }),
     )
     const ofFiles = files.map(({ position, ...report }) => ({ id: this.files[position].id, ...report }))
-    const args = { ...this.fence, status, percentage, segments, files: ofFiles, lease_s: 600, ...rest }
+    const args = { ...this.fence, status, percentage, segments, files: ofFiles, outputs, lease_s: 600, ...rest }
     const { event } = await call('report_smelt_progress', args)
-    if (event) await broadcast(`smelt:${this.fence.smelt_id}`, 'progress', { ...event, segments })
+    if (event) await broadcast(`smelt:${this.fence.smelt_id}`, 'progress', { ...event, segments, outputs })
   }
 
   /** Complete with a result for each of these contents by position. */
@@ -82,6 +82,9 @@ class Job {
     await call('settle_smelt_outbox', { ids: outbox.map(({ id }) => id) })
   }
 }
+
+/** Expire the audio of ended smelts, whose retention must be over: no retry uses it from then on. */
+export const expireAudio = () => call('list_expired_smelts', { worker_id: 'scripted' })
 
 /** Return the smelts of a user. */
 export const smeltsOf = (userId) => request('GET', `/rest/v1/smelts?user_id=eq.${userId}&select=id,status,error_code`)

@@ -119,9 +119,16 @@ test('upload without a sign-in, waiting without a worker, working, reload, compl
     assert.equal(await times.count(), 0)
 
     const trust = { silence_seconds: 0, low_confidence_segments: [1], repeated_segments: [] }
+    await page.getByRole('searchbox').focus()
+    const output = { file_id: job.files[0].id, position: 0, title: 'Summary', is_complete: false }
     await job.report('synthesizing', 80, {
       files: [{ position: 0, status: 'completed', transcribed: true, trust }],
+      outputs: [{ ...output, content: 'Kim and Emma' }],
     })
+    await page.getByRole('tab', { name: 'Notes' }).waitFor()
+    assert.equal(await selectedTab(page), 'Transcript') // It has the focus.
+    await page.getByRole('tab', { name: 'Notes' }).click()
+    await page.getByText('Kim and Emma').waitFor()
     await job.complete({ 0: NOTES })
     await titled(page, 'Done · decision.ogg')
     assert.equal(await selectedTab(page), 'Notes')

@@ -249,6 +249,8 @@ def test_sentence_is_capitalized() -> None:
     assert as_sentence("tomorrow i meet anna on friday", {"anna"}) == "Tomorrow I meet Anna on Friday."
     assert capitalized("NASA met anna", {"anna"}) == "NASA met anna"
     assert as_sentence("He asked, 'how?'", ()) == "He asked, 'how?'"
+    assert as_sentence("tear down the fence,", ()) == "Tear down the fence."
+    assert as_sentence("我们见面\uff0c", ()) == "我们见面。"
 
 
 def test_names_are_recognized_by_their_position() -> None:
