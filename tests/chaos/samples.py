@@ -54,7 +54,7 @@ class Growth:
 # space of deleted rows until it is used again.
 MAX_GROWTH: Final[Mapping[str, Growth]] = {
     "rss_mib": Growth(24, 0.1),
-    "descriptors": Growth(12),
+    "descriptors": Growth(24),
     "tasks": Growth(12),
     "connections": Growth(8),
     "slots": Growth(0),

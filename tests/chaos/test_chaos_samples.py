@@ -28,7 +28,7 @@ def test_figures_are_flat_if_a_round_uses_what_the_others_use() -> None:
 
 def test_figures_report_growth_from_round_to_round() -> None:
     assert grown([sample(rss_mib={"run": 200 + 10 * number}) for number in range(10)]) == ["rss_mib run"]
-    assert grown([sample(descriptors={"run": 50 + 3 * number}) for number in range(10)]) == ["descriptors run"]
+    assert grown([sample(descriptors={"run": 50 + 6 * number}) for number in range(10)]) == ["descriptors run"]
     assert grown([sample(table_kib={"smelts": 1000 + 200 * number}) for number in range(10)]) == ["table_kib smelts"]
     assert grown([sample(slots=1 + number // 5) for number in range(10)]) == ["slots"]
 
